@@ -1,0 +1,73 @@
+# Needs python3 (3.11 to 3.13), make and git, and nothing else: everything else comes from the lock.
+# Another interpreter: make PYTHON=python3.12 setup
+PYTHON ?= python3
+PORT ?= 3000
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-ui ui test lint bench lock clean
+
+# The order of this list is the order of the targets below.
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed ## Make the virtual environment from the lock (again when the lock changed)
+
+demo: setup ## Simulate days with planted faults, run the pipeline on them, print the verdicts
+	$(BIN)/market-pipeline demo
+
+demo-ui: setup ## Serve the Dagster UI on what `make demo` made
+	$(BIN)/dagster dev -h 127.0.0.1 -p $(PORT)
+
+ui: setup ## Serve the Dagster UI on this machine only, at PORT (3000)
+	$(BIN)/dagster dev -h 127.0.0.1 -p $(PORT)
+
+test: lint ## Lint, then run every test
+	$(BIN)/python -m pytest
+
+lint: setup ## Ruff (rules and format) and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup ## Run the benchmarks
+	$(BIN)/python -m benchmarks
+
+# Pins are kept where pyproject.toml still allows them. `make lock LOCK_FLAGS=--upgrade` moves all.
+# No option that would write an address into the lock is used: it holds versions and hashes only.
+UV_COMPILE = $(BIN)/uv pip compile --quiet --system-certs --universal --python-version 3.11 \
+	--generate-hashes --no-strip-extras --no-annotate --no-header
+lock: setup ## Write the locks again for pyproject.toml
+	$(UV_COMPILE) $(LOCK_FLAGS) --all-extras --output-file requirements.lock pyproject.toml
+	echo hatchling | $(UV_COMPILE) $(LOCK_FLAGS) --constraints requirements.lock \
+		--output-file requirements-runtime.lock pyproject.toml -
+
+clean: ## Remove the environment and every cache; data and run history stay
+	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find market_pipeline market_pipeline_tests -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# Run history belongs to the project, whatever DAGSTER_HOME the caller uses elsewhere. Tests make
+# their own.
+demo demo-ui ui: export DAGSTER_HOME := $(CURDIR)/dagster_home
+demo demo-ui: export PIPELINE_DATA_DIR := $(CURDIR)/data/demo
+demo demo-ui: export PIPELINE_LAKE_URI := $(CURDIR)/data/demo/lake
+demo demo-ui: export PIPELINE_INSTRUMENTS_FILE := $(CURDIR)/data/demo/instruments.yaml
+demo demo-ui: export PIPELINE_START_DATE := 2025-01-06
+
+# Two stamps: a changed lock makes the environment anew, so that nothing stale stays in it; a
+# changed pyproject.toml only registers the package again.
+$(VENV)/.locked: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { \
+		echo "Python 3.11, 3.12 or 3.13 is needed and $(PYTHON) is: $$($(PYTHON) --version 2>&1)." >&2; \
+		echo "Install one of them, then name it, e.g.: make PYTHON=python3.12 setup" >&2; \
+		exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install -qq --disable-pip-version-check --no-input --only-binary :all: \
+		--require-hashes -r requirements.lock
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.locked pyproject.toml
+	$(BIN)/pip install -qq --disable-pip-version-check --no-input --no-deps \
+		--no-build-isolation -e .
+	@touch $@

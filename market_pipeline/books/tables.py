@@ -1,0 +1,135 @@
+"""The tables the rebuild publishes."""
+
+from __future__ import annotations
+
+from market_pipeline.books.kernel import DEPTH_LEVELS
+from market_pipeline.lake.tables import Column, Table
+
+__all__ = ["BBO", "CHECKPOINTS", "DEPTH", "IDENTITY", "REBUILDS"]
+
+IDENTITY = (
+    Column("exchange", "VARCHAR", "Venue, upper case."),
+    Column("symbol", "VARCHAR", "Symbol at the venue, upper case."),
+    Column("dt", "DATE", "UTC day of receipt."),
+)
+_EVENT = (
+    Column("ts_origin_ns", "BIGINT", "Exchange time of the message, ns UTC."),
+    Column("ts_receipt_ns", "BIGINT", "Time the vendor received it, ns UTC; may be the earlier."),
+    Column("sequence_number", "BIGINT", "The venue's last update id in the message."),
+)
+_FLAGS = Column("flags", "USMALLINT", "Why the book is not to be trusted; 0 is valid (see docs).")
+
+BBO = Table(
+    schema="books",
+    name="bbo",
+    description="Best bid and ask after every message.",
+    columns=(
+        *IDENTITY,
+        *_EVENT,
+        Column("bid_price_ticks", "BIGINT", "Best bid in ticks; null if there is no bid."),
+        Column("bid_size_lots", "BIGINT", "Its size in lots; null if there is no bid."),
+        Column("ask_price_ticks", "BIGINT", "Best ask in ticks; null if there is no ask."),
+        Column("ask_size_lots", "BIGINT", "Its size in lots; null if there is no ask."),
+        Column("bid_price", "DOUBLE", "Best bid; null if there is no bid."),
+        Column("bid_size", "DOUBLE", "Its size; null if there is no bid."),
+        Column("ask_price", "DOUBLE", "Best ask; null if there is no ask."),
+        Column("ask_size", "DOUBLE", "Its size; null if there is no ask."),
+        _FLAGS,
+    ),
+    storage="delta",
+)
+
+DEPTH = Table(
+    schema="books",
+    name="depth",
+    description=f"The top {DEPTH_LEVELS} levels a side, after the last message of each interval.",
+    columns=(
+        *IDENTITY,
+        *_EVENT,
+        *(
+            Column(
+                f"{side}_{level}_{part}",
+                "DOUBLE",
+                f"{part.capitalize()} of level {level} of the {side}s, 0 the best; "
+                "null if there is none.",
+            )
+            for side in ("bid", "ask")
+            for level in range(DEPTH_LEVELS)
+            for part in ("price", "size")
+        ),
+        _FLAGS,
+    ),
+    storage="delta",
+)
+
+CHECKPOINTS = Table(
+    schema="books",
+    name="checkpoints",
+    description="The full book every few minutes and at the day's end.",
+    columns=(
+        *IDENTITY,
+        Column("kind", "VARCHAR", "keyframe, or closing for the state after the last message."),
+        *_EVENT,
+        Column("messages", "BIGINT", "Messages of the day applied so far."),
+        Column("tick", "VARCHAR", "The tick of that day, an exact decimal."),
+        Column("lot", "VARCHAR", "The lot of that day, an exact decimal."),
+        Column("bid_price_ticks", "BIGINT[]", "All bids in ticks, best first."),
+        Column("bid_size_lots", "BIGINT[]", "Their sizes in lots."),
+        Column("ask_price_ticks", "BIGINT[]", "All asks in ticks, best first."),
+        Column("ask_size_lots", "BIGINT[]", "Their sizes in lots."),
+        Column("bid_horizon_ticks", "BIGINT", "Lowest bid a snapshot confirmed; null before one."),
+        Column("ask_horizon_ticks", "BIGINT", "Highest ask a snapshot confirmed; null before one."),
+        Column("checksum", "VARCHAR", "SHA-256 of the canonical text of the book."),
+        Column("format_version", "INTEGER", "Version of this row's meaning."),
+    ),
+    storage="delta",
+)
+
+REBUILDS = Table(
+    schema="books",
+    name="rebuilds",
+    description="How each instrument's day was rebuilt, or why it could not be.",
+    columns=(
+        *IDENTITY,
+        Column("outcome", "VARCHAR", "rebuilt, no_data (nothing there) or quarantined."),
+        Column("failure_kind", "VARCHAR", "Class of the error; null if rebuilt."),
+        Column("failure", "VARCHAR", "The error in full; null if rebuilt."),
+        Column("tick", "VARCHAR", "Tick of that day, an exact decimal."),
+        Column("lot", "VARCHAR", "Lot of that day, an exact decimal."),
+        Column("tick_inferred", "BOOLEAN", "The tick was inferred from the day's prices."),
+        Column("lot_inferred", "BOOLEAN", "The lot was inferred from the day's sizes."),
+        Column("rows", "BIGINT", "Delta rows applied or refused."),
+        Column("messages", "BIGINT", "Messages, each one row of books.bbo."),
+        Column("snapshots", "BIGINT", "Snapshots met."),
+        Column("snapshots_unusable", "BIGINT", "Snapshots that are no book (crossed, off grid)."),
+        Column("snapshots_unplaced", "BIGINT", "Snapshots whose sequence number never came."),
+        Column("seed_sequence_number", "BIGINT", "Snapshot the book was seeded from; null if none."),
+        Column("seed_ts_receipt_ns", "BIGINT", "Its receipt time, ns UTC."),
+        Column("resyncs", "BIGINT", "Times a later snapshot replaced the book in its window."),
+        Column("levels_learned", "BIGINT", "Levels beyond the horizon learned from passed exams."),
+        Column("unknown_removals", "BIGINT", "Removals of a price the book did not hold."),
+        Column("exams", "BIGINT", "Later snapshots compared at their own sequence number."),
+        Column("exams_failed", "BIGINT", "Of these, with a best bid or ask other than ours."),
+        Column("exam_first_failed_ns", "BIGINT", "Receipt time of the first failed one, ns UTC."),
+        Column("exam_levels", "BIGINT", "Snapshot levels compared, within the known horizon."),
+        Column("exam_levels_matching", "BIGINT", "Of these, equal in price and size."),
+        Column("exam_levels_missing", "BIGINT", "Of these, not in our book."),
+        Column("exam_levels_ours", "BIGINT", "Our levels in the snapshots' windows."),
+        Column("exam_levels_ghost", "BIGINT", "Of these, not in the snapshot."),
+        Column("max_mid_deviation_ticks", "DOUBLE", "Largest difference of the mid in an exam."),
+        Column("known_low_price", "DOUBLE", "Lowest confirmed price; null without a snapshot."),
+        Column("known_high_price", "DOUBLE", "Highest confirmed price; null without a snapshot."),
+        Column("price_losses", "BIGINT", "Prices that are not on the tick."),
+        Column("size_losses", "BIGINT", "Sizes that are not on the lot."),
+        Column("price_loss_files", "VARCHAR[]", "Files of the first ten of these prices."),
+        Column("price_loss_rows", "BIGINT[]", "Their rows."),
+        Column("price_loss_values", "DOUBLE[]", "Their values."),
+        Column("size_loss_files", "VARCHAR[]", "Files of the first ten of these sizes."),
+        Column("size_loss_rows", "BIGINT[]", "Their rows."),
+        Column("size_loss_values", "DOUBLE[]", "Their values."),
+        Column("input_sha256", "VARCHAR[]", "SHA-256 of the raw files read, in order."),
+        Column("output_sha256", "VARCHAR", "SHA-256 of the published books.bbo file."),
+        Column("code_version", "VARCHAR", "Version of the code that rebuilt the day."),
+    ),
+    storage="duckdb",
+)

@@ -1,0 +1,1 @@
+"""The console script `market-pipeline`: verbs only, the work is done below."""

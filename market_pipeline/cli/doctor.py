@@ -1,0 +1,40 @@
+"""`market-pipeline doctor`: is everything there that a run needs."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from market_pipeline.cli.output import console
+from market_pipeline.doctor import run_doctor
+
+__all__ = ["doctor"]
+
+_STYLES = {"ok": "green", "warn": "yellow", "error": "red"}
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Check settings, paths, permissions, disk, instruments, versions and the lake.
+
+    Exit code 0: nothing stands in the way of a run (there may be warnings). 1: something does.
+    """
+    report = run_doctor()
+    if as_json:
+        typer.echo(json.dumps(report.to_json(), indent=2))
+    else:
+        table = Table(show_lines=True)
+        for column in ("check", "status", "found", "what to do"):
+            table.add_column(column, overflow="fold")
+        for finding in report.findings:
+            status = f"[{_STYLES[finding.status]}]{finding.status}[/]"
+            found, next_step = (
+                text.replace("[", "\\[") for text in (finding.found, finding.next_step)
+            )
+            table.add_row(finding.name, status, found, next_step)
+        console().print(table)
+    raise typer.Exit(0 if report.ok else 1)

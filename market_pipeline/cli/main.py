@@ -1,0 +1,53 @@
+"""The console script: one verb per task, documented exit codes, `--json` where a script reads."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from market_pipeline import __version__
+from market_pipeline.cli.demo import demo, simulate
+from market_pipeline.cli.doctor import doctor
+from market_pipeline.cli.output import errors_console
+from market_pipeline.cli.run import run
+from market_pipeline.cli.verdict import verdict
+from market_pipeline.errors import MarketPipelineError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="market-pipeline",
+    help="Raw level-2 days in; rebuilt order books, a verdict for every day, and metrics out.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode="markdown",
+)
+for verb in (run, verdict, doctor, simulate, demo):
+    app.command()(verb)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Hold the options that stand before a verb."""
+
+
+def main() -> None:
+    """Run the console script; an error of ours is a message and exit code 2, not a traceback."""
+    try:
+        app()
+    except MarketPipelineError as error:
+        errors_console().print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)

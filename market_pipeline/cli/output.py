@@ -1,0 +1,61 @@
+"""What the verbs share to show: consoles, and the verdict table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from market_pipeline.quality.row import ReportRow
+
+__all__ = ["console", "errors_console", "exit_code", "verdict_table"]
+
+_STYLES = {"available": "green", "degraded": "yellow", "pending": "blue", "missing": "red"}
+_PLAIN_WIDTH = 160
+
+
+def console() -> Console:
+    """Standard output; wide and plain where it is not a terminal."""
+    found = Console()
+    return found if found.is_terminal else Console(width=_PLAIN_WIDTH, color_system=None)
+
+
+def errors_console() -> Console:
+    """Standard error."""
+    return Console(stderr=True)
+
+
+def exit_code(rows: Sequence[ReportRow]) -> int:
+    """0 if there are days and all are available, else 1."""
+    return 0 if rows and all(row.condition == "available" for row in rows) else 1
+
+
+def verdict_table(rows: Sequence[ReportRow]) -> Table:
+    """A line per instrument and day, with the reasons below the condition they led to."""
+    table = Table(title="Verdict", show_lines=True, title_justify="left")
+    for column in ("day", "instrument", "condition"):
+        table.add_column(column, no_wrap=True)
+    for column in ("valid h", "messages", "gap s", "crossed s", "skew ms"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("why", overflow="fold", ratio=1)
+    for row in rows:
+        condition = row.condition or ""
+        table.add_row(
+            row.dt.isoformat(),
+            row.instrument_id,
+            f"[{_STYLES.get(condition, '')}]{condition}[/]",
+            _number(None if row.valid_seconds is None else row.valid_seconds / 3600, 2),
+            f"{row.messages:,}" if row.messages is not None else "",
+            _number(row.gap_seconds, 1),
+            _number(row.crossed_seconds, 1),
+            _number(row.skew_p50_ms, 1),
+            "\n".join((*row.reasons, *(f"(warning) {text}" for text in row.warnings))).replace(
+                "[", "\\["
+            ),
+        )
+    return table
+
+
+def _number(value: float | None, decimals: int) -> str:
+    return "" if value is None else f"{value:,.{decimals}f}"

@@ -1,0 +1,133 @@
+"""`market-pipeline run`: a range of days in one process, with a progress bar."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, timedelta
+from typing import Annotated
+from uuid import uuid4
+
+import dagster as dg
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from market_pipeline.cli.output import console, errors_console, exit_code, verdict_table
+from market_pipeline.cli.verdict import InstrumentIds, read_verdicts
+from market_pipeline.instruments import load_instruments, select_instruments
+from market_pipeline.settings import load_settings
+
+__all__ = ["run", "run_days"]
+
+_DAY = ["%Y-%m-%d"]
+FAILED = 2
+
+
+def run(
+    start_date: Annotated[datetime, typer.Option(formats=_DAY, help="First UTC day.")],
+    end_date: Annotated[datetime, typer.Option(formats=_DAY, help="Last UTC day, inclusive.")],
+    instrument: InstrumentIds = None,
+) -> None:
+    """Run every stage for a range of days, both ends included, and show the verdicts.
+
+    Exit code 0: every day is available. 1: something is degraded, pending or missing. 2: a run
+    failed, or could not start.
+    """
+    start, end = start_date.date(), end_date.date()
+    if end < start:
+        raise typer.BadParameter(f"{end} is before {start}", param_hint="--end-date")
+    settings = load_settings()
+    ids = [
+        each.id
+        for each in select_instruments(
+            load_instruments(settings.instruments_file), instrument or []
+        )
+    ]
+    if start < settings.start_date:
+        raise typer.BadParameter(
+            f"{start} is before the first partition {settings.start_date} (PIPELINE_START_DATE)",
+            param_hint="--start-date",
+        )
+    days = [start + timedelta(days=n) for n in range((end - start).days + 1)]
+    out = console()
+    failed = run_days(days, ids, out)
+    rows = read_verdicts(settings, start, end, ids)
+    out.print(verdict_table(rows))
+    for day, reason in failed.items():
+        errors_console().print(f"failed: {day}: {reason}", markup=False, soft_wrap=True)
+    raise typer.Exit(FAILED if failed else exit_code(rows))
+
+
+def run_days(days: Sequence[date], ids: Sequence[str], out: Console) -> dict[date, str]:
+    """Runs the daily job for each day in this process; the days that failed, with their reasons.
+
+    A bar on a terminal, a line per day without one.
+    """
+    # Dagster takes a second to import the definitions, which `--help` need not wait for.
+    from market_pipeline.definitions import defs  # noqa: PLC0415
+
+    job = defs.resolve_job_def("daily_books")
+    config = {
+        "resources": {"pipeline": {"config": {"instruments": list(ids)}}},
+        # What went wrong is said once, below the table, and stands in the run's own log.
+        "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+    }
+    failed: dict[date, str] = {}
+    with _instance() as instance, _progress(out) as progress:
+        task = progress.add_task("", total=len(days) * len(job.nodes))
+        for number, day in enumerate(days, start=1):
+            progress.update(task, description=f"{day}")
+            run_id = str(uuid4())
+            instance.add_event_listener(run_id, _on_step(lambda: progress.advance(task)))
+            result = job.execute_in_process(
+                run_id=run_id,
+                partition_key=day.isoformat(),
+                instance=instance,
+                run_config=config,
+                raise_on_error=False,
+            )
+            progress.update(task, completed=number * len(job.nodes))
+            if not result.success:
+                failed[day] = _why(result)
+            if not out.is_terminal:
+                out.print(f"{day} {'failed' if day in failed else 'done'} ({number}/{len(days)})")
+    return failed
+
+
+def _instance() -> dg.DagsterInstance:
+    """The instance of DAGSTER_HOME, where the UI finds the runs; without one, a passing one."""
+    if os.environ.get("DAGSTER_HOME"):
+        return dg.DagsterInstance.get()
+    return dg.DagsterInstance.ephemeral()
+
+
+def _progress(out: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("steps"),
+        TimeElapsedColumn(),
+        console=out,
+        disable=not out.is_terminal,
+    )
+
+
+def _on_step(advance: Callable[[], None]) -> Callable[[dg.EventLogEntry], None]:
+    def listen(entry: dg.EventLogEntry) -> None:
+        if entry.dagster_event is not None and entry.dagster_event.is_step_success:
+            advance()
+
+    return listen
+
+
+def _why(result: dg.ExecuteInProcessResult) -> str:
+    """The innermost cause of the first failed step."""
+    for event in result.filter_events(lambda event: event.is_step_failure):
+        error = event.step_failure_data.error
+        while error is not None and error.cause is not None:
+            error = error.cause
+        if error is not None:
+            return f"{event.step_key}: {error.message.strip()}"
+    return "the run stopped before a step failed; see its log in the UI"

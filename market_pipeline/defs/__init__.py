@@ -1,0 +1,1 @@
+"""Dagster, thin: one folder per stage; everything below this package runs without it."""

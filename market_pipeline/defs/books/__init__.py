@@ -1,0 +1,1 @@
+"""The rebuild stage as assets."""

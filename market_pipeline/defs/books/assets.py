@@ -1,0 +1,104 @@
+"""The rebuilt books: one pass over the raw day publishes four products."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+import polars as pl
+
+from market_pipeline.defs.books.plots import mid_plot
+from market_pipeline.defs.describe import column_schema, figure_markdown, markdown_table
+from market_pipeline.defs.io_managers import PartitionFiles, PartitionRows
+from market_pipeline.defs.partitions import DAILY, day_of
+from market_pipeline.defs.resources import Pipeline
+from market_pipeline.stages.books import DayOfRaw, RebuiltDay, rebuild_day
+from market_pipeline.stages.raw import RawObjects
+from market_pipeline.tables import TABLES
+
+__all__ = ["ASSETS"]
+
+_BIG = ("book_bbo", "book_depth", "book_checkpoints")
+
+
+def _spec(name: str) -> tuple[str, dg.AssetOut]:
+    table = TABLES[name]
+    big = table.storage == "delta"
+    return name, dg.AssetOut(
+        description=table.description,
+        group_name="books",
+        kinds={"numba", "parquet", "deltalake"} if big else {"duckdb"},
+        owners=["team:market-data"],
+        tags={"layer": "books"},
+        io_manager_key="lake_tables" if big else "small_tables",
+        is_required=False,
+        metadata={
+            "schema": table.schema,
+            "partition_expr": "dt",
+            "dagster/column_schema": column_schema(table),
+        },
+    )
+
+
+@dg.multi_asset(
+    name="rebuild_books",
+    outs=dict(_spec(name) for name in (*_BIG, "book_rebuilds")),
+    partitions_def=DAILY,
+    can_subset=True,
+)
+def rebuild_books(
+    context: dg.AssetExecutionContext,
+    pipeline: Pipeline,
+    raw_book_deltas: pl.DataFrame,
+    raw_book_snapshots: pl.DataFrame,
+    raw_trades: pl.DataFrame,
+) -> Iterator[dg.Output[PartitionFiles | PartitionRows]]:
+    """Rebuild every instrument's book of the day; a bad one is recorded and the others go on."""
+    lake = pipeline.settings.lake_path
+    raw = DayOfRaw(
+        day=day_of(context),
+        lake=lake,
+        deltas=RawObjects(lake, raw_book_deltas),
+        snapshots=RawObjects(lake, raw_book_snapshots),
+        trades=RawObjects(lake, raw_trades),
+    )
+    rebuilt = rebuild_day(
+        raw, pipeline.selected, pipeline.settings, pipeline.warehouse, context.log.info
+    )
+    for name in _BIG:
+        if name in context.selected_output_names:
+            files = rebuilt.staged[TABLES[name].sql_name]
+            metadata: dict[str, dg.RawMetadataValue] = {
+                "rows": sum(file.rows for file in files),
+                "bytes": sum(file.bytes for file in files),
+                "instruments": _instrument_table(rebuilt),
+                "content_sha256": {file.instrument: file.sha256 for file in files},
+            }
+            if name == "book_bbo" and files:
+                figure = mid_plot({file.instrument: file.path for file in files})
+                metadata["mid_and_spread"] = figure_markdown(figure, "mid and spread")
+            yield dg.Output(
+                PartitionFiles(files, rebuilt.withdrawn), output_name=name, metadata=metadata
+            )
+    if "book_rebuilds" in context.selected_output_names:
+        schema = pl.from_arrow(TABLES["book_rebuilds"].arrow_schema.empty_table()).schema  # type: ignore[union-attr]
+        frame = pl.from_dicts(rebuilt.records, schema=schema)
+        yield dg.Output(
+            PartitionRows(frame, pipeline.selected),
+            output_name="book_rebuilds",
+            metadata={"instruments": _instrument_table(rebuilt)},
+        )
+
+
+def _instrument_table(rebuilt: RebuiltDay) -> dg.MarkdownMetadataValue:
+    shown = ("messages", "rows", "exams", "exams_failed", "resyncs", "tick", "lot", "failure")
+    return markdown_table(
+        [
+            {"instrument": f"{record['exchange']}:{record['symbol']}", "outcome": record["outcome"]}
+            | {name: record[name] for name in shown}
+            for record in rebuilt.records
+        ]
+    )
+
+
+ASSETS = [rebuild_books]

@@ -1,0 +1,42 @@
+"""The plot on `book_bbo`: mid and spread through the day."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+from matplotlib.figure import Figure
+
+__all__ = ["mid_plot"]
+
+_BUCKET_NS = 60 * 1_000_000_000
+_MAX_INSTRUMENTS = 6
+
+
+def mid_plot(files: Mapping[str, Path]) -> Figure:
+    """The last mid and spread of every minute, a row of axes per instrument (the first six)."""
+    shown = dict(sorted(files.items())[:_MAX_INSTRUMENTS])
+    figure = Figure(figsize=(9, 2.2 * len(shown)), layout="constrained")
+    axes = figure.subplots(len(shown), 2, squeeze=False)
+    for (mid_axis, spread_axis), (instrument, file) in zip(axes, shown.items(), strict=True):
+        minutes = (
+            pl.scan_parquet(file, hive_partitioning=False)
+            .filter(pl.col("flags") == 0)
+            .group_by(minute=pl.col("ts_receipt_ns") // _BUCKET_NS)
+            .agg(pl.col("bid_price").last(), pl.col("ask_price").last())
+            .sort("minute")
+            .collect()
+        )
+        hour = (minutes["minute"] % 1440).to_numpy() / 60
+        bid, ask = minutes["bid_price"].to_numpy(), minutes["ask_price"].to_numpy()
+        style = {"linewidth": 0.8, "marker": "." if len(hour) < 60 else ""}
+        mid_axis.plot(hour, (bid + ask) / 2, **style)
+        spread_axis.plot(hour, ask - bid, color="tab:orange", **style)
+        mid_axis.set_title(f"{instrument}: mid", fontsize=9)
+        spread_axis.set_title("spread", fontsize=9)
+        for axis in (mid_axis, spread_axis):
+            axis.tick_params(labelsize=7)
+            axis.set_xlabel("hour UTC", fontsize=7)
+            axis.ticklabel_format(useOffset=False)
+    return figure

@@ -1,0 +1,1 @@
+"""The raw stage as assets."""

@@ -1,0 +1,78 @@
+"""The raw days: the vendor's bytes, unchanged, each object registered with its hash and rows."""
+
+from __future__ import annotations
+
+import dagster as dg
+import polars as pl
+
+from market_pipeline.defs.describe import column_schema, markdown_table
+from market_pipeline.defs.io_managers import PartitionRows
+from market_pipeline.defs.partitions import DAILY, day_of
+from market_pipeline.defs.resources import Pipeline
+from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
+from market_pipeline.stages.raw import register_day
+from market_pipeline.tables import TABLES
+
+__all__ = ["ASSETS"]
+
+
+def _raw_asset(name: str, raw: RawTable) -> dg.AssetsDefinition:
+    table = TABLES[name]
+
+    @dg.asset(
+        name=name,
+        description=f"{table.description} The objects lie in the lake's folder `{raw.name}`.",
+        group_name="lake",
+        kinds={"parquet", "duckdb"},
+        owners=["team:market-data"],
+        tags={"layer": "raw"},
+        partitions_def=DAILY,
+        io_manager_key="small_tables",
+        metadata={
+            "schema": table.schema,
+            "partition_expr": "dt",
+            "dagster/column_schema": column_schema(table),
+        },
+    )
+    def register(
+        context: dg.AssetExecutionContext, pipeline: Pipeline
+    ) -> dg.MaterializeResult[PartitionRows]:
+        day = day_of(context)
+        lake = pipeline.settings.lake_path
+        rows = [
+            row
+            for instrument in pipeline.selected
+            for row in register_day(lake, raw, table, instrument, day)
+        ]
+        frame = pl.from_dicts(rows, schema=pl.from_arrow(table.arrow_schema.empty_table()).schema)  # type: ignore[union-attr]
+        usable = frame.filter(pl.col("status") == "usable")
+        return dg.MaterializeResult(
+            value=PartitionRows(frame, pipeline.selected),
+            metadata={
+                "objects": usable.height,
+                "rows": int(usable["rows"].sum()),
+                "bytes": int(usable["bytes"].sum()),
+                "instruments": markdown_table(
+                    [
+                        {
+                            "instrument": f"{row['exchange']}:{row['symbol']}",
+                            "status": row["status"],
+                            "file": row["path"],
+                            "rows": row["rows"],
+                            "bytes": row["bytes"],
+                            "failure": row["failure"],
+                        }
+                        for row in rows
+                    ]
+                ),
+            },
+        )
+
+    return register
+
+
+ASSETS = [
+    _raw_asset("raw_book_deltas", DELTAS),
+    _raw_asset("raw_book_snapshots", SNAPSHOTS),
+    _raw_asset("raw_trades", TRADES),
+]

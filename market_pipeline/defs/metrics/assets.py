@@ -1,0 +1,68 @@
+"""The metrics of a day."""
+
+from __future__ import annotations
+
+import dagster as dg
+import polars as pl
+
+from market_pipeline.defs.describe import column_schema, markdown_table
+from market_pipeline.defs.io_managers import PartitionRows
+from market_pipeline.defs.partitions import DAILY, day_of
+from market_pipeline.defs.resources import Pipeline
+from market_pipeline.stages.metrics import metrics_day
+from market_pipeline.stages.raw import RawObjects
+from market_pipeline.tables import TABLES
+
+__all__ = ["ASSETS"]
+
+_TABLE = TABLES["book_metrics"]
+
+
+@dg.asset(
+    description=_TABLE.description,
+    group_name="metrics",
+    kinds={"polars", "duckdb"},
+    owners=["team:market-data"],
+    tags={"layer": "metrics"},
+    partitions_def=DAILY,
+    io_manager_key="small_tables",
+    metadata={
+        "schema": _TABLE.schema,
+        "partition_expr": "dt",
+        "dagster/column_schema": column_schema(_TABLE),
+    },
+)
+def book_metrics(
+    context: dg.AssetExecutionContext,
+    pipeline: Pipeline,
+    validation_report: pl.DataFrame,
+    book_bbo: pl.LazyFrame,
+    book_depth: pl.LazyFrame,
+    raw_trades: pl.DataFrame,
+) -> dg.MaterializeResult[PartitionRows]:
+    """Microstructure figures of every minute with a book, a message or a trade."""
+    frame = metrics_day(
+        day_of(context),
+        pipeline.selected,
+        validation_report,
+        book_bbo,
+        book_depth,
+        RawObjects(pipeline.settings.lake_path, raw_trades),
+    )
+    summary = (
+        frame.group_by("exchange", "symbol", maintain_order=True)
+        .agg(
+            minutes=pl.len(),
+            valid_hours=(pl.col("valid_seconds").sum() / 3600).round(3),
+            messages=pl.col("message_count").sum(),
+            trades=pl.col("trade_count").sum(),
+        )
+        .to_dicts()
+    )
+    return dg.MaterializeResult(
+        value=PartitionRows(frame, pipeline.selected),
+        metadata={"rows": frame.height, "instruments": markdown_table(summary)},
+    )
+
+
+ASSETS = [book_metrics]

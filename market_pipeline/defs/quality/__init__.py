@@ -1,0 +1,1 @@
+"""The report stage as an asset, and the checks."""

@@ -1,0 +1,84 @@
+"""The validation report: a verdict for every instrument and day."""
+
+from __future__ import annotations
+
+import time
+
+import dagster as dg
+import polars as pl
+
+from market_pipeline.defs.describe import column_schema, figure_markdown, markdown_table
+from market_pipeline.defs.io_managers import PartitionRows
+from market_pipeline.defs.partitions import DAILY, day_of
+from market_pipeline.defs.quality.plots import valid_time_plot
+from market_pipeline.defs.resources import Pipeline
+from market_pipeline.quality.row import ReportRow, to_arrow
+from market_pipeline.stages.raw import RawObjects
+from market_pipeline.stages.report import report_day
+from market_pipeline.tables import TABLES
+
+__all__ = ["ASSETS"]
+
+_TABLE = TABLES["validation_report"]
+
+
+@dg.asset(
+    description=_TABLE.description,
+    group_name="quality",
+    kinds={"polars", "duckdb"},
+    owners=["team:market-data"],
+    tags={"layer": "quality"},
+    partitions_def=DAILY,
+    io_manager_key="small_tables",
+    metadata={
+        "schema": _TABLE.schema,
+        "partition_expr": "dt",
+        "dagster/column_schema": column_schema(_TABLE),
+    },
+)
+def validation_report(
+    context: dg.AssetExecutionContext,
+    pipeline: Pipeline,
+    book_rebuilds: pl.DataFrame,
+    book_bbo: pl.LazyFrame,
+    raw_trades: pl.DataFrame,
+) -> dg.MaterializeResult[PartitionRows]:
+    """Measure the day's books and judge them; instruments without a book have their row too."""
+    settings = pipeline.settings
+    rows = report_day(
+        day_of(context),
+        pipeline.selected,
+        book_rebuilds,
+        book_bbo,
+        RawObjects(settings.lake_path, raw_trades),
+        # The only reading of the clock: whether a day without data is pending or missing.
+        as_of_ns=time.time_ns(),
+        vendor_lag_seconds=int(settings.vendor_lag_hours * 3600),
+    )
+    return dg.MaterializeResult(
+        value=PartitionRows(pl.DataFrame(to_arrow(rows)), pipeline.selected),
+        metadata={
+            "verdicts": markdown_table([_verdict(row) for row in rows]),
+            "valid_time": figure_markdown(valid_time_plot(rows), "valid time by instrument"),
+            **{
+                condition: sum(row.condition == condition for row in rows)
+                for condition in ("available", "degraded", "pending", "missing")
+            },
+        },
+    )
+
+
+def _verdict(row: ReportRow) -> dict[str, object]:
+    return {
+        "instrument": row.instrument_id,
+        "condition": row.condition,
+        "valid hours": None if row.valid_seconds is None else round(row.valid_seconds / 3600, 3),
+        "messages": row.messages,
+        "gaps": row.gap_count,
+        "crossed s": None if row.crossed_seconds is None else round(row.crossed_seconds, 3),
+        "skew p50 ms": None if row.skew_p50_ms is None else round(row.skew_p50_ms, 3),
+        "reasons": " ".join((*row.reasons, *row.warnings)),
+    }
+
+
+ASSETS = [validation_report]

@@ -1,0 +1,32 @@
+"""The plot on `validation_report`: how much of the day is valid, per instrument."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from market_pipeline.quality.row import ReportRow
+
+__all__ = ["valid_time_plot"]
+
+_COLOURS = {
+    "available": "tab:green",
+    "degraded": "tab:orange",
+    "pending": "tab:gray",
+    "missing": "tab:red",
+}
+
+
+def valid_time_plot(rows: Sequence[ReportRow]) -> Figure:
+    """A bar of valid hours per instrument, coloured by condition."""
+    figure = Figure(figsize=(8, 0.6 + 0.35 * len(rows)), layout="constrained")
+    axis = figure.subplots()
+    names = [f"{row.instrument_id} ({row.condition})" for row in rows]
+    hours = [(row.valid_seconds or 0.0) / 3600 for row in rows]
+    axis.barh(names, hours, color=[_COLOURS[row.condition or "missing"] for row in rows])
+    axis.set_xlim(0, 24)
+    axis.set_xlabel("valid hours of the UTC day", fontsize=8)
+    axis.tick_params(labelsize=8)
+    axis.invert_yaxis()
+    return figure

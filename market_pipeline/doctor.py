@@ -1,0 +1,315 @@
+"""The start-up examination: is everything the pipeline needs there, and usable?
+
+Each check gives one or more findings and never raises: what goes wrong while looking is itself a
+finding, so that one run names everything. Nothing is created or changed.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shlex
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from market_pipeline.errors import InstrumentsError, MarketPipelineError, SettingsError
+from market_pipeline.instruments import Instrument, load_instruments
+from market_pipeline.settings import ENV_FILE, Settings, load_settings
+
+__all__ = ["DoctorReport", "Finding", "run_doctor"]
+
+FREE_DISK_WARN_BYTES = 5 * 10**9
+FREE_DISK_ERROR_BYTES = 500 * 10**6
+
+# A lower bound that is included and an upper bound that is not.
+_Range = tuple[tuple[int, ...], tuple[int, ...]]
+PYTHON_RANGE: _Range = ((3, 11), (3, 14))
+DUCKDB_RANGE: _Range = ((1, 5, 5), (2,))
+_PACKAGES = ("dagster", "duckdb", "polars", "deltalake", "numba")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found. `next_step` is empty when there is nothing to do."""
+
+    name: str
+    status: Literal["ok", "warn", "error"]
+    found: str
+    next_step: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorReport:
+    """Every finding, in the order of the checks."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the pipeline can run: no finding is an error (warnings are allowed)."""
+        return all(finding.status != "error" for finding in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"ok": …, "findings": [{"name", "status", "found", "next_step"}, …]}`."""
+        return {"ok": self.ok, "findings": [asdict(finding) for finding in self.findings]}
+
+
+def run_doctor(load: Callable[[], Settings] = load_settings) -> DoctorReport:
+    """Examine the settings, folders, instruments, versions and Dagster's home.
+
+    Args:
+        load: How to load the settings; a CLI passes one that holds its own options. If it fails,
+            the checks that need settings are left out and the finding `settings` says so.
+    """
+    findings = _collect("python", _check_python)
+    for package in _PACKAGES:
+        findings += _collect(package, partial(_check_package, package))
+    findings += _collect("dagster_home", _check_dagster_home)
+    findings += _collect("env_file", _check_env_file)
+    try:
+        settings = load()
+    except SettingsError as error:
+        listed = "".join(f"\n  - {problem}" for problem in error.problems)
+        found = f"{error.problem}:{listed}"
+        next_step = "Mend what is listed and run this again: folders and instruments come next."
+        return DoctorReport((Finding("settings", "error", found, next_step), *findings))
+    except Exception as error:  # a finding must not hide the others
+        return DoctorReport((_unexpected("settings", error), *findings))
+    start = Finding("settings", "ok", f"{len(Settings.model_fields)} settings are usable")
+    findings += _collect("data_dir", partial(_check_data_dir, settings.data_dir))
+    findings += _collect("free_disk", partial(_check_free_disk, settings.data_dir))
+    instruments: list[Instrument] = []
+    findings += _collect("instruments", partial(_check_instruments, settings, instruments))
+    findings += _collect("lake", partial(_check_lake, settings.lake_path, instruments))
+    return DoctorReport((start, *findings))
+
+
+def _collect(name: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    try:
+        return list(check())
+    except Exception as error:  # a check that fails must not hide the others
+        return [_unexpected(name, error)]
+
+
+def _unexpected(name: str, error: Exception) -> Finding:
+    if isinstance(error, MarketPipelineError):
+        return Finding(name, "error", error.problem, error.next_step)
+    return Finding(
+        name,
+        "error",
+        f"the check itself failed: {type(error).__name__}: {error}",
+        "Mend what it names; if it names nothing of yours, report it as a fault of this program.",
+    )
+
+
+# --- versions and environment -----------------------------------------------------------------
+
+
+def _within(text: str, bounds: _Range) -> bool:
+    """Whether a version such as 1.5.6 is in a range; a pre-release counts as its release."""
+    numbers = re.match(r"\d+(?:\.\d+)*", text)
+    release = tuple(int(part) for part in numbers[0].split(".")) if numbers else ()
+    lowest, beyond = bounds
+    return lowest <= release < beyond
+
+
+def _check_python() -> Iterator[Finding]:
+    found = platform.python_version()
+    if _within(found, PYTHON_RANGE):
+        yield Finding("python", "ok", found)
+    else:
+        yield Finding("python", "error", found, "Use Python 3.11, 3.12 or 3.13.")
+
+
+def _check_package(name: str) -> Iterator[Finding]:
+    try:
+        found = version(name)
+    except PackageNotFoundError:
+        yield Finding(name, "error", "not installed", "Install what the lock names: `make setup`.")
+        return
+    if name == "duckdb" and not _within(found, DUCKDB_RANGE):
+        yield Finding(
+            name,
+            "error",
+            f"{found}, but the range is >=1.5.5,<2: DuckDB 2.0.0 was measured to return wrong rows "
+            "from an ASOF join over hive-partitioned Parquet",
+            "Install what the lock names: `make setup`.",
+        )
+        return
+    yield Finding(name, "ok", found)
+
+
+def _check_dagster_home() -> Iterator[Finding]:
+    name = "dagster_home"
+    text = os.environ.get("DAGSTER_HOME", "")
+    if not text:
+        yield Finding(
+            name,
+            "warn",
+            "DAGSTER_HOME is not set: Dagster keeps its runs in a temporary folder and forgets "
+            "them when the process ends; schedules and sensors do not run",
+            'Set it to an absolute folder: `export DAGSTER_HOME="$PWD/dagster_home"`.',
+        )
+        return
+    home = Path(text)
+    if not home.is_absolute() or not home.is_dir():
+        reason = "does not exist" if home.is_absolute() else "is not an absolute path"
+        yield Finding(
+            name,
+            "error",
+            f"DAGSTER_HOME={text} {reason}, so Dagster refuses to start",
+            "Set it to the absolute path of an existing folder.",
+        )
+    elif not (home / "dagster.yaml").is_file():
+        yield Finding(
+            name,
+            "warn",
+            f"{home} has no dagster.yaml, so Dagster runs with its own defaults (telemetry on, "
+            "no write pool)",
+            f"Copy the project's: `cp dagster_home/dagster.yaml {shlex.quote(text)}/`.",
+        )
+    else:
+        yield Finding(name, "ok", str(home))
+
+
+def _check_env_file() -> Iterator[Finding]:
+    if not ENV_FILE.is_file():
+        return  # the file is optional
+    mode = stat.S_IMODE(ENV_FILE.stat().st_mode)
+    if mode & 0o077:
+        found = f"{ENV_FILE.absolute()} has mode {mode:04o}: other users of this machine may use it"
+        command = f"chmod 600 {shlex.quote(str(ENV_FILE.absolute()))}"
+        yield Finding("env_file", "warn", found, f"Keep it to its owner: `{command}`.")
+    else:
+        yield Finding("env_file", "ok", f"{ENV_FILE.absolute()} is its owner's alone")
+
+
+# --- folders ----------------------------------------------------------------------------------
+
+
+def _nearest_existing(path: Path) -> Path:
+    return next(folder for folder in (path, *path.parents) if folder.exists())
+
+
+def _check_data_dir(data_dir: Path) -> Iterator[Finding]:
+    name = "data_dir"
+    existing = _nearest_existing(data_dir)
+    if not existing.is_dir():
+        yield Finding(
+            name,
+            "error",
+            f"{existing} is a file, not a folder",
+            "Set PIPELINE_DATA_DIR to a folder, or move that file away.",
+        )
+        return
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        yield Finding(
+            name,
+            "error",
+            f"{existing} cannot be written to: {error.strerror}",
+            "Set PIPELINE_DATA_DIR to a folder that you may write to, or mend its permissions.",
+        )
+        return
+    if existing != data_dir:
+        yield Finding(name, "ok", f"{data_dir} does not exist yet and can be created")
+        return
+    mode = stat.S_IMODE(data_dir.stat().st_mode)
+    if mode & 0o077:
+        yield Finding(
+            name,
+            "warn",
+            f"{data_dir} has mode {mode:04o}: other users of this machine may use it",
+            f"Keep it to its owner: `chmod 700 {shlex.quote(str(data_dir))}`.",
+        )
+    else:
+        yield Finding(name, "ok", f"{data_dir} can be written to and is its owner's alone")
+
+
+def _check_free_disk(data_dir: Path) -> Iterator[Finding]:
+    existing = _nearest_existing(data_dir)
+    free = shutil.disk_usage(existing).free
+    found = f"{free / 10**9:,.1f} GB are free for {data_dir}"
+    if free >= FREE_DISK_WARN_BYTES:
+        yield Finding("free_disk", "ok", found)
+    else:
+        yield Finding(
+            "free_disk",
+            "error" if free < FREE_DISK_ERROR_BYTES else "warn",
+            found,
+            "Free some space (below 0.5 GB a day may not fit), or set PIPELINE_DATA_DIR to a "
+            "larger disk.",
+        )
+
+
+def _check_instruments(settings: Settings, instruments: list[Instrument]) -> Iterator[Finding]:
+    """Judge the instruments file and hand its instruments on for the check of the lake."""
+    path = settings.instruments_file
+    try:
+        instruments.extend(load_instruments(path))
+    except InstrumentsError as error:
+        next_step = error.next_step
+        if not path.exists():
+            next_step = (
+                "Copy instruments.example.yaml to that path and edit it, or set "
+                "PIPELINE_INSTRUMENTS_FILE."
+            )
+        found = f"{path}: {error.problem}:{error.found or ''}"
+        yield Finding("instruments", "error", found, next_step)
+        return
+    count = len(instruments)
+    yield Finding("instruments", "ok", f"{path}: {count} instrument{'s' if count > 1 else ''}")
+
+
+def _check_lake(lake: Path, instruments: list[Instrument]) -> Iterator[Finding]:
+    name = "lake"
+    if not lake.is_dir():
+        yield Finding(
+            name,
+            "error",
+            f"{lake} {'is not a folder' if lake.exists() else 'does not exist'}",
+            "Set PIPELINE_LAKE_URI to the folder of the raw days, or let `make demo` simulate one.",
+        )
+        return
+    try:
+        next(lake.iterdir(), None)
+    except OSError as error:
+        yield Finding(
+            name,
+            "error",
+            f"{lake} cannot be read: {error.strerror}",
+            "Mend its permissions, or set PIPELINE_LAKE_URI to a folder that you may read.",
+        )
+        return
+    if not instruments:
+        yield Finding(name, "ok", f"{lake} can be read; no instruments to look for")
+        return
+    without = [each.id for each in instruments if not _has_a_day(lake, each)]
+    found = (
+        f"{lake} holds days of {len(instruments) - len(without)} of {len(instruments)} instruments"
+    )
+    if without:
+        yield Finding(
+            name,
+            "warn",
+            f"{found}; none of {', '.join(without)}",
+            "Check how the instruments file spells them against the folders "
+            "book_delta_v2/exchange=…/symbol=… of the lake, or fetch their days.",
+        )
+    else:
+        yield Finding(name, "ok", found)
+
+
+def _has_a_day(lake: Path, instrument: Instrument) -> bool:
+    folder = lake / "book_delta_v2" / f"exchange={instrument.venue}" / f"symbol={instrument.symbol}"
+    return next(folder.glob("dt=*/*.parquet"), None) is not None

@@ -1,0 +1,129 @@
+"""Every error this package raises on purpose: one root and a closed list of children.
+
+An error carries its parts as attributes (which exchange, symbol, day, file, row, column; what was
+expected and what was found) and its text ends with what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+__all__ = [
+    "CheckpointError",
+    "DomainError",
+    "InstrumentsError",
+    "LakeFileError",
+    "MarketPipelineError",
+    "MissingDataError",
+    "PublishError",
+    "SchemaError",
+    "SettingsError",
+    "SimulationError",
+    "WarehouseBusyError",
+]
+
+
+class MarketPipelineError(Exception):
+    """Something a user can understand and act upon went wrong.
+
+    Args:
+        problem: One sentence saying what is wrong, without the parts below.
+        next_step: One sentence saying what to do next.
+        exchange, symbol, day: Which instrument and UTC day it concerns, if any.
+        file: The file it concerns, if any.
+        row: Zero-based row of that file, if any.
+        column: The column (or setting) it concerns, if any.
+        expected, found: What was expected and what was found, as text.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        next_step: str,
+        exchange: str | None = None,
+        symbol: str | None = None,
+        day: date | None = None,
+        file: Path | str | None = None,
+        row: int | None = None,
+        column: str | None = None,
+        expected: str | None = None,
+        found: str | None = None,
+    ) -> None:
+        self.problem = problem
+        self.next_step = next_step
+        self.exchange = exchange
+        self.symbol = symbol
+        self.day = day
+        self.file = str(file) if file is not None else None
+        self.row = row
+        self.column = column
+        self.expected = expected
+        self.found = found
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        instrument = f"{self.exchange}:{self.symbol}" if self.exchange and self.symbol else None
+        parts = {
+            "instrument": instrument,
+            "day": self.day,
+            "file": self.file,
+            "row": self.row,
+            "column": self.column,
+            "expected": self.expected,
+            "found": self.found,
+        }
+        located = ", ".join(f"{name}={part}" for name, part in parts.items() if part is not None)
+        where = f" ({located})" if located else ""
+        return f"{self.problem.rstrip('.')}{where}. {self.next_step}"
+
+
+class SettingsError(MarketPipelineError):
+    """The settings are not usable; `problems` lists every reason at once."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        listed = "".join(f"\n  - {problem}" for problem in self.problems)
+        count = len(self.problems)
+        super().__init__(
+            f"{count} setting{'s are' if count != 1 else ' is'} not usable",
+            next_step=f"Mend what is listed, then run `market-pipeline doctor`:{listed}",
+        )
+
+
+class InstrumentsError(MarketPipelineError):
+    """The instruments file is not usable, or an instrument was asked for that it does not hold."""
+
+
+class LakeFileError(MarketPipelineError):
+    """A raw file cannot be read: truncated, not Parquet, or damaged inside."""
+
+
+class SchemaError(MarketPipelineError):
+    """A raw file does not have the columns or types of its table."""
+
+
+class MissingDataError(MarketPipelineError):
+    """An instrument has no raw file, or no row, for a day."""
+
+
+class DomainError(MarketPipelineError):
+    """A raw value is outside its domain: a price at or below zero, a negative or infinite size."""
+
+
+class CheckpointError(MarketPipelineError):
+    """A book checkpoint is damaged, of another day, or of another format."""
+
+
+class PublishError(MarketPipelineError):
+    """A partition could not be published; the one that was there before still is."""
+
+
+class WarehouseBusyError(MarketPipelineError):
+    """Another process held the warehouse lock for longer than the configured wait."""
+
+
+class SimulationError(MarketPipelineError):
+    """A simulated day was asked for that cannot be made."""

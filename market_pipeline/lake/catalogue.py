@@ -1,0 +1,203 @@
+"""The DuckDB file that users open: views of the published files, copies of the small tables.
+
+It is built anew beside the old one and swapped in by a rename, so nobody waits for a lock: who has
+the old one open goes on reading it, and who opens it next gets the new one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import duckdb
+
+from market_pipeline.errors import MissingDataError, PublishError, WarehouseBusyError
+from market_pipeline.lake.delta import delta_table, has_columns_added_later, published_files
+from market_pipeline.lake.layout import PRIVATE_FILE, Warehouse, make_private_folder, sync
+from market_pipeline.lake.locks import DEFAULT_WAIT_SECONDS, holding, until_unlocked
+from market_pipeline.lake.tables import Table
+from market_pipeline.lake.working import WORKING_LOCK, ensure_table, open_database
+
+__all__ = ["connect", "refresh"]
+
+_LOCK = "catalogue"
+_BUILDING = ".building-"
+
+
+def refresh(
+    warehouse: Warehouse,
+    tables: Sequence[Table],
+    views: Mapping[str, str] | None = None,
+    *,
+    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
+) -> None:
+    """Build `warehouse/market.duckdb` from what is published now, and swap it in.
+
+    Tables nothing was published to yet are there, typed and empty.
+    Paths in views are absolute: after moving the data folder, refresh.
+
+    Args:
+        warehouse: Whose catalogue.
+        tables: Every table users may query.
+        views: More views: `schema.name` to the SQL of its SELECT, made in this order.
+        timeout_seconds: How long to wait for another refresh, or for a writer of small tables.
+
+    Raises:
+        PublishError: A view's SQL is wrong, or a small table has another type of column; the old
+            catalogue stays.
+        WarehouseBusyError: Another process kept a lock for the whole wait.
+    """
+    folder = warehouse.warehouse_dir
+    make_private_folder(folder)
+    with holding(warehouse, _LOCK, timeout_seconds=timeout_seconds):
+        # Whoever made these was killed: the lock is ours.
+        for left_over in folder.glob(f"{_BUILDING}*"):
+            left_over.unlink()
+        building = folder / f"{_BUILDING}{uuid.uuid4().hex}.duckdb"
+        try:
+            _copy_small_tables(warehouse, building, timeout_seconds)
+            _fill(warehouse, building, tables, views or {})
+            building.chmod(PRIVATE_FILE)
+            sync(building)
+            building.replace(warehouse.catalogue)
+            sync(folder)
+        finally:
+            building.unlink(missing_ok=True)
+        # A user who opened the old one for writing may have left this; it is not the new one's.
+        warehouse.catalogue.with_name(f"{warehouse.catalogue.name}.wal").unlink(missing_ok=True)
+
+
+def connect(data_dir: Path | str, *, timeout_seconds: float = 10.0) -> duckdb.DuckDBPyConnection:
+    """A read-only connection to the catalogue as it is now; no writer ever waits for it.
+
+    `books.bbo` and the like are found at once; from a cursor of the connection write
+    `market.books.bbo`, because a cursor does not take over the default database.
+    It shows one state for as long as it is open: connect again to see what was published since.
+
+    Args:
+        data_dir: The data folder (`PIPELINE_DATA_DIR`).
+        timeout_seconds: How long to wait for somebody who opened the catalogue for writing.
+
+    Raises:
+        MissingDataError: There is no catalogue below that folder.
+        WarehouseBusyError: Somebody kept the catalogue open for writing for the whole wait.
+    """
+    path = Warehouse(Path(data_dir)).catalogue
+    if not path.is_file():
+        raise MissingDataError(
+            "there is no catalogue yet",
+            next_step="Run the pipeline once for any day, or check PIPELINE_DATA_DIR.",
+            file=path,
+        )
+    connection = duckdb.connect()
+    # Published files never change, so their footers may be kept.
+    connection.execute("SET parquet_metadata_cache = true")
+    try:
+        # Attached, not opened: for a path that this process has open already DuckDB hands out the
+        # database it knows, which after a refresh is the old one.
+        attach = f"ATTACH {_text(str(path))} AS market (READ_ONLY)"
+        until_unlocked(timeout_seconds)(connection.execute, attach)
+        connection.execute("USE market")
+    except duckdb.IOException as error:
+        connection.close()
+        raise WarehouseBusyError(
+            f"the catalogue could not be opened for {timeout_seconds:g} s: {error}",
+            next_step="Close the shell or notebook that opened it without READ_ONLY.",
+            file=path,
+        ) from error
+    return connection
+
+
+def _copy_small_tables(warehouse: Warehouse, building: Path, timeout_seconds: float) -> None:
+    """Start the new catalogue as a copy of the working database's file.
+
+    Measured with 2 million rows of 15 columns (178 MB): copying the file takes 0.1 s, copying the
+    tables by SQL 2.0 s.
+    """
+    if not warehouse.working_database.exists():
+        return
+    with holding(warehouse, WORKING_LOCK, timeout_seconds=timeout_seconds):
+        # A killed writer leaves its last commits in the log beside the file: opening and closing
+        # moves them into the file.
+        if warehouse.working_database.with_suffix(".duckdb.wal").exists():
+            open_database(warehouse, timeout_seconds=timeout_seconds).close()
+        descriptor = os.open(building, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
+        with warehouse.working_database.open("rb") as source, os.fdopen(descriptor, "wb") as copy:
+            shutil.copyfileobj(source, copy, 1 << 20)
+
+
+def _fill(
+    warehouse: Warehouse, building: Path, tables: Sequence[Table], views: Mapping[str, str]
+) -> None:
+    """Add to the copy what is not in it: views, empty tables, descriptions."""
+    connection = duckdb.connect(str(building))
+    try:
+        connection.begin()
+        for table in tables:
+            connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{table.schema}"')
+            if table.storage == "delta":
+                connection.execute(_view(warehouse, table, connection))
+            else:
+                ensure_table(connection, table)
+            _describe(connection, table)
+        for name, query in views.items():
+            schema, _, _ = name.partition(".")
+            connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+            try:
+                connection.execute(f"CREATE VIEW {name} AS {query}")
+            except duckdb.Error as error:
+                raise PublishError(
+                    f"the catalogue's view {name} cannot be made: {error}",
+                    next_step="Mend the view's SQL; the catalogue that was there still is.",
+                ) from error
+        connection.commit()
+    finally:
+        connection.close()
+
+
+def _view(warehouse: Warehouse, table: Table, connection: duckdb.DuckDBPyConnection) -> str:
+    """The SQL that makes the view of a big table's current files, or an empty view of its types."""
+    delta = delta_table(warehouse, table)
+    files = [] if delta is None else published_files(delta)
+    present = set(table.arrow_schema.names)
+    source = ""
+    if delta is not None and files:
+        folder = warehouse.table_dir(table)
+        paths = ", ".join(_text(str(folder / file.path)) for file in files)
+        source = f"FROM read_parquet([{paths}], hive_partitioning=false)"
+        if has_columns_added_later(delta, table):
+            # Opens every file now and in each query, so only where files do differ.
+            source = f"FROM read_parquet([{paths}], hive_partitioning=false, union_by_name=true)"
+            rows = connection.execute(f"DESCRIBE {source}").fetchall()
+            present &= {name for name, *_ in rows}
+    values = ", ".join(
+        f"CAST({_quoted(column.name) if source and column.name in present else 'NULL'} "
+        f"AS {column.type}) AS {_quoted(column.name)}"
+        for column in table.columns
+    )
+    return (
+        f'CREATE VIEW "{table.schema}"."{table.name}" AS SELECT {values} {source or "WHERE false"}'
+    )
+
+
+def _describe(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Put the table's and columns' descriptions where `duckdb_columns()` and tools find them."""
+    kind = "VIEW" if table.storage == "delta" else "TABLE"
+    name = f'"{table.schema}"."{table.name}"'
+    connection.execute(f"COMMENT ON {kind} {name} IS {_text(table.description)}")
+    for column in table.columns:
+        connection.execute(
+            f"COMMENT ON COLUMN {name}.{_quoted(column.name)} IS {_text(column.description)}"
+        )
+
+
+def _text(value: str) -> str:
+    """A SQL string literal; DDL takes no parameters."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'

@@ -1,0 +1,331 @@
+"""Publish one day's staged files as one atomic Delta commit, and read what is published.
+
+A table is partitioned by `p_day` and `p_instrument`, and a file never changes under its name: its
+name is the hash of its bytes. A reader therefore sees a partition as it was before a commit or as
+it is after it, and files it already opened stay until `vacuum`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+import polars as pl
+import pyarrow.parquet as pq
+from deltalake import CommitProperties
+from deltalake.exceptions import CommitFailedError
+from deltalake.transaction import AddAction, RemoveAction, Transaction
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from market_pipeline.errors import PublishError
+from market_pipeline.lake.conform import empty_frame, instrument_parts, stored_schema
+from market_pipeline.lake.delta import (
+    KEEP_REPLACED,
+    PARTITION_BY,
+    add_new_columns,
+    create_delta_table,
+    delta_table,
+    published_files,
+    settle_log,
+)
+from market_pipeline.lake.layout import Warehouse, make_private_folder, sync
+from market_pipeline.lake.locks import DEFAULT_WAIT_SECONDS, busy, holding
+from market_pipeline.lake.staging import StagedFile
+from market_pipeline.lake.tables import Table
+
+__all__ = ["current_files", "publish", "scan", "vacuum"]
+
+_APPLICATION = "market_pipeline"
+
+
+def publish(
+    warehouse: Warehouse,
+    table: Table,
+    day: date,
+    staged: Sequence[StagedFile],
+    *,
+    withdrawn: Collection[str] = (),
+    properties: Mapping[str, str] | None = None,
+    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
+) -> int:
+    """Replace a day's partitions of the staged and withdrawn instruments in one commit.
+
+    Other days and other instruments keep their files.
+    Publishing what is already there makes no commit, so doing it twice is the same as once.
+    Killed at any moment, the table is as before or as after; a file that was moved into the table's
+    folder without its commit is unseen, is used by the next run that makes the same bytes, and else
+    falls to `vacuum`.
+
+    Args:
+        warehouse: Where to publish.
+        table: A table whose `storage` is "delta".
+        day: The UTC day of every row in the files.
+        staged: At most one file per instrument; they are moved, not copied.
+        withdrawn: Instruments that have no data on that day any more.
+        properties: Recorded with the commit, e.g. code version and input hashes.
+        timeout_seconds: How long to wait for another publisher of the same table.
+
+    Returns:
+        The Delta version in which the day is as asked for; -1 where nothing was published before
+        and nothing is now.
+
+    Raises:
+        PublishError: A file holds other rows than it was staged for, an instrument is named twice,
+            or the table was published with other column types.
+        WarehouseBusyError: Another process kept the table's lock, or kept committing before us.
+    """
+    _refuse_repeats(table, day, [file.instrument for file in staged], withdrawn)
+    for file in staged:
+        _check_contents(warehouse, table, day, file)
+    with holding(warehouse, table.sql_name, timeout_seconds=timeout_seconds):
+        for file in staged:
+            _move_in(warehouse, table, day, file)
+        # The lock already keeps this machine's publishers apart; the retry is for a table folder
+        # that several machines share, where a file lock may not hold.
+        attempts = Retrying(
+            retry=retry_if_exception_type(CommitFailedError),
+            wait=wait_random_exponential(multiplier=0.05, max=2.0),
+            stop=stop_after_delay(timeout_seconds),
+            reraise=True,
+        )
+        try:
+            return attempts(_commit, warehouse, table, day, staged, withdrawn, properties or {})
+        except CommitFailedError as error:
+            raise busy(warehouse, table.sql_name, timeout_seconds) from error
+        finally:
+            settle_log(warehouse.table_dir(table))
+
+
+def current_files(
+    warehouse: Warehouse,
+    table: Table,
+    day: date | None = None,
+    instruments: Collection[str] | None = None,
+    *,
+    version: int | None = None,
+) -> list[Path]:
+    """The absolute paths of the published files, sorted by day and instrument.
+
+    Args:
+        warehouse: Where to look.
+        table: A table whose `storage` is "delta".
+        day: Only this UTC day; None is every day.
+        instruments: Only these instrument ids; None is every instrument.
+        version: An earlier version of the table; None is the newest.
+    """
+    delta = delta_table(warehouse, table, version)
+    if delta is None:
+        return []
+    folder = warehouse.table_dir(table)
+    return [folder / file.path for file in published_files(delta, day, instruments)]
+
+
+def scan(
+    warehouse: Warehouse,
+    table: Table,
+    day: date | None = None,
+    instruments: Collection[str] | None = None,
+    *,
+    version: int | None = None,
+) -> pl.LazyFrame:
+    """The published rows as a lazy frame with the table's columns; empty where nothing is.
+
+    Arguments as for `current_files`.
+    A column that came to the table after a file was published is null in that file's rows.
+    """
+    declared = empty_frame(table.arrow_schema).schema
+    files = current_files(warehouse, table, day, instruments, version=version)
+    if not files:
+        return pl.LazyFrame(schema=declared)
+    return pl.scan_parquet(
+        files,
+        glob=False,  # a folder name may hold glob characters
+        hive_partitioning=False,
+        schema=empty_frame(stored_schema(table)).schema,
+        missing_columns="insert",
+        extra_columns="ignore",
+    ).cast(declared)
+
+
+def vacuum(
+    warehouse: Warehouse,
+    table: Table,
+    *,
+    retention: timedelta = KEEP_REPLACED,
+    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
+) -> list[Path]:
+    """Delete files that no version younger than `retention` holds, and return their paths.
+
+    Refresh the catalogue before, so that no view names a file that was replaced that long ago.
+
+    Args:
+        warehouse: Where to clean.
+        table: A table whose `storage` is "delta".
+        retention: How long ago a file must have been replaced, or left behind by a killed run;
+            longer than any reader runs.
+        timeout_seconds: How long to wait for a publisher of the same table.
+
+    Raises:
+        WarehouseBusyError: Another process kept the table's lock.
+    """
+    folder = warehouse.table_dir(table)
+    with holding(warehouse, table.sql_name, timeout_seconds=timeout_seconds):
+        delta = delta_table(warehouse, table)
+        if delta is None:
+            return []
+        removed = delta.vacuum(
+            retention_hours=int(retention.total_seconds() // 3600),
+            dry_run=False,
+            enforce_retention_duration=False,
+            full=True,  # also what killed runs moved in without a commit
+        )
+        settle_log(folder)
+    return sorted({folder / unquote(path) for path in removed})
+
+
+def _commit(
+    warehouse: Warehouse,
+    table: Table,
+    day: date,
+    staged: Sequence[StagedFile],
+    withdrawn: Collection[str],
+    properties: Mapping[str, str],
+) -> int:
+    """One attempt at the commit, against the table as it is now."""
+    delta = delta_table(warehouse, table)
+    if delta is None:
+        if not staged:
+            return -1
+        delta = create_delta_table(warehouse, table)
+    add_new_columns(delta, table)
+    wanted = {_relative(day, file): file for file in staged}
+    replaced = {file.instrument for file in staged} | set(withdrawn)
+    present = {file.path: file for file in published_files(delta, day, replaced)}
+    now_ms = time.time_ns() // 1_000_000
+    actions: list[AddAction | RemoveAction] = [
+        RemoveAction(path, True, now_ms, file.bytes, _partition(day, file.instrument))
+        for path, file in present.items()
+        if path not in wanted
+    ]
+    actions += [
+        AddAction(
+            path=path,
+            size=file.bytes,
+            partition_values=_partition(day, file.instrument),
+            modification_time=now_ms,
+            data_change=True,
+            stats=_statistics(day, file.rows),
+        )
+        for path, file in wanted.items()
+        if path not in present
+    ]
+    if not actions:
+        return delta.version()
+    # A version per application makes Delta itself refuse two publishers that both looked at the
+    # same version: without it two first files of one partition would both be kept.
+    version = delta.version() + 1
+    delta.create_write_transaction(
+        actions,
+        mode="append",
+        schema=delta.schema(),
+        partition_by=PARTITION_BY,
+        commit_properties=CommitProperties(
+            custom_metadata={
+                _APPLICATION: {
+                    "day": day.isoformat(),
+                    "published": sorted(file.instrument for file in staged),
+                    "withdrawn": sorted(withdrawn),
+                    "properties": dict(properties),
+                }
+            },
+            app_transactions=[Transaction(_APPLICATION, version)],
+        ),
+    )
+    return version
+
+
+def _move_in(warehouse: Warehouse, table: Table, day: date, file: StagedFile) -> None:
+    """Move a staged file to its place, unless a file with these bytes lies there already."""
+    target = warehouse.table_dir(table) / _relative(day, file)
+    make_private_folder(target.parent)
+    if target.exists():
+        # Never rename over a file that readers may have open.
+        file.path.unlink(missing_ok=True)
+        os.utime(target)  # young again, should it be a killed run's and due for vacuum
+    else:
+        file.path.rename(target)
+    sync(target.parent)
+
+
+def _check_contents(warehouse: Warehouse, table: Table, day: date, file: StagedFile) -> None:
+    """Refuse a file whose own statistics say that it belongs to another partition."""
+    exchange, symbol = instrument_parts(file.instrument)
+    # A second attempt finds the file where the first one moved it.
+    candidates = (warehouse.table_dir(table) / _relative(day, file), file.path)
+    path = next((candidate for candidate in candidates if candidate.exists()), None)
+    if path is None or path.stat().st_size != file.bytes:
+        raise PublishError(
+            "a staged file is gone or has another size than when it was finished",
+            next_step="Run the partition again; if it happens again, check the disk.",
+            exchange=exchange,
+            symbol=symbol,
+            day=day,
+            file=path or file.path,
+            expected=f"{file.bytes} bytes",
+            found="nothing" if path is None else f"{path.stat().st_size} bytes",
+        )
+    footer = pq.read_metadata(path)
+    position = {name: footer.schema.names.index(name) for name in ("exchange", "symbol", "dt")}
+    for name, expected in (("exchange", exchange), ("symbol", symbol), ("dt", day)):
+        for group in range(footer.num_row_groups):
+            bounds = footer.row_group(group).column(position[name]).statistics
+            found = {bounds.min, bounds.max} if bounds and bounds.has_min_max else {None}
+            if found != {expected} or bounds.null_count:
+                raise PublishError(
+                    f"a file staged for {table.sql_name} holds rows of another partition",
+                    next_step="Write rows of one instrument and one UTC day only.",
+                    exchange=exchange,
+                    symbol=symbol,
+                    day=day,
+                    file=path,
+                    column=name,
+                    expected=str(expected),
+                    found=", ".join(sorted(str(value) for value in found)),
+                )
+
+
+def _refuse_repeats(
+    table: Table, day: date, instruments: Sequence[str], withdrawn: Collection[str]
+) -> None:
+    named = [*instruments, *withdrawn]
+    repeated = sorted({instrument for instrument in named if named.count(instrument) > 1})
+    if repeated:
+        raise PublishError(
+            f"instruments are named twice in one publish of {table.sql_name}: {repeated}",
+            next_step="Publish one file per instrument, and withdraw only what has none.",
+            day=day,
+        )
+
+
+def _relative(day: date, file: StagedFile) -> str:
+    """Path below the table's folder; `:` and what else a folder's name may not hold is escaped."""
+    instrument = quote(file.instrument, safe="-_.")
+    return f"p_day={day.isoformat()}/p_instrument={instrument}/{file.sha256}.parquet"
+
+
+def _partition(day: date, instrument: str) -> dict[str, str | None]:
+    return {"p_day": day.isoformat(), "p_instrument": instrument}
+
+
+def _statistics(day: date, rows: int) -> str:
+    """Delta's statistics of a file, which let its readers skip whole days by `dt`."""
+    statistics: dict[str, object] = {"numRecords": rows}
+    if rows:
+        bounds = {"dt": day.isoformat()}
+        statistics |= {"minValues": bounds, "maxValues": bounds, "nullCount": {"dt": 0}}
+    return json.dumps(statistics)

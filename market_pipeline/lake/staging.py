@@ -1,0 +1,258 @@
+"""Stream one instrument's rows into a Parquet file that is named by the hash of its bytes.
+
+The file lies in `staging/` until it is published.
+Its bytes follow from the rows and the metadata alone: the same rows make the same file however they
+were cut into batches, so publishing them a second time changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from market_pipeline.lake.conform import conform, instrument_parts, stored_schema
+from market_pipeline.lake.layout import PRIVATE_FILE, Warehouse, make_private_folder
+from market_pipeline.lake.tables import Table
+
+__all__ = ["ROW_GROUP_ROWS", "StagedFile", "StagedWriter", "sweep_staging"]
+
+ROW_GROUP_ROWS = 1 << 20
+"""Rows of a row group, unless the rows are so wide that it would pass `ROW_GROUP_BYTES`."""
+
+ROW_GROUP_BYTES = 256 << 20
+"""Most memory that the buffered rows of one row group may take, fixed-width columns counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class StagedFile:
+    """A finished file of one instrument, on disk but not published.
+
+    `bytes` is its size and `sha256` the hash of its bytes in hexadecimal.
+    """
+
+    instrument: str
+    path: Path
+    rows: int
+    bytes: int
+    sha256: str
+
+
+class StagedWriter:
+    """Write one instrument's rows of one day; a context manager.
+
+    After the `with` block `staged` describes the finished file.
+    If the block raises, the unfinished file is removed.
+
+    Args:
+        warehouse: Where to write.
+        table: What is written; the batches must have exactly its columns.
+        instrument: The instrument id, e.g. `BINANCE:BTC-USDT`.
+        metadata: Key-value pairs for the Parquet footer, e.g. tick size and code version; part of
+            the hashed bytes, so no clock times here.
+        row_group_rows: Rows of a row group; give fewer where rows hold long lists, whose size the
+            writer cannot know beforehand.
+    """
+
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        table: Table,
+        instrument: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        row_group_rows: int = ROW_GROUP_ROWS,
+    ) -> None:
+        instrument_parts(instrument)
+        self._table = table
+        self._instrument = instrument
+        self._group_rows = max(1, min(row_group_rows, ROW_GROUP_BYTES // _row_bytes(table)))
+        self._folder = warehouse.staging_dir
+        self._metadata = dict(sorted((metadata or {}).items()))
+        self._pending: list[pa.Table] = []
+        self._pending_rows = 0
+        self._rows = 0
+        self._staged: StagedFile | None = None
+
+    def __enter__(self) -> Self:
+        make_private_folder(self._folder)
+        # A name nobody else has: two runs may write the same instrument and day at once.
+        self._unique = uuid.uuid4().hex
+        self._path = self._folder / f"{self._table.sql_name}-{self._unique}.partial"
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
+        self._file = _HashingFile(os.fdopen(descriptor, "wb"))
+        self._writer = pq.ParquetWriter(
+            self._file,
+            stored_schema(self._table).with_metadata(self._metadata),
+            compression="zstd",
+            compression_level=1,
+            write_statistics=True,
+            **_encodings(self._table),
+        )
+        return self
+
+    def write(self, rows: pa.RecordBatch | pa.Table) -> None:
+        """Take the next rows; they are written once a row group is full.
+
+        Raises:
+            PublishError: The columns or their types are not the table's.
+        """
+        data = rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows])
+        data = conform(self._table, data).cast(stored_schema(self._table))
+        if data.num_rows:
+            self._pending.append(data)
+            self._pending_rows += data.num_rows
+        if self._pending_rows >= self._group_rows:
+            self._write_groups(self._group_rows)
+
+    @property
+    def staged(self) -> StagedFile:
+        """The finished file; there only after the `with` block ended without an error."""
+        if self._staged is None:
+            raise RuntimeError("the staged file is finished only after the `with` block")
+        return self._staged
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                self._finish()
+            else:
+                self._writer.close()
+        finally:
+            self._file.close()
+            self._path.unlink(missing_ok=True)
+
+    def _write_groups(self, at_least: int) -> None:
+        """Write every full row group, and a last smaller one when `at_least` says so."""
+        pending = pa.concat_tables(self._pending)
+        start = 0
+        while pending.num_rows - start >= at_least and start < pending.num_rows:
+            group = pending.slice(start, self._group_rows)
+            # Chunk borders would become page borders, and so part of the bytes.
+            self._writer.write_table(group.combine_chunks(), row_group_size=self._group_rows)
+            start += group.num_rows
+        self._rows += start
+        self._pending = [pending.slice(start)] if start < pending.num_rows else []
+        self._pending_rows -= start
+
+    def _finish(self) -> None:
+        if self._pending:
+            self._write_groups(1)
+        self._writer.close()
+        self._file.sync()
+        sha256 = self._file.sha256
+        final = self._folder / f"{sha256}-{self._unique}.parquet"
+        self._path.rename(final)
+        self._staged = StagedFile(self._instrument, final, self._rows, self._file.bytes, sha256)
+
+
+def sweep_staging(warehouse: Warehouse, older_than: timedelta = timedelta(days=1)) -> list[Path]:
+    """Remove what killed runs left in `staging/`, and return it.
+
+    Args:
+        warehouse: Whose staging folder.
+        older_than: Files written to more recently are left: a running writer may own them.
+    """
+    oldest = time.time() - older_than.total_seconds()
+    left_over = [
+        path
+        for path in sorted(warehouse.staging_dir.glob("*"))
+        if path.suffix in {".partial", ".parquet"} and path.stat().st_mtime < oldest
+    ]
+    for path in left_over:
+        path.unlink(missing_ok=True)
+    return left_over
+
+
+class _HashingFile:
+    """A file for the Parquet writer that hashes the bytes as they pass.
+
+    The writer only appends, so no second read of the file is needed.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+        self.bytes = 0
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+    def write(self, data: bytes) -> int:
+        self._hash.update(data)
+        self.bytes += len(data)
+        return self._file.write(data)
+
+    def tell(self) -> int:
+        return self.bytes
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+    def seekable(self) -> bool:
+        return False
+
+    def readable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+
+def _row_bytes(table: Table) -> int:
+    """Bytes of one row in memory, a list or a string counted as one 8-byte value."""
+    bits = 0
+    for field in table.arrow_schema:
+        try:
+            bits += field.type.bit_width
+        except ValueError:  # a type of variable width
+            bits += 64
+    return max(1, bits // 8)
+
+
+def _encodings(table: Table) -> dict[str, object]:
+    """Which columns get which Parquet encoding.
+
+    Measured on real top-of-book rows (26,824, zstd level 1): differences for integers, because
+    times, sequence numbers, ticks and lots move by little (8.2 bytes a row; dictionaries, the
+    library's default, need 16.4); plain for doubles, because zstd finds their repetitions and
+    neither dictionaries nor byte-stream-split beat it; dictionaries for what repeats.
+    """
+    delta: dict[str, str] = {}
+    dictionary: list[str] = []
+    for field in stored_schema(table):
+        path, kind = field.name, field.type
+        if pa.types.is_list(kind):
+            path, kind = f"{field.name}.list.element", kind.value_type
+        if pa.types.is_int64(kind) or pa.types.is_int32(kind):
+            delta[path] = "DELTA_BINARY_PACKED"
+        elif pa.types.is_string(kind) or pa.types.is_date(kind):
+            dictionary.append(path)
+    return {"column_encoding": delta or None, "use_dictionary": dictionary or False}

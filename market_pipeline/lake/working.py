@@ -1,0 +1,250 @@
+"""The private DuckDB file of the small tables: replace a day's rows in one transaction, read them.
+
+A DuckDB file is not a shared store: while one process writes it, no other can open it. So nobody
+but this module opens this one, always under a file lock and never for longer than one replacement;
+users open the catalogue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date
+
+import duckdb
+import polars as pl
+
+from market_pipeline.errors import PublishError
+from market_pipeline.lake.conform import conform, empty_frame, instrument_parts
+from market_pipeline.lake.layout import PRIVATE_FILE, Warehouse
+from market_pipeline.lake.locks import (
+    DEFAULT_WAIT_SECONDS,
+    busy,
+    holding,
+    is_locked_elsewhere,
+    until_unlocked,
+)
+from market_pipeline.lake.tables import Table
+
+__all__ = [
+    "WORKING_LOCK",
+    "create_table",
+    "ensure_table",
+    "open_database",
+    "read_rows",
+    "replace_rows",
+    "replace_rows_within",
+    "writing",
+]
+
+WORKING_LOCK = "working"
+"""Name of the lock that whoever opens or copies the working database holds."""
+
+
+@contextmanager
+def writing(
+    warehouse: Warehouse, *, timeout_seconds: float = DEFAULT_WAIT_SECONDS
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection inside one transaction: committed at the end, rolled back if the block raises.
+
+    The connection is closed on the way out, which moves everything into the file itself.
+
+    Args:
+        warehouse: Whose working database; it is made when it is not there.
+        timeout_seconds: How long to wait for another writer.
+
+    Raises:
+        WarehouseBusyError: Another process kept the lock or the file for the whole wait.
+    """
+    with holding(warehouse, WORKING_LOCK, timeout_seconds=timeout_seconds):
+        connection = open_database(warehouse, timeout_seconds=timeout_seconds)
+        try:
+            connection.begin()
+            try:
+                yield connection
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
+        finally:
+            connection.close()
+
+
+def open_database(
+    warehouse: Warehouse, *, timeout_seconds: float = DEFAULT_WAIT_SECONDS
+) -> duckdb.DuckDBPyConnection:
+    """Open the working database, mode 0600; only for who holds `WORKING_LOCK`.
+
+    Raises:
+        WarehouseBusyError: Somebody has the file open in spite of the lock, such as a shell.
+        PublishError: The file is damaged or cannot be read.
+    """
+    path = warehouse.working_database
+    try:
+        connection = until_unlocked(timeout_seconds)(duckdb.connect, str(path))
+    except duckdb.IOException as error:
+        if is_locked_elsewhere(error):
+            raise busy(warehouse, WORKING_LOCK, timeout_seconds) from error
+        raise PublishError(
+            f"the working database cannot be opened: {error}",
+            next_step="Check the disk and the file's owner; move it away to start afresh.",
+            file=path,
+        ) from error
+    path.chmod(PRIVATE_FILE)
+    return connection
+
+
+def replace_rows(
+    warehouse: Warehouse,
+    table: Table,
+    day: date,
+    instruments: Sequence[str] | None,
+    frame: pl.DataFrame,
+    *,
+    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
+) -> int:
+    """Replace a day's rows of some instruments in one transaction, and return how many are new.
+
+    Killed at any moment, the rows are all old or all new.
+
+    Args:
+        warehouse: Where to write.
+        table: A table whose `storage` is "duckdb".
+        day: The UTC day (`dt`) of every row.
+        instruments: Whose rows to replace; None is every instrument of the day.
+        frame: The new rows, with exactly the table's columns in any order; without any row the old
+            ones are only removed.
+        timeout_seconds: How long to wait for another writer.
+
+    Raises:
+        PublishError: The frame has other columns or types, or rows of another day or instrument.
+        WarehouseBusyError: Another process kept the lock for the whole wait.
+    """
+    with writing(warehouse, timeout_seconds=timeout_seconds) as connection:
+        return replace_rows_within(connection, table, day, instruments, frame)
+
+
+def replace_rows_within(
+    connection: duckdb.DuckDBPyConnection,
+    table: Table,
+    day: date,
+    instruments: Sequence[str] | None,
+    frame: pl.DataFrame,
+) -> int:
+    """As `replace_rows`, inside the transaction of a connection from `writing`."""
+    rows = conform(table, frame.to_arrow())
+    _check_partition(table, day, instruments, frame)
+    ensure_table(connection, table)
+    name = _quoted_name(table)
+    if instruments is None:
+        connection.execute(f"DELETE FROM {name} WHERE dt = ?", [day])
+    else:
+        connection.execute(
+            f"DELETE FROM {name} WHERE dt = ? AND list_contains(?::VARCHAR[], "
+            "exchange || ':' || symbol)",
+            [day, list(instruments)],
+        )
+    connection.register("market_pipeline_rows", rows)
+    try:
+        connection.execute(f"INSERT INTO {name} BY NAME SELECT * FROM market_pipeline_rows")
+    finally:
+        connection.unregister("market_pipeline_rows")
+    return frame.height
+
+
+def read_rows(
+    warehouse: Warehouse,
+    table: Table,
+    day: date | None = None,
+    *,
+    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
+) -> pl.DataFrame:
+    """The rows of a small table, with its columns in order; empty where nothing was written.
+
+    Args:
+        warehouse: Where to read.
+        table: A table whose `storage` is "duckdb".
+        day: Only this UTC day; None is every day.
+        timeout_seconds: How long to wait for a writer.
+
+    Raises:
+        WarehouseBusyError: Another process kept the lock for the whole wait.
+    """
+    if not warehouse.working_database.exists():
+        return empty_frame(table.arrow_schema)
+    condition, values = ("", []) if day is None else (" WHERE dt = ?", [day])
+    with writing(warehouse, timeout_seconds=timeout_seconds) as connection:
+        ensure_table(connection, table)
+        columns = ", ".join(f'"{column.name}"' for column in table.columns)
+        query = f"SELECT {columns} FROM {_quoted_name(table)}{condition} ORDER BY ALL"
+        return connection.execute(query, values).pl()
+
+
+def ensure_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Make the table if it is missing, and add the columns that it did not have yet.
+
+    Rows written before a column came hold null in it.
+    A column that the table no longer declares stays, null in new rows.
+
+    Raises:
+        PublishError: A column is there with another type.
+    """
+    present = dict(
+        connection.execute(
+            "SELECT column_name, data_type FROM duckdb_columns() "
+            "WHERE database_name = current_database() AND schema_name = ? AND table_name = ?",
+            [table.schema, table.name],
+        ).fetchall()
+    )
+    if not present:
+        create_table(connection, table)
+        return
+    for column in table.columns:
+        if column.name not in present:
+            connection.execute(
+                f'ALTER TABLE {_quoted_name(table)} ADD COLUMN "{column.name}" {column.type}'
+            )
+        elif present[column.name] != column.type:
+            raise PublishError(
+                f"{table.sql_name} was written with another type of column before",
+                next_step=(
+                    "Move the working database away and materialize the days again; "
+                    "the raw files and the big tables are untouched."
+                ),
+                column=column.name,
+                expected=present[column.name],
+                found=column.type,
+            )
+
+
+def create_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Make an empty table, and its schema if that is missing."""
+    columns = ", ".join(f'"{column.name}" {column.type}' for column in table.columns)
+    connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{table.schema}"')
+    connection.execute(f"CREATE TABLE {_quoted_name(table)} ({columns})")
+
+
+def _check_partition(
+    table: Table, day: date, instruments: Sequence[str] | None, frame: pl.DataFrame
+) -> None:
+    """Refuse rows outside what is replaced: a second run would double them."""
+    allowed = None if instruments is None else {instrument_parts(name) for name in instruments}
+    found = frame.select("exchange", "symbol", "dt").with_row_index("row")
+    first = found.unique(["exchange", "symbol", "dt"], keep="first", maintain_order=True)
+    for row, exchange, symbol, dt in first.iter_rows():
+        outside = allowed is not None and (exchange, symbol) not in allowed
+        if dt != day or None in {exchange, symbol} or outside:
+            raise PublishError(
+                f"rows for {table.sql_name} belong to another day or instrument",
+                next_step="Give only rows of the day and the instruments that are replaced.",
+                exchange=exchange,
+                symbol=symbol,
+                day=day,
+                row=row,
+                expected=f"{day} of {'any instrument' if instruments is None else instruments}",
+                found=f"{dt} of {exchange}:{symbol}",
+            )
+
+
+def _quoted_name(table: Table) -> str:
+    return f'"{table.schema}"."{table.name}"'

@@ -1,0 +1,1 @@
+"""Microstructure figures from valid books: spread, mid, depth, imbalance, activity."""

@@ -1,0 +1,113 @@
+"""Arithmetic of time spans: how long each message's book was in force, and what to leave out.
+
+A span is `[start_ns, end_ns)`, int64 nanoseconds since the epoch, UTC. A set of spans is an int64
+array of shape (k, 2), sorted and without overlaps. Everything is linear in the messages (times a
+logarithm in the few spans) and exact, because it stays in int64.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "NO_SPANS",
+    "NS_PER_HOUR",
+    "NS_PER_SECOND",
+    "SECONDS_PER_DAY",
+    "BoolArray",
+    "FloatArray",
+    "IntArray",
+    "day_bounds_ns",
+    "held_ns",
+    "overlap_ns",
+    "running_time_ns",
+    "runs",
+    "union_of_disjoint",
+]
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+NS_PER_SECOND = 1_000_000_000
+NS_PER_HOUR = 3_600 * NS_PER_SECOND
+SECONDS_PER_DAY = 86_400
+
+NO_SPANS: IntArray = np.empty((0, 2), dtype=np.int64)
+NO_SPANS.flags.writeable = False
+
+
+def day_bounds_ns(day: date) -> tuple[int, int]:
+    """The start of a UTC day and of the day after it."""
+    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    start_ns = (midnight - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1) * NS_PER_SECOND
+    return start_ns, start_ns + SECONDS_PER_DAY * NS_PER_SECOND
+
+
+def running_time_ns(ts_ns: IntArray) -> IntArray:
+    """A clock that never runs backwards: the largest time seen up to each message.
+
+    A receipt clock that was set back thus stands still until it has caught up with itself, so that
+    no second of the day is counted twice.
+    """
+    return np.maximum.accumulate(ts_ns)
+
+
+def held_ns(time_ns: IntArray) -> IntArray:
+    """How long the book after each message was in force: until the next message.
+
+    The last message holds for 0 ns, since nothing proves that the feed went on after it.
+
+    Args:
+        time_ns: int64, shape (n,), never decreasing (see `running_time_ns`).
+
+    Returns:
+        int64, shape (n,), none negative; their sum is the time from the first to the last message.
+    """
+    held = np.zeros_like(time_ns)
+    np.subtract(time_ns[1:], time_ns[:-1], out=held[:-1])
+    return held
+
+
+def overlap_ns(starts_ns: IntArray, ends_ns: IntArray, spans: IntArray) -> IntArray:
+    """How much of each `[start, end)` lies inside the spans.
+
+    Args:
+        starts_ns, ends_ns: int64, shape (n,), with start <= end.
+        spans: int64, shape (k, 2), sorted and disjoint.
+
+    Returns:
+        int64, shape (n,).
+    """
+    if len(spans) == 0:
+        return np.zeros_like(starts_ns)
+    return _covered_before(ends_ns, spans) - _covered_before(starts_ns, spans)
+
+
+def _covered_before(instants_ns: IntArray, spans: IntArray) -> IntArray:
+    lengths = spans[:, 1] - spans[:, 0]
+    whole = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(lengths)))
+    opened = np.searchsorted(spans[:, 0], instants_ns, side="right")
+    latest = np.maximum(opened - 1, 0)
+    # The latest span that has started may still be running at the instant.
+    still_to_come = np.maximum(spans[latest, 1] - instants_ns, 0)
+    return np.where(opened > 0, whole[opened] - still_to_come, 0).astype(np.int64, copy=False)
+
+
+def runs(mask: BoolArray) -> tuple[IntArray, IntArray]:
+    """The maximal runs of true: the index each begins at and the index just after its last.
+
+    Returns:
+        Two int64 arrays, shape (number of runs,).
+    """
+    edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0)).astype(np.int64)
+    return edges[0::2], edges[1::2]
+
+
+def union_of_disjoint(*sets: IntArray) -> IntArray:
+    """Several sets of spans, none overlapping another, as one sorted set."""
+    joined = np.concatenate([spans[:, :2] for spans in sets])
+    return joined[np.argsort(joined[:, 0], kind="stable")]

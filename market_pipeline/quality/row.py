@@ -1,0 +1,212 @@
+"""The row of `quality.validation_report`: every column, its type and one sentence, in one place."""
+
+# ruff: noqa: RUF009 - `_required` and `_column` make dataclass fields, which is what belongs there.
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import date
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from market_pipeline.lake.tables import Column, Table
+
+__all__ = ["VALIDATION_REPORT", "Condition", "Outcome", "ReportRow", "to_arrow"]
+
+Condition = Literal["available", "degraded", "pending", "missing"]
+Outcome = Literal["rebuilt", "no_data", "quarantined"]
+
+
+def _required(sql_type: str, description: str) -> Any:
+    return field(metadata={"type": sql_type, "description": description})
+
+
+def _column(sql_type: str, description: str, default: object = None) -> Any:
+    return field(default=default, metadata={"type": sql_type, "description": description})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportRow:
+    """One row of `quality.validation_report`; the fields are its columns, in order.
+
+    None is SQL's null. Every figure is None for a day that was not rebuilt.
+    """
+
+    exchange: str = _required("VARCHAR", "Venue, upper case.")
+    symbol: str = _required("VARCHAR", "Symbol at the venue, upper case.")
+    dt: date = _required("DATE", "UTC day of receipt.")
+    condition: Condition | None = _column("VARCHAR", "available, degraded, pending or missing.")
+    reasons: tuple[str, ...] = _column(
+        "VARCHAR[]", "One sentence per reason; empty if available.", ()
+    )
+    warnings: tuple[str, ...] = _column(
+        "VARCHAR[]", "Failed checks that do not change the condition.", ()
+    )
+    outcome: Outcome = _required("VARCHAR", "rebuilt, no_data (no file or no row) or quarantined.")
+    failure_kind: str | None = _column("VARCHAR", "Class of the error; null if rebuilt.")
+    failure: str | None = _column(
+        "VARCHAR", "The error with file, row and next step; null if rebuilt."
+    )
+    seed: str | None = _column("VARCHAR", "What the book was seeded from; null if from nothing.")
+    rows: int | None = _column("BIGINT", "Raw delta rows read.")
+    messages: int | None = _column("BIGINT", "Messages applied, each one row of books.bbo.")
+    snapshots: int | None = _column("BIGINT", "Raw snapshot rows read.")
+    trades: int | None = _column("BIGINT", "Trades read; null if there was no trades file.")
+    first_message_ns: int | None = _column("BIGINT", "Receipt time of the first message, ns UTC.")
+    last_message_ns: int | None = _column("BIGINT", "Receipt time of the last message, ns UTC.")
+    observed_seconds: float | None = _column(
+        "DOUBLE", "First to last message, without gaps and holes."
+    )
+    valid_seconds: float | None = _column("DOUBLE", "Observed seconds in which the book was valid.")
+    invalid_seconds: float | None = _column(
+        "DOUBLE", "Observed seconds invalid, crossed time aside."
+    )
+    not_seeded_seconds: float | None = _column(
+        "DOUBLE", "Observed seconds before the first snapshot."
+    )
+    after_gap_seconds: float | None = _column(
+        "DOUBLE", "Observed seconds from a gap to the next anchor."
+    )
+    stale_seconds: float | None = _column("DOUBLE", "Observed seconds with a stale book.")
+    failed_exam_seconds: float | None = _column("DOUBLE", "Observed seconds after a failed exam.")
+    precision_loss_seconds: float | None = _column(
+        "DOUBLE", "Observed seconds after a refused value."
+    )
+    gap_count: int | None = _column("BIGINT", "Suspected gaps: silences while trades went on.")
+    gap_seconds: float | None = _column("DOUBLE", "Their total length.")
+    longest_gap_seconds: float | None = _column("DOUBLE", "Length of the longest; 0 without one.")
+    longest_gap_ns: int | None = _column(
+        "BIGINT", "Start of the longest, ns UTC; null without one."
+    )
+    first_gap_ns: int | None = _column("BIGINT", "Start of the first, ns UTC; null without one.")
+    gap_threshold_seconds: float | None = _column("DOUBLE", "A silence had to be longer than this.")
+    gap_starts_ns: tuple[int, ...] | None = _column("BIGINT[]", "Start of every gap, ns UTC.")
+    gap_ends_ns: tuple[int, ...] | None = _column("BIGINT[]", "End of every gap, ns UTC.")
+    gap_trades: tuple[int, ...] | None = _column("BIGINT[]", "Trades inside every gap.")
+    gaps_per_hour: tuple[int, ...] | None = _column(
+        "BIGINT[]", "Gaps that began in each UTC hour, 24 entries."
+    )
+    quiet_count: int | None = _column("BIGINT", "Long holes with neither messages nor trades.")
+    quiet_seconds: float | None = _column("DOUBLE", "Their total length.")
+    longest_quiet_seconds: float | None = _column("DOUBLE", "Length of the longest; 0 without one.")
+    longest_quiet_ns: int | None = _column(
+        "BIGINT", "Start of the longest, ns UTC; null without one."
+    )
+    quiet_starts_ns: tuple[int, ...] | None = _column(
+        "BIGINT[]", "Start of every quiet hole, ns UTC."
+    )
+    quiet_ends_ns: tuple[int, ...] | None = _column("BIGINT[]", "End of every quiet hole, ns UTC.")
+    head_gap_seconds: float | None = _column("DOUBLE", "From the day's start to the first message.")
+    tail_gap_seconds: float | None = _column("DOUBLE", "From the last message to the day's end.")
+    sequence_backwards: int | None = _column(
+        "BIGINT", "Messages whose sequence number went backwards."
+    )
+    first_sequence_backwards_ns: int | None = _column("BIGINT", "The first of them, ns UTC.")
+    crossed_count: int | None = _column("BIGINT", "Runs of messages that left the book crossed.")
+    crossed_seconds: float | None = _column("DOUBLE", "Observed seconds with a crossed book.")
+    longest_crossed_seconds: float | None = _column("DOUBLE", "Length of the longest run.")
+    longest_crossed_ns: int | None = _column("BIGINT", "Start of the longest run, ns UTC.")
+    first_crossed_ns: int | None = _column("BIGINT", "Start of the first run, ns UTC.")
+    locked_count: int | None = _column("BIGINT", "Runs of messages that left the book locked.")
+    locked_seconds: float | None = _column("DOUBLE", "Observed seconds with a locked book.")
+    skew_p001_ms: float | None = _column("DOUBLE", "0.1 % quantile of receipt minus origin time.")
+    skew_p01_ms: float | None = _column("DOUBLE", "1 % quantile of receipt minus origin time.")
+    skew_p50_ms: float | None = _column("DOUBLE", "Median of receipt minus origin time.")
+    skew_p99_ms: float | None = _column("DOUBLE", "99 % quantile of receipt minus origin time.")
+    skew_p999_ms: float | None = _column("DOUBLE", "99.9 % quantile of receipt minus origin time.")
+    skew_p50_ms_per_hour: tuple[float | None, ...] | None = _column(
+        "DOUBLE[]", "Median by UTC hour; null without messages."
+    )
+    worst_skew_ms: float | None = _column("DOUBLE", "The one farthest from the median.")
+    worst_skew_ns: int | None = _column("BIGINT", "Receipt time of that message, ns UTC.")
+    negative_latency_share: float | None = _column(
+        "DOUBLE", "Share of messages received before sent."
+    )
+    clock_drift_ppm: float | None = _column(
+        "DOUBLE", "Gain of the receipt clock; null if too short."
+    )
+    clock_steps: int | None = _column("BIGINT", "Sudden shifts of one clock against the other.")
+    largest_clock_step_ms: float | None = _column(
+        "DOUBLE", "The largest, with its sign; null without one."
+    )
+    largest_clock_step_ns: int | None = _column("BIGINT", "Its receipt time, ns UTC.")
+    first_clock_step_ns: int | None = _column("BIGINT", "Receipt time of the first, ns UTC.")
+    origin_granularity_us: int | None = _column("BIGINT", "Step of the exchange's clock.")
+    receipt_granularity_us: int | None = _column("BIGINT", "Step of the receipt clock.")
+    price_precision_losses: int | None = _column("BIGINT", "Prices that are not on the tick.")
+    size_precision_losses: int | None = _column("BIGINT", "Sizes that are not on the lot.")
+    first_precision_file: str | None = _column(
+        "VARCHAR", "File of the first loss, prices before sizes."
+    )
+    first_precision_row: int | None = _column("BIGINT", "Its zero-based row.")
+    first_precision_column: str | None = _column("VARCHAR", "price or size.")
+    first_precision_value: float | None = _column("DOUBLE", "The value as the vendor wrote it.")
+    unknown_removals: int | None = _column("BIGINT", "Removals of a price the book did not hold.")
+    exam_snapshots: int | None = _column(
+        "BIGINT", "Later snapshots compared with the rebuilt book."
+    )
+    exam_matching_share: float | None = _column(
+        "DOUBLE", "Share of their levels equal in price and size."
+    )
+    max_mid_deviation_ticks: float | None = _column(
+        "DOUBLE", "Largest difference of the mid to them."
+    )
+    ghost_share: float | None = _column(
+        "DOUBLE", "Share of our levels in their window they do not hold."
+    )
+    known_low_price: float | None = _column("DOUBLE", "Lowest price that a snapshot confirmed.")
+    known_high_price: float | None = _column("DOUBLE", "Highest price that a snapshot confirmed.")
+    tick: str | None = _column("VARCHAR", "Tick of that day, an exact decimal.")
+    lot: str | None = _column("VARCHAR", "Lot of that day, an exact decimal.")
+    tick_inferred: bool | None = _column("BOOLEAN", "The tick was inferred from the day's prices.")
+    lot_inferred: bool | None = _column("BOOLEAN", "The lot was inferred from the day's sizes.")
+    input_sha256: tuple[str, ...] | None = _column(
+        "VARCHAR[]", "SHA-256 of every raw file read, in order."
+    )
+    code_version: str | None = _column("VARCHAR", "Version of the code that built the row.")
+
+    @property
+    def instrument_id(self) -> str:
+        """The instrument as VENUE:SYMBOL."""
+        return f"{self.exchange}:{self.symbol}"
+
+    def as_record(self) -> dict[str, Any]:
+        """The row as a dict of columns, lists in place of tuples."""
+        record = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in record.items()
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> ReportRow:
+        """The row back from a dict of columns, as read from DuckDB, Polars or Arrow.
+
+        Columns that this version does not know are left out; those it misses are None.
+        """
+        known = {each.name for each in fields(cls)} & record.keys()
+        values: dict[str, Any] = {name: record[name] for name in known}
+        for name, value in values.items():
+            if isinstance(value, list):
+                values[name] = tuple(value)
+        return cls(**values)
+
+
+VALIDATION_REPORT = Table(
+    schema="quality",
+    name="validation_report",
+    description=(
+        "One row per configured instrument and UTC day: whether the rebuilt book can be used, why "
+        "not, and every figure behind that. Figures are null where no book could be rebuilt."
+    ),
+    columns=tuple(Column(name=each.name, **each.metadata) for each in fields(ReportRow)),
+    storage="duckdb",
+)
+
+
+def to_arrow(rows: Iterable[ReportRow]) -> pa.Table:
+    """The rows as an Arrow table with exactly the columns of `quality.validation_report`."""
+    records = [row.as_record() for row in rows]
+    return pa.Table.from_pylist(records, schema=VALIDATION_REPORT.arrow_schema)

@@ -1,0 +1,335 @@
+"""The clock report: how the receipt clock of the capture host runs against the exchange's.
+
+The measured quantity is `y = ts_receipt - ts_origin`: network delay (never negative), plus the
+offset of the two clocks (unknown from one-way delays), plus what one clock gains on the other. A
+negative y is a fact about clocks, to be reported; it rejects nothing.
+
+* **Drift** is the slope of the edge of the lower convex hull of (t_origin, y) above the mean t,
+  which minimises the summed delay of a line below all points (Moon, Skelly, Towsley, INFOCOM 1999,
+  doi 10.1109/INFCOM.1999.749287). Least squares would take congestion for drift. It is fitted
+  between steps and averaged by duration (clock resets: Zhang, Liu, Xia, INFOCOM 2002).
+* **Steps** are shifts of the window minimum of y against the local trend. A network whose *least*
+  delay rises for minutes looks the same from one end; the report says where to look.
+* **Granularity** is the greatest common divisor of a clock's differences after rounding to
+  microseconds, because vendor times are quantised to 256 ns.
+
+Windows and the time axis of the fit are of the origin clock, so a receipt clock that is set back
+does not fold the axis over itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+from numba import njit
+from numpy.lib.stride_tricks import sliding_window_view
+
+from market_pipeline.quality.intervals import (
+    NS_PER_HOUR,
+    NS_PER_SECOND,
+    FloatArray,
+    IntArray,
+    day_bounds_ns,
+    running_time_ns,
+    runs,
+)
+
+__all__ = ["ClockReport", "ClockStep", "clock_report", "hull_slope"]
+
+_NS_PER_US = 1_000
+_NS_PER_MS = 1_000_000
+_WINDOW_SECONDS = 10
+_WINDOWS_A_SIDE = 5
+"""A level before or after a step is the median of so many window minima."""
+_TREND_WINDOWS = 181
+"""The local trend is taken over half an hour: longer than a step, shorter than a warm afternoon."""
+_MAX_HOLE_WINDOWS = 30
+"""Across a longer hole a step cannot be told from drift, and none is claimed."""
+_STEP_MADS = 6.0
+_MIN_FIT_SECONDS = 60.0
+"""A shorter stretch says more about jitter than about drift."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockStep:
+    """A sudden shift of one clock against the other.
+
+    Attributes:
+        index: The first message after the shift.
+        ts_receipt_ns: Its receipt time.
+        size_ms: By how much y rose; negative if it fell (the receipt clock was set back).
+    """
+
+    index: int
+    ts_receipt_ns: int
+    size_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClockReport:
+    """Receipt time minus origin time over one instrument's day.
+
+    Attributes:
+        p001_ms … p999_ms: The 0.1, 1, 50, 99 and 99.9 % quantiles of y.
+        negative_share: Share of messages received before the exchange says it sent them.
+        drift_ppm: Microseconds the receipt clock gains a second; None if no stretch between steps
+            is at least a minute long.
+        steps: In time order.
+        origin_granularity_us, receipt_granularity_us: None if a clock never moved.
+        p50_ms_per_hour: Median y by UTC hour of receipt; None for an hour without messages.
+        worst_index: The message whose y is farthest from the median (the first of equals).
+        worst_ms, worst_receipt_ns: Its y and its receipt time.
+    """
+
+    p001_ms: float
+    p01_ms: float
+    p50_ms: float
+    p99_ms: float
+    p999_ms: float
+    negative_share: float
+    drift_ppm: float | None
+    steps: tuple[ClockStep, ...]
+    origin_granularity_us: int | None
+    receipt_granularity_us: int | None
+    p50_ms_per_hour: tuple[float | None, ...]
+    worst_index: int
+    worst_ms: float
+    worst_receipt_ns: int
+
+    @property
+    def largest_step(self) -> ClockStep | None:
+        """The step of the largest size either way (the first of equals); None without one."""
+        return max(self.steps, key=lambda step: abs(step.size_ms), default=None)
+
+
+def clock_report(
+    *, ts_origin_ns: IntArray, ts_receipt_ns: IntArray, day: date, step_warn_ms: float
+) -> ClockReport:
+    """Compares the two clocks of one instrument's day.
+
+    Args:
+        ts_origin_ns, ts_receipt_ns: int64, shape (messages,), one per message in file order.
+        day: The UTC day that the hours belong to.
+        step_warn_ms: A step is larger than this, and larger than 6 median absolute deviations.
+
+    Raises:
+        ValueError: If there is no message.
+    """
+    if len(ts_origin_ns) == 0:
+        raise ValueError("a day without a message has no clock: report it as missing data")
+    delay_ns = ts_receipt_ns - ts_origin_ns
+    delay_ms = delay_ns / _NS_PER_MS
+    p001, p01, p50, p99, p999 = np.quantile(delay_ms, (0.001, 0.01, 0.5, 0.99, 0.999)).tolist()
+    worst = int(np.argmax(np.abs(delay_ms - p50)))
+    windows = _Windows.over(running_time_ns(ts_origin_ns), delay_ns)
+    steps = tuple(
+        ClockStep(index=index, ts_receipt_ns=int(ts_receipt_ns[index]), size_ms=size_ms)
+        for index, size_ms in _find_steps(windows, delay_ns, step_warn_ms)
+    )
+    return ClockReport(
+        p001_ms=p001,
+        p01_ms=p01,
+        p50_ms=p50,
+        p99_ms=p99,
+        p999_ms=p999,
+        negative_share=float(np.mean(delay_ns < 0)),
+        drift_ppm=_drift_ppm(ts_origin_ns, delay_ns, windows, steps),
+        steps=steps,
+        origin_granularity_us=_granularity_us(ts_origin_ns),
+        receipt_granularity_us=_granularity_us(ts_receipt_ns),
+        p50_ms_per_hour=_median_per_hour(delay_ms, ts_receipt_ns, day),
+        worst_index=worst,
+        worst_ms=float(delay_ms[worst]),
+        worst_receipt_ns=int(ts_receipt_ns[worst]),
+    )
+
+
+def _granularity_us(ts_ns: IntArray) -> int | None:
+    differences = np.diff((ts_ns + _NS_PER_US // 2) // _NS_PER_US)
+    return int(np.gcd.reduce(differences)) or None if len(differences) else None
+
+
+def _median_per_hour(
+    delay_ms: FloatArray, ts_receipt_ns: IntArray, day: date
+) -> tuple[float | None, ...]:
+    hours = (ts_receipt_ns - day_bounds_ns(day)[0]) // NS_PER_HOUR
+    by_hour = (delay_ms[hours == hour] for hour in range(24))
+    return tuple(float(np.median(delays)) if len(delays) else None for delays in by_hour)
+
+
+# --- windows and steps ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Windows:
+    """Windows of ten seconds that hold a message, in order.
+
+    Attributes:
+        first: int64, shape (windows + 1,): index of each window's first message, then the end.
+        seconds: float64, shape (windows,): the window's start, from the first window's.
+        minima_ms: float64, shape (windows,): the least y in it.
+        blocks: (first window, window after the last) of stretches without a long hole.
+    """
+
+    first: IntArray
+    seconds: FloatArray
+    minima_ms: FloatArray
+    blocks: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def over(cls, time_ns: IntArray, delay_ns: IntArray) -> _Windows:
+        numbers = (time_ns - time_ns[0]) // (_WINDOW_SECONDS * NS_PER_SECOND)
+        first = np.concatenate(([0], np.flatnonzero(np.diff(numbers)) + 1))
+        present = numbers[first]
+        holes = np.flatnonzero(np.diff(present) > _MAX_HOLE_WINDOWS) + 1
+        edges = [0, *holes.tolist(), len(present)]
+        return cls(
+            first=np.append(first, len(time_ns)),
+            seconds=present.astype(np.float64) * _WINDOW_SECONDS,
+            minima_ms=np.minimum.reduceat(delay_ns, first) / _NS_PER_MS,
+            blocks=tuple(pairwise(edges)),
+        )
+
+
+def _find_steps(
+    windows: _Windows, delay_ns: IntArray, step_warn_ms: float
+) -> list[tuple[int, float]]:
+    """The first message after each step, and the step's size in milliseconds."""
+    found: list[tuple[int, float]] = []
+    for first, after in windows.blocks:
+        steps = _steps_of_block(
+            windows.seconds[first:after], windows.minima_ms[first:after], step_warn_ms
+        )
+        for window, size_ms in steps:
+            begin, end = windows.first[[first + window - 1, first + window + 1]]
+            index = int(begin) + _split(delay_ns[begin:end], size_ms)
+            found.append((index, size_ms))
+    return found
+
+
+def _steps_of_block(
+    seconds: FloatArray, minima_ms: FloatArray, step_warn_ms: float
+) -> list[tuple[int, float]]:
+    """The window each step comes before, and its size in milliseconds.
+
+    The median minimum of five windows after is compared with that of five windows before, less what
+    the local trend explains: a drift however long adds up to no step, and a window or two of
+    congestion moves neither median. Steps within five windows of a block's end are not seen.
+    """
+    side = _WINDOWS_A_SIDE
+    if len(minima_ms) < 2 * side + 1:
+        return []
+    spread_out = (minima_ms[side:] - minima_ms[:-side]) / (seconds[side:] - seconds[:-side])
+    trend = (
+        pl.Series(spread_out)
+        .rolling_median(window_size=_TREND_WINDOWS, center=True, min_samples=1)
+        .to_numpy()
+    )
+    # One slope per pair of neighbouring windows: the slope that spans the pair.
+    pairs = len(minima_ms) - 1
+    pair_trend = trend[np.clip(np.arange(pairs) - side // 2, 0, len(trend) - 1)]
+    moves = np.diff(minima_ms) - pair_trend * np.diff(seconds)
+    bound_ms = max(step_warn_ms, _STEP_MADS * float(np.median(np.abs(moves - np.median(moves)))))
+
+    levels = np.median(sliding_window_view(minima_ms, side), axis=1)
+    centres = np.median(sliding_window_view(seconds, side), axis=1)
+    # Entry i compares windows i … i+4 with i+5 … i+9: the step would come before window i + 5.
+    shifts = levels[side:] - levels[:-side]
+    shifts -= pair_trend[side - 1 :][: len(shifts)] * (centres[side:] - centres[:-side])
+
+    found: list[tuple[int, float]] = []
+    for sign in (1.0, -1.0):
+        for begin, end in zip(*runs(sign * shifts > bound_ms), strict=True):
+            # Several neighbouring comparisons see one step; it is where the minimum moved most.
+            at = int(begin) + int(np.argmax(sign * moves[side - 1 :][begin:end]))
+            found.append((at + side, float(shifts[at])))
+    return sorted(found)
+
+
+def _split(delay_ns: IntArray, size_ms: float) -> int:
+    """The message at which the least delay shifts, among those of the two windows around a step.
+
+    At the true place the minimum of all messages before and of all messages after differ by the
+    whole step, elsewhere the lower level leaks into one of them.
+    """
+    lowest_before = np.minimum.accumulate(delay_ns)[:-1]
+    lowest_after = np.minimum.accumulate(delay_ns[::-1])[::-1][1:]
+    rises = (lowest_after - lowest_before) * np.sign(size_ms)
+    shifted = np.flatnonzero(rises * 2 >= abs(size_ms) * _NS_PER_MS)
+    if len(shifted) == 0:
+        return int(np.argmax(rises)) + 1
+    # A lower level on the left leaks to the right, a lower one on the right leaks to the left.
+    return int(shifted[0] if size_ms > 0 else shifted[-1]) + 1
+
+
+# --- drift ----------------------------------------------------------------------------------
+
+
+def _drift_ppm(
+    ts_origin_ns: IntArray, delay_ns: IntArray, windows: _Windows, steps: tuple[ClockStep, ...]
+) -> float | None:
+    """The hull slopes of the stretches between steps and long holes, averaged by duration."""
+    cuts = {int(windows.first[first]) for first, _ in windows.blocks}
+    edges = [*sorted(cuts | {step.index for step in steps}), len(delay_ns)]
+    weighted, total = 0.0, 0.0
+    for begin, end in pairwise(edges):
+        t_us = (ts_origin_ns[begin:end] - ts_origin_ns[begin]) / _NS_PER_US
+        seconds = float(np.ptp(t_us)) / 1e6
+        if seconds < _MIN_FIT_SECONDS:
+            continue
+        y_us = (delay_ns[begin:end] - delay_ns[begin]) / _NS_PER_US
+        weighted += hull_slope(t_us, y_us) * 1e6 * seconds
+        total += seconds
+    return weighted / total if total > 0 else None
+
+
+def hull_slope(t: FloatArray, y: FloatArray) -> float:
+    """The slope of the line that lies below all points and is closest to them in summed distance.
+
+    That line is the edge of the points' lower convex hull above their mean t: it minimises
+    `sum(y - a - b t)` subject to `y >= a + b t`. Linear in the points if t is in order.
+
+    Args:
+        t, y: float64, shape (n,), of equal length; t in any order, not all equal.
+
+    Returns:
+        The slope b in units of y per unit of t. Where the mean t falls on a corner of the hull,
+        every slope between those of the two edges is optimal; the left edge's is returned.
+
+    Raises:
+        ValueError: If t has fewer than two distinct values: a slope needs two.
+    """
+    if len(t) == 0 or np.ptp(t) == 0:
+        raise ValueError("a slope needs points at two times at least")
+    if np.any(t[1:] < t[:-1]):
+        order = np.argsort(t, kind="stable")
+        t, y = t[order], y[order]
+    return float(_hull_slope(np.ascontiguousarray(t), np.ascontiguousarray(y), float(np.mean(t))))
+
+
+@njit(nogil=True, cache=True)
+def _hull_slope(t: FloatArray, y: FloatArray, mean_t: float) -> float:
+    # The monotone chain: a point leaves the hull when the next one passes below it.
+    hull = np.empty(t.size, dtype=np.int64)
+    size = 0
+    for i in range(t.size):
+        if size > 0 and t[hull[size - 1]] == t[i]:
+            if y[hull[size - 1]] <= y[i]:
+                continue
+            size -= 1
+        while size >= 2:
+            a, b = hull[size - 2], hull[size - 1]
+            if (t[b] - t[a]) * (y[i] - y[a]) - (y[b] - y[a]) * (t[i] - t[a]) > 0.0:
+                break
+            size -= 1
+        hull[size] = i
+        size += 1
+    edge = 0
+    while edge + 2 < size and t[hull[edge + 1]] < mean_t:
+        edge += 1
+    a, b = hull[edge], hull[edge + 1]
+    return (y[b] - y[a]) / (t[b] - t[a])  # type: ignore[no-any-return]

@@ -1,0 +1,398 @@
+"""Typed settings: environment over `.env` over `config.yaml` over defaults, all problems at once.
+
+Use `load_settings()`. It refuses unknown keys in every source and lists everything that is wrong
+in one `SettingsError`, so that a user mends a file once and not once per mistake.
+
+Secrets: there are none yet. When one is added it is a `pydantic.SecretStr`, read from the
+environment or `.env` only (a key in `config.yaml` is then a problem), and never shown: the values
+of settings are kept out of error texts already.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from io import StringIO
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import unquote, urlsplit
+
+from dotenv import dotenv_values
+from dotenv.parser import parse_stream
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from market_pipeline.errors import SettingsError
+from market_pipeline.yaml_files import nearest_known, read_yaml_mapping
+
+__all__ = [
+    "ENV_FILE",
+    "ENV_PREFIX",
+    "Settings",
+    "load_settings",
+]
+
+ENV_PREFIX = "PIPELINE_"
+ENV_FILE = Path(".env")
+
+# Dagster reads the same `.env`, so its variables may stand there beside ours.
+_NEIGHBOUR_PREFIX = "DAGSTER_"
+
+
+# --- values -----------------------------------------------------------------------------------
+
+
+def _filled_path(value: object) -> object:
+    if isinstance(value, str) and not value.strip():
+        raise ValueError(
+            "expected a path but it is empty"
+        )  # Path("") would mean the current folder
+    return value
+
+
+def _absolute_path(value: Path) -> Path:
+    try:
+        return value.expanduser().absolute()
+    except RuntimeError as error:
+        raise ValueError(f"expected a path but its `~` has no home folder: {error}") from error
+
+
+def _number_not_bool(value: object) -> object:
+    if isinstance(value, bool):  # YAML's `yes` would otherwise count as 1
+        raise ValueError("expected a number but it is a true/false value")
+    return value
+
+
+def _calendar_day(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            raise ValueError("expected a calendar day written YYYY-MM-DD") from None
+    if not isinstance(value, date):  # a bare number would be taken as seconds since 1970
+        raise ValueError("expected a calendar day written YYYY-MM-DD")
+    return value
+
+
+def _lake_folder(uri: str) -> Path:
+    """The folder a lake URI names, or ValueError with the reason it cannot be used."""
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):/", uri)
+    if scheme is None:
+        return _absolute_path(Path(uri))
+    name = scheme[1].lower()
+    if name == "s3":
+        raise ValueError(
+            "expected a folder: reading a lake from `s3://` comes in a later release; until then "
+            "copy the days you need to a folder and name that"
+        )
+    if name != "file":
+        raise ValueError(f"expected a folder path or `file:///…`, but the scheme is `{name}`")
+    parts = urlsplit(uri)
+    if parts.netloc not in {"", "localhost"}:
+        raise ValueError("expected `file:///folder` with three slashes: a host cannot be read")
+    folder = Path(unquote(parts.path))
+    if not folder.is_absolute():
+        raise ValueError("expected an absolute folder after `file://`")
+    return folder
+
+
+def _cpu_count() -> int:
+    """How many CPUs this process may use (a container may be given fewer than the machine has)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _lake_below_data_dir(earlier: dict[str, Any]) -> str:
+    # `data_dir` is absent when it was itself refused; that problem is the one to report.
+    return str(Path(earlier.get("data_dir", "data")) / "lake")
+
+
+_AbsolutePath = Annotated[Path, BeforeValidator(_filled_path), AfterValidator(_absolute_path)]
+_Integer = Annotated[int, BeforeValidator(_number_not_bool)]
+_Real = Annotated[float, BeforeValidator(_number_not_bool), Field(allow_inf_nan=False)]
+_Day = Annotated[date, BeforeValidator(_calendar_day)]
+
+
+class Settings(BaseSettings):
+    """Everything a user may set, immutable once loaded.
+
+    Each field is the environment variable `PIPELINE_<FIELD>` and the key `<field>` of
+    `config.yaml`. Call `load_settings()` rather than this class: it names the source of every
+    problem and lists them together.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        validate_default=True,
+    )
+
+    config_file: _AbsolutePath = Field(
+        default=Path("config.yaml"),
+        description=(
+            "The YAML file of settings. It can be set in the environment or in .env only, and it "
+            "must exist if it is set."
+        ),
+    )
+    data_dir: _AbsolutePath = Field(
+        default=Path("data"),
+        description=(
+            "The folder for everything the pipeline writes: published tables, the warehouse, "
+            "checkpoints. A relative path counts from the current folder."
+        ),
+    )
+    lake_uri: str = Field(
+        default_factory=_lake_below_data_dir,
+        description="The raw lake: a folder path or file:///folder. It is only ever read.",
+    )
+    instruments_file: _AbsolutePath = Field(
+        default=Path("instruments.yaml"),
+        description="The YAML file that lists the instruments.",
+    )
+    start_date: _Day = Field(
+        default=date(2024, 1, 1),
+        description="The first daily partition, a UTC day written YYYY-MM-DD.",
+    )
+    depth_interval_ms: _Integer = Field(
+        default=100,
+        ge=0,
+        le=86_400_000,
+        description="Milliseconds between two rows of books.depth; 0 means one row per message.",
+    )
+    checkpoint_seconds: _Integer = Field(
+        default=300,
+        ge=1,
+        le=86_400,
+        description="Seconds of market time between two full-depth checkpoints of a book.",
+    )
+    threads: _Integer = Field(
+        default_factory=_cpu_count,
+        ge=1,
+        description="How many instruments of a day may be worked on at once.",
+    )
+    memory_budget_mb: _Integer = Field(
+        default=1024,
+        ge=1,
+        description=(
+            "Megabytes the instruments worked on at once may use together; a small budget lowers "
+            "their number, never below one."
+        ),
+    )
+    lock_timeout_seconds: _Real = Field(
+        default=120.0,
+        ge=0,
+        description="Seconds to wait for another process that is writing to the warehouse.",
+    )
+    vendor_lag_hours: _Real = Field(
+        default=4.0,
+        ge=0,
+        description=(
+            "Hours after the end of a UTC day until its raw files are due: before that a day "
+            "without files is pending, after it the day is missing."
+        ),
+    )
+
+    @field_validator("lake_uri", mode="before")
+    @classmethod
+    def _usable_lake(cls, value: object) -> object:
+        if isinstance(value, Path):
+            value = str(value)
+        if not isinstance(value, str):
+            return value  # the type itself is refused next
+        _filled_path(value)
+        folder = _lake_folder(value)
+        # A relative folder is fixed now: the process may change its current folder later.
+        return value if value.lower().startswith("file:") else str(folder)
+
+    @property
+    def lake_path(self) -> Path:
+        """The absolute folder that `lake_uri` names."""
+        return _lake_folder(self.lake_uri)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read arguments, environment, `.env` and `config.yaml`, in this order of precedence.
+
+        Our own readers take the place of pydantic's: those pass over unknown environment
+        variables and over lines of `.env` that cannot be parsed.
+
+        Raises:
+            SettingsError: A source cannot be read or holds an unknown key.
+        """
+        layers = _read_layers(init_settings())
+        problems = [problem for layer in layers for problem in layer.problems]
+        if problems:
+            raise SettingsError(problems)
+        return tuple(InitSettingsSource(settings_cls, layer.values) for layer in layers)
+
+
+class _GivenOnly(Settings):
+    """Settings from arguments alone, to judge values that have been read already."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings from every source.
+
+    Args:
+        **overrides: Settings that take precedence over every source, by field name.
+
+    Raises:
+        SettingsError: Something is not usable. `problems` lists everything that is: unreadable
+            files, unknown keys and refused values, each with its source and key, what was
+            expected and what to do. Values are not shown.
+    """
+    layers = _read_layers(overrides)
+    problems = [problem for layer in layers for problem in layer.problems]
+    merged = {key: value for layer in reversed(layers) for key, value in layer.values.items()}
+    try:
+        _GivenOnly(**merged)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_input=False):
+            name = str(detail["loc"][0])
+            layer = next((layer for layer in layers if name in layer.values), None)
+            if layer is not None:
+                problems.append(_refusal(layer, name, detail["msg"]))
+    if problems:
+        raise SettingsError(problems)
+    return Settings(**overrides)
+
+
+def _refusal(layer: _Layer, name: str, message: str) -> str:
+    field = Settings.model_fields[name]
+    reason = message.removeprefix("Value error, ").replace("Input should be", "must be")
+    return (
+        f"{layer.label}: {layer.keys[name]}: {reason}. "
+        f"What it is: {field.description} Correct it, or remove it to use the default."
+    )
+
+
+# --- sources ----------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Layer:
+    """One source of settings: known values and their keys as spelt there, and its problems."""
+
+    label: str
+    values: dict[str, Any] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, spelt: str, name: str, value: object, spelling: Callable[[str], str]) -> None:
+        """Take one key of the source, or list it as a problem if no field has that name."""
+        if name in Settings.model_fields:
+            self.values[name] = value
+            self.keys[name] = spelt
+            return
+        known = [spelling(known_name) for known_name in Settings.model_fields]
+        self.problems.append(
+            f"{self.label}: {spelt} is not a known key ({nearest_known(spelt, known)}). "
+            "Rename or remove it."
+        )
+
+
+def _read_layers(arguments: Mapping[str, Any]) -> list[_Layer]:
+    """Every source that can be set, the strongest first."""
+    layers = [_read_arguments(arguments), _read_environment(), _read_env_file()]
+    named = next((x.values["config_file"] for x in layers if "config_file" in x.values), None)
+    layers.append(_read_config_file(named))
+    return layers
+
+
+def _read_arguments(arguments: Mapping[str, Any]) -> _Layer:
+    layer = _Layer("argument")
+    for name, value in arguments.items():
+        layer.add(name, name, value, str)
+    return layer
+
+
+def _variable(name: str) -> str:
+    return ENV_PREFIX + name.upper()
+
+
+def _read_environment() -> _Layer:
+    layer = _Layer("environment")
+    for spelt, text in os.environ.items():
+        if spelt.upper().startswith(ENV_PREFIX):
+            layer.add(spelt, spelt[len(ENV_PREFIX) :].lower(), text, _variable)
+    return layer
+
+
+def _read_env_file() -> _Layer:
+    layer = _Layer(str(ENV_FILE))
+    if not ENV_FILE.exists():
+        return layer
+    try:
+        text = ENV_FILE.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        layer.problems.append(f"{ENV_FILE}: cannot be read: {error}. Make it a readable text file.")
+        return layer
+    understood = StringIO()
+    for line in parse_stream(StringIO(text)):
+        if line.error or (line.key is not None and line.value is None):
+            layer.problems.append(
+                f"{ENV_FILE}: line {line.original.line} is not KEY=value. Correct or remove it."
+            )
+        else:
+            understood.write(line.original.string)
+    understood.seek(0)
+    for spelt, value in dotenv_values(stream=understood).items():
+        if value is None or spelt.upper().startswith(_NEIGHBOUR_PREFIX):
+            continue
+        own = spelt.upper().startswith(ENV_PREFIX)
+        layer.add(spelt, spelt[len(ENV_PREFIX) :].lower() if own else "", value, _variable)
+    return layer
+
+
+def _read_config_file(named: object) -> _Layer:
+    """The layer of the file that `config_file` names, or of `config.yaml` if it is not set."""
+    if named is not None and not (isinstance(named, str | Path) and str(named).strip()):
+        return _Layer("config.yaml")  # `config_file` itself is refused where it was set
+    path = Path("config.yaml") if named is None else Path(named)
+    layer = _Layer(str(path))
+    try:
+        path = _absolute_path(path)
+    except ValueError:
+        return layer
+    if named is None and not path.exists():
+        return layer
+    values, problems = read_yaml_mapping(path)
+    layer.problems.extend(f"{layer.label}: {problem}." for problem in problems)
+    for name, value in values.items():
+        if name == "config_file":
+            layer.problems.append(
+                f"{layer.label}: config_file cannot be set in a settings file. Set "
+                f"{_variable(name)} in the environment or in {ENV_FILE}."
+            )
+        else:
+            layer.add(name, name, value, str)
+    return layer

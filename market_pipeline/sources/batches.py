@@ -1,0 +1,73 @@
+"""What every source yields: bounded batches of raw values, each row knowing its file and place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["DeltaBatch", "SnapshotBatch", "Trades"]
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaBatch:
+    """Consecutive delta rows of one file, as the vendor wrote them.
+
+    Rows of one message share `sequence_number` and `ts_receipt_ns`; a message may begin or end in
+    another batch. Sizes are absolute and 0 removes the level.
+
+    Attributes:
+        file, first_row: The file, and which of its rows the first of these is.
+        ts_origin_ns, ts_receipt_ns, sequence_number: int64 (n,), ns UTC.
+        is_bid: bool (n,).
+        price, size: float64 (n,), finite, price above 0, size at least 0.
+    """
+
+    file: Path
+    first_row: int
+    ts_origin_ns: NDArray[np.int64]
+    ts_receipt_ns: NDArray[np.int64]
+    sequence_number: NDArray[np.int64]
+    is_bid: NDArray[np.bool_]
+    price: NDArray[np.float64]
+    size: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotBatch:
+    """Consecutive snapshots of one file: the top levels after the message of that sequence number.
+
+    Attributes:
+        file, first_row: The file, and which of its rows the first of these is.
+        ts_receipt_ns, sequence_number: int64 (n,).
+        bid_price, bid_size, ask_price, ask_size: float64 (n, levels), best first; a level that is
+            not there has size 0.
+    """
+
+    file: Path
+    first_row: int
+    ts_receipt_ns: NDArray[np.int64]
+    sequence_number: NDArray[np.int64]
+    bid_price: NDArray[np.float64]
+    bid_size: NDArray[np.float64]
+    ask_price: NDArray[np.float64]
+    ask_size: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Trades:
+    """All trades of one instrument and day in file order.
+
+    Attributes:
+        ts_origin_ns, ts_receipt_ns: int64 (n,), ns UTC.
+        price, quantity: float64 (n,).
+        is_buy: bool (n,), whether the taker bought.
+    """
+
+    ts_origin_ns: NDArray[np.int64]
+    ts_receipt_ns: NDArray[np.int64]
+    price: NDArray[np.float64]
+    quantity: NDArray[np.float64]
+    is_buy: NDArray[np.bool_]

@@ -1,0 +1,321 @@
+"""Crypto Lake's raw files: hive folders of Parquet shards, read batch by batch.
+
+Layout: `<lake>/<table>/exchange=<E>/symbol=<S>/dt=<YYYY-MM-DD>/<N>.snappy.parquet`, N counted from 1.
+
+Message boundary: rows of one message share `sequence_number` and `receipt_timestamp`.
+Clock: int64 ns UTC that passed through float64 seconds, so quantised to 256 ns; `dt` is the UTC date
+of receipt.
+Sequence: the venue's last update id. It grows but is not dense, so a jump proves nothing.
+Seed: delta files start mid-stream; the first row of the `book` table is the first full view.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from market_pipeline.errors import DomainError, LakeFileError, SchemaError
+from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch, Trades
+
+__all__ = [
+    "DELTAS",
+    "SNAPSHOTS",
+    "SNAPSHOT_LEVELS",
+    "TRADES",
+    "RawTable",
+    "day_folder",
+    "day_shards",
+    "open_shard",
+    "read_deltas",
+    "read_snapshots",
+    "read_times",
+    "read_trades",
+]
+
+SNAPSHOT_LEVELS = 20
+_BATCH_ROWS = 1 << 18
+_SNAPSHOT_BATCH_ROWS = 1 << 13
+_SHARD = re.compile(r"(\d+)\.snappy\.parquet")
+
+_RENAMED_BY_VENDOR_CLIENT = {
+    "origin_time": "timestamp",
+    "received_time": "receipt_timestamp",
+    "quantity": "amount",
+    "trade_id": "id",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RawTable:
+    """A table of the lake: its folder name and its columns, in the vendor's raw spelling."""
+
+    name: str
+    columns: dict[str, str]
+
+
+def _level_columns() -> list[str]:
+    return [
+        f"{side}_{level}_{part}"
+        for side in ("bid", "ask")
+        for level in range(SNAPSHOT_LEVELS)
+        for part in ("price", "size")
+    ]
+
+
+_TIMES = {"timestamp": "int64", "receipt_timestamp": "int64"}
+DELTAS = RawTable(
+    "book_delta_v2",
+    _TIMES
+    | {"sequence_number": "int64", "side_is_bid": "bool", "price": "double", "size": "double"},
+)
+SNAPSHOTS = RawTable(
+    "book", _TIMES | {"sequence_number": "int64"} | dict.fromkeys(_level_columns(), "double")
+)
+TRADES = RawTable(
+    "trades", {"side": "string", "amount": "double", "price": "double", "id": "int64"} | _TIMES
+)
+
+
+def day_folder(lake: Path, table: RawTable, exchange: str, symbol: str, day: date) -> Path:
+    """Where the shards of a table lie for one instrument and day."""
+    return lake / table.name / f"exchange={exchange}" / f"symbol={symbol}" / f"dt={day.isoformat()}"
+
+
+def day_shards(lake: Path, table: RawTable, exchange: str, symbol: str, day: date) -> list[Path]:
+    """The shards of a table for one instrument and day, in numeric order; empty if there are none.
+
+    Other files in the folder (a download under way, a checksum) are not shards.
+    """
+    folder = day_folder(lake, table, exchange, symbol, day)
+    if not folder.is_dir():
+        return []
+    numbered = [(_SHARD.fullmatch(path.name), path) for path in folder.iterdir()]
+    return [path for _, path in sorted((int(m[1]), path) for m, path in numbered if m)]
+
+
+def open_shard(file: Path, table: RawTable) -> tuple[pq.ParquetFile, dict[str, str]]:
+    """Opens a shard and maps the vendor's raw column names to those in the file.
+
+    Raises:
+        LakeFileError: If the file is truncated or no Parquet at all.
+        SchemaError: If its columns or their types are not those of the table, in either spelling.
+    """
+    try:
+        parquet = pq.ParquetFile(file, memory_map=True)
+    except (pa.ArrowException, OSError) as error:
+        raise LakeFileError(
+            f"The {table.name} file cannot be read as Parquet",
+            next_step="Fetch the file from the vendor again, then rerun this day.",
+            file=file,
+            expected="a complete Parquet file",
+            found=f"{file.stat().st_size} bytes: {error}",
+        ) from error
+    schema = parquet.schema_arrow
+    names = {_RENAMED_BY_VENDOR_CLIENT.get(name, name): name for name in schema.names}
+    missing = [name for name in table.columns if name not in names]
+    unexpected = [own for raw, own in names.items() if raw not in table.columns]
+    if missing or unexpected:
+        raise SchemaError(
+            f"The {table.name} file does not have the columns of its table",
+            next_step="Fetch the file again, or check that it lies in the right table's folder.",
+            file=file,
+            column=", ".join(missing + unexpected),
+            expected=f"columns {', '.join(table.columns)}",
+            found=f"missing: {', '.join(missing) or 'none'}; "
+            f"unexpected: {', '.join(unexpected) or 'none'}",
+        )
+    for raw, expected in table.columns.items():
+        found = str(schema.field(names[raw]).type)
+        if found not in (expected, f"large_{expected}"):
+            raise SchemaError(
+                f"A column of the {table.name} file has another type than its table",
+                next_step="Fetch the file again; if the vendor changed the type, report it.",
+                file=file,
+                column=names[raw],
+                expected=expected,
+                found=found,
+            )
+    return parquet, names
+
+
+def _batches(
+    file: Path,
+    table: RawTable,
+    columns: Sequence[str],
+    batch_rows: int,
+    nullable: Collection[str] = (),
+) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
+    """Yields (first row, arrays by raw column name), each of at most `batch_rows` rows.
+
+    A null in a `nullable` float column becomes NaN; any other null is an error.
+    """
+    parquet, names = open_shard(file, table)
+    first_row = 0
+    try:
+        for batch in parquet.iter_batches(batch_rows, columns=[names[c] for c in columns]):
+            arrays = {}
+            for column in columns:
+                values = batch.column(names[column])
+                if values.null_count and column not in nullable:
+                    raise DomainError(
+                        "A value is null",
+                        next_step="Fetch the file again, or report the row to the vendor.",
+                        file=file,
+                        row=first_row + int(np.flatnonzero(values.is_null())[0]),
+                        column=names[column],
+                        expected=f"a value of type {table.columns[column]}",
+                        found="null",
+                    )
+                arrays[column] = values.to_numpy(zero_copy_only=False)
+            yield first_row, arrays
+            first_row += batch.num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise LakeFileError(
+            f"The {table.name} file is damaged inside",
+            next_step="Fetch the file from the vendor again, then rerun this day.",
+            file=file,
+            row=first_row,
+            expected=f"{parquet.metadata.num_rows} readable rows",
+            found=str(error),
+        ) from error
+    finally:
+        parquet.close()
+
+
+def _refuse_outside(
+    values: NDArray[np.float64], *, above: float | None, file: Path, first_row: int, column: str
+) -> None:
+    """Refuses values that are not finite, below 0, or (with `above`) not greater than it."""
+    bad = ~np.isfinite(values) | (values < 0.0 if above is None else values <= above)
+    if bad.any():
+        at = int(np.flatnonzero(bad)[0])
+        raise DomainError(
+            f"A {column} is outside its domain",
+            next_step="The day is set aside; report the row to the vendor or fetch the file again.",
+            file=file,
+            row=first_row + at,
+            column=column,
+            expected="a finite number, at least 0" if above is None else "a finite number above 0",
+            found=repr(float(values[at])),
+        )
+
+
+def read_deltas(files: Sequence[Path]) -> Iterator[DeltaBatch]:
+    """Yields the delta rows of a day's shards in order, in batches of bounded size.
+
+    Raises:
+        LakeFileError, SchemaError: See `open_shard`.
+        DomainError: On a null, a price not above 0, or a size below 0.
+    """
+    for file in files:
+        for first_row, arrays in _batches(file, DELTAS, list(DELTAS.columns), _BATCH_ROWS):
+            for column, above in (("price", 0.0), ("size", None)):
+                _refuse_outside(
+                    arrays[column], above=above, file=file, first_row=first_row, column=column
+                )
+            yield DeltaBatch(
+                file=file,
+                first_row=first_row,
+                ts_origin_ns=arrays["timestamp"],
+                ts_receipt_ns=arrays["receipt_timestamp"],
+                sequence_number=arrays["sequence_number"],
+                is_bid=arrays["side_is_bid"],
+                price=arrays["price"],
+                size=arrays["size"],
+            )
+
+
+def read_snapshots(files: Sequence[Path]) -> Iterator[SnapshotBatch]:
+    """Yields the snapshots of a day's shards in order; a level without a finite price has size 0.
+
+    Raises:
+        LakeFileError, SchemaError: See `open_shard`.
+        DomainError: On a null time or sequence number.
+    """
+    keys = ["receipt_timestamp", "sequence_number"]
+    level_columns = _level_columns()
+    for file in files:
+        batches = _batches(
+            file, SNAPSHOTS, keys + level_columns, _SNAPSHOT_BATCH_ROWS, nullable=level_columns
+        )
+        for first_row, arrays in batches:
+            prices, sizes = {}, {}
+            for side in ("bid", "ask"):
+                levels = range(SNAPSHOT_LEVELS)
+                price = np.stack([arrays[f"{side}_{k}_price"] for k in levels], axis=1)
+                size = np.stack([arrays[f"{side}_{k}_size"] for k in levels], axis=1)
+                absent = ~(np.isfinite(price) & np.isfinite(size)) | (price <= 0) | (size <= 0)
+                prices[side] = np.where(absent, 0.0, price)
+                sizes[side] = np.where(absent, 0.0, size)
+            yield SnapshotBatch(
+                file=file,
+                first_row=first_row,
+                ts_receipt_ns=arrays["receipt_timestamp"],
+                sequence_number=arrays["sequence_number"],
+                bid_price=prices["bid"],
+                bid_size=sizes["bid"],
+                ask_price=prices["ask"],
+                ask_size=sizes["ask"],
+            )
+
+
+def read_times(files: Sequence[Path]) -> Iterator[tuple[NDArray[np.int64], ...]]:
+    """Yields (ts_origin_ns, ts_receipt_ns, sequence_number) of delta rows, and nothing else.
+
+    Raises:
+        LakeFileError, SchemaError, DomainError: As `read_deltas`.
+    """
+    columns = ["timestamp", "receipt_timestamp", "sequence_number"]
+    for file in files:
+        for _, arrays in _batches(file, DELTAS, columns, _BATCH_ROWS):
+            yield tuple(arrays[column] for column in columns)
+
+
+def read_trades(files: Sequence[Path]) -> Trades:
+    """Reads all trades of a day's shards; without files, no trades.
+
+    Raises:
+        LakeFileError, SchemaError: See `open_shard`.
+        DomainError: On a null, a price or amount not above 0, or a side that is not buy or sell.
+    """
+    parts: list[dict[str, NDArray[Any]]] = []
+    for file in files:
+        for first_row, arrays in _batches(file, TRADES, list(TRADES.columns), _BATCH_ROWS):
+            for column in ("price", "amount"):
+                _refuse_outside(
+                    arrays[column], above=0.0, file=file, first_row=first_row, column=column
+                )
+            unknown = ~np.isin(arrays["side"], ("buy", "sell"))
+            if unknown.any():
+                at = int(np.flatnonzero(unknown)[0])
+                raise DomainError(
+                    "A trade's side is unknown",
+                    next_step="Report the row to the vendor or fetch the file again.",
+                    file=file,
+                    row=first_row + at,
+                    column="side",
+                    expected="buy or sell",
+                    found=repr(arrays["side"][at]),
+                )
+            parts.append(arrays)
+
+    def joined(column: str, dtype: type) -> NDArray[Any]:
+        values = [part[column] for part in parts]
+        return np.concatenate(values) if values else np.empty(0, dtype)
+
+    return Trades(
+        ts_origin_ns=joined("timestamp", np.int64),
+        ts_receipt_ns=joined("receipt_timestamp", np.int64),
+        price=joined("price", np.float64),
+        quantity=joined("amount", np.float64),
+        is_buy=np.asarray(joined("side", object) == "buy", dtype=np.bool_),
+    )

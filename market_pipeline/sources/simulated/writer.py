@@ -1,0 +1,233 @@
+"""Simulated days as files in Crypto Lake's raw layout.
+
+Column order, types, snappy compression and the rounding of times are the vendor's: an exchange's
+milliseconds and a receipt clock's nanoseconds both went through float64 seconds, which leaves whole
+multiples of 256 ns. A day may be several shards, 1, 2, 3 …, each an equal part of its hours.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from market_pipeline.sources.simulated.kernel import TOP_LEVELS
+from market_pipeline.sources.simulated.market import Batch
+
+__all__ = ["RAW_TABLES", "REFERENCE_TABLE", "DayWriter", "day_folder"]
+
+IntArray = npt.NDArray[np.int64]
+
+_MS_PER_DAY = 86_400_000
+
+_TIMES = [
+    ("timestamp", pa.int64()),
+    ("receipt_timestamp", pa.int64()),
+    ("sequence_number", pa.int64()),
+]
+_TOUCH = [
+    (f"{side}_0_{part}", pa.float64()) for side in ("bid", "ask") for part in ("price", "size")
+]
+
+_SCHEMAS: dict[str, pa.Schema] = {
+    "book_delta_v2": pa.schema(
+        [*_TIMES, ("side_is_bid", pa.bool_()), ("price", pa.float64()), ("size", pa.float64())]
+    ),
+    "trades": pa.schema(
+        [
+            ("side", pa.string()),
+            ("amount", pa.float64()),
+            ("price", pa.float64()),
+            ("id", pa.int64()),
+            ("timestamp", pa.int64()),
+            ("receipt_timestamp", pa.int64()),
+        ]
+    ),
+    "book": pa.schema(
+        _TIMES
+        + [
+            (f"{side}_{rank}_{part}", pa.float64())
+            for side in ("bid", "ask")
+            for rank in range(TOP_LEVELS)
+            for part in ("price", "size")
+        ]
+    ),
+    "reference_bbo": pa.schema(
+        [
+            ("sequence_number", pa.int64()),
+            ("timestamp", pa.int64()),
+            ("receipt_timestamp", pa.int64()),
+            *_TOUCH,
+            ("bid_levels", pa.int64()),
+            ("ask_levels", pa.int64()),
+        ]
+    ),
+}
+_ROW_GROUP_ROWS = {
+    "book_delta_v2": 100_000,
+    "trades": 100_000,
+    "book": 20_000,
+    "reference_bbo": 100_000,
+}
+
+RAW_TABLES = ("trades", "book", "book_delta_v2")
+"""The raw tables in the order a day's files appear in: who sees deltas sees the other two."""
+REFERENCE_TABLE = "reference_bbo"
+
+
+def day_folder(root: Path, table: str, exchange: str, symbol: str, dt: str) -> Path:
+    """Where the shards of one table, instrument and day are."""
+    return root / table / f"exchange={exchange}" / f"symbol={symbol}" / f"dt={dt}"
+
+
+class DayWriter:
+    """Writes one table of one instrument's day; a context manager.
+
+    Files are written under a `.partial` name and get their own at `publish`; leaving the context
+    without that removes them.
+
+    Args:
+        table: One of the raw tables, or the reference.
+        folder: Where the shards go; made if it is not there.
+        day_start_ms: Midnight, in milliseconds since the epoch.
+        shards: How many files the day is split into.
+    """
+
+    def __init__(self, table: str, folder: Path, day_start_ms: int, shards: int) -> None:
+        self._table = table
+        self._folder = folder
+        self._day_start_ms = day_start_ms
+        self._shards = shards
+        self._schema = _SCHEMAS[table]
+        self._waiting: list[pa.Table] = []
+        self._writer: pq.ParquetWriter | None = None
+        self._opened = 0
+
+    def __enter__(self) -> DayWriter:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        for shard in range(1, self._opened + 1):
+            self._partial(shard).unlink(missing_ok=True)
+
+    def write(self, batch: Batch) -> int:
+        """Adds the batch's rows of this table; returns how many there were."""
+        columns, origin_ms = _columns(self._table, batch)
+        rows = pa.table(columns, schema=self._schema)
+        # Origin times never go back within a day, so a shard is finished when the next one begins.
+        shard_of_row = 1 + (origin_ms - self._day_start_ms) * self._shards // _MS_PER_DAY
+        bounds = np.searchsorted(shard_of_row, np.arange(1, self._shards + 2))
+        for shard in range(1, self._shards + 1):
+            part = rows.slice(bounds[shard - 1], bounds[shard] - bounds[shard - 1])
+            if len(part):
+                self._open_up_to(shard)
+                self._waiting.append(part)
+                self._write_row_groups(everything=False)
+        return len(rows)
+
+    def publish(self, *, last_shard_share: float = 1.0) -> list[Path]:
+        """Gives the files their names; returns them in shard order.
+
+        Whatever else an earlier simulation of this day left in the folder is removed.
+
+        Args:
+            last_shard_share: The share of its bytes that the last shard keeps.
+        """
+        self._open_up_to(self._shards)
+        self._close()
+        if last_shard_share < 1.0:
+            last = self._partial(self._shards)
+            last.write_bytes(last.read_bytes()[: int(last.stat().st_size * last_shard_share)])
+        files = [self._folder / f"{shard}.snappy.parquet" for shard in range(1, self._shards + 1)]
+        for shard, file in enumerate(files, start=1):
+            self._partial(shard).replace(file)
+        self._opened = 0
+        for stale in set(self._folder.glob("*.snappy.parquet*")) - set(files):
+            stale.unlink()
+        return files
+
+    def _partial(self, shard: int) -> Path:
+        return self._folder / f"{shard}.snappy.parquet.partial"
+
+    def _open_up_to(self, shard: int) -> None:
+        while self._opened < shard:
+            self._close()
+            self._opened += 1
+            self._writer = pq.ParquetWriter(
+                self._partial(self._opened), self._schema, compression="snappy", store_schema=False
+            )
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._write_row_groups(everything=True)
+            self._writer.close()
+            self._writer = None
+
+    def _write_row_groups(self, *, everything: bool) -> None:
+        assert self._writer is not None
+        size = _ROW_GROUP_ROWS[self._table]
+        waiting = sum(len(part) for part in self._waiting)
+        if waiting < size and not (everything and waiting):
+            return
+        rows = pa.concat_tables(self._waiting)
+        ready = waiting if everything else waiting - waiting % size
+        self._writer.write_table(rows.slice(0, ready), row_group_size=size)
+        self._waiting = [rows.slice(ready)] if ready < waiting else []
+
+
+def _columns(table: str, batch: Batch) -> tuple[list[pa.Array], IntArray]:
+    """The columns of a table in file order, and each row's origin time in milliseconds."""
+    if table == "book_delta_v2":
+        deltas = batch.deltas
+        columns = [
+            *_vendor_times(deltas.origin_ms, deltas.receipt_ns),
+            deltas.sequence_number,
+            deltas.side_is_bid,
+            deltas.price,
+            deltas.size,
+        ]
+        return [pa.array(column) for column in columns], deltas.origin_ms
+    if table == "trades":
+        trades = batch.trades
+        side = pa.array(np.where(trades.is_buy, "buy", "sell"), pa.string())
+        columns = [
+            trades.size,
+            trades.price,
+            trades.id,
+            *_vendor_times(trades.origin_ms, trades.receipt_ns),
+        ]
+        return [side, *(pa.array(column) for column in columns)], trades.origin_ms
+    if table == "book":
+        snapshots = batch.snapshots
+        columns = [
+            *_vendor_times(snapshots.origin_ms, snapshots.receipt_ns),
+            snapshots.sequence_number,
+            *np.ascontiguousarray(snapshots.levels.T),
+        ]
+        return [pa.array(column) for column in columns], snapshots.origin_ms
+    touch = batch.touch
+    columns = [
+        touch.sequence_number,
+        *_vendor_times(touch.origin_ms, touch.receipt_ns),
+        *np.ascontiguousarray(touch.prices_and_sizes.T),
+        *np.ascontiguousarray(touch.level_counts.T),
+    ]
+    return [pa.array(column) for column in columns], touch.origin_ms
+
+
+def _vendor_times(origin_ms: IntArray, receipt_ns: IntArray) -> tuple[IntArray, IntArray]:
+    origin = (origin_ms / 1e3 * 1e9).astype(np.int64)
+    receipt = (receipt_ns / 1e9 * 1e9).astype(np.int64)
+    return origin, receipt

@@ -1,0 +1,1 @@
+"""The pipeline's stages as plain functions of one instrument and day, without Dagster."""

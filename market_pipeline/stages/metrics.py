@@ -1,0 +1,74 @@
+"""Computes the per-minute metrics of a day's instruments from what was published of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
+
+import numpy as np
+import polars as pl
+
+from market_pipeline.instruments import Instrument
+from market_pipeline.metrics.minute import BOOK_METRICS, minute_metrics
+from market_pipeline.sources.batches import Trades
+from market_pipeline.sources.crypto_lake import read_trades
+from market_pipeline.stages.raw import RawObjects
+from market_pipeline.stages.report import of_instrument
+
+__all__ = ["metrics_day"]
+
+
+def metrics_day(
+    day: date,
+    instruments: Sequence[Instrument],
+    reports: pl.DataFrame,
+    bbo: pl.LazyFrame,
+    depth: pl.LazyFrame,
+    trades: RawObjects,
+) -> pl.DataFrame:
+    """The rows of `metrics.book_metrics` of a day.
+
+    An instrument without a rebuilt book has none; gaps and quiet holes, as the day's report
+    located them, count as time without a book.
+
+    Args:
+        day: The UTC day.
+        instruments: Whose metrics to compute.
+        reports: The day's rows of `quality.validation_report`.
+        bbo, depth: The day's rows of `books.bbo` and `books.depth`.
+        trades: The day's registered trades.
+    """
+    frames = [pl.from_arrow(BOOK_METRICS.arrow_schema.empty_table())]
+    for instrument in instruments:
+        report = reports.filter(of_instrument(instrument) & (pl.col("outcome") == "rebuilt"))
+        if report.is_empty():
+            continue
+        row = report.row(0, named=True)
+        starts = row["gap_starts_ns"] + row["quiet_starts_ns"]
+        ends = row["gap_ends_ns"] + row["quiet_ends_ns"]
+        spans = np.array(sorted(zip(starts, ends, strict=True)), np.int64).reshape(-1, 2)
+        files, _ = trades.files_if_any(instrument)
+        frames.append(
+            minute_metrics(
+                bbo.filter(of_instrument(instrument)),
+                depth.filter(of_instrument(instrument)),
+                _frame(read_trades(files)) if files else None,
+                instrument=instrument,
+                day=day,
+                tick=Decimal(row["tick"]),
+                lot=Decimal(row["lot"]),
+                not_observed=spans,
+            )
+        )
+    return pl.concat(frames)  # type: ignore[type-var]
+
+
+def _frame(trades: Trades) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "ts_receipt_ns": trades.ts_receipt_ns,
+            "quantity": trades.quantity,
+            "is_buy": trades.is_buy,
+        }
+    )

@@ -1,0 +1,154 @@
+"""Measures and judges the rebuilt instruments of a day: one verdict row for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from market_pipeline.instruments import Instrument
+from market_pipeline.quality.precision import PrecisionLoss, PrecisionReport
+from market_pipeline.quality.report import BookEvidence, build_report, report_failure
+from market_pipeline.quality.row import ReportRow
+from market_pipeline.sources.crypto_lake import read_trades
+from market_pipeline.stages.raw import RawObjects
+
+__all__ = ["of_instrument", "report_day"]
+
+
+def of_instrument(instrument: Instrument) -> pl.Expr:
+    """Selects the rows of one instrument."""
+    return (pl.col("exchange") == instrument.venue) & (pl.col("symbol") == instrument.symbol)
+
+
+def report_day(
+    day: date,
+    instruments: Sequence[Instrument],
+    rebuilds: pl.DataFrame,
+    bbo: pl.LazyFrame,
+    trades: RawObjects,
+    *,
+    as_of_ns: int,
+    vendor_lag_seconds: int,
+) -> list[ReportRow]:
+    """The verdict rows of a day, one per instrument in the order given.
+
+    Args:
+        day: The UTC day.
+        instruments: Whose rows to make.
+        rebuilds: The day's rows of `books.rebuilds`.
+        bbo: The day's rows of `books.bbo`.
+        trades: The day's registered trades.
+        as_of_ns: When the verdict is given: a day without data is pending until it is due.
+        vendor_lag_seconds: How long after the day's end its data is due.
+    """
+    return [
+        _report_instrument(
+            day,
+            instrument,
+            rebuilds.filter(of_instrument(instrument)),
+            bbo,
+            trades,
+            as_of_ns=as_of_ns,
+            vendor_lag_seconds=vendor_lag_seconds,
+        )
+        for instrument in instruments
+    ]
+
+
+def _report_instrument(
+    day: date,
+    instrument: Instrument,
+    rebuild: pl.DataFrame,
+    bbo: pl.LazyFrame,
+    trades: RawObjects,
+    *,
+    as_of_ns: int,
+    vendor_lag_seconds: int,
+) -> ReportRow:
+    record = rebuild.row(0, named=True) if rebuild.height else None
+    if record is None or record["outcome"] != "rebuilt":
+        recorded = record or {
+            "outcome": "no_data",
+            "failure_kind": "MissingDataError",
+            "failure": "The book of this day was not rebuilt. Materialize the books of this day.",
+            "code_version": None,
+        }
+        return report_failure(
+            instrument,
+            day,
+            outcome=recorded["outcome"],
+            failure_kind=recorded["failure_kind"],
+            failure=recorded["failure"],
+            code_version=recorded["code_version"],
+            as_of_ns=as_of_ns,
+            vendor_lag_seconds=vendor_lag_seconds,
+        )
+    files, _ = trades.files_if_any(instrument)
+    prints = read_trades(files)
+    columns = ["ts_origin_ns", "ts_receipt_ns", "sequence_number", "flags"]
+    rows = bbo.filter(of_instrument(instrument)).select(columns).collect()
+    return build_report(
+        instrument,
+        day,
+        _evidence(record, trades=prints.price.size if files else None),
+        ts_origin_ns=rows["ts_origin_ns"].to_numpy(),
+        ts_receipt_ns=rows["ts_receipt_ns"].to_numpy(),
+        sequence_number=rows["sequence_number"].to_numpy(),
+        flags=rows["flags"].to_numpy().astype(np.uint16, copy=False),
+        trade_origin_ns=prints.ts_origin_ns,
+        trade_receipt_ns=prints.ts_receipt_ns,
+        as_of_ns=as_of_ns,
+    )
+
+
+def _evidence(record: Mapping[str, Any], *, trades: int | None) -> BookEvidence:
+    tick, lot = Decimal(record["tick"]), Decimal(record["lot"])
+    seed = record["seed_sequence_number"]
+    examined = bool(record["exams"])
+    return BookEvidence(
+        seed=None if seed is None else f"first snapshot, sequence number {seed}",
+        rows=record["rows"],
+        snapshots=record["snapshots"],
+        trades=trades,
+        unknown_removals=record["unknown_removals"],
+        exam_snapshots=record["exams"],
+        exam_matching_share=(
+            _share(record["exam_levels_matching"], record["exam_levels"]) if examined else None
+        ),
+        max_mid_deviation_ticks=record["max_mid_deviation_ticks"],
+        ghost_share=(
+            _share(record["exam_levels_ghost"], record["exam_levels_ours"]) if examined else None
+        ),
+        known_low_price=record["known_low_price"],
+        known_high_price=record["known_high_price"],
+        tick=tick,
+        lot=lot,
+        tick_inferred=record["tick_inferred"],
+        lot_inferred=record["lot_inferred"],
+        price_precision=_precision(record, "price", tick),
+        size_precision=_precision(record, "size", lot),
+        input_sha256=tuple(record["input_sha256"]),
+        code_version=record["code_version"],
+    )
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _precision(
+    record: Mapping[str, Any], column: Literal["price", "size"], step: Decimal
+) -> PrecisionReport:
+    places = zip(
+        record[f"{column}_loss_files"],
+        record[f"{column}_loss_rows"],
+        record[f"{column}_loss_values"],
+        strict=True,
+    )
+    first = tuple(PrecisionLoss.at(file, row, value, step) for file, row, value in places)
+    return PrecisionReport(column, step, record[f"{column}_losses"], first)

@@ -1,0 +1,32 @@
+"""Every table and view users can query, by the name of the asset that publishes it."""
+
+from __future__ import annotations
+
+from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH, REBUILDS
+from market_pipeline.lake.manifest import (
+    MANIFEST_VIEW,
+    RAW_BOOK_DELTAS,
+    RAW_BOOK_SNAPSHOTS,
+    RAW_TRADES,
+)
+from market_pipeline.lake.tables import Table
+from market_pipeline.metrics.minute import BOOK_METRICS
+from market_pipeline.quality.row import VALIDATION_REPORT
+
+__all__ = ["TABLES", "VIEWS"]
+
+TABLES: dict[str, Table] = {
+    "raw_book_deltas": RAW_BOOK_DELTAS,
+    "raw_book_snapshots": RAW_BOOK_SNAPSHOTS,
+    "raw_trades": RAW_TRADES,
+    "book_bbo": BBO,
+    "book_depth": DEPTH,
+    "book_checkpoints": CHECKPOINTS,
+    "book_rebuilds": REBUILDS,
+    "validation_report": VALIDATION_REPORT,
+    "book_metrics": BOOK_METRICS,
+}
+"""The table behind each asset."""
+
+VIEWS: dict[str, str] = {"lake.manifest": MANIFEST_VIEW}
+"""Further views of the catalogue, as queries."""

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from market_pipeline.books.scale import NOT_REPRESENTABLE, Scale, StepInference, to_steps
+
+steps_of_a_venue = st.builds(
+    lambda digits, decimals: Decimal(digits).scaleb(-decimals),
+    st.sampled_from([1, 5, 25, 10]),
+    st.integers(0, 9),
+)
+
+
+def converted(values: list[float], step: str) -> tuple[list[int], int]:
+    out = np.empty(len(values), np.int64)
+    losses = to_steps(np.array(values), Scale.of(Decimal(step)), out)
+    return out.tolist(), losses
+
+
+class TestToSteps:
+    @given(steps_of_a_venue, st.lists(st.integers(0, 10**7), min_size=1))
+    def test_every_multiple_survives_the_way_there_and_back(self, step, multiples):
+        """The float of k steps becomes k, and k becomes the float nearest to the exact decimal."""
+        scale = Scale.of(step)
+        values = np.array([float(k * step) for k in multiples])
+        out = np.empty(len(values), np.int64)
+        assert to_steps(values, scale, out) == 0
+        assert out.tolist() == multiples
+        assert scale.to_floats(out).tolist() == values.tolist()
+
+    def test_rounds_and_does_not_truncate(self):
+        """0.57 at 1e-8 is 57,000,000 lots, though 0.57 x 1e8 is a little less as a float."""
+        assert int(0.57 * 1e8) == 56_999_999
+        assert converted([0.57], "0.00000001") == ([57_000_000], 0)
+
+    def test_what_is_between_two_ticks_is_refused(self):
+        """A price off the tick is counted and marked, never moved to its neighbour."""
+        assert converted([100.0, 100.03, 100.1], "0.1") == ([1000, NOT_REPRESENTABLE, 1001], 1)
+
+    def test_a_millionth_of_a_step_is_the_bound(self):
+        """Half a millionth of a step passes as noise, two millionths do not."""
+        assert converted([1.0000005, 1.000002], "1") == ([1, NOT_REPRESENTABLE], 1)
+
+    def test_large_values_may_carry_the_error_of_their_float(self):
+        """1e13 lots with eight decimals are whole within the precision that a float64 has."""
+        assert converted([123456.12345678], "0.00000001") == ([12345612345678], 0)
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf, 1e19])
+    def test_beyond_int64_is_refused(self, value):
+        """NaN, infinity and more steps than an int64 holds are losses."""
+        assert converted([value], "1") == ([NOT_REPRESENTABLE], 1)
+
+
+class TestScale:
+    @pytest.mark.parametrize("step", ["0", "-1", "NaN", "1e-16"])
+    def test_refuses_what_is_no_step(self, step):
+        """A step is positive and has at most 15 decimals."""
+        with pytest.raises(ValueError, match="step"):
+            Scale.of(Decimal(step))
+
+    def test_a_step_above_one_has_no_decimals(self):
+        """1e2 is 100 x 10^0."""
+        assert Scale.of(Decimal("1e2")) == Scale(100, 0)
+
+
+class TestStepInference:
+    @given(
+        steps_of_a_venue,
+        st.lists(st.integers(0, 10**6), min_size=1, max_size=50),
+        st.integers(1, 20),
+    )
+    def test_equals_the_greatest_common_divisor_however_batched(self, step, multiples, batch):
+        """It is the step times the greatest common divisor of the multiples, batch by batch."""
+        values = np.array([float(k * step) for k in multiples])
+        inference = StepInference()
+        for start in range(0, len(values), batch):
+            inference.add(values[start : start + batch])
+        divisor = math.gcd(*multiples)
+        expected = Scale.of(divisor * step) if divisor else None
+        assert inference.scale == expected

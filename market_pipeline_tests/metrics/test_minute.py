@@ -1,0 +1,450 @@
+"""Minute metrics against a naive twin in exact fractions, rule by rule, and on real books."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from market_pipeline.books.flags import INVALIDATING, BookFlag
+from market_pipeline.instruments import Instrument
+from market_pipeline.metrics.minute import BOOK_METRICS, DEPTH_LEVELS, minute_metrics
+from market_pipeline.quality.crossed import valid_time
+from market_pipeline.quality.intervals import NO_SPANS, NS_PER_SECOND, day_bounds_ns
+from market_pipeline_tests.quality.sample import read_table, sample_day
+
+DAY = date(2024, 8, 8)
+START_NS, END_NS = day_bounds_ns(DAY)
+TICK, LOT = Decimal("0.1"), Decimal("0.001")
+INSTRUMENT = Instrument(venue="BINANCE", symbol="BTC-USDT", source="crypto_lake")
+
+TOUCH = ("bid_price_ticks", "bid_size_lots", "ask_price_ticks", "ask_size_lots")
+TRADE_SCHEMA = {"ts_receipt_ns": pl.Int64, "quantity": pl.Float64, "is_buy": pl.Boolean}
+A_BOOK = (1_000, 30, 1_004, 10)
+NO_BID = (None, None, 1_004, 10)
+
+
+def at(second):
+    """An instant of the day."""
+    return START_NS + round(second * NS_PER_SECOND)
+
+
+def a_bbo(*messages):
+    """The frame of messages given as (second, (bid, size, ask, size), flags)."""
+    rows = [(at(second), *book, int(flags)) for second, book, flags in messages]
+    schema = {"ts_receipt_ns": pl.Int64, **dict.fromkeys(TOUCH, pl.Int64), "flags": pl.UInt16}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def a_depth(*rows):
+    """The frame of depth rows given as (second, bid sizes, ask sizes, flags)."""
+    schema = {"ts_receipt_ns": pl.Int64, "flags": pl.UInt16}
+    for side in ("bid", "ask"):
+        schema |= {f"{side}_{level}_size": pl.Float64 for level in range(DEPTH_LEVELS)}
+    padded = [
+        (
+            at(second),
+            int(flags),
+            *bids,
+            *[None] * (20 - len(bids)),
+            *asks,
+            *[None] * (20 - len(asks)),
+        )
+        for second, bids, asks, flags in rows
+    ]
+    return pl.DataFrame(padded, schema=schema, orient="row")
+
+
+def a_trades(*trades):
+    """The frame of trades given as (second, quantity, taker bought)."""
+    rows = [(at(second), quantity, is_buy) for second, quantity, is_buy in trades]
+    return pl.DataFrame(rows, schema=TRADE_SCHEMA, orient="row")
+
+
+def minutes_of(bbo, depth=None, trades=None, not_observed=NO_SPANS):
+    """The minutes of the frames as dicts."""
+    return minute_metrics(
+        bbo,
+        depth,
+        trades,
+        instrument=INSTRUMENT,
+        day=DAY,
+        tick=TICK,
+        lot=LOT,
+        not_observed=not_observed,
+    ).to_dicts()
+
+
+class TestTable:
+    def test_the_frame_has_the_columns_and_types_of_the_table(self):
+        """Every column is there, in order and of its type, also when nothing is."""
+        for bbo, depth, trades in (
+            (a_bbo(), None, None),
+            (
+                a_bbo((0, A_BOOK, 0), (9, NO_BID, 0)),
+                a_depth((0, [1], [], 0)),
+                a_trades((1, 2, True)),
+            ),
+        ):
+            frame = minute_metrics(
+                bbo,
+                depth,
+                trades,
+                instrument=INSTRUMENT,
+                day=DAY,
+                tick=TICK,
+                lot=LOT,
+                not_observed=NO_SPANS,
+            )
+
+            expected = pl.from_arrow(BOOK_METRICS.arrow_schema.empty_table())
+            assert expected.schema == frame.schema
+
+    def test_the_key_is_instrument_day_and_minute(self):
+        """Rows say what they are of."""
+        (row,) = minutes_of(a_bbo((3_600, A_BOOK, 0), (3_601, A_BOOK, 0)))
+
+        assert ("BINANCE", "BTC-USDT", DAY) == (row["exchange"], row["symbol"], row["dt"])
+        assert datetime(2024, 8, 8, 1, tzinfo=UTC) == row["minute_start"].replace(tzinfo=UTC)
+
+
+class TestTimeWeighting:
+    def test_figures_of_a_steady_book(self):
+        """A book that never changes has its own spread, mid, sizes and imbalance."""
+        (row,) = minutes_of(a_bbo((0, A_BOOK, 0), (30, A_BOOK, 0)))
+
+        assert {
+            "valid_seconds": 30.0,
+            "message_count": 2,
+            "spread": pytest.approx(0.4),
+            "spread_ticks": 4.0,
+            "spread_bps": pytest.approx(4 / 1_002 * 1e4),
+            "mid": pytest.approx(100.2),
+            "weighted_mid": pytest.approx((1_000 * 10 + 1_004 * 30) / 40 * 0.1),
+            "bid_touch_size": pytest.approx(0.03),
+            "ask_touch_size": pytest.approx(0.01),
+            "touch_imbalance": 0.5,
+        } == {name: row[name] for name in list(row)[4:6] + list(row)[9:17]}
+
+    def test_a_book_counts_by_its_time_not_by_its_messages(self):
+        """Spread 4 for 45 s and spread 8 for 15 s are 5 on average, however many messages."""
+        wide = (1_000, 30, 1_008, 10)
+        steady = [(45 + second / 100, wide, 0) for second in range(1_500)]
+        rows = minutes_of(a_bbo((0, A_BOOK, 0), *steady, (60, wide, 0)))
+
+        assert 5.0 == pytest.approx(rows[0]["spread_ticks"])
+        assert (1_501, 60.0) == (rows[0]["message_count"], rows[0]["valid_seconds"])
+
+    def test_a_message_carries_over_into_the_minutes_after_it(self):
+        """Minutes without a message have the book of the last one before them."""
+        rows = minutes_of(a_bbo((50, A_BOOK, 0), (190, NO_BID, 0)))
+
+        assert [10.0, 60.0, 60.0, 10.0] == [row["valid_seconds"] for row in rows]
+        assert [1, 0, 0, 1] == [row["message_count"] for row in rows]
+        assert [4.0] * 4 == [row["spread_ticks"] for row in rows]
+
+    def test_the_last_message_holds_for_no_time(self):
+        """A minute that only has the day's last message has a count and no state."""
+        rows = minutes_of(a_bbo((10, A_BOOK, 0), (60, A_BOOK, 0)))
+
+        assert (1, 0.0, None) == (
+            rows[1]["message_count"],
+            rows[1]["valid_seconds"],
+            rows[1]["mid"],
+        )
+
+
+class TestValidity:
+    @pytest.mark.parametrize("flag", list(INVALIDATING), ids=lambda flag: flag.name)
+    def test_invalid_time_does_not_count(self, flag):
+        """A book with an invalidating flag contributes nothing but its message."""
+        odd = (1_000, 30, 9_000, 10)
+        (row,) = minutes_of(
+            a_bbo((0, A_BOOK, 0), (10, odd, flag), (50, A_BOOK, 0), (55, A_BOOK, 0))
+        )
+
+        assert (15.0, 4, 4.0) == (row["valid_seconds"], row["message_count"], row["spread_ticks"])
+
+    def test_nothing_is_carried_across_a_gap(self):
+        """The book before a gap ends with it; a minute inside it has no row."""
+        gap = np.array([[at(30), at(150)]], dtype=np.int64)
+        rows = minutes_of(
+            a_bbo((0, A_BOOK, 0), (30, A_BOOK, 0), (150, A_BOOK, 0), (170, A_BOOK, 0)),
+            not_observed=gap,
+        )
+
+        assert [(0, 30.0), (2, 20.0)] == [
+            (row["minute_start"].minute, row["valid_seconds"]) for row in rows
+        ]
+
+    def test_an_empty_side_is_null_and_never_zero(self):
+        """Without a bid there is no mid, spread, imbalance or bid size; the ask is still there."""
+        (row,) = minutes_of(a_bbo((0, NO_BID, BookFlag.EMPTY_SIDE), (20, NO_BID, 0)))
+
+        assert (20.0, pytest.approx(0.01)) == (row["valid_seconds"], row["ask_touch_size"])
+        assert {None} == {
+            row[name]
+            for name in (
+                "spread",
+                "spread_ticks",
+                "spread_bps",
+                "mid",
+                "weighted_mid",
+                "bid_touch_size",
+                "touch_imbalance",
+            )
+        }
+
+    def test_time_with_an_empty_side_is_left_out_of_the_average(self):
+        """Ten seconds without a bid do not pull the bid size towards zero."""
+        (row,) = minutes_of(
+            a_bbo((0, A_BOOK, 0), (10, NO_BID, 0), (20, A_BOOK, 0), (30, A_BOOK, 0))
+        )
+
+        assert (30.0, pytest.approx(0.03), 4.0) == (
+            row["valid_seconds"],
+            row["bid_touch_size"],
+            row["spread_ticks"],
+        )
+
+
+class TestDepthAndTrades:
+    def test_depth_sums_the_levels_and_has_its_own_valid_time(self):
+        """Levels that are not there count nothing; invalid depth rows count no time."""
+        depth = a_depth(
+            (0, [1.0, 2.0], [4.0], 0), (10, [9.0], [9.0], BookFlag.NOT_SEEDED), (20, [], [], 0)
+        )
+        (row,) = minutes_of(a_bbo((0, A_BOOK, 0)), depth)
+
+        assert (3.0, 4.0, pytest.approx(-1 / 7), 10.0) == (
+            row["bid_depth_20"],
+            row["ask_depth_20"],
+            row["depth_imbalance_20"],
+            row["depth_valid_seconds"],
+        )
+
+    def test_an_empty_side_of_the_depth_is_null(self):
+        """No bid level at all is no bid depth, not a depth of zero."""
+        (row,) = minutes_of(a_bbo((0, A_BOOK, 0)), a_depth((0, [], [4.0], 0), (5, [], [4.0], 0)))
+
+        assert (None, 4.0, None) == (
+            row["bid_depth_20"],
+            row["ask_depth_20"],
+            row["depth_imbalance_20"],
+        )
+
+    def test_without_a_depth_table_its_figures_are_null(self):
+        """What was not built is not measured."""
+        (row,) = minutes_of(a_bbo((0, A_BOOK, 0)))
+
+        assert (None, None) == (row["bid_depth_20"], row["depth_valid_seconds"])
+
+    def test_trades_count_in_the_minute_they_were_received(self):
+        """Volumes are by the taker's side; a minute with only a trade has a row."""
+        trades = a_trades((3, 0.5, True), (200, 2.0, False), (4, 0.25, True))
+        rows = minutes_of(a_bbo((0, A_BOOK, 0)), None, trades)
+
+        assert [(2, 0.75, 0.0, 1), (1, 0.0, 2.0, 0)] == [
+            (row["trade_count"], row["buy_volume"], row["sell_volume"], row["message_count"])
+            for row in rows
+        ]
+
+    def test_without_a_trades_file_volumes_are_null(self):
+        """Unknown is not zero."""
+        (row,) = minutes_of(a_bbo((0, A_BOOK, 0)))
+
+        assert (None, None, None) == (row["trade_count"], row["buy_volume"], row["sell_volume"])
+
+    def test_times_far_outside_the_day_are_left_out(self):
+        """A receipt time of another month makes no row and no memory."""
+        trades = a_trades((-40 * 86_400, 1.0, True), (-1, 1.0, True), (5, 1.0, True))
+
+        assert [-1, 0] == [
+            (row["minute_start"] - datetime(2024, 8, 8)).total_seconds() // 60  # noqa: DTZ001
+            for row in minutes_of(a_bbo(), None, trades)
+        ]
+
+
+def test_lazy_frames_give_the_same_minutes():
+    """A scan of the published files is read for the needed columns only."""
+    bbo = a_bbo((0, A_BOOK, 0), (70, A_BOOK, 0))
+    depth, trades = a_depth((0, [1.0], [2.0], 0), (70, [], [], 0)), a_trades((3, 1.0, True))
+
+    assert minutes_of(bbo, depth, trades) == minutes_of(
+        bbo.with_columns(unused=pl.lit(1)).lazy(), depth.lazy(), trades.lazy()
+    )
+
+
+# --- the naive twin ---------------------------------------------------------------------------
+
+
+def naive_minutes(messages, depths, trades, gap):
+    """Every figure by a loop over minutes and intervals, in exact fractions of nanoseconds."""
+    tick, lot = Fraction(TICK), Fraction(LOT)
+    tables = [(state_spans([(ts, row, flags) for ts, *row, flags in messages], gap), touch_values)]
+    tables.append(
+        (state_spans([(ts, row, flags) for ts, *row, flags in depths], gap), depth_values)
+    )
+    minutes = {}
+    for minute in range(6):
+        begin, end = START_NS + minute * 60_000_000_000, START_NS + (minute + 1) * 60_000_000_000
+        row = {
+            "message_count": sum(begin <= ts < end for ts, *_ in messages),
+            "trade_count": sum(begin <= ts < end for ts, _, _ in trades),
+            "buy_volume": sum(Fraction(q) for ts, q, buy in trades if begin <= ts < end and buy),
+            "sell_volume": sum(
+                Fraction(q) for ts, q, buy in trades if begin <= ts < end and not buy
+            ),
+        }
+        for spans, values in tables:
+            totals = {}
+            for start, stop, state in spans:
+                held = max(0, min(stop, end) - max(start, begin))
+                for name, value in values(state, tick, lot).items():
+                    total = totals.setdefault(name, [Fraction(0), 0])
+                    if value is not None and held:
+                        total[0] += value * held
+                        total[1] += held
+            for name, (weighted, held) in totals.items():
+                row[name] = weighted / held if held else None
+            seconds = sum(max(0, min(stop, end) - max(start, begin)) for start, stop, _ in spans)
+            name = "valid_seconds" if values is touch_values else "depth_valid_seconds"
+            row[name] = Fraction(seconds, NS_PER_SECOND)
+        if row["message_count"] or row["trade_count"] or row["valid_seconds"]:
+            minutes[minute] = row
+    return minutes
+
+
+def state_spans(rows, gap):
+    """The valid stretches of time and the state in force, on a clock that never runs back."""
+    spans, latest = [], rows[0][0] if rows else 0
+    for (_, state, flags), (following, _, _) in itertools.pairwise(rows):
+        until = max(latest, following)
+        if not flags & INVALIDATING:
+            before, after = (latest, min(until, gap[0])), (max(latest, gap[1]), until)
+            spans += [(*span, state) for span in (before, after) if span[0] < span[1]]
+        latest = until
+    return spans
+
+
+def touch_values(state, tick, lot):
+    """The touch figures of one book; None where a side is empty."""
+    bid, bid_size, ask, ask_size = (None if each is None else Fraction(each) for each in state)
+    values = dict.fromkeys(
+        ("spread", "spread_ticks", "spread_bps", "mid", "weighted_mid", "touch_imbalance")
+    )
+    values["bid_touch_size"] = None if bid is None else bid_size * lot
+    values["ask_touch_size"] = None if ask is None else ask_size * lot
+    if bid is not None and ask is not None:
+        mid = (bid + ask) / 2
+        values |= {
+            "spread": (ask - bid) * tick,
+            "spread_ticks": ask - bid,
+            "spread_bps": (ask - bid) / mid * 10_000,
+            "mid": mid * tick,
+            "weighted_mid": (bid * ask_size + ask * bid_size) / (bid_size + ask_size) * tick,
+            "touch_imbalance": (bid_size - ask_size) / (bid_size + ask_size),
+        }
+    return values
+
+
+def depth_values(state, tick, lot):
+    """The depth figures of one book; None where a side is empty."""
+    bid, ask = (sum(map(Fraction, sizes)) if sizes else None for sizes in state)
+    both = bid is not None and ask is not None
+    imbalance = (bid - ask) / (bid + ask) if both else None
+    return {"bid_depth_20": bid, "ask_depth_20": ask, "depth_imbalance_20": imbalance}
+
+
+SECONDS = st.integers(0, 250).map(float)
+FLAGS = st.sampled_from([0, 0, 0, 1, 4, 8, 256])
+EMPTY = st.just((None, None))
+BID = st.one_of(EMPTY, st.tuples(st.integers(991, 1_001), st.integers(1, 5)))
+ASK = st.one_of(EMPTY, st.tuples(st.integers(1_001, 1_009), st.integers(1, 5)))
+SIZES = st.lists(st.integers(1, 9).map(float), max_size=4)
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    messages=st.lists(st.tuples(SECONDS, BID, ASK, FLAGS), max_size=15),
+    depths=st.lists(st.tuples(SECONDS, SIZES, SIZES, FLAGS), max_size=8),
+    trades=st.lists(st.tuples(SECONDS, st.integers(1, 9).map(float), st.booleans()), max_size=8),
+    gap=st.tuples(SECONDS, SECONDS).map(sorted),
+    ordered=st.booleans(),
+)
+def test_agrees_with_the_naive_twin(messages, depths, trades, gap, ordered):
+    """Every figure of every minute equals the exact fraction, for any books, flags and clocks."""
+    if ordered:
+        messages, depths = sorted(messages, key=lambda m: m[0]), sorted(depths, key=lambda d: d[0])
+    books = [(second, (*bid, *ask), flags) for second, bid, ask, flags in messages]
+    span = np.array([[at(gap[0]), at(gap[1])]], dtype=np.int64)
+    rows = minutes_of(
+        a_bbo(*books),
+        a_depth(*depths),
+        a_trades(*trades),
+        not_observed=span if gap[0] < gap[1] else NO_SPANS,
+    )
+
+    expected = naive_minutes(
+        [(at(second), *book, flags) for second, book, flags in books],
+        [(at(second), bids, asks, flags) for second, bids, asks, flags in depths],
+        [(at(second), quantity, buy) for second, quantity, buy in trades],
+        (at(gap[0]), at(gap[1])),
+    )
+    assert list(expected) == [row["minute_start"].minute for row in rows]
+    for row, (_, figures) in zip(rows, expected.items(), strict=True):
+        for name, figure in figures.items():
+            known = None if figure is None else pytest.approx(float(figure), rel=1e-12, abs=1e-12)
+            assert known == row[name], name
+
+
+def test_the_minutes_of_a_real_day_add_up():
+    """On a real day the minutes' valid time is the day's, and its books have real spreads."""
+    key = ("BINANCE_FUTURES", "BTC-USDT-PERP", DAY)
+    sample = sample_day(*key)
+    reference = read_table("truth/reference_bbo", *key)
+    steps = [
+        (pl.col(f"{side}_0_{what}") / float(step)).round().cast(pl.Int64).alias(name)
+        for (side, what, step), name in zip(
+            [(s, w, t) for s in ("bid", "ask") for w, t in (("price", TICK), ("size", LOT))],
+            TOUCH,
+            strict=True,
+        )
+    ]
+    times = pl.DataFrame(
+        {"sequence_number": sample.sequence_number, "ts_receipt_ns": sample.ts_receipt_ns}
+    )
+    bbo = times.join(
+        reference.select("sequence_number", *steps), on="sequence_number", how="left"
+    ).with_columns(
+        flags=pl.when(pl.col("bid_price_ticks").is_null())
+        .then(int(BookFlag.NOT_SEEDED))
+        .otherwise(0)
+        .cast(pl.UInt16)
+    )
+    rows = pl.DataFrame(minutes_of(bbo, None, sample.trades))
+    valid = valid_time(
+        ts_receipt_ns=bbo["ts_receipt_ns"].to_numpy(),
+        flags=bbo["flags"].to_numpy(),
+        not_observed=NO_SPANS,
+    )
+
+    assert (6, len(bbo), len(sample.trades)) == (
+        len(rows),
+        rows["message_count"].sum(),
+        rows["trade_count"].sum(),
+    )
+    assert valid.valid_seconds == pytest.approx(rows["valid_seconds"].sum())
+    assert sample.trades["quantity"].sum() == pytest.approx(
+        rows["buy_volume"].sum() + rows["sell_volume"].sum()
+    )
+    assert rows["spread_ticks"].is_between(1.0, 3.0).all()
+    assert rows["mid"].is_between(61_600, 61_900).all()
+    assert (rows["weighted_mid"] - rows["mid"]).abs().max() < 0.2

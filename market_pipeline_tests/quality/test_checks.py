@@ -1,0 +1,208 @@
+"""Each check: silent on a clean day; on a planted fault the right severity, figure and place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from market_pipeline.instruments import Thresholds
+from market_pipeline.quality.checks import (
+    CHECKS,
+    COMPLETENESS,
+    CROSSED,
+    GAP,
+    PRECISION,
+    SCHEMA,
+    SKEW,
+    evaluate,
+)
+from market_pipeline_tests.quality.factory import (
+    GAP_OF_5_S,
+    NOON_NS,
+    THRESHOLDS,
+    a_failed_row,
+    a_row,
+)
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+A_STEP = {
+    "clock_steps": 1,
+    "first_clock_step_ns": NOON_NS,
+    "largest_clock_step_ns": NOON_NS,
+    "largest_clock_step_ms": -20.0,
+}
+CROSSED_FOR_2_S = {
+    "crossed_count": 3,
+    "crossed_seconds": 2.0,
+    "first_crossed_ns": NOON_NS,
+    "longest_crossed_ns": NOON_NS,
+    "longest_crossed_seconds": 1.5,
+}
+OFF_TICK = {
+    "price_precision_losses": 2,
+    "first_precision_file": "1.snappy.parquet",
+    "first_precision_row": 17,
+    "first_precision_column": "price",
+    "first_precision_value": 61_800.25,
+}
+OFF_LOT = {
+    **OFF_TICK,
+    "price_precision_losses": 0,
+    "size_precision_losses": 1,
+    "first_precision_column": "size",
+    "first_precision_value": 0.0005,
+}
+A_HOLE = {
+    "quiet_count": 1,
+    "quiet_seconds": 90.0,
+    "longest_quiet_seconds": 90.0,
+    "longest_quiet_ns": NOON_NS,
+}
+
+
+def outcome_of(check, thresholds=THRESHOLDS, **changes):
+    """What one check says about a day that is clean but for the changes."""
+    return next(each for each in evaluate(a_row(**changes), thresholds) if each.check == check)
+
+
+class TestRegistry:
+    def test_a_clean_day_passes_every_check(self):
+        """Every check is asked, in the order of the registry, and none finds anything."""
+        outcomes = evaluate(a_row(), THRESHOLDS)
+
+        assert list(CHECKS) == [outcome.check for outcome in outcomes]
+        assert all(outcome.passed and not outcome.degrades for outcome in outcomes)
+        assert all(outcome.figure <= outcome.threshold for outcome in outcomes)
+        assert [check.severity for check in CHECKS] == [outcome.severity for outcome in outcomes]
+
+    def test_names_are_unique_and_sentences_end(self):
+        """A check is known by its name everywhere."""
+        assert len(CHECKS) == len({check.name for check in CHECKS})
+        assert all(check.sentence.endswith(".") for check in CHECKS)
+
+    @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
+    def test_every_check_has_its_page(self, check):
+        """The page opens with the check's own sentence and says what it means and what to do."""
+        page = (DOCS / check.docs_page).read_text()
+
+        assert check.sentence in page
+        assert "## What it means" in page
+        assert "## What to do" in page
+
+
+FAULTS = [
+    (GAP, GAP_OF_5_S, "WARN", 5.0, 0.0, "first from 12:00:00.000000 UTC to 12:00:05.000000 UTC"),
+    (GAP, {**GAP_OF_5_S, "gap_seconds": 900.0}, "ERROR", 900.0, 864.0, "14 trades inside"),
+    (
+        GAP,
+        {"sequence_backwards": 2, "first_sequence_backwards_ns": NOON_NS},
+        "WARN",
+        2.0,
+        0.0,
+        "goes backwards at 2 messages, first at 12:00:00.000000 UTC",
+    ),
+    (COMPLETENESS, {"head_gap_seconds": 61.0}, "WARN", 61.0, 60.0, "first 61 s are missing"),
+    (COMPLETENESS, {"tail_gap_seconds": 9e3}, "ERROR", 9e3, 60.0, "last 9,000 s are missing"),
+    (
+        COMPLETENESS,
+        {"head_gap_seconds": 500.0, "tail_gap_seconds": 400.0},
+        "ERROR",
+        500.0,
+        60.0,
+        "500 s are missing",
+    ),
+    (COMPLETENESS, A_HOLE, "WARN", 90.0, 60.0, "the longest 90 s from 12:00:00.000000 UTC"),
+    (COMPLETENESS, {"trades": None}, "WARN", 0.0, 1.0, "no trades file"),
+    (SKEW, {"skew_p50_ms": -1_270.1}, "WARN", 1_270.1, 1_000.0, "1,270.100 ms before"),
+    (SKEW, {"skew_p50_ms": 1_270.1}, "WARN", 1_270.1, 1_000.0, "1,270.100 ms after"),
+    (SKEW, {"negative_latency_share": 0.5}, "WARN", 0.5, 0.001, "50.0000% of the messages"),
+    (SKEW, {"clock_drift_ppm": -51.0}, "WARN", 51.0, 50.0, "loses 51.0 ppm"),
+    (SKEW, A_STEP, "WARN", 20.0, 1.0, "the largest of -20.000 ms at 12:00:00.000000 UTC"),
+    (PRECISION, OFF_TICK, "ERROR", 2.0, 0.0, "first 61800.25 in 1.snappy.parquet, row 17"),
+    (PRECISION, OFF_LOT, "WARN", 1.0, 0.0, "1 size off the lot 0.001, first 0.0005"),
+    (
+        PRECISION,
+        {**OFF_TICK, "size_precision_losses": 3},
+        "ERROR",
+        2.0,
+        0.0,
+        "3 sizes off the lot 0.001",
+    ),
+    (CROSSED, CROSSED_FOR_2_S, "WARN", 2.0, 0.0, "in 3 runs, the first from 12:00:00.000000 UTC"),
+    (CROSSED, {**CROSSED_FOR_2_S, "crossed_seconds": 61.0}, "ERROR", 61.0, 60.0, "1.5 s from"),
+]
+
+
+@pytest.mark.parametrize(("check", "fault", "severity", "figure", "threshold", "place"), FAULTS)
+def test_a_fault_fails_its_check_alone(check, fault, severity, figure, threshold, place):
+    """A planted fault is told by its own check with figure, threshold and place, and no other."""
+    outcomes = evaluate(a_row(**fault), THRESHOLDS)
+    failed = [outcome for outcome in outcomes if not outcome.passed]
+
+    assert [check] == [outcome.check for outcome in failed]
+    assert (severity, figure, threshold) == (
+        failed[0].severity,
+        failed[0].figure,
+        failed[0].threshold,
+    )
+    assert place in failed[0].summary
+
+
+@pytest.mark.parametrize(
+    ("check", "at_bound", "thresholds"),
+    [
+        (GAP, {**GAP_OF_5_S}, {"gap_warn_seconds": 5.0}),
+        (COMPLETENESS, {"head_gap_seconds": 60.0, "tail_gap_seconds": 60.0}, {}),
+        (SKEW, {"skew_p50_ms": -1_000.0, "negative_latency_share": 0.001}, {}),
+        (SKEW, {"clock_drift_ppm": 50.0}, {}),
+        (SKEW, {"clock_drift_ppm": None}, {}),
+        (PRECISION, OFF_TICK, {"precision_error_count": 2}),
+        (CROSSED, CROSSED_FOR_2_S, {"crossed_warn_seconds": 2.0}),
+    ],
+)
+def test_a_figure_at_its_bound_passes(check, at_bound, thresholds):
+    """Only a figure beyond its threshold fails; the thresholds are the instrument's."""
+    assert outcome_of(check, Thresholds(**thresholds), **at_bound).passed
+
+
+def test_several_faults_of_one_check_are_all_told():
+    """The first decides the figure, the worst message is named once at the end."""
+    outcome = outcome_of(SKEW, skew_p50_ms=-1_270.1, negative_latency_share=1.0, **A_STEP)
+
+    assert (1_270.1, 1_000.0) == (outcome.figure, outcome.threshold)
+    assert (
+        "The median message is received 1,270.100 ms before the exchange's time; 100.0000% of the "
+        "messages are received before the exchange's time; 1 clock step, the first at "
+        "12:00:00.000000 UTC, the largest of -20.000 ms at 12:00:00.000000 UTC; worst message "
+        "9.000 ms at 12:00:00.000000 UTC, median -1,270.100 ms."
+    ) == outcome.summary
+
+
+class TestFailures:
+    @pytest.mark.parametrize("kind", ["SchemaError", "LakeFileError"])
+    def test_an_unusable_file_fails_the_schema_and_leaves_no_day(self, kind):
+        """The error's own text, which names file and column, is what both checks say."""
+        outcomes = evaluate(
+            a_failed_row(kind, failure="Column x is missing. Fetch it."), THRESHOLDS
+        )
+
+        assert [SCHEMA, COMPLETENESS] == [outcome.check for outcome in outcomes]
+        assert ["ERROR", "ERROR"] == [outcome.severity for outcome in outcomes]
+        assert "Column x is missing. Fetch it." == outcomes[0].summary
+        assert all(outcome.degrades for outcome in outcomes)
+
+    @pytest.mark.parametrize("kind", ["MissingDataError", "DomainError", "ZeroDivisionError"])
+    def test_a_day_without_a_book_is_incomplete(self, kind):
+        """No figure was measured, so no other check is asked, and the schema is not praised."""
+        outcomes = evaluate(a_failed_row(kind), THRESHOLDS)
+
+        assert [COMPLETENESS] == [outcome.check for outcome in outcomes]
+        assert not outcomes[0].passed
+
+    def test_a_rebuilt_row_without_its_figures_is_refused(self):
+        """A figure that was not measured is never taken for a good one."""
+        with pytest.raises(ValueError, match="has every figure"):
+            evaluate(replace(a_row(), crossed_seconds=None), THRESHOLDS)

@@ -1,0 +1,340 @@
+"""Suspected gaps: planted ones are found where they are, and nothing else is."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from datetime import date
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from market_pipeline.instruments import Thresholds
+from market_pipeline.quality.gaps import GapRule, find_gaps
+from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns
+from market_pipeline_tests.quality.sample import SAMPLE_DAYS, sample_day
+
+DAY = date(2024, 8, 8)
+START_NS, END_NS = day_bounds_ns(DAY)
+RULE = GapRule.from_thresholds(Thresholds())
+MS = 1_000_000
+
+
+def times(*seconds):
+    """Instants of the day from seconds after its start."""
+    return np.array([START_NS + round(each * NS_PER_SECOND) for each in seconds], dtype=np.int64)
+
+
+def a_feed(*, begin=0.0, end=600.0, silent=(), every=0.1):
+    """Receipt times of a steady feed that says nothing inside the silent spans."""
+    seconds = np.arange(begin, end, every)
+    for start, stop in silent:
+        seconds = seconds[(seconds <= start) | (seconds >= stop)]
+    return START_NS + np.round(seconds * NS_PER_SECOND).astype(np.int64)
+
+
+def gaps_of(receipt, trades=None, *, origin=None, trade_origin=None, sequence=None, rule=RULE):
+    """Finds gaps; origin times are the receipt times unless given."""
+    trades = times() if trades is None else trades
+    return find_gaps(
+        ts_receipt_ns=receipt,
+        ts_origin_ns=receipt if origin is None else origin,
+        sequence_number=np.arange(len(receipt)) * 7 if sequence is None else sequence,
+        trade_receipt_ns=trades,
+        trade_origin_ns=trades if trade_origin is None else trade_origin,
+        day=DAY,
+        rule=rule,
+    )
+
+
+class TestSilence:
+    def test_a_silence_with_a_trade_inside_is_a_gap(self):
+        """Five silent seconds with two trades inside are one gap, with its place and its trades."""
+        report = gaps_of(a_feed(silent=[(300, 305)]), times(299, 301, 302.5, 400))
+
+        assert [[*times(300, 305).tolist(), 2]] == report.spans.tolist()
+        assert (1, 5.0, 5.0) == (report.count, report.seconds, report.longest_seconds)
+        assert tuple(times(300, 305).tolist()) == report.first == report.longest
+        assert 1 == report.per_hour[0] == sum(report.per_hour)
+
+    def test_a_silence_without_a_trade_is_none(self):
+        """A market in which nobody trades may be silent."""
+        report = gaps_of(a_feed(silent=[(300, 305)]), times(299, 400))
+
+        assert (0, 0.0, 0) == (report.count, report.seconds, len(report.quiet_spans))
+        assert report.first is None
+        assert report.longest is None
+
+    @pytest.mark.parametrize("at", [300, 305])
+    def test_a_trade_at_the_edge_is_not_inside(self, at):
+        """A trade at the very time of a message before or after the silence proves nothing."""
+        assert 0 == gaps_of(a_feed(silent=[(300, 305)]), times(at)).count
+
+    @pytest.mark.parametrize("edge", [300, 304.9])
+    def test_a_trade_must_be_inside_on_both_clocks(self, edge):
+        """A trade in the middle of the silence on one clock and at its edge on the other is out."""
+        feed = a_feed(silent=[(300, 305)])
+
+        assert 0 == gaps_of(feed, times(edge), trade_origin=times(302)).count
+        assert 0 == gaps_of(feed, times(302), trade_origin=times(edge)).count
+
+    def test_the_trade_that_ended_the_silence_is_not_inside(self):
+        """A trade within one usual inter-arrival time before the message it caused is no proof."""
+        assert 0 == gaps_of(a_feed(silent=[(300, 305)]), times(304.95)).count
+
+    def test_the_longest_of_several_is_told_apart_from_the_first(self):
+        """First and longest gap are located separately; a gap counts in the hour it begins in."""
+        feed = a_feed(end=7300, silent=[(300, 302), (3700, 3709), (7250, 7253)], every=0.25)
+        report = gaps_of(feed, times(301, 3705, 7251))
+
+        assert tuple(times(300, 302).tolist()) == report.first
+        assert tuple(times(3700, 3709).tolist()) == report.longest
+        assert (1, 1, 1) == report.per_hour[:3]
+        assert 14.0 == report.seconds
+
+    def test_the_threshold_follows_the_feed(self):
+        """In a feed of one message in three seconds a silence of ten is nothing unusual."""
+        feed = a_feed(end=6000, silent=[(3000, 3012)], every=3.0)
+        report = gaps_of(feed, times(3005))
+
+        assert (15.0, 0) == (report.threshold_seconds, report.count)
+
+    def test_the_threshold_has_a_floor(self):
+        """In a feed of a message every 10 ms a silence below a second is not suspected."""
+        feed = a_feed(end=60, silent=[(30, 30.9)], every=0.01)
+        report = gaps_of(feed, times(30.4))
+
+        assert (1.0, 0) == (report.threshold_seconds, report.count)
+
+    def test_one_silence_does_not_raise_its_own_threshold(self):
+        """The quantile is a time that occurred, rounded down, even in a day of few messages."""
+        assert 1 == gaps_of(a_feed(end=20, silent=[(10, 15)]), times(12)).count
+
+    def test_trades_may_come_in_any_order(self):
+        """Trades are looked up by time, not by row."""
+        feed = a_feed(silent=[(300, 305)])
+
+        assert 3 == gaps_of(feed, times(400, 303, 301, 1, 302)).spans[0, 2]
+
+    def test_more_trades_can_be_asked_for(self):
+        """A rule may ask for several trades inside a silence before it calls it a gap."""
+        strict = GapRule(0.999, 5.0, 1.0, 60.0, min_trades=3)
+        feed = a_feed(silent=[(300, 305)])
+
+        assert 0 == gaps_of(feed, times(301, 302), rule=strict).count
+        assert 1 == gaps_of(feed, times(301, 302, 303), rule=strict).count
+
+
+class TestClocks:
+    def test_a_step_of_the_receipt_clock_is_not_a_gap(self):
+        """A receipt clock set forward by ten seconds makes no gap: the exchange's clock ran on."""
+        origin = a_feed()
+        receipt = np.where(origin > times(300)[0], origin + 10 * NS_PER_SECOND, origin)
+
+        assert 0 == gaps_of(receipt, times(305), origin=origin, trade_origin=times(300.05)).count
+
+    def test_a_large_step_of_the_receipt_clock_is_not_a_quiet_hole(self):
+        """A receipt clock set forward by two minutes leaves no hole in the exchange's times."""
+        origin = a_feed()
+        receipt = np.where(origin > times(300)[0], origin + 120 * NS_PER_SECOND, origin)
+
+        assert 0 == len(gaps_of(receipt, origin=origin).not_observed)
+
+    def test_a_burst_after_a_stalled_line_is_not_a_gap(self):
+        """Messages that were only late are all there."""
+        origin = a_feed()
+        stalled = (origin > times(300)[0]) & (origin < times(310)[0])
+        receipt = np.where(stalled, times(310)[0], origin)
+
+        assert 0 == gaps_of(receipt, times(305), origin=origin).count
+
+    def test_a_receipt_clock_that_is_set_back_makes_no_overlapping_spans(self):
+        """Spans stay sorted and disjoint when the receipt clock runs through a silence twice."""
+        first = a_feed(silent=[(300, 310)])
+        again = a_feed(begin=290, end=900, silent=[(305, 315)])
+        receipt = np.concatenate((first[first < times(311)[0]], again))
+        origin = np.concatenate(
+            (first[first < times(311)[0]], again + 30 * NS_PER_SECOND),
+        )
+        report = gaps_of(
+            receipt,
+            times(302, 303, 312, 313),
+            origin=origin,
+            trade_origin=times(302, 303, 342, 343),
+        )
+
+        spans = report.not_observed
+        assert report.count >= 1
+        assert (spans[1:, 0] >= spans[:-1, 1]).all()
+
+    def test_an_offset_between_the_clocks_changes_nothing(self):
+        """A receipt clock that is 1.27 s behind finds the same gap."""
+        receipt = a_feed(silent=[(300, 305)])
+        trades = times(302)
+        offset = 1_270 * MS
+        report = gaps_of(receipt, trades, origin=receipt + offset, trade_origin=trades + offset)
+
+        assert [[*times(300, 305).tolist(), 1]] == report.spans.tolist()
+
+
+class TestQuietHoles:
+    def test_a_long_silence_without_trades_is_a_quiet_hole(self):
+        """If both feeds say nothing for longer than the tolerance that time is not observed."""
+        report = gaps_of(a_feed(silent=[(200, 320)]), times(100, 400))
+
+        assert 0 == report.count
+        assert [times(200, 320).tolist()] == report.quiet_spans.tolist()
+        assert (120.0, 120.0) == (report.quiet_seconds, report.longest_quiet_seconds)
+        assert [times(200, 320).tolist()] == report.not_observed.tolist()
+
+    def test_a_thin_market_has_no_quiet_holes(self):
+        """Where a message in two minutes is usual, four silent minutes are not a hole."""
+        report = gaps_of(a_feed(end=36_000, silent=[(3_600, 3_840)], every=120))
+
+        assert 0 == len(report.quiet_spans)
+
+
+class TestEdges:
+    def test_head_and_tail_are_the_unseen_ends_of_the_utc_day(self):
+        """What is missing before the first and after the last message is told in seconds."""
+        report = gaps_of(a_feed(begin=90, end=600.05))
+
+        assert (90.0, 85_800.0) == (report.head_seconds, pytest.approx(report.tail_seconds))
+
+    def test_messages_beyond_the_day_leave_no_head_or_tail(self):
+        """A file that reaches over midnight misses nothing."""
+        report = gaps_of(np.array([START_NS - 5, END_NS + 5], dtype=np.int64))
+
+        assert (0.0, 0.0) == (report.head_seconds, report.tail_seconds)
+
+    def test_one_message_is_a_day(self):
+        """A single message has no silence, and the floor is the threshold."""
+        report = gaps_of(times(50), times(10))
+
+        assert (0, 1.0, 50.0) == (report.count, report.threshold_seconds, report.head_seconds)
+
+    def test_no_message_is_missing_data(self):
+        """An empty day is refused: it has no gaps, it is missing."""
+        with pytest.raises(ValueError, match="missing data"):
+            gaps_of(times())
+
+
+class TestSequence:
+    def test_holes_in_the_sequence_are_not_gaps(self):
+        """The ids of vendor rows jump by thousands from message to message; that proves nothing."""
+        feed = a_feed()
+        report = gaps_of(feed, feed[::3], sequence=np.arange(len(feed)) * 4_711)
+
+        assert (0, 0) == (report.count, report.sequence_backwards)
+        assert report.sequence_backwards_first_ns is None
+
+    def test_going_backwards_is_counted_and_located(self):
+        """Each message whose id is below the one before counts; the first is located."""
+        report = gaps_of(times(1, 2, 3, 4, 5), sequence=np.array([10, 9, 11, 11, 3]))
+
+        assert (2, times(2)[0]) == (report.sequence_backwards, report.sequence_backwards_first_ns)
+
+
+def naive_gaps(receipt, origin, trades, rule):
+    """The rule in plain Python: (gaps with trades, quiet holes)."""
+    running = [max(receipt[: i + 1]) for i in range(len(receipt))]
+    steps = sorted(b - a for a, b in itertools.pairwise(running))
+    usual = steps[math.floor(rule.silence_quantile * (len(steps) - 1))] if steps else 0
+    threshold = max(
+        round(rule.silence_factor * usual), round(rule.silence_floor_seconds * NS_PER_SECOND)
+    )
+    gaps, holes = [], []
+    for i in range(len(running) - 1):
+        start, end = running[i], running[i + 1]
+        if end - start <= threshold or origin[i + 1] - origin[i] <= threshold:
+            continue
+        inside = sum(
+            start < r < end - usual and origin[i] < o < origin[i + 1] - usual for r, o in trades
+        )
+        if inside >= rule.min_trades:
+            gaps.append([start, end, inside])
+        elif end - start > rule.edge_tolerance_seconds * NS_PER_SECOND:
+            holes.append([start, end])
+    return gaps, holes
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from([0, 100, 900, 1_500, 8_000, 70_000]),
+            st.sampled_from([0, -2_000, -90_000, 20]),
+        ),
+        min_size=1,
+        max_size=25,
+    ),
+    trades=st.lists(st.tuples(st.integers(0, 200_000), st.integers(-50, 50)), max_size=30),
+    quantile=st.sampled_from([0.5, 0.9, 0.999]),
+    min_trades=st.integers(1, 2),
+)
+def test_agrees_with_the_rule_in_plain_python(steps, trades, quantile, min_trades):
+    """The vectorised rule finds what the plain loop finds, on any two clocks and any trades."""
+    rule = GapRule(quantile, 2.0, 1.0, 60.0, min_trades=min_trades)
+    origin = START_NS + np.cumsum([step * MS for step, _ in steps])
+    receipt = origin + np.array([shift * MS for _, shift in steps])
+    trade_receipt = [START_NS + at * MS for at, _ in trades]
+    trade_origin = [START_NS + (at + shift) * MS for at, shift in trades]
+
+    report = gaps_of(
+        receipt,
+        np.array(trade_receipt, dtype=np.int64),
+        origin=origin,
+        trade_origin=np.array(trade_origin, dtype=np.int64),
+        rule=rule,
+    )
+
+    expected_gaps, expected_holes = naive_gaps(
+        receipt.tolist(), origin.tolist(), list(zip(trade_receipt, trade_origin, strict=True)), rule
+    )
+    assert expected_gaps == report.spans.tolist()
+    assert expected_holes == report.quiet_spans.tolist()
+
+
+@pytest.mark.parametrize(("exchange", "symbol", "day"), SAMPLE_DAYS)
+def test_real_days_have_a_head_and_a_tail_and_no_gap(exchange, symbol, day):
+    """The sample captures minutes around midnight: no gap in them, the rest of the day missing."""
+    sample = sample_day(exchange, symbol, day)
+    report = find_gaps(
+        ts_receipt_ns=sample.ts_receipt_ns,
+        ts_origin_ns=sample.ts_origin_ns,
+        sequence_number=sample.sequence_number,
+        trade_receipt_ns=sample.trades["ts_receipt_ns"].to_numpy(),
+        trade_origin_ns=sample.trades["ts_origin_ns"].to_numpy(),
+        day=day,
+        rule=RULE,
+    )
+
+    assert (0, 0, 0) == (report.count, len(report.quiet_spans), report.sequence_backwards)
+    evening = day in (date(2024, 8, 8), date(2024, 7, 18))
+    seen, unseen = report.head_seconds, report.tail_seconds
+    if evening:
+        seen, unseen = unseen, seen
+    assert seen < 1.1
+    assert unseen > 86_000
+    assert (np.diff(sample.sequence_number) > 1).sum() > 1_000
+
+
+def test_a_silence_cut_into_a_real_day_is_found():
+    """Two seconds of messages taken out of a real day, trades left in, are found to the message."""
+    sample = sample_day("BINANCE_FUTURES", "BTC-USDT-PERP", DAY)
+    receipt = sample.ts_receipt_ns
+    kept = (receipt < receipt[3_000]) | (receipt > receipt[3_000] + 2 * NS_PER_SECOND)
+    report = find_gaps(
+        ts_receipt_ns=receipt[kept],
+        ts_origin_ns=sample.ts_origin_ns[kept],
+        sequence_number=sample.sequence_number[kept],
+        trade_receipt_ns=sample.trades["ts_receipt_ns"].to_numpy(),
+        trade_origin_ns=sample.trades["ts_origin_ns"].to_numpy(),
+        day=DAY,
+        rule=RULE,
+    )
+
+    assert 1 == report.count
+    assert (receipt[2_999], receipt[3_000:][kept[3_000:]][0]) == report.first

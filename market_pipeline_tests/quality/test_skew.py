@@ -1,0 +1,270 @@
+"""The clock report: drift despite congestion, steps despite drift, the hull by brute force."""
+
+from __future__ import annotations
+
+from datetime import date
+from fractions import Fraction
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns
+from market_pipeline.quality.skew import clock_report, hull_slope
+from market_pipeline_tests.quality.sample import SAMPLE_DAYS, sample_day
+
+DAY = date(2024, 8, 8)
+START_NS, _ = day_bounds_ns(DAY)
+MS = 1_000_000
+
+
+def a_day(seed=7, *, seconds=3_600, per_second=20, delay_ms=2.0, jitter_ms=1.0, drift_ppm=0.0):
+    """Origin times in whole milliseconds and receipt times with exponential jitter."""
+    random = np.random.default_rng(seed)
+    elapsed_ms = np.sort(random.integers(0, seconds * 1_000, seconds * per_second))
+    origin = START_NS + elapsed_ms * MS
+    delay = delay_ms + random.exponential(jitter_ms, len(origin)) + elapsed_ms * drift_ppm * 1e-6
+    return origin, origin + np.round(delay * MS).astype(np.int64)
+
+
+def at(seconds):
+    """An instant of the day."""
+    return START_NS + round(seconds * NS_PER_SECOND)
+
+
+def report_of(origin, receipt, step_warn_ms=1.0):
+    """The report of a day with a step bound of a millisecond."""
+    return clock_report(
+        ts_origin_ns=origin, ts_receipt_ns=receipt, day=DAY, step_warn_ms=step_warn_ms
+    )
+
+
+class TestQuantiles:
+    def test_quantiles_and_negative_share(self):
+        """Quantiles are of receipt minus origin in milliseconds; early messages are counted."""
+        origin = START_NS + np.arange(1_001) * MS
+        receipt = origin + np.arange(-100, 901) * MS
+        report = report_of(origin, receipt)
+
+        assert (-99.0, -90.0, 400.0, 890.0, 899.0) == pytest.approx(
+            (report.p001_ms, report.p01_ms, report.p50_ms, report.p99_ms, report.p999_ms)
+        )
+        assert 100 / 1_001 == report.negative_share
+
+    def test_the_worst_message_is_located(self):
+        """The message farthest from the median either way is named by index, value and time."""
+        origin, receipt = a_day()
+        receipt[500] -= 700 * MS
+        report = report_of(origin, receipt)
+
+        assert (500, receipt[500]) == (report.worst_index, report.worst_receipt_ns)
+        assert (receipt[500] - origin[500]) / MS == report.worst_ms
+
+    def test_hours_without_messages_have_no_median(self):
+        """The median by hour is null where nothing was received."""
+        origin = np.array([at(10), at(20), at(7_300)])
+        report = report_of(origin, origin + np.array([1, 3, 8]) * MS)
+
+        assert (2.0, None, 8.0, None) == report.p50_ms_per_hour[:4]
+        assert 24 == len(report.p50_ms_per_hour)
+
+    def test_no_message_is_missing_data(self):
+        """An empty day is refused: it has no clock, it is missing."""
+        with pytest.raises(ValueError, match="missing data"):
+            report_of(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+
+
+class TestGranularity:
+    def test_it_sees_through_the_vendors_quantisation(self):
+        """Milliseconds that were rounded to 256 ns are still milliseconds."""
+        random = np.random.default_rng(3)
+        exact = START_NS + np.cumsum(random.integers(1, 50, 500)) * MS
+        report = report_of(exact // 256 * 256 + 128, exact + 1_000 * random.integers(0, 9, 500))
+
+        assert (1_000, 1) == (report.origin_granularity_us, report.receipt_granularity_us)
+
+    def test_a_clock_that_stands_still_has_none(self):
+        """Without two different times there is no granularity to tell."""
+        report = report_of(np.array([at(1), at(1)]), np.array([at(1), at(2)]))
+
+        assert report.origin_granularity_us is None
+        assert 1_000_000 == report.receipt_granularity_us
+
+
+class TestDrift:
+    def test_congestion_in_half_of_the_day_is_not_drift(self):
+        """Rising queues in the second half leave the hull where least squares would be misled."""
+        origin, receipt = a_day(seconds=14_400, per_second=5, drift_ppm=0.2)
+        late = origin > at(7_200)
+        queue = np.random.default_rng(1).exponential(5.0, late.sum()) * MS
+        receipt[late] += queue.astype(np.int64)
+        report = report_of(origin, receipt)
+        least_squares = np.polyfit(origin - START_NS, receipt - origin, 1)[0] * 1e6
+
+        assert 0.2 == pytest.approx(report.drift_ppm, abs=0.02)
+        assert abs(least_squares - 0.2) > 0.3
+
+    def test_a_step_is_not_drift(self):
+        """The slope is fitted between steps: a step of 50 ms in an hour would be 14 ppm."""
+        origin, receipt = a_day(drift_ppm=3.0)
+        receipt[origin >= at(1_800)] += 50 * MS
+        report = report_of(origin, receipt)
+
+        assert 1 == len(report.steps)
+        assert 3.0 == pytest.approx(report.drift_ppm, abs=0.3)
+
+    def test_less_than_a_minute_says_nothing(self):
+        """Too short a stretch has no drift rather than a wrong one."""
+        assert report_of(*a_day(seconds=50)).drift_ppm is None
+
+    def test_a_receipt_clock_that_loses_time_has_a_negative_drift(self):
+        """The sign is that of the receipt clock against the exchange's."""
+        assert -80.0 == pytest.approx(report_of(*a_day(drift_ppm=-80.0)).drift_ppm, abs=0.3)
+
+
+class TestSteps:
+    @settings(max_examples=25, deadline=None)
+    @given(
+        seed=st.integers(0, 999),
+        at_second=st.floats(120, 3_480),
+        size_ms=st.floats(4, 5_000),
+        falls=st.booleans(),
+        drift_ppm=st.floats(-60, 60),
+    )
+    def test_a_planted_step_is_found_where_it_is(self, seed, at_second, size_ms, falls, drift_ppm):
+        """One step, at its second, of its size, whatever the drift around it."""
+        origin, receipt = a_day(seed, drift_ppm=drift_ppm)
+        size_ms = -size_ms if falls else size_ms
+        receipt[origin >= at(at_second)] += round(size_ms * MS)
+        report = report_of(origin, receipt)
+
+        assert 1 == len(report.steps)
+        step = report.steps[0]
+        assert size_ms == pytest.approx(step.size_ms, abs=1.0)
+        assert abs(int(origin[step.index]) - at(at_second)) < 2 * NS_PER_SECOND
+        assert receipt[step.index] == step.ts_receipt_ns
+
+    @settings(max_examples=25, deadline=None)
+    @given(seed=st.integers(0, 999), drift_ppm=st.floats(-300, 300))
+    def test_a_drift_however_steep_has_no_step(self, seed, drift_ppm):
+        """What the local trend explains is no step."""
+        assert () == report_of(*a_day(seed, drift_ppm=drift_ppm)).steps
+
+    def test_a_drift_that_changes_slowly_has_no_step(self):
+        """A clock that warms up and cools down by 20 ppm in an hour does not step."""
+        origin, receipt = a_day(seconds=14_400, per_second=5)
+        phase = (origin - START_NS) / NS_PER_SECOND / 14_400 * 2 * np.pi
+        receipt += np.round(20e-6 * 14_400 / (2 * np.pi) * 1e9 * np.sin(phase)).astype(np.int64)
+
+        assert () == report_of(origin, receipt).steps
+
+    def test_twenty_seconds_of_congestion_are_no_step(self):
+        """A raised floor in two windows moves no median of five."""
+        origin, receipt = a_day()
+        receipt[(origin >= at(1_000)) & (origin < at(1_020))] += 80 * MS
+
+        assert () == report_of(origin, receipt).steps
+
+    def test_a_hole_in_the_feed_does_not_turn_drift_into_a_step(self):
+        """Four silent minutes of a drifting clock are explained by its drift."""
+        origin, receipt = a_day(drift_ppm=30.0)
+        kept = (origin < at(1_500)) | (origin > at(1_740))
+
+        assert () == report_of(origin[kept], receipt[kept]).steps
+
+    def test_no_step_is_claimed_across_a_long_hole(self):
+        """After ten silent minutes a shift cannot be told from drift; it is not fitted either."""
+        origin, receipt = a_day(drift_ppm=2.0)
+        receipt[origin > at(1_800)] += 40 * MS
+        kept = (origin < at(1_500)) | (origin > at(2_100))
+        report = report_of(origin[kept], receipt[kept])
+
+        assert () == report.steps
+        assert 2.0 == pytest.approx(report.drift_ppm, abs=0.5)
+
+    def test_two_steps_are_told_apart_and_the_largest_is_known(self):
+        """Steps come in time order with their signs."""
+        origin, receipt = a_day()
+        receipt[origin >= at(900)] += 5 * MS
+        receipt[origin >= at(2_700)] -= 30 * MS
+        report = report_of(origin, receipt)
+
+        assert [5.0, -30.0] == pytest.approx([step.size_ms for step in report.steps], abs=0.5)
+        assert report.steps[1] == report.largest_step
+
+    def test_a_clock_set_back_by_minutes_is_one_step(self):
+        """The axis is the exchange's clock, so the day is not folded over itself."""
+        origin, receipt = a_day(drift_ppm=3.0)
+        receipt[origin >= at(1_800)] -= 600_000 * MS
+        report = report_of(origin, receipt)
+
+        assert [-600_000.0] == pytest.approx([step.size_ms for step in report.steps], abs=0.5)
+        assert 3.0 == pytest.approx(report.drift_ppm, abs=0.3)
+
+    def test_the_bound_is_a_setting(self):
+        """A step below the bound in force is not reported."""
+        origin, receipt = a_day()
+        receipt[origin >= at(1_800)] += 5 * MS
+
+        assert 1 == len(report_of(origin, receipt, step_warn_ms=4.0).steps)
+        assert 0 == len(report_of(origin, receipt, step_warn_ms=6.0).steps)
+
+    def test_noise_raises_the_bound(self):
+        """Where the least delay itself jumps about by 20 ms, a shift of 10 ms is no step."""
+        origin, receipt = a_day(per_second=1, jitter_ms=200.0)
+        receipt[origin >= at(1_800)] += 10 * MS
+
+        assert () == report_of(origin, receipt).steps
+
+
+POINTS = st.lists(st.tuples(st.integers(0, 12), st.integers(-9, 9)), min_size=2, max_size=9).filter(
+    lambda points: len({t for t, _ in points}) > 1
+)
+
+
+def summed_distance(points, slope):
+    """How far all points lie above the highest line of a slope that is below them all."""
+    floor = min(Fraction(y) - slope * t for t, y in points)
+    return sum(Fraction(y) - slope * t - floor for t, y in points)
+
+
+@settings(max_examples=200, deadline=None)
+@given(points=POINTS)
+def test_the_hull_slope_is_the_best_line_below_all_points(points):
+    """No line through two points and below all has a smaller summed distance (the LP's corners)."""
+    candidates = [
+        Fraction(y2 - y1, t2 - t1) for (t1, y1), (t2, y2) in combinations(points, 2) if t1 != t2
+    ]
+    best = min(summed_distance(points, slope) for slope in candidates)
+    t, y = (np.array(column, dtype=np.float64) for column in zip(*points, strict=True))
+
+    found = Fraction(hull_slope(t, y)).limit_denominator(12)
+
+    assert best == summed_distance(points, found)
+
+
+def test_a_slope_needs_two_times():
+    """Points at one time have no slope, and the error says so."""
+    with pytest.raises(ValueError, match="two times"):
+        hull_slope(np.array([1.0, 1.0]), np.array([1.0, 2.0]))
+
+
+@pytest.mark.parametrize(("exchange", "symbol", "day"), SAMPLE_DAYS)
+def test_real_receipt_clocks_are_early_on_every_message(exchange, symbol, day):
+    """The sample's host is 1.27 s (in July 1.52 s) behind the exchange, drifts, and never steps."""
+    sample = sample_day(exchange, symbol, day)
+    report = clock_report(
+        ts_origin_ns=sample.ts_origin_ns,
+        ts_receipt_ns=sample.ts_receipt_ns,
+        day=day,
+        step_warn_ms=1.0,
+    )
+
+    assert (-1_520 if day.month == 7 else -1_270) == pytest.approx(report.p50_ms, abs=5)
+    assert 1.0 == report.negative_share
+    assert () == report.steps
+    assert report.drift_ppm is not None
+    assert -8 < report.drift_ppm < -2
+    assert (1_000, 1) == (report.origin_granularity_us, report.receipt_granularity_us)
