@@ -19,7 +19,7 @@ from market_pipeline.settings import load_settings
 
 __all__ = ["defs"]
 
-_data_dir = str(load_settings().data_dir)
+_warehouse = Warehouse(load_settings().data_dir)
 
 defs = dg.Definitions(
     assets=[*LAKE, *BOOKS, *QUALITY, *METRICS],
@@ -29,9 +29,9 @@ defs = dg.Definitions(
     sensors=[NEW_DAYS],
     resources={
         "pipeline": Pipeline(),
-        "lake_tables": DuckDBLakeIOManager(data_dir=_data_dir),
+        "lake_tables": DuckDBLakeIOManager(data_dir=str(_warehouse.data_dir)),
         "small_tables": SmallTablesIOManager(
-            database=str(Warehouse(load_settings().data_dir).working_database)
+            data_dir=str(_warehouse.data_dir), database=str(_warehouse.working_database)
         ),
     },
     # Eight steps take 2.7 CPU seconds in one process and 21 in spawned ones.

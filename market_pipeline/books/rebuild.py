@@ -172,8 +172,6 @@ class Rebuild:
     ) -> Iterator[BboRows | DepthRows | Keyframe]:
         """Rebuilds the book and yields its rows in order, at last the closing keyframe.
 
-        The arrays of a block are reused for the next one: copy what is to be kept.
-
         Args:
             deltas: Batches of delta rows in feed order.
             snapshots: Batches of snapshots in feed order; the first usable one seeds the book.
@@ -224,10 +222,11 @@ class Rebuild:
                     return
 
     def _drain(self, bbo_rows: int, depth_rows: int) -> Iterator[BboRows | DepthRows]:
+        # Copied, because Arrow reads arrays in place and the kernel writes these ones again.
         if bbo_rows:
-            yield BboRows(*(column[:bbo_rows] for column in self._bbo))
+            yield BboRows(*(column[:bbo_rows].copy() for column in self._bbo))
         if depth_rows:
-            yield DepthRows(*(column[:depth_rows] for column in self._depth))
+            yield DepthRows(*(column[:depth_rows].copy() for column in self._depth))
 
     def _to_integers(self, batch: DeltaBatch) -> Deltas:
         rows = batch.sequence_number.size

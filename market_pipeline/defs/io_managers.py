@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -24,7 +25,7 @@ from market_pipeline.lake.catalogue import refresh
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.published import publish, scan
 from market_pipeline.lake.staging import StagedFile
-from market_pipeline.lake.working import read_rows, replace_rows
+from market_pipeline.lake.working import read_rows, replace_rows_within, writing
 from market_pipeline.settings import load_settings
 from market_pipeline.tables import TABLES, VIEWS
 
@@ -63,7 +64,14 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
         """Publishes a day's files; a killed run leaves the partition that was there before."""
         warehouse = _prepared(self.data_dir)
         table = TABLES[context.asset_key.path[-1]]
-        version = publish(warehouse, table, _day(context), obj.files, obj.withdrawn)
+        version = publish(
+            warehouse,
+            table,
+            _day(context),
+            obj.files,
+            withdrawn=obj.withdrawn,
+            timeout_seconds=load_settings().lock_timeout_seconds,
+        )
         refresh(warehouse, list(TABLES.values()), VIEWS)
         context.add_output_metadata(
             {
@@ -93,53 +101,57 @@ class _RowsHandler(DbTypeHandler[Any]):
         context: dg.OutputContext,
         table_slice: TableSlice,
         obj: PartitionRows,
-        connection: Warehouse,
+        connection: duckdb.DuckDBPyConnection,
     ) -> Mapping[str, Any]:
         ids = [instrument.id for instrument in obj.instruments]
-        rows = replace_rows(connection, _table(table_slice), _day(context), ids, obj.frame)
-        refresh(connection, list(TABLES.values()), VIEWS)
+        table = TABLES[table_slice.table]
+        rows = replace_rows_within(connection, table, _day(context), ids, obj.frame)
         return {"dagster/partition_row_count": rows}
 
     def load_input(
         self, context: dg.InputContext, table_slice: TableSlice, connection: Warehouse
     ) -> pl.DataFrame:
-        return read_rows(connection, _table(table_slice), _day(context))
-
-
-def _table(table_slice: TableSlice) -> Any:
-    return TABLES[table_slice.table]
+        return read_rows(connection, TABLES[table_slice.table], _day(context))
 
 
 class _WarehouseClient(DuckDbClient):
-    """Hands the warehouse to the handler, whose one transaction deletes and inserts.
+    """One transaction per output under the warehouse's lock, and a fresh catalogue after it.
 
-    The stock client deletes in one transaction and inserts in another, so a run killed in between
-    loses the partition; and it holds the database open while the handler waits.
+    The stock client deletes in one transaction and inserts in another, so that a run killed in
+    between loses the partition, and waits for a locked database without an end.
     """
 
     @staticmethod
     def delete_table_slice(
-        context: dg.OutputContext, table_slice: TableSlice, connection: Warehouse
+        context: dg.OutputContext, table_slice: TableSlice, connection: object
     ) -> None:
-        """Nothing: the handler replaces rows inside its transaction."""
+        """Nothing: the handler deletes exactly the rows of the instruments it brings."""
 
     @staticmethod
     def ensure_schema_exists(
-        context: dg.OutputContext, table_slice: TableSlice, connection: Warehouse
+        context: dg.OutputContext, table_slice: TableSlice, connection: object
     ) -> None:
-        """Nothing: the handler makes what is missing inside its transaction."""
+        """Nothing: the handler makes schema and table with their declared columns."""
 
     @staticmethod
     @contextmanager
     def connect(
         context: dg.OutputContext | dg.InputContext, table_slice: TableSlice
-    ) -> Iterator[Warehouse]:
-        """The warehouse; its functions take the lock and open the database as briefly as can be."""
-        yield _prepared(str(load_settings().data_dir))
+    ) -> Iterator[duckdb.DuckDBPyConnection | Warehouse]:
+        """For an output the connection of its transaction; for an input where to read."""
+        warehouse = _prepared(context.resource_config["data_dir"])  # type: ignore[index]
+        if isinstance(context, dg.InputContext):
+            yield warehouse
+            return
+        with writing(warehouse, timeout_seconds=load_settings().lock_timeout_seconds) as connection:
+            yield connection
+        refresh(warehouse, list(TABLES.values()), VIEWS)
 
 
 class SmallTablesIOManager(DuckDBIOManager):
-    """Keeps small tables in the private DuckDB database of the warehouse."""
+    """Keeps small tables in the private DuckDB database of the warehouse in `data_dir`."""
+
+    data_dir: str
 
     @staticmethod
     def type_handlers() -> Sequence[DbTypeHandler[Any]]:
@@ -163,6 +175,6 @@ class SmallTablesIOManager(DuckDBIOManager):
 
 
 def _prepared(data_dir: str) -> Warehouse:
-    warehouse = Warehouse(data_dir)  # type: ignore[arg-type]
+    warehouse = Warehouse(Path(data_dir))
     warehouse.prepare()
     return warehouse

@@ -8,6 +8,6 @@ __all__ = ["DAILY_JOB"]
 
 DAILY_JOB = dg.define_asset_job(
     "daily_books",
-    selection=dg.AssetSelection.all(include_sources=False),
+    selection=dg.AssetSelection.all(),
     description="Register, rebuild, judge and measure one UTC day of every instrument.",
 )

@@ -1,7 +1,5 @@
 """The sensor: a day that is new or changed in the lake folder is requested."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import time

@@ -17,7 +17,12 @@ import duckdb
 from market_pipeline.errors import MissingDataError, PublishError, WarehouseBusyError
 from market_pipeline.lake.delta import delta_table, has_columns_added_later, published_files
 from market_pipeline.lake.layout import PRIVATE_FILE, Warehouse, make_private_folder, sync
-from market_pipeline.lake.locks import DEFAULT_WAIT_SECONDS, holding, until_unlocked
+from market_pipeline.lake.locks import (
+    DEFAULT_WAIT_SECONDS,
+    holding,
+    is_locked_elsewhere,
+    until_unlocked,
+)
 from market_pipeline.lake.tables import Table
 from market_pipeline.lake.working import WORKING_LOCK, ensure_table, open_database
 
@@ -84,6 +89,7 @@ def connect(data_dir: Path | str, *, timeout_seconds: float = 10.0) -> duckdb.Du
     Raises:
         MissingDataError: There is no catalogue below that folder.
         WarehouseBusyError: Somebody kept the catalogue open for writing for the whole wait.
+        PublishError: The file is damaged.
     """
     path = Warehouse(Path(data_dir)).catalogue
     if not path.is_file():
@@ -103,8 +109,14 @@ def connect(data_dir: Path | str, *, timeout_seconds: float = 10.0) -> duckdb.Du
         connection.execute("USE market")
     except duckdb.IOException as error:
         connection.close()
+        if not is_locked_elsewhere(error):
+            raise PublishError(
+                f"the catalogue cannot be opened: {error}",
+                next_step="Run the pipeline for any day: each publish builds the catalogue anew.",
+                file=path,
+            ) from error
         raise WarehouseBusyError(
-            f"the catalogue could not be opened for {timeout_seconds:g} s: {error}",
+            f"somebody kept the catalogue open for writing for {timeout_seconds:g} s",
             next_step="Close the shell or notebook that opened it without READ_ONLY.",
             file=path,
         ) from error

@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -185,7 +185,7 @@ def vacuum(
             full=True,  # also what killed runs moved in without a commit
         )
         settle_log(folder)
-    return sorted({folder / unquote(path) for path in removed})
+    return sorted({folder / path for path in removed})
 
 
 def _commit(

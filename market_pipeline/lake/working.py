@@ -28,7 +28,6 @@ from market_pipeline.lake.tables import Table
 
 __all__ = [
     "WORKING_LOCK",
-    "create_table",
     "ensure_table",
     "open_database",
     "read_rows",
@@ -197,7 +196,7 @@ def ensure_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
         ).fetchall()
     )
     if not present:
-        create_table(connection, table)
+        _create_table(connection, table)
         return
     for column in table.columns:
         if column.name not in present:
@@ -217,7 +216,7 @@ def ensure_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
             )
 
 
-def create_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+def _create_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     """Make an empty table, and its schema if that is missing."""
     columns = ", ".join(f'"{column.name}" {column.type}' for column in table.columns)
     connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{table.schema}"')

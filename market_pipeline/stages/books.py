@@ -89,7 +89,8 @@ def rebuild_day(
             if not files:
                 day.withdrawn.append(instrument.id)
             day.records.append(record)
-            progress(f"{instrument.id}: {record['failure'] or f'{record["messages"]:,} messages'}")
+            said = record["failure"] or f"{record['messages']:,} messages"
+            progress(f"{instrument.id}: {said}")
     return day
 
 

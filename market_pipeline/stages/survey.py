@@ -28,7 +28,8 @@ class Survey:
 
     Attributes:
         price_scale, size_scale: The tick and lot: configured, or inferred from the data.
-        gap_ends_ns: int64, receipt times of the first messages after suspected gaps.
+        gap_ends_ns: int64, receipt times of the first messages after suspected gaps
+            and after long holes without messages or trades.
     """
 
     price_scale: Scale
@@ -67,7 +68,9 @@ def survey_day(
         rule=GapRule.from_thresholds(instrument.thresholds),
     )
     price_scale, size_scale = _scales(instrument, deltas)
-    return Survey(price_scale, size_scale, np.ascontiguousarray(gaps.spans[:, 1]))
+    # After a hole without any data, too, nobody knows what the book became meanwhile.
+    ends = np.ascontiguousarray(gaps.not_observed[:, 1])
+    return Survey(price_scale, size_scale, ends)
 
 
 def _message_times(files: Sequence[Path]) -> tuple[NDArray[np.int64], ...]:

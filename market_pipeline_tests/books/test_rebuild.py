@@ -55,11 +55,9 @@ def collected(rebuild: Rebuild, deltas, snapshots=()) -> tuple[pl.DataFrame, lis
     bbo, depth, keyframes = [], [], []
     for block in rebuild.blocks(deltas, snapshots):
         if isinstance(block, BboRows):
-            bbo.append(
-                pl.DataFrame({n: c.copy() for n, c in zip(block._fields, block, strict=True)})
-            )
+            bbo.append(pl.DataFrame(dict(zip(block._fields, block, strict=True))))
         elif isinstance(block, DepthRows):
-            depth.append(DepthRows(*(column.copy() for column in block)))
+            depth.append(block)
         else:
             keyframes.append(block)
     return pl.concat(bbo), depth, keyframes

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from market_pipeline.books.flags import BookFlag
-from market_pipeline.errors import MissingDataError, SchemaError
 from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns
 from market_pipeline.quality.precision import PrecisionLoss, PrecisionReport
 from market_pipeline.quality.report import BookEvidence, build_report, report_failure
 from market_pipeline_tests.quality.factory import (
     DAY,
+    DAY_END_NS,
     DAY_START_NS,
     INSTRUMENT,
     LONG_AFTER_NS,
@@ -140,25 +140,24 @@ def test_the_arrays_are_not_changed():
     assert all(np.array_equal(copies[name], array) for name, array in arrays.items())
 
 
-@pytest.mark.parametrize(
-    ("error", "outcome"),
-    [
-        (MissingDataError("No raw file", next_step="Fetch the day."), "no_data"),
-        (SchemaError("A column is missing", next_step="Fetch it.", column="price"), "quarantined"),
-        (ZeroDivisionError("division by zero"), "quarantined"),
-    ],
-)
-def test_a_failure_has_a_row_too(error, outcome):
+@pytest.mark.parametrize("outcome", ["no_data", "quarantined"])
+@pytest.mark.parametrize(("lag_seconds", "expected"), [(3_599, "missing"), (3_601, "pending")])
+def test_a_failure_has_a_row_too(outcome, lag_seconds, expected):
     """An instrument that could not be rebuilt has a row with the error's kind and whole text."""
-    row = report_failure(INSTRUMENT, DAY, error, code_version="0.1.0", as_of_ns=LONG_AFTER_NS)
-
-    assert (outcome, type(error).__name__, str(error)) == (
-        row.outcome,
-        row.failure_kind,
-        row.failure,
+    row = report_failure(
+        INSTRUMENT,
+        DAY,
+        outcome=outcome,
+        failure_kind="SchemaError",
+        failure="A column is missing. Fetch the file again.",
+        code_version=None,
+        as_of_ns=DAY_END_NS + 3_600 * NS_PER_SECOND,
+        vendor_lag_seconds=lag_seconds,
     )
-    assert ("missing", (str(error),)) == (row.condition, row.reasons)
-    assert row.valid_seconds is None
+
+    assert (outcome, "SchemaError", expected) == (row.outcome, row.failure_kind, row.condition)
+    assert ("A column is missing. Fetch the file again.",) == row.reasons == (row.failure,)
+    assert (None, None) == (row.valid_seconds, row.code_version)
 
 
 def test_a_real_day_is_degraded_for_its_head_and_early_on_every_row():

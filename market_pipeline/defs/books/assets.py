@@ -1,7 +1,5 @@
 """The rebuilt books: one pass over the raw day publishes four products."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import dagster as dg

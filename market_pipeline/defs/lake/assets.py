@@ -1,7 +1,5 @@
 """The raw days: the vendor's bytes, unchanged, each object registered with its hash and rows."""
 
-from __future__ import annotations
-
 import dagster as dg
 import polars as pl
 

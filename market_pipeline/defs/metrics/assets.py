@@ -1,7 +1,5 @@
 """The metrics of a day."""
 
-from __future__ import annotations
-
 import dagster as dg
 import polars as pl
 

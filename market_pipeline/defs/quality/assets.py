@@ -1,7 +1,5 @@
 """The validation report: a verdict for every instrument and day."""
 
-from __future__ import annotations
-
 import time
 
 import dagster as dg

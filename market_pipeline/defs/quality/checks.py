@@ -1,7 +1,5 @@
 """The asset checks: each reads the day's report rows, says what failed, and locates it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import dagster as dg

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 import threading
 from decimal import Decimal
 from pathlib import Path
@@ -57,6 +60,20 @@ class TestDeterminism:
         run(tmp_path, [BITCOIN, instrument("XBT-USDT-PERP")])
 
         assert not read(tmp_path, "trades").equals(read(tmp_path, "trades", "XBT-USDT-PERP"))
+
+    def test_compiled_and_interpreted_kernel_agree(self, tmp_path):
+        """Without compilation the kernel writes the same bytes."""
+        run(tmp_path / "compiled")
+        script = (
+            "from datetime import date; from decimal import Decimal; from pathlib import Path; "
+            "from market_pipeline.sources.simulated import SimulatedInstrument, simulate; "
+            f"simulate(Path({str(tmp_path / 'interpreted')!r}), [{BITCOIN!r}], "
+            f"date.fromisoformat('{DAY}'), date.fromisoformat('{DAY}'), messages_per_day=500)"
+        )
+        environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+        subprocess.run([sys.executable, "-c", script], check=True, env=environment)
+
+        assert digests(tmp_path / "compiled") == digests(tmp_path / "interpreted")
 
 
 class TestFiles:

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from market_pipeline.lake.layout import Warehouse, make_private_folder
+from market_pipeline_tests.lake.writers import BBO, PERP, publish_run, stage
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+class TestWarehouse:
+    def test_paths(self, tmp_path: Path):
+        """Every path lies below the data folder, under its documented name."""
+        warehouse = Warehouse(tmp_path)
+
+        assert [
+            tmp_path / "tables/books/bbo",
+            tmp_path / "state/working.duckdb",
+            tmp_path / "warehouse/market.duckdb",
+            tmp_path / "state/books.bbo.lock",
+        ] == [
+            warehouse.table_dir(BBO),
+            warehouse.working_database,
+            warehouse.catalogue,
+            warehouse.lock_file("books.bbo"),
+        ]
+
+    def test_relative(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        """A relative data folder is fixed to the folder it was named in."""
+        monkeypatch.chdir(tmp_path)
+        warehouse = Warehouse(Path("data"))
+        monkeypatch.chdir("/")
+
+        assert tmp_path / "data/tables" == warehouse.tables_dir
+
+    def test_prepare_twice(self, tmp_path: Path):
+        """Preparing a second time changes nothing, and keeps modes that somebody set."""
+        warehouse = Warehouse(tmp_path / "data")
+        warehouse.prepare()
+        warehouse.warehouse_dir.chmod(0o750)
+        warehouse.prepare()
+
+        assert (0o700, 0o750) == (mode(warehouse.tables_dir), mode(warehouse.warehouse_dir))
+
+    def test_modes(self, tmp_path: Path):
+        """After a whole run every folder is 0700 and every file 0600, under an open umask."""
+        warehouse = Warehouse(tmp_path / "a/data")
+        before = os.umask(0o000)
+        try:
+            warehouse.prepare()
+            publish_run(warehouse, 1)
+            publish_run(warehouse, 2)
+            stage(warehouse, PERP, 3)
+        finally:
+            os.umask(before)
+
+        wrong = {
+            str(path.relative_to(tmp_path)): oct(mode(path))
+            for path in (tmp_path / "a").rglob("*")
+            if mode(path) != (0o700 if path.is_dir() else 0o600)
+        }
+        assert {} == wrong
+
+
+def test_make_private_folder_over_a_file(tmp_path: Path):
+    """A file where a folder should be is an error, not something to replace."""
+    (tmp_path / "data").touch()
+
+    with pytest.raises(FileExistsError):
+        make_private_folder(tmp_path / "data")
