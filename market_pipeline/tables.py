@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH, REBUILDS
+from market_pipeline.lake.catalogue import refresh
+from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.manifest import (
     MANIFEST_VIEW,
     RAW_BOOK_DELTAS,
@@ -13,7 +17,7 @@ from market_pipeline.lake.tables import Table
 from market_pipeline.metrics.minute import BOOK_METRICS
 from market_pipeline.quality.row import VALIDATION_REPORT
 
-__all__ = ["TABLES", "VIEWS"]
+__all__ = ["TABLES", "VIEWS", "refresh_catalogue", "with_catalogue"]
 
 TABLES: dict[str, Table] = {
     "raw_book_deltas": RAW_BOOK_DELTAS,
@@ -30,3 +34,17 @@ TABLES: dict[str, Table] = {
 
 VIEWS: dict[str, str] = {"lake.manifest": MANIFEST_VIEW}
 """Further views of the catalogue, as queries."""
+
+
+def refresh_catalogue(warehouse: Warehouse) -> None:
+    """Swaps in a catalogue of what is published now."""
+    refresh(warehouse, list(TABLES.values()), VIEWS)
+
+
+def with_catalogue(data_dir: Path) -> Warehouse:
+    """The warehouse in a folder, made if need be, with a catalogue to open (empty at first)."""
+    warehouse = Warehouse(data_dir)
+    warehouse.prepare()
+    if not warehouse.catalogue.exists():
+        refresh_catalogue(warehouse)
+    return warehouse

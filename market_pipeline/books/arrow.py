@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from market_pipeline.books.kernel import DEPTH_LEVELS, BboRows, DepthRows
 from market_pipeline.books.rebuild import Keyframe
 from market_pipeline.books.scale import Scale
+from market_pipeline.books.state import DEPTH_LEVELS, BboRows, DepthRows
 from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH
 from market_pipeline.instruments import Instrument
 

@@ -23,7 +23,7 @@ class BookFlag(IntFlag):
 
 MEANING: dict[BookFlag, str] = {
     BookFlag.NOT_SEEDED: "No snapshot has been applied yet, so levels are missing.",
-    BookFlag.GAP: "Messages were lost before this row and no snapshot has confirmed the book since.",
+    BookFlag.GAP: "Messages were lost before this row and no snapshot confirmed the book since.",
     BookFlag.CROSSED: "The best bid is above the best ask.",
     BookFlag.LOCKED: "The best bid equals the best ask.",
     BookFlag.STALE: "The feed was silent for too long for this book to be current.",

@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from market_pipeline.books.jit import kernel
 
 __all__ = ["ASK", "BID", "WINDOW_TICKS", "Levels", "centred", "empty_levels", "export_side"]
 
@@ -52,9 +54,7 @@ class Levels(NamedTuple):
     meta: NDArray[np.int64]
 
 
-def empty_levels(
-    window_ticks: int = WINDOW_TICKS, far_capacity: int = _FAR_CAPACITY
-) -> Levels:
+def empty_levels(window_ticks: int = WINDOW_TICKS, far_capacity: int = _FAR_CAPACITY) -> Levels:
     """A book without levels; the first level set places its window.
 
     Args:
@@ -91,13 +91,13 @@ def _trailing_zeros(typing_context: Any, word: Any) -> Any:
     return types.int64(types.uint64), generate
 
 
-@njit(nogil=True, cache=True)
-def _bit(index):  # type: ignore[no-untyped-def]
+@kernel
+def _bit(index):
     return _ONE << np.uint64(index & 63)
 
 
-@njit(nogil=True, cache=True)
-def window_at_or_below(levels, side, index):  # type: ignore[no-untyped-def]
+@kernel
+def window_at_or_below(levels, side, index):
     """The largest populated window index at or below `index`, or -1."""
     sizes = levels.sizes[side]
     words0 = levels.words0[side]
@@ -145,8 +145,8 @@ def window_at_or_below(levels, side, index):  # type: ignore[no-untyped-def]
     return np.int64(-1)
 
 
-@njit(nogil=True, cache=True)
-def window_at_or_above(levels, side, index):  # type: ignore[no-untyped-def]
+@kernel
+def window_at_or_above(levels, side, index):
     """The smallest populated window index at or above `index`, or -1."""
     sizes = levels.sizes[side]
     words0 = levels.words0[side]
@@ -192,8 +192,8 @@ def window_at_or_above(levels, side, index):  # type: ignore[no-untyped-def]
     return np.int64(-1)
 
 
-@njit(nogil=True, cache=True)
-def _far_position(levels, side, price):  # type: ignore[no-untyped-def]
+@kernel
+def _far_position(levels, side, price):
     """Where `price` stands, or would stand, among the far prices of a side."""
     low = np.int64(0)
     high = levels.meta[BID_FAR + side]
@@ -206,8 +206,8 @@ def _far_position(levels, side, price):  # type: ignore[no-untyped-def]
     return low
 
 
-@njit(nogil=True, cache=True)
-def _set_far_level(levels, side, price, size):  # type: ignore[no-untyped-def]
+@kernel
+def _set_far_level(levels, side, price, size):
     count = levels.meta[BID_FAR + side]
     prices = levels.far_prices[side]
     sizes = levels.far_sizes[side]
@@ -232,8 +232,8 @@ def _set_far_level(levels, side, price, size):  # type: ignore[no-untyped-def]
     return np.int64(0)
 
 
-@njit(nogil=True, cache=True)
-def set_level(levels, side, price, size):  # type: ignore[no-untyped-def]
+@kernel
+def set_level(levels, side, price, size):
     """Sets the size at a price, 0 removes it; returns the size that was there.
 
     The caller sees to room in the far arrays first (`far_is_full`).
@@ -255,27 +255,27 @@ def set_level(levels, side, price, size):  # type: ignore[no-untyped-def]
     return before
 
 
-@njit(nogil=True, cache=True)
-def far_is_full(levels, more):  # type: ignore[no-untyped-def]
+@kernel
+def far_is_full(levels, more):
     """Whether `more` far levels a side might not fit: the caller then makes room first."""
     room = levels.far_prices.shape[1] - more
     return levels.meta[BID_FAR] > room or levels.meta[ASK_FAR] > room
 
 
-@njit(nogil=True, cache=True)
-def best_bid(levels):  # type: ignore[no-untyped-def]
+@kernel
+def best_bid(levels):
     """Price and size of the best bid; size 0 where there is none."""
     return bid_at_or_below(levels, np.int64(2**62))
 
 
-@njit(nogil=True, cache=True)
-def best_ask(levels):  # type: ignore[no-untyped-def]
+@kernel
+def best_ask(levels):
     """Price and size of the best ask; size 0 where there is none."""
     return ask_at_or_above(levels, np.int64(-(2**62)))
 
 
-@njit(nogil=True, cache=True)
-def bid_at_or_below(levels, price):  # type: ignore[no-untyped-def]
+@kernel
+def bid_at_or_below(levels, price):
     """The highest bid at or below a price, as (price, size); size 0 where there is none."""
     base = levels.meta[BASE]
     window = levels.sizes.shape[1]
@@ -293,8 +293,8 @@ def bid_at_or_below(levels, price):  # type: ignore[no-untyped-def]
     return np.int64(0), np.int64(0)
 
 
-@njit(nogil=True, cache=True)
-def ask_at_or_above(levels, price):  # type: ignore[no-untyped-def]
+@kernel
+def ask_at_or_above(levels, price):
     """The lowest ask at or above a price, as (price, size); size 0 where there is none."""
     base = levels.meta[BASE]
     far_count = levels.meta[ASK_FAR]
@@ -311,8 +311,8 @@ def ask_at_or_above(levels, price):  # type: ignore[no-untyped-def]
     return np.int64(0), np.int64(0)
 
 
-@njit(nogil=True, cache=True)
-def _export(levels, side, prices, sizes):  # type: ignore[no-untyped-def]
+@kernel
+def _export(levels, side, prices, sizes):
     n = 0
     if side == BID:
         price, size = best_bid(levels)
@@ -340,8 +340,8 @@ def export_side(levels: Levels, side: int) -> tuple[NDArray[np.int64], NDArray[n
     return prices, sizes
 
 
-@njit(nogil=True, cache=True)
-def _insert_all(levels, side, prices, sizes):  # type: ignore[no-untyped-def]
+@kernel
+def _insert_all(levels, side, prices, sizes):
     for i in range(prices.size):
         set_level(levels, side, prices[i], sizes[i])
 

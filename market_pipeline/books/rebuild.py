@@ -15,19 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.books.kernel import (
-    DEPTH_LEVELS,
-    REGISTERS,
-    BboRows,
-    Deltas,
-    DepthRows,
-    Options,
-    Resync,
-    Snapshots,
-    Status,
-    advance,
-    new_registers,
-)
+from market_pipeline.books.kernel import advance
 from market_pipeline.books.levels import (
     ASK,
     BASE,
@@ -40,6 +28,18 @@ from market_pipeline.books.levels import (
     export_side,
 )
 from market_pipeline.books.scale import NOT_REPRESENTABLE, Scale, to_steps
+from market_pipeline.books.state import (
+    DEPTH_LEVELS,
+    REGISTERS,
+    BboRows,
+    Deltas,
+    DepthRows,
+    Options,
+    Resync,
+    Snapshots,
+    Status,
+    new_registers,
+)
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 
 __all__ = ["Keyframe", "OffStep", "Rebuild", "RebuildOptions"]
@@ -157,10 +157,10 @@ class Rebuild:
         self._gap_ends_ns = np.empty(0, np.int64) if gap_ends_ns is None else gap_ends_ns
         self._levels = levels or empty_levels()
         self._registers = new_registers()
-        self._bbo = BboRows(*_columns(_BBO_ROWS, 7), np.empty(_BBO_ROWS, np.uint16))
+        self._bbo = BboRows._make([*_columns(_BBO_ROWS, 7), np.empty(_BBO_ROWS, np.uint16)])
         times = _columns(_DEPTH_ROWS, 3)
         sides = [np.empty((_DEPTH_ROWS, DEPTH_LEVELS), np.int64) for _ in range(4)]
-        self._depth = DepthRows(*times, *sides, np.empty(_DEPTH_ROWS, np.uint16))
+        self._depth = DepthRows._make([*times, *sides, np.empty(_DEPTH_ROWS, np.uint16)])
 
     @property
     def figures(self) -> dict[str, int]:
@@ -224,9 +224,9 @@ class Rebuild:
     def _drain(self, bbo_rows: int, depth_rows: int) -> Iterator[BboRows | DepthRows]:
         # Copied, because Arrow reads arrays in place and the kernel writes these ones again.
         if bbo_rows:
-            yield BboRows(*(column[:bbo_rows].copy() for column in self._bbo))
+            yield BboRows._make(column[:bbo_rows].copy() for column in self._bbo)
         if depth_rows:
-            yield DepthRows(*(column[:depth_rows].copy() for column in self._depth))
+            yield DepthRows._make(column[:depth_rows].copy() for column in self._depth)
 
     def _to_integers(self, batch: DeltaBatch) -> Deltas:
         rows = batch.sequence_number.size

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from market_pipeline.books.jit import kernel
 
 __all__ = ["MAX_DECIMALS", "NOT_REPRESENTABLE", "Scale", "StepInference", "to_steps"]
 
@@ -61,8 +62,8 @@ class Scale:
         return np.asarray(scaled / 10.0**self.decimals, dtype=np.float64)
 
 
-@njit(nogil=True, cache=True)
-def _to_steps(values, power, coefficient, steps):  # type: ignore[no-untyped-def]
+@kernel
+def _to_steps(values, power, coefficient, steps):
     losses = 0
     first_loss = -1
     for i in range(values.size):
@@ -99,8 +100,8 @@ def to_steps(values: NDArray[np.float64], scale: Scale, steps: NDArray[np.int64]
     return int(losses)
 
 
-@njit(nogil=True, cache=True)
-def _fold_step(values, decimals, divisor):  # type: ignore[no-untyped-def]
+@kernel
+def _fold_step(values, decimals, divisor):
     power = 10.0**decimals
     for i in range(values.size):
         value = values[i]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from market_pipeline.books.kernel import DEPTH_LEVELS
+from market_pipeline.books.state import DEPTH_LEVELS
 from market_pipeline.lake.tables import Column, Table
 
 __all__ = ["BBO", "CHECKPOINTS", "DEPTH", "IDENTITY", "REBUILDS"]
@@ -103,7 +103,9 @@ REBUILDS = Table(
         Column("snapshots", "BIGINT", "Snapshots met."),
         Column("snapshots_unusable", "BIGINT", "Snapshots that are no book (crossed, off grid)."),
         Column("snapshots_unplaced", "BIGINT", "Snapshots whose sequence number never came."),
-        Column("seed_sequence_number", "BIGINT", "Snapshot the book was seeded from; null if none."),
+        Column(
+            "seed_sequence_number", "BIGINT", "Snapshot the book was seeded from; null if none."
+        ),
         Column("seed_ts_receipt_ns", "BIGINT", "Its receipt time, ns UTC."),
         Column("resyncs", "BIGINT", "Times a later snapshot replaced the book in its window."),
         Column("levels_learned", "BIGINT", "Levels beyond the horizon learned from passed exams."),

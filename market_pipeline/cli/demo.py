@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +12,9 @@ import yaml
 from rich.console import Console
 
 from market_pipeline.cli.output import console, verdict_table
-from market_pipeline.cli.run import run_days
+from market_pipeline.cli.run import FAILED, run_days
 from market_pipeline.cli.verdict import read_verdicts
 from market_pipeline.settings import load_settings
-from market_pipeline.sources.simulated import demo_plan, simulate as simulate_days
 
 __all__ = ["demo", "simulate"]
 
@@ -27,45 +27,52 @@ def simulate(
 
 
 def _simulate(lake: Path, out: Console) -> None:
-    instruments, faults, start, end = demo_plan()
+    # Only these verbs need the simulator, which takes a moment to import.
+    from market_pipeline.sources import simulated  # noqa: PLC0415
+
+    plan = simulated.demo_plan()
     with out.status("simulating") as status:
-        files = simulate_days(
-            lake, instruments, start, end, faults=faults, overwrite=True, progress=status.update
+        files = simulated.simulate(
+            lake,
+            plan.instruments,
+            plan.start,
+            plan.end,
+            faults=plan.faults,
+            overwrite=True,
+            progress=status.update,
         )
-    out.print(f"{len(files)} raw files written below {lake}. Faults planted:")
-    for fault in faults:
+    out.print(f"{len(files)} raw files written below {lake}, with these faults planted:")
+    for fault in plan.faults:
         out.print(f"  {fault.day} {fault.symbol}: {fault.kind}", highlight=False)
 
 
 def demo() -> None:
-    """Simulate three days of two instruments, run the whole graph on them, show the verdicts.
+    """Simulate three days of two instruments, run every stage on them, show the verdicts.
 
-    The data goes where PIPELINE_DATA_DIR, PIPELINE_LAKE_URI and PIPELINE_INSTRUMENTS_FILE point;
-    `make demo` points them into `data/demo`.
+    Everything is written where PIPELINE_DATA_DIR, PIPELINE_LAKE_URI and PIPELINE_INSTRUMENTS_FILE
+    point; `make demo` points them into `data/demo`. Exit code 2 if a run failed, else 0: the
+    faults in the verdicts are planted ones.
     """
+    from market_pipeline.sources.simulated import demo_plan  # noqa: PLC0415
+
     settings = load_settings()
     out = console()
-    instruments, _, start, end = demo_plan()
+    plan = demo_plan()
     _simulate(settings.lake_path, out)
+    instruments = [each.as_instrument() for each in plan.instruments]
     listed = [
-        {
-            "venue": each.venue,
-            "symbol": each.symbol,
-            "source": "simulated",
-            "tick": str(each.tick),
-            "lot": str(each.lot),
-        }
+        each.model_dump(mode="json", include={"venue", "symbol", "source", "tick", "lot"})
         for each in instruments
     ]
     settings.instruments_file.parent.mkdir(parents=True, exist_ok=True)
     settings.instruments_file.write_text(yaml.safe_dump({"instruments": listed}, sort_keys=False))
-    days = [start.replace(day=start.day + n) for n in range((end - start).days + 1)]
-    failed = run_days(days, [f"{each.venue}:{each.symbol}" for each in instruments], out)
-    out.print(verdict_table(read_verdicts(settings, start, end)))
+    days = [plan.start + timedelta(days=n) for n in range((plan.end - plan.start).days + 1)]
+    failed = run_days(days, [each.id for each in instruments], out)
+    out.print(verdict_table(read_verdicts(settings, plan.start, plan.end)))
     for day, reason in failed.items():
         out.print(f"failed: {day}: {reason}", markup=False, soft_wrap=True)
     catalogue = shlex.quote(str(settings.data_dir / "warehouse" / "market.duckdb"))
-    out.print("\nThe faults above are the planted ones; each check's page is in docs/checks.")
-    out.print("Look at it:  make demo-ui   (then open http://127.0.0.1:3000)", highlight=False)
+    out.print("\nThe faults above are the planted ones; docs/checks has a page for each check.")
+    out.print("Look at it:  make demo-ui    then open http://127.0.0.1:3000", highlight=False)
     out.print(f"Query it:    duckdb -readonly {catalogue}", highlight=False, soft_wrap=True)
-    raise typer.Exit(2 if failed else 0)
+    raise typer.Exit(FAILED if failed else 0)

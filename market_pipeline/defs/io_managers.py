@@ -21,20 +21,19 @@ from dagster_duckdb import DuckDBIOManager
 from dagster_duckdb.io_manager import DuckDbClient
 
 from market_pipeline.instruments import Instrument
-from market_pipeline.lake.catalogue import refresh
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.published import publish, scan
 from market_pipeline.lake.staging import StagedFile
 from market_pipeline.lake.working import read_rows, replace_rows_within, writing
 from market_pipeline.settings import load_settings
-from market_pipeline.tables import TABLES, VIEWS
+from market_pipeline.tables import TABLES, refresh_catalogue, with_catalogue
 
 __all__ = ["DuckDBLakeIOManager", "PartitionFiles", "PartitionRows", "SmallTablesIOManager"]
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionFiles:
-    """The staged files of a day, one per instrument, and the instruments that have none any more."""
+    """The staged files of a day, one per instrument, and the instruments without one."""
 
     files: Sequence[StagedFile]
     withdrawn: Sequence[str] = ()
@@ -62,7 +61,7 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: PartitionFiles) -> None:
         """Publishes a day's files; a killed run leaves the partition that was there before."""
-        warehouse = _prepared(self.data_dir)
+        warehouse = with_catalogue(Path(self.data_dir))
         table = TABLES[context.asset_key.path[-1]]
         version = publish(
             warehouse,
@@ -72,7 +71,7 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
             withdrawn=obj.withdrawn,
             timeout_seconds=load_settings().lock_timeout_seconds,
         )
-        refresh(warehouse, list(TABLES.values()), VIEWS)
+        refresh_catalogue(warehouse)
         context.add_output_metadata(
             {
                 "delta_version": version,
@@ -86,7 +85,7 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
         if context.upstream_output is None:
             raise dg.DagsterInvariantViolationError("an input of this manager is an asset")
         table = TABLES[context.asset_key.path[-1]]
-        return scan(_prepared(self.data_dir), table, _day(context))
+        return scan(with_catalogue(Path(self.data_dir)), table, _day(context))
 
 
 class _RowsHandler(DbTypeHandler[Any]):
@@ -139,13 +138,13 @@ class _WarehouseClient(DuckDbClient):
         context: dg.OutputContext | dg.InputContext, table_slice: TableSlice
     ) -> Iterator[duckdb.DuckDBPyConnection | Warehouse]:
         """For an output the connection of its transaction; for an input where to read."""
-        warehouse = _prepared(context.resource_config["data_dir"])  # type: ignore[index]
+        warehouse = with_catalogue(Path(str((context.resource_config or {})["data_dir"])))
         if isinstance(context, dg.InputContext):
             yield warehouse
             return
         with writing(warehouse, timeout_seconds=load_settings().lock_timeout_seconds) as connection:
             yield connection
-        refresh(warehouse, list(TABLES.values()), VIEWS)
+        refresh_catalogue(warehouse)
 
 
 class SmallTablesIOManager(DuckDBIOManager):
@@ -172,9 +171,3 @@ class SmallTablesIOManager(DuckDBIOManager):
             default_load_type=self.default_load_type(),
             io_manager_name=type(self).__name__,
         )
-
-
-def _prepared(data_dir: str) -> Warehouse:
-    warehouse = Warehouse(Path(data_dir))
-    warehouse.prepare()
-    return warehouse

@@ -10,6 +10,7 @@ from pydantic import Field
 from market_pipeline.instruments import Instrument, load_instruments, select_instruments
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.settings import Settings, load_settings
+from market_pipeline.tables import with_catalogue
 
 __all__ = ["Pipeline"]
 
@@ -43,6 +44,4 @@ class Pipeline(dg.ConfigurableResource):  # type: ignore[type-arg]
     @cached_property
     def warehouse(self) -> Warehouse:
         """The folders of the data directory, made if need be."""
-        warehouse = Warehouse(self.settings.data_dir)
-        warehouse.prepare()
-        return warehouse
+        return with_catalogue(self.settings.data_dir)

@@ -1,0 +1,1 @@
+"""Where bytes live: layout, staging, atomic publishing, and the catalogue users open."""

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from market_pipeline.errors import SettingsError
 from market_pipeline.lake.tables import Table
 
 __all__ = ["PRIVATE_FILE", "PRIVATE_FOLDER", "Warehouse", "make_private_folder", "sync"]
@@ -17,6 +18,9 @@ PRIVATE_FOLDER = 0o700
 """Mode of every folder the package makes."""
 
 
+_UNUSABLE = "%?\\"
+
+
 @dataclass(frozen=True, slots=True)
 class Warehouse:
     """The paths below one data folder; making one touches nothing on disk.
@@ -24,12 +28,22 @@ class Warehouse:
     Args:
         data_dir: The data folder; a relative path is taken from the current folder at once, because
             the catalogue's views must hold absolute paths.
+
+    Raises:
+        SettingsError: The path holds a character that the libraries below read as something else:
+            deltalake takes `%` and a backslash for parts of a URL and refuses control characters,
+            DuckDB cuts a database's path at `?`.
     """
 
     data_dir: Path
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data_dir", Path(self.data_dir).absolute())
+        unusable = sorted({each for each in str(self.data_dir) if each in _UNUSABLE or each < " "})
+        if unusable:
+            raise SettingsError(
+                [f"data_dir {str(self.data_dir)!r} holds {', '.join(map(repr, unusable))}"]
+            )
 
     @property
     def tables_dir(self) -> Path:

@@ -1,10 +1,12 @@
-"""What a published table is: its SQL name, its columns with their meaning, and where it is stored."""
+"""What a published table is: its SQL name, its columns and their meaning, where it is stored."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import polars as pl
 import pyarrow as pa
 
 __all__ = ["Column", "Table"]
@@ -57,3 +59,8 @@ class Table:
     def arrow_schema(self) -> pa.Schema:
         """The columns as an Arrow schema, in order."""
         return pa.schema([(column.name, _ARROW_TYPES[column.type]) for column in self.columns])
+
+    def frame(self, records: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
+        """Records (column name to value) as a frame with exactly these columns and types."""
+        rows = pa.Table.from_pylist(list(records), schema=self.arrow_schema)
+        return pl.DataFrame(rows)

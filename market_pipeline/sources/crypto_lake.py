@@ -1,10 +1,10 @@
 """Crypto Lake's raw files: hive folders of Parquet shards, read batch by batch.
 
-Layout: `<lake>/<table>/exchange=<E>/symbol=<S>/dt=<YYYY-MM-DD>/<N>.snappy.parquet`, N counted from 1.
+Layout: `<lake>/<table>/exchange=<E>/symbol=<S>/dt=<YYYY-MM-DD>/<N>.snappy.parquet`, N from 1.
 
 Message boundary: rows of one message share `sequence_number` and `receipt_timestamp`.
-Clock: int64 ns UTC that passed through float64 seconds, so quantised to 256 ns; `dt` is the UTC date
-of receipt.
+Clock: int64 ns UTC that passed through float64 seconds, so quantised to 256 ns; `dt` is the UTC
+date of receipt.
 Sequence: the venue's last update id. It grows but is not dense, so a jump proves nothing.
 Seed: delta files start mid-stream; the first row of the `book` table is the first full view.
 """

@@ -12,8 +12,8 @@ from typing import Any
 
 from market_pipeline import __version__
 from market_pipeline.books.arrow import BookArrow
-from market_pipeline.books.kernel import BboRows, DepthRows, Resync
 from market_pipeline.books.rebuild import OffStepCount, Rebuild, RebuildOptions
+from market_pipeline.books.state import BboRows, DepthRows, Resync
 from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH, REBUILDS
 from market_pipeline.errors import MarketPipelineError, MissingDataError
 from market_pipeline.instruments import Instrument

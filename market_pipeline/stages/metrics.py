@@ -39,7 +39,7 @@ def metrics_day(
         bbo, depth: The day's rows of `books.bbo` and `books.depth`.
         trades: The day's registered trades.
     """
-    frames = [pl.from_arrow(BOOK_METRICS.arrow_schema.empty_table())]
+    frames = [BOOK_METRICS.frame([])]
     for instrument in instruments:
         report = reports.filter(of_instrument(instrument) & (pl.col("outcome") == "rebuilt"))
         if report.is_empty():
@@ -61,7 +61,7 @@ def metrics_day(
                 not_observed=spans,
             )
         )
-    return pl.concat(frames)  # type: ignore[type-var]
+    return pl.concat(frames)
 
 
 def _frame(trades: Trades) -> pl.DataFrame:

@@ -37,9 +37,7 @@ class Survey:
     gap_ends_ns: NDArray[np.int64]
 
 
-def survey_day(
-    instrument: Instrument, day: date, deltas: Sequence[Path], trades: Trades
-) -> Survey:
+def survey_day(instrument: Instrument, day: date, deltas: Sequence[Path], trades: Trades) -> Survey:
     """Reads a day's delta files once for their times and, where needed, once for their steps.
 
     Raises:
@@ -105,4 +103,3 @@ def _scale(configured: Decimal | Literal["infer"], inferred: StepInference) -> S
         return Scale.of(configured)
     # A day of nothing but removals shows no lot; any step then represents its sizes, all 0.
     return inferred.scale or Scale.of(Decimal(1))
-

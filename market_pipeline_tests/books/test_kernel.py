@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from market_pipeline.books.kernel import (
+from market_pipeline.books.kernel import advance
+from market_pipeline.books.levels import ASK, BID, centred, empty_levels, export_side
+from market_pipeline.books.state import (
     DEPTH_LEVELS,
+    REGISTERS,
     BboRows,
     Deltas,
     DepthRows,
@@ -13,11 +18,8 @@ from market_pipeline.books.kernel import (
     Resync,
     Snapshots,
     Status,
-    advance,
     new_registers,
 )
-from market_pipeline.books.kernel import REGISTERS
-from market_pipeline.books.levels import ASK, BID, centred, empty_levels, export_side
 from market_pipeline_tests.naive.book import NaiveBook, Row, Snapshot, naive_rebuild
 
 SECOND = 1_000_000_000
@@ -86,7 +88,7 @@ class Fast:
 
     def run(self, rows: list[Row], snapshots: list[Snapshot], cuts: list[int]) -> list[tuple]:
         edges = [0, *sorted(c % (len(rows) + 1) for c in cuts), len(rows)]
-        batches = [rows[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+        batches = [rows[a:b] for a, b in pairwise(edges)]
         waiting = [snapshots[k : k + 2] for k in range(0, len(snapshots), 2)]
         current = snapshot_arrays(waiting.pop(0) if waiting else [])
         batch = arrays_of(batches.pop(0))
@@ -107,9 +109,7 @@ class Fast:
                 batch, row = arrays_of(batches.pop(0)), 0
                 final = not batches
             else:
-                out += list(
-                    zip(*(column[:n_bbo].tolist() for column in self.bbo[1:]), strict=True)
-                )
+                out += list(zip(*(column[:n_bbo].tolist() for column in self.bbo[1:]), strict=True))
                 self.tops += [self._top(k) for k in range(n_depth)]
                 n_bbo = n_depth = 0
                 if status == Status.DONE:
@@ -216,7 +216,7 @@ class TestAgainstTheNaiveTwin:
 
 class TestMessages:
     def test_is_not_read_before_its_last_row(self):
-        """A message that crosses the book in its middle and uncrosses it at its end is not crossed."""
+        """A book crossed in the middle of a message and not at its end was never crossed."""
         rows = [
             Row(1, 1, True, 100, 5),
             Row(1, 1, False, 101, 5),

@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 
 from market_pipeline.books.arrow import canonical_book
-from market_pipeline.books.kernel import BboRows, DepthRows
 from market_pipeline.books.rebuild import Keyframe, OffStep, Rebuild, RebuildOptions
 from market_pipeline.books.scale import Scale, StepInference
+from market_pipeline.books.state import BboRows, DepthRows
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 from market_pipeline.sources.crypto_lake import (
     DELTAS,
@@ -139,7 +139,7 @@ def _day(root: Path, exchange: str, symbol: str, day: date):
 @pytest.mark.parametrize(("exchange", "symbol", "day"), SAMPLE_DAYS)
 class TestOnRealDays:
     def test_best_bid_and_ask_equal_the_independent_book(self, sample_data, exchange, symbol, day):
-        """Seeded from the first `book` row, price and size equal on every message after the seed."""
+        """Seeded from the first `book` row, every later message is equal in price and size."""
         deltas, snapshots, tick, lot = _day(sample_data, exchange, symbol, day)
         rebuild = Rebuild(tick, lot)
         bbo, _, _ = collected(rebuild, read_deltas(deltas), read_snapshots(snapshots))
@@ -206,9 +206,7 @@ class TestFullDepth:
 
 def _snapshot_of(rest: pl.DataFrame) -> SnapshotBatch:
     sides = [rest.filter(pl.col("side_is_bid") == is_bid) for is_bid in (True, False)]
-    columns = [
-        side[part].to_numpy().reshape(1, -1) for side in sides for part in ("price", "size")
-    ]
+    columns = [side[part].to_numpy().reshape(1, -1) for side in sides for part in ("price", "size")]
     return SnapshotBatch(
         Path("rest"),
         0,

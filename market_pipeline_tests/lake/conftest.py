@@ -14,7 +14,7 @@ from market_pipeline.lake.layout import Warehouse
 @pytest.fixture
 def warehouse(tmp_path: Path) -> Warehouse:
     """An empty warehouse, below a folder whose name is a pattern and holds a quote."""
-    made = Warehouse(tmp_path / "data [ir] it's*")
+    made = Warehouse(tmp_path / "data[ir]it's*")
     made.prepare()
     return made
 

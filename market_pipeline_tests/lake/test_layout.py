@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from market_pipeline.errors import SettingsError
 from market_pipeline.lake.layout import Warehouse, make_private_folder
 from market_pipeline_tests.lake.writers import BBO, PERP, publish_run, stage
 
@@ -37,6 +38,14 @@ class TestWarehouse:
         monkeypatch.chdir("/")
 
         assert tmp_path / "data/tables" == warehouse.tables_dir
+
+    @pytest.mark.parametrize("character", ["%", "?", "\\", "\n"])
+    def test_unusable_name(self, tmp_path: Path, character: str):
+        """A character that a library below would read as something else is refused at once."""
+        with pytest.raises(SettingsError, match="data_dir") as caught:
+            Warehouse(tmp_path / f"a{character}20b")
+
+        assert repr(character) in caught.value.problems[0]
 
     def test_prepare_twice(self, tmp_path: Path):
         """Preparing a second time changes nothing, and keeps modes that somebody set."""

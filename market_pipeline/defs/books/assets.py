@@ -79,8 +79,7 @@ def rebuild_books(
                 PartitionFiles(files, rebuilt.withdrawn), output_name=name, metadata=metadata
             )
     if "book_rebuilds" in context.selected_output_names:
-        schema = pl.from_arrow(TABLES["book_rebuilds"].arrow_schema.empty_table()).schema  # type: ignore[union-attr]
-        frame = pl.from_dicts(rebuilt.records, schema=schema)
+        frame = TABLES["book_rebuilds"].frame(rebuilt.records)
         yield dg.Output(
             PartitionRows(frame, pipeline.selected),
             output_name="book_rebuilds",

@@ -42,7 +42,7 @@ def _raw_asset(name: str, raw: RawTable) -> dg.AssetsDefinition:
             for instrument in pipeline.selected
             for row in register_day(lake, raw, table, instrument, day)
         ]
-        frame = pl.from_dicts(rows, schema=pl.from_arrow(table.arrow_schema.empty_table()).schema)  # type: ignore[union-attr]
+        frame = table.frame(rows)
         usable = frame.filter(pl.col("status") == "usable")
         return dg.MaterializeResult(
             value=PartitionRows(frame, pipeline.selected),

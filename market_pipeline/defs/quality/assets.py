@@ -10,7 +10,7 @@ from market_pipeline.defs.io_managers import PartitionRows
 from market_pipeline.defs.partitions import DAILY, day_of
 from market_pipeline.defs.quality.plots import valid_time_plot
 from market_pipeline.defs.resources import Pipeline
-from market_pipeline.quality.row import ReportRow, to_arrow
+from market_pipeline.quality.row import ReportRow
 from market_pipeline.stages.raw import RawObjects
 from market_pipeline.stages.report import report_day
 from market_pipeline.tables import TABLES
@@ -54,7 +54,7 @@ def validation_report(
         vendor_lag_seconds=int(settings.vendor_lag_hours * 3600),
     )
     return dg.MaterializeResult(
-        value=PartitionRows(pl.DataFrame(to_arrow(rows)), pipeline.selected),
+        value=PartitionRows(_TABLE.frame(row.as_record() for row in rows), pipeline.selected),
         metadata={
             "verdicts": markdown_table([_verdict(row) for row in rows]),
             "valid_time": figure_markdown(valid_time_plot(rows), "valid time by instrument"),

@@ -17,7 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from market_pipeline.errors import SimulationError
-from market_pipeline.sources.simulated.kernel import (
+from market_pipeline.sources.simulated.kernel import advance, open_book
+from market_pipeline.sources.simulated.plan import SECONDS_PER_DAY, SimulatedInstrument
+from market_pipeline.sources.simulated.state import (
     MAX_MESSAGE_ROWS,
     MAX_MESSAGE_TRADES,
     STATE,
@@ -25,10 +27,7 @@ from market_pipeline.sources.simulated.kernel import (
     Book,
     Character,
     Output,
-    advance,
-    open_book,
 )
-from market_pipeline.sources.simulated.plan import SECONDS_PER_DAY, SimulatedInstrument
 
 __all__ = ["MAX_MESSAGES_PER_DAY", "Batch", "Deltas", "Market", "Snapshots", "Touch", "Trades"]
 

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from market_pipeline.sources.simulated.kernel import TOP_LEVELS
 from market_pipeline.sources.simulated.market import Batch
+from market_pipeline.sources.simulated.state import TOP_LEVELS
 
 __all__ = ["RAW_TABLES", "REFERENCE_TABLE", "DayWriter", "day_folder"]
 

@@ -1,0 +1,1 @@
+"""Benchmarks, out of the tests: `make bench`."""

@@ -1,0 +1,217 @@
+"""What goes into and out of the rebuild kernel: its arrays, options and registers.
+
+Everything is a plain array or a number in a named tuple, so that numba reads it as it is and a
+rebuild can be stopped, written down and resumed.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "DEPTH_LEVELS",
+    "REGISTERS",
+    "BboRows",
+    "Deltas",
+    "DepthRows",
+    "Options",
+    "Resync",
+    "Snapshots",
+    "Status",
+    "new_registers",
+]
+
+DEPTH_LEVELS = 20
+
+
+class Status(IntEnum):
+    """Why `advance` returned."""
+
+    DONE = 0
+    NEEDS_ROWS = 1
+    NEEDS_SNAPSHOTS = 2
+    OUTPUT_FULL = 3
+    KEYFRAME_DUE = 4
+    NEEDS_WINDOW = 5
+
+
+class Resync(IntEnum):
+    """When a snapshot after the seed replaces the book inside its window."""
+
+    NEVER = 0
+    WHEN_INVALID = 1
+    ALWAYS = 2
+
+
+class Deltas(NamedTuple):
+    """Delta rows in feed order, shape (n,); a message is the rows of equal sequence and receipt.
+
+    `size_lots` 0 removes the level; -1 marks a row that could not be represented and is refused.
+    """
+
+    ts_origin_ns: NDArray[np.int64]
+    ts_receipt_ns: NDArray[np.int64]
+    sequence_number: NDArray[np.int64]
+    is_bid: NDArray[np.bool_]
+    price_ticks: NDArray[np.int64]
+    size_lots: NDArray[np.int64]
+
+
+class Snapshots(NamedTuple):
+    """Snapshots in feed order: n of them, up to `levels` a side, best first, padded with size 0.
+
+    `usable` is False where the snapshot itself is not a book (crossed, unordered, off the grid).
+    """
+
+    ts_receipt_ns: NDArray[np.int64]
+    sequence_number: NDArray[np.int64]
+    usable: NDArray[np.bool_]
+    bid_price_ticks: NDArray[np.int64]
+    bid_size_lots: NDArray[np.int64]
+    ask_price_ticks: NDArray[np.int64]
+    ask_size_lots: NDArray[np.int64]
+
+
+class BboRows(NamedTuple):
+    """Where the best bid and ask after each message are written; a side of size 0 is empty."""
+
+    ts_origin_ns: NDArray[np.int64]
+    ts_receipt_ns: NDArray[np.int64]
+    sequence_number: NDArray[np.int64]
+    bid_price_ticks: NDArray[np.int64]
+    bid_size_lots: NDArray[np.int64]
+    ask_price_ticks: NDArray[np.int64]
+    ask_size_lots: NDArray[np.int64]
+    flags: NDArray[np.uint16]
+
+
+class DepthRows(NamedTuple):
+    """Where the top levels are written, shape (n, 20) a side, best first, padded with size 0."""
+
+    ts_origin_ns: NDArray[np.int64]
+    ts_receipt_ns: NDArray[np.int64]
+    sequence_number: NDArray[np.int64]
+    bid_price_ticks: NDArray[np.int64]
+    bid_size_lots: NDArray[np.int64]
+    ask_price_ticks: NDArray[np.int64]
+    ask_size_lots: NDArray[np.int64]
+    flags: NDArray[np.uint16]
+
+
+class Options(NamedTuple):
+    """What to emit and when to resync; times in ns.
+
+    `depth_interval_ns` 0 writes depth after every message, otherwise after the last message of each
+    interval of the receipt clock; `keyframe_interval_ns` 0 never stops for a keyframe.
+    A book crossed for longer than `crossed_resync_ns` is invalid.
+    `snapshot_patience_ns` is how much older than the feed a snapshot may be by the receipt clock
+    before its place is no longer waited for.
+    """
+
+    depth_interval_ns: int
+    keyframe_interval_ns: int
+    resync: int
+    crossed_resync_ns: int
+    snapshot_patience_ns: int
+
+
+REGISTERS = (
+    "open",
+    "open_ts_origin_ns",
+    "open_ts_receipt_ns",
+    "open_sequence_number",
+    "seeded",
+    "bid_horizon_ticks",
+    "ask_horizon_ticks",
+    "gap",
+    "gaps_passed",
+    "refused_since_snapshot",
+    "failed_exam",
+    "crossed_since_ns",
+    "last_sequence_number",
+    "last_move_message",
+    "keyframe_taken",
+    "rows",
+    "messages",
+    "unknown_removals",
+    "refused_rows",
+    "sequence_backwards",
+    "crossed_messages",
+    "locked_messages",
+    "snapshots",
+    "snapshots_unusable",
+    "snapshots_unplaced",
+    "seed_sequence_number",
+    "seed_ts_receipt_ns",
+    "resyncs",
+    "levels_learned",
+    "exams",
+    "exams_failed",
+    "exam_levels",
+    "exam_levels_matching",
+    "exam_levels_missing",
+    "exam_levels_ours",
+    "exam_levels_ghost",
+    "exam_max_mid_deviation_half_ticks",
+    "exam_first_failed_sequence_number",
+    "exam_first_failed_ts_receipt_ns",
+)
+"""The scalars of a rebuild in the order of its int64 register array: state first, then counters."""
+
+(
+    OPEN,
+    OPEN_ORIGIN,
+    OPEN_RECEIPT,
+    OPEN_SEQUENCE,
+    SEEDED,
+    BID_HORIZON,
+    ASK_HORIZON,
+    GAP,
+    GAPS_PASSED,
+    REFUSED_SINCE,
+    FAILED_EXAM,
+    CROSSED_SINCE,
+    LAST_SEQUENCE,
+    LAST_MOVE,
+    KEYFRAME_TAKEN,
+    ROWS,
+    MESSAGES,
+    UNKNOWN_REMOVALS,
+    REFUSED_ROWS,
+    BACKWARDS,
+    CROSSED_MESSAGES,
+    LOCKED_MESSAGES,
+    SNAPSHOTS,
+    UNUSABLE,
+    UNPLACED,
+    SEED_SEQUENCE,
+    SEED_RECEIPT,
+    RESYNCS,
+    LEARNED,
+    EXAMS,
+    EXAMS_FAILED,
+    EXAM_LEVELS,
+    EXAM_MATCHING,
+    EXAM_MISSING,
+    EXAM_OURS,
+    EXAM_GHOST,
+    EXAM_MID,
+    EXAM_FIRST_SEQUENCE,
+    EXAM_FIRST_RECEIPT,
+) = range(len(REGISTERS))
+
+# Moving the window costs about as much as a hundred thousand messages, so a market that jumps to
+# and fro is served from the far arrays (exact, only slower) instead of moved each time.
+MESSAGES_BETWEEN_MOVES = 100_000
+
+
+def new_registers() -> NDArray[np.int64]:
+    """The registers of a rebuild that has not begun."""
+    registers = np.zeros(len(REGISTERS), np.int64)
+    registers[LAST_MOVE] = -MESSAGES_BETWEEN_MOVES
+    registers[LAST_SEQUENCE] = np.iinfo(np.int64).min
+    return registers
