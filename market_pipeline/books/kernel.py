@@ -14,15 +14,12 @@ from market_pipeline.books.exam import meet_snapshot
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.jit import kernel
 from market_pipeline.books.levels import (
-    ASK,
     BASE,
-    BID,
+    apply_rows,
     ask_at_or_above,
     best_ask,
     best_bid,
     bid_at_or_below,
-    far_is_full,
-    set_level,
 )
 from market_pipeline.books.state import DEPTH_LEVELS, MESSAGES_BETWEEN_MOVES, Status
 
@@ -42,8 +39,6 @@ _F_FAILED_EXAM = int(BookFlag.FAILED_EXAM)
 _F_PRECISION_LOSS = int(BookFlag.PRECISION_LOSS)
 _F_UNCONFIRMED = int(BookFlag.UNCONFIRMED_DEPTH)
 _F_EMPTY_SIDE = int(BookFlag.EMPTY_SIDE)
-
-_REFUSED = -1
 
 
 @kernel
@@ -228,28 +223,15 @@ def advance(
         sequence = registers[reg.OPEN_SEQUENCE]
         receipt = registers[reg.OPEN_RECEIPT]
         first = row
-        refused = 0
-        unknown = 0
-        full = False
-        while (
-            row < rows
-            and deltas.sequence_number[row] == sequence
-            and deltas.ts_receipt_ns[row] == receipt
-        ):
-            size = deltas.size_lots[row]
-            if size == _REFUSED:
-                refused += 1
-            else:
-                if far_is_full(levels, 1):
-                    full = True
-                    break
-                side = BID if deltas.is_bid[row] else ASK
-                before = set_level(levels, side, deltas.price_ticks[row], size)
-                unknown += size == 0 and before == 0
-            row += 1
+        row, unknown, refused = apply_rows(levels, deltas, row, sequence, receipt)
         registers[reg.ROWS] += row - first
         registers[reg.UNKNOWN_REMOVALS] += unknown
         registers[reg.REFUSED_ROWS] += refused
         registers[reg.REFUSED_SINCE] += refused
-        if full:
+        in_message = (
+            row < rows
+            and deltas.sequence_number[row] == sequence
+            and deltas.ts_receipt_ns[row] == receipt
+        )
+        if in_message:
             return _NEEDS_WINDOW, row, snapshot, bbo_row, depth_row
