@@ -199,11 +199,12 @@ def _describe(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     """Put the table's and columns' descriptions where `duckdb_columns()` and tools find them."""
     kind = "VIEW" if table.storage == "delta" else "TABLE"
     name = f'"{table.schema}"."{table.name}"'
-    connection.execute(f"COMMENT ON {kind} {name} IS {_text(table.description)}")
-    for column in table.columns:
-        connection.execute(
-            f"COMMENT ON COLUMN {name}.{_quoted(column.name)} IS {_text(column.description)}"
-        )
+    comments = [f"COMMENT ON {kind} {name} IS {_text(table.description)}"]
+    comments += [
+        f"COMMENT ON COLUMN {name}.{_quoted(column.name)} IS {_text(column.description)}"
+        for column in table.columns
+    ]
+    connection.execute("; ".join(comments))
 
 
 def _text(value: str) -> str:

@@ -66,11 +66,6 @@ class Warehouse:
         return self.data_dir / "staging"
 
     @property
-    def quarantine_dir(self) -> Path:
-        """Holds what was refused, with the reason beside it."""
-        return self.data_dir / "quarantine"
-
-    @property
     def working_database(self) -> Path:
         """The private DuckDB file of the small tables; users open the catalogue instead."""
         return self.state_dir / "working.duckdb"
@@ -95,7 +90,6 @@ class Warehouse:
             self.state_dir,
             self.warehouse_dir,
             self.staging_dir,
-            self.quarantine_dir,
         ):
             make_private_folder(folder)
 

@@ -18,7 +18,12 @@ from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH, REBUILDS
 from market_pipeline.errors import MarketPipelineError, MissingDataError
 from market_pipeline.instruments import Instrument
 from market_pipeline.lake.layout import Warehouse
-from market_pipeline.lake.staging import StagedFile, StagedWriter
+from market_pipeline.lake.staging import (
+    ROW_GROUP_ROWS,
+    StagedFile,
+    StagedWriter,
+    sweep_staging,
+)
 from market_pipeline.settings import Settings
 from market_pipeline.sources.crypto_lake import read_deltas, read_snapshots, read_trades
 from market_pipeline.stages.raw import RawObjects
@@ -27,6 +32,8 @@ from market_pipeline.stages.survey import Survey, survey_day
 __all__ = ["DayOfRaw", "RebuiltDay", "rebuild_day", "rebuild_instrument"]
 
 _MEGABYTES_PER_INSTRUMENT = 250
+# One checkpoint holds thousands of levels, so few of them fill a row group.
+_CHECKPOINTS_PER_ROW_GROUP = 64
 _RESYNC = {
     "never": Resync.NEVER,
     "when_invalid": Resync.WHEN_INVALID,
@@ -78,6 +85,7 @@ def rebuild_day(
     """
     by_memory = settings.memory_budget_mb // _MEGABYTES_PER_INSTRUMENT
     workers = max(1, min(settings.threads, by_memory, len(instruments)))
+    sweep_staging(warehouse)
     day = RebuiltDay()
     with ThreadPoolExecutor(workers, thread_name_prefix="rebuild") as pool:
         outcomes = pool.map(
@@ -138,8 +146,16 @@ def rebuild_instrument(
     }
     with ExitStack() as stack:
         bbo, depth, checkpoints = (
-            stack.enter_context(StagedWriter(warehouse, table, instrument.id, metadata=scales))
-            for table in (BBO, DEPTH, CHECKPOINTS)
+            stack.enter_context(
+                StagedWriter(
+                    warehouse, table, instrument.id, metadata=scales, row_group_rows=group_rows
+                )
+            )
+            for table, group_rows in (
+                (BBO, ROW_GROUP_ROWS),
+                (DEPTH, ROW_GROUP_ROWS),
+                (CHECKPOINTS, _CHECKPOINTS_PER_ROW_GROUP),
+            )
         )
         for block in rebuild.blocks(read_deltas(deltas), read_snapshots(snapshots)):
             if isinstance(block, BboRows):

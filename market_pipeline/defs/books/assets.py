@@ -6,8 +6,9 @@ import dagster as dg
 import polars as pl
 
 from market_pipeline.defs.books.plots import mid_plot
-from market_pipeline.defs.describe import column_schema, figure_markdown, markdown_table
+from market_pipeline.defs.describe import figure_markdown, markdown_table
 from market_pipeline.defs.io_managers import PartitionFiles, PartitionRows
+from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.stages.books import DayOfRaw, RebuiltDay, rebuild_day
@@ -19,28 +20,11 @@ __all__ = ["ASSETS"]
 _BIG = ("book_bbo", "book_depth", "book_checkpoints")
 
 
-def _spec(name: str) -> tuple[str, dg.AssetOut]:
-    table = TABLES[name]
-    big = table.storage == "delta"
-    return name, dg.AssetOut(
-        description=table.description,
-        group_name="books",
-        kinds={"numba", "parquet", "deltalake"} if big else {"duckdb"},
-        owners=["team:market-data"],
-        tags={"layer": "books"},
-        io_manager_key="lake_tables" if big else "small_tables",
-        is_required=False,
-        metadata={
-            "schema": table.schema,
-            "partition_expr": "dt",
-            "dagster/column_schema": column_schema(table),
-        },
-    )
-
-
 @dg.multi_asset(
     name="rebuild_books",
-    outs=dict(_spec(name) for name in (*_BIG, "book_rebuilds")),
+    outs={
+        name: dg.AssetOut(is_required=False, **options(name)) for name in (*_BIG, "book_rebuilds")
+    },
     partitions_def=DAILY,
     can_subset=True,
 )

@@ -3,8 +3,9 @@
 import dagster as dg
 import polars as pl
 
-from market_pipeline.defs.describe import column_schema, markdown_table
+from market_pipeline.defs.describe import markdown_table
 from market_pipeline.defs.io_managers import PartitionRows
+from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
@@ -17,24 +18,11 @@ __all__ = ["ASSETS"]
 def _raw_asset(name: str, raw: RawTable) -> dg.AssetsDefinition:
     table = TABLES[name]
 
-    @dg.asset(
-        name=name,
-        description=f"{table.description} The objects lie in the lake's folder `{raw.name}`.",
-        group_name="lake",
-        kinds={"parquet", "duckdb"},
-        owners=["team:market-data"],
-        tags={"layer": "raw"},
-        partitions_def=DAILY,
-        io_manager_key="small_tables",
-        metadata={
-            "schema": table.schema,
-            "partition_expr": "dt",
-            "dagster/column_schema": column_schema(table),
-        },
-    )
+    @dg.asset(name=name, partitions_def=DAILY, **options(name))
     def register(
         context: dg.AssetExecutionContext, pipeline: Pipeline
     ) -> dg.MaterializeResult[PartitionRows]:
+        """Register the objects of every instrument; a bad one is recorded, not raised."""
         day = day_of(context)
         lake = pipeline.settings.lake_path
         rows = [

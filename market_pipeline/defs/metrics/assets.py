@@ -3,33 +3,18 @@
 import dagster as dg
 import polars as pl
 
-from market_pipeline.defs.describe import column_schema, markdown_table
+from market_pipeline.defs.describe import markdown_table
 from market_pipeline.defs.io_managers import PartitionRows
+from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.stages.metrics import metrics_day
 from market_pipeline.stages.raw import RawObjects
-from market_pipeline.tables import TABLES
 
 __all__ = ["ASSETS"]
 
-_TABLE = TABLES["book_metrics"]
 
-
-@dg.asset(
-    description=_TABLE.description,
-    group_name="metrics",
-    kinds={"polars", "duckdb"},
-    owners=["team:market-data"],
-    tags={"layer": "metrics"},
-    partitions_def=DAILY,
-    io_manager_key="small_tables",
-    metadata={
-        "schema": _TABLE.schema,
-        "partition_expr": "dt",
-        "dagster/column_schema": column_schema(_TABLE),
-    },
-)
+@dg.asset(partitions_def=DAILY, **options("book_metrics"))
 def book_metrics(
     context: dg.AssetExecutionContext,
     pipeline: Pipeline,

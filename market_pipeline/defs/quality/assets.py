@@ -5,8 +5,9 @@ import time
 import dagster as dg
 import polars as pl
 
-from market_pipeline.defs.describe import column_schema, figure_markdown, markdown_table
+from market_pipeline.defs.describe import figure_markdown, markdown_table
 from market_pipeline.defs.io_managers import PartitionRows
+from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of
 from market_pipeline.defs.quality.plots import valid_time_plot
 from market_pipeline.defs.resources import Pipeline
@@ -20,20 +21,7 @@ __all__ = ["ASSETS"]
 _TABLE = TABLES["validation_report"]
 
 
-@dg.asset(
-    description=_TABLE.description,
-    group_name="quality",
-    kinds={"polars", "duckdb"},
-    owners=["team:market-data"],
-    tags={"layer": "quality"},
-    partitions_def=DAILY,
-    io_manager_key="small_tables",
-    metadata={
-        "schema": _TABLE.schema,
-        "partition_expr": "dt",
-        "dagster/column_schema": column_schema(_TABLE),
-    },
-)
+@dg.asset(partitions_def=DAILY, **options("validation_report"))
 def validation_report(
     context: dg.AssetExecutionContext,
     pipeline: Pipeline,

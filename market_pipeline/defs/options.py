@@ -1,0 +1,31 @@
+"""What every asset has in common: where it belongs, who owns it, how its table is published."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from market_pipeline.defs.describe import column_schema
+from market_pipeline.tables import TABLES
+
+__all__ = ["OWNERS", "options"]
+
+OWNERS = ["team:market-data"]
+
+
+def options(name: str) -> dict[str, Any]:
+    """The arguments of an `AssetOut`, or of an `asset`, that follow from the asset's table."""
+    table = TABLES[name]
+    big = table.storage == "delta"
+    return {
+        "description": table.description,
+        "group_name": table.schema,
+        "kinds": {"parquet", "deltalake"} if big else {"duckdb"},
+        "owners": OWNERS,
+        "tags": {"layer": table.schema},
+        "io_manager_key": "lake_tables" if big else "small_tables",
+        "metadata": {
+            "schema": table.schema,
+            "partition_expr": "dt",
+            "dagster/column_schema": column_schema(table),
+        },
+    }

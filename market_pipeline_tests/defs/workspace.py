@@ -1,0 +1,231 @@
+"""A pipeline of its own for a test: its folders and settings, and processes that run its verbs.
+
+A verb runs in a process forked from one that has the libraries loaded, so that it takes a second and
+not five. It reads its settings afresh, and it can be killed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cache
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import yaml
+
+from market_pipeline.lake.catalogue import connect
+from market_pipeline.lake.layout import Warehouse
+from market_pipeline.lake.published import current_files
+from market_pipeline.lake.working import read_rows
+from market_pipeline.sources.simulated import SimulatedInstrument
+from market_pipeline.tables import TABLES
+from market_pipeline_tests.conftest import REPOSITORY
+
+PATIENCE_SECONDS = 240
+"""After so long a process hangs; the first one may have to compile the kernels."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a verb ended, and what it said."""
+
+    exit_code: int | None
+    output: str
+    errors: str
+
+
+@dataclass
+class Running:
+    """A verb under way."""
+
+    process: Any
+    output: Path
+    errors: Path
+
+    def finish(self) -> Finished:
+        """Waits for the end."""
+        self.process.join(PATIENCE_SECONDS)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+            raise TimeoutError(f"{self.output.read_text()}\n{self.errors.read_text()}")
+        return Finished(self.process.exitcode, self.output.read_text(), self.errors.read_text())
+
+    def kill(self) -> Finished:
+        """Ends it as a power cut would, between two instructions."""
+        self.process.kill()
+        return self.finish()
+
+    def until(self, happened: Callable[[], bool]) -> None:
+        """Waits until something is seen on disk, or the verb has ended."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not happened() and self.process.is_alive() and time.monotonic() < end:
+            time.sleep(0.0005)
+
+
+@dataclass
+class Workspace:
+    """Folders and settings of one pipeline below `root`.
+
+    `more` are settings beyond the folders, as environment variables.
+    """
+
+    root: Path
+    lake: Path
+    start_date: date = date(2024, 7, 1)
+    more: dict[str, str] = field(default_factory=dict)
+    _started: int = 0
+
+    def __post_init__(self) -> None:
+        self.home.mkdir(parents=True)
+        shutil.copy(REPOSITORY / "dagster_home" / "dagster.yaml", self.home)
+
+    @property
+    def data_dir(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def home(self) -> Path:
+        return self.root / "home"
+
+    @property
+    def instruments_file(self) -> Path:
+        return self.root / "instruments.yaml"
+
+    @property
+    def warehouse(self) -> Warehouse:
+        return Warehouse(self.data_dir)
+
+    def environment(self) -> dict[str, str]:
+        """This process's environment with the settings of this pipeline and no others."""
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.upper().startswith(("PIPELINE_", "DAGSTER_", "PYTEST_"))
+        }
+        return kept | {
+            "DAGSTER_HOME": str(self.home),
+            "PIPELINE_DATA_DIR": str(self.data_dir),
+            "PIPELINE_LAKE_URI": str(self.lake),
+            "PIPELINE_INSTRUMENTS_FILE": str(self.instruments_file),
+            "PIPELINE_START_DATE": self.start_date.isoformat(),
+            **self.more,
+        }
+
+    def configure(self, *instruments: Mapping[str, object] | SimulatedInstrument) -> None:
+        """Writes the instruments file."""
+        entries = [each if isinstance(each, Mapping) else entry(each) for each in instruments]
+        self.instruments_file.write_text(yaml.safe_dump({"instruments": entries}))
+
+    def start(self, *arguments: str) -> Running:
+        """Starts `market-pipeline` with these arguments in a process of its own."""
+        self._started += 1
+        output, errors = (self.root / f"{self._started}.{stream}" for stream in ("out", "err"))
+        process = _forks().Process(
+            target=_market_pipeline,
+            args=(arguments, self.environment(), self.root, output, errors),
+            daemon=True,
+        )
+        process.start()
+        return Running(process, output, errors)
+
+    def run(self, *arguments: str) -> Finished:
+        """Runs `market-pipeline` with these arguments to its end."""
+        return self.start(*arguments).finish()
+
+    def run_days(self, start: date, end: date | None = None, *more: str) -> Finished:
+        """Runs the verb `run` for the days from `start` to `end`."""
+        return self.run(*days_arguments(start, end), *more)
+
+    def command(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs an installed command to its end, as a shell would."""
+        return subprocess.run(
+            [str(Path(sys.executable).with_name(name)), *arguments],
+            env=self.environment(),
+            cwd=self.root,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE_SECONDS,
+        )
+
+    def sql(self, query: str, *values: object) -> pl.DataFrame:
+        """What a query of the catalogue returns now."""
+        with closing(connect(self.data_dir)) as connection:
+            return connection.execute(query, values).pl()
+
+    def published(self, day: date, tables: Iterable[str] = tuple(TABLES)) -> dict[str, str]:
+        """A digest of what is published of a day, by asset: names of files, or rows."""
+        found = {}
+        for name in tables:
+            table = TABLES[name]
+            if table.storage == "delta":
+                files = current_files(self.warehouse, table, day)
+                text = "\n".join(str(file.relative_to(self.data_dir)) for file in files)
+            else:
+                text = read_rows(self.warehouse, table, day).write_json()
+            found[name] = hashlib.sha256(text.encode()).hexdigest()
+        return found
+
+
+def days_arguments(start: date, end: date | None = None) -> tuple[str, ...]:
+    """The arguments of `run` for the days from `start` to `end`, by default one day."""
+    return ("run", "--start-date", f"{start}", "--end-date", f"{end or start}")
+
+
+def entry(instrument: SimulatedInstrument) -> dict[str, object]:
+    """The entry of the instruments file for a simulated instrument."""
+    return instrument.as_instrument().model_dump(
+        mode="json", include={"venue", "symbol", "source", "tick", "lot"}
+    )
+
+
+def raw_file(lake: Path, table: str, symbol: str, day: date, venue: str = "SIMULATED") -> Path:
+    """The first shard of a table of one instrument and day."""
+    folder = lake / table / f"exchange={venue}" / f"symbol={symbol}" / f"dt={day}"
+    return folder / "1.snappy.parquet"
+
+
+@cache
+def _forks() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        [
+            "dagster_duckdb",
+            "matplotlib.figure",
+            "market_pipeline.cli.main",
+            "market_pipeline.stages.books",
+            "market_pipeline.stages.metrics",
+            "market_pipeline.stages.report",
+        ]
+    )
+    return context
+
+
+def _market_pipeline(
+    arguments: Sequence[str], environment: Mapping[str, str], folder: Path, out: Path, err: Path
+) -> None:
+    """What the console script does, in the environment of a test."""
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    for number, file in ((1, out), (2, err)):
+        with file.open("wb") as stream:
+            os.dup2(stream.fileno(), number)
+    sys.argv = ["market-pipeline", *arguments]
+
+    from market_pipeline.cli.main import main
+
+    main()
