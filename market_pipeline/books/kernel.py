@@ -14,14 +14,14 @@ from market_pipeline.books.exam import meet_snapshot
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.jit import kernel
 from market_pipeline.books.levels import (
+    ASK,
     BASE,
+    BID,
     apply_rows,
-    ask_at_or_above,
-    best_ask,
-    best_bid,
-    bid_at_or_below,
+    touch,
+    write_top,
 )
-from market_pipeline.books.state import DEPTH_LEVELS, MESSAGES_BETWEEN_MOVES, Status
+from market_pipeline.books.state import MESSAGES_BETWEEN_MOVES, Status
 
 __all__ = ["advance"]
 
@@ -72,25 +72,14 @@ def _write_depth(registers, levels, flags, depth, row):
     depth.ts_receipt_ns[row] = registers[reg.OPEN_RECEIPT]
     depth.sequence_number[row] = registers[reg.OPEN_SEQUENCE]
     depth.flags[row] = flags
-    price, size = best_bid(levels)
-    for k in range(DEPTH_LEVELS):
-        depth.bid_price_ticks[row, k] = price
-        depth.bid_size_lots[row, k] = size
-        if size > 0:
-            price, size = bid_at_or_below(levels, price - 1)
-    price, size = best_ask(levels)
-    for k in range(DEPTH_LEVELS):
-        depth.ask_price_ticks[row, k] = price
-        depth.ask_size_lots[row, k] = size
-        if size > 0:
-            price, size = ask_at_or_above(levels, price + 1)
+    write_top(levels, BID, depth.bid_price_ticks[row], depth.bid_size_lots[row])
+    write_top(levels, ASK, depth.ask_price_ticks[row], depth.ask_size_lots[row])
 
 
 @kernel
 def _close_message(registers, levels, bbo, row):
     """Writes the BBO row of the message that just ended and returns its flags."""
-    bid_price, bid_size = best_bid(levels)
-    ask_price, ask_size = best_ask(levels)
+    bid_price, bid_size, ask_price, ask_size = touch(levels)
     flags = _flags(registers, bid_price, bid_size, ask_price, ask_size)
     bbo.ts_origin_ns[row] = registers[reg.OPEN_ORIGIN]
     bbo.ts_receipt_ns[row] = registers[reg.OPEN_RECEIPT]

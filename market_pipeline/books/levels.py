@@ -30,6 +30,8 @@ _FAR_CAPACITY = 1024
 _ALL_BITS = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 _ONE = np.uint64(1)
 _SIX = np.int64(6)
+_U6 = np.uint64(6)
+_U63 = np.uint64(63)
 
 BASE, WINDOW_SET, BID_FAR, ASK_FAR, BID_LEVELS, ASK_LEVELS = range(6)
 _META_SIZE = 6
@@ -248,12 +250,18 @@ def set_level(levels, side, price, size):
         before = levels.sizes[side, index]
         levels.sizes[side, index] = size
         levels.words0[side, index >> 6] |= _bit(index)
-        levels.words1[side, index >> 12] |= _bit(index >> 6)
-        levels.words2[side, index >> 18] |= _bit(index >> 12)
+        _raise_word(levels, side, index)
     else:
         before = _set_far_level(levels, side, price, size)
     meta[BID_LEVELS + side] += np.int64(size > 0) - np.int64(before > 0)
     return before
+
+
+@kernel
+def _raise_word(levels, side, index):
+    """Marks the word of an index in the levels of words above it."""
+    levels.words1[side, index >> 12] |= _bit(index >> 6)
+    levels.words2[side, index >> 18] |= _bit(index >> 12)
 
 
 @kernel
@@ -271,11 +279,12 @@ def apply_rows(levels, deltas, row, sequence, receipt):
     if meta[WINDOW_SET] == 0 and row < deltas.price_ticks.size:
         meta[WINDOW_SET] = 1
         meta[BASE] = deltas.price_ticks[row] - (levels.sizes.shape[1] >> 1)
-    sizes, words0, words1, words2 = levels.sizes, levels.words0, levels.words1, levels.words2
+    # Both sides in one flat array each; a window is a multiple of 64 ticks, so words stay apart.
+    sizes, words0 = levels.sizes.ravel(), levels.words0.ravel()
     sequences, receipts, sides = deltas.sequence_number, deltas.ts_receipt_ns, deltas.is_bid
     prices, new_sizes = deltas.price_ticks, deltas.size_lots
     base = meta[BASE]
-    window = np.uint64(sizes.shape[1])
+    window = np.uint64(levels.sizes.shape[1])
     bid_change = np.int64(0)
     ask_change = np.int64(0)
     unknown = np.int64(0)
@@ -288,16 +297,17 @@ def apply_rows(levels, deltas, row, sequence, receipt):
             row += 1
             continue
         side = np.int64(1) - np.int64(sides[row])
-        index = prices[row] - base
-        if np.uint64(index) < window:
-            before = sizes[side, index]
-            sizes[side, index] = size
-            word0 = index >> 6
-            bits = words0[side, word0]
-            words0[side, word0] = bits | _bit(index)
+        # Unsigned, so that one comparison covers both ends and no index is checked for a sign.
+        index = np.uint64(prices[row] - base)
+        if index < window:
+            flat = np.uint64(side) * window + index
+            before = sizes[flat]
+            sizes[flat] = size
+            word0 = flat >> _U6
+            bits = words0[word0]
+            words0[word0] = bits | (_ONE << (index & _U63))
             if bits == 0:
-                words1[side, index >> 12] |= _bit(word0)
-                words2[side, index >> 18] |= _bit(index >> 12)
+                _raise_word(levels, side, np.int64(index))
         else:
             if far_is_full(levels, 1):
                 break
@@ -369,23 +379,125 @@ def ask_at_or_above(levels, price):
 
 
 @kernel
-def _export(levels, side, prices, sizes):
-    n = 0
-    if side == BID:
-        price, size = best_bid(levels)
-        while size > 0:
-            prices[n] = price
-            sizes[n] = size
-            n += 1
-            price, size = bid_at_or_below(levels, price - 1)
-    else:
-        price, size = best_ask(levels)
-        while size > 0:
-            prices[n] = price
-            sizes[n] = size
-            n += 1
-            price, size = ask_at_or_above(levels, price + 1)
-    return n
+def touch(levels):
+    """Best bid and ask as (bid price, bid size, ask price, ask size); size 0 is an empty side.
+
+    The same as `best_bid` and `best_ask` in one call, which every message makes: handing the arrays
+    of a book from function to function costs more than the search itself.
+    """
+    meta = levels.meta
+    base = meta[BASE]
+    window = levels.sizes.shape[1]
+    sizes, words0, words1, words2 = levels.sizes, levels.words0, levels.words1, levels.words2
+    bid = np.int64(-1)
+    for word2 in range(words2.shape[1] - 1, -1, -1):
+        while bid < 0 and words2[BID, word2]:
+            word1 = (word2 << 6) + 63 - _leading_zeros(words2[BID, word2])
+            while bid < 0 and words1[BID, word1]:
+                word0 = (word1 << 6) + 63 - _leading_zeros(words1[BID, word1])
+                while bid < 0 and words0[BID, word0]:
+                    at = (word0 << 6) + 63 - _leading_zeros(words0[BID, word0])
+                    if sizes[BID, at] > 0:
+                        bid = at
+                    else:
+                        words0[BID, word0] &= ~_bit(at)
+                if bid < 0:
+                    words1[BID, word1] &= ~_bit(word0)
+            if bid < 0:
+                words2[BID, word2] &= ~_bit(word1)
+        if bid >= 0:
+            break
+    ask = np.int64(-1)
+    for word2 in range(words2.shape[1]):
+        while ask < 0 and words2[ASK, word2]:
+            word1 = (word2 << 6) + _trailing_zeros(words2[ASK, word2])
+            while ask < 0 and words1[ASK, word1]:
+                word0 = (word1 << 6) + _trailing_zeros(words1[ASK, word1])
+                while ask < 0 and words0[ASK, word0]:
+                    at = (word0 << 6) + _trailing_zeros(words0[ASK, word0])
+                    if sizes[ASK, at] > 0:
+                        ask = at
+                    else:
+                        words0[ASK, word0] &= ~_bit(at)
+                if ask < 0:
+                    words1[ASK, word1] &= ~_bit(word0)
+            if ask < 0:
+                words2[ASK, word2] &= ~_bit(word1)
+        if ask >= 0:
+            break
+    bid_price, bid_size = np.int64(0), np.int64(0)
+    ask_price, ask_size = np.int64(0), np.int64(0)
+    if bid >= 0:
+        bid_price, bid_size = base + bid, sizes[BID, bid]
+    if ask >= 0:
+        ask_price, ask_size = base + ask, sizes[ASK, ask]
+    # A far level is the best one beyond the window, or where the window is empty.
+    count = meta[BID_FAR]
+    if count:
+        price = levels.far_prices[BID, count - 1]
+        if bid < 0 or price >= base + window:
+            bid_price, bid_size = price, levels.far_sizes[BID, count - 1]
+    if meta[ASK_FAR]:
+        price = levels.far_prices[ASK, 0]
+        if ask < 0 or price < base:
+            ask_price, ask_size = price, levels.far_sizes[ASK, 0]
+    return bid_price, bid_size, ask_price, ask_size
+
+
+@kernel
+def write_top(levels, side, prices, sizes):
+    """Fills the arrays with the best levels of a side, best first, and zeros behind the last.
+
+    The same as asking for one level after the other, a word of 64 ticks at a time.
+    """
+    wanted = prices.size
+    base = levels.meta[BASE]
+    window = levels.sizes.shape[1]
+    far_count = levels.meta[BID_FAR + side]
+    far_prices, far_sizes = levels.far_prices[side], levels.far_sizes[side]
+    words, window_sizes = levels.words0[side], levels.sizes[side]
+    far = far_count - 1 if side == BID else np.int64(0)
+    step = np.int64(-1) if side == BID else np.int64(1)
+    k = 0
+    # Far levels on the good side of the window: bids above it, asks below it.
+    while k < wanted and 0 <= far < far_count:
+        if (far_prices[far] >= base + window) != (side == BID):
+            break
+        prices[k] = far_prices[far]
+        sizes[k] = far_sizes[far]
+        k += 1
+        far += step
+    index = np.int64(window - 1) if side == BID else np.int64(0)
+    while k < wanted and 0 <= index < window:
+        if side == BID:
+            index = window_at_or_below(levels, BID, index)
+        else:
+            index = window_at_or_above(levels, ASK, index)
+        if index < 0:
+            break
+        word = index >> 6
+        if side == BID:
+            bits = words[word] & (_ALL_BITS >> np.uint64(63 - (index & 63)))
+        else:
+            bits = words[word] & (_ALL_BITS << np.uint64(index & 63))
+        while bits and k < wanted:
+            at = 63 - _leading_zeros(bits) if side == BID else _trailing_zeros(bits)
+            bits &= ~_bit(at)
+            size = window_sizes[(word << 6) + at]
+            if size > 0:
+                prices[k] = base + (word << 6) + at
+                sizes[k] = size
+                k += 1
+            else:
+                words[word] &= ~_bit(at)
+        index = (word << 6) - 1 if side == BID else (word + 1) << 6
+    while k < wanted and 0 <= far < far_count:
+        prices[k] = far_prices[far]
+        sizes[k] = far_sizes[far]
+        k += 1
+        far += step
+    prices[k:] = 0
+    sizes[k:] = 0
 
 
 def export_side(levels: Levels, side: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -393,7 +505,7 @@ def export_side(levels: Levels, side: int) -> tuple[NDArray[np.int64], NDArray[n
     count = int(levels.meta[BID_LEVELS + side])
     prices = np.empty(count, np.int64)
     sizes = np.empty(count, np.int64)
-    _export(levels, side, prices, sizes)
+    write_top(levels, side, prices, sizes)
     return prices, sizes
 
 

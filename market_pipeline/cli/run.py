@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from uuid import uuid4
 
-import dagster as dg
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -18,7 +17,10 @@ from market_pipeline.cli.verdict import InstrumentIds, read_verdicts
 from market_pipeline.instruments import load_instruments, select_instruments
 from market_pipeline.settings import load_settings
 
-__all__ = ["run", "run_days"]
+if TYPE_CHECKING:
+    import dagster as dg
+
+__all__ = ["FAILED", "run", "run_days"]
 
 _DAY = ["%Y-%m-%d"]
 FAILED = 2
@@ -97,9 +99,11 @@ def run_days(days: Sequence[date], ids: Sequence[str], out: Console) -> dict[dat
 
 def _instance() -> dg.DagsterInstance:
     """The instance of DAGSTER_HOME, where the UI finds the runs; without one, a passing one."""
+    from dagster import DagsterInstance  # noqa: PLC0415
+
     if os.environ.get("DAGSTER_HOME"):
-        return dg.DagsterInstance.get()
-    return dg.DagsterInstance.ephemeral()
+        return DagsterInstance.get()
+    return DagsterInstance.ephemeral()
 
 
 def _progress(out: Console) -> Progress:

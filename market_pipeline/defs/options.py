@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
 from market_pipeline.defs.describe import column_schema
 from market_pipeline.tables import TABLES
@@ -12,7 +12,19 @@ __all__ = ["OWNERS", "options"]
 OWNERS = ["team:market-data"]
 
 
-def options(name: str) -> dict[str, Any]:
+class AssetOptions(TypedDict):
+    """Arguments that `asset` and `AssetOut` share."""
+
+    description: str
+    group_name: str
+    kinds: set[str]
+    owners: list[str]
+    tags: dict[str, str]
+    io_manager_key: str
+    metadata: dict[str, Any]
+
+
+def options(name: str) -> AssetOptions:
     """The arguments of an `AssetOut`, or of an `asset`, that follow from the asset's table."""
     table = TABLES[name]
     big = table.storage == "delta"

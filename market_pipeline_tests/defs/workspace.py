@@ -1,7 +1,7 @@
 """A pipeline of its own for a test: its folders and settings, and processes that run its verbs.
 
-A verb runs in a process forked from one that has the libraries loaded, so that it takes a second and
-not five. It reads its settings afresh, and it can be killed.
+A verb runs in a process forked from one that has the libraries loaded, so that it takes a second or
+two and not five. It reads its settings afresh, and it can be killed.
 """
 
 from __future__ import annotations
