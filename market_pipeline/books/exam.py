@@ -11,17 +11,9 @@ import numpy as np
 
 from market_pipeline.books import state as reg
 from market_pipeline.books.jit import kernel
-from market_pipeline.books.levels import (
-    ASK,
-    BID,
-    ask_at_or_above,
-    best_ask,
-    best_bid,
-    bid_at_or_below,
-    far_is_full,
-    set_level,
-)
+from market_pipeline.books.levels import ASK, BID, far_is_full, set_level
 from market_pipeline.books.state import Resync
+from market_pipeline.books.walk import ask_at_or_above, best_ask, best_bid, bid_at_or_below
 
 __all__ = ["meet_snapshot"]
 

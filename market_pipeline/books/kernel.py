@@ -13,15 +13,9 @@ from market_pipeline.books import state as reg
 from market_pipeline.books.exam import meet_snapshot
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.jit import kernel
-from market_pipeline.books.levels import (
-    ASK,
-    BASE,
-    BID,
-    apply_rows,
-    touch,
-    write_top,
-)
+from market_pipeline.books.levels import ASK, BASE, BID, apply_rows
 from market_pipeline.books.state import MESSAGES_BETWEEN_MOVES, Status
+from market_pipeline.books.walk import touch, write_top
 
 __all__ = ["advance"]
 

@@ -16,17 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market_pipeline.books.kernel import advance
-from market_pipeline.books.levels import (
-    ASK,
-    BASE,
-    BID,
-    Levels,
-    best_ask,
-    best_bid,
-    centred,
-    empty_levels,
-    export_side,
-)
+from market_pipeline.books.levels import ASK, BASE, BID, Levels, empty_levels
 from market_pipeline.books.scale import NOT_REPRESENTABLE, Scale, to_steps
 from market_pipeline.books.state import (
     DEPTH_LEVELS,
@@ -40,6 +30,7 @@ from market_pipeline.books.state import (
     Status,
     new_registers,
 )
+from market_pipeline.books.walk import best_ask, best_bid, centred, export_side
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 
 __all__ = ["Keyframe", "OffStep", "Rebuild", "RebuildOptions"]

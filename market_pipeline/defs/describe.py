@@ -24,23 +24,24 @@ def column_schema(table: Table) -> dg.TableSchema:
     )
 
 
-def markdown_table(rows: Sequence[Mapping[str, Any]]) -> dg.MarkdownMetadataValue:
-    """Rows of equal keys as a Markdown table; a bar in a text is escaped."""
+def markdown_table(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
+    """Rows of equal keys as a table that the UI always shows; a cell of None is empty.
+
+    Not Markdown: the UI hides Markdown of 1,000 characters or more behind a button, and that of a
+    check always.
+    """
     if not rows:
-        return dg.MetadataValue.md("none")
-    head = list(rows[0])
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    for row in rows:
-        cells = [_cell(row[key]) for key in head]
-        lines.append(f"| {' | '.join(cells)} |")
-    return dg.MetadataValue.md("\n".join(lines))
+        return dg.MetadataValue.text("none")
+    return dg.MetadataValue.table(
+        [dg.TableRecord({name: _cell(value) for name, value in row.items()}) for row in rows],
+        dg.TableSchema([dg.TableColumn(name) for name in rows[0]]),
+    )
 
 
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-    return text.replace("|", "\\|").replace("\n", " ")
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 def figure_markdown(figure: Figure, alt: str) -> dg.MarkdownMetadataValue:

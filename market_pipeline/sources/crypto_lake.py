@@ -110,7 +110,8 @@ def open_shard(file: Path, table: RawTable) -> tuple[pq.ParquetFile, dict[str, s
         SchemaError: If its columns or their types are not those of the table, in either spelling.
     """
     try:
-        parquet = pq.ParquetFile(file, memory_map=True)
+        # Not mapped into memory: a file cut short while it is read would end the whole process.
+        parquet = pq.ParquetFile(file)
     except (pa.ArrowException, OSError) as error:
         raise LakeFileError(
             f"The {table.name} file cannot be read as Parquet",
@@ -120,9 +121,15 @@ def open_shard(file: Path, table: RawTable) -> tuple[pq.ParquetFile, dict[str, s
             found=f"{file.stat().st_size} bytes: {error}",
         ) from error
     schema = parquet.schema_arrow
-    names = {_RENAMED_BY_VENDOR_CLIENT.get(name, name): name for name in schema.names}
+    names: dict[str, str] = {}
+    unexpected = []
+    for own in schema.names:
+        raw = _RENAMED_BY_VENDOR_CLIENT.get(own, own)
+        if raw not in table.columns or raw in names:
+            unexpected.append(own)
+        else:
+            names[raw] = own
     missing = [name for name in table.columns if name not in names]
-    unexpected = [own for raw, own in names.items() if raw not in table.columns]
     if missing or unexpected:
         raise SchemaError(
             f"The {table.name} file does not have the columns of its table",
@@ -147,14 +154,24 @@ def open_shard(file: Path, table: RawTable) -> tuple[pq.ParquetFile, dict[str, s
     return parquet, names
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Rows of a shard from `first_row` on: arrays, and names in the file, by raw column name."""
+
+    file: Path
+    first_row: int
+    arrays: dict[str, NDArray[Any]]
+    names: dict[str, str]
+
+
 def _batches(
     file: Path,
     table: RawTable,
     columns: Sequence[str],
     batch_rows: int,
     nullable: Collection[str] = (),
-) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
-    """Yields (first row, arrays by raw column name), each of at most `batch_rows` rows.
+) -> Iterator[_Batch]:
+    """Yields batches of at most `batch_rows` rows.
 
     A null in a `nullable` float column becomes NaN; any other null is an error.
     """
@@ -176,7 +193,7 @@ def _batches(
                         found="null",
                     )
                 arrays[column] = values.to_numpy(zero_copy_only=False)
-            yield first_row, arrays
+            yield _Batch(file, first_row, arrays, names)
             first_row += batch.num_rows
     except (pa.ArrowException, OSError) as error:
         raise LakeFileError(
@@ -191,19 +208,18 @@ def _batches(
         parquet.close()
 
 
-def _refuse_outside(
-    values: NDArray[np.float64], *, above: float | None, file: Path, first_row: int, column: str
-) -> None:
+def _refuse_outside(batch: _Batch, column: str, *, above: float | None = None) -> None:
     """Refuses values that are not finite, below 0, or (with `above`) not greater than it."""
+    values = batch.arrays[column]
     bad = ~np.isfinite(values) | (values < 0.0 if above is None else values <= above)
     if bad.any():
         at = int(np.flatnonzero(bad)[0])
         raise DomainError(
             f"A {column} is outside its domain",
             next_step="The day is set aside; report the row to the vendor or fetch the file again.",
-            file=file,
-            row=first_row + at,
-            column=column,
+            file=batch.file,
+            row=batch.first_row + at,
+            column=batch.names[column],
             expected="a finite number, at least 0" if above is None else "a finite number above 0",
             found=repr(float(values[at])),
         )
@@ -217,14 +233,13 @@ def read_deltas(files: Sequence[Path]) -> Iterator[DeltaBatch]:
         DomainError: On a null, a price not above 0, or a size below 0.
     """
     for file in files:
-        for first_row, arrays in _batches(file, DELTAS, list(DELTAS.columns), _BATCH_ROWS):
-            for column, above in (("price", 0.0), ("size", None)):
-                _refuse_outside(
-                    arrays[column], above=above, file=file, first_row=first_row, column=column
-                )
+        for batch in _batches(file, DELTAS, list(DELTAS.columns), _BATCH_ROWS):
+            _refuse_outside(batch, "price", above=0.0)
+            _refuse_outside(batch, "size")
+            arrays = batch.arrays
             yield DeltaBatch(
                 file=file,
-                first_row=first_row,
+                first_row=batch.first_row,
                 ts_origin_ns=arrays["timestamp"],
                 ts_receipt_ns=arrays["receipt_timestamp"],
                 sequence_number=arrays["sequence_number"],
@@ -247,7 +262,8 @@ def read_snapshots(files: Sequence[Path]) -> Iterator[SnapshotBatch]:
         batches = _batches(
             file, SNAPSHOTS, keys + level_columns, _SNAPSHOT_BATCH_ROWS, nullable=level_columns
         )
-        for first_row, arrays in batches:
+        for batch in batches:
+            arrays = batch.arrays
             prices, sizes = {}, {}
             for side in ("bid", "ask"):
                 levels = range(SNAPSHOT_LEVELS)
@@ -258,7 +274,7 @@ def read_snapshots(files: Sequence[Path]) -> Iterator[SnapshotBatch]:
                 sizes[side] = np.where(absent, 0.0, size)
             yield SnapshotBatch(
                 file=file,
-                first_row=first_row,
+                first_row=batch.first_row,
                 ts_receipt_ns=arrays["receipt_timestamp"],
                 sequence_number=arrays["sequence_number"],
                 bid_price=prices["bid"],
@@ -276,8 +292,8 @@ def read_times(files: Sequence[Path]) -> Iterator[tuple[NDArray[np.int64], ...]]
     """
     columns = ["timestamp", "receipt_timestamp", "sequence_number"]
     for file in files:
-        for _, arrays in _batches(file, DELTAS, columns, _BATCH_ROWS):
-            yield tuple(arrays[column] for column in columns)
+        for batch in _batches(file, DELTAS, columns, _BATCH_ROWS):
+            yield tuple(batch.arrays[column] for column in columns)
 
 
 def read_trades(files: Sequence[Path]) -> Trades:
@@ -289,24 +305,23 @@ def read_trades(files: Sequence[Path]) -> Trades:
     """
     parts: list[dict[str, NDArray[Any]]] = []
     for file in files:
-        for first_row, arrays in _batches(file, TRADES, list(TRADES.columns), _BATCH_ROWS):
-            for column in ("price", "amount"):
-                _refuse_outside(
-                    arrays[column], above=0.0, file=file, first_row=first_row, column=column
-                )
-            unknown = ~np.isin(arrays["side"], ("buy", "sell"))
+        for batch in _batches(file, TRADES, list(TRADES.columns), _BATCH_ROWS):
+            _refuse_outside(batch, "price", above=0.0)
+            _refuse_outside(batch, "amount", above=0.0)
+            sides = batch.arrays["side"]
+            unknown = ~np.isin(sides, ("buy", "sell"))
             if unknown.any():
                 at = int(np.flatnonzero(unknown)[0])
                 raise DomainError(
                     "A trade's side is unknown",
                     next_step="Report the row to the vendor or fetch the file again.",
                     file=file,
-                    row=first_row + at,
-                    column="side",
+                    row=batch.first_row + at,
+                    column=batch.names["side"],
                     expected="buy or sell",
-                    found=repr(arrays["side"][at]),
+                    found=repr(sides[at]),
                 )
-            parts.append(arrays)
+            parts.append(batch.arrays)
 
     def joined(column: str, dtype: type) -> NDArray[Any]:
         values = [part[column] for part in parts]

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from market_pipeline.books.kernel import advance
-from market_pipeline.books.levels import ASK, BID, centred, empty_levels, export_side
+from market_pipeline.books.levels import ASK, BID, empty_levels
 from market_pipeline.books.state import (
     DEPTH_LEVELS,
     REGISTERS,
@@ -20,6 +20,7 @@ from market_pipeline.books.state import (
     Status,
     new_registers,
 )
+from market_pipeline.books.walk import centred, export_side
 from market_pipeline_tests.naive.book import NaiveBook, Row, Snapshot, naive_rebuild
 
 SECOND = 1_000_000_000

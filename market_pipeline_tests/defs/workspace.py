@@ -13,8 +13,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
@@ -22,7 +22,9 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import polars as pl
+import pytest
 import yaml
 
 from market_pipeline.lake.catalogue import connect
@@ -165,6 +167,28 @@ class Workspace:
         """What a query of the catalogue returns now."""
         with closing(connect(self.data_dir)) as connection:
             return connection.execute(query, values).pl()
+
+    def last_checks(self) -> dict[str, Any]:
+        """What the checks of the newest run said, by name, from Dagster's event log."""
+        with self.instance() as instance:
+            (run,) = instance.get_runs(limit=1)
+            return {
+                said.check_name: said
+                for said in (
+                    record.event_log_entry.get_dagster_event().asset_check_evaluation_data
+                    for record in instance.get_records_for_run(
+                        run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
+                    ).records
+                )
+            }
+
+    @contextmanager
+    def instance(self) -> Iterator[dg.DagsterInstance]:
+        """The Dagster instance that this pipeline's runs are kept in."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DAGSTER_HOME", str(self.home))
+            with dg.DagsterInstance.get() as instance:
+                yield instance
 
     def published(self, day: date, tables: Iterable[str] = tuple(TABLES)) -> dict[str, str]:
         """A digest of what is published of a day, by asset: names of files, or rows."""

@@ -1,6 +1,7 @@
 """The rebuilt books: one pass over the raw day publishes four products."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -54,11 +55,11 @@ def rebuild_books(
                 "rows": sum(file.rows for file in files),
                 "bytes": sum(file.bytes for file in files),
                 "instruments": _instrument_table(rebuilt),
-                "content_sha256": {file.instrument: file.sha256 for file in files},
             }
             if name == "book_bbo" and files:
                 figure = mid_plot({file.instrument: file.path for file in files})
                 metadata["mid_and_spread"] = figure_markdown(figure, "mid and spread")
+            metadata["content_sha256"] = {file.instrument: file.sha256 for file in files}
             yield dg.Output(
                 PartitionFiles(files, rebuilt.withdrawn), output_name=name, metadata=metadata
             )
@@ -71,7 +72,7 @@ def rebuild_books(
         )
 
 
-def _instrument_table(rebuilt: RebuiltDay) -> dg.MarkdownMetadataValue:
+def _instrument_table(rebuilt: RebuiltDay) -> dg.MetadataValue[Any]:
     shown = ("messages", "rows", "exams", "exams_failed", "resyncs", "tick", "lot", "failure")
     return markdown_table(
         [

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 __all__ = ["mid_plot"]
 
@@ -33,10 +34,15 @@ def mid_plot(files: Mapping[str, Path]) -> Figure:
         style = {"linewidth": 0.8, "marker": "." if len(hour) < 60 else ""}
         mid_axis.plot(hour, (bid + ask) / 2, **style)
         spread_axis.plot(hour, ask - bid, color="tab:orange", **style)
+        spread_axis.set_ylim(bottom=0)
         mid_axis.set_title(f"{instrument}: mid", fontsize=9)
         spread_axis.set_title("spread", fontsize=9)
         for axis in (mid_axis, spread_axis):
+            axis.margins(x=0.01)
+            axis.xaxis.set_major_locator(MaxNLocator(nbins=9, steps=[1, 2, 3, 6, 10]))
+            axis.grid(alpha=0.3)
             axis.tick_params(labelsize=7)
-            axis.set_xlabel("hour UTC", fontsize=7)
-            axis.ticklabel_format(useOffset=False)
+            axis.ticklabel_format(axis="y", useOffset=False, style="plain")
+    for axis in axes[-1]:
+        axis.set_xlabel("hour UTC; valid messages only", fontsize=7)
     return figure

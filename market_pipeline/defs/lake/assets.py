@@ -43,9 +43,9 @@ def _raw_asset(name: str, raw: RawTable) -> dg.AssetsDefinition:
                         {
                             "instrument": f"{row['exchange']}:{row['symbol']}",
                             "status": row["status"],
-                            "file": row["path"],
                             "rows": row["rows"],
                             "bytes": row["bytes"],
+                            "file": row["path"],
                             "failure": row["failure"],
                         }
                         for row in rows

@@ -45,6 +45,7 @@ def validation_report(
         value=PartitionRows(_TABLE.frame(row.as_record() for row in rows), pipeline.selected),
         metadata={
             "verdicts": markdown_table([_verdict(row) for row in rows]),
+            "reasons": markdown_table([said for row in rows for said in _reasons(row)]),
             "valid_time": figure_markdown(valid_time_plot(rows), "valid time by instrument"),
             **{
                 condition: sum(row.condition == condition for row in rows)
@@ -55,16 +56,26 @@ def validation_report(
 
 
 def _verdict(row: ReportRow) -> dict[str, object]:
+    def rounded(value: float | None) -> str | None:
+        return None if value is None else f"{value:,.3f}"
+
     return {
         "instrument": row.instrument_id,
         "condition": row.condition,
-        "valid hours": None if row.valid_seconds is None else round(row.valid_seconds / 3600, 3),
+        "valid h": rounded(None if row.valid_seconds is None else row.valid_seconds / 3600),
         "messages": row.messages,
         "gaps": row.gap_count,
-        "crossed s": None if row.crossed_seconds is None else round(row.crossed_seconds, 3),
-        "skew p50 ms": None if row.skew_p50_ms is None else round(row.skew_p50_ms, 3),
-        "reasons": " ".join((*row.reasons, *row.warnings)),
+        "gap s": rounded(row.gap_seconds),
+        "crossed s": rounded(row.crossed_seconds),
+        "skew p50 ms": rounded(row.skew_p50_ms),
     }
+
+
+def _reasons(row: ReportRow) -> list[dict[str, object]]:
+    """A line for each sentence: a reason made the day what it is, a warning changed nothing."""
+    said = [("reason", text) for text in row.reasons]
+    said += [("warning", text) for text in row.warnings]
+    return [{"instrument": row.instrument_id, "kind": kind, "text": text} for kind, text in said]
 
 
 ASSETS = [validation_report]
