@@ -62,6 +62,7 @@ $(VENV)/.locked: requirements.lock
 		echo "Python 3.11, 3.12 or 3.13 is needed and $(PYTHON) is: $$($(PYTHON) --version 2>&1)." >&2; \
 		echo "Install one of them, then name it, e.g.: make PYTHON=python3.12 setup" >&2; \
 		exit 1; }
+	@echo 'Installing what requirements.lock names into $(VENV): a minute or two.'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install -qq --disable-pip-version-check --no-input --only-binary :all: \
 		--require-hashes -r requirements.lock

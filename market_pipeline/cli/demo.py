@@ -72,7 +72,11 @@ def demo() -> None:
     for day, reason in failed.items():
         out.print(f"failed: {day}: {reason}", markup=False, soft_wrap=True)
     catalogue = shlex.quote(str(settings.data_dir / "warehouse" / "market.duckdb"))
-    out.print("\nThe faults above are the planted ones; docs/checks has a page for each check.")
-    out.print("Look at it:  make demo-ui    then open http://127.0.0.1:3000", highlight=False)
-    out.print(f"Query it:    duckdb -readonly {catalogue}", highlight=False, soft_wrap=True)
+    for line in (
+        "\nThe faults above are the planted ones; docs/checks has a page for each check.",
+        "Look at it:  make demo-ui   (then open http://127.0.0.1:3000)",
+        f"Query it:    duckdb -readonly {catalogue}",
+        "         or  market_pipeline.connect() in Python, see docs/tour.md",
+    ):
+        out.print(line, highlight=False, soft_wrap=True)
     raise typer.Exit(FAILED if failed else 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -12,9 +12,7 @@ from matplotlib.figure import Figure
 
 from market_pipeline.lake.tables import Table
 
-__all__ = ["DOCS", "column_schema", "figure_markdown", "markdown_table"]
-
-DOCS = "https://github.com/market-pipeline/market-pipeline/blob/main/docs"
+__all__ = ["column_schema", "failure_table", "figure_markdown", "markdown_table"]
 
 
 def column_schema(table: Table) -> dg.TableSchema:
@@ -35,6 +33,20 @@ def markdown_table(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
     return dg.MetadataValue.table(
         [dg.TableRecord({name: _cell(value) for name, value in row.items()}) for row in rows],
         dg.TableSchema([dg.TableColumn(name) for name in rows[0]]),
+    )
+
+
+def failure_table(records: Iterable[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
+    """The error in full of every record that has one, apart from its figures, which it would hide."""
+    return markdown_table(
+        [
+            {
+                "instrument": f"{record['exchange']}:{record['symbol']}",
+                "failure": record["failure"],
+            }
+            for record in records
+            if record["failure"]
+        ]
     )
 
 

@@ -131,17 +131,21 @@ class Workspace:
         entries = [each if isinstance(each, Mapping) else entry(each) for each in instruments]
         self.instruments_file.write_text(yaml.safe_dump({"instruments": entries}))
 
-    def start(self, *arguments: str) -> Running:
-        """Starts `market-pipeline` with these arguments in a process of its own."""
+    def call(self, function: Callable[..., None], *arguments: object) -> Running:
+        """Starts a function, by its name in its module, in a process of its own."""
         self._started += 1
         output, errors = (self.root / f"{self._started}.{stream}" for stream in ("out", "err"))
         process = _forks().Process(
-            target=_market_pipeline,
-            args=(arguments, self.environment(), self.root, output, errors),
+            target=_in_environment,
+            args=(self.environment(), self.root, output, errors, function, arguments),
             daemon=True,
         )
         process.start()
         return Running(process, output, errors)
+
+    def start(self, *arguments: str) -> Running:
+        """Starts `market-pipeline` with these arguments in a process of its own."""
+        return self.call(_market_pipeline, *arguments)
 
     def run(self, *arguments: str) -> Finished:
         """Runs `market-pipeline` with these arguments to its end."""
@@ -238,16 +242,26 @@ def _forks() -> ForkServerContext:
     return context
 
 
-def _market_pipeline(
-    arguments: Sequence[str], environment: Mapping[str, str], folder: Path, out: Path, err: Path
+def _in_environment(
+    environment: Mapping[str, str],
+    folder: Path,
+    output: Path,
+    errors: Path,
+    function: Callable[..., None],
+    arguments: Sequence[object],
 ) -> None:
-    """What the console script does, in the environment of a test."""
+    """Makes this process what a shell would have started there, and calls the function."""
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    for number, file in ((1, out), (2, err)):
+    for number, file in ((1, output), (2, errors)):
         with file.open("wb") as stream:
             os.dup2(stream.fileno(), number)
+    function(*arguments)
+
+
+def _market_pipeline(*arguments: str) -> None:
+    """What the console script does."""
     sys.argv = ["market-pipeline", *arguments]
 
     from market_pipeline.cli.main import main

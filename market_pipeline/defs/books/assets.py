@@ -7,7 +7,7 @@ import dagster as dg
 import polars as pl
 
 from market_pipeline.defs.books.plots import mid_plot
-from market_pipeline.defs.describe import figure_markdown, markdown_table
+from market_pipeline.defs.describe import failure_table, figure_markdown, markdown_table
 from market_pipeline.defs.io_managers import PartitionFiles, PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of
@@ -55,6 +55,7 @@ def rebuild_books(
                 "rows": sum(file.rows for file in files),
                 "bytes": sum(file.bytes for file in files),
                 "instruments": _instrument_table(rebuilt),
+                "failures": failure_table(rebuilt.records),
             }
             if name == "book_bbo" and files:
                 figure = mid_plot({file.instrument: file.path for file in files})
@@ -68,12 +69,15 @@ def rebuild_books(
         yield dg.Output(
             PartitionRows(frame, pipeline.selected),
             output_name="book_rebuilds",
-            metadata={"instruments": _instrument_table(rebuilt)},
+            metadata={
+                "instruments": _instrument_table(rebuilt),
+                "failures": failure_table(rebuilt.records),
+            },
         )
 
 
 def _instrument_table(rebuilt: RebuiltDay) -> dg.MetadataValue[Any]:
-    shown = ("messages", "rows", "exams", "exams_failed", "resyncs", "tick", "lot", "failure")
+    shown = ("messages", "rows", "exams", "exams_failed", "resyncs", "tick", "lot")
     return markdown_table(
         [
             {"instrument": f"{record['exchange']}:{record['symbol']}", "outcome": record["outcome"]}

@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from market_pipeline.defs.describe import markdown_table
+from market_pipeline.defs.describe import failure_table, markdown_table
 from market_pipeline.defs.io_managers import PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of
@@ -46,11 +46,11 @@ def _raw_asset(name: str, raw: RawTable) -> dg.AssetsDefinition:
                             "rows": row["rows"],
                             "bytes": row["bytes"],
                             "file": row["path"],
-                            "failure": row["failure"],
                         }
                         for row in rows
                     ]
                 ),
+                "failures": failure_table(rows),
             },
         )
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from market_pipeline.defs.describe import DOCS, markdown_table
+from market_pipeline.defs.describe import markdown_table
 from market_pipeline.defs.partitions import DAILY, day_of
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.instruments import Instrument
@@ -48,7 +48,7 @@ def _spec(check: Check, asset: str) -> dg.AssetCheckSpec:
             description=check.sentence,
             additional_deps=["validation_report"],
             blocking=False,
-            metadata={"docs": dg.MetadataValue.url(f"{DOCS}/{check.docs_page}")},
+            metadata={"docs": dg.MetadataValue.path(f"docs/{check.docs_page}")},
             partitions_def=DAILY,
         )
 
@@ -94,7 +94,7 @@ def _result(
         metadata={
             "failed": len(failed),
             "instruments": markdown_table([_line(*finding) for finding in findings]),
-            "docs": dg.MetadataValue.url(f"{DOCS}/{check.docs_page}"),
+            "docs": dg.MetadataValue.path(f"docs/{check.docs_page}"),
         },
     )
 

@@ -1,0 +1,40 @@
+"""Settings of their own for tests that use the definitions in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+import yaml
+
+from market_pipeline.instruments import Instrument
+
+START = date(2024, 7, 1)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A current folder and settings of the test's own: the definitions read both when imported."""
+    for name in list(os.environ):
+        if name.upper().startswith("PIPELINE_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PIPELINE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("PIPELINE_LAKE_URI", str(tmp_path / "lake"))
+    monkeypatch.setenv("PIPELINE_START_DATE", START.isoformat())
+    return tmp_path
+
+
+@pytest.fixture
+def instruments(folder: Path) -> tuple[Instrument, Instrument]:
+    """Two instruments in the instruments file."""
+    entries = [
+        {"venue": "BINANCE", "symbol": symbol, "source": "crypto_lake"}
+        for symbol in ("BTC-USDT", "ETH-USDT")
+    ]
+    (folder / "instruments.yaml").write_text(yaml.safe_dump({"instruments": entries}))
+    first, second = (Instrument(**each) for each in entries)
+    return first, second
