@@ -37,7 +37,7 @@ def markdown_table(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
 
 
 def failure_table(records: Iterable[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
-    """The error in full of every record that has one, apart from its figures, which it would hide."""
+    """The error in full of every record that has one: too long for a column beside figures."""
     return markdown_table(
         [
             {

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import json
 import os
 import time
 from datetime import UTC, date, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
 import dagster as dg
@@ -197,7 +197,7 @@ class TestSensor:
         asked = [[day for day, _ in tick()] for _ in range(4)]
 
         assert [10, 10, 3, 0] == [len(part) for part in asked]
-        assert [str(day) for day in days] == sum(asked, [])
+        assert [str(day) for day in days] == [*chain(*asked)]
 
     def test_today_waits_for_its_end(self, lake: Path, tick):
         """The day under way is not requested: its partition does not exist yet."""

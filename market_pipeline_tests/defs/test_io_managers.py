@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import polars as pl
+import pytest
+
+from market_pipeline.errors import PublishError, WarehouseBusyError
+from market_pipeline.instruments import Instrument
+from market_pipeline.lake.catalogue import connect
+from market_pipeline.lake.layout import Warehouse
+from market_pipeline.lake.locks import holding
+from market_pipeline.lake.staging import StagedFile, StagedWriter
+from market_pipeline.tables import TABLES
+
+DAY, NEXT_DAY = date(2024, 8, 8), date(2024, 8, 9)
+BBO, RAW = TABLES["book_bbo"], TABLES["raw_trades"]
+
+
+@pytest.fixture
+def warehouse(folder: Path) -> Warehouse:
+    """An empty warehouse where the settings point."""
+    return Warehouse(folder / "data")
+
+
+@pytest.fixture
+def small(warehouse: Warehouse):
+    """The manager of the small tables, as a run makes it."""
+    from market_pipeline.defs.io_managers import SmallTablesIOManager
+
+    manager = SmallTablesIOManager(
+        data_dir=str(warehouse.data_dir), database=str(warehouse.working_database)
+    )
+    return manager.create_io_manager(dg.build_init_resource_context())
+
+
+@pytest.fixture
+def big(warehouse: Warehouse):
+    """The manager of the big tables."""
+    from market_pipeline.defs.io_managers import DuckDBLakeIOManager
+
+    return DuckDBLakeIOManager(data_dir=str(warehouse.data_dir))
+
+
+def output(name: str, warehouse: Warehouse, day: date = DAY) -> dg.OutputContext:
+    """The context in which a run hands a day of an asset to its manager."""
+    return dg.build_output_context(
+        asset_key=name,
+        partition_key=day.isoformat(),
+        definition_metadata={"schema": TABLES[name].schema, "partition_expr": "dt"},
+        resource_config={
+            "data_dir": str(warehouse.data_dir),
+            "database": str(warehouse.working_database),
+        },
+        asset_partitions_def=daily(),
+    )
+
+
+def load(manager, name: str, warehouse: Warehouse, day: date = DAY):
+    """What a later asset is given of a day."""
+    with (
+        output(name, warehouse, day) as upstream,
+        dg.build_input_context(
+            asset_key=name,
+            partition_key=day.isoformat(),
+            upstream_output=upstream,
+            resource_config=upstream.resource_config,
+            asset_partitions_def=daily(),
+            asset_partition_key_range=dg.PartitionKeyRange(str(day), str(day)),
+            dagster_type=dg.PythonObjectDagsterType(pl.DataFrame),
+        ) as context,
+    ):
+        return manager.load_input(context)
+
+
+def daily() -> dg.DailyPartitionsDefinition:
+    return dg.DailyPartitionsDefinition(start_date="2024-07-01")
+
+
+def rows(symbols: list[str], size: int, day: date = DAY, **columns) -> pl.DataFrame:
+    """Manifest rows of some symbols of BINANCE."""
+    schema = pl.from_arrow(RAW.arrow_schema.empty_table()).schema
+    values = [
+        {"exchange": "BINANCE", "symbol": symbol, "dt": day, "status": "usable", "bytes": size}
+        | columns
+        for symbol in symbols
+    ]
+    return pl.from_dicts([dict.fromkeys(schema.names()) | value for value in values], schema=schema)
+
+
+def staged(
+    warehouse: Warehouse, instrument: Instrument, sequence: int, day: date = DAY
+) -> StagedFile:
+    """One row of books.bbo of an instrument, staged."""
+    values = dict.fromkeys(BBO.arrow_schema.names, 1) | {
+        "exchange": instrument.venue,
+        "symbol": instrument.symbol,
+        "dt": day,
+        "sequence_number": sequence,
+        "flags": 0,
+    }
+    frame = pl.from_arrow(BBO.arrow_schema.empty_table())
+    with StagedWriter(warehouse, BBO, instrument.id) as writer:
+        writer.write(pl.from_dicts([values], schema=frame.schema).to_arrow())
+    return writer.staged
+
+
+def published(warehouse: Warehouse, query: str) -> list[tuple]:
+    with connect(warehouse.data_dir) as connection:
+        return connection.execute(query).fetchall()
+
+
+class TestSmallTables:
+    @pytest.fixture
+    def store(self, small, warehouse: Warehouse):
+        """Stores rows for some instruments as a run does."""
+        from market_pipeline.defs.io_managers import PartitionRows
+
+        def handle(frame: pl.DataFrame, instruments, day: date = DAY) -> dict:
+            with output("raw_trades", warehouse, day) as context:
+                small.handle_output(context, PartitionRows(frame, instruments))
+                return context.get_logged_metadata()
+
+        return handle
+
+    def test_rows_are_published_and_read_back(self, small, store, warehouse, instruments):
+        """Stored rows come back as a frame, and are in the catalogue at once."""
+        frame = rows(["BTC-USDT", "ETH-USDT"], 7)
+        store(frame, instruments)
+
+        assert frame.equals(load(small, "raw_trades", warehouse))
+        assert [(2, 14)] == published(warehouse, "SELECT count(*), sum(bytes) FROM lake.raw_trades")
+
+    def test_only_the_instruments_of_the_run_are_replaced(self, store, warehouse, instruments):
+        """A run of one instrument keeps the rows of the other, and of other days."""
+        first, second = instruments
+        store(rows(["BTC-USDT", "ETH-USDT"], 1), instruments)
+        store(rows(["BTC-USDT"], 2, NEXT_DAY), [first], NEXT_DAY)
+        store(rows(["ETH-USDT"], 3), [second])
+
+        assert [("BTC-USDT", 8, 1), ("BTC-USDT", 9, 2), ("ETH-USDT", 8, 3)] == published(
+            warehouse, "SELECT symbol, day(dt), bytes FROM lake.raw_trades ORDER BY ALL"
+        )
+
+    def test_an_instrument_without_rows_is_emptied(self, store, warehouse, instruments):
+        """No row for an instrument of the run removes what it had."""
+        store(rows(["BTC-USDT", "ETH-USDT"], 1), instruments)
+        store(rows(["ETH-USDT"], 2), instruments)
+
+        assert [("ETH-USDT", 2)] == published(
+            warehouse, "SELECT symbol, bytes FROM lake.raw_trades"
+        )
+
+    def test_columns_are_matched_by_name(self, store, warehouse, instruments):
+        """Reordered columns keep their meaning; the stock manager would swap them silently."""
+        frame = rows(["BTC-USDT"], 5, path="a/path", sha256="a hash")
+        store(frame.select(frame.columns[::-1]), instruments)
+
+        assert [("a/path", "a hash", 5)] == published(
+            warehouse, "SELECT path, sha256, bytes FROM lake.raw_trades"
+        )
+
+    @pytest.mark.parametrize(
+        ("change", "text"),
+        [
+            (lambda frame: frame.drop("bytes"), "missing ['bytes'], unexpected []"),
+            (lambda frame: frame.rename({"bytes": "size"}), "unexpected ['size']"),
+            (lambda frame: frame.cast({"bytes": pl.Int32}), "found=int32"),
+            (lambda frame: frame.with_columns(dt=pl.lit(NEXT_DAY)), "found=2024-08-09 of BINANCE"),
+            (lambda frame: frame.with_columns(symbol=pl.lit("X")), "found=2024-08-08 of BINANCE:X"),
+        ],
+        ids=["missing", "unexpected", "type", "day", "instrument"],
+    )
+    def test_what_does_not_fit_is_refused(self, store, warehouse, instruments, change, text):
+        """Rows of another shape, day or instrument are refused, and the old ones stay."""
+        store(rows(["BTC-USDT"], 1), instruments)
+        with pytest.raises(PublishError) as caught:
+            store(change(rows(["BTC-USDT"], 2)), instruments)
+
+        assert text in str(caught.value)
+        assert [(1,)] == published(warehouse, "SELECT bytes FROM lake.raw_trades")
+
+    def test_nothing_stored_yet(self, small, warehouse):
+        """A day that was never stored is an empty frame with the columns and types of the table."""
+        frame = load(small, "validation_report", warehouse)
+        expected = pl.from_arrow(TABLES["validation_report"].arrow_schema.empty_table())
+
+        assert (0, expected.schema) == (frame.height, frame.schema)
+
+    def test_a_busy_warehouse(self, store, warehouse, instruments, monkeypatch):
+        """Who waits longer than the setting learns who is in the way, and nothing is changed."""
+        store(rows(["BTC-USDT"], 1), instruments)
+        monkeypatch.setenv("PIPELINE_LOCK_TIMEOUT_SECONDS", "0.1")
+        with (
+            holding(warehouse, "working"),
+            pytest.raises(WarehouseBusyError, match=r"working was in use .* 0\.1 s") as caught,
+        ):
+            store(rows(["BTC-USDT"], 2), instruments)
+
+        assert str(warehouse.lock_file("working")) == caught.value.file
+        assert [(1,)] == published(warehouse, "SELECT bytes FROM lake.raw_trades")
+
+    def test_metadata(self, store, instruments):
+        """The number of rows stored is told to Dagster."""
+        told = store(rows(["BTC-USDT"], 1), instruments)
+
+        assert 1 == told["dagster/partition_row_count"].value
+
+
+class TestBigTables:
+    @pytest.fixture
+    def store(self, big, warehouse: Warehouse):
+        """Publishes staged files as a run does; returns what was told to Dagster."""
+        from market_pipeline.defs.io_managers import PartitionFiles
+
+        def handle(files, withdrawn=(), day: date = DAY) -> dict:
+            with output("book_bbo", warehouse, day) as context:
+                big.handle_output(context, PartitionFiles(files, withdrawn))
+                return {name: each.value for name, each in context.get_logged_metadata().items()}
+
+        return handle
+
+    def test_files_are_published_and_read_back(self, big, store, warehouse, instruments):
+        """Published files come back as a lazy frame, and are in the catalogue at once."""
+        store([staged(warehouse, each, n) for n, each in enumerate(instruments)])
+        frame = load(big, "book_bbo", warehouse)
+
+        assert isinstance(frame, pl.LazyFrame)
+        assert [0, 1] == frame.collect()["sequence_number"].sort().to_list()
+        assert [(0,), (1,)] == published(
+            warehouse, "SELECT sequence_number FROM books.bbo ORDER BY ALL"
+        )
+
+    def test_others_are_kept_and_the_withdrawn_go(self, store, warehouse, instruments):
+        """One commit replaces an instrument, withdraws another and keeps the other days."""
+        first, second = instruments
+        store([staged(warehouse, each, 1) for each in instruments])
+        store([staged(warehouse, second, 2, NEXT_DAY)], day=NEXT_DAY)
+        told = store([staged(warehouse, first, 3)], withdrawn=[second.id])
+
+        assert [("BTC-USDT", 8, 3), ("ETH-USDT", 9, 2)] == published(
+            warehouse, "SELECT symbol, day(dt), sequence_number FROM books.bbo ORDER BY ALL"
+        )
+        assert (3, "books.bbo") == (told["delta_version"], told["dagster/table_name"])
+
+    def test_the_query_in_the_metadata_runs(self, store, warehouse, instruments):
+        """The query that is shown to the user returns the day's rows."""
+        told = store([staged(warehouse, instruments[0], 4)])
+        found = published(warehouse, told["query"])
+
+        assert [("BINANCE", "BTC-USDT", DAY)] == [row[:3] for row in found]
+
+    def test_nothing_published_yet(self, big, warehouse):
+        """A day that was never published is an empty lazy frame with the columns of the table."""
+        frame = load(big, "book_bbo", warehouse).collect()
+
+        assert (0, BBO.arrow_schema.names) == (frame.height, frame.columns)
+
+    def test_every_instrument_failed(self, store, warehouse, instruments):
+        """A day without any file withdraws all; before a first publish there is nothing to do."""
+        before = store([], withdrawn=[each.id for each in instruments])
+        store([staged(warehouse, each, 1) for each in instruments])
+        store([], withdrawn=[each.id for each in instruments])
+
+        assert -1 == before["delta_version"]
+        assert [(0,)] == published(warehouse, "SELECT count(*) FROM books.bbo")
+
+
+def test_the_catalogue_is_there_before_anything_is_published(warehouse: Warehouse):
+    """The package's own connect makes an empty catalogue, which a plain DuckDB opens too."""
+    import market_pipeline
+
+    with market_pipeline.connect(warehouse.data_dir) as connection:
+        tables = connection.execute(
+            "SELECT schema_name || '.' || table_name FROM duckdb_tables() "
+            "WHERE database_name = 'market' UNION ALL SELECT schema_name || '.' || view_name "
+            "FROM duckdb_views() WHERE database_name = 'market' AND NOT internal"
+        ).fetchall()
+    with duckdb.connect(str(warehouse.catalogue)) as plain:
+        counts = [plain.execute(f"SELECT count(*) FROM {name}").fetchone() for (name,) in tables]
+        described = plain.execute("DESCRIBE books.bbo").fetchall()
+
+    assert {table.sql_name for table in TABLES.values()} < {name for (name,) in tables}
+    assert {(0,)} == set(counts)
+    assert [column.name for column in BBO.columns] == [name for name, *_ in described]
