@@ -63,10 +63,14 @@ def _at_or_worse(levels, side, price):
 
 @kernel
 def _examine_side(registers, levels, side, prices, sizes):
-    """Compares our levels with a snapshot's as far as both reach, best first on both."""
+    """Compares our levels with a snapshot's as far as both reach, best first on both.
+
+    Returns how many levels differ: missing here, missing there, or of another size.
+    """
     n = _side_depth(prices, sizes)
+    differing = 0
     if n == 0:
-        return
+        return differing
     sign = np.int64(-1) if side == BID else np.int64(1)
     # Beyond the horizon we never claimed to know the book, so nothing there is right or wrong.
     horizon = registers[reg.BID_HORIZON] if side == BID else registers[reg.ASK_HORIZON]
@@ -77,14 +81,16 @@ def _examine_side(registers, levels, side, prices, sizes):
         ours = size > 0 and sign * price <= limit
         theirs = k < n and sign * prices[k] <= limit
         if not ours and not theirs:
-            break
+            return differing
         take_ours = ours and (not theirs or sign * price <= sign * prices[k])
         take_theirs = theirs and (not ours or sign * prices[k] <= sign * price)
         registers[reg.EXAM_OURS] += take_ours
         registers[reg.EXAM_LEVELS] += take_theirs
         registers[reg.EXAM_GHOST] += take_ours and not take_theirs
         registers[reg.EXAM_MISSING] += take_theirs and not take_ours
-        registers[reg.EXAM_MATCHING] += take_ours and take_theirs and size == sizes[k]
+        matching = take_ours and take_theirs and size == sizes[k]
+        registers[reg.EXAM_MATCHING] += matching
+        differing += not matching
         if take_theirs:
             k += 1
         if take_ours:
@@ -93,12 +99,19 @@ def _examine_side(registers, levels, side, prices, sizes):
 
 @kernel
 def _examine(registers, levels, snapshots, k):
-    """Takes one snapshot at our own sequence number as an exam; passed means the touch agrees."""
+    """Takes one snapshot at our own sequence number as an exam; passed means the touch agrees.
+
+    After lost messages a right touch is not enough: the book counts as found again only if every
+    level that can be compared is equal.
+    """
     bid_price, bid_size = best_bid(levels)
     ask_price, ask_size = best_ask(levels)
     registers[reg.EXAMS] += 1
-    _examine_side(registers, levels, BID, snapshots.bid_price_ticks[k], snapshots.bid_size_lots[k])
-    _examine_side(registers, levels, ASK, snapshots.ask_price_ticks[k], snapshots.ask_size_lots[k])
+    differing = _examine_side(
+        registers, levels, BID, snapshots.bid_price_ticks[k], snapshots.bid_size_lots[k]
+    ) + _examine_side(
+        registers, levels, ASK, snapshots.ask_price_ticks[k], snapshots.ask_size_lots[k]
+    )
     their_bid, their_bid_size = snapshots.bid_price_ticks[k, 0], snapshots.bid_size_lots[k, 0]
     their_ask, their_ask_size = snapshots.ask_price_ticks[k, 0], snapshots.ask_size_lots[k, 0]
     if bid_size > 0 and ask_size > 0:
@@ -108,7 +121,8 @@ def _examine(registers, levels, snapshots, k):
     ask_agrees = ask_size == their_ask_size and ask_price == their_ask
     if bid_agrees and ask_agrees:
         registers[reg.FAILED_EXAM] = 0
-        registers[reg.GAP] = 0
+        if differing == 0:
+            registers[reg.GAP] = 0
         return
     if registers[reg.EXAMS_FAILED] == 0:
         registers[reg.EXAM_FIRST_SEQUENCE] = snapshots.sequence_number[k]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import date
 from pathlib import Path
 
@@ -163,24 +164,21 @@ class TestSmallTables:
             warehouse, "SELECT path, sha256, bytes FROM lake.raw_trades"
         )
 
-    @pytest.mark.parametrize(
-        ("change", "text"),
-        [
-            (lambda frame: frame.drop("bytes"), "missing ['bytes'], unexpected []"),
-            (lambda frame: frame.rename({"bytes": "size"}), "unexpected ['size']"),
-            (lambda frame: frame.cast({"bytes": pl.Int32}), "found=int32"),
-            (lambda frame: frame.with_columns(dt=pl.lit(NEXT_DAY)), "found=2024-08-09 of BINANCE"),
-            (lambda frame: frame.with_columns(symbol=pl.lit("X")), "found=2024-08-08 of BINANCE:X"),
-        ],
-        ids=["missing", "unexpected", "type", "day", "instrument"],
-    )
-    def test_what_does_not_fit_is_refused(self, store, warehouse, instruments, change, text):
+    def test_what_does_not_fit_is_refused(self, store, warehouse, instruments):
         """Rows of another shape, day or instrument are refused, and the old ones stay."""
         store(rows(["BTC-USDT"], 1), instruments)
-        with pytest.raises(PublishError) as caught:
-            store(change(rows(["BTC-USDT"], 2)), instruments)
+        good = rows(["BTC-USDT"], 2)
+        texts = {
+            "missing ['bytes'], unexpected []": good.drop("bytes"),
+            "unexpected ['size']": good.rename({"bytes": "size"}),
+            "found=int32": good.cast({"bytes": pl.Int32}),
+            "found=2024-08-09 of BINANCE:BTC-USDT": good.with_columns(dt=pl.lit(NEXT_DAY)),
+            "found=2024-08-08 of BINANCE:X": good.with_columns(symbol=pl.lit("X")),
+        }
+        for text, frame in texts.items():
+            with pytest.raises(PublishError, match=re.escape(text)):
+                store(frame, instruments)
 
-        assert text in str(caught.value)
         assert [(1,)] == published(warehouse, "SELECT bytes FROM lake.raw_trades")
 
     def test_nothing_stored_yet(self, small, warehouse):

@@ -106,6 +106,7 @@ class NaiveBook:
         self.count("exams")
         low = max(snapshot.bids[-1][0], self.horizon[0])
         high = min(snapshot.asks[-1][0], self.horizon[1])
+        differing = 0
         for ours, theirs in (
             (
                 {p: s for p, s in self.bids.items() if p >= low},
@@ -121,13 +122,16 @@ class NaiveBook:
             self.count("exam_levels_ghost", len(ours.keys() - theirs.keys()))
             self.count("exam_levels_missing", len(theirs.keys() - ours.keys()))
             self.count("exam_levels_matching", len(ours.items() & theirs.items()))
+            union = ours.keys() | theirs.keys()
+            differing += sum(ours.get(price) != theirs.get(price) for price in union)
         bid, bid_size, ask, ask_size = self.best()
         if bid_size and ask_size:
             deviation = abs(bid + ask - snapshot.bids[0][0] - snapshot.asks[0][0])
             name = "exam_max_mid_deviation_half_ticks"
             self.counts[name] = max(self.counts.get(name, 0), deviation)
         if ((bid, bid_size), (ask, ask_size)) == (snapshot.bids[0], snapshot.asks[0]):
-            self.failed_exam = self.gap = False
+            self.failed_exam = False
+            self.gap = self.gap and differing > 0
         else:
             self.failed_exam = True
             self.count("exams_failed")

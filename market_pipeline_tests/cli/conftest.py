@@ -1,0 +1,44 @@
+"""One pipeline with a good instrument and an instrument without data, and three runs of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from market_pipeline.sources.simulated import simulate
+from market_pipeline_tests.defs.workspace import Finished, Workspace
+from market_pipeline_tests.sources.simulated.days import DAY, NEXT_DAY, instrument
+
+GOOD, NONE = "SIMULATED:GOOD-USD", "SIMULATED:NONE-USD"
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Two instruments, of which one has raw files of one day; nothing was run yet."""
+    root = tmp_path_factory.mktemp("cli")
+    made = Workspace(root, root / "lake", more={"PIPELINE_CHECKPOINT_SECONDS": "21600"})
+    instruments = [instrument("GOOD-USD"), instrument("NONE-USD")]
+    made.configure(*instruments)
+    simulate(made.lake, instruments[:1], DAY, DAY, messages_per_day=8_000)
+    return made
+
+
+@dataclass(frozen=True)
+class Runs:
+    """How three runs ended: a good day, a range whose second day is missing, a day not yet due."""
+
+    good: Finished
+    missing: Finished
+    pending: Finished
+
+
+@pytest.fixture(scope="session")
+def runs(workspace: Workspace) -> Runs:
+    """Runs that leave three verdicts: two of the good instrument, one of the other."""
+    good = workspace.run_days(DAY, DAY, "--instrument", GOOD)
+    missing = workspace.run_days(DAY, NEXT_DAY, "--instrument", GOOD)
+    workspace.more["PIPELINE_VENDOR_LAG_HOURS"] = "1000000"
+    pending = workspace.run_days(DAY, DAY, "--instrument", NONE)
+    del workspace.more["PIPELINE_VENDOR_LAG_HOURS"]
+    return Runs(good, missing, pending)

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from market_pipeline import __version__
+from market_pipeline_tests.defs.workspace import Workspace
+
+VERBS = ("run", "verdict", "doctor", "simulate", "demo")
+ASK_FOR_HELP = """
+import sys
+from typer.testing import CliRunner
+from market_pipeline.cli.main import app
+for arguments in [[], ["run"], ["verdict"], ["doctor"], ["simulate"], ["demo"]]:
+    answer = CliRunner().invoke(app, [*arguments, "--help"])
+    print(answer.exit_code, "Usage" in answer.output, *arguments)
+print(*sorted({"dagster", "numba", "matplotlib"} & {name.split(".")[0] for name in sys.modules}))
+"""
+
+
+@pytest.fixture(scope="module")
+def helped() -> list[str]:
+    """What a fresh process says about the help of each verb, and what it had to import for it."""
+    finished = subprocess.run(
+        [sys.executable, "-c", ASK_FOR_HELP], capture_output=True, text=True, check=True, timeout=60
+    )
+    return finished.stdout.splitlines()
+
+
+def test_help_of_every_verb(helped: list[str]):
+    """The program and each of its verbs explain themselves."""
+    assert [f"0 True {verb}".strip() for verb in ("", *VERBS)] == helped[:-1]
+
+
+def test_help_is_light(helped: list[str]):
+    """Help waits for neither Dagster nor the compiler nor the plots, which take seconds."""
+    assert "" == helped[-1]
+
+
+def test_exit_codes_are_in_the_help(workspace: Workspace):
+    """The verbs that a script calls tell their exit codes."""
+    told = {verb: workspace.run(verb, "--help").output for verb in ("run", "verdict", "doctor")}
+
+    assert [] == [verb for verb, text in told.items() if "Exit code 0" not in text]
+
+
+def test_installed_command(workspace: Workspace):
+    """The console script is installed, prints its version, and ends with the verb's exit code."""
+    version = workspace.command("market-pipeline", "--version")
+    refused = workspace.command(
+        "market-pipeline",
+        *("run", "--start-date", "2025-03-03", "--end-date", "2025-03-03", "--instrument", "X:Y"),
+    )
+
+    assert (0, f"{__version__}\n") == (version.returncode, version.stdout)
+    assert (2, "") == (refused.returncode, refused.stdout)
+    assert refused.stderr.startswith("error: An instrument was asked for that is not configured")
+
+
+def test_no_verb(workspace: Workspace):
+    """Called without a verb the program shows its help."""
+    finished = workspace.run()
+
+    assert "Usage: market-pipeline" in finished.output + finished.errors

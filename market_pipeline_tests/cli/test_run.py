@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from market_pipeline.lake.locks import holding
+from market_pipeline_tests.cli.conftest import GOOD, NONE, Runs
+from market_pipeline_tests.defs.workspace import Finished, Workspace, days_arguments
+from market_pipeline_tests.sources.simulated.days import DAY, NEXT_DAY
+
+
+def line_of(finished: Finished, *words: str) -> str:
+    """The first line of the output that holds all the words, cells split by one bar."""
+    return next(
+        line.replace("│", "|")
+        for line in finished.output.splitlines()
+        if all(word in line for word in words)
+    )
+
+
+def copied(workspace: Workspace, root: Path, **more: str) -> Workspace:
+    """A pipeline with the same instruments and lake, which has published nothing yet."""
+    fresh = Workspace(root, workspace.lake, more=more)
+    fresh.instruments_file.write_text(workspace.instruments_file.read_text())
+    return fresh
+
+
+@pytest.mark.slow
+class TestRuns:
+    def test_0_all_available(self, runs: Runs):
+        """A run whose days are all available says so in its table and ends with 0."""
+        cells = [cell.strip() for cell in line_of(runs.good, GOOD).split("|")]
+
+        assert (0, "") == (runs.good.exit_code, runs.good.errors)
+        assert ["2025-03-03", GOOD, "available"] == cells[1:4]
+
+    def test_1_missing(self, runs: Runs):
+        """A range with a day that is missing ends with 1 and shows both days."""
+        assert (1, "") == (runs.missing.exit_code, runs.missing.errors)
+        assert "available" in line_of(runs.missing, "2025-03-03", GOOD)
+        assert "missing" in line_of(runs.missing, "2025-03-04", GOOD)
+
+    def test_1_pending(self, runs: Runs):
+        """A day whose files are not due yet is pending, and ends with 1."""
+        assert (1, "") == (runs.pending.exit_code, runs.pending.errors)
+        assert "pending" in line_of(runs.pending, "2025-03-03", NONE)
+
+    def test_plain_lines_without_a_terminal(self, runs: Runs):
+        """Into a file or a pipe goes a line per day and no escape sequence."""
+        assert ["2025-03-03 done (1/2)", "2025-03-04 done (2/2)"] == [
+            line for line in runs.missing.output.splitlines() if " done " in line
+        ]
+        assert "\x1b" not in runs.missing.output + runs.missing.errors
+        assert 160 >= max(map(len, runs.missing.output.splitlines()))
+
+    @pytest.fixture(scope="class")
+    def failed(self, workspace: Workspace, runs: Runs) -> Finished:
+        """A run whose steps fail, because another process keeps the warehouse for too long."""
+        workspace.more["PIPELINE_LOCK_TIMEOUT_SECONDS"] = "0.2"
+        try:
+            with holding(workspace.warehouse, "working"):
+                return workspace.run_days(DAY, DAY, "--instrument", GOOD)
+        finally:
+            del workspace.more["PIPELINE_LOCK_TIMEOUT_SECONDS"]
+
+    def test_2_a_step_fails(self, failed: Finished):
+        """A run that fails says which day and step, keeps the verdicts there were, ends with 2."""
+        assert 2 == failed.exit_code
+        assert "2025-03-03 failed (1/1)" in failed.output
+        assert "available" in line_of(failed, "2025-03-03", GOOD)
+        assert failed.errors.startswith("failed: 2025-03-03: raw_")
+        assert "working.lock" in failed.errors
+        assert "Traceback" not in failed.errors
+
+    @pytest.mark.xfail(reason="the innermost cause is shown, which is not ours and says no more")
+    def test_2_says_what_to_do(self, failed: Finished):
+        """The reason of a failed run is the whole error, which ends with what to do next."""
+        assert "working was in use by another process for 0.2 s" in failed.errors
+        assert "Wait for the other run to end" in failed.errors
+
+    @pytest.mark.xfail(reason="the catalogue's refresh raises DuckDB's own error: exit code 1")
+    def test_2_a_damaged_working_database(self, workspace: Workspace, tmp_path: Path):
+        """A working database that cannot be opened is an error of ours with the next step."""
+        broken = copied(workspace, tmp_path / "broken")
+        broken.warehouse.prepare()
+        broken.warehouse.working_database.write_bytes(b"no database" * 1_000)
+        finished = broken.run_days(DAY)
+
+        assert 2 == finished.exit_code
+        assert "move it away to start afresh" in finished.errors
+        assert "Traceback" not in finished.errors
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("arguments", "text"),
+        [
+            (
+                (*days_arguments(DAY), "--instrument", "X:Y"),
+                "error: An instrument was asked for that is not configured (expected=one of "
+                "SIMULATED:GOOD-USD, SIMULATED:NONE-USD, found=X:Y).",
+            ),
+            (days_arguments(NEXT_DAY, DAY), "2025-03-03 is before 2025-03-04"),
+            (days_arguments(date(2024, 6, 30)), "is before the first partition"),
+            (("run", "--start-date", "2025-03-03"), "Missing option '--end-date'"),
+            (("run", "--start-date", "03.03.25", "--end-date", "2025-03-03"), "does not match"),
+        ],
+        ids=["unknown instrument", "end before start", "before all", "no end", "no date"],
+    )
+    def test_arguments(self, workspace: Workspace, arguments, text):
+        """What cannot be run is refused at once with 2 and a message, not a traceback."""
+        finished = workspace.run(*arguments)
+
+        assert (2, "") == (finished.exit_code, finished.output)
+        assert text in finished.errors
+        assert "Traceback" not in finished.errors
+
+    @pytest.mark.xfail(reason="Dagster's DagsterUnknownPartitionError, a traceback and exit code 1")
+    @pytest.mark.parametrize("days", [0, 400])
+    def test_a_day_that_is_not_over(self, workspace: Workspace, days):
+        """Today and the future have no partition yet: refused like a day before the first one."""
+        finished = workspace.run_days(datetime.now(UTC).date() + timedelta(days=days))
+
+        assert 2 == finished.exit_code
+        assert "Traceback" not in finished.errors
+
+    def test_unusable_instruments_file(self, workspace: Workspace, tmp_path: Path):
+        """Every problem of the instruments file is told, and nothing is run."""
+        broken = Workspace(tmp_path / "broken", workspace.lake)
+        broken.configure(
+            {"venue": "binance", "symbol": "BTC-USDT", "source": "crypto_lake"},
+            {"venue": "BINANCE", "symbol": "BTC-USDT", "source": "crypto_lake", "tik": 0.1},
+        )
+        finished = broken.run_days(DAY)
+
+        assert (2, "") == (finished.exit_code, finished.output)
+        assert finished.errors.startswith("error: The instruments file has 2 problems")
+        assert "unknown key tik; did you mean tick?" in finished.errors
+        assert not broken.data_dir.exists()
+
+    def test_unusable_settings(self, workspace: Workspace, tmp_path: Path):
+        """Every problem of the settings is told at once, with its source and key."""
+        broken = copied(workspace, tmp_path / "x", PIPELINE_THREADS="0", PIPELINE_LAKE="x")
+        finished = broken.run_days(DAY)
+
+        assert (2, "") == (finished.exit_code, finished.output)
+        assert "2 settings are not usable" in finished.errors
+        assert "PIPELINE_THREADS" in finished.errors
+        assert "PIPELINE_LAKE is not a known key" in finished.errors
+
+    @pytest.mark.xfail(reason="Dagster's own error: a traceback and exit code 1, which is degraded")
+    def test_unusable_dagster_home(self, workspace: Workspace, tmp_path: Path):
+        """A DAGSTER_HOME that is not there is told as an error, with 2."""
+        broken = copied(workspace, tmp_path / "broken", DAGSTER_HOME=str(tmp_path / "nowhere"))
+        finished = broken.run_days(DAY)
+
+        assert 2 == finished.exit_code
+        assert "Traceback" not in finished.errors

@@ -1,0 +1,410 @@
+"""The documentation says what the code does: links, commands, tables, flags, queries, examples."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+import typer
+import yaml
+
+from market_pipeline.books.flags import INVALIDATING, MEANING, BookFlag
+from market_pipeline.cli.main import app
+from market_pipeline.instruments import Instrument, load_instruments
+from market_pipeline.lake.catalogue import connect
+from market_pipeline.lake.layout import Warehouse
+from market_pipeline.lake.published import publish, scan
+from market_pipeline.lake.tables import Table
+from market_pipeline.lake.working import replace_rows
+from market_pipeline.quality.row import to_arrow
+from market_pipeline.settings import Settings
+from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
+from market_pipeline.sources.simulated import demo_plan, simulate
+from market_pipeline.stages.books import DayOfRaw, rebuild_day
+from market_pipeline.stages.metrics import metrics_day
+from market_pipeline.stages.raw import RawObjects, register_day
+from market_pipeline.stages.report import report_day
+from market_pipeline.tables import TABLES, refresh_catalogue
+from market_pipeline_tests.conftest import REPOSITORY
+from market_pipeline_tests.test_repository import LAYERS
+
+DOCS = REPOSITORY / "docs"
+PAGES = (
+    *(REPOSITORY / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
+    *sorted(DOCS.rglob("*.md")),
+)
+ANSWERED = ("README.md", "docs/sql.md", "docs/tour.md")
+"""Pages whose queries are about the demo and therefore have an answer."""
+
+FENCE = re.compile(r"^( *)```([^\n`]*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its page, the words after the fence, and its text."""
+
+    page: str
+    info: str
+    text: str
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(REPOSITORY).as_posix()
+
+
+@cache
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def doc(name: str) -> str:
+    return text_of(DOCS / name)
+
+
+def prose_of(page: Path) -> str:
+    """A page without its fenced blocks."""
+    return FENCE.sub("", text_of(page))
+
+
+@cache
+def blocks() -> tuple[Block, ...]:
+    return tuple(
+        Block(name_of(page), info.strip(), textwrap.dedent(text))
+        for page in PAGES
+        for _, info, text in FENCE.findall(text_of(page))
+    )
+
+
+def blocks_in(language: str) -> list[Block]:
+    return [block for block in blocks() if block.info.split()[:1] == [language]]
+
+
+def named(found: list[Block]) -> list[object]:
+    """Blocks as test parameters that say which page and which of its blocks it is."""
+    counts: dict[str, int] = {}
+    parameters = []
+    for block in found:
+        counts[block.page] = counts.get(block.page, 0) + 1
+        parameters.append(pytest.param(block, id=f"{block.page}-{counts[block.page]}"))
+    return parameters
+
+
+def anchors_of(page: Path) -> set[str]:
+    """The anchors that GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", prose_of(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def level_of(column: str) -> re.Match[str] | None:
+    """A match with side and part, if it is a column of one level, such as `bid_3_price`."""
+    return re.fullmatch(r"(bid|ask)_\d+_(price|size)", column)
+
+
+def links_of(page: Path) -> list[str]:
+    links = re.findall(r"\]\(([^)\s]+)\)", prose_of(page))
+    return [link for link in links if "://" not in link]
+
+
+def section_of(text: str, heading: str) -> str:
+    """The part of a page below a heading, up to the next of the same depth or higher."""
+    depth = heading.split(" ", maxsplit=1)[0].count("#")
+    begins = re.search(rf"^{re.escape(heading)}$", text, re.MULTILINE)
+    if begins is None:
+        return ""
+    rest = text[begins.end() :]
+    ends = re.search(rf"^#{{1,{depth}}} ", rest, re.MULTILINE)
+    return rest[: ends.start()] if ends else rest
+
+
+# --- a published day of the demo --------------------------------------------------------------
+
+
+def publish_day(data_dir: Path, lake: Path, instruments: tuple[Instrument, ...], day: date) -> None:
+    """Runs the stages of one day as plain functions and publishes what they give."""
+    warehouse = Warehouse(data_dir)
+    warehouse.prepare()
+    settings = Settings(data_dir=data_dir, lake_uri=str(lake))
+    ids = [instrument.id for instrument in instruments]
+
+    def small(name: str, rows: pl.DataFrame) -> pl.DataFrame:
+        replace_rows(warehouse, TABLES[name], day, ids, rows)
+        return rows
+
+    def registered(name: str, raw: RawTable) -> RawObjects:
+        rows = [
+            row
+            for instrument in instruments
+            for row in register_day(lake, raw, TABLES[name], instrument, day)
+        ]
+        return RawObjects(lake, small(name, frame(TABLES[name], rows)))
+
+    def frame(table: Table, rows: list[dict[str, object]]) -> pl.DataFrame:
+        return pl.from_dicts(rows, schema=pl.DataFrame(table.arrow_schema.empty_table()).schema)
+
+    trades = registered("raw_trades", TRADES)
+    raw = DayOfRaw(
+        day=day,
+        lake=lake,
+        deltas=registered("raw_book_deltas", DELTAS),
+        snapshots=registered("raw_book_snapshots", SNAPSHOTS),
+        trades=trades,
+    )
+    rebuilt = rebuild_day(raw, instruments, settings, warehouse)
+    for name in ("book_bbo", "book_depth", "book_checkpoints"):
+        publish(warehouse, TABLES[name], day, rebuilt.staged[TABLES[name].sql_name])
+    rebuilds = small("book_rebuilds", frame(TABLES["book_rebuilds"], rebuilt.records))
+    bbo, depth = (scan(warehouse, TABLES[name], day) for name in ("book_bbo", "book_depth"))
+    rows = report_day(
+        day, instruments, rebuilds, bbo, trades, as_of_ns=2**62, vendor_lag_seconds=14_400
+    )
+    report = small("validation_report", pl.DataFrame(to_arrow(rows)))
+    small("book_metrics", metrics_day(day, instruments, report, bbo, depth, trades))
+    refresh_catalogue(warehouse)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the demo's first day of both instruments, published below `data/demo`."""
+    folder = tmp_path_factory.mktemp("demo")
+    data_dir = folder / "data" / "demo"
+    plan = demo_plan()
+    today = [fault for fault in plan.faults if fault.day == plan.start]
+    simulate(data_dir / "lake", plan.instruments, plan.start, plan.start, faults=today)
+    instruments = tuple(each.as_instrument() for each in plan.instruments)
+    publish_day(data_dir, data_dir / "lake", instruments, plan.start)
+    return folder
+
+
+@pytest.fixture
+def connection(demo: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    with connect(demo / "data" / "demo") as opened:
+        yield opened
+
+
+# --- the tests --------------------------------------------------------------------------------
+
+
+class TestLinks:
+    @pytest.mark.parametrize("page", PAGES, ids=name_of)
+    def test_resolve(self, page: Path) -> None:
+        """Each relative link names a file that is there, and its anchor a heading of that file."""
+        broken = []
+        for link in links_of(page):
+            path, _, anchor = link.partition("#")
+            target = (page.parent / path).resolve() if path else page
+            if not target.exists() or (anchor and anchor not in anchors_of(target)):
+                broken.append(link)
+        assert [] == broken
+
+    def test_the_index_names_every_page(self) -> None:
+        """No page of docs/ is missing from docs/README.md."""
+        index = DOCS / "README.md"
+        linked = {(DOCS / link.partition("#")[0]).resolve() for link in links_of(index)}
+        assert [] == [name_of(page) for page in sorted({*DOCS.rglob("*.md")} - linked - {index})]
+
+    @pytest.mark.parametrize("page", PAGES, ids=name_of)
+    def test_no_folder_of_one_machine(self, page: Path) -> None:
+        """The only absolute paths in a page are those of examples, below /srv."""
+        paths = re.findall(r"(?<![\w.>:/~…])/(?!srv\b)\w+/[\w./]+", text_of(page))
+        assert [] == paths
+
+
+class TestExamples:
+    @pytest.mark.parametrize("block", named(blocks_in("sql")))
+    def test_queries_run(self, block: Block, connection: duckdb.DuckDBPyConnection) -> None:
+        """Each query is valid; those about the demo return rows."""
+        rows = connection.execute(block.text).fetchall()
+        assert block.page not in ANSWERED or rows != []
+
+    @pytest.mark.parametrize("block", named(blocks_in("python")))
+    def test_python_compiles_and_runs_where_marked(
+        self, block: Block, demo: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each Python block is valid; one marked `python run` runs beside the demo's data."""
+        code = compile(block.text, block.page, "exec")
+        names: dict[str, object] = {}
+        if block.info == "python run":
+            monkeypatch.chdir(demo)
+            exec(code, names)
+        assert block.info == "python" or set(names) > {"__builtins__"}
+
+    @pytest.mark.parametrize("block", named(blocks_in("yaml")))
+    def test_yaml_is_accepted(self, block: Block, tmp_path: Path) -> None:
+        """Each YAML block is valid, and one that lists instruments is a usable instruments file."""
+        content = yaml.safe_load(block.text)
+        file = tmp_path / "instruments.yaml"
+        file.write_text(block.text, encoding="utf-8")
+        listed = content.get("instruments")
+        assert listed is None or len(listed) == len(load_instruments(file))
+
+    def test_commands_exist(self) -> None:
+        """Each `market-pipeline` line of a shell block is accepted by the command line."""
+        command = typer.main.get_command(app)
+        lines = [
+            line.partition("#")[0].partition(">")[0]
+            for block in blocks_in("sh")
+            for line in block.text.splitlines()
+            if line.startswith("market-pipeline ")
+        ]
+        refused = []
+        for line in lines:
+            words = shlex.split(line)[1:]
+            with command.make_context("market-pipeline", list(words)) as context:
+                verb = command.get_command(context, words[0])
+                try:
+                    verb.make_context(words[0], words[1:], parent=context)
+                except Exception as error:
+                    refused.append(f"{line}: {error}")
+        assert (True, []) == (len(lines) > 0, refused)
+
+    def test_make_targets_exist(self) -> None:
+        """Each `make` line of a shell block names a target of the Makefile."""
+        makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+        targets = set(re.findall(r"^([a-z-]+):.* ##", makefile, re.MULTILINE))
+        text = "\n".join(block.text for block in blocks_in("sh"))
+        named_targets = set(re.findall(r"^make ([a-z-]+)", text, re.MULTILINE))
+        assert (True, set()) == (len(named_targets) > 0, named_targets - targets)
+
+    def test_settings_exist(self) -> None:
+        """Each PIPELINE_… name in a page is a setting."""
+        known = {f"PIPELINE_{name.upper()}" for name in Settings.model_fields}
+        unknown = {
+            f"{name_of(page)}: {name}"
+            for page in PAGES
+            for name in re.findall(r"\b[A-Z_]*PIPELINE_[A-Z_]*[A-Z]", text_of(page))
+            if name not in known | {"PIPELINE_CONFIG_FILE", "MARKET_PIPELINE_SAMPLE_DATA"}
+        }
+        assert set() == unknown
+
+
+class TestSql:
+    @pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.sql_name)
+    def test_describes_every_table(self, table: Table) -> None:
+        """Each table has a section with its description and a line for each of its columns."""
+        section = section_of(doc("sql.md"), f"### {table.sql_name}")
+        told = re.search(r"The columns are those of `([\w.]+)`", section)
+        same = section_of(doc("sql.md"), f"### {told[1]}") if told else section
+        wanted = [
+            f"| `{column.name}` | {column.type} | {column.description} |"
+            for column in table.columns
+            if not level_of(column.name)
+        ]
+        levels = {found.groups() for column in table.columns if (found := level_of(column.name))}
+        wanted += [f"| `{side}_0_{part}` … `{side}_19_{part}` | DOUBLE |" for side, part in levels]
+        missing = [line for line in wanted if line not in same]
+        assert (True, []) == (table.description in section, missing)
+
+    def test_describes_nothing_else(self) -> None:
+        """Each column line of a section is a column that the table has."""
+        text = section_of(doc("sql.md"), "## Tables")
+        found = set()
+        for table in TABLES.values():
+            names = {column.name for column in table.columns}
+            lines = re.findall(r"^\| `(\w+)`", section_of(text, f"### {table.sql_name}"), re.M)
+            found |= {f"{table.sql_name}.{name}" for name in lines if name not in names}
+        assert set() == found
+
+    def test_lists_what_the_catalogue_holds(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """The sections are exactly the tables and views of the catalogue."""
+        held = connection.execute(
+            "SELECT table_schema || '.' || table_name FROM information_schema.tables"
+        ).fetchall()
+        headings = re.findall(r"^### (.+)$", section_of(doc("sql.md"), "## Tables"), re.MULTILINE)
+        assert sorted(name for (name,) in held) == sorted(headings)
+
+
+class TestCommandLine:
+    VERBS = tuple(typer.main.get_command(app).commands.items())
+
+    def test_has_a_section_for_every_verb(self) -> None:
+        """The sections after the exit codes are the verbs, in the order of the help."""
+        headings = re.findall(r"^## (.+)$", prose_of(DOCS / "cli.md"), re.MULTILINE)
+        assert ["Exit codes", *(name for name, _ in self.VERBS)] == headings
+
+    @pytest.mark.parametrize(("name", "verb"), VERBS)
+    def test_section_lists_every_option(self, name: str, verb: Any) -> None:
+        """A verb's section has a line for each of its options and arguments, and for no other."""
+        lines = re.findall(r"^\| `([^`]+)`", section_of(doc("cli.md"), f"## {name}"), re.MULTILINE)
+        wanted = [
+            name
+            for each in verb.params
+            for name in (each.opts if each.param_type_name == "option" else [each.name.upper()])
+        ]
+        assert sorted(wanted) == sorted(lines)
+
+    def test_lists_the_options_before_a_verb(self) -> None:
+        """The options of the script itself are listed, and `--help`."""
+        options = [option for each in typer.main.get_command(app).params for option in each.opts]
+        top = doc("cli.md").partition("## Exit codes")[0]
+        lines = re.findall(r"^\| `(--[^`]+)`", top, re.MULTILINE)
+        assert sorted({*options, "--help"}) == sorted(lines)
+
+
+class TestFlags:
+    def test_table_is_the_enumeration(self) -> None:
+        """Each flag has its line with bit, value, name, meaning and whether it invalidates."""
+        lines = re.findall(r"^\| \d+ \|.*$", doc("flags.md"), re.MULTILINE)
+        wanted = [
+            f"| {flag.bit_length() - 1} | {int(flag)} | `{flag.name}` | {MEANING[flag]} "
+            f"| {'yes' if flag & INVALIDATING else 'no'} |"
+            for flag in BookFlag
+        ]
+        assert wanted == lines
+
+    def test_masks_in_queries_are_the_invalidating_bits(self) -> None:
+        """Every `flags & N` in a query means the invalidating bits."""
+        masks = {
+            int(mask)
+            for block in blocks_in("sql")
+            for mask in re.findall(r"\bflags & (\d+)", block.text)
+        }
+        assert {int(INVALIDATING)} == masks
+
+    def test_names_in_the_query_are_the_bits(self) -> None:
+        """The query that names the flags gives each bit its name."""
+        query = next(block for block in blocks_in("sql") if "'NOT_SEEDED'" in block.text)
+        pairs = re.findall(r"\((\d), '(\w+)'\)", query.text)
+        assert [(str(f.bit_length() - 1), f.name) for f in BookFlag] == pairs
+
+
+class TestCryptoLake:
+    @pytest.mark.parametrize("table", [DELTAS, SNAPSHOTS, TRADES], ids=lambda table: table.name)
+    def test_names_every_column(self, table: RawTable) -> None:
+        """The page has the table and each of its columns; levels by their first and last."""
+        text = section_of(doc("sources/crypto_lake.md"), "## Columns")
+        shown = {"bid_0_price", "bid_0_size", "ask_19_price", "ask_19_size"}
+        columns = [name for name in table.columns if not level_of(name) or name in shown]
+        missing = [name for name in columns if f"`{name}`" not in text]
+        assert (True, []) == (f"`{table.name}`" in text, missing)
+
+
+class TestArchitecture:
+    def test_modules_exist(self) -> None:
+        """Each module or file that the page names is there."""
+        text = doc("architecture.md")
+        named_files = set(re.findall(r"`([\w./]+/[\w]+\.(?:py|yaml)|errors\.py)`", text))
+        missing = [
+            name
+            for name in sorted(named_files)
+            if not any(
+                (top / name).is_file() for top in (REPOSITORY / "market_pipeline", REPOSITORY)
+            )
+        ]
+        assert (True, []) == (len(named_files) > 0, missing)
+
+    def test_layers_are_those_that_a_test_holds(self) -> None:
+        """The list of layers is that of the import test, lowest first."""
+        listed = re.findall(
+            r"^([\w, ]+?)   ", section_of(doc("architecture.md"), "## Layers"), re.M
+        )
+        assert [", ".join(layer) for layer in LAYERS if layer != ("",)] == listed

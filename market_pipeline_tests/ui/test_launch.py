@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from market_pipeline.tables import TABLES
+from market_pipeline_tests.conftest import REPOSITORY
+from market_pipeline_tests.defs.workspace import PATIENCE_SECONDS, Workspace
+from market_pipeline_tests.ui.conftest import CLEAN, DAYS, FAULTY, FAULTY_DAY, Server
+
+pytestmark = pytest.mark.slow
+
+SENSOR = "new_lake_days"
+LANDED, LANDING = DAYS[2], DAYS[1]
+
+
+@pytest.fixture(scope="module")
+def workspace(simulated_lake, tmp_path_factory) -> Workspace:
+    """A pipeline of its own on the simulated days."""
+    made = Workspace(tmp_path_factory.mktemp("launch"), simulated_lake, start_date=DAYS[0])
+    made.configure(CLEAN, FAULTY)
+    return made
+
+
+def dg(workspace: Workspace, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs `dg` in the project's folder, which it needs, with the workspace's settings."""
+    return subprocess.run(
+        [str(Path(sys.executable).with_name("dg")), *arguments],
+        cwd=REPOSITORY,
+        env=workspace.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_SECONDS,
+    )
+
+
+def published(workspace: Workspace) -> list[str]:
+    """The days that are published, which must be the same ones in the table of every asset."""
+    query = "SELECT DISTINCT dt::VARCHAR FROM {} ORDER BY 1"
+    days = {
+        name: [day for (day,) in workspace.sql(query.format(table.sql_name)).iter_rows()]
+        for name, table in TABLES.items()
+    }
+    first, *others = days.values()
+    assert [] == [other for other in others if other != first], days
+    return first
+
+
+class TestCommands:
+    def test_dg_check_defs_passes(self, workspace):
+        """`dg check defs` loads the definitions and finds nothing wrong."""
+        ended = dg(workspace, "check", "defs")
+        assert 0 == ended.returncode, ended.stderr
+        assert "All definitions loaded successfully." in ended.stdout
+
+    def test_dg_launch_and_dagster_materialize_a_day(self, workspace):
+        """`dg launch` and `dagster asset materialize` each publish a day of every asset."""
+        ended = dg(workspace, "launch", "--assets", "*", "--partition", str(FAULTY_DAY))
+        assert 0 == ended.returncode, ended.stderr
+        assert [str(FAULTY_DAY)] == published(workspace)
+
+        materialize = ("asset", "materialize", "--select", "*", "--partition", str(DAYS[1]))
+        ended = workspace.command("dagster", *materialize, "-m", "market_pipeline.definitions")
+        assert 0 == ended.returncode, ended.stderr
+        assert [str(FAULTY_DAY), str(DAYS[1])] == published(workspace)
+
+
+class TestAutomation:
+    def test_schedule_and_sensor_are_listed_and_off(self, server):
+        """The UI offers one schedule and one sensor; neither starts runs unless it is turned on."""
+        found = server.graphql(
+            """query($repository: RepositorySelector!) {
+                repositoryOrError(repositorySelector: $repository) {
+                  ... on Repository {
+                    schedules { name pipelineName cronSchedule scheduleState { status } }
+                    sensors { name targets { pipelineName } sensorState { status } } }
+                  ... on PythonError { message } } }""",
+            repository=server.repository,
+        )["repositoryOrError"]
+        assert {
+            "schedules": [
+                {
+                    "name": "yesterday",
+                    "pipelineName": "daily_books",
+                    "cronSchedule": "30 4 * * *",
+                    "scheduleState": {"status": "STOPPED"},
+                }
+            ],
+            "sensors": [
+                {
+                    "name": SENSOR,
+                    "targets": [{"pipelineName": "daily_books"}],
+                    "sensorState": {"status": "STOPPED"},
+                }
+            ],
+        } == found
+
+    def test_sensor_runs_a_day_that_landed(self, server):
+        """Turned on, the sensor runs the day whose files have settled and no day still landing."""
+        server.receive(LANDED)
+        server.receive(LANDING, settled=False)
+        sensor = switched_on(server)
+        try:
+            runs = server.eventually(
+                lambda: server.runs(sensor_name=SENSOR), "the sensor requests a run"
+            )
+            assert [(str(LANDED), "daily_books")] == [
+                (run["partition"], run["job"]) for run in runs
+            ]
+            server.eventually(
+                lambda: server.runs(sensor_name=SENSOR)[0]["status"] in {"SUCCESS", "FAILURE"},
+                "the sensor's run ends",
+            )
+            (run,) = server.runs(sensor_name=SENSOR)
+            assert "SUCCESS" == run["status"]
+            assert {CLEAN.symbol, FAULTY.symbol} == set(server.conditions(LANDED))
+        finally:
+            switch_off(server, sensor)
+
+
+def switched_on(server: Server) -> str:
+    """Turns the sensor on as the UI's switch does; returns its id."""
+    told = server.graphql(
+        """mutation($sensor: SensorSelector!) { startSensor(sensorSelector: $sensor) {
+            ... on Sensor { id sensorState { status } } ... on PythonError { message } } }""",
+        sensor=server.repository | {"sensorName": SENSOR},
+    )["startSensor"]
+    assert {"status": "RUNNING"} == told["sensorState"]
+    return told["id"]
+
+
+def switch_off(server: Server, sensor: str) -> None:
+    """Turns the sensor off as the UI's switch does."""
+    told = server.graphql(
+        """mutation($id: String!) { stopSensor(id: $id) {
+            ... on StopSensorMutationResult { instigationState { status } }
+            ... on PythonError { message } } }""",
+        id=sensor,
+    )["stopSensor"]
+    assert {"status": "STOPPED"} == told["instigationState"]
