@@ -27,6 +27,17 @@ def copied(workspace: Workspace, root: Path, **more: str) -> Workspace:
     return fresh
 
 
+@pytest.fixture(scope="module")
+def failed(workspace: Workspace, runs: Runs) -> Finished:
+    """A run whose steps fail, because another process keeps the warehouse for too long."""
+    workspace.more["PIPELINE_LOCK_TIMEOUT_SECONDS"] = "0.2"
+    try:
+        with holding(workspace.warehouse, "working"):
+            return workspace.run_days(DAY, DAY, "--instrument", GOOD)
+    finally:
+        del workspace.more["PIPELINE_LOCK_TIMEOUT_SECONDS"]
+
+
 @pytest.mark.slow
 class TestRuns:
     def test_0_all_available(self, runs: Runs):
@@ -54,16 +65,6 @@ class TestRuns:
         ]
         assert "\x1b" not in runs.missing.output + runs.missing.errors
         assert 160 >= max(map(len, runs.missing.output.splitlines()))
-
-    @pytest.fixture(scope="class")
-    def failed(self, workspace: Workspace, runs: Runs) -> Finished:
-        """A run whose steps fail, because another process keeps the warehouse for too long."""
-        workspace.more["PIPELINE_LOCK_TIMEOUT_SECONDS"] = "0.2"
-        try:
-            with holding(workspace.warehouse, "working"):
-                return workspace.run_days(DAY, DAY, "--instrument", GOOD)
-        finally:
-            del workspace.more["PIPELINE_LOCK_TIMEOUT_SECONDS"]
 
     def test_2_a_step_fails(self, failed: Finished):
         """A run that fails says which day and step, keeps the verdicts there were, ends with 2."""

@@ -35,19 +35,22 @@ DAYS = tuple(date(2025, 3, 3) + timedelta(days=count) for count in range(3))
 FAULTY_DAY = DAYS[0]
 CLEAN, FAULTY = instrument("BTC-USDT-PERP"), instrument("ETH-USDT-PERP", seed=8)
 
+_PAGE_SECONDS = 60
 _LOCATION, _REPOSITORY_NAME = "market_pipeline", "__repository__"
 _T = TypeVar("_T")
 
 
-def eventually(look: Callable[[], _T], expected: str, tell: Callable[[], str] = str) -> _T:
+def eventually(
+    look: Callable[[], _T | None], expected: str, tell: Callable[[], str], seconds: float
+) -> _T:
     """What `look` returns as soon as it is true; without that, fails and adds what `tell` says."""
-    end = time.monotonic() + PATIENCE_SECONDS
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         found = look()
         if found:
             return found
         time.sleep(0.25)
-    pytest.fail(f"not within {PATIENCE_SECONDS} s: {expected}\n{tell()}")
+    pytest.fail(f"not within {seconds} s: {expected}\n{tell()}")
 
 
 @pytest.fixture(scope="session")
@@ -108,9 +111,9 @@ class Server:
         """The end of its log."""
         return self.log.read_text(errors="replace")[-4_000:]
 
-    def eventually(self, look: Callable[[], _T], expected: str) -> _T:
+    def eventually(self, look: Callable[[], _T | None], expected: str) -> _T:
         """As the function, with the log's end in a failure."""
-        return eventually(look, expected, self.said)
+        return eventually(look, expected, self.said, PATIENCE_SECONDS)
 
     def is_ready(self) -> bool:
         """Whether the web server answers and has loaded our definitions."""
@@ -253,7 +256,7 @@ class Browser:
         return self._eventually(lambda: [self.visible(xpath)[-1].text], xpath)[0]
 
     def click(self, text: str) -> None:
-        """Clicks the last element with exactly this text, once it is there and nothing covers it."""
+        """Clicks the last element with exactly this text, once nothing covers it."""
         self._eventually(lambda: self.visible(_exactly(text))[-1].click() or True, text)
 
     def _eventually(self, act: Callable[[], _T], expected: str) -> _T:
@@ -269,7 +272,7 @@ class Browser:
             self.picture("unexpected")
             return self.driver.find_element(By.TAG_NAME, "body").text
 
-        return eventually(attempt, f"{expected} on the page", seen_instead)
+        return eventually(attempt, f"{expected} on the page", seen_instead, _PAGE_SECONDS)
 
 
 @pytest.fixture(scope="session")
@@ -298,6 +301,7 @@ def browser(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     named = os.environ.get("MARKET_PIPELINE_SCREENSHOTS")
     pictures = Path(named) if named else tmp_path_factory.mktemp("pictures")
     pictures.mkdir(parents=True, exist_ok=True)
+    server.graphql("mutation { setNuxSeen }")  # the greeting of a first visit covers the page
     service = webdriver.ChromeService(str(programs["chromedriver"]))
     with webdriver.Chrome(options, service) as driver:
         yield Browser(driver, server, pictures)
