@@ -15,6 +15,7 @@ from market_pipeline.cli.output import console, verdict_table
 from market_pipeline.cli.run import FAILED, run_days
 from market_pipeline.cli.verdict import read_verdicts
 from market_pipeline.settings import load_settings
+from market_pipeline.tables import with_catalogue
 
 __all__ = ["demo", "simulate"]
 
@@ -58,6 +59,7 @@ def demo() -> None:
     settings = load_settings()
     out = console()
     plan = demo_plan()
+    with_catalogue(settings.data_dir)
     _simulate(settings.lake_path, out)
     instruments = [each.as_instrument() for each in plan.instruments]
     listed = [
@@ -76,7 +78,7 @@ def demo() -> None:
         "\nThe faults above are the planted ones; docs/checks has a page for each check.",
         "Look at it:  make demo-ui   (then open http://127.0.0.1:3000)",
         f"Query it:    duckdb -readonly {catalogue}",
-        "         or  market_pipeline.connect() in Python, see docs/tour.md",
+        f"         or  market_pipeline.connect({str(settings.data_dir)!r}) in Python",
     ):
         out.print(line, highlight=False, soft_wrap=True)
     raise typer.Exit(FAILED if failed else 0)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 from uuid import uuid4
 
 import typer
+from dotenv import dotenv_values
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from market_pipeline.cli.output import console, errors_console, exit_code, verdict_table
 from market_pipeline.cli.verdict import InstrumentIds, read_verdicts
 from market_pipeline.instruments import load_instruments, select_instruments
-from market_pipeline.settings import load_settings
+from market_pipeline.settings import ENV_FILE, load_settings
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -50,6 +51,12 @@ def run(
         raise typer.BadParameter(
             f"{start} is before the first partition {settings.start_date} (PIPELINE_START_DATE)",
             param_hint="--start-date",
+        )
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    if end > yesterday:
+        raise typer.BadParameter(
+            f"{end} is not over yet: the last whole UTC day is {yesterday}",
+            param_hint="--end-date",
         )
     days = [start + timedelta(days=n) for n in range((end - start).days + 1)]
     out = console()
@@ -98,9 +105,15 @@ def run_days(days: Sequence[date], ids: Sequence[str], out: Console) -> dict[dat
 
 
 def _instance() -> dg.DagsterInstance:
-    """The instance of DAGSTER_HOME, where the UI finds the runs; without one, a passing one."""
+    """The instance of DAGSTER_HOME, where the UI finds the runs; without one, a passing one.
+
+    As with Dagster's own commands, `.env` may name it.
+    """
     from dagster import DagsterInstance  # noqa: PLC0415
 
+    named = dotenv_values(ENV_FILE).get("DAGSTER_HOME")
+    if named:
+        os.environ.setdefault("DAGSTER_HOME", named)
     if os.environ.get("DAGSTER_HOME"):
         return DagsterInstance.get()
     return DagsterInstance.ephemeral()

@@ -67,5 +67,5 @@ def verdict(
     elif rows:
         console().print(verdict_table(rows))
     else:
-        console().print("No day was judged yet: run `market-pipeline run` first.")
+        console().print("No published day matches; `market-pipeline run` judges days.")
     raise typer.Exit(exit_code(rows))

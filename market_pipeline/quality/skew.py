@@ -43,6 +43,8 @@ __all__ = ["ClockReport", "ClockStep", "clock_report", "hull_slope"]
 _NS_PER_US = 1_000
 _NS_PER_MS = 1_000_000
 _WINDOW_SECONDS = 10
+_WINDOW_MESSAGES = 4
+"""The least delay of fewer messages is no floor: in a quiet hour it would jump about by itself."""
 _WINDOWS_A_SIDE = 5
 """A level before or after a step is the median of so many window minima."""
 _TREND_WINDOWS = 181
@@ -166,12 +168,12 @@ def _median_per_hour(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Windows:
-    """Windows of ten seconds that hold a message, in order.
+    """Windows of ten seconds, or of as many more as it takes to hold four messages, in order.
 
     Attributes:
         first: int64, shape (windows + 1,): index of each window's first message, then the end.
-        seconds: float64, shape (windows,): the window's start, from the first window's.
-        minima_ms: float64, shape (windows,): the least y in it.
+        seconds: float64, shape (windows,): when its least delay was seen, from the first message.
+        minima_ms: float64, shape (windows,): that least delay.
         blocks: (first window, window after the last) of stretches without a long hole.
     """
 
@@ -183,14 +185,22 @@ class _Windows:
     @classmethod
     def over(cls, time_ns: IntArray, delay_ns: IntArray) -> _Windows:
         numbers = (time_ns - time_ns[0]) // (_WINDOW_SECONDS * NS_PER_SECOND)
-        first = np.concatenate(([0], np.flatnonzero(np.diff(numbers)) + 1))
+        starts = [0]
+        for start in (np.flatnonzero(np.diff(numbers)) + 1).tolist():
+            if start - starts[-1] >= _WINDOW_MESSAGES:
+                starts.append(start)
+        if len(starts) > 1 and len(time_ns) - starts[-1] < _WINDOW_MESSAGES:
+            starts.pop()
+        first = np.array(starts)
         present = numbers[first]
         holes = np.flatnonzero(np.diff(present) > _MAX_HOLE_WINDOWS) + 1
         edges = [0, *holes.tolist(), len(present)]
+        bounds = np.append(first, len(time_ns))
+        least = np.array([b + int(np.argmin(delay_ns[b:e])) for b, e in pairwise(bounds.tolist())])
         return cls(
-            first=np.append(first, len(time_ns)),
-            seconds=present.astype(np.float64) * _WINDOW_SECONDS,
-            minima_ms=np.minimum.reduceat(delay_ns, first) / _NS_PER_MS,
+            first=bounds,
+            seconds=(time_ns[least] - time_ns[0]) / NS_PER_SECOND,
+            minima_ms=delay_ns[least] / _NS_PER_MS,
             blocks=tuple(pairwise(edges)),
         )
 

@@ -74,8 +74,8 @@ def simulated_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
         DAYS[0],
         DAYS[-1],
         faults=faults,
-        messages_per_day=6_000,
-        snapshot_interval_s=30.0,
+        messages_per_day=20_000,
+        snapshot_interval_s=10.0,
     )
     return lake
 

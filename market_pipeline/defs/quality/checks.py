@@ -73,8 +73,10 @@ def quality_checks(
     unreported = [each.id for each in pipeline.selected if each.id not in rows]
     wanted = {key.name for key in context.selected_asset_check_keys}
     for check, asset in _CHECKED_ASSET.items():
-        if check.name in wanted:
-            yield _result(check, asset, [f for f in found if f[1].check == check], unreported)
+        findings = [finding for finding in found if finding[1].check == check]
+        # A check that could be asked of no instrument neither passed nor failed.
+        if check.name in wanted and (findings or unreported):
+            yield _result(check, asset, findings, unreported)
 
 
 def _result(
