@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from typing import Annotated
 
 import typer
@@ -50,4 +51,8 @@ def main() -> None:
         app()
     except MarketPipelineError as error:
         errors_console().print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except Exception:
+        # Not ours: the traceback is what a report needs, and 1 would mean a degraded day.
+        traceback.print_exc()
         sys.exit(2)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from uuid import uuid4
 
 import typer
 from dotenv import dotenv_values
+from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from market_pipeline.cli.output import console, errors_console, exit_code, verdict_table
 from market_pipeline.cli.verdict import InstrumentIds, read_verdicts
+from market_pipeline.errors import MarketPipelineError, SettingsError
 from market_pipeline.instruments import load_instruments, select_instruments
 from market_pipeline.settings import ENV_FILE, load_settings
 
@@ -111,12 +114,20 @@ def _instance() -> dg.DagsterInstance:
     """
     from dagster import DagsterInstance  # noqa: PLC0415
 
-    named = dotenv_values(ENV_FILE).get("DAGSTER_HOME")
-    if named:
-        os.environ.setdefault("DAGSTER_HOME", named)
-    if os.environ.get("DAGSTER_HOME"):
-        return DagsterInstance.get()
-    return DagsterInstance.ephemeral()
+    home = os.environ.get("DAGSTER_HOME") or dotenv_values(ENV_FILE).get("DAGSTER_HOME")
+    if not home:
+        return DagsterInstance.ephemeral()
+    if not (Path(home).is_absolute() and Path(home).is_dir()):
+        raise SettingsError(
+            [f"environment: DAGSTER_HOME: expected the absolute path of a folder, found {home}"]
+        )
+    os.environ["DAGSTER_HOME"] = home
+    # Two processes that open a new instance at once both set its databases up, and spoil them.
+    with FileLock(Path(home) / ".market-pipeline.lock"):
+        instance = DagsterInstance.get()
+        instance.get_runs_count()
+        instance.event_log_storage.get_maximum_record_id()
+    return instance
 
 
 def _progress(out: Console) -> Progress:
@@ -140,10 +151,11 @@ def _on_step(advance: Callable[[], None]) -> Callable[[dg.EventLogEntry], None]:
 
 
 def _why(result: dg.ExecuteInProcessResult) -> str:
-    """The innermost cause of the first failed step."""
+    """What the first failed step died of: our own error if there is one, else the innermost."""
+    ours = {kind.__name__ for kind in MarketPipelineError.__subclasses__()}
     for event in result.filter_events(lambda event: event.is_step_failure):
         error = event.step_failure_data.error
-        while error is not None and error.cause is not None:
+        while error is not None and error.cause is not None and error.cls_name not in ours:
             error = error.cause
         if error is not None:
             return f"{event.step_key}: {error.message.strip()}"

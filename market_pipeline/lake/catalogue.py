@@ -24,7 +24,7 @@ from market_pipeline.lake.locks import (
     until_unlocked,
 )
 from market_pipeline.lake.tables import Table
-from market_pipeline.lake.working import WORKING_LOCK, ensure_table, open_database
+from market_pipeline.lake.working import WORKING_LOCK, damaged, ensure_table, open_database
 
 __all__ = ["connect", "refresh"]
 
@@ -145,7 +145,7 @@ def _fill(
     warehouse: Warehouse, building: Path, tables: Sequence[Table], views: Mapping[str, str]
 ) -> None:
     """Add to the copy what is not in it: views, empty tables, descriptions."""
-    connection = duckdb.connect(str(building))
+    connection = _open_copy(warehouse, building)
     try:
         connection.begin()
         for table in tables:
@@ -168,6 +168,13 @@ def _fill(
         connection.commit()
     finally:
         connection.close()
+
+
+def _open_copy(warehouse: Warehouse, building: Path) -> duckdb.DuckDBPyConnection:
+    try:
+        return duckdb.connect(str(building))
+    except duckdb.Error as error:
+        raise damaged(warehouse, error) from error
 
 
 def _view(warehouse: Warehouse, table: Table, connection: duckdb.DuckDBPyConnection) -> str:

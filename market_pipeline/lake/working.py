@@ -84,13 +84,18 @@ def open_database(
     except duckdb.IOException as error:
         if is_locked_elsewhere(error):
             raise busy(warehouse, WORKING_LOCK, timeout_seconds) from error
-        raise PublishError(
-            f"the working database cannot be opened: {error}",
-            next_step="Check the disk and the file's owner; move it away to start afresh.",
-            file=path,
-        ) from error
+        raise damaged(warehouse, error) from error
     path.chmod(PRIVATE_FILE)
     return connection
+
+
+def damaged(warehouse: Warehouse, error: duckdb.Error) -> PublishError:
+    """The error of a working database that DuckDB cannot open."""
+    return PublishError(
+        f"the working database cannot be opened: {error}",
+        next_step="Check the disk and the file's owner; move it away to start afresh.",
+        file=warehouse.working_database,
+    )
 
 
 def replace_rows(

@@ -75,13 +75,11 @@ class TestRuns:
         assert "working.lock" in failed.errors
         assert "Traceback" not in failed.errors
 
-    @pytest.mark.xfail(reason="the innermost cause is shown, which is not ours and says no more")
     def test_2_says_what_to_do(self, failed: Finished):
         """The reason of a failed run is the whole error, which ends with what to do next."""
         assert "working was in use by another process for 0.2 s" in failed.errors
         assert "Wait for the other run to end" in failed.errors
 
-    @pytest.mark.xfail(reason="the catalogue's refresh raises DuckDB's own error: exit code 1")
     def test_2_a_damaged_working_database(self, workspace: Workspace, tmp_path: Path):
         """A working database that cannot be opened is an error of ours with the next step."""
         broken = copied(workspace, tmp_path / "broken")
@@ -118,7 +116,6 @@ class TestRefusals:
         assert text in finished.errors
         assert "Traceback" not in finished.errors
 
-    @pytest.mark.xfail(reason="Dagster's DagsterUnknownPartitionError, a traceback and exit code 1")
     @pytest.mark.parametrize("days", [0, 400])
     def test_a_day_that_is_not_over(self, workspace: Workspace, days):
         """Today and the future have no partition yet: refused like a day before the first one."""
@@ -151,7 +148,6 @@ class TestRefusals:
         assert "PIPELINE_THREADS" in finished.errors
         assert "PIPELINE_LAKE is not a known key" in finished.errors
 
-    @pytest.mark.xfail(reason="Dagster's own error: a traceback and exit code 1, which is degraded")
     def test_unusable_dagster_home(self, workspace: Workspace, tmp_path: Path):
         """A DAGSTER_HOME that is not there is told as an error, with 2."""
         broken = copied(workspace, tmp_path / "broken", DAGSTER_HOME=str(tmp_path / "nowhere"))

@@ -65,7 +65,7 @@ def test_nothing_yet(tmp_path, workspace: Workspace):
     told = fresh.run("verdict")
     as_json = fresh.run("verdict", "--json")
 
-    assert (1, "No day was judged yet: run `market-pipeline run` first.\n", "") == (
+    assert (1, "No published day matches; `market-pipeline run` judges days.\n", "") == (
         told.exit_code,
         told.output,
         told.errors,

@@ -168,7 +168,7 @@ def moments(workspace: Workspace, seconds: float) -> list[Callable[[], Sign]]:
         return begin
 
     chance = random.Random(20250303)
-    waits = [chance.uniform(0.2, 1.0) * seconds for _ in range(3)]
+    waits = [chance.uniform(0.1, 0.7) * seconds for _ in range(3)]
     return [staging, writing_rows, committed, *map(by_chance, waits)]
 
 
@@ -223,7 +223,7 @@ def test_killed_at_any_moment(kills, versions: tuple[Version, Version]):
 
     assert [] == neither
     assert [] == [kill.books for kill in made if kill.books not in [v.books for v in versions]]
-    assert 5 <= [kill.exit_code for kill in made].count(-9)
+    assert 4 <= [kill.exit_code for kill in made].count(-9)
 
 
 def test_kills_hit_the_write_path(kills, versions: tuple[Version, Version]):
@@ -345,12 +345,8 @@ def open_instance() -> None:
         instance.get_runs(limit=1)
 
 
-@pytest.mark.xfail(
-    reason="Dagster stamps its SQLite files twice, and none of its commands can open them again",
-    strict=False,
-)
 def test_two_first_runs_share_a_dagster_home(tmp_path: Path, lakes):
-    """Several processes that open a fresh DAGSTER_HOME at once all succeed, and so does the next."""
+    """Processes that open a fresh DAGSTER_HOME at once all succeed, and so does the next one."""
     fresh = pipeline(tmp_path / "fresh", lakes[0])
     running = [fresh.call(open_instance) for _ in range(4)]
     finished = [each.finish() for each in running]

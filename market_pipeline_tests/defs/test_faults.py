@@ -343,7 +343,6 @@ class TestReruns:
 
         assert before.everything_of(*others) == repaired.everything_of(*others)
 
-    @pytest.mark.xfail(reason="a rerun of one instrument judges only that one, so the check passes")
     def test_a_rerun_does_not_hide_what_fails_elsewhere(self, states):
         """A check of the partition still fails for the instruments that were not rerun."""
         _, repaired, _ = states

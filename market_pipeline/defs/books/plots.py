@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
+from matplotlib.dates import DateFormatter
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 __all__ = ["mid_plot"]
 
@@ -29,20 +29,20 @@ def mid_plot(files: Mapping[str, Path]) -> Figure:
             .sort("minute")
             .collect()
         )
-        hour = (minutes["minute"] % 1440).to_numpy() / 60
+        time = (minutes["minute"].to_numpy() * 60).astype("datetime64[s]")
         bid, ask = minutes["bid_price"].to_numpy(), minutes["ask_price"].to_numpy()
-        style = {"linewidth": 0.8, "marker": "." if len(hour) < 60 else ""}
-        mid_axis.plot(hour, (bid + ask) / 2, **style)
-        spread_axis.plot(hour, ask - bid, color="tab:orange", **style)
-        spread_axis.set_ylim(bottom=0)
+        style = {"linewidth": 0.8, "marker": "." if len(time) < 60 else ""}
+        mid_axis.plot(time, (bid + ask) / 2, **style)
+        spread_axis.plot(time, ask - bid, color="tab:orange", **style)
+        spread_axis.axhline(0, color="lightgray", linewidth=0.8)  # keeps zero in view
         mid_axis.set_title(f"{instrument}: mid", fontsize=9)
         spread_axis.set_title("spread", fontsize=9)
         for axis in (mid_axis, spread_axis):
             axis.margins(x=0.01)
-            axis.xaxis.set_major_locator(MaxNLocator(nbins=9, steps=[1, 2, 3, 6, 10]))
+            axis.xaxis.set_major_formatter(DateFormatter("%H:%M"))  # type: ignore[no-untyped-call]
             axis.grid(alpha=0.3)
             axis.tick_params(labelsize=7)
             axis.ticklabel_format(axis="y", useOffset=False, style="plain")
     for axis in axes[-1]:
-        axis.set_xlabel("hour UTC; valid messages only", fontsize=7)
+        axis.set_xlabel("UTC; valid messages only", fontsize=7)
     return figure

@@ -1,0 +1,188 @@
+"""A small, quiet raw day: a snapshot, a message every half minute, a trade after each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from market_pipeline.books.tables import BBO, DEPTH, REBUILDS
+from market_pipeline.instruments import Instrument, Thresholds
+from market_pipeline.lake.conform import empty_frame
+from market_pipeline.lake.layout import Warehouse
+from market_pipeline.quality.row import ReportRow
+from market_pipeline.settings import Settings, load_settings
+from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
+from market_pipeline.stages.books import DayOfRaw, rebuild_day
+from market_pipeline.stages.metrics import metrics_day
+from market_pipeline.stages.raw import RawObjects, register_day
+from market_pipeline.stages.report import report_day
+from market_pipeline.tables import TABLES
+from market_pipeline_tests.sources.raw_files import shard, snapshots
+
+DAY = date(2024, 8, 8)
+START_NS = round(datetime(2024, 8, 8, tzinfo=UTC).timestamp()) * 1_000_000_000
+FIRST_SEQUENCE = 1_000
+EVERY_NS = 30_000_000_000
+MESSAGES = 24 * 60 * 2
+END_NS = START_NS + 86_400 * 10**9
+HOUR_NS = 3_600 * 10**9
+ASSETS = {
+    DELTAS.name: "raw_book_deltas",
+    SNAPSHOTS.name: "raw_book_snapshots",
+    TRADES.name: "raw_trades",
+}
+
+
+def instrument(symbol: str = "BTC-USDT", **changes: object) -> Instrument:
+    """An instrument of which half a minute between two messages is no gap."""
+    values = {"tick": "0.1", "lot": "0.001", "thresholds": Thresholds(silence_floor_seconds=40.0)}
+    return Instrument(venue="BINANCE", symbol=symbol, source="crypto_lake", **{**values, **changes})
+
+
+def delta_rows(messages: int = MESSAGES) -> pa.Table:
+    """Two rows a message: a bid of 100.0 down to 99.8, and an ask of 100.5 up to 100.7."""
+    number = np.repeat(np.arange(messages, dtype=np.int64), 2)
+    is_bid = np.tile([True, False], messages)
+    away = number % 3 * 0.1
+    return pa.table(
+        {
+            "timestamp": START_NS + number * EVERY_NS + 1_000_000,
+            "receipt_timestamp": START_NS + number * EVERY_NS + 3_000_000,
+            "sequence_number": FIRST_SEQUENCE + number,
+            "side_is_bid": is_bid,
+            "price": np.round(np.where(is_bid, 100.0 - away, 100.5 + away), 1),
+            "size": 1.0 + number % 5,
+        }
+    )
+
+
+def snapshot_rows() -> pa.Table:
+    """One snapshot, after the first message: 20 levels a side from 100.0 and 100.5 outwards."""
+    levels = {
+        f"{side}_{level}_price": [round(best + step * level, 1)]
+        for side, best, step in (("bid", 100.0, -0.1), ("ask", 100.5, 0.1))
+        for level in range(20)
+    }
+    sizes = {f"{side}_0_size": [1.0] for side in ("bid", "ask")}
+    return snapshots(
+        1,
+        timestamp=[START_NS + 1_000_000],
+        receipt_timestamp=[START_NS + 3_000_000],
+        sequence_number=[FIRST_SEQUENCE],
+        **levels,
+        **sizes,
+    )
+
+
+def trade_rows(count: int = MESSAGES) -> pa.Table:
+    """A trade a second after each message, buys and sells in turn."""
+    number = np.arange(count, dtype=np.int64)
+    return pa.table(
+        {
+            "side": pa.array(["buy", "sell"] * (count // 2), pa.string()),
+            "amount": np.full(count, 0.5),
+            "price": np.where(number % 2 == 0, 100.5, 100.0),
+            "id": number,
+            "timestamp": START_NS + number * EVERY_NS + 1_001_000_000,
+            "receipt_timestamp": START_NS + number * EVERY_NS + 1_003_000_000,
+        }
+    )
+
+
+def write_day(
+    lake: Path,
+    of: Instrument,
+    *,
+    deltas: pa.Table | None = None,
+    snapshots: bool = True,
+    trades: bool = True,
+    shards: int = 1,
+) -> list[Path]:
+    """Writes the day of an instrument; the deltas cut into shards of equal size."""
+    rows = delta_rows() if deltas is None else deltas
+    size = -(-rows.num_rows // shards)
+    folder = day_folder(lake, DELTAS, of.venue, of.symbol, DAY)
+    files = [shard(folder, number + 1, rows.slice(number * size, size)) for number in range(shards)]
+    for table, wanted, make in (
+        (SNAPSHOTS, snapshots, snapshot_rows),
+        (TRADES, trades, trade_rows),
+    ):
+        if wanted:
+            shard(day_folder(lake, table, of.venue, of.symbol, DAY), 1, make())
+    return files
+
+
+def register(lake: Path, raw: RawTable, *instruments: Instrument) -> RawObjects:
+    """The registered objects of a raw table."""
+    return RawObjects(lake, manifest(lake, raw, *instruments))
+
+
+def manifest(lake: Path, raw: RawTable, *instruments: Instrument) -> pl.DataFrame:
+    """The manifest rows of a raw table."""
+    table = TABLES[ASSETS[raw.name]]
+    rows = [row for each in instruments for row in register_day(lake, raw, table, each, DAY)]
+    return pl.from_dicts(rows, schema=empty_frame(table.arrow_schema).schema)
+
+
+def raw_day(lake: Path, *instruments: Instrument) -> DayOfRaw:
+    """All three raw tables, registered."""
+    objects = [register(lake, raw, *instruments) for raw in (DELTAS, SNAPSHOTS, TRADES)]
+    return DayOfRaw(DAY, lake, *objects)
+
+
+def settings(root: Path, **changes: object) -> Settings:
+    """Settings with all folders below `root`."""
+    values = {
+        "data_dir": root / "data",
+        "lake_uri": str(root / "lake"),
+        "instruments_file": root / "instruments.yaml",
+        "checkpoint_seconds": 21_600,
+    }
+    return load_settings(**{**values, **changes})
+
+
+BTC, ETH = instrument("BTC-USDT"), instrument("ETH-USDT")
+
+
+class Later:
+    """The day of BTC and ETH, rebuilt, as the later stages are given it."""
+
+    def __init__(self, lake: Path, folder: Path, warehouse: Warehouse) -> None:
+        rebuilt = rebuild_day(raw_day(lake, BTC, ETH), (BTC, ETH), settings(folder), warehouse)
+        schema = empty_frame(REBUILDS.arrow_schema).schema
+        self.trades = register(lake, TRADES, BTC, ETH)
+        self.rebuilds = pl.from_dicts(rebuilt.records, schema=schema)
+        self.bbo, self.depth = (
+            pl.concat(
+                [pl.LazyFrame(schema=empty_frame(table.arrow_schema).schema)]
+                + [
+                    pl.scan_parquet(file.path, hive_partitioning=False).cast({"flags": pl.UInt16})
+                    for file in rebuilt.staged[table.sql_name]
+                ]
+            )
+            for table in (BBO, DEPTH)
+        )
+
+    def report(
+        self, *instruments: Instrument, as_of_ns: int = END_NS + 100 * HOUR_NS, lag_hours: int = 4
+    ) -> list[ReportRow]:
+        """The verdicts of some instruments."""
+        return report_day(
+            DAY,
+            instruments,
+            self.rebuilds,
+            self.bbo,
+            self.trades,
+            as_of_ns=as_of_ns,
+            vendor_lag_seconds=lag_hours * 3_600,
+        )
+
+    def metrics(self, *instruments: Instrument, rows: Sequence[ReportRow]) -> pl.DataFrame:
+        """The metrics of some instruments."""
+        reports = pl.from_dicts([row.as_record() for row in rows], infer_schema_length=None)
+        return metrics_day(DAY, instruments, reports, self.bbo, self.depth, self.trades)

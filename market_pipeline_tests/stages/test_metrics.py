@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from market_pipeline_tests.stages.days import BTC, ETH, delta_rows, write_day
+
+
+def test_a_good_day(lake: Path, rebuilt):
+    """Every minute of the day has its two messages and trades, and the spread of its book."""
+    write_day(lake, BTC)
+    day = rebuilt()
+    minutes = day.metrics(BTC, rows=day.report(BTC))
+
+    assert 1_440 == minutes.height
+    assert [[2], [2]] == [
+        minutes[name].unique().to_list() for name in ("message_count", "trade_count")
+    ]
+    assert [0.5, 100.25, 5.0] == [
+        pytest.approx(minutes[name][700]) for name in ("spread", "mid", "spread_ticks")
+    ]
+
+
+def test_only_rebuilt_instruments(lake: Path, rebuilt):
+    """An instrument without a book has no minute; without any there are none, but columns."""
+    write_day(lake, BTC)
+    day = rebuilt()
+    rows = day.report(BTC, ETH)
+
+    assert ["BTC-USDT"] == day.metrics(ETH, BTC, rows=rows)["symbol"].unique().to_list()
+    assert (0, True) == (
+        day.metrics(ETH, rows=rows).height,
+        "spread" in day.metrics(ETH, rows=rows).columns,
+    )
+
+
+def test_without_trades(lake: Path, rebuilt):
+    """Without a trades file the trades of a minute are unknown, not zero."""
+    write_day(lake, BTC, trades=False)
+    day = rebuilt()
+    minutes = day.metrics(BTC, rows=day.report(BTC))
+
+    assert minutes["trade_count"].is_null().all()
+    assert 2 * 1_440 == minutes["message_count"].sum()
+
+
+def test_a_gap_is_no_valid_time(lake: Path, rebuilt):
+    """The time of a gap that the report located counts as time without a book."""
+    rows = delta_rows()
+    early, late = rows.slice(0, 2_000), rows.slice(2_400)
+    write_day(lake, BTC, deltas=pa.concat_tables([early, late]))
+    day = rebuilt()
+    (row,) = day.report(BTC)
+    minutes = day.metrics(BTC, rows=[row])
+
+    assert (1, 201 * 30.0) == (row.gap_count, row.gap_seconds)
+    assert row.valid_seconds == pytest.approx(minutes["valid_seconds"].sum(), abs=60)

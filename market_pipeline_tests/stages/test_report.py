@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from market_pipeline_tests.stages.days import (
+    BTC,
+    END_NS,
+    ETH,
+    HOUR_NS,
+    MESSAGES,
+    delta_rows,
+    instrument,
+    write_day,
+)
+
+
+def test_a_good_day(lake: Path, rebuilt):
+    """A day that was rebuilt has its figures, and is available."""
+    write_day(lake, BTC)
+    (row,) = rebuilt().report(BTC)
+
+    assert ("available", (), (), "rebuilt", None) == (
+        row.condition,
+        row.reasons,
+        row.warnings,
+        row.outcome,
+        row.failure,
+    )
+    assert (2 * MESSAGES, MESSAGES, 1, MESSAGES) == (
+        row.rows,
+        row.messages,
+        row.snapshots,
+        row.trades,
+    )
+    assert ("first snapshot, sequence number 1000", 2.0, 3) == (
+        row.seed,
+        row.skew_p50_ms,
+        len(row.input_sha256),
+    )
+    assert (0, None, None) == (
+        row.exam_snapshots,
+        row.exam_matching_share,
+        row.ghost_share,
+    )
+    assert (MESSAGES - 1) * 30.0 == row.observed_seconds
+    assert (30.0, row.observed_seconds - 30.0) == (row.not_seeded_seconds, row.valid_seconds)
+
+
+def test_in_the_order_asked_for(lake: Path, rebuilt):
+    """Each instrument has one row, in the order given, whether it was rebuilt or not."""
+    write_day(lake, BTC)
+    rows = rebuilt().report(ETH, BTC)
+
+    assert [(ETH.id, "no_data"), (BTC.id, "rebuilt")] == [
+        (row.instrument_id, row.outcome) for row in rows
+    ]
+
+
+@pytest.mark.parametrize(
+    ("hours", "lag_hours", "condition"),
+    [(-1, 4, "pending"), (3, 4, "pending"), (4, 4, "missing"), (3, 2, "missing")],
+)
+def test_pending_until_due(lake: Path, rebuilt, hours, lag_hours, condition):
+    """A day without data is pending until the vendor's lag is over, then missing."""
+    write_day(lake, BTC)
+    (row,) = rebuilt().report(ETH, as_of_ns=END_NS + hours * HOUR_NS, lag_hours=lag_hours)
+
+    assert (condition, "MissingDataError", (row.failure,)) == (
+        row.condition,
+        row.failure_kind,
+        row.reasons,
+    )
+
+
+def test_not_rebuilt_yet(lake: Path, rebuilt):
+    """An instrument without a record of a rebuild says that its books are to be made."""
+    write_day(lake, BTC)
+    (row,) = rebuilt().report(instrument("XRP-USDT"))
+
+    assert ("no_data", "missing", None) == (row.outcome, row.condition, row.code_version)
+    assert "Materialize the books of this day." in row.failure
+
+
+def test_without_trades(lake: Path, rebuilt):
+    """No trades file is null trades, which is not the same as none, and degrades the day."""
+    write_day(lake, BTC, trades=False)
+    (row,) = rebuilt().report(BTC)
+
+    assert (None, "degraded") == (row.trades, row.condition)
+    assert "there is no trades file" in row.reasons[0].lower()
+
+
+def test_quarantined(lake: Path, rebuilt):
+    """A refused day has no figure, and the error as its only reason."""
+    rows = delta_rows()
+    write_day(lake, BTC, deltas=rows.drop_columns(["size"]))
+    (row,) = rebuilt().report(BTC)
+
+    assert ("quarantined", "SchemaError", None, None) == (
+        row.outcome,
+        row.failure_kind,
+        row.messages,
+        row.valid_seconds,
+    )
+    assert (row.failure,) == row.reasons
