@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from market_pipeline.sources.simulated import simulate
-from market_pipeline_tests.defs.workspace import Finished, Workspace
+from market_pipeline_tests.defs.workspace import Finished, Workspace, days_arguments
 from market_pipeline_tests.sources.simulated.days import DAY, NEXT_DAY, instrument
 
 GOOD, NONE = "SIMULATED:GOOD-USD", "SIMULATED:NONE-USD"
@@ -36,9 +36,10 @@ class Runs:
 @pytest.fixture(scope="session")
 def runs(workspace: Workspace) -> Runs:
     """Runs that leave three verdicts: two of the good instrument, one of the other."""
-    good = workspace.run_days(DAY, DAY, "--instrument", GOOD)
-    missing = workspace.run_days(DAY, NEXT_DAY, "--instrument", GOOD)
+    good = workspace.start(*days_arguments(DAY), "--instrument", GOOD)
     workspace.more["PIPELINE_VENDOR_LAG_HOURS"] = "1000000"
-    pending = workspace.run_days(DAY, DAY, "--instrument", NONE)
+    pending = workspace.start(*days_arguments(DAY), "--instrument", NONE)
     del workspace.more["PIPELINE_VENDOR_LAG_HOURS"]
-    return Runs(good, missing, pending)
+    first = good.finish()
+    missing = workspace.run_days(DAY, NEXT_DAY, "--instrument", GOOD)
+    return Runs(first, missing, pending.finish())

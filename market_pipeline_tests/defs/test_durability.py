@@ -20,7 +20,13 @@ from market_pipeline.lake.published import current_files, vacuum
 from market_pipeline.lake.staging import sweep_staging
 from market_pipeline.sources.simulated import simulate
 from market_pipeline.tables import TABLES
-from market_pipeline_tests.defs.workspace import Finished, Workspace, days_arguments, raw_file
+from market_pipeline_tests.defs.workspace import (
+    Finished,
+    Running,
+    Workspace,
+    days_arguments,
+    raw_file,
+)
 from market_pipeline_tests.sources.simulated.days import DAY, NEXT_DAY, instrument
 
 pytestmark = pytest.mark.slow
@@ -71,7 +77,7 @@ def read_over_and_over(catalogue: str, stop: str) -> None:
             seen.append(found)
         ((all_rows, with_report),) = rows(Path(catalogue), JOINED)
         joins[all_rows != with_report] += 1
-        time.sleep(0.05)
+        time.sleep(0.1)
     json.dump({"seen": seen, "whole": joins[0], "torn": joins[1]}, sys.stdout)
 
 
@@ -108,24 +114,32 @@ def pipeline(root: Path, lake: Path) -> Workspace:
 
 
 @pytest.fixture(scope="module")
+def together(tmp_path_factory, lakes) -> tuple[Workspace, list[Running]]:
+    """Runs of two different days of the corrected delivery, started at once in a fresh folder."""
+    fresh = pipeline(tmp_path_factory.mktemp("together"), lakes[1])
+    return fresh, [fresh.start(*days_arguments(day)) for day in (DAY, NEXT_DAY)]
+
+
+@pytest.fixture(scope="module")
 def workspace(tmp_path_factory, lakes) -> Workspace:
-    """A pipeline on the first delivery; it has the corrected one after `versions`."""
+    """A pipeline that has the first delivery published after `versions`."""
     return pipeline(tmp_path_factory.mktemp("durable"), lakes[0])
 
 
 @pytest.fixture(scope="module")
-def versions(workspace: Workspace, lakes) -> tuple[Version, Version]:
-    """What undisturbed runs make of both deliveries; the corrected one is published at the end."""
-    made = []
-    for lake in lakes:
-        workspace.lake = lake
-        began = time.monotonic()
-        finished = workspace.run_days(DAY)
-        seconds = time.monotonic() - began
-        assert finished.exit_code in {0, 1}, finished.errors
-        books = rows(workspace.warehouse.catalogue, BOOKS)
-        made.append(Version(lake, workspace.published(DAY), books, seconds))
-    first, corrected = made
+def versions(workspace: Workspace, together) -> tuple[Version, Version]:
+    """What runs that nobody kills make of both deliveries."""
+    fresh, running = together
+    began = time.monotonic()
+    finished = workspace.run_days(DAY)
+    seconds = time.monotonic() - began
+    assert "" == finished.errors
+    for each in running:
+        each.finish()
+    first, corrected = (
+        Version(made.lake, made.published(DAY), rows(made.warehouse.catalogue, BOOKS), seconds)
+        for made in (workspace, fresh)
+    )
     assert [] == [name for name in TABLES if first.published[name] == corrected.published[name]]
     return first, corrected
 
@@ -198,7 +212,8 @@ def kills(workspace: Workspace, versions: tuple[Version, Version]) -> tuple[list
     catalogue, made = workspace.warehouse.catalogue, []
     with reader(workspace) as said:
         for number, moment in enumerate(moments(workspace, versions[1].seconds)):
-            workspace.lake = versions[number % 2].lake
+            # The first delivery is there, so the first run is towards the corrected one.
+            workspace.lake = versions[(number + 1) % 2].lake
             sign = moment()
             running = workspace.start(*days_arguments(DAY))
             running.until(sign)
@@ -242,8 +257,8 @@ def test_a_rerun_completes_what_was_killed(kills, versions: tuple[Version, Versi
     reruns = [kill.rerun for kill in made if kill.rerun]
 
     assert ["", ""] == [finished.errors for finished, _, _ in reruns]
-    assert [version.published for version in versions] == [found for _, found, _ in reruns]
-    assert [version.books for version in versions] == [books for _, _, books in reruns]
+    assert [versions[1].published, versions[0].published] == [found for _, found, _ in reruns]
+    assert [versions[1].books, versions[0].books] == [books for _, _, books in reruns]
 
 
 def test_a_reader_sees_whole_partitions_only(kills, versions: tuple[Version, Version]):
@@ -263,24 +278,14 @@ def test_nothing_partial_is_left(workspace: Workspace, kills, versions: tuple[Ve
     for table in BIG:
         vacuum(warehouse, table, retention=timedelta(0))
 
-    assert versions[1].published == workspace.published(DAY)
+    assert versions[0].published == workspace.published(DAY)
     assert [] == list(warehouse.staging_dir.iterdir())
     assert [warehouse.catalogue] == list(warehouse.warehouse_dir.iterdir())
     assert not warehouse.working_database.with_suffix(".duckdb.wal").exists()
     for table in BIG:
         on_disk = set(warehouse.table_dir(table).glob("p_day=*/*/*.parquet"))
         assert set(current_files(warehouse, table)) == on_disk
-    assert versions[1].books == rows(warehouse.catalogue, BOOKS)
-
-
-@pytest.fixture(scope="module")
-def together(tmp_path_factory, lakes) -> tuple[Workspace, list[Finished]]:
-    """Two runs of different days at once where nothing was published before."""
-    fresh = pipeline(tmp_path_factory.mktemp("together"), lakes[1])
-    with fresh.instance():
-        pass  # made beforehand: see test_two_first_runs_share_a_dagster_home
-    running = [fresh.start(*days_arguments(day)) for day in (DAY, NEXT_DAY)]
-    return fresh, [each.finish() for each in running]
+    assert versions[0].books == rows(warehouse.catalogue, BOOKS)
 
 
 def histories(workspace: Workspace) -> list[int]:
@@ -309,7 +314,8 @@ def assert_whole(workspace: Workspace) -> None:
 
 def test_two_days_at_once(together, versions: tuple[Version, Version]):
     """Two runs of different days both succeed, also as the first ones in a fresh folder."""
-    fresh, finished = together
+    fresh, running = together
+    finished = [each.finish() for each in running]
 
     assert ["", ""] == [each.errors for each in finished]
     assert {each.exit_code for each in finished} <= {0, 1}

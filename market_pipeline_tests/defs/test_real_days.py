@@ -64,9 +64,9 @@ def real(sample_data: Path, tmp_path_factory) -> Real:
         *("-m", "market_pipeline.definitions"),
     )
     checks = workspace.last_checks()
+    two = workspace.start(*days_arguments(date(2024, 7, 18), date(2024, 7, 19)))
     ran = workspace.command("market-pipeline", *days_arguments(date(2024, 8, 9)))
-    ran_two = workspace.run_days(date(2024, 7, 18), date(2024, 7, 19))
-    return Real(workspace, materialized, checks, ran, ran_two)
+    return Real(workspace, materialized, checks, ran, two.finish())
 
 
 def test_dagster_s_command(real: Real):

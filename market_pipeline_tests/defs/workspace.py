@@ -74,7 +74,7 @@ class Running:
         """Waits until something is seen on disk, or the verb has ended."""
         end = time.monotonic() + PATIENCE_SECONDS
         while not happened() and self.process.is_alive() and time.monotonic() < end:
-            time.sleep(0.0005)
+            time.sleep(0.002)
 
 
 @dataclass
@@ -229,16 +229,7 @@ def raw_file(lake: Path, table: str, symbol: str, day: date, venue: str = "SIMUL
 @cache
 def _forks() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        [
-            "dagster_duckdb",
-            "matplotlib.figure",
-            "market_pipeline.cli.main",
-            "market_pipeline.stages.books",
-            "market_pipeline.stages.metrics",
-            "market_pipeline.stages.report",
-        ]
-    )
+    context.set_forkserver_preload(["market_pipeline_tests.defs.warm"])
     return context
 
 

@@ -141,6 +141,11 @@ class Server:
             for file in landed.iterdir():
                 os.utime(file, (changed, changed))
 
+    def forget(self) -> None:
+        """The lake is empty again; what was published stays."""
+        for table in self.workspace.lake.iterdir():
+            shutil.rmtree(table)
+
     def conditions(self, day: date) -> dict[str, str]:
         """The published verdicts of a day, by symbol."""
         query = "SELECT symbol, condition FROM quality.validation_report WHERE dt = ?"
@@ -276,14 +281,22 @@ class Browser:
 
 
 @pytest.fixture(scope="session")
-def browser(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """A Chromium with a profile of its own; without one, the tests that look are skipped."""
-    programs = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
-    absent = [name for name, path in programs.items() if path is None]
+def programs() -> dict[str, str]:
+    """Where Chromium and its driver are; without them, the tests that look are skipped."""
+    found = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
+    absent = [name for name, path in found.items() if path is None]
     if absent:
         pytest.skip(f"{' and '.join(absent)} not on PATH: nothing to look at the UI with")
+    return {name: str(path) for name, path in found.items()}
+
+
+@pytest.fixture(scope="session")
+def browser(
+    programs: dict[str, str], server: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Browser]:
+    """A Chromium with a profile of its own."""
     options = webdriver.ChromeOptions()
-    options.binary_location = str(programs["chromium"])
+    options.binary_location = programs["chromium"]
     for flag in (
         "headless=new",
         "no-sandbox",  # root has none, and the only pages are our own
@@ -302,6 +315,6 @@ def browser(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     pictures = Path(named) if named else tmp_path_factory.mktemp("pictures")
     pictures.mkdir(parents=True, exist_ok=True)
     server.graphql("mutation { setNuxSeen }")  # the greeting of a first visit covers the page
-    service = webdriver.ChromeService(str(programs["chromedriver"]))
+    service = webdriver.ChromeService(programs["chromedriver"])
     with webdriver.Chrome(options, service) as driver:
         yield Browser(driver, server, pictures)

@@ -101,6 +101,7 @@ class TestAutomation:
 
     def test_sensor_runs_a_day_that_landed(self, server):
         """Turned on, the sensor runs the day whose files have settled and no day still landing."""
+        server.forget()
         server.receive(LANDED)
         server.receive(LANDING, settled=False)
         sensor = switched_on(server)

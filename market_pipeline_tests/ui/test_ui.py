@@ -8,12 +8,14 @@ from selenium.webdriver.common.keys import Keys
 
 from market_pipeline.quality.checks import GAP, PRECISION, Check
 from market_pipeline.tables import TABLES
+from market_pipeline_tests.conftest import REPOSITORY
 from market_pipeline_tests.ui.conftest import CLEAN, DAYS, FAULTY, FAULTY_DAY, Browser, Server
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 GROUPS = ("lake", "books", "quality", "metrics")
 BACKFILLED = DAYS[:2]
+OPEN_DIALOG, SHOW_ALL, LAUNCH = "Materialize all…", "Show all partitions", "Launch backfill"
 
 
 @pytest.fixture(scope="module")
@@ -22,15 +24,15 @@ def backfill(server: Server, browser: Browser) -> dict[str, Any]:
     for day in BACKFILLED:
         server.receive(day)
     browser.open("/asset-groups")
-    browser.click("Materialize all…")
-    browser.click("Show all partitions")
+    browser.click(OPEN_DIALOG)
+    browser.click(SHOW_ALL)
     field = browser.visible('//input[starts-with(@placeholder, "ex: ")]')[0]
     field.click()
     field.send_keys(Keys.CONTROL, "a")
     field.send_keys(f"[{BACKFILLED[0]}...{BACKFILLED[-1]}]", Keys.ENTER)
     browser.see_exactly("2 partitions")
     browser.picture("backfill_dialog")
-    browser.click("Launch backfill")
+    browser.click(LAUNCH)
 
     def ended() -> dict[str, Any] | None:
         found = server.graphql(
@@ -75,6 +77,12 @@ class TestAssetGraph:
 
 
 class TestBackfill:
+    def test_is_described_as_it_is_done(self):
+        """docs/ui.md names what the test clicks on, in that order."""
+        page = (REPOSITORY / "docs" / "ui.md").read_text(encoding="utf-8")
+        places = [page.find(f"*{label}*") for label in (OPEN_DIALOG, SHOW_ALL, LAUNCH)]
+        assert -1 < places[0] < places[1] < places[2]
+
     def test_completes_both_days_of_every_asset(self, backfill, server):
         """A range of two days launched in the UI becomes two runs that succeed, one for each."""
         days = [str(day) for day in BACKFILLED]

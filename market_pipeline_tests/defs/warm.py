@@ -1,0 +1,43 @@
+"""Imported by the process that the tests' verbs are forked from, so that none need load it.
+
+No code here may start a thread: a forked process would inherit locks that nobody frees.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from io import BytesIO
+from pathlib import Path
+
+import dagster_duckdb
+import numpy as np
+from matplotlib.figure import Figure
+
+import market_pipeline.cli.main
+import market_pipeline.stages.books
+import market_pipeline.stages.metrics
+import market_pipeline.stages.report
+from market_pipeline.books.rebuild import Rebuild
+from market_pipeline.books.scale import Scale
+from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
+
+__all__ = ["dagster_duckdb", "market_pipeline"]
+
+
+def _load_kernels() -> None:
+    """Rebuilds two messages, for which numba loads the kernels' machine code."""
+    numbers, prices = np.arange(1, 3, dtype=np.int64), np.array([99.0, 98.0])
+    deltas = DeltaBatch(
+        Path(), 0, numbers, numbers, numbers, np.array([True, True]), prices, prices
+    )
+    levels = np.full((1, 20), 0.0)
+    levels[0, 0] = 99.0
+    snapshots = SnapshotBatch(
+        Path(), 0, numbers[:1], numbers[:1], levels, levels, levels + 1.0, levels
+    )
+    step = Scale.of(Decimal("0.1"))
+    list(Rebuild(step, step).blocks([deltas], [snapshots]))
+
+
+_load_kernels()
+Figure().savefig(BytesIO())
