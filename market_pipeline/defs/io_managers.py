@@ -133,6 +133,17 @@ class _WarehouseClient(DuckDbClient):
         """Nothing: the handler makes schema and table with their declared columns."""
 
     @staticmethod
+    def get_table_name(table_slice: TableSlice) -> str:
+        """The name in the catalogue, which is what users query."""
+        return TABLES[table_slice.table].sql_name
+
+    @staticmethod
+    def get_select_statement(table_slice: TableSlice) -> str:
+        """A query of the partition that runs against the catalogue."""
+        name = TABLES[table_slice.table].name
+        return DuckDbClient.get_select_statement(table_slice._replace(table=name))
+
+    @staticmethod
     @contextmanager
     def connect(
         context: dg.OutputContext | dg.InputContext, table_slice: TableSlice

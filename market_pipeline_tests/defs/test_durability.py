@@ -52,13 +52,11 @@ class Version:
         lake: Where the raw day lies.
         published: The digest of each table's partition.
         books: What the query BOOKS returns.
-        seconds: How long the run took.
     """
 
     lake: Path
     published: dict[str, str]
     books: list[list[Any]]
-    seconds: float
 
 
 def rows(path: Path, query: str) -> list[list[Any]]:
@@ -130,14 +128,12 @@ def workspace(tmp_path_factory, lakes) -> Workspace:
 def versions(workspace: Workspace, together) -> tuple[Version, Version]:
     """What runs that nobody kills make of both deliveries."""
     fresh, running = together
-    began = time.monotonic()
     finished = workspace.run_days(DAY)
-    seconds = time.monotonic() - began
     assert "" == finished.errors
     for each in running:
         each.finish()
     first, corrected = (
-        Version(made.lake, made.published(DAY), rows(made.warehouse.catalogue, BOOKS), seconds)
+        Version(made.lake, made.published(DAY), rows(made.warehouse.catalogue, BOOKS))
         for made in (workspace, fresh)
     )
     assert [] == [name for name in TABLES if first.published[name] == corrected.published[name]]
@@ -153,7 +149,7 @@ def messages(lake: Path, symbol: str, day: date) -> int:
 Sign = Callable[[], bool]
 
 
-def moments(workspace: Workspace, seconds: float) -> list[Callable[[], Sign]]:
+def moments(workspace: Workspace) -> list[Callable[[], Sign]]:
     """When to kill: at three points of the write path, and at three that are left to chance.
 
     Each is called just before the run starts and returns what tells that its moment has come.
@@ -174,16 +170,25 @@ def moments(workspace: Workspace, seconds: float) -> list[Callable[[], Sign]]:
         before = commits()
         return lambda: commits() > before
 
-    def by_chance(wait: float) -> Callable[[], Sign]:
+    def some_time_after(publishes: int, wait: float) -> Callable[[], Sign]:
+        """Seconds after so many of the nine publishes, each of which swaps the catalogue."""
+
         def begin() -> Sign:
-            end = time.monotonic() + wait
-            return lambda: time.monotonic() > end
+            seen: dict[tuple[int, int], float] = {}
+
+            def come() -> bool:
+                now = warehouse.catalogue.stat()
+                seen.setdefault((now.st_ino, now.st_mtime_ns), time.monotonic())
+                last = max(seen.values())
+                return len(seen) > publishes and time.monotonic() > last + wait
+
+            return come
 
         return begin
 
     chance = random.Random(20250303)
-    waits = [chance.uniform(0.1, 0.7) * seconds for _ in range(3)]
-    return [staging, writing_rows, committed, *map(by_chance, waits)]
+    by_chance = [(chance.randint(1, 7), chance.uniform(0.0, 0.2)) for _ in range(3)]
+    return [staging, writing_rows, committed, *(some_time_after(*each) for each in by_chance)]
 
 
 @dataclass(frozen=True)
@@ -211,7 +216,7 @@ def kills(workspace: Workspace, versions: tuple[Version, Version]) -> tuple[list
     """
     catalogue, made = workspace.warehouse.catalogue, []
     with reader(workspace) as said:
-        for number, moment in enumerate(moments(workspace, versions[1].seconds)):
+        for number, moment in enumerate(moments(workspace)):
             # The first delivery is there, so the first run is towards the corrected one.
             workspace.lake = versions[(number + 1) % 2].lake
             sign = moment()
@@ -238,7 +243,7 @@ def test_killed_at_any_moment(kills, versions: tuple[Version, Version]):
 
     assert [] == neither
     assert [] == [kill.books for kill in made if kill.books not in [v.books for v in versions]]
-    assert 4 <= [kill.exit_code for kill in made].count(-9)
+    assert [-9] * 6 == [kill.exit_code for kill in made]
 
 
 def test_kills_hit_the_write_path(kills, versions: tuple[Version, Version]):

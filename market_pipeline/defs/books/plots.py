@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 from matplotlib.dates import DateFormatter
 from matplotlib.figure import Figure
@@ -13,6 +14,7 @@ __all__ = ["mid_plot"]
 
 _BUCKET_NS = 60 * 1_000_000_000
 _MAX_INSTRUMENTS = 6
+_BRIDGED_MINUTES = 5
 
 
 def mid_plot(files: Mapping[str, Path]) -> Figure:
@@ -29,8 +31,12 @@ def mid_plot(files: Mapping[str, Path]) -> Figure:
             .sort("minute")
             .collect()
         )
-        time = (minutes["minute"].to_numpy() * 60).astype("datetime64[s]")
-        bid, ask = minutes["bid_price"].to_numpy(), minutes["ask_price"].to_numpy()
+        minute = minutes["minute"].to_numpy()
+        # A value that is none breaks the line: what was not seen is not drawn.
+        holes = np.flatnonzero(np.diff(minute) > _BRIDGED_MINUTES) + 1
+        time = (np.insert(minute, holes, minute[holes]) * 60).astype("datetime64[s]")
+        bid = np.insert(minutes["bid_price"].to_numpy(), holes, np.nan)
+        ask = np.insert(minutes["ask_price"].to_numpy(), holes, np.nan)
         style = {"linewidth": 0.8, "marker": "." if len(time) < 60 else ""}
         mid_axis.plot(time, (bid + ask) / 2, **style)
         spread_axis.plot(time, ask - bid, color="tab:orange", **style)
