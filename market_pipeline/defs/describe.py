@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from market_pipeline.lake.tables import Table
 
-__all__ = ["column_schema", "failure_table", "figure_markdown", "markdown_table"]
+__all__ = ["column_schema", "failure_table", "figure_markdown", "table_metadata"]
 
 
 def column_schema(table: Table) -> dg.TableSchema:
@@ -22,7 +22,7 @@ def column_schema(table: Table) -> dg.TableSchema:
     )
 
 
-def markdown_table(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
+def table_metadata(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
     """Rows of equal keys as a table that the UI always shows; a cell of None is empty.
 
     Not Markdown: the UI hides Markdown of 1,000 characters or more behind a button, and that of a
@@ -38,7 +38,7 @@ def markdown_table(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
 
 def failure_table(records: Iterable[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
     """The error in full of every record that has one: too long for a column beside figures."""
-    return markdown_table(
+    return table_metadata(
         [
             {
                 "instrument": f"{record['exchange']}:{record['symbol']}",

@@ -80,7 +80,7 @@ def new_lake_days(context: dg.SensorEvaluationContext, pipeline: Pipeline) -> dg
     return dg.SensorResult(
         run_requests=runs,
         cursor=json.dumps(requested),
-        skip_reason=None if runs else dg.SkipReason("Every landed day was requested before."),
+        skip_reason=None if runs else dg.SkipReason("No day is new or changed and settled."),
     )
 
 

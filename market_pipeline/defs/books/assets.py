@@ -7,7 +7,7 @@ import dagster as dg
 import polars as pl
 
 from market_pipeline.defs.books.plots import mid_plot
-from market_pipeline.defs.describe import failure_table, figure_markdown, markdown_table
+from market_pipeline.defs.describe import failure_table, figure_markdown, table_metadata
 from market_pipeline.defs.io_managers import PartitionFiles, PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of
@@ -78,7 +78,7 @@ def rebuild_books(
 
 def _instrument_table(rebuilt: RebuiltDay) -> dg.MetadataValue[Any]:
     shown = ("messages", "rows", "exams", "exams_failed", "resyncs", "tick", "lot")
-    return markdown_table(
+    return table_metadata(
         [
             {"instrument": f"{record['exchange']}:{record['symbol']}", "outcome": record["outcome"]}
             | {name: record[name] for name in shown}

@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from market_pipeline.defs.describe import failure_table, markdown_table
+from market_pipeline.defs.describe import failure_table, table_metadata
 from market_pipeline.defs.io_managers import PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of
@@ -38,7 +38,7 @@ def _raw_asset(name: str, raw: RawTable) -> dg.AssetsDefinition:
                 "objects": usable.height,
                 "rows": int(usable["rows"].sum()),
                 "bytes": int(usable["bytes"].sum()),
-                "instruments": markdown_table(
+                "instruments": table_metadata(
                     [
                         {
                             "instrument": f"{row['exchange']}:{row['symbol']}",

@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from market_pipeline.defs.describe import markdown_table
+from market_pipeline.defs.describe import table_metadata
 from market_pipeline.defs.io_managers import PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of
@@ -44,7 +44,7 @@ def book_metrics(
     )
     return dg.MaterializeResult(
         value=PartitionRows(frame, pipeline.selected),
-        metadata={"rows": frame.height, "instruments": markdown_table(summary)},
+        metadata={"rows": frame.height, "instruments": table_metadata(summary)},
     )
 
 

@@ -5,7 +5,7 @@ import time
 import dagster as dg
 import polars as pl
 
-from market_pipeline.defs.describe import figure_markdown, markdown_table
+from market_pipeline.defs.describe import figure_markdown, table_metadata
 from market_pipeline.defs.io_managers import PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of
@@ -44,8 +44,8 @@ def validation_report(
     return dg.MaterializeResult(
         value=PartitionRows(_TABLE.frame(row.as_record() for row in rows), pipeline.selected),
         metadata={
-            "verdicts": markdown_table([_verdict(row) for row in rows]),
-            "reasons": markdown_table([said for row in rows for said in _reasons(row)]),
+            "verdicts": table_metadata([_verdict(row) for row in rows]),
+            "reasons": table_metadata([said for row in rows for said in _reasons(row)]),
             "valid_time": figure_markdown(valid_time_plot(rows), "valid time by instrument"),
             **{
                 condition: sum(row.condition == condition for row in rows)

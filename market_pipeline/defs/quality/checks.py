@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from market_pipeline.defs.describe import markdown_table
+from market_pipeline.defs.describe import table_metadata
 from market_pipeline.defs.partitions import DAILY, day_of
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.instruments import Instrument, load_instruments
@@ -94,10 +94,10 @@ def _result(
         asset_key=asset,
         passed=not said,
         severity=dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN,
-        description="\n".join(said) or check.sentence,
+        description="\n\n".join(said) or check.sentence,
         metadata={
             "failed": len(failed),
-            "instruments": markdown_table([_line(*finding) for finding in findings]),
+            "instruments": table_metadata([_line(*finding) for finding in findings]),
             "docs": dg.MetadataValue.path(f"docs/{check.docs_page}"),
         },
     )
