@@ -290,7 +290,7 @@ class TestFirstRun:
     def test_checks(self, first: State, check, asset, severity, failing, texts):
         """Dagster's event log holds the failed check with its severity, and where it failed."""
         found = first.checks[check]
-        told = [line.split(": ")[0] for line in found.description.splitlines()]
+        told = [line.split(": ")[0] for line in found.description.split("\n\n")]
 
         assert (False, asset, severity, "2025-03-03", False) == (
             found.passed,
