@@ -26,7 +26,6 @@ from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.published import publish, scan
 from market_pipeline.lake.tables import Table
 from market_pipeline.lake.working import replace_rows
-from market_pipeline.quality.row import to_arrow
 from market_pipeline.settings import Settings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
 from market_pipeline.sources.simulated import demo_plan, simulate
@@ -167,7 +166,9 @@ def publish_day(data_dir: Path, lake: Path, instruments: tuple[Instrument, ...],
     rows = report_day(
         day, instruments, rebuilds, bbo, trades, as_of_ns=2**62, vendor_lag_seconds=14_400
     )
-    report = small("validation_report", pl.DataFrame(to_arrow(rows)))
+    report = small(
+        "validation_report", TABLES["validation_report"].frame(row.as_record() for row in rows)
+    )
     small("book_metrics", metrics_day(day, instruments, report, bbo, depth, trades))
     refresh_catalogue(warehouse)
 

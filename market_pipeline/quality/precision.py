@@ -1,7 +1,7 @@
 """Values that are not a whole number of ticks or lots: how many, and where the first ones stand.
 
 The rebuild finds them while it turns prices and sizes into integers (`books.scale`); here is the
-form in which they are counted, merged over batches and files, and shown. A value is off its step if
+form in which they are counted and shown. A value is off its step if
 it is further than 1e-6 of a step from a whole multiple, or if the multiple exceeds int64. It never
 enters the book, because its rounded neighbour is another level.
 """
@@ -9,7 +9,6 @@ enters the book, because its rounded neighbour is another level.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Literal
@@ -19,7 +18,6 @@ __all__ = [
     "PrecisionLoss",
     "PrecisionReport",
     "nearest_step",
-    "precision_table",
 ]
 
 MAX_OFFENDERS = 10
@@ -74,24 +72,6 @@ class PrecisionReport:
                 f"found {len(self.first)}: a count without a place helps nobody"
             )
 
-    def merged(self, later: PrecisionReport) -> PrecisionReport:
-        """This report and that of a later batch or file, as one.
-
-        Raises:
-            ValueError: If the two are of different columns or steps.
-        """
-        if (self.column, self.step) != (later.column, later.step):
-            raise ValueError(
-                f"reports of {self.column} in steps of {self.step} and of {later.column} in steps "
-                f"of {later.step} cannot be merged: their losses mean different things"
-            )
-        return PrecisionReport(
-            column=self.column,
-            step=self.step,
-            losses=self.losses + later.losses,
-            first=(self.first + later.first)[:MAX_OFFENDERS],
-        )
-
     def describe(self) -> str:
         """One sentence: how many values are off the step, and the first of them."""
         if not self.first:
@@ -114,18 +94,3 @@ def nearest_step(value: float, step: Decimal) -> Decimal | None:
         return None
     multiple = _EXACT.divide(Decimal(value), step).to_integral_value(ROUND_HALF_EVEN, _EXACT)
     return _EXACT.multiply(multiple, step)
-
-
-def precision_table(reports: Iterable[PrecisionReport]) -> str:
-    """The located offenders as a Markdown table; one sentence per report if there is none."""
-    reports = tuple(reports)
-    offenders = [
-        f"| {report.column} | {report.step:f} | {loss.file} | {loss.row} | {loss.value!r} "
-        f"| {'' if loss.nearest is None else format(loss.nearest, 'f')} |"
-        for report in reports
-        for loss in report.first
-    ]
-    if not offenders:
-        return "\n".join(report.describe() for report in reports)
-    head = ["| column | step | file | row | value | nearest |", "|---|---|---|---|---|---|"]
-    return "\n".join(head + offenders)

@@ -4,16 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import date
 from typing import Any, Literal
 
-import pyarrow as pa
-
 from market_pipeline.lake.tables import Column, Table
 
-__all__ = ["VALIDATION_REPORT", "Condition", "Outcome", "ReportRow", "to_arrow"]
+__all__ = ["VALIDATION_REPORT", "Condition", "Outcome", "ReportRow"]
 
 Condition = Literal["available", "degraded", "pending", "missing"]
 Outcome = Literal["rebuilt", "no_data", "quarantined"]
@@ -204,9 +202,3 @@ VALIDATION_REPORT = Table(
     columns=tuple(Column(name=each.name, **each.metadata) for each in fields(ReportRow)),
     storage="duckdb",
 )
-
-
-def to_arrow(rows: Iterable[ReportRow]) -> pa.Table:
-    """The rows as an Arrow table with exactly the columns of `quality.validation_report`."""
-    records = [row.as_record() for row in rows]
-    return pa.Table.from_pylist(records, schema=VALIDATION_REPORT.arrow_schema)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import pytest
 
@@ -11,6 +12,7 @@ from market_pipeline_tests.defs.workspace import Finished, Workspace, days_argum
 from market_pipeline_tests.sources.simulated.days import DAY, NEXT_DAY, instrument
 
 GOOD, NONE = "SIMULATED:GOOD-USD", "SIMULATED:NONE-USD"
+THIRD_DAY = NEXT_DAY + timedelta(days=1)
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +28,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @dataclass(frozen=True)
 class Runs:
-    """How three runs ended: a good day, a range whose second day is missing, a day not yet due."""
+    """How three runs ended: a good day, two days that are missing, a day not yet due."""
 
     good: Finished
     missing: Finished
@@ -35,11 +37,10 @@ class Runs:
 
 @pytest.fixture(scope="session")
 def runs(workspace: Workspace) -> Runs:
-    """Runs that leave three verdicts: two of the good instrument, one of the other."""
+    """Runs that leave four verdicts: three of the good instrument, one of the other."""
     good = workspace.start(*days_arguments(DAY), "--instrument", GOOD)
+    missing = workspace.start(*days_arguments(NEXT_DAY, THIRD_DAY), "--instrument", GOOD)
     workspace.more["PIPELINE_VENDOR_LAG_HOURS"] = "1000000"
     pending = workspace.start(*days_arguments(DAY), "--instrument", NONE)
     del workspace.more["PIPELINE_VENDOR_LAG_HOURS"]
-    first = good.finish()
-    missing = workspace.run_days(DAY, NEXT_DAY, "--instrument", GOOD)
-    return Runs(first, missing, pending.finish())
+    return Runs(good.finish(), missing.finish(), pending.finish())

@@ -47,7 +47,7 @@ def test_json(workspace: Workspace, runs: Runs):
         (("--instrument", GOOD, "--instrument", NONE), 1, {GOOD, NONE}),
         (("--start-date", "2025-03-03", "--end-date", "2025-03-03"), 1, {GOOD, NONE}),
         (("--start-date", "2025-03-04"), 1, {GOOD}),
-        (("--start-date", "2025-03-05"), 1, set()),
+        (("--start-date", "2025-03-06"), 1, set()),
         (("--end-date", "2025-03-02"), 1, set()),
     ],
 )

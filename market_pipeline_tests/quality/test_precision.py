@@ -10,11 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from market_pipeline.quality.precision import (
-    MAX_OFFENDERS,
     PrecisionLoss,
     PrecisionReport,
     nearest_step,
-    precision_table,
 )
 
 TICK = Decimal("0.1")
@@ -44,28 +42,7 @@ class TestNearestStep:
         assert nearest_step(value, TICK) is None
 
 
-class TestMerge:
-    def test_counts_add_up_and_the_first_offenders_stay(self):
-        """Of two files the first ten offenders in order are kept, and all are counted."""
-        merged = a_report(*range(7)).merged(a_report(*range(7), file="2.snappy.parquet"))
-
-        assert (14, MAX_OFFENDERS) == (merged.losses, len(merged.first))
-        assert ["1"] * 7 + ["2"] * 3 == [loss.file[0] for loss in merged.first]
-
-    def test_merging_nothing_changes_nothing(self):
-        """A clean batch leaves the report as it is, on either side."""
-        report, clean = a_report(3, 4), PrecisionReport("price", TICK)
-
-        assert report == report.merged(clean) == clean.merged(report)
-
-    @pytest.mark.parametrize(
-        "other", [PrecisionReport("size", TICK), PrecisionReport("price", Decimal("0.01"))]
-    )
-    def test_different_questions_are_not_merged(self, other):
-        """Losses of another column or step do not add up."""
-        with pytest.raises(ValueError, match="cannot be merged"):
-            a_report(1).merged(other)
-
+class TestReport:
     def test_a_count_without_its_places_is_refused(self):
         """A report that counts a loss locates it, up to ten."""
         with pytest.raises(ValueError, match="without a place"):
@@ -86,16 +63,3 @@ class TestText:
         clean = PrecisionReport("size", Decimal("1E-8"))
 
         assert "Every size is a whole multiple of 0.00000001." == clean.describe()
-
-    def test_the_table_lists_every_located_offender(self):
-        """One line for each offender of every column, after the head."""
-        table = precision_table([a_report(12, 40), PrecisionReport("size", TICK)]).splitlines()
-
-        assert "| price | 0.1 | 1.snappy.parquet | 12 | 61800.25 | 61800.2 |" == table[2]
-        assert 4 == len(table)
-
-    def test_a_table_of_clean_columns_is_their_sentences(self):
-        """Nothing to list, so what holds is said."""
-        assert "Every price is a whole multiple of 0.1." == precision_table(
-            [PrecisionReport("price", TICK)]
-        )

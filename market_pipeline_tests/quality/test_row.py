@@ -8,8 +8,13 @@ import duckdb
 import polars as pl
 import pytest
 
-from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow, to_arrow
+from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
 from market_pipeline_tests.quality.factory import GAP_OF_5_S, a_failed_row, a_row
+
+
+def as_arrow(rows):
+    return VALIDATION_REPORT.frame(row.as_record() for row in rows).to_arrow()
+
 
 ROWS = (a_row(**GAP_OF_5_S, reasons=("One.", "Two.")), a_failed_row(), a_row(trades=None))
 
@@ -37,14 +42,14 @@ def test_the_columns_of_the_table_are_the_fields_of_the_row():
 )
 def test_rows_come_back_as_they_were(read):
     """A row read from a table is the row that was written, nulls and lists included."""
-    records = read(to_arrow(ROWS))
+    records = read(as_arrow(ROWS))
 
     assert list(ROWS) == [ReportRow.from_record(record) for record in records]
 
 
 def test_gaps_can_be_unnested_in_sql():
     """A researcher lists every gap with its trades by one query."""
-    report = to_arrow(ROWS)
+    report = as_arrow(ROWS)
     gaps = duckdb.sql(
         "SELECT unnest(gap_starts_ns), unnest(gap_ends_ns), unnest(gap_trades) FROM report"
     ).fetchall()

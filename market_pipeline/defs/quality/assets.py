@@ -1,6 +1,8 @@
 """The validation report: a verdict for every instrument and day."""
 
 import time
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -46,6 +48,9 @@ def validation_report(
         metadata={
             "verdicts": table_metadata([_verdict(row) for row in rows]),
             "reasons": table_metadata([said for row in rows for said in _reasons(row)]),
+            "off_grid": table_metadata(
+                [loss for record in book_rebuilds.to_dicts() for loss in _off_grid(record)]
+            ),
             "valid_time": figure_markdown(valid_time_plot(rows), "valid time by instrument"),
             **{
                 condition: sum(row.condition == condition for row in rows)
@@ -69,6 +74,21 @@ def _verdict(row: ReportRow) -> dict[str, object]:
         "crossed s": rounded(row.crossed_seconds),
         "skew p50 ms": rounded(row.skew_p50_ms),
     }
+
+
+def _off_grid(record: Mapping[str, Any]) -> Iterator[dict[str, object]]:
+    """The first ten prices off the tick and sizes off the lot, and their places."""
+    for column, step in (("price", "tick"), ("size", "lot")):
+        places = (record[f"{column}_loss_{part}"] or () for part in ("files", "rows", "values"))
+        for file, row, value in zip(*places, strict=True):
+            yield {
+                "instrument": f"{record['exchange']}:{record['symbol']}",
+                "column": column,
+                "value": repr(value),
+                "step": record[step],
+                "file": file,
+                "row": row,
+            }
 
 
 def _reasons(row: ReportRow) -> list[dict[str, object]]:
