@@ -18,9 +18,13 @@ demo: setup ## Simulate days with planted faults, run the pipeline on them, prin
 	$(BIN)/market-pipeline demo
 
 demo-ui: setup ## Serve the Dagster UI on what `make demo` made
+	@# An empty catalogue is there to open before the first run.
+	@$(BIN)/python -c 'import market_pipeline; market_pipeline.connect()'
 	$(BIN)/dagster dev -h 127.0.0.1 -p $(PORT)
 
 ui: setup ## Serve the Dagster UI on this machine only, at PORT (3000)
+	@# An empty catalogue is there to open before the first run.
+	@$(BIN)/python -c 'import market_pipeline; market_pipeline.connect()'
 	$(BIN)/dagster dev -h 127.0.0.1 -p $(PORT)
 
 test: lint ## Lint, then run every test

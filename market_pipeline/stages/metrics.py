@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from decimal import Decimal
 
 import numpy as np
 import polars as pl
 
+from market_pipeline.errors import MarketPipelineError
 from market_pipeline.instruments import Instrument
 from market_pipeline.metrics.minute import BOOK_METRICS, minute_metrics
 from market_pipeline.sources.batches import Trades
@@ -26,6 +27,7 @@ def metrics_day(
     bbo: pl.LazyFrame,
     depth: pl.LazyFrame,
     trades: RawObjects,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> pl.DataFrame:
     """The rows of `metrics.book_metrics` of a day.
 
@@ -37,7 +39,9 @@ def metrics_day(
         instruments: Whose metrics to compute.
         reports: The day's rows of `quality.validation_report`.
         bbo, depth: The day's rows of `books.bbo` and `books.depth`.
-        trades: The day's registered trades.
+        trades: The day's registered trades. An instrument whose trades cannot be read any more has
+            no rows, and the others have theirs.
+        warn: Told which instrument that is, and why.
     """
     frames = [BOOK_METRICS.frame([])]
     for instrument in instruments:
@@ -48,12 +52,17 @@ def metrics_day(
         starts = row["gap_starts_ns"] + row["quiet_starts_ns"]
         ends = row["gap_ends_ns"] + row["quiet_ends_ns"]
         spans = np.array(sorted(zip(starts, ends, strict=True)), np.int64).reshape(-1, 2)
-        files, _ = trades.files_if_any(instrument)
+        try:
+            files, _ = trades.files_if_any(instrument)
+            prints = _frame(read_trades(files)) if files else None
+        except MarketPipelineError as error:
+            warn(f"{instrument.id} has no metrics: {error}")
+            continue
         frames.append(
             minute_metrics(
                 bbo.filter(of_instrument(instrument)),
                 depth.filter(of_instrument(instrument)),
-                _frame(read_trades(files)) if files else None,
+                prints,
                 instrument=instrument,
                 day=day,
                 tick=Decimal(row["tick"]),

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from market_pipeline.errors import MarketPipelineError
 from market_pipeline.instruments import Instrument
 from market_pipeline.quality.precision import PrecisionLoss, PrecisionReport
 from market_pipeline.quality.report import BookEvidence, build_report, report_failure
@@ -71,13 +72,24 @@ def _report_instrument(
     vendor_lag_seconds: int,
 ) -> ReportRow:
     record = rebuild.row(0, named=True) if rebuild.height else None
-    if record is None or record["outcome"] != "rebuilt":
-        recorded = record or {
-            "outcome": "no_data",
-            "failure_kind": "MissingDataError",
-            "failure": "The book of this day was not rebuilt. Materialize the books of this day.",
-            "code_version": None,
-        }
+    recorded = record or {
+        "outcome": "no_data",
+        "failure_kind": "MissingDataError",
+        "failure": "The book of this day was not rebuilt. Materialize the books of this day.",
+        "code_version": None,
+    }
+    try:
+        files, _ = trades.files_if_any(instrument)
+        prints = read_trades(files)
+    except MarketPipelineError as error:
+        # Without the trades that the book was rebuilt beside, no silence can be judged.
+        if recorded["outcome"] == "rebuilt":
+            recorded |= {
+                "outcome": "quarantined",
+                "failure_kind": type(error).__name__,
+                "failure": str(error),
+            }
+    if record is None or recorded["outcome"] != "rebuilt":
         return report_failure(
             instrument,
             day,
@@ -88,8 +100,6 @@ def _report_instrument(
             as_of_ns=as_of_ns,
             vendor_lag_seconds=vendor_lag_seconds,
         )
-    files, _ = trades.files_if_any(instrument)
-    prints = read_trades(files)
     columns = ["ts_origin_ns", "ts_receipt_ns", "sequence_number", "flags"]
     rows = bbo.filter(of_instrument(instrument)).select(columns).collect()
     return build_report(

@@ -57,3 +57,15 @@ def test_a_gap_is_no_valid_time(lake: Path, rebuilt):
 
     assert (1, 201 * 30.0) == (row.gap_count, row.gap_seconds)
     assert row.valid_seconds == pytest.approx(minutes["valid_seconds"].sum(), abs=60)
+
+
+def test_trades_that_changed_since(lake: Path, rebuilt):
+    """A file that the vendor replaces meanwhile takes no other instrument's metrics away."""
+    for each in (BTC, ETH):
+        write_day(lake, each)
+    day = rebuilt()
+    rows = day.report(BTC, ETH)
+    changed = next((lake / "trades").rglob("symbol=ETH-USDT/**/*.parquet"))
+    changed.write_bytes(changed.read_bytes() + b"more")
+
+    assert "BTC-USDT" in set(day.metrics(ETH, BTC, rows=rows)["symbol"])

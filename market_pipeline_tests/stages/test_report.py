@@ -105,3 +105,17 @@ def test_quarantined(lake: Path, rebuilt):
         row.valid_seconds,
     )
     assert (row.failure,) == row.reasons
+
+
+def test_trades_that_changed_since(lake: Path, rebuilt):
+    """A file that the vendor replaces meanwhile takes no other instrument's verdict away."""
+    for each in (BTC, ETH):
+        write_day(lake, each)
+    day = rebuilt()
+    changed = next((lake / "trades").rglob("symbol=ETH-USDT/**/*.parquet"))
+    changed.write_bytes(changed.read_bytes() + b"more")
+    rows = {row.instrument_id: row for row in day.report(ETH, BTC)}
+
+    assert {BTC.id, ETH.id} == set(rows)
+    assert "available" == rows[BTC.id].condition
+    assert "changed since it was registered" in (rows[ETH.id].failure or "")

@@ -31,6 +31,7 @@ def book_metrics(
         book_bbo,
         book_depth,
         RawObjects(pipeline.settings.lake_path, raw_trades),
+        context.log.warning,
     )
     summary = (
         frame.group_by("exchange", "symbol", maintain_order=True)
