@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from market_pipeline_tests.quality.sample import sample_root
+
 # The first example of a kernel waits for its compilation, which no deadline can foresee.
 settings.register_profile("kernels", deadline=None)
 settings.load_profile("kernels")
+
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -18,8 +20,4 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="session")
 def sample_data() -> Path:
     """The real sample days with their ground truth; tests that need it skip where it is absent."""
-    named = os.environ.get("MARKET_PIPELINE_SAMPLE_DATA")
-    folder = Path(named) if named else REPOSITORY.parent / "shared" / "data" / "binance_2024"
-    if not (folder / "lake").is_dir():
-        pytest.skip(f"the real sample data is not at {folder} (MARKET_PIPELINE_SAMPLE_DATA)")
-    return folder
+    return sample_root()

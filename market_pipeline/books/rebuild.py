@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market_pipeline.books.kernel import advance
-from market_pipeline.books.levels import ASK, BASE, BID, Levels, empty_levels
+from market_pipeline.books.levels import ASK, BASE, BID, empty_levels
 from market_pipeline.books.scale import NOT_REPRESENTABLE, Scale, to_steps
 from market_pipeline.books.state import (
     DEPTH_LEVELS,
@@ -128,7 +128,6 @@ class Rebuild:
         options: What to emit and when to resync.
         gap_ends_ns: int64, ascending receipt times of the first messages after lost ones; the book
             carries the GAP flag from there to the next snapshot that confirms or replaces it.
-        levels: The book to start from; by default an empty one.
     """
 
     def __init__(
@@ -138,7 +137,6 @@ class Rebuild:
         options: RebuildOptions | None = None,
         *,
         gap_ends_ns: NDArray[np.int64] | None = None,
-        levels: Levels | None = None,
     ) -> None:
         self.price_scale = price_scale
         self.size_scale = size_scale
@@ -146,7 +144,7 @@ class Rebuild:
         self.off_lot = OffStepCount()
         self._options = (options or RebuildOptions()).for_kernel()
         self._gap_ends_ns = np.empty(0, np.int64) if gap_ends_ns is None else gap_ends_ns
-        self._levels = levels or empty_levels()
+        self._levels = empty_levels()
         self._registers = new_registers()
         self._bbo = BboRows._make([*_columns(_BBO_ROWS, 7), np.empty(_BBO_ROWS, np.uint16)])
         times = _columns(_DEPTH_ROWS, 3)

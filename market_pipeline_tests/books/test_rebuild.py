@@ -22,16 +22,8 @@ from market_pipeline.sources.crypto_lake import (
     read_deltas,
     read_snapshots,
 )
+from market_pipeline_tests.quality.sample import SAMPLE_DAYS
 
-SAMPLE_DAYS = [
-    ("BINANCE", "BTC-USDT", date(2024, 8, 8)),
-    ("BINANCE", "BTC-USDT", date(2024, 8, 9)),
-    ("BINANCE_DELIVERY", "BTC-USD-PERP", date(2024, 8, 8)),
-    ("BINANCE_DELIVERY", "BTC-USD-PERP", date(2024, 8, 9)),
-    ("BINANCE_FUTURES", "BTC-USDT-PERP", date(2024, 8, 8)),
-    ("BINANCE_FUTURES", "ETH-USDT-PERP", date(2024, 7, 18)),
-    ("BINANCE_FUTURES", "ETH-USDT-PERP", date(2024, 7, 19)),
-]
 TICK, LOT = Scale.of(Decimal("0.1")), Scale.of(Decimal("0.001"))
 
 

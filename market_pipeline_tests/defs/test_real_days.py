@@ -12,6 +12,7 @@ import pytest
 
 from market_pipeline.books.flags import INVALIDATING
 from market_pipeline_tests.defs.workspace import Finished, Workspace, days_arguments
+from market_pipeline_tests.quality.sample import SAMPLE_DAYS
 
 pytestmark = pytest.mark.slow
 
@@ -21,17 +22,8 @@ INSTRUMENTS = (
     {"venue": "BINANCE_FUTURES", "symbol": "BTC-USDT-PERP", "tick": "0.1", "lot": "0.001"},
     {"venue": "BINANCE_FUTURES", "symbol": "ETH-USDT-PERP", "tick": "0.01", "lot": "0.001"},
 )
-DAYS = (
-    ("BINANCE", "BTC-USDT", date(2024, 8, 8)),
-    ("BINANCE", "BTC-USDT", date(2024, 8, 9)),
-    ("BINANCE_DELIVERY", "BTC-USD-PERP", date(2024, 8, 8)),
-    ("BINANCE_DELIVERY", "BTC-USD-PERP", date(2024, 8, 9)),
-    ("BINANCE_FUTURES", "BTC-USDT-PERP", date(2024, 8, 8)),
-    ("BINANCE_FUTURES", "ETH-USDT-PERP", date(2024, 7, 18)),
-    ("BINANCE_FUTURES", "ETH-USDT-PERP", date(2024, 7, 19)),
-)
 EVERY_DAY = pytest.mark.parametrize(
-    ("exchange", "symbol", "day"), DAYS, ids=[f"{x}:{s} {d}" for x, s, d in DAYS]
+    ("exchange", "symbol", "day"), SAMPLE_DAYS, ids=[f"{x}:{s} {d}" for x, s, d in SAMPLE_DAYS]
 )
 OF_DAY = "WHERE exchange = $1 AND symbol = $2 AND dt = $3"
 TOUCH = ("bid_price", "bid_size", "ask_price", "ask_size")
@@ -95,7 +87,7 @@ def test_every_day_is_there(real: Real):
         found = real.workspace.sql(
             f"SELECT DISTINCT exchange, symbol, dt FROM {table} ORDER BY ALL"
         )
-        assert list(DAYS) == found.rows(), table
+        assert list(SAMPLE_DAYS) == found.rows(), table
 
 
 @EVERY_DAY
@@ -217,10 +209,12 @@ def test_days_that_are_not_there(real: Real):
         "WHERE outcome = 'no_data' ORDER BY ALL"
     )
     everything = {
-        (each["venue"], each["symbol"], day) for each in INSTRUMENTS for _, _, day in DAYS
+        (each["venue"], each["symbol"], day) for each in INSTRUMENTS for _, _, day in SAMPLE_DAYS
     }
 
-    assert everything - set(DAYS) == set(missing.select("exchange", "symbol", "dt").iter_rows())
+    assert everything - set(SAMPLE_DAYS) == set(
+        missing.select("exchange", "symbol", "dt").iter_rows()
+    )
     assert ["missing"] == missing["condition"].unique().to_list()
     assert missing["reasons[1]"].str.starts_with("There is no raw file").all()
 
