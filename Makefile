@@ -35,8 +35,8 @@ lint: setup ## Ruff (rules and format) and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup ## Run the benchmarks
-	$(BIN)/python -m benchmarks
+bench: setup ## Run the benchmarks, see docs/benchmarks.md (BENCH_FLAGS=--full: 100 M)
+	$(BIN)/python -m benchmarks $(BENCH_FLAGS)
 
 # Pins are kept where pyproject.toml still allows them. `make lock LOCK_FLAGS=--upgrade` moves all.
 # No option that would write an address into the lock is used: it holds versions and hashes only.
@@ -48,8 +48,8 @@ lock: setup ## Write the locks again for pyproject.toml
 		--output-file requirements-runtime.lock pyproject.toml -
 
 clean: ## Remove the environment and every cache; data and run history stay
-	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find market_pipeline market_pipeline_tests -type d -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf $(VENV) .bench build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find market_pipeline market_pipeline_tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # Run history belongs to the project, whatever DAGSTER_HOME the caller uses elsewhere. Tests make
 # their own.

@@ -1,1 +1,1 @@
-"""Benchmarks, out of the tests: `make bench`."""
+"""Benchmarks, out of the tests: `make bench`. docs/benchmarks.md has the method and the results."""

@@ -1,116 +1,136 @@
-"""Times the rebuild and prints million delta rows per CPU second; JSON beside the table."""
+"""Runs the benchmarks: `make bench`, or `python -m benchmarks --help` for the choices."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import resource
-import statistics
+import shutil
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
-import numba
-import numpy as np
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.generator import synthetic_deltas
-from market_pipeline.books.kernel import advance
-from market_pipeline.books.levels import empty_levels
-from market_pipeline.books.rebuild import RebuildOptions
-from market_pipeline.books.state import (
-    DEPTH_LEVELS,
-    BboRows,
-    Deltas,
-    DepthRows,
-    Resync,
-    Snapshots,
-    Status,
-    new_registers,
-)
+from benchmarks.days import DayArrays, real_day, synthetic_day
+from benchmarks.end_to_end import day_figures, thread_figures
+from benchmarks.figures import Figure
+from benchmarks.kernel import kernel_figures
+from benchmarks.machine import describe_machine
+from benchmarks.report import print_results
+from benchmarks.rivals import lakeapi_figures, rival_python
+from benchmarks.start import start_figures
+from benchmarks.workspace import work_folder
 
-_REPEATS = 5
+_FULL_ROWS = 100_000_000
+_FULL_DISK_GB = 4
 
 
-def kernel_run(deltas: Deltas, depth_interval_ms: int) -> Callable[[], int]:
-    """One pass of the kernel over all rows, outputs reused; returns how many messages came out."""
-    bbo = BboRows._make([*_int64(1 << 16, 7), np.empty(1 << 16, np.uint16)])
-    sides = [np.empty((1 << 13, DEPTH_LEVELS), np.int64) for _ in range(4)]
-    depth = DepthRows._make([*_int64(1 << 13, 3), *sides, np.empty(1 << 13, np.uint16)])
-    none = np.empty((0, DEPTH_LEVELS), np.int64)
-    snapshots = Snapshots(*_int64(0, 2), np.empty(0, np.bool_), none, none, none, none)
-    options = RebuildOptions(
-        depth_interval_ms=depth_interval_ms, keyframe_seconds=0, resync=Resync.NEVER
-    ).for_kernel()
-    gaps = np.empty(0, np.int64)
+@dataclass(slots=True)
+class Suite:
+    """The benchmarks in their order; what cannot be run is left out with its reason.
 
-    def run() -> int:
-        registers, levels = new_registers(), empty_levels()
-        row = messages = 0
-        while True:
-            status, row, _, written, _ = advance(
-                registers, levels, deltas, row, snapshots, 0, False, gaps, True, options,
-                bbo, 0, depth, 0,
-            )  # fmt: skip
-            messages += written
-            if status == Status.DONE:
-                return messages
-            if status != Status.OUTPUT_FULL:
-                raise RuntimeError(f"the generator should not lead to {Status(status).name}")
+    Attributes:
+        kernel_rows, end_to_end_rows, runs: How much, and how often.
+        console: Where progress is said.
+    """
 
-    return run
+    kernel_rows: int
+    end_to_end_rows: Sequence[int]
+    runs: int
+    console: Console
+    figures: list[Figure] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    def kernel(self) -> None:
+        """The kernel on the synthetic day."""
+        self.figures += kernel_figures(synthetic_day(self.kernel_rows).deltas, self.runs)
+
+    def lakeapi(self) -> None:
+        """Ours and lakeapi on the synthetic day and on the real capture."""
+        try:
+            python = rival_python()
+        except RuntimeError as error:
+            self.left_out.append(f"{error}.")
+            return
+        days: tuple[Callable[[], DayArrays], ...] = (
+            lambda: synthetic_day(self.kernel_rows),
+            real_day,
+        )
+        for make in days:
+            try:
+                day = make()
+            except FileNotFoundError as error:
+                self.left_out.append(f"the real capture: {error}.")
+            else:
+                self.figures += lakeapi_figures(day, python, self.runs)
+
+    def end_to_end(self) -> None:
+        """Parquet to Parquet at each size."""
+        for rows in self.end_to_end_rows:
+            self.console.print(f"  {rows:,} rows")
+            self.figures += day_figures(rows, self.runs)
+
+    def threads(self) -> None:
+        """Two instruments in one thread and in two."""
+        self.figures += thread_figures(min(self.end_to_end_rows), self.runs)
+
+    def start(self) -> None:
+        """The first row of a fresh process."""
+        self.figures += start_figures(self.runs)
 
 
-def _int64(rows: int, count: int) -> list[np.ndarray]:
-    return [np.empty(rows, np.int64) for _ in range(count)]
+_PARTS = ("kernel", "lakeapi", "end_to_end", "threads", "start")
 
 
-def cpu_seconds(run: Callable[[], object]) -> float:
-    """The median CPU time of several runs, after one that is not counted."""
-    run()
-    times = []
-    for _ in range(_REPEATS):
-        before = time.process_time()
-        run()
-        times.append(time.process_time() - before)
-    return statistics.median(times)
-
-
-def main() -> None:
-    """Run the benchmarks and write their results."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--rows", type=int, default=5_000_000, help="delta rows of the day")
-    arguments.add_argument("--json", type=Path, help="write the results here too")
-    given = arguments.parse_args()
-    deltas = synthetic_deltas(given.rows)
-    results = {}
-    for name, interval_ms in (
-        ("kernel, best bid and ask per message", 86_400_000),
-        ("kernel, top 20 per 100 ms", 100),
-        ("kernel, top 20 per message", 0),
-    ):
-        seconds = cpu_seconds(kernel_run(deltas, interval_ms))
-        results[name] = round(given.rows / seconds / 1e6, 1)
-    table = Table(title=f"{given.rows:,} synthetic delta rows, median of {_REPEATS}")
-    table.add_column("what")
-    table.add_column("M rows / CPU s", justify="right")
-    for name, rate in results.items():
-        table.add_row(name, f"{rate:,.1f}")
-    Console().print(table)
-    machine = {
-        "python": platform.python_version(),
-        "numba": numba.__version__,
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs what was asked for, prints the figures and writes them as JSON."""
+    given = _parser().parse_args(arguments)
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    sizes = list(given.end_to_end_rows)
+    if given.full:
+        free_gb = shutil.disk_usage(work_folder()).free / 1e9
+        if free_gb < _FULL_DISK_GB:
+            raise SystemExit(
+                f"--full needs {_FULL_DISK_GB} GB in {work_folder()}, which has {free_gb:.1f} GB. "
+                "Make room, or name another folder: BENCH_FOLDER=/folder make bench"
+            )
+        sizes.append(_FULL_ROWS)
+    suite = Suite(given.kernel_rows, sizes, given.runs, console)
+    machine = describe_machine()
+    for part in _PARTS:
+        if part in given.only:
+            console.print(f"{part.replace('_', ' ')} …")
+            getattr(suite, part)()
+    results = {
+        "taken_on": f"{datetime.now(UTC):%Y-%m-%d}",
+        "machine": machine,
+        "runs": given.runs,
+        "left_out": suite.left_out,
+        "figures": [figure.as_record() for figure in suite.figures],
     }
-    if given.json:
-        given.json.write_text(json.dumps({"rows": given.rows, **machine, **results}, indent=2))
-    sys.stdout.flush()
+    print_results(results, console)
+    file = given.json or work_folder() / "results.json"
+    file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    console.print(f"Written to {file}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "--only", nargs="+", choices=_PARTS, default=_PARTS, help="these parts only"
+    )
+    parser.add_argument(
+        "--kernel-rows", type=int, default=5_000_000, help="of the kernel and of lakeapi"
+    )
+    parser.add_argument(
+        "--end-to-end-rows", type=int, nargs="+", default=[5_000_000, 20_000_000], help="each size"
+    )
+    parser.add_argument("--full", action="store_true", help="end to end at 100 M rows as well")
+    parser.add_argument("--runs", type=int, default=5, help="runs, or pairs of runs, of each")
+    parser.add_argument("--json", type=Path, help="the results file (.bench/results.json)")
+    return parser
 
 
 if __name__ == "__main__":

@@ -1,39 +1,76 @@
-"""A seeded synthetic feed that is as hard on a book as a busy perpetual."""
+"""The synthetic day in blocks or as one: seeded, of any length, in bounded memory.
+
+The same seed gives the same rows however they are cut into blocks.
+"""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterator
+from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.feed import MAX_MESSAGE_ROWS, SNAPSHOT_LEVELS, Rows, Tops, fill, new_feed
 from market_pipeline.books.state import Deltas
 
-ROWS_A_MESSAGE = 42
-DELETES = 0.4
+__all__ = ["SEED", "Block", "blocks", "synthetic_deltas"]
+
+SEED = 7
 
 
-def synthetic_deltas(rows: int, seed: int = 7) -> Deltas:
-    """Delta rows in whole ticks: a random-walk mid, 42 rows a message, 40 % deletes, a long tail.
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Consecutive messages, and the market's own top 20 after the first of each 100 ms."""
 
-    Distances from the mid are drawn so that a side holds about 5,000 to 7,000 levels, most changes
-    are near the touch, and one in a hundred is far out.
+    deltas: Deltas
+    tops: Tops
+
+
+def blocks(rows: int, seed: int = SEED, *, block_rows: int = 1 << 20) -> Iterator[Block]:
+    """Yields a day of whole messages, `rows` delta rows or a few less.
+
+    Args:
+        rows: The message that would pass so many is not begun.
+        seed: Another seed is another day.
+        block_rows: Most rows of a block; what they are does not depend on it.
     """
-    rng = np.random.default_rng(seed)
-    messages = -(-rows // ROWS_A_MESSAGE)
-    message = np.repeat(np.arange(messages), ROWS_A_MESSAGE)[:rows]
-    mid = 600_000 + np.cumsum(rng.integers(-2, 3, messages))[message]
-    is_bid = rng.random(rows) < 0.5
-    distance = 1 + np.minimum(rng.exponential(60, rows), 400).astype(np.int64)
-    deep = rng.random(rows) < 0.25
-    distance[deep] = 1 + rng.integers(0, 8_000, int(deep.sum()))
-    tail = rng.random(rows) < 0.01
-    distance[tail] = 1 + rng.integers(0, 400_000, int(tail.sum()))
-    price = np.where(is_bid, mid - distance, mid + distance)
-    size = rng.integers(1, 50_000, rows)
-    size[rng.random(rows) < DELETES] = 0
-    # The mid moves on, so levels that it passed must go: each message clears what it crossed.
-    first = np.arange(rows) % ROWS_A_MESSAGE < 4
-    is_bid[first] = np.arange(rows)[first] % 2 == 0
-    step = (np.arange(rows)[first] % ROWS_A_MESSAGE) // 2
-    price[first] = mid[first] + np.where(is_bid[first], step, -step)
-    size[first] = 0
-    receipt = message.astype(np.int64) * 20_000_000 + 1_722_470_400_000_000_000
-    return Deltas(receipt - 3_000_000, receipt, message.astype(np.int64), is_bid, price, size)
+    rng, feed = np.random.default_rng(seed), new_feed()
+    room = max(block_rows, MAX_MESSAGE_ROWS)
+    ended = False
+    while not ended:
+        out = Rows._make([*_int64(3, room), np.empty(room, np.bool_), *_int64(2, room)])
+        top_rows = room // 32
+        sides = [np.zeros((top_rows, SNAPSHOT_LEVELS), np.int64) for _ in range(4)]
+        tops = Tops._make([*_int64(3, top_rows), *sides])
+        count, top_count, ended = fill(rng, feed, out, tops, rows)
+        rows -= count
+        tops = Tops._make(column[:top_count] for column in tops)
+        yield Block(
+            Deltas(
+                _vendor_ns(out.origin_ns[:count]),
+                _vendor_ns(out.receipt_ns[:count]),
+                out.sequence_number[:count],
+                out.is_bid[:count],
+                out.price_ticks[:count],
+                out.size_lots[:count],
+            ),
+            tops._replace(
+                origin_ns=_vendor_ns(tops.origin_ns), receipt_ns=_vendor_ns(tops.receipt_ns)
+            ),
+        )
+
+
+def synthetic_deltas(rows: int, seed: int = SEED) -> Deltas:
+    """The delta rows of a day as one set of arrays."""
+    parts = [block.deltas for block in blocks(rows, seed)]
+    return Deltas._make(np.concatenate(column) for column in zip(*parts, strict=True))
+
+
+def _int64(count: int, rows: int) -> list[NDArray[np.int64]]:
+    return [np.empty(rows, np.int64) for _ in range(count)]
+
+
+def _vendor_ns(ts_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """As the vendor stores times: they went through float64 seconds."""
+    return np.asarray(ts_ns / 1e9 * 1e9).astype(np.int64)

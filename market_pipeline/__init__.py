@@ -2,16 +2,51 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["__version__", "connect"]
+    from market_pipeline.notebook.book import Book
+    from market_pipeline.notebook.instant import book_at
+    from market_pipeline.notebook.published import load_bbo, load_depth
+    from market_pipeline.notebook.rebuilt import RebuiltBook, rebuild
+
+__all__ = [
+    "Book",
+    "RebuiltBook",
+    "__version__",
+    "book_at",
+    "connect",
+    "load_bbo",
+    "load_depth",
+    "rebuild",
+]
 
 __version__ = version("market-pipeline")
+
+_IMPORTED_WHEN_USED = {
+    "Book": "market_pipeline.notebook.book",
+    "RebuiltBook": "market_pipeline.notebook.rebuilt",
+    "book_at": "market_pipeline.notebook.instant",
+    "load_bbo": "market_pipeline.notebook.published",
+    "load_depth": "market_pipeline.notebook.published",
+    "rebuild": "market_pipeline.notebook.rebuilt",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what notebooks use when it is asked for: `import market_pipeline` stays instant."""
+    if name not in _IMPORTED_WHEN_USED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_IMPORTED_WHEN_USED[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def connect(data_dir: Path | str | None = None) -> duckdb.DuckDBPyConnection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH, REBUILDS
+from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH, INTERVALS, REBUILDS
 from market_pipeline.lake.catalogue import refresh
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.manifest import (
@@ -26,6 +26,7 @@ TABLES: dict[str, Table] = {
     "book_bbo": BBO,
     "book_depth": DEPTH,
     "book_checkpoints": CHECKPOINTS,
+    "book_intervals": INTERVALS,
     "book_rebuilds": REBUILDS,
     "validation_report": VALIDATION_REPORT,
     "book_metrics": BOOK_METRICS,

@@ -159,7 +159,7 @@ def publish_day(data_dir: Path, lake: Path, instruments: tuple[Instrument, ...],
         trades=trades,
     )
     rebuilt = rebuild_day(raw, instruments, settings, warehouse)
-    for name in ("book_bbo", "book_depth", "book_checkpoints"):
+    for name in ("book_bbo", "book_depth", "book_checkpoints", "book_intervals"):
         publish(warehouse, TABLES[name], day, rebuilt.staged[TABLES[name].sql_name])
     rebuilds = small("book_rebuilds", frame(TABLES["book_rebuilds"], rebuilt.records))
     bbo, depth = (scan(warehouse, TABLES[name], day) for name in ("book_bbo", "book_depth"))

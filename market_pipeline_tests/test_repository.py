@@ -39,6 +39,7 @@ LAYERS = (
     ("metrics",),
     ("tables",),
     ("stages",),
+    ("notebook",),
     ("doctor",),
     ("",),
     ("defs",),

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from market_pipeline.books.rebuild import Keyframe
 from market_pipeline.books.scale import Scale
-from market_pipeline.books.state import DEPTH_LEVELS, BboRows, DepthRows
+from market_pipeline.books.state import BboRows, DepthRows
 from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH
 from market_pipeline.instruments import Instrument
 
-__all__ = ["BookArrow", "canonical_book"]
+__all__ = ["CHECKPOINT_FORMAT", "BookArrow", "canonical_book", "checksum"]
 
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2
 
 
 def canonical_book(frame: Keyframe, price_scale: Scale, size_scale: Scale) -> str:
@@ -33,6 +33,21 @@ def canonical_book(frame: Keyframe, price_scale: Scale, size_scale: Scale) -> st
             amount = (size * lot).normalize()
             lines.append(f"{mark} {value:f} {amount:f}")
     return "\n".join(lines)
+
+
+def checksum(frame: Keyframe, price_scale: Scale, size_scale: Scale) -> str:
+    """SHA-256 over a line of tick, lot and levels a side, and the four arrays as little endians."""
+    head = f"{price_scale.step:f} {size_scale.step:f} "
+    head += f"{frame.bid_price_ticks.size} {frame.ask_price_ticks.size}\n"
+    digest = hashlib.sha256(head.encode())
+    for column in (
+        frame.bid_price_ticks,
+        frame.bid_size_lots,
+        frame.ask_price_ticks,
+        frame.ask_size_lots,
+    ):
+        digest.update(column.astype("<i8", copy=False).tobytes())
+    return digest.hexdigest()
 
 
 class BookArrow:
@@ -53,27 +68,28 @@ class BookArrow:
             (rows.bid_price_ticks, rows.bid_size_lots),
             (rows.ask_price_ticks, rows.ask_size_lots),
         ):
-            empty = size == 0
+            empty = _empty(size)
             columns += [pa.array(price, mask=empty), pa.array(size, mask=empty)]
-            sides += self._floats(price, size)
-        columns += [*sides, pa.array(rows.flags)]
-        return pa.RecordBatch.from_arrays(columns, schema=BBO.arrow_schema)
+            sides += self._floats(price, size, empty)
+        names = BBO.arrow_schema.names
+        return pa.RecordBatch.from_arrays([*columns, *sides, pa.array(rows.flags)], names=names)
 
     def depth(self, rows: DepthRows) -> pa.RecordBatch:
         """Rows of `books.depth`."""
         columns = [*self._constants(rows.flags.size), *_event(rows)]
-        for price, size in (
+        for prices, sizes in (
             (rows.bid_price_ticks, rows.bid_size_lots),
             (rows.ask_price_ticks, rows.ask_size_lots),
         ):
-            for level in range(DEPTH_LEVELS):
-                columns += self._floats(price[:, level], size[:, level])
-        columns.append(pa.array(rows.flags))
-        return pa.RecordBatch.from_arrays(columns, schema=DEPTH.arrow_schema)
+            # Level by level in memory, as the columns are to be.
+            levels = zip(np.ascontiguousarray(prices.T), np.ascontiguousarray(sizes.T), strict=True)
+            for price, size in levels:
+                columns += self._floats(price, size, _empty(size))
+        names = DEPTH.arrow_schema.names
+        return pa.RecordBatch.from_arrays([*columns, pa.array(rows.flags)], names=names)
 
     def checkpoint(self, frame: Keyframe) -> pa.RecordBatch:
         """One row of `books.checkpoints`."""
-        text = canonical_book(frame, self._price_scale, self._size_scale)
         exchange, symbol, day = self._identity
         row = {
             "exchange": exchange,
@@ -84,6 +100,7 @@ class BookArrow:
             "ts_receipt_ns": frame.ts_receipt_ns,
             "sequence_number": frame.sequence_number,
             "messages": frame.messages,
+            "flags": frame.flags,
             "tick": format(self._price_scale.step, "f"),
             "lot": format(self._size_scale.step, "f"),
             "bid_price_ticks": frame.bid_price_ticks,
@@ -92,23 +109,40 @@ class BookArrow:
             "ask_size_lots": frame.ask_size_lots,
             "bid_horizon_ticks": frame.bid_horizon_ticks,
             "ask_horizon_ticks": frame.ask_horizon_ticks,
-            "checksum": hashlib.sha256(text.encode()).hexdigest(),
+            "checksum": checksum(frame, self._price_scale, self._size_scale),
             "format_version": CHECKPOINT_FORMAT,
         }
-        return pa.RecordBatch.from_pylist([row], schema=CHECKPOINTS.arrow_schema)
+        columns = []
+        for field in CHECKPOINTS.arrow_schema:
+            value = row[field.name]
+            if isinstance(value, np.ndarray):
+                # Made of the array as it is: a day has millions of levels in its checkpoints.
+                columns.append(pa.ListArray.from_arrays([0, value.size], pa.array(value)))
+            else:
+                columns.append(pa.array([value], type=field.type))
+        return pa.RecordBatch.from_arrays(columns, schema=CHECKPOINTS.arrow_schema)
 
     def _constants(self, rows: int) -> list[pa.Array]:
+        exchange, symbol, day = self._identity
+        position = pa.array(np.zeros(rows, np.int32))
         return [
-            pa.repeat(pa.scalar(value, type=field.type), rows)
-            for value, field in zip(self._identity, BBO.arrow_schema, strict=False)
+            pa.DictionaryArray.from_arrays(position, [exchange]),
+            pa.DictionaryArray.from_arrays(position, [symbol]),
+            pa.repeat(pa.scalar(day), rows),
         ]
 
-    def _floats(self, price: NDArray[np.int64], size: NDArray[np.int64]) -> list[pa.Array]:
-        empty = size == 0
+    def _floats(
+        self, price: NDArray[np.int64], size: NDArray[np.int64], empty: NDArray[np.bool_] | None
+    ) -> list[pa.Array]:
         return [
             pa.array(self._price_scale.to_floats(price), mask=empty),
             pa.array(self._size_scale.to_floats(size), mask=empty),
         ]
+
+
+def _empty(size: NDArray[np.int64]) -> NDArray[np.bool_] | None:
+    """Where a side has no level; None if it has one everywhere, which Arrow handles faster."""
+    return None if size.all() else size == 0
 
 
 def _event(rows: BboRows | DepthRows) -> list[pa.Array]:

@@ -11,24 +11,29 @@ from typing import Any
 import numba
 from platformdirs import user_cache_path
 
-__all__ = ["kernel"]
+__all__ = ["SOURCES_DIGEST", "inlined_kernel", "kernel"]
 
 
-def _cache_folder() -> Path:
-    """A private folder named after the kernels' sources.
-
-    numba looks only at the file of the function itself, and would go on using machine code that has
-    an older version of another module compiled into it.
-    """
+def _sources_digest() -> str:
     digest = hashlib.sha256()
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
-    given = os.environ.get("NUMBA_CACHE_DIR")
-    base = Path(given) if given else user_cache_path("market_pipeline") / "numba"
-    return base / digest.hexdigest()[:16]
+    return digest.hexdigest()[:16]
 
 
-_CACHE_FOLDER = _cache_folder()
+SOURCES_DIGEST = _sources_digest()
+"""Names the state of the code that rebuilds books: a rebuild only goes on with the same code."""
+
+# numba looks only at the file of the function itself, and would go on using machine code that has
+# an older version of another module compiled into it; so each state of the sources has a folder.
+_GIVEN = os.environ.get("NUMBA_CACHE_DIR")
+_CACHE_FOLDER = (
+    Path(_GIVEN) if _GIVEN else user_cache_path("market_pipeline") / "numba"
+) / SOURCES_DIGEST
+
+# numba's reference counts are off: no kernel allocates, and the compiler refuses one that does.
+# Handing an array to a function costs nothing that way; counting took a third of a rebuild.
+_OPTIONS: dict[str, Any] = {"nogil": True, "_nrt": False}
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -42,6 +47,11 @@ def kernel(function: Callable[..., Any]) -> Any:
     elsewhere = config.CACHE_DIR
     config.CACHE_DIR = str(_CACHE_FOLDER)
     try:
-        return numba.njit(nogil=True, cache=True)(function)
+        return numba.njit(cache=True, **_OPTIONS)(function)
     finally:
         config.CACHE_DIR = elsewhere
+
+
+def inlined_kernel(function: Callable[..., Any]) -> Any:
+    """A kernel that becomes part of each kernel that calls it: for what every message calls."""
+    return numba.njit(inline="always", **_OPTIONS)(function)

@@ -1,6 +1,9 @@
 """One full-depth book in integer ticks and lots, at any price, in bounded memory.
 
-Each side is a flat array of sizes indexed by tick inside a window of `WINDOW_TICKS` around the
+A level is found by its *key*: its price in ticks for an ask, minus that for a bid. A smaller key is
+a better price on either side, so everything here is written once for both.
+
+Each side is a flat array of sizes indexed by key inside a window of `WINDOW_TICKS` around the
 market, with a 64-ary hierarchy of bit words over it to find and walk populated levels. Bits are set
 with every write and cleared only when a walk finds them empty, which keeps an update branch-free.
 Levels outside the window (a bid at 560 USD while the market is at 61,800) live in a small sorted
@@ -16,38 +19,61 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market_pipeline.books.jit import kernel
-from market_pipeline.books.scale import NOT_REPRESENTABLE
 
-__all__ = ["ASK", "BID", "WINDOW_TICKS", "Levels", "apply_rows", "empty_levels", "set_level"]
+__all__ = [
+    "ASK",
+    "BID",
+    "FAR",
+    "ORIGIN",
+    "WINDOW",
+    "WINDOW_TICKS",
+    "Levels",
+    "base_ticks",
+    "clear",
+    "empty_levels",
+    "far_is_full",
+    "key_of",
+    "place_window",
+    "set_far_level",
+    "set_level",
+]
 
 BID = 0
 ASK = 1
 WINDOW_TICKS = 1 << 20
 FAR_CAPACITY = 1024
-_ONE = np.uint64(1)
-_U6 = np.uint64(6)
-_U63 = np.uint64(63)
 
-BASE, WINDOW_SET, BID_FAR, ASK_FAR, BID_LEVELS, ASK_LEVELS = range(6)
+# Entries of `meta`; ORIGIN and FAR hold one number a side.
+WINDOW = 0
+WINDOW_PLACED = 1
+ORIGIN = 2
+FAR = 4
 _META_SIZE = 6
+
+# The sides lie one behind the other, and one bit of the top words covers this many indices.
+_SIDE_ALIGNMENT = 1 << 18
+_ONE = np.uint64(1)
+_SIX = np.uint64(6)
+_LOW_SIX_BITS = np.uint64(63)
 
 
 class Levels(NamedTuple):
-    """The levels of both sides (index 0 bids, 1 asks); plain arrays, so numba reads it as is.
+    """The levels of both sides, bids first; plain arrays, so numba reads it as is.
 
     Attributes:
-        sizes: int64 (2, window), lots at tick `base + index`; 0 is no level.
-        words0, words1, words2: uint64 (2, n), one bit per index, per word of words0, of words1.
-        far_prices: int64 (2, capacity), ticks outside the window, ascending, `meta` says how many.
-        far_sizes: int64 (2, capacity), their lots, always above 0.
-        meta: int64 (6,), the window's base tick and the counts named in this module.
+        sizes: int64 (2 * stride,), lots at key `origin + index` of a side; 0 is no level.
+        words0, words1, words2: uint64, one bit per index, per word of words0, of words1.
+        far_keys: int64 (2 * capacity,), keys outside the window, ascending, `meta` says how many.
+        far_sizes: int64 (2 * capacity,), their lots, always above 0.
+        meta: int64 (6,), the window's width, whether it was placed, then for each side the key at
+            index 0 and the number of far levels.
     """
 
     sizes: NDArray[np.int64]
     words0: NDArray[np.uint64]
     words1: NDArray[np.uint64]
     words2: NDArray[np.uint64]
-    far_prices: NDArray[np.int64]
+    far_keys: NDArray[np.int64]
     far_sizes: NDArray[np.int64]
     meta: NDArray[np.int64]
 
@@ -56,36 +82,87 @@ def empty_levels(window_ticks: int = WINDOW_TICKS, far_capacity: int = FAR_CAPAC
     """A book without levels; the first level set places its window.
 
     Args:
-        window_ticks: A multiple of 64; 1,048,576 ticks take 8 MB a side when all are touched.
+        window_ticks: 1,048,576 ticks take 8 MB a side when all are touched.
         far_capacity: Levels a side that may lie outside the window before the arrays grow.
     """
-    words0 = window_ticks // 64
-    words1 = -(-words0 // 64)
-    words2 = -(-words1 // 64)
-    return Levels(
-        sizes=np.zeros((2, window_ticks), np.int64),
-        words0=np.zeros((2, words0), np.uint64),
-        words1=np.zeros((2, words1), np.uint64),
-        words2=np.zeros((2, words2), np.uint64),
-        far_prices=np.zeros((2, far_capacity), np.int64),
-        far_sizes=np.zeros((2, far_capacity), np.int64),
+    stride = -(-window_ticks // _SIDE_ALIGNMENT) * _SIDE_ALIGNMENT
+    levels = Levels(
+        sizes=np.zeros(2 * stride, np.int64),
+        words0=np.zeros(2 * stride >> 6, np.uint64),
+        words1=np.zeros(2 * stride >> 12, np.uint64),
+        words2=np.zeros(2 * stride >> 18, np.uint64),
+        far_keys=np.zeros(2 * far_capacity, np.int64),
+        far_sizes=np.zeros(2 * far_capacity, np.int64),
         meta=np.zeros(_META_SIZE, np.int64),
     )
+    levels.meta[WINDOW] = window_ticks
+    return levels
 
 
 @kernel
-def bit(index):
-    return _ONE << np.uint64(index & 63)
+def key_of(side, price):
+    """The key of a price on a side, and the price of a key: the same turn both ways."""
+    return price if side == ASK else -price
 
 
 @kernel
-def far_position(levels, side, price):
-    """Where `price` stands, or would stand, among the far prices of a side."""
+def place_window(meta, base):
+    """Lets the window begin at a price in ticks; the book must be empty."""
+    meta[WINDOW_PLACED] = 1
+    meta[ORIGIN + ASK] = base
+    meta[ORIGIN + BID] = -(base + meta[WINDOW] - 1)
+
+
+@kernel
+def base_ticks(meta):
+    """The lowest price of the window."""
+    return meta[ORIGIN + ASK]
+
+
+@kernel
+def clear(levels):
+    """Removes all levels; the window stays where it is."""
+    levels.sizes[:] = 0
+    levels.words0[:] = 0
+    levels.words1[:] = 0
+    levels.words2[:] = 0
+    levels.meta[FAR + BID] = 0
+    levels.meta[FAR + ASK] = 0
+
+
+@kernel
+def set_level(levels, side, key, size):
+    """Sets the size at a key, 0 removes it; returns the size that was there.
+
+    The caller sees to room in the far arrays first (`far_is_full`). The kernel's loop does the same
+    by hand, row after row.
+    """
+    meta = levels.meta
+    if meta[WINDOW_PLACED] == 0:
+        place_window(meta, key_of(side, key) - (meta[WINDOW] >> 1))
+    index = key - meta[ORIGIN + side]
+    if not 0 <= index < meta[WINDOW]:
+        return set_far_level(levels.far_keys, levels.far_sizes, meta, side, key, size)
+    flat = np.uint64(side * (levels.sizes.size >> 1) + index)
+    before = levels.sizes[flat]
+    levels.sizes[flat] = size
+    word0 = flat >> _SIX
+    word1 = word0 >> _SIX
+    levels.words0[word0] |= _ONE << (flat & _LOW_SIX_BITS)
+    levels.words1[word1] |= _ONE << (word0 & _LOW_SIX_BITS)
+    levels.words2[word1 >> _SIX] |= _ONE << (word1 & _LOW_SIX_BITS)
+    return before
+
+
+@kernel
+def far_position(far_keys, meta, side, key):
+    """Where a key stands, or would stand, among the far keys of a side, counted from its first."""
+    first = side * (far_keys.size >> 1)
     low = np.int64(0)
-    high = levels.meta[BID_FAR + side]
+    high = meta[FAR + side]
     while low < high:
         middle = (low + high) >> 1
-        if levels.far_prices[side, middle] < price:
+        if far_keys[first + middle] < key:
             low = middle + 1
         else:
             high = middle
@@ -93,120 +170,34 @@ def far_position(levels, side, price):
 
 
 @kernel
-def _set_far_level(levels, side, price, size):
-    count = levels.meta[BID_FAR + side]
-    prices = levels.far_prices[side]
-    sizes = levels.far_sizes[side]
-    at = far_position(levels, side, price)
-    if at < count and prices[at] == price:
-        before = sizes[at]
+def set_far_level(far_keys, far_sizes, meta, side, key, size):
+    """As `set_level`, for a key outside the window."""
+    first = side * (far_keys.size >> 1)
+    count = meta[FAR + side]
+    at = first + far_position(far_keys, meta, side, key)
+    end = first + count
+    if at < end and far_keys[at] == key:
+        before = far_sizes[at]
         if size > 0:
-            sizes[at] = size
+            far_sizes[at] = size
         else:
-            for i in range(at, count - 1):
-                prices[i] = prices[i + 1]
-                sizes[i] = sizes[i + 1]
-            levels.meta[BID_FAR + side] = count - 1
+            for i in range(at, end - 1):
+                far_keys[i] = far_keys[i + 1]
+                far_sizes[i] = far_sizes[i + 1]
+            meta[FAR + side] = count - 1
         return before
     if size > 0:
-        for i in range(count, at, -1):
-            prices[i] = prices[i - 1]
-            sizes[i] = sizes[i - 1]
-        prices[at] = price
-        sizes[at] = size
-        levels.meta[BID_FAR + side] = count + 1
+        for i in range(end, at, -1):
+            far_keys[i] = far_keys[i - 1]
+            far_sizes[i] = far_sizes[i - 1]
+        far_keys[at] = key
+        far_sizes[at] = size
+        meta[FAR + side] = count + 1
     return np.int64(0)
 
 
 @kernel
-def set_level(levels, side, price, size):
-    """Sets the size at a price, 0 removes it; returns the size that was there.
-
-    The caller sees to room in the far arrays first (`far_is_full`).
-    """
-    meta = levels.meta
-    if meta[WINDOW_SET] == 0:
-        meta[WINDOW_SET] = 1
-        meta[BASE] = price - (levels.sizes.shape[1] >> 1)
-    index = price - meta[BASE]
-    if 0 <= index < levels.sizes.shape[1]:
-        before = levels.sizes[side, index]
-        levels.sizes[side, index] = size
-        levels.words0[side, index >> 6] |= bit(index)
-        _raise_word(levels, side, index)
-    else:
-        before = _set_far_level(levels, side, price, size)
-    meta[BID_LEVELS + side] += np.int64(size > 0) - np.int64(before > 0)
-    return before
-
-
-@kernel
-def _raise_word(levels, side, index):
-    """Marks the word of an index in the levels of words above it."""
-    levels.words1[side, index >> 12] |= bit(index >> 6)
-    levels.words2[side, index >> 18] |= bit(index >> 12)
-
-
-@kernel
-def apply_rows(levels, deltas, row, sequence, receipt):
-    """Sets the levels of the rows from `row` on that belong to one message.
-
-    The same as `set_level` row by row, with everything that stays the same held in local variables:
-    this loop is where a rebuild spends its time.
-
-    Returns:
-        The row after them (or the row that found no room in the far arrays), how many removals were
-        of unknown levels, and how many rows were refused.
-    """
-    meta = levels.meta
-    if meta[WINDOW_SET] == 0 and row < deltas.price_ticks.size:
-        meta[WINDOW_SET] = 1
-        meta[BASE] = deltas.price_ticks[row] - (levels.sizes.shape[1] >> 1)
-    # Both sides in one flat array each; a window is a multiple of 64 ticks, so words stay apart.
-    sizes, words0 = levels.sizes.ravel(), levels.words0.ravel()
-    sequences, receipts, sides = deltas.sequence_number, deltas.ts_receipt_ns, deltas.is_bid
-    prices, new_sizes = deltas.price_ticks, deltas.size_lots
-    base = meta[BASE]
-    window = np.uint64(levels.sizes.shape[1])
-    bid_change = np.int64(0)
-    ask_change = np.int64(0)
-    unknown = np.int64(0)
-    refused = np.int64(0)
-    rows = sequences.size
-    while row < rows and sequences[row] == sequence and receipts[row] == receipt:
-        size = new_sizes[row]
-        if size == NOT_REPRESENTABLE:
-            refused += 1
-            row += 1
-            continue
-        side = np.int64(1) - np.int64(sides[row])
-        # Unsigned, so that one comparison covers both ends and no index is checked for a sign.
-        index = np.uint64(prices[row] - base)
-        if index < window:
-            flat = np.uint64(side) * window + index
-            before = sizes[flat]
-            sizes[flat] = size
-            word0 = flat >> _U6
-            bits = words0[word0]
-            words0[word0] = bits | (_ONE << (index & _U63))
-            if bits == 0:
-                _raise_word(levels, side, np.int64(index))
-        else:
-            if far_is_full(levels, 1):
-                break
-            before = _set_far_level(levels, side, prices[row], size)
-        change = np.int64(size > 0) - np.int64(before > 0)
-        ask_change += change * side
-        bid_change += change * (1 - side)
-        unknown += np.int64(size | before) == 0
-        row += 1
-    meta[BID_LEVELS] += bid_change
-    meta[ASK_LEVELS] += ask_change
-    return row, unknown, refused
-
-
-@kernel
-def far_is_full(levels, more):
+def far_is_full(far_keys, meta, more):
     """Whether `more` far levels a side might not fit: the caller then makes room first."""
-    room = levels.far_prices.shape[1] - more
-    return levels.meta[BID_FAR] > room or levels.meta[ASK_FAR] > room
+    room = (far_keys.size >> 1) - more
+    return meta[FAR + BID] > room or meta[FAR + ASK] > room

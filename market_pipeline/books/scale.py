@@ -56,29 +56,36 @@ class Scale:
         """The step as an exact decimal."""
         return Decimal(self.coefficient).scaleb(-self.decimals)
 
+    def steps_from(self, steps: NDArray[np.int64], other: Scale) -> NDArray[np.int64] | None:
+        """Whole steps of another scale in this one's; None if one of them is no whole step here."""
+        decimals = self.decimals - other.decimals
+        numerator = other.coefficient * 10 ** max(0, decimals)
+        denominator = self.coefficient * 10 ** max(0, -decimals)
+        # Python's integers, because a product may pass 64 bits where the quotient does not.
+        exact = [divmod(step * numerator, denominator) for step in steps.tolist()]
+        if any(rest for _, rest in exact):
+            return None
+        return np.array([whole for whole, _ in exact], np.int64)
+
     def to_floats(self, steps: NDArray[np.int64]) -> NDArray[np.float64]:
         """The values of whole steps, each the float64 nearest to the exact decimal."""
-        scaled = steps * np.int64(self.coefficient)
+        scaled = steps if self.coefficient == 1 else steps * np.int64(self.coefficient)
         return np.asarray(scaled / 10.0**self.decimals, dtype=np.float64)
 
 
 @kernel
 def _to_steps(values, power, coefficient, steps):
+    # Without a branch, so that the compiler computes several values at a time.
     losses = 0
-    first_loss = -1
     for i in range(values.size):
         exact = values[i] * power / coefficient
         whole = np.rint(exact)
         tolerance = max(_TOLERANCE_STEPS, abs(exact) * _RELATIVE_TOLERANCE)
         # NaN fails every comparison and so counts as a loss.
-        if abs(exact - whole) <= tolerance and abs(whole) <= _INT64_LIMIT:
-            steps[i] = np.int64(whole)
-        else:
-            steps[i] = NOT_REPRESENTABLE
-            losses += 1
-            if first_loss < 0:
-                first_loss = i
-    return losses, first_loss
+        is_whole = (abs(exact - whole) <= tolerance) & (abs(whole) <= _INT64_LIMIT)
+        losses += not is_whole
+        steps[i] = np.int64(whole) if is_whole else NOT_REPRESENTABLE
+    return losses
 
 
 def to_steps(values: NDArray[np.float64], scale: Scale, steps: NDArray[np.int64]) -> int:
@@ -96,8 +103,7 @@ def to_steps(values: NDArray[np.float64], scale: Scale, steps: NDArray[np.int64]
     Returns:
         How many values are not a whole number of steps.
     """
-    losses, _ = _to_steps(values, 10.0**scale.decimals, float(scale.coefficient), steps)
-    return int(losses)
+    return int(_to_steps(values, 10.0**scale.decimals, float(scale.coefficient), steps))
 
 
 @kernel

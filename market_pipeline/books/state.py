@@ -19,6 +19,8 @@ __all__ = [
     "Deltas",
     "DepthRows",
     "Options",
+    "Repair",
+    "Repairs",
     "Resync",
     "Snapshots",
     "Status",
@@ -37,6 +39,7 @@ class Status(IntEnum):
     OUTPUT_FULL = 3
     KEYFRAME_DUE = 4
     NEEDS_WINDOW = 5
+    SNAPSHOT_DUE = 6
 
 
 class Resync(IntEnum):
@@ -102,12 +105,44 @@ class DepthRows(NamedTuple):
     flags: NDArray[np.uint16]
 
 
-class Options(NamedTuple):
-    """What to emit and when to resync; times in ns.
+class Repair(IntEnum):
+    """What changed the book, or the trust in it, besides its messages."""
 
-    `depth_interval_ns` 0 writes depth after every message, otherwise after the last message of each
-    interval of the receipt clock; `keyframe_interval_ns` 0 never stops for a keyframe.
-    A book crossed for longer than `crossed_resync_ns` is invalid.
+    SEED = 1
+    RESYNC = 2
+    CONFIRMED = 3
+    UNCROSS = 4
+
+
+class Repairs(NamedTuple):
+    """Where each repair is written, shape (n,), int64, in the order they happened.
+
+    Attributes:
+        kind: A `Repair`: the book was seeded from a snapshot, replaced inside a snapshot's window,
+            found right again by an exam after a gap or a failed exam, or had stale crossing levels
+            removed.
+        message: How many messages had been closed before; the repair shows in that row (from 0).
+        ts_receipt_ns, sequence_number: Of the snapshot, or of the message that crossed the book.
+        levels: Levels set (SEED, RESYNC), equal (CONFIRMED) or removed (UNCROSS).
+        low_ticks, high_ticks: The prices between which the book was changed or confirmed.
+    """
+
+    kind: NDArray[np.int64]
+    message: NDArray[np.int64]
+    ts_receipt_ns: NDArray[np.int64]
+    sequence_number: NDArray[np.int64]
+    levels: NDArray[np.int64]
+    low_ticks: NDArray[np.int64]
+    high_ticks: NDArray[np.int64]
+
+
+class Options(NamedTuple):
+    """What to emit and when to mend the book; times in ns.
+
+    `depth_interval_ns` 0 writes depth after every message, -1 never, otherwise after the last
+    message of each interval of the receipt clock; `keyframe_interval_ns` 0 never stops for a
+    keyframe. A book crossed for longer than `crossed_resync_ns` is invalid; with `uncross` the
+    levels that a message crossed are removed from the side that it did not move.
     `snapshot_patience_ns` is how much older than the feed a snapshot may be by the receipt clock
     before its place is no longer waited for.
     """
@@ -116,6 +151,7 @@ class Options(NamedTuple):
     keyframe_interval_ns: int
     resync: int
     crossed_resync_ns: int
+    uncross: bool
     snapshot_patience_ns: int
 
 
@@ -129,19 +165,30 @@ REGISTERS = (
     "ask_horizon_ticks",
     "gap",
     "gaps_passed",
+    "mended_passed",
     "refused_since_snapshot",
     "failed_exam",
     "crossed_since_ns",
+    "last_ts_receipt_ns",
     "last_sequence_number",
+    "last_bid_ticks",
+    "last_ask_ticks",
+    "last_flags",
     "last_move_message",
-    "keyframe_taken",
     "rows",
     "messages",
+    "gaps",
     "unknown_removals",
     "refused_rows",
     "sequence_backwards",
     "crossed_messages",
+    "crossed_ns",
     "locked_messages",
+    "locked_ns",
+    "uncrossed_levels",
+    "negative_latency_messages",
+    "min_latency_ns",
+    "max_latency_ns",
     "snapshots",
     "snapshots_unusable",
     "snapshots_unplaced",
@@ -172,19 +219,30 @@ REGISTERS = (
     ASK_HORIZON,
     GAP,
     GAPS_PASSED,
+    MENDED_PASSED,
     REFUSED_SINCE,
     FAILED_EXAM,
     CROSSED_SINCE,
+    LAST_RECEIPT,
     LAST_SEQUENCE,
+    LAST_BID,
+    LAST_ASK,
+    LAST_FLAGS,
     LAST_MOVE,
-    KEYFRAME_TAKEN,
     ROWS,
     MESSAGES,
+    GAPS,
     UNKNOWN_REMOVALS,
     REFUSED_ROWS,
     BACKWARDS,
     CROSSED_MESSAGES,
+    CROSSED_NS,
     LOCKED_MESSAGES,
+    LOCKED_NS,
+    UNCROSSED,
+    NEGATIVE_LATENCY,
+    MIN_LATENCY,
+    MAX_LATENCY,
     SNAPSHOTS,
     UNUSABLE,
     UNPLACED,
@@ -214,4 +272,8 @@ def new_registers() -> NDArray[np.int64]:
     registers = np.zeros(len(REGISTERS), np.int64)
     registers[LAST_MOVE] = -MESSAGES_BETWEEN_MOVES
     registers[LAST_SEQUENCE] = np.iinfo(np.int64).min
+    registers[LAST_BID] = -np.iinfo(np.int64).max
+    registers[LAST_ASK] = np.iinfo(np.int64).max
+    registers[MIN_LATENCY] = np.iinfo(np.int64).max
+    registers[MAX_LATENCY] = np.iinfo(np.int64).min
     return registers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from market_pipeline.books.state import DEPTH_LEVELS
 from market_pipeline.lake.tables import Column, Table
 
-__all__ = ["BBO", "CHECKPOINTS", "DEPTH", "IDENTITY", "REBUILDS"]
+__all__ = ["BBO", "CHECKPOINTS", "DEPTH", "IDENTITY", "INTERVALS", "REBUILDS"]
 
 IDENTITY = (
     Column("exchange", "VARCHAR", "Venue, upper case."),
@@ -71,6 +71,7 @@ CHECKPOINTS = Table(
         Column("kind", "VARCHAR", "keyframe, or closing for the state after the last message."),
         *_EVENT,
         Column("messages", "BIGINT", "Messages of the day applied so far."),
+        Column("flags", "USMALLINT", "Why this book is not to be trusted; 0 is valid (see docs)."),
         Column("tick", "VARCHAR", "The tick of that day, an exact decimal."),
         Column("lot", "VARCHAR", "The lot of that day, an exact decimal."),
         Column("bid_price_ticks", "BIGINT[]", "All bids in ticks, best first."),
@@ -79,8 +80,34 @@ CHECKPOINTS = Table(
         Column("ask_size_lots", "BIGINT[]", "Their sizes in lots."),
         Column("bid_horizon_ticks", "BIGINT", "Lowest bid a snapshot confirmed; null before one."),
         Column("ask_horizon_ticks", "BIGINT", "Highest ask a snapshot confirmed; null before one."),
-        Column("checksum", "VARCHAR", "SHA-256 of the canonical text of the book."),
+        Column("checksum", "VARCHAR", "SHA-256 of the book (see `books.arrow.checksum`)."),
         Column("format_version", "INTEGER", "Version of this row's meaning."),
+    ),
+    storage="delta",
+)
+
+INTERVALS = Table(
+    schema="books",
+    name="intervals",
+    description="Spans in which a book flag is set, and repairs, with cause, action and evidence.",
+    columns=(
+        *IDENTITY,
+        Column("start_ns", "BIGINT", "Receipt time it begins at, ns UTC."),
+        Column(
+            "end_ns", "BIGINT", "Receipt time it is over at, ns UTC; start_ns if it took no time."
+        ),
+        Column("cause", "VARCHAR", "Name of the book flag, or POLICY (see docs)."),
+        Column("invalidates", "BOOLEAN", "The span is not part of the day's valid time."),
+        Column(
+            "action", "VARCHAR", "What ended it: seed, resync, confirmed, uncross, none or open."
+        ),
+        Column("start_sequence_number", "BIGINT", "Sequence number of the message at start_ns."),
+        Column(
+            "end_sequence_number", "BIGINT", "The first message after it; null if the day ended."
+        ),
+        Column("first_message", "BIGINT", "Its first row in books.bbo, the day's first being 0."),
+        Column("messages", "BIGINT", "How many rows carry the flag; 0 for a repair none shows."),
+        Column("evidence", "VARCHAR", "What shows it and what ended it, in a sentence."),
     ),
     storage="delta",
 )
@@ -103,12 +130,21 @@ REBUILDS = Table(
         Column("snapshots", "BIGINT", "Snapshots met."),
         Column("snapshots_unusable", "BIGINT", "Snapshots that are no book (crossed, off grid)."),
         Column("snapshots_unplaced", "BIGINT", "Snapshots whose sequence number never came."),
-        Column(
-            "seed_sequence_number", "BIGINT", "Snapshot the book was seeded from; null if none."
-        ),
+        Column("seed", "VARCHAR", "What the day began with: first_snapshot or previous_close."),
+        Column("seed_sequence_number", "BIGINT", "Its sequence number; null if there was none."),
         Column("seed_ts_receipt_ns", "BIGINT", "Its receipt time, ns UTC."),
+        Column("seed_refused", "VARCHAR", "Why the previous close was not used, if asked for."),
         Column("resyncs", "BIGINT", "Times a later snapshot replaced the book in its window."),
         Column("levels_learned", "BIGINT", "Levels beyond the horizon learned from passed exams."),
+        Column("gaps", "BIGINT", "Messages before which others are lost, suspected or proven."),
+        Column("crossed_messages", "BIGINT", "Rows of books.bbo with the bid above the ask."),
+        Column("crossed_seconds", "DOUBLE", "Time from such rows to the next ones."),
+        Column("locked_messages", "BIGINT", "Rows of books.bbo with the bid equal to the ask."),
+        Column("locked_seconds", "DOUBLE", "Time from such rows to the next ones."),
+        Column("uncrossed_levels", "BIGINT", "Stale levels removed by the policy uncross."),
+        Column("min_latency_ms", "DOUBLE", "Smallest receipt minus exchange time of a message."),
+        Column("max_latency_ms", "DOUBLE", "Largest receipt minus exchange time of a message."),
+        Column("negative_latency_messages", "BIGINT", "Messages received before they were sent."),
         Column("unknown_removals", "BIGINT", "Removals of a price the book did not hold."),
         Column("exams", "BIGINT", "Later snapshots compared at their own sequence number."),
         Column("exams_failed", "BIGINT", "Of these, with a best bid or ask other than ours."),
@@ -129,8 +165,9 @@ REBUILDS = Table(
         Column("size_loss_files", "VARCHAR[]", "Files of the first ten of these sizes."),
         Column("size_loss_rows", "BIGINT[]", "Their rows."),
         Column("size_loss_values", "DOUBLE[]", "Their values."),
+        Column("streamed_row_groups", "BIGINT", "Raw row groups too large to be decoded whole."),
         Column("input_sha256", "VARCHAR[]", "SHA-256 of the raw files read, in order."),
-        Column("output_sha256", "VARCHAR", "SHA-256 of the published books.bbo file."),
+        Column("output_sha256", "VARCHAR", "SHA-256 over those of the published books.bbo files."),
         Column("code_version", "VARCHAR", "Version of the code that rebuilt the day."),
     ),
     storage="duckdb",

@@ -1,4 +1,4 @@
-"""Reading a book: the touch, the next level, the top levels, all of them.
+"""Reading a book: the best level, the next one, the top levels, all of them.
 
 Bits of levels that were removed are still set where the writer left them; whoever walks over one
 clears it, and the words above once a word is empty.
@@ -14,345 +14,248 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from market_pipeline.books.jit import kernel
+from market_pipeline.books.jit import inlined_kernel, kernel
 from market_pipeline.books.levels import (
     ASK,
-    ASK_FAR,
-    BASE,
     BID,
-    BID_FAR,
-    BID_LEVELS,
+    FAR,
     FAR_CAPACITY,
-    WINDOW_SET,
+    ORIGIN,
+    WINDOW,
+    WINDOW_TICKS,
     Levels,
-    bit,
     empty_levels,
     far_position,
+    key_of,
+    place_window,
     set_level,
 )
 
 __all__ = [
-    "ask_at_or_above",
-    "best_ask",
-    "best_bid",
-    "bid_at_or_below",
-    "centred",
+    "best_level",
     "export_side",
-    "touch",
+    "first_index",
+    "level_at_or_after",
+    "levels_around",
     "write_top",
 ]
 
+_ONE = np.uint64(1)
 _ALL_BITS = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
-_SIX = np.int64(6)
+_NONE = np.int64(-1)
 
 
 @intrinsic
-def _leading_zeros(typing_context: Any, word: Any) -> Any:
+def _lowest_bit(typing_context: Any, word: Any) -> Any:
+    """Position of the lowest set bit of a word that is not 0."""
+
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.ctlz(args[0], ir.Constant(ir.IntType(1), 0))
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
 
     return types.int64(types.uint64), generate
 
 
-@intrinsic
-def _trailing_zeros(typing_context: Any, word: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
-
-    return types.int64(types.uint64), generate
-
-
-@kernel
-def window_at_or_below(levels, side, index):
-    """The largest populated window index at or below `index`, or -1."""
-    sizes = levels.sizes[side]
-    words0 = levels.words0[side]
-    words1 = levels.words1[side]
-    words2 = levels.words2[side]
-    if index < 0:
-        return np.int64(-1)
-    word0 = index >> _SIX
-    masked = words0[word0] & (_ALL_BITS >> np.uint64(63 - (index & 63)))
-    while masked:
-        found = (word0 << _SIX) + 63 - _leading_zeros(masked)
-        if sizes[found] > 0:
-            return found
-        words0[word0] &= ~bit(found)
-        masked &= ~bit(found)
-    word0 -= 1
-    while word0 >= 0:
-        word1 = word0 >> _SIX
-        masked = words1[word1] & (_ALL_BITS >> np.uint64(63 - (word0 & 63)))
-        while masked:
-            child = (word1 << _SIX) + 63 - _leading_zeros(masked)
-            while words0[child]:
-                found = (child << _SIX) + 63 - _leading_zeros(words0[child])
-                if sizes[found] > 0:
-                    return found
-                words0[child] &= ~bit(found)
-            words1[word1] &= ~bit(child)
-            masked &= ~bit(child)
-        word1 -= 1
-        if word1 < 0:
-            return np.int64(-1)
-        word2 = word1 >> _SIX
-        masked = words2[word2] & (_ALL_BITS >> np.uint64(63 - (word1 & 63)))
-        while not masked and word2 > 0:
-            word2 -= 1
-            masked = words2[word2]
-        if not masked:
-            return np.int64(-1)
-        child = (word2 << _SIX) + 63 - _leading_zeros(masked)
-        if not words1[child]:
-            words2[word2] &= ~bit(child)
-        word0 = (child << _SIX) + 63
-        if word0 >= words0.size:
-            word0 = words0.size - 1
-    return np.int64(-1)
-
-
-@kernel
-def window_at_or_above(levels, side, index):
-    """The smallest populated window index at or above `index`, or -1."""
-    sizes = levels.sizes[side]
-    words0 = levels.words0[side]
-    words1 = levels.words1[side]
-    words2 = levels.words2[side]
-    if index >= sizes.size:
-        return np.int64(-1)
-    word0 = index >> _SIX
-    masked = words0[word0] & (_ALL_BITS << np.uint64(index & 63))
-    while masked:
-        found = (word0 << _SIX) + _trailing_zeros(masked)
-        if sizes[found] > 0:
-            return found
-        words0[word0] &= ~bit(found)
-        masked &= ~bit(found)
-    word0 += 1
-    while word0 < words0.size:
-        word1 = word0 >> _SIX
-        masked = words1[word1] & (_ALL_BITS << np.uint64(word0 & 63))
-        while masked:
-            child = (word1 << _SIX) + _trailing_zeros(masked)
-            while words0[child]:
-                found = (child << _SIX) + _trailing_zeros(words0[child])
-                if sizes[found] > 0:
-                    return found
-                words0[child] &= ~bit(found)
-            words1[word1] &= ~bit(child)
-            masked &= ~bit(child)
+@inlined_kernel
+def _next_word(words0, words1, words2, word0, end):
+    """The first of the lowest words from `word0` on, and before `end`, that has a bit; or -1."""
+    if word0 >= end:
+        return _NONE
+    if words0[word0]:
+        return word0
+    word1 = word0 >> 6
+    bits = words1[word1] & (_ALL_BITS << np.uint64(word0 & 63))
+    while True:
+        while bits:
+            child = (word1 << 6) + _lowest_bit(bits)
+            if words0[child]:
+                return child
+            words1[word1] &= ~(_ONE << np.uint64(child & 63))
+            bits &= bits - _ONE
         word1 += 1
-        if word1 >= words1.size:
-            return np.int64(-1)
-        word2 = word1 >> _SIX
-        masked = words2[word2] & (_ALL_BITS << np.uint64(word1 & 63))
-        while not masked and word2 + 1 < words2.size:
+        if word1 << 6 >= end:
+            return _NONE
+        word2 = word1 >> 6
+        bits = words2[word2] & (_ALL_BITS << np.uint64(word1 & 63))
+        while not bits:
             word2 += 1
-            masked = words2[word2]
-        if not masked:
-            return np.int64(-1)
-        child = (word2 << _SIX) + _trailing_zeros(masked)
-        if not words1[child]:
-            words2[word2] &= ~bit(child)
-        word0 = child << _SIX
-    return np.int64(-1)
+            if word2 << 12 >= end:
+                return _NONE
+            bits = words2[word2]
+        word1 = (word2 << 6) + _lowest_bit(bits)
+        bits = words1[word1]
+        if not bits:
+            words2[word2] &= ~(_ONE << np.uint64(word1 & 63))
+
+
+@inlined_kernel
+def first_index(sizes, words0, words1, words2, index, end):
+    """The first populated index from `index` on, and before `end`; or -1.
+
+    Both count over the two sides; `index` and `end` are multiples of 64.
+    """
+    word0 = index >> 6
+    end >>= 6
+    while True:
+        word0 = _next_word(words0, words1, words2, word0, end)
+        if word0 < 0:
+            return _NONE
+        bits = words0[word0]
+        while bits:
+            found = (word0 << 6) + _lowest_bit(bits)
+            if sizes[found] > 0:
+                words0[word0] = bits
+                return found
+            bits &= bits - _ONE
+        words0[word0] = bits
 
 
 @kernel
-def best_bid(levels):
-    """Price and size of the best bid; size 0 where there is none."""
-    return bid_at_or_below(levels, np.int64(2**62))
+def best_level(levels, side):
+    """Key and size of the best level of a side; size 0 where there is none."""
+    return level_at_or_after(levels, side, np.int64(-(2**62)))
 
 
 @kernel
-def best_ask(levels):
-    """Price and size of the best ask; size 0 where there is none."""
-    return ask_at_or_above(levels, np.int64(-(2**62)))
-
-
-@kernel
-def bid_at_or_below(levels, price):
-    """The highest bid at or below a price, as (price, size); size 0 where there is none."""
-    base = levels.meta[BASE]
-    window = levels.sizes.shape[1]
-    far_count = levels.meta[BID_FAR]
-    far = np.int64(-1)
-    if far_count:
-        far = far_position(levels, BID, price + 1) - 1
-        if far >= 0 and levels.far_prices[BID, far] >= base + window:
-            return levels.far_prices[BID, far], levels.far_sizes[BID, far]
-    found = window_at_or_below(levels, BID, min(price - base, window - 1))
+def level_at_or_after(levels, side, key):
+    """Key and size of the level at a key or the next worse one; size 0 where there is none."""
+    sizes, words0, meta = levels.sizes, levels.words0, levels.meta
+    stride = sizes.size >> 1
+    origin = meta[ORIGIN + side]
+    far_first = side * (levels.far_keys.size >> 1)
+    far = far_position(levels.far_keys, meta, side, key)
+    has_far = far < meta[FAR + side]
+    if has_far and levels.far_keys[far_first + far] < origin:
+        return levels.far_keys[far_first + far], levels.far_sizes[far_first + far]
+    first = side * stride
+    start = max(key - origin, np.int64(0))
+    found = _NONE
+    if start < meta[WINDOW]:
+        start += first
+        bits = words0[start >> 6] & (_ALL_BITS << np.uint64(start & 63))
+        while bits and found < 0:
+            at = (start >> 6 << 6) + _lowest_bit(bits)
+            if sizes[at] > 0:
+                found = at
+            bits &= bits - _ONE
+        if found < 0:
+            after = (start >> 6) + 1 << 6
+            found = first_index(sizes, words0, levels.words1, levels.words2, after, first + stride)
     if found >= 0:
-        return base + found, levels.sizes[BID, found]
-    if far >= 0:
-        return levels.far_prices[BID, far], levels.far_sizes[BID, far]
+        return origin + found - first, sizes[found]
+    if has_far:
+        return levels.far_keys[far_first + far], levels.far_sizes[far_first + far]
     return np.int64(0), np.int64(0)
 
 
 @kernel
-def ask_at_or_above(levels, price):
-    """The lowest ask at or above a price, as (price, size); size 0 where there is none."""
-    base = levels.meta[BASE]
-    far_count = levels.meta[ASK_FAR]
-    far = np.int64(0)
-    if far_count:
-        far = far_position(levels, ASK, price)
-        if far < far_count and levels.far_prices[ASK, far] < base:
-            return levels.far_prices[ASK, far], levels.far_sizes[ASK, far]
-    found = window_at_or_above(levels, ASK, max(price - base, np.int64(0)))
-    if found >= 0:
-        return base + found, levels.sizes[ASK, found]
-    if far < far_count:
-        return levels.far_prices[ASK, far], levels.far_sizes[ASK, far]
-    return np.int64(0), np.int64(0)
+def write_top(
+    window_sizes, words0, words1, words2, far_keys, far_sizes, meta,
+    side, best, prices, sizes, row,
+):  # fmt: skip
+    """Fills a row of two arrays with the best levels of a side, and zeros behind the last.
 
-
-@kernel
-def touch(levels):
-    """Best bid and ask as (bid price, bid size, ask price, ask size); size 0 is an empty side.
-
-    The same as `best_bid` and `best_ask` in one call, which every message makes: handing the arrays
-    of a book from function to function costs more than the search itself.
+    Args:
+        window_sizes, words0, words1, words2, far_keys, far_sizes, meta: The book (`Levels`).
+        side: BID or ASK.
+        best: What `first_index` gives for the side.
+        prices, sizes: int64 (rows, wanted); ticks and lots, best first.
+        row: The row to fill.
     """
-    meta = levels.meta
-    base = meta[BASE]
-    window = levels.sizes.shape[1]
-    sizes, words0, words1, words2 = levels.sizes, levels.words0, levels.words1, levels.words2
-    bid = np.int64(-1)
-    for word2 in range(words2.shape[1] - 1, -1, -1):
-        while bid < 0 and words2[BID, word2]:
-            word1 = (word2 << 6) + 63 - _leading_zeros(words2[BID, word2])
-            while bid < 0 and words1[BID, word1]:
-                word0 = (word1 << 6) + 63 - _leading_zeros(words1[BID, word1])
-                while bid < 0 and words0[BID, word0]:
-                    at = (word0 << 6) + 63 - _leading_zeros(words0[BID, word0])
-                    if sizes[BID, at] > 0:
-                        bid = at
-                    else:
-                        words0[BID, word0] &= ~bit(at)
-                if bid < 0:
-                    words1[BID, word1] &= ~bit(word0)
-            if bid < 0:
-                words2[BID, word2] &= ~bit(word1)
-        if bid >= 0:
-            break
-    ask = np.int64(-1)
-    for word2 in range(words2.shape[1]):
-        while ask < 0 and words2[ASK, word2]:
-            word1 = (word2 << 6) + _trailing_zeros(words2[ASK, word2])
-            while ask < 0 and words1[ASK, word1]:
-                word0 = (word1 << 6) + _trailing_zeros(words1[ASK, word1])
-                while ask < 0 and words0[ASK, word0]:
-                    at = (word0 << 6) + _trailing_zeros(words0[ASK, word0])
-                    if sizes[ASK, at] > 0:
-                        ask = at
-                    else:
-                        words0[ASK, word0] &= ~bit(at)
-                if ask < 0:
-                    words1[ASK, word1] &= ~bit(word0)
-            if ask < 0:
-                words2[ASK, word2] &= ~bit(word1)
-        if ask >= 0:
-            break
-    bid_price, bid_size = np.int64(0), np.int64(0)
-    ask_price, ask_size = np.int64(0), np.int64(0)
-    if bid >= 0:
-        bid_price, bid_size = base + bid, sizes[BID, bid]
-    if ask >= 0:
-        ask_price, ask_size = base + ask, sizes[ASK, ask]
-    # A far level is the best one beyond the window, or where the window is empty.
-    count = meta[BID_FAR]
-    if count:
-        price = levels.far_prices[BID, count - 1]
-        if bid < 0 or price >= base + window:
-            bid_price, bid_size = price, levels.far_sizes[BID, count - 1]
-    if meta[ASK_FAR]:
-        price = levels.far_prices[ASK, 0]
-        if ask < 0 or price < base:
-            ask_price, ask_size = price, levels.far_sizes[ASK, 0]
-    return bid_price, bid_size, ask_price, ask_size
-
-
-@kernel
-def write_top(levels, side, prices, sizes):
-    """Fills the arrays with the best levels of a side, best first, and zeros behind the last.
-
-    The same as asking for one level after the other, a word of 64 ticks at a time.
-    """
-    wanted = prices.size
-    base = levels.meta[BASE]
-    window = levels.sizes.shape[1]
-    far_count = levels.meta[BID_FAR + side]
-    far_prices, far_sizes = levels.far_prices[side], levels.far_sizes[side]
-    words, window_sizes = levels.words0[side], levels.sizes[side]
-    far = far_count - 1 if side == BID else np.int64(0)
-    step = np.int64(-1) if side == BID else np.int64(1)
-    k = 0
-    # Far levels on the good side of the window: bids above it, asks below it.
-    while k < wanted and 0 <= far < far_count:
-        if (far_prices[far] >= base + window) != (side == BID):
-            break
-        prices[k] = far_prices[far]
-        sizes[k] = far_sizes[far]
-        k += 1
-        far += step
-    index = np.int64(window - 1) if side == BID else np.int64(0)
-    while k < wanted and 0 <= index < window:
-        if side == BID:
-            index = window_at_or_below(levels, BID, index)
-        else:
-            index = window_at_or_above(levels, ASK, index)
-        if index < 0:
-            break
-        word = index >> 6
-        if side == BID:
-            bits = words[word] & (_ALL_BITS >> np.uint64(63 - (index & 63)))
-        else:
-            bits = words[word] & (_ALL_BITS << np.uint64(index & 63))
-        while bits and k < wanted:
-            at = 63 - _leading_zeros(bits) if side == BID else _trailing_zeros(bits)
-            bits &= ~bit(at)
-            size = window_sizes[(word << 6) + at]
+    wanted = prices.shape[1]
+    stride = window_sizes.size >> 1
+    shift = meta[ORIGIN + side] - side * stride
+    far = side * (far_keys.size >> 1)
+    far_end = far + meta[FAR + side]
+    n = 0
+    while n < wanted and far < far_end and far_keys[far] < meta[ORIGIN + side]:
+        prices[row, n] = key_of(side, far_keys[far])
+        sizes[row, n] = far_sizes[far]
+        far += 1
+        n += 1
+    word0 = best >> 6
+    end = (side + 1) * stride >> 6
+    while n < wanted and word0 >= 0:
+        bits = words0[word0]
+        while bits and n < wanted:
+            index = (word0 << 6) + _lowest_bit(bits)
+            size = window_sizes[index]
             if size > 0:
-                prices[k] = base + (word << 6) + at
-                sizes[k] = size
-                k += 1
+                prices[row, n] = key_of(side, index + shift)
+                sizes[row, n] = size
+                n += 1
             else:
-                words[word] &= ~bit(at)
-        index = (word << 6) - 1 if side == BID else (word + 1) << 6
-    while k < wanted and 0 <= far < far_count:
-        prices[k] = far_prices[far]
-        sizes[k] = far_sizes[far]
-        k += 1
-        far += step
-    prices[k:] = 0
-    sizes[k:] = 0
+                words0[word0] ^= bits & (~bits + _ONE)
+            bits &= bits - _ONE
+        word0 = _next_word(words0, words1, words2, word0 + 1, end)
+    while n < wanted and far < far_end:
+        prices[row, n] = key_of(side, far_keys[far])
+        sizes[row, n] = far_sizes[far]
+        far += 1
+        n += 1
+    for k in range(n, wanted):
+        prices[row, k] = 0
+        sizes[row, k] = 0
 
 
 def export_side(levels: Levels, side: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """All levels of a side, best first, as (price_ticks, size_lots), each int64 (n,)."""
-    count = int(levels.meta[BID_LEVELS + side])
-    prices = np.empty(count, np.int64)
-    sizes = np.empty(count, np.int64)
-    write_top(levels, side, prices, sizes)
-    return prices, sizes
+    count = int(_count_levels(levels, side))
+    prices = np.empty((1, count), np.int64)
+    sizes = np.empty((1, count), np.int64)
+    _export(levels, side, prices, sizes)
+    return prices[0], sizes[0]
+
+
+@kernel
+def _count_levels(levels, side):
+    """How many levels a side has; looks only where there may be some."""
+    sizes, words0 = levels.sizes, levels.words0
+    end = (side + 1) * (sizes.size >> 1) >> 6
+    count = levels.meta[FAR + side]
+    word0 = _next_word(words0, levels.words1, levels.words2, side * (sizes.size >> 1) >> 6, end)
+    while word0 >= 0:
+        for index in range(word0 << 6, (word0 + 1) << 6):
+            count += sizes[index] > 0
+        word0 = _next_word(words0, levels.words1, levels.words2, word0 + 1, end)
+    return count
+
+
+@kernel
+def _export(levels, side, prices, sizes):
+    window_sizes, words0, words1, words2, far_keys, far_sizes, meta = levels
+    stride = window_sizes.size >> 1
+    best = first_index(window_sizes, words0, words1, words2, side * stride, (side + 1) * stride)
+    write_top(
+        window_sizes, words0, words1, words2, far_keys, far_sizes, meta,
+        side, best, prices, sizes, 0,
+    )  # fmt: skip
 
 
 @kernel
 def _insert_all(levels, side, prices, sizes):
     for i in range(prices.size):
-        set_level(levels, side, prices[i], sizes[i])
+        set_level(levels, side, key_of(side, prices[i]), sizes[i])
 
 
-def centred(levels: Levels, centre: int, more: int) -> Levels:
-    """The same levels with the window around `centre` and room for `more` far levels a side."""
-    sides = [export_side(levels, side) for side in (BID, ASK)]
-    window = levels.sizes.shape[1]
-    base = centre - window // 2
-    far = max(int(((p < base) | (p >= base + window)).sum()) for p, _ in sides)
-    moved = empty_levels(window, max(FAR_CAPACITY, 2 * far + more))
-    moved.meta[WINDOW_SET] = 1
-    moved.meta[BASE] = base
-    for side, (prices, sizes) in enumerate(sides):
-        _insert_all(moved, side, prices, sizes)
-    return moved
+def levels_around(
+    centre: int,
+    bids: tuple[NDArray[np.int64], NDArray[np.int64]],
+    asks: tuple[NDArray[np.int64], NDArray[np.int64]],
+    window_ticks: int = WINDOW_TICKS,
+    more: int = 1,
+) -> Levels:
+    """A book of the given levels, its window around a price, and room for more far levels.
+
+    Args:
+        centre: The price in ticks that the window is centred on.
+        bids, asks: int64 (n,) each, (price_ticks, size_lots) in any order.
+        window_ticks: The window's width.
+        more: Far levels a side that there must be room for at once.
+    """
+    base = centre - window_ticks // 2
+    far = max(int(((p < base) | (p >= base + window_ticks)).sum()) for p, _ in (bids, asks))
+    levels = empty_levels(window_ticks, max(FAR_CAPACITY, 2 * far + more))
+    place_window(levels.meta, base)
+    for side, (prices, sizes) in ((BID, bids), (ASK, asks)):
+        _insert_all(levels, side, prices, sizes)
+    return levels

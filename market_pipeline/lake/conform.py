@@ -11,7 +11,7 @@ from market_pipeline.lake.tables import Table
 __all__ = ["conform", "empty_frame", "instrument_parts", "stored_schema"]
 
 
-def conform(table: Table, data: pa.Table) -> pa.Table:
+def conform(table: Table, data: pa.Table, schema: pa.Schema | None = None) -> pa.Table:
     """The data with exactly the table's columns, in its order and Arrow types.
 
     Columns are matched by name, never by position.
@@ -22,11 +22,13 @@ def conform(table: Table, data: pa.Table) -> pa.Table:
     Args:
         table: What the data is for.
         data: Rows to be written; zero rows are fine, their columns are checked as well.
+        schema: The same columns in other types to give them; the declared ones if None.
 
     Raises:
         PublishError: A column is missing, unexpected, there twice, or of another type.
     """
     declared = table.arrow_schema
+    wanted = declared if schema is None else schema
     found = list(data.column_names)
     missing = [name for name in declared.names if name not in found]
     unexpected = [name for name in found if name not in declared.names]
@@ -41,20 +43,20 @@ def conform(table: Table, data: pa.Table) -> pa.Table:
             found=", ".join(found),
         )
     columns = []
-    for field in declared:
+    for field, target in zip(declared, wanted, strict=True):
         column = data.column(field.name)
-        if column.type != field.type:
-            if not (pa.types.is_null(column.type) or _plain(column.type) == field.type):
-                raise PublishError(
-                    f"a column of {table.sql_name} has another type than the table declares",
-                    next_step="Cast the column where it is computed.",
-                    column=field.name,
-                    expected=str(field.type),
-                    found=str(column.type),
-                )
-            column = column.cast(field.type)
+        if not (pa.types.is_null(column.type) or _plain(column.type) == field.type):
+            raise PublishError(
+                f"a column of {table.sql_name} has another type than the table declares",
+                next_step="Cast the column where it is computed.",
+                column=field.name,
+                expected=str(field.type),
+                found=str(column.type),
+            )
+        if column.type != target.type:
+            column = column.cast(target.type)
         columns.append(column)
-    return pa.Table.from_arrays(columns, schema=declared)
+    return pa.Table.from_arrays(columns, schema=wanted)
 
 
 def stored_schema(table: Table) -> pa.Schema:

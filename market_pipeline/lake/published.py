@@ -1,8 +1,8 @@
 """Publish one day's staged files as one atomic Delta commit, and read what is published.
 
 A table is partitioned by `p_day` and `p_instrument`, and a file never changes under its name: its
-name is the hash of its bytes. A reader therefore sees a partition as it was before a commit or as
-it is after it, and files it already opened stay until `vacuum`.
+name is its part number and the hash of its bytes. A reader therefore sees a partition as it was
+before a commit or as it is after it, and files it already opened stay until `vacuum`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
@@ -38,7 +39,7 @@ from market_pipeline.lake.locks import DEFAULT_WAIT_SECONDS, busy, holding
 from market_pipeline.lake.staging import StagedFile
 from market_pipeline.lake.tables import Table
 
-__all__ = ["current_files", "publish", "scan", "vacuum"]
+__all__ = ["current_files", "is_held", "publish", "scan", "vacuum"]
 
 _APPLICATION = "market_pipeline"
 
@@ -65,7 +66,7 @@ def publish(
         warehouse: Where to publish.
         table: A table whose `storage` is "delta".
         day: The UTC day of every row in the files.
-        staged: At most one file per instrument; they are moved, not copied.
+        staged: The files of an instrument are its parts; they are moved, not copied.
         withdrawn: Instruments that have no data on that day any more.
         properties: Recorded with the commit, e.g. code version and input hashes.
         timeout_seconds: How long to wait for another publisher of the same table.
@@ -75,11 +76,11 @@ def publish(
         and nothing is now.
 
     Raises:
-        PublishError: A file holds other rows than it was staged for, an instrument is named twice,
+        PublishError: A file holds other rows than it was staged for, a part is named twice,
             or the table was published with other column types.
         WarehouseBusyError: Another process kept the table's lock, or kept committing before us.
     """
-    _refuse_repeats(table, day, [file.instrument for file in staged], withdrawn)
+    _refuse_repeats(table, day, staged, withdrawn)
     for file in staged:
         _check_contents(warehouse, table, day, file)
     with holding(warehouse, table.sql_name, timeout_seconds=timeout_seconds):
@@ -238,7 +239,7 @@ def _commit(
             custom_metadata={
                 _APPLICATION: {
                     "day": day.isoformat(),
-                    "published": sorted(file.instrument for file in staged),
+                    "published": sorted({file.instrument for file in staged}),
                     "withdrawn": sorted(withdrawn),
                     "properties": dict(properties),
                 }
@@ -262,22 +263,33 @@ def _move_in(warehouse: Warehouse, table: Table, day: date, file: StagedFile) ->
     sync(target.parent)
 
 
+def is_held(warehouse: Warehouse, table: Table, day: date, file: StagedFile) -> bool:
+    """Whether a staged file is still there, in staging or where publishing moved it."""
+    return _find(warehouse, table, day, file) is not None
+
+
+def _find(warehouse: Warehouse, table: Table, day: date, file: StagedFile) -> Path | None:
+    # A second attempt finds the file where the first one moved it.
+    candidates = (warehouse.table_dir(table) / _relative(day, file), file.path)
+    return next(
+        (path for path in candidates if path.exists() and path.stat().st_size == file.bytes), None
+    )
+
+
 def _check_contents(warehouse: Warehouse, table: Table, day: date, file: StagedFile) -> None:
     """Refuse a file whose own statistics say that it belongs to another partition."""
     exchange, symbol = instrument_parts(file.instrument)
-    # A second attempt finds the file where the first one moved it.
-    candidates = (warehouse.table_dir(table) / _relative(day, file), file.path)
-    path = next((candidate for candidate in candidates if candidate.exists()), None)
-    if path is None or path.stat().st_size != file.bytes:
+    path = _find(warehouse, table, day, file)
+    if path is None:
         raise PublishError(
             "a staged file is gone or has another size than when it was finished",
             next_step="Run the partition again; if it happens again, check the disk.",
             exchange=exchange,
             symbol=symbol,
             day=day,
-            file=path or file.path,
+            file=file.path,
             expected=f"{file.bytes} bytes",
-            found="nothing" if path is None else f"{path.stat().st_size} bytes",
+            found=f"{file.path.stat().st_size} bytes" if file.path.exists() else "nothing",
         )
     footer = pq.read_metadata(path)
     position = {name: footer.schema.names.index(name) for name in ("exchange", "symbol", "dt")}
@@ -300,14 +312,15 @@ def _check_contents(warehouse: Warehouse, table: Table, day: date, file: StagedF
 
 
 def _refuse_repeats(
-    table: Table, day: date, instruments: Sequence[str], withdrawn: Collection[str]
+    table: Table, day: date, staged: Sequence[StagedFile], withdrawn: Collection[str]
 ) -> None:
-    named = [*instruments, *withdrawn]
-    repeated = sorted({instrument for instrument in named if named.count(instrument) > 1})
+    parts = Counter((file.instrument, file.part) for file in staged)
+    repeated = {instrument for (instrument, _), times in parts.items() if times > 1}
+    repeated |= {instrument for instrument, _ in parts} & set(withdrawn)
     if repeated:
         raise PublishError(
-            f"instruments are named twice in one publish of {table.sql_name}: {repeated}",
-            next_step="Publish one file per instrument, and withdraw only what has none.",
+            f"instruments are named twice in one publish of {table.sql_name}: {sorted(repeated)}",
+            next_step="Publish each part of an instrument once, and withdraw only what has none.",
             day=day,
         )
 
@@ -315,7 +328,8 @@ def _refuse_repeats(
 def _relative(day: date, file: StagedFile) -> str:
     """Path below the table's folder; `:` and what else a folder's name may not hold is escaped."""
     instrument = quote(file.instrument, safe="-_.")
-    return f"p_day={day.isoformat()}/p_instrument={instrument}/{file.sha256}.parquet"
+    name = f"{file.part:05d}-{file.sha256}.parquet"
+    return f"p_day={day.isoformat()}/p_instrument={instrument}/{name}"
 
 
 def _partition(day: date, instrument: str) -> dict[str, str | None]:

@@ -39,6 +39,8 @@ class StagedFile:
     """A finished file of one instrument, on disk but not published.
 
     `bytes` is its size and `sha256` the hash of its bytes in hexadecimal.
+    The rows of one instrument and day may be spread over several files: `part` counts them from 0
+    in the order of the rows.
     """
 
     instrument: str
@@ -46,6 +48,7 @@ class StagedFile:
     rows: int
     bytes: int
     sha256: str
+    part: int = 0
 
 
 class StagedWriter:
@@ -62,6 +65,7 @@ class StagedWriter:
             the hashed bytes, so no clock times here.
         row_group_rows: Rows of a row group; give fewer where rows hold long lists, whose size the
             writer cannot know beforehand.
+        part: Which of the instrument's files of the day this is.
     """
 
     def __init__(
@@ -72,13 +76,16 @@ class StagedWriter:
         *,
         metadata: Mapping[str, str] | None = None,
         row_group_rows: int = ROW_GROUP_ROWS,
+        part: int = 0,
     ) -> None:
         instrument_parts(instrument)
         self._table = table
         self._instrument = instrument
+        self._part = part
         self._group_rows = max(1, min(row_group_rows, ROW_GROUP_BYTES // _row_bytes(table)))
         self._folder = warehouse.staging_dir
         self._metadata = dict(sorted((metadata or {}).items()))
+        self._schema = _written_schema(table)
         self._pending: list[pa.Table] = []
         self._pending_rows = 0
         self._rows = 0
@@ -93,12 +100,16 @@ class StagedWriter:
         self._file = _HashingFile(os.fdopen(descriptor, "wb"))
         self._writer = pq.ParquetWriter(
             self._file,
-            stored_schema(self._table).with_metadata(self._metadata),
+            self._schema,
             compression="zstd",
             compression_level=1,
             write_statistics=True,
+            # Readers are to see strings, not that we wrote repeated ones as dictionaries.
+            store_schema=False,
             **_encodings(self._table),
         )
+        if self._metadata:
+            self._writer.add_key_value_metadata(self._metadata)
         return self
 
     def write(self, rows: pa.RecordBatch | pa.Table) -> None:
@@ -108,7 +119,7 @@ class StagedWriter:
             PublishError: The columns or their types are not the table's.
         """
         data = rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows])
-        data = conform(self._table, data).cast(stored_schema(self._table))
+        data = conform(self._table, data, self._schema)
         if data.num_rows:
             self._pending.append(data)
             self._pending_rows += data.num_rows
@@ -158,7 +169,9 @@ class StagedWriter:
         sha256 = self._file.sha256
         final = self._folder / f"{sha256}-{self._unique}.parquet"
         self._path.rename(final)
-        self._staged = StagedFile(self._instrument, final, self._rows, self._file.bytes, sha256)
+        self._staged = StagedFile(
+            self._instrument, final, self._rows, self._file.bytes, sha256, self._part
+        )
 
 
 def sweep_staging(warehouse: Warehouse, older_than: timedelta = timedelta(days=1)) -> list[Path]:
@@ -172,7 +185,7 @@ def sweep_staging(warehouse: Warehouse, older_than: timedelta = timedelta(days=1
     left_over = [
         path
         for path in sorted(warehouse.staging_dir.glob("*"))
-        if path.suffix in {".partial", ".parquet"} and path.stat().st_mtime < oldest
+        if path.suffix in {".partial", ".parquet", ".resume"} and path.stat().st_mtime < oldest
     ]
     for path in left_over:
         path.unlink(missing_ok=True)
@@ -224,6 +237,17 @@ class _HashingFile:
 
     def writable(self) -> bool:
         return True
+
+
+def _written_schema(table: Table) -> pa.Schema:
+    """`stored_schema` with the instrument's names as dictionaries: each row repeats them."""
+    repeated = pa.dictionary(pa.int32(), pa.string())
+    return pa.schema(
+        [
+            pa.field(field.name, repeated if field.name in {"exchange", "symbol"} else field.type)
+            for field in stored_schema(table)
+        ]
+    )
 
 
 def _row_bytes(table: Table) -> int:

@@ -11,10 +11,13 @@ time; it is never 0 for want of a book.
 Formulas: quoted spread and imbalance as usual; weighted mid in the form of Gatheral and Oomen
 (2009), `(bid ask_size + ask bid_size) / (bid_size + ask_size)`, which is no fitted micro-price.
 Imbalances lie in [-1, 1] and are positive where bids outweigh asks.
+
+Rows come in batches, in any cut: what crosses from one to the next is the last book and the time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -37,9 +40,16 @@ from market_pipeline.quality.intervals import (
     running_time_ns,
 )
 
-__all__ = ["BOOK_METRICS", "DEPTH_LEVELS", "minute_metrics"]
+__all__ = ["BBO_COLUMNS", "BOOK_METRICS", "DEPTH_COLUMNS", "DEPTH_LEVELS", "minute_metrics"]
 
 DEPTH_LEVELS = 20
+
+_TOUCH = ("bid_price_ticks", "bid_size_lots", "ask_price_ticks", "ask_size_lots")
+_BID_SIZES = tuple(f"bid_{level}_size" for level in range(DEPTH_LEVELS))
+_ASK_SIZES = tuple(f"ask_{level}_size" for level in range(DEPTH_LEVELS))
+BBO_COLUMNS = ("ts_receipt_ns", "flags", *_TOUCH)
+DEPTH_COLUMNS = ("ts_receipt_ns", "flags", *_BID_SIZES, *_ASK_SIZES)
+"""The columns that are read of either table."""
 
 _NS_PER_MINUTE = 60 * NS_PER_SECOND
 
@@ -81,9 +91,9 @@ _COLUMNS = tuple(column.name for column in BOOK_METRICS.columns)
 
 
 def minute_metrics(
-    bbo: pl.DataFrame | pl.LazyFrame,
-    depth: pl.DataFrame | pl.LazyFrame | None,
-    trades: pl.DataFrame | pl.LazyFrame | None,
+    bbo: Iterable[pl.DataFrame],
+    depth: Iterable[pl.DataFrame] | None,
+    trades: pl.DataFrame | None,
     *,
     instrument: Instrument,
     day: date,
@@ -93,14 +103,15 @@ def minute_metrics(
 ) -> pl.DataFrame:
     """The minutes of one instrument's day, in the columns of `metrics.book_metrics`.
 
-    Only the columns named here are read, and of a lazy frame only they are loaded.
+    Batches are consecutive rows, cut anywhere; the figures do not depend on where.
 
     Args:
-        bbo: One row per message in order: ts_receipt_ns, bid_price_ticks, bid_size_lots,
-            ask_price_ticks, ask_size_lots (int64, null where the side is empty), flags (uint16).
-        depth: Rows in order, each in force until the next: ts_receipt_ns, bid_0_size …
-            bid_19_size, ask_0_size … ask_19_size (float64, null where there is no such level),
-            flags (uint16). None if no depth was built.
+        bbo: One row per message in order, `BBO_COLUMNS`: ts_receipt_ns, bid_price_ticks,
+            bid_size_lots, ask_price_ticks, ask_size_lots (int64, null where the side is empty),
+            flags (uint16).
+        depth: Rows in order, each in force until the next, `DEPTH_COLUMNS`: ts_receipt_ns,
+            bid_0_size … bid_19_size, ask_0_size … ask_19_size (float64, null where there is no such
+            level), flags (uint16). None if no depth was built.
         trades: ts_receipt_ns, quantity (float64), is_buy (bool: the taker bought), in any order.
             None if there was no trades file.
         instrument, day: What the rows are of.
@@ -111,15 +122,17 @@ def minute_metrics(
         One row per minute, in time order; a minute without a message, a trade or valid time has
         none. Rows received more than an hour outside the day are left out.
     """
-    touch = _load_touch(bbo.lazy())
     minutes = _Minutes.around(day)
-    pieces = _pieces(touch.ts_receipt_ns, touch.flags, minutes, not_observed)
-    message_count = minutes.count(touch.ts_receipt_ns)
-    valid_seconds = minutes.sum(pieces.minute, pieces.held_ns) / NS_PER_SECOND
+    touch = _Sums(minutes, not_observed)
+    message_count = np.zeros(minutes.number, dtype=np.int64)
+    for rows, new in _with_book_in_force(bbo):
+        touch.add(rows, _touch_values(rows))
+        message_count += minutes.count(new["ts_receipt_ns"].to_numpy())
+    valid_seconds = touch.valid_seconds
     figures = {
         "valid_seconds": pl.Series(valid_seconds),
         "message_count": pl.Series(message_count),
-        **_touch_figures(touch, pieces, minutes, tick=float(tick), lot=float(lot)),
+        **_touch_figures(touch, tick=float(tick), lot=float(lot)),
         **_depth_figures(depth, minutes, not_observed),
         **_trade_figures(trades, minutes),
     }
@@ -137,6 +150,22 @@ def minute_metrics(
         .filter(pl.Series(present))
         .select(_COLUMNS)
     )
+
+
+def _with_book_in_force(
+    batches: Iterable[pl.DataFrame],
+) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """Each batch with the book that was in force before it as a row on top, and the batch itself.
+
+    That row is the last one before the batch, at the largest receipt time so far.
+    """
+    last: pl.DataFrame | None = None
+    for batch in batches:
+        if batch.is_empty():
+            continue
+        rows = batch if last is None else pl.concat((last, batch))
+        yield rows, batch
+        last = rows.with_columns(pl.col("ts_receipt_ns").max()).tail(1)
 
 
 # --- time -------------------------------------------------------------------------------------
@@ -195,34 +224,11 @@ class _Pieces:
     minute: IntArray
     held_ns: IntArray
 
-    def average(self, values: FloatArray, usable: BoolArray, minutes: _Minutes) -> pl.Series:
-        """The time-weighted mean of a figure per minute over the time in which it is usable.
-
-        Args:
-            values: float64, shape (rows,), of each row's book; finite, also where not usable.
-            usable: bool, shape (rows,).
-            minutes: The reported minutes.
-
-        Returns:
-            float64, one per minute; null where there was no such time.
-        """
-        # A weight of 0 in place of a selection: no copies of state and minute for a few rows.
-        weights = self.held_ns * usable[self.state]
-        total_ns = minutes.sum(self.minute, weights)
-        weighted = values[self.state]
-        weighted *= weights
-        means = np.full(minutes.number, np.nan)
-        np.divide(minutes.sum(self.minute, weighted), total_ns, out=means, where=total_ns > 0)
-        return pl.Series(means, nan_to_null=True)
-
 
 def _pieces(
     ts_receipt_ns: IntArray, flags: FlagArray, minutes: _Minutes, not_observed: IntArray
 ) -> _Pieces:
     """Cuts the time each book was in force at the borders of minutes; leaves out invalid time."""
-    if len(ts_receipt_ns) == 0:
-        none = np.empty(0, dtype=np.int64)
-        return _Pieces(none, none, none)
     time_ns = running_time_ns(ts_receipt_ns)
     borders = minutes.starts_ns
     borders = borders[(borders > time_ns[0]) & (borders < time_ns[-1])]
@@ -237,121 +243,140 @@ def _pieces(
 
 # --- figures ----------------------------------------------------------------------------------
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Touch:
-    """The best levels after every message; where a side is empty its ticks and lots are 0."""
-
-    ts_receipt_ns: IntArray
-    flags: FlagArray
-    bid_ticks: IntArray
-    bid_lots: IntArray
-    ask_ticks: IntArray
-    ask_lots: IntArray
-    has_bid: BoolArray
-    has_ask: BoolArray
+_Values = dict[str, tuple[FloatArray, BoolArray]]
+"""By figure: float64 and bool, shape (rows,). What it is of each book (finite, also where there is
+no such thing), and whether there is."""
 
 
-def _load_touch(bbo: pl.LazyFrame) -> _Touch:
-    steps = ("bid_price_ticks", "bid_size_lots", "ask_price_ticks", "ask_size_lots")
-    frame = bbo.select("ts_receipt_ns", "flags", *steps).collect()
+class _Sums:
+    """Per minute the valid time, and each figure's sum over the time in which it is usable."""
+
+    def __init__(self, minutes: _Minutes, not_observed: IntArray) -> None:
+        self._minutes = minutes
+        self._not_observed = not_observed
+        self._valid_ns = np.zeros(minutes.number, dtype=np.int64)
+        self._sums: dict[str, tuple[IntArray, FloatArray]] = {}
+
+    def add(self, rows: pl.DataFrame, values: _Values) -> None:
+        """Counts the time from the first to the last of some rows."""
+        pieces = _pieces(
+            rows["ts_receipt_ns"].to_numpy(),
+            rows["flags"].to_numpy(),
+            self._minutes,
+            self._not_observed,
+        )
+        np.add.at(self._valid_ns, pieces.minute, pieces.held_ns)
+        for name, (figure, usable) in values.items():
+            # A weight of 0 in place of a selection: no copies of state and minute for a few rows.
+            weights = pieces.held_ns * usable[pieces.state]
+            usable_ns, weighted = self._sums_of(name)
+            # Added term by term, so that no cut of the rows changes a rounding.
+            np.add.at(usable_ns, pieces.minute, weights)
+            np.add.at(weighted, pieces.minute, figure[pieces.state] * weights)
+
+    @property
+    def valid_seconds(self) -> FloatArray:
+        seconds: FloatArray = self._valid_ns / NS_PER_SECOND
+        return seconds
+
+    def average(self, name: str) -> pl.Series:
+        """A figure's time-weighted mean, one per minute; null where it had no time."""
+        usable_ns, weighted = self._sums_of(name)
+        means = np.full(self._minutes.number, np.nan)
+        np.divide(weighted, usable_ns, out=means, where=usable_ns > 0)
+        return pl.Series(means, nan_to_null=True)
+
+    def _sums_of(self, name: str) -> tuple[IntArray, FloatArray]:
+        number = self._minutes.number
+        return self._sums.setdefault(name, (np.zeros(number, dtype=np.int64), np.zeros(number)))
+
+
+def _touch_values(rows: pl.DataFrame) -> _Values:
+    has_bid = rows["bid_price_ticks"].is_not_null().to_numpy()
+    has_ask = rows["ask_price_ticks"].is_not_null().to_numpy()
     bid_ticks, bid_lots, ask_ticks, ask_lots = (
-        frame[name].fill_null(0).to_numpy() for name in steps
+        rows[name].fill_null(0).to_numpy() for name in _TOUCH
     )
-    return _Touch(
-        ts_receipt_ns=frame["ts_receipt_ns"].to_numpy(),
-        flags=frame["flags"].to_numpy(),
-        bid_ticks=bid_ticks,
-        bid_lots=bid_lots,
-        ask_ticks=ask_ticks,
-        ask_lots=ask_lots,
-        has_bid=frame["bid_price_ticks"].is_not_null().to_numpy(),
-        has_ask=frame["ask_price_ticks"].is_not_null().to_numpy(),
-    )
-
-
-def _touch_figures(
-    touch: _Touch, pieces: _Pieces, minutes: _Minutes, *, tick: float, lot: float
-) -> dict[str, pl.Series]:
-    both = touch.has_bid & touch.has_ask
-
-    def average(values: FloatArray, usable: BoolArray = both) -> pl.Series:
-        return pieces.average(values, usable, minutes)
-
+    both = has_bid & has_ask
     # A book with an empty side has no mid; the 1 only keeps the division quiet.
-    twice_mid = np.where(both, touch.bid_ticks + touch.ask_ticks, 1).astype(np.float64)
-    spread = (touch.ask_ticks - touch.bid_ticks).astype(np.float64)
-    spread_ticks, mid_ticks = average(spread), average(twice_mid / 2)
-    spread_bps = average(spread / twice_mid * 20_000)
+    twice_mid = np.where(both, bid_ticks + ask_ticks, 1).astype(np.float64)
+    spread = (ask_ticks - bid_ticks).astype(np.float64)
+    imbalance = _imbalance(bid_lots, ask_lots, both)
     # The weighted mid is the mid plus half the spread times the imbalance: no product of a price
     # and a size is ever formed, which would not fit the 53 bits of a float.
-    imbalance = _imbalance(touch.bid_lots, touch.ask_lots, both)
-    weighted_mid_ticks = average(twice_mid / 2 + spread / 2 * imbalance)
+    weighted_mid = twice_mid / 2 + spread / 2 * imbalance
     return {
-        "spread": spread_ticks * tick,
-        "spread_ticks": spread_ticks,
-        "spread_bps": spread_bps,
-        "mid": mid_ticks * tick,
-        "weighted_mid": weighted_mid_ticks * tick,
-        "bid_touch_size": average(touch.bid_lots.astype(np.float64), touch.has_bid) * lot,
-        "ask_touch_size": average(touch.ask_lots.astype(np.float64), touch.has_ask) * lot,
-        "touch_imbalance": average(imbalance),
+        "spread": (spread, both),
+        "spread_bps": (spread / twice_mid * 20_000, both),
+        "mid": (twice_mid / 2, both),
+        "weighted_mid": (weighted_mid, both),
+        "bid_touch_size": (bid_lots.astype(np.float64), has_bid),
+        "ask_touch_size": (ask_lots.astype(np.float64), has_ask),
+        "touch_imbalance": (imbalance, both),
     }
 
 
-def _depth_figures(
-    depth: pl.DataFrame | pl.LazyFrame | None, minutes: _Minutes, not_observed: IntArray
-) -> dict[str, pl.Series]:
-    names = ("bid_depth_20", "ask_depth_20", "depth_imbalance_20", "depth_valid_seconds")
-    if depth is None:
-        return {name: _nulls(pl.Float64, minutes) for name in names}
-    frame = (
-        depth.lazy()
-        .select(
-            "ts_receipt_ns",
-            "flags",
-            *(
-                expression
-                for side in ("bid", "ask")
-                for expression in (
-                    pl.sum_horizontal(
-                        f"{side}_{level}_size" for level in range(DEPTH_LEVELS)
-                    ).alias(side),
-                    pl.col(f"{side}_0_size").is_not_null().alias(f"has_{side}"),
-                )
-            ),
-        )
-        .collect(engine="streaming")
-    )
-    bid, ask = frame["bid"].to_numpy(), frame["ask"].to_numpy()
-    has_bid, has_ask = frame["has_bid"].to_numpy(), frame["has_ask"].to_numpy()
-    pieces = _pieces(
-        frame["ts_receipt_ns"].to_numpy(), frame["flags"].to_numpy(), minutes, not_observed
-    )
+def _touch_figures(touch: _Sums, *, tick: float, lot: float) -> dict[str, pl.Series]:
+    spread_ticks = touch.average("spread")
+    return {
+        "spread": spread_ticks * tick,
+        "spread_ticks": spread_ticks,
+        "spread_bps": touch.average("spread_bps"),
+        "mid": touch.average("mid") * tick,
+        "weighted_mid": touch.average("weighted_mid") * tick,
+        "bid_touch_size": touch.average("bid_touch_size") * lot,
+        "ask_touch_size": touch.average("ask_touch_size") * lot,
+        "touch_imbalance": touch.average("touch_imbalance"),
+    }
+
+
+def _depth_values(rows: pl.DataFrame) -> _Values:
+    bid, ask = _total(rows, _BID_SIZES), _total(rows, _ASK_SIZES)
+    has_bid = rows["bid_0_size"].is_not_null().to_numpy()
+    has_ask = rows["ask_0_size"].is_not_null().to_numpy()
     both = has_bid & has_ask
-    figures = (
-        pieces.average(bid, has_bid, minutes),
-        pieces.average(ask, has_ask, minutes),
-        pieces.average(_imbalance(bid, ask, both), both, minutes),
-        pl.Series(minutes.sum(pieces.minute, pieces.held_ns) / NS_PER_SECOND),
-    )
-    return dict(zip(names, figures, strict=True))
+    return {
+        "bid_depth_20": (bid, has_bid),
+        "ask_depth_20": (ask, has_ask),
+        "depth_imbalance_20": (_imbalance(bid, ask, both), both),
+    }
 
 
-def _trade_figures(
-    trades: pl.DataFrame | pl.LazyFrame | None, minutes: _Minutes
+def _total(rows: pl.DataFrame, sizes: Sequence[str]) -> FloatArray:
+    # One level after the other, the best first: Polars' horizontal sum shares the columns out to
+    # its threads, and is then rounded differently from run to run.
+    total = np.zeros(rows.height)
+    for name in sizes:
+        total += rows[name].fill_null(0.0).to_numpy()
+    return total
+
+
+def _depth_figures(
+    depth: Iterable[pl.DataFrame] | None, minutes: _Minutes, not_observed: IntArray
 ) -> dict[str, pl.Series]:
+    names = ("bid_depth_20", "ask_depth_20", "depth_imbalance_20")
+    if depth is None:
+        return {name: _nulls(pl.Float64, minutes) for name in (*names, "depth_valid_seconds")}
+    sums = _Sums(minutes, not_observed)
+    for rows, _ in _with_book_in_force(depth):
+        sums.add(rows, _depth_values(rows))
+    return {
+        **{name: sums.average(name) for name in names},
+        "depth_valid_seconds": pl.Series(sums.valid_seconds),
+    }
+
+
+def _trade_figures(trades: pl.DataFrame | None, minutes: _Minutes) -> dict[str, pl.Series]:
     if trades is None:
         return {
             "trade_count": _nulls(pl.Int64, minutes),
             "buy_volume": _nulls(pl.Float64, minutes),
             "sell_volume": _nulls(pl.Float64, minutes),
         }
-    frame = trades.lazy().select("ts_receipt_ns", "quantity", "is_buy").collect()
-    ts_receipt_ns = frame["ts_receipt_ns"].to_numpy()
+    ts_receipt_ns = trades["ts_receipt_ns"].to_numpy()
     held = minutes.hold(ts_receipt_ns)
     minute = minutes.of(ts_receipt_ns[held])
-    quantity, is_buy = frame["quantity"].to_numpy()[held], frame["is_buy"].to_numpy()[held]
+    quantity, is_buy = trades["quantity"].to_numpy()[held], trades["is_buy"].to_numpy()[held]
     return {
         "trade_count": pl.Series(minutes.count(ts_receipt_ns)),
         "buy_volume": pl.Series(minutes.sum(minute[is_buy], quantity[is_buy])),

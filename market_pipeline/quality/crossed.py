@@ -78,11 +78,12 @@ def touch_report(
     """Counts and times the crossed and the locked book.
 
     Args:
-        ts_receipt_ns: int64, shape (n,), one per message.
+        ts_receipt_ns: int64, shape (n,), one per message; at least one.
         flags: uint16, shape (n,), `BookFlag` bits.
         not_observed: Spans to leave out, see `GapReport.not_observed`.
     """
-    time_ns, observed = _observed_ns(ts_receipt_ns, not_observed)
+    time_ns, flags = _stretches(ts_receipt_ns, flags)
+    observed = _observed_ns(time_ns, not_observed)
     first, lengths = _timed_runs(flag_mask(flags, BookFlag.CROSSED), observed)
     _, locked_lengths = _timed_runs(flag_mask(flags, BookFlag.LOCKED), observed)
     longest = int(np.argmax(lengths)) if len(lengths) else None
@@ -102,7 +103,8 @@ def valid_time(*, ts_receipt_ns: IntArray, flags: FlagArray, not_observed: IntAr
 
     Takes the same arrays as `touch_report`.
     """
-    _, observed = _observed_ns(ts_receipt_ns, not_observed)
+    time_ns, flags = _stretches(ts_receipt_ns, flags)
+    observed = _observed_ns(time_ns, not_observed)
 
     def seconds(mask: BoolArray) -> float:
         return int(np.sum(observed, where=mask)) / NS_PER_SECOND
@@ -115,15 +117,27 @@ def valid_time(*, ts_receipt_ns: IntArray, flags: FlagArray, not_observed: IntAr
     )
 
 
-def _observed_ns(ts_receipt_ns: IntArray, not_observed: IntArray) -> tuple[IntArray, IntArray]:
-    """The running clock, and how long each message's book was in force outside the gaps."""
-    time_ns = running_time_ns(ts_receipt_ns)
+def _stretches(ts_receipt_ns: IntArray, flags: FlagArray) -> tuple[IntArray, FlagArray]:
+    """The running clock and the flags where the flags change, and at the last message.
+
+    Between two changes time passes under the same flags, however many messages it has. Flags change
+    seldom, so hardly anything is left to be timed.
+    """
+    timed = flags & np.uint16(INVALIDATING | BookFlag.LOCKED)
+    first = np.flatnonzero(np.append(True, timed[1:] != timed[:-1]))
+    latest_ns = running_time_ns(np.maximum.reduceat(ts_receipt_ns, first))
+    begins_ns = np.maximum(ts_receipt_ns[first], np.append(ts_receipt_ns[0], latest_ns[:-1]))
+    return np.append(begins_ns, latest_ns[-1]), np.append(timed[first], timed[-1])
+
+
+def _observed_ns(time_ns: IntArray, not_observed: IntArray) -> IntArray:
+    """How long the flags at each time of the running clock were in force outside the gaps."""
     held = held_ns(time_ns)
-    return time_ns, held - overlap_ns(time_ns, time_ns + held, not_observed)
+    return held - overlap_ns(time_ns, time_ns + held, not_observed)
 
 
 def _timed_runs(mask: BoolArray, observed: IntArray) -> tuple[IntArray, IntArray]:
-    """The first message of each run of true, and how long the run was observed."""
+    """Where each run of true begins, and how long the run was observed."""
     first, after = runs(mask)
     elapsed = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(observed)))
     return first, elapsed[after] - elapsed[first]

@@ -29,11 +29,12 @@ import numpy as np
 
 from market_pipeline.instruments import Thresholds
 from market_pipeline.quality.intervals import (
+    NO_SPANS,
     NS_PER_HOUR,
     NS_PER_SECOND,
     IntArray,
     day_bounds_ns,
-    running_time_ns,
+    running_chunks,
     union_of_disjoint,
 )
 
@@ -173,16 +174,11 @@ def find_gaps(
     if len(ts_receipt_ns) == 0:
         raise ValueError("a day without a message has no gaps: report it as missing data")
     start_ns, end_ns = day_bounds_ns(day)
-    # A receipt clock that was set back must not make two spans overlap.
-    time_ns = running_time_ns(ts_receipt_ns)
-    receipt_steps, origin_steps = np.diff(time_ns), np.diff(ts_origin_ns)
-    usual_ns, threshold_ns = _threshold_ns(receipt_steps, rule)
-
-    before = np.flatnonzero((receipt_steps > threshold_ns) & (origin_steps > threshold_ns))
-    silences = np.stack((time_ns[before], time_ns[before + 1]), axis=1)
+    usual_ns, threshold_ns = _threshold_ns(ts_receipt_ns, rule)
+    silences, origin_silences = _silences(ts_receipt_ns, ts_origin_ns, threshold_ns)
     trades = _trades_inside(
         silences,
-        np.stack((ts_origin_ns[before], ts_origin_ns[before + 1]), axis=1),
+        origin_silences,
         trade_receipt_ns,
         trade_origin_ns,
         margin_ns=usual_ns,
@@ -193,7 +189,7 @@ def find_gaps(
 
     spans = np.column_stack((silences, trades))[is_gap]
     hours = np.clip((spans[:, 0] - start_ns) // NS_PER_HOUR, 0, 23)
-    backwards = np.flatnonzero(np.diff(sequence_number) < 0) + 1
+    backwards = np.flatnonzero(sequence_number[1:] < sequence_number[:-1]) + 1
     return GapReport(
         spans=spans,
         quiet_spans=silences[is_quiet],
@@ -206,13 +202,36 @@ def find_gaps(
     )
 
 
-def _threshold_ns(receipt_steps: IntArray, rule: GapRule) -> tuple[int, int]:
+def _threshold_ns(ts_receipt_ns: IntArray, rule: GapRule) -> tuple[int, int]:
     """The inter-arrival quantile and the silence threshold, both in whole nanoseconds."""
     floor_ns = round(rule.silence_floor_seconds * NS_PER_SECOND)
-    if len(receipt_steps) == 0:
+    steps = len(ts_receipt_ns) - 1
+    if steps == 0:
         return 0, floor_ns
-    usual_ns = int(np.quantile(receipt_steps, rule.silence_quantile, method="lower"))
+    # The quantile is the least of the longest inter-arrival times, and they are few.
+    longest = steps - int((steps - 1) * rule.silence_quantile)
+    steps_ns = np.empty(0, dtype=np.int64)
+    for _, time_ns in running_chunks(ts_receipt_ns):
+        steps_ns = np.concatenate((steps_ns, np.diff(time_ns)))
+        if len(steps_ns) > longest:
+            steps_ns = np.partition(steps_ns, -longest)[-longest:].copy()
+    usual_ns = int(steps_ns.min())
     return usual_ns, max(round(rule.silence_factor * usual_ns), floor_ns)
+
+
+def _silences(
+    ts_receipt_ns: IntArray, ts_origin_ns: IntArray, threshold_ns: int
+) -> tuple[IntArray, IntArray]:
+    """The spans that both clocks say are too long, shape (k, 2): of receipt and of origin times."""
+    receipt_spans, origin_spans = [NO_SPANS], [NO_SPANS]
+    # A receipt clock that was set back must not make two spans overlap, so it is the running one.
+    for first, time_ns in running_chunks(ts_receipt_ns):
+        origin_ns = ts_origin_ns[first : first + len(time_ns)]
+        silent = (np.diff(time_ns) > threshold_ns) & (np.diff(origin_ns) > threshold_ns)
+        before = np.flatnonzero(silent)
+        for spans, ts_ns in ((receipt_spans, time_ns), (origin_spans, origin_ns)):
+            spans.append(np.stack((ts_ns[before], ts_ns[before + 1]), axis=1))
+    return np.concatenate(receipt_spans), np.concatenate(origin_spans)
 
 
 def _trades_inside(

@@ -3,10 +3,13 @@
 A span is `[start_ns, end_ns)`, int64 nanoseconds since the epoch, UTC. A set of spans is an int64
 array of shape (k, 2), sorted and without overlaps. Everything is linear in the messages (times a
 logarithm in the few spans) and exact, because it stays in int64.
+
+The arrays of a day's messages are large, so what is derived from them is derived chunk by chunk.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -20,9 +23,11 @@ __all__ = [
     "BoolArray",
     "FloatArray",
     "IntArray",
+    "chunks",
     "day_bounds_ns",
     "held_ns",
     "overlap_ns",
+    "running_chunks",
     "running_time_ns",
     "runs",
     "union_of_disjoint",
@@ -35,6 +40,9 @@ BoolArray = npt.NDArray[np.bool_]
 NS_PER_SECOND = 1_000_000_000
 NS_PER_HOUR = 3_600 * NS_PER_SECOND
 SECONDS_PER_DAY = 86_400
+
+CHUNK_MESSAGES = 1 << 17
+"""Messages of a chunk: its temporary arrays then fit a processor's cache, more or less."""
 
 NO_SPANS: IntArray = np.empty((0, 2), dtype=np.int64)
 NO_SPANS.flags.writeable = False
@@ -54,6 +62,28 @@ def running_time_ns(ts_ns: IntArray) -> IntArray:
     no second of the day is counted twice.
     """
     return np.maximum.accumulate(ts_ns)
+
+
+def chunks(messages: int) -> Iterator[slice]:
+    """Cuts messages into chunks, of which each begins with the last message of the one before.
+
+    Every pair of neighbouring messages is thus in exactly one chunk; a single message is a chunk.
+    """
+    for first in range(0, max(messages - 1, min(messages, 1)), CHUNK_MESSAGES):
+        yield slice(first, first + CHUNK_MESSAGES + 1)
+
+
+def running_chunks(ts_ns: IntArray) -> Iterator[tuple[int, IntArray]]:
+    """The clock of `running_time_ns` in `chunks`: the index of each one's first message, its times.
+
+    It is what takes the place of a second array as long as the day's.
+    """
+    latest_ns = np.iinfo(np.int64).min
+    for chunk in chunks(len(ts_ns)):
+        time_ns = running_time_ns(ts_ns[chunk])
+        np.maximum(time_ns, latest_ns, out=time_ns)
+        latest_ns = time_ns[-1]
+        yield chunk.start, time_ns
 
 
 def held_ns(time_ns: IntArray) -> IntArray:

@@ -4,10 +4,9 @@ The measured quantity is `y = ts_receipt - ts_origin`: network delay (never nega
 offset of the two clocks (unknown from one-way delays), plus what one clock gains on the other. A
 negative y is a fact about clocks, to be reported; it rejects nothing.
 
-* **Drift** is the slope of the edge of the lower convex hull of (t_origin, y) above the mean t,
-  which minimises the summed delay of a line below all points (Moon, Skelly, Towsley, INFOCOM 1999,
-  doi 10.1109/INFCOM.1999.749287). Least squares would take congestion for drift. It is fitted
-  between steps and averaged by duration (clock resets: Zhang, Liu, Xia, INFOCOM 2002).
+* **Drift** is the slope of the line below all points (t_origin, y) that is closest to them (see
+  `hull`): least squares would take congestion for drift. It is fitted between steps and averaged by
+  duration (clock resets: Zhang, Liu, Xia, INFOCOM 2002).
 * **Steps** are shifts of the window minimum of y against the local trend. A network whose *least*
   delay rises for minutes looks the same from one end; the report says where to look.
 * **Granularity** is the greatest common divisor of a clock's differences after rounding to
@@ -15,6 +14,8 @@ negative y is a fact about clocks, to be reported; it rejects nothing.
 
 Windows and the time axis of the fit are of the origin clock, so a receipt clock that is set back
 does not fold the axis over itself.
+
+A day's times are long arrays, so y is formed where it is needed and a chunk at a time.
 """
 
 from __future__ import annotations
@@ -28,17 +29,20 @@ import polars as pl
 from numba import njit
 from numpy.lib.stride_tricks import sliding_window_view
 
+from market_pipeline.quality.hull import LowerHull
 from market_pipeline.quality.intervals import (
+    CHUNK_MESSAGES,
     NS_PER_HOUR,
     NS_PER_SECOND,
     FloatArray,
     IntArray,
+    chunks,
     day_bounds_ns,
-    running_time_ns,
+    running_chunks,
     runs,
 )
 
-__all__ = ["ClockReport", "ClockStep", "clock_report", "hull_slope"]
+__all__ = ["ClockReport", "ClockStep", "clock_report"]
 
 _NS_PER_US = 1_000
 _NS_PER_MS = 1_000_000
@@ -123,14 +127,13 @@ def clock_report(
     """
     if len(ts_origin_ns) == 0:
         raise ValueError("a day without a message has no clock: report it as missing data")
-    delay_ns = ts_receipt_ns - ts_origin_ns
-    delay_ms = delay_ns / _NS_PER_MS
-    p001, p01, p50, p99, p999 = np.quantile(delay_ms, (0.001, 0.01, 0.5, 0.99, 0.999)).tolist()
-    worst = int(np.argmax(np.abs(delay_ms - p50)))
-    windows = _Windows.over(running_time_ns(ts_origin_ns), delay_ns)
+    quantiles = _Quantiles.of(ts_origin_ns, ts_receipt_ns, day)
+    p001, p01, p50, p99, p999 = quantiles.of_day_ms
+    worst, worst_ms = _farthest(ts_origin_ns, ts_receipt_ns, p50)
+    windows = _Windows.over(ts_origin_ns, ts_receipt_ns)
     steps = tuple(
         ClockStep(index=index, ts_receipt_ns=int(ts_receipt_ns[index]), size_ms=size_ms)
-        for index, size_ms in _find_steps(windows, delay_ns, step_warn_ms)
+        for index, size_ms in _find_steps(windows, ts_origin_ns, ts_receipt_ns, step_warn_ms)
     )
     return ClockReport(
         p001_ms=p001,
@@ -138,29 +141,86 @@ def clock_report(
         p50_ms=p50,
         p99_ms=p99,
         p999_ms=p999,
-        negative_share=float(np.mean(delay_ns < 0)),
-        drift_ppm=_drift_ppm(ts_origin_ns, delay_ns, windows, steps),
+        negative_share=quantiles.negative_share,
+        drift_ppm=_drift_ppm(ts_origin_ns, ts_receipt_ns, windows, steps),
         steps=steps,
         origin_granularity_us=_granularity_us(ts_origin_ns),
         receipt_granularity_us=_granularity_us(ts_receipt_ns),
-        p50_ms_per_hour=_median_per_hour(delay_ms, ts_receipt_ns, day),
+        p50_ms_per_hour=quantiles.medians_ms,
         worst_index=worst,
-        worst_ms=float(delay_ms[worst]),
+        worst_ms=worst_ms,
         worst_receipt_ns=int(ts_receipt_ns[worst]),
     )
 
 
+# --- quantiles ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Quantiles:
+    """What takes all of y at once: 8 bytes a message, free again when it is known."""
+
+    of_day_ms: tuple[float, ...]
+    medians_ms: tuple[float | None, ...]
+    negative_share: float
+
+    @classmethod
+    def of(cls, ts_origin_ns: IntArray, ts_receipt_ns: IntArray, day: date) -> _Quantiles:
+        delay_ms, ends = _delays_by_hour(ts_origin_ns, ts_receipt_ns, day_bounds_ns(day)[0])
+        hours = (delay_ms[begin:end] for begin, end in pairwise(ends[:-1].tolist()))
+        # Quantiles may reorder what they are taken of: first each hour, then the day.
+        medians = [
+            float(np.median(hour, overwrite_input=True)) if len(hour) else None for hour in hours
+        ]
+        of_day = np.quantile(delay_ms, (0.001, 0.01, 0.5, 0.99, 0.999), overwrite_input=True)
+        negative = int(np.count_nonzero(delay_ms < 0)) / len(delay_ms)
+        return cls(tuple(of_day.tolist()), tuple(medians), negative)
+
+
+@njit(nogil=True, cache=True)
+def _delays_by_hour(
+    ts_origin_ns: IntArray, ts_receipt_ns: IntArray, day_start_ns: int
+) -> tuple[FloatArray, IntArray]:
+    """Every y in milliseconds, grouped by UTC hour of receipt, and where each group ends.
+
+    The first group is what was received before the day, then come its 24 hours, then the rest.
+    """
+    ends = np.zeros(26, dtype=np.int64)
+    for i in range(ts_receipt_ns.size):
+        hour = (ts_receipt_ns[i] - day_start_ns) // NS_PER_HOUR
+        ends[min(max(hour, -1), 24) + 1] += 1
+    ends = np.cumsum(ends)
+    delay_ms = np.empty(ts_receipt_ns.size, dtype=np.float64)
+    place = np.append(np.zeros(1, dtype=np.int64), ends)
+    for i in range(ts_receipt_ns.size):
+        hour = (ts_receipt_ns[i] - day_start_ns) // NS_PER_HOUR
+        group = min(max(hour, -1), 24) + 1
+        delay_ms[place[group]] = (ts_receipt_ns[i] - ts_origin_ns[i]) / _NS_PER_MS
+        place[group] += 1
+    return delay_ms, ends
+
+
+def _farthest(
+    ts_origin_ns: IntArray, ts_receipt_ns: IntArray, median_ms: float
+) -> tuple[int, float]:
+    """The message whose y is farthest from the median, the first of equals, and its y."""
+    worst, worst_ms = 0, median_ms
+    for chunk in chunks(len(ts_receipt_ns)):
+        delay_ms = (ts_receipt_ns[chunk] - ts_origin_ns[chunk]) / _NS_PER_MS
+        at = int(np.argmax(np.abs(delay_ms - median_ms)))
+        if abs(delay_ms[at] - median_ms) > abs(worst_ms - median_ms):
+            worst, worst_ms = chunk.start + at, float(delay_ms[at])
+    return worst, worst_ms
+
+
 def _granularity_us(ts_ns: IntArray) -> int | None:
-    differences = np.diff((ts_ns + _NS_PER_US // 2) // _NS_PER_US)
-    return int(np.gcd.reduce(differences)) or None if len(differences) else None
-
-
-def _median_per_hour(
-    delay_ms: FloatArray, ts_receipt_ns: IntArray, day: date
-) -> tuple[float | None, ...]:
-    hours = (ts_receipt_ns - day_bounds_ns(day)[0]) // NS_PER_HOUR
-    by_hour = (delay_ms[hours == hour] for hour in range(24))
-    return tuple(float(np.median(delays)) if len(delays) else None for delays in by_hour)
+    divisor = 0
+    for chunk in chunks(len(ts_ns)):
+        differences = np.diff((ts_ns[chunk] + _NS_PER_US // 2) // _NS_PER_US)
+        divisor = int(np.gcd.reduce(differences, initial=divisor))
+        if divisor == 1:
+            break
+    return divisor or None
 
 
 # --- windows and steps ----------------------------------------------------------------------
@@ -183,30 +243,46 @@ class _Windows:
     blocks: tuple[tuple[int, int], ...]
 
     @classmethod
-    def over(cls, time_ns: IntArray, delay_ns: IntArray) -> _Windows:
-        numbers = (time_ns - time_ns[0]) // (_WINDOW_SECONDS * NS_PER_SECOND)
-        starts = [0]
-        for start in (np.flatnonzero(np.diff(numbers)) + 1).tolist():
-            if start - starts[-1] >= _WINDOW_MESSAGES:
-                starts.append(start)
-        if len(starts) > 1 and len(time_ns) - starts[-1] < _WINDOW_MESSAGES:
-            starts.pop()
-        first = np.array(starts)
-        present = numbers[first]
-        holes = np.flatnonzero(np.diff(present) > _MAX_HOLE_WINDOWS) + 1
-        edges = [0, *holes.tolist(), len(present)]
-        bounds = np.append(first, len(time_ns))
-        least = np.array([b + int(np.argmin(delay_ns[b:e])) for b, e in pairwise(bounds.tolist())])
+    def over(cls, ts_origin_ns: IntArray, ts_receipt_ns: IntArray) -> _Windows:
+        begins, numbers = _numbered(ts_origin_ns)
+        chosen = [0]
+        for window in range(1, len(begins)):
+            if begins[window] - begins[chosen[-1]] >= _WINDOW_MESSAGES:
+                chosen.append(window)
+        if len(chosen) > 1 and len(ts_origin_ns) - begins[chosen[-1]] < _WINDOW_MESSAGES:
+            chosen.pop()
+        bounds = np.append(begins[chosen], len(ts_origin_ns))
+        holes = np.flatnonzero(np.diff(numbers[chosen]) > _MAX_HOLE_WINDOWS) + 1
+        edges = [0, *holes.tolist(), len(chosen)]
+        times_ns, minima_ns = [], []
+        for begin, end in pairwise(bounds.tolist()):
+            origin_ns = ts_origin_ns[begin:end]
+            delay_ns = ts_receipt_ns[begin:end] - origin_ns
+            least = int(np.argmin(delay_ns))
+            # The running clock: a window begins with a message later than all before it.
+            times_ns.append(int(origin_ns[: least + 1].max()))
+            minima_ns.append(int(delay_ns[least]))
         return cls(
             first=bounds,
-            seconds=(time_ns[least] - time_ns[0]) / NS_PER_SECOND,
-            minima_ms=delay_ns[least] / _NS_PER_MS,
+            seconds=(np.array(times_ns) - ts_origin_ns[0]) / NS_PER_SECOND,
+            minima_ms=np.array(minima_ns) / _NS_PER_MS,
             blocks=tuple(pairwise(edges)),
         )
 
 
+def _numbered(ts_origin_ns: IntArray) -> tuple[IntArray, IntArray]:
+    """The first message of every ten seconds that have one, and which ten seconds they are."""
+    begins, numbers = [np.zeros(1, dtype=np.int64)], [np.zeros(1, dtype=np.int64)]
+    for first, time_ns in running_chunks(ts_origin_ns):
+        number = (time_ns - ts_origin_ns[0]) // (_WINDOW_SECONDS * NS_PER_SECOND)
+        changed = np.flatnonzero(np.diff(number)) + 1
+        begins.append(first + changed)
+        numbers.append(number[changed])
+    return np.concatenate(begins), np.concatenate(numbers)
+
+
 def _find_steps(
-    windows: _Windows, delay_ns: IntArray, step_warn_ms: float
+    windows: _Windows, ts_origin_ns: IntArray, ts_receipt_ns: IntArray, step_warn_ms: float
 ) -> list[tuple[int, float]]:
     """The first message after each step, and the step's size in milliseconds."""
     found: list[tuple[int, float]] = []
@@ -216,8 +292,8 @@ def _find_steps(
         )
         for window, size_ms in steps:
             begin, end = windows.first[[first + window - 1, first + window + 1]]
-            index = int(begin) + _split(delay_ns[begin:end], size_ms)
-            found.append((index, size_ms))
+            delay_ns = ts_receipt_ns[begin:end] - ts_origin_ns[begin:end]
+            found.append((int(begin) + _split(delay_ns, size_ms), size_ms))
     return found
 
 
@@ -280,66 +356,24 @@ def _split(delay_ns: IntArray, size_ms: float) -> int:
 
 
 def _drift_ppm(
-    ts_origin_ns: IntArray, delay_ns: IntArray, windows: _Windows, steps: tuple[ClockStep, ...]
+    ts_origin_ns: IntArray, ts_receipt_ns: IntArray, windows: _Windows, steps: tuple[ClockStep, ...]
 ) -> float | None:
     """The hull slopes of the stretches between steps and long holes, averaged by duration."""
     cuts = {int(windows.first[first]) for first, _ in windows.blocks}
-    edges = [*sorted(cuts | {step.index for step in steps}), len(delay_ns)]
+    edges = [*sorted(cuts | {step.index for step in steps}), len(ts_origin_ns)]
     weighted, total = 0.0, 0.0
     for begin, end in pairwise(edges):
-        t_us = (ts_origin_ns[begin:end] - ts_origin_ns[begin]) / _NS_PER_US
-        seconds = float(np.ptp(t_us)) / 1e6
+        hull = LowerHull()
+        for first in range(begin, end, CHUNK_MESSAGES):
+            chunk = slice(first, min(first + CHUNK_MESSAGES, end))
+            delay_ns = ts_receipt_ns[chunk] - ts_origin_ns[chunk]
+            hull.add(
+                (ts_origin_ns[chunk] - ts_origin_ns[begin]) / _NS_PER_US,
+                (delay_ns - (ts_receipt_ns[begin] - ts_origin_ns[begin])) / _NS_PER_US,
+            )
+        seconds = hull.width / 1e6
         if seconds < _MIN_FIT_SECONDS:
             continue
-        y_us = (delay_ns[begin:end] - delay_ns[begin]) / _NS_PER_US
-        weighted += hull_slope(t_us, y_us) * 1e6 * seconds
+        weighted += hull.slope() * 1e6 * seconds
         total += seconds
     return weighted / total if total > 0 else None
-
-
-def hull_slope(t: FloatArray, y: FloatArray) -> float:
-    """The slope of the line that lies below all points and is closest to them in summed distance.
-
-    That line is the edge of the points' lower convex hull above their mean t: it minimises
-    `sum(y - a - b t)` subject to `y >= a + b t`. Linear in the points if t is in order.
-
-    Args:
-        t, y: float64, shape (n,), of equal length; t in any order, not all equal.
-
-    Returns:
-        The slope b in units of y per unit of t. Where the mean t falls on a corner of the hull,
-        every slope between those of the two edges is optimal; the left edge's is returned.
-
-    Raises:
-        ValueError: If t has fewer than two distinct values: a slope needs two.
-    """
-    if len(t) == 0 or np.ptp(t) == 0:
-        raise ValueError("a slope needs points at two times at least")
-    if np.any(t[1:] < t[:-1]):
-        order = np.argsort(t, kind="stable")
-        t, y = t[order], y[order]
-    return float(_hull_slope(np.ascontiguousarray(t), np.ascontiguousarray(y), float(np.mean(t))))
-
-
-@njit(nogil=True, cache=True)
-def _hull_slope(t: FloatArray, y: FloatArray, mean_t: float) -> float:
-    # The monotone chain: a point leaves the hull when the next one passes below it.
-    hull = np.empty(t.size, dtype=np.int64)
-    size = 0
-    for i in range(t.size):
-        if size > 0 and t[hull[size - 1]] == t[i]:
-            if y[hull[size - 1]] <= y[i]:
-                continue
-            size -= 1
-        while size >= 2:
-            a, b = hull[size - 2], hull[size - 1]
-            if (t[b] - t[a]) * (y[i] - y[a]) - (y[b] - y[a]) * (t[i] - t[a]) > 0.0:
-                break
-            size -= 1
-        hull[size] = i
-        size += 1
-    edge = 0
-    while edge + 2 < size and t[hull[edge + 1]] < mean_t:
-        edge += 1
-    a, b = hull[edge], hull[edge + 1]
-    return (y[b] - y[a]) / (t[b] - t[a])  # type: ignore[no-any-return]

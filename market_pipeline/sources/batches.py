@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,10 @@ class DeltaBatch:
         ts_origin_ns, ts_receipt_ns, sequence_number: int64 (n,), ns UTC.
         is_bid: bool (n,).
         price, size: float64 (n,), finite, price above 0, size at least 0.
+        gap_rows: int64 (gaps,), ascending indices into this batch of the first rows of messages
+            before which others are proven to be lost; empty where the source cannot prove any.
+        mended_rows: int64, the same where a snapshot in between leads to the message: the book is
+            lost until that snapshot, and right from there on.
     """
 
     file: Path
@@ -33,6 +37,8 @@ class DeltaBatch:
     is_bid: NDArray[np.bool_]
     price: NDArray[np.float64]
     size: NDArray[np.float64]
+    gap_rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    mended_rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from market_pipeline.errors import DomainError, LakeFileError, SchemaError
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch, Trades
+from market_pipeline.sources.parquet import read_pieces, streamed_row_groups
 
 __all__ = [
     "DELTAS",
@@ -32,6 +33,7 @@ __all__ = [
     "SNAPSHOT_LEVELS",
     "TRADES",
     "RawTable",
+    "count_deltas",
     "day_folder",
     "day_shards",
     "open_shard",
@@ -42,7 +44,7 @@ __all__ = [
 ]
 
 SNAPSHOT_LEVELS = 20
-_BATCH_ROWS = 1 << 18
+_BATCH_ROWS = 1 << 19
 _SNAPSHOT_BATCH_ROWS = 1 << 13
 _SHARD = re.compile(r"(\d+)\.snappy\.parquet")
 
@@ -165,123 +167,146 @@ class _Batch:
 
 
 def _batches(
-    file: Path,
+    files: Sequence[Path],
     table: RawTable,
     columns: Sequence[str],
     batch_rows: int,
+    *,
     nullable: Collection[str] = (),
+    skip_rows: int = 0,
 ) -> Iterator[_Batch]:
-    """Yields batches of at most `batch_rows` rows.
+    """Yields the rows of a day's shards from row `skip_rows` on, in batches.
 
     A null in a `nullable` float column becomes NaN; any other null is an error.
     """
-    parquet, names = open_shard(file, table)
-    first_row = 0
-    try:
-        for batch in parquet.iter_batches(batch_rows, columns=[names[c] for c in columns]):
-            arrays = {}
-            for column in columns:
-                values = batch.column(names[column])
-                if values.null_count and column not in nullable:
-                    raise DomainError(
-                        "A value is null",
-                        next_step="Fetch the file again, or report the row to the vendor.",
-                        file=file,
-                        row=first_row + int(np.flatnonzero(values.is_null())[0]),
-                        column=names[column],
-                        expected=f"a value of type {table.columns[column]}",
-                        found="null",
-                    )
-                arrays[column] = values.to_numpy(zero_copy_only=False)
-            yield _Batch(file, first_row, arrays, names)
-            first_row += batch.num_rows
-    except (pa.ArrowException, OSError) as error:
-        raise LakeFileError(
-            f"The {table.name} file is damaged inside",
-            next_step="Fetch the file from the vendor again, then rerun this day.",
-            file=file,
-            row=first_row,
-            expected=f"{parquet.metadata.num_rows} readable rows",
-            found=str(error),
-        ) from error
-    finally:
-        parquet.close()
+    for file in files:
+        parquet, names = open_shard(file, table)
+        with parquet:
+            skipped = min(skip_rows, parquet.metadata.num_rows)
+            skip_rows -= skipped
+            own = [names[column] for column in columns]
+            for first_row, pieces in read_pieces(parquet, file, own, batch_rows, skipped):
+                arrays = {}
+                for column in columns:
+                    arrays[column], null = pieces[names[column]]
+                    if null is not None and column not in nullable:
+                        raise DomainError(
+                            "A value is null",
+                            next_step="Fetch the file again, or report the row to the vendor.",
+                            file=file,
+                            row=first_row + null,
+                            column=names[column],
+                            expected=f"a value of type {table.columns[column]}",
+                            found="null",
+                        )
+                yield _Batch(file, first_row, arrays, names)
 
 
 def _refuse_outside(batch: _Batch, column: str, *, above: float | None = None) -> None:
     """Refuses values that are not finite, below 0, or (with `above`) not greater than it."""
     values = batch.arrays[column]
+    if not values.size:
+        return
+    # Both are NaN where a value is, and NaN fails every comparison.
+    low, high = values.min(), values.max()
+    if (low >= 0.0 if above is None else low > above) and high < np.inf:
+        return
     bad = ~np.isfinite(values) | (values < 0.0 if above is None else values <= above)
-    if bad.any():
-        at = int(np.flatnonzero(bad)[0])
-        raise DomainError(
-            f"A {column} is outside its domain",
-            next_step="The day is set aside; report the row to the vendor or fetch the file again.",
-            file=batch.file,
-            row=batch.first_row + at,
-            column=batch.names[column],
-            expected="a finite number, at least 0" if above is None else "a finite number above 0",
-            found=repr(float(values[at])),
-        )
+    at = int(np.flatnonzero(bad)[0])
+    raise DomainError(
+        f"A {column} is outside its domain",
+        next_step="The day is set aside; report the row to the vendor or fetch the file again.",
+        file=batch.file,
+        row=batch.first_row + at,
+        column=batch.names[column],
+        expected="a finite number, at least 0" if above is None else "a finite number above 0",
+        found=repr(float(values[at])),
+    )
 
 
-def read_deltas(files: Sequence[Path]) -> Iterator[DeltaBatch]:
+def read_deltas(files: Sequence[Path], skip_rows: int = 0) -> Iterator[DeltaBatch]:
     """Yields the delta rows of a day's shards in order, in batches of bounded size.
+
+    Args:
+        files: The shards in order.
+        skip_rows: Rows at the start that are left out, counted over all shards.
 
     Raises:
         LakeFileError, SchemaError: See `open_shard`.
         DomainError: On a null, a price not above 0, or a size below 0.
     """
+    for batch in _batches(files, DELTAS, list(DELTAS.columns), _BATCH_ROWS, skip_rows=skip_rows):
+        _refuse_outside(batch, "price", above=0.0)
+        _refuse_outside(batch, "size")
+        arrays = batch.arrays
+        yield DeltaBatch(
+            file=batch.file,
+            first_row=batch.first_row,
+            ts_origin_ns=arrays["timestamp"],
+            ts_receipt_ns=arrays["receipt_timestamp"],
+            sequence_number=arrays["sequence_number"],
+            is_bid=arrays["side_is_bid"],
+            price=arrays["price"],
+            size=arrays["size"],
+        )
+
+
+def count_deltas(files: Sequence[Path]) -> tuple[int, int]:
+    """(rows, row groups too large to be decoded whole) of a day's delta shards, by their footers.
+
+    Raises:
+        LakeFileError, SchemaError: See `open_shard`.
+    """
+    rows = streamed = 0
     for file in files:
-        for batch in _batches(file, DELTAS, list(DELTAS.columns), _BATCH_ROWS):
-            _refuse_outside(batch, "price", above=0.0)
-            _refuse_outside(batch, "size")
-            arrays = batch.arrays
-            yield DeltaBatch(
-                file=file,
-                first_row=batch.first_row,
-                ts_origin_ns=arrays["timestamp"],
-                ts_receipt_ns=arrays["receipt_timestamp"],
-                sequence_number=arrays["sequence_number"],
-                is_bid=arrays["side_is_bid"],
-                price=arrays["price"],
-                size=arrays["size"],
-            )
+        parquet, names = open_shard(file, DELTAS)
+        with parquet:
+            rows += parquet.metadata.num_rows
+            streamed += streamed_row_groups(parquet, list(names.values()))
+    return rows, streamed
 
 
-def read_snapshots(files: Sequence[Path]) -> Iterator[SnapshotBatch]:
+def read_snapshots(files: Sequence[Path], skip_rows: int = 0) -> Iterator[SnapshotBatch]:
     """Yields the snapshots of a day's shards in order; a level without a finite price has size 0.
+
+    Args:
+        files: The shards in order.
+        skip_rows: Snapshots at the start that are left out, counted over all shards.
 
     Raises:
         LakeFileError, SchemaError: See `open_shard`.
         DomainError: On a null time or sequence number.
     """
     keys = ["receipt_timestamp", "sequence_number"]
-    level_columns = _level_columns()
-    for file in files:
-        batches = _batches(
-            file, SNAPSHOTS, keys + level_columns, _SNAPSHOT_BATCH_ROWS, nullable=level_columns
+    levels = _level_columns()
+    batches = _batches(
+        files,
+        SNAPSHOTS,
+        keys + levels,
+        _SNAPSHOT_BATCH_ROWS,
+        nullable=levels,
+        skip_rows=skip_rows,
+    )
+    for batch in batches:
+        arrays = batch.arrays
+        prices, sizes = {}, {}
+        for side in ("bid", "ask"):
+            ranks = range(SNAPSHOT_LEVELS)
+            price = np.stack([arrays[f"{side}_{k}_price"] for k in ranks], axis=1)
+            size = np.stack([arrays[f"{side}_{k}_size"] for k in ranks], axis=1)
+            absent = ~(np.isfinite(price) & np.isfinite(size)) | (price <= 0) | (size <= 0)
+            prices[side] = np.where(absent, 0.0, price)
+            sizes[side] = np.where(absent, 0.0, size)
+        yield SnapshotBatch(
+            file=batch.file,
+            first_row=batch.first_row,
+            ts_receipt_ns=arrays["receipt_timestamp"],
+            sequence_number=arrays["sequence_number"],
+            bid_price=prices["bid"],
+            bid_size=sizes["bid"],
+            ask_price=prices["ask"],
+            ask_size=sizes["ask"],
         )
-        for batch in batches:
-            arrays = batch.arrays
-            prices, sizes = {}, {}
-            for side in ("bid", "ask"):
-                levels = range(SNAPSHOT_LEVELS)
-                price = np.stack([arrays[f"{side}_{k}_price"] for k in levels], axis=1)
-                size = np.stack([arrays[f"{side}_{k}_size"] for k in levels], axis=1)
-                absent = ~(np.isfinite(price) & np.isfinite(size)) | (price <= 0) | (size <= 0)
-                prices[side] = np.where(absent, 0.0, price)
-                sizes[side] = np.where(absent, 0.0, size)
-            yield SnapshotBatch(
-                file=file,
-                first_row=batch.first_row,
-                ts_receipt_ns=arrays["receipt_timestamp"],
-                sequence_number=arrays["sequence_number"],
-                bid_price=prices["bid"],
-                bid_size=sizes["bid"],
-                ask_price=prices["ask"],
-                ask_size=sizes["ask"],
-            )
 
 
 def read_times(files: Sequence[Path]) -> Iterator[tuple[NDArray[np.int64], ...]]:
@@ -291,9 +316,8 @@ def read_times(files: Sequence[Path]) -> Iterator[tuple[NDArray[np.int64], ...]]
         LakeFileError, SchemaError, DomainError: As `read_deltas`.
     """
     columns = ["timestamp", "receipt_timestamp", "sequence_number"]
-    for file in files:
-        for batch in _batches(file, DELTAS, columns, _BATCH_ROWS):
-            yield tuple(batch.arrays[column] for column in columns)
+    for batch in _batches(files, DELTAS, columns, _BATCH_ROWS):
+        yield tuple(batch.arrays[column] for column in columns)
 
 
 def read_trades(files: Sequence[Path]) -> Trades:
@@ -303,34 +327,28 @@ def read_trades(files: Sequence[Path]) -> Trades:
         LakeFileError, SchemaError: See `open_shard`.
         DomainError: On a null, a price or amount not above 0, or a side that is not buy or sell.
     """
-    parts: list[dict[str, NDArray[Any]]] = []
-    for file in files:
-        for batch in _batches(file, TRADES, list(TRADES.columns), _BATCH_ROWS):
-            _refuse_outside(batch, "price", above=0.0)
-            _refuse_outside(batch, "amount", above=0.0)
-            sides = batch.arrays["side"]
-            unknown = ~np.isin(sides, ("buy", "sell"))
-            if unknown.any():
-                at = int(np.flatnonzero(unknown)[0])
-                raise DomainError(
-                    "A trade's side is unknown",
-                    next_step="Report the row to the vendor or fetch the file again.",
-                    file=file,
-                    row=batch.first_row + at,
-                    column=batch.names["side"],
-                    expected="buy or sell",
-                    found=repr(sides[at]),
-                )
-            parts.append(batch.arrays)
-
-    def joined(column: str, dtype: type) -> NDArray[Any]:
-        values = [part[column] for part in parts]
-        return np.concatenate(values) if values else np.empty(0, dtype)
-
-    return Trades(
-        ts_origin_ns=joined("timestamp", np.int64),
-        ts_receipt_ns=joined("receipt_timestamp", np.int64),
-        price=joined("price", np.float64),
-        quantity=joined("amount", np.float64),
-        is_buy=np.asarray(joined("side", object) == "buy", dtype=np.bool_),
-    )
+    columns = [name for name in TRADES.columns if name != "id"]
+    parts: list[tuple[NDArray[Any], ...]] = []
+    for batch in _batches(files, TRADES, columns, _BATCH_ROWS):
+        _refuse_outside(batch, "price", above=0.0)
+        _refuse_outside(batch, "amount", above=0.0)
+        arrays = batch.arrays
+        is_buy = arrays["side"] == "buy"
+        known = is_buy | (arrays["side"] == "sell")
+        if not known.all():
+            at = int(np.flatnonzero(~known)[0])
+            raise DomainError(
+                "A trade's side is unknown",
+                next_step="Report the row to the vendor or fetch the file again.",
+                file=batch.file,
+                row=batch.first_row + at,
+                column=batch.names["side"],
+                expected="buy or sell",
+                found=repr(arrays["side"][at]),
+            )
+        times = arrays["timestamp"], arrays["receipt_timestamp"]
+        parts.append((*times, arrays["price"], arrays["amount"], is_buy.astype(np.bool_)))
+    if not parts:
+        none, nothing = np.empty(0, np.int64), np.empty(0, np.float64)
+        return Trades(none, none, nothing, nothing, np.empty(0, np.bool_))
+    return Trades(*(np.concatenate(column) for column in zip(*parts, strict=True)))

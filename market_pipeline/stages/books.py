@@ -2,38 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from market_pipeline import __version__
 from market_pipeline.books.arrow import BookArrow
-from market_pipeline.books.rebuild import OffStepCount, Rebuild, RebuildOptions
-from market_pipeline.books.state import BboRows, DepthRows, Resync
-from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH, REBUILDS
-from market_pipeline.errors import MarketPipelineError, MissingDataError
+from market_pipeline.books.integers import OffStepCount
+from market_pipeline.books.intervals import Intervals
+from market_pipeline.books.jit import SOURCES_DIGEST
+from market_pipeline.books.rebuild import Block, Keyframe, Rebuild, RebuildOptions
+from market_pipeline.books.state import Resync
+from market_pipeline.books.tables import BBO, REBUILDS
+from market_pipeline.errors import CheckpointError, MarketPipelineError, MissingDataError
 from market_pipeline.instruments import Instrument
 from market_pipeline.lake.layout import Warehouse
-from market_pipeline.lake.staging import (
-    ROW_GROUP_ROWS,
-    StagedFile,
-    StagedWriter,
-    sweep_staging,
-)
+from market_pipeline.lake.published import is_held
+from market_pipeline.lake.staging import StagedFile, sweep_staging
 from market_pipeline.settings import Settings
-from market_pipeline.sources.crypto_lake import read_deltas, read_snapshots, read_trades
+from market_pipeline.sources.crypto_lake import (
+    TRADES,
+    count_deltas,
+    open_shard,
+    read_deltas,
+    read_snapshots,
+    read_trades,
+)
+from market_pipeline.stages.ahead import read_ahead
+from market_pipeline.stages.outputs import OUTPUTS, BookFiles
 from market_pipeline.stages.raw import RawObjects
-from market_pipeline.stages.survey import Survey, survey_day
+from market_pipeline.stages.resume import (
+    SavedRebuild,
+    forget_rebuilds,
+    load_rebuild,
+    save_rebuild,
+)
+from market_pipeline.stages.seed import choose_seed
+from market_pipeline.stages.survey import (
+    SuspectedGaps,
+    before_first_silence,
+    day_steps,
+    suspect_gaps,
+)
 
 __all__ = ["DayOfRaw", "RebuiltDay", "rebuild_day", "rebuild_instrument"]
 
-_MEGABYTES_PER_INSTRUMENT = 250
-# One checkpoint holds thousands of levels, so few of them fill a row group.
-_CHECKPOINTS_PER_ROW_GROUP = 64
+_MEGABYTES_PER_INSTRUMENT = 300
+# A killed rebuild goes on from the first keyframe after every so many delta rows. Files are cut
+# there, so this is no setting: the same day must give the same files everywhere.
+_PART_ROWS = 1 << 24
 _RESYNC = {
     "never": Resync.NEVER,
     "when_invalid": Resync.WHEN_INVALID,
@@ -63,7 +85,7 @@ class RebuiltDay:
     """
 
     staged: dict[str, list[StagedFile]] = field(
-        default_factory=lambda: {table.sql_name: [] for table in (BBO, DEPTH, CHECKPOINTS)}
+        default_factory=lambda: {name: [] for name in OUTPUTS}
     )
     withdrawn: list[str] = field(default_factory=list)
     records: list[dict[str, Any]] = field(default_factory=list)
@@ -89,11 +111,14 @@ def rebuild_day(
     day = RebuiltDay()
     with ThreadPoolExecutor(workers, thread_name_prefix="rebuild") as pool:
         outcomes = pool.map(
-            lambda instrument: _attempt(raw, instrument, settings, warehouse), instruments
+            lambda instrument: _attempt(
+                raw, instrument, settings, warehouse, progress, overlap=workers < settings.threads
+            ),
+            instruments,
         )
         for instrument, (files, record) in zip(instruments, outcomes, strict=True):
-            for table, file in files.items():
-                day.staged[table].append(file)
+            for table, parts in files.items():
+                day.staged[table] += parts
             if not files:
                 day.withdrawn.append(instrument.id)
             day.records.append(record)
@@ -103,10 +128,16 @@ def rebuild_day(
 
 
 def _attempt(
-    raw: DayOfRaw, instrument: Instrument, settings: Settings, warehouse: Warehouse
-) -> tuple[dict[str, StagedFile], dict[str, Any]]:
+    raw: DayOfRaw,
+    instrument: Instrument,
+    settings: Settings,
+    warehouse: Warehouse,
+    progress: Callable[[str], None],
+    *,
+    overlap: bool,
+) -> tuple[dict[str, list[StagedFile]], dict[str, Any]]:
     try:
-        return rebuild_instrument(raw, instrument, settings, warehouse)
+        return rebuild_instrument(raw, instrument, settings, warehouse, progress, overlap=overlap)
     except MarketPipelineError as error:
         failed = {
             "outcome": "no_data" if isinstance(error, MissingDataError) else "quarantined",
@@ -117,9 +148,18 @@ def _attempt(
 
 
 def rebuild_instrument(
-    raw: DayOfRaw, instrument: Instrument, settings: Settings, warehouse: Warehouse
-) -> tuple[dict[str, StagedFile], dict[str, Any]]:
+    raw: DayOfRaw,
+    instrument: Instrument,
+    settings: Settings,
+    warehouse: Warehouse,
+    progress: Callable[[str], None] = lambda _: None,
+    *,
+    overlap: bool = False,
+) -> tuple[dict[str, list[StagedFile]], dict[str, Any]]:
     """Rebuilds one instrument's day: its staged files by table, and its `books.rebuilds` row.
+
+    A rebuild that was killed goes on from the last part it finished, and gives the same bytes.
+    With `overlap` reading and writing have threads of their own, which changes no byte.
 
     Raises:
         MarketPipelineError: If the data is missing or cannot be used; nothing is staged then.
@@ -127,58 +167,160 @@ def rebuild_instrument(
     deltas, delta_hashes = raw.deltas.files_of(instrument)
     snapshots, snapshot_hashes = raw.snapshots.files_if_any(instrument)
     trades, trade_hashes = raw.trades.files_if_any(instrument)
-    survey = survey_day(instrument, raw.day, deltas, read_trades(trades))
-    rebuild = Rebuild(
-        survey.price_scale,
-        survey.size_scale,
-        RebuildOptions(
-            depth_interval_ms=settings.depth_interval_ms,
-            keyframe_seconds=settings.checkpoint_seconds,
-            resync=_RESYNC[instrument.policies.resync],
-            crossed_resync_seconds=instrument.policies.crossed_resync_seconds,
-        ),
-        gap_ends_ns=survey.gap_ends_ns,
-    )
-    arrow = BookArrow(instrument, raw.day, survey.price_scale, survey.size_scale)
-    scales = {
-        "tick": format(survey.price_scale.step, "f"),
-        "lot": format(survey.size_scale.step, "f"),
-    }
-    with ExitStack() as stack:
-        bbo, depth, checkpoints = (
-            stack.enter_context(
-                StagedWriter(
-                    warehouse, table, instrument.id, metadata=scales, row_group_rows=group_rows
-                )
-            )
-            for table, group_rows in (
-                (BBO, ROW_GROUP_ROWS),
-                (DEPTH, ROW_GROUP_ROWS),
-                (CHECKPOINTS, _CHECKPOINTS_PER_ROW_GROUP),
-            )
+    rows, streamed = count_deltas(deltas)
+    if rows == 0:
+        raise MissingDataError(
+            "The delta files hold no row",
+            next_step="Fetch the day again; if the vendor's file is empty too, report it.",
+            exchange=instrument.venue,
+            symbol=instrument.symbol,
+            day=raw.day,
+            file=deltas[0],
+            expected="at least one delta row",
+            found="0 rows",
         )
-        for block in rebuild.blocks(read_deltas(deltas), read_snapshots(snapshots)):
-            if isinstance(block, BboRows):
-                bbo.write(arrow.bbo(block))
-            elif isinstance(block, DepthRows):
-                depth.write(arrow.depth(block))
-            else:
-                checkpoints.write(arrow.checkpoint(block))
-    files = {
-        BBO.sql_name: bbo.staged,
-        DEPTH.sql_name: depth.staged,
-        CHECKPOINTS.sql_name: checkpoints.staged,
+    # Read by who needs them, but a day whose trades are no file of trades is set aside at once.
+    for file in trades:
+        open_shard(file, TRADES)[0].close()
+    price_scale, size_scale = day_steps(instrument, deltas)
+
+    @cache
+    def gaps() -> SuspectedGaps:
+        return suspect_gaps(instrument, raw.day, deltas, read_trades(trades))
+
+    options = RebuildOptions(
+        depth_interval_ms=settings.depth_interval_ms,
+        keyframe_seconds=settings.checkpoint_seconds,
+        resync=_RESYNC[instrument.policies.resync],
+        crossed_resync_seconds=(
+            instrument.policies.crossed_resync_seconds
+            if instrument.policies.crossed == "resync"
+            else None
+        ),
+        uncross=instrument.policies.crossed == "uncross",
+    )
+    seed = choose_seed(warehouse, instrument, raw.day, price_scale, size_scale, gaps)
+    inputs = [*delta_hashes, *snapshot_hashes, *trade_hashes]
+    scales = {
+        "tick": format(price_scale.step, "f"),
+        "lot": format(size_scale.step, "f"),
     }
-    record = _blank_record(instrument, raw.day) | _figures(rebuild, survey, raw.lake)
+    made_from = {
+        "code": SOURCES_DIGEST,
+        "raw_files": inputs,
+        "options": asdict(options),
+        "thresholds": instrument.thresholds.model_dump(mode="json"),
+        "seed": seed.checksum,
+        **scales,
+    }
+    saved = _saved(warehouse, instrument, raw.day, made_from, progress)
+    rebuild = Rebuild(price_scale, size_scale, options, start=saved.state if saved else seed.state)
+    intervals = Intervals(
+        instrument,
+        raw.day,
+        price_scale,
+        options.resync,
+        start=saved.intervals if saved else None,
+    )
+
+    def suspect() -> None:
+        rebuild.suspect_gaps(gaps().rows)
+        intervals.know_silences(gaps().silences)
+
+    arrow = BookArrow(instrument, raw.day, price_scale, size_scale)
+    with BookFiles(
+        warehouse,
+        instrument.id,
+        arrow,
+        intervals,
+        scales,
+        saved.files if saved else None,
+        overlap=overlap,
+    ) as output:
+        if not (saved and saved.done):
+            done = rebuild.figures
+            if done["gaps"]:
+                suspect()  # an interval under way may tell of a silence before
+            batches = before_first_silence(
+                read_ahead(read_deltas(deltas, done["rows"]), overlap=overlap),
+                instrument,
+                done["last_ts_receipt_ns"] if done["rows"] else None,
+                suspect,
+            )
+            blocks = rebuild.blocks(
+                batches,
+                read_ahead(read_snapshots(snapshots, done["snapshots"]), overlap=overlap),
+            )
+            try:
+                for is_last in _parts(blocks, rebuild, output):
+                    output.finish_part(last=is_last)
+                    state = SavedRebuild(rebuild.state(), intervals.state(), output.files, is_last)
+                    save_rebuild(warehouse, instrument, raw.day, made_from, state)
+            except MarketPipelineError:
+                # The raw data itself is bad: nothing made of it will be gone on from.
+                output.discard()
+                forget_rebuilds(warehouse, [instrument], raw.day)
+                raise
+    record = _blank_record(instrument, raw.day) | _figures(rebuild, raw.lake)
     record |= {
         "outcome": "rebuilt",
         **scales,
         "tick_inferred": instrument.tick == "infer",
         "lot_inferred": instrument.lot == "infer",
-        "input_sha256": [*delta_hashes, *snapshot_hashes, *trade_hashes],
-        "output_sha256": bbo.staged.sha256,
+        "seed": seed.name if rebuild.figures["seeded"] else None,
+        "seed_refused": seed.refused,
+        "streamed_row_groups": streamed,
+        "input_sha256": inputs,
+        "output_sha256": _content_hash(output.files[BBO.sql_name]),
     }
-    return files, record
+    return output.files, record
+
+
+def _parts(blocks: Iterator[Block], rebuild: Rebuild, output: BookFiles) -> Iterator[bool]:
+    """Writes the blocks, and yields at the end of each part whether it is the day's last."""
+    part_end = rebuild.figures["rows"] + _PART_ROWS
+    for block in blocks:
+        output.write(block)
+        if isinstance(block, Keyframe) and block.kind == "closing":
+            yield True
+        elif isinstance(block, Keyframe) and rebuild.figures["rows"] >= part_end:
+            for rows in rebuild.written_rows():
+                output.write(rows)
+            part_end = rebuild.figures["rows"] + _PART_ROWS
+            yield False
+
+
+def _saved(
+    warehouse: Warehouse,
+    instrument: Instrument,
+    day: date,
+    made_from: Mapping[str, Any],
+    progress: Callable[[str], None],
+) -> SavedRebuild | None:
+    """The rebuild to go on from; what cannot be gone on from is told, and passed over."""
+    try:
+        saved = load_rebuild(warehouse, instrument, day, made_from)
+    except CheckpointError as error:
+        progress(f"{instrument.id}: {error}")
+        return None
+    if saved is None:
+        return None
+    gone = [
+        file.path.name
+        for name, files in saved.files.items()
+        for file in files
+        if not is_held(warehouse, OUTPUTS[name][0], day, file)
+    ]
+    if gone:
+        progress(f"{instrument.id}: starts over: {len(gone)} finished files are gone")
+        return None
+    progress(f"{instrument.id}: goes on after {saved.state.rows:,} rows")
+    return saved
+
+
+def _content_hash(files: Sequence[StagedFile]) -> str:
+    """One hash of an instrument's files of a table: the SHA-256 of theirs in order, as text."""
+    return hashlib.sha256("".join(file.sha256 for file in files).encode()).hexdigest()
 
 
 def _blank_record(instrument: Instrument, day: date) -> dict[str, Any]:
@@ -191,12 +333,12 @@ def _blank_record(instrument: Instrument, day: date) -> dict[str, Any]:
     }
 
 
-def _figures(rebuild: Rebuild, survey: Survey, lake: Path) -> dict[str, Any]:
+def _figures(rebuild: Rebuild, lake: Path) -> dict[str, Any]:
     figures = rebuild.figures
     seeded = bool(figures["seeded"])
     examined = bool(figures["exams"])
     horizon = [
-        float(figures[f"{side}_horizon_ticks"] * survey.price_scale.step) if seeded else None
+        float(figures[f"{side}_horizon_ticks"] * rebuild.price_scale.step) if seeded else None
         for side in ("bid", "ask")
     ]
     same = (
@@ -207,6 +349,11 @@ def _figures(rebuild: Rebuild, survey: Survey, lake: Path) -> dict[str, Any]:
         "snapshots_unplaced",
         "resyncs",
         "levels_learned",
+        "gaps",
+        "crossed_messages",
+        "locked_messages",
+        "uncrossed_levels",
+        "negative_latency_messages",
         "unknown_removals",
         "exams",
         "exams_failed",
@@ -218,6 +365,10 @@ def _figures(rebuild: Rebuild, survey: Survey, lake: Path) -> dict[str, Any]:
     )
     return {
         **{name: figures[name] for name in same},
+        "crossed_seconds": figures["crossed_ns"] / 1e9,
+        "locked_seconds": figures["locked_ns"] / 1e9,
+        "min_latency_ms": figures["min_latency_ns"] / 1e6,
+        "max_latency_ms": figures["max_latency_ns"] / 1e6,
         "seed_sequence_number": figures["seed_sequence_number"] if seeded else None,
         "seed_ts_receipt_ns": figures["seed_ts_receipt_ns"] if seeded else None,
         "exam_first_failed_ns": (

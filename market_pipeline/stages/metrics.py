@@ -11,13 +11,21 @@ import polars as pl
 
 from market_pipeline.errors import MarketPipelineError
 from market_pipeline.instruments import Instrument
-from market_pipeline.metrics.minute import BOOK_METRICS, minute_metrics
+from market_pipeline.metrics.minute import (
+    BBO_COLUMNS,
+    BOOK_METRICS,
+    DEPTH_COLUMNS,
+    minute_metrics,
+)
 from market_pipeline.sources.batches import Trades
 from market_pipeline.sources.crypto_lake import read_trades
 from market_pipeline.stages.raw import RawObjects
-from market_pipeline.stages.report import of_instrument
+from market_pipeline.stages.rows import of_instrument, read_rows
 
 __all__ = ["metrics_day"]
+
+_BBO_BATCH_ROWS = 1 << 17
+_DEPTH_BATCH_ROWS = 1 << 16
 
 
 def metrics_day(
@@ -60,8 +68,8 @@ def metrics_day(
             continue
         frames.append(
             minute_metrics(
-                bbo.filter(of_instrument(instrument)),
-                depth.filter(of_instrument(instrument)),
+                read_rows(bbo, instrument, BBO_COLUMNS, _BBO_BATCH_ROWS),
+                read_rows(depth, instrument, DEPTH_COLUMNS, _DEPTH_BATCH_ROWS),
                 prints,
                 instrument=instrument,
                 day=day,

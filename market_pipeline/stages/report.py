@@ -9,21 +9,29 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from market_pipeline.errors import MarketPipelineError
 from market_pipeline.instruments import Instrument
+from market_pipeline.quality.intervals import IntArray
 from market_pipeline.quality.precision import PrecisionLoss, PrecisionReport
 from market_pipeline.quality.report import BookEvidence, build_report, report_failure
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.sources.crypto_lake import read_trades
 from market_pipeline.stages.raw import RawObjects
+from market_pipeline.stages.rows import count_rows, of_instrument, read_rows
 
-__all__ = ["of_instrument", "report_day"]
+__all__ = ["report_day"]
 
-
-def of_instrument(instrument: Instrument) -> pl.Expr:
-    """Selects the rows of one instrument."""
-    return (pl.col("exchange") == instrument.venue) & (pl.col("symbol") == instrument.symbol)
+_MESSAGES = {
+    "ts_origin_ns": np.int64,
+    "ts_receipt_ns": np.int64,
+    "sequence_number": np.int64,
+    "flags": np.uint16,
+}
+"""What the report takes of every message: 26 bytes."""
+_BATCH_ROWS = 1 << 17
+_NO_TIMES: IntArray = np.empty(0, dtype=np.int64)
 
 
 def report_day(
@@ -79,8 +87,7 @@ def _report_instrument(
         "code_version": None,
     }
     try:
-        files, _ = trades.files_if_any(instrument)
-        prints = read_trades(files)
+        trade_times = _trade_times(trades, instrument)
     except MarketPipelineError as error:
         # Without the trades that the book was rebuilt beside, no silence can be judged.
         if recorded["outcome"] == "rebuilt":
@@ -100,20 +107,37 @@ def _report_instrument(
             as_of_ns=as_of_ns,
             vendor_lag_seconds=vendor_lag_seconds,
         )
-    columns = ["ts_origin_ns", "ts_receipt_ns", "sequence_number", "flags"]
-    rows = bbo.filter(of_instrument(instrument)).select(columns).collect()
+    trade_origin_ns, trade_receipt_ns = trade_times or (_NO_TIMES, _NO_TIMES)
     return build_report(
         instrument,
         day,
-        _evidence(record, trades=prints.price.size if files else None),
-        ts_origin_ns=rows["ts_origin_ns"].to_numpy(),
-        ts_receipt_ns=rows["ts_receipt_ns"].to_numpy(),
-        sequence_number=rows["sequence_number"].to_numpy(),
-        flags=rows["flags"].to_numpy().astype(np.uint16, copy=False),
-        trade_origin_ns=prints.ts_origin_ns,
-        trade_receipt_ns=prints.ts_receipt_ns,
+        _evidence(record, trades=None if trade_times is None else len(trade_origin_ns)),
+        **_messages(bbo, instrument),
+        trade_origin_ns=trade_origin_ns,
+        trade_receipt_ns=trade_receipt_ns,
         as_of_ns=as_of_ns,
     )
+
+
+def _trade_times(trades: RawObjects, instrument: Instrument) -> tuple[IntArray, IntArray] | None:
+    """The origin and the receipt times of the trades; None if there is no trades file."""
+    files, _ = trades.files_if_any(instrument)
+    if not files:
+        return None
+    prints = read_trades(files)
+    return prints.ts_origin_ns, prints.ts_receipt_ns
+
+
+def _messages(bbo: pl.LazyFrame, instrument: Instrument) -> dict[str, NDArray[Any]]:
+    """The times, sequence numbers and flags of an instrument's messages, by column."""
+    count = count_rows(bbo, instrument)
+    columns = {name: np.empty(count, dtype) for name, dtype in _MESSAGES.items()}
+    filled = 0
+    for rows in read_rows(bbo, instrument, list(columns), _BATCH_ROWS):
+        for name, values in columns.items():
+            values[filled : filled + rows.height] = rows[name].to_numpy()
+        filled += rows.height
+    return columns
 
 
 def _evidence(record: Mapping[str, Any], *, trades: int | None) -> BookEvidence:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -13,49 +13,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market_pipeline.books.scale import Scale, StepInference
-from market_pipeline.errors import MissingDataError
 from market_pipeline.instruments import Instrument
 from market_pipeline.quality.gaps import GapRule, find_gaps
-from market_pipeline.sources.batches import Trades
+from market_pipeline.quality.intervals import running_time_ns
+from market_pipeline.sources.batches import DeltaBatch, Trades
 from market_pipeline.sources.crypto_lake import read_deltas, read_times
 
-__all__ = ["Survey", "survey_day"]
+__all__ = ["SuspectedGaps", "before_first_silence", "day_steps", "suspect_gaps"]
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
-    """The steps of a day and where messages are suspected to be lost.
+class SuspectedGaps:
+    """Where messages of a day are suspected to be lost.
 
     Attributes:
-        price_scale, size_scale: The tick and lot: configured, or inferred from the data.
-        gap_ends_ns: int64, receipt times of the first messages after suspected gaps
-            and after long holes without messages or trades.
+        rows: int64, ascending, counted over all rows of the day: the first rows of the messages
+            after suspected gaps and after long holes without messages or trades.
+        silences: int64, shape (gaps, 3): start_ns, end_ns and trades of the silences before them.
+        silence_ns: A time between messages up to this is no silence.
+        first_ts_receipt_ns, first_sequence_number: Of the day's first message.
     """
 
-    price_scale: Scale
-    size_scale: Scale
-    gap_ends_ns: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    silences: NDArray[np.int64]
+    silence_ns: int
+    first_ts_receipt_ns: int
+    first_sequence_number: int
 
 
-def survey_day(instrument: Instrument, day: date, deltas: Sequence[Path], trades: Trades) -> Survey:
-    """Reads a day's delta files once for their times and, where needed, once for their steps.
+def suspect_gaps(
+    instrument: Instrument, day: date, deltas: Sequence[Path], trades: Trades
+) -> SuspectedGaps:
+    """Reads the times of a day's delta rows and finds the suspected gaps; there must be rows.
 
     Raises:
-        MissingDataError: If the files hold no row.
         MarketPipelineError: Whatever reading the files raises.
     """
-    origin, receipt, sequence = _message_times(deltas)
-    if sequence.size == 0:
-        raise MissingDataError(
-            "The delta files hold no row",
-            next_step="Fetch the day again; if the vendor's file is empty too, report it.",
-            exchange=instrument.venue,
-            symbol=instrument.symbol,
-            day=day,
-            file=deltas[0],
-            expected="at least one delta row",
-            found="0 rows",
-        )
+    rows, origin, receipt, sequence = _messages(deltas)
     gaps = find_gaps(
         ts_receipt_ns=receipt,
         ts_origin_ns=origin,
@@ -65,30 +59,72 @@ def survey_day(instrument: Instrument, day: date, deltas: Sequence[Path], trades
         day=day,
         rule=GapRule.from_thresholds(instrument.thresholds),
     )
-    price_scale, size_scale = _scales(instrument, deltas)
     # After a hole without any data, too, nobody knows what the book became meanwhile.
-    ends = np.ascontiguousarray(gaps.not_observed[:, 1])
-    return Survey(price_scale, size_scale, ends)
+    ends_ns = gaps.not_observed[:, 1]
+    silences = np.concatenate((gaps.spans, np.insert(gaps.quiet_spans, 2, 0, axis=1)))
+    return SuspectedGaps(
+        rows=rows[np.searchsorted(running_time_ns(receipt), ends_ns)],
+        silences=silences[np.argsort(silences[:, 0])],
+        silence_ns=round(gaps.threshold_seconds * 1e9),
+        first_ts_receipt_ns=int(receipt[0]),
+        first_sequence_number=int(sequence[0]),
+    )
 
 
-def _message_times(files: Sequence[Path]) -> tuple[NDArray[np.int64], ...]:
-    """(ts_origin_ns, ts_receipt_ns, sequence_number) of the first row of every message."""
+def before_first_silence(
+    batches: Iterable[DeltaBatch],
+    instrument: Instrument,
+    last_ts_receipt_ns: int | None,
+    call: Callable[[], None],
+) -> Iterator[DeltaBatch]:
+    """Yields the batches, and calls once before the first that a suspected gap may lie in.
+
+    Whether a silence is a gap follows from the whole day, which is costly to look at; a day without
+    a time between two rows longer than the least silence has none, and is never looked at.
+
+    Args:
+        batches: Of one day, in order.
+        instrument: Whose thresholds hold.
+        last_ts_receipt_ns: Of the row before the first batch; None if there is none.
+        call: Called at most once, in the thread that iterates.
+    """
+    least_ns = round(instrument.thresholds.silence_floor_seconds * 1e9)
+    source = iter(batches)
+    for batch in source:
+        before = batch.ts_receipt_ns[:1] if last_ts_receipt_ns is None else last_ts_receipt_ns
+        if np.diff(batch.ts_receipt_ns, prepend=before).max(initial=0) > least_ns:
+            call()
+            yield batch
+            break
+        last_ts_receipt_ns = int(batch.ts_receipt_ns[-1])
+        yield batch
+    yield from source
+
+
+def _messages(files: Sequence[Path]) -> tuple[NDArray[np.int64], ...]:
+    """(row of the day, ts_origin_ns, ts_receipt_ns, sequence_number) of every message's first."""
     parts: list[tuple[NDArray[np.int64], ...]] = []
     last: tuple[int, int] | None = None
+    rows = 0
     for origin, receipt, sequence in read_times(files):
-        if sequence.size == 0:
-            continue
-        begins = np.empty(sequence.size, np.bool_)
-        begins[0] = last != (sequence[0], receipt[0])
-        begins[1:] = (sequence[1:] != sequence[:-1]) | (receipt[1:] != receipt[:-1])
+        begins = (sequence[1:] != sequence[:-1]) | (receipt[1:] != receipt[:-1])
+        first = np.flatnonzero(begins) + 1
+        if last != (sequence[0], receipt[0]):
+            first = np.concatenate(([0], first))
         last = (int(sequence[-1]), int(receipt[-1]))
-        parts.append((origin[begins], receipt[begins], sequence[begins]))
+        parts.append((first + rows, origin[first], receipt[first], sequence[first]))
+        rows += sequence.size
     if not parts:
-        return tuple(np.empty(0, np.int64) for _ in range(3))
+        return tuple(np.empty(0, np.int64) for _ in range(4))
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
-def _scales(instrument: Instrument, deltas: Sequence[Path]) -> tuple[Scale, Scale]:
+def day_steps(instrument: Instrument, deltas: Sequence[Path]) -> tuple[Scale, Scale]:
+    """The tick and the lot of a day: configured, or inferred from all prices and sizes.
+
+    Raises:
+        MarketPipelineError: Whatever reading the files raises.
+    """
     tick, lot = instrument.tick, instrument.lot
     prices, sizes = StepInference(), StepInference()
     if tick == "infer" or lot == "infer":

@@ -15,12 +15,14 @@ from market_pipeline.books.state import (
     Deltas,
     DepthRows,
     Options,
+    Repair,
+    Repairs,
     Resync,
     Snapshots,
     Status,
     new_registers,
 )
-from market_pipeline.books.walk import centred, export_side
+from market_pipeline.books.walk import export_side, levels_around
 from market_pipeline_tests.naive.book import NaiveBook, Row, Snapshot, naive_rebuild
 
 SECOND = 1_000_000_000
@@ -30,7 +32,15 @@ COUNTED = (
     "unknown_removals",
     "refused_rows",
     "sequence_backwards",
+    "gaps",
     "crossed_messages",
+    "crossed_ns",
+    "locked_messages",
+    "locked_ns",
+    "uncrossed_levels",
+    "negative_latency_messages",
+    "min_latency_ns",
+    "max_latency_ns",
     "snapshots",
     "snapshots_unusable",
     "snapshots_unplaced",
@@ -79,9 +89,17 @@ class Fast:
         self.registers = new_registers()
         self.levels = empty_levels(window, far)
         self.options = Options(
-            0, 0, int(Resync[naive.resync.upper()]), naive.crossed_resync_ns, naive.patience_ns
+            depth_interval_ns=0,
+            keyframe_interval_ns=0,
+            resync=int(Resync[naive.resync.upper()]),
+            crossed_resync_ns=naive.crossed_resync_ns,
+            uncross=naive.uncross,
+            snapshot_patience_ns=naive.patience_ns,
         )
-        self.gap_ends = np.array(naive.gap_ends, np.int64)
+        self.window = window
+        self.gap_rows = np.array(naive.gap_rows, np.int64)
+        self.mended_rows = np.array(naive.mended_rows, np.int64)
+        self.repair_rows = Repairs(*(np.zeros(2, np.int64) for _ in range(7)))
         self.bbo = BboRows(*(np.zeros(output, np.int64) for _ in range(7)), np.zeros(output, "u2"))
         sides = [np.zeros((output, DEPTH_LEVELS), np.int64) for _ in range(4)]
         times = [np.zeros(output, np.int64) for _ in range(3)]
@@ -93,26 +111,35 @@ class Fast:
         waiting = [snapshots[k : k + 2] for k in range(0, len(snapshots), 2)]
         current = snapshot_arrays(waiting.pop(0) if waiting else [])
         batch = arrays_of(batches.pop(0))
-        row = snap = n_bbo = n_depth = 0
+        row = snap = n_bbo = n_depth = n_repairs = 0
         out: list[tuple] = []
         self.tops: list[tuple] = []
+        self.repairs: list[tuple] = []
         final = not batches
         while True:
-            status, row, snap, n_bbo, n_depth = advance(
+            status, row, snap, n_bbo, n_depth, n_repairs = advance(
                 self.registers, self.levels, batch, row, current, snap, bool(waiting),
-                self.gap_ends, final, self.options, self.bbo, n_bbo, self.depth, n_depth,
+                self.gap_rows, self.mended_rows, final, self.options, self.bbo, n_bbo,
+                self.depth, n_depth, self.repair_rows, n_repairs,
             )  # fmt: skip
             if status == Status.NEEDS_SNAPSHOTS:
                 current, snap = snapshot_arrays(waiting.pop(0)), 0
             elif status == Status.NEEDS_WINDOW:
-                self.levels = centred(self.levels, 1000, 2 * DEPTH_LEVELS)
+                sides = [export_side(self.levels, side) for side in (BID, ASK)]
+                self.levels = levels_around(1000, *sides, self.window, 2 * DEPTH_LEVELS)
             elif status == Status.NEEDS_ROWS:
                 batch, row = arrays_of(batches.pop(0)), 0
                 final = not batches
             else:
                 out += list(zip(*(column[:n_bbo].tolist() for column in self.bbo[1:]), strict=True))
                 self.tops += [self._top(k) for k in range(n_depth)]
-                n_bbo = n_depth = 0
+                self.repairs += [
+                    (Repair(kind).name, *rest)
+                    for kind, *rest in zip(
+                        *(column[:n_repairs].tolist() for column in self.repair_rows), strict=True
+                    )
+                ]
+                n_bbo = n_depth = n_repairs = 0
                 if status == Status.DONE:
                     return out
 
@@ -155,7 +182,8 @@ def feeds(draw):
         sequence += draw(st.sampled_from([1, 1, 2, 7, -3]))
         for _ in range(draw(st.integers(1, 5))):
             price = draw(prices)
-            rows.append(Row(receipt, sequence, draw(st.booleans()), price, draw(sizes)))
+            origin = receipt + draw(st.integers(-3, 3))
+            rows.append(Row(receipt, sequence, draw(st.booleans()), price, draw(sizes), origin))
         if draw(st.integers(0, 3)) == 0:
             best = draw(st.integers(992, 1006))
             offset = draw(st.sampled_from([0, 0, 0, 1, 5]))
@@ -168,8 +196,14 @@ def feeds(draw):
                     usable=draw(st.integers(0, 9)) > 0,
                 )
             )
-    gap_ends = sorted({r.receipt for r in rows if draw(st.integers(0, 20)) == 0})
-    return rows, snapshots, gap_ends
+    firsts = [
+        k
+        for k, row in enumerate(rows)
+        if k == 0 or (row.sequence, row.receipt) != (rows[k - 1].sequence, rows[k - 1].receipt)
+    ]
+    gap_rows = [k for k in firsts if draw(st.integers(0, 20)) == 0]
+    mended_rows = [k for k in firsts if draw(st.integers(0, 20)) == 0]
+    return rows, snapshots, gap_rows, mended_rows
 
 
 class TestAgainstTheNaiveTwin:
@@ -177,15 +211,19 @@ class TestAgainstTheNaiveTwin:
     @given(
         feeds(),
         st.sampled_from(["never", "when_invalid", "always"]),
+        st.booleans(),
         st.lists(st.integers(0, 200), max_size=4),
     )
-    def test_equals_it_wherever_the_batches_are_cut(self, feed, resync, cuts):
-        """Rows, flags, top levels, the full book and every counter equal the plain twin's."""
-        rows, snapshots, gap_ends = feed
-        naive = NaiveBook(resync=resync, gap_ends=gap_ends)
+    def test_equals_it_wherever_the_batches_are_cut(self, feed, resync, uncross, cuts):
+        """Rows, flags, repairs, the full book and every counter equal the plain twin's."""
+        rows, snapshots, gap_rows, mended_rows = feed
+        naive = NaiveBook(
+            resync=resync, gap_rows=gap_rows, mended_rows=mended_rows, uncross=uncross
+        )
         fast = Fast(naive)
         expected = naive_rebuild(naive, rows, snapshots)
         assert fast.run(rows, snapshots, cuts) == expected
+        assert fast.repairs == naive.repairs
         assert fast.counts() == {name: naive.counts.get(name, 0) for name in COUNTED}
         for side, book in ((BID, naive.bids), (ASK, naive.asks)):
             price, size = export_side(fast.levels, side)
@@ -196,7 +234,7 @@ class TestAgainstTheNaiveTwin:
     @given(feeds())
     def test_top_levels_equal_its_sorted_book_after_every_message(self, feed):
         """With interval 0, depth is written after every message and holds the twin's best 20."""
-        rows, _, _ = feed
+        rows, *_ = feed
         naive = NaiveBook()
         fast = Fast(naive)
         fast.run(rows, [], [])

@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from market_pipeline.books.arrow import canonical_book
-from market_pipeline.books.rebuild import Keyframe, OffStep, Rebuild, RebuildOptions
+from market_pipeline.books.integers import OffStep
+from market_pipeline.books.rebuild import Keyframe, Rebuild, RebuildOptions
 from market_pipeline.books.scale import Scale, StepInference
 from market_pipeline.books.state import BboRows, DepthRows
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
@@ -50,7 +51,7 @@ def collected(rebuild: Rebuild, deltas, snapshots=()) -> tuple[pl.DataFrame, lis
             bbo.append(pl.DataFrame(dict(zip(block._fields, block, strict=True))))
         elif isinstance(block, DepthRows):
             depth.append(block)
-        else:
+        elif isinstance(block, Keyframe):
             keyframes.append(block)
     return pl.concat(bbo), depth, keyframes
 
@@ -74,7 +75,7 @@ class TestRebuild:
         bbo, _, _ = collected(rebuild, batches, [snapshot])
         assert bbo["bid_price_ticks"].to_list() == [999, 999, 999, 999]
         assert bbo["flags"].to_list() == [1, 64, 64, 0]
-        assert rebuild.off_tick.first == [OffStep(Path("deltas"), 42, 100.03)]
+        assert rebuild.off_tick.first == [OffStep(Path("deltas"), 42, 100.03, 2)]
         assert (rebuild.off_tick.losses, rebuild.off_lot.losses) == (1, 0)
 
     def test_a_crossed_snapshot_does_not_seed(self):
@@ -188,9 +189,8 @@ class TestFullDepth:
         rest = pl.read_parquet(
             sample_data / "truth" / "rest_snapshot" / path, hive_partitioning=False
         )
-        taken_at = rest["sequence_number"][0]
-        after = (_after(batch, taken_at) for batch in read_deltas(deltas))
-        _, _, frames = collected(Rebuild(tick, lot), after, [_snapshot_of(rest)])
+        rebuild = Rebuild(tick, lot)
+        _, _, frames = collected(rebuild, read_deltas(deltas), [_snapshot_of(rest)])
         closing: Keyframe = frames[-1]
         digest = hashlib.sha256(canonical_book(closing, tick, lot).encode()).hexdigest()
         assert digest == truth["end_of_file"][0]["sha256_full"]
@@ -206,13 +206,3 @@ def _snapshot_of(rest: pl.DataFrame) -> SnapshotBatch:
         rest["sequence_number"][:1].to_numpy(),
         *columns,
     )
-
-
-def _after(batch: DeltaBatch, sequence: int) -> DeltaBatch:
-    """The rows of messages that a snapshot taken at `sequence` does not hold yet."""
-    keep = batch.sequence_number > sequence
-    columns = {
-        name: getattr(batch, name)[keep]
-        for name in ("ts_origin_ns", "ts_receipt_ns", "sequence_number", "is_bid", "price", "size")
-    }
-    return DeltaBatch(batch.file, batch.first_row, **columns)

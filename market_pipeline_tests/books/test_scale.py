@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -67,6 +68,38 @@ class TestScale:
     def test_a_step_above_one_has_no_decimals(self):
         """1e2 is 100 x 10^0."""
         assert Scale.of(Decimal("1e2")) == Scale(100, 0)
+
+
+class TestStepsFrom:
+    scales = st.builds(Scale, st.integers(1, 1000), st.integers(0, 12))
+
+    @given(scales, scales, st.lists(st.integers(0, 10**6), min_size=1, max_size=5))
+    def test_is_the_quotient_if_that_is_whole(self, own, other, steps):
+        """Every value must be a whole number of our steps; else there is no answer."""
+        fractions = [k * Fraction(other.step) / Fraction(own.step) for k in steps]
+        expected = [int(each) for each in fractions if each.denominator == 1]
+        found = own.steps_from(np.array(steps, np.int64), other)
+        assert (found is None) == (len(expected) < len(steps))
+        assert found is None or found.tolist() == expected
+
+    @given(scales, st.integers(1, 50), st.lists(st.integers(0, 10**9), max_size=5))
+    def test_a_coarser_scale_always_fits(self, own, times, steps):
+        """Steps that are multiples of ours become that many of ours, and come back."""
+        coarser = Scale(own.coefficient * times, own.decimals)
+        fine = own.steps_from(np.array(steps, np.int64), coarser)
+        assert fine is not None and fine.tolist() == [k * times for k in steps]
+        back = coarser.steps_from(fine, own)
+        assert back is not None and back.tolist() == steps
+
+    def test_products_beyond_64_bits(self):
+        """2e18 ones are 2e9 steps of 1e9, though they are multiplied by 1e9 on the way."""
+        found = Scale(10**9, 0).steps_from(np.array([2 * 10**18], np.int64), Scale(10**9, 9))
+        assert found is not None and found.tolist() == [2 * 10**9]
+
+    def test_no_steps(self):
+        """An empty side of a book fits every scale."""
+        found = Scale(3, 0).steps_from(np.empty(0, np.int64), Scale(1, 5))
+        assert found is not None and found.size == 0
 
 
 class TestStepInference:

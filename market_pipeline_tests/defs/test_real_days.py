@@ -3,7 +3,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -151,21 +150,20 @@ def test_depth_is_ordered(real: Real, exchange, symbol, day):
 
 @EVERY_DAY
 def test_checksums_are_of_their_own_levels(real: Real, exchange, symbol, day):
-    """A checkpoint's checksum is that of its levels as text, and the last one closes the day."""
+    """A checkpoint's checksum is that of its levels, and the last one closes the day."""
     checkpoints = real.of("*", "books.checkpoints", exchange, symbol, day).sort("messages")
     (last,) = real.of("max(sequence_number)", "books.bbo", exchange, symbol, day).row(0)
     (messages,) = real.of("messages", "books.rebuilds", exchange, symbol, day).row(0)
     computed = []
     for row in checkpoints.to_dicts():
-        tick, lot = Decimal(row["tick"]), Decimal(row["lot"])
-        lines = [
-            f"{mark} {(price * tick).normalize():f} {(size * lot).normalize():f}"
-            for mark, side in (("B", "bid"), ("A", "ask"))
-            for price, size in zip(
-                row[f"{side}_price_ticks"], row[f"{side}_size_lots"], strict=True
-            )
+        sides = [
+            row[f"{side}_{part}"]
+            for side in ("bid", "ask")
+            for part in ("price_ticks", "size_lots")
         ]
-        computed.append(hashlib.sha256("\n".join(lines).encode()).hexdigest())
+        text = f"{row['tick']} {row['lot']} {len(sides[0])} {len(sides[2])}\n"
+        numbers = b"".join(n.to_bytes(8, "little", signed=True) for side in sides for n in side)
+        computed.append(hashlib.sha256(text.encode() + numbers).hexdigest())
 
     assert computed == checkpoints["checksum"].to_list()
     assert ("closing", last, messages) == checkpoints.select(

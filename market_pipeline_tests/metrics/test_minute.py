@@ -70,6 +70,11 @@ def a_trades(*trades):
 
 def minutes_of(bbo, depth=None, trades=None, not_observed=NO_SPANS):
     """The minutes of the frames as dicts."""
+    return minutes_of_batches([bbo], None if depth is None else [depth], trades, not_observed)
+
+
+def minutes_of_batches(bbo, depth=None, trades=None, not_observed=NO_SPANS):
+    """The minutes of frames that come in batches."""
     return minute_metrics(
         bbo,
         depth,
@@ -94,8 +99,8 @@ class TestTable:
             ),
         ):
             frame = minute_metrics(
-                bbo,
-                depth,
+                [bbo],
+                None if depth is None else [depth],
                 trades,
                 instrument=INSTRUMENT,
                 day=DAY,
@@ -272,14 +277,9 @@ class TestDepthAndTrades:
         ]
 
 
-def test_lazy_frames_give_the_same_minutes():
-    """A scan of the published files is read for the needed columns only."""
-    bbo = a_bbo((0, A_BOOK, 0), (70, A_BOOK, 0))
-    depth, trades = a_depth((0, [1.0], [2.0], 0), (70, [], [], 0)), a_trades((3, 1.0, True))
-
-    assert minutes_of(bbo, depth, trades) == minutes_of(
-        bbo.with_columns(unused=pl.lit(1)).lazy(), depth.lazy(), trades.lazy()
-    )
+def test_no_batch_is_a_day_without_rows():
+    """A table without a row of the instrument has no minute."""
+    assert [] == minutes_of_batches([], [])
 
 
 # --- the naive twin ---------------------------------------------------------------------------
@@ -403,6 +403,49 @@ def test_agrees_with_the_naive_twin(messages, depths, trades, gap, ordered):
         for name, figure in figures.items():
             known = None if figure is None else pytest.approx(float(figure), rel=1e-12, abs=1e-12)
             assert known == row[name], name
+
+
+def batches_of(frame, cuts):
+    """The frame cut at the given rows; some batches are empty."""
+    edges = [0, *sorted(min(cut, frame.height) for cut in cuts), frame.height]
+    return [frame.slice(begin, end - begin) for begin, end in itertools.pairwise(edges)]
+
+
+ODD_SECONDS = st.floats(0, 250)
+CUTS = st.lists(st.integers(0, 20), max_size=6)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    messages=st.lists(st.tuples(ODD_SECONDS, BID, ASK, FLAGS), max_size=20),
+    depths=st.lists(
+        st.tuples(
+            ODD_SECONDS,
+            st.lists(st.floats(0.001, 9), max_size=20),
+            st.lists(st.floats(0.001, 9), max_size=3),
+            FLAGS,
+        ),
+        max_size=12,
+    ),
+    gap=st.tuples(SECONDS, SECONDS).map(sorted),
+    ordered=st.booleans(),
+    cuts=st.tuples(CUTS, CUTS),
+)
+def test_no_cut_changes_a_bit(messages, depths, gap, ordered, cuts):
+    """Batches cut anywhere, also where the clock runs back, give exactly the minutes of a whole."""
+    if ordered:
+        messages, depths = sorted(messages, key=lambda m: m[0]), sorted(depths, key=lambda d: d[0])
+    bbo = a_bbo(*((second, (*bid, *ask), flags) for second, bid, ask, flags in messages))
+    depth = a_depth(*depths)
+    span = np.array([[at(gap[0]), at(gap[1])]], dtype=np.int64)
+    not_observed = span if gap[0] < gap[1] else NO_SPANS
+
+    whole = minutes_of(bbo, depth, not_observed=not_observed)
+    cut = minutes_of_batches(
+        batches_of(bbo, cuts[0]), batches_of(depth, cuts[1]), not_observed=not_observed
+    )
+
+    assert whole == cut
 
 
 def test_the_minutes_of_a_real_day_add_up():

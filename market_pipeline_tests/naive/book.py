@@ -37,7 +37,9 @@ class NaiveBook:
     resync: str = "when_invalid"
     crossed_resync_ns: int = 2_000_000_000
     patience_ns: int = 10_000_000_000
-    gap_ends: list[int] = field(default_factory=list)
+    gap_rows: list[int] = field(default_factory=list)
+    mended_rows: list[int] = field(default_factory=list)
+    uncross: bool = False
     bids: dict[int, int] = field(default_factory=dict)
     asks: dict[int, int] = field(default_factory=dict)
     seeded: bool = False
@@ -47,6 +49,10 @@ class NaiveBook:
     failed_exam: bool = False
     crossed_since: int = 0
     last_sequence: int | None = None
+    last_touch: tuple[int | None, int | None] = (None, None)
+    last: tuple[int, int] = (0, 0)
+    messages: int = 0
+    repairs: list[tuple[str, int, int, int, int, int, int]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
 
     def count(self, name: str, by: int = 1) -> None:
@@ -86,6 +92,10 @@ class NaiveBook:
         self.gap = self.failed_exam = False
         self.refused = 0
         self.crossed_since = 0
+        self.last_touch = (snapshot.bids[0][0], snapshot.asks[0][0])
+
+    def repair(self, kind: str, receipt: int, sequence: int, levels: int, low: int, high: int):
+        self.repairs.append((kind, self.messages, receipt, sequence, levels, low, high))
 
     def extend(self, snapshot: Snapshot) -> None:
         low, high = self.horizon
@@ -141,10 +151,20 @@ class NaiveBook:
         if not snapshot.usable:
             self.count("snapshots_unusable")
             return
+        about = (
+            snapshot.receipt,
+            snapshot.sequence,
+            len(snapshot.bids) + len(snapshot.asks),
+            snapshot.bids[-1][0],
+            snapshot.asks[-1][0],
+        )
         if not self.seeded:
             self.seeded = True
+            self.bids, self.asks = {}, {}
             self.load(snapshot)
+            self.repair("SEED", *about)
             return
+        lost = self.gap + self.failed_exam
         in_step = self.last_sequence == snapshot.sequence
         if in_step:
             self.examine(snapshot)
@@ -156,7 +176,11 @@ class NaiveBook:
         if self.resync == "always" or (invalid and self.resync != "never"):
             self.count("resyncs")
             self.load(snapshot)
-        elif in_step and not invalid and self.resync != "never":
+            self.repair("RESYNC", *about)
+            return
+        if self.gap + self.failed_exam < lost:
+            self.repair("CONFIRMED", *about)
+        if in_step and not invalid and self.resync != "never":
             self.extend(snapshot)
 
     def apply(self, row: Row) -> None:
@@ -171,14 +195,46 @@ class NaiveBook:
         elif side.pop(row.price, 0) == 0:
             self.count("unknown_removals")
 
-    def close(self, receipt: int) -> int:
+    def remove_stale(self, receipt: int, sequence: int) -> None:
+        """Where a message crossed the book from one side, the other side's levels there go."""
+        bid, bid_size, ask, ask_size = self.best()
+        if not (self.uncross and self.seeded and bid_size and ask_size and bid > ask):
+            return
+        last_bid, last_ask = self.last_touch
+        bid_moved = last_bid is None or bid > last_bid
+        ask_moved = last_ask is None or ask < last_ask
+        if bid_moved == ask_moved:
+            return
+        if bid_moved:
+            stale = [price for price in self.asks if price <= bid]
+            self.asks = {p: s for p, s in self.asks.items() if p > bid}
+        else:
+            stale = [price for price in self.bids if price >= ask]
+            self.bids = {p: s for p, s in self.bids.items() if p < ask}
+        self.count("uncrossed_levels", len(stale))
+        self.repair("UNCROSS", receipt, sequence, len(stale), min(stale), max(stale))
+
+    def close(self, receipt: int, sequence: int, origin: int) -> int:
+        self.remove_stale(receipt, sequence)
         flags = self.flags()
         self.count("messages")
+        latencies = (receipt - origin,)
+        self.count("negative_latency_messages", latencies[0] < 0)
+        for name, better in (("min_latency_ns", min), ("max_latency_ns", max)):
+            self.counts[name] = better(self.counts.get(name, latencies[0]), latencies[0])
+        last_receipt, last_flags = self.last
+        for flag, name in ((BookFlag.CROSSED, "crossed"), (BookFlag.LOCKED, "locked")):
+            if last_flags & flag:
+                self.count(f"{name}_ns", max(receipt - last_receipt, 0))
+            self.count(f"{name}_messages", bool(flags & flag))
+        self.last = (receipt, flags)
         if flags & BookFlag.CROSSED:
-            self.count("crossed_messages")
             self.crossed_since = self.crossed_since or receipt
         else:
             self.crossed_since = 0
+        bid, bid_size, ask, ask_size = self.best()
+        self.last_touch = (bid if bid_size else None, ask if ask_size else None)
+        self.messages += 1
         return flags
 
     def top(self, levels: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
@@ -198,10 +254,14 @@ def naive_rebuild(
         else:
             messages.append([row])
     waiting = list(snapshots)
-    gap_ends = list(book.gap_ends)
+    gap_rows = list(book.gap_rows)
     out = []
+    first_row = 0
     for message in messages:
         receipt, sequence = message[0].receipt, message[0].sequence
+        if first_row in book.mended_rows:
+            book.gap = True
+            book.count("gaps")
         while waiting:
             if waiting[0].sequence >= sequence:
                 if receipt - waiting[0].receipt <= book.patience_ns:
@@ -213,12 +273,14 @@ def naive_rebuild(
                 book.meet(waiting.pop(0))
         if book.last_sequence is not None and sequence < book.last_sequence:
             book.count("sequence_backwards")
-        while gap_ends and gap_ends[0] <= receipt:
-            gap_ends.pop(0)
+        while gap_rows and gap_rows[0] <= first_row:
+            gap_rows.pop(0)
             book.gap = True
+            book.count("gaps")
+        first_row += len(message)
         for row in message:
             book.apply(row)
-        flags = book.close(receipt)
+        flags = book.close(receipt, sequence, message[0].origin)
         out.append((receipt, sequence, *book.best(), flags))
         book.last_sequence = sequence
     for snapshot in waiting:

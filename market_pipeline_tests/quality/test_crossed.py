@@ -93,15 +93,16 @@ class TestValidTime:
         )
 
 
-@settings(max_examples=150, deadline=None)
-@given(
-    messages=st.lists(
-        st.tuples(st.integers(0, 50), st.sampled_from([0, 1, 4, 5, 8, 256, 4 | 256])),
-        min_size=1,
-        max_size=20,
-    ),
-    gap=st.tuples(st.integers(0, 50), st.integers(0, 50)).map(sorted),
+MESSAGES = st.lists(
+    st.tuples(st.integers(0, 50), st.sampled_from([0, 1, 4, 5, 8, 256, 4 | 256])),
+    min_size=1,
+    max_size=20,
 )
+GAP = st.tuples(st.integers(0, 50), st.integers(0, 50)).map(sorted)
+
+
+@settings(max_examples=150, deadline=None)
+@given(messages=MESSAGES, gap=GAP)
 def test_agrees_with_a_loop_over_seconds(messages, gap):
     """Every second of the running clock belongs to one message and is counted once at most."""
     receipt, flags = arrays(*messages)
@@ -129,4 +130,34 @@ def test_agrees_with_a_loop_over_seconds(messages, gap):
         valid.invalid_seconds,
         touch.crossed_seconds,
         touch.locked_seconds,
+    ]
+
+
+@settings(max_examples=150, deadline=None)
+@given(messages=MESSAGES, gap=GAP)
+def test_runs_are_those_of_a_loop_over_messages(messages, gap):
+    """Count, first and longest crossed run, and locked runs, whatever the clock and the flags."""
+    receipt, flags = arrays(*messages)
+    spans = np.array([gap], dtype=np.int64) * NS_PER_SECOND
+    spans = spans[spans[:, 0] < spans[:, 1]]
+    touch = touch_report(ts_receipt_ns=receipt, flags=flags, not_observed=spans)
+
+    clock = list(itertools.accumulate((second for second, _ in messages), max))
+    held = [
+        sum(not gap[0] <= second < gap[1] for second in range(start, end))
+        for start, end in itertools.pairwise([*clock, clock[-1]])
+    ]
+    runs = {}
+    for wanted in (CROSSED, LOCKED):
+        marked = zip(clock, held, (bool(flag & wanted) for _, flag in messages), strict=True)
+        grouped = [list(run) for bit, run in itertools.groupby(marked, lambda row: row[2]) if bit]
+        runs[wanted] = [(run[0][0], sum(seconds for _, seconds, _ in run)) for run in grouped]
+    crossed = runs[CROSSED]
+    longest = max(crossed, key=lambda run: run[1], default=(None, 0))
+
+    assert (len(crossed), len(runs[LOCKED])) == (touch.crossed_count, touch.locked_count)
+    assert longest[1] == touch.crossed_longest_seconds
+    assert [crossed[0][0] if crossed else None, longest[0]] == [
+        None if ns is None else ns / NS_PER_SECOND
+        for ns in (touch.crossed_first_ns, touch.crossed_longest_ns)
     ]

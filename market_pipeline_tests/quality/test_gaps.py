@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from datetime import date
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market_pipeline.instruments import Thresholds
+from market_pipeline.quality import intervals
 from market_pipeline.quality.gaps import GapRule, find_gaps
 from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS, sample_day
@@ -271,24 +273,26 @@ def naive_gaps(receipt, origin, trades, rule):
         max_size=25,
     ),
     trades=st.lists(st.tuples(st.integers(0, 200_000), st.integers(-50, 50)), max_size=30),
-    quantile=st.sampled_from([0.5, 0.9, 0.999]),
+    quantile=st.sampled_from([0.0, 0.5, 0.9, 0.999, 1.0]),
     min_trades=st.integers(1, 2),
+    chunk=st.sampled_from([1, 2, 7, 1_000]),
 )
-def test_agrees_with_the_rule_in_plain_python(steps, trades, quantile, min_trades):
-    """The vectorised rule finds what the plain loop finds, on any two clocks and any trades."""
+def test_agrees_with_the_rule_in_plain_python(steps, trades, quantile, min_trades, chunk):
+    """The rule finds what the plain loop finds, on any clocks and trades, in chunks of any size."""
     rule = GapRule(quantile, 2.0, 1.0, 60.0, min_trades=min_trades)
     origin = START_NS + np.cumsum([step * MS for step, _ in steps])
     receipt = origin + np.array([shift * MS for _, shift in steps])
     trade_receipt = [START_NS + at * MS for at, _ in trades]
     trade_origin = [START_NS + (at + shift) * MS for at, shift in trades]
 
-    report = gaps_of(
-        receipt,
-        np.array(trade_receipt, dtype=np.int64),
-        origin=origin,
-        trade_origin=np.array(trade_origin, dtype=np.int64),
-        rule=rule,
-    )
+    with patch.object(intervals, "CHUNK_MESSAGES", chunk):
+        report = gaps_of(
+            receipt,
+            np.array(trade_receipt, dtype=np.int64),
+            origin=origin,
+            trade_origin=np.array(trade_origin, dtype=np.int64),
+            rule=rule,
+        )
 
     expected_gaps, expected_holes = naive_gaps(
         receipt.tolist(), origin.tolist(), list(zip(trade_receipt, trade_origin, strict=True)), rule

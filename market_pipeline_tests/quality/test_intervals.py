@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from datetime import date
+from itertools import pairwise
+from unittest.mock import patch
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from market_pipeline.quality import intervals
 from market_pipeline.quality.intervals import (
     NO_SPANS,
+    chunks,
     day_bounds_ns,
     held_ns,
     overlap_ns,
+    running_chunks,
     running_time_ns,
     runs,
     union_of_disjoint,
@@ -53,6 +58,27 @@ def test_held_times_add_up_to_the_time_between_first_and_largest(instants):
     assert held.min() >= 0
     assert max(instants) - instants[0] == held.sum()
     assert held[-1] == 0
+
+
+@given(messages=st.integers(0, 40), size=st.integers(1, 45))
+def test_every_pair_of_neighbours_is_in_one_chunk(messages, size):
+    """However long chunks are, no pair is lost or met twice, and a single message is a chunk."""
+    with patch.object(intervals, "CHUNK_MESSAGES", size):
+        cut = [range(messages)[chunk] for chunk in chunks(messages)]
+
+    assert list(pairwise(range(messages))) == [pair for chunk in cut for pair in pairwise(chunk)]
+    assert set(range(messages)) == {message for chunk in cut for message in chunk}
+    assert all(0 < len(chunk) <= size + 1 for chunk in cut)
+
+
+@given(instants=INSTANTS, size=st.integers(1, 14))
+def test_the_running_clock_is_the_same_in_chunks(instants, size):
+    """A clock that was set back before a chunk stands still in it until it has caught up."""
+    times = np.array(instants, dtype=np.int64)
+    whole = running_time_ns(times)
+    with patch.object(intervals, "CHUNK_MESSAGES", size):
+        for first, time_ns in running_chunks(times):
+            assert whole[first : first + len(time_ns)].tolist() == time_ns.tolist()
 
 
 @given(mask=st.lists(st.booleans(), max_size=20))

@@ -1,18 +1,19 @@
-"""The clock report: drift despite congestion, steps despite drift, the hull by brute force."""
+"""The clock report: drift despite congestion, steps despite drift, the same in chunks."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
-from fractions import Fraction
-from itertools import combinations
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from market_pipeline.quality import intervals, skew
 from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns
-from market_pipeline.quality.skew import clock_report, hull_slope
+from market_pipeline.quality.skew import clock_report
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS, sample_day
 
 DAY = date(2024, 8, 8)
@@ -219,36 +220,58 @@ class TestSteps:
         assert () == report_of(origin, receipt).steps
 
 
-POINTS = st.lists(st.tuples(st.integers(0, 12), st.integers(-9, 9)), min_size=2, max_size=9).filter(
-    lambda points: len({t for t, _ in points}) > 1
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 999),
+    messages=st.sampled_from([1, 2, 3, 50, 2_000]),
+    mean_seconds=st.sampled_from([0.01, 0.5, 9.0]),
+    disorder_ms=st.sampled_from([0, 5_000]),
+    set_back_seconds=st.integers(-50, 50),
+    chunk=st.sampled_from([3, 40, 100, 1_999]),
 )
+def test_chunks_change_nothing(seed, messages, mean_seconds, disorder_ms, set_back_seconds, chunk):
+    """However the messages are cut, the report is the same, also with times out of order."""
+    random = np.random.default_rng(seed)
+    gaps_ns = random.exponential(mean_seconds * NS_PER_SECOND, messages)
+    origin = START_NS - NS_PER_SECOND + np.cumsum(gaps_ns).astype(np.int64)
+    origin += random.integers(0, disorder_ms * MS + 1, messages)
+    receipt = origin + np.round(random.exponential(2 * MS, messages)).astype(np.int64)
+    receipt[messages // 2 :] += set_back_seconds * NS_PER_SECOND
+    whole = report_of(origin, receipt)
+    with (
+        patch.object(intervals, "CHUNK_MESSAGES", chunk),
+        patch.object(skew, "CHUNK_MESSAGES", chunk),
+    ):
+        cut = report_of(origin, receipt)
+
+    # The mean time of the drift's fit is a sum of parts, rounded by each.
+    assert (whole.drift_ppm is None) == (cut.drift_ppm is None)
+    assert (whole.drift_ppm or 0.0) == pytest.approx(cut.drift_ppm or 0.0, rel=1e-9)
+    assert replace(whole, drift_ppm=None) == replace(cut, drift_ppm=None)
 
 
-def summed_distance(points, slope):
-    """How far all points lie above the highest line of a slope that is below them all."""
-    floor = min(Fraction(y) - slope * t for t, y in points)
-    return sum(Fraction(y) - slope * t - floor for t, y in points)
+@settings(max_examples=60, deadline=None)
+@given(
+    delays_ms=st.lists(st.integers(-500, 500), min_size=1, max_size=40),
+    hours=st.lists(st.integers(-1, 25), min_size=40, max_size=40),
+)
+def test_quantiles_are_those_of_all_delays(delays_ms, hours):
+    """The day's and each hour's quantiles, and the worst, are numpy's of the delays as they are."""
+    delays = np.array(delays_ms) + 0.25
+    hours = np.array(hours[: len(delays)])
+    receipt = START_NS + hours * 3_600 * NS_PER_SECOND + 17
+    report = report_of(receipt - (delays * MS).astype(np.int64), receipt)
+    quantiles = np.quantile(delays, (0.001, 0.01, 0.5, 0.99, 0.999)).tolist()
+    worst = int(np.argmax(np.abs(delays - np.median(delays))))
 
-
-@settings(max_examples=200, deadline=None)
-@given(points=POINTS)
-def test_the_hull_slope_is_the_best_line_below_all_points(points):
-    """No line through two points and below all has a smaller summed distance (the LP's corners)."""
-    candidates = [
-        Fraction(y2 - y1, t2 - t1) for (t1, y1), (t2, y2) in combinations(points, 2) if t1 != t2
-    ]
-    best = min(summed_distance(points, slope) for slope in candidates)
-    t, y = (np.array(column, dtype=np.float64) for column in zip(*points, strict=True))
-
-    found = Fraction(hull_slope(t, y)).limit_denominator(12)
-
-    assert best == summed_distance(points, found)
-
-
-def test_a_slope_needs_two_times():
-    """Points at one time have no slope, and the error says so."""
-    with pytest.raises(ValueError, match="two times"):
-        hull_slope(np.array([1.0, 1.0]), np.array([1.0, 2.0]))
+    assert [report.p001_ms, report.p01_ms, report.p50_ms, report.p99_ms, report.p999_ms] == (
+        quantiles
+    )
+    assert [
+        np.median(delays[hours == hour]) if (hours == hour).any() else None for hour in range(24)
+    ] == list(report.p50_ms_per_hour)
+    assert (worst, delays[worst]) == (report.worst_index, report.worst_ms)
+    assert (delays < 0).sum() / len(delays) == report.negative_share
 
 
 @pytest.mark.parametrize(("exchange", "symbol", "day"), SAMPLE_DAYS)

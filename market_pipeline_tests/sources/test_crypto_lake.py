@@ -8,14 +8,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from market_pipeline.errors import DomainError, LakeFileError, SchemaError
-from market_pipeline.sources import crypto_lake
+from market_pipeline.sources import crypto_lake, parquet
 from market_pipeline.sources.crypto_lake import (
     DELTAS,
     SNAPSHOTS,
     TRADES,
     RawTable,
+    count_deltas,
     day_folder,
     day_shards,
     open_shard,
@@ -254,9 +257,12 @@ class TestDeltas:
     def test_batches_are_bounded_and_count_their_rows(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ):
-        """A long shard comes in pieces that know where they begin; the next shard counts anew."""
+        """Row groups come in pieces that know where they begin; the next shard counts anew."""
         monkeypatch.setattr(crypto_lake, "_BATCH_ROWS", 4)
-        files = [shard(tmp_path, 1, deltas(10)), shard(tmp_path, 2, deltas(3, 10))]
+        files = [
+            shard(tmp_path, 1, deltas(10), row_group_size=2),
+            shard(tmp_path, 2, deltas(3, 10)),
+        ]
         batches = list(read_deltas(files))
         told = [(batch.file.name[0], batch.first_row, batch.price.size) for batch in batches]
 
@@ -265,6 +271,34 @@ class TestDeltas:
             deltas(13)["price"].to_pylist()
             == np.concatenate([batch.price for batch in batches]).tolist()
         )
+
+    @settings(max_examples=40, deadline=None)
+    @given(
+        st.lists(st.integers(0, 12), min_size=1, max_size=3),
+        st.integers(1, 5),
+        st.integers(1, 5),
+        st.integers(0, 40),
+        st.booleans(),
+    )
+    def test_rows_are_the_same_however_they_are_read(
+        self, tmp_path_factory, sizes, group, rows, skip, streamed
+    ):
+        """Any row groups, batch size, streaming and start give exactly the rows from there."""
+        folder = tmp_path_factory.mktemp("shards")
+        files, first = [], 0
+        for number, size in enumerate(sizes, start=1):
+            files.append(shard(folder, number, deltas(size, first), row_group_size=group))
+            first += size
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(crypto_lake, "_BATCH_ROWS", rows)
+            patch.setattr(parquet, "ROW_GROUP_BYTES", 0 if streamed else 1 << 20)
+            batches = list(read_deltas(files, skip))
+            counted = count_deltas(files)
+        expected = deltas(first)["price"].to_pylist()[skip:]
+
+        assert [price for batch in batches for price in batch.price.tolist()] == expected
+        groups = sum(-(-size // group) for size in sizes)
+        assert counted == (first, groups if streamed else 0)
 
     def test_a_message_may_go_on_in_the_next_shard(self, tmp_path: Path):
         """Rows of one message keep their key across shards: it ends where the key changes."""
@@ -375,8 +409,9 @@ class TestSnapshots:
         assert (1, name, "a value of type int64", "null") == parts(caught.value)
 
     def test_batches_are_bounded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-        """A long shard comes in pieces that know where they begin."""
+        """A large row group comes in pieces that know where they begin."""
         monkeypatch.setattr(crypto_lake, "_SNAPSHOT_BATCH_ROWS", 2)
+        monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 0)
         batches = read_snapshots([shard(tmp_path, 1, snapshots(5))])
 
         assert [(0, 2), (2, 2), (4, 1)] == [(b.first_row, len(b.bid_size)) for b in batches]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import polars as pl
@@ -8,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from market_pipeline import __version__
-from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH, REBUILDS
+from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH, INTERVALS, REBUILDS
 from market_pipeline.errors import DomainError, LakeFileError, MissingDataError
 from market_pipeline.instruments import Policies
 from market_pipeline.lake.layout import Warehouse
@@ -40,19 +41,19 @@ def changed(column: str, row: int, value: float) -> pa.Table:
     return rows.set_column(rows.column_names.index(column), column, pa.array(values))
 
 
-def staged(file) -> pl.DataFrame:
-    return pl.read_parquet(file.path, hive_partitioning=False)
+def staged(files) -> pl.DataFrame:
+    return pl.read_parquet([file.path for file in files], hive_partitioning=False)
 
 
 class TestOneInstrument:
     def test_files_and_record(self, lake: Path, folder: Path, warehouse: Warehouse):
-        """A day becomes three staged files and a record that says what was read and made."""
+        """A day becomes four staged files and a record that says what was read and made."""
         write_day(lake, BTC)
         raw = raw_day(lake, BTC)
         files, record = rebuild_instrument(raw, BTC, settings(folder), warehouse)
         bbo = staged(files["books.bbo"])
 
-        assert {table.sql_name for table in (BBO, DEPTH, CHECKPOINTS)} == set(files)
+        assert {table.sql_name for table in (BBO, DEPTH, CHECKPOINTS, INTERVALS)} == set(files)
         assert [column.name for column in REBUILDS.columns] == list(record)
         assert {
             "outcome": "rebuilt",
@@ -75,7 +76,7 @@ class TestOneInstrument:
                 for objects in (raw.deltas, raw.snapshots, raw.trades)
                 for raw_hash in objects.files_of(BTC)[1]
             ],
-            "output_sha256": files["books.bbo"].sha256,
+            "output_sha256": hashlib.sha256(files["books.bbo"][0].sha256.encode()).hexdigest(),
             "code_version": __version__,
         }.items() <= record.items()
         assert (MESSAGES, [100.0], [100.5]) == (
@@ -87,7 +88,7 @@ class TestOneInstrument:
         assert [1, 0, 0] == bbo["flags"].head(3).to_list()
         assert 1 == bbo["flags"].sum()
         assert {b"tick": b"0.1", b"lot": b"0.001"}.items() <= pq.read_schema(
-            files["books.bbo"].path
+            files["books.bbo"][0].path
         ).metadata.items()
 
     def test_the_same_bytes_again(self, lake: Path, folder: Path, warehouse: Warehouse):
@@ -100,8 +101,8 @@ class TestOneInstrument:
         )
 
         assert 13 + 2 == len(record["input_sha256"])
-        assert {name: file.sha256 for name, file in one.items()} == {
-            name: file.sha256 for name, file in two.items()
+        assert {name: [file.sha256 for file in files] for name, files in one.items()} == {
+            name: [file.sha256 for file in files] for name, files in two.items()
         }
 
     def test_settings_are_in_force(self, lake: Path, folder: Path, warehouse: Warehouse):
@@ -111,7 +112,7 @@ class TestOneInstrument:
         files, _ = rebuild_instrument(raw_day(lake, BTC), BTC, sparse, warehouse)
         checkpoints = staged(files["books.checkpoints"])
 
-        assert 24 == files["books.depth"].rows
+        assert [24] == [file.rows for file in files["books.depth"]]
         assert ["keyframe", "closing"] == checkpoints["kind"].to_list()
         assert [MESSAGES] == checkpoints["messages"].to_list()[-1:]
 
@@ -176,6 +177,20 @@ class TestOneInstrument:
         with pytest.raises(MissingDataError):
             rebuild_instrument(raw_day(lake, BTC), BTC, settings(folder), warehouse)
 
+    @pytest.mark.parametrize("shards", [1, 3])
+    def test_no_row(self, lake: Path, folder: Path, warehouse: Warehouse, shards):
+        """Files without any row are missing data, not an empty book."""
+        files = write_day(lake, BTC, deltas=delta_rows(0), shards=shards)
+        with pytest.raises(MissingDataError) as caught:
+            rebuild_instrument(raw_day(lake, BTC), BTC, settings(folder), warehouse)
+
+        assert ("BTC-USDT", DAY, str(files[0]), "0 rows") == (
+            caught.value.symbol,
+            caught.value.day,
+            caught.value.file,
+            caught.value.found,
+        )
+
     def test_bad_trades(self, lake: Path, folder: Path, warehouse: Warehouse):
         """Trades that cannot be read set the day aside: without them gaps would go unseen."""
         write_day(lake, BTC)
@@ -230,14 +245,14 @@ class TestDay:
         self, raw, folder: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
     ):
         """A full disk or a fault of ours stops the day: it must not look like bad data."""
-        original = books.survey_day
+        original = books.day_steps
 
         def full(of, *arguments):
             if of == LTC:
                 raise OSError(28, "No space left on device")
             return original(of, *arguments)
 
-        monkeypatch.setattr(books, "survey_day", full)
+        monkeypatch.setattr(books, "day_steps", full)
         with pytest.raises(OSError, match="No space left"):
             rebuild_day(raw, (BTC, ETH, LTC), settings(folder), warehouse)
 

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from market_pipeline.errors import LakeFileError, MissingDataError
+from market_pipeline.errors import LakeFileError
 from market_pipeline.sources import crypto_lake
+from market_pipeline.sources.batches import DeltaBatch
 from market_pipeline.sources.crypto_lake import TRADES, day_shards, read_trades
-from market_pipeline.stages.survey import survey_day
+from market_pipeline.stages.survey import before_first_silence, day_steps, suspect_gaps
 from market_pipeline_tests.stages.days import (
     BTC,
     DAY,
@@ -37,22 +41,22 @@ class TestSteps:
     def test_configured(self, lake: Path):
         """A configured tick and lot are taken as they are, whatever the data shows."""
         files = write_day(lake, BTC)
-        survey = survey_day(BTC, DAY, files, trades_of(lake))
+        price, size = day_steps(BTC, files)
 
         assert (Decimal("0.1"), Decimal("0.001")) == (
-            survey.price_scale.step,
-            survey.size_scale.step,
+            price.step,
+            size.step,
         )
 
     @pytest.mark.parametrize(("tick", "lot"), [("infer", "0.001"), ("0.1", "infer")])
     def test_inferred(self, lake: Path, tick, lot):
         """What is to be inferred is the day's own step, the other stays as configured."""
         of = instrument(tick=tick, lot=lot)
-        survey = survey_day(of, DAY, write_day(lake, of), trades_of(lake))
+        price, size = day_steps(of, write_day(lake, of))
 
         assert (Decimal("0.1"), Decimal(1) if lot == "infer" else Decimal("0.001")) == (
-            survey.price_scale.step,
-            survey.size_scale.step,
+            price.step,
+            size.step,
         )
 
     def test_a_day_of_removals(self, lake: Path):
@@ -60,65 +64,86 @@ class TestSteps:
         rows = delta_rows().drop_columns(["size"])
         rows = rows.append_column("size", pa.array(np.zeros(rows.num_rows)))
         of = instrument(lot="infer")
-        survey = survey_day(of, DAY, write_day(lake, of, deltas=rows), trades_of(lake))
+        _, size = day_steps(of, write_day(lake, of, deltas=rows))
 
-        assert Decimal(1) == survey.size_scale.step
+        assert Decimal(1) == size.step
 
 
 class TestGaps:
     def test_none(self, lake: Path):
         """A day without a silence has no gap."""
-        survey = survey_day(BTC, DAY, write_day(lake, BTC), trades_of(lake))
+        gaps = suspect_gaps(BTC, DAY, write_day(lake, BTC), trades_of(lake))
 
-        assert [] == survey.gap_ends_ns.tolist()
+        assert [] == gaps.rows.tolist()
 
     @pytest.mark.parametrize("shards", [1, 7])
     def test_ends_with_the_next_message(self, lake: Path, shards):
         """A silence while trades go on ends with the first message after it, shards or not."""
         rows = without(delta_rows(), 1_000, 1_100)
         files = write_day(lake, BTC, deltas=rows, shards=shards)
-        survey = survey_day(BTC, DAY, files, trades_of(lake))
+        gaps = suspect_gaps(BTC, DAY, files, trades_of(lake))
 
-        assert [START_NS + 1_101 * EVERY_NS + 3_000_000] == survey.gap_ends_ns.tolist()
+        assert [2 * 1_000] == gaps.rows.tolist()
 
     def test_a_message_across_batches_is_one(self, lake: Path, monkeypatch: pytest.MonkeyPatch):
         """Where batches cut a message in two, its second part is no message of its own."""
         files = write_day(lake, BTC, deltas=without(delta_rows(), 500, 700))
-        whole = survey_day(BTC, DAY, files, trades_of(lake))
+        whole = suspect_gaps(BTC, DAY, files, trades_of(lake))
         monkeypatch.setattr(crypto_lake, "_BATCH_ROWS", 3)
-        cut = survey_day(BTC, DAY, files, trades_of(lake))
+        cut = suspect_gaps(BTC, DAY, files, trades_of(lake))
 
-        assert [1] == [whole.gap_ends_ns.size]
-        assert whole.gap_ends_ns.tolist() == cut.gap_ends_ns.tolist()
+        assert [1] == [whole.rows.size]
+        assert whole.rows.tolist() == cut.rows.tolist()
 
     def test_a_hole_without_trades_either(self, lake: Path):
         """After a long hole with neither messages nor trades the book is in doubt as well."""
         files = write_day(lake, BTC, deltas=without(delta_rows(), 1_000, 1_100), trades=False)
-        survey = survey_day(BTC, DAY, files, read_trades([]))
+        gaps = suspect_gaps(BTC, DAY, files, read_trades([]))
 
-        assert [START_NS + 1_101 * EVERY_NS + 3_000_000] == survey.gap_ends_ns.tolist()
+        assert [2 * 1_000] == gaps.rows.tolist()
+
+
+class TestBeforeFirstSilence:
+    @settings(max_examples=60, deadline=None)
+    @given(
+        st.lists(st.integers(-2, 50), min_size=1, max_size=40),
+        st.lists(st.integers(1, 39), max_size=5),
+        st.none() | st.integers(-60, 5),
+    )
+    def test_calls_before_the_batch_of_the_first_long_time(self, steps, cuts, before):
+        """Every batch comes as it is, and the call just before the one that ends a silence."""
+        seconds = np.cumsum(steps)
+        edges = sorted({0, len(steps), *(cut for cut in cuts if cut < len(steps))})
+        batches = [batch_at(seconds[a:b]) for a, b in pairwise(edges)]
+        seen: list[object] = []
+        last = None if before is None else before * 10**9
+        for batch in before_first_silence(batches, BTC, last, lambda: seen.append("call")):
+            seen.append(batch)
+
+        since = [seconds[0] if before is None else before, *seconds[:-1]]
+        ends = np.flatnonzero(seconds - np.array(since) > 40)
+        expected: list[object] = list(batches)
+        if ends.size:
+            expected.insert(sum(edge <= ends[0] for edge in edges) - 1, "call")
+        assert [each if isinstance(each, str) else id(each) for each in expected] == [
+            each if isinstance(each, str) else id(each) for each in seen
+        ]
+
+
+def batch_at(seconds: np.ndarray) -> DeltaBatch:
+    """Rows at these receipt times."""
+    time_ns, nothing = seconds * 10**9, np.ones(seconds.size)
+    return DeltaBatch(
+        Path("deltas"), 0, time_ns, time_ns, time_ns, nothing.astype(bool), nothing, nothing
+    )
 
 
 class TestErrors:
-    @pytest.mark.parametrize("shards", [1, 3])
-    def test_no_row(self, lake: Path, shards):
-        """Files without any row are missing data, not an empty book."""
-        files = write_day(lake, BTC, deltas=delta_rows(0), shards=shards)
-        with pytest.raises(MissingDataError) as caught:
-            survey_day(BTC, DAY, files, trades_of(lake))
-
-        assert ("BTC-USDT", DAY, str(files[0]), "0 rows") == (
-            caught.value.symbol,
-            caught.value.day,
-            caught.value.file,
-            caught.value.found,
-        )
-
     def test_a_bad_file(self, lake: Path):
-        """A file that cannot be read is an error before anything is made of the others."""
+        """A file that cannot be read is an error whatever the others hold."""
         files = write_day(lake, BTC, shards=2)
         files[1].write_bytes(b"PAR1")
         with pytest.raises(LakeFileError) as caught:
-            survey_day(BTC, DAY, files, trades_of(lake))
+            suspect_gaps(BTC, DAY, files, trades_of(lake))
 
         assert str(files[1]) == caught.value.file

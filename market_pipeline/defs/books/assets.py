@@ -1,7 +1,8 @@
-"""The rebuilt books: one pass over the raw day publishes four products."""
+"""The rebuilt books: one pass over the raw day publishes five products."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from typing import Any, TypeVar
 
 import dagster as dg
 import polars as pl
@@ -12,13 +13,16 @@ from market_pipeline.defs.io_managers import PartitionFiles, PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of
 from market_pipeline.defs.resources import Pipeline
+from market_pipeline.lake.staging import StagedFile
 from market_pipeline.stages.books import DayOfRaw, RebuiltDay, rebuild_day
 from market_pipeline.stages.raw import RawObjects
+from market_pipeline.stages.resume import forget_rebuilds
 from market_pipeline.tables import TABLES
 
 __all__ = ["ASSETS"]
 
-_BIG = ("book_bbo", "book_depth", "book_checkpoints")
+_Told = TypeVar("_Told")
+_BIG = ("book_bbo", "book_depth", "book_checkpoints", "book_intervals")
 
 
 @dg.multi_asset(
@@ -58,9 +62,9 @@ def rebuild_books(
                 "failures": failure_table(rebuilt.records),
             }
             if name == "book_bbo" and files:
-                figure = mid_plot({file.instrument: file.path for file in files})
+                figure = mid_plot(_by_instrument(files, lambda file: file.path))
                 metadata["mid_and_spread"] = figure_markdown(figure, "mid and spread")
-            metadata["content_sha256"] = {file.instrument: file.sha256 for file in files}
+            metadata["content_sha256"] = _by_instrument(files, lambda file: file.sha256)
             yield dg.Output(
                 PartitionFiles(files, rebuilt.withdrawn), output_name=name, metadata=metadata
             )
@@ -74,6 +78,18 @@ def rebuild_books(
                 "failures": failure_table(rebuilt.records),
             },
         )
+    # Reached when every output is published: nothing is left to go on from.
+    forget_rebuilds(pipeline.warehouse, pipeline.selected, raw.day)
+
+
+def _by_instrument(
+    files: Sequence[StagedFile], told: Callable[[StagedFile], _Told]
+) -> dict[str, list[_Told]]:
+    """What is told of each file, the parts of an instrument together in order."""
+    return {
+        instrument: [told(file) for file in parts]
+        for instrument, parts in groupby(files, key=lambda file: file.instrument)
+    }
 
 
 def _instrument_table(rebuilt: RebuiltDay) -> dg.MetadataValue[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +17,14 @@ _MAX_INSTRUMENTS = 6
 _BRIDGED_MINUTES = 5
 
 
-def mid_plot(files: Mapping[str, Path]) -> Figure:
+def mid_plot(files: Mapping[str, Sequence[Path]]) -> Figure:
     """The last mid and spread of every minute, a row of axes per instrument (the first six)."""
     shown = dict(sorted(files.items())[:_MAX_INSTRUMENTS])
     figure = Figure(figsize=(9, 2.2 * len(shown)), layout="constrained")
     axes = figure.subplots(len(shown), 2, squeeze=False)
-    for (mid_axis, spread_axis), (instrument, file) in zip(axes, shown.items(), strict=True):
+    for (mid_axis, spread_axis), (instrument, parts) in zip(axes, shown.items(), strict=True):
         minutes = (
-            pl.scan_parquet(file, hive_partitioning=False)
+            pl.scan_parquet(list(parts), glob=False, hive_partitioning=False)
             .filter(pl.col("flags") == 0)
             .group_by(minute=pl.col("ts_receipt_ns") // _BUCKET_NS)
             .agg(pl.col("bid_price").last(), pl.col("ask_price").last())

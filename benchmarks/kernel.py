@@ -1,0 +1,113 @@
+"""The kernel alone: integer arrays in, book rows out, one thread, no files.
+
+`kernel_run` is the only place of the benchmarks that calls `advance`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.figures import Figure, rate
+from benchmarks.measure import Spread, cpu_seconds
+from market_pipeline.books.kernel import advance
+from market_pipeline.books.levels import empty_levels
+from market_pipeline.books.rebuild import RebuildOptions
+from market_pipeline.books.state import (
+    DEPTH_LEVELS,
+    BboRows,
+    Deltas,
+    DepthRows,
+    Repairs,
+    Resync,
+    Snapshots,
+    Status,
+    new_registers,
+)
+
+__all__ = ["collect", "kernel_figures", "kernel_run"]
+
+_MODES = (
+    ("best bid and ask per message", None, 100.0, 120.0),
+    ("top 20 per 100 ms", 100, None, None),
+    ("top 20 per message", 0, 70.0, 90.0),
+)
+
+Take = Callable[[BboRows, int, DepthRows, int], None]
+
+
+def kernel_run(deltas: Deltas, depth_interval_ms: int | None) -> Callable[..., int]:
+    """A pass of the kernel over all rows from an empty book.
+
+    The outputs are allocated once and written over. What it returns counts the messages, and may be
+    given a function that is shown the outputs and how much of them is filled.
+
+    Args:
+        deltas: The rows.
+        depth_interval_ms: As in `RebuildOptions`: 0 for every message, None for no depth.
+    """
+    bbo = BboRows._make([*_int64(1 << 16, 7), np.empty(1 << 16, np.uint16)])
+    sides = [np.empty((1 << 13, DEPTH_LEVELS), np.int64) for _ in range(4)]
+    depth = DepthRows._make([*_int64(1 << 13, 3), *sides, np.empty(1 << 13, np.uint16)])
+    repairs = Repairs._make(_int64(1, 7))
+    none = np.empty((0, DEPTH_LEVELS), np.int64)
+    snapshots = Snapshots._make([*_int64(0, 2), np.empty(0, np.bool_), none, none, none, none])
+    options = RebuildOptions(
+        depth_interval_ms=depth_interval_ms, keyframe_seconds=0, resync=Resync.NEVER
+    ).for_kernel()
+    no_rows = np.empty(0, np.int64)
+
+    def run(take: Take | None = None) -> int:
+        registers, levels = new_registers(), empty_levels()
+        row, messages = 0, 0
+        while True:
+            status, row, _, bbo_rows, depth_rows, _ = advance(
+                registers, levels, deltas, row, snapshots, 0, False, no_rows, no_rows, True,
+                options, bbo, 0, depth, 0, repairs, 0,
+            )  # fmt: skip
+            messages += int(bbo_rows)
+            if take is not None:
+                take(bbo, bbo_rows, depth, depth_rows)
+            if status == Status.DONE:
+                return messages
+            if status != Status.OUTPUT_FULL:
+                raise RuntimeError(f"the generator should not lead to {Status(status).name}")
+
+    return run
+
+
+def collect(deltas: Deltas, depth_interval_ms: int | None) -> tuple[BboRows, DepthRows]:
+    """All rows that a pass of the kernel writes."""
+    bbos: list[Any] = []
+    depths: list[Any] = []
+
+    def take(bbo: BboRows, bbo_rows: int, depth: DepthRows, depth_rows: int) -> None:
+        bbos.append([column[:bbo_rows].copy() for column in bbo])
+        depths.append([column[:depth_rows].copy() for column in depth])
+
+    kernel_run(deltas, depth_interval_ms)(take)
+    joined = (map(np.concatenate, zip(*parts, strict=True)) for parts in (bbos, depths))
+    return BboRows._make(next(joined)), DepthRows._make(next(joined))
+
+
+def kernel_figures(deltas: Deltas, runs: int) -> list[Figure]:
+    """Million delta rows per CPU second for each kind of output, the kinds taken in turn."""
+    passes = [kernel_run(deltas, interval_ms) for _, interval_ms, *_ in _MODES]
+    for each in passes:
+        each()
+    rows = deltas.sequence_number.size
+    rates: list[list[float]] = [[] for _ in passes]
+    for _ in range(runs):
+        for each, into in zip(passes, rates, strict=True):
+            into.append(rows / cpu_seconds(each) / 1e6)
+    return [
+        rate(f"kernel, {rows:,} rows", name, Spread.of(into), bar=bar, stretch=stretch)
+        for (name, _, bar, stretch), into in zip(_MODES, rates, strict=True)
+    ]
+
+
+def _int64(rows: int, count: int) -> list[NDArray[np.int64]]:
+    return [np.empty(rows, np.int64) for _ in range(count)]

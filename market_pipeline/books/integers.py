@@ -1,0 +1,165 @@
+"""Raw batches in whole ticks and lots, as the kernel takes them; what is off them is located."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from market_pipeline.books.scale import NOT_REPRESENTABLE, Scale, to_steps
+from market_pipeline.books.state import DEPTH_LEVELS, Deltas, Snapshots
+from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
+
+__all__ = ["OffStep", "OffStepCount", "SnapshotFeed", "deltas_in_steps", "no_deltas"]
+
+_OFF_STEPS_KEPT = 10
+
+
+@dataclass(frozen=True, slots=True)
+class OffStep:
+    """A value that is not a whole number of ticks or lots, and where it stands.
+
+    `row` counts in the file, `feed_row` over all rows of the feed.
+    """
+
+    file: Path
+    row: int
+    value: float
+    feed_row: int
+
+
+@dataclass(slots=True)
+class OffStepCount:
+    """How many values of a column are off their step, and the first ten of them.
+
+    `latest_rows` are the feed's rows of those in the batch met last.
+    """
+
+    losses: int = 0
+    first: list[OffStep] = field(default_factory=list)
+    latest_rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def add(
+        self, batch: DeltaBatch, feed_row: int, values: NDArray[np.float64], rows: NDArray[np.int64]
+    ) -> None:
+        """Counts the losses of one batch: `values` at `rows`; its first row is `feed_row`."""
+        self.losses += rows.size
+        self.latest_rows = rows + feed_row
+        for at in rows[: _OFF_STEPS_KEPT - len(self.first)].tolist():
+            step = OffStep(batch.file, batch.first_row + at, float(values[at]), feed_row + at)
+            self.first.append(step)
+
+    def before(self, feed_row: int) -> OffStepCount:
+        """The count without what the batch met last holds from a row of the feed on."""
+        later = int(np.count_nonzero(self.latest_rows >= feed_row))
+        kept = [step for step in self.first if step.feed_row < feed_row]
+        return OffStepCount(self.losses - later, kept)
+
+
+def deltas_in_steps(
+    batch: DeltaBatch,
+    feed_row: int,
+    price_scale: Scale,
+    size_scale: Scale,
+    off_tick: OffStepCount,
+    off_lot: OffStepCount,
+) -> Deltas:
+    """The rows of a batch, whose first is `feed_row` of the feed, in ticks and lots.
+
+    A row whose price or size is not on the grid is marked to be refused, and counted.
+    """
+    rows = batch.sequence_number.size
+    price_ticks = np.empty(rows, np.int64)
+    size_lots = np.empty(rows, np.int64)
+    for values, scale, steps, count in (
+        (batch.price, price_scale, price_ticks, off_tick),
+        (batch.size, size_scale, size_lots, off_lot),
+    ):
+        losses = to_steps(values, scale, steps)
+        lost = np.flatnonzero(steps == NOT_REPRESENTABLE) if losses else np.empty(0, np.int64)
+        count.add(batch, feed_row, values, lost)
+    if off_tick.latest_rows.size:
+        size_lots[off_tick.latest_rows - feed_row] = NOT_REPRESENTABLE
+    # A second array type would compile the kernel a second time, so all are made alike.
+    return Deltas(
+        np.ascontiguousarray(batch.ts_origin_ns, np.int64).view(),
+        np.ascontiguousarray(batch.ts_receipt_ns, np.int64).view(),
+        np.ascontiguousarray(batch.sequence_number, np.int64).view(),
+        np.ascontiguousarray(batch.is_bid, np.bool_).view(),
+        price_ticks,
+        size_lots,
+    )
+
+
+def no_deltas() -> Deltas:
+    """A batch without rows."""
+    none = np.empty(0, np.int64)
+    return Deltas(none, none, none, np.empty(0, np.bool_), none, none)
+
+
+class SnapshotFeed:
+    """Hands the kernel snapshots in whole ticks and lots, a batch at a time."""
+
+    def __init__(
+        self, batches: Iterable[SnapshotBatch], price_scale: Scale, size_scale: Scale
+    ) -> None:
+        self._batches = iter(batches)
+        self._price_scale = price_scale
+        self._size_scale = size_scale
+        self.current = _no_snapshots()
+        self.position = 0
+        self.exhausted = False
+
+    def load_next(self) -> None:
+        """Replaces the current batch, which the kernel is done with, by the next one."""
+        self.position = 0
+        batch = next(self._batches, None)
+        if batch is None:
+            self.exhausted = True
+            self.current = _no_snapshots()
+            return
+        bid_price, bid_size = self._side(batch.bid_price, batch.bid_size)
+        ask_price, ask_size = self._side(batch.ask_price, batch.ask_size)
+        self.current = Snapshots(
+            np.ascontiguousarray(batch.ts_receipt_ns, np.int64).view(),
+            np.ascontiguousarray(batch.sequence_number, np.int64).view(),
+            _is_a_book(bid_price, bid_size, ask_price, ask_size),
+            bid_price,
+            bid_size,
+            ask_price,
+            ask_size,
+        )
+
+    def _side(
+        self, prices: NDArray[np.float64], sizes: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        price_ticks = np.empty(prices.shape, np.int64)
+        size_lots = np.empty(sizes.shape, np.int64)
+        to_steps(prices.ravel(), self._price_scale, price_ticks.ravel())
+        to_steps(sizes.ravel(), self._size_scale, size_lots.ravel())
+        return price_ticks, size_lots
+
+
+def _is_a_book(
+    bid_price: NDArray[np.int64],
+    bid_size: NDArray[np.int64],
+    ask_price: NDArray[np.int64],
+    ask_size: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """Which snapshots are on the grid, ordered without repeats or holes, filled and not crossed."""
+    usable = (bid_size[:, 0] > 0) & (ask_size[:, 0] > 0) & (bid_price[:, 0] < ask_price[:, 0])
+    for price, size, worsening in ((bid_price, bid_size, -1), (ask_price, ask_size, 1)):
+        usable &= (size != NOT_REPRESENTABLE).all(axis=1)
+        usable &= ((size <= 0) | (price > 0)).all(axis=1)
+        usable &= ((size[:, 1:] <= 0) | (size[:, :-1] > 0)).all(axis=1)
+        worse = worsening * (price[:, 1:] - price[:, :-1]) > 0
+        usable &= (worse | (size[:, 1:] <= 0)).all(axis=1)
+    return usable
+
+
+def _no_snapshots() -> Snapshots:
+    none, nothing = np.empty(0, np.int64), np.empty((0, DEPTH_LEVELS), np.int64)
+    return Snapshots(none, none, np.empty(0, np.bool_), nothing, nothing, nothing, nothing)

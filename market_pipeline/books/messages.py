@@ -1,0 +1,400 @@
+"""The loop where a rebuild spends its time: rows applied, the touch found, output written.
+
+Everything is held in local variables, and what is called is handed arrays, never tuples of them:
+taking a tuple apart costs more than a search in the book.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from market_pipeline.books import state as reg
+from market_pipeline.books.exam import write_repair
+from market_pipeline.books.flags import BookFlag
+from market_pipeline.books.jit import inlined_kernel, kernel
+from market_pipeline.books.levels import (
+    ASK,
+    BID,
+    FAR,
+    ORIGIN,
+    WINDOW,
+    WINDOW_PLACED,
+    far_is_full,
+    place_window,
+    set_far_level,
+    set_level,
+)
+from market_pipeline.books.scale import NOT_REPRESENTABLE
+from market_pipeline.books.state import MESSAGES_BETWEEN_MOVES, Repair, Status
+from market_pipeline.books.walk import best_level, first_index, level_at_or_after, write_top
+
+__all__ = ["apply_messages", "next_listed_row"]
+
+_NEEDS_ROWS = int(Status.NEEDS_ROWS)
+_OUTPUT_FULL = int(Status.OUTPUT_FULL)
+_KEYFRAME_DUE = int(Status.KEYFRAME_DUE)
+_NEEDS_WINDOW = int(Status.NEEDS_WINDOW)
+_SNAPSHOT_DUE = int(Status.SNAPSHOT_DUE)
+_F_NOT_SEEDED = int(BookFlag.NOT_SEEDED)
+_F_GAP = int(BookFlag.GAP)
+_F_CROSSED = int(BookFlag.CROSSED)
+_F_LOCKED = int(BookFlag.LOCKED)
+_F_FAILED_EXAM = int(BookFlag.FAILED_EXAM)
+_F_PRECISION_LOSS = int(BookFlag.PRECISION_LOSS)
+_F_UNCONFIRMED = int(BookFlag.UNCONFIRMED_DEPTH)
+_F_EMPTY_SIDE = int(BookFlag.EMPTY_SIDE)
+_UNCROSS = int(Repair.UNCROSS)
+_ONE = np.uint64(1)
+_SIX = np.uint64(6)
+_LOW_SIX_BITS = np.uint64(63)
+_NEVER = np.int64(2**63 - 1)
+
+
+@kernel
+def _interval(time_ns, width_ns):
+    """The first and the first later time of the interval that a time falls in."""
+    start = time_ns // width_ns * width_ns
+    return start, start + width_ns
+
+
+@kernel
+def next_listed_row(rows, passed, offset):
+    """The next of some rows of the feed after those passed, in the count that `offset` leads to."""
+    return rows[passed] + offset if passed < rows.size else _NEVER
+
+
+@kernel
+def _state_flags(registers):
+    """The flags that no message changes by itself."""
+    flags = 0
+    if registers[reg.SEEDED] == 0:
+        flags |= _F_NOT_SEEDED
+    if registers[reg.GAP] != 0:
+        flags |= _F_GAP
+    if registers[reg.REFUSED_SINCE] != 0:
+        flags |= _F_PRECISION_LOSS
+    if registers[reg.FAILED_EXAM] != 0:
+        flags |= _F_FAILED_EXAM
+    return flags
+
+
+@kernel
+def apply_messages(
+    registers,
+    levels,
+    deltas,
+    row,
+    next_sequence,
+    next_late_ns,
+    gap_rows,
+    mended_rows,
+    final,
+    options,
+    bbo,
+    bbo_row,
+    depth,
+    depth_row,
+    repairs,
+    repair_row,
+):
+    """Messages from `row` on up to the next one that a snapshot, or the caller, must come before.
+
+    `next_sequence` and `next_late_ns` are the sequence number of the next snapshot and the time
+    until which its place is waited for.
+    """
+    sequences, receipts, origins = (
+        deltas.sequence_number,
+        deltas.ts_receipt_ns,
+        deltas.ts_origin_ns,
+    )
+    is_bid, prices, new_sizes = deltas.is_bid, deltas.price_ticks, deltas.size_lots
+    rows = sequences.size
+    sizes, words0, words1, words2 = levels.sizes, levels.words0, levels.words1, levels.words2
+    far_keys, far_sizes, meta = levels.far_keys, levels.far_sizes, levels.meta
+    if meta[WINDOW_PLACED] == 0 and row < rows:
+        place_window(meta, prices[row] - (meta[WINDOW] >> 1))
+    base, window = meta[ORIGIN + ASK], np.uint64(meta[WINDOW])
+    half, middle_base = window >> _ONE, base + (meta[WINDOW] >> 2)
+    stride = np.int64(sizes.size >> 1)
+    bid_shift, ask_shift = meta[ORIGIN + BID], base - stride
+
+    out_origin, out_receipt, out_sequence = bbo.ts_origin_ns, bbo.ts_receipt_ns, bbo.sequence_number
+    out_bid, out_bid_size = bbo.bid_price_ticks, bbo.bid_size_lots
+    out_ask, out_ask_size = bbo.ask_price_ticks, bbo.ask_size_lots
+    out_flags = bbo.flags
+    depth_origin, depth_receipt = depth.ts_origin_ns, depth.ts_receipt_ns
+    depth_sequence, depth_flags = depth.sequence_number, depth.flags
+    depth_bid, depth_bid_size = depth.bid_price_ticks, depth.bid_size_lots
+    depth_ask, depth_ask_size = depth.ask_price_ticks, depth.ask_size_lots
+    bbo_room, depth_room, repair_room = out_flags.size, depth_flags.size, repairs.kind.size
+
+    is_open = registers[reg.OPEN] != 0
+    origin, receipt = registers[reg.OPEN_ORIGIN], registers[reg.OPEN_RECEIPT]
+    sequence = registers[reg.OPEN_SEQUENCE]
+    last_receipt, last_sequence = registers[reg.LAST_RECEIPT], registers[reg.LAST_SEQUENCE]
+    last_bid, last_ask = registers[reg.LAST_BID], registers[reg.LAST_ASK]
+    last_flags = registers[reg.LAST_FLAGS]
+    low_horizon, high_horizon = registers[reg.BID_HORIZON], registers[reg.ASK_HORIZON]
+    crossed_since, messages = registers[reg.CROSSED_SINCE], registers[reg.MESSAGES]
+    min_latency, max_latency = registers[reg.MIN_LATENCY], registers[reg.MAX_LATENCY]
+    early = unknown = refused = np.int64(0)
+    state_flags = _state_flags(registers)
+    seeded = registers[reg.SEEDED] != 0
+    first_row = row
+    feed_offset = row - registers[reg.ROWS]
+    gap_row = next_listed_row(gap_rows, registers[reg.GAPS_PASSED], feed_offset)
+
+    mended_row = next_listed_row(mended_rows, registers[reg.MENDED_PASSED], feed_offset)
+
+    here_ns = receipt if is_open else receipts[row]
+    depth_ns, keyframe_ns = options.depth_interval_ns, options.keyframe_interval_ns
+    depth_from = depth_until = np.int64(0)
+    if depth_ns > 0:
+        depth_from, depth_until = _interval(here_ns, depth_ns)
+    keyframe_from, keyframe_until = -_NEVER, _NEVER
+    if keyframe_ns > 0:
+        keyframe_from, keyframe_until = _interval(here_ns, keyframe_ns)
+
+    status = _SNAPSHOT_DUE
+    while True:
+        if not is_open:
+            if row == rows:
+                # The caller knows whether that is the end.
+                break
+            sequence, receipt, origin = sequences[row], receipts[row], origins[row]
+            if sequence > next_sequence or receipt > next_late_ns or row >= mended_row:
+                break
+            if (
+                bbo_row == bbo_room
+                or (depth_ns >= 0 and depth_row == depth_room)
+                or repair_row == repair_room
+            ):
+                status = _OUTPUT_FULL
+                break
+            is_open = True
+            registers[reg.BACKWARDS] += sequence < last_sequence
+            while row >= gap_row:
+                registers[reg.GAP] = 1
+                registers[reg.GAPS] += 1
+                registers[reg.GAPS_PASSED] += 1
+                state_flags |= _F_GAP
+                gap_row = next_listed_row(gap_rows, registers[reg.GAPS_PASSED], feed_offset)
+
+        row, unknown_here, refused_here, is_full = _apply_rows(
+            sizes, words0, words1, words2, far_keys, far_sizes, meta,
+            sequences, receipts, is_bid, prices, new_sizes, row, sequence, receipt,
+        )  # fmt: skip
+        unknown += unknown_here
+        if refused_here:
+            refused += refused_here
+            state_flags |= _F_PRECISION_LOSS
+        if is_full:
+            status = _NEEDS_WINDOW
+            break
+        if row == rows and not final:
+            status = _NEEDS_ROWS
+            break
+
+        is_open = False
+        bid = first_index(sizes, words0, words1, words2, np.int64(0), stride)
+        ask = first_index(sizes, words0, words1, words2, stride, stride + stride)
+        bid_price, bid_size = -(bid + bid_shift), sizes[bid]
+        ask_price, ask_size = ask + ask_shift, sizes[ask]
+        # A far level is the best one before the window, or where the window is empty.
+        if bid < 0 or (meta[FAR + BID] != 0 and far_keys[0] < bid_shift):
+            bid_price, bid_size = np.int64(0), np.int64(0)
+            if meta[FAR + BID] != 0:
+                bid_price, bid_size = -far_keys[0], far_sizes[0]
+        if ask < 0 or (meta[FAR + ASK] != 0 and far_keys[far_keys.size >> 1] < base):
+            ask_price, ask_size = np.int64(0), np.int64(0)
+            if meta[FAR + ASK] != 0:
+                ask_price = far_keys[far_keys.size >> 1]
+                ask_size = far_sizes[far_keys.size >> 1]
+
+        flags = state_flags
+        if bid_size == 0 or ask_size == 0:
+            flags |= _F_EMPTY_SIDE
+        elif bid_price >= ask_price:
+            if bid_price > ask_price and options.uncross and seeded:
+                registers[reg.MESSAGES] = messages
+                stale = _stale_side(bid_price > last_bid, ask_price < last_ask)
+                if stale >= 0:
+                    other = ask_price if stale == BID else bid_price
+                    removed = _uncross(
+                        registers, levels, stale, other, receipt, sequence, repairs, repair_row
+                    )
+                    repair_row += 1
+                    registers[reg.UNCROSSED] += removed
+                    bid = first_index(sizes, words0, words1, words2, np.int64(0), stride)
+                    ask = first_index(sizes, words0, words1, words2, stride, stride + stride)
+                    bid_key, bid_size = best_level(levels, BID)
+                    ask_price, ask_size = best_level(levels, ASK)
+                    bid_price = -bid_key
+            if bid_size == 0 or ask_size == 0:
+                flags |= _F_EMPTY_SIDE
+            elif bid_price > ask_price:
+                flags |= _F_CROSSED
+            elif bid_price == ask_price:
+                flags |= _F_LOCKED
+        if seeded and (
+            (bid_size > 0 and bid_price < low_horizon)
+            or (ask_size > 0 and ask_price > high_horizon)
+        ):
+            flags |= _F_UNCONFIRMED
+
+        out_origin[bbo_row] = origin
+        out_receipt[bbo_row] = receipt
+        out_sequence[bbo_row] = sequence
+        out_bid[bbo_row] = bid_price
+        out_bid_size[bbo_row] = bid_size
+        out_ask[bbo_row] = ask_price
+        out_ask_size[bbo_row] = ask_size
+        out_flags[bbo_row] = flags
+        bbo_row += 1
+        latency = receipt - origin
+        early += latency < 0
+        min_latency = min(min_latency, latency)
+        max_latency = max(max_latency, latency)
+        if (flags | last_flags) & (_F_CROSSED | _F_LOCKED):
+            crossed_since = _count_crossed(
+                registers, flags, last_flags, receipt, last_receipt, crossed_since
+            )
+        messages += 1
+        last_receipt, last_sequence, last_flags = receipt, sequence, flags
+        last_bid = bid_price if bid_size > 0 else -_NEVER
+        last_ask = ask_price if ask_size > 0 else _NEVER
+
+        at_end = row == rows
+        next_ns = receipt if at_end else receipts[row]
+        if depth_ns >= 0 and (at_end or not depth_from <= next_ns < depth_until):
+            depth_origin[depth_row] = origin
+            depth_receipt[depth_row] = receipt
+            depth_sequence[depth_row] = sequence
+            depth_flags[depth_row] = flags
+            write_top(
+                sizes, words0, words1, words2, far_keys, far_sizes, meta,
+                BID, bid, depth_bid, depth_bid_size, depth_row,
+            )  # fmt: skip
+            write_top(
+                sizes, words0, words1, words2, far_keys, far_sizes, meta,
+                ASK, ask, depth_ask, depth_ask_size, depth_row,
+            )  # fmt: skip
+            depth_row += 1
+            if depth_ns > 0:
+                depth_from, depth_until = _interval(next_ns, depth_ns)
+        if not keyframe_from <= next_ns < keyframe_until:
+            status = _KEYFRAME_DUE
+            break
+        middle = np.uint64(((bid_price + ask_price) >> 1) - middle_base)
+        if (
+            middle >= half
+            and bid_size > 0
+            and ask_size > 0
+            and messages - registers[reg.LAST_MOVE] >= MESSAGES_BETWEEN_MOVES
+        ):
+            status = _NEEDS_WINDOW
+            break
+
+    registers[reg.OPEN] = is_open
+    registers[reg.OPEN_ORIGIN], registers[reg.OPEN_RECEIPT] = origin, receipt
+    registers[reg.OPEN_SEQUENCE] = sequence
+    registers[reg.LAST_RECEIPT], registers[reg.LAST_SEQUENCE] = last_receipt, last_sequence
+    registers[reg.LAST_BID], registers[reg.LAST_ASK] = last_bid, last_ask
+    registers[reg.LAST_FLAGS] = last_flags
+    registers[reg.CROSSED_SINCE], registers[reg.MESSAGES] = crossed_since, messages
+    registers[reg.MIN_LATENCY], registers[reg.MAX_LATENCY] = min_latency, max_latency
+    registers[reg.NEGATIVE_LATENCY] += early
+    registers[reg.ROWS] += row - first_row
+    registers[reg.UNKNOWN_REMOVALS] += unknown
+    registers[reg.REFUSED_ROWS] += refused
+    registers[reg.REFUSED_SINCE] += refused
+    return status, row, bbo_row, depth_row, repair_row
+
+
+@inlined_kernel
+def _apply_rows(
+    sizes, words0, words1, words2, far_keys, far_sizes, meta,
+    sequences, receipts, is_bid, prices, new_sizes, row, sequence, receipt,
+):  # fmt: skip
+    """Sets the levels of the rows from `row` on that belong to one message.
+
+    The same as `set_level` row by row, with everything that stays the same held in local variables.
+
+    Returns:
+        The row after them (or the row that found no room in the far arrays), how many removals were
+        of unknown levels, how many rows were refused, and whether the far arrays are full.
+    """
+    rows = sequences.size
+    base, window = meta[ORIGIN + ASK], np.uint64(meta[WINDOW])
+    mirror, stride = window - _ONE, np.uint64(sizes.size >> 1)
+    unknown = refused = np.int64(0)
+    is_full = False
+    while row < rows and sequences[row] == sequence and receipts[row] == receipt:
+        size = new_sizes[row]
+        # Unsigned, so that one comparison covers both ends and no index is checked for a sign.
+        index = np.uint64(prices[row] - base)
+        if index < window and size >= 0:
+            bid_side = np.uint64(is_bid[row])
+            flat = (_ONE - bid_side) * stride + (index ^ (mirror * bid_side))
+            before = sizes[flat]
+            sizes[flat] = size
+            word0 = flat >> _SIX
+            bits = words0[word0]
+            words0[word0] = bits | (_ONE << (flat & _LOW_SIX_BITS))
+            if bits == 0:
+                word1 = word0 >> _SIX
+                words1[word1] |= _ONE << (word0 & _LOW_SIX_BITS)
+                words2[word1 >> _SIX] |= _ONE << (word1 & _LOW_SIX_BITS)
+            unknown += (size | before) == 0
+        elif size == NOT_REPRESENTABLE:
+            refused += 1
+        else:
+            is_full = far_is_full(far_keys, meta, 1)
+            if is_full:
+                break
+            side = BID if is_bid[row] else ASK
+            key = -prices[row] if is_bid[row] else prices[row]
+            before = set_far_level(far_keys, far_sizes, meta, side, key, size)
+            unknown += (size | before) == 0
+        row += 1
+    return row, unknown, refused, is_full
+
+
+@kernel
+def _count_crossed(registers, flags, last_flags, receipt, last_receipt, crossed_since):
+    """Counts crossed and locked messages and time; returns since when the book is crossed, or 0."""
+    elapsed = max(receipt - last_receipt, 0)
+    if last_flags & _F_CROSSED:
+        registers[reg.CROSSED_NS] += elapsed
+    if last_flags & _F_LOCKED:
+        registers[reg.LOCKED_NS] += elapsed
+    registers[reg.CROSSED_MESSAGES] += flags & _F_CROSSED != 0
+    registers[reg.LOCKED_MESSAGES] += flags & _F_LOCKED != 0
+    if flags & _F_CROSSED == 0:
+        return np.int64(0)
+    return crossed_since if crossed_since != 0 else receipt
+
+
+@kernel
+def _stale_side(bid_moved, ask_moved):
+    """The side that a crossing message did not move; -1 if it moved both, or neither."""
+    if bid_moved == ask_moved:
+        return -1
+    return ASK if bid_moved else BID
+
+
+@kernel
+def _uncross(registers, levels, side, other_price, receipt, sequence, repairs, repair_row):
+    """Removes the levels of a side that the other side's best price reached; how many, logged."""
+    reach = -other_price if side == BID else other_price
+    key, size = best_level(levels, side)
+    first = last = key
+    removed = 0
+    while size > 0 and key <= reach:
+        set_level(levels, side, key, np.int64(0))
+        removed += 1
+        last = key
+        key, size = level_at_or_after(levels, side, key + 1)
+    low, high = (-last, -first) if side == BID else (first, last)
+    write_repair(registers, repairs, repair_row, _UNCROSS, receipt, sequence, removed, low, high)
+    return removed

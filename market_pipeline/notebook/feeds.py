@@ -1,0 +1,154 @@
+"""Whatever raw rows a notebook has (files of the lake, captures, frames, arrays), as feeds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from market_pipeline.errors import InstrumentsError, MissingDataError
+from market_pipeline.notebook.in_memory import delta_slices, snapshot_slices, times_of_trades
+from market_pipeline.sources import binance_capture, crypto_lake
+from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
+from market_pipeline.sources.binance_capture import Findings
+
+__all__ = ["Feeds", "RawRows", "feeds_of"]
+
+
+class _ArrowTable(Protocol):
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+
+RawRows = pl.LazyFrame | _ArrowTable | Mapping[str, Any] | str | Path | Sequence[str | Path]
+"""Rows of one of the vendor's tables: a frame, arrays by column name, or files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feeds:
+    """The three feeds of one instrument.
+
+    Attributes:
+        deltas: Yields the delta rows from the first one on, every time it is called, and tells its
+            argument what a capture has wrong.
+        snapshots: The same for the snapshots, once.
+        trade_times: (ts_origin_ns, ts_receipt_ns) of the trades, int64 (n,); None without trades.
+    """
+
+    deltas: Callable[[Findings], Iterator[DeltaBatch]]
+    snapshots: Callable[[Findings], Iterator[SnapshotBatch]]
+    trade_times: tuple[NDArray[np.int64], NDArray[np.int64]] | None
+
+
+def feeds_of(
+    deltas: RawRows,
+    snapshots: RawRows | None = None,
+    trades: RawRows | None = None,
+    instrument: str | None = None,
+) -> Feeds:
+    """The feeds of what was given; `instrument` says whose lines of a capture are meant.
+
+    Raises:
+        MissingDataError: A file is not there.
+        InstrumentsError: There is a capture, and no instrument that Binance has.
+        SchemaError, DomainError: On frames and arrays of other columns or values; what is in a file
+            is judged when it is read, except that trades are read at once.
+        LakeFileError: A file of trades cannot be read.
+    """
+    if snapshots is None and _is_capture(_files(deltas)):
+        snapshots = deltas
+    return Feeds(
+        deltas=_deltas(deltas, instrument),
+        snapshots=_snapshots(snapshots, instrument),
+        trade_times=None if trades is None else _trade_times(trades, instrument),
+    )
+
+
+def _deltas(rows: RawRows, instrument: str | None) -> Callable[[Findings], Iterator[DeltaBatch]]:
+    files = _files(rows)
+    if files is None:
+        slices = delta_slices(rows)
+        return lambda _: slices()
+    if _is_capture(files):
+        market, symbol = _capture_symbol(instrument)
+        return lambda findings: binance_capture.read_deltas(files, market, symbol, findings)
+    return lambda _: crypto_lake.read_deltas(files)
+
+
+def _snapshots(
+    rows: RawRows | None, instrument: str | None
+) -> Callable[[Findings], Iterator[SnapshotBatch]]:
+    if rows is None:
+        return lambda _: iter(())
+    files = _files(rows)
+    if files is None:
+        slices = snapshot_slices(rows)
+        return lambda _: slices
+    if _is_capture(files):
+        market, symbol = _capture_symbol(instrument)
+        return lambda findings: binance_capture.read_snapshots(files, market, symbol, findings)
+    return lambda _: crypto_lake.read_snapshots(files)
+
+
+def _trade_times(
+    rows: RawRows, instrument: str | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    files = _files(rows)
+    if files is None:
+        return times_of_trades(rows)
+    if _is_capture(files):
+        _, symbol = _capture_symbol(instrument)
+        trades = binance_capture.read_trades(files, symbol, Findings())
+    else:
+        trades = crypto_lake.read_trades(files)
+    return trades.ts_origin_ns, trades.ts_receipt_ns
+
+
+def _files(rows: RawRows) -> list[Path] | None:
+    """The files that are meant, in feed order; None if the rows are in memory."""
+    if isinstance(rows, str | os.PathLike):
+        return _files_at(Path(rows))
+    if isinstance(rows, Sequence) and all(isinstance(each, str | os.PathLike) for each in rows):
+        return list(chain.from_iterable(_files_at(Path(each)) for each in rows))
+    return None
+
+
+def _files_at(path: Path) -> list[Path]:
+    """The file itself, or the shards in a day's folder by their numbers: 2 before 10."""
+    if path.is_file():
+        return [path]
+    numbered = [(each.name.partition(".")[0], each) for each in path.glob("*.parquet")]
+    shards = sorted((int(number), each) for number, each in numbered if number.isdigit())
+    if not shards:
+        raise MissingDataError(
+            "There is no raw file",
+            next_step="Name Parquet files or captures in order, or the folder of a lake's day.",
+            file=path,
+            expected="a file, or a folder with 1.snappy.parquet",
+            found="a folder without shards" if path.is_dir() else "nothing",
+        )
+    return [shard for _, shard in shards]
+
+
+def _is_capture(files: Sequence[Path] | None) -> bool:
+    return files is not None and all(file.suffix == ".gz" for file in files)
+
+
+def _capture_symbol(instrument: str | None) -> tuple[binance_capture.Market, str]:
+    """The market whose rules hold for an instrument's capture, and its symbol there."""
+    venue, _, symbol = (instrument or "").partition(":")
+    market = binance_capture.MARKET_OF_VENUE.get(venue)
+    if market is None or not symbol:
+        raise InstrumentsError(
+            "A capture does not say whose it is",
+            next_step="Give instrument='BINANCE:BTC-USDT', or whichever it is.",
+            expected=f"VENUE:SYMBOL with {', '.join(binance_capture.MARKET_OF_VENUE)}",
+            found=instrument or "no instrument",
+        )
+    return market, binance_capture.capture_symbol(market, symbol)

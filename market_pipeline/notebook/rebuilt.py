@@ -1,0 +1,266 @@
+"""`rebuild`: raw rows in, book rows out, by the pipeline's own code and without a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any, Literal
+
+import polars as pl
+import pyarrow as pa
+
+from market_pipeline.books.arrow import BookArrow
+from market_pipeline.books.integers import OffStepCount
+from market_pipeline.books.intervals import Intervals
+from market_pipeline.books.rebuild import Rebuild, RebuildOptions
+from market_pipeline.books.scale import Scale
+from market_pipeline.books.state import BboRows, DepthRows, Repairs, Resync
+from market_pipeline.books.tables import BBO, DEPTH, IDENTITY, INTERVALS, REBUILDS
+from market_pipeline.errors import DomainError
+from market_pipeline.instruments import Instrument
+from market_pipeline.lake.tables import Table
+from market_pipeline.notebook.book import Book
+from market_pipeline.notebook.feeds import RawRows, feeds_of
+from market_pipeline.notebook.survey import survey
+from market_pipeline.sources.binance_capture import MEANING, Findings
+
+__all__ = ["RebuiltBook", "rebuild", "rebuild_options"]
+
+# Raw rows do not say whose they are, so the identity columns are left out of the frames.
+_NOBODY = Instrument(venue="NOBODY", symbol="NOBODY", source="crypto_lake")
+_RESYNC = {"never": Resync.NEVER, "when_invalid": Resync.WHEN_INVALID, "always": Resync.ALWAYS}
+_SECONDS_PER_CENTURY = 100 * 366 * 86_400
+_CROSSED = ("flag", "uncross", "resync")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RebuiltBook:
+    """What `rebuild` made of raw rows.
+
+    Attributes:
+        bbo: One row per message with the columns of `books.bbo` without exchange, symbol and dt:
+            `ts_origin_ns`, `ts_receipt_ns`, `sequence_number` (int64), best prices and sizes
+            (float64) and the same in ticks and lots (int64), `flags` (uint16, bits of `BookFlag`).
+            A side without a level is null.
+        depth: The top 20 levels a side, with the columns of `books.depth` without those three; no
+            row unless `depth_every` was given.
+        intervals: From when to when a flag is set, what ended it and what shows it, with the
+            columns of `books.intervals` without those three.
+        book: The full book after the last message.
+        figures: Counters by name, those of `books.rebuilds` first: messages, exams, resyncs, …
+        findings: What a capture has wrong, where and what that means: `kind`, `file`, `line`
+            (from 1), `expected`, `found`, `meaning`; the first hundred of each kind. No row for
+            other sources.
+        tick, lot: The steps used, given or inferred.
+    """
+
+    bbo: pl.DataFrame = field(repr=False)
+    depth: pl.DataFrame = field(repr=False)
+    intervals: pl.DataFrame = field(repr=False)
+    book: Book
+    figures: dict[str, Any] = field(repr=False)
+    findings: pl.DataFrame = field(repr=False)
+    tick: Decimal
+    lot: Decimal
+
+
+def rebuild(
+    deltas: RawRows,
+    snapshots: RawRows | None = None,
+    *,
+    trades: RawRows | None = None,
+    instrument: str | None = None,
+    tick: Decimal | str | float | Literal["infer"] = "infer",
+    lot: Decimal | str | float | Literal["infer"] = "infer",
+    depth_every: int | Literal["message"] | None = None,
+    resync: Literal["never", "when_invalid", "always"] = "when_invalid",
+    crossed: Literal["flag", "uncross", "resync"] = "flag",
+    crossed_resync_seconds: float = 2.0,
+) -> RebuiltBook:
+    """Rebuilds the order book of one instrument from raw level-2 rows.
+
+    `deltas`, `snapshots` and `trades` are each one of
+
+    * Parquet files of the lake, or captures of Binance's streams (.gz): a path, a list of paths in
+      feed order, or the folder of a lake's day; they are read in bounded memory;
+    * a Polars frame, or any table with the Arrow interface (pandas, pyarrow, DuckDB); a lazy frame
+      is collected;
+    * a mapping of one-dimensional arrays by column name.
+
+    Columns have the vendor's names in either spelling (`timestamp` or `origin_time`,
+    `receipt_timestamp` or `received_time`); in memory there may be more. Times are int64 ns since
+    the epoch, or datetimes, UTC.
+
+    Args:
+        deltas: Changed levels in feed order: `timestamp`, `receipt_timestamp`, `sequence_number`
+            (int64), `side_is_bid` (bool), `price` in quote currency and `size` in base units or
+            contracts (float64; a size is absolute, 0 removes the level). Rows with equal
+            `sequence_number` and `receipt_timestamp` are one message.
+        snapshots: Top levels in feed order: `receipt_timestamp`, `sequence_number` (int64) and, for
+            k from 0 (the best) on, `bid_k_price`, `bid_k_size`, `ask_k_price`, `ask_k_size`
+            (float64; null, NaN or 0 is no level). The first usable one seeds the book, later ones
+            examine it. Without any, every row is flagged NOT_SEEDED; a capture holds its own.
+        trades: `timestamp` and `receipt_timestamp`. A silence of the deltas in which trades go on,
+            or one longer than a minute, is a suspected gap, as in the pipeline by default. Without
+            trades no gap is suspected; what is proven to be lost, as in a capture, is a gap anyway.
+        instrument: Whose lines of a capture to take, such as BINANCE_FUTURES:BTC-USDT-PERP; the
+            venue says which rules hold. Other rows do not need it.
+        tick, lot: The price and size step; "infer" takes the coarsest that fits all deltas.
+        depth_every: Also make depth rows: "message", or the last message of every so many
+            milliseconds of the receipt clock.
+        resync: When a later snapshot replaces the book inside its window.
+        crossed: What a crossed book calls for besides its flag: nothing; removing the levels that a
+            message crossed from the side it did not move; or a resync after a time.
+        crossed_resync_seconds: That time.
+
+    Raises:
+        SchemaError: A column is missing or has another type.
+        DomainError: A value is null, a price not above 0, a size below 0, or an argument out of
+            range; `row`, `column` and `found` say where and what.
+        MissingDataError: A file is not there, or there is no row.
+        LakeFileError: A file is truncated or damaged.
+        InstrumentsError: A capture is given without an instrument that Binance has.
+    """
+    feeds = feeds_of(deltas, snapshots, trades, instrument)
+    options = rebuild_options(resync, crossed, crossed_resync_seconds, depth_every)
+    known = survey(feeds.deltas(Findings()), feeds.trade_times, infer_steps="infer" in (tick, lot))
+    # Rows that only remove levels show no lot; any step then represents their sizes, all 0.
+    price_scale = _scale("tick", tick, known.price_scale or Scale.of(Decimal(1)))
+    size_scale = _scale("lot", lot, known.size_scale or Scale.of(Decimal(1)))
+    passed = Rebuild(price_scale, size_scale, options, gap_rows=known.gap_rows)
+    intervals = Intervals(_NOBODY, known.day, price_scale, options.resync, known.silences)
+    arrow = BookArrow(_NOBODY, known.day, price_scale, size_scale)
+    bbo, depth, spans = _Rows(BBO), _Rows(DEPTH), _Rows(INTERVALS)
+    of_deltas, of_snapshots = Findings(), Findings()
+    for block in passed.blocks(feeds.deltas(of_deltas), feeds.snapshots(of_snapshots)):
+        if isinstance(block, BboRows):
+            bbo.add([arrow.bbo(block)])
+            spans.add(intervals.add_rows(block))
+        elif isinstance(block, DepthRows):
+            depth.add([arrow.depth(block)])
+        elif isinstance(block, Repairs):
+            intervals.add_repairs(block)
+        else:
+            closing = block
+    spans.add(intervals.finish())
+    return RebuiltBook(
+        bbo=bbo.frame(),
+        depth=depth.frame(),
+        intervals=spans.frame(),
+        book=Book.of_keyframe(closing, price_scale, size_scale),
+        figures=_figures(passed),
+        findings=_findings(of_deltas, of_snapshots),
+        tick=price_scale.step,
+        lot=size_scale.step,
+    )
+
+
+class _Rows:
+    """Collects the Arrow batches of a table as one frame without the identity columns."""
+
+    def __init__(self, table: Table) -> None:
+        identity = {column.name for column in IDENTITY}
+        self._names = [name for name in table.arrow_schema.names if name not in identity]
+        self._schema = pa.schema([table.arrow_schema.field(name) for name in self._names])
+        self._batches: list[pa.RecordBatch] = []
+
+    def add(self, batches: Iterable[pa.RecordBatch]) -> None:
+        """Takes the next rows of the table."""
+        self._batches += [batch.select(self._names) for batch in batches]
+
+    def frame(self) -> pl.DataFrame:
+        """All rows so far."""
+        return pl.DataFrame(pa.Table.from_batches(self._batches, schema=self._schema))
+
+
+def _figures(passed: Rebuild) -> dict[str, Any]:
+    counters = passed.figures
+    named = [column.name for column in REBUILDS.columns]
+    figures: dict[str, Any] = {name: counters[name] for name in named if name in counters}
+    figures |= {
+        "crossed_seconds": counters["crossed_ns"] / 1e9,
+        "locked_seconds": counters["locked_ns"] / 1e9,
+        "sequence_backwards": counters["sequence_backwards"],
+    }
+    if not counters["seeded"]:
+        figures |= {"seed_sequence_number": None, "seed_ts_receipt_ns": None}
+    return figures | _losses("price", passed.off_tick) | _losses("size", passed.off_lot)
+
+
+def _findings(*readers: Findings) -> pl.DataFrame:
+    # Each reader tells of the damaged lines it met, so the same one may be told twice.
+    found = dict.fromkeys(finding for reader in readers for finding in reader.located)
+    columns = ("kind", "file", "line", "expected", "found", "meaning")
+    rows = [
+        (str(each.kind), str(each.file), each.line, each.expected, each.found, MEANING[each.kind])
+        for each in found
+    ]
+    schema = dict.fromkeys(columns, pl.String) | {"line": pl.Int64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _losses(column: str, count: OffStepCount) -> dict[str, Any]:
+    return {
+        f"{column}_losses": count.losses,
+        f"{column}_loss_files": [str(loss.file) for loss in count.first],
+        f"{column}_loss_rows": [loss.row for loss in count.first],
+        f"{column}_loss_values": [loss.value for loss in count.first],
+    }
+
+
+def _scale(name: str, given: Decimal | str | float, inferred: Scale) -> Scale:
+    if given == "infer":
+        return inferred
+    try:
+        return Scale.of(Decimal(str(given)))
+    except (InvalidOperation, ValueError):
+        raise _out_of_range(
+            name, given, "a positive number with at most 15 decimals, or infer"
+        ) from None
+
+
+def rebuild_options(
+    resync: str,
+    crossed: str,
+    crossed_resync_seconds: float,
+    depth_every: int | Literal["message"] | None = None,
+) -> RebuildOptions:
+    """The options of a rebuild without keyframes, as they are named in `policies`.
+
+    Raises:
+        DomainError: One of them is out of range.
+    """
+    if resync not in _RESYNC:
+        raise _out_of_range("resync", resync, f"one of {', '.join(_RESYNC)}")
+    if crossed not in _CROSSED:
+        raise _out_of_range("crossed", crossed, f"one of {', '.join(_CROSSED)}")
+    if not 0 <= crossed_resync_seconds < _SECONDS_PER_CENTURY:
+        raise _out_of_range("crossed_resync_seconds", crossed_resync_seconds, "seconds from 0 on")
+    return RebuildOptions(
+        depth_interval_ms=_depth_interval_ms(depth_every),
+        keyframe_seconds=0,
+        resync=_RESYNC[resync],
+        crossed_resync_seconds=crossed_resync_seconds if crossed == "resync" else None,
+        uncross=crossed == "uncross",
+    )
+
+
+def _depth_interval_ms(depth_every: int | Literal["message"] | None) -> int | None:
+    if depth_every is None:
+        return None
+    if depth_every == "message":
+        return 0
+    if isinstance(depth_every, int) and depth_every > 0:
+        return depth_every
+    raise _out_of_range("depth_every", depth_every, "message, or milliseconds above 0")
+
+
+def _out_of_range(name: str, found: object, expected: str) -> DomainError:
+    return DomainError(
+        f"`{name}` is out of range",
+        next_step="Correct the argument.",
+        column=name,
+        expected=expected,
+        found=repr(found),
+    )

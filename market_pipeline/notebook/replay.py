@@ -1,0 +1,310 @@
+"""From the last checkpoint before a published row to the full book of that row, by the raw rows.
+
+What the pipeline did between the two is done again: the same messages, the snapshots in between,
+the instrument's policies, and a gap wherever a published row is flagged so. In the end the best bid
+and ask and the flags must be those of the published row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from market_pipeline.books.flags import BookFlag
+from market_pipeline.books.integers import OffStepCount
+from market_pipeline.books.rebuild import Keyframe, Rebuild, RebuildState
+from market_pipeline.books.scale import Scale
+from market_pipeline.books.state import REGISTERS, new_registers
+from market_pipeline.books.tables import BBO, CHECKPOINTS
+from market_pipeline.errors import CheckpointError, LakeFileError, MissingDataError
+from market_pipeline.instruments import Instrument, load_instruments
+from market_pipeline.lake.catalogue import connect
+from market_pipeline.lake.layout import Warehouse
+from market_pipeline.lake.published import scan
+from market_pipeline.notebook.book import Book
+from market_pipeline.notebook.feeds import feeds_of
+from market_pipeline.notebook.rebuilt import rebuild_options
+from market_pipeline.settings import Settings
+from market_pipeline.sources.binance_capture import Findings
+from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, RawTable, open_shard
+from market_pipeline.stages.raw import RawObjects
+from market_pipeline.stages.seed import keyframe_of
+
+__all__ = ["PublishedRow", "replayed"]
+
+_TOUCH = ("bid_price_ticks", "bid_size_lots", "ask_price_ticks", "ask_size_lots")
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedRow:
+    """A row of `books.bbo`: whose it is, its number in its day from 0, and its columns."""
+
+    instrument: str
+    day: date
+    message: int
+    columns: Mapping[str, Any]
+
+    @property
+    def ts_receipt_ns(self) -> int:
+        """When its message was received."""
+        return int(self.columns["ts_receipt_ns"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """The book to begin with; None is an empty one. `messages` of the row's day are in it."""
+
+    book: Keyframe | None
+    messages: int
+
+
+def replayed(row: PublishedRow, settings: Settings) -> Book:
+    """The full book after the message of a published row.
+
+    Raises:
+        MissingDataError: The raw rows are not in the lake any more.
+        CheckpointError: The checkpoint is damaged, or the replay does not end at the published row.
+        LakeFileError: A raw file cannot be read, or changed since it was registered.
+        InstrumentsError: The instruments file is not usable.
+    """
+    warehouse = Warehouse(settings.data_dir)
+    with connect(settings.data_dir) as catalogue:
+        record = _record(catalogue, row)
+        deltas = _rows_of(catalogue, "lake.raw_book_deltas", row)
+        snapshots = _rows_of(catalogue, "lake.raw_book_snapshots", row)
+    scales = Scale.of(Decimal(record["tick"])), Scale.of(Decimal(record["lot"]))
+    start = _start(warehouse, row, record["seed"], scales)
+    book = start.book
+    if book is None or start.messages <= row.message:
+        instrument = _instrument(row.instrument, settings)
+        book = _replay(
+            _messages(warehouse, row, start.messages),
+            _files(RawObjects(settings.lake_path, deltas), instrument, row),
+            _files(RawObjects(settings.lake_path, snapshots), instrument, row),
+            instrument,
+            scales,
+            start,
+        )
+    _refuse_another_book(book, row)
+    return Book.of_keyframe(book, *scales)
+
+
+def _record(catalogue: duckdb.DuckDBPyConnection, row: PublishedRow) -> dict[str, Any]:
+    """How the row's day was rebuilt."""
+    records = _rows_of(catalogue, "books.rebuilds", row).filter(pl.col("outcome") == "rebuilt")
+    if records.is_empty():
+        raise MissingDataError(
+            "books.rebuilds does not say how that day was rebuilt",
+            next_step="A run was stopped between two tables: run the books of that day again.",
+            exchange=row.columns["exchange"],
+            symbol=row.columns["symbol"],
+            day=row.day,
+        )
+    return records.row(0, named=True)
+
+
+def _rows_of(catalogue: duckdb.DuckDBPyConnection, table: str, row: PublishedRow) -> pl.DataFrame:
+    """The rows of a small table that are about the row's instrument and day."""
+    return catalogue.execute(
+        f"FROM {table} WHERE exchange = ? AND symbol = ? AND dt = ?",
+        [row.columns["exchange"], row.columns["symbol"], row.day],
+    ).pl()
+
+
+def _instrument(name: str, settings: Settings) -> Instrument:
+    """The instrument as it is configured, or with the default policies if it is not."""
+    if settings.instruments_file.exists():
+        for each in load_instruments(settings.instruments_file):
+            if each.id == name:
+                return each
+    venue, _, symbol = name.partition(":")
+    return Instrument(venue=venue, symbol=symbol, source="crypto_lake")
+
+
+def _files(registered: RawObjects, instrument: Instrument, row: PublishedRow) -> list[Path]:
+    try:
+        files, _ = registered.files_if_any(instrument)
+    except LakeFileError as error:
+        if error.file is None or Path(error.file).exists():
+            raise
+        raise MissingDataError(
+            "The raw rows that lead to this instant are not in the lake any more",
+            next_step="Fetch the file into the lake again, or ask for the instant of a checkpoint: "
+            "those in books.checkpoints need no raw rows.",
+            exchange=instrument.venue,
+            symbol=instrument.symbol,
+            day=row.day,
+            file=error.file,
+            expected=error.expected,
+            found=error.found,
+        ) from error
+    return files
+
+
+def _start(
+    warehouse: Warehouse, row: PublishedRow, seed: str | None, scales: tuple[Scale, Scale]
+) -> _Start:
+    """The last checkpoint of the day that the row's message is not before.
+
+    Not a crossed one: since when it was is not known from it.
+    """
+    checkpoints = scan(warehouse, CHECKPOINTS, row.day, {row.instrument})
+    before = checkpoints.filter(
+        (pl.col("messages") <= row.message + 1) & (pl.col("flags") & int(BookFlag.CROSSED) == 0)
+    )
+    messages = before.select(pl.col("messages").max()).collect().item()
+    if messages is not None:
+        found = checkpoints.filter(pl.col("messages") == messages).last().collect()
+        return _Start(keyframe_of(found.row(0, named=True), *scales), messages)
+    if seed != "previous_close":
+        return _Start(None, 0)
+    yesterday = scan(warehouse, CHECKPOINTS, row.day - timedelta(days=1), {row.instrument})
+    close = yesterday.filter(pl.col("kind") == "closing").collect()
+    if close.is_empty():
+        raise _does_not_lead_there("the closing book of the day before", "none is published")
+    return _Start(keyframe_of(close.row(0, named=True), *scales), 0)
+
+
+def _messages(warehouse: Warehouse, row: PublishedRow, first: int) -> pl.DataFrame:
+    """The published rows from a message of the day on, up to the row itself."""
+    rows = scan(warehouse, BBO, row.day, {row.instrument}).slice(first, row.message + 1 - first)
+    return rows.select("sequence_number", "flags", receipt_timestamp="ts_receipt_ns").collect()
+
+
+def _replay(
+    messages: pl.DataFrame,
+    delta_files: Sequence[Path],
+    snapshot_files: Sequence[Path],
+    instrument: Instrument,
+    scales: tuple[Scale, Scale],
+    start: _Start,
+) -> Keyframe:
+    """The closing book of the messages, from the raw rows and by the instrument's policies."""
+    keys = ["receipt_timestamp", "sequence_number"]
+    between = [pl.col(key).is_between(messages[key].min(), messages[key].max()) for key in keys]
+    deltas = _raw_rows(delta_files, DELTAS, pl.all_horizontal(between)).join(
+        messages, on=keys, how="semi", maintain_order="left"
+    )
+    # Those of earlier messages were met before; that of the last message is met after it.
+    sequence = pl.col("sequence_number")
+    unmet = sequence < messages["sequence_number"][-1]
+    if start.book is not None and start.messages:
+        unmet &= sequence >= start.book.sequence_number
+    snapshots = _raw_rows(snapshot_files, SNAPSHOTS, unmet) if snapshot_files else None
+    first_rows = _first_rows(deltas, keys)
+    if first_rows.size != messages.height:
+        raise _does_not_lead_there(f"{messages.height} messages", f"{first_rows.size} in the lake")
+    in_gap = messages["flags"].to_numpy() & int(BookFlag.GAP) != 0
+    policies = instrument.policies
+    rebuild = Rebuild(
+        *scales,
+        rebuild_options(policies.resync, policies.crossed, policies.crossed_resync_seconds),
+        gap_rows=first_rows[in_gap],
+        start=_state(start),
+    )
+    feeds = feeds_of(deltas, snapshots)
+    *_, closing = rebuild.blocks(feeds.deltas(Findings()), feeds.snapshots(Findings()))
+    assert isinstance(closing, Keyframe)
+    return closing
+
+
+def _raw_rows(files: Sequence[Path], table: RawTable, wanted: pl.Expr) -> pl.DataFrame:
+    """Some rows of a day's shards in order; row groups that cannot hold any are not read.
+
+    Raises:
+        LakeFileError, SchemaError: A file cannot be read, or has other columns.
+    """
+    parts = []
+    for file in files:
+        parquet, names = open_shard(file, table)
+        parquet.close()
+        rows = pl.scan_parquet(file, glob=False, hive_partitioning=False)
+        parts.append(rows.select(pl.col(own).alias(raw) for raw, own in names.items()))
+    try:
+        return pl.concat(parts).filter(wanted).collect()
+    except pl.exceptions.PolarsError as error:
+        raise LakeFileError(
+            f"A {table.name} file is damaged inside",
+            next_step="Fetch the day from the vendor again, then run its books again.",
+            file=files[0].parent,
+            found=str(error),
+        ) from error
+
+
+def _first_rows(deltas: pl.DataFrame, keys: Sequence[str]) -> NDArray[np.int64]:
+    """The first row of every message."""
+    begins = np.ones(deltas.height, np.bool_)
+    columns = [deltas[key].to_numpy() for key in keys]
+    begins[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+    return np.flatnonzero(begins)
+
+
+def _state(start: _Start) -> RebuildState | None:
+    """The state of a rebuild whose last message is that of the checkpoint."""
+    book = start.book
+    if book is None:
+        return None
+    if start.messages == 0:
+        return RebuildState.after_close(book)
+    flags = BookFlag(book.flags)
+    registers = new_registers()
+    for name, value in {
+        "seeded": BookFlag.NOT_SEEDED not in flags,
+        "gap": BookFlag.GAP in flags,
+        "refused_since_snapshot": BookFlag.PRECISION_LOSS in flags,
+        "failed_exam": BookFlag.FAILED_EXAM in flags,
+        "bid_horizon_ticks": book.bid_horizon_ticks or 0,
+        "ask_horizon_ticks": book.ask_horizon_ticks or 0,
+        "last_ts_receipt_ns": book.ts_receipt_ns,
+        "last_sequence_number": book.sequence_number,
+        "last_flags": book.flags,
+    }.items():
+        registers[REGISTERS.index(name)] = value
+    for name, prices in (
+        ("last_bid_ticks", book.bid_price_ticks),
+        ("last_ask_ticks", book.ask_price_ticks),
+    ):
+        if prices.size:
+            registers[REGISTERS.index(name)] = prices[0]
+    return RebuildState(
+        registers,
+        book.bid_price_ticks,
+        book.bid_size_lots,
+        book.ask_price_ticks,
+        book.ask_size_lots,
+        OffStepCount(),
+        OffStepCount(),
+    )
+
+
+def _refuse_another_book(book: Keyframe, row: PublishedRow) -> None:
+    """Refuses a book whose best bid and ask, or flags, are not those of the published row."""
+    found: list[int | None] = []
+    for prices, sizes in (
+        (book.bid_price_ticks, book.bid_size_lots),
+        (book.ask_price_ticks, book.ask_size_lots),
+    ):
+        found += [int(prices[0]), int(sizes[0])] if prices.size else [None, None]
+    columns = dict(zip(_TOUCH, found, strict=True)) | {"flags": book.flags}
+    if any(row.columns[name] != value for name, value in columns.items()):
+        published = {name: row.columns[name] for name in columns}
+        raise _does_not_lead_there(str(published), str(columns))
+
+
+def _does_not_lead_there(expected: str, found: str) -> CheckpointError:
+    return CheckpointError(
+        "The checkpoint and the raw rows after it do not lead to the published row",
+        next_step="Run the books of that day again: since they were published the raw files or "
+        "the instrument's policies changed.",
+        expected=expected,
+        found=found,
+    )

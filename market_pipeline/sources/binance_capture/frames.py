@@ -1,0 +1,172 @@
+"""The frames of Binance's websocket streams that are read, typed, and how a line becomes one.
+
+Only the fields named here are decoded. Numbers that the venue sends as text become float64 by the
+nearest value; what lies outside a field's domain makes the frame undecodable.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Generic, Protocol, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from market_pipeline.sources.binance_capture.lines import FindingKind, Findings
+
+__all__ = [
+    "BookTickerFrame",
+    "FrameDecoder",
+    "FuturesDepthFrame",
+    "SnapshotFrame",
+    "SpotDepthFrame",
+    "TradeFrame",
+    "check_json",
+]
+
+_LARGEST = 1.7976931348623157e308
+_Positive = Annotated[float, Meta(gt=0, le=_LARGEST)]
+_Size = Annotated[float, Meta(ge=0, le=_LARGEST)]
+_Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_Levels = list[tuple[_Positive, _Size]]
+
+# What msgspec says of a text that ends too early; a test holds it to that.
+_ENDS_TOO_EARLY = "Input data was truncated"
+# `btcusdt@depth20@100ms`: the top of the book again and again, in the form of a depth event.
+_PARTIAL_BOOK = re.compile(r"@depth\d")
+
+
+class _Symbolled(Protocol):
+    @property
+    def s(self) -> str | None: ...
+
+
+Frame = TypeVar("Frame", bound=_Symbolled)
+
+
+class SpotDepthFrame(Struct, gc=False):
+    """A `depthUpdate` of spot: event time, symbol, first and last update id, bids, asks."""
+
+    E: int
+    s: str
+    U: _Id
+    u: _Id
+    b: _Levels
+    a: _Levels
+
+    @property
+    def start(self) -> int:
+        """The update id up to which the book must be right for this event."""
+        return self.U - 1
+
+
+class FuturesDepthFrame(Struct, gc=False):
+    """A `depthUpdate` of USD-M or COIN-M; `pu` is the last update id of the event before."""
+
+    E: int
+    s: str
+    pu: _Id
+    u: _Id
+    b: _Levels
+    a: _Levels
+
+    @property
+    def start(self) -> int:
+        """The update id up to which the book must be right for this event."""
+        return self.pu
+
+
+class SnapshotFrame(Struct, gc=False):
+    """The answer of the REST depth endpoint; only COIN-M names the symbol."""
+
+    lastUpdateId: _Id
+    bids: _Levels
+    asks: _Levels
+    s: str | None = msgspec.field(name="symbol", default=None)
+
+
+class TradeFrame(Struct, gc=False):
+    """A `trade`: match time, symbol, id, price, quantity, whether the buyer was the maker."""
+
+    T: int
+    s: str
+    t: _Id
+    p: _Positive
+    q: _Positive
+    m: bool
+
+
+class BookTickerFrame(Struct, gc=False):
+    """A `bookTicker`: update id, best bid and ask; spot sends no event time."""
+
+    s: str
+    u: _Id
+    b: _Positive
+    B: _Size
+    a: _Positive
+    A: _Size
+    E: int | None = None
+
+
+class _Envelope(Struct, Generic[Frame], gc=False):
+    data: Frame
+    stream: str
+
+
+class _AnyObject(Struct):
+    """Decodes nothing: the text need only be a JSON object."""
+
+
+_any_object = msgspec.json.Decoder(_AnyObject)
+
+
+class FrameDecoder(Generic[Frame]):
+    """Decodes the frames of one kind about one symbol, in the combined stream's envelope or bare.
+
+    Args:
+        kind: One of the frames above.
+        symbol: In the venue's spelling, such as BTCUSDT.
+        findings: Told of frames that cannot be decoded or are about another symbol.
+    """
+
+    def __init__(self, kind: type[Frame], symbol: str, findings: Findings) -> None:
+        # Not strict, because the venue sends numbers as text.
+        self._bare = msgspec.json.Decoder(kind, strict=False)
+        envelope: type[_Envelope[Frame]] = _Envelope[kind]  # type: ignore[valid-type]
+        self._enveloped = msgspec.json.Decoder(envelope, strict=False)
+        self._symbol = symbol
+        self._findings = findings
+
+    def decode(self, file: Path, line: int, text: bytes) -> Frame | None:
+        """The frame of a line that is of this kind; None if it is left out."""
+        try:
+            if b'"data"' in text:
+                envelope = self._enveloped.decode(text)
+                if _PARTIAL_BOOK.search(envelope.stream):
+                    return None
+                frame = envelope.data
+            else:
+                frame = self._bare.decode(text)
+        except msgspec.DecodeError as error:
+            _tell_undecodable(file, line, error, self._findings)
+            return None
+        if frame.s is not None and frame.s != self._symbol:
+            self._findings.add(FindingKind.UNKNOWN_SYMBOL, file, line, self._symbol, frame.s)
+            return None
+        return frame
+
+
+def check_json(file: Path, line: int, text: bytes, findings: Findings) -> None:
+    """Tells of a line of another kind that is no JSON object."""
+    try:
+        _any_object.decode(text)
+    except msgspec.DecodeError as error:
+        _tell_undecodable(file, line, error, findings)
+
+
+def _tell_undecodable(file: Path, line: int, error: Exception, findings: Findings) -> None:
+    found = str(error)
+    cut = found == _ENDS_TOO_EARLY
+    kind = FindingKind.TRUNCATED_LINE if cut else FindingKind.UNDECODABLE
+    findings.add(kind, file, line, "a whole frame of its kind", found)

@@ -1,0 +1,213 @@
+"""The lines of a capture file, and what is found wrong with a capture.
+
+A line is `<local stamp> <JSON>`, the file is gzip. What is damaged is passed over and told; what
+comes before it is used.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from market_pipeline.errors import LakeFileError
+
+__all__ = ["MEANING", "Finding", "FindingKind", "Findings", "read_lines", "to_ns"]
+
+_CHUNK_BYTES = 1 << 16
+_GZIP_MAGIC = b"\x1f\x8b"
+_SHOWN_BYTES = 60
+
+
+class FindingKind(StrEnum):
+    """What can be wrong with a capture; `MEANING` has a sentence for each."""
+
+    TRUNCATED_LINE = "truncated_line"
+    UNDECODABLE = "undecodable"
+    TRUNCATED_GZIP = "truncated_gzip"
+    DAMAGED_GZIP = "damaged_gzip"
+    UNKNOWN_SYMBOL = "unknown_symbol"
+    DUPLICATE = "duplicate"
+    OUT_OF_ORDER = "out_of_order"
+    GAP = "gap"
+    SNAPSHOT_OUT_OF_DATE = "snapshot_out_of_date"
+
+
+MEANING: dict[FindingKind, str] = {
+    FindingKind.TRUNCATED_LINE: "The line ends before its JSON does; it is left out.",
+    FindingKind.UNDECODABLE: (
+        "The line is no stamp and JSON, or its frame lacks a field or has a value outside its "
+        "domain; it is left out."
+    ),
+    FindingKind.TRUNCATED_GZIP: (
+        "The file ends before its gzip stream does; this line and all after it are not there."
+    ),
+    FindingKind.DAMAGED_GZIP: (
+        "The gzip stream is damaged or fails its checksum; from this line on nothing is read."
+    ),
+    FindingKind.UNKNOWN_SYMBOL: "The frame is about another symbol; it is left out.",
+    FindingKind.DUPLICATE: "The frame just before this one came again; it is left out.",
+    FindingKind.OUT_OF_ORDER: (
+        "The frame is older than one before it and would put old values over newer ones; it is "
+        "left out."
+    ),
+    FindingKind.GAP: "The frame does not continue the one before it: something was lost.",
+    FindingKind.SNAPSHOT_OUT_OF_DATE: (
+        "No message continues this snapshot, or a newer snapshot came before it."
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something wrong at a line (counted from 1), with what was expected and found there."""
+
+    kind: FindingKind
+    file: Path
+    line: int
+    expected: str
+    found: str
+
+
+class Findings:
+    """What one reader found wrong: how often for each kind, and where, for the first hundred.
+
+    Every reader tells of damaged files and lines, so give each its own.
+
+    Attributes:
+        counts: Findings by kind; a kind that was not found is absent and reads as 0.
+        located: The first 100 of each kind, in the order they were found.
+    """
+
+    LOCATED_PER_KIND = 100
+
+    def __init__(self) -> None:
+        self.counts: Counter[FindingKind] = Counter()
+        self.located: list[Finding] = []
+
+    def add(self, kind: FindingKind, file: Path, line: int, expected: str, found: str) -> None:
+        """Counts a finding and keeps where it is."""
+        self.counts[kind] += 1
+        if self.counts[kind] <= self.LOCATED_PER_KIND:
+            self.located.append(Finding(kind, file, line, expected, found))
+
+
+def to_ns(stamp: int) -> int | None:
+    """A stamp as ns since the epoch: 13 digits are ms, 16 are µs, 19 are ns; None for any other."""
+    if 10**12 <= stamp < 10**13:
+        return stamp * 1_000_000
+    if 10**15 <= stamp < 10**16:
+        return stamp * 1_000
+    return stamp if 10**18 <= stamp < 2**63 else None
+
+
+def read_lines(
+    file: Path, findings: Findings, *, containing: bytes = b""
+) -> Iterator[tuple[int, int, bytes]]:
+    """Yields (line number from 1, ts_receipt_ns, JSON text) of every line that begins as one.
+
+    The JSON is not looked into. A line at which the gzip stream breaks off is not used. With
+    `containing` only lines with these bytes are looked at.
+
+    Raises:
+        LakeFileError: If the file cannot be opened or is no gzip at all.
+    """
+    for first, lines in _lines(file, findings, containing):
+        for number, line in enumerate(lines, first):
+            if containing in line:
+                stamp, _, text = line.partition(b" ")
+                ts_receipt_ns = to_ns(int(stamp)) if stamp.isdigit() else None
+                if text and ts_receipt_ns is not None:
+                    yield number, ts_receipt_ns, text
+                else:
+                    _tell_no_line(file, number, line, findings)
+
+
+def _lines(file: Path, findings: Findings, containing: bytes) -> Iterator[tuple[int, list[bytes]]]:
+    """Yields whole lines, a block at a time, after the number of the first of them.
+
+    Blocks without `containing` are passed over.
+    """
+    number, rest = 1, b""
+    for block in _inflated(file):
+        if isinstance(block, _Broken):
+            findings.add(block.kind, file, number, "a whole gzip stream", block.found)
+            return
+        text = rest + block
+        if containing in text:
+            lines = text.split(b"\n")
+            rest = lines.pop()
+            yield number, lines
+            number += len(lines)
+        else:
+            number += text.count(b"\n")
+            rest = text[text.rfind(b"\n") + 1 :]
+    if rest:
+        yield number, [rest]
+
+
+def _tell_no_line(file: Path, number: int, line: bytes, findings: Findings) -> None:
+    kind = FindingKind.TRUNCATED_LINE if line.isdigit() else FindingKind.UNDECODABLE
+    findings.add(kind, file, number, "a stamp, a space and JSON", repr(line[:_SHOWN_BYTES]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    """Comes last, where the gzip stream could not be read to its end."""
+
+    kind: FindingKind
+    found: str
+
+
+def _inflated(file: Path) -> Iterator[bytes | _Broken]:
+    """Yields the decompressed bytes of all gzip members of a file, and last where they break."""
+    try:
+        raw = file.open("rb")
+    except OSError as error:
+        raise LakeFileError(
+            "The capture cannot be opened",
+            next_step="Check the path, or list the files of the folder again.",
+            file=file,
+            expected="a gzip file",
+            found=str(error),
+        ) from error
+    with raw:
+        data = raw.read(_CHUNK_BYTES)
+        if not _GZIP_MAGIC.startswith(data[:2]):
+            raise LakeFileError(
+                "The capture is not a gzip file",
+                next_step="Check that this is a capture, or compress it with gzip.",
+                file=file,
+                expected=f"first bytes {_GZIP_MAGIC.hex(' ')}",
+                found=data[:2].hex(" "),
+            )
+        member = zlib.decompressobj(wbits=31)
+        while data:
+            before = member.copy()
+            try:
+                text = member.decompress(data)
+            except zlib.error as error:
+                yield _up_to_damage(before, data)
+                yield _Broken(FindingKind.DAMAGED_GZIP, str(error))
+                return
+            yield text
+            rest = member.unused_data
+            if member.eof and (rest := rest or raw.read(_CHUNK_BYTES)):
+                member = zlib.decompressobj(wbits=31)
+            data = rest or raw.read(_CHUNK_BYTES)
+    if not member.eof:
+        yield _Broken(FindingKind.TRUNCATED_GZIP, "the end of the file")
+
+
+def _up_to_damage(member: zlib._Decompress, data: bytes) -> bytes:
+    """What can still be read of a chunk that zlib refused as a whole."""
+    parts = []
+    for at in range(len(data)):
+        try:
+            parts.append(member.decompress(data[at : at + 1]))
+        except zlib.error:
+            break
+    return b"".join(parts)

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from market_pipeline.books.integers import (
+    OffStep,
+    OffStepCount,
+    SnapshotFeed,
+    deltas_in_steps,
+    no_deltas,
+)
+from market_pipeline.books.scale import NOT_REPRESENTABLE, Scale
+from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
+
+TICK, LOT = Scale(1, 1), Scale(1, 3)
+FIRST_FILE_ROW = 1_000
+
+
+def batch(prices: list[float], sizes: list[float], first: int = 0) -> DeltaBatch:
+    """Rows whose file has more rows before them than the feed."""
+    number = np.arange(len(prices), dtype=np.int64)
+    return DeltaBatch(
+        Path("deltas"),
+        FIRST_FILE_ROW + first,
+        *[number] * 3,
+        number % 2 == 0,
+        np.array(prices),
+        np.array(sizes),
+    )
+
+
+def counted(is_off: list[bool], edges: list[int]) -> OffStepCount:
+    """The count of a feed in which some sizes are off the lot, cut into batches."""
+    off_tick, off_lot = OffStepCount(), OffStepCount()
+    for start, end in pairwise(edges):
+        sizes = [row + (0.0005 if off else 0.001) for row, off in enumerate(is_off)][start:end]
+        part = batch([100.0] * (end - start), sizes, start)
+        deltas_in_steps(part, start, TICK, LOT, off_tick, off_lot)
+    return off_lot
+
+
+@st.composite
+def cut_feeds(draw):
+    """Rows that are off their step or not, and ascending edges from the first to the last."""
+    is_off = draw(st.lists(st.booleans(), min_size=1, max_size=60))
+    inner = draw(st.sets(st.integers(0, len(is_off)), max_size=4))
+    return is_off, sorted({0, len(is_off), *inner})
+
+
+class TestOffStepCount:
+    @given(cut_feeds())
+    def test_counts_all_and_keeps_the_first_ten(self, feed):
+        """Wherever the batches are cut, the first ten are located in the file and in the feed."""
+        is_off, edges = feed
+        off_lot = counted(is_off, edges)
+        rows = np.flatnonzero(is_off).tolist()
+        assert off_lot.losses == len(rows)
+        assert off_lot.first == [
+            OffStep(Path("deltas"), FIRST_FILE_ROW + row, row + 0.0005, row) for row in rows[:10]
+        ]
+
+    @given(cut_feeds(), st.data())
+    def test_before_a_row_of_the_last_batch(self, feed, data):
+        """It is the count of a feed that ends there, if the row is in the batch met last."""
+        is_off, edges = feed
+        row = data.draw(st.integers(edges[-2], edges[-1]))
+        shorter = counted(is_off, sorted({0, *edges[:-1], row}))
+        before = counted(is_off, edges).before(row)
+        assert (before.losses, before.first) == (shorter.losses, shorter.first)
+
+    def test_it_does_not_change_what_it_is_taken_of(self):
+        """The rebuild goes on counting after its state was taken."""
+        count = counted([True] * 3, [0, 3])
+        count.before(1)
+        assert (count.losses, len(count.first), count.latest_rows.tolist()) == (3, 3, [0, 1, 2])
+
+
+class TestDeltasInSteps:
+    def test_a_row_off_its_tick_or_lot_is_marked(self):
+        """Either makes the kernel refuse the row; each is counted in its own column."""
+        off_tick, off_lot = OffStepCount(), OffStepCount()
+        part = batch([100.0, 100.03, 100.1, 100.07], [1.0, 2.0, 0.0005, 0.0007])
+        deltas = deltas_in_steps(part, 0, TICK, LOT, off_tick, off_lot)
+        assert deltas.size_lots.tolist() == [1000, *[NOT_REPRESENTABLE] * 3]
+        assert deltas.price_ticks[[0, 2]].tolist() == [1000, 1001]
+        assert (off_tick.losses, off_lot.losses) == (2, 2)
+        assert [step.value for step in off_tick.first] == [100.03, 100.07]
+
+    def test_removals_stay_removals(self):
+        """A size of 0 is 0 lots, whatever the lot."""
+        counts = OffStepCount(), OffStepCount()
+        deltas = deltas_in_steps(batch([0.1], [0.0]), 0, TICK, LOT, *counts)
+        assert (deltas.price_ticks.tolist(), deltas.size_lots.tolist()) == ([1], [0])
+
+    def test_no_rows(self):
+        """A batch of none has the types of any other: the kernel is compiled once for both."""
+        counts = OffStepCount(), OffStepCount()
+        some = deltas_in_steps(batch([0.1], [1.0]), 0, TICK, LOT, *counts)
+        assert [column.dtype for column in no_deltas()] == [column.dtype for column in some]
+        assert [column.size for column in no_deltas()] == [0] * 6
+
+
+BOOK = ([100.0, 99.9], [1.0, 2.0]), ([100.1, 100.3], [3.0, 4.0])
+
+
+def offered(bids, asks) -> SnapshotFeed:
+    """A feed that has loaded one snapshot."""
+    only = np.array([5], np.int64)
+    sides = [np.array([column]) for side in (bids, asks) for column in side]
+    feed = SnapshotFeed([SnapshotBatch(Path("book"), 0, only, only, *sides)], TICK, LOT)
+    feed.load_next()
+    return feed
+
+
+class TestSnapshotFeed:
+    def test_in_steps(self):
+        """Prices and sizes are whole ticks and lots, best first."""
+        feed = offered(*BOOK)
+        assert feed.current.usable.tolist() == [True]
+        assert feed.current.bid_price_ticks.tolist() == [[1000, 999]]
+        assert feed.current.ask_size_lots.tolist() == [[3000, 4000]]
+
+    def test_ends(self):
+        """After the last batch it is exhausted and offers none."""
+        feed = offered(*BOOK)
+        assert not feed.exhausted
+        feed.load_next()
+        assert (feed.exhausted, feed.current.sequence_number.size) == (True, 0)
+
+    @pytest.mark.parametrize(
+        ("bids", "asks"),
+        [
+            (([0.0, 0.0], [0.0, 0.0]), BOOK[1]),
+            (BOOK[0], ([100.0, 100.3], [3.0, 4.0])),
+            (([99.9, 100.0], [2.0, 1.0]), BOOK[1]),
+            (BOOK[0], ([100.1, 100.1], [3.0, 4.0])),
+            (([100.0, 99.93], [1.0, 2.0]), BOOK[1]),
+            (BOOK[0], ([100.1, 100.3], [3.0, 0.0004])),
+            (([0.0, 99.9], [0.0, 2.0]), BOOK[1]),
+            (([100.0, 0.0, 99.9], [1.0, 0.0, 2.0]), ([100.1] * 3, [1.0, 0.0, 0.0])),
+        ],
+        ids=["no bid", "locked", "unordered", "twice", "off tick", "off lot", "no best", "hole"],
+    )
+    def test_what_is_no_book_is_not_usable(self, bids, asks):
+        """A side without levels, a cross, another order, a repeat, a hole, a value off its step."""
+        assert offered(bids, asks).current.usable.tolist() == [False]
+
+    def test_shorter_sides_are_usable(self):
+        """Absent levels behind the last one, of size 0, are no hole."""
+        bids, asks = ([100.0, 0.0], [1.0, 0.0]), ([100.1, 0.0], [1.0, 0.0])
+        assert offered(bids, asks).current.usable.tolist() == [True]

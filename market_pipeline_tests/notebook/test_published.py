@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from market_pipeline import load_bbo, load_depth
+from market_pipeline.books.flags import INVALIDATING
+from market_pipeline.errors import DomainError, MissingDataError, SchemaError
+from market_pipeline_tests.notebook.conftest import FAULTY, MISSING, QUIET, Market
+
+
+class TestLoad:
+    @pytest.mark.parametrize(
+        ("load", "asset"), [(load_bbo, "book_bbo"), (load_depth, "book_depth")]
+    )
+    def test_one_day(self, market: Market, load, asset):
+        """A day named as text or as a date is what was published of it, lazily."""
+        for day in (FAULTY, FAULTY.isoformat()):
+            rows = load(market.instrument.id, day, data_dir=market.data_dir)
+            assert isinstance(rows, pl.LazyFrame)
+            assert market.published(asset).equals(rows.collect())
+
+    def test_a_range(self, market: Market):
+        """Both ends are included; days come in order; absent days only on request."""
+        rows = load_bbo(
+            market.instrument.id, FAULTY, QUIET, data_dir=market.data_dir, missing="skip"
+        ).collect()
+        assert pl.concat(market.published("book_bbo", day) for day in (FAULTY, QUIET)).equals(rows)
+
+    def test_absent_days_are_named(self, market: Market):
+        """A range with a day that is not published is refused unless it may be skipped."""
+        with pytest.raises(MissingDataError, match="missing='skip'") as caught:
+            load_bbo(market.instrument.id, FAULTY, date(2025, 3, 15), data_dir=market.data_dir)
+        assert caught.value.found == (
+            "no 2025-03-04, 2025-03-07, 2025-03-08, 2025-03-09, 2025-03-10 and 5 more"
+        )
+
+    def test_nothing_of_the_range(self, market: Market):
+        """Skipping every day would leave nothing, so that is refused too."""
+        with pytest.raises(MissingDataError) as caught:
+            load_bbo(market.instrument.id, MISSING, data_dir=market.data_dir, missing="skip")
+        assert ("no 2025-03-04", "days between 2025-03-03 and 2025-03-06") == (
+            caught.value.found,
+            caught.value.expected,
+        )
+
+    def test_columns_and_valid_rows(self, market: Market):
+        """Columns are chosen by name, and rows whose flags invalidate them are left out."""
+        rows = load_bbo(
+            market.instrument.id,
+            FAULTY,
+            data_dir=market.data_dir,
+            columns=["ask_price", "ts_receipt_ns"],
+            valid_only=True,
+        ).collect()
+        published = market.published("book_bbo")
+        flags = published["flags"].to_numpy()
+        valid = published.filter(pl.Series(flags & int(INVALIDATING) == 0))
+        assert 0 < valid.height < published.height
+        assert valid.select("ask_price", "ts_receipt_ns").equals(rows)
+
+    def test_an_unknown_column(self, market: Market):
+        """A column that the table does not have is named with the nearest that it has."""
+        with pytest.raises(SchemaError, match="did you mean bid_price") as caught:
+            load_bbo(market.instrument.id, FAULTY, data_dir=market.data_dir, columns=["bidprice"])
+        assert "bidprice" == caught.value.column
+
+    def test_the_folder_of_the_settings(self, market: Market, monkeypatch: pytest.MonkeyPatch):
+        """Without a folder it is the one of the settings in force."""
+        monkeypatch.setenv("PIPELINE_DATA_DIR", str(market.data_dir))
+        rows = load_depth(market.instrument.id, QUIET, columns=["flags"]).collect()
+        assert market.published("book_depth", QUIET).select("flags").equals(rows)
+
+    def test_an_unknown_instrument(self, market: Market):
+        """An instrument that is not published is answered with those that are."""
+        with pytest.raises(MissingDataError) as caught:
+            load_bbo("BTC-USDT-PERP", FAULTY, data_dir=market.data_dir)
+        assert f"one of {market.instrument.id}" == caught.value.expected
+
+    def test_an_empty_folder(self, tmp_path: Path):
+        """Where nothing is published the folder is named, and nothing is made there."""
+        with pytest.raises(MissingDataError) as caught:
+            load_bbo("BINANCE:BTC-USDT", FAULTY, data_dir=tmp_path / "none")
+        assert str(tmp_path / "none") == caught.value.file
+        assert [] == list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize(
+        "day", ["yesterday", "2025-03-03T10:00", datetime(2025, 3, 3, tzinfo=UTC), None]
+    )
+    def test_no_day(self, day):
+        """What is no calendar day is refused, a point in time too."""
+        with pytest.raises(DomainError, match="is no day") as caught:
+            load_bbo("BINANCE:BTC-USDT", day)
+        assert "start" == caught.value.column
+
+    def test_the_end_before_the_start(self):
+        """A range that ends before it starts is refused."""
+        with pytest.raises(DomainError, match="before the start"):
+            load_bbo("BINANCE:BTC-USDT", QUIET, FAULTY)
