@@ -33,7 +33,8 @@ from market_pipeline.instruments import Instrument
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.settings import load_settings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
-from market_pipeline.stages.books import DayOfRaw, rebuild_day, rebuild_instrument
+from market_pipeline.stages.books import rebuild_day
+from market_pipeline.stages.instrument import DayOfRaw, rebuild_instrument
 from market_pipeline.stages.raw import RawObjects, register_day
 from market_pipeline.tables import TABLES
 

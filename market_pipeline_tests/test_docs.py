@@ -29,7 +29,8 @@ from market_pipeline.lake.working import replace_rows
 from market_pipeline.settings import Settings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
 from market_pipeline.sources.simulated import demo_plan, simulate
-from market_pipeline.stages.books import DayOfRaw, rebuild_day
+from market_pipeline.stages.books import rebuild_day
+from market_pipeline.stages.instrument import DayOfRaw
 from market_pipeline.stages.metrics import metrics_day
 from market_pipeline.stages.raw import RawObjects, register_day
 from market_pipeline.stages.report import report_day

@@ -12,6 +12,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from urllib.parse import quote
@@ -39,7 +40,7 @@ from market_pipeline.lake.locks import DEFAULT_WAIT_SECONDS, busy, holding
 from market_pipeline.lake.staging import StagedFile
 from market_pipeline.lake.tables import Table
 
-__all__ = ["current_files", "is_held", "publish", "scan", "vacuum"]
+__all__ = ["current_files", "publish", "scan", "vacuum", "where_it_lies"]
 
 _APPLICATION = "market_pipeline"
 
@@ -256,16 +257,20 @@ def _move_in(warehouse: Warehouse, table: Table, day: date, file: StagedFile) ->
     make_private_folder(target.parent)
     if target.exists():
         # Never rename over a file that readers may have open.
-        file.path.unlink(missing_ok=True)
+        if file.path != target:
+            file.path.unlink(missing_ok=True)
         os.utime(target)  # young again, should it be a killed run's and due for vacuum
     else:
         file.path.rename(target)
     sync(target.parent)
 
 
-def is_held(warehouse: Warehouse, table: Table, day: date, file: StagedFile) -> bool:
-    """Whether a staged file is still there, in staging or where publishing moved it."""
-    return _find(warehouse, table, day, file) is not None
+def where_it_lies(
+    warehouse: Warehouse, table: Table, day: date, file: StagedFile
+) -> StagedFile | None:
+    """A staged file where it is now, in staging or where publishing moved it; None if gone."""
+    path = _find(warehouse, table, day, file)
+    return None if path is None else replace(file, path=path)
 
 
 def _find(warehouse: Warehouse, table: Table, day: date, file: StagedFile) -> Path | None:

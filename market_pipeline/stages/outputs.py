@@ -105,10 +105,11 @@ class BookFiles:
         self._part += 1
 
     def discard(self) -> None:
-        """Removes the finished parts."""
+        """Removes the finished parts, but none that was published before."""
         for files in self.files.values():
             for file in files:
-                file.path.unlink(missing_ok=True)
+                if file.path.parent == self._warehouse.staging_dir:
+                    file.path.unlink(missing_ok=True)
 
     def _write(self, block: Block) -> None:
         if isinstance(block, BboRows):

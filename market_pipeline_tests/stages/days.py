@@ -17,7 +17,8 @@ from market_pipeline.lake.layout import Warehouse
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.settings import Settings, load_settings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
-from market_pipeline.stages.books import DayOfRaw, rebuild_day
+from market_pipeline.stages.books import rebuild_day
+from market_pipeline.stages.instrument import DayOfRaw
 from market_pipeline.stages.metrics import metrics_day
 from market_pipeline.stages.raw import RawObjects, register_day
 from market_pipeline.stages.report import report_day

@@ -15,7 +15,9 @@ from market_pipeline.instruments import Policies
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.sources.crypto_lake import DELTAS
 from market_pipeline.stages import books
-from market_pipeline.stages.books import rebuild_day, rebuild_instrument
+from market_pipeline.stages import instrument as stage
+from market_pipeline.stages.books import rebuild_day
+from market_pipeline.stages.instrument import rebuild_instrument
 from market_pipeline_tests.stages.days import (
     BTC,
     DAY,
@@ -245,14 +247,14 @@ class TestDay:
         self, raw, folder: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
     ):
         """A full disk or a fault of ours stops the day: it must not look like bad data."""
-        original = books.day_steps
+        original = stage.day_steps
 
         def full(of, *arguments):
             if of == LTC:
                 raise OSError(28, "No space left on device")
             return original(of, *arguments)
 
-        monkeypatch.setattr(books, "day_steps", full)
+        monkeypatch.setattr(stage, "day_steps", full)
         with pytest.raises(OSError, match="No space left"):
             rebuild_day(raw, (BTC, ETH, LTC), settings(folder), warehouse)
 

@@ -13,8 +13,8 @@ from market_pipeline.books.tables import BBO
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.published import publish, scan
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
-from market_pipeline.stages import books
-from market_pipeline.stages.books import DayOfRaw, rebuild_instrument
+from market_pipeline.stages import instrument as stage
+from market_pipeline.stages.instrument import DayOfRaw, rebuild_instrument
 from market_pipeline.stages.resume import forget_rebuilds, save_rebuild
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS
 from market_pipeline_tests.stages import days
@@ -27,7 +27,7 @@ _KEYFRAMES = {"checkpoint_seconds": 3_600}
 @pytest.fixture(autouse=True)
 def short_parts(monkeypatch: pytest.MonkeyPatch):
     """Parts of a thousand rows, where a day would be one."""
-    monkeypatch.setattr(books, "_PART_ROWS", _PART_ROWS)
+    monkeypatch.setattr(stage, "_PART_ROWS", _PART_ROWS)
 
 
 class Killed(BaseException):
@@ -49,7 +49,7 @@ def killed_after(saves: int, raw: DayOfRaw, folder: Path, warehouse: Warehouse, 
         if left == 0:
             raise Killed
 
-    with mock.patch.object(books, "save_rebuild", save), pytest.raises(Killed):
+    with mock.patch.object(stage, "save_rebuild", save), pytest.raises(Killed):
         rebuild_instrument(raw, of, settings(folder, **_KEYFRAMES), warehouse)
 
 
@@ -83,7 +83,7 @@ class TestGoingOn:
         write_day(lake, BTC)
         raw = raw_day(lake, BTC)
         first, _ = rebuild_instrument(raw, BTC, settings(folder, **_KEYFRAMES), warehouse)
-        monkeypatch.setattr(books, "read_deltas", None)
+        monkeypatch.setattr(stage, "read_deltas", None)
         publish(warehouse, BBO, DAY, first["books.bbo"])
         again, record = rebuild_instrument(raw, BTC, settings(folder, **_KEYFRAMES), warehouse)
 
@@ -113,13 +113,13 @@ class TestGoingOn:
             "import sys, time\n"
             "from pathlib import Path\n"
             "from market_pipeline.lake.layout import Warehouse\n"
-            "from market_pipeline.stages import books\n"
+            "from market_pipeline.stages import instrument as stage\n"
             "from market_pipeline_tests.stages.days import BTC, raw_day, settings\n"
-            f"books._PART_ROWS = {_PART_ROWS}\n"
-            "save = books.save_rebuild\n"
-            "books.save_rebuild = lambda *given: (save(*given), time.sleep(0.3))\n"
+            f"stage._PART_ROWS = {_PART_ROWS}\n"
+            "save = stage.save_rebuild\n"
+            "stage.save_rebuild = lambda *given: (save(*given), time.sleep(0.3))\n"
             "folder = Path(sys.argv[1])\n"
-            "books.rebuild_instrument(raw_day(folder / 'lake', BTC), BTC,\n"
+            "stage.rebuild_instrument(raw_day(folder / 'lake', BTC), BTC,\n"
             f"    settings(folder, **{_KEYFRAMES}), Warehouse(folder / 'data'))\n"
         )
         victim = subprocess.Popen([sys.executable, str(script), str(folder)])
@@ -176,7 +176,7 @@ class TestRefused:
     def test_other_code(self, interrupted, folder, warehouse, monkeypatch):
         """After the code changed, nothing of the old code's output is gone on from."""
         raw, _ = interrupted
-        monkeypatch.setattr(books, "SOURCES_DIGEST", "another")
+        monkeypatch.setattr(stage, "SOURCES_DIGEST", "another")
         said: list[str] = []
         rebuild_instrument(raw, BTC, settings(folder, **_KEYFRAMES), warehouse, said.append)
 
@@ -236,7 +236,7 @@ class TestOnRealDays:
         self, sample_data, folder, warehouse, monkeypatch, exchange, symbol, day
     ):
         """Killed after every single part of a real day, the bytes are those of one run."""
-        monkeypatch.setattr(books, "_PART_ROWS", 20_000)
+        monkeypatch.setattr(stage, "_PART_ROWS", 20_000)
         of = instrument(symbol, tick="infer", lot="infer").model_copy(update={"venue": exchange})
         monkeypatch.setattr(days, "DAY", day)
         objects = [
@@ -254,7 +254,7 @@ class TestOnRealDays:
                 if not arguments[-1].done:
                     raise Killed
 
-        with mock.patch.object(books, "save_rebuild", KilledOnce()):
+        with mock.patch.object(stage, "save_rebuild", KilledOnce()):
             for _ in expected["books.bbo"][:-1]:
                 with pytest.raises(Killed):
                     rebuild_instrument(raw, of, given, warehouse)

@@ -32,7 +32,7 @@ from market_pipeline.sources.crypto_lake import (
     read_snapshots,
 )
 from market_pipeline.sources.simulated import simulate
-from market_pipeline.stages.books import DayOfRaw, rebuild_instrument
+from market_pipeline.stages.instrument import DayOfRaw, rebuild_instrument
 from market_pipeline.stages.raw import RawObjects, register_day
 from market_pipeline.stages.seed import keyframe_of
 from market_pipeline.tables import TABLES

@@ -14,7 +14,8 @@ from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.lake.staging import StagedFile
-from market_pipeline.stages.books import DayOfRaw, RebuiltDay, rebuild_day
+from market_pipeline.stages.books import RebuiltDay, rebuild_day
+from market_pipeline.stages.instrument import DayOfRaw
 from market_pipeline.stages.raw import RawObjects
 from market_pipeline.stages.resume import forget_rebuilds
 from market_pipeline.tables import TABLES

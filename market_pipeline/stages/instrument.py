@@ -1,0 +1,341 @@
+"""Rebuilds one instrument's day: raw files in, staged files and its record out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from market_pipeline import __version__
+from market_pipeline.books.arrow import BookArrow
+from market_pipeline.books.integers import OffStepCount
+from market_pipeline.books.intervals import Intervals
+from market_pipeline.books.jit import SOURCES_DIGEST
+from market_pipeline.books.rebuild import Keyframe, Rebuild, RebuildOptions
+from market_pipeline.books.scale import Scale
+from market_pipeline.books.state import Resync
+from market_pipeline.books.tables import BBO, REBUILDS
+from market_pipeline.errors import CheckpointError, MarketPipelineError, MissingDataError
+from market_pipeline.instruments import Instrument
+from market_pipeline.lake.layout import Warehouse
+from market_pipeline.lake.published import where_it_lies
+from market_pipeline.lake.staging import StagedFile
+from market_pipeline.settings import Settings
+from market_pipeline.sources.batches import DeltaBatch
+from market_pipeline.sources.crypto_lake import (
+    TRADES,
+    count_deltas,
+    open_shard,
+    read_deltas,
+    read_snapshots,
+    read_trades,
+)
+from market_pipeline.stages.ahead import read_ahead
+from market_pipeline.stages.outputs import OUTPUTS, BookFiles
+from market_pipeline.stages.raw import RawObjects
+from market_pipeline.stages.resume import (
+    SavedRebuild,
+    forget_rebuilds,
+    load_rebuild,
+    save_rebuild,
+)
+from market_pipeline.stages.seed import choose_seed
+from market_pipeline.stages.survey import (
+    SuspectedGaps,
+    before_first_silence,
+    day_steps,
+    suspect_gaps,
+)
+
+__all__ = ["DayOfRaw", "blank_record", "rebuild_instrument"]
+
+# A killed rebuild goes on from the first keyframe after every so many delta rows. Files are cut
+# there, so this is no setting: the same day must give the same files everywhere.
+_PART_ROWS = 1 << 24
+_RESYNC = {
+    "never": Resync.NEVER,
+    "when_invalid": Resync.WHEN_INVALID,
+    "always": Resync.ALWAYS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DayOfRaw:
+    """The registered raw objects of one day."""
+
+    day: date
+    lake: Path
+    deltas: RawObjects
+    snapshots: RawObjects
+    trades: RawObjects
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """The raw files of one instrument and day, checked as far as their footers tell."""
+
+    instrument: Instrument
+    day: date
+    deltas: list[Path]
+    snapshots: list[Path]
+    trades: list[Path]
+    sha256: list[str]
+    streamed_row_groups: int
+
+    @classmethod
+    def open(cls, raw: DayOfRaw, instrument: Instrument) -> Self:
+        deltas, delta_hashes = raw.deltas.files_of(instrument)
+        snapshots, snapshot_hashes = raw.snapshots.files_if_any(instrument)
+        trades, trade_hashes = raw.trades.files_if_any(instrument)
+        rows, streamed = count_deltas(deltas)
+        if rows == 0:
+            raise MissingDataError(
+                "The delta files hold no row",
+                next_step="Fetch the day again; if the vendor's file is empty too, report it.",
+                exchange=instrument.venue,
+                symbol=instrument.symbol,
+                day=raw.day,
+                file=deltas[0],
+                expected="at least one delta row",
+                found="0 rows",
+            )
+        # Read only where a gap is suspected, but a file that is none sets the day aside at once.
+        for file in trades:
+            open_shard(file, TRADES)[0].close()
+        hashes = [*delta_hashes, *snapshot_hashes, *trade_hashes]
+        return cls(instrument, raw.day, deltas, snapshots, trades, hashes, streamed)
+
+    @cached_property
+    def steps(self) -> tuple[Scale, Scale]:
+        """The tick and the lot."""
+        return day_steps(self.instrument, self.deltas)
+
+    @cached_property
+    def gaps(self) -> SuspectedGaps:
+        """The suspected gaps; costs a pass over the day."""
+        return suspect_gaps(self.instrument, self.day, self.deltas, read_trades(self.trades))
+
+
+def rebuild_instrument(
+    day: DayOfRaw,
+    instrument: Instrument,
+    settings: Settings,
+    warehouse: Warehouse,
+    progress: Callable[[str], None] = lambda _: None,
+    *,
+    overlap: bool = False,
+) -> tuple[dict[str, list[StagedFile]], dict[str, Any]]:
+    """Rebuilds one instrument's day: its staged files by table, and its `books.rebuilds` row.
+
+    A rebuild that was killed goes on from the last part it finished, and gives the same bytes.
+    With `overlap` reading and writing have threads of their own, which changes no byte.
+
+    Raises:
+        MarketPipelineError: If the data is missing or cannot be used; nothing is staged then.
+    """
+    raw = _Raw.open(day, instrument)
+    price_scale, size_scale = raw.steps
+    options = _options(instrument, settings)
+    seed = choose_seed(warehouse, instrument, day.day, price_scale, size_scale, lambda: raw.gaps)
+    scales = {"tick": format(price_scale.step, "f"), "lot": format(size_scale.step, "f")}
+    made_from = {
+        "code": SOURCES_DIGEST,
+        "raw_files": raw.sha256,
+        "options": asdict(options),
+        "thresholds": instrument.thresholds.model_dump(mode="json"),
+        "seed": seed.checksum,
+        **scales,
+    }
+    saved = _saved(warehouse, instrument, day.day, made_from, progress)
+    rebuild = Rebuild(price_scale, size_scale, options, start=saved.state if saved else seed.state)
+    intervals = Intervals(
+        instrument,
+        day.day,
+        price_scale,
+        options.resync,
+        start=saved.intervals if saved else None,
+    )
+    arrow = BookArrow(instrument, day.day, price_scale, size_scale)
+    with BookFiles(
+        warehouse,
+        instrument.id,
+        arrow,
+        intervals,
+        scales,
+        saved.files if saved else None,
+        overlap=overlap,
+    ) as output:
+        if not (saved and saved.done):
+            try:
+                for is_last in _parts(raw, rebuild, intervals, output, overlap=overlap):
+                    output.finish_part(last=is_last)
+                    state = SavedRebuild(rebuild.state(), intervals.state(), output.files, is_last)
+                    save_rebuild(warehouse, instrument, day.day, made_from, state)
+            except MarketPipelineError:
+                # The raw data itself is bad: nothing made of it will be gone on from.
+                output.discard()
+                forget_rebuilds(warehouse, [instrument], day.day)
+                raise
+    record = blank_record(instrument, day.day) | _figures(rebuild, day.lake)
+    record |= {
+        "outcome": "rebuilt",
+        **scales,
+        "tick_inferred": instrument.tick == "infer",
+        "lot_inferred": instrument.lot == "infer",
+        "seed": seed.name if rebuild.figures["seeded"] else None,
+        "seed_refused": seed.refused,
+        "streamed_row_groups": raw.streamed_row_groups,
+        "input_sha256": raw.sha256,
+        "output_sha256": _content_hash(output.files[BBO.sql_name]),
+    }
+    return output.files, record
+
+
+def _options(instrument: Instrument, settings: Settings) -> RebuildOptions:
+    policies = instrument.policies
+    return RebuildOptions(
+        depth_interval_ms=settings.depth_interval_ms,
+        keyframe_seconds=settings.checkpoint_seconds,
+        resync=_RESYNC[policies.resync],
+        crossed_resync_seconds=(
+            policies.crossed_resync_seconds if policies.crossed == "resync" else None
+        ),
+        uncross=policies.crossed == "uncross",
+    )
+
+
+def _parts(
+    raw: _Raw, rebuild: Rebuild, intervals: Intervals, output: BookFiles, *, overlap: bool
+) -> Iterator[bool]:
+    """Rebuilds the book, and yields at the end of each part whether it is the day's last."""
+
+    def suspect() -> None:
+        rebuild.suspect_gaps(raw.gaps.rows)
+        intervals.know_silences(raw.gaps.silences)
+
+    done = rebuild.figures
+    if done["gaps"]:
+        suspect()  # an interval under way may tell of a silence before
+    batches: Iterator[DeltaBatch] = before_first_silence(
+        read_ahead(read_deltas(raw.deltas, done["rows"]), overlap=overlap),
+        raw.instrument,
+        done["last_ts_receipt_ns"] if done["rows"] else None,
+        suspect,
+    )
+    snapshots = read_ahead(read_snapshots(raw.snapshots, done["snapshots"]), overlap=overlap)
+    part_end = done["rows"] + _PART_ROWS
+    for block in rebuild.blocks(batches, snapshots):
+        output.write(block)
+        if isinstance(block, Keyframe) and block.kind == "closing":
+            yield True
+        elif isinstance(block, Keyframe) and rebuild.figures["rows"] >= part_end:
+            for rows in rebuild.written_rows():
+                output.write(rows)
+            part_end = rebuild.figures["rows"] + _PART_ROWS
+            yield False
+
+
+def _saved(
+    warehouse: Warehouse,
+    instrument: Instrument,
+    day: date,
+    made_from: Mapping[str, Any],
+    progress: Callable[[str], None],
+) -> SavedRebuild | None:
+    """The rebuild to go on from; what cannot be gone on from is told, and passed over."""
+    try:
+        saved = load_rebuild(warehouse, instrument, day, made_from)
+    except CheckpointError as error:
+        progress(f"{instrument.id}: {error}")
+        return None
+    if saved is None:
+        return None
+    files = {
+        name: [where_it_lies(warehouse, OUTPUTS[name][0], day, file) for file in parts]
+        for name, parts in saved.files.items()
+    }
+    there = {name: [file for file in parts if file is not None] for name, parts in files.items()}
+    gone = sum(len(parts) - len(there[name]) for name, parts in files.items())
+    if gone:
+        progress(f"{instrument.id}: starts over: {gone} finished files are gone")
+        return None
+    progress(f"{instrument.id}: goes on after {saved.state.rows:,} rows")
+    return replace(saved, files=there)
+
+
+def _content_hash(files: Sequence[StagedFile]) -> str:
+    """One hash of an instrument's files of a table: the SHA-256 of theirs in order, as text."""
+    return hashlib.sha256("".join(file.sha256 for file in files).encode()).hexdigest()
+
+
+def blank_record(instrument: Instrument, day: date) -> dict[str, Any]:
+    """A row of `books.rebuilds` that says nothing yet but whose it is."""
+    blank = dict.fromkeys(column.name for column in REBUILDS.columns)
+    return blank | {
+        "exchange": instrument.venue,
+        "symbol": instrument.symbol,
+        "dt": day,
+        "code_version": __version__,
+    }
+
+
+def _figures(rebuild: Rebuild, lake: Path) -> dict[str, Any]:
+    figures = rebuild.figures
+    seeded = bool(figures["seeded"])
+    examined = bool(figures["exams"])
+    horizon = [
+        float(figures[f"{side}_horizon_ticks"] * rebuild.price_scale.step) if seeded else None
+        for side in ("bid", "ask")
+    ]
+    same = (
+        "rows",
+        "messages",
+        "snapshots",
+        "snapshots_unusable",
+        "snapshots_unplaced",
+        "resyncs",
+        "levels_learned",
+        "gaps",
+        "crossed_messages",
+        "locked_messages",
+        "uncrossed_levels",
+        "negative_latency_messages",
+        "unknown_removals",
+        "exams",
+        "exams_failed",
+        "exam_levels",
+        "exam_levels_matching",
+        "exam_levels_missing",
+        "exam_levels_ours",
+        "exam_levels_ghost",
+    )
+    return {
+        **{name: figures[name] for name in same},
+        "crossed_seconds": figures["crossed_ns"] / 1e9,
+        "locked_seconds": figures["locked_ns"] / 1e9,
+        "min_latency_ms": figures["min_latency_ns"] / 1e6,
+        "max_latency_ms": figures["max_latency_ns"] / 1e6,
+        "seed_sequence_number": figures["seed_sequence_number"] if seeded else None,
+        "seed_ts_receipt_ns": figures["seed_ts_receipt_ns"] if seeded else None,
+        "exam_first_failed_ns": (
+            figures["exam_first_failed_ts_receipt_ns"] if figures["exams_failed"] else None
+        ),
+        "max_mid_deviation_ticks": (
+            figures["exam_max_mid_deviation_half_ticks"] / 2 if examined else None
+        ),
+        "known_low_price": horizon[0],
+        "known_high_price": horizon[1],
+        **dict(_losses("price", rebuild.off_tick, lake)),
+        **dict(_losses("size", rebuild.off_lot, lake)),
+    }
+
+
+def _losses(column: str, count: OffStepCount, lake: Path) -> Iterator[tuple[str, Any]]:
+    yield f"{column}_losses", count.losses
+    yield f"{column}_loss_files", [loss.file.relative_to(lake).as_posix() for loss in count.first]
+    yield f"{column}_loss_rows", [loss.row for loss in count.first]
+    yield f"{column}_loss_values", [loss.value for loss in count.first]
