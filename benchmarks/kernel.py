@@ -25,6 +25,7 @@ from market_pipeline.books.state import (
     Resync,
     Snapshots,
     Status,
+    as_input,
     new_registers,
 )
 
@@ -54,7 +55,10 @@ def kernel_run(deltas: Deltas, depth_interval_ms: int | None) -> Callable[..., i
     depth = DepthRows._make([*_int64(1 << 13, 3), *sides, np.empty(1 << 13, np.uint16)])
     repairs = Repairs._make(_int64(1, 7))
     none = np.empty((0, DEPTH_LEVELS), np.int64)
-    snapshots = Snapshots._make([*_int64(0, 2), np.empty(0, np.bool_), none, none, none, none])
+    snapshots = as_input(
+        Snapshots._make([*_int64(0, 2), np.empty(0, np.bool_), none, none, none, none])
+    )
+    deltas = as_input(deltas)
     options = RebuildOptions(
         depth_interval_ms=depth_interval_ms, keyframe_seconds=0, resync=Resync.NEVER
     ).for_kernel()

@@ -45,7 +45,9 @@ def meet_snapshot(registers, levels, snapshots, k, options, repairs, repair_row)
     Room in the far arrays for the whole snapshot is asked for first, so that nothing is done twice
     when it is called again.
     """
-    if far_is_full(levels.far_keys, levels.meta, snapshots.bid_price_ticks.shape[1]):
+    if far_is_full(
+        levels.far_keys, levels.far_sizes, levels.meta, snapshots.bid_price_ticks.shape[1]
+    ):
         return np.int64(-1)
     registers[reg.SNAPSHOTS] += 1
     if not snapshots.usable[k]:

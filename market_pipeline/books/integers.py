@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market_pipeline.books.scale import NOT_REPRESENTABLE, Scale, to_steps
-from market_pipeline.books.state import DEPTH_LEVELS, Deltas, Snapshots
+from market_pipeline.books.state import DEPTH_LEVELS, Deltas, Snapshots, as_input
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 
 __all__ = ["OffStep", "OffStepCount", "SnapshotFeed", "deltas_in_steps", "no_deltas"]
@@ -66,14 +66,14 @@ def deltas_in_steps(
     size_scale: Scale,
     off_tick: OffStepCount,
     off_lot: OffStepCount,
+    price_ticks: NDArray[np.int64],
+    size_lots: NDArray[np.int64],
 ) -> Deltas:
     """The rows of a batch, whose first is `feed_row` of the feed, in ticks and lots.
 
     A row whose price or size is not on the grid is marked to be refused, and counted.
+    `price_ticks` and `size_lots`, int64 (n,), are written and become part of the answer.
     """
-    rows = batch.sequence_number.size
-    price_ticks = np.empty(rows, np.int64)
-    size_lots = np.empty(rows, np.int64)
     for values, scale, steps, count in (
         (batch.price, price_scale, price_ticks, off_tick),
         (batch.size, size_scale, size_lots, off_lot),
@@ -83,21 +83,22 @@ def deltas_in_steps(
         count.add(batch, feed_row, values, lost)
     if off_tick.latest_rows.size:
         size_lots[off_tick.latest_rows - feed_row] = NOT_REPRESENTABLE
-    # A second array type would compile the kernel a second time, so all are made alike.
-    return Deltas(
-        np.ascontiguousarray(batch.ts_origin_ns, np.int64).view(),
-        np.ascontiguousarray(batch.ts_receipt_ns, np.int64).view(),
-        np.ascontiguousarray(batch.sequence_number, np.int64).view(),
-        np.ascontiguousarray(batch.is_bid, np.bool_).view(),
-        price_ticks,
-        size_lots,
+    return as_input(
+        Deltas(
+            batch.ts_origin_ns,
+            batch.ts_receipt_ns,
+            batch.sequence_number,
+            batch.is_bid,
+            price_ticks,
+            size_lots,
+        )
     )
 
 
 def no_deltas() -> Deltas:
     """A batch without rows."""
     none = np.empty(0, np.int64)
-    return Deltas(none, none, none, np.empty(0, np.bool_), none, none)
+    return as_input(Deltas(none, none, none, np.empty(0, np.bool_), none, none))
 
 
 class SnapshotFeed:
@@ -123,14 +124,16 @@ class SnapshotFeed:
             return
         bid_price, bid_size = self._side(batch.bid_price, batch.bid_size)
         ask_price, ask_size = self._side(batch.ask_price, batch.ask_size)
-        self.current = Snapshots(
-            np.ascontiguousarray(batch.ts_receipt_ns, np.int64).view(),
-            np.ascontiguousarray(batch.sequence_number, np.int64).view(),
-            _is_a_book(bid_price, bid_size, ask_price, ask_size),
-            bid_price,
-            bid_size,
-            ask_price,
-            ask_size,
+        self.current = as_input(
+            Snapshots(
+                batch.ts_receipt_ns,
+                batch.sequence_number,
+                _is_a_book(bid_price, bid_size, ask_price, ask_size),
+                bid_price,
+                bid_size,
+                ask_price,
+                ask_size,
+            )
         )
 
     def _side(
@@ -162,4 +165,6 @@ def _is_a_book(
 
 def _no_snapshots() -> Snapshots:
     none, nothing = np.empty(0, np.int64), np.empty((0, DEPTH_LEVELS), np.int64)
-    return Snapshots(none, none, np.empty(0, np.bool_), nothing, nothing, nothing, nothing)
+    return as_input(
+        Snapshots(none, none, np.empty(0, np.bool_), nothing, nothing, nothing, nothing)
+    )

@@ -64,7 +64,7 @@ class Levels(NamedTuple):
         sizes: int64 (2 * stride,), lots at key `origin + index` of a side; 0 is no level.
         words0, words1, words2: uint64, one bit per index, per word of words0, of words1.
         far_keys: int64 (2 * capacity,), keys outside the window, ascending, `meta` says how many.
-        far_sizes: int64 (2 * capacity,), their lots, always above 0.
+        far_sizes: int64 (2 * capacity,), their lots; 0 is a level that was removed.
         meta: int64 (6,), the window's width, whether it was placed, then for each side the key at
             index 0 and the number of far levels.
     """
@@ -158,33 +158,26 @@ def set_level(levels, side, key, size):
 def far_position(far_keys, meta, side, key):
     """Where a key stands, or would stand, among the far keys of a side, counted from its first."""
     first = side * (far_keys.size >> 1)
-    low = np.int64(0)
-    high = meta[FAR + side]
-    while low < high:
-        middle = (low + high) >> 1
-        if far_keys[first + middle] < key:
-            low = middle + 1
-        else:
-            high = middle
-    return low
+    position = np.int64(0)
+    length = meta[FAR + side]
+    # Halved without a branch that could be foreseen wrongly.
+    while length > 0:
+        half = (length + 1) >> 1
+        position += half * (far_keys[first + position + half - 1] < key)
+        length -= half
+    return position
 
 
 @kernel
 def set_far_level(far_keys, far_sizes, meta, side, key, size):
-    """As `set_level`, for a key outside the window."""
+    """As `set_level`, for a key outside the window. A removed level keeps its place, at size 0."""
     first = side * (far_keys.size >> 1)
     count = meta[FAR + side]
     at = first + far_position(far_keys, meta, side, key)
     end = first + count
     if at < end and far_keys[at] == key:
         before = far_sizes[at]
-        if size > 0:
-            far_sizes[at] = size
-        else:
-            for i in range(at, end - 1):
-                far_keys[i] = far_keys[i + 1]
-                far_sizes[i] = far_sizes[i + 1]
-            meta[FAR + side] = count - 1
+        far_sizes[at] = size
         return before
     if size > 0:
         for i in range(end, at, -1):
@@ -197,7 +190,24 @@ def set_far_level(far_keys, far_sizes, meta, side, key, size):
 
 
 @kernel
-def far_is_full(far_keys, meta, more):
+def far_is_full(far_keys, far_sizes, meta, more):
     """Whether `more` far levels a side might not fit: the caller then makes room first."""
-    room = (far_keys.size >> 1) - more
-    return meta[FAR + BID] > room or meta[FAR + ASK] > room
+    capacity = far_keys.size >> 1
+    if max(meta[FAR + BID], meta[FAR + ASK]) + more <= capacity:
+        return False
+    _drop_removed(far_keys, far_sizes, meta, BID)
+    _drop_removed(far_keys, far_sizes, meta, ASK)
+    # Some room beyond that, or the removed ones would be dropped again before long.
+    return max(meta[FAR + BID], meta[FAR + ASK]) + more > capacity - (capacity >> 2)
+
+
+@kernel
+def _drop_removed(far_keys, far_sizes, meta, side):
+    first = side * (far_keys.size >> 1)
+    kept = first
+    for i in range(first, first + meta[FAR + side]):
+        if far_sizes[i] > 0:
+            far_keys[kept] = far_keys[i]
+            far_sizes[kept] = far_sizes[i]
+            kept += 1
+    meta[FAR + side] = kept - first

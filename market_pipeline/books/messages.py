@@ -200,16 +200,12 @@ def apply_messages(
         ask = first_index(sizes, words0, words1, words2, stride, stride + stride)
         bid_price, bid_size = -(bid + bid_shift), sizes[bid]
         ask_price, ask_size = ask + ask_shift, sizes[ask]
-        # A far level is the best one before the window, or where the window is empty.
+        # A far level may be the best one before the window, or where the window is empty.
         if bid < 0 or (meta[FAR + BID] != 0 and far_keys[0] < bid_shift):
-            bid_price, bid_size = np.int64(0), np.int64(0)
-            if meta[FAR + BID] != 0:
-                bid_price, bid_size = -far_keys[0], far_sizes[0]
+            bid_key, bid_size = best_level(levels, BID)
+            bid_price = -bid_key
         if ask < 0 or (meta[FAR + ASK] != 0 and far_keys[far_keys.size >> 1] < base):
-            ask_price, ask_size = np.int64(0), np.int64(0)
-            if meta[FAR + ASK] != 0:
-                ask_price = far_keys[far_keys.size >> 1]
-                ask_size = far_sizes[far_keys.size >> 1]
+            ask_price, ask_size = best_level(levels, ASK)
 
         flags = state_flags
         if bid_size == 0 or ask_size == 0:
@@ -349,7 +345,7 @@ def _apply_rows(
         elif size == NOT_REPRESENTABLE:
             refused += 1
         else:
-            is_full = far_is_full(far_keys, meta, 1)
+            is_full = far_is_full(far_keys, far_sizes, meta, 1)
             if is_full:
                 break
             side = BID if is_bid[row] else ASK

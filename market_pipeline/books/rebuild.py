@@ -207,6 +207,7 @@ class Rebuild:
         )
         self._repairs = Repairs._make(_columns(_REPAIR_ROWS, 7))
         self._bbo_row = self._depth_row = self._repair_row = 0
+        self._price_ticks, self._size_lots = _columns(0, 2)
 
     @property
     def figures(self) -> dict[str, int]:
@@ -300,14 +301,23 @@ class Rebuild:
                     return
 
     def _take(self, batch: DeltaBatch) -> Deltas:
-        first = self._delivered_rows
-        self._delivered_rows += batch.sequence_number.size
+        first, rows = self._delivered_rows, batch.sequence_number.size
+        self._delivered_rows += rows
+        if self._price_ticks.size < rows:
+            self._price_ticks, self._size_lots = _columns(rows, 2)
         if batch.gap_rows.size:
             self._gap_rows = np.union1d(self._gap_rows, batch.gap_rows + first)
         if batch.mended_rows.size:
             self._mended_rows = np.union1d(self._mended_rows, batch.mended_rows + first)
         return deltas_in_steps(
-            batch, first, self.price_scale, self.size_scale, self.off_tick, self.off_lot
+            batch,
+            first,
+            self.price_scale,
+            self.size_scale,
+            self.off_tick,
+            self.off_lot,
+            self._price_ticks[:rows],
+            self._size_lots[:rows],
         )
 
     def _move_window(self, more: int) -> None:

@@ -103,7 +103,15 @@ def to_steps(values: NDArray[np.float64], scale: Scale, steps: NDArray[np.int64]
     Returns:
         How many values are not a whole number of steps.
     """
-    return int(_to_steps(values, 10.0**scale.decimals, float(scale.coefficient), steps))
+    power, coefficient = 10.0**scale.decimals, float(scale.coefficient)
+    return int(_to_steps(_read_only(values), power, coefficient, steps))
+
+
+def _read_only(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A view that is not writable, whatever the array is: numba takes these for two types."""
+    view = values.view()
+    view.flags.writeable = False
+    return view
 
 
 @kernel
@@ -145,7 +153,7 @@ class StepInference:
 
     def add(self, values: NDArray[np.float64]) -> None:
         """Takes a batch of finite, non-negative float64 values into account."""
-        decimals, divisor = _fold_step(values, self._decimals, self._divisor)
+        decimals, divisor = _fold_step(_read_only(values), self._decimals, self._divisor)
         self._decimals, self._divisor = int(decimals), int(divisor)
 
     @property

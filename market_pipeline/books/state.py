@@ -7,7 +7,7 @@ rebuild can be stopped, written down and resumed.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ __all__ = [
     "Resync",
     "Snapshots",
     "Status",
+    "as_input",
     "new_registers",
 ]
 
@@ -265,6 +266,21 @@ REGISTERS = (
 # Moving the window costs about as much as a hundred thousand messages, so a market that jumps to
 # and fro is served from the far arrays (exact, only slower) instead of moved each time.
 MESSAGES_BETWEEN_MOVES = 100_000
+
+
+_Columns = TypeVar("_Columns", Deltas, Snapshots)
+
+
+def as_input(columns: _Columns) -> _Columns:
+    """The same columns as read-only views, which is how the kernel takes what it only reads.
+
+    Arrays come from files both writable and not, which are two types to numba: each would have the
+    kernel compiled once more.
+    """
+    views = [np.ascontiguousarray(column).view() for column in columns]
+    for view in views:
+        view.flags.writeable = False
+    return type(columns)(*views)
 
 
 def new_registers() -> NDArray[np.int64]:

@@ -110,6 +110,14 @@ def first_index(sizes, words0, words1, words2, index, end):
 
 
 @kernel
+def _next_far(far_sizes, at, end):
+    """The first far level from `at` on, and before `end`, that was not removed; or -1."""
+    while at < end and far_sizes[at] == 0:
+        at += 1
+    return at if at < end else _NONE
+
+
+@kernel
 def best_level(levels, side):
     """Key and size of the best level of a side; size 0 where there is none."""
     return level_at_or_after(levels, side, np.int64(-(2**62)))
@@ -122,10 +130,11 @@ def level_at_or_after(levels, side, key):
     stride = sizes.size >> 1
     origin = meta[ORIGIN + side]
     far_first = side * (levels.far_keys.size >> 1)
-    far = far_position(levels.far_keys, meta, side, key)
-    has_far = far < meta[FAR + side]
-    if has_far and levels.far_keys[far_first + far] < origin:
-        return levels.far_keys[far_first + far], levels.far_sizes[far_first + far]
+    far = far_first + far_position(levels.far_keys, meta, side, key)
+    far = _next_far(levels.far_sizes, far, far_first + meta[FAR + side])
+    has_far = far >= 0
+    if has_far and levels.far_keys[far] < origin:
+        return levels.far_keys[far], levels.far_sizes[far]
     first = side * stride
     start = max(key - origin, np.int64(0))
     found = _NONE
@@ -142,8 +151,9 @@ def level_at_or_after(levels, side, key):
             found = first_index(sizes, words0, levels.words1, levels.words2, after, first + stride)
     if found >= 0:
         return origin + found - first, sizes[found]
+    # The far levels before the window were passed over, so this one is behind it.
     if has_far:
-        return levels.far_keys[far_first + far], levels.far_sizes[far_first + far]
+        return levels.far_keys[far], levels.far_sizes[far]
     return np.int64(0), np.int64(0)
 
 
@@ -168,10 +178,11 @@ def write_top(
     far_end = far + meta[FAR + side]
     n = 0
     while n < wanted and far < far_end and far_keys[far] < meta[ORIGIN + side]:
-        prices[row, n] = key_of(side, far_keys[far])
-        sizes[row, n] = far_sizes[far]
+        if far_sizes[far] > 0:
+            prices[row, n] = key_of(side, far_keys[far])
+            sizes[row, n] = far_sizes[far]
+            n += 1
         far += 1
-        n += 1
     word0 = best >> 6
     end = (side + 1) * stride >> 6
     while n < wanted and word0 >= 0:
@@ -188,10 +199,11 @@ def write_top(
             bits &= bits - _ONE
         word0 = _next_word(words0, words1, words2, word0 + 1, end)
     while n < wanted and far < far_end:
-        prices[row, n] = key_of(side, far_keys[far])
-        sizes[row, n] = far_sizes[far]
+        if far_sizes[far] > 0:
+            prices[row, n] = key_of(side, far_keys[far])
+            sizes[row, n] = far_sizes[far]
+            n += 1
         far += 1
-        n += 1
     for k in range(n, wanted):
         prices[row, k] = 0
         sizes[row, k] = 0
@@ -211,7 +223,10 @@ def _count_levels(levels, side):
     """How many levels a side has; looks only where there may be some."""
     sizes, words0 = levels.sizes, levels.words0
     end = (side + 1) * (sizes.size >> 1) >> 6
-    count = levels.meta[FAR + side]
+    far = side * (levels.far_sizes.size >> 1)
+    count = np.int64(0)
+    for at in range(far, far + levels.meta[FAR + side]):
+        count += levels.far_sizes[at] > 0
     word0 = _next_word(words0, levels.words1, levels.words2, side * (sizes.size >> 1) >> 6, end)
     while word0 >= 0:
         for index in range(word0 << 6, (word0 + 1) << 6):

@@ -3,6 +3,7 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from market_pipeline.books.integers import (
     no_deltas,
 )
 from market_pipeline.books.scale import NOT_REPRESENTABLE, Scale
+from market_pipeline.books.state import Deltas
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 
 TICK, LOT = Scale(1, 1), Scale(1, 3)
@@ -41,8 +43,14 @@ def counted(is_off: list[bool], edges: list[int]) -> OffStepCount:
     for start, end in pairwise(edges):
         sizes = [row + (0.0005 if off else 0.001) for row, off in enumerate(is_off)][start:end]
         part = batch([100.0] * (end - start), sizes, start)
-        deltas_in_steps(part, start, TICK, LOT, off_tick, off_lot)
+        in_steps(part, off_tick, off_lot, feed_row=start)
     return off_lot
+
+
+def in_steps(part: DeltaBatch, *counts: OffStepCount, feed_row: int = 0) -> Deltas:
+    """The rows in ticks and lots, in arrays of their own."""
+    steps = [np.empty(part.price.size, np.int64) for _ in range(2)]
+    return deltas_in_steps(part, feed_row, TICK, LOT, *counts, *steps)
 
 
 @st.composite
@@ -86,7 +94,7 @@ class TestDeltasInSteps:
         """Either makes the kernel refuse the row; each is counted in its own column."""
         off_tick, off_lot = OffStepCount(), OffStepCount()
         part = batch([100.0, 100.03, 100.1, 100.07], [1.0, 2.0, 0.0005, 0.0007])
-        deltas = deltas_in_steps(part, 0, TICK, LOT, off_tick, off_lot)
+        deltas = in_steps(part, off_tick, off_lot)
         assert deltas.size_lots.tolist() == [1000, *[NOT_REPRESENTABLE] * 3]
         assert deltas.price_ticks[[0, 2]].tolist() == [1000, 1001]
         assert (off_tick.losses, off_lot.losses) == (2, 2)
@@ -95,14 +103,13 @@ class TestDeltasInSteps:
     def test_removals_stay_removals(self):
         """A size of 0 is 0 lots, whatever the lot."""
         counts = OffStepCount(), OffStepCount()
-        deltas = deltas_in_steps(batch([0.1], [0.0]), 0, TICK, LOT, *counts)
+        deltas = in_steps(batch([0.1], [0.0]), *counts)
         assert (deltas.price_ticks.tolist(), deltas.size_lots.tolist()) == ([1], [0])
 
     def test_no_rows(self):
         """A batch of none has the types of any other: the kernel is compiled once for both."""
-        counts = OffStepCount(), OffStepCount()
-        some = deltas_in_steps(batch([0.1], [1.0]), 0, TICK, LOT, *counts)
-        assert [column.dtype for column in no_deltas()] == [column.dtype for column in some]
+        some = in_steps(batch([0.1], [1.0]), OffStepCount(), OffStepCount())
+        assert numba.typeof(no_deltas()) == numba.typeof(some)
         assert [column.size for column in no_deltas()] == [0] * 6
 
 
@@ -130,8 +137,10 @@ class TestSnapshotFeed:
         """After the last batch it is exhausted and offers none."""
         feed = offered(*BOOK)
         assert not feed.exhausted
+        kind = numba.typeof(feed.current)
         feed.load_next()
         assert (feed.exhausted, feed.current.sequence_number.size) == (True, 0)
+        assert numba.typeof(feed.current) == kind
 
     @pytest.mark.parametrize(
         ("bids", "asks"),

@@ -20,6 +20,7 @@ from market_pipeline.books.state import (
     Resync,
     Snapshots,
     Status,
+    as_input,
     new_registers,
 )
 from market_pipeline.books.walk import export_side, levels_around
@@ -58,7 +59,7 @@ COUNTED = (
 
 
 def arrays_of(rows: list[Row]) -> Deltas:
-    return Deltas(
+    columns = Deltas(
         np.array([r.origin for r in rows], np.int64),
         np.array([r.receipt for r in rows], np.int64),
         np.array([r.sequence for r in rows], np.int64),
@@ -66,6 +67,7 @@ def arrays_of(rows: list[Row]) -> Deltas:
         np.array([r.price for r in rows], np.int64),
         np.array([r.size for r in rows], np.int64),
     )
+    return as_input(columns)
 
 
 def snapshot_arrays(snapshots: list[Snapshot]) -> Snapshots:
@@ -74,12 +76,13 @@ def snapshot_arrays(snapshots: list[Snapshot]) -> Snapshots:
         for at, side in ((0, snapshot.bids), (2, snapshot.asks)):
             for level, (price, size) in enumerate(side):
                 sides[at][k, level], sides[at + 1][k, level] = price, size
-    return Snapshots(
+    columns = Snapshots(
         np.array([s.receipt for s in snapshots], np.int64),
         np.array([s.sequence for s in snapshots], np.int64),
         np.array([s.usable for s in snapshots], np.bool_),
         *sides,
     )
+    return as_input(columns)
 
 
 class Fast:

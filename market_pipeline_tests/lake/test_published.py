@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from datetime import timedelta
+from itertools import pairwise
 
 import duckdb
 import polars as pl
@@ -11,10 +12,11 @@ import pytest
 from deltalake import DeltaTable
 
 from market_pipeline.errors import MissingDataError, PublishError, WarehouseBusyError
+from market_pipeline.lake.catalogue import connect, refresh
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.locks import holding
-from market_pipeline.lake.published import current_files, publish, scan, vacuum
-from market_pipeline.lake.staging import StagedWriter
+from market_pipeline.lake.published import current_files, publish, scan, vacuum, where_it_lies
+from market_pipeline.lake.staging import StagedFile, StagedWriter
 from market_pipeline.lake.tables import Column
 from market_pipeline_tests.lake.writers import (
     BBO,
@@ -221,6 +223,150 @@ class TestPublish:
 
         assert 3 == version
         assert {("BINANCE_FUTURES", "2024-08-08"): 3} == runs(warehouse, day=DAY)
+
+
+def stage_parts(
+    warehouse: Warehouse, cuts: list[int], run: int = 1, instrument: str = PERP
+) -> list[StagedFile]:
+    """Stages the rows of a run cut into parts; `bid_price` counts them through all parts."""
+    rows = batch(instrument, DAY, run)
+    edges = [0, *cuts, rows.num_rows]
+    parts = []
+    for part, (start, end) in enumerate(pairwise(edges)):
+        with StagedWriter(warehouse, BBO, instrument, part=part) as writer:
+            writer.write(rows.slice(start, end - start))
+        parts.append(writer.staged)
+    return parts
+
+
+class TestParts:
+    CUTS = (3, 4, 100, 140, 141, 180, 230, 290, 310, 400, 499)
+    """Twelve parts, so that their order is that of numbers and not that of their first digits."""
+
+    def test_are_read_in_their_order(self, warehouse: Warehouse):
+        """Rows come back in the order of the parts, whichever way the files were named to publish.
+
+        That holds for `scan` and for the catalogue's view, among other instruments.
+        """
+        parts = stage_parts(warehouse, [*self.CUTS])
+        publish(warehouse, BBO, DAY, [stage(warehouse, SPOT, 1), *reversed(parts)])
+        refresh(warehouse, [BBO])
+        expected = batch(PERP, DAY, 1)["bid_price"].to_pylist()
+        with connect(warehouse.data_dir) as connection:
+            query = "SELECT bid_price FROM books.bbo WHERE exchange = 'BINANCE_FUTURES'"
+            seen = [price for (price,) in connection.execute(query).fetchall()]
+
+        assert scan(warehouse, BBO, instruments=[PERP]).collect()["bid_price"].to_list() == expected
+        assert seen == expected
+        assert len(current_files(warehouse, BBO, DAY, [PERP])) == 12
+
+    def test_large_ones_too(self, warehouse: Warehouse):
+        """DuckDB reads large files with several threads and still returns them in order."""
+        parts = []
+        for part in range(4):
+            with StagedWriter(warehouse, BBO, PERP, part=part, row_group_rows=20_000) as writer:
+                writer.write(batch(PERP, DAY, run=part, rows=100_000))
+            parts.append(writer.staged)
+        publish(warehouse, BBO, DAY, parts)
+        refresh(warehouse, [BBO])
+        with connect(warehouse.data_dir) as connection:
+            connection.execute("SET threads = 4")
+            seen = connection.execute("SELECT run, bid_price FROM books.bbo").pl()
+
+        assert seen.equals(scan(warehouse, BBO).select("run", "bid_price").collect())
+        assert seen["run"].is_sorted()
+
+    def test_replaced_by_fewer(self, warehouse: Warehouse):
+        """A rerun with fewer parts leaves none of the old ones, in one commit."""
+        publish(warehouse, BBO, DAY, stage_parts(warehouse, [10, 20, 30]))
+        version = publish(warehouse, BBO, DAY, stage_parts(warehouse, [250], run=2))
+
+        assert len(current_files(warehouse, BBO)) == 2
+        assert {("BINANCE_FUTURES", "2024-08-08"): 2} == runs(warehouse)
+        assert {("BINANCE_FUTURES", "2024-08-08"): 1} == runs(warehouse, version=version - 1)
+
+    def test_of_which_one_changed(self, warehouse: Warehouse):
+        """Parts with the bytes they had stay as they are; publishing all again makes no version."""
+        publish(warehouse, BBO, DAY, stage_parts(warehouse, [10, 20]))
+        before = current_files(warehouse, BBO)
+        publish(warehouse, BBO, DAY, stage_parts(warehouse, [10, 30]))
+        after = current_files(warehouse, BBO)
+        version = publish(warehouse, BBO, DAY, stage_parts(warehouse, [10, 30]))
+
+        assert before[0] == after[0]
+        assert set(before) & set(after) == {before[0]}
+        assert version == 2
+
+    def test_the_same_rows_as_another_part(self, warehouse: Warehouse):
+        """Two parts of equal bytes are two files: the number is part of the name."""
+        rows = batch(PERP, DAY, 1, rows=5)
+        parts = []
+        for part in (0, 1):
+            with StagedWriter(warehouse, BBO, PERP, part=part) as writer:
+                writer.write(rows)
+            parts.append(writer.staged)
+        publish(warehouse, BBO, DAY, parts)
+
+        assert parts[0].sha256 == parts[1].sha256
+        assert scan(warehouse, BBO).collect().height == 10
+
+    def test_withdrawn(self, warehouse: Warehouse):
+        """Withdrawing an instrument withdraws all its parts."""
+        publish(warehouse, BBO, DAY, stage_parts(warehouse, [10, 20]))
+        publish(warehouse, BBO, DAY, [], withdrawn=[PERP])
+
+        assert [] == current_files(warehouse, BBO)
+
+    def test_named_twice(self, warehouse: Warehouse):
+        """A part repeated is refused before anything is moved or published."""
+        parts = stage_parts(warehouse, [10])
+        repeated = dataclasses.replace(parts[1], part=0)
+
+        with pytest.raises(PublishError, match="named twice"):
+            publish(warehouse, BBO, DAY, [parts[0], repeated])
+        assert [] == current_files(warehouse, BBO)
+        assert all(part.path.exists() for part in parts)
+
+
+class TestWhereItLies:
+    def test_staged_moved_and_gone(self, warehouse: Warehouse):
+        """A staged file is found in staging, then where publishing moved it, until it is gone."""
+        staged = stage(warehouse, PERP, 1)
+        before = where_it_lies(warehouse, BBO, DAY, staged)
+        publish(warehouse, BBO, DAY, [staged])
+        (published,) = current_files(warehouse, BBO)
+        after = where_it_lies(warehouse, BBO, DAY, staged)
+        published.unlink()
+
+        assert before == staged
+        assert after == dataclasses.replace(staged, path=published)
+        assert where_it_lies(warehouse, BBO, DAY, staged) is None
+
+    def test_of_another_size(self, warehouse: Warehouse):
+        """A file that was cut short is not the one that was finished."""
+        staged = stage(warehouse, PERP, 1)
+        staged.path.write_bytes(staged.path.read_bytes()[:-1])
+
+        assert where_it_lies(warehouse, BBO, DAY, staged) is None
+
+    def test_another_day_or_part(self, warehouse: Warehouse):
+        """What was published is neither another day's nor another part."""
+        staged = stage(warehouse, PERP, 1)
+        publish(warehouse, BBO, DAY, [staged])
+        other = dataclasses.replace(staged, part=1)
+
+        assert where_it_lies(warehouse, BBO, NEXT_DAY, staged) is None
+        assert where_it_lies(warehouse, BBO, DAY, other) is None
+
+    def test_published_again_from_there(self, warehouse: Warehouse):
+        """A run killed after its publish may publish what it found there; nothing is lost."""
+        staged = stage(warehouse, PERP, 1)
+        publish(warehouse, BBO, DAY, [staged])
+        found = where_it_lies(warehouse, BBO, DAY, staged)
+        assert found is not None
+
+        assert publish(warehouse, BBO, DAY, [found]) == 1
+        assert {("BINANCE_FUTURES", "2024-08-08"): 1} == runs(warehouse)
 
 
 class TestScan:

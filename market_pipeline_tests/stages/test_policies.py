@@ -12,7 +12,7 @@ import pytest
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.instruments import Policies
 from market_pipeline.lake.layout import Warehouse
-from market_pipeline.stages.books import rebuild_instrument
+from market_pipeline.stages.instrument import rebuild_instrument
 from market_pipeline_tests.stages.days import (
     EVERY_NS,
     FIRST_SEQUENCE,
