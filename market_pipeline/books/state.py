@@ -7,7 +7,7 @@ rebuild can be stopped, written down and resumed.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -277,7 +277,7 @@ def as_input(columns: _Columns) -> _Columns:
     Arrays come from files both writable and not, which are two types to numba: each would have the
     kernel compiled once more.
     """
-    views = [np.ascontiguousarray(column).view() for column in columns]
+    views: list[Any] = [np.ascontiguousarray(column).view() for column in columns]
     for view in views:
         view.flags.writeable = False
     return type(columns)(*views)

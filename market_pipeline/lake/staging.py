@@ -33,6 +33,8 @@ ROW_GROUP_ROWS = 1 << 20
 ROW_GROUP_BYTES = 64 << 20
 """Most memory that the buffered rows of one row group may take, fixed-width columns counted."""
 
+_CHUNK_BYTES = 8 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class StagedFile:
@@ -82,12 +84,16 @@ class StagedWriter:
         self._table = table
         self._instrument = instrument
         self._part = part
-        self._group_rows = max(1, min(row_group_rows, ROW_GROUP_BYTES // _row_bytes(table)))
+        group_rows = max(1, min(row_group_rows, ROW_GROUP_BYTES // _row_bytes(table)))
+        self._chunk_rows = min(group_rows, _chunk_rows(table))
+        self._group_rows = group_rows // self._chunk_rows * self._chunk_rows
         self._folder = warehouse.staging_dir
         self._metadata = dict(sorted((metadata or {}).items()))
         self._schema = _written_schema(table)
-        self._pending: list[pa.Table] = []
-        self._pending_rows = 0
+        self._loose: list[pa.Table] = []
+        self._loose_rows = 0
+        self._group: list[pa.Table] = []
+        self._group_rows_taken = 0
         self._rows = 0
         self._staged: StagedFile | None = None
 
@@ -121,10 +127,10 @@ class StagedWriter:
         data = rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows])
         data = conform(self._table, data, self._schema)
         if data.num_rows:
-            self._pending.append(data)
-            self._pending_rows += data.num_rows
-        if self._pending_rows >= self._group_rows:
-            self._write_groups(self._group_rows)
+            self._loose.append(data)
+            self._loose_rows += data.num_rows
+        while self._loose_rows >= self._chunk_rows:
+            self._take_chunk(self._chunk_rows)
 
     @property
     def staged(self) -> StagedFile:
@@ -148,22 +154,35 @@ class StagedWriter:
             self._file.close()
             self._path.unlink(missing_ok=True)
 
-    def _write_groups(self, at_least: int) -> None:
-        """Write every full row group, and a last smaller one when `at_least` says so."""
-        pending = pa.concat_tables(self._pending)
-        start = 0
-        while pending.num_rows - start >= at_least and start < pending.num_rows:
-            group = pending.slice(start, self._group_rows)
-            # Chunk borders would become page borders, and so part of the bytes.
-            self._writer.write_table(group.combine_chunks(), row_group_size=self._group_rows)
-            start += group.num_rows
-        self._rows += start
-        self._pending = [pending.slice(start)] if start < pending.num_rows else []
-        self._pending_rows -= start
+    def _take_chunk(self, rows: int) -> None:
+        """Cut the next chunk from what came, and write the row group that it completes.
+
+        Chunk borders may become page borders, so they are where the rows say, not where the batches
+        were cut. A batch of just that many rows is not copied.
+        """
+        loose = pa.concat_tables(self._loose)
+        rest = loose.slice(rows)
+        self._loose = [rest] if rest.num_rows else []
+        self._loose_rows = rest.num_rows
+        chunk = loose.slice(0, rows)
+        if any(column.num_chunks > 1 for column in chunk.columns):
+            chunk = chunk.combine_chunks()
+        self._group.append(chunk)
+        self._group_rows_taken += rows
+        if self._group_rows_taken == self._group_rows:
+            self._write_group()
+
+    def _write_group(self) -> None:
+        group = pa.concat_tables(self._group)
+        self._writer.write_table(group, row_group_size=self._group_rows)
+        self._rows += group.num_rows
+        self._group, self._group_rows_taken = [], 0
 
     def _finish(self) -> None:
-        if self._pending:
-            self._write_groups(1)
+        if self._loose:
+            self._take_chunk(self._loose_rows)
+        if self._group:
+            self._write_group()
         self._writer.close()
         self._file.sync()
         sha256 = self._file.sha256
@@ -248,6 +267,11 @@ def _written_schema(table: Table) -> pa.Schema:
             for field in stored_schema(table)
         ]
     )
+
+
+def _chunk_rows(table: Table) -> int:
+    """A power of two of rows that take a few megabytes."""
+    return 1 << (_CHUNK_BYTES // _row_bytes(table)).bit_length() - 1
 
 
 def _row_bytes(table: Table) -> int:

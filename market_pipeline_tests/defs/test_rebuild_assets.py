@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from market_pipeline.lake.published import current_files
+from market_pipeline.sources.simulated import simulate
+from market_pipeline.tables import TABLES
+from market_pipeline_tests.defs.workspace import Finished, Workspace, days_arguments
+from market_pipeline_tests.sources.simulated.days import DAY, instrument
+
+pytestmark = pytest.mark.slow
+
+SYMBOLS = ("ONE-USD", "TWO-USD")
+BIG = tuple(name for name, table in TABLES.items() if table.storage == "delta")
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """A day whose first run was killed between two publishes, and whose second run was not.
+
+    Attributes:
+        saved: Which rebuilds to go on from the killed run left.
+        finished: How the second run ended.
+        said: What its log holds.
+        metadata: That of each asset it materialized.
+        left: What lies in staging after it.
+    """
+
+    workspace: Workspace
+    saved: list[str]
+    finished: Finished
+    said: list[str]
+    metadata: dict[str, dict[str, Any]]
+    left: list[str]
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory) -> Interrupted:
+    """Two instruments' day, killed once `books.bbo` was published, and run again."""
+    root = tmp_path_factory.mktemp("interrupted")
+    markets = [instrument(symbol) for symbol in SYMBOLS]
+    simulate(root / "lake", markets, DAY, DAY, messages_per_day=3_000)
+    more = {"PIPELINE_CHECKPOINT_SECONDS": "21600", "PIPELINE_DEPTH_INTERVAL_MS": "60000"}
+    workspace = Workspace(root / "pipeline", root / "lake", more=more)
+    workspace.configure(*(instrument(symbol) for symbol in SYMBOLS))
+    commits = workspace.warehouse.table_dir(TABLES["book_bbo"]) / "_delta_log"
+    staging = workspace.warehouse.staging_dir
+
+    running = workspace.start(*days_arguments(DAY))
+    # Commit 0 makes the table, commit 1 publishes the day.
+    running.until(lambda: any(commits.glob("*1.json")))
+    running.kill()
+    saved = sorted(path.name for path in staging.glob("*.resume"))
+    finished = workspace.run_days(DAY)
+    with workspace.instance() as instance:
+        run, *_ = instance.get_runs(limit=1)
+        said = [entry.user_message for entry in instance.all_logs(run.run_id)]
+        events = instance.get_records_for_run(
+            run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
+        ).records
+        made = [record.event_log_entry.asset_materialization for record in events]
+    metadata = {
+        each.asset_key.to_user_string(): {
+            name: value.value for name, value in each.metadata.items()
+        }
+        for each in made
+    }
+    left = sorted(path.suffix for path in staging.iterdir())
+    return Interrupted(workspace, saved, finished, said, metadata, left)
+
+
+def test_the_rerun_goes_on(interrupted: Interrupted):
+    """What the killed run finished is not rebuilt again: its log says where it goes on."""
+    assert interrupted.saved == [f"{DAY}-SIMULATED%3A{symbol}.resume" for symbol in SYMBOLS]
+    assert interrupted.finished.errors == ""
+    assert len([line for line in interrupted.said if "goes on after" in line]) == len(SYMBOLS)
+
+
+def test_nothing_is_left_to_go_on_from(interrupted: Interrupted):
+    """Once every table is published the saved rebuilds are gone, and so are the staged files."""
+    assert [] == interrupted.left
+
+
+def test_every_table_is_whole(interrupted: Interrupted):
+    """Both instruments are published in each table, every message once."""
+    counted = interrupted.workspace.sql(
+        "SELECT symbol, count(*), count(DISTINCT sequence_number) FROM books.bbo GROUP BY ALL "
+        "ORDER BY ALL"
+    ).rows()
+    judged = interrupted.workspace.sql(
+        "SELECT symbol, messages, messages FROM books.rebuilds ORDER BY ALL"
+    ).rows()
+
+    assert counted == judged
+    assert [symbol for symbol, *_ in counted] == [*SYMBOLS]
+
+
+@pytest.mark.parametrize("name", BIG)
+def test_metadata_has_the_hashes_of_the_published_files(interrupted: Interrupted, name: str):
+    """The content hashes of each instrument, part after part, are those of the bytes on disk."""
+    workspace = interrupted.workspace
+    found = {
+        f"SIMULATED:{symbol}": [
+            hashlib.sha256(Path(file).read_bytes()).hexdigest()
+            for file in current_files(
+                workspace.warehouse, TABLES[name], DAY, [f"SIMULATED:{symbol}"]
+            )
+        ]
+        for symbol in SYMBOLS
+    }
+
+    assert interrupted.metadata[name]["content_sha256"] == found
+    assert all(found.values())
+
+
+def test_the_record_has_one_hash_of_them(interrupted: Interrupted):
+    """`output_sha256` is the hash of the hashes of an instrument's `books.bbo` files, as text."""
+    hashes = interrupted.metadata["book_bbo"]["content_sha256"]
+    recorded = interrupted.workspace.sql(
+        "SELECT exchange || ':' || symbol, output_sha256 FROM books.rebuilds"
+    ).rows()
+
+    assert dict(recorded) == {
+        name: hashlib.sha256("".join(parts).encode()).hexdigest() for name, parts in hashes.items()
+    }
