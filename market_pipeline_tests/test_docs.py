@@ -107,7 +107,7 @@ def anchors_of(page: Path) -> set[str]:
 
 def level_of(column: str) -> re.Match[str] | None:
     """A match with side and part, if it is a column of one level, such as `bid_3_price`."""
-    return re.fullmatch(r"(bid|ask)_\d+_(price|size)", column)
+    return re.fullmatch(r"(bid|ask)_\d+_((?:price|size)(?:_ticks|_lots)?)", column)
 
 
 def links_of(page: Path) -> list[str]:
@@ -298,11 +298,17 @@ class TestSql:
         same = section_of(doc("sql.md"), f"### {told[1]}") if told else section
         wanted = [
             f"| `{column.name}` | {column.type} | {column.description} |"
-            for column in table.columns
+            for column in table.readable
             if not level_of(column.name)
         ]
-        levels = {found.groups() for column in table.columns if (found := level_of(column.name))}
-        wanted += [f"| `{side}_0_{part}` … `{side}_19_{part}` | DOUBLE |" for side, part in levels]
+        levels = {
+            (*found.groups(), column.type)
+            for column in table.readable
+            if (found := level_of(column.name))
+        }
+        wanted += [
+            f"| `{side}_0_{part}` … `{side}_19_{part}` | {kind} |" for side, part, kind in levels
+        ]
         missing = [line for line in wanted if line not in same]
         assert (True, []) == (table.description in section, missing)
 
@@ -311,7 +317,7 @@ class TestSql:
         text = section_of(doc("sql.md"), "## Tables")
         found = set()
         for table in TABLES.values():
-            names = {column.name for column in table.columns}
+            names = {column.name for column in table.readable}
             lines = re.findall(r"^\| `(\w+)`", section_of(text, f"### {table.sql_name}"), re.M)
             found |= {f"{table.sql_name}.{name}" for name in lines if name not in names}
         assert set() == found

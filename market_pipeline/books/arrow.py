@@ -76,7 +76,11 @@ class BookArrow:
 
     def depth(self, rows: DepthRows) -> pa.RecordBatch:
         """Rows of `books.depth`."""
-        columns = [*self._constants(rows.flags.size), *_event(rows)]
+        count = rows.flags.size
+        columns = [*self._constants(count), *_event(rows), pa.array(rows.flags)]
+        for scale in (self._price_scale, self._size_scale):
+            for constant in (scale.coefficient, 10**scale.decimals):
+                columns.append(pa.array(np.full(count, constant, np.int64)))
         for prices, sizes in (
             (rows.bid_price_ticks, rows.bid_size_lots),
             (rows.ask_price_ticks, rows.ask_size_lots),
@@ -84,9 +88,9 @@ class BookArrow:
             # Level by level in memory, as the columns are to be.
             levels = zip(np.ascontiguousarray(prices.T), np.ascontiguousarray(sizes.T), strict=True)
             for price, size in levels:
-                columns += self._floats(price, size, _empty(size))
-        names = DEPTH.arrow_schema.names
-        return pa.RecordBatch.from_arrays([*columns, pa.array(rows.flags)], names=names)
+                empty = _empty(size)
+                columns += [pa.array(price, mask=empty), pa.array(size, mask=empty)]
+        return pa.RecordBatch.from_arrays(columns, names=DEPTH.arrow_schema.names)
 
     def checkpoint(self, frame: Keyframe) -> pa.RecordBatch:
         """One row of `books.checkpoints`."""

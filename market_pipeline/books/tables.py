@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from market_pipeline.books.state import DEPTH_LEVELS
-from market_pipeline.lake.tables import Column, Table
+from market_pipeline.lake.tables import Column, Computed, Table
 
 __all__ = ["BBO", "CHECKPOINTS", "DEPTH", "IDENTITY", "INTERVALS", "REBUILDS"]
 
@@ -39,6 +39,9 @@ BBO = Table(
     storage="delta",
 )
 
+_LEVELS = [(side, level) for side in ("bid", "ask") for level in range(DEPTH_LEVELS)]
+_PARTS = (("price", "ticks"), ("size", "lots"))
+
 DEPTH = Table(
     schema="books",
     name="depth",
@@ -46,20 +49,40 @@ DEPTH = Table(
     columns=(
         *IDENTITY,
         *_EVENT,
+        _FLAGS,
+        Column(
+            "price_multiplier", "BIGINT", "Price: ticks * price_multiplier / price_divisor."
+        ),
+        Column("price_divisor", "BIGINT", "A power of ten; see price_multiplier."),
+        Column("size_multiplier", "BIGINT", "Size: lots * size_multiplier / size_divisor."),
+        Column("size_divisor", "BIGINT", "A power of ten; see size_multiplier."),
         *(
+            Column(
+                f"{side}_{level}_{part}_{unit}",
+                "BIGINT",
+                f"{part.capitalize()} in {unit} of level {level} of the {side}s, 0 the best; "
+                "null if there is none.",
+            )
+            for side, level in _LEVELS
+            for part, unit in _PARTS
+        ),
+    ),
+    storage="delta",
+    computed=tuple(
+        Computed(
             Column(
                 f"{side}_{level}_{part}",
                 "DOUBLE",
                 f"{part.capitalize()} of level {level} of the {side}s, 0 the best; "
                 "null if there is none.",
-            )
-            for side in ("bid", "ask")
-            for level in range(DEPTH_LEVELS)
-            for part in ("price", "size")
-        ),
-        _FLAGS,
+            ),
+            steps=f"{side}_{level}_{part}_{unit}",
+            multiplier=f"{part}_multiplier",
+            divisor=f"{part}_divisor",
+        )
+        for side, level in _LEVELS
+        for part, unit in _PARTS
     ),
-    storage="delta",
 )
 
 CHECKPOINTS = Table(

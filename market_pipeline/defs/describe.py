@@ -18,7 +18,7 @@ __all__ = ["column_schema", "failure_table", "figure_markdown", "table_metadata"
 def column_schema(table: Table) -> dg.TableSchema:
     """The columns of a table with their types and meaning."""
     return dg.TableSchema(
-        [dg.TableColumn(c.name, c.type, description=c.description) for c in table.columns]
+        [dg.TableColumn(c.name, c.type, description=c.description) for c in table.readable]
     )
 
 

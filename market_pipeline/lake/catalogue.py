@@ -197,9 +197,11 @@ def _view(warehouse: Warehouse, table: Table, connection: duckdb.DuckDBPyConnect
         f"AS {column.type}) AS {_quoted(column.name)}"
         for column in table.columns
     )
-    return (
-        f'CREATE VIEW "{table.schema}"."{table.name}" AS SELECT {values} {source or "WHERE false"}'
-    )
+    stored = f"SELECT {values} {source or 'WHERE false'}"
+    if table.computed:
+        more = ", ".join(f"{each.sql} AS {_quoted(each.column.name)}" for each in table.computed)
+        stored = f"SELECT *, {more} FROM ({stored})"
+    return f'CREATE VIEW "{table.schema}"."{table.name}" AS {stored}'
 
 
 def _describe(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
@@ -209,7 +211,7 @@ def _describe(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     comments = [f"COMMENT ON {kind} {name} IS {_text(table.description)}"]
     comments += [
         f"COMMENT ON COLUMN {name}.{_quoted(column.name)} IS {_text(column.description)}"
-        for column in table.columns
+        for column in table.readable
     ]
     connection.execute("; ".join(comments))
 

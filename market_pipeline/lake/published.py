@@ -40,7 +40,7 @@ from market_pipeline.lake.locks import DEFAULT_WAIT_SECONDS, busy, holding
 from market_pipeline.lake.staging import StagedFile
 from market_pipeline.lake.tables import Table
 
-__all__ = ["current_files", "publish", "scan", "vacuum", "where_it_lies"]
+__all__ = ["current_files", "publish", "scan", "scan_files", "vacuum", "where_it_lies"]
 
 _APPLICATION = "market_pipeline"
 
@@ -140,18 +140,27 @@ def scan(
     Arguments as for `current_files`.
     A column that came to the table after a file was published is null in that file's rows.
     """
-    declared = empty_frame(table.arrow_schema).schema
     files = current_files(warehouse, table, day, instruments, version=version)
+    return scan_files(table, files)
+
+
+def scan_files(table: Table, files: Sequence[Path]) -> pl.LazyFrame:
+    """The rows of a table's files as a lazy frame of what readers get, in the order of the files.
+
+    A column that came to the table after a file was written is null in that file's rows.
+    """
+    declared = empty_frame(table.arrow_schema).schema
     if not files:
-        return pl.LazyFrame(schema=declared)
-    return pl.scan_parquet(
-        files,
+        return table.with_computed(pl.LazyFrame(schema=declared))
+    rows = pl.scan_parquet(
+        list(files),
         glob=False,  # a folder name may hold glob characters
         hive_partitioning=False,
         schema=empty_frame(stored_schema(table)).schema,
         missing_columns="insert",
         extra_columns="ignore",
-    ).cast(declared)
+    )
+    return table.with_computed(rows.cast(declared))
 
 
 def vacuum(

@@ -163,6 +163,7 @@ class _Rows:
         identity = {column.name for column in IDENTITY}
         self._names = [name for name in table.arrow_schema.names if name not in identity]
         self._schema = pa.schema([table.arrow_schema.field(name) for name in self._names])
+        self._table = table
         self._batches: list[pa.RecordBatch] = []
 
     def add(self, batches: Iterable[pa.RecordBatch]) -> None:
@@ -171,7 +172,8 @@ class _Rows:
 
     def frame(self) -> pl.DataFrame:
         """All rows so far."""
-        return pl.DataFrame(pa.Table.from_batches(self._batches, schema=self._schema))
+        rows = pl.DataFrame(pa.Table.from_batches(self._batches, schema=self._schema))
+        return self._table.with_computed(rows.lazy()).collect()
 
 
 def _figures(passed: Rebuild) -> dict[str, Any]:

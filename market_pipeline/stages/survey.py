@@ -12,14 +12,21 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from market_pipeline.books.boundaries import first_rows
 from market_pipeline.books.scale import Scale, StepInference
-from market_pipeline.instruments import Instrument
+from market_pipeline.instruments import Instrument, Thresholds
 from market_pipeline.quality.gaps import GapRule, find_gaps
 from market_pipeline.quality.intervals import running_time_ns
 from market_pipeline.sources.batches import DeltaBatch, Trades
 from market_pipeline.sources.crypto_lake import read_deltas, read_times
 
-__all__ = ["SuspectedGaps", "before_first_silence", "day_steps", "suspect_gaps"]
+__all__ = [
+    "SuspectedGaps",
+    "before_first_silence",
+    "day_steps",
+    "suspect_gaps",
+    "suspect_gaps_between",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +56,44 @@ def suspect_gaps(
     Raises:
         MarketPipelineError: Whatever reading the files raises.
     """
-    rows, origin, receipt, sequence = _messages(deltas)
+    trade_times = trades.ts_origin_ns, trades.ts_receipt_ns
+    return suspect_gaps_between(read_times(deltas), trade_times, day, instrument.thresholds)
+
+
+def suspect_gaps_between(
+    times: Iterable[tuple[NDArray[np.int64], ...]],
+    trade_times: tuple[NDArray[np.int64], NDArray[np.int64]],
+    day: date,
+    thresholds: Thresholds,
+) -> SuspectedGaps:
+    """Finds the suspected gaps of a day from its times; there must be rows.
+
+    Args:
+        times: Batches of (ts_origin_ns, ts_receipt_ns, sequence_number) of the delta rows, int64
+            (n,) each, in feed order, cut anywhere.
+        trade_times: (ts_origin_ns, ts_receipt_ns) of the trades, int64 (n,) each.
+        day: The UTC day.
+        thresholds: From when on a silence is suspected.
+    """
+    first = first_rows(times)
     gaps = find_gaps(
-        ts_receipt_ns=receipt,
-        ts_origin_ns=origin,
-        sequence_number=sequence,
-        trade_receipt_ns=trades.ts_receipt_ns,
-        trade_origin_ns=trades.ts_origin_ns,
+        ts_receipt_ns=first.ts_receipt_ns,
+        ts_origin_ns=first.ts_origin_ns,
+        sequence_number=first.sequence_number,
+        trade_receipt_ns=trade_times[1],
+        trade_origin_ns=trade_times[0],
         day=day,
-        rule=GapRule.from_thresholds(instrument.thresholds),
+        rule=GapRule.from_thresholds(thresholds),
     )
     # After a hole without any data, too, nobody knows what the book became meanwhile.
     ends_ns = gaps.not_observed[:, 1]
     silences = np.concatenate((gaps.spans, np.insert(gaps.quiet_spans, 2, 0, axis=1)))
     return SuspectedGaps(
-        rows=rows[np.searchsorted(running_time_ns(receipt), ends_ns)],
+        rows=first.row[np.searchsorted(running_time_ns(first.ts_receipt_ns), ends_ns)],
         silences=silences[np.argsort(silences[:, 0])],
         silence_ns=round(gaps.threshold_seconds * 1e9),
-        first_ts_receipt_ns=int(receipt[0]),
-        first_sequence_number=int(sequence[0]),
+        first_ts_receipt_ns=int(first.ts_receipt_ns[0]),
+        first_sequence_number=int(first.sequence_number[0]),
     )
 
 
@@ -99,24 +125,6 @@ def before_first_silence(
         last_ts_receipt_ns = int(batch.ts_receipt_ns[-1])
         yield batch
     yield from source
-
-
-def _messages(files: Sequence[Path]) -> tuple[NDArray[np.int64], ...]:
-    """(row of the day, ts_origin_ns, ts_receipt_ns, sequence_number) of every message's first."""
-    parts: list[tuple[NDArray[np.int64], ...]] = []
-    last: tuple[int, int] | None = None
-    rows = 0
-    for origin, receipt, sequence in read_times(files):
-        begins = (sequence[1:] != sequence[:-1]) | (receipt[1:] != receipt[:-1])
-        first = np.flatnonzero(begins) + 1
-        if last != (sequence[0], receipt[0]):
-            first = np.concatenate(([0], first))
-        last = (int(sequence[-1]), int(receipt[-1]))
-        parts.append((first + rows, origin[first], receipt[first], sequence[first]))
-        rows += sequence.size
-    if not parts:
-        return tuple(np.empty(0, np.int64) for _ in range(4))
-    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
 def day_steps(instrument: Instrument, deltas: Sequence[Path]) -> tuple[Scale, Scale]:

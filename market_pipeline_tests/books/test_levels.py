@@ -36,7 +36,7 @@ class TestLevelsAround:
         """As many far levels as asked for fit at once, besides those that are there."""
         none = np.empty(0, np.int64)
         levels = levels_around(10**9, columns(bids), (none, none), 64, more)
-        assert not far_is_full(levels.far_keys, levels.meta, more)
+        assert not far_is_full(levels.far_keys, levels.far_sizes, levels.meta, more)
 
     def test_of_nothing(self):
         """A book without levels exports empty sides and has no best level."""

@@ -14,6 +14,7 @@ from market_pipeline.books.tables import BBO, DEPTH, REBUILDS
 from market_pipeline.instruments import Instrument, Thresholds
 from market_pipeline.lake.conform import empty_frame
 from market_pipeline.lake.layout import Warehouse
+from market_pipeline.lake.published import scan_files
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.settings import Settings, load_settings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
@@ -159,13 +160,7 @@ class Later:
         self.trades = register(lake, TRADES, BTC, ETH)
         self.rebuilds = pl.from_dicts(rebuilt.records, schema=schema)
         self.bbo, self.depth = (
-            pl.concat(
-                [pl.LazyFrame(schema=empty_frame(table.arrow_schema).schema)]
-                + [
-                    pl.scan_parquet(file.path, hive_partitioning=False).cast({"flags": pl.UInt16})
-                    for file in rebuilt.staged[table.sql_name]
-                ]
-            )
+            scan_files(table, [file.path for file in rebuilt.staged[table.sql_name]])
             for table in (BBO, DEPTH)
         )
 

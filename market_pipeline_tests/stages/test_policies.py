@@ -152,8 +152,8 @@ class TestUncross:
         )
         best = np.array([bids[0] for bids in checkpoints["bid_price_ticks"].to_list()])
 
-        assert depth["bid_0_price"].equals(bbo["bid_price"], check_names=False)
-        assert depth["ask_0_price"].equals(bbo["ask_price"], check_names=False)
+        assert depth["bid_0_price_ticks"].equals(bbo["bid_price_ticks"], check_names=False)
+        assert depth["ask_0_price_ticks"].equals(bbo["ask_price_ticks"], check_names=False)
         assert best.tolist() == bbo["bid_price_ticks"].to_list()
 
 

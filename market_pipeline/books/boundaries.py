@@ -1,0 +1,91 @@
+"""Where messages begin: a message is the neighbouring rows of equal sequence and receipt time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from market_pipeline.books.jit import kernel
+
+__all__ = ["FirstRows", "first_rows", "message_starts"]
+
+
+class FirstRows(NamedTuple):
+    """The first row of every message of a feed, int64 (messages,) each.
+
+    Attributes:
+        row: Counted over all rows of the feed, ascending.
+        ts_origin_ns, ts_receipt_ns, sequence_number: Its own.
+    """
+
+    row: NDArray[np.int64]
+    ts_origin_ns: NDArray[np.int64]
+    ts_receipt_ns: NDArray[np.int64]
+    sequence_number: NDArray[np.int64]
+
+
+def first_rows(batches: Iterable[tuple[NDArray[np.int64], ...]]) -> FirstRows:
+    """Finds where the messages of a feed begin, wherever it is cut into batches.
+
+    Args:
+        batches: (ts_origin_ns, ts_receipt_ns, sequence_number), int64 (n,) each, in feed order.
+    """
+    none = np.empty(0, np.int64)
+    parts, starts = [FirstRows(none, none, none, none)], none
+    before: tuple[int, int] | None = None
+    rows = 0
+    for origin, receipt, sequence in batches:
+        if sequence.size == 0:
+            continue
+        if starts.size < sequence.size:
+            starts = np.empty(sequence.size, np.int64)
+        first = starts[: message_starts(sequence, receipt, starts, before)]
+        parts.append(FirstRows(first + rows, origin[first], receipt[first], sequence[first]))
+        before = int(sequence[-1]), int(receipt[-1])
+        rows += sequence.size
+    return FirstRows(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def message_starts(
+    sequence_number: NDArray[np.int64],
+    ts_receipt_ns: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    before: tuple[int, int] | None = None,
+) -> int:
+    """Writes the index of every row that begins a message, and says how many there are.
+
+    Args:
+        sequence_number, ts_receipt_ns: int64 (n,), of rows in feed order.
+        starts: int64, n or longer, written; beyond the indices it holds anything.
+        before: Sequence number and receipt time of the row before the first; None without one.
+    """
+    if sequence_number.size == 0:
+        return 0
+    begins = before != (sequence_number[0], ts_receipt_ns[0])
+    columns = _as_input(sequence_number), _as_input(ts_receipt_ns)
+    return int(_message_starts(*columns, begins, starts))
+
+
+def _as_input(column: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A contiguous view that is not writable: numba takes any other for one more type."""
+    view = np.ascontiguousarray(column).view()
+    view.flags.writeable = False
+    return view
+
+
+@kernel
+def _message_starts(sequence_number, ts_receipt_ns, first_begins, starts):
+    # Every index is written and only those of beginnings are kept: messages are so irregular that a
+    # branch would be guessed wrong at every third row, which costs more than all the rest.
+    starts[0] = 0
+    count = np.int64(first_begins)
+    last_sequence, last_receipt_ns = sequence_number[0], ts_receipt_ns[0]
+    for row in range(1, sequence_number.size):
+        sequence, receipt_ns = sequence_number[row], ts_receipt_ns[row]
+        starts[count] = row
+        count += ((sequence ^ last_sequence) | (receipt_ns ^ last_receipt_ns)) != 0
+        last_sequence, last_receipt_ns = sequence, receipt_ns
+    return count
