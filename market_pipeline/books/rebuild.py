@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.integers import OffStepCount, SnapshotFeed, deltas_in_steps, no_deltas
 from market_pipeline.books.kernel import advance
 from market_pipeline.books.levels import ASK, BID, WINDOW, base_ticks, empty_levels
@@ -31,6 +32,7 @@ from market_pipeline.books.state import (
     new_registers,
 )
 from market_pipeline.books.walk import export_side, levels_around
+from market_pipeline.instruments import Policies
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 
 __all__ = ["Block", "Keyframe", "Rebuild", "RebuildOptions", "RebuildState"]
@@ -61,6 +63,18 @@ class RebuildOptions:
     resync: Resync = Resync.WHEN_INVALID
     crossed_resync_seconds: float | None = None
     uncross: bool = False
+
+    @classmethod
+    def of(cls, policies: Policies, depth_interval_ms: int | None, keyframe_seconds: int) -> Self:
+        """The options that an instrument's policies ask for."""
+        is_resynced = policies.crossed == "resync"
+        return cls(
+            depth_interval_ms=depth_interval_ms,
+            keyframe_seconds=keyframe_seconds,
+            resync=Resync[policies.resync.upper()],
+            crossed_resync_seconds=policies.crossed_resync_seconds if is_resynced else None,
+            uncross=policies.crossed == "uncross",
+        )
 
     def for_kernel(self) -> Options:
         """The same in the kernel's units."""
@@ -129,25 +143,45 @@ class RebuildState:
         """
         if close.bid_horizon_ticks is None or close.ask_horizon_ticks is None:
             raise ValueError("a book that was never seeded cannot seed another")
+        return cls._of_book(
+            close,
+            seeded=1,
+            seed_sequence_number=close.sequence_number,
+            seed_ts_receipt_ns=close.ts_receipt_ns,
+        )
+
+    @classmethod
+    def after_keyframe(cls, book: Keyframe) -> RebuildState:
+        """The state of a rebuild whose last message is that of a keyframe, its counters at 0.
+
+        Since when a crossed book was crossed is not known from it.
+        """
+        flags = BookFlag(book.flags)
+        sides = {"last_bid_ticks": book.bid_price_ticks, "last_ask_ticks": book.ask_price_ticks}
+        return cls._of_book(
+            book,
+            seeded=BookFlag.NOT_SEEDED not in flags,
+            gap=BookFlag.GAP in flags,
+            refused_since_snapshot=BookFlag.PRECISION_LOSS in flags,
+            failed_exam=BookFlag.FAILED_EXAM in flags,
+            last_ts_receipt_ns=book.ts_receipt_ns,
+            last_flags=book.flags,
+            **{name: int(prices[0]) for name, prices in sides.items() if prices.size},
+        )
+
+    @classmethod
+    def _of_book(cls, book: Keyframe, **further: int) -> RebuildState:
         registers = new_registers()
         for name, value in {
-            "seeded": 1,
-            "seed_sequence_number": close.sequence_number,
-            "seed_ts_receipt_ns": close.ts_receipt_ns,
-            "last_sequence_number": close.sequence_number,
-            "bid_horizon_ticks": close.bid_horizon_ticks,
-            "ask_horizon_ticks": close.ask_horizon_ticks,
+            "last_sequence_number": book.sequence_number,
+            "bid_horizon_ticks": book.bid_horizon_ticks or 0,
+            "ask_horizon_ticks": book.ask_horizon_ticks or 0,
+            **further,
         }.items():
             registers[REGISTERS.index(name)] = value
-        return cls(
-            registers,
-            close.bid_price_ticks,
-            close.bid_size_lots,
-            close.ask_price_ticks,
-            close.ask_size_lots,
-            OffStepCount(),
-            OffStepCount(),
-        )
+        bids = book.bid_price_ticks, book.bid_size_lots
+        asks = book.ask_price_ticks, book.ask_size_lots
+        return cls(registers, *bids, *asks, OffStepCount(), OffStepCount())
 
     @property
     def rows(self) -> int:
@@ -289,9 +323,10 @@ class Rebuild:
             elif status == Status.NEEDS_WINDOW:
                 self._move_window(feed.current.bid_size_lots.shape[1])
             elif status == Status.NEEDS_ROWS:
+                batch = no_deltas()  # or the last one would be held while the next is decoded
                 raw = next(pending, None)
                 batch = self._take(raw) if raw is not None else None
-                row = 0
+                row, raw = 0, None
             elif status == Status.KEYFRAME_DUE:
                 yield self._keyframe("keyframe")
             else:

@@ -30,7 +30,7 @@ __all__ = ["ROW_GROUP_ROWS", "StagedFile", "StagedWriter", "sweep_staging"]
 ROW_GROUP_ROWS = 1 << 20
 """Rows of a row group, unless the rows are so wide that it would pass `ROW_GROUP_BYTES`."""
 
-ROW_GROUP_BYTES = 64 << 20
+ROW_GROUP_BYTES = 32 << 20
 """Most memory that the buffered rows of one row group may take, fixed-width columns counted."""
 
 _CHUNK_BYTES = 8 << 20

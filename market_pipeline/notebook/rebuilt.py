@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import polars as pl
 import pyarrow as pa
@@ -15,23 +15,21 @@ from market_pipeline.books.integers import OffStepCount
 from market_pipeline.books.intervals import Intervals
 from market_pipeline.books.rebuild import Rebuild, RebuildOptions
 from market_pipeline.books.scale import Scale
-from market_pipeline.books.state import BboRows, DepthRows, Repairs, Resync
+from market_pipeline.books.state import BboRows, DepthRows, Repairs
 from market_pipeline.books.tables import BBO, DEPTH, IDENTITY, INTERVALS, REBUILDS
 from market_pipeline.errors import DomainError
-from market_pipeline.instruments import Instrument
+from market_pipeline.instruments import Instrument, Policies
 from market_pipeline.lake.tables import Table
 from market_pipeline.notebook.book import Book
 from market_pipeline.notebook.feeds import RawRows, feeds_of
 from market_pipeline.notebook.survey import survey
 from market_pipeline.sources.binance_capture import MEANING, Findings
 
-__all__ = ["RebuiltBook", "rebuild", "rebuild_options"]
+__all__ = ["RebuiltBook", "rebuild"]
 
 # Raw rows do not say whose they are, so the identity columns are left out of the frames.
 _NOBODY = Instrument(venue="NOBODY", symbol="NOBODY", source="crypto_lake")
-_RESYNC = {"never": Resync.NEVER, "when_invalid": Resync.WHEN_INVALID, "always": Resync.ALWAYS}
 _SECONDS_PER_CENTURY = 100 * 366 * 86_400
-_CROSSED = ("flag", "uncross", "resync")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,7 +121,7 @@ def rebuild(
         InstrumentsError: A capture is given without an instrument that Binance has.
     """
     feeds = feeds_of(deltas, snapshots, trades, instrument)
-    options = rebuild_options(resync, crossed, crossed_resync_seconds, depth_every)
+    options = _options(resync, crossed, crossed_resync_seconds, depth_every)
     known = survey(feeds.deltas(Findings()), feeds.trade_times, infer_steps="infer" in (tick, lot))
     # Rows that only remove levels show no lot; any step then represents their sizes, all 0.
     price_scale = _scale("tick", tick, known.price_scale or Scale.of(Decimal(1)))
@@ -222,30 +220,23 @@ def _scale(name: str, given: Decimal | str | float, inferred: Scale) -> Scale:
         ) from None
 
 
-def rebuild_options(
-    resync: str,
-    crossed: str,
+def _options(
+    resync: Literal["never", "when_invalid", "always"],
+    crossed: Literal["flag", "uncross", "resync"],
     crossed_resync_seconds: float,
-    depth_every: int | Literal["message"] | None = None,
+    depth_every: int | Literal["message"] | None,
 ) -> RebuildOptions:
-    """The options of a rebuild without keyframes, as they are named in `policies`.
-
-    Raises:
-        DomainError: One of them is out of range.
-    """
-    if resync not in _RESYNC:
-        raise _out_of_range("resync", resync, f"one of {', '.join(_RESYNC)}")
-    if crossed not in _CROSSED:
-        raise _out_of_range("crossed", crossed, f"one of {', '.join(_CROSSED)}")
+    for name, found in (("resync", resync), ("crossed", crossed)):
+        known = get_args(Policies.model_fields[name].annotation)
+        if found not in known:
+            raise _out_of_range(name, found, f"one of {', '.join(known)}")
     if not 0 <= crossed_resync_seconds < _SECONDS_PER_CENTURY:
         raise _out_of_range("crossed_resync_seconds", crossed_resync_seconds, "seconds from 0 on")
-    return RebuildOptions(
-        depth_interval_ms=_depth_interval_ms(depth_every),
-        keyframe_seconds=0,
-        resync=_RESYNC[resync],
-        crossed_resync_seconds=crossed_resync_seconds if crossed == "resync" else None,
-        uncross=crossed == "uncross",
+    policies = Policies(
+        resync=resync, crossed=crossed, crossed_resync_seconds=float(crossed_resync_seconds)
     )
+    interval_ms = _depth_interval_ms(depth_every)
+    return RebuildOptions.of(policies, depth_interval_ms=interval_ms, keyframe_seconds=0)
 
 
 def _depth_interval_ms(depth_every: int | Literal["message"] | None) -> int | None:

@@ -17,13 +17,11 @@ from typing import Any
 import duckdb
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from market_pipeline.books.boundaries import message_starts
 from market_pipeline.books.flags import BookFlag
-from market_pipeline.books.integers import OffStepCount
-from market_pipeline.books.rebuild import Keyframe, Rebuild, RebuildState
+from market_pipeline.books.rebuild import Keyframe, Rebuild, RebuildOptions, RebuildState
 from market_pipeline.books.scale import Scale
-from market_pipeline.books.state import REGISTERS, new_registers
 from market_pipeline.books.tables import BBO, CHECKPOINTS
 from market_pipeline.errors import CheckpointError, LakeFileError, MissingDataError
 from market_pipeline.instruments import Instrument, load_instruments
@@ -32,7 +30,6 @@ from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.published import scan
 from market_pipeline.notebook.book import Book
 from market_pipeline.notebook.feeds import feeds_of
-from market_pipeline.notebook.rebuilt import rebuild_options
 from market_pipeline.settings import Settings
 from market_pipeline.sources.binance_capture import Findings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, RawTable, open_shard
@@ -65,6 +62,15 @@ class _Start:
 
     book: Keyframe | None
     messages: int
+
+    @property
+    def state(self) -> RebuildState | None:
+        """The state to go on from."""
+        if self.book is None:
+            return None
+        of_that_day = self.messages > 0
+        after = RebuildState.after_keyframe if of_that_day else RebuildState.after_close
+        return after(self.book)
 
 
 def replayed(row: PublishedRow, settings: Settings) -> Book:
@@ -200,16 +206,18 @@ def _replay(
     if start.book is not None and start.messages:
         unmet &= sequence >= start.book.sequence_number
     snapshots = _raw_rows(snapshot_files, SNAPSHOTS, unmet) if snapshot_files else None
-    first_rows = _first_rows(deltas, keys)
-    if first_rows.size != messages.height:
-        raise _does_not_lead_there(f"{messages.height} messages", f"{first_rows.size} in the lake")
+    starts = np.empty(deltas.height, np.int64)
+    found = message_starts(
+        deltas["sequence_number"].to_numpy(), deltas["receipt_timestamp"].to_numpy(), starts
+    )
+    if found != messages.height:
+        raise _does_not_lead_there(f"{messages.height} messages", f"{found} in the lake")
     in_gap = messages["flags"].to_numpy() & int(BookFlag.GAP) != 0
-    policies = instrument.policies
     rebuild = Rebuild(
         *scales,
-        rebuild_options(policies.resync, policies.crossed, policies.crossed_resync_seconds),
-        gap_rows=first_rows[in_gap],
-        start=_state(start),
+        RebuildOptions.of(instrument.policies, depth_interval_ms=None, keyframe_seconds=0),
+        gap_rows=starts[:found][in_gap],
+        start=start.state,
     )
     feeds = feeds_of(deltas, snapshots)
     *_, closing = rebuild.blocks(feeds.deltas(Findings()), feeds.snapshots(Findings()))
@@ -238,52 +246,6 @@ def _raw_rows(files: Sequence[Path], table: RawTable, wanted: pl.Expr) -> pl.Dat
             file=files[0].parent,
             found=str(error),
         ) from error
-
-
-def _first_rows(deltas: pl.DataFrame, keys: Sequence[str]) -> NDArray[np.int64]:
-    """The first row of every message."""
-    begins = np.ones(deltas.height, np.bool_)
-    columns = [deltas[key].to_numpy() for key in keys]
-    begins[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
-    return np.flatnonzero(begins)
-
-
-def _state(start: _Start) -> RebuildState | None:
-    """The state of a rebuild whose last message is that of the checkpoint."""
-    book = start.book
-    if book is None:
-        return None
-    if start.messages == 0:
-        return RebuildState.after_close(book)
-    flags = BookFlag(book.flags)
-    registers = new_registers()
-    for name, value in {
-        "seeded": BookFlag.NOT_SEEDED not in flags,
-        "gap": BookFlag.GAP in flags,
-        "refused_since_snapshot": BookFlag.PRECISION_LOSS in flags,
-        "failed_exam": BookFlag.FAILED_EXAM in flags,
-        "bid_horizon_ticks": book.bid_horizon_ticks or 0,
-        "ask_horizon_ticks": book.ask_horizon_ticks or 0,
-        "last_ts_receipt_ns": book.ts_receipt_ns,
-        "last_sequence_number": book.sequence_number,
-        "last_flags": book.flags,
-    }.items():
-        registers[REGISTERS.index(name)] = value
-    for name, prices in (
-        ("last_bid_ticks", book.bid_price_ticks),
-        ("last_ask_ticks", book.ask_price_ticks),
-    ):
-        if prices.size:
-            registers[REGISTERS.index(name)] = prices[0]
-    return RebuildState(
-        registers,
-        book.bid_price_ticks,
-        book.bid_size_lots,
-        book.ask_price_ticks,
-        book.ask_size_lots,
-        OffStepCount(),
-        OffStepCount(),
-    )
 
 
 def _refuse_another_book(book: Keyframe, row: PublishedRow) -> None:

@@ -200,6 +200,8 @@ def _batches(
                             found="null",
                         )
                 yield _Batch(file, first_row, arrays, names)
+                # Here and below: or it would be held while the next one is decoded.
+                del arrays, pieces
 
 
 def _refuse_outside(batch: _Batch, column: str, *, above: float | None = None) -> None:
@@ -249,6 +251,7 @@ def read_deltas(files: Sequence[Path], skip_rows: int = 0) -> Iterator[DeltaBatc
             price=arrays["price"],
             size=arrays["size"],
         )
+        del arrays, batch
 
 
 def count_deltas(files: Sequence[Path]) -> tuple[int, int]:

@@ -17,7 +17,6 @@ from market_pipeline.books.intervals import Intervals
 from market_pipeline.books.jit import SOURCES_DIGEST
 from market_pipeline.books.rebuild import Keyframe, Rebuild, RebuildOptions
 from market_pipeline.books.scale import Scale
-from market_pipeline.books.state import Resync
 from market_pipeline.books.tables import BBO, REBUILDS
 from market_pipeline.errors import CheckpointError, MarketPipelineError, MissingDataError
 from market_pipeline.instruments import Instrument
@@ -56,11 +55,6 @@ __all__ = ["DayOfRaw", "blank_record", "rebuild_instrument"]
 # A killed rebuild goes on from the first keyframe after every so many delta rows. Files are cut
 # there, so this is no setting: the same day must give the same files everywhere.
 _PART_ROWS = 1 << 24
-_RESYNC = {
-    "never": Resync.NEVER,
-    "when_invalid": Resync.WHEN_INVALID,
-    "always": Resync.ALWAYS,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +133,11 @@ def rebuild_instrument(
     """
     raw = _Raw.open(day, instrument)
     price_scale, size_scale = raw.steps
-    options = _options(instrument, settings)
+    options = RebuildOptions.of(
+        instrument.policies,
+        depth_interval_ms=settings.depth_interval_ms,
+        keyframe_seconds=settings.checkpoint_seconds,
+    )
     seed = choose_seed(warehouse, instrument, day.day, price_scale, size_scale, lambda: raw.gaps)
     scales = {"tick": format(price_scale.step, "f"), "lot": format(size_scale.step, "f")}
     made_from = {
@@ -193,19 +191,6 @@ def rebuild_instrument(
         "output_sha256": _content_hash(output.files[BBO.sql_name]),
     }
     return output.files, record
-
-
-def _options(instrument: Instrument, settings: Settings) -> RebuildOptions:
-    policies = instrument.policies
-    return RebuildOptions(
-        depth_interval_ms=settings.depth_interval_ms,
-        keyframe_seconds=settings.checkpoint_seconds,
-        resync=_RESYNC[policies.resync],
-        crossed_resync_seconds=(
-            policies.crossed_resync_seconds if policies.crossed == "resync" else None
-        ),
-        uncross=policies.crossed == "uncross",
-    )
 
 
 def _parts(

@@ -124,6 +124,7 @@ def before_first_silence(
             break
         last_ts_receipt_ns = int(batch.ts_receipt_ns[-1])
         yield batch
+        del batch  # or it would be held while the next one is decoded
     yield from source
 
 

@@ -14,7 +14,8 @@ from market_pipeline.books.arrow import canonical_book
 from market_pipeline.books.integers import OffStep
 from market_pipeline.books.rebuild import Keyframe, Rebuild, RebuildOptions
 from market_pipeline.books.scale import Scale, StepInference
-from market_pipeline.books.state import BboRows, DepthRows
+from market_pipeline.books.state import BboRows, DepthRows, Resync
+from market_pipeline.instruments import Policies
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 from market_pipeline.sources.crypto_lake import (
     DELTAS,
@@ -54,6 +55,22 @@ def collected(rebuild: Rebuild, deltas, snapshots=()) -> tuple[pl.DataFrame, lis
         elif isinstance(block, Keyframe):
             keyframes.append(block)
     return pl.concat(bbo), depth, keyframes
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        ("policies", "resync", "crossed_resync_seconds", "uncross"),
+        [
+            ({}, Resync.WHEN_INVALID, None, False),
+            ({"resync": "never", "crossed": "uncross"}, Resync.NEVER, None, True),
+            ({"resync": "always", "crossed": "resync"}, Resync.ALWAYS, 2.0, False),
+            ({"crossed_resync_seconds": 3.0}, Resync.WHEN_INVALID, None, False),
+        ],
+    )
+    def test_of_policies(self, policies, resync, crossed_resync_seconds, uncross):
+        """Each policy has its option, and the seconds only count where they are asked for."""
+        options = RebuildOptions.of(Policies(**policies), depth_interval_ms=7, keyframe_seconds=9)
+        assert RebuildOptions(7, 9, resync, crossed_resync_seconds, uncross) == options
 
 
 class TestRebuild:
