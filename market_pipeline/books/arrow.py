@@ -9,30 +9,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from market_pipeline.books.rebuild import Keyframe
+from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.state import BboRows, DepthRows
 from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH
 from market_pipeline.instruments import Instrument
 
-__all__ = ["CHECKPOINT_FORMAT", "BookArrow", "canonical_book", "checksum"]
+__all__ = ["CHECKPOINT_FORMAT", "BookArrow", "checksum"]
 
 CHECKPOINT_FORMAT = 2
-
-
-def canonical_book(frame: Keyframe, price_scale: Scale, size_scale: Scale) -> str:
-    """The book as text: one line per level, best first, bids then asks, no trailing zeros."""
-    tick, lot = price_scale.step, size_scale.step
-    lines = []
-    for mark, prices, sizes in (
-        ("B", frame.bid_price_ticks, frame.bid_size_lots),
-        ("A", frame.ask_price_ticks, frame.ask_size_lots),
-    ):
-        for price, size in zip(prices.tolist(), sizes.tolist(), strict=True):
-            value = (price * tick).normalize()
-            amount = (size * lot).normalize()
-            lines.append(f"{mark} {value:f} {amount:f}")
-    return "\n".join(lines)
 
 
 def checksum(frame: Keyframe, price_scale: Scale, size_scale: Scale) -> str:

@@ -53,9 +53,13 @@ def meet_snapshot(registers, levels, snapshots, k, options, repairs, repair_row)
     if not snapshots.usable[k]:
         registers[reg.UNUSABLE] += 1
         return repair_row
+    sequence, receipt = snapshots.sequence_number[k], snapshots.ts_receipt_ns[k]
+    if sequence < registers[reg.BOOK_SEQUENCE]:
+        # It would set the book back.
+        registers[reg.UNPLACED] += 1
+        return repair_row
     bids = _depth_of(snapshots.bid_size_lots, k)
     asks = _depth_of(snapshots.ask_size_lots, k)
-    sequence, receipt = snapshots.sequence_number[k], snapshots.ts_receipt_ns[k]
     kind = np.int64(0)
     if registers[reg.SEEDED] == 0:
         registers[reg.SEEDED] = 1
@@ -189,6 +193,7 @@ def _replace(registers, levels, snapshots, k, bids, asks):
     )
     registers[reg.BID_HORIZON] = snapshots.bid_price_ticks[k, bids - 1]
     registers[reg.ASK_HORIZON] = snapshots.ask_price_ticks[k, asks - 1]
+    registers[reg.BOOK_SEQUENCE] = snapshots.sequence_number[k]
     registers[reg.LAST_BID] = snapshots.bid_price_ticks[k, 0]
     registers[reg.LAST_ASK] = snapshots.ask_price_ticks[k, 0]
     registers[reg.GAP] = 0

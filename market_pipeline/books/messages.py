@@ -28,7 +28,7 @@ from market_pipeline.books.scale import NOT_REPRESENTABLE
 from market_pipeline.books.state import MESSAGES_BETWEEN_MOVES, Repair, Status
 from market_pipeline.books.walk import best_level, first_index, level_at_or_after, write_top
 
-__all__ = ["apply_messages", "next_listed_row"]
+__all__ = ["LASTING_FLAGS", "apply_messages", "lasting_flags", "next_listed_row"]
 
 _NEEDS_ROWS = int(Status.NEEDS_ROWS)
 _OUTPUT_FULL = int(Status.OUTPUT_FULL)
@@ -43,6 +43,9 @@ _F_FAILED_EXAM = int(BookFlag.FAILED_EXAM)
 _F_PRECISION_LOSS = int(BookFlag.PRECISION_LOSS)
 _F_UNCONFIRMED = int(BookFlag.UNCONFIRMED_DEPTH)
 _F_EMPTY_SIDE = int(BookFlag.EMPTY_SIDE)
+LASTING_FLAGS = _F_NOT_SEEDED | _F_GAP | _F_PRECISION_LOSS | _F_FAILED_EXAM
+"""The flags that no message changes by itself, but snapshots and lost messages do."""
+
 _UNCROSS = int(Repair.UNCROSS)
 _ONE = np.uint64(1)
 _SIX = np.uint64(6)
@@ -64,8 +67,8 @@ def next_listed_row(rows, passed, offset):
 
 
 @kernel
-def _state_flags(registers):
-    """The flags that no message changes by itself."""
+def lasting_flags(registers):
+    """Which of `LASTING_FLAGS` hold."""
     flags = 0
     if registers[reg.SEEDED] == 0:
         flags |= _F_NOT_SEEDED
@@ -138,9 +141,9 @@ def apply_messages(
     crossed_since, messages = registers[reg.CROSSED_SINCE], registers[reg.MESSAGES]
     min_latency, max_latency = registers[reg.MIN_LATENCY], registers[reg.MAX_LATENCY]
     early = unknown = refused = np.int64(0)
-    state_flags = _state_flags(registers)
+    state_flags = lasting_flags(registers)
     seeded = registers[reg.SEEDED] != 0
-    first_row = row
+    first_row, first_message = row, messages
     feed_offset = row - registers[reg.ROWS]
     gap_row = next_listed_row(gap_rows, registers[reg.GAPS_PASSED], feed_offset)
 
@@ -299,6 +302,8 @@ def apply_messages(
     registers[reg.LAST_FLAGS] = last_flags
     registers[reg.CROSSED_SINCE], registers[reg.MESSAGES] = crossed_since, messages
     registers[reg.MIN_LATENCY], registers[reg.MAX_LATENCY] = min_latency, max_latency
+    if messages > first_message:
+        registers[reg.BOOK_SEQUENCE] = last_sequence
     registers[reg.NEGATIVE_LATENCY] += early
     registers[reg.ROWS] += row - first_row
     registers[reg.UNKNOWN_REMOVALS] += unknown

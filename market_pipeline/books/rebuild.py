@@ -14,10 +14,11 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.integers import OffStepCount, SnapshotFeed, deltas_in_steps, no_deltas
 from market_pipeline.books.kernel import advance
+from market_pipeline.books.keyframe import Keyframe, RebuildState
 from market_pipeline.books.levels import ASK, BID, WINDOW, base_ticks, empty_levels
+from market_pipeline.books.messages import LASTING_FLAGS, lasting_flags
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.state import (
     DEPTH_LEVELS,
@@ -35,7 +36,7 @@ from market_pipeline.books.walk import export_side, levels_around
 from market_pipeline.instruments import Policies
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 
-__all__ = ["Block", "Keyframe", "Rebuild", "RebuildOptions", "RebuildState"]
+__all__ = ["Block", "Rebuild", "RebuildOptions"]
 
 _BBO_ROWS = 1 << 16
 _DEPTH_ROWS = 1 << 13
@@ -87,111 +88,6 @@ class RebuildOptions:
             uncross=self.uncross,
             snapshot_patience_ns=_SNAPSHOT_PATIENCE_NS,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Keyframe:
-    """The full book after a message: enough to go on from, or to look at.
-
-    Attributes:
-        kind: "keyframe", or "closing" for the state after the last message.
-        ts_origin_ns, ts_receipt_ns, sequence_number: Of the last message applied.
-        messages: Messages applied so far in this rebuild.
-        flags: The `BookFlag` bits of the last message's row.
-        bid_price_ticks, bid_size_lots, ask_price_ticks, ask_size_lots: int64, best first.
-        bid_horizon_ticks, ask_horizon_ticks: The farthest level a snapshot confirmed; None before.
-    """
-
-    kind: Literal["keyframe", "closing"]
-    ts_origin_ns: int
-    ts_receipt_ns: int
-    sequence_number: int
-    messages: int
-    flags: int
-    bid_price_ticks: NDArray[np.int64]
-    bid_size_lots: NDArray[np.int64]
-    ask_price_ticks: NDArray[np.int64]
-    ask_size_lots: NDArray[np.int64]
-    bid_horizon_ticks: int | None
-    ask_horizon_ticks: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class RebuildState:
-    """All that a rebuild knows between two messages: a rebuild that starts from it goes on alike.
-
-    Attributes:
-        registers: int64 (len(REGISTERS),).
-        bid_price_ticks, bid_size_lots, ask_price_ticks, ask_size_lots: int64, best first.
-        off_tick, off_lot: Values refused so far.
-    """
-
-    registers: NDArray[np.int64]
-    bid_price_ticks: NDArray[np.int64]
-    bid_size_lots: NDArray[np.int64]
-    ask_price_ticks: NDArray[np.int64]
-    ask_size_lots: NDArray[np.int64]
-    off_tick: OffStepCount
-    off_lot: OffStepCount
-
-    @classmethod
-    def after_close(cls, close: Keyframe) -> RebuildState:
-        """The state of a day that begins with the closing book of the day before.
-
-        Raises:
-            ValueError: If the closing book was never seeded: then it is none to begin with.
-        """
-        if close.bid_horizon_ticks is None or close.ask_horizon_ticks is None:
-            raise ValueError("a book that was never seeded cannot seed another")
-        return cls._of_book(
-            close,
-            seeded=1,
-            seed_sequence_number=close.sequence_number,
-            seed_ts_receipt_ns=close.ts_receipt_ns,
-        )
-
-    @classmethod
-    def after_keyframe(cls, book: Keyframe) -> RebuildState:
-        """The state of a rebuild whose last message is that of a keyframe, its counters at 0.
-
-        Since when a crossed book was crossed is not known from it.
-        """
-        flags = BookFlag(book.flags)
-        sides = {"last_bid_ticks": book.bid_price_ticks, "last_ask_ticks": book.ask_price_ticks}
-        return cls._of_book(
-            book,
-            seeded=BookFlag.NOT_SEEDED not in flags,
-            gap=BookFlag.GAP in flags,
-            refused_since_snapshot=BookFlag.PRECISION_LOSS in flags,
-            failed_exam=BookFlag.FAILED_EXAM in flags,
-            last_ts_receipt_ns=book.ts_receipt_ns,
-            last_flags=book.flags,
-            **{name: int(prices[0]) for name, prices in sides.items() if prices.size},
-        )
-
-    @classmethod
-    def _of_book(cls, book: Keyframe, **further: int) -> RebuildState:
-        registers = new_registers()
-        for name, value in {
-            "last_sequence_number": book.sequence_number,
-            "bid_horizon_ticks": book.bid_horizon_ticks or 0,
-            "ask_horizon_ticks": book.ask_horizon_ticks or 0,
-            **further,
-        }.items():
-            registers[REGISTERS.index(name)] = value
-        bids = book.bid_price_ticks, book.bid_size_lots
-        asks = book.ask_price_ticks, book.ask_size_lots
-        return cls(registers, *bids, *asks, OffStepCount(), OffStepCount())
-
-    @property
-    def rows(self) -> int:
-        """Delta rows applied so far: the feed goes on with the row of that number."""
-        return int(self.registers[REGISTERS.index("rows")])
-
-    @property
-    def snapshots(self) -> int:
-        """Snapshots met so far: the feed goes on with the snapshot of that number."""
-        return int(self.registers[REGISTERS.index("snapshots")])
 
 
 Block = BboRows | DepthRows | Repairs | Keyframe
@@ -384,9 +280,9 @@ class Rebuild:
             kind=kind,
             ts_origin_ns=figures["open_ts_origin_ns"],
             ts_receipt_ns=figures["open_ts_receipt_ns"],
-            sequence_number=figures["last_sequence_number"],
+            sequence_number=figures["book_sequence_number"],
             messages=figures["messages"],
-            flags=figures["last_flags"],
+            flags=figures["last_flags"] & ~LASTING_FLAGS | int(lasting_flags(self._registers)),
             bid_price_ticks=bids[0],
             bid_size_lots=bids[1],
             ask_price_ticks=asks[0],

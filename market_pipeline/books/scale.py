@@ -23,7 +23,8 @@ NOT_REPRESENTABLE = -1
 _TOLERANCE_STEPS = 1e-6
 # A float64 near x carries an error of x * 2^-53, and the scaling multiplies and divides once each.
 _RELATIVE_TOLERANCE = 2.0**-51
-_INT64_LIMIT = float(2**63 - 1024)
+# Half of what 64 bits hold, so that no kernel can overflow adding two of them.
+_STEPS_LIMIT = float(2**62 - 512)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def _to_steps(values, power, coefficient, steps):
         whole = np.rint(exact)
         tolerance = max(_TOLERANCE_STEPS, abs(exact) * _RELATIVE_TOLERANCE)
         # NaN fails every comparison and so counts as a loss.
-        is_whole = (abs(exact - whole) <= tolerance) & (abs(whole) <= _INT64_LIMIT)
+        is_whole = (abs(exact - whole) <= tolerance) & (abs(whole) <= _STEPS_LIMIT)
         losses += not is_whole
         steps[i] = np.int64(whole) if is_whole else NOT_REPRESENTABLE
     return losses

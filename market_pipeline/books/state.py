@@ -172,6 +172,7 @@ REGISTERS = (
     "crossed_since_ns",
     "last_ts_receipt_ns",
     "last_sequence_number",
+    "book_sequence_number",
     "last_bid_ticks",
     "last_ask_ticks",
     "last_flags",
@@ -226,6 +227,7 @@ REGISTERS = (
     CROSSED_SINCE,
     LAST_RECEIPT,
     LAST_SEQUENCE,
+    BOOK_SEQUENCE,
     LAST_BID,
     LAST_ASK,
     LAST_FLAGS,
@@ -287,7 +289,7 @@ def new_registers() -> NDArray[np.int64]:
     """The registers of a rebuild that has not begun."""
     registers = np.zeros(len(REGISTERS), np.int64)
     registers[LAST_MOVE] = -MESSAGES_BETWEEN_MOVES
-    registers[LAST_SEQUENCE] = np.iinfo(np.int64).min
+    registers[LAST_SEQUENCE] = registers[BOOK_SEQUENCE] = np.iinfo(np.int64).min
     registers[LAST_BID] = -np.iinfo(np.int64).max
     registers[LAST_ASK] = np.iinfo(np.int64).max
     registers[MIN_LATENCY] = np.iinfo(np.int64).max

@@ -50,9 +50,7 @@ DEPTH = Table(
         *IDENTITY,
         *_EVENT,
         _FLAGS,
-        Column(
-            "price_multiplier", "BIGINT", "Price: ticks * price_multiplier / price_divisor."
-        ),
+        Column("price_multiplier", "BIGINT", "Price: ticks * price_multiplier / price_divisor."),
         Column("price_divisor", "BIGINT", "A power of ten; see price_multiplier."),
         Column("size_multiplier", "BIGINT", "Size: lots * size_multiplier / size_divisor."),
         Column("size_divisor", "BIGINT", "A power of ten; see size_multiplier."),
@@ -152,7 +150,11 @@ REBUILDS = Table(
         Column("messages", "BIGINT", "Messages, each one row of books.bbo."),
         Column("snapshots", "BIGINT", "Snapshots met."),
         Column("snapshots_unusable", "BIGINT", "Snapshots that are no book (crossed, off grid)."),
-        Column("snapshots_unplaced", "BIGINT", "Snapshots whose sequence number never came."),
+        Column(
+            "snapshots_unplaced",
+            "BIGINT",
+            "Snapshots whose number never came or had passed.",
+        ),
         Column("seed", "VARCHAR", "What the day began with: first_snapshot or previous_close."),
         Column("seed_sequence_number", "BIGINT", "Its sequence number; null if there was none."),
         Column("seed_ts_receipt_ns", "BIGINT", "Its receipt time, ns UTC."),

@@ -12,6 +12,7 @@ import os
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -201,13 +202,14 @@ def sweep_staging(warehouse: Warehouse, older_than: timedelta = timedelta(days=1
         older_than: Files written to more recently are left: a running writer may own them.
     """
     oldest = time.time() - older_than.total_seconds()
-    left_over = [
-        path
-        for path in sorted(warehouse.staging_dir.glob("*"))
-        if path.suffix in {".partial", ".parquet", ".resume"} and path.stat().st_mtime < oldest
-    ]
-    for path in left_over:
-        path.unlink(missing_ok=True)
+    left_over = []
+    for path in sorted(warehouse.staging_dir.glob("*")):
+        # Another run may rename or publish it at any moment.
+        with suppress(FileNotFoundError):
+            ours = path.suffix in {".partial", ".parquet", ".resume"}
+            if ours and path.stat().st_mtime < oldest:
+                path.unlink()
+                left_over.append(path)
     return left_over
 
 

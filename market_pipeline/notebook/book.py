@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from market_pipeline.books.flags import INVALIDATING, MEANING, BookFlag
-from market_pipeline.books.rebuild import Keyframe
+from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.scale import Scale
 
 __all__ = ["Book"]

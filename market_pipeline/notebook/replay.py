@@ -20,7 +20,8 @@ import polars as pl
 
 from market_pipeline.books.boundaries import message_starts
 from market_pipeline.books.flags import BookFlag
-from market_pipeline.books.rebuild import Keyframe, Rebuild, RebuildOptions, RebuildState
+from market_pipeline.books.keyframe import Keyframe, RebuildState
+from market_pipeline.books.rebuild import Rebuild, RebuildOptions
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.tables import BBO, CHECKPOINTS
 from market_pipeline.errors import CheckpointError, LakeFileError, MissingDataError

@@ -10,12 +10,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+import pyarrow as pa
+
 from market_pipeline import __version__
 from market_pipeline.books.arrow import BookArrow
 from market_pipeline.books.integers import OffStepCount
 from market_pipeline.books.intervals import Intervals
 from market_pipeline.books.jit import SOURCES_DIGEST
-from market_pipeline.books.rebuild import Keyframe, Rebuild, RebuildOptions
+from market_pipeline.books.keyframe import Keyframe
+from market_pipeline.books.rebuild import Rebuild, RebuildOptions
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.tables import BBO, REBUILDS
 from market_pipeline.errors import CheckpointError, MarketPipelineError, MissingDataError
@@ -141,7 +144,11 @@ def rebuild_instrument(
     seed = choose_seed(warehouse, instrument, day.day, price_scale, size_scale, lambda: raw.gaps)
     scales = {"tick": format(price_scale.step, "f"), "lot": format(size_scale.step, "f")}
     made_from = {
-        "code": SOURCES_DIGEST,
+        "instrument": instrument.id,
+        "day": day.day.isoformat(),
+        "lake": str(day.lake),
+        "code": [__version__, SOURCES_DIGEST, pa.__version__],
+        "part_rows": _PART_ROWS,
         "raw_files": raw.sha256,
         "options": asdict(options),
         "thresholds": instrument.thresholds.model_dump(mode="json"),

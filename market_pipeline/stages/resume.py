@@ -22,7 +22,7 @@ import numpy as np
 
 from market_pipeline.books.integers import OffStep, OffStepCount
 from market_pipeline.books.intervals import IntervalsState
-from market_pipeline.books.rebuild import RebuildState
+from market_pipeline.books.keyframe import RebuildState
 from market_pipeline.books.state import Repairs
 from market_pipeline.errors import CheckpointError
 from market_pipeline.instruments import Instrument

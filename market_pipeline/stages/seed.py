@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -13,7 +14,7 @@ import polars as pl
 
 from market_pipeline.books.arrow import CHECKPOINT_FORMAT, checksum
 from market_pipeline.books.flags import INVALIDATING
-from market_pipeline.books.rebuild import Keyframe, RebuildState
+from market_pipeline.books.keyframe import Keyframe, RebuildState
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.tables import CHECKPOINTS
 from market_pipeline.errors import CheckpointError
@@ -32,7 +33,7 @@ class Seed:
     Attributes:
         name: "previous_close", or "first_snapshot" of the day itself.
         state: The state to begin with; None to wait for the first snapshot.
-        checksum: SHA-256 of the book begun with; None without one.
+        checksum: SHA-256 of all that the state holds; None without one.
         refused: Why the previous close was not used though the policy asks for it.
     """
 
@@ -58,11 +59,11 @@ def choose_seed(
     if instrument.policies.seed == "first_snapshot":
         return Seed()
     before = day - timedelta(days=1)
-    rows = (
-        scan(warehouse, CHECKPOINTS, before, [instrument.id])
-        .filter(pl.col("kind") == "closing")
-        .collect()
-    )
+    closing = scan(warehouse, CHECKPOINTS, before, [instrument.id]).filter(kind="closing")
+    try:
+        rows = closing.collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        return Seed(refused=f"the closing book of {before} cannot be read: {error}")
     if rows.is_empty():
         return Seed(refused=f"no closing book of {before} is published")
     row = rows.row(0, named=True)
@@ -84,7 +85,9 @@ def choose_seed(
             refused=f"the day begins {pause_ns / 1e9:.3f} s after the closing book; "
             f"at most {today.silence_ns / 1e9:.3f} s is no silence"
         )
-    return Seed("previous_close", RebuildState.after_close(close), row["checksum"])
+    state = RebuildState.after_close(close)
+    digest = hashlib.sha256(row["checksum"].encode() + state.registers.tobytes())
+    return Seed("previous_close", state, digest.hexdigest())
 
 
 def keyframe_of(row: Mapping[str, Any], price_scale: Scale, size_scale: Scale) -> Keyframe:

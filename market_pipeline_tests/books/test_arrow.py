@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market_pipeline.books.arrow import CHECKPOINT_FORMAT, BookArrow, canonical_book, checksum
-from market_pipeline.books.rebuild import Keyframe
+from market_pipeline.books.arrow import CHECKPOINT_FORMAT, BookArrow, checksum
+from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.tables import CHECKPOINTS
 from market_pipeline.instruments import Instrument
+from market_pipeline_tests.naive.canonical import canonical_book
 
 TICK, LOT = Scale(5, 2), Scale(1, 3)
 LISTS = ("bid_price_ticks", "bid_size_lots", "ask_price_ticks", "ask_size_lots")

@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from market_pipeline.books.arrow import canonical_book
 from market_pipeline.books.integers import OffStep
-from market_pipeline.books.rebuild import Keyframe, Rebuild, RebuildOptions
+from market_pipeline.books.keyframe import Keyframe
+from market_pipeline.books.rebuild import Rebuild, RebuildOptions
 from market_pipeline.books.scale import Scale, StepInference
 from market_pipeline.books.state import BboRows, DepthRows, Resync
 from market_pipeline.instruments import Policies
@@ -24,6 +24,7 @@ from market_pipeline.sources.crypto_lake import (
     read_deltas,
     read_snapshots,
 )
+from market_pipeline_tests.naive.canonical import canonical_book
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS
 
 TICK, LOT = Scale.of(Decimal("0.1")), Scale.of(Decimal("0.001"))

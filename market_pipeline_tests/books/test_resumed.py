@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from market_pipeline.books import rebuild as driver
 from market_pipeline.books.integers import OffStep
+from market_pipeline.books.keyframe import Keyframe, RebuildState
 from market_pipeline.books.levels import Levels, empty_levels
-from market_pipeline.books.rebuild import Keyframe, Rebuild, RebuildOptions, RebuildState
+from market_pipeline.books.rebuild import Rebuild, RebuildOptions
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.state import BboRows, DepthRows, Repairs, Resync
 from market_pipeline.books.walk import levels_around

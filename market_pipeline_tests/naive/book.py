@@ -49,6 +49,7 @@ class NaiveBook:
     failed_exam: bool = False
     crossed_since: int = 0
     last_sequence: int | None = None
+    book_sequence: int | None = None
     last_touch: tuple[int | None, int | None] = (None, None)
     last: tuple[int, int] = (0, 0)
     messages: int = 0
@@ -93,6 +94,7 @@ class NaiveBook:
         self.refused = 0
         self.crossed_since = 0
         self.last_touch = (snapshot.bids[0][0], snapshot.asks[0][0])
+        self.book_sequence = snapshot.sequence
 
     def repair(self, kind: str, receipt: int, sequence: int, levels: int, low: int, high: int):
         self.repairs.append((kind, self.messages, receipt, sequence, levels, low, high))
@@ -150,6 +152,9 @@ class NaiveBook:
         self.count("snapshots")
         if not snapshot.usable:
             self.count("snapshots_unusable")
+            return
+        if self.book_sequence is not None and snapshot.sequence < self.book_sequence:
+            self.count("snapshots_unplaced")
             return
         about = (
             snapshot.receipt,
@@ -282,7 +287,7 @@ def naive_rebuild(
             book.apply(row)
         flags = book.close(receipt, sequence, message[0].origin)
         out.append((receipt, sequence, *book.best(), flags))
-        book.last_sequence = sequence
+        book.last_sequence = book.book_sequence = sequence
     for snapshot in waiting:
         book.meet(snapshot)
     return out

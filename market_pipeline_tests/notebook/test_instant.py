@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from market_pipeline import Book, book_at
 from market_pipeline.books.flags import BookFlag
-from market_pipeline.books.rebuild import Keyframe, Rebuild, RebuildOptions
+from market_pipeline.books.keyframe import Keyframe
+from market_pipeline.books.rebuild import Rebuild, RebuildOptions
 from market_pipeline.books.scale import Scale
 from market_pipeline.errors import CheckpointError, DomainError, LakeFileError, MissingDataError
 from market_pipeline.notebook import instant, replay

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from market_pipeline.books.rebuild import Keyframe, Rebuild, RebuildOptions
+from market_pipeline.books.keyframe import Keyframe
+from market_pipeline.books.rebuild import Rebuild, RebuildOptions
 from market_pipeline.books.scale import Scale, StepInference
 from market_pipeline.books.state import BboRows, DepthRows, Repair, Repairs, Resync
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch

@@ -11,9 +11,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from market_pipeline.books.arrow import canonical_book
 from market_pipeline.books.flags import INVALIDATING
-from market_pipeline.books.rebuild import Keyframe
+from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.scale import Scale
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 from market_pipeline.sources.binance_capture import (
@@ -24,6 +23,7 @@ from market_pipeline.sources.binance_capture import (
     read_snapshots,
     read_trades,
 )
+from market_pipeline_tests.naive.canonical import canonical_book
 from market_pipeline_tests.naive.capture import naive_depth, venue_procedure
 from market_pipeline_tests.sources.capture_files import column
 from market_pipeline_tests.sources.capture_sample import (

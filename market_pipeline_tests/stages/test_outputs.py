@@ -8,7 +8,7 @@ import pytest
 
 from market_pipeline.books.arrow import BookArrow
 from market_pipeline.books.intervals import Intervals
-from market_pipeline.books.rebuild import Keyframe
+from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.state import BboRows
 from market_pipeline.lake.layout import Warehouse

@@ -13,7 +13,8 @@ import pytest
 
 from market_pipeline.books.arrow import BookArrow
 from market_pipeline.books.flags import BookFlag
-from market_pipeline.books.rebuild import Keyframe, Rebuild
+from market_pipeline.books.keyframe import Keyframe
+from market_pipeline.books.rebuild import Rebuild
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.state import BboRows
 from market_pipeline.books.tables import BBO, CHECKPOINTS

@@ -13,6 +13,7 @@ from market_pipeline.defs.io_managers import PartitionFiles, PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of
 from market_pipeline.defs.resources import Pipeline
+from market_pipeline.lake.published import where_it_lies
 from market_pipeline.lake.staging import StagedFile
 from market_pipeline.stages.books import RebuiltDay, rebuild_day
 from market_pipeline.stages.instrument import DayOfRaw
@@ -63,7 +64,12 @@ def rebuild_books(
                 "failures": failure_table(rebuilt.records),
             }
             if name == "book_bbo" and files:
-                figure = mid_plot(_by_instrument(files, lambda file: file.path))
+                # Another run of the same day may have published them meanwhile.
+                there = [
+                    where_it_lies(pipeline.warehouse, TABLES[name], raw.day, file) or file
+                    for file in files
+                ]
+                figure = mid_plot(_by_instrument(there, lambda file: file.path))
                 metadata["mid_and_spread"] = figure_markdown(figure, "mid and spread")
             metadata["content_sha256"] = _by_instrument(files, lambda file: file.sha256)
             yield dg.Output(
