@@ -191,6 +191,7 @@ REBUILDS = Table(
         Column("size_loss_rows", "BIGINT[]", "Their rows."),
         Column("size_loss_values", "DOUBLE[]", "Their values."),
         Column("streamed_row_groups", "BIGINT", "Raw row groups too large to be decoded whole."),
+        Column("bytes_in_flight", "BIGINT", "Most decoded bytes of raw rows held at once."),
         Column("input_sha256", "VARCHAR[]", "SHA-256 of the raw files read, in order."),
         Column("output_sha256", "VARCHAR", "SHA-256 over those of the published books.bbo files."),
         Column("code_version", "VARCHAR", "Version of the code that rebuilt the day."),

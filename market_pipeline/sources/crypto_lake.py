@@ -25,13 +25,14 @@ from numpy.typing import NDArray
 
 from market_pipeline.errors import DomainError, LakeFileError, SchemaError
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch, Trades
-from market_pipeline.sources.parquet import read_pieces, streamed_row_groups
+from market_pipeline.sources.parquet import largest_piece_bytes, read_pieces, streamed_row_groups
 
 __all__ = [
     "DELTAS",
     "SNAPSHOTS",
     "SNAPSHOT_LEVELS",
     "TRADES",
+    "DeltaCounts",
     "RawTable",
     "count_deltas",
     "day_folder",
@@ -254,19 +255,36 @@ def read_deltas(files: Sequence[Path], skip_rows: int = 0) -> Iterator[DeltaBatc
         del arrays, batch
 
 
-def count_deltas(files: Sequence[Path]) -> tuple[int, int]:
-    """(rows, row groups too large to be decoded whole) of a day's delta shards, by their footers.
+@dataclass(frozen=True, slots=True)
+class DeltaCounts:
+    """What the footers of a day's delta shards tell.
+
+    Attributes:
+        rows: Delta rows.
+        streamed_row_groups: Row groups too large to be decoded whole.
+        bytes_in_flight: Most decoded bytes that reading the shards holds at once.
+    """
+
+    rows: int
+    streamed_row_groups: int
+    bytes_in_flight: int
+
+
+def count_deltas(files: Sequence[Path]) -> DeltaCounts:
+    """Reads the footers of a day's delta shards.
 
     Raises:
         LakeFileError, SchemaError: See `open_shard`.
     """
-    rows = streamed = 0
+    rows = streamed = in_flight = 0
     for file in files:
         parquet, names = open_shard(file, DELTAS)
         with parquet:
+            columns = list(names.values())
             rows += parquet.metadata.num_rows
-            streamed += streamed_row_groups(parquet, list(names.values()))
-    return rows, streamed
+            streamed += streamed_row_groups(parquet, columns)
+            in_flight = max(in_flight, largest_piece_bytes(parquet, columns, _BATCH_ROWS))
+    return DeltaCounts(rows, streamed, in_flight)
 
 
 def read_snapshots(files: Sequence[Path], skip_rows: int = 0) -> Iterator[SnapshotBatch]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from market_pipeline.errors import LakeFileError
 
-__all__ = ["Columns", "read_pieces", "streamed_row_groups"]
+__all__ = ["Columns", "largest_piece_bytes", "read_pieces", "streamed_row_groups"]
 
 ROW_GROUP_BYTES = 64 << 20
 """A row group of more decoded bytes than this is streamed."""
@@ -31,7 +31,7 @@ Columns = dict[str, tuple[NDArray[Any], int | None]]
 def read_pieces(
     parquet: pq.ParquetFile, file: Path, columns: Sequence[str], rows: int, skip_rows: int = 0
 ) -> Iterator[tuple[int, Columns]]:
-    """Yields (first row, columns) of pieces of at least `rows` rows, in order.
+    """Yields (first row, columns) of pieces of at most `rows` rows, or one row group, in order.
 
     Args:
         parquet: The open file.
@@ -60,6 +60,16 @@ def streamed_row_groups(parquet: pq.ParquetFile, columns: Sequence[str]) -> int:
     """How many row groups of a file are too large to be decoded whole."""
     groups = range(parquet.metadata.num_row_groups)
     return sum(_is_streamed(parquet.metadata, group, columns) for group in groups)
+
+
+def largest_piece_bytes(parquet: pq.ParquetFile, columns: Sequence[str], rows: int) -> int:
+    """Decoded bytes of the largest piece that `read_pieces` would yield."""
+    metadata = parquet.metadata
+    largest = 0
+    for groups, _, count in _pieces(metadata, columns, rows):
+        held = min(count, rows) if _is_streamed(metadata, groups[0], columns) else count
+        largest = max(largest, held * len(columns) * 8)
+    return largest
 
 
 def _pieces(

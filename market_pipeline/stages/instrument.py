@@ -30,6 +30,7 @@ from market_pipeline.settings import Settings
 from market_pipeline.sources.batches import DeltaBatch
 from market_pipeline.sources.crypto_lake import (
     TRADES,
+    DeltaCounts,
     count_deltas,
     open_shard,
     read_deltas,
@@ -81,15 +82,15 @@ class _Raw:
     snapshots: list[Path]
     trades: list[Path]
     sha256: list[str]
-    streamed_row_groups: int
+    counts: DeltaCounts
 
     @classmethod
     def open(cls, raw: DayOfRaw, instrument: Instrument) -> Self:
         deltas, delta_hashes = raw.deltas.files_of(instrument)
         snapshots, snapshot_hashes = raw.snapshots.files_if_any(instrument)
         trades, trade_hashes = raw.trades.files_if_any(instrument)
-        rows, streamed = count_deltas(deltas)
-        if rows == 0:
+        counts = count_deltas(deltas)
+        if counts.rows == 0:
             raise MissingDataError(
                 "The delta files hold no row",
                 next_step="Fetch the day again; if the vendor's file is empty too, report it.",
@@ -104,7 +105,7 @@ class _Raw:
         for file in trades:
             open_shard(file, TRADES)[0].close()
         hashes = [*delta_hashes, *snapshot_hashes, *trade_hashes]
-        return cls(instrument, raw.day, deltas, snapshots, trades, hashes, streamed)
+        return cls(instrument, raw.day, deltas, snapshots, trades, hashes, counts)
 
     @cached_property
     def steps(self) -> tuple[Scale, Scale]:
@@ -193,7 +194,8 @@ def rebuild_instrument(
         "lot_inferred": instrument.lot == "infer",
         "seed": seed.name if rebuild.figures["seeded"] else None,
         "seed_refused": seed.refused,
-        "streamed_row_groups": raw.streamed_row_groups,
+        "streamed_row_groups": raw.counts.streamed_row_groups,
+        "bytes_in_flight": raw.counts.bytes_in_flight,
         "input_sha256": raw.sha256,
         "output_sha256": _content_hash(output.files[BBO.sql_name]),
     }

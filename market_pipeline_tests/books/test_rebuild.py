@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import insort
 from datetime import date
 from decimal import Decimal
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -212,6 +214,87 @@ class TestFullDepth:
         closing: Keyframe = frames[-1]
         digest = hashlib.sha256(canonical_book(closing, tick, lot).encode()).hexdigest()
         assert digest == truth["end_of_file"][0]["sha256_full"]
+
+    @pytest.mark.parametrize(
+        ("exchange", "symbol", "day"),
+        [
+            ("BINANCE", "BTC-USDT", date(2024, 8, 8)),
+            ("BINANCE_DELIVERY", "BTC-USD-PERP", date(2024, 8, 8)),
+            ("BINANCE_FUTURES", "BTC-USDT-PERP", date(2024, 8, 8)),
+            ("BINANCE_FUTURES", "ETH-USDT-PERP", date(2024, 7, 18)),
+        ],
+    )
+    def test_seeded_with_the_rest_snapshot_the_top_20_is_right_on_every_message(
+        self, sample_data, exchange, symbol, day
+    ):
+        """Prices and sizes of the 20 best levels a side equal a plain sorted book's each time."""
+        deltas, _, tick, lot = _day(sample_data, exchange, symbol, day)
+        path = f"exchange={exchange}/symbol={symbol}/dt={day}/1.snappy.parquet"
+        rest = pl.read_parquet(
+            sample_data / "truth" / "rest_snapshot" / path, hive_partitioning=False
+        )
+        rebuild = Rebuild(tick, lot, RebuildOptions(depth_interval_ms=0))
+        _, depth, _ = collected(rebuild, read_deltas(deltas), [_snapshot_of(rest)])
+        seed = rest["sequence_number"][0]
+        ours = [
+            (int(block.sequence_number[k]), _levels_of(block, k, tick, lot))
+            for block in depth
+            for k in np.flatnonzero(block.sequence_number > seed).tolist()
+        ]
+
+        assert ours == list(_plain_top_20(rest, deltas))
+
+
+class _Side:
+    """A side of a plain book: a sorted list of keys, and the sizes by price as they were read."""
+
+    def __init__(self, sign: int) -> None:
+        self._sign = sign
+        self._keys: list[float] = []
+        self._sizes: dict[float, float] = {}
+
+    def set(self, price: float, size: float) -> None:
+        if size and price not in self._sizes:
+            insort(self._keys, self._sign * price)
+        elif not size and price in self._sizes:
+            del self._sizes[price]
+            self._keys.remove(self._sign * price)
+        if size:
+            self._sizes[price] = size
+
+    def top(self) -> list[tuple[float, float]]:
+        best = (self._sign * key for key in self._keys[:20])
+        return [(price, self._sizes[price]) for price in best]
+
+
+def _plain_top_20(rest: pl.DataFrame, deltas: list[Path]):
+    """(sequence number, bids, asks) after every message that the snapshot does not hold."""
+    bids, asks = _Side(-1), _Side(1)
+    columns = ["sequence_number", "receipt_timestamp", "side_is_bid", "price", "size"]
+    rows = pl.read_parquet(deltas, hive_partitioning=False).select(columns)
+    later = rows.filter(pl.col("sequence_number") > rest["sequence_number"][0])
+    for *_, is_bid, price, size in rest.select(columns).iter_rows():
+        (bids if is_bid else asks).set(price, size)
+    for (sequence, _), message in groupby(later.iter_rows(), key=lambda row: row[:2]):
+        for *_, is_bid, price, size in message:
+            (bids if is_bid else asks).set(price, size)
+        yield sequence, (bids.top(), asks.top())
+
+
+def _levels_of(block: DepthRows, k: int, tick: Scale, lot: Scale):
+    return tuple(
+        [
+            (price, size)
+            for price, size in zip(
+                tick.to_floats(prices[k]).tolist(), lot.to_floats(sizes[k]).tolist(), strict=True
+            )
+            if size
+        ]
+        for prices, sizes in (
+            (block.bid_price_ticks, block.bid_size_lots),
+            (block.ask_price_ticks, block.ask_size_lots),
+        )
+    )
 
 
 def _snapshot_of(rest: pl.DataFrame) -> SnapshotBatch:
