@@ -219,6 +219,7 @@ def _parts(
         raw.instrument,
         done["last_ts_receipt_ns"] if done["rows"] else None,
         suspect,
+        has_trades=bool(raw.trades),
     )
     snapshots = read_ahead(read_snapshots(raw.snapshots, done["snapshots"]), overlap=overlap)
     part_end = done["rows"] + _PART_ROWS

@@ -145,7 +145,9 @@ def _evidence(record: Mapping[str, Any], *, trades: int | None) -> BookEvidence:
     seed = record["seed_sequence_number"]
     examined = bool(record["exams"])
     return BookEvidence(
-        seed=None if seed is None else f"first snapshot, sequence number {seed}",
+        seed=None
+        if seed is None
+        else f"{record['seed']}, sequence number {seed}".replace("_", " "),
         rows=record["rows"],
         snapshots=record["snapshots"],
         trades=trades,

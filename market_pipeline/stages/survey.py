@@ -102,19 +102,27 @@ def before_first_silence(
     instrument: Instrument,
     last_ts_receipt_ns: int | None,
     call: Callable[[], None],
+    *,
+    has_trades: bool = True,
 ) -> Iterator[DeltaBatch]:
     """Yields the batches, and calls once before the first that a suspected gap may lie in.
 
     Whether a silence is a gap follows from the whole day, which is costly to look at; a day without
-    a time between two rows longer than the least silence has none, and is never looked at.
+    a time between two rows longer than the least silence has none, and is never looked at. Without
+    trades only a hole longer than the edge tolerance counts.
 
     Args:
         batches: Of one day, in order.
         instrument: Whose thresholds hold.
         last_ts_receipt_ns: Of the row before the first batch; None if there is none.
         call: Called at most once, in the thread that iterates.
+        has_trades: Whether the day has trades.
     """
-    least_ns = round(instrument.thresholds.silence_floor_seconds * 1e9)
+    thresholds = instrument.thresholds
+    least_seconds = thresholds.silence_floor_seconds
+    if not has_trades:
+        least_seconds = max(least_seconds, thresholds.edge_tolerance_seconds)
+    least_ns = round(least_seconds * 1e9)
     source = iter(batches)
     for batch in source:
         before = batch.ts_receipt_ns[:1] if last_ts_receipt_ns is None else last_ts_receipt_ns

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market_pipeline.errors import LakeFileError
+from market_pipeline.instruments import Thresholds
 from market_pipeline.sources import crypto_lake
 from market_pipeline.sources.batches import DeltaBatch
 from market_pipeline.sources.crypto_lake import TRADES, day_shards, read_trades
@@ -109,19 +110,25 @@ class TestBeforeFirstSilence:
         st.lists(st.integers(-2, 50), min_size=1, max_size=40),
         st.lists(st.integers(1, 39), max_size=5),
         st.none() | st.integers(-60, 5),
+        st.booleans(),
     )
-    def test_calls_before_the_batch_of_the_first_long_time(self, steps, cuts, before):
+    def test_calls_before_the_batch_of_the_first_long_time(self, steps, cuts, before, has_trades):
         """Every batch comes as it is, and the call just before the one that ends a silence."""
         seconds = np.cumsum(steps)
         edges = sorted({0, len(steps), *(cut for cut in cuts if cut < len(steps))})
         batches = [batch_at(seconds[a:b]) for a, b in pairwise(edges)]
         seen: list[object] = []
         last = None if before is None else before * 10**9
-        for batch in before_first_silence(batches, BTC, last, lambda: seen.append("call")):
+        least = 40 if has_trades else 45
+        thresholds = Thresholds(silence_floor_seconds=40.0, edge_tolerance_seconds=45.0)
+        of = instrument(thresholds=thresholds)
+        for batch in before_first_silence(
+            batches, of, last, lambda: seen.append("call"), has_trades=has_trades
+        ):
             seen.append(batch)
 
         since = [seconds[0] if before is None else before, *seconds[:-1]]
-        ends = np.flatnonzero(seconds - np.array(since) > 40)
+        ends = np.flatnonzero(seconds - np.array(since) > least)
         expected: list[object] = list(batches)
         if ends.size:
             expected.insert(sum(edge <= ends[0] for edge in edges) - 1, "call")
