@@ -53,14 +53,15 @@ class Task:
         day: A folder of `synthetic_lake`.
         seeds: Its instruments; with more than one they are rebuilt by `rebuild_day`.
         depth_interval_ms: Of `books.depth`.
-        vendor_snapshots: Whether it meets a snapshot every 100 ms, not one a minute.
+        as_vendor: Whether it meets a snapshot every 100 ms, not one a minute, and trades, so that
+            the day's times are read once more at its first silence.
         threads: How many instruments at once.
     """
 
     day: str
     seeds: tuple[int, ...]
     depth_interval_ms: int
-    vendor_snapshots: bool = False
+    as_vendor: bool = False
     threads: int = 1
 
 
@@ -68,7 +69,13 @@ _MODES = (
     ("best bid and ask per message", _NO_DEPTH, False, 30.0, 45.0),
     ("+ top 20 per 100 ms", 100, False, 18.0, 25.0),
     ("+ top 20 per message", 0, False, 13.0, 18.0),
-    ("best bid and ask, the vendor's snapshots every 100 ms", _NO_DEPTH, True, None, None),
+    (
+        "best bid and ask, a vendor's day",
+        _NO_DEPTH,
+        True,
+        None,
+        None,
+    ),
 )
 
 
@@ -144,7 +151,7 @@ def _rebuild(task: Task, folder: Path) -> dict[str, Any]:
         memory_budget_mb=4096,
     )
     warehouse = Warehouse(folder)
-    raw = _raw_day(Path(task.day), instruments, vendor_snapshots=task.vendor_snapshots)
+    raw = _raw_day(Path(task.day), instruments, as_vendor=task.as_vendor)
     cpu, wall = time.process_time(), time.perf_counter()
     if len(instruments) == 1:
         staged, record = rebuild_instrument(raw, instruments[0], settings, warehouse)
@@ -180,7 +187,7 @@ def _instrument(seed: int) -> Instrument:
     )
 
 
-def _raw_day(day: Path, instruments: Iterable[Instrument], *, vendor_snapshots: bool) -> DayOfRaw:
+def _raw_day(day: Path, instruments: Iterable[Instrument], *, as_vendor: bool) -> DayOfRaw:
     def registered(lake: Path, raw: RawTable, asset: str) -> RawObjects:
         table = TABLES[asset]
         rows = [row for each in instruments for row in register_day(lake, raw, table, each, DAY)]
@@ -191,10 +198,8 @@ def _raw_day(day: Path, instruments: Iterable[Instrument], *, vendor_snapshots: 
         day=DAY,
         lake=lake,
         deltas=registered(lake, DELTAS, "raw_book_deltas"),
-        snapshots=registered(
-            lake if vendor_snapshots else day / "seed", SNAPSHOTS, "raw_book_snapshots"
-        ),
-        trades=registered(lake, TRADES, "raw_trades"),
+        snapshots=registered(lake if as_vendor else day / "seed", SNAPSHOTS, "raw_book_snapshots"),
+        trades=registered(lake if as_vendor else day / "seed", TRADES, "raw_trades"),
     )
 
 

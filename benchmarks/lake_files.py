@@ -5,6 +5,7 @@ and the code that made it:
 
     <day>/lake/book_delta_v2/exchange=…/symbol=…/dt=…/1.snappy.parquet
     <day>/lake/book/…     a snapshot every 100 ms, as the vendor has them
+    <day>/lake/trades/…   one trade
     <day>/seed/book/…     one a minute, so that what is timed is the deltas
 """
 
@@ -26,7 +27,7 @@ from benchmarks import generator
 from benchmarks.feed import FIRST_NS, SNAPSHOT_LEVELS, Tops
 from benchmarks.workspace import work_folder
 from market_pipeline.books.state import Deltas
-from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, RawTable, day_folder
+from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
 
 __all__ = ["DAY", "EXCHANGE", "LOTS_PER_UNIT", "TICKS_PER_UNIT", "symbol_of", "synthetic_lake"]
 
@@ -78,6 +79,10 @@ def _write_day(folder: Path, rows: int, seed: int) -> None:
             begins = np.diff(minutes, prepend=minute) > 0
             seeding.write_table(table.filter(pa.array(begins)))
             minute = minutes[-1] if minutes.size else minute
+    # One trade is enough for silences to be looked at, as on a vendor's day.
+    with _writer(folder / "lake", TRADES, seed) as trades:
+        trade = ["buy", 0.001, 60_000.0, 1, FIRST_NS, FIRST_NS]
+        trades.write_table(pa.table([[value] for value in trade], schema=_schema(TRADES)))
 
 
 def _writer(root: Path, table: RawTable, seed: int) -> pq.ParquetWriter:
