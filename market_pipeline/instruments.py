@@ -154,16 +154,14 @@ class Policies(_Model):
     )
     crossed: Literal["flag", "uncross", "resync"] = Field(
         "flag",
-        description="What a crossed book calls for besides its flag: nothing; removing the levels "
-        "that a message crossed from the side it did not move; or a resync after a time.",
+        description="What a crossed book calls for besides its flag.",
     )
     crossed_resync_seconds: _Amount = Field(
         2.0, description="With crossed: resync, the seconds a book may stay crossed before it."
     )
     seed: Literal["first_snapshot", "previous_close"] = Field(
         "first_snapshot",
-        description="What a day begins with: its own first snapshot, or the published closing book "
-        "of the day before where the two days join, and else the first snapshot.",
+        description="What a day begins with.",
     )
 
 
