@@ -157,7 +157,8 @@ class Policies(_Model):
         description="What a crossed book calls for besides its flag.",
     )
     crossed_resync_seconds: _Amount = Field(
-        2.0, description="With crossed: resync, the seconds a book may stay crossed before it."
+        2.0,
+        description="With `crossed: resync`, the seconds a book may stay crossed before it.",
     )
     seed: Literal["first_snapshot", "previous_close"] = Field(
         "first_snapshot",
