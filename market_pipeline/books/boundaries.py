@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.books.jit import kernel
+from market_pipeline.books.jit import kernel, read_only
 
 __all__ = ["FirstRows", "first_rows", "message_starts"]
 
@@ -65,15 +65,8 @@ def message_starts(
     if sequence_number.size == 0:
         return 0
     begins = before != (sequence_number[0], ts_receipt_ns[0])
-    columns = _as_input(sequence_number), _as_input(ts_receipt_ns)
+    columns = read_only(sequence_number), read_only(ts_receipt_ns)
     return int(_message_starts(*columns, begins, starts))
-
-
-def _as_input(column: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A contiguous view that is not writable: numba takes any other for one more type."""
-    view = np.ascontiguousarray(column).view()
-    view.flags.writeable = False
-    return view
 
 
 @kernel

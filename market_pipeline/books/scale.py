@@ -12,7 +12,7 @@ from decimal import Decimal
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.books.jit import kernel
+from market_pipeline.books.jit import kernel, read_only
 
 __all__ = ["MAX_DECIMALS", "NOT_REPRESENTABLE", "Scale", "StepInference", "to_steps"]
 
@@ -105,14 +105,7 @@ def to_steps(values: NDArray[np.float64], scale: Scale, steps: NDArray[np.int64]
         How many values are not a whole number of steps.
     """
     power, coefficient = 10.0**scale.decimals, float(scale.coefficient)
-    return int(_to_steps(_read_only(values), power, coefficient, steps))
-
-
-def _read_only(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A view that is not writable, whatever the array is: numba takes these for two types."""
-    view = values.view()
-    view.flags.writeable = False
-    return view
+    return int(_to_steps(read_only(values), power, coefficient, steps))
 
 
 @kernel
@@ -154,7 +147,7 @@ class StepInference:
 
     def add(self, values: NDArray[np.float64]) -> None:
         """Takes a batch of finite, non-negative float64 values into account."""
-        decimals, divisor = _fold_step(_read_only(values), self._decimals, self._divisor)
+        decimals, divisor = _fold_step(read_only(values), self._decimals, self._divisor)
         self._decimals, self._divisor = int(decimals), int(divisor)
 
     @property

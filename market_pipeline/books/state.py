@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from market_pipeline.books.jit import read_only
+
 __all__ = [
     "DEPTH_LEVELS",
     "REGISTERS",
@@ -274,14 +276,8 @@ _Columns = TypeVar("_Columns", Deltas, Snapshots)
 
 
 def as_input(columns: _Columns) -> _Columns:
-    """The same columns as read-only views, which is how the kernel takes what it only reads.
-
-    Arrays come from files both writable and not, which are two types to numba: each would have the
-    kernel compiled once more.
-    """
-    views: list[Any] = [np.ascontiguousarray(column).view() for column in columns]
-    for view in views:
-        view.flags.writeable = False
+    """The same columns as the kernel takes them."""
+    views: list[Any] = [read_only(column) for column in columns]
     return type(columns)(*views)
 
 
