@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numba
-import numpy as np
-from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-__all__ = ["SOURCES_DIGEST", "inlined_kernel", "kernel", "read_only"]
+__all__ = ["SOURCES_DIGEST", "inlined_kernel", "kernel"]
 
 
 def _sources_digest() -> str:
@@ -57,14 +55,3 @@ def kernel(function: Callable[..., Any]) -> Any:
 def inlined_kernel(function: Callable[..., Any]) -> Any:
     """A kernel that becomes part of each kernel that calls it: for what every message calls."""
     return numba.njit(inline="always", **_OPTIONS)(function)
-
-
-def read_only(column: NDArray[Any]) -> NDArray[Any]:
-    """A contiguous view that is not writable, which is how kernels take what they only read.
-
-    Arrays come from files both writable and not, which are two types to numba: each would have the
-    kernel compiled once more.
-    """
-    view = np.ascontiguousarray(column).view()
-    view.flags.writeable = False
-    return view

@@ -12,7 +12,8 @@ from decimal import Decimal
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.books.jit import kernel, read_only
+from market_pipeline.books.jit import kernel
+from market_pipeline.books.state import read_only
 
 __all__ = ["MAX_DECIMALS", "NOT_REPRESENTABLE", "Scale", "StepInference", "to_steps"]
 
@@ -58,13 +59,13 @@ class Scale:
         return Decimal(self.coefficient).scaleb(-self.decimals)
 
     def steps_from(self, steps: NDArray[np.int64], other: Scale) -> NDArray[np.int64] | None:
-        """Whole steps of another scale in this one's; None if one of them is no whole step here."""
+        """Whole steps of another scale in this one's; None if one is none here, or too many."""
         decimals = self.decimals - other.decimals
         numerator = other.coefficient * 10 ** max(0, decimals)
         denominator = self.coefficient * 10 ** max(0, -decimals)
         # Python's integers, because a product may pass 64 bits where the quotient does not.
         exact = [divmod(step * numerator, denominator) for step in steps.tolist()]
-        if any(rest for _, rest in exact):
+        if any(rest or abs(whole) > _STEPS_LIMIT for whole, rest in exact):
             return None
         return np.array([whole for whole, _ in exact], np.int64)
 

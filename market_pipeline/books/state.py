@@ -12,8 +12,6 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.books.jit import read_only
-
 __all__ = [
     "DEPTH_LEVELS",
     "REGISTERS",
@@ -28,6 +26,7 @@ __all__ = [
     "Status",
     "as_input",
     "new_registers",
+    "read_only",
 ]
 
 DEPTH_LEVELS = 20
@@ -270,6 +269,17 @@ REGISTERS = (
 # Moving the window costs about as much as a hundred thousand messages, so a market that jumps to
 # and fro is served from the far arrays (exact, only slower) instead of moved each time.
 MESSAGES_BETWEEN_MOVES = 100_000
+
+
+def read_only(column: NDArray[Any]) -> NDArray[Any]:
+    """A contiguous view that is not writable, which is how kernels take what they only read.
+
+    Arrays come from files both writable and not, which are two types to numba: each would have the
+    kernel compiled once more.
+    """
+    view = np.ascontiguousarray(column).view()
+    view.flags.writeable = False
+    return view
 
 
 _Columns = TypeVar("_Columns", Deltas, Snapshots)
