@@ -144,6 +144,24 @@ class Thresholds(_Model):
     crossed_error_seconds: _Amount = Field(
         60.0, description="More seconds of a crossed book than this in a day are an error."
     )
+    ordering_error_share: _Share = Field(
+        0.001, description="A larger share of messages out of order or double is an error."
+    )
+    exam_error_share: _Share = Field(
+        0.01, description="A larger share of exams that fail is an error."
+    )
+    joint_warn_share: _Share = Field(
+        0.05, description="A larger share of levels that differ across midnight is a warning."
+    )
+    trade_through_warn_share: _Share = Field(
+        0.01, description="A larger share of trades outside the book is a warning."
+    )
+    bar_outlier_sigmas: _Amount = Field(
+        8.0, description="A bar's return farther out than this many deviations is a violation."
+    )
+    bar_volume_factor: _Amount = Field(
+        20.0, description="A bar's volume above this many times the usual is a violation."
+    )
 
 
 class Policies(_Model):

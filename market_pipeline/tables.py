@@ -15,6 +15,8 @@ from market_pipeline.lake.manifest import (
 )
 from market_pipeline.lake.tables import Table
 from market_pipeline.metrics.minute import BOOK_METRICS
+from market_pipeline.quality.findings import FINDINGS
+from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import VALIDATION_REPORT
 
 __all__ = ["TABLES", "VIEWS", "refresh_catalogue", "with_catalogue"]
@@ -23,12 +25,14 @@ TABLES: dict[str, Table] = {
     "raw_book_deltas": RAW_BOOK_DELTAS,
     "raw_book_snapshots": RAW_BOOK_SNAPSHOTS,
     "raw_trades": RAW_TRADES,
+    "raw_profiles": PROFILES,
     "book_bbo": BBO,
     "book_depth": DEPTH,
     "book_checkpoints": CHECKPOINTS,
     "book_intervals": INTERVALS,
     "book_rebuilds": REBUILDS,
     "validation_report": VALIDATION_REPORT,
+    "quality_findings": FINDINGS,
     "book_metrics": BOOK_METRICS,
 }
 """The table behind each asset."""

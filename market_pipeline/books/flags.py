@@ -19,6 +19,7 @@ class BookFlag(IntFlag):
     PRECISION_LOSS = 1 << 6
     UNCONFIRMED_DEPTH = 1 << 7
     EMPTY_SIDE = 1 << 8
+    SNAPSHOT_ONLY = 1 << 9
 
 
 MEANING: dict[BookFlag, str] = {
@@ -34,6 +35,9 @@ MEANING: dict[BookFlag, str] = {
     ),
     BookFlag.UNCONFIRMED_DEPTH: "The touch lies beyond the levels that any snapshot confirmed.",
     BookFlag.EMPTY_SIDE: "A side of the book is empty.",
+    BookFlag.SNAPSHOT_ONLY: (
+        "The row is a snapshot of a day without usable deltas; what happened between is unknown."
+    ),
 }
 
 INVALIDATING = (

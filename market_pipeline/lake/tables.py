@@ -96,6 +96,10 @@ class Table:
         """The stored columns as an Arrow schema, in order."""
         return pa.schema([(column.name, _ARROW_TYPES[column.type]) for column in self.columns])
 
+    def empty(self) -> pl.DataFrame:
+        """A frame of these columns and types without a row."""
+        return self.frame([])
+
     def frame(self, records: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
         """Records (column name to value) as a frame with exactly these columns and types."""
         rows = pa.Table.from_pylist(list(records), schema=self.arrow_schema)

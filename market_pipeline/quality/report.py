@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.instruments import Instrument
 from market_pipeline.quality.crossed import FlagArray, touch_report, valid_time
+from market_pipeline.quality.findings import Finding, Measured
 from market_pipeline.quality.gaps import GapRule, find_gaps
 from market_pipeline.quality.intervals import IntArray
 from market_pipeline.quality.precision import PrecisionReport
@@ -69,9 +72,10 @@ def build_report(
     flags: FlagArray,
     trade_origin_ns: IntArray,
     trade_receipt_ns: IntArray,
+    measured: Measured,
     as_of_ns: int,
-) -> ReportRow:
-    """Measures and judges one rebuilt day.
+) -> tuple[ReportRow, list[Finding]]:
+    """Measures and judges one rebuilt day; the places it is wrong at come with its row.
 
     Args:
         instrument: With its thresholds.
@@ -80,6 +84,7 @@ def build_report(
         ts_origin_ns, ts_receipt_ns, sequence_number: int64, shape (messages,), as in `books.bbo`.
         flags: uint16, shape (messages,).
         trade_origin_ns, trade_receipt_ns: int64, shape (trades,); empty without trades.
+        measured: What was measured of the day elsewhere.
         as_of_ns: When the verdict is given; see `verdict.condition`.
 
     Raises:
@@ -187,8 +192,9 @@ def build_report(
         lot_inferred=evidence.lot_inferred,
         input_sha256=evidence.input_sha256,
         code_version=evidence.code_version,
+        **measured.columns,
     )
-    return judge(row, instrument.thresholds, as_of_ns=as_of_ns)
+    return judge(row, instrument.thresholds, as_of_ns=as_of_ns), measured.findings
 
 
 def report_failure(
@@ -199,6 +205,7 @@ def report_failure(
     failure_kind: str,
     failure: str,
     code_version: str | None,
+    columns: Mapping[str, Any],
     as_of_ns: int,
     vendor_lag_seconds: int,
 ) -> ReportRow:
@@ -209,6 +216,7 @@ def report_failure(
         outcome: "no_data" if there was nothing, "quarantined" if what was there cannot be used.
         failure_kind, failure: The class and the text of the error.
         code_version: Of the code that tried; None if none did.
+        columns: What is known of the day nevertheless.
         as_of_ns, vendor_lag_seconds: See `verdict.condition`.
     """
     row = ReportRow(
@@ -219,6 +227,7 @@ def report_failure(
         failure_kind=failure_kind,
         failure=failure,
         code_version=code_version,
+        **columns,
     )
     return judge(
         row, instrument.thresholds, as_of_ns=as_of_ns, vendor_lag_seconds=vendor_lag_seconds

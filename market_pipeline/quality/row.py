@@ -48,6 +48,10 @@ class ReportRow:
         "VARCHAR", "The error with file, row and next step; null if rebuilt."
     )
     seed: str | None = _column("VARCHAR", "What the book was seeded from; null if from nothing.")
+    strategy: str | None = _column(
+        "VARCHAR", "full_deltas, or snapshots_only where no delta could be used."
+    )
+    strategy_reason: str | None = _column("VARCHAR", "Why that one, in a sentence.")
     rows: int | None = _column("BIGINT", "Raw delta rows read.")
     messages: int | None = _column("BIGINT", "Messages applied, each one row of books.bbo.")
     snapshots: int | None = _column("BIGINT", "Raw snapshot rows read.")
@@ -86,6 +90,9 @@ class ReportRow:
     gaps_per_hour: tuple[int, ...] | None = _column(
         "BIGINT[]", "Gaps that began in each UTC hour, 24 entries."
     )
+    proven_gap_count: int | None = _column(
+        "BIGINT", "Gaps that ids prove; 0 where the source has none."
+    )
     quiet_count: int | None = _column("BIGINT", "Long holes with neither messages nor trades.")
     quiet_seconds: float | None = _column("DOUBLE", "Their total length.")
     longest_quiet_seconds: float | None = _column("DOUBLE", "Length of the longest; 0 without one.")
@@ -102,10 +109,26 @@ class ReportRow:
         "BIGINT", "Messages whose sequence number went backwards."
     )
     first_sequence_backwards_ns: int | None = _column("BIGINT", "The first of them, ns UTC.")
+    unordered_messages: int | None = _column(
+        "BIGINT", "Messages received before the one they stand behind."
+    )
+    duplicate_messages: int | None = _column("BIGINT", "Messages that came before already.")
+    unordered_per_hour: tuple[int, ...] | None = _column(
+        "BIGINT[]", "Unordered, double and backward messages by UTC hour."
+    )
+    domain_violations: int | None = _column(
+        "BIGINT", "Raw values outside their domain, of all tables."
+    )
+    first_domain_violation: str | None = _column(
+        "VARCHAR", "The first, with file, row, column and value."
+    )
     crossed_count: int | None = _column("BIGINT", "Runs of messages that left the book crossed.")
     crossed_seconds: float | None = _column("DOUBLE", "Observed seconds with a crossed book.")
     longest_crossed_seconds: float | None = _column("DOUBLE", "Length of the longest run.")
     longest_crossed_ns: int | None = _column("BIGINT", "Start of the longest run, ns UTC.")
+    crossed_seconds_per_hour: tuple[float, ...] | None = _column(
+        "DOUBLE[]", "Crossed seconds in each UTC hour, 24 entries."
+    )
     first_crossed_ns: int | None = _column("BIGINT", "Start of the first run, ns UTC.")
     locked_count: int | None = _column("BIGINT", "Runs of messages that left the book locked.")
     locked_seconds: float | None = _column("DOUBLE", "Observed seconds with a locked book.")
@@ -154,12 +177,77 @@ class ReportRow:
     ghost_share: float | None = _column(
         "DOUBLE", "Share of our levels in their window they do not hold."
     )
+    missing_share: float | None = _column(
+        "DOUBLE", "Share of their levels in the known window we do not hold."
+    )
+    exams_failed: int | None = _column("BIGINT", "Exams with a best bid or ask other than ours.")
+    first_failed_exam_ns: int | None = _column(
+        "BIGINT", "Receipt time of the first of them, ns UTC."
+    )
+    exams_per_hour: tuple[int, ...] | None = _column(
+        "BIGINT[]", "Exams in each UTC hour, 24 entries."
+    )
+    exams_failed_per_hour: tuple[int, ...] | None = _column(
+        "BIGINT[]", "Failed exams in each UTC hour."
+    )
+    exam_levels_differing_per_hour: tuple[int, ...] | None = _column(
+        "BIGINT[]", "Levels that differed in each UTC hour."
+    )
+    longest_reconvergence_seconds: float | None = _column(
+        "DOUBLE", "Longest time from a failed exam to a right book."
+    )
+    joint_levels: int | None = _column(
+        "BIGINT", "Levels compared across midnight; null without yesterday's closing book."
+    )
+    joint_mismatch_share: float | None = _column("DOUBLE", "Share of them that differ.")
+    joint_mid_deviation_ticks: float | None = _column(
+        "DOUBLE", "Difference of the mid across midnight."
+    )
+    joint_pause_seconds: float | None = _column(
+        "DOUBLE", "From yesterday's last message to today's first."
+    )
+    joint_problem: str | None = _column(
+        "VARCHAR", "What does not join, in a sentence; null if all does."
+    )
+    trades_compared: int | None = _column(
+        "BIGINT", "Trades held against a valid book just before them."
+    )
+    trades_through: int | None = _column("BIGINT", "Of these, printed outside the book.")
+    worst_trade_through_ticks: float | None = _column(
+        "DOUBLE", "Farthest of them from the touch, in ticks."
+    )
+    first_trade_through_ns: int | None = _column(
+        "BIGINT", "Receipt time of the first of them, ns UTC."
+    )
+    trade_through_per_hour: tuple[int, ...] | None = _column(
+        "BIGINT[]", "Trades outside the book in each UTC hour."
+    )
+    twin_minutes: int | None = _column("BIGINT", "Minutes rebuilt by the plain twin.")
+    twin_messages: int | None = _column("BIGINT", "Messages compared in them.")
+    twin_differing_messages: int | None = _column("BIGINT", "Of these, with another book or flag.")
+    twin_first_difference: str | None = _column(
+        "VARCHAR", "The first of them: time, sequence number, ours and the twin's."
+    )
+    bars: int | None = _column("BIGINT", "Minute bars of trades; null without a trades file.")
+    bar_violations: int | None = _column("BIGINT", "Bars that violate a rule, each counted once.")
+    missing_bars: int | None = _column(
+        "BIGINT", "Minutes without a trade between the first and the last bar."
+    )
+    first_bar_violation_ns: int | None = _column("BIGINT", "Start of the first such bar, ns UTC.")
     known_low_price: float | None = _column("DOUBLE", "Lowest price that a snapshot confirmed.")
     known_high_price: float | None = _column("DOUBLE", "Highest price that a snapshot confirmed.")
     tick: str | None = _column("VARCHAR", "Tick of that day, an exact decimal.")
     lot: str | None = _column("VARCHAR", "Lot of that day, an exact decimal.")
     tick_inferred: bool | None = _column("BOOLEAN", "The tick was inferred from the day's prices.")
     lot_inferred: bool | None = _column("BOOLEAN", "The lot was inferred from the day's sizes.")
+    tick_seen: str | None = _column("VARCHAR", "Coarsest tick that fits every price of the day.")
+    lot_seen: str | None = _column("VARCHAR", "Coarsest lot that fits every size of the day.")
+    tick_day_before: str | None = _column(
+        "VARCHAR", "The tick_seen of the day before; null if unknown."
+    )
+    lot_day_before: str | None = _column(
+        "VARCHAR", "The lot_seen of the day before; null if unknown."
+    )
     input_sha256: tuple[str, ...] | None = _column(
         "VARCHAR[]", "SHA-256 of every raw file read, in order."
     )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+import polars as pl
 import pyarrow as pa
 
 from market_pipeline import __version__
@@ -26,6 +27,7 @@ from market_pipeline.instruments import Instrument
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.published import where_it_lies
 from market_pipeline.lake.staging import StagedFile
+from market_pipeline.quality.profile import PROFILES
 from market_pipeline.settings import Settings
 from market_pipeline.sources.batches import DeltaBatch
 from market_pipeline.sources.crypto_lake import (
@@ -63,13 +65,14 @@ _PART_ROWS = 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class DayOfRaw:
-    """The registered raw objects of one day."""
+    """The registered raw objects of one day, and what they look like (rows of `lake.profiles`)."""
 
     day: date
     lake: Path
     deltas: RawObjects
     snapshots: RawObjects
     trades: RawObjects
+    profiles: pl.DataFrame = field(default_factory=PROFILES.empty)
 
 
 @dataclass(frozen=True)

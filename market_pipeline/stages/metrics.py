@@ -17,6 +17,8 @@ from market_pipeline.metrics.minute import (
     DEPTH_COLUMNS,
     minute_metrics,
 )
+from market_pipeline.quality.evaluate import evaluate
+from market_pipeline.quality.row import ReportRow
 from market_pipeline.sources.batches import Trades
 from market_pipeline.sources.crypto_lake import read_trades
 from market_pipeline.stages.raw import RawObjects
@@ -39,7 +41,8 @@ def metrics_day(
 ) -> pl.DataFrame:
     """The rows of `metrics.book_metrics` of a day.
 
-    An instrument without a rebuilt book has none; gaps and quiet holes, as the day's report
+    An instrument without a rebuilt book has none, and neither has one whose book a check says must
+    not be used (`Check.withholds_metrics`); gaps and quiet holes, as the day's report
     located them, count as time without a book.
 
     Args:
@@ -57,6 +60,14 @@ def metrics_day(
         if report.is_empty():
             continue
         row = report.row(0, named=True)
+        withheld = [
+            said.summary
+            for said in evaluate(ReportRow.from_record(row), instrument.thresholds)
+            if said.withholds_metrics
+        ]
+        if withheld:
+            warn(f"{instrument.id} has no metrics: {' '.join(withheld)}")
+            continue
         starts = row["gap_starts_ns"] + row["quiet_starts_ns"]
         ends = row["gap_ends_ns"] + row["quiet_ends_ns"]
         spans = np.array(sorted(zip(starts, ends, strict=True)), np.int64).reshape(-1, 2)

@@ -1,9 +1,9 @@
-"""Measures and judges the rebuilt instruments of a day: one verdict row for each."""
+"""Measures and judges the instruments of a day: a verdict row for each, and the places."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -13,15 +13,24 @@ from numpy.typing import NDArray
 
 from market_pipeline.errors import MarketPipelineError
 from market_pipeline.instruments import Instrument
+from market_pipeline.lake.layout import Warehouse
+from market_pipeline.quality.findings import Finding, merged
 from market_pipeline.quality.intervals import IntArray
 from market_pipeline.quality.precision import PrecisionLoss, PrecisionReport
 from market_pipeline.quality.report import BookEvidence, build_report, report_failure
 from market_pipeline.quality.row import ReportRow
-from market_pipeline.sources.crypto_lake import read_trades
-from market_pipeline.stages.raw import RawObjects
+from market_pipeline.settings import Settings
+from market_pipeline.stages.bars import measure_bars
+from market_pipeline.stages.instrument import DayOfRaw
+from market_pipeline.stages.joint import measure_joint
+from market_pipeline.stages.judged import PublishedBooks, RebuiltDayOf
+from market_pipeline.stages.places import with_places
+from market_pipeline.stages.profile import measure_profile
 from market_pipeline.stages.rows import count_rows, of_instrument, read_rows
+from market_pipeline.stages.trade_through import measure_trade_through
+from market_pipeline.stages.twin import measure_twin
 
-__all__ = ["report_day"]
+__all__ = ["JudgedDay", "report_day"]
 
 _MESSAGES = {
     "ts_origin_ns": np.int64,
@@ -32,100 +41,103 @@ _MESSAGES = {
 """What the report takes of every message: 26 bytes."""
 _BATCH_ROWS = 1 << 17
 _NO_TIMES: IntArray = np.empty(0, dtype=np.int64)
+_MEASUREMENTS = (measure_trade_through, measure_bars, measure_joint, measure_twin)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedDay:
+    """One instrument's day with its verdict, and the places where it is wrong."""
+
+    row: ReportRow
+    findings: list[Finding]
+
+    def finding_records(self) -> list[dict[str, Any]]:
+        """The places as rows of `quality.findings`."""
+        row = self.row
+        identity = {"exchange": row.exchange, "symbol": row.symbol, "dt": row.dt}
+        return [identity | finding.as_record() for finding in self.findings]
 
 
 def report_day(
-    day: date,
+    raw: DayOfRaw,
     instruments: Sequence[Instrument],
-    rebuilds: pl.DataFrame,
-    bbo: pl.LazyFrame,
-    trades: RawObjects,
+    books: PublishedBooks,
+    settings: Settings,
+    warehouse: Warehouse,
     *,
     as_of_ns: int,
-    vendor_lag_seconds: int,
-) -> list[ReportRow]:
-    """The verdict rows of a day, one per instrument in the order given.
+) -> list[JudgedDay]:
+    """The verdicts of a day, one per instrument in the order given.
 
     Args:
-        day: The UTC day.
-        instruments: Whose rows to make.
-        rebuilds: The day's rows of `books.rebuilds`.
-        bbo: The day's rows of `books.bbo`.
-        trades: The day's registered trades.
+        raw: The day's registered raw objects and their profiles.
+        instruments: Whose days to judge.
+        books: What was published of the day.
+        settings: How much to look at, and how long after the day's end its data is due.
+        warehouse: Where the day before is published.
         as_of_ns: When the verdict is given: a day without data is pending until it is due.
-        vendor_lag_seconds: How long after the day's end its data is due.
     """
     return [
-        _report_instrument(
-            day,
-            instrument,
-            rebuilds.filter(of_instrument(instrument)),
-            bbo,
-            trades,
-            as_of_ns=as_of_ns,
-            vendor_lag_seconds=vendor_lag_seconds,
-        )
+        _judge_instrument(raw, instrument, books, settings, warehouse, as_of_ns=as_of_ns)
         for instrument in instruments
     ]
 
 
-def _report_instrument(
-    day: date,
+def _judge_instrument(
+    raw: DayOfRaw,
     instrument: Instrument,
-    rebuild: pl.DataFrame,
-    bbo: pl.LazyFrame,
-    trades: RawObjects,
+    books: PublishedBooks,
+    settings: Settings,
+    warehouse: Warehouse,
     *,
     as_of_ns: int,
-    vendor_lag_seconds: int,
-) -> ReportRow:
-    record = rebuild.row(0, named=True) if rebuild.height else None
-    recorded = record or {
+) -> JudgedDay:
+    rebuild = books.rebuilds.filter(of_instrument(instrument))
+    record: dict[str, Any] = {
         "outcome": "no_data",
         "failure_kind": "MissingDataError",
         "failure": "The book of this day was not rebuilt. Materialize the books of this day.",
         "code_version": None,
     }
-    try:
-        trade_times = _trade_times(trades, instrument)
-    except MarketPipelineError as error:
-        # Without the trades that the book was rebuilt beside, no silence can be judged.
-        if recorded["outcome"] == "rebuilt":
-            recorded |= {
+    if rebuild.height:
+        record = rebuild.row(0, named=True)
+    day = RebuiltDayOf(instrument, raw, record, books, settings, warehouse)
+    profile = measure_profile(raw, instrument)
+    if record["outcome"] == "rebuilt":
+        try:
+            trades = day.trades
+        except MarketPipelineError as error:
+            # Without the trades that the book was rebuilt beside, no silence can be judged.
+            record |= {
                 "outcome": "quarantined",
                 "failure_kind": type(error).__name__,
                 "failure": str(error),
             }
-    if record is None or recorded["outcome"] != "rebuilt":
-        return report_failure(
+    if record["outcome"] != "rebuilt":
+        row = report_failure(
             instrument,
-            day,
-            outcome=recorded["outcome"],
-            failure_kind=recorded["failure_kind"],
-            failure=recorded["failure"],
-            code_version=recorded["code_version"],
+            raw.day,
+            outcome=record["outcome"],
+            failure_kind=record["failure_kind"],
+            failure=record["failure"],
+            code_version=record["code_version"],
+            columns=profile.columns,
             as_of_ns=as_of_ns,
-            vendor_lag_seconds=vendor_lag_seconds,
+            vendor_lag_seconds=int(settings.vendor_lag_hours * 3600),
         )
-    trade_origin_ns, trade_receipt_ns = trade_times or (_NO_TIMES, _NO_TIMES)
-    return build_report(
+        return JudgedDay(row, profile.findings)
+    measured = merged([profile, *(measure(day) for measure in _MEASUREMENTS)])
+    row, findings = build_report(
         instrument,
-        day,
-        _evidence(record, trades=None if trade_times is None else len(trade_origin_ns)),
-        **_messages(bbo, instrument),
-        trade_origin_ns=trade_origin_ns,
-        trade_receipt_ns=trade_receipt_ns,
+        raw.day,
+        _evidence(record, trades=None if trades is None else len(trades.ts_origin_ns)),
+        **_messages(books.bbo, instrument),
+        trade_origin_ns=_NO_TIMES if trades is None else trades.ts_origin_ns,
+        trade_receipt_ns=_NO_TIMES if trades is None else trades.ts_receipt_ns,
+        measured=measured,
         as_of_ns=as_of_ns,
     )
-
-
-def _trade_times(trades: RawObjects, instrument: Instrument) -> tuple[IntArray, IntArray] | None:
-    """The origin and the receipt times of the trades; None if there is no trades file."""
-    files, _ = trades.files_if_any(instrument)
-    if not files:
-        return None
-    prints = read_trades(files)
-    return prints.ts_origin_ns, prints.ts_receipt_ns
+    return JudgedDay(row, with_places(findings, day))
 
 
 def _messages(bbo: pl.LazyFrame, instrument: Instrument) -> dict[str, NDArray[Any]]:

@@ -24,7 +24,7 @@ from market_pipeline.books.state import (
     new_registers,
 )
 from market_pipeline.books.walk import export_side, levels_around
-from market_pipeline_tests.naive.book import NaiveBook, Row, Snapshot, naive_rebuild
+from market_pipeline.quality.plain_book import NaiveBook, Row, Snapshot, naive_rebuild
 
 SECOND = 1_000_000_000
 COUNTED = (

@@ -21,7 +21,7 @@ from market_pipeline.books.state import BboRows, DepthRows, Repairs, Resync
 from market_pipeline.books.walk import levels_around
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 from market_pipeline_tests.books.test_kernel import feeds
-from market_pipeline_tests.naive.book import Row, Snapshot
+from market_pipeline.quality.plain_book import Row, Snapshot
 
 ONE = Scale(1, 0)
 FIRST_FILE_ROW = 40

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from market_pipeline.quality.checks import CHECKS
+from market_pipeline.quality.evaluate import CHECKS
 from market_pipeline.tables import TABLES
 from market_pipeline_tests.defs.workspace import Workspace
 

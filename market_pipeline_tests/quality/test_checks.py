@@ -8,16 +8,13 @@ from pathlib import Path
 import pytest
 
 from market_pipeline.instruments import Thresholds
-from market_pipeline.quality.checks import (
-    CHECKS,
-    COMPLETENESS,
-    CROSSED,
-    GAP,
-    PRECISION,
-    SCHEMA,
-    SKEW,
-    evaluate,
-)
+from market_pipeline.quality.checks.completeness import COMPLETENESS
+from market_pipeline.quality.checks.crossed import CROSSED
+from market_pipeline.quality.checks.gap import GAP
+from market_pipeline.quality.checks.precision import PRECISION
+from market_pipeline.quality.checks.schema import SCHEMA
+from market_pipeline.quality.checks.skew import SKEW
+from market_pipeline.quality.evaluate import CHECKS, evaluate
 from market_pipeline_tests.quality.factory import (
     GAP_OF_5_S,
     NOON_NS,

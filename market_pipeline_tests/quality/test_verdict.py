@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from market_pipeline.instruments import Thresholds
-from market_pipeline.quality.checks import CHECKS, Check, CheckOutcome
+from market_pipeline.quality.checks.base import Check, CheckOutcome
+from market_pipeline.quality.evaluate import CHECKS
 from market_pipeline.quality.intervals import NS_PER_SECOND
 from market_pipeline.quality.verdict import VENDOR_LAG_SECONDS, Verdict, condition, judge
 from market_pipeline_tests.quality.factory import (

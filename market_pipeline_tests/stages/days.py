@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from market_pipeline.books.tables import BBO, DEPTH, REBUILDS
+from market_pipeline.books.tables import BBO, DEPTH, INTERVALS, REBUILDS
 from market_pipeline.instruments import Instrument, Thresholds
 from market_pipeline.lake.conform import empty_frame
 from market_pipeline.lake.layout import Warehouse
@@ -20,6 +20,7 @@ from market_pipeline.settings import Settings, load_settings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
 from market_pipeline.stages.books import rebuild_day
 from market_pipeline.stages.instrument import DayOfRaw
+from market_pipeline.stages.judged import PublishedBooks
 from market_pipeline.stages.metrics import metrics_day
 from market_pipeline.stages.raw import RawObjects, register_day
 from market_pipeline.stages.report import report_day
@@ -157,28 +158,30 @@ class Later:
     def __init__(self, lake: Path, folder: Path, warehouse: Warehouse) -> None:
         rebuilt = rebuild_day(raw_day(lake, BTC, ETH), (BTC, ETH), settings(folder), warehouse)
         schema = empty_frame(REBUILDS.arrow_schema).schema
-        self.trades = register(lake, TRADES, BTC, ETH)
+        self.raw = raw_day(lake, BTC, ETH)
+        self.warehouse = warehouse
+        self.settings = settings(folder)
         self.rebuilds = pl.from_dicts(rebuilt.records, schema=schema)
-        self.bbo, self.depth = (
+        self.bbo, self.depth, self.intervals = (
             scan_files(table, [file.path for file in rebuilt.staged[table.sql_name]])
-            for table in (BBO, DEPTH)
+            for table in (BBO, DEPTH, INTERVALS)
         )
 
     def report(
         self, *instruments: Instrument, as_of_ns: int = END_NS + 100 * HOUR_NS, lag_hours: int = 4
     ) -> list[ReportRow]:
         """The verdicts of some instruments."""
-        return report_day(
-            DAY,
+        judged = report_day(
+            self.raw,
             instruments,
-            self.rebuilds,
-            self.bbo,
-            self.trades,
+            PublishedBooks(self.rebuilds, self.bbo, self.depth, self.intervals),
+            self.settings.model_copy(update={"vendor_lag_hours": lag_hours}),
+            self.warehouse,
             as_of_ns=as_of_ns,
-            vendor_lag_seconds=lag_hours * 3_600,
         )
+        return [each.row for each in judged]
 
     def metrics(self, *instruments: Instrument, rows: Sequence[ReportRow]) -> pl.DataFrame:
         """The metrics of some instruments."""
         reports = pl.from_dicts([row.as_record() for row in rows], infer_schema_length=None)
-        return metrics_day(DAY, instruments, reports, self.bbo, self.depth, self.trades)
+        return metrics_day(DAY, instruments, reports, self.bbo, self.depth, self.raw.trades)

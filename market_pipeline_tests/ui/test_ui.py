@@ -6,7 +6,9 @@ import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
-from market_pipeline.quality.checks import GAP, PRECISION, Check
+from market_pipeline.quality.checks.base import Check
+from market_pipeline.quality.checks.gap import GAP
+from market_pipeline.quality.checks.precision import PRECISION
 from market_pipeline.tables import TABLES
 from market_pipeline_tests.conftest import REPOSITORY
 from market_pipeline_tests.ui.conftest import CLEAN, DAYS, FAULTY, FAULTY_DAY, Browser, Server

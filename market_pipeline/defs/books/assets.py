@@ -41,6 +41,7 @@ def rebuild_books(
     raw_book_deltas: pl.DataFrame,
     raw_book_snapshots: pl.DataFrame,
     raw_trades: pl.DataFrame,
+    raw_profiles: pl.DataFrame,
 ) -> Iterator[dg.Output[PartitionFiles | PartitionRows]]:
     """Rebuild every instrument's book of the day; a bad one is recorded and the others go on."""
     lake = pipeline.settings.lake_path
@@ -50,6 +51,7 @@ def rebuild_books(
         deltas=RawObjects(lake, raw_book_deltas),
         snapshots=RawObjects(lake, raw_book_snapshots),
         trades=RawObjects(lake, raw_trades),
+        profiles=raw_profiles,
     )
     rebuilt = rebuild_day(
         raw, pipeline.selected, pipeline.settings, pipeline.warehouse, context.log.info

@@ -9,7 +9,9 @@ from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
-from market_pipeline.stages.raw import register_day
+from market_pipeline.stages.instrument import DayOfRaw
+from market_pipeline.stages.profile import profile_day
+from market_pipeline.stages.raw import RawObjects, register_day
 from market_pipeline.tables import TABLES
 
 __all__ = ["ASSETS"]
@@ -57,8 +59,30 @@ def _raw_asset(name: str, raw: RawTable) -> dg.AssetsDefinition:
     return register
 
 
+@dg.asset(partitions_def=DAILY, **options("raw_profiles"))
+def raw_profiles(
+    context: dg.AssetExecutionContext,
+    pipeline: Pipeline,
+    raw_book_deltas: pl.DataFrame,
+    raw_book_snapshots: pl.DataFrame,
+    raw_trades: pl.DataFrame,
+) -> dg.MaterializeResult[PartitionRows]:
+    """Look through the raw rows of every instrument, before anything is rebuilt from them."""
+    lake = pipeline.settings.lake_path
+    raw = DayOfRaw(
+        day=day_of(context),
+        lake=lake,
+        deltas=RawObjects(lake, raw_book_deltas),
+        snapshots=RawObjects(lake, raw_book_snapshots),
+        trades=RawObjects(lake, raw_trades),
+    )
+    frame = TABLES["raw_profiles"].frame(profile_day(raw, pipeline.selected))
+    return dg.MaterializeResult(value=PartitionRows(frame, pipeline.selected))
+
+
 ASSETS = [
     _raw_asset("raw_book_deltas", DELTAS),
     _raw_asset("raw_book_snapshots", SNAPSHOTS),
     _raw_asset("raw_trades", TRADES),
+    raw_profiles,
 ]

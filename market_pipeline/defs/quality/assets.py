@@ -14,37 +14,55 @@ from market_pipeline.defs.partitions import DAILY, day_of
 from market_pipeline.defs.quality.plots import valid_time_plot
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.quality.row import ReportRow
+from market_pipeline.stages.instrument import DayOfRaw
+from market_pipeline.stages.judged import PublishedBooks
 from market_pipeline.stages.raw import RawObjects
 from market_pipeline.stages.report import report_day
 from market_pipeline.tables import TABLES
 
 __all__ = ["ASSETS"]
 
-_TABLE = TABLES["validation_report"]
 
-
-@dg.asset(partitions_def=DAILY, **options("validation_report"))
-def validation_report(
+@dg.multi_asset(
+    name="judge_day",
+    outs={name: dg.AssetOut(**options(name)) for name in ("validation_report", "quality_findings")},
+    partitions_def=DAILY,
+)
+def judge_day(
     context: dg.AssetExecutionContext,
     pipeline: Pipeline,
     book_rebuilds: pl.DataFrame,
     book_bbo: pl.LazyFrame,
+    book_depth: pl.LazyFrame,
+    book_intervals: pl.LazyFrame,
+    raw_book_deltas: pl.DataFrame,
+    raw_book_snapshots: pl.DataFrame,
     raw_trades: pl.DataFrame,
-) -> dg.MaterializeResult[PartitionRows]:
+    raw_profiles: pl.DataFrame,
+) -> Iterator[dg.Output[PartitionRows]]:
     """Measure the day's books and judge them; instruments without a book have their row too."""
-    settings = pipeline.settings
-    rows = report_day(
-        day_of(context),
+    lake = pipeline.settings.lake_path
+    judged = report_day(
+        DayOfRaw(
+            day=day_of(context),
+            lake=lake,
+            deltas=RawObjects(lake, raw_book_deltas),
+            snapshots=RawObjects(lake, raw_book_snapshots),
+            trades=RawObjects(lake, raw_trades),
+            profiles=raw_profiles,
+        ),
         pipeline.selected,
-        book_rebuilds,
-        book_bbo,
-        RawObjects(settings.lake_path, raw_trades),
+        PublishedBooks(book_rebuilds, book_bbo, book_depth, book_intervals),
+        pipeline.settings,
+        pipeline.warehouse,
         # The only reading of the clock: whether a day without data is pending or missing.
         as_of_ns=time.time_ns(),
-        vendor_lag_seconds=int(settings.vendor_lag_hours * 3600),
     )
-    return dg.MaterializeResult(
-        value=PartitionRows(_TABLE.frame(row.as_record() for row in rows), pipeline.selected),
+    rows = [each.row for each in judged]
+    report = TABLES["validation_report"].frame(row.as_record() for row in rows)
+    yield dg.Output(
+        PartitionRows(report, pipeline.selected),
+        output_name="validation_report",
         metadata={
             "verdicts": table_metadata([_verdict(row) for row in rows]),
             "reasons": table_metadata([said for row in rows for said in _reasons(row)]),
@@ -57,6 +75,12 @@ def validation_report(
                 for condition in ("available", "degraded", "pending", "missing")
             },
         },
+    )
+    records = [record for each in judged for record in each.finding_records()]
+    yield dg.Output(
+        PartitionRows(TABLES["quality_findings"].frame(records), pipeline.selected),
+        output_name="quality_findings",
+        metadata={"findings": len(records)},
     )
 
 
@@ -98,4 +122,4 @@ def _reasons(row: ReportRow) -> list[dict[str, object]]:
     return [{"instrument": row.instrument_id, "kind": kind, "text": text} for kind, text in said]
 
 
-ASSETS = [validation_report]
+ASSETS = [judge_day]

@@ -4,49 +4,34 @@ import warnings
 from collections.abc import Iterator
 
 import dagster as dg
+import polars as pl
 
 from market_pipeline.defs.describe import table_metadata
 from market_pipeline.defs.partitions import DAILY, day_of
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.instruments import Instrument, load_instruments
 from market_pipeline.lake.working import read_rows
-from market_pipeline.quality.checks import (
-    COMPLETENESS,
-    CROSSED,
-    GAP,
-    PRECISION,
-    SCHEMA,
-    SKEW,
-    Check,
-    CheckOutcome,
-    evaluate,
-)
+from market_pipeline.quality import evaluate as rules
+from market_pipeline.quality.checks.base import Check, CheckOutcome, time_text
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.tables import TABLES
 
 __all__ = ["CHECKS"]
 
-_CHECKED_ASSET: dict[Check, str] = {
-    SCHEMA: "raw_book_deltas",
-    COMPLETENESS: "raw_book_deltas",
-    GAP: "book_bbo",
-    SKEW: "book_bbo",
-    PRECISION: "book_bbo",
-    CROSSED: "book_bbo",
-}
+_MAX_SHOWN = 10
 
 _Finding = tuple[Instrument, CheckOutcome]
 
 
-def _spec(check: Check, asset: str) -> dg.AssetCheckSpec:
+def _spec(check: Check) -> dg.AssetCheckSpec:
     with warnings.catch_warnings():
         # Partitioned checks are a preview of this very release, which is pinned.
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return dg.AssetCheckSpec(
             check.name,
-            asset=asset,
+            asset=check.asset,
             description=check.sentence,
-            additional_deps=["validation_report"],
+            additional_deps=["validation_report", "quality_findings"],
             blocking=False,
             metadata={"docs": dg.MetadataValue.path(f"docs/{check.docs_page}")},
             partitions_def=DAILY,
@@ -55,7 +40,7 @@ def _spec(check: Check, asset: str) -> dg.AssetCheckSpec:
 
 @dg.multi_asset_check(
     name="quality_checks",
-    specs=[_spec(check, asset) for check, asset in _CHECKED_ASSET.items()],
+    specs=[_spec(check) for check in rules.CHECKS],
     can_subset=True,
 )
 def quality_checks(
@@ -70,19 +55,20 @@ def quality_checks(
         (instrument, outcome)
         for instrument in instruments
         if instrument.id in rows
-        for outcome in evaluate(rows[instrument.id], instrument.thresholds)
+        for outcome in rules.evaluate(rows[instrument.id], instrument.thresholds)
     ]
     unreported = [each.id for each in pipeline.selected if each.id not in rows]
     wanted = {key.name for key in context.selected_asset_check_keys}
-    for check, asset in _CHECKED_ASSET.items():
+    places = read_rows(pipeline.warehouse, TABLES["quality_findings"], day_of(context))
+    for check in rules.CHECKS:
         findings = [finding for finding in found if finding[1].check == check]
         # A check that could be asked of no instrument neither passed nor failed.
         if check.name in wanted and (findings or unreported):
-            yield _result(check, asset, findings, unreported)
+            yield _result(check, findings, places.filter(check=check.name), unreported)
 
 
 def _result(
-    check: Check, asset: str, findings: list[_Finding], unreported: list[str]
+    check: Check, findings: list[_Finding], places: pl.DataFrame, unreported: list[str]
 ) -> dg.AssetCheckResult:
     failed = [finding for finding in findings if not finding[1].passed]
     severe = any(outcome.severity == "ERROR" for _, outcome in failed)
@@ -91,13 +77,16 @@ def _result(
         said.append(f"No report row of this day for {', '.join(unreported)}: materialize it.")
     return dg.AssetCheckResult(
         check_name=check.name,
-        asset_key=asset,
+        asset_key=check.asset,
         passed=not said,
         severity=dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN,
         description="\n\n".join(said) or check.sentence,
         metadata={
             "failed": len(failed),
             "instruments": table_metadata([_line(*finding) for finding in findings]),
+            "places": table_metadata(_shown(places)),
+            "per_hour": table_metadata(_hours(findings)),
+            "thresholds": table_metadata(_thresholds(findings)),
             "docs": dg.MetadataValue.path(f"docs/{check.docs_page}"),
         },
     )
@@ -111,6 +100,45 @@ def _line(instrument: Instrument, outcome: CheckOutcome) -> dict[str, object]:
         "threshold": f"{outcome.threshold:g}",
         "finding": outcome.summary,
     }
+
+
+def _shown(places: pl.DataFrame) -> list[dict[str, object]]:
+    """Where it is wrong, the first places of each instrument; all are in `quality.findings`."""
+    first = places.group_by("exchange", "symbol", maintain_order=True).head(_MAX_SHOWN)
+    return [
+        {
+            "instrument": f"{place['exchange']}:{place['symbol']}",
+            "place": place["place"],
+            "time": None if place["ts_receipt_ns"] is None else time_text(place["ts_receipt_ns"]),
+            "file": place["file"],
+            "row": place["row"],
+            "value": place["value"],
+            "expected": place["expected"],
+            "note": place["note"],
+        }
+        for place in first.to_dicts()
+    ]
+
+
+def _hours(findings: list[_Finding]) -> list[dict[str, object]]:
+    """The fault by UTC hour, for those that have any."""
+    return [
+        {
+            "instrument": instrument.id,
+            **{f"{hour:02}": f"{count:g}" for hour, count in enumerate(outcome.per_hour)},
+        }
+        for instrument, outcome in findings
+        if outcome.per_hour and any(outcome.per_hour)
+    ]
+
+
+def _thresholds(findings: list[_Finding]) -> list[dict[str, object]]:
+    """The thresholds in force."""
+    return [
+        {"instrument": instrument.id, "threshold": name, "value": f"{value:g}"}
+        for instrument, outcome in findings
+        for name, value in outcome.thresholds.items()
+    ]
 
 
 CHECKS = [quality_checks]

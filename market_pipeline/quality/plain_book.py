@@ -96,7 +96,9 @@ class NaiveBook:
         self.last_touch = (snapshot.bids[0][0], snapshot.asks[0][0])
         self.book_sequence = snapshot.sequence
 
-    def repair(self, kind: str, receipt: int, sequence: int, levels: int, low: int, high: int):
+    def repair(
+        self, kind: str, receipt: int, sequence: int, levels: int, low: int, high: int
+    ) -> None:
         self.repairs.append((kind, self.messages, receipt, sequence, levels, low, high))
 
     def extend(self, snapshot: Snapshot) -> None:

@@ -1,0 +1,176 @@
+"""What a check is and what it says, and the words that all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from market_pipeline.instruments import Thresholds
+from market_pipeline.quality.intervals import SECONDS_PER_DAY
+
+__all__ = [
+    "Check",
+    "CheckOutcome",
+    "Fault",
+    "Severity",
+    "in_force",
+    "measured",
+    "number_of",
+    "outcome",
+    "seconds_text",
+    "share_text",
+    "time_text",
+]
+
+Severity = Literal["WARN", "ERROR"]
+Degrades = Literal["always", "on_error", "never"]
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One question asked of every day.
+
+    Attributes:
+        name: Unique, lower case.
+        sentence: What must hold.
+        asset: The asset it is shown on.
+        severity: Of a failure, unless its figure is past the bound of an error.
+        degrades: Whether a failure makes the day degraded: always, only as an ERROR, or never.
+        withholds_metrics: Whether a failure as an ERROR keeps the instrument out of what is made of
+            its book: going on would publish nonsense.
+    """
+
+    name: str
+    sentence: str
+    asset: str
+    severity: Severity
+    degrades: Degrades
+    withholds_metrics: bool = False
+
+    @property
+    def docs_page(self) -> str:
+        """What it means and what to do, below `docs/`."""
+        return f"checks/{self.name}.md"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckOutcome:
+    """What one check said about one instrument's day.
+
+    Attributes:
+        severity: Of the failure; the default severity if it passed.
+        figure, threshold: The figure that decided, and the bound in force, in the same unit.
+        summary: One sentence that locates the fault, or says what was found to be well.
+        thresholds: The thresholds that the check looked at, by name.
+        per_hour: The fault by UTC hour, 24 entries; None where it has no time.
+    """
+
+    check: Check
+    passed: bool
+    severity: Severity
+    figure: float
+    threshold: float
+    summary: str
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    per_hour: tuple[float, ...] | None = None
+
+    @property
+    def degrades(self) -> bool:
+        """Whether this outcome makes the day degraded."""
+        if self.passed:
+            return False
+        when = self.check.degrades
+        return when == "always" or (when == "on_error" and self.severity == "ERROR")
+
+    @property
+    def withholds_metrics(self) -> bool:
+        """Whether nothing may be made of this book."""
+        return not self.passed and self.severity == "ERROR" and self.check.withholds_metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that a check found wrong, as a part of a sentence."""
+
+    severity: Severity
+    figure: float
+    threshold: float
+    text: str
+
+
+def outcome(
+    check: Check,
+    faults: Sequence[Fault],
+    *,
+    figure: float,
+    threshold: float,
+    fine: str,
+    worst: str | None = None,
+    thresholds: Mapping[str, float] | None = None,
+    per_hour: Sequence[float] | None = None,
+) -> CheckOutcome:
+    """The first fault, which is the gravest, decides and all are told, with the worst place if they
+    do not name it; without a fault, `fine` is told.
+    """
+    shown = dict(thresholds or {})
+    hours = None if per_hour is None else tuple(float(count) for count in per_hour)
+    if not faults:
+        return CheckOutcome(check, True, check.severity, figure, threshold, fine, shown, hours)
+    told = "; ".join([fault.text for fault in faults] + ([worst] if worst else []))
+    return CheckOutcome(
+        check=check,
+        passed=False,
+        severity=faults[0].severity,
+        figure=faults[0].figure,
+        threshold=faults[0].threshold,
+        summary=f"{told[0].upper()}{told[1:].rstrip('.')}.",
+        thresholds=shown,
+        per_hour=hours,
+    )
+
+
+def in_force(thresholds: Thresholds, *names: str) -> dict[str, float]:
+    """The named thresholds with their values."""
+    return {name: getattr(thresholds, name) for name in names}
+
+
+# --- words ------------------------------------------------------------------------------------
+
+
+def measured(figure: _T | None) -> _T:
+    """The figure, which a rebuilt day must have.
+
+    Raises:
+        ValueError: It is None.
+    """
+    if figure is None:
+        raise ValueError("a rebuilt day has every figure; build its row with build_report")
+    return figure
+
+
+def seconds_text(figure: float | None) -> str:
+    """Seconds to the millisecond, without trailing zeros."""
+    text = f"{measured(figure):,.3f}".rstrip("0").rstrip(".")
+    return f"{text} s"
+
+
+def share_text(share: float | None) -> str:
+    """A share as a percentage."""
+    return f"{measured(share):.4%}"
+
+
+def time_text(ts_ns: int | None) -> str:
+    """The time of day of an instant, to the microsecond."""
+    micros = measured(ts_ns) // 1_000 % (SECONDS_PER_DAY * 1_000_000)
+    seconds, fraction = divmod(micros, 1_000_000)
+    minutes, second = divmod(seconds, 60)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{second:02}.{fraction:06} UTC"
+
+
+def number_of(count: int | None, noun: str) -> str:
+    """A count and its noun, in the plural if need be."""
+    known = measured(count)
+    return f"{known:,} {noun}{'' if known == 1 else 's'}"

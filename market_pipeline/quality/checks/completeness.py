@@ -1,0 +1,79 @@
+"""Whether the day is there from midnight to midnight."""
+
+from __future__ import annotations
+
+from market_pipeline.instruments import Thresholds
+from market_pipeline.quality.checks.base import (
+    Check,
+    CheckOutcome,
+    Fault,
+    Severity,
+    in_force,
+    measured,
+    number_of,
+    outcome,
+    seconds_text,
+    time_text,
+)
+from market_pipeline.quality.intervals import SECONDS_PER_DAY
+from market_pipeline.quality.row import ReportRow
+
+__all__ = ["COMPLETENESS", "check_completeness"]
+
+COMPLETENESS = Check(
+    name="completeness",
+    sentence="The day has messages and a trades file, and they cover it from midnight to midnight.",
+    asset="raw_book_deltas",
+    severity="WARN",
+    degrades="always",
+)
+
+
+def check_completeness(row: ReportRow, thresholds: Thresholds) -> CheckOutcome:
+    """Looks for a missing head or tail, for holes and for trades; a day without a book fails."""
+    if row.outcome != "rebuilt":
+        return _no_book(row)
+    head, tail = measured(row.head_gap_seconds), measured(row.tail_gap_seconds)
+    hole, holes = measured(row.longest_quiet_seconds), measured(row.quiet_seconds)
+    tolerance = thresholds.edge_tolerance_seconds
+    missing = sum(edge for edge in (head, tail) if edge > tolerance) + holes
+    severity: Severity = (
+        "ERROR" if missing > thresholds.gap_error_share * SECONDS_PER_DAY else "WARN"
+    )
+    faults = []
+    if head > tolerance:
+        text = (
+            f"the first {seconds_text(head)} are missing, up to {time_text(row.first_message_ns)}"
+        )
+        faults.append(Fault(severity, head, tolerance, text))
+    if tail > tolerance:
+        text = f"the last {seconds_text(tail)} are missing, from {time_text(row.last_message_ns)}"
+        faults.append(Fault(severity, tail, tolerance, text))
+    if hole > tolerance:
+        text = (
+            f"neither messages nor trades came for {seconds_text(holes)} in "
+            f"{number_of(row.quiet_count, 'hole')}, the longest {seconds_text(hole)} from "
+            f"{time_text(row.longest_quiet_ns)}"
+        )
+        faults.append(Fault(severity, hole, tolerance, text))
+    if row.trades is None:
+        text = "there is no trades file, so a silence cannot be told from a quiet market"
+        faults.append(Fault("WARN", 0.0, 1.0, text))
+    fine = (
+        f"{number_of(row.messages, 'message')} cover the day but for {seconds_text(head)} at "
+        f"its start and {seconds_text(tail)} at its end."
+    )
+    longest = max(head, tail, hole)
+    return outcome(
+        COMPLETENESS,
+        faults,
+        figure=longest,
+        threshold=tolerance,
+        fine=fine,
+        thresholds=in_force(thresholds, "edge_tolerance_seconds", "gap_error_share"),
+    )
+
+
+def _no_book(row: ReportRow) -> CheckOutcome:
+    fault = Fault("ERROR", 0.0, 1.0, f"no message could be used: {measured(row.failure)}")
+    return outcome(COMPLETENESS, [fault], figure=0.0, threshold=1.0, fine="")

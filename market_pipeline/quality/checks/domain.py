@@ -1,0 +1,37 @@
+"""Whether every raw value can be what its column says."""
+
+from __future__ import annotations
+
+from market_pipeline.instruments import Thresholds
+from market_pipeline.quality.checks.base import Check, CheckOutcome, Fault, number_of, outcome
+from market_pipeline.quality.row import ReportRow
+
+__all__ = ["DOMAIN", "check_domain"]
+
+DOMAIN = Check(
+    name="domain",
+    sentence="Every price is finite and above 0, every size finite and not below 0, no time null.",
+    asset="raw_book_deltas",
+    severity="ERROR",
+    degrades="always",
+)
+
+
+def check_domain(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
+    """Counts the raw values outside their domain; not asked where no file could be read."""
+    if row.domain_violations is None:
+        return None
+    faults = []
+    if row.domain_violations:
+        text = (
+            f"{number_of(row.domain_violations, 'raw value')} outside the domain, "
+            f"{row.first_domain_violation}"
+        )
+        faults.append(Fault("ERROR", float(row.domain_violations), 0.0, text))
+    return outcome(
+        DOMAIN,
+        faults,
+        figure=float(row.domain_violations),
+        threshold=0.0,
+        fine="Every raw value is within its domain.",
+    )

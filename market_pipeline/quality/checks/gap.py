@@ -1,0 +1,70 @@
+"""Whether messages are missing while the market went on."""
+
+from __future__ import annotations
+
+from market_pipeline.instruments import Thresholds
+from market_pipeline.quality.checks.base import (
+    Check,
+    CheckOutcome,
+    Fault,
+    in_force,
+    measured,
+    number_of,
+    outcome,
+    seconds_text,
+    time_text,
+)
+from market_pipeline.quality.intervals import SECONDS_PER_DAY
+from market_pipeline.quality.row import ReportRow
+
+__all__ = ["GAP", "check_gap"]
+
+GAP = Check(
+    name="gap",
+    sentence="No message is proven to be lost, and the feed is never silent while trades go on.",
+    asset="book_bbo",
+    severity="WARN",
+    degrades="always",
+)
+
+
+def check_gap(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
+    """Adds up the silences that are gaps."""
+    if row.outcome != "rebuilt":
+        return None
+    seconds = measured(row.gap_seconds)
+    error_seconds = thresholds.gap_error_share * SECONDS_PER_DAY
+    faults = []
+    if seconds > thresholds.gap_warn_seconds:
+        text = (
+            f"{number_of(row.gap_count, 'suspected gap')} of {seconds_text(seconds)} in all; the "
+            f"first from {time_text(measured(row.gap_starts_ns)[0])} to "
+            f"{time_text(measured(row.gap_ends_ns)[0])} with "
+            f"{number_of(measured(row.gap_trades)[0], 'trade')} inside, the longest "
+            f"{seconds_text(row.longest_gap_seconds)} from {time_text(row.longest_gap_ns)}"
+        )
+        if seconds > error_seconds:
+            faults.append(Fault("ERROR", seconds, error_seconds, text))
+        else:
+            faults.append(Fault("WARN", seconds, thresholds.gap_warn_seconds, text))
+    fine = (
+        f"{number_of(row.gap_count, 'silence')} longer than "
+        f"{seconds_text(row.gap_threshold_seconds)} while trades went on, "
+        f"{seconds_text(seconds)} in all."
+    )
+    return outcome(
+        GAP,
+        faults,
+        figure=seconds,
+        threshold=thresholds.gap_warn_seconds,
+        fine=fine,
+        thresholds=in_force(
+            thresholds,
+            "gap_warn_seconds",
+            "gap_error_share",
+            "silence_floor_seconds",
+            "silence_quantile",
+            "silence_factor",
+        ),
+        per_hour=row.gaps_per_hour,
+    )

@@ -1,0 +1,31 @@
+"""Whether the raw files could be read at all."""
+
+from __future__ import annotations
+
+from market_pipeline.instruments import Thresholds
+from market_pipeline.quality.checks.base import Check, CheckOutcome, Fault, measured, outcome
+from market_pipeline.quality.row import ReportRow
+
+__all__ = ["SCHEMA", "check_schema"]
+
+SCHEMA = Check(
+    name="schema",
+    sentence="Every raw file can be read and has exactly the columns and types of its table.",
+    asset="raw_book_deltas",
+    severity="ERROR",
+    degrades="always",
+)
+
+
+_UNUSABLE_FILE_KINDS = frozenset({"LakeFileError", "SchemaError"})
+
+
+def check_schema(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
+    """Fails with the error that set the day aside; not asked where there was no file."""
+    if row.outcome != "rebuilt" and row.failure_kind not in _UNUSABLE_FILE_KINDS:
+        return None
+    faults = []
+    if row.failure_kind in _UNUSABLE_FILE_KINDS:
+        faults.append(Fault("ERROR", 1.0, 0.0, measured(row.failure)))
+    fine = "Every raw file was read with the columns and types of its table."
+    return outcome(SCHEMA, faults, figure=0.0, threshold=0.0, fine=fine)

@@ -1,0 +1,74 @@
+"""How the receipt clock runs against the exchange's."""
+
+from __future__ import annotations
+
+from market_pipeline.instruments import Thresholds
+from market_pipeline.quality.checks.base import (
+    Check,
+    CheckOutcome,
+    Fault,
+    in_force,
+    measured,
+    number_of,
+    outcome,
+    time_text,
+)
+from market_pipeline.quality.row import ReportRow
+
+__all__ = ["SKEW", "check_skew"]
+
+SKEW = Check(
+    name="skew",
+    sentence="Receipt times agree with the exchange's: no offset, drift or step beyond bounds.",
+    asset="book_bbo",
+    severity="WARN",
+    degrades="never",
+)
+
+
+def check_skew(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
+    """Looks at the median, the negative share, the drift and the steps of the clocks."""
+    if row.outcome != "rebuilt":
+        return None
+    median, share = measured(row.skew_p50_ms), measured(row.negative_latency_share)
+    drift = row.clock_drift_ppm
+    faults = []
+    if abs(median) > thresholds.skew_warn_ms:
+        text = (
+            f"the median message is received {abs(median):,.3f} ms "
+            f"{'before' if median < 0 else 'after'} the exchange's time"
+        )
+        faults.append(Fault("WARN", abs(median), thresholds.skew_warn_ms, text))
+    if share > thresholds.negative_latency_warn_share:
+        text = f"{share:.4%} of the messages are received before the exchange's time"
+        faults.append(Fault("WARN", share, thresholds.negative_latency_warn_share, text))
+    if drift is not None and abs(drift) > thresholds.drift_warn_ppm:
+        text = f"the receipt clock {'loses' if drift < 0 else 'gains'} {abs(drift):,.1f} ppm"
+        faults.append(Fault("WARN", abs(drift), thresholds.drift_warn_ppm, text))
+    if row.clock_steps:
+        largest = measured(row.largest_clock_step_ms)
+        text = (
+            f"{number_of(row.clock_steps, 'clock step')}, the first at "
+            f"{time_text(row.first_clock_step_ns)}, the largest of {largest:+,.3f} ms at "
+            f"{time_text(row.largest_clock_step_ns)}"
+        )
+        faults.append(Fault("WARN", abs(largest), thresholds.step_warn_ms, text))
+    worst = (
+        f"worst message {measured(row.worst_skew_ms):,.3f} ms at {time_text(row.worst_skew_ns)}, "
+        f"median {median:,.3f} ms"
+    )
+    return outcome(
+        SKEW,
+        faults,
+        figure=abs(median),
+        threshold=thresholds.skew_warn_ms,
+        fine=f"Receipt minus exchange time is within its bounds; {worst}.",
+        worst=worst,
+        thresholds=in_force(
+            thresholds,
+            "skew_warn_ms",
+            "negative_latency_warn_share",
+            "drift_warn_ppm",
+            "step_warn_ms",
+        ),
+    )

@@ -1,0 +1,77 @@
+"""All there is of one instrument's rebuilt day when it comes to be judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from market_pipeline.instruments import Instrument
+from market_pipeline.lake.layout import Warehouse
+from market_pipeline.settings import Settings
+from market_pipeline.sources.batches import Trades
+from market_pipeline.sources.crypto_lake import read_trades
+from market_pipeline.stages.instrument import DayOfRaw
+
+__all__ = ["PublishedBooks", "RebuiltDayOf"]
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedBooks:
+    """A day's published rows of all instruments, of the tables of the same names in `books`."""
+
+    rebuilds: pl.DataFrame
+    bbo: pl.LazyFrame
+    depth: pl.LazyFrame
+    intervals: pl.LazyFrame
+
+
+@dataclass(frozen=True)
+class RebuiltDayOf:
+    """One instrument's rebuilt day: its raw files, what was published of it, and its record.
+
+    Attributes:
+        record: Its row of `books.rebuilds`.
+        books: The published rows; those of one instrument are read with `stages.rows.read_rows`.
+    """
+
+    instrument: Instrument
+    raw: DayOfRaw
+    record: Mapping[str, Any]
+    books: PublishedBooks
+    settings: Settings
+    warehouse: Warehouse
+
+    @property
+    def day(self) -> date:
+        """The UTC day."""
+        return self.raw.day
+
+    @cached_property
+    def delta_files(self) -> list[Path]:
+        """The raw delta shards in order; empty without any."""
+        return self.raw.deltas.files_if_any(self.instrument)[0]
+
+    @cached_property
+    def snapshot_files(self) -> list[Path]:
+        """The raw snapshot shards in order; empty without any."""
+        return self.raw.snapshots.files_if_any(self.instrument)[0]
+
+    @cached_property
+    def trade_files(self) -> list[Path]:
+        """The raw trade shards in order; empty without any."""
+        return self.raw.trades.files_if_any(self.instrument)[0]
+
+    @cached_property
+    def trades(self) -> Trades | None:
+        """The trades; None if there is no trades file.
+
+        Raises:
+            MarketPipelineError: If they cannot be read.
+        """
+        return read_trades(self.trade_files) if self.trade_files else None
