@@ -9,16 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from datetime import UTC, date, datetime
-from typing import NamedTuple, Protocol
+from datetime import date
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from market_pipeline.sources.simulated.market import Batch, Deltas, Snapshots
+from market_pipeline.sources.simulated.message_faults import MESSAGE_FAULTS, planter_of
 from market_pipeline.sources.simulated.plan import Fault, FaultKind, SimulatedInstrument
+from market_pipeline.sources.simulated.planting import (
+    IntArray,
+    Planter,
+    midnight_ns,
+    rows_of,
+    span_ns,
+    within,
+)
 
-__all__ = ["OFF_TICK_ROWS", "TRUNCATED_SHARE", "Planter", "planters"]
+__all__ = ["OFF_TICK_ROWS", "TRUNCATED_SHARE", "planters"]
 
 OFF_TICK_ROWS = 5
 """So many bid rows off the grid are planted, each removed again by the next message."""
@@ -28,17 +36,6 @@ TRUNCATED_SHARE = 0.6
 _OFF_TICK_DEPTH = 40
 _OFF_TICK_LOTS = 100
 _NS_PER_SECOND = 1_000_000_000
-
-BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.int64]
-
-
-class Planter(Protocol):
-    """Gives each batch of a day, in order, its faulty form."""
-
-    def __call__(self, batch: Batch) -> Batch:
-        """The batch as the files will have it."""
-        ...
 
 
 def planters(
@@ -52,6 +49,7 @@ def planters(
     planted += [
         _OffTickRows(fault, instrument) for fault in mine if fault.kind is FaultKind.OFF_TICK_PRICE
     ]
+    planted += [planter_of(fault, instrument) for fault in mine if fault.kind in MESSAGE_FAULTS]
     planted += [_ClockSkew(fault) for fault in mine if fault.kind is FaultKind.CLOCK_SKEW]
     return tuple(planted)
 
@@ -67,14 +65,14 @@ class _Extra(NamedTuple):
 
 class _SilenceGap:
     def __init__(self, fault: Fault) -> None:
-        self._span_ns = _span_ns(fault)
+        self._span_ns = span_ns(fault)
 
     def __call__(self, batch: Batch) -> Batch:
         snapshots = batch.snapshots
-        heard = ~_within(snapshots.receipt_ns, self._span_ns)
+        heard = ~within(snapshots.receipt_ns, self._span_ns)
         return replace(
             batch,
-            deltas=_rows(batch.deltas, ~_within(batch.deltas.receipt_ns, self._span_ns)),
+            deltas=rows_of(batch.deltas, ~within(batch.deltas.receipt_ns, self._span_ns)),
             snapshots=Snapshots(
                 **{part.name: getattr(snapshots, part.name)[heard] for part in fields(snapshots)}
             ),
@@ -85,19 +83,19 @@ class _LateRemovals:
     """Holds back every removal of the span, whichever side the market leaves behind."""
 
     def __init__(self, fault: Fault) -> None:
-        self._span_ns = _span_ns(fault)
+        self._span_ns = span_ns(fault)
         self._held: set[tuple[bool, float]] = set()
 
     def __call__(self, batch: Batch) -> Batch:
         deltas = batch.deltas
-        within = _within(deltas.receipt_ns, self._span_ns)
-        for row in np.flatnonzero(within):
+        inside = within(deltas.receipt_ns, self._span_ns)
+        for row in np.flatnonzero(inside):
             level = (bool(deltas.side_is_bid[row]), float(deltas.price[row]))
             if deltas.size[row] == 0:
                 self._held.add(level)
             else:
                 self._held.discard(level)
-        told = _rows(deltas, ~(within & (deltas.size == 0)))
+        told = rows_of(deltas, ~(inside & (deltas.size == 0)))
         first_after = int(np.searchsorted(batch.touch.receipt_ns, self._span_ns[1]))
         if self._held and first_after < len(batch.touch.receipt_ns):
             of_message = told.sequence_number == batch.touch.sequence_number[first_after]
@@ -111,7 +109,7 @@ class _LateRemovals:
 
 class _OffTickRows:
     def __init__(self, fault: Fault, instrument: SimulatedInstrument) -> None:
-        start_ns, end_ns = _span_ns(fault)
+        start_ns, end_ns = span_ns(fault)
         step_ns = (end_ns - start_ns) // OFF_TICK_ROWS
         # Each appears twice: its row, then its removal.
         self._due_ns = [start_ns + step_ns * (turn // 2) for turn in range(2 * OFF_TICK_ROWS)]
@@ -142,8 +140,8 @@ class _OffTickRows:
 class _ClockSkew:
     def __init__(self, fault: Fault) -> None:
         self._fault = fault
-        self._span_ns = _span_ns(fault)
-        self._step_ns = _midnight_ns(fault.day) + round(fault.step_at_s * _NS_PER_SECOND)
+        self._span_ns = span_ns(fault)
+        self._step_ns = midnight_ns(fault.day) + round(fault.step_at_s * _NS_PER_SECOND)
 
     def __call__(self, batch: Batch) -> Batch:
         return replace(
@@ -158,27 +156,7 @@ class _ClockSkew:
         shift_ms = self._fault.offset_ms + self._fault.drift_ppm * elapsed_s / 1_000
         shift_ms = shift_ms + self._fault.step_ms * (receipt_ns >= self._step_ns)
         shift_ns = np.round(shift_ms * 1e6).astype(np.int64)
-        return receipt_ns + np.where(_within(receipt_ns, self._span_ns), shift_ns, 0)
-
-
-def _midnight_ns(day: date) -> int:
-    return round(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * _NS_PER_SECOND
-
-
-def _span_ns(fault: Fault) -> tuple[int, int]:
-    midnight_ns = _midnight_ns(fault.day)
-    return (
-        midnight_ns + round(fault.at_s * _NS_PER_SECOND),
-        midnight_ns + round(fault.end_s * _NS_PER_SECOND),
-    )
-
-
-def _within(receipt_ns: IntArray, span_ns: tuple[int, int]) -> BoolArray:
-    return (receipt_ns >= span_ns[0]) & (receipt_ns < span_ns[1])
-
-
-def _rows(deltas: Deltas, which: BoolArray | IntArray) -> Deltas:
-    return Deltas(**{part.name: getattr(deltas, part.name)[which] for part in fields(Deltas)})
+        return receipt_ns + np.where(within(receipt_ns, self._span_ns), shift_ns, 0)
 
 
 def _with_rows(deltas: Deltas, batch: Batch, extra: Sequence[_Extra]) -> Deltas:
@@ -203,4 +181,4 @@ def _with_rows(deltas: Deltas, batch: Batch, extra: Sequence[_Extra]) -> Deltas:
     )
     # By message, bids first, by price: what the market's own rows are sorted by.
     order = np.lexsort((merged.price, ~merged.side_is_bid, merged.sequence_number))
-    return _rows(merged, order)
+    return rows_of(merged, order)

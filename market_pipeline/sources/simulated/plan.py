@@ -46,6 +46,28 @@ class FaultKind(StrEnum):
     """Five bid rows stand three tenths of a tick off the price grid, 40 ticks below the touch; the
     next message removes each, so ten rows in all carry such a price."""
 
+    LOST_MESSAGES = "lost_messages"
+    """One message in a hundred is lost for a while, with no silence to show it; levels it told of
+    stay wrong in a rebuilt book until they are told of again."""
+
+    SWAPPED_MESSAGES = "swapped_messages"
+    """The first message of the span stands behind the one after it."""
+
+    DOUBLE_MESSAGE = "double_message"
+    """The first message of the span stands twice, one time behind the other."""
+
+    BAD_VALUE = "bad_value"
+    """The first delta row of the span has a size below 0."""
+
+    STALE_SNAPSHOT = "stale_snapshot"
+    """The last `book` row of the span shows the levels of the first one."""
+
+    TRADES_OFF = "trades_off"
+    """Trades print 50 ticks beyond the far side of the touch for a while."""
+
+    VOLUME_SPIKE = "volume_spike"
+    """The first trade of the span is a hundred thousand times its size."""
+
     TRUNCATED_FILE = "truncated_file"
     """The day's last delta shard is cut at 60 % of its bytes and is no Parquet file any more."""
 

@@ -1,0 +1,108 @@
+"""Every check on the simulated venue: it finds the planted fault in its place, and else nothing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from market_pipeline.quality.evaluate import CHECKS
+from market_pipeline.sources.simulated import Fault, FaultKind, simulate
+from market_pipeline_tests.detection.judging import Judged, judge
+from market_pipeline_tests.sources.simulated.days import DAY, instrument
+
+BEFORE = DAY - timedelta(days=1)
+START_NS = round(datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC).timestamp()) * 10**9
+HOUR = 3_600.0
+AT_S, LASTS_S = 10 * HOUR, HOUR
+SKEW = {"offset_ms": -1_200.0, "step_ms": 250.0, "step_at_s": 57_600.0}
+WHOLE_DAY = (FaultKind.TRUNCATED_FILE, FaultKind.MISSING_DAY)
+
+# Which checks fail for each planted fault, and how badly; nothing else may.
+EXPECTED = {
+    "CLEAN": (None, {}),
+    "SILENT": (FaultKind.SILENCE_GAP, {"gap": "ERROR", "exam": "WARN"}),
+    "CUT": (
+        FaultKind.TRUNCATED_FILE,
+        {"schema": "ERROR", "completeness": "WARN"},
+    ),
+    "MISSING": (FaultKind.MISSING_DAY, {"completeness": "ERROR", "freshness": "WARN"}),
+    "LOST": (FaultKind.LOST_MESSAGES, {"exam": "WARN"}),
+    "SWAPPED": (FaultKind.SWAPPED_MESSAGES, {"ordering": "WARN"}),
+    "DOUBLE": (FaultKind.DOUBLE_MESSAGE, {"ordering": "WARN"}),
+    "BAD": (FaultKind.BAD_VALUE, {"domain": "ERROR", "completeness": "WARN"}),
+    "SKEWED": (FaultKind.CLOCK_SKEW, {"skew": "WARN"}),
+    "OFF": (FaultKind.OFF_TICK_PRICE, {"precision": "ERROR"}),
+    "CROSSED": (FaultKind.CROSSED_MINUTE, {"crossed": "ERROR", "exam": "ERROR"}),
+    "STALE": (FaultKind.STALE_SNAPSHOT, {"exam": "WARN"}),
+    "TRADES": (FaultKind.TRADES_OFF, {"trade_through": "WARN"}),
+    "SPIKE": (FaultKind.VOLUME_SPIKE, {"bars": "WARN"}),
+    "TORN": (FaultKind.SILENCE_GAP, {"joint": "WARN", "completeness": "WARN"}),
+}
+
+
+def fault(name: str, kind: FaultKind) -> Fault:
+    """The fault of an instrument, at ten for an hour; that of TORN just after midnight."""
+    at_s, lasts_s = (0.0, 120.0) if name == "TORN" else (AT_S, LASTS_S)
+    if kind in WHOLE_DAY:
+        at_s = lasts_s = 0.0
+    if kind is FaultKind.CLOCK_SKEW:
+        at_s, lasts_s = 300.0, 85_800.0
+    figures = SKEW if kind is FaultKind.CLOCK_SKEW else {}
+    return Fault(kind=kind, symbol=f"{name}-USD", day=DAY, at_s=at_s, duration_s=lasts_s, **figures)
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory) -> dict[str, Judged]:
+    """The day of every instrument, after the day before."""
+    root: Path = tmp_path_factory.mktemp("planted")
+    made = [instrument(f"{name}-USD") for name in EXPECTED]
+    faults = [fault(name, kind) for name, (kind, _) in EXPECTED.items() if kind is not None]
+    simulate(root / "lake", made, BEFORE, DAY, faults=faults, messages_per_day=20_000)
+    instruments = [each.as_instrument() for each in made]
+    judge(root / "lake", root / "data", instruments, BEFORE)
+    return judge(root / "lake", root / "data", instruments, DAY)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_exactly_the_planted_fault(judged: dict[str, Judged], name: str):
+    """Only the checks that a fault is for fail, with the right severity."""
+    assert EXPECTED[name][1] == judged[f"{name}-USD"].failed
+
+
+def test_every_check_is_shown():
+    """No check is without a planted fault; a twin that differs has a test of its own."""
+    found = {check for _, failed in EXPECTED.values() for check in failed}
+
+    assert {check.name for check in CHECKS} - {"twin"} == found
+
+
+def test_a_clean_day_is_asked_every_check(judged: dict[str, Judged]):
+    """A check that stays silent because it was not asked would prove nothing."""
+    clean = judged["CLEAN-USD"]
+
+    assert [check.name for check in CHECKS] == list(clean.outcomes)
+    assert [] == clean.findings
+    assert "available" == clean.row.condition
+
+
+@pytest.mark.parametrize(
+    ("name", "check"),
+    [
+        (name, check)
+        for name, (_, failed) in EXPECTED.items()
+        for check in failed
+        if name not in {"CUT", "MISSING", "TORN"} and check != "completeness"
+    ],
+)
+def test_the_place(judged: dict[str, Judged], name: str, check: str):
+    """The first place lies in the planted span, and names the file and row."""
+    first = judged[f"{name}-USD"].places(check)[0]
+    since_s = ((first.ts_receipt_ns or 0) - START_NS) / 1e9
+    begin_s, end_s = (300, 86_400) if name == "SKEWED" else (AT_S, AT_S + LASTS_S + 60)
+
+    assert "first" == first.place
+    assert begin_s - 60 <= since_s <= end_s
+    assert check == "bars" or first.file is not None
+    assert check == "bars" or first.row is not None
