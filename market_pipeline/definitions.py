@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from market_pipeline.defs.alerts import ALERT_SENSORS
 from market_pipeline.defs.books.assets import ASSETS as BOOKS
 from market_pipeline.defs.io_managers import DuckDBLakeIOManager, SmallTablesIOManager
 from market_pipeline.defs.jobs import DAILY_JOB
@@ -26,7 +27,7 @@ defs = dg.Definitions(
     asset_checks=CHECKS,
     jobs=[DAILY_JOB],
     schedules=[DAILY_SCHEDULE],
-    sensors=[NEW_DAYS],
+    sensors=[NEW_DAYS, *ALERT_SENSORS],
     resources={
         "pipeline": Pipeline(),
         "lake_tables": DuckDBLakeIOManager(data_dir=str(_warehouse.data_dir)),

@@ -147,14 +147,32 @@ class Thresholds(_Model):
     ordering_error_share: _Share = Field(
         0.001, description="A larger share of messages out of order or double is an error."
     )
+    exam_warn_share: _Share = Field(
+        0.0, description="A larger share of exams that fail at the touch is a warning."
+    )
     exam_error_share: _Share = Field(
-        0.01, description="A larger share of exams that fail is an error."
+        0.002, description="A larger share of exams that fail at the touch is an error."
+    )
+    exam_level_warn_share: _Share = Field(
+        0.0, description="A larger share of levels that differ in exams is a warning."
+    )
+    exam_level_error_share: _Share = Field(
+        0.002, description="A larger share of levels that differ in exams is an error."
+    )
+    exam_mid_error_ticks: _Amount = Field(
+        10_000.0, description="A mid that is off by more ticks than this in an exam is an error."
+    )
+    exam_reconverge_error_seconds: _Amount = Field(
+        60.0, description="A book that stays wrong for longer than this after an exam is an error."
     )
     joint_warn_share: _Share = Field(
-        0.05, description="A larger share of levels that differ across midnight is a warning."
+        0.0, description="A larger share of levels that differ across midnight is a warning."
     )
     trade_through_warn_share: _Share = Field(
-        0.01, description="A larger share of trades outside the book is a warning."
+        0.03, description="A larger share of trades outside the book is a warning."
+    )
+    trade_through_minute_warn_share: _Share = Field(
+        0.2, description="A larger share of trades outside the book in one minute is a warning."
     )
     bar_outlier_sigmas: _Amount = Field(
         8.0, description="A bar's return farther out than this many deviations is a violation."

@@ -3,9 +3,8 @@
 Use `load_settings()`. It refuses unknown keys in every source and lists everything that is wrong
 in one `SettingsError`, so that a user mends a file once and not once per mistake.
 
-Secrets: there are none yet. When one is added it is a `pydantic.SecretStr`, read from the
-environment or `.env` only (a key in `config.yaml` is then a problem), and never shown: the values
-of settings are kept out of error texts already.
+Secrets are the fields of type `SecretStr`: read from the environment or `.env` only (a key in
+`config.yaml` is a problem) and never shown. The values of settings are kept out of error texts.
 """
 
 from __future__ import annotations
@@ -17,12 +16,19 @@ from dataclasses import dataclass, field
 from datetime import date
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -30,6 +36,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from market_pipeline.addresses import PageAddress, SecretAddresses
 from market_pipeline.errors import SettingsError
 from market_pipeline.yaml_files import nearest_known, read_yaml_mapping
 
@@ -176,6 +183,15 @@ class Settings(BaseSettings):
         le=86_400,
         description="Seconds of market time between two full-depth checkpoints of a book.",
     )
+    twin_minutes: _Integer = Field(
+        default=3,
+        ge=0,
+        le=1_440,
+        description=(
+            "Minutes of each instrument and day that a plain second implementation rebuilds to "
+            "compare; 0 turns it off."
+        ),
+    )
     threads: _Integer = Field(
         default_factory=_cpu_count,
         ge=1,
@@ -201,6 +217,59 @@ class Settings(BaseSettings):
             "Hours after the end of a UTC day until its raw files are due: before that a day "
             "without files is pending, after it the day is missing."
         ),
+    )
+    alert_webhook_urls: SecretAddresses = Field(
+        default=None,
+        description=(
+            "Addresses that take alerts in the payload of Alertmanager's webhooks, separated by "
+            "commas. A secret."
+        ),
+    )
+    alert_slack_urls: SecretAddresses = Field(
+        default=None,
+        description=(
+            "Addresses of Slack-compatible incoming webhooks that take alerts, separated by "
+            "commas. A secret."
+        ),
+    )
+    alert_log: bool = Field(
+        default=True, description="Whether each alert is also a line of the daemon's log."
+    )
+    alert_interval_seconds: _Integer = Field(
+        default=30,
+        ge=1,
+        le=3_600,
+        description="Seconds between two looks for ended runs, and for alerts to be delivered.",
+    )
+    alert_timeout_seconds: _Real = Field(
+        default=5.0,
+        gt=0,
+        le=15,
+        description="Seconds to wait for a receiver of alerts to take a connection, or to answer.",
+    )
+    alert_attempts: _Integer = Field(
+        default=20,
+        ge=1,
+        description="Attempts to deliver an alert before it is put with the dead letters.",
+    )
+    alert_first_retry_seconds: _Real = Field(
+        default=30.0,
+        gt=0,
+        description="Seconds until the second attempt; each later wait is twice as long.",
+    )
+    alert_longest_retry_seconds: _Real = Field(
+        default=3600.0,
+        gt=0,
+        description="The longest wait in seconds between two attempts.",
+    )
+    ui_url: PageAddress = Field(
+        default="http://127.0.0.1:3000",
+        description="Where the UI is to be reached; alerts link to their run there.",
+    )
+    docs_url: str = Field(
+        default="docs",
+        min_length=1,
+        description="Where these pages are to be read: an address or a folder; alerts name theirs.",
     )
 
     @field_validator("lake_uri", mode="before")
@@ -242,6 +311,13 @@ class Settings(BaseSettings):
         if problems:
             raise SettingsError(problems)
         return tuple(InitSettingsSource(settings_cls, layer.values) for layer in layers)
+
+
+_SECRETS = frozenset(
+    name
+    for name, field_info in Settings.model_fields.items()
+    if SecretStr in get_args(field_info.annotation)
+)
 
 
 class _GivenOnly(Settings):
@@ -392,6 +468,11 @@ def _read_config_file(named: object) -> _Layer:
             layer.problems.append(
                 f"{layer.label}: config_file cannot be set in a settings file. Set "
                 f"{_variable(name)} in the environment or in {ENV_FILE}."
+            )
+        elif name in _SECRETS:
+            layer.problems.append(
+                f"{layer.label}: {name} is a secret and cannot stand in a settings file. Remove it "
+                f"and set {_variable(name)} in the environment or in {ENV_FILE}."
             )
         else:
             layer.add(name, name, value, str)

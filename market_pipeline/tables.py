@@ -15,6 +15,7 @@ from market_pipeline.lake.manifest import (
 )
 from market_pipeline.lake.tables import Table
 from market_pipeline.metrics.minute import BOOK_METRICS
+from market_pipeline.quality.coverage import COVERAGE_NAME, COVERAGE_VIEW
 from market_pipeline.quality.findings import FINDINGS
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import VALIDATION_REPORT
@@ -37,7 +38,7 @@ TABLES: dict[str, Table] = {
 }
 """The table behind each asset."""
 
-VIEWS: dict[str, str] = {"lake.manifest": MANIFEST_VIEW}
+VIEWS: dict[str, str] = {"lake.manifest": MANIFEST_VIEW, COVERAGE_NAME: COVERAGE_VIEW}
 """Further views of the catalogue, as queries."""
 
 

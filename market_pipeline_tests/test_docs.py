@@ -7,35 +7,26 @@ import shlex
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import polars as pl
 import pytest
 import typer
 import yaml
 
 from market_pipeline.books.flags import INVALIDATING, MEANING, BookFlag
 from market_pipeline.cli.main import app
-from market_pipeline.instruments import Instrument, load_instruments
+from market_pipeline.instruments import load_instruments
 from market_pipeline.lake.catalogue import connect
-from market_pipeline.lake.layout import Warehouse
-from market_pipeline.lake.published import publish, scan
 from market_pipeline.lake.tables import Table
-from market_pipeline.lake.working import replace_rows
 from market_pipeline.settings import Settings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
 from market_pipeline.sources.simulated import demo_plan, simulate
-from market_pipeline.stages.books import rebuild_day
-from market_pipeline.stages.instrument import DayOfRaw
-from market_pipeline.stages.metrics import metrics_day
-from market_pipeline.stages.raw import RawObjects, register_day
-from market_pipeline.stages.report import report_day
-from market_pipeline.tables import TABLES, refresh_catalogue
+from market_pipeline.tables import TABLES
 from market_pipeline_tests.conftest import REPOSITORY
+from market_pipeline_tests.published_day import publish_day
 from market_pipeline_tests.test_repository import LAYERS
 
 DOCS = REPOSITORY / "docs"
@@ -129,51 +120,6 @@ def section_of(text: str, heading: str) -> str:
 # --- a published day of the demo --------------------------------------------------------------
 
 
-def publish_day(data_dir: Path, lake: Path, instruments: tuple[Instrument, ...], day: date) -> None:
-    """Runs the stages of one day as plain functions and publishes what they give."""
-    warehouse = Warehouse(data_dir)
-    warehouse.prepare()
-    settings = Settings(data_dir=data_dir, lake_uri=str(lake))
-    ids = [instrument.id for instrument in instruments]
-
-    def small(name: str, rows: pl.DataFrame) -> pl.DataFrame:
-        replace_rows(warehouse, TABLES[name], day, ids, rows)
-        return rows
-
-    def registered(name: str, raw: RawTable) -> RawObjects:
-        rows = [
-            row
-            for instrument in instruments
-            for row in register_day(lake, raw, TABLES[name], instrument, day)
-        ]
-        return RawObjects(lake, small(name, frame(TABLES[name], rows)))
-
-    def frame(table: Table, rows: list[dict[str, object]]) -> pl.DataFrame:
-        return pl.from_dicts(rows, schema=pl.DataFrame(table.arrow_schema.empty_table()).schema)
-
-    trades = registered("raw_trades", TRADES)
-    raw = DayOfRaw(
-        day=day,
-        lake=lake,
-        deltas=registered("raw_book_deltas", DELTAS),
-        snapshots=registered("raw_book_snapshots", SNAPSHOTS),
-        trades=trades,
-    )
-    rebuilt = rebuild_day(raw, instruments, settings, warehouse)
-    for name in ("book_bbo", "book_depth", "book_checkpoints", "book_intervals"):
-        publish(warehouse, TABLES[name], day, rebuilt.staged[TABLES[name].sql_name])
-    rebuilds = small("book_rebuilds", frame(TABLES["book_rebuilds"], rebuilt.records))
-    bbo, depth = (scan(warehouse, TABLES[name], day) for name in ("book_bbo", "book_depth"))
-    rows = report_day(
-        day, instruments, rebuilds, bbo, trades, as_of_ns=2**62, vendor_lag_seconds=14_400
-    )
-    report = small(
-        "validation_report", TABLES["validation_report"].frame(row.as_record() for row in rows)
-    )
-    small("book_metrics", metrics_day(day, instruments, report, bbo, depth, trades))
-    refresh_catalogue(warehouse)
-
-
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the demo's first day of both instruments, published below `data/demo`."""
@@ -183,7 +129,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     today = [fault for fault in plan.faults if fault.day == plan.start]
     simulate(data_dir / "lake", plan.instruments, plan.start, plan.start, faults=today)
     instruments = tuple(each.as_instrument() for each in plan.instruments)
-    publish_day(data_dir, data_dir / "lake", instruments, plan.start)
+    settings = Settings(data_dir=data_dir, lake_uri=str(data_dir / "lake"))
+    publish_day(settings, instruments, plan.start)
     return folder
 
 

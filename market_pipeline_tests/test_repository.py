@@ -32,14 +32,17 @@ MAX_LINES = 500
 # __version__ is for everybody.
 LAYERS = (
     ("errors",),
-    ("yaml_files", "settings", "instruments", "lake"),
+    ("yaml_files", "addresses", "settings", "instruments", "lake"),
     ("sources",),
     ("books",),
     ("quality",),
     ("metrics",),
     ("tables",),
     ("stages",),
+    ("alerts",),
     ("notebook",),
+    ("plots",),
+    ("pages",),
     ("doctor",),
     ("",),
     ("defs",),

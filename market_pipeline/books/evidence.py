@@ -84,6 +84,7 @@ _RESOLVED = {
     "GAP": "a later exam was passed",
     "FAILED_EXAM": "a later exam was passed",
     "UNCONFIRMED_DEPTH": "later messages or a wider snapshot resolved it",
+    "STALE": "the next snapshot ended it",
 }
 
 
@@ -130,6 +131,8 @@ class _Words:
             BookFlag.PRECISION_LOSS: self._precision_loss,
             BookFlag.UNCONFIRMED_DEPTH: self._unconfirmed,
             BookFlag.EMPTY_SIDE: self._empty_side,
+            BookFlag.STALE: self._stale,
+            BookFlag.SNAPSHOT_ONLY: self._snapshot_only,
         }
         flag = BookFlag(1 << code)
         if flag not in shown:
@@ -250,6 +253,33 @@ class _Words:
         bid = self._side("bid", spans["bid_price_ticks"], spans["bid_size_lots"])
         ask = self._side("ask", spans["ask_price_ticks"], spans["ask_size_lots"])
         return _joined("A side was empty, at first with ", bid, " and ", ask)
+
+    def _stale(self, spans: SpanArray) -> pa.Array:
+        seconds = _scaled((spans["end_ns"] - spans["start_ns"]) // 1_000_000, Decimal("0.001"))
+        before = _number(spans["start_sequence_number"])
+        one = _joined("No snapshot came for ", seconds, " s after sequence number ", before)
+        several = _joined(
+            _count(spans["messages"], "snapshot"),
+            " came too seldom for ",
+            seconds,
+            " s after sequence number ",
+            before,
+        )
+        silent = pc.if_else(pa.array(spans["messages"] == 1), one, several)
+        # A span holds whole silences, or none where the trades show nothing.
+        first = np.searchsorted(self._silences[:, 0], spans["start_ns"])
+        after = np.searchsorted(self._silences[:, 1], spans["end_ns"], side="right")
+        trades_before = np.append(0, np.cumsum(self._silences[:, 2]))
+        trades = np.where(after > first, trades_before[after] - trades_before[first], 0)
+        told = _joined(silent, ", and ", _count(trades, "trade"), " meanwhile")
+        return pc.if_else(pa.array(trades > 0), told, silent)
+
+    def _snapshot_only(self, spans: SpanArray) -> pa.Array:
+        return _joined(
+            _count(spans["messages"], "row"),
+            pc.if_else(pa.array(spans["messages"] == 1), " is a snapshot", " are snapshots"),
+            ", because the deltas of the day cannot be used, and nobody knows the book between",
+        )
 
     def _side(self, name: str, price_ticks: Any, size_lots: Any) -> pa.Array:
         price = _joined(f"{name} ", self._price(price_ticks))

@@ -24,6 +24,9 @@ _SEED = int(Repair.SEED)
 _RESYNC = int(Repair.RESYNC)
 _CONFIRMED = int(Repair.CONFIRMED)
 _BEFORE_ALL = np.int64(-(2**62))
+_HOUR_NS = 3_600_000_000_000
+_CARRY_BITS = reg.CARRY_BITS
+_LOW_BITS = np.int64((1 << reg.CARRY_BITS) - 1)
 
 
 @kernel
@@ -120,30 +123,67 @@ def _examine(registers, levels, snapshots, k, bids, asks):
     level that can be compared is equal.
     """
     bid_key, bid_size = best_level(levels, BID)
-    ask_key, ask_size = best_level(levels, ASK)
+    ask, ask_size = best_level(levels, ASK)
+    bid = -bid_key
+    hour = snapshots.ts_receipt_ns[k] // _HOUR_NS % 24
     registers[reg.EXAMS] += 1
+    registers[reg.EXAMS_BY_HOUR + hour] += 1
     differing = _examine_side(
         registers, levels, BID, snapshots.bid_price_ticks, snapshots.bid_size_lots, k, bids
     ) + _examine_side(
         registers, levels, ASK, snapshots.ask_price_ticks, snapshots.ask_size_lots, k, asks
     )
+    registers[reg.DIFFERING_BY_HOUR + hour] += differing
     their_bid, their_bid_size = snapshots.bid_price_ticks[k, 0], snapshots.bid_size_lots[k, 0]
     their_ask, their_ask_size = snapshots.ask_price_ticks[k, 0], snapshots.ask_size_lots[k, 0]
+    deviation = np.int64(0)
     if bid_size > 0 and ask_size > 0:
-        deviation = abs(ask_key - bid_key - their_bid - their_ask)
-        registers[reg.EXAM_MID] = max(registers[reg.EXAM_MID], deviation)
-    bid_agrees = bid_size == their_bid_size and -bid_key == their_bid
-    ask_agrees = ask_size == their_ask_size and ask_key == their_ask
+        deviation = abs(bid + ask - their_bid - their_ask)
+    # Of two exams whose mid is as far off, the worse has more levels that differ.
+    most = registers[reg.EXAM_WORST + reg.PLACE_LEVELS_DIFFERING]
+    if deviation > registers[reg.EXAM_MID] or (
+        deviation == registers[reg.EXAM_MID] and differing > most
+    ):
+        registers[reg.EXAM_MID] = deviation
+        _keep_place(
+            registers, reg.EXAM_WORST, snapshots, k, differing, bid, bid_size, ask, ask_size
+        )
+    bid_agrees = bid_size == their_bid_size and bid == their_bid
+    ask_agrees = ask_size == their_ask_size and ask == their_ask
     if bid_agrees and ask_agrees:
         registers[reg.FAILED_EXAM] = 0
         if differing == 0:
             registers[reg.GAP] = 0
         return
     if registers[reg.EXAMS_FAILED] == 0:
-        registers[reg.EXAM_FIRST_SEQUENCE] = snapshots.sequence_number[k]
-        registers[reg.EXAM_FIRST_RECEIPT] = snapshots.ts_receipt_ns[k]
+        _keep_place(
+            registers, reg.EXAM_FIRST_FAILED, snapshots, k, differing, bid, bid_size, ask, ask_size
+        )
     registers[reg.EXAMS_FAILED] += 1
+    registers[reg.FAILED_BY_HOUR + hour] += 1
     registers[reg.FAILED_EXAM] = 1
+
+
+@kernel
+def _keep_place(registers, at, snapshots, k, differing, bid, bid_size, ask, ask_size):
+    """Keeps one exam, with the touch on either side, in the registers from `at` on."""
+    registers[at] = snapshots.sequence_number[k]
+    registers[at + 1] = snapshots.ts_receipt_ns[k]
+    registers[at + 2] = differing
+    registers[at + 3], registers[at + 4] = bid if bid_size > 0 else 0, bid_size
+    registers[at + 5], registers[at + 6] = ask if ask_size > 0 else 0, ask_size
+    registers[at + 7] = snapshots.bid_price_ticks[k, 0]
+    registers[at + 8] = snapshots.bid_size_lots[k, 0]
+    registers[at + 9] = snapshots.ask_price_ticks[k, 0]
+    registers[at + 10] = snapshots.ask_size_lots[k, 0]
+
+
+@kernel
+def _add_exactly(registers, at, low, high):
+    """Adds `low` and 2^32 times `high` to a sum, which is a register and its carry."""
+    low += registers[at]
+    registers[at] = low & _LOW_BITS
+    registers[at + 1] += high + (low >> _CARRY_BITS)
 
 
 @kernel
@@ -155,6 +195,8 @@ def _examine_side(registers, levels, side, prices, sizes, k, depth):
     # Beyond the horizon we never claimed to know the book, so nothing there is right or wrong.
     limit = min(key_of(side, prices[k, depth - 1]), key_of(side, registers[reg.BID_HORIZON + side]))
     ours = theirs = ghost = missing = matching = 0
+    # Sums of sizes may pass 64 bits.
+    size_low = size_high = error_low = error_high = np.int64(0)
     n = 0
     key, size = best_level(levels, side)
     while True:
@@ -169,7 +211,14 @@ def _examine_side(registers, levels, side, prices, sizes, k, depth):
         theirs += take_theirs
         ghost += take_ours and not take_theirs
         missing += take_theirs and not take_ours
-        matching += take_ours and take_theirs and size == sizes[k, n]
+        their_size = sizes[k, n] if take_theirs else np.int64(0)
+        our_size = size if take_ours else np.int64(0)
+        matching += take_ours and take_theirs and our_size == their_size
+        size_low += their_size & _LOW_BITS
+        size_high += their_size >> _CARRY_BITS
+        error = abs(our_size - their_size)
+        error_low += error & _LOW_BITS
+        error_high += error >> _CARRY_BITS
         if take_theirs:
             n += 1
         if take_ours:
@@ -179,6 +228,8 @@ def _examine_side(registers, levels, side, prices, sizes, k, depth):
     registers[reg.EXAM_GHOST] += ghost
     registers[reg.EXAM_MISSING] += missing
     registers[reg.EXAM_MATCHING] += matching
+    _add_exactly(registers, reg.EXAM_SIZE, size_low, size_high)
+    _add_exactly(registers, reg.EXAM_SIZE_ERROR, error_low, error_high)
     return ours + missing - matching
 
 

@@ -13,7 +13,14 @@ from market_pipeline.books.scale import NOT_REPRESENTABLE, Scale, to_steps
 from market_pipeline.books.state import DEPTH_LEVELS, Deltas, Snapshots, as_input
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 
-__all__ = ["OffStep", "OffStepCount", "SnapshotFeed", "deltas_in_steps", "no_deltas"]
+__all__ = [
+    "OffStep",
+    "OffStepCount",
+    "SnapshotFeed",
+    "deltas_in_steps",
+    "is_ordered_side",
+    "no_deltas",
+]
 
 _OFF_STEPS_KEPT = 10
 
@@ -154,13 +161,26 @@ def _is_a_book(
 ) -> NDArray[np.bool_]:
     """Which snapshots are on the grid, ordered without repeats or holes, filled and not crossed."""
     usable = (bid_size[:, 0] > 0) & (ask_size[:, 0] > 0) & (bid_price[:, 0] < ask_price[:, 0])
-    for price, size, worsening in ((bid_price, bid_size, -1), (ask_price, ask_size, 1)):
-        usable &= (size != NOT_REPRESENTABLE).all(axis=1)
-        usable &= ((size <= 0) | (price > 0)).all(axis=1)
-        usable &= ((size[:, 1:] <= 0) | (size[:, :-1] > 0)).all(axis=1)
-        worse = worsening * (price[:, 1:] - price[:, :-1]) > 0
-        usable &= (worse | (size[:, 1:] <= 0)).all(axis=1)
+    usable &= is_ordered_side(bid_price, bid_size, worsening=-1)
+    usable &= is_ordered_side(ask_price, ask_size, worsening=1)
     return usable
+
+
+def is_ordered_side(
+    price_ticks: NDArray[np.int64], size_lots: NDArray[np.int64], *, worsening: int
+) -> NDArray[np.bool_]:
+    """Which snapshots have one side on the grid, without holes, from its best level on.
+
+    Args:
+        price_ticks, size_lots: int64 (n, levels); a level that is not there has size 0.
+        worsening: 1 if prices get worse upwards (asks), -1 if downwards (bids).
+    """
+    ordered: NDArray[np.bool_] = (size_lots != NOT_REPRESENTABLE).all(axis=1)
+    ordered &= ((size_lots <= 0) | (price_ticks > 0)).all(axis=1)
+    ordered &= ((size_lots[:, 1:] <= 0) | (size_lots[:, :-1] > 0)).all(axis=1)
+    worse = worsening * (price_ticks[:, 1:] - price_ticks[:, :-1]) > 0
+    ordered &= (worse | (size_lots[:, 1:] <= 0)).all(axis=1)
+    return ordered
 
 
 def _no_snapshots() -> Snapshots:

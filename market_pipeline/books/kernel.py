@@ -53,7 +53,7 @@ def advance(
     """Applies rows from `row` on and returns why it stopped and the positions to go on from.
 
     Args:
-        registers: int64 (len(REGISTERS),), state and counters, updated.
+        registers: int64, those of `new_registers`, state and counters, updated.
         levels: The book, updated.
         deltas: `Deltas` of n rows; those before `row` are done.
         snapshots: `Snapshots`; those before `snapshot` are done.

@@ -30,6 +30,8 @@ from market_pipeline.books.state import (
     Repairs,
     Resync,
     Status,
+    figures_of,
+    hourly_figures_of,
     new_registers,
 )
 from market_pipeline.books.walk import export_side, levels_around
@@ -142,7 +144,12 @@ class Rebuild:
     @property
     def figures(self) -> dict[str, int]:
         """The kernel's state and counters by name (`state.REGISTERS`)."""
-        return dict(zip(REGISTERS, self._registers.tolist(), strict=True))
+        return figures_of(self._registers)
+
+    @property
+    def hourly_figures(self) -> dict[str, list[int]]:
+        """What is counted by UTC hour, by name (`state.HOURLY`): 24 entries each."""
+        return hourly_figures_of(self._registers)
 
     def suspect_gaps(self, gap_rows: NDArray[np.int64]) -> None:
         """Takes further `gap_rows`; those among the rows that were taken already have no effect."""

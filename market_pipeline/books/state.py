@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "DEPTH_LEVELS",
+    "HOURLY",
     "REGISTERS",
     "BboRows",
     "Deltas",
@@ -25,6 +26,8 @@ __all__ = [
     "Snapshots",
     "Status",
     "as_input",
+    "figures_of",
+    "hourly_figures_of",
     "new_registers",
     "read_only",
 ]
@@ -157,6 +160,19 @@ class Options(NamedTuple):
     snapshot_patience_ns: int
 
 
+# One exam that is told: when it was, how much differed, and the touch on either side.
+_PLACE = (
+    "sequence_number",
+    "ts_receipt_ns",
+    "levels_differing",
+    *(
+        f"{whose}_{side}_{part}"
+        for whose in ("our", "their")
+        for side in ("bid", "ask")
+        for part in ("ticks", "lots")
+    ),
+)
+
 REGISTERS = (
     "open",
     "open_ts_origin_ns",
@@ -207,10 +223,16 @@ REGISTERS = (
     "exam_levels_ours",
     "exam_levels_ghost",
     "exam_max_mid_deviation_half_ticks",
-    "exam_first_failed_sequence_number",
-    "exam_first_failed_ts_receipt_ns",
+    "exam_size_lots",
+    "exam_size_lots_carry",
+    "exam_size_error_lots",
+    "exam_size_error_lots_carry",
+    *(f"exam_{place}_{name}" for place in ("first_failed", "worst") for name in _PLACE),
 )
 """The scalars of a rebuild in the order of its int64 register array: state first, then counters."""
+
+HOURLY = ("exams_per_hour", "exams_failed_per_hour", "exam_levels_differing_per_hour")
+"""What is counted by UTC hour of receipt: 24 registers each, behind the scalars."""
 
 (
     OPEN,
@@ -262,9 +284,21 @@ REGISTERS = (
     EXAM_OURS,
     EXAM_GHOST,
     EXAM_MID,
-    EXAM_FIRST_SEQUENCE,
-    EXAM_FIRST_RECEIPT,
-) = range(len(REGISTERS))
+    EXAM_SIZE,
+    EXAM_SIZE_CARRY,
+    EXAM_SIZE_ERROR,
+    EXAM_SIZE_ERROR_CARRY,
+    EXAM_FIRST_FAILED,
+) = range(len(REGISTERS) - 2 * len(_PLACE) + 1)
+EXAM_WORST = EXAM_FIRST_FAILED + len(_PLACE)
+PLACE_LEVELS_DIFFERING = _PLACE.index("levels_differing")
+
+EXAMS_BY_HOUR, FAILED_BY_HOUR, DIFFERING_BY_HOUR = (
+    len(REGISTERS) + 24 * k for k in range(len(HOURLY))
+)
+
+CARRY_BITS = 32
+"""A sum of sizes may pass 64 bits; a register and its carry hold it exactly."""
 
 # Moving the window costs about as much as a hundred thousand messages, so a market that jumps to
 # and fro is served from the far arrays (exact, only slower) instead of moved each time.
@@ -293,7 +327,7 @@ def as_input(columns: _Columns) -> _Columns:
 
 def new_registers() -> NDArray[np.int64]:
     """The registers of a rebuild that has not begun."""
-    registers = np.zeros(len(REGISTERS), np.int64)
+    registers = np.zeros(len(REGISTERS) + 24 * len(HOURLY), np.int64)
     registers[LAST_MOVE] = -MESSAGES_BETWEEN_MOVES
     registers[LAST_SEQUENCE] = registers[BOOK_SEQUENCE] = np.iinfo(np.int64).min
     registers[LAST_BID] = -np.iinfo(np.int64).max
@@ -301,3 +335,17 @@ def new_registers() -> NDArray[np.int64]:
     registers[MIN_LATENCY] = np.iinfo(np.int64).max
     registers[MAX_LATENCY] = np.iinfo(np.int64).min
     return registers
+
+
+def figures_of(registers: NDArray[np.int64]) -> dict[str, int]:
+    """The scalars by name, each sum with its carry as one number."""
+    figures = dict(zip(REGISTERS, registers[: len(REGISTERS)].tolist(), strict=True))
+    for name in ("exam_size_lots", "exam_size_error_lots"):
+        figures[name] += figures.pop(f"{name}_carry") << CARRY_BITS
+    return figures
+
+
+def hourly_figures_of(registers: NDArray[np.int64]) -> dict[str, list[int]]:
+    """What is counted by UTC hour, by name: 24 entries each."""
+    by_hour = registers[len(REGISTERS) :].reshape(len(HOURLY), 24).tolist()
+    return dict(zip(HOURLY, by_hour, strict=True))

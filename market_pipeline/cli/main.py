@@ -9,9 +9,13 @@ from typing import Annotated
 import typer
 
 from market_pipeline import __version__
+from market_pipeline.cli.alerts import alerts
+from market_pipeline.cli.analyze import analyze
+from market_pipeline.cli.coverage import coverage
 from market_pipeline.cli.demo import demo, simulate
 from market_pipeline.cli.doctor import doctor
 from market_pipeline.cli.output import errors_console
+from market_pipeline.cli.report import report
 from market_pipeline.cli.run import run
 from market_pipeline.cli.verdict import verdict
 from market_pipeline.errors import MarketPipelineError
@@ -25,8 +29,9 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     rich_markup_mode="markdown",
 )
-for verb in (run, verdict, doctor, simulate, demo):
+for verb in (analyze, run, verdict, coverage, report, doctor, simulate, demo):
     app.command()(verb)
+app.add_typer(alerts)
 
 
 def _show_version(asked: bool) -> None:

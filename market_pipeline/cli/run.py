@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,11 +19,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from market_pipeline.cli.output import console, errors_console, exit_code, verdict_table
 from market_pipeline.cli.verdict import InstrumentIds, read_verdicts
 from market_pipeline.errors import MarketPipelineError, SettingsError
-from market_pipeline.instruments import load_instruments, select_instruments
-from market_pipeline.settings import ENV_FILE, load_settings
+from market_pipeline.instruments import Instrument, load_instruments, select_instruments
+from market_pipeline.settings import ENV_FILE, Settings, load_settings
 
 if TYPE_CHECKING:
     import dagster as dg
+
+    from market_pipeline.stages.dry_run import PlannedDay
 
 __all__ = ["FAILED", "run", "run_days"]
 
@@ -34,22 +37,30 @@ def run(
     start_date: Annotated[datetime, typer.Option(formats=_DAY, help="First UTC day.")],
     end_date: Annotated[datetime, typer.Option(formats=_DAY, help="Last UTC day, inclusive.")],
     instrument: InstrumentIds = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Publish nothing; list what would be repaired.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --dry-run: print JSON instead.")
+    ] = False,
 ) -> None:
     """Run every stage for a range of days, both ends included, and show the verdicts.
 
     Exit code 0: every day is available. 1: something is degraded, pending or missing. 2: a run
     failed, or could not start.
+
+    With --dry-run 0: every day would be rebuilt from its deltas, with no repair but its seed. 1:
+    something would be repaired, left open, published from snapshots or set aside, or is not there.
+    2: it could not be tried.
     """
+    if as_json and not dry_run:
+        raise typer.BadParameter("give it together with --dry-run", param_hint="--json")
     start, end = start_date.date(), end_date.date()
     if end < start:
         raise typer.BadParameter(f"{end} is before {start}", param_hint="--end-date")
     settings = load_settings()
-    ids = [
-        each.id
-        for each in select_instruments(
-            load_instruments(settings.instruments_file), instrument or []
-        )
-    ]
+    chosen = select_instruments(load_instruments(settings.instruments_file), instrument or [])
+    ids = [each.id for each in chosen]
     if start < settings.start_date:
         raise typer.BadParameter(
             f"{start} is before the first partition {settings.start_date} (PIPELINE_START_DATE)",
@@ -63,12 +74,68 @@ def run(
         )
     days = [start + timedelta(days=n) for n in range((end - start).days + 1)]
     out = console()
+    if dry_run:
+        raise typer.Exit(_look(days, chosen, settings, out, as_json=as_json))
     failed = run_days(days, ids, out)
     rows = read_verdicts(settings, start, end, ids)
     out.print(verdict_table(rows))
     for day, reason in failed.items():
         errors_console().print(f"failed: {day}: {reason}", markup=False, soft_wrap=True)
     raise typer.Exit(FAILED if failed else exit_code(rows))
+
+
+def _look(
+    days: Sequence[date],
+    instruments: Sequence[Instrument],
+    settings: Settings,
+    out: Console,
+    *,
+    as_json: bool,
+) -> int:
+    """Shows what a run of each day would repair and set aside; the exit code."""
+    # It compiles or loads the kernels, which `--help` need not wait for.
+    from market_pipeline.stages.dry_run import dry_run  # noqa: PLC0415
+
+    planned = []
+    for day in days:
+        of_day = dry_run(day, instruments, settings)
+        planned += of_day
+        if not as_json:
+            for each in of_day:
+                out.print("\n".join(_planned_lines(each)), markup=False, soft_wrap=True)
+    if as_json:
+        typer.echo(json.dumps([each.as_json() for each in planned], indent=2))
+    return 0 if all(each.is_plain for each in planned) else 1
+
+
+def _planned_lines(planned: PlannedDay) -> Iterator[str]:
+    """What a dry run says of an instrument and day: how, each repair, the rest, files set aside."""
+    record = planned.record
+    made = {
+        "rebuilt": f"would be rebuilt ({record['strategy']}), {record['messages'] or 0:,} messages",
+        "no_data": "could not be rebuilt",
+        "quarantined": "would be set aside",
+    }[record["outcome"]]
+    yield f"{record['dt']} {record['exchange']}:{record['symbol']}: {made}"
+    if record["strategy_reason"] and record["strategy"] != "full_deltas":
+        yield f"  because: {record['strategy_reason']}"
+    if record["failure"]:
+        yield f"  failure: {record['failure']}"
+    for repair in planned.repairs:
+        span = f"{_utc(repair['start_ns'])} to {_utc(repair['end_ns'])}"
+        yield f"  {span} UTC {repair['cause']} {repair['action']}: {repair['evidence']}"
+    if planned.left_out:
+        told = ", ".join(
+            f"{count:,} {cause} {action}" for (cause, action), count in planned.counts.items()
+        )
+        yield f"  … and {planned.left_out:,} more; in all {told}"
+    for file, reason in planned.set_aside:
+        yield f"  would be copied to quarantine: {file}: {reason}"
+
+
+def _utc(ts_ns: int) -> str:
+    seconds, ns = divmod(ts_ns, 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}.{ns // 1_000_000:03}"
 
 
 def run_days(days: Sequence[date], ids: Sequence[str], out: Console) -> dict[date, str]:

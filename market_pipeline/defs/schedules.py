@@ -12,7 +12,7 @@ __all__ = ["DAILY_SCHEDULE"]
 DAILY_SCHEDULE = dg.build_schedule_from_partitioned_job(
     DAILY_JOB,
     name="yesterday",
-    description="Runs yesterday at 04:30 UTC, when its raw files should have landed.",
-    hour_of_day=4,
+    description="Runs yesterday at 03:30 UTC, when its raw files should have landed.",
+    hour_of_day=3,
     minute_of_hour=30,
 )

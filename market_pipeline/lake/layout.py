@@ -66,6 +66,11 @@ class Warehouse:
         return self.data_dir / "staging"
 
     @property
+    def quarantine_dir(self) -> Path:
+        """Holds copies of raw files that cannot be used, with the reasons."""
+        return self.data_dir / "quarantine"
+
+    @property
     def working_database(self) -> Path:
         """The private DuckDB file of the small tables; users open the catalogue instead."""
         return self.state_dir / "working.duckdb"

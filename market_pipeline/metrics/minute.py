@@ -24,11 +24,12 @@ from decimal import Decimal
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from market_pipeline.books.flags import INVALIDATING
 from market_pipeline.instruments import Instrument
 from market_pipeline.lake.tables import Column, Table
-from market_pipeline.quality.crossed import FlagArray, flag_mask
+from market_pipeline.quality.bars import trade_bars
 from market_pipeline.quality.intervals import (
     NS_PER_HOUR,
     NS_PER_SECOND,
@@ -39,6 +40,7 @@ from market_pipeline.quality.intervals import (
     overlap_ns,
     running_time_ns,
 )
+from market_pipeline.sources.batches import Trades
 
 __all__ = ["BBO_COLUMNS", "BOOK_METRICS", "DEPTH_COLUMNS", "DEPTH_LEVELS", "minute_metrics"]
 
@@ -71,6 +73,10 @@ BOOK_METRICS = Table(
         Column("trade_count", "BIGINT", "Trades received; null without a trades file."),
         Column("buy_volume", "DOUBLE", "Quantity bought by takers; null without a trades file."),
         Column("sell_volume", "DOUBLE", "Quantity sold by takers; null without a trades file."),
+        Column("trade_open", "DOUBLE", "Price of the first trade; null without a trade."),
+        Column("trade_high", "DOUBLE", "Highest price of a trade; null without a trade."),
+        Column("trade_low", "DOUBLE", "Lowest price of a trade; null without a trade."),
+        Column("trade_close", "DOUBLE", "Price of the last trade; null without a trade."),
         Column("spread", "DOUBLE", "Best ask minus best bid, in quote currency."),
         Column("spread_ticks", "DOUBLE", "Best ask minus best bid, in ticks."),
         Column("spread_bps", "DOUBLE", "Best ask minus best bid over the mid, in basis points."),
@@ -93,7 +99,7 @@ _COLUMNS = tuple(column.name for column in BOOK_METRICS.columns)
 def minute_metrics(
     bbo: Iterable[pl.DataFrame],
     depth: Iterable[pl.DataFrame] | None,
-    trades: pl.DataFrame | None,
+    trades: Trades | None,
     *,
     instrument: Instrument,
     day: date,
@@ -112,8 +118,7 @@ def minute_metrics(
         depth: Rows in order, each in force until the next, `DEPTH_COLUMNS`: ts_receipt_ns,
             bid_0_size … bid_19_size, ask_0_size … ask_19_size (float64, null where there is no such
             level), flags (uint16). None if no depth was built.
-        trades: ts_receipt_ns, quantity (float64), is_buy (bool: the taker bought), in any order.
-            None if there was no trades file.
+        trades: In any order; None if there was no trades file.
         instrument, day: What the rows are of.
         tick, lot: The steps of that day.
         not_observed: Gaps and quiet holes, see `GapReport.not_observed`; shape (k, 2).
@@ -134,7 +139,7 @@ def minute_metrics(
         "message_count": pl.Series(message_count),
         **_touch_figures(touch, tick=float(tick), lot=float(lot)),
         **_depth_figures(depth, minutes, not_observed),
-        **_trade_figures(trades, minutes),
+        **_trade_figures(None if trades is None else trade_bars(trades, day), minutes),
     }
     present = (message_count > 0) | (valid_seconds > 0)
     present |= figures["trade_count"].fill_null(0).to_numpy() > 0
@@ -204,11 +209,6 @@ class _Minutes:
     def count(self, ts_ns: IntArray) -> IntArray:
         return np.bincount(self.of(ts_ns[self.hold(ts_ns)]), minlength=self.number)
 
-    def sum(self, minute: IntArray, values: IntArray | FloatArray) -> FloatArray:
-        """The sum of the values per minute, each of which is one of these."""
-        sums = np.bincount(minute, weights=values, minlength=self.number)
-        return sums.astype(np.float64, copy=False)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pieces:
@@ -226,7 +226,7 @@ class _Pieces:
 
 
 def _pieces(
-    ts_receipt_ns: IntArray, flags: FlagArray, minutes: _Minutes, not_observed: IntArray
+    ts_receipt_ns: IntArray, flags: NDArray[np.uint16], minutes: _Minutes, not_observed: IntArray
 ) -> _Pieces:
     """Cuts the time each book was in force at the borders of minutes; leaves out invalid time."""
     time_ns = running_time_ns(ts_receipt_ns)
@@ -237,7 +237,8 @@ def _pieces(
     state = np.insert(np.arange(len(time_ns)), position, position - 1)
     ends_ns = np.append(starts_ns[1:], starts_ns[-1])
     held_ns = ends_ns - starts_ns - overlap_ns(starts_ns, ends_ns, not_observed)
-    kept = (held_ns > 0) & ~flag_mask(flags, INVALIDATING)[state] & minutes.hold(starts_ns)
+    is_valid = (flags & np.uint16(INVALIDATING)) == 0
+    kept = (held_ns > 0) & is_valid[state] & minutes.hold(starts_ns)
     return _Pieces(state[kept], minutes.of(starts_ns[kept]), held_ns[kept])
 
 
@@ -366,21 +367,17 @@ def _depth_figures(
     }
 
 
-def _trade_figures(trades: pl.DataFrame | None, minutes: _Minutes) -> dict[str, pl.Series]:
-    if trades is None:
-        return {
-            "trade_count": _nulls(pl.Int64, minutes),
-            "buy_volume": _nulls(pl.Float64, minutes),
-            "sell_volume": _nulls(pl.Float64, minutes),
-        }
-    ts_receipt_ns = trades["ts_receipt_ns"].to_numpy()
-    held = minutes.hold(ts_receipt_ns)
-    minute = minutes.of(ts_receipt_ns[held])
-    quantity, is_buy = trades["quantity"].to_numpy()[held], trades["is_buy"].to_numpy()[held]
+def _trade_figures(bars: pl.DataFrame | None, minutes: _Minutes) -> dict[str, pl.Series]:
+    prices = {f"trade_{name}": name for name in ("open", "high", "low", "close")}
+    volumes = ("buy_volume", "sell_volume")
+    if bars is None:
+        nulls = {name: _nulls(pl.Float64, minutes) for name in (*volumes, *prices)}
+        return {"trade_count": _nulls(pl.Int64, minutes), **nulls}
+    minute_starts = pl.DataFrame({"minute_start_ns": minutes.starts_ns[:-1]})
+    rows = minute_starts.join(bars, on="minute_start_ns", how="left", maintain_order="left")
     return {
-        "trade_count": pl.Series(minutes.count(ts_receipt_ns)),
-        "buy_volume": pl.Series(minutes.sum(minute[is_buy], quantity[is_buy])),
-        "sell_volume": pl.Series(minutes.sum(minute[~is_buy], quantity[~is_buy])),
+        **{name: rows[name].fill_null(0) for name in ("trade_count", *volumes)},
+        **{name: rows[column] for name, column in prices.items()},
     }
 
 

@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 
 from market_pipeline.books.arrow import BookArrow
+from market_pipeline.books.examined import exam_columns
 from market_pipeline.books.integers import OffStepCount
 from market_pipeline.books.intervals import Intervals
 from market_pipeline.books.rebuild import Rebuild, RebuildOptions
@@ -185,6 +186,7 @@ def _figures(passed: Rebuild) -> dict[str, Any]:
     }
     if not counters["seeded"]:
         figures |= {"seed_sequence_number": None, "seed_ts_receipt_ns": None}
+    figures |= exam_columns(passed)
     return figures | _losses("price", passed.off_tick) | _losses("size", passed.off_lot)
 
 

@@ -8,7 +8,7 @@ and ask and the flags must be those of the published row.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -20,6 +20,7 @@ import polars as pl
 
 from market_pipeline.books.boundaries import message_starts
 from market_pipeline.books.flags import BookFlag
+from market_pipeline.books.from_snapshots import SnapshotRebuild
 from market_pipeline.books.keyframe import Keyframe, RebuildState
 from market_pipeline.books.rebuild import Rebuild, RebuildOptions
 from market_pipeline.books.scale import Scale
@@ -31,6 +32,7 @@ from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.published import scan
 from market_pipeline.notebook.book import Book
 from market_pipeline.notebook.feeds import feeds_of
+from market_pipeline.notebook.in_memory import snapshot_slices
 from market_pipeline.settings import Settings
 from market_pipeline.sources.binance_capture import Findings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, RawTable, open_shard
@@ -89,6 +91,12 @@ def replayed(row: PublishedRow, settings: Settings) -> Book:
         deltas = _rows_of(catalogue, "lake.raw_book_deltas", row)
         snapshots = _rows_of(catalogue, "lake.raw_book_snapshots", row)
     scales = Scale.of(Decimal(record["tick"])), Scale.of(Decimal(record["lot"]))
+    if record.get("strategy") == "snapshots_only":
+        instrument = _instrument(row.instrument, settings)
+        files = _files(RawObjects(settings.lake_path, snapshots), instrument, row)
+        snapshot = _snapshot(row, files, scales)
+        _refuse_another_book(snapshot, row)
+        return Book.of_keyframe(snapshot, *scales)
     start = _start(warehouse, row, record["seed"], scales)
     book = start.book
     if book is None or start.messages <= row.message:
@@ -179,6 +187,24 @@ def _start(
     if close.is_empty():
         raise _does_not_lead_there("the closing book of the day before", "none is published")
     return _Start(keyframe_of(close.row(0, named=True), *scales), 0)
+
+
+def _snapshot(row: PublishedRow, files: Sequence[Path], scales: tuple[Scale, Scale]) -> Keyframe:
+    """The snapshot that a published row of a day of snapshots is made of."""
+    keys = {"receipt_timestamp": "ts_receipt_ns", "sequence_number": "sequence_number"}
+    same = [pl.col(raw) == row.columns[column] for raw, column in keys.items()]
+    found = _raw_rows(files, SNAPSHOTS, pl.all_horizontal(same))
+    rebuild = SnapshotRebuild(*scales, RebuildOptions(depth_interval_ms=None), silence_ns=0)
+    batches = (
+        replace(batch, ts_origin_ns=found["timestamp"].to_numpy())
+        for batch in snapshot_slices(found)
+    )
+    closing = [block for block in rebuild.blocks(batches) if isinstance(block, Keyframe)]
+    if not closing:
+        raise _does_not_lead_there("a snapshot of that time and number", "none that is usable")
+    # Whether it went stale follows from the next one.
+    stale = row.columns["flags"] & int(BookFlag.STALE)
+    return replace(closing[-1], flags=closing[-1].flags | stale)
 
 
 def _messages(warehouse: Warehouse, row: PublishedRow, first: int) -> pl.DataFrame:

@@ -1,30 +1,80 @@
-"""Crossed and locked time, and the day's valid time, from the flags of the rebuilt book.
+"""The day's valid time, and crossed and locked time, from the published intervals of the book.
 
-All of it is time-weighted on the receipt clock: the book after a message is in force until the next
-message, the last message holds for no time at all, and nothing counts inside a gap.
+All of it is measured on the receipt clock that never runs backwards, from the first to the last
+message: nothing proves that the feed went on after the last one. Nothing counts inside a gap or a
+quiet hole, because nobody listened.
+
+A book that flickers crossed has a million intervals a day, so nothing here is worse than linear in
+them but one sort of the few others.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
+from market_pipeline.books.evidence import position_of
 from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.quality.intervals import (
+    NS_PER_HOUR,
     NS_PER_SECOND,
-    BoolArray,
     IntArray,
-    held_ns,
     overlap_ns,
-    running_time_ns,
-    runs,
+    union,
 )
 
-__all__ = ["FlagArray", "TouchReport", "ValidTime", "flag_mask", "touch_report", "valid_time"]
+__all__ = ["BookSpans", "Observed", "TouchReport", "ValidTime", "touch_report", "valid_time"]
 
-FlagArray = npt.NDArray[np.uint16]
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BookSpans:
+    """When which flags stood against the book: those rows of `books.intervals` that take time.
+
+    These are the invalidating ones, and those of LOCKED. Spans of one cause are in order of time;
+    those of CROSSED and of LOCKED do not overlap.
+
+    Attributes:
+        cause: int8, shape (n,): positions in `books.evidence.CAUSES`.
+        start_ns, end_ns: int64, shape (n,).
+    """
+
+    cause: npt.NDArray[np.int8]
+    start_ns: IntArray
+    end_ns: IntArray
+
+    def of(self, *flags: BookFlag) -> IntArray:
+        """The spans of some causes in the order of the table, int64, shape (k, 2)."""
+        chosen = np.isin(self.cause, [position_of(flag) for flag in flags])
+        return np.column_stack((self.start_ns[chosen], self.end_ns[chosen]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observed:
+    """When a day was observed.
+
+    Attributes:
+        first_ns, last_ns: Receipt times of the first message, and the latest of all.
+        holes: int64, shape (k, 2): what to leave out, see `GapReport.not_observed`.
+    """
+
+    first_ns: int
+    last_ns: int
+    holes: IntArray
+
+    def within(self, spans: IntArray) -> IntArray:
+        """The spans as far as there were messages: one that is open at the end reaches beyond."""
+        clipped: IntArray = np.clip(spans, self.first_ns, self.last_ns)
+        return clipped
+
+    def lengths_ns(self, spans: IntArray) -> IntArray:
+        """How much of each span was observed, int64, shape (k,)."""
+        clipped = self.within(spans)
+        starts_ns, ends_ns = clipped[:, 0], clipped[:, 1]
+        lengths_ns: IntArray = ends_ns - starts_ns - overlap_ns(starts_ns, ends_ns, self.holes)
+        return lengths_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +87,10 @@ class TouchReport:
     Attributes:
         crossed_first_ns: Receipt time of the first crossed message; None without one.
         crossed_longest_ns: Receipt time at which the longest crossed run began; None without one.
+        crossed_seconds_per_hour: By UTC hour, 24 entries; what lies beyond the day is in the first
+            or last.
+        crossed_spans: int64, shape (crossed_count, 2): every run.
+        crossed_ns: int64, shape (crossed_count,): how long each was observed.
     """
 
     crossed_count: int
@@ -44,6 +98,9 @@ class TouchReport:
     crossed_longest_seconds: float
     crossed_longest_ns: int | None
     crossed_first_ns: int | None
+    crossed_seconds_per_hour: tuple[float, ...]
+    crossed_spans: IntArray
+    crossed_ns: IntArray
     locked_count: int
     locked_seconds: float
 
@@ -52,92 +109,85 @@ class TouchReport:
 class ValidTime:
     """How much of a day's observed time the book was valid, and why not.
 
+    Observed time is valid, invalid, or only crossed: crossed time has a check of its own.
+
     Attributes:
         observed_seconds: From the first to the last message, without gaps and quiet holes.
-        valid_seconds: Observed time whose message carries no invalidating flag.
-        invalid_seconds: Observed time whose message carries an invalidating flag other than
-            CROSSED. Crossed time has a check of its own.
-        seconds_by_flag: Observed time under each invalidating flag; a row may carry several.
+        valid_seconds: Observed time outside every invalidating span.
+        invalid_seconds: Observed time inside an invalidating span other than of CROSSED.
+        seconds_by_flag: Observed time inside the spans of each cause; they may overlap.
+        longest_reconvergence_seconds: Longest observed time from a failed exam to a right book, or
+            to the last message; None without a failed exam that is known of the book.
     """
 
     observed_seconds: float
     valid_seconds: float
     invalid_seconds: float
     seconds_by_flag: dict[BookFlag, float]
+    longest_reconvergence_seconds: float | None
 
 
-def flag_mask(flags: FlagArray, wanted: BookFlag) -> BoolArray:
-    """True where a row carries any of the wanted bits; shape (n,)."""
-    mask: BoolArray = (flags & np.uint16(wanted)) != 0
-    return mask
-
-
-def touch_report(
-    *, ts_receipt_ns: IntArray, flags: FlagArray, not_observed: IntArray
-) -> TouchReport:
+def touch_report(spans: BookSpans, observed: Observed, *, day_start_ns: int) -> TouchReport:
     """Counts and times the crossed and the locked book.
 
     Args:
-        ts_receipt_ns: int64, shape (n,), one per message; at least one.
-        flags: uint16, shape (n,), `BookFlag` bits.
-        not_observed: Spans to leave out, see `GapReport.not_observed`.
+        spans: Of the day.
+        observed: When it was observed.
+        day_start_ns: When the UTC day begins.
     """
-    time_ns, flags = _stretches(ts_receipt_ns, flags)
-    observed = _observed_ns(time_ns, not_observed)
-    first, lengths = _timed_runs(flag_mask(flags, BookFlag.CROSSED), observed)
-    _, locked_lengths = _timed_runs(flag_mask(flags, BookFlag.LOCKED), observed)
+    crossed, locked = spans.of(BookFlag.CROSSED), spans.of(BookFlag.LOCKED)
+    lengths = observed.lengths_ns(crossed)
     longest = int(np.argmax(lengths)) if len(lengths) else None
     return TouchReport(
-        crossed_count=len(first),
-        crossed_seconds=int(lengths.sum()) / NS_PER_SECOND,
+        crossed_count=len(crossed),
+        crossed_seconds=_seconds(lengths),
         crossed_longest_seconds=int(lengths[longest]) / NS_PER_SECOND if longest is not None else 0,
-        crossed_longest_ns=int(time_ns[first[longest]]) if longest is not None else None,
-        crossed_first_ns=int(time_ns[first[0]]) if len(first) else None,
-        locked_count=len(locked_lengths),
-        locked_seconds=int(locked_lengths.sum()) / NS_PER_SECOND,
+        crossed_longest_ns=int(crossed[longest, 0]) if longest is not None else None,
+        crossed_first_ns=int(crossed[0, 0]) if len(crossed) else None,
+        crossed_seconds_per_hour=_seconds_per_hour(crossed, observed, day_start_ns),
+        crossed_spans=observed.within(crossed),
+        crossed_ns=lengths,
+        locked_count=len(locked),
+        locked_seconds=_seconds(observed.lengths_ns(locked)),
     )
 
 
-def valid_time(*, ts_receipt_ns: IntArray, flags: FlagArray, not_observed: IntArray) -> ValidTime:
-    """Splits a day's observed time into valid and invalid.
-
-    Takes the same arrays as `touch_report`.
-    """
-    time_ns, flags = _stretches(ts_receipt_ns, flags)
-    observed = _observed_ns(time_ns, not_observed)
-
-    def seconds(mask: BoolArray) -> float:
-        return int(np.sum(observed, where=mask)) / NS_PER_SECOND
-
+def valid_time(spans: BookSpans, observed: Observed) -> ValidTime:
+    """Splits a day's observed time into valid and invalid."""
+    by_flag = {flag: spans.of(flag) for flag in INVALIDATING}
+    crossed = by_flag[BookFlag.CROSSED]
+    invalid = union(*(each for flag, each in by_flag.items() if flag != BookFlag.CROSSED))
+    whole = np.array([[observed.first_ns, observed.last_ns]], dtype=np.int64)
+    observed_ns, invalid_ns = (int(observed.lengths_ns(each).sum()) for each in (whole, invalid))
+    otherwise_valid = replace(observed, holes=union(invalid, observed.holes))
+    only_crossed_ns = int(otherwise_valid.lengths_ns(crossed).sum())
+    wrong_ns = observed.lengths_ns(by_flag[BookFlag.FAILED_EXAM])
     return ValidTime(
-        observed_seconds=int(observed.sum()) / NS_PER_SECOND,
-        valid_seconds=seconds(~flag_mask(flags, INVALIDATING)),
-        invalid_seconds=seconds(flag_mask(flags, INVALIDATING & ~BookFlag.CROSSED)),
-        seconds_by_flag={flag: seconds(flag_mask(flags, flag)) for flag in INVALIDATING},
+        observed_seconds=observed_ns / NS_PER_SECOND,
+        valid_seconds=(observed_ns - invalid_ns - only_crossed_ns) / NS_PER_SECOND,
+        invalid_seconds=invalid_ns / NS_PER_SECOND,
+        # Two snapshots may fail the same message; that time counts once.
+        seconds_by_flag={
+            flag: _seconds(observed.lengths_ns(union(each))) for flag, each in by_flag.items()
+        },
+        longest_reconvergence_seconds=(
+            int(wrong_ns.max()) / NS_PER_SECOND if len(wrong_ns) else None
+        ),
     )
 
 
-def _stretches(ts_receipt_ns: IntArray, flags: FlagArray) -> tuple[IntArray, FlagArray]:
-    """The running clock and the flags where the flags change, and at the last message.
-
-    Between two changes time passes under the same flags, however many messages it has. Flags change
-    seldom, so hardly anything is left to be timed.
-    """
-    timed = flags & np.uint16(INVALIDATING | BookFlag.LOCKED)
-    first = np.flatnonzero(np.append(True, timed[1:] != timed[:-1]))
-    latest_ns = running_time_ns(np.maximum.reduceat(ts_receipt_ns, first))
-    begins_ns = np.maximum(ts_receipt_ns[first], np.append(ts_receipt_ns[0], latest_ns[:-1]))
-    return np.append(begins_ns, latest_ns[-1]), np.append(timed[first], timed[-1])
+def _seconds(lengths_ns: IntArray) -> float:
+    return int(lengths_ns.sum()) / NS_PER_SECOND
 
 
-def _observed_ns(time_ns: IntArray, not_observed: IntArray) -> IntArray:
-    """How long the flags at each time of the running clock were in force outside the gaps."""
-    held = held_ns(time_ns)
-    return held - overlap_ns(time_ns, time_ns + held, not_observed)
-
-
-def _timed_runs(mask: BoolArray, observed: IntArray) -> tuple[IntArray, IntArray]:
-    """Where each run of true begins, and how long the run was observed."""
-    first, after = runs(mask)
-    elapsed = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(observed)))
-    return first, elapsed[after] - elapsed[first]
+def _seconds_per_hour(spans: IntArray, observed: Observed, day_start_ns: int) -> tuple[float, ...]:
+    """The observed time by UTC hour of spans that are in order of time and disjoint."""
+    limits = np.iinfo(np.int64)
+    edges_ns = [limits.min, *(day_start_ns + np.arange(1, 24) * NS_PER_HOUR), limits.max]
+    seconds = []
+    for begin_ns, end_ns in pairwise(edges_ns):
+        first = np.searchsorted(spans[:, 1], begin_ns, side="right")
+        after = np.searchsorted(spans[:, 0], end_ns, side="left")
+        inside = np.clip(spans[first:after], begin_ns, end_ns)
+        seconds.append(_seconds(observed.lengths_ns(inside)))
+    return tuple(seconds)

@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+import numpy as np
+
 from market_pipeline.books.tables import IDENTITY
 from market_pipeline.lake.tables import Column, Table
+from market_pipeline.quality.intervals import IntArray
 
-__all__ = ["FINDINGS", "MAX_PLACES", "Finding", "Measured", "Place", "merged"]
+__all__ = ["FINDINGS", "MAX_PLACES", "Finding", "Measured", "Place", "chosen_places", "merged"]
 
 Place = Literal["first", "worst", "further"]
 
@@ -28,7 +31,9 @@ class Finding:
     """One place at which a check found something; the fields are the columns, in order."""
 
     check: str = _column("VARCHAR", "The check's name.")
-    place: Place = _column("VARCHAR", "first, worst or further.")
+    place: Place = _column(
+        "VARCHAR", "first, worst (unless the first is the worst too) or further."
+    )
     ts_receipt_ns: int | None = _column(
         "BIGINT", "When, on the receipt clock, ns UTC.", default=None
     )
@@ -56,17 +61,49 @@ class Measured:
     findings: list[Finding] = field(default_factory=list)
 
 
+def chosen_places(sizes: IntArray) -> list[tuple[int, Place]]:
+    """Which of many places to show: the first, and then the largest, at most `MAX_PLACES`.
+
+    Args:
+        sizes: int64, shape (n,): how bad each is, in the order of time.
+
+    Returns:
+        Indices in ascending order, each with what it is.
+    """
+    if len(sizes) == 0:
+        return []
+    worst = int(np.argmax(sizes))
+    largest = np.argsort(-sizes, kind="stable")[:MAX_PLACES]
+    kept = sorted({0, worst, *largest[: MAX_PLACES - 1].tolist()})
+    names: dict[int, Place] = {worst: "worst", 0: "first"}
+    return [(index, names.get(index, "further")) for index in kept]
+
+
 def merged(parts: Sequence[Measured]) -> Measured:
-    """Several measurements as one; of each check at most `MAX_PLACES` places are kept."""
+    """Several measurements as one; of each check at most `MAX_PLACES` places are kept.
+
+    The first and the worst places are never those that are left out.
+    """
     columns: dict[str, Any] = {}
-    kept: dict[str, list[Finding]] = {}
+    found: dict[str, list[Finding]] = {}
     for part in parts:
         columns |= part.columns
         for finding in part.findings:
-            places = kept.setdefault(finding.check, [])
-            if len(places) < MAX_PLACES:
-                places.append(finding)
-    return Measured(columns, [finding for places in kept.values() for finding in places])
+            found.setdefault(finding.check, []).append(finding)
+    return Measured(columns, [finding for places in found.values() for finding in _cut(places)])
+
+
+def _cut(places: list[Finding]) -> list[Finding]:
+    """At most `MAX_PLACES` of a check's places, in their order; further ones are left out first."""
+    room = MAX_PLACES - sum(finding.place != "further" for finding in places)
+    kept = []
+    for finding in places:
+        if finding.place == "further":
+            room -= 1
+            if room < 0:
+                continue
+        kept.append(finding)
+    return kept[:MAX_PLACES]
 
 
 FINDINGS = Table(

@@ -1,9 +1,10 @@
-"""Suspected gaps: a feed without dense ids fell silent while trades went on.
+"""Gaps of a feed: those that ids prove, and those that a silence while trades go on suggests.
 
-This is the gap rule of sources whose sequence numbers have holes of their own (Crypto Lake, and the
-simulated venue that writes the same layout): Binance's final update id moves by thousands from one
-message to the next, so "sequence + 1" would report thousands of gaps that are none. What counts
-here is
+`GAP_EVIDENCE` says which of them each source can show. Where ids link one message to the next, the
+source itself marks lost messages. Crypto Lake's sequence numbers (and those of the simulated venue
+that writes the same layout) have holes of their own: Binance's final update id moves by thousands
+from one message to the next, so "sequence + 1" would report thousands of gaps that are none. What
+counts here is
 
 * **silence**: no message for longer than `max(factor x q, floor)`, where q is the 99.9 % quantile
   of the day's own inter-arrival times, with at least `min_trades` trades strictly inside the span;
@@ -11,7 +12,8 @@ here is
   at the edges of the day. Nothing proves that anything was lost, so they are not gaps; they are
   uncovered time, like a missing head or tail, and the completeness check reports them;
 * **head and tail** of the UTC day without a message;
-* **sequence numbers that go backwards**: a restart, or messages out of order.
+* **sequence numbers that go backwards**: a restart, or messages out of order, which lose nothing
+  and are told by the check `ordering`.
 
 Which clock: both. A capture host whose clock is stepped forward by ten seconds shows ten seconds of
 receipt silence without losing anything, and a burst after a stalled network shows the same; in
@@ -27,7 +29,7 @@ from datetime import date
 
 import numpy as np
 
-from market_pipeline.instruments import Thresholds
+from market_pipeline.instruments import Source, Thresholds
 from market_pipeline.quality.intervals import (
     NO_SPANS,
     NS_PER_HOUR,
@@ -38,7 +40,34 @@ from market_pipeline.quality.intervals import (
     union_of_disjoint,
 )
 
-__all__ = ["GapReport", "GapRule", "find_gaps"]
+__all__ = ["GAP_EVIDENCE", "GapEvidence", "GapReport", "GapRule", "find_gaps", "proven_gaps"]
+
+
+@dataclass(frozen=True, slots=True)
+class GapEvidence:
+    """What shows that messages of a source are lost.
+
+    Attributes:
+        ids_prove: Its ids link each message to the one before, so a broken link proves a loss.
+        sentence: The rule, as the documentation says it.
+    """
+
+    ids_prove: bool
+    sentence: str
+
+
+GAP_EVIDENCE: dict[Source, GapEvidence] = {
+    "crypto_lake": GapEvidence(
+        ids_prove=False,
+        sentence="The sequence number is the venue's last update id, which jumps by thousands "
+        "between neighbouring messages: a jump proves nothing, and a gap is suspected by silence.",
+    ),
+    "simulated": GapEvidence(
+        ids_prove=False,
+        sentence="As Crypto Lake, whose layout it writes: a gap is suspected by silence.",
+    ),
+}
+"""The gap rule of every source an instrument may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +107,8 @@ class GapReport:
         spans: int64, shape (count, 3): start_ns and end_ns (receipt times of the messages before
             and after the silence) and the trades strictly inside.
         quiet_spans: int64, shape (quiet_count, 2): silences without a trade.
+        messages_after, messages_after_quiet: int64, shape (count,) and (quiet_count,): index of the
+            message that ended each.
         threshold_seconds: A silence had to be longer than this.
         head_seconds, tail_seconds: From the start of the UTC day to the first message, and from the
             last message to the day's end; 0 where messages reach beyond the day.
@@ -88,6 +119,8 @@ class GapReport:
 
     spans: IntArray
     quiet_spans: IntArray
+    messages_after: IntArray
+    messages_after_quiet: IntArray
     threshold_seconds: float
     head_seconds: float
     tail_seconds: float
@@ -175,7 +208,7 @@ def find_gaps(
         raise ValueError("a day without a message has no gaps: report it as missing data")
     start_ns, end_ns = day_bounds_ns(day)
     usual_ns, threshold_ns = _threshold_ns(ts_receipt_ns, rule)
-    silences, origin_silences = _silences(ts_receipt_ns, ts_origin_ns, threshold_ns)
+    silences, origin_silences, messages_after = _silences(ts_receipt_ns, ts_origin_ns, threshold_ns)
     trades = _trades_inside(
         silences,
         origin_silences,
@@ -193,6 +226,8 @@ def find_gaps(
     return GapReport(
         spans=spans,
         quiet_spans=silences[is_quiet],
+        messages_after=messages_after[is_gap],
+        messages_after_quiet=messages_after[is_quiet],
         threshold_seconds=threshold_ns / NS_PER_SECOND,
         head_seconds=max(0, int(ts_receipt_ns.min()) - start_ns) / NS_PER_SECOND,
         tail_seconds=max(0, end_ns - int(ts_receipt_ns.max())) / NS_PER_SECOND,
@@ -200,6 +235,23 @@ def find_gaps(
         sequence_backwards=len(backwards),
         sequence_backwards_first_ns=int(ts_receipt_ns[backwards[0]]) if len(backwards) else None,
     )
+
+
+def proven_gaps(evidence: GapEvidence, gap_spans: IntArray, suspected: IntArray) -> IntArray:
+    """The gaps that ids prove: where a book is in doubt without a silence that explains it.
+
+    Args:
+        evidence: What the source's ids can prove.
+        gap_spans: int64, shape (k, 2): the intervals of cause GAP in `books.intervals`. Each begins
+            with the last message before the lost ones.
+        suspected: int64, shape (m, 2): the silences, see `GapReport.not_observed`.
+
+    Returns:
+        int64, shape (proven, 2).
+    """
+    if not evidence.ids_prove:
+        return NO_SPANS
+    return gap_spans[~np.isin(gap_spans[:, 0], suspected[:, 0])]
 
 
 def _threshold_ns(ts_receipt_ns: IntArray, rule: GapRule) -> tuple[int, int]:
@@ -221,9 +273,14 @@ def _threshold_ns(ts_receipt_ns: IntArray, rule: GapRule) -> tuple[int, int]:
 
 def _silences(
     ts_receipt_ns: IntArray, ts_origin_ns: IntArray, threshold_ns: int
-) -> tuple[IntArray, IntArray]:
-    """The spans that both clocks say are too long, shape (k, 2): of receipt and of origin times."""
+) -> tuple[IntArray, IntArray, IntArray]:
+    """The spans that both clocks say are too long, and the messages that end them.
+
+    Returns:
+        The receipt times and the origin times, shape (k, 2), and indices of messages, shape (k,).
+    """
     receipt_spans, origin_spans = [NO_SPANS], [NO_SPANS]
+    after = [np.empty(0, dtype=np.int64)]
     # A receipt clock that was set back must not make two spans overlap, so it is the running one.
     for first, time_ns in running_chunks(ts_receipt_ns):
         origin_ns = ts_origin_ns[first : first + len(time_ns)]
@@ -231,7 +288,8 @@ def _silences(
         before = np.flatnonzero(silent)
         for spans, ts_ns in ((receipt_spans, time_ns), (origin_spans, origin_ns)):
             spans.append(np.stack((ts_ns[before], ts_ns[before + 1]), axis=1))
-    return np.concatenate(receipt_spans), np.concatenate(origin_spans)
+        after.append(first + before + 1)
+    return np.concatenate(receipt_spans), np.concatenate(origin_spans), np.concatenate(after)
 
 
 def _trades_inside(

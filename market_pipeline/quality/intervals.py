@@ -30,6 +30,7 @@ __all__ = [
     "running_chunks",
     "running_time_ns",
     "runs",
+    "union",
     "union_of_disjoint",
 ]
 
@@ -141,3 +142,17 @@ def union_of_disjoint(*sets: IntArray) -> IntArray:
     """Several sets of spans, none overlapping another, as one sorted set."""
     joined = np.concatenate([spans[:, :2] for spans in sets])
     return joined[np.argsort(joined[:, 0], kind="stable")]
+
+
+def union(*sets: IntArray) -> IntArray:
+    """Everything that any of several sets of spans holds, as one sorted and disjoint set.
+
+    Args:
+        sets: int64, shape (k, 2) each; in any order, overlapping or not, empty spans included.
+    """
+    joined = np.concatenate([spans[:, :2] for spans in sets])
+    joined = joined[np.argsort(joined[:, 0], kind="stable")]
+    reached_ns = np.maximum.accumulate(joined[:, 1])
+    first = np.flatnonzero(np.append(True, joined[1:, 0] > reached_ns[:-1])[: len(joined)])
+    ends_ns = np.append(reached_ns[first[1:] - 1], reached_ns[-1:])
+    return np.column_stack((joined[first, 0], ends_ns))

@@ -10,10 +10,17 @@ from typing import Any
 
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.instruments import Instrument
-from market_pipeline.quality.crossed import FlagArray, touch_report, valid_time
-from market_pipeline.quality.findings import Finding, Measured
-from market_pipeline.quality.gaps import GapRule, find_gaps
-from market_pipeline.quality.intervals import IntArray
+from market_pipeline.quality.crossed import BookSpans, Observed, touch_report, valid_time
+from market_pipeline.quality.findings import Finding, Measured, merged
+from market_pipeline.quality.gaps import GAP_EVIDENCE, GapRule, find_gaps, proven_gaps
+from market_pipeline.quality.intervals import IntArray, day_bounds_ns
+from market_pipeline.quality.located import (
+    crossed_places,
+    edge_places,
+    gap_places,
+    precision_places,
+    skew_places,
+)
 from market_pipeline.quality.precision import PrecisionReport
 from market_pipeline.quality.row import Outcome, ReportRow
 from market_pipeline.quality.skew import clock_report
@@ -69,7 +76,7 @@ def build_report(
     ts_origin_ns: IntArray,
     ts_receipt_ns: IntArray,
     sequence_number: IntArray,
-    flags: FlagArray,
+    spans: BookSpans,
     trade_origin_ns: IntArray,
     trade_receipt_ns: IntArray,
     measured: Measured,
@@ -82,7 +89,7 @@ def build_report(
         day: The UTC day.
         evidence: What the rebuild counted.
         ts_origin_ns, ts_receipt_ns, sequence_number: int64, shape (messages,), as in `books.bbo`.
-        flags: uint16, shape (messages,).
+        spans: When which flags stood against the book.
         trade_origin_ns, trade_receipt_ns: int64, shape (trades,); empty without trades.
         measured: What was measured of the day elsewhere.
         as_of_ns: When the verdict is given; see `verdict.condition`.
@@ -99,9 +106,10 @@ def build_report(
         day=day,
         rule=GapRule.from_thresholds(instrument.thresholds),
     )
-    not_observed = gaps.not_observed
-    touch = touch_report(ts_receipt_ns=ts_receipt_ns, flags=flags, not_observed=not_observed)
-    valid = valid_time(ts_receipt_ns=ts_receipt_ns, flags=flags, not_observed=not_observed)
+    observed = Observed(int(ts_receipt_ns[0]), int(ts_receipt_ns.max()), gaps.not_observed)
+    touch = touch_report(spans, observed, day_start_ns=day_bounds_ns(day)[0])
+    valid = valid_time(spans, observed)
+    proven = proven_gaps(GAP_EVIDENCE[instrument.source], spans.of(BookFlag.GAP), gaps.not_observed)
     clocks = clock_report(
         ts_origin_ns=ts_origin_ns,
         ts_receipt_ns=ts_receipt_ns,
@@ -140,6 +148,7 @@ def build_report(
         gap_ends_ns=tuple(gaps.spans[:, 1].tolist()),
         gap_trades=tuple(gaps.spans[:, 2].tolist()),
         gaps_per_hour=gaps.per_hour,
+        proven_gap_count=len(proven),
         quiet_count=len(gaps.quiet_spans),
         quiet_seconds=gaps.quiet_seconds,
         longest_quiet_seconds=gaps.longest_quiet_seconds,
@@ -154,6 +163,7 @@ def build_report(
         crossed_seconds=touch.crossed_seconds,
         longest_crossed_seconds=touch.crossed_longest_seconds,
         longest_crossed_ns=touch.crossed_longest_ns,
+        crossed_seconds_per_hour=touch.crossed_seconds_per_hour,
         first_crossed_ns=touch.crossed_first_ns,
         locked_count=touch.locked_count,
         locked_seconds=touch.locked_seconds,
@@ -184,6 +194,7 @@ def build_report(
         exam_matching_share=evidence.exam_matching_share,
         max_mid_deviation_ticks=evidence.max_mid_deviation_ticks,
         ghost_share=evidence.ghost_share,
+        longest_reconvergence_seconds=valid.longest_reconvergence_seconds,
         known_low_price=evidence.known_low_price,
         known_high_price=evidence.known_high_price,
         tick=format(evidence.tick, "f"),
@@ -194,7 +205,16 @@ def build_report(
         code_version=evidence.code_version,
         **measured.columns,
     )
-    return judge(row, instrument.thresholds, as_of_ns=as_of_ns), measured.findings
+    thresholds = instrument.thresholds
+    found = [
+        *gap_places(gaps, proven, sequence_number),
+        *edge_places(gaps, ts_receipt_ns, sequence_number, day, thresholds.edge_tolerance_seconds),
+        *skew_places(clocks, ts_origin_ns, ts_receipt_ns, sequence_number, thresholds),
+        *precision_places((evidence.price_precision, evidence.size_precision)),
+        *crossed_places(touch),
+    ]
+    findings = merged([measured, Measured(findings=found)]).findings
+    return judge(row, thresholds, as_of_ns=as_of_ns), findings
 
 
 def report_failure(

@@ -116,6 +116,10 @@ class ReportRow:
     unordered_per_hour: tuple[int, ...] | None = _column(
         "BIGINT[]", "Unordered, double and backward messages by UTC hour."
     )
+    unreadable_tables: int | None = _column(
+        "BIGINT", "Raw tables with a file that cannot be read, or has other columns."
+    )
+    first_unreadable_table: str | None = _column("VARCHAR", "The error of the first of them.")
     domain_violations: int | None = _column(
         "BIGINT", "Raw values outside their domain, of all tables."
     )
@@ -180,6 +184,9 @@ class ReportRow:
     missing_share: float | None = _column(
         "DOUBLE", "Share of their levels in the known window we do not hold."
     )
+    exam_size_error: float | None = _column(
+        "DOUBLE", "Size differences of all levels over the snapshots' sizes."
+    )
     exams_failed: int | None = _column("BIGINT", "Exams with a best bid or ask other than ours.")
     first_failed_exam_ns: int | None = _column(
         "BIGINT", "Receipt time of the first of them, ns UTC."
@@ -207,10 +214,10 @@ class ReportRow:
         "DOUBLE", "From yesterday's last message to today's first."
     )
     joint_problem: str | None = _column(
-        "VARCHAR", "What does not join, in a sentence; null if all does."
+        "VARCHAR", "Why the two days do not join, levels aside; null if they do."
     )
     trades_compared: int | None = _column(
-        "BIGINT", "Trades held against a valid book just before them."
+        "BIGINT", "Taker orders (prints of one side and time) held against valid books."
     )
     trades_through: int | None = _column("BIGINT", "Of these, printed outside the book.")
     worst_trade_through_ticks: float | None = _column(
@@ -220,7 +227,13 @@ class ReportRow:
         "BIGINT", "Receipt time of the first of them, ns UTC."
     )
     trade_through_per_hour: tuple[int, ...] | None = _column(
-        "BIGINT[]", "Trades outside the book in each UTC hour."
+        "BIGINT[]", "Orders outside the book in each UTC hour."
+    )
+    worst_trade_through_minute_share: float | None = _column(
+        "DOUBLE", "Largest share of them in a minute; null if none has 20 orders."
+    )
+    worst_trade_through_minute_ns: int | None = _column(
+        "BIGINT", "Start of that minute of receipt, ns UTC."
     )
     twin_minutes: int | None = _column("BIGINT", "Minutes rebuilt by the plain twin.")
     twin_messages: int | None = _column("BIGINT", "Messages compared in them.")
@@ -247,6 +260,9 @@ class ReportRow:
     )
     lot_day_before: str | None = _column(
         "VARCHAR", "The lot_seen of the day before; null if unknown."
+    )
+    step_change: str | None = _column(
+        "VARCHAR", "How they changed overnight or during the day; null if chance explains it."
     )
     input_sha256: tuple[str, ...] | None = _column(
         "VARCHAR[]", "SHA-256 of every raw file read, in order."

@@ -50,6 +50,7 @@ class SnapshotBatch:
         ts_receipt_ns, sequence_number: int64 (n,).
         bid_price, bid_size, ask_price, ask_size: float64 (n, levels), best first; a level that is
             not there has size 0.
+        ts_origin_ns: int64 (n,); None where the source has none, or nobody asked for it.
     """
 
     file: Path
@@ -60,6 +61,7 @@ class SnapshotBatch:
     bid_size: NDArray[np.float64]
     ask_price: NDArray[np.float64]
     ask_size: NDArray[np.float64]
+    ts_origin_ns: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, slots=True)

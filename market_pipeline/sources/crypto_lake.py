@@ -33,12 +33,14 @@ __all__ = [
     "SNAPSHOT_LEVELS",
     "TRADES",
     "DeltaCounts",
+    "RawBatch",
     "RawTable",
     "count_deltas",
     "day_folder",
     "day_shards",
     "open_shard",
     "read_deltas",
+    "read_raw",
     "read_snapshots",
     "read_times",
     "read_trades",
@@ -158,13 +160,58 @@ def open_shard(file: Path, table: RawTable) -> tuple[pq.ParquetFile, dict[str, s
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
-    """Rows of a shard from `first_row` on: arrays, and names in the file, by raw column name."""
+class RawBatch:
+    """Consecutive rows of a shard as they stand there, whatever their values.
+
+    Attributes:
+        file, first_row: The shard, and which of its rows the first of these is.
+        arrays: By raw column name, shape (n,). Null is NaN in a column of floats, None in one of
+            text, else 0.
+        nulls: Which values are null, bool (n,), of the columns that have a null.
+        names: The columns' names in the file, by raw column name.
+    """
 
     file: Path
     first_row: int
     arrays: dict[str, NDArray[Any]]
+    nulls: dict[str, NDArray[np.bool_]]
     names: dict[str, str]
+
+
+def read_raw(
+    files: Sequence[Path],
+    table: RawTable,
+    columns: Sequence[str],
+    batch_rows: int = _BATCH_ROWS,
+    *,
+    skip_rows: int = 0,
+) -> Iterator[RawBatch]:
+    """Yields the rows of a day's shards from row `skip_rows` on, in batches, and judges no value.
+
+    Args:
+        files: The shards in order.
+        table, columns: Which columns of which table, in the vendor's raw spelling.
+        batch_rows: Most rows of a batch, unless one row group has more.
+        skip_rows: Rows at the start that are left out, counted over all shards.
+
+    Raises:
+        LakeFileError, SchemaError: See `open_shard`.
+    """
+    for file in files:
+        parquet, names = open_shard(file, table)
+        with parquet:
+            skipped = min(skip_rows, parquet.metadata.num_rows)
+            skip_rows -= skipped
+            own = [names[column] for column in columns]
+            for first_row, pieces in read_pieces(parquet, file, own, batch_rows, skipped):
+                arrays, nulls = {}, {}
+                for column in columns:
+                    arrays[column], absent = pieces[names[column]]
+                    if absent is not None:
+                        nulls[column] = absent
+                yield RawBatch(file, first_row, arrays, nulls, names)
+                # Here and below: or it would be held while the next one is decoded.
+                del arrays, pieces
 
 
 def _batches(
@@ -175,37 +222,25 @@ def _batches(
     *,
     nullable: Collection[str] = (),
     skip_rows: int = 0,
-) -> Iterator[_Batch]:
-    """Yields the rows of a day's shards from row `skip_rows` on, in batches.
-
-    A null in a `nullable` float column becomes NaN; any other null is an error.
-    """
-    for file in files:
-        parquet, names = open_shard(file, table)
-        with parquet:
-            skipped = min(skip_rows, parquet.metadata.num_rows)
-            skip_rows -= skipped
-            own = [names[column] for column in columns]
-            for first_row, pieces in read_pieces(parquet, file, own, batch_rows, skipped):
-                arrays = {}
-                for column in columns:
-                    arrays[column], null = pieces[names[column]]
-                    if null is not None and column not in nullable:
-                        raise DomainError(
-                            "A value is null",
-                            next_step="Fetch the file again, or report the row to the vendor.",
-                            file=file,
-                            row=first_row + null,
-                            column=names[column],
-                            expected=f"a value of type {table.columns[column]}",
-                            found="null",
-                        )
-                yield _Batch(file, first_row, arrays, names)
-                # Here and below: or it would be held while the next one is decoded.
-                del arrays, pieces
+) -> Iterator[RawBatch]:
+    """Yields the rows as `read_raw` does; a null in a column that is not `nullable` is an error."""
+    for batch in read_raw(files, table, columns, batch_rows, skip_rows=skip_rows):
+        for column, absent in batch.nulls.items():
+            if column not in nullable:
+                raise DomainError(
+                    "A value is null",
+                    next_step="Fetch the file again, or report the row to the vendor.",
+                    file=batch.file,
+                    row=batch.first_row + int(absent.argmax()),
+                    column=batch.names[column],
+                    expected=f"a value of type {table.columns[column]}",
+                    found="null",
+                )
+        yield batch
+        del batch
 
 
-def _refuse_outside(batch: _Batch, column: str, *, above: float | None = None) -> None:
+def _refuse_outside(batch: RawBatch, column: str, *, above: float | None = None) -> None:
     """Refuses values that are not finite, below 0, or (with `above`) not greater than it."""
     values = batch.arrays[column]
     if not values.size:
@@ -287,18 +322,23 @@ def count_deltas(files: Sequence[Path]) -> DeltaCounts:
     return DeltaCounts(rows, streamed, in_flight)
 
 
-def read_snapshots(files: Sequence[Path], skip_rows: int = 0) -> Iterator[SnapshotBatch]:
+def read_snapshots(
+    files: Sequence[Path], skip_rows: int = 0, *, with_origin: bool = False
+) -> Iterator[SnapshotBatch]:
     """Yields the snapshots of a day's shards in order; a level without a finite price has size 0.
 
     Args:
         files: The shards in order.
         skip_rows: Snapshots at the start that are left out, counted over all shards.
+        with_origin: Whether to read the exchange's time too.
 
     Raises:
         LakeFileError, SchemaError: See `open_shard`.
         DomainError: On a null time or sequence number.
     """
     keys = ["receipt_timestamp", "sequence_number"]
+    if with_origin:
+        keys.append("timestamp")
     levels = _level_columns()
     batches = _batches(
         files,
@@ -327,17 +367,20 @@ def read_snapshots(files: Sequence[Path], skip_rows: int = 0) -> Iterator[Snapsh
             bid_size=sizes["bid"],
             ask_price=prices["ask"],
             ask_size=sizes["ask"],
+            ts_origin_ns=arrays["timestamp"] if with_origin else None,
         )
 
 
-def read_times(files: Sequence[Path]) -> Iterator[tuple[NDArray[np.int64], ...]]:
-    """Yields (ts_origin_ns, ts_receipt_ns, sequence_number) of delta rows, and nothing else.
+def read_times(
+    files: Sequence[Path], table: RawTable = DELTAS
+) -> Iterator[tuple[NDArray[np.int64], ...]]:
+    """Yields (ts_origin_ns, ts_receipt_ns, sequence_number) of delta or snapshot rows only.
 
     Raises:
         LakeFileError, SchemaError, DomainError: As `read_deltas`.
     """
     columns = ["timestamp", "receipt_timestamp", "sequence_number"]
-    for batch in _batches(files, DELTAS, columns, _BATCH_ROWS):
+    for batch in _batches(files, table, columns, _BATCH_ROWS):
         yield tuple(batch.arrays[column] for column in columns)
 
 

@@ -24,8 +24,8 @@ __all__ = ["Columns", "largest_piece_bytes", "read_pieces", "streamed_row_groups
 ROW_GROUP_BYTES = 64 << 20
 """A row group of more decoded bytes than this is streamed."""
 
-Columns = dict[str, tuple[NDArray[Any], int | None]]
-"""By name: the values, and the position of the first null among them (None without one)."""
+Columns = dict[str, tuple[NDArray[Any], NDArray[np.bool_] | None]]
+"""By name: the values, and which of them are null (None if none is); a null float is NaN."""
 
 
 def read_pieces(
@@ -114,11 +114,14 @@ def _decode(file: Path, columns: Sequence[str], first_row: int, rows: int) -> Co
     return {series.name: _from_polars(series) for series in frame.iter_columns()}
 
 
-def _from_polars(series: pl.Series) -> tuple[NDArray[Any], int | None]:
+def _from_polars(series: pl.Series) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     if series.dtype == pl.String:
         return _from_arrow(series.to_arrow())
-    first_null = series.is_null().arg_max() if series.null_count() else None
-    return series.to_numpy(), first_null
+    if not series.null_count():
+        return series.to_numpy(), None
+    # An integer column with a null in it would become one of floats.
+    filled = series if series.dtype.is_float() else series.fill_null(strategy="zero")
+    return filled.to_numpy(), series.is_null().to_numpy()
 
 
 def _stream(
@@ -149,11 +152,13 @@ def _stream(
         ) from error
 
 
-def _from_arrow(array: pa.Array) -> tuple[NDArray[Any], int | None]:
-    first_null = array.is_null().index(True).as_py() if array.null_count else None
+def _from_arrow(array: pa.Array) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    nulls = array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None
     if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
         # A string object for each different value, not for each row.
         encoded = array.dictionary_encode()
         words = np.array([*encoded.dictionary.to_pylist(), None], object)
-        return words[encoded.indices.fill_null(words.size - 1).to_numpy()], first_null
-    return array.to_numpy(zero_copy_only=False), first_null
+        return words[encoded.indices.fill_null(words.size - 1).to_numpy()], nulls
+    if nulls is not None and not pa.types.is_floating(array.type):
+        array = array.fill_null(pa.scalar(0).cast(array.type))
+    return array.to_numpy(zero_copy_only=False), nulls

@@ -14,6 +14,7 @@ from market_pipeline.lake.staging import StagedFile, sweep_staging
 from market_pipeline.settings import Settings
 from market_pipeline.stages.instrument import DayOfRaw, blank_record, rebuild_instrument
 from market_pipeline.stages.outputs import OUTPUTS
+from market_pipeline.stages.quarantine import BadFile, bad_files, keep_copy
 
 __all__ = ["RebuiltDay", "rebuild_day"]
 
@@ -28,6 +29,7 @@ class RebuiltDay:
         staged: By table (`books.bbo` …), the files of the instruments that were rebuilt.
         withdrawn: Ids of those that could not be; what was published of them before is withdrawn.
         records: Rows of `books.rebuilds`, one per instrument, in the order asked for.
+        set_aside: By instrument id, the raw files that cannot be used.
     """
 
     staged: dict[str, list[StagedFile]] = field(
@@ -35,6 +37,7 @@ class RebuiltDay:
     )
     withdrawn: list[str] = field(default_factory=list)
     records: list[dict[str, Any]] = field(default_factory=list)
+    set_aside: dict[str, list[BadFile]] = field(default_factory=dict)
 
 
 def rebuild_day(
@@ -43,10 +46,22 @@ def rebuild_day(
     settings: Settings,
     warehouse: Warehouse,
     progress: Callable[[str], None] = lambda _: None,
+    *,
+    published: Warehouse | None = None,
 ) -> RebuiltDay:
     """Rebuilds several instruments of a day in parallel threads.
 
-    Bad or missing data of one instrument is recorded and the others go on.
+    Bad or missing data of one instrument is recorded and the others go on. A copy of a raw file
+    that cannot be used is kept in quarantine.
+
+    Args:
+        raw: The day's registered raw objects.
+        instruments: Whose days.
+        settings: How often depth and checkpoints come, and what may be used of the machine.
+        warehouse: Where to stage, and to keep copies.
+        progress: Is told of each instrument.
+        published: Given for a look only: where the day before is published. Files are staged in
+            `warehouse`, and nothing is copied.
 
     Raises:
         Exception: Whatever is not about the data (a full disk, a fault of ours), after all ended.
@@ -58,11 +73,18 @@ def rebuild_day(
     with ThreadPoolExecutor(workers, thread_name_prefix="rebuild") as pool:
         outcomes = pool.map(
             lambda instrument: _attempt(
-                raw, instrument, settings, warehouse, progress, overlap=workers < settings.threads
+                raw,
+                instrument,
+                settings,
+                warehouse,
+                progress,
+                overlap=workers < settings.threads,
+                published=published,
             ),
             instruments,
         )
-        for instrument, (files, record) in zip(instruments, outcomes, strict=True):
+        for instrument, (files, record, set_aside) in zip(instruments, outcomes, strict=True):
+            day.set_aside[instrument.id] = set_aside
             for table, parts in files.items():
                 day.staged[table] += parts
             if not files:
@@ -81,13 +103,27 @@ def _attempt(
     progress: Callable[[str], None],
     *,
     overlap: bool,
-) -> tuple[dict[str, list[StagedFile]], dict[str, Any]]:
+    published: Warehouse | None,
+) -> tuple[dict[str, list[StagedFile]], dict[str, Any], list[BadFile]]:
+    files: dict[str, list[StagedFile]] = {}
+    failure: MarketPipelineError | None = None
     try:
-        return rebuild_instrument(raw, instrument, settings, warehouse, progress, overlap=overlap)
+        files, record = rebuild_instrument(
+            raw, instrument, settings, warehouse, progress, overlap=overlap, published=published
+        )
     except MarketPipelineError as error:
-        failed = {
+        failure = error
+        record = blank_record(instrument, raw) | {
             "outcome": "no_data" if isinstance(error, MissingDataError) else "quarantined",
             "failure_kind": type(error).__name__,
             "failure": str(error),
         }
-        return {}, blank_record(instrument, raw.day) | failed
+    set_aside = bad_files(raw, instrument, failure, strategy=record["strategy"])
+    if published is None:
+        for bad in set_aside:
+            copy = f"A copy of {bad.below_lake} is kept as {keep_copy(warehouse, bad)}."
+            if failure is None:
+                progress(f"{instrument.id}: {copy}")
+            else:
+                record["failure"] += f" {copy}"
+    return files, record, set_aside

@@ -15,6 +15,8 @@ import pyarrow as pa
 
 from market_pipeline import __version__
 from market_pipeline.books.arrow import BookArrow
+from market_pipeline.books.examined import exam_columns
+from market_pipeline.books.from_snapshots import SnapshotRebuild
 from market_pipeline.books.integers import OffStepCount
 from market_pipeline.books.intervals import Intervals
 from market_pipeline.books.jit import SOURCES_DIGEST
@@ -28,6 +30,7 @@ from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.published import where_it_lies
 from market_pipeline.lake.staging import StagedFile
 from market_pipeline.quality.profile import PROFILES
+from market_pipeline.quality.strategy import choose_strategy
 from market_pipeline.settings import Settings
 from market_pipeline.sources.batches import DeltaBatch
 from market_pipeline.sources.crypto_lake import (
@@ -48,7 +51,9 @@ from market_pipeline.stages.resume import (
     load_rebuild,
     save_rebuild,
 )
+from market_pipeline.stages.rows import of_instrument
 from market_pipeline.stages.seed import choose_seed
+from market_pipeline.stages.snapshots_only import publish_snapshots
 from market_pipeline.stages.survey import (
     SuspectedGaps,
     before_first_silence,
@@ -129,23 +134,40 @@ def rebuild_instrument(
     progress: Callable[[str], None] = lambda _: None,
     *,
     overlap: bool = False,
+    published: Warehouse | None = None,
 ) -> tuple[dict[str, list[StagedFile]], dict[str, Any]]:
     """Rebuilds one instrument's day: its staged files by table, and its `books.rebuilds` row.
 
+    From its deltas, or where they cannot be used from its snapshots, as `choose_strategy` says.
     A rebuild that was killed goes on from the last part it finished, and gives the same bytes.
     With `overlap` reading and writing have threads of their own, which changes no byte.
+
+    Args:
+        day: The raw objects, and what they look like.
+        instrument: Whose day.
+        settings: How often depth and checkpoints come.
+        warehouse: Where to stage.
+        progress: Is told what is gone on from.
+        overlap: Whether reading and writing overlap.
+        published: Where the day before is published, if not in `warehouse`.
 
     Raises:
         MarketPipelineError: If the data is missing or cannot be used; nothing is staged then.
     """
-    raw = _Raw.open(day, instrument)
-    price_scale, size_scale = raw.steps
     options = RebuildOptions.of(
         instrument.policies,
         depth_interval_ms=settings.depth_interval_ms,
         keyframe_seconds=settings.checkpoint_seconds,
     )
-    seed = choose_seed(warehouse, instrument, day.day, price_scale, size_scale, lambda: raw.gaps)
+    record = blank_record(instrument, day) | {"outcome": "rebuilt"}
+    if record["strategy"] == "snapshots_only":
+        files, figures = _from_snapshots(day, instrument, options, warehouse, overlap=overlap)
+        return files, record | figures
+    raw = _Raw.open(day, instrument)
+    price_scale, size_scale = raw.steps
+    seed = choose_seed(
+        published or warehouse, instrument, day.day, price_scale, size_scale, lambda: raw.gaps
+    )
     scales = {"tick": format(price_scale.step, "f"), "lot": format(size_scale.step, "f")}
     made_from = {
         "instrument": instrument.id,
@@ -189,9 +211,8 @@ def rebuild_instrument(
                 output.discard()
                 forget_rebuilds(warehouse, [instrument], day.day)
                 raise
-    record = blank_record(instrument, day.day) | _figures(rebuild, day.lake)
+    record |= _figures(rebuild, day.lake)
     record |= {
-        "outcome": "rebuilt",
         **scales,
         "tick_inferred": instrument.tick == "infer",
         "lot_inferred": instrument.lot == "infer",
@@ -203,6 +224,30 @@ def rebuild_instrument(
         "output_sha256": _content_hash(output.files[BBO.sql_name]),
     }
     return output.files, record
+
+
+def _from_snapshots(
+    day: DayOfRaw,
+    instrument: Instrument,
+    options: RebuildOptions,
+    warehouse: Warehouse,
+    *,
+    overlap: bool,
+) -> tuple[dict[str, list[StagedFile]], dict[str, Any]]:
+    """The staged files of a day of snapshots, and what its record says of them."""
+    made = publish_snapshots(
+        day.snapshots, day.trades, instrument, day.day, options, warehouse, overlap=overlap
+    )
+    return made.files, _figures(made.rebuild, day.lake) | {
+        "tick": format(made.rebuild.price_scale.step, "f"),
+        "lot": format(made.rebuild.size_scale.step, "f"),
+        "tick_inferred": instrument.tick == "infer",
+        "lot_inferred": instrument.lot == "infer",
+        "seed": "first_snapshot",
+        "gaps": made.gaps,
+        "input_sha256": made.sha256,
+        "output_sha256": _content_hash(made.files[BBO.sql_name]),
+    }
 
 
 def _parts(
@@ -270,24 +315,28 @@ def _content_hash(files: Sequence[StagedFile]) -> str:
     return hashlib.sha256("".join(file.sha256 for file in files).encode()).hexdigest()
 
 
-def blank_record(instrument: Instrument, day: date) -> dict[str, Any]:
-    """A row of `books.rebuilds` that says nothing yet but whose it is."""
+def blank_record(instrument: Instrument, day: DayOfRaw) -> dict[str, Any]:
+    """A row of `books.rebuilds` that says no more than whose it is, and how it is to be made."""
     blank = dict.fromkeys(column.name for column in REBUILDS.columns)
+    profiles = day.profiles.filter(of_instrument(instrument)).to_dicts()
+    strategy = choose_strategy(profiles)
     return blank | {
         "exchange": instrument.venue,
         "symbol": instrument.symbol,
-        "dt": day,
+        "dt": day.day,
+        "strategy": strategy.name,
+        "strategy_reason": strategy.reason,
+        "policies": instrument.policies.model_dump_json(),
         "code_version": __version__,
     }
 
 
-def _figures(rebuild: Rebuild, lake: Path) -> dict[str, Any]:
+def _figures(rebuild: Rebuild | SnapshotRebuild, lake: Path) -> dict[str, Any]:
     figures = rebuild.figures
     seeded = bool(figures["seeded"])
-    examined = bool(figures["exams"])
     horizon = [
-        float(figures[f"{side}_horizon_ticks"] * rebuild.price_scale.step) if seeded else None
-        for side in ("bid", "ask")
+        float(ticks * rebuild.price_scale.step) if seeded and ticks else None
+        for ticks in (figures["bid_horizon_ticks"], figures["ask_horizon_ticks"])
     ]
     same = (
         "rows",
@@ -319,12 +368,7 @@ def _figures(rebuild: Rebuild, lake: Path) -> dict[str, Any]:
         "max_latency_ms": figures["max_latency_ns"] / 1e6,
         "seed_sequence_number": figures["seed_sequence_number"] if seeded else None,
         "seed_ts_receipt_ns": figures["seed_ts_receipt_ns"] if seeded else None,
-        "exam_first_failed_ns": (
-            figures["exam_first_failed_ts_receipt_ns"] if figures["exams_failed"] else None
-        ),
-        "max_mid_deviation_ticks": (
-            figures["exam_max_mid_deviation_half_ticks"] / 2 if examined else None
-        ),
+        **exam_columns(rebuild),
         "known_low_price": horizon[0],
         "known_high_price": horizon[1],
         **dict(_losses("price", rebuild.off_tick, lake)),

@@ -1,13 +1,202 @@
-"""Measures the exam across midnight for the report."""
+"""Measures the exam across midnight: yesterday's closing book against today's first snapshot.
+
+The closing book is carried through today's first messages, as if the two days were one, and meets
+the first snapshot that stands at the number of one of them. What is lost between the two files, or
+is in only one of them, shows there, whatever today's own book was seeded from.
+"""
 
 from __future__ import annotations
 
-from market_pipeline.quality.findings import Measured
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from decimal import Decimal
+
+import polars as pl
+
+from market_pipeline.books.flags import INVALIDATING, BookFlag
+from market_pipeline.books.keyframe import Keyframe
+from market_pipeline.books.scale import Scale
+from market_pipeline.books.tables import CHECKPOINTS
+from market_pipeline.errors import CheckpointError, MarketPipelineError
+from market_pipeline.lake.published import scan
+from market_pipeline.quality.findings import Finding, Measured
+from market_pipeline.sources.batches import SnapshotBatch
+from market_pipeline.sources.crypto_lake import read_deltas, read_snapshots, read_trades
+from market_pipeline.stages.carried import Carried, LevelDifference, carry_over
 from market_pipeline.stages.judged import RebuiltDayOf
+from market_pipeline.stages.seed import keyframe_of
+from market_pipeline.stages.survey import suspect_gaps
 
 __all__ = ["measure_joint"]
 
+_MAX_LEVELS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    """One reason why two days do not join, with what was found and what was expected."""
+
+    text: str
+    found: str | None = None
+    expected: str | None = None
+
 
 def measure_joint(day: RebuiltDayOf) -> Measured:
-    """What the exam across midnight add to the report."""
-    return Measured()
+    """What the exam across midnight adds to the report; nothing without yesterday's closing book.
+
+    What cannot be read is a problem of the joint, never an error: today's book stands without it.
+    """
+    if day.record["strategy"] == "snapshots_only":
+        return Measured()
+    before = day.day - timedelta(days=1)
+    steps = tuple(Scale.of(Decimal(day.record[step])) for step in ("tick", "lot"))
+    try:
+        closing = scan(day.warehouse, CHECKPOINTS, before, [day.instrument.id])
+        rows = closing.filter(kind="closing").collect()
+        if rows.is_empty():
+            return Measured()
+        close = keyframe_of(rows.row(0, named=True), *steps)
+        problem = _unusable(close)
+        if problem is not None:
+            return _not_carried(_Problem(f"the closing book of {before} {problem}"))
+        deltas, snapshots = read_deltas(day.delta_files), read_snapshots(day.snapshot_files)
+        carried = carry_over(close, deltas, snapshots, *steps)
+        problems = list(_problems(day, close, carried))
+    except CheckpointError as error:
+        text = error.problem.replace("The checkpoint", f"the closing book of {before}")
+        return _not_carried(_Problem(text, error.found, error.expected))
+    except (MarketPipelineError, pl.exceptions.PolarsError, OSError) as error:
+        return _not_carried(_Problem(f"what lies around midnight cannot be read: {error}"))
+    return _measured(day, close, carried, problems, *steps)
+
+
+def _unusable(close: Keyframe) -> str | None:
+    if close.flags & BookFlag.SNAPSHOT_ONLY:
+        return "is a snapshot, and nobody knows what came after it"
+    if close.flags & INVALIDATING:
+        flags = BookFlag(close.flags) & INVALIDATING
+        return f"is not valid ({', '.join(str(flag.name) for flag in flags)})"
+    if close.bid_horizon_ticks is None or close.ask_horizon_ticks is None:
+        return "was never seeded"
+    return None
+
+
+def _not_carried(problem: _Problem) -> Measured:
+    found = f" (expected {problem.expected}, found {problem.found})" if problem.expected else ""
+    columns = {"joint_levels": 0, "joint_problem": f"{problem.text}{found}"}
+    finding = Finding(
+        check="joint",
+        place="first",
+        value=problem.found,
+        expected=problem.expected,
+        note=_sentence(problem.text),
+    )
+    return Measured(columns, [finding])
+
+
+def _problems(day: RebuiltDayOf, close: Keyframe, carried: Carried) -> Iterator[_Problem]:
+    """Why the two days do not join, as far as times and sequence numbers can tell."""
+    sequence = carried.first_sequence_number
+    if sequence <= close.sequence_number:
+        yield _Problem(
+            f"the day begins at sequence number {sequence}, which is not after "
+            f"{close.sequence_number} of the closing book: messages are in both days, or the ids "
+            "began anew",
+            str(sequence),
+            f"above {close.sequence_number}",
+        )
+    pause_ns = carried.first_ts_receipt_ns - close.ts_receipt_ns
+    if pause_ns < 0:
+        yield _Problem(
+            f"the day begins {-pause_ns / 1e9:.3f} s before the time of the closing book",
+            f"{pause_ns / 1e9:.3f} s",
+            "not before it",
+        )
+    # Where every level is right nothing was lost, however long the pause. Whether it is a silence
+    # at all takes a look at the whole day, but for those that are shorter than any silence.
+    is_right = carried.levels > 0 and carried.levels_differing == 0
+    floor_ns = day.instrument.thresholds.silence_floor_seconds * 1e9
+    if not is_right and pause_ns > floor_ns:
+        trades = day.trades or read_trades([])
+        silence_ns = suspect_gaps(day.instrument, day.day, day.delta_files, trades).silence_ns
+        if pause_ns > silence_ns:
+            yield _Problem(
+                f"{pause_ns / 1e9:.3f} s pass between the closing book and the first message, "
+                f"and more than {silence_ns / 1e9:.3f} s is a silence: messages may be lost",
+                f"{pause_ns / 1e9:.3f} s",
+                f"at most {silence_ns / 1e9:.3f} s",
+            )
+
+
+def _measured(
+    day: RebuiltDayOf,
+    close: Keyframe,
+    carried: Carried,
+    problems: list[_Problem],
+    price_scale: Scale,
+    size_scale: Scale,
+) -> Measured:
+    levels, differing = carried.levels, carried.levels_differing
+    deviation = carried.figures["exam_max_mid_deviation_half_ticks"] / 2
+    pause_ns = carried.first_ts_receipt_ns - close.ts_receipt_ns
+    columns = {
+        "joint_levels": levels,
+        "joint_mismatch_share": differing / levels if levels else None,
+        "joint_mid_deviation_ticks": deviation if carried.snapshot else None,
+        "joint_pause_seconds": pause_ns / 1e9,
+        "joint_problem": "; ".join(problem.text for problem in problems) or None,
+    }
+    findings = [
+        Finding(
+            check="joint",
+            place="further" if number else "first",
+            ts_receipt_ns=carried.first_ts_receipt_ns,
+            sequence_number=carried.first_sequence_number,
+            file=carried.file.relative_to(day.raw.lake).as_posix(),
+            row=carried.row,
+            value=problem.found,
+            expected=problem.expected,
+            note=_sentence(problem.text),
+        )
+        for number, problem in enumerate(problems)
+    ]
+    if carried.snapshot is not None:
+        shown = carried.differences[:_MAX_LEVELS]
+        places = _level_findings(day, carried.snapshot, shown, price_scale, size_scale)
+        findings += [replace(each, place="further") for each in places] if problems else places
+    return Measured(columns, findings)
+
+
+def _level_findings(
+    day: RebuiltDayOf,
+    snapshot: SnapshotBatch,
+    differences: list[LevelDifference],
+    price_scale: Scale,
+    size_scale: Scale,
+) -> list[Finding]:
+    """The levels that differ, where they stand in the raw snapshots; ghosts have no column."""
+    return [
+        Finding(
+            check="joint",
+            place="further" if number else "first",
+            ts_receipt_ns=int(snapshot.ts_receipt_ns[0]),
+            sequence_number=int(snapshot.sequence_number[0]),
+            file=snapshot.file.relative_to(day.raw.lake).as_posix(),
+            row=snapshot.first_row,
+            column=None if level.rank is None else f"{level.side}_{level.rank}_size",
+            value=_size(level.our_lots, size_scale),
+            expected=_size(level.their_lots, size_scale),
+            note=f"The {level.side} at {level.price_ticks * price_scale.step:f} of yesterday's "
+            "closing book, carried up to this snapshot, is not the snapshot's.",
+        )
+        for number, level in enumerate(differences)
+    ]
+
+
+def _size(lots: int, scale: Scale) -> str:
+    return f"{lots * scale.step:f}" if lots else "no level"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."

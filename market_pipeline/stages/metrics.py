@@ -19,7 +19,6 @@ from market_pipeline.metrics.minute import (
 )
 from market_pipeline.quality.evaluate import evaluate
 from market_pipeline.quality.row import ReportRow
-from market_pipeline.sources.batches import Trades
 from market_pipeline.sources.crypto_lake import read_trades
 from market_pipeline.stages.raw import RawObjects
 from market_pipeline.stages.rows import of_instrument, read_rows
@@ -73,7 +72,7 @@ def metrics_day(
         spans = np.array(sorted(zip(starts, ends, strict=True)), np.int64).reshape(-1, 2)
         try:
             files, _ = trades.files_if_any(instrument)
-            prints = _frame(read_trades(files)) if files else None
+            prints = read_trades(files) if files else None
         except MarketPipelineError as error:
             warn(f"{instrument.id} has no metrics: {error}")
             continue
@@ -90,13 +89,3 @@ def metrics_day(
             )
         )
     return pl.concat(frames)
-
-
-def _frame(trades: Trades) -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            "ts_receipt_ns": trades.ts_receipt_ns,
-            "quantity": trades.quantity,
-            "is_buy": trades.is_buy,
-        }
-    )

@@ -129,3 +129,25 @@ class RawObjects:
             return self.files_of(instrument)
         except MissingDataError:
             return [], []
+
+    def unusable_files(self, instrument: Instrument) -> list[Path]:
+        """The files of an instrument that could not be opened when they were registered."""
+        rows = self._manifest.filter(
+            (pl.col("exchange") == instrument.venue)
+            & (pl.col("symbol") == instrument.symbol)
+            & (pl.col("status") == "unusable")
+        ).sort("shard")
+        return [self._lake / path for path in rows["path"]]
+
+    def as_registered(self, file: Path) -> tuple[str, int] | None:
+        """The SHA-256 and the bytes of a file; None if it is not among these, or has changed."""
+        if not file.is_relative_to(self._lake):
+            return None
+        rows = self._manifest.filter(
+            (pl.col("path") == file.relative_to(self._lake).as_posix())
+            & (pl.col("status") != "missing")
+        )
+        if rows.is_empty() or not file.exists():
+            return None
+        row = rows.row(0, named=True)
+        return (row["sha256"], row["bytes"]) if file.stat().st_size == row["bytes"] else None

@@ -9,39 +9,36 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from market_pipeline.errors import MarketPipelineError
 from market_pipeline.instruments import Instrument
 from market_pipeline.lake.layout import Warehouse
-from market_pipeline.quality.findings import Finding, merged
+from market_pipeline.quality.evaluate import evaluate
+from market_pipeline.quality.findings import Finding, Measured, merged
 from market_pipeline.quality.intervals import IntArray
 from market_pipeline.quality.precision import PrecisionLoss, PrecisionReport
 from market_pipeline.quality.report import BookEvidence, build_report, report_failure
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.settings import Settings
 from market_pipeline.stages.bars import measure_bars
+from market_pipeline.stages.exam import measure_exam
 from market_pipeline.stages.instrument import DayOfRaw
 from market_pipeline.stages.joint import measure_joint
 from market_pipeline.stages.judged import PublishedBooks, RebuiltDayOf
 from market_pipeline.stages.places import with_places
 from market_pipeline.stages.profile import measure_profile
 from market_pipeline.stages.rows import count_rows, of_instrument, read_rows
+from market_pipeline.stages.spans import read_spans, with_evidence
 from market_pipeline.stages.trade_through import measure_trade_through
 from market_pipeline.stages.twin import measure_twin
 
 __all__ = ["JudgedDay", "report_day"]
 
-_MESSAGES = {
-    "ts_origin_ns": np.int64,
-    "ts_receipt_ns": np.int64,
-    "sequence_number": np.int64,
-    "flags": np.uint16,
-}
-"""What the report takes of every message: 26 bytes."""
+_MESSAGES = ("ts_origin_ns", "ts_receipt_ns", "sequence_number")
+"""What the report takes of every message: 24 bytes."""
 _BATCH_ROWS = 1 << 17
 _NO_TIMES: IntArray = np.empty(0, dtype=np.int64)
-_MEASUREMENTS = (measure_trade_through, measure_bars, measure_joint, measure_twin)
+_MEASUREMENTS = (measure_exam, measure_trade_through, measure_bars, measure_joint, measure_twin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +99,12 @@ def _judge_instrument(
     if rebuild.height:
         record = rebuild.row(0, named=True)
     day = RebuiltDayOf(instrument, raw, record, books, settings, warehouse)
-    profile = measure_profile(raw, instrument)
+    profile = measure_profile(day)
     if record["outcome"] == "rebuilt":
         try:
-            trades = day.trades
+            # Without the files that the book was made of and beside, nothing can be judged.
+            trades, _, _ = day.trades, day.delta_files, day.snapshot_files
         except MarketPipelineError as error:
-            # Without the trades that the book was rebuilt beside, no silence can be judged.
             record |= {
                 "outcome": "quarantined",
                 "failure_kind": type(error).__name__,
@@ -125,25 +122,37 @@ def _judge_instrument(
             as_of_ns=as_of_ns,
             vendor_lag_seconds=int(settings.vendor_lag_hours * 3600),
         )
-        return JudgedDay(row, profile.findings)
-    measured = merged([profile, *(measure(day) for measure in _MEASUREMENTS)])
+        return JudgedDay(row, _of_failed_checks(row, instrument, profile.findings))
+    strategy = Measured({name: record[name] for name in ("strategy", "strategy_reason")})
+    measured = merged([profile, strategy, *(measure(day) for measure in _MEASUREMENTS)])
     row, findings = build_report(
         instrument,
         raw.day,
         _evidence(record, trades=None if trades is None else len(trades.ts_origin_ns)),
         **_messages(books.bbo, instrument),
+        spans=read_spans(day),
         trade_origin_ns=_NO_TIMES if trades is None else trades.ts_origin_ns,
         trade_receipt_ns=_NO_TIMES if trades is None else trades.ts_receipt_ns,
         measured=measured,
         as_of_ns=as_of_ns,
     )
-    return JudgedDay(row, with_places(findings, day))
+    findings = _of_failed_checks(row, instrument, findings)
+    return JudgedDay(row, with_places(with_evidence(findings, day), day))
 
 
-def _messages(bbo: pl.LazyFrame, instrument: Instrument) -> dict[str, NDArray[Any]]:
-    """The times, sequence numbers and flags of an instrument's messages, by column."""
+def _of_failed_checks(
+    row: ReportRow, instrument: Instrument, findings: list[Finding]
+) -> list[Finding]:
+    """Those that are against the day: what a threshold tolerates is counted, not shown."""
+    outcomes = evaluate(row, instrument.thresholds)
+    failed = {said.check.name for said in outcomes if not said.passed}
+    return [finding for finding in findings if finding.check in failed]
+
+
+def _messages(bbo: pl.LazyFrame, instrument: Instrument) -> dict[str, IntArray]:
+    """The times and sequence numbers of an instrument's messages, by column."""
     count = count_rows(bbo, instrument)
-    columns = {name: np.empty(count, dtype) for name, dtype in _MESSAGES.items()}
+    columns = {name: np.empty(count, np.int64) for name in _MESSAGES}
     filled = 0
     for rows in read_rows(bbo, instrument, list(columns), _BATCH_ROWS):
         for name, values in columns.items():

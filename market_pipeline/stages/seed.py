@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from market_pipeline.books.arrow import CHECKPOINT_FORMAT, checksum
-from market_pipeline.books.flags import INVALIDATING
+from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.books.keyframe import Keyframe, RebuildState
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.tables import CHECKPOINTS
@@ -75,6 +75,11 @@ def choose_seed(
     pause_ns = today.first_ts_receipt_ns - close.ts_receipt_ns
     if close.flags & INVALIDATING or close.bid_horizon_ticks is None:
         return Seed(refused=f"the closing book of {before} is not valid (flags {close.flags})")
+    if close.flags & BookFlag.SNAPSHOT_ONLY:
+        return Seed(
+            refused=f"the closing book of {before} is the last snapshot of a day without usable "
+            "deltas, and nobody knows what came after it"
+        )
     if today.first_sequence_number <= close.sequence_number:
         return Seed(
             refused=f"the day begins at sequence number {today.first_sequence_number}, which is "

@@ -24,6 +24,7 @@ __all__ = [
     "SuspectedGaps",
     "before_first_silence",
     "day_steps",
+    "steps_of",
     "suspect_gaps",
     "suspect_gaps_between",
 ]
@@ -142,12 +143,22 @@ def day_steps(instrument: Instrument, deltas: Sequence[Path]) -> tuple[Scale, Sc
     Raises:
         MarketPipelineError: Whatever reading the files raises.
     """
+    return steps_of(instrument, ((batch.price, batch.size) for batch in read_deltas(deltas)))
+
+
+def steps_of(
+    instrument: Instrument, values: Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]]
+) -> tuple[Scale, Scale]:
+    """The tick and the lot: configured, or inferred from batches of prices and sizes.
+
+    Where nothing is to be inferred, no batch is taken.
+    """
     tick, lot = instrument.tick, instrument.lot
     prices, sizes = StepInference(), StepInference()
     if tick == "infer" or lot == "infer":
-        for batch in read_deltas(deltas):
-            prices.add(batch.price)
-            sizes.add(batch.size)
+        for price, size in values:
+            prices.add(price)
+            sizes.add(size)
     return _scale(tick, prices), _scale(lot, sizes)
 
 

@@ -19,9 +19,9 @@ from market_pipeline.books.rebuild import Rebuild, RebuildOptions
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.state import BboRows, DepthRows, Repairs, Resync
 from market_pipeline.books.walk import levels_around
+from market_pipeline.quality.plain_feed import Row, Snapshot
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 from market_pipeline_tests.books.test_kernel import feeds
-from market_pipeline.quality.plain_book import Row, Snapshot
 
 ONE = Scale(1, 0)
 FIRST_FILE_ROW = 40
@@ -49,12 +49,12 @@ class Feed:
             yield DeltaBatch(
                 Path("deltas"),
                 FIRST_FILE_ROW + start,
-                np.array([row.origin for row in part], np.int64),
-                np.array([row.receipt for row in part], np.int64),
-                np.array([row.sequence for row in part], np.int64),
+                np.array([row.ts_origin_ns for row in part], np.int64),
+                np.array([row.ts_receipt_ns for row in part], np.int64),
+                np.array([row.sequence_number for row in part], np.int64),
                 np.array([row.is_bid for row in part], np.bool_),
                 np.array([price_of(row) for row in part]),
-                np.array([size_of(row.size, start + k) for k, row in enumerate(part)]),
+                np.array([size_of(row.size_lots, start + k) for k, row in enumerate(part)]),
                 np.array([k - start for k in self.proven if start <= k < end], np.int64),
                 np.array([k - start for k in self.mended if start <= k < end], np.int64),
             )
@@ -72,15 +72,15 @@ class Feed:
             yield SnapshotBatch(
                 Path("book"),
                 start,
-                np.array([snapshot.receipt for snapshot in part], np.int64),
-                np.array([snapshot.sequence for snapshot in part], np.int64),
+                np.array([snapshot.ts_receipt_ns for snapshot in part], np.int64),
+                np.array([snapshot.sequence_number for snapshot in part], np.int64),
                 *sides,
             )
 
 
 def price_of(row: Row) -> float:
     """Every fourth refused row is off the tick, the others are off the lot."""
-    return row.price + OFF_THE_GRID * (row.size < 0 and row.price % 4 == 0)
+    return row.price_ticks + OFF_THE_GRID * (row.size_lots < 0 and row.price_ticks % 4 == 0)
 
 
 def size_of(size: int, number: int) -> float:
@@ -125,7 +125,8 @@ def counts(rebuild: Rebuild) -> dict[str, object]:
     """All a rebuild counted, and the values it refused."""
     figures = {name: n for name, n in rebuild.figures.items() if name not in OWN_TO_A_RUN}
     off = {"off_tick": rebuild.off_tick, "off_lot": rebuild.off_lot}
-    return figures | {name: (count.losses, count.first) for name, count in off.items()}
+    lost = {name: (count.losses, count.first) for name, count in off.items()}
+    return figures | rebuild.hourly_figures | lost
 
 
 @dataclass

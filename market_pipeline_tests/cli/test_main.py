@@ -8,12 +8,16 @@ import pytest
 from market_pipeline import __version__
 from market_pipeline_tests.defs.workspace import Workspace
 
-VERBS = ("run", "verdict", "doctor", "simulate", "demo")
+VERBS = (
+    *("analyze", "run", "verdict", "coverage", "report"),
+    *("doctor", "simulate", "demo", "alerts"),
+)
 ASK_FOR_HELP = """
 import sys
 from typer.testing import CliRunner
 from market_pipeline.cli.main import app
-for arguments in [[], ["run"], ["verdict"], ["doctor"], ["simulate"], ["demo"]]:
+for verb in ["", *sys.argv[1:]]:
+    arguments = [verb] if verb else []
     answer = CliRunner().invoke(app, [*arguments, "--help"])
     print(answer.exit_code, "Usage" in answer.output, *arguments)
 print(*sorted({"dagster", "numba", "matplotlib"} & {name.split(".")[0] for name in sys.modules}))
@@ -24,7 +28,11 @@ print(*sorted({"dagster", "numba", "matplotlib"} & {name.split(".")[0] for name 
 def helped() -> list[str]:
     """What a fresh process says about the help of each verb, and what it had to import for it."""
     finished = subprocess.run(
-        [sys.executable, "-c", ASK_FOR_HELP], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", ASK_FOR_HELP, *VERBS],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     return finished.stdout.splitlines()
 
@@ -41,7 +49,10 @@ def test_help_is_light(helped: list[str]):
 
 def test_exit_codes_are_in_the_help(workspace: Workspace):
     """The verbs that a script calls tell their exit codes."""
-    told = {verb: workspace.run(verb, "--help").output for verb in ("run", "verdict", "doctor")}
+    told = {
+        verb: workspace.run(verb, "--help").output
+        for verb in ("run", "verdict", "coverage", "report", "doctor")
+    }
 
     assert [] == [verb for verb, text in told.items() if "Exit code 0" not in text]
 

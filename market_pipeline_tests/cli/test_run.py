@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+import re
+import shutil
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -7,8 +10,9 @@ import pytest
 
 from market_pipeline.lake.locks import holding
 from market_pipeline_tests.cli.conftest import GOOD, NONE, Runs
-from market_pipeline_tests.defs.workspace import Finished, Workspace, days_arguments
+from market_pipeline_tests.defs.workspace import Finished, Workspace, days_arguments, raw_file
 from market_pipeline_tests.sources.simulated.days import DAY, NEXT_DAY
+from market_pipeline_tests.stages.test_quarantine import digest
 
 
 def line_of(finished: Finished, *words: str) -> str:
@@ -92,6 +96,57 @@ class TestRuns:
         assert "Traceback" not in finished.errors
 
 
+class TestDryRun:
+    def test_0_nothing_but_the_seed(self, workspace: Workspace, tmp_path: Path):
+        """A good day is listed with its seed, ends with 0, and no data folder is made."""
+        fresh = copied(workspace, tmp_path / "fresh")
+        finished = fresh.run_days(DAY, DAY, "--instrument", GOOD, "--dry-run")
+        head, *repairs = finished.output.splitlines()
+
+        assert (0, "") == (finished.exit_code, finished.errors)
+        assert head.startswith(f"{DAY} {GOOD}: would be rebuilt (full_deltas), ")
+        assert [" UTC NOT_SEEDED seed: "] == re.findall(r" UTC \w+ \w+: ", "\n".join(repairs))
+        assert not fresh.data_dir.exists()
+
+    def test_1_json(self, workspace: Workspace, tmp_path: Path):
+        """With --json it is an array, one object each; a day without files ends with 1."""
+        fresh = copied(workspace, tmp_path / "fresh")
+        finished = fresh.run_days(DAY, DAY, "--dry-run", "--json")
+        told = json.loads(finished.output)
+
+        assert (1, "") == (finished.exit_code, finished.errors)
+        assert [(f"{DAY}", GOOD, "rebuilt"), (f"{DAY}", NONE, "no_data")] == [
+            (each["day"], each["instrument"], each["outcome"]) for each in told
+        ]
+        assert [["NOT_SEEDED"], []] == [
+            [repair["cause"] for repair in each["repairs"]] for each in told
+        ]
+
+    def test_1_a_file_would_be_set_aside(self, workspace: Workspace, tmp_path: Path):
+        """A damaged file is named on a line of its own, and left where it is."""
+        broken = copied(workspace, tmp_path / "broken")
+        broken.lake = tmp_path / "lake"
+        shutil.copytree(workspace.lake, broken.lake)
+        file = raw_file(broken.lake, "book_delta_v2", "GOOD-USD", DAY)
+        file.write_bytes(b"none")
+        shutil.rmtree(broken.lake / "book")
+        finished = broken.run_days(DAY, DAY, "--instrument", GOOD, "--dry-run")
+
+        assert 1 == finished.exit_code
+        assert f"{DAY} {GOOD}: would be set aside" in finished.output
+        assert "would be copied to quarantine: book_delta_v2/exchange=SIMULATED/" in finished.output
+        assert not broken.data_dir.exists()
+
+    @pytest.mark.slow
+    def test_nothing_published_changes(self, workspace: Workspace, runs: Runs):
+        """Beside a published day a look changes no byte of the data folder."""
+        before = digest(workspace.data_dir)
+        finished = workspace.run_days(DAY, DAY, "--instrument", GOOD, "--dry-run")
+
+        assert (0, 0) == (runs.good.exit_code, finished.exit_code)
+        assert before == digest(workspace.data_dir)
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("arguments", "text"),
@@ -105,8 +160,9 @@ class TestRefusals:
             (days_arguments(date(2024, 6, 30)), "is before the first partition"),
             (("run", "--start-date", "2025-03-03"), "Missing option '--end-date'"),
             (("run", "--start-date", "03.03.25", "--end-date", "2025-03-03"), "does not match"),
+            ((*days_arguments(DAY), "--json"), "give it together with --dry-run"),
         ],
-        ids=["unknown instrument", "end before start", "before all", "no end", "no date"],
+        ids=["unknown instrument", "end before start", "before all", "no end", "no date", "json"],
     )
     def test_arguments(self, workspace: Workspace, arguments, text):
         """What cannot be run is refused at once with 2 and a message, not a traceback."""

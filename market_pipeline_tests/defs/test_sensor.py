@@ -208,12 +208,12 @@ class TestSensor:
 
 class TestSchedule:
     def test_yesterday(self, folder: Path):
-        """The daily tick at 04:30 UTC requests the partition of the day before."""
+        """The daily tick at 03:30 UTC requests the partition of the day before."""
         from market_pipeline.definitions import defs
 
         schedule = defs.get_repository_def().get_schedule_def("yesterday")
         with dg.build_schedule_context(
-            scheduled_execution_time=datetime(2024, 8, 9, 4, 30, tzinfo=UTC)
+            scheduled_execution_time=datetime(2024, 8, 9, 3, 30, tzinfo=UTC)
         ) as context:
             ticked = schedule.evaluate_tick(context)
 

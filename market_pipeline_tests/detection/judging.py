@@ -8,24 +8,12 @@ from datetime import date
 from pathlib import Path
 
 from market_pipeline.instruments import Instrument
-from market_pipeline.lake.layout import Warehouse
-from market_pipeline.lake.published import publish, scan
 from market_pipeline.quality.checks.base import CheckOutcome
 from market_pipeline.quality.evaluate import evaluate
 from market_pipeline.quality.findings import Finding
 from market_pipeline.quality.row import ReportRow
-from market_pipeline.settings import load_settings
-from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
-from market_pipeline.stages.books import rebuild_day
-from market_pipeline.stages.instrument import DayOfRaw
-from market_pipeline.stages.judged import PublishedBooks
-from market_pipeline.stages.profile import profile_day
-from market_pipeline.stages.raw import RawObjects, register_day
-from market_pipeline.stages.report import report_day
-from market_pipeline.tables import TABLES
-
-_RAW = {"raw_book_deltas": DELTAS, "raw_book_snapshots": SNAPSHOTS, "raw_trades": TRADES}
-_BIG = ("book_bbo", "book_depth", "book_checkpoints", "book_intervals")
+from market_pipeline.settings import Settings
+from market_pipeline_tests.published_day import publish_day
 
 
 @dataclass(frozen=True)
@@ -50,34 +38,8 @@ def judge(
     lake: Path, data_dir: Path, instruments: Sequence[Instrument], day: date
 ) -> dict[str, Judged]:
     """Every stage of a day up to the verdicts, by symbol."""
-    settings = load_settings(
-        data_dir=data_dir, lake_uri=str(lake), instruments_file=data_dir / "instruments.yaml"
-    )
-    warehouse = Warehouse(data_dir)
-    warehouse.prepare()
-    objects = {}
-    for name, raw in _RAW.items():
-        rows = [
-            row for each in instruments for row in register_day(lake, raw, TABLES[name], each, day)
-        ]
-        objects[name] = RawObjects(lake, TABLES[name].frame(rows))
-    raw_day = DayOfRaw(day, lake, *objects.values())
-    profiles = TABLES["raw_profiles"].frame(profile_day(raw_day, instruments))
-    raw_day = DayOfRaw(day, lake, *objects.values(), profiles)
-    rebuilt = rebuild_day(raw_day, instruments, settings, warehouse)
-    for name in _BIG:
-        table = TABLES[name]
-        publish(warehouse, table, day, rebuilt.staged[table.sql_name], withdrawn=rebuilt.withdrawn)
-    bbo, depth, _, intervals = (scan(warehouse, TABLES[name], day) for name in _BIG)
-    records = TABLES["book_rebuilds"].frame(rebuilt.records)
-    judged = report_day(
-        raw_day,
-        instruments,
-        PublishedBooks(records, bbo, depth, intervals),
-        settings,
-        warehouse,
-        as_of_ns=2**62,
-    )
+    settings = Settings(data_dir=data_dir, lake_uri=str(lake))
+    judged = publish_day(settings, instruments, day)
     return {
         instrument.symbol: Judged(
             each.row,

@@ -18,7 +18,10 @@ from market_pipeline.instruments import Instrument
 from market_pipeline.metrics.minute import BOOK_METRICS, DEPTH_LEVELS, minute_metrics
 from market_pipeline.quality.crossed import valid_time
 from market_pipeline.quality.intervals import NO_SPANS, NS_PER_SECOND, day_bounds_ns
-from market_pipeline_tests.quality.sample import read_table, sample_day
+from market_pipeline.sources.batches import Trades
+from market_pipeline.sources.crypto_lake import read_trades
+from market_pipeline_tests.quality.sample import read_table, sample_day, sample_root
+from market_pipeline_tests.quality.spans import observed_of, spans_of
 
 DAY = date(2024, 8, 8)
 START_NS, END_NS = day_bounds_ns(DAY)
@@ -26,7 +29,7 @@ TICK, LOT = Decimal("0.1"), Decimal("0.001")
 INSTRUMENT = Instrument(venue="BINANCE", symbol="BTC-USDT", source="crypto_lake")
 
 TOUCH = ("bid_price_ticks", "bid_size_lots", "ask_price_ticks", "ask_size_lots")
-TRADE_SCHEMA = {"ts_receipt_ns": pl.Int64, "quantity": pl.Float64, "is_buy": pl.Boolean}
+TRADES_OF_THE_DAY = "exchange=BINANCE_FUTURES/symbol=BTC-USDT-PERP/dt=2024-08-08/1.snappy.parquet"
 A_BOOK = (1_000, 30, 1_004, 10)
 NO_BID = (None, None, 1_004, 10)
 
@@ -63,9 +66,11 @@ def a_depth(*rows):
 
 
 def a_trades(*trades):
-    """The frame of trades given as (second, quantity, taker bought)."""
-    rows = [(at(second), quantity, is_buy) for second, quantity, is_buy in trades]
-    return pl.DataFrame(rows, schema=TRADE_SCHEMA, orient="row")
+    """Trades given as (second, quantity, taker bought), the price being the quantity."""
+    seconds, quantity, is_buy = zip(*trades, strict=True) if trades else ((), (), ())
+    times = np.array([at(second) for second in seconds], np.int64)
+    amounts = np.array(quantity, np.float64)
+    return Trades(times, times, amounts, amounts, np.array(is_buy, np.bool_))
 
 
 def minutes_of(bbo, depth=None, trades=None, not_observed=NO_SPANS):
@@ -125,7 +130,7 @@ class TestTimeWeighting:
         """A book that never changes has its own spread, mid, sizes and imbalance."""
         (row,) = minutes_of(a_bbo((0, A_BOOK, 0), (30, A_BOOK, 0)))
 
-        assert {
+        expected = {
             "valid_seconds": 30.0,
             "message_count": 2,
             "spread": pytest.approx(0.4),
@@ -136,7 +141,8 @@ class TestTimeWeighting:
             "bid_touch_size": pytest.approx(0.03),
             "ask_touch_size": pytest.approx(0.01),
             "touch_imbalance": 0.5,
-        } == {name: row[name] for name in list(row)[4:6] + list(row)[9:17]}
+        }
+        assert expected == {name: row[name] for name in expected}
 
     def test_a_book_counts_by_its_time_not_by_its_messages(self):
         """Spread 4 for 45 s and spread 8 for 15 s are 5 on average, however many messages."""
@@ -265,7 +271,18 @@ class TestDepthAndTrades:
         """Unknown is not zero."""
         (row,) = minutes_of(a_bbo((0, A_BOOK, 0)))
 
-        assert (None, None, None) == (row["trade_count"], row["buy_volume"], row["sell_volume"])
+        names = ("trade_count", "buy_volume", "sell_volume", "trade_open", "trade_close")
+
+        assert {None} == {row[name] for name in names}
+
+    def test_a_minute_has_the_bar_of_its_trades(self):
+        """First, highest, lowest and last price by receipt time; null where nothing traded."""
+        trades = a_trades((9, 2.0, True), (3, 5.0, True), (4, 7.0, False), (200, 1.0, True))
+        rows = minutes_of(a_bbo((0, A_BOOK, 0), (61, A_BOOK, 0)), None, trades)
+
+        assert [(5.0, 7.0, 2.0, 2.0), (None,) * 4, (1.0,) * 4] == [
+            tuple(row[f"trade_{name}"] for name in ("open", "high", "low", "close")) for row in rows
+        ]
 
     def test_times_far_outside_the_day_are_left_out(self):
         """A receipt time of another month makes no row and no memory."""
@@ -317,6 +334,9 @@ def naive_minutes(messages, depths, trades, gap):
             seconds = sum(max(0, min(stop, end) - max(start, begin)) for start, stop, _ in spans)
             name = "valid_seconds" if values is touch_values else "depth_valid_seconds"
             row[name] = Fraction(seconds, NS_PER_SECOND)
+        prices = [q for ts, q, _ in sorted(trades, key=lambda t: t[0]) if begin <= ts < end]
+        bar = (prices[0], max(prices), min(prices), prices[-1]) if prices else (None,) * 4
+        row |= dict(zip(("trade_open", "trade_high", "trade_low", "trade_close"), bar, strict=True))
         if row["message_count"] or row["trade_count"] or row["valid_seconds"]:
             minutes[minute] = row
     return minutes
@@ -472,12 +492,10 @@ def test_the_minutes_of_a_real_day_add_up():
         .otherwise(0)
         .cast(pl.UInt16)
     )
-    rows = pl.DataFrame(minutes_of(bbo, None, sample.trades))
-    valid = valid_time(
-        ts_receipt_ns=bbo["ts_receipt_ns"].to_numpy(),
-        flags=bbo["flags"].to_numpy(),
-        not_observed=NO_SPANS,
-    )
+    trades = read_trades([sample_root() / "lake/trades" / TRADES_OF_THE_DAY])
+    rows = pl.DataFrame(minutes_of(bbo, None, trades))
+    receipt, flags = bbo["ts_receipt_ns"].to_numpy(), bbo["flags"].to_numpy()
+    valid = valid_time(spans_of(receipt, flags), observed_of(receipt))
 
     assert (6, len(bbo), len(sample.trades)) == (
         len(rows),

@@ -21,7 +21,9 @@ MAY_END = {
     "confirmed": BookFlag.GAP | BookFlag.FAILED_EXAM,
     "uncross": BookFlag.CROSSED,
 }
-VALID_DESPITE = BookFlag.LOCKED | BookFlag.UNCONFIRMED_DEPTH | BookFlag.EMPTY_SIDE
+VALID_DESPITE = (
+    BookFlag.LOCKED | BookFlag.UNCONFIRMED_DEPTH | BookFlag.EMPTY_SIDE | BookFlag.SNAPSHOT_ONLY
+)
 VERB = {"seed": "seeded from", "resync": "replaced by", "confirmed": "found right by"}
 
 
@@ -130,7 +132,19 @@ def naive_intervals(
             return f"The touch, at first {bid} and {ask}, lay beyond every snapshot"
         if flag == BookFlag.EMPTY_SIDE:
             return f"A side was empty, at first with {bid} and {ask}"
-        return "The feed was silent for too long for this book to be current"
+        if flag == BookFlag.SNAPSHOT_ONLY:
+            are = "is a snapshot" if after - first == 1 else "are snapshots"
+            return (
+                f"{count(after - first, 'row')} {are}, because the deltas of the day cannot be "
+                "used, and nobody knows the book between"
+            )
+        end = end_of_day if after > last else clock[after]
+        waited = (end - clock[first]) // 10**6 * Decimal("0.001")
+        seldom = f"{count(after - first, 'snapshot')} came too seldom for {waited:.3f} s"
+        one = f"No snapshot came for {waited:.3f} s"
+        text = f"{one if after - first == 1 else seldom} after sequence number {row.sequence}"
+        trades = sum(k for start, stop, k in silences if clock[first] <= start and stop <= end)
+        return f"{text}, and {count(trades, 'trade')} meanwhile" if trades else text
 
     def failed(sequence: int) -> str:
         return f"The snapshot of sequence number {sequence} disagreed with the book at the touch"
@@ -138,6 +152,8 @@ def naive_intervals(
     def resolved(flag: BookFlag) -> str:
         if flag in (BookFlag.GAP, BookFlag.FAILED_EXAM):
             return "a later exam was passed"
+        if flag == BookFlag.STALE:
+            return "the next snapshot ended it"
         wider = " or a wider snapshot" if flag == BookFlag.UNCONFIRMED_DEPTH else ""
         return f"later messages{wider} resolved it"
 

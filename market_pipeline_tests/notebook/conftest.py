@@ -17,10 +17,11 @@ import pytest
 from market_pipeline.instruments import Instrument, Policies
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.published import scan
+from market_pipeline.settings import Settings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
 from market_pipeline.sources.simulated import Fault, FaultKind, SimulatedInstrument, simulate
 from market_pipeline.tables import TABLES
-from market_pipeline_tests.test_docs import publish_day
+from market_pipeline_tests.published_day import publish_day
 
 FAULTY, MISSING, QUIET, NEXT = (date(2025, 3, day) for day in (3, 4, 5, 6))
 SYMBOL = "BTC-USDT-PERP"
@@ -89,11 +90,13 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Market:
         # So few checkpoints that many messages and snapshots lie between two of them.
         changed.setenv("PIPELINE_CHECKPOINT_SECONDS", "14400")
         changed.chdir(root)
+        settings = Settings(data_dir=data_dir, lake_uri=str(lake))
         for day in (FAULTY, MISSING, QUIET):
-            publish_day(data_dir, lake, (instrument,), day)
-        publish_day(data_dir, lake, (carried_on,), NEXT)
+            publish_day(settings, (instrument,), day)
+        publish_day(settings, (carried_on,), NEXT)
         uncross = instrument.model_copy(update={"policies": Policies(crossed="uncross")})
-        publish_day(root / "uncrossed", lake, (uncross,), FAULTY)
+        elsewhere = Settings(data_dir=root / "uncrossed", lake_uri=str(lake))
+        publish_day(elsewhere, (uncross,), FAULTY)
     return Market(instrument, lake, data_dir, root / "uncrossed")
 
 

@@ -8,12 +8,20 @@ from pathlib import Path
 import pytest
 
 from market_pipeline.instruments import Thresholds
+from market_pipeline.quality.checks.bars import BARS
 from market_pipeline.quality.checks.completeness import COMPLETENESS
 from market_pipeline.quality.checks.crossed import CROSSED
+from market_pipeline.quality.checks.domain import DOMAIN
+from market_pipeline.quality.checks.exam import EXAM
+from market_pipeline.quality.checks.freshness import FRESHNESS
 from market_pipeline.quality.checks.gap import GAP
+from market_pipeline.quality.checks.joint import JOINT
+from market_pipeline.quality.checks.ordering import ORDERING
 from market_pipeline.quality.checks.precision import PRECISION
 from market_pipeline.quality.checks.schema import SCHEMA
 from market_pipeline.quality.checks.skew import SKEW
+from market_pipeline.quality.checks.trade_through import TRADE_THROUGH
+from market_pipeline.quality.checks.twin import TWIN
 from market_pipeline.quality.evaluate import CHECKS, evaluate
 from market_pipeline_tests.quality.factory import (
     GAP_OF_5_S,
@@ -52,6 +60,8 @@ OFF_LOT = {
     "first_precision_column": "size",
     "first_precision_value": 0.0005,
 }
+ONE_AT_NOON = (0,) * 12 + (1,) + (0,) * 11
+FAILED_EXAM = {"exams_failed": 1, "first_failed_exam_ns": NOON_NS}
 A_HOLE = {
     "quiet_count": 1,
     "quiet_seconds": 90.0,
@@ -93,13 +103,94 @@ class TestRegistry:
 FAULTS = [
     (GAP, GAP_OF_5_S, "WARN", 5.0, 0.0, "first from 12:00:00.000000 UTC to 12:00:05.000000 UTC"),
     (GAP, {**GAP_OF_5_S, "gap_seconds": 900.0}, "ERROR", 900.0, 864.0, "14 trades inside"),
+    (GAP, {"proven_gap_count": 2}, "WARN", 2.0, 0.0, "messages are lost at 2 places"),
     (
         GAP,
-        {"sequence_backwards": 2, "first_sequence_backwards_ns": NOON_NS},
+        {**GAP_OF_5_S, "proven_gap_count": 1},
+        "WARN",
+        5.0,
+        0.0,
+        "; the ids prove that messages are lost at 1 place",
+    ),
+    (
+        ORDERING,
+        {
+            "sequence_backwards": 1,
+            "first_sequence_backwards_ns": NOON_NS,
+            "unordered_per_hour": ONE_AT_NOON,
+        },
+        "WARN",
+        1.0,
+        0.0,
+        "goes backwards at 1 message, first at 12:00:00.000000 UTC",
+    ),
+    (
+        ORDERING,
+        {"duplicate_messages": 2, "unordered_per_hour": tuple(2 * n for n in ONE_AT_NOON)},
+        "ERROR",
+        2.0,
+        1.0,
+        "2 messages",
+    ),
+    (
+        DOMAIN,
+        {"domain_violations": 3, "first_domain_violation": "price -1.0 in 1.parquet, row 4"},
+        "ERROR",
+        3.0,
+        0.0,
+        "price -1.0 in 1.parquet, row 4",
+    ),
+    (
+        EXAM,
+        FAILED_EXAM,
+        "ERROR",
+        1 / 99,
+        THRESHOLDS.exam_error_share,
+        "first at 12:00:00.000000 UTC",
+    ),
+    (
+        JOINT,
+        {"joint_mismatch_share": 0.5},
+        "WARN",
+        0.5,
+        THRESHOLDS.joint_warn_share,
+        "50.0000% of 40 levels differ across midnight",
+    ),
+    (
+        TRADE_THROUGH,
+        {
+            "trades_through": 5,
+            "first_trade_through_ns": NOON_NS,
+            "worst_trade_through_ticks": 7.0,
+        },
+        "WARN",
+        0.5,
+        THRESHOLDS.trade_through_warn_share,
+        "5 orders of 10 (50.0000%) print outside the book, first at 12:00:00.000000 UTC",
+    ),
+    (
+        TWIN,
+        {"twin_differing_messages": 1, "twin_first_difference": "at noon: 5 instead of 6"},
+        "ERROR",
+        1.0,
+        0.0,
+        "at noon: 5 instead of 6",
+    ),
+    (
+        BARS,
+        {"bar_violations": 2, "first_bar_violation_ns": NOON_NS},
         "WARN",
         2.0,
         0.0,
-        "goes backwards at 2 messages, first at 12:00:00.000000 UTC",
+        "12:00:00.000000 UTC",
+    ),
+    (
+        COMPLETENESS,
+        {"strategy": "snapshots_only", "strategy_reason": "There are no deltas."},
+        "WARN",
+        0.0,
+        1.0,
+        "The day is published from snapshots only: There are no deltas",
     ),
     (COMPLETENESS, {"head_gap_seconds": 61.0}, "WARN", 61.0, 60.0, "first 61 s are missing"),
     (COMPLETENESS, {"tail_gap_seconds": 9e3}, "ERROR", 9e3, 60.0, "last 9,000 s are missing"),
@@ -176,6 +267,36 @@ def test_several_faults_of_one_check_are_all_told():
         "12:00:00.000000 UTC, the largest of -20.000 ms at 12:00:00.000000 UTC; worst message "
         "9.000 ms at 12:00:00.000000 UTC, median -1,270.100 ms."
     ) == outcome.summary
+
+
+def test_what_is_shown_with_a_figure():
+    """An outcome carries the thresholds it looked at, and the fault by hour where it has a time."""
+    gap = outcome_of(GAP, **GAP_OF_5_S, gaps_per_hour=ONE_AT_NOON)
+    seconds = tuple(2.0 * each for each in ONE_AT_NOON)
+    crossed = outcome_of(CROSSED, **CROSSED_FOR_2_S, crossed_seconds_per_hour=seconds)
+
+    assert (0.0, 0.01) == (gap.thresholds["gap_warn_seconds"], gap.thresholds["gap_error_share"])
+    assert (ONE_AT_NOON, seconds) == (gap.per_hour, crossed.per_hour)
+
+
+class TestFreshness:
+    def test_a_day_that_is_overdue_fails(self):
+        """Whatever is missing, its error is told."""
+        (late,) = [
+            each
+            for each in evaluate(a_failed_row(condition="missing"), THRESHOLDS)
+            if each.check == FRESHNESS
+        ]
+
+        assert not late.passed
+        assert "There is no raw file" in late.summary
+
+    @pytest.mark.parametrize("condition", ["pending", None])
+    def test_a_day_that_may_still_come_is_not_asked(self, condition):
+        """Before it is due nothing is late."""
+        outcomes = evaluate(a_failed_row(condition=condition), THRESHOLDS)
+
+        assert FRESHNESS not in [each.check for each in outcomes]
 
 
 class TestFailures:

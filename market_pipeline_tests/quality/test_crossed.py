@@ -1,4 +1,4 @@
-"""Crossed, locked and valid time, against a plain loop over messages."""
+"""Crossed, locked and valid time, against plain loops over messages and over nanoseconds."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from market_pipeline.books.evidence import position_of
 from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.quality.crossed import touch_report, valid_time
 from market_pipeline.quality.intervals import NO_SPANS, NS_PER_SECOND
+from market_pipeline_tests.quality.spans import book_spans, observed_of, spans_of
 
 CROSSED, LOCKED, SEEDLESS = BookFlag.CROSSED, BookFlag.LOCKED, BookFlag.NOT_SEEDED
 
@@ -24,7 +26,14 @@ def arrays(*messages):
 def touch_of(*messages, not_observed=NO_SPANS):
     """The touch report of messages given as (second, flags)."""
     receipt, flags = arrays(*messages)
-    return touch_report(ts_receipt_ns=receipt, flags=flags, not_observed=not_observed)
+    return touch_report(
+        spans_of(receipt, flags), observed_of(receipt, not_observed), day_start_ns=0
+    )
+
+
+def valid_of(receipt, flags, not_observed=NO_SPANS):
+    """The valid time of messages."""
+    return valid_time(spans_of(receipt, flags), observed_of(receipt, not_observed))
 
 
 class TestTouch:
@@ -71,7 +80,7 @@ class TestValidTime:
         """A locked book, an empty side and unconfirmed depth are told but valid."""
         told = BookFlag.LOCKED | BookFlag.EMPTY_SIDE | BookFlag.UNCONFIRMED_DEPTH
         receipt, flags = arrays((0, told), (5, 0), (6, 0))
-        valid = valid_time(ts_receipt_ns=receipt, flags=flags, not_observed=NO_SPANS)
+        valid = valid_of(receipt, flags)
 
         assert (6.0, 6.0, 0.0) == (
             valid.observed_seconds,
@@ -83,7 +92,7 @@ class TestValidTime:
         """Each cause has its seconds; crossed time is left to its own check."""
         messages = [(second, flag) for second, flag in enumerate(INVALIDATING)]
         receipt, flags = arrays(*messages, (len(messages), 0), (20, 0))
-        valid = valid_time(ts_receipt_ns=receipt, flags=flags, not_observed=NO_SPANS)
+        valid = valid_of(receipt, flags)
 
         assert dict.fromkeys(INVALIDATING, 1.0) == valid.seconds_by_flag
         assert (20.0, 14.0, 5.0) == (
@@ -108,8 +117,8 @@ def test_agrees_with_a_loop_over_seconds(messages, gap):
     receipt, flags = arrays(*messages)
     spans = np.array([gap], dtype=np.int64) * NS_PER_SECOND
     spans = spans[spans[:, 0] < spans[:, 1]]
-    touch = touch_report(ts_receipt_ns=receipt, flags=flags, not_observed=spans)
-    valid = valid_time(ts_receipt_ns=receipt, flags=flags, not_observed=spans)
+    touch = touch_of(*messages, not_observed=spans)
+    valid = valid_of(receipt, flags, spans)
 
     counts = dict.fromkeys(("observed", "valid", "invalid", "crossed", "locked"), 0)
     latest = messages[0][0]
@@ -137,10 +146,9 @@ def test_agrees_with_a_loop_over_seconds(messages, gap):
 @given(messages=MESSAGES, gap=GAP)
 def test_runs_are_those_of_a_loop_over_messages(messages, gap):
     """Count, first and longest crossed run, and locked runs, whatever the clock and the flags."""
-    receipt, flags = arrays(*messages)
     spans = np.array([gap], dtype=np.int64) * NS_PER_SECOND
     spans = spans[spans[:, 0] < spans[:, 1]]
-    touch = touch_report(ts_receipt_ns=receipt, flags=flags, not_observed=spans)
+    touch = touch_of(*messages, not_observed=spans)
 
     clock = list(itertools.accumulate((second for second, _ in messages), max))
     held = [
@@ -161,3 +169,83 @@ def test_runs_are_those_of_a_loop_over_messages(messages, gap):
         None if ns is None else ns / NS_PER_SECOND
         for ns in (touch.crossed_first_ns, touch.crossed_longest_ns)
     ]
+
+
+class TestHours:
+    def test_crossed_time_is_told_by_the_hour_it_fell_into(self):
+        """A run across an hour's end is in both; what is beyond the day is in its first or last."""
+        hour = 3_600
+        runs = [(-5, 3), (hour - 2, hour + 4), (24 * hour - 1, 24 * hour + 1)]
+        messages = [each for start, end in runs for each in ((start, CROSSED), (end, 0))]
+        report = touch_of(*messages)
+
+        assert (8.0 + 2.0, 4.0, 2.0) == (
+            report.crossed_seconds_per_hour[0],
+            report.crossed_seconds_per_hour[1],
+            report.crossed_seconds_per_hour[23],
+        )
+        assert report.crossed_seconds == sum(report.crossed_seconds_per_hour)
+        assert 24 == len(report.crossed_seconds_per_hour)
+
+
+class TestFailedExams:
+    def test_the_longest_time_to_a_right_book(self):
+        """What was silent does not count, and a book that passed every exam has no figure."""
+        failed, other = map(position_of, (BookFlag.FAILED_EXAM, BookFlag.GAP))
+        silent = np.array([[10, 40]], dtype=np.int64)
+        clock = (0, 100)
+        spans = book_spans((failed, 2, 5), (failed, 9, 43), (other, 50, 99))
+
+        assert 4e-9 == valid_time(spans, observed_of(clock, silent)).longest_reconvergence_seconds
+        passed = book_spans((other, 50, 99))
+        assert valid_time(passed, observed_of(clock)).longest_reconvergence_seconds is None
+
+    def test_an_exam_that_was_mended_at_once_takes_its_time(self):
+        """No row carries its flag, but the book between two messages was wrong."""
+        spans = book_spans((position_of(BookFlag.FAILED_EXAM), 3, 5))
+        valid = valid_time(spans, observed_of((0, 10)))
+
+        assert (8e-9, 2e-9) == (valid.valid_seconds, valid.invalid_seconds)
+        assert 2e-9 == valid.seconds_by_flag[BookFlag.FAILED_EXAM]
+
+
+CAUSES = st.sampled_from([*INVALIDATING, BookFlag.LOCKED])
+SPAN = st.tuples(CAUSES, st.integers(0, 40), st.integers(0, 60)).filter(lambda s: s[1] <= s[2])
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    spans=st.lists(SPAN, max_size=12),
+    first=st.integers(0, 20),
+    last=st.integers(20, 45),
+    hole=GAP,
+)
+def test_agrees_with_a_loop_over_nanoseconds(spans, first, last, hole):
+    """Observed time is valid, invalid or only crossed, whatever spans overlap, touch or reach
+    beyond the last message.
+    """
+    # Runs of a crossed book are disjoint by nature: keep those that are.
+    kept, reached = [], -1
+    for flag, start, end in sorted(spans, key=lambda span: span[1]):
+        if flag != BookFlag.CROSSED or start >= reached:
+            kept.append((flag, start, end))
+            reached = end if flag == BookFlag.CROSSED else reached
+    holes = np.array([hole], dtype=np.int64)
+    holes = holes[holes[:, 0] < holes[:, 1]]
+    made = book_spans(*((position_of(flag), start, end) for flag, start, end in kept))
+    valid = valid_time(made, observed_of((first, last), holes))
+
+    def covered(*flags):
+        return {ns for flag, start, end in kept if flag in flags for ns in range(start, end)}
+
+    observed = {ns for ns in range(first, last) if not hole[0] <= ns < hole[1]}
+    invalid = observed & covered(*(INVALIDATING & ~BookFlag.CROSSED))
+    only_crossed = (observed & covered(BookFlag.CROSSED)) - invalid
+    expected = (len(observed), len(observed - invalid - only_crossed), len(invalid))
+    assert expected == tuple(
+        round(seconds * 1e9)
+        for seconds in (valid.observed_seconds, valid.valid_seconds, valid.invalid_seconds)
+    )
+    assert {flag: len(observed & covered(flag)) for flag in INVALIDATING} == {
+        flag: round(seconds * 1e9) for flag, seconds in valid.seconds_by_flag.items()
+    }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 from datetime import date
+from pathlib import Path
+from typing import get_args
 from unittest.mock import patch
 
 import numpy as np
@@ -12,9 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market_pipeline.instruments import Thresholds
+from market_pipeline.instruments import Source, Thresholds
 from market_pipeline.quality import intervals
-from market_pipeline.quality.gaps import GapRule, find_gaps
+from market_pipeline.quality.gaps import (
+    GAP_EVIDENCE,
+    GapEvidence,
+    GapRule,
+    find_gaps,
+    proven_gaps,
+)
 from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS, sample_day
 
@@ -239,6 +247,27 @@ class TestSequence:
         assert (2, times(2)[0]) == (report.sequence_backwards, report.sequence_backwards_first_ns)
 
 
+class TestProof:
+    def test_every_source_has_its_rule_and_the_page_says_it(self):
+        """A source without a rule could not be judged; the page tells researchers which it is."""
+        page = (Path(__file__).parents[2] / "docs" / "checks" / "gap.md").read_text()
+
+        assert set(GAP_EVIDENCE) == set(get_args(Source))
+        for source, evidence in GAP_EVIDENCE.items():
+            assert f"| `{source}` | {evidence.sentence} |" in page
+
+    def test_only_linked_ids_prove_and_silences_are_explained(self):
+        """A doubt that begins with a suspected silence is that one's, and is not told twice."""
+        doubts = np.array([[10, 20], [30, 90], [95, 99]], dtype=np.int64)
+        silences = np.array([[2, 5], [30, 60]], dtype=np.int64)
+
+        assert [[10, 20], [95, 99]] == proven_gaps(
+            GapEvidence(True, "Linked."), doubts, silences
+        ).tolist()
+        for evidence in GAP_EVIDENCE.values():
+            assert 0 == len(proven_gaps(evidence, doubts, silences))
+
+
 def naive_gaps(receipt, origin, trades, rule):
     """The rule in plain Python: (gaps with trades, quiet holes)."""
     running = [max(receipt[: i + 1]) for i in range(len(receipt))]
@@ -299,6 +328,13 @@ def test_agrees_with_the_rule_in_plain_python(steps, trades, quantile, min_trade
     )
     assert expected_gaps == report.spans.tolist()
     assert expected_holes == report.quiet_spans.tolist()
+    running = np.maximum.accumulate(receipt)
+    for spans, after in (
+        (report.spans, report.messages_after),
+        (report.quiet_spans, report.messages_after_quiet),
+    ):
+        assert spans[:, 0].tolist() == running[after - 1].tolist()
+        assert spans[:, 1].tolist() == running[after].tolist()
 
 
 @pytest.mark.parametrize(("exchange", "symbol", "day"), SAMPLE_DAYS)

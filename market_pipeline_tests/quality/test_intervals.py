@@ -20,6 +20,7 @@ from market_pipeline.quality.intervals import (
     running_chunks,
     running_time_ns,
     runs,
+    union,
     union_of_disjoint,
 )
 
@@ -105,6 +106,22 @@ def test_union_sorts_spans_and_leaves_further_columns_out():
     holes = np.array([[0, 5], [30, 40]], dtype=np.int64)
 
     assert [[0, 5], [10, 20], [30, 40]] == union_of_disjoint(gaps, holes).tolist()
+
+
+@given(sets=st.lists(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 9))), min_size=1))
+def test_a_union_holds_what_any_set_holds_and_is_disjoint(sets):
+    """However sets overlap, their union has each nanosecond once, in order, with room between."""
+    arrays = [
+        np.array([(start, start + length) for start, length in spans], np.int64).reshape(-1, 2)
+        for spans in sets
+    ]
+    joined = union(*arrays)
+
+    assert {ns for spans in arrays for start, end in spans for ns in range(start, end)} == {
+        ns for start, end in joined for ns in range(start, end)
+    }
+    assert all(before[1] < after[0] for before, after in pairwise(joined.tolist()))
+    assert (joined[:, 0] <= joined[:, 1]).all()
 
 
 def test_a_day_has_86400_seconds_of_utc():

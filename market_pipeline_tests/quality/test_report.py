@@ -9,7 +9,10 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
+from market_pipeline.books.evidence import position_of
 from market_pipeline.books.flags import BookFlag
+from market_pipeline.quality.findings import Finding, Measured
+from market_pipeline.quality.gaps import GAP_EVIDENCE, GapEvidence
 from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns
 from market_pipeline.quality.precision import PrecisionLoss, PrecisionReport
 from market_pipeline.quality.report import BookEvidence, build_report, report_failure
@@ -22,6 +25,7 @@ from market_pipeline_tests.quality.factory import (
     THRESHOLDS,
 )
 from market_pipeline_tests.quality.sample import sample_day
+from market_pipeline_tests.quality.spans import book_spans, spans_of
 
 EVIDENCE = BookEvidence(
     seed="book row 0",
@@ -29,10 +33,10 @@ EVIDENCE = BookEvidence(
     snapshots=10,
     trades=1_440,
     unknown_removals=3,
-    exam_snapshots=9,
-    exam_matching_share=1.0,
-    max_mid_deviation_ticks=0.0,
-    ghost_share=0.0,
+    exam_snapshots=0,
+    exam_matching_share=None,
+    max_mid_deviation_ticks=None,
+    ghost_share=None,
     known_low_price=61_000.0,
     known_high_price=62_000.0,
     tick=Decimal("0.1"),
@@ -54,15 +58,42 @@ def a_clean_day():
         "ts_origin_ns": origin,
         "ts_receipt_ns": origin + 5_000_000,
         "sequence_number": np.arange(172_800) * 3,
-        "flags": np.zeros(172_800, dtype=np.uint16),
         "trade_origin_ns": trades,
         "trade_receipt_ns": trades + 5_000_000,
     }
 
 
-def row_of(arrays, evidence=EVIDENCE):
+def judged(arrays, evidence=EVIDENCE, *, flags=None, spans=None, measured=None):
+    """The judged row of the arrays, and the places where the day is wrong."""
+    receipt = arrays["ts_receipt_ns"]
+    return build_report(
+        INSTRUMENT,
+        DAY,
+        evidence,
+        **arrays,
+        spans=spans_of(receipt, flags) if flags is not None else spans or book_spans(),
+        measured=measured or Measured(),
+        as_of_ns=LONG_AFTER_NS,
+    )
+
+
+def row_of(arrays, evidence=EVIDENCE, **more):
     """The judged row of the arrays."""
-    return build_report(INSTRUMENT, DAY, evidence, **arrays, as_of_ns=LONG_AFTER_NS)
+    return judged(arrays, evidence, **more)[0]
+
+
+def a_faulty_day():
+    """A silence, a crossed minute, a late seed and a clock step, and the flags of the book."""
+    arrays = a_clean_day()
+    seconds = np.arange(172_800) // 2
+    flags = np.zeros(172_800, dtype=np.uint16)
+    flags[seconds < 1] = BookFlag.NOT_SEEDED
+    flags[(seconds >= 7_200) & (seconds < 7_260)] = BookFlag.CROSSED
+    arrays["ts_receipt_ns"][seconds >= 50_000] += 40_000_000
+    kept = (seconds <= 3_590) | (seconds >= 3_610)
+    for name in ("ts_origin_ns", "ts_receipt_ns", "sequence_number"):
+        arrays[name] = arrays[name][kept]
+    return arrays, flags[kept]
 
 
 def test_a_clean_day_is_available():
@@ -82,19 +113,12 @@ def test_a_clean_day_is_available():
 
 def test_planted_faults_are_measured_and_judged():
     """A silence, a crossed minute, a late seed, a clock step and an off-tick price in one day."""
-    arrays = a_clean_day()
-    seconds = np.arange(172_800) // 2
-    arrays["flags"][seconds < 1] = BookFlag.NOT_SEEDED
-    arrays["flags"][(seconds >= 7_200) & (seconds < 7_260)] = BookFlag.CROSSED
-    arrays["ts_receipt_ns"][seconds >= 50_000] += 40_000_000
-    silent = (seconds > 3_590) & (seconds < 3_610)
-    for name in ("ts_origin_ns", "ts_receipt_ns", "sequence_number", "flags"):
-        arrays[name] = arrays[name][~silent]
+    arrays, flags = a_faulty_day()
     loss = PrecisionLoss.at("1.snappy.parquet", 17, 61_800.25, Decimal("0.1"))
     evidence = replace(
         EVIDENCE, price_precision=PrecisionReport("price", Decimal("0.1"), 1, (loss,))
     )
-    row = row_of(arrays, evidence)
+    row = row_of(arrays, evidence, flags=flags)
 
     assert "degraded" == row.condition
     assert (1, 19.5, (1,)) == (row.gap_count, row.gap_seconds, row.gap_trades)
@@ -108,11 +132,115 @@ def test_planted_faults_are_measured_and_judged():
         row.first_precision_row,
         row.first_precision_value,
     )
+    assert (0, 60.0) == (row.proven_gap_count, row.crossed_seconds_per_hour[2])
     assert ["gap", "price off", "crossed"] == [
         next(word for word in ("gap", "price off", "crossed") if word in reason)
         for reason in row.reasons
     ]
     assert 1 == len(row.warnings)
+
+
+class TestPlaces:
+    def test_a_clean_day_has_none(self):
+        """What keeps its bounds is no finding, but what others measured is passed on."""
+        other = Finding(check="bars", place="first", note="An odd bar.")
+        measured = Measured({"bars": 5}, [other])
+        row, findings = judged(a_clean_day(), measured=measured)
+
+        assert (5, [other]) == (row.bars, findings)
+
+    def test_each_fault_has_its_place(self):
+        """A gap and a step name the message after them, a crossed run its times."""
+        arrays, flags = a_faulty_day()
+        _, (gap, step, crossed) = judged(arrays, flags=flags)
+        second = NS_PER_SECOND
+        late = 5_000_000
+
+        assert ("gap", "first", 3_610 * 2 * 3) == (gap.check, gap.place, gap.sequence_number)
+        assert (DAY_START_NS + 3_610 * second + late, "19.5 s") == (gap.end_ns, gap.value)
+        assert "1 trade meanwhile: a suspected gap" in gap.note
+        assert ("skew", "first", 100_000 * 3) == (step.check, step.place, step.sequence_number)
+        assert "+40.000 ms" == step.value
+        assert ("crossed", "first", DAY_START_NS + 7_200 * second + late, "60 s") == (
+            crossed.check,
+            crossed.place,
+            crossed.ts_receipt_ns,
+            crossed.value,
+        )
+
+    def test_missing_ends_and_holes(self):
+        """A head and a hole name the message that ended them, a tail the last one before it."""
+        arrays = a_clean_day()
+        seconds = np.arange(172_800) // 2
+        kept = (seconds >= 100) & (seconds < 86_000) & ((seconds < 5_000) | (seconds >= 5_400))
+        for name in ("ts_origin_ns", "ts_receipt_ns", "sequence_number"):
+            arrays[name] = arrays[name][kept]
+        for name in ("trade_origin_ns", "trade_receipt_ns"):
+            arrays[name] = arrays[name][:80]
+        row, findings = judged(arrays)
+
+        assert (1, 0) == (row.quiet_count, row.gap_count)
+        assert [
+            ("completeness", "first", 100 * 6, "100.005 s"),
+            ("completeness", "worst", 5_400 * 6, "400.5 s"),
+            ("completeness", "further", 86_000 * 6 - 3, "400.495 s"),
+        ] == [(each.check, each.place, each.sequence_number, each.value) for each in findings]
+
+    def test_clocks_that_are_early_name_the_first_and_the_worst_message(self):
+        """Neither rejects a row."""
+        arrays = a_clean_day()
+        arrays["ts_receipt_ns"] -= 1_270 * 1_000_000
+        arrays["ts_receipt_ns"][9] -= 300 * 1_000_000
+        row, findings = judged(arrays)
+
+        assert "before the exchange's time" in row.warnings[0]
+        assert [("first", 0, "-1,265.000 ms"), ("worst", 27, "-1,565.000 ms")] == [
+            (each.place, each.sequence_number, each.value)
+            for each in findings
+            if each.check == "skew"
+        ]
+
+    def test_every_located_loss_is_a_place(self):
+        """File, row, column, the value and the nearest step."""
+        losses = tuple(
+            PrecisionLoss.at("1.snappy.parquet", row, 61_800.25, Decimal("0.1")) for row in (3, 8)
+        )
+        prices = PrecisionReport("price", Decimal("0.1"), 2, losses)
+        _, findings = judged(a_clean_day(), replace(EVIDENCE, price_precision=prices))
+
+        assert [("first", 3), ("further", 8)] == [(each.place, each.row) for each in findings]
+        assert ("1.snappy.parquet", "price", "61800.25", "61800.2") == (
+            findings[0].file,
+            findings[0].column,
+            findings[0].value,
+            findings[0].expected,
+        )
+
+
+class TestProvenGaps:
+    SILENCE_NS = DAY_START_NS + 3_590_505_000_000
+    NOON_NS = DAY_START_NS + 43_200 * NS_PER_SECOND
+    DOUBTED = book_spans(
+        (position_of(BookFlag.GAP), SILENCE_NS, SILENCE_NS + 30 * NS_PER_SECOND),
+        (position_of(BookFlag.GAP), NOON_NS, NOON_NS + 4 * NS_PER_SECOND),
+    )
+
+    def test_ids_prove_what_no_silence_explains(self, monkeypatch):
+        """A source whose ids are linked has its gaps counted and shown beside the suspected one."""
+        linked = GapEvidence(ids_prove=True, sentence="Linked.")
+        monkeypatch.setitem(GAP_EVIDENCE, "crypto_lake", linked)
+        row, findings = judged(a_faulty_day()[0], spans=self.DOUBTED)
+
+        assert (1, 1, 14.5) == (row.gap_count, row.proven_gap_count, row.after_gap_seconds)
+        assert "1 suspected gap of 19.5 s in all" in row.reasons[0]
+        assert "the ids prove that messages are lost at 1 place" in row.reasons[0]
+        suspected, proven = (each for each in findings if each.check == "gap")
+        assert (self.SILENCE_NS, self.NOON_NS) == (suspected.ts_receipt_ns, proven.ts_receipt_ns)
+        assert ("4 s", None) == (proven.value, proven.sequence_number)
+
+    def test_without_linked_ids_nothing_is_proven(self):
+        """Whatever the book was doubted for, Lake days have no proven gap."""
+        assert 0 == row_of(a_faulty_day()[0], spans=self.DOUBTED).proven_gap_count
 
 
 def test_a_size_loss_is_located_when_no_price_is_lost():
@@ -151,13 +279,14 @@ def test_a_failure_has_a_row_too(outcome, lag_seconds, expected):
         failure_kind="SchemaError",
         failure="A column is missing. Fetch the file again.",
         code_version=None,
+        columns={"rows": 7},
         as_of_ns=DAY_END_NS + 3_600 * NS_PER_SECOND,
         vendor_lag_seconds=lag_seconds,
     )
 
     assert (outcome, "SchemaError", expected) == (row.outcome, row.failure_kind, row.condition)
     assert ("A column is missing. Fetch the file again.",) == row.reasons == (row.failure,)
-    assert (None, None) == (row.valid_seconds, row.code_version)
+    assert (None, None, 7) == (row.valid_seconds, row.code_version, row.rows)
 
 
 def test_a_real_day_is_degraded_for_its_head_and_early_on_every_row():
@@ -168,7 +297,6 @@ def test_a_real_day_is_degraded_for_its_head_and_early_on_every_row():
             "ts_origin_ns": sample.ts_origin_ns,
             "ts_receipt_ns": sample.ts_receipt_ns,
             "sequence_number": sample.sequence_number,
-            "flags": np.zeros(len(sample.sequence_number), dtype=np.uint16),
             "trade_origin_ns": sample.trades["ts_origin_ns"].to_numpy(),
             "trade_receipt_ns": sample.trades["ts_receipt_ns"].to_numpy(),
         }

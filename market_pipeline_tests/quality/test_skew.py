@@ -53,6 +53,14 @@ class TestQuantiles:
             (report.p001_ms, report.p01_ms, report.p50_ms, report.p99_ms, report.p999_ms)
         )
         assert 100 / 1_001 == report.negative_share
+        assert 0 == report.first_early_index
+
+    def test_the_first_early_message_is_located(self):
+        """And there is none where every message came later than it was sent."""
+        origin, receipt = a_day()
+        assert report_of(origin, receipt).first_early_index is None
+        receipt[[700, 900]] = origin[[700, 900]] - 1
+        assert 700 == report_of(origin, receipt).first_early_index
 
     def test_the_worst_message_is_located(self):
         """The message farthest from the median either way is named by index, value and time."""
@@ -184,6 +192,57 @@ class TestSteps:
 
         assert () == report.steps
         assert 2.0 == pytest.approx(report.drift_ppm, abs=0.5)
+
+    @settings(max_examples=25, deadline=None)
+    @given(
+        seed=st.integers(0, 999),
+        sizes_ms=st.lists(st.floats(2, 2_000), max_size=5),
+        signs=st.lists(st.booleans(), min_size=5, max_size=5),
+        drift_ppm=st.floats(-60, 60),
+        jitter_ms=st.sampled_from([0.3, 1.0]),
+    )
+    def test_exactly_the_planted_steps_are_found(self, seed, sizes_ms, signs, drift_ppm, jitter_ms):
+        """From 2 ms to 2 s, up and down, on a clock that drifts: each at its place, no other."""
+        origin, receipt = a_day(seed, drift_ppm=drift_ppm, jitter_ms=jitter_ms)
+        places = np.sort(np.random.default_rng(seed).permutation(11)[: len(sizes_ms)] + 1) * 300
+        signed = [-size if falls else size for size, falls in zip(sizes_ms, signs, strict=False)]
+        for second, size_ms in zip(places, signed, strict=True):
+            receipt[origin >= at(second)] += round(size_ms * MS)
+        steps = report_of(origin, receipt).steps
+
+        assert signed == pytest.approx([step.size_ms for step in steps], abs=0.5)
+        for second, step in zip(places, steps, strict=True):
+            assert abs(int(origin[step.index]) - at(second)) < NS_PER_SECOND
+
+    @settings(max_examples=25, deadline=None)
+    @given(
+        seed=st.integers(0, 999),
+        begins=st.floats(130, 3_400),
+        drift_ppm=st.floats(-60, 60),
+        size_ms=st.sampled_from([0.0, -1_200.0, 250.0]),
+    )
+    def test_a_drift_that_begins_is_no_step(self, seed, begins, drift_ppm, size_ms):
+        """A clock that begins to drift, with a step or without, has no other step near it."""
+        origin, receipt = a_day(seed)
+        late = origin >= at(begins)
+        gained_ms = size_ms + (origin - at(begins)) / MS * drift_ppm * 1e-6
+        receipt += np.where(late, np.round(gained_ms * MS), 0).astype(np.int64)
+        steps = report_of(origin, receipt).steps
+
+        assert [each for each in (size_ms,) if each] == pytest.approx(
+            [step.size_ms for step in steps], abs=1.0
+        )
+
+    def test_a_receipt_clock_that_is_wrong_for_most_of_the_day(self):
+        """As on the simulated day: slow and drifting from 00:05 on, a step, set right at 23:55."""
+        origin, receipt = a_day(seconds=86_400, per_second=1, jitter_ms=5.0)
+        wrong = (origin >= at(300)) & (origin < at(86_100))
+        off_ms = -1_200.0 - 60e-6 * (origin - at(300)) / MS + 250.0 * (origin >= at(57_600))
+        receipt += np.where(wrong, np.round(off_ms * MS), 0).astype(np.int64)
+        steps = report_of(origin, receipt).steps
+
+        expected = [-1_200.0, 250.0, 1_200.0 - 250.0 + 60e-3 * 85_800]
+        assert expected == pytest.approx([step.size_ms for step in steps], abs=1.5)
 
     def test_two_steps_are_told_apart_and_the_largest_is_known(self):
         """Steps come in time order with their signs."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from market_pipeline.instruments import Thresholds
 from market_pipeline.quality.checks.base import Check, CheckOutcome
@@ -21,21 +23,25 @@ from market_pipeline_tests.quality.factory import (
     a_row,
 )
 
-# What docs/verdict.md says: does a failure of this check and severity degrade the day?
-DEGRADES = {
-    ("schema", "WARN"): True,
-    ("schema", "ERROR"): True,
-    ("completeness", "WARN"): True,
-    ("completeness", "ERROR"): True,
-    ("gap", "WARN"): True,
-    ("gap", "ERROR"): True,
-    ("crossed", "WARN"): True,
-    ("crossed", "ERROR"): True,
-    ("precision", "WARN"): False,
-    ("precision", "ERROR"): True,
-    ("skew", "WARN"): False,
-    ("skew", "ERROR"): False,
+# What docs/verdict.md says: which failures of a check degrade the day.
+ALWAYS, ON_ERROR, NEVER = {"WARN", "ERROR"}, {"ERROR"}, set()
+DEGRADED_BY = {
+    "schema": ALWAYS,
+    "completeness": ALWAYS,
+    "ordering": ON_ERROR,
+    "domain": ALWAYS,
+    "gap": ALWAYS,
+    "skew": NEVER,
+    "precision": ON_ERROR,
+    "crossed": ALWAYS,
+    "exam": ON_ERROR,
+    "trade_through": NEVER,
+    "joint": NEVER,
+    "twin": ALWAYS,
+    "bars": NEVER,
+    "freshness": NEVER,
 }
+SEVERITIES = (None, "WARN", "ERROR")
 DUE_NS = DAY_END_NS + VENDOR_LAG_SECONDS * NS_PER_SECOND
 
 
@@ -49,27 +55,38 @@ def verdict_of(row, outcomes=(), *, as_of_ns=LONG_AFTER_NS):
     return condition(row, outcomes, THRESHOLDS, as_of_ns=as_of_ns)
 
 
-def test_every_check_and_severity_has_its_rule():
-    """No check is without a line in the table."""
-    assert {(check.name, severity) for check in CHECKS for severity in ("WARN", "ERROR")} == set(
-        DEGRADES
+def test_every_check_has_its_rule():
+    """No check is without lines in the table."""
+    assert [check.name for check in CHECKS] == list(DEGRADED_BY)
+
+
+def assert_verdict_of(severities):
+    """A day is degraded exactly if some failure degrades; each failure is a reason or a warning."""
+    told = list(zip(CHECKS, severities, strict=True))
+    outcomes = [an_outcome(check, severity, passed=severity is None) for check, severity in told]
+    failed = [(check.name, severity) for check, severity in told if severity is not None]
+    reasons = tuple(f"{name} told." for name, s in failed if s in DEGRADED_BY[name])
+    warnings = tuple(f"{name} told." for name, s in failed if s not in DEGRADED_BY[name])
+
+    assert Verdict("degraded" if reasons else "available", reasons, warnings) == verdict_of(
+        a_row(), outcomes
     )
 
 
-def test_all_combinations_of_checks():
-    """A day is degraded exactly if some failure degrades; each failure is a reason or a warning."""
-    for severities in product((None, "WARN", "ERROR"), repeat=len(CHECKS)):
-        told = list(zip(CHECKS, severities, strict=True))
-        outcomes = [
-            an_outcome(check, severity, passed=severity is None) for check, severity in told
-        ]
-        failed = [(check.name, severity) for check, severity in told if severity is not None]
-        reasons = tuple(f"{name} told." for name, s in failed if DEGRADES[name, s])
-        warnings = tuple(f"{name} told." for name, s in failed if not DEGRADES[name, s])
+def test_all_pairs_of_checks():
+    """Every two checks in every combination of passed, warning and error, the others passed."""
+    for one, other in combinations(range(len(CHECKS)), 2):
+        for severity, other_severity in product(SEVERITIES, repeat=2):
+            severities = [None] * len(CHECKS)
+            severities[one], severities[other] = severity, other_severity
+            assert_verdict_of(severities)
 
-        assert Verdict("degraded" if reasons else "available", reasons, warnings) == verdict_of(
-            a_row(), outcomes
-        )
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(SEVERITIES), min_size=len(CHECKS), max_size=len(CHECKS)))
+def test_any_combination_of_checks(severities):
+    """A sample of all combinations, of which there are millions."""
+    assert_verdict_of(severities)
 
 
 @pytest.mark.parametrize(
@@ -158,6 +175,6 @@ def test_the_page_has_the_table():
     """docs/verdict.md states for every check and severity what it does to the day."""
     page = (Path(__file__).parents[2] / "docs" / "verdict.md").read_text()
 
-    for (name, severity), degrades in DEGRADES.items():
-        verb = "degrades" if degrades else "warns only"
+    for name, severity in product(DEGRADED_BY, ("WARN", "ERROR")):
+        verb = "degrades" if severity in DEGRADED_BY[name] else "warns only"
         assert f"| {name} | {severity} | {verb} |" in page

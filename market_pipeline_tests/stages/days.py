@@ -20,10 +20,11 @@ from market_pipeline.settings import Settings, load_settings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
 from market_pipeline.stages.books import rebuild_day
 from market_pipeline.stages.instrument import DayOfRaw
-from market_pipeline.stages.judged import PublishedBooks
+from market_pipeline.stages.judged import PublishedBooks, RebuiltDayOf
 from market_pipeline.stages.metrics import metrics_day
 from market_pipeline.stages.raw import RawObjects, register_day
-from market_pipeline.stages.report import report_day
+from market_pipeline.stages.report import JudgedDay, report_day
+from market_pipeline.stages.rows import of_instrument
 from market_pipeline.tables import TABLES
 from market_pipeline_tests.sources.raw_files import shard, snapshots
 
@@ -167,11 +168,21 @@ class Later:
             for table in (BBO, DEPTH, INTERVALS)
         )
 
-    def report(
-        self, *instruments: Instrument, as_of_ns: int = END_NS + 100 * HOUR_NS, lag_hours: int = 4
-    ) -> list[ReportRow]:
+    def day_of(self, of: Instrument) -> RebuiltDayOf:
+        """The day of one instrument as a measurement is given it."""
+        (record,) = self.rebuilds.filter(of_instrument(of)).to_dicts()
+        books = PublishedBooks(self.rebuilds, self.bbo, self.depth, self.intervals)
+        return RebuiltDayOf(of, self.raw, record, books, self.settings, self.warehouse)
+
+    def report(self, *instruments: Instrument, **when: int) -> list[ReportRow]:
         """The verdicts of some instruments."""
-        judged = report_day(
+        return [each.row for each in self.judged(*instruments, **when)]
+
+    def judged(
+        self, *instruments: Instrument, as_of_ns: int = END_NS + 100 * HOUR_NS, lag_hours: int = 4
+    ) -> list[JudgedDay]:
+        """The verdicts of some instruments with the places where their days are wrong."""
+        return report_day(
             self.raw,
             instruments,
             PublishedBooks(self.rebuilds, self.bbo, self.depth, self.intervals),
@@ -179,7 +190,6 @@ class Later:
             self.warehouse,
             as_of_ns=as_of_ns,
         )
-        return [each.row for each in judged]
 
     def metrics(self, *instruments: Instrument, rows: Sequence[ReportRow]) -> pl.DataFrame:
         """The metrics of some instruments."""

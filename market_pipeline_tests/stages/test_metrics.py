@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pytest
 
-from market_pipeline_tests.stages.days import BTC, ETH, delta_rows, write_day
+from market_pipeline.stages.metrics import metrics_day
+from market_pipeline_tests.stages.days import BTC, DAY, ETH, delta_rows, write_day
 
 
 def test_a_good_day(lake: Path, rebuilt):
@@ -69,3 +72,23 @@ def test_trades_that_changed_since(lake: Path, rebuilt):
     changed.write_bytes(changed.read_bytes() + b"more")
 
     assert "BTC-USDT" in set(day.metrics(ETH, BTC, rows=rows)["symbol"])
+
+
+def test_withheld_from_one_that_the_plain_twin_contradicts(lake: Path, rebuilt):
+    """A book that a check says must not be used has no minute and a warning; others have theirs."""
+    for each in (BTC, ETH):
+        write_day(lake, each)
+    day = rebuilt()
+    btc, eth = day.report(BTC, ETH)
+    wrong = replace(
+        btc, twin_differing_messages=1, twin_messages=2, twin_first_difference="at noon"
+    )
+    reports = pl.from_dicts([row.as_record() for row in (wrong, eth)], infer_schema_length=None)
+    told: list[str] = []
+    minutes = metrics_day(
+        DAY, (BTC, ETH), reports, day.bbo, day.depth, day.raw.trades, warn=told.append
+    )
+
+    assert ["ETH-USDT"] == minutes["symbol"].unique().to_list()
+    assert 1 == len(told)
+    assert told[0].startswith("BINANCE:BTC-USDT has no metrics: 1 message of 2 differs from")

@@ -2,14 +2,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from market_pipeline_tests.stages.days import (
     BTC,
     END_NS,
     ETH,
+    EVERY_NS,
+    FIRST_SEQUENCE,
     HOUR_NS,
     MESSAGES,
+    START_NS,
     delta_rows,
     instrument,
     write_day,
@@ -119,3 +123,70 @@ def test_trades_that_changed_since(lake: Path, rebuilt):
     assert {BTC.id, ETH.id} == set(rows)
     assert "available" == rows[BTC.id].condition
     assert "changed since it was registered" in (rows[ETH.id].failure or "")
+
+
+def test_delta_files_that_changed_since(lake: Path, rebuilt):
+    """Without the files that the book was made of, no place can be told: the day is set aside."""
+    write_day(lake, BTC)
+    day = rebuilt()
+    changed = next((lake / "book_delta_v2").rglob("*.parquet"))
+    changed.write_bytes(changed.read_bytes() + b"more")
+    (row,) = day.report(BTC)
+
+    assert ("quarantined", "LakeFileError") == (row.outcome, row.failure_kind)
+
+
+def test_a_gap_is_located(lake: Path, rebuilt):
+    """A silence while trades go on is told with the raw file and row of the message after it."""
+    rows = delta_rows()
+    number = rows["sequence_number"].to_numpy() - FIRST_SEQUENCE
+    files = write_day(
+        lake, BTC, deltas=rows.filter((number <= 1_000) | (number >= 1_040)), shards=2
+    )
+    (judged,) = rebuilt().judged(BTC)
+    (gap,) = (each for each in judged.findings if each.check == "gap")
+
+    assert (1, 0, 1_200.0) == (
+        judged.row.gap_count,
+        judged.row.proven_gap_count,
+        judged.row.gap_seconds,
+    )
+    assert ("first", FIRST_SEQUENCE + 1_040, files[0].relative_to(lake).as_posix(), 2 * 1_001) == (
+        gap.place,
+        gap.sequence_number,
+        gap.file,
+        gap.row,
+    )
+    assert (START_NS + 1_000 * EVERY_NS + 3_000_000, START_NS + 1_040 * EVERY_NS + 3_000_000) == (
+        gap.ts_receipt_ns,
+        gap.end_ns,
+    )
+    assert judged.row.after_gap_seconds > 0
+    assert {"exchange": "BINANCE", "symbol": "BTC-USDT", "check": "gap"}.items() <= (
+        next(each for each in judged.finding_records() if each["check"] == "gap").items()
+    )
+
+
+def test_a_crossed_book_is_located_and_explained(lake: Path, rebuilt):
+    """Its place is that of the message that crossed it, its note what the interval shows."""
+    rows = delta_rows().to_pydict()
+    crossing = 2 * 500
+    rows["price"][crossing] = 101.0
+    crossed = pa.table(rows)
+    files = write_day(lake, BTC, deltas=crossed.cast(delta_rows().schema))
+    (judged,) = rebuilt().judged(BTC)
+    first = next(each for each in judged.findings if each.check == "crossed")
+
+    assert ("first", FIRST_SEQUENCE + 500, files[0].relative_to(lake).as_posix(), crossing) == (
+        first.place,
+        first.sequence_number,
+        first.file,
+        first.row,
+    )
+    assert "The best bid was above the best ask by up to" in first.note
+    assert judged.row.crossed_seconds == sum(judged.row.crossed_seconds_per_hour)
+    assert judged.row.crossed_seconds_per_hour[:4] == (0.0,) * 4
+    assert judged.row.crossed_seconds_per_hour[4] > 0
+    assert judged.row.valid_seconds == pytest.approx(
+        judged.row.observed_seconds - judged.row.invalid_seconds - judged.row.crossed_seconds
+    )

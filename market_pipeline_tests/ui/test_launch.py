@@ -71,7 +71,7 @@ class TestCommands:
 
 class TestAutomation:
     def test_schedule_and_sensor_are_listed_and_off(self, server):
-        """The UI offers one schedule and one sensor; neither starts runs unless it is turned on."""
+        """The UI offers a schedule, a sensor, and those for alerts; none is on by itself."""
         found = server.graphql(
             """query($repository: RepositorySelector!) {
                 repositoryOrError(repositorySelector: $repository) {
@@ -92,10 +92,11 @@ class TestAutomation:
             ],
             "sensors": [
                 {
-                    "name": SENSOR,
-                    "targets": [{"pipelineName": "daily_books"}],
+                    "name": name,
+                    "targets": [{"pipelineName": "daily_books"}] if name == SENSOR else [],
                     "sensorState": {"status": "STOPPED"},
                 }
+                for name in ("alert_delivery", "late_day_alerts", SENSOR, "run_alerts")
             ],
         } == found
 

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 import dagster as dg
 import polars as pl
 
-from market_pipeline.defs.books.plots import mid_plot
 from market_pipeline.defs.describe import failure_table, figure_markdown, table_metadata
 from market_pipeline.defs.io_managers import PartitionFiles, PartitionRows
 from market_pipeline.defs.options import options
@@ -15,6 +14,7 @@ from market_pipeline.defs.partitions import DAILY, day_of
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.lake.published import where_it_lies
 from market_pipeline.lake.staging import StagedFile
+from market_pipeline.plots.mid import mid_plot
 from market_pipeline.stages.books import RebuiltDay, rebuild_day
 from market_pipeline.stages.instrument import DayOfRaw
 from market_pipeline.stages.raw import RawObjects

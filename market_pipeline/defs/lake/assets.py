@@ -1,5 +1,8 @@
 """The raw days: the vendor's bytes, unchanged, each object registered with its hash and rows."""
 
+from dataclasses import asdict
+from typing import Any
+
 import dagster as dg
 import polars as pl
 
@@ -8,6 +11,10 @@ from market_pipeline.defs.io_managers import PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of
 from market_pipeline.defs.resources import Pipeline
+from market_pipeline.instruments import Instrument
+from market_pipeline.quality.findings import MAX_PLACES
+from market_pipeline.quality.profile import domain_violations, places_of
+from market_pipeline.quality.strategy import choose_strategy
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
 from market_pipeline.stages.instrument import DayOfRaw
 from market_pipeline.stages.profile import profile_day
@@ -76,8 +83,50 @@ def raw_profiles(
         snapshots=RawObjects(lake, raw_book_snapshots),
         trades=RawObjects(lake, raw_trades),
     )
-    frame = TABLES["raw_profiles"].frame(profile_day(raw, pipeline.selected))
-    return dg.MaterializeResult(value=PartitionRows(frame, pipeline.selected))
+    rows = profile_day(raw, pipeline.selected)
+    return dg.MaterializeResult(
+        value=PartitionRows(TABLES["raw_profiles"].frame(rows), pipeline.selected),
+        metadata={
+            "strategies": table_metadata(
+                [
+                    {"instrument": each.id, "strategy": chosen.name, "reason": chosen.reason}
+                    for each in pipeline.selected
+                    for chosen in [choose_strategy(_rows_of(rows, each))]
+                ]
+            ),
+            "tables": table_metadata([{"instrument": _id(row)} | _figures(row) for row in rows]),
+            "places": table_metadata(
+                [
+                    {"instrument": _id(row)} | asdict(place)
+                    for row in rows
+                    for place in places_of(row)
+                ][:MAX_PLACES]
+            ),
+            "failures": failure_table(rows),
+        },
+    )
+
+
+def _rows_of(rows: list[dict[str, Any]], instrument: Instrument) -> list[dict[str, Any]]:
+    return [row for row in rows if _id(row) == instrument.id]
+
+
+def _id(row: dict[str, Any]) -> str:
+    return f"{row['exchange']}:{row['symbol']}"
+
+
+def _figures(row: dict[str, Any]) -> dict[str, Any]:
+    """The figures of a profile that a person looks at first."""
+    return {
+        **{name: row[name] for name in ("raw_table", "status", "rows", "messages")},
+        "violations": domain_violations(row) if row["status"] == "usable" else None,
+        **{
+            name.replace("_", " "): row[name]
+            for name in ("unordered_messages", "sequence_backwards", "duplicate_messages")
+        },
+        "tick": row["tick_seen"],
+        "lot": row["lot_seen"],
+    }
 
 
 ASSETS = [

@@ -1,18 +1,24 @@
 """The validation report: a verdict for every instrument and day."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
 import polars as pl
+from matplotlib.figure import Figure
 
 from market_pipeline.defs.describe import figure_markdown, table_metadata
 from market_pipeline.defs.io_managers import PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of
-from market_pipeline.defs.quality.plots import valid_time_plot
 from market_pipeline.defs.resources import Pipeline
+from market_pipeline.lake.catalogue import connect
+from market_pipeline.plots.coverage import coverage_plot
+from market_pipeline.plots.valid_time import valid_time_plot
+from market_pipeline.quality.coverage import read_coverage, with_rows
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.stages.instrument import DayOfRaw
 from market_pipeline.stages.judged import PublishedBooks
@@ -21,6 +27,8 @@ from market_pipeline.stages.report import report_day
 from market_pipeline.tables import TABLES
 
 __all__ = ["ASSETS"]
+
+_COVERAGE_DAYS = 60
 
 
 @dg.multi_asset(
@@ -70,6 +78,9 @@ def judge_day(
                 [loss for record in book_rebuilds.to_dicts() for loss in _off_grid(record)]
             ),
             "valid_time": figure_markdown(valid_time_plot(rows), "valid time by instrument"),
+            "coverage": figure_markdown(
+                _coverage(pipeline, day_of(context), rows), "condition by instrument and day"
+            ),
             **{
                 condition: sum(row.condition == condition for row in rows)
                 for condition in ("available", "degraded", "pending", "missing")
@@ -82,6 +93,14 @@ def judge_day(
         output_name="quality_findings",
         metadata={"findings": len(records)},
     )
+
+
+def _coverage(pipeline: Pipeline, day: date, rows: Sequence[ReportRow]) -> Figure:
+    """The days up to this one: what is published, and what this run is about to publish."""
+    start = day - timedelta(days=_COVERAGE_DAYS - 1)
+    with closing(connect(pipeline.warehouse.data_dir)) as connection:
+        published = read_coverage(connection, start, day)
+    return coverage_plot(with_rows(published, rows), start, day)
 
 
 def _verdict(row: ReportRow) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
+from datetime import date
 
 import dagster as dg
 import polars as pl
@@ -19,6 +20,7 @@ from market_pipeline.tables import TABLES
 __all__ = ["CHECKS"]
 
 _MAX_SHOWN = 10
+_READ = ("validation_report", "quality_findings")
 
 _Finding = tuple[Instrument, CheckOutcome]
 
@@ -31,7 +33,7 @@ def _spec(check: Check) -> dg.AssetCheckSpec:
             check.name,
             asset=check.asset,
             description=check.sentence,
-            additional_deps=["validation_report", "quality_findings"],
+            additional_deps=[name for name in _READ if name != check.asset],
             blocking=False,
             metadata={"docs": dg.MetadataValue.path(f"docs/{check.docs_page}")},
             partitions_def=DAILY,
@@ -64,11 +66,16 @@ def quality_checks(
         findings = [finding for finding in found if finding[1].check == check]
         # A check that could be asked of no instrument neither passed nor failed.
         if check.name in wanted and (findings or unreported):
-            yield _result(check, findings, places.filter(check=check.name), unreported)
+            outcomes = _outcomes(day_of(context), findings, unreported)
+            yield _result(check, findings, places.filter(check=check.name), unreported, outcomes)
 
 
 def _result(
-    check: Check, findings: list[_Finding], places: pl.DataFrame, unreported: list[str]
+    check: Check,
+    findings: list[_Finding],
+    places: pl.DataFrame,
+    unreported: list[str],
+    outcomes: dict[str, object],
 ) -> dg.AssetCheckResult:
     failed = [finding for finding in findings if not finding[1].passed]
     severe = any(outcome.severity == "ERROR" for _, outcome in failed)
@@ -88,8 +95,36 @@ def _result(
             "per_hour": table_metadata(_hours(findings)),
             "thresholds": table_metadata(_thresholds(findings)),
             "docs": dg.MetadataValue.path(f"docs/{check.docs_page}"),
+            "outcomes": dg.MetadataValue.json(outcomes),
         },
     )
+
+
+def _outcomes(day: date, findings: list[_Finding], unreported: list[str]) -> dict[str, object]:
+    """What alerts are made of; `market_pipeline.alerts.alert.check_said` reads it."""
+    failed: list[dict[str, object]] = [
+        {
+            "instrument": instrument.id,
+            "severity": outcome.severity,
+            "figure": outcome.figure,
+            "threshold": outcome.threshold,
+            "summary": outcome.summary,
+        }
+        for instrument, outcome in findings
+        if not outcome.passed
+    ]
+    failed += [
+        {
+            "instrument": instrument,
+            "severity": "WARN",
+            "figure": None,
+            "threshold": None,
+            "summary": "There is no report row of this day: materialize it.",
+        }
+        for instrument in unreported
+    ]
+    passed = [instrument.id for instrument, outcome in findings if outcome.passed]
+    return {"day": day.isoformat(), "failed": failed, "passed": passed}
 
 
 def _line(instrument: Instrument, outcome: CheckOutcome) -> dict[str, object]:

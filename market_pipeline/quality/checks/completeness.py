@@ -56,6 +56,9 @@ def check_completeness(row: ReportRow, thresholds: Thresholds) -> CheckOutcome:
             f"{time_text(row.longest_quiet_ns)}"
         )
         faults.append(Fault(severity, hole, tolerance, text))
+    if row.strategy == "snapshots_only":
+        text = f"the day is published from snapshots only: {measured(row.strategy_reason)}"
+        faults.append(Fault("WARN", 0.0, 1.0, text.rstrip(".")))
     if row.trades is None:
         text = "there is no trades file, so a silence cannot be told from a quiet market"
         faults.append(Fault("WARN", 0.0, 1.0, text))

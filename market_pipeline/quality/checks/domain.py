@@ -10,7 +10,7 @@ __all__ = ["DOMAIN", "check_domain"]
 
 DOMAIN = Check(
     name="domain",
-    sentence="Every price is finite and above 0, every size finite and not below 0, no time null.",
+    sentence="No raw value is impossible: no null, no price of 0, no negative size, no later day.",
     asset="raw_book_deltas",
     severity="ERROR",
     degrades="always",
@@ -24,7 +24,7 @@ def check_domain(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
     faults = []
     if row.domain_violations:
         text = (
-            f"{number_of(row.domain_violations, 'raw value')} outside the domain, "
+            f"{number_of(row.domain_violations, 'raw value')} outside the domain, first "
             f"{row.first_domain_violation}"
         )
         faults.append(Fault("ERROR", float(row.domain_violations), 0.0, text))

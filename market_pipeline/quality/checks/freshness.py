@@ -18,11 +18,14 @@ FRESHNESS = Check(
 
 
 def check_freshness(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
-    """Fails for a day that is overdue; a row that was not judged yet is not asked."""
-    if row.condition is None:
+    """Fails for a day that is overdue, passes for one that is available or degraded.
+
+    A degraded day has arrived; what is wrong with it, its own checks say. A day that is still
+    pending is not asked, nor is a row that was not judged yet.
+    """
+    if row.condition in {None, "pending"}:
         return None
     faults = []
     if row.condition == "missing":
         faults.append(Fault("WARN", 1.0, 0.0, f"the day is overdue: {measured(row.failure)}"))
-    fine = "The day is not due yet." if row.condition == "pending" else "The day is there."
-    return outcome(FRESHNESS, faults, figure=0.0, threshold=0.0, fine=fine)
+    return outcome(FRESHNESS, faults, figure=0.0, threshold=0.0, fine="The day is there.")

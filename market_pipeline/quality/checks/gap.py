@@ -29,13 +29,14 @@ GAP = Check(
 
 
 def check_gap(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
-    """Adds up the silences that are gaps."""
+    """Adds up the silences that are gaps, and counts the gaps that ids prove."""
     if row.outcome != "rebuilt":
         return None
-    seconds = measured(row.gap_seconds)
+    seconds, proven = measured(row.gap_seconds), measured(row.proven_gap_count)
+    warn_seconds = thresholds.gap_warn_seconds
     error_seconds = thresholds.gap_error_share * SECONDS_PER_DAY
     faults = []
-    if seconds > thresholds.gap_warn_seconds:
+    if seconds > warn_seconds:
         text = (
             f"{number_of(row.gap_count, 'suspected gap')} of {seconds_text(seconds)} in all; the "
             f"first from {time_text(measured(row.gap_starts_ns)[0])} to "
@@ -46,9 +47,12 @@ def check_gap(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
         if seconds > error_seconds:
             faults.append(Fault("ERROR", seconds, error_seconds, text))
         else:
-            faults.append(Fault("WARN", seconds, thresholds.gap_warn_seconds, text))
+            faults.append(Fault("WARN", seconds, warn_seconds, text))
+    if proven:
+        text = f"the ids prove that messages are lost at {number_of(proven, 'place')}"
+        faults.append(Fault("WARN", float(proven), 0.0, text))
     fine = (
-        f"{number_of(row.gap_count, 'silence')} longer than "
+        f"No message is proven to be lost; {number_of(row.gap_count, 'silence')} longer than "
         f"{seconds_text(row.gap_threshold_seconds)} while trades went on, "
         f"{seconds_text(seconds)} in all."
     )
@@ -56,7 +60,7 @@ def check_gap(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
         GAP,
         faults,
         figure=seconds,
-        threshold=thresholds.gap_warn_seconds,
+        threshold=warn_seconds,
         fine=fine,
         thresholds=in_force(
             thresholds,

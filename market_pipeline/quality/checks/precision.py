@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from market_pipeline.instruments import Thresholds
 from market_pipeline.quality.checks.base import (
     Check,
@@ -26,7 +28,10 @@ PRECISION = Check(
 
 
 def check_precision(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
-    """Counts the values off their step."""
+    """Counts the values off their step, and tells when the steps became others overnight.
+
+    A day that shows a coarser step than the configured one is fine, and told.
+    """
     if row.outcome != "rebuilt":
         return None
     prices, sizes = measured(row.price_precision_losses), measured(row.size_precision_losses)
@@ -40,8 +45,11 @@ def check_precision(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | No
     if sizes:
         text = f"{number_of(sizes, 'size')} off the lot {row.lot}{_first_precision(row, 'size')}"
         faults.append(Fault("WARN", float(sizes), 0.0, text))
+    if row.step_change:
+        faults.append(Fault("WARN", 1.0, 0.0, row.step_change))
     fine = (
-        f"{number_of(prices, 'price')} off the tick {row.tick} and no size off the lot {row.lot}."
+        f"{number_of(prices, 'price')} off the tick {row.tick} and no size off the lot {row.lot}"
+        f"{_coarser(row.tick, row.tick_seen, 'tick')}{_coarser(row.lot, row.lot_seen, 'lot')}."
     )
     return outcome(
         PRECISION,
@@ -53,8 +61,14 @@ def check_precision(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | No
     )
 
 
+def _coarser(step: str | None, seen: str | None, name: str) -> str:
+    if step is None or seen is None or Decimal(seen) <= Decimal(step):
+        return ""
+    return f"; the day shows a {name} of {seen} only"
+
+
 def _first_precision(row: ReportRow, column: str) -> str:
-    # The row keeps the place of one offender; the report's metadata has ten per column.
+    # The row keeps the place of one offender; the findings have ten per column.
     if row.first_precision_column != column:
         return ""
     value, file = row.first_precision_value, row.first_precision_file

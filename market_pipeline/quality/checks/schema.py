@@ -21,11 +21,15 @@ _UNUSABLE_FILE_KINDS = frozenset({"LakeFileError", "SchemaError"})
 
 
 def check_schema(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
-    """Fails with the error that set the day aside; not asked where there was no file."""
-    if row.outcome != "rebuilt" and row.failure_kind not in _UNUSABLE_FILE_KINDS:
+    """Fails with the error of the first such file; not asked where there was no file."""
+    unreadable = row.unreadable_tables or 0
+    set_aside = row.failure_kind in _UNUSABLE_FILE_KINDS
+    if row.outcome != "rebuilt" and not set_aside and not unreadable:
         return None
     faults = []
-    if row.failure_kind in _UNUSABLE_FILE_KINDS:
+    if unreadable:
+        faults.append(Fault("ERROR", float(unreadable), 0.0, measured(row.first_unreadable_table)))
+    elif set_aside:
         faults.append(Fault("ERROR", 1.0, 0.0, measured(row.failure)))
     fine = "Every raw file was read with the columns and types of its table."
     return outcome(SCHEMA, faults, figure=0.0, threshold=0.0, fine=fine)

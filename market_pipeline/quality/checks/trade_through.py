@@ -1,4 +1,4 @@
-"""Whether trades print inside the book as it stood just before them."""
+"""Whether trades print inside the book as it stood around them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["TRADE_THROUGH", "check_trade_through"]
 
 TRADE_THROUGH = Check(
     name="trade_through",
-    sentence="Trades print at prices that the book showed just before them.",
+    sentence="Trades print at prices that the book showed around them.",
     asset="book_bbo",
     severity="WARN",
     degrades="never",
@@ -28,7 +28,9 @@ TRADE_THROUGH = Check(
 
 
 def check_trade_through(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
-    """Holds the share of trades outside the book against its bound; not asked without trades."""
+    """Holds the share of orders outside the book against its bounds, of the day and of its worst
+    minute; not asked if none could be compared.
+    """
     if not row.trades_compared:
         return None
     through, bound = measured(row.trades_through), thresholds.trade_through_warn_share
@@ -36,16 +38,30 @@ def check_trade_through(row: ReportRow, thresholds: Thresholds) -> CheckOutcome 
     faults = []
     if share > bound:
         text = (
-            f"{number_of(through, 'trade')} of {row.trades_compared:,} ({share_text(share)}) print "
+            f"{number_of(through, 'order')} of {row.trades_compared:,} ({share_text(share)}) print "
             f"outside the book, first at {time_text(row.first_trade_through_ns)}"
         )
         faults.append(Fault("WARN", share, bound, text))
+    of_minute = row.worst_trade_through_minute_share
+    minute_bound = thresholds.trade_through_minute_warn_share
+    if of_minute is not None and of_minute > minute_bound:
+        text = (
+            f"{share_text(of_minute)} of the orders print outside the book in the minute of "
+            f"{time_text(row.worst_trade_through_minute_ns)}"
+        )
+        faults.append(Fault("WARN", of_minute, minute_bound, text))
+    worst = None
+    if faults:
+        worst = f"the farthest is {measured(row.worst_trade_through_ticks):,.10g} ticks out"
     return outcome(
         TRADE_THROUGH,
         faults,
         figure=share,
         threshold=bound,
-        fine=f"{share_text(share)} of {row.trades_compared:,} trades print outside the book.",
-        thresholds=in_force(thresholds, "trade_through_warn_share"),
+        fine=f"{share_text(share)} of {row.trades_compared:,} orders print outside the book.",
+        worst=worst,
+        thresholds=in_force(
+            thresholds, "trade_through_warn_share", "trade_through_minute_warn_share"
+        ),
         per_hour=row.trade_through_per_hour,
     )

@@ -26,8 +26,9 @@ def check_twin(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
     faults = []
     if differing:
         text = (
-            f"{number_of(differing, 'message')} of {row.twin_messages:,} differ from the plain "
-            f"rebuild, first {row.twin_first_difference}"
+            f"{number_of(differing, 'message')} of {row.twin_messages:,} "
+            f"differ{'s' if differing == 1 else ''} from the plain rebuild, first "
+            f"{row.twin_first_difference}"
         )
         faults.append(Fault("ERROR", float(differing), 0.0, text))
     fine = (

@@ -6,16 +6,10 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from market_pipeline.plots.colours import CONDITIONS
 from market_pipeline.quality.row import ReportRow
 
 __all__ = ["valid_time_plot"]
-
-_COLOURS = {
-    "available": "tab:green",
-    "degraded": "tab:orange",
-    "pending": "tab:gray",
-    "missing": "tab:red",
-}
 
 
 def valid_time_plot(rows: Sequence[ReportRow]) -> Figure:
@@ -24,7 +18,10 @@ def valid_time_plot(rows: Sequence[ReportRow]) -> Figure:
     axis = figure.subplots()
     names = [f"{row.instrument_id} ({row.condition})" for row in rows]
     hours = [(row.valid_seconds or 0.0) / 3600 for row in rows]
-    bars = axis.barh(names, hours, color=[_COLOURS[row.condition or "missing"] for row in rows])
+    bars = axis.barh(
+        range(len(rows)), hours, color=[CONDITIONS[row.condition or "missing"] for row in rows]
+    )
+    axis.set_yticks(range(len(rows)), names, parse_math=False)
     # With two digits the loss of ten seconds would not show.
     axis.bar_label(bars, [f"{count:.3f} h" for count in hours], padding=3, fontsize=8)
     axis.set_xlim(0, 27)

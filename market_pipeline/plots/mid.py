@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-import polars as pl
 from matplotlib.dates import DateFormatter
 from matplotlib.figure import Figure
 
+from market_pipeline.plots.axes import with_holes
+from market_pipeline.plots.samples import sampled_quotes
+
 __all__ = ["mid_plot"]
 
-_BUCKET_NS = 60 * 1_000_000_000
 _MAX_INSTRUMENTS = 6
-_BRIDGED_MINUTES = 5
 
 
 def mid_plot(files: Mapping[str, Sequence[Path]]) -> Figure:
@@ -23,27 +22,15 @@ def mid_plot(files: Mapping[str, Sequence[Path]]) -> Figure:
     figure = Figure(figsize=(9, 2.2 * len(shown)), layout="constrained")
     axes = figure.subplots(len(shown), 2, squeeze=False)
     for (mid_axis, spread_axis), (instrument, parts) in zip(axes, shown.items(), strict=True):
-        minutes = (
-            pl.scan_parquet(list(parts), glob=False, hive_partitioning=False)
-            .filter(pl.col("flags") == 0)
-            .group_by(minute=pl.col("ts_receipt_ns") // _BUCKET_NS)
-            .agg(pl.col("bid_price").last(), pl.col("ask_price").last())
-            .sort("minute")
-            .collect()
-        )
-        minute = minutes["minute"].to_numpy()
-        # A value that is none breaks the line: what was not seen is not drawn.
-        holes = np.flatnonzero(np.diff(minute) > _BRIDGED_MINUTES) + 1
-        time = (np.insert(minute, holes, minute[holes]) * 60).astype("datetime64[s]")
-        bid = np.insert(minutes["bid_price"].to_numpy(), holes, np.nan)
-        ask = np.insert(minutes["ask_price"].to_numpy(), holes, np.nan)
+        time, minutes = with_holes(sampled_quotes(parts))
         style = {"linewidth": 0.8, "marker": "." if len(time) < 60 else ""}
-        mid_axis.plot(time, (bid + ask) / 2, **style)
-        spread_axis.plot(time, ask - bid, color="tab:orange", **style)
+        mid_axis.plot(time, minutes["mid"], **style)
+        spread_axis.plot(time, minutes["spread"], color="tab:orange", **style)
         spread_axis.axhline(0, color="lightgray", linewidth=0.8)  # keeps zero in view
-        mid_axis.set_title(f"{instrument}: mid", fontsize=9)
+        mid_axis.set_title(f"{instrument}: mid", fontsize=9, parse_math=False)
         spread_axis.set_title("spread", fontsize=9)
         for axis in (mid_axis, spread_axis):
+            axis.xaxis_date()
             axis.margins(x=0.01)
             axis.xaxis.set_major_formatter(DateFormatter("%H:%M"))  # type: ignore[no-untyped-call]
             axis.grid(alpha=0.3)

@@ -1,0 +1,1 @@
+"""What failed, told once to every receiver: an outbox on disk, and what empties it."""

@@ -1,0 +1,115 @@
+"""One alert: what is told, what it is about, and what makes it the same as one told before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Any, Literal
+
+from market_pipeline.quality.checks.freshness import FRESHNESS
+
+__all__ = ["Alert", "CheckSaid", "Kind", "check_said", "trial_alert"]
+
+Kind = Literal["check_failed", "run_failed", "run_cancelled", "day_late", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One message to whoever looks after the data.
+
+    Attributes:
+        kind: What happened.
+        severity: WARN or ERROR, as of the check.
+        summary: One or more sentences that locate the fault.
+        at_ns: When it was found, ns UTC; it is the same whenever the alert is delivered.
+        check: The check; None for a run.
+        instrument: `VENUE:SYMBOL`; None for a run.
+        day: The UTC day; None for a run that is about none.
+        figure, threshold: What decided, in the check's own unit; None where there is no figure.
+        run_id: The run that found it; None if no run did.
+    """
+
+    kind: Kind
+    severity: Literal["WARN", "ERROR"]
+    summary: str
+    at_ns: int
+    check: str | None = None
+    instrument: str | None = None
+    day: date | None = None
+    figure: float | None = None
+    threshold: float | None = None
+    run_id: str | None = None
+
+    @property
+    def subject(self) -> str:
+        """What it is about: there is one finding in force for each subject."""
+        if self.kind in {"run_failed", "run_cancelled"}:
+            return f"run|{self.run_id}"
+        return _subject(self.kind, self.check, self.instrument, self.day)
+
+    @property
+    def finding(self) -> str:
+        """A digest of what was found; the same one is not told twice in a row.
+
+        A late day is told once, whatever the reason why it is late.
+        """
+        told = [] if self.kind == "day_late" else [self.severity, repr(self.figure), self.summary]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+    def as_json(self) -> dict[str, Any]:
+        """Every attribute; the day as YYYY-MM-DD."""
+        return {**asdict(self), "day": None if self.day is None else self.day.isoformat()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Alert:
+        """The alert that `as_json` wrote."""
+        day = values["day"]
+        return cls(**{**values, "day": None if day is None else date.fromisoformat(day)})
+
+
+def _subject(kind: str, check: str | None, instrument: str | None, day: date | None) -> str:
+    return f"{kind}|{check}|{instrument}|{day}"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSaid:
+    """What a check said about a day: an alert for each instrument that failed, and the subjects
+    that passed, of which nothing is in force any more.
+    """
+
+    alerts: tuple[Alert, ...]
+    passed: tuple[str, ...]
+
+
+def check_said(check: str, outcomes: Mapping[str, Any], run_id: str, at_ns: int) -> CheckSaid:
+    """Reads the metadata `outcomes` of a check's evaluation.
+
+    Args:
+        check: Its name.
+        outcomes: `day`; `failed`, a list of `instrument`, `severity`, `figure`, `threshold` and
+            `summary`; and `passed`, a list of instruments.
+        run_id: The run that evaluated it.
+        at_ns: When, ns UTC.
+    """
+    day = date.fromisoformat(outcomes["day"])
+    # The check of a late day and the look-out for late days are about the same thing.
+    kind: Kind = "day_late" if check == FRESHNESS.name else "check_failed"
+    alerts = tuple(
+        Alert(kind=kind, check=check, day=day, run_id=run_id, at_ns=at_ns, **failed)
+        for failed in outcomes["failed"]
+    )
+    passed = tuple(_subject(kind, check, instrument, day) for instrument in outcomes["passed"])
+    return CheckSaid(alerts, passed)
+
+
+def trial_alert(at_ns: int) -> Alert:
+    """An alert that says of itself that it is none."""
+    return Alert(
+        kind="test",
+        severity="WARN",
+        summary="This is a test of market-pipeline: alerts arrive here. Nothing is wrong.",
+        at_ns=at_ns,
+    )

@@ -1,0 +1,177 @@
+"""Emptying the outbox: attempts with growing waits, then the dead letters.
+
+At least once: an alert is marked as sent after its receiver took it, and a process that dies in
+between leaves it to be sent again, with the same text, labels, fingerprint and start. The other
+order could lose it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+
+from market_pipeline.alerts.outbox import Delivery, Outbox
+from market_pipeline.alerts.payloads import Links, line
+from market_pipeline.alerts.targets import LOGGER, Refused, Target, send
+from market_pipeline.errors import WarehouseBusyError
+from market_pipeline.lake.layout import PRIVATE_FILE, Warehouse, make_private_folder
+from market_pipeline.lake.locks import holding
+from market_pipeline.settings import Settings
+
+__all__ = ["Delivered", "Patience", "deliver"]
+
+_TURN_SECONDS = 20.0
+"""After so long nothing more is begun in one turn: a tick of a sensor has 60 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to bear with a receiver; the settings `alert_…` of the same names."""
+
+    timeout_seconds: float
+    attempts: int
+    first_retry_seconds: float
+    longest_retry_seconds: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Patience:
+        """As the settings say."""
+        return cls(
+            settings.alert_timeout_seconds,
+            settings.alert_attempts,
+            settings.alert_first_retry_seconds,
+            settings.alert_longest_retry_seconds,
+        )
+
+    def wait_after(self, attempts: int) -> float:
+        """Seconds until the next attempt: doubled each time, less up to half of it at random, so
+        that a receiver that comes back is not met by everybody at once.
+        """
+        # Past 2^60 the bound has long been reached; a larger power would not be a float.
+        doubled = self.first_retry_seconds * 2.0 ** min(attempts - 1, 60)
+        return min(doubled, self.longest_retry_seconds) * random.uniform(0.5, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What one turn did: alerts sent, attempts that failed, and those among them that died."""
+
+    sent: int = 0
+    failed: int = 0
+    dead: int = 0
+
+    def __add__(self, other: Delivered) -> Delivered:
+        return Delivered(self.sent + other.sent, self.failed + other.failed, self.dead + other.dead)
+
+
+def deliver(
+    warehouse: Warehouse, targets: Sequence[Target], links: Links, patience: Patience
+) -> Delivered:
+    """Send what is due, to all receivers at the same time, and note how each attempt ended.
+
+    A failed attempt ends the turn of its receiver, so one that is down costs one wait. If another
+    process is sending, this does nothing: a daemon that was killed may have left one behind.
+
+    Raises:
+        PublishError: The outbox cannot be used.
+        WarehouseBusyError: Another process kept it.
+    """
+    outbox = Outbox(warehouse)
+    with ExitStack() as held:
+        try:
+            held.enter_context(holding(warehouse, "alerts", timeout_seconds=0))
+        except WarehouseBusyError:
+            return Delivered()
+        due = sorted(outbox.due(time.time()), key=lambda each: each.target)
+        turns = [(name, list(each)) for name, each in groupby(due, lambda each: each.target)]
+        if not turns:
+            return Delivered()
+        known = {target.name: target for target in targets}
+        turn = _Turn(warehouse, outbox, links, patience, time.monotonic() + _TURN_SECONDS)
+        with ThreadPoolExecutor(len(turns), thread_name_prefix="alerts") as threads:
+            ended = threads.map(lambda each: turn.of(known.get(each[0]), each[1]), turns)
+            return sum(ended, Delivered())
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """One look into the outbox; `until` is when it is over, on the monotonic clock."""
+
+    warehouse: Warehouse
+    outbox: Outbox
+    links: Links
+    patience: Patience
+    until: float
+
+    def of(self, target: Target | None, due: Sequence[Delivery]) -> Delivered:
+        """One receiver's alerts, until one fails or the time is up."""
+        sent = 0
+        for delivery in due:
+            if time.monotonic() >= self.until:
+                break
+            try:
+                if target is None:
+                    raise Refused("no such receiver is configured now")
+                send(
+                    target,
+                    delivery.alert,
+                    self.links,
+                    timeout_seconds=self.patience.timeout_seconds,
+                )
+            except Refused as refused:
+                return Delivered(sent, 1, int(self._failed(delivery, refused)))
+            self.outbox.mark(delivery, "sent", now_s=time.time())
+            sent += 1
+        return Delivered(sent)
+
+    def _failed(self, delivery: Delivery, refused: Refused) -> bool:
+        """Notes a failed attempt; whether it was the last."""
+        attempts, now = delivery.attempts + 1, time.time()
+        if attempts >= self.patience.attempts:
+            self._bury(delivery, str(refused))
+            self.outbox.mark(delivery, "dead", now_s=now, error=str(refused))
+            return True
+        wait = self.patience.wait_after(attempts)
+        asked = min(refused.retry_after_seconds, self.patience.longest_retry_seconds)
+        self.outbox.mark(
+            delivery,
+            "waiting",
+            now_s=now,
+            error=str(refused),
+            next_attempt_s=now + max(wait, asked),
+        )
+        LOGGER.warning(
+            "%s did not take an alert (%s); attempt %d of %d, the next in %.0f s.",
+            *(delivery.target, refused, attempts, self.patience.attempts, max(wait, asked)),
+        )
+        return False
+
+    def _bury(self, delivery: Delivery, reason: str) -> None:
+        """Adds a line to the dead letters, before the outbox says so: told twice is better."""
+        file = self.warehouse.data_dir / "alerts" / "dead-letter.jsonl"
+        letter = {
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "target": delivery.target,
+            "attempts": delivery.attempts + 1,
+            "error": reason,
+            "alert": delivery.alert.as_json(),
+        }
+        make_private_folder(file.parent)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_FILE)
+        with os.fdopen(descriptor, "wb") as letters:
+            letters.write(f"{json.dumps(letter)}\n".encode())
+            letters.flush()
+            os.fsync(letters.fileno())
+        LOGGER.error(
+            "An alert could not be delivered to %s and is now a dead letter in %s: %s. Mend the "
+            "receiver, then run `market-pipeline alerts retry`. It says: %s",
+            *(delivery.target, file, reason, line(delivery.alert, self.links)),
+        )

@@ -1,0 +1,257 @@
+"""The outbox: every alert that is to be told, to whom, and whether it was; it outlives a crash.
+
+An alert is put in within one transaction together with the note that its run was taken, so a run
+that is read twice, also after a kill, puts in nothing new. What a subject's finding is now is kept
+too: a finding is told again only after it changed, or after the check passed in between.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from market_pipeline.alerts.alert import Alert
+from market_pipeline.errors import PublishError, WarehouseBusyError
+from market_pipeline.lake.layout import PRIVATE_FILE, Warehouse, make_private_folder
+
+__all__ = ["STATES", "Delivery", "Outbox", "State"]
+
+State = Literal["waiting", "sent", "dead"]
+STATES: tuple[State, ...] = ("waiting", "sent", "dead")
+
+_WAIT_SECONDS = 30.0
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (run_id TEXT PRIMARY KEY) STRICT;
+CREATE TABLE IF NOT EXISTS findings (subject TEXT PRIMARY KEY, finding TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS deliveries (
+    id INTEGER PRIMARY KEY,
+    alert_id TEXT NOT NULL,
+    target TEXT NOT NULL,
+    alert TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'waiting',
+    attempts INTEGER NOT NULL DEFAULT 0,
+    next_attempt_s REAL NOT NULL DEFAULT 0,
+    changed_s REAL NOT NULL,
+    error TEXT,
+    UNIQUE (alert_id, target)
+) STRICT;
+CREATE INDEX IF NOT EXISTS deliveries_by_state ON deliveries (state, target);
+"""
+_COLUMNS = "id, target, alert, state, attempts, next_attempt_s, changed_s, error"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One alert for one receiver.
+
+    Attributes:
+        target: The receiver's name.
+        attempts: How often it was tried and failed.
+        next_attempt_s: Unix time from which it may be tried again.
+        changed_s: Unix time of its last change: when it was put in, tried or sent.
+        error: Why the last attempt failed, if it did.
+    """
+
+    id: int
+    target: str
+    alert: Alert
+    state: State
+    attempts: int
+    next_attempt_s: float
+    changed_s: float
+    error: str | None
+
+
+class Outbox:
+    """The outbox of one data folder: `state/alerts.sqlite`, mode 0600, made when it is missing.
+
+    Several processes and threads may use it at once.
+
+    Args:
+        warehouse: Whose state folder it lies in.
+    """
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self.path = warehouse.state_dir / "alerts.sqlite"
+        make_private_folder(self.path.parent)
+        # SQLite gives its own mode to the files beside it.
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE))
+        with self._transaction() as connection:
+            connection.execute("PRAGMA journal_mode")  # reads the file: a damaged one fails here
+            for statement in filter(str.strip, _SCHEMA.split(";")):
+                connection.execute(statement)
+
+    def take(
+        self,
+        alerts: Iterable[Alert],
+        targets: Sequence[str],
+        *,
+        now_s: float,
+        passed: Iterable[str] = (),
+        run_id: str | None = None,
+    ) -> int:
+        """Put in, in one transaction, what is not in force already.
+
+        Args:
+            alerts: What was found.
+            targets: The names of the receivers.
+            now_s: Unix time.
+            passed: Subjects of which nothing is in force any more.
+            run_id: The run that all this is about; one that was taken before adds nothing.
+
+        Returns:
+            How many of the alerts are new.
+        """
+        new = 0
+        with self._transaction() as connection:
+            if run_id is not None:
+                taken = connection.execute("INSERT OR IGNORE INTO runs VALUES (?)", [run_id])
+                if not taken.rowcount:
+                    return 0
+            connection.executemany(
+                "DELETE FROM findings WHERE subject = ?", [(subject,) for subject in passed]
+            )
+            for alert in alerts:
+                changed = connection.execute(
+                    "INSERT INTO findings VALUES (?, ?) ON CONFLICT (subject) DO UPDATE "
+                    "SET finding = excluded.finding WHERE finding <> excluded.finding",
+                    [alert.subject, alert.finding],
+                )
+                if changed.rowcount:
+                    new += 1
+                    self._put_in(connection, alert, targets, now_s)
+        return new
+
+    def _put_in(
+        self, connection: sqlite3.Connection, alert: Alert, targets: Sequence[str], now_s: float
+    ) -> None:
+        text = json.dumps(alert.as_json())
+        alert_id = hashlib.sha256(text.encode()).hexdigest()
+        connection.executemany(
+            "INSERT OR IGNORE INTO deliveries (alert_id, target, alert, changed_s) "
+            "VALUES (?, ?, ?, ?)",
+            [(alert_id, target, text, now_s) for target in targets],
+        )
+
+    def due(self, now_s: float) -> list[Delivery]:
+        """What may be tried now, the longest due first."""
+        return self._read(
+            "WHERE state = 'waiting' AND next_attempt_s <= ? ORDER BY next_attempt_s, id", [now_s]
+        )
+
+    def deliveries(self, states: Sequence[State] = STATES, limit: int = -1) -> list[Delivery]:
+        """What is in one of some states, the newest first; `limit` of them, -1 for all."""
+        marks = ", ".join("?" * len(states))
+        return self._read(f"WHERE state IN ({marks}) ORDER BY id DESC LIMIT ?", [*states, limit])
+
+    def mark(
+        self,
+        delivery: Delivery,
+        state: State,
+        *,
+        now_s: float,
+        error: str | None = None,
+        next_attempt_s: float = 0.0,
+    ) -> None:
+        """Note how an attempt ended; one that has an error counts."""
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE deliveries SET state = ?, attempts = attempts + ?, next_attempt_s = ?, "
+                "changed_s = ?, error = ? WHERE id = ?",
+                [state, error is not None, next_attempt_s, now_s, error, delivery.id],
+            )
+
+    def revive(self, targets: Sequence[str], *, now_s: float) -> tuple[int, int]:
+        """Let dead letters wait again, as if never tried.
+
+        One for a receiver that is configured no more is readdressed to those of its kind.
+
+        Args:
+            targets: The names of the receivers there are.
+            now_s: Unix time.
+
+        Returns:
+            How many wait again, and how many stay dead because there is no receiver for them.
+        """
+        revived = stay = 0
+        with self._transaction() as connection:
+            for each in self._read_within(connection, "WHERE state = 'dead'", []):
+                kind = each.target.partition("-")[0]
+                heirs = [target for target in targets if target.partition("-")[0] == kind]
+                if not heirs:
+                    stay += 1
+                    continue
+                revived += 1
+                if each.target not in targets:
+                    connection.executemany(
+                        "INSERT OR IGNORE INTO deliveries (alert_id, target, alert, changed_s) "
+                        "SELECT alert_id, ?, alert, ? FROM deliveries WHERE id = ?",
+                        [(target, now_s, each.id) for target in heirs],
+                    )
+                    connection.execute("DELETE FROM deliveries WHERE id = ?", [each.id])
+                else:
+                    connection.execute(
+                        "UPDATE deliveries SET state = 'waiting', attempts = 0, "
+                        "next_attempt_s = 0, changed_s = ? WHERE id = ?",
+                        [now_s, each.id],
+                    )
+        return revived, stay
+
+    def _read(self, clause: str, values: Sequence[Any]) -> list[Delivery]:
+        with self._transaction() as connection:
+            return self._read_within(connection, clause, values)
+
+    def _read_within(
+        self, connection: sqlite3.Connection, clause: str, values: Sequence[Any]
+    ) -> list[Delivery]:
+        rows = connection.execute(f"SELECT {_COLUMNS} FROM deliveries {clause}", values)
+        return [
+            Delivery(number, target, Alert.from_json(json.loads(alert)), *others)
+            for number, target, alert, *others in rows.fetchall()
+        ]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """A connection inside a transaction that is on disk when the block has ended.
+
+        The rollback journal of SQLite's default, not its log for many readers: transactions here
+        take a millisecond, and a data folder may lie on a network.
+        """
+        try:
+            with closing(
+                sqlite3.connect(self.path, timeout=_WAIT_SECONDS, isolation_level=None)
+            ) as connection:
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield connection
+                except BaseException:
+                    connection.rollback()
+                    raise
+                connection.commit()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+                raise self._unusable(error) from error
+            raise WarehouseBusyError(
+                f"the outbox of alerts was in use by another process for {_WAIT_SECONDS:g} s",
+                next_step="Find that process with `fuser` on the file; nothing is lost meanwhile.",
+                file=self.path,
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: sqlite3.Error) -> PublishError:
+        return PublishError(
+            f"the outbox of alerts cannot be used: {error}",
+            next_step=(
+                "Check the disk and the file's owner; if the file is damaged move it away, and "
+                "what waits in it is lost."
+            ),
+            file=self.path,
+        )

@@ -1,0 +1,180 @@
+"""How an alert is worded for each kind of receiver: Alertmanager's webhook, Slack's, a log line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from market_pipeline.alerts.alert import Alert
+from market_pipeline.settings import Settings
+
+__all__ = ["Links", "alertmanager_payload", "line", "slack_payload"]
+
+_RECEIVER = "market_pipeline"
+_NEVER = "0001-01-01T00:00:00Z"
+_NAMES = {
+    "check_failed": "PipelineCheckFailed",
+    "run_failed": "PipelineRunFailed",
+    "run_cancelled": "PipelineRunCancelled",
+    "day_late": "PipelineDayLate",
+    "test": "PipelineTest",
+}
+_TITLES = {
+    "run_failed": "run failed",
+    "run_cancelled": "run cancelled",
+    "day_late": "day is late",
+    "test": "test",
+}
+_SLACK_SECTION = 3_000  # characters; Slack refuses a longer one
+_LONGEST_SUMMARY = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Where alerts point to.
+
+    Attributes:
+        ui_url: The UI's address, without a slash at its end.
+        docs_url: The address or folder of these docs.
+    """
+
+    ui_url: str
+    docs_url: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> Links:
+        """As the settings say."""
+        return cls(settings.ui_url, settings.docs_url)
+
+    def run(self, alert: Alert) -> str:
+        """The page of the run that found it, or of all runs."""
+        return f"{self.ui_url}/runs" + (f"/{alert.run_id}" if alert.run_id else "")
+
+    def page(self, alert: Alert) -> str:
+        """The page that says what it means and what to do."""
+        name = f"checks/{alert.check}.md" if alert.check else "alerts.md"
+        return f"{self.docs_url.rstrip('/')}/{name}"
+
+
+def alertmanager_payload(alert: Alert, links: Links) -> dict[str, Any]:
+    """Version 4 of the JSON that Alertmanager posts to a webhook, with this one alert.
+
+    The fingerprint follows from the labels, and `startsAt` is when it was found: an alert that is
+    posted twice is equal to itself.
+    """
+    labels = _labels(alert)
+    annotations = _annotations(alert, links)
+    grouped = {"alertname": labels["alertname"]}
+    return {
+        "version": "4",
+        "groupKey": f'{{}}:{{alertname="{labels["alertname"]}"}}',
+        "truncatedAlerts": 0,
+        "status": "firing",
+        "receiver": _RECEIVER,
+        "groupLabels": grouped,
+        "commonLabels": labels,
+        "commonAnnotations": annotations,
+        "externalURL": links.ui_url,
+        "alerts": [
+            {
+                "status": "firing",
+                "labels": labels,
+                "annotations": annotations,
+                "startsAt": _time(alert.at_ns),
+                "endsAt": _NEVER,
+                "generatorURL": links.run(alert),
+                "fingerprint": hashlib.sha256(
+                    json.dumps(labels, sort_keys=True).encode()
+                ).hexdigest()[:16],
+            }
+        ],
+    }
+
+
+def slack_payload(alert: Alert, links: Links) -> dict[str, Any]:
+    """A message for an incoming webhook: `text` for the notification, `blocks` for the channel."""
+    sign = ":red_circle:" if alert.severity == "ERROR" else ":warning:"
+    figure = _figure(alert)
+    told = f"{sign} *{_escaped(_title(alert))}*\n{_escaped(_shortened(alert.summary))}"
+    page = links.page(alert)
+    context = [f"<{links.run(alert)}|run>", f"<{page}|what to do>" if "://" in page else page]
+    if figure:
+        context.insert(0, f"{alert.severity}, {figure}")
+    return {
+        "text": _escaped(f"{_title(alert)}: {_shortened(alert.summary)}"),
+        "blocks": [
+            {"type": "section", "text": {"type": "mrkdwn", "text": told[:_SLACK_SECTION]}},
+            {"type": "context", "elements": [{"type": "mrkdwn", "text": " · ".join(context)}]},
+        ],
+    }
+
+
+def line(alert: Alert, links: Links) -> str:
+    """One line for a log."""
+    summary = " ".join(_shortened(alert.summary).split())
+    figure = _figure(alert)
+    parts = [f"{alert.severity} {_title(alert)}: {summary}", *([figure] if figure else [])]
+    return " | ".join([*parts, links.run(alert), links.page(alert)])
+
+
+def _labels(alert: Alert) -> dict[str, str]:
+    exchange, _, symbol = (alert.instrument or "").partition(":")
+    labels = {
+        "alertname": _NAMES[alert.kind],
+        "job": _RECEIVER,
+        "severity": "critical" if alert.severity == "ERROR" else "warning",
+        "check": alert.check,
+        "instrument": alert.instrument,
+        "exchange": exchange,
+        "symbol": symbol,
+        "day": None if alert.day is None else alert.day.isoformat(),
+        # Two failed runs of a day are two facts; two runs that find the same fault are one.
+        "run_id": alert.run_id if alert.kind in {"run_failed", "run_cancelled"} else None,
+    }
+    return {name: value for name, value in labels.items() if value}
+
+
+def _annotations(alert: Alert, links: Links) -> dict[str, str]:
+    annotations = {
+        "title": _title(alert),
+        "summary": alert.summary,
+        "figure": _number(alert.figure),
+        "threshold": _number(alert.threshold),
+        "run_id": alert.run_id,
+        "run_url": links.run(alert),
+        "runbook_url": links.page(alert),
+    }
+    return {name: value for name, value in annotations.items() if value}
+
+
+def _title(alert: Alert) -> str:
+    """What, which instrument, which day: `gap BINANCE:BTC-USDT 2024-08-08`."""
+    what = _TITLES.get(alert.kind) or alert.check
+    return " ".join(str(part) for part in (what, alert.instrument, alert.day) if part)
+
+
+def _figure(alert: Alert) -> str:
+    if alert.figure is None or alert.threshold is None:
+        return ""
+    return f"figure {_number(alert.figure)}, threshold {_number(alert.threshold)}"
+
+
+def _number(value: float | None) -> str | None:
+    return None if value is None else f"{value:.10g}"
+
+
+def _time(ns: int) -> str:
+    at = datetime.fromtimestamp(ns // 1_000_000_000, UTC)
+    return f"{at:%Y-%m-%dT%H:%M:%S}.{ns // 1_000_000 % 1_000:03}Z"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_SUMMARY else f"{text[: _LONGEST_SUMMARY - 1]}…"
+
+
+def _escaped(text: str) -> str:
+    """As Slack wants it; nothing in a text can then become a link or call everybody."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

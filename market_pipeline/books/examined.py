@@ -1,0 +1,60 @@
+"""What the exams of a rebuild come to: their columns of `books.rebuilds`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from market_pipeline.books.from_snapshots import SnapshotRebuild
+from market_pipeline.books.rebuild import Rebuild
+from market_pipeline.books.scale import Scale
+
+__all__ = ["exam_columns", "touch_text"]
+
+_MID = "exam_max_mid_deviation_half_ticks"
+
+
+def exam_columns(rebuild: Rebuild | SnapshotRebuild) -> dict[str, Any]:
+    """The columns of `books.rebuilds` about exams, but for the counters of the same names.
+
+    Everything about an exam is None where there was none: no exam at all, none that failed, or none
+    in which anything differed.
+    """
+    figures = rebuild.figures
+    examined, their_size = bool(figures["exams"]), figures["exam_size_lots"]
+    has_worst = figures["exam_worst_levels_differing"] + figures[_MID] > 0
+    return {
+        "max_mid_deviation_ticks": figures[_MID] / 2 if examined else None,
+        "exam_size_error": figures["exam_size_error_lots"] / their_size if their_size else None,
+        **rebuild.hourly_figures,
+        **dict(_place("first_failed", rebuild, is_known=figures["exams_failed"] > 0)),
+        **dict(_place("worst", rebuild, is_known=has_worst)),
+    }
+
+
+def _place(
+    place: str, rebuild: Rebuild | SnapshotRebuild, *, is_known: bool
+) -> Iterator[tuple[str, Any]]:
+    figures = rebuild.figures
+    name = f"exam_{place}"
+    for column, figure in (
+        ("ns", "ts_receipt_ns"),
+        ("sequence_number", "sequence_number"),
+        ("levels_differing", "levels_differing"),
+    ):
+        yield f"{name}_{column}", figures[f"{name}_{figure}"] if is_known else None
+    for column, whose in (("ours", "our"), ("theirs", "their")):
+        text = touch_text(figures, f"{name}_{whose}", rebuild.price_scale, rebuild.size_scale)
+        yield f"{name}_{column}", text if is_known else None
+
+
+def touch_text(
+    figures: Mapping[str, int], prefix: str, price_scale: Scale, size_scale: Scale
+) -> str:
+    """Best bid and ask with their sizes, such as "bid 100.0 x 1.5, ask 100.5 x 2.0"."""
+    sides = []
+    for side in ("bid", "ask"):
+        size = figures[f"{prefix}_{side}_lots"] * size_scale.step
+        price = figures[f"{prefix}_{side}_ticks"] * price_scale.step
+        sides.append(f"{side} {price:f} x {size:f}" if size else f"no {side}")
+    return ", ".join(sides)

@@ -1,0 +1,183 @@
+"""`market-pipeline analyze`: what the raw files of a range of days hold, before any run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console, Group
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from market_pipeline.cli.output import console, errors_console
+from market_pipeline.cli.verdict import InstrumentIds
+from market_pipeline.errors import MissingDataError
+from market_pipeline.instruments import Instrument, load_instruments, select_instruments
+from market_pipeline.quality.profile import RawPlace, places_of
+from market_pipeline.quality.strategy import Strategy, choose_strategy
+from market_pipeline.settings import Settings, load_settings
+
+__all__ = ["AnalyzedDay", "analyze", "share_of"]
+
+_DAY = ["%Y-%m-%d"]
+_STYLES = {"full_deltas": "green", "snapshots_only": "yellow", "none": "red"}
+# Heading, and what is counted below it; the last two are shares of messages, the others of rows.
+_SHARES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("null", ("null_rows",)),
+    ("zero", ("zero_prices", "zero_sizes", "zero_times")),
+    ("negative", ("negative_prices", "negative_sizes", "negative_times")),
+    ("not finite", ("not_finite",)),
+    ("future", ("future_times",)),
+    ("early", ("negative_latencies",)),
+)
+_MESSAGE_SHARES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("unordered", ("unordered_messages", "sequence_backwards")),
+    ("double", ("duplicate_messages",)),
+)
+_SMALLEST_SHARE = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyzedDay:
+    """One instrument's day: its rows of `lake.profiles`, and how it can be rebuilt."""
+
+    instrument: Instrument
+    day: date
+    profiles: list[dict[str, Any]]
+    strategy: Strategy
+
+    def as_record(self) -> dict[str, Any]:
+        """The day as an object of JSON."""
+        return {
+            "exchange": self.instrument.venue,
+            "symbol": self.instrument.symbol,
+            "dt": self.day,
+            "strategy": self.strategy.name,
+            "strategy_reason": self.strategy.reason,
+            "tables": self.profiles,
+        }
+
+
+def analyze(
+    start_date: Annotated[datetime, typer.Option(formats=_DAY, help="First UTC day.")],
+    end_date: Annotated[datetime, typer.Option(formats=_DAY, help="Last UTC day, inclusive.")],
+    instrument: InstrumentIds = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
+) -> None:
+    """Look through the raw files of a range of days and say how each day can be rebuilt.
+
+    Nothing is run and nothing is written. Exit code 0: every day allows a rebuild from all its
+    deltas. 1: a day does not, or is not there. 2: the lake could not be looked at.
+    """
+    start, end = start_date.date(), end_date.date()
+    if end < start:
+        raise typer.BadParameter(f"{end} is before {start}", param_hint="--end-date")
+    settings = load_settings()
+    chosen = select_instruments(load_instruments(settings.instruments_file), instrument or [])
+    if not settings.lake_path.is_dir():
+        raise MissingDataError(
+            "The raw lake is not there",
+            next_step="Point PIPELINE_LAKE_URI at it; `market-pipeline doctor` says more.",
+            file=settings.lake_path,
+        )
+    days = [start + timedelta(days=n) for n in range((end - start).days + 1)]
+    out = console()
+    analyzed = []
+    with _progress(errors_console() if as_json else out) as progress:
+        task = progress.add_task("", total=len(days) * len(chosen))
+        for found in _analyzed(days, chosen, settings, progress):
+            analyzed.append(found)
+            progress.advance(task)
+            if not as_json:
+                progress.console.print(_shown(found))
+    if as_json:
+        records = [found.as_record() for found in analyzed]
+        typer.echo(json.dumps(records, default=str, indent=2))
+    else:
+        out.print(_summary(analyzed))
+    full = all(found.strategy.name == "full_deltas" for found in analyzed)
+    raise typer.Exit(0 if full else 1)
+
+
+def _analyzed(
+    days: Sequence[date], instruments: Sequence[Instrument], settings: Settings, progress: Progress
+) -> Iterator[AnalyzedDay]:
+    # Imports the compiler, which `--help` need not wait for.
+    from market_pipeline.stages.profile import RAW_TABLES, profile_shards  # noqa: PLC0415
+
+    for day in days:
+        for instrument in instruments:
+            progress.update(progress.task_ids[0], description=f"{day} {instrument.id}")
+            profiles = [
+                profile_shards(settings.lake_path, table, instrument, day) for table in RAW_TABLES
+            ]
+            yield AnalyzedDay(instrument, day, profiles, choose_strategy(profiles))
+
+
+def _progress(out: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("days"),
+        TimeElapsedColumn(),
+        console=out,
+        disable=not out.is_terminal,
+    )
+
+
+def _shown(found: AnalyzedDay) -> Group:
+    table = Table(title=f"{found.day} {found.instrument.id}", title_justify="left")
+    table.add_column("raw table", no_wrap=True)
+    headings = [heading for heading, _ in (*_SHARES, *_MESSAGE_SHARES)]
+    for heading in ("rows", "messages", *headings):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for profile in found.profiles:
+        if profile["status"] != "usable":
+            table.add_row(profile["raw_table"], profile["status"])
+            continue
+        rows, messages = profile["rows"], profile["messages"]
+        shares = [
+            share_of(profile, names, whole)
+            for kinds, whole in ((_SHARES, rows), (_MESSAGE_SHARES, messages))
+            for _, names in kinds
+        ]
+        table.add_row(profile["raw_table"], f"{rows:,}", f"{messages:,}", *shares)
+    name = found.strategy.name
+    told = Text.assemble((name, _STYLES[name]), f": {found.strategy.reason}")
+    return Group(table, told, *(Text(line) for line in _places(found)), "")
+
+
+def share_of(profile: dict[str, Any], names: Sequence[str], whole: int) -> str:
+    """What share of the whole is counted in these columns; what is not 0 never looks like it."""
+    part = sum(profile[name] or 0 for name in names)
+    if not part:
+        return "0"
+    share = part / whole
+    return f"{share:.4%}" if share >= _SMALLEST_SHARE else f"<{_SMALLEST_SHARE:.4%}"
+
+
+def _places(found: AnalyzedDay) -> Iterator[str]:
+    """The files that cannot be read, and the first place of each kind of fault."""
+    for profile in found.profiles:
+        if profile["status"] == "unusable":
+            yield f"  {profile['raw_table']}: {profile['failure']}"
+        first: dict[str, RawPlace] = {}
+        for place in places_of(profile):
+            first.setdefault(place.kind, place)
+        for kind, place in first.items():
+            yield (
+                f"  {kind.replace('_', ' ')}: {profile[kind]:,} of {profile['raw_table']}, first "
+                f"{place.column} {place.value}, expected {place.expected}, in {place.file}, row "
+                f"{place.row}"
+            )
+
+
+def _summary(analyzed: Sequence[AnalyzedDay]) -> str:
+    names: list[str] = [found.strategy.name for found in analyzed]
+    return ", ".join(f"{names.count(name):,} {name}" for name in _STYLES)

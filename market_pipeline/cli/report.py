@@ -1,0 +1,70 @@
+"""`market-pipeline report`: all that is known of a day as one HTML file."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from market_pipeline import connect
+from market_pipeline.cli.output import console
+from market_pipeline.cli.verdict import InstrumentIds, read_verdicts
+from market_pipeline.instruments import load_instruments, select_instruments
+from market_pipeline.lake.layout import Warehouse
+from market_pipeline.settings import load_settings
+
+__all__ = ["report"]
+
+
+def report(
+    day: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="The UTC day.")],
+    instrument: InstrumentIds = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False, help="The file to write; default `report-DAY.html` in this folder."
+        ),
+    ] = None,
+) -> None:
+    """Write a day's verdicts, checks, places, plots and raw files into one HTML file.
+
+    It opens without a network and without scripts; its path is printed.
+
+    Exit code 0: it was written. 1: nothing was judged on that day, and nothing is written. 2: it
+    could not be read or written.
+    """
+    # They draw, and the help of the other verbs need not wait for what draws.
+    from market_pipeline.pages.reading import read_instrument_day  # noqa: PLC0415
+    from market_pipeline.pages.report import write_report_page  # noqa: PLC0415
+
+    settings = load_settings()
+    configured = {each.id: each for each in load_instruments(settings.instruments_file)}
+    rows = read_verdicts(settings, day.date(), day.date(), instrument)
+    judged = {row.instrument_id for row in rows}
+    unjudged = [name for name in instrument or configured if name not in judged]
+    if unjudged:
+        select_instruments(tuple(configured.values()), unjudged)  # refuses what nobody knows
+    if not rows:
+        console().print(
+            f"Nothing was judged on {day.date()}; `market-pipeline run` judges days.",
+            highlight=False,
+        )
+        raise typer.Exit(1)
+    file = (output or Path(f"report-{day.date()}.html")).absolute()
+    warehouse = Warehouse(settings.data_dir)
+    with connect(settings.data_dir) as connection:
+        shown = (
+            read_instrument_day(
+                connection, warehouse, row, configured.get(row.instrument_id), f"i{number}"
+            )
+            for number, row in enumerate(rows, start=1)
+        )
+        try:
+            write_report_page(file, day.date(), rows, unjudged, shown)
+        except OSError as error:
+            raise typer.BadParameter(
+                f"{file} cannot be written: {error.strerror}", param_hint="--output"
+            ) from error
+    typer.echo(file)

@@ -1,0 +1,1 @@
+"""Pages to read in a browser, each a file that needs nothing else."""

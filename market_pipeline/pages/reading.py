@@ -1,0 +1,127 @@
+"""What the report page tells of one instrument's day, read from what is published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+
+from market_pipeline.instruments import Instrument, Thresholds
+from market_pipeline.lake.layout import Warehouse
+from market_pipeline.lake.published import current_files
+from market_pipeline.plots.day import day_plot
+from market_pipeline.plots.hours import hours_plot
+from market_pipeline.plots.samples import (
+    interval_totals,
+    sampled_depth,
+    sampled_quotes,
+    shown_intervals,
+)
+from market_pipeline.plots.svg import as_svg
+from market_pipeline.plots.window import Window
+from market_pipeline.quality.checks.base import Check, CheckOutcome, measured
+from market_pipeline.quality.evaluate import CHECKS, evaluate
+from market_pipeline.quality.findings import FINDINGS
+from market_pipeline.quality.row import ReportRow
+from market_pipeline.tables import TABLES
+
+__all__ = ["InstrumentDay", "read_instrument_day"]
+
+_Record = dict[str, Any]
+_PLACES = "\"check\", list_position(['first', 'worst', 'further'], place), ts_receipt_ns"
+"""The order of a check's places: the first and the worst before the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstrumentDay:
+    """All that the page tells of one instrument's day.
+
+    Attributes:
+        row: Its verdict.
+        checks: Every check there is, with what it said; None where it could not be asked.
+        configured: Whether the thresholds are those of the instruments file, or the defaults.
+        findings: Its rows of `quality.findings`, by check.
+        raw_files: Its rows of `lake.manifest`.
+        intervals: Its rows of `interval_totals`; empty for a day that was not rebuilt.
+        day_svg, hours_svg: Its plots; None for a day that was not rebuilt.
+    """
+
+    row: ReportRow
+    checks: list[tuple[Check, CheckOutcome | None]]
+    configured: bool
+    findings: list[_Record]
+    raw_files: list[_Record]
+    intervals: list[_Record]
+    day_svg: str | None
+    hours_svg: str | None
+
+
+def read_instrument_day(
+    connection: duckdb.DuckDBPyConnection,
+    warehouse: Warehouse,
+    row: ReportRow,
+    instrument: Instrument | None,
+    name: str,
+) -> InstrumentDay:
+    """Reads and draws one instrument's day; its messages are reduced as they are read.
+
+    Args:
+        connection: To the catalogue.
+        warehouse: Where the big tables lie.
+        row: The published verdict.
+        instrument: As configured; None if it is no more, then the default thresholds hold.
+        name: Unique on the page, for the ids inside the plots.
+    """
+    thresholds = Thresholds() if instrument is None else instrument.thresholds
+    said = {outcome.check: outcome for outcome in evaluate(row, thresholds)}
+    plots: tuple[str, str] | tuple[None, None] = None, None
+    intervals: list[_Record] = []
+    files = {
+        asset: current_files(warehouse, TABLES[asset], row.dt, {row.instrument_id})
+        for asset in ("book_bbo", "book_depth", "book_intervals")
+    }
+    if row.outcome == "rebuilt" and all(files.values()):
+        window = Window.of_day(
+            row.dt, measured(row.first_message_ns), measured(row.last_message_ns)
+        )
+        figure = day_plot(
+            window,
+            sampled_quotes(files["book_bbo"], window.every_ns),
+            shown_intervals(files["book_intervals"], window.every_ns),
+            sampled_depth(files["book_depth"], window.every_ns),
+            tick=Decimal(measured(row.tick)),
+            lot=Decimal(measured(row.lot)),
+        )
+        of_what = f"{row.instrument_id} on {row.dt}"
+        plots = (
+            as_svg(figure, f"{name}-day", f"Mid, intervals, spread and depth of {of_what}"),
+            as_svg(hours_plot(row), f"{name}-hours", f"Skew and exams of {of_what} by hour"),
+        )
+        intervals = interval_totals(files["book_intervals"]).to_dicts()
+    return InstrumentDay(
+        row=row,
+        checks=[(check, said.get(check)) for check in CHECKS],
+        configured=instrument is not None,
+        findings=_records(connection, FINDINGS.sql_name, row, _PLACES),
+        raw_files=_records(connection, "lake.manifest", row, "asset, shard"),
+        intervals=intervals,
+        day_svg=plots[0],
+        hours_svg=plots[1],
+    )
+
+
+def _records(
+    connection: duckdb.DuckDBPyConnection, table: str, row: ReportRow, order: str
+) -> list[_Record]:
+    """One instrument's day of a small table."""
+    return (
+        connection.execute(
+            f"SELECT * FROM {table} WHERE exchange = $1 AND symbol = $2 AND dt = $3 "
+            f"ORDER BY {order}",
+            [row.exchange, row.symbol, row.dt],
+        )
+        .pl()
+        .to_dicts()
+    )

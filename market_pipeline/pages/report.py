@@ -1,0 +1,97 @@
+"""The report page: one day of all instruments as one HTML file that fetches nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from market_pipeline.lake.layout import PRIVATE_FILE
+from market_pipeline.pages.reading import InstrumentDay
+from market_pipeline.plots.colours import CONDITIONS, LETTERS
+from market_pipeline.quality.row import ReportRow
+
+__all__ = ["write_report_page"]
+
+
+def write_report_page(
+    file: Path,
+    day: date,
+    rows: Sequence[ReportRow],
+    unjudged: Sequence[str],
+    days: Iterable[InstrumentDay],
+) -> None:
+    """Writes the page, one instrument after another, so that only one is held in memory.
+
+    Every text is escaped, whoever wrote it. The same day gives the same page. A file that is there
+    stays until the new one is whole.
+
+    Args:
+        file: Where to; as every file of ours only its owner may read it.
+        day: The UTC day.
+        rows: The verdicts for the table at the top.
+        unjudged: Instruments without a verdict of that day.
+        days: What is told of each of `rows`, in their order.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    template = _environment().get_template("report.html.j2")
+    building = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(building, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as page:
+            page.writelines(template.generate(day=day, rows=rows, unjudged=unjudged, days=days))
+        building.replace(file)
+    finally:
+        building.unlink(missing_ok=True)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("market_pipeline.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {
+        "conditions": CONDITIONS,
+        "letters": LETTERS,
+        "figures": [(each.name, each.metadata["description"]) for each in fields(ReportRow)],
+    }
+    environment.filters |= {"moment": _moment, "value": _value, "thousandths": _thousandths}
+    return environment
+
+
+def _moment(ts_ns: int | None) -> str:
+    """An instant of the day, to the nanosecond."""
+    if ts_ns is None:
+        return ""
+    seconds, ns = divmod(ts_ns, 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}.{ns:09}"
+
+
+def _thousandths(figure: float | None) -> str:
+    """Seconds, hours or milliseconds, to three decimals; nothing for a null."""
+    return "" if figure is None else f"{figure:,.3f}"
+
+
+def _value(value: Any) -> str:
+    """A figure as a person reads it; nothing for a null."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.6f}".rstrip("0").rstrip(".")
+    if isinstance(value, tuple | list):
+        return ", ".join(_value(each) or "-" for each in value)
+    return str(value)

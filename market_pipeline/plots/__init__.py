@@ -1,0 +1,1 @@
+"""Figures of days and of coverage, as Matplotlib draws them, from frames and files."""

@@ -1,0 +1,89 @@
+"""Coverage: what was said of every instrument on every day, holes included."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+import duckdb
+import polars as pl
+
+from market_pipeline.quality.intervals import SECONDS_PER_DAY
+from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
+
+__all__ = ["COVERAGE_NAME", "COVERAGE_VIEW", "read_coverage", "with_rows"]
+
+COVERAGE_NAME = "quality.coverage"
+
+COVERAGE_VIEW = f"""
+WITH instruments AS (SELECT DISTINCT exchange, symbol FROM {VALIDATION_REPORT.sql_name}),
+days AS (
+    SELECT CAST(unnest(generate_series(min(dt), max(dt), INTERVAL 1 DAY)) AS DATE) AS dt
+    FROM {VALIDATION_REPORT.sql_name}
+)
+SELECT exchange, symbol, dt, condition,
+       valid_seconds / {SECONDS_PER_DAY} AS valid_share,
+       observed_seconds / {SECONDS_PER_DAY} AS observed_share,
+       gap_seconds, crossed_seconds,
+       len(reasons) AS reasons,
+       reasons[1] AS first_reason
+FROM instruments CROSS JOIN days
+LEFT JOIN {VALIDATION_REPORT.sql_name} USING (exchange, symbol, dt)
+"""
+"""The query behind the view: a row for every reported instrument and every day from the first to
+the last one reported of any; all but the first three columns are null where nothing was judged."""
+
+
+def read_coverage(
+    connection: duckdb.DuckDBPyConnection,
+    start: date | None = None,
+    end: date | None = None,
+    instruments: Sequence[str] = (),
+) -> pl.DataFrame:
+    """The rows of `quality.coverage`, by instrument and day.
+
+    Args:
+        connection: To the catalogue; one that is older than the view will do.
+        start, end: The first and the last UTC day, both included; None leaves that end open.
+        instruments: Only these ids (VENUE:SYMBOL); empty for all.
+    """
+    return connection.execute(
+        f"SELECT * FROM ({COVERAGE_VIEW}) WHERE dt >= coalesce($1, dt) AND dt <= coalesce($2, dt) "
+        "AND (len($3::VARCHAR[]) = 0 OR list_contains($3, exchange || ':' || symbol)) "
+        "ORDER BY exchange, symbol, dt",
+        [start, end, list(instruments)],
+    ).pl()
+
+
+def with_rows(coverage: pl.DataFrame, rows: Sequence[ReportRow]) -> pl.DataFrame:
+    """Coverage in which these rows, which may not be published yet, replace what was there.
+
+    Args:
+        coverage: Columns of `quality.coverage`.
+        rows: Verdicts of instruments and days, each once.
+    """
+    found = pl.DataFrame(
+        [
+            {
+                "exchange": row.exchange,
+                "symbol": row.symbol,
+                "dt": row.dt,
+                "condition": row.condition,
+                "valid_share": _share(row.valid_seconds),
+                "observed_share": _share(row.observed_seconds),
+                "gap_seconds": row.gap_seconds,
+                "crossed_seconds": row.crossed_seconds,
+                "reasons": len(row.reasons),
+                "first_reason": next(iter(row.reasons), None),
+            }
+            for row in rows
+        ],
+        schema=coverage.schema,
+    )
+    key = ["exchange", "symbol", "dt"]
+    kept = coverage.join(found, on=key, how="anti")
+    return pl.concat([kept, found]).sort(key)
+
+
+def _share(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds / SECONDS_PER_DAY

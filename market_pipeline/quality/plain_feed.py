@@ -1,0 +1,159 @@
+"""A raw feed as the plain book takes it: rows of whole ticks and lots, messages and snapshots.
+
+The rules are those of the rebuild, written down a second time in plain Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby, pairwise, takewhile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from market_pipeline.books.scale import Scale
+from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
+
+__all__ = [
+    "REFUSED",
+    "Levels",
+    "Message",
+    "Row",
+    "Snapshot",
+    "messages_of",
+    "rows_of",
+    "snapshots_of",
+    "whole_steps",
+]
+
+_MAX_STEPS = float(2**62 - 512)
+_ROWS_AT_ONCE = 1 << 12
+
+REFUSED = -1
+"""The size of a row whose price or size is not a whole number of ticks or lots."""
+
+Levels = list[tuple[int, int]]
+"""(price in ticks, size in lots), best first."""
+
+
+@dataclass(slots=True)
+class Row:
+    """A delta row in whole ticks and lots, times in ns UTC; `size_lots` may be `REFUSED`."""
+
+    ts_receipt_ns: int
+    sequence_number: int
+    is_bid: bool
+    price_ticks: int
+    size_lots: int
+    ts_origin_ns: int = 0
+
+
+@dataclass(slots=True)
+class Message:
+    """Neighbouring rows of one sequence number and receipt time, which are applied as one.
+
+    Attributes:
+        first_row: Its first row, counted over all rows of the feed.
+        after_gap: Messages are suspected or proven to be lost before it.
+        mended: They are, but the snapshot right before it leads to it.
+    """
+
+    first_row: int
+    rows: list[Row]
+    after_gap: bool = False
+    mended: bool = False
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """The top levels after the message of its sequence number, received at `ts_receipt_ns`.
+
+    `usable` is whether they are a book: on the grid, ordered, filled and not crossed.
+    """
+
+    ts_receipt_ns: int
+    sequence_number: int
+    bids: Levels
+    asks: Levels
+    usable: bool = True
+
+
+def messages_of(
+    rows: Iterable[Row], gap_rows: Collection[int] = (), mended_rows: Collection[int] = ()
+) -> Iterator[Message]:
+    """The messages of a feed; gap and mended rows are first rows of some of them."""
+    first_row = 0
+    for _, group in groupby(rows, key=lambda row: (row.sequence_number, row.ts_receipt_ns)):
+        together = list(group)
+        yield Message(first_row, together, first_row in gap_rows, first_row in mended_rows)
+        first_row += len(together)
+
+
+def rows_of(batches: Iterable[DeltaBatch], price_scale: Scale, size_scale: Scale) -> Iterator[Row]:
+    """The rows of raw batches; one whose price or size is off its grid is to be refused."""
+    for batch in batches:
+        for start in range(0, batch.sequence_number.size, _ROWS_AT_ONCE):
+            part = slice(start, start + _ROWS_AT_ONCE)
+            columns = (
+                batch.ts_receipt_ns[part].tolist(),
+                batch.sequence_number[part].tolist(),
+                batch.is_bid[part].tolist(),
+                batch.price[part].tolist(),
+                batch.size[part].tolist(),
+                batch.ts_origin_ns[part].tolist(),
+            )
+            for receipt_ns, sequence, is_bid, price, size, origin_ns in zip(*columns, strict=True):
+                ticks, lots = whole_steps(price, price_scale), whole_steps(size, size_scale)
+                lots = REFUSED if ticks == REFUSED else lots
+                yield Row(receipt_ns, sequence, is_bid, ticks, lots, origin_ns)
+
+
+def snapshots_of(
+    batches: Iterable[SnapshotBatch], price_scale: Scale, size_scale: Scale
+) -> Iterator[Snapshot]:
+    """The snapshots of raw batches."""
+
+    def levels(prices: NDArray[np.float64], sizes: NDArray[np.float64]) -> Levels:
+        return [
+            (whole_steps(price, price_scale), whole_steps(size, size_scale))
+            for price, size in zip(prices.tolist(), sizes.tolist(), strict=True)
+        ]
+
+    for batch in batches:
+        for k in range(batch.sequence_number.size):
+            bids = levels(batch.bid_price[k], batch.bid_size[k])
+            asks = levels(batch.ask_price[k], batch.ask_size[k])
+            yield Snapshot(
+                int(batch.ts_receipt_ns[k]),
+                int(batch.sequence_number[k]),
+                _filled(bids),
+                _filled(asks),
+                usable=_is_a_book(bids, asks),
+            )
+
+
+def _filled(levels: Levels) -> Levels:
+    return list(takewhile(lambda level: level[1] > 0, levels))
+
+
+def _is_a_book(bids: Levels, asks: Levels) -> bool:
+    """On the grid, without holes, each level worse than the one before, filled, not crossed."""
+    for levels, away in ((bids, -1), (asks, 1)):
+        filled = _filled(levels)
+        if not filled or any(size != 0 for _, size in levels[len(filled) :]):
+            return False
+        if any(price <= 0 for price, _ in filled):
+            return False
+        if any(away * (worse - better) <= 0 for (better, _), (worse, _) in pairwise(filled)):
+            return False
+    return bids[0][0] < asks[0][0]
+
+
+def whole_steps(value: float, scale: Scale) -> int:
+    """A finite value as a whole number of steps, or `REFUSED` if it is none (see `books.scale`)."""
+    exact = value * 10.0**scale.decimals / scale.coefficient
+    if not abs(exact) <= _MAX_STEPS:
+        return REFUSED
+    whole = round(exact)
+    return whole if abs(exact - whole) <= max(1e-6, abs(exact) * 2.0**-51) else REFUSED

@@ -1,0 +1,188 @@
+"""Everything that is counted over the rows of one raw table of a day, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from market_pipeline.quality.domain import EXPECTED, DomainCount
+from market_pipeline.quality.intervals import day_bounds_ns
+from market_pipeline.quality.ordering import Disorder, MessageOrder, content_of
+from market_pipeline.quality.profile import RawPlace, place_columns
+from market_pipeline.quality.seen_steps import LATE_ROWS, StepWatch
+from market_pipeline.sources.crypto_lake import (
+    DELTAS,
+    SNAPSHOT_LEVELS,
+    SNAPSHOTS,
+    TRADES,
+    RawBatch,
+    RawTable,
+)
+
+__all__ = ["RawTableLook"]
+
+_BATCH_ROWS = 1 << 18
+_SNAPSHOT_BATCH_ROWS = 1 << 13
+
+# What each kind of disorder is called in `lake.profiles`, and the column in which it shows.
+_DISORDER = {
+    Disorder.UNORDERED: ("unordered_messages", "receipt_timestamp"),
+    Disorder.UNORDERED_ORIGIN: ("unordered_origins", "timestamp"),
+    Disorder.BACKWARD: ("sequence_backwards", "sequence_number"),
+    Disorder.DOUBLE: ("duplicate_messages", "sequence_number"),
+}
+
+
+def _levels(part: str) -> list[str]:
+    return [f"{side}_{level}_{part}" for level in range(SNAPSHOT_LEVELS) for side in ("bid", "ask")]
+
+
+_PRICES = {DELTAS.name: ["price"], SNAPSHOTS.name: _levels("price"), TRADES.name: ["price"]}
+_SIZES = {DELTAS.name: ["size"], SNAPSHOTS.name: _levels("size"), TRADES.name: ["amount"]}
+
+
+class RawTableLook:
+    """What is found in a raw table of a day.
+
+    Args:
+        lake: The folder that places name files below.
+        table: Which table.
+        day: The UTC day that its rows should be of.
+        tolerance_ns: A time further than this after the day's end is in the future.
+
+    Attributes:
+        batch_rows: Rows to be read at a time.
+    """
+
+    def __init__(self, lake: Path, table: RawTable, day: date, tolerance_ns: int) -> None:
+        start_ns, end_ns = day_bounds_ns(day)
+        self._lake = lake
+        self._table = table
+        self._rows = 0
+        self._ends: list[tuple[int, int]] = []
+        self._domain = DomainCount(table, start_ns, end_ns, tolerance_ns)
+        self._order = MessageOrder(start_ns, is_row_a_message=table is not DELTAS)
+        self._prices, self._sizes = StepWatch(), StepWatch()
+        self._tick_place: RawPlace | None = None
+        self._sequence = "id" if table is TRADES else "sequence_number"
+        self._names: dict[Path, dict[str, str]] = {}
+        self.batch_rows = _SNAPSHOT_BATCH_ROWS if table is SNAPSHOTS else _BATCH_ROWS
+
+    def add(self, batch: RawBatch) -> None:
+        """Takes a batch of rows into account."""
+        arrays = batch.arrays
+        count = len(arrays["timestamp"])
+        self._rows += count
+        self._names[batch.file] = batch.names
+        self._domain.add(batch)
+        self._sizes.add(_values(batch, _SIZES[self._table.name]))
+        names = _PRICES[self._table.name]
+        prices = _values(batch, names)
+        settled = self._prices.add(prices)
+        if settled is not None:
+            row, level = divmod(settled, len(names))
+            self._tick_place = self._tick_rests_on(batch, row, names[level])
+        keys = ["timestamp", "receipt_timestamp", self._sequence]
+        columns = [
+            np.arange(batch.first_row, batch.first_row + count),
+            *(arrays[key] for key in keys),
+            self._content(arrays),
+        ]
+        absent = [batch.nulls[key] for key in keys if key in batch.nulls]
+        if absent:
+            # A row without a time or number stands nowhere, and is told of as a null.
+            present = ~np.logical_or.reduce(absent)
+            columns = [column[present] for column in columns]
+        if columns[0].size:
+            _, _, receipt, sequence, _ = columns
+            ends = [(int(receipt[at]), int(sequence[at])) for at in (0, -1)]
+            self._ends = [self._ends[0] if self._ends else ends[0], ends[1]]
+            self._order.add(batch.file, *columns)
+
+    def _content(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.uint64]:
+        """What makes two messages of one sequence number the same."""
+        if self._table is DELTAS:
+            return content_of(arrays["price"], arrays["size"], arrays["side_is_bid"])
+        if self._table is TRADES:
+            return np.zeros(len(arrays["id"]), np.uint64)
+        # A quiet market's snapshots differ in nothing but their times.
+        same = np.zeros(len(arrays["timestamp"]), np.bool_)
+        return content_of(arrays["timestamp"], arrays["receipt_timestamp"], same)
+
+    def figures(self) -> dict[str, Any]:
+        """The columns of `lake.profiles`, after the last batch."""
+        self._order.finish()
+        order = self._order
+        found: dict[str, Any] = {
+            "rows": self._rows,
+            "messages": order.messages,
+            "sequence_changes": order.sequence_changes,
+            "disordered_per_hour": order.per_hour,
+            **{kind.value: count for kind, count in self._domain.counts.items()},
+            **{name: order.count(kind) for kind, (name, _) in _DISORDER.items()},
+            "removals": self._domain.removals if self._table is DELTAS else None,
+        }
+        for position, end in zip(("first", "last"), self._ends, strict=False):
+            found[f"{position}_ts_receipt_ns"], found[f"{position}_sequence_number"] = end
+        for name, watch in (("tick", self._prices), ("lot", self._sizes)):
+            if watch.seen is not None:
+                rows = watch.seen.settled_rows * self._rows // watch.seen.rows
+                found |= {f"{name}_seen": f"{watch.seen.step:f}", f"{name}_settled_rows": rows}
+        is_late = (found.get("tick_settled_rows") or 0) > LATE_ROWS
+        late = [self._tick_place] if self._tick_place and is_late else []
+        return found | place_columns([*self._places(), *late])
+
+    def _tick_rests_on(self, batch: RawBatch, row: int, column: str) -> RawPlace:
+        """The price that made the tick as fine as it is."""
+        coarser = self._prices.before
+        return RawPlace(
+            "tick_settled_rows",
+            self._where(batch.file),
+            batch.first_row + row,
+            batch.names[column],
+            repr(float(batch.arrays[column][row])),
+            "any price" if coarser is None else f"a multiple of {coarser:f}",
+            int(batch.arrays["receipt_timestamp"][row]),
+            int(batch.arrays[self._sequence][row]),
+        )
+
+    def _where(self, file: Path) -> str:
+        return file.relative_to(self._lake).as_posix()
+
+    def _places(self) -> Iterator[RawPlace]:
+        for places in self._domain.places.values():
+            for kind, file, row, column, value, receipt_ns, sequence in places:
+                where, expected = self._where(file), EXPECTED[kind]
+                yield RawPlace(
+                    kind.value, where, row, column, value, expected, receipt_ns, sequence
+                )
+        for place in self._order.places():
+            name, column = _DISORDER[place.kind]
+            if column == "sequence_number":
+                column = self._sequence
+            yield RawPlace(
+                name,
+                self._where(place.file),
+                place.row,
+                self._names[place.file][column],
+                str(place.value),
+                _expected(place.kind, place.before),
+                place.ts_receipt_ns,
+                place.sequence_number,
+            )
+
+
+def _expected(kind: Disorder, before: int) -> str:
+    return "no second one" if kind is Disorder.DOUBLE else f"at least {before}"
+
+
+def _values(batch: RawBatch, names: Sequence[str]) -> NDArray[np.float64]:
+    """The values of some columns, row after row."""
+    if len(names) == 1:
+        return np.asarray(batch.arrays[names[0]], np.float64)
+    return np.stack([batch.arrays[name] for name in names], axis=1).ravel()

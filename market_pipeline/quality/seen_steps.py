@@ -1,0 +1,148 @@
+"""The tick and lot that a day's values show, and whether they changed since the day before.
+
+What is **seen** is the coarsest step that fits every value of a day. It may be coarser than the
+venue's, by chance, if the values are few: a change from one day to the next is only told if chance
+does not explain it.
+"""
+
+from __future__ import annotations
+
+import copy
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from market_pipeline.books.scale import Scale, StepInference
+
+__all__ = ["LATE_ROWS", "SeenStep", "StepWatch", "seen_step", "step_change"]
+
+# Values that show a step come once in so many rows; without one in 20 times as many the step has
+# changed: by chance that happens once in e^20 days.
+_CHANCE_FACTOR = 20
+# Beyond it a value has no decimals to show, and its digits would not fit 64 bits.
+_LARGEST_VALUE = 1e15
+
+LATE_ROWS = 1_000
+"""A tick that so many rows do without is not the tick of those rows: the venue changed it during
+the day, or a price is wrong. Lots are no such rule: fine sizes may be rare.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenStep:
+    """The coarsest step that fits every price or size of a raw table on one day.
+
+    Attributes:
+        step: The step.
+        settled_rows: So many rows it took until the step was what it is.
+        rows: Rows in all.
+    """
+
+    step: Decimal
+    settled_rows: int
+    rows: int
+
+
+class StepWatch:
+    """Finds the step that is seen, batch by batch, and how soon it was."""
+
+    def __init__(self) -> None:
+        self._inference = StepInference()
+        self._scale: Scale | None = None
+        self._before: Decimal | None = None
+        self._settled_rows = 0
+        self._rows = 0
+
+    def add(self, values: NDArray[np.float64]) -> int | None:
+        """Takes a batch of float64 values into account; those that are no price or size show none.
+
+        Rows are counted by values, whatever these are.
+
+        Returns:
+            The position of the value that settled the step; None if it is what it was before.
+        """
+        if values.size == 0:
+            return None
+        if not (values.min() >= 0.0 and values.max() < _LARGEST_VALUE):
+            values = np.where((values >= 0.0) & (values < _LARGEST_VALUE), values, 0.0)
+        before, rows = self._inference, self._rows
+        self._inference = self._with(before, values)
+        self._rows += values.size
+        found = _scale_of(self._inference)
+        if found == self._scale:
+            return None
+        # The step is only ever refined, so the rows that suffice for it can be bisected.
+        settled = bisect_left(
+            range(values.size),
+            1,
+            key=lambda count: _scale_of(self._with(before, values[:count])) == found,
+        )
+        coarser = _scale_of(self._with(before, values[: max(0, settled - 1)]))
+        self._before = None if coarser is None else coarser.step
+        self._scale, self._settled_rows = found, rows + settled
+        return settled - 1
+
+    @staticmethod
+    def _with(inference: StepInference, values: NDArray[np.float64]) -> StepInference:
+        further = copy.copy(inference)
+        further.add(values)
+        return further
+
+    @property
+    def seen(self) -> SeenStep | None:
+        """What was found; None before the first value above zero."""
+        if self._scale is None:
+            return None
+        return SeenStep(self._scale.step, self._settled_rows, self._rows)
+
+    @property
+    def before(self) -> Decimal | None:
+        """The coarser step that fits every value before the one that settled it, if any showed."""
+        return self._before
+
+
+def _scale_of(inference: StepInference) -> Scale | None:
+    try:
+        return inference.scale
+    except ValueError:
+        # Values of so many digits that no step of 64 bits fits them all.
+        return None
+
+
+def step_change(
+    name: Literal["tick", "lot"], today: SeenStep | None, before: SeenStep | None
+) -> str | None:
+    """What changed between two days' ticks (or lots), as a part of a sentence; None if nothing did.
+
+    Two days that show different steps need not be of different steps: few values may all be
+    multiples of more than the venue's step. A coarser step is believed if that day has 20 times as
+    many rows as it took the other day to show the finer one. A finer tick is always told, because
+    no price of the venue's becomes finer by chance.
+    """
+    if today is None or before is None or today.step == before.step:
+        return None
+    finer, coarser = sorted((today, before), key=lambda seen: seen.step)
+    by_chance = (
+        coarser.step % finer.step == 0 and coarser.rows < _CHANCE_FACTOR * finer.settled_rows
+    )
+    if by_chance and not (name == "tick" and finer is today):
+        return None
+    values = {"tick": "prices", "lot": "sizes"}[name]
+    return (
+        f"the {values} show a {name} of {today.step:f}, those of the day before {before.step:f} "
+        f"(as of row {finer.settled_rows:,} of the day with the finer one)"
+    )
+
+
+def seen_step(profile: Mapping[str, Any] | None, name: Literal["tick", "lot"]) -> SeenStep | None:
+    """What a raw table showed by its row of `lake.profiles`; None if it showed none."""
+    if profile is None or profile[f"{name}_seen"] is None:
+        return None
+    return SeenStep(
+        Decimal(profile[f"{name}_seen"]), profile[f"{name}_settled_rows"], profile["rows"]
+    )

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from market_pipeline.alerts.outbox import Outbox
+from market_pipeline.errors import PublishError
+from market_pipeline.lake.layout import Warehouse
+from market_pipeline_tests.alerts.factory import a_failed_run, an_alert
+
+TARGETS = ["log", "webhook-1"]
+
+
+class TestTake:
+    def test_one_delivery_for_each_receiver(self, outbox: Outbox):
+        """A new alert waits once for every receiver, to be tried at once."""
+        assert 1 == outbox.take([an_alert()], TARGETS, now_s=5.0, run_id="run-1")
+        assert [("log", an_alert(), "waiting", 0), ("webhook-1", an_alert(), "waiting", 0)] == [
+            (each.target, each.alert, each.state, each.attempts) for each in outbox.due(5.0)
+        ]
+
+    def test_the_same_run_again(self, outbox: Outbox):
+        """A run that was taken adds nothing, even if it would say something else now."""
+        outbox.take([an_alert()], TARGETS, now_s=5.0, run_id="run-1")
+
+        assert 0 == outbox.take([an_alert(figure=9.0)], TARGETS, now_s=6.0, run_id="run-1")
+
+    def test_the_same_finding_of_another_run(self, outbox: Outbox):
+        """A day that is run again with the same result is told once, also by another process."""
+        outbox.take([an_alert()], TARGETS, now_s=5.0, run_id="run-1")
+        reopened = Outbox(Warehouse(outbox.path.parents[1]))
+
+        assert 0 == reopened.take(
+            [an_alert(run_id="run-2", at_ns=9)], TARGETS, now_s=6.0, run_id="run-2"
+        )
+        assert 2 == len(outbox.due(7.0))
+
+    def test_each_failed_run(self, outbox: Outbox):
+        """Two runs that failed are two alerts."""
+        assert [1, 1] == [
+            outbox.take([a_failed_run(run)], TARGETS, now_s=5.0, run_id=run) for run in "ab"
+        ]
+
+    def test_ended_half_way(self, outbox: Outbox, monkeypatch):
+        """What was begun and not ended leaves no trace: the run is taken whole the next time."""
+        monkeypatch.setattr(Outbox, "_put_in", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            outbox.take([an_alert()], TARGETS, now_s=5.0, run_id="run-1")
+        monkeypatch.undo()
+
+        assert 1 == outbox.take([an_alert()], TARGETS, now_s=5.0, run_id="run-1")
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("AB"), st.sampled_from([None, 1.0, 2.0])), max_size=12))
+def test_told_when_it_changed(runs):
+    """A finding is told if it is another than the one in force; a passed check takes it back."""
+    in_force: dict[str, float | None] = {}
+    expected = []
+    with tempfile.TemporaryDirectory() as folder:
+        outbox = Outbox(Warehouse(Path(folder)))
+        for number, (symbol, figure) in enumerate(runs):
+            alert = an_alert(instrument=f"V:{symbol}", figure=figure, run_id=str(number))
+            failed = figure is not None
+            outbox.take(
+                [alert] if failed else [],
+                ["log"],
+                passed=[] if failed else [alert.subject],
+                run_id=str(number),
+                now_s=float(number),
+            )
+            if failed and in_force.get(symbol) != figure:
+                expected.append((f"V:{symbol}", figure))
+            in_force[symbol] = figure
+        told = [(each.alert.instrument, each.alert.figure) for each in outbox.due(1e9)]
+
+    assert expected == told
+
+
+class TestStates:
+    def test_marks(self, outbox: Outbox):
+        """A failed attempt counts and waits; one that was sent or died is not due any more."""
+        outbox.take([an_alert()], TARGETS, now_s=5.0)
+        first, second = outbox.due(5.0)
+        outbox.mark(first, "waiting", now_s=6.0, error="it answered 500", next_attempt_s=60.0)
+        outbox.mark(second, "sent", now_s=6.0)
+
+        assert ([], ["log"]) == (outbox.due(59.0), [each.target for each in outbox.due(60.0)])
+        assert [("sent", 0, None), ("waiting", 1, "it answered 500")] == [
+            (each.state, each.attempts, each.error) for each in outbox.deliveries()
+        ]
+        assert ["webhook-1"] == [each.target for each in outbox.deliveries(["sent"])]
+        assert ["webhook-1"] == [each.target for each in outbox.deliveries(limit=1)]
+
+    def test_dead_letters_wait_again(self, outbox: Outbox):
+        """To their own receiver, else to those of its kind, else not at all."""
+        outbox.take([an_alert()], ["webhook-1", "webhook-2", "slack-1", "log"], now_s=5.0)
+        for each in outbox.due(5.0):
+            outbox.mark(each, "sent" if each.target == "log" else "dead", now_s=6.0, error="x")
+
+        assert (2, 1) == outbox.revive(["webhook-1", "webhook-3", "log"], now_s=7.0)
+        assert {"webhook-1": 0, "webhook-3": 0} == {
+            each.target: each.attempts for each in outbox.due(7.0)
+        }
+        assert ["slack-1"] == [each.target for each in outbox.deliveries(["dead"])]
+
+
+class TestFile:
+    def test_only_its_owner_reads_it(self, tmp_path: Path):
+        """The file and what SQLite puts beside it are 0600 whatever the umask."""
+        before = os.umask(0)
+        try:
+            outbox = Outbox(Warehouse(tmp_path / "data"))
+            outbox.take([an_alert()], TARGETS, now_s=5.0)
+        finally:
+            os.umask(before)
+
+        assert {0o600} == {
+            stat.S_IMODE(file.stat().st_mode) for file in outbox.path.parent.iterdir()
+        }
+
+    def test_damaged(self, outbox: Outbox, tmp_path: Path):
+        """A file that is no database is our own error, with the file and what to do."""
+        outbox.path.write_bytes(b"no database" * 1_000)
+        with pytest.raises(PublishError, match="the outbox of alerts cannot be used") as caught:
+            Outbox(Warehouse(tmp_path / "data"))
+
+        assert str(outbox.path) == caught.value.file

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import logging
+import traceback
+from pathlib import Path
+
+import pytest
+
+from market_pipeline.alerts.targets import Refused, Target, configured_targets, send
+from market_pipeline.settings import load_settings
+from market_pipeline_tests.alerts.factory import LINKS, an_alert
+from market_pipeline_tests.alerts.receiver import Receiver
+
+SECRET = "hunter2"
+
+
+def refusal(target: Target, seconds: float = 5.0) -> Refused:
+    """Why a receiver did not take an alert."""
+    with pytest.raises(Refused) as caught:
+        send(target, an_alert(), LINKS, timeout_seconds=seconds)
+    return caught.value
+
+
+class TestSend:
+    @pytest.mark.parametrize(("kind", "key"), [("webhook", "alerts"), ("slack", "blocks")])
+    def test_taken(self, receiver: Receiver, kind, key):
+        """An answer of 2xx means that the receiver has it, in its own form."""
+        send(Target(kind, receiver.url()), an_alert(), LINKS, timeout_seconds=5)
+
+        assert [True] == [key in payload for payload in receiver.taken]
+
+    @pytest.mark.parametrize("answer", [301, 307, 400, 404, 429, 500, 503])
+    def test_any_other_answer_is_a_refusal(self, receiver: Receiver, answer):
+        """Also a redirect, which might lead anywhere: it is not followed."""
+        receiver.answers[:] = [answer]
+        receiver.headers["Location"] = receiver.url("/elsewhere")
+
+        assert f"it answered {answer}" == str(refusal(Target("webhook", receiver.url())))
+        assert ["/hook"] == [path for path, _ in receiver.asked]
+
+    @pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("soon", 0.0), ("-1", 0.0)])
+    def test_retry_after(self, receiver: Receiver, header, seconds):
+        """How long it wants to be left alone is told; a date or nonsense is passed over."""
+        receiver.answers[:] = [429]
+        receiver.headers["Retry-After"] = header
+
+        assert seconds == refusal(Target("slack", receiver.url())).retry_after_seconds
+
+    def test_refused_connection(self):
+        """A receiver that is down is a refusal."""
+        assert "no connection to it" == str(refusal(Target("webhook", Receiver().url())))
+
+    def test_slow(self, receiver: Receiver):
+        """One that does not answer in time is a refusal."""
+        receiver.seconds = 1.0
+
+        assert "no answer within 0.05 s" == str(refusal(Target("webhook", receiver.url()), 0.05))
+
+    def test_not_tls(self, receiver: Receiver):
+        """A receiver that cannot prove who it is gets nothing."""
+        target = Target("webhook", receiver.url().replace("http", "https"))
+
+        assert "TLS" in str(refusal(target))
+        assert [] == receiver.taken
+
+    @pytest.mark.parametrize(
+        "url", [f"http://127.0.0.1:1/{SECRET}", f"http://{SECRET}.invalid/", f"http://*{SECRET}:1"]
+    )
+    def test_an_error_shows_nothing_of_the_address(self, url, caplog):
+        """Neither the text nor the traceback of a refusal, nor any log line."""
+        caplog.set_level(logging.DEBUG)
+        refused = refusal(Target("webhook", url), 0.5)
+
+        assert SECRET not in "".join(traceback.format_exception(refused))
+        assert SECRET not in caplog.text + repr(Target("webhook", url))
+
+    def test_login(self, receiver: Receiver, monkeypatch, tmp_path: Path):
+        """A password is taken from the address and never from ~/.netrc."""
+        (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password mine\n")
+        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+        send(Target("webhook", receiver.url()), an_alert(), LINKS, timeout_seconds=5)
+        with_login = receiver.url().replace("http://", "http://me:own@")
+        send(Target("webhook", with_login), an_alert(), LINKS, timeout_seconds=5)
+
+        assert [None, "Basic bWU6b3du"] == [
+            headers.get("Authorization") for _, headers in receiver.asked
+        ]
+
+    @pytest.mark.parametrize(("severity", "level"), [("WARN", 30), ("ERROR", 40)])
+    def test_log(self, caplog, severity, level):
+        """The log gets one line of the alert's severity."""
+        send(Target("log"), an_alert(severity=severity), LINKS, timeout_seconds=5)
+
+        assert [("market_pipeline.alerts", level)] == [row[:2] for row in caplog.record_tuples]
+
+
+class TestConfigured:
+    def test_every_address_once(self):
+        """The log first, then each address of both lists; names tell them apart."""
+        targets = configured_targets(
+            load_settings(
+                alert_webhook_urls="http://a/1, https://b/2,http://a/1,",
+                alert_slack_urls="https://c/3",
+            )
+        )
+
+        assert [
+            ("log", ""),
+            ("webhook", "http://a/1"),
+            ("webhook", "https://b/2"),
+            ("slack", "https://c/3"),
+        ] == [(target.kind, target.url) for target in targets]
+        assert 4 == len({target.name for target in targets})
+        assert [] == [target.name for target in targets if "//" in target.name]
+
+    def test_none(self):
+        """Without addresses there is the log, and without the log nobody."""
+        assert [["log"], []] == [
+            [target.name for target in configured_targets(load_settings(alert_log=log))]
+            for log in (True, False)
+        ]

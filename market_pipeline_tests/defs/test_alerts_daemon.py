@@ -1,0 +1,180 @@
+"""The real daemon and receivers on loopback: each fault is told once, whatever dies in between."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from market_pipeline.alerts.late import LOOK_BACK_DAYS
+from market_pipeline.alerts.outbox import Outbox
+from market_pipeline.instruments import load_instruments
+from market_pipeline.quality.evaluate import evaluate
+from market_pipeline.quality.row import ReportRow
+from market_pipeline.sources.simulated import Fault, FaultKind, simulate
+from market_pipeline_tests.alerts.receiver import Receiver
+from market_pipeline_tests.conftest import REPOSITORY
+from market_pipeline_tests.defs.workspace import Workspace
+from market_pipeline_tests.sources.simulated.days import instrument
+
+pytestmark = pytest.mark.slow
+
+_PATIENCE_SECONDS = 120
+GOOD, BAD = instrument("GOOD-USD"), instrument("BAD-USD", seed=8)
+CLEAN_DAY, SILENT_DAY, ABSENT_DAY, LAST_DAY = (
+    date(2025, 3, 3) + timedelta(days=n) for n in range(4)
+)
+
+
+@pytest.fixture(scope="module")
+def receivers() -> Iterator[tuple[Receiver, Receiver]]:
+    """A webhook that is down, and a Slack that is up."""
+    webhook, slack = Receiver(), Receiver().open()
+    yield webhook, slack
+    webhook.close()
+    slack.close()
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory, receivers) -> Workspace:
+    """Four days: both good; one silent for two hours and off the grid; and twice one absent."""
+    root = tmp_path_factory.mktemp("alerts")
+    webhook, slack = receivers
+    made = Workspace(
+        root / "pipeline",
+        root / "lake",
+        start_date=CLEAN_DAY,
+        more={
+            "PIPELINE_ALERT_WEBHOOK_URLS": webhook.url("/secret-path"),
+            "PIPELINE_ALERT_SLACK_URLS": slack.url("/secret-path"),
+            "PIPELINE_ALERT_INTERVAL_SECONDS": "1",
+            "PIPELINE_ALERT_FIRST_RETRY_SECONDS": "0.5",
+            "PIPELINE_ALERT_LONGEST_RETRY_SECONDS": "1",
+            "PIPELINE_ALERT_ATTEMPTS": "1000",
+            "PIPELINE_CHECKPOINT_SECONDS": "21600",
+        },
+    )
+    made.configure(GOOD, BAD)
+    faults = [
+        Fault(kind=kind, symbol=BAD.symbol, day=SILENT_DAY, at_s=at_s, duration_s=7_200)
+        for kind, at_s in ((FaultKind.SILENCE_GAP, 21_600), (FaultKind.OFF_TICK_PRICE, 50_400))
+    ]
+    span = {"messages_per_day": 8_000, "snapshot_interval_s": 20.0}
+    simulate(made.lake, [GOOD], CLEAN_DAY, LAST_DAY, **span)
+    simulate(made.lake, [BAD], CLEAN_DAY, SILENT_DAY, faults=faults, **span)
+    return made
+
+
+@contextmanager
+def daemon(workspace: Workspace) -> Iterator[subprocess.Popen[bytes]]:
+    """`dagster-daemon run`, and nothing of its group left afterwards."""
+    log = workspace.root / "daemon.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [str(Path(sys.executable).with_name("dagster-daemon")), "run"],
+            cwd=REPOSITORY,  # where workspace.yaml is
+            env=workspace.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(20)
+
+
+def eventually(workspace: Workspace, look: Callable[[], bool], expected: str) -> None:
+    """Waits until it is so."""
+    end = time.monotonic() + _PATIENCE_SECONDS
+    while not look():
+        if time.monotonic() > end:
+            log = (workspace.root / "daemon.log").read_text(errors="replace")[-4_000:]
+            pytest.fail(f"not within {_PATIENCE_SECONDS} s: {expected}\n{log}")
+        time.sleep(0.2)
+
+
+def ticks(instance: dg.DagsterInstance, name: str) -> int:
+    """How many looks a sensor took."""
+    for state in instance.all_instigator_state():
+        if state.name == name:
+            return len(instance.get_ticks(state.instigator_origin_id, state.selector_id))
+    return 0
+
+
+def failed_checks(workspace: Workspace) -> Counter[tuple[str, str, str]]:
+    """Check, instrument and day of each failure, from the published figures themselves."""
+    instruments = {each.id: each for each in load_instruments(workspace.instruments_file)}
+    rows = workspace.sql("SELECT * FROM quality.validation_report").to_dicts()
+    return Counter(
+        (outcome.check.name, row.instrument_id, str(row.dt))
+        for row in map(ReportRow.from_record, rows)
+        for outcome in evaluate(row, instruments[row.instrument_id].thresholds)
+        if not outcome.passed
+    )
+
+
+def told(payload: dict[str, Any]) -> tuple[str, str, str]:
+    """Check, instrument and day of a webhook's payload."""
+    (alert,) = payload["alerts"]
+    labels = alert["labels"]
+    return labels["check"], labels["instrument"], labels["day"]
+
+
+def test_each_failed_check_is_told_once(workspace: Workspace, receivers):
+    """A backfill over good and bad days, a killed daemon, a receiver that is down, a day again."""
+    webhook, slack = receivers
+    outbox = Outbox(workspace.warehouse)
+    clean = workspace.run_days(CLEAN_DAY)
+    assert 0 == clean.exit_code, clean.output + clean.errors
+    with workspace.instance() as instance, daemon(workspace) as first:
+        eventually(workspace, lambda: ticks(instance, "run_alerts") > 0, "a first look")
+        submitted = workspace.command(
+            "dagster",
+            *("job", "backfill", "-j", "daily_books", "-w", str(REPOSITORY / "workspace.yaml")),
+            *("--from", str(SILENT_DAY), "--to", str(ABSENT_DAY), "--noprompt"),
+        )
+        assert 0 == submitted.returncode, submitted.stderr
+        eventually(
+            workspace,
+            lambda: any(each.alert.check == "gap" for each in outbox.deliveries(["waiting"])),
+            "an alert that waits",
+        )
+        first.kill()  # its code server goes on for a while, and so do its runs
+        webhook.answers[:] = [500, 503, 429]
+        webhook.open()
+        with daemon(workspace):
+            ended = dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS])
+            eventually(workspace, lambda: instance.get_runs_count(ended) == 3, "the backfill")
+            again = workspace.run_days(SILENT_DAY, LAST_DAY)
+            assert 1 == again.exit_code, again.errors
+            seen = ticks(instance, "run_alerts")
+            eventually(workspace, lambda: ticks(instance, "run_alerts") > seen + 2, "more looks")
+            eventually(workspace, lambda: not outbox.deliveries(["waiting"]), "all delivered")
+
+    failed = failed_checks(workspace)
+    found = Counter(map(told, webhook.taken))
+    # The real yesterday and the days before it are late: nothing was simulated for them.
+    late = Counter({each: count for each, count in found.items() if each[2] > str(LAST_DAY)})
+    assert {"gap", "precision", "completeness", "freshness"} <= {check for check, _, _ in failed}
+    assert {("SIMULATED:BAD-USD", day) for day in map(str, (SILENT_DAY, ABSENT_DAY, LAST_DAY))} == {
+        (name, day) for _, name, day in failed
+    }
+    assert failed + late == found
+    assert ({1}, 2 * LOOK_BACK_DAYS) == (set(found.values()), len(late))
+    assert len(webhook.taken) == len(slack.taken)
+    assert b"secret-path" not in (workspace.root / "daemon.log").read_bytes()

@@ -1,0 +1,106 @@
+"""The tables of docs/detection.md, measured: `python -m market_pipeline_tests.detection.tables`."""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+import typer
+
+from market_pipeline.instruments import Instrument
+from market_pipeline_tests.detection.judging import Judged, judge
+from market_pipeline_tests.detection.real_faults import FAULTS, RealFault, copied
+from market_pipeline_tests.quality.sample import SAMPLE_DAYS, sample_root
+
+SPOILT_DAYS = (
+    ("BINANCE", "BTC-USDT", date(2024, 8, 8)),
+    ("BINANCE_FUTURES", "ETH-USDT-PERP", date(2024, 7, 18)),
+    ("BINANCE_FUTURES", "BTC-USDT-PERP", date(2024, 8, 8)),
+    ("BINANCE_DELIVERY", "BTC-USD-PERP", date(2024, 8, 8)),
+)
+"""The days into whose copies faults are put; a test holds the first two."""
+ALWAYS = frozenset({"completeness", "skew"})
+"""What fails on each whole sample day: it is minutes long, and its receipt clock is slow."""
+
+
+def of(exchange: str, symbol: str) -> Instrument:
+    """An instrument as a user without any figure would configure it."""
+    return Instrument(venue=exchange, symbol=symbol, source="crypto_lake")
+
+
+def judged_copy(
+    root: Path, exchange: str, symbol: str, day: date, fault: RealFault | None = None
+) -> Judged:
+    """A day of the sample, copied, spoilt and judged."""
+    lake = root / "lake"
+    spoilt = copied(sample_root(), lake, exchange, symbol, day.isoformat())
+    if fault is not None:
+        fault.plant(spoilt)
+    return judge(lake, root / "data", [of(exchange, symbol)], day)[symbol]
+
+
+def new_failures(fault: RealFault, clean: Judged, spoilt: Judged) -> str:
+    """The checks that fail because of a fault, the one that is for it first, as a cell."""
+    new = {
+        name: severity
+        for name, severity in spoilt.failed.items()
+        if name not in ALWAYS or name in fault.expected
+    }
+    # Of what always fails, only a finding of its own counts.
+    for name in ALWAYS & new.keys():
+        if spoilt.outcomes[name].summary.count(";") <= clean.outcomes[name].summary.count(";"):
+            del new[name]
+    ordered = sorted(new, key=lambda name: (name not in fault.expected, name))
+    return ", ".join(f"{name} {new[name]}" for name in ordered) or "missed"
+
+
+def verdict_line(judged: Judged, jumps: int) -> str:
+    """A sample day as a line of the docs."""
+    row = judged.row
+    cells = (
+        f"{row.exchange}:{row.symbol} {row.dt}",
+        row.condition,
+        f"{row.messages:,}",
+        f"{row.gap_count}",
+        f"{jumps:,}",
+        f"{(row.skew_p50_ms or 0) / 1000:.2f} s",
+        f"{(row.price_precision_losses or 0) + (row.size_precision_losses or 0)}",
+        f"{row.exam_snapshots:,}",
+        f"{row.exams_failed}",
+        f"{row.exam_matching_share:.2%}",
+        f"{row.twin_messages:,}",
+    )
+    return f"| {' | '.join(str(cell) for cell in cells)} |"
+
+
+def sequence_jumps(exchange: str, symbol: str, day: date) -> int:
+    """How many gaps the rule "sequence number + 1" would tell of."""
+    folder = sample_root() / "lake/book_delta_v2" / f"exchange={exchange}" / f"symbol={symbol}"
+    rows = pl.read_parquet(folder / f"dt={day}/1.snappy.parquet", hive_partitioning=False)
+    return int((rows["sequence_number"].diff() > 1).sum())
+
+
+def main() -> None:
+    """Prints both tables."""
+    for exchange, symbol, day in SAMPLE_DAYS:
+        with tempfile.TemporaryDirectory() as root:
+            judged = judged_copy(Path(root), exchange, symbol, day)
+            typer.echo(verdict_line(judged, sequence_jumps(exchange, symbol, day)))
+    cells = []
+    for exchange, symbol, day in SPOILT_DAYS:
+        with tempfile.TemporaryDirectory() as root:
+            clean = judged_copy(Path(root), exchange, symbol, day)
+        column = []
+        for fault in FAULTS:
+            with tempfile.TemporaryDirectory() as root:
+                spoilt = judged_copy(Path(root), exchange, symbol, day, fault)
+            column.append(new_failures(fault, clean, spoilt))
+        cells.append(column)
+    for fault, *row in zip(FAULTS, *cells, strict=True):
+        typer.echo(f"| {fault.name} | {' | '.join(row)} |")
+
+
+if __name__ == "__main__":
+    main()

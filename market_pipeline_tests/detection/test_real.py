@@ -1,0 +1,49 @@
+"""Faults in copies of real days: each is found by the check that is for it, as the docs say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from market_pipeline_tests.conftest import REPOSITORY
+from market_pipeline_tests.detection.judging import Judged
+from market_pipeline_tests.detection.real_faults import FAULTS, RealFault
+from market_pipeline_tests.detection.tables import (
+    ALWAYS,
+    SPOILT_DAYS,
+    judged_copy,
+    new_failures,
+    sequence_jumps,
+    verdict_line,
+)
+
+DOCS = (REPOSITORY / "docs/detection.md").read_text(encoding="utf-8").splitlines()
+HELD = SPOILT_DAYS[:2]
+
+
+@pytest.fixture(scope="module", params=HELD, ids=lambda day: f"{day[0]}:{day[1]}")
+def day(request: pytest.FixtureRequest, sample_data: Path, tmp_path_factory) -> tuple[int, Judged]:
+    """Which of the days it is, and its verdict without a fault."""
+    root = tmp_path_factory.mktemp("clean")
+    return HELD.index(request.param), judged_copy(root, *request.param)
+
+
+def test_a_clean_day(day: tuple[int, Judged]):
+    """Nothing fails but what is true: minutes of a day, and a receipt clock that is slow."""
+    number, clean = day
+    line = verdict_line(clean, sequence_jumps(*HELD[number]))
+
+    assert ALWAYS == clean.failed.keys()
+    assert line in DOCS
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_fault(day: tuple[int, Judged], fault: RealFault, tmp_path: Path):
+    """The check that is for it fails, and the docs say which others do."""
+    number, clean = day
+    spoilt = judged_copy(tmp_path, *HELD[number], fault)
+    (line,) = (line for line in DOCS if line.startswith(f"| {fault.name} |"))
+
+    assert set(fault.expected) <= spoilt.failed.keys()
+    assert line.strip("| ").split(" | ")[1 + number] == new_failures(fault, clean, spoilt)

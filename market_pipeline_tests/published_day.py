@@ -1,0 +1,71 @@
+"""A day published with every table, by the stages alone and without Dagster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+from market_pipeline.instruments import Instrument
+from market_pipeline.lake.layout import Warehouse
+from market_pipeline.lake.published import publish, scan
+from market_pipeline.lake.working import replace_rows
+from market_pipeline.settings import Settings
+from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
+from market_pipeline.stages.books import rebuild_day
+from market_pipeline.stages.instrument import DayOfRaw
+from market_pipeline.stages.judged import PublishedBooks
+from market_pipeline.stages.metrics import metrics_day
+from market_pipeline.stages.profile import profile_day
+from market_pipeline.stages.raw import RawObjects, register_day
+from market_pipeline.stages.report import JudgedDay, report_day
+from market_pipeline.tables import TABLES, refresh_catalogue
+
+_RAW = {"raw_book_deltas": DELTAS, "raw_book_snapshots": SNAPSHOTS, "raw_trades": TRADES}
+_BIG = ("book_bbo", "book_depth", "book_checkpoints", "book_intervals")
+
+
+def publish_day(
+    settings: Settings, instruments: Sequence[Instrument], day: date
+) -> list[JudgedDay]:
+    """Every stage of a day, and all that they publish; the verdicts as they were given."""
+    warehouse, lake = Warehouse(settings.data_dir), settings.lake_path
+    warehouse.prepare()
+    small = {
+        name: TABLES[name].frame(
+            row for each in instruments for row in register_day(lake, raw, TABLES[name], each, day)
+        )
+        for name, raw in _RAW.items()
+    }
+    objects = [RawObjects(lake, frame) for frame in small.values()]
+    small["raw_profiles"] = TABLES["raw_profiles"].frame(
+        profile_day(DayOfRaw(day, lake, *objects), instruments)
+    )
+    raw_day = DayOfRaw(day, lake, *objects, small["raw_profiles"])
+    rebuilt = rebuild_day(raw_day, instruments, settings, warehouse)
+    for name in _BIG:
+        table = TABLES[name]
+        publish(warehouse, table, day, rebuilt.staged[table.sql_name], withdrawn=rebuilt.withdrawn)
+    bbo, depth, _, intervals = (scan(warehouse, TABLES[name], day) for name in _BIG)
+    small["book_rebuilds"] = TABLES["book_rebuilds"].frame(rebuilt.records)
+    judged = report_day(
+        raw_day,
+        instruments,
+        PublishedBooks(small["book_rebuilds"], bbo, depth, intervals),
+        settings,
+        warehouse,
+        as_of_ns=2**62,
+    )
+    small["validation_report"] = TABLES["validation_report"].frame(
+        each.row.as_record() for each in judged
+    )
+    small["quality_findings"] = TABLES["quality_findings"].frame(
+        record for each in judged for record in each.finding_records()
+    )
+    small["book_metrics"] = metrics_day(
+        day, instruments, small["validation_report"], bbo, depth, raw_day.trades
+    )
+    ids = [instrument.id for instrument in instruments]
+    for name, frame in small.items():
+        replace_rows(warehouse, TABLES[name], day, ids, frame)
+    refresh_catalogue(warehouse)
+    return judged

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import re
+from datetime import date, timedelta
+from pathlib import Path
+
+import duckdb
+import polars as pl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from market_pipeline.lake.catalogue import connect
+from market_pipeline.lake.working import replace_rows
+from market_pipeline.quality.coverage import read_coverage, with_rows
+from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
+from market_pipeline.tables import refresh_catalogue, with_catalogue
+from market_pipeline_tests.conftest import REPOSITORY
+from market_pipeline_tests.quality.factory import DAY, a_failed_row, a_row
+
+LATER = DAY + timedelta(days=3)
+ROWS = (
+    a_row(condition="available", valid_seconds=43_200.0, observed_seconds=86_400.0),
+    a_row(dt=LATER, condition="degraded", reasons=("one", "two"), gap_seconds=5.0),
+    a_failed_row(dt=LATER, symbol="ETH-USDT-PERP", condition="missing", reasons=("no file",)),
+)
+
+days = st.integers(0, 6).map(lambda number: DAY + timedelta(days=number))
+judged = st.dictionaries(
+    st.tuples(st.sampled_from(["A", "B", "C"]), days),
+    st.sampled_from(["available", "degraded", "pending", "missing"]),
+    max_size=12,
+)
+
+
+def coverage_of(rows: tuple[ReportRow, ...] | list[ReportRow], *arguments: object) -> pl.DataFrame:
+    """The coverage where these rows are published."""
+    with duckdb.connect() as connection:
+        connection.execute("CREATE SCHEMA quality")
+        report = VALIDATION_REPORT.frame(row.as_record() for row in rows)
+        connection.register("published", report)
+        connection.execute("CREATE TABLE quality.validation_report AS FROM published")
+        return read_coverage(connection, *arguments)
+
+
+class TestView:
+    def test_published(self, tmp_path: Path):
+        """The catalogue's view has a row for every instrument and day, from first to last day."""
+        warehouse = with_catalogue(tmp_path)
+        for day in {row.dt for row in ROWS}:
+            rows = [row for row in ROWS if row.dt == day]
+            frame = VALIDATION_REPORT.frame(row.as_record() for row in rows)
+            ids = [row.instrument_id for row in rows]
+            replace_rows(warehouse, VALIDATION_REPORT, day, ids, frame)
+        refresh_catalogue(warehouse)
+        with connect(tmp_path) as connection:
+            found = connection.execute(
+                "SELECT * FROM quality.coverage ORDER BY symbol, dt"
+            ).fetchall()
+            read = read_coverage(connection).rows()
+
+        btc, eth = ("BINANCE_FUTURES", "BTC-USDT-PERP"), ("BINANCE_FUTURES", "ETH-USDT-PERP")
+        nothing = (None,) * 7
+        between = [DAY + timedelta(days=number) for number in (1, 2)]
+        expected = [
+            (*btc, DAY, "available", 0.5, 1.0, 0.0, 0.0, 0, None),
+            *((*btc, day, *nothing) for day in between),
+            (*btc, LATER, "degraded", 1.0, 1.0, 5.0, 0.0, 2, "one"),
+            *((*eth, day, *nothing) for day in (DAY, *between)),
+            (*eth, LATER, "missing", None, None, None, None, 1, "no file"),
+        ]
+        assert (expected, expected) == (found, read)
+
+    def test_before_anything_was_judged(self, tmp_path: Path):
+        """The view of an empty catalogue is there and empty."""
+        with_catalogue(tmp_path)
+        with connect(tmp_path) as connection:
+            assert [] == connection.execute("SELECT * FROM quality.coverage").fetchall()
+
+    def test_columns_are_documented(self, tmp_path: Path):
+        """docs/sql.md lists the view's columns with their types, in order."""
+        with_catalogue(tmp_path)
+        with connect(tmp_path) as connection:
+            described = connection.execute("DESCRIBE quality.coverage").fetchall()
+        page = (REPOSITORY / "docs" / "sql.md").read_text(encoding="utf-8")
+        section = page.split("### quality.coverage\n")[1].split("\n### ", maxsplit=1)[0]
+
+        assert [(name, kind) for name, kind, *_ in described] == re.findall(
+            r"^\| `(\w+)` \| (\w+) \|", section, re.MULTILINE
+        )
+
+    @settings(max_examples=40)
+    @given(judged)
+    def test_is_a_full_rectangle(self, verdicts):
+        """Instruments times days from first to last, each once, with its verdict or null."""
+        rows = [
+            a_row(symbol=symbol, dt=day, condition=condition)
+            for (symbol, day), condition in verdicts.items()
+        ]
+        found = coverage_of(rows)
+        seen = sorted({day for _, day in verdicts})
+        length = (seen[-1] - seen[0]).days + 1 if seen else 0
+
+        assert {
+            (symbol, seen[0] + timedelta(days=number)): verdicts.get(
+                (symbol, seen[0] + timedelta(days=number))
+            )
+            for symbol in {symbol for symbol, _ in verdicts}
+            for number in range(length)
+        } == {
+            (symbol, day): condition
+            for symbol, day, condition in found.select("symbol", "dt", "condition").rows()
+        }
+        assert found.height == length * len({symbol for symbol, _ in verdicts})
+
+
+class TestRead:
+    def test_selection(self):
+        """Days and instruments can be chosen."""
+        found = coverage_of(ROWS, date(2024, 8, 9), LATER, ["BINANCE_FUTURES:ETH-USDT-PERP"])
+
+        assert {"ETH-USDT-PERP"} == set(found["symbol"])
+        assert (date(2024, 8, 9), LATER, 3) == (found["dt"].min(), found["dt"].max(), found.height)
+
+
+class TestWithRows:
+    @settings(max_examples=30)
+    @given(judged, judged)
+    def test_equals_publishing_them(self, before, after):
+        """New rows take the place of those that are there, as if they had been published."""
+        old, new = (
+            {
+                key: a_row(symbol=key[0], dt=key[1], condition=condition)
+                for key, condition in verdicts.items()
+            }
+            for verdicts in (before, after)
+        )
+        published = coverage_of(list((old | new).values())).drop_nulls("condition")
+        shown = with_rows(coverage_of(list(old.values())), list(new.values()))
+
+        assert published.rows() == shown.drop_nulls("condition").rows()
