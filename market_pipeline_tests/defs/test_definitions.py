@@ -82,7 +82,7 @@ def describe(repository: Any) -> dict[str, Any]:
         "sensors": {
             sensor.name: {
                 "description": sensor.description,
-                "job": sensor.job_name,
+                "job": sensor.job_name if sensor.has_jobs else None,
                 "seconds_between": sensor.minimum_interval_seconds,
                 "status": sensor.default_status.value,
             }
