@@ -105,7 +105,8 @@ def rebuild(
             trades no gap is suspected; what is proven to be lost, as in a capture, is a gap anyway.
         instrument: Whose lines of a capture to take, such as BINANCE_FUTURES:BTC-USDT-PERP; the
             venue says which rules hold. Other rows do not need it.
-        tick, lot: The price and size step; "infer" takes the coarsest that fits all deltas.
+        tick, lot: The price and size step; "infer" takes the coarsest that fits the deltas but for
+            outliers.
         depth_every: Also make depth rows: "message", or the last message of every so many
             milliseconds of the receipt clock.
         resync: When a later snapshot replaces the book inside its window.

@@ -28,7 +28,7 @@ class RawSurvey:
 
     Attributes:
         day: The UTC day of the first message.
-        price_scale, size_scale: The coarsest steps that fit all rows; None if not asked for, or if
+        price_scale, size_scale: The steps of `StepInference`; None if not asked for, or if
             every value is 0.
         gap_rows: int64, the first rows of the messages after suspected gaps and long quiet holes.
         silences: int64 (gaps, 3): start_ns, end_ns and trades of the silences before them.

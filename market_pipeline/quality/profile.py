@@ -104,9 +104,9 @@ PROFILES = Table(
         Column(
             "disordered_per_hour", "BIGINT[]", "Messages unordered, backward or double, by hour."
         ),
-        Column("tick_seen", "VARCHAR", "Coarsest tick that fits every price."),
+        Column("tick_seen", "VARCHAR", "Coarsest tick of the prices, outliers apart."),
         Column("tick_settled_rows", "BIGINT", "Rows that it took until that tick was seen."),
-        Column("lot_seen", "VARCHAR", "Coarsest lot that fits every size."),
+        Column("lot_seen", "VARCHAR", "Coarsest lot of the sizes, outliers apart."),
         Column("lot_settled_rows", "BIGINT", "Rows that it took until that lot was seen."),
         *_PLACE_COLUMNS.values(),
     ),

@@ -68,7 +68,7 @@ class RawTableLook:
         self._domain = DomainCount(table, start_ns, end_ns, tolerance_ns)
         self._order = MessageOrder(start_ns, is_row_a_message=table is not DELTAS)
         self._prices, self._sizes = StepWatch(), StepWatch()
-        self._tick_place: RawPlace | None = None
+        self._tick_places: dict[int, RawPlace] = {}
         self._sequence = "id" if table is TRADES else "sequence_number"
         self._names: dict[Path, dict[str, str]] = {}
         self.batch_rows = _SNAPSHOT_BATCH_ROWS if table is SNAPSHOTS else _BATCH_ROWS
@@ -86,7 +86,8 @@ class RawTableLook:
         settled = self._prices.add(prices)
         if settled is not None:
             row, level = divmod(settled, len(names))
-            self._tick_place = self._tick_rests_on(batch, row, names[level])
+            place = self._tick_rests_on(batch, row, names[level])
+            self._tick_places[self._prices.settled_rows] = place
         keys = ["timestamp", "receipt_timestamp", self._sequence]
         columns = [
             np.arange(batch.first_row, batch.first_row + count),
@@ -134,8 +135,8 @@ class RawTableLook:
                 rows = watch.seen.settled_rows * self._rows // watch.seen.rows
                 found |= {f"{name}_seen": f"{watch.seen.step:f}", f"{name}_settled_rows": rows}
         is_late = (found.get("tick_settled_rows") or 0) > LATE_ROWS
-        late = [self._tick_place] if self._tick_place and is_late else []
-        return found | place_columns([*self._places(), *late])
+        late = self._tick_places.get(self._prices.settled_rows) if is_late else None
+        return found | place_columns([*self._places(), *([late] if late else [])])
 
     def _tick_rests_on(self, batch: RawBatch, row: int, column: str) -> RawPlace:
         """The price that made the tick as fine as it is."""

@@ -253,8 +253,8 @@ class ReportRow:
     lot: str | None = _column("VARCHAR", "Lot of that day, an exact decimal.")
     tick_inferred: bool | None = _column("BOOLEAN", "The tick was inferred from the day's prices.")
     lot_inferred: bool | None = _column("BOOLEAN", "The lot was inferred from the day's sizes.")
-    tick_seen: str | None = _column("VARCHAR", "Coarsest tick that fits every price of the day.")
-    lot_seen: str | None = _column("VARCHAR", "Coarsest lot that fits every size of the day.")
+    tick_seen: str | None = _column("VARCHAR", "Coarsest tick of the prices, outliers apart.")
+    lot_seen: str | None = _column("VARCHAR", "Coarsest lot of the sizes, outliers apart.")
     tick_day_before: str | None = _column(
         "VARCHAR", "The tick_seen of the day before; null if unknown."
     )

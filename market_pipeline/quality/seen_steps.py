@@ -1,14 +1,12 @@
 """The tick and lot that a day's values show, and whether they changed since the day before.
 
-What is **seen** is the coarsest step that fits every value of a day. It may be coarser than the
-venue's, by chance, if the values are few: a change from one day to the next is only told if chance
-does not explain it.
+What is **seen** is the coarsest step that fits the values of a day but for a few outliers, as
+`books.scale.StepInference` finds it. It may be coarser than the venue's, by chance, if the values
+are few: a change from one day to the next is only told if chance does not explain it.
 """
 
 from __future__ import annotations
 
-import copy
-from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -17,15 +15,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.books.scale import Scale, StepInference
+from market_pipeline.books.scale import StepInference
 
 __all__ = ["LATE_ROWS", "SeenStep", "StepWatch", "seen_step", "step_change"]
 
 # Values that show a step come once in so many rows; without one in 20 times as many the step has
 # changed: by chance that happens once in e^20 days.
 _CHANCE_FACTOR = 20
-# Beyond it a value has no decimals to show, and its digits would not fit 64 bits.
-_LARGEST_VALUE = 1e15
 
 LATE_ROWS = 1_000
 """A tick that so many rows do without is not the tick of those rows: the venue changed it during
@@ -35,11 +31,11 @@ the day, or a price is wrong. Lots are no such rule: fine sizes may be rare.
 
 @dataclass(frozen=True, slots=True)
 class SeenStep:
-    """The coarsest step that fits every price or size of a raw table on one day.
+    """The coarsest step that fits the prices or sizes of a raw table on one day, outliers apart.
 
     Attributes:
         step: The step.
-        settled_rows: So many rows it took until the step was what it is.
+        settled_rows: So many rows it took until those on the step had shown it.
         rows: Rows in all.
     """
 
@@ -49,14 +45,16 @@ class SeenStep:
 
 
 class StepWatch:
-    """Finds the step that is seen, batch by batch, and how soon it was."""
+    """Finds the step that is seen, batch by batch, and how soon it was.
+
+    Attributes:
+        settled_rows: So many rows it took until those on the step had shown it.
+    """
 
     def __init__(self) -> None:
         self._inference = StepInference()
-        self._scale: Scale | None = None
-        self._before: Decimal | None = None
-        self._settled_rows = 0
         self._rows = 0
+        self.settled_rows = 0
 
     def add(self, values: NDArray[np.float64]) -> int | None:
         """Takes a batch of float64 values into account; those that are no price or size show none.
@@ -64,54 +62,28 @@ class StepWatch:
         Rows are counted by values, whatever these are.
 
         Returns:
-            The position of the value that settled the step; None if it is what it was before.
+            The position of the value that settled the step; None if it is of a batch before. It
+            need not be the last one told: what refined the step can turn out to be an outlier.
         """
-        if values.size == 0:
-            return None
-        if not (values.min() >= 0.0 and values.max() < _LARGEST_VALUE):
-            values = np.where((values >= 0.0) & (values < _LARGEST_VALUE), values, 0.0)
-        before, rows = self._inference, self._rows
-        self._inference = self._with(before, values)
+        rows = self._rows
+        self._inference.add(values)
         self._rows += values.size
-        found = _scale_of(self._inference)
-        if found == self._scale:
-            return None
-        # The step is only ever refined, so the rows that suffice for it can be bisected.
-        settled = bisect_left(
-            range(values.size),
-            1,
-            key=lambda count: _scale_of(self._with(before, values[:count])) == found,
-        )
-        coarser = _scale_of(self._with(before, values[: max(0, settled - 1)]))
-        self._before = None if coarser is None else coarser.step
-        self._scale, self._settled_rows = found, rows + settled
-        return settled - 1
-
-    @staticmethod
-    def _with(inference: StepInference, values: NDArray[np.float64]) -> StepInference:
-        further = copy.copy(inference)
-        further.add(values)
-        return further
+        self.settled_rows = self._inference.settled_rows
+        return self.settled_rows - rows - 1 if self.settled_rows > rows else None
 
     @property
     def seen(self) -> SeenStep | None:
         """What was found; None before the first value above zero."""
-        if self._scale is None:
+        scale = self._inference.scale
+        if scale is None:
             return None
-        return SeenStep(self._scale.step, self._settled_rows, self._rows)
+        return SeenStep(scale.step, self.settled_rows, self._rows)
 
     @property
     def before(self) -> Decimal | None:
-        """The coarser step that fits every value before the one that settled it, if any showed."""
-        return self._before
-
-
-def _scale_of(inference: StepInference) -> Scale | None:
-    try:
-        return inference.scale
-    except ValueError:
-        # Values of so many digits that no step of 64 bits fits them all.
-        return None
+        """The coarser step before the value that settled it, outliers apart, if any showed."""
+        scale = self._inference.before
+        return None if scale is None else scale.step
 
 
 def step_change(

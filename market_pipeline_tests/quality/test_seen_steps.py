@@ -50,6 +50,18 @@ def test_what_settled_it_and_what_held_before():
     assert (SeenStep(Decimal("0.1"), 7, 8), Decimal("1.5")) == (watch.seen, watch.before)
 
 
+def test_outliers_show_no_step():
+    """Two prices off the tick among 20,000 settle nothing in the end, though the first did once."""
+    prices = np.random.default_rng(1).integers(610_000, 620_000, 20_000) / 10
+    prices[[4_000, 19_000]] = 61800.1015625
+    watch = StepWatch()
+    told = [watch.add(batch) for batch in np.split(prices, [3, 5_000, 12_000])]
+
+    settled = told[0] + 1
+    assert ([settled - 1, 3_997, None, None], settled) == (told, watch.settled_rows)
+    assert SeenStep(Decimal("0.1"), settled, 20_000) == watch.seen
+
+
 def test_values_that_are_none():
     """NaN, infinite, negative and absurd values show no step, and raise nothing."""
     assert SeenStep(Decimal("0.5"), 6, 7) == watched(
