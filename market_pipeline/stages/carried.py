@@ -162,8 +162,11 @@ def _row_of(depth: DepthRows, snapshot: SnapshotBatch | None) -> DepthRows | Non
     """The top levels after the message that a snapshot stands at, as arrays of one row."""
     if snapshot is None:
         return None
-    found = np.flatnonzero(depth.sequence_number == snapshot.sequence_number[0])
-    return DepthRows._make(column[found[-1:]] for column in depth) if found.size else None
+    number = snapshot.sequence_number[0]
+    after = np.append(depth.sequence_number[1:], np.iinfo(np.int64).max)
+    # It is met before the first greater number; numbers that run back may bring its own once more.
+    found = np.flatnonzero((depth.sequence_number == number) & (after > number))
+    return DepthRows._make(column[found[:1]] for column in depth) if found.size else None
 
 
 def _differences(

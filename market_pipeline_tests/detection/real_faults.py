@@ -70,7 +70,7 @@ def lost_messages(day: CopiedDay) -> None:
     numbers = rows["sequence_number"].unique(maintain_order=True)
     chosen = np.random.default_rng(7).random(len(numbers)) < 0.01
     day.write(
-        "book_delta_v2", rows.filter(~pl.col("sequence_number").is_in(numbers.filter(chosen)))
+        "book_delta_v2", rows.filter(~pl.col("sequence_number").is_in(list(numbers.filter(chosen))))
     )
 
 

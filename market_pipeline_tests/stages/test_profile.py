@@ -204,6 +204,8 @@ class TestMeasureProfile:
         found = measured(lake, folder, warehouse)
 
         assert {
+            "unreadable_tables": 0,
+            "first_unreadable_table": None,
             "domain_violations": 0,
             "first_domain_violation": None,
             "unordered_messages": 0,
@@ -218,13 +220,23 @@ class TestMeasureProfile:
         assert [] == found.findings
 
     def test_nothing_was_looked_at(self, lake: Path, folder: Path, warehouse: Warehouse):
-        """Without profiles, or without a usable table, nothing is added."""
+        """Without profiles nothing is known of any table; a missing one is not unreadable."""
         day = RebuiltDayOf(BTC, raw_day(lake), {}, NO_BOOKS, settings(folder), warehouse)
 
-        assert ({}, {}) == (
+        unknown = {"unreadable_tables": None, "first_unreadable_table": None}
+
+        assert (unknown, unknown | {"unreadable_tables": 0}) == (
             measure_profile(day).columns,
             measured(lake, folder, warehouse).columns,
         )
+
+    def test_a_table_that_cannot_be_read(self, lake: Path, folder: Path, warehouse: Warehouse):
+        """It is counted, with its error."""
+        write_day(lake, BTC)[0].write_bytes(b"no parquet")
+        found = measured(lake, folder, warehouse).columns
+
+        assert 1 == found["unreadable_tables"]
+        assert "cannot be read as Parquet" in found["first_unreadable_table"]
 
     def test_faults_become_findings(self, lake: Path, folder: Path, warehouse: Warehouse):
         """Each kind's first place is marked; the violations of all tables are added up."""

@@ -165,7 +165,7 @@ class TestWithoutDeltas:
     def test_steps_are_inferred(self, lake: Path, folder: Path, warehouse: Warehouse):
         """Where nothing is configured, tick and lot follow from the levels that are there."""
         of = instrument(tick="infer", lot="infer")
-        best = np.where(np.arange(COUNT) == 5, 99.25, 99.0)
+        best = np.where(np.arange(COUNT) % 5 == 0, 99.25, 99.0)
         write_snapshots(lake, of, snapshot_table(every_half_minute(), bid_0_price=best))
         raw = looked_through(lake, of)
         _, record = rebuild_instrument(raw, of, settings(folder), warehouse)
