@@ -8,14 +8,14 @@ from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH, INTERVALS, REB
 from market_pipeline.lake.catalogue import refresh
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.manifest import (
-    MANIFEST_VIEW,
+    MANIFEST,
     RAW_BOOK_DELTAS,
     RAW_BOOK_SNAPSHOTS,
     RAW_TRADES,
 )
-from market_pipeline.lake.tables import Table
+from market_pipeline.lake.tables import Table, View
 from market_pipeline.metrics.minute import BOOK_METRICS
-from market_pipeline.quality.coverage import COVERAGE_NAME, COVERAGE_VIEW
+from market_pipeline.quality.coverage import COVERAGE
 from market_pipeline.quality.findings import FINDINGS
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import VALIDATION_REPORT
@@ -38,8 +38,8 @@ TABLES: dict[str, Table] = {
 }
 """The table behind each asset."""
 
-VIEWS: dict[str, str] = {"lake.manifest": MANIFEST_VIEW, COVERAGE_NAME: COVERAGE_VIEW}
-"""Further views of the catalogue, as queries."""
+VIEWS: tuple[View, ...] = (MANIFEST, COVERAGE)
+"""Further views of the catalogue."""
 
 
 def refresh_catalogue(warehouse: Warehouse) -> None:

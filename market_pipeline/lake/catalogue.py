@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -23,7 +23,7 @@ from market_pipeline.lake.locks import (
     is_locked_elsewhere,
     until_unlocked,
 )
-from market_pipeline.lake.tables import Table
+from market_pipeline.lake.tables import Table, View
 from market_pipeline.lake.working import WORKING_LOCK, damaged, ensure_table, open_database
 
 __all__ = ["connect", "refresh"]
@@ -35,7 +35,7 @@ _BUILDING = ".building-"
 def refresh(
     warehouse: Warehouse,
     tables: Sequence[Table],
-    views: Mapping[str, str] | None = None,
+    views: Sequence[View] = (),
     *,
     timeout_seconds: float = DEFAULT_WAIT_SECONDS,
 ) -> None:
@@ -47,7 +47,7 @@ def refresh(
     Args:
         warehouse: Whose catalogue.
         tables: Every table users may query.
-        views: More views: `schema.name` to the SQL of its SELECT, made in this order.
+        views: More views, made in this order.
         timeout_seconds: How long to wait for another refresh, or for a writer of small tables.
 
     Raises:
@@ -64,7 +64,7 @@ def refresh(
         building = folder / f"{_BUILDING}{uuid.uuid4().hex}.duckdb"
         try:
             _copy_small_tables(warehouse, building, timeout_seconds)
-            _fill(warehouse, building, tables, views or {})
+            _fill(warehouse, building, tables, views)
             building.chmod(PRIVATE_FILE)
             sync(building)
             building.replace(warehouse.catalogue)
@@ -142,7 +142,7 @@ def _copy_small_tables(warehouse: Warehouse, building: Path, timeout_seconds: fl
 
 
 def _fill(
-    warehouse: Warehouse, building: Path, tables: Sequence[Table], views: Mapping[str, str]
+    warehouse: Warehouse, building: Path, tables: Sequence[Table], views: Sequence[View]
 ) -> None:
     """Add to the copy what is not in it: views, empty tables, descriptions."""
     connection = _open_copy(warehouse, building)
@@ -155,14 +155,14 @@ def _fill(
             else:
                 ensure_table(connection, table)
             _describe(connection, table)
-        for name, query in views.items():
-            schema, _, _ = name.partition(".")
-            connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+        for view in views:
+            connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{view.schema}"')
             try:
-                connection.execute(f"CREATE VIEW {name} AS {query}")
+                connection.execute(f'CREATE VIEW "{view.schema}"."{view.name}" AS {view.query}')
+                _describe(connection, view)
             except duckdb.Error as error:
                 raise PublishError(
-                    f"the catalogue's view {name} cannot be made: {error}",
+                    f"the catalogue's view {view.sql_name} cannot be made: {error}",
                     next_step="Mend the view's SQL; the catalogue that was there still is.",
                 ) from error
         connection.commit()
@@ -204,9 +204,10 @@ def _view(warehouse: Warehouse, table: Table, connection: duckdb.DuckDBPyConnect
     return f'CREATE VIEW "{table.schema}"."{table.name}" AS {stored}'
 
 
-def _describe(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+def _describe(connection: duckdb.DuckDBPyConnection, table: Table | View) -> None:
     """Put the table's and columns' descriptions where `duckdb_columns()` and tools find them."""
-    kind = "VIEW" if table.storage == "delta" else "TABLE"
+    is_stored_here = isinstance(table, Table) and table.storage == "duckdb"
+    kind = "TABLE" if is_stored_here else "VIEW"
     name = f'"{table.schema}"."{table.name}"'
     comments = [f"COMMENT ON {kind} {name} IS {_text(table.description)}"]
     comments += [

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from market_pipeline.lake.tables import Column, Table
+from market_pipeline.lake.tables import Column, Table, View
 
-__all__ = ["MANIFEST_VIEW", "RAW_BOOK_DELTAS", "RAW_BOOK_SNAPSHOTS", "RAW_TRADES"]
+__all__ = ["MANIFEST", "RAW_BOOK_DELTAS", "RAW_BOOK_SNAPSHOTS", "RAW_TRADES"]
 
 _COLUMNS = (
     Column("exchange", "VARCHAR", "Venue, upper case."),
@@ -37,8 +37,13 @@ RAW_BOOK_DELTAS = _raw("raw_book_deltas", "level-2 changes")
 RAW_BOOK_SNAPSHOTS = _raw("raw_book_snapshots", "book snapshots")
 RAW_TRADES = _raw("raw_trades", "trades")
 
-MANIFEST_VIEW = " UNION ALL BY NAME ".join(
-    f"SELECT '{table.name}' AS asset, * FROM {table.sql_name}"
-    for table in (RAW_BOOK_DELTAS, RAW_BOOK_SNAPSHOTS, RAW_TRADES)
+MANIFEST = View(
+    schema="lake",
+    name="manifest",
+    description="The three tables of raw objects as one.",
+    columns=(Column("asset", "VARCHAR", "The table it is a row of."), *_COLUMNS),
+    query=" UNION ALL BY NAME ".join(
+        f"SELECT '{table.name}' AS asset, * FROM {table.sql_name}"
+        for table in (RAW_BOOK_DELTAS, RAW_BOOK_SNAPSHOTS, RAW_TRADES)
+    ),
 )
-"""The query behind the view `lake.manifest`."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import polars as pl
 import pyarrow as pa
 
-__all__ = ["Column", "Computed", "Table"]
+__all__ = ["Column", "Computed", "Table", "View"]
 
 _ARROW_TYPES: dict[str, pa.DataType] = {
     "BIGINT": pa.int64(),
@@ -104,3 +104,24 @@ class Table:
         """Records (column name to value) as a frame with exactly these columns and types."""
         rows = pa.Table.from_pylist(list(records), schema=self.arrow_schema)
         return pl.DataFrame(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A query over tables, that users read as `schema.name`; `columns` are what it returns."""
+
+    schema: str
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+    query: str
+
+    @property
+    def readable(self) -> tuple[Column, ...]:
+        """The columns that readers get."""
+        return self.columns
+
+    @property
+    def sql_name(self) -> str:
+        """The name in SQL, e.g. `quality.coverage`."""
+        return f"{self.schema}.{self.name}"

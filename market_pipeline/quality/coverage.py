@@ -8,14 +8,13 @@ from datetime import date
 import duckdb
 import polars as pl
 
+from market_pipeline.lake.tables import Column, View
 from market_pipeline.quality.intervals import SECONDS_PER_DAY
 from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
 
-__all__ = ["COVERAGE_NAME", "COVERAGE_VIEW", "read_coverage", "with_rows"]
+__all__ = ["COVERAGE", "read_coverage", "with_rows"]
 
-COVERAGE_NAME = "quality.coverage"
-
-COVERAGE_VIEW = f"""
+_QUERY = f"""
 WITH instruments AS (SELECT DISTINCT exchange, symbol FROM {VALIDATION_REPORT.sql_name}),
 days AS (
     SELECT CAST(unnest(generate_series(min(dt), max(dt), INTERVAL 1 DAY)) AS DATE) AS dt
@@ -30,8 +29,34 @@ SELECT exchange, symbol, dt, condition,
 FROM instruments CROSS JOIN days
 LEFT JOIN {VALIDATION_REPORT.sql_name} USING (exchange, symbol, dt)
 """
-"""The query behind the view: a row for every reported instrument and every day from the first to
-the last one reported of any; all but the first three columns are null where nothing was judged."""
+
+COVERAGE = View(
+    schema="quality",
+    name="coverage",
+    description="One row per instrument and UTC day from the first to the last one judged of any "
+    "instrument, holes included; null where nothing was judged.",
+    columns=(
+        Column("exchange", "VARCHAR", "Venue, upper case."),
+        Column("symbol", "VARCHAR", "Symbol at the venue, upper case."),
+        Column("dt", "DATE", "UTC day of receipt."),
+        Column(
+            "condition", "VARCHAR", "available, degraded, pending or missing; null if never judged."
+        ),
+        Column(
+            "valid_share", "DOUBLE", "Valid seconds as a share of the day; null if not rebuilt."
+        ),
+        Column(
+            "observed_share",
+            "DOUBLE",
+            "Observed seconds as a share of the day; null if not rebuilt.",
+        ),
+        Column("gap_seconds", "DOUBLE", "Total length of the gaps."),
+        Column("crossed_seconds", "DOUBLE", "Observed seconds with a crossed book."),
+        Column("reasons", "BIGINT", "How many reasons there are why it is not available."),
+        Column("first_reason", "VARCHAR", "The first of them; null without one."),
+    ),
+    query=_QUERY,
+)
 
 
 def read_coverage(
@@ -48,7 +73,7 @@ def read_coverage(
         instruments: Only these ids (VENUE:SYMBOL); empty for all.
     """
     return connection.execute(
-        f"SELECT * FROM ({COVERAGE_VIEW}) WHERE dt >= coalesce($1, dt) AND dt <= coalesce($2, dt) "
+        f"SELECT * FROM ({_QUERY}) WHERE dt >= coalesce($1, dt) AND dt <= coalesce($2, dt) "
         "AND (len($3::VARCHAR[]) = 0 OR list_contains($3, exchange || ':' || symbol)) "
         "ORDER BY exchange, symbol, dt",
         [start, end, list(instruments)],

@@ -20,6 +20,7 @@ __all__ = ["Carried", "LevelDifference", "carry_over"]
 
 _MAX_ROWS = 1_000_000
 _MAX_NS = 600 * 10**9
+_TOP = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,9 @@ class Carried:
         file, row: Where that one begins.
         figures: The counters of the rebuild that carried it: `exams` is 0 or 1.
         snapshot: The snapshot that examined it, a batch of one; None if none could be placed.
-        differences: Where they differ in the best 20 levels of either, best first, bids first.
+        differences: Where they differ in the best 20 levels of either, best first, bids first. In
+            a feed whose numbers run back the book may have passed the snapshot's number twice; then
+            it is the first time that is looked at, and not every difference need be found.
     """
 
     first_ts_receipt_ns: int
@@ -94,13 +97,14 @@ def carry_over(
     for block in feed.rebuild.blocks(feed.deltas(deltas), feed.snapshots(snapshots)):
         if isinstance(block, DepthRows) and examined is None:
             examined = _row_of(block, feed.examiner)
-    snapshot = feed.examiner
-    differences = []
-    if snapshot is not None and examined is not None:
-        differences = list(_differences(close, examined, snapshot, price_scale, size_scale))
-    first = feed.first
+    snapshot, first = feed.examiner, feed.first
     if first is None:
         raise ValueError("a day without a delta row has nothing to carry a book into")
+    differences = []
+    if snapshot is not None:
+        is_untouched = first.sequence_number[0] > snapshot.sequence_number[0]
+        ours = close if is_untouched or examined is None else examined
+        differences = list(_differences(close, ours, snapshot, price_scale, size_scale))
     return Carried(
         int(first.ts_receipt_ns[0]),
         int(first.sequence_number[0]),
@@ -171,14 +175,15 @@ def _row_of(depth: DepthRows, snapshot: SnapshotBatch | None) -> DepthRows | Non
 
 def _differences(
     close: Keyframe,
-    ours: DepthRows,
+    ours: Keyframe | DepthRows,
     theirs: SnapshotBatch,
     price_scale: Scale,
     size_scale: Scale,
 ) -> Iterator[LevelDifference]:
     for side, worse in (("bid", -1), ("ask", 1)):
         known = _levels(
-            getattr(ours, f"{side}_price_ticks")[0], getattr(ours, f"{side}_size_lots")[0]
+            np.atleast_2d(getattr(ours, f"{side}_price_ticks"))[0, :_TOP],
+            np.atleast_2d(getattr(ours, f"{side}_size_lots"))[0, :_TOP],
         )
         told = _levels(
             _steps(getattr(theirs, f"{side}_price")[0], price_scale),

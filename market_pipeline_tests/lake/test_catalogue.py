@@ -16,7 +16,7 @@ from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.locks import holding
 from market_pipeline.lake.published import publish
 from market_pipeline.lake.staging import StagedWriter
-from market_pipeline.lake.tables import Column
+from market_pipeline.lake.tables import Column, View
 from market_pipeline.lake.working import replace_rows, writing
 from market_pipeline_tests.lake.writers import (
     BBO,
@@ -92,10 +92,10 @@ class TestRefresh:
         refresh(
             warehouse,
             TABLES,
-            {
-                "lake.spot": "SELECT * FROM books.bbo WHERE exchange = 'BINANCE'",
-                "lake.spot_rows": "SELECT count(*) AS n FROM lake.spot",
-            },
+            [
+                View("lake", "spot", "", (), "SELECT * FROM books.bbo WHERE exchange = 'BINANCE'"),
+                View("lake", "spot_rows", "", (), "SELECT count(*) AS n FROM lake.spot"),
+            ],
         )
 
         query = "SELECT n FROM lake.spot_rows"
@@ -106,7 +106,8 @@ class TestRefresh:
         publish_run(warehouse, 1)
 
         with pytest.raises(PublishError, match=r"lake\.wrong"):
-            refresh(warehouse, TABLES, {"lake.wrong": "SELECT nonsense FROM books.bbo"})
+            wrong = View("lake", "wrong", "", (), "SELECT nonsense FROM books.bbo")
+            refresh(warehouse, TABLES, [wrong])
         assert rows_of(1) * 2 == connect(warehouse.data_dir).execute(COUNT).fetchone()[0]
         assert [warehouse.catalogue] == list(warehouse.warehouse_dir.iterdir())
 

@@ -257,8 +257,8 @@ class Browser:
         return self.text(_exactly(text))
 
     def text(self, xpath: str) -> str:
-        """The text of the last such element, once there is one to be seen."""
-        return self._eventually(lambda: [self.visible(xpath)[-1].text], xpath)[0]
+        """The text of the last such element, once it is drawn."""
+        return self._eventually(lambda: self.visible(xpath)[-1].text, xpath)
 
     def click(self, text: str) -> None:
         """Clicks the last element with exactly this text, once nothing covers it."""

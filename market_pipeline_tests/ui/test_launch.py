@@ -39,11 +39,12 @@ def dg(workspace: Workspace, *arguments: str) -> subprocess.CompletedProcess[str
 
 
 def published(workspace: Workspace) -> list[str]:
-    """The days that are published, which must be the same ones in the table of every asset."""
+    """The days that are published, the same ones in every asset's table that no day leaves empty."""
     query = "SELECT DISTINCT dt::VARCHAR FROM {} ORDER BY 1"
     days = {
         name: [day for (day,) in workspace.sql(query.format(table.sql_name)).iter_rows()]
         for name, table in TABLES.items()
+        if name != "quality_findings"  # a good day has none
     }
     first, *others = days.values()
     assert [] == [other for other in others if other != first], days
@@ -86,7 +87,7 @@ class TestAutomation:
                 {
                     "name": "yesterday",
                     "pipelineName": "daily_books",
-                    "cronSchedule": "30 4 * * *",
+                    "cronSchedule": "30 3 * * *",
                     "scheduleState": {"status": "STOPPED"},
                 }
             ],
