@@ -39,7 +39,7 @@ def dg(workspace: Workspace, *arguments: str) -> subprocess.CompletedProcess[str
 
 
 def published(workspace: Workspace) -> list[str]:
-    """The days that are published, the same ones in every asset's table that no day leaves empty."""
+    """The days that are published, which must be the same ones in every asset's table."""
     query = "SELECT DISTINCT dt::VARCHAR FROM {} ORDER BY 1"
     days = {
         name: [day for (day,) in workspace.sql(query.format(table.sql_name)).iter_rows()]
