@@ -72,7 +72,7 @@ def _against(name: str, tables: Mapping[str, _Profile]) -> str | None:
     if profile is None or profile["status"] == "missing":
         return f"there is no file of {rows}"
     if profile["status"] != "usable":
-        return f"the {rows} cannot be read: {profile['failure'].rstrip('.')}"
+        return f"the {rows} cannot be read"  # the file's own error is told beside it
     if not profile["rows"]:
         return f"the files of {rows} hold none"
     for kind in _REFUSED[name]:

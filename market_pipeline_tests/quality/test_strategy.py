@@ -100,8 +100,7 @@ def test_nothing_was_looked_at():
         ),
         (
             {"status": "unusable", "failure": "The file is cut. Fetch it again."},
-            "The deltas cannot be read: The file is cut. Fetch it again; 1,000 "
-            "snapshots are there.",
+            "The deltas cannot be read; 1,000 snapshots are there.",
         ),
     ],
 )
