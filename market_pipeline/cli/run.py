@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from market_pipeline.cli.output import console, errors_console, exit_code, verdict_table
 from market_pipeline.cli.verdict import InstrumentIds, read_verdicts
-from market_pipeline.errors import MarketPipelineError, SettingsError
+from market_pipeline.errors import SettingsError
 from market_pipeline.instruments import Instrument, load_instruments, select_instruments
 from market_pipeline.settings import ENV_FILE, Settings, load_settings
 
@@ -31,6 +31,7 @@ __all__ = ["FAILED", "run", "run_days"]
 
 _DAY = ["%Y-%m-%d"]
 FAILED = 2
+_NO_STEP_FAILED = "the run stopped before a step failed; see its log in the UI"
 
 
 def run(
@@ -145,6 +146,7 @@ def run_days(days: Sequence[date], ids: Sequence[str], out: Console) -> dict[dat
     """
     # Dagster takes a second to import the definitions, which `--help` need not wait for.
     from market_pipeline.definitions import defs  # noqa: PLC0415
+    from market_pipeline.defs.failures import first_failure  # noqa: PLC0415
 
     job = defs.resolve_job_def("daily_books")
     config = {
@@ -168,7 +170,7 @@ def run_days(days: Sequence[date], ids: Sequence[str], out: Console) -> dict[dat
             )
             progress.update(task, completed=number * len(job.nodes))
             if not result.success:
-                failed[day] = _why(result)
+                failed[day] = first_failure(result.all_events) or _NO_STEP_FAILED
             if not out.is_terminal:
                 out.print(f"{day} {'failed' if day in failed else 'done'} ({number}/{len(days)})")
     return failed
@@ -215,15 +217,3 @@ def _on_step(advance: Callable[[], None]) -> Callable[[dg.EventLogEntry], None]:
             advance()
 
     return listen
-
-
-def _why(result: dg.ExecuteInProcessResult) -> str:
-    """What the first failed step died of: our own error if there is one, else the innermost."""
-    ours = {kind.__name__ for kind in MarketPipelineError.__subclasses__()}
-    for event in result.filter_events(lambda event: event.is_step_failure):
-        error = event.step_failure_data.error
-        while error is not None and error.cause is not None and error.cls_name not in ours:
-            error = error.cause
-        if error is not None:
-            return f"{event.step_key}: {error.message.strip()}"
-    return "the run stopped before a step failed; see its log in the UI"

@@ -19,8 +19,8 @@ from market_pipeline.alerts.late import late_days
 from market_pipeline.alerts.outbox import Outbox
 from market_pipeline.alerts.payloads import Links
 from market_pipeline.alerts.targets import configured_targets
+from market_pipeline.defs.failures import first_failure
 from market_pipeline.defs.resources import Pipeline
-from market_pipeline.errors import MarketPipelineError
 from market_pipeline.instruments import load_instruments
 from market_pipeline.settings import load_settings
 
@@ -139,18 +139,13 @@ def _evaluations(instance: dg.DagsterInstance, run_id: str) -> Iterator[dg.Asset
 
 
 def _why(instance: dg.DagsterInstance, run_id: str, record: dg.EventLogRecord) -> str:
-    """What the first failed step died of, our own error if there is one; else how the run ended."""
-    ours = {kind.__name__ for kind in MarketPipelineError.__subclasses__()}
-    for failed in instance.get_records_for_run(
+    """What the first failed step died of; else how the run ended."""
+    failures = instance.get_records_for_run(
         run_id, of_type=dg.DagsterEventType.STEP_FAILURE, limit=1
-    ).records:
-        event = failed.event_log_entry.get_dagster_event()
-        error = event.step_failure_data.error
-        while error is not None and error.cause is not None and error.cls_name not in ours:
-            error = error.cause
-        if error is not None:
-            return f"{event.step_key}: {error.message.strip()}"
-    return record.event_log_entry.get_dagster_event().message or "it said nothing more"
+    ).records
+    events = (failed.event_log_entry.get_dagster_event() for failed in failures)
+    ended = record.event_log_entry.get_dagster_event().message
+    return first_failure(events) or ended or "it said nothing more"
 
 
 @dg.sensor(
