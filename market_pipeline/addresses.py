@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
-__all__ = ["PageAddress", "SecretAddresses", "addresses_of"]
+from market_pipeline.setting_values import blank_is_none
+
+__all__ = ["OptionalEndpoint", "PageAddress", "SecretAddresses", "addresses_of"]
 
 
 def addresses_of(secret: SecretStr | None) -> tuple[str, ...]:
@@ -27,10 +29,6 @@ def _require_http(address: str, what: str) -> None:
         raise ValueError(f"expected {what} to be http://host/… or https://host/…")
 
 
-def _blank_is_none(value: object) -> object:
-    return None if isinstance(value, str) and not value.strip() else value
-
-
 def _usable_secret(value: SecretStr | None) -> SecretStr | None:
     for number, address in enumerate(addresses_of(value), start=1):
         _require_http(address, f"address {number}")
@@ -42,10 +40,25 @@ def _usable_page(value: str) -> str:
     return value.rstrip("/")
 
 
+def _usable_endpoint(value: str | None) -> str | None:
+    if value is None:
+        return None
+    _require_http(value, "it")
+    parts = urlsplit(value)
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError("expected it to be http://host/… or https://host/… without a login or `?`")
+    return value.rstrip("/")
+
+
 SecretAddresses = Annotated[
-    SecretStr | None, BeforeValidator(_blank_is_none), AfterValidator(_usable_secret)
+    SecretStr | None, BeforeValidator(blank_is_none), AfterValidator(_usable_secret)
 ]
 """Addresses separated by commas, or None."""
 
 PageAddress = Annotated[str, AfterValidator(_usable_page)]
 """One address, without a slash at its end."""
+
+OptionalEndpoint = Annotated[
+    str | None, BeforeValidator(blank_is_none), AfterValidator(_usable_endpoint)
+]
+"""One address that holds no login, without a slash at its end, or None."""

@@ -20,9 +20,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-from market_pipeline.errors import InstrumentsError, MarketPipelineError, SettingsError
-from market_pipeline.instruments import Instrument, load_instruments
+from market_pipeline.errors import (
+    InstrumentsError,
+    MarketPipelineError,
+    SettingsError,
+    StoreError,
+)
+from market_pipeline.instruments import NATIVE_SOURCES, Instrument, load_instruments
 from market_pipeline.settings import ENV_FILE, Settings, load_settings
+from market_pipeline.sources.door import door_of, is_door
 
 __all__ = ["DoctorReport", "Finding", "run_doctor"]
 
@@ -88,7 +94,10 @@ def run_doctor(load: Callable[[], Settings] = load_settings) -> DoctorReport:
     findings += _collect("free_disk", partial(_check_free_disk, settings.data_dir))
     instruments: list[Instrument] = []
     findings += _collect("instruments", partial(_check_instruments, settings, instruments))
-    findings += _collect("lake", partial(_check_lake, settings.lake_path, instruments))
+    if settings.store_address is None:
+        findings += _collect("lake", partial(_check_lake, settings.lake_path, instruments))
+    else:
+        findings += _collect("lake", partial(_check_store, settings, instruments))
     return DoctorReport((start, *findings))
 
 
@@ -100,6 +109,9 @@ def _collect(name: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]
 
 
 def _unexpected(name: str, error: Exception) -> Finding:
+    if isinstance(error, StoreError):
+        found = f"{error.uri}: {error.problem}{f' ({error.found})' if error.found else ''}"
+        return Finding(name, "error", found, error.next_step)
     if isinstance(error, MarketPipelineError):
         return Finding(name, "error", error.problem, error.next_step)
     return Finding(
@@ -295,21 +307,58 @@ def _check_lake(lake: Path, instruments: list[Instrument]) -> Iterator[Finding]:
         yield Finding(name, "ok", f"{lake} can be read; no instruments to look for")
         return
     without = [each.id for each in instruments if not _has_a_day(lake, each)]
-    found = (
-        f"{lake} holds days of {len(instruments) - len(without)} of {len(instruments)} instruments"
+    yield _held(f"{lake} holds", len(instruments), without, "or fetch their days")
+
+
+def _held(subject: str, asked: int, without: list[str], otherwise: str) -> Finding:
+    """The finding that a lake holds days of the instruments but those it is without."""
+    found = f"{subject} days of {asked - len(without)} of {asked} instruments"
+    if not without:
+        return Finding("lake", "ok", found)
+    return Finding(
+        "lake",
+        "warn",
+        f"{found}; none of {', '.join(without)}",
+        "Check how the instruments file spells them against the folders "
+        f"book_delta_v2/exchange=…/symbol=… of the lake, {otherwise}.",
     )
-    if without:
-        yield Finding(
-            name,
-            "warn",
-            f"{found}; none of {', '.join(without)}",
-            "Check how the instruments file spells them against the folders "
-            "book_delta_v2/exchange=…/symbol=… of the lake, or fetch their days.",
-        )
-    else:
-        yield Finding(name, "ok", found)
+
+
+def _deltas_folder(instrument: Instrument) -> str:
+    return f"book_delta_v2/exchange={instrument.venue}/symbol={instrument.symbol}/"
 
 
 def _has_a_day(lake: Path, instrument: Instrument) -> bool:
-    folder = lake / "book_delta_v2" / f"exchange={instrument.venue}" / f"symbol={instrument.symbol}"
-    return next(folder.glob("dt=*/*.parquet"), None) is not None
+    if is_door(instrument.source):
+        door_of(instrument.source)
+        return any(path.is_file() for path in (lake / instrument.source).rglob("*"))
+    return next((lake / _deltas_folder(instrument)).glob("dt=*/*.parquet"), None) is not None
+
+
+# --- object store -----------------------------------------------------------------------------
+
+
+def _check_store(settings: Settings, instruments: list[Instrument]) -> Iterator[Finding]:
+    """Ask the store for the symbols of each exchange: one listing, however many instruments."""
+    # boto3 takes half a second to load, which a lake in a folder need not wait for.
+    from market_pipeline.store.client import open_store  # noqa: PLC0415
+    from market_pipeline.store.objects import Patience  # noqa: PLC0415
+
+    patience = Patience(attempts=2, connect_seconds=5.0, read_seconds=15.0)
+    store = open_store(settings, patience=patience)
+    if store is None:
+        return
+    with store:
+        asked = [each for each in instruments if each.source in NATIVE_SOURCES]
+        venues = sorted({f"book_delta_v2/exchange={each.venue}/" for each in asked})
+        symbols = {folder for venue in venues for folder in store.folders(venue)}
+        if not venues:
+            next(store.folders(), None)  # whether it may be listed at all
+        subject = f"{store.address.uri} can be listed with credentials from {store.credentials}"
+        if store.address.anonymous:
+            subject = f"{store.address.uri} can be listed without credentials"
+    if not asked:
+        yield Finding("lake", "ok", f"{subject}; no instruments to look for")
+        return
+    without = [each.id for each in asked if _deltas_folder(each) not in symbols]
+    yield _held(f"{subject} and holds", len(asked), without, "or PIPELINE_LAKE_URI's prefix")

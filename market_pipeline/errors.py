@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
+from typing import Literal
 
 __all__ = [
     "CheckpointError",
@@ -21,6 +22,7 @@ __all__ = [
     "SchemaError",
     "SettingsError",
     "SimulationError",
+    "StoreError",
     "WarehouseBusyError",
 ]
 
@@ -127,3 +129,31 @@ class WarehouseBusyError(MarketPipelineError):
 
 class SimulationError(MarketPipelineError):
     """A simulated day was asked for that cannot be made."""
+
+
+class StoreError(MarketPipelineError):
+    """The object store did not give what it was asked for, or it could not be kept.
+
+    Args:
+        problem: One sentence saying what is wrong.
+        kind: `forbidden` (no right to it), `missing` (no such bucket or object), `unavailable` (it
+            cannot be reached, or answers with errors of its own), `cut` (the connection broke or
+            stood still in the middle), `mismatch` (the bytes are not those of the object that was
+            listed), `no_space` (they do not fit on this disk).
+        next_step: One sentence saying what to do next.
+        uri: The `s3://` address it concerns.
+        found: What was met.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        kind: Literal["forbidden", "missing", "unavailable", "cut", "mismatch", "no_space"],
+        next_step: str,
+        uri: str,
+        found: str | None = None,
+    ) -> None:
+        self.kind = kind
+        self.uri = uri
+        super().__init__(problem, next_step=next_step, file=uri, found=found)

@@ -10,24 +10,19 @@ Secrets are the fields of type `SecretStr`: read from the environment or `.env` 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any, get_args
-from urllib.parse import unquote, urlsplit
+from typing import Any, get_args
 
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 from pydantic import (
-    AfterValidator,
-    BeforeValidator,
     Field,
     SecretStr,
     ValidationError,
-    field_validator,
 )
 from pydantic_settings import (
     BaseSettings,
@@ -38,9 +33,19 @@ from pydantic_settings import (
 
 from market_pipeline.addresses import PageAddress, SecretAddresses
 from market_pipeline.errors import SettingsError
+from market_pipeline.lake_settings import LakeSettings
+from market_pipeline.setting_values import (
+    AbsolutePath,
+    Day,
+    Integer,
+    OptionalInteger,
+    Real,
+    absolute_path,
+)
 from market_pipeline.yaml_files import nearest_known, read_yaml_mapping
 
 __all__ = [
+    "CREDENTIAL_VARIABLES",
     "ENV_FILE",
     "ENV_PREFIX",
     "Settings",
@@ -53,62 +58,13 @@ ENV_FILE = Path(".env")
 # Dagster reads the same `.env`, so its variables may stand there beside ours.
 _NEIGHBOUR_PREFIX = "DAGSTER_"
 
-
-# --- values -----------------------------------------------------------------------------------
-
-
-def _filled_path(value: object) -> object:
-    if isinstance(value, str) and not value.strip():
-        raise ValueError(
-            "expected a path but it is empty"
-        )  # Path("") would mean the current folder
-    return value
-
-
-def _absolute_path(value: Path) -> Path:
-    try:
-        return value.expanduser().absolute()
-    except RuntimeError as error:
-        raise ValueError(f"expected a path but its `~` has no home folder: {error}") from error
-
-
-def _number_not_bool(value: object) -> object:
-    if isinstance(value, bool):  # YAML's `yes` would otherwise count as 1
-        raise ValueError("expected a number but it is a true/false value")
-    return value
-
-
-def _calendar_day(value: object) -> object:
-    if isinstance(value, str):
-        try:
-            return date.fromisoformat(value)
-        except ValueError:
-            raise ValueError("expected a calendar day written YYYY-MM-DD") from None
-    if not isinstance(value, date):  # a bare number would be taken as seconds since 1970
-        raise ValueError("expected a calendar day written YYYY-MM-DD")
-    return value
-
-
-def _lake_folder(uri: str) -> Path:
-    """The folder a lake URI names, or ValueError with the reason it cannot be used."""
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):/", uri)
-    if scheme is None:
-        return _absolute_path(Path(uri))
-    name = scheme[1].lower()
-    if name == "s3":
-        raise ValueError(
-            "expected a folder: reading a lake from `s3://` comes in a later release; until then "
-            "copy the days you need to a folder and name that"
-        )
-    if name != "file":
-        raise ValueError(f"expected a folder path or `file:///…`, but the scheme is `{name}`")
-    parts = urlsplit(uri)
-    if parts.netloc not in {"", "localhost"}:
-        raise ValueError("expected `file:///folder` with three slashes: a host cannot be read")
-    folder = Path(unquote(parts.path))
-    if not folder.is_absolute():
-        raise ValueError("expected an absolute folder after `file://`")
-    return folder
+CREDENTIAL_VARIABLES = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_PROFILE",
+)
+"""What may stand in `.env` for the object store; see `store.credentials`."""
 
 
 def _cpu_count() -> int:
@@ -118,18 +74,7 @@ def _cpu_count() -> int:
     return os.cpu_count() or 1
 
 
-def _lake_below_data_dir(earlier: dict[str, Any]) -> str:
-    # `data_dir` is absent when it was itself refused; that problem is the one to report.
-    return str(Path(earlier.get("data_dir", "data")) / "lake")
-
-
-_AbsolutePath = Annotated[Path, BeforeValidator(_filled_path), AfterValidator(_absolute_path)]
-_Integer = Annotated[int, BeforeValidator(_number_not_bool)]
-_Real = Annotated[float, BeforeValidator(_number_not_bool), Field(allow_inf_nan=False)]
-_Day = Annotated[date, BeforeValidator(_calendar_day)]
-
-
-class Settings(BaseSettings):
+class Settings(LakeSettings, BaseSettings):
     """Everything a user may set, immutable once loaded.
 
     Each field is the environment variable `PIPELINE_<FIELD>` and the key `<field>` of
@@ -145,45 +90,34 @@ class Settings(BaseSettings):
         validate_default=True,
     )
 
-    config_file: _AbsolutePath = Field(
+    config_file: AbsolutePath = Field(
         default=Path("config.yaml"),
         description=(
             "The YAML file of settings. It can be set in the environment or in .env only, and it "
             "must exist if it is set."
         ),
     )
-    data_dir: _AbsolutePath = Field(
-        default=Path("data"),
-        description=(
-            "The folder for everything the pipeline writes: published tables, the warehouse, "
-            "checkpoints. A relative path counts from the current folder."
-        ),
-    )
-    lake_uri: str = Field(
-        default_factory=_lake_below_data_dir,
-        description="The raw lake: a folder path or file:///folder. It is only ever read.",
-    )
-    instruments_file: _AbsolutePath = Field(
+    instruments_file: AbsolutePath = Field(
         default=Path("instruments.yaml"),
         description="The YAML file that lists the instruments.",
     )
-    start_date: _Day = Field(
+    start_date: Day = Field(
         default=date(2024, 1, 1),
         description="The first daily partition, a UTC day written YYYY-MM-DD.",
     )
-    depth_interval_ms: _Integer = Field(
+    depth_interval_ms: Integer = Field(
         default=100,
         ge=0,
         le=86_400_000,
         description="Milliseconds between two rows of books.depth; 0 means one row per message.",
     )
-    checkpoint_seconds: _Integer = Field(
+    checkpoint_seconds: Integer = Field(
         default=300,
         ge=1,
         le=86_400,
         description="Seconds of market time between two full-depth checkpoints of a book.",
     )
-    twin_minutes: _Integer = Field(
+    twin_minutes: Integer = Field(
         default=3,
         ge=0,
         le=1_440,
@@ -192,12 +126,12 @@ class Settings(BaseSettings):
             "compare; 0 turns it off."
         ),
     )
-    threads: _Integer = Field(
+    threads: Integer = Field(
         default_factory=_cpu_count,
         ge=1,
         description="How many instruments of a day may be worked on at once.",
     )
-    memory_budget_mb: _Integer = Field(
+    memory_budget_mb: Integer = Field(
         default=1024,
         ge=1,
         description=(
@@ -205,17 +139,32 @@ class Settings(BaseSettings):
             "their number, never below one."
         ),
     )
-    lock_timeout_seconds: _Real = Field(
+    lock_timeout_seconds: Real = Field(
         default=120.0,
         ge=0,
         description="Seconds to wait for another process that is writing to the warehouse.",
     )
-    vendor_lag_hours: _Real = Field(
+    vendor_lag_hours: Real = Field(
         default=4.0,
         ge=0,
         description=(
             "Hours after the end of a UTC day until its raw files are due: before that a day "
             "without files is pending, after it the day is missing."
+        ),
+    )
+    keep_raw_days: OptionalInteger = Field(
+        default=None,
+        ge=1,
+        description=(
+            "Days that raw files of a store, and what doors made, are kept locally before `prune` "
+            "removes them; without it for ever. A lake that is a folder is never touched."
+        ),
+    )
+    keep_derived_days: OptionalInteger = Field(
+        default=None,
+        ge=1,
+        description=(
+            "Days that published tables are kept before `prune` removes them; without it for ever."
         ),
     )
     alert_webhook_urls: SecretAddresses = Field(
@@ -235,29 +184,29 @@ class Settings(BaseSettings):
     alert_log: bool = Field(
         default=True, description="Whether each alert is also a line of the daemon's log."
     )
-    alert_interval_seconds: _Integer = Field(
+    alert_interval_seconds: Integer = Field(
         default=30,
         ge=1,
         le=3_600,
         description="Seconds between two looks for ended runs, and for alerts to be delivered.",
     )
-    alert_timeout_seconds: _Real = Field(
+    alert_timeout_seconds: Real = Field(
         default=5.0,
         gt=0,
         le=15,
         description="Seconds to wait for a receiver of alerts to take a connection, or to answer.",
     )
-    alert_attempts: _Integer = Field(
+    alert_attempts: Integer = Field(
         default=20,
         ge=1,
         description="Attempts to deliver an alert before it is put with the dead letters.",
     )
-    alert_first_retry_seconds: _Real = Field(
+    alert_first_retry_seconds: Real = Field(
         default=30.0,
         gt=0,
         description="Seconds until the second attempt; each later wait is twice as long.",
     )
-    alert_longest_retry_seconds: _Real = Field(
+    alert_longest_retry_seconds: Real = Field(
         default=3600.0,
         gt=0,
         description="The longest wait in seconds between two attempts.",
@@ -271,23 +220,6 @@ class Settings(BaseSettings):
         min_length=1,
         description="Where these pages are to be read: an address or a folder; alerts name theirs.",
     )
-
-    @field_validator("lake_uri", mode="before")
-    @classmethod
-    def _usable_lake(cls, value: object) -> object:
-        if isinstance(value, Path):
-            value = str(value)
-        if not isinstance(value, str):
-            return value  # the type itself is refused next
-        _filled_path(value)
-        folder = _lake_folder(value)
-        # A relative folder is fixed now: the process may change its current folder later.
-        return value if value.lower().startswith("file:") else str(folder)
-
-    @property
-    def lake_path(self) -> Path:
-        """The absolute folder that `lake_uri` names."""
-        return _lake_folder(self.lake_uri)
 
     @classmethod
     def settings_customise_sources(
@@ -444,6 +376,8 @@ def _read_env_file() -> _Layer:
     for spelt, value in dotenv_values(stream=understood).items():
         if value is None or spelt.upper().startswith(_NEIGHBOUR_PREFIX):
             continue
+        if spelt in CREDENTIAL_VARIABLES:
+            continue  # secrets of the store: only its client reads them
         own = spelt.upper().startswith(ENV_PREFIX)
         layer.add(spelt, spelt[len(ENV_PREFIX) :].lower() if own else "", value, _variable)
     return layer
@@ -456,7 +390,7 @@ def _read_config_file(named: object) -> _Layer:
     path = Path("config.yaml") if named is None else Path(named)
     layer = _Layer(str(path))
     try:
-        path = _absolute_path(path)
+        path = absolute_path(path)
     except ValueError:
         return layer
     if named is None and not path.exists():

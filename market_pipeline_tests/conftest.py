@@ -8,6 +8,9 @@ import pytest
 from hypothesis import settings
 
 from market_pipeline_tests.quality.sample import sample_root
+from market_pipeline_tests.store.servers import faulty, moto_server, object_store
+
+__all__ = ["faulty", "moto_server", "object_store"]  # fixtures
 
 # The first example of a kernel waits for its compilation, which no deadline can foresee.
 settings.register_profile("kernels", deadline=None)

@@ -11,6 +11,7 @@ import pytest
 from market_pipeline import doctor
 from market_pipeline.doctor import DoctorReport, Finding, run_doctor
 from market_pipeline.settings import ENV_PREFIX, load_settings
+from market_pipeline_tests.store.servers import no_credentials
 
 INSTRUMENTS = """
 instruments:
@@ -237,6 +238,82 @@ class TestDataDir:
         assert ("warn", True) == (found.status, f"chmod 700 {folder / 'data'}" in found.next_step)
 
 
+class TestStore:
+    @pytest.fixture(autouse=True)
+    def rights(self, monkeypatch, tmp_path):
+        """No credentials but those of the test."""
+        no_credentials(monkeypatch, tmp_path)
+
+    @staticmethod
+    def found(endpoint_url, uri="s3://doctor/lake", **more):
+        """What the doctor finds of a lake in that store."""
+        given = {"lake_uri": uri, "lake_endpoint_url": endpoint_url, **more}
+        return finding("lake", run_doctor(lambda: load_settings(**given)))
+
+    @pytest.fixture
+    def keys(self, monkeypatch, object_store):
+        """The owner's keys, and a lake with days of one instrument."""
+        folder = "lake/book_delta_v2/exchange=BINANCE/symbol=BTC-USDT/dt=2024-08-08"
+        object_store.put("doctor", f"{folder}/1.snappy.parquet", b"")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", object_store.access_key)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", object_store.secret_key)
+
+    def test_holds(self, object_store, keys, folder):
+        """A store that can be listed says where the credentials come from and whose days it has."""
+        (folder / "instruments.yaml").write_text(INSTRUMENTS.replace("ETH-USDT", "XRP-USDT"))
+        found = self.found(object_store.endpoint_url)
+        assert "warn" == found.status
+        assert (
+            "s3://doctor/lake can be listed with credentials from the environment and holds days "
+            "of 1 of 2 instruments; none of BINANCE:XRP-USDT"
+        ) == found.found
+
+    def test_one_listing_for_all(self, faulty, keys):
+        """However many instruments of an exchange there are, it is listed once."""
+        assert "warn" == self.found(faulty.endpoint_url).status
+        assert 1 == len(faulty.requests)
+
+    def test_prefix_is_wrong(self, object_store, keys):
+        """A prefix under which nothing lies is a warning that names the setting."""
+        found = self.found(object_store.endpoint_url, "s3://doctor/lakes")
+        assert ("warn", True) == (found.status, "0 of 2 instruments" in found.found)
+        assert "PIPELINE_LAKE_URI" in found.next_step
+
+    def test_public(self, object_store, folder):
+        """A public store is listed without credentials."""
+        (folder / "instruments.yaml").unlink()
+        uri = f"s3://{object_store.public_bucket}"
+        found = self.found(object_store.endpoint_url, uri, lake_anonymous=True)
+        assert f"{uri} can be listed without credentials; no instruments to look for" == found.found
+
+    def test_refused(self, object_store, keys, monkeypatch):
+        """Keys that are refused are an error, and none of them is shown."""
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another-secret")
+        report = run_doctor(
+            lambda: load_settings(
+                lake_uri="s3://doctor/lake", lake_endpoint_url=object_store.endpoint_url
+            )
+        )
+        found = finding("lake", report)
+        assert "error" == found.status
+        assert "the store refuses access (403 SignatureDoesNotMatch)" in found.found
+        shown = json.dumps(report.to_json())
+        assert "another-secret" not in shown and object_store.access_key not in shown
+
+    def test_no_credentials(self, object_store, keys, monkeypatch):
+        """Without credentials the finding says where they may stand."""
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+        found = self.found(object_store.endpoint_url)
+        assert ("error", True) == (found.status, "AWS_ACCESS_KEY_ID" in found.next_step)
+
+    def test_out_of_reach(self, keys):
+        """A store that does not answer is an error that names the setting of its address."""
+        found = self.found("http://127.0.0.1:9")
+        assert ("error", True) == (found.status, "cannot be reached" in found.found)
+        assert "PIPELINE_LAKE_ENDPOINT_URL" in found.next_step
+
+
 @pytest.mark.parametrize(
     ("free", "expected"),
     [
@@ -281,6 +358,19 @@ class TestInstruments:
 class TestLake:
     def test_complete(self):
         """A lake with days of every instrument is ok."""
+        assert finding("lake").found.endswith("holds days of 2 of 2 instruments")
+
+    def test_files_that_come_through_a_door(self, folder):
+        """Another vendor's instrument has days if the folder of its source holds a file."""
+        text = INSTRUMENTS.replace("crypto_lake", "tardis_csv", 1)
+        (folder / "instruments.yaml").write_text(text)
+        assert finding("lake").found.endswith(
+            "days of 1 of 2 instruments; none of BINANCE:BTC-USDT"
+        )
+        vendors = folder / "data" / "lake" / "tardis_csv" / "binance"
+        vendors.mkdir(parents=True)
+        assert "warn" == finding("lake").status
+        (vendors / "BTCUSDT.csv.gz").touch()
         assert finding("lake").found.endswith("holds days of 2 of 2 instruments")
 
     def test_some_without_days(self, folder):

@@ -9,7 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from market_pipeline.errors import SettingsError
-from market_pipeline.settings import ENV_PREFIX, Settings, load_settings
+from market_pipeline.settings import CREDENTIAL_VARIABLES, ENV_PREFIX, Settings, load_settings
+from market_pipeline.store.address import PRESETS, StoreAddress
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -303,16 +304,96 @@ class TestLake:
     @pytest.mark.parametrize(
         ("uri", "expected"),
         [
-            ("s3://bucket/prefix", "comes in a later release"),
-            ("S3://bucket", "comes in a later release"),
+            ("s3://key:secret@bucket/lake", "expected `s3://bucket/prefix`"),
+            ("s3:bucket", "expected `s3://bucket/prefix`"),
+            ("s3a://bucket", "the scheme is `s3a`"),
             ("https://host/lake", "the scheme is `https`"),
             ("file://host/lake", "three slashes"),
         ],
     )
     def test_refused_uri(self, uri, expected):
-        """A lake that is not a folder of this machine is refused with the reason."""
+        """A lake that is neither a folder of this machine nor a store is refused with a reason."""
         (problem,) = problems_of(lake_uri=uri)
         assert expected in problem
+        assert "secret" not in problem
+
+
+class TestStore:
+    def test_folder(self):
+        """A lake in a folder has no store, whatever else is set for one."""
+        assert load_settings(lake_uri="/srv/lake", lake_region="eu-west-1").store_address is None
+
+    def test_uri(self, folder):
+        """A store's days are kept in the data folder, and its settings make its address."""
+        settings = load_settings(
+            lake_uri="s3://bucket/some/lake/",
+            lake_anonymous=True,
+            lake_endpoint_url="https://store.example:9000/",
+            lake_region="eu-west-1",
+            lake_ca_bundle="authority.pem",
+        )
+        expected = StoreAddress(
+            "bucket",
+            "some/lake",
+            anonymous=True,
+            endpoint_url="https://store.example:9000",
+            region="eu-west-1",
+            ca_bundle=folder / "authority.pem",
+        )
+        assert expected == settings.store_address
+        assert folder / "data" / "lake" == settings.lake_path
+
+    def test_preset(self):
+        """A preset has its own region and rights; a region that is set goes before it."""
+        assert PRESETS["sample"] == load_settings(lake_uri="sample").store_address
+        paid = load_settings(lake_uri="crypto-lake", lake_region="us-east-2").store_address
+        assert (False, "us-east-2") == (paid.anonymous, paid.region)
+
+    def test_folder_of_a_presets_name(self, folder):
+        """A folder that is called like a preset is written as a path."""
+        settings = load_settings(lake_uri="./sample")
+        assert (None, folder / "sample") == (settings.store_address, settings.lake_path)
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            {"lake_endpoint_url": "store.example:9000"},
+            {"lake_endpoint_url": "https://user:secret@store.example"},
+            {"lake_endpoint_url": "https://store.example/?secret"},
+            {"lake_region": "secret region"},
+            {"lake_requests_per_second": -1},
+            {"lake_megabytes_per_second": "nan"},
+            {"lake_parallel_downloads": 0},
+            {"lake_parallel_downloads": 65},
+            {"lake_anonymous": "secret"},
+        ],
+    )
+    def test_refused(self, given):
+        """A setting of the store that cannot be is refused without being shown."""
+        (problem,) = problems_of(lake_uri="sample", **given)
+        assert next(iter(given)) in problem
+        assert "secret" not in problem
+
+    @pytest.mark.parametrize("name", ["endpoint_url", "region", "ca_bundle"])
+    def test_blank_sets_nothing(self, monkeypatch, name):
+        """An empty variable is as good as none."""
+        monkeypatch.setenv(f"PIPELINE_LAKE_{name.upper()}", "")
+        assert getattr(load_settings(), f"lake_{name}") is None
+
+    @pytest.mark.parametrize("name", CREDENTIAL_VARIABLES)
+    def test_credentials_of_env_file(self, folder, name):
+        """The store's credentials may stand in `.env` and are none of the settings."""
+        (folder / ".env").write_text(f"{name}=very-secret\nPIPELINE_THREADS=1\n")
+        settings = load_settings()
+        assert 1 == settings.threads
+        assert "very-secret" not in f"{settings!r} {settings.model_dump()}"
+
+    def test_credentials_of_config_file(self, folder):
+        """In `config.yaml` they are refused like any unknown key, without being shown."""
+        (folder / "config.yaml").write_text("aws_secret_access_key: very-secret\n")
+        (problem,) = problems_of()
+        assert "aws_secret_access_key is not a known key" in problem
+        assert "very-secret" not in problem
 
 
 def test_immutable():

@@ -1,0 +1,72 @@
+"""Types of settings: what a text must be to stand for a path, a number or a day."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+__all__ = [
+    "AbsolutePath",
+    "Day",
+    "Integer",
+    "OptionalInteger",
+    "OptionalPath",
+    "OptionalText",
+    "Real",
+    "absolute_path",
+    "blank_is_none",
+    "filled_path",
+]
+
+
+def filled_path(value: object) -> object:
+    """The value, unless it is blank."""
+    if isinstance(value, str) and not value.strip():
+        raise ValueError(
+            "expected a path but it is empty"
+        )  # Path("") would mean the current folder
+    return value
+
+
+def absolute_path(value: Path) -> Path:
+    """The path from the root, with `~` as the home folder."""
+    try:
+        return value.expanduser().absolute()
+    except RuntimeError as error:
+        raise ValueError(f"expected a path but its `~` has no home folder: {error}") from error
+
+
+def blank_is_none(value: object) -> object:
+    """The value, or None if it is blank: a line `KEY=` of `.env` sets nothing."""
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _number_not_bool(value: object) -> object:
+    if isinstance(value, bool):  # YAML's `yes` would otherwise count as 1
+        raise ValueError("expected a number but it is a true/false value")
+    return value
+
+
+def _calendar_day(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            raise ValueError("expected a calendar day written YYYY-MM-DD") from None
+    if not isinstance(value, date):  # a bare number would be taken as seconds since 1970
+        raise ValueError("expected a calendar day written YYYY-MM-DD")
+    return value
+
+
+AbsolutePath = Annotated[Path, BeforeValidator(filled_path), AfterValidator(absolute_path)]
+OptionalPath = Annotated[
+    Annotated[Path, AfterValidator(absolute_path)] | None, BeforeValidator(blank_is_none)
+]
+OptionalText = Annotated[str | None, BeforeValidator(blank_is_none)]
+Integer = Annotated[int, BeforeValidator(_number_not_bool)]
+OptionalInteger = Annotated[Integer | None, BeforeValidator(blank_is_none)]
+Real = Annotated[float, BeforeValidator(_number_not_bool), Field(allow_inf_nan=False)]
+Day = Annotated[date, BeforeValidator(_calendar_day)]

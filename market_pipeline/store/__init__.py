@@ -1,0 +1,1 @@
+"""The object store raw days come from: its address, its client, and how an object is downloaded."""

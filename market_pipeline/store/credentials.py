@@ -1,0 +1,68 @@
+"""With which credentials the store is asked: the environment, `.env`, or the usual AWS chain.
+
+They go from there into boto3 and nowhere else: no error, log line or repr of this package has them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import boto3
+from dotenv import dotenv_values
+
+from market_pipeline.settings import CREDENTIAL_VARIABLES, ENV_FILE
+
+__all__ = ["credentials_kind", "session"]
+
+# At DEBUG it logs the headers of every request, which hold signatures and session tokens.
+logging.getLogger("botocore").setLevel(logging.INFO)
+
+_KINDS = {
+    "env": "the environment",
+    "shared-credentials-file": "the AWS credentials file",
+    "config-file": "the AWS configuration file",
+    "iam-role": "the role of this machine",
+    "container-role": "the role of this container",
+    "assume-role": "an assumed role",
+    "assume-role-with-web-identity": "an assumed role",
+    "sso": "an AWS single sign-on",
+    "custom-process": "the program that the AWS configuration names",
+}
+
+
+def session() -> boto3.Session:
+    """A session with the keys or the profile of `.env`, or of the AWS chain if it has none.
+
+    If the environment names a key or a profile, `.env` is not asked: half of each would be a pair
+    that nobody meant.
+
+    Raises:
+        botocore.exceptions.ProfileNotFound: The profile does not exist.
+    """
+    given = _from_env_file()
+    return boto3.Session(
+        aws_access_key_id=given.get("AWS_ACCESS_KEY_ID"),
+        aws_secret_access_key=given.get("AWS_SECRET_ACCESS_KEY"),
+        aws_session_token=given.get("AWS_SESSION_TOKEN"),
+        profile_name=given.get("AWS_PROFILE"),
+    )
+
+
+def credentials_kind(of: boto3.Session) -> str | None:
+    """Where a session has its credentials from, in words that show none; None without any."""
+    credentials = of.get_credentials()
+    if credentials is None:
+        return None
+    if credentials.method == "explicit":
+        return str(ENV_FILE)
+    return _KINDS.get(credentials.method, str(credentials.method))
+
+
+def _from_env_file() -> dict[str, str]:
+    if any(os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE")):
+        return {}
+    if not ENV_FILE.is_file():
+        return {}
+    values = dotenv_values(ENV_FILE)
+    return {name: value for name in CREDENTIAL_VARIABLES if (value := values.get(name))}
