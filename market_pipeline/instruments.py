@@ -11,6 +11,7 @@ import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,11 +29,15 @@ from market_pipeline.errors import InstrumentsError
 from market_pipeline.yaml_files import nearest_known, read_yaml_mapping
 
 __all__ = [
+    "BUILT_IN_DOORS",
+    "DOORS_GROUP",
     "MAX_DECIMALS",
+    "NATIVE_SOURCES",
     "Instrument",
     "Policies",
     "Source",
     "Thresholds",
+    "known_sources",
     "load_instruments",
     "select_instruments",
 ]
@@ -43,7 +48,30 @@ _INT64_MAX = 2**63 - 1
 _VENUE = re.compile(r"[A-Z0-9][A-Z0-9_]{0,63}")
 _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9._-]{0,63}")
 
-Source = Literal["crypto_lake", "simulated"]
+NATIVE_SOURCES = ("crypto_lake", "simulated")
+"""Sources whose days lie in the lake in the raw layout that the pipeline reads."""
+
+BUILT_IN_DOORS = ("tardis_csv", "binance_capture")
+"""Sources whose files the package itself turns into that layout."""
+
+DOORS_GROUP = "market_pipeline.doors"
+"""The entry points with which another package adds a source of its own."""
+
+
+def known_sources() -> tuple[str, ...]:
+    """The names an instrument's `source` may have, those of installed packages last."""
+    own = (*NATIVE_SOURCES, *BUILT_IN_DOORS)
+    added = {entry.name for entry in entry_points(group=DOORS_GROUP)}
+    return (*own, *sorted(added.difference(own)))
+
+
+def _source(value: str) -> str:
+    if value not in NATIVE_SOURCES + BUILT_IN_DOORS and value not in known_sources():
+        raise ValueError(f"must be one of {', '.join(known_sources())}")
+    return value
+
+
+Source = Annotated[str, AfterValidator(_source)]
 
 
 def _venue(value: str) -> str:

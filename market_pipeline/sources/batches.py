@@ -72,6 +72,7 @@ class Trades:
         ts_origin_ns, ts_receipt_ns: int64 (n,), ns UTC.
         price, quantity: float64 (n,).
         is_buy: bool (n,), whether the taker bought.
+        id: int64 (n,), the venue's number of each; None where nobody asked for it.
     """
 
     ts_origin_ns: NDArray[np.int64]
@@ -79,3 +80,4 @@ class Trades:
     price: NDArray[np.float64]
     quantity: NDArray[np.float64]
     is_buy: NDArray[np.bool_]
+    id: NDArray[np.int64] | None = None

@@ -1,6 +1,8 @@
 """Crypto Lake's raw files: hive folders of Parquet shards, read batch by batch.
 
 Layout: `<lake>/<table>/exchange=<E>/symbol=<S>/dt=<YYYY-MM-DD>/<N>.snappy.parquet`, N from 1.
+A shard that changed at an object store lies beside the earlier one as `<N>.v<K>.snappy.parquet`, K
+from 2, and `<N>.v<K>.gone` says that from then on it is no part of the day.
 
 Message boundary: rows of one message share `sequence_number` and `receipt_timestamp`.
 Clock: int64 ns UTC that passed through float64 seconds, so quantised to 256 ns; `dt` is the UTC
@@ -25,6 +27,14 @@ from numpy.typing import NDArray
 
 from market_pipeline.errors import DomainError, LakeFileError, SchemaError
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch, Trades
+from market_pipeline.sources.door_columns import (
+    LOST,
+    LOST_BEFORE,
+    MENDED,
+    level_columns,
+    levels_in,
+    more_columns,
+)
 from market_pipeline.sources.parquet import largest_piece_bytes, read_pieces, streamed_row_groups
 
 __all__ = [
@@ -35,6 +45,7 @@ __all__ = [
     "DeltaCounts",
     "RawBatch",
     "RawTable",
+    "ShardVersion",
     "count_deltas",
     "day_folder",
     "day_shards",
@@ -44,12 +55,15 @@ __all__ = [
     "read_snapshots",
     "read_times",
     "read_trades",
+    "shard_versions",
 ]
 
 SNAPSHOT_LEVELS = 20
+
 _BATCH_ROWS = 1 << 19
+_NOTHING_LOST = np.empty(0, np.int8)
 _SNAPSHOT_BATCH_ROWS = 1 << 13
-_SHARD = re.compile(r"(\d+)\.snappy\.parquet")
+_SHARD = re.compile(r"(\d+)(?:\.v(\d+))?\.snappy\.parquet|(\d+)\.v(\d+)\.gone")
 
 _RENAMED_BY_VENDOR_CLIENT = {
     "origin_time": "timestamp",
@@ -67,15 +81,6 @@ class RawTable:
     columns: dict[str, str]
 
 
-def _level_columns() -> list[str]:
-    return [
-        f"{side}_{level}_{part}"
-        for side in ("bid", "ask")
-        for level in range(SNAPSHOT_LEVELS)
-        for part in ("price", "size")
-    ]
-
-
 _TIMES = {"timestamp": "int64", "receipt_timestamp": "int64"}
 DELTAS = RawTable(
     "book_delta_v2",
@@ -83,7 +88,8 @@ DELTAS = RawTable(
     | {"sequence_number": "int64", "side_is_bid": "bool", "price": "double", "size": "double"},
 )
 SNAPSHOTS = RawTable(
-    "book", _TIMES | {"sequence_number": "int64"} | dict.fromkeys(_level_columns(), "double")
+    "book",
+    _TIMES | {"sequence_number": "int64"} | dict.fromkeys(level_columns(SNAPSHOT_LEVELS), "double"),
 )
 TRADES = RawTable(
     "trades", {"side": "string", "amount": "double", "price": "double", "id": "int64"} | _TIMES
@@ -98,17 +104,48 @@ def day_folder(lake: Path, table: RawTable, exchange: str, symbol: str, day: dat
 def day_shards(lake: Path, table: RawTable, exchange: str, symbol: str, day: date) -> list[Path]:
     """The shards of a table for one instrument and day, in numeric order; empty if there are none.
 
+    Of a shard with several versions the newest is meant, and one that is gone since is left out.
     Other files in the folder (a download under way, a checksum) are not shards.
     """
-    folder = day_folder(lake, table, exchange, symbol, day)
-    if not folder.is_dir():
-        return []
-    numbered = [(_SHARD.fullmatch(path.name), path) for path in folder.iterdir()]
-    return [path for _, path in sorted((int(m[1]), path) for m, path in numbered if m)]
+    versions = shard_versions(day_folder(lake, table, exchange, symbol, day))
+    newest = [(int(number), each.path) for number, each in versions.items() if not each.is_gone]
+    return [path for _, path in sorted(newest)]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardVersion:
+    """The newest version of a shard that lies in a folder.
+
+    Attributes:
+        version: From 1.
+        path: The file.
+        is_gone: The file only says that the shard is no part of the day any more.
+    """
+
+    version: int
+    path: Path
+    is_gone: bool
+
+
+def shard_versions(folder: Path) -> dict[str, ShardVersion]:
+    """The newest version of each shard in a day's folder, by the digits its name begins with."""
+    newest: dict[str, ShardVersion] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        matched = _SHARD.fullmatch(path.name)
+        if matched is None:
+            continue
+        number, version, gone, gone_version = matched.groups()
+        found = ShardVersion(int(gone_version or version or 1), path, gone is not None)
+        key = gone or number
+        if key not in newest or newest[key].version < found.version:
+            newest[key] = found
+    return newest
 
 
 def open_shard(file: Path, table: RawTable) -> tuple[pq.ParquetFile, dict[str, str]]:
     """Opens a shard and maps the vendor's raw column names to those in the file.
+
+    A file that a door wrote may hold more: `lost_before` in deltas, deeper levels in snapshots.
 
     Raises:
         LakeFileError: If the file is truncated or no Parquet at all.
@@ -126,26 +163,27 @@ def open_shard(file: Path, table: RawTable) -> tuple[pq.ParquetFile, dict[str, s
             found=f"{file.stat().st_size} bytes: {error}",
         ) from error
     schema = parquet.schema_arrow
+    columns = table.columns | more_columns(schema, table.name)
     names: dict[str, str] = {}
     unexpected = []
     for own in schema.names:
         raw = _RENAMED_BY_VENDOR_CLIENT.get(own, own)
-        if raw not in table.columns or raw in names:
+        if raw not in columns or raw in names:
             unexpected.append(own)
         else:
             names[raw] = own
-    missing = [name for name in table.columns if name not in names]
+    missing = [name for name in columns if name not in names]
     if missing or unexpected:
         raise SchemaError(
             f"The {table.name} file does not have the columns of its table",
             next_step="Fetch the file again, or check that it lies in the right table's folder.",
             file=file,
             column=", ".join(missing + unexpected),
-            expected=f"columns {', '.join(table.columns)}",
+            expected=f"columns {', '.join(columns)}",
             found=f"missing: {', '.join(missing) or 'none'}; "
             f"unexpected: {', '.join(unexpected) or 'none'}",
         )
-    for raw, expected in table.columns.items():
+    for raw, expected in columns.items():
         found = str(schema.field(names[raw]).type)
         if found not in (expected, f"large_{expected}"):
             raise SchemaError(
@@ -185,6 +223,7 @@ def read_raw(
     batch_rows: int = _BATCH_ROWS,
     *,
     skip_rows: int = 0,
+    optional: Sequence[str] = (),
 ) -> Iterator[RawBatch]:
     """Yields the rows of a day's shards from row `skip_rows` on, in batches, and judges no value.
 
@@ -193,6 +232,7 @@ def read_raw(
         table, columns: Which columns of which table, in the vendor's raw spelling.
         batch_rows: Most rows of a batch, unless one row group has more.
         skip_rows: Rows at the start that are left out, counted over all shards.
+        optional: Further columns, of those shards that have them.
 
     Raises:
         LakeFileError, SchemaError: See `open_shard`.
@@ -202,10 +242,11 @@ def read_raw(
         with parquet:
             skipped = min(skip_rows, parquet.metadata.num_rows)
             skip_rows -= skipped
-            own = [names[column] for column in columns]
+            wanted = [*columns, *(column for column in optional if column in names)]
+            own = [names[column] for column in wanted]
             for first_row, pieces in read_pieces(parquet, file, own, batch_rows, skipped):
                 arrays, nulls = {}, {}
-                for column in columns:
+                for column in wanted:
                     arrays[column], absent = pieces[names[column]]
                     if absent is not None:
                         nulls[column] = absent
@@ -222,18 +263,22 @@ def _batches(
     *,
     nullable: Collection[str] = (),
     skip_rows: int = 0,
+    optional: Sequence[str] = (),
 ) -> Iterator[RawBatch]:
     """Yields the rows as `read_raw` does; a null in a column that is not `nullable` is an error."""
-    for batch in read_raw(files, table, columns, batch_rows, skip_rows=skip_rows):
+    for batch in read_raw(
+        files, table, columns, batch_rows, skip_rows=skip_rows, optional=optional
+    ):
         for column, absent in batch.nulls.items():
             if column not in nullable:
+                kind = table.columns.get(column, batch.arrays[column].dtype)
                 raise DomainError(
                     "A value is null",
                     next_step="Fetch the file again, or report the row to the vendor.",
                     file=batch.file,
                     row=batch.first_row + int(absent.argmax()),
                     column=batch.names[column],
-                    expected=f"a value of type {table.columns[column]}",
+                    expected=f"a value of type {kind}",
                     found="null",
                 )
         yield batch
@@ -273,10 +318,19 @@ def read_deltas(files: Sequence[Path], skip_rows: int = 0) -> Iterator[DeltaBatc
         LakeFileError, SchemaError: See `open_shard`.
         DomainError: On a null, a price not above 0, or a size below 0.
     """
-    for batch in _batches(files, DELTAS, list(DELTAS.columns), _BATCH_ROWS, skip_rows=skip_rows):
+    batches = _batches(
+        files,
+        DELTAS,
+        list(DELTAS.columns),
+        _BATCH_ROWS,
+        skip_rows=skip_rows,
+        optional=[LOST_BEFORE],
+    )
+    for batch in batches:
         _refuse_outside(batch, "price", above=0.0)
         _refuse_outside(batch, "size")
         arrays = batch.arrays
+        lost = arrays.get(LOST_BEFORE, _NOTHING_LOST)
         yield DeltaBatch(
             file=batch.file,
             first_row=batch.first_row,
@@ -286,6 +340,8 @@ def read_deltas(files: Sequence[Path], skip_rows: int = 0) -> Iterator[DeltaBatc
             is_bid=arrays["side_is_bid"],
             price=arrays["price"],
             size=arrays["size"],
+            gap_rows=np.flatnonzero(lost == LOST),
+            mended_rows=np.flatnonzero(lost == MENDED),
         )
         del arrays, batch
 
@@ -339,20 +395,11 @@ def read_snapshots(
     keys = ["receipt_timestamp", "sequence_number"]
     if with_origin:
         keys.append("timestamp")
-    levels = _level_columns()
-    batches = _batches(
-        files,
-        SNAPSHOTS,
-        keys + levels,
-        _SNAPSHOT_BATCH_ROWS,
-        nullable=levels,
-        skip_rows=skip_rows,
-    )
-    for batch in batches:
+    for batch in _snapshot_batches(files, keys, skip_rows):
         arrays = batch.arrays
         prices, sizes = {}, {}
         for side in ("bid", "ask"):
-            ranks = range(SNAPSHOT_LEVELS)
+            ranks = range(levels_in(arrays))
             price = np.stack([arrays[f"{side}_{k}_price"] for k in ranks], axis=1)
             size = np.stack([arrays[f"{side}_{k}_size"] for k in ranks], axis=1)
             absent = ~(np.isfinite(price) & np.isfinite(size)) | (price <= 0) | (size <= 0)
@@ -369,6 +416,22 @@ def read_snapshots(
             ask_size=sizes["ask"],
             ts_origin_ns=arrays["timestamp"] if with_origin else None,
         )
+
+
+def _snapshot_batches(
+    files: Sequence[Path], keys: Sequence[str], skip_rows: int
+) -> Iterator[RawBatch]:
+    """The rows of each shard with all of its levels; the deeper they are, the fewer at once."""
+    for file in files:
+        parquet, names = open_shard(file, SNAPSHOTS)
+        with parquet:
+            rows, depth = parquet.metadata.num_rows, levels_in(names)
+        skipped = min(skip_rows, rows)
+        skip_rows -= skipped
+        levels = level_columns(depth)
+        at_once = max(1, _SNAPSHOT_BATCH_ROWS * SNAPSHOT_LEVELS // depth)
+        columns = [*keys, *levels]
+        yield from _batches([file], SNAPSHOTS, columns, at_once, nullable=levels, skip_rows=skipped)
 
 
 def read_times(

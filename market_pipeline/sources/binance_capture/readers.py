@@ -176,7 +176,7 @@ def read_trades(files: Sequence[Path], symbol: str, findings: Findings) -> Trade
     Raises:
         LakeFileError: If a file cannot be opened or is no gzip at all.
     """
-    ts_origin, ts_receipt, is_buy = array("q"), array("q"), array("b")
+    ts_origin, ts_receipt, ids, is_buy = array("q"), array("q"), array("q"), array("b")
     price, quantity = array("d"), array("d")
     decoder = FrameDecoder(TradeFrame, symbol, findings)
     last_id: int | None = None
@@ -200,6 +200,7 @@ def read_trades(files: Sequence[Path], symbol: str, findings: Findings) -> Trade
                     continue
                 findings.add(FindingKind.GAP, file, line, expected, found)
             last_id = trade.t
+            ids.append(trade.t)
             ts_origin.append(ts_origin_ns)
             ts_receipt.append(ts_receipt_ns)
             price.append(trade.p)
@@ -211,6 +212,7 @@ def read_trades(files: Sequence[Path], symbol: str, findings: Findings) -> Trade
         price=np.array(price, np.float64),
         quantity=np.array(quantity, np.float64),
         is_buy=np.array(is_buy, np.bool_),
+        id=np.array(ids, np.int64),
     )
 
 

@@ -1,0 +1,97 @@
+"""The door of captures: raw tables of what the readers give, with every proven loss in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+from market_pipeline.errors import InstrumentsError
+from market_pipeline.instruments import Instrument
+from market_pipeline.sources.binance_capture.lines import MEANING, Findings
+from market_pipeline.sources.binance_capture.linking import (
+    MARKET_OF_VENUE,
+    Market,
+    capture_symbol,
+)
+from market_pipeline.sources.binance_capture.readers import (
+    read_deltas,
+    read_snapshots,
+    read_trades,
+)
+from market_pipeline.sources.door import DoorFacts
+from market_pipeline.sources.raw_writer import RawWriter
+
+__all__ = ["DOOR", "BinanceCapture"]
+
+
+class BinanceCapture:
+    """The door for websocket captures of Binance spot, USD-M and COIN-M."""
+
+    name = "binance_capture"
+    version = 1
+    facts = DoorFacts(
+        message="One frame; its rows share `sequence_number`, the event's last update id.",
+        clock="The event time `E` (of trades the match time `T`), and the local stamp.",
+        sequence="The event's last update id `u`, which only rises.",
+        gap="Every event names the event it continues, so lost messages are proven; besides, a gap "
+        "is suspected by silence.",
+        seed="The first REST snapshot that the events continue.",
+        ids_prove=True,
+    )
+
+    def find(self, lake: Path, instrument: Instrument, day: date) -> list[Path]:
+        """Files `<lake>/binance_capture/<market>/<symbol>_<YYYYMMDD>*.gz`, by name."""
+        market = MARKET_OF_VENUE.get(instrument.venue)
+        if market is None:
+            return []
+        stem = f"{capture_symbol(market, instrument.symbol).lower()}_{day:%Y%m%d}"
+        folder = lake / self.name / market
+        return sorted(file for file in folder.glob(f"{stem}*.gz") if file.is_file())
+
+    def convert(
+        self, files: Sequence[Path], out: RawWriter, instrument: Instrument, day: date
+    ) -> None:
+        """See `Door`. What a reader finds wrong is noted, after the name of its table."""
+        market = _market_of(instrument)
+        symbol = capture_symbol(market, instrument.symbol)
+        findings = Findings()
+        for number, batch in enumerate(read_deltas(files, market, symbol, findings)):
+            # A stream begins somewhere: nothing proves that messages of this day were lost.
+            lost = batch.gap_rows[batch.gap_rows > 0] if number == 0 else batch.gap_rows
+            out.deltas(replace(batch, gap_rows=lost))
+        _note(out, "deltas", findings)
+        findings = Findings()
+        for snapshots in read_snapshots(files, market, symbol, findings):
+            out.snapshots(snapshots)
+        _note(out, "snapshots", findings)
+        findings = Findings()
+        out.trades(read_trades(files, symbol, findings))
+        _note(out, "trades", findings)
+
+
+DOOR = BinanceCapture()
+
+
+def _market_of(instrument: Instrument) -> Market:
+    market = MARKET_OF_VENUE.get(instrument.venue)
+    if market is None:
+        raise InstrumentsError(
+            "The venue is none that captures are read of",
+            expected=", ".join(MARKET_OF_VENUE),
+            found=instrument.venue,
+            next_step="Correct venue or source in the instruments file.",
+        )
+    return market
+
+
+def _note(out: RawWriter, table: str, findings: Findings) -> None:
+    for kind, count in findings.counts.items():
+        first = next(each for each in findings.located if each.kind is kind)
+        out.note(
+            f"{table}: {kind.value} ({MEANING[kind].rstrip('.')})",
+            f"line {first.line} of {first.file.name}, expected {first.expected}, "
+            f"found {first.found}",
+            count,
+        )

@@ -1,0 +1,254 @@
+"""Writes raw tables of the Crypto Lake contract: what a door turns another vendor's files into.
+
+The same rows give the same bytes: one thread, row groups of a fixed size, no time of writing.
+Such files say in their metadata that a door wrote them, and may hold more than a vendor's: deltas
+have `lost_before`, and snapshots may be deeper than 20 levels.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from market_pipeline.errors import PublishError
+from market_pipeline.lake.layout import PRIVATE_FILE, make_private_folder
+from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch, Trades
+from market_pipeline.sources.crypto_lake import (
+    DELTAS,
+    SNAPSHOT_LEVELS,
+    SNAPSHOTS,
+    TRADES,
+    RawTable,
+)
+from market_pipeline.sources.door_columns import DOOR_KEY, LOST, LOST_BEFORE, MENDED
+
+__all__ = ["MAX_LEVELS", "RawWriter"]
+
+MAX_LEVELS = 1_000
+"""Levels a side that a row of `book` holds at most; deeper ones come as rows of a message."""
+
+_ROW_GROUP_ROWS = 1 << 18
+_VALUES_PER_ROW_GROUP = _ROW_GROUP_ROWS * 8
+_TYPES = {"int64": pa.int64(), "double": pa.float64(), "bool": pa.bool_(), "string": pa.string()}
+
+
+class RawWriter:
+    """Takes an instrument's day, batch by batch, and writes its raw tables; a context manager.
+
+    Shards are `<folder>/<table>/<N>.snappy.parquet`, mode 0600, whole when the context ends well.
+    A table that is given no row has no shard.
+
+    Args:
+        folder: Where the tables' folders go.
+        door: What the metadata of the files say wrote them.
+    """
+
+    def __init__(self, folder: Path, door: str) -> None:
+        self._folder = folder
+        self._metadata = {DOOR_KEY: door.encode()}
+        self._tables: dict[str, _TableWriter] = {}
+        self._counts: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+        self._numbered_trades = 0
+
+    def __enter__(self) -> RawWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for table in self._tables.values():
+            if error is None:
+                table.close()
+            else:
+                table.abandon()
+
+    @property
+    def notes(self) -> list[str]:
+        """What was noted, one sentence a kind: how often, and where first."""
+        return [f"{count} x {kind}; first: {self._first[kind]}" for kind, count in self._sorted()]
+
+    def _sorted(self) -> list[tuple[str, int]]:
+        return sorted(self._counts.items())
+
+    def note(self, kind: str, first: str, count: int = 1) -> None:
+        """Notes something that was left out or found wrong; it is shown with the manifest.
+
+        Args:
+            kind: What it is, in words.
+            first: Where it was, and what was found there.
+            count: How often.
+        """
+        if count:
+            self._counts[kind] += count
+            self._first.setdefault(kind, first)
+
+    def deltas(self, batch: DeltaBatch) -> None:
+        """Adds rows to `book_delta_v2`; what the batch says is lost becomes `lost_before`."""
+        rows = batch.price.size
+        lost = np.zeros(rows, np.int8)
+        lost[batch.gap_rows] = LOST
+        lost[batch.mended_rows] = MENDED
+        columns: dict[str, Any] = {
+            "timestamp": batch.ts_origin_ns,
+            "receipt_timestamp": batch.ts_receipt_ns,
+            "sequence_number": batch.sequence_number,
+            "side_is_bid": batch.is_bid,
+            "price": batch.price,
+            "size": batch.size,
+        }
+        schema = _schema(DELTAS.columns).append(pa.field(LOST_BEFORE, pa.int8()))
+        self._write(DELTAS, columns | {LOST_BEFORE: lost}, schema)
+
+    def snapshots(self, batch: SnapshotBatch) -> None:
+        """Adds rows to `book`; another number of levels than before begins another shard.
+
+        Levels beyond `MAX_LEVELS` are cut off, and fewer than 20 are filled up with empty ones.
+        Without an exchange's time the time of receipt takes its place.
+        """
+        origin = batch.ts_receipt_ns if batch.ts_origin_ns is None else batch.ts_origin_ns
+        columns: dict[str, NDArray[Any]] = {
+            "timestamp": origin,
+            "receipt_timestamp": batch.ts_receipt_ns,
+            "sequence_number": batch.sequence_number,
+        }
+        levels = min(MAX_LEVELS, max(SNAPSHOT_LEVELS, batch.bid_price.shape[1]))
+        absent = np.full(batch.ts_receipt_ns.size, np.nan)
+        for side, prices, sizes in (
+            ("bid", batch.bid_price, batch.bid_size),
+            ("ask", batch.ask_price, batch.ask_size),
+        ):
+            for level in range(levels):
+                if level < prices.shape[1]:
+                    there = sizes[:, level] > 0
+                    price = np.where(there, prices[:, level], np.nan)
+                    size = np.where(there, sizes[:, level], np.nan)
+                else:
+                    price = size = absent
+                columns[f"{side}_{level}_price"], columns[f"{side}_{level}_size"] = price, size
+        keys = {name: SNAPSHOTS.columns[name] for name in list(SNAPSHOTS.columns)[:3]}
+        self._write(SNAPSHOTS, columns, _schema(keys | dict.fromkeys(list(columns)[3:], "double")))
+
+    def trades(self, batch: Trades) -> None:
+        """Adds rows to `trades`; those without ids are numbered from 1."""
+        ids = batch.id
+        if ids is None:
+            begin = self._numbered_trades + 1
+            ids = np.arange(begin, begin + batch.price.size, dtype=np.int64)
+            self._numbered_trades += batch.price.size
+        columns = {
+            "side": pa.array(np.where(batch.is_buy, "buy", "sell"), pa.string()),
+            "amount": batch.quantity,
+            "price": batch.price,
+            "id": ids,
+            "timestamp": batch.ts_origin_ns,
+            "receipt_timestamp": batch.ts_receipt_ns,
+        }
+        self._write(TRADES, columns, _schema(TRADES.columns))
+
+    def _write(self, table: RawTable, columns: dict[str, Any], schema: pa.Schema) -> None:
+        rows = pa.table(
+            {name: columns[name] for name in schema.names},
+            schema=schema.with_metadata(self._metadata),
+        )
+        if not rows.num_rows:
+            return
+        if table.name not in self._tables:
+            self._tables[table.name] = _TableWriter(self._folder / table.name)
+        self._tables[table.name].write(rows)
+
+
+@contextmanager
+def _told_of_disk(folder: Path) -> Iterator[None]:
+    """What the disk refuses is not the vendor's fault, nor the door's."""
+    try:
+        yield
+    except OSError as error:
+        raise PublishError(
+            "What a door makes of a day could not be written",
+            next_step="Make room or mend the data folder, then run the day again.",
+            file=folder,
+            found=f"{error.strerror or error}",
+        ) from error
+
+
+class _TableWriter:
+    """Writes the shards of one table, in row groups of a size that depends on nothing but rows."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        make_private_folder(folder)
+        self._shards = 0
+        self._writer: pq.ParquetWriter | None = None
+        self._stream: Any = None
+        self._schema: pa.Schema | None = None
+        self._waiting: list[pa.Table] = []
+
+    def write(self, rows: pa.Table) -> None:
+        with _told_of_disk(self._folder):
+            if self._schema is None or not rows.schema.equals(self._schema):
+                self._close()
+                self._open(rows.schema)
+            self._waiting.append(rows)
+            self._write_row_groups(everything=False)
+
+    def _open(self, schema: pa.Schema) -> None:
+        self._shards += 1
+        path = self._folder / f"{self._shards}.snappy.parquet"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
+        self._stream = os.fdopen(descriptor, "wb")
+        self._schema = schema
+        self._writer = pq.ParquetWriter(self._stream, schema, compression="snappy")
+
+    def close(self) -> None:
+        """Finishes the shard under way; its bytes are on the disk then."""
+        with _told_of_disk(self._folder):
+            self._close()
+
+    def abandon(self) -> None:
+        """Lets go of the shard under way, of which nobody will read anything."""
+        if self._writer is not None:
+            with suppress(OSError, ValueError):
+                self._writer.close()
+            with suppress(OSError):
+                self._stream.close()
+
+    def _close(self) -> None:
+        if self._writer is None:
+            return
+        self._write_row_groups(everything=True)
+        self._writer.close()
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+        self._stream.close()
+        self._writer = self._schema = None
+
+    def _write_row_groups(self, *, everything: bool) -> None:
+        assert self._writer is not None and self._schema is not None
+        # Rows of many levels are wide: what a row group holds in memory stays the same.
+        size = max(1, min(_ROW_GROUP_ROWS, _VALUES_PER_ROW_GROUP // len(self._schema)))
+        waiting = sum(part.num_rows for part in self._waiting)
+        if waiting < size and not everything:
+            return
+        rows = pa.concat_tables(self._waiting)
+        ready = waiting if everything else waiting - waiting % size
+        if ready:
+            self._writer.write_table(rows.slice(0, ready), row_group_size=size)
+        self._waiting = [rows.slice(ready)] if ready < waiting else []
+
+
+def _schema(columns: dict[str, str]) -> pa.Schema:
+    return pa.schema([(name, _TYPES[kind]) for name, kind in columns.items()])
