@@ -1,87 +1,80 @@
-"""The sensor: a day that is new or changed in the lake folder is requested."""
+"""The sensor: a day that is new or changed in the lake is requested, once for what it then is."""
 
-import hashlib
-import json
 import time
-from collections.abc import Iterator
-from datetime import UTC, date, datetime
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import dagster as dg
 
 from market_pipeline.defs.jobs import DAILY_JOB
+from market_pipeline.defs.ran import is_under_way, last_whole_run_s
 from market_pipeline.defs.resources import Pipeline
-from market_pipeline.instruments import Instrument
-from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, day_shards
+from market_pipeline.defs.schedules import is_about_to_run
+from market_pipeline.settings import Settings
+from market_pipeline.stages.landed import FOLDER_PACE, STORE_PACE, Looked, Span, Watch
+from market_pipeline.stages.listing import opened_lake, streams_of
+from market_pipeline.stages.wanted import Known, Wanted, registered, wanted_days
 
-__all__ = ["NEW_DAYS", "landed_days"]
+__all__ = ["NEW_DAYS", "span_of"]
 
-_SETTLED_SECONDS = 60
 _MAX_REQUESTS = 10
-
-
-def landed_days(
-    lake: Path, instruments: tuple[Instrument, ...], start: date, before: date
-) -> dict[date, tuple[str, float]]:
-    """The days with raw files: a fingerprint of what is there, and its latest change (Unix time).
-
-    Two looks at the same files give the same fingerprint; a shard more, or one replaced, another.
-    """
-    seen: dict[date, list[tuple[str, int, int]]] = {}
-    for instrument in instruments:
-        for raw in (DELTAS, SNAPSHOTS, TRADES):
-            folder = lake / raw.name / f"exchange={instrument.venue}/symbol={instrument.symbol}"
-            for day in _days_in(folder):
-                if start <= day < before:
-                    for shard in day_shards(lake, raw, instrument.venue, instrument.symbol, day):
-                        stat = shard.stat()
-                        entry = (str(shard.relative_to(lake)), stat.st_size, stat.st_mtime_ns)
-                        seen.setdefault(day, []).append(entry)
-    return {
-        day: (
-            hashlib.sha256(json.dumps(sorted(files)).encode()).hexdigest()[:16],
-            max(changed for _, _, changed in files) / 1e9,
-        )
-        for day, files in sorted(seen.items())
-    }
-
-
-def _days_in(folder: Path) -> Iterator[date]:
-    for path in folder.glob("dt=*"):
-        try:
-            yield date.fromisoformat(path.name.removeprefix("dt="))
-        except ValueError:
-            continue
 
 
 @dg.sensor(
     name="new_lake_days",
     job=DAILY_JOB,
     minimum_interval_seconds=60,
-    description="Requests a day whose raw files are new or changed and have settled for a minute.",
+    description="Requests a day whose raw files are new or changed, whole or due, and settled.",
 )
 def new_lake_days(context: dg.SensorEvaluationContext, pipeline: Pipeline) -> dg.SensorResult:
-    """Compare what the lake folder holds with what was requested before."""
-    requested: dict[str, str] = json.loads(context.cursor or "{}")
-    settings = pipeline.settings
-    today = datetime.now(UTC).date()
-    landed = landed_days(settings.lake_path, pipeline.selected, settings.start_date, today)
-    runs: list[dg.RunRequest] = []
-    for day, (fingerprint, changed) in landed.items():
-        settled = time.time() - changed >= _SETTLED_SECONDS
-        if requested.get(day.isoformat()) == fingerprint or not settled:
-            continue
-        if len(runs) == _MAX_REQUESTS:
-            break
-        # The key names the files, so the same files never run twice, even if the cursor is lost.
-        run_key = f"{day}:{fingerprint}"
-        runs.append(dg.RunRequest(run_key=run_key, partition_key=day.isoformat()))
-        requested[day.isoformat()] = fingerprint
-    return dg.SensorResult(
-        run_requests=runs,
-        cursor=json.dumps(requested),
-        skip_reason=None if runs else dg.SkipReason("No day is new or changed and settled."),
+    """Go on looking through the lake, and request what it holds and no run has seen yet."""
+    settings, now_s = pipeline.settings, time.time()
+    in_store = settings.store_address is not None
+    pace = STORE_PACE if in_store else FOLDER_PACE
+    span, streams = span_of(settings, now_s), streams_of(pipeline.selected)
+    watch = Watch.from_text(context.cursor)
+    with opened_lake(settings) as lake:
+        looked = watch.go_on(lake, streams, span, pace, now_s)
+    landed = [
+        each
+        for each in watch.landed(streams, span, pace, now_s)
+        if not is_about_to_run(each.day, now_s)
+    ]
+    known = Known(
+        is_under_way=partial(is_under_way, context.instance),
+        last_whole_run_s=lambda day: last_whole_run_s(context.instance, day, pipeline.selected),
+        registered=partial(registered, pipeline.warehouse.data_dir, streams),
+        marks_are_registered=in_store and all(each.raw for each in streams),
+        settle_seconds=pace.settle_seconds,
     )
+    wanted = wanted_days(watch, landed, known, _MAX_REQUESTS, now_s)
+    return dg.SensorResult(
+        run_requests=[
+            dg.RunRequest(run_key=key, partition_key=day.isoformat()) for day, key in wanted.runs
+        ],
+        cursor=watch.to_text(span),
+        skip_reason=None if wanted.runs else dg.SkipReason(_reason(looked, watch.left, wanted)),
+    )
+
+
+def span_of(settings: Settings, now_s: float) -> Span:
+    """The days that are watched: all of a folder, those up to the horizon of a store."""
+    today = datetime.fromtimestamp(now_s, UTC).date()
+    first = settings.start_date
+    if settings.store_address is not None:
+        first = max(first, today - timedelta(days=1 + settings.lake_horizon_days))
+    return Span(first, today, settings.vendor_lag_hours)
+
+
+def _reason(looked: Looked, left: int, wanted: Wanted) -> str:
+    """Why nothing is requested, and how far the look through the lake is."""
+    if looked.error is not None:
+        return f"{looked.looks} listings, {left} to come; the next one failed: {looked.error}"
+    if left:
+        return f"{looked.looks} listings, {left} to come before days are requested."
+    if wanted.waiting:
+        return f"{looked.looks} listings; {wanted.waiting} changed days wait for a run or a look."
+    return f"{looked.looks} listings; no day is new or changed, whole or due, and settled."
 
 
 NEW_DAYS = new_lake_days

@@ -1,0 +1,70 @@
+"""Which runs of a day there were: what one of them did, the schedule and the sensor leave alone.
+
+Dagster compares a run key only with those of the same schedule or sensor, and knows none of the
+runs that a person or a command started. Therefore both look at the runs themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from market_pipeline.instruments import Instrument
+from market_pipeline.tables import TABLES
+
+__all__ = ["is_under_way", "last_whole_run_s"]
+
+_PARTITION = "dagster/partition"
+_NOT_ENDED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+# Of the runs that succeeded, how many of the newest are looked through for a whole one.
+_MAX_RUNS = 20
+
+
+def is_under_way(instance: dg.DagsterInstance, day: date) -> bool:
+    """Whether a run of a day is queued or going on, whoever asked for it."""
+    runs = dg.RunsFilter(statuses=_NOT_ENDED, tags={_PARTITION: day.isoformat()})
+    return bool(instance.get_runs_count(runs))
+
+
+def last_whole_run_s(
+    instance: dg.DagsterInstance, day: date, instruments: Collection[Instrument]
+) -> float | None:
+    """When the last run began, Unix time, that made every table of all these instruments.
+
+    None if there is none that succeeded. It saw the raw files as they were from then on.
+    """
+    runs = dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS], tags={_PARTITION: day.isoformat()})
+    for record in instance.get_run_records(runs, limit=_MAX_RUNS):
+        run = record.dagster_run
+        if (
+            record.start_time is not None
+            and {each.id for each in instruments} <= _instruments(run, instruments)
+            and set(TABLES) <= _made(instance, run)
+        ):
+            return record.start_time
+    return None
+
+
+def _instruments(run: dg.DagsterRun, configured: Collection[Instrument]) -> set[str]:
+    """The ids that a run was about."""
+    config: Any = run.run_config
+    for key in ("resources", "pipeline", "config"):
+        config = config.get(key) or {}
+    return set(config.get("instruments") or [each.id for each in configured])
+
+
+def _made(instance: dg.DagsterInstance, run: dg.DagsterRun) -> set[str]:
+    """The tables that a run published; which ones it was to is told in many ways."""
+    made = instance.get_records_for_run(
+        run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
+    )
+    return {key.path[-1] for each in made.records if (key := each.asset_key) is not None}
