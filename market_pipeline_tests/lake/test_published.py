@@ -165,6 +165,31 @@ class TestPublish:
         with pytest.raises(PublishError, match="named twice"):
             publish(warehouse, BBO, DAY, [stage(warehouse, PERP, 1)], withdrawn=[PERP])
 
+    @pytest.mark.parametrize("harm", ["gone", "cut", "damaged"])
+    def test_a_published_file_is_not_whole(self, warehouse: Warehouse, harm: str):
+        """Publishing the same rows puts a file that is gone or damaged right, without a commit."""
+        version = publish(warehouse, BBO, DAY, [stage(warehouse, PERP, 1)])
+        (file,) = current_files(warehouse, BBO)
+        whole = file.read_bytes()
+        if harm == "gone":
+            file.unlink()
+        else:
+            file.write_bytes(whole[:-9] if harm == "cut" else whole[:-9] + b"!" + whole[-8:])
+
+        assert version == publish(warehouse, BBO, DAY, [stage(warehouse, PERP, 1)])
+        assert whole == file.read_bytes()
+        assert [] == list(warehouse.staging_dir.iterdir())
+
+    def test_a_whole_file_is_left_alone(self, warehouse: Warehouse):
+        """A published file that readers may have open is not replaced by one of the same bytes."""
+        publish(warehouse, BBO, DAY, [stage(warehouse, PERP, 1)])
+        (file,) = current_files(warehouse, BBO)
+        before = file.stat().st_ino
+        publish(warehouse, BBO, DAY, [stage(warehouse, PERP, 1)])
+
+        assert before == file.stat().st_ino
+        assert [] == list(warehouse.staging_dir.iterdir())
+
     def test_staged_file_is_gone(self, warehouse: Warehouse):
         """A staged file that somebody removed is named in the error."""
         staged = stage(warehouse, PERP, 1)

@@ -11,7 +11,15 @@ from market_pipeline.errors import PublishError, WarehouseBusyError
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.locks import holding
 from market_pipeline.lake.tables import Column
-from market_pipeline.lake.working import ensure_table, read_rows, replace_rows, writing
+from market_pipeline.lake.working import (
+    count_rows,
+    delete_rows,
+    ensure_table,
+    read_columns,
+    read_rows,
+    replace_rows,
+    writing,
+)
 from market_pipeline_tests.lake.writers import (
     DAY,
     NEXT_DAY,
@@ -195,3 +203,37 @@ class TestTables:
 
         rows = connection.execute("DESCRIBE quality.validation_report").fetchall()
         assert kinds == [row[1] for row in rows]
+
+
+class TestDeleteRows:
+    OTHER = dataclasses.replace(REPORT, name="other")
+
+    def test_days_and_instruments(self, warehouse: Warehouse):
+        """Exactly the rows of the days and instruments named go, from every table named."""
+        for table in (REPORT, self.OTHER):
+            replace_rows(warehouse, table, DAY, None, report(BOTH, 1))
+            replace_rows(warehouse, table, NEXT_DAY, None, report(BOTH, 2, NEXT_DAY))
+        before = count_rows(warehouse, (REPORT, self.OTHER), NEXT_DAY)
+        delete_rows(warehouse, [REPORT], {DAY: [PERP], NEXT_DAY: {SPOT}})
+
+        assert {(DAY, PERP): 2, (DAY, SPOT): 2} == before
+        assert [("BINANCE", str(DAY), 1), ("BINANCE_FUTURES", str(NEXT_DAY), 2)] == sorted(
+            runs(warehouse)
+        )
+        assert 4 == read_rows(warehouse, self.OTHER).height
+
+    def test_columns_of_earlier_days(self, warehouse: Warehouse):
+        """Columns are read of days before one only, a frame for each table."""
+        replace_rows(warehouse, REPORT, DAY, None, report(BOTH, 1))
+        replace_rows(warehouse, REPORT, NEXT_DAY, None, report(BOTH, 2, NEXT_DAY))
+        first, second = read_columns(warehouse, [REPORT, self.OTHER], ["run", "dt"], NEXT_DAY)
+
+        assert ([(1, DAY), (1, DAY)], 0) == (first.rows(), second.height)
+
+    def test_nothing_there(self, warehouse: Warehouse):
+        """Where nothing was written there is nothing to count or to delete, and nothing is made."""
+        delete_rows(warehouse, [REPORT], {DAY: [PERP]})
+        assert ({}, False) == (
+            count_rows(warehouse, [REPORT], NEXT_DAY),
+            warehouse.working_database.exists(),
+        )
