@@ -7,6 +7,7 @@ from pathlib import Path
 from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH, INTERVALS, REBUILDS
 from market_pipeline.lake.catalogue import refresh
 from market_pipeline.lake.layout import Warehouse
+from market_pipeline.lake.lineage import LINEAGE
 from market_pipeline.lake.manifest import (
     MANIFEST,
     RAW_BOOK_DELTAS,
@@ -20,7 +21,7 @@ from market_pipeline.quality.findings import FINDINGS
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import VALIDATION_REPORT
 
-__all__ = ["TABLES", "VIEWS", "refresh_catalogue", "with_catalogue"]
+__all__ = ["RECORDS", "TABLES", "VIEWS", "refresh_catalogue", "with_catalogue"]
 
 TABLES: dict[str, Table] = {
     "raw_book_deltas": RAW_BOOK_DELTAS,
@@ -38,13 +39,16 @@ TABLES: dict[str, Table] = {
 }
 """The table behind each asset."""
 
+RECORDS = (LINEAGE,)
+"""Tables that are written beside those of the assets, in the same publish."""
+
 VIEWS: tuple[View, ...] = (MANIFEST, COVERAGE)
 """Further views of the catalogue."""
 
 
 def refresh_catalogue(warehouse: Warehouse) -> None:
     """Swaps in a catalogue of what is published now."""
-    refresh(warehouse, list(TABLES.values()), VIEWS)
+    refresh(warehouse, [*TABLES.values(), *RECORDS], VIEWS)
 
 
 def with_catalogue(data_dir: Path) -> Warehouse:

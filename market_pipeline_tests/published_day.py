@@ -16,8 +16,10 @@ from market_pipeline.stages.instrument import DayOfRaw
 from market_pipeline.stages.judged import PublishedBooks
 from market_pipeline.stages.metrics import metrics_day
 from market_pipeline.stages.profile import profile_day
-from market_pipeline.stages.raw import RawObjects, register_day
+from market_pipeline.stages.raw import RawObjects
+from market_pipeline.stages.raw_day import raw_day
 from market_pipeline.stages.report import JudgedDay, report_day
+from market_pipeline.store.client import Store
 from market_pipeline.tables import TABLES, refresh_catalogue
 
 _RAW = {"raw_book_deltas": DELTAS, "raw_book_snapshots": SNAPSHOTS, "raw_trades": TRADES}
@@ -25,30 +27,31 @@ _BIG = ("book_bbo", "book_depth", "book_checkpoints", "book_intervals")
 
 
 def publish_day(
-    settings: Settings, instruments: Sequence[Instrument], day: date
+    settings: Settings, instruments: Sequence[Instrument], day: date, store: Store | None = None
 ) -> list[JudgedDay]:
-    """Every stage of a day, and all that they publish; the verdicts as they were given."""
+    """Every stage of a day, and all that they publish; the verdicts as they were given.
+
+    With a store the raw days are fetched from it.
+    """
     warehouse, lake = Warehouse(settings.data_dir), settings.lake_path
     warehouse.prepare()
     small = {
-        name: TABLES[name].frame(
-            row for each in instruments for row in register_day(lake, raw, TABLES[name], each, day)
-        )
+        name: TABLES[name].frame(raw_day(store, settings, raw, TABLES[name], instruments, day).rows)
         for name, raw in _RAW.items()
     }
     objects = [RawObjects(lake, frame) for frame in small.values()]
     small["raw_profiles"] = TABLES["raw_profiles"].frame(
         profile_day(DayOfRaw(day, lake, *objects), instruments)
     )
-    raw_day = DayOfRaw(day, lake, *objects, small["raw_profiles"])
-    rebuilt = rebuild_day(raw_day, instruments, settings, warehouse)
+    looked_through = DayOfRaw(day, lake, *objects, small["raw_profiles"])
+    rebuilt = rebuild_day(looked_through, instruments, settings, warehouse)
     for name in _BIG:
         table = TABLES[name]
         publish(warehouse, table, day, rebuilt.staged[table.sql_name], withdrawn=rebuilt.withdrawn)
     bbo, depth, _, intervals = (scan(warehouse, TABLES[name], day) for name in _BIG)
     small["book_rebuilds"] = TABLES["book_rebuilds"].frame(rebuilt.records)
     judged = report_day(
-        raw_day,
+        looked_through,
         instruments,
         PublishedBooks(small["book_rebuilds"], bbo, depth, intervals),
         settings,
@@ -62,7 +65,7 @@ def publish_day(
         record for each in judged for record in each.finding_records()
     )
     small["book_metrics"] = metrics_day(
-        day, instruments, small["validation_report"], bbo, depth, raw_day.trades
+        day, instruments, small["validation_report"], bbo, depth, looked_through.trades
     )
     ids = [instrument.id for instrument in instruments]
     for name, frame in small.items():

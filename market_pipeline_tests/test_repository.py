@@ -32,7 +32,8 @@ MAX_LINES = 500
 # __version__ is for everybody.
 LAYERS = (
     ("errors",),
-    ("yaml_files", "addresses", "settings", "instruments", "lake"),
+    ("setting_values", "yaml_files", "addresses"),
+    ("lake_settings", "settings", "instruments", "lake", "store"),
     ("sources",),
     ("books",),
     ("quality",),
@@ -52,7 +53,11 @@ LAYERS = (
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
 # Distributions that are pinned by another one and cannot be chosen on their own.
-RELEASED_WITH = {"llvmlite": "numba", "pydantic-core": "pydantic"}
+RELEASED_WITH = {
+    "llvmlite": "numba",
+    "mypy-boto3-s3": "boto3",  # its types, which only the type checker imports
+    "pydantic-core": "pydantic",
+}
 
 # Put together from pieces, so that this file does not hold what it forbids.
 FORBIDDEN = {

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -108,14 +110,20 @@ def _analyzed(
     days: Sequence[date], instruments: Sequence[Instrument], settings: Settings, progress: Progress
 ) -> Iterator[AnalyzedDay]:
     # Imports the compiler, which `--help` need not wait for.
+    from market_pipeline.sources.door import is_door  # noqa: PLC0415
+    from market_pipeline.stages.dry_run import registered_day  # noqa: PLC0415
     from market_pipeline.stages.profile import RAW_TABLES, profile_shards  # noqa: PLC0415
 
     for day in days:
         for instrument in instruments:
             progress.update(progress.task_ids[0], description=f"{day} {instrument.id}")
-            profiles = [
-                profile_shards(settings.lake_path, table, instrument, day) for table in RAW_TABLES
-            ]
+            if is_door(instrument.source):
+                with TemporaryDirectory(prefix="market-pipeline-analyze-") as scratch:
+                    raw = registered_day(day, [instrument], settings, Path(scratch))
+                profiles = raw.profiles.to_dicts()
+            else:
+                lake = settings.lake_path
+                profiles = [profile_shards(lake, table, instrument, day) for table in RAW_TABLES]
             yield AnalyzedDay(instrument, day, profiles, choose_strategy(profiles))
 
 

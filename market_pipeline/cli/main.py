@@ -14,7 +14,11 @@ from market_pipeline.cli.analyze import analyze
 from market_pipeline.cli.coverage import coverage
 from market_pipeline.cli.demo import demo, simulate
 from market_pipeline.cli.doctor import doctor
+from market_pipeline.cli.fetch import fetch
+from market_pipeline.cli.inventory import inventory
+from market_pipeline.cli.lineage import lineage
 from market_pipeline.cli.output import errors_console
+from market_pipeline.cli.prune import prune
 from market_pipeline.cli.report import report
 from market_pipeline.cli.run import run
 from market_pipeline.cli.verdict import verdict
@@ -29,7 +33,20 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     rich_markup_mode="markdown",
 )
-for verb in (analyze, run, verdict, coverage, report, doctor, simulate, demo):
+for verb in (
+    analyze,
+    inventory,
+    fetch,
+    run,
+    verdict,
+    coverage,
+    report,
+    lineage,
+    prune,
+    doctor,
+    simulate,
+    demo,
+):
     app.command()(verb)
 app.add_typer(alerts)
 

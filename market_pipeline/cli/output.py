@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import date
 
 from rich.console import Console
 from rich.table import Table
 
 from market_pipeline.quality.row import ReportRow
+from market_pipeline.stages.inventory import day_ranges, range_text
 
-__all__ = ["console", "errors_console", "exit_code", "verdict_table"]
+__all__ = [
+    "bytes_text",
+    "console",
+    "errors_console",
+    "exit_code",
+    "ranges_text",
+    "verdict_table",
+]
 
 _STYLES = {"available": "green", "degraded": "yellow", "pending": "blue", "missing": "red"}
 _PLAIN_WIDTH = 160
+_MOST_RANGES = 6
 
 
 def console() -> Console:
@@ -29,6 +39,26 @@ def errors_console() -> Console:
 def exit_code(rows: Sequence[ReportRow]) -> int:
     """0 if there are days and all are available, else 1."""
     return 0 if rows and all(row.condition == "available" for row in rows) else 1
+
+
+def ranges_text(days: Iterable[date]) -> str:
+    """Days as a few ranges and how many there are, e.g. `2024-08-01..08-31 (31)`."""
+    ordered = sorted(set(days))
+    if not ordered:
+        return "none"
+    ranges = [range_text(*each) for each in day_ranges(ordered)]
+    more = f" … {len(ranges) - _MOST_RANGES:,} more" if len(ranges) > _MOST_RANGES else ""
+    return f"{', '.join(ranges[:_MOST_RANGES])}{more} ({len(ordered):,})"
+
+
+def bytes_text(count: int) -> str:
+    """A number of bytes with a decimal unit, e.g. `12.3 MB`."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} TB"
 
 
 def verdict_table(rows: Sequence[ReportRow]) -> Table:

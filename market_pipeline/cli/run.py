@@ -14,7 +14,14 @@ import typer
 from dotenv import dotenv_values
 from filelock import FileLock
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from market_pipeline.cli.output import console, errors_console, exit_code, verdict_table
 from market_pipeline.cli.verdict import InstrumentIds, read_verdicts
@@ -43,6 +50,9 @@ def run(
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="With --dry-run: print JSON instead.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Rebuild also what is unchanged since it was published.")
     ] = False,
 ) -> None:
     """Run every stage for a range of days, both ends included, and show the verdicts.
@@ -77,7 +87,7 @@ def run(
     out = console()
     if dry_run:
         raise typer.Exit(_look(days, chosen, settings, out, as_json=as_json))
-    failed = run_days(days, ids, out)
+    failed = run_days(days, ids, out, force=force)
     rows = read_verdicts(settings, start, end, ids)
     out.print(verdict_table(rows))
     for day, reason in failed.items():
@@ -139,7 +149,9 @@ def _utc(ts_ns: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}.{ns // 1_000_000:03}"
 
 
-def run_days(days: Sequence[date], ids: Sequence[str], out: Console) -> dict[date, str]:
+def run_days(
+    days: Sequence[date], ids: Sequence[str], out: Console, *, force: bool = False
+) -> dict[date, str]:
     """Runs the daily job for each day in this process; the days that failed, with their reasons.
 
     A bar on a terminal, a line per day without one.
@@ -150,7 +162,7 @@ def run_days(days: Sequence[date], ids: Sequence[str], out: Console) -> dict[dat
 
     job = defs.resolve_job_def("daily_books")
     config = {
-        "resources": {"pipeline": {"config": {"instruments": list(ids)}}},
+        "resources": {"pipeline": {"config": {"instruments": list(ids), "force": force}}},
         # What went wrong is said once, below the table, and stands in the run's own log.
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
     }
@@ -160,7 +172,7 @@ def run_days(days: Sequence[date], ids: Sequence[str], out: Console) -> dict[dat
         for number, day in enumerate(days, start=1):
             progress.update(task, description=f"{day}")
             run_id = str(uuid4())
-            instance.add_event_listener(run_id, _on_step(lambda: progress.advance(task)))
+            instance.add_event_listener(run_id, _listener(progress, task, day))
             result = job.execute_in_process(
                 run_id=run_id,
                 partition_key=day.isoformat(),
@@ -211,9 +223,18 @@ def _progress(out: Console) -> Progress:
     )
 
 
-def _on_step(advance: Callable[[], None]) -> Callable[[dg.EventLogEntry], None]:
+def _listener(progress: Progress, task: TaskID, day: date) -> Callable[[dg.EventLogEntry], None]:
+    """Moves the bar with each step, and says how far a fetch is: beside the bar, or as lines."""
+    from market_pipeline.defs.lake.assets import FETCHING  # noqa: PLC0415
+
     def listen(entry: dg.EventLogEntry) -> None:
         if entry.dagster_event is not None and entry.dagster_event.is_step_success:
-            advance()
+            progress.advance(task)
+            progress.update(task, description=f"{day}")
+        elif entry.user_message.startswith(FETCHING):
+            told = f"{day} {entry.step_key}: {entry.user_message.removeprefix(FETCHING)}"
+            progress.update(task, description=told)
+            if not progress.console.is_terminal:
+                progress.console.print(told, markup=False, soft_wrap=True)
 
     return listen

@@ -11,14 +11,52 @@ import dagster as dg
 from matplotlib.figure import Figure
 
 from market_pipeline.lake.tables import Table
+from market_pipeline.stages.lineage import Kept
 
-__all__ = ["column_schema", "failure_table", "figure_markdown", "table_metadata"]
+__all__ = [
+    "column_lineage",
+    "column_schema",
+    "column_sources",
+    "failure_table",
+    "figure_markdown",
+    "kept_table",
+    "table_metadata",
+]
+
+_MOST_COLUMNS = 12
 
 
 def column_schema(table: Table) -> dg.TableSchema:
     """The columns of a table with their types and meaning."""
     return dg.TableSchema(
         [dg.TableColumn(c.name, c.type, description=c.description) for c in table.readable]
+    )
+
+
+def column_lineage(sources: Mapping[str, Sequence[tuple[str, str]]]) -> dg.TableColumnLineage:
+    """By column, the assets and columns it comes from."""
+    return dg.TableColumnLineage(
+        {
+            name: [dg.TableColumnDep(dg.AssetKey(asset), column) for asset, column in found]
+            for name, found in sources.items()
+        }
+    )
+
+
+def column_sources(sources: Mapping[str, Sequence[tuple[str, str]]]) -> dg.MetadataValue[Any]:
+    """The same as a table of text, because the free UI of Dagster shows no column lineage."""
+
+    def told(found: Sequence[tuple[str, str]]) -> str:
+        parts = []
+        for asset in dict.fromkeys(asset for asset, _ in found):
+            columns = list(dict.fromkeys(column for of, column in found if of == asset))
+            if len(columns) > _MOST_COLUMNS:
+                columns = [f"{columns[0]} … {columns[-1]} ({len(columns)})"]
+            parts.append(f"{asset}: {', '.join(columns)}")
+        return "; ".join(parts)
+
+    return table_metadata(
+        [{"column": name, "comes from": told(found)} for name, found in sources.items()]
     )
 
 
@@ -34,6 +72,11 @@ def table_metadata(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
         [dg.TableRecord({name: _cell(value) for name, value in row.items()}) for row in rows],
         dg.TableSchema([dg.TableColumn(name) for name in rows[0]]),
     )
+
+
+def kept_table(kept: Mapping[str, Kept]) -> dg.MetadataValue[Any]:
+    """The instruments that were not made again, and since when they are unchanged."""
+    return table_metadata([{"instrument": name, "kept": kept[name].said} for name in sorted(kept)])
 
 
 def failure_table(records: Iterable[Mapping[str, Any]]) -> dg.MetadataValue[Any]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,19 @@ from dagster_duckdb.io_manager import DuckDbClient
 
 from market_pipeline.instruments import Instrument
 from market_pipeline.lake.layout import Warehouse
+from market_pipeline.lake.lineage import (
+    MadeOf,
+    commit_properties,
+    files_sha256,
+    lineage_row,
+    record_lineage,
+    rows_sha256,
+)
 from market_pipeline.lake.published import publish, scan
 from market_pipeline.lake.staging import StagedFile
 from market_pipeline.lake.working import read_rows, replace_rows_within, writing
 from market_pipeline.settings import load_settings
+from market_pipeline.stages.rows import of_instrument
 from market_pipeline.tables import TABLES, refresh_catalogue, with_catalogue
 
 __all__ = ["DuckDBLakeIOManager", "PartitionFiles", "PartitionRows", "SmallTablesIOManager"]
@@ -33,18 +43,23 @@ __all__ = ["DuckDBLakeIOManager", "PartitionFiles", "PartitionRows", "SmallTable
 
 @dataclass(frozen=True, slots=True)
 class PartitionFiles:
-    """The staged files of a day, one per instrument, and the instruments without one."""
+    """The staged files of a day, the instruments without one, and by id what each is made of."""
 
     files: Sequence[StagedFile]
     withdrawn: Sequence[str] = ()
+    made_of: Mapping[str, MadeOf] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionRows:
-    """The rows of a day for the instruments a run worked on; those of others are kept."""
+    """The rows of a day for the instruments a run worked on; those of others are kept.
+
+    `made_of` says by id what they are made of; the raw tables say it themselves.
+    """
 
     frame: pl.DataFrame
     instruments: Sequence[Instrument]
+    made_of: Mapping[str, MadeOf] = field(default_factory=dict)
 
 
 def _day(context: dg.OutputContext | dg.InputContext) -> date:
@@ -62,21 +77,31 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
     def handle_output(self, context: dg.OutputContext, obj: PartitionFiles) -> None:
         """Publishes a day's files; a killed run leaves the partition that was there before."""
         warehouse = with_catalogue(Path(self.data_dir))
-        table = TABLES[context.asset_key.path[-1]]
+        table, day = TABLES[context.asset_key.path[-1]], _day(context)
+        wait = load_settings().lock_timeout_seconds
         version = publish(
             warehouse,
             table,
-            _day(context),
+            day,
             obj.files,
             withdrawn=obj.withdrawn,
-            timeout_seconds=load_settings().lock_timeout_seconds,
+            properties=commit_properties(table, obj.made_of),
+            timeout_seconds=wait,
         )
+        rows = [
+            lineage_row(table, day, instrument, obj.made_of[instrument], sha256)
+            for instrument, parts in groupby(obj.files, key=lambda file: file.instrument)
+            if instrument in obj.made_of
+            for sha256 in [files_sha256(part.sha256 for part in parts)]
+        ]
+        with writing(warehouse, timeout_seconds=wait) as connection:
+            record_lineage(connection, table, day, [*obj.made_of, *obj.withdrawn], rows)
         refresh_catalogue(warehouse)
         context.add_output_metadata(
             {
                 "delta_version": version,
                 "dagster/table_name": table.sql_name,
-                "query": f"SELECT * FROM {table.sql_name} WHERE dt = '{_day(context)}'",
+                "query": f"SELECT * FROM {table.sql_name} WHERE dt = '{day}'",
             }
         )
 
@@ -104,7 +129,20 @@ class _RowsHandler(DbTypeHandler[Any]):
     ) -> Mapping[str, Any]:
         ids = [instrument.id for instrument in obj.instruments]
         table = TABLES[table_slice.table]
-        rows = replace_rows_within(connection, table, _day(context), ids, obj.frame)
+        day = _day(context)
+        rows = replace_rows_within(connection, table, day, ids, obj.frame)
+        if obj.made_of:
+            record_lineage(
+                connection,
+                table,
+                day,
+                ids,
+                [
+                    lineage_row(table, day, each.id, obj.made_of[each.id], rows_sha256(table, own))
+                    for each in obj.instruments
+                    for own in [obj.frame.filter(of_instrument(each))]
+                ],
+            )
         return {"dagster/partition_row_count": rows}
 
     def load_input(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
-from market_pipeline.defs.describe import column_schema
+from market_pipeline.defs.columns import COLUMN_SOURCES
+from market_pipeline.defs.describe import column_lineage, column_schema, column_sources
+from market_pipeline.lake.lineage import code_version
 from market_pipeline.tables import TABLES
 
 __all__ = ["OWNERS", "options"]
@@ -22,12 +24,14 @@ class AssetOptions(TypedDict):
     tags: dict[str, str]
     io_manager_key: str
     metadata: dict[str, Any]
+    code_version: str
 
 
 def options(name: str) -> AssetOptions:
     """The arguments of an `AssetOut`, or of an `asset`, that follow from the asset's table."""
     table = TABLES[name]
     big = table.storage == "delta"
+    sources = COLUMN_SOURCES.get(name)
     return {
         "description": table.description,
         "group_name": table.schema,
@@ -35,9 +39,18 @@ def options(name: str) -> AssetOptions:
         "owners": OWNERS,
         "tags": {"layer": table.schema},
         "io_manager_key": "lake_tables" if big else "small_tables",
+        "code_version": code_version(table),
         "metadata": {
             "schema": table.schema,
             "partition_expr": "dt",
             "dagster/column_schema": column_schema(table),
+            **(
+                {
+                    "dagster/column_lineage": column_lineage(sources),
+                    "columns_come_from": column_sources(sources),
+                }
+                if sources
+                else {}
+            ),
         },
     }

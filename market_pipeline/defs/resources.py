@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field
 
+from market_pipeline.defs.partitions import day_of
 from market_pipeline.instruments import Instrument, load_instruments, select_instruments
 from market_pipeline.lake.layout import Warehouse
+from market_pipeline.lake.lineage import MadeOf
+from market_pipeline.lake.tables import Table
 from market_pipeline.settings import Settings, load_settings
+from market_pipeline.stages.lineage import Kept, RecordedDay, recorded_day
 from market_pipeline.tables import with_catalogue
 
-__all__ = ["Pipeline"]
+if TYPE_CHECKING:
+    from market_pipeline.store.client import Store
+
+__all__ = ["FORCE_TAG", "Pipeline"]
+
+FORCE_TAG = "market_pipeline/force"
+"""The tag of a run, with the value `true`, that does what `force` in its config does."""
 
 
 class Pipeline(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -26,10 +38,30 @@ class Pipeline(dg.ConfigurableResource):  # type: ignore[type-arg]
         default=[], description="Ids (VENUE:SYMBOL) to work on; empty for all configured ones."
     )
 
+    force: bool = Field(
+        default=False,
+        description="Make also what is unchanged since it was published; as the tag "
+        f"`{FORCE_TAG}: true` of the run.",
+    )
+
     @cached_property
     def settings(self) -> Settings:
         """Environment over `.env` over `config.yaml` over defaults."""
         return load_settings()
+
+    @cached_property
+    def store(self) -> Store | None:
+        """The object store that raw days come from; None if the lake is a folder."""
+        if self.settings.store_address is None:
+            return None
+        from market_pipeline.store.client import open_store  # noqa: PLC0415
+
+        return open_store(self.settings)
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """Close the connections to the store, if there are any."""
+        if "store" in self.__dict__ and self.store is not None:
+            self.store.close()
 
     @cached_property
     def selected(self) -> tuple[Instrument, ...]:
@@ -40,6 +72,43 @@ class Pipeline(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         configured = load_instruments(self.settings.instruments_file)
         return select_instruments(configured, self.instruments)
+
+    def recorded(
+        self, context: dg.AssetExecutionContext, tables: Sequence[Table]
+    ) -> RecordedDay | None:
+        """What is published of the day, so that it need not be made again; None if it must."""
+        if self.force or context.run.tags.get(FORCE_TAG, "").lower() == "true":
+            return None
+        return recorded_day(
+            self.warehouse,
+            tables,
+            day_of(context),
+            timeout_seconds=self.settings.lock_timeout_seconds,
+        )
+
+    def kept(
+        self,
+        context: dg.AssetExecutionContext,
+        tables: Sequence[Table],
+        made_of: Mapping[str, MadeOf],
+    ) -> dict[str, Kept]:
+        """By id, what is published of the instruments that need not be made again; told in the log.
+
+        Args:
+            context: Of the step.
+            tables: The tables that are made together.
+            made_of: By id, what they would be made of now.
+        """
+        recorded = self.recorded(context, tables)
+        kept: dict[str, Kept] = {}
+        if recorded is None:
+            return kept
+        for instrument in self.selected:
+            found = recorded.kept(instrument, made_of[instrument.id])
+            if found is not None:
+                kept[instrument.id] = found
+                context.log.info(f"{instrument.id}: not made again, {found.said}")
+        return kept
 
     @cached_property
     def warehouse(self) -> Warehouse:

@@ -1,4 +1,4 @@
-"""The tables that say which raw objects a day has, byte for byte."""
+"""The tables that say which raw objects a day has, byte for byte, and where they came from."""
 
 from __future__ import annotations
 
@@ -10,9 +10,18 @@ _COLUMNS = (
     Column("exchange", "VARCHAR", "Venue, upper case."),
     Column("symbol", "VARCHAR", "Symbol at the venue, upper case."),
     Column("dt", "DATE", "UTC day of receipt."),
-    Column("status", "VARCHAR", "usable, unusable (see failure) or missing (no object)."),
+    Column(
+        "status",
+        "VARCHAR",
+        "usable, unusable (see failure) or missing (no object, or not fetched).",
+    ),
     Column("shard", "INTEGER", "Position among the day's objects, from 1; null if missing."),
-    Column("path", "VARCHAR", "Path below the lake; null if missing."),
+    Column(
+        "path",
+        "VARCHAR",
+        "Path from the local lake, which begins with `..` where a door made the object; null if "
+        "missing.",
+    ),
     Column("bytes", "BIGINT", "Size of the object."),
     Column("sha256", "VARCHAR", "SHA-256 of the object's bytes."),
     Column("rows", "BIGINT", "Rows according to the Parquet footer; null if unusable."),
@@ -20,6 +29,17 @@ _COLUMNS = (
     Column("last_ts_receipt_ns", "BIGINT", "Latest receipt time in the footer, ns UTC."),
     Column("failure_kind", "VARCHAR", "Class of the error; null if usable."),
     Column("failure", "VARCHAR", "The error in full; null if usable."),
+    Column(
+        "made_from",
+        "VARCHAR[]",
+        "The vendor's files that a door made the object from, each as `sha256  path`; null for the "
+        "vendor's own objects.",
+    ),
+    Column("door_notes", "VARCHAR[]", "What the door left out or found; null without a door."),
+    Column("uri", "VARCHAR", "Where it lies at the object store; null if the lake is a folder."),
+    Column("etag", "VARCHAR", "The store's tag of these bytes; null if the lake is a folder."),
+    Column("version", "INTEGER", "1, or one more for each change since; null without a store."),
+    Column("remark", "VARCHAR", "What speaks against it at the store; null if nothing does."),
 )
 
 

@@ -7,19 +7,21 @@ before a commit or as it is after it, and files it already opened stay until `va
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import CommitProperties
+from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction, Transaction
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
@@ -40,7 +42,16 @@ from market_pipeline.lake.locks import DEFAULT_WAIT_SECONDS, busy, holding
 from market_pipeline.lake.staging import StagedFile
 from market_pipeline.lake.tables import Table
 
-__all__ = ["current_files", "publish", "scan", "scan_files", "vacuum", "where_it_lies"]
+__all__ = [
+    "current_files",
+    "publish",
+    "scan",
+    "scan_files",
+    "staged_as_published",
+    "vacuum",
+    "where_it_lies",
+    "withdraw",
+]
 
 _APPLICATION = "market_pipeline"
 
@@ -87,20 +98,64 @@ def publish(
     with holding(warehouse, table.sql_name, timeout_seconds=timeout_seconds):
         for file in staged:
             _move_in(warehouse, table, day, file)
-        # The lock already keeps this machine's publishers apart; the retry is for a table folder
-        # that several machines share, where a file lock may not hold.
-        attempts = Retrying(
-            retry=retry_if_exception_type(CommitFailedError),
-            wait=wait_random_exponential(multiplier=0.05, max=2.0),
-            stop=stop_after_delay(timeout_seconds),
-            reraise=True,
+        return _committed(
+            warehouse,
+            table,
+            lambda: _commit(warehouse, table, day, staged, withdrawn, properties or {}),
+            timeout_seconds,
         )
-        try:
-            return attempts(_commit, warehouse, table, day, staged, withdrawn, properties or {})
-        except CommitFailedError as error:
-            raise busy(warehouse, table.sql_name, timeout_seconds) from error
-        finally:
-            settle_log(warehouse.table_dir(table))
+
+
+def withdraw(
+    warehouse: Warehouse,
+    table: Table,
+    partitions: Mapping[date, Collection[str]],
+    *,
+    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
+) -> int:
+    """Take the partitions of days and instruments out of a table, all in one commit.
+
+    Their files stay for running readers and for earlier versions until `vacuum` takes them.
+    Killed at any moment, all of them are published or none.
+
+    Args:
+        warehouse, table: Where.
+        partitions: By day, the instruments.
+        timeout_seconds: How long to wait for a publisher of the same table.
+
+    Returns:
+        How many files were taken out; without any, nothing is committed.
+
+    Raises:
+        WarehouseBusyError: Another process kept the table's lock, or kept committing before us.
+    """
+    with holding(warehouse, table.sql_name, timeout_seconds=timeout_seconds):
+        return _committed(
+            warehouse,
+            table,
+            lambda: _commit_withdrawal(warehouse, table, partitions),
+            timeout_seconds,
+        )
+
+
+def _committed(
+    warehouse: Warehouse, table: Table, commit: Callable[[], int], timeout_seconds: float
+) -> int:
+    """What a commit returns, which is tried again if another one came before it."""
+    # The lock already keeps this machine's publishers apart; the retry is for a table folder
+    # that several machines share, where a file lock may not hold.
+    attempts = Retrying(
+        retry=retry_if_exception_type(CommitFailedError),
+        wait=wait_random_exponential(multiplier=0.05, max=2.0),
+        stop=stop_after_delay(timeout_seconds),
+        reraise=True,
+    )
+    try:
+        return attempts(commit)
+    except CommitFailedError as error:
+        raise busy(warehouse, table.sql_name, timeout_seconds) from error
+    finally:
+        settle_log(warehouse.table_dir(table))
 
 
 def current_files(
@@ -125,6 +180,27 @@ def current_files(
         return []
     folder = warehouse.table_dir(table)
     return [folder / file.path for file in published_files(delta, day, instruments)]
+
+
+def staged_as_published(
+    warehouse: Warehouse, table: Table, day: date
+) -> dict[str, list[StagedFile]]:
+    """By instrument, a day's published files in order, as they were staged.
+
+    Publishing these again changes nothing. A file whose footer cannot be read any more has no row.
+    """
+    found: dict[str, list[StagedFile]] = {}
+    delta = delta_table(warehouse, table)
+    for file in [] if delta is None else published_files(delta, day):
+        path = warehouse.table_dir(table) / file.path
+        part, _, sha256 = path.stem.partition("-")
+        try:
+            rows = pq.read_metadata(path).num_rows
+        except (pa.ArrowException, OSError):
+            rows = 0
+        staged = StagedFile(file.instrument, path, rows, file.bytes, sha256, int(part))
+        found.setdefault(file.instrument, []).append(staged)
+    return found
 
 
 def scan(
@@ -168,6 +244,7 @@ def vacuum(
     table: Table,
     *,
     retention: timedelta = KEEP_REPLACED,
+    dry_run: bool = False,
     timeout_seconds: float = DEFAULT_WAIT_SECONDS,
 ) -> list[Path]:
     """Delete files that no version younger than `retention` holds, and return their paths.
@@ -179,6 +256,7 @@ def vacuum(
         table: A table whose `storage` is "delta".
         retention: How long ago a file must have been replaced, or left behind by a killed run;
             longer than any reader runs.
+        dry_run: Whether to delete nothing and only say what would be.
         timeout_seconds: How long to wait for a publisher of the same table.
 
     Raises:
@@ -191,7 +269,7 @@ def vacuum(
             return []
         removed = delta.vacuum(
             retention_hours=int(retention.total_seconds() // 3600),
-            dry_run=False,
+            dry_run=dry_run,
             enforce_retention_duration=False,
             full=True,  # also what killed runs moved in without a commit
         )
@@ -237,6 +315,40 @@ def _commit(
     ]
     if not actions:
         return delta.version()
+    told = {
+        "day": day.isoformat(),
+        "published": sorted({file.instrument for file in staged}),
+        "withdrawn": sorted(withdrawn),
+        "properties": dict(properties),
+    }
+    return _write_commit(delta, actions, told)
+
+
+def _commit_withdrawal(
+    warehouse: Warehouse, table: Table, partitions: Mapping[date, Collection[str]]
+) -> int:
+    """One attempt at taking partitions out of the table as it is now; how many files they had."""
+    delta = delta_table(warehouse, table)
+    files = [] if delta is None else published_files(delta)
+    gone = [file for file in files if file.instrument in partitions.get(file.day, ())]
+    if delta is None or not gone:
+        return 0
+    now_ms = time.time_ns() // 1_000_000
+    actions: list[AddAction | RemoveAction] = [
+        RemoveAction(file.path, True, now_ms, file.bytes, _partition(file.day, file.instrument))
+        for file in gone
+    ]
+    days: dict[str, set[str]] = {}
+    for file in gone:
+        days.setdefault(file.day.isoformat(), set()).add(file.instrument)
+    _write_commit(delta, actions, {"pruned": {day: sorted(each) for day, each in days.items()}})
+    return len(gone)
+
+
+def _write_commit(
+    delta: DeltaTable, actions: list[AddAction | RemoveAction], told: Mapping[str, object]
+) -> int:
+    """Commits against the loaded version, and returns the one it makes."""
     # A version per application makes Delta itself refuse two publishers that both looked at the
     # same version: without it two first files of one partition would both be kept.
     version = delta.version() + 1
@@ -246,14 +358,7 @@ def _commit(
         schema=delta.schema(),
         partition_by=PARTITION_BY,
         commit_properties=CommitProperties(
-            custom_metadata={
-                _APPLICATION: {
-                    "day": day.isoformat(),
-                    "published": sorted({file.instrument for file in staged}),
-                    "withdrawn": sorted(withdrawn),
-                    "properties": dict(properties),
-                }
-            },
+            custom_metadata={_APPLICATION: dict(told)},
             app_transactions=[Transaction(_APPLICATION, version)],
         ),
     )
@@ -264,14 +369,23 @@ def _move_in(warehouse: Warehouse, table: Table, day: date, file: StagedFile) ->
     """Move a staged file to its place, unless a file with these bytes lies there already."""
     target = warehouse.table_dir(table) / _relative(day, file)
     make_private_folder(target.parent)
-    if target.exists():
-        # Never rename over a file that readers may have open.
-        if file.path != target:
-            file.path.unlink(missing_ok=True)
+    if file.path == target or not file.path.exists():
         os.utime(target)  # young again, should it be a killed run's and due for vacuum
+    elif _holds(target, file):
+        # Never rename over a whole file, that readers may have open.
+        file.path.unlink()
+        os.utime(target)
     else:
-        file.path.rename(target)
+        file.path.rename(target)  # a file damaged on the disk helps no reader
     sync(target.parent)
+
+
+def _holds(target: Path, file: StagedFile) -> bool:
+    """Whether the bytes of a file lie there."""
+    if not target.exists() or target.stat().st_size != file.bytes:
+        return False
+    with target.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest() == file.sha256
 
 
 def where_it_lies(
@@ -284,7 +398,7 @@ def where_it_lies(
 
 def _find(warehouse: Warehouse, table: Table, day: date, file: StagedFile) -> Path | None:
     # A second attempt finds the file where the first one moved it.
-    candidates = (warehouse.table_dir(table) / _relative(day, file), file.path)
+    candidates = (file.path, warehouse.table_dir(table) / _relative(day, file))
     return next(
         (path for path in candidates if path.exists() and path.stat().st_size == file.bytes), None
     )

@@ -26,7 +26,14 @@ from market_pipeline.lake.conform import conform, instrument_parts, stored_schem
 from market_pipeline.lake.layout import PRIVATE_FILE, Warehouse, make_private_folder
 from market_pipeline.lake.tables import Table
 
-__all__ = ["ROW_GROUP_ROWS", "StagedFile", "StagedWriter", "sweep_staging"]
+__all__ = [
+    "KEEP_STAGED",
+    "ROW_GROUP_ROWS",
+    "StagedFile",
+    "StagedWriter",
+    "stale_staging",
+    "sweep_staging",
+]
 
 ROW_GROUP_ROWS = 1 << 20
 """Rows of a row group, unless the rows are so wide that it would pass `ROW_GROUP_BYTES`."""
@@ -35,6 +42,9 @@ ROW_GROUP_BYTES = 32 << 20
 """Most memory that the buffered rows of one row group may take, fixed-width columns counted."""
 
 _CHUNK_BYTES = 8 << 20
+
+KEEP_STAGED = timedelta(days=1)
+"""How long an unfinished file is left alone: a running writer may own it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,23 +204,33 @@ class StagedWriter:
         )
 
 
-def sweep_staging(warehouse: Warehouse, older_than: timedelta = timedelta(days=1)) -> list[Path]:
-    """Remove what killed runs left in `staging/`, and return it.
+def stale_staging(warehouse: Warehouse, older_than: timedelta = KEEP_STAGED) -> dict[Path, int]:
+    """What killed runs left in `staging/`, and the bytes of each file.
 
     Args:
         warehouse: Whose staging folder.
-        older_than: Files written to more recently are left: a running writer may own them.
+        older_than: Files written to more recently are none.
     """
     oldest = time.time() - older_than.total_seconds()
-    left_over = []
+    left_over = {}
     for path in sorted(warehouse.staging_dir.glob("*")):
         # Another run may rename or publish it at any moment.
         with suppress(FileNotFoundError):
+            found = path.stat()
             ours = path.suffix in {".partial", ".parquet", ".resume"}
-            if ours and path.stat().st_mtime < oldest:
-                path.unlink()
-                left_over.append(path)
+            if ours and found.st_mtime < oldest:
+                left_over[path] = found.st_size
     return left_over
+
+
+def sweep_staging(warehouse: Warehouse, older_than: timedelta = KEEP_STAGED) -> list[Path]:
+    """Remove what `stale_staging` finds, and return it."""
+    swept = []
+    for path in stale_staging(warehouse, older_than):
+        with suppress(FileNotFoundError):
+            path.unlink()
+            swept.append(path)
+    return swept
 
 
 class _HashingFile:

@@ -7,12 +7,13 @@ users open the catalogue.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 
 import duckdb
 import polars as pl
+import pyarrow as pa
 
 from market_pipeline.errors import PublishError
 from market_pipeline.lake.conform import conform, empty_frame, instrument_parts
@@ -28,8 +29,11 @@ from market_pipeline.lake.tables import Table
 
 __all__ = [
     "WORKING_LOCK",
+    "count_rows",
+    "delete_rows",
     "ensure_table",
     "open_database",
+    "read_columns",
     "read_rows",
     "replace_rows",
     "replace_rows_within",
@@ -182,6 +186,94 @@ def read_rows(
         columns = ", ".join(f'"{column.name}"' for column in table.columns)
         query = f"SELECT {columns} FROM {_quoted_name(table)}{condition} ORDER BY ALL"
         return connection.execute(query, values).pl()
+
+
+def read_columns(
+    warehouse: Warehouse,
+    tables: Sequence[Table],
+    columns: Sequence[str],
+    before: date,
+    *,
+    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
+) -> list[pl.DataFrame]:
+    """Some columns of small tables, of days before one; a frame for each table, if any was written.
+
+    Raises:
+        WarehouseBusyError: Another process kept the lock for the whole wait.
+    """
+    if not warehouse.working_database.exists():
+        return []
+    names = ", ".join(f'"{name}"' for name in columns)
+    frames = []
+    with writing(warehouse, timeout_seconds=timeout_seconds) as connection:
+        for table in tables:
+            ensure_table(connection, table)
+            query = f"SELECT {names} FROM {_quoted_name(table)} WHERE dt < ? ORDER BY ALL"
+            frames.append(connection.execute(query, [before]).pl())
+    return frames
+
+
+def count_rows(
+    warehouse: Warehouse,
+    tables: Sequence[Table],
+    before: date,
+    *,
+    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
+) -> dict[tuple[date, str], int]:
+    """How many rows small tables have together of each day and instrument, of days before one.
+
+    Raises:
+        WarehouseBusyError: Another process kept the lock for the whole wait.
+    """
+    if not warehouse.working_database.exists() or not tables:
+        return {}
+    with writing(warehouse, timeout_seconds=timeout_seconds) as connection:
+        for table in tables:
+            ensure_table(connection, table)
+        all_rows = " UNION ALL ".join(
+            f"SELECT dt, exchange || ':' || symbol AS instrument FROM {_quoted_name(table)} "
+            "WHERE dt < $before"
+            for table in tables
+        )
+        found = connection.execute(
+            f"SELECT dt, instrument, count(*) FROM ({all_rows}) GROUP BY ALL ORDER BY ALL",
+            {"before": before},
+        ).fetchall()
+    return {(day, instrument): count for day, instrument, count in found}
+
+
+def delete_rows(
+    warehouse: Warehouse,
+    tables: Sequence[Table],
+    partitions: Mapping[date, Collection[str]],
+    *,
+    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
+) -> None:
+    """Delete the rows of days and instruments from small tables, all in one transaction.
+
+    Killed at any moment, all of them are there or none.
+
+    Raises:
+        WarehouseBusyError: Another process kept the lock for the whole wait.
+    """
+    if not warehouse.working_database.exists() or not partitions:
+        return
+    pairs = [(day, each) for day, instruments in partitions.items() for each in instruments]
+    gone = pa.table(
+        {
+            "dt": pa.array([day for day, _ in pairs], pa.date32()),
+            "instrument": pa.array([instrument for _, instrument in pairs], pa.string()),
+        }
+    )
+    with writing(warehouse, timeout_seconds=timeout_seconds) as connection:
+        connection.register("market_pipeline_gone", gone)
+        for table in tables:
+            ensure_table(connection, table)
+            connection.execute(
+                f"DELETE FROM {_quoted_name(table)} AS own USING market_pipeline_gone AS gone "
+                "WHERE own.dt = gone.dt AND own.exchange || ':' || own.symbol = gone.instrument"
+            )
+        connection.unregister("market_pipeline_gone")
 
 
 def ensure_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:

@@ -9,6 +9,7 @@ from market_pipeline.quality.checks.bars import BARS, check_bars
 from market_pipeline.quality.checks.base import Check, CheckOutcome
 from market_pipeline.quality.checks.completeness import COMPLETENESS, check_completeness
 from market_pipeline.quality.checks.crossed import CROSSED, check_crossed
+from market_pipeline.quality.checks.delivery import DELIVERY, check_delivery
 from market_pipeline.quality.checks.domain import DOMAIN, check_domain
 from market_pipeline.quality.checks.exam import EXAM, check_exam
 from market_pipeline.quality.checks.freshness import FRESHNESS, check_freshness
@@ -39,6 +40,7 @@ _ASKED: dict[Check, Callable[[ReportRow, Thresholds], CheckOutcome | None]] = {
     TWIN: check_twin,
     BARS: check_bars,
     FRESHNESS: check_freshness,
+    DELIVERY: check_delivery,
 }
 
 CHECKS: tuple[Check, ...] = tuple(_ASKED)

@@ -1,6 +1,6 @@
 """Gaps of a feed: those that ids prove, and those that a silence while trades go on suggests.
 
-`GAP_EVIDENCE` says which of them each source can show. Where ids link one message to the next, the
+`gap_evidence` says which of them each source can show. Where ids link one message to the next, the
 source itself marks lost messages. Crypto Lake's sequence numbers (and those of the simulated venue
 that writes the same layout) have holes of their own: Binance's final update id moves by thousands
 from one message to the next, so "sequence + 1" would report thousands of gaps that are none. What
@@ -39,8 +39,17 @@ from market_pipeline.quality.intervals import (
     running_chunks,
     union_of_disjoint,
 )
+from market_pipeline.sources.door import door_of
 
-__all__ = ["GAP_EVIDENCE", "GapEvidence", "GapReport", "GapRule", "find_gaps", "proven_gaps"]
+__all__ = [
+    "GAP_EVIDENCE",
+    "GapEvidence",
+    "GapReport",
+    "GapRule",
+    "find_gaps",
+    "gap_evidence",
+    "proven_gaps",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +65,7 @@ class GapEvidence:
     sentence: str
 
 
-GAP_EVIDENCE: dict[Source, GapEvidence] = {
+GAP_EVIDENCE: dict[str, GapEvidence] = {
     "crypto_lake": GapEvidence(
         ids_prove=False,
         sentence="The sequence number is the venue's last update id, which jumps by thousands "
@@ -67,7 +76,19 @@ GAP_EVIDENCE: dict[Source, GapEvidence] = {
         sentence="As Crypto Lake, whose layout it writes: a gap is suspected by silence.",
     ),
 }
-"""The gap rule of every source an instrument may have."""
+"""The gap rule of every source whose days lie in the lake as the pipeline reads them."""
+
+
+def gap_evidence(source: Source) -> GapEvidence:
+    """The gap rule of a source; that of a door is among its facts.
+
+    Raises:
+        InstrumentsError: The door cannot be loaded.
+    """
+    if source in GAP_EVIDENCE:
+        return GAP_EVIDENCE[source]
+    facts = door_of(source).facts
+    return GapEvidence(facts.ids_prove, facts.gap)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from market_pipeline.books.flags import BookFlag
 from market_pipeline.instruments import Instrument
 from market_pipeline.quality.crossed import BookSpans, Observed, touch_report, valid_time
 from market_pipeline.quality.findings import Finding, Measured, merged
-from market_pipeline.quality.gaps import GAP_EVIDENCE, GapRule, find_gaps, proven_gaps
+from market_pipeline.quality.gaps import GapRule, find_gaps, gap_evidence, proven_gaps
 from market_pipeline.quality.intervals import IntArray, day_bounds_ns
 from market_pipeline.quality.located import (
     crossed_places,
@@ -109,7 +109,7 @@ def build_report(
     observed = Observed(int(ts_receipt_ns[0]), int(ts_receipt_ns.max()), gaps.not_observed)
     touch = touch_report(spans, observed, day_start_ns=day_bounds_ns(day)[0])
     valid = valid_time(spans, observed)
-    proven = proven_gaps(GAP_EVIDENCE[instrument.source], spans.of(BookFlag.GAP), gaps.not_observed)
+    proven = proven_gaps(gap_evidence(instrument.source), spans.of(BookFlag.GAP), gaps.not_observed)
     clocks = clock_report(
         ts_origin_ns=ts_origin_ns,
         ts_receipt_ns=ts_receipt_ns,

@@ -120,6 +120,9 @@ class ReportRow:
         "BIGINT", "Raw tables with a file that cannot be read, or has other columns."
     )
     first_unreadable_table: str | None = _column("VARCHAR", "The error of the first of them.")
+    delivery_remarks: tuple[str, ...] | None = _column(
+        "VARCHAR[]", "What speaks against raw objects at the store; null if the lake is a folder."
+    )
     domain_violations: int | None = _column(
         "BIGINT", "Raw values outside their domain, of all tables."
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from market_pipeline.errors import StoreError
 from market_pipeline.quality.domain import REFUSED, DomainFault
 from market_pipeline.quality.profile import places_of
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS
@@ -69,7 +70,11 @@ def choose_strategy(profiles: Sequence[_Profile]) -> Strategy:
 def _against(name: str, tables: Mapping[str, _Profile]) -> str | None:
     """Why no row of a table can be used, as a part of a sentence; None if nothing speaks for it."""
     profile, rows = tables.get(name), _WORDS[name]
-    if profile is None or profile["status"] == "missing":
+    if profile is None:
+        return f"there is no file of {rows}"
+    if profile["status"] == "missing":
+        if profile["failure_kind"] == StoreError.__name__:
+            return f"the {rows} could not all be fetched: {profile['failure'].rstrip('.')}"
         return f"there is no file of {rows}"
     if profile["status"] != "usable":
         return f"the {rows} cannot be read"  # the file's own error is told beside it

@@ -7,18 +7,24 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from market_pipeline.books.tables import REBUILDS
 from market_pipeline.errors import MarketPipelineError, MissingDataError
 from market_pipeline.instruments import Instrument
 from market_pipeline.lake.layout import Warehouse
+from market_pipeline.lake.lineage import MadeOf
 from market_pipeline.lake.staging import StagedFile, sweep_staging
 from market_pipeline.settings import Settings
 from market_pipeline.stages.instrument import DayOfRaw, blank_record, rebuild_instrument
+from market_pipeline.stages.lineage import Kept, RecordedDay, books_made_of
 from market_pipeline.stages.outputs import OUTPUTS
 from market_pipeline.stages.quarantine import BadFile, bad_files, keep_copy
 
 __all__ = ["RebuiltDay", "rebuild_day"]
 
 _MEGABYTES_PER_INSTRUMENT = 300
+
+_Outcome = tuple[dict[str, list[StagedFile]], dict[str, Any], list[BadFile]]
+"""An instrument's files by table, its record, and the raw files that cannot be used."""
 
 
 @dataclass(slots=True)
@@ -30,6 +36,9 @@ class RebuiltDay:
         withdrawn: Ids of those that could not be; what was published of them before is withdrawn.
         records: Rows of `books.rebuilds`, one per instrument, in the order asked for.
         set_aside: By instrument id, the raw files that cannot be used.
+        made_of: By instrument id, what all of it follows from.
+        kept: By id, those that are not rebuilt, because they would come out as published; files and
+            records of theirs are the published ones.
     """
 
     staged: dict[str, list[StagedFile]] = field(
@@ -38,6 +47,8 @@ class RebuiltDay:
     withdrawn: list[str] = field(default_factory=list)
     records: list[dict[str, Any]] = field(default_factory=list)
     set_aside: dict[str, list[BadFile]] = field(default_factory=dict)
+    made_of: dict[str, MadeOf] = field(default_factory=dict)
+    kept: dict[str, Kept] = field(default_factory=dict)
 
 
 def rebuild_day(
@@ -48,6 +59,7 @@ def rebuild_day(
     progress: Callable[[str], None] = lambda _: None,
     *,
     published: Warehouse | None = None,
+    recorded: RecordedDay | None = None,
 ) -> RebuiltDay:
     """Rebuilds several instruments of a day in parallel threads.
 
@@ -62,6 +74,8 @@ def rebuild_day(
         progress: Is told of each instrument.
         published: Given for a look only: where the day before is published. Files are staged in
             `warehouse`, and nothing is copied.
+        recorded: What is published of the day, to keep what need not be made again; None rebuilds
+            every instrument.
 
     Raises:
         Exception: Whatever is not about the data (a full disk, a fault of ours), after all ended.
@@ -69,21 +83,32 @@ def rebuild_day(
     by_memory = settings.memory_budget_mb // _MEGABYTES_PER_INSTRUMENT
     workers = max(1, min(settings.threads, by_memory, len(instruments)))
     sweep_staging(warehouse)
-    day = RebuiltDay()
-    with ThreadPoolExecutor(workers, thread_name_prefix="rebuild") as pool:
-        outcomes = pool.map(
-            lambda instrument: _attempt(
-                raw,
-                instrument,
-                settings,
-                warehouse,
-                progress,
-                overlap=workers < settings.threads,
-                published=published,
-            ),
-            instruments,
+    day = RebuiltDay(
+        made_of={
+            each.id: books_made_of(raw, each, settings, published or warehouse)
+            for each in instruments
+        }
+    )
+
+    def outcome(instrument: Instrument) -> _Outcome:
+        kept = recorded and recorded.kept(instrument, day.made_of[instrument.id])
+        if kept:
+            day.kept[instrument.id] = kept
+            return dict(kept.files), kept.rows[REBUILDS.sql_name].row(0, named=True), []
+        return _attempt(
+            raw,
+            instrument,
+            settings,
+            warehouse,
+            progress,
+            overlap=workers < settings.threads,
+            published=published,
         )
-        for instrument, (files, record, set_aside) in zip(instruments, outcomes, strict=True):
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="rebuild") as pool:
+        for instrument, (files, record, set_aside) in zip(
+            instruments, pool.map(outcome, instruments), strict=True
+        ):
             day.set_aside[instrument.id] = set_aside
             for table, parts in files.items():
                 day.staged[table] += parts
@@ -91,6 +116,8 @@ def rebuild_day(
                 day.withdrawn.append(instrument.id)
             day.records.append(record)
             said = record["failure"] or f"{record['messages']:,} messages"
+            if instrument.id in day.kept:
+                said = f"not rebuilt, {day.kept[instrument.id].said}"
             progress(f"{instrument.id}: {said}")
     return day
 
@@ -104,7 +131,7 @@ def _attempt(
     *,
     overlap: bool,
     published: Warehouse | None,
-) -> tuple[dict[str, list[StagedFile]], dict[str, Any], list[BadFile]]:
+) -> _Outcome:
     files: dict[str, list[StagedFile]] = {}
     failure: MarketPipelineError | None = None
     try:

@@ -20,12 +20,13 @@ from market_pipeline.lake.published import scan_files
 from market_pipeline.settings import Settings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
 from market_pipeline.stages.books import RebuiltDay, rebuild_day
+from market_pipeline.stages.door import register_local_day
 from market_pipeline.stages.instrument import DayOfRaw
 from market_pipeline.stages.profile import profile_day
-from market_pipeline.stages.raw import RawObjects, register_day
+from market_pipeline.stages.raw import RawObjects
 from market_pipeline.tables import TABLES
 
-__all__ = ["LISTED", "PlannedDay", "dry_run"]
+__all__ = ["LISTED", "PlannedDay", "dry_run", "registered_day"]
 
 LISTED = 50
 """So many repairs of an instrument and day are listed; the others are counted."""
@@ -105,7 +106,7 @@ def dry_run(
     """
     with TemporaryDirectory(prefix="market-pipeline-dry-run-") as folder:
         rebuilt = rebuild_day(
-            _registered(day, instruments, settings.lake_path),
+            registered_day(day, instruments, settings, Path(folder)),
             instruments,
             settings.model_copy(update=_SELDOM),
             Warehouse(Path(folder)),
@@ -118,12 +119,25 @@ def dry_run(
         ]
 
 
-def _registered(day: date, instruments: Sequence[Instrument], lake: Path) -> DayOfRaw:
-    """The raw objects as they are now, whatever was registered before."""
+def registered_day(
+    day: date, instruments: Sequence[Instrument], settings: Settings, scratch: Path
+) -> DayOfRaw:
+    """The raw objects as they are now, whatever was registered before, and what they look like.
+
+    Args:
+        day, instruments: Whose days.
+        settings: Where they lie.
+        scratch: A folder for what doors make for this look.
+    """
+    lake = settings.lake_path
 
     def objects(asset: str, raw: RawTable) -> RawObjects:
         table = TABLES[asset]
-        rows = [row for each in instruments for row in register_day(lake, raw, table, each, day)]
+        rows = [
+            row
+            for each in instruments
+            for row in register_local_day(settings, raw, table, each, day, scratch=scratch)
+        ]
         return RawObjects(lake, table.frame(rows))
 
     raw = DayOfRaw(

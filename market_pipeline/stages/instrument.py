@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from functools import cached_property
@@ -27,6 +26,7 @@ from market_pipeline.books.tables import BBO, REBUILDS
 from market_pipeline.errors import CheckpointError, MarketPipelineError, MissingDataError
 from market_pipeline.instruments import Instrument
 from market_pipeline.lake.layout import Warehouse
+from market_pipeline.lake.lineage import files_sha256
 from market_pipeline.lake.published import where_it_lies
 from market_pipeline.lake.staging import StagedFile
 from market_pipeline.quality.profile import PROFILES
@@ -221,7 +221,7 @@ def rebuild_instrument(
         "streamed_row_groups": raw.counts.streamed_row_groups,
         "bytes_in_flight": raw.counts.bytes_in_flight,
         "input_sha256": raw.sha256,
-        "output_sha256": _content_hash(output.files[BBO.sql_name]),
+        "output_sha256": files_sha256(file.sha256 for file in output.files[BBO.sql_name]),
     }
     return output.files, record
 
@@ -246,7 +246,7 @@ def _from_snapshots(
         "seed": "first_snapshot",
         "gaps": made.gaps,
         "input_sha256": made.sha256,
-        "output_sha256": _content_hash(made.files[BBO.sql_name]),
+        "output_sha256": files_sha256(file.sha256 for file in made.files[BBO.sql_name]),
     }
 
 
@@ -308,11 +308,6 @@ def _saved(
         return None
     progress(f"{instrument.id}: goes on after {saved.state.rows:,} rows")
     return replace(saved, files=there)
-
-
-def _content_hash(files: Sequence[StagedFile]) -> str:
-    """One hash of an instrument's files of a table: the SHA-256 of theirs in order, as text."""
-    return hashlib.sha256("".join(file.sha256 for file in files).encode()).hexdigest()
 
 
 def blank_record(instrument: Instrument, day: DayOfRaw) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from market_pipeline.errors import MarketPipelineError, MissingDataError
+from market_pipeline.errors import MarketPipelineError, MissingDataError, StoreError
 from market_pipeline.instruments import Instrument
 from market_pipeline.lake.working import read_rows
 from market_pipeline.quality.domain import VIOLATIONS
@@ -39,7 +39,7 @@ from market_pipeline.sources.crypto_lake import (
 )
 from market_pipeline.stages.instrument import DayOfRaw
 from market_pipeline.stages.judged import RebuiltDayOf
-from market_pipeline.stages.raw import RawObjects
+from market_pipeline.stages.raw import NOT_ALL_FETCHED, RawObjects
 from market_pipeline.stages.rows import of_instrument
 
 __all__ = ["RAW_TABLES", "measure_profile", "profile_day", "profile_shards"]
@@ -112,10 +112,11 @@ def _profile(
             del batch  # or it would be held while the next one is decoded
     except MarketPipelineError as error:
         missing = isinstance(error, MissingDataError)
+        not_fetched = missing and error.problem == NOT_ALL_FETCHED
         return identity | {
             "status": "missing" if missing else "unusable",
-            "failure_kind": type(error).__name__,
-            "failure": str(error),
+            "failure_kind": (StoreError if not_fetched else type(error)).__name__,
+            "failure": error.found if not_fetched else str(error),
         }
     return identity | {"status": "usable"} | look.figures()
 

@@ -82,8 +82,13 @@ def bad_files(
         for objects in (day.deltas, day.snapshots, day.trades):
             registered = objects.as_registered(file)
             if registered is not None and file not in found:
-                found[file] = BadFile(file, file.relative_to(day.lake), *registered, error)
+                found[file] = BadFile(file, _below(day.lake, file), *registered, error)
     return list(found.values())
+
+
+def _below(lake: Path, file: Path) -> Path:
+    """A file counted from the lake; what a door made lies beside it, and `..` leads nowhere."""
+    return Path(*(part for part in file.relative_to(lake).parts if part != ".."))
 
 
 def keep_copy(warehouse: Warehouse, bad: BadFile) -> Path:

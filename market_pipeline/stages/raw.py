@@ -3,63 +3,122 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from market_pipeline.errors import LakeFileError, MarketPipelineError, MissingDataError
+from market_pipeline.errors import (
+    DomainError,
+    LakeFileError,
+    MarketPipelineError,
+    MissingDataError,
+    SchemaError,
+    StoreError,
+)
 from market_pipeline.instruments import Instrument
+from market_pipeline.lake.lineage import NOT_FETCHED, Input
 from market_pipeline.lake.tables import Table
 from market_pipeline.sources.crypto_lake import RawTable, day_folder, day_shards, open_shard
+from market_pipeline.stages.fetched import FetchedObject
 
-__all__ = ["RawObjects", "register_day"]
+__all__ = ["NOT_ALL_FETCHED", "RawObjects", "failure_columns", "register_day"]
+
+NOT_ALL_FETCHED = "The raw files of this instrument and day could not all be fetched"
+"""The `problem` of the error for a day that the store did not give whole."""
 
 
 def register_day(
-    lake: Path, raw: RawTable, table: Table, instrument: Instrument, day: date
+    lake: Path,
+    raw: RawTable,
+    table: Table,
+    instrument: Instrument,
+    day: date,
+    fetched: Sequence[FetchedObject] = (),
+    *,
+    uri: str | None = None,
 ) -> list[dict[str, Any]]:
     """The manifest rows of one instrument, day and raw table.
 
     One row per shard in numeric order; a single row of status "missing" if there is none.
     Nothing is raised for a bad file: the row says what is wrong with it.
+
+    Args:
+        lake: The local lake.
+        raw, table: Which raw table, and the published table of its rows.
+        instrument, day: Whose day.
+        fetched: What `fetch_table` says of the objects, if they come from a store. One of which
+            nothing is local is a row of status "missing" too.
+        uri: The day's folder at the store, if the lake is one.
     """
-    shards = day_shards(lake, raw, instrument.venue, instrument.symbol, day)
     identity = {"exchange": instrument.venue, "symbol": instrument.symbol, "dt": day}
-    empty = dict.fromkeys(column.name for column in table.columns)
-    if not shards:
+    blank = dict.fromkeys(column.name for column in table.columns) | identity
+    by_path = {each.path: each for each in fetched if each.path is not None}
+    rows = []
+    shards = day_shards(lake, raw, instrument.venue, instrument.symbol, day)
+    for number, shard in enumerate(shards, start=1):
+        at_store = by_path.get(shard)
+        rows.append(blank | _row_of(lake, raw, number, shard, at_store) | _store_columns(at_store))
+    rows += [blank | _absent(each) for each in fetched if each.path is None]
+    if not rows:
         missing = MissingDataError(
             f"There is no {raw.name} file",
             next_step="Fetch the day from the vendor, or wait if it is not due yet.",
             exchange=instrument.venue,
             symbol=instrument.symbol,
             day=day,
-            file=day_folder(lake, raw, instrument.venue, instrument.symbol, day),
+            file=uri or day_folder(lake, raw, instrument.venue, instrument.symbol, day),
         )
-        failure = {"failure_kind": type(missing).__name__, "failure": str(missing)}
-        return [empty | identity | {"status": "missing"} | failure]
-    rows = []
-    for number, shard in enumerate(shards, start=1):
-        with shard.open("rb") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-        row = identity | {
-            "status": "usable",
-            "shard": number,
-            "path": shard.relative_to(lake).as_posix(),
-            "bytes": shard.stat().st_size,
-            "sha256": sha256,
-        }
-        try:
-            row |= _footer(shard, raw)
-        except MarketPipelineError as error:
-            row |= {
-                "status": "unusable",
-                "failure_kind": type(error).__name__,
-                "failure": str(error),
-            }
-        rows.append(empty | row)
+        rows.append(blank | {"status": "missing", "uri": uri} | failure_columns(missing))
     return rows
+
+
+def _row_of(
+    lake: Path, raw: RawTable, number: int, shard: Path, at_store: FetchedObject | None
+) -> dict[str, Any]:
+    row = {
+        "status": "usable",
+        "shard": number,
+        "path": shard.relative_to(lake).as_posix(),
+        "bytes": shard.stat().st_size,
+        "sha256": (at_store and at_store.verified_sha256) or _sha256(shard),
+    }
+    try:
+        row |= _footer(shard, raw)
+    except MarketPipelineError as error:
+        row |= {"status": "unusable"} | failure_columns(error)
+    return row
+
+
+def _sha256(shard: Path) -> str:
+    with shard.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _store_columns(at_store: FetchedObject | None) -> dict[str, Any]:
+    if at_store is None:
+        return {}
+    return {
+        "uri": at_store.uri,
+        "etag": at_store.etag,
+        "version": at_store.version,
+        "remark": at_store.remark,
+    }
+
+
+def _absent(at_store: FetchedObject) -> dict[str, Any]:
+    """An object of which nothing is local, or nothing that is part of the day."""
+    failure = {} if at_store.failure is None else failure_columns(at_store.failure)
+    return {"status": "missing", "bytes": at_store.bytes, "sha256": at_store.sha256} | (
+        _store_columns(at_store) | failure
+    )
+
+
+def failure_columns(error: MarketPipelineError) -> dict[str, Any]:
+    """The columns of a manifest row that tell an error."""
+    return {"failure_kind": type(error).__name__, "failure": str(error)}
 
 
 def _footer(shard: Path, raw: RawTable) -> dict[str, Any]:
@@ -94,13 +153,31 @@ class RawObjects:
         A file registered as unusable is among them: whoever reads it meets the error itself.
 
         Raises:
-            MissingDataError: If it has none.
+            LakeFileError, SchemaError, DomainError: If a door refused one of the vendor's files.
+            MissingDataError: If it has none, or not all could be fetched: a part of a day would
+                pass for the whole.
             LakeFileError: If a file is gone or has another size than when it was registered.
         """
         rows = self._manifest.filter(
             (pl.col("exchange") == instrument.venue) & (pl.col("symbol") == instrument.symbol)
         ).sort("shard")
         present = rows.filter(pl.col("status") != "missing")
+        not_fetched = rows.filter(
+            (pl.col("status") == "missing") & (pl.col("failure_kind") == StoreError.__name__)
+        )
+        if not_fetched.height:
+            raise MissingDataError(
+                NOT_ALL_FETCHED,
+                next_step="Run the day again when that is mended.",
+                exchange=instrument.venue,
+                symbol=instrument.symbol,
+                found=not_fetched["failure"][0],
+            )
+        refused = present.filter(
+            (pl.col("status") == "unusable") & pl.col("made_from").is_not_null()
+        )
+        if refused.height:
+            raise self._refused(instrument, refused.row(0, named=True))
         if present.is_empty():
             raise MissingDataError(
                 "There is no raw file of this instrument and day",
@@ -123,12 +200,60 @@ class RawObjects:
                 )
         return files, present["sha256"].to_list()
 
+    def _refused(self, instrument: Instrument, row: dict[str, Any]) -> MarketPipelineError:
+        """The error of a file that no reader here can meet again, because a door met it."""
+        kinds = {kind.__name__: kind for kind in (SchemaError, DomainError)}
+        return kinds.get(row["failure_kind"], LakeFileError)(
+            "The vendor's file could not be turned into raw tables",
+            next_step="Mend what is found there, then materialize the raw assets again.",
+            exchange=instrument.venue,
+            symbol=instrument.symbol,
+            file=self._lake / row["path"],
+            found=row["failure"],
+        )
+
     def files_if_any(self, instrument: Instrument) -> tuple[list[Path], list[str]]:
         """As `files_of`, but an instrument without objects has no files."""
         try:
             return self.files_of(instrument)
         except MissingDataError:
             return [], []
+
+    def made_from(self, table: Table, instrument: Instrument, day: date) -> list[Input]:
+        """The objects of an instrument in order, as inputs of what is made of them.
+
+        One that could not be fetched is among them: without it the day is not what it would be.
+
+        Args:
+            table: The published table of these rows.
+            instrument, day: Whose.
+        """
+        not_fetched = (pl.col("status") == "missing") & (
+            pl.col("failure_kind") == StoreError.__name__
+        )
+        rows = self._manifest.filter(
+            (pl.col("exchange") == instrument.venue)
+            & (pl.col("symbol") == instrument.symbol)
+            & ((pl.col("status") != "missing") | not_fetched)
+        ).sort("shard", "uri")
+        return [
+            Input(table.sql_name, day, path, (path and sha256) or NOT_FETCHED, uri)
+            for path, uri, sha256 in rows.select("path", "uri", "sha256").iter_rows()
+        ]
+
+    def remarks(self, instrument: Instrument) -> list[tuple[str | None, str]] | None:
+        """What speaks against the objects of an instrument at the store: path below the lake and
+        sentence of each that has a remark; None if the lake is a folder.
+        """
+        rows = self._manifest.filter(
+            (pl.col("exchange") == instrument.venue)
+            & (pl.col("symbol") == instrument.symbol)
+            & pl.col("uri").is_not_null()
+        ).sort("uri")
+        if rows.is_empty():
+            return None
+        told = rows.filter(pl.col("remark").is_not_null())
+        return list(told.select("path", "remark").iter_rows())
 
     def unusable_files(self, instrument: Instrument) -> list[Path]:
         """The files of an instrument that could not be opened when they were registered."""

@@ -21,6 +21,7 @@ from market_pipeline.quality.report import BookEvidence, build_report, report_fa
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.settings import Settings
 from market_pipeline.stages.bars import measure_bars
+from market_pipeline.stages.delivery import measure_delivery
 from market_pipeline.stages.exam import measure_exam
 from market_pipeline.stages.instrument import DayOfRaw
 from market_pipeline.stages.joint import measure_joint
@@ -99,7 +100,7 @@ def _judge_instrument(
     if rebuild.height:
         record = rebuild.row(0, named=True)
     day = RebuiltDayOf(instrument, raw, record, books, settings, warehouse)
-    profile = measure_profile(day)
+    profile = merged([measure_profile(day), measure_delivery(day)])
     if record["outcome"] == "rebuilt":
         try:
             # Without the files that the book was made of and beside, nothing can be judged.

@@ -16,7 +16,8 @@ from typer.testing import CliRunner, Result
 from market_pipeline.cli import analyze as module
 from market_pipeline.cli import main as script
 from market_pipeline.cli.analyze import share_of
-from market_pipeline_tests.stages.days import BTC, DAY, ETH, delta_rows, write_day
+from market_pipeline_tests.sources.tardis_files import INCREMENTAL, path_of, write_lines
+from market_pipeline_tests.stages.days import BTC, DAY, ETH, START_NS, delta_rows, write_day
 
 TEXT = "instruments:\n" + "".join(
     f"  - {{venue: {each.venue}, symbol: {each.symbol}, source: crypto_lake}}\n"
@@ -67,6 +68,26 @@ def test_0_every_day_allows_full_deltas(lake: Path):
     assert "full_deltas: All 5,760 deltas can be applied, in 2,880 messages." in of(result, BTC.id)
     assert result.output.endswith("2 full_deltas, 0 snapshots_only, 0 none\n")
     assert before == sorted(lake.parent.rglob("*"))
+
+
+def test_days_of_another_vendor_go_through_their_door(lake: Path):
+    """They are converted for the look alone, and a file that is refused is told as unreadable."""
+    text = TEXT.replace("crypto_lake", "tardis_csv", 1)
+    (lake.parent / "instruments.yaml").write_text(text)
+    write_day(lake, ETH)
+    path = path_of(lake, "binance", INCREMENTAL, DAY, "BTCUSDT")
+    row = f"binance,BTCUSDT,{START_NS // 1_000},{START_NS // 1_000},true,bid,100,1"
+    write_lines(path, INCREMENTAL, [row])
+    before = sorted(lake.parent.rglob("*"))
+    result = analyzed()
+    assert "full_deltas: All 1 deltas can be applied, in 1 messages." in of(result, BTC.id)
+    assert (0, before) == (result.exit_code, sorted(lake.parent.rglob("*")))
+
+    write_lines(path, INCREMENTAL, [row.replace("100,1", "100,-1")])
+    result = analyzed()
+    told = of(result, BTC.id).replace("\n", " ")
+    assert 1 == result.exit_code
+    assert "none: The deltas cannot be read" in told and "amount" in told
 
 
 def test_1_something_does_not(lake: Path):

@@ -72,9 +72,9 @@ def tick(folder: Path, instruments, instance):
         with dg.build_sensor_context(
             instance=instance, cursor=cursor[0], resources={"pipeline": Pipeline()}
         ) as context:
-            found = sensor(context) if sensor is run_alerts else sensor(pipeline=Pipeline())
-        if isinstance(found, dg.SkipReason):
-            return found.skip_message
+            if sensor is not run_alerts:
+                return sensor.evaluate_tick(context).skip_message
+            found = sensor(context)
         if keep_cursor:
             cursor[0] = found.cursor
         return found.skip_reason.skip_message

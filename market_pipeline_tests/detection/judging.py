@@ -13,6 +13,7 @@ from market_pipeline.quality.evaluate import evaluate
 from market_pipeline.quality.findings import Finding
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.settings import Settings
+from market_pipeline.store.client import Store
 from market_pipeline_tests.published_day import publish_day
 
 
@@ -35,11 +36,15 @@ class Judged:
 
 
 def judge(
-    lake: Path, data_dir: Path, instruments: Sequence[Instrument], day: date
+    lake: Path | str,
+    data_dir: Path,
+    instruments: Sequence[Instrument],
+    day: date,
+    store: Store | None = None,
 ) -> dict[str, Judged]:
-    """Every stage of a day up to the verdicts, by symbol."""
+    """Every stage of a day up to the verdicts, by symbol; from a store if there is one."""
     settings = Settings(data_dir=data_dir, lake_uri=str(lake))
-    judged = publish_day(settings, instruments, day)
+    judged = publish_day(settings, instruments, day, store)
     return {
         instrument.symbol: Judged(
             each.row,

@@ -5,12 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from market_pipeline.instruments import Instrument
 from market_pipeline.quality.evaluate import CHECKS
+from market_pipeline.sources.crypto_lake import TRADES
 from market_pipeline.sources.simulated import Fault, FaultKind, simulate
+from market_pipeline.stages.fetch import fetch_table, table_prefix
 from market_pipeline_tests.detection.judging import Judged, judge
 from market_pipeline_tests.sources.simulated.days import DAY, instrument
+from market_pipeline_tests.stages.fake_store import FakeStore
 
 BEFORE = DAY - timedelta(days=1)
 START_NS = round(datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC).timestamp()) * 10**9
@@ -39,6 +44,7 @@ EXPECTED = {
     "TRADES": (FaultKind.TRADES_OFF, {"trade_through": "WARN"}),
     "SPIKE": (FaultKind.VOLUME_SPIKE, {"bars": "WARN"}),
     "TORN": (FaultKind.SILENCE_GAP, {"joint": "WARN", "completeness": "WARN"}),
+    "REPLACED": (None, {"delivery": "WARN"}),
 }
 
 
@@ -64,8 +70,20 @@ def judged(tmp_path_factory) -> dict[str, Judged]:
         messages = 60_000 if kind is FaultKind.VOLUME_SPIKE else 20_000
         simulate(root / "lake", [made[name]], BEFORE, DAY, faults=faults, messages_per_day=messages)
     instruments = [each.as_instrument() for each in made.values()]
-    judge(root / "lake", root / "data", instruments, BEFORE)
-    return judge(root / "lake", root / "data", instruments, DAY)
+    store = FakeStore()
+    store.put_folder(root / "lake")
+    judge("s3://bucket/lake", root / "data", instruments, BEFORE, store)
+    replace_trades(store, made["REPLACED"].as_instrument(), root)
+    return judge("s3://bucket/lake", root / "data", instruments, DAY, store)
+
+
+def replace_trades(store: FakeStore, of: Instrument, root: Path) -> None:
+    """The vendor stores the same trades as other bytes, after they were fetched."""
+    fetch_table(store, root / "data" / "lake", TRADES, of, DAY)
+    key = f"{table_prefix(TRADES, of, DAY)}1.snappy.parquet"
+    rows = pl.read_parquet(store.objects_by_key[key])
+    rows.write_parquet(root / "other.parquet", compression="zstd")
+    store.objects_by_key[key] = (root / "other.parquet").read_bytes()
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -96,7 +114,7 @@ def test_a_clean_day_is_asked_every_check(judged: dict[str, Judged]):
         (name, check)
         for name, (_, failed) in EXPECTED.items()
         for check in failed
-        if name not in {"CUT", "MISSING", "TORN"} and check != "completeness"
+        if name not in {"CUT", "MISSING", "TORN"} and check not in {"completeness", "delivery"}
     ],
 )
 def test_the_place(judged: dict[str, Judged], name: str, check: str):
@@ -113,3 +131,12 @@ def test_the_place(judged: dict[str, Judged], name: str, check: str):
     if check != "bars":
         assert f"symbol={name}-USD" in str(first.file)
         assert first.row is not None
+
+
+def test_a_replaced_object(judged: dict[str, Judged]):
+    """An object that changed at the store is named, with the version that was used."""
+    first = judged["REPLACED-USD"].places("delivery")[0]
+
+    assert first.place == "first"
+    assert str(first.file).endswith(f"symbol=REPLACED-USD/dt={DAY}/1.v2.snappy.parquet")
+    assert str(first.note).endswith("this is version 2.")

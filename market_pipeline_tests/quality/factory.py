@@ -69,6 +69,7 @@ _PERFECT = ReportRow(
     duplicate_messages=0,
     unordered_per_hour=(0,) * 24,
     domain_violations=0,
+    delivery_remarks=(),
     crossed_count=0,
     crossed_seconds=0.0,
     longest_crossed_seconds=0.0,

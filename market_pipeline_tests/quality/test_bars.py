@@ -64,7 +64,13 @@ def without(first_minute, last_minute):
     """The market without the trades of some minutes."""
     minute = (MARKET.ts_receipt_ns - START_NS) // MINUTE_NS
     kept = (minute < first_minute) | (minute > last_minute)
-    return Trades(*(getattr(MARKET, name)[kept] for name in Trades.__dataclass_fields__))
+    return only(MARKET, kept)
+
+
+def only(trades, kept):
+    """Some of the trades."""
+    columns = (getattr(trades, name) for name in Trades.__dataclass_fields__)
+    return Trades(*(column if column is None else column[kept] for column in columns))
 
 
 def minutes_of(report):
@@ -158,7 +164,7 @@ class TestRules:
         rng = np.random.default_rng(3)
         kept = np.sort(rng.choice(len(MARKET.price), 300, replace=False))
         quantity = np.where(rng.random(300) < 0.02, 500.0, 0.1)
-        thin = Trades(*(getattr(MARKET, name)[kept] for name in Trades.__dataclass_fields__))
+        thin = only(MARKET, kept)
         report = judged(replace(thin, quantity=quantity))
 
         assert report.missing > 20
@@ -167,7 +173,7 @@ class TestRules:
     def test_a_few_minutes_are_not_judged(self):
         """What is usual takes 30 bars to know."""
         first = np.arange(29 * 12)
-        few = Trades(*(getattr(with_price(1.0), n)[first] for n in Trades.__dataclass_fields__))
+        few = only(with_price(1.0), first)
         quantity = few.quantity.copy()
         quantity[100] *= 1_000
 

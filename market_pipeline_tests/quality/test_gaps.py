@@ -6,7 +6,6 @@ import itertools
 import math
 from datetime import date
 from pathlib import Path
-from typing import get_args
 from unittest.mock import patch
 
 import numpy as np
@@ -14,13 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market_pipeline.instruments import Source, Thresholds
+from market_pipeline.instruments import BUILT_IN_DOORS, NATIVE_SOURCES, Thresholds
 from market_pipeline.quality import intervals
 from market_pipeline.quality.gaps import (
     GAP_EVIDENCE,
     GapEvidence,
     GapRule,
     find_gaps,
+    gap_evidence,
     proven_gaps,
 )
 from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns
@@ -252,9 +252,9 @@ class TestProof:
         """A source without a rule could not be judged; the page tells researchers which it is."""
         page = (Path(__file__).parents[2] / "docs" / "checks" / "gap.md").read_text()
 
-        assert set(GAP_EVIDENCE) == set(get_args(Source))
-        for source, evidence in GAP_EVIDENCE.items():
-            assert f"| `{source}` | {evidence.sentence} |" in page
+        assert set(GAP_EVIDENCE) == set(NATIVE_SOURCES)
+        for source in (*NATIVE_SOURCES, *BUILT_IN_DOORS):
+            assert f"| `{source}` | {gap_evidence(source).sentence} |" in page
 
     def test_only_linked_ids_prove_and_silences_are_explained(self):
         """A doubt that begins with a suspected silence is that one's, and is not told twice."""

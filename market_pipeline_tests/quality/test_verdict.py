@@ -40,6 +40,7 @@ DEGRADED_BY = {
     "twin": ALWAYS,
     "bars": NEVER,
     "freshness": NEVER,
+    "delivery": NEVER,
 }
 SEVERITIES = (None, "WARN", "ERROR")
 DUE_NS = DAY_END_NS + VENDOR_LAG_SECONDS * NS_PER_SECOND

@@ -67,7 +67,7 @@ class TestWhatIsTold:
         """The record is that of the run, but for the tables that a look writes seldom."""
         write_day(lake, BTC)
         (planned,) = dry_run(DAY, [BTC], settings(folder))
-        raw = stage._registered(DAY, [BTC], lake)
+        raw = stage.registered_day(DAY, [BTC], settings(folder), folder)
         (record,) = rebuild_day(raw, [BTC], settings(folder), warehouse).records
 
         assert record == planned.record

@@ -7,7 +7,12 @@ from typing import Any, TypeVar
 import dagster as dg
 import polars as pl
 
-from market_pipeline.defs.describe import failure_table, figure_markdown, table_metadata
+from market_pipeline.defs.describe import (
+    failure_table,
+    figure_markdown,
+    kept_table,
+    table_metadata,
+)
 from market_pipeline.defs.io_managers import PartitionFiles, PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of
@@ -17,6 +22,7 @@ from market_pipeline.lake.staging import StagedFile
 from market_pipeline.plots.mid import mid_plot
 from market_pipeline.stages.books import RebuiltDay, rebuild_day
 from market_pipeline.stages.instrument import DayOfRaw
+from market_pipeline.stages.lineage import BOOKS
 from market_pipeline.stages.raw import RawObjects
 from market_pipeline.stages.resume import forget_rebuilds
 from market_pipeline.tables import TABLES
@@ -53,9 +59,17 @@ def rebuild_books(
         trades=RawObjects(lake, raw_trades),
         profiles=raw_profiles,
     )
+    settings, warehouse = pipeline.settings, pipeline.warehouse
     rebuilt = rebuild_day(
-        raw, pipeline.selected, pipeline.settings, pipeline.warehouse, context.log.info
+        raw,
+        pipeline.selected,
+        settings,
+        warehouse,
+        context.log.info,
+        recorded=pipeline.recorded(context, BOOKS),
     )
+    made = [each for each in pipeline.selected if each.id not in rebuilt.kept]
+    made_of = {each.id: rebuilt.made_of[each.id] for each in made}
     for name in _BIG:
         if name in context.selected_output_names:
             files = rebuilt.staged[TABLES[name].sql_name]
@@ -64,6 +78,7 @@ def rebuild_books(
                 "bytes": sum(file.bytes for file in files),
                 "instruments": _instrument_table(rebuilt),
                 "failures": failure_table(rebuilt.records),
+                "unchanged": kept_table(rebuilt.kept),
             }
             if name == "book_bbo" and files:
                 # Another run of the same day may have published them meanwhile.
@@ -75,16 +90,27 @@ def rebuild_books(
                 metadata["mid_and_spread"] = figure_markdown(figure, "mid and spread")
             metadata["content_sha256"] = _by_instrument(files, lambda file: file.sha256)
             yield dg.Output(
-                PartitionFiles(files, rebuilt.withdrawn), output_name=name, metadata=metadata
+                PartitionFiles(
+                    [file for file in files if file.instrument in made_of],
+                    rebuilt.withdrawn,
+                    made_of,
+                ),
+                output_name=name,
+                metadata=metadata,
             )
     if "book_rebuilds" in context.selected_output_names:
-        frame = TABLES["book_rebuilds"].frame(rebuilt.records)
+        frame = TABLES["book_rebuilds"].frame(
+            record
+            for each, record in zip(pipeline.selected, rebuilt.records, strict=True)
+            if each.id in made_of
+        )
         yield dg.Output(
-            PartitionRows(frame, pipeline.selected),
+            PartitionRows(frame, made, made_of),
             output_name="book_rebuilds",
             metadata={
                 "instruments": _instrument_table(rebuilt),
                 "failures": failure_table(rebuilt.records),
+                "unchanged": kept_table(rebuilt.kept),
             },
         )
     # Reached when every output is published: nothing is left to go on from.

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from market_pipeline.defs.describe import failure_table, table_metadata
+from market_pipeline.defs.describe import failure_table, kept_table, table_metadata
 from market_pipeline.defs.io_managers import PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of
@@ -17,11 +17,16 @@ from market_pipeline.quality.profile import domain_violations, places_of
 from market_pipeline.quality.strategy import choose_strategy
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
 from market_pipeline.stages.instrument import DayOfRaw
+from market_pipeline.stages.lineage import PROFILED, profiles_made_of, with_kept
 from market_pipeline.stages.profile import profile_day
-from market_pipeline.stages.raw import RawObjects, register_day
+from market_pipeline.stages.raw import RawObjects
+from market_pipeline.stages.raw_day import RawDay, raw_day
 from market_pipeline.tables import TABLES
 
-__all__ = ["ASSETS"]
+__all__ = ["ASSETS", "FETCHING"]
+
+FETCHING = "Fetching: "
+"""How a log line of a run begins that says how far a fetch is, or what it came to."""
 
 
 def _raw_asset(name: str, raw: RawTable) -> dg.AssetsDefinition:
@@ -32,13 +37,18 @@ def _raw_asset(name: str, raw: RawTable) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, pipeline: Pipeline
     ) -> dg.MaterializeResult[PartitionRows]:
         """Register the objects of every instrument; a bad one is recorded, not raised."""
-        day = day_of(context)
-        lake = pipeline.settings.lake_path
-        rows = [
-            row
-            for instrument in pipeline.selected
-            for row in register_day(lake, raw, table, instrument, day)
-        ]
+        registered = raw_day(
+            pipeline.store,
+            pipeline.settings,
+            raw,
+            table,
+            pipeline.selected,
+            day_of(context),
+            lambda progress: context.log.info(f"{FETCHING}{progress}"),
+        )
+        if registered.fetched is not None:
+            context.log.info(f"{FETCHING}{registered.fetched}")
+        rows = registered.rows
         frame = table.frame(rows)
         usable = frame.filter(pl.col("status") == "usable")
         return dg.MaterializeResult(
@@ -47,6 +57,7 @@ def _raw_asset(name: str, raw: RawTable) -> dg.AssetsDefinition:
                 "objects": usable.height,
                 "rows": int(usable["rows"].sum()),
                 "bytes": int(usable["bytes"].sum()),
+                **_fetched(registered),
                 "instruments": table_metadata(
                     [
                         {
@@ -55,15 +66,51 @@ def _raw_asset(name: str, raw: RawTable) -> dg.AssetsDefinition:
                             "rows": row["rows"],
                             "bytes": row["bytes"],
                             "file": row["path"],
+                            **({} if registered.fetched is None else _at_store(row)),
                         }
                         for row in rows
                     ]
                 ),
+                **_door_notes(rows),
                 "failures": failure_table(rows),
             },
         )
 
     return register
+
+
+def _door_notes(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What doors left out or found; nothing if there is nothing."""
+    notes = {_id(row): row["door_notes"] for row in rows if row["door_notes"]}
+    told = [{"instrument": each, "note": note} for each, of in notes.items() for note in of]
+    return {"door_notes": table_metadata(told[:MAX_PLACES])} if told else {}
+
+
+def _fetched(registered: RawDay) -> dict[str, Any]:
+    """What was fetched; nothing if the lake is a folder."""
+    figures = registered.fetched
+    if figures is None:
+        return {}
+    return {
+        **{f"objects_{action}": count for action, count in figures.counts.items()},
+        "instruments_not_listed": figures.unlisted,
+        "fetched_bytes": figures.bytes,
+        "fetch_seconds": round(figures.seconds, 3),
+        "fetched_megabytes_per_second": round(figures.megabytes_per_second, 1),
+        "store_requests": figures.requests,
+        "blocked_seconds_by_limits": round(figures.blocked_seconds, 3),
+        "remarks": table_metadata(
+            [
+                {"instrument": _id(row), "file": row["path"], "remark": row["remark"]}
+                for row in registered.rows
+                if row["remark"]
+            ][:MAX_PLACES]
+        ),
+    }
+
+
+def _at_store(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in ("version", "uri")}
 
 
 @dg.asset(partitions_def=DAILY, **options("raw_profiles"))
@@ -83,10 +130,16 @@ def raw_profiles(
         snapshots=RawObjects(lake, raw_book_snapshots),
         trades=RawObjects(lake, raw_trades),
     )
-    rows = profile_day(raw, pipeline.selected)
+    made_of = {each.id: profiles_made_of(raw, each) for each in pipeline.selected}
+    kept = pipeline.kept(context, PROFILED, made_of)
+    made = [each for each in pipeline.selected if each.id not in kept]
+    table = TABLES["raw_profiles"]
+    frame = table.frame(profile_day(raw, made))
+    rows = with_kept(table, frame, kept, pipeline.selected).to_dicts()
     return dg.MaterializeResult(
-        value=PartitionRows(TABLES["raw_profiles"].frame(rows), pipeline.selected),
+        value=PartitionRows(frame, made, made_of),
         metadata={
+            "unchanged": kept_table(kept),
             "strategies": table_metadata(
                 [
                     {"instrument": each.id, "strategy": chosen.name, "reason": chosen.reason}

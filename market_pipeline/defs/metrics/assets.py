@@ -3,11 +3,13 @@
 import dagster as dg
 import polars as pl
 
-from market_pipeline.defs.describe import table_metadata
+from market_pipeline.defs.describe import kept_table, table_metadata
 from market_pipeline.defs.io_managers import PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of
 from market_pipeline.defs.resources import Pipeline
+from market_pipeline.metrics.minute import BOOK_METRICS
+from market_pipeline.stages.lineage import METRICS, metrics_made_of, with_kept
 from market_pipeline.stages.metrics import metrics_day
 from market_pipeline.stages.raw import RawObjects
 
@@ -24,15 +26,22 @@ def book_metrics(
     raw_trades: pl.DataFrame,
 ) -> dg.MaterializeResult[PartitionRows]:
     """Microstructure figures of every minute with a book, a message or a trade."""
-    frame = metrics_day(
+    trades = RawObjects(pipeline.settings.lake_path, raw_trades)
+    made_of = metrics_made_of(
+        day_of(context), pipeline.selected, validation_report, trades, pipeline.warehouse
+    )
+    kept = pipeline.kept(context, METRICS, made_of)
+    made = [each for each in pipeline.selected if each.id not in kept]
+    rows = metrics_day(
         day_of(context),
-        pipeline.selected,
+        made,
         validation_report,
         book_bbo,
         book_depth,
-        RawObjects(pipeline.settings.lake_path, raw_trades),
+        trades,
         context.log.warning,
     )
+    frame = with_kept(BOOK_METRICS, rows, kept, pipeline.selected)
     summary = (
         frame.group_by("exchange", "symbol", maintain_order=True)
         .agg(
@@ -44,8 +53,12 @@ def book_metrics(
         .to_dicts()
     )
     return dg.MaterializeResult(
-        value=PartitionRows(frame, pipeline.selected),
-        metadata={"rows": frame.height, "instruments": table_metadata(summary)},
+        value=PartitionRows(rows, made, made_of),
+        metadata={
+            "rows": frame.height,
+            "instruments": table_metadata(summary),
+            "unchanged": kept_table(kept),
+        },
     )
 
 

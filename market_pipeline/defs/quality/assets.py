@@ -10,7 +10,7 @@ import dagster as dg
 import polars as pl
 from matplotlib.figure import Figure
 
-from market_pipeline.defs.describe import figure_markdown, table_metadata
+from market_pipeline.defs.describe import figure_markdown, kept_table, table_metadata
 from market_pipeline.defs.io_managers import PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of
@@ -19,12 +19,13 @@ from market_pipeline.lake.catalogue import connect
 from market_pipeline.plots.coverage import coverage_plot
 from market_pipeline.plots.valid_time import valid_time_plot
 from market_pipeline.quality.coverage import read_coverage, with_rows
-from market_pipeline.quality.row import ReportRow
+from market_pipeline.quality.findings import FINDINGS
+from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
 from market_pipeline.stages.instrument import DayOfRaw
 from market_pipeline.stages.judged import PublishedBooks
+from market_pipeline.stages.lineage import JUDGED, report_made_of
 from market_pipeline.stages.raw import RawObjects
 from market_pipeline.stages.report import report_day
-from market_pipeline.tables import TABLES
 
 __all__ = ["ASSETS"]
 
@@ -50,26 +51,36 @@ def judge_day(
 ) -> Iterator[dg.Output[PartitionRows]]:
     """Measure the day's books and judge them; instruments without a book have their row too."""
     lake = pipeline.settings.lake_path
+    raw = DayOfRaw(
+        day=day_of(context),
+        lake=lake,
+        deltas=RawObjects(lake, raw_book_deltas),
+        snapshots=RawObjects(lake, raw_book_snapshots),
+        trades=RawObjects(lake, raw_trades),
+        profiles=raw_profiles,
+    )
+    made_of = report_made_of(
+        raw, pipeline.selected, book_rebuilds, pipeline.settings, pipeline.warehouse
+    )
+    kept = pipeline.kept(context, JUDGED, made_of)
+    made = [each for each in pipeline.selected if each.id not in kept]
     judged = report_day(
-        DayOfRaw(
-            day=day_of(context),
-            lake=lake,
-            deltas=RawObjects(lake, raw_book_deltas),
-            snapshots=RawObjects(lake, raw_book_snapshots),
-            trades=RawObjects(lake, raw_trades),
-            profiles=raw_profiles,
-        ),
-        pipeline.selected,
+        raw,
+        made,
         PublishedBooks(book_rebuilds, book_bbo, book_depth, book_intervals),
         pipeline.settings,
         pipeline.warehouse,
         # The only reading of the clock: whether a day without data is pending or missing.
         as_of_ns=time.time_ns(),
     )
-    rows = [each.row for each in judged]
-    report = TABLES["validation_report"].frame(row.as_record() for row in rows)
+    of_each = {each.row.instrument_id: each.row for each in judged} | {
+        name: ReportRow.from_record(found.rows[VALIDATION_REPORT.sql_name].row(0, named=True))
+        for name, found in kept.items()
+    }
+    rows = [of_each[each.id] for each in pipeline.selected]
+    report = VALIDATION_REPORT.frame(each.row.as_record() for each in judged)
     yield dg.Output(
-        PartitionRows(report, pipeline.selected),
+        PartitionRows(report, made, made_of),
         output_name="validation_report",
         metadata={
             "verdicts": table_metadata([_verdict(row) for row in rows]),
@@ -85,13 +96,18 @@ def judge_day(
                 condition: sum(row.condition == condition for row in rows)
                 for condition in ("available", "degraded", "pending", "missing")
             },
+            "unchanged": kept_table(kept),
         },
     )
     records = [record for each in judged for record in each.finding_records()]
     yield dg.Output(
-        PartitionRows(TABLES["quality_findings"].frame(records), pipeline.selected),
+        PartitionRows(FINDINGS.frame(records), made, made_of),
         output_name="quality_findings",
-        metadata={"findings": len(records)},
+        metadata={
+            "findings": len(records)
+            + sum(found.rows[FINDINGS.sql_name].height for found in kept.values()),
+            "unchanged": kept_table(kept),
+        },
     )
 
 
