@@ -271,6 +271,7 @@ class TestStore:
     def test_one_listing_for_all(self, faulty, keys):
         """However many instruments of an exchange there are, it is listed once."""
         assert "warn" == self.found(faulty.endpoint_url).status
+        faulty.settle()
         assert 1 == len(faulty.requests)
 
     def test_prefix_is_wrong(self, object_store, keys):

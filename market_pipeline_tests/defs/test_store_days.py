@@ -135,6 +135,7 @@ def real(
 
 def asked(proxy: FaultyProxy) -> Counter[str]:
     """How often each object was asked for, by its path in the bucket."""
+    proxy.settle()
     return Counter(
         re.sub(r"%3D", "=", each.line.split()[1].partition("?")[0]) for each in proxy.downloads()
     )

@@ -98,6 +98,7 @@ def test_one_object(mine: Settings, faulty: FaultyProxy, prefix: str, fault: Fau
     assert [] == before
     assert [("usable", None, 1)] * 2 == again
     assert ["1.snappy.parquet", "2.snappy.parquet"] == local(mine)
+    faulty.settle()
     assert {"/2.snappy.parquet"} == {each.line.split()[1][-17:] for each in faulty.downloads()}
 
 

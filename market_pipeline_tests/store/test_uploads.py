@@ -59,6 +59,7 @@ def listed(store, key):
 
 
 def heads(faulty):
+    faulty.settle()
     return len([each for each in faulty.requests if each.line.startswith("HEAD")])
 
 
@@ -100,6 +101,7 @@ def test_store_fails_at_the_end(store, faulty, tmp_path):
     faulty.plan()
     done = store.download(listed(store, "alike"), tmp_path / "x")
     assert (len(CONTENT) - 1, True) == (done.resumed_bytes, done.md5_verified)
+    faulty.settle()
     assert 1 == sum(each.sent_bytes for each in faulty.downloads())
 
 
