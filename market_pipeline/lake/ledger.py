@@ -20,9 +20,11 @@ from typing import Any
 
 from market_pipeline.lake.layout import PRIVATE_FILE, sync
 
-__all__ = ["GONE", "KnownObject", "Ledger", "alone_in", "digest", "read_ledger"]
+__all__ = ["GONE", "LEDGER_NAME", "KnownObject", "Ledger", "alone_in", "digest", "read_ledger"]
 
-_NAME = ".objects.json"
+LEDGER_NAME = ".objects.json"
+"""The name of the ledger in a day's folder."""
+
 _PARTS = ("in_place", "arrived", "placing")
 
 GONE = ".gone"
@@ -61,7 +63,7 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.in_place, self.arrived, self._placing = _read(folder / _NAME)
+        self.in_place, self.arrived, self._placing = _read(folder / LEDGER_NAME)
 
     def incoming(self, name: str) -> Path:
         """Where an object is to be downloaded to."""
@@ -114,14 +116,14 @@ class Ledger:
             {part: {name: asdict(all_[name]) for name in sorted(all_)} for part, all_ in parts},
             indent=1,
         )
-        partial = self._folder / f"{_NAME}.{uuid.uuid4().hex}.partial"
+        partial = self._folder / f"{LEDGER_NAME}.{uuid.uuid4().hex}.partial"
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(f"{text}\n")
                 file.flush()
                 os.fsync(descriptor)
-            partial.rename(self._folder / _NAME)
+            partial.rename(self._folder / LEDGER_NAME)
             sync(self._folder)
         finally:
             partial.unlink(missing_ok=True)
@@ -129,7 +131,7 @@ class Ledger:
 
 def read_ledger(folder: Path) -> dict[str, KnownObject]:
     """What the store said of the files of the day in a folder, by the names of the objects."""
-    in_place, _, _ = _read(folder / _NAME)
+    in_place, _, _ = _read(folder / LEDGER_NAME)
     return in_place
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -24,6 +23,7 @@ from market_pipeline.errors import (
 )
 from market_pipeline.instruments import Instrument
 from market_pipeline.lake.layout import PRIVATE_FILE, make_private_folder, sync
+from market_pipeline.lake.ledger import digest
 from market_pipeline.lake.tables import Table
 from market_pipeline.settings import Settings
 from market_pipeline.sources.crypto_lake import (
@@ -291,9 +291,8 @@ class _Root:
 
 
 def _vendor_file(lake: Path, file: Path) -> VendorFile:
-    with file.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    return VendorFile(file.relative_to(lake).as_posix(), file.stat().st_size, sha256)
+    path, size = file.relative_to(lake).as_posix(), file.stat().st_size
+    return VendorFile(path, size, digest(file, "sha256"))
 
 
 def _own_error(door: Door, files: Sequence[Path], error: Exception) -> LakeFileError:

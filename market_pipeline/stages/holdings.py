@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from market_pipeline.errors import StoreError
 from market_pipeline.lake.delta import delta_table, published_files
 from market_pipeline.lake.layout import Warehouse
-from market_pipeline.lake.ledger import KnownObject, Ledger, digest, read_ledger
+from market_pipeline.lake.ledger import LEDGER_NAME, KnownObject, Ledger, digest, read_ledger
 from market_pipeline.lake.published import vacuum
 from market_pipeline.lake.staging import stale_staging
 from market_pipeline.lake.tables import Table
@@ -38,7 +38,6 @@ __all__ = ["Stock", "take_stock"]
 
 _OBJECT = re.compile(r"(\d{1,9})(?:\.v\d+)?\.(?:snappy\.parquet|gone)")
 _LEFT_OVER = re.compile(r"\.(\d{1,9}\.snappy\.parquet)\.incoming.*|\.objects\.json\..*\.partial")
-_LEDGER = ".objects.json"
 _NO_STORE = "the store could not be asked, so nothing is known of it"
 _DAY_FOLDER = re.compile(r"dt=(\d{4}-\d\d-\d\d)")
 
@@ -183,7 +182,7 @@ def _raw_day(
     strange: Path | None = None
     last_copy: tuple[str, Path] | None = None
     for path in sorted(folder.iterdir()):
-        if path.name == _LEDGER:
+        if path.name == LEDGER_NAME:
             continue
         shard, left_over = _OBJECT.fullmatch(path.name), _LEFT_OVER.fullmatch(path.name)
         if path.is_symlink() or not path.is_file() or not (shard or left_over):

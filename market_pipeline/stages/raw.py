@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -19,6 +18,7 @@ from market_pipeline.errors import (
     StoreError,
 )
 from market_pipeline.instruments import Instrument
+from market_pipeline.lake.ledger import digest
 from market_pipeline.lake.lineage import NOT_FETCHED, Input
 from market_pipeline.lake.tables import Table
 from market_pipeline.sources.crypto_lake import RawTable, day_folder, day_shards, open_shard
@@ -83,18 +83,13 @@ def _row_of(
         "shard": number,
         "path": shard.relative_to(lake).as_posix(),
         "bytes": shard.stat().st_size,
-        "sha256": (at_store and at_store.verified_sha256) or _sha256(shard),
+        "sha256": (at_store and at_store.verified_sha256) or digest(shard, "sha256"),
     }
     try:
         row |= _footer(shard, raw)
     except MarketPipelineError as error:
         row |= {"status": "unusable"} | failure_columns(error)
     return row
-
-
-def _sha256(shard: Path) -> str:
-    with shard.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _store_columns(at_store: FetchedObject | None) -> dict[str, Any]:
