@@ -9,24 +9,28 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.figures import Figure, rate
 from benchmarks.measure import Spread, cpu_seconds
+from market_pipeline.books.integers import no_snapshots
 from market_pipeline.books.kernel import advance
 from market_pipeline.books.levels import empty_levels
 from market_pipeline.books.rebuild import RebuildOptions
+from market_pipeline.books.registers import new_registers
 from market_pipeline.books.state import (
-    DEPTH_LEVELS,
     BboRows,
     Deltas,
     DepthRows,
+    Evidence,
+    Marks,
     Repairs,
     Resync,
-    Snapshots,
     Status,
     as_input,
-    new_registers,
+    int64_columns,
+    new_history,
+    room_for_bbo,
+    room_for_depth,
 )
 
 __all__ = ["collect", "kernel_figures", "kernel_run"]
@@ -50,14 +54,10 @@ def kernel_run(deltas: Deltas, depth_interval_ms: int | None) -> Callable[..., i
         deltas: The rows.
         depth_interval_ms: As in `RebuildOptions`: 0 for every message, None for no depth.
     """
-    bbo = BboRows._make([*_int64(1 << 16, 7), np.empty(1 << 16, np.uint16)])
-    sides = [np.empty((1 << 13, DEPTH_LEVELS), np.int64) for _ in range(4)]
-    depth = DepthRows._make([*_int64(1 << 13, 3), *sides, np.empty(1 << 13, np.uint16)])
-    repairs = Repairs._make(_int64(1, 7))
-    none = np.empty((0, DEPTH_LEVELS), np.int64)
-    snapshots = as_input(
-        Snapshots._make([*_int64(0, 2), np.empty(0, np.bool_), none, none, none, none])
-    )
+    bbo, depth = room_for_bbo(1 << 16), room_for_depth(1 << 13)
+    repairs = Repairs._make(int64_columns(4, 7))
+    evidence = Evidence._make(int64_columns(16, 6))
+    marks, snapshots = as_input(Marks._make(int64_columns(0, 2))), no_snapshots()
     deltas = as_input(deltas)
     options = RebuildOptions(
         depth_interval_ms=depth_interval_ms, keyframe_seconds=0, resync=Resync.NEVER
@@ -65,12 +65,12 @@ def kernel_run(deltas: Deltas, depth_interval_ms: int | None) -> Callable[..., i
     no_rows = np.empty(0, np.int64)
 
     def run(take: Take | None = None) -> int:
-        registers, levels = new_registers(), empty_levels()
+        registers, levels, history = new_registers(), empty_levels(), new_history()
         row, messages = 0, 0
         while True:
-            status, row, _, bbo_rows, depth_rows, _ = advance(
-                registers, levels, deltas, row, snapshots, 0, False, no_rows, no_rows, True,
-                options, bbo, 0, depth, 0, repairs, 0,
+            status, row, _, _, bbo_rows, depth_rows, _, _ = advance(
+                registers, levels, history, deltas, row, marks, 0, snapshots, 0, False, no_rows,
+                no_rows, True, options, bbo, 0, depth, 0, repairs, 0, evidence, 0,
             )  # fmt: skip
             messages += int(bbo_rows)
             if take is not None:
@@ -111,7 +111,3 @@ def kernel_figures(deltas: Deltas, runs: int) -> list[Figure]:
         rate(f"kernel, {rows:,} rows", name, Spread.of(into), bar=bar, stretch=stretch)
         for (name, _, bar, stretch), into in zip(_MODES, rates, strict=True)
     ]
-
-
-def _int64(rows: int, count: int) -> list[NDArray[np.int64]]:
-    return [np.empty(rows, np.int64) for _ in range(count)]

@@ -57,7 +57,8 @@ class BookArrow:
             columns += [pa.array(price, mask=empty), pa.array(size, mask=empty)]
             sides += self._floats(price, size, empty)
         names = BBO.arrow_schema.names
-        return pa.RecordBatch.from_arrays([*columns, *sides, pa.array(rows.flags)], names=names)
+        trust = [pa.array(rows.flags), pa.array(rows.verified)]
+        return pa.RecordBatch.from_arrays([*columns, *sides, *trust], names=names)
 
     def depth(self, rows: DepthRows) -> pa.RecordBatch:
         """Rows of `books.depth`."""
@@ -75,6 +76,11 @@ class BookArrow:
             for price, size in levels:
                 empty = _empty(size)
                 columns += [pa.array(price, mask=empty), pa.array(size, mask=empty)]
+        columns += [
+            pa.array(rows.verified),
+            pa.array(rows.bid_levels_confirmed),
+            pa.array(rows.ask_levels_confirmed),
+        ]
         return pa.RecordBatch.from_arrays(columns, names=DEPTH.arrow_schema.names)
 
     def checkpoint(self, frame: Keyframe) -> pa.RecordBatch:

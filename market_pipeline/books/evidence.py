@@ -19,7 +19,16 @@ from market_pipeline.books.flags import MEANING, BookFlag
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.state import Repair
 
-__all__ = ["CAUSES", "POLICY", "SPAN", "Action", "SpanArray", "evidence_of", "position_of"]
+__all__ = [
+    "CAUSES",
+    "POLICY",
+    "SPAN",
+    "UNVERIFIED",
+    "Action",
+    "SpanArray",
+    "evidence_of",
+    "position_of",
+]
 
 SpanArray = NDArray[np.void]
 """Intervals as a structured array of `SPAN`."""
@@ -74,15 +83,19 @@ class Action(IntEnum):
     OPEN = 5
 
 
-CAUSES = (*(str(flag.name) for flag in BookFlag), "POLICY")
-"""The book flags in the order of their bits, and the policy that always takes a snapshot over."""
+CAUSES = (*(str(flag.name) for flag in BookFlag), "POLICY", "UNVERIFIED")
+"""The book flags in the order of their bits, the policy that always takes a snapshot over, and time
+in which no two pieces of evidence agree.
+"""
 
 POLICY = len(BookFlag)
+UNVERIFIED = POLICY + 1
 
 _BY_MESSAGES = "later messages resolved it"
 _RESOLVED = {
     "GAP": "a later exam was passed",
-    "FAILED_EXAM": "a later exam was passed",
+    "FAILED_EXAM": "a later snapshot agreed",
+    "UNVERIFIED": "a later snapshot agreed",
     "UNCONFIRMED_DEPTH": "later messages or a wider snapshot resolved it",
     "STALE": "the next snapshot ended it",
 }
@@ -122,6 +135,8 @@ class _Words:
         spans = self._spans[rows]
         if code == POLICY:
             return _same("Nothing was known against the book", rows.size)
+        if code == UNVERIFIED:
+            return _same("No two pieces of evidence that agree lie around these rows", rows.size)
         shown = {
             BookFlag.NOT_SEEDED: self._not_seeded,
             BookFlag.GAP: self._gap,
@@ -229,13 +244,10 @@ class _Words:
         return _joined("The best bid equalled the best ask, at first at ", price)
 
     def _failed_exam(self, spans: SpanArray) -> pa.Array:
-        # The snapshot is of the message that was examined, which may be one of the day before.
-        alone = spans["messages"] == 0
-        number = np.where(alone, spans["repair_sequence_number"], spans["start_sequence_number"])
         return _joined(
-            "The snapshot of sequence number ",
-            _number(number),
-            " disagreed with the book at the touch",
+            "A snapshot disagreed with the book, which is in doubt since the last evidence before "
+            "sequence number ",
+            _number(spans["start_sequence_number"]),
         )
 
     def _precision_loss(self, spans: SpanArray) -> pa.Array:

@@ -1,37 +1,72 @@
-"""What a snapshot does to a book: it seeds it, examines it, mends it, or widens what is known.
+"""What a snapshot does to a book: it seeds it, is compared with it, replaces it, or widens it.
 
 The first usable snapshot seeds: the book begins with it, and what was heard of before is dropped.
-Every later one at our own sequence number is an exam: passed if best bid and ask agree in price and
-size. By policy an invalid book is then replaced inside the snapshot's window (a resync), and a
-passed exam teaches the levels beyond our horizon.
+Every later one that finds its place is compared with the book, level by level as far as both reach.
+
+* It **matches**: evidence that the book is right, here and since the last such evidence. It also
+  teaches the levels beyond our horizon.
+* It **matches the book of a neighbouring message**, up to `EARLIER` before or `LATER` after its
+  own: it is misplaced, and never replaces anything. A second one by as many messages, with none
+  between them that agrees at its own message alone, shows that the snapshots are misplaced and not
+  the book wrong; a single one may as well show a lost message, and snapshots that agree with a
+  later message than that of their very number may as well show that the messages are late.
+* It **has the content of an earlier snapshot**: it may be stale, and replaces nothing. A series of
+  `STALE_SERIES` that repeats one snapshot while the book changes, or all snapshots of a time before
+  in their order, is known to be stale; others are not believed a second time.
+* Otherwise it **disagrees**, and by policy replaces the book inside its window as of the message,
+  at its number or up to `EARLIER` before, where it differs least: but for the levels that messages
+  set since. Whether it was right to do so, the next snapshot tells: until then no row
+  is verified, and all rows since the last match are in doubt (`books.lookback`).
+
+A book that is known to be wrong, because a snapshot disagreed before, is replaced at once; one that
+is crossed, or lacks messages or values, always as of the snapshot's number.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from market_pipeline.books import state as reg
+from market_pipeline.books import registers as reg
+from market_pipeline.books.comparison import compare, count_differing, depth_of, own_content
+from market_pipeline.books.history import rows_since, step_back, step_forward
 from market_pipeline.books.jit import kernel
-from market_pipeline.books.levels import ASK, BID, clear, far_is_full, key_of, set_level
-from market_pipeline.books.state import Repair, Resync
-from market_pipeline.books.walk import best_level, level_at_or_after
+from market_pipeline.books.levels import clear, far_is_full
+from market_pipeline.books.replacement import extend, replace
+from market_pipeline.books.state import HISTORY_ROWS, HISTORY_SNAPSHOTS, Proof, Repair, Resync
 
-__all__ = ["meet_snapshot", "write_repair"]
+__all__ = [
+    "EVIDENCE_ROOM",
+    "give_evidence",
+    "leave_out",
+    "meet_snapshot",
+    "settle_pending",
+    "write_repair",
+]
+
+EVIDENCE_ROOM = 8
+"""A snapshot gives at most so many pieces of evidence."""
+EARLIER = 16
+LATER = 2
+STALE_SERIES = 3
+_LEAST_LAG = 8
+# What a snapshot is kept for: it waits for a message to agree with, or tests a misplacement.
+_WAITS, _TESTS = 1, 2
 
 _NEVER = int(Resync.NEVER)
 _ALWAYS = int(Resync.ALWAYS)
 _SEED = int(Repair.SEED)
 _RESYNC = int(Repair.RESYNC)
 _CONFIRMED = int(Repair.CONFIRMED)
-_BEFORE_ALL = np.int64(-(2**62))
+_MATCH = int(Proof.MATCH)
+_ADOPTED = int(Proof.ADOPTED)
+_MISMATCH = int(Proof.MISMATCH)
+_EXPLAINED = int(Proof.EXPLAINED)
 _HOUR_NS = 3_600_000_000_000
-_CARRY_BITS = reg.CARRY_BITS
-_LOW_BITS = np.int64((1 << reg.CARRY_BITS) - 1)
 
 
 @kernel
 def write_repair(registers, repairs, row, kind, receipt, sequence, levels, low, high):
-    """Writes one row of `Repairs`; it shows in the next message to be closed."""
+    """Writes one row of `Repairs`, shown in the next message to be closed; returns the next row."""
     repairs.kind[row] = kind
     repairs.message[row] = registers[reg.MESSAGES]
     repairs.ts_receipt_ns[row] = receipt
@@ -39,253 +74,412 @@ def write_repair(registers, repairs, row, kind, receipt, sequence, levels, low, 
     repairs.levels[row] = levels
     repairs.low_ticks[row] = low
     repairs.high_ticks[row] = high
+    return row + 1
 
 
 @kernel
-def meet_snapshot(registers, levels, snapshots, k, options, repairs, repair_row):
-    """Lets one snapshot do its work; returns the next row of `repairs`, or -1 for want of room.
+def give_evidence(registers, evidence, row, kind, message, receipt, sequence, levels, differing):
+    """Writes one row of `Evidence`, keeps what is in doubt, and returns the next row."""
+    evidence.kind[row] = kind
+    evidence.message[row] = message
+    evidence.ts_receipt_ns[row] = receipt
+    evidence.sequence_number[row] = sequence
+    evidence.levels[row] = levels
+    evidence.differing[row] = differing
+    if kind in (_MATCH, _ADOPTED):
+        registers[reg.LAST_ANCHOR] = message
+        registers[reg.SOFT_DOUBTS] = 0
+        registers[reg.HARD_DOUBTS] = 0
+    elif kind == _EXPLAINED:
+        registers[reg.SOFT_DOUBTS] = 0
+    return row + 1
 
-    Room in the far arrays for the whole snapshot is asked for first, so that nothing is done twice
-    when it is called again.
+
+@kernel
+def leave_out(registers, receipt, reason):
+    """Counts a snapshot that is compared with nothing; `reason` is the register of its kind."""
+    registers[reason] += 1
+    if registers[reg.SEEDED] == 0:
+        return
+    registers[reg.UNCOMPARED] += 1
+    if registers[reg.FIRST_UNCOMPARED] == 0:
+        registers[reg.FIRST_UNCOMPARED] = receipt
+    if registers[reg.UNCOMPARED_SINCE] == 0:
+        registers[reg.UNCOMPARED_SINCE] = registers[reg.LAST_COMPARED]
+    _measure_uncompared(registers, receipt)
+
+
+@kernel
+def _measure_uncompared(registers, receipt):
+    since = registers[reg.UNCOMPARED_SINCE]
+    if since != 0 and receipt - since > registers[reg.LONGEST_UNCOMPARED_DURATION]:
+        registers[reg.LONGEST_UNCOMPARED_DURATION] = receipt - since
+        registers[reg.LONGEST_UNCOMPARED] = since
+
+
+@kernel
+def meet_snapshot(
+    registers, levels, history, snapshots, k, at_end, options, repairs, repair_row, evidence, proof
+):
+    """Lets one snapshot do its work.
+
+    Room in the far arrays for the whole snapshot, and for stepping back, is asked for first, so
+    that nothing is done twice when it is called again.
+
+    Returns:
+        The next rows of `repairs`, or -1 for want of room, and of `evidence`.
     """
-    if far_is_full(
-        levels.far_keys, levels.far_sizes, levels.meta, snapshots.bid_price_ticks.shape[1]
-    ):
-        return np.int64(-1)
+    depth = snapshots.bid_price_ticks.shape[1]
+    room = depth + HISTORY_ROWS
+    if far_is_full(levels.far_keys, levels.far_sizes, levels.meta, room):
+        return np.int64(-1), proof
     registers[reg.SNAPSHOTS] += 1
-    if not snapshots.usable[k]:
-        registers[reg.UNUSABLE] += 1
-        return repair_row
     sequence, receipt = snapshots.sequence_number[k], snapshots.ts_receipt_ns[k]
+    if not snapshots.usable[k]:
+        leave_out(registers, receipt, reg.UNUSABLE)
+        return repair_row, proof
     if sequence < registers[reg.BOOK_SEQUENCE]:
         # It would set the book back.
         registers[reg.UNPLACED] += 1
-        return repair_row
-    bids = _depth_of(snapshots.bid_size_lots, k)
-    asks = _depth_of(snapshots.ask_size_lots, k)
-    kind = np.int64(0)
+        leave_out(registers, receipt, reg.PASSED)
+        return repair_row, proof
+    bid_prices, bid_sizes = snapshots.bid_price_ticks, snapshots.bid_size_lots
+    ask_prices, ask_sizes = snapshots.ask_price_ticks, snapshots.ask_size_lots
+    bids, asks = depth_of(bid_sizes, k), depth_of(ask_sizes, k)
+    message = registers[reg.MESSAGES]
     if registers[reg.SEEDED] == 0:
         registers[reg.SEEDED] = 1
         registers[reg.SEED_SEQUENCE] = sequence
         registers[reg.SEED_RECEIPT] = receipt
+        registers[reg.LAST_COMPARED] = receipt
+        registers[reg.REPLACED_SEQUENCE] = sequence
         clear(levels)
-        _replace(registers, levels, snapshots, k, bids, asks)
-        kind = _SEED
-    else:
-        lost = registers[reg.GAP] + registers[reg.FAILED_EXAM]
-        in_step = registers[reg.LAST_SEQUENCE] == sequence
-        if in_step:
-            _examine(registers, levels, snapshots, k, bids, asks)
-        invalid = _is_invalid(registers, options, receipt)
-        if options.resync == _ALWAYS or (invalid and options.resync != _NEVER):
-            registers[reg.RESYNCS] += 1
-            _replace(registers, levels, snapshots, k, bids, asks)
-            kind = _RESYNC
-        elif in_step and not invalid and options.resync != _NEVER:
-            _extend(registers, levels, snapshots, k, bids, asks)
-        if kind == 0 and registers[reg.GAP] + registers[reg.FAILED_EXAM] < lost:
-            kind = _CONFIRMED
-    if kind != 0:
-        low, high = snapshots.bid_price_ticks[k, bids - 1], snapshots.ask_price_ticks[k, asks - 1]
-        write_repair(
-            registers, repairs, repair_row, kind, receipt, sequence, bids + asks, low, high
+        start = registers[reg.HISTORY]
+        replace(
+            registers, levels, history, bid_prices, bid_sizes, ask_prices, ask_sizes, k, bids, asks,
+            sequence, start, sequence,
+        )  # fmt: skip
+        _remember(registers, history, snapshots.content[k])
+        repair_row = write_repair(
+            registers, repairs, repair_row, _SEED, receipt, sequence, bids + asks,
+            bid_prices[k, bids - 1], ask_prices[k, asks - 1],
+        )  # fmt: skip
+        proof = give_evidence(
+            registers, evidence, proof, _ADOPTED, message, receipt, sequence, bids + asks, 0
         )
-        repair_row += 1
-    return repair_row
+        return repair_row, proof
+    in_step = registers[reg.LAST_SEQUENCE] == sequence
+    if at_end and not in_step:
+        differing = count_differing(
+            registers, levels, bid_prices, bid_sizes, ask_prices, ask_sizes, k, bids, asks
+        )
+        if differing > 0:
+            # What it shows came after the last message.
+            registers[reg.UNPLACED] += 1
+            leave_out(registers, receipt, reg.NEVER_REACHED)
+            return repair_row, proof
+    if registers[reg.PENDING] == _WAITS:
+        # The snapshot before found no message to agree with.
+        registers[reg.HARD_DOUBTS] += 1
+        registers[reg.FAILED_EXAM] = 1
+        registers[reg.MISPLACED_RUN] = 0
+    registers[reg.PENDING] = 0
+    registers[reg.OFF_NUMBER] += not in_step
+    _measure_uncompared(registers, receipt)
+    registers[reg.UNCOMPARED_SINCE] = 0
+    registers[reg.LAST_COMPARED] = receipt
+    lost = registers[reg.GAP] + registers[reg.FAILED_EXAM]
+    was_failed = registers[reg.FAILED_EXAM] != 0
+    compared, differing, agrees = compare(registers, levels, snapshots, k, bids, asks)
+    invalid = _is_invalid(registers, options, receipt)
+    repeats = _lag_of(registers, history, snapshots.content[k])
+    adopts = options.resync == _ALWAYS
+    lag = registers[reg.MISPLACED_LAG]
+    kind, back = np.int64(0), np.int64(0)
+    if agrees:
+        registers[reg.STALE_RUN] = 0
+        if (
+            registers[reg.MISPLACED_RUN] > 0
+            and lag > 0
+            and not _agreed(registers, levels, history, snapshots, k, bids, asks, lag)
+        ):
+            registers[reg.MISPLACED_RUN] = 0
+        proof = give_evidence(
+            registers, evidence, proof, _MATCH, message, receipt, sequence, compared, 0
+        )
+        adopts |= invalid and options.resync != _NEVER
+        if not adopts and options.resync != _NEVER:
+            extend(registers, levels, history, snapshots, k, bids, asks)
+        if not adopts and lost:
+            kind = _CONFIRMED
+        if not adopts and registers[reg.MISPLACED_RUN] > 0 and lag < 0:
+            _keep_pending(registers, history, snapshots, k, bids, asks, _TESTS, 0, in_step)
+    else:
+        _count_failed(registers, snapshots, k)
+        is_broken = invalid or registers[reg.CROSSED_SINCE] != 0
+        is_wrong = is_broken or was_failed
+        is_exact = False
+        if not (adopts or is_broken):
+            back, is_exact = _best_fit(registers, levels, history, snapshots, k, bids, asks)
+        if options.ids_prove and not in_step and lost == 0:
+            # The ids prove the book up to the last message: what is lost came after it.
+            proof = give_evidence(
+                registers, evidence, proof, _MATCH, message, receipt, sequence, 0, 0
+            )
+        proof = give_evidence(
+            registers, evidence, proof, _MISMATCH, message, receipt, sequence, compared, differing
+        )
+        if is_exact and not is_wrong:
+            goes_on = lag == back or (
+                lag > back and _agreed(registers, levels, history, snapshots, k, bids, asks, lag)
+            )
+            proof = _misplaced(
+                registers, evidence, proof, message - back, receipt, sequence, compared, back,
+                goes_on,
+            )  # fmt: skip
+        elif not is_wrong and not adopts and _may_be_stale(registers, repeats):
+            proof = _stale(registers, levels, evidence, proof, message, receipt, sequence, repeats)
+        else:
+            registers[reg.STALE_RUN] = 0
+            if not (is_wrong or adopts or at_end):
+                registers[reg.SOFT_DOUBTS] += 1
+                _keep_pending(registers, history, snapshots, k, bids, asks, _WAITS, back, in_step)
+            else:
+                registers[reg.HARD_DOUBTS] += 1
+                registers[reg.FAILED_EXAM] = 1
+                registers[reg.MISPLACED_RUN] = 0
+                adopts |= options.resync != _NEVER
+    _remember(registers, history, snapshots.content[k])
+    if adopts:
+        registers[reg.RESYNCS] += 1
+        registers[reg.REPLACED_SEQUENCE] = sequence
+        kind = _RESYNC
+        start = rows_since(registers, history, message - back)
+        replace(
+            registers, levels, history, bid_prices, bid_sizes, ask_prices, ask_sizes, k, bids, asks,
+            sequence, start, sequence,
+        )  # fmt: skip
+        proof = give_evidence(
+            registers, evidence, proof, _ADOPTED, message, receipt, sequence, compared, differing
+        )
+    if kind != 0:
+        repair_row = write_repair(
+            registers, repairs, repair_row, kind, receipt, sequence, bids + asks,
+            bid_prices[k, bids - 1], ask_prices[k, asks - 1],
+        )  # fmt: skip
+    return repair_row, proof
 
 
 @kernel
-def _depth_of(sizes, k):
-    """How many levels a side of a snapshot has."""
-    n = 0
-    while n < sizes.shape[1] and sizes[k, n] > 0:
-        n += 1
-    return n
+def settle_pending(registers, levels, history, options, repairs, repair_row, evidence, proof):
+    """Compares the snapshot that waits with the book after one more message.
+
+    If it agrees it is misplaced; after `LATER` messages it replaces the book by policy, but for the
+    levels that were set meanwhile, and not where messages or values were lost since.
+
+    Returns:
+        The next rows of `repairs`, or -1 for want of room, and of `evidence`.
+    """
+    depth = history.bid_price_ticks.shape[1]
+    if far_is_full(levels.far_keys, levels.far_sizes, levels.meta, depth):
+        return np.int64(-1), proof
+    message, waits_from = registers[reg.MESSAGES], registers[reg.PENDING_MESSAGE]
+    passed = message - waits_from
+    if passed == 0:
+        return repair_row, proof
+    receipt, sequence = registers[reg.PENDING_RECEIPT], registers[reg.PENDING_SEQUENCE]
+    bid_prices, bid_sizes = history.bid_price_ticks, history.bid_size_lots
+    ask_prices, ask_sizes = history.ask_price_ticks, history.ask_size_lots
+    bids, asks = depth_of(bid_sizes, 0), depth_of(ask_sizes, 0)
+    differing = count_differing(
+        registers, levels, bid_prices, bid_sizes, ask_prices, ask_sizes, 0, bids, asks
+    )
+    if registers[reg.PENDING] == _TESTS:
+        if passed >= -registers[reg.MISPLACED_LAG]:
+            registers[reg.PENDING] = 0
+            if differing > 0:
+                registers[reg.MISPLACED_RUN] = 0
+        return repair_row, proof
+    if differing == 0:
+        registers[reg.PENDING] = 0
+        registers[reg.SOFT_DOUBTS] -= 1
+        # A number inside a message may be that of its end; what shows more than the message of its
+        # own number does may as well mean that the messages tell too little.
+        goes_on = registers[reg.PENDING_IN_STEP] == 0 and registers[reg.MISPLACED_LAG] <= -passed
+        proof = _misplaced(
+            registers, evidence, proof, message, receipt, sequence, bids + asks, -passed, goes_on
+        )
+        return repair_row, proof
+    if passed < LATER:
+        return repair_row, proof
+    registers[reg.PENDING] = 0
+    registers[reg.SOFT_DOUBTS] -= 1
+    registers[reg.HARD_DOUBTS] += 1
+    registers[reg.FAILED_EXAM] = 1
+    registers[reg.MISPLACED_RUN] = 0
+    start = rows_since(registers, history, waits_from - registers[reg.PENDING_BACK])
+    # What was lost or refused meanwhile is in no snapshot of before.
+    has_lost = registers[reg.GAP] != 0 or registers[reg.REFUSED_SINCE] != 0
+    if options.resync == _NEVER or start < 0 or has_lost:
+        return repair_row, proof
+    registers[reg.RESYNCS] += 1
+    registers[reg.REPLACED_SEQUENCE] = sequence
+    book_sequence = registers[reg.BOOK_SEQUENCE]
+    replace(
+        registers, levels, history, bid_prices, bid_sizes, ask_prices, ask_sizes, 0, bids, asks,
+        max(sequence, book_sequence), start, sequence,
+    )  # fmt: skip
+    proof = give_evidence(
+        registers, evidence, proof, _ADOPTED, message, receipt, sequence, bids + asks, differing
+    )
+    repair_row = write_repair(
+        registers, repairs, repair_row, _RESYNC, receipt, sequence, bids + asks,
+        bid_prices[0, bids - 1], ask_prices[0, asks - 1],
+    )  # fmt: skip
+    return repair_row, proof
+
+
+@kernel
+def _misplaced(
+    registers, evidence, proof, message, receipt, sequence, compared, lag, goes_on
+):  # fmt: skip
+    """A snapshot agreed with the book before another message than its own.
+
+    It lags by so many messages, or comes before minus so many; `goes_on` says whether it may as
+    well lag as the one before it did.
+    """
+    if registers[reg.MISPLACED] == 0:
+        registers[reg.FIRST_MISPLACED] = receipt
+        registers[reg.FIRST_MISPLACED_SEQUENCE] = sequence
+    registers[reg.MISPLACED] += 1
+    if not goes_on or registers[reg.MISPLACED_RUN] == 0:
+        registers[reg.MISPLACED_RUN], registers[reg.MISPLACED_LAG] = 0, lag
+    registers[reg.MISPLACED_RUN] += 1
+    registers[reg.SOFT_DOUBTS] += 1
+    if registers[reg.MISPLACED_RUN] > 1 and registers[reg.HARD_DOUBTS] == 0:
+        proof = give_evidence(
+            registers, evidence, proof, _EXPLAINED, message, receipt, sequence, compared, 0
+        )
+        if message > registers[reg.LAST_ANCHOR]:
+            proof = give_evidence(
+                registers, evidence, proof, _MATCH, message, receipt, sequence, compared, 0
+            )
+    return proof
+
+
+@kernel
+def _may_be_stale(registers, lag):
+    """Whether a snapshot that disagrees, and was seen `lag` snapshots ago, may be stale."""
+    if lag == 0 or registers[reg.STALE_RUN] == 0:
+        return lag > 0
+    return lag == registers[reg.STALE_LAG] and (lag == 1 or lag >= _LEAST_LAG)
+
+
+@kernel
+def _stale(registers, levels, evidence, proof, message, receipt, sequence, lag):
+    """A snapshot that disagrees has the content of an earlier one."""
+    if registers[reg.STALE] == 0:
+        registers[reg.FIRST_STALE] = receipt
+        registers[reg.FIRST_STALE_SEQUENCE] = sequence
+    registers[reg.STALE] += 1
+    registers[reg.SOFT_DOUBTS] += 1
+    registers[reg.MISPLACED_RUN] = 0
+    book = own_content(registers, levels)
+    if registers[reg.STALE_RUN] == 0 or lag > 1 or book != registers[reg.STALE_BOOK]:
+        registers[reg.STALE_RUN] += 1
+    registers[reg.STALE_BOOK], registers[reg.STALE_LAG] = book, lag
+    if registers[reg.STALE_RUN] >= STALE_SERIES and registers[reg.HARD_DOUBTS] == 0:
+        proof = give_evidence(
+            registers, evidence, proof, _EXPLAINED, message, receipt, sequence, 0, 0
+        )
+    return proof
+
+
+@kernel
+def _remember(registers, history, content):
+    count = registers[reg.HISTORY_CONTENTS]
+    history.content[count & (HISTORY_SNAPSHOTS - 1)] = content
+    registers[reg.HISTORY_CONTENTS] = count + 1
+
+
+@kernel
+def _lag_of(registers, history, content):
+    """How many snapshots ago the latest one of the same content was; 0 if none is remembered."""
+    count = registers[reg.HISTORY_CONTENTS]
+    for lag in range(1, min(count, HISTORY_SNAPSHOTS) + 1):
+        if history.content[(count - lag) & (HISTORY_SNAPSHOTS - 1)] == content:
+            return np.int64(lag)
+    return np.int64(0)
+
+
+@kernel
+def _keep_pending(registers, history, snapshots, k, bids, asks, what_for, back, in_step):
+    registers[reg.PENDING] = what_for
+    registers[reg.PENDING_IN_STEP] = in_step
+    registers[reg.PENDING_BACK] = back
+    registers[reg.PENDING_MESSAGE] = registers[reg.MESSAGES]
+    registers[reg.PENDING_RECEIPT] = snapshots.ts_receipt_ns[k]
+    registers[reg.PENDING_SEQUENCE] = snapshots.sequence_number[k]
+    for n in range(history.bid_price_ticks.shape[1]):
+        has_bid, has_ask = n < bids, n < asks
+        history.bid_price_ticks[0, n] = snapshots.bid_price_ticks[k, n] if has_bid else 0
+        history.bid_size_lots[0, n] = snapshots.bid_size_lots[k, n] if has_bid else 0
+        history.ask_price_ticks[0, n] = snapshots.ask_price_ticks[k, n] if has_ask else 0
+        history.ask_size_lots[0, n] = snapshots.ask_size_lots[k, n] if has_ask else 0
 
 
 @kernel
 def _is_invalid(registers, options, now_ns):
     crossed_since = registers[reg.CROSSED_SINCE]
     crossed_too_long = crossed_since != 0 and now_ns - crossed_since > options.crossed_resync_ns
-    return (
-        registers[reg.GAP] != 0
-        or registers[reg.REFUSED_SINCE] != 0
-        or registers[reg.FAILED_EXAM] != 0
-        or crossed_too_long
-    )
+    return registers[reg.GAP] != 0 or registers[reg.REFUSED_SINCE] != 0 or crossed_too_long
 
 
 @kernel
-def _examine(registers, levels, snapshots, k, bids, asks):
-    """Takes one snapshot at our own sequence number as an exam; passed means the touch agrees.
+def _agreed(registers, levels, history, snapshots, k, bids, asks, back):
+    """Whether the book so many messages ago agreed with a snapshot; no where that is not known."""
+    end = registers[reg.HISTORY]
+    start = rows_since(registers, history, registers[reg.MESSAGES] - back)
+    if start < 0:
+        return False
+    step_back(levels, history, start, end)
+    differing = count_differing(
+        registers, levels, snapshots.bid_price_ticks, snapshots.bid_size_lots,
+        snapshots.ask_price_ticks, snapshots.ask_size_lots, k, bids, asks,
+    )  # fmt: skip
+    step_forward(levels, history, start, end)
+    return differing == 0
 
-    After lost messages a right touch is not enough: the book counts as found again only if every
-    level that can be compared is equal.
+
+@kernel
+def _best_fit(registers, levels, history, snapshots, k, bids, asks):
+    """Where among the last messages a snapshot that disagrees differs least from the book.
+
+    Returns:
+        How many messages ago that was, the latest of equals; and whether all agrees there.
     """
-    bid_key, bid_size = best_level(levels, BID)
-    ask, ask_size = best_level(levels, ASK)
-    bid = -bid_key
-    hour = snapshots.ts_receipt_ns[k] // _HOUR_NS % 24
-    registers[reg.EXAMS] += 1
-    registers[reg.EXAMS_BY_HOUR + hour] += 1
-    differing = _examine_side(
-        registers, levels, BID, snapshots.bid_price_ticks, snapshots.bid_size_lots, k, bids
-    ) + _examine_side(
-        registers, levels, ASK, snapshots.ask_price_ticks, snapshots.ask_size_lots, k, asks
-    )
-    registers[reg.DIFFERING_BY_HOUR + hour] += differing
-    their_bid, their_bid_size = snapshots.bid_price_ticks[k, 0], snapshots.bid_size_lots[k, 0]
-    their_ask, their_ask_size = snapshots.ask_price_ticks[k, 0], snapshots.ask_size_lots[k, 0]
-    deviation = np.int64(0)
-    if bid_size > 0 and ask_size > 0:
-        deviation = abs(bid + ask - their_bid - their_ask)
-    # Of two exams whose mid is as far off, the worse has more levels that differ.
-    most = registers[reg.EXAM_WORST + reg.PLACE_LEVELS_DIFFERING]
-    if deviation > registers[reg.EXAM_MID] or (
-        deviation == registers[reg.EXAM_MID] and differing > most
-    ):
-        registers[reg.EXAM_MID] = deviation
-        _keep_place(
-            registers, reg.EXAM_WORST, snapshots, k, differing, bid, bid_size, ask, ask_size
-        )
-    bid_agrees = bid_size == their_bid_size and bid == their_bid
-    ask_agrees = ask_size == their_ask_size and ask == their_ask
-    if bid_agrees and ask_agrees:
-        registers[reg.FAILED_EXAM] = 0
-        if differing == 0:
-            registers[reg.GAP] = 0
-        return
-    if registers[reg.EXAMS_FAILED] == 0:
-        _keep_place(
-            registers, reg.EXAM_FIRST_FAILED, snapshots, k, differing, bid, bid_size, ask, ask_size
-        )
-    registers[reg.EXAMS_FAILED] += 1
-    registers[reg.FAILED_BY_HOUR + hour] += 1
-    registers[reg.FAILED_EXAM] = 1
-
-
-@kernel
-def _keep_place(registers, at, snapshots, k, differing, bid, bid_size, ask, ask_size):
-    """Keeps one exam, with the touch on either side, in the registers from `at` on."""
-    registers[at] = snapshots.sequence_number[k]
-    registers[at + 1] = snapshots.ts_receipt_ns[k]
-    registers[at + 2] = differing
-    registers[at + 3], registers[at + 4] = bid if bid_size > 0 else 0, bid_size
-    registers[at + 5], registers[at + 6] = ask if ask_size > 0 else 0, ask_size
-    registers[at + 7] = snapshots.bid_price_ticks[k, 0]
-    registers[at + 8] = snapshots.bid_size_lots[k, 0]
-    registers[at + 9] = snapshots.ask_price_ticks[k, 0]
-    registers[at + 10] = snapshots.ask_size_lots[k, 0]
-
-
-@kernel
-def _add_exactly(registers, at, low, high):
-    """Adds `low` and 2^32 times `high` to a sum, which is a register and its carry."""
-    low += registers[at]
-    registers[at] = low & _LOW_BITS
-    registers[at + 1] += high + (low >> _CARRY_BITS)
-
-
-@kernel
-def _examine_side(registers, levels, side, prices, sizes, k, depth):
-    """Compares our levels with a snapshot's as far as both reach, best first on both.
-
-    Returns how many levels differ: missing here, missing there, or of another size.
-    """
-    # Beyond the horizon we never claimed to know the book, so nothing there is right or wrong.
-    limit = min(key_of(side, prices[k, depth - 1]), key_of(side, registers[reg.BID_HORIZON + side]))
-    ours = theirs = ghost = missing = matching = 0
-    # Sums of sizes may pass 64 bits.
-    size_low = size_high = error_low = error_high = np.int64(0)
-    n = 0
-    key, size = best_level(levels, side)
-    while True:
-        has_ours = size > 0 and key <= limit
-        their_key = key_of(side, prices[k, n]) if n < depth else np.int64(2**62)
-        has_theirs = n < depth and their_key <= limit
-        if not has_ours and not has_theirs:
+    message = registers[reg.MESSAGES]
+    end = at = registers[reg.HISTORY]
+    best, least = np.int64(0), np.int64(2**62)
+    for back in range(EARLIER + 1):
+        start = rows_since(registers, history, message - back)
+        if start < 0:
             break
-        take_ours = has_ours and (not has_theirs or key <= their_key)
-        take_theirs = has_theirs and (not has_ours or their_key <= key)
-        ours += take_ours
-        theirs += take_theirs
-        ghost += take_ours and not take_theirs
-        missing += take_theirs and not take_ours
-        their_size = sizes[k, n] if take_theirs else np.int64(0)
-        our_size = size if take_ours else np.int64(0)
-        matching += take_ours and take_theirs and our_size == their_size
-        size_low += their_size & _LOW_BITS
-        size_high += their_size >> _CARRY_BITS
-        error = abs(our_size - their_size)
-        error_low += error & _LOW_BITS
-        error_high += error >> _CARRY_BITS
-        if take_theirs:
-            n += 1
-        if take_ours:
-            key, size = level_at_or_after(levels, side, key + 1)
-    registers[reg.EXAM_OURS] += ours
-    registers[reg.EXAM_LEVELS] += theirs
-    registers[reg.EXAM_GHOST] += ghost
-    registers[reg.EXAM_MISSING] += missing
-    registers[reg.EXAM_MATCHING] += matching
-    _add_exactly(registers, reg.EXAM_SIZE, size_low, size_high)
-    _add_exactly(registers, reg.EXAM_SIZE_ERROR, error_low, error_high)
-    return ours + missing - matching
+        step_back(levels, history, start, at)
+        at = start
+        differing = count_differing(
+            registers, levels, snapshots.bid_price_ticks, snapshots.bid_size_lots,
+            snapshots.ask_price_ticks, snapshots.ask_size_lots, k, bids, asks,
+        )  # fmt: skip
+        if differing < least:
+            best, least = np.int64(back), differing
+        if differing == 0:
+            break
+    step_forward(levels, history, at, end)
+    return best, least == 0
 
 
 @kernel
-def _replace(registers, levels, snapshots, k, bids, asks):
-    """Takes the snapshot over inside its window; levels beyond it stay as last heard of."""
-    _load_side(
-        levels, BID, snapshots.bid_price_ticks, snapshots.bid_size_lots, k, bids, _BEFORE_ALL
-    )
-    _load_side(
-        levels, ASK, snapshots.ask_price_ticks, snapshots.ask_size_lots, k, asks, _BEFORE_ALL
-    )
-    registers[reg.BID_HORIZON] = snapshots.bid_price_ticks[k, bids - 1]
-    registers[reg.ASK_HORIZON] = snapshots.ask_price_ticks[k, asks - 1]
-    registers[reg.BOOK_SEQUENCE] = snapshots.sequence_number[k]
-    registers[reg.LAST_BID] = snapshots.bid_price_ticks[k, 0]
-    registers[reg.LAST_ASK] = snapshots.ask_price_ticks[k, 0]
-    registers[reg.GAP] = 0
-    registers[reg.REFUSED_SINCE] = 0
-    registers[reg.FAILED_EXAM] = 0
-    registers[reg.CROSSED_SINCE] = 0
-
-
-@kernel
-def _extend(registers, levels, snapshots, k, bids, asks):
-    """Learns from a passed exam what lies beyond our horizon; nothing we knew is changed."""
-    farthest_bid = snapshots.bid_price_ticks[k, bids - 1]
-    farthest_ask = snapshots.ask_price_ticks[k, asks - 1]
-    if farthest_bid < registers[reg.BID_HORIZON]:
-        beyond = key_of(BID, registers[reg.BID_HORIZON])
-        registers[reg.LEARNED] += _load_side(
-            levels, BID, snapshots.bid_price_ticks, snapshots.bid_size_lots, k, bids, beyond
-        )
-        registers[reg.BID_HORIZON] = farthest_bid
-    if farthest_ask > registers[reg.ASK_HORIZON]:
-        beyond = key_of(ASK, registers[reg.ASK_HORIZON])
-        registers[reg.LEARNED] += _load_side(
-            levels, ASK, snapshots.ask_price_ticks, snapshots.ask_size_lots, k, asks, beyond
-        )
-        registers[reg.ASK_HORIZON] = farthest_ask
-
-
-@kernel
-def _load_side(levels, side, prices, sizes, k, depth, beyond):
-    """Replaces our levels worse than `beyond`, as far as the snapshot reaches, by the snapshot's.
-
-    Returns how many of its levels were set.
-    """
-    farthest = key_of(side, prices[k, depth - 1])
-    key, size = level_at_or_after(levels, side, beyond + 1)
-    while size > 0 and key <= farthest:
-        set_level(levels, side, key, np.int64(0))
-        key, size = level_at_or_after(levels, side, key + 1)
-    loaded = 0
-    for n in range(depth):
-        if key_of(side, prices[k, n]) > beyond:
-            set_level(levels, side, key_of(side, prices[k, n]), sizes[k, n])
-            loaded += 1
-    return loaded
+def _count_failed(registers, snapshots, k):
+    registers[reg.EXAMS_FAILED] += 1
+    registers[reg.FAILED_BY_HOUR + snapshots.ts_receipt_ns[k] // _HOUR_NS % 24] += 1

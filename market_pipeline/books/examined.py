@@ -1,4 +1,4 @@
-"""What the exams of a rebuild come to: their columns of `books.rebuilds`."""
+"""What snapshots and the feed's order come to in a rebuild: their columns of `books.rebuilds`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,25 @@ from market_pipeline.books.scale import Scale
 
 __all__ = ["exam_columns", "touch_text"]
 
+# Counters that are 0 where there is none.
+_FIRST = (
+    "first_uncompared_ns",
+    "longest_uncompared_ns",
+    "first_misplaced_ns",
+    "first_misplaced_sequence_number",
+    "first_stale_ns",
+    "first_stale_sequence_number",
+    "first_old_ns",
+    "first_old_sequence_number",
+    "first_restart_ns",
+    "first_split_ns",
+    "first_bad_sequence_ns",
+)
 _MID = "exam_max_mid_deviation_half_ticks"
 
 
 def exam_columns(rebuild: Rebuild | SnapshotRebuild) -> dict[str, Any]:
-    """The columns of `books.rebuilds` about exams, but for the counters of the same names.
+    """The columns of `books.rebuilds` about exams and order, but for the counters of those names.
 
     Everything about an exam is None where there was none: no exam at all, none that failed, or none
     in which anything differed.
@@ -26,6 +40,9 @@ def exam_columns(rebuild: Rebuild | SnapshotRebuild) -> dict[str, Any]:
     return {
         "max_mid_deviation_ticks": figures[_MID] / 2 if examined else None,
         "exam_size_error": figures["exam_size_error_lots"] / their_size if their_size else None,
+        **{name: figures[name] or None for name in _FIRST},
+        "longest_uncompared_seconds": figures["longest_uncompared_duration_ns"] / 1e9,
+        "uncompared_reasons": _uncompared_reasons(figures),
         **rebuild.hourly_figures,
         **dict(_place("first_failed", rebuild, is_known=figures["exams_failed"] > 0)),
         **dict(_place("worst", rebuild, is_known=has_worst)),
@@ -46,6 +63,18 @@ def _place(
     for column, whose in (("ours", "our"), ("theirs", "their")):
         text = touch_text(figures, f"{name}_{whose}", rebuild.price_scale, rebuild.size_scale)
         yield f"{name}_{column}", text if is_known else None
+
+
+def _uncompared_reasons(figures: Mapping[str, int]) -> str | None:
+    """Why snapshots after the seed were compared with nothing, in words."""
+    reasons = {
+        "snapshots_unusable": "are no book",
+        "snapshots_bad_number": "have a number that contradicts those around it",
+        "snapshots_passed": "have a number that had passed",
+        "snapshots_never_reached": "have a number that never came",
+    }
+    told = [f"{figures[name]:,} {why}" for name, why in reasons.items() if figures[name]]
+    return ", ".join(told) if told and figures["snapshots_uncompared"] else None
 
 
 def touch_text(

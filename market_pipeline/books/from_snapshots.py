@@ -25,16 +25,10 @@ from numpy.typing import NDArray
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.integers import OffStep, OffStepCount, is_ordered_side
 from market_pipeline.books.keyframe import Keyframe
-from market_pipeline.books.rebuild import Block, RebuildOptions
+from market_pipeline.books.rebuild import RebuildOptions, Rows
+from market_pipeline.books.registers import figures_of, hourly_figures_of, new_registers
 from market_pipeline.books.scale import NOT_REPRESENTABLE, Scale, to_steps
-from market_pipeline.books.state import (
-    DEPTH_LEVELS,
-    BboRows,
-    DepthRows,
-    figures_of,
-    hourly_figures_of,
-    new_registers,
-)
+from market_pipeline.books.state import DEPTH_LEVELS, BboRows, DepthRows
 from market_pipeline.sources.batches import SnapshotBatch
 
 __all__ = ["SnapshotRebuild"]
@@ -93,7 +87,7 @@ class SnapshotRebuild:
         """What a rebuild counts by hour is about exams, and there is none: 24 zeros each."""
         return hourly_figures_of(new_registers())
 
-    def blocks(self, snapshots: Iterable[SnapshotBatch]) -> Iterator[Block]:
+    def blocks(self, snapshots: Iterable[SnapshotBatch]) -> Iterator[Rows]:
         """Yields the rows in order, and at last the closing keyframe; nothing if there is no row.
 
         Args:
@@ -170,19 +164,24 @@ class SnapshotRebuild:
         self._last = before
         return kept
 
-    def _rows(self, books: _Books, after: _Books, *, final: bool) -> Iterator[Block]:
+    def _rows(self, books: _Books, after: _Books, *, final: bool) -> Iterator[Rows]:
         """The blocks of some rows; `after` are the next ones of each."""
         receipt, count = books.ts_receipt_ns, books.sequence_number.size
         flags = self._flags(books, after)
         first = self._figures["messages"]
         self._count(books, flags, after)
         touch = (np.ascontiguousarray(levels[:, 0]) for levels in books[3:])
-        yield BboRows._make([*books[:3], *touch, flags])
+        unverified = np.zeros(count, np.bool_)
+        yield BboRows._make([*books[:3], *touch, flags, unverified])
         if self._depth_ns >= 0:
             due = _is_last_of_interval(receipt, after.ts_receipt_ns, self._depth_ns)
             due[-1] |= final
             chosen = books.where(due)
-            yield DepthRows._make([*chosen[:3], *map(_top, chosen[3:]), flags[due]])
+            levels = [_top(column) for column in chosen[3:]]
+            confirmed = [(sizes > 0).sum(axis=1).astype(np.int8) for sizes in levels[1::2]]
+            message = first + np.flatnonzero(due)
+            trust = flags[due], unverified[due], message
+            yield DepthRows._make([*chosen[:3], *levels, *trust, *confirmed])
         if self._keyframe_ns > 0:
             due = _is_last_of_interval(receipt, after.ts_receipt_ns, self._keyframe_ns)
             for at in np.flatnonzero(due).tolist():

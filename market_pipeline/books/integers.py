@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from market_pipeline.books.marking import LastSnapshot, MarkedSnapshots, marked_snapshots
 from market_pipeline.books.scale import NOT_REPRESENTABLE, Scale, to_steps
 from market_pipeline.books.state import DEPTH_LEVELS, Deltas, Snapshots, as_input
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
@@ -20,9 +21,11 @@ __all__ = [
     "deltas_in_steps",
     "is_ordered_side",
     "no_deltas",
+    "no_snapshots",
 ]
 
 _OFF_STEPS_KEPT = 10
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,26 +112,46 @@ def no_deltas() -> Deltas:
 
 
 class SnapshotFeed:
-    """Hands the kernel snapshots in whole ticks and lots, a batch at a time."""
+    """Hands the kernel snapshots in whole ticks and lots, a batch at a time.
+
+    Args:
+        batches: In feed order.
+        price_scale, size_scale: The tick and the lot.
+        last: Of the snapshots before; None at the beginning of a feed.
+    """
 
     def __init__(
-        self, batches: Iterable[SnapshotBatch], price_scale: Scale, size_scale: Scale
+        self,
+        batches: Iterable[SnapshotBatch],
+        price_scale: Scale,
+        size_scale: Scale,
+        last: LastSnapshot | None = None,
     ) -> None:
-        self._batches = iter(batches)
+        self._batches = marked_snapshots(batches, last)
         self._price_scale = price_scale
         self._size_scale = size_scale
-        self.current = _no_snapshots()
+        self._last = last
+        self._marked: MarkedSnapshots | None = None
+        self.current = no_snapshots()
         self.position = 0
         self.exhausted = False
 
+    @property
+    def last(self) -> LastSnapshot | None:
+        """Of those that the kernel is done with."""
+        if self._marked is None or self.position == 0:
+            return self._last
+        return self._marked.last_before(self.position)
+
     def load_next(self) -> None:
         """Replaces the current batch, which the kernel is done with, by the next one."""
-        self.position = 0
-        batch = next(self._batches, None)
-        if batch is None:
+        self._last, self.position = self.last, 0
+        self._marked = marked = next(self._batches, None)
+        if marked is None:
             self.exhausted = True
-            self.current = _no_snapshots()
+            self.current = no_snapshots()
             return
+        batch = marked.batch
         bid_price, bid_size = self._side(batch.bid_price, batch.bid_size)
         ask_price, ask_size = self._side(batch.ask_price, batch.ask_size)
         self.current = as_input(
@@ -136,6 +159,9 @@ class SnapshotFeed:
                 batch.ts_receipt_ns,
                 batch.sequence_number,
                 _is_a_book(bid_price, bid_size, ask_price, ask_size),
+                marked.placeable,
+                marked.epoch,
+                _contents(bid_price, bid_size, ask_price, ask_size),
                 bid_price,
                 bid_size,
                 ask_price,
@@ -151,6 +177,16 @@ class SnapshotFeed:
         to_steps(prices.ravel(), self._price_scale, price_ticks.ravel())
         to_steps(sizes.ravel(), self._size_scale, size_lots.ravel())
         return price_ticks, size_lots
+
+
+def _contents(*levels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A hash of the levels of each snapshot, int64 (n,)."""
+    content = np.zeros(levels[0].shape[0], np.uint64)
+    for column in levels:
+        odd = (2 * np.arange(1, column.shape[1] + 1, dtype=np.uint64) + 1) * _GOLDEN
+        content = (content ^ (content >> np.uint64(29))) * _GOLDEN
+        content += (column.view(np.uint64) * odd).sum(axis=1, dtype=np.uint64)
+    return content.view(np.int64)
 
 
 def _is_a_book(
@@ -183,8 +219,8 @@ def is_ordered_side(
     return ordered
 
 
-def _no_snapshots() -> Snapshots:
+def no_snapshots() -> Snapshots:
+    """A batch without snapshots."""
     none, nothing = np.empty(0, np.int64), np.empty((0, DEPTH_LEVELS), np.int64)
-    return as_input(
-        Snapshots(none, none, np.empty(0, np.bool_), nothing, nothing, nothing, nothing)
-    )
+    no, levels = np.empty(0, np.bool_), [nothing] * 4
+    return as_input(Snapshots(none, none, no, no, none, none, *levels))

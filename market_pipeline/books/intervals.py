@@ -1,10 +1,9 @@
 """Intervals in which the book is not, or not fully, to be trusted, and what ended each.
 
 Every book flag has intervals of its own: one begins with the first row that carries the flag and
-ends before the first row that does not. Two begin a message earlier, with the last message that is
-known to be right or already known to be wrong: GAP, because nobody knows the book during the
-silence, and FAILED_EXAM, because it is the book after that message that disagreed. A repair that
-ends no interval is a row of its own.
+ends before the first row that does not. GAP begins a message earlier, with the last message that is
+known, because nobody knows the book during the silence. A repair that ends no interval is a row of
+its own. Time whose rows are not verified is an interval of the cause UNVERIFIED.
 
 Times are those of a receipt clock that never runs backwards: where the host's clock was set back,
 it stands still until it has caught up, so that no second is counted twice.
@@ -27,6 +26,7 @@ from market_pipeline.books.evidence import (
     CAUSES,
     POLICY,
     SPAN,
+    UNVERIFIED,
     Action,
     SpanArray,
     evidence_of,
@@ -34,6 +34,7 @@ from market_pipeline.books.evidence import (
 )
 from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.books.scale import Scale
+from market_pipeline.books.soundness import sound_times_ns
 from market_pipeline.books.state import BboRows, Repair, Repairs, Resync
 from market_pipeline.books.tables import INTERVALS
 from market_pipeline.instruments import Instrument
@@ -41,6 +42,7 @@ from market_pipeline.instruments import Instrument
 __all__ = ["Intervals", "IntervalsState"]
 
 _BATCH_ROWS = 1 << 14
+_LAST_NS = int(np.iinfo(np.int64).max)
 _NS_PER_DAY = 86_400 * 1_000_000_000
 
 # The flags a repair is made for …
@@ -59,7 +61,9 @@ _ENDS = {
     Repair.CONFIRMED: _REASONS[Repair.CONFIRMED],
     Repair.UNCROSS: _REASONS[Repair.UNCROSS],
 }
-_FROM_THE_MESSAGE_BEFORE = BookFlag.GAP | BookFlag.FAILED_EXAM
+
+# Not a published flag: what `verified` says, as the highest bit.
+_UNVERIFIED = 1 << 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +124,7 @@ class Intervals:
         self._messages, self._time_ns = start.messages, start.time_ns
         self._sequence_number, self._flags = start.sequence_number, start.flags
         self._open = {
-            BookFlag(1 << int(cause)): start.open[k : k + 1].copy()
-            for k, cause in enumerate(start.open["cause"])
+            int(cause): start.open[k : k + 1].copy() for k, cause in enumerate(start.open["cause"])
         }
         self._found = [start.found]
         self._repairs = start.repairs
@@ -151,12 +154,14 @@ class Intervals:
         if rows.flags.size == 0:
             return []
         due = self._take_repairs(self._messages + rows.flags.size)
-        if self._flags or due.kind.size or rows.flags.any():
-            self._find(rows, self._block(rows), due)
-        last_ns = int(rows.ts_receipt_ns.max())
+        flags = rows.flags | np.where(rows.verified, 0, _UNVERIFIED).astype(np.uint16)
+        times_ns = _sound_times_ns(rows, self._time_ns)
+        if self._flags or due.kind.size or flags.any():
+            self._find(rows, flags, self._block(rows, flags, times_ns), due)
+        last_ns = int(times_ns.max())
         self._time_ns = max(self._time_ns, last_ns) if self._messages else last_ns
         self._sequence_number = int(rows.sequence_number[-1])
-        self._flags = int(rows.flags[-1])
+        self._flags = int(flags[-1])
         self._messages += rows.flags.size
         enough = sum(map(len, self._found)) >= _BATCH_ROWS
         return self._batches() if enough else []
@@ -167,7 +172,8 @@ class Intervals:
         These reach to the end of the UTC day, or just beyond the last message if that was later:
         nothing better was heard of the book until then.
         """
-        end_ns = max(self._day_start_ns + _NS_PER_DAY, self._time_ns + 1)
+        beyond_ns = min(self._time_ns + 1, _LAST_NS)
+        end_ns = max(self._day_start_ns + _NS_PER_DAY, beyond_ns)
         for spans in self._open.values():
             spans["end_ns"] = end_ns
             spans["messages"] = self._messages - spans["first_message"]
@@ -192,38 +198,41 @@ class Intervals:
         self._repairs = Repairs._make(column[due:] for column in repairs)
         return Repairs._make(column[:due] for column in repairs)
 
-    def _block(self, rows: BboRows) -> _Block:
+    def _block(
+        self, rows: BboRows, flags: NDArray[np.uint16], times_ns: NDArray[np.int64]
+    ) -> _Block:
         head_ns, head_number = self._time_ns, self._sequence_number
         if self._messages == 0:
-            head_ns, head_number = rows.ts_receipt_ns[0], rows.sequence_number[0]
+            head_ns, head_number = int(times_ns[0]), rows.sequence_number[0]
         return _Block(
             self._messages,
-            np.maximum.accumulate(np.append(head_ns, rows.ts_receipt_ns)),
+            np.maximum.accumulate(np.append(head_ns, times_ns)),
             np.append(head_number, rows.sequence_number),
-            np.append(np.uint16(self._flags), rows.flags),
+            np.append(np.uint16(self._flags), flags),
         )
 
-    def _find(self, rows: BboRows, block: _Block, due: Repairs) -> None:
+    def _find(self, rows: BboRows, flags: NDArray[np.uint16], block: _Block, due: Repairs) -> None:
         """Adds the intervals that end in a block, and keeps those that go on."""
         changed = block.flags[1:] ^ block.flags[:-1]
         edges = np.flatnonzero(changed)
         used = np.zeros(due.kind.size, np.bool_)
         found = []
-        for flag in BookFlag:
-            at = edges[(changed[edges] & np.uint16(flag)) != 0]
-            begins = (rows.flags[at] & np.uint16(flag)) != 0
-            carried = self._open.pop(flag, None)
-            runs = _begun(rows, block, flag, at[begins])
+        for cause, bit in _BITS.items():
+            at = edges[(changed[edges] & np.uint16(bit)) != 0]
+            begins = (flags[at] & np.uint16(bit)) != 0
+            carried = self._open.pop(cause, None)
+            runs = _begun(rows, block, cause, at[begins])
             if carried is not None:
                 runs = np.concatenate([carried, runs])
             ends = at[~begins]
-            if flag == BookFlag.CROSSED and runs.size:
+            if bit == BookFlag.CROSSED and runs.size:
                 _deepen(runs, ends, rows, block)
             if runs.size > ends.size:
-                self._open[flag] = runs[-1:].copy()
+                self._open[cause] = runs[-1:].copy()
                 runs = runs[:-1]
             _end(runs, ends, block)
-            _attribute(runs, flag, due, used)
+            if cause != UNVERIFIED:
+                _attribute(runs, BookFlag(bit), due, used)
             found.append(runs)
         found.append(self._alone(due, used, block, ended=True))
         spans = np.concatenate(found)
@@ -292,6 +301,22 @@ class Intervals:
         return [pa.RecordBatch.from_arrays(columns, schema=INTERVALS.arrow_schema)]
 
 
+_BITS = {position_of(flag): int(flag) for flag in BookFlag} | {UNVERIFIED: _UNVERIFIED}
+"""What has intervals: the bit of each cause in the flags of a block."""
+
+
+def _sound_times_ns(rows: BboRows, last_ns: int) -> NDArray[np.int64]:
+    """The receipt times, with those that are not to be believed as the ones before.
+
+    Before the first message of a day that is the day's beginning.
+    """
+    is_bad = (rows.flags & np.uint16(BookFlag.BAD_TS_RECEIPT)) != 0
+    if not is_bad.any():
+        return rows.ts_receipt_ns
+    times_ns = np.append(last_ns, rows.ts_receipt_ns)
+    return sound_times_ns(times_ns, np.append(np.False_, is_bad))[1:]
+
+
 class _Block(NamedTuple):
     """Times, numbers and flags of consecutive rows, behind those of the message before them.
 
@@ -304,13 +329,13 @@ class _Block(NamedTuple):
     flags: NDArray[np.uint16]
 
 
-def _begun(rows: BboRows, block: _Block, flag: BookFlag, at: NDArray[np.int64]) -> SpanArray:
+def _begun(rows: BboRows, block: _Block, cause: int, at: NDArray[np.int64]) -> SpanArray:
     """Intervals that begin with rows of a block."""
-    start = at if flag & _FROM_THE_MESSAGE_BEFORE else at + 1
+    start = at if cause == position_of(BookFlag.GAP) else at + 1
     spans = np.zeros(at.size, SPAN)
-    spans["cause"] = position_of(flag)
+    spans["cause"] = cause
     spans["start_ns"] = block.time_ns[start]
-    spans["invalidates"] = bool(flag & INVALIDATING)
+    spans["invalidates"] = bool(_BITS[cause] & INVALIDATING)
     spans["start_sequence_number"] = block.sequence_number[start]
     spans["first_message"] = block.first_message + at
     spans["shown_ns"] = block.time_ns[at + 1]

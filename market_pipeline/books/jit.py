@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core.caching import IndexDataCacheFile
 from platformdirs import user_cache_path
 
 __all__ = ["SOURCES_DIGEST", "inlined_kernel", "kernel"]
@@ -47,9 +48,31 @@ def kernel(function: Callable[..., Any]) -> Any:
     elsewhere = config.CACHE_DIR
     config.CACHE_DIR = str(_CACHE_FOLDER)
     try:
-        return numba.njit(cache=True, **_OPTIONS)(function)
+        compiled: Any = numba.njit(cache=True, **_OPTIONS)(function)
     finally:
         config.CACHE_DIR = elsewhere
+    compiled._cache._cache_file.__class__ = _FilePerSignature
+    return compiled
+
+
+class _FilePerSignature(IndexDataCacheFile):
+    """Machine code in a file that is named by the types it is for.
+
+    numba counts the files of a function instead. Two processes that compile it for different types
+    at once would write the same file, and a third one call machine code with arrays of other types.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        """Keeps machine code; its file is there before the index names it."""
+        name = self._data_name_pattern.format(number=_number(key))
+        self._save_data(name, data)  # type: ignore[no-untyped-call]
+        overloads = self._load_index()  # type: ignore[no-untyped-call]
+        self._save_index(overloads | {key: name})  # type: ignore[no-untyped-call]
+
+
+def _number(key: Any) -> int:
+    """One number for the same types, processor and code, in every process."""
+    return int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8])
 
 
 def inlined_kernel(function: Callable[..., Any]) -> Any:

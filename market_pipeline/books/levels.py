@@ -41,7 +41,7 @@ __all__ = [
 BID = 0
 ASK = 1
 WINDOW_TICKS = 1 << 20
-FAR_CAPACITY = 1024
+FAR_CAPACITY = 4096
 
 # Entries of `meta`; ORIGIN and FAR hold one number a side.
 WINDOW = 0

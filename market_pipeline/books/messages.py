@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from market_pipeline.books import state as reg
-from market_pipeline.books.exam import write_repair
+from market_pipeline.books import registers as reg
+from market_pipeline.books.exam import give_evidence, write_repair
 from market_pipeline.books.flags import BookFlag
+from market_pipeline.books.history import forget_rows
 from market_pipeline.books.jit import inlined_kernel, kernel
 from market_pipeline.books.levels import (
     ASK,
@@ -20,12 +21,14 @@ from market_pipeline.books.levels import (
     WINDOW,
     WINDOW_PLACED,
     far_is_full,
+    key_of,
     place_window,
     set_far_level,
     set_level,
 )
+from market_pipeline.books.registers import MESSAGES_BETWEEN_MOVES
 from market_pipeline.books.scale import NOT_REPRESENTABLE
-from market_pipeline.books.state import MESSAGES_BETWEEN_MOVES, Repair, Status
+from market_pipeline.books.state import HISTORY_MESSAGES, HISTORY_ROWS, Proof, Repair, Status
 from market_pipeline.books.walk import best_level, first_index, level_at_or_after, write_top
 
 __all__ = ["LASTING_FLAGS", "apply_messages", "lasting_flags", "next_listed_row"]
@@ -39,14 +42,20 @@ _F_NOT_SEEDED = int(BookFlag.NOT_SEEDED)
 _F_GAP = int(BookFlag.GAP)
 _F_CROSSED = int(BookFlag.CROSSED)
 _F_LOCKED = int(BookFlag.LOCKED)
-_F_FAILED_EXAM = int(BookFlag.FAILED_EXAM)
 _F_PRECISION_LOSS = int(BookFlag.PRECISION_LOSS)
 _F_UNCONFIRMED = int(BookFlag.UNCONFIRMED_DEPTH)
 _F_EMPTY_SIDE = int(BookFlag.EMPTY_SIDE)
-LASTING_FLAGS = _F_NOT_SEEDED | _F_GAP | _F_PRECISION_LOSS | _F_FAILED_EXAM
+_F_OUTSIDE_DAY = int(BookFlag.OUTSIDE_DAY)
+_F_BAD_SEQUENCE = int(BookFlag.BAD_SEQUENCE)
+_F_BAD_RECEIPT = int(BookFlag.BAD_TS_RECEIPT)
+_F_BAD_ORIGIN = int(BookFlag.BAD_TS_ORIGIN)
+LASTING_FLAGS = _F_NOT_SEEDED | _F_GAP | _F_PRECISION_LOSS
 """The flags that no message changes by itself, but snapshots and lost messages do."""
 
 _UNCROSS = int(Repair.UNCROSS)
+_MATCH = int(Proof.MATCH)
+_MESSAGE_MASK = np.int64(HISTORY_MESSAGES - 1)
+_ROW_MASK = np.int64(HISTORY_ROWS - 1)
 _ONE = np.uint64(1)
 _SIX = np.uint64(6)
 _LOW_SIX_BITS = np.uint64(63)
@@ -76,8 +85,6 @@ def lasting_flags(registers):
         flags |= _F_GAP
     if registers[reg.REFUSED_SINCE] != 0:
         flags |= _F_PRECISION_LOSS
-    if registers[reg.FAILED_EXAM] != 0:
-        flags |= _F_FAILED_EXAM
     return flags
 
 
@@ -85,8 +92,10 @@ def lasting_flags(registers):
 def apply_messages(
     registers,
     levels,
+    history,
     deltas,
     row,
+    stop_row,
     next_sequence,
     next_late_ns,
     gap_rows,
@@ -99,11 +108,14 @@ def apply_messages(
     depth_row,
     repairs,
     repair_row,
+    evidence,
+    proof,
 ):
     """Messages from `row` on up to the next one that a snapshot, or the caller, must come before.
 
     `next_sequence` and `next_late_ns` are the sequence number of the next snapshot and the time
-    until which its place is waited for.
+    until which its place is waited for. A message that begins at `stop_row` is the caller's to look
+    at; the first one here it has looked at, unless it is under way.
     """
     sequences, receipts, origins = (
         deltas.sequence_number,
@@ -129,12 +141,19 @@ def apply_messages(
     depth_sequence, depth_flags = depth.sequence_number, depth.flags
     depth_bid, depth_bid_size = depth.bid_price_ticks, depth.bid_size_lots
     depth_ask, depth_ask_size = depth.ask_price_ticks, depth.ask_size_lots
+    depth_message = depth.message
+    ring_level, ring_before, ring_after = history.level, history.before, history.after
+    ring_number, ring_position = history.number, history.position
+    position = registers[reg.HISTORY]
+    day_start_ns, day_end_ns = options.day_start_ns, options.day_end_ns
     bbo_room, depth_room, repair_room = out_flags.size, depth_flags.size, repairs.kind.size
+    proof_room = evidence.kind.size
 
     is_open = registers[reg.OPEN] != 0
     origin, receipt = registers[reg.OPEN_ORIGIN], registers[reg.OPEN_RECEIPT]
     sequence = registers[reg.OPEN_SEQUENCE]
     last_receipt, last_sequence = registers[reg.LAST_RECEIPT], registers[reg.LAST_SEQUENCE]
+    last_origin = registers[reg.LAST_ORIGIN]
     last_bid, last_ask = registers[reg.LAST_BID], registers[reg.LAST_ASK]
     last_flags = registers[reg.LAST_FLAGS]
     low_horizon, high_horizon = registers[reg.BID_HORIZON], registers[reg.ASK_HORIZON]
@@ -143,20 +162,30 @@ def apply_messages(
     early = unknown = refused = np.int64(0)
     state_flags = lasting_flags(registers)
     seeded = registers[reg.SEEDED] != 0
+    once_flags = registers[reg.ONCE_FLAGS]
+    waits = registers[reg.PENDING] != 0
+    is_looked_at = not is_open
     first_row, first_message = row, messages
     feed_offset = row - registers[reg.ROWS]
     gap_row = next_listed_row(gap_rows, registers[reg.GAPS_PASSED], feed_offset)
 
     mended_row = next_listed_row(mended_rows, registers[reg.MENDED_PASSED], feed_offset)
+    first_stop_row = min(stop_row, mended_row)
 
     here_ns = receipt if is_open else receipts[row]
+    if messages == 0:
+        registers[reg.DEPTH_TIME] = registers[reg.KEYFRAME_TIME] = here_ns
+    depth_here_ns = registers[reg.DEPTH_TIME]
+    keyframe_here_ns = registers[reg.KEYFRAME_TIME]
     depth_ns, keyframe_ns = options.depth_interval_ns, options.keyframe_interval_ns
     depth_from = depth_until = np.int64(0)
     if depth_ns > 0:
-        depth_from, depth_until = _interval(here_ns, depth_ns)
-    keyframe_from, keyframe_until = -_NEVER, _NEVER
+        depth_from, depth_until = _interval(depth_here_ns, depth_ns)
+    # One keyframe for each interval of the day at most, whatever the times of the messages are.
+    keyframe_due_ns = day_end_ns
     if keyframe_ns > 0:
-        keyframe_from, keyframe_until = _interval(here_ns, keyframe_ns)
+        _, keyframe_due_ns = _interval(keyframe_here_ns, keyframe_ns)
+        keyframe_due_ns = max(keyframe_due_ns, day_start_ns)
 
     status = _SNAPSHOT_DUE
     while True:
@@ -165,26 +194,37 @@ def apply_messages(
                 # The caller knows whether that is the end.
                 break
             sequence, receipt, origin = sequences[row], receipts[row], origins[row]
-            if sequence > next_sequence or receipt > next_late_ns or row >= mended_row:
+            if not is_looked_at and (
+                sequence > next_sequence or receipt > next_late_ns or row >= first_stop_row or waits
+            ):
                 break
             if (
                 bbo_row == bbo_room
                 or (depth_ns >= 0 and depth_row == depth_room)
                 or repair_row == repair_room
+                or proof == proof_room
             ):
                 status = _OUTPUT_FULL
                 break
-            is_open = True
-            registers[reg.BACKWARDS] += sequence < last_sequence
+            is_open, is_looked_at = True, False
+            if once_flags & _F_BAD_SEQUENCE == 0:
+                registers[reg.BACKWARDS] += sequence < last_sequence
+            ring_position[messages & _MESSAGE_MASK] = position
             while row >= gap_row:
+                if options.ids_prove and registers[reg.GAP] == 0 and seeded:
+                    proof = give_evidence(
+                        registers, evidence, proof, _MATCH, messages, last_receipt, last_sequence,
+                        np.int64(0), np.int64(0),
+                    )  # fmt: skip
                 registers[reg.GAP] = 1
                 registers[reg.GAPS] += 1
                 registers[reg.GAPS_PASSED] += 1
                 state_flags |= _F_GAP
                 gap_row = next_listed_row(gap_rows, registers[reg.GAPS_PASSED], feed_offset)
 
-        row, unknown_here, refused_here, is_full = _apply_rows(
+        row, position, unknown_here, refused_here, is_full = _apply_rows(
             sizes, words0, words1, words2, far_keys, far_sizes, meta,
+            ring_level, ring_before, ring_after, position,
             sequences, receipts, is_bid, prices, new_sizes, row, sequence, receipt,
         )  # fmt: skip
         unknown += unknown_here
@@ -210,18 +250,28 @@ def apply_messages(
         if ask < 0 or (meta[FAR + ASK] != 0 and far_keys[far_keys.size >> 1] < base):
             ask_price, ask_size = best_level(levels, ASK)
 
-        flags = state_flags
+        now_ns = receipt
+        flags = state_flags | once_flags
+        if once_flags & _F_BAD_RECEIPT:
+            if messages > 0:
+                now_ns = last_receipt
+            elif row < rows:
+                now_ns = receipts[row]
+        elif receipt < day_start_ns or receipt >= day_end_ns:
+            flags |= _F_OUTSIDE_DAY
+            registers[reg.OUTSIDE_DAY] += 1
         if bid_size == 0 or ask_size == 0:
             flags |= _F_EMPTY_SIDE
         elif bid_price >= ask_price:
             if bid_price > ask_price and options.uncross and seeded:
-                registers[reg.MESSAGES] = messages
+                registers[reg.MESSAGES], registers[reg.HISTORY] = messages, position
                 stale = _stale_side(bid_price > last_bid, ask_price < last_ask)
                 if stale >= 0:
                     other = ask_price if stale == BID else bid_price
                     removed = _uncross(
                         registers, levels, stale, other, receipt, sequence, repairs, repair_row
                     )
+                    position = registers[reg.HISTORY]
                     repair_row += 1
                     registers[reg.UNCROSSED] += removed
                     bid = first_index(sizes, words0, words1, words2, np.int64(0), stride)
@@ -250,26 +300,34 @@ def apply_messages(
         out_ask_size[bbo_row] = ask_size
         out_flags[bbo_row] = flags
         bbo_row += 1
-        latency = receipt - origin
-        early += latency < 0
-        min_latency = min(min_latency, latency)
-        max_latency = max(max_latency, latency)
+        if once_flags == 0:
+            latency = receipt - origin
+            early += latency < 0
+            min_latency = min(min_latency, latency)
+            max_latency = max(max_latency, latency)
         if (flags | last_flags) & (_F_CROSSED | _F_LOCKED):
             crossed_since = _count_crossed(
-                registers, flags, last_flags, receipt, last_receipt, crossed_since
+                registers, flags, last_flags, now_ns, last_receipt, crossed_since
             )
+        if once_flags & _F_BAD_SEQUENCE == 0:
+            last_sequence = sequence
+        if once_flags & _F_BAD_ORIGIN == 0:
+            last_origin = origin
+        ring_number[messages & _MESSAGE_MASK] = last_sequence
         messages += 1
-        last_receipt, last_sequence, last_flags = receipt, sequence, flags
+        last_receipt, last_flags, once_flags = now_ns, flags, np.int64(0)
         last_bid = bid_price if bid_size > 0 else -_NEVER
         last_ask = ask_price if ask_size > 0 else _NEVER
 
         at_end = row == rows
-        next_ns = receipt if at_end else receipts[row]
+        # What is to be looked at may have no time to be believed.
+        next_ns = now_ns if at_end or row >= stop_row else receipts[row]
         if depth_ns >= 0 and (at_end or not depth_from <= next_ns < depth_until):
             depth_origin[depth_row] = origin
             depth_receipt[depth_row] = receipt
             depth_sequence[depth_row] = sequence
             depth_flags[depth_row] = flags
+            depth_message[depth_row] = messages - 1
             write_top(
                 sizes, words0, words1, words2, far_keys, far_sizes, meta,
                 BID, bid, depth_bid, depth_bid_size, depth_row,
@@ -278,10 +336,18 @@ def apply_messages(
                 sizes, words0, words1, words2, far_keys, far_sizes, meta,
                 ASK, ask, depth_ask, depth_ask_size, depth_row,
             )  # fmt: skip
+            depth.bid_levels_confirmed[depth_row] = _confirmed(
+                BID, depth_bid, depth_bid_size, depth_row, low_horizon, seeded
+            )
+            depth.ask_levels_confirmed[depth_row] = _confirmed(
+                ASK, depth_ask, depth_ask_size, depth_row, high_horizon, seeded
+            )
             depth_row += 1
             if depth_ns > 0:
+                registers[reg.DEPTH_TIME] = next_ns
                 depth_from, depth_until = _interval(next_ns, depth_ns)
-        if not keyframe_from <= next_ns < keyframe_until:
+        if keyframe_due_ns <= next_ns < day_end_ns:
+            registers[reg.KEYFRAME_TIME] = next_ns
             status = _KEYFRAME_DUE
             break
         middle = np.uint64(((bid_price + ask_price) >> 1) - middle_base)
@@ -297,7 +363,9 @@ def apply_messages(
     registers[reg.OPEN] = is_open
     registers[reg.OPEN_ORIGIN], registers[reg.OPEN_RECEIPT] = origin, receipt
     registers[reg.OPEN_SEQUENCE] = sequence
+    registers[reg.HISTORY], registers[reg.ONCE_FLAGS] = position, once_flags
     registers[reg.LAST_RECEIPT], registers[reg.LAST_SEQUENCE] = last_receipt, last_sequence
+    registers[reg.LAST_ORIGIN] = last_origin
     registers[reg.LAST_BID], registers[reg.LAST_ASK] = last_bid, last_ask
     registers[reg.LAST_FLAGS] = last_flags
     registers[reg.CROSSED_SINCE], registers[reg.MESSAGES] = crossed_since, messages
@@ -309,12 +377,27 @@ def apply_messages(
     registers[reg.UNKNOWN_REMOVALS] += unknown
     registers[reg.REFUSED_ROWS] += refused
     registers[reg.REFUSED_SINCE] += refused
-    return status, row, bbo_row, depth_row, repair_row
+    return status, row, bbo_row, depth_row, repair_row, proof
+
+
+@kernel
+def _confirmed(side, prices, sizes, row, horizon, seeded):
+    """How many of the levels written to a row lie within the horizon."""
+    if not seeded:
+        return 0
+    limit = key_of(side, horizon)
+    count = prices.shape[1]
+    while count > 0 and (
+        sizes[row, count - 1] == 0 or key_of(side, prices[row, count - 1]) > limit
+    ):
+        count -= 1
+    return count
 
 
 @inlined_kernel
 def _apply_rows(
     sizes, words0, words1, words2, far_keys, far_sizes, meta,
+    ring_level, ring_before, ring_after, position,
     sequences, receipts, is_bid, prices, new_sizes, row, sequence, receipt,
 ):  # fmt: skip
     """Sets the levels of the rows from `row` on that belong to one message.
@@ -322,7 +405,8 @@ def _apply_rows(
     The same as `set_level` row by row, with everything that stays the same held in local variables.
 
     Returns:
-        The row after them (or the row that found no room in the far arrays), how many removals were
+        The row after them (or the row that found no room in the far arrays), how many rows the
+        history has then, how many removals were
         of unknown levels, how many rows were refused, and whether the far arrays are full.
     """
     rows = sequences.size
@@ -339,6 +423,10 @@ def _apply_rows(
             flat = (_ONE - bid_side) * stride + (index ^ (mirror * bid_side))
             before = sizes[flat]
             sizes[flat] = size
+            at = position & _ROW_MASK
+            ring_level[at] = (prices[row] << 1) | is_bid[row]
+            ring_before[at], ring_after[at] = before, size
+            position += 1
             word0 = flat >> _SIX
             bits = words0[word0]
             words0[word0] = bits | (_ONE << (flat & _LOW_SIX_BITS))
@@ -356,9 +444,13 @@ def _apply_rows(
             side = BID if is_bid[row] else ASK
             key = -prices[row] if is_bid[row] else prices[row]
             before = set_far_level(far_keys, far_sizes, meta, side, key, size)
+            at = position & _ROW_MASK
+            ring_level[at] = (prices[row] << 1) | is_bid[row]
+            ring_before[at], ring_after[at] = before, size
+            position += 1
             unknown += (size | before) == 0
         row += 1
-    return row, unknown, refused, is_full
+    return row, position, unknown, refused, is_full
 
 
 @kernel
@@ -396,6 +488,7 @@ def _uncross(registers, levels, side, other_price, receipt, sequence, repairs, r
         removed += 1
         last = key
         key, size = level_at_or_after(levels, side, key + 1)
+    forget_rows(registers)
     low, high = (-last, -first) if side == BID else (first, last)
     write_repair(registers, repairs, repair_row, _UNCROSS, receipt, sequence, removed, low, high)
     return removed

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from typing import Literal, Self
 
 import numpy as np
@@ -16,35 +17,51 @@ from numpy.typing import NDArray
 
 from market_pipeline.books.integers import OffStepCount, SnapshotFeed, deltas_in_steps, no_deltas
 from market_pipeline.books.kernel import advance
-from market_pipeline.books.keyframe import Keyframe, RebuildState
+from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.levels import ASK, BID, WINDOW, base_ticks, empty_levels
+from market_pipeline.books.lookback import Lookback
+from market_pipeline.books.marking import LastSnapshot, marked_deltas
 from market_pipeline.books.messages import LASTING_FLAGS, lasting_flags
-from market_pipeline.books.scale import Scale
-from market_pipeline.books.state import (
-    DEPTH_LEVELS,
+from market_pipeline.books.rebuild_state import RebuildState
+from market_pipeline.books.registers import (
     REGISTERS,
+    figures_of,
+    hourly_figures_of,
+    new_registers,
+)
+from market_pipeline.books.scale import Scale
+from market_pipeline.books.soundness import LastSound, Soundness
+from market_pipeline.books.state import (
+    HISTORY_ROWS,
     BboRows,
     Deltas,
     DepthRows,
+    Evidence,
+    History,
+    Marks,
     Options,
     Repairs,
     Resync,
     Status,
-    figures_of,
-    hourly_figures_of,
-    new_registers,
+    as_input,
+    int64_columns,
+    new_history,
+    room_for_bbo,
+    room_for_depth,
 )
 from market_pipeline.books.walk import export_side, levels_around
 from market_pipeline.instruments import Policies
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 
-__all__ = ["Block", "Rebuild", "RebuildOptions"]
+__all__ = ["Block", "Pause", "Rebuild", "RebuildOptions", "Rows"]
 
 _BBO_ROWS = 1 << 16
 _DEPTH_ROWS = 1 << 13
 _REPAIR_ROWS = 1 << 10
+_EVIDENCE_ROWS = 1 << 13
 _SNAPSHOT_PATIENCE_NS = 10_000_000_000
 _NEVER_NS = 2**63 - 1
+_NS_PER_DAY = 86_400_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +76,8 @@ class RebuildOptions:
         crossed_resync_seconds: A book crossed for longer than this is invalid; None: never.
         uncross: Whether the levels that a message crossed are removed from the side that it did
             not move; the book stays crossed, and flagged, where it moved both or neither.
+        ids_prove: Whether the source's ids link each message to the one before.
+        day: The UTC day; messages received outside it carry OUTSIDE_DAY. None: any time will do.
     """
 
     depth_interval_ms: int | None = 100
@@ -66,10 +85,20 @@ class RebuildOptions:
     resync: Resync = Resync.WHEN_INVALID
     crossed_resync_seconds: float | None = None
     uncross: bool = False
+    ids_prove: bool = False
+    day: date | None = None
 
     @classmethod
-    def of(cls, policies: Policies, depth_interval_ms: int | None, keyframe_seconds: int) -> Self:
-        """The options that an instrument's policies ask for."""
+    def of(
+        cls,
+        policies: Policies,
+        depth_interval_ms: int | None,
+        keyframe_seconds: int,
+        *,
+        ids_prove: bool = False,
+        day: date | None = None,
+    ) -> Self:
+        """The options that an instrument's policies, its source and its day ask for."""
         is_resynced = policies.crossed == "resync"
         return cls(
             depth_interval_ms=depth_interval_ms,
@@ -77,10 +106,16 @@ class RebuildOptions:
             resync=Resync[policies.resync.upper()],
             crossed_resync_seconds=policies.crossed_resync_seconds if is_resynced else None,
             uncross=policies.crossed == "uncross",
+            ids_prove=ids_prove,
+            day=day,
         )
 
     def for_kernel(self) -> Options:
         """The same in the kernel's units."""
+        start_ns = -_NEVER_NS
+        if self.day is not None:
+            midnight = datetime(self.day.year, self.day.month, self.day.day, tzinfo=UTC)
+            start_ns = int(midnight.timestamp()) * 1_000_000_000
         interval_ms, crossed_seconds = self.depth_interval_ms, self.crossed_resync_seconds
         return Options(
             depth_interval_ns=-1 if interval_ms is None else interval_ms * 1_000_000,
@@ -89,10 +124,26 @@ class RebuildOptions:
             crossed_resync_ns=_NEVER_NS if crossed_seconds is None else int(crossed_seconds * 1e9),
             uncross=self.uncross,
             snapshot_patience_ns=_SNAPSHOT_PATIENCE_NS,
+            day_start_ns=start_ns,
+            day_end_ns=_NEVER_NS if self.day is None else start_ns + _NS_PER_DAY,
+            ids_prove=self.ids_prove,
         )
 
 
-Block = BboRows | DepthRows | Repairs | Keyframe
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """The rebuild stands between two messages: its `state` may be taken.
+
+    `last` is whether nothing comes after it.
+    """
+
+    last: bool = False
+
+
+Rows = BboRows | DepthRows | Repairs | Keyframe
+"""What becomes of a rebuild."""
+
+Block = Rows | Pause
 """What a rebuild yields."""
 
 
@@ -120,26 +171,29 @@ class Rebuild:
     ) -> None:
         self.price_scale = price_scale
         self.size_scale = size_scale
-        self._options = (options or RebuildOptions()).for_kernel()
+        self._asked = options or RebuildOptions()
+        self._options = self._asked.for_kernel()
         self._gap_rows = np.empty(0, np.int64)
         self._mended_rows = np.empty(0, np.int64)
         self.off_tick, self.off_lot = OffStepCount(), OffStepCount()
         self._levels = empty_levels()
         self._registers = new_registers()
+        self._history = new_history()
+        self._last_snapshot: LastSnapshot | None = None
+        self._lookback = Lookback(ids_prove=self._asked.ids_prove)
+        self._marks, self._mark = _no_marks(), 0
         if start is not None:
             self._go_on_from(start)
         self._delivered_rows = self.figures["rows"]
         if gap_rows is not None:
             self.suspect_gaps(gap_rows)
-        self._bbo = BboRows._make([*_columns(_BBO_ROWS, 7), np.empty(_BBO_ROWS, np.uint16)])
-        depth_rows = 0 if self._options.depth_interval_ns < 0 else _DEPTH_ROWS
-        sides = [np.empty((depth_rows, DEPTH_LEVELS), np.int64) for _ in range(4)]
-        self._depth = DepthRows._make(
-            [*_columns(depth_rows, 3), *sides, np.empty(depth_rows, np.uint16)]
-        )
-        self._repairs = Repairs._make(_columns(_REPAIR_ROWS, 7))
-        self._bbo_row = self._depth_row = self._repair_row = 0
-        self._price_ticks, self._size_lots = _columns(0, 2)
+        self._bbo = room_for_bbo(_BBO_ROWS)
+        self._depth = room_for_depth(0 if self._options.depth_interval_ns < 0 else _DEPTH_ROWS)
+        self._repairs = Repairs._make(int64_columns(_REPAIR_ROWS, 7))
+        self._evidence = Evidence._make(int64_columns(_EVIDENCE_ROWS, 6))
+        self._bbo_row = self._depth_row = self._repair_row = self._proof = 0
+        self._feed: SnapshotFeed | None = None
+        self._price_ticks, self._size_lots = int64_columns(0, 2)
 
     @property
     def figures(self) -> dict[str, int]:
@@ -157,7 +211,7 @@ class Rebuild:
         self._gap_rows = np.union1d(self._gap_rows, later)
 
     def state(self) -> RebuildState:
-        """The state to go on from, once a keyframe came and `written_rows` were asked for."""
+        """The state to go on from; only where a `Pause` was yielded."""
         sides = [export_side(self._levels, side) for side in (BID, ASK)]
         # What the batch under way holds beyond the rows applied is counted when it is met again.
         rows = self.figures["rows"]
@@ -167,27 +221,18 @@ class Rebuild:
             *sides[ASK],
             self.off_tick.before(rows),
             self.off_lot.before(rows),
+            History._make(column.copy() for column in self._history),
+            self._feed.last if self._feed else self._last_snapshot,
+            self._lookback.state(),
         )
-
-    def written_rows(self) -> list[Block]:
-        """Hands out the rows written since the last block; only where a keyframe was yielded."""
-        # Copied, because Arrow reads arrays in place and the kernel writes these ones again.
-        written: list[Block] = []
-        if self._repair_row:
-            written.append(Repairs._make(c[: self._repair_row].copy() for c in self._repairs))
-        if self._bbo_row:
-            written.append(BboRows._make(c[: self._bbo_row].copy() for c in self._bbo))
-        if self._depth_row:
-            written.append(DepthRows._make(c[: self._depth_row].copy() for c in self._depth))
-        self._bbo_row = self._depth_row = self._repair_row = 0
-        return written
 
     def blocks(
         self, deltas: Iterable[DeltaBatch], snapshots: Iterable[SnapshotBatch] = ()
     ) -> Iterator[Block]:
         """Rebuilds the book and yields its rows in order, at last the closing keyframe.
 
-        A keyframe comes before the latest rows up to it, unless one asks for `written_rows`.
+        Rows and keyframes come once there is evidence about them (`books.lookback`); repairs come
+        before the rows they show in.
 
         Args:
             deltas: Batches of delta rows in feed order.
@@ -196,17 +241,30 @@ class Rebuild:
         Raises:
             MarketPipelineError: Whatever the sources raise; nothing more is yielded then.
         """
-        feed = SnapshotFeed(snapshots, self.price_scale, self.size_scale)
-        pending = iter(deltas)
+        feed = SnapshotFeed(snapshots, self.price_scale, self.size_scale, self._last_snapshot)
+        self._feed = feed
+        pending = marked_deltas(deltas, Soundness(self._last_sound()))
         batch: Deltas | None = no_deltas()
         row = 0
         while True:
             final = batch is None
-            status, row, feed.position, self._bbo_row, self._depth_row, self._repair_row = advance(
+            (
+                status,
+                row,
+                self._mark,
+                feed.position,
+                self._bbo_row,
+                self._depth_row,
+                self._repair_row,
+                self._proof,
+            ) = advance(
                 self._registers,
                 self._levels,
+                self._history,
                 batch if batch is not None else no_deltas(),
                 row,
+                self._marks,
+                self._mark,
                 feed.current,
                 feed.position,
                 not feed.exhausted,
@@ -220,33 +278,71 @@ class Rebuild:
                 self._depth_row,
                 self._repairs,
                 self._repair_row,
+                self._evidence,
+                self._proof,
             )
             if status == Status.NEEDS_SNAPSHOTS:
                 feed.load_next()
+                self._make_room(feed.current.bid_size_lots.shape[1])
             elif status == Status.NEEDS_WINDOW:
-                self._move_window(feed.current.bid_size_lots.shape[1])
+                self._move_window(self._history.bid_size_lots.shape[1] + HISTORY_ROWS)
             elif status == Status.NEEDS_ROWS:
                 batch = no_deltas()  # or the last one would be held while the next is decoded
-                raw = next(pending, None)
-                batch = self._take(raw) if raw is not None else None
-                row, raw = 0, None
+                marked = next(pending, None)
+                batch = self._take(*marked) if marked is not None else None
+                row, marked = 0, None
             elif status == Status.KEYFRAME_DUE:
-                yield self._keyframe("keyframe")
+                self._lookback.keep(self._keyframe("keyframe"))
+                yield from self._written()
+                yield Pause()
+            elif status == Status.OUTPUT_FULL:
+                yield from self._written()
             else:
-                yield from self.written_rows()
-                if status == Status.DONE:
-                    yield self._keyframe("closing")
-                    return
+                self._lookback.keep(self._keyframe("closing"))
+                yield from self._written(last=True)
+                yield Pause(last=True)
+                return
 
-    def _take(self, batch: DeltaBatch) -> Deltas:
+    def _written(self, *, last: bool = False) -> Iterator[Block]:
+        """Hands out what was written and can leave, and makes room."""
+        # Copied, because Arrow reads arrays in place and the kernel writes these ones again.
+        repairs = Repairs._make(column[: self._repair_row].copy() for column in self._repairs)
+        bbo = BboRows._make(column[: self._bbo_row] for column in self._bbo)
+        depth = DepthRows._make(column[: self._depth_row] for column in self._depth)
+        evidence = Evidence._make(column[: self._proof] for column in self._evidence)
+        self._bbo_row = self._depth_row = self._repair_row = self._proof = 0
+        if repairs.kind.size:
+            yield repairs
+        yield from self._lookback.take(bbo, depth, evidence, last=last)
+
+    def _last_sound(self) -> LastSound | None:
+        figures = self.figures
+        if figures["messages"] == 0:
+            return None
+        times_ns = figures["last_ts_receipt_ns"], figures["last_ts_origin_ns"]
+        is_known = figures["messages"] > figures["leading_bad"]
+        return LastSound(figures["last_sequence_number"], times_ns if is_known else None)
+
+    def _make_room(self, levels: int) -> None:
+        """Lets the history hold a snapshot of so many levels a side."""
+        more = levels - self._history.bid_price_ticks.shape[1]
+        if more > 0:
+            wider = [np.pad(each, ((0, 0), (0, more))) for each in self._history[-4:]]
+            self._history = History._make([*self._history[:-4], *wider])
+
+    def _take(
+        self, batch: DeltaBatch, marked: NDArray[np.int64], bits: NDArray[np.int64]
+    ) -> Deltas:
         first, rows = self._delivered_rows, batch.sequence_number.size
         self._delivered_rows += rows
         if self._price_ticks.size < rows:
-            self._price_ticks, self._size_lots = _columns(rows, 2)
+            self._price_ticks, self._size_lots = int64_columns(rows, 2)
         if batch.gap_rows.size:
             self._gap_rows = np.union1d(self._gap_rows, batch.gap_rows + first)
         if batch.mended_rows.size:
             self._mended_rows = np.union1d(self._mended_rows, batch.mended_rows + first)
+        # Counted as the kernel counts the rows that it is done with.
+        self._marks, self._mark = as_input(Marks(marked + first, bits)), 0
         return deltas_in_steps(
             batch,
             first,
@@ -273,6 +369,10 @@ class Rebuild:
             self._registers[REGISTERS.index(name)] = 0
         self.off_tick = start.off_tick.before(start.rows)
         self.off_lot = start.off_lot.before(start.rows)
+        if start.history is not None:
+            self._history = History._make(column.copy() for column in start.history)
+        self._last_snapshot = start.last_snapshot
+        self._lookback = Lookback(ids_prove=self._asked.ids_prove, start=start.lookback)
         bids = start.bid_price_ticks, start.bid_size_lots
         asks = start.ask_price_ticks, start.ask_size_lots
         known = [int(prices[0]) for prices, _ in (bids, asks) if prices.size]
@@ -299,5 +399,5 @@ class Rebuild:
         )
 
 
-def _columns(rows: int, count: int) -> list[NDArray[np.int64]]:
-    return [np.empty(rows, np.int64) for _ in range(count)]
+def _no_marks() -> Marks:
+    return as_input(Marks._make(int64_columns(0, 2)))

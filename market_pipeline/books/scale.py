@@ -13,10 +13,11 @@ from decimal import Decimal
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.books.jit import kernel
+from market_pipeline.books.jit import inlined_kernel, kernel
 from market_pipeline.books.state import read_only
 
 __all__ = [
+    "EXACT_STEPS",
     "MAX_DECIMALS",
     "NOT_REPRESENTABLE",
     "OUTLIERS_AT_MOST",
@@ -27,8 +28,14 @@ __all__ = [
 ]
 
 MAX_DECIMALS = 15
+
+EXACT_STEPS = 2**51
+"""From so many steps up a float64 cannot tell a whole step from half of one: it stands for values
+up to half a step apart. Below it every multiple of the step has a float of its own.
+"""
+
 NOT_REPRESENTABLE = -1
-"""Stands in an array of steps for a value that is not a whole number of steps."""
+"""Stands in an array of steps for a value that is not a whole number of steps, or too many."""
 
 VALUES_PER_OUTLIER = 10_000
 """One value off the step is tolerated for so many when a step is inferred."""
@@ -39,8 +46,11 @@ OUTLIERS_AT_MOST = 100
 _TOLERANCE_STEPS = 1e-6
 # A float64 near x carries an error of x * 2^-53, and the scaling multiplies and divides once each.
 _RELATIVE_TOLERANCE = 2.0**-51
-# Half of what 64 bits hold, so that no kernel can overflow adding two of them.
-_STEPS_LIMIT = float(2**62 - 512)
+# Up to so many steps these errors add up to less than a quarter of one: further up, it takes an
+# exact residual to say whether a value is nearer to a whole step than to half of one.
+_ROUNDED_STEPS = 2.0**49
+# Splits a float64 into two halves whose products are exact.
+_SPLITTER = 2.0**27 + 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +90,21 @@ class Scale:
         denominator = self.coefficient * 10 ** max(0, -decimals)
         # Python's integers, because a product may pass 64 bits where the quotient does not.
         exact = [divmod(step * numerator, denominator) for step in steps.tolist()]
-        if any(rest or abs(whole) > _STEPS_LIMIT for whole, rest in exact):
+        if any(rest or abs(whole) >= EXACT_STEPS for whole, rest in exact):
             return None
         return np.array([whole for whole, _ in exact], np.int64)
 
     def to_floats(self, steps: NDArray[np.int64]) -> NDArray[np.float64]:
         """The values of whole steps, each the float64 nearest to the exact decimal."""
-        scaled = steps if self.coefficient == 1 else steps * np.int64(self.coefficient)
+        if self.coefficient == 1:
+            return np.asarray(steps / 10.0**self.decimals, dtype=np.float64)
+        most = int(np.abs(steps).max(initial=0))
+        if most * self.coefficient > _LARGEST_VALUE:
+            # Two roundings would be one too many; Python's division of integers has one.
+            denominator = 10**self.decimals
+            exact = [step * self.coefficient / denominator for step in steps.ravel().tolist()]
+            return np.array(exact, dtype=np.float64).reshape(steps.shape)
+        scaled = steps * np.int64(self.coefficient)
         return np.asarray(scaled / 10.0**self.decimals, dtype=np.float64)
 
 
@@ -99,18 +117,56 @@ def _to_steps(values, power, coefficient, steps):
         whole = np.rint(exact)
         tolerance = max(_TOLERANCE_STEPS, abs(exact) * _RELATIVE_TOLERANCE)
         # NaN fails every comparison and so counts as a loss.
-        is_whole = (abs(exact - whole) <= tolerance) & (abs(whole) <= _STEPS_LIMIT)
+        is_whole = (abs(exact - whole) <= tolerance) & (abs(whole) <= _ROUNDED_STEPS)
         losses += not is_whole
         steps[i] = np.int64(whole) if is_whole else NOT_REPRESENTABLE
     return losses
+
+
+@inlined_kernel
+def _product(one, other):
+    # Dekker's: the product as the float64 nearest to it and the exact rest.
+    scaled = _SPLITTER * one
+    one_high = scaled - (scaled - one)
+    one_low = one - one_high
+    scaled = _SPLITTER * other
+    other_high = scaled - (scaled - other)
+    other_low = other - other_high
+    nearest = one * other
+    rest = one_low * other_low - (
+        ((nearest - one_high * other_high) - one_low * other_high) - one_high * other_low
+    )
+    return nearest, rest
+
+
+@kernel
+def _large_to_steps(values, power, coefficient, steps):
+    found = 0
+    for i in range(values.size):
+        whole = np.rint(values[i] * power / coefficient)
+        if not _ROUNDED_STEPS < whole <= EXACT_STEPS:
+            continue
+        # Both products are within a step of each other, so that their difference is exact.
+        scaled, scaled_rest = _product(values[i], power)
+        multiple, multiple_rest = _product(whole, coefficient)
+        off = (scaled - multiple) + (scaled_rest - multiple_rest)
+        if abs(off) > 0.5 * coefficient:
+            away = 1.0 if off > 0.0 else -1.0
+            whole += away
+            off -= away * coefficient
+        if abs(off) <= 0.25 * coefficient and whole < EXACT_STEPS:
+            steps[i] = np.int64(whole)
+            found += 1
+    return found
 
 
 def to_steps(values: NDArray[np.float64], scale: Scale, steps: NDArray[np.int64]) -> int:
     """Writes each value as a whole number of steps and counts those that are none.
 
     A value counts as whole within 1e-6 of a step, or within the rounding error of a float64 of its
-    size where that is more. The others become `NOT_REPRESENTABLE` and are never rounded, since a
-    rounded price is another, real level.
+    size where that is more, but never if it is further than a quarter of a step away. `EXACT_STEPS`
+    steps or more count as none, because their float stands for other values too. What is none
+    becomes `NOT_REPRESENTABLE` and is never rounded, since a rounded price is another, real level.
 
     Args:
         values: float64, shape (n,), zero or positive.
@@ -118,10 +174,14 @@ def to_steps(values: NDArray[np.float64], scale: Scale, steps: NDArray[np.int64]
         steps: int64, shape (n,), written.
 
     Returns:
-        How many values are not a whole number of steps.
+        How many values are not a whole number of steps, or too large to be told from their
+        neighbours.
     """
     power, coefficient = 10.0**scale.decimals, float(scale.coefficient)
-    return int(_to_steps(read_only(values), power, coefficient, steps))
+    losses = int(_to_steps(read_only(values), power, coefficient, steps))
+    if losses and coefficient == scale.coefficient:
+        losses -= int(_large_to_steps(read_only(values), power, coefficient, steps))
+    return losses
 
 
 # --- inference ----------------------------------------------------------------------------------
@@ -133,13 +193,20 @@ _LEAST_POWER = -MAX_DECIMALS
 _POWERS_OF_TWO = 53 - _LEAST_POWER + 2
 _POWERS_OF_FIVE = 22 - _LEAST_POWER + 2
 _LARGEST_VALUE = 2.0**53
-# Products up to it are exact integers after rounding, whatever error a float and its scaling carry.
-_EXACT_LIMIT = 2.0**48
+# Up to it the error that a float and its scaling carry hides no further digit.
+_EXACT_LIMIT = 2.0**46
 _BLOCK_VALUES = 1024
 
 # Where the kernel keeps its figures.
 _TWO, _FIVE, _BELOW_TWO, _BELOW_FIVE, _ODD, _ODD_BEFORE, _ODD_ROW, _USED, _ROWS = range(9)
 
+# A float64's sign and exponent are its first 12 bits; these are 0 and 0.
+_EXPONENTS, _EXPONENT_OF_ONE, _LARGEST_EXPONENT = 4_096, 1_023, 53
+
+_LOG2_OF_STEP = np.add.outer(
+    np.arange(_POWERS_OF_TWO) + _LEAST_POWER,
+    (np.arange(_POWERS_OF_FIVE) + _LEAST_POWER) * math.log2(5),
+)
 _COARSENESS = np.add.outer(
     np.arange(_POWERS_OF_TWO) * math.log(2), np.arange(_POWERS_OF_FIVE) * math.log(5)
 )
@@ -179,10 +246,21 @@ def _take(value, row, outliers, first_rows, state):
     decimals, power = 0, 1.0
     while decimals < MAX_DECIMALS:
         exact = value * power
-        if abs(exact - np.rint(exact)) <= exact * _RELATIVE_TOLERANCE:
+        whole = np.rint(exact)
+        if exact > _ROUNDED_STEPS:
+            # It has more digits than a float64 can tell: a further one may hide in its error.
+            state[_USED] -= 1
+            return
+        if exact > _EXACT_LIMIT:
+            if whole / power == value:
+                break
+        elif abs(exact - whole) <= exact * _RELATIVE_TOLERANCE:
             break
         decimals += 1
         power *= 10.0
+    if value * power > _ROUNDED_STEPS:
+        state[_USED] -= 1
+        return
     odd = np.int64(np.rint(value * power))
     if odd == 0:
         # Below the finest step there is: to every step it is a zero.
@@ -219,7 +297,9 @@ def _take(value, row, outliers, first_rows, state):
 
 
 @kernel
-def _infer(values, outliers, first_rows, state):
+def _infer(values, bits, exponents, outliers, first_rows, state):
+    for i in range(bits.size):
+        exponents[(bits[i] >> 52) & 0xFFF] += 1
     power, divisor = _grid(state)
     for start in range(0, values.size, _BLOCK_VALUES):
         stop = min(start + _BLOCK_VALUES, values.size)
@@ -230,7 +310,9 @@ def _infer(values, outliers, first_rows, state):
         for i in range(start, stop):
             _, is_off = _off_step(values, i, i + 1, power, divisor)
             if is_off:
+                used = state[_USED]
                 _take(values[i], state[_ROWS] + i, outliers, first_rows, state)
+                exponents[(bits[i] >> 52) & 0xFFF] -= used - state[_USED]
                 power, divisor = _grid(state)
     state[_ROWS] += values.size
 
@@ -243,16 +325,18 @@ class StepInference:
     halves, fifths or tenths of what the others show are real: orders rest for years, with the lot
     that held when they came.
 
-    In full: of all 2^a x 5^b that not more than the tolerated values are off, take the coarsest;
-    refine it until all values on a tenth of it fit; multiply it by the greatest factor without twos
-    and fives that all values have, outliers too. The order of the values and how they are cut into
-    batches make no difference.
+    In full: of all 2^a x 5^b that not more than the tolerated values are off, take the coarsest. If
+    more than that are `EXACT_STEPS` of it or more, a few values would have the others refused: take
+    the coarsest of those that refuse the fewest. Refine it until all values on a tenth of it fit;
+    multiply it by the greatest factor without twos and fives that all values have, outliers too.
+    The order of the values and how they are cut into batches make no difference.
 
     The answer is what the data shows: a day that only touched every second tick gives twice the
     venue's tick. A real step more than ten times finer that no more values need than are tolerated
     is not seen; they are off the step. A wrong value that stands in more rows is on it.
 
-    Values that are not above zero or not finite, or are above 2^53, show no step.
+    Values that are not above zero or not finite show no step; nor do those with more digits than a
+    float64 can tell: more than 2^49 units of their last one.
     """
 
     def __init__(self) -> None:
@@ -261,12 +345,16 @@ class StepInference:
         # the rows of the first ones.
         self._outliers = np.zeros(shape, np.int64)
         self._first_rows = np.zeros(shape, np.int64)
+        # How many values that show a step lie between one power of two and the next.
+        self._exponents = np.zeros(_EXPONENTS, np.int64)
         self._state = np.zeros(9, np.int64)
         self._state[[_TWO, _FIVE]] = _POWERS_OF_TWO - 1, _POWERS_OF_FIVE - 1
 
     def add(self, values: NDArray[np.float64]) -> None:
         """Takes a batch of float64 values, shape (n,), into account."""
-        _infer(read_only(values), self._outliers, self._first_rows, self._state)
+        column = read_only(values)
+        bits = read_only(column.view(np.int64))
+        _infer(column, bits, self._exponents, self._outliers, self._first_rows, self._state)
 
     @property
     def scale(self) -> Scale | None:
@@ -300,15 +388,33 @@ class StepInference:
 
     def _powers(self) -> tuple[int, int]:
         """Row and column in the table of outliers of the step, but for the factor that all have."""
-        off = self._outliers.sum() - _sums_from(self._outliers)
+        shown = _sums_from(self._outliers)
+        off = self._outliers.sum() - shown
         tolerated = min(OUTLIERS_AT_MOST, int(self._state[_USED]) // VALUES_PER_OUTLIER)
         # Only up to these powers the table has every value that lacks one.
         inside = np.s_[: self._state[_TWO] + 1, : self._state[_FIVE] + 1]
         coarseness = np.where(off[inside] <= tolerated, _COARSENESS[inside], -1.0)
         two, five = np.unravel_index(int(coarseness.argmax()), coarseness.shape)
+        too_large = self._too_large()[inside]
+        if too_large[two, five] > tolerated:
+            refused = np.where(shown[inside] > 0, off[inside] + too_large, 2**62)
+            if refused.min() < refused[two, five]:
+                coarseness = np.where(refused == refused.min(), _COARSENESS[inside], -1.0)
+                two, five = np.unravel_index(int(coarseness.argmax()), coarseness.shape)
         tenth = max(0, int(two) - 1), max(0, int(five) - 1)
         lines, columns = self._outliers[tenth[0] :, tenth[1] :].nonzero()
         return tenth[0] + int(lines.min()), tenth[1] + int(columns.min())
+
+    def _too_large(self) -> NDArray[np.int64]:
+        """For each step in the table, how many values are too many steps for their float to tell.
+
+        Those within a power of two of the bound are not counted.
+        """
+        least = np.ceil(_LOG2_OF_STEP + math.log2(EXACT_STEPS * int(self._state[_ODD])))
+        # Of a value that is 0 or not finite nobody asks.
+        bins = self._exponents[_EXPONENT_OF_ONE : _EXPONENT_OF_ONE + _LARGEST_EXPONENT + 1]
+        at_least = np.append(bins[::-1].cumsum()[::-1], 0)
+        return np.asarray(at_least[np.clip(least, 0, bins.size).astype(np.int64)])
 
     def _shown(self, two: int, five: int) -> NDArray[np.int64]:
         """For values on the step, by their further powers, the first row; 2^62 where is none."""

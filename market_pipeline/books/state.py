@@ -1,4 +1,4 @@
-"""What goes into and out of the rebuild kernel: its arrays, options and registers.
+"""What goes into and out of the rebuild kernel: its arrays and options.
 
 Everything is a plain array or a number in a named tuple, so that numba reads it as it is and a
 rebuild can be stopped, written down and resumed.
@@ -14,22 +14,25 @@ from numpy.typing import NDArray
 
 __all__ = [
     "DEPTH_LEVELS",
-    "HOURLY",
-    "REGISTERS",
     "BboRows",
     "Deltas",
     "DepthRows",
+    "Evidence",
+    "History",
+    "Marks",
     "Options",
+    "Proof",
     "Repair",
     "Repairs",
     "Resync",
     "Snapshots",
     "Status",
     "as_input",
-    "figures_of",
-    "hourly_figures_of",
-    "new_registers",
+    "int64_columns",
+    "new_history",
     "read_only",
+    "room_for_bbo",
+    "room_for_depth",
 ]
 
 DEPTH_LEVELS = 20
@@ -72,20 +75,43 @@ class Deltas(NamedTuple):
 class Snapshots(NamedTuple):
     """Snapshots in feed order: n of them, up to `levels` a side, best first, padded with size 0.
 
-    `usable` is False where the snapshot itself is not a book (crossed, unordered, off the grid).
+    Attributes:
+        ts_receipt_ns: Sound receipt times (see `books.soundness`).
+        usable: False where the snapshot itself is not a book (crossed, unordered, off the grid).
+        placeable: False where its number contradicts those around it, or had passed already.
+        epoch: How often the numbers began anew before it.
+        content: A hash of its levels.
     """
 
     ts_receipt_ns: NDArray[np.int64]
     sequence_number: NDArray[np.int64]
     usable: NDArray[np.bool_]
+    placeable: NDArray[np.bool_]
+    epoch: NDArray[np.int64]
+    content: NDArray[np.int64]
     bid_price_ticks: NDArray[np.int64]
     bid_size_lots: NDArray[np.int64]
     ask_price_ticks: NDArray[np.int64]
     ask_size_lots: NDArray[np.int64]
+
+
+class Marks(NamedTuple):
+    """The messages of a batch that something is to be done about, shape (n,), int64.
+
+    Attributes:
+        row: Their first rows, counted over all rows of the feed, ascending.
+        bits: `soundness.Mark`.
+    """
+
+    row: NDArray[np.int64]
+    bits: NDArray[np.int64]
 
 
 class BboRows(NamedTuple):
-    """Where the best bid and ask after each message are written; a side of size 0 is empty."""
+    """Where the best bid and ask after each message are written; a side of size 0 is empty.
+
+    `verified` is filled in by `books.lookback`, which also adds to the flags.
+    """
 
     ts_origin_ns: NDArray[np.int64]
     ts_receipt_ns: NDArray[np.int64]
@@ -95,10 +121,15 @@ class BboRows(NamedTuple):
     ask_price_ticks: NDArray[np.int64]
     ask_size_lots: NDArray[np.int64]
     flags: NDArray[np.uint16]
+    verified: NDArray[np.bool_]
 
 
 class DepthRows(NamedTuple):
-    """Where the top levels are written, shape (n, 20) a side, best first, padded with size 0."""
+    """Where the top levels are written, shape (n, 20) a side, best first, padded with size 0.
+
+    `message` is the row of the same message in the BBO rows, counted over the feed; the confirmed
+    levels of a side are its first ones, as far as a snapshot has told all there is.
+    """
 
     ts_origin_ns: NDArray[np.int64]
     ts_receipt_ns: NDArray[np.int64]
@@ -108,6 +139,10 @@ class DepthRows(NamedTuple):
     ask_price_ticks: NDArray[np.int64]
     ask_size_lots: NDArray[np.int64]
     flags: NDArray[np.uint16]
+    verified: NDArray[np.bool_]
+    message: NDArray[np.int64]
+    bid_levels_confirmed: NDArray[np.int8]
+    ask_levels_confirmed: NDArray[np.int8]
 
 
 class Repair(IntEnum):
@@ -141,6 +176,72 @@ class Repairs(NamedTuple):
     high_ticks: NDArray[np.int64]
 
 
+class Proof(IntEnum):
+    """What a piece of evidence says of the book."""
+
+    MATCH = 1
+    ADOPTED = 2
+    MISMATCH = 3
+    EXPLAINED = 4
+    LATE = 5
+
+
+class Evidence(NamedTuple):
+    """Where each piece of evidence is written, shape (n,), int64, in the order it was met.
+
+    Attributes:
+        kind: A `Proof`: a snapshot agreed with the book, or the chain of ids proves it; the book
+            was seeded or replaced from a snapshot; a snapshot disagreed; the snapshots that
+            disagreed since the last `MATCH` or `ADOPTED` turned out to be misplaced or stale; a
+            message came late, so that earlier rows lacked it.
+        message: The rows before this one are concerned; of `LATE`, those from it on.
+        ts_receipt_ns, sequence_number: Of the snapshot or message.
+        levels, differing: How many levels were compared, and of these how many differ; of `LATE`,
+            `levels` is the message it came before.
+    """
+
+    kind: NDArray[np.int64]
+    message: NDArray[np.int64]
+    ts_receipt_ns: NDArray[np.int64]
+    sequence_number: NDArray[np.int64]
+    levels: NDArray[np.int64]
+    differing: NDArray[np.int64]
+
+
+class History(NamedTuple):
+    """What the kernel remembers of what it did: rings of the latest rows, messages and snapshots.
+
+    Attributes:
+        level, before, after: int64 (`HISTORY_ROWS`,): of each row applied, its price in ticks times
+            two plus one for a bid, and the size there before and after it. A row of a message that
+            came late has `LATE_ROW` added to its level.
+        late_number: int64 (`HISTORY_ROWS`,): of each such row, the sequence number of its message.
+        number, position: int64 (`HISTORY_MESSAGES`,): of each message, its sequence number and how
+            many rows had been applied before it.
+        content: int64 (`HISTORY_SNAPSHOTS`,): hashes of the snapshots that were met.
+        bid_price_ticks, bid_size_lots, ask_price_ticks, ask_size_lots: int64 (1, levels), the
+            snapshot that disagreed and waits for the next messages.
+    """
+
+    level: NDArray[np.int64]
+    before: NDArray[np.int64]
+    after: NDArray[np.int64]
+    late_number: NDArray[np.int64]
+    number: NDArray[np.int64]
+    position: NDArray[np.int64]
+    content: NDArray[np.int64]
+    bid_price_ticks: NDArray[np.int64]
+    bid_size_lots: NDArray[np.int64]
+    ask_price_ticks: NDArray[np.int64]
+    ask_size_lots: NDArray[np.int64]
+
+
+HISTORY_ROWS = 1 << 10
+LATE_ROW = 1 << 62
+HISTORY_MESSAGES = 1 << 10
+HISTORY_SNAPSHOTS = 1 << 8
+
+
 class Options(NamedTuple):
     """What to emit and when to mend the book; times in ns.
 
@@ -149,7 +250,9 @@ class Options(NamedTuple):
     keyframe. A book crossed for longer than `crossed_resync_ns` is invalid; with `uncross` the
     levels that a message crossed are removed from the side that it did not move.
     `snapshot_patience_ns` is how much older than the feed a snapshot may be by the receipt clock
-    before its place is no longer waited for.
+    before its place is no longer waited for. Messages received before `day_start_ns`, or at
+    `day_end_ns` or later, are none of the day. With `ids_prove` the ids link each message to the
+    one before, so that the book is proven up to the next lost message.
     """
 
     depth_interval_ns: int
@@ -158,151 +261,9 @@ class Options(NamedTuple):
     crossed_resync_ns: int
     uncross: bool
     snapshot_patience_ns: int
-
-
-# One exam that is told: when it was, how much differed, and the touch on either side.
-_PLACE = (
-    "sequence_number",
-    "ts_receipt_ns",
-    "levels_differing",
-    *(
-        f"{whose}_{side}_{part}"
-        for whose in ("our", "their")
-        for side in ("bid", "ask")
-        for part in ("ticks", "lots")
-    ),
-)
-
-REGISTERS = (
-    "open",
-    "open_ts_origin_ns",
-    "open_ts_receipt_ns",
-    "open_sequence_number",
-    "seeded",
-    "bid_horizon_ticks",
-    "ask_horizon_ticks",
-    "gap",
-    "gaps_passed",
-    "mended_passed",
-    "refused_since_snapshot",
-    "failed_exam",
-    "crossed_since_ns",
-    "last_ts_receipt_ns",
-    "last_sequence_number",
-    "book_sequence_number",
-    "last_bid_ticks",
-    "last_ask_ticks",
-    "last_flags",
-    "last_move_message",
-    "rows",
-    "messages",
-    "gaps",
-    "unknown_removals",
-    "refused_rows",
-    "sequence_backwards",
-    "crossed_messages",
-    "crossed_ns",
-    "locked_messages",
-    "locked_ns",
-    "uncrossed_levels",
-    "negative_latency_messages",
-    "min_latency_ns",
-    "max_latency_ns",
-    "snapshots",
-    "snapshots_unusable",
-    "snapshots_unplaced",
-    "seed_sequence_number",
-    "seed_ts_receipt_ns",
-    "resyncs",
-    "levels_learned",
-    "exams",
-    "exams_failed",
-    "exam_levels",
-    "exam_levels_matching",
-    "exam_levels_missing",
-    "exam_levels_ours",
-    "exam_levels_ghost",
-    "exam_max_mid_deviation_half_ticks",
-    "exam_size_lots",
-    "exam_size_lots_carry",
-    "exam_size_error_lots",
-    "exam_size_error_lots_carry",
-    *(f"exam_{place}_{name}" for place in ("first_failed", "worst") for name in _PLACE),
-)
-"""The scalars of a rebuild in the order of its int64 register array: state first, then counters."""
-
-HOURLY = ("exams_per_hour", "exams_failed_per_hour", "exam_levels_differing_per_hour")
-"""What is counted by UTC hour of receipt: 24 registers each, behind the scalars."""
-
-(
-    OPEN,
-    OPEN_ORIGIN,
-    OPEN_RECEIPT,
-    OPEN_SEQUENCE,
-    SEEDED,
-    BID_HORIZON,
-    ASK_HORIZON,
-    GAP,
-    GAPS_PASSED,
-    MENDED_PASSED,
-    REFUSED_SINCE,
-    FAILED_EXAM,
-    CROSSED_SINCE,
-    LAST_RECEIPT,
-    LAST_SEQUENCE,
-    BOOK_SEQUENCE,
-    LAST_BID,
-    LAST_ASK,
-    LAST_FLAGS,
-    LAST_MOVE,
-    ROWS,
-    MESSAGES,
-    GAPS,
-    UNKNOWN_REMOVALS,
-    REFUSED_ROWS,
-    BACKWARDS,
-    CROSSED_MESSAGES,
-    CROSSED_NS,
-    LOCKED_MESSAGES,
-    LOCKED_NS,
-    UNCROSSED,
-    NEGATIVE_LATENCY,
-    MIN_LATENCY,
-    MAX_LATENCY,
-    SNAPSHOTS,
-    UNUSABLE,
-    UNPLACED,
-    SEED_SEQUENCE,
-    SEED_RECEIPT,
-    RESYNCS,
-    LEARNED,
-    EXAMS,
-    EXAMS_FAILED,
-    EXAM_LEVELS,
-    EXAM_MATCHING,
-    EXAM_MISSING,
-    EXAM_OURS,
-    EXAM_GHOST,
-    EXAM_MID,
-    EXAM_SIZE,
-    EXAM_SIZE_CARRY,
-    EXAM_SIZE_ERROR,
-    EXAM_SIZE_ERROR_CARRY,
-    EXAM_FIRST_FAILED,
-) = range(len(REGISTERS) - 2 * len(_PLACE) + 1)
-EXAM_WORST = EXAM_FIRST_FAILED + len(_PLACE)
-PLACE_LEVELS_DIFFERING = _PLACE.index("levels_differing")
-
-EXAMS_BY_HOUR, FAILED_BY_HOUR, DIFFERING_BY_HOUR = (
-    len(REGISTERS) + 24 * k for k in range(len(HOURLY))
-)
-
-CARRY_BITS = 32
-"""A sum of sizes may pass 64 bits; a register and its carry hold it exactly."""
-
-# Moving the window costs about as much as a hundred thousand messages, so a market that jumps to
-# and fro is served from the far arrays (exact, only slower) instead of moved each time.
-MESSAGES_BETWEEN_MOVES = 100_000
+    day_start_ns: int
+    day_end_ns: int
+    ids_prove: bool
 
 
 def read_only(column: NDArray[Any]) -> NDArray[Any]:
@@ -316,7 +277,7 @@ def read_only(column: NDArray[Any]) -> NDArray[Any]:
     return view
 
 
-_Columns = TypeVar("_Columns", Deltas, Snapshots)
+_Columns = TypeVar("_Columns", Deltas, Marks, Snapshots)
 
 
 def as_input(columns: _Columns) -> _Columns:
@@ -325,27 +286,38 @@ def as_input(columns: _Columns) -> _Columns:
     return type(columns)(*views)
 
 
-def new_registers() -> NDArray[np.int64]:
-    """The registers of a rebuild that has not begun."""
-    registers = np.zeros(len(REGISTERS) + 24 * len(HOURLY), np.int64)
-    registers[LAST_MOVE] = -MESSAGES_BETWEEN_MOVES
-    registers[LAST_SEQUENCE] = registers[BOOK_SEQUENCE] = np.iinfo(np.int64).min
-    registers[LAST_BID] = -np.iinfo(np.int64).max
-    registers[LAST_ASK] = np.iinfo(np.int64).max
-    registers[MIN_LATENCY] = np.iinfo(np.int64).max
-    registers[MAX_LATENCY] = np.iinfo(np.int64).min
-    return registers
+def int64_columns(rows: int, count: int) -> list[NDArray[np.int64]]:
+    """So many arrays of so many rows, with anything in them."""
+    return [np.empty(rows, np.int64) for _ in range(count)]
 
 
-def figures_of(registers: NDArray[np.int64]) -> dict[str, int]:
-    """The scalars by name, each sum with its carry as one number."""
-    figures = dict(zip(REGISTERS, registers[: len(REGISTERS)].tolist(), strict=True))
-    for name in ("exam_size_lots", "exam_size_error_lots"):
-        figures[name] += figures.pop(f"{name}_carry") << CARRY_BITS
-    return figures
+def room_for_bbo(rows: int) -> BboRows:
+    """Room for so many BBO rows."""
+    trust = np.empty(rows, np.uint16), np.zeros(rows, np.bool_)
+    return BboRows._make([*int64_columns(rows, 7), *trust])
 
 
-def hourly_figures_of(registers: NDArray[np.int64]) -> dict[str, list[int]]:
-    """What is counted by UTC hour, by name: 24 entries each."""
-    by_hour = registers[len(REGISTERS) :].reshape(len(HOURLY), 24).tolist()
-    return dict(zip(HOURLY, by_hour, strict=True))
+def room_for_depth(rows: int) -> DepthRows:
+    """Room for so many depth rows."""
+    return DepthRows._make(
+        [
+            *int64_columns(rows, 3),
+            *(np.empty((rows, DEPTH_LEVELS), np.int64) for _ in range(4)),
+            np.empty(rows, np.uint16),
+            np.zeros(rows, np.bool_),
+            *int64_columns(rows, 1),
+            *(np.empty(rows, np.int8) for _ in range(2)),
+        ]
+    )
+
+
+def new_history(levels: int = DEPTH_LEVELS) -> History:
+    """The memory of a rebuild that has not begun; it can hold a snapshot of so many levels."""
+    return History._make(
+        [
+            *(np.zeros(HISTORY_ROWS, np.int64) for _ in range(4)),
+            *(np.zeros(HISTORY_MESSAGES, np.int64) for _ in range(2)),
+            np.zeros(HISTORY_SNAPSHOTS, np.int64),
+            *(np.zeros((1, levels), np.int64) for _ in range(4)),
+        ]
+    )

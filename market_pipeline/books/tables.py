@@ -19,6 +19,12 @@ _EVENT = (
 )
 _FLAGS = Column("flags", "USMALLINT", "Why the book is not to be trusted; 0 is valid (see docs).")
 
+_VERIFIED = Column(
+    "verified",
+    "BOOLEAN",
+    "The row lies between two pieces of evidence that agree: snapshots, or a proof by ids.",
+)
+
 BBO = Table(
     schema="books",
     name="bbo",
@@ -35,6 +41,7 @@ BBO = Table(
         Column("ask_price", "DOUBLE", "Best ask; null if there is no ask."),
         Column("ask_size", "DOUBLE", "Its size; null if there is no ask."),
         _FLAGS,
+        _VERIFIED,
     ),
     storage="delta",
 )
@@ -63,6 +70,16 @@ DEPTH = Table(
             )
             for side, level in _LEVELS
             for part, unit in _PARTS
+        ),
+        _VERIFIED,
+        *(
+            Column(
+                f"{side}_levels_confirmed",
+                "TINYINT",
+                f"How many of the best {side} levels lie where snapshots told every level; unknown "
+                "ones may stand among the further ones.",
+            )
+            for side in ("bid", "ask")
         ),
     ),
     storage="delta",
@@ -158,6 +175,58 @@ REBUILDS = Table(
             "BIGINT",
             "Snapshots whose number never came or had passed.",
         ),
+        Column("snapshots_uncompared", "BIGINT", "Snapshots after the seed compared with nothing."),
+        Column("first_uncompared_ns", "BIGINT", "Receipt time of the first of them, ns UTC."),
+        Column(
+            "longest_uncompared_seconds",
+            "DOUBLE",
+            "Longest time from one compared snapshot to the next while others came.",
+        ),
+        Column("longest_uncompared_ns", "BIGINT", "When that time began, ns UTC."),
+        Column("uncompared_reasons", "VARCHAR", "Why they were not compared; null if all were."),
+        Column(
+            "snapshots_off_number",
+            "BIGINT",
+            "Compared snapshots whose number is not that of a message.",
+        ),
+        Column(
+            "snapshots_misplaced",
+            "BIGINT",
+            "Snapshots that disagree at their number and agree at a neighbouring message.",
+        ),
+        Column("first_misplaced_ns", "BIGINT", "Receipt time of the first of them, ns UTC."),
+        Column("first_misplaced_sequence_number", "BIGINT", "Its sequence number."),
+        Column(
+            "snapshots_stale",
+            "BIGINT",
+            "Snapshots that disagree and repeat the content of an earlier one.",
+        ),
+        Column("first_stale_ns", "BIGINT", "Receipt time of the first of them, ns UTC."),
+        Column("first_stale_sequence_number", "BIGINT", "Its sequence number."),
+        Column("repeated_messages", "BIGINT", "Messages whose number came before; not applied."),
+        Column(
+            "late_messages", "BIGINT", "Messages applied late, as far as none had overtaken them."
+        ),
+        Column("stale_messages", "BIGINT", "Messages older than what is remembered; not applied."),
+        Column("first_old_ns", "BIGINT", "Receipt time of the first of these three, ns UTC."),
+        Column("first_old_sequence_number", "BIGINT", "Its sequence number."),
+        Column("restarts", "BIGINT", "Times the sequence numbers began anew."),
+        Column("first_restart_ns", "BIGINT", "Receipt time of the first, ns UTC."),
+        Column("split_messages", "BIGINT", "Messages that are only a part of the next one."),
+        Column("first_split_ns", "BIGINT", "Receipt time of the first, ns UTC."),
+        Column("bad_sequences", "BIGINT", "Messages with a number that others contradict."),
+        Column("first_bad_sequence_ns", "BIGINT", "Receipt time of the first, ns UTC."),
+        Column(
+            "bad_receipt_stamps",
+            "BIGINT",
+            "Messages whose receipt time contradicts those around it.",
+        ),
+        Column(
+            "bad_origin_stamps",
+            "BIGINT",
+            "Messages whose exchange time contradicts those around it.",
+        ),
+        Column("outside_day_messages", "BIGINT", "Messages received outside the UTC day."),
         Column("seed", "VARCHAR", "What the day began with: first_snapshot or previous_close."),
         Column("seed_sequence_number", "BIGINT", "Its sequence number; null if there was none."),
         Column("seed_ts_receipt_ns", "BIGINT", "Its receipt time, ns UTC."),
@@ -175,7 +244,7 @@ REBUILDS = Table(
         Column("negative_latency_messages", "BIGINT", "Messages received before they were sent."),
         Column("unknown_removals", "BIGINT", "Removals of a price the book did not hold."),
         Column("exams", "BIGINT", "Later snapshots compared at their own sequence number."),
-        Column("exams_failed", "BIGINT", "Of these, with a best bid or ask other than ours."),
+        Column("exams_failed", "BIGINT", "Of these, with a level other than ours."),
         Column("exam_first_failed_ns", "BIGINT", "Receipt time of the first failed one, ns UTC."),
         Column("exam_first_failed_sequence_number", "BIGINT", "Its sequence number."),
         Column("exam_first_failed_levels_differing", "BIGINT", "Levels that differed in it."),

@@ -18,6 +18,7 @@ from market_pipeline.notebook.in_memory import delta_slices, snapshot_slices, ti
 from market_pipeline.sources import binance_capture, crypto_lake
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 from market_pipeline.sources.binance_capture import Findings
+from market_pipeline.sources.shards import folder_shards
 
 __all__ = ["Feeds", "RawRows", "feeds_of"]
 
@@ -59,7 +60,8 @@ def feeds_of(
         InstrumentsError: There is a capture, and no instrument that Binance has.
         SchemaError, DomainError: On frames and arrays of other columns or values; what is in a file
             is judged when it is read, except that trades are read at once.
-        LakeFileError: A file of trades cannot be read.
+        LakeFileError: A file of trades cannot be read, or names in a folder leave open which files
+            are its shards.
     """
     if snapshots is None and _is_capture(_files(deltas)):
         snapshots = deltas
@@ -123,8 +125,7 @@ def _files_at(path: Path) -> list[Path]:
     """The file itself, or the shards in a day's folder by their numbers: 2 before 10."""
     if path.is_file():
         return [path]
-    numbered = [(each.name.partition(".")[0], each) for each in path.glob("*.parquet")]
-    shards = sorted((int(number), each) for number, each in numbered if number.isdigit())
+    shards = folder_shards(path)
     if not shards:
         raise MissingDataError(
             "There is no raw file",
@@ -133,7 +134,7 @@ def _files_at(path: Path) -> list[Path]:
             expected="a file, or a folder with 1.snappy.parquet",
             found="a folder without shards" if path.is_dir() else "nothing",
         )
-    return [shard for _, shard in shards]
+    return shards
 
 
 def _is_capture(files: Sequence[Path] | None) -> bool:

@@ -10,6 +10,7 @@ from typing import Literal
 import polars as pl
 
 from market_pipeline.books.flags import INVALIDATING
+from market_pipeline.books.state import DEPTH_LEVELS
 from market_pipeline.books.tables import BBO, DEPTH
 from market_pipeline.errors import DomainError, MissingDataError, SchemaError
 from market_pipeline.lake.delta import delta_table, published_files
@@ -46,7 +47,8 @@ def load_bbo(
         columns: Only these columns; by default all: `exchange`, `symbol` (text), `dt` (date),
             `ts_origin_ns`, `ts_receipt_ns` (int64, ns UTC), `sequence_number` (int64), prices and
             sizes in `…_ticks` and `…_lots` (int64) and as `bid_price`, `bid_size`, `ask_price`,
-            `ask_size` (float64), `flags` (uint16). A side without a level is null.
+            `ask_size` (float64), `flags` (uint16), `verified` (bool). A side without a level is
+            null.
         valid_only: Leave out the rows whose flags say that the book is not valid.
         missing: What to do about days of the range that are not published: "error" names them,
             "skip" passes over them.
@@ -68,6 +70,7 @@ def load_depth(
     data_dir: Path | str | None = None,
     columns: Sequence[str] | None = None,
     valid_only: bool = False,
+    confirmed_only: bool = False,
     missing: Literal["error", "skip"] = "error",
 ) -> pl.LazyFrame:
     """The top 20 levels a side after the last message of each interval, from `books.depth`.
@@ -76,12 +79,26 @@ def load_depth(
         instrument, start, end, data_dir, valid_only, missing: As for `load_bbo`.
         columns: Only these columns; by default all: those of `load_bbo` up to `sequence_number`,
             `bid_0_price`, `bid_0_size` … `ask_19_size` (float64, 0 is the best; null where there is
-            no level), `flags` (uint16).
+            no level), `flags` (uint16), `verified` (bool), and how many of the best levels a side
+            are known to be all there are, `bid_levels_confirmed` and `ask_levels_confirmed` (int8;
+            null on days published before they were counted).
+        confirmed_only: Null the levels behind those.
 
     Raises:
         MissingDataError, SchemaError, DomainError, SettingsError: As `load_bbo`.
     """
-    return _load(DEPTH, instrument, _days(start, end), data_dir, columns, valid_only, missing)
+    _refuse_unknown(DEPTH, columns)
+    rows = _load(DEPTH, instrument, _days(start, end), data_dir, None, valid_only, missing)
+    if confirmed_only:
+        rows = rows.with_columns(
+            pl.when(pl.col(f"{side}_levels_confirmed") > level)
+            .then(pl.col(f"{side}_{level}_{part}"))
+            .alias(f"{side}_{level}_{part}")
+            for side in ("bid", "ask")
+            for level in range(DEPTH_LEVELS)
+            for part in ("price", "size", "price_ticks", "size_lots")
+        )
+    return rows if columns is None else rows.select(columns)
 
 
 def _load(
@@ -93,14 +110,7 @@ def _load(
     valid_only: bool,
     missing: Literal["error", "skip"],
 ) -> pl.LazyFrame:
-    known = table.arrow_schema.names
-    unknown = [column for column in columns or () if column not in known]
-    if unknown:
-        raise SchemaError(
-            f"{table.sql_name} does not have this column",
-            next_step=f"Name columns that it has; {nearest_known(unknown[0], known)}",
-            column=unknown[0],
-        )
+    _refuse_unknown(table, columns)
     warehouse = Warehouse(Path(data_dir) if data_dir is not None else load_settings().data_dir)
     version = _published_version(warehouse, table, instrument, days, missing)
     # With a day named only its file is opened; a range opens the footers of the instrument's files.
@@ -110,6 +120,17 @@ def _load(
     if valid_only:
         rows = rows.filter(pl.col("flags") & int(INVALIDATING) == 0)
     return rows if columns is None else rows.select(columns)
+
+
+def _refuse_unknown(table: Table, columns: Sequence[str] | None) -> None:
+    known = [column.name for column in table.readable]
+    unknown = [column for column in columns or () if column not in known]
+    if unknown:
+        raise SchemaError(
+            f"{table.sql_name} does not have this column",
+            next_step=f"Name columns that it has; {nearest_known(unknown[0], known)}",
+            column=unknown[0],
+        )
 
 
 def _published_version(

@@ -14,6 +14,7 @@ from market_pipeline.books.arrow import BookArrow
 from market_pipeline.books.examined import exam_columns
 from market_pipeline.books.integers import OffStepCount
 from market_pipeline.books.intervals import Intervals
+from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.rebuild import Rebuild, RebuildOptions
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.state import BboRows, DepthRows, Repairs
@@ -141,7 +142,7 @@ def rebuild(
             depth.add([arrow.depth(block)])
         elif isinstance(block, Repairs):
             intervals.add_repairs(block)
-        else:
+        elif isinstance(block, Keyframe):
             closing = block
     spans.add(intervals.finish())
     return RebuiltBook(

@@ -17,17 +17,19 @@ from typing import Any
 import duckdb
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from market_pipeline.books.boundaries import message_starts
+from market_pipeline.books.boundaries import first_rows
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.from_snapshots import SnapshotRebuild
-from market_pipeline.books.keyframe import Keyframe, RebuildState
+from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.rebuild import Rebuild, RebuildOptions
+from market_pipeline.books.rebuild_state import RebuildState
 from market_pipeline.books.scale import Scale
+from market_pipeline.books.soundness import Mark, marks_of
 from market_pipeline.books.tables import BBO, CHECKPOINTS
 from market_pipeline.errors import CheckpointError, LakeFileError, MissingDataError
 from market_pipeline.instruments import Instrument, load_instruments
-from market_pipeline.lake.catalogue import connect
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.published import scan
 from market_pipeline.notebook.book import Book
@@ -38,10 +40,13 @@ from market_pipeline.sources.binance_capture import Findings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, RawTable, open_shard
 from market_pipeline.stages.raw import RawObjects
 from market_pipeline.stages.seed import keyframe_of
+from market_pipeline.tables import open_catalogue
 
 __all__ = ["PublishedRow", "replayed"]
 
 _TOUCH = ("bid_price_ticks", "bid_size_lots", "ask_price_ticks", "ask_size_lots")
+
+_NO_START = int(BookFlag.CROSSED | BookFlag.FAILED_EXAM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ def replayed(row: PublishedRow, settings: Settings) -> Book:
         InstrumentsError: The instruments file is not usable.
     """
     warehouse = Warehouse(settings.data_dir)
-    with connect(settings.data_dir) as catalogue:
+    with open_catalogue(settings.data_dir) as catalogue:
         record = _record(catalogue, row)
         deltas = _rows_of(catalogue, "lake.raw_book_deltas", row)
         snapshots = _rows_of(catalogue, "lake.raw_book_snapshots", row)
@@ -108,9 +113,10 @@ def replayed(row: PublishedRow, settings: Settings) -> Book:
             instrument,
             scales,
             start,
+            row.day,
         )
     _refuse_another_book(book, row)
-    return Book.of_keyframe(book, *scales)
+    return Book.of_keyframe(replace(book, flags=row.columns["flags"]), *scales)
 
 
 def _record(catalogue: duckdb.DuckDBPyConnection, row: PublishedRow) -> dict[str, Any]:
@@ -170,11 +176,11 @@ def _start(
 ) -> _Start:
     """The last checkpoint of the day that the row's message is not before.
 
-    Not a crossed one: since when it was is not known from it.
+    Not a crossed one, or one in doubt: since when it was, and what led there, is not known from it.
     """
     checkpoints = scan(warehouse, CHECKPOINTS, row.day, {row.instrument})
     before = checkpoints.filter(
-        (pl.col("messages") <= row.message + 1) & (pl.col("flags") & int(BookFlag.CROSSED) == 0)
+        (pl.col("messages") <= row.message + 1) & (pl.col("flags") & _NO_START == 0)
     )
     messages = before.select(pl.col("messages").max()).collect().item()
     if messages is not None:
@@ -220,36 +226,57 @@ def _replay(
     instrument: Instrument,
     scales: tuple[Scale, Scale],
     start: _Start,
+    day: date,
 ) -> Keyframe:
     """The closing book of the messages, from the raw rows and by the instrument's policies."""
     keys = ["receipt_timestamp", "sequence_number"]
     between = [pl.col(key).is_between(messages[key].min(), messages[key].max()) for key in keys]
-    deltas = _raw_rows(delta_files, DELTAS, pl.all_horizontal(between)).join(
-        messages, on=keys, how="semi", maintain_order="left"
-    )
+    deltas = _from_to(_raw_rows(delta_files, DELTAS, pl.all_horizontal(between)), messages, keys)
     # Those of earlier messages were met before; that of the last message is met after it.
     sequence = pl.col("sequence_number")
-    unmet = sequence < messages["sequence_number"][-1]
+    sound = messages.filter(pl.col("flags") & int(BookFlag.BAD_SEQUENCE) == 0)["sequence_number"]
+    unmet = sequence < (sound[-1] if sound.len() else messages["sequence_number"][-1])
     if start.book is not None and start.messages:
         unmet &= sequence >= start.book.sequence_number
     snapshots = _raw_rows(snapshot_files, SNAPSHOTS, unmet) if snapshot_files else None
-    starts = np.empty(deltas.height, np.int64)
-    found = message_starts(
-        deltas["sequence_number"].to_numpy(), deltas["receipt_timestamp"].to_numpy(), starts
-    )
-    if found != messages.height:
-        raise _does_not_lead_there(f"{messages.height} messages", f"{found} in the lake")
+    starts = _published_starts(deltas)
+    if starts.size != messages.height:
+        raise _does_not_lead_there(f"{messages.height} messages", f"{starts.size} in the lake")
     in_gap = messages["flags"].to_numpy() & int(BookFlag.GAP) != 0
     rebuild = Rebuild(
         *scales,
-        RebuildOptions.of(instrument.policies, depth_interval_ms=None, keyframe_seconds=0),
-        gap_rows=starts[:found][in_gap],
+        RebuildOptions.of(instrument.policies, depth_interval_ms=None, keyframe_seconds=0, day=day),
+        gap_rows=starts[in_gap],
         start=start.state,
     )
     feeds = feeds_of(deltas, snapshots)
-    *_, closing = rebuild.blocks(feeds.deltas(Findings()), feeds.snapshots(Findings()))
-    assert isinstance(closing, Keyframe)
+    blocks = rebuild.blocks(feeds.deltas(Findings()), feeds.snapshots(Findings()))
+    *_, closing = (block for block in blocks if isinstance(block, Keyframe))
     return closing
+
+
+def _from_to(rows: pl.DataFrame, messages: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+    """The raw rows from those of the first message up to those of the last; none without them."""
+    of_first, of_last = (
+        np.flatnonzero(
+            rows.select(pl.all_horizontal(pl.col(key) == messages[key][at] for key in keys))
+            .to_series()
+            .to_numpy()
+        )
+        for at in (0, -1)
+    )
+    if of_first.size == 0 or of_last.size == 0:
+        return rows.clear()
+    return rows.slice(int(of_first[0]), int(of_last[-1]) + 1 - int(of_first[0]))
+
+
+def _published_starts(deltas: pl.DataFrame) -> NDArray[np.int64]:
+    """The first rows of the messages that have a row in `books.bbo`: all but the old ones."""
+    columns = ("timestamp", "receipt_timestamp", "sequence_number")
+    first = first_rows([tuple(deltas[name].to_numpy() for name in columns)])
+    old = marks_of(first.ts_origin_ns, first.ts_receipt_ns, first.sequence_number) & Mark.OLD
+    starts: NDArray[np.int64] = first.row[old == 0]
+    return starts
 
 
 def _raw_rows(files: Sequence[Path], table: RawTable, wanted: pl.Expr) -> pl.DataFrame:
@@ -283,7 +310,10 @@ def _refuse_another_book(book: Keyframe, row: PublishedRow) -> None:
         (book.ask_price_ticks, book.ask_size_lots),
     ):
         found += [int(prices[0]), int(sizes[0])] if prices.size else [None, None]
-    columns = dict(zip(_TOUCH, found, strict=True)) | {"flags": book.flags}
+    # What later snapshots said of the row is not known when its book is replayed.
+    lookback = int(BookFlag.FAILED_EXAM | BookFlag.OUT_OF_ORDER)
+    flags = book.flags & ~lookback | row.columns["flags"] & lookback
+    columns = dict(zip(_TOUCH, found, strict=True)) | {"flags": flags}
     if any(row.columns[name] != value for name, value in columns.items()):
         published = {name: row.columns[name] for name in columns}
         raise _does_not_lead_there(str(published), str(columns))

@@ -53,11 +53,11 @@ def test_exams_that_agree():
 
 
 def test_levels_that_differ_below_the_touch():
-    """They fail no exam, but are the worst place and an error of size."""
+    """They fail an exam as the touch does, are the worst place, and an error of size."""
     columns = columns_after(snapshot(1), snapshot(2, second_size=10))
 
-    assert {None} == {columns[name] for name in FIRST_FAILED}
     touch = "bid 100 x 5, ask 101 x 5"
+    assert (2 * HOUR, 2, 1, touch, touch) == tuple(columns[name] for name in FIRST_FAILED)
     assert (2 * HOUR, 2, 1, touch, touch) == tuple(columns[name] for name in WORST)
     assert 5 / 25 == columns["exam_size_error"]
 

@@ -20,6 +20,7 @@ from market_pipeline.sources.batches import SnapshotBatch
 
 SECOND = 10**9
 LEVELS = 3
+FLAGS = BboRows._fields.index("flags")
 ONLY, CROSSED, LOCKED, STALE, EMPTY = (
     int(flag)
     for flag in (
@@ -228,9 +229,10 @@ class TestRows:
         one = Snapshot(SECOND, 7, ((100.0, 1.5), (99.8, 2.0)), ((100.5, 0.1),))
         _, bbo, depth, (closing,) = rebuilt([one])
 
-        assert [(SECOND - 1_000, SECOND, 7, 1000, 15, 1005, 1, ONLY)] == bbo
+        assert [(SECOND - 1_000, SECOND, 7, 1000, 15, 1005, 1, ONLY, False)] == bbo
         assert [1000, 998, 0] == depth[0][3][:3]
         assert [15, 20, 0] == depth[0][4][:3]
+        assert (False, 0, 2, 1) == depth[0][-4:]
         assert ("closing", 1, ONLY, [1000, 998], [1005], 998, 1005) == (
             closing.kind,
             closing.messages,
@@ -253,7 +255,7 @@ class TestRows:
         """A snapshot with one side is a row, flagged, and its book reaches nowhere there."""
         _, bbo, _, (closing,) = rebuilt([Snapshot(SECOND, 7, asks=())])
 
-        assert [ONLY | EMPTY] == [row[-1] for row in bbo]
+        assert [ONLY | EMPTY] == [row[FLAGS] for row in bbo]
         assert (1000, None) == (closing.bid_horizon_ticks, closing.ask_horizon_ticks)
 
     def test_values_off_the_grid_are_located(self):
@@ -297,7 +299,7 @@ class TestRows:
         second = Snapshot((1 + later) * SECOND, 8, latency=latency)
         _, bbo, _, _ = rebuilt([Snapshot(SECOND, 7, latency=0), second])
 
-        assert [ONLY | stale, ONLY] == [row[-1] for row in bbo]
+        assert [ONLY | stale, ONLY] == [row[FLAGS] for row in bbo]
 
     def test_figures(self):
         """Crossed and locked time, latencies and the seed are counted as by the rebuild."""

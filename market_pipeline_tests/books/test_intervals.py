@@ -27,7 +27,7 @@ from market_pipeline.sources.crypto_lake import (
     read_snapshots,
 )
 from market_pipeline.sources.simulated import Fault, FaultKind, demo_plan, simulate
-from market_pipeline_tests.naive.intervals import Repaired, Row, naive_intervals
+from market_pipeline_tests.naive.intervals import Repaired, Row, clock_of, naive_intervals
 
 DAY = date(2024, 8, 8)
 START = round(datetime(2024, 8, 8, tzinfo=UTC).timestamp()) * 10**9
@@ -41,7 +41,7 @@ NOT_SEEDED, GAP, CROSSED = (
 )
 
 
-def bbo_rows(rows: list[Row]) -> BboRows:
+def bbo_rows(rows: list[Row], *, verified: bool = True) -> BboRows:
     def column(values: list[int]) -> np.ndarray:
         return np.array(values, np.int64)
 
@@ -54,6 +54,7 @@ def bbo_rows(rows: list[Row]) -> BboRows:
         ask_price_ticks=column([row.ask[0] for row in rows]),
         ask_size_lots=column([row.ask[1] for row in rows]),
         flags=np.array([int(row.flags) for row in rows], np.uint16),
+        verified=np.array([verified] * len(rows), np.bool_),
     )
 
 
@@ -179,9 +180,9 @@ class TestAgainstTheNaiveTwin:
         """A row's time is inside if its book is invalid, or not known until the next one came."""
         rows, _, _ = day
         spans = [(each["start_ns"], each["end_ns"]) for each in found(rows) if each["invalidates"]]
-        clock = [*np.maximum.accumulate([row.time for row in rows]).tolist(), DAY_END]
+        clock = [*clock_of(rows, DAY_END), DAY_END]
         flags = [*(row.flags for row in rows), BookFlag(0)]
-        early = BookFlag.GAP | BookFlag.FAILED_EXAM
+        early = BookFlag.GAP
         for k in range(len(rows)):
             invalid = flags[k] & INVALIDATING or flags[k + 1] & ~flags[k] & early
             # A row that was followed at once stands for no time.
@@ -242,7 +243,20 @@ class TestFacts:
             0,
         )
         assert (failed["start_ns"], failed["end_ns"]) == (START + 2 * SECOND, START + 3 * SECOND)
-        assert failed["evidence"].startswith("The snapshot of sequence number 7 disagreed")
+        assert failed["evidence"].startswith("A snapshot disagreed with the book")
+
+    def test_time_without_evidence_is_a_span_of_its_own(self):
+        """Rows that are not verified are told, and invalidate nothing."""
+        intervals = Intervals(BTC, DAY, Scale.of(TICK))
+        blocks = [
+            bbo_rows([row(1)]),
+            bbo_rows([row(2), row(3)], verified=False),
+            bbo_rows([row(5)]),
+        ]
+        batches = [batch for rows in blocks for batch in intervals.add_rows(rows)]
+        (span,) = pl.concat(map(pl.DataFrame, [*batches, *intervals.finish()])).to_dicts()
+        assert (span["cause"], span["invalidates"], span["messages"]) == ("UNVERIFIED", False, 2)
+        assert (span["start_ns"], span["end_ns"]) == (START + 2 * SECOND, START + 5 * SECOND)
 
     def test_a_repair_of_a_valid_book_takes_no_time(self):
         """What was uncrossed inside a message, or taken over by policy, is an instant."""

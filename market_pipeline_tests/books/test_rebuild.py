@@ -75,6 +75,16 @@ class TestOptions:
         options = RebuildOptions.of(Policies(**policies), depth_interval_ms=7, keyframe_seconds=9)
         assert RebuildOptions(7, 9, resync, crossed_resync_seconds, uncross) == options
 
+    def test_of_a_day(self):
+        """The day's bounds, and whether ids prove, come from the source and not from policies."""
+        options = RebuildOptions.of(Policies(), 7, 9, ids_prove=True, day=date(2024, 8, 8))
+        kernel = options.for_kernel()
+        assert kernel.ids_prove
+        assert (1_723_075_200, 1_723_161_600) == (
+            kernel.day_start_ns // 10**9,
+            kernel.day_end_ns // 10**9,
+        )
+
 
 class TestRebuild:
     def test_a_value_off_the_grid_is_refused_located_and_flagged_until_a_snapshot(self):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from unittest import mock
@@ -13,15 +14,16 @@ from hypothesis import strategies as st
 
 from market_pipeline.books import rebuild as driver
 from market_pipeline.books.integers import OffStep
-from market_pipeline.books.keyframe import Keyframe, RebuildState
+from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.levels import Levels, empty_levels
-from market_pipeline.books.rebuild import Rebuild, RebuildOptions
+from market_pipeline.books.rebuild import Pause, Rebuild, RebuildOptions
+from market_pipeline.books.rebuild_state import RebuildState
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.state import BboRows, DepthRows, Repairs, Resync
 from market_pipeline.books.walk import levels_around
 from market_pipeline.quality.plain_feed import Row, Snapshot
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
-from market_pipeline_tests.books.test_kernel import feeds
+from market_pipeline_tests.books.feeds import feeds
 
 ONE = Scale(1, 0)
 FIRST_FILE_ROW = 40
@@ -131,7 +133,7 @@ def counts(rebuild: Rebuild) -> dict[str, object]:
 
 @dataclass
 class Run:
-    """A rebuild that has ended, with the state at each keyframe and what came after it."""
+    """A rebuild that has ended, with the state at each pause and what came after it."""
 
     rebuild: Rebuild
     told: Told
@@ -146,13 +148,12 @@ def run(
     skip = (start.rows, start.snapshots) if start else (0, 0)
     told, stops = Told(), []
     for block in rebuild.blocks(feed.deltas(cuts, skip[0]), feed.books(together, skip[1])):
-        stops_here = stopping and isinstance(block, Keyframe)
-        written = [block, *(rebuild.written_rows() if stops_here else ())]
+        if isinstance(block, Pause):
+            if stopping:
+                stops.append((rebuild.state(), Told()))
+            continue
         for each in (told, *(after for _, after in stops)):
-            for rows in written:
-                each.add(rows)
-        if stops_here:
-            stops.append((rebuild.state(), Told()))
+            each.add(block)
     return Run(rebuild, told, stops)
 
 
@@ -172,6 +173,8 @@ options = st.builds(
     resync=st.sampled_from(Resync),
     crossed_resync_seconds=st.sampled_from([None, 2.0]),
     uncross=st.booleans(),
+    ids_prove=st.booleans(),
+    day=st.sampled_from([None, date(1970, 1, 1)]),
 )
 cuts = st.lists(st.integers(0, 200), max_size=4)
 
@@ -191,7 +194,7 @@ def narrow_windows():
 class TestGoingOn:
     @settings(max_examples=100)
     @given(split_gaps(), options, cuts, cuts, st.integers(1, 3))
-    def test_from_any_keyframe_is_straight_through(self, feed, options, cuts, other, together):
+    def test_from_any_pause_is_straight_through(self, feed, options, cuts, other, together):
         """Rows, depth, repairs, keyframes, figures and refused values are those of one run."""
         whole = run(feed, options, cuts)
         for state, rest in whole.stops[:-1]:

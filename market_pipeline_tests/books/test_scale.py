@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from market_pipeline.books.scale import (
+    EXACT_STEPS,
     NOT_REPRESENTABLE,
     OUTLIERS_AT_MOST,
     VALUES_PER_OUTLIER,
@@ -60,10 +61,77 @@ class TestToSteps:
         """1e13 lots with eight decimals are whole within the precision that a float64 has."""
         assert converted([123456.12345678], "0.00000001") == ([12345612345678], 0)
 
-    @pytest.mark.parametrize("value", [math.nan, math.inf, 1e19])
-    def test_beyond_int64_is_refused(self, value):
-        """NaN, infinity and more steps than an int64 holds are losses."""
-        assert converted([value], "1") == ([NOT_REPRESENTABLE], 1)
+    @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e19, 1.7e308])
+    def test_what_is_no_number_of_steps_is_refused(self, value):
+        """NaN, infinity and more steps than an int64 holds are losses, whatever the step."""
+        for step in ("1", "0.000000000000001", "2.5", "1000"):
+            assert converted([value], step) == ([NOT_REPRESENTABLE], 1)
+
+
+steps_near_the_bound = st.one_of(
+    st.integers(0, EXACT_STEPS + 10),
+    st.integers(EXACT_STEPS - 2_000, EXACT_STEPS + 2_000),
+    st.integers(2**49 - 2_000, 2**49 + 2_000),
+    st.integers(2**50 - 2_000, 2**50 + 2_000),
+)
+any_step = st.one_of(
+    steps_of_a_venue,
+    st.builds(
+        lambda digits, decimals: Decimal(digits).scaleb(-decimals),
+        st.integers(1, 100_000),
+        st.integers(0, 15),
+    ),
+)
+
+
+class TestBelowTheBound:
+    @settings(max_examples=500)
+    @given(any_step, st.lists(steps_near_the_bound, min_size=1, max_size=20))
+    @example(Decimal("0.05"), [2**51 - 1, 2**51, 0])
+    @example(Decimal("0.003"), [1501199875790165, 2251799813685247])
+    def test_every_multiple_is_itself_or_refused(self, step, multiples):
+        """The float of k steps is k below 2^51, and back again; from there on it is refused."""
+        values = [float(Fraction(k) * Fraction(step)) for k in multiples]
+        exact = [k if k < EXACT_STEPS else NOT_REPRESENTABLE for k in multiples]
+        assert (exact, exact.count(NOT_REPRESENTABLE)) == converted(values, format(step, "f"))
+
+        kept = np.array([k for k in multiples if k < EXACT_STEPS], np.int64)
+        back = [value for value, k in zip(values, multiples, strict=True) if k < EXACT_STEPS]
+        assert back == Scale.of(step).to_floats(kept).tolist()
+
+    @settings(max_examples=500)
+    @given(
+        any_step,
+        steps_near_the_bound,
+        st.one_of(st.just(Fraction(1, 2)), st.fractions(Fraction(1, 10**5), Fraction(1, 2))),
+    )
+    @example(Decimal(1), 2**50, Fraction(1, 2))
+    @example(Decimal("0.05"), EXACT_STEPS - 1, Fraction(1, 2))
+    def test_what_is_further_away_than_floats_err_is_refused(self, step, whole, away):
+        """Half a step and less is refused, down to what the float itself may be off by."""
+        value = float((whole + away) * Fraction(step))
+        off = abs(Fraction(value) / Fraction(step) - round(Fraction(value) / Fraction(step)))
+        # Wholes of which a float is less than one rounding away are those of noise.
+        bound = max(Fraction(2, 10**6), min(Fraction(whole * 9, 2**53), Fraction(1, 4)))
+        if off > bound:
+            assert ([NOT_REPRESENTABLE], 1) == converted([value], format(step, "f"))
+
+    def test_halves_of_steps_just_below_it(self):
+        """The largest floats that still tell halves from wholes are told apart, one by one."""
+        halves = np.arange(2 * (EXACT_STEPS - 1_000), 2 * EXACT_STEPS) / 2
+        out = np.empty(halves.size, np.int64)
+        losses = to_steps(halves, Scale(1, 0), out)
+
+        assert halves.size // 2 == losses
+        assert np.array_equal(np.arange(EXACT_STEPS - 1_000, EXACT_STEPS), out[::2])
+        assert {NOT_REPRESENTABLE} == set(out[1::2].tolist())
+
+    def test_losses_of_either_kind_in_one_batch(self):
+        """Values off the step, too large ones and good ones do not disturb each other."""
+        values = [0.5, 1.0, 2.0**50, 2.0**50 + 0.5, 2.0**51, 2.0**60, math.nan, 2.0**51 - 1]
+        refused = NOT_REPRESENTABLE
+        expected = [refused, 1, 2**50, refused, refused, refused, refused, 2**51 - 1]
+        assert (expected, 5) == converted(values, "1")
 
 
 class TestScale:
@@ -86,7 +154,7 @@ class TestStepsFrom:
     def test_is_the_quotient_if_that_is_whole(self, own, other, steps):
         """Every value must be a whole number of our steps, and few enough; else no answer."""
         fractions = [k * Fraction(other.step) / Fraction(own.step) for k in steps]
-        fits = [each for each in fractions if each.denominator == 1 and each <= 2**62 - 512]
+        fits = [each for each in fractions if each.denominator == 1 and each < EXACT_STEPS]
         expected = [int(each) for each in fits]
         found = own.steps_from(np.array(steps, np.int64), other)
         assert (found is None) == (len(expected) < len(steps))
@@ -102,9 +170,13 @@ class TestStepsFrom:
         assert back is not None and back.tolist() == steps
 
     def test_products_beyond_64_bits(self):
-        """2e18 ones are 2e9 steps of 1e9, though they are multiplied by 1e9 on the way."""
-        found = Scale(10**9, 0).steps_from(np.array([2 * 10**18], np.int64), Scale(10**9, 9))
-        assert found is not None and found.tolist() == [2 * 10**9]
+        """2e15 ones are 2e6 steps of 1e9, though they are multiplied by 1e18 on the way."""
+        found = Scale(10**9, 0).steps_from(np.array([2 * 10**15], np.int64), Scale(10**18, 18))
+        assert found is not None and found.tolist() == [2 * 10**6]
+
+    def test_too_many(self):
+        """2^50 steps are too many for a scale of half the step, as they are for a float."""
+        assert Scale(5, 1).steps_from(np.array([2**50], np.int64), Scale(1, 0)) is None
 
     def test_no_steps(self):
         """An empty side of a book fits every scale."""
@@ -269,6 +341,57 @@ class TestStepInference:
         before = divisors[max(0, settled - 1)]
         assert settled == inference.settled_rows
         assert (before or None) == (inference.before and inference.before.step)
+
+    @settings(max_examples=300)
+    @given(
+        steps_of_a_venue,
+        st.sampled_from([1, 2, 4, 5, 8, 20, 25]),
+        st.lists(st.integers(1, 10**6), max_size=30),
+        st.lists(steps_near_the_bound, min_size=1, max_size=5),
+    )
+    @example(Decimal("0.05"), 5, [], [2**51 - 1, 2**51 + 1, 2**50 + 1])
+    def test_multiples_of_any_size_leave_the_step(self, step, times, multiples, large):
+        """However large, a multiple of the step that the small ones show does not change it."""
+        step *= times
+        values = [float(Fraction(k) * Fraction(step)) for k in [1, *multiples, *large]]
+        assert Scale.of(step) == inferred(np.array(values)).scale
+
+    @pytest.mark.parametrize("step", ["0.00000001", "0.001", "1"])
+    def test_a_day_of_large_values_only(self, step):
+        """Up to 2^49 decimal steps a day of nothing but such values shows its step."""
+        multiples = np.random.default_rng(3).integers(2**48, 2**49, 1_000)
+        values = Scale.of(Decimal(step)).to_floats(multiples)
+        assert Decimal(step) == inferred(values).scale.step
+
+    @pytest.mark.parametrize("wrong", [61800.10333333333, 2.0**52 + 0.5, 2.0**51 + 0.5, 7e12 / 3])
+    def test_more_digits_than_a_float_tells(self, wrong):
+        """Such a value shows no step, and in a day of few values it is none that is tolerated."""
+        assert inferred(np.array([wrong])).scale is None
+        prices = a_day(1_000)
+        prices[500] = wrong
+        assert Decimal("0.1") == inferred(prices).scale.step
+
+    @pytest.mark.parametrize("wrong", [1.23456789e-7, 0.123456789012345, 3.14159265358979])
+    def test_a_step_that_would_refuse_the_others(self, wrong):
+        """A wrong price of so many decimals that all others would be too large is off the tick."""
+        prices = np.append(a_day(1_000), [wrong, wrong])
+        scale = inferred(prices, [3, 700]).scale
+
+        assert Decimal("0.1") == scale.step
+        assert 2 == to_steps(prices, scale, np.empty(len(prices), np.int64))
+
+    def test_many_sizes_that_are_too_large_for_the_finest(self):
+        """The step is the coarsest of those that refuse the fewest values."""
+        sizes = np.append(np.arange(100, 3_000) * 1e6, np.arange(1, 11) * 1.00000001)
+        inference = inferred(sizes, [5, 2_000])
+
+        assert Decimal(10**6) == inference.scale.step
+        assert 10 == to_steps(sizes, inference.scale, np.empty(len(sizes), np.int64))
+
+    def test_a_day_of_sizes_that_are_too_large(self):
+        """Where no other step would refuse fewer, the one that is shown stands."""
+        sizes = np.full(50, 3e7) + np.arange(50) * 1e-5
+        assert Decimal("0.00001") == inferred(sizes).scale.step
 
     def test_values_that_show_nothing(self):
         """Zero, negative, infinite and absurd values have no step, and hide none."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from market_pipeline.books.flags import BookFlag
+from market_pipeline.books.flags import MEANING, BookFlag
 
 NONE = BookFlag(0)
 WANTED = {
@@ -22,7 +22,11 @@ MAY_END = {
     "uncross": BookFlag.CROSSED,
 }
 VALID_DESPITE = (
-    BookFlag.LOCKED | BookFlag.UNCONFIRMED_DEPTH | BookFlag.EMPTY_SIDE | BookFlag.SNAPSHOT_ONLY
+    BookFlag.LOCKED
+    | BookFlag.UNCONFIRMED_DEPTH
+    | BookFlag.EMPTY_SIDE
+    | BookFlag.SNAPSHOT_ONLY
+    | BookFlag.BAD_TS_ORIGIN
 )
 VERB = {"seed": "seeded from", "resync": "replaced by", "confirmed": "found right by"}
 
@@ -76,6 +80,17 @@ def count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
+def clock_of(rows: list[Row], day_end: int) -> list[int]:
+    """The time of each row: it never runs back, and a bad stamp leaves it where it is."""
+    clock: list[int] = []
+    for row in rows:
+        if row.flags & BookFlag.BAD_TS_RECEIPT:
+            clock.append(clock[-1] if clock else day_end - 86_400 * 10**9)
+        else:
+            clock.append(max(row.time, clock[-1]) if clock else row.time)
+    return clock
+
+
 def naive_intervals(
     rows: list[Row],
     repairs: list[Repaired],
@@ -86,9 +101,7 @@ def naive_intervals(
     day_end: int,
 ) -> list[Interval]:
     """All intervals of a day, those that end first in front."""
-    clock: list[int] = []
-    for row in rows:
-        clock.append(max(row.time, clock[-1]) if clock else row.time)
+    clock = clock_of(rows, day_end)
     last = len(rows) - 1
     end_of_day = max(day_end, clock[-1] + 1)
 
@@ -121,7 +134,7 @@ def naive_intervals(
         if flag == BookFlag.LOCKED:
             return f"The best bid equalled the best ask, at first at {row.bid[0] * tick}"
         if flag == BookFlag.FAILED_EXAM:
-            return failed(rows[before].sequence)
+            return failed(row.sequence)
         if flag == BookFlag.PRECISION_LOSS:
             return (
                 "A value off the tick or lot was refused in the message of sequence number "
@@ -138,6 +151,8 @@ def naive_intervals(
                 f"{count(after - first, 'row')} {are}, because the deltas of the day cannot be "
                 "used, and nobody knows the book between"
             )
+        if flag != BookFlag.STALE:
+            return MEANING[flag].removesuffix(".")
         end = end_of_day if after > last else clock[after]
         waited = (end - clock[first]) // 10**6 * Decimal("0.001")
         seldom = f"{count(after - first, 'snapshot')} came too seldom for {waited:.3f} s"
@@ -147,11 +162,16 @@ def naive_intervals(
         return f"{text}, and {count(trades, 'trade')} meanwhile" if trades else text
 
     def failed(sequence: int) -> str:
-        return f"The snapshot of sequence number {sequence} disagreed with the book at the touch"
+        return (
+            "A snapshot disagreed with the book, which is in doubt since the last evidence before "
+            f"sequence number {sequence}"
+        )
 
     def resolved(flag: BookFlag) -> str:
-        if flag in (BookFlag.GAP, BookFlag.FAILED_EXAM):
+        if flag == BookFlag.GAP:
             return "a later exam was passed"
+        if flag == BookFlag.FAILED_EXAM:
+            return "a later snapshot agreed"
         if flag == BookFlag.STALE:
             return "the next snapshot ended it"
         wider = " or a wider snapshot" if flag == BookFlag.UNCONFIRMED_DEPTH else ""
@@ -177,7 +197,7 @@ def naive_intervals(
         for flag in BookFlag:
             if flag in opened and not flags & flag:
                 first = opened.pop(flag)
-                early = bool(flag & (BookFlag.GAP | BookFlag.FAILED_EXAM)) and first > 0
+                early = bool(flag & BookFlag.GAP) and first > 0
                 able = [] if over else [r for r in here if MAY_END[r.kind] & flag]
                 if over:
                     action, how = "open", "nothing ended it before the day did"
@@ -245,7 +265,7 @@ def naive_intervals(
                         cause="FAILED_EXAM",
                         invalidates=True,
                         start_sequence_number=rows[examined].sequence,
-                        evidence=f"{failed(repair.sequence)}; {ended_by(repair)}.",
+                        evidence=f"{failed(rows[examined].sequence)}; {ended_by(repair)}.",
                     )
                 )
     return found

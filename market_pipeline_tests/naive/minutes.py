@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 from fractions import Fraction
 
-from market_pipeline.books.flags import INVALIDATING
+from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.quality.intervals import NS_PER_SECOND
 
 
 def naive_minutes(messages, depths, trades, gap, *, start_ns, tick, lot):
     """Every figure by a loop over minutes and intervals, in exact fractions of nanoseconds."""
     tick, lot = Fraction(tick), Fraction(lot)
+    messages, depths = sound(messages), sound(depths)
     tables = [(state_spans([(ts, row, flags) for ts, *row, flags in messages], gap), touch_values)]
     tables.append(
         (state_spans([(ts, row, flags) for ts, *row, flags in depths], gap), depth_values)
@@ -20,7 +21,9 @@ def naive_minutes(messages, depths, trades, gap, *, start_ns, tick, lot):
     for minute in range(6):
         begin, end = start_ns + minute * 60_000_000_000, start_ns + (minute + 1) * 60_000_000_000
         row = {
-            "message_count": sum(begin <= ts < end for ts, *_ in messages),
+            "message_count": sum(
+                begin <= ts < end and not flags & BookFlag.OUTSIDE_DAY for ts, *_, flags in messages
+            ),
             "trade_count": sum(begin <= ts < end for ts, _, _ in trades),
             "buy_volume": sum(Fraction(q) for ts, q, buy in trades if begin <= ts < end and buy),
             "sell_volume": sum(
@@ -47,6 +50,17 @@ def naive_minutes(messages, depths, trades, gap, *, start_ns, tick, lot):
         if row["message_count"] or row["trade_count"] or row["valid_seconds"]:
             minutes[minute] = row
     return minutes
+
+
+def sound(rows):
+    """The rows with a time; one with a bad stamp, or of another day, has that of the one before."""
+    found, latest = [], None
+    for ts, *row, flags in rows:
+        if not flags & (BookFlag.BAD_TS_RECEIPT | BookFlag.OUTSIDE_DAY):
+            latest = ts
+        if latest is not None:
+            found.append((latest, *row, flags))
+    return found
 
 
 def state_spans(rows, gap):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -192,6 +193,19 @@ class TestFiles:
         """The shards of a folder come in the order of their numbers, 2 before 10."""
         sequences = columns_of(day)["sequence_number"]
         assert (44, sorted(sequences)) == (len(sequences), sequences)
+
+    @pytest.mark.parametrize("name", ["02.snappy.parquet", "2.parquet", "2.v1.snappy.parquet"])
+    def test_a_folder_with_a_shard_twice(self, day: Path, name):
+        """Two files of one number are never both read."""
+        shutil.copy(day / "2.snappy.parquet", day / name)
+        with pytest.raises(LakeFileError, match="the same shard"):
+            columns_of(day)
+
+    def test_the_newest_version_of_a_shard_is_read(self, day: Path):
+        """Of a shard that was corrected the newest version takes the place of the others."""
+        (day / "2.snappy.parquet").rename(day / "2.v2.snappy.parquet")
+        (day / "2.snappy.parquet").write_text("before")
+        assert 44 == len(columns_of(day)["sequence_number"])
 
     def test_a_list_is_read_as_given(self, day: Path):
         """Files and folders of a list are read in the order of the list."""

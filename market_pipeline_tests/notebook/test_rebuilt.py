@@ -171,7 +171,7 @@ class TestRebuild:
                 "ask_size": [1.0, 1.0, 4.0],
             }
         )
-        assert expected.equals(rebuilt.bbo.drop("flags"))
+        assert expected.equals(rebuilt.bbo.drop("flags", "verified"))
         assert BookFlag.NOT_SEEDED == rebuilt.bbo["flags"][0]
         assert not rebuilt.bbo["flags"][1] & BookFlag.NOT_SEEDED
 
@@ -223,9 +223,11 @@ class TestRebuild:
         assert [None] == rebuilt.bbo["bid_price"].to_list()
 
     def test_resync_is_in_force(self):
-        """A snapshot that disagrees replaces the book unless resync is never."""
+        """A snapshot that disagrees, also two messages later, replaces the book unless never."""
+        later = [deltas(message(n, (True, 99.5, float(n)))) for n in (4, 5)]
+        rows = pl.concat([THREE, *later])
         shots = pl.concat([snapshot(1, 99.9, 100.1), snapshot(2, 99.7, 100.1)])
-        mended, kept = (rebuild(THREE, shots, resync=each) for each in ("when_invalid", "never"))
+        mended, kept = (rebuild(rows, shots, resync=each) for each in ("when_invalid", "never"))
         assert (1, 0) == (mended.figures["resyncs"], kept.figures["resyncs"])
 
     def test_gaps_need_trades(self):

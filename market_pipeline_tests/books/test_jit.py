@@ -1,0 +1,57 @@
+"""Machine code on disk: what is loaded fits the types it is called with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from market_pipeline.books import jit
+
+
+def total_of(values):
+    """A sum, of the type of what is added."""
+    total = values[0] * 0
+    for value in values:
+        total += value
+    return total
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder for machine code."""
+    monkeypatch.setattr(jit, "_CACHE_FOLDER", tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+def test_processes_that_compile_for_different_types_at_once(cache: Path):
+    """Each file holds what its index said when it was written, whoever wrote last."""
+    integers, doubles = np.array([1, 2]), np.array([0.5, 1.0])
+    assert 3 == jit.kernel(total_of)(integers)
+    (index,) = cache.rglob("*.nbi")
+    of_the_first = index.read_bytes()
+    (file,) = cache.rglob("*.nbc")
+    machine_code = file.read_bytes()
+    index.unlink()  # the second began before the first was done
+    assert 1.5 == jit.kernel(total_of)(doubles)
+    index.write_bytes(of_the_first)  # and the first was done last
+
+    third = jit.kernel(total_of)
+
+    assert 3 == third(integers)
+    assert {1} == set(third.stats.cache_hits.values())
+    assert 1.5 == third(doubles)
+    assert machine_code == file.read_bytes()
+
+
+def test_machine_code_is_found_again(cache: Path):
+    """The index names every file: nothing is compiled twice."""
+    for values in (np.array([1, 2]), np.array([0.5, 1.0])):
+        jit.kernel(total_of)(values)
+    again = jit.kernel(total_of)
+    for values in (np.array([1, 2]), np.array([0.5, 1.0])):
+        again(values)
+
+    assert 2 == sum(again.stats.cache_hits.values())
+    assert not again.stats.cache_misses
