@@ -12,6 +12,10 @@ Formulas: quoted spread and imbalance as usual; weighted mid in the form of Gath
 (2009), `(bid ask_size + ask bid_size) / (bid_size + ask_size)`, which is no fitted micro-price.
 Imbalances lie in [-1, 1] and are positive where bids outweigh asks.
 
+A row whose receipt time is bad, or of another day (`_NO_TIME`), has no time here: it is taken to
+have come with the sound one before it, so that its stamp moves no clock, and its book is invalid
+until the next row. Before the first sound one it is left out.
+
 Rows come in batches, in any cut: what crosses from one to the next is the last book and the time.
 """
 
@@ -26,7 +30,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from market_pipeline.books.flags import INVALIDATING
+from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.instruments import Instrument
 from market_pipeline.lake.tables import Column, Table
 from market_pipeline.quality.bars import trade_bars
@@ -50,10 +54,12 @@ _TOUCH = ("bid_price_ticks", "bid_size_lots", "ask_price_ticks", "ask_size_lots"
 _BID_SIZES = tuple(f"bid_{level}_size" for level in range(DEPTH_LEVELS))
 _ASK_SIZES = tuple(f"ask_{level}_size" for level in range(DEPTH_LEVELS))
 BBO_COLUMNS = ("ts_receipt_ns", "flags", *_TOUCH)
-DEPTH_COLUMNS = ("ts_receipt_ns", "flags", *_BID_SIZES, *_ASK_SIZES)
+_CONFIRMED = ("bid_levels_confirmed", "ask_levels_confirmed")
+DEPTH_COLUMNS = ("ts_receipt_ns", "flags", *_BID_SIZES, *_ASK_SIZES, *_CONFIRMED)
 """The columns that are read of either table."""
 
 _NS_PER_MINUTE = 60 * NS_PER_SECOND
+_NO_TIME = BookFlag.BAD_TS_RECEIPT | BookFlag.OUTSIDE_DAY
 
 BOOK_METRICS = Table(
     schema="metrics",
@@ -69,7 +75,7 @@ BOOK_METRICS = Table(
         Column("dt", "DATE", "UTC day of receipt."),
         Column("minute_start", "TIMESTAMP", "Start of the minute, UTC."),
         Column("valid_seconds", "DOUBLE", "Time of the minute in which the book was valid."),
-        Column("message_count", "BIGINT", "Book messages received, valid or not."),
+        Column("message_count", "BIGINT", "Book messages received on this day, valid or not."),
         Column("trade_count", "BIGINT", "Trades received; null without a trades file."),
         Column("buy_volume", "DOUBLE", "Quantity bought by takers; null without a trades file."),
         Column("sell_volume", "DOUBLE", "Quantity sold by takers; null without a trades file."),
@@ -85,8 +91,8 @@ BOOK_METRICS = Table(
         Column("bid_touch_size", "DOUBLE", "Size at the best bid."),
         Column("ask_touch_size", "DOUBLE", "Size at the best ask."),
         Column("touch_imbalance", "DOUBLE", "(bid - ask) / (bid + ask) of the touch sizes."),
-        Column("bid_depth_20", "DOUBLE", "Size of the best 20 bid levels; null without depth."),
-        Column("ask_depth_20", "DOUBLE", "Size of the best 20 ask levels; null without depth."),
+        Column("bid_depth_20", "DOUBLE", "Size of the best 20 bids, all confirmed; null without."),
+        Column("ask_depth_20", "DOUBLE", "Size of the best 20 asks, all confirmed; null without."),
         Column("depth_imbalance_20", "DOUBLE", "(bid - ask) / (bid + ask) of those sizes."),
         Column("depth_valid_seconds", "DOUBLE", "Valid time of the depth; null without depth."),
     ),
@@ -125,14 +131,16 @@ def minute_metrics(
 
     Returns:
         One row per minute, in time order; a minute without a message, a trade or valid time has
-        none. Rows received more than an hour outside the day are left out.
+        none. Rows received more than an hour outside the day are left out, and so are those that
+        the rebuild found to be of another day.
     """
     minutes = _Minutes.around(day)
     touch = _Sums(minutes, not_observed)
     message_count = np.zeros(minutes.number, dtype=np.int64)
-    for rows, new in _with_book_in_force(bbo):
+    for rows, new in _with_book_in_force(_with_sound_times(bbo)):
         touch.add(rows, _touch_values(rows))
-        message_count += minutes.count(new["ts_receipt_ns"].to_numpy())
+        received = new.filter((pl.col("flags") & int(BookFlag.OUTSIDE_DAY)) == 0)
+        message_count += minutes.count(received["ts_receipt_ns"].to_numpy())
     valid_seconds = touch.valid_seconds
     figures = {
         "valid_seconds": pl.Series(valid_seconds),
@@ -155,6 +163,23 @@ def minute_metrics(
         .filter(pl.Series(present))
         .select(_COLUMNS)
     )
+
+
+def _with_sound_times(batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The batches with the receipt time of the sound row before in each row without a time."""
+    latest: int | None = None
+    has_time = (pl.col("flags") & int(_NO_TIME)) == 0
+    for batch in batches:
+        timed = batch.with_columns(
+            pl.when(has_time)
+            .then("ts_receipt_ns")
+            .forward_fill()
+            .fill_null(pl.lit(latest, pl.Int64))
+            .alias("ts_receipt_ns")
+        ).filter(pl.col("ts_receipt_ns").is_not_null())
+        if timed.height:
+            latest = int(timed["ts_receipt_ns"][-1])
+        yield timed
 
 
 def _with_book_in_force(
@@ -333,14 +358,27 @@ def _touch_figures(touch: _Sums, *, tick: float, lot: float) -> dict[str, pl.Ser
 
 def _depth_values(rows: pl.DataFrame) -> _Values:
     bid, ask = _total(rows, _BID_SIZES), _total(rows, _ASK_SIZES)
-    has_bid = rows["bid_0_size"].is_not_null().to_numpy()
-    has_ask = rows["ask_0_size"].is_not_null().to_numpy()
+    has_bid = _is_confirmed(rows, _BID_SIZES, rows["bid_levels_confirmed"])
+    has_ask = _is_confirmed(rows, _ASK_SIZES, rows["ask_levels_confirmed"])
     both = has_bid & has_ask
     return {
         "bid_depth_20": (bid, has_bid),
         "ask_depth_20": (ask, has_ask),
         "depth_imbalance_20": (_imbalance(bid, ask, both), both),
     }
+
+
+def _is_confirmed(rows: pl.DataFrame, sizes: Sequence[str], confirmed: pl.Series) -> BoolArray:
+    """Where a side has levels, and no other may stand among them that nobody told of.
+
+    A day that was published before levels were counted is taken as it is.
+    """
+    levels = np.zeros(rows.height, np.int64)
+    for name in sizes:
+        levels += rows[name].is_not_null().to_numpy()
+    known = confirmed.fill_null(DEPTH_LEVELS).to_numpy()
+    is_confirmed: BoolArray = (levels > 0) & (known >= levels)
+    return is_confirmed
 
 
 def _total(rows: pl.DataFrame, sizes: Sequence[str]) -> FloatArray:
@@ -359,7 +397,7 @@ def _depth_figures(
     if depth is None:
         return {name: _nulls(pl.Float64, minutes) for name in (*names, "depth_valid_seconds")}
     sums = _Sums(minutes, not_observed)
-    for rows, _ in _with_book_in_force(depth):
+    for rows, _ in _with_book_in_force(_with_sound_times(depth)):
         sums.add(rows, _depth_values(rows))
     return {
         **{name: sums.average(name) for name in names},

@@ -22,6 +22,7 @@ days AS (
 )
 SELECT exchange, symbol, dt, condition,
        valid_seconds / {SECONDS_PER_DAY} AS valid_share,
+       verified_seconds / {SECONDS_PER_DAY} AS verified_share,
        observed_seconds / {SECONDS_PER_DAY} AS observed_share,
        gap_seconds, crossed_seconds,
        len(reasons) AS reasons,
@@ -44,6 +45,11 @@ COVERAGE = View(
         ),
         Column(
             "valid_share", "DOUBLE", "Valid seconds as a share of the day; null if not rebuilt."
+        ),
+        Column(
+            "verified_share",
+            "DOUBLE",
+            "Verified seconds as a share of the day; null if not rebuilt.",
         ),
         Column(
             "observed_share",
@@ -95,6 +101,7 @@ def with_rows(coverage: pl.DataFrame, rows: Sequence[ReportRow]) -> pl.DataFrame
                 "dt": row.dt,
                 "condition": row.condition,
                 "valid_share": _share(row.valid_seconds),
+                "verified_share": _share(row.verified_seconds),
                 "observed_share": _share(row.observed_seconds),
                 "gap_seconds": row.gap_seconds,
                 "crossed_seconds": row.crossed_seconds,

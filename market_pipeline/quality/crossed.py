@@ -1,8 +1,11 @@
 """The day's valid time, and crossed and locked time, from the published intervals of the book.
 
 All of it is measured on the receipt clock that never runs backwards, from the first to the last
-message: nothing proves that the feed went on after the last one. Nothing counts inside a gap or a
-quiet hole, because nobody listened.
+message inside the UTC day: nothing proves that the feed went on after the last one. Nothing counts
+inside a gap or a quiet hole, because nobody listened.
+
+Valid is what nothing speaks against; verified is the part of it between two pieces of evidence that
+agree. The rest is unverified: nothing could have shown that the book was wrong.
 
 A book that flickers crossed has a million intervals a day, so nothing here is worse than linear in
 them but one sort of the few others.
@@ -16,25 +19,41 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from market_pipeline.books.evidence import position_of
+from market_pipeline.books.evidence import UNVERIFIED, position_of
 from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.quality.intervals import (
     NS_PER_HOUR,
     NS_PER_SECOND,
+    SECONDS_PER_DAY,
     IntArray,
     overlap_ns,
     union,
 )
 
-__all__ = ["BookSpans", "Observed", "TouchReport", "ValidTime", "touch_report", "valid_time"]
+__all__ = [
+    "BookSpans",
+    "Observed",
+    "TouchReport",
+    "ValidTime",
+    "touch_report",
+    "valid_time",
+]
+
+_UNSOUND = (
+    BookFlag.OUTSIDE_DAY,
+    BookFlag.OUT_OF_ORDER,
+    BookFlag.BAD_SEQUENCE,
+    BookFlag.BAD_TS_RECEIPT,
+)
+"""Flags of single messages, for what their stamps and numbers say."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BookSpans:
     """When which flags stood against the book: those rows of `books.intervals` that take time.
 
-    These are the invalidating ones, and those of LOCKED. Spans of one cause are in order of time;
-    those of CROSSED and of LOCKED do not overlap.
+    These are the invalidating ones, and those of LOCKED and UNVERIFIED. Spans of one cause are in
+    order of time; those of CROSSED and of LOCKED do not overlap.
 
     Attributes:
         cause: int8, shape (n,): positions in `books.evidence.CAUSES`.
@@ -47,7 +66,15 @@ class BookSpans:
 
     def of(self, *flags: BookFlag) -> IntArray:
         """The spans of some causes in the order of the table, int64, shape (k, 2)."""
-        chosen = np.isin(self.cause, [position_of(flag) for flag in flags])
+        return self._at([position_of(flag) for flag in flags])
+
+    @property
+    def unverified(self) -> IntArray:
+        """When the book was not verified, int64, shape (k, 2)."""
+        return self._at([UNVERIFIED])
+
+    def _at(self, positions: list[int]) -> IntArray:
+        chosen = np.isin(self.cause, positions)
         return np.column_stack((self.start_ns[chosen], self.end_ns[chosen]))
 
 
@@ -56,7 +83,8 @@ class Observed:
     """When a day was observed.
 
     Attributes:
-        first_ns, last_ns: Receipt times of the first message, and the latest of all.
+        first_ns, last_ns: Receipt times of the first message inside the UTC day, and of the latest
+            inside it; twice the same if there is none.
         holes: int64, shape (k, 2): what to leave out, see `GapReport.not_observed`.
     """
 
@@ -109,21 +137,33 @@ class TouchReport:
 class ValidTime:
     """How much of a day's observed time the book was valid, and why not.
 
-    Observed time is valid, invalid, or only crossed: crossed time has a check of its own.
+    Observed time is valid, invalid, or only crossed: crossed time has a check of its own. Valid
+    time is verified or unverified. What of the day was not observed is missing.
 
     Attributes:
         observed_seconds: From the first to the last message, without gaps and quiet holes.
+        missing_seconds: The rest of the UTC day.
         valid_seconds: Observed time outside every invalidating span.
+        verified_seconds: Valid time between two pieces of evidence that agree.
+        unverified_seconds: The rest of it.
+        unconfirmed_seconds: Valid time with a touch beyond the levels any snapshot confirmed.
         invalid_seconds: Observed time inside an invalidating span other than of CROSSED.
         seconds_by_flag: Observed time inside the spans of each cause; they may overlap.
+        unsound_seconds: Observed time inside those of messages outside the day, out of order, or
+            with a number or a receipt time that others contradict.
         longest_reconvergence_seconds: Longest observed time from a failed exam to a right book, or
             to the last message; None without a failed exam that is known of the book.
     """
 
     observed_seconds: float
+    missing_seconds: float
     valid_seconds: float
+    verified_seconds: float
+    unverified_seconds: float
+    unconfirmed_seconds: float
     invalid_seconds: float
     seconds_by_flag: dict[BookFlag, float]
+    unsound_seconds: float
     longest_reconvergence_seconds: float | None
 
 
@@ -153,23 +193,32 @@ def touch_report(spans: BookSpans, observed: Observed, *, day_start_ns: int) -> 
 
 
 def valid_time(spans: BookSpans, observed: Observed) -> ValidTime:
-    """Splits a day's observed time into valid and invalid."""
+    """Splits a day's time into missing, invalid, and valid, verified or not."""
     by_flag = {flag: spans.of(flag) for flag in INVALIDATING}
     crossed = by_flag[BookFlag.CROSSED]
     invalid = union(*(each for flag, each in by_flag.items() if flag != BookFlag.CROSSED))
     whole = np.array([[observed.first_ns, observed.last_ns]], dtype=np.int64)
     observed_ns, invalid_ns = (int(observed.lengths_ns(each).sum()) for each in (whole, invalid))
-    otherwise_valid = replace(observed, holes=union(invalid, observed.holes))
-    only_crossed_ns = int(otherwise_valid.lengths_ns(crossed).sum())
+    not_valid = union(invalid, observed.holes)
+    only_crossed_ns = int(replace(observed, holes=not_valid).lengths_ns(crossed).sum())
+    valid = replace(observed, holes=union(not_valid, crossed))
+    valid_ns = observed_ns - invalid_ns - only_crossed_ns
+    unverified_ns = int(valid.lengths_ns(union(spans.unverified)).sum())
+    unconfirmed = spans.of(BookFlag.UNCONFIRMED_DEPTH)
     wrong_ns = observed.lengths_ns(by_flag[BookFlag.FAILED_EXAM])
     return ValidTime(
         observed_seconds=observed_ns / NS_PER_SECOND,
-        valid_seconds=(observed_ns - invalid_ns - only_crossed_ns) / NS_PER_SECOND,
+        missing_seconds=(SECONDS_PER_DAY * NS_PER_SECOND - observed_ns) / NS_PER_SECOND,
+        valid_seconds=valid_ns / NS_PER_SECOND,
+        verified_seconds=(valid_ns - unverified_ns) / NS_PER_SECOND,
+        unverified_seconds=unverified_ns / NS_PER_SECOND,
+        unconfirmed_seconds=_seconds(valid.lengths_ns(unconfirmed)),
         invalid_seconds=invalid_ns / NS_PER_SECOND,
         # Two snapshots may fail the same message; that time counts once.
         seconds_by_flag={
             flag: _seconds(observed.lengths_ns(union(each))) for flag, each in by_flag.items()
         },
+        unsound_seconds=_seconds(observed.lengths_ns(union(*(by_flag[flag] for flag in _UNSOUND)))),
         longest_reconvergence_seconds=(
             int(wrong_ns.max()) / NS_PER_SECOND if len(wrong_ns) else None
         ),

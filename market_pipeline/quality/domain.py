@@ -15,11 +15,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from market_pipeline.shown import shown
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawBatch, RawTable
 
 __all__ = ["EXPECTED", "REFUSED", "VIOLATIONS", "DomainCount", "DomainFault", "DomainPlace"]
 
 _MAX_PLACES = 10
+_MAX_VALUE = 200
 _Mask = NDArray[np.bool_]
 
 
@@ -235,7 +237,7 @@ def _text(batch: RawBatch, at: int, column: str) -> str:
     if column in batch.nulls and batch.nulls[column][at]:
         return "null"
     value = batch.arrays[column][at]
-    return repr(value if isinstance(value, str) else value.item())
+    return shown(repr(value), _MAX_VALUE) if isinstance(value, str) else repr(value.item())
 
 
 def _integer(batch: RawBatch, at: int, column: str) -> int | None:

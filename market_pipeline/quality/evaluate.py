@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
+from market_pipeline.errors import error_text
 from market_pipeline.instruments import Thresholds
 from market_pipeline.quality.checks.bars import BARS, check_bars
-from market_pipeline.quality.checks.base import Check, CheckOutcome
+from market_pipeline.quality.checks.base import Check, CheckOutcome, unmeasured_outcome
 from market_pipeline.quality.checks.completeness import COMPLETENESS, check_completeness
 from market_pipeline.quality.checks.crossed import CROSSED, check_crossed
 from market_pipeline.quality.checks.delivery import DELIVERY, check_delivery
@@ -14,6 +16,7 @@ from market_pipeline.quality.checks.domain import DOMAIN, check_domain
 from market_pipeline.quality.checks.exam import EXAM, check_exam
 from market_pipeline.quality.checks.freshness import FRESHNESS, check_freshness
 from market_pipeline.quality.checks.gap import GAP, check_gap
+from market_pipeline.quality.checks.identity import IDENTITY, check_identity
 from market_pipeline.quality.checks.joint import JOINT, check_joint
 from market_pipeline.quality.checks.ordering import ORDERING, check_ordering
 from market_pipeline.quality.checks.precision import PRECISION, check_precision
@@ -22,14 +25,20 @@ from market_pipeline.quality.checks.skew import SKEW, check_skew
 from market_pipeline.quality.checks.trade_through import TRADE_THROUGH, check_trade_through
 from market_pipeline.quality.checks.twin import TWIN, check_twin
 from market_pipeline.quality.row import ReportRow
+from market_pipeline.shown import shown_logger
 
-__all__ = ["CHECKS", "evaluate"]
+__all__ = ["CHECKS", "evaluate", "thresholds_in_force"]
 
-_ASKED: dict[Check, Callable[[ReportRow, Thresholds], CheckOutcome | None]] = {
+_LOG = shown_logger(__name__)
+
+_Ask = Callable[[ReportRow, Thresholds], CheckOutcome | None]
+
+_ASKED: dict[Check, _Ask] = {
     SCHEMA: check_schema,
     COMPLETENESS: check_completeness,
     ORDERING: check_ordering,
     DOMAIN: check_domain,
+    IDENTITY: check_identity,
     GAP: check_gap,
     SKEW: check_skew,
     PRECISION: check_precision,
@@ -48,15 +57,51 @@ CHECKS: tuple[Check, ...] = tuple(_ASKED)
 
 
 def evaluate(row: ReportRow, thresholds: Thresholds) -> list[CheckOutcome]:
-    """Holds a day's figures against its thresholds.
+    """Holds a day's figures against thresholds.
+
+    A check whose figures could not be measured (`ReportRow.unmeasured_checks`), or that fails on
+    them itself, has failed as an ERROR that says so; no other check is touched by it.
 
     Args:
         row: The figures; only `freshness` looks at its condition.
-        thresholds: Those of the row's instrument.
+        thresholds: Those of the row's instrument; of a row that was judged before
+            `thresholds_in_force`.
 
     Returns:
         The outcomes in the order of `CHECKS`. A check that could not be asked has none: a day that
         was not rebuilt has no clocks, and its files' schema is unknown if there was none.
     """
-    asked = (check(row, thresholds) for check in _ASKED.values())
-    return [said for said in asked if said is not None]
+    unmeasured = dict(zip(row.unmeasured_checks or (), row.unmeasured_errors or (), strict=False))
+    said = (
+        _outcome(check, ask, row, thresholds, unmeasured.get(check.name))
+        for check, ask in _ASKED.items()
+    )
+    return [each for each in said if each is not None]
+
+
+def thresholds_in_force(row: ReportRow, configured: Thresholds) -> Thresholds:
+    """The thresholds that a published verdict was given by, whatever is configured by now.
+
+    A row of a version that did not record them, or whose record is none, is held against the
+    configured ones, and so is a threshold that the record does not have.
+    """
+    try:
+        recorded = json.loads(row.thresholds or "{}")
+        known = {name: recorded[name] for name in Thresholds.model_fields if name in recorded}
+        return Thresholds.model_validate(configured.model_dump() | known)
+    except (ValueError, TypeError):
+        return configured
+
+
+def _outcome(
+    check: Check, ask: _Ask, row: ReportRow, thresholds: Thresholds, error: str | None
+) -> CheckOutcome | None:
+    """What one check says of a row; `error` is why its figures could not be measured."""
+    try:
+        found = ask(row, thresholds)
+    except Exception as raised:
+        if error is None:
+            _LOG.exception("%s %s: the check %s failed", row.instrument_id, row.dt, check.name)
+            error = error_text(raised)
+        return unmeasured_outcome(check, error, None)
+    return found if error is None else unmeasured_outcome(check, error, found)

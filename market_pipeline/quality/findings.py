@@ -55,10 +55,17 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one measurement adds to a day: columns of its report row, and places."""
+    """What one measurement adds to a day.
+
+    Attributes:
+        columns: Columns of its report row.
+        findings: Places.
+        unmeasured: By the name of a check, the error for which its figures could not be measured.
+    """
 
     columns: dict[str, Any] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    unmeasured: dict[str, str] = field(default_factory=dict)
 
 
 def chosen_places(sizes: IntArray) -> list[tuple[int, Place]]:
@@ -86,11 +93,18 @@ def merged(parts: Sequence[Measured]) -> Measured:
     """
     columns: dict[str, Any] = {}
     found: dict[str, list[Finding]] = {}
+    errors: dict[str, dict[str, None]] = {}
     for part in parts:
         columns |= part.columns
         for finding in part.findings:
             found.setdefault(finding.check, []).append(finding)
-    return Measured(columns, [finding for places in found.values() for finding in _cut(places)])
+        for check, error in part.unmeasured.items():
+            errors.setdefault(check, {})[error] = None
+    return Measured(
+        columns,
+        [finding for places in found.values() for finding in _cut(places)],
+        {check: "; ".join(texts) for check, texts in errors.items()},
+    )
 
 
 def _cut(places: list[Finding]) -> list[Finding]:

@@ -1,44 +1,65 @@
-"""Gaps of a feed: those that ids prove, and those that a silence while trades go on suggests.
+"""Gaps of a feed: those that ids prove, and those that its silences suggest.
 
 `gap_evidence` says which of them each source can show. Where ids link one message to the next, the
 source itself marks lost messages. Crypto Lake's sequence numbers (and those of the simulated venue
 that writes the same layout) have holes of their own: Binance's final update id moves by thousands
 from one message to the next, so "sequence + 1" would report thousands of gaps that are none. What
-counts here is
+counts here is a **silence**, a time between messages far beyond what is usual on that day (see
+`quality.silences`), in which
 
-* **silence**: no message for longer than `max(factor x q, floor)`, where q is the 99.9 % quantile
-  of the day's own inter-arrival times, with at least `min_trades` trades strictly inside the span;
-* **quiet holes**: neither a message nor a trade for that long *and* for longer than the tolerance
-  at the edges of the day. Nothing proves that anything was lost, so they are not gaps; they are
-  uncovered time, like a missing head or tail, and the completeness check reports them;
-* **head and tail** of the UTC day without a message;
+* at least `min_trades` trades lie strictly inside, or
+* snapshots inside show that the book changed, or
+* nothing shows anything, and it is an **outage**: longer than the market alone would be silent, by
+  the rhythm of the day and of the messages around it.
+
+Besides, and no gaps:
+
+* **quiet holes**: silences that are none of these, by the receipt clock alone too, but longer than
+  the tolerance at the edges of the day. Nothing proves that anything was lost; they are uncovered
+  time, like a missing head or tail, and the completeness check reports them;
+* **head and tail** of the UTC day without a message. Only messages inside the day cover it;
 * **sequence numbers that go backwards**: a restart, or messages out of order, which lose nothing
   and are told by the check `ordering`.
 
 Which clock: both. A capture host whose clock is stepped forward by ten seconds shows ten seconds of
 receipt silence without losing anything, and a burst after a stalled network shows the same; in
-either case the exchange's own times run on. A span therefore counts only if the receipt *and* the
+either case the exchange's own times run on. A span therefore is a gap only if the receipt *and* the
 origin times of the two messages around it lie further apart than the threshold. Spans are given in
 receipt time, the clock that valid time is measured with.
+
+Times are to be sound ones (`books.soundness`): a stamp that those around it contradict must neither
+hide a silence nor make one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
 
-from market_pipeline.instruments import Source, Thresholds
+from market_pipeline.instruments import Source
 from market_pipeline.quality.intervals import (
     NO_SPANS,
     NS_PER_HOUR,
     NS_PER_SECOND,
+    SECONDS_PER_DAY,
+    FloatArray,
     IntArray,
     day_bounds_ns,
-    running_chunks,
     union_of_disjoint,
 )
+from market_pipeline.quality.silences import (
+    GapRule,
+    clocks_agree,
+    rhythm_of,
+    silences_of,
+    trades_inside,
+    usual_around_ns,
+)
+from market_pipeline.quality.snapshots_inside import SnapshotTouches, snapshot_changes
+from market_pipeline.quality.stray_times import limited, stray_times
 from market_pipeline.sources.door import door_of
 
 __all__ = [
@@ -49,6 +70,7 @@ __all__ = [
     "find_gaps",
     "gap_evidence",
     "proven_gaps",
+    "total_seconds",
 ]
 
 
@@ -91,35 +113,6 @@ def gap_evidence(source: Source) -> GapEvidence:
     return GapEvidence(facts.ids_prove, facts.gap)
 
 
-@dataclass(frozen=True, slots=True)
-class GapRule:
-    """The bounds of the silence rule, for sources without dense ids.
-
-    Attributes:
-        silence_quantile: Quantile of the day's inter-arrival times, between 0 and 1.
-        silence_factor: A silence is longer than this many times that quantile …
-        silence_floor_seconds: … and longer than this.
-        edge_tolerance_seconds: A silence without trades must be longer than this too.
-        min_trades: So many trades strictly inside a silence make it a suspected gap.
-    """
-
-    silence_quantile: float
-    silence_factor: float
-    silence_floor_seconds: float
-    edge_tolerance_seconds: float
-    min_trades: int = 1
-
-    @classmethod
-    def from_thresholds(cls, thresholds: Thresholds) -> GapRule:
-        """The rule with an instrument's own thresholds."""
-        return cls(
-            silence_quantile=thresholds.silence_quantile,
-            silence_factor=thresholds.silence_factor,
-            silence_floor_seconds=thresholds.silence_floor_seconds,
-            edge_tolerance_seconds=thresholds.edge_tolerance_seconds,
-        )
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class GapReport:
     """What is missing of a day, as far as times can show it.
@@ -127,22 +120,40 @@ class GapReport:
     Attributes:
         spans: int64, shape (count, 3): start_ns and end_ns (receipt times of the messages before
             and after the silence) and the trades strictly inside.
-        quiet_spans: int64, shape (quiet_count, 2): silences without a trade.
+        changes: int64, shape (count,): snapshots inside that show a change of the book. A gap with
+            neither trades nor such snapshots is an outage.
+        outage_bounds_ns: float64, shape (count,): how long each could have been without being one.
+        quiet_spans: int64, shape (quiet_count, 2): long silences that are no gaps.
         messages_after, messages_after_quiet: int64, shape (count,) and (quiet_count,): index of the
             message that ended each.
+        lost_before: int64, shape (k,), ascending: indices of the messages before which others may
+            be lost: after gaps, and after quiet holes by both clocks.
         threshold_seconds: A silence had to be longer than this.
-        head_seconds, tail_seconds: From the start of the UTC day to the first message, and from the
-            last message to the day's end; 0 where messages reach beyond the day.
+        outage_factor: And an outage so many times longer than what is usual around it; None if the
+            day does not tell.
+        first_message, last_message: Index of the first message inside the UTC day, and of the
+            latest inside it; None without one.
+        first_ns, last_ns: Their times; the start of the day without one.
+        head_seconds, tail_seconds: From the start of the UTC day to the first, and from the latest
+            to the day's end. A day without a message inside it is all head.
         per_hour: Gaps that began in each of the 24 UTC hours.
         sequence_backwards: Messages whose sequence number is below the one before.
         sequence_backwards_first_ns: Receipt time of the first of them; None if there is none.
     """
 
     spans: IntArray
+    changes: IntArray
+    outage_bounds_ns: FloatArray
     quiet_spans: IntArray
     messages_after: IntArray
     messages_after_quiet: IntArray
+    lost_before: IntArray
     threshold_seconds: float
+    outage_factor: float | None
+    first_message: int | None
+    last_message: int | None
+    first_ns: int
+    last_ns: int
     head_seconds: float
     tail_seconds: float
     per_hour: tuple[int, ...]
@@ -157,7 +168,7 @@ class GapReport:
     @property
     def seconds(self) -> float:
         """Their total length."""
-        return _total_seconds(self.spans)
+        return total_seconds(self.spans)
 
     @property
     def longest(self) -> tuple[int, int] | None:
@@ -175,18 +186,24 @@ class GapReport:
         return (int(self.spans[0, 0]), int(self.spans[0, 1])) if len(self.spans) else None
 
     @property
+    def outages(self) -> IntArray:
+        """The gaps that nothing but their length shows, int64, shape (k, 3)."""
+        by_length: IntArray = self.spans[(self.spans[:, 2] == 0) & (self.changes == 0)]
+        return by_length
+
+    @property
     def quiet_seconds(self) -> float:
-        """Total length of the silences without a trade."""
-        return _total_seconds(self.quiet_spans)
+        """Total length of the quiet holes."""
+        return total_seconds(self.quiet_spans)
 
     @property
     def longest_quiet_seconds(self) -> float:
-        """Length of the longest silence without a trade; 0 without one."""
+        """Length of the longest quiet hole; 0 without one."""
         return _span_seconds(self.longest_quiet)
 
     @property
     def longest_quiet(self) -> tuple[int, int] | None:
-        """Start and end of the longest silence without a trade; None without one."""
+        """Start and end of the longest quiet hole; None without one."""
         return _longest(self.quiet_spans)
 
     @property
@@ -204,6 +221,7 @@ def find_gaps(
     trade_origin_ns: IntArray,
     day: date,
     rule: GapRule,
+    snapshots: Callable[[], Iterable[SnapshotTouches]] | None = None,
 ) -> GapReport:
     """Finds the suspected gaps of one instrument's day.
 
@@ -211,51 +229,124 @@ def find_gaps(
     that came within the last inter-arrival quantile before the silence ends does not count: the
     book message it caused is the very one that ended the silence.
 
-    The quantile is an inter-arrival time that occurred, rounded down, so a single silence cannot
-    raise its own threshold. It cannot help if more than 0.1 % of all inter-arrival times are gaps.
+    Messages outside the UTC day, and those whose times contradict the order of the others, are
+    passed over, as if they were not there.
 
     Args:
-        ts_receipt_ns, ts_origin_ns, sequence_number: int64, shape (messages,), one per message in
-            file order.
-        trade_receipt_ns, trade_origin_ns: int64, shape (trades,), in any order; empty without
-            trades, and then every silence is at most a quiet hole.
+        ts_receipt_ns, ts_origin_ns: int64, shape (messages,), one per message in file order; sound.
+        sequence_number: int64, shape (messages,).
+        trade_receipt_ns, trade_origin_ns: int64, shape (trades,), in any order.
         day: The UTC day.
         rule: The bounds.
+        snapshots: Opens the day's snapshots; called only if there is a silence without a trade.
+            None if there are none, or if they are the messages.
 
     Raises:
         ValueError: If there is no message: a day without one is missing, not a gap.
     """
     if len(ts_receipt_ns) == 0:
         raise ValueError("a day without a message has no gaps: report it as missing data")
-    start_ns, end_ns = day_bounds_ns(day)
-    usual_ns, threshold_ns = _threshold_ns(ts_receipt_ns, rule)
-    silences, origin_silences, messages_after = _silences(ts_receipt_ns, ts_origin_ns, threshold_ns)
-    trades = _trades_inside(
-        silences,
-        origin_silences,
-        trade_receipt_ns,
-        trade_origin_ns,
-        margin_ns=usual_ns,
-    )
-    is_gap = trades >= rule.min_trades
-    tolerance_ns = round(rule.edge_tolerance_seconds * NS_PER_SECOND)
-    is_quiet = ~is_gap & (silences[:, 1] - silences[:, 0] > tolerance_ns)
-
-    spans = np.column_stack((silences, trades))[is_gap]
-    hours = np.clip((spans[:, 0] - start_ns) // NS_PER_HOUR, 0, 23)
     backwards = np.flatnonzero(sequence_number[1:] < sequence_number[:-1]) + 1
+    first_backwards_ns = int(ts_receipt_ns[backwards[0]]) if len(backwards) else None
+    start_ns, end_ns = day_bounds_ns(day)
+    ts_receipt_ns, ts_origin_ns = limited(ts_receipt_ns), limited(ts_origin_ns)
+    is_in_order = (ts_receipt_ns >= start_ns) & (ts_receipt_ns < end_ns)
+    inside_ns = ts_receipt_ns if is_in_order.all() else ts_receipt_ns[is_in_order]
+    is_in_order[is_in_order] = ~stray_times(inside_ns)
+    places = None
+    if not is_in_order.all():
+        places = np.flatnonzero(is_in_order)
+        if not len(places):
+            return _all_head(start_ns, rule, len(backwards), first_backwards_ns)
+        ts_receipt_ns, ts_origin_ns = ts_receipt_ns[places], ts_origin_ns[places]
+        sequence_number = sequence_number[places]
+    del is_in_order
+    if not clocks_agree(ts_receipt_ns, ts_origin_ns):
+        ts_origin_ns, trade_origin_ns = ts_receipt_ns, trade_receipt_ns
+        snapshots = _by_receipt(snapshots)
+
+    rhythm = rhythm_of(ts_receipt_ns, rule)
+    tolerance_ns = round(rule.edge_tolerance_seconds * NS_PER_SECOND)
+    silences = silences_of(ts_receipt_ns, ts_origin_ns, rhythm.least_ns, tolerance_ns)
+    certain_ns = silences.certain_ns
+    is_silence = certain_ns > rhythm.silence_ns
+    trades = trades_inside(silences, trade_receipt_ns, trade_origin_ns, margin_ns=rhythm.usual_ns)
+    changes = np.zeros_like(trades)
+    is_gap = is_silence & (trades >= rule.min_trades)
+    if snapshots is not None and (is_silence & ~is_gap).any():
+        changes = snapshot_changes(
+            silences, sequence_number, snapshots(), margin_ns=rhythm.usual_ns
+        )
+        is_gap |= is_silence & (changes > 0)
+    around_ns = usual_around_ns(silences, ~is_gap, ts_receipt_ns)
+    bounds_ns = np.array([rhythm.outage_ns(each) for each in around_ns.tolist()], np.float64)
+    is_gap |= certain_ns > bounds_ns
+    is_quiet = ~is_gap & (silences.lengths_ns > max(tolerance_ns, rhythm.silence_ns))
+    is_quiet &= silences.lengths_ns > rule.silence_factor * around_ns
+
+    spans = np.column_stack((silences.receipt_spans, trades))[is_gap]
+    hours = np.clip((spans[:, 0] - start_ns) // NS_PER_HOUR, 0, 23)
+    last = int(ts_receipt_ns.argmax())
+    first_ns, last_ns = int(ts_receipt_ns[0]), int(ts_receipt_ns[last])
+    after = silences.messages_after if places is None else places[silences.messages_after]
     return GapReport(
         spans=spans,
-        quiet_spans=silences[is_quiet],
-        messages_after=messages_after[is_gap],
-        messages_after_quiet=messages_after[is_quiet],
-        threshold_seconds=threshold_ns / NS_PER_SECOND,
-        head_seconds=max(0, int(ts_receipt_ns.min()) - start_ns) / NS_PER_SECOND,
-        tail_seconds=max(0, end_ns - int(ts_receipt_ns.max())) / NS_PER_SECOND,
+        changes=changes[is_gap],
+        outage_bounds_ns=bounds_ns[is_gap],
+        quiet_spans=silences.receipt_spans[is_quiet],
+        messages_after=after[is_gap],
+        messages_after_quiet=after[is_quiet],
+        lost_before=after[is_gap | (is_quiet & is_silence)],
+        threshold_seconds=rhythm.silence_ns / NS_PER_SECOND,
+        outage_factor=rhythm.told_factor,
+        first_message=0 if places is None else int(places[0]),
+        last_message=last if places is None else int(places[last]),
+        first_ns=first_ns,
+        last_ns=last_ns,
+        head_seconds=(first_ns - start_ns) / NS_PER_SECOND,
+        tail_seconds=(end_ns - last_ns) / NS_PER_SECOND,
         per_hour=tuple(np.bincount(hours, minlength=24).tolist()),
         sequence_backwards=len(backwards),
-        sequence_backwards_first_ns=int(ts_receipt_ns[backwards[0]]) if len(backwards) else None,
+        sequence_backwards_first_ns=first_backwards_ns,
     )
+
+
+def _all_head(
+    start_ns: int, rule: GapRule, backwards: int, first_backwards_ns: int | None
+) -> GapReport:
+    """What is missing of a day that no message lies in."""
+    none = np.empty(0, dtype=np.int64)
+    rhythm = rhythm_of(none, rule)
+    return GapReport(
+        spans=none.reshape(0, 3),
+        changes=none,
+        outage_bounds_ns=none.astype(np.float64),
+        quiet_spans=NO_SPANS,
+        messages_after=none,
+        messages_after_quiet=none,
+        lost_before=none,
+        threshold_seconds=rhythm.silence_ns / NS_PER_SECOND,
+        outage_factor=None,
+        first_message=None,
+        last_message=None,
+        first_ns=start_ns,
+        last_ns=start_ns,
+        head_seconds=float(SECONDS_PER_DAY),
+        tail_seconds=0.0,
+        per_hour=(0,) * 24,
+        sequence_backwards=backwards,
+        sequence_backwards_first_ns=first_backwards_ns,
+    )
+
+
+def _by_receipt(
+    snapshots: Callable[[], Iterable[SnapshotTouches]] | None,
+) -> Callable[[], Iterable[SnapshotTouches]] | None:
+    """The snapshots with their receipt times for both, where the exchange's say nothing."""
+    if snapshots is None:
+        return None
+    opened = snapshots
+    return lambda: (replace(each, ts_origin_ns=each.ts_receipt_ns) for each in opened())
 
 
 def proven_gaps(evidence: GapEvidence, gap_spans: IntArray, suspected: IntArray) -> IntArray:
@@ -275,67 +366,8 @@ def proven_gaps(evidence: GapEvidence, gap_spans: IntArray, suspected: IntArray)
     return gap_spans[~np.isin(gap_spans[:, 0], suspected[:, 0])]
 
 
-def _threshold_ns(ts_receipt_ns: IntArray, rule: GapRule) -> tuple[int, int]:
-    """The inter-arrival quantile and the silence threshold, both in whole nanoseconds."""
-    floor_ns = round(rule.silence_floor_seconds * NS_PER_SECOND)
-    steps = len(ts_receipt_ns) - 1
-    if steps == 0:
-        return 0, floor_ns
-    # The quantile is the least of the longest inter-arrival times, and they are few.
-    longest = steps - int((steps - 1) * rule.silence_quantile)
-    steps_ns = np.empty(0, dtype=np.int64)
-    for _, time_ns in running_chunks(ts_receipt_ns):
-        steps_ns = np.concatenate((steps_ns, np.diff(time_ns)))
-        if len(steps_ns) > longest:
-            steps_ns = np.partition(steps_ns, -longest)[-longest:].copy()
-    usual_ns = int(steps_ns.min())
-    return usual_ns, max(round(rule.silence_factor * usual_ns), floor_ns)
-
-
-def _silences(
-    ts_receipt_ns: IntArray, ts_origin_ns: IntArray, threshold_ns: int
-) -> tuple[IntArray, IntArray, IntArray]:
-    """The spans that both clocks say are too long, and the messages that end them.
-
-    Returns:
-        The receipt times and the origin times, shape (k, 2), and indices of messages, shape (k,).
-    """
-    receipt_spans, origin_spans = [NO_SPANS], [NO_SPANS]
-    after = [np.empty(0, dtype=np.int64)]
-    # A receipt clock that was set back must not make two spans overlap, so it is the running one.
-    for first, time_ns in running_chunks(ts_receipt_ns):
-        origin_ns = ts_origin_ns[first : first + len(time_ns)]
-        silent = (np.diff(time_ns) > threshold_ns) & (np.diff(origin_ns) > threshold_ns)
-        before = np.flatnonzero(silent)
-        for spans, ts_ns in ((receipt_spans, time_ns), (origin_spans, origin_ns)):
-            spans.append(np.stack((ts_ns[before], ts_ns[before + 1]), axis=1))
-        after.append(first + before + 1)
-    return np.concatenate(receipt_spans), np.concatenate(origin_spans), np.concatenate(after)
-
-
-def _trades_inside(
-    receipt_spans: IntArray,
-    origin_spans: IntArray,
-    trade_receipt_ns: IntArray,
-    trade_origin_ns: IntArray,
-    *,
-    margin_ns: int,
-) -> IntArray:
-    """Counts the trades strictly inside each span, on both clocks, `margin_ns` before its end."""
-    if np.any(trade_receipt_ns[1:] < trade_receipt_ns[:-1]):
-        order = np.argsort(trade_receipt_ns, kind="stable")
-        trade_receipt_ns, trade_origin_ns = trade_receipt_ns[order], trade_origin_ns[order]
-    first = np.searchsorted(trade_receipt_ns, receipt_spans[:, 0], side="right")
-    after = np.searchsorted(trade_receipt_ns, receipt_spans[:, 1] - margin_ns, side="left")
-    counts = np.zeros(len(receipt_spans), dtype=np.int64)
-    for span in range(len(receipt_spans)):
-        origins = trade_origin_ns[first[span] : after[span]]
-        inside = (origins > origin_spans[span, 0]) & (origins < origin_spans[span, 1] - margin_ns)
-        counts[span] = np.count_nonzero(inside)
-    return counts
-
-
-def _total_seconds(spans: IntArray) -> float:
+def total_seconds(spans: IntArray) -> float:
+    """How long spans are together, int64, shape (k, 2) or wider."""
     return int(np.sum(spans[:, 1] - spans[:, 0])) / NS_PER_SECOND
 
 

@@ -14,20 +14,27 @@ from market_pipeline.quality.crossed import TouchReport
 from market_pipeline.quality.findings import Finding, chosen_places
 from market_pipeline.quality.gaps import GapReport
 from market_pipeline.quality.intervals import NS_PER_SECOND, IntArray, day_bounds_ns
-from market_pipeline.quality.precision import PrecisionReport
-from market_pipeline.quality.skew import ClockReport
+from market_pipeline.quality.precision import PrecisionReport, loss_expected, loss_note
+from market_pipeline.quality.skew import BadStamps, ClockReport
 
-__all__ = ["crossed_places", "edge_places", "gap_places", "precision_places", "skew_places"]
+__all__ = [
+    "bad_stamp_places",
+    "crossed_places",
+    "edge_places",
+    "gap_places",
+    "precision_places",
+    "proven_places",
+    "skew_places",
+]
 
 _NS_PER_MS = 1_000_000
 
 
-def gap_places(gaps: GapReport, proven: IntArray, sequence_number: IntArray) -> Iterator[Finding]:
+def gap_places(gaps: GapReport, sequence_number: IntArray) -> Iterator[Finding]:
     """Every gap, with the sequence number of the first message after it; the longest is worst.
 
     Args:
         gaps: Of the day.
-        proven: int64, shape (k, 2), see `gaps.proven_gaps`. The message is that of the interval.
         sequence_number: int64, shape (messages,).
     """
     for index, place in chosen_places(gaps.spans[:, 1] - gaps.spans[:, 0]):
@@ -39,9 +46,40 @@ def gap_places(gaps: GapReport, proven: IntArray, sequence_number: IntArray) -> 
             end_ns=end_ns,
             sequence_number=int(sequence_number[gaps.messages_after[index]]),
             value=seconds_text((end_ns - start_ns) / NS_PER_SECOND),
-            expected=f"at most {seconds_text(gaps.threshold_seconds)} while trades go on",
-            note=f"No message came, and {number_of(trades, 'trade')} meanwhile: a suspected gap.",
+            expected=_longest_expected(gaps, index),
+            note=_gap_note(trades, int(gaps.changes[index])),
         )
+
+
+def _longest_expected(gaps: GapReport, index: int) -> str:
+    """How long a silence may be, by what shows that it is a gap."""
+    threshold = seconds_text(gaps.threshold_seconds)
+    if gaps.spans[index, 2]:
+        return f"at most {threshold} while trades go on"
+    if gaps.changes[index]:
+        return f"at most {threshold} while the book changes"
+    bound = seconds_text(float(gaps.outage_bounds_ns[index]) / NS_PER_SECOND)
+    return f"at most {bound} by the rhythm of the day and of the minutes around it"
+
+
+def _gap_note(trades: int, changes: int) -> str:
+    if trades:
+        return f"No message came, and {number_of(trades, 'trade')} meanwhile: a suspected gap."
+    if changes:
+        shown = f"{number_of(changes, 'snapshot')} meanwhile show{'s' if changes == 1 else ''}"
+        return f"No message came, and {shown} that the book changed: a suspected gap."
+    return (
+        "No message came for far longer than the day's own rhythm and the time around it explain: "
+        "an outage, and nobody knows what the book became meanwhile."
+    )
+
+
+def proven_places(proven: IntArray) -> Iterator[Finding]:
+    """The gaps that ids prove, see `gaps.proven_gaps`; the message is that of the interval.
+
+    Args:
+        proven: int64, shape (k, 2).
+    """
     for index, place in chosen_places(proven[:, 1] - proven[:, 0]):
         start_ns, end_ns = proven[index].tolist()
         yield Finding(
@@ -57,28 +95,36 @@ def gap_places(gaps: GapReport, proven: IntArray, sequence_number: IntArray) -> 
 
 
 def edge_places(
-    gaps: GapReport,
-    ts_receipt_ns: IntArray,
-    sequence_number: IntArray,
-    day: date,
-    tolerance_seconds: float,
+    gaps: GapReport, sequence_number: IntArray, day: date, tolerance_seconds: float
 ) -> Iterator[Finding]:
     """The missing head, the quiet holes and the missing tail, as far as they are too long.
 
     A head's and a hole's message is the one that ended it, a tail's the last before it.
     """
     start_ns, end_ns = day_bounds_ns(day)
-    first, last = int(ts_receipt_ns.argmin()), int(ts_receipt_ns.argmax())
+    if gaps.first_message is None or gaps.last_message is None:
+        yield Finding(
+            check="completeness",
+            place="first",
+            ts_receipt_ns=start_ns,
+            end_ns=end_ns,
+            value=seconds_text(gaps.head_seconds),
+            expected=f"at most {seconds_text(tolerance_seconds)}",
+            note="No message lies inside the UTC day.",
+        )
+        return
     spans = []
     if gaps.head_seconds > tolerance_seconds:
-        head = start_ns, int(ts_receipt_ns[first]), first
+        head = start_ns, gaps.first_ns, gaps.first_message
         spans.append((*head, "Nothing was received from the day's start to the first message."))
     for (begin_ns, over_ns), message in zip(
         gaps.quiet_spans.tolist(), gaps.messages_after_quiet.tolist(), strict=True
     ):
-        spans.append((begin_ns, over_ns, message, "Neither a message nor a trade was received."))
+        spans.append(
+            (begin_ns, over_ns, message, "No message was received, and no trade shows why.")
+        )
     if gaps.tail_seconds > tolerance_seconds:
-        tail = int(ts_receipt_ns[last]), end_ns, last
+        tail = gaps.last_ns, end_ns, gaps.last_message
         spans.append((*tail, "Nothing was received from the last message to the day's end."))
     lengths_ns = np.array([over_ns - begin_ns for begin_ns, over_ns, _, _ in spans], np.int64)
     for index, place in chosen_places(lengths_ns):
@@ -127,7 +173,7 @@ def skew_places(
     early = clocks.negative_share > thresholds.negative_latency_warn_share
     if early and clocks.first_early_index is not None:
         index = clocks.first_early_index
-        delay_ms = (ts_receipt_ns[index] - ts_origin_ns[index]) / _NS_PER_MS
+        delay_ms = (int(ts_receipt_ns[index]) - int(ts_origin_ns[index])) / _NS_PER_MS
         yield Finding(
             check="skew",
             place="first",
@@ -147,11 +193,33 @@ def skew_places(
         )
 
 
+def bad_stamp_places(
+    bad: BadStamps, ts_receipt_ns: IntArray, sequence_number: IntArray
+) -> Iterator[Finding]:
+    """The first message with a bad receipt time and the first with a bad exchange time, in order.
+
+    Args:
+        bad: Of the day.
+        ts_receipt_ns, sequence_number: int64, shape (messages,).
+    """
+    kinds = [(bad.first_receipt, "receipt"), (bad.first_origin, "exchange")]
+    for index, clock in sorted((index, clock) for index, clock in kinds if index is not None):
+        yield Finding(
+            check="skew",
+            place="first",
+            ts_receipt_ns=int(ts_receipt_ns[index]),
+            sequence_number=int(sequence_number[index]),
+            value=f"the {clock} time of the message with sequence number {sequence_number[index]}",
+            expected="a time among those of the messages around it",
+            note=f"The first {clock} time that contradicts the messages around it; nothing is "
+            "reckoned with it.",
+        )
+
+
 def precision_places(reports: Sequence[PrecisionReport]) -> Iterator[Finding]:
-    """The first values of each column that are off their step, as many as are located."""
+    """The first refused values of each column, as many as are located."""
     for report in reports:
         for number, loss in enumerate(report.first):
-            step = "tick" if report.column == "price" else "lot"
             yield Finding(
                 check="precision",
                 place="first" if number == 0 else "further",
@@ -159,9 +227,8 @@ def precision_places(reports: Sequence[PrecisionReport]) -> Iterator[Finding]:
                 row=loss.row,
                 column=report.column,
                 value=repr(loss.value),
-                expected=None if loss.nearest is None else f"{loss.nearest:f}",
-                note=f"This {report.column} is no whole number of {step}s of {report.step:f}, and "
-                "was refused.",
+                expected=loss_expected(loss.value, report.step),
+                note=loss_note(report.column, loss.value, report.step),
             )
 
 

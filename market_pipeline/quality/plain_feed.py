@@ -5,14 +5,16 @@ The rules are those of the rebuild, written down a second time in plain Python.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
-from itertools import groupby, pairwise, takewhile
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import groupby, pairwise, takewhile, tee
 
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.books.scale import Scale
+from market_pipeline.books.scale import EXACT_STEPS, Scale
+from market_pipeline.quality.plain_soundness import SOUND, Judgement, Stamps, judged
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 
 __all__ = [
@@ -21,13 +23,15 @@ __all__ = [
     "Message",
     "Row",
     "Snapshot",
+    "judge_messages",
+    "judge_snapshots",
     "messages_of",
     "rows_of",
     "snapshots_of",
     "whole_steps",
 ]
 
-_MAX_STEPS = float(2**62 - 512)
+_ROUNDED_STEPS = 2**49
 _ROWS_AT_ONCE = 1 << 12
 
 REFUSED = -1
@@ -57,19 +61,30 @@ class Message:
         first_row: Its first row, counted over all rows of the feed.
         after_gap: Messages are suspected or proven to be lost before it.
         mended: They are, but the snapshot right before it leads to it.
+        judgement: What its number and stamps are worth.
     """
 
     first_row: int
     rows: list[Row]
     after_gap: bool = False
     mended: bool = False
+    judgement: Judgement = SOUND
+
+    @property
+    def stamps(self) -> Stamps:
+        """Its number and times: those of its first row."""
+        first = self.rows[0]
+        return Stamps(first.sequence_number, first.ts_receipt_ns, first.ts_origin_ns)
 
 
 @dataclass(slots=True)
 class Snapshot:
     """The top levels after the message of its sequence number, received at `ts_receipt_ns`.
 
-    `usable` is whether they are a book: on the grid, ordered, filled and not crossed.
+    Attributes:
+        usable: They are a book: on the grid, ordered, filled and not crossed.
+        placeable: Its number is not contradicted by those around it, and had not passed already.
+        epoch: How often the numbers of the snapshots began anew before it.
     """
 
     ts_receipt_ns: int
@@ -77,6 +92,8 @@ class Snapshot:
     bids: Levels
     asks: Levels
     usable: bool = True
+    placeable: bool = True
+    epoch: int = 0
 
 
 def messages_of(
@@ -88,6 +105,55 @@ def messages_of(
         together = list(group)
         yield Message(first_row, together, first_row in gap_rows, first_row in mended_rows)
         first_row += len(together)
+
+
+def judge_messages(messages: Sequence[Message], last: Stamps | None = None) -> None:
+    """Tells the messages of a feed what their numbers and stamps are worth.
+
+    Args:
+        messages: In feed order; the last ones are judged as if the feed ended with them.
+        last: The last sound values before them; None at the beginning of a feed.
+    """
+    stamps = [message.stamps for message in messages]
+    for message, (judgement, _) in zip(messages, judged(stamps, last), strict=True):
+        message.judgement = judgement
+
+
+def judge_snapshots(
+    snapshots: Iterable[Snapshot], last: Stamps | None = None, epoch: int = 0
+) -> Iterator[Snapshot]:
+    """The snapshots of a feed with sound times, and whether and when their numbers mean a place.
+
+    Their only clock is that of receipt. A bad time is replaced by the last sound one, or by that of
+    the next snapshot where there was none.
+
+    Args:
+        snapshots: In feed order.
+        last, epoch: The last sound values before them, and how often the numbers began anew.
+    """
+    for_stamps, for_times = tee(snapshots)
+    stamps = (Stamps(s.sequence_number, s.ts_receipt_ns, s.ts_receipt_ns) for s in for_stamps)
+    for (judgement, sound), (snapshot, following) in zip(
+        judged(stamps, last), _with_next(for_times), strict=True
+    ):
+        epoch += judgement.is_restart
+        yield replace(
+            snapshot,
+            ts_receipt_ns=following.ts_receipt_ns if sound is None else sound.ts_receipt_ns,
+            placeable=not (judgement.is_old or judgement.bad_sequence),
+            epoch=epoch,
+        )
+
+
+def _with_next(snapshots: Iterable[Snapshot]) -> Iterator[tuple[Snapshot, Snapshot]]:
+    """Each with the next one; the last with itself."""
+    before = None
+    for snapshot in snapshots:
+        if before is not None:
+            yield before, snapshot
+        before = snapshot
+    if before is not None:
+        yield before, before
 
 
 def rows_of(batches: Iterable[DeltaBatch], price_scale: Scale, size_scale: Scale) -> Iterator[Row]:
@@ -153,7 +219,16 @@ def _is_a_book(bids: Levels, asks: Levels) -> bool:
 def whole_steps(value: float, scale: Scale) -> int:
     """A finite value as a whole number of steps, or `REFUSED` if it is none (see `books.scale`)."""
     exact = value * 10.0**scale.decimals / scale.coefficient
-    if not abs(exact) <= _MAX_STEPS:
+    if abs(exact) > EXACT_STEPS:
         return REFUSED
+    if abs(round(exact)) > _ROUNDED_STEPS:
+        return _exactly_whole_steps(Fraction(value) / Fraction(scale.step))
     whole = round(exact)
     return whole if abs(exact - whole) <= max(1e-6, abs(exact) * 2.0**-51) else REFUSED
+
+
+def _exactly_whole_steps(exact: Fraction) -> int:
+    """The same so far up that a float64's own error may be a quarter of a step."""
+    whole = round(exact)
+    is_near = abs(exact - whole) <= Fraction(1, 4)
+    return whole if is_near and whole < EXACT_STEPS else REFUSED

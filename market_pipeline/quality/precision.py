@@ -1,9 +1,10 @@
 """Values that are not a whole number of ticks or lots: how many, and where the first ones stand.
 
 The rebuild finds them while it turns prices and sizes into integers (`books.scale`); here is the
-form in which they are counted and shown. A value is off its step if
-it is further than 1e-6 of a step from a whole multiple, or if the multiple exceeds int64. It never
-enters the book, because its rounded neighbour is another level.
+form in which they are counted and shown. A value is off its step if it is further than 1e-6 of a
+step from a whole multiple. From 2^51 steps up a 64-bit float cannot tell a step from half of one,
+so a value so large is a loss too, whatever it looks like. No loss enters the book, because its
+rounded neighbour is another level.
 """
 
 from __future__ import annotations
@@ -13,15 +14,26 @@ from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Literal
 
+from market_pipeline.books.scale import EXACT_STEPS
+
 __all__ = [
     "MAX_OFFENDERS",
+    "TOO_LARGE",
     "PrecisionLoss",
     "PrecisionReport",
+    "is_too_large",
+    "loss_expected",
+    "loss_note",
     "nearest_step",
 ]
 
 MAX_OFFENDERS = 10
 """So many offenders are kept by place and value; all are counted."""
+
+TOO_LARGE = "too large for a 64-bit float to be exact"
+"""Of a loss that is no multiple because too many values share its float."""
+
+_STEP_NAMES = {"price": "tick", "size": "lot"}
 
 # A float64 has at most 309 digits before the point and 1,074 after it.
 _EXACT = Context(prec=1400)
@@ -78,11 +90,39 @@ class PrecisionReport:
             return f"Every {self.column} is a whole multiple of {self.step:f}."
         offender = self.first[0]
         nearest = f", nearest {offender.nearest:f}" if offender.nearest is not None else ""
+        if is_too_large(offender.value, self.step):
+            nearest = f", {TOO_LARGE},"
         return (
             f"{self.losses:,} {self.column} value{'s are' if self.losses > 1 else ' is'} not a "
             f"whole multiple of {self.step:f}; first {offender.value!r}{nearest} in "
             f"{offender.file}, row {offender.row}."
         )
+
+
+def is_too_large(value: float, step: Decimal) -> bool:
+    """Whether a value is so many steps that its float stands for several multiples, or halves."""
+    if not math.isfinite(value):
+        return False
+    return abs(_EXACT.divide(Decimal(value), step)) > EXACT_STEPS - Decimal("0.5")
+
+
+def loss_note(column: str, value: float, step: Decimal) -> str:
+    """Why a price or size was refused, in a sentence."""
+    name = _STEP_NAMES[column]
+    if is_too_large(value, step):
+        return (
+            f"This {column} is {TOO_LARGE}: from 2^51 {name}s of {step:f} up it cannot tell one "
+            f"{name} from half of one. It was refused."
+        )
+    return f"This {column} is no whole number of {name}s of {step:f}, and was refused."
+
+
+def loss_expected(value: float, step: Decimal) -> str | None:
+    """What would have been right: the nearest multiple, or a value that a float can tell."""
+    if is_too_large(value, step):
+        return f"below {_EXACT.multiply(EXACT_STEPS, step):f}"
+    nearest = nearest_step(value, step)
+    return None if nearest is None else f"{nearest:f}"
 
 
 def nearest_step(value: float, step: Decimal) -> Decimal | None:

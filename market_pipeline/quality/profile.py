@@ -15,6 +15,7 @@ from market_pipeline.lake.tables import Column, Table
 from market_pipeline.quality.domain import VIOLATIONS
 
 __all__ = [
+    "OUTSIDE_DAY",
     "PROFILES",
     "RawPlace",
     "domain_violations",
@@ -22,6 +23,9 @@ __all__ = [
     "places_of",
     "profile_of",
 ]
+
+OUTSIDE_DAY = "receipts_outside_day"
+"""The column, and the kind of places, of rows received on another UTC day."""
 
 _ROWS = "Rows whose"
 _PLACE = "Of the first places of each kind of fault: "
@@ -96,6 +100,11 @@ PROFILES = Table(
         Column(
             "times_outside_day", "BIGINT", f"{_ROWS} exchange or receipt time is of another day."
         ),
+        Column(OUTSIDE_DAY, "BIGINT", "Rows received on another UTC day."),
+        Column("earliest_outside_ns", "BIGINT", "Earliest receipt time of these, ns UTC."),
+        Column("latest_outside_ns", "BIGINT", "Latest receipt time of these, ns UTC."),
+        Column("outside_day", "DATE", "The UTC day that most of these are of."),
+        Column("files_outside_day", "VARCHAR[]", "Files with most of their rows among these."),
         Column("negative_latencies", "BIGINT", "Rows received before they were sent."),
         Column("unordered_messages", "BIGINT", "Messages received before the one they follow."),
         Column("unordered_origins", "BIGINT", "Messages sent before the one they follow."),
@@ -103,6 +112,13 @@ PROFILES = Table(
         Column("duplicate_messages", "BIGINT", "Messages (or trade ids) that came before already."),
         Column(
             "disordered_per_hour", "BIGINT[]", "Messages unordered, backward or double, by hour."
+        ),
+        Column("first_price", "DOUBLE", "Median price of the day's first 1,024 rows."),
+        Column("last_price", "DOUBLE", "Median price of the day's last 1,024 rows."),
+        Column(
+            "prices_per_hour",
+            "DOUBLE[]",
+            "Median price by UTC hour of receipt, of a sample; of snapshots the mid.",
         ),
         Column("tick_seen", "VARCHAR", "Coarsest tick of the prices, outliers apart."),
         Column("tick_settled_rows", "BIGINT", "Rows that it took until that tick was seen."),

@@ -10,11 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from market_pipeline.books.boundaries import message_starts
+from market_pipeline.errors import LakeFileError
 from market_pipeline.quality.domain import EXPECTED, DomainCount
 from market_pipeline.quality.intervals import day_bounds_ns
 from market_pipeline.quality.ordering import Disorder, MessageOrder, content_of
-from market_pipeline.quality.profile import RawPlace, place_columns
+from market_pipeline.quality.outside_day import OutsideDay
+from market_pipeline.quality.price_levels import PriceLevels
+from market_pipeline.quality.profile import OUTSIDE_DAY, RawPlace, place_columns
 from market_pipeline.quality.seen_steps import LATE_ROWS, StepWatch
+from market_pipeline.sources.batches import MAX_MESSAGE_ROWS, MAX_MESSAGES, MAX_TRADES
 from market_pipeline.sources.crypto_lake import (
     DELTAS,
     SNAPSHOT_LEVELS,
@@ -70,16 +75,28 @@ class RawTableLook:
         self._prices, self._sizes = StepWatch(), StepWatch()
         self._tick_places: dict[int, RawPlace] = {}
         self._sequence = "id" if table is TRADES else "sequence_number"
+        self._outside = OutsideDay(start_ns, end_ns, self._sequence)
+        self._day = day
+        self._levels = PriceLevels(start_ns)
         self._names: dict[Path, dict[str, str]] = {}
+        self._message: tuple[int, int] | None = None
+        self._message_rows = 0
         self.batch_rows = _SNAPSHOT_BATCH_ROWS if table is SNAPSHOTS else _BATCH_ROWS
 
     def add(self, batch: RawBatch) -> None:
-        """Takes a batch of rows into account."""
+        """Takes a batch of rows into account.
+
+        Raises:
+            LakeFileError: If the table has more messages, or rows in one, than any later stage can
+                hold in memory.
+        """
         arrays = batch.arrays
         count = len(arrays["timestamp"])
         self._rows += count
         self._names[batch.file] = batch.names
         self._domain.add(batch)
+        self._outside.add(batch)
+        self._levels.add(arrays["receipt_timestamp"], _price_of_each(batch, self._table))
         self._sizes.add(_values(batch, _SIZES[self._table.name]))
         names = _PRICES[self._table.name]
         prices = _values(batch, names)
@@ -104,6 +121,24 @@ class RawTableLook:
             ends = [(int(receipt[at]), int(sequence[at])) for at in (0, -1)]
             self._ends = [self._ends[0] if self._ends else ends[0], ends[1]]
             self._order.add(batch.file, *columns)
+        if self._table is DELTAS:
+            self._refuse_long_message(batch)
+        name, most = ("trades", MAX_TRADES) if self._table is TRADES else ("messages", MAX_MESSAGES)
+        if self._order.messages > most:
+            raise _too_large(batch, f"{name} in a day", most)
+
+    def _refuse_long_message(self, batch: RawBatch) -> None:
+        sequence, receipt = batch.arrays["sequence_number"], batch.arrays["receipt_timestamp"]
+        if not sequence.size:
+            return
+        starts = np.empty(sequence.size, np.int64)
+        starts = starts[: message_starts(sequence, receipt, starts, self._message)]
+        # Where the message under way began, were its rows of earlier batches in this one.
+        edges = np.concatenate(([-self._message_rows], starts, [sequence.size]))
+        if np.diff(edges).max() > MAX_MESSAGE_ROWS:
+            raise _too_large(batch, "rows in a message", MAX_MESSAGE_ROWS)
+        self._message = int(sequence[-1]), int(receipt[-1])
+        self._message_rows = int(edges[-1] - edges[-2])
 
     def _content(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.uint64]:
         """What makes two messages of one sequence number the same."""
@@ -127,7 +162,10 @@ class RawTableLook:
             **{kind.value: count for kind, count in self._domain.counts.items()},
             **{name: order.count(kind) for kind, (name, _) in _DISORDER.items()},
             "removals": self._domain.removals if self._table is DELTAS else None,
+            **self._outside.figures(),
+            **self._levels.figures(),
         }
+        found["files_outside_day"] = [self._where(file) for file in found["files_outside_day"]]
         for position, end in zip(("first", "last"), self._ends, strict=False):
             found[f"{position}_ts_receipt_ns"], found[f"{position}_sequence_number"] = end
         for name, watch in (("tick", self._prices), ("lot", self._sizes)):
@@ -162,6 +200,17 @@ class RawTableLook:
                 yield RawPlace(
                     kind.value, where, row, column, value, expected, receipt_ns, sequence
                 )
+        for file, row, column, receipt_ns, sequence in self._outside.places:
+            yield RawPlace(
+                OUTSIDE_DAY,
+                self._where(file),
+                row,
+                column,
+                str(receipt_ns),
+                f"a receipt time of {self._day}",
+                receipt_ns,
+                sequence,
+            )
         for place in self._order.places():
             name, column = _DISORDER[place.kind]
             if column == "sequence_number":
@@ -178,8 +227,27 @@ class RawTableLook:
             )
 
 
+def _too_large(batch: RawBatch, what: str, most: int) -> LakeFileError:
+    return LakeFileError(
+        "The file holds more than may be held in memory",
+        next_step="Fetch the file from the vendor again, or report it; then rerun this day.",
+        file=batch.file,
+        row=batch.first_row,
+        expected=f"at most {most} {what}",
+        found="more, in the rows from here on",
+    )
+
+
 def _expected(kind: Disorder, before: int) -> str:
     return "no second one" if kind is Disorder.DOUBLE else f"at least {before}"
+
+
+def _price_of_each(batch: RawBatch, table: RawTable) -> NDArray[np.float64]:
+    """A price of each row: of a snapshot the mid, NaN where a side is empty."""
+    if table is not SNAPSHOTS:
+        return np.asarray(batch.arrays["price"], np.float64)
+    bid, ask = (np.asarray(batch.arrays[f"{side}_0_price"], np.float64) for side in ("bid", "ask"))
+    return np.where((bid > 0.0) & (ask > 0.0), bid / 2 + ask / 2, np.nan)
 
 
 def _values(batch: RawBatch, names: Sequence[str]) -> NDArray[np.float64]:

@@ -2,31 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import Any
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
 
 from market_pipeline.books.flags import BookFlag
+from market_pipeline.books.soundness import sound_times_ns
 from market_pipeline.instruments import Instrument
 from market_pipeline.quality.crossed import BookSpans, Observed, touch_report, valid_time
-from market_pipeline.quality.findings import Finding, Measured, merged
-from market_pipeline.quality.gaps import GapRule, find_gaps, gap_evidence, proven_gaps
+from market_pipeline.quality.findings import Measured, merged
+from market_pipeline.quality.gaps import (
+    GapReport,
+    GapRule,
+    find_gaps,
+    gap_evidence,
+    proven_gaps,
+    total_seconds,
+)
 from market_pipeline.quality.intervals import IntArray, day_bounds_ns
 from market_pipeline.quality.located import (
+    bad_stamp_places,
     crossed_places,
     edge_places,
     gap_places,
     precision_places,
+    proven_places,
     skew_places,
 )
+from market_pipeline.quality.measure import Measure
 from market_pipeline.quality.precision import PrecisionReport
 from market_pipeline.quality.row import Outcome, ReportRow
-from market_pipeline.quality.skew import clock_report
+from market_pipeline.quality.skew import bad_stamps, clock_report
+from market_pipeline.quality.snapshots_inside import SnapshotTouches
 from market_pipeline.quality.verdict import judge
 
-__all__ = ["BookEvidence", "build_report", "report_failure"]
+__all__ = [
+    "BOOK_MEASURES",
+    "BookDay",
+    "BookEvidence",
+    "Messages",
+    "measure_book",
+    "report_failure",
+    "report_row",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,153 +91,338 @@ class BookEvidence:
     code_version: str
 
 
-def build_report(
-    instrument: Instrument,
-    day: date,
-    evidence: BookEvidence,
-    *,
-    ts_origin_ns: IntArray,
-    ts_receipt_ns: IntArray,
-    sequence_number: IntArray,
-    spans: BookSpans,
-    trade_origin_ns: IntArray,
-    trade_receipt_ns: IntArray,
-    measured: Measured,
-    as_of_ns: int,
-) -> tuple[ReportRow, list[Finding]]:
-    """Measures and judges one rebuilt day; the places it is wrong at come with its row.
+@dataclass(frozen=True, slots=True, eq=False)
+class Messages:
+    """The times and numbers of a day's messages as in `books.bbo`, shape (messages,) each.
+
+    Attributes:
+        ts_origin_ns, ts_receipt_ns, sequence_number: int64.
+        flags: uint16.
+    """
+
+    ts_origin_ns: IntArray
+    ts_receipt_ns: IntArray
+    sequence_number: IntArray
+    flags: NDArray[np.uint16]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BookDay:
+    """What there is of a rebuilt day, each part read when the first measurement asks for it.
+
+    Attributes:
+        instrument: With its thresholds.
+        day: The UTC day.
+        read_evidence: What the rebuild counted.
+        read_messages: The messages; there must be one.
+        read_spans: When which flags stood against the book.
+        read_snapshots: The snapshots beside the messages; None if there are none.
+        trade_origin_ns, trade_receipt_ns: int64, shape (trades,); empty without trades.
+    """
+
+    instrument: Instrument
+    day: date
+    read_evidence: Callable[[], BookEvidence]
+    read_messages: Callable[[], Messages]
+    read_spans: Callable[[], BookSpans]
+    trade_origin_ns: IntArray
+    trade_receipt_ns: IntArray
+    read_snapshots: Callable[[], Iterable[SnapshotTouches]] | None = None
+
+    @cached_property
+    def evidence(self) -> BookEvidence:
+        """What the rebuild counted."""
+        return self.read_evidence()
+
+    @cached_property
+    def messages(self) -> Messages:
+        """The messages.
+
+        Raises:
+            ValueError: If there is none. Such a day is a `MissingDataError` of the source.
+        """
+        messages = self.read_messages()
+        if not len(messages.ts_receipt_ns):
+            raise ValueError("a day without a message has no book: report it as missing data")
+        return messages
+
+    @cached_property
+    def sound_receipt_ns(self) -> IntArray:
+        """The receipt times, in place of each bad one the sound one before it; (messages,)."""
+        return self._sound(self.messages.ts_receipt_ns, BookFlag.BAD_TS_RECEIPT)
+
+    @cached_property
+    def sound_origin_ns(self) -> IntArray:
+        """The exchange times, in place of each bad one the sound one before it; (messages,)."""
+        return self._sound(self.messages.ts_origin_ns, BookFlag.BAD_TS_ORIGIN)
+
+    def _sound(self, ts_ns: IntArray, flag: BookFlag) -> IntArray:
+        return sound_times_ns(ts_ns, (self.messages.flags & np.uint16(flag)) != 0)
+
+    @cached_property
+    def spans(self) -> BookSpans:
+        """When which flags stood against the book."""
+        return self.read_spans()
+
+    @cached_property
+    def gaps(self) -> GapReport:
+        """What is missing of the day."""
+        messages = self.messages
+        return find_gaps(
+            ts_receipt_ns=self.sound_receipt_ns,
+            ts_origin_ns=self.sound_origin_ns,
+            sequence_number=messages.sequence_number,
+            trade_receipt_ns=self.trade_receipt_ns,
+            trade_origin_ns=self.trade_origin_ns,
+            day=self.day,
+            rule=GapRule.from_thresholds(self.instrument.thresholds),
+            snapshots=self.read_snapshots,
+        )
+
+    @cached_property
+    def observed(self) -> Observed:
+        """When the day was observed."""
+        return Observed(self.gaps.first_ns, self.gaps.last_ns, self.gaps.not_observed)
+
+
+def measure_book(book: BookDay) -> Measured:
+    """Every figure of the book, and the places it is wrong at; see `BOOK_MEASURES`.
+
+    What one measurement raises is a finding of its own, and its figures are None.
+    """
+    named = f"{book.instrument.id} {book.day}"
+    return merged([measure.of(book, named) for measure in BOOK_MEASURES])
+
+
+def report_row(
+    instrument: Instrument, day: date, measured: Measured, *, as_of_ns: int
+) -> ReportRow:
+    """The judged row of a rebuilt day.
 
     Args:
         instrument: With its thresholds.
         day: The UTC day.
-        evidence: What the rebuild counted.
-        ts_origin_ns, ts_receipt_ns, sequence_number: int64, shape (messages,), as in `books.bbo`.
-        spans: When which flags stood against the book.
-        trade_origin_ns, trade_receipt_ns: int64, shape (trades,); empty without trades.
-        measured: What was measured of the day elsewhere.
+        measured: All that was measured of it.
         as_of_ns: When the verdict is given; see `verdict.condition`.
-
-    Raises:
-        ValueError: If there is no message. Such a day is a `MissingDataError` of the source.
     """
-    gaps = find_gaps(
-        ts_receipt_ns=ts_receipt_ns,
-        ts_origin_ns=ts_origin_ns,
-        sequence_number=sequence_number,
-        trade_receipt_ns=trade_receipt_ns,
-        trade_origin_ns=trade_origin_ns,
-        day=day,
-        rule=GapRule.from_thresholds(instrument.thresholds),
-    )
-    observed = Observed(int(ts_receipt_ns[0]), int(ts_receipt_ns.max()), gaps.not_observed)
-    touch = touch_report(spans, observed, day_start_ns=day_bounds_ns(day)[0])
-    valid = valid_time(spans, observed)
-    proven = proven_gaps(gap_evidence(instrument.source), spans.of(BookFlag.GAP), gaps.not_observed)
-    clocks = clock_report(
-        ts_origin_ns=ts_origin_ns,
-        ts_receipt_ns=ts_receipt_ns,
-        day=day,
-        step_warn_ms=instrument.thresholds.step_warn_ms,
-    )
-    precision = _first_precision_report(evidence)
-    largest_step = clocks.largest_step
     row = ReportRow(
         exchange=instrument.venue,
         symbol=instrument.symbol,
         dt=day,
         outcome="rebuilt",
-        seed=evidence.seed,
-        rows=evidence.rows,
-        messages=len(ts_receipt_ns),
-        snapshots=evidence.snapshots,
-        trades=evidence.trades,
-        first_message_ns=int(ts_receipt_ns.min()),
-        last_message_ns=int(ts_receipt_ns.max()),
-        observed_seconds=valid.observed_seconds,
-        valid_seconds=valid.valid_seconds,
-        invalid_seconds=valid.invalid_seconds,
-        not_seeded_seconds=valid.seconds_by_flag[BookFlag.NOT_SEEDED],
-        after_gap_seconds=valid.seconds_by_flag[BookFlag.GAP],
-        stale_seconds=valid.seconds_by_flag[BookFlag.STALE],
-        failed_exam_seconds=valid.seconds_by_flag[BookFlag.FAILED_EXAM],
-        precision_loss_seconds=valid.seconds_by_flag[BookFlag.PRECISION_LOSS],
-        gap_count=gaps.count,
-        gap_seconds=gaps.seconds,
-        longest_gap_seconds=gaps.longest_seconds,
-        longest_gap_ns=gaps.longest[0] if gaps.longest else None,
-        first_gap_ns=gaps.first[0] if gaps.first else None,
-        gap_threshold_seconds=gaps.threshold_seconds,
-        gap_starts_ns=tuple(gaps.spans[:, 0].tolist()),
-        gap_ends_ns=tuple(gaps.spans[:, 1].tolist()),
-        gap_trades=tuple(gaps.spans[:, 2].tolist()),
-        gaps_per_hour=gaps.per_hour,
-        proven_gap_count=len(proven),
-        quiet_count=len(gaps.quiet_spans),
-        quiet_seconds=gaps.quiet_seconds,
-        longest_quiet_seconds=gaps.longest_quiet_seconds,
-        longest_quiet_ns=gaps.longest_quiet[0] if gaps.longest_quiet else None,
-        quiet_starts_ns=tuple(gaps.quiet_spans[:, 0].tolist()),
-        quiet_ends_ns=tuple(gaps.quiet_spans[:, 1].tolist()),
-        head_gap_seconds=gaps.head_seconds,
-        tail_gap_seconds=gaps.tail_seconds,
-        sequence_backwards=gaps.sequence_backwards,
-        first_sequence_backwards_ns=gaps.sequence_backwards_first_ns,
-        crossed_count=touch.crossed_count,
-        crossed_seconds=touch.crossed_seconds,
-        longest_crossed_seconds=touch.crossed_longest_seconds,
-        longest_crossed_ns=touch.crossed_longest_ns,
-        crossed_seconds_per_hour=touch.crossed_seconds_per_hour,
-        first_crossed_ns=touch.crossed_first_ns,
-        locked_count=touch.locked_count,
-        locked_seconds=touch.locked_seconds,
-        skew_p001_ms=clocks.p001_ms,
-        skew_p01_ms=clocks.p01_ms,
-        skew_p50_ms=clocks.p50_ms,
-        skew_p99_ms=clocks.p99_ms,
-        skew_p999_ms=clocks.p999_ms,
-        skew_p50_ms_per_hour=clocks.p50_ms_per_hour,
-        worst_skew_ms=clocks.worst_ms,
-        worst_skew_ns=clocks.worst_receipt_ns,
-        negative_latency_share=clocks.negative_share,
-        clock_drift_ppm=clocks.drift_ppm,
-        clock_steps=len(clocks.steps),
-        largest_clock_step_ms=largest_step.size_ms if largest_step else None,
-        largest_clock_step_ns=largest_step.ts_receipt_ns if largest_step else None,
-        first_clock_step_ns=clocks.steps[0].ts_receipt_ns if clocks.steps else None,
-        origin_granularity_us=clocks.origin_granularity_us,
-        receipt_granularity_us=clocks.receipt_granularity_us,
-        price_precision_losses=evidence.price_precision.losses,
-        size_precision_losses=evidence.size_precision.losses,
-        first_precision_file=precision.first[0].file if precision else None,
-        first_precision_row=precision.first[0].row if precision else None,
-        first_precision_column=precision.column if precision else None,
-        first_precision_value=precision.first[0].value if precision else None,
-        unknown_removals=evidence.unknown_removals,
-        exam_snapshots=evidence.exam_snapshots,
-        exam_matching_share=evidence.exam_matching_share,
-        max_mid_deviation_ticks=evidence.max_mid_deviation_ticks,
-        ghost_share=evidence.ghost_share,
-        longest_reconvergence_seconds=valid.longest_reconvergence_seconds,
-        known_low_price=evidence.known_low_price,
-        known_high_price=evidence.known_high_price,
-        tick=format(evidence.tick, "f"),
-        lot=format(evidence.lot, "f"),
-        tick_inferred=evidence.tick_inferred,
-        lot_inferred=evidence.lot_inferred,
-        input_sha256=evidence.input_sha256,
-        code_version=evidence.code_version,
+        unmeasured_checks=tuple(measured.unmeasured),
+        unmeasured_errors=tuple(measured.unmeasured.values()),
         **measured.columns,
     )
-    thresholds = instrument.thresholds
-    found = [
-        *gap_places(gaps, proven, sequence_number),
-        *edge_places(gaps, ts_receipt_ns, sequence_number, day, thresholds.edge_tolerance_seconds),
-        *skew_places(clocks, ts_origin_ns, ts_receipt_ns, sequence_number, thresholds),
-        *precision_places((evidence.price_precision, evidence.size_precision)),
-        *crossed_places(touch),
-    ]
-    findings = merged([measured, Measured(findings=found)]).findings
-    return judge(row, thresholds, as_of_ns=as_of_ns), findings
+    return judge(row, instrument.thresholds, as_of_ns=as_of_ns)
+
+
+# --- the measurements -------------------------------------------------------------------------
+
+
+def _evidence(book: BookDay) -> Measured:
+    evidence = book.evidence
+    return Measured(
+        {
+            "seed": evidence.seed,
+            "rows": evidence.rows,
+            "snapshots": evidence.snapshots,
+            "trades": evidence.trades,
+            "unknown_removals": evidence.unknown_removals,
+            "exam_snapshots": evidence.exam_snapshots,
+            "exam_matching_share": evidence.exam_matching_share,
+            "max_mid_deviation_ticks": evidence.max_mid_deviation_ticks,
+            "ghost_share": evidence.ghost_share,
+            "known_low_price": evidence.known_low_price,
+            "known_high_price": evidence.known_high_price,
+            "tick": format(evidence.tick, "f"),
+            "lot": format(evidence.lot, "f"),
+            "tick_inferred": evidence.tick_inferred,
+            "lot_inferred": evidence.lot_inferred,
+            "input_sha256": evidence.input_sha256,
+            "code_version": evidence.code_version,
+        }
+    )
+
+
+def _precision(book: BookDay) -> Measured:
+    prices, sizes = book.evidence.price_precision, book.evidence.size_precision
+    first = next((report for report in (prices, sizes) if report.losses), None)
+    return Measured(
+        {
+            "price_precision_losses": prices.losses,
+            "size_precision_losses": sizes.losses,
+            "first_precision_file": first.first[0].file if first else None,
+            "first_precision_row": first.first[0].row if first else None,
+            "first_precision_column": first.column if first else None,
+            "first_precision_value": first.first[0].value if first else None,
+        },
+        list(precision_places((prices, sizes))),
+    )
+
+
+def _gaps(book: BookDay) -> Measured:
+    gaps, messages = book.gaps, book.messages
+    return Measured(
+        {
+            "gap_count": gaps.count,
+            "gap_seconds": gaps.seconds,
+            "longest_gap_seconds": gaps.longest_seconds,
+            "longest_gap_ns": gaps.longest[0] if gaps.longest else None,
+            "first_gap_ns": gaps.first[0] if gaps.first else None,
+            "gap_threshold_seconds": gaps.threshold_seconds,
+            "gap_starts_ns": tuple(gaps.spans[:, 0].tolist()),
+            "gap_ends_ns": tuple(gaps.spans[:, 1].tolist()),
+            "gap_trades": tuple(gaps.spans[:, 2].tolist()),
+            "gap_snapshots": tuple(gaps.changes.tolist()),
+            "outage_count": len(gaps.outages),
+            "outage_seconds": total_seconds(gaps.outages),
+            "outage_factor": gaps.outage_factor,
+            "gaps_per_hour": gaps.per_hour,
+            "sequence_backwards": gaps.sequence_backwards,
+            "first_sequence_backwards_ns": gaps.sequence_backwards_first_ns,
+        },
+        list(gap_places(gaps, messages.sequence_number)),
+    )
+
+
+def _proven_gaps(book: BookDay) -> Measured:
+    evidence = gap_evidence(book.instrument.source)
+    proven = proven_gaps(evidence, book.spans.of(BookFlag.GAP), book.gaps.not_observed)
+    return Measured({"proven_gap_count": len(proven)}, list(proven_places(proven)))
+
+
+def _cover(book: BookDay) -> Measured:
+    gaps, messages = book.gaps, book.messages
+    tolerance = book.instrument.thresholds.edge_tolerance_seconds
+    return Measured(
+        {
+            "messages": len(messages.ts_receipt_ns),
+            "first_message_ns": None if gaps.first_message is None else gaps.first_ns,
+            "last_message_ns": None if gaps.last_message is None else gaps.last_ns,
+            "quiet_count": len(gaps.quiet_spans),
+            "quiet_seconds": gaps.quiet_seconds,
+            "longest_quiet_seconds": gaps.longest_quiet_seconds,
+            "longest_quiet_ns": gaps.longest_quiet[0] if gaps.longest_quiet else None,
+            "quiet_starts_ns": tuple(gaps.quiet_spans[:, 0].tolist()),
+            "quiet_ends_ns": tuple(gaps.quiet_spans[:, 1].tolist()),
+            "head_gap_seconds": gaps.head_seconds,
+            "tail_gap_seconds": gaps.tail_seconds,
+        },
+        list(edge_places(gaps, messages.sequence_number, book.day, tolerance)),
+    )
+
+
+def _clocks(book: BookDay) -> Measured:
+    messages, thresholds = book.messages, book.instrument.thresholds
+    clocks = clock_report(
+        ts_origin_ns=messages.ts_origin_ns,
+        ts_receipt_ns=messages.ts_receipt_ns,
+        flags=messages.flags,
+        day=book.day,
+        step_warn_ms=thresholds.step_warn_ms,
+    )
+    largest = clocks.largest_step
+    return Measured(
+        {
+            "skew_p001_ms": clocks.p001_ms,
+            "skew_p01_ms": clocks.p01_ms,
+            "skew_p50_ms": clocks.p50_ms,
+            "skew_p99_ms": clocks.p99_ms,
+            "skew_p999_ms": clocks.p999_ms,
+            "skew_p50_ms_per_hour": clocks.p50_ms_per_hour,
+            "worst_skew_ms": clocks.worst_ms,
+            "worst_skew_ns": clocks.worst_receipt_ns,
+            "negative_latency_share": clocks.negative_share,
+            "clock_drift_ppm": clocks.drift_ppm,
+            "clock_drift_remark": clocks.drift_remark,
+            "clock_steps": len(clocks.steps),
+            "largest_clock_step_ms": largest.size_ms if largest else None,
+            "largest_clock_step_ns": largest.ts_receipt_ns if largest else None,
+            "first_clock_step_ns": clocks.steps[0].ts_receipt_ns if clocks.steps else None,
+            "origin_granularity_us": clocks.origin_granularity_us,
+            "receipt_granularity_us": clocks.receipt_granularity_us,
+        },
+        list(
+            skew_places(
+                clocks,
+                messages.ts_origin_ns,
+                messages.ts_receipt_ns,
+                messages.sequence_number,
+                thresholds,
+            )
+        ),
+    )
+
+
+def _bad_stamps(book: BookDay) -> Measured:
+    messages = book.messages
+    bad = bad_stamps(messages.flags)
+    places = list(bad_stamp_places(bad, messages.ts_receipt_ns, messages.sequence_number))
+    return Measured(
+        {
+            "bad_receipt_stamps": bad.receipt_count,
+            "bad_origin_stamps": bad.origin_count,
+            "first_bad_stamp": places[0].value if places else None,
+        },
+        places,
+    )
+
+
+def _touch(book: BookDay) -> Measured:
+    touch = touch_report(book.spans, book.observed, day_start_ns=day_bounds_ns(book.day)[0])
+    return Measured(
+        {
+            "crossed_count": touch.crossed_count,
+            "crossed_seconds": touch.crossed_seconds,
+            "longest_crossed_seconds": touch.crossed_longest_seconds,
+            "longest_crossed_ns": touch.crossed_longest_ns,
+            "crossed_seconds_per_hour": touch.crossed_seconds_per_hour,
+            "first_crossed_ns": touch.crossed_first_ns,
+            "locked_count": touch.locked_count,
+            "locked_seconds": touch.locked_seconds,
+        },
+        list(crossed_places(touch)),
+    )
+
+
+def _valid_time(book: BookDay) -> Measured:
+    valid = valid_time(book.spans, book.observed)
+    return Measured(
+        {
+            "observed_seconds": valid.observed_seconds,
+            "missing_seconds": valid.missing_seconds,
+            "valid_seconds": valid.valid_seconds,
+            "verified_seconds": valid.verified_seconds,
+            "unverified_seconds": valid.unverified_seconds,
+            "unconfirmed_seconds": valid.unconfirmed_seconds,
+            "invalid_seconds": valid.invalid_seconds,
+            "not_seeded_seconds": valid.seconds_by_flag[BookFlag.NOT_SEEDED],
+            "after_gap_seconds": valid.seconds_by_flag[BookFlag.GAP],
+            "stale_seconds": valid.seconds_by_flag[BookFlag.STALE],
+            "failed_exam_seconds": valid.seconds_by_flag[BookFlag.FAILED_EXAM],
+            "precision_loss_seconds": valid.seconds_by_flag[BookFlag.PRECISION_LOSS],
+            "unsound_seconds": valid.unsound_seconds,
+            "longest_reconvergence_seconds": valid.longest_reconvergence_seconds,
+        }
+    )
+
+
+BOOK_MEASURES: tuple[Measure[BookDay], ...] = (
+    Measure("what the rebuild counted", ("exam",), _evidence),
+    Measure("gaps", ("gap", "ordering"), _gaps),
+    Measure("proven gaps", ("gap",), _proven_gaps),
+    Measure("cover of the day", ("completeness",), _cover),
+    Measure("clocks", ("skew",), _clocks),
+    Measure("bad stamps", ("skew",), _bad_stamps),
+    Measure("precision", ("precision",), _precision),
+    Measure("crossed time", ("crossed",), _touch),
+    Measure("valid time", ("completeness", "exam"), _valid_time),
+)
+"""What is measured of a rebuilt book, each apart from the others."""
+
+
+# --- days without a book ----------------------------------------------------------------------
 
 
 def report_failure(
@@ -225,7 +433,7 @@ def report_failure(
     failure_kind: str,
     failure: str,
     code_version: str | None,
-    columns: Mapping[str, Any],
+    measured: Measured,
     as_of_ns: int,
     vendor_lag_seconds: int,
 ) -> ReportRow:
@@ -236,7 +444,7 @@ def report_failure(
         outcome: "no_data" if there was nothing, "quarantined" if what was there cannot be used.
         failure_kind, failure: The class and the text of the error.
         code_version: Of the code that tried; None if none did.
-        columns: What is known of the day nevertheless.
+        measured: What is known of the day nevertheless.
         as_of_ns, vendor_lag_seconds: See `verdict.condition`.
     """
     row = ReportRow(
@@ -247,13 +455,10 @@ def report_failure(
         failure_kind=failure_kind,
         failure=failure,
         code_version=code_version,
-        **columns,
+        unmeasured_checks=tuple(measured.unmeasured),
+        unmeasured_errors=tuple(measured.unmeasured.values()),
+        **measured.columns,
     )
     return judge(
         row, instrument.thresholds, as_of_ns=as_of_ns, vendor_lag_seconds=vendor_lag_seconds
     )
-
-
-def _first_precision_report(evidence: BookEvidence) -> PrecisionReport | None:
-    reports = (evidence.price_precision, evidence.size_precision)
-    return next((report for report in reports if report.losses), None)

@@ -42,6 +42,15 @@ class ReportRow:
     warnings: tuple[str, ...] = _column(
         "VARCHAR[]", "Failed checks that do not change the condition.", ()
     )
+    unmeasured_checks: tuple[str, ...] = _column(
+        "VARCHAR[]", "Checks whose figures could not be measured; each has failed.", ()
+    )
+    unmeasured_errors: tuple[str, ...] = _column(
+        "VARCHAR[]", "The error that each of these checks met.", ()
+    )
+    thresholds: str | None = _column(
+        "VARCHAR", "The thresholds that the verdict was given by, a JSON object."
+    )
     outcome: Outcome = _required("VARCHAR", "rebuilt, no_data (no file or no row) or quarantined.")
     failure_kind: str | None = _column("VARCHAR", "Class of the error; null if rebuilt.")
     failure: str | None = _column(
@@ -61,7 +70,19 @@ class ReportRow:
     observed_seconds: float | None = _column(
         "DOUBLE", "First to last message, without gaps and holes."
     )
+    missing_seconds: float | None = _column(
+        "DOUBLE", "Seconds of the UTC day that were not observed."
+    )
     valid_seconds: float | None = _column("DOUBLE", "Observed seconds in which the book was valid.")
+    verified_seconds: float | None = _column(
+        "DOUBLE", "Valid seconds between two pieces of evidence that agree."
+    )
+    unverified_seconds: float | None = _column(
+        "DOUBLE", "Valid seconds in which nothing could have shown a wrong book."
+    )
+    unconfirmed_seconds: float | None = _column(
+        "DOUBLE", "Valid seconds with a touch beyond the levels any snapshot confirmed."
+    )
     invalid_seconds: float | None = _column(
         "DOUBLE", "Observed seconds invalid, crossed time aside."
     )
@@ -76,7 +97,12 @@ class ReportRow:
     precision_loss_seconds: float | None = _column(
         "DOUBLE", "Observed seconds after a refused value."
     )
-    gap_count: int | None = _column("BIGINT", "Suspected gaps: silences while trades went on.")
+    unsound_seconds: float | None = _column(
+        "DOUBLE", "Observed seconds of messages with a stamp or number that others contradict."
+    )
+    gap_count: int | None = _column(
+        "BIGINT", "Suspected gaps: silences while the market went on, and outages."
+    )
     gap_seconds: float | None = _column("DOUBLE", "Their total length.")
     longest_gap_seconds: float | None = _column("DOUBLE", "Length of the longest; 0 without one.")
     longest_gap_ns: int | None = _column(
@@ -87,13 +113,21 @@ class ReportRow:
     gap_starts_ns: tuple[int, ...] | None = _column("BIGINT[]", "Start of every gap, ns UTC.")
     gap_ends_ns: tuple[int, ...] | None = _column("BIGINT[]", "End of every gap, ns UTC.")
     gap_trades: tuple[int, ...] | None = _column("BIGINT[]", "Trades inside every gap.")
+    gap_snapshots: tuple[int, ...] | None = _column(
+        "BIGINT[]", "Snapshots inside every gap that show a changed book."
+    )
+    outage_count: int | None = _column("BIGINT", "Gaps that nothing but their length shows.")
+    outage_seconds: float | None = _column("DOUBLE", "Their total length.")
+    outage_factor: float | None = _column(
+        "DOUBLE", "An outage had to be so many times as long as usual around it; null if unknown."
+    )
     gaps_per_hour: tuple[int, ...] | None = _column(
         "BIGINT[]", "Gaps that began in each UTC hour, 24 entries."
     )
     proven_gap_count: int | None = _column(
         "BIGINT", "Gaps that ids prove; 0 where the source has none."
     )
-    quiet_count: int | None = _column("BIGINT", "Long holes with neither messages nor trades.")
+    quiet_count: int | None = _column("BIGINT", "Long silences that are no gaps.")
     quiet_seconds: float | None = _column("DOUBLE", "Their total length.")
     longest_quiet_seconds: float | None = _column("DOUBLE", "Length of the longest; 0 without one.")
     longest_quiet_ns: int | None = _column(
@@ -113,6 +147,28 @@ class ReportRow:
         "BIGINT", "Messages received before the one they stand behind."
     )
     duplicate_messages: int | None = _column("BIGINT", "Messages that came before already.")
+    stale_messages: int | None = _column(
+        "BIGINT", "Messages older than what is remembered; not applied."
+    )
+    repeated_messages: int | None = _column(
+        "BIGINT", "Messages whose number came before; not applied again."
+    )
+    late_messages: int | None = _column(
+        "BIGINT", "Messages behind later ones; applied where none had overtaken them."
+    )
+    sequence_restarts: int | None = _column("BIGINT", "Times the sequence numbers began anew.")
+    split_messages: int | None = _column("BIGINT", "Messages that are only a part of the next one.")
+    bad_sequences: int | None = _column(
+        "BIGINT", "Messages whose sequence number contradicts those around them."
+    )
+    first_old_ns: int | None = _column(
+        "BIGINT", "Receipt time of the first of these three, ns UTC."
+    )
+    first_restart_ns: int | None = _column("BIGINT", "Receipt time of the first restart, ns UTC.")
+    first_split_ns: int | None = _column("BIGINT", "Receipt time of the first split one, ns UTC.")
+    first_bad_sequence_ns: int | None = _column(
+        "BIGINT", "Receipt time of the first bad number, ns UTC."
+    )
     unordered_per_hour: tuple[int, ...] | None = _column(
         "BIGINT[]", "Unordered, double and backward messages by UTC hour."
     )
@@ -128,6 +184,55 @@ class ReportRow:
     )
     first_domain_violation: str | None = _column(
         "VARCHAR", "The first, with file, row, column and value."
+    )
+    deltas_outside_day: int | None = _column("BIGINT", "Delta rows received outside the UTC day.")
+    snapshots_outside_day: int | None = _column(
+        "BIGINT", "Snapshot rows received outside the UTC day."
+    )
+    trades_outside_day: int | None = _column("BIGINT", "Trades received outside the UTC day.")
+    outside_day_share: float | None = _column(
+        "DOUBLE", "The largest share of these in a table's rows."
+    )
+    outside_day_table: str | None = _column(
+        "VARCHAR", "That table: deltas, snapshots or trades; null if all rows are inside."
+    )
+    outside_day: date | None = _column("DATE", "The UTC day that most of its rows outside are of.")
+    earliest_outside_ns: int | None = _column(
+        "BIGINT", "Earliest receipt time of the rows outside, ns UTC."
+    )
+    latest_outside_ns: int | None = _column(
+        "BIGINT", "Latest receipt time of the rows outside, ns UTC."
+    )
+    files_outside_day: tuple[str, ...] | None = _column(
+        "VARCHAR[]", "Raw files most of whose rows are outside; null if all rows are inside."
+    )
+    files_twice: int | None = _column("BIGINT", "Raw files with the bytes of another of the day.")
+    trade_files_twice: int | None = _column("BIGINT", "Of these, trades.")
+    first_file_twice: str | None = _column("VARCHAR", "The first of these, and the other.")
+    files_elsewhere: int | None = _column(
+        "BIGINT", "Raw files whose bytes another day, instrument or table has too."
+    )
+    files_elsewhere_doubtful: int | None = _column(
+        "BIGINT", "Of these, files that neither times nor prices show to belong here."
+    )
+    first_file_elsewhere: str | None = _column(
+        "VARCHAR", "The first of these, doubtful ones before others, and the other place."
+    )
+    first_price: float | None = _column(
+        "DOUBLE", "Median of the day's first prices, of snapshots the mids."
+    )
+    price_day_before: float | None = _column(
+        "DOUBLE", "Mid of the closing book of the day before, or its last raw prices."
+    )
+    price_day_before_apart: float | None = _column(
+        "DOUBLE", "How many times the larger of both is the smaller."
+    )
+    price_tables_apart: float | None = _column(
+        "DOUBLE", "The same between two raw tables of the day, the median over hours."
+    )
+    price_tables: str | None = _column("VARCHAR", "The two tables that are farthest apart.")
+    foreign_price_table: str | None = _column(
+        "VARCHAR", "The table that stands alone with its prices; null without one."
     )
     crossed_count: int | None = _column("BIGINT", "Runs of messages that left the book crossed.")
     crossed_seconds: float | None = _column("DOUBLE", "Observed seconds with a crossed book.")
@@ -152,8 +257,20 @@ class ReportRow:
     negative_latency_share: float | None = _column(
         "DOUBLE", "Share of messages received before sent."
     )
+    bad_receipt_stamps: int | None = _column(
+        "BIGINT", "Messages whose receipt time contradicts those around them."
+    )
+    bad_origin_stamps: int | None = _column(
+        "BIGINT", "Messages whose exchange time contradicts those around them."
+    )
+    first_bad_stamp: str | None = _column(
+        "VARCHAR", "The first of both, by its clock and sequence number; null without one."
+    )
     clock_drift_ppm: float | None = _column(
-        "DOUBLE", "Gain of the receipt clock; null if too short."
+        "DOUBLE", "Gain of the receipt clock; null if too short or not to be told."
+    )
+    clock_drift_remark: str | None = _column(
+        "VARCHAR", "What was left out of the drift, or why there is none; null if nothing."
     )
     clock_steps: int | None = _column("BIGINT", "Sudden shifts of one clock against the other.")
     largest_clock_step_ms: float | None = _column(
@@ -163,18 +280,51 @@ class ReportRow:
     first_clock_step_ns: int | None = _column("BIGINT", "Receipt time of the first, ns UTC.")
     origin_granularity_us: int | None = _column("BIGINT", "Step of the exchange's clock.")
     receipt_granularity_us: int | None = _column("BIGINT", "Step of the receipt clock.")
-    price_precision_losses: int | None = _column("BIGINT", "Prices that are not on the tick.")
-    size_precision_losses: int | None = _column("BIGINT", "Sizes that are not on the lot.")
+    price_precision_losses: int | None = _column(
+        "BIGINT", "Prices that are not on the tick, or too large for their float to tell."
+    )
+    size_precision_losses: int | None = _column(
+        "BIGINT", "Sizes that are not on the lot, or too large for their float to tell."
+    )
     first_precision_file: str | None = _column(
         "VARCHAR", "File of the first loss, prices before sizes."
     )
     first_precision_row: int | None = _column("BIGINT", "Its zero-based row.")
     first_precision_column: str | None = _column("VARCHAR", "price or size.")
     first_precision_value: float | None = _column("DOUBLE", "The value as the vendor wrote it.")
+    snapshot_precision_losses: int | None = _column(
+        "BIGINT", "Such values of snapshots, which are not used; null on a day of snapshots."
+    )
+    first_snapshot_precision_loss: str | None = _column(
+        "VARCHAR", "The first of these, with column, value, file and row."
+    )
     unknown_removals: int | None = _column("BIGINT", "Removals of a price the book did not hold.")
     exam_snapshots: int | None = _column(
         "BIGINT", "Later snapshots compared with the rebuilt book."
     )
+    snapshots_uncompared: int | None = _column(
+        "BIGINT", "Snapshots after the seed that were compared with nothing."
+    )
+    uncompared_share: float | None = _column(
+        "DOUBLE", "Share of the later snapshots; null without one."
+    )
+    uncompared_reasons: str | None = _column("VARCHAR", "Why, in a sentence.")
+    first_uncompared_ns: int | None = _column("BIGINT", "Receipt time of the first, ns UTC.")
+    longest_uncompared_seconds: float | None = _column(
+        "DOUBLE", "Longest time from one compared snapshot to the next while others came."
+    )
+    longest_uncompared_ns: int | None = _column("BIGINT", "Its start, ns UTC.")
+    snapshots_misplaced: int | None = _column(
+        "BIGINT", "Snapshots that disagree at their number and agree at a neighbour of it."
+    )
+    first_misplaced_ns: int | None = _column("BIGINT", "Receipt time of the first of them, ns UTC.")
+    snapshots_off_number: int | None = _column(
+        "BIGINT", "Compared snapshots whose number is not that of a message."
+    )
+    snapshots_stale: int | None = _column(
+        "BIGINT", "Snapshots that disagree and repeat the content of an earlier one."
+    )
+    first_stale_ns: int | None = _column("BIGINT", "Receipt time of the first of them, ns UTC.")
     exam_matching_share: float | None = _column(
         "DOUBLE", "Share of their levels equal in price and size."
     )
@@ -190,7 +340,7 @@ class ReportRow:
     exam_size_error: float | None = _column(
         "DOUBLE", "Size differences of all levels over the snapshots' sizes."
     )
-    exams_failed: int | None = _column("BIGINT", "Exams with a best bid or ask other than ours.")
+    exams_failed: int | None = _column("BIGINT", "Exams with a level other than ours.")
     first_failed_exam_ns: int | None = _column(
         "BIGINT", "Receipt time of the first of them, ns UTC."
     )
@@ -221,6 +371,9 @@ class ReportRow:
     )
     trades_compared: int | None = _column(
         "BIGINT", "Taker orders (prints of one side and time) held against valid books."
+    )
+    trades_unplaced: int | None = _column(
+        "BIGINT", "Trades whose exchange time contradicts those around them; not compared."
     )
     trades_through: int | None = _column("BIGINT", "Of these, printed outside the book.")
     worst_trade_through_ticks: float | None = _column(

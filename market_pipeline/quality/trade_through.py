@@ -15,34 +15,47 @@ an order that paid less than anybody bid, the second one that paid more than it 
 Both are taken by the exchange's clock, which is the one that trades and book share; see
 `docs/checks/trade_through.md` for what other clocks and windows give on real days.
 
+A stamp that contradicts the order of the others (`stray_times`) is not believed: a book then has
+the time of the one before it, and a trade is not compared.
+
 Books come in batches, in any cut: what crosses from one to the next are the books of the window.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
 import polars as pl
 
-from market_pipeline.books.flags import INVALIDATING
+from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.books.scale import NOT_REPRESENTABLE, Scale, to_steps
 from market_pipeline.quality.intervals import (
-    NS_PER_HOUR,
     NS_PER_SECOND,
     BoolArray,
     FloatArray,
     IntArray,
     day_bounds_ns,
+    running_time_ns,
 )
+from market_pipeline.quality.stray_times import limited, stray_times
 from market_pipeline.sources.batches import Trades
 
-__all__ = ["BOOK_COLUMNS", "WINDOW_NS", "TradeThroughReport", "WorstMinute", "find_trades_through"]
+__all__ = [
+    "BOOK_COLUMNS",
+    "NO_ASK",
+    "NO_BID",
+    "WINDOW_NS",
+    "TradeThroughReport",
+    "WorstMinute",
+    "find_trades_through",
+]
 
 BOOK_COLUMNS = ("ts_origin_ns", "flags", "bid_price_ticks", "ask_price_ticks")
 """The columns that are read of `books.bbo`."""
+_CLOCK_COLUMNS = ("ts_origin_ns", "flags")
 
 WINDOW_NS = 200_000_000
 """Twice the slowest interval at which Binance tells of its book."""
@@ -50,7 +63,8 @@ WINDOW_NS = 200_000_000
 _NS_PER_MINUTE = 60 * NS_PER_SECOND
 _MINUTES_PER_DAY = 1_440
 _ORDERS_OF_A_SHARE = 20
-_NO_BID, _NO_ASK = -(2**62), 2**62
+NO_BID, NO_ASK = -(2**62), 2**62
+"""What stands for the best price of a side that is empty: it sets no bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +80,8 @@ class TradeThroughReport:
     """Taker orders held against the book.
 
     Attributes:
+        unplaced: int64, shape (trades,): rows of the trades whose exchange time contradicts those
+            of the others, so that they are not compared.
         compared: Orders for which all books of the window are valid, with one before and one after.
         trade: int64, shape (through,): the row of the trades with the best price of each order that
             printed outside the book, in the order of exchange time.
@@ -75,6 +91,7 @@ class TradeThroughReport:
         worst_minute: Of the minutes with at least 20 compared orders; None without one.
     """
 
+    unplaced: IntArray
     compared: int
     trade: IntArray
     beyond_ticks: FloatArray
@@ -85,20 +102,27 @@ class TradeThroughReport:
 
 
 def find_trades_through(
-    books: Iterable[pl.DataFrame], trades: Trades, *, tick: Scale, day: date
+    read_books: Callable[[Sequence[str]], Iterable[pl.DataFrame]],
+    trades: Trades,
+    *,
+    tick: Scale,
+    day: date,
 ) -> TradeThroughReport:
     """Holds each taker order against the books around it.
 
     Args:
-        books: One row per message in order, `BOOK_COLUMNS`: ts_origin_ns, bid_price_ticks,
-            ask_price_ticks (int64, null where the side is empty), flags (uint16). An empty side
-            sets no bound.
+        read_books: Reads some of `BOOK_COLUMNS`, one row per message in order, in batches; it is
+            called twice, because the clock takes a look at the whole day. ts_origin_ns,
+            bid_price_ticks, ask_price_ticks (int64, null where the side is empty), flags (uint16).
         trades: Of the same day, in any order.
         tick: The price step of the day. A price that is not on it is compared all the same.
         day: The UTC day.
     """
-    orders = _Orders.of(trades, tick)
-    parts = [_held_against(near, orders, which) for near, which in _windows(books, orders, day)]
+    stray = _stray_trades(trades)
+    orders = _Orders.of(trades, np.flatnonzero(~stray), tick)
+    clock_ns = _book_clock_ns(read_books(_CLOCK_COLUMNS))
+    windows = _windows(read_books(BOOK_COLUMNS), clock_ns, orders)
+    parts = [_held_against(near, orders, which) for near, which in windows]
     index, lowest_bid, highest_ask = (
         np.concatenate([part[column] for part in parts] or [np.empty(0, np.int64)])
         for column in range(3)
@@ -106,12 +130,14 @@ def find_trades_through(
     best = orders.best_ticks[index]
     beyond_ticks = np.maximum(lowest_bid - best, best - highest_ask)
     outside = beyond_ticks > 0
-    start_ns, _ = day_bounds_ns(day)
-    minute = (trades.ts_receipt_ns[orders.trade[index]] - start_ns) // _NS_PER_MINUTE
-    minute = np.clip(minute, 0, _MINUTES_PER_DAY - 1)
+    start_ns, end_ns = day_bounds_ns(day)
+    # Whatever was received outside the day counts in its first or last minute.
+    receipt_ns = np.clip(trades.ts_receipt_ns[orders.trade[index]], start_ns, end_ns - 1)
+    minute = (receipt_ns - start_ns) // _NS_PER_MINUTE
     compared = np.bincount(minute, minlength=_MINUTES_PER_DAY)
     through = np.bincount(minute[outside], minlength=_MINUTES_PER_DAY)
     return TradeThroughReport(
+        unplaced=np.flatnonzero(stray),
         compared=len(index),
         trade=orders.trade[index[outside]],
         beyond_ticks=beyond_ticks[outside],
@@ -120,6 +146,39 @@ def find_trades_through(
         per_hour=tuple(through.reshape(24, 60).sum(axis=1).tolist()),
         worst_minute=_worst_minute(through, compared, start_ns),
     )
+
+
+def _stray_trades(trades: Trades) -> BoolArray:
+    """The trades whose exchange time contradicts the order of the others.
+
+    That is the order they stand in, or that of their receipt if it contradicts fewer.
+    """
+    ts_ns = limited(trades.ts_origin_ns)
+    as_they_stand = stray_times(ts_ns)
+    if not as_they_stand.any():
+        return as_they_stand
+    row = np.argsort(trades.ts_receipt_ns, kind="stable")
+    as_received = np.empty(len(row), np.bool_)
+    as_received[row] = stray_times(ts_ns[row])
+    return min(as_they_stand, as_received, key=np.count_nonzero)
+
+
+def _book_clock_ns(batches: Iterable[pl.DataFrame]) -> IntArray:
+    """When each book was in force from on, by the exchange's clock; int64, never decreasing.
+
+    That is its own time, or that of the book before if its own is no time of its, or is behind.
+    """
+    parts = [(rows["ts_origin_ns"].to_numpy(), rows["flags"].to_numpy()) for rows in batches]
+    if not parts:
+        return np.empty(0, np.int64)
+    clock_ns = limited(np.concatenate([ts_ns for ts_ns, _ in parts]))
+    flagged = np.concatenate([flags for _, flags in parts]) & np.uint16(BookFlag.BAD_TS_ORIGIN)
+    sound = np.flatnonzero(flagged == 0)
+    sound = sound[~stray_times(clock_ns[sound])]
+    if 0 < len(sound) < len(clock_ns):
+        latest = np.searchsorted(sound, np.arange(len(clock_ns)), side="right") - 1
+        clock_ns = clock_ns[sound[np.maximum(latest, 0)]]
+    return running_time_ns(clock_ns)
 
 
 def _worst_minute(through: IntArray, compared: IntArray, start_ns: int) -> WorstMinute | None:
@@ -147,9 +206,10 @@ class _Orders:
     trade: IntArray
 
     @classmethod
-    def of(cls, trades: Trades, tick: Scale) -> _Orders:
-        row = np.argsort(trades.ts_origin_ns, kind="stable")
-        ts_ns, is_buy = trades.ts_origin_ns[row], trades.is_buy[row]
+    def of(cls, trades: Trades, row: IntArray, tick: Scale) -> _Orders:
+        """The orders of some rows, which are in the order of the file."""
+        row = row[np.argsort(trades.ts_origin_ns[row], kind="stable")]
+        ts_ns, is_buy = limited(trades.ts_origin_ns[row]), trades.is_buy[row]
         starts = np.ones(len(row), np.bool_)
         starts[1:] = (ts_ns[1:] != ts_ns[:-1]) | (is_buy[1:] != is_buy[:-1])
         if not len(row):
@@ -168,7 +228,8 @@ def _ticks(price: FloatArray, tick: Scale) -> FloatArray:
     steps = np.empty(len(price), np.int64)
     if to_steps(price, tick, steps) == 0:
         return steps.astype(np.float64)
-    return np.where(steps == NOT_REPRESENTABLE, price / float(tick.step), steps)
+    with np.errstate(over="ignore"):
+        return np.where(steps == NOT_REPRESENTABLE, price / float(tick.step), steps)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -176,7 +237,7 @@ class _Books:
     """Consecutive books.
 
     Attributes:
-        ts_ns: int64, shape (books,), never decreasing: the exchange's clock, as far as it got.
+        ts_ns: int64, shape (books,), never decreasing: from when on each is in force.
         bid_ticks, ask_ticks: int64, shape (books,); an empty side is far out.
         invalid: bool, shape (books,).
     """
@@ -187,22 +248,18 @@ class _Books:
     invalid: BoolArray
 
     @classmethod
-    def of(cls, rows: pl.DataFrame, day: date) -> _Books:
-        start_ns, end_ns = day_bounds_ns(day)
-        ts_ns = rows["ts_origin_ns"].to_numpy()
-        # A single stamp from the future must not hold up the clock for the rest of the day.
-        of_the_day = (ts_ns >= start_ns - NS_PER_HOUR) & (ts_ns < end_ns + NS_PER_HOUR)
+    def of(cls, rows: pl.DataFrame, ts_ns: IntArray) -> _Books:
         return cls(
-            np.maximum.accumulate(np.where(of_the_day, ts_ns, np.iinfo(np.int64).min)),
-            rows["bid_price_ticks"].fill_null(_NO_BID).to_numpy(),
-            rows["ask_price_ticks"].fill_null(_NO_ASK).to_numpy(),
+            ts_ns,
+            rows["bid_price_ticks"].fill_null(NO_BID).to_numpy(),
+            rows["ask_price_ticks"].fill_null(NO_ASK).to_numpy(),
             (rows["flags"].to_numpy() & np.uint16(INVALIDATING)) != 0,
         )
 
     def after(self, earlier: _Books) -> _Books:
         """These books behind some earlier ones."""
         return _Books(
-            np.concatenate((earlier.ts_ns, np.maximum(self.ts_ns, earlier.ts_ns[-1]))),
+            np.concatenate((earlier.ts_ns, self.ts_ns)),
             np.concatenate((earlier.bid_ticks, self.bid_ticks)),
             np.concatenate((earlier.ask_ticks, self.ask_ticks)),
             np.concatenate((earlier.invalid, self.invalid)),
@@ -220,15 +277,16 @@ class _Books:
 
 
 def _windows(
-    books: Iterable[pl.DataFrame], orders: _Orders, day: date
+    books: Iterable[pl.DataFrame], clock_ns: IntArray, orders: _Orders
 ) -> Iterator[tuple[_Books, slice]]:
     """Some books, and the orders whose whole window they hold; each order at most once."""
-    done = 0
+    done = row = 0
     near: _Books | None = None
     for rows in books:
         if rows.is_empty():
             continue
-        new = _Books.of(rows, day)
+        new = _Books.of(rows, clock_ns[row : row + rows.height])
+        row += rows.height
         near = new if near is None else new.after(near)
         whole = int(np.searchsorted(orders.ts_ns, near.ts_ns[-1] - WINDOW_NS, side="left"))
         if whole > done:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import polars as pl
 
@@ -12,8 +13,9 @@ from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.state import DEPTH_LEVELS
 from market_pipeline.quality.checks.base import time_text
-from market_pipeline.quality.plain_book import PlainBook, PlainRow
+from market_pipeline.quality.plain_book import PlainRow
 from market_pipeline.quality.plain_feed import Levels
+from market_pipeline.quality.plain_state import PlainBook
 
 __all__ = ["BBO_COLUMNS", "DEPTH_COLUMNS", "Comparison", "Difference", "compare"]
 
@@ -26,8 +28,18 @@ _LEVEL_COLUMNS = [
     for level in range(DEPTH_LEVELS)
     for part in ("price_ticks", "size_lots")
 ]
-DEPTH_COLUMNS = ("ts_receipt_ns", "sequence_number", "ts_origin_ns", "flags", *_LEVEL_COLUMNS)
+_CONFIRMED_COLUMNS = ("bid_levels_confirmed", "ask_levels_confirmed")
+DEPTH_COLUMNS = (
+    "ts_receipt_ns",
+    "sequence_number",
+    "ts_origin_ns",
+    "flags",
+    *_CONFIRMED_COLUMNS,
+    *_LEVEL_COLUMNS,
+)
 """The columns of `books.depth` that are compared."""
+
+_IN_DOUBT = int(BookFlag.FAILED_EXAM | BookFlag.OUT_OF_ORDER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +77,10 @@ def compare(
 ) -> Comparison:
     """Holds published rows against a plain rebuild that is about to make the same ones.
 
+    They are compared up to the first one that later evidence put in doubt, which is not claimed to
+    be right, or up to where the plain book would have to know what happened before it began. What
+    evidence says (`verified`) is left out, because it follows from the whole day.
+
     Args:
         book: The plain book that `rebuilt` changes, read after each of its messages.
         rebuilt: The plain rebuild from the first of these messages on; no more are taken from it
@@ -76,12 +92,15 @@ def compare(
             which the receipt time and sequence number do not tell whose they are.
         price_scale, size_scale: The tick and the lot, to write a difference down.
     """
-    published = [PlainRow._make(row) for row in _without_nulls(bbo, BBO_COLUMNS).iter_rows()]
+    rows = (PlainRow._make(row) for row in _without_nulls(bbo, BBO_COLUMNS).iter_rows())
+    published = list(takewhile(lambda row: not row.flags & _IN_DOUBT, rows))
     depth_rows, strays = _depth_by_message(published, depth)
     differing = 0
     first = None
     for at, row in enumerate(published):
         ours = next(rebuilt, None)
+        if book.is_lost:
+            return Comparison(at, differing, first)
         told = None
         if ours is None:
             told = _words(row, row, price_scale, size_scale), "the raw feed has no such message"
@@ -138,6 +157,9 @@ def _depth_difference(
                 f"{name} {row[name]} in books.depth",
                 f"{name} {getattr(ours, name)}",
             )
+    for name, confirmed in zip(_CONFIRMED_COLUMNS, book.confirmed(DEPTH_LEVELS), strict=True):
+        if row[name] != confirmed:
+            return f"{name} {row[name]} in books.depth", f"{name} {confirmed}"
     sides: tuple[Levels, Levels] = book.top(DEPTH_LEVELS)
     for side, levels in zip(("bid", "ask"), sides, strict=True):
         for level in range(DEPTH_LEVELS):

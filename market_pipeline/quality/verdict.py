@@ -71,7 +71,9 @@ def judge(
     as_of_ns: int,
     vendor_lag_seconds: int = VENDOR_LAG_SECONDS,
 ) -> ReportRow:
-    """The row with its condition, reasons and warnings, whatever they were before."""
+    """The row with its condition, reasons and warnings, whatever they were before, and with the
+    thresholds that they were given by.
+    """
     verdict = condition(
         row,
         evaluate(row, thresholds),
@@ -84,6 +86,7 @@ def judge(
         condition=verdict.condition,
         reasons=verdict.reasons,
         warnings=verdict.warnings,
+        thresholds=thresholds.model_dump_json(),
     )
 
 
@@ -100,6 +103,7 @@ def _lost_time(row: ReportRow, thresholds: Thresholds) -> list[str]:
         "stale": row.stale_seconds,
         "after a failed exam": row.failed_exam_seconds,
         "after a refused value": row.precision_loss_seconds,
+        "at messages with a contradicted stamp or number": row.unsound_seconds,
     }
     told = ", ".join(f"{cause} {seconds:,.3f} s" for cause, seconds in causes.items() if seconds)
     return [f"The book was not valid for {invalid:,.3f} s of the observed time ({told})."]

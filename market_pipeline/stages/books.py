@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from market_pipeline import __version__
 from market_pipeline.books.tables import REBUILDS
-from market_pipeline.errors import MarketPipelineError, MissingDataError
+from market_pipeline.errors import (
+    LakeFileError,
+    MarketPipelineError,
+    MissingDataError,
+    error_text,
+    is_of_machine,
+)
 from market_pipeline.instruments import Instrument
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.lineage import MadeOf
 from market_pipeline.lake.staging import StagedFile, sweep_staging
 from market_pipeline.settings import Settings
+from market_pipeline.shown import shown_logger
 from market_pipeline.stages.instrument import DayOfRaw, blank_record, rebuild_instrument
 from market_pipeline.stages.lineage import Kept, RecordedDay, books_made_of
 from market_pipeline.stages.outputs import OUTPUTS
@@ -22,6 +30,7 @@ from market_pipeline.stages.quarantine import BadFile, bad_files, keep_copy
 __all__ = ["RebuiltDay", "rebuild_day"]
 
 _MEGABYTES_PER_INSTRUMENT = 300
+_LOG = shown_logger(__name__)
 
 _Outcome = tuple[dict[str, list[StagedFile]], dict[str, Any], list[BadFile]]
 """An instrument's files by table, its record, and the raw files that cannot be used."""
@@ -63,8 +72,8 @@ def rebuild_day(
 ) -> RebuiltDay:
     """Rebuilds several instruments of a day in parallel threads.
 
-    Bad or missing data of one instrument is recorded and the others go on. A copy of a raw file
-    that cannot be used is kept in quarantine.
+    Whatever one instrument fails at is recorded and the others go on. A copy of a raw file that
+    cannot be used is kept in quarantine.
 
     Args:
         raw: The day's registered raw objects.
@@ -78,15 +87,16 @@ def rebuild_day(
             every instrument.
 
     Raises:
-        Exception: Whatever is not about the data (a full disk, a fault of ours), after all ended.
+        Exception: What is the machine's (`errors.is_of_machine`: a full disk, no memory), after all
+            ended.
+        PublishError: A raw file that cannot be used could not be copied.
     """
     by_memory = settings.memory_budget_mb // _MEGABYTES_PER_INSTRUMENT
     workers = max(1, min(settings.threads, by_memory, len(instruments)))
     sweep_staging(warehouse)
     day = RebuiltDay(
         made_of={
-            each.id: books_made_of(raw, each, settings, published or warehouse)
-            for each in instruments
+            each.id: _made_of(raw, each, settings, published or warehouse) for each in instruments
         }
     )
 
@@ -133,24 +143,80 @@ def _attempt(
     published: Warehouse | None,
 ) -> _Outcome:
     files: dict[str, list[StagedFile]] = {}
-    failure: MarketPipelineError | None = None
+    failure: Exception | None = None
     try:
         files, record = rebuild_instrument(
             raw, instrument, settings, warehouse, progress, overlap=overlap, published=published
         )
-    except MarketPipelineError as error:
-        failure = error
-        record = blank_record(instrument, raw) | {
-            "outcome": "no_data" if isinstance(error, MissingDataError) else "quarantined",
-            "failure_kind": type(error).__name__,
-            "failure": str(error),
-        }
-    set_aside = bad_files(raw, instrument, failure, strategy=record["strategy"])
+        # A value that fits no column must not show when the rows of all are written.
+        REBUILDS.frame([record])
+    except Exception as error:
+        if is_of_machine(error):
+            raise
+        files, failure = {}, error
+        record = _failed(raw, instrument, error)
+    set_aside = _set_aside(raw, instrument, failure, record)
     if published is None:
         for bad in set_aside:
-            copy = f"A copy of {bad.below_lake} is kept as {keep_copy(warehouse, bad)}."
+            try:
+                copy = f"A copy of {bad.below_lake} is kept as {keep_copy(warehouse, bad)}."
+            except LakeFileError as error:  # it changed meanwhile, and is to be registered again
+                copy = f"No copy of {bad.below_lake} is kept: {error}"
             if failure is None:
                 progress(f"{instrument.id}: {copy}")
             else:
                 record["failure"] += f" {copy}"
     return files, record, set_aside
+
+
+def _failed(raw: DayOfRaw, instrument: Instrument, error: Exception) -> dict[str, Any]:
+    """The record of an instrument that could not be rebuilt, whatever kept it from that."""
+    if isinstance(error, MarketPipelineError):
+        failure = str(error)
+    else:
+        _LOG.error("%s %s could not be rebuilt", instrument.id, raw.day, exc_info=error)
+        failure = (
+            f"The rebuild failed on the day's data: {error_text(error)}. See the log of the run, "
+            "and report it with the raw files of the day."
+        )
+    try:
+        blank = blank_record(instrument, raw)
+    except Exception:
+        _LOG.exception("%s %s: its profiles", instrument.id, raw.day)
+        names = (column.name for column in REBUILDS.columns)
+        identity = {"exchange": instrument.venue, "symbol": instrument.symbol, "dt": raw.day}
+        blank = dict.fromkeys(names) | identity | {"strategy": "none", "code_version": __version__}
+    return blank | {
+        "outcome": "no_data" if isinstance(error, MissingDataError) else "quarantined",
+        "failure_kind": type(error).__name__,
+        "failure": failure,
+    }
+
+
+def _set_aside(
+    raw: DayOfRaw, instrument: Instrument, failure: Exception | None, record: Mapping[str, Any]
+) -> list[BadFile]:
+    """The raw files that cannot be used; none where looking for them fails too."""
+    ours = failure if isinstance(failure, MarketPipelineError) else None
+    try:
+        return bad_files(raw, instrument, ours, strategy=record["strategy"])
+    except Exception as error:
+        if is_of_machine(error):
+            raise
+        _LOG.exception("%s %s: the files that cannot be used", instrument.id, raw.day)
+        return []
+
+
+def _made_of(
+    raw: DayOfRaw, instrument: Instrument, settings: Settings, warehouse: Warehouse
+) -> MadeOf:
+    """What an instrument's books follow from; of nothing known where that cannot be told, and then
+    the rebuild fails too, which is what is recorded of it.
+    """
+    try:
+        return books_made_of(raw, instrument, settings, warehouse)
+    except Exception as error:
+        if is_of_machine(error):
+            raise
+        _LOG.exception("%s %s: what its books are made of", instrument.id, raw.day)
+        return MadeOf((), {"not_known": error_text(error)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.books.keyframe import Keyframe, RebuildState
+from market_pipeline.books.boundaries import first_rows
+from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.rebuild import Rebuild, RebuildOptions
+from market_pipeline.books.rebuild_state import RebuildState
 from market_pipeline.books.scale import Scale, to_steps
+from market_pipeline.books.soundness import Mark, marks_of, sound_times_ns
 from market_pipeline.books.state import DepthRows, Resync
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 
@@ -21,6 +24,8 @@ __all__ = ["Carried", "LevelDifference", "carry_over"]
 _MAX_ROWS = 1_000_000
 _MAX_NS = 600 * 10**9
 _TOP = 20
+_HEAD_ROWS = 1 << 16
+"""Of so many rows the first messages are looked at: what they are worth the next few say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,8 @@ class Carried:
     """How the carried book did.
 
     Attributes:
-        first_ts_receipt_ns, first_sequence_number: Of the next day's first message.
+        first_ts_receipt_ns, first_sequence_number: Of the next day's first message, stamps and
+            numbers that the next ones contradict apart.
         file, row: Where that one begins.
         figures: The counters of the rebuild that carried it: `exams` is 0 or 1.
         snapshot: The snapshot that examined it, a batch of one; None if none could be placed.
@@ -69,6 +75,11 @@ class Carried:
         """How many of them differ."""
         return self.levels - self.figures["exam_levels_matching"]
 
+    @property
+    def is_right(self) -> bool:
+        """Whether levels were compared, and none differs."""
+        return self.levels > 0 and self.levels_differing == 0
+
 
 def carry_over(
     close: Keyframe,
@@ -90,67 +101,82 @@ def carry_over(
         MarketPipelineError: Whatever reading the batches raises.
         ValueError: There is no delta row.
     """
-    options = RebuildOptions(depth_interval_ms=0, keyframe_seconds=0, resync=Resync.NEVER)
     start = RebuildState.after_close(close)
-    feed = _Feed(Rebuild(price_scale, size_scale, options, start=start))
-    examined: DepthRows | None = None
-    for block in feed.rebuild.blocks(feed.deltas(deltas), feed.snapshots(snapshots)):
-        if isinstance(block, DepthRows) and examined is None:
-            examined = _row_of(block, feed.examiner)
-    snapshot, first = feed.examiner, feed.first
-    if first is None:
+    options = RebuildOptions(depth_interval_ms=0, keyframe_seconds=0, resync=Resync.NEVER)
+    source = iter(deltas)
+    held = [batch for batch in [next(source, None)] if batch is not None]
+    if not held:
         raise ValueError("a day without a delta row has nothing to carry a book into")
+    first = held[0]
+    begin_ns, begin_number = _beginning(first)
+    waiting = _near(snapshots, begin_ns)
+    candidate = next(waiting, None)
+    rebuild = Rebuild(price_scale, size_scale, options, start=start)
+    snapshot, examined = None, None
+    while candidate is not None and snapshot is None:
+        number = int(candidate.sequence_number[0])
+        known = number == close.sequence_number or any(
+            (batch.sequence_number == number).any() for batch in held
+        )
+        # A message may go on in the next batch.
+        is_whole = number < held[-1].sequence_number[-1]
+        if not (known and is_whole):
+            more = next(source, None) if _rows(held) < _MAX_ROWS else None
+            if more is not None:
+                held.append(more)
+                continue
+        if known:
+            rebuild = Rebuild(price_scale, size_scale, options, start=start)
+            rows = [
+                block for block in rebuild.blocks(held, [candidate]) if isinstance(block, DepthRows)
+            ]
+            if rebuild.figures["exams"]:
+                snapshot, examined = candidate, _row_of(rows, number)
+                break
+        candidate = next(waiting, None)
     differences = []
     if snapshot is not None:
-        is_untouched = first.sequence_number[0] > snapshot.sequence_number[0]
+        is_untouched = begin_number > snapshot.sequence_number[0]
         ours = close if is_untouched or examined is None else examined
         differences = list(_differences(close, ours, snapshot, price_scale, size_scale))
     return Carried(
-        int(first.ts_receipt_ns[0]),
-        int(first.sequence_number[0]),
+        begin_ns,
+        begin_number,
         first.file,
         first.first_row,
-        feed.rebuild.figures,
+        rebuild.figures,
         snapshot,
         differences,
     )
 
 
-class _Feed:
-    """Hands a rebuild one snapshot at a time, and no more rows once one has examined the book."""
+def _beginning(first: DeltaBatch) -> tuple[int, int]:
+    """When a day begins and with which number: the sound ones of its first messages."""
+    head = slice(_HEAD_ROWS)
+    messages = first_rows(
+        [(first.ts_origin_ns[head], first.ts_receipt_ns[head], first.sequence_number[head])]
+    )
+    marks = marks_of(messages.ts_origin_ns, messages.ts_receipt_ns, messages.sequence_number)
+    times_ns = sound_times_ns(messages.ts_receipt_ns, (marks & Mark.BAD_TS_RECEIPT) != 0)
+    is_sound = (marks & (Mark.BAD_SEQUENCE | Mark.OLD)) == 0
+    return int(times_ns[0]), int(messages.sequence_number[np.argmax(is_sound)])
 
-    def __init__(self, rebuild: Rebuild) -> None:
-        self.rebuild = rebuild
-        self.first: DeltaBatch | None = None
-        self._latest: SnapshotBatch | None = None
-        self._over = False
 
-    @property
-    def examiner(self) -> SnapshotBatch | None:
-        """The snapshot that examined the book, which is the last one handed out."""
-        return self._latest if self.rebuild.figures["exams"] else None
+def _rows(batches: Sequence[DeltaBatch]) -> int:
+    return sum(batch.sequence_number.size for batch in batches)
 
-    def deltas(self, batches: Iterable[DeltaBatch]) -> Iterator[DeltaBatch]:
-        for batch in batches:
-            self.first = self.first or batch
-            yield batch
-            # A message may go on in the next batch, so nothing may be examined after the last one.
-            if self._over:
-                return
 
-    def snapshots(self, batches: Iterable[SnapshotBatch]) -> Iterator[SnapshotBatch]:
-        for batch in batches:
-            for at in range(batch.sequence_number.size):
-                figures = self.rebuild.figures
-                is_late = self.first is None or (
-                    batch.ts_receipt_ns[at] - self.first.ts_receipt_ns[0] > _MAX_NS
-                )
-                if figures["exams"] or figures["rows"] >= _MAX_ROWS or is_late:
-                    self._over = True
-                    return
-                self._latest = _one(batch, at)
-                yield self._latest
-        self._over = True
+def _near(batches: Iterable[SnapshotBatch], begin_ns: int) -> Iterator[SnapshotBatch]:
+    """The snapshots of the first minutes, one by one."""
+    for batch in batches:
+        near = [
+            at
+            for at, time_ns in enumerate(batch.ts_receipt_ns.tolist())
+            if abs(time_ns - begin_ns) <= _MAX_NS
+        ]
+        if not near:
+            return
+        yield from (_one(batch, at) for at in near)
 
 
 def _one(batch: SnapshotBatch, at: int) -> SnapshotBatch:
@@ -162,11 +188,11 @@ def _one(batch: SnapshotBatch, at: int) -> SnapshotBatch:
     return replace(batch, first_row=batch.first_row + at, **arrays)
 
 
-def _row_of(depth: DepthRows, snapshot: SnapshotBatch | None) -> DepthRows | None:
+def _row_of(blocks: Sequence[DepthRows], number: int) -> DepthRows | None:
     """The top levels after the message that a snapshot stands at, as arrays of one row."""
-    if snapshot is None:
+    if not blocks:
         return None
-    number = snapshot.sequence_number[0]
+    depth = DepthRows._make(map(np.concatenate, zip(*blocks, strict=True)))
     after = np.append(depth.sequence_number[1:], np.iinfo(np.int64).max)
     # It is met before the first greater number; numbers that run back may bring its own once more.
     found = np.flatnonzero((depth.sequence_number == number) & (after > number))

@@ -7,7 +7,7 @@ import os
 import shutil
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from market_pipeline.lake.layout import PRIVATE_FILE, make_private_folder, sync
 from market_pipeline.lake.ledger import digest
 from market_pipeline.lake.tables import Table
 from market_pipeline.settings import Settings
+from market_pipeline.shown import shown
 from market_pipeline.sources.crypto_lake import (
     DELTAS,
     SNAPSHOTS,
@@ -172,6 +173,9 @@ def let_through(
     files = door.find(lake, instrument, day)
     if not files:
         return root.answer(root.known())
+    for file in files:
+        if not file.relative_to(lake).as_posix().isprintable():
+            return _refused_for_its_name(root, lake, file)
     vendor = [_vendor_file(lake, file) for file in files]
     wanted = {
         "format": _RECORD_FORMAT,
@@ -293,6 +297,19 @@ class _Root:
 def _vendor_file(lake: Path, file: Path) -> VendorFile:
     path, size = file.relative_to(lake).as_posix(), file.stat().st_size
     return VendorFile(path, size, digest(file, "sha256"))
+
+
+def _refused_for_its_name(root: _Root, lake: Path, file: Path) -> LetThrough:
+    """Tables and records cannot hold such a name, and whoever reads them should not have to."""
+    error = LakeFileError(
+        "The name of a vendor's file has characters that cannot be printed",
+        next_step="Give it a plain name or take it away, then materialize the raw assets again.",
+        file=file,
+    )
+    told = replace(_vendor_file(lake, file), path=shown(file.relative_to(lake).as_posix()))
+    return LetThrough(
+        root.path, (told,), refusal=Refusal(type(error).__name__, str(error), told.path)
+    )
 
 
 def _own_error(door: Door, files: Sequence[Path], error: Exception) -> LakeFileError:

@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from market_pipeline.books.evidence import Action
+from market_pipeline.books.evidence import CAUSES, UNVERIFIED, Action
 from market_pipeline.books.tables import INTERVALS
 from market_pipeline.instruments import Instrument
 from market_pipeline.lake.layout import Warehouse
@@ -154,7 +154,9 @@ def registered_day(
 def _planned(rebuilt: RebuiltDay, instrument: Instrument, record: dict[str, Any]) -> PlannedDay:
     staged = rebuilt.staged[INTERVALS.sql_name]
     files = [file.path for file in staged if file.instrument == instrument.id]
-    repairs = scan_files(INTERVALS, files).filter(pl.col("action").is_in(_REPAIRS))
+    repairs = scan_files(INTERVALS, files).filter(
+        pl.col("action").is_in(_REPAIRS), pl.col("cause") != CAUSES[UNVERIFIED]
+    )
     counted = repairs.group_by("cause", "action").len().sort("cause", "action").collect()
     first = repairs.select(_COLUMNS).sort("start_ns", maintain_order=True).head(LISTED).collect()
     return PlannedDay(

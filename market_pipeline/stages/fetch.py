@@ -20,10 +20,9 @@ from market_pipeline.lake.layout import make_private_folder
 from market_pipeline.lake.ledger import GONE, KnownObject, Ledger, alone_in, digest
 from market_pipeline.sources.crypto_lake import (
     RawTable,
-    ShardVersion,
     day_folder,
-    shard_versions,
 )
+from market_pipeline.sources.shards import ShardVersion, refuse_names, shard_versions
 from market_pipeline.stages.fetched import Action, FetchedObject, FetchProgress
 
 if TYPE_CHECKING:
@@ -65,6 +64,7 @@ def fetch_table(
 
     Raises:
         StoreError: The store cannot be listed and nothing is local, or the disk is full.
+        LakeFileError: Two objects of the day are named as the same shard, or one as none.
         PublishError: The local folder cannot be written.
         FetchStopped: `progress` was told to stop.
     """
@@ -98,9 +98,15 @@ def fetch_table(
 
 
 def _listed(store: Store, prefix: str) -> dict[str, StoreObject]:
-    """The shards that the store has of a day, by name; other objects are none of the day's."""
-    found = ((each.key.removeprefix(prefix), each) for each in store.objects(prefix))
-    return {name: each for name, each in found if _SHARD.fullmatch(name)}
+    """The shards that the store has of a day, by name; other objects are none of the day's.
+
+    Raises:
+        StoreError: The store cannot be listed.
+        LakeFileError: See `refuse_names`.
+    """
+    found = {each.key.removeprefix(prefix): each for each in store.objects(prefix)}
+    refuse_names((name for name in found if "/" not in name), store.address.uri_of(prefix))
+    return {name: each for name, each in found.items() if _SHARD.fullmatch(name)}
 
 
 class _Fetch:

@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from market_pipeline.errors import StoreError
+from market_pipeline.errors import LakeFileError, StoreError
 from market_pipeline.instruments import Instrument
 from market_pipeline.sources.crypto_lake import RawTable
 from market_pipeline.stages.fetch import fetch_table
@@ -35,11 +35,11 @@ class TableDay:
 
 @dataclass(frozen=True, slots=True)
 class FetchedDay:
-    """What became of the objects of a day; `failure` says why it could not even be listed."""
+    """What became of the objects of a day; `failure` says why none could be fetched."""
 
     of: TableDay
     objects: Sequence[FetchedObject]
-    failure: StoreError | None = None
+    failure: StoreError | LakeFileError | None = None
 
     @property
     def is_there(self) -> bool:
@@ -93,8 +93,8 @@ def fetch_days(
     def fetch(each: TableDay) -> FetchedDay:
         try:
             objects = fetch_table(store, lake, each.raw, each.instrument, each.day, progress)
-        except StoreError as error:
-            if error.kind == "no_space":
+        except (StoreError, LakeFileError) as error:
+            if isinstance(error, StoreError) and error.kind == "no_space":
                 raise
             return FetchedDay(each, (), error)
         return FetchedDay(each, objects)

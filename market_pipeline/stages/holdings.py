@@ -21,7 +21,7 @@ from market_pipeline.lake.delta import delta_table, published_files
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.ledger import LEDGER_NAME, KnownObject, Ledger, digest, read_ledger
 from market_pipeline.lake.published import vacuum
-from market_pipeline.lake.staging import stale_staging
+from market_pipeline.lake.staging import staging_age, stale_staging
 from market_pipeline.lake.tables import Table
 from market_pipeline.lake.working import count_rows, read_columns
 from market_pipeline.settings import Settings
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Stock", "take_stock"]
 
-_OBJECT = re.compile(r"(\d{1,9})(?:\.v\d+)?\.(?:snappy\.parquet|gone)")
+_OBJECT = re.compile(r"([0-9]{1,9})(?:\.v[0-9]+)?\.(?:snappy\.parquet|gone)")
 _LEFT_OVER = re.compile(r"\.(\d{1,9}\.snappy\.parquet)\.incoming.*|\.objects\.json\..*\.partial")
 _NO_STORE = "the store could not be asked, so nothing is known of it"
 _DAY_FOLDER = re.compile(r"dt=(\d{4}-\d\d-\d\d)")
@@ -133,7 +133,9 @@ def take_stock(settings: Settings, retention: Retention, store: Store | StoreErr
             stock.held += doors.held(raw_before)
             stock.held += _quarantined(settings, warehouse, at_store, raw_before)
         stock.failures += at_store.failures
-    for path, size in stale_staging(warehouse).items():
+    with staging_age(warehouse) as older_than:
+        left_over = stale_staging(warehouse, older_than)
+    for path, size in left_over.items():
         stock.held.append(Held("staging", path.name, None, None, 1, size, paths=((path, size),)))
     stock.held += _replaced(warehouse, settings.lock_timeout_seconds)
     return stock

@@ -18,9 +18,7 @@ from market_pipeline.books.examined import exam_columns
 from market_pipeline.books.from_snapshots import SnapshotRebuild
 from market_pipeline.books.integers import OffStepCount
 from market_pipeline.books.intervals import Intervals
-from market_pipeline.books.jit import SOURCES_DIGEST
-from market_pipeline.books.keyframe import Keyframe
-from market_pipeline.books.rebuild import Rebuild, RebuildOptions
+from market_pipeline.books.rebuild import Pause, Rebuild, RebuildOptions
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.tables import BBO, REBUILDS
 from market_pipeline.errors import CheckpointError, MarketPipelineError, MissingDataError
@@ -29,6 +27,7 @@ from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.lineage import files_sha256
 from market_pipeline.lake.published import where_it_lies
 from market_pipeline.lake.staging import StagedFile
+from market_pipeline.quality.gaps import gap_evidence
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.strategy import choose_strategy
 from market_pipeline.settings import Settings
@@ -49,6 +48,7 @@ from market_pipeline.stages.resume import (
     SavedRebuild,
     forget_rebuilds,
     load_rebuild,
+    package_digest,
     save_rebuild,
 )
 from market_pipeline.stages.rows import of_instrument
@@ -123,7 +123,8 @@ class _Raw:
     @cached_property
     def gaps(self) -> SuspectedGaps:
         """The suspected gaps; costs a pass over the day."""
-        return suspect_gaps(self.instrument, self.day, self.deltas, read_trades(self.trades))
+        trades = read_trades(self.trades)
+        return suspect_gaps(self.instrument, self.day, self.deltas, trades, self.snapshots)
 
 
 def rebuild_instrument(
@@ -158,6 +159,8 @@ def rebuild_instrument(
         instrument.policies,
         depth_interval_ms=settings.depth_interval_ms,
         keyframe_seconds=settings.checkpoint_seconds,
+        ids_prove=gap_evidence(instrument.source).ids_prove,
+        day=day.day,
     )
     record = blank_record(instrument, day) | {"outcome": "rebuilt"}
     if record["strategy"] == "snapshots_only":
@@ -166,17 +169,24 @@ def rebuild_instrument(
     raw = _Raw.open(day, instrument)
     price_scale, size_scale = raw.steps
     seed = choose_seed(
-        published or warehouse, instrument, day.day, price_scale, size_scale, lambda: raw.gaps
+        published or warehouse,
+        instrument,
+        day.day,
+        price_scale,
+        size_scale,
+        lambda: raw.gaps,
+        deltas=raw.deltas,
+        snapshots=raw.snapshots,
     )
     scales = {"tick": format(price_scale.step, "f"), "lot": format(size_scale.step, "f")}
     made_from = {
         "instrument": instrument.id,
         "day": day.day.isoformat(),
         "lake": str(day.lake),
-        "code": [__version__, SOURCES_DIGEST, pa.__version__],
+        "code": [__version__, package_digest(), pa.__version__],
         "part_rows": _PART_ROWS,
         "raw_files": raw.sha256,
-        "options": asdict(options),
+        "options": asdict(options) | {"day": day.day.isoformat()},
         "thresholds": instrument.thresholds.model_dump(mode="json"),
         "seed": seed.checksum,
         **scales,
@@ -267,19 +277,16 @@ def _parts(
         raw.instrument,
         done["last_ts_receipt_ns"] if done["rows"] else None,
         suspect,
-        has_trades=bool(raw.trades),
+        has_others=bool(raw.trades or raw.snapshots),
     )
     snapshots = read_ahead(read_snapshots(raw.snapshots, done["snapshots"]), overlap=overlap)
     part_end = done["rows"] + _PART_ROWS
     for block in rebuild.blocks(batches, snapshots):
-        output.write(block)
-        if isinstance(block, Keyframe) and block.kind == "closing":
-            yield True
-        elif isinstance(block, Keyframe) and rebuild.figures["rows"] >= part_end:
-            for rows in rebuild.written_rows():
-                output.write(rows)
+        if not isinstance(block, Pause):
+            output.write(block)
+        elif block.last or rebuild.figures["rows"] >= part_end:
             part_end = rebuild.figures["rows"] + _PART_ROWS
-            yield False
+            yield block.last
 
 
 def _saved(
@@ -339,6 +346,19 @@ def _figures(rebuild: Rebuild | SnapshotRebuild, lake: Path) -> dict[str, Any]:
         "snapshots",
         "snapshots_unusable",
         "snapshots_unplaced",
+        "snapshots_uncompared",
+        "snapshots_off_number",
+        "snapshots_misplaced",
+        "snapshots_stale",
+        "repeated_messages",
+        "late_messages",
+        "stale_messages",
+        "restarts",
+        "split_messages",
+        "bad_sequences",
+        "bad_receipt_stamps",
+        "bad_origin_stamps",
+        "outside_day_messages",
         "resyncs",
         "levels_learned",
         "gaps",

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from market_pipeline.instruments import Instrument
 from market_pipeline.lake.ledger import read_ledger
-from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, shard_versions
+from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
 from market_pipeline.sources.door import is_door
+from market_pipeline.sources.shards import shard_versions
 
 if TYPE_CHECKING:
     # Its library takes long to load, and a lake in a folder does without.
@@ -37,7 +38,7 @@ __all__ = [
 ]
 
 RAW_TABLES = (DELTAS, SNAPSHOTS, TRADES)
-_DAY_OBJECT = re.compile(r"dt=(\d{4}-\d\d-\d\d)/(\d{1,9}\.snappy\.parquet)")
+_DAY_OBJECT = re.compile(r"dt=([0-9]{4}-[0-9]{2}-[0-9]{2})/([0-9]{1,9}\.snappy\.parquet)")
 _DAY_FOLDER = re.compile(r"dt=(\d{4}-\d\d-\d\d)")
 
 

@@ -7,14 +7,13 @@ is in only one of them, shows there, whatever today's own book was seeded from.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from functools import cache
 
 import polars as pl
 
-from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.tables import CHECKPOINTS
@@ -24,6 +23,7 @@ from market_pipeline.quality.findings import Finding, Measured
 from market_pipeline.sources.batches import SnapshotBatch
 from market_pipeline.sources.crypto_lake import read_deltas, read_snapshots, read_trades
 from market_pipeline.stages.carried import Carried, LevelDifference, carry_over
+from market_pipeline.stages.day_boundary import Break, breaks_between, why_not_carried
 from market_pipeline.stages.judged import RebuiltDayOf
 from market_pipeline.stages.seed import keyframe_of
 from market_pipeline.stages.survey import suspect_gaps
@@ -31,15 +31,6 @@ from market_pipeline.stages.survey import suspect_gaps
 __all__ = ["measure_joint"]
 
 _MAX_LEVELS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class _Problem:
-    """One reason why two days do not join, with what was found and what was expected."""
-
-    text: str
-    found: str | None = None
-    expected: str | None = None
 
 
 def measure_joint(day: RebuiltDayOf) -> Measured:
@@ -57,32 +48,29 @@ def measure_joint(day: RebuiltDayOf) -> Measured:
         if rows.is_empty():
             return Measured()
         close = keyframe_of(rows.row(0, named=True), *steps)
-        problem = _unusable(close)
-        if problem is not None:
-            return _not_carried(_Problem(f"the closing book of {before} {problem}"))
+        unusable = why_not_carried(close)
+        if unusable is not None:
+            return _not_carried(Break(f"the closing book of {before} {unusable}"))
         deltas, snapshots = read_deltas(day.delta_files), read_snapshots(day.snapshot_files)
         carried = carry_over(close, deltas, snapshots, *steps)
-        problems = list(_problems(day, close, carried))
+        problems = list(
+            breaks_between(
+                close,
+                carried.first_ts_receipt_ns,
+                carried.first_sequence_number,
+                silence_ns=cache(lambda: _silence_ns(day, carried, close)),
+                is_right=lambda: carried.is_right,
+            )
+        )
     except CheckpointError as error:
         text = error.problem.replace("The checkpoint", f"the closing book of {before}")
-        return _not_carried(_Problem(text, error.found, error.expected))
+        return _not_carried(Break(text, error.found, error.expected))
     except (MarketPipelineError, pl.exceptions.PolarsError, OSError) as error:
-        return _not_carried(_Problem(f"what lies around midnight cannot be read: {error}"))
+        return _not_carried(Break(f"what lies around midnight cannot be read: {error}"))
     return _measured(day, close, carried, problems, *steps)
 
 
-def _unusable(close: Keyframe) -> str | None:
-    if close.flags & BookFlag.SNAPSHOT_ONLY:
-        return "is a snapshot, and nobody knows what came after it"
-    if close.flags & INVALIDATING:
-        flags = BookFlag(close.flags) & INVALIDATING
-        return f"is not valid ({', '.join(str(flag.name) for flag in flags)})"
-    if close.bid_horizon_ticks is None or close.ask_horizon_ticks is None:
-        return "was never seeded"
-    return None
-
-
-def _not_carried(problem: _Problem) -> Measured:
+def _not_carried(problem: Break) -> Measured:
     found = f" (expected {problem.expected}, found {problem.found})" if problem.expected else ""
     columns = {"joint_levels": 0, "joint_problem": f"{problem.text}{found}"}
     finding = Finding(
@@ -95,45 +83,20 @@ def _not_carried(problem: _Problem) -> Measured:
     return Measured(columns, [finding])
 
 
-def _problems(day: RebuiltDayOf, close: Keyframe, carried: Carried) -> Iterator[_Problem]:
-    """Why the two days do not join, as far as times and sequence numbers can tell."""
-    sequence = carried.first_sequence_number
-    if sequence <= close.sequence_number:
-        yield _Problem(
-            f"the day begins at sequence number {sequence}, which is not after "
-            f"{close.sequence_number} of the closing book: messages are in both days, or the ids "
-            "began anew",
-            str(sequence),
-            f"above {close.sequence_number}",
-        )
-    pause_ns = carried.first_ts_receipt_ns - close.ts_receipt_ns
-    if pause_ns < 0:
-        yield _Problem(
-            f"the day begins {-pause_ns / 1e9:.3f} s before the time of the closing book",
-            f"{pause_ns / 1e9:.3f} s",
-            "not before it",
-        )
-    # Where every level is right nothing was lost, however long the pause. Whether it is a silence
-    # at all takes a look at the whole day, but for those that are shorter than any silence.
-    is_right = carried.levels > 0 and carried.levels_differing == 0
-    floor_ns = day.instrument.thresholds.silence_floor_seconds * 1e9
-    if not is_right and pause_ns > floor_ns:
-        trades = day.trades or read_trades([])
-        silence_ns = suspect_gaps(day.instrument, day.day, day.delta_files, trades).silence_ns
-        if pause_ns > silence_ns:
-            yield _Problem(
-                f"{pause_ns / 1e9:.3f} s pass between the closing book and the first message, "
-                f"and more than {silence_ns / 1e9:.3f} s is a silence: messages may be lost",
-                f"{pause_ns / 1e9:.3f} s",
-                f"at most {silence_ns / 1e9:.3f} s",
-            )
+def _silence_ns(day: RebuiltDayOf, carried: Carried, close: Keyframe) -> int:
+    """A time between messages up to this is no silence; shorter than the floor none is."""
+    floor_ns = round(day.instrument.thresholds.silence_floor_seconds * 1e9)
+    if carried.is_right or carried.first_ts_receipt_ns - close.ts_receipt_ns <= floor_ns:
+        return floor_ns  # what a silence is takes a look at the whole day
+    trades = day.trades or read_trades([])
+    return suspect_gaps(day.instrument, day.day, day.delta_files, trades).silence_ns
 
 
 def _measured(
     day: RebuiltDayOf,
     close: Keyframe,
     carried: Carried,
-    problems: list[_Problem],
+    problems: list[Break],
     price_scale: Scale,
     size_scale: Scale,
 ) -> Measured:

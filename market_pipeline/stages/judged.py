@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from market_pipeline.errors import LakeFileError
 from market_pipeline.instruments import Instrument
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.settings import Settings
@@ -54,8 +55,17 @@ class RebuiltDayOf:
 
     @cached_property
     def delta_files(self) -> list[Path]:
-        """The raw delta shards in order; empty without any."""
-        return self.raw.deltas.files_if_any(self.instrument)[0]
+        """The raw delta shards in order; empty without any.
+
+        A day that is published from its snapshots has none either where nobody can say which they
+        are: it was made without them.
+        """
+        try:
+            return self.raw.deltas.files_if_any(self.instrument)[0]
+        except LakeFileError:
+            if self.record.get("strategy") == "snapshots_only":
+                return []
+            raise
 
     @cached_property
     def snapshot_files(self) -> list[Path]:

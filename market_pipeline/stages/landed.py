@@ -166,8 +166,8 @@ class Watch:
     _days: dict[date, _Seen] = field(default_factory=dict)
     _todo: int = 0
     _open: list[date] | None = None  # the days of a part round; None in a full one
-    _full_s: int = 0
-    _round_s: int = 0
+    _full_s: float = 0.0
+    _round_s: float = 0.0
     _full_took_s: float = 0.0
 
     @property
@@ -176,7 +176,7 @@ class Watch:
         return self._todo.bit_count()
 
     @property
-    def looked_since_s(self) -> int:
+    def looked_since_s(self) -> float:
         """When the last full round began, Unix time: what is known may be as old."""
         return self._full_s
 
@@ -239,7 +239,7 @@ class Watch:
         """Forget days that are not watched any more, and everything if the streams are others."""
         of = _digest([stream.folder for stream in streams])
         if of != self._of:
-            self._of, self._days, self._todo, self._full_s = of, {}, 0, 0
+            self._of, self._days, self._todo, self._full_s = of, {}, 0, 0.0
             self.requested = {}
         self._days = {day: seen for day, seen in self._days.items() if day in span}
         self.requested = {day: mark for day, mark in self.requested.items() if day in span}
@@ -249,7 +249,7 @@ class Watch:
         rest_s = _REST * self._full_took_s if self._full_took_s >= _QUICK_SECONDS else 0.0
         if now_s - self._full_s >= max(pace.full_seconds, rest_s):
             self._days, self._todo, self._open = {}, every, None
-            self._full_s = self._round_s = int(now_s)
+            self._full_s = self._round_s = now_s
             self._full_took_s = 0.0
         elif now_s - self._round_s >= pace.part_seconds:
             self._open = [
@@ -259,7 +259,7 @@ class Watch:
             ]
             for day in self._open:
                 self._todo |= every & ~self._days.get(day, _Seen()).streams
-            self._round_s = int(now_s)
+            self._round_s = now_s
 
     def _is_open(self, day: date, span: Span, now_s: float) -> bool:
         return day == span.newest or now_s - self._days[day].newest_s < _OPEN_SECONDS

@@ -25,10 +25,12 @@ from market_pipeline.quality.gaps import GapRule
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import VALIDATION_REPORT
 from market_pipeline.settings import Settings
+from market_pipeline.stages.identity import failed_identity
 from market_pipeline.stages.instrument import DayOfRaw, blank_record
 from market_pipeline.stages.outputs import OUTPUTS
 from market_pipeline.stages.raw import RawObjects
 from market_pipeline.stages.rows import of_instrument
+from market_pipeline.stages.same_bytes import same_bytes
 
 __all__ = [
     "BOOKS",
@@ -55,7 +57,8 @@ METRICS: tuple[Table, ...] = (BOOK_METRICS,)
 _SUCCEEDED: Mapping[str, pl.Expr] = {
     PROFILES.sql_name: pl.col("status") != "unusable",
     REBUILDS.sql_name: pl.col("outcome") == "rebuilt",
-    VALIDATION_REPORT.sql_name: pl.col("outcome") == "rebuilt",
+    VALIDATION_REPORT.sql_name: (pl.col("outcome") == "rebuilt")
+    & (pl.col("unmeasured_checks").list.len().fill_null(0) == 0),
     BOOK_METRICS.sql_name: pl.lit(value=True),
 }
 
@@ -111,6 +114,8 @@ def report_made_of(
     profiles_before = read_rows(
         warehouse, PROFILES, before, timeout_seconds=settings.lock_timeout_seconds
     )
+    shared = same_bytes(raw, instruments, warehouse)
+    foreign_before = failed_identity(warehouse, instruments, before)
     made_of = {}
     for instrument in instruments:
         inputs = [*_raw_inputs(raw, instrument)]
@@ -125,6 +130,8 @@ def report_made_of(
             "twin_minutes": settings.twin_minutes,
             "vendor_lag_hours": settings.vendor_lag_hours,
             "remarks": [each.remarks(instrument) for each in objects],
+            "same_bytes": [str(pair) for pair in shared[instrument.id]],
+            "foreign_before": instrument.id in foreign_before,
         }
         made_of[instrument.id] = MadeOf(tuple(inputs), parameters)
     return made_of

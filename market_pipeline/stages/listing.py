@@ -17,8 +17,9 @@ from typing import NamedTuple, Protocol
 
 from market_pipeline.instruments import Instrument
 from market_pipeline.settings import Settings
-from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_shards
+from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
 from market_pipeline.sources.door import door_of, is_door
+from market_pipeline.sources.shards import live_shards
 from market_pipeline.store.objects import StoreObject
 
 __all__ = [
@@ -98,7 +99,8 @@ class FolderLake:
         for day in sorted(_days_in(folder)):
             if day < since:
                 continue
-            for shard in day_shards(self._lake, stream.raw, venue, symbol, day):
+            # Of names that a run will refuse, too: it has to say so.
+            for shard in live_shards(day_folder(self._lake, stream.raw, venue, symbol, day)):
                 try:
                     stat = shard.stat()
                 except FileNotFoundError:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
 import numpy as np
 import polars as pl
 
-from market_pipeline.errors import MarketPipelineError
+from market_pipeline.errors import MarketPipelineError, error_text, is_of_machine
 from market_pipeline.instruments import Instrument
 from market_pipeline.metrics.minute import (
     BBO_COLUMNS,
@@ -17,16 +18,34 @@ from market_pipeline.metrics.minute import (
     DEPTH_COLUMNS,
     minute_metrics,
 )
-from market_pipeline.quality.evaluate import evaluate
+from market_pipeline.quality.evaluate import evaluate, thresholds_in_force
 from market_pipeline.quality.row import ReportRow
+from market_pipeline.shown import shown_logger
 from market_pipeline.sources.crypto_lake import read_trades
 from market_pipeline.stages.raw import RawObjects
 from market_pipeline.stages.rows import of_instrument, read_rows
 
-__all__ = ["metrics_day"]
+__all__ = ["MetricsDay", "metrics_day"]
 
 _BBO_BATCH_ROWS = 1 << 17
 _DEPTH_BATCH_ROWS = 1 << 16
+_LOG = shown_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsDay:
+    """The metrics of a day's instruments.
+
+    Attributes:
+        rows: Rows of `metrics.book_metrics`.
+        without: By instrument id, why one with a rebuilt book has none.
+        failed: Ids of those among them that may have them when the day is run again, though nothing
+            they are made of changes.
+    """
+
+    rows: pl.DataFrame
+    without: dict[str, str]
+    failed: frozenset[str]
 
 
 def metrics_day(
@@ -37,55 +56,82 @@ def metrics_day(
     depth: pl.LazyFrame,
     trades: RawObjects,
     warn: Callable[[str], None] = lambda _: None,
-) -> pl.DataFrame:
+) -> MetricsDay:
     """The rows of `metrics.book_metrics` of a day.
 
     An instrument without a rebuilt book has none, and neither has one whose book a check says must
-    not be used (`Check.withholds_metrics`); gaps and quiet holes, as the day's report
-    located them, count as time without a book.
+    not be used (`Check.withholds_metrics`), nor one whose gaps could not be measured; gaps and
+    quiet holes, as the day's report located them, count as time without a book. Whatever goes wrong
+    with one instrument, the others have theirs.
 
     Args:
         day: The UTC day.
         instruments: Whose metrics to compute.
         reports: The day's rows of `quality.validation_report`.
         bbo, depth: The day's rows of `books.bbo` and `books.depth`.
-        trades: The day's registered trades. An instrument whose trades cannot be read any more has
-            no rows, and the others have theirs.
-        warn: Told which instrument that is, and why.
+        trades: The day's registered trades.
+        warn: Told which instrument has no metrics though it has a book, and why.
     """
     frames = [BOOK_METRICS.frame([])]
+    without: dict[str, str] = {}
+    failed = set()
     for instrument in instruments:
-        report = reports.filter(of_instrument(instrument) & (pl.col("outcome") == "rebuilt"))
-        if report.is_empty():
-            continue
-        row = report.row(0, named=True)
-        withheld = [
-            said.summary
-            for said in evaluate(ReportRow.from_record(row), instrument.thresholds)
-            if said.withholds_metrics
-        ]
-        if withheld:
-            warn(f"{instrument.id} has no metrics: {' '.join(withheld)}")
-            continue
-        starts = row["gap_starts_ns"] + row["quiet_starts_ns"]
-        ends = row["gap_ends_ns"] + row["quiet_ends_ns"]
-        spans = np.array(sorted(zip(starts, ends, strict=True)), np.int64).reshape(-1, 2)
         try:
-            files, _ = trades.files_if_any(instrument)
-            prints = read_trades(files) if files else None
-        except MarketPipelineError as error:
-            warn(f"{instrument.id} has no metrics: {error}")
-            continue
-        frames.append(
-            minute_metrics(
-                read_rows(bbo, instrument, BBO_COLUMNS, _BBO_BATCH_ROWS),
-                read_rows(depth, instrument, DEPTH_COLUMNS, _DEPTH_BATCH_ROWS),
-                prints,
-                instrument=instrument,
-                day=day,
-                tick=Decimal(row["tick"]),
-                lot=Decimal(row["lot"]),
-                not_observed=spans,
-            )
-        )
-    return pl.concat(frames)
+            rows = _metrics_of(instrument, day, reports, bbo, depth, trades)
+            if isinstance(rows, str):
+                without[instrument.id] = rows
+            elif rows is not None:
+                # Rows of other types must not show when those of all are put together.
+                frames.append(pl.concat([frames[0], rows]))
+        except Exception as error:
+            if is_of_machine(error):
+                raise
+            failed.add(instrument.id)
+            if isinstance(error, MarketPipelineError):
+                without[instrument.id] = str(error)
+            else:
+                _LOG.exception("%s %s: metrics", instrument.id, day)
+                without[instrument.id] = f"{error_text(error)}. See the log of the run."
+    for name, reason in without.items():
+        warn(f"{name} has no metrics: {reason}")
+    return MetricsDay(pl.concat(frames), without, frozenset(failed))
+
+
+def _metrics_of(
+    instrument: Instrument,
+    day: date,
+    reports: pl.DataFrame,
+    bbo: pl.LazyFrame,
+    depth: pl.LazyFrame,
+    trades: RawObjects,
+) -> pl.DataFrame | str | None:
+    """An instrument's rows; None without a book, and in words why there are none in spite of it."""
+    report = reports.filter(of_instrument(instrument) & (pl.col("outcome") == "rebuilt"))
+    if report.is_empty():
+        return None
+    record = report.row(0, named=True)
+    row = ReportRow.from_record(record)
+    withheld = [
+        said.summary
+        for said in evaluate(row, thresholds_in_force(row, instrument.thresholds))
+        if said.withholds_metrics
+    ]
+    if withheld:
+        return " ".join(withheld)
+    edges = (row.gap_starts_ns, row.gap_ends_ns, row.quiet_starts_ns, row.quiet_ends_ns)
+    if any(each is None for each in edges):
+        return "Its gaps could not be measured, so nobody knows when there was a book."
+    gap_starts, gap_ends, quiet_starts, quiet_ends = (each or () for each in edges)
+    holes = zip(gap_starts + quiet_starts, gap_ends + quiet_ends, strict=True)
+    spans = np.array(sorted(holes), np.int64).reshape(-1, 2)
+    files, _ = trades.files_if_any(instrument)
+    return minute_metrics(
+        read_rows(bbo, instrument, BBO_COLUMNS, _BBO_BATCH_ROWS),
+        read_rows(depth, instrument, DEPTH_COLUMNS, _DEPTH_BATCH_ROWS),
+        read_trades(files) if files else None,
+        instrument=instrument,
+        day=day,
+        tick=Decimal(record["tick"]),
+        lot=Decimal(record["lot"]),
+        not_observed=spans,
+    )

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from market_pipeline.books.arrow import BookArrow
 from market_pipeline.books.intervals import Intervals
-from market_pipeline.books.rebuild import Block
+from market_pipeline.books.rebuild import Rows
 from market_pipeline.books.state import BboRows, DepthRows, Repairs
 from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH, INTERVALS
 from market_pipeline.lake.layout import Warehouse
@@ -65,7 +65,8 @@ class BookFiles:
         self._background = Background(overlap=overlap)
         self._writers: dict[str, StagedWriter] = {}
         self.files = {name: list((files or {}).get(name, [])) for name in OUTPUTS}
-        self._part = len(self.files[CHECKPOINTS.sql_name])
+        finished = [file.part for parts in self.files.values() for file in parts]
+        self._part = max(finished, default=-1) + 1
 
     def __enter__(self) -> Self:
         self._background.__enter__()
@@ -82,7 +83,7 @@ class BookFiles:
             writer.__exit__(kind, error, trace)
         self._writers = {}
 
-    def write(self, block: Block) -> None:
+    def write(self, block: Rows) -> None:
         """Takes the next block of the rebuild."""
         self._background.add(self._write, block)
 
@@ -101,8 +102,9 @@ class BookFiles:
         for name, writer in self._writers.items():
             writer.__exit__(None, None, None)
             self.files[name].append(writer.staged)
+        # Rows that wait for evidence may leave a part without any.
+        self._part += bool(self._writers)
         self._writers = {}
-        self._part += 1
 
     def discard(self) -> None:
         """Removes the finished parts, but none that was published before."""
@@ -111,7 +113,7 @@ class BookFiles:
                 if file.path.parent == self._warehouse.staging_dir:
                     file.path.unlink(missing_ok=True)
 
-    def _write(self, block: Block) -> None:
+    def _write(self, block: Rows) -> None:
         if isinstance(block, BboRows):
             self._append(BBO.sql_name, self._arrow.bbo(block))
             for batch in self._intervals.add_rows(block):

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
 
-from market_pipeline.errors import MarketPipelineError, MissingDataError, StoreError
+from market_pipeline.errors import (
+    MarketPipelineError,
+    MissingDataError,
+    StoreError,
+    error_text,
+    is_of_machine,
+)
 from market_pipeline.instruments import Instrument
 from market_pipeline.lake.working import read_rows
 from market_pipeline.quality.domain import VIOLATIONS
 from market_pipeline.quality.findings import Finding, Measured
 from market_pipeline.quality.intervals import NS_PER_SECOND
-from market_pipeline.quality.precision import nearest_step
 from market_pipeline.quality.profile import (
     PROFILES,
     RawPlace,
@@ -28,6 +32,7 @@ from market_pipeline.quality.profile import (
 from market_pipeline.quality.raw_look import RawTableLook
 from market_pipeline.quality.seen_steps import seen_step, step_change
 from market_pipeline.quality.strategy import choose_strategy
+from market_pipeline.shown import shown_logger
 from market_pipeline.sources.crypto_lake import (
     DELTAS,
     SNAPSHOTS,
@@ -54,6 +59,7 @@ _NOTES = {
 }
 _DISORDERS = ("unordered_messages", "sequence_backwards", "duplicate_messages")
 _Profile = Mapping[str, Any]
+_LOG = shown_logger(__name__)
 
 
 def profile_day(raw: DayOfRaw, instruments: Sequence[Instrument]) -> list[dict[str, Any]]:
@@ -105,12 +111,17 @@ def _profile(
         "raw_table": table.name,
     }
     tolerance_ns = round(instrument.thresholds.edge_tolerance_seconds * NS_PER_SECOND)
-    look = RawTableLook(lake, table, day, tolerance_ns)
     try:
+        look = RawTableLook(lake, table, day, tolerance_ns)
         for batch in read_raw(files(), table, list(table.columns), look.batch_rows):
             look.add(batch)
             del batch  # or it would be held while the next one is decoded
+        row = identity | {"status": "usable"} | look.figures()
+        # A value that fits no column must not show when the rows of all are written.
+        PROFILES.frame([row])
     except MarketPipelineError as error:
+        if is_of_machine(error):
+            raise
         missing = isinstance(error, MissingDataError)
         not_fetched = missing and error.problem == NOT_ALL_FETCHED
         return identity | {
@@ -118,7 +129,17 @@ def _profile(
             "failure_kind": (StoreError if not_fetched else type(error)).__name__,
             "failure": error.found if not_fetched else str(error),
         }
-    return identity | {"status": "usable"} | look.figures()
+    except Exception as error:
+        if is_of_machine(error):
+            raise
+        _LOG.exception("%s %s: %s could not be looked through", instrument.id, day, table.name)
+        return identity | {
+            "status": "unusable",
+            "failure_kind": type(error).__name__,
+            "failure": f"The {table.name} files could not be looked through: {error_text(error)}. "
+            "See the log of the run.",
+        }
+    return row
 
 
 # --- what the report takes ----------------------------------------------------------------------
@@ -128,12 +149,11 @@ def measure_profile(day: RebuiltDayOf) -> Measured:
     """What the raw tables add to the report of a day, also of one that was not rebuilt.
 
     The domain is that of all three tables; order, tick and lot are those of the table that the book
-    comes from. Without profiles nothing is added but the values off the step, which the rebuild
-    located.
+    comes from. Without profiles nothing is added.
     """
     profiles = _profiles_of(day, day.raw.profiles)
     usable = [found for table in RAW_TABLES if (found := profile_of(profiles, table.name))]
-    findings = list(_off_step(day.record))
+    findings: list[Finding] = []
     unreadable = [profile["failure"] for profile in profiles if profile["status"] == "unusable"]
     columns: dict[str, Any] = {
         "unreadable_tables": len(unreadable) if profiles else None,
@@ -227,22 +247,3 @@ def _first_marked(check: str, places: Sequence[tuple[str, RawPlace]]) -> Iterato
 
 def _told(place: RawPlace) -> str:
     return f"{place.column} {place.value} in {place.file}, row {place.row}"
-
-
-def _off_step(record: Mapping[str, Any]) -> Iterator[Finding]:
-    """The values that are not on the tick or lot, where the rebuild met them."""
-    for column, name in (("price", "tick"), ("size", "lot")):
-        files = record.get(f"{column}_loss_files") or ()
-        rows, values = (record.get(f"{column}_loss_{part}") or () for part in ("rows", "values"))
-        for number, (file, row, value) in enumerate(zip(files, rows, values, strict=True)):
-            nearest = nearest_step(value, Decimal(record[name]))
-            yield Finding(
-                check="precision",
-                place="further" if number else "first",
-                file=file,
-                row=row,
-                column=column,
-                value=repr(value),
-                expected=None if nearest is None else f"{nearest:f}",
-                note=f"The {column} is not a whole multiple of the {name} {record[name]}.",
-            )

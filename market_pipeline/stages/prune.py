@@ -20,7 +20,7 @@ from market_pipeline.lake.layout import PRIVATE_FILE, Warehouse, sync
 from market_pipeline.lake.ledger import alone_in
 from market_pipeline.lake.manifest import RAW_BOOK_DELTAS, RAW_BOOK_SNAPSHOTS, RAW_TRADES
 from market_pipeline.lake.published import vacuum, withdraw
-from market_pipeline.lake.staging import sweep_staging
+from market_pipeline.lake.staging import staging_age, sweep_staging
 from market_pipeline.lake.working import delete_rows
 from market_pipeline.tables import RECORDS, TABLES, refresh_catalogue
 
@@ -134,7 +134,7 @@ class Planned:
 
 
 _LEFT_BEHIND: dict[Kind, str] = {
-    "staging": "left by a killed run more than a day ago",
+    "staging": "left by a run that was killed",
     "replaced": "no version of the last week holds it",
 }
 
@@ -196,7 +196,8 @@ def carry_out(
             failed += [(each, reason) for reason in _remove_files(each, warehouse)]
     if any(each.kind == "staging" for each in going):
         progress("staging")
-        sweep_staging(warehouse)
+        with staging_age(warehouse) as older_than:
+            sweep_staging(warehouse, older_than)
     of_tables = {each.name for each in going if each.kind == "replaced"}
     for table in DELTA_TABLES:
         if table.sql_name in of_tables:

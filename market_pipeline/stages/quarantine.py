@@ -196,7 +196,7 @@ def _reason(bad: BadFile) -> bytes:
         "found": error.found,
         "code_version": __version__,
     }
-    return (json.dumps(reason, indent=2, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(reason, indent=2) + "\n").encode()
 
 
 def _no_copy(bad: BadFile, copy: Path, why: str) -> PublishError:

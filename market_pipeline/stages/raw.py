@@ -16,15 +16,28 @@ from market_pipeline.errors import (
     MissingDataError,
     SchemaError,
     StoreError,
+    error_text,
+    is_of_machine,
 )
 from market_pipeline.instruments import Instrument
 from market_pipeline.lake.ledger import digest
 from market_pipeline.lake.lineage import NOT_FETCHED, Input
 from market_pipeline.lake.tables import Table
+from market_pipeline.shown import shown_logger
 from market_pipeline.sources.crypto_lake import RawTable, day_folder, day_shards, open_shard
 from market_pipeline.stages.fetched import FetchedObject
 
-__all__ = ["NOT_ALL_FETCHED", "RawObjects", "failure_columns", "register_day"]
+__all__ = [
+    "NOT_ALL_FETCHED",
+    "RawObjects",
+    "failure_columns",
+    "has_data",
+    "has_rows",
+    "not_registered",
+    "register_day",
+]
+
+_LOG = shown_logger(__name__)
 
 NOT_ALL_FETCHED = "The raw files of this instrument and day could not all be fetched"
 """The `problem` of the error for a day that the store did not give whole."""
@@ -42,7 +55,8 @@ def register_day(
 ) -> list[dict[str, Any]]:
     """The manifest rows of one instrument, day and raw table.
 
-    One row per shard in numeric order; a single row of status "missing" if there is none.
+    One row per shard in numeric order; a single row of status "missing" if there is none, or if
+    the names in the day's folder leave open which files are its shards.
     Nothing is raised for a bad file: the row says what is wrong with it.
 
     Args:
@@ -57,7 +71,10 @@ def register_day(
     blank = dict.fromkeys(column.name for column in table.columns) | identity
     by_path = {each.path: each for each in fetched if each.path is not None}
     rows = []
-    shards = day_shards(lake, raw, instrument.venue, instrument.symbol, day)
+    try:
+        shards = day_shards(lake, raw, instrument.venue, instrument.symbol, day)
+    except LakeFileError as error:
+        return [not_registered(table, instrument, day, error) | {"uri": uri}]
     for number, shard in enumerate(shards, start=1):
         at_store = by_path.get(shard)
         rows.append(blank | _row_of(lake, raw, number, shard, at_store) | _store_columns(at_store))
@@ -78,17 +95,29 @@ def register_day(
 def _row_of(
     lake: Path, raw: RawTable, number: int, shard: Path, at_store: FetchedObject | None
 ) -> dict[str, Any]:
-    row = {
+    row: dict[str, Any] = {
         "status": "usable",
         "shard": number,
         "path": shard.relative_to(lake).as_posix(),
-        "bytes": shard.stat().st_size,
-        "sha256": (at_store and at_store.verified_sha256) or digest(shard, "sha256"),
     }
     try:
+        row["bytes"] = shard.stat().st_size
+        row["sha256"] = (at_store and at_store.verified_sha256) or digest(shard, "sha256")
         row |= _footer(shard, raw)
     except MarketPipelineError as error:
         row |= {"status": "unusable"} | failure_columns(error)
+    except Exception as error:
+        # A file nobody may read, or whose footer no reader expects, is its instrument's own affair.
+        if is_of_machine(error):
+            raise
+        _LOG.exception("%s could not be registered", shard)
+        unreadable = LakeFileError(
+            f"The {raw.name} file cannot be read",
+            next_step="Mend or fetch it again, then materialize the raw assets of this day again.",
+            file=shard,
+            found=error_text(error),
+        )
+        row |= {"status": "unusable"} | failure_columns(unreadable)
     return row
 
 
@@ -111,6 +140,17 @@ def _absent(at_store: FetchedObject) -> dict[str, Any]:
     )
 
 
+def not_registered(
+    table: Table, instrument: Instrument, day: date, error: Exception
+) -> dict[str, Any]:
+    """The manifest row of an instrument whose objects could not be found out."""
+    text = str(error) if isinstance(error, MarketPipelineError) else error_text(error)
+    blank = dict.fromkeys(column.name for column in table.columns)
+    identity = {"exchange": instrument.venue, "symbol": instrument.symbol, "dt": day}
+    failure = {"failure_kind": type(error).__name__, "failure": text}
+    return blank | identity | {"status": "missing"} | failure
+
+
 def failure_columns(error: MarketPipelineError) -> dict[str, Any]:
     """The columns of a manifest row that tell an error."""
     return {"failure_kind": type(error).__name__, "failure": str(error)}
@@ -128,6 +168,19 @@ def _footer(shard: Path, raw: RawTable) -> dict[str, Any]:
             "first_ts_receipt_ns": min((s.min for s in known), default=None),
             "last_ts_receipt_ns": max((s.max for s in known), default=None),
         }
+
+
+def has_rows() -> pl.Expr:
+    """Selects the objects that can be read and are not empty."""
+    return (pl.col("status") == "usable") & (pl.col("rows") > 0) & pl.col("sha256").is_not_null()
+
+
+def has_data(rows: pl.DataFrame) -> bool:
+    """Whether any row of a `lake.raw_*` table, or of `lake.profiles`, is about a file that is there
+    and not known to be empty; one that cannot be read counts.
+    """
+    found = (pl.col("status") == "unusable") | (pl.col("status") == "usable") & (pl.col("rows") > 0)
+    return not rows.filter(found).is_empty()
 
 
 class RawObjects:
@@ -151,7 +204,8 @@ class RawObjects:
             LakeFileError, SchemaError, DomainError: If a door refused one of the vendor's files.
             MissingDataError: If it has none, or not all could be fetched: a part of a day would
                 pass for the whole.
-            LakeFileError: If a file is gone or has another size than when it was registered.
+            LakeFileError: If a file is gone or has another size than when it was registered, or
+                could not be registered.
         """
         rows = self._manifest.filter(
             (pl.col("exchange") == instrument.venue) & (pl.col("symbol") == instrument.symbol)
@@ -167,6 +221,19 @@ class RawObjects:
                 exchange=instrument.venue,
                 symbol=instrument.symbol,
                 found=not_fetched["failure"][0],
+            )
+        not_registered = rows.filter(
+            pl.col("failure_kind").is_not_null()
+            & pl.col("sha256").is_null()
+            & (pl.col("failure_kind") != MissingDataError.__name__)
+        )
+        if not_registered.height:
+            raise LakeFileError(
+                "The raw files of this instrument and day could not be registered",
+                next_step="Mend what is found, then materialize the raw assets again.",
+                exchange=instrument.venue,
+                symbol=instrument.symbol,
+                found=not_registered["failure"][0],
             )
         refused = present.filter(
             (pl.col("status") == "unusable") & pl.col("made_from").is_not_null()
@@ -236,6 +303,15 @@ class RawObjects:
             for path, uri, sha256 in rows.select("path", "uri", "sha256").iter_rows()
         ]
 
+    def usable_objects(self, instrument: Instrument) -> list[tuple[str, str]]:
+        """Path below the lake and SHA-256 of an instrument's objects that have rows, in order."""
+        rows = self._manifest.filter(
+            (pl.col("exchange") == instrument.venue)
+            & (pl.col("symbol") == instrument.symbol)
+            & has_rows()
+        ).sort("shard")
+        return list(rows.select("path", "sha256").iter_rows())
+
     def remarks(self, instrument: Instrument) -> list[tuple[str | None, str]] | None:
         """What speaks against the objects of an instrument at the store: path below the lake and
         sentence of each that has a remark; None if the lake is a folder.
@@ -266,6 +342,7 @@ class RawObjects:
         rows = self._manifest.filter(
             (pl.col("path") == file.relative_to(self._lake).as_posix())
             & (pl.col("status") != "missing")
+            & pl.col("sha256").is_not_null()
         )
         if rows.is_empty() or not file.exists():
             return None

@@ -7,24 +7,28 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from market_pipeline.errors import StoreError
+from market_pipeline.errors import LakeFileError, PublishError, StoreError, is_of_machine
 from market_pipeline.instruments import Instrument
 from market_pipeline.lake.tables import Table
 from market_pipeline.settings import Settings
+from market_pipeline.shown import shown_logger
 from market_pipeline.sources.crypto_lake import RawTable
 from market_pipeline.sources.door import is_door
 from market_pipeline.stages.door import register_local_day
 from market_pipeline.stages.fetch import fetch_table, table_prefix
 from market_pipeline.stages.fetched import ACTIONS, FetchProgress
-from market_pipeline.stages.raw import failure_columns, register_day
+from market_pipeline.stages.raw import failure_columns, not_registered, register_day
 
 if TYPE_CHECKING:
     # Its library takes long to load, and a lake in a folder does without.
     from market_pipeline.store.client import Store
 
 __all__ = ["FetchFigures", "RawDay", "raw_day"]
+
+_LOG = shown_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +103,8 @@ def raw_day(
         PublishError: The local lake cannot be written.
     """
     if store is None:
-        of_each = [register_local_day(settings, raw, table, each, day) for each in instruments]
-        return RawDay([row for rows in of_each for row in rows], None)
+        found = [_register(settings, raw, table, each, day) for each in instruments]
+        return RawDay([row for rows in found for row in rows], None)
     progress, started = FetchProgress(), time.monotonic()
     before, blocked = store.usage, store.blocked_seconds
     with ThreadPoolExecutor(settings.lake_parallel_downloads, "fetch") as pool:
@@ -137,6 +141,24 @@ def _await(work: Sequence[Future[Any]], tell: Callable[[], None], every_seconds:
         tell()
 
 
+def _register(
+    settings: Settings, raw: RawTable, table: Table, instrument: Instrument, day: date
+) -> list[dict[str, Any]]:
+    """As `register_local_day`; what one instrument fails at is its own row, and the others go on.
+
+    Raises:
+        PublishError: The data folder cannot be written.
+        Exception: One that is the machine's (`errors.is_of_machine`).
+    """
+    try:
+        return register_local_day(settings, raw, table, instrument, day)
+    except Exception as error:
+        if isinstance(error, PublishError) or is_of_machine(error):
+            raise
+        _LOG.exception("%s %s: %s could not be registered", instrument.id, day, raw.name)
+        return [not_registered(table, instrument, day, error)]
+
+
 def _fetch_and_register(
     store: Store,
     settings: Settings,
@@ -152,8 +174,26 @@ def _fetch_and_register(
     told beside it.
     """
     if is_door(instrument.source):
-        return register_local_day(settings, raw, table, instrument, day), False
-    lake = settings.lake_path
+        return _register(settings, raw, table, instrument, day), False
+    try:
+        return _from_store(store, settings.lake_path, raw, table, instrument, day, progress)
+    except Exception as error:
+        if isinstance(error, PublishError | StoreError) or is_of_machine(error):
+            raise
+        _LOG.exception("%s %s: %s could not be fetched", instrument.id, day, raw.name)
+        return [not_registered(table, instrument, day, error)], False
+
+
+def _from_store(
+    store: Store,
+    lake: Path,
+    raw: RawTable,
+    table: Table,
+    instrument: Instrument,
+    day: date,
+    progress: FetchProgress,
+) -> tuple[list[dict[str, Any]], bool]:
+    """As `_fetch_and_register`, of an instrument without a door."""
     uri = store.address.uri_of(table_prefix(raw, instrument, day))
     try:
         fetched = fetch_table(store, lake, raw, instrument, day, progress)
@@ -163,4 +203,6 @@ def _fetch_and_register(
         (row,) = register_day(lake, raw, table, instrument, day, uri=uri)
         remark = f"The folder {uri}: it could not be asked for: {error}"
         return [row | failure_columns(error) | {"remark": remark}], True
+    except LakeFileError as error:
+        return [not_registered(table, instrument, day, error) | {"uri": uri}], False
     return register_day(lake, raw, table, instrument, day, fetched, uri=uri), False

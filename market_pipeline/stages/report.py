@@ -2,44 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
-from market_pipeline.errors import MarketPipelineError
+from market_pipeline.errors import MarketPipelineError, error_text, is_of_machine
 from market_pipeline.instruments import Instrument
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.quality.evaluate import evaluate
-from market_pipeline.quality.findings import Finding, Measured, merged
+from market_pipeline.quality.findings import FINDINGS, Finding, Measured, merged
 from market_pipeline.quality.intervals import IntArray
+from market_pipeline.quality.measure import Measure, not_measured
 from market_pipeline.quality.precision import PrecisionLoss, PrecisionReport
-from market_pipeline.quality.report import BookEvidence, build_report, report_failure
-from market_pipeline.quality.row import ReportRow
+from market_pipeline.quality.report import (
+    BookDay,
+    BookEvidence,
+    Messages,
+    measure_book,
+    report_failure,
+    report_row,
+)
+from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
+from market_pipeline.quality.snapshots_inside import SnapshotTouches
 from market_pipeline.settings import Settings
+from market_pipeline.shown import shown_logger
 from market_pipeline.stages.bars import measure_bars
 from market_pipeline.stages.delivery import measure_delivery
 from market_pipeline.stages.exam import measure_exam
+from market_pipeline.stages.identity import measure_identity
 from market_pipeline.stages.instrument import DayOfRaw
 from market_pipeline.stages.joint import measure_joint
 from market_pipeline.stages.judged import PublishedBooks, RebuiltDayOf
+from market_pipeline.stages.ordering import measure_ordering
 from market_pipeline.stages.places import with_places
+from market_pipeline.stages.precision import measure_snapshot_precision
 from market_pipeline.stages.profile import measure_profile
 from market_pipeline.stages.rows import count_rows, of_instrument, read_rows
 from market_pipeline.stages.spans import read_spans, with_evidence
+from market_pipeline.stages.survey import snapshot_touches
 from market_pipeline.stages.trade_through import measure_trade_through
 from market_pipeline.stages.twin import measure_twin
 
-__all__ = ["JudgedDay", "report_day"]
+__all__ = ["DAY_MEASURES", "LOCATORS", "RAW_MEASURES", "JudgedDay", "report_day"]
 
-_MESSAGES = ("ts_origin_ns", "ts_receipt_ns", "sequence_number")
-"""What the report takes of every message: 24 bytes."""
+_MESSAGES: Mapping[str, type[np.integer[Any]]] = {
+    "ts_origin_ns": np.int64,
+    "ts_receipt_ns": np.int64,
+    "sequence_number": np.int64,
+    "flags": np.uint16,
+}
+"""What the report takes of every message: 26 bytes."""
 _BATCH_ROWS = 1 << 17
 _NO_TIMES: IntArray = np.empty(0, dtype=np.int64)
-_MEASUREMENTS = (measure_exam, measure_trade_through, measure_bars, measure_joint, measure_twin)
+_LOG = shown_logger(__name__)
+
+RAW_MEASURES: tuple[Measure[RebuiltDayOf], ...] = (
+    Measure(
+        "profiles of the raw tables", ("schema", "domain", "ordering", "precision"), measure_profile
+    ),
+    Measure("delivery", ("delivery",), measure_delivery),
+    Measure("identity", ("identity",), measure_identity),
+)
+"""What is measured of a day also where no book could be rebuilt."""
+
+DAY_MEASURES: tuple[Measure[RebuiltDayOf], ...] = (
+    Measure("exam", ("exam",), measure_exam),
+    Measure("order of messages", ("ordering",), measure_ordering),
+    Measure("trades outside the book", ("trade_through",), measure_trade_through),
+    Measure("bars", ("bars",), measure_bars),
+    Measure("joint", ("joint",), measure_joint),
+    Measure("twin", ("twin",), measure_twin),
+    Measure("precision of snapshots", ("precision",), measure_snapshot_precision),
+)
+"""What is measured of a rebuilt day beside `quality.report.BOOK_MEASURES`."""
+
+LOCATORS: tuple[Callable[[list[Finding], RebuiltDayOf], list[Finding]], ...] = (
+    with_evidence,
+    with_places,
+)
+"""What makes findings tell more of where and why, one after the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +121,44 @@ def report_day(
         as_of_ns: When the verdict is given: a day without data is pending until it is due.
     """
     return [
-        _judge_instrument(raw, instrument, books, settings, warehouse, as_of_ns=as_of_ns)
+        _judged(raw, instrument, books, settings, warehouse, as_of_ns=as_of_ns)
         for instrument in instruments
     ]
+
+
+def _judged(
+    raw: DayOfRaw,
+    instrument: Instrument,
+    books: PublishedBooks,
+    settings: Settings,
+    warehouse: Warehouse,
+    *,
+    as_of_ns: int,
+) -> JudgedDay:
+    """One instrument's verdict, whatever goes wrong with it; no other one sees anything of that."""
+    try:
+        judged = _judge_instrument(raw, instrument, books, settings, warehouse, as_of_ns=as_of_ns)
+        # A value that fits no column must not show when the rows of all are written.
+        VALIDATION_REPORT.frame([judged.row.as_record()])
+        FINDINGS.frame(judged.finding_records())
+    except Exception as error:
+        if is_of_machine(error):
+            raise
+        _LOG.exception("%s %s could not be judged", instrument.id, raw.day)
+        failure = f"The day could not be judged: {error_text(error)}. See the log of the run."
+        row = report_failure(
+            instrument,
+            raw.day,
+            outcome="quarantined",
+            failure_kind=type(error).__name__,
+            failure=failure,
+            code_version=None,
+            measured=Measured(),
+            as_of_ns=as_of_ns,
+            vendor_lag_seconds=int(settings.vendor_lag_hours * 3600),
+        )
+        return JudgedDay(row, [Finding(check="completeness", place="first", note=failure)])
+    return judged
 
 
 def _judge_instrument(
@@ -100,16 +180,20 @@ def _judge_instrument(
     if rebuild.height:
         record = rebuild.row(0, named=True)
     day = RebuiltDayOf(instrument, raw, record, books, settings, warehouse)
-    profile = merged([measure_profile(day), measure_delivery(day)])
+    measured = _of_all(RAW_MEASURES, day)
     if record["outcome"] == "rebuilt":
         try:
             # Without the files that the book was made of and beside, nothing can be judged.
             trades, _, _ = day.trades, day.delta_files, day.snapshot_files
-        except MarketPipelineError as error:
+        except Exception as error:
+            if is_of_machine(error):
+                raise
+            _LOG.info("%s %s: its raw files", instrument.id, raw.day, exc_info=True)
+            ours = isinstance(error, MarketPipelineError)
             record |= {
                 "outcome": "quarantined",
                 "failure_kind": type(error).__name__,
-                "failure": str(error),
+                "failure": str(error) if ours else error_text(error),
             }
     if record["outcome"] != "rebuilt":
         row = report_failure(
@@ -119,26 +203,56 @@ def _judge_instrument(
             failure_kind=record["failure_kind"],
             failure=record["failure"],
             code_version=record["code_version"],
-            columns=profile.columns,
+            measured=measured,
             as_of_ns=as_of_ns,
             vendor_lag_seconds=int(settings.vendor_lag_hours * 3600),
         )
-        return JudgedDay(row, _of_failed_checks(row, instrument, profile.findings))
-    strategy = Measured({name: record[name] for name in ("strategy", "strategy_reason")})
-    measured = merged([profile, strategy, *(measure(day) for measure in _MEASUREMENTS)])
-    row, findings = build_report(
-        instrument,
-        raw.day,
-        _evidence(record, trades=None if trades is None else len(trades.ts_origin_ns)),
-        **_messages(books.bbo, instrument),
-        spans=read_spans(day),
+        return JudgedDay(row, _of_failed_checks(row, instrument, measured.findings))
+    book = BookDay(
+        instrument=instrument,
+        day=raw.day,
+        read_evidence=lambda: _evidence(
+            record, trades=None if trades is None else len(trades.ts_origin_ns)
+        ),
+        read_messages=lambda: _messages(books.bbo, instrument),
+        read_spans=lambda: read_spans(day),
         trade_origin_ns=_NO_TIMES if trades is None else trades.ts_origin_ns,
         trade_receipt_ns=_NO_TIMES if trades is None else trades.ts_receipt_ns,
-        measured=measured,
-        as_of_ns=as_of_ns,
+        read_snapshots=_snapshots_beside(day),
     )
-    findings = _of_failed_checks(row, instrument, findings)
-    return JudgedDay(row, with_places(with_evidence(findings, day), day))
+    strategy = Measured({name: record[name] for name in ("strategy", "strategy_reason")})
+    measured = merged([measured, strategy, _of_all(DAY_MEASURES, day), measure_book(book)])
+    row = report_row(instrument, raw.day, measured, as_of_ns=as_of_ns)
+    located = _located(_of_failed_checks(row, instrument, measured.findings), day)
+    if located.unmeasured:
+        measured = merged([replace(measured, findings=[]), located])
+        row = report_row(instrument, raw.day, measured, as_of_ns=as_of_ns)
+    return JudgedDay(row, located.findings)
+
+
+def _of_all(measures: Sequence[Measure[RebuiltDayOf]], day: RebuiltDayOf) -> Measured:
+    named = f"{day.instrument.id} {day.day}"
+    return merged([measure.of(day, named) for measure in measures])
+
+
+def _located(findings: list[Finding], day: RebuiltDayOf) -> Measured:
+    """The findings with all that can be told of where they are.
+
+    If that cannot be found out they stay as they are, and their checks have failed for it: who is
+    to look at a day must be able to see where.
+    """
+    failed: list[Measured] = []
+    for locate in LOCATORS:
+        try:
+            findings = locate(findings, day)
+        except Exception as error:
+            if is_of_machine(error):
+                raise
+            _LOG.exception("%s %s: places", day.instrument.id, day.day)
+            checks = list(dict.fromkeys(finding.check for finding in findings))
+            text = f"its places could not be found: {error_text(error)}"
+            failed.append(not_measured(checks, text))
+    return merged([Measured(findings=findings), *failed])
 
 
 def _of_failed_checks(
@@ -150,16 +264,23 @@ def _of_failed_checks(
     return [finding for finding in findings if finding.check in failed]
 
 
-def _messages(bbo: pl.LazyFrame, instrument: Instrument) -> dict[str, IntArray]:
-    """The times and sequence numbers of an instrument's messages, by column."""
+def _messages(bbo: pl.LazyFrame, instrument: Instrument) -> Messages:
+    """An instrument's messages; there may be none."""
     count = count_rows(bbo, instrument)
-    columns = {name: np.empty(count, np.int64) for name in _MESSAGES}
+    columns = {name: np.empty(count, dtype) for name, dtype in _MESSAGES.items()}
     filled = 0
     for rows in read_rows(bbo, instrument, list(columns), _BATCH_ROWS):
         for name, values in columns.items():
             values[filled : filled + rows.height] = rows[name].to_numpy()
         filled += rows.height
-    return columns
+    return Messages(**columns)
+
+
+def _snapshots_beside(day: RebuiltDayOf) -> Callable[[], Iterable[SnapshotTouches]] | None:
+    """Reads the snapshots of a day; None if there are none, or if they are its messages."""
+    if day.record["strategy"] == "snapshots_only" or not day.snapshot_files:
+        return None
+    return lambda: snapshot_touches(day.snapshot_files)
 
 
 def _evidence(record: Mapping[str, Any], *, trades: int | None) -> BookEvidence:

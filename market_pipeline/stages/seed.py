@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
 from market_pipeline.books.arrow import CHECKPOINT_FORMAT, checksum
-from market_pipeline.books.flags import INVALIDATING, BookFlag
-from market_pipeline.books.keyframe import Keyframe, RebuildState
+from market_pipeline.books.keyframe import Keyframe
+from market_pipeline.books.rebuild_state import RebuildState
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.tables import CHECKPOINTS
 from market_pipeline.errors import CheckpointError
 from market_pipeline.instruments import Instrument
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.published import scan
+from market_pipeline.sources.crypto_lake import read_deltas, read_snapshots
+from market_pipeline.stages.carried import carry_over
+from market_pipeline.stages.day_boundary import breaks_between, why_not_carried
 from market_pipeline.stages.survey import SuspectedGaps
 
 __all__ = ["Seed", "choose_seed", "keyframe_of"]
@@ -50,11 +54,25 @@ def choose_seed(
     price_scale: Scale,
     size_scale: Scale,
     gaps: Callable[[], SuspectedGaps],
+    *,
+    deltas: Sequence[Path] = (),
+    snapshots: Sequence[Path] = (),
 ) -> Seed:
     """The closing book of the day before if the policy asks for it and the two days join.
 
-    They join if that book was valid, and the first message of this day comes after it by sequence
-    number and within the time that is not yet a silence.
+    Whether they do is what `stages.day_boundary` says, which the check `joint` holds them against
+    too.
+
+    Args:
+        warehouse: Where the day before is published.
+        instrument, day: Whose day.
+        price_scale, size_scale: The day's tick and lot.
+        gaps: The day's suspected gaps.
+        deltas, snapshots: The day's raw files. They tell whether anything was lost in a silence at
+            midnight; without them a silence is enough to refuse.
+
+    Raises:
+        MarketPipelineError: Whatever reading the raw files raises.
     """
     if instrument.policies.seed == "first_snapshot":
         return Seed()
@@ -71,25 +89,27 @@ def choose_seed(
         close = keyframe_of(row, price_scale, size_scale)
     except CheckpointError as error:
         return Seed(refused=str(error))
+    unusable = why_not_carried(close)
+    if unusable is not None:
+        return Seed(refused=f"the closing book of {before} {unusable}")
+
+    def is_right() -> bool:
+        if not deltas or not snapshots:
+            return False
+        feeds = read_deltas(deltas), read_snapshots(snapshots)
+        return carry_over(close, *feeds, price_scale, size_scale).is_right
+
     today = gaps()
-    pause_ns = today.first_ts_receipt_ns - close.ts_receipt_ns
-    if close.flags & INVALIDATING or close.bid_horizon_ticks is None:
-        return Seed(refused=f"the closing book of {before} is not valid (flags {close.flags})")
-    if close.flags & BookFlag.SNAPSHOT_ONLY:
-        return Seed(
-            refused=f"the closing book of {before} is the last snapshot of a day without usable "
-            "deltas, and nobody knows what came after it"
-        )
-    if today.first_sequence_number <= close.sequence_number:
-        return Seed(
-            refused=f"the day begins at sequence number {today.first_sequence_number}, which is "
-            f"not after {close.sequence_number} of the closing book"
-        )
-    if not 0 <= pause_ns <= today.silence_ns:
-        return Seed(
-            refused=f"the day begins {pause_ns / 1e9:.3f} s after the closing book; "
-            f"at most {today.silence_ns / 1e9:.3f} s is no silence"
-        )
+    breaks = breaks_between(
+        close,
+        today.first_ts_receipt_ns,
+        today.first_sequence_number,
+        silence_ns=lambda: today.silence_ns,
+        is_right=is_right,
+    )
+    refused = "; ".join(each.text for each in breaks)
+    if refused:
+        return Seed(refused=refused)
     state = RebuildState.after_close(close)
     digest = hashlib.sha256(row["checksum"].encode() + state.registers.tobytes())
     return Seed("previous_close", state, digest.hexdigest())

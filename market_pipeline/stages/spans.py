@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from market_pipeline.books.evidence import CAUSES
+from market_pipeline.books.evidence import CAUSES, UNVERIFIED
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.quality.crossed import BookSpans
 from market_pipeline.quality.findings import Finding
@@ -21,11 +21,12 @@ _CAUSE_OF_CHECK = {"crossed": BookFlag.CROSSED.name, "gap": BookFlag.GAP.name}
 
 
 def read_spans(day: RebuiltDayOf) -> BookSpans:
-    """The published intervals of a day that take time: the invalidating ones and those of LOCKED.
+    """The published intervals of a day that take time: all but those of single messages.
 
     A book that flickers crossed has a million: each takes 17 bytes.
     """
-    takes_time = pl.col("invalidates") | (pl.col("cause") == BookFlag.LOCKED.name)
+    further = [BookFlag.LOCKED.name, BookFlag.UNCONFIRMED_DEPTH.name, CAUSES[UNVERIFIED]]
+    takes_time = pl.col("invalidates") | pl.col("cause").is_in(further)
     parts = [
         rows.filter(takes_time).select(
             pl.col("cause").replace_strict(CAUSES, range(len(CAUSES)), return_dtype=pl.Int8),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,18 @@ from market_pipeline.errors import CheckpointError, MarketPipelineError
 from market_pipeline.instruments import Policies
 from market_pipeline.quality.checks.base import number_of, time_text
 from market_pipeline.quality.findings import Finding, Measured
-from market_pipeline.quality.plain_book import PlainBook, plain_rebuild
-from market_pipeline.quality.plain_feed import Message, messages_of, rows_of, snapshots_of
+from market_pipeline.quality.plain_book import plain_rebuild
+from market_pipeline.quality.plain_feed import (
+    Message,
+    Snapshot,
+    judge_messages,
+    judge_snapshots,
+    messages_of,
+    rows_of,
+    snapshots_of,
+)
+from market_pipeline.quality.plain_soundness import LOOKAHEAD, Stamps
+from market_pipeline.quality.plain_state import PlainBook
 from market_pipeline.quality.twin import BBO_COLUMNS, DEPTH_COLUMNS, Comparison, Difference, compare
 from market_pipeline.sources.crypto_lake import DELTAS, open_shard, read_deltas, read_snapshots
 from market_pipeline.stages.judged import RebuiltDayOf
@@ -52,7 +63,8 @@ def measure_twin(day: RebuiltDayOf) -> Measured:
     The first minute of the day is one, and `twin_minutes - 1` begin at published keyframes. Each is
     rebuilt from the raw rows and snapshots by the policies that the day was published with. Where
     messages are suspected to be lost is not found out again, because that follows from the whole
-    day; it is taken from `books.intervals`.
+    day; it is taken from `books.intervals`. Nor is what later evidence says: a minute is compared
+    up to the first row that is in doubt (FAILED_EXAM, OUT_OF_ORDER).
 
     Not asked of a day of snapshots only: its rows are those snapshots, and nothing was rebuilt. Nor
     where a raw file cannot be read any more, which is a finding.
@@ -86,7 +98,9 @@ def _minutes(day: RebuiltDayOf, count: int) -> list[_Minute]:
     told = day.record["policies"]
     # A day of an earlier version does not tell them.
     policies = Policies.model_validate_json(told) if told else day.instrument.policies
-    options = RebuildOptions.of(policies, depth_interval_ms=None, keyframe_seconds=0).for_kernel()
+    options = RebuildOptions.of(
+        policies, depth_interval_ms=None, keyframe_seconds=0, day=day.day
+    ).for_kernel()
     first_row = _first_row(day)
     minutes = []
     for start in starts_of(day, count, options.snapshot_patience_ns):
@@ -95,10 +109,13 @@ def _minutes(day: RebuiltDayOf, count: int) -> list[_Minute]:
             crossed_resync_ns=options.crossed_resync_ns,
             patience_ns=options.snapshot_patience_ns,
             uncross=options.uncross,
+            day_ns=(options.day_start_ns, options.day_end_ns),
+            epoch=start.epoch,
         )
         if start.checkpoint is not None:
             try:
-                book.go_on_from(keyframe_of(start.checkpoint, *scales))
+                keyframe = keyframe_of(start.checkpoint, *scales)
+                book.go_on_from(keyframe, of_the_day=start.message > 0)
             except CheckpointError as error:
                 minutes.append(_damaged(start.checkpoint, error))
                 continue
@@ -129,30 +146,72 @@ def _compared(
 ) -> _Minute:
     """Rebuilds a minute with a book to begin with; the instrument's rows begin at `first_row`."""
     bbo = _minute_of(day, first_row + start.message)
-    raw = rows_of(read_deltas(day.delta_files, start.row), *scales)
+    last = None
+    if start.checkpoint is not None and book.last_sequence is not None and start.message > 0:
+        last = Stamps(book.last_sequence, book.last[0], start.checkpoint["ts_origin_ns"])
+    messages, whole = _messages(day, start, scales, bbo.height, last)
+    published = [message for message in messages if not message.judgement.is_old]
+    bbo = bbo if whole else bbo.head(len(published))
     gaps = _gaps(day, start.message, start.message + bbo.height)
-    messages: list[Message] = []
-    for message in messages_of(raw):
-        if message.first_row + len(message.rows) > MAX_ROWS:
-            bbo = bbo.head(len(messages))
-        if len(messages) == bbo.height:
-            break
-        message.after_gap = start.message + len(messages) in gaps
-        messages.append(message)
+    for at, message in enumerate(published):
+        message.after_gap = start.message + at in gaps
     comparison = compare(
         book,
-        plain_rebuild(
-            book,
-            messages,
-            snapshots_of(read_snapshots(day.snapshot_files, start.snapshot), *scales),
-        ),
+        plain_rebuild(book, messages, _snapshots(day, start, book, scales)),
         bbo,
         _depth_of(day, bbo),
         *scales,
     )
     if comparison.first is None:
         return _Minute(comparison.messages, comparison.differing)
-    return _different(day, start, messages, comparison, comparison.first)
+    return _different(day, start, published, comparison, comparison.first)
+
+
+def _messages(
+    day: RebuiltDayOf,
+    start: Start,
+    scales: tuple[Scale, Scale],
+    rows: int,
+    last: Stamps | None,
+) -> tuple[list[Message], bool]:
+    """The messages that so many published rows come of, judged by those around them.
+
+    Returns:
+        The messages, and whether all of them are within `MAX_ROWS` or the feed ends before; else
+        they are those within.
+    """
+    feed = messages_of(rows_of(read_deltas(day.delta_files, start.row), *scales))
+    messages: list[Message] = []
+    wanted = rows + LOOKAHEAD
+    while True:
+        more = list(islice(feed, wanted - len(messages)))
+        messages += more
+        is_end = len(messages) < wanted
+        judge_messages(messages, last)
+        within = messages if is_end else messages[:-LOOKAHEAD]
+        short = [each for each in within if each.first_row + len(each.rows) <= MAX_ROWS]
+        found = sum(not each.judgement.is_old for each in short)
+        if found >= rows or is_end or len(short) < len(within):
+            return short, len(short) == len(within) or found >= rows
+        wanted *= 2
+
+
+def _snapshots(
+    day: RebuiltDayOf, start: Start, book: PlainBook, scales: tuple[Scale, Scale]
+) -> Iterator[Snapshot]:
+    """The snapshots to come; the book is told the content of the latest ones before."""
+    last, epoch = None, 0
+    if start.before_remembered is not None:
+        before = start.before_remembered
+        epoch = before.epoch
+        if before.ts_receipt_ns is not None:
+            last = Stamps(before.sequence_number, before.ts_receipt_ns, before.ts_receipt_ns)
+    raw = snapshots_of(read_snapshots(day.snapshot_files, start.remembered), *scales)
+    snapshots = judge_snapshots(raw, last, epoch)
+    for snapshot in islice(snapshots, start.snapshot - start.remembered):
+        if snapshot.usable and snapshot.placeable:
+            book.contents.append((snapshot.bids, snapshot.asks))
+    return snapshots
 
 
 def _different(

@@ -1,16 +1,18 @@
 """Where the plain twin begins: with the day's first message, and with some published keyframes.
 
-A keyframe holds the whole state of a valid book but for one thing: which snapshots were met. It is
-taken before the snapshots of its own last message, so the first that was not met is the first that
-is neither older by its sequence number nor older than a place is waited for, unless a message
-before had a higher number or a later time. Only keyframes without such a message are begun with,
-and of these only valid ones: since when a book is crossed is not known from its keyframe.
+A keyframe holds the whole state of a valid book but for what happened before: which snapshots were
+met, what they held, and which messages came. It is taken before the snapshots of its own last
+message, so the first that was not met is the first that is neither older by its sequence number nor
+older than a place is waited for. Numbers and times are those that `books.soundness` finds sound, so
+that one bad stamp spoils no keyframe. Where the sound receipt clock was set back before, a keyframe
+is left out; and only valid ones are begun with: since when a book is crossed is not known from its
+keyframe.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -20,15 +22,26 @@ import numpy as np
 import polars as pl
 
 from market_pipeline.books.arrow import CHECKPOINT_FORMAT
-from market_pipeline.books.flags import INVALIDATING
+from market_pipeline.books.boundaries import message_starts
+from market_pipeline.books.flags import INVALIDATING, BookFlag
+from market_pipeline.books.marking import (
+    LastSnapshot,
+    MarkedSnapshots,
+    marked_deltas,
+    marked_snapshots,
+)
+from market_pipeline.books.soundness import Mark, Soundness
+from market_pipeline.books.state import HISTORY_SNAPSHOTS
 from market_pipeline.books.tables import CHECKPOINTS
 from market_pipeline.lake.published import scan
+from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, read_raw
 from market_pipeline.stages.judged import RebuiltDayOf
 
 __all__ = ["Start", "starts_of"]
 
 _KEYS = ("receipt_timestamp", "sequence_number")
+_UNUSABLE = int(INVALIDATING | BookFlag.BAD_TS_ORIGIN)
 _TRIED = 4
 """So many keyframes are looked at for each that is wanted."""
 
@@ -39,13 +52,20 @@ class Start:
 
     Attributes:
         checkpoint: A row of `books.checkpoints`; None is an empty book.
-        message, row, snapshot: The number of the next one in the day, from 0.
+        message: The number of the next row of `books.bbo` in the day, from 0.
+        row, snapshot: The numbers of the next ones in the raw day, from 0.
+        epoch: How often the sequence numbers began anew before.
+        remembered: The number of the first of the latest snapshots before, from 0.
+        before_remembered: What is known of the snapshots before that one; None for nothing.
     """
 
     checkpoint: dict[str, Any] | None
     message: int
     row: int
     snapshot: int
+    epoch: int = 0
+    remembered: int = 0
+    before_remembered: LastSnapshot | None = None
 
 
 def starts_of(day: RebuiltDayOf, count: int, patience_ns: int) -> list[Start]:
@@ -69,12 +89,11 @@ def starts_of(day: RebuiltDayOf, count: int, patience_ns: int) -> list[Start]:
     for keyframe in keyframes:
         place = places.get(keyframe["messages"])
         received_ns, number = keyframe["ts_receipt_ns"], keyframe["sequence_number"]
-        if len(starts) >= count or place is None:
+        if len(starts) >= count or place is None or place.latest_ns > received_ns:
             continue
-        if place.latest_ns <= received_ns and place.highest_number <= number:
-            snapshot = _first_snapshot(day.snapshot_files, received_ns - patience_ns, number)
-            checkpoint = _checkpoint(day, keyframe["messages"])
-            starts.append(Start(checkpoint, keyframe["messages"], place.row, snapshot))
+        met = _snapshots_met(day.snapshot_files, place.epoch, number, received_ns - patience_ns)
+        checkpoint = _checkpoint(day, keyframe["messages"])
+        starts.append(Start(checkpoint, keyframe["messages"], place.row, *met))
     return sorted(starts, key=lambda start: start.message)
 
 
@@ -93,7 +112,7 @@ def _first(day: RebuiltDayOf) -> list[Start]:
 def _keyframes(day: RebuiltDayOf, count: int) -> list[dict[str, Any]]:
     """Messages, time and number of at most `count` valid keyframes, in an order like drawn lots."""
     keyframes = _checkpoints(day).filter(
-        pl.col("flags") & int(INVALIDATING) == 0, format_version=CHECKPOINT_FORMAT
+        pl.col("flags") & _UNUSABLE == 0, format_version=CHECKPOINT_FORMAT
     )
     known = keyframes.select("messages", "ts_receipt_ns", "sequence_number").collect().to_dicts()
 
@@ -114,53 +133,80 @@ def _checkpoints(day: RebuiltDayOf) -> pl.LazyFrame:
 
 
 class _Place(NamedTuple):
-    """The first row of a message, and the latest time and highest number of the rows before it."""
+    """The first row of a message; of those before it the latest sound time, and the epoch."""
 
     row: int
     latest_ns: int
-    highest_number: int
+    epoch: int
 
 
 def _places(files: Sequence[Path], messages: Sequence[int]) -> dict[int, _Place]:
-    """Finds messages by their number in the day, in one pass over two columns up to the last."""
+    """Finds messages by their row of `books.bbo`, in one pass over three columns up to the last."""
     wanted = np.array(sorted(messages), np.int64)
     found: dict[int, _Place] = {}
-    latest_ns = highest_number = np.iinfo(np.int64).min
+    latest_ns = np.iinfo(np.int64).min
     before: tuple[int, int] | None = None
-    rows = count = 0
-    for batch in read_raw(files, DELTAS, _KEYS):
+    rows = count = epoch = 0
+    for batch, marked, bits in marked_deltas(_deltas(files), Soundness()):
         if len(found) == wanted.size:
             break
-        receipt_ns, number = (batch.arrays[key] for key in _KEYS)
-        if receipt_ns.size == 0:
-            continue
-        begins = np.empty(receipt_ns.size, np.bool_)
-        begins[0] = before != (receipt_ns[0], number[0])
-        begins[1:] = (receipt_ns[1:] != receipt_ns[:-1]) | (number[1:] != number[:-1])
-        begun = int(np.count_nonzero(begins))
-        here = wanted[(wanted >= count) & (wanted < count + begun)]
-        done = 0
-        if here.size:
-            for message, row in zip(here, np.flatnonzero(begins)[here - count], strict=True):
-                latest_ns = receipt_ns[done:row].max(initial=latest_ns)
-                highest_number = number[done:row].max(initial=highest_number)
-                found[int(message)] = _Place(rows + int(row), int(latest_ns), int(highest_number))
-                done = int(row)
-        latest_ns = receipt_ns[done:].max(initial=latest_ns)
-        highest_number = number[done:].max(initial=highest_number)
-        before = int(receipt_ns[-1]), int(number[-1])
-        rows += receipt_ns.size
-        count += begun
+        number, receipt_ns = batch.sequence_number, batch.ts_receipt_ns
+        starts = np.empty(number.size, np.int64)
+        starts = starts[: message_starts(number, receipt_ns, starts, before)]
+        marks = np.zeros(number.size, np.int64)
+        marks[marked] = bits
+        # Old ones have no row, and a bad stamp is no time.
+        published = starts[(marks[starts] & Mark.OLD) == 0]
+        is_sound = (marks[published] & Mark.BAD_TS_RECEIPT) == 0
+        lowest = np.iinfo(np.int64).min
+        times_ns = np.where(is_sound, receipt_ns[published], lowest)
+        latest = np.maximum.accumulate(np.append(latest_ns, times_ns))
+        epochs = epoch + np.cumsum(np.append(0, (marks[published] & Mark.RESTART) != 0))
+        for message in wanted[(wanted >= count) & (wanted < count + published.size)].tolist():
+            at = message - count
+            found[message] = _Place(rows + int(published[at]), int(latest[at]), int(epochs[at]))
+        latest_ns, epoch = latest[-1], int(epochs[-1])
+        before = int(number[-1]), int(receipt_ns[-1])
+        rows += number.size
+        count += published.size
     return found
 
 
-def _first_snapshot(files: Sequence[Path], since_ns: int, since_number: int) -> int:
-    """The first snapshot received since a time that is not older than a sequence number."""
+def _deltas(files: Sequence[Path]) -> Iterator[DeltaBatch]:
+    """The times and numbers of a day's delta rows, without their levels."""
+    none = np.empty(0, np.float64)
+    for batch in read_raw(files, DELTAS, ("timestamp", *_KEYS)):
+        origin_ns, receipt_ns, number = (batch.arrays[key] for key in ("timestamp", *_KEYS))
+        yield DeltaBatch(batch.file, 0, origin_ns, receipt_ns, number, none > 0, none, none)
+
+
+def _snapshots_met(
+    files: Sequence[Path], epoch: int, number: int, since_ns: int
+) -> tuple[int, int, int, LastSnapshot | None]:
+    """Which snapshots were met before a message's are: `Start.snapshot` and what follows it."""
+    parts: list[MarkedSnapshots] = []
     snapshots = 0
+    for marked in marked_snapshots(_snapshots(files), None):
+        parts.append(marked)
+        ahead = marked.epoch > epoch
+        ahead |= (marked.epoch == epoch) & (marked.batch.sequence_number >= number)
+        waits = np.flatnonzero(marked.placeable & ahead & (marked.batch.ts_receipt_ns >= since_ns))
+        if waits.size:
+            snapshots += int(waits[0])
+            break
+        snapshots += marked.epoch.size
+    remembered = max(snapshots - HISTORY_SNAPSHOTS, 0)
+    first = 0
+    for marked in parts:
+        if first < remembered <= first + marked.epoch.size:
+            return snapshots, epoch, remembered, marked.last_before(remembered - first)
+        first += marked.epoch.size
+    return snapshots, epoch, 0, None
+
+
+def _snapshots(files: Sequence[Path]) -> Iterator[SnapshotBatch]:
+    """The times and numbers of a day's snapshots, without their levels."""
     for batch in read_raw(files, SNAPSHOTS, _KEYS):
         receipt_ns, number = (batch.arrays[key] for key in _KEYS)
-        later = np.flatnonzero((receipt_ns >= since_ns) & (number >= since_number))
-        if later.size:
-            return snapshots + int(later[0])
-        snapshots += receipt_ns.size
-    return snapshots
+        none = np.empty((number.size, 0), np.float64)
+        yield SnapshotBatch(batch.file, 0, receipt_ns, number, none, none, none, none)

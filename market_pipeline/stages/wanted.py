@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from market_pipeline.errors import StoreError
-from market_pipeline.lake.catalogue import connect
 from market_pipeline.lake.manifest import MANIFEST, RAW_BOOK_DELTAS, RAW_BOOK_SNAPSHOTS, RAW_TRADES
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
 from market_pipeline.stages.landed import LandedDay, Watch, fingerprint_of, stream_digest
 from market_pipeline.stages.listing import RawLake, Stream
+from market_pipeline.tables import open_catalogue
 
 __all__ = ["Known", "Registered", "Wanted", "has_landed_since", "registered", "wanted_days"]
 
@@ -48,7 +48,7 @@ def registered(data_dir: Path, streams: Sequence[Stream], day: date) -> Register
     """What the manifest says of a day; an object that could not be fetched was not seen.
 
     Args:
-        data_dir: Whose catalogue; there must be one.
+        data_dir: Whose catalogue.
         streams: Those that count.
         day: Which.
     """
@@ -56,7 +56,7 @@ def registered(data_dir: Path, streams: Sequence[Stream], day: date) -> Register
         (each.raw and each.raw.name, each.instrument.venue, each.instrument.symbol): each.folder
         for each in streams
     }
-    with closing(connect(data_dir)) as connection:
+    with closing(open_catalogue(data_dir)) as connection:
         rows = connection.execute(
             "SELECT asset, exchange, symbol, coalesce(uri, path), bytes, etag, made_from "
             f"FROM {MANIFEST.sql_name} WHERE dt = $1 AND status <> 'missing'",

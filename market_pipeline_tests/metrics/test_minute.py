@@ -31,6 +31,7 @@ INSTRUMENT = Instrument(venue="BINANCE", symbol="BTC-USDT", source="crypto_lake"
 TOUCH = ("bid_price_ticks", "bid_size_lots", "ask_price_ticks", "ask_size_lots")
 TRADES_OF_THE_DAY = "exchange=BINANCE_FUTURES/symbol=BTC-USDT-PERP/dt=2024-08-08/1.snappy.parquet"
 A_BOOK = (1_000, 30, 1_004, 10)
+NO_TIME = BookFlag.BAD_TS_RECEIPT | BookFlag.OUTSIDE_DAY
 NO_BID = (None, None, 1_004, 10)
 
 
@@ -51,6 +52,7 @@ def a_depth(*rows):
     schema = {"ts_receipt_ns": pl.Int64, "flags": pl.UInt16}
     for side in ("bid", "ask"):
         schema |= {f"{side}_{level}_size": pl.Float64 for level in range(DEPTH_LEVELS)}
+    schema |= dict.fromkeys(("bid_levels_confirmed", "ask_levels_confirmed"), pl.Int8)
     padded = [
         (
             at(second),
@@ -59,6 +61,8 @@ def a_depth(*rows):
             *[None] * (20 - len(bids)),
             *asks,
             *[None] * (20 - len(asks)),
+            20,
+            20,
         )
         for second, bids, asks, flags in rows
     ]
@@ -173,7 +177,7 @@ class TestTimeWeighting:
 
 
 class TestValidity:
-    @pytest.mark.parametrize("flag", list(INVALIDATING), ids=lambda flag: flag.name)
+    @pytest.mark.parametrize("flag", list(INVALIDATING & ~NO_TIME), ids=lambda flag: flag.name)
     def test_invalid_time_does_not_count(self, flag):
         """A book with an invalidating flag contributes nothing but its message."""
         odd = (1_000, 30, 9_000, 10)
@@ -182,6 +186,29 @@ class TestValidity:
         )
 
         assert (15.0, 4, 4.0) == (row["valid_seconds"], row["message_count"], row["spread_ticks"])
+
+    @pytest.mark.parametrize("flag", list(NO_TIME), ids=lambda flag: flag.name)
+    @pytest.mark.parametrize("second", [-(2**62) // NS_PER_SECOND, -86_400, 10, 86_399, 2**31])
+    def test_a_row_without_a_time_moves_no_clock(self, flag, second):
+        """Wherever its stamp says it is, it takes the time between its neighbours and no more."""
+        (row,) = minutes_of(
+            a_bbo((0, A_BOOK, 0), (20, A_BOOK, 0), (second, A_BOOK, flag), (50, A_BOOK, 0)),
+            a_depth((0, [1], [1], 0), (second, [9], [9], flag), (30, [1], [1], 0)),
+        )
+
+        counted = 3 if flag == BookFlag.OUTSIDE_DAY else 4
+        assert (20.0, counted, 0.0) == (
+            row["valid_seconds"],
+            row["message_count"],
+            row["depth_valid_seconds"],
+        )
+
+    def test_rows_without_a_time_before_the_first_sound_one_are_left_out(self):
+        """Nobody knows when they came."""
+        first = (86_399, A_BOOK, BookFlag.BAD_TS_RECEIPT)
+        (row,) = minutes_of(a_bbo(first, first, (0, A_BOOK, 0), (50, A_BOOK, 0)))
+
+        assert (50.0, 2) == (row["valid_seconds"], row["message_count"])
 
     def test_nothing_is_carried_across_a_gap(self):
         """The book before a gap ends with it; a minute inside it has no row."""
@@ -300,10 +327,32 @@ def test_no_batch_is_a_day_without_rows():
 
 
 SECONDS = st.integers(0, 250).map(float)
-FLAGS = st.sampled_from([0, 0, 0, 1, 4, 8, 256])
+FLAGS = st.sampled_from([0, 0, 0, 1, 4, 8, 256, *(int(flag) for flag in NO_TIME)])
 EMPTY = st.just((None, None))
 BID = st.one_of(EMPTY, st.tuples(st.integers(991, 1_001), st.integers(1, 5)))
 ASK = st.one_of(EMPTY, st.tuples(st.integers(1_001, 1_009), st.integers(1, 5)))
+
+
+class TestConfirmedLevels:
+    def test_a_side_with_a_level_beyond_them_has_no_depth(self):
+        """Of three levels two are confirmed: what stands before the third nobody knows."""
+        depth = a_depth(
+            (0, [1.0, 2.0, 3.0], [4.0, 5.0], 0), (20, [1.0], [1.0], 0), (40, [1.0], [1.0], 0)
+        ).with_columns(bid_levels_confirmed=pl.Series([2, 20, 20], dtype=pl.Int8))
+        (row,) = minutes_of(a_bbo((0, A_BOOK, 0)), depth)
+
+        assert (1.0, 5.0) == (row["bid_depth_20"], row["ask_depth_20"])
+
+    def test_days_from_before_they_were_counted(self):
+        """Where nothing is said of them, all levels count."""
+        depth = a_depth((0, [1.0, 2.0], [4.0], 0), (20, [1.0, 2.0], [4.0], 0)).with_columns(
+            bid_levels_confirmed=pl.lit(None, pl.Int8)
+        )
+        (row,) = minutes_of(a_bbo((0, A_BOOK, 0)), depth)
+
+        assert 3.0 == row["bid_depth_20"]
+
+
 SIZES = st.lists(st.integers(1, 9).map(float), max_size=4)
 
 

@@ -22,9 +22,11 @@ from market_pipeline.quality.checks.schema import SCHEMA
 from market_pipeline.quality.checks.skew import SKEW
 from market_pipeline.quality.checks.trade_through import TRADE_THROUGH
 from market_pipeline.quality.checks.twin import TWIN
-from market_pipeline.quality.evaluate import CHECKS, evaluate
+from market_pipeline.quality.evaluate import CHECKS, evaluate, thresholds_in_force
+from market_pipeline.quality.verdict import judge
 from market_pipeline_tests.quality.factory import (
     GAP_OF_5_S,
+    LONG_AFTER_NS,
     NOON_NS,
     THRESHOLDS,
     a_failed_row,
@@ -320,7 +322,63 @@ class TestFailures:
         assert [COMPLETENESS] == [outcome.check for outcome in outcomes]
         assert not outcomes[0].passed
 
-    def test_a_rebuilt_row_without_its_figures_is_refused(self):
-        """A figure that was not measured is never taken for a good one."""
-        with pytest.raises(ValueError, match="has every figure"):
-            evaluate(replace(a_row(), crossed_seconds=None), THRESHOLDS)
+    def test_a_figure_that_is_not_there_fails_its_check_alone(self, caplog):
+        """It is never taken for a good one; the day degrades, and the log has the traceback."""
+        outcomes = evaluate(replace(a_row(), crossed_seconds=None), THRESHOLDS)
+        failed = [said for said in outcomes if not said.passed]
+
+        assert list(CHECKS) == [said.check for said in outcomes]
+        assert [(CROSSED, "ERROR", True, False)] == [
+            (said.check, said.severity, said.degrades, said.measured) for said in failed
+        ]
+        assert "The check crossed could not be measured: ValueError: a rebuilt" in failed[0].summary
+        assert "Traceback" in caplog.text
+
+
+class TestUnmeasured:
+    @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
+    def test_fails_and_degrades(self, check):
+        """Whatever its severity else, a check that could not be measured says so as an ERROR."""
+        row = a_row(unmeasured_checks=(check.name,), unmeasured_errors=("KeyError: 'x'",))
+        failed = [said for said in evaluate(row, THRESHOLDS) if not said.passed]
+
+        assert [(check, "ERROR", True, False)] == [
+            (said.check, said.severity, said.degrades, said.withholds_metrics) for said in failed
+        ]
+        assert f"The check {check.name} could not be measured: KeyError: 'x'." == failed[0].summary
+        assert "degraded" == judge(row, THRESHOLDS, as_of_ns=LONG_AFTER_NS).condition
+
+    def test_what_was_measured_is_told_too(self):
+        """One measurement of two that a check looks at does not hide what the other found."""
+        row = a_row(**OFF_TICK, unmeasured_checks=("precision",), unmeasured_errors=("OSError",))
+        (said,) = (each for each in evaluate(row, THRESHOLDS) if not each.passed)
+
+        assert "could not be measured: OSError. Besides: 2 prices off the tick" in said.summary
+
+    def test_of_rows_of_a_version_before(self):
+        """They do not have the columns."""
+        row = a_row(unmeasured_checks=None, unmeasured_errors=None)
+
+        assert all(said.passed for said in evaluate(row, THRESHOLDS))
+
+
+class TestThresholdsInForce:
+    def test_are_those_of_the_verdict(self):
+        """What is configured later contradicts no verdict of before."""
+        strict = THRESHOLDS.model_copy(update={"crossed_warn_seconds": 9.0})
+        row = judge(a_row(), strict, as_of_ns=LONG_AFTER_NS)
+
+        assert strict == thresholds_in_force(row, THRESHOLDS)
+
+    @pytest.mark.parametrize("recorded", [None, "", "no json", "[]", '{"skew_warn_ms": -5}'])
+    def test_are_the_configured_ones_without_a_record(self, recorded):
+        """Rows of a version before have none, and a damaged one is none."""
+        assert THRESHOLDS == thresholds_in_force(a_row(thresholds=recorded), THRESHOLDS)
+
+    def test_are_filled_up_with_the_configured_ones(self):
+        """A threshold that is newer than the verdict, or gone since."""
+        row = a_row(thresholds='{"skew_warn_ms": 7.0, "of_another_version": 1}')
+
+        assert THRESHOLDS.model_copy(update={"skew_warn_ms": 7.0}) == thresholds_in_force(
+            row, THRESHOLDS
+        )

@@ -52,11 +52,15 @@ class TestExam:
     def test_every_threshold_looked_at_is_shown(self):
         """Raising each threshold to what was found turns every fault off; all are in force."""
         fault = {
+            **UNCOMPARED,
             **THREE_FAILED,
             "exam_matching_share": 0.9,
             "ghost_share": 0.5,
             "longest_reconvergence_seconds": 90.0,
             "max_mid_deviation_ticks": 20_000.0,
+            "longest_uncompared_seconds": 70.0,
+            "unconfirmed_seconds": 40_000.0,
+            "valid_seconds": 80_000.0,
         }
         lenient = {
             "exam_warn_share": 0.003,
@@ -65,6 +69,10 @@ class TestExam:
             "exam_level_error_share": 0.5,
             "exam_mid_error_ticks": 20_000.0,
             "exam_reconverge_error_seconds": 90.0,
+            "exam_uncompared_warn_share": 0.25,
+            "exam_uncompared_error_share": 0.25,
+            "exam_uncompared_error_seconds": 70.0,
+            "exam_unconfirmed_warn_share": 0.5,
         }
         said = check_exam(a_row(**fault), Thresholds(**lenient))
 
@@ -75,14 +83,19 @@ class TestExam:
             stricter = Thresholds(**{**lenient, name: 0.0})
             again = check_exam(a_row(**fault), stricter)
             assert again is not None
-            assert again.passed == (name in ("exam_error_share", "exam_level_error_share")), name
+            graver_only = (
+                "exam_error_share",
+                "exam_level_error_share",
+                "exam_uncompared_error_share",
+            )
+            assert again.passed == (name in graver_only), name
 
     def test_a_clean_day_is_told_in_figures(self):
         """Without a fault the summary says how many snapshots and which share of levels agree."""
         said = check_exam(a_row(**EXAMS), THRESHOLDS)
 
         assert said is not None
-        assert "All 1,000 snapshots agree with the book at the touch" in said.summary
+        assert "All 1,000 snapshots agree with the book, in 100.0000%" in said.summary
         assert "100.0000% of the levels" in said.summary
 
     def test_failures_by_hour_are_shown(self):
@@ -93,10 +106,89 @@ class TestExam:
         assert said is not None
         assert tuple(map(float, by_hour)) == said.per_hour
 
-    @pytest.mark.parametrize("row", [a_row(exam_snapshots=0), a_failed_row()])
-    def test_is_not_asked_without_an_exam(self, row):
-        """A day without a later snapshot, or without a book, has no outcome."""
+    @pytest.mark.parametrize(
+        "row", [a_row(strategy="snapshots_only", strategy_reason="No deltas."), a_failed_row()]
+    )
+    def test_is_not_asked_where_nothing_is_compared_by_nature(self, row):
+        """A day that is published from snapshots, or without a book, has no outcome."""
         assert check_exam(row, THRESHOLDS) is None
+
+    def test_a_day_without_a_later_snapshot_says_so(self):
+        """No source need have snapshots; that nothing was compared is told, and no fault."""
+        said = check_exam(a_row(exam_snapshots=0, snapshots_uncompared=0), THRESHOLDS)
+
+        assert said is not None
+        assert said.passed
+        assert "could not be compared with any" in said.summary
+
+
+UNCOMPARED = {
+    "exam_snapshots": 3,
+    "snapshots_uncompared": 1,
+    "uncompared_share": 0.25,
+    "first_uncompared_ns": NOON_NS,
+    "uncompared_reasons": "1 have a number that never came",
+    "longest_uncompared_seconds": 20.0,
+    "longest_uncompared_ns": NOON_NS,
+}
+
+
+class TestUncompared:
+    """Snapshots that are there and show nothing."""
+
+    @pytest.mark.parametrize(
+        ("fault", "severity", "figure", "threshold", "text"),
+        [
+            (
+                UNCOMPARED,
+                "WARN",
+                0.25,
+                0.01,
+                "1 of 4 snapshots (25.0000%) were not compared with the book, first at "
+                "12:00:00.000000 UTC (1 have a number that never came)",
+            ),
+            ({**UNCOMPARED, "uncompared_share": 0.6}, "ERROR", 0.6, 0.5, "60.0000%"),
+            (
+                {**UNCOMPARED, "uncompared_share": 0.0, "longest_uncompared_seconds": 61.5},
+                "ERROR",
+                61.5,
+                60.0,
+                "or 61.5 s from 12:00:00.000000 UTC snapshots came and none was compared",
+            ),
+            (
+                {**UNCOMPARED, "exam_snapshots": 0, "snapshots_uncompared": 9},
+                "ERROR",
+                1.0,
+                0.0,
+                "one of 9 snapshots was compared with the book",
+            ),
+            (
+                {"snapshots_misplaced": 33, "first_misplaced_ns": NOON_NS},
+                "WARN",
+                33 / 99,
+                0.0,
+                "33 snapshots belong to a neighbouring message, first at 12:00:00.000000 UTC",
+            ),
+            ({"snapshots_off_number": 99}, "WARN", 1.0, 0.0, "99 snapshots have a number that"),
+            ({"snapshots_stale": 1}, "WARN", 1 / 99, 0.0, "1 snapshot repeats an earlier book"),
+            (
+                {"unconfirmed_seconds": 1_600.0, "valid_seconds": 80_000.0},
+                "WARN",
+                0.02,
+                0.01,
+                "or 1,600 s (2.0000% of the valid time) the touch lies beyond the levels",
+            ),
+        ],
+    )
+    def test_are_a_finding(self, fault, severity, figure, threshold, text):
+        """How many, for how long, why and since when; one compared with none is an error."""
+        said = check_exam(a_row(**fault), THRESHOLDS)
+
+        assert said is not None
+        assert (False, severity, threshold) == (said.passed, said.severity, said.threshold)
+        assert figure == pytest.approx(said.figure)
+        assert text in said.summary
+        assert said.degrades == (severity == "ERROR")
 
 
 class TestJoint:

@@ -57,6 +57,37 @@ class TestOrdering:
         assert (severity, threshold, degrades) == (said.severity, said.threshold, said.degrades)
         assert f"{count} message{'s' if count > 1 else ''} came before already." == said.summary
 
+    def test_what_the_rebuild_made_of_them(self):
+        """Old messages, restarts and bad numbers are told with their first place, and counted where
+        the raw profile saw less.
+        """
+        said = check_ordering(
+            a_row(
+                repeated_messages=2,
+                late_messages=1,
+                first_old_ns=NOON_NS,
+                sequence_restarts=1,
+                first_restart_ns=NOON_NS,
+                bad_sequences=3,
+                first_bad_sequence_ns=NOON_NS,
+            ),
+            THRESHOLDS,
+        )
+
+        assert (False, "ERROR", 7.0, 1.0) == (
+            said.passed,
+            said.severity,
+            said.figure,
+            said.threshold,
+        )
+        for text in (
+            "the rebuild found 2 repeated (not applied again), 1 late (applied where nothing was "
+            "newer), first at 12:00:00.000000 UTC",
+            "The sequence numbers begin anew 1 time, first at 12:00:00.000000 UTC",
+            "the sequence number of 3 messages contradicts those around it, first at 12:00:00",
+        ):
+            assert text.lower() in said.summary.lower()
+
     def test_a_day_that_was_not_rebuilt(self):
         """Raw figures alone are held against no share; without them the check is not asked."""
         row = a_failed_row(

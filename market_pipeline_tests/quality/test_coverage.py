@@ -19,8 +19,19 @@ from market_pipeline_tests.quality.factory import DAY, a_failed_row, a_row
 
 LATER = DAY + timedelta(days=3)
 ROWS = (
-    a_row(condition="available", valid_seconds=43_200.0, observed_seconds=86_400.0),
-    a_row(dt=LATER, condition="degraded", reasons=("one", "two"), gap_seconds=5.0),
+    a_row(
+        condition="available",
+        valid_seconds=43_200.0,
+        verified_seconds=21_600.0,
+        observed_seconds=86_400.0,
+    ),
+    a_row(
+        dt=LATER,
+        condition="degraded",
+        reasons=("one", "two"),
+        gap_seconds=5.0,
+        verified_seconds=86_400.0,
+    ),
     a_failed_row(dt=LATER, symbol="ETH-USDT-PERP", condition="missing", reasons=("no file",)),
 )
 
@@ -59,14 +70,14 @@ class TestView:
             read = read_coverage(connection).rows()
 
         btc, eth = ("BINANCE_FUTURES", "BTC-USDT-PERP"), ("BINANCE_FUTURES", "ETH-USDT-PERP")
-        nothing = (None,) * 7
+        nothing = (None,) * 8
         between = [DAY + timedelta(days=number) for number in (1, 2)]
         expected = [
-            (*btc, DAY, "available", 0.5, 1.0, 0.0, 0.0, 0, None),
+            (*btc, DAY, "available", 0.5, 0.25, 1.0, 0.0, 0.0, 0, None),
             *((*btc, day, *nothing) for day in between),
-            (*btc, LATER, "degraded", 1.0, 1.0, 5.0, 0.0, 2, "one"),
+            (*btc, LATER, "degraded", 1.0, 1.0, 1.0, 5.0, 0.0, 2, "one"),
             *((*eth, day, *nothing) for day in (DAY, *between)),
-            (*eth, LATER, "missing", None, None, None, None, 1, "no file"),
+            (*eth, LATER, "missing", None, None, None, None, None, 1, "no file"),
         ]
         assert (expected, expected) == (found, read)
 

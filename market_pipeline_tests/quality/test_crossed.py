@@ -8,12 +8,18 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market_pipeline.books.evidence import position_of
+from market_pipeline.books.evidence import UNVERIFIED, position_of
 from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.quality.crossed import touch_report, valid_time
 from market_pipeline.quality.intervals import NO_SPANS, NS_PER_SECOND
 from market_pipeline_tests.quality.spans import book_spans, observed_of, spans_of
 
+UNSOUND = (
+    BookFlag.OUTSIDE_DAY,
+    BookFlag.OUT_OF_ORDER,
+    BookFlag.BAD_SEQUENCE,
+    BookFlag.BAD_TS_RECEIPT,
+)
 CROSSED, LOCKED, SEEDLESS = BookFlag.CROSSED, BookFlag.LOCKED, BookFlag.NOT_SEEDED
 
 
@@ -95,7 +101,7 @@ class TestValidTime:
         valid = valid_of(receipt, flags)
 
         assert dict.fromkeys(INVALIDATING, 1.0) == valid.seconds_by_flag
-        assert (20.0, 14.0, 5.0) == (
+        assert (20.0, 10.0, 9.0) == (
             valid.observed_seconds,
             valid.valid_seconds,
             valid.invalid_seconds,
@@ -209,8 +215,9 @@ class TestFailedExams:
         assert 2e-9 == valid.seconds_by_flag[BookFlag.FAILED_EXAM]
 
 
-CAUSES = st.sampled_from([*INVALIDATING, BookFlag.LOCKED])
-SPAN = st.tuples(CAUSES, st.integers(0, 40), st.integers(0, 60)).filter(lambda s: s[1] <= s[2])
+FLAGS = st.sampled_from([*INVALIDATING, BookFlag.LOCKED, BookFlag.UNCONFIRMED_DEPTH])
+_ALONE = (BookFlag.CROSSED, BookFlag.UNCONFIRMED_DEPTH)
+SPAN = st.tuples(FLAGS, st.integers(0, 40), st.integers(0, 60)).filter(lambda s: s[1] <= s[2])
 
 
 @settings(max_examples=200, deadline=None)
@@ -219,20 +226,24 @@ SPAN = st.tuples(CAUSES, st.integers(0, 40), st.integers(0, 60)).filter(lambda s
     first=st.integers(0, 20),
     last=st.integers(20, 45),
     hole=GAP,
+    unverified=st.lists(st.tuples(st.integers(0, 50), st.integers(0, 9)), max_size=4),
 )
-def test_agrees_with_a_loop_over_nanoseconds(spans, first, last, hole):
-    """Observed time is valid, invalid or only crossed, whatever spans overlap, touch or reach
-    beyond the last message.
+def test_agrees_with_a_loop_over_nanoseconds(spans, first, last, hole, unverified):
+    """Observed time is valid, invalid or only crossed, and valid time is verified or not, whatever
+    spans overlap, touch or reach beyond the last message.
     """
-    # Runs of a crossed book are disjoint by nature: keep those that are.
-    kept, reached = [], -1
+    # Runs of the flags that a message alone sets are disjoint by nature: keep those that are.
+    kept, reached = [], dict.fromkeys(_ALONE, -1)
     for flag, start, end in sorted(spans, key=lambda span: span[1]):
-        if flag != BookFlag.CROSSED or start >= reached:
+        if flag not in _ALONE or start >= reached[flag]:
             kept.append((flag, start, end))
-            reached = end if flag == BookFlag.CROSSED else reached
+            reached[flag] = end
     holes = np.array([hole], dtype=np.int64)
     holes = holes[holes[:, 0] < holes[:, 1]]
-    made = book_spans(*((position_of(flag), start, end) for flag, start, end in kept))
+    made = book_spans(
+        *((position_of(flag), start, end) for flag, start, end in kept),
+        *((UNVERIFIED, start, start + length) for start, length in sorted(unverified)),
+    )
     valid = valid_time(made, observed_of((first, last), holes))
 
     def covered(*flags):
@@ -245,6 +256,24 @@ def test_agrees_with_a_loop_over_nanoseconds(spans, first, last, hole):
     assert expected == tuple(
         round(seconds * 1e9)
         for seconds in (valid.observed_seconds, valid.valid_seconds, valid.invalid_seconds)
+    )
+    valid_ns = observed - invalid - only_crossed
+    unconfirmed = valid_ns & covered(BookFlag.UNCONFIRMED_DEPTH)
+    assert len(unconfirmed) == round(valid.unconfirmed_seconds * 1e9)
+    nobody = {ns for start, length in unverified for ns in range(start, start + length)}
+    assert (
+        len(valid_ns - nobody),
+        len(valid_ns & nobody),
+        86_400 * NS_PER_SECOND - len(observed),
+        len(observed & covered(*UNSOUND)),
+    ) == tuple(
+        round(seconds * 1e9)
+        for seconds in (
+            valid.verified_seconds,
+            valid.unverified_seconds,
+            valid.missing_seconds,
+            valid.unsound_seconds,
+        )
     )
     assert {flag: len(observed & covered(flag)) for flag in INVALIDATING} == {
         flag: round(seconds * 1e9) for flag, seconds in valid.seconds_by_flag.items()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from datetime import date
 from pathlib import Path
 from unittest.mock import patch
@@ -13,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market_pipeline.instruments import BUILT_IN_DOORS, NATIVE_SOURCES, Thresholds
+from market_pipeline.instruments import BUILT_IN_DOORS, NATIVE_SOURCES
 from market_pipeline.quality import intervals
 from market_pipeline.quality.gaps import (
     GAP_EVIDENCE,
@@ -23,40 +21,22 @@ from market_pipeline.quality.gaps import (
     gap_evidence,
     proven_gaps,
 )
-from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns
+from market_pipeline.quality.intervals import NS_PER_SECOND
+from market_pipeline_tests.naive.gaps import Message, Shot, naive_gaps
+from market_pipeline_tests.quality.feeds import (
+    DAY,
+    END_NS,
+    MS,
+    RULE,
+    START_NS,
+    a_feed,
+    as_found,
+    as_told,
+    gaps_of,
+    times,
+    touches_of,
+)
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS, sample_day
-
-DAY = date(2024, 8, 8)
-START_NS, END_NS = day_bounds_ns(DAY)
-RULE = GapRule.from_thresholds(Thresholds())
-MS = 1_000_000
-
-
-def times(*seconds):
-    """Instants of the day from seconds after its start."""
-    return np.array([START_NS + round(each * NS_PER_SECOND) for each in seconds], dtype=np.int64)
-
-
-def a_feed(*, begin=0.0, end=600.0, silent=(), every=0.1):
-    """Receipt times of a steady feed that says nothing inside the silent spans."""
-    seconds = np.arange(begin, end, every)
-    for start, stop in silent:
-        seconds = seconds[(seconds <= start) | (seconds >= stop)]
-    return START_NS + np.round(seconds * NS_PER_SECOND).astype(np.int64)
-
-
-def gaps_of(receipt, trades=None, *, origin=None, trade_origin=None, sequence=None, rule=RULE):
-    """Finds gaps; origin times are the receipt times unless given."""
-    trades = times() if trades is None else trades
-    return find_gaps(
-        ts_receipt_ns=receipt,
-        ts_origin_ns=receipt if origin is None else origin,
-        sequence_number=np.arange(len(receipt)) * 7 if sequence is None else sequence,
-        trade_receipt_ns=trades,
-        trade_origin_ns=trades if trade_origin is None else trade_origin,
-        day=DAY,
-        rule=rule,
-    )
 
 
 class TestSilence:
@@ -145,12 +125,23 @@ class TestClocks:
 
         assert 0 == gaps_of(receipt, times(305), origin=origin, trade_origin=times(300.05)).count
 
-    def test_a_large_step_of_the_receipt_clock_is_not_a_quiet_hole(self):
-        """A receipt clock set forward by two minutes leaves no hole in the exchange's times."""
+    def test_a_large_step_of_the_receipt_clock_is_a_hole_in_which_nothing_is_lost(self):
+        """Of two minutes by which the receipt clock is set forward no message tells."""
         origin = a_feed()
         receipt = np.where(origin > times(300)[0], origin + 120 * NS_PER_SECOND, origin)
+        report = gaps_of(receipt, origin=origin)
 
-        assert 0 == len(gaps_of(receipt, origin=origin).not_observed)
+        assert [times(300, 420.1).tolist()] == report.quiet_spans.tolist()
+        assert (0, []) == (report.count, report.lost_before.tolist())
+
+    def test_a_run_of_wrong_receipt_times_covers_nothing(self):
+        """Messages stamped with the day's last second, among others, are not the day's end."""
+        receipt = a_feed()
+        wrong = receipt.copy()
+        wrong[1_000:1_100] = times(86_399)[0]
+        report = gaps_of(wrong, origin=receipt)
+
+        assert int(receipt[-1]) == report.last_ns
 
     def test_a_burst_after_a_stalled_line_is_not_a_gap(self):
         """Messages that were only late are all there."""
@@ -190,20 +181,20 @@ class TestClocks:
 
 
 class TestQuietHoles:
-    def test_a_long_silence_without_trades_is_a_quiet_hole(self):
-        """If both feeds say nothing for longer than the tolerance that time is not observed."""
-        report = gaps_of(a_feed(silent=[(200, 320)]), times(100, 400))
+    def test_a_long_silence_that_may_be_the_markets_is_a_quiet_hole(self):
+        """Longer than the tolerance, but not as long as an outage of such a day."""
+        ranks = (np.arange(20_000) + 0.5) / 20_000
+        steps = 0.3 * ranks[np.random.default_rng(3).permutation(20_000)] ** (-1 / 1.5)
+        steps[10_000] = 200.0
+        seconds = np.cumsum(steps)
+        report = gaps_of(times(*seconds))
 
+        hole = times(seconds[9_999], seconds[10_000]).tolist()
         assert 0 == report.count
-        assert [times(200, 320).tolist()] == report.quiet_spans.tolist()
-        assert (120.0, 120.0) == (report.quiet_seconds, report.longest_quiet_seconds)
-        assert [times(200, 320).tolist()] == report.not_observed.tolist()
-
-    def test_a_thin_market_has_no_quiet_holes(self):
-        """Where a message in two minutes is usual, four silent minutes are not a hole."""
-        report = gaps_of(a_feed(end=36_000, silent=[(3_600, 3_840)], every=120))
-
-        assert 0 == len(report.quiet_spans)
+        assert hole in report.quiet_spans.tolist()
+        assert hole in report.not_observed.tolist()
+        assert report.longest_quiet_seconds == max(np.diff(report.quiet_spans)) / NS_PER_SECOND
+        assert list(report.longest_quiet) in report.quiet_spans.tolist()
 
 
 class TestEdges:
@@ -213,11 +204,33 @@ class TestEdges:
 
         assert (90.0, 85_800.0) == (report.head_seconds, pytest.approx(report.tail_seconds))
 
-    def test_messages_beyond_the_day_leave_no_head_or_tail(self):
-        """A file that reaches over midnight misses nothing."""
-        report = gaps_of(np.array([START_NS - 5, END_NS + 5], dtype=np.int64))
+    def test_messages_beyond_the_day_cover_nothing_of_it(self):
+        """Another day's rows before and after leave head, tail and gaps as they are."""
+        inside = a_feed(begin=90, silent=[(300, 310)])
+        outside = a_feed() - 86_400 * NS_PER_SECOND, a_feed() + 86_400 * NS_PER_SECOND
+        alone = gaps_of(inside)
+        report = gaps_of(np.concatenate((outside[1], outside[0], inside, outside[1])))
 
-        assert (0.0, 0.0) == (report.head_seconds, report.tail_seconds)
+        assert (90.0, alone.tail_seconds) == (report.head_seconds, report.tail_seconds)
+        assert alone.spans.tolist() == report.spans.tolist()
+        assert (
+            alone.messages_after + 2 * len(outside[0])
+        ).tolist() == report.messages_after.tolist()
+        assert (alone.first_ns, alone.last_ns) == (report.first_ns, report.last_ns)
+
+    def test_a_day_of_another_days_messages_is_all_head(self):
+        """No message inside the day covers nothing of it."""
+        report = gaps_of(np.array([START_NS - 5, END_NS, END_NS + 5], dtype=np.int64))
+
+        assert (86_400.0, 0.0, 0) == (report.head_seconds, report.tail_seconds, report.count)
+        assert (None, START_NS, START_NS) == (report.first_message, report.first_ns, report.last_ns)
+
+    def test_absurd_times_are_outside_the_day(self):
+        """No time overflows, whatever an int64 holds."""
+        limits = np.iinfo(np.int64)
+        report = gaps_of(np.array([limits.max, limits.min, START_NS, 0], dtype=np.int64))
+
+        assert (0.0, 86_400.0) == (report.head_seconds, report.tail_seconds)
 
     def test_one_message_is_a_day(self):
         """A single message has no silence, and the floor is the threshold."""
@@ -268,73 +281,59 @@ class TestProof:
             assert 0 == len(proven_gaps(evidence, doubts, silences))
 
 
-def naive_gaps(receipt, origin, trades, rule):
-    """The rule in plain Python: (gaps with trades, quiet holes)."""
-    running = [max(receipt[: i + 1]) for i in range(len(receipt))]
-    steps = sorted(b - a for a, b in itertools.pairwise(running))
-    usual = steps[math.floor(rule.silence_quantile * (len(steps) - 1))] if steps else 0
-    threshold = max(
-        round(rule.silence_factor * usual), round(rule.silence_floor_seconds * NS_PER_SECOND)
-    )
-    gaps, holes = [], []
-    for i in range(len(running) - 1):
-        start, end = running[i], running[i + 1]
-        if end - start <= threshold or origin[i + 1] - origin[i] <= threshold:
-            continue
-        inside = sum(
-            start < r < end - usual and origin[i] < o < origin[i + 1] - usual for r, o in trades
-        )
-        if inside >= rule.min_trades:
-            gaps.append([start, end, inside])
-        elif end - start > rule.edge_tolerance_seconds * NS_PER_SECOND:
-            holes.append([start, end])
-    return gaps, holes
+STEPS_MS = st.sampled_from([0, 100, 900, 1_500, 8_000, 70_000])
 
 
 @settings(max_examples=150, deadline=None)
 @given(
+    begin=st.sampled_from([0, -20_000, 86_395_000]),
     steps=st.lists(
-        st.tuples(
-            st.sampled_from([0, 100, 900, 1_500, 8_000, 70_000]),
-            st.sampled_from([0, -2_000, -90_000, 20]),
-        ),
+        st.tuples(STEPS_MS, st.sampled_from([0, -2_000, -90_000, 20]), st.sampled_from([1, 5, 0])),
         min_size=1,
         max_size=25,
     ),
     trades=st.lists(st.tuples(st.integers(0, 200_000), st.integers(-50, 50)), max_size=30),
+    shots=st.lists(
+        st.tuples(st.integers(0, 200_000), st.integers(0, 60), st.integers(0, 1)), max_size=30
+    ),
     quantile=st.sampled_from([0.0, 0.5, 0.9, 0.999, 1.0]),
     min_trades=st.integers(1, 2),
     chunk=st.sampled_from([1, 2, 7, 1_000]),
+    cut=st.integers(1, 9),
 )
-def test_agrees_with_the_rule_in_plain_python(steps, trades, quantile, min_trades, chunk):
-    """The rule finds what the plain loop finds, on any clocks and trades, in chunks of any size."""
+def test_agrees_with_the_rule_in_plain_python(
+    begin, steps, trades, shots, quantile, min_trades, chunk, cut
+):
+    """The rule finds what the plain loop finds, on any clocks, numbers, trades and snapshots, in
+    chunks of any size, also where messages lie outside the day.
+    """
     rule = GapRule(quantile, 2.0, 1.0, 60.0, min_trades=min_trades)
-    origin = START_NS + np.cumsum([step * MS for step, _ in steps])
-    receipt = origin + np.array([shift * MS for _, shift in steps])
-    trade_receipt = [START_NS + at * MS for at, _ in trades]
-    trade_origin = [START_NS + (at + shift) * MS for at, shift in trades]
+    origin = START_NS + np.cumsum([begin * MS] + [step * MS for step, _, _ in steps])[1:]
+    receipt = origin + np.array([shift * MS for _, shift, _ in steps])
+    number = np.cumsum([rise for _, _, rise in steps])
+    sold = [(START_NS + at * MS, START_NS + (at + shift) * MS) for at, shift in trades]
+    seen = [
+        Shot(START_NS + (begin + at) * MS, START_NS + (begin + at) * MS, of, (float(touch),) * 4)
+        for at, of, touch in sorted(shots)
+    ]
 
     with patch.object(intervals, "CHUNK_MESSAGES", chunk):
         report = gaps_of(
             receipt,
-            np.array(trade_receipt, dtype=np.int64),
+            np.array([each for each, _ in sold], dtype=np.int64),
             origin=origin,
-            trade_origin=np.array(trade_origin, dtype=np.int64),
+            trade_origin=np.array([each for _, each in sold], dtype=np.int64),
+            sequence=number,
             rule=rule,
+            snapshots=touches_of(seen, cut),
         )
 
-    expected_gaps, expected_holes = naive_gaps(
-        receipt.tolist(), origin.tolist(), list(zip(trade_receipt, trade_origin, strict=True)), rule
-    )
-    assert expected_gaps == report.spans.tolist()
-    assert expected_holes == report.quiet_spans.tolist()
-    running = np.maximum.accumulate(receipt)
-    for spans, after in (
-        (report.spans, report.messages_after),
-        (report.quiet_spans, report.messages_after_quiet),
-    ):
-        assert spans[:, 0].tolist() == running[after - 1].tolist()
-        assert spans[:, 1].tolist() == running[after].tolist()
+    messages = [
+        Message(*each)
+        for each in zip(receipt.tolist(), origin.tolist(), number.tolist(), strict=True)
+    ]
+    expected = naive_gaps(messages, sold, seen, rule, (START_NS, END_NS))
+    assert as_found(expected) == as_told(report)
 
 
 @pytest.mark.parametrize(("exchange", "symbol", "day"), SAMPLE_DAYS)

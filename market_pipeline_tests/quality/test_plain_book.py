@@ -53,15 +53,35 @@ class TestRebuild:
         assert [[(101, 1)], [(102, 2), (101, 1)], [(103, 3), (102, 2)]] == tops
 
     def test_a_snapshot_at_its_number_is_an_exam(self):
-        """A wrong touch fails it, and the book is replaced inside the snapshot's window."""
-        rows = [Row(2, 2, True, 100, 6), Row(3, 3, True, 98, 1)]
-        wrong = Snapshot(2, 2, SNAPSHOT.bids, SNAPSHOT.asks)
+        """A wrong touch fails it, and two messages later the book is replaced in its window."""
+        rows = [
+            Row(2, 2, True, 100, 6),
+            Row(3, 3, True, 98, 1),
+            Row(4, 4, True, 99, 3),
+            Row(5, 5, False, 104, 9),
+        ]
+        wrong = Snapshot(2, 2, [(100, 7), (99, 1)], SNAPSHOT.asks)
         book = PlainBook()
-        rebuilt(book, rows, [SNAPSHOT, wrong])
+        told = rebuilt(book, rows, [SNAPSHOT, wrong])
 
         assert ["SEED", "RESYNC"] == [repair[0] for repair in book.repairs]
+        assert ["ADOPTED", "MISMATCH", "ADOPTED"] == [piece.kind for piece in book.evidence]
         assert (1, 1) == (book.counts["exams"], book.counts["exams_failed"])
-        assert [(100, 5), (99, 1), (98, 1)] == book.top(20)[0]
+        assert [(100, 6)] * 3 + [(100, 7)] == [row[3:5] for row in told]
+        # What messages set since the snapshot stays.
+        assert [(100, 7), (99, 3), (98, 1)] == book.top(20)[0]
+
+    def test_a_snapshot_of_the_message_before(self):
+        """It is misplaced, and replaces nothing."""
+        rows = [Row(k, k, True, 100, k) for k in range(2, 9)]
+        late = [Snapshot(k, k, [(100, k - 1), (99, 1)], SNAPSHOT.asks) for k in range(3, 9)]
+        book = PlainBook()
+        rebuilt(book, rows, [SNAPSHOT, *late])
+
+        assert (6, ["SEED"]) == (
+            book.counts["snapshots_misplaced"],
+            [repair[0] for repair in book.repairs],
+        )
 
     def test_a_snapshot_whose_place_never_comes(self):
         """It is waited for as long as the patience lasts, and then left out."""

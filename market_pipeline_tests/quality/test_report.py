@@ -11,11 +11,18 @@ import pytest
 
 from market_pipeline.books.evidence import position_of
 from market_pipeline.books.flags import BookFlag
-from market_pipeline.quality.findings import Finding, Measured
+from market_pipeline.quality.findings import Finding, Measured, merged
 from market_pipeline.quality.gaps import GAP_EVIDENCE, GapEvidence
 from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns
 from market_pipeline.quality.precision import PrecisionLoss, PrecisionReport
-from market_pipeline.quality.report import BookEvidence, build_report, report_failure
+from market_pipeline.quality.report import (
+    BookDay,
+    BookEvidence,
+    Messages,
+    measure_book,
+    report_failure,
+    report_row,
+)
 from market_pipeline_tests.quality.factory import (
     DAY,
     DAY_END_NS,
@@ -66,15 +73,22 @@ def a_clean_day():
 def judged(arrays, evidence=EVIDENCE, *, flags=None, spans=None, measured=None):
     """The judged row of the arrays, and the places where the day is wrong."""
     receipt = arrays["ts_receipt_ns"]
-    return build_report(
-        INSTRUMENT,
-        DAY,
-        evidence,
-        **arrays,
-        spans=spans_of(receipt, flags) if flags is not None else spans or book_spans(),
-        measured=measured or Measured(),
-        as_of_ns=LONG_AFTER_NS,
+    if flags is None:
+        flags = np.zeros(len(receipt), np.uint16)
+    else:
+        spans = spans_of(receipt, flags)
+    names = ("ts_origin_ns", "ts_receipt_ns", "sequence_number")
+    book = BookDay(
+        instrument=INSTRUMENT,
+        day=DAY,
+        read_evidence=lambda: evidence,
+        read_messages=lambda: Messages(*(arrays[name] for name in names), flags),
+        read_spans=lambda: spans or book_spans(),
+        trade_origin_ns=arrays["trade_origin_ns"],
+        trade_receipt_ns=arrays["trade_receipt_ns"],
     )
+    all_of_it = merged([measured or Measured(), measure_book(book)])
+    return report_row(INSTRUMENT, DAY, all_of_it, as_of_ns=LONG_AFTER_NS), all_of_it.findings
 
 
 def row_of(arrays, evidence=EVIDENCE, **more):
@@ -172,19 +186,60 @@ class TestPlaces:
         """A head and a hole name the message that ended them, a tail the last one before it."""
         arrays = a_clean_day()
         seconds = np.arange(172_800) // 2
-        kept = (seconds >= 100) & (seconds < 86_000) & ((seconds < 5_000) | (seconds >= 5_400))
+        kept = (seconds >= 100) & (seconds < 86_000)
         for name in ("ts_origin_ns", "ts_receipt_ns", "sequence_number"):
             arrays[name] = arrays[name][kept]
         for name in ("trade_origin_ns", "trade_receipt_ns"):
             arrays[name] = arrays[name][:80]
         row, findings = judged(arrays)
 
-        assert (1, 0) == (row.quiet_count, row.gap_count)
+        assert (0, 0, 85_899.5) == (row.quiet_count, row.gap_count, row.observed_seconds)
+        assert 86_400 - 85_899.5 == row.missing_seconds
         assert [
             ("completeness", "first", 100 * 6, "100.005 s"),
-            ("completeness", "worst", 5_400 * 6, "400.5 s"),
-            ("completeness", "further", 86_000 * 6 - 3, "400.495 s"),
+            ("completeness", "worst", 86_000 * 6 - 3, "400.495 s"),
         ] == [(each.check, each.place, each.sequence_number, each.value) for each in findings]
+
+    def test_an_outage_tells_what_it_is(self):
+        """Nothing came at all for half a minute: no trade and no snapshot is needed to say so."""
+        arrays = a_clean_day()
+        seconds = np.arange(172_800) // 2
+        kept = (seconds < 5_005) | (seconds >= 5_035)
+        for name in ("ts_origin_ns", "ts_receipt_ns", "sequence_number"):
+            arrays[name] = arrays[name][kept]
+        row, (gap,) = judged(arrays)
+
+        assert (1, 1, 30.5, (0,), (0,)) == (
+            row.gap_count,
+            row.outage_count,
+            row.outage_seconds,
+            row.gap_trades,
+            row.gap_snapshots,
+        )
+        assert ("gap", "30.5 s", 5_035 * 6) == (gap.check, gap.value, gap.sequence_number)
+        assert "an outage" in gap.note
+        assert "at most 5 s by the rhythm of the day and of the minutes around it" == gap.expected
+        assert "far longer than the day's own rhythm" in row.reasons[0]
+
+    def test_stamps_that_others_contradict_cover_nothing(self):
+        """One message of the evening and one of the day before move neither end of the day."""
+        arrays = a_clean_day()
+        flags = np.zeros(600, dtype=np.uint16)
+        for name in ("ts_origin_ns", "ts_receipt_ns", "sequence_number"):
+            arrays[name] = arrays[name][1_000:1_600]
+        arrays["ts_receipt_ns"][300] = DAY_END_NS - 1
+        arrays["ts_receipt_ns"][400] = DAY_START_NS - 5
+        flags[[300, 400]] = BookFlag.BAD_TS_RECEIPT
+        row = row_of(arrays, flags=flags)
+
+        assert (500.005, 299.5, 85_600.495) == (
+            row.head_gap_seconds,
+            row.observed_seconds,
+            row.tail_gap_seconds,
+        )
+        assert 86_100.5 == row.missing_seconds
+        assert "messages cover 299.5 s of the day" in row.reasons[0]
+        assert "degraded" == row.condition
 
     def test_clocks_that_are_early_name_the_first_and_the_worst_message(self):
         """Neither rejects a row."""
@@ -279,7 +334,7 @@ def test_a_failure_has_a_row_too(outcome, lag_seconds, expected):
         failure_kind="SchemaError",
         failure="A column is missing. Fetch the file again.",
         code_version=None,
-        columns={"rows": 7},
+        measured=Measured({"rows": 7}),
         as_of_ns=DAY_END_NS + 3_600 * NS_PER_SECOND,
         vendor_lag_seconds=lag_seconds,
     )

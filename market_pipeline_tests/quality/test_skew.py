@@ -11,14 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from market_pipeline.books.flags import BookFlag
 from market_pipeline.quality import intervals, skew
 from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns
-from market_pipeline.quality.skew import clock_report
+from market_pipeline.quality.skew import MAX_DRIFT_PPM, BadStamps, bad_stamps, clock_report
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS, sample_day
 
 DAY = date(2024, 8, 8)
 START_NS, _ = day_bounds_ns(DAY)
 MS = 1_000_000
+STAMP_FLAGS = (int(BookFlag.BAD_TS_RECEIPT), int(BookFlag.BAD_TS_ORIGIN))
 
 
 def a_day(seed=7, *, seconds=3_600, per_second=20, delay_ms=2.0, jitter_ms=1.0, drift_ppm=0.0):
@@ -35,10 +37,14 @@ def at(seconds):
     return START_NS + round(seconds * NS_PER_SECOND)
 
 
-def report_of(origin, receipt, step_warn_ms=1.0):
+def report_of(origin, receipt, step_warn_ms=1.0, flags=None):
     """The report of a day with a step bound of a millisecond."""
     return clock_report(
-        ts_origin_ns=origin, ts_receipt_ns=receipt, day=DAY, step_warn_ms=step_warn_ms
+        ts_origin_ns=origin,
+        ts_receipt_ns=receipt,
+        day=DAY,
+        step_warn_ms=step_warn_ms,
+        flags=flags,
     )
 
 
@@ -131,6 +137,100 @@ class TestDrift:
     def test_a_receipt_clock_that_loses_time_has_a_negative_drift(self):
         """The sign is that of the receipt clock against the exchange's."""
         assert -80.0 == pytest.approx(report_of(*a_day(drift_ppm=-80.0)).drift_ppm, abs=0.3)
+
+
+class TestBadStamps:
+    ODD = (0, -1, -(2**63), 2**63 - 1, 2**62, START_NS // 1_000, START_NS - 3_600 * NS_PER_SECOND)
+
+    @pytest.mark.parametrize("clock", ["origin", "receipt"])
+    @pytest.mark.parametrize("stamp", [*ODD, at(86_399), at(1_800) + 2 * NS_PER_SECOND])
+    @pytest.mark.parametrize("places", [[9_000], [0], [-1], [0, 1, 2], [100, 30_000, 71_000]])
+    def test_no_stamp_makes_a_drift_or_a_step(self, clock, stamp, places):
+        """One odd time, flagged or not, changes neither the drift nor the steps of a day."""
+        origin, receipt = a_day(drift_ppm=20.0)
+        receipt[origin >= at(2_000)] += 40 * MS
+        expected = report_of(origin, receipt)
+        (origin if clock == "origin" else receipt)[places] = stamp
+        flags = np.zeros(len(origin), np.uint16)
+        flags[places] = BookFlag.BAD_TS_ORIGIN if clock == "origin" else BookFlag.BAD_TS_RECEIPT
+
+        for given_flags in (None, flags):
+            report = report_of(origin, receipt, flags=given_flags)
+            assert expected.drift_ppm == pytest.approx(report.drift_ppm, abs=0.2)
+            assert report.drift_remark is None
+            assert [step.index for step in expected.steps] == [each.index for each in report.steps]
+
+    def test_what_is_flagged_has_no_part_in_any_figure(self):
+        """The report is that of the other messages, with the places of all."""
+        origin, receipt = a_day(seconds=600)
+        receipt[origin >= at(300)] += 40 * MS
+        random = np.random.default_rng(3)
+        flags = random.choice([0, 0, 0, 1, *STAMP_FLAGS], len(origin)).astype(np.uint16)
+        bad = (flags & np.uint16(sum(STAMP_FLAGS))) != 0
+        expected = report_of(origin[~bad], receipt[~bad])
+        odd = bad.sum()
+        origin[bad] = random.integers(-(2**63), 2**63 - 1, odd)
+        receipt[bad] = random.integers(-(2**63), 2**63 - 1, odd)
+        report = report_of(origin, receipt, flags=flags)
+        places = np.flatnonzero(~bad)
+
+        assert (places[expected.worst_index], [places[step.index] for step in expected.steps]) == (
+            report.worst_index,
+            [step.index for step in report.steps],
+        )
+        assert replace(
+            report,
+            worst_index=expected.worst_index,
+            steps=expected.steps,
+            first_early_index=expected.first_early_index,
+        ) == replace(expected)
+
+    def test_are_counted_and_located(self):
+        """By clock, with the first of each; a message may have both."""
+        flags = np.zeros(9, np.uint16)
+        flags[[2, 5]] |= np.uint16(BookFlag.BAD_TS_RECEIPT)
+        flags[[5, 7, 8]] |= np.uint16(BookFlag.BAD_TS_ORIGIN)
+
+        assert BadStamps(2, 3, 2, 5) == bad_stamps(flags)
+        assert BadStamps(0, 0, None, None) == bad_stamps(np.ones(3, np.uint16))
+
+    def test_all_bad_is_no_clock(self):
+        """A day of nothing but bad stamps has no figure to be judged by."""
+        origin, receipt = a_day(seconds=5)
+        flags = np.full(len(origin), BookFlag.BAD_TS_RECEIPT, np.uint16)
+
+        with pytest.raises(ValueError, match="to go by"):
+            report_of(origin, receipt, flags=flags)
+
+    @pytest.mark.parametrize("stamp", ODD)
+    def test_all_stamps_may_be_the_same_nonsense(self, stamp):
+        """Of either clock or of both: figures, whatever they are, and no error."""
+        origin, receipt = a_day(seconds=300)
+        same = np.full(len(origin), stamp, np.int64)
+
+        for clocks in ((same, receipt), (origin, same), (same, same)):
+            report = report_of(*clocks)
+            assert report.drift_ppm is None or abs(report.drift_ppm) <= MAX_DRIFT_PPM
+            assert np.isfinite(report.p50_ms)
+
+    def test_what_is_no_drift_is_said_in_words(self):
+        """A clock in another unit gains half a million parts and more: no drift is told."""
+        origin, receipt = a_day()
+        slow = START_NS + (origin - START_NS) // 3
+        report = report_of(slow, receipt)
+
+        assert report.drift_ppm is None
+        assert report.drift_remark is not None and "which is no drift" in report.drift_remark
+
+    def test_the_stretches_that_drift_still_do(self):
+        """A part of the day with a mad clock leaves the drift of the others."""
+        origin, receipt = a_day(drift_ppm=15.0)
+        mad = origin >= at(2_400)
+        receipt[mad] += (origin[mad] - at(2_400)) // 20 + 600_000 * MS
+        report = report_of(origin, receipt)
+
+        assert 15.0 == pytest.approx(report.drift_ppm, abs=0.5)
+        assert "in 1,200 s the least delay" in (report.drift_remark or "")
 
 
 class TestSteps:
@@ -346,7 +446,7 @@ def test_real_receipt_clocks_are_early_on_every_message(exchange, symbol, day):
 
     assert (-1_520 if day.month == 7 else -1_270) == pytest.approx(report.p50_ms, abs=5)
     assert 1.0 == report.negative_share
-    assert () == report.steps
+    assert ((), None) == (report.steps, report.drift_remark)
     assert report.drift_ppm is not None
     assert -8 < report.drift_ppm < -2
     assert (1_000, 1) == (report.origin_granularity_us, report.receipt_granularity_us)

@@ -21,6 +21,7 @@ from market_pipeline.quality.intervals import day_bounds_ns
 from market_pipeline.quality.trade_through import BOOK_COLUMNS, WINDOW_NS, find_trades_through
 from market_pipeline.sources.batches import Trades
 from market_pipeline.sources.crypto_lake import read_trades
+from market_pipeline_tests.naive.stray_times import naive_strays
 from market_pipeline_tests.quality.factory import NOON_NS, a_row
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS, read_table, sample_day
 
@@ -49,10 +50,30 @@ def a_trades(*prints):
     return Trades(times, times + 5 * MS, prices, np.ones(len(times)), is_buy)
 
 
+def held(batches, trades, *, tick=TICK, day=DAY):
+    """The report of some batches of books."""
+    return find_trades_through(
+        lambda columns: (rows.select(columns) for rows in batches), trades, tick=tick, day=day
+    )
+
+
 def found(books, trades):
     """The report of some books, in one batch."""
-    return find_trades_through([books], trades, tick=TICK, day=DAY)
+    return held([books], trades)
 
+
+STAMPS = (
+    0,
+    -1,
+    -(2**63),
+    2**63 - 1,
+    2**62,
+    NOON_NS // 1_000,
+    NOON_NS + 3_600 * 10**9,
+    NOON_NS - 3_600 * 10**9,
+    END_NS - 1,
+)
+"""Times that mean nothing: none, extremes, microseconds, hours off, the end of the day."""
 
 STILL = a_books((0, 1_000, 1_001), (1_000, 1_000, 1_001), (2_000, 1_000, 1_001))
 
@@ -155,6 +176,51 @@ class TestRule:
             len(found(ahead, a_trades((1_500, "buy", ticks))).trade) for ticks in (1_001, 1_051)
         ]
 
+    @pytest.mark.parametrize("column", ["ts_origin_ns", "ts_receipt_ns"])
+    @pytest.mark.parametrize("stamp", STAMPS)
+    def test_no_stamp_of_a_trade_moves_another(self, column, stamp):
+        """One trade with any stamp is compared or not; all others are as before."""
+        books = a_books(*((ms, 1_000, 1_001) for ms in range(0, 60_000, 100)))
+        trades = a_trades(*((ms, "buy", 1_001) for ms in range(5_050, 55_000, 500)))
+        times = getattr(trades, column).copy()
+        times[40] = stamp
+        report = found(books, replace(trades, **{column: times}))
+
+        assert len(times) - 1 <= report.compared <= len(times)
+        assert ([], len(times) - report.compared) == (report.trade.tolist(), len(report.unplaced))
+        assert sum(report.per_hour) == 0
+
+    @pytest.mark.parametrize("stamp", STAMPS)
+    @pytest.mark.parametrize("flagged", [False, True])
+    def test_no_stamp_of_a_book_moves_another(self, stamp, flagged):
+        """One book with any exchange time takes that of its neighbour; no trade is outside."""
+        books = a_books(
+            *((ms, 1_000 + ms // 100, 1_001 + ms // 100) for ms in range(0, 60_000, 100))
+        )
+        trades = a_trades(*((ms, "buy", 1_001 + ms // 100) for ms in range(5_050, 55_000, 500)))
+        at = pl.int_range(pl.len()) == 300
+        odd = books.with_columns(
+            ts_origin_ns=pl.when(at).then(pl.lit(stamp, pl.Int64)).otherwise("ts_origin_ns"),
+            flags=pl.when(at & flagged)
+            .then(pl.lit(int(BookFlag.BAD_TS_ORIGIN), pl.UInt16))
+            .otherwise("flags"),
+        )
+        report = found(odd, trades)
+
+        assert (found(books, trades).compared, []) == (report.compared, report.trade.tolist())
+
+    @pytest.mark.parametrize("stamp", STAMPS)
+    def test_all_stamps_may_be_the_same_nonsense(self, stamp):
+        """Then nothing can be compared, and nothing is raised."""
+        trades = a_trades(*((ms, "buy", 1_001) for ms in range(100, 1_900, 100)))
+        same = np.full(len(trades.ts_origin_ns), stamp, np.int64)
+        books = STILL.with_columns(ts_origin_ns=pl.lit(stamp, pl.Int64))
+
+        assert 0 == found(books, trades).compared
+        assert 0 == found(STILL, replace(trades, ts_origin_ns=same, ts_receipt_ns=same)).compared
+        both = found(books, replace(trades, ts_origin_ns=same, ts_receipt_ns=same))
+        assert [] == both.trade.tolist()
+
     def test_hours_and_the_worst_minute(self):
         """Counts are by receipt; a minute needs 20 orders to have a share."""
         minute = 60_000
@@ -176,7 +242,7 @@ class TestRule:
         reports = [
             found(STILL, a_trades()),
             found(a_books(), trades),
-            find_trades_through([], trades, tick=TICK, day=DAY),
+            held([], trades),
         ]
 
         assert [(0, 0, (0,) * 24)] * 3 == [
@@ -192,9 +258,13 @@ def naive(messages, prints):
 
     Messages are (ns, bid, ask, invalid) in order, prints (ns, is_buy, ticks) in file order.
     """
-    clock, books = None, []
-    for ns, bid, ask, invalid in messages:
-        clock = ns if clock is None else max(clock, ns)
+    stray = naive_strays([ns for ns, *_ in messages], 10**9)
+    clock = next(
+        (ns for (ns, *_), is_stray in zip(messages, stray, strict=True) if not is_stray), 0
+    )
+    books = []
+    for (ns, bid, ask, invalid), is_stray in zip(messages, stray, strict=True):
+        clock = clock if is_stray else max(clock, ns)
         books.append((clock, bid, ask, invalid))
     ordered = sorted(enumerate(prints), key=lambda each: each[1][0])
     for (ns, is_buy), same in itertools.groupby(ordered, key=lambda each: each[1][:2]):
@@ -241,7 +311,7 @@ def test_agrees_with_the_naive_twin(messages, prints, ordered, cuts):
     )
     edges = [0, *sorted(min(cut, books.height) for cut in cuts), books.height]
     batches = [books.slice(a, b - a) for a, b in itertools.pairwise(edges)]
-    report = find_trades_through(batches, trades, tick=TICK, day=DAY)
+    report = held(batches, trades)
     expected = list(naive(messages, prints))
 
     assert len(expected) == report.compared
@@ -276,7 +346,7 @@ def real_books(exchange, symbol, day):
 
 def outcome_of(tick, books, trades, day):
     """What the check says with the thresholds by default."""
-    report = find_trades_through([books], trades, tick=tick, day=day)
+    report = held([books], trades, tick=tick, day=day)
     row = a_row(
         trades_compared=report.compared,
         trades_through=len(report.trade),
@@ -300,9 +370,10 @@ def real_day(request, sample_data):
 def test_a_real_day_is_clean(real_day):
     """Less than half of what is allowed is outside, of the day and of its worst minute."""
     tick, books, trades, day = real_day
-    report = find_trades_through([books], trades, tick=tick, day=day)
+    report = held([books], trades, tick=tick, day=day)
 
     assert report.compared > 600
+    assert len(report.unplaced) == 0
     assert len(report.trade) < 0.5 * 0.03 * report.compared
     assert report.worst_minute.share < 0.5 * 0.2
     assert outcome_of(tick, books, trades, day).passed

@@ -3,6 +3,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
+from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.scale import Scale
 from market_pipeline.instruments import Thresholds
 from market_pipeline.quality.checks.twin import check_twin
@@ -100,6 +101,7 @@ def test_messages_that_the_feed_does_not_have():
             "level 19 of the asks in books.depth 0.001",
         ),
         ({"flags": 0}, "flags 0 in books.depth"),
+        ({"bid_levels_confirmed": 3}, "bid_levels_confirmed 3 in books.depth"),
         ({"ts_origin_ns": 5}, "ts_origin_ns 5 in books.depth"),
     ],
 )
@@ -125,6 +127,27 @@ def test_depth_of_other_messages_at_the_same_time():
     rows = pl.concat([depth(1, sequence_number=77), depth(2), depth(3, sequence_number=78)])
 
     assert 0 == compared(bbo(), rows).differing
+
+
+@pytest.mark.parametrize("flag", [BookFlag.FAILED_EXAM, BookFlag.OUT_OF_ORDER])
+def test_up_to_the_first_row_in_doubt(flag: BookFlag):
+    """A row that later evidence put in doubt is not claimed to be right, nor are those after it."""
+    in_doubt = bbo(flags=(3, int(flag)), bid_size_lots=(4, 99))
+
+    assert Comparison(3, 0, None) == compared(in_doubt, depth(0, 2, 4))
+
+
+def test_up_to_where_more_would_have_to_be_known():
+    """A book that lost its way for want of what happened before it claims nothing from there on."""
+    book = PlainBook()
+
+    def rebuilt():
+        for at, row in enumerate(plain_rebuild(book, messages_of(ROWS), [])):
+            book.is_lost = at == 2
+            yield row
+
+    wrong = bbo(bid_size_lots=(3, 9))
+    assert Comparison(2, 0, None) == compare(book, rebuilt(), wrong, depth(), TICK, LOT)
 
 
 class TestCheck:

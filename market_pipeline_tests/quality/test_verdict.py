@@ -30,6 +30,7 @@ DEGRADED_BY = {
     "completeness": ALWAYS,
     "ordering": ON_ERROR,
     "domain": ALWAYS,
+    "identity": ON_ERROR,
     "gap": ALWAYS,
     "skew": NEVER,
     "precision": ON_ERROR,

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from market_pipeline.books.tables import BBO, DEPTH, INTERVALS, REBUILDS
+from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH, INTERVALS, REBUILDS
 from market_pipeline.instruments import Instrument, Thresholds
 from market_pipeline.lake.conform import empty_frame
 from market_pipeline.lake.layout import Warehouse
@@ -21,7 +21,7 @@ from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTa
 from market_pipeline.stages.books import rebuild_day
 from market_pipeline.stages.instrument import DayOfRaw
 from market_pipeline.stages.judged import PublishedBooks, RebuiltDayOf
-from market_pipeline.stages.metrics import metrics_day
+from market_pipeline.stages.metrics import MetricsDay, metrics_day
 from market_pipeline.stages.raw import RawObjects, register_day
 from market_pipeline.stages.report import JudgedDay, report_day
 from market_pipeline.stages.rows import of_instrument
@@ -154,18 +154,21 @@ BTC, ETH = instrument("BTC-USDT"), instrument("ETH-USDT")
 
 
 class Later:
-    """The day of BTC and ETH, rebuilt, as the later stages are given it."""
+    """The day of some instruments, rebuilt, as the later stages are given it."""
 
-    def __init__(self, lake: Path, folder: Path, warehouse: Warehouse) -> None:
-        rebuilt = rebuild_day(raw_day(lake, BTC, ETH), (BTC, ETH), settings(folder), warehouse)
+    def __init__(
+        self, lake: Path, folder: Path, warehouse: Warehouse, *instruments: Instrument
+    ) -> None:
+        instruments = instruments or (BTC, ETH)
+        self.raw = raw_day(lake, *instruments)
+        rebuilt = rebuild_day(self.raw, instruments, settings(folder), warehouse)
         schema = empty_frame(REBUILDS.arrow_schema).schema
-        self.raw = raw_day(lake, BTC, ETH)
         self.warehouse = warehouse
         self.settings = settings(folder)
         self.rebuilds = pl.from_dicts(rebuilt.records, schema=schema)
-        self.bbo, self.depth, self.intervals = (
+        self.bbo, self.depth, self.checkpoints, self.intervals = (
             scan_files(table, [file.path for file in rebuilt.staged[table.sql_name]])
-            for table in (BBO, DEPTH, INTERVALS)
+            for table in (BBO, DEPTH, CHECKPOINTS, INTERVALS)
         )
 
     def day_of(self, of: Instrument) -> RebuiltDayOf:
@@ -193,5 +196,11 @@ class Later:
 
     def metrics(self, *instruments: Instrument, rows: Sequence[ReportRow]) -> pl.DataFrame:
         """The metrics of some instruments."""
+        return self.metrics_and_reasons(*instruments, rows=rows).rows
+
+    def metrics_and_reasons(
+        self, *instruments: Instrument, rows: Sequence[ReportRow]
+    ) -> MetricsDay:
+        """The metrics of some instruments, and why some have none."""
         reports = pl.from_dicts([row.as_record() for row in rows], infer_schema_length=None)
         return metrics_day(DAY, instruments, reports, self.bbo, self.depth, self.raw.trades)

@@ -14,7 +14,7 @@ from market_pipeline.errors import DomainError, LakeFileError, MissingDataError
 from market_pipeline.instruments import Policies
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.sources.crypto_lake import DELTAS
-from market_pipeline.stages import books
+from market_pipeline.stages import books, lineage
 from market_pipeline.stages import instrument as stage
 from market_pipeline.stages.books import rebuild_day
 from market_pipeline.stages.instrument import rebuild_instrument
@@ -243,10 +243,47 @@ class TestDay:
         assert {(): 3} == {tuple(files): 3 for files in day.staged.values()}
         assert [] == list(warehouse.staging_dir.iterdir())
 
-    def test_what_is_not_about_the_data_is_raised(
+    @pytest.mark.parametrize(
+        "where", ["day_steps", "choose_seed", "blank_record"], ids=lambda name: name
+    )
+    def test_whatever_one_fails_at_the_others_go_on(
+        self, raw, folder: Path, warehouse: Warehouse, monkeypatch, caplog, where: str
+    ):
+        """An error nobody thought of is the record of its instrument, and the log has more."""
+
+        def raises(original):
+            def call(*arguments, **more):
+                if LTC in arguments:
+                    raise ZeroDivisionError("by nothing")
+                return original(*arguments, **more)
+
+            return call
+
+        monkeypatch.setattr(stage, where, raises(getattr(stage, where)))
+        if where == "blank_record":
+            for module in (books, lineage):
+                monkeypatch.setattr(module, where, raises(getattr(module, where)))
+        day = rebuild_day(raw, (LTC, ETH, BTC), settings(folder), warehouse)
+        record = day.records[0]
+
+        assert ["quarantined", "quarantined", "rebuilt"] == [
+            each["outcome"] for each in day.records
+        ]
+        assert ("LTC-USDT", DAY, "ZeroDivisionError") == tuple(
+            record[name] for name in ("symbol", "dt", "failure_kind")
+        )
+        assert (
+            "failed on the day's data: ZeroDivisionError: by nothing. See the" in record["failure"]
+        )
+        assert {LTC.id, ETH.id} == set(day.withdrawn)
+        assert {LTC.id, ETH.id, BTC.id} == set(day.made_of)
+        assert "Traceback" in caplog.text
+        assert [column.name for column in REBUILDS.columns] == list(record)
+
+    def test_what_is_the_machines_is_raised(
         self, raw, folder: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
     ):
-        """A full disk or a fault of ours stops the day: it must not look like bad data."""
+        """A full disk stops the day: it must not look like bad data."""
         original = stage.day_steps
 
         def full(of, *arguments):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from market_pipeline.errors import StoreError
+from market_pipeline.errors import LakeFileError, StoreError
 from market_pipeline.sources.crypto_lake import DELTAS, TRADES, day_shards
 from market_pipeline.stages.fetch_days import fetch_days, to_fetch
 from market_pipeline.stages.fetched import FetchProgress
@@ -104,3 +104,12 @@ def test_full_disk(store, tmp_path):
     with pytest.raises(StoreError) as caught:
         fetched(store, tmp_path, parallel=1)
     assert "no_space" == caught.value.kind
+
+
+def test_one_shard_twice(store, tmp_path):
+    """A day of two objects of one number is told as such, and the others come."""
+    store.objects_by_key[key().replace("/1.", "/01.")] = b"abcd"
+    (bad,) = [day for day in fetched(store, tmp_path) if not day.is_there]
+
+    assert (BTC, DAY, LakeFileError) == (bad.of.instrument, bad.of.day, type(bad.failure))
+    assert 7 == len(store.downloads)

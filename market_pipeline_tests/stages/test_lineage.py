@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import fields, replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,10 @@ from market_pipeline.lake.lineage import (
 )
 from market_pipeline.lake.manifest import RAW_BOOK_DELTAS, RAW_TRADES
 from market_pipeline.lake.staging import StagedFile
+from market_pipeline.lake.working import replace_rows
 from market_pipeline.quality.gaps import GapRule
 from market_pipeline.quality.profile import PROFILES
-from market_pipeline.quality.row import VALIDATION_REPORT
+from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
 from market_pipeline.settings import Settings, load_settings
 from market_pipeline.stages.instrument import DayOfRaw
 from market_pipeline.stages.lineage import (
@@ -109,6 +110,36 @@ class TestKeys:
         assert {"profiles", "books", "report", "metrics"} == differing(
             keys(settings), keys(settings, deltas=manifest(*sha256))
         )
+
+    def test_the_same_bytes_elsewhere(self, settings: Settings):
+        """A copy that is registered for another day changes the verdict's key, and no other."""
+        warehouse = Warehouse(settings.data_dir)
+        warehouse.prepare()
+        own = manifest("aa", "bb", rows=5)
+        before = keys(settings, deltas=own)
+        day_after = DAY + timedelta(days=1)
+        copy = manifest("bb", rows=5, dt=day_after)
+        replace_rows(warehouse, RAW_BOOK_DELTAS, day_after, None, copy)
+
+        assert {"report"} == differing(before, keys(settings, deltas=own))
+
+    def test_a_foreign_day_before(self, settings: Settings):
+        """Whether the day before was of foreign files is part of the verdict's key."""
+        warehouse = Warehouse(settings.data_dir)
+        warehouse.prepare()
+        before = keys(settings)
+        foreign = ReportRow(
+            exchange=BTC.venue,
+            symbol=BTC.symbol,
+            dt=DAY - timedelta(days=1),
+            outcome="quarantined",
+            files_elsewhere=1,
+            files_elsewhere_doubtful=1,
+        )
+        rows = VALIDATION_REPORT.frame([foreign.as_record()])
+        replace_rows(warehouse, VALIDATION_REPORT, foreign.dt, None, rows)
+
+        assert {"report"} == differing(before, keys(settings))
 
     def test_not_fetched(self, settings: Settings):
         """An object that could not be fetched is an input, so that the day is tried again."""

@@ -7,6 +7,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from market_pipeline.stages import metrics as stage
 from market_pipeline.stages.metrics import metrics_day
 from market_pipeline_tests.stages.days import BTC, DAY, ETH, delta_rows, write_day
 
@@ -87,8 +88,33 @@ def test_withheld_from_one_that_the_plain_twin_contradicts(lake: Path, rebuilt):
     told: list[str] = []
     minutes = metrics_day(
         DAY, (BTC, ETH), reports, day.bbo, day.depth, day.raw.trades, warn=told.append
-    )
+    ).rows
 
     assert ["ETH-USDT"] == minutes["symbol"].unique().to_list()
     assert 1 == len(told)
     assert told[0].startswith("BINANCE:BTC-USDT has no metrics: 1 message of 2 differs from")
+
+
+def test_whatever_one_instrument_fails_at_the_others_have_theirs(
+    lake: Path, rebuilt, monkeypatch, caplog
+):
+    """An error nobody thought of is told for its instrument, which the next run tries again."""
+    for each in (BTC, ETH):
+        write_day(lake, each)
+    day = rebuilt()
+    rows = day.report(BTC, ETH)
+    expected = day.metrics(ETH, rows=rows)
+    original = stage.minute_metrics
+
+    def raises(*batches, instrument, **more):
+        if instrument == BTC:
+            raise ZeroDivisionError("by nothing")
+        return original(*batches, instrument=instrument, **more)
+
+    monkeypatch.setattr(stage, "minute_metrics", raises)
+    made = day.metrics_and_reasons(BTC, ETH, rows=rows)
+
+    assert expected.equals(made.rows)
+    assert {BTC.id: "ZeroDivisionError: by nothing. See the log of the run."} == made.without
+    assert {BTC.id} == made.failed
+    assert "Traceback" in caplog.text

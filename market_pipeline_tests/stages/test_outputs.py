@@ -21,7 +21,7 @@ STEP = Scale(1, 1)
 def rows(first: int, count: int, flags: int = 0) -> BboRows:
     number = np.arange(first, first + count, dtype=np.int64)
     columns = [START_NS + number, START_NS + number, number, *[number + 1] * 4]
-    return BboRows(*columns, np.full(count, flags, np.uint16))
+    return BboRows(*columns, np.full(count, flags, np.uint16), np.full(count, fill_value=True))
 
 
 def keyframe(kind: str = "keyframe") -> Keyframe:

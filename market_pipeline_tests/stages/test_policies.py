@@ -92,12 +92,13 @@ class TestFlag:
         assert (record["uncrossed_levels"], record["resyncs"]) == (0, 0)
         assert crosses.select("action", "messages").rows() == [("open", MESSAGES - CROSSING)]
 
-    def test_a_snapshot_between_messages_does_not_mend_it(self, rebuilt):
-        """A snapshot that is no exam, half an hour later, leaves the crossed book alone."""
+    def test_a_snapshot_between_messages_mends_it_too(self, rebuilt):
+        """A snapshot whose number no message has is compared all the same, and is told."""
         _, crosses, record = rebuilt(snapshots=[CROSSING + 60.5])
 
-        assert (record["snapshots"], record["exams"], record["resyncs"]) == (2, 0, 0)
-        assert crosses["action"].to_list() == ["open"]
+        assert (record["snapshots"], record["exams"], record["resyncs"]) == (2, 1, 1)
+        assert record["snapshots_off_number"] == 1
+        assert crosses["action"].to_list() == ["resync"]
 
     def test_an_exam_mends_it(self, rebuilt):
         """A crossed book fails the next exam, which is for the policy `resync` to mend."""
@@ -159,28 +160,21 @@ class TestUncross:
 
 class TestResync:
     def test_a_snapshot_replaces_a_book_crossed_for_too_long(self, rebuilt):
-        """Also a snapshot that is no exam mends a book that was crossed beyond the bound."""
+        """A book that was crossed beyond the bound is invalid: the next snapshot replaces it."""
         bbo, crosses, record = rebuilt(
             snapshots=[CROSSING + 3.5], crossed="resync", crossed_resync_seconds=100.0
         )
 
-        assert (record["exams"], record["resyncs"]) == (0, 1)
+        assert (record["exams"], record["resyncs"]) == (1, 1)
         assert crosses.select("action", "messages").rows() == [("resync", 4)]
         assert "replaced by the snapshot" in crosses["evidence"][0]
         assert touch(bbo, CROSSING + 4) == (100.0, 100.5, 0)
 
-    @pytest.mark.parametrize(
-        "policies",
-        [
-            {"crossed": "resync", "crossed_resync_seconds": 110.0},
-            {"crossed": "resync", "resync": "never"},
-            {"crossed": "flag", "crossed_resync_seconds": 1.0},
-        ],
-        ids=["not yet too long", "never", "another policy"],
-    )
-    def test_not_before_the_bound_nor_against_the_policies(self, rebuilt, policies):
-        """The bound counts from the first crossed message, and only for the policy that has it."""
-        _, crosses, record = rebuilt(snapshots=[CROSSING + 3.5], **policies)
+    def test_not_against_the_policy_never(self, rebuilt):
+        """A snapshot that may never replace the book leaves it crossed, and in doubt."""
+        bbo, _, record = rebuilt(
+            snapshots=[CROSSING + 3.5], crossed="resync", resync="never", crossed_resync_seconds=1.0
+        )
 
-        assert record["resyncs"] == 0
-        assert crosses["action"].to_list() == ["open"]
+        assert (record["exams_failed"], record["resyncs"]) == (1, 0)
+        assert touch(bbo, CROSSING + 4)[2] == BookFlag.CROSSED | BookFlag.FAILED_EXAM

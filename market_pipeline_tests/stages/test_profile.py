@@ -13,9 +13,11 @@ import pytest
 from market_pipeline.instruments import Instrument
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.working import replace_rows
+from market_pipeline.quality import raw_look
 from market_pipeline.quality.profile import PROFILES, places_of
 from market_pipeline.quality.strategy import choose_strategy
-from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, day_folder
+from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
+from market_pipeline.stages import profile as stage
 from market_pipeline.stages.judged import PublishedBooks, RebuiltDayOf
 from market_pipeline.stages.profile import (
     RAW_TABLES,
@@ -75,6 +77,31 @@ def measured(lake: Path, folder: Path, warehouse: Warehouse, record: dict | None
 
 
 class TestProfileDay:
+    def test_whatever_one_table_fails_at_the_others_are_looked_through(
+        self, lake: Path, monkeypatch, caplog
+    ):
+        """An error nobody thought of is the failure of its table; the log has the traceback."""
+        for each in (BTC, ETH):
+            write_day(lake, each)
+        expected = profile_day(raw_day(lake, BTC, ETH), [BTC, ETH])
+        original = stage.RawTableLook.add
+
+        def raises(look, batch):
+            if "BTC" in str(batch.file) and "trades" in str(batch.file):
+                raise ZeroDivisionError("by nothing")
+            original(look, batch)
+
+        monkeypatch.setattr(stage.RawTableLook, "add", raises)
+        found = profile_day(raw_day(lake, BTC, ETH), [BTC, ETH])
+        failed = found[2]
+
+        assert ("trades", "unusable", "ZeroDivisionError") == tuple(
+            failed[name] for name in ("raw_table", "status", "failure_kind")
+        )
+        assert "could not be looked through: ZeroDivisionError: by nothing" in failed["failure"]
+        assert [*expected[:2], *expected[3:]] == [*found[:2], *found[3:]]
+        assert "Traceback" in caplog.text
+
     def test_a_clean_day(self, lake: Path):
         """Three rows an instrument, with rows, messages, ends and steps, and no fault."""
         write_day(lake, BTC, shards=3)
@@ -318,23 +345,18 @@ class TestMeasureProfile:
         ]
 
     def test_values_off_the_step(self, lake: Path, folder: Path, warehouse: Warehouse):
-        """Those that the rebuild located are findings, with the nearest multiple."""
+        """The rebuild located them: the report tells each once, and not from here."""
         write_day(lake, BTC)
         record = {
             "tick": "0.1",
             "lot": "1",
-            "price_loss_files": ["a.parquet", "a.parquet"],
-            "price_loss_rows": [3, 5],
-            "price_loss_values": [100.25, 100.31],
-            "size_loss_files": [],
-            "size_loss_rows": [],
-            "size_loss_values": [],
+            "price_losses": 1,
+            "price_loss_files": ["a.parquet"],
+            "price_loss_rows": [3],
+            "price_loss_values": [100.25],
         }
-        found = measured(lake, folder, warehouse, record).findings
 
-        assert [("first", 3, "100.25", "100.2"), ("further", 5, "100.31", "100.3")] == [
-            (each.place, each.row, each.value, each.expected) for each in found
-        ]
+        assert [] == measured(lake, folder, warehouse, record).findings
 
 
 class TestRealDays:
@@ -359,3 +381,36 @@ class TestRealDays:
         assert ([0, 0, 0, None], []) == ([found.columns[name] for name in faults], found.findings)
         assert deltas["rows"] == deltas["negative_latencies"]
         assert "full_deltas" == choose_strategy(raw.profiles.to_dicts()).name
+
+
+class TestTooLarge:
+    """What later stages could not hold makes the table unusable, with the reason."""
+
+    @pytest.mark.parametrize("batch_rows", [7, 1 << 18])
+    @pytest.mark.parametrize(("most", "status"), [(12, "usable"), (11, "unusable")])
+    def test_rows_in_a_message(
+        self, lake: Path, monkeypatch: pytest.MonkeyPatch, batch_rows: int, most: int, status: str
+    ):
+        """A message may be as long as the limit, however the rows are cut into batches."""
+        monkeypatch.setattr(raw_look, "MAX_MESSAGE_ROWS", most)
+        monkeypatch.setattr(raw_look, "_BATCH_ROWS", batch_rows)
+        rows = delta_rows(40)
+        for name in ("sequence_number", "receipt_timestamp"):
+            values = rows.column(name).to_numpy().copy()
+            values[30:42] = values[30]
+            rows = changed(rows, **{name: values})
+        write_day(lake, BTC, deltas=rows)
+        row = profile_shards(lake, DELTAS, BTC, DAY)
+        assert status == row["status"]
+        if status == "unusable":
+            assert "at most 11 rows in a message" in row["failure"]
+
+    @pytest.mark.parametrize(("table", "limit"), [(DELTAS, "MAX_MESSAGES"), (TRADES, "MAX_TRADES")])
+    def test_messages_in_a_day(
+        self, lake: Path, monkeypatch: pytest.MonkeyPatch, table: RawTable, limit: str
+    ):
+        """The same of all messages together, and of all trades; another table is none the worse."""
+        monkeypatch.setattr(raw_look, limit, 1_000)
+        write_day(lake, BTC)
+        status = {each.name: profile_shards(lake, each, BTC, DAY)["status"] for each in RAW_TABLES}
+        assert {table.name} == {name for name, each in status.items() if each == "unusable"}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.published import current_files, publish
-from market_pipeline.lake.staging import StagedWriter
+from market_pipeline.lake.staging import StagedWriter, staging_in_use
 from market_pipeline.lake.working import read_rows, replace_rows, replace_rows_within, writing
 from market_pipeline.settings import Settings
 from market_pipeline.sources.crypto_lake import DELTAS, day_folder
@@ -416,20 +416,33 @@ class TestDoors:
 
 class TestLeftBehind:
     def test_staging(self, fetched):
-        """What killed runs left goes after a day, whatever the settings."""
+        """What killed runs left goes after a day while a run is alive, whatever the settings."""
         for name, age_hours in (("a.partial", 30), ("b.partial", 1), ("c.txt", 30)):
             path = fetched.warehouse.staging_dir / name
             path.write_bytes(b"abc")
             then = time.time() - age_hours * 3600
             os.utime(path, (then, then))
         forever = Retention(TODAY)
-        assert [("staging", "a.partial", 3)] == [
-            (each.held.kind, each.held.name, each.held.bytes) for each in fetched.plan(forever)
-        ]
-        fetched.prune(forever)
+        with staging_in_use(fetched.warehouse):
+            assert [("staging", "a.partial", 3)] == [
+                (each.held.kind, each.held.name, each.held.bytes) for each in fetched.plan(forever)
+            ]
+            fetched.prune(forever)
         assert {"b.partial", "c.txt"} == {
             path.name for path in fetched.warehouse.staging_dir.iterdir()
         }
+
+    def test_staging_while_no_run_is_alive(self, fetched):
+        """Then it goes at once, however young, and is counted; what is not ours stays."""
+        for name in ("a.partial", "b.resume", f"{'0' * 64}-1.parquet", "c.txt"):
+            (fetched.warehouse.staging_dir / name).write_bytes(b"abc")
+        forever = Retention(TODAY)
+        assert (3, 9) == (
+            len(fetched.plan(forever)),
+            sum(each.held.bytes for each in fetched.plan(forever)),
+        )
+        fetched.prune(forever)
+        assert ["c.txt"] == [path.name for path in fetched.warehouse.staging_dir.iterdir()]
 
     def test_replaced_files(self, fetched):
         """A file that nothing published within a week names goes; those of a pruned day wait."""

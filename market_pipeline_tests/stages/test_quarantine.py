@@ -52,8 +52,8 @@ def digest(folder: Path) -> dict[str, tuple[str, int, int]]:
     return {
         path.relative_to(folder).as_posix(): (
             hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "",
-            path.stat().st_mtime_ns,
-            path.stat().st_mode,
+            path.lstat().st_mtime_ns,
+            path.lstat().st_mode,
         )
         for path in sorted(folder.rglob("*"))
     }

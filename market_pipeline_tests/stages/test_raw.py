@@ -3,11 +3,14 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
 from market_pipeline.errors import LakeFileError, MissingDataError
+from market_pipeline.lake.ledger import digest
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, day_folder
+from market_pipeline.stages import raw
 from market_pipeline_tests.sources.raw_files import CLIENT_SPELLING
 from market_pipeline_tests.stages.days import (
     BTC,
@@ -23,6 +26,24 @@ from market_pipeline_tests.stages.days import (
 )
 
 LAST_NS = START_NS + (MESSAGES - 1) * EVERY_NS + 3_000_000
+
+
+@pytest.mark.parametrize(
+    ("statuses", "rows", "expected"),
+    [
+        (["missing", "missing"], [None, None], False),
+        (["missing", "usable"], [None, 0], False),
+        (["missing", "usable"], [None, 1], True),
+        (["missing", "unusable"], [None, None], True),
+        ([], [], False),
+    ],
+)
+def test_has_data(statuses, rows, expected):
+    """A file with a row is data, and one that cannot be read; absent and empty ones are not."""
+    columns = {"status": pl.String, "rows": pl.Int64}
+    frame = pl.DataFrame({"status": statuses, "rows": rows}, schema=columns)
+
+    assert expected is raw.has_data(frame)
 
 
 class TestRegister:
@@ -49,6 +70,31 @@ class TestRegister:
             }
             == row
         )
+
+    def test_one_that_cannot_be_read_at_all(self, lake: Path, monkeypatch):
+        """A file nobody may read is registered as such, and its instrument alone says so."""
+        for each in (BTC, ETH):
+            write_day(lake, each)
+
+        def forbidden(path, *arguments):
+            if "BTC" in str(path):
+                raise PermissionError(13, "Permission denied")
+            return digest(path, *arguments)
+
+        monkeypatch.setattr(raw, "digest", forbidden)
+        btc, eth = manifest(lake, DELTAS, BTC, ETH).to_dicts()
+
+        assert ("unusable", "LakeFileError", None) == (
+            btc["status"],
+            btc["failure_kind"],
+            btc["sha256"],
+        )
+        assert "PermissionError: [Errno 13] Permission denied" in btc["failure"]
+        assert "usable" == eth["status"]
+        objects = register(lake, DELTAS, BTC, ETH)
+        assert 1 == len(objects.files_of(ETH)[0])
+        with pytest.raises(LakeFileError, match="could not be registered"):
+            objects.files_of(BTC)
 
     def test_shards_in_order(self, lake: Path):
         """Twelve shards are twelve rows, numbered as their names are."""

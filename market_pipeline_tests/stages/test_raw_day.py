@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from market_pipeline.errors import MissingDataError, StoreError
+from market_pipeline.errors import LakeFileError, MissingDataError, StoreError
 from market_pipeline.lake.conform import empty_frame
+from market_pipeline.lake.layout import Warehouse
 from market_pipeline.quality.strategy import choose_strategy
-from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
+from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
+from market_pipeline.stages import raw_day as stage
 from market_pipeline.stages.fetch import table_prefix
 from market_pipeline.stages.fetched import ACTIONS, FetchProgress
 from market_pipeline.stages.instrument import DayOfRaw
@@ -17,7 +21,7 @@ from market_pipeline.stages.profile import profile_day
 from market_pipeline.stages.raw import RawObjects
 from market_pipeline.stages.raw_day import FetchFigures, RawDay, raw_day
 from market_pipeline.tables import TABLES
-from market_pipeline_tests.stages.days import ASSETS, BTC, DAY, ETH, settings, write_day
+from market_pipeline_tests.stages.days import ASSETS, BTC, DAY, ETH, Later, settings, write_day
 from market_pipeline_tests.stages.fake_store import FakeStore, store_error
 
 ROOT = f"s3://bucket/lake/{table_prefix(DELTAS, BTC, DAY)}"
@@ -207,3 +211,76 @@ def test_interrupted(store: FakeStore, folder: Path):
         day_of(store, folder, tell=interrupt, tell_seconds=0.01)
 
     assert [] == list((folder / "data").rglob("*.parquet"))
+
+
+@pytest.mark.parametrize("from_store", [False, True])
+def test_whatever_one_instrument_fails_at_the_others_are_registered(
+    store: FakeStore, folder: Path, monkeypatch, caplog, from_store: bool
+):
+    """Its row has the error, and what is made of it says so; the log has the traceback."""
+    for each in (BTC, ETH):
+        write_day(folder / "lake", each)
+    name = "fetch_table" if from_store else "register_local_day"
+    original = getattr(stage, name)
+
+    def raises(*arguments, **more):
+        if BTC in arguments:
+            raise ZeroDivisionError("by nothing")
+        return original(*arguments, **more)
+
+    monkeypatch.setattr(stage, name, raises)
+    found = day_of(store if from_store else None, folder, TRADES)
+    btc, eth = found.rows
+    registered = RawObjects(
+        folder / "lake",
+        pl.from_dicts(found.rows, schema=empty_frame(TABLES["raw_trades"].arrow_schema).schema),
+    )
+
+    assert ("missing", "ZeroDivisionError", "ZeroDivisionError: by nothing") == (
+        btc["status"],
+        btc["failure_kind"],
+        btc["failure"],
+    )
+    assert "usable" == eth["status"]
+    with pytest.raises(LakeFileError, match="could not be registered"):
+        registered.files_if_any(BTC)
+    assert "Traceback" in caplog.text
+
+
+class TestOneShardTwice:
+    def test_at_the_store(self, store: FakeStore, folder: Path, caplog: pytest.LogCaptureFixture):
+        """Two objects of one number are downloaded by nobody, and both are named."""
+        again = f"{table_prefix(DELTAS, BTC, DAY)}00001.snappy.parquet"
+        store.objects_by_key[again] = b"other bytes"
+        found = day_of(store, folder)
+        with pytest.raises(LakeFileError, match="named as the same shard") as caught:
+            objects(found, folder).files_of(BTC)
+
+        assert ["LakeFileError", "MissingDataError"] == [row["failure_kind"] for row in found.rows]
+        assert "00001.snappy.parquet and 1.snappy.parquet" in str(caught.value)
+        assert [] == [key for key in store.downloads if key.startswith("book_delta_v2")]
+        assert [] == [record for record in caplog.records if record.exc_info]
+
+    @pytest.mark.parametrize("raw", [DELTAS, SNAPSHOTS, TRADES], ids=lambda raw: raw.name)
+    def test_in_the_folder(self, folder: Path, lake: Path, warehouse: Warehouse, raw):
+        """The instrument's day is set aside, the reason has both names, and the other goes on."""
+        for each in (BTC, ETH):
+            write_day(lake, each)
+        first = day_folder(lake, raw, BTC.venue, BTC.symbol, DAY) / "1.snappy.parquet"
+        shutil.copy(first, first.with_name("01.parquet"))
+        later = Later(lake, folder, warehouse)
+        of_btc, of_eth = later.report(BTC, ETH)
+
+        assert ("rebuilt", "quarantined") == (of_eth.outcome, of_btc.outcome)
+        assert "01.parquet and 1.snappy.parquet" in of_btc.reasons[0]
+
+    def test_deltas_of_a_day_from_snapshots(self, folder: Path, lake: Path, warehouse: Warehouse):
+        """Such a day is judged without its deltas, any other not at all."""
+        write_day(lake, BTC)
+        first = day_folder(lake, DELTAS, BTC.venue, BTC.symbol, DAY) / "1.snappy.parquet"
+        shutil.copy(first, first.with_name("01.snappy.parquet"))
+        day = Later(lake, folder, warehouse).day_of(BTC)
+
+        assert [] == replace(day, record={"strategy": "snapshots_only"}).delta_files
+        with pytest.raises(LakeFileError, match=re.escape("01.snappy.parquet and 1.snappy")):
+            _ = replace(day, record={"strategy": "full_deltas"}).delta_files

@@ -190,3 +190,21 @@ def test_a_crossed_book_is_located_and_explained(lake: Path, rebuilt):
     assert judged.row.valid_seconds == pytest.approx(
         judged.row.observed_seconds - judged.row.invalid_seconds - judged.row.crossed_seconds
     )
+
+
+def test_a_value_off_its_step_is_one_finding(lake: Path, rebuilt):
+    """Each price and size that was refused is told once, with its file and row."""
+    rows = delta_rows().to_pydict()
+    rows["price"][2 * 500] = 99.87
+    rows["size"][2 * 700] = 1.0005
+    rows["size"][2 * 800] = 1.0007
+    write_day(lake, BTC, deltas=pa.table(rows).cast(delta_rows().schema))
+    (judged,) = rebuilt().judged(BTC)
+    found = [each for each in judged.findings if each.check == "precision"]
+
+    assert (1, 2) == (judged.row.price_precision_losses, judged.row.size_precision_losses)
+    assert [
+        ("first", 2 * 500, "99.87"),
+        ("first", 2 * 700, "1.0005"),
+        ("further", 2 * 800, "1.0007"),
+    ] == [(each.place, each.row, each.value) for each in found]

@@ -73,7 +73,6 @@ class TestGoingOn:
             raw, BTC, settings(folder, **_KEYFRAMES), warehouse, said.append
         )
 
-        assert len(expected["books.bbo"]) == 5
         assert hashes(files) == hashes(expected)
         assert record == expected_record
         assert [line.split(": ")[1].split(" ")[:2] for line in said] == [["goes", "on"]]
@@ -102,6 +101,18 @@ class TestGoingOn:
 
         first = days.FIRST_SEQUENCE
         assert published["sequence_number"].to_list() == list(range(first, first + days.MESSAGES))
+
+    def test_beside_an_instrument_that_fails(self, lake, folder, warehouse):
+        """Nothing is parsed as Python, which fails while another thread logs a traceback."""
+        write_day(lake, BTC)
+        raw = raw_day(lake, BTC)
+        expected, _ = uninterrupted(raw, folder)
+        killed_after(2, raw, folder, warehouse)
+        beside = SystemError("AST constructor recursion depth mismatch")
+        with mock.patch("ast.parse", side_effect=beside):
+            files, _ = rebuild_instrument(raw, BTC, settings(folder, **_KEYFRAMES), warehouse)
+
+        assert hashes(expected) == hashes(files)
 
     def test_after_a_real_kill(self, lake, folder, warehouse):
         """A process ended by SIGKILL leaves enough to go on from, and the bytes are the same."""
@@ -176,7 +187,7 @@ class TestRefused:
     def test_other_code(self, interrupted, folder, warehouse, monkeypatch):
         """After the code changed, nothing of the old code's output is gone on from."""
         raw, _ = interrupted
-        monkeypatch.setattr(stage, "SOURCES_DIGEST", "another")
+        monkeypatch.setattr(stage, "package_digest", lambda: "another")
         said: list[str] = []
         rebuild_instrument(raw, BTC, settings(folder, **_KEYFRAMES), warehouse, said.append)
 
@@ -255,10 +266,12 @@ class TestOnRealDays:
                     raise Killed
 
         with mock.patch.object(stage, "save_rebuild", KilledOnce()):
-            for _ in expected["books.bbo"][:-1]:
-                with pytest.raises(Killed):
-                    rebuild_instrument(raw, of, given, warehouse)
-            files, record = rebuild_instrument(raw, of, given, warehouse)
+            for _ in range(100):
+                try:
+                    files, record = rebuild_instrument(raw, of, given, warehouse)
+                except Killed:
+                    continue
+                break
 
         assert len(expected["books.bbo"]) > 2
         assert hashes(files) == hashes(expected)

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from market_pipeline.books import lookback
 from market_pipeline.stages import instrument as stage
 from market_pipeline.stages.instrument import rebuild_instrument
 from market_pipeline_tests.stages.days import (
@@ -42,6 +43,9 @@ def test_are_found_by_a_run_that_goes_on(lake, folder, warehouse, monkeypatch, s
     So is what is told of them, whether the silence was seen by the one run or by the other.
     """
     monkeypatch.setattr(stage, "_PART_ROWS", 1_000)
+    # Fewer rows than a part has are held back, so that each part leaves some behind.
+    monkeypatch.setattr(lookback, "MOST_MESSAGES", 32)
+    monkeypatch.setattr(lookback, "HISTORY_MESSAGES", 16)
     write_day(lake, BTC, deltas=rows_without(*silences))
     raw = raw_day(lake, BTC)
     expected, expected_record = uninterrupted(raw, folder)

@@ -48,6 +48,7 @@ from market_pipeline_tests.stages.days import (
     instrument,
     raw_day,
     settings,
+    snapshot_rows,
     write_day,
 )
 
@@ -55,6 +56,9 @@ CARRIED = Policies(seed="previous_close")
 BTC = instrument(policies=CARRIED)
 TICK, LOT = Scale(1, 1), Scale(1, 3)
 SECOND = 10**9
+
+
+_LEVELS = ("bid_price_ticks", "bid_size_lots", "ask_price_ticks", "ask_size_lots")
 
 
 def book(*levels: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -74,6 +78,15 @@ CLOSE = Keyframe(
     800,
     1200,
 )
+
+
+def snapshot_levels(side: str) -> list[tuple[int, int]]:
+    """Price in ticks and size in lots of each level of the day's snapshot."""
+    (snapshot,) = snapshot_rows().to_pylist()
+    return [
+        (round(snapshot[f"{side}_{n}_price"] * 10), round(snapshot[f"{side}_{n}_size"] * 1e3))
+        for n in range(20)
+    ]
 
 
 def publish_close(
@@ -108,7 +121,10 @@ def read(files) -> pl.DataFrame:
 class TestJoined:
     def test_the_day_begins_with_the_close(self, rebuilt, warehouse: Warehouse):
         """Every row is valid from the first message on, and carried levels live on to the close."""
-        publish_close(warehouse)
+        bids = book(*snapshot_levels("bid"), (800, 7000))
+        asks = book(*snapshot_levels("ask"), (1200, 9000))
+        changes = dict(zip(_LEVELS, (*bids, *asks), strict=True))
+        publish_close(warehouse, replace(CLOSE, **changes))
         files, record = rebuilt()
         closing = read(files["books.checkpoints"]).row(-1, named=True)
 
@@ -138,6 +154,29 @@ class TestJoined:
         publish_close(warehouse, replace(CLOSE, ts_receipt_ns=first_ns - pause * SECOND))
 
         assert rebuilt()[1]["seed"] == "previous_close"
+
+    def test_after_a_silence_in_which_nothing_was_lost(self, rebuilt, lake, warehouse: Warehouse):
+        """Where the carried book is the day's own snapshot, level by level, the days join."""
+        sides = [book(*snapshot_levels(side)) for side in ("bid", "ask")]
+        close = Keyframe(
+            "closing",
+            CLOSE.ts_origin_ns,
+            START_NS - 3_600 * SECOND,
+            FIRST_SEQUENCE - 1,
+            77,
+            0,
+            *sides[0],
+            *sides[1],
+            int(sides[0][0][-1]),
+            int(sides[1][0][-1]),
+        )
+        publish_close(warehouse, close)
+
+        assert rebuilt()[1]["seed"] == "previous_close"
+
+        wrong = replace(close, ask_size_lots=close.ask_size_lots + 1)
+        publish_close(warehouse, wrong)
+        assert "is a silence: messages may be lost" in rebuilt()[1]["seed_refused"]
 
     def test_in_other_steps(self, rebuilt, warehouse: Warehouse):
         """A close in a coarser tick and lot, as another day's inference gave, is converted."""
@@ -170,14 +209,18 @@ REFUSED = {
     "a silence": (
         replace(CLOSE, ts_receipt_ns=START_NS - 150 * SECOND),
         {},
-        "begins 150.003 s after the closing book; at most 150.000 s is no silence",
+        "150.003 s pass between the closing book and the first message, and more than 150.000 s is",
     ),
-    "the clock ran back": (replace(CLOSE, ts_receipt_ns=START_NS + SECOND), {}, "begins -0.997 s"),
-    "invalid": (replace(CLOSE, flags=int(BookFlag.GAP)), {}, "is not valid (flags 2)"),
+    "the clock ran back": (
+        replace(CLOSE, ts_receipt_ns=START_NS + SECOND),
+        {},
+        "begins 0.997 s before",
+    ),
+    "invalid": (replace(CLOSE, flags=int(BookFlag.GAP)), {}, "is not valid (GAP)"),
     "never seeded": (
         replace(CLOSE, bid_horizon_ticks=None, ask_horizon_ticks=None),
         {},
-        "is not valid",
+        "was never seeded",
     ),
     "damaged": (CLOSE, {"bid_size_lots": [3000, 7001]}, "is damaged"),
     "other tick": (CLOSE, {"tick": "0.2"}, "is damaged"),
@@ -304,8 +347,9 @@ class TestTwoDays:
         assert second["messages"] > 10_000
         assert rows.select(straight.columns).equals(straight[first["messages"] :])
         assert rows["flags"].sum() == 0
-        assert closing["bid_price_ticks"] == blocks[-1].bid_price_ticks.tolist()
-        assert closing["ask_size_lots"] == blocks[-1].ask_size_lots.tolist()
+        *_, last = (block for block in blocks if isinstance(block, Keyframe))
+        assert closing["bid_price_ticks"] == last.bid_price_ticks.tolist()
+        assert closing["ask_size_lots"] == last.ask_size_lots.tolist()
 
     def test_the_joint_passes_every_exam(self, records):
         """No snapshot of the second day finds a ghost or a hole in the carried book."""

@@ -55,15 +55,16 @@ def a_day(rows=ROWS) -> RebuiltDayOf:
 
 
 def test_those_that_take_time_are_read(monkeypatch):
-    """Of one instrument, whatever batches they come in: what invalidates, and locked time."""
+    """Of one instrument, whatever batches they come in: all but those of a moment."""
     for batch_rows in (1, 3, 100):
         monkeypatch.setattr(spans, "_BATCH_ROWS", batch_rows)
         read = read_spans(a_day())
 
-        assert ["NOT_SEEDED", "CROSSED", "LOCKED", "GAP"] == [CAUSES[each] for each in read.cause]
+        causes = [CAUSES[each] for each in read.cause]
+        assert ["NOT_SEEDED", "UNCONFIRMED_DEPTH", "CROSSED", "LOCKED", "GAP"] == causes
         assert [[3, 5]] == read.of(BookFlag.CROSSED).tolist()
         assert [[1, 2], [7, 9]] == read.of(BookFlag.NOT_SEEDED, BookFlag.GAP).tolist()
-        assert position_of(BookFlag.LOCKED) == read.cause[2]
+        assert position_of(BookFlag.LOCKED) == read.cause[3]
 
 
 def test_a_book_without_intervals_has_no_span():

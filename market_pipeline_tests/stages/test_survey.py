@@ -15,12 +15,20 @@ from market_pipeline.errors import LakeFileError
 from market_pipeline.instruments import Thresholds
 from market_pipeline.sources import crypto_lake
 from market_pipeline.sources.batches import DeltaBatch
-from market_pipeline.sources.crypto_lake import TRADES, day_shards, read_trades
+from market_pipeline.sources.crypto_lake import (
+    SNAPSHOTS,
+    TRADES,
+    day_folder,
+    day_shards,
+    read_trades,
+)
 from market_pipeline.stages.survey import before_first_silence, day_steps, suspect_gaps
+from market_pipeline_tests.sources.raw_files import shard, snapshots
 from market_pipeline_tests.stages.days import (
     BTC,
     DAY,
     EVERY_NS,
+    FIRST_SEQUENCE,
     START_NS,
     delta_rows,
     instrument,
@@ -103,6 +111,42 @@ class TestGaps:
 
         assert [2 * 1_000] == gaps.rows.tolist()
 
+    def test_a_stamp_that_others_contradict_hides_nothing(self, lake: Path):
+        """One message stamped in the evening leaves the silence that comes after it a silence."""
+        rows = without(delta_rows(), 1_000, 1_100)
+        receipt = rows["receipt_timestamp"].to_numpy().copy()
+        receipt[2 * 500 : 2 * 501] = START_NS + 86_399 * 10**9
+        at = rows.schema.get_field_index("receipt_timestamp")
+        files = write_day(
+            lake, BTC, deltas=rows.set_column(at, "receipt_timestamp", pa.array(receipt))
+        )
+        gaps = suspect_gaps(BTC, DAY, files, trades_of(lake))
+
+        assert [2 * 1_000] == gaps.rows.tolist()
+
+    def test_snapshots_inside_a_silence(self, lake: Path):
+        """Their times, numbers and touches are read where no trade was; one book after another
+        shows that messages are missing.
+        """
+        inside = 5
+        rows = without(delta_rows(), 1_000, 1_000 + inside)
+        files = write_day(lake, BTC, deltas=rows, trades=False)
+        at = START_NS + (1_000 + np.arange(inside)) * EVERY_NS + 4_000_000
+        book = snapshots(
+            inside,
+            timestamp=(at - 2_000_000).tolist(),
+            receipt_timestamp=at.tolist(),
+            sequence_number=(FIRST_SEQUENCE + 1_000 + np.arange(inside)).tolist(),
+        )
+        shots = [shard(day_folder(lake, SNAPSHOTS, BTC.venue, BTC.symbol, DAY), 9, book)]
+        # By itself the silence is no outage of this feed, and no hole for this instrument.
+        patient = Thresholds(silence_floor_seconds=40.0, edge_tolerance_seconds=1_000.0)
+        of = instrument(thresholds=patient)
+
+        quiet = suspect_gaps(of, DAY, files, read_trades([]))
+        seen = suspect_gaps(of, DAY, files, read_trades([]), shots)
+        assert ([], [2 * 1_000]) == (quiet.rows.tolist(), seen.rows.tolist())
+
 
 class TestBeforeFirstSilence:
     @settings(max_examples=60, deadline=None)
@@ -112,18 +156,20 @@ class TestBeforeFirstSilence:
         st.none() | st.integers(-60, 5),
         st.booleans(),
     )
-    def test_calls_before_the_batch_of_the_first_long_time(self, steps, cuts, before, has_trades):
+    def test_calls_before_the_batch_of_the_first_long_time(self, steps, cuts, before, has_others):
         """Every batch comes as it is, and the call just before the one that ends a silence."""
         seconds = np.cumsum(steps)
         edges = sorted({0, len(steps), *(cut for cut in cuts if cut < len(steps))})
         batches = [batch_at(seconds[a:b]) for a, b in pairwise(edges)]
         seen: list[object] = []
         last = None if before is None else before * 10**9
-        least = 40 if has_trades else 45
-        thresholds = Thresholds(silence_floor_seconds=40.0, edge_tolerance_seconds=45.0)
+        least = 40 if has_others else 45
+        thresholds = Thresholds(
+            silence_floor_seconds=40.0, edge_tolerance_seconds=47.0, outage_floor_seconds=45.0
+        )
         of = instrument(thresholds=thresholds)
         for batch in before_first_silence(
-            batches, of, last, lambda: seen.append("call"), has_trades=has_trades
+            batches, of, last, lambda: seen.append("call"), has_others=has_others
         ):
             seen.append(batch)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from shutil import copytree
 from tempfile import TemporaryDirectory
 
 import polars as pl
@@ -25,7 +26,7 @@ from market_pipeline.stages import twin
 from market_pipeline.stages.judged import RebuiltDayOf
 from market_pipeline.stages.twin import measure_twin
 from market_pipeline.stages.twin_start import starts_of
-from market_pipeline_tests.books.test_kernel import feeds
+from market_pipeline_tests.books.feeds import feeds
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS
 from market_pipeline_tests.sources.raw_files import shard, snapshots, trades
 from market_pipeline_tests.sources.simulated import days as simulated
@@ -163,6 +164,70 @@ class TestEqual:
         assert 0 == figures(day)[2]
         for flag in (BookFlag.GAP, BookFlag.CROSSED):
             assert any(flag in flags for flags in seen), flag
+
+
+def swapped(messages: list[pl.DataFrame]) -> list[pl.DataFrame]:
+    """Every hundredth message changes places with the next one."""
+    for at in range(50, len(messages) - 1, 100):
+        messages[at], messages[at + 1] = messages[at + 1], messages[at]
+    return messages
+
+
+def late(messages: list[pl.DataFrame]) -> list[pl.DataFrame]:
+    """Every five hundredth block of three messages comes ten messages late."""
+    for at in range(100, len(messages) - 20, 500):
+        messages[at : at + 13] = [*messages[at + 3 : at + 13], *messages[at : at + 3]]
+    return messages
+
+
+def stamped(messages: list[pl.DataFrame], column: str, by: int) -> list[pl.DataFrame]:
+    """Every thousandth message has another time or number."""
+    return [
+        each.with_columns(pl.col(column) + by) if at % 1_000 == 20 else each
+        for at, each in enumerate(messages)
+    ]
+
+
+SECOND = 10**9
+FAULTS = {
+    "twice": lambda messages: [*messages, *messages],
+    "overlap": lambda messages: [*messages[:24_000], *messages[20_000:]],
+    "short overlap": lambda messages: [*messages[:24_000], *messages[23_700:]],
+    "swapped": swapped,
+    "late": late,
+    "receipt ahead": lambda messages: stamped(messages, "receipt_timestamp", 40_000 * SECOND),
+    "receipt back": lambda messages: stamped(messages, "receipt_timestamp", -86_400 * SECOND),
+    "origin ahead": lambda messages: stamped(messages, "timestamp", 86_400 * SECOND),
+    "number": lambda messages: stamped(messages, "sequence_number", 10**12),
+    "restart": lambda messages: [
+        *messages[:30_000],
+        *(each.with_columns(pl.col("sequence_number") - 10_000_000) for each in messages[30_000:]),
+    ],
+    "lost": lambda messages: [*messages[:10_000], *messages[10_003:]],
+}
+
+
+class TestFaultsOfTheFeed:
+    @pytest.mark.parametrize("fault", FAULTS)
+    def test_a_right_book_is_not_called_wrong(
+        self, lake_of_a_day: Path, folder: Path, warehouse: Warehouse, fault: str
+    ):
+        """Repeats, lateness and bad stamps are known to the twin, and leave it keyframes."""
+        lake = folder / "damaged"
+        copytree(lake_of_a_day, lake)
+        (file,) = day_folder(lake, DELTAS, OF.venue, OF.symbol, simulated.DAY).glob("*.parquet")
+        rows = pl.read_parquet(file, hive_partitioning=False)
+        messages = rows.partition_by("sequence_number", "receipt_timestamp", maintain_order=True)
+        pl.concat(FAULTS[fault](messages)).write_parquet(file)
+        many = {"checkpoint_seconds": 600, "twin_minutes": 12}
+        measured = measure_twin(published(folder, lake, warehouse, OF, simulated.DAY, **many))
+
+        assert (None, 0) == (
+            measured.columns["twin_first_difference"],
+            measured.columns["twin_differing_messages"],
+        )
+        assert measured.columns["twin_minutes"] > 1
+        assert measured.columns["twin_messages"] > 100
 
 
 class TestDifferent:
@@ -365,7 +430,7 @@ def write(lake: Path, rows: list[Row], books: list[Snapshot]) -> None:
                 **{name: pa.array(values, pa.float64()) for name, values in levels.items()},
             ),
         )
-    end = max(row.ts_receipt_ns for row in rows) // 10**9 + 2
+    end = max(4, max(row.ts_receipt_ns for row in rows) // 10**9 + 2)
     times = [second * 10**9 // 2 for second in range(2 * (end // 2 * 2))]
     shard(
         day_folder(lake, TRADES, SMALL.venue, SMALL.symbol, DAY_ZERO),
@@ -374,9 +439,9 @@ def write(lake: Path, rows: list[Row], books: list[Snapshot]) -> None:
     )
 
 
-@example_settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@example_settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    feeds(),
+    st.one_of(feeds(), feeds(60, calm=True)),
     st.sampled_from(["never", "when_invalid", "always"]),
     st.sampled_from(["flag", "uncross", "resync"]),
     st.integers(1, 7),

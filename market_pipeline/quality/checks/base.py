@@ -21,6 +21,7 @@ __all__ = [
     "seconds_text",
     "share_text",
     "time_text",
+    "unmeasured_outcome",
 ]
 
 Severity = Literal["WARN", "ERROR"]
@@ -66,6 +67,7 @@ class CheckOutcome:
         summary: One sentence that locates the fault, or says what was found to be well.
         thresholds: The thresholds that the check looked at, by name.
         per_hour: The fault by UTC hour, 24 entries; None where it has no time.
+        measured: False if the figures could not be measured: nobody knows whether it holds.
     """
 
     check: Check
@@ -76,19 +78,23 @@ class CheckOutcome:
     summary: str
     thresholds: Mapping[str, float] = field(default_factory=dict)
     per_hour: tuple[float, ...] | None = None
+    measured: bool = True
 
     @property
     def degrades(self) -> bool:
         """Whether this outcome makes the day degraded."""
         if self.passed:
             return False
+        if not self.measured:
+            return True
         when = self.check.degrades
         return when == "always" or (when == "on_error" and self.severity == "ERROR")
 
     @property
     def withholds_metrics(self) -> bool:
-        """Whether nothing may be made of this book."""
-        return not self.passed and self.severity == "ERROR" and self.check.withholds_metrics
+        """Whether nothing may be made of this book; what was not measured proves nothing wrong."""
+        severe = not self.passed and self.severity == "ERROR"
+        return severe and self.measured and self.check.withholds_metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +135,28 @@ def outcome(
         summary=f"{told[0].upper()}{told[1:].rstrip('.')}.",
         thresholds=shown,
         per_hour=hours,
+    )
+
+
+def unmeasured_outcome(check: Check, error: str, found: CheckOutcome | None) -> CheckOutcome:
+    """The outcome of a check whose figures could not all be measured.
+
+    Args:
+        check: Which.
+        error: Why not.
+        found: What it says of those that were; None if of none. Its own fault is told too.
+    """
+    also = f" Besides: {found.summary}" if found is not None and not found.passed else ""
+    return CheckOutcome(
+        check=check,
+        passed=False,
+        severity="ERROR",
+        figure=1.0,
+        threshold=0.0,
+        summary=f"The check {check.name} could not be measured: {error.rstrip('.')}.{also}",
+        thresholds={} if found is None else found.thresholds,
+        per_hour=None if found is None else found.per_hour,
+        measured=False,
     )
 
 

@@ -13,6 +13,7 @@ from market_pipeline.quality.checks.base import (
     number_of,
     outcome,
     seconds_text,
+    share_text,
     time_text,
 )
 from market_pipeline.quality.intervals import SECONDS_PER_DAY
@@ -22,7 +23,8 @@ __all__ = ["COMPLETENESS", "check_completeness"]
 
 COMPLETENESS = Check(
     name="completeness",
-    sentence="The day has messages and a trades file, and they cover it from midnight to midnight.",
+    sentence="The day has messages and a trades file, and they cover it from midnight to midnight "
+    "without holes.",
     asset="raw_book_deltas",
     severity="WARN",
     degrades="always",
@@ -30,7 +32,9 @@ COMPLETENESS = Check(
 
 
 def check_completeness(row: ReportRow, thresholds: Thresholds) -> CheckOutcome:
-    """Looks for a missing head or tail, for holes and for trades; a day without a book fails."""
+    """Looks for a missing head or tail, for holes, for too little time covered in all, and for
+    trades; a day without a book fails.
+    """
     if row.outcome != "rebuilt":
         return _no_book(row)
     head, tail = measured(row.head_gap_seconds), measured(row.tail_gap_seconds)
@@ -41,7 +45,9 @@ def check_completeness(row: ReportRow, thresholds: Thresholds) -> CheckOutcome:
         "ERROR" if missing > thresholds.gap_error_share * SECONDS_PER_DAY else "WARN"
     )
     faults = []
-    if head > tolerance:
+    if row.first_message_ns is None:
+        faults.append(Fault(severity, head, tolerance, "no message lies inside the UTC day"))
+    elif head > tolerance:
         text = (
             f"the first {seconds_text(head)} are missing, up to {time_text(row.first_message_ns)}"
         )
@@ -51,11 +57,12 @@ def check_completeness(row: ReportRow, thresholds: Thresholds) -> CheckOutcome:
         faults.append(Fault(severity, tail, tolerance, text))
     if hole > tolerance:
         text = (
-            f"neither messages nor trades came for {seconds_text(holes)} in "
+            f"no message came for {seconds_text(holes)} in "
             f"{number_of(row.quiet_count, 'hole')}, the longest {seconds_text(hole)} from "
             f"{time_text(row.longest_quiet_ns)}"
         )
         faults.append(Fault(severity, hole, tolerance, text))
+    faults += _uncovered(row, thresholds)
     if row.strategy == "snapshots_only":
         text = f"the day is published from snapshots only: {measured(row.strategy_reason)}"
         faults.append(Fault("WARN", 0.0, 1.0, text.rstrip(".")))
@@ -73,8 +80,24 @@ def check_completeness(row: ReportRow, thresholds: Thresholds) -> CheckOutcome:
         figure=longest,
         threshold=tolerance,
         fine=fine,
-        thresholds=in_force(thresholds, "edge_tolerance_seconds", "gap_error_share"),
+        thresholds=in_force(
+            thresholds, "edge_tolerance_seconds", "coverage_warn_share", "gap_error_share"
+        ),
     )
+
+
+def _uncovered(row: ReportRow, thresholds: Thresholds) -> list[Fault]:
+    """One fault if too much of the day is missing, whatever took it: ends, holes, or gaps."""
+    observed = measured(row.observed_seconds)
+    expected = thresholds.coverage_warn_share * SECONDS_PER_DAY
+    if observed >= expected:
+        return []
+    missing = SECONDS_PER_DAY - observed
+    is_grave = missing > thresholds.gap_error_share * SECONDS_PER_DAY
+    covered = f"{seconds_text(observed)} of the day ({share_text(observed / SECONDS_PER_DAY)})"
+    text = f"messages cover {covered}, at least {seconds_text(expected)} are expected"
+    severity: Severity = "ERROR" if is_grave else "WARN"
+    return [Fault(severity, missing, SECONDS_PER_DAY - expected, text)]
 
 
 def _no_book(row: ReportRow) -> CheckOutcome:

@@ -24,7 +24,7 @@ __all__ = ["EXAM", "check_exam"]
 
 EXAM = Check(
     name="exam",
-    sentence="Every later snapshot agrees with the rebuilt book, level by level.",
+    sentence="Every later snapshot is compared with the rebuilt book, and agrees level by level.",
     asset="book_bbo",
     severity="WARN",
     degrades="on_error",
@@ -32,23 +32,29 @@ EXAM = Check(
 
 
 def check_exam(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
-    """Looks at the touch, all levels, the mid and the time to a right book; not asked of a day
-    without an exam.
+    """Looks at the snapshots that disagree, at all levels, the mid and the time to a right book,
+    and at those compared with nothing; not asked of a day that is published from its snapshots.
     """
-    if row.outcome != "rebuilt" or not row.exam_snapshots:
+    if row.outcome != "rebuilt" or row.strategy == "snapshots_only":
         return None
-    faults = sorted(_faults(row, thresholds), key=lambda fault: fault.severity != "ERROR")
-    matching = row.exam_matching_share
-    levels = "" if matching is None else f", and in {share_text(matching)} of the levels both know"
-    failed, compared = measured(row.exams_failed), number_of(row.exam_snapshots, "snapshot")
-    agree = f"All but {failed:,} of {compared}" if failed else f"All {compared}"
+    exams, uncompared = row.exam_snapshots or 0, row.snapshots_uncompared
+    if not exams and uncompared is None:
+        return None
+    faults = list(_uncompared(row, thresholds))
+    faults += _unconfirmed(row, thresholds)
+    if exams:
+        faults += _faults(row, thresholds)
+    faults.sort(key=lambda fault: fault.severity != "ERROR")
+    failed = measured(row.exams_failed) if exams else 0
     return outcome(
         EXAM,
         faults,
-        figure=failed / row.exam_snapshots,
+        figure=failed / exams if exams else 0.0,
         threshold=thresholds.exam_warn_share,
-        fine=f"{agree} agree with the book at the touch{levels}.",
-        worst=f"the mid is off by {measured(row.max_mid_deviation_ticks):g} ticks at most",
+        fine=_fine(row, exams, failed),
+        worst=f"the mid is off by {measured(row.max_mid_deviation_ticks):g} ticks at most"
+        if exams
+        else None,
         thresholds=in_force(
             thresholds,
             "exam_warn_share",
@@ -57,9 +63,78 @@ def check_exam(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
             "exam_level_error_share",
             "exam_mid_error_ticks",
             "exam_reconverge_error_seconds",
+            "exam_uncompared_warn_share",
+            "exam_uncompared_error_share",
+            "exam_uncompared_error_seconds",
+            "exam_unconfirmed_warn_share",
         ),
         per_hour=row.exams_failed_per_hour,
     )
+
+
+def _fine(row: ReportRow, exams: int, failed: int) -> str:
+    if not exams and not row.snapshots_uncompared:
+        return "No snapshot came after the first, so the book could not be compared with any."
+    matching = row.exam_matching_share
+    levels = "" if matching is None else f", in {share_text(matching)} of the levels both know"
+    compared = number_of(exams, "snapshot")
+    agree = f"All but {failed:,} of {compared}" if failed else f"All {compared}"
+    return f"{agree} agree with the book{levels}."
+
+
+def _uncompared(row: ReportRow, thresholds: Thresholds) -> Iterator[Fault]:
+    """Snapshots that are there and show nothing: the book was right as far as anybody looked."""
+    count, exams = row.snapshots_uncompared or 0, row.exam_snapshots or 0
+    share, bound = row.uncompared_share or 0.0, thresholds.exam_uncompared_warn_share
+    seconds = row.longest_uncompared_seconds or 0.0
+    longest = thresholds.exam_uncompared_error_seconds
+    why = f" ({row.uncompared_reasons.rstrip('.')})" if row.uncompared_reasons else ""
+    first = f", first at {time_text(row.first_uncompared_ns)}" if row.first_uncompared_ns else ""
+    if count and not exams:
+        text = f"none of {number_of(count, 'snapshot')} was compared with the book{first}{why}"
+        yield Fault("ERROR", 1.0, 0.0, text)
+    elif share > bound:
+        severity, bound = _graver(share, bound, thresholds.exam_uncompared_error_share)
+        text = (
+            f"{count:,} of {number_of(count + exams, 'snapshot')} ({share_text(share)}) were not "
+            f"compared with the book{first}{why}"
+        )
+        yield Fault(severity, share, bound, text)
+    if seconds > longest and count:
+        text = (
+            f"for {seconds_text(seconds)} from {time_text(row.longest_uncompared_ns)} snapshots "
+            "came and none was compared"
+        )
+        yield Fault("ERROR", seconds, longest, text)
+    for odd, at_ns, what in (
+        (
+            row.snapshots_misplaced,
+            row.first_misplaced_ns,
+            ("belongs", "belong", "to a neighbouring message"),
+        ),
+        (row.snapshots_off_number, None, ("has", "have", "a number that no message has")),
+        (row.snapshots_stale, row.first_stale_ns, ("repeats", "repeat", "an earlier book")),
+    ):
+        whole = count + exams
+        if odd and whole and odd / whole > thresholds.exam_warn_share:
+            place = f", first at {time_text(at_ns)}" if at_ns else ""
+            one, several, rest = what
+            verb = one if odd == 1 else several
+            text = f"{number_of(odd, 'snapshot')} {verb} {rest}{place}"
+            yield Fault("WARN", odd / whole, thresholds.exam_warn_share, text)
+
+
+def _unconfirmed(row: ReportRow, thresholds: Thresholds) -> Iterator[Fault]:
+    """A touch that no snapshot reached: a better level may be there that nobody told of."""
+    seconds, valid_seconds = row.unconfirmed_seconds or 0.0, row.valid_seconds or 0.0
+    bound = thresholds.exam_unconfirmed_warn_share
+    if seconds > bound * valid_seconds:
+        share = seconds / valid_seconds
+        text = (
+            f"for {seconds_text(seconds)} ({share_text(share)} of the valid time) the touch lies "
+            "beyond the levels that any snapshot confirmed"
+        )
+        yield Fault("WARN", share, bound, text)
 
 
 def _faults(row: ReportRow, thresholds: Thresholds) -> Iterator[Fault]:
@@ -69,7 +144,7 @@ def _faults(row: ReportRow, thresholds: Thresholds) -> Iterator[Fault]:
         severity, bound = _graver(share, thresholds.exam_warn_share, thresholds.exam_error_share)
         text = (
             f"{failed:,} of {number_of(exams, 'snapshot')} ({share_text(share)}) disagree with the "
-            f"book at the touch, first at {time_text(row.first_failed_exam_ns)}"
+            f"book, first at {time_text(row.first_failed_exam_ns)}"
         )
         yield Fault(severity, share, bound, text)
     # Ghosts are no levels of the snapshots, so they have a share of their own: of ours.

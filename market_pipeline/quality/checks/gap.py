@@ -21,7 +21,8 @@ __all__ = ["GAP", "check_gap"]
 
 GAP = Check(
     name="gap",
-    sentence="No message is proven to be lost, and the feed is never silent while trades go on.",
+    sentence="No message is proven to be lost, and the feed is never silent while the market goes "
+    "on, nor for longer than the market alone would be.",
     asset="book_bbo",
     severity="WARN",
     degrades="always",
@@ -40,10 +41,14 @@ def check_gap(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
         text = (
             f"{number_of(row.gap_count, 'suspected gap')} of {seconds_text(seconds)} in all; the "
             f"first from {time_text(measured(row.gap_starts_ns)[0])} to "
-            f"{time_text(measured(row.gap_ends_ns)[0])} with "
-            f"{number_of(measured(row.gap_trades)[0], 'trade')} inside, the longest "
+            f"{time_text(measured(row.gap_ends_ns)[0])}, {_shown(row)}, the longest "
             f"{seconds_text(row.longest_gap_seconds)} from {time_text(row.longest_gap_ns)}"
         )
+        if row.outage_count:
+            text += (
+                f"; {number_of(row.outage_count, 'outage')} of all streams, "
+                f"{seconds_text(row.outage_seconds)}"
+            )
         if seconds > error_seconds:
             faults.append(Fault("ERROR", seconds, error_seconds, text))
         else:
@@ -53,7 +58,7 @@ def check_gap(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
         faults.append(Fault("WARN", float(proven), 0.0, text))
     fine = (
         f"No message is proven to be lost; {number_of(row.gap_count, 'silence')} longer than "
-        f"{seconds_text(row.gap_threshold_seconds)} while trades went on, "
+        f"{seconds_text(row.gap_threshold_seconds)} while the market went on, "
         f"{seconds_text(seconds)} in all."
     )
     return outcome(
@@ -69,6 +74,20 @@ def check_gap(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
             "silence_floor_seconds",
             "silence_quantile",
             "silence_factor",
+            "outage_floor_seconds",
+            "outage_factor",
+            "outage_chance",
         ),
         per_hour=row.gaps_per_hour,
     )
+
+
+def _shown(row: ReportRow) -> str:
+    """What shows that the first gap is one."""
+    trades = measured(row.gap_trades)[0]
+    if trades:
+        return f"with {number_of(trades, 'trade')} inside"
+    changes = (row.gap_snapshots or (0,))[0]
+    if changes:
+        return f"in which {number_of(changes, 'snapshot')} of another book came"
+    return "far longer than the day's own rhythm"

@@ -28,7 +28,8 @@ ORDERING = Check(
 
 
 def check_ordering(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
-    """Counts messages behind their time, double ones, and sequence numbers that go backwards.
+    """Counts messages behind their time, double ones, and sequence numbers that go backwards, and
+    tells what the rebuild made of them.
 
     The figure counts a message once, whatever is wrong with it. Without a rebuild nobody knows what
     share of the messages that is, and it stays a warning.
@@ -40,7 +41,12 @@ def check_ordering(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | Non
         row.duplicate_messages,
         row.sequence_backwards or 0,
     )
-    faulty = float(sum(measured(row.unordered_per_hour)))
+    old = _old(row)
+    restarts, bad = row.sequence_restarts or 0, row.bad_sequences or 0
+    split = row.split_messages or 0
+    rebuilt = sum(old.values()) + bad + restarts + split
+    # The raw profile sees no repeat from far back, and the rebuild no disorder it need not mind.
+    faulty = float(max(sum(measured(row.unordered_per_hour)), rebuilt))
     severity: Severity = "WARN"
     threshold = 0.0
     if row.messages is not None and faulty > thresholds.ordering_error_share * row.messages:
@@ -58,6 +64,31 @@ def check_ordering(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | Non
     if late:
         text = f"{number_of(late, 'message')} received before the one in front"
         faults.append(Fault(severity, faulty, threshold, text))
+    if any(old.values()):
+        told = ", ".join(f"{count:,} {kind}" for kind, count in old.items() if count)
+        text = (
+            f"of the messages behind later ones the rebuild found {told}, first at "
+            f"{time_text(row.first_old_ns)}"
+        )
+        faults.append(Fault(severity, faulty, threshold, text))
+    if restarts:
+        text = (
+            f"the sequence numbers begin anew {number_of(restarts, 'time')}, first at "
+            f"{time_text(row.first_restart_ns)}"
+        )
+        faults.append(Fault(severity, faulty, threshold, text))
+    if split:
+        text = (
+            f"{number_of(split, 'message')} are a part of the next one, or stand twice in a row, "
+            f"first at {time_text(row.first_split_ns)}"
+        )
+        faults.append(Fault(severity, faulty, threshold, text))
+    if bad:
+        text = (
+            f"the sequence number of {number_of(bad, 'message')} contradicts those around it, "
+            f"first at {time_text(row.first_bad_sequence_ns)}"
+        )
+        faults.append(Fault(severity, faulty, threshold, text))
     return outcome(
         ORDERING,
         faults,
@@ -67,3 +98,12 @@ def check_ordering(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | Non
         thresholds=in_force(thresholds, "ordering_error_share"),
         per_hour=row.unordered_per_hour,
     )
+
+
+def _old(row: ReportRow) -> dict[str, int]:
+    """The messages that stand behind later ones, by what became of them."""
+    return {
+        "repeated (not applied again)": row.repeated_messages or 0,
+        "late (applied where nothing was newer)": row.late_messages or 0,
+        "stale (not applied)": row.stale_messages or 0,
+    }

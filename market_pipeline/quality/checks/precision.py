@@ -14,6 +14,7 @@ from market_pipeline.quality.checks.base import (
     number_of,
     outcome,
 )
+from market_pipeline.quality.precision import TOO_LARGE, is_too_large
 from market_pipeline.quality.row import ReportRow
 
 __all__ = ["PRECISION", "check_precision"]
@@ -35,16 +36,21 @@ def check_precision(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | No
     if row.outcome != "rebuilt":
         return None
     prices, sizes = measured(row.price_precision_losses), measured(row.size_precision_losses)
+    snapshots = row.snapshot_precision_losses
     tolerated = thresholds.precision_error_count
     faults = []
     if prices > tolerated:
-        text = (
-            f"{number_of(prices, 'price')} off the tick {row.tick}{_first_precision(row, 'price')}"
-        )
+        text = f"{number_of(prices, 'price')} {_refused(row, 'price', 'tick', row.tick)}"
         faults.append(Fault("ERROR", float(prices), float(tolerated), text))
     if sizes:
-        text = f"{number_of(sizes, 'size')} off the lot {row.lot}{_first_precision(row, 'size')}"
+        text = f"{number_of(sizes, 'size')} {_refused(row, 'size', 'lot', row.lot)}"
         faults.append(Fault("WARN", float(sizes), 0.0, text))
+    if snapshots:
+        text = (
+            f"{number_of(snapshots, 'value')} of snapshots off the tick or lot or too large to be "
+            f"exact, first {row.first_snapshot_precision_loss}; these snapshots are not used"
+        )
+        faults.append(Fault("WARN", float(snapshots), 0.0, text))
     if row.step_change:
         faults.append(Fault("WARN", 1.0, 0.0, row.step_change))
     fine = (
@@ -67,9 +73,12 @@ def _coarser(step: str | None, seen: str | None, name: str) -> str:
     return f"; the day shows a {name} of {seen} only"
 
 
-def _first_precision(row: ReportRow, column: str) -> str:
+def _refused(row: ReportRow, column: str, name: str, step: str | None) -> str:
     # The row keeps the place of one offender; the findings have ten per column.
-    if row.first_precision_column != column:
-        return ""
-    value, file = row.first_precision_value, row.first_precision_file
-    return f", first {value!r} in {file}, row {row.first_precision_row}"
+    if row.first_precision_column != column or row.first_precision_value is None:
+        return f"off the {name} {step}"
+    value = row.first_precision_value
+    place = f"first {value!r} in {row.first_precision_file}, row {row.first_precision_row}"
+    if step is not None and is_too_large(value, Decimal(step)):
+        return f"off the {name} {step} or too large for it, {place}, {TOO_LARGE}"
+    return f"off the {name} {step}, {place}"

@@ -27,7 +27,7 @@ SKEW = Check(
 
 
 def check_skew(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
-    """Looks at the median, the negative share, the drift and the steps of the clocks."""
+    """Looks at the median, the negative share, the drift, the steps and the bad stamps."""
     if row.outcome != "rebuilt":
         return None
     median, share = measured(row.skew_p50_ms), measured(row.negative_latency_share)
@@ -45,6 +45,8 @@ def check_skew(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
     if drift is not None and abs(drift) > thresholds.drift_warn_ppm:
         text = f"the receipt clock {'loses' if drift < 0 else 'gains'} {abs(drift):,.1f} ppm"
         faults.append(Fault("WARN", abs(drift), thresholds.drift_warn_ppm, text))
+    if row.clock_drift_remark:
+        faults.append(Fault("WARN", 1.0, 0.0, row.clock_drift_remark))
     if row.clock_steps:
         largest = measured(row.largest_clock_step_ms)
         text = (
@@ -53,6 +55,13 @@ def check_skew(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
             f"{time_text(row.largest_clock_step_ns)}"
         )
         faults.append(Fault("WARN", abs(largest), thresholds.step_warn_ms, text))
+    receipts, origins = row.bad_receipt_stamps or 0, row.bad_origin_stamps or 0
+    if receipts or origins:
+        text = (
+            f"{number_of(receipts, 'receipt time')} and {number_of(origins, 'exchange time')} "
+            f"contradict the messages around them, first {row.first_bad_stamp}"
+        )
+        faults.append(Fault("WARN", float(receipts + origins), 0.0, text))
     worst = (
         f"worst message {measured(row.worst_skew_ms):,.3f} ms at {time_text(row.worst_skew_ns)}, "
         f"median {median:,.3f} ms"

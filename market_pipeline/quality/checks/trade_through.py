@@ -29,16 +29,17 @@ TRADE_THROUGH = Check(
 
 def check_trade_through(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
     """Holds the share of orders outside the book against its bounds, of the day and of its worst
-    minute; not asked if none could be compared.
+    minute; not asked if none could be compared for want of a book.
     """
-    if not row.trades_compared:
+    compared, unplaced = row.trades_compared or 0, row.trades_unplaced or 0
+    if not compared and not unplaced:
         return None
     through, bound = measured(row.trades_through), thresholds.trade_through_warn_share
-    share = through / row.trades_compared
+    share = through / compared if compared else 0.0
     faults = []
     if share > bound:
         text = (
-            f"{number_of(through, 'order')} of {row.trades_compared:,} ({share_text(share)}) print "
+            f"{number_of(through, 'order')} of {compared:,} ({share_text(share)}) print "
             f"outside the book, first at {time_text(row.first_trade_through_ns)}"
         )
         faults.append(Fault("WARN", share, bound, text))
@@ -53,12 +54,18 @@ def check_trade_through(row: ReportRow, thresholds: Thresholds) -> CheckOutcome 
     worst = None
     if faults:
         worst = f"the farthest is {measured(row.worst_trade_through_ticks):,.10g} ticks out"
+    if unplaced:
+        text = (
+            f"{number_of(unplaced, 'trade')} could not be compared, because the exchange time "
+            "contradicts those of the other trades"
+        )
+        faults.append(Fault("WARN", float(unplaced), 0.0, text))
     return outcome(
         TRADE_THROUGH,
         faults,
         figure=share,
         threshold=bound,
-        fine=f"{share_text(share)} of {row.trades_compared:,} orders print outside the book.",
+        fine=f"{share_text(share)} of {compared:,} orders print outside the book.",
         worst=worst,
         thresholds=in_force(
             thresholds, "trade_through_warn_share", "trade_through_minute_warn_share"
