@@ -41,9 +41,13 @@ def judge(
     instruments: Sequence[Instrument],
     day: date,
     store: Store | None = None,
+    **more: int,
 ) -> dict[str, Judged]:
-    """Every stage of a day up to the verdicts, by symbol; from a store if there is one."""
-    settings = Settings(data_dir=data_dir, lake_uri=str(lake))
+    """Every stage of a day up to the verdicts, by symbol; from a store if there is one.
+
+    Further arguments are settings.
+    """
+    settings = Settings(data_dir=data_dir, lake_uri=str(lake), **more)
     judged = publish_day(settings, instruments, day, store)
     return {
         instrument.symbol: Judged(

@@ -12,6 +12,7 @@ import typer
 from market_pipeline.instruments import Instrument
 from market_pipeline_tests.detection.judging import Judged, judge
 from market_pipeline_tests.detection.real_faults import FAULTS, RealFault, copied
+from market_pipeline_tests.detection.trial import new_failures
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS, sample_root
 
 SPOILT_DAYS = (
@@ -41,19 +42,11 @@ def judged_copy(
     return judge(lake, root / "data", [of(exchange, symbol)], day)[symbol]
 
 
-def new_failures(fault: RealFault, clean: Judged, spoilt: Judged) -> str:
+def found_cell(fault: RealFault, clean: Judged, spoilt: Judged) -> str:
     """The checks that fail because of a fault, the one that is for it first, as a cell."""
-    new = {
-        name: severity
-        for name, severity in spoilt.failed.items()
-        if name not in ALWAYS or name in fault.expected
-    }
-    # Of what always fails, only a finding of its own counts.
-    for name in ALWAYS & new.keys():
-        if spoilt.outcomes[name].summary.count(";") <= clean.outcomes[name].summary.count(";"):
-            del new[name]
-    ordered = sorted(new, key=lambda name: (name not in fault.expected, name))
-    return ", ".join(f"{name} {new[name]}" for name in ordered) or "missed"
+    found = new_failures(clean, spoilt)
+    ordered = sorted(found, key=lambda name: (name not in fault.expected, name))
+    return ", ".join(f"{name} {found[name]}" for name in ordered) or "missed"
 
 
 def verdict_line(judged: Judged, jumps: int) -> str:
@@ -96,7 +89,7 @@ def main() -> None:
         for fault in FAULTS:
             with tempfile.TemporaryDirectory() as root:
                 spoilt = judged_copy(Path(root), exchange, symbol, day, fault)
-            column.append(new_failures(fault, clean, spoilt))
+            column.append(found_cell(fault, clean, spoilt))
         cells.append(column)
     for fault, *row in zip(FAULTS, *cells, strict=True):
         typer.echo(f"| {fault.name} | {' | '.join(row)} |")

@@ -12,8 +12,8 @@ from market_pipeline_tests.detection.real_faults import FAULTS, RealFault
 from market_pipeline_tests.detection.tables import (
     ALWAYS,
     SPOILT_DAYS,
+    found_cell,
     judged_copy,
-    new_failures,
     sequence_jumps,
     verdict_line,
 )
@@ -46,4 +46,4 @@ def test_a_fault(day: tuple[int, Judged], fault: RealFault, tmp_path: Path):
     (line,) = (line for line in DOCS if line.startswith(f"| {fault.name} |"))
 
     assert set(fault.expected) <= spoilt.failed.keys()
-    assert line.strip("| ").split(" | ")[1 + number] == new_failures(fault, clean, spoilt)
+    assert line.strip("| ").split(" | ")[1 + number] == found_cell(fault, clean, spoilt)
