@@ -36,7 +36,8 @@ ENV PATH=/opt/venv/bin:$PATH \
 
 # Both volumes take their first content, and their owner, from these folders.
 RUN useradd --create-home --uid 10001 pipeline \
-    && install --directory --owner=pipeline --group=pipeline /app /data /dagster_home
+    && install --directory --owner=pipeline --group=pipeline /app \
+    && install --directory --mode=0700 --owner=pipeline --group=pipeline /data /dagster_home
 COPY --from=build /opt/venv /opt/venv
 COPY --chown=pipeline:pipeline workspace.yaml /app/
 COPY --chown=pipeline:pipeline dagster_home/dagster.yaml /dagster_home/
@@ -51,4 +52,4 @@ HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
 
 # All interfaces of the container, which has no other way in than its published port. The daemon
 # comes along: without it backfills, the schedule and the sensor would only queue their runs.
-CMD ["dagster", "dev", "-h", "0.0.0.0", "-p", "3000"]
+CMD ["sh", "-c", "umask 077 && exec dagster dev -h 0.0.0.0 -p 3000"]

@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-ui ui test lint bench lock clean
+.PHONY: help setup demo demo-ui ui private-home test lint bench lock clean
 
 # The order of this list is the order of the targets below.
 help: ## List the targets
@@ -20,12 +20,12 @@ demo: setup ## Simulate days with planted faults, run the pipeline on them, prin
 demo-ui: setup ## Serve the Dagster UI on what `make demo` made
 	@# An empty catalogue is there to open before the first run.
 	@$(BIN)/python -c 'import market_pipeline; market_pipeline.connect()'
-	$(BIN)/dagster dev -h 127.0.0.1 -p $(PORT)
+	umask 077 && $(BIN)/dagster dev -h 127.0.0.1 -p $(PORT)
 
 ui: setup ## Serve the Dagster UI on this machine only, at PORT (3000)
 	@# An empty catalogue is there to open before the first run.
 	@$(BIN)/python -c 'import market_pipeline; market_pipeline.connect()'
-	$(BIN)/dagster dev -h 127.0.0.1 -p $(PORT)
+	umask 077 && $(BIN)/dagster dev -h 127.0.0.1 -p $(PORT)
 
 test: lint ## Lint, then run every test
 	$(BIN)/python -m pytest
@@ -50,6 +50,11 @@ lock: setup ## Write the locks again for pyproject.toml
 clean: ## Remove the environment and every cache; data and run history stay
 	rm -rf $(VENV) .bench build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find market_pipeline market_pipeline_tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# Run history quotes what was found: it is as private as the data.
+demo demo-ui ui: private-home
+private-home:
+	@chmod go= dagster_home
 
 # Run history belongs to the project, whatever DAGSTER_HOME the caller uses elsewhere. Tests make
 # their own.

@@ -53,19 +53,20 @@ def connect(data_dir: Path | str | None = None) -> duckdb.DuckDBPyConnection:
     """Opens a read-only DuckDB connection on everything published: `books.bbo` and the rest.
 
     It shows one state for as long as it is open and never makes the pipeline wait.
+    To write, open a database of your own and ATTACH the catalogue READ_ONLY: one that somebody
+    wrote into is built anew here, and what was written is moved to `warehouse/set-aside`.
 
     Args:
         data_dir: The data folder; by default the one of the settings in force.
 
     Raises:
         SettingsError: If no folder is given and the settings are not usable.
-        WarehouseBusyError: If a shell keeps the catalogue open for writing.
+        WarehouseBusyError: If this process has the catalogue open for writing, or another one keeps
+            a lock.
+        PublishError: If the catalogue is not as it was published and this user may not build it.
     """
     # Imported here, so that `import market_pipeline` alone stays instant.
-    from market_pipeline.lake import catalogue  # noqa: PLC0415
     from market_pipeline.settings import load_settings  # noqa: PLC0415
-    from market_pipeline.tables import with_catalogue  # noqa: PLC0415
+    from market_pipeline.tables import open_catalogue  # noqa: PLC0415
 
-    folder = Path(data_dir) if data_dir is not None else load_settings().data_dir
-    with_catalogue(folder)
-    return catalogue.connect(folder)
+    return open_catalogue(Path(data_dir) if data_dir is not None else load_settings().data_dir)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import dagster as dg
 
 from market_pipeline.defs.alerts import ALERT_SENSORS
@@ -15,10 +17,13 @@ from market_pipeline.defs.quality.checks import CHECKS
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.defs.schedules import DAILY_SCHEDULE
 from market_pipeline.defs.sensors import NEW_DAYS
-from market_pipeline.lake.layout import Warehouse
+from market_pipeline.lake.layout import PRIVATE_UMASK, Warehouse
 from market_pipeline.settings import load_settings
 
 __all__ = ["defs"]
+
+# Runs and code servers begin here, and write the event log and Dagster's own files.
+os.umask(PRIVATE_UMASK)
 
 _warehouse = Warehouse(load_settings().data_dir)
 

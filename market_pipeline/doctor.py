@@ -23,10 +23,14 @@ from typing import Any, Literal
 from market_pipeline.errors import (
     InstrumentsError,
     MarketPipelineError,
+    PublishError,
     SettingsError,
     StoreError,
+    WarehouseBusyError,
 )
 from market_pipeline.instruments import NATIVE_SOURCES, Instrument, load_instruments
+from market_pipeline.lake.catalogue import connect
+from market_pipeline.lake.layout import Warehouse
 from market_pipeline.settings import ENV_FILE, Settings, load_settings
 from market_pipeline.sources.door import door_of, is_door
 
@@ -91,6 +95,7 @@ def run_doctor(load: Callable[[], Settings] = load_settings) -> DoctorReport:
         return DoctorReport((_unexpected("settings", error), *findings))
     start = Finding("settings", "ok", f"{len(Settings.model_fields)} settings are usable")
     findings += _collect("data_dir", partial(_check_data_dir, settings.data_dir))
+    findings += _collect("catalogue", partial(_check_catalogue, settings.data_dir))
     findings += _collect("free_disk", partial(_check_free_disk, settings.data_dir))
     instruments: list[Instrument] = []
     findings += _collect("instruments", partial(_check_instruments, settings, instruments))
@@ -246,6 +251,30 @@ def _check_data_dir(data_dir: Path) -> Iterator[Finding]:
         )
     else:
         yield Finding(name, "ok", f"{data_dir} can be written to and is its owner's alone")
+
+
+def _check_catalogue(data_dir: Path) -> Iterator[Finding]:
+    name = "catalogue"
+    warehouse = Warehouse(data_dir)
+    if not warehouse.catalogue.exists():
+        return  # the first run makes it
+    try:
+        connect(data_dir).close()
+    except (PublishError, WarehouseBusyError) as error:
+        yield Finding(name, "warn", f"{error.file}: {error.problem}", error.next_step)
+        return
+    kept = sorted(warehouse.set_aside_dir.glob("*"))
+    if kept:
+        yield Finding(
+            name,
+            "warn",
+            f"somebody wrote into {warehouse.catalogue}; readers see what was published, and what "
+            f"was written is kept: {', '.join(map(str, kept))}",
+            "Take what is wanted into a database of its own, which may ATTACH the catalogue "
+            f"READ_ONLY, then remove {shlex.quote(str(warehouse.set_aside_dir))}.",
+        )
+        return
+    yield Finding(name, "ok", f"{warehouse.catalogue} is as it was published")
 
 
 def _check_free_disk(data_dir: Path) -> Iterator[Finding]:

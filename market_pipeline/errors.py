@@ -1,15 +1,19 @@
 """Every error this package raises on purpose: one root and a closed list of children.
 
 An error carries its parts as attributes (which exchange, symbol, day, file, row, column; what was
-expected and what was found) and its text ends with what to do next.
+expected and what was found) and its text ends with what to do next. The attributes are as they came
+in; in the text each part is fit to be shown, whoever chose its characters.
 """
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Literal
+
+from market_pipeline.shown import shown
 
 __all__ = [
     "CheckpointError",
@@ -24,7 +28,14 @@ __all__ = [
     "SimulationError",
     "StoreError",
     "WarehouseBusyError",
+    "error_text",
+    "is_of_machine",
 ]
+
+_OF_MACHINE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+)
+_MAX_TEXT = 600
 
 
 class MarketPipelineError(Exception):
@@ -77,9 +88,11 @@ class MarketPipelineError(Exception):
             "expected": self.expected,
             "found": self.found,
         }
-        located = ", ".join(f"{name}={part}" for name, part in parts.items() if part is not None)
+        located = ", ".join(
+            f"{name}={shown(part)}" for name, part in parts.items() if part is not None
+        )
         where = f" ({located})" if located else ""
-        return f"{self.problem.rstrip('.')}{where}. {self.next_step}"
+        return f"{shown(self.problem.rstrip('.'))}{where}. {self.next_step}"
 
 
 class SettingsError(MarketPipelineError):
@@ -87,7 +100,7 @@ class SettingsError(MarketPipelineError):
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
-        listed = "".join(f"\n  - {problem}" for problem in self.problems)
+        listed = "".join(f"\n  - {shown(problem)}" for problem in self.problems)
         count = len(self.problems)
         super().__init__(
             f"{count} setting{'s are' if count != 1 else ' is'} not usable",
@@ -157,3 +170,21 @@ class StoreError(MarketPipelineError):
         self.kind = kind
         self.uri = uri
         super().__init__(problem, next_step=next_step, file=uri, found=found)
+
+
+def is_of_machine(error: Exception) -> bool:
+    """Whether an error is the machine's and not an instrument's: the next one would meet it too.
+
+    That is no memory, no room on the disk, no further file to open, or a warehouse that another
+    process keeps. Such an error ends the run, which is then repeated; every other one that a single
+    instrument meets is recorded as a failure of that instrument, and the others go on.
+    """
+    if isinstance(error, OSError):
+        return error.errno in _OF_MACHINE
+    return isinstance(error, MemoryError | WarehouseBusyError)
+
+
+def error_text(error: Exception) -> str:
+    """The class and the message of an error in one line, fit to be shown."""
+    text = shown(" ".join(str(error).split()), _MAX_TEXT)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

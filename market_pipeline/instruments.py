@@ -141,8 +141,21 @@ class Thresholds(_Model):
     silence_factor: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         5.0, description="A silence is suspected beyond this many times the usual time."
     )
+    outage_floor_seconds: _Amount = Field(
+        5.0, description="A silence that no trade or snapshot contradicts is no outage up to this."
+    )
+    outage_factor: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        50.0, description="A silence of more than this many times the usual time is an outage."
+    )
+    outage_chance: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.001,
+        description="A shorter one is, if the rhythm around it makes one so long less often a day.",
+    )
     edge_tolerance_seconds: _Amount = Field(
         60.0, description="Seconds that may be missing at the start and at the end of the UTC day."
+    )
+    coverage_warn_share: _Share = Field(
+        0.995, description="A smaller share of the UTC day that messages cover is a warning."
     )
     gap_warn_seconds: _Amount = Field(
         0.0, description="More seconds of gaps than this in a day are a warning."
@@ -166,6 +179,10 @@ class Thresholds(_Model):
     precision_error_count: _Count = Field(
         0, description="More prices off the tick than this in a day are an error."
     )
+    identity_price_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
+        1.5,
+        description="Prices more times apart than this, overnight or between tables, are an error.",
+    )
     crossed_warn_seconds: _Amount = Field(
         0.0, description="More seconds of a crossed book than this in a day are a warning."
     )
@@ -176,10 +193,10 @@ class Thresholds(_Model):
         0.001, description="A larger share of messages out of order or double is an error."
     )
     exam_warn_share: _Share = Field(
-        0.0, description="A larger share of exams that fail at the touch is a warning."
+        0.0, description="A larger share of exams that fail is a warning."
     )
     exam_error_share: _Share = Field(
-        0.002, description="A larger share of exams that fail at the touch is an error."
+        0.002, description="A larger share of exams that fail is an error."
     )
     exam_level_warn_share: _Share = Field(
         0.0, description="A larger share of levels that differ in exams is a warning."
@@ -192,6 +209,18 @@ class Thresholds(_Model):
     )
     exam_reconverge_error_seconds: _Amount = Field(
         60.0, description="A book that stays wrong for longer than this after an exam is an error."
+    )
+    exam_uncompared_warn_share: _Share = Field(
+        0.01, description="A larger share of later snapshots that are not compared is a warning."
+    )
+    exam_uncompared_error_share: _Share = Field(
+        0.5, description="A larger share of later snapshots that are not compared is an error."
+    )
+    exam_uncompared_error_seconds: _Amount = Field(
+        60.0, description="Snapshots for longer than this without one compared are an error."
+    )
+    exam_unconfirmed_warn_share: _Share = Field(
+        0.01, description="A larger share of valid time with an unconfirmed touch is a warning."
     )
     joint_warn_share: _Share = Field(
         0.0, description="A larger share of levels that differ across midnight is a warning."

@@ -167,6 +167,14 @@ class Settings(LakeSettings, BaseSettings):
             "Days that published tables are kept before `prune` removes them; without it for ever."
         ),
     )
+    keep_run_days: OptionalInteger = Field(
+        default=None,
+        ge=1,
+        description=(
+            "Days that the history of runs is kept before `prune` removes it, but for the last "
+            "run that made a published day; without it for ever."
+        ),
+    )
     alert_webhook_urls: SecretAddresses = Field(
         default=None,
         description=(
@@ -194,7 +202,10 @@ class Settings(LakeSettings, BaseSettings):
         default=5.0,
         gt=0,
         le=15,
-        description="Seconds to wait for a receiver of alerts to take a connection, or to answer.",
+        description=(
+            "Seconds for one attempt to hand an alert to a receiver, from looking up its address "
+            "to its answer."
+        ),
     )
     alert_attempts: Integer = Field(
         default=20,

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import duckdb
+
 from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH, INTERVALS, REBUILDS
-from market_pipeline.lake.catalogue import refresh
+from market_pipeline.errors import PublishError, WarehouseBusyError
+from market_pipeline.lake.catalogue import connect, refresh
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.lineage import LINEAGE
 from market_pipeline.lake.manifest import (
@@ -21,7 +24,7 @@ from market_pipeline.quality.findings import FINDINGS
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import VALIDATION_REPORT
 
-__all__ = ["RECORDS", "TABLES", "VIEWS", "refresh_catalogue", "with_catalogue"]
+__all__ = ["RECORDS", "TABLES", "VIEWS", "open_catalogue", "refresh_catalogue", "with_catalogue"]
 
 TABLES: dict[str, Table] = {
     "raw_book_deltas": RAW_BOOK_DELTAS,
@@ -58,3 +61,24 @@ def with_catalogue(data_dir: Path) -> Warehouse:
     if not warehouse.catalogue.exists():
         refresh_catalogue(warehouse)
     return warehouse
+
+
+def open_catalogue(data_dir: Path) -> duckdb.DuckDBPyConnection:
+    """A read-only connection to what is published, whatever somebody did to the catalogue.
+
+    One that somebody wrote into, damaged or has open for writing is built anew first, which leaves
+    that somebody with the old file.
+
+    Raises:
+        WarehouseBusyError: Somebody opened the new one for writing, too, or keeps a lock.
+        PublishError: The new one cannot be opened, or this user may not make one.
+    """
+    warehouse = with_catalogue(data_dir)
+    try:
+        return connect(data_dir)
+    except (PublishError, WarehouseBusyError) as spoilt:
+        try:
+            refresh_catalogue(warehouse)
+        except OSError as error:  # a folder that this user may only read
+            raise spoilt from error
+    return connect(data_dir)

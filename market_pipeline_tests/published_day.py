@@ -66,7 +66,7 @@ def publish_day(
     )
     small["book_metrics"] = metrics_day(
         day, instruments, small["validation_report"], bbo, depth, looked_through.trades
-    )
+    ).rows
     ids = [instrument.id for instrument in instruments]
     for name, frame in small.items():
         replace_rows(warehouse, TABLES[name], day, ids, frame)

@@ -328,7 +328,7 @@ class TestFlags:
     def test_names_in_the_query_are_the_bits(self) -> None:
         """The query that names the flags gives each bit its name."""
         query = next(block for block in blocks_in("sql") if "'NOT_SEEDED'" in block.text)
-        pairs = re.findall(r"\((\d), '(\w+)'\)", query.text)
+        pairs = re.findall(r"\((\d+), '(\w+)'\)", query.text)
         assert [(str(f.bit_length() - 1), f.name) for f in BookFlag] == pairs
 
 

@@ -11,6 +11,7 @@ import pytest
 from market_pipeline import doctor
 from market_pipeline.doctor import DoctorReport, Finding, run_doctor
 from market_pipeline.settings import ENV_PREFIX, load_settings
+from market_pipeline.tables import refresh_catalogue, with_catalogue
 from market_pipeline_tests.store.servers import no_credentials
 
 INSTRUMENTS = """
@@ -105,6 +106,31 @@ class TestReport:
         before = sorted(folder.rglob("*"))
         run_doctor()
         assert before == sorted(folder.rglob("*"))
+
+
+class TestCatalogue:
+    def test_as_published(self, folder):
+        """A catalogue that nobody wrote into is fine, and none is no finding."""
+        before = {each.name for each in run_doctor().findings}
+        with_catalogue(folder / "data")
+
+        assert "catalogue" not in before
+        assert "ok" == finding("catalogue").status
+
+    def test_written_into(self, folder):
+        """What somebody wrote into it is told before it is set aside and for as long as it lies."""
+        warehouse = with_catalogue(folder / "data")
+        with warehouse.catalogue.open("ab") as file:
+            file.write(b"more")
+        before = finding("catalogue")
+        refresh_catalogue(warehouse)
+        after = finding("catalogue")
+        (kept,) = warehouse.set_aside_dir.iterdir()
+
+        assert ("warn", "warn") == (before.status, after.status)
+        assert "is not as it was published" in before.found
+        assert str(kept) in after.found
+        assert "READ_ONLY" in after.next_step
 
 
 class TestSettings:

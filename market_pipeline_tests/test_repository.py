@@ -31,6 +31,7 @@ MAX_LINES = 500
 # own __init__, which offers what notebooks use and therefore sits above all it offers; only its
 # __version__ is for everybody.
 LAYERS = (
+    ("shown",),
     ("errors",),
     ("setting_values", "yaml_files", "addresses"),
     ("lake_settings", "settings", "instruments", "lake", "store"),

@@ -10,6 +10,7 @@ from datetime import date
 from typing import Any, Literal
 
 from market_pipeline.quality.checks.freshness import FRESHNESS
+from market_pipeline.shown import shown_lines
 
 __all__ = ["Alert", "CheckSaid", "Kind", "check_said", "trial_alert"]
 
@@ -42,6 +43,10 @@ class Alert:
     figure: float | None = None
     threshold: float | None = None
     run_id: str | None = None
+
+    def __post_init__(self) -> None:
+        # It may quote what a vendor or a library wrote, and receivers show it as it is.
+        object.__setattr__(self, "summary", shown_lines(self.summary))
 
     @property
     def subject(self) -> str:

@@ -1,5 +1,8 @@
 """Emptying the outbox: attempts with growing waits, then the dead letters.
 
+Receivers are independent of each other: each has its own lock and thread, and every attempt ends
+within its time limit (`post`), so one that never answers holds up only itself.
+
 At least once: an alert is marked as sent after its receiver took it, and a process that dies in
 between leaves it to be sent again, with the same text, labels, fingerprint and start. The other
 order could lose it.
@@ -11,12 +14,11 @@ import json
 import os
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import groupby
 
 from market_pipeline.alerts.outbox import Delivery, Outbox
 from market_pipeline.alerts.payloads import Links, line
@@ -28,18 +30,23 @@ from market_pipeline.settings import Settings
 
 __all__ = ["Delivered", "Patience", "deliver"]
 
-_TURN_SECONDS = 20.0
-"""After so long nothing more is begun in one turn: a tick of a sensor has 60 s."""
+_LONGEST_TURN_SECONDS = 20.0
+"""A tick of a sensor has 60 s, and the last attempt of a turn takes its time too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to bear with a receiver; the settings `alert_…` of the same names."""
+    """How long to bear with a receiver; the settings `alert_…` of the same names.
+
+    After `turn_seconds` nothing more is begun in one turn, so that those who took all they had to
+    take do not wait longer than an interval for one that takes much, or slowly.
+    """
 
     timeout_seconds: float
     attempts: int
     first_retry_seconds: float
     longest_retry_seconds: float
+    turn_seconds: float
 
     @classmethod
     def of(cls, settings: Settings) -> Patience:
@@ -49,6 +56,7 @@ class Patience:
             settings.alert_attempts,
             settings.alert_first_retry_seconds,
             settings.alert_longest_retry_seconds,
+            min(settings.alert_interval_seconds, _LONGEST_TURN_SECONDS),
         )
 
     def wait_after(self, attempts: int) -> float:
@@ -62,14 +70,23 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """What one turn did: alerts sent, attempts that failed, and those among them that died."""
+    """What one turn did: alerts sent, attempts that failed, and those among them that died.
+
+    `busy` are the receivers that were left alone because another turn was sending to them.
+    """
 
     sent: int = 0
     failed: int = 0
     dead: int = 0
+    busy: tuple[str, ...] = ()
 
     def __add__(self, other: Delivered) -> Delivered:
-        return Delivered(self.sent + other.sent, self.failed + other.failed, self.dead + other.dead)
+        return Delivered(
+            self.sent + other.sent,
+            self.failed + other.failed,
+            self.dead + other.dead,
+            self.busy + other.busy,
+        )
 
 
 def deliver(
@@ -77,28 +94,22 @@ def deliver(
 ) -> Delivered:
     """Send what is due, to all receivers at the same time, and note how each attempt ended.
 
-    A failed attempt ends the turn of its receiver, so one that is down costs one wait. If another
-    process is sending, this does nothing: a daemon that was killed may have left one behind.
+    A failed attempt ends the turn of its receiver, so one that is down costs one wait. One to
+    which another turn is sending is left alone: a daemon that was killed may have left one behind.
 
     Raises:
         PublishError: The outbox cannot be used.
         WarehouseBusyError: Another process kept it.
     """
     outbox = Outbox(warehouse)
-    with ExitStack() as held:
-        try:
-            held.enter_context(holding(warehouse, "alerts", timeout_seconds=0))
-        except WarehouseBusyError:
-            return Delivered()
-        due = sorted(outbox.due(time.time()), key=lambda each: each.target)
-        turns = [(name, list(each)) for name, each in groupby(due, lambda each: each.target)]
-        if not turns:
-            return Delivered()
-        known = {target.name: target for target in targets}
-        turn = _Turn(warehouse, outbox, links, patience, time.monotonic() + _TURN_SECONDS)
-        with ThreadPoolExecutor(len(turns), thread_name_prefix="alerts") as threads:
-            ended = threads.map(lambda each: turn.of(known.get(each[0]), each[1]), turns)
-            return sum(ended, Delivered())
+    names = outbox.receivers_due(time.time())
+    if not names:
+        return Delivered()
+    known = {target.name: target for target in targets}
+    until = time.monotonic() + patience.turn_seconds
+    turn = _Turn(warehouse, outbox, known, links, patience, until)
+    with ThreadPoolExecutor(len(names), thread_name_prefix="alerts") as threads:
+        return sum(threads.map(turn.of, names), Delivered())
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +118,25 @@ class _Turn:
 
     warehouse: Warehouse
     outbox: Outbox
+    known: Mapping[str, Target]
     links: Links
     patience: Patience
     until: float
 
-    def of(self, target: Target | None, due: Sequence[Delivery]) -> Delivered:
-        """One receiver's alerts, until one fails or the time is up."""
-        sent = 0
-        for delivery in due:
-            if time.monotonic() >= self.until:
+    def of(self, name: str) -> Delivered:
+        """One receiver's alerts, unless another turn is at them."""
+        with ExitStack() as held:
+            try:
+                held.enter_context(holding(self.warehouse, f"alerts-{name}", timeout_seconds=0))
+            except WarehouseBusyError:
+                return Delivered(busy=(name,))
+            return self._emptied(name)
+
+    def _emptied(self, name: str) -> Delivered:
+        """One receiver's alerts, at least one, until one fails or the time is up."""
+        target, sent = self.known.get(name), 0
+        for delivery in self.outbox.due(name, time.time()):
+            if sent and time.monotonic() >= self.until:
                 break
             try:
                 if target is None:

@@ -8,11 +8,10 @@ from datetime import UTC, date, datetime, timedelta
 
 from market_pipeline.alerts.alert import Alert
 from market_pipeline.instruments import Instrument
-from market_pipeline.lake.catalogue import connect
 from market_pipeline.quality.checks.freshness import FRESHNESS
 from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns
 from market_pipeline.settings import Settings
-from market_pipeline.tables import TABLES, with_catalogue
+from market_pipeline.tables import TABLES, open_catalogue
 
 __all__ = ["LOOK_BACK_DAYS", "late_days"]
 
@@ -73,8 +72,7 @@ def _due_ns(settings: Settings, day: date) -> int:
 
 def _conditions(settings: Settings, first: date, last: date) -> dict[tuple[str, date], str]:
     table = TABLES["validation_report"].sql_name
-    with_catalogue(settings.data_dir)
-    with closing(connect(settings.data_dir)) as connection:
+    with closing(open_catalogue(settings.data_dir)) as connection:
         rows = connection.execute(
             f"SELECT exchange || ':' || symbol, dt, condition FROM {table} "
             "WHERE dt BETWEEN $1 AND $2",

@@ -3,6 +3,7 @@
 An alert is put in within one transaction together with the note that its run was taken, so a run
 that is read twice, also after a kill, puts in nothing new. What a subject's finding is now is kept
 too: a finding is told again only after it changed, or after the check passed in between.
+How things stand with each receiver is kept beside it: what waits how long, and its last failure.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from market_pipeline.alerts.alert import Alert
 from market_pipeline.errors import PublishError, WarehouseBusyError
 from market_pipeline.lake.layout import PRIVATE_FILE, Warehouse, make_private_folder
 
-__all__ = ["STATES", "Delivery", "Outbox", "State"]
+__all__ = ["STATES", "Delivery", "Outbox", "Standing", "State"]
 
 State = Literal["waiting", "sent", "dead"]
 STATES: tuple[State, ...] = ("waiting", "sent", "dead")
 
 _WAIT_SECONDS = 30.0
+_MOST_DUE = 1_000
+"""No turn sends so many; a receiver that is down for weeks does not fill the memory."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (run_id TEXT PRIMARY KEY) STRICT;
 CREATE TABLE IF NOT EXISTS findings (subject TEXT PRIMARY KEY, finding TEXT NOT NULL) STRICT;
@@ -39,11 +42,44 @@ CREATE TABLE IF NOT EXISTS deliveries (
     next_attempt_s REAL NOT NULL DEFAULT 0,
     changed_s REAL NOT NULL,
     error TEXT,
+    put_in_s REAL NOT NULL,
     UNIQUE (alert_id, target)
+) STRICT;
+CREATE TABLE IF NOT EXISTS receivers (
+    target TEXT PRIMARY KEY,
+    sent_s REAL,
+    failed_s REAL,
+    error TEXT
 ) STRICT;
 CREATE INDEX IF NOT EXISTS deliveries_by_state ON deliveries (state, target);
 """
-_COLUMNS = "id, target, alert, state, attempts, next_attempt_s, changed_s, error"
+# An outbox that was made before there were figures of receivers lacks them.
+_UPGRADE = """
+ALTER TABLE deliveries ADD COLUMN put_in_s REAL NOT NULL DEFAULT 0;
+UPDATE deliveries SET put_in_s = changed_s;
+INSERT OR IGNORE INTO receivers (target, sent_s)
+    SELECT target, max(changed_s) FROM deliveries WHERE state = 'sent' GROUP BY target;
+"""
+_COLUMNS = "id, target, alert, state, attempts, next_attempt_s, changed_s, error, put_in_s"
+_NOTE_SENT = """
+INSERT INTO receivers (target, sent_s) VALUES (:target, :now_s)
+ON CONFLICT (target) DO UPDATE SET sent_s = excluded.sent_s
+"""
+_NOTE_FAILED = """
+INSERT INTO receivers (target, failed_s, error) VALUES (:target, :now_s, :error)
+ON CONFLICT (target) DO UPDATE SET failed_s = excluded.failed_s, error = excluded.error
+"""
+_STANDINGS = """
+WITH undelivered AS (
+    SELECT target, sum(state = 'waiting') AS waiting, sum(state = 'dead') AS dead,
+        min(CASE state WHEN 'waiting' THEN put_in_s END) AS oldest_s
+    FROM deliveries WHERE state IN ('waiting', 'dead') GROUP BY target
+)
+SELECT target, coalesce(waiting, 0), oldest_s, coalesce(dead, 0), sent_s, failed_s, error
+FROM (SELECT target FROM undelivered UNION SELECT target FROM receivers)
+LEFT JOIN undelivered USING (target) LEFT JOIN receivers USING (target)
+ORDER BY target
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +92,7 @@ class Delivery:
         next_attempt_s: Unix time from which it may be tried again.
         changed_s: Unix time of its last change: when it was put in, tried or sent.
         error: Why the last attempt failed, if it did.
+        put_in_s: Unix time at which it was put in; it waits since then.
     """
 
     id: int
@@ -66,6 +103,39 @@ class Delivery:
     next_attempt_s: float
     changed_s: float
     error: str | None
+    put_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How things stand with one receiver.
+
+    Attributes:
+        target: Its name.
+        waiting: How many alerts wait for it.
+        oldest_s: Unix time at which the oldest of them was put in; None if none waits.
+        dead: How many are dead letters.
+        sent_s: Unix time at which it last took one; None if it never did.
+        failed_s: Unix time of the last attempt that failed; None if none ever did.
+        error: Why that one failed.
+    """
+
+    target: str
+    waiting: int = 0
+    oldest_s: float | None = None
+    dead: int = 0
+    sent_s: float | None = None
+    failed_s: float | None = None
+    error: str | None = None
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last attempt failed."""
+        return self.failed_s is not None and self.failed_s > (self.sent_s or 0.0)
+
+    def oldest_waits_seconds(self, now_s: float) -> float | None:
+        """How long the oldest alert has waited at a Unix time; None if none waits."""
+        return None if self.oldest_s is None else max(now_s - self.oldest_s, 0.0)
 
 
 class Outbox:
@@ -84,7 +154,9 @@ class Outbox:
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE))
         with self._transaction() as connection:
             connection.execute("PRAGMA journal_mode")  # reads the file: a damaged one fails here
-            for statement in filter(str.strip, _SCHEMA.split(";")):
+            columns = {row[1] for row in connection.execute("PRAGMA table_info(deliveries)")}
+            upgrade = _UPGRADE if columns and "put_in_s" not in columns else ""
+            for statement in filter(str.strip, (_SCHEMA + upgrade).split(";")):
                 connection.execute(statement)
 
     def take(
@@ -134,16 +206,33 @@ class Outbox:
         text = json.dumps(alert.as_json())
         alert_id = hashlib.sha256(text.encode()).hexdigest()
         connection.executemany(
-            "INSERT OR IGNORE INTO deliveries (alert_id, target, alert, changed_s) "
-            "VALUES (?, ?, ?, ?)",
-            [(alert_id, target, text, now_s) for target in targets],
+            "INSERT OR IGNORE INTO deliveries (alert_id, target, alert, changed_s, put_in_s) "
+            "VALUES (?, ?, ?, ?, ?)",
+            [(alert_id, target, text, now_s, now_s) for target in targets],
         )
 
-    def due(self, now_s: float) -> list[Delivery]:
-        """What may be tried now, the longest due first."""
+    def receivers_due(self, now_s: float) -> list[str]:
+        """The names of the receivers for which something may be tried now."""
+        with self._transaction() as connection:
+            rows = connection.execute(
+                "SELECT DISTINCT target FROM deliveries "
+                "WHERE state = 'waiting' AND next_attempt_s <= ? ORDER BY target",
+                [now_s],
+            )
+            return [target for (target,) in rows]
+
+    def due(self, target: str, now_s: float) -> list[Delivery]:
+        """What may be tried now for a receiver, the longest due first; no more than 1,000."""
         return self._read(
-            "WHERE state = 'waiting' AND next_attempt_s <= ? ORDER BY next_attempt_s, id", [now_s]
+            "WHERE state = 'waiting' AND target = ? AND next_attempt_s <= ? "
+            "ORDER BY next_attempt_s, id LIMIT ?",
+            [target, now_s, _MOST_DUE],
         )
+
+    def standings(self) -> list[Standing]:
+        """How things stand with each receiver that ever was to be told something, by name."""
+        with self._transaction() as connection:
+            return [Standing(*row) for row in connection.execute(_STANDINGS)]
 
     def deliveries(self, states: Sequence[State] = STATES, limit: int = -1) -> list[Delivery]:
         """What is in one of some states, the newest first; `limit` of them, -1 for all."""
@@ -159,12 +248,16 @@ class Outbox:
         error: str | None = None,
         next_attempt_s: float = 0.0,
     ) -> None:
-        """Note how an attempt ended; one that has an error counts."""
+        """Note how an attempt ended, also for its receiver; one that has an error counts."""
         with self._transaction() as connection:
             connection.execute(
                 "UPDATE deliveries SET state = ?, attempts = attempts + ?, next_attempt_s = ?, "
                 "changed_s = ?, error = ? WHERE id = ?",
                 [state, error is not None, next_attempt_s, now_s, error, delivery.id],
+            )
+            connection.execute(
+                _NOTE_SENT if error is None else _NOTE_FAILED,
+                {"target": delivery.target, "now_s": now_s, "error": error},
             )
 
     def revive(self, targets: Sequence[str], *, now_s: float) -> tuple[int, int]:
@@ -190,8 +283,9 @@ class Outbox:
                 revived += 1
                 if each.target not in targets:
                     connection.executemany(
-                        "INSERT OR IGNORE INTO deliveries (alert_id, target, alert, changed_s) "
-                        "SELECT alert_id, ?, alert, ? FROM deliveries WHERE id = ?",
+                        "INSERT OR IGNORE INTO deliveries "
+                        "(alert_id, target, alert, changed_s, put_in_s) "
+                        "SELECT alert_id, ?, alert, ?, put_in_s FROM deliveries WHERE id = ?",
                         [(target, now_s, each.id) for target in heirs],
                     )
                     connection.execute("DELETE FROM deliveries WHERE id = ?", [each.id])

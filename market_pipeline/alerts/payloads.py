@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -95,18 +96,26 @@ def alertmanager_payload(alert: Alert, links: Links) -> dict[str, Any]:
 
 
 def slack_payload(alert: Alert, links: Links) -> dict[str, Any]:
-    """A message for an incoming webhook: `text` for the notification, `blocks` for the channel."""
+    """A message for an incoming webhook: `text` for the notification, `blocks` for the channel.
+
+    What was found is plain text: no character of it makes a link, a list or bold letters.
+    """
     sign = ":red_circle:" if alert.severity == "ERROR" else ":warning:"
     figure = _figure(alert)
-    told = f"{sign} *{_escaped(_title(alert))}*\n{_escaped(_shortened(alert.summary))}"
+    title, summary = _escaped(_title(alert)), _escaped(_shortened(alert.summary))
     page = links.page(alert)
     context = [f"<{links.run(alert)}|run>", f"<{page}|what to do>" if "://" in page else page]
     if figure:
         context.insert(0, f"{alert.severity}, {figure}")
     return {
-        "text": _escaped(f"{_title(alert)}: {_shortened(alert.summary)}"),
+        "text": f"{title}: {summary}",
+        "mrkdwn": False,
         "blocks": [
-            {"type": "section", "text": {"type": "mrkdwn", "text": told[:_SLACK_SECTION]}},
+            {"type": "section", "text": {"type": "mrkdwn", "text": f"{sign} *{title}*"}},
+            {
+                "type": "section",
+                "text": {"type": "plain_text", "text": _section(summary), "emoji": False},
+            },
             {"type": "context", "elements": [{"type": "mrkdwn", "text": " · ".join(context)}]},
         ],
     }
@@ -173,6 +182,11 @@ def _time(ns: int) -> str:
 
 def _shortened(text: str) -> str:
     return text if len(text) <= _LONGEST_SUMMARY else f"{text[: _LONGEST_SUMMARY - 1]}…"
+
+
+def _section(escaped: str) -> str:
+    """As much as Slack takes, and no half of an escaped character at its end."""
+    return re.sub(r"&[a-z]*$", "", escaped[:_SLACK_SECTION])
 
 
 def _escaped(text: str) -> str:

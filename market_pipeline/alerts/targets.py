@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Literal
 
-import requests
-from requests.auth import HTTPBasicAuth
-from requests.utils import get_auth_from_url
-
 from market_pipeline.addresses import addresses_of
+from market_pipeline.alerts import post
 from market_pipeline.alerts.alert import Alert
 from market_pipeline.alerts.payloads import Links, alertmanager_payload, line, slack_payload
 from market_pipeline.settings import Settings
@@ -22,8 +24,8 @@ __all__ = ["LOGGER", "Refused", "Target", "configured_targets", "send"]
 
 LOGGER = logging.getLogger("market_pipeline.alerts")
 
-# At DEBUG it logs the path of every request, which is the secret part of a webhook's address.
-logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
+_START_SECONDS = 20.0
+"""Beyond the time limit, for the process that posts to start on a busy machine."""
 
 _PAYLOADS: dict[str, Callable[[Alert, Links], dict[str, Any]]] = {
     "webhook": alertmanager_payload,
@@ -74,12 +76,13 @@ def send(target: Target, alert: Alert, links: Links, *, timeout_seconds: float) 
     """Hands an alert to a receiver; it has it if this returns.
 
     No redirect is followed, TLS certificates are verified, and the answer's body is not read.
+    Nothing of an attempt outlives its time limit, whatever the receiver does: `post` says why.
 
     Args:
         target: The receiver.
         alert: What to tell.
         links: Where it points to.
-        timeout_seconds: How long to wait for a connection, and then for the answer.
+        timeout_seconds: The time for all of it, from looking up its address to its answer.
 
     Raises:
         Refused: It did not take it, or did not say so in time.
@@ -88,40 +91,32 @@ def send(target: Target, alert: Alert, links: Links, *, timeout_seconds: float) 
         level = logging.ERROR if alert.severity == "ERROR" else logging.WARNING
         LOGGER.log(level, "%s", line(alert, links))
         return
+    answer = _posted(target.url, _PAYLOADS[target.kind](alert, links), timeout_seconds)
+    if "refused" in answer:
+        raise Refused(answer["refused"])
+    if not HTTPStatus.OK <= answer["status"] < HTTPStatus.MULTIPLE_CHOICES:
+        raise Refused(f"it answered {answer['status']}", answer["retry_after_seconds"])
+
+
+def _posted(url: str, payload: dict[str, Any], timeout_seconds: float) -> dict[str, Any]:
+    """What `post.main` said of it. The address goes through a pipe: anybody may see arguments."""
+    message = {"url": url, "payload": payload, "seconds": timeout_seconds}
     try:
-        with requests.Session() as session:
-            session.auth = _login(target.url)
-            answer = session.post(
-                target.url,
-                json=_PAYLOADS[target.kind](alert, links),
-                timeout=timeout_seconds,
-                allow_redirects=False,
-                stream=True,
-            )
-            answer.close()
-    # Texts and causes of these errors hold the address: only their kind is told.
-    except requests.exceptions.SSLError:
-        raise Refused("its TLS certificate was not accepted") from None
-    except requests.exceptions.Timeout:
-        raise Refused(f"no answer within {timeout_seconds:g} s") from None
-    except requests.exceptions.ConnectionError:
-        raise Refused("no connection to it") from None
-    except (requests.exceptions.RequestException, ValueError) as error:
-        raise Refused(f"it cannot be asked ({type(error).__name__})") from None
-    if not HTTPStatus.OK <= answer.status_code < HTTPStatus.MULTIPLE_CHOICES:
-        raise Refused(f"it answered {answer.status_code}", _retry_after(answer))
-
-
-def _login(url: str) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
-    """Those of the address itself, or none: left alone, requests would look into ~/.netrc."""
-    user, password = get_auth_from_url(url)
-    return HTTPBasicAuth(user, password) if user or password else _unchanged
-
-
-def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
-
-
-def _retry_after(answer: requests.Response) -> float:
-    text = answer.headers.get("Retry-After", "")
-    return float(text) if text.isdecimal() else 0.0
+        ended = subprocess.run(
+            [sys.executable, "-P", str(Path(post.__file__))],
+            input=json.dumps(message).encode(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # a traceback would show the address
+            timeout=timeout_seconds + _START_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise Refused("it was not asked: this machine is too busy to start a process") from None
+    except OSError as error:
+        raise Refused(f"it was not asked: no process could be started ({error})") from None
+    if ended.stdout:
+        answer: dict[str, Any] = json.loads(ended.stdout)
+        return answer
+    if ended.returncode == -signal.SIGALRM:
+        raise Refused(f"no answer within {timeout_seconds:g} s")
+    raise Refused(f"no answer: the process that asked ended with {ended.returncode}")

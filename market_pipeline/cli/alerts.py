@@ -1,10 +1,13 @@
-"""`market-pipeline alerts`: what waits and what was sent, a test message, dead letters again."""
+"""`market-pipeline alerts`: what waits and was sent, how receivers stand, a test, a second try."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +18,7 @@ from market_pipeline.lake.layout import Warehouse
 from market_pipeline.settings import load_settings
 
 if TYPE_CHECKING:
-    from market_pipeline.alerts.outbox import Delivery
+    from market_pipeline.alerts.outbox import Delivery, Standing
 
 __all__ = ["alerts"]
 
@@ -24,6 +27,7 @@ alerts = typer.Typer(
     help="Show, test and send again what is told to the receivers of alerts.",
     no_args_is_help=True,
 )
+_NO_RECEIVER = "No receiver is configured; docs/alerts.md says how."
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -58,6 +62,38 @@ def list_alerts(
     raise typer.Exit(1 if outbox.deliveries(["dead"], 1) else 0)
 
 
+@alerts.command("receivers")
+def receivers(as_json: AsJson = False) -> None:
+    """Show how things stand with each receiver: what waits how long, and when it last took one.
+
+    Exit code 0: nobody has a dead letter or failed at the last attempt. 1: somebody does. 2: wrong
+    usage.
+    """
+    from market_pipeline.alerts.outbox import Outbox, Standing  # noqa: PLC0415
+    from market_pipeline.alerts.targets import configured_targets  # noqa: PLC0415
+
+    settings, now_s = load_settings(), time.time()
+    configured = [target.name for target in configured_targets(settings)]
+    known = {each.target: each for each in Outbox(Warehouse(settings.data_dir)).standings()}
+    shown = [known.pop(name, Standing(name)) for name in configured] + list(known.values())
+    if as_json:
+        figures = [
+            {
+                **asdict(each),
+                "configured": each.target in configured,
+                "failing": each.failing,
+                "oldest_waits_seconds": each.oldest_waits_seconds(now_s),
+            }
+            for each in shown
+        ]
+        typer.echo(json.dumps(figures, indent=2))
+    elif shown:
+        console().print(_standings_table(shown, configured, now_s))
+    else:
+        console().print(_NO_RECEIVER)
+    raise typer.Exit(1 if any(each.dead or each.failing for each in shown) else 0)
+
+
 @alerts.command("test")
 def test_receivers(as_json: AsJson = False) -> None:
     """Send a test message to every receiver now, past the outbox.
@@ -68,27 +104,32 @@ def test_receivers(as_json: AsJson = False) -> None:
     from market_pipeline.alerts.payloads import Links  # noqa: PLC0415
     from market_pipeline.alerts.targets import (  # noqa: PLC0415
         Refused,
+        Target,
         configured_targets,
         send,
     )
 
     settings = load_settings()
     alert, links = trial_alert(time.time_ns()), Links.of(settings)
-    results: list[dict[str, str | None]] = []
-    for target in configured_targets(settings):
+
+    def result(target: Target) -> dict[str, str | None]:
         error = None
         try:
             send(target, alert, links, timeout_seconds=settings.alert_timeout_seconds)
         except Refused as refused:
             error = str(refused)
-        results.append({"target": target.name, "error": error})
+        return {"target": target.name, "error": error}
+
+    targets = configured_targets(settings)
+    with ThreadPoolExecutor(max(len(targets), 1)) as threads:
+        results = list(threads.map(result, targets))
     if as_json:
         typer.echo(json.dumps(results, indent=2))
     else:
         for each in results:
-            console().print(f"{each['target']}: {each['error'] or 'taken'}", markup=False)
+            console().print(f"{each['target']}: {each['error'] or 'taken'}")
         if not results:
-            console().print("No receiver is configured; docs/alerts.md says how.")
+            console().print(_NO_RECEIVER)
     raise typer.Exit(0 if results and not any(each["error"] for each in results) else 1)
 
 
@@ -132,6 +173,31 @@ def _table(deliveries: list[Delivery]) -> Table:
             alert.instrument or "",
             alert.check or alert.kind,
             str(each.attempts),
-            text.replace("[", "\\["),
+            text,
         )
     return table
+
+
+def _standings_table(standings: list[Standing], configured: Collection[str], now_s: float) -> Table:
+    table = Table(title="Receivers of alerts", title_justify="left")
+    table.add_column("receiver", no_wrap=True)
+    for column in ("wait", "oldest s", "dead"):
+        table.add_column(column, justify="right")
+    for column in ("last taken", "last failure", "why"):
+        table.add_column(column)
+    for each in standings:
+        waits = each.oldest_waits_seconds(now_s)
+        table.add_row(
+            each.target + ("" if each.target in configured else " (configured no more)"),
+            f"{each.waiting:,}",
+            "" if waits is None else f"{waits:,.0f}",
+            f"{each.dead:,}",
+            _utc(each.sent_s),
+            _utc(each.failed_s),
+            (each.error or "").replace("[", "\\["),
+        )
+    return table
+
+
+def _utc(at_s: float | None) -> str:
+    return "never" if at_s is None else f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%d %H:%M:%S} UTC"

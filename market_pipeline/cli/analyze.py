@@ -129,7 +129,7 @@ def _analyzed(
 
 def _progress(out: Console) -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("days"),

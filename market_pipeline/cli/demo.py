@@ -14,6 +14,7 @@ from rich.console import Console
 from market_pipeline.cli.output import console, verdict_table
 from market_pipeline.cli.run import FAILED, run_days
 from market_pipeline.cli.verdict import read_verdicts
+from market_pipeline.lake.layout import PRIVATE_FILE, make_private_folder
 from market_pipeline.settings import load_settings
 from market_pipeline.tables import with_catalogue
 
@@ -66,13 +67,14 @@ def demo() -> None:
         each.model_dump(mode="json", include={"venue", "symbol", "source", "tick", "lot"})
         for each in instruments
     ]
-    settings.instruments_file.parent.mkdir(parents=True, exist_ok=True)
+    make_private_folder(settings.instruments_file.parent)
+    settings.instruments_file.touch(PRIVATE_FILE)
     settings.instruments_file.write_text(yaml.safe_dump({"instruments": listed}, sort_keys=False))
     days = [plan.start + timedelta(days=n) for n in range((plan.end - plan.start).days + 1)]
     failed = run_days(days, [each.id for each in instruments], out)
     out.print(verdict_table(read_verdicts(settings, plan.start, plan.end)))
     for day, reason in failed.items():
-        out.print(f"failed: {day}: {reason}", markup=False, soft_wrap=True)
+        out.print(f"failed: {day}: {reason}", soft_wrap=True)
     catalogue = shlex.quote(str(settings.data_dir / "warehouse" / "market.duckdb"))
     for line in (
         "\nThe faults above are the planted ones; docs/checks has a page for each check.",

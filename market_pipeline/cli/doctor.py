@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from market_pipeline.cli.output import console
 from market_pipeline.doctor import run_doctor
@@ -31,10 +32,7 @@ def doctor(
         for column in ("check", "status", "found", "what to do"):
             table.add_column(column, overflow="fold")
         for finding in report.findings:
-            status = f"[{_STYLES[finding.status]}]{finding.status}[/]"
-            found, next_step = (
-                text.replace("[", "\\[") for text in (finding.found, finding.next_step)
-            )
-            table.add_row(finding.name, status, found, next_step)
+            status = Text(finding.status, _STYLES[finding.status])
+            table.add_row(finding.name, status, finding.found, finding.next_step)
         console().print(table)
     raise typer.Exit(0 if report.ok else 1)

@@ -111,7 +111,7 @@ def fetch(
     for each in listed:
         if is_door(each.source):
             told = f"{each.id} is left out: its source {each.source} is a door, not the store"
-            errors_console().print(told, markup=False, soft_wrap=True)
+            errors_console().print(told, soft_wrap=True)
     if settings.store_address is None:
         raise SettingsError(
             [
@@ -147,9 +147,9 @@ def fetch(
     else:
         _show(console(), result)
     for sentence in result.failures():
-        errors_console().print(f"failed: {sentence}", markup=False, soft_wrap=True)
+        errors_console().print(f"failed: {sentence}", soft_wrap=True)
     if result.stopped_by is not None:
-        errors_console().print(f"error: {result.stopped_by}", markup=False, soft_wrap=True)
+        errors_console().print(f"error: {result.stopped_by}", soft_wrap=True)
     raise typer.Exit(0 if result.is_whole else 1)
 
 
@@ -183,7 +183,7 @@ def _fetch(
                 told = f"{of.day} {of.instrument.id} {of.raw.name}"
                 bar.update(task, description=told)
                 if not out.is_terminal:
-                    out.print(f"{told}: {_said(day)} ({number:,}/{len(wanted):,})", markup=False)
+                    out.print(f"{told}: {_said(day)} ({number:,}/{len(wanted):,})")
         except (StoreError, PublishError) as error:
             result.stopped_by = error
         finally:
@@ -194,7 +194,7 @@ def _fetch(
 
 def _bar(out: Console) -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
@@ -206,7 +206,7 @@ def _bar(out: Console) -> Progress:
 
 def _said(day: FetchedDay) -> str:
     if day.failure is not None:
-        return "the store could not be asked"
+        return "its objects could not be told"
     counts = {
         action: sum(each.action == action for each in day.objects)
         for action in ACTIONS
@@ -244,7 +244,6 @@ def _show_missing(out: Console, tables: Sequence[TableInventory]) -> None:
         if each.missing:
             out.print(
                 f"missing: {each.instrument} {each.raw_table}: {ranges_text(each.missing)}",
-                markup=False,
                 highlight=False,
             )
 

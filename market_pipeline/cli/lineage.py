@@ -44,9 +44,9 @@ def lineage(
     elif links:
         out = console()
         for same in _made_of_the_same(links):
-            out.print("\n".join(_lines(same)), markup=False, highlight=False, soft_wrap=True)
+            out.print("\n".join(_lines(same)), highlight=False, soft_wrap=True)
     else:
-        console().print(f"Nothing is recorded of {instrument} on {day.date()}.", markup=False)
+        console().print(f"Nothing is recorded of {instrument} on {day.date()}.")
     raise typer.Exit(0 if links and all(link.is_up_to_date for link in links) else 1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from typing import Annotated
@@ -23,6 +24,8 @@ from market_pipeline.cli.report import report
 from market_pipeline.cli.run import run
 from market_pipeline.cli.verdict import verdict
 from market_pipeline.errors import MarketPipelineError
+from market_pipeline.lake.layout import PRIVATE_UMASK
+from market_pipeline.shown import shown_lines
 
 __all__ = ["app", "main"]
 
@@ -69,12 +72,13 @@ def options(
 
 def main() -> None:
     """Run the console script; an error of ours is a message and exit code 2, not a traceback."""
+    os.umask(PRIVATE_UMASK)
     try:
         app()
     except MarketPipelineError as error:
-        errors_console().print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        errors_console().print(f"error: {error}", highlight=False, soft_wrap=True)
         sys.exit(2)
     except Exception:
         # Not ours: the traceback is what a report needs, and 1 would mean a degraded day.
-        traceback.print_exc()
+        sys.stderr.write(shown_lines(traceback.format_exc()))
         sys.exit(2)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
 
 from market_pipeline.quality.row import ReportRow
+from market_pipeline.shown import shown_lines
 from market_pipeline.stages.inventory import day_ranges, range_text
 
 __all__ = [
@@ -25,15 +29,33 @@ _PLAIN_WIDTH = 160
 _MOST_RANGES = 6
 
 
+class _PrintableConsole(Console):
+    """A console on which no text is markup, and none holds what cannot be printed.
+
+    What is styled is styled by objects of Rich.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, **options)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else shown_lines(text), style, control)
+
+
 def console() -> Console:
     """Standard output; wide and plain where it is not a terminal."""
-    found = Console()
-    return found if found.is_terminal else Console(width=_PLAIN_WIDTH, color_system=None)
+    found = _PrintableConsole()
+    if found.is_terminal:
+        return found
+    return _PrintableConsole(width=_PLAIN_WIDTH, color_system=None)
 
 
 def errors_console() -> Console:
     """Standard error."""
-    return Console(stderr=True)
+    return _PrintableConsole(stderr=True)
 
 
 def exit_code(rows: Sequence[ReportRow]) -> int:
@@ -74,15 +96,13 @@ def verdict_table(rows: Sequence[ReportRow]) -> Table:
         table.add_row(
             row.dt.isoformat(),
             row.instrument_id,
-            f"[{_STYLES.get(condition, '')}]{condition}[/]",
+            Text(condition, _STYLES.get(condition, "")),
             _number(None if row.valid_seconds is None else row.valid_seconds / 3600, 2),
             f"{row.messages:,}" if row.messages is not None else "",
             _number(row.gap_seconds, 1),
             _number(row.crossed_seconds, 1),
             _number(row.skew_p50_ms, 1),
-            "\n".join((*row.reasons, *(f"(warning) {text}" for text in row.warnings))).replace(
-                "[", "\\["
-            ),
+            "\n".join((*row.reasons, *(f"(warning) {text}" for text in row.warnings))),
         )
     return table
 

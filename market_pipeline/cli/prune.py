@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from market_pipeline.cli.output import bytes_text, console, errors_console, ranges_text
+from market_pipeline.cli.run import dagster_instance
 from market_pipeline.errors import StoreError
 from market_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from market_pipeline.stages.prune import Held, Planned
+    from market_pipeline.stages.prune import Held, Planned, Retention
     from market_pipeline.store.client import Store
 
 __all__ = ["prune"]
@@ -29,7 +31,7 @@ _KINDS = ("derived", "raw", "quarantine", "staging", "replaced")
 def prune(
     older_than: Annotated[
         int | None,
-        typer.Option(min=1, metavar="DAYS", help="Days to keep, raw and derived, for this once."),
+        typer.Option(min=1, metavar="DAYS", help="Days to keep, of all kinds, for this once."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Remove nothing, as without --yes.")
@@ -46,9 +48,10 @@ def prune(
 ) -> None:
     """Show what is older than it is to be kept, and with --yes remove it.
 
-    PIPELINE_KEEP_RAW_DAYS and PIPELINE_KEEP_DERIVED_DAYS say how long; without them days are kept
-    for ever. Raw files of a store go if the store still has the same bytes, published days if their
-    raw files can be had, and what else is the last copy stays. A lake that is a folder is yours and
+    PIPELINE_KEEP_RAW_DAYS, PIPELINE_KEEP_DERIVED_DAYS and PIPELINE_KEEP_RUN_DAYS say how long;
+    without them days and the history of runs are kept for ever. Raw files of a store go if the
+    store still has the same bytes, published days if their raw files can be had, runs if a later
+    one made their day, and what else is the last copy stays. A lake that is a folder is yours and
     never touched. What killed runs left and what no reader can need goes too.
 
     Exit code 0: done, or shown. 1: something could not be looked at or removed; run it again. 2:
@@ -75,37 +78,43 @@ def prune(
             stack.enter_context(store)
         stock = take_stock(settings, retention, store)
     planned = plan(stock.held, retention)
+    keep_run_days = older_than or settings.keep_run_days
+    runs = _old_runs(keep_run_days, planned, retention)
     if not as_json:
-        _show(out, planned, retention.keep_raw_days, retention.keep_derived_days)
+        _show(out, planned, retention, keep_run_days, len(runs))
     kept = retention.keep_derived_days
     if kept is not None and kept <= settings.lake_horizon_days:
         errors_console().print(
             f"note: the sensor looks {settings.lake_horizon_days:,} days back "
             f"(PIPELINE_LAKE_HORIZON_DAYS), and would have days run again that are kept for "
             f"{kept:,}",
-            markup=False,
             soft_wrap=True,
         )
     for failure in stock.failures:
-        errors_console().print(f"not looked at: {failure}", markup=False, soft_wrap=True)
+        errors_console().print(f"not looked at: {failure}", soft_wrap=True)
     failed: list[tuple[Held, str]] = []
     if yes:
         _confirm(planned)
         warehouse = Warehouse(settings.data_dir)
-        with out.status("removing") as status:
+        with out.status(Text("removing")) as status:
             failed = carry_out(
                 planned,
                 warehouse,
                 timeout_seconds=settings.lock_timeout_seconds,
-                progress=lambda told: status.update(f"removing {told}"),
+                progress=lambda told: status.update(Text(f"removing {told}")),
             )
+            if runs:
+                status.update(Text(f"removing the history of {len(runs):,} runs"))
+                _forget_runs(runs)
     for held, reason in failed:
         told = f"not removed: {held.name} {held.instrument} {held.day}: {reason}"
-        errors_console().print(told, markup=False, soft_wrap=True)
+        errors_console().print(told, soft_wrap=True)
     if as_json:
         record = {
             "keep_raw_days": retention.keep_raw_days,
             "keep_derived_days": retention.keep_derived_days,
+            "keep_run_days": keep_run_days,
+            "runs": len(runs),
             "removed": yes,
             "items": [each.as_json() for each in planned],
             "not_looked_at": stock.failures,
@@ -113,7 +122,7 @@ def prune(
         }
         typer.echo(json.dumps(record, indent=2))
     else:
-        _show_end(out, planned, done=yes)
+        _show_end(out, planned, len(runs), done=yes)
     raise typer.Exit(1 if stock.failures or failed else 0)
 
 
@@ -127,6 +136,31 @@ def _store(settings: Settings) -> Store | StoreError | None:
         return open_store(settings)
     except StoreError as error:
         return error
+
+
+def _old_runs(keep_days: int | None, planned: Sequence[Planned], retention: Retention) -> list[str]:
+    """The runs whose history goes; none unless a setting or an option says how long it is kept."""
+    if keep_days is None:
+        return []
+    from market_pipeline.defs.history import old_runs  # noqa: PLC0415
+
+    stays = {
+        f"{each.held.day}" for each in planned if each.held.kind == "derived" and not each.goes
+    }
+    kept_from = retention.keeps_from("derived")
+    with dagster_instance() as instance:
+        return old_runs(
+            instance,
+            datetime.now(UTC) - timedelta(days=keep_days),
+            lambda day: kept_from is None or day >= f"{kept_from}" or day in stays,
+        )
+
+
+def _forget_runs(run_ids: Sequence[str]) -> None:
+    from market_pipeline.defs.history import forget_runs  # noqa: PLC0415
+
+    with dagster_instance() as instance:
+        forget_runs(instance, run_ids)
 
 
 def _confirm(planned: Sequence[Planned]) -> None:
@@ -145,11 +179,19 @@ def _confirm(planned: Sequence[Planned]) -> None:
 
 
 def _show(
-    out: Console, planned: Sequence[Planned], raw_days: int | None, derived_days: int | None
+    out: Console,
+    planned: Sequence[Planned],
+    retention: Retention,
+    keep_run_days: int | None,
+    runs: int,
 ) -> None:
-    for name, keep in (("raw", raw_days), ("derived", derived_days)):
-        kept = "kept for ever" if keep is None else f"kept for {keep:,} days"
-        out.print(f"{name} days: {kept}", highlight=False)
+    for name, keep, due in (
+        ("raw days", retention.keep_raw_days, ""),
+        ("derived days", retention.keep_derived_days, ""),
+        ("history of runs", keep_run_days, f", {runs:,} go"),
+    ):
+        kept = "kept for ever" if keep is None else f"kept for {keep:,} days{due}"
+        out.print(f"{name}: {kept}", highlight=False)
     if not planned:
         return
     table = Table(title_justify="left", title="What is due")
@@ -163,13 +205,13 @@ def _show(
         days = [each.held.day for each in group if each.held.day is not None]
         example = next((each.held.example for each in group if each.held.example), None)
         table.add_row(
-            "[red]goes[/]" if goes else "[green]stays[/]",
+            Text("goes", "red") if goes else Text("stays", "green"),
             f"{kind} {name}".strip(),
             instrument,
             ranges_text(days) if days else "",
             f"{sum(each.held.files for each in group):,}",
             bytes_text(sum(each.held.bytes for each in group)),
-            (f"{why} ({example})" if example else why).replace("[", "\\["),
+            f"{why} ({example})" if example else why,
         )
     out.print(table)
 
@@ -188,9 +230,9 @@ def _grouped(
     return [(of, list(group)) for of, group in groupby(order, key)]
 
 
-def _show_end(out: Console, planned: Sequence[Planned], *, done: bool) -> None:
+def _show_end(out: Console, planned: Sequence[Planned], runs: int, *, done: bool) -> None:
     goes = [each.held for each in planned if each.goes]
-    if not goes:
+    if not goes and not runs:
         out.print("Nothing to remove.")
         return
     size = bytes_text(sum(each.bytes for each in goes if each.kind != "derived"))

@@ -27,6 +27,7 @@ from market_pipeline.cli.output import console, errors_console, exit_code, verdi
 from market_pipeline.cli.verdict import InstrumentIds, read_verdicts
 from market_pipeline.errors import SettingsError
 from market_pipeline.instruments import Instrument, load_instruments, select_instruments
+from market_pipeline.lake.layout import PRIVATE_FILE
 from market_pipeline.settings import ENV_FILE, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from market_pipeline.stages.dry_run import PlannedDay
 
-__all__ = ["FAILED", "run", "run_days"]
+__all__ = ["FAILED", "dagster_instance", "run", "run_days"]
 
 _DAY = ["%Y-%m-%d"]
 FAILED = 2
@@ -91,7 +92,7 @@ def run(
     rows = read_verdicts(settings, start, end, ids)
     out.print(verdict_table(rows))
     for day, reason in failed.items():
-        errors_console().print(f"failed: {day}: {reason}", markup=False, soft_wrap=True)
+        errors_console().print(f"failed: {day}: {reason}", soft_wrap=True)
     raise typer.Exit(FAILED if failed else exit_code(rows))
 
 
@@ -113,7 +114,7 @@ def _look(
         planned += of_day
         if not as_json:
             for each in of_day:
-                out.print("\n".join(_planned_lines(each)), markup=False, soft_wrap=True)
+                out.print("\n".join(_planned_lines(each)), soft_wrap=True)
     if as_json:
         typer.echo(json.dumps([each.as_json() for each in planned], indent=2))
     return 0 if all(each.is_plain for each in planned) else 1
@@ -167,7 +168,7 @@ def run_days(
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
     }
     failed: dict[date, str] = {}
-    with _instance() as instance, _progress(out) as progress:
+    with dagster_instance() as instance, _progress(out) as progress:
         task = progress.add_task("", total=len(days) * len(job.nodes))
         for number, day in enumerate(days, start=1):
             progress.update(task, description=f"{day}")
@@ -188,7 +189,7 @@ def run_days(
     return failed
 
 
-def _instance() -> dg.DagsterInstance:
+def dagster_instance() -> dg.DagsterInstance:
     """The instance of DAGSTER_HOME, where the UI finds the runs; without one, a passing one.
 
     As with Dagster's own commands, `.env` may name it.
@@ -204,7 +205,7 @@ def _instance() -> dg.DagsterInstance:
         )
     os.environ["DAGSTER_HOME"] = home
     # Two processes that open a new instance at once both set its databases up, and spoil them.
-    with FileLock(Path(home) / ".market-pipeline.lock"):
+    with FileLock(Path(home) / ".market-pipeline.lock", mode=PRIVATE_FILE):
         instance = DagsterInstance.get()
         instance.get_runs_count()
         instance.event_log_storage.get_maximum_record_id()
@@ -213,7 +214,7 @@ def _instance() -> dg.DagsterInstance:
 
 def _progress(out: Console) -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("steps"),
@@ -235,6 +236,6 @@ def _listener(progress: Progress, task: TaskID, day: date) -> Callable[[dg.Event
             told = f"{day} {entry.step_key}: {entry.user_message.removeprefix(FETCHING)}"
             progress.update(task, description=told)
             if not progress.console.is_terminal:
-                progress.console.print(told, markup=False, soft_wrap=True)
+                progress.console.print(told, soft_wrap=True)
 
     return listen

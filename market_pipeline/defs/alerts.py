@@ -7,16 +7,16 @@ fails, so that a full disk would lose an alert; they take five runs a tick; and 
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any, Literal, cast
 
 import dagster as dg
 
 from market_pipeline.alerts.alert import Alert, CheckSaid, check_said
-from market_pipeline.alerts.delivery import Patience, deliver
+from market_pipeline.alerts.delivery import Delivered, Patience, deliver
 from market_pipeline.alerts.late import late_days
-from market_pipeline.alerts.outbox import Outbox
+from market_pipeline.alerts.outbox import Outbox, Standing
 from market_pipeline.alerts.payloads import Links
 from market_pipeline.alerts.targets import configured_targets
 from market_pipeline.defs.failures import first_failure
@@ -176,7 +176,20 @@ def alert_delivery(pipeline: Pipeline) -> dg.SkipReason:
     done = deliver(
         pipeline.warehouse, configured_targets(settings), Links.of(settings), Patience.of(settings)
     )
-    return dg.SkipReason(f"{done.sent} sent, {done.failed} failed, {done.dead} now dead letters.")
+    return dg.SkipReason(_told(done, Outbox(pipeline.warehouse).standings(), time.time()))
+
+
+def _told(done: Delivered, standings: Sequence[Standing], now_s: float) -> str:
+    """What a turn did, whom it left alone, and what waits how long and why."""
+    parts = [f"{done.sent} sent, {done.failed} failed, {done.dead} now dead letters."]
+    if done.busy:
+        parts.append(f"Left alone, as another turn is sending to them: {', '.join(done.busy)}.")
+    for each in standings:
+        waits = each.oldest_waits_seconds(now_s)
+        if waits is not None:
+            why = f" ({each.error})" if each.failing else ""
+            parts.append(f"{each.target}: {each.waiting} wait, the oldest for {waits:,.0f} s{why}.")
+    return " ".join(parts)
 
 
 ALERT_SENSORS = [run_alerts, late_day_alerts, alert_delivery]

@@ -153,7 +153,15 @@ _PROFILES = {
         ("zero_times", "negative_times", "future_times", "negative_latencies"),
         [*_RAW_TIMES, *_RAW_ORIGINS],
     ),
-    **_each(("times_outside_day", "unordered_messages"), _RAW_TIMES),
+    **_each(
+        (
+            *("times_outside_day", "unordered_messages", "receipts_outside_day"),
+            *("earliest_outside_ns", "latest_outside_ns", "outside_day", "files_outside_day"),
+        ),
+        _RAW_TIMES,
+    ),
+    **_each(("first_price", "last_price"), _RAW_PRICES),
+    "prices_per_hour": [*_RAW_TIMES, *_RAW_PRICES],
     "unordered_origins": _RAW_ORIGINS,
     "sequence_backwards": _RAW_NUMBERS,
     **_each(
@@ -238,6 +246,12 @@ _REPORT = {
             *("outcome", "failure_kind", "failure", "strategy", "strategy_reason", "rows"),
             *("snapshots", "unknown_removals", "max_mid_deviation_ticks", "exam_size_error"),
             *("exams_failed", "exams_per_hour", "exams_failed_per_hour"),
+            *("snapshots_uncompared", "uncompared_reasons", "first_uncompared_ns"),
+            *("longest_uncompared_seconds", "longest_uncompared_ns", "snapshots_misplaced"),
+            *("first_misplaced_ns", "snapshots_off_number", "snapshots_stale", "first_stale_ns"),
+            *("stale_messages", "repeated_messages", "late_messages", "first_old_ns"),
+            *("first_restart_ns", "split_messages", "first_split_ns"),
+            *("bad_sequences", "first_bad_sequence_ns"),
             *("exam_levels_differing_per_hour", "known_low_price", "known_high_price", "tick"),
             *("lot", "tick_inferred", "lot_inferred", "input_sha256", "code_version"),
         )
@@ -250,7 +264,9 @@ _REPORT = {
     ),
     **_each(
         (
-            *("observed_seconds", "valid_seconds", "invalid_seconds", "not_seeded_seconds"),
+            *("observed_seconds", "missing_seconds", "valid_seconds", "verified_seconds"),
+            *("unverified_seconds", "unconfirmed_seconds", "invalid_seconds"),
+            *("not_seeded_seconds", "unsound_seconds"),
             *("after_gap_seconds", "stale_seconds", "failed_exam_seconds"),
             *("precision_loss_seconds", "crossed_count", "crossed_seconds"),
             *("longest_crossed_seconds", "longest_crossed_ns", "crossed_seconds_per_hour"),
@@ -263,11 +279,16 @@ _REPORT = {
         (
             *("gap_count", "gap_seconds", "longest_gap_seconds", "longest_gap_ns", "first_gap_ns"),
             *("gap_threshold_seconds", "gap_starts_ns", "gap_ends_ns", "gap_trades"),
+            *("outage_count", "outage_seconds", "outage_factor"),
             *("gaps_per_hour", "quiet_count", "quiet_seconds", "longest_quiet_seconds"),
             *("longest_quiet_ns", "quiet_starts_ns", "quiet_ends_ns"),
         ),
         _GAPS,
     ),
+    "gap_snapshots": [
+        *_GAPS,
+        *_of(_SNAPSHOTS, "receipt_timestamp", "sequence_number", "bid_0_price", "ask_0_price"),
+    ],
     **{
         name: _of("raw_profiles", source)
         for name, source in (
@@ -292,6 +313,36 @@ _REPORT = {
     "first_domain_violation": _of("raw_profiles", "place_kinds", "place_values", "place_expected"),
     "step_change": _of("raw_profiles", "tick_seen", "lot_seen", "tick_settled_rows"),
     **_each(
+        ("deltas_outside_day", "snapshots_outside_day", "trades_outside_day"),
+        _of("raw_profiles", "receipts_outside_day"),
+    ),
+    **_each(
+        ("outside_day_share", "outside_day_table"), _of("raw_profiles", "receipts_outside_day")
+    ),
+    **{
+        name: _of("raw_profiles", name)
+        for name in (
+            *("outside_day", "earliest_outside_ns", "latest_outside_ns", "files_outside_day"),
+            "first_price",
+        )
+    },
+    "price_day_before": [
+        *_of("book_checkpoints", "tick", "bid_price_ticks", "ask_price_ticks"),
+        *_of("raw_profiles", "last_price"),
+    ],
+    "price_day_before_apart": [
+        *_of("book_checkpoints", "tick", "bid_price_ticks", "ask_price_ticks"),
+        *_of("raw_profiles", "first_price", "last_price"),
+    ],
+    **_each(
+        ("price_tables_apart", "price_tables", "foreign_price_table"),
+        _of("raw_profiles", "prices_per_hour"),
+    ),
+    **_each(
+        ("snapshot_precision_losses", "first_snapshot_precision_loss"),
+        [*_every_level("price"), *_every_level("size")],
+    ),
+    **_each(
         (
             *("skew_p001_ms", "skew_p01_ms", "skew_p50_ms", "skew_p99_ms", "skew_p999_ms"),
             *("skew_p50_ms_per_hour", "worst_skew_ms", "worst_skew_ns"),
@@ -314,6 +365,8 @@ _REPORT = {
     },
     "first_precision_column": _of("book_rebuilds", "price_losses", "size_losses"),
     "exam_snapshots": _of("book_rebuilds", "exams"),
+    "uncompared_share": _of("book_rebuilds", "exams", "snapshots_uncompared"),
+    "sequence_restarts": _of("book_rebuilds", "restarts"),
     "exam_matching_share": _of("book_rebuilds", "exam_levels_matching", "exam_levels"),
     "ghost_share": _of("book_rebuilds", "exam_levels_ghost", "exam_levels_ours"),
     "missing_share": _of("book_rebuilds", "exam_levels_missing", "exam_levels"),

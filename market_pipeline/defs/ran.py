@@ -15,7 +15,7 @@ import dagster as dg
 from market_pipeline.instruments import Instrument
 from market_pipeline.tables import TABLES
 
-__all__ = ["is_under_way", "last_whole_run_s"]
+__all__ = ["asked_for", "is_under_way", "last_whole_run_s"]
 
 _PARTITION = "dagster/partition"
 _NOT_ENDED = [
@@ -38,33 +38,40 @@ def is_under_way(instance: dg.DagsterInstance, day: date) -> bool:
 def last_whole_run_s(
     instance: dg.DagsterInstance, day: date, instruments: Collection[Instrument]
 ) -> float | None:
-    """When the last run began, Unix time, that made every table of all these instruments.
+    """When the last run began, Unix time, that was about every table of all these instruments.
 
-    None if there is none that succeeded. It saw the raw files as they were from then on.
+    None if there is none that succeeded. It saw the raw files as they were from then on, also if
+    there were none.
     """
     runs = dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS], tags={_PARTITION: day.isoformat()})
+    ids = {each.id for each in instruments}
     for record in instance.get_run_records(runs, limit=_MAX_RUNS):
         run = record.dagster_run
+        asked = asked_for(run)
         if (
             record.start_time is not None
-            and {each.id for each in instruments} <= _instruments(run, instruments)
-            and set(TABLES) <= _made(instance, run)
+            and (not asked or ids <= asked)
+            and set(TABLES) <= _tables(instance, run)
         ):
             return record.start_time
     return None
 
 
-def _instruments(run: dg.DagsterRun, configured: Collection[Instrument]) -> set[str]:
-    """The ids that a run was about."""
+def asked_for(run: dg.DagsterRun) -> frozenset[str]:
+    """The ids of the instruments that a run was told to be about; empty for all."""
     config: Any = run.run_config
     for key in ("resources", "pipeline", "config"):
         config = config.get(key) or {}
-    return set(config.get("instruments") or [each.id for each in configured])
+    return frozenset(config.get("instruments") or ())
 
 
-def _made(instance: dg.DagsterInstance, run: dg.DagsterRun) -> set[str]:
-    """The tables that a run published; which ones it was to is told in many ways."""
-    made = instance.get_records_for_run(
-        run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
+def _tables(instance: dg.DagsterInstance, run: dg.DagsterRun) -> set[str]:
+    """The tables that a run was to publish, and did if it succeeded.
+
+    What it materialized would not tell: a table without data of the day is published, but not
+    materialized.
+    """
+    planned = instance.get_records_for_run(
+        run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
     )
-    return {key.path[-1] for each in made.records if (key := each.asset_key) is not None}
+    return {key.path[-1] for each in planned.records if (key := each.asset_key) is not None}

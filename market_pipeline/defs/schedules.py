@@ -9,10 +9,9 @@ from market_pipeline.defs.jobs import DAILY_JOB
 from market_pipeline.defs.ran import is_under_way, last_whole_run_s
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.instruments import Instrument
-from market_pipeline.lake.catalogue import connect
 from market_pipeline.stages.listing import opened_lake, streams_of
 from market_pipeline.stages.wanted import has_landed_since
-from market_pipeline.tables import TABLES
+from market_pipeline.tables import TABLES, open_catalogue
 
 __all__ = ["DAILY_SCHEDULE", "is_about_to_run"]
 
@@ -59,7 +58,7 @@ def is_about_to_run(day: date, now_s: float) -> bool:
 def _absent(pipeline: Pipeline, day: date) -> list[Instrument]:
     """The instruments that have no verdict of a day, or one that says that it is not there."""
     table = TABLES["validation_report"].sql_name
-    with closing(connect(pipeline.warehouse.data_dir)) as connection:
+    with closing(open_catalogue(pipeline.warehouse.data_dir)) as connection:
         there = connection.execute(
             f"SELECT exchange || ':' || symbol FROM {table} "
             "WHERE dt = $1 AND condition IN ('available', 'degraded')",

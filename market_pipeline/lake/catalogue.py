@@ -1,7 +1,8 @@
 """The DuckDB file that users open: views of the published files, copies of the small tables.
 
 It is built anew beside the old one and swapped in by a rename, so nobody waits for a lock: who has
-the old one open goes on reading it, and who opens it next gets the new one.
+the old one open goes on reading it, and who opens it next gets the new one. It is sealed: `seal`
+keeps out what others write, and `connect` opens nothing but what was published.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ import duckdb
 
 from market_pipeline.errors import MissingDataError, PublishError, WarehouseBusyError
 from market_pipeline.lake.delta import delta_table, has_columns_added_later, published_files
-from market_pipeline.lake.layout import PRIVATE_FILE, Warehouse, make_private_folder, sync
-from market_pipeline.lake.locks import (
-    DEFAULT_WAIT_SECONDS,
-    holding,
-    is_locked_elsewhere,
-    until_unlocked,
+from market_pipeline.lake.layout import (
+    PRIVATE_FILE,
+    READ_ONLY_FILE,
+    Warehouse,
+    make_private_folder,
+    sync,
 )
+from market_pipeline.lake.locks import DEFAULT_WAIT_SECONDS, holding, is_locked_elsewhere
+from market_pipeline.lake.seal import check_seal, seal, set_aside
 from market_pipeline.lake.tables import Table, View
 from market_pipeline.lake.working import WORKING_LOCK, damaged, ensure_table, open_database
 
@@ -43,6 +46,7 @@ def refresh(
 
     Tables nothing was published to yet are there, typed and empty.
     Paths in views are absolute: after moving the data folder, refresh.
+    What somebody wrote into the old catalogue is set aside, with a warning in the log.
 
     Args:
         warehouse: Whose catalogue.
@@ -65,18 +69,18 @@ def refresh(
         try:
             _copy_small_tables(warehouse, building, timeout_seconds)
             _fill(warehouse, building, tables, views)
-            building.chmod(PRIVATE_FILE)
+            building.chmod(READ_ONLY_FILE)
             sync(building)
+            set_aside(warehouse)
+            seal(warehouse, building)
             building.replace(warehouse.catalogue)
             sync(folder)
         finally:
             building.unlink(missing_ok=True)
-        # A user who opened the old one for writing may have left this; it is not the new one's.
-        warehouse.catalogue.with_name(f"{warehouse.catalogue.name}.wal").unlink(missing_ok=True)
 
 
-def connect(data_dir: Path | str, *, timeout_seconds: float = 10.0) -> duckdb.DuckDBPyConnection:
-    """A read-only connection to the catalogue as it is now; no writer ever waits for it.
+def connect(data_dir: Path | str) -> duckdb.DuckDBPyConnection:
+    """A read-only connection to the catalogue as it was published; no writer ever waits for it.
 
     `books.bbo` and the like are found at once; from a cursor of the connection write
     `market.books.bbo`, because a cursor does not take over the default database.
@@ -84,41 +88,54 @@ def connect(data_dir: Path | str, *, timeout_seconds: float = 10.0) -> duckdb.Du
 
     Args:
         data_dir: The data folder (`PIPELINE_DATA_DIR`).
-        timeout_seconds: How long to wait for somebody who opened the catalogue for writing.
 
     Raises:
         MissingDataError: There is no catalogue below that folder.
-        WarehouseBusyError: Somebody kept the catalogue open for writing for the whole wait.
-        PublishError: The file is damaged.
+        WarehouseBusyError: Somebody has the catalogue open for writing.
+        PublishError: The file is damaged, or somebody wrote into it.
     """
-    path = Warehouse(Path(data_dir)).catalogue
-    if not path.is_file():
+    warehouse = Warehouse(Path(data_dir))
+    if not warehouse.catalogue.is_file():
         raise MissingDataError(
             "there is no catalogue yet",
             next_step="Run the pipeline once for any day, or check PIPELINE_DATA_DIR.",
-            file=path,
+            file=warehouse.catalogue,
         )
+    while True:
+        published = check_seal(warehouse)
+        connection = _attached(warehouse.catalogue)
+        try:
+            # From now on DuckDB keeps writers out of the file, but before it was anybody's.
+            if check_seal(warehouse) == published:
+                return connection
+        except PublishError:
+            connection.close()
+            raise
+        connection.close()  # a refresh came in between
+
+
+def _attached(catalogue: Path) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     # Published files never change, so their footers may be kept.
     connection.execute("SET parquet_metadata_cache = true")
     try:
         # Attached, not opened: for a path that this process has open already DuckDB hands out the
         # database it knows, which after a refresh is the old one.
-        attach = f"ATTACH {_text(str(path))} AS market (READ_ONLY)"
-        until_unlocked(timeout_seconds)(connection.execute, attach)
+        connection.execute(f"ATTACH {_text(str(catalogue))} AS market (READ_ONLY)")
         connection.execute("USE market")
-    except duckdb.IOException as error:
+    except duckdb.Error as error:
         connection.close()
-        if not is_locked_elsewhere(error):
-            raise PublishError(
-                f"the catalogue cannot be opened: {error}",
-                next_step="Run the pipeline for any day: each publish builds the catalogue anew.",
-                file=path,
+        # A binder's error: this very process has it open for writing.
+        if is_locked_elsewhere(error) or isinstance(error, duckdb.BinderException):
+            raise WarehouseBusyError(
+                "somebody has the catalogue open for writing",
+                next_step="Close the shell or notebook that opened it without READ_ONLY.",
+                file=catalogue,
             ) from error
-        raise WarehouseBusyError(
-            f"somebody kept the catalogue open for writing for {timeout_seconds:g} s",
-            next_step="Close the shell or notebook that opened it without READ_ONLY.",
-            file=path,
+        raise PublishError(
+            f"the catalogue cannot be opened: {error}",
+            next_step="Run the pipeline for any day: each publish builds the catalogue anew.",
+            file=catalogue,
         ) from error
     return connection
 

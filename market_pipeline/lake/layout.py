@@ -9,13 +9,29 @@ from pathlib import Path
 from market_pipeline.errors import SettingsError
 from market_pipeline.lake.tables import Table
 
-__all__ = ["PRIVATE_FILE", "PRIVATE_FOLDER", "Warehouse", "make_private_folder", "sync"]
+__all__ = [
+    "PRIVATE_FILE",
+    "PRIVATE_FOLDER",
+    "PRIVATE_UMASK",
+    "READ_ONLY_FILE",
+    "Warehouse",
+    "make_private_folder",
+    "sync",
+]
 
 PRIVATE_FILE = 0o600
-"""Mode of every file the package writes: only its owner reads or writes it."""
+"""Mode of every file the package writes, but the catalogue: only its owner reads or writes it."""
+
+READ_ONLY_FILE = 0o400
+"""Mode of the catalogue: only its owner reads it, and nobody but root opens it for writing."""
 
 PRIVATE_FOLDER = 0o700
 """Mode of every folder the package makes."""
+
+PRIVATE_UMASK = 0o077
+"""For processes in which libraries write too, as Dagster does below DAGSTER_HOME: it gives what
+they make the modes above.
+"""
 
 
 _UNUSABLE = "%?\\"
@@ -79,6 +95,16 @@ class Warehouse:
     def catalogue(self) -> Path:
         """The DuckDB file that users open: `warehouse/market.duckdb`."""
         return self.warehouse_dir / "market.duckdb"
+
+    @property
+    def catalogue_log(self) -> Path:
+        """Where DuckDB would write a log of what is done to the catalogue; `seal` closes it."""
+        return self.warehouse_dir / "market.duckdb.wal"
+
+    @property
+    def set_aside_dir(self) -> Path:
+        """Holds what others wrote into the catalogue, made when there is such a thing."""
+        return self.warehouse_dir / "set-aside"
 
     def table_dir(self, table: Table) -> Path:
         """The Delta folder of a big table: `tables/<schema>/<name>`."""

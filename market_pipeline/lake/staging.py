@@ -7,12 +7,13 @@ were cut into batches, so publishing them a second time changes nothing.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import time
 import uuid
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -31,6 +32,8 @@ __all__ = [
     "ROW_GROUP_ROWS",
     "StagedFile",
     "StagedWriter",
+    "staging_age",
+    "staging_in_use",
     "stale_staging",
     "sweep_staging",
 ]
@@ -44,7 +47,7 @@ ROW_GROUP_BYTES = 32 << 20
 _CHUNK_BYTES = 8 << 20
 
 KEEP_STAGED = timedelta(days=1)
-"""How long an unfinished file is left alone: a running writer may own it."""
+"""How long an unfinished file is left alone while a run is alive: it may own it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +205,42 @@ class StagedWriter:
         self._staged = StagedFile(
             self._instrument, final, self._rows, self._file.bytes, sha256, self._part
         )
+
+
+@contextmanager
+def staging_in_use(warehouse: Warehouse) -> Iterator[None]:
+    """Says that a run is alive, whose files in `staging/` are its own; any number may be at once.
+
+    The operating system takes it back when the process ends, however it ends.
+    """
+    make_private_folder(warehouse.staging_dir)
+    descriptor = os.open(warehouse.staging_dir, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def staging_age(warehouse: Warehouse) -> Iterator[timedelta]:
+    """How old a file in `staging/` has to be for nobody to own it: no age while no run is alive.
+
+    None begins before the `with` block ends.
+    """
+    if not warehouse.staging_dir.is_dir():
+        yield KEEP_STAGED
+        return
+    descriptor = os.open(warehouse.staging_dir, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        yield KEEP_STAGED
+    else:
+        # A clock that was set back may have left files of the future.
+        yield timedelta.min
+    finally:
+        os.close(descriptor)
 
 
 def stale_staging(warehouse: Warehouse, older_than: timedelta = KEEP_STAGED) -> dict[Path, int]:

@@ -14,6 +14,7 @@ __all__ = ["Column", "Computed", "Table", "View"]
 _ARROW_TYPES: dict[str, pa.DataType] = {
     "BIGINT": pa.int64(),
     "INTEGER": pa.int32(),
+    "TINYINT": pa.int8(),
     "USMALLINT": pa.uint16(),
     "DOUBLE": pa.float64(),
     "BOOLEAN": pa.bool_(),

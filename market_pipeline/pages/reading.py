@@ -22,7 +22,7 @@ from market_pipeline.plots.samples import (
 from market_pipeline.plots.svg import as_svg
 from market_pipeline.plots.window import Window
 from market_pipeline.quality.checks.base import Check, CheckOutcome, measured
-from market_pipeline.quality.evaluate import CHECKS, evaluate
+from market_pipeline.quality.evaluate import CHECKS, evaluate, thresholds_in_force
 from market_pipeline.quality.findings import FINDINGS
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.tables import TABLES
@@ -41,7 +41,8 @@ class InstrumentDay:
     Attributes:
         row: Its verdict.
         checks: Every check there is, with what it said; None where it could not be asked.
-        configured: Whether the thresholds are those of the instruments file, or the defaults.
+        configured: Whether the thresholds are those of the verdict, or of the instruments file if
+            it recorded none; else they are the defaults.
         findings: Its rows of `quality.findings`, by check.
         raw_files: Its rows of `lake.manifest`.
         intervals: Its rows of `interval_totals`; empty for a day that was not rebuilt.
@@ -71,10 +72,11 @@ def read_instrument_day(
         connection: To the catalogue.
         warehouse: Where the big tables lie.
         row: The published verdict.
-        instrument: As configured; None if it is no more, then the default thresholds hold.
+        instrument: As configured; None if it is no more. The thresholds are those of the verdict.
         name: Unique on the page, for the ids inside the plots.
     """
-    thresholds = Thresholds() if instrument is None else instrument.thresholds
+    configured = Thresholds() if instrument is None else instrument.thresholds
+    thresholds = thresholds_in_force(row, configured)
     said = {outcome.check: outcome for outcome in evaluate(row, thresholds)}
     plots: tuple[str, str] | tuple[None, None] = None, None
     intervals: list[_Record] = []
@@ -103,7 +105,7 @@ def read_instrument_day(
     return InstrumentDay(
         row=row,
         checks=[(check, said.get(check)) for check in CHECKS],
-        configured=instrument is not None,
+        configured=instrument is not None or row.thresholds is not None,
         findings=_records(connection, FINDINGS.sql_name, row, _PLACES),
         raw_files=_records(connection, "lake.manifest", row, "asset, shard"),
         intervals=intervals,

@@ -15,6 +15,7 @@ from market_pipeline.lake.layout import PRIVATE_FILE
 from market_pipeline.pages.reading import InstrumentDay
 from market_pipeline.plots.colours import CONDITIONS, LETTERS
 from market_pipeline.quality.row import ReportRow
+from market_pipeline.shown import shown_lines
 
 __all__ = ["write_report_page"]
 
@@ -28,8 +29,8 @@ def write_report_page(
 ) -> None:
     """Writes the page, one instrument after another, so that only one is held in memory.
 
-    Every text is escaped, whoever wrote it. The same day gives the same page. A file that is there
-    stays until the new one is whole.
+    Every text is escaped, whoever wrote it, and what cannot be printed is written out. The same day
+    gives the same page. A file that is there stays until the new one is whole.
 
     Args:
         file: Where to; as every file of ours only its owner may read it.
@@ -57,6 +58,7 @@ def _environment() -> Environment:
         loader=PackageLoader("market_pipeline.pages"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_printable,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -67,6 +69,10 @@ def _environment() -> Environment:
     }
     environment.filters |= {"moment": _moment, "value": _value, "thousandths": _thousandths}
     return environment
+
+
+def _printable(shown: Any) -> Any:
+    return shown_lines(shown) if type(shown) is str else shown  # not of a figure, which is Markup
 
 
 def _moment(ts_ns: int | None) -> str:

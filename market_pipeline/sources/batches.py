@@ -8,7 +8,25 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DeltaBatch", "SnapshotBatch", "Trades"]
+from market_pipeline.errors import LakeFileError
+
+__all__ = [
+    "MAX_MESSAGES",
+    "MAX_MESSAGE_ROWS",
+    "MAX_TRADES",
+    "DeltaBatch",
+    "SnapshotBatch",
+    "Trades",
+    "too_many_trades",
+]
+
+MAX_MESSAGES = 1 << 26
+"""Most messages of an instrument and day: some integers of each are held at once."""
+MAX_MESSAGE_ROWS = 1 << 20
+"""Most rows of a message: it is judged with those around it, and all of them are held."""
+
+MAX_TRADES = 1 << 24
+"""Most trades of an instrument and day: they are held whole, and sorted, by several stages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +99,14 @@ class Trades:
     quantity: NDArray[np.float64]
     is_buy: NDArray[np.bool_]
     id: NDArray[np.int64] | None = None
+
+
+def too_many_trades(file: Path, found: int) -> LakeFileError:
+    """The error of a day with more than `MAX_TRADES` trades."""
+    return LakeFileError(
+        "The day has more trades than may be held in memory",
+        next_step="Report the file to the vendor, or take the trades of this day out of the lake.",
+        file=file,
+        expected=f"at most {MAX_TRADES} trades",
+        found=f"{found} and more",
+    )

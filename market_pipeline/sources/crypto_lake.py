@@ -1,8 +1,7 @@
 """Crypto Lake's raw files: hive folders of Parquet shards, read batch by batch.
 
-Layout: `<lake>/<table>/exchange=<E>/symbol=<S>/dt=<YYYY-MM-DD>/<N>.snappy.parquet`, N from 1.
-A shard that changed at an object store lies beside the earlier one as `<N>.v<K>.snappy.parquet`, K
-from 2, and `<N>.v<K>.gone` says that from then on it is no part of the day.
+Layout: `<lake>/<table>/exchange=<E>/symbol=<S>/dt=<YYYY-MM-DD>/<N>.snappy.parquet`, N from 1;
+`sources/shards.py` has the names.
 
 Message boundary: rows of one message share `sequence_number` and `receipt_timestamp`.
 Clock: int64 ns UTC that passed through float64 seconds, so quantised to 256 ns; `dt` is the UTC
@@ -13,7 +12,6 @@ Seed: delta files start mid-stream; the first row of the `book` table is the fir
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -26,7 +24,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from market_pipeline.errors import DomainError, LakeFileError, SchemaError
-from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch, Trades
+from market_pipeline.shown import shown_names
+from market_pipeline.sources.batches import (
+    MAX_TRADES,
+    DeltaBatch,
+    SnapshotBatch,
+    Trades,
+    too_many_trades,
+)
 from market_pipeline.sources.door_columns import (
     LOST,
     LOST_BEFORE,
@@ -36,6 +41,8 @@ from market_pipeline.sources.door_columns import (
     more_columns,
 )
 from market_pipeline.sources.parquet import largest_piece_bytes, read_pieces, streamed_row_groups
+from market_pipeline.sources.parquet_pages import check_footer
+from market_pipeline.sources.shards import folder_shards
 
 __all__ = [
     "DELTAS",
@@ -45,7 +52,6 @@ __all__ = [
     "DeltaCounts",
     "RawBatch",
     "RawTable",
-    "ShardVersion",
     "count_deltas",
     "day_folder",
     "day_shards",
@@ -55,7 +61,6 @@ __all__ = [
     "read_snapshots",
     "read_times",
     "read_trades",
-    "shard_versions",
 ]
 
 SNAPSHOT_LEVELS = 20
@@ -63,7 +68,6 @@ SNAPSHOT_LEVELS = 20
 _BATCH_ROWS = 1 << 19
 _NOTHING_LOST = np.empty(0, np.int8)
 _SNAPSHOT_BATCH_ROWS = 1 << 13
-_SHARD = re.compile(r"(\d+)(?:\.v(\d+))?\.snappy\.parquet|(\d+)\.v(\d+)\.gone")
 
 _RENAMED_BY_VENDOR_CLIENT = {
     "origin_time": "timestamp",
@@ -106,40 +110,11 @@ def day_shards(lake: Path, table: RawTable, exchange: str, symbol: str, day: dat
 
     Of a shard with several versions the newest is meant, and one that is gone since is left out.
     Other files in the folder (a download under way, a checksum) are not shards.
+
+    Raises:
+        LakeFileError: Two names mean the same shard, or a Parquet file's name only looks like one.
     """
-    versions = shard_versions(day_folder(lake, table, exchange, symbol, day))
-    newest = [(int(number), each.path) for number, each in versions.items() if not each.is_gone]
-    return [path for _, path in sorted(newest)]
-
-
-@dataclass(frozen=True, slots=True)
-class ShardVersion:
-    """The newest version of a shard that lies in a folder.
-
-    Attributes:
-        version: From 1.
-        path: The file.
-        is_gone: The file only says that the shard is no part of the day any more.
-    """
-
-    version: int
-    path: Path
-    is_gone: bool
-
-
-def shard_versions(folder: Path) -> dict[str, ShardVersion]:
-    """The newest version of each shard in a day's folder, by the digits its name begins with."""
-    newest: dict[str, ShardVersion] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        matched = _SHARD.fullmatch(path.name)
-        if matched is None:
-            continue
-        number, version, gone, gone_version = matched.groups()
-        found = ShardVersion(int(gone_version or version or 1), path, gone is not None)
-        key = gone or number
-        if key not in newest or newest[key].version < found.version:
-            newest[key] = found
-    return newest
+    return folder_shards(day_folder(lake, table, exchange, symbol, day))
 
 
 def open_shard(file: Path, table: RawTable) -> tuple[pq.ParquetFile, dict[str, str]]:
@@ -154,7 +129,8 @@ def open_shard(file: Path, table: RawTable) -> tuple[pq.ParquetFile, dict[str, s
     try:
         # Not mapped into memory: a file cut short while it is read would end the whole process.
         parquet = pq.ParquetFile(file)
-    except (pa.ArrowException, OSError) as error:
+        check_footer(parquet, file.stat().st_size)
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         raise LakeFileError(
             f"The {table.name} file cannot be read as Parquet",
             next_step="Fetch the file from the vendor again, then rerun this day.",
@@ -178,10 +154,10 @@ def open_shard(file: Path, table: RawTable) -> tuple[pq.ParquetFile, dict[str, s
             f"The {table.name} file does not have the columns of its table",
             next_step="Fetch the file again, or check that it lies in the right table's folder.",
             file=file,
-            column=", ".join(missing + unexpected),
+            column=shown_names(missing + unexpected),
             expected=f"columns {', '.join(columns)}",
-            found=f"missing: {', '.join(missing) or 'none'}; "
-            f"unexpected: {', '.join(unexpected) or 'none'}",
+            found=f"missing: {shown_names(missing) or 'none'}; "
+            f"unexpected: {shown_names(unexpected) or 'none'}",
         )
     for raw, expected in columns.items():
         found = str(schema.field(names[raw]).type)
@@ -451,11 +427,26 @@ def read_trades(files: Sequence[Path]) -> Trades:
     """Reads all trades of a day's shards; without files, no trades.
 
     Raises:
-        LakeFileError, SchemaError: See `open_shard`.
+        LakeFileError: See `open_shard`; also if there are more than `MAX_TRADES`.
+        SchemaError: See `open_shard`.
         DomainError: On a null, a price or amount not above 0, or a side that is not buy or sell.
     """
+    count = 0
+    for file in files:
+        with open_shard(file, TRADES)[0] as parquet:
+            count += parquet.metadata.num_rows
+        if count > MAX_TRADES:
+            raise too_many_trades(file, count)
+    # Of their final size at once: gathered in parts they would be held twice.
+    found = Trades(
+        ts_origin_ns=np.empty(count, np.int64),
+        ts_receipt_ns=np.empty(count, np.int64),
+        price=np.empty(count, np.float64),
+        quantity=np.empty(count, np.float64),
+        is_buy=np.empty(count, np.bool_),
+    )
     columns = [name for name in TRADES.columns if name != "id"]
-    parts: list[tuple[NDArray[Any], ...]] = []
+    row = 0
     for batch in _batches(files, TRADES, columns, _BATCH_ROWS):
         _refuse_outside(batch, "price", above=0.0)
         _refuse_outside(batch, "amount", above=0.0)
@@ -473,9 +464,10 @@ def read_trades(files: Sequence[Path]) -> Trades:
                 expected="buy or sell",
                 found=repr(arrays["side"][at]),
             )
-        times = arrays["timestamp"], arrays["receipt_timestamp"]
-        parts.append((*times, arrays["price"], arrays["amount"], is_buy.astype(np.bool_)))
-    if not parts:
-        none, nothing = np.empty(0, np.int64), np.empty(0, np.float64)
-        return Trades(none, none, nothing, nothing, np.empty(0, np.bool_))
-    return Trades(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        rows = slice(row, row + is_buy.size)
+        found.ts_origin_ns[rows] = arrays["timestamp"]
+        found.ts_receipt_ns[rows] = arrays["receipt_timestamp"]
+        found.price[rows], found.quantity[rows] = arrays["price"], arrays["amount"]
+        found.is_buy[rows] = is_buy
+        row = rows.stop
+    return found

@@ -2,7 +2,8 @@
 
 A piece is some whole row groups, decoded by Polars, which is about twice as fast as Arrow's reader.
 A row group too large to be held whole is streamed page by page by Arrow instead, and so is a piece
-that Polars cannot read: Arrow then says where the file is damaged.
+that Polars cannot read: Arrow then says where the file is damaged. What is read of a row group is
+bounded beforehand by `sources/parquet_pages.py`, and no text is longer than `TEXT_BYTES`.
 """
 
 from __future__ import annotations
@@ -14,15 +15,23 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from market_pipeline.errors import LakeFileError
+from market_pipeline.sources.parquet_pages import check_pages
 
-__all__ = ["Columns", "largest_piece_bytes", "read_pieces", "streamed_row_groups"]
+__all__ = ["TEXT_BYTES", "Columns", "largest_piece_bytes", "read_pieces", "streamed_row_groups"]
+
+TEXT_BYTES = 1 << 10
+"""A longer text is refused: none of the raw tables has a use for it."""
 
 ROW_GROUP_BYTES = 64 << 20
-"""A row group of more decoded bytes than this is streamed."""
+"""A row group of more decoded bytes than this is streamed, or of pages twice as large."""
+
+_STREAM_BUFFER_BYTES = 1 << 20
+_SHOWN_CHARACTERS = 60
 
 Columns = dict[str, tuple[NDArray[Any], NDArray[np.bool_] | None]]
 """By name: the values, and which of them are null (None if none is); a null float is NaN."""
@@ -41,19 +50,25 @@ def read_pieces(
         skip_rows: Rows at the file's start that are left out.
 
     Raises:
-        LakeFileError: If a part of the file cannot be decoded.
+        LakeFileError: If a part of the file cannot be decoded, or not in bounded memory.
     """
-    for groups, first_row, count in _pieces(parquet.metadata, columns, rows):
+    metadata = parquet.metadata
+    numbers = [parquet.schema_arrow.names.index(name) for name in columns]
+    for groups, first_row, count in _pieces(metadata, columns, rows):
         skip = max(0, skip_rows - first_row)
         if skip >= count:
             continue
+        unpacked = [check_pages(file, metadata, group, numbers, first_row) for group in groups]
         whole = None
-        if not _is_streamed(parquet.metadata, groups[0], columns):
+        if (
+            not _is_streamed(metadata, groups[0], columns)
+            and sum(group.all_bytes for group in unpacked) <= 2 * ROW_GROUP_BYTES
+        ):
             whole = _decode(file, columns, first_row + skip, count - skip)
         if whole is not None:
             yield first_row + skip, whole
         else:
-            yield from _stream(parquet, file, columns, groups, first_row, rows, skip)
+            yield from _stream(metadata, file, columns, groups, first_row, rows, skip)
 
 
 def streamed_row_groups(parquet: pq.ParquetFile, columns: Sequence[str]) -> int:
@@ -111,11 +126,18 @@ def _decode(file: Path, columns: Sequence[str], first_row: int, rows: int) -> Co
         return None
     if frame.height != rows:
         return None
-    return {series.name: _from_polars(series) for series in frame.iter_columns()}
+    return {series.name: _from_polars(series, file, first_row) for series in frame.iter_columns()}
 
 
-def _from_polars(series: pl.Series) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+def _from_polars(
+    series: pl.Series, file: Path, first_row: int
+) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     if series.dtype == pl.String:
+        # Rows may share one long text here, and would no longer in Arrow's strings.
+        too_long = series.str.len_bytes() > TEXT_BYTES
+        if too_long.any():
+            at = too_long.arg_max() or 0
+            raise _long_text(file, first_row + at, series.name, series[at])
         return _from_arrow(series.to_arrow())
     if not series.null_count():
         return series.to_numpy(), None
@@ -125,7 +147,7 @@ def _from_polars(series: pl.Series) -> tuple[NDArray[Any], NDArray[np.bool_] | N
 
 
 def _stream(
-    parquet: pq.ParquetFile,
+    metadata: pq.FileMetaData,
     file: Path,
     columns: Sequence[str],
     groups: list[int],
@@ -133,32 +155,70 @@ def _stream(
     rows: int,
     skip: int,
 ) -> Iterator[tuple[int, Columns]]:
+    texts = [
+        column.path
+        for column in (metadata.schema.column(at) for at in range(metadata.num_columns))
+        if column.physical_type == "BYTE_ARRAY"
+    ]
     try:
-        for batch in parquet.iter_batches(rows, row_groups=groups, columns=list(columns)):
-            kept = batch.slice(min(skip, batch.num_rows))
-            skip -= batch.num_rows - kept.num_rows
-            first_row += batch.num_rows - kept.num_rows
-            if kept.num_rows:
-                yield first_row, {name: _from_arrow(kept.column(name)) for name in columns}
-            first_row += kept.num_rows
-    except (pa.ArrowException, OSError) as error:
+        # A row group is read as it is decoded, and a text is held once however many rows share it.
+        with pq.ParquetFile(
+            file,
+            metadata=metadata,
+            read_dictionary=texts,
+            pre_buffer=False,
+            buffer_size=_STREAM_BUFFER_BYTES,
+        ) as parquet:
+            for batch in parquet.iter_batches(rows, row_groups=groups, columns=list(columns)):
+                kept = batch.slice(min(skip, batch.num_rows))
+                skip -= batch.num_rows - kept.num_rows
+                first_row += batch.num_rows - kept.num_rows
+                for name in texts:
+                    if name in columns:
+                        _refuse_long(kept.column(name), file, first_row, name)
+                if kept.num_rows:
+                    yield first_row, {name: _from_arrow(kept.column(name)) for name in columns}
+                first_row += kept.num_rows
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         raise LakeFileError(
             "The file is damaged inside",
             next_step="Fetch the file from the vendor again, then rerun this day.",
             file=file,
             row=first_row,
-            expected=f"{parquet.metadata.num_rows} readable rows",
+            expected=f"{metadata.num_rows} readable rows",
             found=str(error),
         ) from error
 
 
+def _refuse_long(encoded: pa.DictionaryArray, file: Path, first_row: int, name: str) -> None:
+    lengths = pc.binary_length(encoded.dictionary).to_numpy(zero_copy_only=False)
+    too_long = np.flatnonzero(lengths > TEXT_BYTES)
+    if too_long.size:
+        text = encoded.dictionary[too_long[0]].as_py()
+        at = pc.index(encoded.indices, int(too_long[0])).as_py()
+        raise _long_text(file, first_row + max(at, 0), name, text)
+
+
+def _long_text(file: Path, row: int, name: str, text: str) -> LakeFileError:
+    return LakeFileError(
+        "A text is longer than any of its column",
+        next_step="Fetch the file from the vendor again, or report it; then rerun this day.",
+        file=file,
+        row=row,
+        column=name,
+        expected=f"at most {TEXT_BYTES} bytes",
+        found=f"{len(text.encode())} bytes, from {text[:_SHOWN_CHARACTERS]!r}",
+    )
+
+
 def _from_arrow(array: pa.Array) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     nulls = array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None
-    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+    kind = array.type
+    if pa.types.is_dictionary(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
         # A string object for each different value, not for each row.
-        encoded = array.dictionary_encode()
+        encoded = array if pa.types.is_dictionary(kind) else array.dictionary_encode()
         words = np.array([*encoded.dictionary.to_pylist(), None], object)
         return words[encoded.indices.fill_null(words.size - 1).to_numpy()], nulls
-    if nulls is not None and not pa.types.is_floating(array.type):
-        array = array.fill_null(pa.scalar(0).cast(array.type))
+    if nulls is not None and not pa.types.is_floating(kind):
+        array = array.fill_null(pa.scalar(0).cast(kind))
     return array.to_numpy(zero_copy_only=False), nulls

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from market_pipeline.errors import PublishError
 from market_pipeline.lake.layout import PRIVATE_FILE, make_private_folder
+from market_pipeline.shown import shown
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch, Trades
 from market_pipeline.sources.crypto_lake import (
     DELTAS,
@@ -89,12 +90,13 @@ class RawWriter:
 
         Args:
             kind: What it is, in words.
-            first: Where it was, and what was found there.
+            first: Where it was, and what was found there; what cannot be printed is written out.
             count: How often.
         """
         if count:
+            kind = shown(kind)
             self._counts[kind] += count
-            self._first.setdefault(kind, first)
+            self._first.setdefault(kind, shown(first))
 
     def deltas(self, batch: DeltaBatch) -> None:
         """Adds rows to `book_delta_v2`; what the batch says is lost becomes `lost_before`."""

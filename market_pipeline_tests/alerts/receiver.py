@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -24,6 +23,7 @@ class Receiver:
     taken: list[dict[str, Any]] = field(default_factory=list)
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     _server: ThreadingHTTPServer | None = None
+    _closed: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         # Bound and not listening: nobody else gets the port, and whoever connects is refused.
@@ -39,13 +39,14 @@ class Receiver:
     def open(self) -> Receiver:
         """Takes connections from now on."""
         receiver = self
+        self._closed.clear()
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 receiver.asked.append((self.path, dict(self.headers)))
                 answer = receiver.answers.pop(0) if receiver.answers else 200
-                time.sleep(receiver.seconds)
+                receiver._closed.wait(receiver.seconds)
                 if answer == 200:
                     receiver.taken.append(body)
                 self.send_response(answer)
@@ -69,6 +70,7 @@ class Receiver:
 
     def close(self) -> None:
         """Refuses connections from now on."""
+        self._closed.set()
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()

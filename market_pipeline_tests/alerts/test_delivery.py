@@ -4,20 +4,21 @@ import json
 import logging
 import stat
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market_pipeline.alerts import delivery
 from market_pipeline.alerts.delivery import Delivered, Patience, deliver
 from market_pipeline.alerts.outbox import Outbox
 from market_pipeline.alerts.targets import Target
 from market_pipeline.lake.locks import holding
+from market_pipeline.settings import load_settings
 from market_pipeline_tests.alerts.factory import LINKS, an_alert
 from market_pipeline_tests.alerts.receiver import Receiver
 
-PATIENCE = Patience(0.3, attempts=3, first_retry_seconds=1e-6, longest_retry_seconds=1e-6)
+PATIENCE = Patience(2.0, 3, 1e-6, 1e-6, turn_seconds=60.0)
 ALERTS = [an_alert(), an_alert(check="skew"), an_alert(check="crossed")]
 
 
@@ -51,7 +52,7 @@ def test_a_receiver_that_was_down_gets_everything_once(turn, receiver: Receiver)
     down.answers[:] = [500, 429]
     down.open()
     assert [Delivered(failed=1), Delivered(failed=1)] == [turn(down), turn(down)]
-    down.seconds = 0.6
+    down.seconds = 600.0
     down.answers[:] = [503]
     assert Delivered(failed=1) == turn(down)
     down.seconds = 0.0
@@ -107,12 +108,31 @@ def test_died_between_sending_and_noting(turn, outbox: Outbox, receiver: Receive
     assert 2 == len(others)
 
 
-def test_one_process_at_a_time(turn, warehouse, receiver: Receiver):
-    """While another process sends, this one leaves it alone."""
-    with holding(warehouse, "alerts"):
-        assert Delivered() == turn(receiver)
+def test_one_turn_at_a_time_for_each_receiver(turn, warehouse, receiver: Receiver):
+    """One to which another process sends is left alone, which is said; the others have theirs."""
+    other = Receiver().open()
+    name = Target("webhook", other.url()).name
+    with holding(warehouse, f"alerts-{name}"):
+        assert Delivered(sent=3, busy=(name,)) == turn(receiver, other)
 
-    assert Delivered(sent=3) == turn(receiver)
+    assert Delivered(sent=3) == turn(receiver, other)
+    assert ["gap", "skew", "crossed"] == checks(receiver) == checks(other)
+    other.close()
+
+
+def test_a_receiver_that_never_ends_holds_up_no_later_turn(turn, outbox, receiver: Receiver):
+    """Its attempt ends in time, so that the next turn has its lock and everybody's news."""
+    silent = Receiver(seconds=600.0).open()
+    targets = [Target("webhook", each.url()).name for each in (receiver, silent)]
+    first = turn(receiver, silent)
+    outbox.take([an_alert(check="twin")], targets, now_s=time.time())
+
+    assert [Delivered(sent=3, failed=1), Delivered(sent=1, failed=1)] == [
+        first,
+        turn(receiver, silent),
+    ]
+    assert ["gap", "skew", "crossed", "twin"] == checks(receiver)
+    silent.close()
 
 
 def test_a_receiver_that_is_configured_no_more(turn, warehouse, outbox: Outbox, receiver: Receiver):
@@ -130,19 +150,28 @@ def test_retry_after_is_heeded(turn, outbox: Outbox, receiver: Receiver):
     receiver.answers[:] = [429]
     receiver.headers["Retry-After"] = "100000"
     before = time.time()
-    turn(receiver, patience=Patience(0.3, 3, 1e-6, 500.0))
+    turn(receiver, patience=replace(PATIENCE, longest_retry_seconds=500.0))
     (waits,) = [each for each in outbox.deliveries() if each.attempts]
 
     assert 500.0 <= waits.next_attempt_s - before < 560.0
 
 
-def test_the_turn_ends_in_time(turn, receiver: Receiver, monkeypatch):
-    """A turn that has no time left begins nothing more; the rest is for the next one."""
-    monkeypatch.setattr(delivery, "_TURN_SECONDS", 0.0)
-    assert Delivered() == turn(receiver)
-    monkeypatch.undo()
+def test_the_turn_ends_in_time(turn, receiver: Receiver):
+    """A turn that has no time left sends one; the rest is for the next ones."""
+    hurried = replace(PATIENCE, turn_seconds=0.0)
 
-    assert Delivered(sent=3) == turn(receiver)
+    assert [Delivered(sent=1), Delivered(sent=2)] == [
+        turn(receiver, patience=hurried),
+        turn(receiver),
+    ]
+
+
+@pytest.mark.parametrize(("interval", "seconds"), [(1, 1.0), (3_600, 20.0)])
+def test_a_turn_is_no_longer_than_the_interval(interval, seconds):
+    """Nor than a tick of a sensor bears."""
+    settings = load_settings(alert_interval_seconds=interval)
+
+    assert seconds == Patience.of(settings).turn_seconds
 
 
 @given(st.integers(1, 5_000), st.floats(1e-3, 1e4, allow_nan=False), st.floats(1e-3, 1e6))
@@ -152,6 +181,6 @@ def test_waits_double_up_to_the_longest(attempts, first, longest):
     for _ in range(min(attempts, 100) - 1):
         exact = min(exact * 2, longest)
     exact = min(exact, longest)
-    wait = Patience(1.0, 20, first, longest).wait_after(attempts)
+    wait = Patience(1.0, 20, first, longest, 20.0).wait_after(attempts)
 
     assert exact * 0.4999 <= wait <= exact * 1.0001

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market_pipeline.alerts.outbox import Outbox
+from market_pipeline.alerts.outbox import Delivery, Outbox, Standing
 from market_pipeline.errors import PublishError
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline_tests.alerts.factory import a_failed_run, an_alert
@@ -17,12 +19,17 @@ from market_pipeline_tests.alerts.factory import a_failed_run, an_alert
 TARGETS = ["log", "webhook-1"]
 
 
+def due(outbox: Outbox, now_s: float) -> list[Delivery]:
+    """What may be tried at a time, for all receivers."""
+    return [each for name in outbox.receivers_due(now_s) for each in outbox.due(name, now_s)]
+
+
 class TestTake:
     def test_one_delivery_for_each_receiver(self, outbox: Outbox):
         """A new alert waits once for every receiver, to be tried at once."""
         assert 1 == outbox.take([an_alert()], TARGETS, now_s=5.0, run_id="run-1")
         assert [("log", an_alert(), "waiting", 0), ("webhook-1", an_alert(), "waiting", 0)] == [
-            (each.target, each.alert, each.state, each.attempts) for each in outbox.due(5.0)
+            (each.target, each.alert, each.state, each.attempts) for each in due(outbox, 5.0)
         ]
 
     def test_the_same_run_again(self, outbox: Outbox):
@@ -39,7 +46,7 @@ class TestTake:
         assert 0 == reopened.take(
             [an_alert(run_id="run-2", at_ns=9)], TARGETS, now_s=6.0, run_id="run-2"
         )
-        assert 2 == len(outbox.due(7.0))
+        assert 2 == len(due(outbox, 7.0))
 
     def test_each_failed_run(self, outbox: Outbox):
         """Two runs that failed are two alerts."""
@@ -78,7 +85,7 @@ def test_told_when_it_changed(runs):
             if failed and in_force.get(symbol) != figure:
                 expected.append((f"V:{symbol}", figure))
             in_force[symbol] = figure
-        told = [(each.alert.instrument, each.alert.figure) for each in outbox.due(1e9)]
+        told = [(each.alert.instrument, each.alert.figure) for each in due(outbox, 1e9)]
 
     assert expected == told
 
@@ -87,11 +94,11 @@ class TestStates:
     def test_marks(self, outbox: Outbox):
         """A failed attempt counts and waits; one that was sent or died is not due any more."""
         outbox.take([an_alert()], TARGETS, now_s=5.0)
-        first, second = outbox.due(5.0)
+        first, second = due(outbox, 5.0)
         outbox.mark(first, "waiting", now_s=6.0, error="it answered 500", next_attempt_s=60.0)
         outbox.mark(second, "sent", now_s=6.0)
 
-        assert ([], ["log"]) == (outbox.due(59.0), [each.target for each in outbox.due(60.0)])
+        assert ([], ["log"]) == (due(outbox, 59.0), [each.target for each in due(outbox, 60.0)])
         assert [("sent", 0, None), ("waiting", 1, "it answered 500")] == [
             (each.state, each.attempts, each.error) for each in outbox.deliveries()
         ]
@@ -101,14 +108,54 @@ class TestStates:
     def test_dead_letters_wait_again(self, outbox: Outbox):
         """To their own receiver, else to those of its kind, else not at all."""
         outbox.take([an_alert()], ["webhook-1", "webhook-2", "slack-1", "log"], now_s=5.0)
-        for each in outbox.due(5.0):
+        for each in due(outbox, 5.0):
             outbox.mark(each, "sent" if each.target == "log" else "dead", now_s=6.0, error="x")
 
         assert (2, 1) == outbox.revive(["webhook-1", "webhook-3", "log"], now_s=7.0)
         assert {"webhook-1": 0, "webhook-3": 0} == {
-            each.target: each.attempts for each in outbox.due(7.0)
+            each.target: each.attempts for each in due(outbox, 7.0)
         }
         assert ["slack-1"] == [each.target for each in outbox.deliveries(["dead"])]
+
+
+class TestStandings:
+    def test_of_each_receiver(self, outbox: Outbox):
+        """What waits since when and what is dead, and its last attempts, also long after them."""
+        for number, check in enumerate(("gap", "skew", "crossed")):
+            outbox.take([an_alert(check=check)], TARGETS, now_s=5.0 + number)
+        first, second, third = outbox.due("webhook-1", 9.0)
+        outbox.mark(first, "dead", now_s=10.0, error="it answered 404")
+        outbox.mark(second, "sent", now_s=11.0)
+        log, webhook = outbox.standings()
+
+        assert Standing("log", waiting=3, oldest_s=5.0) == log
+        assert Standing("webhook-1", 1, 7.0, 1, 11.0, 10.0, "it answered 404") == webhook
+        assert (False, 93.0) == (webhook.failing, webhook.oldest_waits_seconds(100.0))
+
+        outbox.mark(third, "waiting", now_s=12.0, error="no connection to it", next_attempt_s=60.0)
+        assert ["webhook-1"] == [each.target for each in outbox.standings() if each.failing]
+        outbox.mark(third, "sent", now_s=13.0)
+        outbox.revive([], now_s=14.0)
+        outbox.revive(["webhook-2"], now_s=15.0)
+
+        assert [
+            Standing("log", waiting=3, oldest_s=5.0),
+            Standing("webhook-1", 0, None, 0, 13.0, 12.0, "no connection to it"),
+            Standing("webhook-2", waiting=1, oldest_s=5.0),
+        ] == outbox.standings()
+
+    def test_an_outbox_without_them(self, outbox: Outbox):
+        """One of an earlier version is taken over: what waits, waits since its last change."""
+        outbox.take([an_alert()], TARGETS, now_s=5.0)
+        outbox.mark(*outbox.due("log", 5.0), "sent", now_s=6.0)
+        with closing(sqlite3.connect(outbox.path)) as connection:
+            connection.execute("ALTER TABLE deliveries DROP COLUMN put_in_s")
+            connection.execute("DROP TABLE receivers")
+
+        assert [
+            Standing("log", sent_s=6.0),
+            Standing("webhook-1", waiting=1, oldest_s=5.0),
+        ] == Outbox(Warehouse(outbox.path.parents[1])).standings()
 
 
 class TestFile:

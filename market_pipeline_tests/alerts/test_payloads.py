@@ -78,10 +78,11 @@ class TestSlack:
     def test_text_and_blocks(self):
         """The notification's text, and blocks with figure, threshold, run and page."""
         payload = slack_payload(an_alert(severity="ERROR"), LINKS)
-        section, context = payload["blocks"]
+        title, found, context = payload["blocks"]
 
         assert payload["text"].startswith("gap BINANCE:BTC-USDT 2024-08-08: 1 suspected gap")
-        assert ":red_circle: *gap BINANCE:BTC-USDT 2024-08-08*" in section["text"]["text"]
+        assert ":red_circle: *gap BINANCE:BTC-USDT 2024-08-08*" == title["text"]["text"]
+        assert found["text"]["text"].startswith("1 suspected gap of 5 s")
         assert (
             "ERROR, figure 5, threshold 0 · <https://ui.example.org/runs/run-1|run> · "
             "<https://docs.example.org/pages/checks/gap.md|what to do>"
@@ -93,7 +94,17 @@ class TestSlack:
 
         assert "&lt;!channel&gt; &amp; " in payload["text"]
         assert "<!" not in json.dumps(payload)
-        assert len(payload["blocks"][0]["text"]["text"]) <= 3_000
+        told = payload["blocks"][1]["text"]
+        assert len(told["text"]) <= 3_000
+        assert told["text"].endswith("&lt;")
+
+    def test_a_text_has_no_formatting(self):
+        """What a vendor wrote is plain text, in the notification too, and acts on nothing."""
+        payload = slack_payload(an_alert(summary="*x* \x1b[31m :smile:"), LINKS)
+        told = payload["blocks"][1]["text"]
+
+        assert {"type": "plain_text", "text": "*x* \\x1b[31m :smile:", "emoji": False} == told
+        assert payload["mrkdwn"] is False
 
 
 def test_line_is_one_line():

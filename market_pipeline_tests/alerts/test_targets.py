@@ -1,13 +1,27 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import traceback
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from market_pipeline.alerts.targets import Refused, Target, configured_targets, send
 from market_pipeline.settings import load_settings
+from market_pipeline_tests.alerts.bad_receivers import (
+    PATIENCE_SECONDS,
+    REFUSALS,
+    STRANGE,
+    bad_receivers,
+    hanging_resolver,
+    posting,
+    serving,
+)
 from market_pipeline_tests.alerts.factory import LINKS, an_alert
 from market_pipeline_tests.alerts.receiver import Receiver
 
@@ -19,6 +33,16 @@ def refusal(target: Target, seconds: float = 5.0) -> Refused:
     with pytest.raises(Refused) as caught:
         send(target, an_alert(), LINKS, timeout_seconds=seconds)
     return caught.value
+
+
+@pytest.fixture
+def alarm_ignored() -> Iterator[None]:
+    """SIGALRM is ignored and blocked here, which children inherit."""
+    before = signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+    yield
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+    signal.signal(signal.SIGALRM, before)
 
 
 class TestSend:
@@ -55,6 +79,40 @@ class TestSend:
         receiver.seconds = 1.0
 
         assert "no answer within 0.05 s" == str(refusal(Target("webhook", receiver.url()), 0.05))
+
+    def test_no_bad_receiver_outlives_its_time(self, monkeypatch, tmp_path: Path):
+        """Whatever one does, in whatever phase, the attempt ends, and nothing of it is left."""
+        monkeypatch.setenv(
+            "PYTHONPATH", hanging_resolver(tmp_path / "resolver"), prepend=os.pathsep
+        )
+        with bad_receivers() as urls, ThreadPoolExecutor(len(urls)) as threads:
+            targets = [Target("webhook", url) for url in urls.values()]
+            refusals = threads.map(lambda each: refusal(each, PATIENCE_SECONDS), targets)
+            said = {name: str(refused) for name, refused in zip(urls, refusals, strict=True)}
+
+        assert REFUSALS == said
+        assert [] == posting(psutil.Process())
+
+    @pytest.mark.parametrize("kind", STRANGE)
+    def test_the_body_of_an_answer_is_not_waited_for(self, kind):
+        """The head of the answer says it all, however long its body is or takes."""
+        with serving(STRANGE[kind]) as port:
+            send(Target("slack", f"http://127.0.0.1:{port}"), an_alert(), LINKS, timeout_seconds=60)
+
+        assert [] == posting(psutil.Process())
+
+    @pytest.mark.usefixtures("alarm_ignored")
+    def test_a_parent_that_ignores_alarms(self, receiver: Receiver):
+        """The time limit holds whatever the process was started with."""
+        receiver.seconds = 600.0
+
+        assert "no answer within 0.05 s" == str(refusal(Target("webhook", receiver.url()), 0.05))
+
+    def test_no_process_can_be_started(self, receiver: Receiver, monkeypatch):
+        """That is a refusal like others: the alert waits, and the machine may mend."""
+        monkeypatch.setattr("sys.executable", "/nowhere/python")
+
+        assert "no process could be started" in str(refusal(Target("webhook", receiver.url())))
 
     def test_not_tls(self, receiver: Receiver):
         """A receiver that cannot prove who it is gets nothing."""

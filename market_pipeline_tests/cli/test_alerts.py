@@ -14,7 +14,7 @@ from market_pipeline_tests.alerts.factory import an_alert
 from market_pipeline_tests.alerts.receiver import Receiver
 from market_pipeline_tests.defs.workspace import Workspace
 
-VERBS = ("list", "test", "retry")
+VERBS = ("list", "receivers", "test", "retry")
 
 
 @pytest.fixture
@@ -69,6 +69,31 @@ def test_list(alerted: Workspace):
         first["alert"]["check"],
         first["alert"]["day"],
     )
+
+
+def test_receivers(alerted: Workspace):
+    """Each receiver with what waits how long and its last attempts; 1 if one did not take it."""
+    first = alerted.run("alerts", "receivers", "--json")
+    put_in(alerted, "waiting", "it answered 500")
+    table, as_json = (alerted.run("alerts", "receivers", *more) for more in ((), ("--json",)))
+    (fresh,), (slack, gone) = json.loads(first.output), json.loads(as_json.output)
+
+    assert (0, 1, 1) == (first.exit_code, table.exit_code, as_json.exit_code)
+    assert (True, 0, None, False) == (
+        fresh["configured"],
+        fresh["waiting"],
+        fresh["oldest_waits_seconds"],
+        fresh["failing"],
+    )
+    assert (slack["target"], True, 1, True) == (
+        fresh["target"],
+        slack["configured"],
+        slack["waiting"],
+        slack["oldest_waits_seconds"] >= 0 and slack["failing"],
+    )
+    assert ("webhook-gone", False, None) == (gone["target"], gone["configured"], gone["sent_s"])
+    assert "webhook-gone (configured no more)" in table.output
+    assert "it answered 500" in table.output
 
 
 def test_dead_letters(alerted: Workspace):

@@ -2,12 +2,22 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
+import sqlite3
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 
+import dagster as dg
 import pytest
 
+from market_pipeline.instruments import load_instruments
+from market_pipeline.lake.manifest import RAW_BOOK_DELTAS
+from market_pipeline.lake.working import replace_rows
 from market_pipeline.sources.crypto_lake import DELTAS
+from market_pipeline.stages.raw import register_day
+from market_pipeline.tables import with_catalogue
 from market_pipeline_tests.cli.stored import SYMBOLS, Stored, stored
+from market_pipeline_tests.defs.runs import finished_run
 
 OLD = date(2024, 8, 8)
 YOUNG = datetime.now(UTC).date() - timedelta(days=3)
@@ -97,6 +107,30 @@ def test_folder_lake(lake, monkeypatch):
     finished = lake.run("prune", "--older-than", "1", "--yes", "--also-last-copies")
     assert (0, both(lake)) == (finished.exit_code, files(lake))
     assert "Nothing to remove." in finished.output
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_history(lake, monkeypatch, tmp_path, is_there):
+    """The history of an old day goes with the day, and stays if the day does as a last copy."""
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    bitcoin, _ = load_instruments(tmp_path / "instruments.yaml")
+    rows = RAW_BOOK_DELTAS.frame(register_day(lake.lake, DELTAS, RAW_BOOK_DELTAS, bitcoin, OLD))
+    replace_rows(with_catalogue(tmp_path / "data"), RAW_BOOK_DELTAS, OLD, [bitcoin.id], rows)
+    if not is_there:
+        lake.client.delete_object(Bucket=lake.bucket, Key=f"feed/{lake.key(DELTAS, OLD)}")
+        shutil.rmtree((lake.lake / lake.key(DELTAS, OLD)).parent)
+    with dg.DagsterInstance.get() as instance:
+        finished_run(instance, OLD)
+    with closing(sqlite3.connect(tmp_path / "home/history/runs.db")) as runs, runs:
+        runs.execute("UPDATE runs SET update_timestamp = '2024-08-09'")
+    shown = lake.run("prune", "--older-than", "30")
+    lake.run("prune", "--older-than", "30", "--yes")
+    with dg.DagsterInstance.get() as instance:
+        left = instance.get_runs_count()
+
+    assert f"history of runs: kept for 30 days, {int(is_there)} go" in shown.output
+    assert int(not is_there) == left
 
 
 def test_days_that_the_sensor_asks_for(lake, monkeypatch):

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sqlite3
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -69,6 +71,22 @@ class TestRuns:
         ]
         assert "\x1b" not in runs.missing.output + runs.missing.errors
         assert 160 >= max(map(len, runs.missing.output.splitlines()))
+
+    def test_what_a_run_leaves(self, workspace: Workspace, runs: Runs):
+        """Its events tell each table once, and all that Dagster writes is the user's alone."""
+        with closing(sqlite3.connect(workspace.home / "event_log.db")) as database:
+            (outputs,) = database.execute(
+                "SELECT max(length(event)) FROM event_logs WHERE dagster_event_type = 'STEP_OUTPUT'"
+            ).fetchone()
+            (of_a_run,) = database.execute(
+                "SELECT max(bytes) FROM "
+                "(SELECT sum(length(event)) AS bytes FROM event_logs GROUP BY run_id)"
+            ).fetchone()
+        written = [each for each in workspace.home.rglob("*") if each.name != "dagster.yaml"]
+
+        assert 0 == runs.good.exit_code
+        assert (True, True) == (2_000 > outputs, 400_000 > of_a_run)
+        assert {0o600, 0o700} == {each.stat().st_mode & 0o777 for each in written}
 
     def test_2_a_step_fails(self, failed: Finished):
         """A run that fails says which day and step, keeps the verdicts there were, ends with 2."""

@@ -28,6 +28,7 @@ def finished_run(
 
     @dg.multi_asset(
         specs=[dg.AssetSpec(name) for name in TABLES],
+        partitions_def=dg.DailyPartitionsDefinition("2024-01-01"),
         can_subset=True,
         required_resource_keys={"pipeline"},
     )
@@ -45,7 +46,7 @@ def finished_run(
         [everything],
         instance=instance,
         raise_on_error=False,
-        tags={"dagster/partition": str(day)},
+        partition_key=str(day),
         selection=[name for name in TABLES if name not in without],
         resources={"pipeline": pipeline},
         run_config={"resources": {"pipeline": {"config": {"instruments": list(instruments)}}}},

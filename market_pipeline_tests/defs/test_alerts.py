@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 from market_pipeline.alerts.outbox import Outbox
 from market_pipeline.errors import MissingDataError
 from market_pipeline.lake.layout import Warehouse
+from market_pipeline.lake.locks import holding
+from market_pipeline_tests.alerts.factory import an_alert
 
 DAY = "2024-08-08"
 FAILED = {
@@ -231,3 +234,18 @@ def test_delivery(tick, instance, outbox: Outbox, caplog):
         "WARN gap BINANCE:BTC-USDT 2024-08-08: One gap. | figure 5, threshold 0 | "
         f"http://127.0.0.1:3000/runs/{run.run_id} | docs/checks/gap.md"
     ] == [record.getMessage() for record in caplog.records if "One gap" in record.getMessage()]
+
+
+def test_a_delivery_that_could_not_work_says_so(tick, outbox: Outbox):
+    """A receiver to which another turn is sending is named, with what waits for it; no silence."""
+    from market_pipeline.defs.alerts import alert_delivery
+
+    outbox.take([an_alert()], ["log", "webhook-gone"], now_s=time.time() - 7_200)
+    with holding(Warehouse(outbox.path.parents[1]), "alerts-log"):
+        said = tick(alert_delivery)
+
+    assert said.startswith(
+        "0 sent, 1 failed, 0 now dead letters. "
+        "Left alone, as another turn is sending to them: log. log: 1 wait, the oldest for 7,2"
+    )
+    assert said.endswith(" s (no such receiver is configured now).")

@@ -9,20 +9,25 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from datetime import date, timedelta
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import psutil
 import pytest
+from dagster._core.scheduler.instigation import InstigatorTick
 
 from market_pipeline.alerts.late import LOOK_BACK_DAYS
 from market_pipeline.alerts.outbox import Outbox
+from market_pipeline.alerts.targets import Target
 from market_pipeline.instruments import load_instruments
 from market_pipeline.quality.evaluate import evaluate
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.sources.simulated import Fault, FaultKind, simulate
+from market_pipeline_tests.alerts.bad_receivers import bad_receivers, hanging_resolver, posting
+from market_pipeline_tests.alerts.factory import an_alert
 from market_pipeline_tests.alerts.receiver import Receiver
 from market_pipeline_tests.conftest import REPOSITORY
 from market_pipeline_tests.defs.workspace import Workspace
@@ -108,12 +113,12 @@ def eventually(workspace: Workspace, look: Callable[[], bool], expected: str) ->
         time.sleep(0.2)
 
 
-def ticks(instance: dg.DagsterInstance, name: str) -> int:
-    """How many looks a sensor took."""
+def ticks(instance: dg.DagsterInstance, name: str) -> list[InstigatorTick]:
+    """The looks that a sensor took, the newest first."""
     for state in instance.all_instigator_state():
         if state.name == name:
-            return len(instance.get_ticks(state.instigator_origin_id, state.selector_id))
-    return 0
+            return list(instance.get_ticks(state.instigator_origin_id, state.selector_id))
+    return []
 
 
 def failed_checks(workspace: Workspace) -> Counter[tuple[str, str, str]]:
@@ -142,7 +147,7 @@ def test_each_failed_check_is_told_once(workspace: Workspace, receivers):
     clean = workspace.run_days(CLEAN_DAY)
     assert 0 == clean.exit_code, clean.output + clean.errors
     with workspace.instance() as instance, daemon(workspace) as first:
-        eventually(workspace, lambda: ticks(instance, "run_alerts") > 0, "a first look")
+        eventually(workspace, lambda: bool(ticks(instance, "run_alerts")), "a first look")
         submitted = workspace.command(
             "dagster",
             *("job", "backfill", "-j", "daily_books", "-w", str(REPOSITORY / "workspace.yaml")),
@@ -162,8 +167,8 @@ def test_each_failed_check_is_told_once(workspace: Workspace, receivers):
             eventually(workspace, lambda: instance.get_runs_count(ended) == 3, "the backfill")
             again = workspace.run_days(SILENT_DAY, LAST_DAY)
             assert 1 == again.exit_code, again.errors
-            seen = ticks(instance, "run_alerts")
-            eventually(workspace, lambda: ticks(instance, "run_alerts") > seen + 2, "more looks")
+            seen = len(ticks(instance, "run_alerts")) + 2
+            eventually(workspace, lambda: len(ticks(instance, "run_alerts")) > seen, "more looks")
             eventually(workspace, lambda: not outbox.deliveries(["waiting"]), "all delivered")
 
     failed = failed_checks(workspace)
@@ -178,3 +183,50 @@ def test_each_failed_check_is_told_once(workspace: Workspace, receivers):
     assert ({1}, 2 * LOOK_BACK_DAYS) == (set(found.values()), len(late))
     assert len(webhook.taken) == len(slack.taken)
     assert b"secret-path" not in (workspace.root / "daemon.log").read_bytes()
+
+
+def test_a_good_receiver_beside_every_bad_one(tmp_path: Path):
+    """It has each alert while no bad one has any; a look says what waits for those, and why."""
+    good, checks = Receiver().open(), ["gap", "skew", "twin"]
+    search_path = [hanging_resolver(tmp_path / "resolver"), os.environ.get("PYTHONPATH", "")]
+    with bad_receivers() as urls, ExitStack() as stack:
+        workspace = Workspace(
+            tmp_path / "pipeline",
+            tmp_path / "lake",
+            start_date=datetime.now(UTC).date(),  # no day is late
+            more={
+                "PYTHONPATH": os.pathsep.join(filter(None, search_path)),
+                "PIPELINE_ALERT_WEBHOOK_URLS": ",".join([*urls.values(), good.url()]),
+                "PIPELINE_ALERT_INTERVAL_SECONDS": "1",
+                "PIPELINE_ALERT_TIMEOUT_SECONDS": "2",
+                "PIPELINE_ALERT_FIRST_RETRY_SECONDS": "0.5",
+                "PIPELINE_ALERT_LONGEST_RETRY_SECONDS": "1",
+                "PIPELINE_ALERT_ATTEMPTS": "1000",
+            },
+        )
+        workspace.configure(GOOD)
+        outbox = Outbox(workspace.warehouse)
+        names = [Target("webhook", url).name for url in (*urls.values(), good.url())]
+        instance, process = (
+            stack.enter_context(each) for each in (workspace.instance(), daemon(workspace))
+        )
+        for number, check in enumerate(checks, start=1):
+            outbox.take([an_alert(check=check)], names, now_s=time.time())
+            eventually(workspace, lambda number=number: len(good.taken) == number, check)
+            eventually(
+                workspace,
+                lambda: sum(each.failing for each in outbox.standings()) == len(urls),
+                "an attempt with each bad receiver",
+            )
+        under_way = posting(psutil.Process(process.pid))
+        looks = ticks(instance, "alert_delivery")
+    good.close()
+
+    assert checks == [payload["commonLabels"]["check"] for payload in good.taken]
+    assert {len(checks)} == {each.waiting for each in outbox.standings() if each.failing}
+    assert len(under_way) <= len(names)
+    assert [] == [tick.error for tick in looks if tick.is_failure]
+    said = next(tick.skip_reason for tick in looks if tick.skip_reason)
+    assert [] == [name for name in names[:-1] if f"{name}: " not in said]
+    assert " wait, the oldest for " in said
+    assert "(no answer within 2 s)" in said

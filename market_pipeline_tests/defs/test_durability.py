@@ -286,7 +286,7 @@ def test_nothing_partial_is_left(workspace: Workspace, kills, versions: tuple[Ve
 
     assert versions[0].published == workspace.published(DAY)
     assert [] == list(warehouse.staging_dir.iterdir())
-    assert [warehouse.catalogue] == list(warehouse.warehouse_dir.iterdir())
+    assert {warehouse.catalogue, warehouse.catalogue_log} == set(warehouse.warehouse_dir.iterdir())
     assert not warehouse.working_database.with_suffix(".duckdb.wal").exists()
     for table in BIG:
         on_disk = set(warehouse.table_dir(table).glob("p_day=*/*/*.parquet"))
@@ -332,7 +332,7 @@ def test_two_days_at_once(together, versions: tuple[Version, Version]):
 def test_one_day_twice_at_once(together, versions: tuple[Version, Version]):
     """Two runs of the same day both succeed, and the day is there once, with the same bytes.
 
-    A shell that somebody left open for writing on the catalogue is in nobody's way.
+    A shell that somebody left open on the catalogue is in nobody's way.
     """
     fresh, _ = together
     before = histories(fresh)
@@ -351,9 +351,9 @@ def test_one_day_twice_at_once(together, versions: tuple[Version, Version]):
 
 def open_instance() -> None:
     """Opens DAGSTER_HOME as the verb `run` does; runs in processes of its own."""
-    from market_pipeline.cli.run import _instance
+    from market_pipeline.cli.run import dagster_instance
 
-    with _instance() as instance:
+    with dagster_instance() as instance:
         instance.get_runs(limit=1)
 
 

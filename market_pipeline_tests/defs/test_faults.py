@@ -282,7 +282,7 @@ class TestFirstRun:
                 "completeness",
                 "raw_book_deltas",
                 "ERROR",
-                ("CUT", "COLUMN", "EMPTY", "NONE", "SKEWED"),
+                ("CUT", "COLUMN", "EMPTY", "NONE", "SILENT", "SKEWED"),
                 ["The delta files hold no row", "There is no raw file of this instrument"],
             ),
             ("gap", "book_bbo", "ERROR", ("SILENT",), ["1 suspected gap of 7,2", "the first from"]),

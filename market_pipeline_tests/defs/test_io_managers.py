@@ -277,7 +277,7 @@ def test_the_catalogue_is_there_before_anything_is_published(warehouse: Warehous
             "WHERE database_name = 'market' UNION ALL SELECT schema_name || '.' || view_name "
             "FROM duckdb_views() WHERE database_name = 'market' AND NOT internal"
         ).fetchall()
-    with duckdb.connect(str(warehouse.catalogue)) as plain:
+    with duckdb.connect(str(warehouse.catalogue), read_only=True) as plain:
         counts = [plain.execute(f"SELECT count(*) FROM {name}").fetchone() for (name,) in tables]
         described = plain.execute("DESCRIBE books.bbo").fetchall()
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import dagster as dg
 import pytest
 
 from market_pipeline.lake.published import current_files
+from market_pipeline.lake.staging import KEEP_STAGED, staging_age
 from market_pipeline.sources.simulated import simulate
 from market_pipeline.tables import TABLES
 from market_pipeline_tests.defs.workspace import Finished, Workspace, days_arguments
@@ -25,6 +27,7 @@ class Interrupted:
     """A day whose first run was killed between two publishes, and whose second run was not.
 
     Attributes:
+        ages: How old a staged file had to be to be swept, before the kill and after it.
         saved: Which rebuilds to go on from the killed run left.
         finished: How the second run ended.
         said: What its log holds.
@@ -33,6 +36,7 @@ class Interrupted:
     """
 
     workspace: Workspace
+    ages: tuple[timedelta, timedelta]
     saved: list[str]
     finished: Finished
     said: list[str]
@@ -55,7 +59,10 @@ def interrupted(tmp_path_factory) -> Interrupted:
     running = workspace.start(*days_arguments(DAY))
     # Commit 0 makes the table, commit 1 publishes the day.
     running.until(lambda: any(commits.glob("*1.json")))
-    running.kill()
+    with staging_age(workspace.warehouse) as alive:
+        running.kill()
+    with staging_age(workspace.warehouse) as killed:
+        pass
     saved = sorted(path.name for path in staging.glob("*.resume"))
     finished = workspace.run_days(DAY)
     with workspace.instance() as instance:
@@ -72,7 +79,14 @@ def interrupted(tmp_path_factory) -> Interrupted:
         for each in made
     }
     left = sorted(path.suffix for path in staging.iterdir())
-    return Interrupted(workspace, saved, finished, said, metadata, left)
+    return Interrupted(workspace, (alive, killed), saved, finished, said, metadata, left)
+
+
+def test_staged_files_are_the_run_s_until_it_ends(interrupted: Interrupted):
+    """Also between two publishes nothing young is swept, and once the run is killed all is."""
+    alive, killed = interrupted.ages
+
+    assert (KEEP_STAGED, True) == (alive, killed < timedelta(0))
 
 
 def test_the_rerun_goes_on(interrupted: Interrupted):

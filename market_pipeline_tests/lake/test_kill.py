@@ -129,7 +129,7 @@ def test_killed_at_any_moment(warehouse: Warehouse, processes: ForkServerContext
     sweep_staging(warehouse, timedelta(seconds=-1))
     vacuum(warehouse, BBO, retention=timedelta(0))
     assert [] == list(warehouse.staging_dir.iterdir())
-    assert [warehouse.catalogue] == list(warehouse.warehouse_dir.iterdir())
+    assert {warehouse.catalogue, warehouse.catalogue_log} == set(warehouse.warehouse_dir.iterdir())
     assert set(current_files(warehouse, BBO)) == set(
         warehouse.table_dir(BBO).glob("p_day=*/*/*.parquet")
     )

@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from datetime import timedelta
+from multiprocessing import get_context
+from multiprocessing.synchronize import Event
+from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
@@ -11,7 +15,13 @@ import pytest
 
 from market_pipeline.errors import PublishError
 from market_pipeline.lake.layout import Warehouse
-from market_pipeline.lake.staging import StagedWriter, sweep_staging
+from market_pipeline.lake.staging import (
+    KEEP_STAGED,
+    StagedWriter,
+    staging_age,
+    staging_in_use,
+    sweep_staging,
+)
 from market_pipeline_tests.lake.writers import BBO, DAY, PERP, batch, stage
 
 
@@ -133,3 +143,40 @@ def test_sweep_staging(warehouse: Warehouse):
     assert [old.path] == sweep_staging(warehouse)
     assert [young.path] == list(warehouse.staging_dir.iterdir())
     assert [young.path] == sweep_staging(warehouse, timedelta(seconds=-1))
+
+
+def _keep_staging(warehouse: Warehouse, begun: Event) -> None:
+    with staging_in_use(warehouse):
+        begun.set()
+        time.sleep(60)
+
+
+class TestStagingAge:
+    def test_while_runs_are_alive(self, warehouse: Warehouse):
+        """Any number of runs may be alive, and until the last has ended files are kept a day."""
+        with staging_in_use(warehouse), staging_in_use(warehouse), staging_age(warehouse) as age:
+            assert KEEP_STAGED == age
+        with staging_age(warehouse) as age:
+            assert timedelta(0) > age
+
+    def test_after_a_kill(self, warehouse: Warehouse):
+        """A run that was killed is not alive, whatever it left."""
+        spawn = get_context("spawn")
+        begun = spawn.Event()
+        run = spawn.Process(target=_keep_staging, args=(warehouse, begun), daemon=True)
+        run.start()
+        begun.wait(60)
+        with staging_age(warehouse) as alive:
+            pass
+        run.kill()
+        run.join()
+        with staging_age(warehouse) as dead:
+            pass
+
+        assert (KEEP_STAGED, True) == (alive, dead < timedelta(0))
+
+    def test_without_a_folder(self, tmp_path: Path):
+        """Where nothing was ever staged nothing is made."""
+        with staging_age(Warehouse(tmp_path / "data")) as age:
+            assert KEEP_STAGED == age
+        assert not (tmp_path / "data").exists()

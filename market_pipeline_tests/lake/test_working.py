@@ -15,6 +15,7 @@ from market_pipeline.lake.working import (
     count_rows,
     delete_rows,
     ensure_table,
+    find_rows,
     read_columns,
     read_rows,
     replace_rows,
@@ -142,7 +143,7 @@ class TestWriting:
             with pytest.raises(WarehouseBusyError):
                 replace_rows(warehouse, REPORT, DAY, None, report(BOTH, 1), timeout_seconds=0.2)
         finally:
-            ours.send(True)
+            ours.send(None)
             shell.join(30)
 
         assert 2 == replace_rows(warehouse, REPORT, DAY, None, report(BOTH, 1))
@@ -203,6 +204,24 @@ class TestTables:
 
         rows = connection.execute("DESCRIBE quality.validation_report").fetchall()
         assert kinds == [row[1] for row in rows]
+
+
+class TestFindRows:
+    def test_any_day(self, warehouse: Warehouse):
+        """Rows with one of the values are found on every day, and of each table apart."""
+        replace_rows(warehouse, REPORT, DAY, None, report(BOTH, 1))
+        replace_rows(warehouse, REPORT, NEXT_DAY, None, report([SPOT], 2, NEXT_DAY))
+        frames = find_rows(warehouse, [REPORT, REPORT], "exchange", {"BINANCE", "KRAKEN"})
+
+        assert [[DAY, NEXT_DAY]] * 2 == [frame["dt"].to_list() for frame in frames]
+        assert [REPORT.empty().schema] * 2 == [frame.schema for frame in frames]
+
+    def test_nothing(self, warehouse: Warehouse):
+        """Without a value, or a database, there is a frame without rows for each table."""
+        assert [0] == [each.height for each in find_rows(warehouse, [REPORT], "exchange", {"A"})]
+        replace_rows(warehouse, REPORT, DAY, None, report(BOTH, 1))
+        assert [0] == [each.height for each in find_rows(warehouse, [REPORT], "exchange", [])]
+        assert [0] == [each.height for each in find_rows(warehouse, [REPORT], "exchange", ["' OR"])]
 
 
 class TestDeleteRows:

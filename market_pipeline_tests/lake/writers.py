@@ -120,10 +120,17 @@ def publish_some(data_dir: Path, instrument: str, runs: range) -> None:
         refresh(warehouse, TABLES)
 
 
-def hold_for_writing(database: Path, opened: Connection) -> None:
-    """Open a DuckDB file for writing, as a plain shell does, until told to let go."""
+def hold_for_writing(database: Path, told: Connection) -> None:
+    """Open a DuckDB file for writing, as a plain shell does, until told None.
+
+    Until then run what is told as SQL, and answer with the error, or with nothing.
+    """
     connection = duckdb.connect(str(database))
-    connection.execute("CREATE TABLE scratch AS SELECT 1 AS a")
-    opened.send(True)
-    opened.recv()
+    told.send("")
+    while (statement := told.recv()) is not None:
+        try:
+            connection.execute(statement)
+            told.send("")
+        except duckdb.Error as error:
+            told.send(str(error))
     connection.close()

@@ -140,7 +140,9 @@ def rebuilt(
 ) -> Rebuilt:
     """Rebuilds and gathers the top levels of every message; 0 levels for the best bid and ask."""
     interval_ms = 0 if levels else None
-    options = RebuildOptions(depth_interval_ms=interval_ms, keyframe_seconds=0, resync=resync)
+    options = RebuildOptions(
+        depth_interval_ms=interval_ms, keyframe_seconds=0, resync=resync, ids_prove=True
+    )
     rebuild = Rebuild(*steps, options)
     kind = DepthRows if levels else BboRows
     repairs: list[tuple[Repair, int]] = []
@@ -154,7 +156,7 @@ def rebuilt(
             closing = block
     assert closing is not None
     columns = [np.concatenate(each) for each in zip(*blocks, strict=True)]
-    _, _, sequence, *sides, flags = columns
+    _, _, sequence, *sides, flags = columns[:8]
     top = np.concatenate([side.reshape(len(side), -1)[:, : levels or 1] for side in sides], axis=1)
     repairs = [each for each in repairs if each[0] is not Repair.SEED]
     return Rebuilt(sequence, flags, top, repairs, rebuild.figures["gaps"], closing)

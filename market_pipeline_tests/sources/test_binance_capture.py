@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from market_pipeline.errors import LakeFileError
 from market_pipeline.sources.binance_capture import (
     Findings,
     read_book_ticker,
@@ -188,6 +189,17 @@ class TestSnapshots:
             (batch.first_row, batch.sequence_number.size) for batch in batches
         ]
 
+    def test_a_deep_one_among_shallow_ones(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        """A batch is never wider than its share: what is deep does not make the others so."""
+        monkeypatch.setattr(readers, "_PADDED_LEVELS", 100)
+        deep = [[str(price), "1"] for price in range(1, 51)]
+        lines = [line(rest(n, deep if n == 6 else [["1", "1"]], [])) for n in range(1, 11)]
+        batches = list(
+            read_snapshots([capture(tmp_path / "c.gz", lines)], "spot", "BTCUSDT", Findings())
+        )
+        assert list(range(1, 11)) == [n for batch in batches for n in batch.sequence_number]
+        assert [(5, 1), (2, 50), (3, 1)] == [batch.bid_price.shape for batch in batches]
+
     def test_a_snapshot_without_any_level(self, tmp_path: Path):
         """It is told as an empty book, which the rebuild does not take for one."""
         path = capture(tmp_path / "c.gz", [line(rest(1, [], []))])
@@ -253,6 +265,13 @@ class TestTrades:
             trades.ts_origin_ns.dtype,
             trades.is_buy.dtype,
         )
+
+    def test_more_than_can_be_held(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        """Trades are held whole, so too many of them are refused."""
+        monkeypatch.setattr(readers, "MAX_TRADES", 2)
+        path = capture(tmp_path / "c.gz", [line(trade(n)) for n in range(3)])
+        with pytest.raises(LakeFileError, match="more trades than may be held"):
+            read_trades([path], "BTCUSDT", Findings())
 
 
 class TestBookTicker:

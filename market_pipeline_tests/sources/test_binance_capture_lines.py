@@ -185,3 +185,41 @@ class TestFindings:
         page = (REPOSITORY / "docs/sources/binance_capture.md").read_text(encoding="utf-8")
         missing = [kind for kind in FindingKind if f"| `{kind}` | {MEANING[kind]} |" not in page]
         assert [] == missing
+
+
+class TestLargeLines:
+    @pytest.mark.parametrize("chunk", [64, 1 << 16])
+    def test_a_line_without_an_end(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
+    ):
+        """The file is refused at that line, and the lines before it were given."""
+        monkeypatch.setattr(lines, "_CHUNK_BYTES", chunk)
+        monkeypatch.setattr(lines, "LINE_BYTES", 50_000)
+        monkeypatch.setattr(lines, "_BLOCK_BYTES", 10_000)
+        path = capture(tmp_path / "c.gz", [*numbered(3), b"[" * 100_000, *numbered(1, 5)])
+        read = []
+        with pytest.raises(LakeFileError, match="Line 4 of the capture does not end") as error:
+            read += [number for number, _, _ in read_lines(path, Findings())]
+        assert (3, "a line of at most 50000 bytes") == (error.value.row, error.value.expected)
+
+    @pytest.mark.parametrize("block", [1, 13, 1 << 20])
+    def test_where_the_text_is_cut_into_blocks_changes_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+    ):
+        """Neither in the lines, nor in what a damaged file still gives."""
+        monkeypatch.setattr(lines, "_BLOCK_BYTES", block)
+        path = capture(tmp_path / "c.gz", numbered(200))
+        assert list(range(1, 201)) == [number for number, _ in texts(path)]
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        findings = Findings()
+        read = len(texts(path, findings))
+        assert [("truncated_gzip", "c.gz", read + 1)] == told(findings)
+        assert 50 < read
+
+    def test_a_stamp_of_many_digits(self, tmp_path: Path):
+        """It is no stamp, and its length is no error of ours."""
+        path = capture(tmp_path / "c.gz", [b"1" * 10_000 + b" {}", *numbered(1, 2)])
+        findings = Findings()
+        assert [2] == [number for number, _ in texts(path, findings)]
+        assert [("undecodable", "c.gz", 1)] == told(findings)

@@ -468,3 +468,13 @@ class TestTrades:
             read_trades([shard(tmp_path, 1, rows.rename_columns(names))])
 
         assert "quantity" == caught.value.column
+
+
+def test_more_trades_than_can_be_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Trades are held whole, so too many of them are refused, and the shard is named."""
+    monkeypatch.setattr(crypto_lake, "MAX_TRADES", 6)
+    files = [shard(tmp_path, number, trades(4)) for number in (1, 2)]
+    assert 4 == read_trades(files[:1]).price.size
+    with pytest.raises(LakeFileError, match="more trades than may be held") as error:
+        read_trades(files)
+    assert str(files[1]) == error.value.file

@@ -20,7 +20,7 @@ from market_pipeline.instruments import Instrument
 from market_pipeline.sources.crypto_lake import read_deltas, read_snapshots, read_trades
 from market_pipeline.sources.door_columns import LOST_BEFORE, MENDED
 from market_pipeline.sources.raw_writer import RawWriter
-from market_pipeline.sources.tardis_csv import DOOR, reading, tardis_exchange, tardis_symbol
+from market_pipeline.sources.tardis_csv import DOOR, books, reading, tardis_exchange, tardis_symbol
 from market_pipeline_tests.sources.tardis_files import (
     BOOK_25,
     HEADINGS,
@@ -290,6 +290,32 @@ class TestRefused:
         path.parent.mkdir(parents=True)
         path.write_bytes({"cut": whole[:-20], "no gzip": rows.encode(), "empty": b""}[what])
         with pytest.raises(LakeFileError, match="cannot be read to its end"):
+            made(tmp_path)
+
+
+class TestLarge:
+    """What would not fit into memory is refused as it is met, whatever the file unpacks to."""
+
+    def test_a_heading_without_an_end(self, tmp_path):
+        """It does not become millions of columns first."""
+        path = path_of(tmp_path, "binance-futures", INCREMENTAL, DAY, "BTCUSDT")
+        write_text(path, HEADINGS[INCREMENTAL] + "," * 100_000)
+        with pytest.raises(SchemaError, match="heading of the CSV file does not end"):
+            made(tmp_path)
+
+    def test_a_value_longer_than_a_block(self, tmp_path):
+        """Its row is refused, and the error does not repeat it."""
+        write_day(tmp_path, incremental=[GOOD, f"{HEAD},{T0},{T0},false,{'b' * (20 << 20)},1,1"])
+        with pytest.raises(SchemaError, match="not of its type") as error:
+            made(tmp_path)
+        assert len(str(error.value)) < 5_000
+
+    def test_a_block_of_snapshot_rows_without_an_end(self, tmp_path, monkeypatch):
+        """A block is held until its end, so it must have one."""
+        monkeypatch.setattr(books, "MAX_MESSAGE_ROWS", 200)
+        levels = [f"{T0},{T0},true,bid,{1_000 - level},1" for level in range(201)]
+        write_day(tmp_path, incremental=lines_of(*levels))
+        with pytest.raises(LakeFileError, match="block of snapshot rows does not end"):
             made(tmp_path)
 
 

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
+from market_pipeline.sources.simulated import simulate
 from market_pipeline.tables import TABLES
 from market_pipeline_tests.conftest import REPOSITORY
 from market_pipeline_tests.defs.workspace import PATIENCE_SECONDS, Workspace
@@ -15,6 +17,7 @@ pytestmark = pytest.mark.slow
 
 SENSOR = "new_lake_days"
 LANDED, LANDING = DAYS[2], DAYS[1]
+WHOLE, PARTIAL, ABSENT = (DAYS[2] + timedelta(days=n) for n in range(1, 4))
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +148,58 @@ def switch_off(server: Server, sensor: str) -> None:
         id=sensor,
     )["stopSensor"]
     assert {"status": "STOPPED"} == told["instigationState"]
+
+
+def missing(server: Server) -> dict[date, set[str]]:
+    """Of each of three days, the assets that the UI shows as failed or missing."""
+    nodes = server.graphql(
+        """{ assetNodes { assetKey { path } assetPartitionStatuses {
+            ... on TimePartitionStatuses { ranges { status startKey endKey } } } } }"""
+    )["assetNodes"]
+    found: dict[date, set[str]] = {}
+    for day in (WHOLE, PARTIAL, ABSENT):
+        found[day] = {
+            node["assetKey"]["path"][-1]
+            for node in nodes
+            if not any(
+                each["status"] == "MATERIALIZED" and each["startKey"] <= str(day) <= each["endKey"]
+                for each in node["assetPartitionStatuses"]["ranges"]
+            )
+        }
+    return found
+
+
+class TestFailedAndMissing:
+    def test_a_backfill_of_what_is_missing(self, server):
+        """Of days with, without and with partial data the daemon runs the one without, and it is
+        missing afterwards too; its verdicts are in SQL.
+        """
+        workspace, small = server.workspace, {"messages_per_day": 1_500}
+        simulate(workspace.lake, [CLEAN, FAULTY], WHOLE, WHOLE, **small)
+        simulate(workspace.lake, [CLEAN], PARTIAL, PARTIAL, **small)
+        workspace.run_days(WHOLE, ABSENT)
+        before = missing(server)
+        launched = server.graphql(
+            """mutation($params: LaunchBackfillParams!) {
+                launchPartitionBackfill(backfillParams: $params) {
+                  ... on LaunchBackfillSuccess { backfillId }
+                  ... on PythonError { message } } }""",
+            params={
+                "partitionNames": [str(day) for day, assets in before.items() if assets],
+                "assetSelection": [{"path": [name]} for name in TABLES],
+            },
+        )["launchPartitionBackfill"]
+        (run,) = server.eventually(
+            lambda: [
+                run
+                for run in server.runs(backfill=launched["backfillId"])
+                if run["status"] in {"SUCCESS", "FAILURE"}
+            ],
+            "the backfill's run has ended",
+        )
+
+        assert {WHOLE: set(), PARTIAL: set(), ABSENT: set(TABLES)} == before
+        assert ("SUCCESS", str(ABSENT)) == (run["status"], run["partition"])
+        assert 1 == len(server.runs(backfill=launched["backfillId"]))
+        assert before == missing(server)
+        assert dict.fromkeys((CLEAN.symbol, FAULTY.symbol), "missing") == server.conditions(ABSENT)

@@ -48,7 +48,13 @@ def backfill(server: Server, browser: Browser) -> dict[str, Any]:
                 id status partitionNames assetSelection { path } } }
                 ... on PythonError { message } } }"""
         )["partitionBackfillsOrError"]["results"]
-        return found[0] if found and found[0]["status"] not in {"REQUESTED", "FAILING"} else None
+        days = [str(day) for day in BACKFILLED]
+        ended = (
+            each
+            for each in found
+            if each["partitionNames"] == days and each["status"] not in {"REQUESTED", "FAILING"}
+        )
+        return next(ended, None)
 
     return server.eventually(ended, "the backfill has ended")
 

@@ -15,10 +15,10 @@ from market_pipeline.defs.describe import (
 )
 from market_pipeline.defs.io_managers import PartitionFiles, PartitionRows
 from market_pipeline.defs.options import options
-from market_pipeline.defs.partitions import DAILY, day_of
+from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.lake.published import where_it_lies
-from market_pipeline.lake.staging import StagedFile
+from market_pipeline.lake.staging import StagedFile, staging_in_use
 from market_pipeline.plots.mid import mid_plot
 from market_pipeline.stages.books import RebuiltDay, rebuild_day
 from market_pipeline.stages.instrument import DayOfRaw
@@ -59,6 +59,14 @@ def rebuild_books(
         trades=RawObjects(lake, raw_trades),
         profiles=raw_profiles,
     )
+    # Until every output is published: Dagster does that while this generator waits.
+    with staging_in_use(pipeline.warehouse):
+        yield from _rebuilt_books(context, pipeline, raw)
+
+
+def _rebuilt_books(
+    context: dg.AssetExecutionContext, pipeline: Pipeline, raw: DayOfRaw
+) -> Iterator[dg.Output[PartitionFiles | PartitionRows]]:
     settings, warehouse = pipeline.settings, pipeline.warehouse
     rebuilt = rebuild_day(
         raw,
@@ -68,6 +76,7 @@ def rebuild_books(
         context.log.info,
         recorded=pipeline.recorded(context, BOOKS),
     )
+    is_rebuilt = any(record["outcome"] == "rebuilt" for record in rebuilt.records)
     made = [each for each in pipeline.selected if each.id not in rebuilt.kept]
     made_of = {each.id: rebuilt.made_of[each.id] for each in made}
     for name in _BIG:
@@ -96,7 +105,7 @@ def rebuild_books(
                     made_of,
                 ),
                 output_name=name,
-                metadata=metadata,
+                metadata=green_if(is_rebuilt, context, name, metadata),
             )
     if "book_rebuilds" in context.selected_output_names:
         frame = TABLES["book_rebuilds"].frame(
@@ -104,14 +113,15 @@ def rebuild_books(
             for each, record in zip(pipeline.selected, rebuilt.records, strict=True)
             if each.id in made_of
         )
+        metadata = {
+            "instruments": _instrument_table(rebuilt),
+            "failures": failure_table(rebuilt.records),
+            "unchanged": kept_table(rebuilt.kept),
+        }
         yield dg.Output(
             PartitionRows(frame, made, made_of),
             output_name="book_rebuilds",
-            metadata={
-                "instruments": _instrument_table(rebuilt),
-                "failures": failure_table(rebuilt.records),
-                "unchanged": kept_table(rebuilt.kept),
-            },
+            metadata=green_if(is_rebuilt, context, "book_rebuilds", metadata),
         )
     # Reached when every output is published: nothing is left to go on from.
     forget_rebuilds(pipeline.warehouse, pipeline.selected, raw.day)

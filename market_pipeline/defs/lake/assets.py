@@ -9,7 +9,7 @@ import polars as pl
 from market_pipeline.defs.describe import failure_table, kept_table, table_metadata
 from market_pipeline.defs.io_managers import PartitionRows
 from market_pipeline.defs.options import options
-from market_pipeline.defs.partitions import DAILY, day_of
+from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.instruments import Instrument
 from market_pipeline.quality.findings import MAX_PLACES
@@ -19,7 +19,7 @@ from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTa
 from market_pipeline.stages.instrument import DayOfRaw
 from market_pipeline.stages.lineage import PROFILED, profiles_made_of, with_kept
 from market_pipeline.stages.profile import profile_day
-from market_pipeline.stages.raw import RawObjects
+from market_pipeline.stages.raw import RawObjects, has_data
 from market_pipeline.stages.raw_day import RawDay, raw_day
 from market_pipeline.tables import TABLES
 
@@ -51,29 +51,30 @@ def _raw_asset(name: str, raw: RawTable) -> dg.AssetsDefinition:
         rows = registered.rows
         frame = table.frame(rows)
         usable = frame.filter(pl.col("status") == "usable")
+        metadata = {
+            "objects": usable.height,
+            "rows": int(usable["rows"].sum()),
+            "bytes": int(usable["bytes"].sum()),
+            **_fetched(registered),
+            "instruments": table_metadata(
+                [
+                    {
+                        "instrument": f"{row['exchange']}:{row['symbol']}",
+                        "status": row["status"],
+                        "rows": row["rows"],
+                        "bytes": row["bytes"],
+                        "file": row["path"],
+                        **({} if registered.fetched is None else _at_store(row)),
+                    }
+                    for row in rows
+                ]
+            ),
+            **_door_notes(rows),
+            "failures": failure_table(rows),
+        }
         return dg.MaterializeResult(
             value=PartitionRows(frame, pipeline.selected),
-            metadata={
-                "objects": usable.height,
-                "rows": int(usable["rows"].sum()),
-                "bytes": int(usable["bytes"].sum()),
-                **_fetched(registered),
-                "instruments": table_metadata(
-                    [
-                        {
-                            "instrument": f"{row['exchange']}:{row['symbol']}",
-                            "status": row["status"],
-                            "rows": row["rows"],
-                            "bytes": row["bytes"],
-                            "file": row["path"],
-                            **({} if registered.fetched is None else _at_store(row)),
-                        }
-                        for row in rows
-                    ]
-                ),
-                **_door_notes(rows),
-                "failures": failure_table(rows),
-            },
+            metadata=green_if(has_data(frame), context, name, metadata),
         )
 
     return register
@@ -135,28 +136,28 @@ def raw_profiles(
     made = [each for each in pipeline.selected if each.id not in kept]
     table = TABLES["raw_profiles"]
     frame = table.frame(profile_day(raw, made))
-    rows = with_kept(table, frame, kept, pipeline.selected).to_dicts()
+    profiles = with_kept(table, frame, kept, pipeline.selected)
+    rows = profiles.to_dicts()
+    metadata = {
+        "unchanged": kept_table(kept),
+        "strategies": table_metadata(
+            [
+                {"instrument": each.id, "strategy": chosen.name, "reason": chosen.reason}
+                for each in pipeline.selected
+                for chosen in [choose_strategy(_rows_of(rows, each))]
+            ]
+        ),
+        "tables": table_metadata([{"instrument": _id(row)} | _figures(row) for row in rows]),
+        "places": table_metadata(
+            [{"instrument": _id(row)} | asdict(place) for row in rows for place in places_of(row)][
+                :MAX_PLACES
+            ]
+        ),
+        "failures": failure_table(rows),
+    }
     return dg.MaterializeResult(
         value=PartitionRows(frame, made, made_of),
-        metadata={
-            "unchanged": kept_table(kept),
-            "strategies": table_metadata(
-                [
-                    {"instrument": each.id, "strategy": chosen.name, "reason": chosen.reason}
-                    for each in pipeline.selected
-                    for chosen in [choose_strategy(_rows_of(rows, each))]
-                ]
-            ),
-            "tables": table_metadata([{"instrument": _id(row)} | _figures(row) for row in rows]),
-            "places": table_metadata(
-                [
-                    {"instrument": _id(row)} | asdict(place)
-                    for row in rows
-                    for place in places_of(row)
-                ][:MAX_PLACES]
-            ),
-            "failures": failure_table(rows),
-        },
+        metadata=green_if(has_data(profiles), context, "raw_profiles", metadata),
     )
 
 

@@ -1,12 +1,14 @@
 """The metrics of a day."""
 
+from dataclasses import replace
+
 import dagster as dg
 import polars as pl
 
 from market_pipeline.defs.describe import kept_table, table_metadata
 from market_pipeline.defs.io_managers import PartitionRows
 from market_pipeline.defs.options import options
-from market_pipeline.defs.partitions import DAILY, day_of
+from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.metrics.minute import BOOK_METRICS
 from market_pipeline.stages.lineage import METRICS, metrics_made_of, with_kept
@@ -32,7 +34,7 @@ def book_metrics(
     )
     kept = pipeline.kept(context, METRICS, made_of)
     made = [each for each in pipeline.selected if each.id not in kept]
-    rows = metrics_day(
+    metrics = metrics_day(
         day_of(context),
         made,
         validation_report,
@@ -41,7 +43,14 @@ def book_metrics(
         trades,
         context.log.warning,
     )
-    frame = with_kept(BOOK_METRICS, rows, kept, pipeline.selected)
+    frame = with_kept(BOOK_METRICS, metrics.rows, kept, pipeline.selected)
+    # What failed is made again by the next run, though it would be made of the same.
+    made_of = {
+        name: replace(of, parameters={**of.parameters, "failed": metrics.without[name]})
+        if name in metrics.failed
+        else of
+        for name, of in made_of.items()
+    }
     summary = (
         frame.group_by("exchange", "symbol", maintain_order=True)
         .agg(
@@ -52,13 +61,17 @@ def book_metrics(
         )
         .to_dicts()
     )
+    metadata = {
+        "rows": frame.height,
+        "instruments": table_metadata(summary),
+        "without": table_metadata(
+            [{"instrument": name, "reason": reason} for name, reason in metrics.without.items()]
+        ),
+        "unchanged": kept_table(kept),
+    }
     return dg.MaterializeResult(
-        value=PartitionRows(rows, made, made_of),
-        metadata={
-            "rows": frame.height,
-            "instruments": table_metadata(summary),
-            "unchanged": kept_table(kept),
-        },
+        value=PartitionRows(metrics.rows, made, made_of),
+        metadata=green_if(not frame.is_empty(), context, "book_metrics", metadata),
     )
 
 

@@ -13,9 +13,8 @@ from matplotlib.figure import Figure
 from market_pipeline.defs.describe import figure_markdown, kept_table, table_metadata
 from market_pipeline.defs.io_managers import PartitionRows
 from market_pipeline.defs.options import options
-from market_pipeline.defs.partitions import DAILY, day_of
+from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
-from market_pipeline.lake.catalogue import connect
 from market_pipeline.plots.coverage import coverage_plot
 from market_pipeline.plots.valid_time import valid_time_plot
 from market_pipeline.quality.coverage import read_coverage, with_rows
@@ -26,6 +25,7 @@ from market_pipeline.stages.judged import PublishedBooks
 from market_pipeline.stages.lineage import JUDGED, report_made_of
 from market_pipeline.stages.raw import RawObjects
 from market_pipeline.stages.report import report_day
+from market_pipeline.tables import open_catalogue
 
 __all__ = ["ASSETS"]
 
@@ -78,43 +78,46 @@ def judge_day(
         for name, found in kept.items()
     }
     rows = [of_each[each.id] for each in pipeline.selected]
+    has_books = any(row.outcome == "rebuilt" for row in rows)
     report = VALIDATION_REPORT.frame(each.row.as_record() for each in judged)
+    told = {
+        "verdicts": table_metadata([_verdict(row) for row in rows]),
+        "reasons": table_metadata([said for row in rows for said in _reasons(row)]),
+        "off_grid": table_metadata(
+            [loss for record in book_rebuilds.to_dicts() for loss in _off_grid(record)]
+        ),
+        "valid_time": figure_markdown(valid_time_plot(rows), "valid time by instrument"),
+        "coverage": figure_markdown(
+            _coverage(pipeline, day_of(context), rows), "condition by instrument and day"
+        ),
+        **{
+            condition: sum(row.condition == condition for row in rows)
+            for condition in ("available", "degraded", "pending", "missing")
+        },
+        "unchanged": kept_table(kept),
+    }
     yield dg.Output(
         PartitionRows(report, made, made_of),
         output_name="validation_report",
-        metadata={
-            "verdicts": table_metadata([_verdict(row) for row in rows]),
-            "reasons": table_metadata([said for row in rows for said in _reasons(row)]),
-            "off_grid": table_metadata(
-                [loss for record in book_rebuilds.to_dicts() for loss in _off_grid(record)]
-            ),
-            "valid_time": figure_markdown(valid_time_plot(rows), "valid time by instrument"),
-            "coverage": figure_markdown(
-                _coverage(pipeline, day_of(context), rows), "condition by instrument and day"
-            ),
-            **{
-                condition: sum(row.condition == condition for row in rows)
-                for condition in ("available", "degraded", "pending", "missing")
-            },
-            "unchanged": kept_table(kept),
-        },
+        metadata=green_if(has_books, context, "validation_report", told),
     )
     records = [record for each in judged for record in each.finding_records()]
+    told = {
+        "findings": len(records)
+        + sum(found.rows[FINDINGS.sql_name].height for found in kept.values()),
+        "unchanged": kept_table(kept),
+    }
     yield dg.Output(
         PartitionRows(FINDINGS.frame(records), made, made_of),
         output_name="quality_findings",
-        metadata={
-            "findings": len(records)
-            + sum(found.rows[FINDINGS.sql_name].height for found in kept.values()),
-            "unchanged": kept_table(kept),
-        },
+        metadata=green_if(has_books, context, "quality_findings", told),
     )
 
 
 def _coverage(pipeline: Pipeline, day: date, rows: Sequence[ReportRow]) -> Figure:
     """The days up to this one: what is published, and what this run is about to publish."""
     start = day - timedelta(days=_COVERAGE_DAYS - 1)
-    with closing(connect(pipeline.warehouse.data_dir)) as connection:
+    with closing(open_catalogue(pipeline.warehouse.data_dir)) as connection:
         published = read_coverage(connection, start, day)
     return coverage_plot(with_rows(published, rows), start, day)
 

@@ -1,14 +1,17 @@
 """The asset checks: each reads the day's report rows, says what failed, and locates it."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import date
 
 import dagster as dg
 import polars as pl
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
-from market_pipeline.defs.describe import table_metadata
-from market_pipeline.defs.partitions import DAILY, day_of
+from market_pipeline.defs.describe import markdown_text, table_metadata
+from market_pipeline.defs.partitions import DAILY, day_of, is_green
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.instruments import Instrument, load_instruments
 from market_pipeline.lake.working import read_rows
@@ -48,7 +51,11 @@ def _spec(check: Check) -> dg.AssetCheckSpec:
 def quality_checks(
     context: dg.AssetCheckExecutionContext, pipeline: Pipeline
 ) -> Iterator[dg.AssetCheckResult]:
-    """Hold the figures of the day's report against each instrument's thresholds."""
+    """Hold the figures of the day's report against the thresholds its verdicts were given by.
+
+    A check of an asset without data of the day says nothing, and neither does one that could be
+    asked of no instrument: what it said before stands.
+    """
     frame = read_rows(pipeline.warehouse, TABLES["validation_report"], day_of(context))
     rows = {row.instrument_id: row for row in map(ReportRow.from_record, frame.to_dicts())}
     # All of them, also in a run for some: a rerun of one must not hide what fails elsewhere.
@@ -57,17 +64,41 @@ def quality_checks(
         (instrument, outcome)
         for instrument in instruments
         if instrument.id in rows
-        for outcome in rules.evaluate(rows[instrument.id], instrument.thresholds)
+        for row in [rows[instrument.id]]
+        for outcome in rules.evaluate(row, rules.thresholds_in_force(row, instrument.thresholds))
     ]
     unreported = [each.id for each in pipeline.selected if each.id not in rows]
-    wanted = {key.name for key in context.selected_asset_check_keys}
+    selected = context.selected_asset_check_keys
+    green = {key for key in {each.asset_key for each in selected} if is_green(context, key)}
+    wanted = {each.name for each in selected if each.asset_key in green}
     places = read_rows(pipeline.warehouse, TABLES["quality_findings"], day_of(context))
+    said = set()
     for check in rules.CHECKS:
         findings = [finding for finding in found if finding[1].check == check]
-        # A check that could be asked of no instrument neither passed nor failed.
         if check.name in wanted and (findings or unreported):
             outcomes = _outcomes(day_of(context), findings, unreported)
             yield _result(check, findings, places.filter(check=check.name), unreported, outcomes)
+            said.add(check.name)
+    _take_back(context, {each.name for each in selected} - said)
+
+
+def _take_back(context: dg.AssetCheckExecutionContext, unsaid: Collection[str]) -> None:
+    """Forgets that this run was about to evaluate some checks.
+
+    Dagster notes that when it makes a run, and has no word for a check that had nothing to say: it
+    would show "skipped" in place of the last result.
+    """
+    storage = context.instance.event_log_storage
+    if unsaid and isinstance(storage, SqlEventLogStorage):
+        noted = AssetCheckExecutionsTable.c
+        with storage.index_connection() as connection:
+            connection.execute(
+                AssetCheckExecutionsTable.delete().where(
+                    noted.run_id == context.run.run_id,
+                    noted.check_name.in_(unsaid),
+                    noted.execution_status == AssetCheckExecutionRecordStatus.PLANNED.value,
+                )
+            )
 
 
 def _result(
@@ -87,7 +118,7 @@ def _result(
         asset_key=check.asset,
         passed=not said,
         severity=dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN,
-        description="\n\n".join(said) or check.sentence,
+        description=markdown_text("\n\n".join(said)) or check.sentence,
         metadata={
             "failed": len(failed),
             "instruments": table_metadata([_line(*finding) for finding in findings]),
@@ -156,11 +187,13 @@ def _shown(places: pl.DataFrame) -> list[dict[str, object]]:
 
 
 def _hours(findings: list[_Finding]) -> list[dict[str, object]]:
-    """The fault by UTC hour, for those that have any."""
+    """The fault by UTC hour, for those that have any: the hours that do."""
     return [
         {
             "instrument": instrument.id,
-            **{f"{hour:02}": f"{count:g}" for hour, count in enumerate(outcome.per_hour)},
+            "by hour": ", ".join(
+                f"{hour:02}h {count:g}" for hour, count in enumerate(outcome.per_hour) if count
+            ),
         }
         for instrument, outcome in findings
         if outcome.per_hour and any(outcome.per_hour)
@@ -170,9 +203,14 @@ def _hours(findings: list[_Finding]) -> list[dict[str, object]]:
 def _thresholds(findings: list[_Finding]) -> list[dict[str, object]]:
     """The thresholds in force."""
     return [
-        {"instrument": instrument.id, "threshold": name, "value": f"{value:g}"}
+        {
+            "instrument": instrument.id,
+            "thresholds": ", ".join(
+                f"{name} {value:g}" for name, value in outcome.thresholds.items()
+            ),
+        }
         for instrument, outcome in findings
-        for name, value in outcome.thresholds.items()
+        if outcome.thresholds
     ]
 
 

@@ -1,7 +1,7 @@
 """The lines of a capture file, and what is found wrong with a capture.
 
 A line is `<local stamp> <JSON>`, the file is gzip. What is damaged is passed over and told; what
-comes before it is used.
+comes before it is used. Whatever a file unpacks to, a block and a line of it are held at a time.
 """
 
 from __future__ import annotations
@@ -14,12 +14,19 @@ from enum import StrEnum
 from pathlib import Path
 
 from market_pipeline.errors import LakeFileError
+from market_pipeline.shown import shown
 
-__all__ = ["MEANING", "Finding", "FindingKind", "Findings", "read_lines", "to_ns"]
+__all__ = ["LINE_BYTES", "MEANING", "Finding", "FindingKind", "Findings", "read_lines", "to_ns"]
+
+LINE_BYTES = 4 << 20
+"""A file with a longer line is refused; the deepest snapshots have a tenth of it."""
 
 _CHUNK_BYTES = 1 << 16
+_BLOCK_BYTES = 1 << 20
+_STAMP_DIGITS = 19
 _GZIP_MAGIC = b"\x1f\x8b"
 _SHOWN_BYTES = 60
+_SHOWN_FOUND = 200
 
 
 class FindingKind(StrEnum):
@@ -92,7 +99,7 @@ class Findings:
         """Counts a finding and keeps where it is."""
         self.counts[kind] += 1
         if self.counts[kind] <= self.LOCATED_PER_KIND:
-            self.located.append(Finding(kind, file, line, expected, found))
+            self.located.append(Finding(kind, file, line, expected, shown(found, _SHOWN_FOUND)))
 
 
 def to_ns(stamp: int) -> int | None:
@@ -113,13 +120,15 @@ def read_lines(
     `containing` only lines with these bytes are looked at.
 
     Raises:
-        LakeFileError: If the file cannot be opened or is no gzip at all.
+        LakeFileError: If the file cannot be opened or is no gzip at all, or at a line of more than
+            `LINE_BYTES`.
     """
     for first, lines in _lines(file, findings, containing):
         for number, line in enumerate(lines, first):
             if containing in line:
                 stamp, _, text = line.partition(b" ")
-                ts_receipt_ns = to_ns(int(stamp)) if stamp.isdigit() else None
+                is_stamp = stamp.isdigit() and len(stamp) <= _STAMP_DIGITS
+                ts_receipt_ns = to_ns(int(stamp)) if is_stamp else None
                 if text and ts_receipt_ns is not None:
                     yield number, ts_receipt_ns, text
                 else:
@@ -131,22 +140,41 @@ def _lines(file: Path, findings: Findings, containing: bytes) -> Iterator[tuple[
 
     Blocks without `containing` are passed over.
     """
-    number, rest = 1, b""
+    number = 1
+    # In parts until it ends, or a long line would be copied with every block.
+    rest: list[bytes] = []
+    rest_bytes = 0
     for block in _inflated(file):
         if isinstance(block, _Broken):
             findings.add(block.kind, file, number, "a whole gzip stream", block.found)
             return
-        text = rest + block
-        if containing in text:
-            lines = text.split(b"\n")
-            rest = lines.pop()
-            yield number, lines
-            number += len(lines)
-        else:
-            number += text.count(b"\n")
-            rest = text[text.rfind(b"\n") + 1 :]
-    if rest:
-        yield number, [rest]
+        end = block.rfind(b"\n") + 1
+        if end:
+            text = b"".join((*rest, block[: end - 1]))
+            rest, rest_bytes = [], 0
+            if containing in text:
+                lines = text.split(b"\n")
+                yield number, lines
+                number += len(lines)
+            else:
+                number += text.count(b"\n") + 1
+        rest.append(block[end:])
+        rest_bytes += len(block) - end
+        if rest_bytes > LINE_BYTES:
+            raise _too_long(file, number, rest[0])
+    if rest_bytes:
+        yield number, [b"".join(rest)]
+
+
+def _too_long(file: Path, number: int, begin: bytes) -> LakeFileError:
+    return LakeFileError(
+        f"Line {number} of the capture does not end",
+        next_step="Check that this is a capture, or cut the line out of it, then rerun this day.",
+        file=file,
+        row=number - 1,
+        expected=f"a line of at most {LINE_BYTES} bytes",
+        found=f"a longer one, from {begin[:_SHOWN_BYTES]!r}",
+    )
 
 
 def _tell_no_line(file: Path, number: int, line: bytes, findings: Findings) -> None:
@@ -188,17 +216,21 @@ def _inflated(file: Path) -> Iterator[bytes | _Broken]:
         while data:
             before = member.copy()
             try:
-                text = member.decompress(data)
+                text = member.decompress(data, _BLOCK_BYTES)
             except zlib.error as error:
                 yield _up_to_damage(before, data)
                 yield _Broken(FindingKind.DAMAGED_GZIP, str(error))
                 return
             yield text
-            rest = member.unused_data
-            if member.eof and (rest := rest or raw.read(_CHUNK_BYTES)):
-                member = zlib.decompressobj(wbits=31)
-            data = rest or raw.read(_CHUNK_BYTES)
+            if member.eof:
+                data = member.unused_data or raw.read(_CHUNK_BYTES)
+                if data:
+                    member = zlib.decompressobj(wbits=31)
+            else:
+                data = member.unconsumed_tail or raw.read(_CHUNK_BYTES)
     if not member.eof:
+        # What did not fit into the last block.
+        yield member.flush()
         yield _Broken(FindingKind.TRUNCATED_GZIP, "the end of the file")
 
 

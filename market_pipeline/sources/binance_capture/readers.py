@@ -11,7 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch, Trades
+from market_pipeline.sources.batches import (
+    MAX_TRADES,
+    DeltaBatch,
+    SnapshotBatch,
+    Trades,
+    too_many_trades,
+)
 from market_pipeline.sources.binance_capture.frames import (
     BookTickerFrame,
     FrameDecoder,
@@ -39,6 +45,8 @@ __all__ = ["BookTickerBatch", "read_book_ticker", "read_deltas", "read_snapshots
 
 _BATCH_ROWS = 1 << 18
 _FLATTENED_LEVELS = 1 << 12
+# A batch is as wide as its deepest snapshot: a deep one is not put among many shallow ones.
+_PADDED_LEVELS = 1 << 20
 
 _DEPTH = b'"depthUpdate"'
 _SNAPSHOT = b'"lastUpdateId"'
@@ -90,7 +98,7 @@ def read_deltas(
         findings: Told of everything that is left out, and of every gap.
 
     Raises:
-        LakeFileError: If a file cannot be opened or is no gzip at all.
+        LakeFileError: If a file cannot be read, see `read_lines`.
     """
     first_start = _first_start(files, market, symbol)
     linker = Linker(market, _placed_snapshots(files, market, symbol, first_start), findings)
@@ -137,13 +145,13 @@ def read_snapshots(
         files, market, symbol, findings: As for `read_deltas`.
 
     Raises:
-        LakeFileError: If a file cannot be opened or is no gzip at all.
+        LakeFileError: If a file cannot be read, see `read_lines`.
     """
     decoder = FrameDecoder(SnapshotFrame, symbol, findings)
     placer = SnapshotPlacer(market, _first_start(files, market, symbol), findings)
     for file in files:
         gathered: list[tuple[int, int, SnapshotFrame]] = []
-        first_row = levels = 0
+        first_row = levels = deepest = 0
         for line, ts_receipt_ns, text in read_lines(file, findings):
             if _SNAPSHOT not in text:
                 check_json(file, line, text, findings)
@@ -154,12 +162,17 @@ def read_snapshots(
             placed = placer.place(file, line, frame.lastUpdateId)
             if placed is None:
                 continue
-            gathered.append((ts_receipt_ns, placed.sequence_number, frame))
-            levels += len(frame.bids) + len(frame.asks)
-            if levels >= _BATCH_ROWS:
+            deepest = max(deepest, len(frame.bids), len(frame.asks))
+            if gathered and (len(gathered) + 1) * deepest > _PADDED_LEVELS:
                 yield _snapshot_batch(file, first_row, gathered)
                 first_row += len(gathered)
-                gathered, levels = [], 0
+                gathered, levels, deepest = [], 0, max(len(frame.bids), len(frame.asks))
+            gathered.append((ts_receipt_ns, placed.sequence_number, frame))
+            levels += len(frame.bids) + len(frame.asks)
+            if levels >= _BATCH_ROWS or len(gathered) >= _BATCH_ROWS:
+                yield _snapshot_batch(file, first_row, gathered)
+                first_row += len(gathered)
+                gathered, levels, deepest = [], 0, 0
         if gathered:
             yield _snapshot_batch(file, first_row, gathered)
 
@@ -174,7 +187,7 @@ def read_trades(files: Sequence[Path], symbol: str, findings: Findings) -> Trade
         files, symbol, findings: As for `read_deltas`.
 
     Raises:
-        LakeFileError: If a file cannot be opened or is no gzip at all.
+        LakeFileError: If a file cannot be read, see `read_lines`, or has more than `MAX_TRADES`.
     """
     ts_origin, ts_receipt, ids, is_buy = array("q"), array("q"), array("q"), array("b")
     price, quantity = array("d"), array("d")
@@ -200,6 +213,8 @@ def read_trades(files: Sequence[Path], symbol: str, findings: Findings) -> Trade
                     continue
                 findings.add(FindingKind.GAP, file, line, expected, found)
             last_id = trade.t
+            if len(ids) == MAX_TRADES:
+                raise too_many_trades(file, MAX_TRADES)
             ids.append(trade.t)
             ts_origin.append(ts_origin_ns)
             ts_receipt.append(ts_receipt_ns)
@@ -225,7 +240,7 @@ def read_book_ticker(
         files, symbol, findings: As for `read_deltas`.
 
     Raises:
-        LakeFileError: If a file cannot be opened or is no gzip at all.
+        LakeFileError: If a file cannot be read, see `read_lines`.
     """
     decoder = FrameDecoder(BookTickerFrame, symbol, findings)
     for file in files:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from market_pipeline.lake.layout import PRIVATE_FILE, make_private_folder
 from market_pipeline.sources.simulated.market import Batch
 from market_pipeline.sources.simulated.state import TOP_LEVELS
 
@@ -108,7 +109,7 @@ class DayWriter:
         self._opened = 0
 
     def __enter__(self) -> DayWriter:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self._folder)
         return self
 
     def __exit__(
@@ -165,6 +166,7 @@ class DayWriter:
         while self._opened < shard:
             self._close()
             self._opened += 1
+            self._partial(self._opened).touch(PRIVATE_FILE)
             self._writer = pq.ParquetWriter(
                 self._partial(self._opened), self._schema, compression="snappy", store_schema=False
             )

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
+from market_pipeline.errors import LakeFileError
+from market_pipeline.sources.batches import MAX_MESSAGE_ROWS, DeltaBatch, SnapshotBatch
 from market_pipeline.sources.raw_writer import RawWriter
 from market_pipeline.sources.tardis_csv.reading import (
     BOOK_25,
@@ -129,6 +130,7 @@ class _Messages:
                     size=size[start:end],
                 )
             )
+            self._refuse_long_block()
         if not is_snapshot[-1]:
             self._finish_block()
         self._number, self._last = int(number[-1]), (int(receipt[-1]), bool(is_snapshot[-1]))
@@ -142,6 +144,18 @@ class _Messages:
             if self._last is not None:
                 self._top.know(np.array([self._last[0]]), np.array([self._number]))
             self._top.write_below(_NO_LIMIT, is_last=True)
+
+    def _refuse_long_block(self) -> None:
+        """Refuses more levels than any book has: a block is held until its end."""
+        rows = sum(each.price.size for each in self._block)
+        if rows > MAX_MESSAGE_ROWS:
+            raise LakeFileError(
+                "A block of snapshot rows does not end",
+                next_step="Fetch the file from Tardis again, or report it to the vendor.",
+                file=self._block[0].file,
+                expected=f"at most {MAX_MESSAGE_ROWS} rows in a block",
+                found=f"{rows} rows and more",
+            )
 
     def _finish_block(self) -> None:
         """Writes the row of `book` of the block that has ended, if one was under way."""

@@ -1,7 +1,12 @@
-"""Reads Tardis's CSV files some rows at a time, and refuses what is not as Tardis documents it."""
+"""Reads Tardis's CSV files some rows at a time, and refuses what is not as Tardis documents it.
+
+A block is held at a time, whatever a file unpacks to, and no row is longer than a block.
+"""
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -38,6 +43,8 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 _BLOCK_BYTES = 8 << 20
+_HEADING_BYTES = 1 << 16
+_SHOWN_BYTES = 60
 _US = 1_000
 # From 2001 to 2096: a time in milliseconds or nanoseconds is outside.
 _LEAST_US, _MOST_US = 10**15, 4 * 10**15
@@ -207,6 +214,7 @@ def _batches(
 ) -> Iterator[pa.RecordBatch]:
     if not file.stat().st_size:
         raise _damaged(file, "an empty file")
+    _refuse_long_heading(file)
     row = 0
     try:
         with pa.OSFile(str(file)) as raw, pa.CompressedInputStream(raw, "gzip") as stream:
@@ -240,6 +248,24 @@ def _batches(
         ) from error
     except (pa.ArrowException, OSError) as error:
         raise _damaged(file, str(error), row) from error
+
+
+def _refuse_long_heading(file: Path) -> None:
+    """Refuses a heading that would become millions of columns before its names are looked at."""
+    try:
+        with gzip.open(file) as text:
+            heading = text.readline(_HEADING_BYTES)
+    except (OSError, EOFError, zlib.error):
+        return  # What is wrong with the file is told where its rows are read.
+    if len(heading) == _HEADING_BYTES:
+        raise SchemaError(
+            "The heading of the CSV file does not end",
+            next_step="Fetch the file from Tardis again, or check its data type.",
+            file=file,
+            row=0,
+            expected=f"a heading of less than {_HEADING_BYTES} bytes",
+            found=repr(heading[:_SHOWN_BYTES]),
+        )
 
 
 def _damaged(file: Path, found: str, row: int = 0) -> LakeFileError:

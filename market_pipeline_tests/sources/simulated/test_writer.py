@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -147,3 +149,15 @@ class TestShards:
 
         assert len(rows) == 200
         assert min(rows) == 0
+
+
+def test_modes(tmp_path):
+    """A simulated lake is its owner's alone, whatever the umask."""
+    before = os.umask(0)
+    try:
+        simulate(tmp_path / "new" / "lake", [instrument()], DAY, DAY, messages_per_day=200)
+    finally:
+        os.umask(before)
+    found = {path.stat().st_mode & 0o777: path.is_dir() for path in (tmp_path / "new").rglob("*")}
+
+    assert {0o700: True, 0o600: False} == found

@@ -1,0 +1,77 @@
+"""One alert, posted to one address by a process of its own that the kernel ends in time.
+
+A time limit of an HTTP library is one for each read, which a receiver that drips bytes never
+reaches, and nothing in Python interrupts the resolver or a handshake. An alarm of the kernel does:
+it ends the process wherever it is, with its sockets and threads, also when the one that started it
+has died.
+
+The parent, `targets.send`, runs this file by its path. It imports nothing of the package, so that
+it starts in a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import requests
+from requests.auth import HTTPBasicAuth
+from requests.utils import get_auth_from_url
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Posts what stands on standard input, and writes how it ended to standard output.
+
+    Input is an object of `url`, `payload` (the JSON to send) and `seconds` (for all of it, from
+    the name's resolution to the head of the answer). Output is an object of `status` and
+    `retry_after_seconds`, or of `refused`, a text that shows nothing of the address. The process
+    is ended by SIGALRM if the time is over.
+    """
+    message = json.load(sys.stdin)
+    # Both may have been inherited from a parent that ignores or blocks it.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+    signal.setitimer(signal.ITIMER_REAL, message["seconds"])
+    outcome = _post(message["url"], message["payload"])
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    json.dump(outcome, sys.stdout)
+
+
+def _post(url: str, payload: dict[str, Any]) -> dict[str, Any]:
+    """No redirect is followed, TLS certificates are verified, the answer's body is not read."""
+    try:
+        with requests.Session() as session:
+            session.auth = _login(url)
+            answer = session.post(url, json=payload, allow_redirects=False, stream=True)
+            answer.close()
+    # Texts and causes of these errors hold the address: only their kind is told.
+    except requests.exceptions.SSLError:
+        return {"refused": "its TLS certificate was not accepted"}
+    except requests.exceptions.ConnectionError:
+        return {"refused": "no connection to it"}
+    except (requests.exceptions.RequestException, ValueError) as error:
+        return {"refused": f"it cannot be asked ({type(error).__name__})"}
+    asked = answer.headers.get("Retry-After", "")
+    return {
+        "status": answer.status_code,
+        "retry_after_seconds": float(asked) if asked.isdecimal() else 0.0,
+    }
+
+
+def _login(url: str) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
+    """Those of the address itself, or none: left alone, requests would look into ~/.netrc."""
+    user, password = get_auth_from_url(url)
+    return HTTPBasicAuth(user, password) if user or password else _unchanged
+
+
+def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+r"""Text from outside, made fit to be shown: no character of it acts on where it appears.
+
+A vendor chooses the names of files and columns and the values in them, and libraries repeat these
+in their messages. What cannot be printed (control characters and escape sequences, line breaks,
+marks that turn the direction of writing, halves of surrogate pairs) is written out, e.g. as `\x1b`.
+Such text is escaped where it enters a message, and once more where messages leave: on terminals, in
+logs, pages and metadata. Markup (of Rich, HTML, Slack) is a matter of those places, and is off.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable
+
+__all__ = ["shown", "shown_lines", "shown_logger", "shown_names"]
+
+_MAX_SHOWN = 2_000
+_MAX_NAME = 80
+_MAX_NAMES = 100
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_LAYOUT = frozenset("\n\t")
+
+
+def shown(text: object, limit: int = _MAX_SHOWN) -> str:
+    """A text in one line of printable characters, the others written out, cut after `limit`."""
+    whole = str(text)
+    printable = _written_out(whole[:limit])
+    return printable if len(whole) <= limit else f"{printable}… ({len(whole):,} characters)"
+
+
+def shown_names(names: Iterable[str]) -> str:
+    """Names behind commas; one that could be taken for more than a name stands in quotes."""
+    every = list(names)
+    told = [
+        name if _PLAIN_NAME.fullmatch(name) and len(name) <= _MAX_NAME else _quoted(name)
+        for name in every[:_MAX_NAMES]
+    ]
+    left_out = len(every) - len(told)
+    return ", ".join([*told, *([f"{left_out:,} more"] if left_out else [])])
+
+
+def shown_lines(text: str) -> str:
+    """A text of ours that may hold some from outside: as `shown`, but whole and with its lines."""
+    return _written_out(text, _LAYOUT)
+
+
+def shown_logger(name: str) -> logging.Logger:
+    """The logger of a module, of which no message and no traceback holds what cannot be printed."""
+    logger = logging.getLogger(name)
+    logger.addFilter(_make_fit)
+    return logger
+
+
+def _quoted(name: str) -> str:
+    return "'" + shown(name, _MAX_NAME).replace("'", "\\'") + "'"
+
+
+def _written_out(text: str, kept: frozenset[str] = frozenset()) -> str:
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each in kept else each.encode("unicode_escape").decode()
+        for each in text
+    )
+
+
+def _make_fit(record: logging.LogRecord) -> bool:
+    """Formats a record as handlers would, so that they find it done."""
+    record.msg, record.args = shown_lines(record.getMessage()), None
+    if record.exc_info and not record.exc_text:
+        record.exc_text = shown_lines(logging.Formatter().formatException(record.exc_info))
+    return True

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from market_pipeline.errors import LakeFileError, MarketPipelineError
+from market_pipeline.sources import parquet, parquet_pages
+from market_pipeline.sources.crypto_lake import TRADES, read_deltas, read_raw, read_trades
+from market_pipeline.sources.parquet_pages import check_pages
+from market_pipeline_tests.conftest import REPOSITORY
+from market_pipeline_tests.sources.hostile_files import (
+    MEGABYTE,
+    prefixed_text,
+    shared_text,
+    wide_pages,
+)
+from market_pipeline_tests.sources.raw_files import deltas, shard, snapshots, trades
+
+
+@pytest.mark.parametrize("make", [deltas, trades, snapshots])
+@pytest.mark.parametrize("settings", [{}, {"data_page_version": "2.0"}, {"use_dictionary": False}])
+def test_every_page_is_counted(tmp_path: Path, make, settings):
+    """Pages of a column and their small headers are what its footer says."""
+    paged = {"data_page_size": 4_096, "row_group_size": 2_000, "write_statistics": False}
+    file = shard(tmp_path, 1, make(5_000), **paged, **settings)
+    metadata = pq.read_metadata(file)
+    for group in range(3):
+        for column in range(metadata.num_columns):
+            told = metadata.row_group(group).column(column).total_uncompressed_size
+            found = check_pages(file, metadata, group, [column], 0)
+            assert 0 < told - found.all_bytes < 30 * (told // 4_096 + 2)
+            assert 0 < found.largest_bytes <= found.all_bytes
+
+
+def test_pages_that_are_too_large_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What unpacks to more than may be held is refused before it is unpacked."""
+    file = wide_pages(tmp_path / "1.parquet", rows=20_000)
+    assert 20_000 == sum(batch.price.size for batch in read_deltas([file]))
+    monkeypatch.setattr(parquet_pages, "PAGES_BYTES", 500_000)
+    with pytest.raises(LakeFileError, match="unpacks to more") as error:
+        list(read_deltas([file]))
+    assert ("pages of at most 500000 bytes together", 0) == (error.value.expected, error.value.row)
+
+
+def test_a_footer_of_other_rows(tmp_path: Path):
+    """Rows that the pages do not hold are refused, whatever the footer says."""
+    file = shard(tmp_path, 1, deltas(600))
+    other = pq.read_metadata(shard(tmp_path, 2, deltas(602)))
+    with pytest.raises(LakeFileError, match="pages of 600 values in a row group of 602 rows"):
+        check_pages(file, other, 0, [0], 0)
+
+
+def test_damaged_headers(tmp_path: Path):
+    """Whatever stands in place of a page header, it is either told as damage or read."""
+    file = shard(tmp_path, 1, deltas(64))
+    metadata, whole = pq.read_metadata(file), file.read_bytes()
+    random = np.random.default_rng(5)
+    refused = 0
+    for _ in range(400):
+        damaged = bytearray(whole)
+        at = int(random.integers(4, 40))
+        damaged[at : at + 8] = random.bytes(8)
+        file.write_bytes(damaged)
+        try:
+            check_pages(file, metadata, 0, [0], 7)
+        except LakeFileError as error:
+            refused += 1
+            assert (7, "timestamp") == (error.row, error.column)
+    assert 50 < refused < 400
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_text_that_many_rows_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streamed: bool
+):
+    """It is refused with its row, without a copy for each row, by either way of reading."""
+    if streamed:
+        monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 0)
+    file = shared_text(tmp_path / "1.parquet", megabytes=2)
+    assert file.stat().st_size < MEGABYTE
+    with pytest.raises(LakeFileError, match="longer than any of its column") as error:
+        read_trades([file])
+    assert (0, "side", "at most 1024 bytes") == (
+        error.value.row,
+        error.value.column,
+        error.value.expected,
+    )
+    assert len(str(error.value)) < 1_000
+
+
+def test_texts_that_begin_like_those_before(tmp_path: Path):
+    """An encoding by which a page can become any size is refused for texts."""
+    with pytest.raises(LakeFileError, match="DELTA_BYTE_ARRAY"):
+        read_trades([prefixed_text(tmp_path / "1.parquet")])
+
+
+def test_columns_that_nobody_reads(tmp_path: Path):
+    """What is wrong with a column does not matter to who reads the others."""
+    file = prefixed_text(tmp_path / "1.parquet")
+    prices = [batch.arrays["price"].size for batch in read_raw([file], TRADES, ["price"])]
+    assert 2_000 == sum(prices)
+
+
+def read_damaged_footers(folder: Path) -> Counter[str]:
+    """How often a footer of which a few bytes were changed was read, refused, or met otherwise."""
+    file = shard(folder, 1, trades(64))
+    whole = file.read_bytes()
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    random = np.random.default_rng(1)
+    met: Counter[str] = Counter()
+    for _ in range(1_000):
+        damaged = bytearray(whole)
+        for at in random.integers(footer, len(whole) - 8, random.integers(1, 4)).tolist():
+            damaged[at] = int(random.integers(256))
+        file.write_bytes(damaged)
+        try:
+            read_trades([file])
+            met["read"] += 1
+        except MarketPipelineError:
+            met["refused"] += 1
+        except Exception as error:
+            met[repr(error)] += 1
+    return met
+
+
+def test_damaged_footers(tmp_path: Path):
+    """They are read or refused, and none ends the process, as some would within Arrow."""
+    ran = subprocess.run(
+        [sys.executable, "-m", __name__, str(tmp_path)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert 0 == ran.returncode, ran.stderr
+    assert {"read", "refused"} == set(json.loads(ran.stdout))
+
+
+if __name__ == "__main__":
+    json.dump(read_damaged_footers(Path(sys.argv[1])), sys.stdout)

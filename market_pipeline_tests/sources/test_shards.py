@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from market_pipeline.errors import LakeFileError
+from market_pipeline.sources.shards import folder_shards, live_shards, refuse_names
+from market_pipeline_tests.test_shown import HOSTILE, acting
+
+ONE = "1.snappy.parquet"
+
+
+def folder_of(folder: Path, *names: str) -> Path:
+    """A folder with empty files of these names."""
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(b"")
+    return folder
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        "other",
+        [
+            "00001.snappy.parquet",
+            "01.snappy.parquet",
+            "1.parquet",
+            "1.gz.parquet",
+            "1.zstd.parquet",
+            "001.parquet",
+            "1.SNAPPY.PARQUET",
+            "1.snappy.Parquet",
+            "1.v1.snappy.parquet",
+            "1.v02.snappy.parquet",
+            "1 (1).snappy.parquet",
+            "1-copy.snappy.parquet",
+            "\u0661.snappy.parquet",
+            "1\n.snappy.parquet",
+        ],
+    )
+    def test_of_the_same_number(self, tmp_path: Path, other):
+        """Two files of one number are refused however the second is written, and both are named."""
+        folder = folder_of(tmp_path / "dt", ONE, other)
+        with pytest.raises(LakeFileError, match="named as the same shard") as caught:
+            folder_shards(folder)
+
+        assert [] == acting(str(caught.value))
+        assert {ONE, other} == set(caught.value.found.split(" and "))
+        assert str(folder) == caught.value.file
+
+    @pytest.mark.parametrize(
+        "name", ["2.parquet", "2.gz.parquet", "2.SNAPPY.parquet", "2.v1.parquet"]
+    )
+    def test_of_another_spelling(self, tmp_path: Path, name):
+        """A numbered Parquet file of another spelling is no silent hole in the day."""
+        with pytest.raises(LakeFileError, match=re.escape(name)):
+            folder_shards(folder_of(tmp_path / "dt", ONE, name))
+
+    def test_nothing_but_another_spelling(self, tmp_path: Path):
+        """A folder without any shard holds none, whatever else is in it."""
+        assert [] == folder_shards(folder_of(tmp_path / "dt", "1.parquet", "1.gz.parquet"))
+
+    def test_versions_and_strangers(self, tmp_path: Path):
+        """Versions of a shard, one that is gone, and files that are no shards are no doubles."""
+        names = (ONE, "1.v2.snappy.parquet", "1.v10.snappy.parquet", "002.snappy.parquet")
+        gone = ("2.snappy.parquet", "2.v2.gone")
+        others = ("2.snappy.parquet.partial", ".2.snappy.parquet.incoming", "x.parquet", "1.md5")
+        folder = folder_of(tmp_path / "dt", *names, *gone, *others)
+
+        assert ["1.v10.snappy.parquet", "002.snappy.parquet"] == [
+            each.name for each in folder_shards(folder)
+        ]
+
+    def test_a_hostile_name(self):
+        """A store's listing of any name is refused in a message that is fit to be shown."""
+        with pytest.raises(LakeFileError) as caught:
+            refuse_names([f"1{HOSTILE}.parquet", ONE], "s3://bucket/lake")
+
+        assert [] == acting(str(caught.value))
+
+    def test_the_sensor_sees_them(self, tmp_path: Path):
+        """Who only looks whether a day has landed is not stopped."""
+        folder = folder_of(tmp_path / "dt", ONE, "00001.snappy.parquet", "2.parquet")
+
+        assert ["00001.snappy.parquet", ONE] == [each.name for each in live_shards(folder)]
