@@ -180,9 +180,7 @@ def meet_snapshot(
             return repair_row, proof
     if registers[reg.PENDING] == _WAITS:
         # The snapshot before found no message to agree with.
-        registers[reg.HARD_DOUBTS] += 1
-        registers[reg.FAILED_EXAM] = 1
-        registers[reg.MISPLACED_RUN] = 0
+        _fail(registers)
     registers[reg.PENDING] = 0
     registers[reg.OFF_NUMBER] += not in_step
     _measure_uncompared(registers, receipt)
@@ -192,7 +190,6 @@ def meet_snapshot(
     was_failed = registers[reg.FAILED_EXAM] != 0
     compared, differing, agrees = compare(registers, levels, snapshots, k, bids, asks)
     invalid = _is_invalid(registers, options, receipt)
-    repeats = _lag_of(registers, history, snapshots.content[k])
     adopts = options.resync == _ALWAYS
     lag = registers[reg.MISPLACED_LAG]
     kind, back = np.int64(0), np.int64(0)
@@ -216,6 +213,7 @@ def meet_snapshot(
             _keep_pending(registers, history, snapshots, k, bids, asks, _TESTS, 0, in_step)
     else:
         _count_failed(registers, snapshots, k)
+        repeats = _lag_of(registers, history, snapshots.content[k])
         is_broken = invalid or registers[reg.CROSSED_SINCE] != 0
         is_wrong = is_broken or was_failed
         is_exact = False
@@ -245,9 +243,7 @@ def meet_snapshot(
                 registers[reg.SOFT_DOUBTS] += 1
                 _keep_pending(registers, history, snapshots, k, bids, asks, _WAITS, back, in_step)
             else:
-                registers[reg.HARD_DOUBTS] += 1
-                registers[reg.FAILED_EXAM] = 1
-                registers[reg.MISPLACED_RUN] = 0
+                _fail(registers)
                 adopts |= options.resync != _NEVER
     _remember(registers, history, snapshots.content[k])
     if adopts:
@@ -314,9 +310,7 @@ def settle_pending(registers, levels, history, options, repairs, repair_row, evi
         return repair_row, proof
     registers[reg.PENDING] = 0
     registers[reg.SOFT_DOUBTS] -= 1
-    registers[reg.HARD_DOUBTS] += 1
-    registers[reg.FAILED_EXAM] = 1
-    registers[reg.MISPLACED_RUN] = 0
+    _fail(registers)
     start = rows_since(registers, history, waits_from - registers[reg.PENDING_BACK])
     # What was lost or refused meanwhile is in no snapshot of before.
     has_lost = registers[reg.GAP] != 0 or registers[reg.REFUSED_SINCE] != 0
@@ -337,6 +331,14 @@ def settle_pending(registers, levels, history, options, repairs, repair_row, evi
         bid_prices[0, bids - 1], ask_prices[0, asks - 1],
     )  # fmt: skip
     return repair_row, proof
+
+
+@kernel
+def _fail(registers):
+    """The book is known to be wrong until the next snapshot agrees."""
+    registers[reg.HARD_DOUBTS] += 1
+    registers[reg.FAILED_EXAM] = 1
+    registers[reg.MISPLACED_RUN] = 0
 
 
 @kernel

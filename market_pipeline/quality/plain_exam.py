@@ -72,8 +72,7 @@ def _compare(book: PlainBook, snapshot: Snapshot, *, in_step: bool, at_end: bool
     if book.waiting is not None:
         # The one before found no message to agree with.
         book.waiting = None
-        book.failed_exam = book.is_doubted = True
-        book.misplaced_run = 0
+        _fail(book)
     book.tested = None
     book.count("snapshots_off_number", not in_step)
     _measure_uncompared(book, snapshot)
@@ -109,18 +108,17 @@ def _compare(book: PlainBook, snapshot: Snapshot, *, in_step: bool, at_end: bool
         if book.ids_prove and not in_step and not lost:
             book.prove("MATCH", snapshot, 0, 0)
         book.prove("MISMATCH", snapshot, compared, differing)
-        lag = _lag(book, snapshot)
+        repeats = _lag(book, snapshot)
         if is_exact and not is_wrong:
             lag = book.misplaced_lag
             goes_on = lag == back or (lag > back and _agreed(book, snapshot, lag))
             _misplaced(book, snapshot, compared, back, goes_on=goes_on)
-        elif not is_wrong and not replaces and _may_be_stale(book, lag):
-            _stale(book, snapshot, lag)
+        elif not is_wrong and not replaces and _may_be_stale(book, repeats):
+            _stale(book, snapshot, repeats)
         else:
             book.stale_run = 0
             if is_wrong or replaces or at_end:
-                book.failed_exam = book.is_doubted = True
-                book.misplaced_run = 0
+                _fail(book)
                 replaces = replaces or book.resync != "never"
             else:
                 book.waiting = Waiting(snapshot, book.messages, back, in_step)
@@ -131,6 +129,12 @@ def _compare(book: PlainBook, snapshot: Snapshot, *, in_step: bool, at_end: bool
         book.load(snapshot, book.touched_since(as_of, snapshot.sequence_number) if back else ())
         book.prove("ADOPTED", snapshot, compared, differing)
         book.repair("RESYNC", snapshot)
+
+
+def _fail(book: PlainBook) -> None:
+    """The book is known to be wrong until the next snapshot agrees."""
+    book.failed_exam = book.is_doubted = True
+    book.misplaced_run = 0
 
 
 def settle_waiting(book: PlainBook) -> None:
@@ -153,8 +157,7 @@ def settle_waiting(book: PlainBook) -> None:
         _misplaced(book, snapshot, levels, lag, goes_on=goes_on)
     elif book.messages - since >= _LATER:
         book.waiting = None
-        book.failed_exam = book.is_doubted = True
-        book.misplaced_run = 0
+        _fail(book)
         has_lost = book.gap or book.refused > 0
         if book.resync == "never" or has_lost or not book.reaches(since - back):
             return

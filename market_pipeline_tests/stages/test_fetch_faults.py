@@ -74,7 +74,7 @@ def local(mine: Settings) -> list[str]:
             Fault(SECOND, status=503, code="SlowDown"),
             "(file=URI, found=503 SlowDown). Wait a little and run this again",
         ),
-        (Fault(SECOND, cut_after=100), "the connection to the store kept breaking at byte 100 of"),
+        (Fault(SECOND, cut_after=100), "the connection to the store kept breaking at byte "),
         (Fault(SECOND, bytes_per_second=500), "kept breaking at byte"),
         (Fault(SECOND, wait_seconds=1.0), "the store does not answer as it should"),
         (Fault(SECOND, etag="0" * 32), "the object is not the one that was listed"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from market_pipeline.instruments import Thresholds
 from market_pipeline.quality.checks.base import (
     Check,
@@ -36,59 +38,15 @@ def check_ordering(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | Non
     """
     if row.unordered_messages is None or row.duplicate_messages is None:
         return None
-    late, twice, backwards = (
-        row.unordered_messages,
-        row.duplicate_messages,
-        row.sequence_backwards or 0,
-    )
-    old = _old(row)
-    restarts, bad = row.sequence_restarts or 0, row.bad_sequences or 0
-    split = row.split_messages or 0
-    rebuilt = sum(old.values()) + bad + restarts + split
+    made_of = (row.sequence_restarts, row.split_messages, row.bad_sequences)
+    rebuilt = sum(_old(row).values()) + sum(count or 0 for count in made_of)
     # The raw profile sees no repeat from far back, and the rebuild no disorder it need not mind.
     faulty = float(max(sum(measured(row.unordered_per_hour)), rebuilt))
     severity: Severity = "WARN"
     threshold = 0.0
     if row.messages is not None and faulty > thresholds.ordering_error_share * row.messages:
         severity, threshold = "ERROR", thresholds.ordering_error_share * row.messages
-    faults = []
-    if backwards:
-        text = (
-            f"the sequence number goes backwards at {number_of(backwards, 'message')}, first at "
-            f"{time_text(row.first_sequence_backwards_ns)}"
-        )
-        faults.append(Fault(severity, faulty, threshold, text))
-    if twice:
-        text = f"{number_of(twice, 'message')} came before already"
-        faults.append(Fault(severity, faulty, threshold, text))
-    if late:
-        text = f"{number_of(late, 'message')} received before the one in front"
-        faults.append(Fault(severity, faulty, threshold, text))
-    if any(old.values()):
-        told = ", ".join(f"{count:,} {kind}" for kind, count in old.items() if count)
-        text = (
-            f"of the messages behind later ones the rebuild found {told}, first at "
-            f"{time_text(row.first_old_ns)}"
-        )
-        faults.append(Fault(severity, faulty, threshold, text))
-    if restarts:
-        text = (
-            f"the sequence numbers begin anew {number_of(restarts, 'time')}, first at "
-            f"{time_text(row.first_restart_ns)}"
-        )
-        faults.append(Fault(severity, faulty, threshold, text))
-    if split:
-        text = (
-            f"{number_of(split, 'message')} are a part of the next one, or stand twice in a row, "
-            f"first at {time_text(row.first_split_ns)}"
-        )
-        faults.append(Fault(severity, faulty, threshold, text))
-    if bad:
-        text = (
-            f"the sequence number of {number_of(bad, 'message')} contradicts those around it, "
-            f"first at {time_text(row.first_bad_sequence_ns)}"
-        )
-        faults.append(Fault(severity, faulty, threshold, text))
+    faults = [Fault(severity, faulty, threshold, text) for text in _disorders(row)]
     return outcome(
         ORDERING,
         faults,
@@ -98,6 +56,40 @@ def check_ordering(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | Non
         thresholds=in_force(thresholds, "ordering_error_share"),
         per_hour=row.unordered_per_hour,
     )
+
+
+def _disorders(row: ReportRow) -> Iterator[str]:
+    """Each disorder that was counted, in words."""
+    if row.sequence_backwards:
+        yield (
+            f"the sequence number goes backwards at {number_of(row.sequence_backwards, 'message')}"
+            f", first at {time_text(row.first_sequence_backwards_ns)}"
+        )
+    if row.duplicate_messages:
+        yield f"{number_of(row.duplicate_messages, 'message')} came before already"
+    if row.unordered_messages:
+        yield f"{number_of(row.unordered_messages, 'message')} received before the one in front"
+    old = ", ".join(f"{count:,} {kind}" for kind, count in _old(row).items() if count)
+    if old:
+        yield (
+            f"of the messages behind later ones the rebuild found {old}, first at "
+            f"{time_text(row.first_old_ns)}"
+        )
+    if row.sequence_restarts:
+        yield (
+            f"the sequence numbers begin anew {number_of(row.sequence_restarts, 'time')}, first at "
+            f"{time_text(row.first_restart_ns)}"
+        )
+    if row.split_messages:
+        yield (
+            f"{number_of(row.split_messages, 'message')} received as a part of the next one, or "
+            f"twice in a row, first at {time_text(row.first_split_ns)}"
+        )
+    if row.bad_sequences:
+        yield (
+            f"the sequence number of {number_of(row.bad_sequences, 'message')} contradicts those "
+            f"around it, first at {time_text(row.first_bad_sequence_ns)}"
+        )
 
 
 def _old(row: ReportRow) -> dict[str, int]:
