@@ -188,7 +188,8 @@ def run_days(
             if stopped_by := came():
                 errors_console().print(
                     f"stopped by {stopped_by.name} at {day}: what was published stays. "
-                    "Run the same again to go on."
+                    "Run the same again to go on.",
+                    soft_wrap=True,
                 )
                 raise typer.Exit(128 + stopped_by)
             progress.update(task, completed=number * len(job.nodes))
