@@ -15,7 +15,6 @@ import os
 import random
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +26,7 @@ from market_pipeline.errors import WarehouseBusyError
 from market_pipeline.lake.layout import PRIVATE_FILE, Warehouse, make_private_folder
 from market_pipeline.lake.locks import holding
 from market_pipeline.settings import Settings
+from market_pipeline.threads import Workers
 
 __all__ = ["Delivered", "Patience", "deliver"]
 
@@ -108,7 +108,7 @@ def deliver(
     known = {target.name: target for target in targets}
     until = time.monotonic() + patience.turn_seconds
     turn = _Turn(warehouse, outbox, known, links, patience, until)
-    with ThreadPoolExecutor(len(names), thread_name_prefix="alerts") as threads:
+    with Workers(len(names), "alerts") as threads:
         return sum(threads.map(turn.of, names), Delivered())
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +15,7 @@ from rich.table import Table
 from market_pipeline.cli.output import console
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.settings import load_settings
+from market_pipeline.threads import Workers
 
 if TYPE_CHECKING:
     from market_pipeline.alerts.outbox import Delivery, Standing
@@ -121,7 +121,7 @@ def test_receivers(as_json: AsJson = False) -> None:
         return {"target": target.name, "error": error}
 
     targets = configured_targets(settings)
-    with ThreadPoolExecutor(max(len(targets), 1)) as threads:
+    with Workers(len(targets), "alerts") as threads:
         results = list(threads.map(result, targets))
     if as_json:
         typer.echo(json.dumps(results, indent=2))

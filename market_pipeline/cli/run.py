@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +14,6 @@ from uuid import uuid4
 
 import typer
 from dotenv import dotenv_values
-from filelock import FileLock
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -27,7 +28,7 @@ from market_pipeline.cli.output import console, errors_console, exit_code, verdi
 from market_pipeline.cli.verdict import InstrumentIds, read_verdicts
 from market_pipeline.errors import SettingsError
 from market_pipeline.instruments import Instrument, load_instruments, select_instruments
-from market_pipeline.lake.layout import PRIVATE_FILE
+from market_pipeline.lake.locks import locking
 from market_pipeline.settings import ENV_FILE, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def run(
     """Run every stage for a range of days, both ends included, and show the verdicts.
 
     Exit code 0: every day is available. 1: something is degraded, pending or missing. 2: a run
-    failed, or could not start.
+    failed, or could not start. 130, 143: stopped by Ctrl-C or SIGTERM.
 
     With --dry-run 0: every day would be rebuilt from its deltas, with no repair but its seed. 1:
     something would be repaired, left open, published from snapshots or set aside, or is not there.
@@ -156,6 +157,9 @@ def run_days(
     """Runs the daily job for each day in this process; the days that failed, with their reasons.
 
     A bar on a terminal, a line per day without one.
+
+    Raises:
+        typer.Exit: SIGINT or SIGTERM came; no further day is begun.
     """
     # Dagster takes a second to import the definitions, which `--help` need not wait for.
     from market_pipeline.definitions import defs  # noqa: PLC0415
@@ -168,7 +172,7 @@ def run_days(
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
     }
     failed: dict[date, str] = {}
-    with dagster_instance() as instance, _progress(out) as progress:
+    with dagster_instance() as instance, _progress(out) as progress, _signals() as came:
         task = progress.add_task("", total=len(days) * len(job.nodes))
         for number, day in enumerate(days, start=1):
             progress.update(task, description=f"{day}")
@@ -181,12 +185,44 @@ def run_days(
                 run_config=config,
                 raise_on_error=False,
             )
+            if stopped_by := came():
+                errors_console().print(
+                    f"stopped by {stopped_by.name} at {day}: what was published stays. "
+                    "Run the same again to go on.",
+                    soft_wrap=True,
+                )
+                raise typer.Exit(128 + stopped_by)
             progress.update(task, completed=number * len(job.nodes))
             if not result.success:
                 failed[day] = first_failure(result.all_events) or _NO_STEP_FAILED
             if not out.is_terminal:
                 out.print(f"{day} {'failed' if day in failed else 'done'} ({number}/{len(days)})")
     return failed
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], signal.Signals | None]]:
+    """Says whether SIGINT or SIGTERM came meanwhile, also one that Dagster took.
+
+    Dagster ends the run of the day with it, as a failure like others, or in the end of a run takes
+    no notice. The interpreter tells every signal to the pipe before anybody handles it.
+    """
+    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+    def came() -> signal.Signals | None:
+        with suppress(BlockingIOError):
+            for number in os.read(reading, 1 << 10):
+                if number in {signal.SIGINT, signal.SIGTERM}:
+                    return signal.Signals(number)
+        return None
+
+    try:
+        yield came
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(reading)
+        os.close(writing)
 
 
 def dagster_instance() -> dg.DagsterInstance:
@@ -205,7 +241,7 @@ def dagster_instance() -> dg.DagsterInstance:
         )
     os.environ["DAGSTER_HOME"] = home
     # Two processes that open a new instance at once both set its databases up, and spoil them.
-    with FileLock(Path(home) / ".market-pipeline.lock", mode=PRIVATE_FILE):
+    with locking(Path(home) / ".market-pipeline.lock"):
         instance = DagsterInstance.get()
         instance.get_runs_count()
         instance.event_log_storage.get_maximum_record_id()

@@ -7,7 +7,6 @@ holds the day as the store had it at one time, never a part of it or two deliver
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from market_pipeline.lake.layout import PRIVATE_FILE, sync
+from market_pipeline.lake.locks import locking, newest_change
 
 __all__ = ["GONE", "LEDGER_NAME", "KnownObject", "Ledger", "alone_in", "digest", "read_ledger"]
 
@@ -147,16 +147,15 @@ def _read(file: Path) -> list[dict[str, KnownObject]]:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Holds a lock on a folder, however long another process or thread keeps it.
+    """Holds a lock on a folder, however long another process or thread works in it.
 
     The operating system frees it when its holder ends, and it leaves no file.
+
+    Raises:
+        WarehouseBusyError: Another one held it and wrote nothing for a minute.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with locking(folder, sign=lambda: newest_change(folder)):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def digest(file: Path, name: str) -> str:

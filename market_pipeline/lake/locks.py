@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import chain
+from pathlib import Path
 
 import duckdb
 from filelock import FileLock, Timeout
@@ -11,11 +16,23 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from market_pipeline.errors import WarehouseBusyError
 from market_pipeline.lake.layout import PRIVATE_FILE, Warehouse, make_private_folder
+from market_pipeline.threads import check_stopped
 
-__all__ = ["DEFAULT_WAIT_SECONDS", "busy", "holding", "is_locked_elsewhere", "until_unlocked"]
+__all__ = [
+    "DEFAULT_WAIT_SECONDS",
+    "busy",
+    "holding",
+    "is_locked_elsewhere",
+    "locking",
+    "newest_change",
+    "take_lock",
+    "until_unlocked",
+]
 
 DEFAULT_WAIT_SECONDS = 60.0
 """How long a writer waits for another one; a publish itself takes well under a second."""
+
+_LOOK_SECONDS = 0.05
 
 
 @contextmanager
@@ -49,16 +66,95 @@ def holding(
         lock.release()
 
 
+@contextmanager
+def locking(
+    path: Path,
+    *,
+    sign: Callable[[], object] = lambda: None,
+    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
+) -> Iterator[None]:
+    """Hold a lock file, or the lock of a folder, by its path; `take_lock` says how it waits."""
+    how = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
+    descriptor = os.open(path, how | os.O_CLOEXEC, PRIVATE_FILE)
+    try:
+        take_lock(descriptor, path, sign=sign, timeout_seconds=timeout_seconds)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def take_lock(
+    descriptor: int,
+    path: Path,
+    *,
+    shared: bool = False,
+    sign: Callable[[], object] = lambda: None,
+    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
+) -> None:
+    """Lock an open file until it is closed, and wait while its holder gives signs of life.
+
+    Args:
+        descriptor, path: The open file.
+        shared: Whether others may share it.
+        sign: What changes while the holder works: one that downloads for an hour is waited for, one
+            that was stopped is not.
+        timeout_seconds: How long to wait for the next sign.
+
+    Raises:
+        WarehouseBusyError: Another process or thread held it, without a sign, for so long.
+    """
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    shown, until = sign(), time.monotonic() + timeout_seconds
+    while True:
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            return
+        if shown != (shown := sign()):
+            until = time.monotonic() + timeout_seconds
+        if time.monotonic() >= until:
+            raise _in_use(path.name, path, timeout_seconds)
+        check_stopped()
+        time.sleep(_LOOK_SECONDS)
+
+
+def newest_change(folder: Path) -> int:
+    """When something in a folder was last written to, in ns: the sign of who works in it."""
+    newest = 0
+    with suppress(FileNotFoundError):  # something is renamed meanwhile: a sign as well
+        for path in chain([folder], folder.rglob("*")):
+            newest = max(newest, path.stat().st_mtime_ns)
+    return newest
+
+
 def busy(warehouse: Warehouse, name: str, waited_seconds: float) -> WarehouseBusyError:
     """The error for a lock, or a database file, that someone else kept."""
+    return _in_use(name, warehouse.lock_file(name), waited_seconds)
+
+
+def _in_use(name: str, file: Path, waited_seconds: float) -> WarehouseBusyError:
     return WarehouseBusyError(
         f"{name} was in use by another process for {waited_seconds:g} s",
         next_step=(
             "Wait for the other run to end, or find it with `fuser` on that file and stop it, "
             "then run this again; what was published before is untouched."
         ),
-        file=warehouse.lock_file(name),
+        file=file,
+        found=_holder(file),
     )
+
+
+def _holder(file: Path) -> str | None:
+    """The process that holds a lock on a file and what it is at; None where Linux tells nobody."""
+    with suppress(OSError, IndexError):
+        inode = f":{file.stat().st_ino}"
+        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+            # "1: FLOCK ADVISORY WRITE 4711 08:01:1234 0 EOF"; who waits has "->" behind the number
+            parts = line.split()
+            if parts[1] == "FLOCK" and parts[5].endswith(inode):
+                told = Path(f"/proc/{parts[4]}/status").read_text(encoding="utf-8").splitlines()
+                name, state = (each.partition(":")[2].strip() for each in (told[0], told[2]))
+                return f"process {parts[4]} ({name}), state {state}"
+    return None
 
 
 def is_locked_elsewhere(error: BaseException) -> bool:

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from market_pipeline.lake.conform import conform, instrument_parts, stored_schema
 from market_pipeline.lake.layout import PRIVATE_FILE, Warehouse, make_private_folder
+from market_pipeline.lake.locks import take_lock
 from market_pipeline.lake.tables import Table
 
 __all__ = [
@@ -212,11 +213,14 @@ def staging_in_use(warehouse: Warehouse) -> Iterator[None]:
     """Says that a run is alive, whose files in `staging/` are its own; any number may be at once.
 
     The operating system takes it back when the process ends, however it ends.
+
+    Raises:
+        WarehouseBusyError: A prune kept the folder for a minute, which takes it a second.
     """
     make_private_folder(warehouse.staging_dir)
     descriptor = os.open(warehouse.staging_dir, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        take_lock(descriptor, warehouse.staging_dir, shared=True)
         yield
     finally:
         os.close(descriptor)

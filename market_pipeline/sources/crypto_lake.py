@@ -43,6 +43,7 @@ from market_pipeline.sources.door_columns import (
 from market_pipeline.sources.parquet import largest_piece_bytes, read_pieces, streamed_row_groups
 from market_pipeline.sources.parquet_pages import check_footer
 from market_pipeline.sources.shards import folder_shards
+from market_pipeline.threads import check_stopped
 
 __all__ = [
     "DELTAS",
@@ -221,6 +222,7 @@ def read_raw(
             wanted = [*columns, *(column for column in optional if column in names)]
             own = [names[column] for column in wanted]
             for first_row, pieces in read_pieces(parquet, file, own, batch_rows, skipped):
+                check_stopped()
                 arrays, nulls = {}, {}
                 for column in wanted:
                     arrays[column], absent = pieces[names[column]]

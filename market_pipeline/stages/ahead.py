@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, TypeVar
+
+from market_pipeline.threads import Workers
 
 __all__ = ["Background", "read_ahead"]
 
@@ -25,7 +27,7 @@ def read_ahead(items: Iterable[_Item], *, overlap: bool = True) -> Iterator[_Ite
         yield from source
         return
     end = object()
-    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
+    with Workers(1, "read-ahead") as pool:
         coming: Future[Any] = pool.submit(next, source, end)
         while (item := coming.result()) is not end:
             coming = pool.submit(next, source, end)
@@ -40,7 +42,7 @@ class Background:
     """
 
     def __init__(self, *, overlap: bool = True) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="background") if overlap else None
+        self._pool = Workers(1, "background") if overlap else None
         self._jobs: deque[Future[None]] = deque()
 
     def __enter__(self) -> Self:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +25,7 @@ from market_pipeline.stages.instrument import DayOfRaw, blank_record, rebuild_in
 from market_pipeline.stages.lineage import Kept, RecordedDay, books_made_of
 from market_pipeline.stages.outputs import OUTPUTS
 from market_pipeline.stages.quarantine import BadFile, bad_files, keep_copy
+from market_pipeline.threads import Workers
 
 __all__ = ["RebuiltDay", "rebuild_day"]
 
@@ -87,8 +87,8 @@ def rebuild_day(
             every instrument.
 
     Raises:
-        Exception: What is the machine's (`errors.is_of_machine`: a full disk, no memory), after all
-            ended.
+        Exception: What is the machine's (`errors.is_of_machine`: a full disk, no memory), after the
+            others were stopped.
         PublishError: A raw file that cannot be used could not be copied.
     """
     by_memory = settings.memory_budget_mb // _MEGABYTES_PER_INSTRUMENT
@@ -115,7 +115,7 @@ def rebuild_day(
             published=published,
         )
 
-    with ThreadPoolExecutor(workers, thread_name_prefix="rebuild") as pool:
+    with Workers(workers, "rebuild") as pool:
         for instrument, (files, record, set_aside) in zip(
             instruments, pool.map(outcome, instruments), strict=True
         ):

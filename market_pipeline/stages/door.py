@@ -12,7 +12,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from pyarrow import __version__ as pyarrow_version
 
 from market_pipeline.errors import (
@@ -24,6 +23,7 @@ from market_pipeline.errors import (
 from market_pipeline.instruments import Instrument
 from market_pipeline.lake.layout import PRIVATE_FILE, make_private_folder, sync
 from market_pipeline.lake.ledger import digest
+from market_pipeline.lake.locks import locking, newest_change
 from market_pipeline.lake.tables import Table
 from market_pipeline.settings import Settings
 from market_pipeline.shown import shown
@@ -187,7 +187,8 @@ def let_through(
             return root.answer(root.known())
         root = _Root(lake, scratch / DOORS_FOLDER / instrument.source, instrument, day)
     make_private_folder(root.record.parent)
-    with FileLock(root.record.with_suffix(".lock"), mode=PRIVATE_FILE, thread_local=False):
+    lock, partial = root.record.with_suffix(".lock"), root.record.with_suffix(".partial")
+    with locking(lock, sign=lambda: newest_change(partial)):
         if not root.is_as(wanted):
             root.write_record(wanted | root.make(door, files))
         return root.answer(root.known())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -15,6 +15,7 @@ from market_pipeline.sources.crypto_lake import RawTable
 from market_pipeline.stages.fetch import fetch_table
 from market_pipeline.stages.fetched import FetchedObject, FetchProgress
 from market_pipeline.stages.inventory import RAW_TABLES, TableInventory
+from market_pipeline.threads import Workers
 
 if TYPE_CHECKING:
     from market_pipeline.store.client import Store
@@ -99,14 +100,15 @@ def fetch_days(
             return FetchedDay(each, (), error)
         return FetchedDay(each, objects)
 
-    pool = ThreadPoolExecutor(max(1, parallel), thread_name_prefix="fetch")
+    pool = Workers(parallel, "fetch")
     try:
         left: set[Future[FetchedDay]] = {pool.submit(fetch, each) for each in wanted}
         while left:
             done, left = wait(left, _LOOK_SECONDS, FIRST_COMPLETED)
             while_waiting()
+            pool.look()
             for future in done:
                 yield future.result()
     finally:
         progress.stop()
-        pool.shutdown(cancel_futures=True)
+        pool.stop()

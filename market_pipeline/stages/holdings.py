@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -28,6 +27,7 @@ from market_pipeline.settings import Settings
 from market_pipeline.stages.door_holdings import DoorHoldings
 from market_pipeline.stages.inventory import RAW_TABLES, local_days, series_folder, stored_days
 from market_pipeline.stages.prune import DELTA_TABLES, MANIFESTS, SMALL_TABLES, Held, Retention
+from market_pipeline.threads import Workers
 
 if TYPE_CHECKING:
     # Its library takes long to load, and a lake in a folder does without.
@@ -85,7 +85,7 @@ class _AtStore:
         if self._store is None or isinstance(self._store, StoreError):
             self._listed |= {each: {} if self._store is None else None for each in wanted}
             return
-        with ThreadPoolExecutor(max(1, parallel), thread_name_prefix="list") as pool:
+        with Workers(parallel, "list") as pool:
             self._listed |= dict(zip(wanted, pool.map(self._list, wanted), strict=True))
 
     def _list(self, series: _Series) -> dict[date, dict[str, StoreObject]] | None:

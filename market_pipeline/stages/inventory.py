@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import pairwise
@@ -19,6 +18,7 @@ from market_pipeline.lake.ledger import read_ledger
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
 from market_pipeline.sources.door import is_door
 from market_pipeline.sources.shards import shard_versions
+from market_pipeline.threads import Workers
 
 if TYPE_CHECKING:
     # Its library takes long to load, and a lake in a folder does without.
@@ -170,7 +170,7 @@ def take_inventory(
         made = None if doors is None else doors / instrument.source / series
         return {} if made is None else _days_of(made, None, series, start, end)
 
-    with ThreadPoolExecutor(max(1, parallel), thread_name_prefix="list") as pool:
+    with Workers(parallel, "list") as pool:
         found = list(pool.map(days_of, [(each, raw) for each in instruments for raw in RAW_TABLES]))
     tables = []
     for number, instrument in enumerate(instruments):

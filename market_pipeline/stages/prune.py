@@ -14,10 +14,9 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock
-
-from market_pipeline.lake.layout import PRIVATE_FILE, Warehouse, sync
+from market_pipeline.lake.layout import Warehouse, sync
 from market_pipeline.lake.ledger import alone_in
+from market_pipeline.lake.locks import locking
 from market_pipeline.lake.manifest import RAW_BOOK_DELTAS, RAW_BOOK_SNAPSHOTS, RAW_TRADES
 from market_pipeline.lake.published import vacuum, withdraw
 from market_pipeline.lake.staging import staging_age, sweep_staging
@@ -237,7 +236,7 @@ def _remove_files(held: Held, warehouse: Warehouse) -> list[str]:
     failed = []
     for folder in sorted(folders):
         try:
-            with alone_in(folder) if held.lock is None else _lock(held.lock):
+            with alone_in(folder) if held.lock is None else locking(held.lock):
                 own = [(path, size) for path, size in held.paths if path.parent == folder]
                 changed = [path for path, size in own if _size(path) not in {size, None}]
                 if changed:
@@ -251,10 +250,6 @@ def _remove_files(held: Held, warehouse: Warehouse) -> list[str]:
         if held.kind == "quarantine":
             _remove_empty(folder, warehouse.quarantine_dir)
     return failed
-
-
-def _lock(path: Path) -> FileLock:
-    return FileLock(path, mode=PRIVATE_FILE, thread_local=False)
 
 
 def _size(path: Path) -> int | None:

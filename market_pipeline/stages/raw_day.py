@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -21,6 +21,7 @@ from market_pipeline.stages.door import register_local_day
 from market_pipeline.stages.fetch import fetch_table, table_prefix
 from market_pipeline.stages.fetched import ACTIONS, FetchProgress
 from market_pipeline.stages.raw import failure_columns, not_registered, register_day
+from market_pipeline.threads import Workers
 
 if TYPE_CHECKING:
     # Its library takes long to load, and a lake in a folder does without.
@@ -107,18 +108,17 @@ def raw_day(
         return RawDay([row for rows in found for row in rows], None)
     progress, started = FetchProgress(), time.monotonic()
     before, blocked = store.usage, store.blocked_seconds
-    with ThreadPoolExecutor(settings.lake_parallel_downloads, "fetch") as pool:
+    with Workers(settings.lake_parallel_downloads, "fetch") as pool:
         work = [
             pool.submit(_fetch_and_register, store, settings, raw, table, each, day, progress)
             for each in instruments
         ]
         try:
-            _await(work, lambda: tell(progress) if tell else None, tell_seconds)
+            _await(work, pool, lambda: tell(progress) if tell else None, tell_seconds)
             done = [each.result() for each in work]
         except BaseException:
             # Not to go on for hours after an interrupt, or when the disk is full.
             progress.stop()
-            pool.shutdown(wait=False, cancel_futures=True)
             raise
     after = store.usage
     figures = FetchFigures(
@@ -132,12 +132,15 @@ def raw_day(
     return RawDay([row for rows, _ in done for row in rows], figures)
 
 
-def _await(work: Sequence[Future[Any]], tell: Callable[[], None], every_seconds: float) -> None:
+def _await(
+    work: Sequence[Future[Any]], pool: Workers, tell: Callable[[], None], every_seconds: float
+) -> None:
     """Waits until all is done, or something failed."""
     while True:
         done, under_way = wait(work, every_seconds, FIRST_EXCEPTION)
         if not under_way or any(each.exception() for each in done):
             return
+        pool.look()
         tell()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -25,6 +24,7 @@ from market_pipeline.store.faults import (
 from market_pipeline.store.limits import TokenBucket
 from market_pipeline.store.objects import Downloaded, Patience, StoreObject, Usage
 from market_pipeline.store.ranges import RangeReader
+from market_pipeline.threads import Workers
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -75,7 +75,7 @@ class Store:
         except ValueError:  # of the endpoint alone
             raise unusable_endpoint(address.uri) from None
         self._reader = RangeReader(self._client, address, patience, self._bytes_limit)
-        self._pool = ThreadPoolExecutor(parallel_downloads, thread_name_prefix="store")
+        self._pool = Workers(parallel_downloads, "store")
 
     def _make_client(self, patience: Patience) -> S3Client:
         address = self.address

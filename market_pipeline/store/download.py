@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import glob
 import hashlib
 import os
@@ -22,6 +23,7 @@ from pathlib import Path
 
 from market_pipeline.errors import PublishError, StoreError
 from market_pipeline.lake.layout import PRIVATE_FILE, make_private_folder, sync
+from market_pipeline.lake.locks import take_lock
 from market_pipeline.store.objects import Downloaded, StoreObject
 from market_pipeline.store.ranges import Part, RangeReader
 from market_pipeline.store.uploads import parts_of, verify_parts
@@ -89,7 +91,7 @@ def _claimed(partial: Path) -> Iterator[int]:
     while True:
         descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            take_lock(descriptor, partial, sign=functools.partial(os.fstat, descriptor))
             if _is_open_as(descriptor, partial):
                 yield descriptor
                 return

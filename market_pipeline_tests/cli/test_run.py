@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import sqlite3
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from dagster import DagsterRunStatus
 
 from market_pipeline.lake.locks import holding
 from market_pipeline_tests.cli.conftest import GOOD, NONE, Runs
@@ -112,6 +115,27 @@ class TestRuns:
         assert 2 == finished.exit_code
         assert "move it away to start afresh" in finished.errors
         assert "Traceback" not in finished.errors
+
+
+@pytest.mark.slow
+class TestStopped:
+    @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+    def test_in_the_middle_of_a_day(
+        self, workspace: Workspace, tmp_path: Path, sent: signal.Signals
+    ):
+        """Stopped in the first of two days it ends with 128 + the signal, and begins no other."""
+        fresh = copied(workspace, tmp_path / "fresh")
+        running = fresh.start(*days_arguments(DAY, NEXT_DAY), "--instrument", GOOD)
+        running.until(fresh.warehouse.working_database.exists)
+        os.kill(running.process.pid, sent)
+        finished = running.finish()
+        with fresh.instance() as instance:
+            runs = [(run.tags["dagster/partition"], run.status) for run in instance.get_runs()]
+
+        assert 128 + sent == finished.exit_code
+        assert f"stopped by {sent.name} at {DAY}: what was published stays" in finished.errors
+        assert "Traceback" not in finished.errors
+        assert [(f"{DAY}", DagsterRunStatus.FAILURE)] == runs
 
 
 class TestDryRun:

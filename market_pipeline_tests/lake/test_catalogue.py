@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from market_pipeline.errors import MissingDataError, PublishError, WarehouseBusyError
-from market_pipeline.lake.catalogue import connect, refresh
+from market_pipeline.lake.catalogue import FILES_SCHEMA, connect, refresh
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.locks import holding
 from market_pipeline.lake.published import publish
@@ -49,6 +49,17 @@ def plain_shell(path: Path, query: str) -> str:
 
 
 class TestRefresh:
+    def test_files_are_named_once(self, warehouse: Warehouse):
+        """A view of its own names the files; the one that is described, often copied, is short."""
+        publish_run(warehouse, 1)
+        with connect(warehouse.data_dir) as connection:
+            paths = connection.execute(
+                "SELECT schema_name, len(string_split(sql, '.parquet')) - 1 "
+                "FROM duckdb_views() WHERE view_name IN ('bbo', 'books_bbo')"
+            ).fetchall()
+
+        assert {"books": 0, FILES_SCHEMA: 2} == dict(paths)
+
     def test_before_anything_was_published(self, warehouse: Warehouse):
         """Every table is there, typed, described and empty, also in a plain DuckDB shell."""
         refresh(warehouse, TABLES)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -22,6 +21,7 @@ from market_pipeline.sources.simulated.writer import (
     DayWriter,
     day_folder,
 )
+from market_pipeline.threads import Workers, check_stopped
 
 __all__ = ["simulate"]
 
@@ -77,7 +77,7 @@ def simulate(
     if not overwrite:
         _refuse_existing(run, instruments, days)
     written: list[Path] = []
-    with ThreadPoolExecutor(min(len(markets), os.cpu_count() or 1)) as pool:
+    with Workers(min(len(markets), os.cpu_count() or 1), "simulate") as pool:
         for day in days:
             # The market's kernel and the Parquet writer both work without the interpreter's lock.
             for outcome in pool.map(run.write_day, markets, [day] * len(markets)):
@@ -145,6 +145,7 @@ class _Run:
                 for table, folder in folders.items()
             }
             for batch in market.day(day):
+                check_stopped()
                 told = reduce(lambda made, plant: plant(made), faulty, batch)
                 for table, writer in writers.items():
                     counts[table] = counts.get(table, 0) + writer.write(told)
