@@ -20,6 +20,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+import duckdb
+from dotenv import dotenv_values
+
 from market_pipeline.errors import (
     InstrumentsError,
     MarketPipelineError,
@@ -31,8 +34,17 @@ from market_pipeline.errors import (
 from market_pipeline.instruments import NATIVE_SOURCES, Instrument, load_instruments
 from market_pipeline.lake.catalogue import connect
 from market_pipeline.lake.layout import Warehouse
+from market_pipeline.lake.locks import is_locked_elsewhere
+from market_pipeline.lake.working import damaged
+from market_pipeline.machine import (
+    as_machine_error,
+    nearest_folder,
+    require_address_space,
+    require_open_files,
+)
 from market_pipeline.settings import ENV_FILE, Settings, load_settings
 from market_pipeline.sources.door import door_of, is_door
+from market_pipeline.tables import TABLES
 
 __all__ = ["DoctorReport", "Finding", "run_doctor"]
 
@@ -43,6 +55,7 @@ FREE_DISK_ERROR_BYTES = 500 * 10**6
 _Range = tuple[tuple[int, ...], tuple[int, ...]]
 PYTHON_RANGE: _Range = ((3, 11), (3, 14))
 DUCKDB_RANGE: _Range = ((1, 5, 5), (2,))
+_OTHER_PATH = "Set PIPELINE_DATA_DIR to a path without them; `run` refuses this one."
 _PACKAGES = ("dagster", "duckdb", "polars", "deltalake", "numba")
 
 
@@ -82,6 +95,8 @@ def run_doctor(load: Callable[[], Settings] = load_settings) -> DoctorReport:
     findings = _collect("python", _check_python)
     for package in _PACKAGES:
         findings += _collect(package, partial(_check_package, package))
+    findings += _collect("open_files", _check_open_files)
+    findings += _collect("memory", _check_memory)
     findings += _collect("dagster_home", _check_dagster_home)
     findings += _collect("env_file", _check_env_file)
     try:
@@ -95,7 +110,9 @@ def run_doctor(load: Callable[[], Settings] = load_settings) -> DoctorReport:
         return DoctorReport((_unexpected("settings", error), *findings))
     start = Finding("settings", "ok", f"{len(Settings.model_fields)} settings are usable")
     findings += _collect("data_dir", partial(_check_data_dir, settings.data_dir))
-    findings += _collect("catalogue", partial(_check_catalogue, settings.data_dir))
+    if findings[-1].next_step != _OTHER_PATH:
+        findings += _collect("working", partial(_check_working, settings.data_dir))
+        findings += _collect("catalogue", partial(_check_catalogue, settings.data_dir))
     findings += _collect("free_disk", partial(_check_free_disk, settings.data_dir))
     instruments: list[Instrument] = []
     findings += _collect("instruments", partial(_check_instruments, settings, instruments))
@@ -117,8 +134,13 @@ def _unexpected(name: str, error: Exception) -> Finding:
     if isinstance(error, StoreError):
         found = f"{error.uri}: {error.problem}{f' ({error.found})' if error.found else ''}"
         return Finding(name, "error", found, error.next_step)
-    if isinstance(error, MarketPipelineError):
-        return Finding(name, "error", error.problem, error.next_step)
+    ours = as_machine_error(error) or error
+    if isinstance(ours, MarketPipelineError):
+        needed = f"needed: {ours.expected}" if ours.expected else None
+        parts = "; ".join(part for part in (needed, ours.found) if part)
+        where = f"{ours.file}: " if ours.file else ""
+        found = f"{where}{ours.problem}" + (f" ({parts})" if parts else "")
+        return Finding(name, "error", found, ours.next_step)
     return Finding(
         name,
         "error",
@@ -164,9 +186,25 @@ def _check_package(name: str) -> Iterator[Finding]:
     yield Finding(name, "ok", found)
 
 
+def _check_open_files() -> Iterator[Finding]:
+    limit = require_open_files()
+    yield Finding("open_files", "ok", f"{limit:,} files may be open at once")
+
+
+def _check_memory() -> Iterator[Finding]:
+    limit = require_address_space()
+    found = "not limited" if limit is None else f"limited to {limit / 10**9:,.1f} GB"
+    yield Finding("memory", "ok", f"the address space of a process is {found}")
+
+
+def _dagster_home() -> str:
+    """`DAGSTER_HOME` as a run finds it: in the environment, else in `.env`."""
+    return os.environ.get("DAGSTER_HOME") or dotenv_values(ENV_FILE).get("DAGSTER_HOME") or ""
+
+
 def _check_dagster_home() -> Iterator[Finding]:
     name = "dagster_home"
-    text = os.environ.get("DAGSTER_HOME", "")
+    text = _dagster_home()
     if not text:
         yield Finding(
             name,
@@ -185,6 +223,11 @@ def _check_dagster_home() -> Iterator[Finding]:
             f"DAGSTER_HOME={text} {reason}, so Dagster refuses to start",
             "Set it to the absolute path of an existing folder.",
         )
+        return
+    files = (*home.glob("*.db"), *home.glob(".*.lock"))
+    unusable = list(_unusable(name, (home,), files, "DAGSTER_HOME"))
+    if unusable:
+        yield from unusable
     elif not (home / "dagster.yaml").is_file():
         yield Finding(
             name,
@@ -212,13 +255,36 @@ def _check_env_file() -> Iterator[Finding]:
 # --- folders ----------------------------------------------------------------------------------
 
 
-def _nearest_existing(path: Path) -> Path:
-    return next(folder for folder in (path, *path.parents) if folder.exists())
+def _unusable(
+    name: str, folders: Iterable[Path], files: Iterable[Path], setting: str
+) -> Iterator[Finding]:
+    """A finding for the first folder or file, of those there are, that a run could not write to."""
+    path = Path()
+    try:
+        for path in folders:
+            if path.exists():
+                with tempfile.TemporaryFile(dir=path) as file:
+                    file.write(b" ")
+        for path in files:
+            if path.exists():
+                os.close(os.open(path, os.O_RDWR))
+    except OSError as error:
+        yield Finding(
+            name,
+            "error",
+            f"{path} cannot be written to: {error.strerror}",
+            f"Set {setting} to a folder that you may write to, or mend its permissions.",
+        )
 
 
 def _check_data_dir(data_dir: Path) -> Iterator[Finding]:
     name = "data_dir"
-    existing = _nearest_existing(data_dir)
+    try:
+        warehouse = Warehouse(data_dir)
+    except SettingsError as error:
+        yield Finding(name, "error", "; ".join(error.problems), _OTHER_PATH)
+        return
+    existing = nearest_folder(data_dir)
     if not existing.is_dir():
         yield Finding(
             name,
@@ -227,16 +293,16 @@ def _check_data_dir(data_dir: Path) -> Iterator[Finding]:
             "Set PIPELINE_DATA_DIR to a folder, or move that file away.",
         )
         return
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        yield Finding(
-            name,
-            "error",
-            f"{existing} cannot be written to: {error.strerror}",
-            "Set PIPELINE_DATA_DIR to a folder that you may write to, or mend its permissions.",
-        )
+    deltas = [warehouse.table_dir(table) for table in TABLES.values()]
+    folders = (
+        *(existing, warehouse.tables_dir, warehouse.state_dir, warehouse.warehouse_dir),
+        *(warehouse.staging_dir, warehouse.quarantine_dir),
+        *(each for folder in deltas for each in (folder, folder / "_delta_log")),
+    )
+    files = (*warehouse.state_dir.glob("*.lock"), warehouse.working_database)
+    unusable = list(_unusable(name, folders, files, "PIPELINE_DATA_DIR"))
+    if unusable:
+        yield from unusable
         return
     if existing != data_dir:
         yield Finding(name, "ok", f"{data_dir} does not exist yet and can be created")
@@ -251,6 +317,20 @@ def _check_data_dir(data_dir: Path) -> Iterator[Finding]:
         )
     else:
         yield Finding(name, "ok", f"{data_dir} can be written to and is its owner's alone")
+
+
+def _check_working(data_dir: Path) -> Iterator[Finding]:
+    warehouse = Warehouse(data_dir)
+    if not warehouse.working_database.exists():
+        return  # the first run makes it
+    found = f"{warehouse.working_database} can be opened"
+    try:
+        duckdb.connect(str(warehouse.working_database), read_only=True).close()
+    except duckdb.Error as error:
+        if not is_locked_elsewhere(error):
+            raise damaged(warehouse, error) from error
+        found = f"{warehouse.working_database} is in use by a run"
+    yield Finding("working", "ok", found)
 
 
 def _check_catalogue(data_dir: Path) -> Iterator[Finding]:
@@ -278,19 +358,25 @@ def _check_catalogue(data_dir: Path) -> Iterator[Finding]:
 
 
 def _check_free_disk(data_dir: Path) -> Iterator[Finding]:
-    existing = _nearest_existing(data_dir)
-    free = shutil.disk_usage(existing).free
-    found = f"{free / 10**9:,.1f} GB are free for {data_dir}"
-    if free >= FREE_DISK_WARN_BYTES:
-        yield Finding("free_disk", "ok", found)
-    else:
-        yield Finding(
-            "free_disk",
-            "error" if free < FREE_DISK_ERROR_BYTES else "warn",
-            found,
-            "Free some space (below 0.5 GB a day may not fit), or set PIPELINE_DATA_DIR to a "
-            "larger disk.",
-        )
+    folders = [data_dir, *([Path(home)] if (home := _dagster_home()) else [])]
+    disks = {nearest_folder(folder.absolute()).stat().st_dev: folder for folder in folders[::-1]}
+    for folder in reversed(disks.values()):
+        existing = nearest_folder(folder.absolute())
+        free, disk = shutil.disk_usage(existing).free, os.statvfs(existing)
+        found = f"{free / 10**9:,.1f} GB are free for {folder}"
+        has_no_inode = disk.f_files > 0 and disk.f_favail == 0
+        if has_no_inode:
+            found += ", but no further file (the disk has no inode left)"
+        if free >= FREE_DISK_WARN_BYTES and not has_no_inode:
+            yield Finding("free_disk", "ok", found)
+        else:
+            yield Finding(
+                "free_disk",
+                "error" if free < FREE_DISK_ERROR_BYTES or has_no_inode else "warn",
+                found,
+                "Free some space (below 0.5 GB a day may not fit), or set PIPELINE_DATA_DIR or "
+                "DAGSTER_HOME to a larger disk.",
+            )
 
 
 def _check_instruments(settings: Settings, instruments: list[Instrument]) -> Iterator[Finding]:

@@ -8,6 +8,8 @@ in; in the text each part is fit to be shown, whoever chose its characters.
 from __future__ import annotations
 
 import errno
+import os
+import re
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -20,6 +22,7 @@ __all__ = [
     "DomainError",
     "InstrumentsError",
     "LakeFileError",
+    "MachineError",
     "MarketPipelineError",
     "MissingDataError",
     "PublishError",
@@ -30,12 +33,42 @@ __all__ = [
     "WarehouseBusyError",
     "error_text",
     "is_of_machine",
+    "machine_errno",
 ]
 
 _OF_MACHINE = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS),
+        *(errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN),
+    }
 )
+"""What the next instrument would meet too, even where it looks like the fault of a file."""
+
+_OF_FOLDERS = frozenset({errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.ESTALE})
+"""The machine's where nobody took it for the fault of a file."""
+
 _MAX_TEXT = 600
+
+# How libraries that are not written in Python name the number of an error of the system.
+_NUMBER = re.compile(r"os error (\d+)|\[[Ee]rrno (\d+)\]|Os \{ code: (\d+)")
+_WORDS = {
+    os.strerror(number): number for number in sorted(_OF_MACHINE | _OF_FOLDERS - {errno.EAGAIN})
+} | {
+    "database or disk is full": errno.ENOSPC,  # these four are SQLite's
+    "attempt to write a readonly database": errno.EROFS,
+    "unable to open database file": errno.EACCES,
+    "disk I/O error": errno.EIO,
+    "failed to map segment from shared object": errno.ENOMEM,
+    "can't start new thread": errno.EAGAIN,
+}
+# At the end of a message or of a line: before that there may be what a vendor chose.
+_SAID = re.compile(rf"({'|'.join(map(re.escape, _WORDS))})(?: \(os error \d+\))?[\W]*?(?:\n|$)")
+_LIBRARIES = frozenset(
+    {
+        *("duckdb", "_duckdb", "polars", "pyarrow", "_internal", "deltalake"),
+        *("sqlite3", "sqlalchemy", "botocore"),
+    }
+)
 
 
 class MarketPipelineError(Exception):
@@ -140,6 +173,14 @@ class WarehouseBusyError(MarketPipelineError):
     """Another process held the warehouse lock for longer than the configured wait."""
 
 
+class MachineError(MarketPipelineError):
+    """The machine did not give what was needed: room, a right, memory, a further file.
+
+    `file` is where, `expected` what was needed, `found` what there was. `machine.in_our_words`
+    makes it of what the system and the libraries say.
+    """
+
+
 class SimulationError(MarketPipelineError):
     """A simulated day was asked for that cannot be made."""
 
@@ -172,16 +213,60 @@ class StoreError(MarketPipelineError):
         super().__init__(problem, next_step=next_step, file=uri, found=found)
 
 
-def is_of_machine(error: Exception) -> bool:
+def is_of_machine(error: Exception, *, of_raw_files: bool = False) -> bool:
     """Whether an error is the machine's and not an instrument's: the next one would meet it too.
 
-    That is no memory, no room on the disk, no further file to open, or a warehouse that another
-    process keeps. Such an error ends the run, which is then repeated; every other one that a single
-    instrument meets is recorded as a failure of that instrument, and the others go on.
+    That is no memory, no room on the disk, no further file to open, a folder that may not be used,
+    or a warehouse that another process keeps. Such an error ends the run, which is then repeated;
+    every other one that a single instrument meets is recorded as a failure of that instrument, and
+    the others go on.
+
+    Args:
+        error: What was raised.
+        of_raw_files: Whether nothing but raw files was looked at: a folder of theirs that may not
+            be used is the failure of its instrument.
     """
+    if isinstance(error, MachineError | WarehouseBusyError):
+        return True
+    number = machine_errno(error)
+    if number in _OF_MACHINE:
+        return True
+    ours = isinstance(error, MarketPipelineError)
+    return number in _OF_FOLDERS and not ours and not of_raw_files
+
+
+def machine_errno(error: BaseException) -> int | None:
+    """The number of the system's error that an error is, or came of; None if there is none.
+
+    Libraries that are not written in Python tell it in the text alone, and no memory as a class.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        number = _own_errno(seen)
+        if number is not None:
+            return number
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+    return None
+
+
+def _own_errno(error: BaseException) -> int | None:
+    if isinstance(error, MarketPipelineError):
+        return None
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryException":
+        return errno.ENOMEM
+    text = str(error)
     if isinstance(error, OSError):
-        return error.errno in _OF_MACHINE
-    return isinstance(error, MemoryError | WarehouseBusyError)
+        number = _NUMBER.search(text)
+        # pyarrow raises one without a number for a file that is damaged.
+        return error.errno or (int(next(filter(None, number.groups()))) if number else None)
+    library = type(error).__module__.partition(".")[0]
+    if library in _LIBRARIES or isinstance(error, RuntimeError | ImportError):
+        said = _SAID.search(text)
+        if said:
+            return _WORDS[said[1]]
+        number = _NUMBER.search(text) if library in {"_internal", "deltalake"} else None
+        return int(next(filter(None, number.groups()))) if number else None
+    return None
 
 
 def error_text(error: Exception) -> str:

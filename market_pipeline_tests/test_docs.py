@@ -17,7 +17,7 @@ import typer
 import yaml
 
 from market_pipeline.books.flags import INVALIDATING, MEANING, BookFlag
-from market_pipeline.cli.main import app
+from market_pipeline.cli.app import app
 from market_pipeline.instruments import load_instruments
 from market_pipeline.lake.catalogue import FILES_SCHEMA, connect
 from market_pipeline.lake.tables import Table, View

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import tempfile
 from collections import namedtuple
@@ -72,7 +73,7 @@ class TestReport:
         """The findings come in a fixed order, each name once."""
         assert [
             "settings", "python", "dagster", "duckdb", "polars", "deltalake", "numba",
-            "dagster_home", "data_dir", "free_disk", "instruments", "lake",
+            "open_files", "memory", "dagster_home", "data_dir", "free_disk", "instruments", "lake",
         ] == [each.name for each in run_doctor().findings]  # fmt: skip
 
     def test_warning_is_ok(self):
@@ -435,3 +436,41 @@ def test_check_that_fails_is_a_finding(monkeypatch):
     report = run_doctor()
     assert "RuntimeError: out of order" in finding("free_disk", report).found
     assert ("error", "ok") == (finding("free_disk", report).status, finding("lake", report).status)
+
+
+class TestWhatARunRefuses:
+    @pytest.mark.parametrize("sign", ["%", "?", "\\"])
+    def test_path_that_libraries_misread(self, folder, sign):
+        """A data folder whose path `run` refuses is an error that names the character."""
+        path = str(folder / f"a{sign}b")
+        found = finding("data_dir", run_doctor(lambda: load_settings(data_dir=path)))
+        assert ("error", True) == (found.status, f"holds {sign!r}" in found.found)
+        assert "PIPELINE_DATA_DIR" in found.next_step
+
+    @pytest.mark.parametrize(
+        "name", ["tables", "state", "staging", "warehouse", "tables/books/bbo"]
+    )
+    def test_a_folder_below(self, folder, name):
+        """A folder below the data folder that cannot be written to is an error with its path."""
+        path = folder / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        found = finding("data_dir")
+        assert "error" == found.status
+        assert found.found.startswith(f"{path} cannot be written to")
+
+    def test_working_database(self, folder):
+        """A working database that cannot be opened is an error."""
+        state = folder / "data" / "state"
+        state.mkdir()
+        (state / "working.duckdb").write_bytes(b"no database" * 1_000)
+        found = finding("working")
+        assert ("error", True) == (found.status, "move it away" in found.next_step)
+
+    def test_open_files(self, monkeypatch):
+        """A limit of open files that is too low is an error with the number that is needed."""
+        monkeypatch.setattr(resource, "getrlimit", lambda of: (64, 64))
+        found = finding("open_files")
+        assert "error" == found.status
+        assert "needed: 128 open files or more; Too many open files; a limit of 64" in found.found
+        assert "ulimit -n 4096" in found.next_step

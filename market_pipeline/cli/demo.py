@@ -12,7 +12,7 @@ import yaml
 from rich.console import Console
 
 from market_pipeline.cli.output import console, verdict_table
-from market_pipeline.cli.run import FAILED, run_days
+from market_pipeline.cli.run import FAILED, run_days, tell_failed
 from market_pipeline.cli.verdict import read_verdicts
 from market_pipeline.lake.layout import PRIVATE_FILE, make_private_folder
 from market_pipeline.settings import load_settings
@@ -72,9 +72,10 @@ def demo() -> None:
     settings.instruments_file.write_text(yaml.safe_dump({"instruments": listed}, sort_keys=False))
     days = [plan.start + timedelta(days=n) for n in range((plan.end - plan.start).days + 1)]
     failed = run_days(days, [each.id for each in instruments], out)
+    if failed:
+        tell_failed(failed)
+        raise typer.Exit(FAILED)
     out.print(verdict_table(read_verdicts(settings, plan.start, plan.end)))
-    for day, reason in failed.items():
-        out.print(f"failed: {day}: {reason}", soft_wrap=True)
     catalogue = shlex.quote(str(settings.data_dir / "warehouse" / "market.duckdb"))
     for line in (
         "\nThe faults above are the planted ones; docs/checks has a page for each check.",
@@ -83,4 +84,3 @@ def demo() -> None:
         f"         or  market_pipeline.connect({str(settings.data_dir)!r}) in Python",
     ):
         out.print(line, highlight=False, soft_wrap=True)
-    raise typer.Exit(FAILED if failed else 0)

@@ -1,84 +1,68 @@
-"""The console script: one verb per task, documented exit codes, `--json` where a script reads."""
+"""The console script: runs a verb, and tells in our words what ended it, with its exit code.
+
+The verbs and their libraries are imported inside, because also that may fail for want of memory.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 import traceback
-from typing import Annotated
+from contextlib import suppress
 
-import typer
-
-from market_pipeline import __version__
-from market_pipeline.cli.alerts import alerts
-from market_pipeline.cli.analyze import analyze
-from market_pipeline.cli.coverage import coverage
-from market_pipeline.cli.demo import demo, simulate
-from market_pipeline.cli.doctor import doctor
-from market_pipeline.cli.fetch import fetch
-from market_pipeline.cli.inventory import inventory
-from market_pipeline.cli.lineage import lineage
-from market_pipeline.cli.output import errors_console
-from market_pipeline.cli.prune import prune
-from market_pipeline.cli.report import report
-from market_pipeline.cli.run import run
-from market_pipeline.cli.verdict import verdict
 from market_pipeline.errors import MarketPipelineError
-from market_pipeline.lake.layout import PRIVATE_UMASK
+from market_pipeline.machine import as_machine_error, require_address_space
 from market_pipeline.shown import shown_lines
 
-__all__ = ["app", "main"]
+__all__ = ["main"]
 
-app = typer.Typer(
-    name="market-pipeline",
-    help="Raw level-2 days in; rebuilt order books, a verdict for every day, and metrics out.",
-    no_args_is_help=True,
-    pretty_exceptions_show_locals=False,
-    rich_markup_mode="markdown",
-)
-for verb in (
-    analyze,
-    inventory,
-    fetch,
-    run,
-    verdict,
-    coverage,
-    report,
-    lineage,
-    prune,
-    doctor,
-    simulate,
-    demo,
-):
-    app.command()(verb)
-app.add_typer(alerts)
-
-
-def _show_version(asked: bool) -> None:
-    if asked:
-        typer.echo(__version__)
-        raise typer.Exit
-
-
-@app.callback()
-def options(
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
-    ] = False,
-) -> None:
-    """Hold the options that stand before a verb."""
+_PRINTING = {"rich", "click", "typer"}
 
 
 def main() -> None:
     """Run the console script; an error of ours is a message and exit code 2, not a traceback."""
-    os.umask(PRIVATE_UMASK)
+    code: int | str | None = 2
     try:
+        require_address_space()
+        from market_pipeline.cli.app import app  # noqa: PLC0415
+        from market_pipeline.lake.layout import PRIVATE_UMASK  # noqa: PLC0415
+
+        os.umask(PRIVATE_UMASK)
         app()
-    except MarketPipelineError as error:
-        errors_console().print(f"error: {error}", highlight=False, soft_wrap=True)
-        sys.exit(2)
-    except Exception:
+    except SystemExit as ended:
+        code = ended.code
+    except Exception as error:
+        _tell(error)
+    sys.exit(_with_output(code))
+
+
+def _tell(error: Exception) -> None:
+    ours = as_machine_error(error, "standard output" if _is_of_output(error) else None) or error
+    told = f"error: {ours}\n"
+    if not isinstance(ours, MarketPipelineError):
         # Not ours: the traceback is what a report needs, and 1 would mean a degraded day.
-        sys.stderr.write(shown_lines(traceback.format_exc()))
-        sys.exit(2)
+        told = "".join(traceback.format_exception(error))
+    with suppress(OSError):
+        sys.stderr.write(shown_lines(told))
+
+
+def _is_of_output(error: BaseException) -> bool:
+    """Whether an error was raised where something was printed."""
+    *_, (last, _) = traceback.walk_tb(error.__traceback__)
+    return str(last.f_globals.get("__name__")).partition(".")[0] in _PRINTING
+
+
+def _with_output(code: int | str | None) -> int | str | None:
+    """The exit code, once everything is written: 2 if standard output does not take it.
+
+    A stream that takes nothing is replaced: the interpreter would fail at flushing it, too.
+    """
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None: closed before the start
+        try:
+            stream.flush()
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            if stream is sys.stdout and code != 2:
+                _tell(as_machine_error(error, "standard output") or error)
+            code = 2
+    return code

@@ -61,10 +61,5 @@ def report(
             )
             for number, row in enumerate(rows, start=1)
         )
-        try:
-            write_report_page(file, day.date(), rows, unjudged, shown)
-        except OSError as error:
-            raise typer.BadParameter(
-                f"{file} cannot be written: {error.strerror}", param_hint="--output"
-            ) from error
+        write_report_page(file, day.date(), rows, unjudged, shown)
     typer.echo(file)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, suppress
 from datetime import UTC, date, datetime, timedelta
+from io import TextIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 from uuid import uuid4
 
 import typer
@@ -29,6 +31,7 @@ from market_pipeline.cli.verdict import InstrumentIds, read_verdicts
 from market_pipeline.errors import SettingsError
 from market_pipeline.instruments import Instrument, load_instruments, select_instruments
 from market_pipeline.lake.locks import locking
+from market_pipeline.machine import as_machine_error, require_open_files
 from market_pipeline.settings import ENV_FILE, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -36,11 +39,12 @@ if TYPE_CHECKING:
 
     from market_pipeline.stages.dry_run import PlannedDay
 
-__all__ = ["FAILED", "dagster_instance", "run", "run_days"]
+__all__ = ["FAILED", "dagster_instance", "run", "run_days", "tell_failed"]
 
 _DAY = ["%Y-%m-%d"]
 FAILED = 2
 _NO_STEP_FAILED = "the run stopped before a step failed; see its log in the UI"
+_UNKEPT = "Exception while writing logger call to event log: "
 
 
 def run(
@@ -90,11 +94,26 @@ def run(
     if dry_run:
         raise typer.Exit(_look(days, chosen, settings, out, as_json=as_json))
     failed = run_days(days, ids, out, force=force)
-    rows = read_verdicts(settings, start, end, ids)
-    out.print(verdict_table(rows))
+    tell_failed(failed)
+    rows = []
+    if len(failed) < len(days):
+        # What is published of a day that failed may be the verdict of an earlier run.
+        found = read_verdicts(settings, start, end, ids)
+        rows = [row for row in found if row.dt not in failed]
+        out.print(verdict_table(rows))
+    raise typer.Exit(FAILED if failed else exit_code(rows))
+
+
+def tell_failed(failed: Mapping[date, str]) -> None:
+    """Says on standard error which days failed, why, and where their earlier verdicts are."""
     for day, reason in failed.items():
         errors_console().print(f"failed: {day}: {reason}", soft_wrap=True)
-    raise typer.Exit(FAILED if failed else exit_code(rows))
+    if failed:
+        errors_console().print(
+            "`market-pipeline verdict` shows what is published of days that failed, by earlier runs"
+            " or by steps before the failed one.",
+            soft_wrap=True,
+        )
 
 
 def _look(
@@ -165,6 +184,7 @@ def run_days(
     from market_pipeline.definitions import defs  # noqa: PLC0415
     from market_pipeline.defs.failures import first_failure  # noqa: PLC0415
 
+    require_open_files()
     job = defs.resolve_job_def("daily_books")
     config = {
         "resources": {"pipeline": {"config": {"instruments": list(ids), "force": force}}},
@@ -178,13 +198,22 @@ def run_days(
             progress.update(task, description=f"{day}")
             run_id = str(uuid4())
             instance.add_event_listener(run_id, _listener(progress, task, day))
-            result = job.execute_in_process(
-                run_id=run_id,
-                partition_key=day.isoformat(),
-                instance=instance,
-                run_config=config,
-                raise_on_error=False,
-            )
+            with redirect_stderr(_Errors(sys.stderr)) as errors:
+                try:
+                    result = job.execute_in_process(
+                        run_id=run_id,
+                        partition_key=day.isoformat(),
+                        instance=instance,
+                        run_config=config,
+                        raise_on_error=False,
+                    )
+                    if not result.success:
+                        failed[day] = first_failure(result.all_events) or _NO_STEP_FAILED
+                except Exception as error:  # Dagster's own: it could not keep what happened
+                    ours = as_machine_error(error)
+                    if ours is None:
+                        raise
+                    failed[day] = str(ours)
             if stopped_by := came():
                 errors_console().print(
                     f"stopped by {stopped_by.name} at {day}: what was published stays. "
@@ -192,9 +221,9 @@ def run_days(
                     soft_wrap=True,
                 )
                 raise typer.Exit(128 + stopped_by)
+            if errors.unkept and failed.get(day) == _NO_STEP_FAILED:
+                failed[day] = _why_unkept(errors.unkept[0])
             progress.update(task, completed=number * len(job.nodes))
-            if not result.success:
-                failed[day] = first_failure(result.all_events) or _NO_STEP_FAILED
             if not out.is_terminal:
                 out.print(f"{day} {'failed' if day in failed else 'done'} ({number}/{len(days)})")
     return failed
@@ -225,6 +254,12 @@ def _signals() -> Iterator[Callable[[], signal.Signals | None]]:
         os.close(writing)
 
 
+def _why_unkept(reason: str) -> str:
+    return str(
+        as_machine_error(RuntimeError(reason)) or f"Dagster could not keep an event: {reason}"
+    )
+
+
 def dagster_instance() -> dg.DagsterInstance:
     """The instance of DAGSTER_HOME, where the UI finds the runs; without one, a passing one.
 
@@ -246,6 +281,26 @@ def dagster_instance() -> dg.DagsterInstance:
         instance.get_runs_count()
         instance.event_log_storage.get_maximum_record_id()
     return instance
+
+
+class _Errors(TextIOBase):
+    """Standard error without what Dagster prints of events that it cannot keep.
+
+    That is why the run ends, and is told as the reason of its failure.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.unkept: list[str] = []
+
+    def write(self, text: str) -> int:
+        if not text.startswith(_UNKEPT):
+            return self._stream.write(text)
+        self.unkept.append(text.removeprefix(_UNKEPT).partition("\n")[0])
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
 
 
 def _progress(out: Console) -> Progress:

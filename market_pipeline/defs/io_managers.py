@@ -34,6 +34,7 @@ from market_pipeline.lake.lineage import (
 from market_pipeline.lake.published import publish, scan
 from market_pipeline.lake.staging import StagedFile
 from market_pipeline.lake.working import read_rows, replace_rows_within, writing
+from market_pipeline.machine import told_in_our_words
 from market_pipeline.settings import load_settings
 from market_pipeline.stages.rows import of_instrument
 from market_pipeline.tables import TABLES, refresh_catalogue, with_catalogue
@@ -74,6 +75,7 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
 
     data_dir: str
 
+    @told_in_our_words
     def handle_output(self, context: dg.OutputContext, obj: PartitionFiles) -> None:
         """Publishes a day's files; a killed run leaves the partition that was there before."""
         warehouse = with_catalogue(Path(self.data_dir))
@@ -105,6 +107,7 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
             }
         )
 
+    @told_in_our_words
     def load_input(self, context: dg.InputContext) -> pl.LazyFrame:
         """The day's rows of the upstream table; none, with its columns, if nothing is there."""
         if context.upstream_output is None:
@@ -183,6 +186,7 @@ class _WarehouseClient(DuckDbClient):
 
     @staticmethod
     @contextmanager
+    @told_in_our_words
     def connect(
         context: dg.OutputContext | dg.InputContext, table_slice: TableSlice
     ) -> Iterator[duckdb.DuckDBPyConnection | Warehouse]:

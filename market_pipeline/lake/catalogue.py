@@ -11,6 +11,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
@@ -155,7 +156,8 @@ def _copy_small_tables(warehouse: Warehouse, building: Path, timeout_seconds: fl
         # A killed writer leaves its last commits in the log beside the file: opening and closing
         # moves them into the file.
         if warehouse.working_database.with_suffix(".duckdb.wal").exists():
-            open_database(warehouse, timeout_seconds=timeout_seconds).close()
+            with closing(open_database(warehouse, timeout_seconds=timeout_seconds)) as connection:
+                connection.execute("CHECKPOINT")
         descriptor = os.open(building, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
         with warehouse.working_database.open("rb") as source, os.fdopen(descriptor, "wb") as copy:
             shutil.copyfileobj(source, copy, 1 << 20)
@@ -186,6 +188,8 @@ def _fill(
                     next_step="Mend the view's SQL; the catalogue that was there still is.",
                 ) from error
         connection.commit()
+        # Closing does it too, but says nothing if the disk is full: an empty file would be left.
+        connection.execute("CHECKPOINT")
     finally:
         connection.close()
 

@@ -105,10 +105,12 @@ def _row_of(
         row["sha256"] = (at_store and at_store.verified_sha256) or digest(shard, "sha256")
         row |= _footer(shard, raw)
     except MarketPipelineError as error:
+        if is_of_machine(error):
+            raise
         row |= {"status": "unusable"} | failure_columns(error)
     except Exception as error:
         # A file nobody may read, or whose footer no reader expects, is its instrument's own affair.
-        if is_of_machine(error):
+        if is_of_machine(error, of_raw_files=True):
             raise
         _LOG.exception("%s could not be registered", shard)
         unreadable = LakeFileError(

@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 from market_pipeline.cli import analyze as module
 from market_pipeline.cli import main as script
 from market_pipeline.cli.analyze import share_of
+from market_pipeline.cli.app import app
 from market_pipeline_tests.sources.tardis_files import INCREMENTAL, path_of, write_lines
 from market_pipeline_tests.stages.days import BTC, DAY, ETH, START_NS, delta_rows, write_day
 
@@ -41,7 +42,7 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def analyzed(*arguments: str, end: str = f"{DAY}") -> Result:
     days = ("--start-date", f"{DAY}", "--end-date", end)
-    return CliRunner().invoke(script.app, ["analyze", *days, *arguments])
+    return CliRunner().invoke(app, ["analyze", *days, *arguments])
 
 
 def of(result: Result, instrument: str) -> str:
@@ -167,7 +168,7 @@ def test_2_no_lake(lake: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 def test_2_wrong_usage(lake: Path, arguments):
     """Days the wrong way round and unknown options are refused."""
     result = CliRunner().invoke(
-        script.app, ["analyze", "--start-date", f"{DAY}", "--end-date", f"{DAY}", *arguments]
+        app, ["analyze", "--start-date", f"{DAY}", "--end-date", f"{DAY}", *arguments]
     )
 
     assert 2 == result.exit_code
@@ -195,6 +196,6 @@ def test_share(part, told):
 
 def test_it_is_a_verb():
     """The script has it, with its exit codes in the help."""
-    verb = typer.main.get_command(script.app).commands["analyze"]
+    verb = typer.main.get_command(app).commands["analyze"]
 
     assert "Exit code 0" in verb.help

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +17,7 @@ VERBS = (
 ASK_FOR_HELP = """
 import sys
 from typer.testing import CliRunner
-from market_pipeline.cli.main import app
+from market_pipeline.cli.app import app
 for verb in ["", *sys.argv[1:]]:
     arguments = [verb] if verb else []
     answer = CliRunner().invoke(app, [*arguments, "--help"])
@@ -75,3 +77,31 @@ def test_no_verb(workspace: Workspace):
     finished = workspace.run()
 
     assert "Usage: market-pipeline" in finished.output + finished.errors
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("doctor",), ("alerts", "list", "--json")])
+def test_output_that_is_full(workspace: Workspace, arguments):
+    """Output that cannot be written ends with 2 and one line, however little it is."""
+    with Path("/dev/full").open("wb") as full:
+        finished = subprocess.run(
+            [Path(sys.executable).with_name("market-pipeline"), *arguments],
+            env=workspace.environment(),
+            cwd=workspace.root,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert 2 == finished.returncode
+    assert finished.stderr.startswith("error: The disk is full (file=standard output, ")
+    assert 1 == len(finished.stderr.splitlines())
+
+
+def test_too_little_memory(workspace: Workspace):
+    """A limit of memory that the libraries do not load in is told, with what is needed."""
+    finished = workspace.limited(resource.RLIMIT_AS, 1 << 30, "verdict").finish()
+
+    assert (2, "") == (finished.exit_code, finished.output)
+    assert finished.errors.startswith("error: There is not enough memory (expected=address space ")
+    assert 1 == len(finished.errors.splitlines())

@@ -54,7 +54,7 @@ def test_1_nothing_judged(workspace: Workspace):
     ("arguments", "text"),
     [
         (("--day", "2025-03-03", "--instrument", "X:Y"), "not configured"),
-        (("--day", "2025-03-03", "--output", "nowhere/x.html"), "cannot be written"),
+        (("--day", "2025-03-03", "--output", "nowhere/x.html"), "refused a file or folder"),
         (("--day", "03.03.2025"), "does not match"),
         ((), "Missing option"),
     ],

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import sqlite3
@@ -10,6 +11,7 @@ from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
 
@@ -92,10 +94,8 @@ class TestRuns:
         assert {0o600, 0o700} == {each.stat().st_mode & 0o777 for each in written}
 
     def test_2_a_step_fails(self, failed: Finished):
-        """A run that fails says which day and step, keeps the verdicts there were, ends with 2."""
-        assert 2 == failed.exit_code
-        assert "2025-03-03 failed (1/1)" in failed.output
-        assert "available" in line_of(failed, "2025-03-03", GOOD)
+        """A run that fails says which day and step, shows no earlier verdict, ends with 2."""
+        assert (2, "2025-03-03 failed (1/1)\n") == (failed.exit_code, failed.output)
         assert failed.errors.startswith("failed: 2025-03-03: raw_")
         assert "working.lock" in failed.errors
         assert "Traceback" not in failed.errors
@@ -136,6 +136,51 @@ class TestStopped:
         assert f"stopped by {sent.name} at {DAY}: what was published stays" in finished.errors
         assert "Traceback" not in finished.errors
         assert [(f"{DAY}", DagsterRunStatus.FAILURE)] == runs
+
+
+class TestMachine:
+    """What the machine refuses ends with 2 and an error of ours."""
+
+    def test_full_disk(self, workspace: Workspace, tmp_path: Path):
+        """A file that may not grow is told with its path, without a table, also in the UI."""
+        full = copied(workspace, tmp_path / "full")
+        finished = full.limited(resource.RLIMIT_FSIZE, 2_000_000, *days_arguments(DAY)).finish()
+        with full.instance() as instance:
+            (run,) = instance.get_runs()
+            failures = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+        errors = [each.get_dagster_event().step_failure_data.error for each in failures]
+
+        assert (2, f"{DAY} failed (1/1)\n") == (finished.exit_code, finished.output)
+        assert finished.errors.startswith(f"failed: {DAY}: raw_")
+        assert (
+            f"MachineError: A file may not grow so large (file={full.data_dir}" in finished.errors
+        )
+        assert "bytes that are free now" in finished.errors
+        assert "Free some space" in finished.errors
+        assert "Traceback" not in finished.errors
+        assert {("MachineError", None)} == {
+            (error.cause.cls_name, error.cause.cause) for error in errors
+        }
+
+    def test_too_few_files(self, workspace: Workspace, tmp_path: Path):
+        """A limit of open files that no run fits in is refused before the run."""
+        few = copied(workspace, tmp_path / "few")
+        finished = few.limited(resource.RLIMIT_NOFILE, 64, *days_arguments(DAY)).finish()
+
+        assert (2, "") == (finished.exit_code, finished.output)
+        assert finished.errors.startswith("error: No further file can be opened (expected=128 ")
+        assert 1 == len(finished.errors.splitlines())
+
+    @pytest.mark.parametrize("verb", ["run", "verdict", "coverage", "alerts list"])
+    def test_folder_that_cannot_be_made(self, workspace: Workspace, tmp_path: Path, verb):
+        """A data folder that cannot be made is told with its path, whatever is asked for."""
+        closed = copied(workspace, tmp_path / "closed", PIPELINE_DATA_DIR="/dev/null/data")
+        finished = closed.run(*(days_arguments(DAY) if verb == "run" else verb.split()))
+
+        assert 2 == finished.exit_code
+        assert "The system refused a file or folder: " in finished.errors
+        assert "(file=/dev/null" in finished.errors
+        assert "Traceback" not in finished.errors
 
 
 class TestDryRun:

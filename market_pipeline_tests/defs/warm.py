@@ -13,7 +13,7 @@ import dagster_duckdb
 import numpy as np
 from matplotlib.figure import Figure
 
-import market_pipeline.cli.main
+import market_pipeline.cli.app
 import market_pipeline.stages.books
 import market_pipeline.stages.metrics
 import market_pipeline.stages.report

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -147,6 +148,10 @@ class Workspace:
         """Starts `market-pipeline` with these arguments in a process of its own."""
         return self.call(_market_pipeline, *arguments)
 
+    def limited(self, limit: int, most: int, *arguments: str) -> Running:
+        """Starts `market-pipeline` in a process with a limit (`resource.RLIMIT_…`)."""
+        return self.call(_limited, limit, most, *arguments)
+
     def run(self, *arguments: str) -> Finished:
         """Runs `market-pipeline` with these arguments to its end."""
         return self.start(*arguments).finish()
@@ -249,6 +254,11 @@ def _in_environment(
         with file.open("wb") as stream:
             os.dup2(stream.fileno(), number)
     function(*arguments)
+
+
+def _limited(limit: int, most: int, *arguments: str) -> None:
+    resource.setrlimit(limit, (most, most))
+    _market_pipeline(*arguments)
 
 
 def _market_pipeline(*arguments: str) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,19 @@ class TestRefresh:
             ).fetchall()
 
         assert {"books": 0, FILES_SCHEMA: 2} == dict(paths)
+
+    def test_full_disk(self, warehouse: Warehouse):
+        """Where a new catalogue finds no room the old one stays, and the refresh fails."""
+        refresh(warehouse, TABLES)
+        before = warehouse.catalogue.read_bytes()
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limit[1]))
+        try:
+            with pytest.raises(duckdb.Error, match="File too large"):
+                refresh(warehouse, TABLES)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        assert before == warehouse.catalogue.read_bytes()
 
     def test_before_anything_was_published(self, warehouse: Warehouse):
         """Every table is there, typed, described and empty, also in a plain DuckDB shell."""

@@ -19,6 +19,7 @@ from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.lake.published import where_it_lies
 from market_pipeline.lake.staging import StagedFile, staging_in_use
+from market_pipeline.machine import told_in_our_words
 from market_pipeline.plots.mid import mid_plot
 from market_pipeline.stages.books import RebuiltDay, rebuild_day
 from market_pipeline.stages.instrument import DayOfRaw
@@ -41,6 +42,7 @@ _BIG = ("book_bbo", "book_depth", "book_checkpoints", "book_intervals")
     partitions_def=DAILY,
     can_subset=True,
 )
+@told_in_our_words
 def rebuild_books(
     context: dg.AssetExecutionContext,
     pipeline: Pipeline,

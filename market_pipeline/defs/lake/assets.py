@@ -12,6 +12,7 @@ from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.instruments import Instrument
+from market_pipeline.machine import told_in_our_words
 from market_pipeline.quality.findings import MAX_PLACES
 from market_pipeline.quality.profile import domain_violations, places_of
 from market_pipeline.quality.strategy import choose_strategy
@@ -33,6 +34,7 @@ def _raw_asset(name: str, raw: RawTable) -> dg.AssetsDefinition:
     table = TABLES[name]
 
     @dg.asset(name=name, partitions_def=DAILY, **options(name))
+    @told_in_our_words
     def register(
         context: dg.AssetExecutionContext, pipeline: Pipeline
     ) -> dg.MaterializeResult[PartitionRows]:
@@ -115,6 +117,7 @@ def _at_store(row: dict[str, Any]) -> dict[str, Any]:
 
 
 @dg.asset(partitions_def=DAILY, **options("raw_profiles"))
+@told_in_our_words
 def raw_profiles(
     context: dg.AssetExecutionContext,
     pipeline: Pipeline,

@@ -15,6 +15,7 @@ from market_pipeline.defs.partitions import DAILY, day_of, is_green
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.instruments import Instrument, load_instruments
 from market_pipeline.lake.working import read_rows
+from market_pipeline.machine import told_in_our_words
 from market_pipeline.quality import evaluate as rules
 from market_pipeline.quality.checks.base import Check, CheckOutcome, time_text
 from market_pipeline.quality.row import ReportRow
@@ -48,6 +49,7 @@ def _spec(check: Check) -> dg.AssetCheckSpec:
     specs=[_spec(check) for check in rules.CHECKS],
     can_subset=True,
 )
+@told_in_our_words
 def quality_checks(
     context: dg.AssetCheckExecutionContext, pipeline: Pipeline
 ) -> Iterator[dg.AssetCheckResult]:

@@ -1,0 +1,63 @@
+"""The verbs of the console script: one per task, `--json` where a script reads."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from market_pipeline import __version__
+from market_pipeline.cli.alerts import alerts
+from market_pipeline.cli.analyze import analyze
+from market_pipeline.cli.coverage import coverage
+from market_pipeline.cli.demo import demo, simulate
+from market_pipeline.cli.doctor import doctor
+from market_pipeline.cli.fetch import fetch
+from market_pipeline.cli.inventory import inventory
+from market_pipeline.cli.lineage import lineage
+from market_pipeline.cli.prune import prune
+from market_pipeline.cli.report import report
+from market_pipeline.cli.run import run
+from market_pipeline.cli.verdict import verdict
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="market-pipeline",
+    help="Raw level-2 days in; rebuilt order books, a verdict for every day, and metrics out.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode="markdown",
+)
+for verb in (
+    analyze,
+    inventory,
+    fetch,
+    run,
+    verdict,
+    coverage,
+    report,
+    lineage,
+    prune,
+    doctor,
+    simulate,
+    demo,
+):
+    app.command()(verb)
+app.add_typer(alerts)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Hold the options that stand before a verb."""

@@ -1,0 +1,254 @@
+"""What the machine refuses, told as an error of ours: where, what was needed, what to do next.
+
+Errors of the system and of libraries are made ours where they leave the package: in the console
+script, in the steps of Dagster, and in the doctor. Those that are ours already stay what they are.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import resource
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import wraps
+from inspect import isgeneratorfunction
+from pathlib import Path
+from typing import Any, TypeVar
+
+from market_pipeline.errors import (
+    LakeFileError,
+    MachineError,
+    MarketPipelineError,
+    error_text,
+    is_of_machine,
+    machine_errno,
+)
+
+__all__ = [
+    "LEAST_ADDRESS_SPACE_BYTES",
+    "LEAST_OPEN_FILES",
+    "as_machine_error",
+    "in_our_words",
+    "nearest_folder",
+    "require_address_space",
+    "require_open_files",
+    "told_in_our_words",
+]
+
+LEAST_OPEN_FILES = 128
+"""A run with two threads was measured to need 32; each further thread and shard needs some more."""
+
+LEAST_ADDRESS_SPACE_BYTES = 4 << 30
+"""Below it libraries end the process while they load, without a word that could be caught."""
+
+_NEXT_TO_NOTHING_BYTES = 1 << 20
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_AGAIN = "then run this again; what was published before is untouched"
+_PATH = re.compile(r"""["'](/[^"'\n]+)["']|(?:file|directory:|: )\s*(/[^\s:#"']+)""")
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+@contextmanager
+def in_our_words() -> Iterator[None]:
+    """Raises a `MachineError` in place of what the machine refuses in the `with` block."""
+    try:
+        yield
+    except Exception as error:
+        told = as_machine_error(error)
+        if told is None:
+            raise
+        raise told from None
+
+
+def told_in_our_words(function: _Function) -> _Function:
+    """`in_our_words` around a function, or around all steps of a generator."""
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with in_our_words():
+            return function(*args, **kwargs)
+
+    @wraps(function)
+    def steps(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        with in_our_words():
+            yield from function(*args, **kwargs)
+
+    return steps if isgeneratorfunction(function) else call  # type: ignore[return-value]
+
+
+def as_machine_error(error: Exception, place: str | None = None) -> MachineError | None:
+    """The error of ours for what the machine refused; None if it is ours already, or a fault.
+
+    Args:
+        error: What was raised.
+        place: Where, if that is known better than the error says.
+    """
+    if isinstance(error, MachineError):
+        return error
+    # A file that could not be opened for want of descriptors or memory is not damaged.
+    if isinstance(error, MarketPipelineError):
+        if not (isinstance(error, LakeFileError) and is_of_machine(error)):
+            return None
+        place = place or error.file
+    number = machine_errno(error)
+    if number is None:
+        return None
+    if "unable to open database file" in str(error) and _nearly_all_are_open():
+        number = errno.EMFILE  # SQLite says the same for both
+    if number == errno.ENOMEM:
+        return _no_memory(place)
+    if number in {errno.EMFILE, errno.ENFILE}:
+        return _too_many_files(number, place)
+    place = place or _place(error, number)
+    if number == errno.EIO and "disk I/O error" in str(error):
+        fullest = _place(error, errno.ENOSPC)
+        if shutil.disk_usage(fullest).free < _NEXT_TO_NOTHING_BYTES:
+            number, place = errno.ENOSPC, fullest  # SQLite says so where it cannot grow its log
+    if number in _FULL:
+        return _full(number, place)
+    if number in _FORBIDDEN:
+        return _forbidden(number, place)
+    if number == errno.EAGAIN:
+        return MachineError(
+            "The system starts no further thread or process",
+            expected="a thread for each instrument that is rebuilt at once",
+            found=os.strerror(number),
+            next_step=f"Lower PIPELINE_THREADS or raise the limit (`ulimit -u`), {_AGAIN}.",
+        )
+    return MachineError(
+        f"The system refused a file or folder: {os.strerror(number)}",
+        file=place,
+        expected="a disk and folders that can be read and written",
+        found=error_text(error).partition(" [SQL: ")[0],
+        next_step=f"Look after that path and its disk (`dmesg` tells of bad ones), {_AGAIN}.",
+    )
+
+
+def require_open_files() -> int:
+    """Raises the limit of open files as far as the system allows, and returns it.
+
+    Raises:
+        MachineError: That is fewer than a run needs.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4_096 if hard == resource.RLIM_INFINITY else min(4_096, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    if soft != resource.RLIM_INFINITY and soft < LEAST_OPEN_FILES:
+        raise _too_many_files(errno.EMFILE, None)
+    return soft
+
+
+def require_address_space() -> int | None:
+    """The limit of a process's address space in bytes; None if there is none.
+
+    Raises:
+        MachineError: The libraries do not load in so little.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return None
+    if limit < LEAST_ADDRESS_SPACE_BYTES:
+        raise _no_memory(None)
+    return limit
+
+
+def nearest_folder(path: Path) -> Path:
+    """The path, or the nearest one above it that exists."""
+    return next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
+
+
+def _full(number: int, place: str) -> MachineError:
+    needed = "room for what is written there"
+    if place.startswith("/"):
+        disk = shutil.disk_usage(nearest_folder(Path(place)))
+        needed = f"more than the {disk.free:,} of {disk.total:,} bytes that are free now"
+    return MachineError(
+        "A file may not grow so large" if number == errno.EFBIG else "The disk is full",
+        file=place,
+        expected=needed,
+        found=os.strerror(number),
+        next_step="Free some space, raise the quota or limit, or set PIPELINE_DATA_DIR to a "
+        f"larger disk, {_AGAIN}.",
+    )
+
+
+def _forbidden(number: int, place: str) -> MachineError:
+    read_only = number == errno.EROFS
+    return MachineError(
+        "A folder is on a read-only disk" if read_only else "A file or folder may not be used",
+        file=place,
+        expected=f"the user with the id {os.geteuid()} may read and write there",
+        found=os.strerror(number),
+        next_step=f"{'Mount it writable' if read_only else 'Mend its owner and mode'}, or set "
+        f"PIPELINE_DATA_DIR (or DAGSTER_HOME) to a folder that may be written to, {_AGAIN}.",
+    )
+
+
+def _no_memory(place: str | None) -> MachineError:
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    found = "no limit is set (`ulimit -v`), so the machine's memory is used up"
+    if limit != resource.RLIM_INFINITY:
+        found = f"a limit of {limit:,} bytes (`ulimit -v`)"
+    return MachineError(
+        "There is not enough memory",
+        file=place,
+        expected=f"address space of {LEAST_ADDRESS_SPACE_BYTES:,} bytes and more, and the memory "
+        "of PIPELINE_MEMORY_BUDGET_MB",
+        found=found,
+        next_step="Raise the limit or end other programs, or lower PIPELINE_THREADS and "
+        f"PIPELINE_MEMORY_BUDGET_MB, {_AGAIN}.",
+    )
+
+
+def _too_many_files(number: int, place: str | None) -> MachineError:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return MachineError(
+        "No further file can be opened",
+        file=place,
+        expected=f"{LEAST_OPEN_FILES:,} open files or more",
+        found=f"{os.strerror(number)}; a limit of {limit:,} (`ulimit -n`)",
+        next_step=f"Raise the limit (`ulimit -n 4096`), {_AGAIN}.",
+    )
+
+
+def _nearly_all_are_open() -> bool:
+    try:
+        count = len(os.listdir("/dev/fd"))  # noqa: PTH208
+    except OSError:
+        return True
+    return count + 16 > resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 0
+
+
+def _place(error: BaseException, number: int) -> str:
+    """Where it happened: as the error says, else the folder of ours that looks like it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and isinstance(seen.filename, str):
+            return str(Path(seen.filename).absolute())
+        named = _PATH.search(str(seen))
+        if named and not isinstance(seen, ImportError):
+            return named[1] or named[2]
+        seen = seen.__cause__ or seen.__context__
+    folders = list(_folders())
+    if number in _FULL:
+        return str(min(folders, key=lambda folder: shutil.disk_usage(folder).free))
+    closed = (folder for folder in folders if not os.access(folder, os.W_OK | os.X_OK))
+    return str(next(closed, folders[0]))
+
+
+def _folders() -> Iterator[Path]:
+    """The folders that are written to, as far as they exist."""
+    from market_pipeline.settings import load_settings  # noqa: PLC0415
+
+    with suppress(Exception):
+        yield nearest_folder(load_settings().data_dir)
+    for name, default in (("DAGSTER_HOME", "."), ("TMPDIR", "/tmp")):
+        yield nearest_folder(Path(os.environ.get(name) or default).absolute())
