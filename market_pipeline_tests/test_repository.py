@@ -45,6 +45,7 @@ LAYERS = (
     ("notebook",),
     ("plots",),
     ("pages",),
+    ("machine",),
     ("doctor",),
     ("",),
     ("defs",),

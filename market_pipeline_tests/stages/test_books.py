@@ -300,13 +300,13 @@ class TestDay:
     ):
         """A small memory budget has one instrument at a time, and never none."""
         workers: list[int] = []
-        pool = books.ThreadPoolExecutor
+        pool = books.Workers
 
-        def counted(count: int, **more):
+        def counted(count: int, name: str):
             workers.append(count)
-            return pool(count, **more)
+            return pool(count, name)
 
-        monkeypatch.setattr(books, "ThreadPoolExecutor", counted)
+        monkeypatch.setattr(books, "Workers", counted)
         for budget in (1, 600, 10_000):
             rebuild_day(
                 raw, (ETH,) * 3, settings(folder, threads=8, memory_budget_mb=budget), warehouse

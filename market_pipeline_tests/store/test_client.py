@@ -277,7 +277,7 @@ class TestSettings:
         with open_store(settings) as store:
             assert 3 == store._requests_limit._per_second
             assert 2e6 == store._bytes_limit._per_second
-            assert 7 == store._pool._max_workers
+            assert 7 == store._pool._count
             assert store.address.anonymous
 
 
