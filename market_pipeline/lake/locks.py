@@ -11,7 +11,6 @@ from itertools import chain
 from pathlib import Path
 
 import duckdb
-from filelock import FileLock, Timeout
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from market_pipeline.errors import WarehouseBusyError
@@ -54,22 +53,16 @@ def holding(
     """
     path = warehouse.lock_file(name)
     make_private_folder(path.parent)
-    # thread_local=False: the lock object is this call's own, so it need not tell threads apart.
-    lock = FileLock(path, timeout=timeout_seconds, mode=PRIVATE_FILE, thread_local=False)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise busy(warehouse, name, timeout_seconds) from error
-    try:
+    with locking(path, name=name, timeout_seconds=timeout_seconds):
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager
 def locking(
     path: Path,
     *,
+    name: str | None = None,
+    shared: bool = False,
     sign: Callable[[], object] = lambda: None,
     timeout_seconds: float = DEFAULT_WAIT_SECONDS,
 ) -> Iterator[None]:
@@ -77,7 +70,9 @@ def locking(
     how = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
     descriptor = os.open(path, how | os.O_CLOEXEC, PRIVATE_FILE)
     try:
-        take_lock(descriptor, path, sign=sign, timeout_seconds=timeout_seconds)
+        take_lock(
+            descriptor, path, name=name, shared=shared, sign=sign, timeout_seconds=timeout_seconds
+        )
         yield
     finally:
         os.close(descriptor)
@@ -87,6 +82,7 @@ def take_lock(
     descriptor: int,
     path: Path,
     *,
+    name: str | None = None,
     shared: bool = False,
     sign: Callable[[], object] = lambda: None,
     timeout_seconds: float = DEFAULT_WAIT_SECONDS,
@@ -95,6 +91,7 @@ def take_lock(
 
     Args:
         descriptor, path: The open file.
+        name: What is locked, in the error; None is the name of the file.
         shared: Whether others may share it.
         sign: What changes while the holder works: one that downloads for an hour is waited for, one
             that was stopped is not.
@@ -112,7 +109,7 @@ def take_lock(
         if shown != (shown := sign()):
             until = time.monotonic() + timeout_seconds
         if time.monotonic() >= until:
-            raise _in_use(path.name, path, timeout_seconds)
+            raise _in_use(name or path.name, path, timeout_seconds)
         check_stopped()
         time.sleep(_LOOK_SECONDS)
 

@@ -7,13 +7,12 @@ were cut into batches, so publishing them a second time changes nothing.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -23,9 +22,10 @@ from typing import BinaryIO, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from market_pipeline.errors import WarehouseBusyError
 from market_pipeline.lake.conform import conform, instrument_parts, stored_schema
 from market_pipeline.lake.layout import PRIVATE_FILE, Warehouse, make_private_folder
-from market_pipeline.lake.locks import take_lock
+from market_pipeline.lake.locks import locking
 from market_pipeline.lake.tables import Table
 
 __all__ = [
@@ -218,12 +218,8 @@ def staging_in_use(warehouse: Warehouse) -> Iterator[None]:
         WarehouseBusyError: A prune kept the folder for a minute, which takes it a second.
     """
     make_private_folder(warehouse.staging_dir)
-    descriptor = os.open(warehouse.staging_dir, os.O_RDONLY)
-    try:
-        take_lock(descriptor, warehouse.staging_dir, shared=True)
+    with locking(warehouse.staging_dir, shared=True):
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -235,16 +231,14 @@ def staging_age(warehouse: Warehouse) -> Iterator[timedelta]:
     if not warehouse.staging_dir.is_dir():
         yield KEEP_STAGED
         return
-    descriptor = os.open(warehouse.staging_dir, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        yield KEEP_STAGED
-    else:
+    with ExitStack() as held:
         # A clock that was set back may have left files of the future.
-        yield timedelta.min
-    finally:
-        os.close(descriptor)
+        age = timedelta.min
+        try:
+            held.enter_context(locking(warehouse.staging_dir, timeout_seconds=0))
+        except WarehouseBusyError:
+            age = KEEP_STAGED
+        yield age
 
 
 def stale_staging(warehouse: Warehouse, older_than: timedelta = KEEP_STAGED) -> dict[Path, int]:
