@@ -49,7 +49,7 @@ class TestOpenCatalogue:
         warehouse.catalogue_log.unlink()
         lock = warehouse.lock_file("catalogue")
         lock.unlink()
-        lock.mkdir()
+        lock.symlink_to(tmp_path / "absent" / "lock")
 
         with pytest.raises(PublishError, match="not as it was published"):
             open_catalogue(tmp_path)
