@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from datetime import date
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -83,38 +85,28 @@ class BookArrow:
         ]
         return pa.RecordBatch.from_arrays(columns, names=DEPTH.arrow_schema.names)
 
-    def checkpoint(self, frame: Keyframe) -> pa.RecordBatch:
-        """One row of `books.checkpoints`."""
-        exchange, symbol, day = self._identity
-        row = {
-            "exchange": exchange,
-            "symbol": symbol,
-            "dt": day,
-            "kind": frame.kind,
-            "ts_origin_ns": frame.ts_origin_ns,
-            "ts_receipt_ns": frame.ts_receipt_ns,
-            "sequence_number": frame.sequence_number,
-            "messages": frame.messages,
-            "flags": frame.flags,
-            "tick": format(self._price_scale.step, "f"),
-            "lot": format(self._size_scale.step, "f"),
-            "bid_price_ticks": frame.bid_price_ticks,
-            "bid_size_lots": frame.bid_size_lots,
-            "ask_price_ticks": frame.ask_price_ticks,
-            "ask_size_lots": frame.ask_size_lots,
-            "bid_horizon_ticks": frame.bid_horizon_ticks,
-            "ask_horizon_ticks": frame.ask_horizon_ticks,
-            "checksum": checksum(frame, self._price_scale, self._size_scale),
-            "format_version": CHECKPOINT_FORMAT,
+    def checkpoints(self, frames: Sequence[Keyframe]) -> pa.RecordBatch:
+        """Rows of `books.checkpoints`."""
+        scales = self._price_scale, self._size_scale
+        tick, lot = (format(scale.step, "f") for scale in scales)
+        same = (*self._identity, tick, lot, CHECKPOINT_FORMAT)
+        values: dict[str, Sequence[Any]] = {
+            name: [value] * len(frames)
+            for name, value in zip(
+                ("exchange", "symbol", "dt", "tick", "lot", "format_version"), same, strict=True
+            )
         }
+        values["checksum"] = [checksum(frame, *scales) for frame in frames]
         columns = []
         for field in CHECKPOINTS.arrow_schema:
-            value = row[field.name]
-            if isinstance(value, np.ndarray):
-                # Made of the array as it is: a day has millions of levels in its checkpoints.
-                columns.append(pa.ListArray.from_arrays([0, value.size], pa.array(value)))
+            name = field.name
+            of_frames = values[name] if name in values else [getattr(each, name) for each in frames]
+            if pa.types.is_list(field.type):
+                # Made of the arrays as they are: a day has millions of levels in its checkpoints.
+                ends = np.cumsum([0, *(each.size for each in of_frames)], dtype=np.int32)
+                columns.append(pa.ListArray.from_arrays(ends, pa.array(np.concatenate(of_frames))))
             else:
-                columns.append(pa.array([value], type=field.type))
+                columns.append(pa.array(of_frames, type=field.type))
         return pa.RecordBatch.from_arrays(columns, schema=CHECKPOINTS.arrow_schema)
 
     def _constants(self, rows: int) -> list[pa.Array]:

@@ -67,7 +67,7 @@ class TestCheckpoint:
     def test_row(self):
         """A checkpoint row holds the book, its steps exactly, its checksum and its format."""
         of = Instrument(venue="BINANCE", symbol="BTC-USDT", source="crypto_lake")
-        rows = BookArrow(of, date(2024, 8, 8), TICK, LOT).checkpoint(BOOK)
+        rows = BookArrow(of, date(2024, 8, 8), TICK, LOT).checkpoints([BOOK])
         (row,) = rows.to_pylist()
         assert rows.schema == CHECKPOINTS.arrow_schema
         assert {name: row[name] for name in LISTS} == {

@@ -89,7 +89,7 @@ class TwoDays:
     def close_with(self, close: Keyframe, scales: tuple[Scale, Scale] = (TICK, LOT)) -> None:
         """Publishes another closing book of Monday."""
         with StagedWriter(self.warehouse, CHECKPOINTS, OF.id) as writer:
-            writer.write(BookArrow(OF, MONDAY, *scales).checkpoint(close))
+            writer.write(BookArrow(OF, MONDAY, *scales).checkpoints([close]))
         publish(self.warehouse, CHECKPOINTS, MONDAY, [writer.staged])
 
     def measure(self, **record: object) -> Measured:

@@ -94,7 +94,7 @@ def publish_close(
 ) -> None:
     """Publishes a closing book of the day before; `changes` overwrite columns of its row."""
     before = DAY - timedelta(days=1)
-    row = BookArrow(BTC, before, *scales).checkpoint(close)
+    row = BookArrow(BTC, before, *scales).checkpoints([close])
     for name, value in changes.items():
         at = row.schema.get_field_index(name)
         row = row.set_column(at, row.schema.field(at), pa.array([value], row.schema.field(at).type))
@@ -272,7 +272,7 @@ class TestRefused:
 
 class TestKeyframeOf:
     def row(self) -> dict[str, object]:
-        (row,) = BookArrow(BTC, DAY, TICK, LOT).checkpoint(CLOSE).to_pylist()
+        (row,) = BookArrow(BTC, DAY, TICK, LOT).checkpoints([CLOSE]).to_pylist()
         return row
 
     def test_is_the_keyframe_that_was_written(self):
