@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numba
 from numba.core.caching import IndexDataCacheFile
+from numba.core.compiler_lock import global_compiler_lock
 from platformdirs import user_cache_path
 
 __all__ = ["SOURCES_DIGEST", "inlined_kernel", "kernel"]
@@ -52,7 +55,44 @@ def kernel(function: Callable[..., Any]) -> Any:
     finally:
         config.CACHE_DIR = elsewhere
     compiled._cache._cache_file.__class__ = _FilePerSignature
+    _compile_in_one_process(compiled)
     return compiled
+
+
+def _compile_in_one_process(compiled: Any) -> None:
+    """Lets processes that start together compile a kernel once: the others wait and load it."""
+    compile_or_load = compiled.compile
+    function = compiled.py_func
+    lock = _CACHE_FOLDER / f"{function.__module__}.{function.__qualname__}.lock"
+
+    def compile_once(signature: Any) -> Any:
+        # In this order: a thread that holds the compiler waits for the locks of what it calls.
+        with global_compiler_lock, _held_by_this_process(lock):
+            return compile_or_load(signature)
+
+    compiled.compile = compile_once
+
+
+_held: set[Path] = set()
+
+
+@contextmanager
+def _held_by_this_process(lock: Path) -> Iterator[None]:
+    """Hold a lock file, also where this process does already: numba may compile in two attempts.
+
+    Nobody waits in a circle, because kernels that call each other do not either.
+    """
+    if lock in _held:
+        yield
+        return
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _held.add(lock)
+        yield
+    finally:
+        _held.discard(lock)
+        os.close(descriptor)
 
 
 class _FilePerSignature(IndexDataCacheFile):

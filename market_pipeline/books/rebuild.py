@@ -59,6 +59,9 @@ _BBO_ROWS = 1 << 16
 _DEPTH_ROWS = 1 << 13
 _REPAIR_ROWS = 1 << 10
 _EVIDENCE_ROWS = 1 << 13
+# So many keyframes, or half of the room for rows, are handed out at once: of a quiet day a handful
+# of rows lie between two keyframes, and handing out these took more than half of its time.
+_KEYFRAMES = 16
 _SNAPSHOT_PATIENCE_NS = 10_000_000_000
 _NEVER_NS = 2**63 - 1
 _NS_PER_DAY = 86_400_000_000_000
@@ -192,6 +195,7 @@ class Rebuild:
         self._repairs = Repairs._make(int64_columns(_REPAIR_ROWS, 7))
         self._evidence = Evidence._make(int64_columns(_EVIDENCE_ROWS, 6))
         self._bbo_row = self._depth_row = self._repair_row = self._proof = 0
+        self._keyframes = 0
         self._feed: SnapshotFeed | None = None
         self._price_ticks, self._size_lots = int64_columns(0, 2)
 
@@ -293,8 +297,10 @@ class Rebuild:
                 row, marked = 0, None
             elif status == Status.KEYFRAME_DUE:
                 self._lookback.keep(self._keyframe("keyframe"))
-                yield from self._written()
-                yield Pause()
+                self._keyframes += 1
+                if self._is_worth_a_block():
+                    yield from self._written()
+                    yield Pause()
             elif status == Status.OUTPUT_FULL:
                 yield from self._written()
             else:
@@ -303,6 +309,11 @@ class Rebuild:
                 yield Pause(last=True)
                 return
 
+    def _is_worth_a_block(self) -> bool:
+        rows, depth_rows = self._bbo.flags.size, self._depth.flags.size
+        is_full = 2 * self._bbo_row >= rows or 2 * self._depth_row >= depth_rows > 0
+        return is_full or self._keyframes >= _KEYFRAMES
+
     def _written(self, *, last: bool = False) -> Iterator[Block]:
         """Hands out what was written and can leave, and makes room."""
         # Copied, because Arrow reads arrays in place and the kernel writes these ones again.
@@ -310,7 +321,7 @@ class Rebuild:
         bbo = BboRows._make(column[: self._bbo_row] for column in self._bbo)
         depth = DepthRows._make(column[: self._depth_row] for column in self._depth)
         evidence = Evidence._make(column[: self._proof] for column in self._evidence)
-        self._bbo_row = self._depth_row = self._repair_row = self._proof = 0
+        self._bbo_row = self._depth_row = self._repair_row = self._proof = self._keyframes = 0
         if repairs.kind.size:
             yield repairs
         yield from self._lookback.take(bbo, depth, evidence, last=last)

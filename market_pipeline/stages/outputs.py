@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Self
 
-import numpy as np
 import pyarrow as pa
 
 from market_pipeline.books.arrow import BookArrow
@@ -32,9 +31,7 @@ OUTPUTS: Mapping[str, tuple[Table, int]] = {
 }
 """By name, what a rebuild publishes and the rows of a row group."""
 
-# A block comes with every keyframe, and of a quiet day it holds a handful of rows: making Arrow of
-# each took more than half of such a day's rebuild.
-_BLOCK_ROWS = 1 << 13
+# Written at once: making Arrow of one takes as long as of several.
 _KEYFRAMES = 16
 
 
@@ -71,8 +68,6 @@ class BookFiles:
         self._metadata = metadata
         self._background = Background(overlap=overlap)
         self._writers: dict[str, StagedWriter] = {}
-        self._bbo = _Gathered[BboRows]()
-        self._depth = _Gathered[DepthRows]()
         self._keyframes: list[Keyframe] = []
         self.files = {name: list((files or {}).get(name, [])) for name in OUTPUTS}
         finished = [file.part for parts in self.files.values() for file in parts]
@@ -103,7 +98,7 @@ class BookFiles:
         Of a day without any row of a table, the last part is a file without rows.
         """
         self._background.settle()
-        self._write_gathered()
+        self._write_keyframes()
         if last:
             for batch in self._intervals.finish():
                 self._append(INTERVALS.sql_name, batch)
@@ -126,11 +121,11 @@ class BookFiles:
 
     def _write(self, block: Rows) -> None:
         if isinstance(block, BboRows):
-            for rows in self._bbo.add(block):
-                self._write_bbo(rows)
+            self._append(BBO.sql_name, self._arrow.bbo(block))
+            for batch in self._intervals.add_rows(block):
+                self._append(INTERVALS.sql_name, batch)
         elif isinstance(block, DepthRows):
-            for depth in self._depth.add(block):
-                self._append(DEPTH.sql_name, self._arrow.depth(depth))
+            self._append(DEPTH.sql_name, self._arrow.depth(block))
         elif isinstance(block, Repairs):
             self._intervals.add_repairs(block)
         else:
@@ -138,22 +133,10 @@ class BookFiles:
             if len(self._keyframes) == _KEYFRAMES:
                 self._write_keyframes()
 
-    def _write_bbo(self, rows: BboRows) -> None:
-        self._append(BBO.sql_name, self._arrow.bbo(rows))
-        for batch in self._intervals.add_rows(rows):
-            self._append(INTERVALS.sql_name, batch)
-
     def _write_keyframes(self) -> None:
         if self._keyframes:
             self._append(CHECKPOINTS.sql_name, self._arrow.checkpoints(self._keyframes))
             self._keyframes = []
-
-    def _write_gathered(self) -> None:
-        for rows in self._bbo.all():
-            self._write_bbo(rows)
-        for depth in self._depth.all():
-            self._append(DEPTH.sql_name, self._arrow.depth(depth))
-        self._write_keyframes()
 
     def _append(self, name: str, rows: pa.RecordBatch) -> None:
         self._writer(name).write(rows)
@@ -170,34 +153,3 @@ class BookFiles:
                 part=self._part,
             ).__enter__()
         return self._writers[name]
-
-
-_BlockOf = TypeVar("_BlockOf", BboRows, DepthRows)
-
-
-class _Gathered(Generic[_BlockOf]):
-    """Small blocks of one kind, until they are worth the cost of making Arrow of them."""
-
-    def __init__(self) -> None:
-        self._blocks: list[_BlockOf] = []
-        self._rows = 0
-
-    def add(self, block: _BlockOf) -> Iterator[_BlockOf]:
-        """Takes a block, and yields what is worth it, in order."""
-        rows = block.flags.size
-        if rows >= _BLOCK_ROWS:
-            yield from self.all()
-            yield block
-            return
-        # Copied, or a few rows would keep the large arrays that they are part of.
-        self._blocks.append(type(block)._make(column.copy() for column in block))
-        self._rows += rows
-        if self._rows >= _BLOCK_ROWS:
-            yield from self.all()
-
-    def all(self) -> Iterator[_BlockOf]:
-        """Yields what was kept, as one block."""
-        blocks, self._blocks, self._rows = self._blocks, [], 0
-        if blocks:
-            columns = zip(*blocks, strict=True)
-            yield type(blocks[0])._make(np.concatenate(each) for each in columns)

@@ -6,8 +6,11 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from market_pipeline.books import rebuild as driver
 from market_pipeline.books.flags import BookFlag
+from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.rebuild import Pause, Rebuild, RebuildOptions
 from market_pipeline.sources.batches import SnapshotBatch
 from market_pipeline_tests.books.test_rebuild import LOT, TICK, batch_of, collected
@@ -108,8 +111,18 @@ class TestEvidence:
         assert [257] * 10 + [257 | outside] * 10 == bbo["flags"].to_list()
         assert 10 == rebuild.figures["outside_day_messages"]
 
-    def test_a_pause_follows_each_keyframe(self):
-        """Where the state may be taken, also at the end."""
+    def test_pauses(self):
+        """The state may be taken after every sixteenth keyframe of a quiet day, and at the end."""
+        rows = [(k, True, 90.0 + k / 10, 1.0) for k in range(1, 101)]
+        rebuild = Rebuild(TICK, LOT, RebuildOptions(keyframe_seconds=5))
+        blocks = list(rebuild.blocks([batch_of(rows)]))
+        pauses = [block for block in blocks if isinstance(block, Pause)]
+        assert [False, True] == [pause.last for pause in pauses]
+        assert 21 == sum(isinstance(block, Keyframe) for block in blocks)
+
+    def test_a_busy_day_pauses_at_each_keyframe(self, monkeypatch: pytest.MonkeyPatch):
+        """Nothing waits for further keyframes where there are enough rows."""
+        monkeypatch.setattr(driver, "_BBO_ROWS", 8)
         rows = [(k, True, 90.0 + k / 10, 1.0) for k in range(1, 11)]
         rebuild = Rebuild(TICK, LOT, RebuildOptions(keyframe_seconds=5))
         pauses = [block for block in rebuild.blocks([batch_of(rows)]) if isinstance(block, Pause)]

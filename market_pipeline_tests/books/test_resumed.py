@@ -32,6 +32,13 @@ OFF_THE_GRID = 0.5
 OWN_TO_A_RUN = {"last_move_message", "gaps_passed", "mended_passed"}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def each_keyframe():
+    """A pause after each keyframe, where a quiet day has one after several."""
+    with mock.patch.object(driver, "_KEYFRAMES", 1):
+        yield
+
+
 @dataclass
 class Feed:
     """Rows and snapshots of a feed as a source hands them out."""

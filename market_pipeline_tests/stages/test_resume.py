@@ -9,6 +9,7 @@ from unittest import mock
 
 import pytest
 
+from market_pipeline.books import rebuild as driver
 from market_pipeline.books.tables import BBO
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.published import publish, scan
@@ -26,8 +27,9 @@ _KEYFRAMES = {"checkpoint_seconds": 3_600}
 
 @pytest.fixture(autouse=True)
 def short_parts(monkeypatch: pytest.MonkeyPatch):
-    """Parts of a thousand rows, where a day would be one."""
+    """Parts of a thousand rows, cut at any keyframe, where a day would be one."""
     monkeypatch.setattr(stage, "_PART_ROWS", _PART_ROWS)
+    monkeypatch.setattr(driver, "_KEYFRAMES", 1)
 
 
 class Killed(BaseException):
@@ -127,6 +129,8 @@ class TestGoingOn:
             "from market_pipeline.stages import instrument as stage\n"
             "from market_pipeline_tests.stages.days import BTC, raw_day, settings\n"
             f"stage._PART_ROWS = {_PART_ROWS}\n"
+            "from market_pipeline.books import rebuild\n"
+            "rebuild._KEYFRAMES = 1\n"
             "save = stage.save_rebuild\n"
             "stage.save_rebuild = lambda *given: (save(*given), time.sleep(0.3))\n"
             "folder = Path(sys.argv[1])\n"

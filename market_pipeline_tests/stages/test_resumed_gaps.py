@@ -6,6 +6,7 @@ import pyarrow.compute as pc
 import pytest
 
 from market_pipeline.books import lookback
+from market_pipeline.books import rebuild as driver
 from market_pipeline.stages import instrument as stage
 from market_pipeline.stages.instrument import rebuild_instrument
 from market_pipeline_tests.stages.days import (
@@ -43,6 +44,7 @@ def test_are_found_by_a_run_that_goes_on(lake, folder, warehouse, monkeypatch, s
     So is what is told of them, whether the silence was seen by the one run or by the other.
     """
     monkeypatch.setattr(stage, "_PART_ROWS", 1_000)
+    monkeypatch.setattr(driver, "_KEYFRAMES", 1)
     # Fewer rows than a part has are held back, so that each part leaves some behind.
     monkeypatch.setattr(lookback, "MOST_MESSAGES", 32)
     monkeypatch.setattr(lookback, "HISTORY_MESSAGES", 16)
