@@ -8,7 +8,7 @@ from datetime import date
 from market_pipeline.instruments import Instrument
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.published import publish, scan
-from market_pipeline.lake.working import replace_rows
+from market_pipeline.lake.working import replace_rows_within, writing
 from market_pipeline.settings import Settings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
 from market_pipeline.stages.books import rebuild_day
@@ -68,7 +68,8 @@ def publish_day(
         day, instruments, small["validation_report"], bbo, depth, looked_through.trades
     ).rows
     ids = [instrument.id for instrument in instruments]
-    for name, frame in small.items():
-        replace_rows(warehouse, TABLES[name], day, ids, frame)
+    with writing(warehouse) as connection:
+        for name, frame in small.items():
+            replace_rows_within(connection, TABLES[name], day, ids, frame)
     refresh_catalogue(warehouse)
     return judged

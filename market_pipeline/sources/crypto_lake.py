@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,12 @@ def day_shards(lake: Path, table: RawTable, exchange: str, symbol: str, day: dat
     return folder_shards(day_folder(lake, table, exchange, symbol, day))
 
 
+@lru_cache(maxsize=1 << 12)
+def _check_footer_once(file: Path, file_bytes: int, changed_ns: int, inode: int) -> None:
+    """Checks a footer, but not again while the file is the same: a day opens each a dozen times."""
+    check_footer(pq.ParquetFile(file), file_bytes)
+
+
 def open_shard(file: Path, table: RawTable) -> tuple[pq.ParquetFile, dict[str, str]]:
     """Opens a shard and maps the vendor's raw column names to those in the file.
 
@@ -130,7 +137,8 @@ def open_shard(file: Path, table: RawTable) -> tuple[pq.ParquetFile, dict[str, s
     try:
         # Not mapped into memory: a file cut short while it is read would end the whole process.
         parquet = pq.ParquetFile(file)
-        check_footer(parquet, file.stat().st_size)
+        stat = file.stat()
+        _check_footer_once(file, stat.st_size, stat.st_mtime_ns, stat.st_ino)
     except (pa.ArrowException, OSError, UnicodeError) as error:
         raise LakeFileError(
             f"The {table.name} file cannot be read as Parquet",
