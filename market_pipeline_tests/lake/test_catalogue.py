@@ -68,7 +68,7 @@ class TestRefresh:
         limit = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limit[1]))
         try:
-            with pytest.raises(duckdb.Error, match="File too large"):
+            with pytest.raises(OSError, match="File too large"):
                 refresh(warehouse, TABLES)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limit)
@@ -80,7 +80,8 @@ class TestRefresh:
         connection = connect(warehouse.data_dir)
         described = connection.execute(
             "SELECT table_name, column_name, data_type, comment FROM duckdb_columns() "
-            "WHERE database_name = 'market' AND NOT internal ORDER BY table_name, column_index"
+            f"WHERE database_name = 'market' AND schema_name <> '{FILES_SCHEMA}' AND NOT internal "
+            "ORDER BY table_name, column_index"
         ).fetchall()
 
         view = connection.execute(
@@ -127,6 +128,28 @@ class TestRefresh:
 
         query = "SELECT n FROM lake.spot_rows"
         assert [(rows_of(1),)] == connect(warehouse.data_dir).execute(query).fetchall()
+
+    def test_a_view_that_is_no_longer_asked_for(self, warehouse: Warehouse):
+        """Only the views that were given last are there, by their last SQL."""
+        first = View("lake", "first", "", (), "SELECT 1 AS n")
+        refresh(warehouse, TABLES, [first, View("lake", "second", "", (), "SELECT 2 AS n")])
+        refresh(warehouse, TABLES, [View("lake", "second", "", (), "SELECT 3 AS n")])
+        found = connect(warehouse.data_dir).execute(
+            "SELECT view_name FROM duckdb_views() WHERE schema_name = 'lake'"
+        )
+
+        assert [("second",)] == found.fetchall()
+        assert [(3,)] == connect(warehouse.data_dir).execute("FROM lake.second").fetchall()
+
+    def test_what_stays_is_written_once(self, warehouse: Warehouse):
+        """A refresh writes no description again: the working database stays as it was."""
+        publish_run(warehouse, 1)
+        before = warehouse.working_database.stat().st_mtime_ns
+        publish(warehouse, BBO, DAY, [stage(warehouse, PERP, 1, rows=1)])
+        refresh(warehouse, TABLES)
+
+        assert before == warehouse.working_database.stat().st_mtime_ns
+        assert rows_of(1) + 1 == connect(warehouse.data_dir).execute(COUNT).fetchone()[0]
 
     def test_wrong_view(self, warehouse: Warehouse):
         """A view whose SQL is wrong is named; the old catalogue stays and nothing is left over."""
