@@ -17,6 +17,12 @@ settings.register_profile("kernels", deadline=None)
 settings.load_profile("kernels")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with a slow test come first: begun at last, one would be waited for by idle cores."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from market_pipeline.errors import PublishError, WarehouseBusyError
 from market_pipeline.instruments import Instrument
-from market_pipeline.lake.catalogue import connect
+from market_pipeline.lake.catalogue import FILES_SCHEMA, connect
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.locks import holding
 from market_pipeline.lake.staging import StagedFile, StagedWriter
@@ -275,7 +275,9 @@ def test_the_catalogue_is_there_before_anything_is_published(warehouse: Warehous
         tables = connection.execute(
             "SELECT schema_name || '.' || table_name FROM duckdb_tables() "
             "WHERE database_name = 'market' UNION ALL SELECT schema_name || '.' || view_name "
-            "FROM duckdb_views() WHERE database_name = 'market' AND NOT internal"
+            "FROM duckdb_views() WHERE database_name = 'market' AND NOT internal "
+            "AND schema_name <> ?",
+            [FILES_SCHEMA],
         ).fetchall()
     with duckdb.connect(str(warehouse.catalogue), read_only=True) as plain:
         counts = [plain.execute(f"SELECT count(*) FROM {name}").fetchone() for (name,) in tables]

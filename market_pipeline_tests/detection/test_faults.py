@@ -215,6 +215,7 @@ class TestMatching:
             assert clean.message.tolist() == spoilt.message.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", JUDGED)
 def test_a_judged_fault(base: Base, name: str):
     """Nothing wrong is silent or available, nothing crashes, and the neighbour's verdict stays."""

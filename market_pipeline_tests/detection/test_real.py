@@ -18,6 +18,8 @@ from market_pipeline_tests.detection.tables import (
     verdict_line,
 )
 
+pytestmark = pytest.mark.slow
+
 DOCS = (REPOSITORY / "docs/detection.md").read_text(encoding="utf-8").splitlines()
 HELD = SPOILT_DAYS[:2]
 

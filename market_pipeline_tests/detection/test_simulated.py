@@ -18,6 +18,8 @@ from market_pipeline_tests.detection.judging import Judged, judge
 from market_pipeline_tests.sources.simulated.days import DAY, instrument
 from market_pipeline_tests.stages.fake_store import FakeStore
 
+pytestmark = pytest.mark.slow
+
 BEFORE = DAY - timedelta(days=1)
 START_NS = round(datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC).timestamp()) * 10**9
 HOUR = 3_600.0

@@ -25,6 +25,8 @@ from market_pipeline_tests.sources.simulated.days import DAY as MONDAY
 from market_pipeline_tests.sources.simulated.days import NEXT_DAY as TUESDAY
 from market_pipeline_tests.sources.simulated.days import instrument as simulated
 
+pytestmark = pytest.mark.slow
+
 SECOND_DAYS = [
     (exchange, symbol, day)
     for exchange, symbol, day in SAMPLE_DAYS

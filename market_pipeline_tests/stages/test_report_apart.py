@@ -229,6 +229,7 @@ def with_stamps(file: Path, column: str, stamps, where: slice) -> None:
     rows.with_columns(pl.Series(column, times)).write_parquet(file, compression="snappy")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["book_delta_v2", "book", "trades"])
 @pytest.mark.parametrize("column", ["timestamp", "receipt_timestamp"])
 @pytest.mark.parametrize("where", WHERE)

@@ -32,6 +32,8 @@ from market_pipeline_tests.sources.raw_files import shard, snapshots, trades
 from market_pipeline_tests.sources.simulated import days as simulated
 from market_pipeline_tests.stages.twin_days import published, tampered
 
+pytestmark = pytest.mark.slow
+
 MARKET = simulated.instrument()
 OF = MARKET.as_instrument()
 PATIENCE_NS = 10 * 10**9
