@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,14 +85,14 @@ def _held_by_this_process(lock: Path) -> Iterator[None]:
     if lock in _held:
         yield
         return
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with ExitStack() as held:
+        with suppress(OSError):  # a folder that may only be read, or knows no locks
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            held.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         _held.add(lock)
+        held.callback(_held.discard, lock)
         yield
-    finally:
-        _held.discard(lock)
-        os.close(descriptor)
 
 
 class _FilePerSignature(IndexDataCacheFile):

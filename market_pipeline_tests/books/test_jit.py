@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -55,3 +57,45 @@ def test_machine_code_is_found_again(cache: Path):
 
     assert 2 == sum(again.stats.cache_hits.values())
     assert not again.stats.cache_misses
+
+
+TWO_AT_ONCE = """
+import sys
+import numpy as np
+from pathlib import Path
+from market_pipeline.books import jit
+from market_pipeline_tests.books.test_jit import total_of
+
+jit._CACHE_FOLDER = Path(sys.argv[1])
+kernel = jit.kernel(total_of)
+print("ready", flush=True)
+sys.stdin.readline()
+print(kernel(np.array([1, 2])), sum(kernel.stats.cache_misses.values()))
+"""
+
+
+def test_processes_that_start_together_compile_once(cache: Path):
+    """Of two processes that need a kernel at once one compiles it, and the other loads it."""
+    command = [sys.executable, "-c", TWO_AT_ONCE, str(cache)]
+    pipe = subprocess.PIPE
+    both = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(2)]
+    for each in both:
+        assert each.stdout is not None
+        assert "ready\n" == each.stdout.readline()
+    said = []
+    for each in both:
+        assert each.stdin is not None
+        each.stdin.write("go\n")
+        each.stdin.flush()
+    for each in both:
+        said.append(each.communicate()[0].split())
+
+    assert [["3", "0"], ["3", "1"]] == sorted(said)
+
+
+def test_a_folder_without_locks(cache: Path):
+    """Where no lock can be taken each process compiles for itself."""
+    compiled = jit.kernel(total_of)
+    (cache / f"{total_of.__module__}.total_of.lock").mkdir()
+
+    assert 3 == compiled(np.array([1, 2]))
