@@ -72,7 +72,15 @@ def judged(tmp_path_factory) -> dict[str, Judged]:
         faults = [] if kind is None else [fault(name, kind)]
         # A volume is only held against the usual one where every minute has its trades.
         messages = 60_000 if kind is FaultKind.VOLUME_SPIKE else 20_000
-        simulate(root / "lake", [made[name]], BEFORE, DAY, faults=faults, messages_per_day=messages)
+        simulate(
+            root / "lake",
+            [made[name]],
+            BEFORE,
+            DAY,
+            faults=faults,
+            messages_per_day=messages,
+            snapshot_interval_s=5.0,
+        )
     # The day's delta file stands there twice.
     (file,) = (root / "lake" / "book_delta_v2").rglob(f"symbol=TWICE-USD/dt={DAY}/*.parquet")
     shutil.copyfile(file, file.with_name("2.snappy.parquet"))

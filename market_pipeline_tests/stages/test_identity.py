@@ -47,7 +47,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three simulated days of two instruments; Monday is published."""
     root = tmp_path_factory.mktemp("identity")
     simulate(
-        root / "lake", [BTC_MARKET, ETH_MARKET], MONDAY, WEDNESDAY, messages_per_day=2_000, shards=2
+        root / "lake",
+        [BTC_MARKET, ETH_MARKET],
+        MONDAY,
+        WEDNESDAY,
+        messages_per_day=2_000,
+        snapshot_interval_s=10.0,
+        shards=2,
     )
     judge(root / "lake", root / "data", [BTC, ETH], MONDAY)
     return root
