@@ -225,12 +225,10 @@ def _outline(tables: Sequence[Table]) -> Iterator[str]:
         yield f'CREATE SCHEMA IF NOT EXISTS "{table.schema}"'
         if table.storage == "delta":
             yield _files_view(table, [], set())
-            more = ", ".join(
-                f"{each.sql} AS {_quoted(each.column.name)}" for each in table.computed
-            )
+            more = (f"{each.sql} AS {_quoted(each.column.name)}" for each in table.computed)
             yield (
                 f'CREATE VIEW "{table.schema}"."{table.name}" AS '
-                f"SELECT *{more and ', '}{more} FROM {_files_name(table)}"
+                f"SELECT {', '.join(['*', *more])} FROM {_files_name(table)}"
             )
         yield _descriptions(table)
 
