@@ -87,15 +87,18 @@ class BookArrow:
 
     def checkpoints(self, frames: Sequence[Keyframe]) -> pa.RecordBatch:
         """Rows of `books.checkpoints`."""
+        exchange, symbol, day = self._identity
         scales = self._price_scale, self._size_scale
-        tick, lot = (format(scale.step, "f") for scale in scales)
-        same = (*self._identity, tick, lot, CHECKPOINT_FORMAT)
-        values: dict[str, Sequence[Any]] = {
-            name: [value] * len(frames)
-            for name, value in zip(
-                ("exchange", "symbol", "dt", "tick", "lot", "format_version"), same, strict=True
-            )
+        same = {
+            "exchange": exchange,
+            "symbol": symbol,
+            "dt": day,
+            "tick": format(self._price_scale.step, "f"),
+            "lot": format(self._size_scale.step, "f"),
+            "format_version": CHECKPOINT_FORMAT,
         }
+        values: dict[str, Sequence[Any]]
+        values = {name: [value] * len(frames) for name, value in same.items()}
         values["checksum"] = [checksum(frame, *scales) for frame in frames]
         columns = []
         for field in CHECKPOINTS.arrow_schema:

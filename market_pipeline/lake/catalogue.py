@@ -82,11 +82,12 @@ def refresh(
             left_over.unlink()
         building = folder / f"{_BUILDING}{uuid.uuid4().hex}.duckdb"
         try:
+            digest = _digest(tables, views)
             _copy_working(warehouse, building, timeout_seconds)
-            if not _show_files(warehouse, building, tables, views):
-                _draw_outline(warehouse, tables, views, timeout_seconds)
+            if not _show_files(warehouse, building, tables, digest):
+                _draw_outline(warehouse, tables, views, digest, timeout_seconds)
                 _copy_working(warehouse, building, timeout_seconds)
-                _show_files(warehouse, building, tables, views)
+                _show_files(warehouse, building, tables, digest)
             building.chmod(READ_ONLY_FILE)
             sync(building)
             set_aside(warehouse)
@@ -177,7 +178,11 @@ def _copy_working(warehouse: Warehouse, building: Path, timeout_seconds: float) 
 
 
 def _draw_outline(
-    warehouse: Warehouse, tables: Sequence[Table], views: Sequence[View], timeout_seconds: float
+    warehouse: Warehouse,
+    tables: Sequence[Table],
+    views: Sequence[View],
+    digest: str,
+    timeout_seconds: float,
 ) -> None:
     """Put into the working database what every catalogue of these tables has, without any file.
 
@@ -204,7 +209,7 @@ def _draw_outline(
                     f"the catalogue's view {view.sql_name} cannot be made: {error}",
                     next_step="Mend the view's SQL; the catalogue that was there still is.",
                 ) from error
-        connection.execute(f"CREATE VIEW {_OUTLINE} AS SELECT '{_digest(tables, views)}' AS digest")
+        connection.execute(f"CREATE VIEW {_OUTLINE} AS SELECT '{digest}' AS digest")
 
 
 def _digest(tables: Sequence[Table], views: Sequence[View]) -> str:
@@ -239,17 +244,15 @@ def _further_view(view: View) -> Iterator[str]:
     yield _descriptions(view)
 
 
-def _show_files(
-    warehouse: Warehouse, building: Path, tables: Sequence[Table], views: Sequence[View]
-) -> bool:
-    """Name the published files in a copy; False if its outline is not that of these tables."""
+def _show_files(warehouse: Warehouse, building: Path, tables: Sequence[Table], digest: str) -> bool:
+    """Name the published files in a copy; False if it has another outline than the digest's."""
     connection = _open_copy(warehouse, building)
     try:
         try:
             drawn = connection.execute(f"SELECT digest FROM {_OUTLINE}").fetchall()
         except duckdb.CatalogException:
             return False
-        if drawn != [(_digest(tables, views),)]:
+        if drawn != [(digest,)]:
             return False
         connection.begin()
         for table in tables:
