@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,8 @@ _CACHE_FOLDER = (
 
 # numba's reference counts are off: no kernel allocates, and the compiler refuses one that does.
 # Handing an array to a function costs nothing that way; counting took a third of a rebuild.
-_OPTIONS: dict[str, Any] = {"nogil": True, "_nrt": False}
+# Nobody calls a kernel from C; the wrappers for that took a seventh of the compilation.
+_OPTIONS: dict[str, Any] = {"nogil": True, "_nrt": False, "no_cfunc_wrapper": True}
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -56,7 +57,20 @@ def kernel(function: Callable[..., Any]) -> Any:
         config.CACHE_DIR = elsewhere
     compiled._cache._cache_file.__class__ = _FilePerSignature
     _compile_in_one_process(compiled)
+    _forget_literals(compiled)
     return compiled
+
+
+def _forget_literals(compiled: Any) -> None:
+    """Lets a kernel be compiled for types only, and not again for each constant it is given."""
+    template_for = compiled.get_call_template
+    unliteral: Callable[[Any], Any] = numba.types.unliteral
+
+    def template_for_types(args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+        types = [unliteral(each) for each in args]
+        return template_for(types, {name: unliteral(each) for name, each in named.items()})
+
+    compiled.get_call_template = template_for_types
 
 
 def _compile_in_one_process(compiled: Any) -> None:
