@@ -14,6 +14,7 @@ from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
 from market_pipeline.stages.books import rebuild_day
 from market_pipeline.stages.instrument import DayOfRaw
 from market_pipeline.stages.judged import PublishedBooks
+from market_pipeline.stages.lookups import Lookups
 from market_pipeline.stages.metrics import metrics_day
 from market_pipeline.stages.profile import profile_day
 from market_pipeline.stages.raw import RawObjects
@@ -51,11 +52,10 @@ def publish_day(
     bbo, depth, _, intervals = (scan(warehouse, TABLES[name], day) for name in _BIG)
     small["book_rebuilds"] = TABLES["book_rebuilds"].frame(rebuilt.records)
     judged = report_day(
-        looked_through,
+        Lookups(looked_through, warehouse, settings.lock_timeout_seconds),
         instruments,
         PublishedBooks(small["book_rebuilds"], bbo, depth, intervals),
         settings,
-        warehouse,
         as_of_ns=2**62,
     )
     small["validation_report"] = TABLES["validation_report"].frame(

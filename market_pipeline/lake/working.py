@@ -44,6 +44,10 @@ __all__ = [
 WORKING_LOCK = "working"
 """Name of the lock that whoever opens or copies the working database holds."""
 
+# The rows of an instrument and day are replaced together, so they keep the order they were given
+# in. To sort by every column of the report takes DuckDB three times as long as to read it.
+_IN_ORDER = "ORDER BY exchange, symbol, dt, rowid"
+
 
 @contextmanager
 def writing(
@@ -170,6 +174,8 @@ def read_rows(
 ) -> pl.DataFrame:
     """The rows of a small table, with its columns in order; empty where nothing was written.
 
+    They come by instrument and day, and of these in the order in which they were given.
+
     Args:
         warehouse: Where to read.
         table: A table whose `storage` is "duckdb".
@@ -185,7 +191,7 @@ def read_rows(
     with writing(warehouse, timeout_seconds=timeout_seconds) as connection:
         ensure_table(connection, table)
         columns = ", ".join(f'"{column.name}"' for column in table.columns)
-        query = f"SELECT {columns} FROM {_quoted_name(table)}{condition} ORDER BY ALL"
+        query = f"SELECT {columns} FROM {_quoted_name(table)}{condition} {_IN_ORDER}"
         return connection.execute(query, values).pl()
 
 
@@ -246,7 +252,7 @@ def find_rows(
             columns = ", ".join(f'"{each.name}"' for each in table.columns)
             query = (
                 f"SELECT {columns} FROM {_quoted_name(table)} "
-                f'WHERE "{column}" IN (SELECT unnest(?::VARCHAR[])) ORDER BY ALL'
+                f'WHERE "{column}" IN (SELECT unnest(?::VARCHAR[])) {_IN_ORDER}'
             )
             frames.append(connection.execute(query, [sorted(values)]).pl())
     return frames
@@ -324,16 +330,13 @@ def ensure_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     Raises:
         PublishError: A column is there with another type.
     """
-    present = dict(
-        connection.execute(
-            "SELECT column_name, data_type FROM duckdb_columns() "
-            "WHERE database_name = current_database() AND schema_name = ? AND table_name = ?",
-            [table.schema, table.name],
-        ).fetchall()
-    )
-    if not present:
+    try:
+        # Not `duckdb_columns()`, which looks at every table and view of the file first.
+        found = connection.execute("FROM pragma_table_info(?)", [_quoted_name(table)]).fetchall()
+    except duckdb.CatalogException:
         _create_table(connection, table)
         return
+    present = {name: kind for _, name, kind, *_ in found}
     for column in table.columns:
         if column.name not in present:
             connection.execute(

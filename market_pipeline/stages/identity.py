@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import PurePosixPath
 from typing import Any
@@ -13,14 +13,12 @@ import polars as pl
 from market_pipeline.books.flags import INVALIDATING
 from market_pipeline.books.tables import CHECKPOINTS
 from market_pipeline.instruments import Instrument
-from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.published import scan
-from market_pipeline.lake.working import read_rows
 from market_pipeline.quality.checks.identity import check_identity
 from market_pipeline.quality.findings import Finding, Measured
 from market_pipeline.quality.identity import DAY_BEFORE, PriceIdentity, price_identity
-from market_pipeline.quality.profile import OUTSIDE_DAY, PROFILES, places_of, profile_of
-from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
+from market_pipeline.quality.profile import OUTSIDE_DAY, places_of, profile_of
+from market_pipeline.quality.row import ReportRow
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
 from market_pipeline.stages.judged import RebuiltDayOf
 from market_pipeline.stages.rows import of_instrument
@@ -44,7 +42,7 @@ def measure_identity(day: RebuiltDayOf) -> Measured:
     """
     rows = day.raw.profiles.filter(of_instrument(day.instrument)).to_dicts()
     profiles = [found for table in _TABLES.values() if (found := profile_of(rows, table))]
-    shared = same_bytes(day.raw, [day.instrument], day.warehouse)[day.instrument.id]
+    shared = same_bytes(day.raw, day.instrument, day.lookups.registered)
     if not profiles and not shared:
         return Measured()
     factor = day.instrument.thresholds.identity_price_factor
@@ -77,16 +75,13 @@ def measure_identity(day: RebuiltDayOf) -> Measured:
     return Measured(columns, findings)
 
 
-def failed_identity(warehouse: Warehouse, instruments: Sequence[Instrument], day: date) -> set[str]:
-    """Ids of the instruments whose published day was found to be made of foreign files."""
-    rows = read_rows(warehouse, VALIDATION_REPORT, day)
-    failed = set()
-    for instrument in instruments:
-        for record in rows.filter(of_instrument(instrument)).to_dicts():
-            found = check_identity(ReportRow.from_record(record), instrument.thresholds)
-            if found is not None and not found.passed and found.severity == "ERROR":
-                failed.add(instrument.id)
-    return failed
+def failed_identity(reports: pl.DataFrame, instrument: Instrument) -> bool:
+    """Whether a published day was found to be made of foreign files, by its row of the report."""
+    found = [
+        check_identity(ReportRow.from_record(record), instrument.thresholds)
+        for record in reports.filter(of_instrument(instrument)).to_dicts()
+    ]
+    return any(each and not each.passed and each.severity == "ERROR" for each in found)
 
 
 # --- rows outside the day -----------------------------------------------------------------------
@@ -210,7 +205,7 @@ def _price_before(day: RebuiltDayOf) -> float | None:
     None if nothing is known, or if that day was of foreign files itself.
     """
     before = day.day - timedelta(days=1)
-    if failed_identity(day.warehouse, [day.instrument], before):
+    if failed_identity(day.lookups.reports_before, day.instrument):
         return None
     try:
         closing = scan(day.warehouse, CHECKPOINTS, before, [day.instrument.id])
@@ -221,7 +216,7 @@ def _price_before(day: RebuiltDayOf) -> float | None:
         bids, asks = book["bid_price_ticks"], book["ask_price_ticks"]
         if bids and asks and not book["flags"] & INVALIDATING:
             return float((max(bids) + min(asks)) * Decimal(book["tick"]) / 2)
-    rows = read_rows(day.warehouse, PROFILES, before).filter(of_instrument(day.instrument))
+    rows = day.lookups.profiles_before.filter(of_instrument(day.instrument))
     found = [profile_of(rows.to_dicts(), table) for table in (SNAPSHOTS.name, TRADES.name)]
     prices = [each["last_price"] for each in found if each is not None and each["last_price"]]
     return prices[0] if prices else None

@@ -18,6 +18,7 @@ from market_pipeline.settings import Settings
 from market_pipeline.sources.batches import Trades
 from market_pipeline.sources.crypto_lake import read_trades
 from market_pipeline.stages.instrument import DayOfRaw
+from market_pipeline.stages.lookups import Lookups
 
 __all__ = ["PublishedBooks", "RebuiltDayOf"]
 
@@ -37,16 +38,26 @@ class RebuiltDayOf:
     """One instrument's rebuilt day: its raw files, what was published of it, and its record.
 
     Attributes:
+        lookups: What is looked up elsewhere.
         record: Its row of `books.rebuilds`.
         books: The published rows; those of one instrument are read with `stages.rows.read_rows`.
     """
 
     instrument: Instrument
-    raw: DayOfRaw
+    lookups: Lookups
     record: Mapping[str, Any]
     books: PublishedBooks
     settings: Settings
-    warehouse: Warehouse
+
+    @property
+    def raw(self) -> DayOfRaw:
+        """The day's registered raw objects."""
+        return self.lookups.raw
+
+    @property
+    def warehouse(self) -> Warehouse:
+        """Where the day before is published."""
+        return self.lookups.warehouse
 
     @property
     def day(self) -> date:

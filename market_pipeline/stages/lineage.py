@@ -27,6 +27,7 @@ from market_pipeline.quality.row import VALIDATION_REPORT
 from market_pipeline.settings import Settings
 from market_pipeline.stages.identity import failed_identity
 from market_pipeline.stages.instrument import DayOfRaw, blank_record
+from market_pipeline.stages.lookups import Lookups
 from market_pipeline.stages.outputs import OUTPUTS
 from market_pipeline.stages.raw import RawObjects
 from market_pipeline.stages.rows import of_instrument
@@ -97,30 +98,25 @@ def books_made_of(
 
 
 def report_made_of(
-    raw: DayOfRaw,
+    lookups: Lookups,
     instruments: Sequence[Instrument],
     rebuilds: pl.DataFrame,
     settings: Settings,
-    warehouse: Warehouse,
 ) -> dict[str, MadeOf]:
     """By id, what the verdict and the findings of a day follow from.
 
     A day without a book follows from the time too, by `vendor_lag_hours`; it is always judged again
     (`RecordedDay.kept`).
     """
+    raw, warehouse = lookups.raw, lookups.warehouse
     before = raw.day - timedelta(days=1)
     published = [_published_inputs(warehouse, table, raw.day) for table, _ in OUTPUTS.values()]
     published.append(_published_inputs(warehouse, CHECKPOINTS, before))
-    profiles_before = read_rows(
-        warehouse, PROFILES, before, timeout_seconds=settings.lock_timeout_seconds
-    )
-    shared = same_bytes(raw, instruments, warehouse)
-    foreign_before = failed_identity(warehouse, instruments, before)
     made_of = {}
     for instrument in instruments:
         inputs = [*_raw_inputs(raw, instrument)]
         inputs += _rows_input(PROFILES, raw.day, raw.profiles, instrument)
-        inputs += _rows_input(PROFILES, before, profiles_before, instrument)
+        inputs += _rows_input(PROFILES, before, lookups.profiles_before, instrument)
         inputs += _rows_input(REBUILDS, raw.day, rebuilds, instrument)
         for table in published:
             inputs += table.get(instrument.id, ())
@@ -130,8 +126,8 @@ def report_made_of(
             "twin_minutes": settings.twin_minutes,
             "vendor_lag_hours": settings.vendor_lag_hours,
             "remarks": [each.remarks(instrument) for each in objects],
-            "same_bytes": [str(pair) for pair in shared[instrument.id]],
-            "foreign_before": instrument.id in foreign_before,
+            "same_bytes": [str(pair) for pair in same_bytes(raw, instrument, lookups.registered)],
+            "foreign_before": failed_identity(lookups.reports_before, instrument),
         }
         made_of[instrument.id] = MadeOf(tuple(inputs), parameters)
     return made_of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,6 @@ from market_pipeline.errors import (
     is_of_machine,
 )
 from market_pipeline.instruments import Instrument
-from market_pipeline.lake.working import read_rows
 from market_pipeline.quality.domain import VIOLATIONS
 from market_pipeline.quality.findings import Finding, Measured
 from market_pipeline.quality.intervals import NS_PER_SECOND
@@ -205,8 +204,7 @@ def _late_tick(book: _Profile) -> list[RawPlace]:
 
 
 def _steps(day: RebuiltDayOf, book: _Profile, late: Sequence[RawPlace]) -> dict[str, Any]:
-    yesterday = read_rows(day.warehouse, PROFILES, day.day - timedelta(days=1))
-    before = profile_of(_profiles_of(day, yesterday), book["raw_table"])
+    before = profile_of(_profiles_of(day, day.lookups.profiles_before), book["raw_table"])
     columns: dict[str, Any] = {}
     changes: list[str | None] = [
         f"the tick {book['tick_seen']} is inferred from {_told(place)}, which is not "

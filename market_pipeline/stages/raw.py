@@ -197,6 +197,11 @@ class RawObjects:
         self._lake = lake
         self._manifest = manifest
 
+    @property
+    def hashes(self) -> set[str]:
+        """The SHA-256 of the day's files, of all instruments."""
+        return set(self._manifest["sha256"].drop_nulls())
+
     def files_of(self, instrument: Instrument) -> tuple[list[Path], list[str]]:
         """The files of an instrument in order, and their SHA-256.
 

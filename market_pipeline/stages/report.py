@@ -12,7 +12,6 @@ import polars as pl
 
 from market_pipeline.errors import MarketPipelineError, error_text, is_of_machine
 from market_pipeline.instruments import Instrument
-from market_pipeline.lake.layout import Warehouse
 from market_pipeline.quality.evaluate import evaluate
 from market_pipeline.quality.findings import FINDINGS, Finding, Measured, merged
 from market_pipeline.quality.intervals import IntArray
@@ -34,9 +33,9 @@ from market_pipeline.stages.bars import measure_bars
 from market_pipeline.stages.delivery import measure_delivery
 from market_pipeline.stages.exam import measure_exam
 from market_pipeline.stages.identity import measure_identity
-from market_pipeline.stages.instrument import DayOfRaw
 from market_pipeline.stages.joint import measure_joint
 from market_pipeline.stages.judged import PublishedBooks, RebuiltDayOf
+from market_pipeline.stages.lookups import Lookups
 from market_pipeline.stages.ordering import measure_ordering
 from market_pipeline.stages.places import with_places
 from market_pipeline.stages.precision import measure_snapshot_precision
@@ -102,53 +101,50 @@ class JudgedDay:
 
 
 def report_day(
-    raw: DayOfRaw,
+    lookups: Lookups,
     instruments: Sequence[Instrument],
     books: PublishedBooks,
     settings: Settings,
-    warehouse: Warehouse,
     *,
     as_of_ns: int,
 ) -> list[JudgedDay]:
     """The verdicts of a day, one per instrument in the order given.
 
     Args:
-        raw: The day's registered raw objects and their profiles.
+        lookups: The day's registered raw objects, and where the day before is published.
         instruments: Whose days to judge.
         books: What was published of the day.
         settings: How much to look at, and how long after the day's end its data is due.
-        warehouse: Where the day before is published.
         as_of_ns: When the verdict is given: a day without data is pending until it is due.
     """
     return [
-        _judged(raw, instrument, books, settings, warehouse, as_of_ns=as_of_ns)
+        _judged(lookups, instrument, books, settings, as_of_ns=as_of_ns)
         for instrument in instruments
     ]
 
 
 def _judged(
-    raw: DayOfRaw,
+    lookups: Lookups,
     instrument: Instrument,
     books: PublishedBooks,
     settings: Settings,
-    warehouse: Warehouse,
     *,
     as_of_ns: int,
 ) -> JudgedDay:
     """One instrument's verdict, whatever goes wrong with it; no other one sees anything of that."""
     try:
-        judged = _judge_instrument(raw, instrument, books, settings, warehouse, as_of_ns=as_of_ns)
+        judged = _judge_instrument(lookups, instrument, books, settings, as_of_ns=as_of_ns)
         # A value that fits no column must not show when the rows of all are written.
         VALIDATION_REPORT.frame([judged.row.as_record()])
         FINDINGS.frame(judged.finding_records())
     except Exception as error:
         if is_of_machine(error):
             raise
-        _LOG.exception("%s %s could not be judged", instrument.id, raw.day)
+        _LOG.exception("%s %s could not be judged", instrument.id, lookups.raw.day)
         failure = f"The day could not be judged: {error_text(error)}. See the log of the run."
         row = report_failure(
             instrument,
-            raw.day,
+            lookups.raw.day,
             outcome="quarantined",
             failure_kind=type(error).__name__,
             failure=failure,
@@ -162,11 +158,10 @@ def _judged(
 
 
 def _judge_instrument(
-    raw: DayOfRaw,
+    lookups: Lookups,
     instrument: Instrument,
     books: PublishedBooks,
     settings: Settings,
-    warehouse: Warehouse,
     *,
     as_of_ns: int,
 ) -> JudgedDay:
@@ -179,7 +174,7 @@ def _judge_instrument(
     }
     if rebuild.height:
         record = rebuild.row(0, named=True)
-    day = RebuiltDayOf(instrument, raw, record, books, settings, warehouse)
+    day = RebuiltDayOf(instrument, lookups, record, books, settings)
     measured = _of_all(RAW_MEASURES, day)
     if record["outcome"] == "rebuilt":
         try:
@@ -188,7 +183,7 @@ def _judge_instrument(
         except Exception as error:
             if is_of_machine(error):
                 raise
-            _LOG.info("%s %s: its raw files", instrument.id, raw.day, exc_info=True)
+            _LOG.info("%s %s: its raw files", instrument.id, day.day, exc_info=True)
             ours = isinstance(error, MarketPipelineError)
             record |= {
                 "outcome": "quarantined",
@@ -198,7 +193,7 @@ def _judge_instrument(
     if record["outcome"] != "rebuilt":
         row = report_failure(
             instrument,
-            raw.day,
+            day.day,
             outcome=record["outcome"],
             failure_kind=record["failure_kind"],
             failure=record["failure"],
@@ -210,7 +205,7 @@ def _judge_instrument(
         return JudgedDay(row, _of_failed_checks(row, instrument, measured.findings))
     book = BookDay(
         instrument=instrument,
-        day=raw.day,
+        day=day.day,
         read_evidence=lambda: _evidence(
             record, trades=None if trades is None else len(trades.ts_origin_ns)
         ),
@@ -222,11 +217,11 @@ def _judge_instrument(
     )
     strategy = Measured({name: record[name] for name in ("strategy", "strategy_reason")})
     measured = merged([measured, strategy, _of_all(DAY_MEASURES, day), measure_book(book)])
-    row = report_row(instrument, raw.day, measured, as_of_ns=as_of_ns)
+    row = report_row(instrument, day.day, measured, as_of_ns=as_of_ns)
     located = _located(_of_failed_checks(row, instrument, measured.findings), day)
     if located.unmeasured:
         measured = merged([replace(measured, findings=[]), located])
-        row = report_row(instrument, raw.day, measured, as_of_ns=as_of_ns)
+        row = report_row(instrument, day.day, measured, as_of_ns=as_of_ns)
     return JudgedDay(row, located.findings)
 
 

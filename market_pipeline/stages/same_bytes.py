@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -12,9 +12,9 @@ from market_pipeline.lake.manifest import RAW_BOOK_DELTAS, RAW_BOOK_SNAPSHOTS, R
 from market_pipeline.lake.working import find_rows
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
 from market_pipeline.stages.instrument import DayOfRaw
-from market_pipeline.stages.raw import has_rows
+from market_pipeline.stages.raw import RawObjects, has_rows
 
-__all__ = ["Registered", "SameBytes", "same_bytes"]
+__all__ = ["Registered", "SameBytes", "registered", "same_bytes"]
 
 _MANIFEST = {
     DELTAS.name: RAW_BOOK_DELTAS,
@@ -59,51 +59,53 @@ class SameBytes:
 
 
 def same_bytes(
-    raw: DayOfRaw, instruments: Sequence[Instrument], warehouse: Warehouse
-) -> dict[str, list[SameBytes]]:
-    """By instrument id, its files of a day that are registered a second time, in order.
+    raw: DayOfRaw, instrument: Instrument, elsewhere: Mapping[str, Sequence[Registered]]
+) -> list[SameBytes]:
+    """An instrument's files of a day that are registered a second time, in order.
 
-    The second place may be of any table, instrument and day that was ever registered. Files without
-    a row, or that cannot be read, are alike for other reasons, and left out. Of a file that stands
-    more than once in the table, all but the first are told.
+    Files without a row, or that cannot be read, are alike for other reasons, and left out. Of a
+    file that stands more than once in the table, all but the first are told.
+
+    Args:
+        raw: The day's registered raw objects.
+        instrument: Whose files.
+        elsewhere: What `registered` found for the day.
+    """
+    found: list[SameBytes] = []
+    first: dict[tuple[str, str], Registered] = {}
+    for table, objects in _objects(raw).items():
+        for path, sha256 in objects.usable_objects(instrument):
+            file = Registered(instrument.venue, instrument.symbol, raw.day, table, path)
+            before = first.setdefault((table, sha256), file)
+            if before is not file:
+                found.append(SameBytes(file, before, sha256))
+                continue
+            pairs = [SameBytes(file, other, sha256) for other in elsewhere.get(sha256, ())]
+            found += [pair for pair in pairs if not pair.is_same_table]
+    return found
+
+
+def registered(
+    raw: DayOfRaw, warehouse: Warehouse, *, timeout_seconds: float
+) -> dict[str, list[Registered]]:
+    """By SHA-256 of a day's raw files, all the files registered with it, in order.
+
+    They may be of any table, instrument and day; files without a row are left out.
 
     Raises:
         WarehouseBusyError: Another process kept the working database.
     """
-    objects = {
-        DELTAS.name: raw.deltas,
-        SNAPSHOTS.name: raw.snapshots,
-        TRADES.name: raw.trades,
-    }
-    own = {
-        each.id: [
-            (Registered(each.venue, each.symbol, raw.day, table, path), sha256)
-            for table, of_table in objects.items()
-            for path, sha256 in of_table.usable_objects(each)
-        ]
-        for each in instruments
-    }
-    elsewhere = _registered(warehouse, {sha256 for files in own.values() for _, sha256 in files})
-    found: dict[str, list[SameBytes]] = {}
-    for instrument, files in own.items():
-        found[instrument] = []
-        first: dict[tuple[str, str], Registered] = {}
-        for file, sha256 in files:
-            before = first.setdefault((file.raw_table, sha256), file)
-            if before is not file:
-                found[instrument].append(SameBytes(file, before, sha256))
-                continue
-            pairs = [SameBytes(file, other, sha256) for other in elsewhere.get(sha256, ())]
-            found[instrument] += [pair for pair in pairs if not pair.is_same_table]
-    return found
-
-
-def _registered(warehouse: Warehouse, hashes: set[str]) -> dict[str, list[Registered]]:
-    """By hash, the files that have it, in order."""
+    hashes = set[str]().union(*(objects.hashes for objects in _objects(raw).values()))
     found: dict[str, list[Registered]] = {}
-    frames = find_rows(warehouse, list(_MANIFEST.values()), "sha256", hashes)
+    frames = find_rows(
+        warehouse, list(_MANIFEST.values()), "sha256", hashes, timeout_seconds=timeout_seconds
+    )
     for raw_table, frame in zip(_MANIFEST, frames, strict=True):
         rows = frame.filter(has_rows()).select("exchange", "symbol", "dt", "path", "sha256")
         for exchange, symbol, day, path, sha256 in rows.iter_rows():
             found.setdefault(sha256, []).append(Registered(exchange, symbol, day, raw_table, path))
     return {sha256: sorted(files) for sha256, files in found.items()}
+
+
+def _objects(raw: DayOfRaw) -> dict[str, RawObjects]:
+    return {DELTAS.name: raw.deltas, SNAPSHOTS.name: raw.snapshots, TRADES.name: raw.trades}

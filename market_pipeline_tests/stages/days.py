@@ -21,6 +21,7 @@ from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTa
 from market_pipeline.stages.books import rebuild_day
 from market_pipeline.stages.instrument import DayOfRaw
 from market_pipeline.stages.judged import PublishedBooks, RebuiltDayOf
+from market_pipeline.stages.lookups import Lookups
 from market_pipeline.stages.metrics import MetricsDay, metrics_day
 from market_pipeline.stages.raw import RawObjects, register_day
 from market_pipeline.stages.report import JudgedDay, report_day
@@ -175,7 +176,8 @@ class Later:
         """The day of one instrument as a measurement is given it."""
         (record,) = self.rebuilds.filter(of_instrument(of)).to_dicts()
         books = PublishedBooks(self.rebuilds, self.bbo, self.depth, self.intervals)
-        return RebuiltDayOf(of, self.raw, record, books, self.settings, self.warehouse)
+        lookups = Lookups(self.raw, self.warehouse)
+        return RebuiltDayOf(of, lookups, record, books, self.settings)
 
     def report(self, *instruments: Instrument, **when: int) -> list[ReportRow]:
         """The verdicts of some instruments."""
@@ -186,11 +188,10 @@ class Later:
     ) -> list[JudgedDay]:
         """The verdicts of some instruments with the places where their days are wrong."""
         return report_day(
-            self.raw,
+            Lookups(self.raw, self.warehouse),
             instruments,
             PublishedBooks(self.rebuilds, self.bbo, self.depth, self.intervals),
             self.settings.model_copy(update={"vendor_lag_hours": lag_hours}),
-            self.warehouse,
             as_of_ns=as_of_ns,
         )
 

@@ -9,6 +9,7 @@ from market_pipeline.quality.findings import Measured
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
 from market_pipeline.stages.delivery import measure_delivery
 from market_pipeline.stages.judged import RebuiltDayOf
+from market_pipeline.stages.lookups import Lookups
 from market_pipeline.stages.raw import RawObjects
 from market_pipeline_tests.stages.days import BTC, DAY, ETH, manifest, raw_day, write_day
 
@@ -29,13 +30,13 @@ def measured(lake: Path, **remarks: str | None) -> Measured:
         for name, raw in (("deltas", DELTAS), ("snapshots", SNAPSHOTS), ("trades", TRADES))
     }
     raw = replace(raw_day(lake, BTC, ETH), **told)
-    return measure_delivery(RebuiltDayOf(BTC, raw, {}, None, None, None))
+    return measure_delivery(RebuiltDayOf(BTC, Lookups(raw, None), {}, None, None))
 
 
 def test_a_folder(lake: Path):
     """Of a lake in a folder nothing is known, so nothing is measured."""
     write_day(lake, BTC)
-    day = RebuiltDayOf(BTC, raw_day(lake, BTC), {}, None, None, None)
+    day = RebuiltDayOf(BTC, Lookups(raw_day(lake, BTC), None), {}, None, None)
 
     assert Measured() == measure_delivery(day)
 

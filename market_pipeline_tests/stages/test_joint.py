@@ -37,6 +37,7 @@ from market_pipeline.stages.carried import carry_over
 from market_pipeline.stages.instrument import DayOfRaw, rebuild_instrument
 from market_pipeline.stages.joint import measure_joint
 from market_pipeline.stages.judged import PublishedBooks, RebuiltDayOf
+from market_pipeline.stages.lookups import Lookups
 from market_pipeline.stages.raw import RawObjects, register_day
 from market_pipeline.stages.seed import keyframe_of
 from market_pipeline.tables import TABLES
@@ -96,10 +97,8 @@ class TwoDays:
         nothing = scan(self.warehouse, INTERVALS, TUESDAY)
         books = PublishedBooks(pl.DataFrame(), nothing, nothing, nothing)
         of_tuesday = {"tick": "0.1", "lot": "0.001", "strategy": "full_deltas", **record}
-        raw = raw_of(self.lake, OF, TUESDAY)
-        return measure_joint(
-            RebuiltDayOf(OF, raw, of_tuesday, books, self.settings, self.warehouse)
-        )
+        lookups = Lookups(raw_of(self.lake, OF, TUESDAY), self.warehouse)
+        return measure_joint(RebuiltDayOf(OF, lookups, of_tuesday, books, self.settings))
 
 
 @pytest.fixture(scope="module")

@@ -40,6 +40,7 @@ from market_pipeline.stages.lineage import (
     report_made_of,
     with_kept,
 )
+from market_pipeline.stages.lookups import Lookups
 from market_pipeline.stages.raw import RawObjects
 from market_pipeline.tables import TABLES
 
@@ -90,7 +91,7 @@ def keys(
     return {
         "profiles": profiles_made_of(day, instrument).key(PROFILED[0]),
         "books": books_made_of(day, instrument, settings, warehouse).key(BOOKS[0]),
-        "report": report_made_of(day, [instrument], nothing, settings, warehouse)[
+        "report": report_made_of(Lookups(day, warehouse), [instrument], nothing, settings)[
             instrument.id
         ].key(JUDGED[0]),
         "metrics": metrics_made_of(DAY, [instrument], reports, day.deltas, warehouse)[

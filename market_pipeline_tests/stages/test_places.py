@@ -14,6 +14,7 @@ from market_pipeline.quality.findings import Finding
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, day_folder
 from market_pipeline.stages import places
 from market_pipeline.stages.judged import RebuiltDayOf
+from market_pipeline.stages.lookups import Lookups
 from market_pipeline.stages.places import with_places
 from market_pipeline_tests.sources.raw_files import CLIENT_SPELLING, deltas, shard, snapshots
 from market_pipeline_tests.stages.days import BTC, DAY, raw_day
@@ -36,7 +37,7 @@ def folder_of(lake, table=DELTAS):
 
 def located(lake, *findings):
     """(file name without its ending, row) of each finding."""
-    day = RebuiltDayOf(BTC, raw_day(lake, BTC), {}, None, None, None)
+    day = RebuiltDayOf(BTC, Lookups(raw_day(lake, BTC), None), {}, None, None)
     placed = with_places(list(findings), day)
     assert [replace(each, file=None, row=None) for each in findings] == [
         replace(each, file=None, row=None) for each in placed
@@ -55,7 +56,7 @@ class TestMessages:
         """In whatever shard and row group it stands, in both spellings; the path is of the lake."""
         shard(folder_of(lake), 1, spell(deltas(6)), row_group_size=2)
         shard(folder_of(lake), 2, spell(deltas(8, first=6)), row_group_size=2)
-        day = RebuiltDayOf(BTC, raw_day(lake, BTC), {}, None, None, None)
+        day = RebuiltDayOf(BTC, Lookups(raw_day(lake, BTC), None), {}, None, None)
         (placed,) = with_places([a_finding(504)], day)
 
         assert (folder_of(Path(), DELTAS) / "2.snappy.parquet").as_posix() == placed.file
@@ -96,7 +97,7 @@ def test_an_exam_is_about_a_snapshot(lake):
     """So is the joint; both tables may be asked for at once."""
     shard(folder_of(lake), 1, deltas(6))
     shard(folder_of(lake, SNAPSHOTS), 1, snapshots(4))
-    day = RebuiltDayOf(BTC, raw_day(lake, BTC), {}, None, None, None)
+    day = RebuiltDayOf(BTC, Lookups(raw_day(lake, BTC), None), {}, None, None)
     placed = with_places([a_finding(502), a_finding(502, "exam"), a_finding(503, "joint")], day)
 
     assert [("book_delta_v2", 4), ("book", 2), ("book", 3)] == [
@@ -110,7 +111,7 @@ def test_a_day_of_snapshots_has_its_messages_there(lake):
     (folder_of(lake) / "1.snappy.parquet").write_bytes(b"no Parquet at all")
     shard(folder_of(lake, SNAPSHOTS), 1, snapshots(4))
     record = {"strategy": "snapshots_only"}
-    day = RebuiltDayOf(BTC, raw_day(lake, BTC), record, None, None, None)
+    day = RebuiltDayOf(BTC, Lookups(raw_day(lake, BTC), None), record, None, None)
     (placed,) = with_places([a_finding(502)], day)
 
     assert ("book", 2) == (placed.file.split("/")[0], placed.row)

@@ -19,6 +19,7 @@ from market_pipeline.quality.strategy import choose_strategy
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
 from market_pipeline.stages import profile as stage
 from market_pipeline.stages.judged import PublishedBooks, RebuiltDayOf
+from market_pipeline.stages.lookups import Lookups
 from market_pipeline.stages.profile import (
     RAW_TABLES,
     measure_profile,
@@ -71,9 +72,8 @@ def measured(lake: Path, folder: Path, warehouse: Warehouse, record: dict | None
     """What is added to the report of BTC."""
     raw = raw_day(lake, BTC)
     raw = replace(raw, profiles=PROFILES.frame(profile_day(raw, [BTC])))
-    return measure_profile(
-        RebuiltDayOf(BTC, raw, record or {}, NO_BOOKS, settings(folder), warehouse)
-    )
+    lookups = Lookups(raw, warehouse)
+    return measure_profile(RebuiltDayOf(BTC, lookups, record or {}, NO_BOOKS, settings(folder)))
 
 
 class TestProfileDay:
@@ -248,7 +248,8 @@ class TestMeasureProfile:
 
     def test_nothing_was_looked_at(self, lake: Path, folder: Path, warehouse: Warehouse):
         """Without profiles nothing is known of any table; a missing one is not unreadable."""
-        day = RebuiltDayOf(BTC, raw_day(lake), {}, NO_BOOKS, settings(folder), warehouse)
+        lookups = Lookups(raw_day(lake), warehouse)
+        day = RebuiltDayOf(BTC, lookups, {}, NO_BOOKS, settings(folder))
 
         unknown = {"unreadable_tables": None, "first_unreadable_table": None}
 
@@ -335,7 +336,7 @@ class TestMeasureProfile:
         one = instrument(tick=tick)
         raw = raw_day(lake, one)
         raw = replace(raw, profiles=PROFILES.frame(profile_day(raw, [one])))
-        day = RebuiltDayOf(one, raw, {}, NO_BOOKS, settings(folder), warehouse)
+        day = RebuiltDayOf(one, Lookups(raw, warehouse), {}, NO_BOOKS, settings(folder))
         found = measure_profile(day)
 
         assert ("0.05", late) == (found.columns["tick_seen"], len(found.findings))
@@ -374,7 +375,8 @@ class TestRealDays:
         before = day - timedelta(days=1)
         replace_rows(warehouse, PROFILES, before, [one.id], rows_of(before))
         raw = replace(raw_day(lake), day=day, profiles=rows_of(day))
-        found = measure_profile(RebuiltDayOf(one, raw, {}, NO_BOOKS, settings(folder), warehouse))
+        lookups = Lookups(raw, warehouse)
+        found = measure_profile(RebuiltDayOf(one, lookups, {}, NO_BOOKS, settings(folder)))
         faults = ("domain_violations", "unordered_messages", "duplicate_messages", "step_change")
         deltas = raw.profiles.filter(raw_table="book_delta_v2").row(0, named=True)
 

@@ -13,6 +13,7 @@ from market_pipeline.lake.manifest import RAW_BOOK_DELTAS, RAW_TRADES
 from market_pipeline.lake.tables import Table
 from market_pipeline.lake.working import replace_rows
 from market_pipeline.stages.instrument import DayOfRaw
+from market_pipeline.stages.lookups import Lookups
 from market_pipeline.stages.raw import RawObjects
 from market_pipeline.stages.same_bytes import Registered, SameBytes, same_bytes
 from market_pipeline_tests.stages.days import BTC, DAY, ETH
@@ -54,6 +55,11 @@ def registered(
     return Registered(of.venue, of.symbol, day, table, path)
 
 
+def pairs(day: DayOfRaw, warehouse: Warehouse) -> list[SameBytes]:
+    """What is found of BTC."""
+    return same_bytes(day, BTC, Lookups(day, warehouse).registered)
+
+
 class TestSameBytes:
     def test_of_another_instrument_and_day(self, warehouse: Warehouse):
         """Each place where the bytes stand is told, of whatever day and instrument, in order."""
@@ -61,23 +67,21 @@ class TestSameBytes:
         replace_rows(warehouse, RAW_BOOK_DELTAS, DAY, None, frame(RAW_BOOK_DELTAS, *rows))
         old = frame(RAW_BOOK_DELTAS, row(BTC, "old", "aa", dt=BEFORE))
         replace_rows(warehouse, RAW_BOOK_DELTAS, BEFORE, None, old)
-        found = same_bytes(raw(rows), [BTC], warehouse)
+        found = pairs(raw(rows), warehouse)
 
         own = registered(BTC, "btc")
-        assert {
-            BTC.id: [
-                SameBytes(own, registered(BTC, "old", day=BEFORE), "aa"),
-                SameBytes(own, registered(ETH, "eth"), "aa"),
-            ]
-        } == found
-        assert not any(pair.is_same_table for pair in found[BTC.id])
+        assert [
+            SameBytes(own, registered(BTC, "old", day=BEFORE), "aa"),
+            SameBytes(own, registered(ETH, "eth"), "aa"),
+        ] == found
+        assert not any(pair.is_same_table for pair in found)
 
     def test_in_another_table(self, warehouse: Warehouse):
         """Deltas in the folder of the trades are told of both."""
         deltas, trades = [row(BTC, "d", "aa")], [row(BTC, "t", "aa")]
         replace_rows(warehouse, RAW_BOOK_DELTAS, DAY, None, frame(RAW_BOOK_DELTAS, *deltas))
         replace_rows(warehouse, RAW_TRADES, DAY, None, frame(RAW_TRADES, *trades))
-        found = same_bytes(raw(deltas, trades), [BTC], warehouse)[BTC.id]
+        found = pairs(raw(deltas, trades), warehouse)
 
         delta, trade = registered(BTC, "d"), registered(BTC, "t", "trades")
         assert [SameBytes(delta, trade, "aa"), SameBytes(trade, delta, "aa")] == found
@@ -85,7 +89,7 @@ class TestSameBytes:
     def test_twice_in_a_table(self, warehouse: Warehouse):
         """All but the first are told, each with the first; nothing needs to be published for it."""
         rows = [row(BTC, str(n), "aa" if n != 2 else "bb", shard=n) for n in range(1, 5)]
-        found = same_bytes(raw(rows), [BTC], warehouse)[BTC.id]
+        found = pairs(raw(rows), warehouse)
 
         first = registered(BTC, "1")
         assert [SameBytes(registered(BTC, n), first, "aa") for n in "34"] == found
@@ -102,11 +106,11 @@ class TestSameBytes:
         others = [each | {"symbol": ETH.symbol} for each in rows]
         replace_rows(warehouse, RAW_BOOK_DELTAS, DAY, None, frame(RAW_BOOK_DELTAS, *rows, *others))
 
-        assert {BTC.id: []} == same_bytes(raw(rows), [BTC], warehouse)
+        assert [] == pairs(raw(rows), warehouse)
 
     def test_registered_again(self, warehouse: Warehouse):
         """A day that was registered before is not a second place of itself."""
         rows = [row(BTC, "a", "aa")]
         replace_rows(warehouse, RAW_BOOK_DELTAS, DAY, None, frame(RAW_BOOK_DELTAS, *rows))
 
-        assert {BTC.id: []} == same_bytes(raw(rows), [BTC], warehouse)
+        assert [] == pairs(raw(rows), warehouse)

@@ -26,6 +26,7 @@ from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, day_f
 from market_pipeline.stages.books import rebuild_day
 from market_pipeline.stages.instrument import DayOfRaw, rebuild_instrument
 from market_pipeline.stages.judged import PublishedBooks
+from market_pipeline.stages.lookups import Lookups
 from market_pipeline.stages.profile import profile_day
 from market_pipeline.stages.report import report_day
 from market_pipeline.stages.seed import choose_seed
@@ -102,7 +103,8 @@ def judged(
         for table in (BBO, DEPTH, INTERVALS)
     )
     books = PublishedBooks(REBUILDS.frame(day.records), bbo, depth, intervals)
-    (verdict,) = report_day(raw, [of], books, options, warehouse, as_of_ns=END_NS + 3 * 10**14)
+    lookups = Lookups(raw, warehouse)
+    (verdict,) = report_day(lookups, [of], books, options, as_of_ns=END_NS + 3 * 10**14)
     return day.records[0], bbo.collect(), verdict.row
 
 

@@ -51,7 +51,7 @@ def a_day(rows=ROWS) -> RebuiltDayOf:
     )
     none = pl.LazyFrame()
     books = PublishedBooks(pl.DataFrame(), none, none, frame.lazy())
-    return RebuiltDayOf(BTC, None, {}, books, None, None)
+    return RebuiltDayOf(BTC, None, {}, books, None)
 
 
 def test_those_that_take_time_are_read(monkeypatch):

@@ -17,6 +17,7 @@ from market_pipeline.lake.published import publish, scan_files
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
 from market_pipeline.stages.instrument import DayOfRaw, rebuild_instrument
 from market_pipeline.stages.judged import PublishedBooks, RebuiltDayOf
+from market_pipeline.stages.lookups import Lookups
 from market_pipeline.stages.raw import RawObjects, register_day
 from market_pipeline.tables import TABLES
 from market_pipeline_tests.stages.days import ASSETS, settings
@@ -43,7 +44,7 @@ def published(
             for table in (BBO, DEPTH, INTERVALS)
         ),
     )
-    return RebuiltDayOf(of, raw, record, books, given, warehouse)
+    return RebuiltDayOf(of, Lookups(raw, warehouse), record, books, given)
 
 
 def tampered(day: RebuiltDayOf, table: str, row: int, **values: Any) -> RebuiltDayOf:

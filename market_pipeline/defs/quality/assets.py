@@ -24,6 +24,7 @@ from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
 from market_pipeline.stages.instrument import DayOfRaw
 from market_pipeline.stages.judged import PublishedBooks
 from market_pipeline.stages.lineage import JUDGED, report_made_of
+from market_pipeline.stages.lookups import Lookups
 from market_pipeline.stages.raw import RawObjects
 from market_pipeline.stages.report import report_day
 from market_pipeline.tables import open_catalogue
@@ -61,17 +62,15 @@ def judge_day(
         trades=RawObjects(lake, raw_trades),
         profiles=raw_profiles,
     )
-    made_of = report_made_of(
-        raw, pipeline.selected, book_rebuilds, pipeline.settings, pipeline.warehouse
-    )
+    lookups = Lookups(raw, pipeline.warehouse, pipeline.settings.lock_timeout_seconds)
+    made_of = report_made_of(lookups, pipeline.selected, book_rebuilds, pipeline.settings)
     kept = pipeline.kept(context, JUDGED, made_of)
     made = [each for each in pipeline.selected if each.id not in kept]
     judged = report_day(
-        raw,
+        lookups,
         made,
         PublishedBooks(book_rebuilds, book_bbo, book_depth, book_intervals),
         pipeline.settings,
-        pipeline.warehouse,
         # The only reading of the clock: whether a day without data is pending or missing.
         as_of_ns=time.time_ns(),
     )

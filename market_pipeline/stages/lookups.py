@@ -1,0 +1,54 @@
+"""What judging a day looks up in the small tables, beside what was published of the day itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+
+import polars as pl
+
+from market_pipeline.lake.layout import Warehouse
+from market_pipeline.lake.locks import DEFAULT_WAIT_SECONDS
+from market_pipeline.lake.working import read_rows
+from market_pipeline.quality.profile import PROFILES
+from market_pipeline.quality.row import VALIDATION_REPORT
+from market_pipeline.stages.instrument import DayOfRaw
+from market_pipeline.stages.same_bytes import Registered, registered
+
+__all__ = ["Lookups"]
+
+
+@dataclass(frozen=True)
+class Lookups:
+    """Reads each thing once, when the first of a day's instruments asks: all see one state of it.
+
+    To open the working database takes longer than to read these rows of it.
+
+    Raises:
+        WarehouseBusyError: From each property; another process kept the working database.
+    """
+
+    raw: DayOfRaw
+    warehouse: Warehouse
+    timeout_seconds: float = DEFAULT_WAIT_SECONDS
+
+    @cached_property
+    def profiles_before(self) -> pl.DataFrame:
+        """The rows of `lake.profiles` of the day before."""
+        before = self.raw.day - timedelta(days=1)
+        return read_rows(self.warehouse, PROFILES, before, timeout_seconds=self.timeout_seconds)
+
+    @cached_property
+    def reports_before(self) -> pl.DataFrame:
+        """The rows of `quality.validation_report` of the day before."""
+        before = self.raw.day - timedelta(days=1)
+        return read_rows(
+            self.warehouse, VALIDATION_REPORT, before, timeout_seconds=self.timeout_seconds
+        )
+
+    @cached_property
+    def registered(self) -> Mapping[str, Sequence[Registered]]:
+        """By SHA-256 of the day's raw files, all the files that were ever registered with it."""
+        return registered(self.raw, self.warehouse, timeout_seconds=self.timeout_seconds)
