@@ -31,9 +31,6 @@ OUTPUTS: Mapping[str, tuple[Table, int]] = {
 }
 """By name, what a rebuild publishes and the rows of a row group."""
 
-# Written at once: making Arrow of one takes as long as of several.
-_KEYFRAMES = 16
-
 
 class BookFiles:
     """Writes the blocks of a rebuild into one file a table and part; a context manager.
@@ -121,6 +118,8 @@ class BookFiles:
 
     def _write(self, block: Rows) -> None:
         if isinstance(block, BboRows):
+            # All that came since the last rows: making Arrow of one takes as long as of several.
+            self._write_keyframes()
             self._append(BBO.sql_name, self._arrow.bbo(block))
             for batch in self._intervals.add_rows(block):
                 self._append(INTERVALS.sql_name, batch)
@@ -130,8 +129,6 @@ class BookFiles:
             self._intervals.add_repairs(block)
         else:
             self._keyframes.append(block)
-            if len(self._keyframes) == _KEYFRAMES:
-                self._write_keyframes()
 
     def _write_keyframes(self) -> None:
         if self._keyframes:
