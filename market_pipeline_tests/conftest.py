@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
 
 from market_pipeline_tests.quality.sample import sample_root
 from market_pipeline_tests.store.servers import faulty, moto_server, object_store
@@ -15,6 +17,23 @@ __all__ = ["faulty", "moto_server", "object_store"]  # fixtures
 # The first example of a kernel waits for its compilation, which no deadline can foresee.
 settings.register_profile("kernels", deadline=None)
 settings.load_profile("kernels")
+
+
+_ONE_FIXTURE = {"cli", "pages", "ui"}
+"""Folders whose files share days that were run, or a server: those are made once."""
+
+
+class _ByFixtures(LoadFileScheduling):
+    """A file stays with one worker, and so do the files of a folder that share a costly fixture."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = PurePosixPath(nodeid.partition("::")[0])
+        return str(file.parent if file.parent.name in _ONE_FIXTURE else file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFixtures:
+    """Hands the tests to the workers."""
+    return _ByFixtures(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

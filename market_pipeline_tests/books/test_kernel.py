@@ -300,7 +300,7 @@ policies = st.builds(
 
 
 class TestAgainstTheNaiveTwin:
-    @settings(max_examples=1_000, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=400, suppress_health_check=list(HealthCheck))
     @given(
         st.one_of(feeds(), feeds(60, calm=True)),
         policies,

@@ -75,7 +75,7 @@ def read_over_and_over(catalogue: str, stop: str) -> None:
             seen.append(found)
         ((all_rows, with_report),) = rows(Path(catalogue), JOINED)
         joins[all_rows != with_report] += 1
-        time.sleep(0.1)
+        time.sleep(0.5)
     json.dump({"seen": seen, "whole": joins[0], "torn": joins[1]}, sys.stdout)
 
 

@@ -74,8 +74,8 @@ def simulated_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
         DAYS[0],
         DAYS[-1],
         faults=faults,
-        messages_per_day=20_000,
-        snapshot_interval_s=10.0,
+        messages_per_day=8_000,
+        snapshot_interval_s=20.0,
     )
     return lake
 
@@ -176,7 +176,8 @@ class Server:
 def server(simulated_lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A ready server; every process of it is gone afterwards, whatever happened."""
     root = tmp_path_factory.mktemp("server")
-    workspace = Workspace(root / "pipeline", root / "lake", start_date=DAYS[0])
+    more = {"PIPELINE_CHECKPOINT_SECONDS": "21600"}
+    workspace = Workspace(root / "pipeline", root / "lake", start_date=DAYS[0], more=more)
     workspace.lake.mkdir()
     workspace.configure(CLEAN, FAULTY)
     with socket.socket() as free:

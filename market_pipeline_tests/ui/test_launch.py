@@ -23,7 +23,9 @@ WHOLE, PARTIAL, ABSENT = (DAYS[2] + timedelta(days=n) for n in range(1, 4))
 @pytest.fixture(scope="module")
 def workspace(simulated_lake, tmp_path_factory) -> Workspace:
     """A pipeline of its own on the simulated days."""
-    made = Workspace(tmp_path_factory.mktemp("launch"), simulated_lake, start_date=DAYS[0])
+    more = {"PIPELINE_CHECKPOINT_SECONDS": "21600"}
+    root = tmp_path_factory.mktemp("launch")
+    made = Workspace(root, simulated_lake, start_date=DAYS[0], more=more)
     made.configure(CLEAN, FAULTY)
     return made
 
