@@ -53,7 +53,7 @@ def read_pieces(
         LakeFileError: If a part of the file cannot be decoded, or not in bounded memory.
     """
     metadata = parquet.metadata
-    # Asked once: a snapshot of 1,000 levels has 4,000 columns, and Arrow makes the schema each time.
+    # Asked once, as Arrow makes it each time: a snapshot of 1,000 levels has 4,000 columns.
     numbered = {name: number for number, name in enumerate(parquet.schema_arrow.names)}
     numbers = [numbered[name] for name in columns]
     for groups, first_row, count in _pieces(metadata, columns, rows):

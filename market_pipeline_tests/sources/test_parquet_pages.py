@@ -7,12 +7,14 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from market_pipeline.errors import LakeFileError, MarketPipelineError
 from market_pipeline.sources import parquet, parquet_pages
 from market_pipeline.sources.crypto_lake import TRADES, read_deltas, read_raw, read_trades
+from market_pipeline.sources.parquet import read_pieces
 from market_pipeline.sources.parquet_pages import check_pages
 from market_pipeline_tests.conftest import REPOSITORY
 from market_pipeline_tests.sources.hostile_files import (
@@ -47,6 +49,23 @@ def test_pages_that_are_too_large_together(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(LakeFileError, match="unpacks to more") as error:
         list(read_deltas([file]))
     assert ("pages of at most 500000 bytes together", 0) == (error.value.expected, error.value.row)
+
+
+def test_a_file_of_many_columns(tmp_path: Path):
+    """Arrow is asked for the schema once, and not for each column of it."""
+    file = shard(tmp_path, 1, snapshots(3))
+
+    class Asked(pq.ParquetFile):
+        times = 0
+
+        @property
+        def schema_arrow(self) -> pa.Schema:
+            Asked.times += 1
+            return super().schema_arrow
+
+    with Asked(file) as opened:
+        ((_, columns),) = read_pieces(opened, file, opened.schema.names, 10)
+    assert (len(opened.schema.names), 1) == (len(columns), Asked.times)
 
 
 def test_a_footer_of_other_rows(tmp_path: Path):
