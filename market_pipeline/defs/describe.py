@@ -118,7 +118,7 @@ def figure_markdown(figure: Figure, alt: str) -> dg.MarkdownMetadataValue:
     event log.
     """
     drawn, png = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=80, bbox_inches="tight")
+    figure.savefig(drawn, format="png", dpi=80)
     with Image.open(drawn) as image:
         # An octree, because the usual choice by frequency would paint one missing day among many
         # green ones green.

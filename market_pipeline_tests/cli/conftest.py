@@ -22,7 +22,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     made = Workspace(root, root / "lake", more={"PIPELINE_CHECKPOINT_SECONDS": "21600"})
     instruments = [instrument("GOOD-USD"), instrument("NONE-USD")]
     made.configure(*instruments)
-    simulate(made.lake, instruments[:1], DAY, DAY, messages_per_day=8_000)
+    small = {"messages_per_day": 8_000, "snapshot_interval_s": 20.0}
+    simulate(made.lake, instruments[:1], DAY, DAY, **small)
     return made
 
 

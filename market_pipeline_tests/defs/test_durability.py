@@ -33,6 +33,7 @@ pytestmark = pytest.mark.slow
 
 BIG = tuple(table for table in TABLES.values() if table.storage == "delta")
 SYMBOLS = ("ONE-USD", "TWO-USD")
+SMALL = {"messages_per_day": 3_000, "snapshot_interval_s": 20.0}
 QUICK = {"PIPELINE_CHECKPOINT_SECONDS": "21600", "PIPELINE_DEPTH_INTERVAL_MS": "60000"}
 BOOKS = """
 SELECT symbol, count(*)::BIGINT, sum(sequence_number)::VARCHAR FROM books.bbo
@@ -101,7 +102,7 @@ def lakes(tmp_path_factory) -> tuple[Path, Path]:
     root = tmp_path_factory.mktemp("lakes")
     for name, seed in (("first", 7), ("corrected", 8)):
         markets = [instrument(symbol, seed=seed) for symbol in SYMBOLS]
-        simulate(root / name, markets, DAY, NEXT_DAY, messages_per_day=3_000)
+        simulate(root / name, markets, DAY, NEXT_DAY, **SMALL)
     return root / "first", root / "corrected"
 
 

@@ -88,7 +88,16 @@ def make_day(lake: Path, names: tuple[str, ...], faulty: bool) -> None:
         if faulty and name in names
     ]
     instruments = [simulated(name) for name in names]
-    simulate(lake, instruments, DAY, DAY, messages_per_day=8_000, faults=faults, overwrite=True)
+    simulate(
+        lake,
+        instruments,
+        DAY,
+        DAY,
+        messages_per_day=8_000,
+        snapshot_interval_s=10.0,
+        faults=faults,
+        overwrite=True,
+    )
 
 
 def state(workspace: Workspace, finished: Finished) -> State:

@@ -96,7 +96,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     more = {"PIPELINE_CHECKPOINT_SECONDS": "21600", "PIPELINE_DEPTH_INTERVAL_MS": "60000"}
     workspace = Workspace(root / "pipeline", root / "lake", start_date=WHOLE, more=more)
     workspace.configure(FIRST, SECOND)
-    simulate(workspace.lake, [FIRST, SECOND], WHOLE, ABSENT, messages_per_day=1_500)
+    small = {"messages_per_day": 1_500, "snapshot_interval_s": 20.0}
+    simulate(workspace.lake, [FIRST, SECOND], WHOLE, ABSENT, **small)
     aside = root / "aside"
     move(workspace.lake, aside, TRADES_ONLY, RAW[:2])
     move(workspace.lake, aside, ABSENT)

@@ -103,7 +103,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     """Then one instrument has other raw bytes, one another tick, one a damaged published file."""
     root = tmp_path_factory.mktemp("unchanged")
     markets = [instrument(each.partition(":")[2]) for each in (RAW, TICK, DAMAGED, SAME)]
-    simulate(root / "lake", markets, DAY, DAY, messages_per_day=1_500)
+    simulate(root / "lake", markets, DAY, DAY, messages_per_day=1_500, snapshot_interval_s=20.0)
     more = {"PIPELINE_CHECKPOINT_SECONDS": "21600", "PIPELINE_DEPTH_INTERVAL_MS": "60000"}
     workspace = Workspace(root / "pipeline", root / "lake", more=more)
     workspace.configure(*markets)

@@ -46,7 +46,8 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> PublishedDay:
             duration_s=3_600.0,
         )
     ]
-    simulate(root / "lake", simulated, DAY, DAY, faults=faults, messages_per_day=4_000)
+    small = {"messages_per_day": 4_000, "snapshot_interval_s": 10.0}
+    simulate(root / "lake", simulated, DAY, DAY, faults=faults, **small)
     for file in (root / "lake").rglob(f"symbol={BROKEN.symbol}/**/*.parquet"):
         file.write_bytes(b"no Parquet")
     settings = load_settings(

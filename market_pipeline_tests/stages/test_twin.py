@@ -44,7 +44,8 @@ HOURLY = {"checkpoint_seconds": 3_600}
 def lake_of_a_day(tmp_path_factory) -> Path:
     """A simulated day of 30 messages a minute."""
     lake = tmp_path_factory.mktemp("twin")
-    simulate(lake, [MARKET], simulated.DAY, simulated.DAY, messages_per_day=43_200)
+    small = {"messages_per_day": 43_200, "snapshot_interval_s": 10.0}
+    simulate(lake, [MARKET], simulated.DAY, simulated.DAY, **small)
     return lake
 
 
