@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-ui ui private-home test lint bench lock clean
+.PHONY: help setup demo demo-ui ui private-home test lint kernels bench lock clean
 
 # The order of this list is the order of the targets below.
 help: ## List the targets
@@ -27,13 +27,17 @@ ui: setup ## Serve the Dagster UI on this machine only, at PORT (3000)
 	@$(BIN)/python -c 'import market_pipeline; market_pipeline.connect()'
 	umask 077 && $(BIN)/dagster dev -h 127.0.0.1 -p $(PORT)
 
-test: lint ## Lint, then run every test
+test: setup ## Lint, compile the kernels meanwhile, then run every test
+	@$(MAKE) --no-print-directory --jobs=2 lint kernels
 	$(BIN)/python -m pytest
 
 lint: setup ## Ruff (rules and format) and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+kernels: setup ## Compile the kernels of the rebuild, which the first run does otherwise
+	$(BIN)/python -c 'import market_pipeline_tests.defs.warm'
 
 bench: setup ## Run the benchmarks, see docs/benchmarks.md (BENCH_FLAGS=--full: 100 M)
 	$(BIN)/python -m benchmarks $(BENCH_FLAGS)

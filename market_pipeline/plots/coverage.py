@@ -57,10 +57,12 @@ def coverage_plot(coverage: pl.DataFrame, start: date, end: date) -> Figure:
             axis.text(column, row, letter, ha="center", va="center", fontsize=6.5)
     axis.set_yticks(range(len(names)), names, fontsize=7, parse_math=False)
     _show_days(axis, start, days)
-    axis.set_xticks(np.arange(-0.5, days), minor=True)
-    axis.set_yticks(np.arange(-0.5, len(names)), minor=True)
-    axis.grid(which="minor", color="white", linewidth=0.6)
-    axis.tick_params(which="both", length=0)
+    # Two collections of lines; a grid would need a tick, with its label, for each line.
+    right, bottom = days - 0.5, cells.shape[0] - 0.5
+    axis.vlines(np.arange(-0.5, days), -0.5, bottom, colors="white", linewidth=0.6)
+    axis.hlines(np.arange(-0.5, cells.shape[0]), -0.5, right, colors="white", linewidth=0.6)
+    axis.set(xlim=(-0.5, right), ylim=(bottom, -0.5))
+    axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
     figure.legend(
         handles=[

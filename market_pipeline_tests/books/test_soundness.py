@@ -110,7 +110,7 @@ def damaged(draw) -> list[Stamps]:
 
 
 class TestAgainstThePlainRules:
-    @settings(max_examples=2_000)
+    @settings(max_examples=1_000)
     @given(damaged())
     def test_every_mark_is_theirs(self, messages):
         """Of any feed, with any outliers, repeats, restarts and extremes."""

@@ -36,7 +36,7 @@ from market_pipeline.sources.simulated import SimulatedInstrument
 from market_pipeline.tables import TABLES
 from market_pipeline_tests.conftest import REPOSITORY
 
-PATIENCE_SECONDS = 480
+PATIENCE_SECONDS = 900
 """After so long a process hangs; the first one may have to compile the kernels."""
 
 
