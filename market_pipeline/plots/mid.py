@@ -19,8 +19,22 @@ _MAX_INSTRUMENTS = 6
 def mid_plot(files: Mapping[str, Sequence[Path]]) -> Figure:
     """The last mid and spread of every minute, a row of axes per instrument (the first six)."""
     shown = dict(sorted(files.items())[:_MAX_INSTRUMENTS])
-    figure = Figure(figsize=(9, 2.2 * len(shown)), layout="constrained")
-    axes = figure.subplots(len(shown), 2, squeeze=False)
+    # Margins that fit any price: to have them found takes as long as all the rest of the drawing.
+    height = 2.2 * len(shown)
+    figure = Figure(figsize=(9, height))
+    axes = figure.subplots(
+        len(shown),
+        2,
+        squeeze=False,
+        gridspec_kw={
+            "left": 0.08,
+            "right": 0.99,
+            "wspace": 0.17,
+            "top": 1 - 0.25 / height,
+            "bottom": 0.45 / height,
+            "hspace": 0.35,
+        },
+    )
     for (mid_axis, spread_axis), (instrument, parts) in zip(axes, shown.items(), strict=True):
         time, minutes = with_holes(sampled_quotes(parts))
         style = {"linewidth": 0.8, "marker": "." if len(time) < 60 else ""}
