@@ -47,6 +47,19 @@ def test_processes_that_compile_for_different_types_at_once(cache: Path):
     assert machine_code == file.read_bytes()
 
 
+def test_constants_are_no_types_of_their_own(cache: Path):
+    """A kernel that others call with constants is compiled once for them all."""
+    total = jit.kernel(total_of)
+    moved = jit.kernel(lambda number, step: number + step)
+
+    @jit.kernel
+    def both_ways(values):
+        return moved(moved(total(values), 1), -1)
+
+    assert 3 == both_ways(np.array([1, 2]))
+    assert 1 == len(moved.signatures)
+
+
 def test_machine_code_is_found_again(cache: Path):
     """The index names every file: nothing is compiled twice."""
     for values in (np.array([1, 2]), np.array([0.5, 1.0])):
