@@ -31,9 +31,9 @@ class _ByFixtures(LoadFileScheduling):
         return str(file.parent if file.parent.name in _ONE_FIXTURE else file)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFixtures:
-    """Hands the tests to the workers."""
-    return _ByFixtures(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFixtures | None:
+    """Hands the tests to the workers; in xdist's own way where `--dist` asks for another."""
+    return _ByFixtures(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,6 +11,7 @@ import polars as pl
 
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.locks import DEFAULT_WAIT_SECONDS
+from market_pipeline.lake.tables import Table
 from market_pipeline.lake.working import read_rows
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import VALIDATION_REPORT
@@ -37,18 +38,18 @@ class Lookups:
     @cached_property
     def profiles_before(self) -> pl.DataFrame:
         """The rows of `lake.profiles` of the day before."""
-        before = self.raw.day - timedelta(days=1)
-        return read_rows(self.warehouse, PROFILES, before, timeout_seconds=self.timeout_seconds)
+        return self._rows_before(PROFILES)
 
     @cached_property
     def reports_before(self) -> pl.DataFrame:
         """The rows of `quality.validation_report` of the day before."""
-        before = self.raw.day - timedelta(days=1)
-        return read_rows(
-            self.warehouse, VALIDATION_REPORT, before, timeout_seconds=self.timeout_seconds
-        )
+        return self._rows_before(VALIDATION_REPORT)
 
     @cached_property
     def registered(self) -> Mapping[str, Sequence[Registered]]:
         """By SHA-256 of the day's raw files, all the files that were ever registered with it."""
         return registered(self.raw, self.warehouse, timeout_seconds=self.timeout_seconds)
+
+    def _rows_before(self, table: Table) -> pl.DataFrame:
+        before = self.raw.day - timedelta(days=1)
+        return read_rows(self.warehouse, table, before, timeout_seconds=self.timeout_seconds)

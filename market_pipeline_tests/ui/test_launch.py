@@ -176,10 +176,8 @@ class TestFailedAndMissing:
         """Of days with, without and with partial data the daemon runs the one without, and it is
         missing afterwards too; its verdicts are in SQL.
         """
-        workspace, small = (
-            server.workspace,
-            {"messages_per_day": 1_500, "snapshot_interval_s": 20.0},
-        )
+        workspace = server.workspace
+        small = {"messages_per_day": 1_500, "snapshot_interval_s": 20.0}
         simulate(workspace.lake, [CLEAN, FAULTY], WHOLE, WHOLE, **small)
         simulate(workspace.lake, [CLEAN], PARTIAL, PARTIAL, **small)
         workspace.run_days(WHOLE, ABSENT)
