@@ -32,7 +32,7 @@ MAX_LINES = 500
 # __version__ is for everybody.
 LAYERS = (
     ("shown",),
-    ("errors", "threads"),
+    ("errors", "threads", "jit"),
     ("setting_values", "yaml_files", "addresses"),
     ("lake_settings", "settings", "instruments", "lake", "store"),
     ("sources",),

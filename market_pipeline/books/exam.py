@@ -29,10 +29,10 @@ import numpy as np
 from market_pipeline.books import registers as reg
 from market_pipeline.books.comparison import compare, count_differing, depth_of, own_content
 from market_pipeline.books.history import rows_since, step_back, step_forward
-from market_pipeline.books.jit import kernel
 from market_pipeline.books.levels import clear, far_is_full
 from market_pipeline.books.replacement import extend, replace
 from market_pipeline.books.state import HISTORY_ROWS, HISTORY_SNAPSHOTS, Proof, Repair, Resync
+from market_pipeline.jit import kernel
 
 __all__ = [
     "EVIDENCE_ROOM",
@@ -188,7 +188,7 @@ def meet_snapshot(
     registers[reg.LAST_COMPARED] = receipt
     lost = registers[reg.GAP] + registers[reg.FAILED_EXAM]
     was_failed = registers[reg.FAILED_EXAM] != 0
-    compared, differing, agrees = compare(registers, levels, snapshots, k, bids, asks)
+    compared, differing, agrees = compare(registers, levels, history, snapshots, k, bids, asks)
     invalid = _is_invalid(registers, options, receipt)
     adopts = options.resync == _ALWAYS
     lag = registers[reg.MISPLACED_LAG]

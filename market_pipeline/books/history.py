@@ -11,9 +11,9 @@ from __future__ import annotations
 import numpy as np
 
 from market_pipeline.books import registers as reg
-from market_pipeline.books.jit import kernel
 from market_pipeline.books.levels import ASK, BID, key_of, set_level
 from market_pipeline.books.state import HISTORY_MESSAGES, HISTORY_ROWS, LATE_ROW
+from market_pipeline.jit import kernel
 
 __all__ = [
     "BEFORE_ALL",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from market_pipeline.books.marking import LastSnapshot, MarkedSnapshots, marked_snapshots
 from market_pipeline.books.scale import NOT_REPRESENTABLE, Scale, to_steps
 from market_pipeline.books.state import DEPTH_LEVELS, Deltas, Snapshots, as_input
+from market_pipeline.jit import inlined_kernel, kernel, read_only
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
 
 _OFF_STEPS_KEPT = 10
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_HALF = np.uint64(32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,18 +156,19 @@ class SnapshotFeed:
         batch = marked.batch
         bid_price, bid_size = self._side(batch.bid_price, batch.bid_size)
         ask_price, ask_size = self._side(batch.ask_price, batch.ask_size)
+        levels = [read_only(each) for each in (bid_price, bid_size, ask_price, ask_size)]
+        usable = np.empty(batch.sequence_number.size, np.bool_)
+        content = np.empty(batch.sequence_number.size, np.int64)
+        _look_at(*levels, usable, content)
         self.current = as_input(
             Snapshots(
                 batch.ts_receipt_ns,
                 batch.sequence_number,
-                _is_a_book(bid_price, bid_size, ask_price, ask_size),
+                usable,
                 marked.placeable,
                 marked.epoch,
-                _contents(bid_price, bid_size, ask_price, ask_size),
-                bid_price,
-                bid_size,
-                ask_price,
-                ask_size,
+                content,
+                *levels,
             )
         )
 
@@ -179,27 +182,56 @@ class SnapshotFeed:
         return price_ticks, size_lots
 
 
-def _contents(*levels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A hash of the levels of each snapshot, int64 (n,)."""
-    content = np.zeros(levels[0].shape[0], np.uint64)
-    for column in levels:
-        odd = (2 * np.arange(1, column.shape[1] + 1, dtype=np.uint64) + 1) * _GOLDEN
-        content = (content ^ (content >> np.uint64(29))) * _GOLDEN
-        content += (column.view(np.uint64) * odd).sum(axis=1, dtype=np.uint64)
-    return content.view(np.int64)
+@kernel
+def _look_at(bid_price, bid_size, ask_price, ask_size, usable, content):
+    """Says which snapshots are a book, and gives each a number that its levels make.
+
+    A book is on the grid, ordered without repeats or holes, filled and not crossed.
+
+    Args:
+        bid_price, bid_size, ask_price, ask_size: int64 (n, levels), ticks and lots.
+        usable, content: bool and int64 (n,), written.
+    """
+    for k in range(usable.size):
+        is_filled = bid_size[k, 0] > 0 and ask_size[k, 0] > 0
+        usable[k] = (
+            is_filled
+            and bid_price[k, 0] < ask_price[k, 0]
+            and _is_ordered(bid_price, bid_size, k, -1)
+            and _is_ordered(ask_price, ask_size, k, 1)
+        )
+        mixed = _mixed_with(np.uint64(0), bid_price, k)
+        mixed = _mixed_with(mixed, bid_size, k)
+        mixed = _mixed_with(mixed, ask_price, k)
+        content[k] = np.int64(_mixed_with(mixed, ask_size, k))
 
 
-def _is_a_book(
-    bid_price: NDArray[np.int64],
-    bid_size: NDArray[np.int64],
-    ask_price: NDArray[np.int64],
-    ask_size: NDArray[np.int64],
-) -> NDArray[np.bool_]:
-    """Which snapshots are on the grid, ordered without repeats or holes, filled and not crossed."""
-    usable = (bid_size[:, 0] > 0) & (ask_size[:, 0] > 0) & (bid_price[:, 0] < ask_price[:, 0])
-    usable &= is_ordered_side(bid_price, bid_size, worsening=-1)
-    usable &= is_ordered_side(ask_price, ask_size, worsening=1)
-    return usable
+@inlined_kernel
+def _mixed_with(mixed, column, k):
+    for n in range(column.shape[1]):
+        mixed = (mixed ^ (mixed >> _HALF) ^ np.uint64(column[k, n])) * _GOLDEN
+    return mixed
+
+
+@kernel
+def _is_ordered(price_ticks, size_lots, k, worsening):
+    for n in range(size_lots.shape[1]):
+        size, price = size_lots[k, n], price_ticks[k, n]
+        if size == NOT_REPRESENTABLE or (size > 0 and price <= 0):
+            return False
+        # A level after one that is not there, or no worse than the one before.
+        is_after = n > 0 and size > 0
+        if is_after and (
+            size_lots[k, n - 1] <= 0 or worsening * (price - price_ticks[k, n - 1]) <= 0
+        ):
+            return False
+    return True
+
+
+@kernel
+def _are_ordered(price_ticks, size_lots, worsening, ordered):
+    for k in range(ordered.size):
+        ordered[k] = _is_ordered(price_ticks, size_lots, k, worsening)
 
 
 def is_ordered_side(
@@ -211,11 +243,8 @@ def is_ordered_side(
         price_ticks, size_lots: int64 (n, levels); a level that is not there has size 0.
         worsening: 1 if prices get worse upwards (asks), -1 if downwards (bids).
     """
-    ordered: NDArray[np.bool_] = (size_lots != NOT_REPRESENTABLE).all(axis=1)
-    ordered &= ((size_lots <= 0) | (price_ticks > 0)).all(axis=1)
-    ordered &= ((size_lots[:, 1:] <= 0) | (size_lots[:, :-1] > 0)).all(axis=1)
-    worse = worsening * (price_ticks[:, 1:] - price_ticks[:, :-1]) > 0
-    ordered &= (worse | (size_lots[:, 1:] <= 0)).all(axis=1)
+    ordered = np.empty(price_ticks.shape[0], np.bool_)
+    _are_ordered(read_only(price_ticks), read_only(size_lots), worsening, ordered)
     return ordered
 
 

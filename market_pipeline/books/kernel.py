@@ -22,11 +22,11 @@ from market_pipeline.books.exam import (
     meet_snapshot,
     settle_pending,
 )
-from market_pipeline.books.jit import kernel
 from market_pipeline.books.messages import apply_messages, next_listed_row
 from market_pipeline.books.old_messages import meet_old_message, note_old_message
 from market_pipeline.books.soundness import Mark
 from market_pipeline.books.state import Proof, Status
+from market_pipeline.jit import kernel
 
 __all__ = ["advance"]
 

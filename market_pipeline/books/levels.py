@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.books.jit import kernel
+from market_pipeline.jit import kernel
 
 __all__ = [
     "ASK",

@@ -38,9 +38,10 @@ class _Messages(NamedTuple):
 def marked_deltas(
     batches: Iterable[DeltaBatch], soundness: Soundness
 ) -> Iterator[tuple[DeltaBatch, NDArray[np.int64], NDArray[np.int64]]]:
-    """Yields the batches with the rows in them of marked messages, and their `Mark` bits.
+    """Yields the batches in parts, with the rows in them of marked messages, and their `Mark` bits.
 
-    A batch waits for the `LOOKAHEAD` messages after it, so one more of them is held.
+    The last `LOOKAHEAD` messages of a batch wait for those after them, copied into a small batch of
+    their own, so that no large one is held while the next is decoded.
     """
     waiting: deque[tuple[DeltaBatch, _Messages]] = deque()
     before: tuple[int, int] | None = None
@@ -55,12 +56,27 @@ def marked_deltas(
         row = starts[:found].copy()
         before = int(batch.sequence_number[-1]), int(batch.ts_receipt_ns[-1])
         columns = (batch.ts_origin_ns, batch.ts_receipt_ns, batch.sequence_number)
-        waiting.append((batch, _Messages(row, *(column[row] for column in columns))))
+        messages = _Messages(row, *(column[row] for column in columns))
+        if found > LOOKAHEAD:
+            waiting.extend(_parts(batch, messages, found - LOOKAHEAD))
+        else:
+            waiting.append((batch, messages))
+        del batch, columns  # or it would be held while the next one is decoded
         while sum(messages.row.size for _, messages in list(waiting)[1:]) >= LOOKAHEAD:
             yield _judged(waiting, soundness)
-        del batch  # or it would be held while the next one is decoded
     while waiting:
         yield _judged(waiting, soundness)
+
+
+def _parts(
+    batch: DeltaBatch, messages: _Messages, at: int
+) -> Iterator[tuple[DeltaBatch, _Messages]]:
+    """The rows before a message of a batch, and a copy of the others."""
+    row = int(messages.row[at])
+    yield batch.part(0, row), _Messages._make(column[:at] for column in messages)
+    rest = _Messages._make(column[at:] for column in messages)
+    tail = batch.part(row, batch.sequence_number.size, copied=True)
+    yield tail, rest._replace(row=rest.row - row)
 
 
 def _judged(

@@ -12,7 +12,6 @@ from market_pipeline.books import registers as reg
 from market_pipeline.books.exam import give_evidence, write_repair
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.history import forget_rows
-from market_pipeline.books.jit import inlined_kernel, kernel
 from market_pipeline.books.levels import (
     ASK,
     BID,
@@ -30,6 +29,7 @@ from market_pipeline.books.registers import MESSAGES_BETWEEN_MOVES
 from market_pipeline.books.scale import NOT_REPRESENTABLE
 from market_pipeline.books.state import HISTORY_MESSAGES, HISTORY_ROWS, Proof, Repair, Status
 from market_pipeline.books.walk import best_level, first_index, level_at_or_after, write_top
+from market_pipeline.jit import inlined_kernel, kernel
 
 __all__ = ["LASTING_FLAGS", "apply_messages", "lasting_flags", "next_listed_row"]
 
@@ -55,7 +55,7 @@ LASTING_FLAGS = _F_NOT_SEEDED | _F_GAP | _F_PRECISION_LOSS
 _UNCROSS = int(Repair.UNCROSS)
 _MATCH = int(Proof.MATCH)
 _MESSAGE_MASK = np.int64(HISTORY_MESSAGES - 1)
-_ROW_MASK = np.int64(HISTORY_ROWS - 1)
+_ROW_MASK = np.uint64(HISTORY_ROWS - 1)
 _ONE = np.uint64(1)
 _SIX = np.uint64(6)
 _LOW_SIX_BITS = np.uint64(63)
@@ -142,7 +142,7 @@ def apply_messages(
     depth_bid, depth_bid_size = depth.bid_price_ticks, depth.bid_size_lots
     depth_ask, depth_ask_size = depth.ask_price_ticks, depth.ask_size_lots
     depth_message = depth.message
-    ring_level, ring_before, ring_after = history.level, history.before, history.after
+    ring_level, ring_before = history.level, history.before
     ring_number, ring_position = history.number, history.position
     position = registers[reg.HISTORY]
     day_start_ns, day_end_ns = options.day_start_ns, options.day_end_ns
@@ -224,7 +224,7 @@ def apply_messages(
 
         row, position, unknown_here, refused_here, is_full = _apply_rows(
             sizes, words0, words1, words2, far_keys, far_sizes, meta,
-            ring_level, ring_before, ring_after, position,
+            ring_level, ring_before, position,
             sequences, receipts, is_bid, prices, new_sizes, row, sequence, receipt,
         )  # fmt: skip
         unknown += unknown_here
@@ -397,7 +397,7 @@ def _confirmed(side, prices, sizes, row, horizon, seeded):
 @inlined_kernel
 def _apply_rows(
     sizes, words0, words1, words2, far_keys, far_sizes, meta,
-    ring_level, ring_before, ring_after, position,
+    ring_level, ring_before, position,
     sequences, receipts, is_bid, prices, new_sizes, row, sequence, receipt,
 ):  # fmt: skip
     """Sets the levels of the rows from `row` on that belong to one message.
@@ -409,23 +409,23 @@ def _apply_rows(
         history has then, how many removals were
         of unknown levels, how many rows were refused, and whether the far arrays are full.
     """
-    rows = sequences.size
+    rows = np.uint64(sequences.size)
     base, window = meta[ORIGIN + ASK], np.uint64(meta[WINDOW])
     mirror, stride = window - _ONE, np.uint64(sizes.size >> 1)
     unknown = refused = np.int64(0)
     is_full = False
-    while row < rows and sequences[row] == sequence and receipts[row] == receipt:
-        size = new_sizes[row]
-        # Unsigned, so that one comparison covers both ends and no index is checked for a sign.
-        index = np.uint64(prices[row] - base)
+    # Unsigned, as all that is used as an index below: no index is checked for a sign then.
+    at = np.uint64(row)
+    while at < rows and sequences[at] == sequence and receipts[at] == receipt:
+        size, price, bid_side = new_sizes[at], prices[at], np.uint64(is_bid[at])
+        index = np.uint64(price - base)
         if index < window and size >= 0:
-            bid_side = np.uint64(is_bid[row])
             flat = (_ONE - bid_side) * stride + (index ^ (mirror * bid_side))
             before = sizes[flat]
             sizes[flat] = size
-            at = position & _ROW_MASK
-            ring_level[at] = (prices[row] << 1) | is_bid[row]
-            ring_before[at], ring_after[at] = before, size
+            ring_at = np.uint64(position) & _ROW_MASK
+            ring_level[ring_at] = (price << 1) | np.int64(bid_side)
+            ring_before[ring_at] = before
             position += 1
             word0 = flat >> _SIX
             bits = words0[word0]
@@ -441,16 +441,16 @@ def _apply_rows(
             is_full = far_is_full(far_keys, far_sizes, meta, 1)
             if is_full:
                 break
-            side = BID if is_bid[row] else ASK
-            key = -prices[row] if is_bid[row] else prices[row]
+            side = BID if bid_side else ASK
+            key = -price if bid_side else price
             before = set_far_level(far_keys, far_sizes, meta, side, key, size)
-            at = position & _ROW_MASK
-            ring_level[at] = (prices[row] << 1) | is_bid[row]
-            ring_before[at], ring_after[at] = before, size
+            ring_at = np.uint64(position) & _ROW_MASK
+            ring_level[ring_at] = (price << 1) | np.int64(bid_side)
+            ring_before[ring_at] = before
             position += 1
             unknown += (size | before) == 0
-        row += 1
-    return row, position, unknown, refused, is_full
+        at += _ONE
+    return np.int64(at), position, unknown, refused, is_full
 
 
 @kernel

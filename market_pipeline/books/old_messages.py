@@ -20,11 +20,11 @@ from market_pipeline.books.history import (
     rows_since,
     was_touched,
 )
-from market_pipeline.books.jit import kernel
 from market_pipeline.books.levels import ASK, BID, far_is_full, key_of, set_level
 from market_pipeline.books.scale import NOT_REPRESENTABLE
 from market_pipeline.books.soundness import Mark
 from market_pipeline.books.state import HISTORY_ROWS, LATE_ROW, Proof
+from market_pipeline.jit import kernel
 
 __all__ = ["meet_old_message", "note_old_message"]
 
@@ -102,7 +102,6 @@ def meet_old_message(registers, levels, history, deltas, row):
                 at = registers[reg.HISTORY] & _ROW_MASK
                 history.level[at] = code | LATE_ROW
                 history.before[at] = set_level(levels, side, key, size)
-                history.after[at] = size
                 history.late_number[at] = sequence
                 registers[reg.HISTORY] += 1
         row += 1

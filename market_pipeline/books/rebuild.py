@@ -338,8 +338,8 @@ class Rebuild:
         """Lets the history hold a snapshot of so many levels a side."""
         more = levels - self._history.bid_price_ticks.shape[1]
         if more > 0:
-            wider = [np.pad(each, ((0, 0), (0, more))) for each in self._history[-4:]]
-            self._history = History._make([*self._history[:-4], *wider])
+            wider = [np.pad(each, ((0, 0), (0, more))) for each in self._history[-6:]]
+            self._history = History._make([*self._history[:-6], *wider])
 
     def _take(
         self, batch: DeltaBatch, marked: NDArray[np.int64], bits: NDArray[np.int64]

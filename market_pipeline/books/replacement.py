@@ -6,9 +6,9 @@ import numpy as np
 
 from market_pipeline.books import registers as reg
 from market_pipeline.books.history import forget_rows, was_touched
-from market_pipeline.books.jit import kernel
 from market_pipeline.books.levels import ASK, BID, key_of, set_level
 from market_pipeline.books.walk import level_at_or_after
+from market_pipeline.jit import kernel
 
 __all__ = ["extend", "replace"]
 

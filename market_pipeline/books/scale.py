@@ -13,8 +13,7 @@ from decimal import Decimal
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.books.jit import inlined_kernel, kernel
-from market_pipeline.books.state import read_only
+from market_pipeline.jit import inlined_kernel, kernel, read_only
 
 __all__ = [
     "EXACT_STEPS",

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from market_pipeline.jit import read_only
+
 __all__ = [
     "DEPTH_LEVELS",
     "BboRows",
@@ -30,7 +32,6 @@ __all__ = [
     "as_input",
     "int64_columns",
     "new_history",
-    "read_only",
     "room_for_bbo",
     "room_for_depth",
 ]
@@ -213,14 +214,16 @@ class History(NamedTuple):
 
     Attributes:
         level, before, after: int64 (`HISTORY_ROWS`,): of each row applied, its price in ticks times
-            two plus one for a bid, and the size there before and after it. A row of a message that
-            came late has `LATE_ROW` added to its level.
+            two plus one for a bid, the size there before it, and once it is taken back the size
+            to go forward to. A row of a message that came late has `LATE_ROW` added to its level.
         late_number: int64 (`HISTORY_ROWS`,): of each such row, the sequence number of its message.
         number, position: int64 (`HISTORY_MESSAGES`,): of each message, its sequence number and how
             many rows had been applied before it.
         content: int64 (`HISTORY_SNAPSHOTS`,): hashes of the snapshots that were met.
         bid_price_ticks, bid_size_lots, ask_price_ticks, ask_size_lots: int64 (1, levels), the
             snapshot that disagreed and waits for the next messages.
+        own_price_ticks, own_size_lots: int64 (2, levels), bids and asks of the book as it was when
+            the latest snapshot was met.
     """
 
     level: NDArray[np.int64]
@@ -234,6 +237,8 @@ class History(NamedTuple):
     bid_size_lots: NDArray[np.int64]
     ask_price_ticks: NDArray[np.int64]
     ask_size_lots: NDArray[np.int64]
+    own_price_ticks: NDArray[np.int64]
+    own_size_lots: NDArray[np.int64]
 
 
 HISTORY_ROWS = 1 << 10
@@ -264,17 +269,6 @@ class Options(NamedTuple):
     day_start_ns: int
     day_end_ns: int
     ids_prove: bool
-
-
-def read_only(column: NDArray[Any]) -> NDArray[Any]:
-    """A contiguous view that is not writable, which is how kernels take what they only read.
-
-    Arrays come from files both writable and not, which are two types to numba: each would have the
-    kernel compiled once more.
-    """
-    view = np.ascontiguousarray(column).view()
-    view.flags.writeable = False
-    return view
 
 
 _Columns = TypeVar("_Columns", Deltas, Marks, Snapshots)
@@ -319,5 +313,6 @@ def new_history(levels: int = DEPTH_LEVELS) -> History:
             *(np.zeros(HISTORY_MESSAGES, np.int64) for _ in range(2)),
             np.zeros(HISTORY_SNAPSHOTS, np.int64),
             *(np.zeros((1, levels), np.int64) for _ in range(4)),
+            *(np.zeros((2, levels), np.int64) for _ in range(2)),
         ]
     )

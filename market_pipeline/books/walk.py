@@ -14,7 +14,6 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from market_pipeline.books.jit import inlined_kernel, kernel
 from market_pipeline.books.levels import (
     ASK,
     BID,
@@ -30,6 +29,7 @@ from market_pipeline.books.levels import (
     place_window,
     set_level,
 )
+from market_pipeline.jit import inlined_kernel, kernel
 
 __all__ = [
     "best_level",

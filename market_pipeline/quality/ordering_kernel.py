@@ -9,7 +9,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from market_pipeline.books.jit import inlined_kernel, kernel
+from market_pipeline.jit import inlined_kernel, kernel
 from market_pipeline.quality.intervals import NS_PER_HOUR
 
 __all__ = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,23 @@ class DeltaBatch:
     size: NDArray[np.float64]
     gap_rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     mended_rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def part(self, start: int, end: int, *, copied: bool = False) -> DeltaBatch:
+        """The rows from `start` up to `end`, in arrays of their own if they are `copied`."""
+        columns: list[NDArray[Any]] = [
+            column[start:end].copy() if copied else column[start:end]
+            for column in (
+                self.ts_origin_ns,
+                self.ts_receipt_ns,
+                self.sequence_number,
+                self.is_bid,
+                self.price,
+                self.size,
+            )
+        ]
+        for rows in (self.gap_rows, self.mended_rows):
+            columns.append(rows[(rows >= start) & (rows < end)] - start)
+        return DeltaBatch(self.file, self.first_row + start, *columns)
 
 
 @dataclass(frozen=True, slots=True)

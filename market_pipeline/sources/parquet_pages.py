@@ -13,6 +13,7 @@ from typing import BinaryIO, NamedTuple
 import pyarrow.parquet as pq
 
 from market_pipeline.errors import LakeFileError
+from market_pipeline.sources.page_headers import PageError, read_pages
 
 __all__ = ["PAGES_BYTES", "Unpacked", "check_footer", "check_pages"]
 
@@ -20,15 +21,6 @@ PAGES_BYTES = 256 << 20
 """Most bytes that the largest pages of all columns read may unpack to together."""
 
 _NEXT_STEP = "Fetch the file from the vendor again, or report it; then rerun this day."
-_HEADER_BYTES = (1 << 9, 1 << 20)
-_UNCOMPRESSED, _COMPRESSED, _DATA_V1, _DICTIONARY, _DATA_V2 = 2, 3, 5, 7, 8
-# By kind of data page: where its header tells the encoding.
-_ENCODING = {_DATA_V1: 2, _DATA_V2: 4}
-_NUM_VALUES = 1
-_DELTA_BYTE_ARRAY = 7
-_MAX_DEPTH = 8
-
-_Struct = dict[int, "int | _Struct | None"]
 
 
 def check_footer(parquet: pq.ParquetFile, file_bytes: int) -> None:
@@ -138,112 +130,19 @@ def check_pages(
     return found
 
 
-class _PageError(ValueError):
-    """A page header that cannot be true."""
-
-
 def _column(raw: BinaryIO, metadata: pq.FileMetaData, group: int, column: int) -> Unpacked:
     rows = metadata.row_group(group).num_rows
     chunk = metadata.row_group(group).column(column)
-    is_text = chunk.physical_type == "BYTE_ARRAY"
     at = chunk.data_page_offset
     if chunk.has_dictionary_page and chunk.dictionary_page_offset:
         # Readers differ in where they begin if it is not the first page.
         if chunk.dictionary_page_offset > at:
-            raise _PageError("a dictionary behind the rows that need it")
+            raise PageError("a dictionary behind the rows that need it")
         at = chunk.dictionary_page_offset
-    end = at + chunk.total_compressed_size
-    values = everything = 0
-    largest = {_DICTIONARY: 0, _DATA_V1: 0}
-    while at < end:
-        header, length = _header(raw, at)
-        unpacked = _number(header, _UNCOMPRESSED)
-        at += length + _number(header, _COMPRESSED)
-        everything += unpacked
-        kind = next((each for each in _ENCODING if each in header), _DICTIONARY)
-        part = _DICTIONARY if kind == _DICTIONARY else _DATA_V1
-        largest[part] = max(largest[part], unpacked)
-        if kind == _DICTIONARY:
-            continue
-        told = header[kind]
-        if not isinstance(told, dict):
-            raise _PageError("a page header without its parts")
-        values += _number(told, _NUM_VALUES)
-        if is_text and told.get(_ENCODING[kind]) == _DELTA_BYTE_ARRAY:
-            raise _PageError("texts encoded as DELTA_BYTE_ARRAY, which may unpack to any size")
-    if values != rows:
-        raise _PageError(f"pages of {values} values in a row group of {rows} rows")
-    return Unpacked(everything, sum(largest.values()))
-
-
-def _number(header: _Struct, key: int) -> int:
-    value = header.get(key)
-    if not isinstance(value, int) or value < 0:
-        raise _PageError(f"field {key} of a page header is {value}")
-    return value
-
-
-def _header(raw: BinaryIO, at: int) -> tuple[_Struct, int]:
-    """The fields of the page header at a place, and its length."""
-    for size in _HEADER_BYTES:
-        raw.seek(at)
-        data = raw.read(size)
-        try:
-            return _struct(data, 0)
-        except IndexError:
-            continue
-    raise _PageError("a page header that does not end")
-
-
-# --- Thrift's compact protocol, of which only structs of integers are kept ------------------------
-
-_TRUE, _FALSE, _BYTE, _I16, _I64, _DOUBLE, _BINARY, _STRUCT = 1, 2, 3, 4, 6, 7, 8, 12
-
-
-def _struct(data: bytes, at: int, depth: int = 0) -> tuple[_Struct, int]:
-    """The fields of a struct by number, and where it ends."""
-    fields: _Struct = {}
-    key = 0
-    while head := data[at]:
-        at += 1
-        if head >> 4:
-            key += head >> 4
-        else:
-            key, at = _zigzag(data, at)
-        fields[key], at = _value(data, at, head & 15, depth)
-    return fields, at + 1
-
-
-def _value(data: bytes, at: int, kind: int, depth: int) -> tuple[int | _Struct | None, int]:
-    if kind in (_TRUE, _FALSE):
-        return None, at
-    if kind == _BYTE:
-        return None, at + 1
-    if _I16 <= kind <= _I64:
-        return _zigzag(data, at)
-    if kind == _DOUBLE:
-        return None, at + 8
-    if kind == _BINARY:
-        length, at = _varint(data, at)
-        return None, at + length
-    if kind == _STRUCT and depth < _MAX_DEPTH:
-        return _struct(data, at, depth + 1)
-    raise _PageError(f"a page header with a field of Thrift's type {kind}")
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-        if shift > 63:
-            raise _PageError("a number of more than 64 bits")
-
-
-def _zigzag(data: bytes, at: int) -> tuple[int, int]:
-    value, at = _varint(data, at)
-    return (value >> 1) ^ -(value & 1), at
+    pages = read_pages(raw, at, at + chunk.total_compressed_size)
+    if chunk.physical_type == "BYTE_ARRAY" and pages.delta_byte_arrays:
+        raise PageError("texts encoded as DELTA_BYTE_ARRAY, which may unpack to any size")
+    if pages.values != rows:
+        raise PageError(f"pages of {pages.values} values in a row group of {rows} rows")
+    largest_bytes = pages.largest_dictionary_bytes + pages.largest_data_bytes
+    return Unpacked(pages.all_bytes, largest_bytes)

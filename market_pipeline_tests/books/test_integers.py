@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numba
@@ -125,6 +125,37 @@ def offered(bids, asks) -> SnapshotFeed:
     return feed
 
 
+def sides(worsening: int) -> st.SearchStrategy[tuple[list[float], list[float]]]:
+    """Three levels of a side, mostly in order, now and then absent or off their step."""
+    best = 100.0 + (worsening > 0) * 0.2
+
+    def level(rank: int) -> st.SearchStrategy[tuple[float, float]]:
+        usual = st.sampled_from([0, 0, 0, -1, 1]).map(
+            lambda shift: round(best + worsening * (rank + shift) / 10, 1)
+        )
+        size = st.sampled_from([1.0, 1.0, 2.0, 0.0, 0.0004])
+        return st.tuples(usual | st.sampled_from([100.03, 0.0]), size)
+
+    return st.tuples(*map(level, range(3))).map(
+        lambda side: tuple(map(list, zip(*side, strict=True)))
+    )
+
+
+def is_book(bids, asks) -> bool:
+    """The naive twin: levels without holes, on the grid, each worse than the one before."""
+    for worsening, (prices, sizes) in ((-1, bids), (1, asks)):
+        filled = [(price, size) for price, size in zip(prices, sizes, strict=True) if size > 0]
+        depth = len(filled)
+        if depth == 0 or 0.0 in sizes[:depth]:
+            return False
+        if any(price in {0.0, 100.03} or size == 0.0004 for price, size in filled):
+            return False
+        ordered = sorted((price for price, _ in filled), key=lambda price: worsening * price)
+        if ordered != [price for price, _ in filled] or len(set(ordered)) < depth:
+            return False
+    return bids[0][0] < asks[0][0]
+
+
 class TestSnapshotFeed:
     def test_in_steps(self):
         """Prices and sizes are whole ticks and lots, best first."""
@@ -164,3 +195,15 @@ class TestSnapshotFeed:
         """Absent levels behind the last one, of size 0, are no hole."""
         bids, asks = ([100.0, 0.0], [1.0, 0.0]), ([100.1, 0.0], [1.0, 0.0])
         assert offered(bids, asks).current.usable.tolist() == [True]
+
+    @given(st.lists(st.tuples(sides(-1), sides(1)), min_size=1, max_size=8))
+    def test_as_the_naive_twin(self, books):
+        """Each is judged as a person would; equal contents have equal numbers, others others."""
+        number = np.arange(len(books))
+        columns = [np.array([book[side][at] for book in books]) for side in (0, 1) for at in (0, 1)]
+        feed = SnapshotFeed([SnapshotBatch(Path("book"), 0, number, number, *columns)], TICK, LOT)
+        feed.load_next()
+        assert [is_book(*book) for book in books] == feed.current.usable.tolist()
+        contents = feed.current.content.tolist()
+        for one, other in combinations(range(len(books)), 2):
+            assert (books[one] == books[other]) == (contents[one] == contents[other])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from market_pipeline.books import jit
+from market_pipeline import jit
 
 
 def total_of(values):
@@ -76,8 +76,8 @@ TWO_AT_ONCE = """
 import sys
 import numpy as np
 from pathlib import Path
-from market_pipeline.books import jit
-from market_pipeline_tests.books.test_jit import total_of
+from market_pipeline import jit
+from market_pipeline_tests.test_jit import total_of
 
 jit._CACHE_FOLDER = Path(sys.argv[1])
 kernel = jit.kernel(total_of)

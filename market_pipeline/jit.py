@@ -7,33 +7,21 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 from numba.core.caching import IndexDataCacheFile
 from numba.core.compiler_lock import global_compiler_lock
+from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-__all__ = ["SOURCES_DIGEST", "inlined_kernel", "kernel"]
+__all__ = ["inlined_kernel", "kernel", "read_only"]
 
-
-def _sources_digest() -> str:
-    digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-SOURCES_DIGEST = _sources_digest()
-"""Names the state of the code that rebuilds books: a rebuild only goes on with the same code."""
-
-# numba looks only at the file of the function itself, and would go on using machine code that has
-# an older version of another module compiled into it; so each state of the sources has a folder.
 _GIVEN = os.environ.get("NUMBA_CACHE_DIR")
-_CACHE_FOLDER = (
-    Path(_GIVEN) if _GIVEN else user_cache_path("market_pipeline") / "numba"
-) / SOURCES_DIGEST
+_CACHE_FOLDER = Path(_GIVEN) if _GIVEN else user_cache_path("market_pipeline") / "numba"
 
 # numba's reference counts are off: no kernel allocates, and the compiler refuses one that does.
 # Handing an array to a function costs nothing that way; counting took a third of a rebuild.
@@ -46,19 +34,33 @@ def kernel(function: Callable[..., Any]) -> Any:
 
     Only integers and exact conversions are computed in kernels, so no fast-math is allowed.
     """
+    folder = _CACHE_FOLDER / _digest(Path(function.__code__.co_filename).parent)
     # The cached code is unpickled, so nobody else may write there.
-    _CACHE_FOLDER.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     config: Any = numba.config
     elsewhere = config.CACHE_DIR
-    config.CACHE_DIR = str(_CACHE_FOLDER)
+    config.CACHE_DIR = str(folder)
     try:
         compiled: Any = numba.njit(cache=True, **_OPTIONS)(function)
     finally:
         config.CACHE_DIR = elsewhere
     compiled._cache._cache_file.__class__ = _FilePerSignature
-    _compile_in_one_process(compiled)
+    _compile_in_one_process(compiled, folder)
     _forget_literals(compiled)
     return compiled
+
+
+@cache
+def _digest(package: Path) -> str:
+    """Names the state of the sources that kernels of a package are made of.
+
+    numba looks only at the file of the function itself, and would go on using machine code that has
+    an older version of another module compiled into it. No kernel calls one of another package.
+    """
+    digest = hashlib.sha256()
+    for source in sorted(package.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _forget_literals(compiled: Any) -> None:
@@ -73,11 +75,11 @@ def _forget_literals(compiled: Any) -> None:
     compiled.get_call_template = template_for_types
 
 
-def _compile_in_one_process(compiled: Any) -> None:
+def _compile_in_one_process(compiled: Any, folder: Path) -> None:
     """Lets processes that start together compile a kernel once: the others wait and load it."""
     compile_or_load = compiled.compile
     function = compiled.py_func
-    lock = _CACHE_FOLDER / f"{function.__module__}.{function.__qualname__}.lock"
+    lock = folder / f"{function.__module__}.{function.__qualname__}.lock"
 
     def compile_once(signature: Any) -> Any:
         # In this order: a thread that holds the compiler waits for the locks of what it calls.
@@ -132,3 +134,14 @@ def _number(key: Any) -> int:
 def inlined_kernel(function: Callable[..., Any]) -> Any:
     """A kernel that becomes part of each kernel that calls it: for what every message calls."""
     return numba.njit(inline="always", **_OPTIONS)(function)
+
+
+def read_only(column: NDArray[Any]) -> NDArray[Any]:
+    """A contiguous view that is not writable, which is how kernels take what they only read.
+
+    Arrays come from files both writable and not, which are two types to numba: each would have the
+    kernel compiled once more.
+    """
+    view = np.ascontiguousarray(column).view()
+    view.flags.writeable = False
+    return view
