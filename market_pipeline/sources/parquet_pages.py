@@ -13,7 +13,6 @@ from typing import BinaryIO, NamedTuple
 import pyarrow.parquet as pq
 
 from market_pipeline.errors import LakeFileError
-from market_pipeline.sources.page_headers import PageError, read_pages
 
 __all__ = ["PAGES_BYTES", "Unpacked", "check_footer", "check_pages"]
 
@@ -131,18 +130,21 @@ def check_pages(
 
 
 def _column(raw: BinaryIO, metadata: pq.FileMetaData, group: int, column: int) -> Unpacked:
+    # It loads numba, which readers of published rows need not wait for.
+    from market_pipeline.sources.page_headers import read_pages  # noqa: PLC0415
+
     rows = metadata.row_group(group).num_rows
     chunk = metadata.row_group(group).column(column)
     at = chunk.data_page_offset
     if chunk.has_dictionary_page and chunk.dictionary_page_offset:
         # Readers differ in where they begin if it is not the first page.
         if chunk.dictionary_page_offset > at:
-            raise PageError("a dictionary behind the rows that need it")
+            raise ValueError("a dictionary behind the rows that need it")
         at = chunk.dictionary_page_offset
     pages = read_pages(raw, at, at + chunk.total_compressed_size)
     if chunk.physical_type == "BYTE_ARRAY" and pages.delta_byte_arrays:
-        raise PageError("texts encoded as DELTA_BYTE_ARRAY, which may unpack to any size")
+        raise ValueError("texts encoded as DELTA_BYTE_ARRAY, which may unpack to any size")
     if pages.values != rows:
-        raise PageError(f"pages of {pages.values} values in a row group of {rows} rows")
+        raise ValueError(f"pages of {pages.values} values in a row group of {rows} rows")
     largest_bytes = pages.largest_dictionary_bytes + pages.largest_data_bytes
     return Unpacked(pages.all_bytes, largest_bytes)

@@ -14,7 +14,7 @@ from market_pipeline.errors import MissingDataError, PublishError, WarehouseBusy
 from market_pipeline.lake.catalogue import FILES_SCHEMA, connect, refresh
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.locks import holding
-from market_pipeline.lake.published import publish
+from market_pipeline.lake.published import current_files, publish
 from market_pipeline.lake.seal import seal
 from market_pipeline.lake.staging import StagedWriter
 from market_pipeline.lake.tables import Column, View
@@ -113,6 +113,53 @@ class TestRefresh:
         ).fetchall()
         connection.close()
         assert f"[({2 * rows_of(2)}, 2, 2)]" == plain_shell(warehouse.catalogue, COUNT)
+
+    def test_a_query_of_a_day_opens_no_other_days_files(self, warehouse: Warehouse):
+        """What another day's files hold does not matter to it."""
+        publish(warehouse, BBO, DAY, [stage(warehouse, SPOT, 1)])
+        publish(warehouse, BBO, NEXT_DAY, [stage(warehouse, SPOT, 2, NEXT_DAY)])
+        refresh(warehouse, TABLES)
+        for file in current_files(warehouse, BBO, NEXT_DAY):
+            file.write_bytes(b"no Parquet")
+        with connect(warehouse.data_dir) as connection:
+            of_a_day = f"{COUNT} WHERE dt = DATE '{DAY}'"
+            assert (rows_of(1), 1, 1) == connection.execute(of_a_day).fetchone()
+            until = f"{COUNT} WHERE dt < DATE '{NEXT_DAY}' AND symbol = 'BTC-USDT'"
+            assert (rows_of(1), 1, 1) == connection.execute(until).fetchone()
+            with pytest.raises(duckdb.Error, match="Parquet"):
+                connection.execute(COUNT)
+
+    @pytest.mark.parametrize("days", ["", "WHERE dt = DATE '2024-08-09'"])
+    def test_asof_joins(self, warehouse: Warehouse, days: str):
+        """They find what they find in the files themselves, of all days and of one."""
+        for day, run in ((DAY, 1), (NEXT_DAY, 2)):
+            both = [stage(warehouse, name, run, day, rows=3_000) for name in (PERP, SPOT)]
+            publish(warehouse, BBO, day, both)
+        refresh(warehouse, TABLES)
+        query = """
+            SELECT count(*), sum(quote.bid_price), count(DISTINCT quote.run), min(quote.dt)
+            FROM (FROM {rows} {days}) AS moment ASOF JOIN (FROM {rows} {days}) AS quote
+            ON moment.symbol = quote.symbol AND moment.dt = quote.dt
+            AND moment.bid_price + 0.25 >= quote.bid_price
+        """
+        files = [str(file) for file in current_files(warehouse, BBO)]
+        with connect(warehouse.data_dir) as connection:
+            found = connection.execute(query.format(rows="books.bbo", days=days)).fetchone()
+            connection.execute(
+                "CREATE TEMP TABLE plain AS FROM read_parquet($1, hive_partitioning=false)", [files]
+            )
+            expected = connection.execute(query.format(rows="plain", days=days)).fetchone()
+        assert expected == found
+        assert found[0] == 6_000 if days else 12_000
+
+    def test_a_data_folder_whose_name_gives_a_column(self, tmp_path: Path):
+        """What stands in the path above the table says nothing about its rows."""
+        warehouse = Warehouse(tmp_path / "dt=2020-01-01" / "symbol=OTHER")
+        publish(warehouse, BBO, DAY, [stage(warehouse, SPOT, 1)])
+        refresh(warehouse, TABLES)
+        with connect(warehouse.data_dir) as connection:
+            rows = connection.execute("SELECT DISTINCT symbol, dt FROM books.bbo").fetchall()
+        assert [("BTC-USDT", DAY)] == rows
 
     def test_extra_views(self, warehouse: Warehouse):
         """More views are made in order, in schemas of their own if need be."""
