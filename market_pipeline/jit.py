@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numba
-import numpy as np
 from numba.core.caching import IndexDataCacheFile
 from numba.core.compiler_lock import global_compiler_lock
-from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-__all__ = ["inlined_kernel", "kernel", "read_only"]
+__all__ = ["inlined_kernel", "kernel"]
 
 _GIVEN = os.environ.get("NUMBA_CACHE_DIR")
 _CACHE_FOLDER = Path(_GIVEN) if _GIVEN else user_cache_path("market_pipeline") / "numba"
@@ -134,14 +132,3 @@ def _number(key: Any) -> int:
 def inlined_kernel(function: Callable[..., Any]) -> Any:
     """A kernel that becomes part of each kernel that calls it: for what every message calls."""
     return numba.njit(inline="always", **_OPTIONS)(function)
-
-
-def read_only(column: NDArray[Any]) -> NDArray[Any]:
-    """A contiguous view that is not writable, which is how kernels take what they only read.
-
-    Arrays come from files both writable and not, which are two types to numba: each would have the
-    kernel compiled once more.
-    """
-    view = np.ascontiguousarray(column).view()
-    view.flags.writeable = False
-    return view

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.jit import kernel, read_only
+from market_pipeline.books.state import read_only
+from market_pipeline.jit import kernel
 
 __all__ = ["FirstRows", "first_rows", "message_starts"]
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from market_pipeline.books.marking import LastSnapshot, MarkedSnapshots, marked_snapshots
 from market_pipeline.books.scale import NOT_REPRESENTABLE, Scale, to_steps
-from market_pipeline.books.state import DEPTH_LEVELS, Deltas, Snapshots, as_input
-from market_pipeline.jit import inlined_kernel, kernel, read_only
+from market_pipeline.books.state import DEPTH_LEVELS, Deltas, Snapshots, as_input, read_only
+from market_pipeline.jit import inlined_kernel, kernel
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 
 __all__ = [

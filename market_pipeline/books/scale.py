@@ -13,7 +13,8 @@ from decimal import Decimal
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.jit import inlined_kernel, kernel, read_only
+from market_pipeline.books.state import read_only
+from market_pipeline.jit import inlined_kernel, kernel
 
 __all__ = [
     "EXACT_STEPS",

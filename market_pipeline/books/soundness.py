@@ -33,7 +33,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market_pipeline.books.flags import BookFlag
-from market_pipeline.jit import kernel, read_only
+from market_pipeline.books.state import read_only
+from market_pipeline.jit import kernel
 
 __all__ = [
     "LOOKAHEAD",

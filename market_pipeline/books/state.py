@@ -12,8 +12,6 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.jit import read_only
-
 __all__ = [
     "DEPTH_LEVELS",
     "BboRows",
@@ -32,6 +30,7 @@ __all__ = [
     "as_input",
     "int64_columns",
     "new_history",
+    "read_only",
     "room_for_bbo",
     "room_for_depth",
 ]
@@ -269,6 +268,17 @@ class Options(NamedTuple):
     day_start_ns: int
     day_end_ns: int
     ids_prove: bool
+
+
+def read_only(column: NDArray[Any]) -> NDArray[Any]:
+    """A contiguous view that is not writable, which is how kernels take what they only read.
+
+    Arrays come from files both writable and not, which are two types to numba: each would have the
+    kernel compiled once more.
+    """
+    view = np.ascontiguousarray(column).view()
+    view.flags.writeable = False
+    return view
 
 
 _Columns = TypeVar("_Columns", Deltas, Marks, Snapshots)

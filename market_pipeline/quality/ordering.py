@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.jit import read_only
+from market_pipeline.books.state import read_only
 from market_pipeline.quality.ordering_kernel import (
     HOURS,
     MAX_PLACES_PER_KIND,

@@ -33,7 +33,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from market_pipeline.books.flags import BookFlag
-from market_pipeline.jit import read_only
+from market_pipeline.books.state import read_only
 from market_pipeline.quality.hull import LowerHull
 from market_pipeline.quality.intervals import (
     CHUNK_MESSAGES,

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from market_pipeline.jit import read_only
+from market_pipeline.books.state import read_only
 from market_pipeline.quality.intervals import BoolArray, IntArray, running_chunks
 
 __all__ = ["TOLERANCE_NS", "limited", "stray_times"]
