@@ -6,7 +6,7 @@ import numpy as np
 
 from market_pipeline.books import registers as reg
 from market_pipeline.books.levels import ASK, BID, key_of
-from market_pipeline.books.walk import best_level, first_index, level_at_or_after, write_top
+from market_pipeline.books.walk import best_level, level_at_or_after, write_levels
 from market_pipeline.jit import kernel
 
 __all__ = ["compare", "count_differing", "depth_of", "own_content"]
@@ -150,15 +150,7 @@ def _is_top(levels, own_prices, own_sizes, side, prices, sizes, k, depth):
     They are written down first, because searching the book for each level takes twenty times as
     long.
     """
-    stride = levels.sizes.size >> 1
-    best = first_index(
-        levels.sizes, levels.words0, levels.words1, levels.words2, side * stride,
-        (side + 1) * stride,
-    )  # fmt: skip
-    write_top(
-        levels.sizes, levels.words0, levels.words1, levels.words2, levels.far_keys,
-        levels.far_sizes, levels.meta, side, best, own_prices, own_sizes, side,
-    )  # fmt: skip
+    write_levels(levels, side, own_prices, own_sizes, side)
     for n in range(depth):
         if own_prices[side, n] != prices[k, n] or own_sizes[side, n] != sizes[k, n]:
             return False

@@ -37,6 +37,7 @@ __all__ = [
     "first_index",
     "level_at_or_after",
     "levels_around",
+    "write_levels",
     "write_top",
 ]
 
@@ -214,7 +215,7 @@ def export_side(levels: Levels, side: int) -> tuple[NDArray[np.int64], NDArray[n
     count = int(_count_levels(levels, side))
     prices = np.empty((1, count), np.int64)
     sizes = np.empty((1, count), np.int64)
-    _export(levels, side, prices, sizes)
+    write_levels(levels, side, prices, sizes, 0)
     return prices[0], sizes[0]
 
 
@@ -236,13 +237,14 @@ def _count_levels(levels, side):
 
 
 @kernel
-def _export(levels, side, prices, sizes):
+def write_levels(levels, side, prices, sizes, row):
+    """Fills a row of two arrays with the best levels of a side, as `write_top` does."""
     window_sizes, words0, words1, words2, far_keys, far_sizes, meta = levels
     stride = window_sizes.size >> 1
     best = first_index(window_sizes, words0, words1, words2, side * stride, (side + 1) * stride)
     write_top(
         window_sizes, words0, words1, words2, far_keys, far_sizes, meta,
-        side, best, prices, sizes, 0,
+        side, best, prices, sizes, row,
     )  # fmt: skip
 
 

@@ -182,16 +182,16 @@ def _header(block, at, known):
         if head >> 4:
             known[_KEYS + depth] += head >> 4
         else:
-            stop, number, at = _number(block, at)
+            stop, bits, at = _number(block, at)
             if stop != _END:
                 return stop, at
-            known[_KEYS + depth] += _signed(number)
-        number, is_number = np.int64(0), False
+            known[_KEYS + depth] += _signed(bits)
+        number = _NO_NUMBER
         if _I16 <= kind <= _I64:
             stop, bits, at = _number(block, at)
             if stop != _END:
                 return stop, at
-            number, is_number = _signed(bits), True
+            number = _signed(bits)
         elif kind == _BINARY:
             stop, length, at = _number(block, at)
             if stop != _END:
@@ -206,7 +206,7 @@ def _header(block, at, known):
         elif kind not in (_TRUE, _FALSE) and (kind != _STRUCT or depth == _MAX_DEPTH):
             known[_WRONG] = kind
             return _TYPE, at
-        _keep(known, depth, number if is_number else _NO_NUMBER, kind == _STRUCT)
+        _keep(known, depth, number, kind == _STRUCT)
         if kind == _STRUCT:
             depth += 1
             known[_KEYS + depth] = 0

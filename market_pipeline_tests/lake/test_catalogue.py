@@ -150,7 +150,7 @@ class TestRefresh:
             )
             expected = connection.execute(query.format(rows="plain", days=days)).fetchone()
         assert expected == found
-        assert found[0] == 6_000 if days else 12_000
+        assert found[0] == (6_000 if days else 12_000)
 
     def test_a_data_folder_whose_name_gives_a_column(self, tmp_path: Path):
         """What stands in the path above the table says nothing about its rows."""

@@ -163,18 +163,18 @@ usual_fields = st.tuples(
 pages = st.tuples(usual_fields | page_fields, st.binary(max_size=60))
 
 
-def outcome(read, *told) -> object:
+def outcome(read, *arguments) -> object:
     try:
-        return read(*told)
+        return read(*arguments)
     except PageError as error:
         return str(error)
 
 
 @settings(max_examples=400)
 @given(st.lists(pages, max_size=6), st.binary(max_size=3), st.integers(0, 40), st.data())
-def test_as_the_naive_twin(told, damage, short, data):
+def test_as_the_naive_twin(headers, damage, short, data):
     """Whatever the headers are, the sums or the error are those of the twin, in blocks or not."""
-    raw = bytearray(b"PAR1" + b"".join(written(fields) + body for fields, body in told))
+    raw = bytearray(b"PAR1" + b"".join(written(fields) + body for fields, body in headers))
     at = data.draw(st.integers(4, len(raw)))
     raw[at : at + len(damage)] = damage
     end = max(4, len(raw) - short)
@@ -205,7 +205,7 @@ def test_pages_as_they_are_written(told):
 
 
 def test_a_header_longer_than_a_block():
-    """It is read with more of the file at hand; one that never ends is told."""
+    """It is read with more of the file at hand; one that never ends is refused."""
     statistics = [(5, bytes(5_000))]
     raw = written([(2, 8), (3, 0), (5, [(1, 4), (5, statistics)])])
     assert Pages(8, 0, 8, 4, 0) == read_pages(io.BytesIO(raw), 0, len(raw))
