@@ -254,7 +254,7 @@ def stale_staging(warehouse: Warehouse, older_than: timedelta = KEEP_STAGED) -> 
         # Another run may rename or publish it at any moment.
         with suppress(FileNotFoundError):
             found = path.stat()
-            ours = path.suffix in {".partial", ".parquet", ".resume"}
+            ours = path.suffix in {".partial", ".parquet", ".resume", ".messages"}
             if ours and found.st_mtime < oldest:
                 left_over[path] = found.st_size
     return left_over

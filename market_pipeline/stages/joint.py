@@ -89,7 +89,7 @@ def _silence_ns(day: RebuiltDayOf, carried: Carried, close: Keyframe) -> int:
     if carried.is_right or carried.first_ts_receipt_ns - close.ts_receipt_ns <= floor_ns:
         return floor_ns  # what a silence is takes a look at the whole day
     trades = day.trades or read_trades([])
-    return suspect_gaps(day.instrument, day.day, day.delta_files, trades).silence_ns
+    return suspect_gaps(day.instrument, day.day, day.messages, trades).silence_ns
 
 
 def _measured(

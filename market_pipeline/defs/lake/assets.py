@@ -138,7 +138,7 @@ def raw_profiles(
     kept = pipeline.kept(context, PROFILED, made_of)
     made = [each for each in pipeline.selected if each.id not in kept]
     table = TABLES["raw_profiles"]
-    frame = table.frame(profile_day(raw, made))
+    frame = table.frame(profile_day(raw, made, pipeline.warehouse))
     profiles = with_kept(table, frame, kept, pipeline.selected)
     rows = profiles.to_dicts()
     metadata = {
