@@ -12,8 +12,9 @@ keyframe.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,16 +85,20 @@ def starts_of(day: RebuiltDayOf, count: int, patience_ns: int) -> list[Start]:
     """
     keyframes = _keyframes(day, _TRIED * (count - 1))
     places = _places(day.messages, [each["messages"] for each in keyframes]) if keyframes else {}
-    starts = _first(day)
+    first = _first(day)
+    further: dict[int, Start] = {}
     for keyframe in keyframes:
-        place = places.get(keyframe["messages"])
+        message = keyframe["messages"]
         received_ns, number = keyframe["ts_receipt_ns"], keyframe["sequence_number"]
-        if len(starts) >= count or place is None or place.latest_ns > received_ns:
+        place = places.get(message)
+        if len(first) + len(further) >= count or place is None or place.latest_ns > received_ns:
             continue
         met = _snapshots_met(day.snapshot_files, place.epoch, number, received_ns - patience_ns)
-        checkpoint = _checkpoint(day, keyframe["messages"])
-        starts.append(Start(checkpoint, keyframe["messages"], place.row, *met))
-    return sorted(starts, key=lambda start: start.message)
+        further[message] = Start(None, message, place.row, *met)
+    books = _checkpoints(day).filter(pl.col("messages").is_in(list(further))).sort("messages")
+    for book in books.collect().iter_rows(named=True):
+        first.append(replace(further[book["messages"]], checkpoint=book))
+    return first
 
 
 def _first(day: RebuiltDayOf) -> list[Start]:
@@ -109,21 +114,29 @@ def _first(day: RebuiltDayOf) -> list[Start]:
 
 
 def _keyframes(day: RebuiltDayOf, count: int) -> list[dict[str, Any]]:
-    """Messages, time and number of at most `count` valid keyframes, in an order like drawn lots."""
+    """Messages, time and number of at most `count` valid keyframes, in an order like drawn lots.
+
+    By turns a keyframe is drawn, of which there are as many in a quiet hour as in a busy one, and a
+    message, which stands for the keyframe before it.
+    """
     keyframes = _checkpoints(day).filter(
         pl.col("flags") & _UNUSABLE == 0, format_version=CHECKPOINT_FORMAT
     )
-    known = keyframes.select("messages", "ts_receipt_ns", "sequence_number").collect().to_dicts()
+    columns = keyframes.select("messages", "ts_receipt_ns", "sequence_number")
+    known = {each["messages"]: each for each in columns.sort("messages").collect().to_dicts()}
+    places = list(known)
 
-    def lot(keyframe: dict[str, Any]) -> bytes:
-        text = f"{day.instrument.id} {day.day} {keyframe['messages']}"
-        return hashlib.sha256(text.encode()).digest()
+    def lot(what: str, number: int) -> int:
+        text = f"{day.instrument.id} {day.day} {what} {number}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest())
 
-    return sorted(known, key=lot)[:count]
-
-
-def _checkpoint(day: RebuiltDayOf, messages: int) -> dict[str, Any]:
-    return _checkpoints(day).filter(messages=messages).collect().row(0, named=True)
+    drawn: dict[int, None] = {}
+    by_time = sorted(places, key=lambda place: lot("keyframe", place))
+    for turn, keyframe in enumerate(by_time):
+        message = lot("message", turn) % max(day.record["messages"], 1)
+        before = places[max(bisect_right(places, message) - 1, 0)]
+        drawn |= {keyframe: None, before: None}
+    return [known[place] for place in list(drawn)[:count]]
 
 
 def _checkpoints(day: RebuiltDayOf) -> pl.LazyFrame:

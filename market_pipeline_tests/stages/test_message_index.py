@@ -51,7 +51,7 @@ class TestKept:
 
     @pytest.mark.parametrize("sha256", [SHA256[:1], SHA256[::-1], []])
     def test_of_other_files(self, warehouse: Warehouse, sha256):
-        """Of other raw files, or of the same in another order, it is not believed, and the raw files are opened."""
+        """Of other raw files, or of these in another order, it is not believed: they are read."""
         keep_messages(warehouse, BTC, DAY, SHA256, FEED)
         with pytest.raises(FileNotFoundError):
             day_messages(warehouse, BTC, DAY, [Path("nowhere")], sha256)
@@ -59,7 +59,7 @@ class TestKept:
     @settings(max_examples=60, deadline=None)
     @given(st.data())
     def test_damaged(self, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject):
-        """Cut anywhere, longer, or with any bit changed, it is not believed, and the raw files are opened."""
+        """Cut anywhere, longer, or with any bit changed, it is not believed: the files are read."""
         warehouse = Warehouse(tmp_path_factory.mktemp("data"))
         keep_messages(warehouse, BTC, DAY, SHA256, FEED)
         whole = kept_file(warehouse).read_bytes()
