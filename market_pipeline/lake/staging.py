@@ -163,11 +163,12 @@ class StagedWriter:
         try:
             if error is None:
                 self._finish()
-            else:
-                self._writer.close()
         finally:
-            self._file.close()
+            # On a full disk neither of the others succeeds.
             self._path.unlink(missing_ok=True)
+            abandon(self._writer)
+            with suppress(OSError):
+                self._file.close()
 
     def _take_chunk(self, rows: int) -> None:
         """Cut the next chunk from what came, and write the row group that it completes.
@@ -206,6 +207,16 @@ class StagedWriter:
         self._staged = StagedFile(
             self._instrument, final, self._rows, self._file.bytes, sha256, self._part
         )
+
+
+def abandon(writer: pq.ParquetWriter) -> None:
+    """Lets go of a writer whose file nobody will read, also where the disk takes nothing more.
+
+    It would try again when it is collected, and print a traceback.
+    """
+    with suppress(OSError, ValueError):
+        writer.close()
+    writer.is_open = False
 
 
 @contextmanager

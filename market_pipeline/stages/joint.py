@@ -17,7 +17,7 @@ import polars as pl
 from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.tables import CHECKPOINTS
-from market_pipeline.errors import CheckpointError, MarketPipelineError
+from market_pipeline.errors import CheckpointError, MarketPipelineError, is_of_machine
 from market_pipeline.lake.published import scan
 from market_pipeline.quality.findings import Finding, Measured
 from market_pipeline.sources.batches import SnapshotBatch
@@ -66,6 +66,8 @@ def measure_joint(day: RebuiltDayOf) -> Measured:
         text = error.problem.replace("The checkpoint", f"the closing book of {before}")
         return _not_carried(Break(text, error.found, error.expected))
     except (MarketPipelineError, pl.exceptions.PolarsError, OSError) as error:
+        if is_of_machine(error):
+            raise
         return _not_carried(Break(f"what lies around midnight cannot be read: {error}"))
     return _measured(day, close, carried, problems, *steps)
 
