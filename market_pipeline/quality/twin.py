@@ -80,8 +80,8 @@ def compare(
 
     They are compared up to the first one that later evidence put in doubt, which is not claimed to
     be right, up to where the plain book would have to know what happened before it began, or until
-    the work is done. What
-    evidence says (`verified`) is left out, because it follows from the whole day.
+    the work is done. What evidence says (`verified`) is left out, because it follows from the whole
+    day.
 
     Args:
         book: The plain book that `rebuilt` changes, read after each of its messages.

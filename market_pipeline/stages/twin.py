@@ -65,10 +65,9 @@ def measure_twin(day: RebuiltDayOf) -> Measured:
     The first minute of the day is one, and `twin_minutes - 1` begin at published keyframes. They
     share the work that a day may cost (`LEAST_WORK`), so that a busy minute is compared up to its
     part of that. Each is rebuilt from the raw rows and snapshots by the policies that the day was
-    published with. Where
-    messages are suspected to be lost is not found out again, because that follows from the whole
-    day; it is taken from `books.intervals`. Nor is what later evidence says: a minute is compared
-    up to the first row that is in doubt (FAILED_EXAM, OUT_OF_ORDER).
+    published with. Where messages are suspected to be lost is not found out again, because that
+    follows from the whole day; it is taken from `books.intervals`. Nor is what later evidence says:
+    a minute is compared up to the first row that is in doubt (FAILED_EXAM, OUT_OF_ORDER).
 
     Not asked of a day of snapshots only: its rows are those snapshots, and nothing was rebuilt. Nor
     where a raw file cannot be read any more, which is a finding.
