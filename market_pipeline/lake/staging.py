@@ -33,6 +33,7 @@ __all__ = [
     "ROW_GROUP_ROWS",
     "StagedFile",
     "StagedWriter",
+    "abandon",
     "staging_age",
     "staging_in_use",
     "stale_staging",
