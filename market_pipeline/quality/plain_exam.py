@@ -50,11 +50,20 @@ def meet_snapshot(book: PlainBook, snapshot: Snapshot, *, at_end: bool) -> None:
         leave_out(book, snapshot, "snapshots_passed")
     elif not book.seeded:
         _seed(book, snapshot)
+    elif _was_matched(book, number) and _differing(book, snapshot):
+        book.count("snapshots_unplaced")
+        leave_out(book, snapshot, "snapshots_bad_number")
     elif at_end and not in_step and _differing(book, snapshot):
         book.count("snapshots_unplaced")
         leave_out(book, snapshot, "snapshots_never_reached")
     else:
         _compare(book, snapshot, in_step=in_step, at_end=at_end)
+
+
+def _was_matched(book: PlainBook, number: int) -> bool:
+    """Whether a snapshot of a number agreed with this very book: another has a wrong number."""
+    in_doubt = book.gap or book.failed_exam
+    return not in_doubt and book.matched == (book.messages, number)
 
 
 def _seed(book: PlainBook, snapshot: Snapshot) -> None:
@@ -89,6 +98,7 @@ def _compare(book: PlainBook, snapshot: Snapshot, *, in_step: bool, at_end: bool
     replaces = book.resync == "always"
     back, is_exact = 0, False
     if agrees:
+        book.matched = book.messages, snapshot.sequence_number
         book.stale_run = 0
         if book.misplaced_lag > 0 and not _agreed(book, snapshot, book.misplaced_lag):
             book.misplaced_run = 0

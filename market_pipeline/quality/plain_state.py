@@ -140,6 +140,7 @@ class PlainBook:
         numbers: Their numbers and those of further ones before.
         contents: Levels of the latest snapshots compared.
         waiting: A snapshot that disagreed and waits for later messages.
+        matched: How many messages there were when a snapshot agreed last, and its number.
         last_anchor: The message that evidence last spoke for.
         is_doubted: A snapshot since then disagreed that was not found to be misplaced or stale.
         tested: One that agreed, and the message to come then: does it agree as much later, too?
@@ -185,6 +186,7 @@ class PlainBook:
     )
     waiting: Waiting | None = None
     tested: tuple[Snapshot, int] | None = None
+    matched: tuple[int, int] | None = None
     last_anchor: int = 0
     is_doubted: bool = False
     misplaced_run: int = 0
