@@ -39,7 +39,7 @@ from market_pipeline.machine import (
     require_address_space,
     require_open_files,
 )
-from market_pipeline.sources.door import door_of, is_door
+from market_pipeline.sources.converter import converter_of, is_converter
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.catalogue import connect
 from market_pipeline.warehouse.layout import Warehouse
@@ -444,8 +444,8 @@ def _deltas_folder(instrument: Instrument) -> str:
 
 
 def _has_a_day(lake: Path, instrument: Instrument) -> bool:
-    if is_door(instrument.source):
-        door_of(instrument.source)
+    if is_converter(instrument.source):
+        converter_of(instrument.source)
         return any(path.is_file() for path in (lake / instrument.source).rglob("*"))
     return next((lake / _deltas_folder(instrument)).glob("dt=*/*.parquet"), None) is not None
 

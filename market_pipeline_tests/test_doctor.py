@@ -388,7 +388,7 @@ class TestLake:
         """A lake with days of every instrument is ok."""
         assert finding("lake").found.endswith("holds days of 2 of 2 instruments")
 
-    def test_files_that_come_through_a_door(self, folder):
+    def test_converted_files(self, folder):
         """Another vendor's instrument has days if the folder of its source holds a file."""
         text = INSTRUMENTS.replace("crypto_lake", "tardis_csv", 1)
         (folder / "instruments.yaml").write_text(text)

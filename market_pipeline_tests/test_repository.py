@@ -267,6 +267,21 @@ class TestTrackedFiles:
         assert [] == found
 
 
+class TestWords:
+    def test_no_word_of_our_own(self):
+        """Code and pages say it in the field's words; the glossary and the change log have both."""
+        coined = re.compile(
+            r"(?<![A-Za-z])(?:exams?|joint|twins?|doors?)(?![A-Za-z])", re.IGNORECASE
+        )
+        pages = set((ROOT / "docs").rglob("*.md")) | {ROOT / "README.md", ROOT / "CONTRIBUTING.md"}
+        found = [
+            f"{path.relative_to(ROOT)}: {word}"
+            for path in sorted({*PACKAGE.rglob("*.py"), *pages})
+            for word in coined.findall(path.read_text(encoding="utf-8"))
+        ]
+        assert [] == found
+
+
 class TestModules:
     def test_files_stay_short(self):
         """No Python file is longer than a reader can hold in mind."""

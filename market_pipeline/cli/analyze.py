@@ -110,14 +110,14 @@ def _analyzed(
     days: Sequence[date], instruments: Sequence[Instrument], settings: Settings, progress: Progress
 ) -> Iterator[AnalyzedDay]:
     # Imports the compiler, which `--help` need not wait for.
-    from market_pipeline.sources.door import is_door  # noqa: PLC0415
+    from market_pipeline.sources.converter import is_converter  # noqa: PLC0415
     from market_pipeline.stages.raw.profile import RAW_TABLES, profile_shards  # noqa: PLC0415
     from market_pipeline.stages.rebuild.dry_run import registered_day  # noqa: PLC0415
 
     for day in days:
         for instrument in instruments:
             progress.update(progress.task_ids[0], description=f"{day} {instrument.id}")
-            if is_door(instrument.source):
+            if is_converter(instrument.source):
                 with TemporaryDirectory(prefix="market-pipeline-analyze-") as scratch:
                     raw = registered_day(day, [instrument], settings, Path(scratch))
                 profiles = raw.profiles.to_dicts()

@@ -27,7 +27,7 @@ from market_pipeline.config.instruments import Instrument, load_instruments, sel
 from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.errors import MachineError, SettingsError
 from market_pipeline.machine import as_machine_error
-from market_pipeline.sources.door import is_door
+from market_pipeline.sources.converter import is_converter
 from market_pipeline.stages.raw.download_days import FetchedDay, fetch_days, to_fetch
 from market_pipeline.stages.raw.fetched import ACTIONS, FetchProgress
 from market_pipeline.stages.raw.inventory import TableInventory, take_inventory
@@ -109,10 +109,10 @@ def fetch(
         raise typer.BadParameter(f"{end} is before {start}", param_hint="--end-date")
     settings = load_settings()
     listed = select_instruments(load_instruments(settings.instruments_file), instrument or [])
-    chosen = [each for each in listed if not is_door(each.source)]
+    chosen = [each for each in listed if not is_converter(each.source)]
     for each in listed:
-        if is_door(each.source):
-            told = f"{each.id} is left out: its source {each.source} is a door, not the store"
+        if is_converter(each.source):
+            told = f"{each.id} is left out: its source {each.source} is a converter, not the store"
             errors_console().print(told, soft_wrap=True)
     if settings.store_address is None:
         raise SettingsError(

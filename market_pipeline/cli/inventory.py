@@ -43,7 +43,7 @@ def inventory(
     settings = load_settings()
     chosen = select_instruments(load_instruments(settings.instruments_file), instrument or [])
     # It and the store's library take long to load, which `--help` need not wait for.
-    from market_pipeline.stages.raw.convert import DOORS_FOLDER  # noqa: PLC0415
+    from market_pipeline.stages.raw.convert import CONVERTED_FOLDER  # noqa: PLC0415
 
     store = None
     if settings.store_address is not None:
@@ -57,7 +57,7 @@ def inventory(
             chosen,
             start,
             end,
-            doors=settings.data_dir / DOORS_FOLDER,
+            converted=settings.data_dir / CONVERTED_FOLDER,
             parallel=settings.lake_parallel_downloads,
         )
     if as_json:

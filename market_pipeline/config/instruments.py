@@ -29,8 +29,8 @@ from market_pipeline.config.yaml_files import nearest_known, read_yaml_mapping
 from market_pipeline.errors import InstrumentsError
 
 __all__ = [
-    "BUILT_IN_DOORS",
-    "DOORS_GROUP",
+    "BUILT_IN_CONVERTERS",
+    "CONVERTERS_GROUP",
     "MAX_DECIMALS",
     "NATIVE_SOURCES",
     "Instrument",
@@ -51,22 +51,22 @@ _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9._-]{0,63}")
 NATIVE_SOURCES = ("crypto_lake", "simulated")
 """Sources whose days lie in the lake in the raw layout that the pipeline reads."""
 
-BUILT_IN_DOORS = ("tardis_csv", "binance_capture")
+BUILT_IN_CONVERTERS = ("tardis_csv", "binance_capture")
 """Sources whose files the package itself turns into that layout."""
 
-DOORS_GROUP = "market_pipeline.doors"
+CONVERTERS_GROUP = "market_pipeline.converters"
 """The entry points with which another package adds a source of its own."""
 
 
 def known_sources() -> tuple[str, ...]:
     """The names an instrument's `source` may have, those of installed packages last."""
-    own = (*NATIVE_SOURCES, *BUILT_IN_DOORS)
-    added = {entry.name for entry in entry_points(group=DOORS_GROUP)}
+    own = (*NATIVE_SOURCES, *BUILT_IN_CONVERTERS)
+    added = {entry.name for entry in entry_points(group=CONVERTERS_GROUP)}
     return (*own, *sorted(added.difference(own)))
 
 
 def _source(value: str) -> str:
-    if value not in NATIVE_SOURCES + BUILT_IN_DOORS and value not in known_sources():
+    if value not in NATIVE_SOURCES + BUILT_IN_CONVERTERS and value not in known_sources():
         raise ValueError(f"must be one of {', '.join(known_sources())}")
     return value
 

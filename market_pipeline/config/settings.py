@@ -156,7 +156,7 @@ class Settings(LakeSettings, BaseSettings):
         default=None,
         ge=1,
         description=(
-            "Days that raw files of a store, and what doors made, are kept locally before `prune` "
+            "Days that raw files of a store, and converted files, are kept locally before `prune` "
             "removes them; without it for ever. A lake that is a folder is never touched."
         ),
     )

@@ -33,7 +33,7 @@ from market_pipeline.sources.batches import (
     Trades,
     too_many_trades,
 )
-from market_pipeline.sources.door_columns import (
+from market_pipeline.sources.converted_columns import (
     LOST,
     LOST_BEFORE,
     MENDED,
@@ -128,7 +128,8 @@ def _check_footer_once(file: Path, file_bytes: int, changed_ns: int, inode: int)
 def open_shard(file: Path, table: RawTable) -> tuple[pq.ParquetFile, dict[str, str]]:
     """Opens a shard and maps the vendor's raw column names to those in the file.
 
-    A file that a door wrote may hold more: `lost_before` in deltas, deeper levels in snapshots.
+    A file that a converter wrote may hold more: `lost_before` in deltas, deeper levels in
+    snapshots.
 
     Raises:
         LakeFileError: If the file is truncated or no Parquet at all.

@@ -1,8 +1,8 @@
-"""Writes raw tables of the Crypto Lake contract: what a door turns another vendor's files into.
+"""Writes raw tables of the Crypto Lake contract, which converters make of other vendors' files.
 
 The same rows give the same bytes: one thread, row groups of a fixed size, no time of writing.
-Such files say in their metadata that a door wrote them, and may hold more than a vendor's: deltas
-have `lost_before`, and snapshots may be deeper than 20 levels.
+Such files say in their metadata that a converter wrote them, and may hold more than a vendor's:
+deltas have `lost_before`, and snapshots may be deeper than 20 levels.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from market_pipeline.shown import shown
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch, Trades
+from market_pipeline.sources.converted_columns import CONVERTER_KEY, LOST, LOST_BEFORE, MENDED
 from market_pipeline.sources.crypto_lake import (
     DELTAS,
     SNAPSHOT_LEVELS,
@@ -29,7 +30,6 @@ from market_pipeline.sources.crypto_lake import (
     TRADES,
     RawTable,
 )
-from market_pipeline.sources.door_columns import DOOR_KEY, LOST, LOST_BEFORE, MENDED
 from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder
 from market_pipeline.warehouse.staging import abandon
 
@@ -51,12 +51,12 @@ class RawWriter:
 
     Args:
         folder: Where the tables' folders go.
-        door: What the metadata of the files say wrote them.
+        converter: What the metadata of the files say wrote them.
     """
 
-    def __init__(self, folder: Path, door: str) -> None:
+    def __init__(self, folder: Path, converter: str) -> None:
         self._folder = folder
-        self._metadata = {DOOR_KEY: door.encode()}
+        self._metadata = {CONVERTER_KEY: converter.encode()}
         self._tables: dict[str, _TableWriter] = {}
         self._counts: Counter[str] = Counter()
         self._first: dict[str, str] = {}

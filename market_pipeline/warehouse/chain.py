@@ -37,7 +37,7 @@ class NamedInput:
         sha256: What it was when it was read.
         state: Whether it is there as it was read, or with another hash, or no more.
         sha256_now: What is there instead of it; None unless it was replaced.
-        vendor_files: The files that a door made the raw object from, each as `sha256  path`.
+        vendor_files: The files that a converter made the raw object from, each as `sha256  path`.
     """
 
     table: str

@@ -19,7 +19,7 @@ _COLUMNS = (
     Column(
         "path",
         "VARCHAR",
-        "Path from the local lake, which begins with `..` where a door made the object; null if "
+        "Path from the local lake, which begins with `..` where the object was converted; null if "
         "missing.",
     ),
     Column("bytes", "BIGINT", "Size of the object."),
@@ -32,10 +32,14 @@ _COLUMNS = (
     Column(
         "made_from",
         "VARCHAR[]",
-        "The vendor's files that a door made the object from, each as `sha256  path`; null for the "
-        "vendor's own objects.",
+        "The vendor's files that the object was converted from, each as `sha256  path`; null for "
+        "the vendor's own objects.",
     ),
-    Column("door_notes", "VARCHAR[]", "What the door left out or found; null without a door."),
+    Column(
+        "converter_notes",
+        "VARCHAR[]",
+        "What the converter left out or found; null without a converter.",
+    ),
     Column("uri", "VARCHAR", "Where it lies at the object store; null if the lake is a folder."),
     Column("etag", "VARCHAR", "The store's tag of these bytes; null if the lake is a folder."),
     Column("version", "INTEGER", "1, or one more for each change since; null without a store."),

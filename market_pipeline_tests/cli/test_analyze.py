@@ -71,7 +71,7 @@ def test_0_every_day_allows_full_deltas(lake: Path):
     assert before == sorted(lake.parent.rglob("*"))
 
 
-def test_days_of_another_vendor_go_through_their_door(lake: Path):
+def test_days_of_another_vendor_are_converted(lake: Path):
     """They are converted for the look alone, and a file that is refused is told as unreadable."""
     text = TEXT.replace("crypto_lake", "tardis_csv", 1)
     (lake.parent / "instruments.yaml").write_text(text)

@@ -145,7 +145,7 @@ def test_folder(lake, monkeypatch):
     assert (2, True) == (finished.exit_code, "PIPELINE_LAKE_URI" in finished.errors)
 
 
-def test_door(lake):
+def test_converter(lake):
     """An instrument of another vendor is left out, and that is said."""
     file = lake.root / "instruments.yaml"
     file.write_text(file.read_text() + "- {venue: OKX, symbol: BTC-USDT, source: tardis_csv}\n")

@@ -30,8 +30,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     root = tmp_path_factory.mktemp("hostile")
     made = Workspace(root, root / "lake")
     listed = instrument("BAD-USD")
-    door = {"venue": "BINANCE", "symbol": "BTC-USDT", "source": "binance_capture"}
-    made.configure(entry(listed), door)
+    converter = {"venue": "BINANCE", "symbol": "BTC-USDT", "source": "binance_capture"}
+    made.configure(entry(listed), converter)
     simulate(made.lake, [listed], DAY, DAY, messages_per_day=8_000, snapshot_interval_s=20.0)
     deltas = raw_file(made.lake, "book_delta_v2", "BAD-USD", DAY)
     rows = pq.read_table(deltas)

@@ -1,4 +1,4 @@
-"""What a door gives becomes raw files that the reader of the vendor's files takes."""
+"""What a converter gives becomes raw files that the reader of the vendor's files takes."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ def test_notes_are_counted_by_kind_with_their_first_place(tmp_path):
     assert ["1 x a; first: row 1", "3 x b; first: row 7"] == out.notes
 
 
-def test_only_a_door_may_write_more_than_the_vendor(tmp_path):
-    """The same columns in a file that names no door are refused as unexpected."""
+def test_only_a_converter_may_write_more_than_the_vendor(tmp_path):
+    """The same columns in a file that names no converter are refused as unexpected."""
     with RawWriter(tmp_path, "test") as out:
         out.deltas(deltas(3))
         out.snapshots(snapshots(25, 1))

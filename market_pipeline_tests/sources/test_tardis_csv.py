@@ -17,10 +17,16 @@ from hypothesis import strategies as st
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import DomainError, LakeFileError, SchemaError
+from market_pipeline.sources.converted_columns import LOST_BEFORE, MENDED
 from market_pipeline.sources.crypto_lake import read_deltas, read_snapshots, read_trades
-from market_pipeline.sources.door_columns import LOST_BEFORE, MENDED
 from market_pipeline.sources.raw_writer import RawWriter
-from market_pipeline.sources.tardis_csv import DOOR, books, reading, tardis_exchange, tardis_symbol
+from market_pipeline.sources.tardis_csv import (
+    CONVERTER,
+    books,
+    reading,
+    tardis_exchange,
+    tardis_symbol,
+)
 from market_pipeline_tests.sources.tardis_files import (
     BOOK_25,
     HEADINGS,
@@ -67,7 +73,7 @@ def made(lake: Path, of: Instrument = BTC) -> Made:
     """Converts the day that lies below a folder."""
     folder = lake / "made"
     with RawWriter(folder, "test") as out:
-        DOOR.convert(DOOR.find(lake, of, DAY), out, of, DAY)
+        CONVERTER.convert(CONVERTER.find(lake, of, DAY), out, of, DAY)
     return Made(folder, out.notes)
 
 
@@ -326,8 +332,8 @@ class TestFind:
         deep = tmp_path / "tardis_csv/binance-futures/trades/2024/08/08/BTCUSDT.csv.gz"
         for each in (flat, deep):
             write_text(each, "")
-        assert [flat, deep] == DOOR.find(tmp_path, BTC, DAY)
-        assert [] == DOOR.find(tmp_path, BTC, date(2024, 8, 9))
+        assert [flat, deep] == CONVERTER.find(tmp_path, BTC, DAY)
+        assert [] == CONVERTER.find(tmp_path, BTC, date(2024, 8, 9))
 
     @pytest.mark.parametrize(
         ("venue", "symbol", "expected"),

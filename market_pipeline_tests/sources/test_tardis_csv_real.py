@@ -14,7 +14,7 @@ from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import load_settings
 from market_pipeline.sources.crypto_lake import read_deltas, read_snapshots
 from market_pipeline.sources.raw_writer import RawWriter
-from market_pipeline.sources.tardis_csv import DOOR, tardis_exchange, tardis_symbol
+from market_pipeline.sources.tardis_csv import CONVERTER, tardis_exchange, tardis_symbol
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.published import scan
@@ -134,7 +134,7 @@ def test_an_is_snapshot_block_seeds_the_whole_book(sample_data, tmp_path, venue,
         },
     )
     with RawWriter(tmp_path / "made", "test") as out:
-        DOOR.convert(DOOR.find(tmp_path, of, day), out, of, day)
+        CONVERTER.convert(CONVERTER.find(tmp_path, of, day), out, of, day)
     files = [sorted((tmp_path / "made" / name).iterdir()) for name in ("book_delta_v2", "book")]
     batches, snapshots = list(read_deltas(files[0])), list(read_snapshots(files[1]))
 

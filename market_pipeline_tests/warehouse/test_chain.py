@@ -68,7 +68,7 @@ def states(link: Link) -> list[tuple[str, Any]]:
 
 
 def test_back_to_the_object(warehouse: Warehouse):
-    """A raw object is named with hash, path and uri, and with what a door made it from."""
+    """A raw object is named with hash, path and uri, and with what a converter made it from."""
     (told,) = chain(warehouse, (BBO, NEW, "b"))["books.bbo"].inputs
 
     assert (PATH, URI, "new", "there") == (told.path, told.uri, told.sha256, told.state)

@@ -71,7 +71,7 @@ def _raw_asset(name: str, raw: RawTable) -> dg.AssetsDefinition:
                     for row in rows
                 ]
             ),
-            **_door_notes(rows),
+            **_converter_notes(rows),
             "failures": failure_table(rows),
         }
         return dg.MaterializeResult(
@@ -82,11 +82,11 @@ def _raw_asset(name: str, raw: RawTable) -> dg.AssetsDefinition:
     return register
 
 
-def _door_notes(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """What doors left out or found; nothing if there is nothing."""
-    notes = {_id(row): row["door_notes"] for row in rows if row["door_notes"]}
+def _converter_notes(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What converters left out or found; nothing if there is nothing."""
+    notes = {_id(row): row["converter_notes"] for row in rows if row["converter_notes"]}
     told = [{"instrument": each, "note": note} for each, of in notes.items() for note in of]
-    return {"door_notes": table_metadata(told[:MAX_PLACES])} if told else {}
+    return {"converter_notes": table_metadata(told[:MAX_PLACES])} if told else {}
 
 
 def _fetched(registered: RawDay) -> dict[str, Any]:

@@ -64,7 +64,7 @@ from market_pipeline.quality.measures.silences import (
 )
 from market_pipeline.quality.measures.snapshots_inside import SnapshotTouches, snapshot_changes
 from market_pipeline.quality.measures.stray_times import limited, stray_times
-from market_pipeline.sources.door import door_of
+from market_pipeline.sources.converter import converter_of
 
 __all__ = [
     "GAP_EVIDENCE",
@@ -106,14 +106,14 @@ GAP_EVIDENCE: dict[str, GapEvidence] = {
 
 
 def gap_evidence(source: Source) -> GapEvidence:
-    """The gap rule of a source; that of a door is among its facts.
+    """The gap rule of a source; that of a converter is among its facts.
 
     Raises:
-        InstrumentsError: The door cannot be loaded.
+        InstrumentsError: The converter cannot be loaded.
     """
     if source in GAP_EVIDENCE:
         return GAP_EVIDENCE[source]
-    facts = door_of(source).facts
+    facts = converter_of(source).facts
     return GapEvidence(facts.ids_prove, facts.gap)
 
 

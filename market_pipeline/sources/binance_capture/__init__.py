@@ -12,7 +12,7 @@ Seed: the first REST snapshot that the events continue.
 
 from __future__ import annotations
 
-from market_pipeline.sources.binance_capture.door import DOOR, BinanceCapture
+from market_pipeline.sources.binance_capture.converter import CONVERTER, BinanceCapture
 from market_pipeline.sources.binance_capture.lines import MEANING, Finding, FindingKind, Findings
 from market_pipeline.sources.binance_capture.linking import MARKET_OF_VENUE, Market, capture_symbol
 from market_pipeline.sources.binance_capture.readers import (
@@ -24,7 +24,7 @@ from market_pipeline.sources.binance_capture.readers import (
 )
 
 __all__ = [
-    "DOOR",
+    "CONVERTER",
     "MARKET_OF_VENUE",
     "MEANING",
     "BinanceCapture",

@@ -1,4 +1,4 @@
-"""Lets a day of another vendor through its door: once, and again if the vendor's files changed."""
+"""Converts a day of another vendor: once, and again if the vendor's files changed."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from market_pipeline.errors import (
     is_of_machine,
 )
 from market_pipeline.shown import shown
+from market_pipeline.sources.converter import Converter, converter_of, is_converter
 from market_pipeline.sources.crypto_lake import (
     DELTAS,
     SNAPSHOTS,
@@ -30,7 +31,6 @@ from market_pipeline.sources.crypto_lake import (
     RawTable,
     day_folder,
 )
-from market_pipeline.sources.door import Door, door_of, is_door
 from market_pipeline.sources.raw_writer import RawWriter
 from market_pipeline.stages.raw.register import failure_columns, register_day
 from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder, sync
@@ -39,7 +39,7 @@ from market_pipeline.warehouse.locks import locking, newest_change
 from market_pipeline.warehouse.tables import Table
 
 __all__ = [
-    "DOORS_FOLDER",
+    "CONVERTED_FOLDER",
     "LetThrough",
     "Refusal",
     "VendorFile",
@@ -47,8 +47,8 @@ __all__ = [
     "register_local_day",
 ]
 
-DOORS_FOLDER = "doors"
-"""Below the data folder: what doors made, a folder for each source."""
+CONVERTED_FOLDER = "converted"
+"""Below the data folder: what converters made, a folder for each source."""
 
 _RECORD_FORMAT = 1
 
@@ -73,12 +73,12 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class LetThrough:
-    """What a door made of a day.
+    """What a converter made of a day.
 
     Attributes:
         root: The folder that holds its raw tables, as a path that begins with that of the lake.
         files: The vendor's files it was made from; empty if the day is not there and never was.
-        notes: What the door left out or found wrong.
+        notes: What the converter left out or found wrong.
         refusal: The error for which nothing was made; None if all went well.
     """
 
@@ -94,7 +94,7 @@ class LetThrough:
 
     @property
     def refused_file(self) -> VendorFile:
-        """The file that the door could not use; only with a refusal."""
+        """The file that the converter could not use; only with a refusal."""
         path = "" if self.refusal is None else self.refusal.path
         return next((file for file in self.files if file.path == path), self.files[0])
 
@@ -108,10 +108,11 @@ def register_local_day(
     *,
     scratch: Path | None = None,
 ) -> list[dict[str, Any]]:
-    """As `register_day` for what lies here, after letting the day through its door if it has one.
+    """As `register_day` for what lies here, after converting the day if it is another vendor's.
 
-    Rows of a door tell of what they were made (`made_from`) and what it noted (`door_notes`). If it
-    refused the day, the file it could not use is registered, as unusable, in place of the shards.
+    Rows of a converter tell of what they were made (`made_from`) and what it noted
+    (`converter_notes`). If it refused the day, the file it could not use is registered, as
+    unusable, in place of the shards.
 
     Raises:
         InstrumentsError, PublishError: See `let_through`.
@@ -123,7 +124,7 @@ def register_local_day(
     rows = register_day(through.root, raw, table, instrument, day)
     if not through.files:
         missing = MissingDataError(
-            f"There is no file of this day for the door {instrument.source}",
+            f"There is no file of this day for the converter {instrument.source}",
             next_step="Fetch the day from the vendor, or wait if it is not due yet.",
             exchange=instrument.venue,
             symbol=instrument.symbol,
@@ -131,7 +132,7 @@ def register_local_day(
             file=lake / instrument.source,
         )
         return [row | failure_columns(missing) for row in rows]
-    told = {"made_from": through.made_from, "door_notes": list(through.notes)}
+    told = {"made_from": through.made_from, "converter_notes": list(through.notes)}
     if through.refusal is not None:
         file = through.refused_file
         refused = {"status": "unusable", "shard": 1} | asdict(file)
@@ -150,12 +151,12 @@ def _below(lake: Path, path: Path) -> str:
 def let_through(
     settings: Settings, instrument: Instrument, day: date, *, scratch: Path | None = None
 ) -> LetThrough | None:
-    """Makes raw tables of a day of an instrument whose source is a door; None if it is none.
+    """Makes raw tables of a day of an instrument whose source is a converter; None if it is none.
 
-    They lie below `<data_dir>/doors/<source>/` in the raw layout. Nothing is done if they were made
-    from the same bytes by the same door before. A file that the door cannot use is no error here:
-    nothing is made, what was made before is taken away, and the reason is in the answer. Where the
-    vendor's files are gone, what was made of them stays.
+    They lie below `<data_dir>/converted/<source>/` in the raw layout. Nothing is done if they were
+    made from the same bytes by the same converter before. A file that the converter cannot use is
+    no error here: nothing is made, what was made before is taken away, and the reason is in the
+    answer. Where the vendor's files are gone, what was made of them stays.
 
     Args:
         settings: Where the lake and the data folder are.
@@ -163,14 +164,14 @@ def let_through(
         scratch: A folder in which to make what is not made yet; the data folder stays as it is.
 
     Raises:
-        InstrumentsError: The door cannot be loaded.
+        InstrumentsError: The converter cannot be loaded.
         PublishError: What it makes cannot be written.
     """
-    if not is_door(instrument.source):
+    if not is_converter(instrument.source):
         return None
-    door, lake = door_of(instrument.source), settings.lake_path
-    root = _Root(lake, settings.data_dir / DOORS_FOLDER / instrument.source, instrument, day)
-    files = door.find(lake, instrument, day)
+    converter, lake = converter_of(instrument.source), settings.lake_path
+    root = _Root(lake, settings.data_dir / CONVERTED_FOLDER / instrument.source, instrument, day)
+    files = converter.find(lake, instrument, day)
     if not files:
         return root.answer(root.known())
     for file in files:
@@ -179,23 +180,23 @@ def let_through(
     vendor = [_vendor_file(lake, file) for file in files]
     wanted = {
         "format": _RECORD_FORMAT,
-        "door": [door.name, door.version, pyarrow_version],
+        "converter": [converter.name, converter.version, pyarrow_version],
         "files": [asdict(file) for file in vendor],
     }
     if scratch is not None:
         if root.is_as(wanted):
             return root.answer(root.known())
-        root = _Root(lake, scratch / DOORS_FOLDER / instrument.source, instrument, day)
+        root = _Root(lake, scratch / CONVERTED_FOLDER / instrument.source, instrument, day)
     make_private_folder(root.record.parent)
     lock, partial = root.record.with_suffix(".lock"), root.record.with_suffix(".partial")
     with locking(lock, sign=lambda: newest_change(partial)):
         if not root.is_as(wanted):
-            root.write_record(wanted | root.make(door, files))
+            root.write_record(wanted | root.make(converter, files))
         return root.answer(root.known())
 
 
 class _Root:
-    """The folder of a door's raw tables, and the record of how those of a day were made."""
+    """The folder of a converter's raw tables, and the record of how those of a day were made."""
 
     def __init__(self, lake: Path, folder: Path, instrument: Instrument, day: date) -> None:
         # The manifest tells paths below the lake, so this folder is told from there too. `..` of a
@@ -233,7 +234,7 @@ class _Root:
             Refusal(**known["refusal"]) if known["refusal"] else None,
         )
 
-    def make(self, door: Door, files: Sequence[Path]) -> dict[str, Any]:
+    def make(self, converter: Converter, files: Sequence[Path]) -> dict[str, Any]:
         """Converts the files and puts the shards in place; what there is to tell of it."""
         staging = self.record.with_suffix(".partial")
         shutil.rmtree(staging, ignore_errors=True)
@@ -242,22 +243,24 @@ class _Root:
         refusal = None
         try:
             try:
-                with RawWriter(staging, f"{door.name} {door.version}") as out:
-                    door.convert(files, out, self._instrument, self._day)
+                with RawWriter(staging, f"{converter.name} {converter.version}") as out:
+                    converter.convert(files, out, self._instrument, self._day)
                 notes = out.notes
             except Exception as error:
                 if is_of_machine(error):
                     raise  # no fault of the files, which would stay refused
-                # A door of another package may fail in any way: other instruments go on.
-                refusal = asdict(self._refusal(door, files, error))
+                # A converter of another package may fail in any way: other instruments go on.
+                refusal = asdict(self._refusal(converter, files, error))
                 shutil.rmtree(staging)
             made = self._put_in_place(staging)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
         return {"notes": notes, "refusal": refusal, "made": made}
 
-    def _refusal(self, door: Door, files: Sequence[Path], error: Exception) -> Refusal:
-        known = error if isinstance(error, MarketPipelineError) else _own_error(door, files, error)
+    def _refusal(self, converter: Converter, files: Sequence[Path], error: Exception) -> Refusal:
+        known = (
+            error if isinstance(error, MarketPipelineError) else _own_error(converter, files, error)
+        )
         about = Path(known.file) if known.file else files[0]
         path = about if about in files else files[0]
         return Refusal(type(known).__name__, str(known), path.relative_to(self._lake).as_posix())
@@ -313,11 +316,11 @@ def _refused_for_its_name(root: _Root, lake: Path, file: Path) -> LetThrough:
     )
 
 
-def _own_error(door: Door, files: Sequence[Path], error: Exception) -> LakeFileError:
+def _own_error(converter: Converter, files: Sequence[Path], error: Exception) -> LakeFileError:
     where = traceback.extract_tb(error.__traceback__)[-1]
     return LakeFileError(
-        f"The door {door.name} failed on the files of the day",
-        next_step="Mend the door and raise its version, or ask who wrote it.",
+        f"The converter {converter.name} failed on the files of the day",
+        next_step="Mend the converter and raise its version, or ask who wrote it.",
         file=files[0],
         found=f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})",
     )

@@ -14,8 +14,8 @@ from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import LakeFileError, PublishError, StoreError, is_of_machine
 from market_pipeline.shown import shown_logger
+from market_pipeline.sources.converter import is_converter
 from market_pipeline.sources.crypto_lake import RawTable
-from market_pipeline.sources.door import is_door
 from market_pipeline.stages.raw.convert import register_local_day
 from market_pipeline.stages.raw.download import fetch_table, table_prefix
 from market_pipeline.stages.raw.fetched import ACTIONS, FetchProgress
@@ -170,12 +170,12 @@ def _fetch_and_register(
     day: date,
     progress: FetchProgress,
 ) -> tuple[list[dict[str, Any]], bool]:
-    """As `register_day`, after fetching what the store has; a door's files are not in the store.
+    """As `register_day`, after fetching what the store has; a converter's files are not there.
 
     A store that cannot be asked, where nothing is local, is a row of status "missing", and that is
     told beside it.
     """
-    if is_door(instrument.source):
+    if is_converter(instrument.source):
         return _register(settings, raw, table, instrument, day), False
     try:
         return _from_store(store, settings.lake_path, raw, table, instrument, day, progress)
@@ -195,7 +195,7 @@ def _from_store(
     day: date,
     progress: FetchProgress,
 ) -> tuple[list[dict[str, Any]], bool]:
-    """As `_fetch_and_register`, of an instrument without a door."""
+    """As `_fetch_and_register`, of an instrument without a converter."""
     uri = store.address.uri_of(table_prefix(raw, instrument, day))
     try:
         fetched = fetch_table(store, lake, raw, instrument, day, progress)

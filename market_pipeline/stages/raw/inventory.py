@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from market_pipeline.config.instruments import Instrument
+from market_pipeline.sources.converter import is_converter
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
-from market_pipeline.sources.door import is_door
 from market_pipeline.sources.shards import shard_versions
 from market_pipeline.threads import Workers
 from market_pipeline.warehouse.ledger import read_ledger
@@ -143,19 +143,20 @@ def take_inventory(
     start: date | None = None,
     end: date | None = None,
     *,
-    doors: Path | None = None,
+    converted: Path | None = None,
     parallel: int = 1,
 ) -> list[TableInventory]:
     """The raw tables of the instruments, in the order given.
 
-    Of an instrument whose source is a door, they are what the door made: local, and at no store.
+    Of an instrument whose source is a converter, they are what the converter made: local, and at no
+    store.
 
     Args:
         lake: The folder of raw days: the lake itself, or where a store's objects are kept.
         store: Where the objects come from; None if the lake is the folder.
         instruments: Whose tables.
         start, end: The days to look at, both included; None is from the first, or to the last.
-        doors: The folder of what doors made, a folder for each source; None is nowhere.
+        converted: The folder of what converters made, a folder for each source; None is nowhere.
         parallel: How many listings may be under way at once.
 
     Raises:
@@ -165,9 +166,9 @@ def take_inventory(
     def days_of(wanted: tuple[Instrument, RawTable]) -> dict[date, DayObjects]:
         instrument, raw = wanted
         series = series_folder(raw.name, instrument.venue, instrument.symbol)
-        if not is_door(instrument.source):
+        if not is_converter(instrument.source):
             return _days_of(lake / series, store, series, start, end)
-        made = None if doors is None else doors / instrument.source / series
+        made = None if converted is None else converted / instrument.source / series
         return {} if made is None else _days_of(made, None, series, start, end)
 
     with Workers(parallel, "list") as pool:

@@ -64,7 +64,8 @@ class RawObjects:
         A file registered as unusable is among them: whoever reads it meets the error itself.
 
         Raises:
-            LakeFileError, SchemaError, DomainError: If a door refused one of the vendor's files.
+            LakeFileError, SchemaError, DomainError: If a converter refused one of the vendor's
+                files.
             MissingDataError: If it has none, or not all could be fetched: a part of a day would
                 pass for the whole.
             LakeFileError: If a file is gone or has another size than when it was registered, or
@@ -126,7 +127,7 @@ class RawObjects:
         return files, present["sha256"].to_list()
 
     def _refused(self, instrument: Instrument, row: dict[str, Any]) -> MarketPipelineError:
-        """The error of a file that no reader here can meet again, because a door met it."""
+        """The error of a file that no reader here can meet again, because a converter met it."""
         kinds = {kind.__name__: kind for kind in (SchemaError, DomainError)}
         return kinds.get(row["failure_kind"], LakeFileError)(
             "The vendor's file could not be turned into raw tables",

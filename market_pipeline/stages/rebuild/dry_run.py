@@ -126,7 +126,7 @@ def registered_day(
     Args:
         day, instruments: Whose days.
         settings: Where they lie.
-        scratch: A folder for what doors make for this look.
+        scratch: A folder for what converters make for this look.
     """
     lake = settings.lake_path
 

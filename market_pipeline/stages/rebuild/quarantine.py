@@ -91,7 +91,7 @@ def bad_files(
 
 
 def _below(lake: Path, file: Path) -> Path:
-    """A file counted from the lake; what a door made lies beside it, and `..` leads nowhere."""
+    """A file counted from the lake; converted ones lie beside it, and `..` leads nowhere."""
     return Path(*(part for part in file.relative_to(lake).parts if part != ".."))
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import StoreError
 from market_pipeline.stages.raw.inventory import RAW_TABLES, local_days, series_folder, stored_days
-from market_pipeline.stages.retention.converted import DoorHoldings
+from market_pipeline.stages.retention.converted import ConvertedDays
 from market_pipeline.stages.retention.prune import (
     DELTA_TABLES,
     MANIFESTS,
@@ -129,14 +129,14 @@ def take_stock(settings: Settings, retention: Retention, store: Store | StoreErr
     limits = [each for each in (raw_before, derived_before) if each is not None]
     if limits:
         at_store = _AtStore(store, max(limits))
-        doors = DoorHoldings(settings, max(limits))
+        converted = ConvertedDays(settings, max(limits))
         parallel = settings.lake_parallel_downloads
         if derived_before is not None:
-            stock.held += _derived(settings, warehouse, at_store, doors, derived_before)
+            stock.held += _derived(settings, warehouse, at_store, converted, derived_before)
         if raw_before is not None and settings.store_address is not None:
             stock.held += _raw(settings.lake_path, at_store, raw_before, parallel)
         if raw_before is not None:
-            stock.held += doors.held(raw_before)
+            stock.held += converted.held(raw_before)
             stock.held += _quarantined(settings, warehouse, at_store, raw_before)
         stock.failures += at_store.failures
     with staging_age(warehouse) as older_than:
@@ -250,7 +250,7 @@ def _derived(
     settings: Settings,
     warehouse: Warehouse,
     at_store: _AtStore,
-    doors: DoorHoldings,
+    converted: ConvertedDays,
     before: date,
 ) -> Iterator[Held]:
     """The days of instruments in all published tables."""
@@ -268,7 +268,7 @@ def _derived(
         of: [
             (series, row)
             for series, row in objects
-            if not _is_local(settings.lake_path, row) and not doors.has_all(row["made_from"])
+            if not _is_local(settings.lake_path, row) and not converted.has_all(row["made_from"])
         ]
         for of, objects in made_from.items()
     }

@@ -1,4 +1,4 @@
-"""What doors made of other vendors' days, and whether they could make it again."""
+"""What converters made of other vendors' days, and whether they could make it again."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from market_pipeline.config.settings import Settings
-from market_pipeline.stages.raw.convert import DOORS_FOLDER
+from market_pipeline.stages.raw.convert import CONVERTED_FOLDER
 from market_pipeline.stages.retention.prune import Held
 
-__all__ = ["DoorHoldings"]
+__all__ = ["ConvertedDays"]
 
 _DAY = re.compile(r"dt=(\d{4}-\d\d-\d\d)")
 
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """What a door wrote of a day that it made."""
+    """What a converter wrote of a day that it made."""
 
     path: Path
     source: str
@@ -30,8 +30,8 @@ class _Record:
     known: dict[str, Any]
 
 
-class DoorHoldings:
-    """The days that doors made, as their records tell.
+class ConvertedDays:
+    """The days that converters made, as their records tell.
 
     A vendor's file counts as the one that was used if it has the same size.
 
@@ -42,8 +42,8 @@ class DoorHoldings:
 
     def __init__(self, settings: Settings, before: date) -> None:
         self._lake = settings.lake_path
-        self._doors = settings.data_dir / DOORS_FOLDER
-        self._records = list(_records(self._doors, before))
+        self._folder = settings.data_dir / CONVERTED_FOLDER
+        self._records = list(_records(self._folder, before))
         self._sizes = {
             f"{file['sha256']}  {file['path']}": (file["path"], file["bytes"])
             for record in self._records
@@ -60,7 +60,7 @@ class DoorHoldings:
         """What is left of each day before one."""
         for record in self._records:
             own = [
-                (self._doors / record.source / path, size) for path, size in record.known["made"]
+                (self._folder / record.source / path, size) for path, size in record.known["made"]
             ]
             paths = tuple((path, size) for path, size in own if path.is_file())
             if record.day >= before or not paths:
@@ -81,23 +81,23 @@ class DoorHoldings:
                 files=len(paths),
                 bytes=sum(size for _, size in paths),
                 paths=paths,
-                again="its door makes it again",
+                again="its converter makes it again",
                 last_copy=gone and "a vendor's file it was made from is gone or has changed",
                 example=gone,
                 lock=record.path.with_suffix(".lock"),
             )
 
 
-def _records(doors: Path, before: date) -> Iterator[_Record]:
-    for path in sorted(doors.glob("*/made/exchange=*/symbol=*/dt=*.json")):
+def _records(converted: Path, before: date) -> Iterator[_Record]:
+    for path in sorted(converted.glob("*/made/exchange=*/symbol=*/dt=*.json")):
         matched = _DAY.fullmatch(path.stem)
-        source, _, exchange, symbol = path.relative_to(doors).parts[:4]
+        source, _, exchange, symbol = path.relative_to(converted).parts[:4]
         try:
             known = json.loads(path.read_text(encoding="utf-8"))
             day = date.fromisoformat(matched[1]) if matched else None
             whole = {"files", "made"} <= known.keys()
         except (OSError, ValueError, AttributeError):
-            continue  # its door makes the day and the record anew
+            continue  # its converter makes the day and the record anew
         if whole and day is not None and day < before:
             venue, name = exchange.removeprefix("exchange="), symbol.removeprefix("symbol=")
             yield _Record(path, source, f"{venue}:{name}", day, known)

@@ -54,10 +54,10 @@ class Held:
     """Something that takes room: a day of an instrument, or what a run left behind.
 
     Attributes:
-        kind: raw (a day's folder of a raw table in the local lake of a store, or what a door made
-            of a day), derived (the day in
-            all published tables), quarantine (a copied file and its reason), staging (what killed
-            runs left), replaced (files of a table that no version within a week holds).
+        kind: raw (a day's folder of a raw table in the local lake of a store, or what a converter
+            made of a day), derived (the day in all published tables), quarantine (a copied file and
+            its reason), staging (what killed runs left), replaced (files of a table that no version
+            within a week holds).
         name: The raw table, the published table, or the file.
         instrument, day: Whose; None if that cannot be said.
         files, rows, bytes: How much it is; rows are those of small tables.

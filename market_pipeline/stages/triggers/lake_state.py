@@ -122,7 +122,7 @@ class LandedDay(NamedTuple):
         day: Which.
         fingerprint: 16 hexadecimal digits that follow from names, sizes and marks alone.
         newest_s: When the latest of its files changed, Unix time.
-        files, bytes: How many files it has, and their bytes; those for doors count as none.
+        files, bytes: How many files it has, and their bytes; those for converters count as none.
     """
 
     day: date

@@ -1,8 +1,8 @@
 """Lists what lies in a raw lake, in a folder or in an object store, one stream at a time.
 
 A *stream* is one raw table of one instrument. Its keys are in the order of its days, so one listing
-that starts at a day shows all that landed since, and a year before it costs nothing. Where a door
-makes the raw tables, the stream is the vendor's files for it.
+that starts at a day shows all that landed since, and a year before it costs nothing. Where a
+converter makes the raw tables, the stream is the vendor's files for it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import NamedTuple, Protocol
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
+from market_pipeline.sources.converter import converter_of, is_converter
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
-from market_pipeline.sources.door import door_of, is_door
 from market_pipeline.sources.shards import live_shards
 from market_pipeline.store.objects import StoreObject
 
@@ -38,14 +38,14 @@ _KEY = re.compile(r"dt=([0-9]{4}-[0-9]{2}-[0-9]{2})/[0-9]{1,9}\.snappy\.parquet"
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """One raw table of one instrument, or what a door makes all of them of (None)."""
+    """One raw table of one instrument, or what a converter makes all of them of (None)."""
 
     raw: RawTable | None
     instrument: Instrument
 
     @property
     def folder(self) -> str:
-        """Its folder below the lake, without a slash at the end; of a door only a name for it."""
+        """Its folder below the lake, without a slash at the end; of a converter only a name."""
         table = f"{self.instrument.source}:" if self.raw is None else self.raw.name
         return f"{table}/exchange={self.instrument.venue}/symbol={self.instrument.symbol}"
 
@@ -80,7 +80,7 @@ class _Store(Protocol):
 
 
 class FolderLake:
-    """A lake in a local folder, and the files for doors in it."""
+    """A lake in a local folder, and the files for converters in it."""
 
     def __init__(self, lake: Path) -> None:
         self._lake = lake
@@ -89,10 +89,10 @@ class FolderLake:
         """The shards of a stream from a day on; what is no day or no shard is passed over.
 
         Raises:
-            InstrumentsError: The door cannot be loaded.
+            InstrumentsError: The converter cannot be loaded.
         """
         if stream.raw is None:
-            yield from self._files_for_door(stream.instrument, since)
+            yield from self._files_for_converter(stream.instrument, since)
             return
         folder = self._lake / stream.folder
         venue, symbol = stream.instrument.venue, stream.instrument.symbol
@@ -109,11 +109,11 @@ class FolderLake:
                 changed_s = stat.st_mtime_ns / 1e9
                 yield LandedFile(day, name, stat.st_size, str(stat.st_mtime_ns), changed_s)
 
-    def _files_for_door(self, instrument: Instrument, since: date) -> Iterator[LandedFile]:
+    def _files_for_converter(self, instrument: Instrument, since: date) -> Iterator[LandedFile]:
         """The vendor's files; their bytes are part of the mark, as a run registers only names."""
-        door, day = door_of(instrument.source), since
+        converter, day = converter_of(instrument.source), since
         while day <= datetime.now(UTC).date():
-            for file in door.find(self._lake, instrument, day):
+            for file in converter.find(self._lake, instrument, day):
                 try:
                     stat = file.stat()
                 except FileNotFoundError:
@@ -137,7 +137,7 @@ class StoreLake:
 
     Args:
         store: What can list it.
-        local: Where the files for doors are, which are in no store.
+        local: Where the files for converters are, which are in no store.
     """
 
     def __init__(self, store: _Store, local: FolderLake) -> None:
@@ -201,5 +201,5 @@ def streams_of(instruments: Sequence[Instrument]) -> list[Stream]:
     return [
         Stream(raw, each)
         for each in ordered
-        for raw in ((None,) if is_door(each.source) else (DELTAS, SNAPSHOTS, TRADES))
+        for raw in ((None,) if is_converter(each.source) else (DELTAS, SNAPSHOTS, TRADES))
     ]

@@ -45,8 +45,10 @@ class Registered(NamedTuple):
     """What the last run that looked at a day saw of some streams.
 
     Attributes:
-        fingerprint: As that of a `LandedDay` of a store; of a folder or a door it says nothing.
-        files, bytes: How many files there were, and their bytes; those for doors count as none.
+        fingerprint: As that of a `LandedDay` of a store; of a folder or a converter it says
+            nothing.
+        files, bytes: How many files there were, and their bytes; those for converters count as
+            none.
     """
 
     fingerprint: str
@@ -77,7 +79,7 @@ def registered(data_dir: Path, streams: Sequence[Stream], day: date) -> Register
         if made_from is None:
             raw = _RAW_TABLES[asset]
             told = {("/".join(place.rsplit("/", 2)[1:]), size, etag or "")}
-        else:  # each of a door's tables tells all of its files
+        else:  # each of a converter's tables tells all of its files
             raw = None
             told = {(made.partition("  ")[2], 0, "") for made in made_from}
         folder = folders.get((raw, exchange, symbol))
@@ -100,7 +102,7 @@ class Known:
         last_whole_run_s: When the last successful run of all of a day began, Unix time, if any.
         registered: What that run, or a later one, saw of the day.
         marks_are_registered: Whether a fingerprint is comparable with a registered one, as of a
-            store without doors. Otherwise a file that was changed since the run began tells.
+            store without converters. Otherwise a file that was changed since the run began tells.
         settle_seconds: Then, so long before it too.
     """
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market_pipeline.config.instruments import BUILT_IN_DOORS, NATIVE_SOURCES
+from market_pipeline.config.instruments import BUILT_IN_CONVERTERS, NATIVE_SOURCES
 from market_pipeline.quality import intervals
 from market_pipeline.quality.intervals import NS_PER_SECOND
 from market_pipeline.quality.measures.gap import (
@@ -266,7 +266,7 @@ class TestProof:
         page = (REPOSITORY / "docs" / "checks" / "gap.md").read_text()
 
         assert set(GAP_EVIDENCE) == set(NATIVE_SOURCES)
-        for source in (*NATIVE_SOURCES, *BUILT_IN_DOORS):
+        for source in (*NATIVE_SOURCES, *BUILT_IN_CONVERTERS):
             assert f"| `{source}` | {gap_evidence(source).sentence} |" in page
 
     def test_only_linked_ids_prove_and_silences_are_explained(self):

@@ -1,4 +1,4 @@
-"""A day goes through its door once, again if its files changed, and never half."""
+"""A day goes through its converter once, again if its files changed, and never half."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.errors import MissingDataError, SchemaError
 from market_pipeline.sources import raw_writer
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
-from market_pipeline.sources.tardis_csv import DOOR, TardisCsv
+from market_pipeline.sources.tardis_csv import CONVERTER, TardisCsv
 from market_pipeline.stages.raw.convert import let_through, register_local_day
 from market_pipeline.stages.raw.objects import RawObjects
 from market_pipeline.stages.rebuild.dry_run import dry_run
@@ -67,8 +67,8 @@ def registered(settings: Settings, raw: RawTable = DELTAS) -> pl.DataFrame:
 
 
 def made(settings: Settings) -> dict[str, bytes]:
-    """All that doors made, by path."""
-    root = settings.data_dir / "doors"
+    """All that converters made, by path."""
+    root = settings.data_dir / "converted"
     return {
         path.relative_to(root).as_posix(): path.read_bytes()
         for path in sorted(root.rglob("*.parquet"))
@@ -82,24 +82,24 @@ class TestOnce:
         rows = {raw.name: registered(settings, raw).row(0, named=True) for raw in (DELTAS, TRADES)}
         row = rows[DELTAS.name]
         file = settings.lake_path / row["path"]
-        below = "doors/tardis_csv/book_delta_v2/exchange=BINANCE/symbol=BTC-USDT/dt=2024-08-08"
+        below = "converted/tardis_csv/book_delta_v2/exchange=BINANCE/symbol=BTC-USDT/dt=2024-08-08"
         assert (settings.data_dir / below / "1.snappy.parquet").samefile(file)
         assert (row["status"], row["rows"], row["shard"]) == ("usable", 3, 1)
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert [each.split("  ")[1] for each in row["made_from"]] == [
             each.relative_to(settings.lake_path).as_posix() for each in vendor
         ]
-        assert row["door_notes"] == [] and rows[TRADES.name]["rows"] == 1
+        assert row["converter_notes"] == [] and rows[TRADES.name]["rows"] == 1
 
     def test_nothing_is_made_twice_of_the_same_bytes(self, settings, monkeypatch):
-        """The second time the door is not asked to convert."""
+        """The second time the converter is not asked to convert."""
         write_vendor(settings.lake_path)
         first = registered(settings)
         monkeypatch.setattr(TardisCsv, "convert", lambda *_: pytest.fail("converted again"))
         assert first.equals(registered(settings))
 
     def test_made_anew_the_bytes_are_the_same(self, settings, tmp_path):
-        """What a door makes follows from the vendor's bytes alone."""
+        """What a converter makes follows from the vendor's bytes alone."""
         write_vendor(settings.lake_path)
         registered(settings)
         elsewhere = load_settings(lake_uri=settings.lake_path, data_dir=tmp_path / "other")
@@ -108,10 +108,10 @@ class TestOnce:
 
     @pytest.mark.parametrize("what", ["vendor's file", "version", "shard gone", "shard cut"])
     def test_it_is_made_anew_if(self, settings, monkeypatch, what):
-        """The vendor's bytes are others, the door is another, or a made file is not as it was."""
+        """The vendor's bytes or the converter are others, or a made file is not as it was."""
         write_vendor(settings.lake_path)
         before = registered(settings)["sha256"][0]
-        (shard,) = (settings.data_dir / "doors").rglob("book_delta_v2/**/*.parquet")
+        (shard,) = (settings.data_dir / "converted").rglob("book_delta_v2/**/*.parquet")
         if what == "vendor's file":
             write_vendor(settings.lake_path, size=7)
         elif what == "version":
@@ -133,11 +133,11 @@ class TestOnce:
         assert before.equals(registered(settings))
 
     def test_a_day_that_never_was_is_missing(self, settings):
-        """The row says which door has no file of it."""
+        """The row says which converter has no file of it."""
         settings.lake_path.mkdir()
         (row,) = registered(settings).to_dicts()
         assert (row["status"], row["failure_kind"]) == ("missing", MissingDataError.__name__)
-        assert "for the door tardis_csv" in row["failure"]
+        assert "for the converter tardis_csv" in row["failure"]
 
     def test_a_lake_behind_a_symbolic_link_has_the_same_paths(self, settings, tmp_path):
         """`..` is counted from what the link leads to."""
@@ -147,7 +147,7 @@ class TestOnce:
         frame = registered(settings)
         files, _ = RawObjects(settings.lake_path, frame).files_of(OF)
         assert files[0].is_relative_to(settings.lake_path)
-        assert files[0].resolve().is_relative_to(settings.data_dir.resolve() / "doors")
+        assert files[0].resolve().is_relative_to(settings.data_dir.resolve() / "converted")
 
 
 class TestRefused:
@@ -175,7 +175,7 @@ class TestRefused:
         write_vendor(settings.lake_path)
         assert ["usable"] == registered(settings)["status"].to_list()
 
-    def test_a_door_that_fails_by_itself_stops_nobody_else(self, settings, monkeypatch):
+    def test_a_converter_that_fails_by_itself_stops_nobody_else(self, settings, monkeypatch):
         """Any exception is the day's failure, told with its kind."""
 
         def broken(*_: object) -> None:
@@ -222,14 +222,14 @@ def test_a_dry_run_makes_it_elsewhere(settings):
     write_vendor(settings.lake_path)
     (planned,) = dry_run(DAY, [OF], settings)
     assert (planned.record["outcome"], planned.record["messages"]) == ("rebuilt", 2)
-    assert not (settings.data_dir / "doors").exists()
+    assert not (settings.data_dir / "converted").exists()
 
 
-def test_a_vendor_s_own_source_has_no_door(settings):
+def test_a_vendor_s_own_source_has_no_converter(settings):
     """Days in the raw layout are registered as they lie."""
     of = OF.model_copy(update={"source": "crypto_lake"})
     assert let_through(settings, of, DAY) is None
-    assert DOOR.find(settings.lake_path, of, DAY) == []
+    assert CONVERTER.find(settings.lake_path, of, DAY) == []
 
 
 def test_the_published_book_is_that_of_the_files(settings):

@@ -121,13 +121,15 @@ class TestFolder:
         assert {DAY: DayObjects(1, 19, 1, 19)} == deltas.days
         assert [[DAY], [DAY]] == [list(each.missing) for each in others]
 
-    def test_door(self, tmp_path: Path):
-        """Of another vendor's instrument it is what the door made."""
+    def test_converter(self, tmp_path: Path):
+        """Of another vendor's instrument it is what the converter made."""
         other = BTC.model_copy(update={"source": "tardis_csv"})
-        file = tmp_path / "doors" / "tardis_csv" / key()
+        file = tmp_path / "converted" / "tardis_csv" / key()
         file.parent.mkdir(parents=True)
         file.write_bytes(b"abc")
-        found = take_inventory(tmp_path / "lake", FakeStore(), [other], doors=tmp_path / "doors")
+        found = take_inventory(
+            tmp_path / "lake", FakeStore(), [other], converted=tmp_path / "converted"
+        )
 
         assert {DAY: DayObjects(1, 3, 1, 3)} == found[0].days
 

@@ -377,29 +377,29 @@ class TestFolderLake:
         assert [("derived", OLD, False)] == decided(fetched.plan())
 
 
-class TestDoors:
-    def door_day(self, fetched: Fetched) -> tuple[Path, Path]:
-        """A day that a door made, published: the vendor's file and the shard made of it."""
-        doors = fetched.settings.data_dir / "doors" / "tardis_csv"
-        vendor, shard = fetched.lake / "tardis_csv" / "a.csv.gz", doors / key(day=OLD)
+class TestConverters:
+    def converter_day(self, fetched: Fetched) -> tuple[Path, Path]:
+        """A day that a converter made, published: the vendor's file and the shard made of it."""
+        converters = fetched.settings.data_dir / "converted" / "tardis_csv"
+        vendor, shard = fetched.lake / "tardis_csv" / "a.csv.gz", converters / key(day=OLD)
         for file in (vendor, shard):
             file.parent.mkdir(parents=True)
             file.write_bytes(b"abcd")
-        record = doors / "made" / "exchange=BINANCE" / "symbol=BTC-USDT" / f"dt={OLD}.json"
+        record = converters / "made" / "exchange=BINANCE" / "symbol=BTC-USDT" / f"dt={OLD}.json"
         record.parent.mkdir(parents=True)
         files = [{"path": "tardis_csv/a.csv.gz", "bytes": 4, "sha256": "5" * 64}]
         record.write_text(json.dumps({"files": files, "made": [[key(day=OLD), 4]]}))
         row = {
             **{"exchange": BTC.venue, "symbol": BTC.symbol, "dt": OLD, "status": "usable"},
-            **{"path": f"../doors/tardis_csv/{key(day=OLD)}", "bytes": 4},
+            **{"path": f"../converted/tardis_csv/{key(day=OLD)}", "bytes": 4},
             "made_from": [f"{'5' * 64}  tardis_csv/a.csv.gz"],
         }
         replace_rows(fetched.warehouse, MANIFEST, OLD, None, MANIFEST.frame([row]))
         return vendor, shard
 
     def test_made_again_from_the_vendors_file(self, fetched):
-        """What a door made goes while its vendor's files are there, which are not touched."""
-        vendor, shard = self.door_day(fetched)
+        """What a converter made goes while its vendor's files are there, which are not touched."""
+        vendor, shard = self.converter_day(fetched)
         only_raw = Retention(TODAY, keep_raw_days=10)
         fetched.prune(only_raw)
 
@@ -408,8 +408,8 @@ class TestDoors:
         assert [("derived", OLD, True)] == decided(fetched.plan())
 
     def test_vendors_file_is_gone(self, fetched):
-        """Without them, what the door made is a last copy; without both, what is published."""
-        vendor, shard = self.door_day(fetched)
+        """Without them, what the converter made is a last copy; without both, what is published."""
+        vendor, shard = self.converter_day(fetched)
         vendor.unlink()
         assert [("derived", OLD, True), ("raw", OLD, False)] == decided(fetched.plan())
         shard.unlink()

@@ -90,7 +90,7 @@ class YearInStore(CountingStore):
 
 
 def in_store(store: CountingStore) -> StoreLake:
-    """The lake in a store, with no file for doors beside it."""
+    """The lake in a store, with no file for converters beside it."""
     return StoreLake(store, FolderLake(Path("absent")))
 
 

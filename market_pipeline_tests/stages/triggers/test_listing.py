@@ -130,8 +130,8 @@ class TestFolderLake:
         assert [] == list(FolderLake(tmp_path / "absent").files(STREAM, DAY))
 
 
-class TestDoors:
-    def test_files_for_a_door(self, tmp_path, monkeypatch):
+class TestConverters:
+    def test_files_for_a_converter(self, tmp_path, monkeypatch):
         """The vendor's files of a day are one stream, in a folder and beside a store alike."""
         tardis = Instrument(venue="BINANCE", symbol="BTC-USDT", source="tardis_csv")
         (stream,) = streams_of([tardis])
@@ -144,7 +144,8 @@ class TestDoors:
             return [there, lake / "gone.csv.gz"] if day == DAY else []
 
         monkeypatch.setattr(
-            "market_pipeline.stages.triggers.listing.door_of", lambda _: SimpleNamespace(find=find)
+            "market_pipeline.stages.triggers.listing.converter_of",
+            lambda _: SimpleNamespace(find=find),
         )
         folder = FolderLake(tmp_path)
         stat = there.stat()

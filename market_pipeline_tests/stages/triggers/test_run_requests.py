@@ -220,8 +220,8 @@ class TestRegistered:
 
         assert (2, 9) == registered(tmp_path, STREAMS, DAY)[1:]
 
-    def test_a_door(self, tmp_path, put):
-        """Of a door the vendor's files are told, each once, whatever tables were made of them."""
+    def test_a_converter(self, tmp_path, put):
+        """Of a converter the vendor's files are listed, each once, whatever tables were made."""
         tardis = Instrument(venue="BINANCE", symbol="S000-USDT", source="tardis_csv")
         for table in (RAW_BOOK_DELTAS, RAW_TRADES):
             put(table, {"path": "a/b/c", "bytes": 4, "made_from": ["11  x/1.gz", "22  x/2.gz"]})

@@ -1,4 +1,4 @@
-"""The door of captures: raw tables of what the readers give, with every proven loss in them."""
+"""The converter of captures: raw tables of what the readers give, every proven loss in them."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from market_pipeline.sources.binance_capture.readers import (
     read_snapshots,
     read_trades,
 )
-from market_pipeline.sources.door import DoorFacts
+from market_pipeline.sources.converter import ConverterFacts
 from market_pipeline.sources.raw_writer import RawWriter
 
-__all__ = ["DOOR", "BinanceCapture"]
+__all__ = ["CONVERTER", "BinanceCapture"]
 
 
 class BinanceCapture:
-    """The door for websocket captures of Binance spot, USD-M and COIN-M."""
+    """The converter for websocket captures of Binance spot, USD-M and COIN-M."""
 
     name = "binance_capture"
     version = 1
-    facts = DoorFacts(
+    facts = ConverterFacts(
         message="One frame; its rows share `sequence_number`, the event's last update id.",
         clock="The event time `E` (of trades the match time `T`), and the local stamp.",
         sequence="The event's last update id `u`, which only rises.",
@@ -53,7 +53,7 @@ class BinanceCapture:
     def convert(
         self, files: Sequence[Path], out: RawWriter, instrument: Instrument, day: date
     ) -> None:
-        """See `Door`. What a reader finds wrong is noted, after the name of its table."""
+        """See `Converter`. What a reader finds wrong is noted, after the name of its table."""
         market = _market_of(instrument)
         symbol = capture_symbol(market, instrument.symbol)
         findings = Findings()
@@ -71,7 +71,7 @@ class BinanceCapture:
         _note(out, "trades", findings)
 
 
-DOOR = BinanceCapture()
+CONVERTER = BinanceCapture()
 
 
 def _market_of(instrument: Instrument) -> Market:

@@ -1,4 +1,4 @@
-"""What a raw file that a door wrote may hold beyond a vendor's: losses, and deeper snapshots."""
+"""What a converted raw file may hold beyond a vendor's: losses, and deeper snapshots."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Collection
 import pyarrow as pa
 
 __all__ = [
-    "DOOR_KEY",
+    "CONVERTER_KEY",
     "LOST",
     "LOST_BEFORE",
     "MENDED",
@@ -17,8 +17,8 @@ __all__ = [
     "more_columns",
 ]
 
-DOOR_KEY = b"market_pipeline.door"
-"""In the metadata of a file that a door wrote."""
+CONVERTER_KEY = b"market_pipeline.converter"
+"""In the metadata of a file that a converter wrote."""
 
 LOST_BEFORE = "lost_before"
 """Of its deltas, int8: whether messages are proven to be lost before this row."""
@@ -45,8 +45,8 @@ def levels_in(names: Collection[str]) -> int:
 
 
 def more_columns(schema: pa.Schema, table: str) -> dict[str, str]:
-    """The columns that a file has beyond a vendor's because a door wrote it, with their types."""
-    if DOOR_KEY not in (schema.metadata or {}):
+    """The columns that a converted file has beyond a vendor's, with their types."""
+    if CONVERTER_KEY not in (schema.metadata or {}):
         return {}
     if table == "book_delta_v2":
         return {LOST_BEFORE: "int8"}

@@ -13,8 +13,8 @@ from market_pipeline.books.flags import INVALIDATING
 from market_pipeline.config.instruments import Instrument, Policies, Thresholds
 from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.errors import InstrumentsError
-from market_pipeline.sources.binance_capture import DOOR
-from market_pipeline.sources.door_columns import LOST, LOST_BEFORE, MENDED
+from market_pipeline.sources.binance_capture import CONVERTER
+from market_pipeline.sources.converted_columns import LOST, LOST_BEFORE, MENDED
 from market_pipeline.sources.raw_writer import RawWriter
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
@@ -98,7 +98,7 @@ def test_proven_losses_are_in_the_raw_tables_and_told(tmp_path):
     """`lost_before` says where, the begin of the stream is none, and notes tell of the rest."""
     write_capture(tmp_path / "binance_capture/spot", "btcusdt_20240809.gz", some_lines())
     with RawWriter(tmp_path / "made", "test") as out:
-        DOOR.convert(DOOR.find(tmp_path, BTC, DAY), out, BTC, DAY)
+        CONVERTER.convert(CONVERTER.find(tmp_path, BTC, DAY), out, BTC, DAY)
     deltas = pl.read_parquet(tmp_path / "made/book_delta_v2/1.snappy.parquet")
     trades = pl.read_parquet(tmp_path / "made/trades/1.snappy.parquet")
     assert [12, 13, 16, 17, 22] == deltas["sequence_number"].to_list()
@@ -132,14 +132,14 @@ def test_a_day_s_files_are_those_of_its_date_by_name(tmp_path):
     names = ["btcusdt_20240809_01.gz", "btcusdt_20240809_00.gz", "btcusdt_20240810.gz"]
     for name in [*names, "ethusdt_20240809.gz"]:
         write_capture(folder, name, [])
-    found = DOOR.find(tmp_path, BTC, DAY)
+    found = CONVERTER.find(tmp_path, BTC, DAY)
     assert ["btcusdt_20240809_00.gz", "btcusdt_20240809_01.gz"] == [each.name for each in found]
     elsewhere = BTC.model_copy(update={"venue": "KRAKEN"})
-    assert [] == DOOR.find(tmp_path, elsewhere, DAY)
+    assert [] == CONVERTER.find(tmp_path, elsewhere, DAY)
 
 
 def test_another_venue_is_refused(tmp_path):
     """Whose rules of update ids hold is known of Binance's markets only."""
     elsewhere = BTC.model_copy(update={"venue": "KRAKEN"})
     with RawWriter(tmp_path, "test") as out, pytest.raises(InstrumentsError, match="KRAKEN"):
-        DOOR.convert([tmp_path / "any.gz"], out, elsewhere, DAY)
+        CONVERTER.convert([tmp_path / "any.gz"], out, elsewhere, DAY)

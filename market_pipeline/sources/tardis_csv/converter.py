@@ -1,4 +1,4 @@
-"""The door itself: which files are a day's, and which reader each of them is for."""
+"""The converter itself: which files are a day's, and which reader each of them is for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.sources.binance_capture.linking import MARKET_OF_VENUE, capture_symbol
-from market_pipeline.sources.door import DoorFacts
+from market_pipeline.sources.converter import ConverterFacts
 from market_pipeline.sources.raw_writer import RawWriter
 from market_pipeline.sources.tardis_csv.books import convert_books, convert_lone_snapshots
 from market_pipeline.sources.tardis_csv.reading import (
@@ -20,7 +20,7 @@ from market_pipeline.sources.tardis_csv.reading import (
 )
 from market_pipeline.sources.tardis_csv.trades import convert_trades
 
-__all__ = ["DOOR", "TardisCsv", "tardis_exchange", "tardis_symbol"]
+__all__ = ["CONVERTER", "TardisCsv", "tardis_exchange", "tardis_symbol"]
 
 
 def tardis_exchange(instrument: Instrument) -> str:
@@ -40,11 +40,11 @@ def tardis_symbol(instrument: Instrument) -> str:
 
 
 class TardisCsv:
-    """The door for `incremental_book_L2`, `trades` and `book_snapshot_25`."""
+    """The converter for `incremental_book_L2`, `trades` and `book_snapshot_25`."""
 
     name = "tardis_csv"
     version = 1
-    facts = DoorFacts(
+    facts = ConverterFacts(
         message="Rows with equal `local_timestamp`; a block of `is_snapshot` rows is a message "
         "of its own.",
         clock="`timestamp` is the exchange's time (the time of receipt where it gives none), "
@@ -72,7 +72,7 @@ class TardisCsv:
     def convert(
         self, files: Sequence[Path], out: RawWriter, instrument: Instrument, day: date
     ) -> None:
-        """See `Door`; the files are those that `find` named, told apart by their data type."""
+        """See `Converter`; the files are those that `find` named, told apart by their data type."""
         whose = Whose(tardis_exchange(instrument), tardis_symbol(instrument), day)
         by_type = {each: file for file in files for each in DATA_TYPES if _is(file, each)}
         incremental, book = by_type.get(INCREMENTAL), by_type.get(BOOK_25)
@@ -84,7 +84,7 @@ class TardisCsv:
             convert_trades(out, by_type[TRADES], whose)
 
 
-DOOR = TardisCsv()
+CONVERTER = TardisCsv()
 
 
 def _is(file: Path, data_type: str) -> bool:

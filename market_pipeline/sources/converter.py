@@ -1,8 +1,8 @@
-"""What a door is: it turns another vendor's files into raw tables of the Crypto Lake contract.
+"""What a converter is: it turns another vendor's files into raw tables of the Crypto Lake contract.
 
-All later stages read that contract, so a new vendor needs a door and nothing else. Doors come with
-the package (`tardis_csv`, `binance_capture`) or from another one, by an entry point of the group
-`market_pipeline.doors`; `docs/sources/own.md` says how to write one.
+All later stages read that contract, so a new vendor needs a converter and nothing else. Converters
+come with the package (`tardis_csv`, `binance_capture`) or from another one, by an entry point of
+the group `market_pipeline.converters`; `docs/sources/own.md` says how to write one.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from market_pipeline.config.instruments import (
-    BUILT_IN_DOORS,
-    DOORS_GROUP,
+    BUILT_IN_CONVERTERS,
+    CONVERTERS_GROUP,
     NATIVE_SOURCES,
     Instrument,
     known_sources,
@@ -25,12 +25,12 @@ from market_pipeline.config.instruments import (
 from market_pipeline.errors import InstrumentsError
 from market_pipeline.sources.raw_writer import RawWriter
 
-__all__ = ["Door", "DoorFacts", "door_of", "is_door"]
+__all__ = ["Converter", "ConverterFacts", "converter_of", "is_converter"]
 
 
 @dataclass(frozen=True, slots=True)
-class DoorFacts:
-    """What holds for every day of a door, a sentence each.
+class ConverterFacts:
+    """What holds for every day of a converter, a sentence each.
 
     Attributes:
         message: What the boundary of a message is.
@@ -38,7 +38,8 @@ class DoorFacts:
         sequence: What a sequence number is.
         gap: What shows that messages are lost.
         seed: What a day's book begins with.
-        ids_prove: Whether the door proves lost messages (`lost_before`); else silence suspects.
+        ids_prove: Whether the converter proves lost messages (`lost_before`); else silence
+            suspects.
     """
 
     message: str
@@ -50,7 +51,7 @@ class DoorFacts:
 
 
 @runtime_checkable
-class Door(Protocol):
+class Converter(Protocol):
     """Turns one instrument's day of a vendor's files into raw tables.
 
     Attributes:
@@ -62,7 +63,7 @@ class Door(Protocol):
 
     name: str
     version: int
-    facts: DoorFacts
+    facts: ConverterFacts
 
     def find(self, lake: Path, instrument: Instrument, day: date) -> Sequence[Path]:
         """The vendor's files of the day below `lake`, in their order; none if it is not there.
@@ -83,45 +84,45 @@ class Door(Protocol):
         ...
 
 
-def is_door(source: str) -> bool:
+def is_converter(source: str) -> bool:
     """Whether days of this source are converted before anything reads them."""
     return source not in NATIVE_SOURCES
 
 
-def door_of(source: str) -> Door:
-    """The door of a source.
+def converter_of(source: str) -> Converter:
+    """The converter of a source.
 
     Raises:
         InstrumentsError: There is none of that name, several packages bring one, or it cannot be
             loaded.
     """
-    if source in BUILT_IN_DOORS:
-        built_in: Door = import_module(f"market_pipeline.sources.{source}").DOOR
+    if source in BUILT_IN_CONVERTERS:
+        built_in: Converter = import_module(f"market_pipeline.sources.{source}").CONVERTER
         return built_in
-    entries = list(entry_points(group=DOORS_GROUP, name=source))
+    entries = list(entry_points(group=CONVERTERS_GROUP, name=source))
     if len(entries) != 1:
         packages = ", ".join(sorted(str(entry.dist and entry.dist.name) for entry in entries))
         raise InstrumentsError(
-            f"The source {source} has {'several doors' if entries else 'no door'}",
+            f"The source {source} has {'several converters' if entries else 'no converter'}",
             expected=f"one of {', '.join(known_sources())}",
             found=f"{source}{f' of {packages}' if entries else ''}",
-            next_step="Correct the instruments file, or install one package with that door.",
+            next_step="Correct the instruments file, or install one package with that converter.",
         )
     (entry,) = entries
     try:
         made = entry.load()
-        door = made() if isinstance(made, type) else made
+        converter = made() if isinstance(made, type) else made
     except Exception as error:
         raise _unusable(source, entry.value, f"{type(error).__name__}: {error}") from error
-    if not isinstance(door, Door) or door.name != source:
-        raise _unusable(source, entry.value, repr(door))
-    return door
+    if not isinstance(converter, Converter) or converter.name != source:
+        raise _unusable(source, entry.value, repr(converter))
+    return converter
 
 
 def _unusable(source: str, value: str, found: str) -> InstrumentsError:
     return InstrumentsError(
-        f"The door of the source {source} cannot be used",
-        expected=f"{value} to be a market_pipeline.sources.door.Door named {source}",
+        f"The converter of the source {source} cannot be used",
+        expected=f"{value} to be a market_pipeline.sources.converter.Converter named {source}",
         found=found,
         next_step="Mend or remove the package that brings it (docs/sources/own.md).",
     )
