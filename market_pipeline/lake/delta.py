@@ -27,7 +27,6 @@ __all__ = [
     "add_new_columns",
     "create_delta_table",
     "delta_table",
-    "has_columns_added_later",
     "published_files",
     "settle_log",
 ]
@@ -37,8 +36,6 @@ KEEP_REPLACED = timedelta(days=7)
 
 PARTITION_BY = ["p_day", "p_instrument"]
 """The partition columns; Delta keeps them out of the files, so `dt` and the id are there too."""
-
-_ADDED_LATER = "market_pipeline.added_later"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +104,7 @@ def add_new_columns(delta: DeltaTable, table: Table) -> None:
     fresh = []
     for field in DeltaSchema.from_arrow(stored_schema(table)).fields:
         if field.name not in known:
-            fresh.append(DeltaField(field.name, field.type, metadata={_ADDED_LATER: "true"}))
+            fresh.append(DeltaField(field.name, field.type))
         elif known[field.name] != field.type:
             raise PublishError(
                 f"{table.sql_name} was published with another type of column before",
@@ -123,15 +120,6 @@ def add_new_columns(delta: DeltaTable, table: Table) -> None:
     if fresh:
         delta.alter.add_columns(fresh)
         delta.update_incremental()
-
-
-def has_columns_added_later(delta: DeltaTable, table: Table) -> bool:
-    """Whether some files of the table may lack a column that it declares."""
-    fields = {field.name: field for field in delta.schema().fields}
-    return any(
-        name not in fields or _ADDED_LATER in fields[name].metadata
-        for name in table.arrow_schema.names
-    )
 
 
 def published_files(

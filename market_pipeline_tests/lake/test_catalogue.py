@@ -4,6 +4,7 @@ import dataclasses
 import resource
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -34,6 +35,7 @@ from market_pipeline_tests.lake.writers import (
     stage,
 )
 
+LATER = date(2025, 1, 1)
 COUNT = "SELECT count(*), min(run), max(run) FROM books.bbo"
 
 
@@ -51,15 +53,18 @@ def plain_shell(path: Path, query: str) -> str:
 
 class TestRefresh:
     def test_files_are_named_once(self, warehouse: Warehouse):
-        """A view of its own names the files; the one that is described, often copied, is short."""
+        """Each by the view of its half-year; the view of all, and the described one, are short."""
         publish_run(warehouse, 1)
+        publish(warehouse, BBO, LATER, [stage(warehouse, SPOT, 2, LATER)])
+        refresh(warehouse, TABLES)
         with connect(warehouse.data_dir) as connection:
             paths = connection.execute(
-                "SELECT schema_name, len(string_split(sql, '.parquet')) - 1 "
-                "FROM duckdb_views() WHERE view_name IN ('bbo', 'books_bbo')"
+                "SELECT view_name, len(string_split(sql, '.parquet')) - 1 FROM duckdb_views() "
+                f"WHERE schema_name IN ('books', '{FILES_SCHEMA}')"
             ).fetchall()
 
-        assert {"books": 0, FILES_SCHEMA: 2} == dict(paths)
+        named = {"books_bbo_2024_2": 2, "books_bbo_2025_1": 1}
+        assert {"bbo": 0, "books_bbo": 0, "outline": 0, **named} == dict(paths)
 
     def test_full_disk(self, warehouse: Warehouse):
         """Where a new catalogue finds no room the old one stays, and the refresh fails."""
@@ -114,12 +119,17 @@ class TestRefresh:
         connection.close()
         assert f"[({2 * rows_of(2)}, 2, 2)]" == plain_shell(warehouse.catalogue, COUNT)
 
-    def test_a_query_of_a_day_opens_no_other_days_files(self, warehouse: Warehouse):
-        """What another day's files hold does not matter to it."""
+    @pytest.mark.parametrize("folder", ["data", "é it's 100=1"])
+    @pytest.mark.parametrize("other", [NEXT_DAY, LATER])
+    def test_a_query_of_a_day_opens_no_other_days_files(
+        self, tmp_path: Path, folder: str, other: date
+    ):
+        """What the files of another day hold, of the same half-year or another, does not matter."""
+        warehouse = Warehouse(tmp_path / folder)
         publish(warehouse, BBO, DAY, [stage(warehouse, SPOT, 1)])
-        publish(warehouse, BBO, NEXT_DAY, [stage(warehouse, SPOT, 2, NEXT_DAY)])
+        publish(warehouse, BBO, other, [stage(warehouse, SPOT, 2, other)])
         refresh(warehouse, TABLES)
-        for file in current_files(warehouse, BBO, NEXT_DAY):
+        for file in current_files(warehouse, BBO, other):
             file.write_bytes(b"no Parquet")
         with connect(warehouse.data_dir) as connection:
             of_a_day = f"{COUNT} WHERE dt = DATE '{DAY}'"
