@@ -1,8 +1,8 @@
 """End to end: raw Parquet in, staged zstd Parquet out, as a run without Dagster does it.
 
-Every run is a process of its own, so that its peak memory is its own. It rebuilds a small day
-first, so that compiled code is loaded and what is timed is the work. `python -m
-benchmarks.end_to_end` is such a process.
+Every run is a process of its own, so that its peak memory is its own, with that of the profile that
+comes before. It rebuilds a small day first, so that compiled code is loaded and what is timed is
+the work. `python -m benchmarks.end_to_end` is such a process.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from market_pipeline.settings import load_settings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
 from market_pipeline.stages.books import rebuild_day
 from market_pipeline.stages.instrument import DayOfRaw, rebuild_instrument
+from market_pipeline.stages.profile import profile_day
 from market_pipeline.stages.raw import RawObjects, register_day
 from market_pipeline.tables import TABLES
 
@@ -53,8 +54,7 @@ class Task:
         day: A folder of `synthetic_lake`.
         seeds: Its instruments; with more than one they are rebuilt by `rebuild_day`.
         depth_interval_ms: Of `books.depth`.
-        as_vendor: Whether it meets a snapshot every 100 ms, not one a minute, and trades, so that
-            the day's times are read once more at its first silence.
+        as_vendor: Whether it meets a snapshot every 100 ms, not one a minute, and trades.
         threads: How many instruments at once.
     """
 
@@ -152,6 +152,9 @@ def _rebuild(task: Task, folder: Path) -> dict[str, Any]:
     )
     warehouse = Warehouse(folder)
     raw = _raw_day(Path(task.day), instruments, as_vendor=task.as_vendor)
+    # The profile comes before any rebuild, and is an asset of its own.
+    profiles = TABLES["raw_profiles"].frame(profile_day(raw, instruments, warehouse))
+    raw = replace(raw, profiles=profiles)
     cpu, wall = time.process_time(), time.perf_counter()
     if len(instruments) == 1:
         staged, record = rebuild_instrument(raw, instruments[0], settings, warehouse)
@@ -196,7 +199,7 @@ def _raw_day(day: Path, instruments: Iterable[Instrument], *, as_vendor: bool) -
     lake = day / "lake"
     return DayOfRaw(
         day=DAY,
-        lake=lake,
+        lake=day,
         deltas=registered(lake, DELTAS, "raw_book_deltas"),
         snapshots=registered(lake if as_vendor else day / "seed", SNAPSHOTS, "raw_book_snapshots"),
         trades=registered(lake if as_vendor else day / "seed", TRADES, "raw_trades"),

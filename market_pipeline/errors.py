@@ -193,7 +193,7 @@ class StoreError(MarketPipelineError):
         kind: `forbidden` (no right to it), `missing` (no such bucket or object), `unavailable` (it
             cannot be reached, or answers with errors of its own), `cut` (the connection broke or
             stood still in the middle), `mismatch` (the bytes are not those of the object that was
-            listed), `no_space` (they do not fit on this disk).
+            listed).
         next_step: One sentence saying what to do next.
         uri: The `s3://` address it concerns.
         found: What was met.
@@ -203,7 +203,7 @@ class StoreError(MarketPipelineError):
         self,
         problem: str,
         *,
-        kind: Literal["forbidden", "missing", "unavailable", "cut", "mismatch", "no_space"],
+        kind: Literal["forbidden", "missing", "unavailable", "cut", "mismatch"],
         next_step: str,
         uri: str,
         found: str | None = None,

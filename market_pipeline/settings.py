@@ -123,7 +123,7 @@ class Settings(LakeSettings, BaseSettings):
         le=1_440,
         description=(
             "Minutes of each instrument and day that a plain second implementation rebuilds to "
-            "compare; 0 turns it off."
+            "compare, each as far as its part of the check's cost goes; 0 turns it off."
         ),
     )
     threads: Integer = Field(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,6 +20,22 @@ __all__ = ["faulty", "moto_server", "object_store"]  # fixtures
 # The first example of a kernel waits for its compilation, which no deadline can foresee.
 settings.register_profile("kernels", deadline=None)
 settings.load_profile("kernels")
+
+
+@pytest.fixture
+def full_at() -> Callable[[int], AbstractContextManager[None]]:
+    """Within `full_at(size)` no file grows beyond so many bytes: for its writer, a full disk."""
+
+    @contextmanager
+    def within(size: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return within
 
 
 _ONE_FIXTURE = {"cli", "pages", "ui"}

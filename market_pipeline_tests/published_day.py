@@ -42,7 +42,7 @@ def publish_day(
     }
     objects = [RawObjects(lake, frame) for frame in small.values()]
     small["raw_profiles"] = TABLES["raw_profiles"].frame(
-        profile_day(DayOfRaw(day, lake, *objects), instruments)
+        profile_day(DayOfRaw(day, lake, *objects), instruments, warehouse)
     )
     looked_through = DayOfRaw(day, lake, *objects, small["raw_profiles"])
     rebuilt = rebuild_day(looked_through, instruments, settings, warehouse)

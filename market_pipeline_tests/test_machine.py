@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import resource
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -39,12 +38,10 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.fixture
-def small_files() -> Iterator[None]:
-    """No file of this process grows beyond 64 kB: for who writes it, that is a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+def small_files(full_at) -> Iterator[None]:
+    """No file of this process grows beyond 64 kB."""
+    with full_at(64_000):
+        yield
 
 
 def raised_by(function: Callable[..., object], *arguments: object) -> Exception:

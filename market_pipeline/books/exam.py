@@ -169,14 +169,18 @@ def meet_snapshot(
         )
         return repair_row, proof
     in_step = registers[reg.LAST_SEQUENCE] == sequence
-    if at_end and not in_step:
+    # Whether one of this number agreed with this very book: then this one has a wrong number.
+    in_doubt = registers[reg.GAP] + registers[reg.FAILED_EXAM]
+    was_matched = in_doubt == 0 and registers[reg.MATCHED_MESSAGE] == message
+    was_matched &= registers[reg.MATCHED_SEQUENCE] == sequence
+    if was_matched or (at_end and not in_step):
         differing = count_differing(
             registers, levels, bid_prices, bid_sizes, ask_prices, ask_sizes, k, bids, asks
         )
         if differing > 0:
-            # What it shows came after the last message.
+            # Else what it shows came after the last message.
             registers[reg.UNPLACED] += 1
-            leave_out(registers, receipt, reg.NEVER_REACHED)
+            leave_out(registers, receipt, reg.BAD_NUMBER if was_matched else reg.NEVER_REACHED)
             return repair_row, proof
     if registers[reg.PENDING] == _WAITS:
         # The snapshot before found no message to agree with.
@@ -194,6 +198,7 @@ def meet_snapshot(
     lag = registers[reg.MISPLACED_LAG]
     kind, back = np.int64(0), np.int64(0)
     if agrees:
+        registers[reg.MATCHED_SEQUENCE], registers[reg.MATCHED_MESSAGE] = sequence, message
         registers[reg.STALE_RUN] = 0
         if (
             registers[reg.MISPLACED_RUN] > 0

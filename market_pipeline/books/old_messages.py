@@ -76,6 +76,8 @@ def meet_old_message(registers, levels, history, deltas, row):
     first_row, rows = row, deltas.sequence_number.size
     sequence, receipt = registers[reg.SKIP_SEQUENCE], registers[reg.SKIP_RECEIPT]
     applies = registers[reg.SKIPPING] == _APPLY
+    if applies:
+        registers[reg.MATCHED_MESSAGE] = -1
     while (
         row < rows
         and deltas.sequence_number[row] == sequence

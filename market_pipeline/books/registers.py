@@ -77,6 +77,8 @@ REGISTERS = (
     "pending_in_step",
     "pending_ts_receipt_ns",
     "pending_sequence_number",
+    "matched_message",
+    "matched_sequence_number",
     "last_compared_ns",
     "uncompared_since_ns",
     "rows",
@@ -198,6 +200,8 @@ HOURLY = ("exams_per_hour", "exams_failed_per_hour", "exam_levels_differing_per_
     PENDING_IN_STEP,
     PENDING_RECEIPT,
     PENDING_SEQUENCE,
+    MATCHED_MESSAGE,
+    MATCHED_SEQUENCE,
     LAST_COMPARED,
     UNCOMPARED_SINCE,
     ROWS,
@@ -284,6 +288,7 @@ def new_registers() -> NDArray[np.int64]:
     registers[LAST_MOVE] = -MESSAGES_BETWEEN_MOVES
     for number in (LAST_SEQUENCE, BOOK_SEQUENCE, REPLACED_SEQUENCE):
         registers[number] = np.iinfo(np.int64).min
+    registers[MATCHED_MESSAGE] = -1
     registers[LAST_BID] = -np.iinfo(np.int64).max
     registers[LAST_ASK] = np.iinfo(np.int64).max
     registers[MIN_LATENCY] = np.iinfo(np.int64).max

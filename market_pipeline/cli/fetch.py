@@ -23,8 +23,9 @@ from rich.table import Table
 
 from market_pipeline.cli.output import bytes_text, console, errors_console, ranges_text
 from market_pipeline.cli.verdict import InstrumentIds
-from market_pipeline.errors import MarketPipelineError, PublishError, SettingsError, StoreError
+from market_pipeline.errors import MachineError, SettingsError
 from market_pipeline.instruments import Instrument, load_instruments, select_instruments
+from market_pipeline.machine import as_machine_error
 from market_pipeline.settings import Settings, load_settings
 from market_pipeline.sources.door import is_door
 from market_pipeline.stages.fetch_days import FetchedDay, fetch_days, to_fetch
@@ -35,6 +36,7 @@ __all__ = ["fetch"]
 
 _DAY = ["%Y-%m-%d"]
 _INTERRUPTED = 130
+_REFUSED = 2
 _MEANING = {
     "fetched": "downloaded for the first time",
     "changed": "downloaded again, as a further version",
@@ -55,7 +57,7 @@ class _Result:
     days: list[FetchedDay] = field(default_factory=list)
     seconds: float = 0.0
     blocked_seconds: float = 0.0
-    stopped_by: MarketPipelineError | None = None
+    stopped_by: MachineError | None = None
 
     @property
     def downloaded_bytes(self) -> int:
@@ -99,8 +101,8 @@ def fetch(
     command goes on where it was. A run fetches its own days, so this is for having them before.
 
     Exit code 0: all days of all tables are here, or with --dry-run at the store. 1: something is
-    missing or could not be fetched. 2: wrong usage, or the store cannot be looked at. 130: stopped
-    by Ctrl-C.
+    missing or could not be fetched. 2: wrong usage, the store cannot be looked at, or the machine
+    refuses (a full disk). 130: stopped by Ctrl-C.
     """
     start, end = start_date.date(), end_date.date()
     if end < start:
@@ -150,6 +152,7 @@ def fetch(
         errors_console().print(f"failed: {sentence}", soft_wrap=True)
     if result.stopped_by is not None:
         errors_console().print(f"error: {result.stopped_by}", soft_wrap=True)
+        raise typer.Exit(_REFUSED)
     raise typer.Exit(0 if result.is_whole else 1)
 
 
@@ -184,8 +187,10 @@ def _fetch(
                 bar.update(task, description=told)
                 if not out.is_terminal:
                     out.print(f"{told}: {_said(day)} ({number:,}/{len(wanted):,})")
-        except (StoreError, PublishError) as error:
-            result.stopped_by = error
+        except Exception as error:
+            result.stopped_by = as_machine_error(error)
+            if result.stopped_by is None:
+                raise
         finally:
             days.close()  # type: ignore[attr-defined]  # a generator: it ends the downloads
     result.seconds = time.monotonic() - began

@@ -33,6 +33,7 @@ __all__ = [
     "ROW_GROUP_ROWS",
     "StagedFile",
     "StagedWriter",
+    "abandon",
     "staging_age",
     "staging_in_use",
     "stale_staging",
@@ -163,11 +164,12 @@ class StagedWriter:
         try:
             if error is None:
                 self._finish()
-            else:
-                self._writer.close()
         finally:
-            self._file.close()
+            # On a full disk neither of the others succeeds.
             self._path.unlink(missing_ok=True)
+            abandon(self._writer)
+            with suppress(OSError):
+                self._file.close()
 
     def _take_chunk(self, rows: int) -> None:
         """Cut the next chunk from what came, and write the row group that it completes.
@@ -206,6 +208,16 @@ class StagedWriter:
         self._staged = StagedFile(
             self._instrument, final, self._rows, self._file.bytes, sha256, self._part
         )
+
+
+def abandon(writer: pq.ParquetWriter) -> None:
+    """Lets go of a writer whose file nobody will read, also where the disk takes nothing more.
+
+    It would try again when it is collected, and print a traceback.
+    """
+    with suppress(OSError, ValueError):
+        writer.close()
+    writer.is_open = False
 
 
 @contextmanager
@@ -254,7 +266,7 @@ def stale_staging(warehouse: Warehouse, older_than: timedelta = KEEP_STAGED) -> 
         # Another run may rename or publish it at any moment.
         with suppress(FileNotFoundError):
             found = path.stat()
-            ours = path.suffix in {".partial", ".parquet", ".resume"}
+            ours = path.suffix in {".partial", ".parquet", ".resume", ".messages"}
             if ours and found.st_mtime < oldest:
                 left_over[path] = found.st_size
     return left_over

@@ -36,6 +36,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import NamedTuple
 
 import numpy as np
 
@@ -45,6 +46,7 @@ from market_pipeline.quality.intervals import (
     NS_PER_HOUR,
     NS_PER_SECOND,
     SECONDS_PER_DAY,
+    BoolArray,
     FloatArray,
     IntArray,
     day_bounds_ns,
@@ -52,6 +54,8 @@ from market_pipeline.quality.intervals import (
 )
 from market_pipeline.quality.silences import (
     GapRule,
+    Rhythm,
+    Silences,
     clocks_agree,
     rhythm_of,
     silences_of,
@@ -250,57 +254,45 @@ def find_gaps(
     first_backwards_ns = int(ts_receipt_ns[backwards[0]]) if len(backwards) else None
     start_ns, end_ns = day_bounds_ns(day)
     ts_receipt_ns, ts_origin_ns = limited(ts_receipt_ns), limited(ts_origin_ns)
-    is_in_order = (ts_receipt_ns >= start_ns) & (ts_receipt_ns < end_ns)
-    inside_ns = ts_receipt_ns if is_in_order.all() else ts_receipt_ns[is_in_order]
-    is_in_order[is_in_order] = ~stray_times(inside_ns)
-    places = None
-    if not is_in_order.all():
-        places = np.flatnonzero(is_in_order)
-        if not len(places):
-            return _all_head(start_ns, rule, len(backwards), first_backwards_ns)
+    places = _in_order(ts_receipt_ns, start_ns, end_ns)
+    if not len(places):
+        return _all_head(start_ns, rule, len(backwards), first_backwards_ns)
+    if len(places) < len(ts_receipt_ns):
         ts_receipt_ns, ts_origin_ns = ts_receipt_ns[places], ts_origin_ns[places]
         sequence_number = sequence_number[places]
-    del is_in_order
     if not clocks_agree(ts_receipt_ns, ts_origin_ns):
         ts_origin_ns, trade_origin_ns = ts_receipt_ns, trade_receipt_ns
         snapshots = _by_receipt(snapshots)
-
     rhythm = rhythm_of(ts_receipt_ns, rule)
     tolerance_ns = round(rule.edge_tolerance_seconds * NS_PER_SECOND)
     silences = silences_of(ts_receipt_ns, ts_origin_ns, rhythm.least_ns, tolerance_ns)
-    certain_ns = silences.certain_ns
-    is_silence = certain_ns > rhythm.silence_ns
-    trades = trades_inside(silences, trade_receipt_ns, trade_origin_ns, margin_ns=rhythm.usual_ns)
-    changes = np.zeros_like(trades)
-    is_gap = is_silence & (trades >= rule.min_trades)
-    if snapshots is not None and (is_silence & ~is_gap).any():
-        changes = snapshot_changes(
-            silences, sequence_number, snapshots(), margin_ns=rhythm.usual_ns
-        )
-        is_gap |= is_silence & (changes > 0)
-    around_ns = usual_around_ns(silences, ~is_gap, ts_receipt_ns)
-    bounds_ns = np.array([rhythm.outage_ns(each) for each in around_ns.tolist()], np.float64)
-    is_gap |= certain_ns > bounds_ns
-    is_quiet = ~is_gap & (silences.lengths_ns > max(tolerance_ns, rhythm.silence_ns))
-    is_quiet &= silences.lengths_ns > rule.silence_factor * around_ns
+    margin_ns = rhythm.usual_ns
+    trades = trades_inside(silences, trade_receipt_ns, trade_origin_ns, margin_ns=margin_ns)
 
+    def changes_inside() -> IntArray:
+        if snapshots is None:
+            return np.zeros_like(trades)
+        return snapshot_changes(silences, sequence_number, snapshots(), margin_ns=margin_ns)
+
+    judged = _judged(silences, trades, changes_inside, ts_receipt_ns, rhythm, rule)
+    is_gap, is_quiet = judged.is_gap, judged.is_quiet
     spans = np.column_stack((silences.receipt_spans, trades))[is_gap]
     hours = np.clip((spans[:, 0] - start_ns) // NS_PER_HOUR, 0, 23)
     last = int(ts_receipt_ns.argmax())
     first_ns, last_ns = int(ts_receipt_ns[0]), int(ts_receipt_ns[last])
-    after = silences.messages_after if places is None else places[silences.messages_after]
+    after = places[silences.messages_after]
     return GapReport(
         spans=spans,
-        changes=changes[is_gap],
-        outage_bounds_ns=bounds_ns[is_gap],
+        changes=judged.changes[is_gap],
+        outage_bounds_ns=judged.bounds_ns[is_gap],
         quiet_spans=silences.receipt_spans[is_quiet],
         messages_after=after[is_gap],
         messages_after_quiet=after[is_quiet],
-        lost_before=after[is_gap | (is_quiet & is_silence)],
+        lost_before=after[is_gap | (is_quiet & judged.is_silence)],
         threshold_seconds=rhythm.silence_ns / NS_PER_SECOND,
         outage_factor=rhythm.told_factor,
-        first_message=0 if places is None else int(places[0]),
-        last_message=last if places is None else int(places[last]),
+        first_message=int(places[0]),
+        last_message=int(places[last]),
         first_ns=first_ns,
         last_ns=last_ns,
         head_seconds=(first_ns - start_ns) / NS_PER_SECOND,
@@ -309,6 +301,58 @@ def find_gaps(
         sequence_backwards=len(backwards),
         sequence_backwards_first_ns=first_backwards_ns,
     )
+
+
+def _in_order(ts_receipt_ns: IntArray, start_ns: int, end_ns: int) -> IntArray:
+    """The messages inside the UTC day whose times do not contradict the order of the others."""
+    inside = np.flatnonzero((ts_receipt_ns >= start_ns) & (ts_receipt_ns < end_ns))
+    # Of a sound day nothing is copied.
+    is_stray = stray_times(
+        ts_receipt_ns if inside.size == ts_receipt_ns.size else ts_receipt_ns[inside]
+    )
+    return inside[~is_stray] if is_stray.any() else inside
+
+
+class _Judged(NamedTuple):
+    """What the silences of a day are; shape (k,) each.
+
+    Attributes:
+        is_silence: Longer than a silence by both clocks.
+        is_gap: Trades or snapshots show a loss, or the length alone does.
+        is_quiet: No gap, but a long silence.
+        changes: Snapshots inside that show a change of the book; 0 where trades are inside.
+        bounds_ns: How long each could have been without being an outage, float64.
+    """
+
+    is_silence: BoolArray
+    is_gap: BoolArray
+    is_quiet: BoolArray
+    changes: IntArray
+    bounds_ns: FloatArray
+
+
+def _judged(
+    silences: Silences,
+    trades: IntArray,
+    changes_inside: Callable[[], IntArray],
+    ts_receipt_ns: IntArray,
+    rhythm: Rhythm,
+    rule: GapRule,
+) -> _Judged:
+    """Judges silences by the trades inside, the changes inside if one has no trade, and length."""
+    is_silence = silences.certain_ns > rhythm.silence_ns
+    is_gap = is_silence & (trades >= rule.min_trades)
+    changes = np.zeros_like(trades)
+    if (is_silence & ~is_gap).any():
+        changes = changes_inside()
+        is_gap |= is_silence & (changes > 0)
+    around_ns = usual_around_ns(silences, ~is_gap, ts_receipt_ns)
+    bounds_ns = np.array([rhythm.outage_ns(each) for each in around_ns.tolist()], np.float64)
+    is_gap |= silences.certain_ns > bounds_ns
+    hole_ns = max(round(rule.edge_tolerance_seconds * NS_PER_SECOND), rhythm.silence_ns)
+    is_quiet = ~is_gap & (silences.lengths_ns > hole_ns)
+    is_quiet &= silences.lengths_ns > rule.silence_factor * around_ns
+    return _Judged(is_silence, is_gap, is_quiet, changes, bounds_ns)
 
 
 def _all_head(

@@ -149,6 +149,7 @@ def _meet_old(book: PlainBook, message: Message) -> None:
 
 def _apply_late(book: PlainBook, message: Message, place: int, number: int) -> None:
     touched = book.touched_since(place, number)
+    book.matched = None
     for row in message.rows:
         if row.size_lots != REFUSED and book.rows_since(place) >= REMEMBERED_ROWS:
             book.gap = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 
 from market_pipeline.quality.plain_feed import Snapshot
 from market_pipeline.quality.plain_state import PlainBook, PlainSide, Waiting
@@ -49,11 +50,20 @@ def meet_snapshot(book: PlainBook, snapshot: Snapshot, *, at_end: bool) -> None:
         leave_out(book, snapshot, "snapshots_passed")
     elif not book.seeded:
         _seed(book, snapshot)
+    elif _was_matched(book, number) and _differing(book, snapshot):
+        book.count("snapshots_unplaced")
+        leave_out(book, snapshot, "snapshots_bad_number")
     elif at_end and not in_step and _differing(book, snapshot):
         book.count("snapshots_unplaced")
         leave_out(book, snapshot, "snapshots_never_reached")
     else:
         _compare(book, snapshot, in_step=in_step, at_end=at_end)
+
+
+def _was_matched(book: PlainBook, number: int) -> bool:
+    """Whether a snapshot of a number agreed with this very book: another has a wrong number."""
+    in_doubt = book.gap or book.failed_exam
+    return not in_doubt and book.matched == (book.messages, number)
 
 
 def _seed(book: PlainBook, snapshot: Snapshot) -> None:
@@ -88,6 +98,7 @@ def _compare(book: PlainBook, snapshot: Snapshot, *, in_step: bool, at_end: bool
     replaces = book.resync == "always"
     back, is_exact = 0, False
     if agrees:
+        book.matched = book.messages, snapshot.sequence_number
         book.stale_run = 0
         if book.misplaced_lag > 0 and not _agreed(book, snapshot, book.misplaced_lag):
             book.misplaced_run = 0
@@ -172,31 +183,26 @@ def settle_waiting(book: PlainBook) -> None:
 
 def _differing(book: PlainBook, snapshot: Snapshot) -> int:
     """How many levels differ as far as both are known; a touch that differs counts as one, too."""
-    return _sides_differing(book.bids.sizes, book.asks.sizes, book.horizon, snapshot)
+    return _sides_differing(book.bids, book.asks, book.horizon, snapshot)
 
 
 def _sides_differing(
-    bids: dict[int, int], asks: dict[int, int], horizon: tuple[int, int], snapshot: Snapshot
+    bids: PlainSide, asks: PlainSide, horizon: tuple[int, int], snapshot: Snapshot
 ) -> int:
-    differing = (max(bids.items(), default=None) != snapshot.bids[0]) + (
-        min(asks.items(), default=None) != snapshot.asks[0]
-    )
+    differing = (bids.highest() != snapshot.bids[0]) + (asks.lowest() != snapshot.asks[0])
     for ours, theirs in _both_known(bids, asks, horizon, snapshot):
         differing += sum(ours.get(p) != theirs.get(p) for p in ours.keys() | theirs.keys())
     return differing
 
 
 def _both_known(
-    bids: dict[int, int], asks: dict[int, int], horizon: tuple[int, int], snapshot: Snapshot
+    bids: PlainSide, asks: PlainSide, horizon: tuple[int, int], snapshot: Snapshot
 ) -> Iterator[tuple[dict[int, int], dict[int, int]]]:
     """Bids and then asks, the book's and the snapshot's, as far as both are known."""
     low = max(snapshot.bids[-1][0], horizon[0])
     high = min(snapshot.asks[-1][0], horizon[1])
-    yield {p: s for p, s in bids.items() if p >= low}, {p: s for p, s in snapshot.bids if p >= low}
-    yield (
-        {p: s for p, s in asks.items() if p <= high},
-        {p: s for p, s in snapshot.asks if p <= high},
-    )
+    yield bids.within(low, inf), {p: s for p, s in snapshot.bids if p >= low}
+    yield asks.within(-inf, high), {p: s for p, s in snapshot.asks if p <= high}
 
 
 def _best_fit(book: PlainBook, snapshot: Snapshot) -> tuple[int, bool]:
@@ -218,7 +224,7 @@ def _agreed(book: PlainBook, snapshot: Snapshot, back: int) -> bool:
 
 def _differing_back(book: PlainBook, snapshot: Snapshot, most: int) -> Iterator[int]:
     """In how many levels the book differed one message ago, two and so on, as far as is known."""
-    sides = {True: dict(book.bids.sizes), False: dict(book.asks.sizes)}
+    sides = {True: PlainSide(book.bids.sizes), False: PlainSide(book.asks.sizes)}
     for back in range(1, most + 1):
         message = book.messages - back
         if not book.reaches(message):
@@ -226,10 +232,7 @@ def _differing_back(book: PlainBook, snapshot: Snapshot, most: int) -> Iterator[
             return
         past = next(past for past in book.past if past.message == message)
         for change in reversed(past.changes):
-            side = sides[change.is_bid]
-            side.pop(change.price, None)
-            if change.before:
-                side[change.price] = change.before
+            sides[change.is_bid].put(change.price, change.before)
         yield _sides_differing(sides[True], sides[False], book.horizon, snapshot)
 
 
@@ -293,7 +296,7 @@ def _examine(book: PlainBook, snapshot: Snapshot) -> tuple[int, int, bool]:
     """
     book.count("exams")
     compared = differing = 0
-    for ours, theirs in _both_known(book.bids.sizes, book.asks.sizes, book.horizon, snapshot):
+    for ours, theirs in _both_known(book.bids, book.asks, book.horizon, snapshot):
         book.count("exam_levels", len(theirs))
         book.count("exam_levels_ours", len(ours))
         book.count("exam_levels_ghost", len(ours.keys() - theirs.keys()))

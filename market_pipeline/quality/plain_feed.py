@@ -33,6 +33,7 @@ __all__ = [
 
 _ROUNDED_STEPS = 2**49
 _ROWS_AT_ONCE = 1 << 12
+_SNAPSHOTS_AT_ONCE = 1 << 6
 
 REFUSED = -1
 """The size of a row whose price or size is not a whole number of ticks or lots."""
@@ -165,14 +166,13 @@ def rows_of(batches: Iterable[DeltaBatch], price_scale: Scale, size_scale: Scale
                 batch.ts_receipt_ns[part].tolist(),
                 batch.sequence_number[part].tolist(),
                 batch.is_bid[part].tolist(),
-                batch.price[part].tolist(),
-                batch.size[part].tolist(),
+                whole_steps(batch.price[part], price_scale),
+                whole_steps(batch.size[part], size_scale),
                 batch.ts_origin_ns[part].tolist(),
             )
-            for receipt_ns, sequence, is_bid, price, size, origin_ns in zip(*columns, strict=True):
-                ticks, lots = whole_steps(price, price_scale), whole_steps(size, size_scale)
-                lots = REFUSED if ticks == REFUSED else lots
-                yield Row(receipt_ns, sequence, is_bid, ticks, lots, origin_ns)
+            for receipt_ns, sequence, is_bid, ticks, lots, origin_ns in zip(*columns, strict=True):
+                size_lots = REFUSED if ticks == REFUSED else lots
+                yield Row(receipt_ns, sequence, is_bid, ticks, size_lots, origin_ns)
 
 
 def snapshots_of(
@@ -180,23 +180,25 @@ def snapshots_of(
 ) -> Iterator[Snapshot]:
     """The snapshots of raw batches."""
 
-    def levels(prices: NDArray[np.float64], sizes: NDArray[np.float64]) -> Levels:
-        return [
-            (whole_steps(price, price_scale), whole_steps(size, size_scale))
-            for price, size in zip(prices.tolist(), sizes.tolist(), strict=True)
-        ]
+    def levels(prices: NDArray[np.float64], sizes: NDArray[np.float64]) -> list[Levels]:
+        depth = prices.shape[1]
+        ticks = whole_steps(prices.ravel(), price_scale)
+        lots = whole_steps(sizes.ravel(), size_scale)
+        both = list(zip(ticks, lots, strict=True))
+        return [both[at : at + depth] for at in range(0, len(both), depth)]
 
     for batch in batches:
-        for k in range(batch.sequence_number.size):
-            bids = levels(batch.bid_price[k], batch.bid_size[k])
-            asks = levels(batch.ask_price[k], batch.ask_size[k])
-            yield Snapshot(
-                int(batch.ts_receipt_ns[k]),
-                int(batch.sequence_number[k]),
-                _filled(bids),
-                _filled(asks),
-                usable=_is_a_book(bids, asks),
+        for start in range(0, batch.sequence_number.size, _SNAPSHOTS_AT_ONCE):
+            part = slice(start, start + _SNAPSHOTS_AT_ONCE)
+            columns = (
+                batch.ts_receipt_ns[part].tolist(),
+                batch.sequence_number[part].tolist(),
+                levels(batch.bid_price[part], batch.bid_size[part]),
+                levels(batch.ask_price[part], batch.ask_size[part]),
             )
+            for receipt_ns, sequence, bids, asks in zip(*columns, strict=True):
+                usable = _is_a_book(bids, asks)
+                yield Snapshot(receipt_ns, sequence, _filled(bids), _filled(asks), usable)
 
 
 def _filled(levels: Levels) -> Levels:
@@ -216,19 +218,25 @@ def _is_a_book(bids: Levels, asks: Levels) -> bool:
     return bids[0][0] < asks[0][0]
 
 
-def whole_steps(value: float, scale: Scale) -> int:
-    """A finite value as a whole number of steps, or `REFUSED` if it is none (see `books.scale`)."""
-    exact = value * 10.0**scale.decimals / scale.coefficient
-    if abs(exact) > EXACT_STEPS:
-        return REFUSED
-    if abs(round(exact)) > _ROUNDED_STEPS:
-        return _exactly_whole_steps(Fraction(value) / Fraction(scale.step))
-    whole = round(exact)
-    return whole if abs(exact - whole) <= max(1e-6, abs(exact) * 2.0**-51) else REFUSED
+def whole_steps(values: NDArray[np.float64], scale: Scale) -> list[int]:
+    """Finite values as whole numbers of steps, or `REFUSED` where one is none (`books.scale`)."""
+    # What overflows is too far up for a step.
+    with np.errstate(over="ignore", invalid="ignore"):
+        exact = values * 10.0**scale.decimals / scale.coefficient
+        whole = np.rint(exact)
+        is_far = np.abs(whole) > _ROUNDED_STEPS
+        is_whole = np.abs(exact - whole) <= np.maximum(1e-6, np.abs(exact) * 2.0**-51)
+    steps: list[int] = np.where(is_whole & ~is_far, whole, REFUSED).astype(np.int64).tolist()
+    for at in np.flatnonzero(is_far).tolist():
+        steps[at] = _far_steps(float(values[at]), float(exact[at]), scale)
+    return steps
 
 
-def _exactly_whole_steps(exact: Fraction) -> int:
+def _far_steps(value: float, about: float, scale: Scale) -> int:
     """The same so far up that a float64's own error may be a quarter of a step."""
+    if abs(about) > EXACT_STEPS:
+        return REFUSED
+    exact = Fraction(value) / Fraction(scale.step)
     whole = round(exact)
     is_near = abs(exact - whole) <= Fraction(1, 4)
     return whole if is_near and whole < EXACT_STEPS else REFUSED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -74,6 +74,11 @@ class Waiting(NamedTuple):
     in_step: bool
 
 
+_MESSAGE_WORK, _SNAPSHOT_WORK = 10, 50
+LEAST_MESSAGE_WORK = _MESSAGE_WORK + 1
+"""The `PlainBook.work` of a message of one row."""
+
+
 class PlainSide:
     """One side of a book: the size at each price, and the prices in ascending order."""
 
@@ -91,6 +96,19 @@ class PlainSide:
         if before and not size:
             del self.prices[bisect_left(self.prices, price)]
         return before
+
+    def lowest(self) -> tuple[int, int] | None:
+        """Price and size of the level of the lowest price; None without one."""
+        return (self.prices[0], self.sizes[self.prices[0]]) if self.prices else None
+
+    def highest(self) -> tuple[int, int] | None:
+        """Price and size of the level of the highest price; None without one."""
+        return (self.prices[-1], self.sizes[self.prices[-1]]) if self.prices else None
+
+    def within(self, low: float, high: float) -> dict[int, int]:
+        """The sizes from one price to another, both included."""
+        prices = self.prices[bisect_left(self.prices, low) : bisect_right(self.prices, high)]
+        return {price: self.sizes[price] for price in prices}
 
 
 @dataclass
@@ -122,6 +140,7 @@ class PlainBook:
         numbers: Their numbers and those of further ones before.
         contents: Levels of the latest snapshots compared.
         waiting: A snapshot that disagreed and waits for later messages.
+        matched: How many messages there were when a snapshot agreed last, and its number.
         last_anchor: The message that evidence last spoke for.
         is_doubted: A snapshot since then disagreed that was not found to be misplaced or stale.
         tested: One that agreed, and the message to come then: does it agree as much later, too?
@@ -167,6 +186,7 @@ class PlainBook:
     )
     waiting: Waiting | None = None
     tested: tuple[Snapshot, int] | None = None
+    matched: tuple[int, int] | None = None
     last_anchor: int = 0
     is_doubted: bool = False
     misplaced_run: int = 0
@@ -248,6 +268,14 @@ class PlainBook:
             self.last_anchor, self.is_doubted = message, False
 
     # --- what can be read -----------------------------------------------------------------------
+
+    @property
+    def work(self) -> int:
+        """What was done to it so far, as so many rows: a message or a snapshot takes longer."""
+        rows, messages, snapshots = (
+            self.counts.get(name, 0) for name in ("rows", "messages", "snapshots")
+        )
+        return rows + _MESSAGE_WORK * messages + _SNAPSHOT_WORK * snapshots
 
     def best(self) -> tuple[int, int, int, int]:
         """Best bid and its size, best ask and its size; 0 and 0 where a side is empty."""

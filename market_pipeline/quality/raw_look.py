@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.books.boundaries import message_starts
+from market_pipeline.books.boundaries import FirstRows, message_starts
 from market_pipeline.errors import LakeFileError
 from market_pipeline.quality.domain import EXPECTED, DomainCount
 from market_pipeline.quality.intervals import day_bounds_ns
@@ -81,6 +81,8 @@ class RawTableLook:
         self._names: dict[Path, dict[str, str]] = {}
         self._message: tuple[int, int] | None = None
         self._message_rows = 0
+        none = np.empty(0, np.int64)
+        self._message_parts = [FirstRows(none, none, none, none)] if table is DELTAS else None
         self.batch_rows = _SNAPSHOT_BATCH_ROWS if table is SNAPSHOTS else _BATCH_ROWS
 
     def add(self, batch: RawBatch) -> None:
@@ -122,17 +124,32 @@ class RawTableLook:
             self._ends = [self._ends[0] if self._ends else ends[0], ends[1]]
             self._order.add(batch.file, *columns)
         if self._table is DELTAS:
-            self._refuse_long_message(batch)
+            self._note_messages(batch)
         name, most = ("trades", MAX_TRADES) if self._table is TRADES else ("messages", MAX_MESSAGES)
         if self._order.messages > most:
             raise _too_large(batch, f"{name} in a day", most)
 
-    def _refuse_long_message(self, batch: RawBatch) -> None:
-        sequence, receipt = batch.arrays["sequence_number"], batch.arrays["receipt_timestamp"]
+    @property
+    def messages(self) -> FirstRows | None:
+        """Where the messages of the deltas begin, after the last batch.
+
+        None of another table, and where a row has no time or number.
+        """
+        parts = self._message_parts
+        return FirstRows(*map(np.concatenate, zip(*parts, strict=True))) if parts else None
+
+    def _note_messages(self, batch: RawBatch) -> None:
+        keys = ("timestamp", "receipt_timestamp", "sequence_number")
+        origin, receipt, sequence = (batch.arrays[key] for key in keys)
         if not sequence.size:
             return
         starts = np.empty(sequence.size, np.int64)
         starts = starts[: message_starts(sequence, receipt, starts, self._message)]
+        if any(key in batch.nulls for key in keys):
+            self._message_parts = None
+        if self._message_parts is not None:
+            columns = origin[starts], receipt[starts], sequence[starts]
+            self._message_parts.append(FirstRows(starts + (self._rows - sequence.size), *columns))
         # Where the message under way began, were its rows of earlier batches in this one.
         edges = np.concatenate(([-self._message_rows], starts, [sequence.size]))
         if np.diff(edges).max() > MAX_MESSAGE_ROWS:

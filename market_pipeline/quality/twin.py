@@ -74,12 +74,14 @@ def compare(
     depth: pl.DataFrame,
     price_scale: Scale,
     size_scale: Scale,
+    most_work: int,
 ) -> Comparison:
     """Holds published rows against a plain rebuild that is about to make the same ones.
 
     They are compared up to the first one that later evidence put in doubt, which is not claimed to
-    be right, or up to where the plain book would have to know what happened before it began. What
-    evidence says (`verified`) is left out, because it follows from the whole day.
+    be right, up to where the plain book would have to know what happened before it began, or until
+    the work is done. What evidence says (`verified`) is left out, because it follows from the whole
+    day.
 
     Args:
         book: The plain book that `rebuilt` changes, read after each of its messages.
@@ -91,6 +93,7 @@ def compare(
             messages are left out: where a clock ran back they belong to others. So are those of
             which the receipt time and sequence number do not tell whose they are.
         price_scale, size_scale: The tick and the lot, to write a difference down.
+        most_work: After so much `PlainBook.work` no further message is compared.
     """
     rows = (PlainRow._make(row) for row in _without_nulls(bbo, BBO_COLUMNS).iter_rows())
     published = list(takewhile(lambda row: not row.flags & _IN_DOUBT, rows))
@@ -98,6 +101,8 @@ def compare(
     differing = 0
     first = None
     for at, row in enumerate(published):
+        if book.work >= most_work:
+            return Comparison(at, differing, first)
         ours = next(rebuilt, None)
         if book.is_lost:
             return Comparison(at, differing, first)

@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from market_pipeline.errors import PublishError
 from market_pipeline.lake.layout import PRIVATE_FILE, make_private_folder
+from market_pipeline.lake.staging import abandon
 from market_pipeline.shown import shown
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch, Trades
 from market_pipeline.sources.crypto_lake import (
@@ -175,16 +175,12 @@ class RawWriter:
 
 @contextmanager
 def _told_of_disk(folder: Path) -> Iterator[None]:
-    """What the disk refuses is not the vendor's fault, nor the door's."""
+    """What the disk refuses names the folder: Arrow says no place."""
     try:
         yield
     except OSError as error:
-        raise PublishError(
-            "What a door makes of a day could not be written",
-            next_step="Make room or mend the data folder, then run the day again.",
-            file=folder,
-            found=f"{error.strerror or error}",
-        ) from error
+        error.filename = error.filename or str(folder)
+        raise
 
 
 class _TableWriter:
@@ -223,8 +219,7 @@ class _TableWriter:
     def abandon(self) -> None:
         """Lets go of the shard under way, of which nobody will read anything."""
         if self._writer is not None:
-            with suppress(OSError, ValueError):
-                self._writer.close()
+            abandon(self._writer)
             with suppress(OSError):
                 self._stream.close()
 

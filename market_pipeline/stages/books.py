@@ -22,7 +22,7 @@ from market_pipeline.lake.staging import StagedFile, sweep_staging
 from market_pipeline.settings import Settings
 from market_pipeline.shown import shown_logger
 from market_pipeline.stages.instrument import DayOfRaw, blank_record, rebuild_instrument
-from market_pipeline.stages.lineage import Kept, RecordedDay, books_made_of
+from market_pipeline.stages.lineage import Kept, RecordedDay, books_made_of, made_of_each
 from market_pipeline.stages.outputs import OUTPUTS
 from market_pipeline.stages.quarantine import BadFile, bad_files, keep_copy
 from market_pipeline.threads import Workers
@@ -95,9 +95,11 @@ def rebuild_day(
     workers = max(1, min(settings.threads, by_memory, len(instruments)))
     sweep_staging(warehouse)
     day = RebuiltDay(
-        made_of={
-            each.id: _made_of(raw, each, settings, published or warehouse) for each in instruments
-        }
+        made_of=made_of_each(
+            raw.day,
+            instruments,
+            lambda each: books_made_of(raw, each, settings, published or warehouse),
+        )
     )
 
     def outcome(instrument: Instrument) -> _Outcome:
@@ -205,18 +207,3 @@ def _set_aside(
             raise
         _LOG.exception("%s %s: the files that cannot be used", instrument.id, raw.day)
         return []
-
-
-def _made_of(
-    raw: DayOfRaw, instrument: Instrument, settings: Settings, warehouse: Warehouse
-) -> MadeOf:
-    """What an instrument's books follow from; of nothing known where that cannot be told, and then
-    the rebuild fails too, which is what is recorded of it.
-    """
-    try:
-        return books_made_of(raw, instrument, settings, warehouse)
-    except Exception as error:
-        if is_of_machine(error):
-            raise
-        _LOG.exception("%s %s: what its books are made of", instrument.id, raw.day)
-        return MadeOf((), {"not_known": error_text(error)})

@@ -18,7 +18,7 @@ from market_pipeline.errors import (
     LakeFileError,
     MarketPipelineError,
     MissingDataError,
-    PublishError,
+    is_of_machine,
 )
 from market_pipeline.instruments import Instrument
 from market_pipeline.lake.layout import PRIVATE_FILE, make_private_folder, sync
@@ -245,9 +245,9 @@ class _Root:
                 with RawWriter(staging, f"{door.name} {door.version}") as out:
                     door.convert(files, out, self._instrument, self._day)
                 notes = out.notes
-            except PublishError:
-                raise
             except Exception as error:
+                if is_of_machine(error):
+                    raise  # no fault of the files, which would stay refused
                 # A door of another package may fail in any way: other instruments go on.
                 refusal = asdict(self._refusal(door, files, error))
                 shutil.rmtree(staging)

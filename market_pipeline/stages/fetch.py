@@ -14,7 +14,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from market_pipeline.errors import PublishError, StoreError
+from market_pipeline.errors import StoreError
 from market_pipeline.instruments import Instrument
 from market_pipeline.lake.layout import make_private_folder
 from market_pipeline.lake.ledger import GONE, KnownObject, Ledger, alone_in, digest
@@ -63,9 +63,9 @@ def fetch_table(
         progress: Is told how far it is.
 
     Raises:
-        StoreError: The store cannot be listed and nothing is local, or the disk is full.
+        StoreError: The store cannot be listed and nothing is local.
         LakeFileError: Two objects of the day are named as the same shard, or one as none.
-        PublishError: The local folder cannot be written.
+        MachineError, OSError: The disk is full, or the local folder cannot be written.
         FetchStopped: `progress` was told to stop.
     """
     folder = day_folder(lake, raw, instrument.venue, instrument.symbol, day)
@@ -76,20 +76,12 @@ def fetch_table(
     except StoreError as error:
         listed, failure = {}, error
     fetched: list[FetchedObject] = []
-    try:
-        if listed:
-            make_private_folder(folder)
-        if folder.is_dir():
-            with alone_in(folder):
-                fetch = _Fetch(store, folder, prefix, progress)
-                fetched = list(fetch.unasked(failure) if failure else fetch.bring(listed))
-    except OSError as error:
-        raise PublishError(
-            "a downloaded object cannot be put in place",
-            next_step="Mend the folder's permissions or its disk, then run this again.",
-            file=folder,
-            found=error.strerror,
-        ) from error
+    if listed:
+        make_private_folder(folder)
+    if folder.is_dir():
+        with alone_in(folder):
+            fetch = _Fetch(store, folder, prefix, progress)
+            fetched = list(fetch.unasked(failure) if failure else fetch.bring(listed))
     if failure and not fetched:
         raise failure
     for each in fetched:
@@ -140,8 +132,6 @@ class _Fetch:
             try:
                 downloaded[name] = self._download(name, listed[name])
             except StoreError as error:
-                if error.kind == "no_space":
-                    raise
                 failures[name] = error
         placed: dict[str, Action] = {}
         if not failures:

@@ -87,16 +87,13 @@ def fetch_days(
         while_waiting: Is called a few times a second.
 
     Raises:
-        StoreError: The disk is full.
-        PublishError: The lake cannot be written.
+        MachineError, OSError: The disk is full, or the lake cannot be written.
     """
 
     def fetch(each: TableDay) -> FetchedDay:
         try:
             objects = fetch_table(store, lake, each.raw, each.instrument, each.day, progress)
         except (StoreError, LakeFileError) as error:
-            if isinstance(error, StoreError) and error.kind == "no_space":
-                raise
             return FetchedDay(each, (), error)
         return FetchedDay(each, objects)
 

@@ -12,6 +12,7 @@ import polars as pl
 
 from market_pipeline.books.flags import INVALIDATING
 from market_pipeline.books.tables import CHECKPOINTS
+from market_pipeline.errors import is_of_machine
 from market_pipeline.instruments import Instrument
 from market_pipeline.lake.published import scan
 from market_pipeline.quality.checks.identity import check_identity
@@ -210,7 +211,9 @@ def _price_before(day: RebuiltDayOf) -> float | None:
     try:
         closing = scan(day.warehouse, CHECKPOINTS, before, [day.instrument.id])
         books = closing.filter(kind="closing").collect().to_dicts()
-    except (pl.exceptions.PolarsError, OSError):
+    except (pl.exceptions.PolarsError, OSError) as error:
+        if is_of_machine(error):
+            raise
         books = []  # the check `joint` tells of it
     for book in books:
         bids, asks = book["bid_price_ticks"], book["ask_price_ticks"]

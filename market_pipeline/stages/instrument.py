@@ -42,6 +42,7 @@ from market_pipeline.sources.crypto_lake import (
     read_trades,
 )
 from market_pipeline.stages.ahead import read_ahead
+from market_pipeline.stages.message_index import day_messages
 from market_pipeline.stages.outputs import OUTPUTS, BookFiles
 from market_pipeline.stages.raw import RawObjects
 from market_pipeline.stages.resume import (
@@ -86,6 +87,7 @@ class _Raw:
 
     instrument: Instrument
     day: date
+    warehouse: Warehouse
     deltas: list[Path]
     snapshots: list[Path]
     trades: list[Path]
@@ -93,7 +95,7 @@ class _Raw:
     counts: DeltaCounts
 
     @classmethod
-    def open(cls, raw: DayOfRaw, instrument: Instrument) -> Self:
+    def open(cls, raw: DayOfRaw, instrument: Instrument, warehouse: Warehouse) -> Self:
         deltas, delta_hashes = raw.deltas.files_of(instrument)
         snapshots, snapshot_hashes = raw.snapshots.files_if_any(instrument)
         trades, trade_hashes = raw.trades.files_if_any(instrument)
@@ -113,7 +115,7 @@ class _Raw:
         for file in trades:
             open_shard(file, TRADES)[0].close()
         hashes = [*delta_hashes, *snapshot_hashes, *trade_hashes]
-        return cls(instrument, raw.day, deltas, snapshots, trades, hashes, counts)
+        return cls(instrument, raw.day, warehouse, deltas, snapshots, trades, hashes, counts)
 
     @cached_property
     def steps(self) -> tuple[Scale, Scale]:
@@ -122,9 +124,11 @@ class _Raw:
 
     @cached_property
     def gaps(self) -> SuspectedGaps:
-        """The suspected gaps; costs a pass over the day."""
+        """The suspected gaps; without the profile's messages it costs a pass over the day."""
+        hashes = self.sha256[: len(self.deltas)]
+        messages = day_messages(self.warehouse, self.instrument, self.day, self.deltas, hashes)
         trades = read_trades(self.trades)
-        return suspect_gaps(self.instrument, self.day, self.deltas, trades, self.snapshots)
+        return suspect_gaps(self.instrument, self.day, messages, trades, self.snapshots)
 
 
 def rebuild_instrument(
@@ -166,7 +170,7 @@ def rebuild_instrument(
     if record["strategy"] == "snapshots_only":
         files, figures = _from_snapshots(day, instrument, options, warehouse, overlap=overlap)
         return files, record | figures
-    raw = _Raw.open(day, instrument)
+    raw = _Raw.open(day, instrument, warehouse)
     price_scale, size_scale = raw.steps
     seed = choose_seed(
         published or warehouse,

@@ -17,7 +17,7 @@ import polars as pl
 from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.tables import CHECKPOINTS
-from market_pipeline.errors import CheckpointError, MarketPipelineError
+from market_pipeline.errors import CheckpointError, MarketPipelineError, is_of_machine
 from market_pipeline.lake.published import scan
 from market_pipeline.quality.findings import Finding, Measured
 from market_pipeline.sources.batches import SnapshotBatch
@@ -66,6 +66,8 @@ def measure_joint(day: RebuiltDayOf) -> Measured:
         text = error.problem.replace("The checkpoint", f"the closing book of {before}")
         return _not_carried(Break(text, error.found, error.expected))
     except (MarketPipelineError, pl.exceptions.PolarsError, OSError) as error:
+        if is_of_machine(error):
+            raise
         return _not_carried(Break(f"what lies around midnight cannot be read: {error}"))
     return _measured(day, close, carried, problems, *steps)
 
@@ -89,7 +91,7 @@ def _silence_ns(day: RebuiltDayOf, carried: Carried, close: Keyframe) -> int:
     if carried.is_right or carried.first_ts_receipt_ns - close.ts_receipt_ns <= floor_ns:
         return floor_ns  # what a silence is takes a look at the whole day
     trades = day.trades or read_trades([])
-    return suspect_gaps(day.instrument, day.day, day.delta_files, trades).silence_ns
+    return suspect_gaps(day.instrument, day.day, day.messages, trades).silence_ns
 
 
 def _measured(

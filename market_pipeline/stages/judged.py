@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from market_pipeline.books.boundaries import FirstRows
 from market_pipeline.errors import LakeFileError
 from market_pipeline.instruments import Instrument
 from market_pipeline.lake.layout import Warehouse
@@ -19,6 +20,7 @@ from market_pipeline.sources.batches import Trades
 from market_pipeline.sources.crypto_lake import read_trades
 from market_pipeline.stages.instrument import DayOfRaw
 from market_pipeline.stages.lookups import Lookups
+from market_pipeline.stages.message_index import day_messages
 
 __all__ = ["PublishedBooks", "RebuiltDayOf"]
 
@@ -77,6 +79,16 @@ class RebuiltDayOf:
             if self.record.get("strategy") == "snapshots_only":
                 return []
             raise
+
+    @property
+    def messages(self) -> FirstRows:
+        """The messages of the raw deltas.
+
+        Raises:
+            MarketPipelineError: If they cannot be read.
+        """
+        files, sha256 = self.raw.deltas.files_if_any(self.instrument)
+        return day_messages(self.warehouse, self.instrument, self.day, files, sha256)
 
     @cached_property
     def snapshot_files(self) -> list[Path]:

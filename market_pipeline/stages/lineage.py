@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH, REBUILDS
+from market_pipeline.errors import error_text, is_of_machine
 from market_pipeline.instruments import Instrument
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.lineage import LINEAGE, Input, MadeOf, files_sha256, rows_sha256
@@ -25,6 +26,7 @@ from market_pipeline.quality.gaps import GapRule
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import VALIDATION_REPORT
 from market_pipeline.settings import Settings
+from market_pipeline.shown import shown_logger
 from market_pipeline.stages.identity import failed_identity
 from market_pipeline.stages.instrument import DayOfRaw, blank_record
 from market_pipeline.stages.lookups import Lookups
@@ -41,6 +43,7 @@ __all__ = [
     "Kept",
     "RecordedDay",
     "books_made_of",
+    "made_of_each",
     "metrics_made_of",
     "profiles_made_of",
     "recorded_day",
@@ -64,7 +67,34 @@ _SUCCEEDED: Mapping[str, pl.Expr] = {
 }
 
 
+_NOT_KNOWN = "not_known"
+_LOG = shown_logger(__name__)
+
+
 # --- what it is made of -----------------------------------------------------------------------
+
+
+def made_of_each(
+    day: date, instruments: Sequence[Instrument], made_of: Callable[[Instrument], MadeOf]
+) -> dict[str, MadeOf]:
+    """By id, what each instrument's day follows from.
+
+    Where that raises, it follows from nothing known: it is made, now and the next time too, and
+    what keeps it from being made is for its stage to record.
+
+    Raises:
+        Exception: What is the machine's (`errors.is_of_machine`).
+    """
+    found = {}
+    for instrument in instruments:
+        try:
+            found[instrument.id] = made_of(instrument)
+        except Exception as error:
+            if is_of_machine(error):
+                raise
+            _LOG.exception("%s %s: what it is made of cannot be told", instrument.id, day)
+            found[instrument.id] = MadeOf((), {_NOT_KNOWN: error_text(error)})
+    return found
 
 
 def profiles_made_of(raw: DayOfRaw, instrument: Instrument) -> MadeOf:
@@ -112,8 +142,8 @@ def report_made_of(
     before = raw.day - timedelta(days=1)
     published = [_published_inputs(warehouse, table, raw.day) for table, _ in OUTPUTS.values()]
     published.append(_published_inputs(warehouse, CHECKPOINTS, before))
-    made_of = {}
-    for instrument in instruments:
+
+    def made_of(instrument: Instrument) -> MadeOf:
         inputs = [*_raw_inputs(raw, instrument)]
         inputs += _rows_input(PROFILES, raw.day, raw.profiles, instrument)
         inputs += _rows_input(PROFILES, before, lookups.profiles_before, instrument)
@@ -129,8 +159,9 @@ def report_made_of(
             "same_bytes": [str(pair) for pair in same_bytes(raw, instrument, lookups.registered)],
             "foreign_before": failed_identity(lookups.reports_before, instrument),
         }
-        made_of[instrument.id] = MadeOf(tuple(inputs), parameters)
-    return made_of
+        return MadeOf(tuple(inputs), parameters)
+
+    return made_of_each(raw.day, instruments, made_of)
 
 
 def metrics_made_of(
@@ -142,14 +173,15 @@ def metrics_made_of(
 ) -> dict[str, MadeOf]:
     """By id, what the metrics of a day follow from."""
     published = [_published_inputs(warehouse, table, day) for table in (BBO, DEPTH)]
-    made_of = {}
-    for instrument in instruments:
+
+    def made_of(instrument: Instrument) -> MadeOf:
         inputs = trades.made_from(RAW_TRADES, instrument, day)
         for table in published:
             inputs += table.get(instrument.id, ())
         inputs += _rows_input(VALIDATION_REPORT, day, reports, instrument)
-        made_of[instrument.id] = MadeOf(tuple(inputs), _of_instrument(instrument))
-    return made_of
+        return MadeOf(tuple(inputs), _of_instrument(instrument))
+
+    return made_of_each(day, instruments, made_of)
 
 
 def _of_instrument(instrument: Instrument) -> dict[str, Any]:
@@ -233,6 +265,8 @@ class RecordedDay:
         That is if each table was made of the same inputs with the same parameters and code, is
         there byte for byte as it was recorded, and did not fail. The files are read for it.
         """
+        if _NOT_KNOWN in made_of.parameters:
+            return None
         recorded = {
             row["output_table"]: row
             for row in self.lineage.filter(of_instrument(instrument)).to_dicts()

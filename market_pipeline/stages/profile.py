@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import polars as pl
 
+from market_pipeline.books.boundaries import FirstRows
 from market_pipeline.errors import (
     MarketPipelineError,
     MissingDataError,
@@ -18,6 +19,7 @@ from market_pipeline.errors import (
     is_of_machine,
 )
 from market_pipeline.instruments import Instrument
+from market_pipeline.lake.layout import Warehouse
 from market_pipeline.quality.domain import VIOLATIONS
 from market_pipeline.quality.findings import Finding, Measured
 from market_pipeline.quality.intervals import NS_PER_SECOND
@@ -43,6 +45,7 @@ from market_pipeline.sources.crypto_lake import (
 )
 from market_pipeline.stages.instrument import DayOfRaw
 from market_pipeline.stages.judged import RebuiltDayOf
+from market_pipeline.stages.message_index import keep_messages
 from market_pipeline.stages.raw import NOT_ALL_FETCHED, RawObjects
 from market_pipeline.stages.rows import of_instrument
 
@@ -61,11 +64,30 @@ _Profile = Mapping[str, Any]
 _LOG = shown_logger(__name__)
 
 
-def profile_day(raw: DayOfRaw, instruments: Sequence[Instrument]) -> list[dict[str, Any]]:
-    """The rows of `lake.profiles` of a day, three for each instrument."""
+def profile_day(
+    raw: DayOfRaw, instruments: Sequence[Instrument], warehouse: Warehouse | None = None
+) -> list[dict[str, Any]]:
+    """The rows of `lake.profiles` of a day, three for each instrument.
+
+    Args:
+        raw: The registered raw objects.
+        instruments: Whose.
+        warehouse: Where the messages are kept for later stages (`message_index`); None keeps none.
+
+    Raises:
+        Exception: What is the machine's (`errors.is_of_machine`).
+    """
+
+    def keep(instrument: Instrument, messages: FirstRows) -> None:
+        if warehouse is not None:
+            _, sha256 = raw.deltas.files_of(instrument)
+            keep_messages(warehouse, instrument, raw.day, sha256, messages)
+
     tables = list(zip(RAW_TABLES, (raw.deltas, raw.snapshots, raw.trades), strict=True))
     return [
-        _profile(raw.lake, table, instrument, raw.day, partial(_registered, objects, instrument))
+        _profile(
+            raw.lake, table, instrument, raw.day, partial(_registered, objects, instrument), keep
+        )
         for instrument in instruments
         for table, objects in tables
     ]
@@ -102,6 +124,7 @@ def _profile(
     instrument: Instrument,
     day: date,
     files: Callable[[], list[Path]],
+    keep: Callable[[Instrument, FirstRows], None] = lambda _, __: None,
 ) -> dict[str, Any]:
     identity = _BLANK | {
         "exchange": instrument.venue,
@@ -118,6 +141,8 @@ def _profile(
         row = identity | {"status": "usable"} | look.figures()
         # A value that fits no column must not show when the rows of all are written.
         PROFILES.frame([row])
+        if look.messages is not None:
+            keep(instrument, look.messages)
     except MarketPipelineError as error:
         if is_of_machine(error):
             raise

@@ -100,8 +100,7 @@ def raw_day(
         tell_seconds: See `tell`.
 
     Raises:
-        StoreError: The disk is full.
-        PublishError: The local lake cannot be written.
+        MachineError, OSError: The disk is full, or the local lake cannot be written.
     """
     if store is None:
         found = [_register(settings, raw, table, each, day) for each in instruments]
@@ -201,8 +200,6 @@ def _from_store(
     try:
         fetched = fetch_table(store, lake, raw, instrument, day, progress)
     except StoreError as error:
-        if error.kind == "no_space":
-            raise
         (row,) = register_day(lake, raw, table, instrument, day, uri=uri)
         remark = f"The folder {uri}: it could not be asked for: {error}"
         return [row | failure_columns(error) | {"remark": remark}], True

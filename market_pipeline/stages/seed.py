@@ -18,7 +18,7 @@ from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.rebuild_state import RebuildState
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.tables import CHECKPOINTS
-from market_pipeline.errors import CheckpointError
+from market_pipeline.errors import CheckpointError, is_of_machine
 from market_pipeline.instruments import Instrument
 from market_pipeline.lake.layout import Warehouse
 from market_pipeline.lake.published import scan
@@ -81,6 +81,8 @@ def choose_seed(
     try:
         rows = closing.collect()
     except (pl.exceptions.PolarsError, OSError) as error:
+        if is_of_machine(error):
+            raise  # a day must not differ because too many files were open
         return Seed(refused=f"the closing book of {before} cannot be read: {error}")
     if rows.is_empty():
         return Seed(refused=f"no closing book of {before} is published")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from market_pipeline.books.arrow import BookArrow
+from market_pipeline.books.boundaries import first_rows
 from market_pipeline.books.from_snapshots import SnapshotRebuild
 from market_pipeline.books.intervals import Intervals
 from market_pipeline.books.rebuild import RebuildOptions
@@ -85,7 +86,7 @@ def publish_snapshots(
     )
     traded = read_trades(trade_files)
     gaps = suspect_gaps_between(
-        read_times(files, SNAPSHOTS),
+        first_rows(read_times(files, SNAPSHOTS)),
         (traded.ts_origin_ns, traded.ts_receipt_ns),
         day,
         instrument.thresholds,

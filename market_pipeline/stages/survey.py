@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.books.boundaries import first_rows
+from market_pipeline.books.boundaries import FirstRows
 from market_pipeline.books.scale import Scale, StepInference
 from market_pipeline.books.soundness import Mark, marks_of, sound_times_ns
 from market_pipeline.instruments import Instrument, Thresholds
@@ -20,7 +20,7 @@ from market_pipeline.quality.gaps import find_gaps
 from market_pipeline.quality.silences import GapRule
 from market_pipeline.quality.snapshots_inside import SnapshotTouches
 from market_pipeline.sources.batches import DeltaBatch, Trades
-from market_pipeline.sources.crypto_lake import SNAPSHOTS, read_deltas, read_raw, read_times
+from market_pipeline.sources.crypto_lake import SNAPSHOTS, read_deltas, read_raw
 
 __all__ = [
     "SuspectedGaps",
@@ -56,20 +56,20 @@ class SuspectedGaps:
 def suspect_gaps(
     instrument: Instrument,
     day: date,
-    deltas: Sequence[Path],
+    messages: FirstRows,
     trades: Trades,
     snapshots: Sequence[Path] = (),
 ) -> SuspectedGaps:
-    """Reads the times of a day's delta rows and finds the suspected gaps; there must be rows.
+    """Finds the suspected gaps of a day from its messages; there must be one.
 
     Of the snapshots the times, numbers and touches are read, and only if there is a silence without
     a trade.
 
     Raises:
-        MarketPipelineError: Whatever reading the files raises.
+        MarketPipelineError: Whatever reading the snapshots raises.
     """
     return suspect_gaps_between(
-        read_times(deltas),
+        messages,
         (trades.ts_origin_ns, trades.ts_receipt_ns),
         day,
         instrument.thresholds,
@@ -78,30 +78,29 @@ def suspect_gaps(
 
 
 def suspect_gaps_between(
-    times: Iterable[tuple[NDArray[np.int64], ...]],
+    messages: FirstRows,
     trade_times: tuple[NDArray[np.int64], NDArray[np.int64]],
     day: date,
     thresholds: Thresholds,
     snapshots: Callable[[], Iterable[SnapshotTouches]] | None = None,
 ) -> SuspectedGaps:
-    """Finds the suspected gaps of a day from its times; there must be rows.
+    """Finds the suspected gaps of a day from its times; there must be a message.
 
     Args:
-        times: Batches of (ts_origin_ns, ts_receipt_ns, sequence_number) of the delta rows, int64
-            (n,) each, in feed order, cut anywhere.
+        messages: Of the feed, in its order.
         trade_times: (ts_origin_ns, ts_receipt_ns) of the trades, int64 (n,) each.
         day: The UTC day.
         thresholds: From when on a silence is suspected.
         snapshots: Opens the snapshots beside the messages; None if there are none.
     """
-    first = first_rows(times)
-    marks = marks_of(first.ts_origin_ns, first.ts_receipt_ns, first.sequence_number)
-    ts_receipt_ns = sound_times_ns(first.ts_receipt_ns, (marks & Mark.BAD_TS_RECEIPT) != 0)
-    ts_origin_ns = sound_times_ns(first.ts_origin_ns, (marks & Mark.BAD_TS_ORIGIN) != 0)
+    number = messages.sequence_number
+    marks = marks_of(messages.ts_origin_ns, messages.ts_receipt_ns, number)
+    ts_receipt_ns = sound_times_ns(messages.ts_receipt_ns, (marks & Mark.BAD_TS_RECEIPT) != 0)
+    ts_origin_ns = sound_times_ns(messages.ts_origin_ns, (marks & Mark.BAD_TS_ORIGIN) != 0)
     gaps = find_gaps(
         ts_receipt_ns=ts_receipt_ns,
         ts_origin_ns=ts_origin_ns,
-        sequence_number=first.sequence_number,
+        sequence_number=number,
         trade_receipt_ns=trade_times[1],
         trade_origin_ns=trade_times[0],
         day=day,
@@ -111,11 +110,11 @@ def suspect_gaps_between(
     is_sound = (marks & (Mark.BAD_SEQUENCE | Mark.OLD)) == 0
     silences = np.concatenate((gaps.spans, np.insert(gaps.quiet_spans, 2, 0, axis=1)))
     return SuspectedGaps(
-        rows=first.row[gaps.lost_before],
+        rows=messages.row[gaps.lost_before],
         silences=silences[np.argsort(silences[:, 0])],
         silence_ns=round(gaps.threshold_seconds * 1e9),
         first_ts_receipt_ns=int(ts_receipt_ns[0]),
-        first_sequence_number=int(first.sequence_number[np.argmax(is_sound)]),
+        first_sequence_number=int(number[np.argmax(is_sound)]),
     )
 
 

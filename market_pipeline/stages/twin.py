@@ -31,7 +31,7 @@ from market_pipeline.quality.plain_feed import (
     snapshots_of,
 )
 from market_pipeline.quality.plain_soundness import LOOKAHEAD, Stamps
-from market_pipeline.quality.plain_state import PlainBook
+from market_pipeline.quality.plain_state import LEAST_MESSAGE_WORK, PlainBook
 from market_pipeline.quality.twin import BBO_COLUMNS, DEPTH_COLUMNS, Comparison, Difference, compare
 from market_pipeline.sources.crypto_lake import DELTAS, open_shard, read_deltas, read_snapshots
 from market_pipeline.stages.judged import RebuiltDayOf
@@ -39,10 +39,12 @@ from market_pipeline.stages.rows import count_rows, of_instrument
 from market_pipeline.stages.seed import keyframe_of
 from market_pipeline.stages.twin_start import Start, starts_of
 
-__all__ = ["MAX_ROWS", "measure_twin"]
+__all__ = ["measure_twin"]
 
-MAX_ROWS = 200_000
-"""A minute of more delta rows is compared up to its last message within so many."""
+LEAST_WORK = 16_000
+"""So much `PlainBook.work` is done for a day: plain Python takes about 0.2 s for it …"""
+_ROWS_OF_WORK = 1_200
+"""… or one for so many rows of a huge day, which takes about a tenth of its rebuild."""
 
 _MINUTE_NS = timedelta(minutes=1) // timedelta(microseconds=1) * 1_000
 
@@ -60,11 +62,12 @@ class _Minute:
 def measure_twin(day: RebuiltDayOf) -> Measured:
     """Compares sampled minutes of the published book with what a plain rebuild makes of them.
 
-    The first minute of the day is one, and `twin_minutes - 1` begin at published keyframes. Each is
-    rebuilt from the raw rows and snapshots by the policies that the day was published with. Where
-    messages are suspected to be lost is not found out again, because that follows from the whole
-    day; it is taken from `books.intervals`. Nor is what later evidence says: a minute is compared
-    up to the first row that is in doubt (FAILED_EXAM, OUT_OF_ORDER).
+    The first minute of the day is one, and `twin_minutes - 1` begin at published keyframes. They
+    share the work that a day may cost (`LEAST_WORK`), so that a busy minute is compared up to its
+    part of that. Each is rebuilt from the raw rows and snapshots by the policies that the day was
+    published with. Where messages are suspected to be lost is not found out again, because that
+    follows from the whole day; it is taken from `books.intervals`. Nor is what later evidence says:
+    a minute is compared up to the first row that is in doubt (FAILED_EXAM, OUT_OF_ORDER).
 
     Not asked of a day of snapshots only: its rows are those snapshots, and nothing was rebuilt. Nor
     where a raw file cannot be read any more, which is a finding.
@@ -102,6 +105,7 @@ def _minutes(day: RebuiltDayOf, count: int) -> list[_Minute]:
         policies, depth_interval_ms=None, keyframe_seconds=0, day=day.day
     ).for_kernel()
     first_row = _first_row(day)
+    most = max(LEAST_WORK, day.record["rows"] // _ROWS_OF_WORK) // count
     minutes = []
     for start in starts_of(day, count, options.snapshot_patience_ns):
         book = PlainBook(
@@ -119,7 +123,7 @@ def _minutes(day: RebuiltDayOf, count: int) -> list[_Minute]:
             except CheckpointError as error:
                 minutes.append(_damaged(start.checkpoint, error))
                 continue
-        minutes.append(_compared(day, start, book, scales, first_row))
+        minutes.append(_compared(day, start, book, scales, first_row, most))
     return minutes
 
 
@@ -143,13 +147,14 @@ def _compared(
     book: PlainBook,
     scales: tuple[Scale, Scale],
     first_row: int,
+    most: int,
 ) -> _Minute:
     """Rebuilds a minute with a book to begin with; the instrument's rows begin at `first_row`."""
-    bbo = _minute_of(day, first_row + start.message)
+    bbo = _minute_of(day, first_row + start.message, max(most // LEAST_MESSAGE_WORK, 1))
     last = None
     if start.checkpoint is not None and book.last_sequence is not None and start.message > 0:
         last = Stamps(book.last_sequence, book.last[0], start.checkpoint["ts_origin_ns"])
-    messages, whole = _messages(day, start, scales, bbo.height, last)
+    messages, whole = _messages(day, start, scales, bbo.height, last, most)
     published = [message for message in messages if not message.judgement.is_old]
     bbo = bbo if whole else bbo.head(len(published))
     gaps = _gaps(day, start.message, start.message + bbo.height)
@@ -161,6 +166,7 @@ def _compared(
         bbo,
         _depth_of(day, bbo),
         *scales,
+        most,
     )
     if comparison.first is None:
         return _Minute(comparison.messages, comparison.differing)
@@ -173,26 +179,31 @@ def _messages(
     scales: tuple[Scale, Scale],
     rows: int,
     last: Stamps | None,
+    most: int,
 ) -> tuple[list[Message], bool]:
     """The messages that so many published rows come of, judged by those around them.
 
     Returns:
-        The messages, and whether all of them are within `MAX_ROWS` or the feed ends before; else
+        The messages, and whether all of them are within `most` rows or the feed ends before; else
         they are those within.
     """
     feed = messages_of(rows_of(read_deltas(day.delta_files, start.row), *scales))
     messages: list[Message] = []
-    wanted = rows + LOOKAHEAD
+    beyond, wanted = 0, rows + LOOKAHEAD
     while True:
-        more = list(islice(feed, wanted - len(messages)))
-        messages += more
+        for message in islice(feed, wanted - len(messages)):
+            if message.first_row + len(message.rows) > most:
+                beyond += 1
+                del message.rows[1:]  # only looked at to judge those before
+            messages.append(message)
+            if beyond == LOOKAHEAD:
+                break
         is_end = len(messages) < wanted
         judge_messages(messages, last)
-        within = messages if is_end else messages[:-LOOKAHEAD]
-        short = [each for each in within if each.first_row + len(each.rows) <= MAX_ROWS]
-        found = sum(not each.judgement.is_old for each in short)
-        if found >= rows or is_end or len(short) < len(within):
-            return short, len(short) == len(within) or found >= rows
+        within = messages[: len(messages) - (beyond if is_end else LOOKAHEAD)]
+        found = sum(not each.judgement.is_old for each in within)
+        if found >= rows or is_end or beyond:
+            return within, found >= rows or not beyond
         wanted *= 2
 
 
@@ -266,10 +277,10 @@ def _first_row(day: RebuiltDayOf) -> int:
     return bisect_right(rows, 0, key=rows_before) - 1
 
 
-def _minute_of(day: RebuiltDayOf, row: int) -> pl.DataFrame:
-    """The published rows from a row of `books.bbo` on, a minute of them but for `MAX_ROWS`."""
+def _minute_of(day: RebuiltDayOf, row: int, most: int) -> pl.DataFrame:
+    """The published rows from a row of `books.bbo` on, a minute of them but at most so many."""
     rows = (
-        day.books.bbo.slice(row, MAX_ROWS)
+        day.books.bbo.slice(row, most)
         .filter(of_instrument(day.instrument))
         .select(BBO_COLUMNS)
         .collect()

@@ -12,8 +12,9 @@ keyframe.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,20 +23,19 @@ import numpy as np
 import polars as pl
 
 from market_pipeline.books.arrow import CHECKPOINT_FORMAT
-from market_pipeline.books.boundaries import message_starts
+from market_pipeline.books.boundaries import FirstRows
 from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.books.marking import (
     LastSnapshot,
     MarkedSnapshots,
-    marked_deltas,
     marked_snapshots,
 )
-from market_pipeline.books.soundness import Mark, Soundness
+from market_pipeline.books.soundness import Mark, marks_of
 from market_pipeline.books.state import HISTORY_SNAPSHOTS
 from market_pipeline.books.tables import CHECKPOINTS
 from market_pipeline.lake.published import scan
-from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
-from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, read_raw
+from market_pipeline.sources.batches import SnapshotBatch
+from market_pipeline.sources.crypto_lake import SNAPSHOTS, read_raw
 from market_pipeline.stages.judged import RebuiltDayOf
 
 __all__ = ["Start", "starts_of"]
@@ -84,17 +84,21 @@ def starts_of(day: RebuiltDayOf, count: int, patience_ns: int) -> list[Start]:
         LakeFileError: A raw file cannot be read, or changed since it was registered.
     """
     keyframes = _keyframes(day, _TRIED * (count - 1))
-    places = _places(day.delta_files, [each["messages"] for each in keyframes])
-    starts = _first(day)
+    places = _places(day.messages, [each["messages"] for each in keyframes]) if keyframes else {}
+    first = _first(day)
+    further: dict[int, Start] = {}
     for keyframe in keyframes:
-        place = places.get(keyframe["messages"])
+        message = keyframe["messages"]
         received_ns, number = keyframe["ts_receipt_ns"], keyframe["sequence_number"]
-        if len(starts) >= count or place is None or place.latest_ns > received_ns:
+        place = places.get(message)
+        if len(first) + len(further) >= count or place is None or place.latest_ns > received_ns:
             continue
         met = _snapshots_met(day.snapshot_files, place.epoch, number, received_ns - patience_ns)
-        checkpoint = _checkpoint(day, keyframe["messages"])
-        starts.append(Start(checkpoint, keyframe["messages"], place.row, *met))
-    return sorted(starts, key=lambda start: start.message)
+        further[message] = Start(None, message, place.row, *met)
+    books = _checkpoints(day).filter(pl.col("messages").is_in(list(further))).sort("messages")
+    for book in books.collect().iter_rows(named=True):
+        first.append(replace(further[book["messages"]], checkpoint=book))
+    return first
 
 
 def _first(day: RebuiltDayOf) -> list[Start]:
@@ -110,21 +114,29 @@ def _first(day: RebuiltDayOf) -> list[Start]:
 
 
 def _keyframes(day: RebuiltDayOf, count: int) -> list[dict[str, Any]]:
-    """Messages, time and number of at most `count` valid keyframes, in an order like drawn lots."""
+    """Messages, time and number of at most `count` valid keyframes, in an order like drawn lots.
+
+    By turns a keyframe is drawn, of which there are as many in a quiet hour as in a busy one, and a
+    message, which stands for the keyframe before it.
+    """
     keyframes = _checkpoints(day).filter(
         pl.col("flags") & _UNUSABLE == 0, format_version=CHECKPOINT_FORMAT
     )
-    known = keyframes.select("messages", "ts_receipt_ns", "sequence_number").collect().to_dicts()
+    columns = keyframes.select("messages", "ts_receipt_ns", "sequence_number")
+    known = {each["messages"]: each for each in columns.sort("messages").collect().to_dicts()}
+    places = list(known)
 
-    def lot(keyframe: dict[str, Any]) -> bytes:
-        text = f"{day.instrument.id} {day.day} {keyframe['messages']}"
-        return hashlib.sha256(text.encode()).digest()
+    def lot(what: str, number: int) -> int:
+        text = f"{day.instrument.id} {day.day} {what} {number}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest())
 
-    return sorted(known, key=lot)[:count]
-
-
-def _checkpoint(day: RebuiltDayOf, messages: int) -> dict[str, Any]:
-    return _checkpoints(day).filter(messages=messages).collect().row(0, named=True)
+    drawn: dict[int, None] = {}
+    by_time = sorted(places, key=lambda place: lot("keyframe", place))
+    for turn, keyframe in enumerate(by_time):
+        message = lot("message", turn) % max(day.record["messages"], 1)
+        before = places[max(bisect_right(places, message) - 1, 0)]
+        drawn |= {keyframe: None, before: None}
+    return [known[place] for place in list(drawn)[:count]]
 
 
 def _checkpoints(day: RebuiltDayOf) -> pl.LazyFrame:
@@ -140,44 +152,23 @@ class _Place(NamedTuple):
     epoch: int
 
 
-def _places(files: Sequence[Path], messages: Sequence[int]) -> dict[int, _Place]:
-    """Finds messages by their row of `books.bbo`, in one pass over three columns up to the last."""
-    wanted = np.array(sorted(messages), np.int64)
-    found: dict[int, _Place] = {}
-    latest_ns = np.iinfo(np.int64).min
-    before: tuple[int, int] | None = None
-    rows = count = epoch = 0
-    for batch, marked, bits in marked_deltas(_deltas(files), Soundness()):
-        if len(found) == wanted.size:
-            break
-        number, receipt_ns = batch.sequence_number, batch.ts_receipt_ns
-        starts = np.empty(number.size, np.int64)
-        starts = starts[: message_starts(number, receipt_ns, starts, before)]
-        marks = np.zeros(number.size, np.int64)
-        marks[marked] = bits
-        # Old ones have no row, and a bad stamp is no time.
-        published = starts[(marks[starts] & Mark.OLD) == 0]
-        is_sound = (marks[published] & Mark.BAD_TS_RECEIPT) == 0
-        lowest = np.iinfo(np.int64).min
-        times_ns = np.where(is_sound, receipt_ns[published], lowest)
-        latest = np.maximum.accumulate(np.append(latest_ns, times_ns))
-        epochs = epoch + np.cumsum(np.append(0, (marks[published] & Mark.RESTART) != 0))
-        for message in wanted[(wanted >= count) & (wanted < count + published.size)].tolist():
-            at = message - count
-            found[message] = _Place(rows + int(published[at]), int(latest[at]), int(epochs[at]))
-        latest_ns, epoch = latest[-1], int(epochs[-1])
-        before = int(number[-1]), int(receipt_ns[-1])
-        rows += number.size
-        count += published.size
-    return found
-
-
-def _deltas(files: Sequence[Path]) -> Iterator[DeltaBatch]:
-    """The times and numbers of a day's delta rows, without their levels."""
-    none = np.empty(0, np.float64)
-    for batch in read_raw(files, DELTAS, ("timestamp", *_KEYS)):
-        origin_ns, receipt_ns, number = (batch.arrays[key] for key in ("timestamp", *_KEYS))
-        yield DeltaBatch(batch.file, 0, origin_ns, receipt_ns, number, none > 0, none, none)
+def _places(feed: FirstRows, messages: Sequence[int]) -> dict[int, _Place]:
+    """Finds messages of a feed by their row of `books.bbo`."""
+    marks = marks_of(feed.ts_origin_ns, feed.ts_receipt_ns, feed.sequence_number)
+    # Old ones have no row, and a bad stamp is no time.
+    published = np.flatnonzero((marks & Mark.OLD) == 0)
+    marks = marks[published]
+    lowest = np.iinfo(np.int64).min
+    times_ns = np.where(marks & Mark.BAD_TS_RECEIPT, lowest, feed.ts_receipt_ns[published])
+    latest_ns = np.maximum.accumulate(np.append(lowest, times_ns))
+    epochs = np.cumsum(np.append(0, (marks & Mark.RESTART) != 0))
+    return {
+        message: _Place(
+            int(feed.row[published[message]]), int(latest_ns[message]), int(epochs[message])
+        )
+        for message in messages
+        if message < published.size
+    }
 
 
 def _snapshots_met(

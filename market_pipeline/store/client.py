@@ -211,7 +211,8 @@ class Store:
 
         Raises:
             StoreError: See its kinds. Nothing lies at the target that was not there before.
-            PublishError: The folder or file cannot be written.
+            MachineError, OSError: The object does not fit on the disk, or the folder or file cannot
+                be written.
         """
         return download(
             self._reader,

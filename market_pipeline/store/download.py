@@ -21,7 +21,7 @@ from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from market_pipeline.errors import PublishError, StoreError
+from market_pipeline.errors import MachineError, StoreError
 from market_pipeline.lake.layout import PRIVATE_FILE, make_private_folder, sync
 from market_pipeline.lake.locks import take_lock
 from market_pipeline.store.objects import Downloaded, StoreObject
@@ -54,7 +54,7 @@ def download(
         make_private_folder(target.parent)
         with _claimed(partial) as descriptor:
             try:
-                done = _fill(reader, pool, at_once, object, uri, descriptor, progress)
+                done = _fill(reader, pool, at_once, object, uri, target, descriptor, progress)
             except BaseException as error:
                 if _is_worthless_after(error) or os.fstat(descriptor).st_size == 0:
                     partial.unlink(missing_ok=True)
@@ -62,14 +62,8 @@ def download(
             partial.rename(target)
             sync(target.parent)
     except OSError as error:
-        if error.errno in _NO_SPACE:
-            raise _no_space(uri, str(error.strerror)) from error
-        raise PublishError(
-            "a downloaded object cannot be kept",
-            next_step="Mend the folder's permissions or its disk, then run this again.",
-            file=target,
-            found=error.strerror,
-        ) from error
+        error.filename = error.filename or str(target)  # a descriptor says no place
+        raise
     _sweep(target)
     return done
 
@@ -77,8 +71,9 @@ def download(
 def _is_worthless_after(error: BaseException) -> bool:
     """Whether the beginning that has come is of no use, or takes up room that is needed."""
     if isinstance(error, StoreError):
-        return error.kind in {"missing", "mismatch", "no_space"}
-    return isinstance(error, OSError) and error.errno in _NO_SPACE
+        return error.kind in {"missing", "mismatch"}
+    full = isinstance(error, OSError) and error.errno in _NO_SPACE
+    return full or isinstance(error, MachineError)
 
 
 def _tag(object: StoreObject) -> str:
@@ -112,6 +107,7 @@ def _fill(
     at_once: int,
     object: StoreObject,
     uri: str,
+    target: Path,
     descriptor: int,
     progress: Progress | None,
 ) -> Downloaded:
@@ -121,7 +117,7 @@ def _fill(
     resumed = min(os.fstat(descriptor).st_size, max(0, object.size - 1))
     os.ftruncate(descriptor, resumed)
     _hash_beginning(descriptor, hashes)
-    _require_space(descriptor, object.size - resumed, uri)
+    _require_space(descriptor, object.size - resumed, target)
     arrived = _counting(progress)
     if resumed:
         arrived(resumed)
@@ -185,26 +181,23 @@ def _hash_beginning(descriptor: int, hashes: Iterable[hashlib._Hash]) -> None:
                 each.update(chunk)
 
 
-def _require_space(descriptor: int, needed: int, uri: str) -> None:
+def _require_space(descriptor: int, needed: int, target: Path) -> None:
     free = shutil.disk_usage(descriptor).free
     if free < needed:
-        raise _no_space(uri, f"{free:,} bytes are free, {needed:,} are needed")
+        raise MachineError(
+            "An object does not fit on the disk",
+            file=target,
+            expected=f"{needed:,} bytes",
+            found=f"{free:,} bytes that are free",
+            next_step="Free some space or set PIPELINE_DATA_DIR to a larger disk, then run this "
+            "again; what was fetched before is untouched.",
+        )
 
 
 def _write(descriptor: int, data: bytearray) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
-
-
-def _no_space(uri: str, found: str) -> StoreError:
-    return StoreError(
-        "the object does not fit on this disk",
-        kind="no_space",
-        next_step="Free some space or set PIPELINE_DATA_DIR to a larger disk, then run this again.",
-        uri=uri,
-        found=found,
-    )
 
 
 def _counting(progress: Progress | None) -> Progress:

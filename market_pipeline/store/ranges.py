@@ -80,7 +80,7 @@ class RangeReader:
             given_up: Once set, no more is read.
 
         Raises:
-            StoreError: See its kinds; all but `no_space`.
+            StoreError: See its kinds.
             Stopped: `given_up` was set.
         """
         uri = self._address.uri_of(object.key)

@@ -74,6 +74,24 @@ class TestEvidence:
             figures[name] for name in ("resyncs", "snapshots_misplaced", "snapshots_stale")
         )
 
+    def test_a_number_that_stands_still(self):
+        """Snapshots that go on under a number that one of them matched by are taken for nothing."""
+        rows = [(k, True, 999.9, float(k)) for k in (*range(1, 11), *range(20, 30))]
+        at_rest = [(10, float(size)) for size in range(10, 20)]
+        told = [
+            *((k, float(k)) for k in range(1, 10)),
+            *at_rest,
+            *((k, float(k)) for k in range(20, 30)),
+        ]
+        rebuild = Rebuild(TICK, LOT)
+        bbo, _, _ = collected(rebuild, [batch_of(rows)], [snapshots_of(*told)])
+        assert [*range(1, 11), *range(20, 30)] == bbo["bid_size"].to_list()
+        assert [257, *[0] * 19] == bbo["flags"].to_list()
+        figures = rebuild.figures
+        assert (0, 0, 9) == tuple(
+            figures[name] for name in ("resyncs", "exams_failed", "snapshots_bad_number")
+        )
+
     def test_a_deep_snapshot_that_waits(self):
         """One of more levels than the far arrays hold beside it ends like any other."""
         rows = [(k, True, 5.0, float(k)) for k in range(1, 9)]

@@ -96,15 +96,31 @@ def test_failed(lake, monkeypatch):
     assert 2 == finished.errors.count(f"{TRADES.name}: 1.snappy.parquet: it did not work")
 
 
-def test_full_disk(lake, monkeypatch):
-    """A full disk ends it with what to do; 1."""
+def test_full_disk(lake, full_at):
+    """A file that may not grow ends it with path, need and what to do, and nothing half-written."""
+    lake.put([DELTAS], DAYS, bytes(100_000))
+    with full_at(50_000):
+        finished = lake.run("fetch", *RANGE, *ONE)
+    line = finished.errors.splitlines()[-1]
 
-    def full(*arguments):
-        raise store_error("no_space", arguments[4])
+    assert 2 == finished.exit_code
+    assert line.startswith(f"error: A file may not grow so large (file={lake.lake}/{DELTAS.name}")
+    assert "bytes that are free now" in line
+    assert "Free some space" in line
+    assert "Traceback" not in finished.errors
+    assert [] == list(lake.lake.rglob("*.partial"))
+    assert 0 == lake.run("fetch", *RANGE, *ONE).exit_code
 
-    monkeypatch.setattr("market_pipeline.store.client.download", full)
+
+def test_folder_that_cannot_be_made(lake):
+    """A lake in whose way a file lies is told with its path; 2."""
+    lake.lake.parent.mkdir()
+    lake.lake.touch()
     finished = lake.run("fetch", *RANGE, *ONE)
-    assert (1, True) == (finished.exit_code, "error: it did not work" in finished.errors)
+
+    assert 2 == finished.exit_code
+    assert f"(file={lake.lake}" in finished.errors.splitlines()[-1]
+    assert "Traceback" not in finished.errors
 
 
 def test_stopped(lake, monkeypatch):

@@ -5,6 +5,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from market_pipeline.lake.published import current_files
 from market_pipeline.sources.simulated import Fault, FaultKind, SimulatedInstrument, simulate
 from market_pipeline.tables import TABLES
-from market_pipeline_tests.defs.workspace import Finished, Workspace, raw_file
+from market_pipeline_tests.defs.workspace import Finished, Workspace, entry, raw_file
 from market_pipeline_tests.sources.simulated.days import DAY, instrument
 
 pytestmark = pytest.mark.slow
@@ -332,6 +333,33 @@ class TestFirstRun:
         registered = first.of("raw_book_deltas", "COLUMN").row(0, named=True)
 
         assert registered["bytes"] == delta_file(workspace, "COLUMN").stat().st_size
+
+
+def evaluate_checks(day: date) -> None:
+    """Evaluates the checks of a published day alone, as the button in the UI does."""
+    from market_pipeline.definitions import defs
+
+    every = defs.resolve_implicit_global_asset_job_def()
+    keys = every.asset_layer.asset_graph.asset_check_keys
+    job = every.get_subset(asset_selection=set(), asset_check_selection=set(keys))
+    with dg.DagsterInstance.get() as instance:
+        job.execute_in_process(partition_key=str(day), instance=instance)
+
+
+def test_checks_evaluated_later(states, workspace: Workspace):
+    """They hold a day against the thresholds of its verdict, whatever is configured since."""
+    *_, last = states
+    lenient = {"gap_warn_seconds": 80_000.0, "gap_error_share": 1.0}
+    entries = [entry(simulated(name)) | {"thresholds": lenient} for name in NAMES]
+    workspace.configure(*entries)
+    finished = workspace.call(evaluate_checks, DAY).finish()
+    later = workspace.last_checks()
+
+    assert 0 == finished.exit_code, finished.errors
+    assert not later["gap"].passed
+    assert set(later) == set(last.checks)
+    for name, said in last.checks.items():
+        assert (said.passed, said.description) == (later[name].passed, later[name].description)
 
 
 class TestReruns:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import resource
 import subprocess
 import sys
 from datetime import date
@@ -66,17 +65,12 @@ class TestRefresh:
         named = {"books_bbo_2024_2": 2, "books_bbo_2025_1": 1}
         assert {"bbo": 0, "books_bbo": 0, "outline": 0, **named} == dict(paths)
 
-    def test_full_disk(self, warehouse: Warehouse):
+    def test_full_disk(self, warehouse: Warehouse, full_at):
         """Where a new catalogue finds no room the old one stays, and the refresh fails."""
         refresh(warehouse, TABLES)
         before = warehouse.catalogue.read_bytes()
-        limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limit[1]))
-        try:
-            with pytest.raises(OSError, match="File too large"):
-                refresh(warehouse, TABLES)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        with full_at(len(before) // 2), pytest.raises(OSError, match="File too large"):
+            refresh(warehouse, TABLES)
         assert before == warehouse.catalogue.read_bytes()
 
     def test_before_anything_was_published(self, warehouse: Warehouse):

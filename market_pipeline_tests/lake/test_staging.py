@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import time
@@ -48,6 +49,16 @@ class TestStagedWriter:
             staged.sha256,
         )
         assert staged.path.name.startswith(sha256)
+
+    @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+    def test_full_disk(self, warehouse: Warehouse, full_at):
+        """Where a file may not grow nothing of it is left, and its writer is silent afterwards."""
+        rows = batch(PERP, DAY, run=3, rows=20_000)
+        with full_at(10_000), pytest.raises(OSError, match="File too large"):
+            staged_in_pieces(warehouse, rows, 1_000)
+        gc.collect()
+
+        assert [] == list(warehouse.staging_dir.iterdir())
 
     def test_same_bytes_however_cut(self, warehouse: Warehouse):
         """The bytes follow from the rows: batch sizes and spellings of a type leave no trace."""

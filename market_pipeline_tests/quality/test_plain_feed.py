@@ -25,20 +25,24 @@ TENTH, ONE = Scale.of(Decimal("0.1")), Scale.of(Decimal(1))
 
 class TestWholeSteps:
     @given(
-        st.one_of(
-            st.floats(0, 1e300, allow_nan=False),
-            st.integers(0, 2**62).map(float),
-            st.integers(0, 10**9).map(lambda steps: steps * 0.05),
-            st.integers(0, 10**6).map(lambda steps: steps * 0.05 + 5e-8),
+        st.lists(
+            st.one_of(
+                st.floats(0, 1e300, allow_nan=False),
+                st.integers(0, 2**62).map(float),
+                st.integers(0, 10**9).map(lambda steps: steps * 0.05),
+                st.integers(0, 10**6).map(lambda steps: steps * 0.05 + 5e-8),
+            ),
+            max_size=20,
         ),
         st.sampled_from(["0.05", "0.1", "1", "25", "0.00000001"]).map(Decimal).map(Scale.of),
     )
-    def test_are_those_of_the_kernel(self, value: float, scale: Scale):
-        """Any value is the same number of steps, or refused, in plain Python and in the kernel."""
-        steps = np.empty(1, np.int64)
-        to_steps(np.array([value]), scale, steps)
+    def test_are_those_of_the_kernel(self, values: list[float], scale: Scale):
+        """Any value is the same number of steps, or refused, in plain numpy and in the kernel."""
+        given_values = np.array(values, np.float64)
+        steps = np.empty(len(values), np.int64)
+        to_steps(given_values, scale, steps)
 
-        assert steps[0] == whole_steps(value, scale)
+        assert steps.tolist() == whole_steps(given_values, scale)
 
     @pytest.mark.parametrize(
         ("value", "steps"),
@@ -46,7 +50,7 @@ class TestWholeSteps:
     )
     def test_examples(self, value: float, steps: int):
         """A value on the tick is a whole number, another is refused and never rounded."""
-        assert steps == whole_steps(value, TENTH)
+        assert [steps] == whole_steps(np.array([value]), TENTH)
 
 
 class TestRows:

@@ -47,14 +47,23 @@ def depth(*messages: int, **changes: int | None) -> pl.DataFrame:
     return pl.DataFrame(made, schema=dict.fromkeys(DEPTH_COLUMNS, pl.Int64))
 
 
-def compared(published: pl.DataFrame, depths: pl.DataFrame, rows: list[Row] = ROWS) -> Comparison:
+def compared(
+    published: pl.DataFrame, depths: pl.DataFrame, rows: list[Row] = ROWS, most_work: int = 1_000
+) -> Comparison:
     book = PlainBook()
-    return compare(book, plain_rebuild(book, messages_of(rows), []), published, depths, TICK, LOT)
+    rebuilt = plain_rebuild(book, messages_of(rows), [])
+    return compare(book, rebuilt, published, depths, TICK, LOT, most_work)
 
 
 def test_equal():
     """Rows and depth of a rebuild are equal to it."""
     assert Comparison(5, 0, None) == compared(bbo(), depth(0, 2, 4))
+
+
+@pytest.mark.parametrize(("most_work", "messages"), [(0, 0), (1, 1), (12, 1), (13, 2), (1_000, 5)])
+def test_as_much_as_may_be_done(most_work: int, messages: int):
+    """After so many rows, ten more for each message, no further message is compared."""
+    assert Comparison(messages, 0, None) == compared(bbo(), depth(), most_work=most_work)
 
 
 def test_a_null_is_no_level():
@@ -147,7 +156,7 @@ def test_up_to_where_more_would_have_to_be_known():
             yield row
 
     wrong = bbo(bid_size_lots=(3, 9))
-    assert Comparison(2, 0, None) == compare(book, rebuilt(), wrong, depth(), TICK, LOT)
+    assert Comparison(2, 0, None) == compare(book, rebuilt(), wrong, depth(), TICK, LOT, 1_000)
 
 
 class TestCheck:

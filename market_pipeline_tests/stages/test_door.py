@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from market_pipeline.errors import MissingDataError, PublishError, SchemaError
+from market_pipeline.errors import MissingDataError, SchemaError
 from market_pipeline.instruments import Instrument
 from market_pipeline.settings import Settings, load_settings
 from market_pipeline.sources import raw_writer
@@ -187,6 +187,20 @@ class TestRefused:
         assert row["failure_kind"] == "LakeFileError"
         assert "ZeroDivisionError: by nothing (broken, line" in row["failure"]
 
+    @pytest.mark.parametrize("error", [MemoryError(), OSError(24, "Too many open files")])
+    def test_what_the_machine_refuses_is_not_remembered(self, settings, monkeypatch, error):
+        """Without memory or descriptors the run ends, and the next one converts the same files."""
+
+        def refused(*_: object) -> None:
+            raise error
+
+        write_vendor(settings.lake_path)
+        with monkeypatch.context() as patch:
+            patch.setattr(TardisCsv, "convert", refused)
+            with pytest.raises(type(error)):
+                registered(settings)
+        assert ["usable"] == registered(settings)["status"].to_list()
+
     def test_a_full_disk_is_not_the_vendor_s_fault(self, settings, monkeypatch):
         """It is an error of this machine; the day is converted when there is room again."""
 
@@ -196,7 +210,7 @@ class TestRefused:
         write_vendor(settings.lake_path)
         with monkeypatch.context() as patch:
             patch.setattr(raw_writer.pq.ParquetWriter, "write_table", full)
-            with pytest.raises(PublishError, match="No space left"):
+            with pytest.raises(OSError, match="No space left"):
                 registered(settings)
         assert {} == made(settings)
         assert [] == [path for path in settings.data_dir.rglob("*.partial*")]

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import threading
 from pathlib import Path
 
 import pytest
 
-from market_pipeline.errors import PublishError, StoreError
+from market_pipeline.errors import StoreError
 from market_pipeline.lake.ledger import Ledger
 from market_pipeline.sources.crypto_lake import DELTAS, day_folder, day_shards
 from market_pipeline.stages.fetch import fetch_table, table_prefix
@@ -292,11 +293,10 @@ class TestFailures:
 
     def test_a_full_disk(self, store: FakeStore, lake: Path):
         """A full disk is an error of the step, for no other object would fit either."""
-        store.failures[key(1)] = store_error("no_space")
-        with pytest.raises(StoreError) as caught:
+        store.failures[key(1)] = OSError(errno.ENOSPC, "full")
+        with pytest.raises(OSError, match="full"):
             fetch(store, lake)
 
-        assert "no_space" == caught.value.kind
         assert [] == visible(lake)
 
     def test_not_listed(self, store: FakeStore, lake: Path):
@@ -339,13 +339,11 @@ class TestFailures:
         assert {} == shards(lake)
 
     def test_a_lake_that_cannot_be_written(self, store: FakeStore, lake: Path):
-        """A folder where a file is in the way is one of our errors, with the folder."""
+        """A folder where a file is in the way is an error that names the folder."""
         folder_of(lake).parent.mkdir(parents=True)
         folder_of(lake).touch()
-        with pytest.raises(PublishError, match="cannot be put in place") as caught:
+        with pytest.raises(OSError, match=str(folder_of(lake))):
             fetch(store, lake)
-
-        assert str(folder_of(lake)) == caught.value.file
 
 
 class TestKilled:

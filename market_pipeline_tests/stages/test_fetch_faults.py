@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from market_pipeline.errors import StoreError
+from market_pipeline.errors import MachineError
 from market_pipeline.settings import Settings
 from market_pipeline.sources.crypto_lake import DELTAS
 from market_pipeline.stages.fetch import table_prefix
@@ -133,12 +133,11 @@ def test_replaced_between_listing_and_download(
 def test_a_full_disk(mine: Settings, monkeypatch: pytest.MonkeyPatch):
     """A full disk ends the step with the reason, and leaves nothing half-written."""
     full = type("Usage", (), {"free": 10})
-    with monkeypatch.context() as patch, pytest.raises(StoreError) as caught:
+    with monkeypatch.context() as patch, pytest.raises(MachineError) as caught:
         patch.setattr("shutil.disk_usage", lambda _: full)
         fetched(mine)
 
-    assert "no_space" == caught.value.kind
-    assert "does not fit on this disk" in str(caught.value)
-    assert "10 bytes are free" in str(caught.value)
+    assert "does not fit on the disk" in str(caught.value)
+    assert "found=10 bytes that are free" in str(caught.value)
     assert [] == local(mine)
     assert [] == list(mine.lake_path.rglob("*.partial"))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import shutil
 from dataclasses import dataclass, replace
 from datetime import date
@@ -296,6 +297,16 @@ class TestProblems:
         publish(two.warehouse, CHECKPOINTS, MONDAY, [writer.staged])
 
         assert "is damaged" in two.measure().columns["joint_problem"]
+
+    def test_not_for_want_of_descriptors(self, two: TwoDays, monkeypatch):
+        """What cannot be read because too many files are open is raised: no day tells of it."""
+
+        def many(_: object) -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        monkeypatch.setattr(pl.LazyFrame, "collect", many)
+        with pytest.raises(OSError, match="Too many open files"):
+            two.measure()
 
     def test_a_file_that_cannot_be_read(self, two: TwoDays):
         """What has become of today's deltas is told as a problem, not raised."""

@@ -27,6 +27,7 @@ from market_pipeline.quality.gaps import GapRule
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
 from market_pipeline.settings import Settings, load_settings
+from market_pipeline.stages import lineage
 from market_pipeline.stages.instrument import DayOfRaw
 from market_pipeline.stages.lineage import (
     BOOKS,
@@ -35,6 +36,7 @@ from market_pipeline.stages.lineage import (
     PROFILED,
     RecordedDay,
     books_made_of,
+    made_of_each,
     metrics_made_of,
     profiles_made_of,
     report_made_of,
@@ -214,6 +216,47 @@ class TestKeys:
         plain, remark = manifest("aa", **told), manifest("aa", **told, remark="It is gone")
 
         assert {"report"} == differing(keys(settings, deltas=plain), keys(settings, deltas=remark))
+
+
+class TestWhereItCannotBeTold:
+    @pytest.fixture
+    def of_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Looking for files of the same bytes raises for one of two instruments."""
+
+        def raises(day: DayOfRaw, instrument: Instrument, elsewhere: object) -> list[object]:
+            if instrument == BTC:
+                raise ZeroDivisionError("by nothing")
+            return []
+
+        monkeypatch.setattr(lineage, "same_bytes", raises)
+
+    def test_the_others_are_told(self, settings: Settings, of_one: None, caplog):
+        """What one instrument's day follows from is unknown, that of the others as ever."""
+        day, warehouse = raw(manifest("aa")), Warehouse(settings.data_dir)
+        both = report_made_of(Lookups(day, warehouse), [BTC, ETH], REBUILDS.empty(), settings)
+        eth = report_made_of(Lookups(day, warehouse), [ETH], REBUILDS.empty(), settings)
+
+        assert {"not_known": "ZeroDivisionError: by nothing"} == both[BTC.id].parameters
+        assert eth[ETH.id] == both[ETH.id]
+        assert "Traceback" in caplog.text
+
+    def test_what_is_the_machines_ends_the_run(self):
+        """A full disk is met by the next instrument as well."""
+
+        def full(instrument: Instrument) -> MadeOf:
+            raise OSError(28, "No space left on device")
+
+        with pytest.raises(OSError, match="No space left"):
+            made_of_each(DAY, [BTC], full)
+
+    def test_is_made_again(self, published: RecordedDay):
+        """A day that follows from nothing known is not kept, were it recorded so itself."""
+        unknown = MadeOf((), {"not_known": "KeyError"})
+        recorded = published.lineage.with_columns(
+            made_key=pl.Series([unknown.key(table) for table in BOOKS])
+        )
+
+        assert replace(published, lineage=recorded).kept(BTC, unknown) is None
 
 
 # --- what is kept -----------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
@@ -246,6 +247,17 @@ class TestRefused:
         assert {name: [file.sha256 for file in parts] for name, parts in files.items()} == {
             name: [file.sha256 for file in parts] for name, parts in alone.items()
         }
+
+    def test_not_for_want_of_descriptors(self, rebuilt, warehouse: Warehouse, monkeypatch):
+        """A close that could not be opened because too many files are open ends the run instead."""
+
+        def many(_: object) -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        publish_close(warehouse, CLOSE)
+        monkeypatch.setattr(pl.LazyFrame, "collect", many)
+        with pytest.raises(OSError, match="Too many open files"):
+            rebuilt()
 
     def test_nothing_published(self, rebuilt):
         """A day whose day before was never published says so."""

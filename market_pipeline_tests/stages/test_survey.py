@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from market_pipeline.books.boundaries import FirstRows, first_rows
 from market_pipeline.errors import LakeFileError
 from market_pipeline.instruments import Thresholds
 from market_pipeline.sources import crypto_lake
@@ -20,6 +22,7 @@ from market_pipeline.sources.crypto_lake import (
     TRADES,
     day_folder,
     day_shards,
+    read_times,
     read_trades,
 )
 from market_pipeline.stages.survey import before_first_silence, day_steps, suspect_gaps
@@ -38,6 +41,10 @@ from market_pipeline_tests.stages.days import (
 
 def trades_of(lake: Path):
     return read_trades(day_shards(lake, TRADES, BTC.venue, BTC.symbol, DAY))
+
+
+def messages_of(files: Sequence[Path]) -> FirstRows:
+    return first_rows(read_times(files))
 
 
 def without(rows: pa.Table, first: int, last: int) -> pa.Table:
@@ -81,7 +88,7 @@ class TestSteps:
 class TestGaps:
     def test_none(self, lake: Path):
         """A day without a silence has no gap."""
-        gaps = suspect_gaps(BTC, DAY, write_day(lake, BTC), trades_of(lake))
+        gaps = suspect_gaps(BTC, DAY, messages_of(write_day(lake, BTC)), trades_of(lake))
 
         assert [] == gaps.rows.tolist()
 
@@ -90,16 +97,16 @@ class TestGaps:
         """A silence while trades go on ends with the first message after it, shards or not."""
         rows = without(delta_rows(), 1_000, 1_100)
         files = write_day(lake, BTC, deltas=rows, shards=shards)
-        gaps = suspect_gaps(BTC, DAY, files, trades_of(lake))
+        gaps = suspect_gaps(BTC, DAY, messages_of(files), trades_of(lake))
 
         assert [2 * 1_000] == gaps.rows.tolist()
 
     def test_a_message_across_batches_is_one(self, lake: Path, monkeypatch: pytest.MonkeyPatch):
         """Where batches cut a message in two, its second part is no message of its own."""
         files = write_day(lake, BTC, deltas=without(delta_rows(), 500, 700))
-        whole = suspect_gaps(BTC, DAY, files, trades_of(lake))
+        whole = suspect_gaps(BTC, DAY, messages_of(files), trades_of(lake))
         monkeypatch.setattr(crypto_lake, "_BATCH_ROWS", 3)
-        cut = suspect_gaps(BTC, DAY, files, trades_of(lake))
+        cut = suspect_gaps(BTC, DAY, messages_of(files), trades_of(lake))
 
         assert [1] == [whole.rows.size]
         assert whole.rows.tolist() == cut.rows.tolist()
@@ -107,7 +114,7 @@ class TestGaps:
     def test_a_hole_without_trades_either(self, lake: Path):
         """After a long hole with neither messages nor trades the book is in doubt as well."""
         files = write_day(lake, BTC, deltas=without(delta_rows(), 1_000, 1_100), trades=False)
-        gaps = suspect_gaps(BTC, DAY, files, read_trades([]))
+        gaps = suspect_gaps(BTC, DAY, messages_of(files), read_trades([]))
 
         assert [2 * 1_000] == gaps.rows.tolist()
 
@@ -120,7 +127,7 @@ class TestGaps:
         files = write_day(
             lake, BTC, deltas=rows.set_column(at, "receipt_timestamp", pa.array(receipt))
         )
-        gaps = suspect_gaps(BTC, DAY, files, trades_of(lake))
+        gaps = suspect_gaps(BTC, DAY, messages_of(files), trades_of(lake))
 
         assert [2 * 1_000] == gaps.rows.tolist()
 
@@ -143,8 +150,8 @@ class TestGaps:
         patient = Thresholds(silence_floor_seconds=40.0, edge_tolerance_seconds=1_000.0)
         of = instrument(thresholds=patient)
 
-        quiet = suspect_gaps(of, DAY, files, read_trades([]))
-        seen = suspect_gaps(of, DAY, files, read_trades([]), shots)
+        quiet = suspect_gaps(of, DAY, messages_of(files), read_trades([]))
+        seen = suspect_gaps(of, DAY, messages_of(files), read_trades([]), shots)
         assert ([], [2 * 1_000]) == (quiet.rows.tolist(), seen.rows.tolist())
 
 
@@ -197,6 +204,6 @@ class TestErrors:
         files = write_day(lake, BTC, shards=2)
         files[1].write_bytes(b"PAR1")
         with pytest.raises(LakeFileError) as caught:
-            suspect_gaps(BTC, DAY, files, trades_of(lake))
+            suspect_gaps(BTC, DAY, messages_of(files), trades_of(lake))
 
         assert str(files[1]) == caught.value.file

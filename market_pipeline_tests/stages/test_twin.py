@@ -95,9 +95,9 @@ class TestEqual:
         assert 9 == len(messages_of(more))
 
     def test_a_minute_too_busy_is_cut_at_a_message(self, good_day: RebuiltDayOf, monkeypatch):
-        """Of a minute with more rows than the bound, the whole messages within it are compared."""
+        """Of a minute that takes more work than its part, the messages within that are compared."""
         _, every, _ = figures(good_day)
-        monkeypatch.setattr(twin, "MAX_ROWS", 30)
+        monkeypatch.setattr(twin, "LEAST_WORK", 400)
         _, within, differing = figures(good_day)
 
         assert 0 < within < every
@@ -360,19 +360,19 @@ class TestNotAsked:
     ("exchange", "symbol", "day"), SAMPLE_DAYS, ids=[f"{x}:{s} {d}" for x, s, d in SAMPLE_DAYS]
 )
 def test_real_days(
-    sample_data: Path, folder: Path, warehouse: Warehouse, exchange: str, symbol: str, day: date
+    sample_data: Path,
+    folder: Path,
+    warehouse: Warehouse,
+    monkeypatch: pytest.MonkeyPatch,
+    exchange: str,
+    symbol: str,
+    day: date,
 ):
-    """On every real day two minutes of the published book are those of the plain rebuild."""
+    """On every real day two whole minutes of the published book are those of the plain rebuild."""
+    monkeypatch.setattr(twin, "LEAST_WORK", 10**8)
     of = Instrument(venue=exchange, symbol=symbol, source="crypto_lake")
-    real = published(
-        folder,
-        sample_data / "lake",
-        warehouse,
-        of,
-        day,
-        checkpoint_seconds=100,
-        twin_minutes=2,
-    )
+    lake, few = sample_data / "lake", {"checkpoint_seconds": 100, "twin_minutes": 2}
+    real = published(folder, lake, warehouse, of, day, **few)
     minutes, messages, differing = figures(real)
 
     assert (2, 0) == (minutes, differing)

@@ -6,7 +6,6 @@ import errno
 import hashlib
 import os
 import random
-import resource
 import shutil
 import stat
 import subprocess
@@ -17,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from market_pipeline.errors import PublishError, StoreError
+from market_pipeline.errors import MachineError, StoreError
 from market_pipeline.store import download as downloading
 from market_pipeline.store.address import StoreAddress
 from market_pipeline.store.client import Store
@@ -77,12 +76,17 @@ def mode(path):
     return stat.S_IMODE(path.stat().st_mode)
 
 
+def refused(kind, store, listed, target):
+    """What a download is refused with, which leaves no file under the target's name."""
+    with pytest.raises(kind) as caught:
+        store.download(listed, target)
+    assert not target.exists()
+    return caught.value
+
+
 def failure(store, listed, target):
     """The error of a download that must fail and leave no file under the target's name."""
-    with pytest.raises(StoreError) as caught:
-        store.download(listed, target)
-    error = caught.value
-    assert not target.exists()
+    error = refused(StoreError, store, listed, target)
     assert f"s3://{BUCKET}/{FULL_KEY}" == error.uri
     assert error.next_step
     assert SECRET_KEY not in f"{error} {error!r} {vars(error)}"
@@ -322,9 +326,9 @@ class TestDiskFull:
         usage = namedtuple("usage", "total used free")
         monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, len(CONTENT) - 1))
         faulty.plan()
-        error = failure(store, listed, target)
-        assert "no_space" == error.kind
-        assert "949,999 bytes are free, 950,000 are needed" == error.found
+        error = refused(MachineError, store, listed, target)
+        assert ("950,000 bytes", "949,999 bytes that are free") == (error.expected, error.found)
+        assert str(target) == error.file
         assert ([], []) == (beside(target), faulty.requests)
 
     @pytest.mark.parametrize("call", ["write", "fsync"])
@@ -339,25 +343,20 @@ class TestDiskFull:
             return plain(descriptor, *data)
 
         monkeypatch.setattr(downloading.os, call, full)
-        error = failure(store, listed, target)
-        assert ("no_space", "No space left on device") == (error.kind, error.found)
+        error = refused(OSError, store, listed, target)
+        assert (errno.ENOSPC, str(target)) == (error.errno, error.filename)
         assert [] == beside(target)
 
-    def test_file_size_limit(self, store, listed, target):
+    def test_file_size_limit(self, store, listed, target, full_at):
         """The limit of a file's size that the system really sets counts as a full disk."""
-        before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, before[1]))
-        try:
-            error = failure(store, listed, target)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        assert ("no_space", "File too large") == (error.kind, error.found)
+        with full_at(250_000):
+            error = refused(OSError, store, listed, target)
+        assert (errno.EFBIG, str(target)) == (error.errno, error.filename)
         assert [] == beside(target)
 
 
 def test_folder_cannot_be_made(store, listed, tmp_path):
     """A target whose folder cannot be made is an error that names it."""
     (tmp_path / "file").touch()
-    with pytest.raises(PublishError) as caught:
+    with pytest.raises(OSError, match=str(tmp_path / "file")):
         store.download(listed, tmp_path / "file" / "1.parquet")
-    assert str(tmp_path / "file" / "1.parquet") == caught.value.file

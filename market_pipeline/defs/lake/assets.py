@@ -1,6 +1,7 @@
 """The raw days: the vendor's bytes, unchanged, each object registered with its hash and rows."""
 
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -18,7 +19,7 @@ from market_pipeline.quality.profile import domain_violations, places_of
 from market_pipeline.quality.strategy import choose_strategy
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
 from market_pipeline.stages.instrument import DayOfRaw
-from market_pipeline.stages.lineage import PROFILED, profiles_made_of, with_kept
+from market_pipeline.stages.lineage import PROFILED, made_of_each, profiles_made_of, with_kept
 from market_pipeline.stages.profile import profile_day
 from market_pipeline.stages.raw import RawObjects, has_data
 from market_pipeline.stages.raw_day import RawDay, raw_day
@@ -134,11 +135,11 @@ def raw_profiles(
         snapshots=RawObjects(lake, raw_book_snapshots),
         trades=RawObjects(lake, raw_trades),
     )
-    made_of = {each.id: profiles_made_of(raw, each) for each in pipeline.selected}
+    made_of = made_of_each(raw.day, pipeline.selected, partial(profiles_made_of, raw))
     kept = pipeline.kept(context, PROFILED, made_of)
     made = [each for each in pipeline.selected if each.id not in kept]
     table = TABLES["raw_profiles"]
-    frame = table.frame(profile_day(raw, made))
+    frame = table.frame(profile_day(raw, made, pipeline.warehouse))
     profiles = with_kept(table, frame, kept, pipeline.selected)
     rows = profiles.to_dicts()
     metadata = {

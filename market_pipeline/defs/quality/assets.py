@@ -25,6 +25,7 @@ from market_pipeline.stages.instrument import DayOfRaw
 from market_pipeline.stages.judged import PublishedBooks
 from market_pipeline.stages.lineage import JUDGED, report_made_of
 from market_pipeline.stages.lookups import Lookups
+from market_pipeline.stages.message_index import forget_messages
 from market_pipeline.stages.raw import RawObjects
 from market_pipeline.stages.report import report_day
 from market_pipeline.tables import open_catalogue
@@ -113,6 +114,8 @@ def judge_day(
         output_name="quality_findings",
         metadata=green_if(has_books, context, "quality_findings", told),
     )
+    # Reached when both are published: no later stage asks for the messages.
+    forget_messages(pipeline.warehouse, pipeline.selected, raw.day)
 
 
 def _coverage(pipeline: Pipeline, day: date, rows: Sequence[ReportRow]) -> Figure:

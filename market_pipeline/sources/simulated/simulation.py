@@ -65,8 +65,9 @@ def simulate(
         The raw and reference files written, sorted.
 
     Raises:
-        SimulationError: A fault fits no simulated day or another fault, a day is already there, or
-            a file cannot be written. Days finished before stay; of an unfinished one nothing does.
+        SimulationError: A fault fits no simulated day or another fault, or a day is already there.
+        OSError: A file cannot be written. Days finished before stay; of an unfinished one nothing
+            does.
     """
     days = [start + timedelta(days=count) for count in range((end - start).days + 1)]
     _check(instruments, days, faults, shards)
@@ -110,18 +111,11 @@ class _Run:
         return folders
 
     def write_day(self, market: Market, day: date) -> _Outcome:
-        instrument = market.instrument
         try:
             return self._write_day(market, day)
         except OSError as error:
-            raise SimulationError(
-                f"A simulated day cannot be written: {error.strerror or error}",
-                exchange=instrument.venue,
-                symbol=instrument.symbol,
-                day=day,
-                file=error.filename,
-                next_step="Free the disk or correct the folder's permissions, then simulate again.",
-            ) from error
+            error.filename = error.filename or str(self.lake)  # Arrow says no place
+            raise
 
     def _write_day(self, market: Market, day: date) -> _Outcome:
         instrument = market.instrument
@@ -149,10 +143,11 @@ class _Run:
                 told = reduce(lambda made, plant: plant(made), faulty, batch)
                 for table, writer in writers.items():
                     counts[table] = counts.get(table, 0) + writer.write(told)
-            files: list[Path] = []
             for table, writer in writers.items():
                 cut = table == "book_delta_v2" and FaultKind.TRUNCATED_FILE in kinds
-                files += writer.publish(last_shard_share=TRUNCATED_SHARE if cut else 1.0)
+                writer.finish(last_shard_share=TRUNCATED_SHARE if cut else 1.0)
+            # Only now: where the disk is full, a day is not to have some of its tables.
+            files = [file for writer in writers.values() for file in writer.publish()]
         text = (
             f"{instrument.id} {day}: {counts['book_delta_v2']:,} delta rows, "
             f"{counts['trades']:,} trades, {counts['book']:,} snapshots"

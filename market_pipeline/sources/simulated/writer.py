@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from market_pipeline.lake.layout import PRIVATE_FILE, make_private_folder
+from market_pipeline.lake.staging import abandon
 from market_pipeline.sources.simulated.market import Batch
 from market_pipeline.sources.simulated.state import TOP_LEVELS
 
@@ -118,10 +119,10 @@ class DayWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._writer is not None:
-            self._writer.close()
         for shard in range(1, self._opened + 1):
             self._partial(shard).unlink(missing_ok=True)
+        if self._writer is not None:
+            abandon(self._writer)
 
     def write(self, batch: Batch) -> int:
         """Adds the batch's rows of this table; returns how many there were."""
@@ -138,10 +139,8 @@ class DayWriter:
                 self._write_row_groups(everything=False)
         return len(rows)
 
-    def publish(self, *, last_shard_share: float = 1.0) -> list[Path]:
-        """Gives the files their names; returns them in shard order.
-
-        Whatever else an earlier simulation of this day left in the folder is removed.
+    def finish(self, *, last_shard_share: float = 1.0) -> None:
+        """Writes what is left to write.
 
         Args:
             last_shard_share: The share of its bytes that the last shard keeps.
@@ -151,6 +150,12 @@ class DayWriter:
         if last_shard_share < 1.0:
             last = self._partial(self._shards)
             last.write_bytes(last.read_bytes()[: int(last.stat().st_size * last_shard_share)])
+
+    def publish(self) -> list[Path]:
+        """Gives the files, which are finished, their names; returns them in shard order.
+
+        Whatever else an earlier simulation of this day left in the folder is removed.
+        """
         files = [self._folder / f"{shard}.snappy.parquet" for shard in range(1, self._shards + 1)]
         for shard, file in enumerate(files, start=1):
             self._partial(shard).replace(file)

@@ -138,17 +138,23 @@ class TestFailure:
             return write(self, batch)
 
         monkeypatch.setattr(writer_module.DayWriter, "write", fail_on_day_two)
-        with pytest.raises(SimulationError, match="No space left on device") as failed:
+        with pytest.raises(OSError, match="No space left on device"):
             run(tmp_path, end=NEXT_DAY)
-        assert NEXT_DAY == failed.value.day
         assert {f"dt={DAY}"} == {Path(path).parent.name for path in digests(tmp_path)}
 
     def test_names_the_folder_that_cannot_be_made(self, tmp_path):
-        """A lake that is a file is a simulation error that names it."""
+        """A lake that is a file is an error that names it."""
         (tmp_path / "lake").write_text("not a folder")
 
-        with pytest.raises(SimulationError, match="cannot be written"):
+        with pytest.raises(OSError, match=str(tmp_path / "lake")):
             run(tmp_path / "lake")
+
+    def test_full_disk(self, tmp_path, full_at):
+        """A file that may not grow names the lake, and no partial file is left."""
+        with full_at(20_000), pytest.raises(OSError, match="File too large") as failed:
+            run(tmp_path)
+        assert str(tmp_path) == failed.value.filename
+        assert [] == [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 class TestArguments:
