@@ -16,17 +16,19 @@ import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from itertools import groupby
 from pathlib import Path
 
 import duckdb
 
 from market_pipeline.errors import MissingDataError, PublishError, WarehouseBusyError
-from market_pipeline.lake.delta import (
-    PARTITION_BY,
-    PublishedFile,
-    delta_table,
-    published_files,
+from market_pipeline.lake.file_views import (
+    FILES_SCHEMA,
+    add_file_views,
+    files_view,
+    forget_file_views,
+    nothing_of,
+    quoted,
+    text,
 )
 from market_pipeline.lake.layout import (
     PRIVATE_FILE,
@@ -48,14 +50,6 @@ from market_pipeline.lake.working import (
 
 __all__ = ["FILES_SCHEMA", "connect", "refresh"]
 
-FILES_SCHEMA = "published_files"
-"""The catalogue's schema of views that name the files of the big tables; the others read these."""
-
-_DAY = PARTITION_BY[0]
-_IS_VERSION_1 = (
-    "if(starts_with(version(), 'v1.'), true, error('Open this catalogue with DuckDB 1.5: 2.0.0 was "
-    "measured to lose rows of it in ASOF joins.'))"
-)
 _OUTLINE = f'"{FILES_SCHEMA}"."outline"'
 _LOCK = "catalogue"
 _BUILDING = ".building-"
@@ -93,12 +87,12 @@ def refresh(
             left_over.unlink()
         building = folder / f"{_BUILDING}{uuid.uuid4().hex}.duckdb"
         try:
-            digest = _digest(tables, views)
-            _copy_working(warehouse, building, timeout_seconds)
-            if not _show_files(warehouse, building, tables, digest):
-                _draw_outline(warehouse, tables, views, digest, timeout_seconds)
-                _copy_working(warehouse, building, timeout_seconds)
-                _show_files(warehouse, building, tables, digest)
+            try:
+                _build(warehouse, building, tables, views, timeout_seconds)
+            except duckdb.Error:
+                # What is kept of the file views may be damaged: it is made anew from the tables.
+                forget_file_views(warehouse)
+                _build(warehouse, building, tables, views, timeout_seconds)
             building.chmod(READ_ONLY_FILE)
             sync(building)
             set_aside(warehouse)
@@ -151,7 +145,7 @@ def _attached(catalogue: Path) -> duckdb.DuckDBPyConnection:
     try:
         # Attached, not opened: for a path that this process has open already DuckDB hands out the
         # database it knows, which after a refresh is the old one.
-        connection.execute(f"ATTACH {_text(str(catalogue))} AS market (READ_ONLY)")
+        connection.execute(f"ATTACH {text(str(catalogue))} AS market (READ_ONLY)")
         connection.execute("USE market")
     except duckdb.Error as error:
         connection.close()
@@ -168,6 +162,21 @@ def _attached(catalogue: Path) -> duckdb.DuckDBPyConnection:
             file=catalogue,
         ) from error
     return connection
+
+
+def _build(
+    warehouse: Warehouse,
+    building: Path,
+    tables: Sequence[Table],
+    views: Sequence[View],
+    timeout_seconds: float,
+) -> None:
+    digest = _digest(tables, views)
+    _copy_working(warehouse, building, timeout_seconds)
+    if not _show_files(warehouse, building, tables, digest):
+        _draw_outline(warehouse, tables, views, digest, timeout_seconds)
+        _copy_working(warehouse, building, timeout_seconds)
+        _show_files(warehouse, building, tables, digest)
 
 
 def _copy_working(warehouse: Warehouse, building: Path, timeout_seconds: float) -> None:
@@ -240,14 +249,11 @@ def _outline(tables: Sequence[Table]) -> Iterator[str]:
     for table in tables:
         yield f'CREATE SCHEMA IF NOT EXISTS "{table.schema}"'
         if table.storage == "delta":
-            nothing = ", ".join(
-                f"CAST(NULL AS {column.type}) AS {_quoted(column.name)}" for column in table.columns
-            )
-            yield f"CREATE VIEW {_files_name(table)} AS SELECT {nothing} WHERE false"
-            more = (f"{each.sql} AS {_quoted(each.column.name)}" for each in table.computed)
+            yield f"CREATE VIEW {files_view(table)} AS {nothing_of(table)}"
+            more = (f"{each.sql} AS {quoted(each.column.name)}" for each in table.computed)
             yield (
                 f'CREATE VIEW "{table.schema}"."{table.name}" AS '
-                f"SELECT {', '.join(['*', *more])} FROM {_files_name(table)}"
+                f"SELECT {', '.join(['*', *more])} FROM {files_view(table)}"
             )
         yield _descriptions(table)
 
@@ -268,11 +274,7 @@ def _show_files(warehouse: Warehouse, building: Path, tables: Sequence[Table], d
             return False
         if drawn != [(digest,)]:
             return False
-        connection.begin()
-        for table in tables:
-            if table.storage == "delta":
-                _show_table(warehouse, table, connection)
-        connection.commit()
+        add_file_views(connection, warehouse, [each for each in tables if each.storage == "delta"])
         # Closing does it too, but says nothing if the disk is full: an empty file would be left.
         connection.execute("CHECKPOINT")
         return True
@@ -287,78 +289,14 @@ def _open_copy(warehouse: Warehouse, building: Path) -> duckdb.DuckDBPyConnectio
         raise damaged(warehouse, error) from error
 
 
-def _show_table(warehouse: Warehouse, table: Table, connection: duckdb.DuckDBPyConnection) -> None:
-    """Name the current files of a big table: a view for each half-year, and one of all of them."""
-    delta = delta_table(warehouse, table)
-    folder = f"{warehouse.table_dir(table)}{os.sep}"
-    files = [] if delta is None else published_files(delta)
-    views = []
-    for span, own in groupby(files, key=lambda file: f"{file.day.year}_{1 + file.day.month // 7}"):
-        views.append(_files_name(table, span))
-        connection.execute(f"CREATE VIEW {views[-1]} AS {_rows_of(table, folder, list(own))}")
-    if views:
-        union = " UNION ALL ".join(f"FROM {view}" for view in views)
-        query = f"FROM ({union}) WHERE {_IS_VERSION_1}"
-        connection.execute(f"CREATE OR REPLACE VIEW {_files_name(table)} AS {query}")
-
-
-def _rows_of(table: Table, folder: str, files: Sequence[PublishedFile]) -> str:
-    """The SQL of the rows of some files, sorted by day, with the declared types.
-
-    The day is taken from the files' paths, and the view says which days it has: a query of some
-    days leaves out the views of others as a whole, and opens the files of no other day.
-    DuckDB's `hive_partitioning` would look at each path of every view in each query, which takes
-    0.6 s for 36,500 files, and at the folders above the table's.
-    By half-years, because each view takes 2 ms of each query, and each path of one that is not left
-    out takes some microseconds.
-    """
-    # One text, for it takes half the time of a list of texts to make the view.
-    paths = "\n".join(file.path for file in files)
-    listed = (
-        f"list_transform(string_split({_text(paths)}, chr(10)), "
-        f"lambda path: {_text(folder)} || path)"
-    )
-    # Told what is in the files DuckDB opens none of them for it, and a column that came to the
-    # table later is null in older files.
-    schema = ", ".join(
-        f"{_text(column.name)}: "
-        f"{{name: {_text(column.name)}, type: {_text(column.type)}, default_value: NULL}}"
-        for column in table.columns
-    )
-    day = f"CAST(substr(filename, {len(folder) + len(_DAY) + 2}, 10) AS DATE)"
-    columns = ", ".join(
-        f"{day} AS dt" if column.name == "dt" else _quoted(column.name) for column in table.columns
-    )
-    return (
-        # Only under its own name `filename` keeps files from being opened.
-        f"SELECT {columns} FROM read_parquet({listed}, schema=MAP {{{schema}}}, "
-        "hive_partitioning=false, filename=true) "
-        f"WHERE {day} BETWEEN DATE '{files[0].day}' AND DATE '{files[-1].day}'"
-    )
-
-
-def _files_name(table: Table, span: str = "") -> str:
-    of_span = f"_{span}" if span else ""
-    return f'"{FILES_SCHEMA}"."{table.schema}_{table.name}{of_span}"'
-
-
 def _descriptions(table: Table | View) -> str:
     """The SQL that puts descriptions where `duckdb_columns()` and tools find them."""
     is_stored_here = isinstance(table, Table) and table.storage == "duckdb"
     kind = "TABLE" if is_stored_here else "VIEW"
     name = f'"{table.schema}"."{table.name}"'
-    comments = [f"COMMENT ON {kind} {name} IS {_text(table.description)}"]
+    comments = [f"COMMENT ON {kind} {name} IS {text(table.description)}"]
     comments += [
-        f"COMMENT ON COLUMN {name}.{_quoted(column.name)} IS {_text(column.description)}"
+        f"COMMENT ON COLUMN {name}.{quoted(column.name)} IS {text(column.description)}"
         for column in table.readable
     ]
     return "; ".join(comments)
-
-
-def _text(value: str) -> str:
-    """A SQL string literal; DDL takes no parameters."""
-    return "'" + value.replace("'", "''") + "'"
-
-
-def _quoted(name: str) -> str:
-    return f'"{name}"'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ __all__ = [
     "PARTITION_BY",
     "PublishedFile",
     "add_new_columns",
+    "changes_since",
+    "commit_file",
     "create_delta_table",
     "delta_table",
     "published_files",
@@ -139,6 +142,31 @@ def published_files(
         if (day is None or of_day == day) and (instruments is None or instrument in instruments)
     ]
     return sorted(files, key=lambda file: (file.day, file.instrument, file.path))
+
+
+def commit_file(warehouse: Warehouse, table: Table, version: int) -> Path:
+    """Where the commit of a version lies, until it expires."""
+    return warehouse.table_dir(table) / "_delta_log" / f"{version:020}.json"
+
+
+def changes_since(warehouse: Warehouse, table: Table, version: int) -> tuple[int, dict[str, bool]]:
+    """What the commits after a version did, without reading the whole log.
+
+    Args:
+        warehouse, table: Whose commits.
+        version: One whose commit is still there, so that all later ones are.
+
+    Returns:
+        The newest version, and by the path of each file that came or went whether it is there now.
+    """
+    is_there: dict[str, bool] = {}
+    while (commit := commit_file(warehouse, table, version + 1)).exists():
+        for line in commit.read_text(encoding="utf-8").splitlines():
+            action = json.loads(line)
+            for kind in action.keys() & {"add", "remove"}:
+                is_there[unquote(action[kind]["path"])] = kind == "add"
+        version += 1
+    return version, is_there
 
 
 def settle_log(folder: Path) -> None:

@@ -51,20 +51,6 @@ def plain_shell(path: Path, query: str) -> str:
 
 
 class TestRefresh:
-    def test_files_are_named_once(self, warehouse: Warehouse):
-        """Each by the view of its half-year; the view of all, and the described one, are short."""
-        publish_run(warehouse, 1)
-        publish(warehouse, BBO, LATER, [stage(warehouse, SPOT, 2, LATER)])
-        refresh(warehouse, TABLES)
-        with connect(warehouse.data_dir) as connection:
-            paths = connection.execute(
-                "SELECT view_name, len(string_split(sql, '.parquet')) - 1 FROM duckdb_views() "
-                f"WHERE schema_name IN ('books', '{FILES_SCHEMA}')"
-            ).fetchall()
-
-        named = {"books_bbo_2024_2": 2, "books_bbo_2025_1": 1}
-        assert {"bbo": 0, "books_bbo": 0, "outline": 0, **named} == dict(paths)
-
     def test_full_disk(self, warehouse: Warehouse, full_at):
         """Where a new catalogue finds no room the old one stays, and the refresh fails."""
         refresh(warehouse, TABLES)
