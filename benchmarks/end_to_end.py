@@ -29,15 +29,16 @@ from benchmarks.lake_files import (
 )
 from benchmarks.measure import Spread, peak_rss_mb, run_child
 from benchmarks.workspace import scratch
-from market_pipeline.instruments import Instrument
-from market_pipeline.lake.layout import Warehouse
-from market_pipeline.settings import load_settings
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.config.settings import load_settings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
-from market_pipeline.stages.books import rebuild_day
-from market_pipeline.stages.instrument import DayOfRaw, rebuild_instrument
-from market_pipeline.stages.profile import profile_day
-from market_pipeline.stages.raw import RawObjects, register_day
+from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
+from market_pipeline.stages.raw.profile import profile_day
+from market_pipeline.stages.raw.register import register_day
+from market_pipeline.stages.rebuild.day import rebuild_day
+from market_pipeline.stages.rebuild.instrument import rebuild_instrument
 from market_pipeline.tables import TABLES
+from market_pipeline.warehouse.layout import Warehouse
 
 __all__ = ["Task", "day_figures", "thread_figures"]
 
@@ -190,14 +191,14 @@ def _instrument(seed: int) -> Instrument:
     )
 
 
-def _raw_day(day: Path, instruments: Iterable[Instrument], *, as_vendor: bool) -> DayOfRaw:
+def _raw_day(day: Path, instruments: Iterable[Instrument], *, as_vendor: bool) -> RegisteredDay:
     def registered(lake: Path, raw: RawTable, asset: str) -> RawObjects:
         table = TABLES[asset]
         rows = [row for each in instruments for row in register_day(lake, raw, table, each, DAY)]
         return RawObjects(lake, table.frame(rows))
 
     lake = day / "lake"
-    return DayOfRaw(
+    return RegisteredDay(
         day=DAY,
         lake=day,
         deltas=registered(lake, DELTAS, "raw_book_deltas"),

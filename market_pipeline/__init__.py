@@ -66,7 +66,7 @@ def connect(data_dir: Path | str | None = None) -> duckdb.DuckDBPyConnection:
         PublishError: If the catalogue is not as it was published and this user may not build it.
     """
     # Imported here, so that `import market_pipeline` alone stays instant.
-    from market_pipeline.settings import load_settings  # noqa: PLC0415
+    from market_pipeline.config.settings import load_settings  # noqa: PLC0415
     from market_pipeline.tables import open_catalogue  # noqa: PLC0415
 
     return open_catalogue(Path(data_dir) if data_dir is not None else load_settings().data_dir)

@@ -6,19 +6,19 @@ import os
 
 import dagster as dg
 
+from market_pipeline.config.settings import load_settings
 from market_pipeline.defs.alerts import ALERT_SENSORS
 from market_pipeline.defs.books.assets import ASSETS as BOOKS
 from market_pipeline.defs.io_managers import DuckDBLakeIOManager, SmallTablesIOManager
 from market_pipeline.defs.jobs import DAILY_JOB
-from market_pipeline.defs.lake.assets import ASSETS as LAKE
 from market_pipeline.defs.metrics.assets import ASSETS as METRICS
 from market_pipeline.defs.quality.assets import ASSETS as QUALITY
 from market_pipeline.defs.quality.checks import CHECKS
+from market_pipeline.defs.raw.assets import ASSETS as LAKE
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.defs.schedules import DAILY_SCHEDULE
 from market_pipeline.defs.sensors import NEW_DAYS
-from market_pipeline.lake.layout import PRIVATE_UMASK, Warehouse
-from market_pipeline.settings import load_settings
+from market_pipeline.warehouse.layout import PRIVATE_UMASK, Warehouse
 
 __all__ = ["defs"]
 

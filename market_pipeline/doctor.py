@@ -23,6 +23,8 @@ from typing import Any, Literal
 import duckdb
 from dotenv import dotenv_values
 
+from market_pipeline.config.instruments import NATIVE_SOURCES, Instrument, load_instruments
+from market_pipeline.config.settings import ENV_FILE, Settings, load_settings
 from market_pipeline.errors import (
     InstrumentsError,
     MarketPipelineError,
@@ -31,20 +33,18 @@ from market_pipeline.errors import (
     StoreError,
     WarehouseBusyError,
 )
-from market_pipeline.instruments import NATIVE_SOURCES, Instrument, load_instruments
-from market_pipeline.lake.catalogue import connect
-from market_pipeline.lake.layout import Warehouse
-from market_pipeline.lake.locks import is_locked_elsewhere
-from market_pipeline.lake.working import damaged
 from market_pipeline.machine import (
     as_machine_error,
     nearest_folder,
     require_address_space,
     require_open_files,
 )
-from market_pipeline.settings import ENV_FILE, Settings, load_settings
 from market_pipeline.sources.door import door_of, is_door
 from market_pipeline.tables import TABLES
+from market_pipeline.warehouse.catalogue import connect
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.locks import is_locked_elsewhere
+from market_pipeline.warehouse.working import damaged
 
 __all__ = ["DoctorReport", "Finding", "run_doctor"]
 

@@ -246,7 +246,7 @@ def _place(error: BaseException, number: int) -> str:
 
 def _folders() -> Iterator[Path]:
     """The folders that are written to, as far as they exist."""
-    from market_pipeline.settings import load_settings  # noqa: PLC0415
+    from market_pipeline.config.settings import load_settings  # noqa: PLC0415
 
     with suppress(Exception):
         yield nearest_folder(load_settings().data_dir)

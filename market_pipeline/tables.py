@@ -8,21 +8,21 @@ import duckdb
 
 from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH, INTERVALS, REBUILDS
 from market_pipeline.errors import PublishError, WarehouseBusyError
-from market_pipeline.lake.catalogue import connect, refresh
-from market_pipeline.lake.layout import Warehouse
-from market_pipeline.lake.lineage import LINEAGE
-from market_pipeline.lake.manifest import (
-    MANIFEST,
-    RAW_BOOK_DELTAS,
-    RAW_BOOK_SNAPSHOTS,
-    RAW_TRADES,
-)
-from market_pipeline.lake.tables import Table, View
 from market_pipeline.metrics.minute import BOOK_METRICS
 from market_pipeline.quality.coverage import COVERAGE
 from market_pipeline.quality.findings import FINDINGS
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import VALIDATION_REPORT
+from market_pipeline.warehouse.catalogue import connect, refresh
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.lineage import LINEAGE
+from market_pipeline.warehouse.manifest import (
+    MANIFEST,
+    RAW_BOOK_DELTAS,
+    RAW_BOOK_SNAPSHOTS,
+    RAW_TRADES,
+)
+from market_pipeline.warehouse.tables import Table, View
 
 __all__ = ["RECORDS", "TABLES", "VIEWS", "open_catalogue", "refresh_catalogue", "with_catalogue"]
 

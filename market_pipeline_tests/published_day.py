@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-from market_pipeline.instruments import Instrument
-from market_pipeline.lake.layout import Warehouse
-from market_pipeline.lake.published import publish, scan
-from market_pipeline.lake.working import replace_rows_within, writing
-from market_pipeline.settings import Settings
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.config.settings import Settings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
-from market_pipeline.stages.books import rebuild_day
-from market_pipeline.stages.instrument import DayOfRaw
-from market_pipeline.stages.judged import PublishedBooks
-from market_pipeline.stages.lookups import Lookups
 from market_pipeline.stages.metrics import metrics_day
-from market_pipeline.stages.profile import profile_day
-from market_pipeline.stages.raw import RawObjects
-from market_pipeline.stages.raw_day import raw_day
-from market_pipeline.stages.report import JudgedDay, report_day
+from market_pipeline.stages.raw.day import raw_day
+from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
+from market_pipeline.stages.raw.profile import profile_day
+from market_pipeline.stages.rebuild.day import rebuild_day
+from market_pipeline.stages.validation.context import PublishedBooks
+from market_pipeline.stages.validation.day import ValidatedDay, report_day
+from market_pipeline.stages.validation.lookups import Lookups
 from market_pipeline.store.client import Store
 from market_pipeline.tables import TABLES, refresh_catalogue
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.published import publish, scan
+from market_pipeline.warehouse.working import replace_rows_within, writing
 
 _RAW = {"raw_book_deltas": DELTAS, "raw_book_snapshots": SNAPSHOTS, "raw_trades": TRADES}
 _BIG = ("book_bbo", "book_depth", "book_checkpoints", "book_intervals")
@@ -29,7 +28,7 @@ _BIG = ("book_bbo", "book_depth", "book_checkpoints", "book_intervals")
 
 def publish_day(
     settings: Settings, instruments: Sequence[Instrument], day: date, store: Store | None = None
-) -> list[JudgedDay]:
+) -> list[ValidatedDay]:
     """Every stage of a day, and all that they publish; the verdicts as they were given.
 
     With a store the raw days are fetched from it.
@@ -42,9 +41,9 @@ def publish_day(
     }
     objects = [RawObjects(lake, frame) for frame in small.values()]
     small["raw_profiles"] = TABLES["raw_profiles"].frame(
-        profile_day(DayOfRaw(day, lake, *objects), instruments, warehouse)
+        profile_day(RegisteredDay(day, lake, *objects), instruments, warehouse)
     )
-    looked_through = DayOfRaw(day, lake, *objects, small["raw_profiles"])
+    looked_through = RegisteredDay(day, lake, *objects, small["raw_profiles"])
     rebuilt = rebuild_day(looked_through, instruments, settings, warehouse)
     for name in _BIG:
         table = TABLES[name]

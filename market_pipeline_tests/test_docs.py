@@ -18,13 +18,13 @@ import yaml
 
 from market_pipeline.books.flags import INVALIDATING, MEANING, BookFlag
 from market_pipeline.cli.app import app
-from market_pipeline.instruments import load_instruments
-from market_pipeline.lake.catalogue import FILES_SCHEMA, connect
-from market_pipeline.lake.tables import Table, View
-from market_pipeline.settings import Settings
+from market_pipeline.config.instruments import load_instruments
+from market_pipeline.config.settings import Settings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
 from market_pipeline.sources.simulated import demo_plan, simulate
 from market_pipeline.tables import TABLES, VIEWS
+from market_pipeline.warehouse.catalogue import FILES_SCHEMA, connect
+from market_pipeline.warehouse.tables import Table, View
 from market_pipeline_tests.conftest import REPOSITORY
 from market_pipeline_tests.published_day import publish_day
 from market_pipeline_tests.test_repository import LAYERS

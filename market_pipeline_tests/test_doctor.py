@@ -10,8 +10,8 @@ from collections import namedtuple
 import pytest
 
 from market_pipeline import doctor
+from market_pipeline.config.settings import ENV_PREFIX, load_settings
 from market_pipeline.doctor import DoctorReport, Finding, run_doctor
-from market_pipeline.settings import ENV_PREFIX, load_settings
 from market_pipeline.tables import refresh_catalogue, with_catalogue
 from market_pipeline_tests.store.servers import no_credentials
 

@@ -33,8 +33,9 @@ MAX_LINES = 500
 LAYERS = (
     ("shown",),
     ("errors", "threads", "jit"),
-    ("setting_values", "yaml_files", "addresses"),
-    ("lake_settings", "settings", "instruments", "lake", "store"),
+    ("config",),
+    ("warehouse",),
+    ("store",),
     ("sources",),
     ("books",),
     ("quality",),

@@ -22,11 +22,11 @@ from datetime import UTC, datetime
 from market_pipeline.alerts.outbox import Delivery, Outbox
 from market_pipeline.alerts.payloads import Links, line
 from market_pipeline.alerts.targets import LOGGER, Refused, Target, send
+from market_pipeline.config.settings import Settings
 from market_pipeline.errors import WarehouseBusyError
-from market_pipeline.lake.layout import PRIVATE_FILE, Warehouse, make_private_folder
-from market_pipeline.lake.locks import holding
-from market_pipeline.settings import Settings
 from market_pipeline.threads import Workers
+from market_pipeline.warehouse.layout import PRIVATE_FILE, Warehouse, make_private_folder
+from market_pipeline.warehouse.locks import holding
 
 __all__ = ["Delivered", "Patience", "deliver"]
 

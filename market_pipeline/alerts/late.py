@@ -7,10 +7,10 @@ from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 
 from market_pipeline.alerts.alert import Alert
-from market_pipeline.instruments import Instrument
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.config.settings import Settings
 from market_pipeline.quality.checks.freshness import FRESHNESS
 from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns
-from market_pipeline.settings import Settings
 from market_pipeline.tables import TABLES, open_catalogue
 
 __all__ = ["LOOK_BACK_DAYS", "late_days"]

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from market_pipeline.alerts.alert import Alert
 from market_pipeline.errors import PublishError, WarehouseBusyError
-from market_pipeline.lake.layout import PRIVATE_FILE, Warehouse, make_private_folder
+from market_pipeline.warehouse.layout import PRIVATE_FILE, Warehouse, make_private_folder
 
 __all__ = ["STATES", "Delivery", "Outbox", "Standing", "State"]
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from market_pipeline.alerts.alert import Alert
-from market_pipeline.settings import Settings
+from market_pipeline.config.settings import Settings
 
 __all__ = ["Links", "alertmanager_payload", "line", "slack_payload"]
 

@@ -14,11 +14,11 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Literal
 
-from market_pipeline.addresses import addresses_of
 from market_pipeline.alerts import post
 from market_pipeline.alerts.alert import Alert
 from market_pipeline.alerts.payloads import Links, alertmanager_payload, line, slack_payload
-from market_pipeline.settings import Settings
+from market_pipeline.config.addresses import addresses_of
+from market_pipeline.config.settings import Settings
 
 __all__ = ["LOGGER", "Refused", "Target", "configured_targets", "send"]
 

@@ -15,7 +15,7 @@ from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.state import BboRows, DepthRows
 from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH
-from market_pipeline.instruments import Instrument
+from market_pipeline.config.instruments import Instrument
 
 __all__ = ["CHECKPOINT_FORMAT", "BookArrow", "checksum"]
 

@@ -37,7 +37,7 @@ from market_pipeline.books.scale import Scale
 from market_pipeline.books.soundness import sound_times_ns
 from market_pipeline.books.state import BboRows, Repair, Repairs, Resync
 from market_pipeline.books.tables import INTERVALS
-from market_pipeline.instruments import Instrument
+from market_pipeline.config.instruments import Instrument
 
 __all__ = ["Intervals", "IntervalsState"]
 

@@ -50,7 +50,7 @@ from market_pipeline.books.state import (
     room_for_depth,
 )
 from market_pipeline.books.walk import export_side, levels_around
-from market_pipeline.instruments import Policies
+from market_pipeline.config.instruments import Policies
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 
 __all__ = ["Block", "Pause", "Rebuild", "RebuildOptions", "Rows"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from market_pipeline.books.state import DEPTH_LEVELS
-from market_pipeline.lake.tables import Column, Computed, Table
+from market_pipeline.warehouse.tables import Column, Computed, Table
 
 __all__ = ["BBO", "CHECKPOINTS", "DEPTH", "IDENTITY", "INTERVALS", "REBUILDS"]
 

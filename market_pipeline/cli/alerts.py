@@ -13,9 +13,9 @@ import typer
 from rich.table import Table
 
 from market_pipeline.cli.output import console
-from market_pipeline.lake.layout import Warehouse
-from market_pipeline.settings import load_settings
+from market_pipeline.config.settings import load_settings
 from market_pipeline.threads import Workers
+from market_pipeline.warehouse.layout import Warehouse
 
 if TYPE_CHECKING:
     from market_pipeline.alerts.outbox import Delivery, Standing

@@ -18,11 +18,11 @@ from rich.text import Text
 
 from market_pipeline.cli.output import console, errors_console
 from market_pipeline.cli.verdict import InstrumentIds
+from market_pipeline.config.instruments import Instrument, load_instruments, select_instruments
+from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.errors import MissingDataError
-from market_pipeline.instruments import Instrument, load_instruments, select_instruments
 from market_pipeline.quality.profile import RawPlace, places_of
 from market_pipeline.quality.strategy import Strategy, choose_strategy
-from market_pipeline.settings import Settings, load_settings
 
 __all__ = ["AnalyzedDay", "analyze", "share_of"]
 
@@ -111,8 +111,8 @@ def _analyzed(
 ) -> Iterator[AnalyzedDay]:
     # Imports the compiler, which `--help` need not wait for.
     from market_pipeline.sources.door import is_door  # noqa: PLC0415
-    from market_pipeline.stages.dry_run import registered_day  # noqa: PLC0415
-    from market_pipeline.stages.profile import RAW_TABLES, profile_shards  # noqa: PLC0415
+    from market_pipeline.stages.raw.profile import RAW_TABLES, profile_shards  # noqa: PLC0415
+    from market_pipeline.stages.rebuild.dry_run import registered_day  # noqa: PLC0415
 
     for day in days:
         for instrument in instruments:

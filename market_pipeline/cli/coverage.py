@@ -17,9 +17,9 @@ from rich.text import Text
 from market_pipeline import connect
 from market_pipeline.cli.output import console
 from market_pipeline.cli.verdict import InstrumentIds
+from market_pipeline.config.settings import load_settings
 from market_pipeline.plots.colours import LETTERS
 from market_pipeline.quality.coverage import read_coverage
-from market_pipeline.settings import load_settings
 
 __all__ = ["coverage", "day_blocks"]
 

@@ -14,9 +14,9 @@ from rich.console import Console
 from market_pipeline.cli.output import console, print_verdicts
 from market_pipeline.cli.run import FAILED, run_days, tell_failed
 from market_pipeline.cli.verdict import read_verdicts
-from market_pipeline.lake.layout import PRIVATE_FILE, make_private_folder
-from market_pipeline.settings import load_settings
+from market_pipeline.config.settings import load_settings
 from market_pipeline.tables import with_catalogue
+from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder
 
 __all__ = ["demo", "simulate"]
 

@@ -23,14 +23,14 @@ from rich.table import Table
 
 from market_pipeline.cli.output import bytes_text, console, errors_console, ranges_text
 from market_pipeline.cli.verdict import InstrumentIds
+from market_pipeline.config.instruments import Instrument, load_instruments, select_instruments
+from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.errors import MachineError, SettingsError
-from market_pipeline.instruments import Instrument, load_instruments, select_instruments
 from market_pipeline.machine import as_machine_error
-from market_pipeline.settings import Settings, load_settings
 from market_pipeline.sources.door import is_door
-from market_pipeline.stages.fetch_days import FetchedDay, fetch_days, to_fetch
-from market_pipeline.stages.fetched import ACTIONS, FetchProgress
-from market_pipeline.stages.inventory import TableInventory, take_inventory
+from market_pipeline.stages.raw.download_days import FetchedDay, fetch_days, to_fetch
+from market_pipeline.stages.raw.fetched import ACTIONS, FetchProgress
+from market_pipeline.stages.raw.inventory import TableInventory, take_inventory
 
 __all__ = ["fetch"]
 

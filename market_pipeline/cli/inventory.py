@@ -13,9 +13,9 @@ from rich.table import Table
 
 from market_pipeline.cli.output import bytes_text, console, ranges_text
 from market_pipeline.cli.verdict import InstrumentIds
-from market_pipeline.instruments import load_instruments, select_instruments
-from market_pipeline.settings import load_settings
-from market_pipeline.stages.inventory import TableInventory, take_inventory
+from market_pipeline.config.instruments import load_instruments, select_instruments
+from market_pipeline.config.settings import load_settings
+from market_pipeline.stages.raw.inventory import TableInventory, take_inventory
 
 __all__ = ["inventory"]
 
@@ -43,7 +43,7 @@ def inventory(
     settings = load_settings()
     chosen = select_instruments(load_instruments(settings.instruments_file), instrument or [])
     # It and the store's library take long to load, which `--help` need not wait for.
-    from market_pipeline.stages.door import DOORS_FOLDER  # noqa: PLC0415
+    from market_pipeline.stages.raw.convert import DOORS_FOLDER  # noqa: PLC0415
 
     store = None
     if settings.store_address is not None:

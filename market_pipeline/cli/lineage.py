@@ -12,8 +12,8 @@ import typer
 
 from market_pipeline import connect
 from market_pipeline.cli.output import console
-from market_pipeline.lake.chain import Link, NamedInput, read_chain
-from market_pipeline.settings import load_settings
+from market_pipeline.config.settings import load_settings
+from market_pipeline.warehouse.chain import Link, NamedInput, read_chain
 
 __all__ = ["lineage"]
 

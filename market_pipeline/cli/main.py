@@ -25,7 +25,7 @@ def main() -> None:
     try:
         require_address_space()
         from market_pipeline.cli.app import app  # noqa: PLC0415
-        from market_pipeline.lake.layout import PRIVATE_UMASK  # noqa: PLC0415
+        from market_pipeline.warehouse.layout import PRIVATE_UMASK  # noqa: PLC0415
 
         os.umask(PRIVATE_UMASK)
         app()

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.shown import shown_lines
-from market_pipeline.stages.inventory import day_ranges, range_text
+from market_pipeline.stages.raw.inventory import day_ranges, range_text
 
 __all__ = [
     "bytes_text",

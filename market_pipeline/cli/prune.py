@@ -16,11 +16,11 @@ from rich.text import Text
 
 from market_pipeline.cli.output import bytes_text, console, errors_console, ranges_text
 from market_pipeline.cli.run import dagster_instance
+from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.errors import StoreError
-from market_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from market_pipeline.stages.prune import Held, Planned, Retention
+    from market_pipeline.stages.retention.prune import Held, Planned, Retention
     from market_pipeline.store.client import Store
 
 __all__ = ["prune"]
@@ -60,9 +60,9 @@ def prune(
     if dry_run and yes:
         raise typer.BadParameter("give one of --dry-run and --yes", param_hint="--yes")
     # They take long to load, which `--help` need not wait for.
-    from market_pipeline.lake.layout import Warehouse  # noqa: PLC0415
-    from market_pipeline.stages.holdings import take_stock  # noqa: PLC0415
-    from market_pipeline.stages.prune import Retention, carry_out, plan  # noqa: PLC0415
+    from market_pipeline.stages.retention.candidates import take_stock  # noqa: PLC0415
+    from market_pipeline.stages.retention.prune import Retention, carry_out, plan  # noqa: PLC0415
+    from market_pipeline.warehouse.layout import Warehouse  # noqa: PLC0415
 
     settings = load_settings()
     retention = Retention(

@@ -11,9 +11,9 @@ import typer
 from market_pipeline import connect
 from market_pipeline.cli.output import console
 from market_pipeline.cli.verdict import InstrumentIds, read_verdicts
-from market_pipeline.instruments import load_instruments, select_instruments
-from market_pipeline.lake.layout import Warehouse
-from market_pipeline.settings import load_settings
+from market_pipeline.config.instruments import load_instruments, select_instruments
+from market_pipeline.config.settings import load_settings
+from market_pipeline.warehouse.layout import Warehouse
 
 __all__ = ["report"]
 

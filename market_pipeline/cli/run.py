@@ -28,16 +28,16 @@ from rich.progress import (
 
 from market_pipeline.cli.output import console, errors_console, exit_code, print_verdicts
 from market_pipeline.cli.verdict import InstrumentIds, read_verdicts
+from market_pipeline.config.instruments import Instrument, load_instruments, select_instruments
+from market_pipeline.config.settings import ENV_FILE, Settings, load_settings
 from market_pipeline.errors import SettingsError
-from market_pipeline.instruments import Instrument, load_instruments, select_instruments
-from market_pipeline.lake.locks import locking
 from market_pipeline.machine import as_machine_error, require_open_files
-from market_pipeline.settings import ENV_FILE, Settings, load_settings
+from market_pipeline.warehouse.locks import locking
 
 if TYPE_CHECKING:
     import dagster as dg
 
-    from market_pipeline.stages.dry_run import PlannedDay
+    from market_pipeline.stages.rebuild.dry_run import PlannedDay
 
 __all__ = ["FAILED", "dagster_instance", "run", "run_days", "tell_failed"]
 
@@ -126,7 +126,7 @@ def _look(
 ) -> int:
     """Shows what a run of each day would repair and set aside; the exit code."""
     # It compiles or loads the kernels, which `--help` need not wait for.
-    from market_pipeline.stages.dry_run import dry_run  # noqa: PLC0415
+    from market_pipeline.stages.rebuild.dry_run import dry_run  # noqa: PLC0415
 
     planned = []
     for day in days:
@@ -317,7 +317,7 @@ def _progress(out: Console) -> Progress:
 
 def _listener(progress: Progress, task: TaskID, day: date) -> Callable[[dg.EventLogEntry], None]:
     """Moves the bar with each step, and says how far a fetch is: beside the bar, or as lines."""
-    from market_pipeline.defs.lake.assets import FETCHING  # noqa: PLC0415
+    from market_pipeline.defs.raw.assets import FETCHING  # noqa: PLC0415
 
     def listen(entry: dg.EventLogEntry) -> None:
         if entry.dagster_event is not None and entry.dagster_event.is_step_success:

@@ -10,8 +10,8 @@ import typer
 
 from market_pipeline import connect
 from market_pipeline.cli.output import console, exit_code, print_verdicts
+from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.quality.row import ReportRow
-from market_pipeline.settings import Settings, load_settings
 from market_pipeline.tables import TABLES
 
 __all__ = ["InstrumentIds", "read_verdicts", "verdict"]

@@ -19,11 +19,11 @@ from market_pipeline.alerts.late import late_days
 from market_pipeline.alerts.outbox import Outbox, Standing
 from market_pipeline.alerts.payloads import Links
 from market_pipeline.alerts.targets import configured_targets
+from market_pipeline.config.instruments import load_instruments
+from market_pipeline.config.settings import load_settings
 from market_pipeline.defs.failures import first_failure
 from market_pipeline.defs.resources import Pipeline
-from market_pipeline.instruments import load_instruments
 from market_pipeline.machine import told_in_our_words
-from market_pipeline.settings import load_settings
 
 __all__ = ["ALERT_SENSORS"]
 

@@ -12,9 +12,9 @@ import dagster as dg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from market_pipeline.lake.tables import Table
 from market_pipeline.shown import shown_lines
-from market_pipeline.stages.lineage import Kept
+from market_pipeline.stages.provenance import Kept
+from market_pipeline.warehouse.tables import Table
 
 __all__ = [
     "column_lineage",

@@ -21,9 +21,13 @@ from dagster._core.storage.db_io_manager import DbIOManager, DbTypeHandler, Tabl
 from dagster_duckdb import DuckDBIOManager
 from dagster_duckdb.io_manager import DuckDbClient
 
-from market_pipeline.instruments import Instrument
-from market_pipeline.lake.layout import Warehouse
-from market_pipeline.lake.lineage import (
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.config.settings import load_settings
+from market_pipeline.machine import told_in_our_words
+from market_pipeline.stages.published_rows import of_instrument
+from market_pipeline.tables import TABLES, refresh_catalogue, with_catalogue
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.lineage import (
     MadeOf,
     commit_properties,
     files_sha256,
@@ -31,13 +35,9 @@ from market_pipeline.lake.lineage import (
     record_lineage,
     rows_sha256,
 )
-from market_pipeline.lake.published import publish, scan
-from market_pipeline.lake.staging import StagedFile
-from market_pipeline.lake.working import read_rows, replace_rows_within, writing
-from market_pipeline.machine import told_in_our_words
-from market_pipeline.settings import load_settings
-from market_pipeline.stages.rows import of_instrument
-from market_pipeline.tables import TABLES, refresh_catalogue, with_catalogue
+from market_pipeline.warehouse.published import publish, scan
+from market_pipeline.warehouse.staging import StagedFile
+from market_pipeline.warehouse.working import read_rows, replace_rows_within, writing
 
 __all__ = ["DuckDBLakeIOManager", "PartitionFiles", "PartitionRows", "SmallTablesIOManager"]
 

@@ -6,8 +6,8 @@ from typing import Any, TypedDict
 
 from market_pipeline.defs.columns import COLUMN_SOURCES
 from market_pipeline.defs.describe import column_lineage, column_schema, column_sources
-from market_pipeline.lake.lineage import code_version
 from market_pipeline.tables import TABLES
+from market_pipeline.warehouse.lineage import code_version
 
 __all__ = ["OWNERS", "options"]
 

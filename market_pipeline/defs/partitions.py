@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
-from market_pipeline.settings import load_settings
+from market_pipeline.config.settings import load_settings
 
 __all__ = ["DAILY", "day_of", "green_if", "is_green"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from market_pipeline.instruments import Instrument
+from market_pipeline.config.instruments import Instrument
 from market_pipeline.tables import TABLES
 
 __all__ = ["asked_for", "is_under_way", "last_whole_run_s"]

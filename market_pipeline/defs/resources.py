@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
+from market_pipeline.config.instruments import Instrument, load_instruments, select_instruments
+from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.defs.partitions import day_of
-from market_pipeline.instruments import Instrument, load_instruments, select_instruments
-from market_pipeline.lake.layout import Warehouse
-from market_pipeline.lake.lineage import MadeOf
-from market_pipeline.lake.tables import Table
-from market_pipeline.settings import Settings, load_settings
-from market_pipeline.stages.lineage import Kept, RecordedDay, recorded_day
+from market_pipeline.stages.provenance import Kept, RecordedDay, recorded_day
 from market_pipeline.tables import with_catalogue
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.lineage import MadeOf
+from market_pipeline.warehouse.tables import Table
 
 if TYPE_CHECKING:
     from market_pipeline.store.client import Store

@@ -5,13 +5,13 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import dagster as dg
 
+from market_pipeline.config.instruments import Instrument
 from market_pipeline.defs.jobs import DAILY_JOB
 from market_pipeline.defs.ran import is_under_way, last_whole_run_s
 from market_pipeline.defs.resources import Pipeline
-from market_pipeline.instruments import Instrument
 from market_pipeline.machine import told_in_our_words
-from market_pipeline.stages.listing import opened_lake, streams_of
-from market_pipeline.stages.wanted import has_landed_since
+from market_pipeline.stages.triggers.listing import opened_lake, streams_of
+from market_pipeline.stages.triggers.run_requests import has_landed_since
 from market_pipeline.tables import TABLES, open_catalogue
 
 __all__ = ["DAILY_SCHEDULE", "is_about_to_run"]

@@ -6,15 +6,15 @@ from functools import partial
 
 import dagster as dg
 
+from market_pipeline.config.settings import Settings
 from market_pipeline.defs.jobs import DAILY_JOB
 from market_pipeline.defs.ran import is_under_way, last_whole_run_s
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.defs.schedules import is_about_to_run
 from market_pipeline.machine import told_in_our_words
-from market_pipeline.settings import Settings
-from market_pipeline.stages.landed import FOLDER_PACE, STORE_PACE, Looked, Span, Watch
-from market_pipeline.stages.listing import opened_lake, streams_of
-from market_pipeline.stages.wanted import Known, Wanted, registered, wanted_days
+from market_pipeline.stages.triggers.lake_state import FOLDER_PACE, STORE_PACE, Looked, Span, Watch
+from market_pipeline.stages.triggers.listing import opened_lake, streams_of
+from market_pipeline.stages.triggers.run_requests import Known, Wanted, registered, wanted_days
 
 __all__ = ["NEW_DAYS", "span_of"]
 

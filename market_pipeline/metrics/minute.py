@@ -31,9 +31,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from market_pipeline.books.flags import INVALIDATING, BookFlag
-from market_pipeline.instruments import Instrument
-from market_pipeline.lake.tables import Column, Table
-from market_pipeline.quality.bars import trade_bars
+from market_pipeline.config.instruments import Instrument
 from market_pipeline.quality.intervals import (
     NS_PER_HOUR,
     NS_PER_SECOND,
@@ -44,7 +42,9 @@ from market_pipeline.quality.intervals import (
     overlap_ns,
     running_time_ns,
 )
+from market_pipeline.quality.measures.bars import trade_bars
 from market_pipeline.sources.batches import Trades
+from market_pipeline.warehouse.tables import Column, Table
 
 __all__ = ["BBO_COLUMNS", "BOOK_METRICS", "DEPTH_COLUMNS", "DEPTH_LEVELS", "minute_metrics"]
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import polars as pl
 
 from market_pipeline.books.flags import BookFlag
+from market_pipeline.config.settings import load_settings
 from market_pipeline.errors import DomainError, MissingDataError
 from market_pipeline.notebook.book import Book
 from market_pipeline.notebook.published import load_bbo
 from market_pipeline.notebook.replay import PublishedRow, replayed
-from market_pipeline.settings import load_settings
 
 __all__ = ["book_at", "nanoseconds_of"]
 

@@ -12,13 +12,13 @@ import polars as pl
 from market_pipeline.books.flags import INVALIDATING
 from market_pipeline.books.state import DEPTH_LEVELS
 from market_pipeline.books.tables import BBO, DEPTH
+from market_pipeline.config.settings import load_settings
+from market_pipeline.config.yaml_files import nearest_known
 from market_pipeline.errors import DomainError, MissingDataError, SchemaError
-from market_pipeline.lake.delta import delta_table, published_files
-from market_pipeline.lake.layout import Warehouse
-from market_pipeline.lake.published import scan
-from market_pipeline.lake.tables import Table
-from market_pipeline.settings import load_settings
-from market_pipeline.yaml_files import nearest_known
+from market_pipeline.warehouse.delta import delta_table, published_files
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.published import scan
+from market_pipeline.warehouse.tables import Table
 
 __all__ = ["load_bbo", "load_depth"]
 

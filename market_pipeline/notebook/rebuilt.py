@@ -19,13 +19,13 @@ from market_pipeline.books.rebuild import Rebuild, RebuildOptions
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.state import BboRows, DepthRows, Repairs
 from market_pipeline.books.tables import BBO, DEPTH, IDENTITY, INTERVALS, REBUILDS
+from market_pipeline.config.instruments import Instrument, Policies
 from market_pipeline.errors import DomainError
-from market_pipeline.instruments import Instrument, Policies
-from market_pipeline.lake.tables import Table
 from market_pipeline.notebook.book import Book
 from market_pipeline.notebook.feeds import RawRows, feeds_of
 from market_pipeline.notebook.survey import survey
 from market_pipeline.sources.binance_capture import MEANING, Findings
+from market_pipeline.warehouse.tables import Table
 
 __all__ = ["RebuiltBook", "rebuild"]
 

@@ -28,19 +28,19 @@ from market_pipeline.books.rebuild_state import RebuildState
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.soundness import Mark, marks_of
 from market_pipeline.books.tables import BBO, CHECKPOINTS
+from market_pipeline.config.instruments import Instrument, load_instruments
+from market_pipeline.config.settings import Settings
 from market_pipeline.errors import CheckpointError, LakeFileError, MissingDataError
-from market_pipeline.instruments import Instrument, load_instruments
-from market_pipeline.lake.layout import Warehouse
-from market_pipeline.lake.published import scan
 from market_pipeline.notebook.book import Book
 from market_pipeline.notebook.feeds import feeds_of
 from market_pipeline.notebook.in_memory import snapshot_slices
-from market_pipeline.settings import Settings
 from market_pipeline.sources.binance_capture import Findings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, RawTable, open_shard
-from market_pipeline.stages.raw import RawObjects
-from market_pipeline.stages.seed import keyframe_of
+from market_pipeline.stages.raw.objects import RawObjects
+from market_pipeline.stages.rebuild.seed import keyframe_of
 from market_pipeline.tables import open_catalogue
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.published import scan
 
 __all__ = ["PublishedRow", "replayed"]
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from market_pipeline.books.boundaries import first_rows
 from market_pipeline.books.scale import Scale, StepInference
+from market_pipeline.config.instruments import Thresholds
 from market_pipeline.errors import MissingDataError
-from market_pipeline.instruments import Thresholds
 from market_pipeline.sources.batches import DeltaBatch
-from market_pipeline.stages.survey import suspect_gaps_between
+from market_pipeline.stages.rebuild.gap_scan import suspect_gaps_between
 
 __all__ = ["RawSurvey", "survey"]
 

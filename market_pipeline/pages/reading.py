@@ -8,9 +8,7 @@ from typing import Any
 
 import duckdb
 
-from market_pipeline.instruments import Instrument, Thresholds
-from market_pipeline.lake.layout import Warehouse
-from market_pipeline.lake.published import current_files
+from market_pipeline.config.instruments import Instrument, Thresholds
 from market_pipeline.plots.day import day_plot
 from market_pipeline.plots.hours import hours_plot
 from market_pipeline.plots.samples import (
@@ -26,6 +24,8 @@ from market_pipeline.quality.evaluate import CHECKS, evaluate, thresholds_in_for
 from market_pipeline.quality.findings import FINDINGS
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.tables import TABLES
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.published import current_files
 
 __all__ = ["InstrumentDay", "read_instrument_day"]
 

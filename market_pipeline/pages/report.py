@@ -11,11 +11,11 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from market_pipeline.lake.layout import PRIVATE_FILE
 from market_pipeline.pages.reading import InstrumentDay
 from market_pipeline.plots.colours import CONDITIONS, LETTERS
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.shown import shown_lines
+from market_pipeline.warehouse.layout import PRIVATE_FILE
 
 __all__ = ["write_report_page"]
 

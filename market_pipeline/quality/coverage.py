@@ -8,9 +8,9 @@ from datetime import date
 import duckdb
 import polars as pl
 
-from market_pipeline.lake.tables import Column, View
 from market_pipeline.quality.intervals import SECONDS_PER_DAY
 from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
+from market_pipeline.warehouse.tables import Column, View
 
 __all__ = ["COVERAGE", "read_coverage", "with_rows"]
 

@@ -5,25 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+from market_pipeline.config.instruments import Thresholds
 from market_pipeline.errors import error_text
-from market_pipeline.instruments import Thresholds
 from market_pipeline.quality.checks.bars import BARS, check_bars
 from market_pipeline.quality.checks.base import Check, CheckOutcome, unmeasured_outcome
 from market_pipeline.quality.checks.completeness import COMPLETENESS, check_completeness
 from market_pipeline.quality.checks.crossed import CROSSED, check_crossed
+from market_pipeline.quality.checks.day_boundary import JOINT, check_joint
 from market_pipeline.quality.checks.delivery import DELIVERY, check_delivery
 from market_pipeline.quality.checks.domain import DOMAIN, check_domain
-from market_pipeline.quality.checks.exam import EXAM, check_exam
 from market_pipeline.quality.checks.freshness import FRESHNESS, check_freshness
 from market_pipeline.quality.checks.gap import GAP, check_gap
 from market_pipeline.quality.checks.identity import IDENTITY, check_identity
-from market_pipeline.quality.checks.joint import JOINT, check_joint
 from market_pipeline.quality.checks.ordering import ORDERING, check_ordering
 from market_pipeline.quality.checks.precision import PRECISION, check_precision
+from market_pipeline.quality.checks.reference_replay import TWIN, check_twin
 from market_pipeline.quality.checks.schema import SCHEMA, check_schema
 from market_pipeline.quality.checks.skew import SKEW, check_skew
+from market_pipeline.quality.checks.snapshot_match import EXAM, check_exam
 from market_pipeline.quality.checks.trade_through import TRADE_THROUGH, check_trade_through
-from market_pipeline.quality.checks.twin import TWIN, check_twin
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.shown import shown_logger
 

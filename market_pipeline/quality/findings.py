@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 
 from market_pipeline.books.tables import IDENTITY
-from market_pipeline.lake.tables import Column, Table
 from market_pipeline.quality.intervals import IntArray
+from market_pipeline.warehouse.tables import Column, Table
 
 __all__ = ["FINDINGS", "MAX_PLACES", "Finding", "Measured", "Place", "chosen_places", "merged"]
 

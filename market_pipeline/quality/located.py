@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from market_pipeline.instruments import Thresholds
+from market_pipeline.config.instruments import Thresholds
 from market_pipeline.quality.checks.base import number_of, seconds_text
-from market_pipeline.quality.crossed import TouchReport
 from market_pipeline.quality.findings import Finding, chosen_places
-from market_pipeline.quality.gaps import GapReport
 from market_pipeline.quality.intervals import NS_PER_SECOND, IntArray, day_bounds_ns
-from market_pipeline.quality.precision import PrecisionReport, loss_expected, loss_note
-from market_pipeline.quality.skew import BadStamps, ClockReport
+from market_pipeline.quality.measures.crossed import TouchReport
+from market_pipeline.quality.measures.gap import GapReport
+from market_pipeline.quality.measures.precision import PrecisionReport, loss_expected, loss_note
+from market_pipeline.quality.measures.skew import BadStamps, ClockReport
 
 __all__ = [
     "bad_stamp_places",

@@ -11,8 +11,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from market_pipeline.books.tables import IDENTITY
-from market_pipeline.lake.tables import Column, Table
-from market_pipeline.quality.domain import VIOLATIONS
+from market_pipeline.quality.measures.domain import VIOLATIONS
+from market_pipeline.warehouse.tables import Column, Table
 
 __all__ = [
     "OUTSIDE_DAY",

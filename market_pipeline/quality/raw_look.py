@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from market_pipeline.books.boundaries import FirstRows, message_starts
 from market_pipeline.errors import LakeFileError
-from market_pipeline.quality.domain import EXPECTED, DomainCount
 from market_pipeline.quality.intervals import day_bounds_ns
-from market_pipeline.quality.ordering import Disorder, MessageOrder, content_of
-from market_pipeline.quality.outside_day import OutsideDay
-from market_pipeline.quality.price_levels import PriceLevels
+from market_pipeline.quality.measures.domain import EXPECTED, DomainCount
+from market_pipeline.quality.measures.ordering import Disorder, MessageOrder, content_of
+from market_pipeline.quality.measures.outside_day import OutsideDay
+from market_pipeline.quality.measures.price_levels import PriceLevels
+from market_pipeline.quality.measures.seen_steps import LATE_ROWS, StepWatch
 from market_pipeline.quality.profile import OUTSIDE_DAY, RawPlace, place_columns
-from market_pipeline.quality.seen_steps import LATE_ROWS, StepWatch
 from market_pipeline.sources.batches import MAX_MESSAGE_ROWS, MAX_MESSAGES, MAX_TRADES
 from market_pipeline.sources.crypto_lake import (
     DELTAS,

@@ -13,17 +13,8 @@ from numpy.typing import NDArray
 
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.soundness import sound_times_ns
-from market_pipeline.instruments import Instrument
-from market_pipeline.quality.crossed import BookSpans, Observed, touch_report, valid_time
+from market_pipeline.config.instruments import Instrument
 from market_pipeline.quality.findings import Measured, merged
-from market_pipeline.quality.gaps import (
-    GapReport,
-    GapRule,
-    find_gaps,
-    gap_evidence,
-    proven_gaps,
-    total_seconds,
-)
 from market_pipeline.quality.intervals import IntArray, day_bounds_ns
 from market_pipeline.quality.located import (
     bad_stamp_places,
@@ -35,10 +26,19 @@ from market_pipeline.quality.located import (
     skew_places,
 )
 from market_pipeline.quality.measure import Measure
-from market_pipeline.quality.precision import PrecisionReport
+from market_pipeline.quality.measures.crossed import BookSpans, Observed, touch_report, valid_time
+from market_pipeline.quality.measures.gap import (
+    GapReport,
+    GapRule,
+    find_gaps,
+    gap_evidence,
+    proven_gaps,
+    total_seconds,
+)
+from market_pipeline.quality.measures.precision import PrecisionReport
+from market_pipeline.quality.measures.skew import bad_stamps, clock_report
+from market_pipeline.quality.measures.snapshots_inside import SnapshotTouches
 from market_pipeline.quality.row import Outcome, ReportRow
-from market_pipeline.quality.skew import bad_stamps, clock_report
-from market_pipeline.quality.snapshots_inside import SnapshotTouches
 from market_pipeline.quality.verdict import judge
 
 __all__ = [

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from datetime import date
 from typing import Any, Literal
 
-from market_pipeline.lake.tables import Column, Table
+from market_pipeline.warehouse.tables import Column, Table
 
 __all__ = ["VALIDATION_REPORT", "Condition", "Outcome", "ReportRow"]
 

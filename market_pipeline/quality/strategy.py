@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from market_pipeline.errors import StoreError
-from market_pipeline.quality.domain import REFUSED, DomainFault
+from market_pipeline.quality.measures.domain import REFUSED, DomainFault
 from market_pipeline.quality.profile import places_of
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS
 

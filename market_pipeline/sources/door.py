@@ -15,14 +15,14 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from market_pipeline.errors import InstrumentsError
-from market_pipeline.instruments import (
+from market_pipeline.config.instruments import (
     BUILT_IN_DOORS,
     DOORS_GROUP,
     NATIVE_SOURCES,
     Instrument,
     known_sources,
 )
+from market_pipeline.errors import InstrumentsError
 from market_pipeline.sources.raw_writer import RawWriter
 
 __all__ = ["Door", "DoorFacts", "door_of", "is_door"]

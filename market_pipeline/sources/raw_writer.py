@@ -20,8 +20,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from market_pipeline.lake.layout import PRIVATE_FILE, make_private_folder
-from market_pipeline.lake.staging import abandon
 from market_pipeline.shown import shown
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch, Trades
 from market_pipeline.sources.crypto_lake import (
@@ -32,6 +30,8 @@ from market_pipeline.sources.crypto_lake import (
     RawTable,
 )
 from market_pipeline.sources.door_columns import DOOR_KEY, LOST, LOST_BEFORE, MENDED
+from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder
+from market_pipeline.warehouse.staging import abandon
 
 __all__ = ["MAX_LEVELS", "RawWriter"]
 

@@ -1,1 +1,1 @@
-"""The pipeline's stages as plain functions of one instrument and day, without Dagster."""
+"""The pipeline's stages as plain functions of a day, in the day's order, without Dagster."""

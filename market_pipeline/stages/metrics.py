@@ -10,8 +10,8 @@ from decimal import Decimal
 import numpy as np
 import polars as pl
 
+from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import MarketPipelineError, error_text, is_of_machine
-from market_pipeline.instruments import Instrument
 from market_pipeline.metrics.minute import (
     BBO_COLUMNS,
     BOOK_METRICS,
@@ -22,8 +22,8 @@ from market_pipeline.quality.evaluate import evaluate, thresholds_in_force
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.shown import shown_logger
 from market_pipeline.sources.crypto_lake import read_trades
-from market_pipeline.stages.raw import RawObjects
-from market_pipeline.stages.rows import of_instrument, read_rows
+from market_pipeline.stages.published_rows import of_instrument, read_rows
+from market_pipeline.stages.raw.objects import RawObjects
 
 __all__ = ["MetricsDay", "metrics_day"]
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 from botocore import UNSIGNED
 from botocore.config import Config
 
-from market_pipeline.settings import Settings
-from market_pipeline.store.address import StoreAddress
+from market_pipeline.config.settings import Settings
+from market_pipeline.config.store_address import StoreAddress
 from market_pipeline.store.credentials import credentials_kind, session
 from market_pipeline.store.download import Progress, download
 from market_pipeline.store.faults import (

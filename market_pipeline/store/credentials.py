@@ -11,7 +11,7 @@ import os
 import boto3
 from dotenv import dotenv_values
 
-from market_pipeline.settings import CREDENTIAL_VARIABLES, ENV_FILE
+from market_pipeline.config.settings import CREDENTIAL_VARIABLES, ENV_FILE
 
 __all__ = ["credentials_kind", "session"]
 

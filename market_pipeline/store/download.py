@@ -22,11 +22,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from market_pipeline.errors import MachineError, StoreError
-from market_pipeline.lake.layout import PRIVATE_FILE, make_private_folder, sync
-from market_pipeline.lake.locks import take_lock
 from market_pipeline.store.objects import Downloaded, StoreObject
 from market_pipeline.store.ranges import Part, RangeReader
 from market_pipeline.store.uploads import parts_of, verify_parts
+from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder, sync
+from market_pipeline.warehouse.locks import take_lock
 
 __all__ = ["PART_BYTES", "Progress", "download"]
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import urllib3
 from botocore.exceptions import ClientError
 
+from market_pipeline.config.store_address import StoreAddress
 from market_pipeline.errors import StoreError
-from market_pipeline.store.address import StoreAddress
 from market_pipeline.store.faults import BOTO_ERRORS, changed, store_error
 from market_pipeline.store.limits import TokenBucket
 from market_pipeline.store.objects import Patience, StoreObject

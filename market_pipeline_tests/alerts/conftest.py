@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from market_pipeline.alerts.outbox import Outbox
-from market_pipeline.lake.layout import Warehouse
+from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline_tests.alerts.receiver import Receiver
 
 

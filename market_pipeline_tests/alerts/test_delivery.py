@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from market_pipeline.alerts.delivery import Delivered, Patience, deliver
 from market_pipeline.alerts.outbox import Outbox
 from market_pipeline.alerts.targets import Target
-from market_pipeline.lake.locks import holding
-from market_pipeline.settings import load_settings
+from market_pipeline.config.settings import load_settings
+from market_pipeline.warehouse.locks import holding
 from market_pipeline_tests.alerts.factory import LINKS, an_alert
 from market_pipeline_tests.alerts.receiver import Receiver
 

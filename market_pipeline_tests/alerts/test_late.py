@@ -6,10 +6,10 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from market_pipeline.alerts.late import LOOK_BACK_DAYS, late_days
-from market_pipeline.instruments import Instrument
-from market_pipeline.lake.working import replace_rows
-from market_pipeline.settings import load_settings
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.config.settings import load_settings
 from market_pipeline.tables import TABLES, refresh_catalogue, with_catalogue
+from market_pipeline.warehouse.working import replace_rows
 from market_pipeline_tests.quality.factory import a_row
 
 DAY = date(2024, 8, 8)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from market_pipeline.alerts.outbox import Delivery, Outbox, Standing
 from market_pipeline.errors import PublishError
-from market_pipeline.lake.layout import Warehouse
+from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline_tests.alerts.factory import a_failed_run, an_alert
 
 TARGETS = ["log", "webhook-1"]

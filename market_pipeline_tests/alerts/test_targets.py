@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from market_pipeline.alerts.targets import Refused, Target, configured_targets, send
-from market_pipeline.settings import load_settings
+from market_pipeline.config.settings import load_settings
 from market_pipeline_tests.alerts.bad_receivers import (
     PATIENCE_SECONDS,
     REFUSALS,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from market_pipeline.quality.plain_feed import Row, Snapshot
+from market_pipeline.quality.reference.feed import Row, Snapshot
 
 SECOND = 1_000_000_000
 HOUR = 3_600 * SECOND

@@ -14,7 +14,7 @@ from market_pipeline.books.arrow import CHECKPOINT_FORMAT, BookArrow, checksum
 from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.tables import CHECKPOINTS
-from market_pipeline.instruments import Instrument
+from market_pipeline.config.instruments import Instrument
 from market_pipeline_tests.naive.canonical import canonical_book
 
 TICK, LOT = Scale(5, 2), Scale(1, 3)

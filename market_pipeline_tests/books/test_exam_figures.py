@@ -3,8 +3,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from market_pipeline.books.registers import hourly_figures_of
-from market_pipeline.quality.plain_book import PlainBook
-from market_pipeline.quality.plain_feed import Row, Snapshot
+from market_pipeline.quality.reference.book import PlainBook
+from market_pipeline.quality.reference.feed import Row, Snapshot
 from market_pipeline_tests.books.feeds import HOUR, SECOND
 from market_pipeline_tests.books.test_kernel import Fast
 

@@ -6,7 +6,7 @@ from market_pipeline.books.examined import exam_columns
 from market_pipeline.books.rebuild import Rebuild, RebuildOptions
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.state import Resync
-from market_pipeline.quality.plain_feed import Row, Snapshot
+from market_pipeline.quality.reference.feed import Row, Snapshot
 from market_pipeline_tests.books.test_resumed import ONE, Feed
 
 HOUR = 3_600 * 10**9

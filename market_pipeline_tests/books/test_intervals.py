@@ -18,7 +18,7 @@ from market_pipeline.books.rebuild import Rebuild, RebuildOptions
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.state import BboRows, Repair, Repairs, Resync
 from market_pipeline.books.tables import INTERVALS
-from market_pipeline.instruments import Instrument
+from market_pipeline.config.instruments import Instrument
 from market_pipeline.sources.crypto_lake import (
     DELTAS,
     SNAPSHOTS,

@@ -39,8 +39,8 @@ from market_pipeline.books.state import (
     new_history,
 )
 from market_pipeline.books.walk import export_side, levels_around
-from market_pipeline.quality.plain_book import PlainBook, plain_rebuild
-from market_pipeline.quality.plain_feed import (
+from market_pipeline.quality.reference.book import PlainBook, plain_rebuild
+from market_pipeline.quality.reference.feed import (
     Row,
     Snapshot,
     judge_messages,

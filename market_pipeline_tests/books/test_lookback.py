@@ -13,7 +13,7 @@ from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.lookback import Lookback
 from market_pipeline.books.state import HISTORY_MESSAGES, BboRows, DepthRows, Evidence, Proof
-from market_pipeline.quality.plain_state import PlainEvidence
+from market_pipeline.quality.reference.state import PlainEvidence
 from market_pipeline_tests.naive.lookback import looked_back
 
 FAILED, LATE, GAP = BookFlag.FAILED_EXAM, BookFlag.OUT_OF_ORDER, BookFlag.GAP

@@ -7,8 +7,8 @@ import pytest
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.registers import figures_of
 from market_pipeline.books.state import HISTORY_MESSAGES, HISTORY_ROWS
-from market_pipeline.quality.plain_book import PlainBook
-from market_pipeline.quality.plain_feed import REFUSED, Row, Snapshot
+from market_pipeline.quality.reference.book import PlainBook
+from market_pipeline.quality.reference.feed import REFUSED, Row, Snapshot
 from market_pipeline_tests.books.feeds import SECOND
 from market_pipeline_tests.books.test_kernel import Fast, Plain, assert_alike
 

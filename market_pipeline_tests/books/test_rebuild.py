@@ -17,7 +17,7 @@ from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.rebuild import Rebuild, RebuildOptions
 from market_pipeline.books.scale import Scale, StepInference
 from market_pipeline.books.state import BboRows, DepthRows, Resync
-from market_pipeline.instruments import Policies
+from market_pipeline.config.instruments import Policies
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 from market_pipeline.sources.crypto_lake import (
     DELTAS,

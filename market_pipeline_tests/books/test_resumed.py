@@ -21,7 +21,7 @@ from market_pipeline.books.rebuild_state import RebuildState
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.state import BboRows, DepthRows, Repairs, Resync
 from market_pipeline.books.walk import levels_around
-from market_pipeline.quality.plain_feed import Row, Snapshot
+from market_pipeline.quality.reference.feed import Row, Snapshot
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 from market_pipeline_tests.books.feeds import feeds
 

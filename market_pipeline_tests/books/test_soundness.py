@@ -16,7 +16,7 @@ from market_pipeline.books.soundness import (
     marks_of,
     sound_times_ns,
 )
-from market_pipeline.quality.plain_soundness import SOUND, Judgement, Stamps, judged
+from market_pipeline.quality.reference.soundness import SOUND, Judgement, Stamps, judged
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 
 SECOND = 10**9

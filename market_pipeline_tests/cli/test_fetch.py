@@ -6,9 +6,9 @@ from datetime import date, timedelta
 import pytest
 
 from market_pipeline.sources.crypto_lake import DELTAS, TRADES
-from market_pipeline.stages.inventory import RAW_TABLES
+from market_pipeline.stages.raw.inventory import RAW_TABLES
 from market_pipeline_tests.cli.stored import SYMBOLS, Stored, stored
-from market_pipeline_tests.stages.fake_store import store_error
+from market_pipeline_tests.stages.raw.fake_store import store_error
 
 DAYS = [date(2024, 8, 8) + timedelta(days=number) for number in range(2)]
 RANGE = ("--start-date", "2024-08-08", "--end-date", "2024-08-09")

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 import pytest
 
 from market_pipeline.sources.crypto_lake import DELTAS
-from market_pipeline.stages.inventory import RAW_TABLES
+from market_pipeline.stages.raw.inventory import RAW_TABLES
 from market_pipeline_tests.cli.stored import SYMBOLS, Stored, stored
 
 DAYS = [date(2024, 8, 8) + timedelta(days=number) for number in range(3)]

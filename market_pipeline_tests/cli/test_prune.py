@@ -10,12 +10,12 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 import pytest
 
-from market_pipeline.instruments import load_instruments
-from market_pipeline.lake.manifest import RAW_BOOK_DELTAS
-from market_pipeline.lake.working import replace_rows
+from market_pipeline.config.instruments import load_instruments
 from market_pipeline.sources.crypto_lake import DELTAS
-from market_pipeline.stages.raw import register_day
+from market_pipeline.stages.raw.register import register_day
 from market_pipeline.tables import with_catalogue
+from market_pipeline.warehouse.manifest import RAW_BOOK_DELTAS
+from market_pipeline.warehouse.working import replace_rows
 from market_pipeline_tests.cli.stored import SYMBOLS, Stored, stored
 from market_pipeline_tests.defs.runs import finished_run
 

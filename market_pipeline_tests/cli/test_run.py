@@ -15,11 +15,11 @@ import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
 
-from market_pipeline.lake.locks import holding
+from market_pipeline.warehouse.locks import holding
 from market_pipeline_tests.cli.conftest import GOOD, NONE, Runs
 from market_pipeline_tests.defs.workspace import Finished, Workspace, days_arguments, raw_file
 from market_pipeline_tests.sources.simulated.days import DAY, NEXT_DAY
-from market_pipeline_tests.stages.test_quarantine import digest
+from market_pipeline_tests.stages.rebuild.test_quarantine import digest
 
 
 def line_of(finished: Finished, *words: str) -> str:

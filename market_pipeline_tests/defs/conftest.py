@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from market_pipeline.instruments import Instrument
+from market_pipeline.config.instruments import Instrument
 
 START = date(2024, 7, 1)
 

@@ -10,8 +10,8 @@ import pytest
 
 from market_pipeline.alerts.outbox import Outbox
 from market_pipeline.errors import MissingDataError
-from market_pipeline.lake.layout import Warehouse
-from market_pipeline.lake.locks import holding
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.locks import holding
 from market_pipeline_tests.alerts.factory import an_alert
 
 DAY = "2024-08-08"

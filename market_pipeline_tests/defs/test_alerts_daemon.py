@@ -22,7 +22,7 @@ from dagster._core.scheduler.instigation import InstigatorTick
 from market_pipeline.alerts.late import LOOK_BACK_DAYS
 from market_pipeline.alerts.outbox import Outbox
 from market_pipeline.alerts.targets import Target
-from market_pipeline.instruments import load_instruments
+from market_pipeline.config.instruments import load_instruments
 from market_pipeline.quality.evaluate import evaluate
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.sources.simulated import Fault, FaultKind, simulate

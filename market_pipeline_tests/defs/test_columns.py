@@ -70,7 +70,7 @@ def test_sources_are_upstream(parents: dict[str, set[str]]):
 def test_in_the_metadata():
     """The definitions carry it, with the version of the code, for whoever looks in the UI."""
     from market_pipeline.definitions import defs
-    from market_pipeline.lake.lineage import code_version
+    from market_pipeline.warehouse.lineage import code_version
 
     for node in defs.resolve_asset_graph().asset_nodes:
         name = node.key.to_user_string()

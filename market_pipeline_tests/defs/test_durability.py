@@ -15,11 +15,11 @@ import duckdb
 import polars as pl
 import pytest
 
-from market_pipeline.lake.delta import delta_table
-from market_pipeline.lake.published import current_files, vacuum
-from market_pipeline.lake.staging import sweep_staging
 from market_pipeline.sources.simulated import simulate
 from market_pipeline.tables import TABLES
+from market_pipeline.warehouse.delta import delta_table
+from market_pipeline.warehouse.published import current_files, vacuum
+from market_pipeline.warehouse.staging import sweep_staging
 from market_pipeline_tests.defs.workspace import (
     Finished,
     Running,

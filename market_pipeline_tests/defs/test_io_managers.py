@@ -9,13 +9,13 @@ import duckdb
 import polars as pl
 import pytest
 
+from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import PublishError, WarehouseBusyError
-from market_pipeline.instruments import Instrument
-from market_pipeline.lake.catalogue import FILES_SCHEMA, connect
-from market_pipeline.lake.layout import Warehouse
-from market_pipeline.lake.locks import holding
-from market_pipeline.lake.staging import StagedFile, StagedWriter
 from market_pipeline.tables import TABLES
+from market_pipeline.warehouse.catalogue import FILES_SCHEMA, connect
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.locks import holding
+from market_pipeline.warehouse.staging import StagedFile, StagedWriter
 
 DAY, NEXT_DAY = date(2024, 8, 8), date(2024, 8, 9)
 BBO, RAW = TABLES["book_bbo"], TABLES["raw_trades"]

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from market_pipeline.books.flags import INVALIDATING
-from market_pipeline.lake.catalogue import FILES_SCHEMA
 from market_pipeline.quality.evaluate import CHECKS
+from market_pipeline.warehouse.catalogue import FILES_SCHEMA
 from market_pipeline_tests.defs.workspace import Finished, Workspace, days_arguments
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS
 

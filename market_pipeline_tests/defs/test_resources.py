@@ -27,7 +27,7 @@ def context(**tags: str) -> SimpleNamespace:
 def test_force(force: bool, tags: dict[str, str], looked: bool):
     """With `force` in the config, or the tag, a run does not look at what is published."""
     from market_pipeline.defs.resources import Pipeline
-    from market_pipeline.stages.lineage import BOOKS
+    from market_pipeline.stages.provenance import BOOKS
 
     recorded = Pipeline(force=force).recorded(context(**tags), BOOKS)
 

@@ -12,14 +12,14 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from market_pipeline.instruments import Instrument
-from market_pipeline.lake.manifest import RAW_BOOK_DELTAS
-from market_pipeline.lake.working import replace_rows
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.config.settings import load_settings
 from market_pipeline.quality.row import VALIDATION_REPORT
-from market_pipeline.settings import load_settings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
-from market_pipeline.stages.raw import register_day
+from market_pipeline.stages.raw.register import register_day
 from market_pipeline.tables import refresh_catalogue, with_catalogue
+from market_pipeline.warehouse.manifest import RAW_BOOK_DELTAS
+from market_pipeline.warehouse.working import replace_rows
 from market_pipeline_tests.defs.runs import finished_run, run_under_way
 from market_pipeline_tests.store.servers import MotoServer, no_credentials
 

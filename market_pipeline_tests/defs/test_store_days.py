@@ -13,13 +13,13 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from market_pipeline.instruments import load_instruments
-from market_pipeline.lake.lineage import LINEAGE
-from market_pipeline.lake.working import read_rows
-from market_pipeline.settings import load_settings
+from market_pipeline.config.instruments import load_instruments
+from market_pipeline.config.settings import load_settings
 from market_pipeline.sources.simulated import simulate
 from market_pipeline.store.client import open_store
 from market_pipeline.tables import TABLES
+from market_pipeline.warehouse.lineage import LINEAGE
+from market_pipeline.warehouse.working import read_rows
 from market_pipeline_tests.defs.test_real_days import INSTRUMENTS
 from market_pipeline_tests.defs.workspace import Finished, Workspace, raw_file
 from market_pipeline_tests.published_day import publish_day

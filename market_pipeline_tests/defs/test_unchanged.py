@@ -8,9 +8,9 @@ import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
-from market_pipeline.lake.published import current_files
 from market_pipeline.sources.simulated import simulate
 from market_pipeline.tables import TABLES
+from market_pipeline.warehouse.published import current_files
 from market_pipeline_tests.defs.workspace import Finished, Workspace, entry, raw_file
 from market_pipeline_tests.sources.simulated.days import DAY, instrument
 

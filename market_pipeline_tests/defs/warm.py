@@ -14,9 +14,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import market_pipeline.cli.app
-import market_pipeline.stages.books
 import market_pipeline.stages.metrics
-import market_pipeline.stages.report
+import market_pipeline.stages.rebuild.day
+import market_pipeline.stages.validation.day
 from market_pipeline.books.rebuild import Rebuild
 from market_pipeline.books.scale import Scale
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch

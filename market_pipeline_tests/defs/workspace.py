@@ -28,12 +28,12 @@ import polars as pl
 import pytest
 import yaml
 
-from market_pipeline.lake.catalogue import connect
-from market_pipeline.lake.layout import Warehouse
-from market_pipeline.lake.published import current_files
-from market_pipeline.lake.working import read_rows
 from market_pipeline.sources.simulated import SimulatedInstrument
 from market_pipeline.tables import TABLES
+from market_pipeline.warehouse.catalogue import connect
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.published import current_files
+from market_pipeline.warehouse.working import read_rows
 from market_pipeline_tests.conftest import REPOSITORY
 
 PATIENCE_SECONDS = 900

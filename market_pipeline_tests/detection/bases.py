@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from market_pipeline.instruments import Instrument
+from market_pipeline.config.instruments import Instrument
 from market_pipeline.sources.simulated import simulate
 from market_pipeline_tests.detection.faults.capture_day import CaptureDay, depth_ids
 from market_pipeline_tests.detection.faults.day import RECEIPT, RawDay, shifted_days

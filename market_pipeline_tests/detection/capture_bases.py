@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 
-from market_pipeline.instruments import Instrument
+from market_pipeline.config.instruments import Instrument
 from market_pipeline_tests.detection.bases import finish, head
 from market_pipeline_tests.detection.faults.capture_day import CaptureDay, Line
 from market_pipeline_tests.detection.faults.day import INVENTED, NUMBER, RawDay

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from market_pipeline.instruments import Instrument
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.config.settings import Settings
 from market_pipeline.quality.checks.base import CheckOutcome
 from market_pipeline.quality.evaluate import evaluate
 from market_pipeline.quality.findings import Finding
 from market_pipeline.quality.row import ReportRow
-from market_pipeline.settings import Settings
 from market_pipeline.store.client import Store
 from market_pipeline_tests.published_day import publish_day
 

@@ -15,12 +15,12 @@ import numpy.typing as npt
 import polars as pl
 
 from market_pipeline.books.flags import INVALIDATING
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.config.settings import Settings
 from market_pipeline.errors import MarketPipelineError
-from market_pipeline.instruments import Instrument
-from market_pipeline.lake.layout import Warehouse
-from market_pipeline.lake.published import scan
-from market_pipeline.settings import Settings
 from market_pipeline.tables import TABLES
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.published import scan
 from market_pipeline_tests import published_day
 from market_pipeline_tests.detection.judging import Judged, judge
 from market_pipeline_tests.detection.truth import LEVELS

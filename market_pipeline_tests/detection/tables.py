@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import typer
 
-from market_pipeline.instruments import Instrument
+from market_pipeline.config.instruments import Instrument
 from market_pipeline_tests.detection.judging import Judged, judge
 from market_pipeline_tests.detection.real_faults import FAULTS, RealFault, copied
 from market_pipeline_tests.detection.trial import new_failures

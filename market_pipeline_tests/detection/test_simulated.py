@@ -9,14 +9,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from market_pipeline.instruments import Instrument
+from market_pipeline.config.instruments import Instrument
 from market_pipeline.quality.evaluate import CHECKS
 from market_pipeline.sources.crypto_lake import TRADES
 from market_pipeline.sources.simulated import Fault, FaultKind, simulate
-from market_pipeline.stages.fetch import fetch_table, table_prefix
+from market_pipeline.stages.raw.download import fetch_table, table_prefix
 from market_pipeline_tests.detection.judging import Judged, judge
 from market_pipeline_tests.sources.simulated.days import DAY, instrument
-from market_pipeline_tests.stages.fake_store import FakeStore
+from market_pipeline_tests.stages.raw.fake_store import FakeStore
 
 pytestmark = pytest.mark.slow
 

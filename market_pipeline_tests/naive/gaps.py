@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
-from market_pipeline.quality.silences import GapRule
-from market_pipeline.quality.stray_times import TOLERANCE_NS
+from market_pipeline.quality.measures.silences import GapRule
+from market_pipeline.quality.measures.stray_times import TOLERANCE_NS
 from market_pipeline_tests.naive.stray_times import naive_strays
 
 NS = 1_000_000_000

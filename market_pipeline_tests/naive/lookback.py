@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from market_pipeline.books.flags import INVALIDATING, BookFlag
-from market_pipeline.quality.plain_state import PlainEvidence
+from market_pipeline.quality.reference.state import PlainEvidence
 
 __all__ = ["looked_back"]
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from market_pipeline.instruments import Instrument, Policies
-from market_pipeline.lake.layout import Warehouse
-from market_pipeline.lake.published import scan
-from market_pipeline.settings import Settings
+from market_pipeline.config.instruments import Instrument, Policies
+from market_pipeline.config.settings import Settings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
 from market_pipeline.sources.simulated import Fault, FaultKind, SimulatedInstrument, simulate
 from market_pipeline.tables import TABLES
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.published import scan
 from market_pipeline_tests.published_day import publish_day
 
 FAULTY, MISSING, QUIET, NEXT = (date(2025, 3, day) for day in (3, 4, 5, 6))

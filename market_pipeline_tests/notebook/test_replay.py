@@ -10,19 +10,19 @@ import pytest
 
 from market_pipeline import book_at
 from market_pipeline.books.flags import BookFlag
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.config.settings import Settings
 from market_pipeline.errors import CheckpointError, LakeFileError
-from market_pipeline.instruments import Instrument
-from market_pipeline.lake.layout import Warehouse
-from market_pipeline.lake.published import publish
-from market_pipeline.lake.working import replace_rows
-from market_pipeline.settings import Settings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
-from market_pipeline.stages.books import rebuild_day
-from market_pipeline.stages.instrument import DayOfRaw
-from market_pipeline.stages.outputs import OUTPUTS
-from market_pipeline.stages.profile import profile_day
-from market_pipeline.stages.raw import RawObjects, register_day
+from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
+from market_pipeline.stages.raw.profile import profile_day
+from market_pipeline.stages.raw.register import register_day
+from market_pipeline.stages.rebuild.day import rebuild_day
+from market_pipeline.stages.rebuild.writer import OUTPUTS
 from market_pipeline.tables import TABLES, refresh_catalogue
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.published import publish
+from market_pipeline.warehouse.working import replace_rows
 from market_pipeline_tests.sources.raw_files import shard, snapshots
 
 DAY = date(2024, 8, 8)
@@ -58,7 +58,7 @@ def data_dir(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         replace_rows(warehouse, TABLES[asset], DAY, [BTC.id], frame)
         return RawObjects(lake, frame)
 
-    raw = DayOfRaw(
+    raw = RegisteredDay(
         day=DAY,
         lake=lake,
         deltas=registered("raw_book_deltas", DELTAS),

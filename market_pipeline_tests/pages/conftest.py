@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import pytest
 
 from market_pipeline import connect
-from market_pipeline.instruments import Instrument
-from market_pipeline.lake.layout import Warehouse
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.pages.reading import InstrumentDay, read_instrument_day
 from market_pipeline.quality.row import ReportRow
-from market_pipeline.settings import Settings, load_settings
 from market_pipeline.sources.simulated import Fault, FaultKind, simulate
+from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline_tests.published_day import publish_day
 from market_pipeline_tests.sources.simulated.days import DAY, instrument
 from market_pipeline_tests.ui.conftest import programs

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from market_pipeline.lake.tables import Table
+from market_pipeline.warehouse.tables import Table
 
 DAY = date(2024, 8, 8)
 START_NS = round(datetime(2024, 8, 8, tzinfo=UTC).timestamp()) * 1_000_000_000

@@ -6,10 +6,10 @@ from datetime import date
 
 import numpy as np
 
-from market_pipeline.instruments import Thresholds
-from market_pipeline.quality.gaps import GapReport, GapRule, find_gaps
+from market_pipeline.config.instruments import Thresholds
 from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns
-from market_pipeline.quality.snapshots_inside import SnapshotTouches
+from market_pipeline.quality.measures.gap import GapReport, GapRule, find_gaps
+from market_pipeline.quality.measures.snapshots_inside import SnapshotTouches
 from market_pipeline_tests.naive.gaps import Found
 
 DAY = date(2024, 8, 8)

@@ -8,8 +8,8 @@ import numpy as np
 
 from market_pipeline.books.evidence import position_of
 from market_pipeline.books.flags import INVALIDATING, BookFlag
-from market_pipeline.quality.crossed import BookSpans, Observed
 from market_pipeline.quality.intervals import NO_SPANS
+from market_pipeline.quality.measures.crossed import BookSpans, Observed
 
 NEVER_NS = 2**62
 """Where an interval ends that no message ended."""

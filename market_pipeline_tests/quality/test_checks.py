@@ -7,21 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from market_pipeline.instruments import Thresholds
+from market_pipeline.config.instruments import Thresholds
 from market_pipeline.quality.checks.bars import BARS
 from market_pipeline.quality.checks.completeness import COMPLETENESS
 from market_pipeline.quality.checks.crossed import CROSSED
+from market_pipeline.quality.checks.day_boundary import JOINT
 from market_pipeline.quality.checks.domain import DOMAIN
-from market_pipeline.quality.checks.exam import EXAM
 from market_pipeline.quality.checks.freshness import FRESHNESS
 from market_pipeline.quality.checks.gap import GAP
-from market_pipeline.quality.checks.joint import JOINT
 from market_pipeline.quality.checks.ordering import ORDERING
 from market_pipeline.quality.checks.precision import PRECISION
+from market_pipeline.quality.checks.reference_replay import TWIN
 from market_pipeline.quality.checks.schema import SCHEMA
 from market_pipeline.quality.checks.skew import SKEW
+from market_pipeline.quality.checks.snapshot_match import EXAM
 from market_pipeline.quality.checks.trade_through import TRADE_THROUGH
-from market_pipeline.quality.checks.twin import TWIN
 from market_pipeline.quality.evaluate import CHECKS, evaluate, thresholds_in_force
 from market_pipeline.quality.verdict import judge
 from market_pipeline_tests.quality.factory import (

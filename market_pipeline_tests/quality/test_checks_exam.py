@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from market_pipeline.instruments import Thresholds
-from market_pipeline.quality.checks.exam import check_exam
-from market_pipeline.quality.checks.joint import check_joint
+from market_pipeline.config.instruments import Thresholds
+from market_pipeline.quality.checks.day_boundary import check_joint
+from market_pipeline.quality.checks.snapshot_match import check_exam
 from market_pipeline_tests.quality.factory import NOON_NS, THRESHOLDS, a_failed_row, a_row
 
 EXAMS = {"exam_snapshots": 1_000, "max_mid_deviation_ticks": 3.5}

@@ -9,11 +9,11 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market_pipeline.lake.catalogue import connect
-from market_pipeline.lake.working import replace_rows
 from market_pipeline.quality.coverage import read_coverage, with_rows
 from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
 from market_pipeline.tables import refresh_catalogue, with_catalogue
+from market_pipeline.warehouse.catalogue import connect
+from market_pipeline.warehouse.working import replace_rows
 from market_pipeline_tests.conftest import REPOSITORY
 from market_pipeline_tests.quality.factory import DAY, a_failed_row, a_row
 

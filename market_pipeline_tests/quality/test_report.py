@@ -12,9 +12,9 @@ import pytest
 from market_pipeline.books.evidence import position_of
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.quality.findings import Finding, Measured, merged
-from market_pipeline.quality.gaps import GAP_EVIDENCE, GapEvidence
 from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns
-from market_pipeline.quality.precision import PrecisionLoss, PrecisionReport
+from market_pipeline.quality.measures.gap import GAP_EVIDENCE, GapEvidence
+from market_pipeline.quality.measures.precision import PrecisionLoss, PrecisionReport
 from market_pipeline.quality.report import (
     BookDay,
     BookEvidence,

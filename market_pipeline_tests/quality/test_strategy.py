@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from market_pipeline.quality.domain import REFUSED, DomainFault
+from market_pipeline.quality.measures.domain import REFUSED, DomainFault
 from market_pipeline.quality.profile import PROFILES, RawPlace, place_columns
 from market_pipeline.quality.strategy import MAX_BACKWARD_SHARE, choose_strategy
 

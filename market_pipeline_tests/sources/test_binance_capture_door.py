@@ -10,15 +10,15 @@ import polars as pl
 import pytest
 
 from market_pipeline.books.flags import INVALIDATING
+from market_pipeline.config.instruments import Instrument, Policies, Thresholds
+from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.errors import InstrumentsError
-from market_pipeline.instruments import Instrument, Policies, Thresholds
-from market_pipeline.lake.layout import Warehouse
-from market_pipeline.lake.published import scan
-from market_pipeline.settings import Settings, load_settings
 from market_pipeline.sources.binance_capture import DOOR
 from market_pipeline.sources.door_columns import LOST, LOST_BEFORE, MENDED
 from market_pipeline.sources.raw_writer import RawWriter
 from market_pipeline.tables import TABLES
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.published import scan
 from market_pipeline_tests.published_day import publish_day
 from market_pipeline_tests.sources.capture_files import capture, depth, line, rest, trade
 from market_pipeline_tests.sources.capture_sample import SETS, CaptureSet

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from market_pipeline.config.instruments import known_sources, load_instruments
+from market_pipeline.config.settings import load_settings
 from market_pipeline.errors import InstrumentsError
-from market_pipeline.instruments import known_sources, load_instruments
-from market_pipeline.lake.layout import Warehouse
-from market_pipeline.lake.published import scan
-from market_pipeline.settings import load_settings
 from market_pipeline.sources.door import Door, door_of
 from market_pipeline.tables import TABLES
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.published import scan
 from market_pipeline_tests.conftest import REPOSITORY
 from market_pipeline_tests.published_day import publish_day
 

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import DomainError, LakeFileError, SchemaError
-from market_pipeline.instruments import Instrument
 from market_pipeline.sources.crypto_lake import read_deltas, read_snapshots, read_trades
 from market_pipeline.sources.door_columns import LOST_BEFORE, MENDED
 from market_pipeline.sources.raw_writer import RawWriter

@@ -10,14 +10,14 @@ import polars as pl
 import pytest
 
 from market_pipeline.books.flags import INVALIDATING
-from market_pipeline.instruments import Instrument
-from market_pipeline.lake.layout import Warehouse
-from market_pipeline.lake.published import scan
-from market_pipeline.settings import load_settings
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.config.settings import load_settings
 from market_pipeline.sources.crypto_lake import read_deltas, read_snapshots
 from market_pipeline.sources.raw_writer import RawWriter
 from market_pipeline.sources.tardis_csv import DOOR, tardis_exchange, tardis_symbol
 from market_pipeline.tables import TABLES
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.published import scan
 from market_pipeline_tests.published_day import publish_day
 from market_pipeline_tests.quality.sample import read_table
 from market_pipeline_tests.sources.capture_sample import joined, rebuilt, steps_of

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from market_pipeline.lake.layout import Warehouse
+from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline_tests.stages.days import Later
 
 

@@ -11,22 +11,22 @@ import polars as pl
 import pyarrow as pa
 
 from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH, INTERVALS, REBUILDS
-from market_pipeline.instruments import Instrument, Thresholds
-from market_pipeline.lake.conform import empty_frame
-from market_pipeline.lake.layout import Warehouse
-from market_pipeline.lake.published import scan_files
+from market_pipeline.config.instruments import Instrument, Thresholds
+from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.quality.row import ReportRow
-from market_pipeline.settings import Settings, load_settings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
-from market_pipeline.stages.books import rebuild_day
-from market_pipeline.stages.instrument import DayOfRaw
-from market_pipeline.stages.judged import PublishedBooks, RebuiltDayOf
-from market_pipeline.stages.lookups import Lookups
 from market_pipeline.stages.metrics import MetricsDay, metrics_day
-from market_pipeline.stages.raw import RawObjects, register_day
-from market_pipeline.stages.report import JudgedDay, report_day
-from market_pipeline.stages.rows import of_instrument
+from market_pipeline.stages.published_rows import of_instrument
+from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
+from market_pipeline.stages.raw.register import register_day
+from market_pipeline.stages.rebuild.day import rebuild_day
+from market_pipeline.stages.validation.context import InstrumentDay, PublishedBooks
+from market_pipeline.stages.validation.day import ValidatedDay, report_day
+from market_pipeline.stages.validation.lookups import Lookups
 from market_pipeline.tables import TABLES
+from market_pipeline.warehouse.conform import empty_frame
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.published import scan_files
 from market_pipeline_tests.sources.raw_files import shard, snapshots
 
 DAY = date(2024, 8, 8)
@@ -134,10 +134,10 @@ def manifest(lake: Path, raw: RawTable, *instruments: Instrument) -> pl.DataFram
     return pl.from_dicts(rows, schema=empty_frame(table.arrow_schema).schema)
 
 
-def raw_day(lake: Path, *instruments: Instrument) -> DayOfRaw:
+def raw_day(lake: Path, *instruments: Instrument) -> RegisteredDay:
     """All three raw tables, registered."""
     objects = [register(lake, raw, *instruments) for raw in (DELTAS, SNAPSHOTS, TRADES)]
-    return DayOfRaw(DAY, lake, *objects)
+    return RegisteredDay(DAY, lake, *objects)
 
 
 def settings(root: Path, **changes: object) -> Settings:
@@ -172,12 +172,12 @@ class Later:
             for table in (BBO, DEPTH, CHECKPOINTS, INTERVALS)
         )
 
-    def day_of(self, of: Instrument) -> RebuiltDayOf:
+    def day_of(self, of: Instrument) -> InstrumentDay:
         """The day of one instrument as a measurement is given it."""
         (record,) = self.rebuilds.filter(of_instrument(of)).to_dicts()
         books = PublishedBooks(self.rebuilds, self.bbo, self.depth, self.intervals)
         lookups = Lookups(self.raw, self.warehouse)
-        return RebuiltDayOf(of, lookups, record, books, self.settings)
+        return InstrumentDay(of, lookups, record, books, self.settings)
 
     def report(self, *instruments: Instrument, **when: int) -> list[ReportRow]:
         """The verdicts of some instruments."""
@@ -185,7 +185,7 @@ class Later:
 
     def judged(
         self, *instruments: Instrument, as_of_ns: int = END_NS + 100 * HOUR_NS, lag_hours: int = 4
-    ) -> list[JudgedDay]:
+    ) -> list[ValidatedDay]:
         """The verdicts of some instruments with the places where their days are wrong."""
         return report_day(
             Lookups(self.raw, self.warehouse),

@@ -10,13 +10,13 @@ import polars as pl
 import pytest
 import yaml
 
-from market_pipeline.lake.layout import Warehouse
-from market_pipeline.lake.lineage import code_version
-from market_pipeline.lake.published import scan
-from market_pipeline.lake.working import read_rows
-from market_pipeline.settings import load_settings
+from market_pipeline.config.settings import load_settings
 from market_pipeline.sources.simulated import simulate
-from market_pipeline.stages.lineage import BOOKS, JUDGED, METRICS, PROFILED
+from market_pipeline.stages.provenance import BOOKS, JUDGED, METRICS, PROFILED
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.lineage import code_version
+from market_pipeline.warehouse.published import scan
+from market_pipeline.warehouse.working import read_rows
 from market_pipeline_tests.published_day import publish_day
 from market_pipeline_tests.sources.simulated.days import DAY, NEXT_DAY, instrument
 
@@ -70,6 +70,6 @@ def test_rows_are_those_of_their_version(found: dict[str, str]):
 
     assert yaml.safe_load(SNAPSHOT.read_text(encoding="utf-8")) == found, (
         "The rows of simulated days came out otherwise. If published days are to be made again, "
-        "raise CODE_VERSIONS in market_pipeline/lake/lineage.py for the schemas concerned; then "
-        f"renew the snapshot: UPDATE_SNAPSHOTS=1 python -m pytest {Path(__file__).name}"
+        "raise CODE_VERSIONS in market_pipeline/warehouse/lineage.py for the schemas concerned; "
+        f"then renew the snapshot: UPDATE_SNAPSHOTS=1 python -m pytest {Path(__file__).name}"
     )

@@ -7,11 +7,11 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from market_pipeline.instruments import Instrument
-from market_pipeline.lake.layout import Warehouse
+from market_pipeline.config.instruments import Instrument
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
-from market_pipeline.stages.books import RebuiltDay, rebuild_day
-from market_pipeline.stages.instrument import DayOfRaw
+from market_pipeline.stages.raw.objects import RegisteredDay
+from market_pipeline.stages.rebuild.day import RebuiltDay, rebuild_day
+from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline_tests.sources.raw_files import shard
 from market_pipeline_tests.stages import days
 from market_pipeline_tests.stages.days import register, settings
@@ -35,7 +35,7 @@ def rebuilt(lake: Path, root: Path, threads: int) -> RebuiltDay:
     warehouse.prepare()
     objects = [register(lake, raw, *INSTRUMENTS) for raw in (DELTAS, SNAPSHOTS, TRADES)]
     given = settings(root, threads=threads, checkpoint_seconds=60)
-    return rebuild_day(DayOfRaw(REAL_DAY, lake, *objects), INSTRUMENTS, given, warehouse)
+    return rebuild_day(RegisteredDay(REAL_DAY, lake, *objects), INSTRUMENTS, given, warehouse)
 
 
 def hashes(day: RebuiltDay) -> dict[str, list[tuple[str, int, str]]]:

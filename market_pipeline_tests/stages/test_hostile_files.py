@@ -13,9 +13,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from market_pipeline.lake.layout import Warehouse
 from market_pipeline.sources.crypto_lake import TRADES, day_folder
-from market_pipeline.stages.profile import profile_day
+from market_pipeline.stages.raw.profile import profile_day
+from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline_tests.conftest import REPOSITORY
 from market_pipeline_tests.sources.hostile_files import MEGABYTE, prefixed_text, sides, write
 from market_pipeline_tests.stages.days import BTC, DAY, ETH, Later, raw_day, write_day

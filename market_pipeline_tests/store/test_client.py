@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from market_pipeline.config.settings import load_settings
+from market_pipeline.config.store_address import StoreAddress
 from market_pipeline.errors import StoreError
-from market_pipeline.settings import load_settings
-from market_pipeline.store.address import StoreAddress
 from market_pipeline.store.client import Store, open_store
 from market_pipeline.store.objects import Patience
 from market_pipeline_tests.store.proxy import Fault

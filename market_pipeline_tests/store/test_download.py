@@ -16,9 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from market_pipeline.config.store_address import StoreAddress
 from market_pipeline.errors import MachineError, StoreError
 from market_pipeline.store import download as downloading
-from market_pipeline.store.address import StoreAddress
 from market_pipeline.store.client import Store
 from market_pipeline.store.objects import Patience
 from market_pipeline_tests.store.proxy import LISTS, Fault

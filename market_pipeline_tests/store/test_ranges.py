@@ -18,10 +18,10 @@ from botocore.response import StreamingBody
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from market_pipeline.config.store_address import StoreAddress
 from market_pipeline.errors import StoreError
 from market_pipeline.store import download as downloading
 from market_pipeline.store import ranges
-from market_pipeline.store.address import StoreAddress
 from market_pipeline.store.download import download
 from market_pipeline.store.limits import TokenBucket
 from market_pipeline.store.objects import Patience, StoreObject

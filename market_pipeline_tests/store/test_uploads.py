@@ -6,8 +6,8 @@ import random
 
 import pytest
 
+from market_pipeline.config.store_address import StoreAddress
 from market_pipeline.errors import StoreError
-from market_pipeline.store.address import StoreAddress
 from market_pipeline.store.client import Store
 from market_pipeline.store.objects import Patience
 from market_pipeline.store.uploads import parts_of

@@ -17,16 +17,15 @@ from market_pipeline.defs.io_managers import PartitionFiles, PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
-from market_pipeline.lake.published import where_it_lies
-from market_pipeline.lake.staging import StagedFile, staging_in_use
 from market_pipeline.machine import told_in_our_words
 from market_pipeline.plots.mid import mid_plot
-from market_pipeline.stages.books import RebuiltDay, rebuild_day
-from market_pipeline.stages.instrument import DayOfRaw
-from market_pipeline.stages.lineage import BOOKS
-from market_pipeline.stages.raw import RawObjects
-from market_pipeline.stages.resume import forget_rebuilds
+from market_pipeline.stages.provenance import BOOKS
+from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
+from market_pipeline.stages.rebuild.day import RebuiltDay, rebuild_day
+from market_pipeline.stages.rebuild.resume import forget_rebuilds
 from market_pipeline.tables import TABLES
+from market_pipeline.warehouse.published import where_it_lies
+from market_pipeline.warehouse.staging import StagedFile, staging_in_use
 
 __all__ = ["ASSETS"]
 
@@ -53,7 +52,7 @@ def rebuild_books(
 ) -> Iterator[dg.Output[PartitionFiles | PartitionRows]]:
     """Rebuild every instrument's book of the day; a bad one is recorded and the others go on."""
     lake = pipeline.settings.lake_path
-    raw = DayOfRaw(
+    raw = RegisteredDay(
         day=day_of(context),
         lake=lake,
         deltas=RawObjects(lake, raw_book_deltas),
@@ -67,7 +66,7 @@ def rebuild_books(
 
 
 def _rebuilt_books(
-    context: dg.AssetExecutionContext, pipeline: Pipeline, raw: DayOfRaw
+    context: dg.AssetExecutionContext, pipeline: Pipeline, raw: RegisteredDay
 ) -> Iterator[dg.Output[PartitionFiles | PartitionRows]]:
     settings, warehouse = pipeline.settings, pipeline.warehouse
     rebuilt = rebuild_day(

@@ -12,9 +12,9 @@ from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.machine import told_in_our_words
 from market_pipeline.metrics.minute import BOOK_METRICS
-from market_pipeline.stages.lineage import METRICS, metrics_made_of, with_kept
 from market_pipeline.stages.metrics import metrics_day
-from market_pipeline.stages.raw import RawObjects
+from market_pipeline.stages.provenance import METRICS, metrics_made_of, with_kept
+from market_pipeline.stages.raw.objects import RawObjects
 
 __all__ = ["ASSETS"]
 

@@ -21,13 +21,12 @@ from market_pipeline.plots.valid_time import valid_time_plot
 from market_pipeline.quality.coverage import read_coverage, with_rows
 from market_pipeline.quality.findings import FINDINGS
 from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
-from market_pipeline.stages.instrument import DayOfRaw
-from market_pipeline.stages.judged import PublishedBooks
-from market_pipeline.stages.lineage import JUDGED, report_made_of
-from market_pipeline.stages.lookups import Lookups
-from market_pipeline.stages.message_index import forget_messages
-from market_pipeline.stages.raw import RawObjects
-from market_pipeline.stages.report import report_day
+from market_pipeline.stages.provenance import JUDGED, report_made_of
+from market_pipeline.stages.raw.message_index import forget_messages
+from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
+from market_pipeline.stages.validation.context import PublishedBooks
+from market_pipeline.stages.validation.day import report_day
+from market_pipeline.stages.validation.lookups import Lookups
 from market_pipeline.tables import open_catalogue
 
 __all__ = ["ASSETS"]
@@ -55,7 +54,7 @@ def judge_day(
 ) -> Iterator[dg.Output[PartitionRows]]:
     """Measure the day's books and judge them; instruments without a book have their row too."""
     lake = pipeline.settings.lake_path
-    raw = DayOfRaw(
+    raw = RegisteredDay(
         day=day_of(context),
         lake=lake,
         deltas=RawObjects(lake, raw_book_deltas),

@@ -10,16 +10,16 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
+from market_pipeline.config.instruments import Instrument, load_instruments
 from market_pipeline.defs.describe import markdown_text, table_metadata
 from market_pipeline.defs.partitions import DAILY, day_of, is_green
 from market_pipeline.defs.resources import Pipeline
-from market_pipeline.instruments import Instrument, load_instruments
-from market_pipeline.lake.working import read_rows
 from market_pipeline.machine import told_in_our_words
 from market_pipeline.quality import evaluate as rules
 from market_pipeline.quality.checks.base import Check, CheckOutcome, time_text
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.tables import TABLES
+from market_pipeline.warehouse.working import read_rows
 
 __all__ = ["CHECKS"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from market_pipeline.instruments import Thresholds
+from market_pipeline.config.instruments import Thresholds
 from market_pipeline.quality.checks.base import (
     Check,
     CheckOutcome,
@@ -14,7 +14,7 @@ from market_pipeline.quality.checks.base import (
     number_of,
     outcome,
 )
-from market_pipeline.quality.precision import TOO_LARGE, is_too_large
+from market_pipeline.quality.measures.precision import TOO_LARGE, is_too_large
 from market_pipeline.quality.row import ReportRow
 
 __all__ = ["PRECISION", "check_precision"]

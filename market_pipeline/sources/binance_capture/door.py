@@ -7,8 +7,8 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import InstrumentsError
-from market_pipeline.instruments import Instrument
 from market_pipeline.sources.binance_capture.lines import MEANING, Findings
 from market_pipeline.sources.binance_capture.linking import (
     MARKET_OF_VENUE,

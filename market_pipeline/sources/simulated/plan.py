@@ -9,8 +9,8 @@ from enum import StrEnum
 
 from pydantic import ValidationError
 
+from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import SimulationError
-from market_pipeline.instruments import Instrument
 
 __all__ = [
     "SECONDS_PER_DAY",

@@ -15,10 +15,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from market_pipeline.lake.layout import PRIVATE_FILE, make_private_folder
-from market_pipeline.lake.staging import abandon
 from market_pipeline.sources.simulated.market import Batch
 from market_pipeline.sources.simulated.state import TOP_LEVELS
+from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder
+from market_pipeline.warehouse.staging import abandon
 
 __all__ = ["RAW_TABLES", "REFERENCE_TABLE", "DayWriter", "day_folder"]
 

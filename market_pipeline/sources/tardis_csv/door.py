@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from market_pipeline.instruments import Instrument
+from market_pipeline.config.instruments import Instrument
 from market_pipeline.sources.binance_capture.linking import MARKET_OF_VENUE, capture_symbol
 from market_pipeline.sources.door import DoorFacts
 from market_pipeline.sources.raw_writer import RawWriter

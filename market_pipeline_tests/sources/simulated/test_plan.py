@@ -2,8 +2,8 @@ from decimal import Decimal
 
 import pytest
 
+from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import SimulationError
-from market_pipeline.instruments import Instrument
 from market_pipeline.sources.simulated import Fault, FaultKind, demo_plan
 from market_pipeline_tests.sources.simulated.days import DAY, instrument
 

@@ -1,0 +1,1 @@
+"""Every setting, read in one place: the environment, `.env` and the instruments file."""

@@ -1,0 +1,418 @@
+"""The instruments file: which venue and symbol, from which source, in which steps, with what rules.
+
+An instrument's id is `VENUE:SYMBOL`. Venue and symbol become folder names, so their characters are
+limited to those that are safe in a path.
+"""
+
+from __future__ import annotations
+
+import re
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
+from pydantic_core import ErrorDetails
+
+from market_pipeline.config.yaml_files import nearest_known, read_yaml_mapping
+from market_pipeline.errors import InstrumentsError
+
+__all__ = [
+    "BUILT_IN_DOORS",
+    "DOORS_GROUP",
+    "MAX_DECIMALS",
+    "NATIVE_SOURCES",
+    "Instrument",
+    "Policies",
+    "Source",
+    "Thresholds",
+    "known_sources",
+    "load_instruments",
+    "select_instruments",
+]
+
+MAX_DECIMALS = 15
+_INT64_MAX = 2**63 - 1
+
+_VENUE = re.compile(r"[A-Z0-9][A-Z0-9_]{0,63}")
+_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9._-]{0,63}")
+
+NATIVE_SOURCES = ("crypto_lake", "simulated")
+"""Sources whose days lie in the lake in the raw layout that the pipeline reads."""
+
+BUILT_IN_DOORS = ("tardis_csv", "binance_capture")
+"""Sources whose files the package itself turns into that layout."""
+
+DOORS_GROUP = "market_pipeline.doors"
+"""The entry points with which another package adds a source of its own."""
+
+
+def known_sources() -> tuple[str, ...]:
+    """The names an instrument's `source` may have, those of installed packages last."""
+    own = (*NATIVE_SOURCES, *BUILT_IN_DOORS)
+    added = {entry.name for entry in entry_points(group=DOORS_GROUP)}
+    return (*own, *sorted(added.difference(own)))
+
+
+def _source(value: str) -> str:
+    if value not in NATIVE_SOURCES + BUILT_IN_DOORS and value not in known_sources():
+        raise ValueError(f"must be one of {', '.join(known_sources())}")
+    return value
+
+
+Source = Annotated[str, AfterValidator(_source)]
+
+
+def _venue(value: str) -> str:
+    if not _VENUE.fullmatch(value):
+        raise ValueError(
+            "expected upper-case letters, digits and _ (at most 64), such as BINANCE_FUTURES"
+        )
+    return value
+
+
+def _symbol(value: str) -> str:
+    if not _SYMBOL.fullmatch(value) or ".." in value:
+        raise ValueError(
+            "expected upper-case letters, digits, - . _ (at most 64, no two dots in a row), such "
+            "as BTC-USDT-PERP"
+        )
+    return value
+
+
+def _step(value: object) -> object:
+    """A tick or lot as an exact decimal; a float is read as it is printed, without its noise."""
+    if value == "infer":
+        return value
+    rule = "expected a positive number such as 0.01, or infer"
+    if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
+        raise ValueError(rule)
+    try:
+        step = Decimal(str(value))
+    except InvalidOperation:
+        raise ValueError(rule) from None
+    if not step.is_finite() or step <= 0:
+        raise ValueError(rule)
+    # The exponent is looked at first: a fraction of 1e999999 would be a number of a million digits.
+    if step.adjusted() > 18 or step.adjusted() < -MAX_DECIMALS:
+        raise ValueError(f"expected a number between 1e-{MAX_DECIMALS} and {_INT64_MAX}")
+    ratio = Fraction(step)
+    decimals = next((d for d in range(MAX_DECIMALS + 1) if (ratio * 10**d).denominator == 1), None)
+    if decimals is None:
+        raise ValueError(f"expected at most {MAX_DECIMALS} decimals")
+    if ratio * 10**decimals > _INT64_MAX:
+        raise ValueError("expected a number whose digits fit a 64-bit integer")
+    return step
+
+
+_Venue = Annotated[str, AfterValidator(_venue)]
+_Symbol = Annotated[str, AfterValidator(_symbol)]
+_Step = Annotated[Decimal | Literal["infer"], BeforeValidator(_step)]
+_Count = Annotated[int, Field(ge=0)]
+_Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class _Model(BaseModel):
+    # Strict, so that `symbol: 1000` or `crossed_resync_seconds: "2"` is questioned, not converted.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Thresholds(_Model):
+    """When a figure of a day becomes a warning or an error; every check shows those in force."""
+
+    silence_floor_seconds: _Amount = Field(
+        1.0, description="A silence shorter than this is never a suspected gap."
+    )
+    silence_quantile: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.999, description="The quantile of the day's times between messages that counts as usual."
+    )
+    silence_factor: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        5.0, description="A silence is suspected beyond this many times the usual time."
+    )
+    outage_floor_seconds: _Amount = Field(
+        5.0, description="A silence that no trade or snapshot contradicts is no outage up to this."
+    )
+    outage_factor: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        50.0, description="A silence of more than this many times the usual time is an outage."
+    )
+    outage_chance: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.001,
+        description="A shorter one is, if the rhythm around it makes one so long less often a day.",
+    )
+    edge_tolerance_seconds: _Amount = Field(
+        60.0, description="Seconds that may be missing at the start and at the end of the UTC day."
+    )
+    coverage_warn_share: _Share = Field(
+        0.995, description="A smaller share of the UTC day that messages cover is a warning."
+    )
+    gap_warn_seconds: _Amount = Field(
+        0.0, description="More seconds of gaps than this in a day are a warning."
+    )
+    gap_error_share: _Share = Field(
+        0.01, description="A larger share of the day lost to gaps is an error."
+    )
+    negative_latency_warn_share: _Share = Field(
+        0.001,
+        description="A larger share of messages received before their exchange time is a warning.",
+    )
+    skew_warn_ms: _Amount = Field(
+        1000.0, description="A median of receipt minus exchange time farther from 0 is a warning."
+    )
+    drift_warn_ppm: _Amount = Field(
+        50.0, description="A clock drift farther from 0 (parts per million) is a warning."
+    )
+    step_warn_ms: _Amount = Field(
+        1.0, description="A step of the clock larger than this many milliseconds is a warning."
+    )
+    precision_error_count: _Count = Field(
+        0, description="More prices off the tick than this in a day are an error."
+    )
+    identity_price_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
+        1.5,
+        description="Prices more times apart than this, overnight or between tables, are an error.",
+    )
+    crossed_warn_seconds: _Amount = Field(
+        0.0, description="More seconds of a crossed book than this in a day are a warning."
+    )
+    crossed_error_seconds: _Amount = Field(
+        60.0, description="More seconds of a crossed book than this in a day are an error."
+    )
+    ordering_error_share: _Share = Field(
+        0.001, description="A larger share of messages out of order or double is an error."
+    )
+    exam_warn_share: _Share = Field(
+        0.0, description="A larger share of exams that fail is a warning."
+    )
+    exam_error_share: _Share = Field(
+        0.002, description="A larger share of exams that fail is an error."
+    )
+    exam_level_warn_share: _Share = Field(
+        0.0, description="A larger share of levels that differ in exams is a warning."
+    )
+    exam_level_error_share: _Share = Field(
+        0.002, description="A larger share of levels that differ in exams is an error."
+    )
+    exam_mid_error_ticks: _Amount = Field(
+        10_000.0, description="A mid that is off by more ticks than this in an exam is an error."
+    )
+    exam_reconverge_error_seconds: _Amount = Field(
+        60.0, description="A book that stays wrong for longer than this after an exam is an error."
+    )
+    exam_uncompared_warn_share: _Share = Field(
+        0.01, description="A larger share of later snapshots that are not compared is a warning."
+    )
+    exam_uncompared_error_share: _Share = Field(
+        0.5, description="A larger share of later snapshots that are not compared is an error."
+    )
+    exam_uncompared_error_seconds: _Amount = Field(
+        60.0, description="Snapshots for longer than this without one compared are an error."
+    )
+    exam_unconfirmed_warn_share: _Share = Field(
+        0.01, description="A larger share of valid time with an unconfirmed touch is a warning."
+    )
+    joint_warn_share: _Share = Field(
+        0.0, description="A larger share of levels that differ across midnight is a warning."
+    )
+    trade_through_warn_share: _Share = Field(
+        0.03, description="A larger share of trades outside the book is a warning."
+    )
+    trade_through_minute_warn_share: _Share = Field(
+        0.2, description="A larger share of trades outside the book in one minute is a warning."
+    )
+    bar_outlier_sigmas: _Amount = Field(
+        8.0, description="A bar's return farther out than this many deviations is a violation."
+    )
+    bar_volume_factor: _Amount = Field(
+        20.0, description="A bar's volume above this many times the usual is a violation."
+    )
+
+
+class Policies(_Model):
+    """What the rebuild does when a book is in doubt; every action it takes is recorded."""
+
+    resync: Literal["never", "when_invalid", "always"] = Field(
+        "when_invalid", description="When a later snapshot replaces the rebuilt book."
+    )
+    crossed: Literal["flag", "uncross", "resync"] = Field(
+        "flag",
+        description="What a crossed book calls for besides its flag.",
+    )
+    crossed_resync_seconds: _Amount = Field(
+        2.0,
+        description="With `crossed: resync`, the seconds a book may stay crossed before it.",
+    )
+    seed: Literal["first_snapshot", "previous_close"] = Field(
+        "first_snapshot",
+        description="What a day begins with.",
+    )
+
+
+class Instrument(_Model):
+    """One instrument of one venue. `tick` and `lot` are exact, or "infer" to take the day's own."""
+
+    venue: _Venue = Field(description="The venue as the raw lake spells it, such as BINANCE.")
+    symbol: _Symbol = Field(description="The symbol as the raw lake spells it, such as BTC-USDT.")
+    source: Source = Field(description="The raw format its days are in.")
+    tick: _Step = Field(
+        "infer", description="The price step in quote currency; infer takes it from each day."
+    )
+    lot: _Step = Field(
+        "infer", description="The size step in base units; infer takes it from each day."
+    )
+    policies: Policies = Field(Policies(), description="What the rebuild does when in doubt.")
+    thresholds: Thresholds = Field(Thresholds(), description="When a figure warns or fails.")
+
+    @property
+    def id(self) -> str:
+        """`VENUE:SYMBOL`."""
+        return f"{self.venue}:{self.symbol}"
+
+
+class _Defaults(_Model):
+    """Values for every instrument that does not state its own."""
+
+    source: Source | None = None
+    policies: Policies = Policies()
+    thresholds: Thresholds = Thresholds()
+
+
+def load_instruments(path: Path) -> tuple[Instrument, ...]:
+    """Read the instruments of a file, in its order.
+
+    The file holds `instruments:`, a list, and may hold `defaults:` with `source`, `policies` and
+    `thresholds`; a key an instrument states itself takes precedence over the same key there.
+
+    Raises:
+        InstrumentsError: The file is missing, not YAML, or any entry is not usable. `found` lists
+            every problem, one a line; `file` is the path.
+    """
+    content, problems = read_yaml_mapping(path)
+    instruments: list[Instrument] = []
+    if not problems:
+        problems.extend(
+            _unknown_key("", key, _TOP_LEVEL) for key in sorted(content.keys() - _TOP_LEVEL)
+        )
+        defaults = _read_defaults(content, problems)
+        instruments = _read_entries(content.get("instruments"), defaults, problems)
+    if problems:
+        count = len(problems)
+        raise InstrumentsError(
+            f"The instruments file has {count} problem{'s' if count > 1 else ''}",
+            file=path,
+            found="".join(f"\n  - {problem}" for problem in problems),
+            next_step="Correct the file (docs/instruments.md shows one), then run "
+            "`market-pipeline doctor`.",
+        )
+    return tuple(instruments)
+
+
+def select_instruments(
+    instruments: Sequence[Instrument], ids: Sequence[str]
+) -> tuple[Instrument, ...]:
+    """The instruments with these ids, in the order of the file; no ids at all means every one.
+
+    Raises:
+        InstrumentsError: An id is not configured; `found` names them, `expected` those that are.
+    """
+    if not ids:
+        return tuple(instruments)
+    known = [instrument.id for instrument in instruments]
+    unknown = sorted(set(ids) - set(known))
+    if unknown:
+        raise InstrumentsError(
+            "An instrument was asked for that is not configured",
+            expected=f"one of {', '.join(known)}" if known else "no instrument is configured",
+            found=", ".join(unknown),
+            next_step="Write it as VENUE:SYMBOL, or add it to the instruments file.",
+        )
+    return tuple(instrument for instrument in instruments if instrument.id in ids)
+
+
+_TOP_LEVEL = {"defaults", "instruments"}
+
+
+def _read_defaults(content: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
+    """What `defaults:` states itself, as plain values to lay under each entry."""
+    given = content.get("defaults", {})
+    try:
+        return _Defaults.model_validate(given).model_dump(exclude_unset=True)
+    except ValidationError as error:
+        problems.extend(_sentences("defaults", _Defaults, error))
+    # Stands in so that each entry is judged on its own; the file is refused whatever follows.
+    return {"source": "simulated"}
+
+
+def _read_entries(
+    entries: object, defaults: Mapping[str, Any], problems: list[str]
+) -> list[Instrument]:
+    if not isinstance(entries, list) or not entries:
+        problems.append("instruments: expected a list of at least one instrument")
+        return []
+    instruments: list[Instrument] = []
+    first_place: dict[str, str] = {}
+    for index, entry in enumerate(entries):
+        place = f"instruments[{index}]"
+        if not isinstance(entry, dict):
+            problems.append(f"{place}: expected keys and values such as `venue: BINANCE`")
+            continue
+        if "venue" in entry and "symbol" in entry:
+            place = f"{place} ({entry['venue']}:{entry['symbol']})"
+        try:
+            instrument = Instrument.model_validate(_over(defaults, entry))
+        except ValidationError as error:
+            problems.extend(_sentences(place, Instrument, error))
+            continue
+        if instrument.id in first_place:
+            problems.append(f"{place}: the same instrument is already {first_place[instrument.id]}")
+            continue
+        first_place[instrument.id] = f"instruments[{index}]"
+        instruments.append(instrument)
+    return instruments
+
+
+def _over(defaults: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry laid over the defaults; policies and thresholds key by key."""
+    merged = {**defaults, **entry}
+    for part in ("policies", "thresholds"):
+        if isinstance(entry.get(part), dict) and part in defaults:
+            merged[part] = {**defaults[part], **entry[part]}
+    return merged
+
+
+def _sentences(place: str, model: type[BaseModel], error: ValidationError) -> list[str]:
+    return [_sentence(place, model, detail) for detail in error.errors(include_url=False)]
+
+
+def _sentence(place: str, model: type[BaseModel], detail: ErrorDetails) -> str:
+    """One problem as a sentence: where, what was expected, and what was found."""
+    *parents, key = [str(part) for part in detail["loc"] if part != "decimal"] or [""]
+    where = ".".join([place, *parents])
+    if detail["type"] == "extra_forbidden":
+        for parent in parents:
+            nested = model.model_fields[parent].annotation
+            assert isinstance(nested, type)
+            model = nested
+        return _unknown_key(where, key, model.model_fields)
+    where = ".".join(part for part in (where, key) if part)
+    if detail["type"] == "missing":
+        return f"{where}: expected a value, but the key is not there"
+    reason = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    hint = "; put it in quotes" if detail["type"] == "string_type" else ""
+    return f"{where}: {reason}{hint}; found {reprlib.repr(detail['input'])}"
+
+
+def _unknown_key(place: str, key: str, known: Iterable[str]) -> str:
+    where = f"{place}: " if place else ""
+    return f"{where}unknown key {key}; {nearest_known(key, known)}"

@@ -1,0 +1,424 @@
+"""Typed settings: environment over `.env` over `config.yaml` over defaults, all problems at once.
+
+Use `load_settings()`. It refuses unknown keys in every source and lists everything that is wrong
+in one `SettingsError`, so that a user mends a file once and not once per mistake.
+
+Secrets are the fields of type `SecretStr`: read from the environment or `.env` only (a key in
+`config.yaml` is a problem) and never shown. The values of settings are kept out of error texts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from io import StringIO
+from pathlib import Path
+from typing import Any, get_args
+
+from dotenv import dotenv_values
+from dotenv.parser import parse_stream
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationError,
+)
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from market_pipeline.config.addresses import PageAddress, SecretAddresses
+from market_pipeline.config.lake import LakeSettings
+from market_pipeline.config.values import (
+    AbsolutePath,
+    Day,
+    Integer,
+    OptionalInteger,
+    Real,
+    absolute_path,
+)
+from market_pipeline.config.yaml_files import nearest_known, read_yaml_mapping
+from market_pipeline.errors import SettingsError
+
+__all__ = [
+    "CREDENTIAL_VARIABLES",
+    "ENV_FILE",
+    "ENV_PREFIX",
+    "Settings",
+    "load_settings",
+]
+
+ENV_PREFIX = "PIPELINE_"
+ENV_FILE = Path(".env")
+
+# Dagster reads the same `.env`, so its variables may stand there beside ours.
+_NEIGHBOUR_PREFIX = "DAGSTER_"
+
+CREDENTIAL_VARIABLES = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_PROFILE",
+)
+"""What may stand in `.env` for the object store; see `store.credentials`."""
+
+
+def _cpu_count() -> int:
+    """How many CPUs this process may use (a container may be given fewer than the machine has)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Settings(LakeSettings, BaseSettings):
+    """Everything a user may set, immutable once loaded.
+
+    Each field is the environment variable `PIPELINE_<FIELD>` and the key `<field>` of
+    `config.yaml`. Call `load_settings()` rather than this class: it names the source of every
+    problem and lists them together.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        validate_default=True,
+    )
+
+    config_file: AbsolutePath = Field(
+        default=Path("config.yaml"),
+        description=(
+            "The YAML file of settings. It can be set in the environment or in .env only, and it "
+            "must exist if it is set."
+        ),
+    )
+    instruments_file: AbsolutePath = Field(
+        default=Path("instruments.yaml"),
+        description="The YAML file that lists the instruments.",
+    )
+    start_date: Day = Field(
+        default=date(2024, 1, 1),
+        description="The first daily partition, a UTC day written YYYY-MM-DD.",
+    )
+    depth_interval_ms: Integer = Field(
+        default=100,
+        ge=0,
+        le=86_400_000,
+        description="Milliseconds between two rows of books.depth; 0 means one row per message.",
+    )
+    checkpoint_seconds: Integer = Field(
+        default=300,
+        ge=1,
+        le=86_400,
+        description="Seconds of market time between two full-depth checkpoints of a book.",
+    )
+    twin_minutes: Integer = Field(
+        default=3,
+        ge=0,
+        le=1_440,
+        description=(
+            "Minutes of each instrument and day that a plain second implementation rebuilds to "
+            "compare, each as far as its part of the check's cost goes; 0 turns it off."
+        ),
+    )
+    threads: Integer = Field(
+        default_factory=_cpu_count,
+        ge=1,
+        description="How many instruments of a day may be worked on at once.",
+    )
+    memory_budget_mb: Integer = Field(
+        default=1024,
+        ge=1,
+        description=(
+            "Megabytes the instruments worked on at once may use together; a small budget lowers "
+            "their number, never below one."
+        ),
+    )
+    lock_timeout_seconds: Real = Field(
+        default=120.0,
+        ge=0,
+        description="Seconds to wait for another process that is writing to the warehouse.",
+    )
+    vendor_lag_hours: Real = Field(
+        default=4.0,
+        ge=0,
+        description=(
+            "Hours after the end of a UTC day until its raw files are due: before that a day "
+            "without files is pending, after it the day is missing."
+        ),
+    )
+    keep_raw_days: OptionalInteger = Field(
+        default=None,
+        ge=1,
+        description=(
+            "Days that raw files of a store, and what doors made, are kept locally before `prune` "
+            "removes them; without it for ever. A lake that is a folder is never touched."
+        ),
+    )
+    keep_derived_days: OptionalInteger = Field(
+        default=None,
+        ge=1,
+        description=(
+            "Days that published tables are kept before `prune` removes them; without it for ever."
+        ),
+    )
+    keep_run_days: OptionalInteger = Field(
+        default=None,
+        ge=1,
+        description=(
+            "Days that the history of runs is kept before `prune` removes it, but for the last "
+            "run that made a published day; without it for ever."
+        ),
+    )
+    alert_webhook_urls: SecretAddresses = Field(
+        default=None,
+        description=(
+            "Addresses that take alerts in the payload of Alertmanager's webhooks, separated by "
+            "commas. A secret."
+        ),
+    )
+    alert_slack_urls: SecretAddresses = Field(
+        default=None,
+        description=(
+            "Addresses of Slack-compatible incoming webhooks that take alerts, separated by "
+            "commas. A secret."
+        ),
+    )
+    alert_log: bool = Field(
+        default=True, description="Whether each alert is also a line of the daemon's log."
+    )
+    alert_interval_seconds: Integer = Field(
+        default=30,
+        ge=1,
+        le=3_600,
+        description="Seconds between two looks for ended runs, and for alerts to be delivered.",
+    )
+    alert_timeout_seconds: Real = Field(
+        default=5.0,
+        gt=0,
+        le=15,
+        description=(
+            "Seconds for one attempt to hand an alert to a receiver, from looking up its address "
+            "to its answer."
+        ),
+    )
+    alert_attempts: Integer = Field(
+        default=20,
+        ge=1,
+        description="Attempts to deliver an alert before it is put with the dead letters.",
+    )
+    alert_first_retry_seconds: Real = Field(
+        default=30.0,
+        gt=0,
+        description="Seconds until the second attempt; each later wait is twice as long.",
+    )
+    alert_longest_retry_seconds: Real = Field(
+        default=3600.0,
+        gt=0,
+        description="The longest wait in seconds between two attempts.",
+    )
+    ui_url: PageAddress = Field(
+        default="http://127.0.0.1:3000",
+        description="Where the UI is to be reached; alerts link to their run there.",
+    )
+    docs_url: str = Field(
+        default="docs",
+        min_length=1,
+        description="Where these pages are to be read: an address or a folder; alerts name theirs.",
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read arguments, environment, `.env` and `config.yaml`, in this order of precedence.
+
+        Our own readers take the place of pydantic's: those pass over unknown environment
+        variables and over lines of `.env` that cannot be parsed.
+
+        Raises:
+            SettingsError: A source cannot be read or holds an unknown key.
+        """
+        layers = _read_layers(init_settings())
+        problems = [problem for layer in layers for problem in layer.problems]
+        if problems:
+            raise SettingsError(problems)
+        return tuple(InitSettingsSource(settings_cls, layer.values) for layer in layers)
+
+
+_SECRETS = frozenset(
+    name
+    for name, field_info in Settings.model_fields.items()
+    if SecretStr in get_args(field_info.annotation)
+)
+
+
+class _GivenOnly(Settings):
+    """Settings from arguments alone, to judge values that have been read already."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings from every source.
+
+    Args:
+        **overrides: Settings that take precedence over every source, by field name.
+
+    Raises:
+        SettingsError: Something is not usable. `problems` lists everything that is: unreadable
+            files, unknown keys and refused values, each with its source and key, what was
+            expected and what to do. Values are not shown.
+    """
+    layers = _read_layers(overrides)
+    problems = [problem for layer in layers for problem in layer.problems]
+    merged = {key: value for layer in reversed(layers) for key, value in layer.values.items()}
+    try:
+        _GivenOnly(**merged)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_input=False):
+            name = str(detail["loc"][0])
+            layer = next((layer for layer in layers if name in layer.values), None)
+            if layer is not None:
+                problems.append(_refusal(layer, name, detail["msg"]))
+    if problems:
+        raise SettingsError(problems)
+    return Settings(**overrides)
+
+
+def _refusal(layer: _Layer, name: str, message: str) -> str:
+    field = Settings.model_fields[name]
+    reason = message.removeprefix("Value error, ").replace("Input should be", "must be")
+    return (
+        f"{layer.label}: {layer.keys[name]}: {reason}. "
+        f"What it is: {field.description} Correct it, or remove it to use the default."
+    )
+
+
+# --- sources ----------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Layer:
+    """One source of settings: known values and their keys as spelt there, and its problems."""
+
+    label: str
+    values: dict[str, Any] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, spelt: str, name: str, value: object, spelling: Callable[[str], str]) -> None:
+        """Take one key of the source, or list it as a problem if no field has that name."""
+        if name in Settings.model_fields:
+            self.values[name] = value
+            self.keys[name] = spelt
+            return
+        known = [spelling(known_name) for known_name in Settings.model_fields]
+        self.problems.append(
+            f"{self.label}: {spelt} is not a known key ({nearest_known(spelt, known)}). "
+            "Rename or remove it."
+        )
+
+
+def _read_layers(arguments: Mapping[str, Any]) -> list[_Layer]:
+    """Every source that can be set, the strongest first."""
+    layers = [_read_arguments(arguments), _read_environment(), _read_env_file()]
+    named = next((x.values["config_file"] for x in layers if "config_file" in x.values), None)
+    layers.append(_read_config_file(named))
+    return layers
+
+
+def _read_arguments(arguments: Mapping[str, Any]) -> _Layer:
+    layer = _Layer("argument")
+    for name, value in arguments.items():
+        layer.add(name, name, value, str)
+    return layer
+
+
+def _variable(name: str) -> str:
+    return ENV_PREFIX + name.upper()
+
+
+def _read_environment() -> _Layer:
+    layer = _Layer("environment")
+    for spelt, text in os.environ.items():
+        if spelt.upper().startswith(ENV_PREFIX):
+            layer.add(spelt, spelt[len(ENV_PREFIX) :].lower(), text, _variable)
+    return layer
+
+
+def _read_env_file() -> _Layer:
+    layer = _Layer(str(ENV_FILE))
+    if not ENV_FILE.exists():
+        return layer
+    try:
+        text = ENV_FILE.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        layer.problems.append(f"{ENV_FILE}: cannot be read: {error}. Make it a readable text file.")
+        return layer
+    understood = StringIO()
+    for line in parse_stream(StringIO(text)):
+        if line.error or (line.key is not None and line.value is None):
+            layer.problems.append(
+                f"{ENV_FILE}: line {line.original.line} is not KEY=value. Correct or remove it."
+            )
+        else:
+            understood.write(line.original.string)
+    understood.seek(0)
+    for spelt, value in dotenv_values(stream=understood).items():
+        if value is None or spelt.upper().startswith(_NEIGHBOUR_PREFIX):
+            continue
+        if spelt in CREDENTIAL_VARIABLES:
+            continue  # secrets of the store: only its client reads them
+        own = spelt.upper().startswith(ENV_PREFIX)
+        layer.add(spelt, spelt[len(ENV_PREFIX) :].lower() if own else "", value, _variable)
+    return layer
+
+
+def _read_config_file(named: object) -> _Layer:
+    """The layer of the file that `config_file` names, or of `config.yaml` if it is not set."""
+    if named is not None and not (isinstance(named, str | Path) and str(named).strip()):
+        return _Layer("config.yaml")  # `config_file` itself is refused where it was set
+    path = Path("config.yaml") if named is None else Path(named)
+    layer = _Layer(str(path))
+    try:
+        path = absolute_path(path)
+    except ValueError:
+        return layer
+    if named is None and not path.exists():
+        return layer
+    values, problems = read_yaml_mapping(path)
+    layer.problems.extend(f"{layer.label}: {problem}." for problem in problems)
+    for name, value in values.items():
+        if name == "config_file":
+            layer.problems.append(
+                f"{layer.label}: config_file cannot be set in a settings file. Set "
+                f"{_variable(name)} in the environment or in {ENV_FILE}."
+            )
+        elif name in _SECRETS:
+            layer.problems.append(
+                f"{layer.label}: {name} is a secret and cannot stand in a settings file. Remove it "
+                f"and set {_variable(name)} in the environment or in {ENV_FILE}."
+            )
+        else:
+            layer.add(name, name, value, str)
+    return layer

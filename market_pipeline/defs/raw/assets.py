@@ -1,0 +1,194 @@
+"""The raw days: the vendor's bytes, unchanged, each object registered with its hash and rows."""
+
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.defs.describe import failure_table, kept_table, table_metadata
+from market_pipeline.defs.io_managers import PartitionRows
+from market_pipeline.defs.options import options
+from market_pipeline.defs.partitions import DAILY, day_of, green_if
+from market_pipeline.defs.resources import Pipeline
+from market_pipeline.machine import told_in_our_words
+from market_pipeline.quality.findings import MAX_PLACES
+from market_pipeline.quality.profile import domain_violations, places_of
+from market_pipeline.quality.strategy import choose_strategy
+from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
+from market_pipeline.stages.provenance import PROFILED, made_of_each, profiles_made_of, with_kept
+from market_pipeline.stages.raw.day import RawDay, raw_day
+from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay, has_data
+from market_pipeline.stages.raw.profile import profile_day
+from market_pipeline.tables import TABLES
+
+__all__ = ["ASSETS", "FETCHING"]
+
+FETCHING = "Fetching: "
+"""How a log line of a run begins that says how far a fetch is, or what it came to."""
+
+
+def _raw_asset(name: str, raw: RawTable) -> dg.AssetsDefinition:
+    table = TABLES[name]
+
+    @dg.asset(name=name, partitions_def=DAILY, **options(name))
+    @told_in_our_words
+    def register(
+        context: dg.AssetExecutionContext, pipeline: Pipeline
+    ) -> dg.MaterializeResult[PartitionRows]:
+        """Register the objects of every instrument; a bad one is recorded, not raised."""
+        registered = raw_day(
+            pipeline.store,
+            pipeline.settings,
+            raw,
+            table,
+            pipeline.selected,
+            day_of(context),
+            lambda progress: context.log.info(f"{FETCHING}{progress}"),
+        )
+        if registered.fetched is not None:
+            context.log.info(f"{FETCHING}{registered.fetched}")
+        rows = registered.rows
+        frame = table.frame(rows)
+        usable = frame.filter(pl.col("status") == "usable")
+        metadata = {
+            "objects": usable.height,
+            "rows": int(usable["rows"].sum()),
+            "bytes": int(usable["bytes"].sum()),
+            **_fetched(registered),
+            "instruments": table_metadata(
+                [
+                    {
+                        "instrument": f"{row['exchange']}:{row['symbol']}",
+                        "status": row["status"],
+                        "rows": row["rows"],
+                        "bytes": row["bytes"],
+                        "file": row["path"],
+                        **({} if registered.fetched is None else _at_store(row)),
+                    }
+                    for row in rows
+                ]
+            ),
+            **_door_notes(rows),
+            "failures": failure_table(rows),
+        }
+        return dg.MaterializeResult(
+            value=PartitionRows(frame, pipeline.selected),
+            metadata=green_if(has_data(frame), context, name, metadata),
+        )
+
+    return register
+
+
+def _door_notes(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What doors left out or found; nothing if there is nothing."""
+    notes = {_id(row): row["door_notes"] for row in rows if row["door_notes"]}
+    told = [{"instrument": each, "note": note} for each, of in notes.items() for note in of]
+    return {"door_notes": table_metadata(told[:MAX_PLACES])} if told else {}
+
+
+def _fetched(registered: RawDay) -> dict[str, Any]:
+    """What was fetched; nothing if the lake is a folder."""
+    figures = registered.fetched
+    if figures is None:
+        return {}
+    return {
+        **{f"objects_{action}": count for action, count in figures.counts.items()},
+        "instruments_not_listed": figures.unlisted,
+        "fetched_bytes": figures.bytes,
+        "fetch_seconds": round(figures.seconds, 3),
+        "fetched_megabytes_per_second": round(figures.megabytes_per_second, 1),
+        "store_requests": figures.requests,
+        "blocked_seconds_by_limits": round(figures.blocked_seconds, 3),
+        "remarks": table_metadata(
+            [
+                {"instrument": _id(row), "file": row["path"], "remark": row["remark"]}
+                for row in registered.rows
+                if row["remark"]
+            ][:MAX_PLACES]
+        ),
+    }
+
+
+def _at_store(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in ("version", "uri")}
+
+
+@dg.asset(partitions_def=DAILY, **options("raw_profiles"))
+@told_in_our_words
+def raw_profiles(
+    context: dg.AssetExecutionContext,
+    pipeline: Pipeline,
+    raw_book_deltas: pl.DataFrame,
+    raw_book_snapshots: pl.DataFrame,
+    raw_trades: pl.DataFrame,
+) -> dg.MaterializeResult[PartitionRows]:
+    """Look through the raw rows of every instrument, before anything is rebuilt from them."""
+    lake = pipeline.settings.lake_path
+    raw = RegisteredDay(
+        day=day_of(context),
+        lake=lake,
+        deltas=RawObjects(lake, raw_book_deltas),
+        snapshots=RawObjects(lake, raw_book_snapshots),
+        trades=RawObjects(lake, raw_trades),
+    )
+    made_of = made_of_each(raw.day, pipeline.selected, partial(profiles_made_of, raw))
+    kept = pipeline.kept(context, PROFILED, made_of)
+    made = [each for each in pipeline.selected if each.id not in kept]
+    table = TABLES["raw_profiles"]
+    frame = table.frame(profile_day(raw, made, pipeline.warehouse))
+    profiles = with_kept(table, frame, kept, pipeline.selected)
+    rows = profiles.to_dicts()
+    metadata = {
+        "unchanged": kept_table(kept),
+        "strategies": table_metadata(
+            [
+                {"instrument": each.id, "strategy": chosen.name, "reason": chosen.reason}
+                for each in pipeline.selected
+                for chosen in [choose_strategy(_rows_of(rows, each))]
+            ]
+        ),
+        "tables": table_metadata([{"instrument": _id(row)} | _figures(row) for row in rows]),
+        "places": table_metadata(
+            [{"instrument": _id(row)} | asdict(place) for row in rows for place in places_of(row)][
+                :MAX_PLACES
+            ]
+        ),
+        "failures": failure_table(rows),
+    }
+    return dg.MaterializeResult(
+        value=PartitionRows(frame, made, made_of),
+        metadata=green_if(has_data(profiles), context, "raw_profiles", metadata),
+    )
+
+
+def _rows_of(rows: list[dict[str, Any]], instrument: Instrument) -> list[dict[str, Any]]:
+    return [row for row in rows if _id(row) == instrument.id]
+
+
+def _id(row: dict[str, Any]) -> str:
+    return f"{row['exchange']}:{row['symbol']}"
+
+
+def _figures(row: dict[str, Any]) -> dict[str, Any]:
+    """The figures of a profile that a person looks at first."""
+    return {
+        **{name: row[name] for name in ("raw_table", "status", "rows", "messages")},
+        "violations": domain_violations(row) if row["status"] == "usable" else None,
+        **{
+            name.replace("_", " "): row[name]
+            for name in ("unordered_messages", "sequence_backwards", "duplicate_messages")
+        },
+        "tick": row["tick_seen"],
+        "lot": row["lot_seen"],
+    }
+
+
+ASSETS = [
+    _raw_asset("raw_book_deltas", DELTAS),
+    _raw_asset("raw_book_snapshots", SNAPSHOTS),
+    _raw_asset("raw_trades", TRADES),
+    raw_profiles,
+]

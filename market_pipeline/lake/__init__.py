@@ -1,1 +1,0 @@
-"""Where bytes live: layout, staging, atomic publishing, and the catalogue users open."""

@@ -1,0 +1,176 @@
+"""Whether later snapshots agree with the rebuilt book."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from market_pipeline.config.instruments import Thresholds
+from market_pipeline.quality.checks.base import (
+    Check,
+    CheckOutcome,
+    Fault,
+    Severity,
+    in_force,
+    measured,
+    number_of,
+    outcome,
+    seconds_text,
+    share_text,
+    time_text,
+)
+from market_pipeline.quality.row import ReportRow
+
+__all__ = ["EXAM", "check_exam"]
+
+EXAM = Check(
+    name="exam",
+    sentence="Every later snapshot is compared with the rebuilt book, and agrees level by level.",
+    asset="book_bbo",
+    severity="WARN",
+    degrades="on_error",
+)
+
+
+def check_exam(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
+    """Looks at the snapshots that disagree, at all levels, the mid and the time to a right book,
+    and at those compared with nothing; not asked of a day that is published from its snapshots.
+    """
+    if row.outcome != "rebuilt" or row.strategy == "snapshots_only":
+        return None
+    exams, uncompared = row.exam_snapshots or 0, row.snapshots_uncompared
+    if not exams and uncompared is None:
+        return None
+    faults = list(_uncompared(row, thresholds))
+    faults += _unconfirmed(row, thresholds)
+    if exams:
+        faults += _faults(row, thresholds)
+    faults.sort(key=lambda fault: fault.severity != "ERROR")
+    failed = measured(row.exams_failed) if exams else 0
+    return outcome(
+        EXAM,
+        faults,
+        figure=failed / exams if exams else 0.0,
+        threshold=thresholds.exam_warn_share,
+        fine=_fine(row, exams, failed),
+        worst=f"the mid is off by {measured(row.max_mid_deviation_ticks):g} ticks at most"
+        if exams
+        else None,
+        thresholds=in_force(
+            thresholds,
+            "exam_warn_share",
+            "exam_error_share",
+            "exam_level_warn_share",
+            "exam_level_error_share",
+            "exam_mid_error_ticks",
+            "exam_reconverge_error_seconds",
+            "exam_uncompared_warn_share",
+            "exam_uncompared_error_share",
+            "exam_uncompared_error_seconds",
+            "exam_unconfirmed_warn_share",
+        ),
+        per_hour=row.exams_failed_per_hour,
+    )
+
+
+def _fine(row: ReportRow, exams: int, failed: int) -> str:
+    if not exams and not row.snapshots_uncompared:
+        return "No snapshot came after the first, so the book could not be compared with any."
+    matching = row.exam_matching_share
+    levels = "" if matching is None else f", in {share_text(matching)} of the levels both know"
+    compared = number_of(exams, "snapshot")
+    agree = f"All but {failed:,} of {compared}" if failed else f"All {compared}"
+    return f"{agree} agree with the book{levels}."
+
+
+def _uncompared(row: ReportRow, thresholds: Thresholds) -> Iterator[Fault]:
+    """Snapshots that are there and show nothing: the book was right as far as anybody looked."""
+    count, exams = row.snapshots_uncompared or 0, row.exam_snapshots or 0
+    share, bound = row.uncompared_share or 0.0, thresholds.exam_uncompared_warn_share
+    seconds = row.longest_uncompared_seconds or 0.0
+    longest = thresholds.exam_uncompared_error_seconds
+    why = f" ({row.uncompared_reasons.rstrip('.')})" if row.uncompared_reasons else ""
+    first = f", first at {time_text(row.first_uncompared_ns)}" if row.first_uncompared_ns else ""
+    if count and not exams:
+        text = f"none of {number_of(count, 'snapshot')} was compared with the book{first}{why}"
+        yield Fault("ERROR", 1.0, 0.0, text)
+    elif share > bound:
+        severity, bound = _graver(share, bound, thresholds.exam_uncompared_error_share)
+        text = (
+            f"{count:,} of {number_of(count + exams, 'snapshot')} ({share_text(share)}) were not "
+            f"compared with the book{first}{why}"
+        )
+        yield Fault(severity, share, bound, text)
+    if seconds > longest and count:
+        text = (
+            f"for {seconds_text(seconds)} from {time_text(row.longest_uncompared_ns)} snapshots "
+            "came and none was compared"
+        )
+        yield Fault("ERROR", seconds, longest, text)
+    for odd, at_ns, what in (
+        (
+            row.snapshots_misplaced,
+            row.first_misplaced_ns,
+            ("belongs", "belong", "to a neighbouring message"),
+        ),
+        (row.snapshots_off_number, None, ("has", "have", "a number that no message has")),
+        (row.snapshots_stale, row.first_stale_ns, ("repeats", "repeat", "an earlier book")),
+    ):
+        whole = count + exams
+        if odd and whole and odd / whole > thresholds.exam_warn_share:
+            place = f", first at {time_text(at_ns)}" if at_ns else ""
+            one, several, rest = what
+            verb = one if odd == 1 else several
+            text = f"{number_of(odd, 'snapshot')} {verb} {rest}{place}"
+            yield Fault("WARN", odd / whole, thresholds.exam_warn_share, text)
+
+
+def _unconfirmed(row: ReportRow, thresholds: Thresholds) -> Iterator[Fault]:
+    """A touch that no snapshot reached: a better level may be there that nobody told of."""
+    seconds, valid_seconds = row.unconfirmed_seconds or 0.0, row.valid_seconds or 0.0
+    bound = thresholds.exam_unconfirmed_warn_share
+    if seconds > bound * valid_seconds:
+        share = seconds / valid_seconds
+        text = (
+            f"for {seconds_text(seconds)} ({share_text(share)} of the valid time) the touch lies "
+            "beyond the levels that any snapshot confirmed"
+        )
+        yield Fault("WARN", share, bound, text)
+
+
+def _faults(row: ReportRow, thresholds: Thresholds) -> Iterator[Fault]:
+    exams, failed = measured(row.exam_snapshots), measured(row.exams_failed)
+    share = failed / exams
+    if share > thresholds.exam_warn_share:
+        severity, bound = _graver(share, thresholds.exam_warn_share, thresholds.exam_error_share)
+        text = (
+            f"{failed:,} of {number_of(exams, 'snapshot')} ({share_text(share)}) disagree with the "
+            f"book, first at {time_text(row.first_failed_exam_ns)}"
+        )
+        yield Fault(severity, share, bound, text)
+    # Ghosts are no levels of the snapshots, so they have a share of their own: of ours.
+    differing = 0.0 if row.exam_matching_share is None else 1 - row.exam_matching_share
+    worst_share = max(differing, row.ghost_share or 0.0)
+    if worst_share > thresholds.exam_level_warn_share:
+        severity, bound = _graver(
+            worst_share, thresholds.exam_level_warn_share, thresholds.exam_level_error_share
+        )
+        text = (
+            f"{share_text(differing)} of the snapshots' levels differ ("
+            f"{share_text(row.missing_share or 0.0)} are missing), and "
+            f"{share_text(row.ghost_share or 0.0)} of ours are ghosts"
+        )
+        yield Fault(severity, worst_share, bound, text)
+    deviation, farthest = row.max_mid_deviation_ticks or 0.0, thresholds.exam_mid_error_ticks
+    if deviation > farthest:
+        text = f"the mid is off by more than {farthest:g} ticks"
+        yield Fault("ERROR", deviation, farthest, text)
+    seconds = row.longest_reconvergence_seconds or 0.0
+    longest = thresholds.exam_reconverge_error_seconds
+    if seconds > longest:
+        text = f"after an exam the book stays wrong for {seconds_text(seconds)}"
+        yield Fault("ERROR", seconds, longest, text)
+
+
+def _graver(share: float, warn_share: float, error_share: float) -> tuple[Severity, float]:
+    """The severity of a share that is at least a warning, and the bound it is past."""
+    return ("ERROR", error_share) if share > error_share else ("WARN", warn_share)

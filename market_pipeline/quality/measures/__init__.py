@@ -1,0 +1,1 @@
+"""Figures that say where data is wrong; the check of the same name judges them."""

@@ -1,0 +1,426 @@
+"""Gaps of a feed: those that ids prove, and those that its silences suggest.
+
+`gap_evidence` says which of them each source can show. Where ids link one message to the next, the
+source itself marks lost messages. Crypto Lake's sequence numbers (and those of the simulated venue
+that writes the same layout) have holes of their own: Binance's final update id moves by thousands
+from one message to the next, so "sequence + 1" would report thousands of gaps that are none. What
+counts here is a **silence**, a time between messages far beyond what is usual on that day (see
+`quality.silences`), in which
+
+* at least `min_trades` trades lie strictly inside, or
+* snapshots inside show that the book changed, or
+* nothing shows anything, and it is an **outage**: longer than the market alone would be silent, by
+  the rhythm of the day and of the messages around it.
+
+Besides, and no gaps:
+
+* **quiet holes**: silences that are none of these, by the receipt clock alone too, but longer than
+  the tolerance at the edges of the day. Nothing proves that anything was lost; they are uncovered
+  time, like a missing head or tail, and the completeness check reports them;
+* **head and tail** of the UTC day without a message. Only messages inside the day cover it;
+* **sequence numbers that go backwards**: a restart, or messages out of order, which lose nothing
+  and are told by the check `ordering`.
+
+Which clock: both. A capture host whose clock is stepped forward by ten seconds shows ten seconds of
+receipt silence without losing anything, and a burst after a stalled network shows the same; in
+either case the exchange's own times run on. A span therefore is a gap only if the receipt *and* the
+origin times of the two messages around it lie further apart than the threshold. Spans are given in
+receipt time, the clock that valid time is measured with.
+
+Times are to be sound ones (`books.soundness`): a stamp that those around it contradict must neither
+hide a silence nor make one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import NamedTuple
+
+import numpy as np
+
+from market_pipeline.config.instruments import Source
+from market_pipeline.quality.intervals import (
+    NO_SPANS,
+    NS_PER_HOUR,
+    NS_PER_SECOND,
+    SECONDS_PER_DAY,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    day_bounds_ns,
+    union_of_disjoint,
+)
+from market_pipeline.quality.measures.silences import (
+    GapRule,
+    Rhythm,
+    Silences,
+    clocks_agree,
+    rhythm_of,
+    silences_of,
+    trades_inside,
+    usual_around_ns,
+)
+from market_pipeline.quality.measures.snapshots_inside import SnapshotTouches, snapshot_changes
+from market_pipeline.quality.measures.stray_times import limited, stray_times
+from market_pipeline.sources.door import door_of
+
+__all__ = [
+    "GAP_EVIDENCE",
+    "GapEvidence",
+    "GapReport",
+    "GapRule",
+    "find_gaps",
+    "gap_evidence",
+    "proven_gaps",
+    "total_seconds",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class GapEvidence:
+    """What shows that messages of a source are lost.
+
+    Attributes:
+        ids_prove: Its ids link each message to the one before, so a broken link proves a loss.
+        sentence: The rule, as the documentation says it.
+    """
+
+    ids_prove: bool
+    sentence: str
+
+
+GAP_EVIDENCE: dict[str, GapEvidence] = {
+    "crypto_lake": GapEvidence(
+        ids_prove=False,
+        sentence="The sequence number is the venue's last update id, which jumps by thousands "
+        "between neighbouring messages: a jump proves nothing, and a gap is suspected by silence.",
+    ),
+    "simulated": GapEvidence(
+        ids_prove=False,
+        sentence="As Crypto Lake, whose layout it writes: a gap is suspected by silence.",
+    ),
+}
+"""The gap rule of every source whose days lie in the lake as the pipeline reads them."""
+
+
+def gap_evidence(source: Source) -> GapEvidence:
+    """The gap rule of a source; that of a door is among its facts.
+
+    Raises:
+        InstrumentsError: The door cannot be loaded.
+    """
+    if source in GAP_EVIDENCE:
+        return GAP_EVIDENCE[source]
+    facts = door_of(source).facts
+    return GapEvidence(facts.ids_prove, facts.gap)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GapReport:
+    """What is missing of a day, as far as times can show it.
+
+    Attributes:
+        spans: int64, shape (count, 3): start_ns and end_ns (receipt times of the messages before
+            and after the silence) and the trades strictly inside.
+        changes: int64, shape (count,): snapshots inside that show a change of the book. A gap with
+            neither trades nor such snapshots is an outage.
+        outage_bounds_ns: float64, shape (count,): how long each could have been without being one.
+        quiet_spans: int64, shape (quiet_count, 2): long silences that are no gaps.
+        messages_after, messages_after_quiet: int64, shape (count,) and (quiet_count,): index of the
+            message that ended each.
+        lost_before: int64, shape (k,), ascending: indices of the messages before which others may
+            be lost: after gaps, and after quiet holes by both clocks.
+        threshold_seconds: A silence had to be longer than this.
+        outage_factor: And an outage so many times longer than what is usual around it; None if the
+            day does not tell.
+        first_message, last_message: Index of the first message inside the UTC day, and of the
+            latest inside it; None without one.
+        first_ns, last_ns: Their times; the start of the day without one.
+        head_seconds, tail_seconds: From the start of the UTC day to the first, and from the latest
+            to the day's end. A day without a message inside it is all head.
+        per_hour: Gaps that began in each of the 24 UTC hours.
+        sequence_backwards: Messages whose sequence number is below the one before.
+        sequence_backwards_first_ns: Receipt time of the first of them; None if there is none.
+    """
+
+    spans: IntArray
+    changes: IntArray
+    outage_bounds_ns: FloatArray
+    quiet_spans: IntArray
+    messages_after: IntArray
+    messages_after_quiet: IntArray
+    lost_before: IntArray
+    threshold_seconds: float
+    outage_factor: float | None
+    first_message: int | None
+    last_message: int | None
+    first_ns: int
+    last_ns: int
+    head_seconds: float
+    tail_seconds: float
+    per_hour: tuple[int, ...]
+    sequence_backwards: int
+    sequence_backwards_first_ns: int | None
+
+    @property
+    def count(self) -> int:
+        """How many gaps are suspected."""
+        return len(self.spans)
+
+    @property
+    def seconds(self) -> float:
+        """Their total length."""
+        return total_seconds(self.spans)
+
+    @property
+    def longest(self) -> tuple[int, int] | None:
+        """Start and end of the longest gap (the first of equals); None without one."""
+        return _longest(self.spans)
+
+    @property
+    def longest_seconds(self) -> float:
+        """Length of the longest gap; 0 without one."""
+        return _span_seconds(self.longest)
+
+    @property
+    def first(self) -> tuple[int, int] | None:
+        """Start and end of the first gap; None without one."""
+        return (int(self.spans[0, 0]), int(self.spans[0, 1])) if len(self.spans) else None
+
+    @property
+    def outages(self) -> IntArray:
+        """The gaps that nothing but their length shows, int64, shape (k, 3)."""
+        by_length: IntArray = self.spans[(self.spans[:, 2] == 0) & (self.changes == 0)]
+        return by_length
+
+    @property
+    def quiet_seconds(self) -> float:
+        """Total length of the quiet holes."""
+        return total_seconds(self.quiet_spans)
+
+    @property
+    def longest_quiet_seconds(self) -> float:
+        """Length of the longest quiet hole; 0 without one."""
+        return _span_seconds(self.longest_quiet)
+
+    @property
+    def longest_quiet(self) -> tuple[int, int] | None:
+        """Start and end of the longest quiet hole; None without one."""
+        return _longest(self.quiet_spans)
+
+    @property
+    def not_observed(self) -> IntArray:
+        """Gaps and quiet holes as one sorted set of spans, shape (k, 2): no valid time in them."""
+        return union_of_disjoint(self.spans, self.quiet_spans)
+
+
+def find_gaps(
+    *,
+    ts_receipt_ns: IntArray,
+    ts_origin_ns: IntArray,
+    sequence_number: IntArray,
+    trade_receipt_ns: IntArray,
+    trade_origin_ns: IntArray,
+    day: date,
+    rule: GapRule,
+    snapshots: Callable[[], Iterable[SnapshotTouches]] | None = None,
+) -> GapReport:
+    """Finds the suspected gaps of one instrument's day.
+
+    A trade counts as inside a silence if both its times lie strictly inside on their clock. One
+    that came within the last inter-arrival quantile before the silence ends does not count: the
+    book message it caused is the very one that ended the silence.
+
+    Messages outside the UTC day, and those whose times contradict the order of the others, are
+    passed over, as if they were not there.
+
+    Args:
+        ts_receipt_ns, ts_origin_ns: int64, shape (messages,), one per message in file order; sound.
+        sequence_number: int64, shape (messages,).
+        trade_receipt_ns, trade_origin_ns: int64, shape (trades,), in any order.
+        day: The UTC day.
+        rule: The bounds.
+        snapshots: Opens the day's snapshots; called only if there is a silence without a trade.
+            None if there are none, or if they are the messages.
+
+    Raises:
+        ValueError: If there is no message: a day without one is missing, not a gap.
+    """
+    if len(ts_receipt_ns) == 0:
+        raise ValueError("a day without a message has no gaps: report it as missing data")
+    backwards = np.flatnonzero(sequence_number[1:] < sequence_number[:-1]) + 1
+    first_backwards_ns = int(ts_receipt_ns[backwards[0]]) if len(backwards) else None
+    start_ns, end_ns = day_bounds_ns(day)
+    ts_receipt_ns, ts_origin_ns = limited(ts_receipt_ns), limited(ts_origin_ns)
+    places = _in_order(ts_receipt_ns, start_ns, end_ns)
+    if not len(places):
+        return _all_head(start_ns, rule, len(backwards), first_backwards_ns)
+    if len(places) < len(ts_receipt_ns):
+        ts_receipt_ns, ts_origin_ns = ts_receipt_ns[places], ts_origin_ns[places]
+        sequence_number = sequence_number[places]
+    if not clocks_agree(ts_receipt_ns, ts_origin_ns):
+        ts_origin_ns, trade_origin_ns = ts_receipt_ns, trade_receipt_ns
+        snapshots = _by_receipt(snapshots)
+    rhythm = rhythm_of(ts_receipt_ns, rule)
+    tolerance_ns = round(rule.edge_tolerance_seconds * NS_PER_SECOND)
+    silences = silences_of(ts_receipt_ns, ts_origin_ns, rhythm.least_ns, tolerance_ns)
+    margin_ns = rhythm.usual_ns
+    trades = trades_inside(silences, trade_receipt_ns, trade_origin_ns, margin_ns=margin_ns)
+
+    def changes_inside() -> IntArray:
+        if snapshots is None:
+            return np.zeros_like(trades)
+        return snapshot_changes(silences, sequence_number, snapshots(), margin_ns=margin_ns)
+
+    judged = _judged(silences, trades, changes_inside, ts_receipt_ns, rhythm, rule)
+    is_gap, is_quiet = judged.is_gap, judged.is_quiet
+    spans = np.column_stack((silences.receipt_spans, trades))[is_gap]
+    hours = np.clip((spans[:, 0] - start_ns) // NS_PER_HOUR, 0, 23)
+    last = int(ts_receipt_ns.argmax())
+    first_ns, last_ns = int(ts_receipt_ns[0]), int(ts_receipt_ns[last])
+    after = places[silences.messages_after]
+    return GapReport(
+        spans=spans,
+        changes=judged.changes[is_gap],
+        outage_bounds_ns=judged.bounds_ns[is_gap],
+        quiet_spans=silences.receipt_spans[is_quiet],
+        messages_after=after[is_gap],
+        messages_after_quiet=after[is_quiet],
+        lost_before=after[is_gap | (is_quiet & judged.is_silence)],
+        threshold_seconds=rhythm.silence_ns / NS_PER_SECOND,
+        outage_factor=rhythm.told_factor,
+        first_message=int(places[0]),
+        last_message=int(places[last]),
+        first_ns=first_ns,
+        last_ns=last_ns,
+        head_seconds=(first_ns - start_ns) / NS_PER_SECOND,
+        tail_seconds=(end_ns - last_ns) / NS_PER_SECOND,
+        per_hour=tuple(np.bincount(hours, minlength=24).tolist()),
+        sequence_backwards=len(backwards),
+        sequence_backwards_first_ns=first_backwards_ns,
+    )
+
+
+def _in_order(ts_receipt_ns: IntArray, start_ns: int, end_ns: int) -> IntArray:
+    """The messages inside the UTC day whose times do not contradict the order of the others."""
+    inside = np.flatnonzero((ts_receipt_ns >= start_ns) & (ts_receipt_ns < end_ns))
+    # Of a sound day nothing is copied.
+    is_stray = stray_times(
+        ts_receipt_ns if inside.size == ts_receipt_ns.size else ts_receipt_ns[inside]
+    )
+    return inside[~is_stray] if is_stray.any() else inside
+
+
+class _Judged(NamedTuple):
+    """What the silences of a day are; shape (k,) each.
+
+    Attributes:
+        is_silence: Longer than a silence by both clocks.
+        is_gap: Trades or snapshots show a loss, or the length alone does.
+        is_quiet: No gap, but a long silence.
+        changes: Snapshots inside that show a change of the book; 0 where trades are inside.
+        bounds_ns: How long each could have been without being an outage, float64.
+    """
+
+    is_silence: BoolArray
+    is_gap: BoolArray
+    is_quiet: BoolArray
+    changes: IntArray
+    bounds_ns: FloatArray
+
+
+def _judged(
+    silences: Silences,
+    trades: IntArray,
+    changes_inside: Callable[[], IntArray],
+    ts_receipt_ns: IntArray,
+    rhythm: Rhythm,
+    rule: GapRule,
+) -> _Judged:
+    """Judges silences by the trades inside, the changes inside if one has no trade, and length."""
+    is_silence = silences.certain_ns > rhythm.silence_ns
+    is_gap = is_silence & (trades >= rule.min_trades)
+    changes = np.zeros_like(trades)
+    if (is_silence & ~is_gap).any():
+        changes = changes_inside()
+        is_gap |= is_silence & (changes > 0)
+    around_ns = usual_around_ns(silences, ~is_gap, ts_receipt_ns)
+    bounds_ns = np.array([rhythm.outage_ns(each) for each in around_ns.tolist()], np.float64)
+    is_gap |= silences.certain_ns > bounds_ns
+    hole_ns = max(round(rule.edge_tolerance_seconds * NS_PER_SECOND), rhythm.silence_ns)
+    is_quiet = ~is_gap & (silences.lengths_ns > hole_ns)
+    is_quiet &= silences.lengths_ns > rule.silence_factor * around_ns
+    return _Judged(is_silence, is_gap, is_quiet, changes, bounds_ns)
+
+
+def _all_head(
+    start_ns: int, rule: GapRule, backwards: int, first_backwards_ns: int | None
+) -> GapReport:
+    """What is missing of a day that no message lies in."""
+    none = np.empty(0, dtype=np.int64)
+    rhythm = rhythm_of(none, rule)
+    return GapReport(
+        spans=none.reshape(0, 3),
+        changes=none,
+        outage_bounds_ns=none.astype(np.float64),
+        quiet_spans=NO_SPANS,
+        messages_after=none,
+        messages_after_quiet=none,
+        lost_before=none,
+        threshold_seconds=rhythm.silence_ns / NS_PER_SECOND,
+        outage_factor=None,
+        first_message=None,
+        last_message=None,
+        first_ns=start_ns,
+        last_ns=start_ns,
+        head_seconds=float(SECONDS_PER_DAY),
+        tail_seconds=0.0,
+        per_hour=(0,) * 24,
+        sequence_backwards=backwards,
+        sequence_backwards_first_ns=first_backwards_ns,
+    )
+
+
+def _by_receipt(
+    snapshots: Callable[[], Iterable[SnapshotTouches]] | None,
+) -> Callable[[], Iterable[SnapshotTouches]] | None:
+    """The snapshots with their receipt times for both, where the exchange's say nothing."""
+    if snapshots is None:
+        return None
+    opened = snapshots
+    return lambda: (replace(each, ts_origin_ns=each.ts_receipt_ns) for each in opened())
+
+
+def proven_gaps(evidence: GapEvidence, gap_spans: IntArray, suspected: IntArray) -> IntArray:
+    """The gaps that ids prove: where a book is in doubt without a silence that explains it.
+
+    Args:
+        evidence: What the source's ids can prove.
+        gap_spans: int64, shape (k, 2): the intervals of cause GAP in `books.intervals`. Each begins
+            with the last message before the lost ones.
+        suspected: int64, shape (m, 2): the silences, see `GapReport.not_observed`.
+
+    Returns:
+        int64, shape (proven, 2).
+    """
+    if not evidence.ids_prove:
+        return NO_SPANS
+    return gap_spans[~np.isin(gap_spans[:, 0], suspected[:, 0])]
+
+
+def total_seconds(spans: IntArray) -> float:
+    """How long spans are together, int64, shape (k, 2) or wider."""
+    return int(np.sum(spans[:, 1] - spans[:, 0])) / NS_PER_SECOND
+
+
+def _longest(spans: IntArray) -> tuple[int, int] | None:
+    if len(spans) == 0:
+        return None
+    start_ns, end_ns = spans[np.argmax(spans[:, 1] - spans[:, 0]), :2]
+    return int(start_ns), int(end_ns)
+
+
+def _span_seconds(span: tuple[int, int] | None) -> float:
+    return (span[1] - span[0]) / NS_PER_SECOND if span is not None else 0.0

@@ -1,0 +1,322 @@
+"""Whether trades printed where the book said that trading was possible.
+
+One taker order gives one print for each price it met, all of one side and one exchange time, so
+consecutive prints of one side and time are one order. It met the best of its prices first: that
+price is held against the book, and the others, for which the order went on into the book, are not.
+A figure in orders is also the same whether the vendor gathers an order's prints or not.
+
+The feed shows the book from message to message (on Binance every 50 or 100 ms) and the market moves
+in between, so the touch just before a trade is not yet the touch that it met. An order is therefore
+held against all books in force from `WINDOW_NS` before it to `WINDOW_NS` after it, among them those
+of the last message strictly before it and of the first one after: it prints through if its best
+price is below the lowest best bid or above the highest best ask of them all. For a buy the first is
+an order that paid less than anybody bid, the second one that paid more than it had to.
+
+Both are taken by the exchange's clock, which is the one that trades and book share; see
+`docs/checks/trade_through.md` for what other clocks and windows give on real days.
+
+A stamp that contradicts the order of the others (`stray_times`) is not believed: a book then has
+the time of the one before it, and a trade is not compared.
+
+Books come in batches, in any cut: what crosses from one to the next are the books of the window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import polars as pl
+
+from market_pipeline.books.flags import INVALIDATING, BookFlag
+from market_pipeline.books.scale import NOT_REPRESENTABLE, Scale, to_steps
+from market_pipeline.quality.intervals import (
+    NS_PER_SECOND,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    day_bounds_ns,
+    running_time_ns,
+)
+from market_pipeline.quality.measures.stray_times import limited, stray_times
+from market_pipeline.sources.batches import Trades
+
+__all__ = [
+    "BOOK_COLUMNS",
+    "NO_ASK",
+    "NO_BID",
+    "WINDOW_NS",
+    "TradeThroughReport",
+    "WorstMinute",
+    "find_trades_through",
+]
+
+BOOK_COLUMNS = ("ts_origin_ns", "flags", "bid_price_ticks", "ask_price_ticks")
+"""The columns that are read of `books.bbo`."""
+_CLOCK_COLUMNS = ("ts_origin_ns", "flags")
+
+WINDOW_NS = 200_000_000
+"""Twice the slowest interval at which Binance tells of its book."""
+
+_NS_PER_MINUTE = 60 * NS_PER_SECOND
+_MINUTES_PER_DAY = 1_440
+_ORDERS_OF_A_SHARE = 20
+NO_BID, NO_ASK = -(2**62), 2**62
+"""What stands for the best price of a side that is empty: it sets no bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorstMinute:
+    """The UTC minute, by receipt, with the largest share of orders outside the book."""
+
+    start_ns: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TradeThroughReport:
+    """Taker orders held against the book.
+
+    Attributes:
+        unplaced: int64, shape (trades,): rows of the trades whose exchange time contradicts those
+            of the others, so that they are not compared.
+        compared: Orders for which all books of the window are valid, with one before and one after.
+        trade: int64, shape (through,): the row of the trades with the best price of each order that
+            printed outside the book, in the order of exchange time.
+        beyond_ticks: float64, shape (through,): how far outside, in ticks.
+        lowest_bid_ticks, highest_ask_ticks: int64, shape (through,): the books it was held against.
+        per_hour: Those orders by UTC hour of receipt, 24 entries.
+        worst_minute: Of the minutes with at least 20 compared orders; None without one.
+    """
+
+    unplaced: IntArray
+    compared: int
+    trade: IntArray
+    beyond_ticks: FloatArray
+    lowest_bid_ticks: IntArray
+    highest_ask_ticks: IntArray
+    per_hour: tuple[int, ...]
+    worst_minute: WorstMinute | None
+
+
+def find_trades_through(
+    read_books: Callable[[Sequence[str]], Iterable[pl.DataFrame]],
+    trades: Trades,
+    *,
+    tick: Scale,
+    day: date,
+) -> TradeThroughReport:
+    """Holds each taker order against the books around it.
+
+    Args:
+        read_books: Reads some of `BOOK_COLUMNS`, one row per message in order, in batches; it is
+            called twice, because the clock takes a look at the whole day. ts_origin_ns,
+            bid_price_ticks, ask_price_ticks (int64, null where the side is empty), flags (uint16).
+        trades: Of the same day, in any order.
+        tick: The price step of the day. A price that is not on it is compared all the same.
+        day: The UTC day.
+    """
+    stray = _stray_trades(trades)
+    orders = _Orders.of(trades, np.flatnonzero(~stray), tick)
+    clock_ns = _book_clock_ns(read_books(_CLOCK_COLUMNS))
+    windows = _windows(read_books(BOOK_COLUMNS), clock_ns, orders)
+    parts = [_held_against(near, orders, which) for near, which in windows]
+    index, lowest_bid, highest_ask = (
+        np.concatenate([part[column] for part in parts] or [np.empty(0, np.int64)])
+        for column in range(3)
+    )
+    best = orders.best_ticks[index]
+    beyond_ticks = np.maximum(lowest_bid - best, best - highest_ask)
+    outside = beyond_ticks > 0
+    start_ns, end_ns = day_bounds_ns(day)
+    # Whatever was received outside the day counts in its first or last minute.
+    receipt_ns = np.clip(trades.ts_receipt_ns[orders.trade[index]], start_ns, end_ns - 1)
+    minute = (receipt_ns - start_ns) // _NS_PER_MINUTE
+    compared = np.bincount(minute, minlength=_MINUTES_PER_DAY)
+    through = np.bincount(minute[outside], minlength=_MINUTES_PER_DAY)
+    return TradeThroughReport(
+        unplaced=np.flatnonzero(stray),
+        compared=len(index),
+        trade=orders.trade[index[outside]],
+        beyond_ticks=beyond_ticks[outside],
+        lowest_bid_ticks=lowest_bid[outside],
+        highest_ask_ticks=highest_ask[outside],
+        per_hour=tuple(through.reshape(24, 60).sum(axis=1).tolist()),
+        worst_minute=_worst_minute(through, compared, start_ns),
+    )
+
+
+def _stray_trades(trades: Trades) -> BoolArray:
+    """The trades whose exchange time contradicts the order of the others.
+
+    That is the order they stand in, or that of their receipt if it contradicts fewer.
+    """
+    ts_ns = limited(trades.ts_origin_ns)
+    as_they_stand = stray_times(ts_ns)
+    if not as_they_stand.any():
+        return as_they_stand
+    row = np.argsort(trades.ts_receipt_ns, kind="stable")
+    as_received = np.empty(len(row), np.bool_)
+    as_received[row] = stray_times(ts_ns[row])
+    return min(as_they_stand, as_received, key=np.count_nonzero)
+
+
+def _book_clock_ns(batches: Iterable[pl.DataFrame]) -> IntArray:
+    """When each book was in force from on, by the exchange's clock; int64, never decreasing.
+
+    That is its own time, or that of the book before if its own is no time of its, or is behind.
+    """
+    parts = [(rows["ts_origin_ns"].to_numpy(), rows["flags"].to_numpy()) for rows in batches]
+    if not parts:
+        return np.empty(0, np.int64)
+    clock_ns = limited(np.concatenate([ts_ns for ts_ns, _ in parts]))
+    flagged = np.concatenate([flags for _, flags in parts]) & np.uint16(BookFlag.BAD_TS_ORIGIN)
+    sound = np.flatnonzero(flagged == 0)
+    sound = sound[~stray_times(clock_ns[sound])]
+    if 0 < len(sound) < len(clock_ns):
+        latest = np.searchsorted(sound, np.arange(len(clock_ns)), side="right") - 1
+        clock_ns = clock_ns[sound[np.maximum(latest, 0)]]
+    return running_time_ns(clock_ns)
+
+
+def _worst_minute(through: IntArray, compared: IntArray, start_ns: int) -> WorstMinute | None:
+    enough = compared >= _ORDERS_OF_A_SHARE
+    if not enough.any():
+        return None
+    share = np.where(enough, through / np.maximum(compared, 1), -1.0)
+    worst = int(share.argmax())
+    return WorstMinute(start_ns + worst * _NS_PER_MINUTE, float(share[worst]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Orders:
+    """Taker orders by exchange time.
+
+    Attributes:
+        ts_ns: int64, shape (orders,), ascending.
+        best_ticks: float64, shape (orders,): the lowest price of a buy, the highest of a sell;
+            whole unless it is off the tick.
+        trade: int64, shape (orders,): the row of the trades with that price, the first if several.
+    """
+
+    ts_ns: IntArray
+    best_ticks: FloatArray
+    trade: IntArray
+
+    @classmethod
+    def of(cls, trades: Trades, row: IntArray, tick: Scale) -> _Orders:
+        """The orders of some rows, which are in the order of the file."""
+        row = row[np.argsort(trades.ts_origin_ns[row], kind="stable")]
+        ts_ns, is_buy = limited(trades.ts_origin_ns[row]), trades.is_buy[row]
+        starts = np.ones(len(row), np.bool_)
+        starts[1:] = (ts_ns[1:] != ts_ns[:-1]) | (is_buy[1:] != is_buy[:-1])
+        if not len(row):
+            return cls(ts_ns, np.empty(0), row)
+        # With a sell's price negative, the best price is the least one for either side.
+        price = np.where(is_buy, 1.0, -1.0) * _ticks(trades.price[row], tick)
+        best = np.minimum.reduceat(price, np.flatnonzero(starts))
+        order = np.cumsum(starts) - 1
+        has_best = np.flatnonzero(price == best[order])
+        first = has_best[np.searchsorted(order[has_best], np.arange(len(best)))]
+        return cls(ts_ns[starts], np.abs(best), row[first])
+
+
+def _ticks(price: FloatArray, tick: Scale) -> FloatArray:
+    """Prices in ticks, whole where they are on the tick."""
+    steps = np.empty(len(price), np.int64)
+    if to_steps(price, tick, steps) == 0:
+        return steps.astype(np.float64)
+    with np.errstate(over="ignore"):
+        return np.where(steps == NOT_REPRESENTABLE, price / float(tick.step), steps)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Books:
+    """Consecutive books.
+
+    Attributes:
+        ts_ns: int64, shape (books,), never decreasing: from when on each is in force.
+        bid_ticks, ask_ticks: int64, shape (books,); an empty side is far out.
+        invalid: bool, shape (books,).
+    """
+
+    ts_ns: IntArray
+    bid_ticks: IntArray
+    ask_ticks: IntArray
+    invalid: BoolArray
+
+    @classmethod
+    def of(cls, rows: pl.DataFrame, ts_ns: IntArray) -> _Books:
+        return cls(
+            ts_ns,
+            rows["bid_price_ticks"].fill_null(NO_BID).to_numpy(),
+            rows["ask_price_ticks"].fill_null(NO_ASK).to_numpy(),
+            (rows["flags"].to_numpy() & np.uint16(INVALIDATING)) != 0,
+        )
+
+    def after(self, earlier: _Books) -> _Books:
+        """These books behind some earlier ones."""
+        return _Books(
+            np.concatenate((earlier.ts_ns, self.ts_ns)),
+            np.concatenate((earlier.bid_ticks, self.bid_ticks)),
+            np.concatenate((earlier.ask_ticks, self.ask_ticks)),
+            np.concatenate((earlier.invalid, self.invalid)),
+        )
+
+    def since(self, first: int) -> _Books:
+        """The books from one on."""
+        return _Books(
+            self.ts_ns[first:], self.bid_ticks[first:], self.ask_ticks[first:], self.invalid[first:]
+        )
+
+    def in_force_from(self, ts_ns: IntArray) -> IntArray:
+        """The last book strictly before each instant, the first of all if there is none."""
+        return np.maximum(np.searchsorted(self.ts_ns, ts_ns, side="left") - 1, 0)
+
+
+def _windows(
+    books: Iterable[pl.DataFrame], clock_ns: IntArray, orders: _Orders
+) -> Iterator[tuple[_Books, slice]]:
+    """Some books, and the orders whose whole window they hold; each order at most once."""
+    done = row = 0
+    near: _Books | None = None
+    for rows in books:
+        if rows.is_empty():
+            continue
+        new = _Books.of(rows, clock_ns[row : row + rows.height])
+        row += rows.height
+        near = new if near is None else new.after(near)
+        whole = int(np.searchsorted(orders.ts_ns, near.ts_ns[-1] - WINDOW_NS, side="left"))
+        if whole > done:
+            yield near, slice(done, whole)
+            done = whole
+        next_ns = orders.ts_ns[done : done + 1] - WINDOW_NS
+        near = near.since(int(near.in_force_from(next_ns)[0]) if len(next_ns) else -1)
+    if near is not None:
+        # The day ends inside these windows; what there is of them is a book before and one after.
+        before_end = int(np.searchsorted(orders.ts_ns, near.ts_ns[-1], side="right"))
+        yield near, slice(done, before_end)
+
+
+def _held_against(
+    books: _Books, orders: _Orders, which: slice
+) -> tuple[IntArray, IntArray, IntArray]:
+    """Of the orders that can be compared: which they are, the lowest bid, and the highest ask."""
+    ts_ns = orders.ts_ns[which]
+    before = np.searchsorted(books.ts_ns, ts_ns, side="left")
+    index = np.arange(which.start, which.start + len(ts_ns))[before > 0]
+    ts_ns, before = ts_ns[before > 0], before[before > 0] - 1
+    first = books.in_force_from(ts_ns - WINDOW_NS)
+    end = np.searchsorted(books.ts_ns, ts_ns + WINDOW_NS, side="right")
+    end = np.maximum(end, before + 2)
+    invalid = np.concatenate((np.zeros(1, np.int64), np.cumsum(books.invalid)))
+    valid = invalid[end] == invalid[first]
+    index, first, end = index[valid], first[valid], end[valid]
+    # `reduceat` takes from each place to the next one: every second result is a window's. The book
+    # put behind the last one is never part of a window, but may be the end of one.
+    places = np.column_stack((first, end)).ravel()
+    lowest_bid = np.minimum.reduceat(np.append(books.bid_ticks, 0), places)[::2]
+    highest_ask = np.maximum.reduceat(np.append(books.ask_ticks, 0), places)[::2]
+    return index, lowest_bid, highest_ask

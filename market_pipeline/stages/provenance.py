@@ -1,0 +1,356 @@
+"""What a day's outputs are made of, and which of them a run would only make again as they are."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH, REBUILDS
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.config.settings import Settings
+from market_pipeline.errors import error_text, is_of_machine
+from market_pipeline.metrics.minute import BOOK_METRICS
+from market_pipeline.quality.findings import FINDINGS
+from market_pipeline.quality.measures.gap import GapRule
+from market_pipeline.quality.profile import PROFILES
+from market_pipeline.quality.row import VALIDATION_REPORT
+from market_pipeline.shown import shown_logger
+from market_pipeline.stages.published_rows import of_instrument
+from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
+from market_pipeline.stages.raw.same_bytes import same_bytes
+from market_pipeline.stages.rebuild.instrument import blank_record
+from market_pipeline.stages.rebuild.writer import OUTPUTS
+from market_pipeline.stages.validation.identity import failed_identity
+from market_pipeline.stages.validation.lookups import Lookups
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.lineage import LINEAGE, Input, MadeOf, files_sha256, rows_sha256
+from market_pipeline.warehouse.manifest import RAW_BOOK_DELTAS, RAW_BOOK_SNAPSHOTS, RAW_TRADES
+from market_pipeline.warehouse.published import staged_as_published
+from market_pipeline.warehouse.staging import StagedFile
+from market_pipeline.warehouse.tables import Table
+from market_pipeline.warehouse.working import read_rows
+
+__all__ = [
+    "BOOKS",
+    "JUDGED",
+    "METRICS",
+    "PROFILED",
+    "Kept",
+    "RecordedDay",
+    "books_made_of",
+    "made_of_each",
+    "metrics_made_of",
+    "profiles_made_of",
+    "recorded_day",
+    "report_made_of",
+    "with_kept",
+]
+
+PROFILED: tuple[Table, ...] = (PROFILES,)
+BOOKS: tuple[Table, ...] = (*(table for table, _ in OUTPUTS.values()), REBUILDS)
+JUDGED: tuple[Table, ...] = (VALIDATION_REPORT, FINDINGS)
+METRICS: tuple[Table, ...] = (BOOK_METRICS,)
+"""The tables that are made together: an instrument's day of them is kept, or all are made again."""
+
+# What failed is tried again, whatever it was made of: it is soon done, and the reason may be gone.
+_SUCCEEDED: Mapping[str, pl.Expr] = {
+    PROFILES.sql_name: pl.col("status") != "unusable",
+    REBUILDS.sql_name: pl.col("outcome") == "rebuilt",
+    VALIDATION_REPORT.sql_name: (pl.col("outcome") == "rebuilt")
+    & (pl.col("unmeasured_checks").list.len().fill_null(0) == 0),
+    BOOK_METRICS.sql_name: pl.lit(value=True),
+}
+
+
+_NOT_KNOWN = "not_known"
+_LOG = shown_logger(__name__)
+
+
+# --- what it is made of -----------------------------------------------------------------------
+
+
+def made_of_each(
+    day: date, instruments: Sequence[Instrument], made_of: Callable[[Instrument], MadeOf]
+) -> dict[str, MadeOf]:
+    """By id, what each instrument's day follows from.
+
+    Where that raises, it follows from nothing known: it is made, now and the next time too, and
+    what keeps it from being made is for its stage to record.
+
+    Raises:
+        Exception: What is the machine's (`errors.is_of_machine`).
+    """
+    found = {}
+    for instrument in instruments:
+        try:
+            found[instrument.id] = made_of(instrument)
+        except Exception as error:
+            if is_of_machine(error):
+                raise
+            _LOG.exception("%s %s: what it is made of cannot be told", instrument.id, day)
+            found[instrument.id] = MadeOf((), {_NOT_KNOWN: error_text(error)})
+    return found
+
+
+def profiles_made_of(raw: RegisteredDay, instrument: Instrument) -> MadeOf:
+    """What an instrument's rows of `lake.profiles` follow from."""
+    edge = instrument.thresholds.edge_tolerance_seconds
+    return MadeOf(_raw_inputs(raw, instrument), {"edge_tolerance_seconds": edge})
+
+
+def books_made_of(
+    raw: RegisteredDay, instrument: Instrument, settings: Settings, warehouse: Warehouse
+) -> MadeOf:
+    """What an instrument's rebuilt books follow from.
+
+    Of the thresholds only those of the rule of gaps: the others judge the book when it is made.
+    """
+    inputs = _raw_inputs(raw, instrument)
+    if instrument.policies.seed != "first_snapshot":
+        before = raw.day - timedelta(days=1)
+        inputs += _published_inputs(warehouse, CHECKPOINTS, before).get(instrument.id, ())
+    parameters = {
+        "strategy": blank_record(instrument, raw)["strategy"],
+        "source": instrument.source,
+        "tick": str(instrument.tick),
+        "lot": str(instrument.lot),
+        "policies": instrument.policies.model_dump(mode="json"),
+        "thresholds": asdict(GapRule.from_thresholds(instrument.thresholds)),
+        "depth_interval_ms": settings.depth_interval_ms,
+        "checkpoint_seconds": settings.checkpoint_seconds,
+    }
+    return MadeOf(inputs, parameters)
+
+
+def report_made_of(
+    lookups: Lookups,
+    instruments: Sequence[Instrument],
+    rebuilds: pl.DataFrame,
+    settings: Settings,
+) -> dict[str, MadeOf]:
+    """By id, what the verdict and the findings of a day follow from.
+
+    A day without a book follows from the time too, by `vendor_lag_hours`; it is always judged again
+    (`RecordedDay.kept`).
+    """
+    raw, warehouse = lookups.raw, lookups.warehouse
+    before = raw.day - timedelta(days=1)
+    published = [_published_inputs(warehouse, table, raw.day) for table, _ in OUTPUTS.values()]
+    published.append(_published_inputs(warehouse, CHECKPOINTS, before))
+
+    def made_of(instrument: Instrument) -> MadeOf:
+        inputs = [*_raw_inputs(raw, instrument)]
+        inputs += _rows_input(PROFILES, raw.day, raw.profiles, instrument)
+        inputs += _rows_input(PROFILES, before, lookups.profiles_before, instrument)
+        inputs += _rows_input(REBUILDS, raw.day, rebuilds, instrument)
+        for table in published:
+            inputs += table.get(instrument.id, ())
+        objects = (raw.deltas, raw.snapshots, raw.trades)
+        parameters = {
+            **_of_instrument(instrument),
+            "twin_minutes": settings.twin_minutes,
+            "vendor_lag_hours": settings.vendor_lag_hours,
+            "remarks": [each.remarks(instrument) for each in objects],
+            "same_bytes": [str(pair) for pair in same_bytes(raw, instrument, lookups.registered)],
+            "foreign_before": failed_identity(lookups.reports_before, instrument),
+        }
+        return MadeOf(tuple(inputs), parameters)
+
+    return made_of_each(raw.day, instruments, made_of)
+
+
+def metrics_made_of(
+    day: date,
+    instruments: Sequence[Instrument],
+    reports: pl.DataFrame,
+    trades: RawObjects,
+    warehouse: Warehouse,
+) -> dict[str, MadeOf]:
+    """By id, what the metrics of a day follow from."""
+    published = [_published_inputs(warehouse, table, day) for table in (BBO, DEPTH)]
+
+    def made_of(instrument: Instrument) -> MadeOf:
+        inputs = trades.made_from(RAW_TRADES, instrument, day)
+        for table in published:
+            inputs += table.get(instrument.id, ())
+        inputs += _rows_input(VALIDATION_REPORT, day, reports, instrument)
+        return MadeOf(tuple(inputs), _of_instrument(instrument))
+
+    return made_of_each(day, instruments, made_of)
+
+
+def _of_instrument(instrument: Instrument) -> dict[str, Any]:
+    return {
+        "source": instrument.source,
+        "tick": str(instrument.tick),
+        "lot": str(instrument.lot),
+        "policies": instrument.policies.model_dump(mode="json"),
+        "thresholds": instrument.thresholds.model_dump(mode="json"),
+    }
+
+
+def _raw_inputs(raw: RegisteredDay, instrument: Instrument) -> tuple[Input, ...]:
+    return (
+        *raw.deltas.made_from(RAW_BOOK_DELTAS, instrument, raw.day),
+        *raw.snapshots.made_from(RAW_BOOK_SNAPSHOTS, instrument, raw.day),
+        *raw.trades.made_from(RAW_TRADES, instrument, raw.day),
+    )
+
+
+def _published_inputs(
+    warehouse: Warehouse, table: Table, day: date
+) -> dict[str, tuple[Input, ...]]:
+    """By instrument, what is published of a big table's day, as an input."""
+    return {
+        instrument: (Input(table.sql_name, day, None, files_sha256(each.sha256 for each in files)),)
+        for instrument, files in staged_as_published(warehouse, table, day).items()
+    }
+
+
+def _rows_input(
+    table: Table, day: date, rows: pl.DataFrame, instrument: Instrument
+) -> tuple[Input, ...]:
+    """The rows of an instrument in a small table's day, as an input; nothing if there are none."""
+    own = rows.filter(of_instrument(instrument))
+    return () if own.is_empty() else (Input(table.sql_name, day, None, rows_sha256(table, own)),)
+
+
+# --- whether it is there already --------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An instrument's published day that a run would only make again.
+
+    Attributes:
+        since: When it was made, UTC.
+        files: By big table, its published files in order.
+        rows: By small table, its published rows.
+    """
+
+    since: datetime
+    files: Mapping[str, list[StagedFile]]
+    rows: Mapping[str, pl.DataFrame]
+
+    @property
+    def said(self) -> str:
+        """For a person: since when."""
+        return f"unchanged since {self.since:%Y-%m-%d %H:%M:%S} UTC"
+
+
+@dataclass(frozen=True)
+class RecordedDay:
+    """What is recorded and published of a day's tables that are made together.
+
+    Attributes:
+        tables: These tables.
+        lineage: The day's rows of `lake.lineage`.
+        rows: By small table, the published rows.
+        files: By big table and instrument, the published files.
+    """
+
+    tables: Sequence[Table]
+    lineage: pl.DataFrame
+    rows: Mapping[str, pl.DataFrame]
+    files: Mapping[str, Mapping[str, list[StagedFile]]]
+
+    def kept(self, instrument: Instrument, made_of: MadeOf) -> Kept | None:
+        """What is published of an instrument if it need not be made again; None if it must.
+
+        That is if each table was made of the same inputs with the same parameters and code, is
+        there byte for byte as it was recorded, and did not fail. The files are read for it.
+        """
+        if _NOT_KNOWN in made_of.parameters:
+            return None
+        recorded = {
+            row["output_table"]: row
+            for row in self.lineage.filter(of_instrument(instrument)).to_dicts()
+        }
+        files: dict[str, list[StagedFile]] = {}
+        rows: dict[str, pl.DataFrame] = {}
+        for table in self.tables:
+            name = table.sql_name
+            row = recorded.get(name)
+            if row is None or row["made_key"] != made_of.key(table):
+                return None
+            if table.storage == "delta":
+                files[name] = self.files[name].get(instrument.id, [])
+                there = files_sha256(part.sha256 for part in files[name])
+            else:
+                rows[name] = self.rows[name].filter(of_instrument(instrument))
+                there = rows_sha256(table, rows[name])
+                succeeded = _SUCCEEDED.get(name)
+                if succeeded is not None and (
+                    rows[name].is_empty() or not rows[name].select(succeeded).to_series().all()
+                ):
+                    return None
+            if row["output_sha256"] != there:
+                return None
+        if not all(_is_whole(part) for parts in files.values() for part in parts):
+            return None
+        since = max(recorded[table.sql_name]["made_at"] for table in self.tables)
+        return Kept(since, files, rows)
+
+
+def recorded_day(
+    warehouse: Warehouse, tables: Sequence[Table], day: date, *, timeout_seconds: float
+) -> RecordedDay:
+    """Reads what is recorded and published of a day.
+
+    Args:
+        warehouse: Where.
+        tables: The tables that are made together.
+        day: The UTC day.
+        timeout_seconds: How long to wait for a writer.
+
+    Raises:
+        WarehouseBusyError: Another process kept the working database for the whole wait.
+    """
+
+    def small(table: Table) -> pl.DataFrame:
+        return read_rows(warehouse, table, day, timeout_seconds=timeout_seconds)
+
+    return RecordedDay(
+        tables,
+        small(LINEAGE),
+        {table.sql_name: small(table) for table in tables if table.storage == "duckdb"},
+        {
+            table.sql_name: staged_as_published(warehouse, table, day)
+            for table in tables
+            if table.storage == "delta"
+        },
+    )
+
+
+def with_kept(
+    table: Table,
+    made: pl.DataFrame,
+    kept: Mapping[str, Kept],
+    instruments: Sequence[Instrument],
+) -> pl.DataFrame:
+    """The rows of all instruments in their order: those made now, and the kept ones."""
+    return pl.concat(
+        [
+            kept[each.id].rows[table.sql_name]
+            if each.id in kept
+            else made.filter(of_instrument(each))
+            for each in instruments
+        ]
+        or [table.empty()]
+    )
+
+
+def _is_whole(file: StagedFile) -> bool:
+    """Whether a published file holds the bytes that its name promises."""
+    try:
+        if file.path.stat().st_size != file.bytes:
+            return False
+        with file.path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest() == file.sha256
+    except OSError:
+        return False

@@ -1,0 +1,1 @@
+"""The raw stage: days are fetched or converted, registered byte for byte, and profiled."""

@@ -1,0 +1,323 @@
+"""Lets a day of another vendor through its door: once, and again if the vendor's files changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from pyarrow import __version__ as pyarrow_version
+
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.config.settings import Settings
+from market_pipeline.errors import (
+    LakeFileError,
+    MarketPipelineError,
+    MissingDataError,
+    is_of_machine,
+)
+from market_pipeline.shown import shown
+from market_pipeline.sources.crypto_lake import (
+    DELTAS,
+    SNAPSHOTS,
+    TRADES,
+    RawTable,
+    day_folder,
+)
+from market_pipeline.sources.door import Door, door_of, is_door
+from market_pipeline.sources.raw_writer import RawWriter
+from market_pipeline.stages.raw.register import failure_columns, register_day
+from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder, sync
+from market_pipeline.warehouse.ledger import digest
+from market_pipeline.warehouse.locks import locking, newest_change
+from market_pipeline.warehouse.tables import Table
+
+__all__ = [
+    "DOORS_FOLDER",
+    "LetThrough",
+    "Refusal",
+    "VendorFile",
+    "let_through",
+    "register_local_day",
+]
+
+DOORS_FOLDER = "doors"
+"""Below the data folder: what doors made, a folder for each source."""
+
+_RECORD_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class VendorFile:
+    """One of the vendor's files: its path below the lake, its bytes and their SHA-256."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why nothing was made of a day: the error's class and text, and which file it is about."""
+
+    kind: str
+    text: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class LetThrough:
+    """What a door made of a day.
+
+    Attributes:
+        root: The folder that holds its raw tables, as a path that begins with that of the lake.
+        files: The vendor's files it was made from; empty if the day is not there and never was.
+        notes: What the door left out or found wrong.
+        refusal: The error for which nothing was made; None if all went well.
+    """
+
+    root: Path
+    files: tuple[VendorFile, ...] = ()
+    notes: tuple[str, ...] = ()
+    refusal: Refusal | None = None
+
+    @property
+    def made_from(self) -> list[str]:
+        """The vendor's files, each as `sha256  path`."""
+        return [f"{file.sha256}  {file.path}" for file in self.files]
+
+    @property
+    def refused_file(self) -> VendorFile:
+        """The file that the door could not use; only with a refusal."""
+        path = "" if self.refusal is None else self.refusal.path
+        return next((file for file in self.files if file.path == path), self.files[0])
+
+
+def register_local_day(
+    settings: Settings,
+    raw: RawTable,
+    table: Table,
+    instrument: Instrument,
+    day: date,
+    *,
+    scratch: Path | None = None,
+) -> list[dict[str, Any]]:
+    """As `register_day` for what lies here, after letting the day through its door if it has one.
+
+    Rows of a door tell of what they were made (`made_from`) and what it noted (`door_notes`). If it
+    refused the day, the file it could not use is registered, as unusable, in place of the shards.
+
+    Raises:
+        InstrumentsError, PublishError: See `let_through`.
+    """
+    lake = settings.lake_path
+    through = let_through(settings, instrument, day, scratch=scratch)
+    if through is None:
+        return register_day(lake, raw, table, instrument, day)
+    rows = register_day(through.root, raw, table, instrument, day)
+    if not through.files:
+        missing = MissingDataError(
+            f"There is no file of this day for the door {instrument.source}",
+            next_step="Fetch the day from the vendor, or wait if it is not due yet.",
+            exchange=instrument.venue,
+            symbol=instrument.symbol,
+            day=day,
+            file=lake / instrument.source,
+        )
+        return [row | failure_columns(missing) for row in rows]
+    told = {"made_from": through.made_from, "door_notes": list(through.notes)}
+    if through.refusal is not None:
+        file = through.refused_file
+        refused = {"status": "unusable", "shard": 1} | asdict(file)
+        failure = {"failure_kind": through.refusal.kind, "failure": through.refusal.text}
+        return [rows[0] | told | refused | failure]
+    return [
+        row | told | ({"path": _below(lake, through.root / row["path"])} if row["path"] else {})
+        for row in rows
+    ]
+
+
+def _below(lake: Path, path: Path) -> str:
+    return path.relative_to(lake).as_posix()
+
+
+def let_through(
+    settings: Settings, instrument: Instrument, day: date, *, scratch: Path | None = None
+) -> LetThrough | None:
+    """Makes raw tables of a day of an instrument whose source is a door; None if it is none.
+
+    They lie below `<data_dir>/doors/<source>/` in the raw layout. Nothing is done if they were made
+    from the same bytes by the same door before. A file that the door cannot use is no error here:
+    nothing is made, what was made before is taken away, and the reason is in the answer. Where the
+    vendor's files are gone, what was made of them stays.
+
+    Args:
+        settings: Where the lake and the data folder are.
+        instrument, day: Whose day.
+        scratch: A folder in which to make what is not made yet; the data folder stays as it is.
+
+    Raises:
+        InstrumentsError: The door cannot be loaded.
+        PublishError: What it makes cannot be written.
+    """
+    if not is_door(instrument.source):
+        return None
+    door, lake = door_of(instrument.source), settings.lake_path
+    root = _Root(lake, settings.data_dir / DOORS_FOLDER / instrument.source, instrument, day)
+    files = door.find(lake, instrument, day)
+    if not files:
+        return root.answer(root.known())
+    for file in files:
+        if not file.relative_to(lake).as_posix().isprintable():
+            return _refused_for_its_name(root, lake, file)
+    vendor = [_vendor_file(lake, file) for file in files]
+    wanted = {
+        "format": _RECORD_FORMAT,
+        "door": [door.name, door.version, pyarrow_version],
+        "files": [asdict(file) for file in vendor],
+    }
+    if scratch is not None:
+        if root.is_as(wanted):
+            return root.answer(root.known())
+        root = _Root(lake, scratch / DOORS_FOLDER / instrument.source, instrument, day)
+    make_private_folder(root.record.parent)
+    lock, partial = root.record.with_suffix(".lock"), root.record.with_suffix(".partial")
+    with locking(lock, sign=lambda: newest_change(partial)):
+        if not root.is_as(wanted):
+            root.write_record(wanted | root.make(door, files))
+        return root.answer(root.known())
+
+
+class _Root:
+    """The folder of a door's raw tables, and the record of how those of a day were made."""
+
+    def __init__(self, lake: Path, folder: Path, instrument: Instrument, day: date) -> None:
+        # The manifest tells paths below the lake, so this folder is told from there too. `..` of a
+        # symbolic link is a neighbour of what it leads to, hence the real paths.
+        self.path = lake / os.path.relpath(os.path.realpath(folder), os.path.realpath(lake))
+        self._lake, self._instrument, self._day = lake, instrument, day
+        below = f"exchange={instrument.venue}/symbol={instrument.symbol}"
+        self.record = folder / "made" / below / f"dt={day.isoformat()}.json"
+        self._folder = folder
+
+    def known(self) -> dict[str, Any]:
+        """The record; empty if there is none."""
+        try:
+            known = json.loads(self.record.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return known if isinstance(known, dict) and known.get("format") == _RECORD_FORMAT else {}
+
+    def is_as(self, wanted: dict[str, Any]) -> bool:
+        """Whether what is there was made so, and is still there."""
+        known = self.known()
+        return all(known.get(name) == value for name, value in wanted.items()) and all(
+            (self._folder / path).is_file() and (self._folder / path).stat().st_size == size
+            for path, size in known["made"]
+        )
+
+    def answer(self, known: dict[str, Any]) -> LetThrough:
+        """What a record says."""
+        if not known:
+            return LetThrough(self.path)
+        return LetThrough(
+            self.path,
+            tuple(VendorFile(**file) for file in known["files"]),
+            tuple(known["notes"]),
+            Refusal(**known["refusal"]) if known["refusal"] else None,
+        )
+
+    def make(self, door: Door, files: Sequence[Path]) -> dict[str, Any]:
+        """Converts the files and puts the shards in place; what there is to tell of it."""
+        staging = self.record.with_suffix(".partial")
+        shutil.rmtree(staging, ignore_errors=True)
+        make_private_folder(staging)
+        notes: list[str] = []
+        refusal = None
+        try:
+            try:
+                with RawWriter(staging, f"{door.name} {door.version}") as out:
+                    door.convert(files, out, self._instrument, self._day)
+                notes = out.notes
+            except Exception as error:
+                if is_of_machine(error):
+                    raise  # no fault of the files, which would stay refused
+                # A door of another package may fail in any way: other instruments go on.
+                refusal = asdict(self._refusal(door, files, error))
+                shutil.rmtree(staging)
+            made = self._put_in_place(staging)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        return {"notes": notes, "refusal": refusal, "made": made}
+
+    def _refusal(self, door: Door, files: Sequence[Path], error: Exception) -> Refusal:
+        known = error if isinstance(error, MarketPipelineError) else _own_error(door, files, error)
+        about = Path(known.file) if known.file else files[0]
+        path = about if about in files else files[0]
+        return Refusal(type(known).__name__, str(known), path.relative_to(self._lake).as_posix())
+
+    def _put_in_place(self, staging: Path) -> list[tuple[str, int]]:
+        """Moves the new shards to their folders and takes old ones away: (path, bytes) of each."""
+        made = []
+        for table in (TRADES, SNAPSHOTS, DELTAS):
+            venue, symbol = self._instrument.venue, self._instrument.symbol
+            folder = day_folder(self._folder, table, venue, symbol, self._day)
+            new = sorted((staging / table.name).glob("*.snappy.parquet"))
+            stale = set(folder.glob("*.snappy.parquet")) - {folder / file.name for file in new}
+            if new:
+                make_private_folder(folder)
+            for file in new:
+                path = (folder / file.name).relative_to(self._folder).as_posix()
+                made.append((path, file.stat().st_size))
+                file.replace(folder / file.name)
+            for file in stale:
+                file.unlink()
+            if new or stale:
+                sync(folder)
+        return made
+
+    def write_record(self, content: dict[str, Any]) -> None:
+        """Replaces the record, whole or not at all."""
+        partial = self.record.with_suffix(".json.partial")
+        partial.unlink(missing_ok=True)
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(json.dumps(content, indent=2) + "\n")
+            stream.flush()
+            os.fsync(descriptor)
+        partial.replace(self.record)
+        sync(self.record.parent)
+
+
+def _vendor_file(lake: Path, file: Path) -> VendorFile:
+    path, size = file.relative_to(lake).as_posix(), file.stat().st_size
+    return VendorFile(path, size, digest(file, "sha256"))
+
+
+def _refused_for_its_name(root: _Root, lake: Path, file: Path) -> LetThrough:
+    """Tables and records cannot hold such a name, and whoever reads them should not have to."""
+    error = LakeFileError(
+        "The name of a vendor's file has characters that cannot be printed",
+        next_step="Give it a plain name or take it away, then materialize the raw assets again.",
+        file=file,
+    )
+    told = replace(_vendor_file(lake, file), path=shown(file.relative_to(lake).as_posix()))
+    return LetThrough(
+        root.path, (told,), refusal=Refusal(type(error).__name__, str(error), told.path)
+    )
+
+
+def _own_error(door: Door, files: Sequence[Path], error: Exception) -> LakeFileError:
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return LakeFileError(
+        f"The door {door.name} failed on the files of the day",
+        next_step="Mend the door and raise its version, or ask who wrote it.",
+        file=files[0],
+        found=f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})",
+    )

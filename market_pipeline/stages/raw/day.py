@@ -1,0 +1,208 @@
+"""A raw table's day of every instrument: fetched if the lake is an object store, and registered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.config.settings import Settings
+from market_pipeline.errors import LakeFileError, PublishError, StoreError, is_of_machine
+from market_pipeline.shown import shown_logger
+from market_pipeline.sources.crypto_lake import RawTable
+from market_pipeline.sources.door import is_door
+from market_pipeline.stages.raw.convert import register_local_day
+from market_pipeline.stages.raw.download import fetch_table, table_prefix
+from market_pipeline.stages.raw.fetched import ACTIONS, FetchProgress
+from market_pipeline.stages.raw.register import failure_columns, not_registered, register_day
+from market_pipeline.threads import Workers
+from market_pipeline.warehouse.tables import Table
+
+if TYPE_CHECKING:
+    # Its library takes long to load, and a lake in a folder does without.
+    from market_pipeline.store.client import Store
+
+__all__ = ["FetchFigures", "RawDay", "raw_day"]
+
+_LOG = shown_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFigures:
+    """What fetching a raw table's day took.
+
+    Attributes:
+        counts: How many objects there were of each `Action`.
+        unlisted: Instruments that the store could not be asked for, and of which nothing is local.
+        bytes: Downloaded bytes, those of given up downloads too.
+        requests: Requests sent to the store, repeated ones too.
+        seconds: From the first listing to the last registered object.
+        blocked_seconds: How long the limits held up whoever asked the store, threads added.
+    """
+
+    counts: dict[str, int]
+    unlisted: int
+    bytes: int
+    requests: int
+    seconds: float
+    blocked_seconds: float
+
+    @property
+    def megabytes_per_second(self) -> float:
+        """Downloaded megabytes (10^6) for each of the seconds."""
+        return self.bytes / 1e6 / self.seconds if self.seconds else 0.0
+
+    def __str__(self) -> str:
+        counts = [f"{count:,} {action}" for action, count in self.counts.items() if count]
+        if self.unlisted:
+            counts.append(f"{self.unlisted:,} instruments could not be asked for")
+        told = [f"{', '.join(counts) or 'no objects'} in {self.seconds:,.1f} s"]
+        if self.bytes:
+            told.append(f"{self.bytes / 1e6:,.1f} MB, {self.megabytes_per_second:,.1f} MB/s")
+        if self.blocked_seconds:
+            told.append(f"held up for {self.blocked_seconds:,.1f} s by the limits")
+        return "; ".join(told)
+
+
+@dataclass(frozen=True, slots=True)
+class RawDay:
+    """The manifest rows of a raw table's day, and what was fetched for it (None from a folder)."""
+
+    rows: list[dict[str, Any]]
+    fetched: FetchFigures | None
+
+
+def raw_day(
+    store: Store | None,
+    settings: Settings,
+    raw: RawTable,
+    table: Table,
+    instruments: Sequence[Instrument],
+    day: date,
+    tell: Callable[[FetchProgress], None] | None = None,
+    tell_seconds: float = 5.0,
+) -> RawDay:
+    """The manifest rows of a raw table's day, fetched before if the lake is an object store.
+
+    Instruments are fetched some at once; their rows come in the order given.
+
+    Args:
+        store: Where raw days come from; None if the lake is a folder.
+        settings: Where they lie here, and how much is done at once.
+        raw, table: Which raw table, and the published table of its rows.
+        instruments, day: Whose day.
+        tell: Is told how far the fetch is, in this thread, every `tell_seconds`.
+        tell_seconds: See `tell`.
+
+    Raises:
+        MachineError, OSError: The disk is full, or the local lake cannot be written.
+    """
+    if store is None:
+        found = [_register(settings, raw, table, each, day) for each in instruments]
+        return RawDay([row for rows in found for row in rows], None)
+    progress, started = FetchProgress(), time.monotonic()
+    before, blocked = store.usage, store.blocked_seconds
+    with Workers(settings.lake_parallel_downloads, "fetch") as pool:
+        work = [
+            pool.submit(_fetch_and_register, store, settings, raw, table, each, day, progress)
+            for each in instruments
+        ]
+        try:
+            _await(work, pool, lambda: tell(progress) if tell else None, tell_seconds)
+            done = [each.result() for each in work]
+        except BaseException:
+            # Not to go on for hours after an interrupt, or when the disk is full.
+            progress.stop()
+            raise
+    after = store.usage
+    figures = FetchFigures(
+        counts={action: progress.actions[action] for action in ACTIONS},
+        unlisted=sum(unlisted for _, unlisted in done),
+        bytes=after.bytes - before.bytes,
+        requests=after.requests - before.requests,
+        seconds=time.monotonic() - started,
+        blocked_seconds=store.blocked_seconds - blocked,
+    )
+    return RawDay([row for rows, _ in done for row in rows], figures)
+
+
+def _await(
+    work: Sequence[Future[Any]], pool: Workers, tell: Callable[[], None], every_seconds: float
+) -> None:
+    """Waits until all is done, or something failed."""
+    while True:
+        done, under_way = wait(work, every_seconds, FIRST_EXCEPTION)
+        if not under_way or any(each.exception() for each in done):
+            return
+        pool.look()
+        tell()
+
+
+def _register(
+    settings: Settings, raw: RawTable, table: Table, instrument: Instrument, day: date
+) -> list[dict[str, Any]]:
+    """As `register_local_day`; what one instrument fails at is its own row, and the others go on.
+
+    Raises:
+        PublishError: The data folder cannot be written.
+        Exception: One that is the machine's (`errors.is_of_machine`).
+    """
+    try:
+        return register_local_day(settings, raw, table, instrument, day)
+    except Exception as error:
+        if isinstance(error, PublishError) or is_of_machine(error):
+            raise
+        _LOG.exception("%s %s: %s could not be registered", instrument.id, day, raw.name)
+        return [not_registered(table, instrument, day, error)]
+
+
+def _fetch_and_register(
+    store: Store,
+    settings: Settings,
+    raw: RawTable,
+    table: Table,
+    instrument: Instrument,
+    day: date,
+    progress: FetchProgress,
+) -> tuple[list[dict[str, Any]], bool]:
+    """As `register_day`, after fetching what the store has; a door's files are not in the store.
+
+    A store that cannot be asked, where nothing is local, is a row of status "missing", and that is
+    told beside it.
+    """
+    if is_door(instrument.source):
+        return _register(settings, raw, table, instrument, day), False
+    try:
+        return _from_store(store, settings.lake_path, raw, table, instrument, day, progress)
+    except Exception as error:
+        if isinstance(error, PublishError | StoreError) or is_of_machine(error):
+            raise
+        _LOG.exception("%s %s: %s could not be fetched", instrument.id, day, raw.name)
+        return [not_registered(table, instrument, day, error)], False
+
+
+def _from_store(
+    store: Store,
+    lake: Path,
+    raw: RawTable,
+    table: Table,
+    instrument: Instrument,
+    day: date,
+    progress: FetchProgress,
+) -> tuple[list[dict[str, Any]], bool]:
+    """As `_fetch_and_register`, of an instrument without a door."""
+    uri = store.address.uri_of(table_prefix(raw, instrument, day))
+    try:
+        fetched = fetch_table(store, lake, raw, instrument, day, progress)
+    except StoreError as error:
+        (row,) = register_day(lake, raw, table, instrument, day, uri=uri)
+        remark = f"The folder {uri}: it could not be asked for: {error}"
+        return [row | failure_columns(error) | {"remark": remark}], True
+    except LakeFileError as error:
+        return [not_registered(table, instrument, day, error) | {"uri": uri}], False
+    return register_day(lake, raw, table, instrument, day, fetched, uri=uri), False

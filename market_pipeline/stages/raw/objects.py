@@ -1,0 +1,225 @@
+"""A day's raw objects as they were registered: their files, hashes and what is wrong with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.errors import (
+    DomainError,
+    LakeFileError,
+    MarketPipelineError,
+    MissingDataError,
+    SchemaError,
+    StoreError,
+)
+from market_pipeline.quality.profile import PROFILES
+from market_pipeline.warehouse.lineage import NOT_FETCHED, Input
+from market_pipeline.warehouse.tables import Table
+
+__all__ = ["NOT_ALL_FETCHED", "RawObjects", "RegisteredDay", "has_data", "has_rows"]
+
+NOT_ALL_FETCHED = "The raw files of this instrument and day could not all be fetched"
+"""The `problem` of the error for a day that the store did not give whole."""
+
+
+def has_rows() -> pl.Expr:
+    """Selects the objects that can be read and are not empty."""
+    return (pl.col("status") == "usable") & (pl.col("rows") > 0) & pl.col("sha256").is_not_null()
+
+
+def has_data(rows: pl.DataFrame) -> bool:
+    """Whether any row of a `lake.raw_*` table, or of `lake.profiles`, is about a file that is there
+    and not known to be empty; one that cannot be read counts.
+    """
+    found = (pl.col("status") == "unusable") | (pl.col("status") == "usable") & (pl.col("rows") > 0)
+    return not rows.filter(found).is_empty()
+
+
+class RawObjects:
+    """The registered objects of one raw table on one day.
+
+    Args:
+        lake: The folder the paths count from.
+        manifest: Rows of one of the `lake.raw_*` tables.
+    """
+
+    def __init__(self, lake: Path, manifest: pl.DataFrame) -> None:
+        self._lake = lake
+        self._manifest = manifest
+
+    @property
+    def hashes(self) -> set[str]:
+        """The SHA-256 of the day's files, of all instruments."""
+        return set(self._manifest["sha256"].drop_nulls())
+
+    def files_of(self, instrument: Instrument) -> tuple[list[Path], list[str]]:
+        """The files of an instrument in order, and their SHA-256.
+
+        A file registered as unusable is among them: whoever reads it meets the error itself.
+
+        Raises:
+            LakeFileError, SchemaError, DomainError: If a door refused one of the vendor's files.
+            MissingDataError: If it has none, or not all could be fetched: a part of a day would
+                pass for the whole.
+            LakeFileError: If a file is gone or has another size than when it was registered, or
+                could not be registered.
+        """
+        rows = self._manifest.filter(
+            (pl.col("exchange") == instrument.venue) & (pl.col("symbol") == instrument.symbol)
+        ).sort("shard")
+        present = rows.filter(pl.col("status") != "missing")
+        not_fetched = rows.filter(
+            (pl.col("status") == "missing") & (pl.col("failure_kind") == StoreError.__name__)
+        )
+        if not_fetched.height:
+            raise MissingDataError(
+                NOT_ALL_FETCHED,
+                next_step="Run the day again when that is mended.",
+                exchange=instrument.venue,
+                symbol=instrument.symbol,
+                found=not_fetched["failure"][0],
+            )
+        not_registered = rows.filter(
+            pl.col("failure_kind").is_not_null()
+            & pl.col("sha256").is_null()
+            & (pl.col("failure_kind") != MissingDataError.__name__)
+        )
+        if not_registered.height:
+            raise LakeFileError(
+                "The raw files of this instrument and day could not be registered",
+                next_step="Mend what is found, then materialize the raw assets again.",
+                exchange=instrument.venue,
+                symbol=instrument.symbol,
+                found=not_registered["failure"][0],
+            )
+        refused = present.filter(
+            (pl.col("status") == "unusable") & pl.col("made_from").is_not_null()
+        )
+        if refused.height:
+            raise self._refused(instrument, refused.row(0, named=True))
+        if present.is_empty():
+            raise MissingDataError(
+                "There is no raw file of this instrument and day",
+                next_step="Fetch the day from the vendor, then materialize the raw assets again.",
+                exchange=instrument.venue,
+                symbol=instrument.symbol,
+            )
+        files = [self._lake / path for path in present["path"]]
+        for file, expected in zip(files, present["bytes"], strict=True):
+            found = file.stat().st_size if file.exists() else None
+            if found != expected:
+                raise LakeFileError(
+                    "A raw file changed since it was registered",
+                    next_step="Materialize the raw assets of this day again, then the books.",
+                    exchange=instrument.venue,
+                    symbol=instrument.symbol,
+                    file=file,
+                    expected=f"{expected} bytes",
+                    found="no file" if found is None else f"{found} bytes",
+                )
+        return files, present["sha256"].to_list()
+
+    def _refused(self, instrument: Instrument, row: dict[str, Any]) -> MarketPipelineError:
+        """The error of a file that no reader here can meet again, because a door met it."""
+        kinds = {kind.__name__: kind for kind in (SchemaError, DomainError)}
+        return kinds.get(row["failure_kind"], LakeFileError)(
+            "The vendor's file could not be turned into raw tables",
+            next_step="Mend what is found there, then materialize the raw assets again.",
+            exchange=instrument.venue,
+            symbol=instrument.symbol,
+            file=self._lake / row["path"],
+            found=row["failure"],
+        )
+
+    def files_if_any(self, instrument: Instrument) -> tuple[list[Path], list[str]]:
+        """As `files_of`, but an instrument without objects has no files."""
+        try:
+            return self.files_of(instrument)
+        except MissingDataError:
+            return [], []
+
+    def made_from(self, table: Table, instrument: Instrument, day: date) -> list[Input]:
+        """The objects of an instrument in order, as inputs of what is made of them.
+
+        One that could not be fetched is among them: without it the day is not what it would be.
+
+        Args:
+            table: The published table of these rows.
+            instrument, day: Whose.
+        """
+        not_fetched = (pl.col("status") == "missing") & (
+            pl.col("failure_kind") == StoreError.__name__
+        )
+        rows = self._manifest.filter(
+            (pl.col("exchange") == instrument.venue)
+            & (pl.col("symbol") == instrument.symbol)
+            & ((pl.col("status") != "missing") | not_fetched)
+        ).sort("shard", "uri")
+        return [
+            Input(table.sql_name, day, path, (path and sha256) or NOT_FETCHED, uri)
+            for path, uri, sha256 in rows.select("path", "uri", "sha256").iter_rows()
+        ]
+
+    def usable_objects(self, instrument: Instrument) -> list[tuple[str, str]]:
+        """Path below the lake and SHA-256 of an instrument's objects that have rows, in order."""
+        rows = self._manifest.filter(
+            (pl.col("exchange") == instrument.venue)
+            & (pl.col("symbol") == instrument.symbol)
+            & has_rows()
+        ).sort("shard")
+        return list(rows.select("path", "sha256").iter_rows())
+
+    def remarks(self, instrument: Instrument) -> list[tuple[str | None, str]] | None:
+        """What speaks against the objects of an instrument at the store: path below the lake and
+        sentence of each that has a remark; None if the lake is a folder.
+        """
+        rows = self._manifest.filter(
+            (pl.col("exchange") == instrument.venue)
+            & (pl.col("symbol") == instrument.symbol)
+            & pl.col("uri").is_not_null()
+        ).sort("uri")
+        if rows.is_empty():
+            return None
+        told = rows.filter(pl.col("remark").is_not_null())
+        return list(told.select("path", "remark").iter_rows())
+
+    def unusable_files(self, instrument: Instrument) -> list[Path]:
+        """The files of an instrument that could not be opened when they were registered."""
+        rows = self._manifest.filter(
+            (pl.col("exchange") == instrument.venue)
+            & (pl.col("symbol") == instrument.symbol)
+            & (pl.col("status") == "unusable")
+        ).sort("shard")
+        return [self._lake / path for path in rows["path"]]
+
+    def as_registered(self, file: Path) -> tuple[str, int] | None:
+        """The SHA-256 and the bytes of a file; None if it is not among these, or has changed."""
+        if not file.is_relative_to(self._lake):
+            return None
+        rows = self._manifest.filter(
+            (pl.col("path") == file.relative_to(self._lake).as_posix())
+            & (pl.col("status") != "missing")
+            & pl.col("sha256").is_not_null()
+        )
+        if rows.is_empty() or not file.exists():
+            return None
+        row = rows.row(0, named=True)
+        return (row["sha256"], row["bytes"]) if file.stat().st_size == row["bytes"] else None
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredDay:
+    """The registered raw objects of one day, and what they look like (rows of `lake.profiles`)."""
+
+    day: date
+    lake: Path
+    deltas: RawObjects
+    snapshots: RawObjects
+    trades: RawObjects
+    profiles: pl.DataFrame = field(default_factory=PROFILES.empty)

@@ -1,0 +1,146 @@
+"""Looks through the raw tables of a day, before anything is rebuilt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from market_pipeline.books.boundaries import FirstRows
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.errors import (
+    MarketPipelineError,
+    MissingDataError,
+    StoreError,
+    error_text,
+    is_of_machine,
+)
+from market_pipeline.quality.intervals import NS_PER_SECOND
+from market_pipeline.quality.profile import (
+    PROFILES,
+)
+from market_pipeline.quality.raw_look import RawTableLook
+from market_pipeline.shown import shown_logger
+from market_pipeline.sources.crypto_lake import (
+    DELTAS,
+    SNAPSHOTS,
+    TRADES,
+    RawTable,
+    day_folder,
+    day_shards,
+    read_raw,
+)
+from market_pipeline.stages.raw.message_index import keep_messages
+from market_pipeline.stages.raw.objects import NOT_ALL_FETCHED, RawObjects, RegisteredDay
+from market_pipeline.warehouse.layout import Warehouse
+
+__all__ = ["RAW_TABLES", "profile_day", "profile_shards"]
+
+RAW_TABLES = (DELTAS, SNAPSHOTS, TRADES)
+_BLANK = dict.fromkeys(column.name for column in PROFILES.columns)
+_Profile = Mapping[str, Any]
+_LOG = shown_logger(__name__)
+
+
+def profile_day(
+    raw: RegisteredDay, instruments: Sequence[Instrument], warehouse: Warehouse | None = None
+) -> list[dict[str, Any]]:
+    """The rows of `lake.profiles` of a day, three for each instrument.
+
+    Args:
+        raw: The registered raw objects.
+        instruments: Whose.
+        warehouse: Where the messages are kept for later stages (`message_index`); None keeps none.
+
+    Raises:
+        Exception: What is the machine's (`errors.is_of_machine`).
+    """
+
+    def keep(instrument: Instrument, messages: FirstRows) -> None:
+        if warehouse is not None:
+            _, sha256 = raw.deltas.files_of(instrument)
+            keep_messages(warehouse, instrument, raw.day, sha256, messages)
+
+    tables = list(zip(RAW_TABLES, (raw.deltas, raw.snapshots, raw.trades), strict=True))
+    return [
+        _profile(
+            raw.lake, table, instrument, raw.day, partial(_registered, objects, instrument), keep
+        )
+        for instrument in instruments
+        for table, objects in tables
+    ]
+
+
+def profile_shards(
+    lake: Path, table: RawTable, instrument: Instrument, day: date
+) -> dict[str, Any]:
+    """A row of `lake.profiles`, from the shards that lie in the lake, registered or not."""
+    return _profile(lake, table, instrument, day, partial(_shards, lake, table, instrument, day))
+
+
+def _registered(objects: RawObjects, instrument: Instrument) -> list[Path]:
+    return objects.files_of(instrument)[0]
+
+
+def _shards(lake: Path, table: RawTable, instrument: Instrument, day: date) -> list[Path]:
+    found = day_shards(lake, table, instrument.venue, instrument.symbol, day)
+    if not found:
+        raise MissingDataError(
+            f"There is no {table.name} file",
+            next_step="Fetch the day from the vendor, or wait if it is not due yet.",
+            exchange=instrument.venue,
+            symbol=instrument.symbol,
+            day=day,
+            file=day_folder(lake, table, instrument.venue, instrument.symbol, day),
+        )
+    return found
+
+
+def _profile(
+    lake: Path,
+    table: RawTable,
+    instrument: Instrument,
+    day: date,
+    files: Callable[[], list[Path]],
+    keep: Callable[[Instrument, FirstRows], None] = lambda _, __: None,
+) -> dict[str, Any]:
+    identity = _BLANK | {
+        "exchange": instrument.venue,
+        "symbol": instrument.symbol,
+        "dt": day,
+        "raw_table": table.name,
+    }
+    tolerance_ns = round(instrument.thresholds.edge_tolerance_seconds * NS_PER_SECOND)
+    try:
+        look = RawTableLook(lake, table, day, tolerance_ns)
+        for batch in read_raw(files(), table, list(table.columns), look.batch_rows):
+            look.add(batch)
+            del batch  # or it would be held while the next one is decoded
+        row = identity | {"status": "usable"} | look.figures()
+        # A value that fits no column must not show when the rows of all are written.
+        PROFILES.frame([row])
+        if look.messages is not None:
+            keep(instrument, look.messages)
+    except MarketPipelineError as error:
+        if is_of_machine(error):
+            raise
+        missing = isinstance(error, MissingDataError)
+        not_fetched = missing and error.problem == NOT_ALL_FETCHED
+        return identity | {
+            "status": "missing" if missing else "unusable",
+            "failure_kind": (StoreError if not_fetched else type(error)).__name__,
+            "failure": error.found if not_fetched else str(error),
+        }
+    except Exception as error:
+        if is_of_machine(error):
+            raise
+        _LOG.exception("%s %s: %s could not be looked through", instrument.id, day, table.name)
+        return identity | {
+            "status": "unusable",
+            "failure_kind": type(error).__name__,
+            "failure": f"The {table.name} files could not be looked through: {error_text(error)}. "
+            "See the log of the run.",
+        }
+    return row

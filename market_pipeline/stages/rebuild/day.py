@@ -1,0 +1,210 @@
+"""Rebuilds the instruments of a day, in parallel and apart from each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from market_pipeline import __version__
+from market_pipeline.books.tables import REBUILDS
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.config.settings import Settings
+from market_pipeline.errors import (
+    LakeFileError,
+    MarketPipelineError,
+    MissingDataError,
+    error_text,
+    is_of_machine,
+)
+from market_pipeline.shown import shown_logger
+from market_pipeline.stages.provenance import Kept, RecordedDay, books_made_of, made_of_each
+from market_pipeline.stages.raw.objects import RegisteredDay
+from market_pipeline.stages.rebuild.instrument import blank_record, rebuild_instrument
+from market_pipeline.stages.rebuild.quarantine import BadFile, bad_files, keep_copy
+from market_pipeline.stages.rebuild.writer import OUTPUTS
+from market_pipeline.threads import Workers
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.lineage import MadeOf
+from market_pipeline.warehouse.staging import StagedFile, sweep_staging
+
+__all__ = ["RebuiltDay", "rebuild_day"]
+
+_MEGABYTES_PER_INSTRUMENT = 300
+_LOG = shown_logger(__name__)
+
+_Outcome = tuple[dict[str, list[StagedFile]], dict[str, Any], list[BadFile]]
+"""An instrument's files by table, its record, and the raw files that cannot be used."""
+
+
+@dataclass(slots=True)
+class RebuiltDay:
+    """What the rebuild of a day's instruments left: staged files, and one record for each.
+
+    Attributes:
+        staged: By table (`books.bbo` …), the files of the instruments that were rebuilt.
+        withdrawn: Ids of those that could not be; what was published of them before is withdrawn.
+        records: Rows of `books.rebuilds`, one per instrument, in the order asked for.
+        set_aside: By instrument id, the raw files that cannot be used.
+        made_of: By instrument id, what all of it follows from.
+        kept: By id, those that are not rebuilt, because they would come out as published; files and
+            records of theirs are the published ones.
+    """
+
+    staged: dict[str, list[StagedFile]] = field(
+        default_factory=lambda: {name: [] for name in OUTPUTS}
+    )
+    withdrawn: list[str] = field(default_factory=list)
+    records: list[dict[str, Any]] = field(default_factory=list)
+    set_aside: dict[str, list[BadFile]] = field(default_factory=dict)
+    made_of: dict[str, MadeOf] = field(default_factory=dict)
+    kept: dict[str, Kept] = field(default_factory=dict)
+
+
+def rebuild_day(
+    raw: RegisteredDay,
+    instruments: Sequence[Instrument],
+    settings: Settings,
+    warehouse: Warehouse,
+    progress: Callable[[str], None] = lambda _: None,
+    *,
+    published: Warehouse | None = None,
+    recorded: RecordedDay | None = None,
+) -> RebuiltDay:
+    """Rebuilds several instruments of a day in parallel threads.
+
+    Whatever one instrument fails at is recorded and the others go on. A copy of a raw file that
+    cannot be used is kept in quarantine.
+
+    Args:
+        raw: The day's registered raw objects.
+        instruments: Whose days.
+        settings: How often depth and checkpoints come, and what may be used of the machine.
+        warehouse: Where to stage, and to keep copies.
+        progress: Is told of each instrument.
+        published: Given for a look only: where the day before is published. Files are staged in
+            `warehouse`, and nothing is copied.
+        recorded: What is published of the day, to keep what need not be made again; None rebuilds
+            every instrument.
+
+    Raises:
+        Exception: What is the machine's (`errors.is_of_machine`: a full disk, no memory), after the
+            others were stopped.
+        PublishError: A raw file that cannot be used could not be copied.
+    """
+    by_memory = settings.memory_budget_mb // _MEGABYTES_PER_INSTRUMENT
+    workers = max(1, min(settings.threads, by_memory, len(instruments)))
+    sweep_staging(warehouse)
+    day = RebuiltDay(
+        made_of=made_of_each(
+            raw.day,
+            instruments,
+            lambda each: books_made_of(raw, each, settings, published or warehouse),
+        )
+    )
+
+    def outcome(instrument: Instrument) -> _Outcome:
+        kept = recorded and recorded.kept(instrument, day.made_of[instrument.id])
+        if kept:
+            day.kept[instrument.id] = kept
+            return dict(kept.files), kept.rows[REBUILDS.sql_name].row(0, named=True), []
+        return _attempt(
+            raw,
+            instrument,
+            settings,
+            warehouse,
+            progress,
+            overlap=workers < settings.threads,
+            published=published,
+        )
+
+    with Workers(workers, "rebuild") as pool:
+        for instrument, (files, record, set_aside) in zip(
+            instruments, pool.map(outcome, instruments), strict=True
+        ):
+            day.set_aside[instrument.id] = set_aside
+            for table, parts in files.items():
+                day.staged[table] += parts
+            if not files:
+                day.withdrawn.append(instrument.id)
+            day.records.append(record)
+            said = record["failure"] or f"{record['messages']:,} messages"
+            if instrument.id in day.kept:
+                said = f"not rebuilt, {day.kept[instrument.id].said}"
+            progress(f"{instrument.id}: {said}")
+    return day
+
+
+def _attempt(
+    raw: RegisteredDay,
+    instrument: Instrument,
+    settings: Settings,
+    warehouse: Warehouse,
+    progress: Callable[[str], None],
+    *,
+    overlap: bool,
+    published: Warehouse | None,
+) -> _Outcome:
+    files: dict[str, list[StagedFile]] = {}
+    failure: Exception | None = None
+    try:
+        files, record = rebuild_instrument(
+            raw, instrument, settings, warehouse, progress, overlap=overlap, published=published
+        )
+        # A value that fits no column must not show when the rows of all are written.
+        REBUILDS.frame([record])
+    except Exception as error:
+        if is_of_machine(error):
+            raise
+        files, failure = {}, error
+        record = _failed(raw, instrument, error)
+    set_aside = _set_aside(raw, instrument, failure, record)
+    if published is None:
+        for bad in set_aside:
+            try:
+                copy = f"A copy of {bad.below_lake} is kept as {keep_copy(warehouse, bad)}."
+            except LakeFileError as error:  # it changed meanwhile, and is to be registered again
+                copy = f"No copy of {bad.below_lake} is kept: {error}"
+            if failure is None:
+                progress(f"{instrument.id}: {copy}")
+            else:
+                record["failure"] += f" {copy}"
+    return files, record, set_aside
+
+
+def _failed(raw: RegisteredDay, instrument: Instrument, error: Exception) -> dict[str, Any]:
+    """The record of an instrument that could not be rebuilt, whatever kept it from that."""
+    if isinstance(error, MarketPipelineError):
+        failure = str(error)
+    else:
+        _LOG.error("%s %s could not be rebuilt", instrument.id, raw.day, exc_info=error)
+        failure = (
+            f"The rebuild failed on the day's data: {error_text(error)}. See the log of the run, "
+            "and report it with the raw files of the day."
+        )
+    try:
+        blank = blank_record(instrument, raw)
+    except Exception:
+        _LOG.exception("%s %s: its profiles", instrument.id, raw.day)
+        names = (column.name for column in REBUILDS.columns)
+        identity = {"exchange": instrument.venue, "symbol": instrument.symbol, "dt": raw.day}
+        blank = dict.fromkeys(names) | identity | {"strategy": "none", "code_version": __version__}
+    return blank | {
+        "outcome": "no_data" if isinstance(error, MissingDataError) else "quarantined",
+        "failure_kind": type(error).__name__,
+        "failure": failure,
+    }
+
+
+def _set_aside(
+    raw: RegisteredDay, instrument: Instrument, failure: Exception | None, record: Mapping[str, Any]
+) -> list[BadFile]:
+    """The raw files that cannot be used; none where looking for them fails too."""
+    ours = failure if isinstance(failure, MarketPipelineError) else None
+    try:
+        return bad_files(raw, instrument, ours, strategy=record["strategy"])
+    except Exception as error:
+        if is_of_machine(error):
+            raise
+        _LOG.exception("%s %s: the files that cannot be used", instrument.id, raw.day)
+        return []

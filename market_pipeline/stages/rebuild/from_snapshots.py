@@ -1,0 +1,116 @@
+"""Publishes an instrument's day from its snapshots, where the deltas cannot be used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from market_pipeline.books.arrow import BookArrow
+from market_pipeline.books.boundaries import first_rows
+from market_pipeline.books.from_snapshots import SnapshotRebuild
+from market_pipeline.books.intervals import Intervals
+from market_pipeline.books.rebuild import RebuildOptions
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.errors import DomainError, MissingDataError
+from market_pipeline.sources.crypto_lake import SNAPSHOTS, read_snapshots, read_times, read_trades
+from market_pipeline.stages.raw.objects import RawObjects
+from market_pipeline.stages.rebuild.gap_scan import steps_of, suspect_gaps_between
+from market_pipeline.stages.rebuild.prefetch import read_ahead
+from market_pipeline.stages.rebuild.writer import BookWriter
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.staging import StagedFile
+
+__all__ = ["PublishedSnapshots", "publish_snapshots"]
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedSnapshots:
+    """What a day of snapshots became.
+
+    Attributes:
+        files: The staged files by table.
+        rebuild: With its figures.
+        gaps: Silences in which snapshots are suspected to be lost.
+        sha256: Of the raw files read, in order.
+    """
+
+    files: dict[str, list[StagedFile]]
+    rebuild: SnapshotRebuild
+    gaps: int
+    sha256: list[str]
+
+
+def publish_snapshots(
+    snapshots: RawObjects,
+    trades: RawObjects,
+    instrument: Instrument,
+    day: date,
+    options: RebuildOptions,
+    warehouse: Warehouse,
+    *,
+    overlap: bool = False,
+) -> PublishedSnapshots:
+    """Stages the tables of a day with a row for each usable snapshot.
+
+    The times of all snapshots are read beforehand, because how long a silence may last follows from
+    the whole day; so are their levels, where the tick or the lot is inferred.
+
+    Raises:
+        MissingDataError: There is no snapshot.
+        DomainError: There are, but none is a book.
+        MarketPipelineError: A file cannot be used; nothing is staged then.
+    """
+    files, hashes = snapshots.files_of(instrument)
+    trade_files, trade_hashes = trades.files_if_any(instrument)
+    if not any(times[0].size for times in read_times(files, SNAPSHOTS)):
+        raise MissingDataError(
+            "Neither the deltas nor the snapshots of the day hold a usable row",
+            next_step="Fetch the day again; if the vendor's files are empty too, report it.",
+            exchange=instrument.venue,
+            symbol=instrument.symbol,
+            day=day,
+            file=files[0],
+            expected="at least one snapshot",
+            found="0 rows",
+        )
+    price_scale, size_scale = steps_of(
+        instrument,
+        (
+            (prices.ravel(), sizes.ravel())
+            for batch in read_snapshots(files)
+            for prices, sizes in (
+                (batch.bid_price, batch.bid_size),
+                (batch.ask_price, batch.ask_size),
+            )
+        ),
+    )
+    traded = read_trades(trade_files)
+    gaps = suspect_gaps_between(
+        first_rows(read_times(files, SNAPSHOTS)),
+        (traded.ts_origin_ns, traded.ts_receipt_ns),
+        day,
+        instrument.thresholds,
+    )
+    del traded
+    rebuild = SnapshotRebuild(price_scale, size_scale, options, silence_ns=gaps.silence_ns)
+    intervals = Intervals(instrument, day, price_scale, silences=gaps.silences)
+    arrow = BookArrow(instrument, day, price_scale, size_scale)
+    scales = {"tick": format(price_scale.step, "f"), "lot": format(size_scale.step, "f")}
+    with BookWriter(warehouse, instrument.id, arrow, intervals, scales, overlap=overlap) as output:
+        for block in rebuild.blocks(
+            read_ahead(read_snapshots(files, with_origin=True), overlap=overlap)
+        ):
+            output.write(block)
+        if rebuild.figures["messages"] == 0:
+            raise DomainError(
+                "The deltas of the day cannot be used, and no snapshot is a book",
+                next_step="The day is set aside; fetch it again or report it to the vendor.",
+                exchange=instrument.venue,
+                symbol=instrument.symbol,
+                day=day,
+                file=files[0],
+                expected="a snapshot whose levels are ordered and whole ticks and lots",
+                found=f"{rebuild.figures['snapshots']} snapshots, none of them usable",
+            )
+        output.finish_part(last=True)
+    return PublishedSnapshots(output.files, rebuild, len(gaps.silences), [*hashes, *trade_hashes])

@@ -1,0 +1,217 @@
+"""What must be known of a day before its book can be rebuilt: its steps and its suspected gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from market_pipeline.books.boundaries import FirstRows
+from market_pipeline.books.scale import Scale, StepInference
+from market_pipeline.books.soundness import Mark, marks_of, sound_times_ns
+from market_pipeline.config.instruments import Instrument, Thresholds
+from market_pipeline.quality.measures.gap import find_gaps
+from market_pipeline.quality.measures.silences import GapRule
+from market_pipeline.quality.measures.snapshots_inside import SnapshotTouches
+from market_pipeline.sources.batches import DeltaBatch, Trades
+from market_pipeline.sources.crypto_lake import SNAPSHOTS, read_deltas, read_raw
+
+__all__ = [
+    "SuspectedGaps",
+    "before_first_silence",
+    "day_steps",
+    "snapshot_touches",
+    "steps_of",
+    "suspect_gaps",
+    "suspect_gaps_between",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class SuspectedGaps:
+    """Where messages of a day are suspected to be lost.
+
+    Attributes:
+        rows: int64, ascending, counted over all rows of the day: the first rows of the messages
+            after suspected gaps and after long silences that nothing explains.
+        silences: int64, shape (gaps, 3): start_ns, end_ns and trades of the silences before them.
+        silence_ns: A time between messages up to this is no silence.
+        first_ts_receipt_ns, first_sequence_number: Of the day's first message, stamps and numbers
+            that others contradict apart.
+    """
+
+    rows: NDArray[np.int64]
+    silences: NDArray[np.int64]
+    silence_ns: int
+    first_ts_receipt_ns: int
+    first_sequence_number: int
+
+
+def suspect_gaps(
+    instrument: Instrument,
+    day: date,
+    messages: FirstRows,
+    trades: Trades,
+    snapshots: Sequence[Path] = (),
+) -> SuspectedGaps:
+    """Finds the suspected gaps of a day from its messages; there must be one.
+
+    Of the snapshots the times, numbers and touches are read, and only if there is a silence without
+    a trade.
+
+    Raises:
+        MarketPipelineError: Whatever reading the snapshots raises.
+    """
+    return suspect_gaps_between(
+        messages,
+        (trades.ts_origin_ns, trades.ts_receipt_ns),
+        day,
+        instrument.thresholds,
+        (lambda: snapshot_touches(snapshots)) if snapshots else None,
+    )
+
+
+def suspect_gaps_between(
+    messages: FirstRows,
+    trade_times: tuple[NDArray[np.int64], NDArray[np.int64]],
+    day: date,
+    thresholds: Thresholds,
+    snapshots: Callable[[], Iterable[SnapshotTouches]] | None = None,
+) -> SuspectedGaps:
+    """Finds the suspected gaps of a day from its times; there must be a message.
+
+    Args:
+        messages: Of the feed, in its order.
+        trade_times: (ts_origin_ns, ts_receipt_ns) of the trades, int64 (n,) each.
+        day: The UTC day.
+        thresholds: From when on a silence is suspected.
+        snapshots: Opens the snapshots beside the messages; None if there are none.
+    """
+    number = messages.sequence_number
+    marks = marks_of(messages.ts_origin_ns, messages.ts_receipt_ns, number)
+    ts_receipt_ns = sound_times_ns(messages.ts_receipt_ns, (marks & Mark.BAD_TS_RECEIPT) != 0)
+    ts_origin_ns = sound_times_ns(messages.ts_origin_ns, (marks & Mark.BAD_TS_ORIGIN) != 0)
+    gaps = find_gaps(
+        ts_receipt_ns=ts_receipt_ns,
+        ts_origin_ns=ts_origin_ns,
+        sequence_number=number,
+        trade_receipt_ns=trade_times[1],
+        trade_origin_ns=trade_times[0],
+        day=day,
+        rule=GapRule.from_thresholds(thresholds),
+        snapshots=snapshots,
+    )
+    is_sound = (marks & (Mark.BAD_SEQUENCE | Mark.OLD)) == 0
+    silences = np.concatenate((gaps.spans, np.insert(gaps.quiet_spans, 2, 0, axis=1)))
+    return SuspectedGaps(
+        rows=messages.row[gaps.lost_before],
+        silences=silences[np.argsort(silences[:, 0])],
+        silence_ns=round(gaps.threshold_seconds * 1e9),
+        first_ts_receipt_ns=int(ts_receipt_ns[0]),
+        first_sequence_number=int(number[np.argmax(is_sound)]),
+    )
+
+
+def snapshot_touches(files: Sequence[Path]) -> Iterator[SnapshotTouches]:
+    """Yields the times, numbers and touches of a day's snapshots, whatever they are worth.
+
+    Raises:
+        LakeFileError, SchemaError: If a file cannot be used.
+    """
+    touch = [f"{side}_0_{part}" for side in ("bid", "ask") for part in ("price", "size")]
+    columns = ["timestamp", "receipt_timestamp", "sequence_number", *touch]
+    for batch in read_raw(files, SNAPSHOTS, columns):
+        yield SnapshotTouches(
+            ts_origin_ns=batch.arrays["timestamp"],
+            ts_receipt_ns=batch.arrays["receipt_timestamp"],
+            sequence_number=batch.arrays["sequence_number"],
+            touch=np.stack([batch.arrays[name] for name in touch], axis=1),
+        )
+
+
+def before_first_silence(
+    batches: Iterable[DeltaBatch],
+    instrument: Instrument,
+    last_ts_receipt_ns: int | None,
+    call: Callable[[], None],
+    *,
+    has_others: bool = True,
+) -> Iterator[DeltaBatch]:
+    """Yields the batches, and calls once before the first that a suspected gap may lie in.
+
+    Whether a silence is a gap follows from the whole day, which is costly to look at; a day without
+    a time between two rows longer than the least silence, on either clock, has none, and is never
+    looked at. Where neither trades nor snapshots can show what was lost, only an outage, or a hole
+    longer than the edge tolerance, counts.
+
+    Args:
+        batches: Of one day, in order.
+        instrument: Whose thresholds hold.
+        last_ts_receipt_ns: Of the row before the first batch; None if there is none.
+        call: Called at most once, in the thread that iterates.
+        has_others: Whether the day has trades or snapshots.
+    """
+    thresholds = instrument.thresholds
+    least_seconds = thresholds.silence_floor_seconds
+    if not has_others:
+        sooner = min(thresholds.outage_floor_seconds, thresholds.edge_tolerance_seconds)
+        least_seconds = max(least_seconds, sooner)
+    least_ns = round(least_seconds * 1e9)
+    before_ns: list[int | None] = [last_ts_receipt_ns, None]
+    source = iter(batches)
+    for batch in source:
+        # A stamp that others contradict may hide a silence from one clock, but not from both.
+        times = batch.ts_receipt_ns, batch.ts_origin_ns
+        if any(_jumps(*each, least_ns) for each in zip(times, before_ns, strict=True)):
+            call()
+            yield batch
+            break
+        if batch.ts_receipt_ns.size:
+            before_ns = [int(ts_ns[-1]) for ts_ns in times]
+        yield batch
+        del batch, times  # or it would be held while the next one is decoded
+    yield from source
+
+
+def _jumps(ts_ns: NDArray[np.int64], before_ns: int | None, least_ns: int) -> bool:
+    """Whether a time between neighbouring rows is longer than the least silence."""
+    before = ts_ns[:1] if before_ns is None else before_ns
+    return bool(np.diff(ts_ns, prepend=before).max(initial=0) > least_ns)
+
+
+def day_steps(instrument: Instrument, deltas: Sequence[Path]) -> tuple[Scale, Scale]:
+    """The tick and the lot of a day: configured, or inferred from all prices and sizes.
+
+    Raises:
+        MarketPipelineError: Whatever reading the files raises.
+    """
+    return steps_of(instrument, ((batch.price, batch.size) for batch in read_deltas(deltas)))
+
+
+def steps_of(
+    instrument: Instrument, values: Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]]
+) -> tuple[Scale, Scale]:
+    """The tick and the lot: configured, or inferred from batches of prices and sizes.
+
+    Where nothing is to be inferred, no batch is taken.
+    """
+    tick, lot = instrument.tick, instrument.lot
+    prices, sizes = StepInference(), StepInference()
+    if tick == "infer" or lot == "infer":
+        for price, size in values:
+            prices.add(price)
+            sizes.add(size)
+    return _scale(tick, prices), _scale(lot, sizes)
+
+
+def _scale(configured: Decimal | Literal["infer"], inferred: StepInference) -> Scale:
+    if configured != "infer":
+        return Scale.of(configured)
+    # A day of nothing but removals shows no lot; any step then represents its sizes, all 0.
+    return inferred.scale or Scale.of(Decimal(1))

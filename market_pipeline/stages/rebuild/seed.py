@@ -1,0 +1,193 @@
+"""What a day's book begins with: by default its own first snapshot, or yesterday's closing book."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from market_pipeline.books.arrow import CHECKPOINT_FORMAT, checksum
+from market_pipeline.books.keyframe import Keyframe
+from market_pipeline.books.rebuild_state import RebuildState
+from market_pipeline.books.scale import Scale
+from market_pipeline.books.tables import CHECKPOINTS
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.errors import CheckpointError, is_of_machine
+from market_pipeline.sources.crypto_lake import read_deltas, read_snapshots
+from market_pipeline.stages.rebuild.close_replay import carry_over
+from market_pipeline.stages.rebuild.day_join import breaks_between, why_not_carried
+from market_pipeline.stages.rebuild.gap_scan import SuspectedGaps
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.published import scan
+
+__all__ = ["Seed", "choose_seed", "keyframe_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """What a day begins with.
+
+    Attributes:
+        name: "previous_close", or "first_snapshot" of the day itself.
+        state: The state to begin with; None to wait for the first snapshot.
+        checksum: SHA-256 of all that the state holds; None without one.
+        refused: Why the previous close was not used though the policy asks for it.
+    """
+
+    name: Literal["previous_close", "first_snapshot"] = "first_snapshot"
+    state: RebuildState | None = None
+    checksum: str | None = None
+    refused: str | None = None
+
+
+def choose_seed(
+    warehouse: Warehouse,
+    instrument: Instrument,
+    day: date,
+    price_scale: Scale,
+    size_scale: Scale,
+    gaps: Callable[[], SuspectedGaps],
+    *,
+    deltas: Sequence[Path] = (),
+    snapshots: Sequence[Path] = (),
+) -> Seed:
+    """The closing book of the day before if the policy asks for it and the two days join.
+
+    Whether they do is what `stages.day_boundary` says, which the check `joint` holds them against
+    too.
+
+    Args:
+        warehouse: Where the day before is published.
+        instrument, day: Whose day.
+        price_scale, size_scale: The day's tick and lot.
+        gaps: The day's suspected gaps.
+        deltas, snapshots: The day's raw files. They tell whether anything was lost in a silence at
+            midnight; without them a silence is enough to refuse.
+
+    Raises:
+        MarketPipelineError: Whatever reading the raw files raises.
+    """
+    if instrument.policies.seed == "first_snapshot":
+        return Seed()
+    before = day - timedelta(days=1)
+    closing = scan(warehouse, CHECKPOINTS, before, [instrument.id]).filter(kind="closing")
+    try:
+        rows = closing.collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        if is_of_machine(error):
+            raise  # a day must not differ because too many files were open
+        return Seed(refused=f"the closing book of {before} cannot be read: {error}")
+    if rows.is_empty():
+        return Seed(refused=f"no closing book of {before} is published")
+    row = rows.row(0, named=True)
+    try:
+        close = keyframe_of(row, price_scale, size_scale)
+    except CheckpointError as error:
+        return Seed(refused=str(error))
+    unusable = why_not_carried(close)
+    if unusable is not None:
+        return Seed(refused=f"the closing book of {before} {unusable}")
+
+    def is_right() -> bool:
+        if not deltas or not snapshots:
+            return False
+        feeds = read_deltas(deltas), read_snapshots(snapshots)
+        return carry_over(close, *feeds, price_scale, size_scale).is_right
+
+    today = gaps()
+    breaks = breaks_between(
+        close,
+        today.first_ts_receipt_ns,
+        today.first_sequence_number,
+        silence_ns=lambda: today.silence_ns,
+        is_right=is_right,
+    )
+    refused = "; ".join(each.text for each in breaks)
+    if refused:
+        return Seed(refused=refused)
+    state = RebuildState.after_close(close)
+    digest = hashlib.sha256(row["checksum"].encode() + state.registers.tobytes())
+    return Seed("previous_close", state, digest.hexdigest())
+
+
+def keyframe_of(row: Mapping[str, Any], price_scale: Scale, size_scale: Scale) -> Keyframe:
+    """A row of `books.checkpoints` as a keyframe in the given tick and lot.
+
+    Raises:
+        CheckpointError: It is of another format, its book has another checksum than the row says,
+            or a price or size is not on the given grid.
+    """
+
+    def refused(problem: str, expected: object, found: object) -> CheckpointError:
+        return CheckpointError(
+            problem,
+            next_step="Materialize the books of that day again.",
+            exchange=row["exchange"],
+            symbol=row["symbol"],
+            day=row["dt"],
+            expected=str(expected),
+            found=str(found),
+        )
+
+    if row["format_version"] != CHECKPOINT_FORMAT:
+        raise refused(
+            "The checkpoint is of another format", CHECKPOINT_FORMAT, row["format_version"]
+        )
+    tick, lot = Scale.of(Decimal(row["tick"])), Scale.of(Decimal(row["lot"]))
+    keyframe = Keyframe(
+        kind=row["kind"],
+        ts_origin_ns=row["ts_origin_ns"],
+        ts_receipt_ns=row["ts_receipt_ns"],
+        sequence_number=row["sequence_number"],
+        messages=row["messages"],
+        flags=row["flags"],
+        **{
+            name: np.array(row[name], np.int64)
+            for name in ("bid_price_ticks", "bid_size_lots", "ask_price_ticks", "ask_size_lots")
+        },
+        bid_horizon_ticks=row["bid_horizon_ticks"],
+        ask_horizon_ticks=row["ask_horizon_ticks"],
+    )
+    actual = checksum(keyframe, tick, lot)
+    if actual != row["checksum"]:
+        raise refused("The checkpoint is damaged", row["checksum"], actual)
+    horizons = [row["bid_horizon_ticks"], row["ask_horizon_ticks"]]
+    known = np.array([ticks for ticks in horizons if ticks is not None], np.int64)
+    in_ticks = [
+        price_scale.steps_from(steps, tick)
+        for steps in (keyframe.bid_price_ticks, keyframe.ask_price_ticks, known)
+    ]
+    in_lots = [
+        size_scale.steps_from(steps, lot)
+        for steps in (keyframe.bid_size_lots, keyframe.ask_size_lots)
+    ]
+    bid_ticks, ask_ticks, horizon_ticks = in_ticks
+    bid_lots, ask_lots = in_lots
+    if (
+        bid_ticks is None
+        or ask_ticks is None
+        or horizon_ticks is None
+        or bid_lots is None
+        or ask_lots is None
+    ):
+        raise refused(
+            "The checkpoint is not on this day's grid",
+            f"tick {price_scale.step}, lot {size_scale.step}",
+            f"tick {tick.step}, lot {lot.step}",
+        )
+    return replace(
+        keyframe,
+        bid_price_ticks=bid_ticks,
+        bid_size_lots=bid_lots,
+        ask_price_ticks=ask_ticks,
+        ask_size_lots=ask_lots,
+        bid_horizon_ticks=int(horizon_ticks[0]) if known.size else None,
+        ask_horizon_ticks=int(horizon_ticks[1]) if known.size else None,
+    )

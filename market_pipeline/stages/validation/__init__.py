@@ -1,0 +1,1 @@
+"""The validation stage: a rebuilt day measured, its findings located, its verdict given."""

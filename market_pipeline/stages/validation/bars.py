@@ -1,0 +1,60 @@
+"""Measures the minute bars of trades for the report."""
+
+from __future__ import annotations
+
+from market_pipeline.quality.findings import MAX_PLACES, Finding, Measured, Place
+from market_pipeline.quality.measures.bars import BadBar, judge_bars, trade_bars
+from market_pipeline.stages.validation.context import InstrumentDay
+
+__all__ = ["measure_bars"]
+
+
+def measure_bars(day: InstrumentDay) -> Measured:
+    """What the minute bars of trades add to the report; nothing without a trades file.
+
+    Raises:
+        MarketPipelineError: If the trades cannot be read.
+    """
+    if day.trades is None:
+        return Measured()
+    thresholds = day.instrument.thresholds
+    report = judge_bars(
+        trade_bars(day.trades, day.day),
+        outlier_sigmas=thresholds.bar_outlier_sigmas,
+        volume_factor=thresholds.bar_volume_factor,
+    )
+    return Measured(
+        columns={
+            "bars": report.bars,
+            "bar_violations": report.violations,
+            "missing_bars": report.missing,
+            "first_bar_violation_ns": report.bad[0].start_ns if report.bad else None,
+        },
+        findings=_findings(report.bad),
+    )
+
+
+def _findings(bad: tuple[BadBar, ...]) -> list[Finding]:
+    """The first bar, the worst, and further ones in order of time."""
+    if not bad:
+        return []
+    worst = max(range(len(bad)), key=lambda each: bad[each].excess)
+    further = [each for each in range(1, len(bad)) if each != worst]
+    places: list[tuple[Place, int]] = [("first", 0)]
+    if worst:
+        places.append(("worst", worst))
+    places += [("further", each) for each in further]
+    return [_finding(place, bad[each]) for place, each in places[:MAX_PLACES]]
+
+
+def _finding(place: Place, bar: BadBar) -> Finding:
+    return Finding(
+        check="bars",
+        place=place,
+        ts_receipt_ns=bar.start_ns,
+        end_ns=bar.end_ns,
+        column=bar.column,
+        value=bar.value,
+        expected=bar.expected,
+        note=" ".join(bar.notes),
+    )

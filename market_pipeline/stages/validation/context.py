@@ -1,0 +1,110 @@
+"""All there is of one instrument's rebuilt day when it comes to be judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from market_pipeline.books.boundaries import FirstRows
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.config.settings import Settings
+from market_pipeline.errors import LakeFileError
+from market_pipeline.sources.batches import Trades
+from market_pipeline.sources.crypto_lake import read_trades
+from market_pipeline.stages.raw.message_index import day_messages
+from market_pipeline.stages.raw.objects import RegisteredDay
+from market_pipeline.stages.validation.lookups import Lookups
+from market_pipeline.warehouse.layout import Warehouse
+
+__all__ = ["InstrumentDay", "PublishedBooks"]
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedBooks:
+    """A day's published rows of all instruments, of the tables of the same names in `books`."""
+
+    rebuilds: pl.DataFrame
+    bbo: pl.LazyFrame
+    depth: pl.LazyFrame
+    intervals: pl.LazyFrame
+
+
+@dataclass(frozen=True)
+class InstrumentDay:
+    """One instrument's rebuilt day: its raw files, what was published of it, and its record.
+
+    Attributes:
+        lookups: What is looked up elsewhere.
+        record: Its row of `books.rebuilds`.
+        books: The published rows; those of one instrument are read with `stages.rows.read_rows`.
+    """
+
+    instrument: Instrument
+    lookups: Lookups
+    record: Mapping[str, Any]
+    books: PublishedBooks
+    settings: Settings
+
+    @property
+    def raw(self) -> RegisteredDay:
+        """The day's registered raw objects."""
+        return self.lookups.raw
+
+    @property
+    def warehouse(self) -> Warehouse:
+        """Where the day before is published."""
+        return self.lookups.warehouse
+
+    @property
+    def day(self) -> date:
+        """The UTC day."""
+        return self.raw.day
+
+    @cached_property
+    def delta_files(self) -> list[Path]:
+        """The raw delta shards in order; empty without any.
+
+        A day that is published from its snapshots has none either where nobody can say which they
+        are: it was made without them.
+        """
+        try:
+            return self.raw.deltas.files_if_any(self.instrument)[0]
+        except LakeFileError:
+            if self.record.get("strategy") == "snapshots_only":
+                return []
+            raise
+
+    @property
+    def messages(self) -> FirstRows:
+        """The messages of the raw deltas.
+
+        Raises:
+            MarketPipelineError: If they cannot be read.
+        """
+        files, sha256 = self.raw.deltas.files_if_any(self.instrument)
+        return day_messages(self.warehouse, self.instrument, self.day, files, sha256)
+
+    @cached_property
+    def snapshot_files(self) -> list[Path]:
+        """The raw snapshot shards in order; empty without any."""
+        return self.raw.snapshots.files_if_any(self.instrument)[0]
+
+    @cached_property
+    def trade_files(self) -> list[Path]:
+        """The raw trade shards in order; empty without any."""
+        return self.raw.trades.files_if_any(self.instrument)[0]
+
+    @cached_property
+    def trades(self) -> Trades | None:
+        """The trades; None if there is no trades file.
+
+        Raises:
+            MarketPipelineError: If they cannot be read.
+        """
+        return read_trades(self.trade_files) if self.trade_files else None

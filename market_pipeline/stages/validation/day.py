@@ -1,0 +1,328 @@
+"""Measures and judges the instruments of a day: a verdict row for each, and the places."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.config.settings import Settings
+from market_pipeline.errors import MarketPipelineError, error_text, is_of_machine
+from market_pipeline.quality.evaluate import evaluate
+from market_pipeline.quality.findings import FINDINGS, Finding, Measured, merged
+from market_pipeline.quality.intervals import IntArray
+from market_pipeline.quality.measure import Measure, not_measured
+from market_pipeline.quality.measures.precision import PrecisionLoss, PrecisionReport
+from market_pipeline.quality.measures.snapshots_inside import SnapshotTouches
+from market_pipeline.quality.report import (
+    BookDay,
+    BookEvidence,
+    Messages,
+    measure_book,
+    report_failure,
+    report_row,
+)
+from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
+from market_pipeline.shown import shown_logger
+from market_pipeline.stages.published_rows import count_rows, of_instrument, read_rows
+from market_pipeline.stages.rebuild.gap_scan import snapshot_touches
+from market_pipeline.stages.validation.bars import measure_bars
+from market_pipeline.stages.validation.context import InstrumentDay, PublishedBooks
+from market_pipeline.stages.validation.day_boundary import measure_joint
+from market_pipeline.stages.validation.delivery import measure_delivery
+from market_pipeline.stages.validation.identity import measure_identity
+from market_pipeline.stages.validation.intervals import read_spans, with_evidence
+from market_pipeline.stages.validation.locate import with_places
+from market_pipeline.stages.validation.lookups import Lookups
+from market_pipeline.stages.validation.ordering import measure_ordering
+from market_pipeline.stages.validation.precision import measure_snapshot_precision
+from market_pipeline.stages.validation.raw_profile import measure_profile
+from market_pipeline.stages.validation.reference_replay import measure_twin
+from market_pipeline.stages.validation.snapshot_match import measure_exam
+from market_pipeline.stages.validation.trade_through import measure_trade_through
+
+__all__ = ["DAY_MEASURES", "LOCATORS", "RAW_MEASURES", "ValidatedDay", "report_day"]
+
+_MESSAGES: Mapping[str, type[np.integer[Any]]] = {
+    "ts_origin_ns": np.int64,
+    "ts_receipt_ns": np.int64,
+    "sequence_number": np.int64,
+    "flags": np.uint16,
+}
+"""What the report takes of every message: 26 bytes."""
+_BATCH_ROWS = 1 << 17
+_NO_TIMES: IntArray = np.empty(0, dtype=np.int64)
+_LOG = shown_logger(__name__)
+
+RAW_MEASURES: tuple[Measure[InstrumentDay], ...] = (
+    Measure(
+        "profiles of the raw tables", ("schema", "domain", "ordering", "precision"), measure_profile
+    ),
+    Measure("delivery", ("delivery",), measure_delivery),
+    Measure("identity", ("identity",), measure_identity),
+)
+"""What is measured of a day also where no book could be rebuilt."""
+
+DAY_MEASURES: tuple[Measure[InstrumentDay], ...] = (
+    Measure("exam", ("exam",), measure_exam),
+    Measure("order of messages", ("ordering",), measure_ordering),
+    Measure("trades outside the book", ("trade_through",), measure_trade_through),
+    Measure("bars", ("bars",), measure_bars),
+    Measure("joint", ("joint",), measure_joint),
+    Measure("twin", ("twin",), measure_twin),
+    Measure("precision of snapshots", ("precision",), measure_snapshot_precision),
+)
+"""What is measured of a rebuilt day beside `quality.report.BOOK_MEASURES`."""
+
+LOCATORS: tuple[Callable[[list[Finding], InstrumentDay], list[Finding]], ...] = (
+    with_evidence,
+    with_places,
+)
+"""What makes findings tell more of where and why, one after the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValidatedDay:
+    """One instrument's day with its verdict, and the places where it is wrong."""
+
+    row: ReportRow
+    findings: list[Finding]
+
+    def finding_records(self) -> list[dict[str, Any]]:
+        """The places as rows of `quality.findings`."""
+        row = self.row
+        identity = {"exchange": row.exchange, "symbol": row.symbol, "dt": row.dt}
+        return [identity | finding.as_record() for finding in self.findings]
+
+
+def report_day(
+    lookups: Lookups,
+    instruments: Sequence[Instrument],
+    books: PublishedBooks,
+    settings: Settings,
+    *,
+    as_of_ns: int,
+) -> list[ValidatedDay]:
+    """The verdicts of a day, one per instrument in the order given.
+
+    Args:
+        lookups: The day's registered raw objects, and where the day before is published.
+        instruments: Whose days to judge.
+        books: What was published of the day.
+        settings: How much to look at, and how long after the day's end its data is due.
+        as_of_ns: When the verdict is given: a day without data is pending until it is due.
+    """
+    return [
+        _judged(lookups, instrument, books, settings, as_of_ns=as_of_ns)
+        for instrument in instruments
+    ]
+
+
+def _judged(
+    lookups: Lookups,
+    instrument: Instrument,
+    books: PublishedBooks,
+    settings: Settings,
+    *,
+    as_of_ns: int,
+) -> ValidatedDay:
+    """One instrument's verdict, whatever goes wrong with it; no other one sees anything of that."""
+    try:
+        judged = _judge_instrument(lookups, instrument, books, settings, as_of_ns=as_of_ns)
+        # A value that fits no column must not show when the rows of all are written.
+        VALIDATION_REPORT.frame([judged.row.as_record()])
+        FINDINGS.frame(judged.finding_records())
+    except Exception as error:
+        if is_of_machine(error):
+            raise
+        _LOG.exception("%s %s could not be judged", instrument.id, lookups.raw.day)
+        failure = f"The day could not be judged: {error_text(error)}. See the log of the run."
+        row = report_failure(
+            instrument,
+            lookups.raw.day,
+            outcome="quarantined",
+            failure_kind=type(error).__name__,
+            failure=failure,
+            code_version=None,
+            measured=Measured(),
+            as_of_ns=as_of_ns,
+            vendor_lag_seconds=int(settings.vendor_lag_hours * 3600),
+        )
+        return ValidatedDay(row, [Finding(check="completeness", place="first", note=failure)])
+    return judged
+
+
+def _judge_instrument(
+    lookups: Lookups,
+    instrument: Instrument,
+    books: PublishedBooks,
+    settings: Settings,
+    *,
+    as_of_ns: int,
+) -> ValidatedDay:
+    rebuild = books.rebuilds.filter(of_instrument(instrument))
+    record: dict[str, Any] = {
+        "outcome": "no_data",
+        "failure_kind": "MissingDataError",
+        "failure": "The book of this day was not rebuilt. Materialize the books of this day.",
+        "code_version": None,
+    }
+    if rebuild.height:
+        record = rebuild.row(0, named=True)
+    day = InstrumentDay(instrument, lookups, record, books, settings)
+    measured = _of_all(RAW_MEASURES, day)
+    if record["outcome"] == "rebuilt":
+        try:
+            # Without the files that the book was made of and beside, nothing can be judged.
+            trades, _, _ = day.trades, day.delta_files, day.snapshot_files
+        except Exception as error:
+            if is_of_machine(error):
+                raise
+            _LOG.info("%s %s: its raw files", instrument.id, day.day, exc_info=True)
+            ours = isinstance(error, MarketPipelineError)
+            record |= {
+                "outcome": "quarantined",
+                "failure_kind": type(error).__name__,
+                "failure": str(error) if ours else error_text(error),
+            }
+    if record["outcome"] != "rebuilt":
+        row = report_failure(
+            instrument,
+            day.day,
+            outcome=record["outcome"],
+            failure_kind=record["failure_kind"],
+            failure=record["failure"],
+            code_version=record["code_version"],
+            measured=measured,
+            as_of_ns=as_of_ns,
+            vendor_lag_seconds=int(settings.vendor_lag_hours * 3600),
+        )
+        return ValidatedDay(row, _of_failed_checks(row, instrument, measured.findings))
+    book = BookDay(
+        instrument=instrument,
+        day=day.day,
+        read_evidence=lambda: _evidence(
+            record, trades=None if trades is None else len(trades.ts_origin_ns)
+        ),
+        read_messages=lambda: _messages(books.bbo, instrument),
+        read_spans=lambda: read_spans(day),
+        trade_origin_ns=_NO_TIMES if trades is None else trades.ts_origin_ns,
+        trade_receipt_ns=_NO_TIMES if trades is None else trades.ts_receipt_ns,
+        read_snapshots=_snapshots_beside(day),
+    )
+    strategy = Measured({name: record[name] for name in ("strategy", "strategy_reason")})
+    measured = merged([measured, strategy, _of_all(DAY_MEASURES, day), measure_book(book)])
+    row = report_row(instrument, day.day, measured, as_of_ns=as_of_ns)
+    located = _located(_of_failed_checks(row, instrument, measured.findings), day)
+    if located.unmeasured:
+        measured = merged([replace(measured, findings=[]), located])
+        row = report_row(instrument, day.day, measured, as_of_ns=as_of_ns)
+    return ValidatedDay(row, located.findings)
+
+
+def _of_all(measures: Sequence[Measure[InstrumentDay]], day: InstrumentDay) -> Measured:
+    named = f"{day.instrument.id} {day.day}"
+    return merged([measure.of(day, named) for measure in measures])
+
+
+def _located(findings: list[Finding], day: InstrumentDay) -> Measured:
+    """The findings with all that can be told of where they are.
+
+    If that cannot be found out they stay as they are, and their checks have failed for it: who is
+    to look at a day must be able to see where.
+    """
+    failed: list[Measured] = []
+    for locate in LOCATORS:
+        try:
+            findings = locate(findings, day)
+        except Exception as error:
+            if is_of_machine(error):
+                raise
+            _LOG.exception("%s %s: places", day.instrument.id, day.day)
+            checks = list(dict.fromkeys(finding.check for finding in findings))
+            text = f"its places could not be found: {error_text(error)}"
+            failed.append(not_measured(checks, text))
+    return merged([Measured(findings=findings), *failed])
+
+
+def _of_failed_checks(
+    row: ReportRow, instrument: Instrument, findings: list[Finding]
+) -> list[Finding]:
+    """Those that are against the day: what a threshold tolerates is counted, not shown."""
+    outcomes = evaluate(row, instrument.thresholds)
+    failed = {said.check.name for said in outcomes if not said.passed}
+    return [finding for finding in findings if finding.check in failed]
+
+
+def _messages(bbo: pl.LazyFrame, instrument: Instrument) -> Messages:
+    """An instrument's messages; there may be none."""
+    count = count_rows(bbo, instrument)
+    columns = {name: np.empty(count, dtype) for name, dtype in _MESSAGES.items()}
+    filled = 0
+    for rows in read_rows(bbo, instrument, list(columns), _BATCH_ROWS):
+        for name, values in columns.items():
+            values[filled : filled + rows.height] = rows[name].to_numpy()
+        filled += rows.height
+    return Messages(**columns)
+
+
+def _snapshots_beside(day: InstrumentDay) -> Callable[[], Iterable[SnapshotTouches]] | None:
+    """Reads the snapshots of a day; None if there are none, or if they are its messages."""
+    if day.record["strategy"] == "snapshots_only" or not day.snapshot_files:
+        return None
+    return lambda: snapshot_touches(day.snapshot_files)
+
+
+def _evidence(record: Mapping[str, Any], *, trades: int | None) -> BookEvidence:
+    tick, lot = Decimal(record["tick"]), Decimal(record["lot"])
+    seed = record["seed_sequence_number"]
+    examined = bool(record["exams"])
+    return BookEvidence(
+        seed=None
+        if seed is None
+        else f"{record['seed']}, sequence number {seed}".replace("_", " "),
+        rows=record["rows"],
+        snapshots=record["snapshots"],
+        trades=trades,
+        unknown_removals=record["unknown_removals"],
+        exam_snapshots=record["exams"],
+        exam_matching_share=(
+            _share(record["exam_levels_matching"], record["exam_levels"]) if examined else None
+        ),
+        max_mid_deviation_ticks=record["max_mid_deviation_ticks"],
+        ghost_share=(
+            _share(record["exam_levels_ghost"], record["exam_levels_ours"]) if examined else None
+        ),
+        known_low_price=record["known_low_price"],
+        known_high_price=record["known_high_price"],
+        tick=tick,
+        lot=lot,
+        tick_inferred=record["tick_inferred"],
+        lot_inferred=record["lot_inferred"],
+        price_precision=_precision(record, "price", tick),
+        size_precision=_precision(record, "size", lot),
+        input_sha256=tuple(record["input_sha256"]),
+        code_version=record["code_version"],
+    )
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _precision(
+    record: Mapping[str, Any], column: Literal["price", "size"], step: Decimal
+) -> PrecisionReport:
+    places = zip(
+        record[f"{column}_loss_files"],
+        record[f"{column}_loss_rows"],
+        record[f"{column}_loss_values"],
+        strict=True,
+    )
+    first = tuple(PrecisionLoss.at(file, row, value, step) for file, row, value in places)
+    return PrecisionReport(column, step, record[f"{column}_losses"], first)

@@ -1,0 +1,167 @@
+"""Measures the exam across midnight: yesterday's closing book against today's first snapshot.
+
+The closing book is carried through today's first messages, as if the two days were one, and meets
+the first snapshot that stands at the number of one of them. What is lost between the two files, or
+is in only one of them, shows there, whatever today's own book was seeded from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from functools import cache
+
+import polars as pl
+
+from market_pipeline.books.keyframe import Keyframe
+from market_pipeline.books.scale import Scale
+from market_pipeline.books.tables import CHECKPOINTS
+from market_pipeline.errors import CheckpointError, MarketPipelineError, is_of_machine
+from market_pipeline.quality.findings import Finding, Measured
+from market_pipeline.sources.batches import SnapshotBatch
+from market_pipeline.sources.crypto_lake import read_deltas, read_snapshots, read_trades
+from market_pipeline.stages.rebuild.close_replay import Carried, LevelDifference, carry_over
+from market_pipeline.stages.rebuild.day_join import Break, breaks_between, why_not_carried
+from market_pipeline.stages.rebuild.gap_scan import suspect_gaps
+from market_pipeline.stages.rebuild.seed import keyframe_of
+from market_pipeline.stages.validation.context import InstrumentDay
+from market_pipeline.warehouse.published import scan
+
+__all__ = ["measure_joint"]
+
+_MAX_LEVELS = 20
+
+
+def measure_joint(day: InstrumentDay) -> Measured:
+    """What the exam across midnight adds to the report; nothing without yesterday's closing book.
+
+    What cannot be read is a problem of the joint, never an error: today's book stands without it.
+    """
+    if day.record["strategy"] == "snapshots_only":
+        return Measured()
+    before = day.day - timedelta(days=1)
+    steps = tuple(Scale.of(Decimal(day.record[step])) for step in ("tick", "lot"))
+    try:
+        closing = scan(day.warehouse, CHECKPOINTS, before, [day.instrument.id])
+        rows = closing.filter(kind="closing").collect()
+        if rows.is_empty():
+            return Measured()
+        close = keyframe_of(rows.row(0, named=True), *steps)
+        unusable = why_not_carried(close)
+        if unusable is not None:
+            return _not_carried(Break(f"the closing book of {before} {unusable}"))
+        deltas, snapshots = read_deltas(day.delta_files), read_snapshots(day.snapshot_files)
+        carried = carry_over(close, deltas, snapshots, *steps)
+        problems = list(
+            breaks_between(
+                close,
+                carried.first_ts_receipt_ns,
+                carried.first_sequence_number,
+                silence_ns=cache(lambda: _silence_ns(day, carried, close)),
+                is_right=lambda: carried.is_right,
+            )
+        )
+    except CheckpointError as error:
+        text = error.problem.replace("The checkpoint", f"the closing book of {before}")
+        return _not_carried(Break(text, error.found, error.expected))
+    except (MarketPipelineError, pl.exceptions.PolarsError, OSError) as error:
+        if is_of_machine(error):
+            raise
+        return _not_carried(Break(f"what lies around midnight cannot be read: {error}"))
+    return _measured(day, close, carried, problems, *steps)
+
+
+def _not_carried(problem: Break) -> Measured:
+    found = f" (expected {problem.expected}, found {problem.found})" if problem.expected else ""
+    columns = {"joint_levels": 0, "joint_problem": f"{problem.text}{found}"}
+    finding = Finding(
+        check="joint",
+        place="first",
+        value=problem.found,
+        expected=problem.expected,
+        note=_sentence(problem.text),
+    )
+    return Measured(columns, [finding])
+
+
+def _silence_ns(day: InstrumentDay, carried: Carried, close: Keyframe) -> int:
+    """A time between messages up to this is no silence; shorter than the floor none is."""
+    floor_ns = round(day.instrument.thresholds.silence_floor_seconds * 1e9)
+    if carried.is_right or carried.first_ts_receipt_ns - close.ts_receipt_ns <= floor_ns:
+        return floor_ns  # what a silence is takes a look at the whole day
+    trades = day.trades or read_trades([])
+    return suspect_gaps(day.instrument, day.day, day.messages, trades).silence_ns
+
+
+def _measured(
+    day: InstrumentDay,
+    close: Keyframe,
+    carried: Carried,
+    problems: list[Break],
+    price_scale: Scale,
+    size_scale: Scale,
+) -> Measured:
+    levels, differing = carried.levels, carried.levels_differing
+    deviation = carried.figures["exam_max_mid_deviation_half_ticks"] / 2
+    pause_ns = carried.first_ts_receipt_ns - close.ts_receipt_ns
+    columns = {
+        "joint_levels": levels,
+        "joint_mismatch_share": differing / levels if levels else None,
+        "joint_mid_deviation_ticks": deviation if carried.snapshot else None,
+        "joint_pause_seconds": pause_ns / 1e9,
+        "joint_problem": "; ".join(problem.text for problem in problems) or None,
+    }
+    findings = [
+        Finding(
+            check="joint",
+            place="further" if number else "first",
+            ts_receipt_ns=carried.first_ts_receipt_ns,
+            sequence_number=carried.first_sequence_number,
+            file=carried.file.relative_to(day.raw.lake).as_posix(),
+            row=carried.row,
+            value=problem.found,
+            expected=problem.expected,
+            note=_sentence(problem.text),
+        )
+        for number, problem in enumerate(problems)
+    ]
+    if carried.snapshot is not None:
+        shown = carried.differences[:_MAX_LEVELS]
+        places = _level_findings(day, carried.snapshot, shown, price_scale, size_scale)
+        findings += [replace(each, place="further") for each in places] if problems else places
+    return Measured(columns, findings)
+
+
+def _level_findings(
+    day: InstrumentDay,
+    snapshot: SnapshotBatch,
+    differences: list[LevelDifference],
+    price_scale: Scale,
+    size_scale: Scale,
+) -> list[Finding]:
+    """The levels that differ, where they stand in the raw snapshots; ghosts have no column."""
+    return [
+        Finding(
+            check="joint",
+            place="further" if number else "first",
+            ts_receipt_ns=int(snapshot.ts_receipt_ns[0]),
+            sequence_number=int(snapshot.sequence_number[0]),
+            file=snapshot.file.relative_to(day.raw.lake).as_posix(),
+            row=snapshot.first_row,
+            column=None if level.rank is None else f"{level.side}_{level.rank}_size",
+            value=_size(level.our_lots, size_scale),
+            expected=_size(level.their_lots, size_scale),
+            note=f"The {level.side} at {level.price_ticks * price_scale.step:f} of yesterday's "
+            "closing book, carried up to this snapshot, is not the snapshot's.",
+        )
+        for number, level in enumerate(differences)
+    ]
+
+
+def _size(lots: int, scale: Scale) -> str:
+    return f"{lots * scale.step:f}" if lots else "no level"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."

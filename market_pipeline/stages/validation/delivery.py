@@ -1,0 +1,27 @@
+"""What the raw objects of a day say about how the object store delivered them."""
+
+from __future__ import annotations
+
+from market_pipeline.quality.findings import Finding, Measured
+from market_pipeline.stages.validation.context import InstrumentDay
+
+__all__ = ["measure_delivery"]
+
+
+def measure_delivery(day: InstrumentDay) -> Measured:
+    """The remarks on an instrument's objects, and each as a place; nothing if they lie in a folder.
+
+    Those of all three tables, in the order of deltas, snapshots and trades.
+    """
+    objects = (day.raw.deltas, day.raw.snapshots, day.raw.trades)
+    told = [found for each in objects if (found := each.remarks(day.instrument)) is not None]
+    if not told:
+        return Measured()
+    remarks = [remark for found in told for remark in found]
+    findings = [
+        Finding(
+            check="delivery", place="further" if number else "first", file=path, note=f"{text}."
+        )
+        for number, (path, text) in enumerate(remarks)
+    ]
+    return Measured({"delivery_remarks": tuple(text for _, text in remarks)}, findings)

@@ -1,0 +1,286 @@
+"""Measures whether a day's raw files are of this day and this instrument: times, hashes, prices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import PurePosixPath
+from typing import Any
+
+import polars as pl
+
+from market_pipeline.books.flags import INVALIDATING
+from market_pipeline.books.tables import CHECKPOINTS
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.errors import is_of_machine
+from market_pipeline.quality.checks.identity import check_identity
+from market_pipeline.quality.findings import Finding, Measured
+from market_pipeline.quality.measures.identity import DAY_BEFORE, PriceIdentity, price_identity
+from market_pipeline.quality.profile import OUTSIDE_DAY, places_of, profile_of
+from market_pipeline.quality.row import ReportRow
+from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
+from market_pipeline.stages.published_rows import of_instrument
+from market_pipeline.stages.raw.same_bytes import SameBytes, same_bytes
+from market_pipeline.stages.validation.context import InstrumentDay
+from market_pipeline.warehouse.published import scan
+
+__all__ = ["failed_identity", "measure_identity"]
+
+_TABLES = {"deltas": DELTAS.name, "snapshots": SNAPSHOTS.name, "trades": TRADES.name}
+_WORDS = {raw_table: words for words, raw_table in _TABLES.items()}
+_NS_PER_SECOND = 1_000_000_000
+_Profile = Mapping[str, Any]
+
+
+def measure_identity(day: InstrumentDay) -> Measured:
+    """Whose the raw files of a day are, as far as their times, hashes and prices tell.
+
+    It takes no book, so that days that could not be rebuilt are measured too.
+
+    Raises:
+        WarehouseBusyError: Another process kept the working database.
+    """
+    rows = day.raw.profiles.filter(of_instrument(day.instrument)).to_dicts()
+    profiles = [found for table in _TABLES.values() if (found := profile_of(rows, table))]
+    shared = same_bytes(day.raw, day.instrument, day.lookups.registered)
+    if not profiles and not shared:
+        return Measured()
+    factor = day.instrument.thresholds.identity_price_factor
+    prices = price_identity(profiles, _price_before(day), factor)
+    twice = [pair for pair in shared if pair.is_same_table]
+    elsewhere = [pair for pair in shared if not pair.is_same_table]
+    doubtful = [pair for pair in elsewhere if not _is_own(pair, profiles, prices, elsewhere)]
+    columns = {
+        **_outside(profiles),
+        "files_twice": len(twice),
+        "trade_files_twice": sum(pair.own.raw_table == TRADES.name for pair in twice),
+        "first_file_twice": _pair_text(twice[0]) if twice else None,
+        "files_elsewhere": len({pair.own.path for pair in elsewhere}),
+        "files_elsewhere_doubtful": len({pair.own.path for pair in doubtful}),
+        "first_file_elsewhere": _pair_text((doubtful or elsewhere)[0]) if elsewhere else None,
+        "first_price": prices.first_price,
+        "price_day_before": prices.price_before,
+        "price_day_before_apart": prices.day_before_apart,
+        "price_tables_apart": prices.tables_apart,
+        "price_tables": " and ".join(_WORDS[each] for each in prices.tables)
+        if prices.tables
+        else None,
+        "foreign_price_table": _WORDS[prices.foreign] if prices.foreign else None,
+    }
+    findings = [
+        *_outside_findings(profiles),
+        *_same_bytes_findings([*doubtful, *(p for p in elsewhere if p not in doubtful), *twice]),
+        *_price_findings(day, profiles, prices, factor),
+    ]
+    return Measured(columns, findings)
+
+
+def failed_identity(reports: pl.DataFrame, instrument: Instrument) -> bool:
+    """Whether a published day was found to be made of foreign files, by its row of the report."""
+    found = [
+        check_identity(ReportRow.from_record(record), instrument.thresholds)
+        for record in reports.filter(of_instrument(instrument)).to_dicts()
+    ]
+    return any(each and not each.passed and each.severity == "ERROR" for each in found)
+
+
+# --- rows outside the day -----------------------------------------------------------------------
+
+
+def _outside(profiles: Sequence[_Profile]) -> dict[str, Any]:
+    by_table = {each["raw_table"]: each for each in profiles}
+    counts = {
+        f"{words}_outside_day": by_table[table][OUTSIDE_DAY] if table in by_table else None
+        for words, table in _TABLES.items()
+    }
+    worst = max(profiles, key=_share_outside, default=None)
+    if worst is None or not worst[OUTSIDE_DAY]:
+        return counts | {"outside_day_share": 0.0 if profiles else None}
+    outside = [each for each in profiles if each[OUTSIDE_DAY]]
+    return counts | {
+        "outside_day_share": _share_outside(worst),
+        "outside_day_table": _WORDS[worst["raw_table"]],
+        "outside_day": worst["outside_day"],
+        "earliest_outside_ns": min(each["earliest_outside_ns"] for each in outside),
+        "latest_outside_ns": max(each["latest_outside_ns"] for each in outside),
+        "files_outside_day": tuple(file for each in outside for file in each["files_outside_day"]),
+    }
+
+
+def _share_outside(profile: _Profile) -> float:
+    return float((profile[OUTSIDE_DAY] or 0) / profile["rows"])
+
+
+def _outside_findings(profiles: Sequence[_Profile]) -> Iterator[Finding]:
+    """The first rows of each table, and of each file that is another day's the whole of it."""
+    for profile in profiles:
+        for file in profile["files_outside_day"] or ():
+            yield Finding(
+                check="identity",
+                place="first",
+                file=file,
+                value=str(profile["outside_day"]),
+                expected=str(profile["dt"]),
+                note="Most rows of this file were received outside the day.",
+            )
+        places = [place for place in places_of(profile) if place.kind == OUTSIDE_DAY]
+        for number, place in enumerate(places):
+            assert place.ts_receipt_ns is not None
+            yield Finding(
+                check="identity",
+                place="further" if number else "first",
+                ts_receipt_ns=place.ts_receipt_ns,
+                sequence_number=place.sequence_number,
+                file=place.file,
+                row=place.row,
+                column=place.column,
+                value=_instant(place.ts_receipt_ns),
+                expected=place.expected,
+                note=f"One of {profile[OUTSIDE_DAY]:,} rows of {profile['rows']:,} in "
+                f"{profile['raw_table']} that were received outside the UTC day.",
+            )
+
+
+def _instant(ts_ns: int) -> str:
+    return f"{datetime.fromtimestamp(ts_ns // _NS_PER_SECOND, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+# --- files of the same bytes --------------------------------------------------------------------
+
+
+def _is_own(
+    pair: SameBytes,
+    profiles: Sequence[_Profile],
+    prices: PriceIdentity,
+    elsewhere: Sequence[SameBytes],
+) -> bool:
+    """Whether a file that is registered elsewhere too is shown to belong here.
+
+    Against another day its times show it; against another instrument the day before, or a table of
+    this day whose files stand nowhere else.
+    """
+    profile = profile_of(profiles, pair.own.raw_table)
+    if profile is None or pair.own.raw_table != pair.other.raw_table:
+        return False
+    if pair.own.day != pair.other.day and pair.own.path in (profile["files_outside_day"] or ()):
+        return False
+    if pair.own.instrument_id == pair.other.instrument_id:
+        return True
+    witnesses = {DAY_BEFORE, *_WORDS} - {each.own.raw_table for each in elsewhere}
+    return bool(prices.agreeing[pair.own.raw_table] & witnesses)
+
+
+def _pair_text(pair: SameBytes) -> str:
+    return f"{pair.own.path} has the bytes of {_place_text(pair)}"
+
+
+def _place_text(pair: SameBytes) -> str:
+    if pair.is_same_table:
+        return PurePosixPath(pair.other.path).name
+    other = pair.other
+    return f"{other.raw_table} of {other.instrument_id} on {other.day}"
+
+
+def _same_bytes_findings(pairs: Sequence[SameBytes]) -> Iterator[Finding]:
+    for number, pair in enumerate(pairs):
+        yield Finding(
+            check="identity",
+            place="further" if number else "first",
+            file=pair.own.path,
+            value=pair.sha256,
+            expected="bytes of its own",
+            note=f"The file {pair.other.path}, {_place_text(pair)}, has the same SHA-256."
+            if not pair.is_same_table
+            else f"The file {pair.other.path} of the same day has the same SHA-256: its rows stand "
+            "twice.",
+        )
+
+
+# --- prices -------------------------------------------------------------------------------------
+
+
+def _price_before(day: InstrumentDay) -> float | None:
+    """Where the day before ended: the mid of its closing book, else its last raw prices.
+
+    None if nothing is known, or if that day was of foreign files itself.
+    """
+    before = day.day - timedelta(days=1)
+    if failed_identity(day.lookups.reports_before, day.instrument):
+        return None
+    try:
+        closing = scan(day.warehouse, CHECKPOINTS, before, [day.instrument.id])
+        books = closing.filter(kind="closing").collect().to_dicts()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        if is_of_machine(error):
+            raise
+        books = []  # the check `joint` tells of it
+    for book in books:
+        bids, asks = book["bid_price_ticks"], book["ask_price_ticks"]
+        if bids and asks and not book["flags"] & INVALIDATING:
+            return float((max(bids) + min(asks)) * Decimal(book["tick"]) / 2)
+    rows = day.lookups.profiles_before.filter(of_instrument(day.instrument))
+    found = [profile_of(rows.to_dicts(), table) for table in (SNAPSHOTS.name, TRADES.name)]
+    prices = [each["last_price"] for each in found if each is not None and each["last_price"]]
+    return prices[0] if prices else None
+
+
+def _price_findings(
+    day: InstrumentDay, profiles: Sequence[_Profile], prices: PriceIdentity, factor: float
+) -> Iterator[Finding]:
+    if prices.tables is not None and (prices.tables_apart or 0.0) > factor:
+        for number, table in enumerate([prices.foreign] if prices.foreign else prices.tables):
+            own, other = _hour_of(profiles, table, prices.tables)
+            yield Finding(
+                check="identity",
+                place="further" if number else "first",
+                file=_first_file(day, table),
+                row=0,
+                column="price",
+                value=own,
+                expected=other,
+                note=f"The {_WORDS[table]} are at other prices than the rest of the day."
+                if prices.foreign
+                else "These two tables of the day are at different prices.",
+            )
+    if (prices.day_before_apart or 0.0) > factor:
+        table = next(
+            each["raw_table"]
+            for each in sorted(profiles, key=lambda each: each["first_price"] != prices.first_price)
+        )
+        yield Finding(
+            check="identity",
+            place="first",
+            file=_first_file(day, table),
+            row=0,
+            column="price",
+            value=f"{prices.first_price:g}",
+            expected=f"about {prices.price_before:g}, where the day before ended",
+            note=f"The median of the first prices is {prices.day_before_apart:.4g} times as far as "
+            "the day before ended, or that many times below it.",
+        )
+
+
+def _hour_of(
+    profiles: Sequence[_Profile], table: str, tables: Sequence[str]
+) -> tuple[str, str | None]:
+    """The median price of a table in the first hour that another one has too, and that one's."""
+    (other,) = [each for each in tables if each != table][:1]
+    hours = [
+        next(each["prices_per_hour"] for each in profiles if each["raw_table"] == name)
+        for name in (table, other)
+    ]
+    own, theirs = next(
+        pair for pair in zip(*hours, strict=True) if pair[0] is not None and pair[1] is not None
+    )
+    return f"{own:g}", f"about {theirs:g}, as in {other}"
+
+
+def _first_file(day: InstrumentDay, table: str) -> str | None:
+    objects = {
+        DELTAS.name: day.raw.deltas,
+        SNAPSHOTS.name: day.raw.snapshots,
+        TRADES.name: day.raw.trades,
+    }
+    files = objects[table].usable_objects(day.instrument)
+    return files[0][0] if files else None

@@ -1,0 +1,203 @@
+"""Where the plain twin begins: with the day's first message, and with some published keyframes.
+
+A keyframe holds the whole state of a valid book but for what happened before: which snapshots were
+met, what they held, and which messages came. It is taken before the snapshots of its own last
+message, so the first that was not met is the first that is neither older by its sequence number nor
+older than a place is waited for. Numbers and times are those that `books.soundness` finds sound, so
+that one bad stamp spoils no keyframe. Where the sound receipt clock was set back before, a keyframe
+is left out; and only valid ones are begun with: since when a book is crossed is not known from its
+keyframe.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from market_pipeline.books.arrow import CHECKPOINT_FORMAT
+from market_pipeline.books.boundaries import FirstRows
+from market_pipeline.books.flags import INVALIDATING, BookFlag
+from market_pipeline.books.marking import (
+    LastSnapshot,
+    MarkedSnapshots,
+    marked_snapshots,
+)
+from market_pipeline.books.soundness import Mark, marks_of
+from market_pipeline.books.state import HISTORY_SNAPSHOTS
+from market_pipeline.books.tables import CHECKPOINTS
+from market_pipeline.sources.batches import SnapshotBatch
+from market_pipeline.sources.crypto_lake import SNAPSHOTS, read_raw
+from market_pipeline.stages.validation.context import InstrumentDay
+from market_pipeline.warehouse.published import scan
+
+__all__ = ["Start", "starts_of"]
+
+_KEYS = ("receipt_timestamp", "sequence_number")
+_UNUSABLE = int(INVALIDATING | BookFlag.BAD_TS_ORIGIN)
+_TRIED = 4
+"""So many keyframes are looked at for each that is wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What to begin with, and what comes next.
+
+    Attributes:
+        checkpoint: A row of `books.checkpoints`; None is an empty book.
+        message: The number of the next row of `books.bbo` in the day, from 0.
+        row, snapshot: The numbers of the next ones in the raw day, from 0.
+        epoch: How often the sequence numbers began anew before.
+        remembered: The number of the first of the latest snapshots before, from 0.
+        before_remembered: What is known of the snapshots before that one; None for nothing.
+    """
+
+    checkpoint: dict[str, Any] | None
+    message: int
+    row: int
+    snapshot: int
+    epoch: int = 0
+    remembered: int = 0
+    before_remembered: LastSnapshot | None = None
+
+
+def starts_of(day: InstrumentDay, count: int, patience_ns: int) -> list[Start]:
+    """At most `count` places to begin at, in order: the day's first message is one of them.
+
+    The keyframes follow from the instrument, the day and their messages alone. The day's beginning
+    is left out where the closing book that it was seeded with is not published any more.
+
+    Args:
+        day: The rebuilt day.
+        count: At least 1.
+        patience_ns: How much older than the feed a snapshot may be before its place is no longer
+            waited for.
+
+    Raises:
+        LakeFileError: A raw file cannot be read, or changed since it was registered.
+    """
+    keyframes = _keyframes(day, _TRIED * (count - 1))
+    places = _places(day.messages, [each["messages"] for each in keyframes]) if keyframes else {}
+    first = _first(day)
+    further: dict[int, Start] = {}
+    for keyframe in keyframes:
+        message = keyframe["messages"]
+        received_ns, number = keyframe["ts_receipt_ns"], keyframe["sequence_number"]
+        place = places.get(message)
+        if len(first) + len(further) >= count or place is None or place.latest_ns > received_ns:
+            continue
+        met = _snapshots_met(day.snapshot_files, place.epoch, number, received_ns - patience_ns)
+        further[message] = Start(None, message, place.row, *met)
+    books = _checkpoints(day).filter(pl.col("messages").is_in(list(further))).sort("messages")
+    for book in books.collect().iter_rows(named=True):
+        first.append(replace(further[book["messages"]], checkpoint=book))
+    return first
+
+
+def _first(day: InstrumentDay) -> list[Start]:
+    if day.record["seed"] != "previous_close":
+        return [Start(None, 0, 0, 0)]
+    close = scan(day.warehouse, CHECKPOINTS, day.day - timedelta(days=1), [day.instrument.id])
+    rows = close.filter(
+        kind="closing",
+        sequence_number=day.record["seed_sequence_number"],
+        ts_receipt_ns=day.record["seed_ts_receipt_ns"],
+    ).collect()
+    return [Start(row, 0, 0, 0) for row in rows.to_dicts()]
+
+
+def _keyframes(day: InstrumentDay, count: int) -> list[dict[str, Any]]:
+    """Messages, time and number of at most `count` valid keyframes, in an order like drawn lots.
+
+    By turns a keyframe is drawn, of which there are as many in a quiet hour as in a busy one, and a
+    message, which stands for the keyframe before it.
+    """
+    keyframes = _checkpoints(day).filter(
+        pl.col("flags") & _UNUSABLE == 0, format_version=CHECKPOINT_FORMAT
+    )
+    columns = keyframes.select("messages", "ts_receipt_ns", "sequence_number")
+    known = {each["messages"]: each for each in columns.sort("messages").collect().to_dicts()}
+    places = list(known)
+
+    def lot(what: str, number: int) -> int:
+        text = f"{day.instrument.id} {day.day} {what} {number}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest())
+
+    drawn: dict[int, None] = {}
+    by_time = sorted(places, key=lambda place: lot("keyframe", place))
+    for turn, keyframe in enumerate(by_time):
+        message = lot("message", turn) % max(day.record["messages"], 1)
+        before = places[max(bisect_right(places, message) - 1, 0)]
+        drawn |= {keyframe: None, before: None}
+    return [known[place] for place in list(drawn)[:count]]
+
+
+def _checkpoints(day: InstrumentDay) -> pl.LazyFrame:
+    """The day's checkpoints but the closing one, which no message comes after."""
+    return scan(day.warehouse, CHECKPOINTS, day.day, [day.instrument.id]).filter(kind="keyframe")
+
+
+class _Place(NamedTuple):
+    """The first row of a message; of those before it the latest sound time, and the epoch."""
+
+    row: int
+    latest_ns: int
+    epoch: int
+
+
+def _places(feed: FirstRows, messages: Sequence[int]) -> dict[int, _Place]:
+    """Finds messages of a feed by their row of `books.bbo`."""
+    marks = marks_of(feed.ts_origin_ns, feed.ts_receipt_ns, feed.sequence_number)
+    # Old ones have no row, and a bad stamp is no time.
+    published = np.flatnonzero((marks & Mark.OLD) == 0)
+    marks = marks[published]
+    lowest = np.iinfo(np.int64).min
+    times_ns = np.where(marks & Mark.BAD_TS_RECEIPT, lowest, feed.ts_receipt_ns[published])
+    latest_ns = np.maximum.accumulate(np.append(lowest, times_ns))
+    epochs = np.cumsum(np.append(0, (marks & Mark.RESTART) != 0))
+    return {
+        message: _Place(
+            int(feed.row[published[message]]), int(latest_ns[message]), int(epochs[message])
+        )
+        for message in messages
+        if message < published.size
+    }
+
+
+def _snapshots_met(
+    files: Sequence[Path], epoch: int, number: int, since_ns: int
+) -> tuple[int, int, int, LastSnapshot | None]:
+    """Which snapshots were met before a message's are: `Start.snapshot` and what follows it."""
+    parts: list[MarkedSnapshots] = []
+    snapshots = 0
+    for marked in marked_snapshots(_snapshots(files), None):
+        parts.append(marked)
+        ahead = marked.epoch > epoch
+        ahead |= (marked.epoch == epoch) & (marked.batch.sequence_number >= number)
+        waits = np.flatnonzero(marked.placeable & ahead & (marked.batch.ts_receipt_ns >= since_ns))
+        if waits.size:
+            snapshots += int(waits[0])
+            break
+        snapshots += marked.epoch.size
+    remembered = max(snapshots - HISTORY_SNAPSHOTS, 0)
+    first = 0
+    for marked in parts:
+        if first < remembered <= first + marked.epoch.size:
+            return snapshots, epoch, remembered, marked.last_before(remembered - first)
+        first += marked.epoch.size
+    return snapshots, epoch, 0, None
+
+
+def _snapshots(files: Sequence[Path]) -> Iterator[SnapshotBatch]:
+    """The times and numbers of a day's snapshots, without their levels."""
+    for batch in read_raw(files, SNAPSHOTS, _KEYS):
+        receipt_ns, number = (batch.arrays[key] for key in _KEYS)
+        none = np.empty((number.size, 0), np.float64)
+        yield SnapshotBatch(batch.file, 0, receipt_ns, number, none, none, none, none)

@@ -1,0 +1,136 @@
+"""Tells the report what the rebuild saw in its exams: the snapshots after the seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from market_pipeline.quality.checks.base import seconds_text
+from market_pipeline.quality.findings import Finding, Measured
+from market_pipeline.quality.intervals import NS_PER_SECOND
+from market_pipeline.stages.validation.context import InstrumentDay
+
+__all__ = ["measure_exam"]
+
+
+def measure_exam(day: InstrumentDay) -> Measured:
+    """What the exams of a day add to the report, and the snapshots that were no exam."""
+    record = day.record
+    columns, findings = _uncompared(record), list(_findings_uncompared(record))
+    if not record["exams"]:
+        return Measured(columns, findings)
+    levels = record["exam_levels"]
+    by_hour = ("exams_per_hour", "exams_failed_per_hour", "exam_levels_differing_per_hour")
+    columns |= {
+        "missing_share": record["exam_levels_missing"] / levels if levels else None,
+        "exam_size_error": record["exam_size_error"],
+        "exams_failed": record["exams_failed"],
+        "first_failed_exam_ns": record["exam_first_failed_ns"],
+        **{name: tuple(record[name]) for name in by_hour},
+    }
+    return Measured(columns, [*_findings(record), *findings])
+
+
+def _uncompared(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that say which snapshots were not compared, and why."""
+    count = record.get("snapshots_uncompared")
+    later = (count or 0) + (record["exams"] or 0)
+    names = (
+        "snapshots_uncompared",
+        "uncompared_reasons",
+        "longest_uncompared_seconds",
+        "snapshots_misplaced",
+        "snapshots_off_number",
+        "snapshots_stale",
+    )
+    places = ("first_uncompared", "longest_uncompared", "first_misplaced", "first_stale")
+    return {
+        **{name: record.get(name) for name in names},
+        **{f"{place}_ns": record.get(f"{place}_ns") or None for place in places},
+        "uncompared_share": None if count is None or not later else count / later,
+    }
+
+
+def _findings_uncompared(record: Mapping[str, Any]) -> Iterator[Finding]:
+    """Where snapshots were first not compared, for how long at most, and those out of place."""
+    seconds = record.get("longest_uncompared_seconds") or 0.0
+    start_ns = record.get("longest_uncompared_ns")
+    if start_ns and seconds:
+        yield Finding(
+            check="exam",
+            place="further",
+            ts_receipt_ns=start_ns,
+            end_ns=start_ns + round(seconds * NS_PER_SECOND),
+            value=seconds_text(seconds),
+            expected="a snapshot that is compared with the book",
+            note="The longest time in which snapshots came and none was compared: "
+            f"{(record.get('uncompared_reasons') or 'the reason is not known').rstrip('.')}.",
+        )
+    for place, counted, note in (
+        (
+            "first_misplaced",
+            "snapshots_misplaced",
+            "The first snapshot that disagrees at its number and agrees at a neighbour of it: it "
+            "is misplaced, and replaces nothing.",
+        ),
+        (
+            "first_stale",
+            "snapshots_stale",
+            "The first snapshot that disagrees and repeats an earlier one: it is stale, and "
+            "replaces nothing.",
+        ),
+    ):
+        at_ns = record.get(f"{place}_ns")
+        if record.get(counted) and at_ns:
+            yield Finding(
+                check="exam",
+                place="further",
+                ts_receipt_ns=at_ns,
+                sequence_number=record.get(f"{place}_sequence_number"),
+                note=note,
+            )
+
+
+def _findings(record: Mapping[str, Any]) -> Iterator[Finding]:
+    """The first failed exam and the worst one, which is told as the first if it is the same."""
+    first, worst = (_exam(record, f"exam_{which}") for which in ("first_failed", "worst"))
+    farthest = (
+        "the mid differs by "
+        f"{record['max_mid_deviation_ticks'] or 0.0:g} ticks, and "
+        f"{_levels(record['exam_worst_levels_differing'])} of those both know"
+    )
+    if first is not None:
+        also = (
+            f"; it is the farthest from the book too: {farthest}"
+            if first == worst
+            else (f"; {_levels(record['exam_first_failed_levels_differing'])} of those both know")
+        )
+        yield Finding(
+            check="exam",
+            place="first",
+            note=f"The first snapshot that disagrees with the book{also}.",
+            **first,
+        )
+    if worst is not None and worst != first:
+        yield Finding(
+            check="exam",
+            place="worst",
+            note=f"The snapshot farthest from the book: {farthest}.",
+            **worst,
+        )
+
+
+def _exam(record: Mapping[str, Any], which: str) -> dict[str, Any] | None:
+    """When it was, and the touch on either side; None if there was none."""
+    if record[f"{which}_ns"] is None:
+        return None
+    return {
+        "ts_receipt_ns": record[f"{which}_ns"],
+        "sequence_number": record[f"{which}_sequence_number"],
+        "value": record[f"{which}_ours"],
+        "expected": record[f"{which}_theirs"],
+    }
+
+
+def _levels(differing: int | None) -> str:
+    return f"{differing} level{' differs' if differing == 1 else 's differ'}"

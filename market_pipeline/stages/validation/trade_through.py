@@ -1,0 +1,136 @@
+"""Measures trades outside the book for the report."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from decimal import Decimal
+from itertools import accumulate
+from typing import NamedTuple
+
+from market_pipeline.books.scale import Scale
+from market_pipeline.quality.findings import MAX_PLACES, Finding, Measured, Place
+from market_pipeline.quality.measures.trade_through import (
+    NO_ASK,
+    NO_BID,
+    WINDOW_NS,
+    TradeThroughReport,
+    find_trades_through,
+)
+from market_pipeline.sources.batches import Trades
+from market_pipeline.sources.crypto_lake import TRADES, open_shard
+from market_pipeline.stages.published_rows import read_rows
+from market_pipeline.stages.validation.context import InstrumentDay
+
+__all__ = ["measure_trade_through"]
+
+_BATCH_ROWS = 1 << 17
+
+
+def measure_trade_through(day: InstrumentDay) -> Measured:
+    """What trades outside the book add to the report.
+
+    Nothing without a trades file, and on a day of snapshots only, whose book between them is not
+    known.
+
+    Raises:
+        MarketPipelineError: If the trades cannot be read.
+    """
+    trades = day.trades
+    if trades is None or day.record["strategy"] == "snapshots_only":
+        return Measured()
+    tick = Decimal(day.record["tick"])
+    found = find_trades_through(
+        lambda columns: read_rows(day.books.bbo, day.instrument, columns, _BATCH_ROWS),
+        trades,
+        tick=Scale.of(tick),
+        day=day.day,
+    )
+    worst_minute = found.worst_minute
+    any_through = len(found.trade) > 0
+    return Measured(
+        columns={
+            "trades_compared": found.compared,
+            "trades_unplaced": len(found.unplaced),
+            "trades_through": len(found.trade),
+            "worst_trade_through_ticks": (float(found.beyond_ticks.max()) if any_through else None),
+            "first_trade_through_ns": (
+                int(trades.ts_receipt_ns[found.trade[0]]) if any_through else None
+            ),
+            "trade_through_per_hour": found.per_hour,
+            "worst_trade_through_minute_share": worst_minute.share if worst_minute else None,
+            "worst_trade_through_minute_ns": worst_minute.start_ns if worst_minute else None,
+        },
+        findings=list(_findings(day, trades, found, tick)),
+    )
+
+
+def _findings(
+    day: InstrumentDay, trades: Trades, found: TradeThroughReport, tick: Decimal
+) -> Iterator[Finding]:
+    """The first order outside the book, the worst, and further ones in order of time; and the first
+    trade whose time is no time of its.
+    """
+    if not len(found.trade) and not len(found.unplaced):
+        return
+    first_rows = [0]
+    for file in day.trade_files:
+        parquet, _ = open_shard(file, TRADES)
+        with parquet:
+            first_rows.append(parquet.metadata.num_rows)
+    first_rows = list(accumulate(first_rows))
+
+    def finding(place: Place, trade: int, column: str, said: _Said) -> Finding:
+        shard = bisect_right(first_rows, trade) - 1
+        return Finding(
+            check="trade_through",
+            place=place,
+            ts_receipt_ns=int(trades.ts_receipt_ns[trade]),
+            file=day.trade_files[shard].relative_to(day.raw.lake).as_posix(),
+            row=trade - first_rows[shard],
+            column=column,
+            value=said.value,
+            expected=said.expected,
+            note=said.note,
+        )
+
+    worst = int(found.beyond_ticks.argmax()) if len(found.trade) else 0
+    shown: list[tuple[Place, int]] = [("first", 0)]
+    if worst:
+        shown.append(("worst", worst))
+    shown += [("further", each) for each in range(1, len(found.trade)) if each != worst]
+    for place, each in shown[: min(len(found.trade), MAX_PLACES)]:
+        yield finding(place, int(found.trade[each]), "price", _outside(trades, found, tick, each))
+    for trade in found.unplaced[:1].tolist():
+        yield finding("first", trade, "timestamp", _stray(trades, trade))
+
+
+class _Said(NamedTuple):
+    value: str
+    expected: str
+    note: str
+
+
+def _outside(trades: Trades, found: TradeThroughReport, tick: Decimal, each: int) -> _Said:
+    """An order outside the book, in words."""
+    trade = int(found.trade[each])
+    bid, ask = int(found.lowest_bid_ticks[each]), int(found.highest_ask_ticks[each])
+    bounds = [
+        "no bid" if bid == NO_BID else f"from {bid * tick:f}, the lowest bid",
+        "no ask" if ask == NO_ASK else f"to {ask * tick:f}, the highest ask",
+    ]
+    return _Said(
+        f"{'buy' if trades.is_buy[trade] else 'sell'} at {trades.price[trade]}",
+        ", ".join(bounds),
+        f"The trade printed {found.beyond_ticks[each]:,.10g} ticks outside every book from "
+        f"{WINDOW_NS // 1_000_000} ms before it to as long after it.",
+    )
+
+
+def _stray(trades: Trades, trade: int) -> _Said:
+    """A trade that could not be compared, in words."""
+    return _Said(
+        str(int(trades.ts_origin_ns[trade])),
+        "an exchange time among those of the trades around it",
+        "The first trade whose exchange time contradicts those of the others; it was not compared.",
+    )

@@ -1,0 +1,1 @@
+"""What is published: layout, staging, atomic publishing, lineage, and the catalogue users open."""

@@ -1,0 +1,302 @@
+"""The DuckDB file that users open: views of the published files, copies of the small tables.
+
+What does not change with each publish, such as descriptions, is drawn once into the working
+database, of which the catalogue begins as a copy; each refresh adds which files are published.
+
+It is built anew beside the old one and swapped in by a rename, so nobody waits for a lock: who has
+the old one open goes on reading it, and who opens it next gets the new one. It is sealed: `seal`
+keeps out what others write, and `connect` opens nothing but what was published.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import duckdb
+
+from market_pipeline.errors import MissingDataError, PublishError, WarehouseBusyError
+from market_pipeline.warehouse.file_views import (
+    FILES_SCHEMA,
+    add_file_views,
+    files_view,
+    forget_file_views,
+    nothing_of,
+    quoted,
+    text,
+)
+from market_pipeline.warehouse.layout import (
+    PRIVATE_FILE,
+    READ_ONLY_FILE,
+    Warehouse,
+    make_private_folder,
+    sync,
+)
+from market_pipeline.warehouse.locks import DEFAULT_WAIT_SECONDS, holding, is_locked_elsewhere
+from market_pipeline.warehouse.seal import check_seal, seal, set_aside
+from market_pipeline.warehouse.tables import Table, View
+from market_pipeline.warehouse.working import (
+    WORKING_LOCK,
+    damaged,
+    ensure_table,
+    open_database,
+    writing,
+)
+
+__all__ = ["FILES_SCHEMA", "connect", "refresh"]
+
+_OUTLINE = f'"{FILES_SCHEMA}"."outline"'
+_LOCK = "catalogue"
+_BUILDING = ".building-"
+
+
+def refresh(
+    warehouse: Warehouse,
+    tables: Sequence[Table],
+    views: Sequence[View] = (),
+    *,
+    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
+) -> None:
+    """Build `warehouse/market.duckdb` from what is published now, and swap it in.
+
+    Tables nothing was published to yet are there, typed and empty.
+    Paths in views are absolute: after moving the data folder, refresh.
+    What somebody wrote into the old catalogue is set aside, with a warning in the log.
+
+    Args:
+        warehouse: Whose catalogue.
+        tables: Every table users may query.
+        views: More views, made in this order.
+        timeout_seconds: How long to wait for another refresh, or for a writer of small tables.
+
+    Raises:
+        PublishError: A view's SQL is wrong, or a small table has another type of column; the old
+            catalogue stays.
+        WarehouseBusyError: Another process kept a lock for the whole wait.
+    """
+    folder = warehouse.warehouse_dir
+    make_private_folder(folder)
+    with holding(warehouse, _LOCK, timeout_seconds=timeout_seconds):
+        # Whoever made these was killed: the lock is ours.
+        for left_over in folder.glob(f"{_BUILDING}*"):
+            left_over.unlink()
+        building = folder / f"{_BUILDING}{uuid.uuid4().hex}.duckdb"
+        try:
+            try:
+                _build(warehouse, building, tables, views, timeout_seconds)
+            except duckdb.Error:
+                # What is kept of the file views may be damaged: it is made anew from the tables.
+                forget_file_views(warehouse)
+                _build(warehouse, building, tables, views, timeout_seconds)
+            building.chmod(READ_ONLY_FILE)
+            sync(building)
+            set_aside(warehouse)
+            seal(warehouse, building)
+            building.replace(warehouse.catalogue)
+            sync(folder)
+        finally:
+            building.unlink(missing_ok=True)
+
+
+def connect(data_dir: Path | str) -> duckdb.DuckDBPyConnection:
+    """A read-only connection to the catalogue as it was published; no writer ever waits for it.
+
+    `books.bbo` and the like are found at once; from a cursor of the connection write
+    `market.books.bbo`, because a cursor does not take over the default database.
+    It shows one state for as long as it is open: connect again to see what was published since.
+
+    Args:
+        data_dir: The data folder (`PIPELINE_DATA_DIR`).
+
+    Raises:
+        MissingDataError: There is no catalogue below that folder.
+        WarehouseBusyError: Somebody has the catalogue open for writing.
+        PublishError: The file is damaged, or somebody wrote into it.
+    """
+    warehouse = Warehouse(Path(data_dir))
+    if not warehouse.catalogue.is_file():
+        raise MissingDataError(
+            "there is no catalogue yet",
+            next_step="Run the pipeline once for any day, or check PIPELINE_DATA_DIR.",
+            file=warehouse.catalogue,
+        )
+    while True:
+        published = check_seal(warehouse)
+        connection = _attached(warehouse.catalogue)
+        try:
+            # From now on DuckDB keeps writers out of the file, but before it was anybody's.
+            if check_seal(warehouse) == published:
+                return connection
+        except PublishError:
+            connection.close()
+            raise
+        connection.close()  # a refresh came in between
+
+
+def _attached(catalogue: Path) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect()
+    # Published files never change, so their footers may be kept.
+    connection.execute("SET parquet_metadata_cache = true")
+    try:
+        # Attached, not opened: for a path that this process has open already DuckDB hands out the
+        # database it knows, which after a refresh is the old one.
+        connection.execute(f"ATTACH {text(str(catalogue))} AS market (READ_ONLY)")
+        connection.execute("USE market")
+    except duckdb.Error as error:
+        connection.close()
+        # A binder's error: this very process has it open for writing.
+        if is_locked_elsewhere(error) or isinstance(error, duckdb.BinderException):
+            raise WarehouseBusyError(
+                "somebody has the catalogue open for writing",
+                next_step="Close the shell or notebook that opened it without READ_ONLY.",
+                file=catalogue,
+            ) from error
+        raise PublishError(
+            f"the catalogue cannot be opened: {error}",
+            next_step="Run the pipeline for any day: each publish builds the catalogue anew.",
+            file=catalogue,
+        ) from error
+    return connection
+
+
+def _build(
+    warehouse: Warehouse,
+    building: Path,
+    tables: Sequence[Table],
+    views: Sequence[View],
+    timeout_seconds: float,
+) -> None:
+    digest = _digest(tables, views)
+    _copy_working(warehouse, building, timeout_seconds)
+    if not _show_files(warehouse, building, tables, digest):
+        _draw_outline(warehouse, tables, views, digest, timeout_seconds)
+        _copy_working(warehouse, building, timeout_seconds)
+        _show_files(warehouse, building, tables, digest)
+
+
+def _copy_working(warehouse: Warehouse, building: Path, timeout_seconds: float) -> None:
+    """Start the new catalogue as a copy of the working database's file.
+
+    Measured with 2 million rows of 15 columns (178 MB): copying the file takes 0.1 s, copying the
+    tables by SQL 2.0 s.
+    """
+    with holding(warehouse, WORKING_LOCK, timeout_seconds=timeout_seconds):
+        # A killed writer leaves its last commits in the log beside the file: opening and closing
+        # moves them into the file.
+        has_log = warehouse.working_database.with_suffix(".duckdb.wal").exists()
+        if has_log or not warehouse.working_database.exists():
+            with closing(open_database(warehouse, timeout_seconds=timeout_seconds)) as connection:
+                connection.execute("CHECKPOINT")
+        descriptor = os.open(building, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
+        with warehouse.working_database.open("rb") as source, os.fdopen(descriptor, "wb") as copy:
+            shutil.copyfileobj(source, copy, 1 << 20)
+
+
+def _draw_outline(
+    warehouse: Warehouse,
+    tables: Sequence[Table],
+    views: Sequence[View],
+    digest: str,
+    timeout_seconds: float,
+) -> None:
+    """Put into the working database what every catalogue of these tables has, without any file.
+
+    Each description of a view's column copies the view, which took half of a refresh.
+    """
+    with writing(warehouse, timeout_seconds=timeout_seconds) as connection:
+        drawn = connection.execute(
+            "SELECT schema_name, view_name FROM duckdb_views() "
+            "WHERE database_name = current_database() AND NOT internal"
+        ).fetchall()
+        for schema, name in drawn:
+            connection.execute(f'DROP VIEW "{schema}"."{name}"')
+        for table in tables:
+            if table.storage == "duckdb":
+                ensure_table(connection, table)
+        for statement in _outline(tables):
+            connection.execute(statement)
+        for view in views:
+            try:
+                for statement in _further_view(view):
+                    connection.execute(statement)
+            except duckdb.Error as error:
+                raise PublishError(
+                    f"the catalogue's view {view.sql_name} cannot be made: {error}",
+                    next_step="Mend the view's SQL; the catalogue that was there still is.",
+                ) from error
+        connection.execute(f"CREATE VIEW {_OUTLINE} AS SELECT '{digest}' AS digest")
+
+
+def _digest(tables: Sequence[Table], views: Sequence[View]) -> str:
+    """Names an outline by all that it is made of."""
+    digest = hashlib.sha256()
+    for statement in (*_outline(tables), *(each for view in views for each in _further_view(view))):
+        digest.update(statement.encode() + b"\0")
+    for table in tables:
+        types = [(column.name, column.type) for column in table.columns]
+        digest.update(repr((table.sql_name, table.storage, types)).encode())
+    return digest.hexdigest()
+
+
+def _outline(tables: Sequence[Table]) -> Iterator[str]:
+    """The SQL of what is there without any file: a view for each big table, and descriptions."""
+    yield f'CREATE SCHEMA IF NOT EXISTS "{FILES_SCHEMA}"'
+    for table in tables:
+        yield f'CREATE SCHEMA IF NOT EXISTS "{table.schema}"'
+        if table.storage == "delta":
+            yield f"CREATE VIEW {files_view(table)} AS {nothing_of(table)}"
+            more = (f"{each.sql} AS {quoted(each.column.name)}" for each in table.computed)
+            yield (
+                f'CREATE VIEW "{table.schema}"."{table.name}" AS '
+                f"SELECT {', '.join(['*', *more])} FROM {files_view(table)}"
+            )
+        yield _descriptions(table)
+
+
+def _further_view(view: View) -> Iterator[str]:
+    yield f'CREATE SCHEMA IF NOT EXISTS "{view.schema}"'
+    yield f'CREATE VIEW "{view.schema}"."{view.name}" AS {view.query}'
+    yield _descriptions(view)
+
+
+def _show_files(warehouse: Warehouse, building: Path, tables: Sequence[Table], digest: str) -> bool:
+    """Name the published files in a copy; False if it has another outline than the digest's."""
+    connection = _open_copy(warehouse, building)
+    try:
+        try:
+            drawn = connection.execute(f"SELECT digest FROM {_OUTLINE}").fetchall()
+        except duckdb.CatalogException:
+            return False
+        if drawn != [(digest,)]:
+            return False
+        add_file_views(connection, warehouse, [each for each in tables if each.storage == "delta"])
+        # Closing does it too, but says nothing if the disk is full: an empty file would be left.
+        connection.execute("CHECKPOINT")
+        return True
+    finally:
+        connection.close()
+
+
+def _open_copy(warehouse: Warehouse, building: Path) -> duckdb.DuckDBPyConnection:
+    try:
+        return duckdb.connect(str(building))
+    except duckdb.Error as error:
+        raise damaged(warehouse, error) from error
+
+
+def _descriptions(table: Table | View) -> str:
+    """The SQL that puts descriptions where `duckdb_columns()` and tools find them."""
+    is_stored_here = isinstance(table, Table) and table.storage == "duckdb"
+    kind = "TABLE" if is_stored_here else "VIEW"
+    name = f'"{table.schema}"."{table.name}"'
+    comments = [f"COMMENT ON {kind} {name} IS {text(table.description)}"]
+    comments += [
+        f"COMMENT ON COLUMN {name}.{quoted(column.name)} IS {text(column.description)}"
+        for column in table.readable
+    ]
+    return "; ".join(comments)

@@ -1,0 +1,187 @@
+"""The Delta side of a published table: open it, make it, add columns to it, list its files."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from urllib.parse import unquote
+
+import pyarrow as pa
+from deltalake import DeltaTable
+from deltalake import Schema as DeltaSchema
+from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.schema import Field as DeltaField
+
+from market_pipeline.errors import MissingDataError, PublishError
+from market_pipeline.warehouse.conform import stored_schema
+from market_pipeline.warehouse.layout import PRIVATE_FILE, Warehouse, make_private_folder, sync
+from market_pipeline.warehouse.tables import Table
+
+__all__ = [
+    "KEEP_REPLACED",
+    "PARTITION_BY",
+    "PublishedFile",
+    "add_new_columns",
+    "changes_since",
+    "commit_file",
+    "create_delta_table",
+    "delta_table",
+    "published_files",
+    "settle_log",
+]
+
+KEEP_REPLACED = timedelta(days=7)
+"""How long a replaced file is kept, unless `vacuum` is told otherwise."""
+
+PARTITION_BY = ["p_day", "p_instrument"]
+"""The partition columns; Delta keeps them out of the files, so `dt` and the id are there too."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedFile:
+    """One current file of a table; `path` is relative to the table's folder."""
+
+    path: str
+    day: date
+    instrument: str
+    bytes: int
+
+
+def delta_table(
+    warehouse: Warehouse, table: Table, version: int | None = None
+) -> DeltaTable | None:
+    """The Delta table at its newest or a given version; None where nothing was published yet.
+
+    Raises:
+        MissingDataError: That version is not there (any more).
+    """
+    folder = warehouse.table_dir(table)
+    try:
+        return DeltaTable(str(folder), version=version)
+    except TableNotFoundError:
+        if version is None:
+            return None
+        problem: DeltaError | None = None
+    except DeltaError as error:
+        if version is None:
+            raise
+        problem = error
+    raise MissingDataError(
+        f"{table.sql_name} has no version {version}",
+        next_step="Choose one of those in the table's history; old ones expire after 30 days.",
+        file=folder,
+    ) from problem
+
+
+def create_delta_table(warehouse: Warehouse, table: Table) -> DeltaTable:
+    """Make the table without any file, unless another process just did."""
+    schema = stored_schema(table)
+    for name, kind in zip(PARTITION_BY, (pa.date32(), pa.string()), strict=True):
+        schema = schema.append(pa.field(name, kind))
+    make_private_folder(warehouse.table_dir(table) / "_delta_log")
+    return DeltaTable.create(
+        str(warehouse.table_dir(table)),
+        schema,
+        mode="ignore",
+        partition_by=PARTITION_BY,
+        name=table.sql_name,
+        description=table.description,
+        configuration={
+            "delta.deletedFileRetentionDuration": f"interval {KEEP_REPLACED.days} days",
+            "delta.logRetentionDuration": "interval 30 days",
+        },
+    )
+
+
+def add_new_columns(delta: DeltaTable, table: Table) -> None:
+    """Bring the Delta schema up to the table's: new columns are added, types never change.
+
+    Raises:
+        PublishError: A column was published with another type.
+    """
+    known = {field.name: field.type for field in delta.schema().fields}
+    fresh = []
+    for field in DeltaSchema.from_arrow(stored_schema(table)).fields:
+        if field.name not in known:
+            fresh.append(DeltaField(field.name, field.type))
+        elif known[field.name] != field.type:
+            raise PublishError(
+                f"{table.sql_name} was published with another type of column before",
+                next_step=(
+                    "Move the table's folder away and materialize its days again; "
+                    "the raw files are untouched."
+                ),
+                file=delta.table_uri,
+                column=field.name,
+                expected=str(known[field.name]),
+                found=str(field.type),
+            )
+    if fresh:
+        delta.alter.add_columns(fresh)
+        delta.update_incremental()
+
+
+def published_files(
+    delta: DeltaTable,
+    day: date | None = None,
+    instruments: Collection[str] | None = None,
+) -> list[PublishedFile]:
+    """The files of the loaded version, sorted by day, instrument and name."""
+    actions = pa.table(delta.get_add_actions(flatten=True))
+    columns = ("path", "partition.p_day", "partition.p_instrument", "size_bytes")
+    files = [
+        # The log holds paths as URLs hold them; on disk they have one level of escapes less.
+        PublishedFile(unquote(path), of_day, instrument, size)
+        for path, of_day, instrument, size in zip(
+            *(actions.column(name).to_pylist() for name in columns), strict=True
+        )
+        if (day is None or of_day == day) and (instruments is None or instrument in instruments)
+    ]
+    return sorted(files, key=lambda file: (file.day, file.instrument, file.path))
+
+
+def commit_file(warehouse: Warehouse, table: Table, version: int) -> Path:
+    """Where the commit of a version lies, until it expires."""
+    return warehouse.table_dir(table) / "_delta_log" / f"{version:020}.json"
+
+
+def changes_since(warehouse: Warehouse, table: Table, version: int) -> tuple[int, dict[str, bool]]:
+    """What the commits after a version did, without reading the whole log.
+
+    Args:
+        warehouse, table: Whose commits.
+        version: One whose commit is still there, so that all later ones are.
+
+    Returns:
+        The newest version, and by the path of each file that came or went whether it is there now.
+    """
+    is_there: dict[str, bool] = {}
+    while (commit := commit_file(warehouse, table, version + 1)).exists():
+        for line in commit.read_text(encoding="utf-8").splitlines():
+            action = json.loads(line)
+            for kind in action.keys() & {"add", "remove"}:
+                is_there[unquote(action[kind]["path"])] = kind == "add"
+        version += 1
+    return version, is_there
+
+
+def settle_log(folder: Path) -> None:
+    """Make the newest commit survive a power cut, and take the log files from other users.
+
+    The Delta library makes them under the process's umask and leaves the flush to the system.
+    """
+    log = folder / "_delta_log"
+    if not log.is_dir():
+        return
+    entries = [entry for entry in os.scandir(log) if entry.is_file()]
+    for entry in entries:
+        if entry.stat().st_mode & 0o777 != PRIVATE_FILE:
+            Path(entry.path).chmod(PRIVATE_FILE)
+    commits = [entry.path for entry in entries if entry.name.endswith(".json")]
+    if commits:
+        sync(Path(max(commits)))
+    sync(log)

@@ -1,0 +1,162 @@
+"""Where every byte the pipeline writes lies: the folders below the data folder, and their modes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from market_pipeline.errors import SettingsError
+from market_pipeline.warehouse.tables import Table
+
+__all__ = [
+    "PRIVATE_FILE",
+    "PRIVATE_FOLDER",
+    "PRIVATE_UMASK",
+    "READ_ONLY_FILE",
+    "Warehouse",
+    "make_private_folder",
+    "sync",
+]
+
+PRIVATE_FILE = 0o600
+"""Mode of every file the package writes, but the catalogue: only its owner reads or writes it."""
+
+READ_ONLY_FILE = 0o400
+"""Mode of the catalogue: only its owner reads it, and nobody but root opens it for writing."""
+
+PRIVATE_FOLDER = 0o700
+"""Mode of every folder the package makes."""
+
+PRIVATE_UMASK = 0o077
+"""For processes in which libraries write too, as Dagster does below DAGSTER_HOME: it gives what
+they make the modes above.
+"""
+
+
+_UNUSABLE = "%?\\"
+
+
+@dataclass(frozen=True, slots=True)
+class Warehouse:
+    """The paths below one data folder; making one touches nothing on disk.
+
+    Args:
+        data_dir: The data folder; a relative path is taken from the current folder at once, because
+            the catalogue's views must hold absolute paths.
+
+    Raises:
+        SettingsError: The path holds a character that the libraries below read as something else:
+            deltalake takes `%` and a backslash for parts of a URL and refuses control characters,
+            DuckDB cuts a database's path at `?`.
+    """
+
+    data_dir: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data_dir", Path(self.data_dir).absolute())
+        unusable = sorted({each for each in str(self.data_dir) if each in _UNUSABLE or each < " "})
+        if unusable:
+            raise SettingsError(
+                [f"data_dir {str(self.data_dir)!r} holds {', '.join(map(repr, unusable))}"]
+            )
+
+    @property
+    def tables_dir(self) -> Path:
+        """Holds one Delta table per big product."""
+        return self.data_dir / "tables"
+
+    @property
+    def state_dir(self) -> Path:
+        """Holds the working database and the lock files."""
+        return self.data_dir / "state"
+
+    @property
+    def warehouse_dir(self) -> Path:
+        """Holds the catalogue."""
+        return self.data_dir / "warehouse"
+
+    @property
+    def staging_dir(self) -> Path:
+        """Holds files that are being written and are not published yet."""
+        return self.data_dir / "staging"
+
+    @property
+    def quarantine_dir(self) -> Path:
+        """Holds copies of raw files that cannot be used, with the reasons."""
+        return self.data_dir / "quarantine"
+
+    @property
+    def working_database(self) -> Path:
+        """The private DuckDB file of the small tables; users open the catalogue instead."""
+        return self.state_dir / "working.duckdb"
+
+    @property
+    def file_views(self) -> Path:
+        """The private DuckDB file of the views that name the big tables' files."""
+        return self.state_dir / "files.duckdb"
+
+    @property
+    def catalogue(self) -> Path:
+        """The DuckDB file that users open: `warehouse/market.duckdb`."""
+        return self.warehouse_dir / "market.duckdb"
+
+    @property
+    def catalogue_log(self) -> Path:
+        """Where DuckDB would write a log of what is done to the catalogue; `seal` closes it."""
+        return self.warehouse_dir / "market.duckdb.wal"
+
+    @property
+    def set_aside_dir(self) -> Path:
+        """Holds what others wrote into the catalogue, made when there is such a thing."""
+        return self.warehouse_dir / "set-aside"
+
+    def table_dir(self, table: Table) -> Path:
+        """The Delta folder of a big table: `tables/<schema>/<name>`."""
+        return self.tables_dir / table.schema / table.name
+
+    def lock_file(self, name: str) -> Path:
+        """The lock file of a table (`books.bbo`), of the working database or of the catalogue."""
+        return self.state_dir / f"{name}.lock"
+
+    def prepare(self) -> None:
+        """Make the folders that are missing, mode 0700; leave those that are there as they are."""
+        for folder in (
+            self.tables_dir,
+            self.state_dir,
+            self.warehouse_dir,
+            self.staging_dir,
+        ):
+            make_private_folder(folder)
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder and its missing parents, each mode 0700 whatever the process's umask.
+
+    A folder that is there keeps its mode: its owner may have opened it to a group on purpose.
+    """
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for path in reversed(missing):
+        try:
+            path.mkdir(mode=PRIVATE_FOLDER)
+        except FileExistsError:
+            if path.is_dir():
+                continue  # another process made it in between
+            raise
+        # The umask can only have taken bits away from mkdir's mode, never have added any.
+        path.chmod(PRIVATE_FOLDER)
+
+
+def sync(path: Path) -> None:
+    """Make a file's bytes, or the names in a folder, survive a power cut.
+
+    Both are needed: flushing a file does not flush its name.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,229 @@
+"""What each published partition was made of: the table `lake.lineage`, and how it is written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from market_pipeline import __version__
+from market_pipeline.warehouse.conform import instrument_parts
+from market_pipeline.warehouse.tables import Column, Table
+from market_pipeline.warehouse.working import ensure_table
+
+__all__ = [
+    "CODE_VERSIONS",
+    "LINEAGE",
+    "NOT_FETCHED",
+    "Input",
+    "MadeOf",
+    "code_version",
+    "commit_properties",
+    "files_sha256",
+    "lineage_row",
+    "record_lineage",
+    "rows_sha256",
+]
+
+CODE_VERSIONS: Mapping[str, int] = {"lake": 2, "books": 2, "quality": 3, "metrics": 2}
+"""By schema, the version of the code that makes its tables.
+
+Raise one when published days of that schema are to be made again: their rows would come out
+otherwise. What only moves or renames code, or explains it, leaves it alone; a hash of the sources
+would rebuild years of days for a comment. A test holds the rows of a simulated day against it.
+"""
+
+LINEAGE = Table(
+    schema="lake",
+    name="lineage",
+    description="What each published table's instrument and day was made of, and by which code.",
+    columns=(
+        Column("exchange", "VARCHAR", "Venue, upper case."),
+        Column("symbol", "VARCHAR", "Symbol at the venue, upper case."),
+        Column("dt", "DATE", "UTC day of receipt."),
+        Column("output_table", "VARCHAR", "The published table, e.g. books.bbo."),
+        Column("output_sha256", "VARCHAR", "SHA-256 over the hashes of its files, or its rows."),
+        Column("input_tables", "VARCHAR[]", "Of each input: the table that holds or registers it."),
+        Column("input_days", "VARCHAR[]", "Its UTC day: this one, or the day before."),
+        Column("input_paths", "VARCHAR[]", "Its path below the lake; null unless a raw object."),
+        Column("input_uris", "VARCHAR[]", "Where a raw object lay at the store; null in a folder."),
+        Column("input_sha256", "VARCHAR[]", "SHA-256 of the object, or as `output_sha256`."),
+        Column("parameters", "VARCHAR", "The parameters that decide the rows, a JSON object."),
+        Column("code_version", "VARCHAR", "Version of the code that decides the rows."),
+        Column(
+            "made_key",
+            "VARCHAR",
+            "SHA-256 over inputs, parameters and code_version: what need not be made again.",
+        ),
+        Column("package_version", "VARCHAR", "Version of the package that made it."),
+        Column("made_at", "TIMESTAMP", "When, UTC; stays if a later run makes the same of it."),
+    ),
+    storage="duckdb",
+)
+
+
+NOT_FETCHED = "not fetched"
+"""Stands for the hash of an object that the store has, but that could not be fetched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One input of a partition.
+
+    Attributes:
+        table: The published table that holds it, or that registers it if it is a raw object.
+        day: Its UTC day.
+        path: Of a raw object, below the lake; None for a table's part of the instrument and day,
+            and for an object that could not be fetched.
+        sha256: Of the object's bytes, or over the part's files or rows; or `NOT_FETCHED`.
+        uri: Where a raw object lay at the store. It is told and decides nothing: equal bytes from
+            elsewhere are the same input.
+    """
+
+    table: str
+    day: date
+    path: str | None
+    sha256: str
+    uri: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MadeOf:
+    """What one instrument's part of a table follows from, beside the code.
+
+    Attributes:
+        inputs: In the order they are read.
+        parameters: Settings, policies and thresholds that decide the result, as JSON values.
+    """
+
+    inputs: tuple[Input, ...]
+    parameters: Mapping[str, Any]
+
+    @property
+    def parameters_json(self) -> str:
+        """The parameters as text that is the same for equal ones."""
+        return _json(self.parameters)
+
+    def key(self, table: Table) -> str:
+        """SHA-256 over all that decides the table's rows: equal only if all of it is equal."""
+        inputs = [
+            [each.table, each.day.isoformat(), each.path, each.sha256] for each in self.inputs
+        ]
+        decisive = [inputs, self.parameters, code_version(table)]
+        return hashlib.sha256(_json(decisive).encode()).hexdigest()
+
+
+def code_version(table: Table) -> str:
+    """Names the code that makes a table's rows, e.g. `books 1 5d41402a`.
+
+    The last word stands for the names and types of the columns: who adds a column need not think of
+    the version.
+    """
+    columns = "\n".join(f"{column.name} {column.type}" for column in table.readable)
+    shape = hashlib.sha256(columns.encode()).hexdigest()[:8]
+    return f"{table.schema} {CODE_VERSIONS[table.schema]} {shape}"
+
+
+def files_sha256(sha256: Iterable[str]) -> str:
+    """One hash of a part's files: the SHA-256 of theirs in order, as text."""
+    return hashlib.sha256("".join(sha256).encode()).hexdigest()
+
+
+def rows_sha256(table: Table, rows: pl.DataFrame) -> str:
+    """One hash of a small table's rows, whatever their order and that of their columns."""
+    text = rows.select(column.name for column in table.columns).write_ndjson()
+    return hashlib.sha256("\n".join(sorted(text.splitlines())).encode()).hexdigest()
+
+
+def lineage_row(
+    table: Table, day: date, instrument: str, made_of: MadeOf, output_sha256: str
+) -> dict[str, Any]:
+    """A row of `lake.lineage`, made now."""
+    exchange, symbol = instrument_parts(instrument)
+    inputs = made_of.inputs
+    return {
+        "exchange": exchange,
+        "symbol": symbol,
+        "dt": day,
+        "output_table": table.sql_name,
+        "output_sha256": output_sha256,
+        "input_tables": [each.table for each in inputs],
+        "input_days": [each.day.isoformat() for each in inputs],
+        "input_paths": [each.path for each in inputs],
+        "input_uris": [each.uri for each in inputs],
+        "input_sha256": [each.sha256 for each in inputs],
+        "parameters": made_of.parameters_json,
+        "code_version": code_version(table),
+        "made_key": made_of.key(table),
+        "package_version": __version__,
+        "made_at": datetime.now(UTC).replace(tzinfo=None),
+    }
+
+
+def record_lineage(
+    connection: duckdb.DuckDBPyConnection,
+    table: Table,
+    day: date,
+    instruments: Sequence[str],
+    rows: Iterable[Mapping[str, Any]],
+) -> None:
+    """Replaces what is recorded of a table's day and instruments.
+
+    A row that says the same was made of the same stays as it is, with the time it was made.
+
+    Args:
+        connection: Inside the transaction of `lake.working.writing`.
+        table, day, instruments: Whose rows to replace.
+        rows: From `lineage_row`; of an instrument without one the old one is only removed.
+    """
+    ensure_table(connection, LINEAGE)
+    connection.register("market_pipeline_lineage", LINEAGE.frame(rows).to_arrow())
+    same = (
+        "SELECT 1 FROM {} AS other WHERE other.exchange = own.exchange "
+        "AND other.symbol = own.symbol AND other.dt = own.dt "
+        "AND other.output_table = own.output_table AND other.made_key = own.made_key "
+        "AND other.output_sha256 = own.output_sha256"
+    )
+    try:
+        connection.execute(
+            f"DELETE FROM {LINEAGE.sql_name} AS own WHERE dt = ? AND output_table = ? "
+            "AND list_contains(?::VARCHAR[], exchange || ':' || symbol) "
+            f"AND NOT EXISTS ({same.format('market_pipeline_lineage')})",
+            [day, table.sql_name, list(instruments)],
+        )
+        connection.execute(
+            f"INSERT INTO {LINEAGE.sql_name} BY NAME SELECT * FROM market_pipeline_lineage AS own "
+            f"WHERE NOT EXISTS ({same.format(LINEAGE.sql_name)})"
+        )
+    finally:
+        connection.unregister("market_pipeline_lineage")
+
+
+def commit_properties(table: Table, made_of: Mapping[str, MadeOf]) -> dict[str, str]:
+    """What a Delta commit says of its files: code, and by instrument inputs and parameters.
+
+    The log forgets commits after a month; `lake.lineage` keeps the same, and the parameters in
+    full.
+    """
+    told = {
+        instrument: {
+            "input_sha256": [each.sha256 for each in made.inputs],
+            "made_key": made.key(table),
+        }
+        for instrument, made in sorted(made_of.items())
+    }
+    return {
+        "package_version": __version__,
+        "code_version": code_version(table),
+        "made_of": json.dumps(told),
+    }
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=True)

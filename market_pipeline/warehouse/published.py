@@ -1,0 +1,473 @@
+"""Publish one day's staged files as one atomic Delta commit, and read what is published.
+
+A table is partitioned by `p_day` and `p_instrument`, and a file never changes under its name: its
+name is its part number and the hash of its bytes. A reader therefore sees a partition as it was
+before a commit or as it is after it, and files it already opened stay until `vacuum`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from urllib.parse import quote
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable
+from deltalake.exceptions import CommitFailedError
+from deltalake.transaction import AddAction, RemoveAction, Transaction
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from market_pipeline.errors import PublishError
+from market_pipeline.warehouse.conform import empty_frame, instrument_parts, stored_schema
+from market_pipeline.warehouse.delta import (
+    KEEP_REPLACED,
+    PARTITION_BY,
+    add_new_columns,
+    create_delta_table,
+    delta_table,
+    published_files,
+    settle_log,
+)
+from market_pipeline.warehouse.layout import Warehouse, make_private_folder, sync
+from market_pipeline.warehouse.locks import DEFAULT_WAIT_SECONDS, busy, holding
+from market_pipeline.warehouse.staging import StagedFile
+from market_pipeline.warehouse.tables import Table
+
+__all__ = [
+    "current_files",
+    "publish",
+    "scan",
+    "scan_files",
+    "staged_as_published",
+    "vacuum",
+    "where_it_lies",
+    "withdraw",
+]
+
+_APPLICATION = "market_pipeline"
+
+
+def publish(
+    warehouse: Warehouse,
+    table: Table,
+    day: date,
+    staged: Sequence[StagedFile],
+    *,
+    withdrawn: Collection[str] = (),
+    properties: Mapping[str, str] | None = None,
+    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
+) -> int:
+    """Replace a day's partitions of the staged and withdrawn instruments in one commit.
+
+    Other days and other instruments keep their files.
+    Publishing what is already there makes no commit, so doing it twice is the same as once.
+    Killed at any moment, the table is as before or as after; a file that was moved into the table's
+    folder without its commit is unseen, is used by the next run that makes the same bytes, and else
+    falls to `vacuum`.
+
+    Args:
+        warehouse: Where to publish.
+        table: A table whose `storage` is "delta".
+        day: The UTC day of every row in the files.
+        staged: The files of an instrument are its parts; they are moved, not copied.
+        withdrawn: Instruments that have no data on that day any more.
+        properties: Recorded with the commit, e.g. code version and input hashes.
+        timeout_seconds: How long to wait for another publisher of the same table.
+
+    Returns:
+        The Delta version in which the day is as asked for; -1 where nothing was published before
+        and nothing is now.
+
+    Raises:
+        PublishError: A file holds other rows than it was staged for, a part is named twice,
+            or the table was published with other column types.
+        WarehouseBusyError: Another process kept the table's lock, or kept committing before us.
+    """
+    _refuse_repeats(table, day, staged, withdrawn)
+    for file in staged:
+        _check_contents(warehouse, table, day, file)
+    with holding(warehouse, table.sql_name, timeout_seconds=timeout_seconds):
+        for file in staged:
+            _move_in(warehouse, table, day, file)
+        return _committed(
+            warehouse,
+            table,
+            lambda: _commit(warehouse, table, day, staged, withdrawn, properties or {}),
+            timeout_seconds,
+        )
+
+
+def withdraw(
+    warehouse: Warehouse,
+    table: Table,
+    partitions: Mapping[date, Collection[str]],
+    *,
+    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
+) -> int:
+    """Take the partitions of days and instruments out of a table, all in one commit.
+
+    Their files stay for running readers and for earlier versions until `vacuum` takes them.
+    Killed at any moment, all of them are published or none.
+
+    Args:
+        warehouse, table: Where.
+        partitions: By day, the instruments.
+        timeout_seconds: How long to wait for a publisher of the same table.
+
+    Returns:
+        How many files were taken out; without any, nothing is committed.
+
+    Raises:
+        WarehouseBusyError: Another process kept the table's lock, or kept committing before us.
+    """
+    with holding(warehouse, table.sql_name, timeout_seconds=timeout_seconds):
+        return _committed(
+            warehouse,
+            table,
+            lambda: _commit_withdrawal(warehouse, table, partitions),
+            timeout_seconds,
+        )
+
+
+def _committed(
+    warehouse: Warehouse, table: Table, commit: Callable[[], int], timeout_seconds: float
+) -> int:
+    """What a commit returns, which is tried again if another one came before it."""
+    # The lock already keeps this machine's publishers apart; the retry is for a table folder
+    # that several machines share, where a file lock may not hold.
+    attempts = Retrying(
+        retry=retry_if_exception_type(CommitFailedError),
+        wait=wait_random_exponential(multiplier=0.05, max=2.0),
+        stop=stop_after_delay(timeout_seconds),
+        reraise=True,
+    )
+    try:
+        return attempts(commit)
+    except CommitFailedError as error:
+        raise busy(warehouse, table.sql_name, timeout_seconds) from error
+    finally:
+        settle_log(warehouse.table_dir(table))
+
+
+def current_files(
+    warehouse: Warehouse,
+    table: Table,
+    day: date | None = None,
+    instruments: Collection[str] | None = None,
+    *,
+    version: int | None = None,
+) -> list[Path]:
+    """The absolute paths of the published files, sorted by day and instrument.
+
+    Args:
+        warehouse: Where to look.
+        table: A table whose `storage` is "delta".
+        day: Only this UTC day; None is every day.
+        instruments: Only these instrument ids; None is every instrument.
+        version: An earlier version of the table; None is the newest.
+    """
+    delta = delta_table(warehouse, table, version)
+    if delta is None:
+        return []
+    folder = warehouse.table_dir(table)
+    return [folder / file.path for file in published_files(delta, day, instruments)]
+
+
+def staged_as_published(
+    warehouse: Warehouse, table: Table, day: date
+) -> dict[str, list[StagedFile]]:
+    """By instrument, a day's published files in order, as they were staged.
+
+    Publishing these again changes nothing. A file whose footer cannot be read any more has no row.
+    """
+    found: dict[str, list[StagedFile]] = {}
+    delta = delta_table(warehouse, table)
+    for file in [] if delta is None else published_files(delta, day):
+        path = warehouse.table_dir(table) / file.path
+        part, _, sha256 = path.stem.partition("-")
+        try:
+            rows = pq.read_metadata(path).num_rows
+        except (pa.ArrowException, OSError):
+            rows = 0
+        staged = StagedFile(file.instrument, path, rows, file.bytes, sha256, int(part))
+        found.setdefault(file.instrument, []).append(staged)
+    return found
+
+
+def scan(
+    warehouse: Warehouse,
+    table: Table,
+    day: date | None = None,
+    instruments: Collection[str] | None = None,
+    *,
+    version: int | None = None,
+) -> pl.LazyFrame:
+    """The published rows as a lazy frame with the table's columns; empty where nothing is.
+
+    Arguments as for `current_files`.
+    A column that came to the table after a file was published is null in that file's rows.
+    """
+    files = current_files(warehouse, table, day, instruments, version=version)
+    return scan_files(table, files)
+
+
+def scan_files(table: Table, files: Sequence[Path]) -> pl.LazyFrame:
+    """The rows of a table's files as a lazy frame of what readers get, in the order of the files.
+
+    A column that came to the table after a file was written is null in that file's rows.
+    """
+    declared = empty_frame(table.arrow_schema).schema
+    if not files:
+        return table.with_computed(pl.LazyFrame(schema=declared))
+    rows = pl.scan_parquet(
+        list(files),
+        glob=False,  # a folder name may hold glob characters
+        hive_partitioning=False,
+        schema=empty_frame(stored_schema(table)).schema,
+        missing_columns="insert",
+        extra_columns="ignore",
+    )
+    return table.with_computed(rows.cast(declared))
+
+
+def vacuum(
+    warehouse: Warehouse,
+    table: Table,
+    *,
+    retention: timedelta = KEEP_REPLACED,
+    dry_run: bool = False,
+    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
+) -> list[Path]:
+    """Delete files that no version younger than `retention` holds, and return their paths.
+
+    Refresh the catalogue before, so that no view names a file that was replaced that long ago.
+
+    Args:
+        warehouse: Where to clean.
+        table: A table whose `storage` is "delta".
+        retention: How long ago a file must have been replaced, or left behind by a killed run;
+            longer than any reader runs.
+        dry_run: Whether to delete nothing and only say what would be.
+        timeout_seconds: How long to wait for a publisher of the same table.
+
+    Raises:
+        WarehouseBusyError: Another process kept the table's lock.
+    """
+    folder = warehouse.table_dir(table)
+    with holding(warehouse, table.sql_name, timeout_seconds=timeout_seconds):
+        delta = delta_table(warehouse, table)
+        if delta is None:
+            return []
+        removed = delta.vacuum(
+            retention_hours=int(retention.total_seconds() // 3600),
+            dry_run=dry_run,
+            enforce_retention_duration=False,
+            full=True,  # also what killed runs moved in without a commit
+        )
+        settle_log(folder)
+    return sorted({folder / path for path in removed})
+
+
+def _commit(
+    warehouse: Warehouse,
+    table: Table,
+    day: date,
+    staged: Sequence[StagedFile],
+    withdrawn: Collection[str],
+    properties: Mapping[str, str],
+) -> int:
+    """One attempt at the commit, against the table as it is now."""
+    delta = delta_table(warehouse, table)
+    if delta is None:
+        if not staged:
+            return -1
+        delta = create_delta_table(warehouse, table)
+    add_new_columns(delta, table)
+    wanted = {_relative(day, file): file for file in staged}
+    replaced = {file.instrument for file in staged} | set(withdrawn)
+    present = {file.path: file for file in published_files(delta, day, replaced)}
+    now_ms = time.time_ns() // 1_000_000
+    actions: list[AddAction | RemoveAction] = [
+        RemoveAction(path, True, now_ms, file.bytes, _partition(day, file.instrument))
+        for path, file in present.items()
+        if path not in wanted
+    ]
+    actions += [
+        AddAction(
+            path=path,
+            size=file.bytes,
+            partition_values=_partition(day, file.instrument),
+            modification_time=now_ms,
+            data_change=True,
+            stats=_statistics(day, file.rows),
+        )
+        for path, file in wanted.items()
+        if path not in present
+    ]
+    if not actions:
+        return delta.version()
+    told = {
+        "day": day.isoformat(),
+        "published": sorted({file.instrument for file in staged}),
+        "withdrawn": sorted(withdrawn),
+        "properties": dict(properties),
+    }
+    return _write_commit(delta, actions, told)
+
+
+def _commit_withdrawal(
+    warehouse: Warehouse, table: Table, partitions: Mapping[date, Collection[str]]
+) -> int:
+    """One attempt at taking partitions out of the table as it is now; how many files they had."""
+    delta = delta_table(warehouse, table)
+    files = [] if delta is None else published_files(delta)
+    gone = [file for file in files if file.instrument in partitions.get(file.day, ())]
+    if delta is None or not gone:
+        return 0
+    now_ms = time.time_ns() // 1_000_000
+    actions: list[AddAction | RemoveAction] = [
+        RemoveAction(file.path, True, now_ms, file.bytes, _partition(file.day, file.instrument))
+        for file in gone
+    ]
+    days: dict[str, set[str]] = {}
+    for file in gone:
+        days.setdefault(file.day.isoformat(), set()).add(file.instrument)
+    _write_commit(delta, actions, {"pruned": {day: sorted(each) for day, each in days.items()}})
+    return len(gone)
+
+
+def _write_commit(
+    delta: DeltaTable, actions: list[AddAction | RemoveAction], told: Mapping[str, object]
+) -> int:
+    """Commits against the loaded version, and returns the one it makes."""
+    # A version per application makes Delta itself refuse two publishers that both looked at the
+    # same version: without it two first files of one partition would both be kept.
+    version = delta.version() + 1
+    delta.create_write_transaction(
+        actions,
+        mode="append",
+        schema=delta.schema(),
+        partition_by=PARTITION_BY,
+        commit_properties=CommitProperties(
+            custom_metadata={_APPLICATION: dict(told)},
+            app_transactions=[Transaction(_APPLICATION, version)],
+        ),
+    )
+    return version
+
+
+def _move_in(warehouse: Warehouse, table: Table, day: date, file: StagedFile) -> None:
+    """Move a staged file to its place, unless a file with these bytes lies there already."""
+    target = warehouse.table_dir(table) / _relative(day, file)
+    make_private_folder(target.parent)
+    if file.path == target or not file.path.exists():
+        os.utime(target)  # young again, should it be a killed run's and due for vacuum
+    elif _holds(target, file):
+        # Never rename over a whole file, that readers may have open.
+        file.path.unlink()
+        os.utime(target)
+    else:
+        file.path.rename(target)  # a file damaged on the disk helps no reader
+    sync(target.parent)
+
+
+def _holds(target: Path, file: StagedFile) -> bool:
+    """Whether the bytes of a file lie there."""
+    if not target.exists() or target.stat().st_size != file.bytes:
+        return False
+    with target.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest() == file.sha256
+
+
+def where_it_lies(
+    warehouse: Warehouse, table: Table, day: date, file: StagedFile
+) -> StagedFile | None:
+    """A staged file where it is now, in staging or where publishing moved it; None if gone."""
+    path = _find(warehouse, table, day, file)
+    return None if path is None else replace(file, path=path)
+
+
+def _find(warehouse: Warehouse, table: Table, day: date, file: StagedFile) -> Path | None:
+    # A second attempt finds the file where the first one moved it.
+    candidates = (file.path, warehouse.table_dir(table) / _relative(day, file))
+    return next(
+        (path for path in candidates if path.exists() and path.stat().st_size == file.bytes), None
+    )
+
+
+def _check_contents(warehouse: Warehouse, table: Table, day: date, file: StagedFile) -> None:
+    """Refuse a file whose own statistics say that it belongs to another partition."""
+    exchange, symbol = instrument_parts(file.instrument)
+    path = _find(warehouse, table, day, file)
+    if path is None:
+        raise PublishError(
+            "a staged file is gone or has another size than when it was finished",
+            next_step="Run the partition again; if it happens again, check the disk.",
+            exchange=exchange,
+            symbol=symbol,
+            day=day,
+            file=file.path,
+            expected=f"{file.bytes} bytes",
+            found=f"{file.path.stat().st_size} bytes" if file.path.exists() else "nothing",
+        )
+    footer = pq.read_metadata(path)
+    position = {name: footer.schema.names.index(name) for name in ("exchange", "symbol", "dt")}
+    for name, expected in (("exchange", exchange), ("symbol", symbol), ("dt", day)):
+        for group in range(footer.num_row_groups):
+            bounds = footer.row_group(group).column(position[name]).statistics
+            found = {bounds.min, bounds.max} if bounds and bounds.has_min_max else {None}
+            if found != {expected} or bounds.null_count:
+                raise PublishError(
+                    f"a file staged for {table.sql_name} holds rows of another partition",
+                    next_step="Write rows of one instrument and one UTC day only.",
+                    exchange=exchange,
+                    symbol=symbol,
+                    day=day,
+                    file=path,
+                    column=name,
+                    expected=str(expected),
+                    found=", ".join(sorted(str(value) for value in found)),
+                )
+
+
+def _refuse_repeats(
+    table: Table, day: date, staged: Sequence[StagedFile], withdrawn: Collection[str]
+) -> None:
+    parts = Counter((file.instrument, file.part) for file in staged)
+    repeated = {instrument for (instrument, _), times in parts.items() if times > 1}
+    repeated |= {instrument for instrument, _ in parts} & set(withdrawn)
+    if repeated:
+        raise PublishError(
+            f"instruments are named twice in one publish of {table.sql_name}: {sorted(repeated)}",
+            next_step="Publish each part of an instrument once, and withdraw only what has none.",
+            day=day,
+        )
+
+
+def _relative(day: date, file: StagedFile) -> str:
+    """Path below the table's folder; `:` and what else a folder's name may not hold is escaped."""
+    instrument = quote(file.instrument, safe="-_.")
+    name = f"{file.part:05d}-{file.sha256}.parquet"
+    return f"p_day={day.isoformat()}/p_instrument={instrument}/{name}"
+
+
+def _partition(day: date, instrument: str) -> dict[str, str | None]:
+    return {"p_day": day.isoformat(), "p_instrument": instrument}
+
+
+def _statistics(day: date, rows: int) -> str:
+    """Delta's statistics of a file, which let its readers skip whole days by `dt`."""
+    statistics: dict[str, object] = {"numRecords": rows}
+    if rows:
+        bounds = {"dt": day.isoformat()}
+        statistics |= {"minValues": bounds, "maxValues": bounds, "nullCount": {"dt": 0}}
+    return json.dumps(statistics)

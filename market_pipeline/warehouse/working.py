@@ -1,0 +1,388 @@
+"""The private DuckDB file of the small tables: replace a day's rows in one transaction, read them.
+
+A DuckDB file is not a shared store: while one process writes it, no other can open it. So nobody
+but this module opens this one, always under a file lock and never for longer than one replacement;
+users open the catalogue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+
+from market_pipeline.errors import PublishError
+from market_pipeline.warehouse.conform import conform, empty_frame, instrument_parts
+from market_pipeline.warehouse.layout import PRIVATE_FILE, Warehouse
+from market_pipeline.warehouse.locks import (
+    DEFAULT_WAIT_SECONDS,
+    busy,
+    holding,
+    is_locked_elsewhere,
+    until_unlocked,
+)
+from market_pipeline.warehouse.tables import Table
+
+__all__ = [
+    "WORKING_LOCK",
+    "count_rows",
+    "delete_rows",
+    "ensure_table",
+    "find_rows",
+    "open_database",
+    "read_columns",
+    "read_rows",
+    "replace_rows",
+    "replace_rows_within",
+    "writing",
+]
+
+WORKING_LOCK = "working"
+"""Name of the lock that whoever opens or copies the working database holds."""
+
+# The rows of an instrument and day are replaced together, so they keep the order they were given
+# in. To sort by every column of the report takes DuckDB three times as long as to read it.
+_IN_ORDER = "ORDER BY exchange, symbol, dt, rowid"
+
+
+@contextmanager
+def writing(
+    warehouse: Warehouse, *, timeout_seconds: float = DEFAULT_WAIT_SECONDS
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection inside one transaction: committed at the end, rolled back if the block raises.
+
+    The connection is closed on the way out, which moves everything into the file itself.
+
+    Args:
+        warehouse: Whose working database; it is made when it is not there.
+        timeout_seconds: How long to wait for another writer.
+
+    Raises:
+        WarehouseBusyError: Another process kept the lock or the file for the whole wait.
+    """
+    with holding(warehouse, WORKING_LOCK, timeout_seconds=timeout_seconds):
+        connection = open_database(warehouse, timeout_seconds=timeout_seconds)
+        try:
+            connection.begin()
+            try:
+                yield connection
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
+        finally:
+            connection.close()
+
+
+def open_database(
+    warehouse: Warehouse, *, timeout_seconds: float = DEFAULT_WAIT_SECONDS
+) -> duckdb.DuckDBPyConnection:
+    """Open the working database, mode 0600; only for who holds `WORKING_LOCK`.
+
+    Raises:
+        WarehouseBusyError: Somebody has the file open in spite of the lock, such as a shell.
+        PublishError: The file is damaged or cannot be read.
+    """
+    path = warehouse.working_database
+    try:
+        connection = until_unlocked(timeout_seconds)(duckdb.connect, str(path))
+    except duckdb.IOException as error:
+        if is_locked_elsewhere(error):
+            raise busy(warehouse, WORKING_LOCK, timeout_seconds) from error
+        raise damaged(warehouse, error) from error
+    path.chmod(PRIVATE_FILE)
+    return connection
+
+
+def damaged(warehouse: Warehouse, error: duckdb.Error) -> PublishError:
+    """The error of a working database that DuckDB cannot open."""
+    return PublishError(
+        f"the working database cannot be opened: {error}",
+        next_step="Check the disk and the file's owner; move it away to start afresh.",
+        file=warehouse.working_database,
+    )
+
+
+def replace_rows(
+    warehouse: Warehouse,
+    table: Table,
+    day: date,
+    instruments: Sequence[str] | None,
+    frame: pl.DataFrame,
+    *,
+    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
+) -> int:
+    """Replace a day's rows of some instruments in one transaction, and return how many are new.
+
+    Killed at any moment, the rows are all old or all new.
+
+    Args:
+        warehouse: Where to write.
+        table: A table whose `storage` is "duckdb".
+        day: The UTC day (`dt`) of every row.
+        instruments: Whose rows to replace; None is every instrument of the day.
+        frame: The new rows, with exactly the table's columns in any order; without any row the old
+            ones are only removed.
+        timeout_seconds: How long to wait for another writer.
+
+    Raises:
+        PublishError: The frame has other columns or types, or rows of another day or instrument.
+        WarehouseBusyError: Another process kept the lock for the whole wait.
+    """
+    with writing(warehouse, timeout_seconds=timeout_seconds) as connection:
+        return replace_rows_within(connection, table, day, instruments, frame)
+
+
+def replace_rows_within(
+    connection: duckdb.DuckDBPyConnection,
+    table: Table,
+    day: date,
+    instruments: Sequence[str] | None,
+    frame: pl.DataFrame,
+) -> int:
+    """As `replace_rows`, inside the transaction of a connection from `writing`."""
+    rows = conform(table, frame.to_arrow())
+    _check_partition(table, day, instruments, frame)
+    ensure_table(connection, table)
+    name = _quoted_name(table)
+    if instruments is None:
+        connection.execute(f"DELETE FROM {name} WHERE dt = ?", [day])
+    else:
+        connection.execute(
+            f"DELETE FROM {name} WHERE dt = ? AND list_contains(?::VARCHAR[], "
+            "exchange || ':' || symbol)",
+            [day, list(instruments)],
+        )
+    connection.register("market_pipeline_rows", rows)
+    try:
+        connection.execute(f"INSERT INTO {name} BY NAME SELECT * FROM market_pipeline_rows")
+    finally:
+        connection.unregister("market_pipeline_rows")
+    return frame.height
+
+
+def read_rows(
+    warehouse: Warehouse,
+    table: Table,
+    day: date | None = None,
+    *,
+    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
+) -> pl.DataFrame:
+    """The rows of a small table, with its columns in order; empty where nothing was written.
+
+    They come by instrument and day, and of these in the order in which they were given.
+
+    Args:
+        warehouse: Where to read.
+        table: A table whose `storage` is "duckdb".
+        day: Only this UTC day; None is every day.
+        timeout_seconds: How long to wait for a writer.
+
+    Raises:
+        WarehouseBusyError: Another process kept the lock for the whole wait.
+    """
+    if not warehouse.working_database.exists():
+        return empty_frame(table.arrow_schema)
+    condition, values = ("", []) if day is None else (" WHERE dt = ?", [day])
+    with writing(warehouse, timeout_seconds=timeout_seconds) as connection:
+        ensure_table(connection, table)
+        columns = ", ".join(f'"{column.name}"' for column in table.columns)
+        query = f"SELECT {columns} FROM {_quoted_name(table)}{condition} {_IN_ORDER}"
+        return connection.execute(query, values).pl()
+
+
+def read_columns(
+    warehouse: Warehouse,
+    tables: Sequence[Table],
+    columns: Sequence[str],
+    before: date,
+    *,
+    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
+) -> list[pl.DataFrame]:
+    """Some columns of small tables, of days before one; a frame for each table, if any was written.
+
+    Raises:
+        WarehouseBusyError: Another process kept the lock for the whole wait.
+    """
+    if not warehouse.working_database.exists():
+        return []
+    names = ", ".join(f'"{name}"' for name in columns)
+    frames = []
+    with writing(warehouse, timeout_seconds=timeout_seconds) as connection:
+        for table in tables:
+            ensure_table(connection, table)
+            query = f"SELECT {names} FROM {_quoted_name(table)} WHERE dt < ? ORDER BY ALL"
+            frames.append(connection.execute(query, [before]).pl())
+    return frames
+
+
+def find_rows(
+    warehouse: Warehouse,
+    tables: Sequence[Table],
+    column: str,
+    values: Collection[str],
+    *,
+    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
+) -> list[pl.DataFrame]:
+    """For each of some small tables, the rows that hold one of some values, of any day.
+
+    Only the one column is read of all rows: to look for 30 hashes in three tables of 300,000 rows
+    takes 0.1 s.
+
+    Args:
+        warehouse: Where to read.
+        tables: Tables whose `storage` is "duckdb".
+        column: A column of text that all of them have.
+        values: What to look for.
+        timeout_seconds: How long to wait for a writer.
+
+    Raises:
+        WarehouseBusyError: Another process kept the lock for the whole wait.
+    """
+    if not warehouse.working_database.exists() or not values:
+        return [empty_frame(table.arrow_schema) for table in tables]
+    frames = []
+    with writing(warehouse, timeout_seconds=timeout_seconds) as connection:
+        for table in tables:
+            ensure_table(connection, table)
+            columns = ", ".join(f'"{each.name}"' for each in table.columns)
+            query = (
+                f"SELECT {columns} FROM {_quoted_name(table)} "
+                f'WHERE "{column}" IN (SELECT unnest(?::VARCHAR[])) {_IN_ORDER}'
+            )
+            frames.append(connection.execute(query, [sorted(values)]).pl())
+    return frames
+
+
+def count_rows(
+    warehouse: Warehouse,
+    tables: Sequence[Table],
+    before: date,
+    *,
+    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
+) -> dict[tuple[date, str], int]:
+    """How many rows small tables have together of each day and instrument, of days before one.
+
+    Raises:
+        WarehouseBusyError: Another process kept the lock for the whole wait.
+    """
+    if not warehouse.working_database.exists() or not tables:
+        return {}
+    with writing(warehouse, timeout_seconds=timeout_seconds) as connection:
+        for table in tables:
+            ensure_table(connection, table)
+        all_rows = " UNION ALL ".join(
+            f"SELECT dt, exchange || ':' || symbol AS instrument FROM {_quoted_name(table)} "
+            "WHERE dt < $before"
+            for table in tables
+        )
+        found = connection.execute(
+            f"SELECT dt, instrument, count(*) FROM ({all_rows}) GROUP BY ALL ORDER BY ALL",
+            {"before": before},
+        ).fetchall()
+    return {(day, instrument): count for day, instrument, count in found}
+
+
+def delete_rows(
+    warehouse: Warehouse,
+    tables: Sequence[Table],
+    partitions: Mapping[date, Collection[str]],
+    *,
+    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
+) -> None:
+    """Delete the rows of days and instruments from small tables, all in one transaction.
+
+    Killed at any moment, all of them are there or none.
+
+    Raises:
+        WarehouseBusyError: Another process kept the lock for the whole wait.
+    """
+    if not warehouse.working_database.exists() or not partitions:
+        return
+    pairs = [(day, each) for day, instruments in partitions.items() for each in instruments]
+    gone = pa.table(
+        {
+            "dt": pa.array([day for day, _ in pairs], pa.date32()),
+            "instrument": pa.array([instrument for _, instrument in pairs], pa.string()),
+        }
+    )
+    with writing(warehouse, timeout_seconds=timeout_seconds) as connection:
+        connection.register("market_pipeline_gone", gone)
+        for table in tables:
+            ensure_table(connection, table)
+            connection.execute(
+                f"DELETE FROM {_quoted_name(table)} AS own USING market_pipeline_gone AS gone "
+                "WHERE own.dt = gone.dt AND own.exchange || ':' || own.symbol = gone.instrument"
+            )
+        connection.unregister("market_pipeline_gone")
+
+
+def ensure_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Make the table if it is missing, and add the columns that it did not have yet.
+
+    Rows written before a column came hold null in it.
+    A column that the table no longer declares stays, null in new rows.
+
+    Raises:
+        PublishError: A column is there with another type.
+    """
+    try:
+        # Not `duckdb_columns()`, which looks at every table and view of the file first.
+        found = connection.execute("FROM pragma_table_info(?)", [_quoted_name(table)]).fetchall()
+    except duckdb.CatalogException:
+        _create_table(connection, table)
+        return
+    present = {name: kind for _, name, kind, *_ in found}
+    for column in table.columns:
+        if column.name not in present:
+            connection.execute(
+                f'ALTER TABLE {_quoted_name(table)} ADD COLUMN "{column.name}" {column.type}'
+            )
+        elif present[column.name] != column.type:
+            raise PublishError(
+                f"{table.sql_name} was written with another type of column before",
+                next_step=(
+                    "Move the working database away and materialize the days again; "
+                    "the raw files and the big tables are untouched."
+                ),
+                column=column.name,
+                expected=present[column.name],
+                found=column.type,
+            )
+
+
+def _create_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Make an empty table, and its schema if that is missing."""
+    columns = ", ".join(f'"{column.name}" {column.type}' for column in table.columns)
+    connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{table.schema}"')
+    connection.execute(f"CREATE TABLE {_quoted_name(table)} ({columns})")
+
+
+def _check_partition(
+    table: Table, day: date, instruments: Sequence[str] | None, frame: pl.DataFrame
+) -> None:
+    """Refuse rows outside what is replaced: a second run would double them."""
+    allowed = None if instruments is None else {instrument_parts(name) for name in instruments}
+    found = frame.select("exchange", "symbol", "dt").with_row_index("row")
+    first = found.unique(["exchange", "symbol", "dt"], keep="first", maintain_order=True)
+    for row, exchange, symbol, dt in first.iter_rows():
+        outside = allowed is not None and (exchange, symbol) not in allowed
+        if dt != day or None in {exchange, symbol} or outside:
+            raise PublishError(
+                f"rows for {table.sql_name} belong to another day or instrument",
+                next_step="Give only rows of the day and the instruments that are replaced.",
+                exchange=exchange,
+                symbol=symbol,
+                day=day,
+                row=row,
+                expected=f"{day} of {'any instrument' if instruments is None else instruments}",
+                found=f"{dt} of {exchange}:{symbol}",
+            )
+
+
+def _quoted_name(table: Table) -> str:
+    return f'"{table.schema}"."{table.name}"'

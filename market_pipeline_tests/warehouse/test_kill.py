@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from multiprocessing.context import ForkServerContext
+
+import duckdb
+import polars as pl
+
+from market_pipeline.warehouse.catalogue import connect
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.published import current_files, publish, scan, vacuum
+from market_pipeline.warehouse.staging import sweep_staging
+from market_pipeline.warehouse.working import read_rows
+from market_pipeline_tests.warehouse.writers import (
+    BBO,
+    DAY,
+    PERP,
+    REPORT,
+    SPOT,
+    publish_run,
+    publish_until_killed,
+    rows_of,
+    stage,
+)
+
+KILLS = 20
+PARTS = "SELECT exchange, count(*) AS n, min(run) AS low, max(run) AS high"
+
+
+def check_whole(parts: list[tuple[str, int, int, int]]) -> int:
+    """Fail unless both instruments are there, whole, and of one and the same run."""
+    assert ["BINANCE", "BINANCE_FUTURES"] == [exchange for exchange, *_ in parts]
+    ((rows, low, high),) = {(rows, low, high) for _, rows, low, high in parts}
+    assert (rows_of(low), low) == (rows, high)
+    return low
+
+
+def read_by_polars(warehouse: Warehouse) -> int:
+    frame = (
+        scan(warehouse, BBO)
+        .group_by("exchange")
+        .agg(pl.len(), pl.col("run").min().alias("low"), pl.col("run").max().alias("high"))
+    )
+    return check_whole(frame.sort("exchange").collect().rows())
+
+
+def read_by_duckdb(warehouse: Warehouse) -> int:
+    files = [str(path) for path in current_files(warehouse, BBO)]
+    query = f"{PARTS} FROM read_parquet($1, hive_partitioning=false) GROUP BY ALL ORDER BY ALL"
+    return check_whole(duckdb.connect().execute(query, [files]).fetchall())
+
+
+def read_by_catalogue(warehouse: Warehouse) -> int:
+    connection = connect(warehouse.data_dir)
+    small = connection.execute("SELECT run FROM quality.validation_report").fetchall()
+    assert (2, 1) == (len(small), len(set(small)))
+    return check_whole(
+        connection.execute(f"{PARTS} FROM books.bbo GROUP BY ALL ORDER BY ALL").fetchall()
+    )
+
+
+class Reader(threading.Thread):
+    """Reads over and over, and keeps what it saw or what went wrong."""
+
+    def __init__(self, read: Callable[[Warehouse], int], warehouse: Warehouse) -> None:
+        super().__init__(daemon=True)
+        self._read, self._warehouse = read, warehouse
+        self.ended = threading.Event()
+        self.seen: list[int] = []
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            while not self.ended.is_set():
+                self.seen.append(self._read(self._warehouse))
+                time.sleep(0.005)  # leave the writer some of the two cores
+        except BaseException as error:
+            self.error = error
+
+
+def test_killed_at_any_moment(warehouse: Warehouse, processes: ForkServerContext):
+    """Under kill -9 at random moments readers see whole runs only, and never an older one again."""
+    publish_run(warehouse, 0)
+    moments = random.Random(20240808)
+    readers = [
+        Reader(read, warehouse) for read in (read_by_polars, read_by_duckdb, read_by_catalogue)
+    ]
+    for reader in readers:
+        reader.start()
+    try:
+        for kill in range(KILLS):
+            ours, theirs = processes.Pipe()
+            writer = processes.Process(
+                target=publish_until_killed,
+                args=(warehouse.data_dir, 1 + 1_000 * kill, theirs),
+                daemon=True,
+            )
+            writer.start()
+            ours.recv()
+            time.sleep(moments.uniform(0.0, 0.3))
+            os.kill(writer.pid, signal.SIGKILL)
+            writer.join(30)
+            if kill % 5 == 4:  # whatever the killed one held is free at once
+                publish_run(warehouse, 1_000 * kill + 999)
+    finally:
+        for reader in readers:
+            reader.ended.set()
+        for reader in readers:
+            reader.join(30)
+
+    assert [None] * len(readers) == [reader.error for reader in readers]
+    for reader in readers:
+        assert reader.seen == sorted(reader.seen)
+        assert 1 < len(set(reader.seen))
+
+    # The next run publishes all, and what the killed ones left behind can go.
+    last = 1_000 * KILLS + 1
+    publish_run(warehouse, last)
+    assert [last] * 3 == [
+        read(warehouse) for read in (read_by_polars, read_by_duckdb, read_by_catalogue)
+    ]
+    assert [last, last] == read_rows(warehouse, REPORT)["run"].to_list()
+    sweep_staging(warehouse, timedelta(seconds=-1))
+    vacuum(warehouse, BBO, retention=timedelta(0))
+    assert [] == list(warehouse.staging_dir.iterdir())
+    assert {warehouse.catalogue, warehouse.catalogue_log} == set(warehouse.warehouse_dir.iterdir())
+    assert set(current_files(warehouse, BBO)) == set(
+        warehouse.table_dir(BBO).glob("p_day=*/*/*.parquet")
+    )
+
+
+def test_killed_between_move_and_commit(warehouse: Warehouse):
+    """A file that was moved in without its commit is unseen, and used when the run comes again."""
+    publish(warehouse, BBO, DAY, [stage(warehouse, name, 1) for name in (PERP, SPOT)])
+    (current, _) = current_files(warehouse, BBO)
+    staged = stage(warehouse, SPOT, 2)
+    staged.path.rename(current.with_name(f"{staged.sha256}.parquet"))
+
+    assert 1 == read_by_polars(warehouse)
+    assert 2 == publish(warehouse, BBO, DAY, [stage(warehouse, name, 2) for name in (PERP, SPOT)])
+    assert 2 == read_by_polars(warehouse)
+    assert [] == list(warehouse.staging_dir.iterdir())

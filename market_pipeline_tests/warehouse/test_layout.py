@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from market_pipeline.errors import SettingsError
+from market_pipeline.warehouse.layout import Warehouse, make_private_folder
+from market_pipeline_tests.warehouse.writers import BBO, PERP, publish_run, stage
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+class TestWarehouse:
+    def test_paths(self, tmp_path: Path):
+        """Every path lies below the data folder, under its documented name."""
+        warehouse = Warehouse(tmp_path)
+
+        assert [
+            tmp_path / "tables/books/bbo",
+            tmp_path / "state/working.duckdb",
+            tmp_path / "warehouse/market.duckdb",
+            tmp_path / "warehouse/market.duckdb.wal",
+            tmp_path / "state/books.bbo.lock",
+        ] == [
+            warehouse.table_dir(BBO),
+            warehouse.working_database,
+            warehouse.catalogue,
+            warehouse.catalogue_log,
+            warehouse.lock_file("books.bbo"),
+        ]
+
+    def test_relative(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        """A relative data folder is fixed to the folder it was named in."""
+        monkeypatch.chdir(tmp_path)
+        warehouse = Warehouse(Path("data"))
+        monkeypatch.chdir("/")
+
+        assert tmp_path / "data/tables" == warehouse.tables_dir
+
+    @pytest.mark.parametrize("character", ["%", "?", "\\", "\n"])
+    def test_unusable_name(self, tmp_path: Path, character: str):
+        """A character that a library below would read as something else is refused at once."""
+        with pytest.raises(SettingsError, match="data_dir") as caught:
+            Warehouse(tmp_path / f"a{character}20b")
+
+        assert repr(character) in caught.value.problems[0]
+
+    def test_prepare_twice(self, tmp_path: Path):
+        """Preparing a second time changes nothing, and keeps modes that somebody set."""
+        warehouse = Warehouse(tmp_path / "data")
+        warehouse.prepare()
+        warehouse.warehouse_dir.chmod(0o750)
+        warehouse.prepare()
+
+        assert (0o700, 0o750) == (mode(warehouse.tables_dir), mode(warehouse.warehouse_dir))
+
+    def test_modes(self, tmp_path: Path):
+        """After a run folders are 0700, files 0600, the catalogue 0400, under an open umask."""
+        warehouse = Warehouse(tmp_path / "a/data")
+        before = os.umask(0o000)
+        try:
+            warehouse.prepare()
+            publish_run(warehouse, 1)
+            publish_run(warehouse, 2)
+            stage(warehouse, PERP, 3)
+        finally:
+            os.umask(before)
+
+        wrong = {
+            str(path.relative_to(tmp_path)): oct(mode(path))
+            for path in (tmp_path / "a").rglob("*")
+            if path != warehouse.catalogue_log and mode(path) != (0o700 if path.is_dir() else 0o600)
+        }
+        assert {"a/data/warehouse/market.duckdb": "0o400"} == wrong
+
+
+def test_make_private_folder_over_a_file(tmp_path: Path):
+    """A file where a folder should be is an error, not something to replace."""
+    (tmp_path / "data").touch()
+
+    with pytest.raises(FileExistsError):
+        make_private_folder(tmp_path / "data")

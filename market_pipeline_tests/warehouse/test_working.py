@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import dataclasses
+from multiprocessing.context import ForkServerContext
+
+import duckdb
+import polars as pl
+import pytest
+
+from market_pipeline.errors import PublishError, WarehouseBusyError
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.locks import holding
+from market_pipeline.warehouse.tables import Column
+from market_pipeline.warehouse.working import (
+    count_rows,
+    delete_rows,
+    ensure_table,
+    find_rows,
+    read_columns,
+    read_rows,
+    replace_rows,
+    writing,
+)
+from market_pipeline_tests.warehouse.writers import (
+    DAY,
+    NEXT_DAY,
+    PERP,
+    REPORT,
+    SPOT,
+    hold_for_writing,
+    report,
+)
+
+BOTH = (PERP, SPOT)
+
+
+def runs(warehouse: Warehouse, **where) -> list[tuple[str, str, int]]:
+    frame = read_rows(warehouse, REPORT, **where)
+    return [(exchange, str(dt), run) for exchange, _, dt, run in frame.rows()]
+
+
+class TestReplaceRows:
+    def test_one_instrument(self, warehouse: Warehouse):
+        """Replacing one instrument keeps the day's others and the other days."""
+        replace_rows(warehouse, REPORT, DAY, None, report(BOTH, 1))
+        replace_rows(warehouse, REPORT, NEXT_DAY, None, report(BOTH, 2, NEXT_DAY))
+        written = replace_rows(warehouse, REPORT, DAY, [PERP], report([PERP], 3))
+
+        assert 1 == written
+        assert [("BINANCE", "2024-08-08", 1), ("BINANCE_FUTURES", "2024-08-08", 3)] == runs(
+            warehouse, day=DAY
+        )
+        assert 4 == len(runs(warehouse))
+
+    def test_whole_day(self, warehouse: Warehouse):
+        """Without instruments the whole day is replaced, those without new rows included."""
+        replace_rows(warehouse, REPORT, DAY, None, report(BOTH, 1))
+        replace_rows(warehouse, REPORT, DAY, None, report([SPOT], 2))
+
+        assert [("BINANCE", "2024-08-08", 2)] == runs(warehouse)
+
+    def test_empty_frame(self, warehouse: Warehouse):
+        """No rows for an instrument removes the old ones, however often it is done."""
+        replace_rows(warehouse, REPORT, DAY, None, report(BOTH, 1))
+        for _ in range(2):
+            assert 0 == replace_rows(warehouse, REPORT, DAY, [PERP], report([], 2))
+
+        assert [("BINANCE", "2024-08-08", 1)] == runs(warehouse)
+
+    def test_by_name(self, warehouse: Warehouse):
+        """Columns in another order land under their own names."""
+        frame = report([PERP], 1).select("run", "dt", "symbol", "exchange")
+        replace_rows(warehouse, REPORT, DAY, None, frame)
+
+        assert report([PERP], 1).equals(read_rows(warehouse, REPORT))
+
+    @pytest.mark.parametrize(
+        ("frame", "column"),
+        [
+            (report([PERP], 1).drop("run"), "run"),
+            (report([PERP], 1).with_columns(extra=1), "extra"),
+            (report([PERP], 1).cast({"run": pl.Int32}), "run"),
+            (report([PERP], 1).cast({"run": pl.String}), "run"),
+        ],
+        ids=["missing", "unexpected", "narrower", "text"],
+    )
+    def test_other_columns(self, warehouse: Warehouse, frame: pl.DataFrame, column: str):
+        """Columns that are not the table's are refused by name, and the old rows stay."""
+        replace_rows(warehouse, REPORT, DAY, None, report([SPOT], 1))
+
+        with pytest.raises(PublishError) as caught:
+            replace_rows(warehouse, REPORT, DAY, None, frame)
+        assert column == caught.value.column
+        assert [("BINANCE", "2024-08-08", 1)] == runs(warehouse)
+
+    @pytest.mark.parametrize(
+        "frame",
+        [
+            report([PERP, SPOT], 1),
+            report([PERP], 1, NEXT_DAY),
+            report([PERP], 1).with_columns(symbol=pl.lit(None, pl.String)),
+        ],
+        ids=["instrument", "day", "null"],
+    )
+    def test_rows_outside(self, warehouse: Warehouse, frame: pl.DataFrame):
+        """Rows that a rerun would not replace, and so double, are refused."""
+        with pytest.raises(PublishError, match="another day or instrument"):
+            replace_rows(warehouse, REPORT, DAY, [PERP], frame)
+        assert [] == runs(warehouse)
+
+
+class TestWriting:
+    def test_rolls_back(self, warehouse: Warehouse):
+        """When the block raises, nothing of it stays and the lock is free again."""
+        replace_rows(warehouse, REPORT, DAY, None, report(BOTH, 1))
+        with pytest.raises(ZeroDivisionError), writing(warehouse) as connection:
+            connection.execute("DELETE FROM quality.validation_report")
+            raise ZeroDivisionError
+
+        assert 2 == len(runs(warehouse))
+
+    def test_locked(self, warehouse: Warehouse):
+        """Who waits too long for another writer learns which lock it was."""
+        with (
+            holding(warehouse, "working"),
+            pytest.raises(WarehouseBusyError) as caught,
+        ):
+            replace_rows(warehouse, REPORT, DAY, None, report(BOTH, 1), timeout_seconds=0.1)
+
+        assert str(warehouse.lock_file("working")) == caught.value.file
+
+    def test_somebody_opened_the_private_file(
+        self, warehouse: Warehouse, processes: ForkServerContext
+    ):
+        """A shell on the private file is waited for, then reported; after it all goes on."""
+        ours, theirs = processes.Pipe()
+        shell = processes.Process(
+            target=hold_for_writing, args=(warehouse.working_database, theirs)
+        )
+        shell.start()
+        ours.recv()
+        try:
+            with pytest.raises(WarehouseBusyError):
+                replace_rows(warehouse, REPORT, DAY, None, report(BOTH, 1), timeout_seconds=0.2)
+        finally:
+            ours.send(None)
+            shell.join(30)
+
+        assert 2 == replace_rows(warehouse, REPORT, DAY, None, report(BOTH, 1))
+
+    def test_damaged(self, warehouse: Warehouse):
+        """A file that is no database is named at once, without waiting for a lock."""
+        warehouse.working_database.write_bytes(b"not a database" * 1_000)
+
+        with pytest.raises(PublishError, match="cannot be opened") as caught:
+            replace_rows(warehouse, REPORT, DAY, None, report(BOTH, 1))
+        assert str(warehouse.working_database) == caught.value.file
+
+
+class TestTables:
+    def test_nothing_written(self, warehouse: Warehouse):
+        """Before the first write there is an empty frame, and reading makes no file."""
+        assert report([], 1).schema == read_rows(warehouse, REPORT).schema
+        assert not warehouse.working_database.exists()
+
+    def test_new_column(self, warehouse: Warehouse):
+        """A column the table did not have before is null in the older rows."""
+        replace_rows(warehouse, REPORT, DAY, None, report([PERP], 1))
+        extra = Column("share", "DOUBLE", "New.")
+        wider = dataclasses.replace(REPORT, columns=(*REPORT.columns, extra))
+        replace_rows(
+            warehouse, wider, DAY, [SPOT], report([SPOT], 2).with_columns(share=pl.lit(0.5))
+        )
+
+        assert [0.5, None] == read_rows(warehouse, wider)["share"].to_list()
+        assert 2 == read_rows(warehouse, REPORT).height
+
+    def test_changed_type(self, warehouse: Warehouse):
+        """A column whose type changed is refused, and the rows stay."""
+        replace_rows(warehouse, REPORT, DAY, None, report([PERP], 1))
+        changed = dataclasses.replace(
+            REPORT, columns=(*REPORT.columns[:3], Column("run", "DOUBLE", "Changed."))
+        )
+
+        with pytest.raises(PublishError, match="another type") as caught:
+            replace_rows(warehouse, changed, DAY, None, report([PERP], 2).cast({"run": pl.Float64}))
+        assert ("run", "BIGINT", "DOUBLE") == (
+            caught.value.column,
+            caught.value.expected,
+            caught.value.found,
+        )
+        assert [("BINANCE_FUTURES", "2024-08-08", 1)] == runs(warehouse)
+
+    def test_every_type(self):
+        """Each type that a column may declare is what DuckDB itself calls it."""
+        numbers = ["BIGINT", "INTEGER", "USMALLINT", "DOUBLE", "BOOLEAN"]
+        kinds = [*numbers, "VARCHAR", "DATE", "TIMESTAMP", "BIGINT[]", "DOUBLE[]", "VARCHAR[]"]
+        table = dataclasses.replace(
+            REPORT, columns=tuple(Column(f"c{i}", kind, "") for i, kind in enumerate(kinds))
+        )
+        connection = duckdb.connect()
+        for _ in range(2):
+            ensure_table(connection, table)
+
+        rows = connection.execute("DESCRIBE quality.validation_report").fetchall()
+        assert kinds == [row[1] for row in rows]
+
+
+class TestFindRows:
+    def test_any_day(self, warehouse: Warehouse):
+        """Rows with one of the values are found on every day, and of each table apart."""
+        replace_rows(warehouse, REPORT, DAY, None, report(BOTH, 1))
+        replace_rows(warehouse, REPORT, NEXT_DAY, None, report([SPOT], 2, NEXT_DAY))
+        frames = find_rows(warehouse, [REPORT, REPORT], "exchange", {"BINANCE", "KRAKEN"})
+
+        assert [[DAY, NEXT_DAY]] * 2 == [frame["dt"].to_list() for frame in frames]
+        assert [REPORT.empty().schema] * 2 == [frame.schema for frame in frames]
+
+    def test_nothing(self, warehouse: Warehouse):
+        """Without a value, or a database, there is a frame without rows for each table."""
+        assert [0] == [each.height for each in find_rows(warehouse, [REPORT], "exchange", {"A"})]
+        replace_rows(warehouse, REPORT, DAY, None, report(BOTH, 1))
+        assert [0] == [each.height for each in find_rows(warehouse, [REPORT], "exchange", [])]
+        assert [0] == [each.height for each in find_rows(warehouse, [REPORT], "exchange", ["' OR"])]
+
+
+class TestDeleteRows:
+    OTHER = dataclasses.replace(REPORT, name="other")
+
+    def test_days_and_instruments(self, warehouse: Warehouse):
+        """Exactly the rows of the days and instruments named go, from every table named."""
+        for table in (REPORT, self.OTHER):
+            replace_rows(warehouse, table, DAY, None, report(BOTH, 1))
+            replace_rows(warehouse, table, NEXT_DAY, None, report(BOTH, 2, NEXT_DAY))
+        before = count_rows(warehouse, (REPORT, self.OTHER), NEXT_DAY)
+        delete_rows(warehouse, [REPORT], {DAY: [PERP], NEXT_DAY: {SPOT}})
+
+        assert {(DAY, PERP): 2, (DAY, SPOT): 2} == before
+        assert [("BINANCE", str(DAY), 1), ("BINANCE_FUTURES", str(NEXT_DAY), 2)] == sorted(
+            runs(warehouse)
+        )
+        assert 4 == read_rows(warehouse, self.OTHER).height
+
+    def test_columns_of_earlier_days(self, warehouse: Warehouse):
+        """Columns are read of days before one only, a frame for each table."""
+        replace_rows(warehouse, REPORT, DAY, None, report(BOTH, 1))
+        replace_rows(warehouse, REPORT, NEXT_DAY, None, report(BOTH, 2, NEXT_DAY))
+        first, second = read_columns(warehouse, [REPORT, self.OTHER], ["run", "dt"], NEXT_DAY)
+
+        assert ([(1, DAY), (1, DAY)], 0) == (first.rows(), second.height)
+
+    def test_nothing_there(self, warehouse: Warehouse):
+        """Where nothing was written there is nothing to count or to delete, and nothing is made."""
+        delete_rows(warehouse, [REPORT], {DAY: [PERP]})
+        assert ({}, False) == (
+            count_rows(warehouse, [REPORT], NEXT_DAY),
+            warehouse.working_database.exists(),
+        )
