@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pyarrow as pa
 from deltalake import DeltaTable
@@ -30,6 +30,7 @@ __all__ = [
     "commit_file",
     "create_delta_table",
     "delta_table",
+    "partition_folder",
     "published_files",
     "settle_log",
 ]
@@ -142,6 +143,11 @@ def published_files(
         if (day is None or of_day == day) and (instruments is None or instrument in instruments)
     ]
     return sorted(files, key=lambda file: (file.day, file.instrument, file.path))
+
+
+def partition_folder(day: date, instrument: str) -> str:
+    """Path below the table's folder; `:` and what else a folder's name may not hold is escaped."""
+    return f"p_day={day.isoformat()}/p_instrument={quote(instrument, safe='-_.')}"
 
 
 def commit_file(warehouse: Warehouse, table: Table, version: int) -> Path:

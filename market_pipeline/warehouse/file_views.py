@@ -12,7 +12,9 @@ import hashlib
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from itertools import groupby
+from pathlib import Path
 
 import duckdb
 
@@ -21,6 +23,7 @@ from market_pipeline.warehouse.delta import (
     changes_since,
     commit_file,
     delta_table,
+    partition_folder,
     published_files,
 )
 from market_pipeline.warehouse.layout import PRIVATE_FILE, Warehouse
@@ -33,6 +36,8 @@ __all__ = [
     "forget_file_views",
     "nothing_of",
     "quoted",
+    "shown_files",
+    "shows_all_files",
     "text",
 ]
 
@@ -89,6 +94,42 @@ def add_file_views(
     connection.execute(f"DETACH {_KEPT}")
 
 
+def shows_all_files(
+    connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, tables: Sequence[Table]
+) -> bool:
+    """Whether a catalogue shows the newest version of each table, by the code of now."""
+    shown = _read_versions(connection)
+    return _is_known(warehouse, tables, shown) and not any(
+        commit_file(warehouse, table, shown[table.sql_name].version + 1).exists()
+        for table in tables
+    )
+
+
+def shown_files(
+    connection: duckdb.DuckDBPyConnection,
+    warehouse: Warehouse,
+    table: Table,
+    day: date,
+    instrument: str,
+) -> list[Path]:
+    """The files of an instrument's day that a catalogue shows, in the order of their rows.
+
+    No Delta log is read, which takes 0.4 s with 36,500 files.
+
+    Args:
+        connection: From `connect`.
+        warehouse, table, day, instrument: Whose.
+    """
+    folder = f"{partition_folder(day, instrument)}/"
+    try:
+        listed = f"SELECT {_paths_macro(table, _span(folder))}()"
+        ((paths,),) = connection.execute(listed).fetchall()
+    except duckdb.CatalogException:
+        return []  # of that half-year there is nothing
+    own = (path for path in paths.split("\n") if path.startswith(folder))
+    return [warehouse.table_dir(table) / path for path in own]
+
+
 def forget_file_views(warehouse: Warehouse) -> None:
     """Remove what is kept, with DuckDB's log of it."""
     kept = warehouse.file_views
@@ -122,11 +163,8 @@ def _follow(
     connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, tables: Sequence[Table]
 ) -> bool:
     """Bring what is kept up to the tables; whether anything changed."""
-    made_by = {table.sql_name: _digest(warehouse, table) for table in tables}
     shown = _read_versions(connection)
-    is_known = made_by == {name: each.made_by for name, each in shown.items()} and all(
-        _is_of_this_log(warehouse, table, shown[table.sql_name]) for table in tables
-    )
+    is_known = _is_known(warehouse, tables, shown)
     connection.begin()
     if not is_known:
         connection.execute(f'DROP SCHEMA IF EXISTS "{FILES_SCHEMA}" CASCADE')
@@ -139,7 +177,7 @@ def _follow(
         else:
             version, spans = _draw(connection, warehouse, table)
         commit = _commit_digest(warehouse, table, version)
-        now[name] = _Shown(version, commit, made_by[name], tuple(sorted(spans)))
+        now[name] = _Shown(version, commit, _digest(warehouse, table), tuple(sorted(spans)))
     if now != shown:
         _write_versions(connection, now)
     connection.commit()
@@ -262,10 +300,19 @@ def _digest(warehouse: Warehouse, table: Table) -> str:
     return hashlib.sha256(_rows_of(warehouse, table, "2024_1").encode()).hexdigest()
 
 
-def _is_of_this_log(warehouse: Warehouse, table: Table, shown: _Shown) -> bool:
-    """Whether what is shown is of the log that is there; without a commit it is."""
-    return shown.version < 0 or "" != shown.commit == _commit_digest(
-        warehouse, table, shown.version
+def _is_known(warehouse: Warehouse, tables: Sequence[Table], shown: Mapping[str, _Shown]) -> bool:
+    """Whether what is shown is of these tables, by the code of now, and of the logs that are there.
+
+    Without a commit there is nothing that a log could contradict.
+    """
+    return shown.keys() == {table.sql_name for table in tables} and all(
+        of_table.made_by == _digest(warehouse, table)
+        and (
+            of_table.version < 0
+            or "" != of_table.commit == _commit_digest(warehouse, table, of_table.version)
+        )
+        for table in tables
+        for of_table in [shown[table.sql_name]]
     )
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from contextlib import closing
 from datetime import date
 from pathlib import Path
 
@@ -11,14 +12,14 @@ import pyarrow as pa
 import pytest
 
 from market_pipeline.errors import MissingDataError, PublishError, WarehouseBusyError
-from market_pipeline.warehouse.catalogue import FILES_SCHEMA, connect, refresh
+from market_pipeline.warehouse.catalogue import FILES_SCHEMA, connect, is_current, refresh
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.locks import holding
 from market_pipeline.warehouse.published import current_files, publish
 from market_pipeline.warehouse.seal import seal
 from market_pipeline.warehouse.staging import StagedWriter
 from market_pipeline.warehouse.tables import Column, View
-from market_pipeline.warehouse.working import replace_rows, writing
+from market_pipeline.warehouse.working import read_rows, replace_rows, writing
 from market_pipeline_tests.warehouse.writers import (
     BBO,
     DAY,
@@ -267,6 +268,48 @@ class TestRefresh:
             refresh(warehouse, TABLES, timeout_seconds=0.1)
 
         assert str(warehouse.lock_file("catalogue")) == caught.value.file
+
+
+class TestIsCurrent:
+    VIEW = View("lake", "spot", "", (), "SELECT 1 AS n")
+
+    def is_current(self, warehouse: Warehouse, views: tuple[View, ...] = ()) -> bool:
+        with closing(connect(warehouse.data_dir)) as connection:
+            return is_current(connection, warehouse, TABLES, views)
+
+    @pytest.mark.parametrize("publishes", [False, True])
+    def test_until_something_is_published(self, warehouse: Warehouse, publishes: bool):
+        """It is after a refresh, and no more after a publish of a big or a small table."""
+        if publishes:
+            publish_run(warehouse, 1)
+        else:
+            refresh(warehouse, TABLES)
+        read_rows(warehouse, REPORT)
+        states = [self.is_current(warehouse)]
+        publish(warehouse, BBO, DAY, [stage(warehouse, SPOT, 2)])
+        states.append(self.is_current(warehouse))
+        refresh(warehouse, TABLES)
+        states.append(self.is_current(warehouse))
+        replace_rows(warehouse, REPORT, DAY, None, report([PERP], 3))
+        states.append(self.is_current(warehouse))
+        refresh(warehouse, TABLES)
+        states.append(self.is_current(warehouse))
+
+        assert [True, False, True, False, True] == states
+
+    def test_until_other_things_are_asked_for(self, warehouse: Warehouse):
+        """One of other tables or views, as a release before made it, is not."""
+        refresh(warehouse, TABLES)
+
+        assert [True, False] == [self.is_current(warehouse, each) for each in ((), (self.VIEW,))]
+
+    def test_until_it_is_moved(self, tmp_path: Path):
+        """One whose files lie elsewhere now is not."""
+        before = Warehouse(tmp_path / "before")
+        publish_run(before, 1)
+        moved = Warehouse(before.data_dir.rename(tmp_path / "moved"))
+
+        assert not self.is_current(moved)
 
 
 class TestConnect:

@@ -12,7 +12,7 @@ import pytest
 from market_pipeline.warehouse import file_views
 from market_pipeline.warehouse.catalogue import connect, refresh
 from market_pipeline.warehouse.delta import delta_table
-from market_pipeline.warehouse.file_views import FILES_SCHEMA
+from market_pipeline.warehouse.file_views import FILES_SCHEMA, shown_files
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.published import current_files, publish, withdraw
 from market_pipeline_tests.warehouse.writers import (
@@ -27,7 +27,7 @@ from market_pipeline_tests.warehouse.writers import (
     stage,
 )
 
-LATER = date(2025, 1, 1)
+EARLIER, LATER = date(2023, 1, 1), date(2025, 1, 1)
 
 
 def put(warehouse: Warehouse, run: int, day: date = DAY, *names: str) -> None:
@@ -83,6 +83,23 @@ class TestWhatIsShown:
 
         assert (0, ["2024_2", "2025_1"]) == (named, half_years(warehouse))
         assert sorted(files) == "\n".join(lists).split("\n")
+
+    def test_files_of_a_day(self, warehouse: Warehouse):
+        """An instrument's day has the files that are published of it; others have none."""
+        put(warehouse, 1, DAY, SPOT, PERP)
+        put(warehouse, 2, LATER)
+        asked = [
+            (DAY, SPOT),
+            (DAY, PERP),
+            (LATER, SPOT),
+            (NEXT_DAY, SPOT),
+            (date(2023, 1, 1), SPOT),
+        ]
+        with closing(connect(warehouse.data_dir)) as connection:
+            found = [shown_files(connection, warehouse, BBO, *each) for each in asked]
+
+        assert [current_files(warehouse, BBO, day, [name]) for day, name in asked] == found
+        assert [1, 1, 1, 0, 0] == [len(files) for files in found]
 
     def test_version(self, warehouse: Warehouse):
         """The catalogue says which version of a big table it shows."""
