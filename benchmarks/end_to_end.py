@@ -90,7 +90,7 @@ def day_figures(rows: int, runs: int) -> list[Figure]:
     for (name, _, _, bar, stretch), each in zip(_MODES, answers, strict=True):
         rates = Spread.of(answer["rows"] / answer["cpu_s"] / 1e6 for answer in each)
         details = {"wall_s": [answer["wall_s"] for answer in each]}
-        details |= {key: each[-1][key] for key in ("messages", "exams", "files")}
+        details |= {key: each[-1][key] for key in ("messages", "snapshots_compared", "files")}
         figures.append(rate(group, name, rates, bar=bar, stretch=stretch, details=details))
     for (name, *_), each in zip(_MODES, answers, strict=True):
         figures.append(
@@ -165,15 +165,17 @@ def _rebuild(task: Task, folder: Path) -> dict[str, Any]:
         staged, records = rebuilt.staged, rebuilt.records
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     failures = [record["failure"] for record in records if record["failure"]]
-    exams_failed = sum(record["exams_failed"] or 0 for record in records)
-    if failures or exams_failed:
-        raise RuntimeError(f"{exams_failed} snapshots differ from the book. {'; '.join(failures)}")
+    snapshots_mismatched = sum(record["snapshots_mismatched"] or 0 for record in records)
+    if failures or snapshots_mismatched:
+        raise RuntimeError(
+            f"{snapshots_mismatched} snapshots differ from the book. {'; '.join(failures)}"
+        )
     return {
         "cpu_s": cpu,
         "wall_s": wall,
         "rows": sum(record["rows"] for record in records),
         "messages": sum(record["messages"] for record in records),
-        "exams": sum(record["exams"] for record in records),
+        "snapshots_compared": sum(record["snapshots_compared"] for record in records),
         "files": {
             name: {"rows": sum(f.rows for f in each), "bytes": sum(f.bytes for f in each)}
             for name, each in staged.items()

@@ -1,4 +1,4 @@
-"""The start-up examination: is everything the pipeline needs there, and usable?
+"""The look before a start: is everything the pipeline needs there, and usable?
 
 Each check gives one or more findings and never raises: what goes wrong while looking is itself a
 finding, so that one run names everything. Nothing is created or changed.

@@ -82,13 +82,13 @@ def compare(registers, levels, history, snapshots, k, bids, asks):
     ask, ask_size = best_level(levels, ASK)
     bid = -bid_key
     hour = snapshots.ts_receipt_ns[k] // _HOUR_NS % 24
-    registers[reg.EXAMS] += 1
-    registers[reg.EXAMS_BY_HOUR + hour] += 1
-    bids_compared, bids_differing = _examine_side(
+    registers[reg.SNAPSHOTS_COMPARED] += 1
+    registers[reg.COMPARED_BY_HOUR + hour] += 1
+    bids_compared, bids_differing = _compare_side(
         registers, levels, history.own_price_ticks, history.own_size_lots, BID,
         snapshots.bid_price_ticks, snapshots.bid_size_lots, k, bids,
     )  # fmt: skip
-    asks_compared, asks_differing = _examine_side(
+    asks_compared, asks_differing = _compare_side(
         registers, levels, history.own_price_ticks, history.own_size_lots, ASK,
         snapshots.ask_price_ticks, snapshots.ask_size_lots, k, asks,
     )  # fmt: skip
@@ -99,31 +99,31 @@ def compare(registers, levels, history, snapshots, k, bids, asks):
     deviation = np.int64(0)
     if bid_size > 0 and ask_size > 0:
         deviation = abs(bid + ask - their_bid - their_ask)
-    # Of two exams whose mid is as far off, the worse has more levels that differ.
-    most = registers[reg.EXAM_WORST + reg.PLACE_LEVELS_DIFFERING]
-    if deviation > registers[reg.EXAM_MID] or (
-        deviation == registers[reg.EXAM_MID] and differing > most
+    # Of two mismatches whose mid is as far off, the worse has more levels that differ.
+    most = registers[reg.WORST_MISMATCH + reg.PLACE_LEVELS_DIFFERING]
+    if deviation > registers[reg.SNAPSHOT_MID] or (
+        deviation == registers[reg.SNAPSHOT_MID] and differing > most
     ):
-        registers[reg.EXAM_MID] = deviation
+        registers[reg.SNAPSHOT_MID] = deviation
         _keep_place(
-            registers, reg.EXAM_WORST, snapshots, k, differing, bid, bid_size, ask, ask_size
+            registers, reg.WORST_MISMATCH, snapshots, k, differing, bid, bid_size, ask, ask_size
         )
     bid_agrees = bid_size == their_bid_size and bid == their_bid
     ask_agrees = ask_size == their_ask_size and ask == their_ask
     agrees = bid_agrees and ask_agrees and differing == 0
     if agrees:
-        registers[reg.FAILED_EXAM] = 0
+        registers[reg.SNAPSHOT_MISMATCH] = 0
         registers[reg.GAP] = 0
-    elif registers[reg.EXAMS_FAILED] == 0:
+    elif registers[reg.SNAPSHOTS_MISMATCHED] == 0:
         _keep_place(
-            registers, reg.EXAM_FIRST_FAILED, snapshots, k, differing, bid, bid_size, ask, ask_size
+            registers, reg.FIRST_MISMATCH, snapshots, k, differing, bid, bid_size, ask, ask_size
         )
     return bids_compared + asks_compared, differing, agrees
 
 
 @kernel
 def _keep_place(registers, at, snapshots, k, differing, bid, bid_size, ask, ask_size):
-    """Keeps one exam, with the touch on either side, in the registers from `at` on."""
+    """Keeps one mismatch, with the touch on either side, in the registers from `at` on."""
     registers[at] = snapshots.sequence_number[k]
     registers[at + 1] = snapshots.ts_receipt_ns[k]
     registers[at + 2] = differing
@@ -164,14 +164,14 @@ def _count_agreeing(registers, sizes, k, depth):
     for n in range(depth):
         size_low += sizes[k, n] & _LOW_BITS
         size_high += sizes[k, n] >> _CARRY_BITS
-    registers[reg.EXAM_OURS] += depth
-    registers[reg.EXAM_LEVELS] += depth
-    registers[reg.EXAM_MATCHING] += depth
-    _add_exactly(registers, reg.EXAM_SIZE, size_low, size_high)
+    registers[reg.SNAPSHOT_OURS] += depth
+    registers[reg.SNAPSHOT_LEVELS] += depth
+    registers[reg.SNAPSHOT_MATCHING] += depth
+    _add_exactly(registers, reg.SNAPSHOT_SIZE, size_low, size_high)
 
 
 @kernel
-def _examine_side(registers, levels, own_prices, own_sizes, side, prices, sizes, k, depth):
+def _compare_side(registers, levels, own_prices, own_sizes, side, prices, sizes, k, depth):
     """Compares our levels with a snapshot's as far as both reach, best first on both.
 
     Returns how many levels were compared, and how many differ: missing here, missing there, or of
@@ -212,11 +212,11 @@ def _examine_side(registers, levels, own_prices, own_sizes, side, prices, sizes,
             n += 1
         if take_ours:
             key, size = level_at_or_after(levels, side, key + 1)
-    registers[reg.EXAM_OURS] += ours
-    registers[reg.EXAM_LEVELS] += theirs
-    registers[reg.EXAM_GHOST] += ghost
-    registers[reg.EXAM_MISSING] += missing
-    registers[reg.EXAM_MATCHING] += matching
-    _add_exactly(registers, reg.EXAM_SIZE, size_low, size_high)
-    _add_exactly(registers, reg.EXAM_SIZE_ERROR, error_low, error_high)
+    registers[reg.SNAPSHOT_OURS] += ours
+    registers[reg.SNAPSHOT_LEVELS] += theirs
+    registers[reg.SNAPSHOT_GHOST] += ghost
+    registers[reg.SNAPSHOT_MISSING] += missing
+    registers[reg.SNAPSHOT_MATCHING] += matching
+    _add_exactly(registers, reg.SNAPSHOT_SIZE, size_low, size_high)
+    _add_exactly(registers, reg.SNAPSHOT_SIZE_ERROR, error_low, error_high)
     return ours + missing, ours + missing - matching

@@ -93,8 +93,8 @@ UNVERIFIED = POLICY + 1
 
 _BY_MESSAGES = "later messages resolved it"
 _RESOLVED = {
-    "GAP": "a later exam was passed",
-    "FAILED_EXAM": "a later snapshot agreed",
+    "GAP": "a later snapshot matched",
+    "SNAPSHOT_MISMATCH": "a later snapshot agreed",
     "UNVERIFIED": "a later snapshot agreed",
     "UNCONFIRMED_DEPTH": "later messages or a wider snapshot resolved it",
     "STALE": "the next snapshot ended it",
@@ -142,7 +142,7 @@ class _Words:
             BookFlag.GAP: self._gap,
             BookFlag.CROSSED: self._crossed,
             BookFlag.LOCKED: self._locked,
-            BookFlag.FAILED_EXAM: self._failed_exam,
+            BookFlag.SNAPSHOT_MISMATCH: self._snapshot_mismatch,
             BookFlag.PRECISION_LOSS: self._precision_loss,
             BookFlag.UNCONFIRMED_DEPTH: self._unconfirmed,
             BookFlag.EMPTY_SIDE: self._empty_side,
@@ -159,7 +159,7 @@ class _Words:
                 f"{CAUSES[code]} was set again by the next message",
                 again,
             )
-        # A repair that no row shows; those of a seed and of a failed exam have words of their own.
+        # A repair that no row shows; those of a seed and of a mismatch have words of their own.
         alone = (spans["messages"] == 0) & (spans["invalidates"] == 0)
         alone &= ~np.isin(spans["action"], (Action.SEED, Action.UNCROSS))
         if alone.all():
@@ -243,7 +243,7 @@ class _Words:
         price = self._price(spans["bid_price_ticks"])
         return _joined("The best bid equalled the best ask, at first at ", price)
 
-    def _failed_exam(self, spans: SpanArray) -> pa.Array:
+    def _snapshot_mismatch(self, spans: SpanArray) -> pa.Array:
         return _joined(
             "A snapshot disagreed with the book, which is in doubt since the last evidence before "
             "sequence number ",

@@ -15,7 +15,7 @@ class BookFlag(IntFlag):
     CROSSED = 1 << 2
     LOCKED = 1 << 3
     STALE = 1 << 4
-    FAILED_EXAM = 1 << 5
+    SNAPSHOT_MISMATCH = 1 << 5
     PRECISION_LOSS = 1 << 6
     UNCONFIRMED_DEPTH = 1 << 7
     EMPTY_SIDE = 1 << 8
@@ -33,7 +33,7 @@ MEANING: dict[BookFlag, str] = {
     BookFlag.CROSSED: "The best bid is above the best ask.",
     BookFlag.LOCKED: "The best bid equals the best ask.",
     BookFlag.STALE: "The feed was silent for too long for this book to be current.",
-    BookFlag.FAILED_EXAM: (
+    BookFlag.SNAPSHOT_MISMATCH: (
         "A snapshot disagreed with the book, and this row lies after the last evidence that the "
         "book was right, or between such failures."
     ),
@@ -67,7 +67,7 @@ INVALIDATING = (
     | BookFlag.GAP
     | BookFlag.CROSSED
     | BookFlag.STALE
-    | BookFlag.FAILED_EXAM
+    | BookFlag.SNAPSHOT_MISMATCH
     | BookFlag.PRECISION_LOSS
     | BookFlag.OUTSIDE_DAY
     | BookFlag.OUT_OF_ORDER

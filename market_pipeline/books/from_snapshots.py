@@ -84,7 +84,7 @@ class SnapshotRebuild:
 
     @property
     def hourly_figures(self) -> dict[str, list[int]]:
-        """What a rebuild counts by hour is about exams, and there is none: 24 zeros each."""
+        """What a rebuild counts by hour is about snapshots compared, and none is: 24 zeros each."""
         return hourly_figures_of(new_registers())
 
     def blocks(self, snapshots: Iterable[SnapshotBatch]) -> Iterator[Rows]:

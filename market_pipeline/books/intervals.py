@@ -49,9 +49,9 @@ _NS_PER_DAY = 86_400 * 1_000_000_000
 _REASONS = {
     Repair.SEED: BookFlag.NOT_SEEDED,
     Repair.RESYNC: (
-        BookFlag.GAP | BookFlag.CROSSED | BookFlag.FAILED_EXAM | BookFlag.PRECISION_LOSS
+        BookFlag.GAP | BookFlag.CROSSED | BookFlag.SNAPSHOT_MISMATCH | BookFlag.PRECISION_LOSS
     ),
-    Repair.CONFIRMED: BookFlag.GAP | BookFlag.FAILED_EXAM,
+    Repair.CONFIRMED: BookFlag.GAP | BookFlag.SNAPSHOT_MISMATCH,
     Repair.UNCROSS: BookFlag.CROSSED,
 }
 # … and those it may end besides, because it changes the touch or the horizon.
@@ -244,8 +244,8 @@ class Intervals:
     ) -> SpanArray:
         """The repairs that ended no interval they are made for, each as an interval of no row.
 
-        One that no row before it asks for shows that an exam failed between two messages: it holds
-        from the message that was examined to the next. The others take no time.
+        One that no row before it asks for shows that a snapshot mismatched between two messages:
+        it holds from the message that was compared to the next. The others take no time.
         """
         repairs = Repairs._make(column[~used] for column in due)
         row = repairs.message - block.first_message
@@ -253,7 +253,7 @@ class Intervals:
         failed = cause < 0
         point = row + ended
         spans = np.zeros(row.size, SPAN)
-        spans["cause"] = np.where(failed, position_of(BookFlag.FAILED_EXAM), cause)
+        spans["cause"] = np.where(failed, position_of(BookFlag.SNAPSHOT_MISMATCH), cause)
         spans["start_ns"] = np.where(failed, block.time_ns[row], block.time_ns[point])
         spans["end_ns"] = np.where(failed, block.time_ns[row + 1], block.time_ns[point])
         spans["invalidates"] = failed
@@ -265,7 +265,7 @@ class Intervals:
         return spans
 
     def _cause_alone(self, kind: NDArray[np.int64], flags: NDArray[np.uint16]) -> NDArray[np.int64]:
-        """What a repair was made for, by the flags of the row before it; -1 for a failed exam."""
+        """What a repair was made for, by the flags of the row before it; -1 for a mismatch."""
         reasons = np.zeros(kind.size, np.uint16)
         for repair in (Repair.RESYNC, Repair.CONFIRMED):
             reasons[kind == repair] = _REASONS[repair]

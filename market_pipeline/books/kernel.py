@@ -15,15 +15,15 @@ from __future__ import annotations
 import numpy as np
 
 from market_pipeline.books import registers as reg
-from market_pipeline.books.exam import (
+from market_pipeline.books.messages import apply_messages, next_listed_row
+from market_pipeline.books.old_messages import meet_old_message, note_old_message
+from market_pipeline.books.snapshot_match import (
     EVIDENCE_ROOM,
     give_evidence,
     leave_out,
     meet_snapshot,
     settle_pending,
 )
-from market_pipeline.books.messages import apply_messages, next_listed_row
-from market_pipeline.books.old_messages import meet_old_message, note_old_message
 from market_pipeline.books.soundness import Mark
 from market_pipeline.books.state import Proof, Status
 from market_pipeline.jit import kernel
@@ -128,7 +128,7 @@ def advance(
                     return _NEEDS_WINDOW, row, mark, snapshot, bbo_row, depth_row, repair_row, proof
                 repair_row = after
             if next_listed_row(mended_rows, registers[reg.MENDED_PASSED], 0) <= registers[reg.ROWS]:
-                # Known before the snapshot is met, so that it mends the book, not examines it.
+                # Known before the snapshot is met, which so repairs the book and is no comparison.
                 registers[reg.MENDED_PASSED] += 1
                 if options.ids_prove and registers[reg.GAP] == 0 and registers[reg.SEEDED] != 0:
                     proof = give_evidence(

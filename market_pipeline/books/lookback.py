@@ -6,8 +6,8 @@ evidence that it was right. So no row leaves before the next piece of evidence:
 * between two that agree (a snapshot that seeded, replaced or matched the book, and one that
   matched it, or a proof by ids) rows are **verified**;
 * where a snapshot disagreed in between, and was not found to be misplaced or stale, all of them
-  carry FAILED_EXAM;
-* so do those between two such failures less than `FAILING_EXAMS` matches apart, and those after
+  carry SNAPSHOT_MISMATCH;
+* so do those between two such failures less than `MATCHES_TO_TRUST` matches apart, and those after
   the second if the day ends before so many match: where a book fails again and again, and no ids
   prove it, a match proves little;
 * rows that a late message belongs before carry OUT_OF_ORDER;
@@ -32,15 +32,15 @@ from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.state import HISTORY_MESSAGES, BboRows, DepthRows, Evidence, Proof
 
-__all__ = ["FAILING_EXAMS", "MOST_DEPTH_ROWS", "MOST_MESSAGES", "Lookback", "LookbackState"]
+__all__ = ["MATCHES_TO_TRUST", "MOST_DEPTH_ROWS", "MOST_MESSAGES", "Lookback", "LookbackState"]
 
 MOST_MESSAGES = 1 << 18
 MOST_DEPTH_ROWS = 1 << 14
-FAILING_EXAMS = 64
-"""So many matches in a row end what a failed exam says of the rows after it."""
+MATCHES_TO_TRUST = 64
+"""So many matches in a row end what a mismatch says of the rows after it."""
 
 _Rows = TypeVar("_Rows", BboRows, DepthRows)
-_FAILED = np.uint16(BookFlag.FAILED_EXAM)
+_FAILED = np.uint16(BookFlag.SNAPSHOT_MISMATCH)
 _OUT_OF_ORDER = np.uint16(BookFlag.OUT_OF_ORDER)
 _NOT_VERIFIABLE = np.uint16(INVALIDATING | BookFlag.UNCONFIRMED_DEPTH)
 _LOOKBACK_FLAGS = _FAILED | _OUT_OF_ORDER
@@ -59,7 +59,7 @@ class LookbackState:
         has_anchor: Whether evidence came before it.
         is_in_doubt: Whether a snapshot has disagreed since.
         failed: The first message after the last failure of which another one would say something.
-        matches: How many matches in a row there were since; `FAILING_EXAMS` if that is long ago.
+        matches: How many matches in a row there were since; `MATCHES_TO_TRUST` if that is long ago.
         is_failing: Whether that failure came soon after another one.
         end_flags: Once all rows have left, what the evidence says against the book at the end.
     """
@@ -88,7 +88,7 @@ class Lookback:
 
     def __init__(self, *, ids_prove: bool = False, start: LookbackState | None = None) -> None:
         start = start or LookbackState(
-            None, None, [], 0, 0, False, False, 0, FAILING_EXAMS, False, 0
+            None, None, [], 0, 0, False, False, 0, MATCHES_TO_TRUST, False, 0
         )
         self._ids_prove = ids_prove
         self._bbo, self._depth = start.bbo, start.depth
@@ -143,7 +143,7 @@ class Lookback:
         depth.flags[:] |= bbo.flags[at] & _LOOKBACK_FLAGS
         depth.verified[:] = bbo.verified[at]
         leaves = min(self._settled, end - HISTORY_MESSAGES)
-        if self._matches < FAILING_EXAMS:
+        if self._matches < MATCHES_TO_TRUST:
             leaves = min(leaves, self._failed)
         leaves = end if last else max(self._first, leaves)
         rows, depth_rows = leaves - self._first, int(np.searchsorted(depth.message, leaves))
@@ -171,7 +171,7 @@ class Lookback:
         """Says of the rows before the last anchor what the evidence shows."""
         kinds, messages = evidence.kind, evidence.message
         is_short = bbo.flags.size <= MOST_MESSAGES and depth.message.size < MOST_DEPTH_ROWS
-        is_sound = self._matches == FAILING_EXAMS and not self._is_in_doubt
+        is_sound = self._matches == MATCHES_TO_TRUST and not self._is_in_doubt
         if is_short and is_sound and np.isin(kinds, _ANCHORS).all():
             # The usual case, without a look at each of the hundred thousand snapshots of a day.
             messages = messages[messages >= self._settled]
@@ -213,14 +213,14 @@ class Lookback:
 
     def _fail(self, bbo: BboRows, until: int) -> None:
         """A snapshot failed, and the rows up to a message with it."""
-        self._is_failing = self._matches < FAILING_EXAMS and not self._ids_prove
+        self._is_failing = self._matches < MATCHES_TO_TRUST and not self._ids_prove
         if self._is_failing:
             bbo.flags[self._failed - self._first : until - self._first] |= _FAILED
         self._failed, self._matches = until, 0
 
     def _match(self, is_comparison: bool) -> None:
-        self._matches = min(self._matches + is_comparison, FAILING_EXAMS)
-        self._is_failing &= self._matches < FAILING_EXAMS
+        self._matches = min(self._matches + is_comparison, MATCHES_TO_TRUST)
+        self._is_failing &= self._matches < MATCHES_TO_TRUST
 
     def _leave_failing(self, bbo: BboRows, until: int) -> None:
         """Lets go of the rows up to a message, of which a further failure says nothing any more."""

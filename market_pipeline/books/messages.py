@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 
 from market_pipeline.books import registers as reg
-from market_pipeline.books.exam import give_evidence, write_repair
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.history import forget_rows
 from market_pipeline.books.levels import (
@@ -27,6 +26,7 @@ from market_pipeline.books.levels import (
 )
 from market_pipeline.books.registers import MESSAGES_BETWEEN_MOVES
 from market_pipeline.books.scale import NOT_REPRESENTABLE
+from market_pipeline.books.snapshot_match import give_evidence, write_repair
 from market_pipeline.books.state import HISTORY_MESSAGES, HISTORY_ROWS, Proof, Repair, Status
 from market_pipeline.books.walk import best_level, first_index, level_at_or_after, write_top
 from market_pipeline.jit import inlined_kernel, kernel

@@ -12,7 +12,6 @@ from __future__ import annotations
 import numpy as np
 
 from market_pipeline.books import registers as reg
-from market_pipeline.books.exam import give_evidence
 from market_pipeline.books.history import (
     BEFORE_ALL,
     REPEATED,
@@ -22,6 +21,7 @@ from market_pipeline.books.history import (
 )
 from market_pipeline.books.levels import ASK, BID, far_is_full, key_of, set_level
 from market_pipeline.books.scale import NOT_REPRESENTABLE
+from market_pipeline.books.snapshot_match import give_evidence
 from market_pipeline.books.soundness import Mark
 from market_pipeline.books.state import HISTORY_ROWS, LATE_ROW, Proof
 from market_pipeline.jit import kernel

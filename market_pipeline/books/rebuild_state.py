@@ -70,7 +70,7 @@ class RebuildState:
             seeded=BookFlag.NOT_SEEDED not in flags,
             gap=BookFlag.GAP in flags,
             refused_since_snapshot=BookFlag.PRECISION_LOSS in flags,
-            failed_exam=BookFlag.FAILED_EXAM in flags,
+            snapshot_mismatch=BookFlag.SNAPSHOT_MISMATCH in flags,
             last_ts_receipt_ns=book.ts_receipt_ns,
             last_flags=book.flags,
         )

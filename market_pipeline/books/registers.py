@@ -13,7 +13,7 @@ __all__ = [
     "new_registers",
 ]
 
-# One exam that is told: when it was, how much differed, and the touch on either side.
+# One mismatch: when it was, how much differed, and the touch on either side.
 _PLACE = (
     "sequence_number",
     "ts_receipt_ns",
@@ -38,7 +38,7 @@ REGISTERS = (
     "gaps_passed",
     "mended_passed",
     "refused_since_snapshot",
-    "failed_exam",
+    "snapshot_mismatch",
     "crossed_since_ns",
     "last_ts_receipt_ns",
     "last_ts_origin_ns",
@@ -130,23 +130,27 @@ REGISTERS = (
     "seed_ts_receipt_ns",
     "resyncs",
     "levels_learned",
-    "exams",
-    "exams_failed",
-    "exam_levels",
-    "exam_levels_matching",
-    "exam_levels_missing",
-    "exam_levels_ours",
-    "exam_levels_ghost",
-    "exam_max_mid_deviation_half_ticks",
-    "exam_size_lots",
-    "exam_size_lots_carry",
-    "exam_size_error_lots",
-    "exam_size_error_lots_carry",
-    *(f"exam_{place}_{name}" for place in ("first_failed", "worst") for name in _PLACE),
+    "snapshots_compared",
+    "snapshots_mismatched",
+    "snapshot_levels",
+    "snapshot_levels_matching",
+    "snapshot_levels_missing",
+    "snapshot_levels_ours",
+    "snapshot_levels_ghost",
+    "snapshot_max_mid_deviation_half_ticks",
+    "snapshot_size_lots",
+    "snapshot_size_lots_carry",
+    "snapshot_size_error_lots",
+    "snapshot_size_error_lots_carry",
+    *(f"{place}_mismatch_{name}" for place in ("first", "worst") for name in _PLACE),
 )
 """The scalars of a rebuild in the order of its int64 register array: state first, then counters."""
 
-HOURLY = ("exams_per_hour", "exams_failed_per_hour", "exam_levels_differing_per_hour")
+HOURLY = (
+    "snapshots_compared_per_hour",
+    "snapshots_mismatched_per_hour",
+    "snapshot_levels_differing_per_hour",
+)
 """What is counted by UTC hour of receipt: 24 registers each, behind the scalars."""
 
 (
@@ -161,7 +165,7 @@ HOURLY = ("exams_per_hour", "exams_failed_per_hour", "exam_levels_differing_per_
     GAPS_PASSED,
     MENDED_PASSED,
     REFUSED_SINCE,
-    FAILED_EXAM,
+    SNAPSHOT_MISMATCH,
     CROSSED_SINCE,
     LAST_RECEIPT,
     LAST_ORIGIN,
@@ -253,24 +257,24 @@ HOURLY = ("exams_per_hour", "exams_failed_per_hour", "exam_levels_differing_per_
     SEED_RECEIPT,
     RESYNCS,
     LEARNED,
-    EXAMS,
-    EXAMS_FAILED,
-    EXAM_LEVELS,
-    EXAM_MATCHING,
-    EXAM_MISSING,
-    EXAM_OURS,
-    EXAM_GHOST,
-    EXAM_MID,
-    EXAM_SIZE,
-    EXAM_SIZE_CARRY,
-    EXAM_SIZE_ERROR,
-    EXAM_SIZE_ERROR_CARRY,
-    EXAM_FIRST_FAILED,
+    SNAPSHOTS_COMPARED,
+    SNAPSHOTS_MISMATCHED,
+    SNAPSHOT_LEVELS,
+    SNAPSHOT_MATCHING,
+    SNAPSHOT_MISSING,
+    SNAPSHOT_OURS,
+    SNAPSHOT_GHOST,
+    SNAPSHOT_MID,
+    SNAPSHOT_SIZE,
+    SNAPSHOT_SIZE_CARRY,
+    SNAPSHOT_SIZE_ERROR,
+    SNAPSHOT_SIZE_ERROR_CARRY,
+    FIRST_MISMATCH,
 ) = range(len(REGISTERS) - 2 * len(_PLACE) + 1)
-EXAM_WORST = EXAM_FIRST_FAILED + len(_PLACE)
+WORST_MISMATCH = FIRST_MISMATCH + len(_PLACE)
 PLACE_LEVELS_DIFFERING = _PLACE.index("levels_differing")
 
-EXAMS_BY_HOUR, FAILED_BY_HOUR, DIFFERING_BY_HOUR = (
+COMPARED_BY_HOUR, MISMATCHED_BY_HOUR, DIFFERING_BY_HOUR = (
     len(REGISTERS) + 24 * k for k in range(len(HOURLY))
 )
 
@@ -299,7 +303,7 @@ def new_registers() -> NDArray[np.int64]:
 def figures_of(registers: NDArray[np.int64]) -> dict[str, int]:
     """The scalars by name, each sum with its carry as one number."""
     figures = dict(zip(REGISTERS, registers[: len(REGISTERS)].tolist(), strict=True))
-    for name in ("exam_size_lots", "exam_size_error_lots"):
+    for name in ("snapshot_size_lots", "snapshot_size_error_lots"):
         figures[name] += figures.pop(f"{name}_carry") << CARRY_BITS
     return figures
 

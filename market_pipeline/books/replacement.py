@@ -39,7 +39,7 @@ def replace(
     registers[reg.LAST_ASK] = ask_prices[k, 0]
     registers[reg.GAP] = 0
     registers[reg.REFUSED_SINCE] = 0
-    registers[reg.FAILED_EXAM] = 0
+    registers[reg.SNAPSHOT_MISMATCH] = 0
     registers[reg.CROSSED_SINCE] = 0
     registers[reg.MISPLACED_RUN] = 0
     registers[reg.STALE_RUN] = 0
@@ -48,7 +48,7 @@ def replace(
 
 @kernel
 def extend(registers, levels, history, snapshots, k, bids, asks):
-    """Learns from a passed exam what lies beyond our horizon; nothing we knew is changed."""
+    """Learns from a match what lies beyond our horizon; nothing we knew is changed."""
     farthest_bid = snapshots.bid_price_ticks[k, bids - 1]
     farthest_ask = snapshots.ask_price_ticks[k, asks - 1]
     if farthest_bid < registers[reg.BID_HORIZON]:

@@ -159,7 +159,7 @@ class Repairs(NamedTuple):
 
     Attributes:
         kind: A `Repair`: the book was seeded from a snapshot, replaced inside a snapshot's window,
-            found right again by an exam after a gap or a failed exam, or had stale crossing levels
+            found right again by a match after a gap or a mismatch, or had stale crossing levels
             removed.
         message: How many messages had been closed before; the repair shows in that row (from 0).
         ts_receipt_ns, sequence_number: Of the snapshot, or of the message that crossed the book.

@@ -192,37 +192,39 @@ class Thresholds(_Model):
     ordering_error_share: _Share = Field(
         0.001, description="A larger share of messages out of order or double is an error."
     )
-    exam_warn_share: _Share = Field(
-        0.0, description="A larger share of exams that fail is a warning."
+    snapshot_mismatch_warn_share: _Share = Field(
+        0.0, description="A larger share of mismatches is a warning."
     )
-    exam_error_share: _Share = Field(
-        0.002, description="A larger share of exams that fail is an error."
+    snapshot_mismatch_error_share: _Share = Field(
+        0.002, description="A larger share of mismatches is an error."
     )
-    exam_level_warn_share: _Share = Field(
-        0.0, description="A larger share of levels that differ in exams is a warning."
+    snapshot_level_warn_share: _Share = Field(
+        0.0, description="A larger share of levels that differ in snapshots is a warning."
     )
-    exam_level_error_share: _Share = Field(
-        0.002, description="A larger share of levels that differ in exams is an error."
+    snapshot_level_error_share: _Share = Field(
+        0.002, description="A larger share of levels that differ in snapshots is an error."
     )
-    exam_mid_error_ticks: _Amount = Field(
-        10_000.0, description="A mid that is off by more ticks than this in an exam is an error."
+    snapshot_mid_error_ticks: _Amount = Field(
+        10_000.0,
+        description="A mid that is off by more ticks than this from a snapshot's is an error.",
     )
-    exam_reconverge_error_seconds: _Amount = Field(
-        60.0, description="A book that stays wrong for longer than this after an exam is an error."
+    snapshot_reconverge_error_seconds: _Amount = Field(
+        60.0,
+        description="A book that stays wrong for longer than this after a mismatch is an error.",
     )
-    exam_uncompared_warn_share: _Share = Field(
+    snapshot_uncompared_warn_share: _Share = Field(
         0.01, description="A larger share of later snapshots that are not compared is a warning."
     )
-    exam_uncompared_error_share: _Share = Field(
+    snapshot_uncompared_error_share: _Share = Field(
         0.5, description="A larger share of later snapshots that are not compared is an error."
     )
-    exam_uncompared_error_seconds: _Amount = Field(
+    snapshot_uncompared_error_seconds: _Amount = Field(
         60.0, description="Snapshots for longer than this without one compared are an error."
     )
-    exam_unconfirmed_warn_share: _Share = Field(
+    snapshot_unconfirmed_warn_share: _Share = Field(
         0.01, description="A larger share of valid time with an unconfirmed touch is a warning."
     )
-    joint_warn_share: _Share = Field(
+    day_boundary_warn_share: _Share = Field(
         0.0, description="A larger share of levels that differ across midnight is a warning."
     )
     trade_through_warn_share: _Share = Field(

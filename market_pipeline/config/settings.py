@@ -117,7 +117,7 @@ class Settings(LakeSettings, BaseSettings):
         le=86_400,
         description="Seconds of market time between two full-depth checkpoints of a book.",
     )
-    twin_minutes: Integer = Field(
+    reference_minutes: Integer = Field(
         default=3,
         ge=0,
         le=1_440,

@@ -180,7 +180,7 @@ _PROFILES = {
 _BOOK = [*_of(_DELTAS, "side_is_bid", "price", "size"), *_every_level("price")]
 _BOOK += _every_level("size")
 _BOOK_TIMES = [*_EVENT["ts_receipt_ns"], *_EVENT["sequence_number"]]
-_EXAM = [*_BOOK, *_BOOK_TIMES]
+_SNAPSHOT = [*_BOOK, *_BOOK_TIMES]
 _REBUILDS = {
     **_each(("strategy", "strategy_reason"), _of("raw_profiles", "raw_table", "status")),
     "tick": [(_DELTAS, "price"), *_every_level("price")],
@@ -197,7 +197,7 @@ _REBUILDS = {
             *("crossed_messages", "crossed_seconds", "locked_messages", "locked_seconds"),
             *("uncrossed_levels", "unknown_removals", "resyncs"),
         ),
-        _EXAM,
+        _SNAPSHOT,
     ),
     **_each(
         ("min_latency_ms", "max_latency_ms", "negative_latency_messages"),
@@ -205,17 +205,31 @@ _REBUILDS = {
     ),
     **_each(
         (
-            *("exams", "exams_failed", "exam_levels", "exam_levels_matching"),
-            *("exam_levels_missing", "exam_levels_ours", "exam_levels_ghost", "exam_size_error"),
-            *("max_mid_deviation_ticks", "exams_per_hour", "exams_failed_per_hour"),
-            "exam_levels_differing_per_hour",
             *(
-                f"exam_{which}_{part}"
-                for which in ("first_failed", "worst")
+                "snapshots_compared",
+                "snapshots_mismatched",
+                "snapshot_levels",
+                "snapshot_levels_matching",
+            ),
+            *(
+                "snapshot_levels_missing",
+                "snapshot_levels_ours",
+                "snapshot_levels_ghost",
+                "snapshot_size_error",
+            ),
+            *(
+                "max_mid_deviation_ticks",
+                "snapshots_compared_per_hour",
+                "snapshots_mismatched_per_hour",
+            ),
+            "snapshot_levels_differing_per_hour",
+            *(
+                f"{which}_mismatch_{part}"
+                for which in ("first", "worst")
                 for part in ("ns", "sequence_number", "levels_differing", "ours", "theirs")
             ),
         ),
-        _EXAM,
+        _SNAPSHOT,
     ),
     **{
         f"known_{name}_price": _of(_SNAPSHOTS, f"{side}_{DEPTH_LEVELS - 1}_price")
@@ -244,15 +258,19 @@ _REPORT = {
         name: _of("book_rebuilds", name)
         for name in (
             *("outcome", "failure_kind", "failure", "strategy", "strategy_reason", "rows"),
-            *("snapshots", "unknown_removals", "max_mid_deviation_ticks", "exam_size_error"),
-            *("exams_failed", "exams_per_hour", "exams_failed_per_hour"),
+            *("snapshots", "unknown_removals", "max_mid_deviation_ticks", "snapshot_size_error"),
+            *(
+                "snapshots_mismatched",
+                "snapshots_compared_per_hour",
+                "snapshots_mismatched_per_hour",
+            ),
             *("snapshots_uncompared", "uncompared_reasons", "first_uncompared_ns"),
             *("longest_uncompared_seconds", "longest_uncompared_ns", "snapshots_misplaced"),
             *("first_misplaced_ns", "snapshots_off_number", "snapshots_stale", "first_stale_ns"),
             *("stale_messages", "repeated_messages", "late_messages", "first_old_ns"),
             *("first_restart_ns", "split_messages", "first_split_ns"),
             *("bad_sequences", "first_bad_sequence_ns"),
-            *("exam_levels_differing_per_hour", "known_low_price", "known_high_price", "tick"),
+            *("snapshot_levels_differing_per_hour", "known_low_price", "known_high_price", "tick"),
             *("lot", "tick_inferred", "lot_inferred", "input_sha256", "code_version"),
         )
     },
@@ -267,7 +285,7 @@ _REPORT = {
             *("observed_seconds", "missing_seconds", "valid_seconds", "verified_seconds"),
             *("unverified_seconds", "unconfirmed_seconds", "invalid_seconds"),
             *("not_seeded_seconds", "unsound_seconds"),
-            *("after_gap_seconds", "stale_seconds", "failed_exam_seconds"),
+            *("after_gap_seconds", "stale_seconds", "snapshot_mismatch_seconds"),
             *("precision_loss_seconds", "crossed_count", "crossed_seconds"),
             *("longest_crossed_seconds", "longest_crossed_ns", "crossed_seconds_per_hour"),
             *("first_crossed_ns", "locked_count", "locked_seconds"),
@@ -364,19 +382,19 @@ _REPORT = {
         for part in ("file", "row", "value")
     },
     "first_precision_column": _of("book_rebuilds", "price_losses", "size_losses"),
-    "exam_snapshots": _of("book_rebuilds", "exams"),
-    "uncompared_share": _of("book_rebuilds", "exams", "snapshots_uncompared"),
+    "snapshots_compared": _of("book_rebuilds", "snapshots_compared"),
+    "uncompared_share": _of("book_rebuilds", "snapshots_compared", "snapshots_uncompared"),
     "sequence_restarts": _of("book_rebuilds", "restarts"),
-    "exam_matching_share": _of("book_rebuilds", "exam_levels_matching", "exam_levels"),
-    "ghost_share": _of("book_rebuilds", "exam_levels_ghost", "exam_levels_ours"),
-    "missing_share": _of("book_rebuilds", "exam_levels_missing", "exam_levels"),
-    "first_failed_exam_ns": _of("book_rebuilds", "exam_first_failed_ns"),
+    "snapshot_matching_share": _of("book_rebuilds", "snapshot_levels_matching", "snapshot_levels"),
+    "ghost_share": _of("book_rebuilds", "snapshot_levels_ghost", "snapshot_levels_ours"),
+    "missing_share": _of("book_rebuilds", "snapshot_levels_missing", "snapshot_levels"),
+    "first_mismatch_ns": _of("book_rebuilds", "first_mismatch_ns"),
     **_each(
-        ("joint_levels", "joint_mismatch_share", "joint_mid_deviation_ticks"),
-        [*_CLOSE, *_EXAM],
+        ("day_boundary_levels", "day_boundary_mismatch_share", "day_boundary_mid_deviation_ticks"),
+        [*_CLOSE, *_SNAPSHOT],
     ),
     **_each(
-        ("joint_pause_seconds", "joint_problem"),
+        ("day_boundary_pause_seconds", "day_boundary_problem"),
         [*_of("book_checkpoints", "ts_receipt_ns", "sequence_number", "flags"), *_BOOK_TIMES],
     ),
     **_each(
@@ -388,8 +406,8 @@ _REPORT = {
         _THROUGH,
     ),
     **_each(
-        ("twin_messages", "twin_differing_messages", "twin_first_difference"),
-        [*_CLOSE, *_EXAM, *_TOUCH, *_SIZES],
+        ("reference_messages", "reference_differing_messages", "reference_first_difference"),
+        [*_CLOSE, *_SNAPSHOT, *_TOUCH, *_SIZES],
     ),
     **_each(("bars", "bar_violations", "missing_bars", "first_bar_violation_ns"), _BARS),
 }

@@ -11,12 +11,12 @@ import polars as pl
 import pyarrow as pa
 
 from market_pipeline.books.arrow import BookArrow
-from market_pipeline.books.examined import exam_columns
 from market_pipeline.books.integers import OffStepCount
 from market_pipeline.books.intervals import Intervals
 from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.rebuild import Rebuild, RebuildOptions
 from market_pipeline.books.scale import Scale
+from market_pipeline.books.snapshot_figures import snapshot_columns
 from market_pipeline.books.state import BboRows, DepthRows, Repairs
 from market_pipeline.books.tables import BBO, DEPTH, IDENTITY, INTERVALS, REBUILDS
 from market_pipeline.config.instruments import Instrument, Policies
@@ -48,7 +48,7 @@ class RebuiltBook:
         intervals: From when to when a flag is set, what ended it and what shows it, with the
             columns of `books.intervals` without those three.
         book: The full book after the last message.
-        figures: Counters by name, those of `books.rebuilds` first: messages, exams, resyncs, …
+        figures: Counters by name, those of `books.rebuilds` first: messages, resyncs, …
         findings: What a capture has wrong, where and what that means: `kind`, `file`, `line`
             (from 1), `expected`, `found`, `meaning`; the first hundred of each kind. No row for
             other sources.
@@ -188,7 +188,7 @@ def _figures(passed: Rebuild) -> dict[str, Any]:
     }
     if not counters["seeded"]:
         figures |= {"seed_sequence_number": None, "seed_ts_receipt_ns": None}
-    figures |= exam_columns(passed)
+    figures |= snapshot_columns(passed)
     return figures | _losses("price", passed.off_tick) | _losses("size", passed.off_lot)
 
 

@@ -46,7 +46,7 @@ __all__ = ["PublishedRow", "replayed"]
 
 _TOUCH = ("bid_price_ticks", "bid_size_lots", "ask_price_ticks", "ask_size_lots")
 
-_NO_START = int(BookFlag.CROSSED | BookFlag.FAILED_EXAM)
+_NO_START = int(BookFlag.CROSSED | BookFlag.SNAPSHOT_MISMATCH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +311,7 @@ def _refuse_another_book(book: Keyframe, row: PublishedRow) -> None:
     ):
         found += [int(prices[0]), int(sizes[0])] if prices.size else [None, None]
     # What later snapshots said of the row is not known when its book is replayed.
-    lookback = int(BookFlag.FAILED_EXAM | BookFlag.OUT_OF_ORDER)
+    lookback = int(BookFlag.SNAPSHOT_MISMATCH | BookFlag.OUT_OF_ORDER)
     flags = book.flags & ~lookback | row.columns["flags"] & lookback
     columns = dict(zip(_TOUCH, found, strict=True)) | {"flags": flags}
     if any(row.columns[name] != value for name, value in columns.items()):

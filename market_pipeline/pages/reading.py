@@ -99,7 +99,11 @@ def read_instrument_day(
         of_what = f"{row.instrument_id} on {row.dt}"
         plots = (
             as_svg(figure, f"{name}-day", f"Mid, intervals, spread and depth of {of_what}"),
-            as_svg(hours_plot(row), f"{name}-hours", f"Skew and exams of {of_what} by hour"),
+            as_svg(
+                hours_plot(row),
+                f"{name}-hours",
+                f"Skew and mismatches of {of_what} by hour",
+            ),
         )
         intervals = interval_totals(files["book_intervals"]).to_dicts()
     return InstrumentDay(

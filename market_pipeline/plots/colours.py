@@ -30,7 +30,7 @@ CAUSES: dict[str, str] = {
     BookFlag.GAP.name: "#d55e00",
     BookFlag.CROSSED.name: "#cc79a7",
     BookFlag.STALE.name: "#e69f00",
-    BookFlag.FAILED_EXAM.name: "#0072b2",
+    BookFlag.SNAPSHOT_MISMATCH.name: "#0072b2",
     BookFlag.PRECISION_LOSS.name: "#b8a800",
 }
 """Of the causes of `books.intervals` that invalidate."""

@@ -1,4 +1,4 @@
-"""One instrument's day by UTC hour: the skew of the clocks, and what the exams found."""
+"""One instrument's day by UTC hour: the skew of the clocks, and which snapshots mismatched."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _HOURS = np.arange(24)
 
 
 def hours_plot(row: ReportRow) -> Figure:
-    """Hourly median of the skew inside the day's quantiles, failed exams, and differing levels."""
+    """Hourly median of the skew inside the day's quantiles, mismatches, and differing levels."""
     figure = Figure(figsize=(10, 2.3), layout="constrained")
     skew, failed, differing = figure.subplots(1, 3)
     _draw_skew(skew, row)
-    _draw_counts(failed, row.exams_failed_per_hour)
-    _draw_counts(differing, row.exam_levels_differing_per_hour)
+    _draw_counts(failed, row.snapshots_mismatched_per_hour)
+    _draw_counts(differing, row.snapshot_levels_differing_per_hour)
     themed(skew, "skew, ms: median by hour")
-    themed(failed, "failed exams by hour")
-    themed(differing, "levels that differed in exams by hour")
+    themed(failed, "mismatches by hour")
+    themed(differing, "levels that differed by hour")
     for axis in (skew, failed, differing):
         axis.set_xlim(-0.6, 23.6)
         axis.set_xticks(range(0, 24, 6))
@@ -56,7 +56,7 @@ def _draw_counts(axis: Axes, counts: Sequence[int] | None) -> None:
     if counts is None:
         _say_none(axis)
         return
-    axis.bar(_HOURS, counts, color=CAUSES["FAILED_EXAM"], width=0.8)
+    axis.bar(_HOURS, counts, color=CAUSES["SNAPSHOT_MISMATCH"], width=0.8)
     axis.set_ylim(0, max(1, *counts) * 1.05)
     axis.yaxis.set_major_locator(MaxNLocator(4, integer=True))
 

@@ -11,7 +11,7 @@ from market_pipeline.quality.checks.bars import BARS, check_bars
 from market_pipeline.quality.checks.base import Check, CheckOutcome, unmeasured_outcome
 from market_pipeline.quality.checks.completeness import COMPLETENESS, check_completeness
 from market_pipeline.quality.checks.crossed import CROSSED, check_crossed
-from market_pipeline.quality.checks.day_boundary import JOINT, check_joint
+from market_pipeline.quality.checks.day_boundary import DAY_BOUNDARY, check_day_boundary
 from market_pipeline.quality.checks.delivery import DELIVERY, check_delivery
 from market_pipeline.quality.checks.domain import DOMAIN, check_domain
 from market_pipeline.quality.checks.freshness import FRESHNESS, check_freshness
@@ -19,10 +19,10 @@ from market_pipeline.quality.checks.gap import GAP, check_gap
 from market_pipeline.quality.checks.identity import IDENTITY, check_identity
 from market_pipeline.quality.checks.ordering import ORDERING, check_ordering
 from market_pipeline.quality.checks.precision import PRECISION, check_precision
-from market_pipeline.quality.checks.reference_replay import TWIN, check_twin
+from market_pipeline.quality.checks.reference_replay import REFERENCE_REPLAY, check_reference_replay
 from market_pipeline.quality.checks.schema import SCHEMA, check_schema
 from market_pipeline.quality.checks.skew import SKEW, check_skew
-from market_pipeline.quality.checks.snapshot_match import EXAM, check_exam
+from market_pipeline.quality.checks.snapshot_match import SNAPSHOT_MATCH, check_snapshot_match
 from market_pipeline.quality.checks.trade_through import TRADE_THROUGH, check_trade_through
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.shown import shown_logger
@@ -43,10 +43,10 @@ _ASKED: dict[Check, _Ask] = {
     SKEW: check_skew,
     PRECISION: check_precision,
     CROSSED: check_crossed,
-    EXAM: check_exam,
+    SNAPSHOT_MATCH: check_snapshot_match,
     TRADE_THROUGH: check_trade_through,
-    JOINT: check_joint,
-    TWIN: check_twin,
+    DAY_BOUNDARY: check_day_boundary,
+    REFERENCE_REPLAY: check_reference_replay,
     BARS: check_bars,
     FRESHNESS: check_freshness,
     DELIVERY: check_delivery,

@@ -61,8 +61,8 @@ class BookEvidence:
         rows, snapshots: Raw delta rows and raw snapshot rows read.
         trades: Trades read; None if there was no trades file.
         unknown_removals: Removals of a price that the book did not hold; normal.
-        exam_snapshots: Later snapshots compared; the figures below are None if it is 0.
-        exam_matching_share, ghost_share: See `lake_and_book_rules`; between 0 and 1.
+        snapshots_compared: Later snapshots compared; the figures below are None if it is 0.
+        snapshot_matching_share, ghost_share: See `lake_and_book_rules`; between 0 and 1.
         max_mid_deviation_ticks: Largest absolute difference of the mid.
         known_low_price, known_high_price: The confirmed horizon at the day's end.
         tick, lot: The steps of that day; `…_inferred` if from its data.
@@ -75,8 +75,8 @@ class BookEvidence:
     snapshots: int
     trades: int | None
     unknown_removals: int
-    exam_snapshots: int
-    exam_matching_share: float | None
+    snapshots_compared: int
+    snapshot_matching_share: float | None
     max_mid_deviation_ticks: float | None
     ghost_share: float | None
     known_low_price: float | None
@@ -229,8 +229,8 @@ def _evidence(book: BookDay) -> Measured:
             "snapshots": evidence.snapshots,
             "trades": evidence.trades,
             "unknown_removals": evidence.unknown_removals,
-            "exam_snapshots": evidence.exam_snapshots,
-            "exam_matching_share": evidence.exam_matching_share,
+            "snapshots_compared": evidence.snapshots_compared,
+            "snapshot_matching_share": evidence.snapshot_matching_share,
             "max_mid_deviation_ticks": evidence.max_mid_deviation_ticks,
             "ghost_share": evidence.ghost_share,
             "known_low_price": evidence.known_low_price,
@@ -400,7 +400,7 @@ def _valid_time(book: BookDay) -> Measured:
             "not_seeded_seconds": valid.seconds_by_flag[BookFlag.NOT_SEEDED],
             "after_gap_seconds": valid.seconds_by_flag[BookFlag.GAP],
             "stale_seconds": valid.seconds_by_flag[BookFlag.STALE],
-            "failed_exam_seconds": valid.seconds_by_flag[BookFlag.FAILED_EXAM],
+            "snapshot_mismatch_seconds": valid.seconds_by_flag[BookFlag.SNAPSHOT_MISMATCH],
             "precision_loss_seconds": valid.seconds_by_flag[BookFlag.PRECISION_LOSS],
             "unsound_seconds": valid.unsound_seconds,
             "longest_reconvergence_seconds": valid.longest_reconvergence_seconds,
@@ -409,7 +409,7 @@ def _valid_time(book: BookDay) -> Measured:
 
 
 BOOK_MEASURES: tuple[Measure[BookDay], ...] = (
-    Measure("what the rebuild counted", ("exam",), _evidence),
+    Measure("what the rebuild counted", ("snapshot_match",), _evidence),
     Measure("gaps", ("gap", "ordering"), _gaps),
     Measure("proven gaps", ("gap",), _proven_gaps),
     Measure("cover of the day", ("completeness",), _cover),
@@ -417,7 +417,7 @@ BOOK_MEASURES: tuple[Measure[BookDay], ...] = (
     Measure("bad stamps", ("skew",), _bad_stamps),
     Measure("precision", ("precision",), _precision),
     Measure("crossed time", ("crossed",), _touch),
-    Measure("valid time", ("completeness", "exam"), _valid_time),
+    Measure("valid time", ("completeness", "snapshot_match"), _valid_time),
 )
 """What is measured of a rebuilt book, each apart from the others."""
 

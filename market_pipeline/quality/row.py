@@ -93,7 +93,9 @@ class ReportRow:
         "DOUBLE", "Observed seconds from a gap to the next anchor."
     )
     stale_seconds: float | None = _column("DOUBLE", "Observed seconds with a stale book.")
-    failed_exam_seconds: float | None = _column("DOUBLE", "Observed seconds after a failed exam.")
+    snapshot_mismatch_seconds: float | None = _column(
+        "DOUBLE", "Observed seconds after a mismatch."
+    )
     precision_loss_seconds: float | None = _column(
         "DOUBLE", "Observed seconds after a refused value."
     )
@@ -299,7 +301,7 @@ class ReportRow:
         "VARCHAR", "The first of these, with column, value, file and row."
     )
     unknown_removals: int | None = _column("BIGINT", "Removals of a price the book did not hold.")
-    exam_snapshots: int | None = _column(
+    snapshots_compared: int | None = _column(
         "BIGINT", "Later snapshots compared with the rebuilt book."
     )
     snapshots_uncompared: int | None = _column(
@@ -325,7 +327,7 @@ class ReportRow:
         "BIGINT", "Snapshots that disagree and repeat the content of an earlier one."
     )
     first_stale_ns: int | None = _column("BIGINT", "Receipt time of the first of them, ns UTC.")
-    exam_matching_share: float | None = _column(
+    snapshot_matching_share: float | None = _column(
         "DOUBLE", "Share of their levels equal in price and size."
     )
     max_mid_deviation_ticks: float | None = _column(
@@ -337,36 +339,36 @@ class ReportRow:
     missing_share: float | None = _column(
         "DOUBLE", "Share of their levels in the known window we do not hold."
     )
-    exam_size_error: float | None = _column(
+    snapshot_size_error: float | None = _column(
         "DOUBLE", "Size differences of all levels over the snapshots' sizes."
     )
-    exams_failed: int | None = _column("BIGINT", "Exams with a level other than ours.")
-    first_failed_exam_ns: int | None = _column(
-        "BIGINT", "Receipt time of the first of them, ns UTC."
+    snapshots_mismatched: int | None = _column(
+        "BIGINT", "Compared snapshots with a level other than ours."
     )
-    exams_per_hour: tuple[int, ...] | None = _column(
-        "BIGINT[]", "Exams in each UTC hour, 24 entries."
+    first_mismatch_ns: int | None = _column("BIGINT", "Receipt time of the first of them, ns UTC.")
+    snapshots_compared_per_hour: tuple[int, ...] | None = _column(
+        "BIGINT[]", "Compared snapshots in each UTC hour, 24 entries."
     )
-    exams_failed_per_hour: tuple[int, ...] | None = _column(
-        "BIGINT[]", "Failed exams in each UTC hour."
+    snapshots_mismatched_per_hour: tuple[int, ...] | None = _column(
+        "BIGINT[]", "Mismatches in each UTC hour."
     )
-    exam_levels_differing_per_hour: tuple[int, ...] | None = _column(
+    snapshot_levels_differing_per_hour: tuple[int, ...] | None = _column(
         "BIGINT[]", "Levels that differed in each UTC hour."
     )
     longest_reconvergence_seconds: float | None = _column(
-        "DOUBLE", "Longest time from a failed exam to a right book."
+        "DOUBLE", "Longest time from a mismatch to a right book."
     )
-    joint_levels: int | None = _column(
+    day_boundary_levels: int | None = _column(
         "BIGINT", "Levels compared across midnight; null without yesterday's closing book."
     )
-    joint_mismatch_share: float | None = _column("DOUBLE", "Share of them that differ.")
-    joint_mid_deviation_ticks: float | None = _column(
+    day_boundary_mismatch_share: float | None = _column("DOUBLE", "Share of them that differ.")
+    day_boundary_mid_deviation_ticks: float | None = _column(
         "DOUBLE", "Difference of the mid across midnight."
     )
-    joint_pause_seconds: float | None = _column(
+    day_boundary_pause_seconds: float | None = _column(
         "DOUBLE", "From yesterday's last message to today's first."
     )
-    joint_problem: str | None = _column(
+    day_boundary_problem: str | None = _column(
         "VARCHAR", "Why the two days do not join, levels aside; null if they do."
     )
     trades_compared: int | None = _column(
@@ -391,11 +393,13 @@ class ReportRow:
     worst_trade_through_minute_ns: int | None = _column(
         "BIGINT", "Start of that minute of receipt, ns UTC."
     )
-    twin_minutes: int | None = _column("BIGINT", "Minutes rebuilt by the plain twin.")
-    twin_messages: int | None = _column("BIGINT", "Messages compared in them.")
-    twin_differing_messages: int | None = _column("BIGINT", "Of these, with another book or flag.")
-    twin_first_difference: str | None = _column(
-        "VARCHAR", "The first of them: time, sequence number, ours and the twin's."
+    reference_minutes: int | None = _column("BIGINT", "Minutes rebuilt by the reference replay.")
+    reference_messages: int | None = _column("BIGINT", "Messages compared in them.")
+    reference_differing_messages: int | None = _column(
+        "BIGINT", "Of these, with another book or flag."
+    )
+    reference_first_difference: str | None = _column(
+        "VARCHAR", "The first of them: time, sequence number, ours and the replay's."
     )
     bars: int | None = _column("BIGINT", "Minute bars of trades; null without a trades file.")
     bar_violations: int | None = _column("BIGINT", "Bars that violate a rule, each counted once.")

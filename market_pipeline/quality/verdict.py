@@ -101,7 +101,7 @@ def _lost_time(row: ReportRow, thresholds: Thresholds) -> list[str]:
         "not seeded": row.not_seeded_seconds,
         "not resynchronised after a gap": row.after_gap_seconds,
         "stale": row.stale_seconds,
-        "after a failed exam": row.failed_exam_seconds,
+        "after a mismatch": row.snapshot_mismatch_seconds,
         "after a refused value": row.precision_loss_seconds,
         "at messages with a contradicted stamp or number": row.unsound_seconds,
     }

@@ -153,7 +153,7 @@ def report_made_of(
         objects = (raw.deltas, raw.snapshots, raw.trades)
         parameters = {
             **_of_instrument(instrument),
-            "twin_minutes": settings.twin_minutes,
+            "reference_minutes": settings.reference_minutes,
             "vendor_lag_hours": settings.vendor_lag_hours,
             "remarks": [each.remarks(instrument) for each in objects],
             "same_bytes": [str(pair) for pair in same_bytes(raw, instrument, lookups.registered)],

@@ -125,13 +125,13 @@ def test_a_receiver_that_never_ends_holds_up_no_later_turn(turn, outbox, receive
     silent = Receiver(seconds=600.0).open()
     targets = [Target("webhook", each.url()).name for each in (receiver, silent)]
     first = turn(receiver, silent)
-    outbox.take([an_alert(check="twin")], targets, now_s=time.time())
+    outbox.take([an_alert(check="reference_replay")], targets, now_s=time.time())
 
     assert [Delivered(sent=3, failed=1), Delivered(sent=1, failed=1)] == [
         first,
         turn(receiver, silent),
     ]
-    assert ["gap", "skew", "crossed", "twin"] == checks(receiver)
+    assert ["gap", "skew", "crossed", "reference_replay"] == checks(receiver)
     silent.close()
 
 

@@ -324,7 +324,7 @@ class TestRows:
             "seed_ts_receipt_ns": SECOND,
             "bid_horizon_ticks": 1000,
             "ask_horizon_ticks": 1005,
-            "exams": 0,
+            "snapshots_compared": 0,
             "rows": 0,
         }.items() <= rebuild.figures.items()
 

@@ -234,11 +234,11 @@ class TestFacts:
             "00:00:02.000000000 UTC; later messages resolved it.",
         )
 
-    def test_a_failed_exam_mended_at_once_is_still_told(self):
+    def test_a_mismatch_repaired_at_once_is_still_reported(self):
         """No row carries the flag, so the span is that from the examined message to the next."""
         (failed,) = found([row(1), row(2), row(3)], [resync(2)])
         assert (failed["cause"], failed["invalidates"], failed["messages"]) == (
-            "FAILED_EXAM",
+            "SNAPSHOT_MISMATCH",
             True,
             0,
         )

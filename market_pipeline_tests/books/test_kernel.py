@@ -52,8 +52,8 @@ from market_pipeline_tests.books.feeds import SECOND, feeds
 
 COUNTED = REGISTERS[REGISTERS.index("rows") :]
 NOT_COUNTED = {
-    "exam_size_lots_carry",
-    "exam_size_error_lots_carry",
+    "snapshot_size_lots_carry",
+    "snapshot_size_error_lots_carry",
     # Where there was no message with sound stamps, the registers hold what is beyond any time.
     "min_latency_ns",
     "max_latency_ns",

@@ -16,7 +16,7 @@ from market_pipeline.books.state import HISTORY_MESSAGES, BboRows, DepthRows, Ev
 from market_pipeline.quality.reference.state import PlainEvidence
 from market_pipeline_tests.naive.lookback import looked_back
 
-FAILED, LATE, GAP = BookFlag.FAILED_EXAM, BookFlag.OUT_OF_ORDER, BookFlag.GAP
+FAILED, LATE, GAP = BookFlag.SNAPSHOT_MISMATCH, BookFlag.OUT_OF_ORDER, BookFlag.GAP
 MARGIN = 8
 """So many rows are held for late messages in these tests …"""
 FAILING = 3
@@ -140,7 +140,7 @@ def run(story, cuts, *, ids_prove=False, resumed=False) -> Told:
 def small_margin():
     with (
         mock.patch.object(lookback, "HISTORY_MESSAGES", MARGIN),
-        mock.patch.object(lookback, "FAILING_EXAMS", FAILING),
+        mock.patch.object(lookback, "MATCHES_TO_TRUST", FAILING),
     ):
         yield
 
@@ -151,7 +151,7 @@ cuts = st.lists(st.integers(0, 40), max_size=8)
 def expected(story, **limits):
     flags, depth, evidence, _ = story
     found, verified = looked_back(
-        flags, evidence, depth_messages=depth, failing_exams=FAILING, **limits
+        flags, evidence, depth_messages=depth, matches_to_trust=FAILING, **limits
     )
     told = Told()
     told.numbers = list(range(len(flags)))

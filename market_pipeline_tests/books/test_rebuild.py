@@ -189,14 +189,14 @@ class TestOnRealDays:
     def test_every_later_snapshot_agrees_within_the_known_depth(
         self, sample_data, exchange, symbol, day
     ):
-        """No ghost, no missing and no differing level in any of the thousands of exams."""
+        """No ghost, no missing and no differing level in any of the thousands of comparisons."""
         deltas, snapshots, tick, lot = _day(sample_data, exchange, symbol, day)
         rebuild = Rebuild(tick, lot)
         collected(rebuild, read_deltas(deltas), read_snapshots(snapshots))
         figures = rebuild.figures
-        assert figures["exams"] == figures["snapshots"] - 1 > 1000
-        assert figures["exam_levels_matching"] == figures["exam_levels"] > 0
-        assert (figures["exam_levels_ghost"], figures["exams_failed"]) == (0, 0)
+        assert figures["snapshots_compared"] == figures["snapshots"] - 1 > 1000
+        assert figures["snapshot_levels_matching"] == figures["snapshot_levels"] > 0
+        assert (figures["snapshot_levels_ghost"], figures["snapshots_mismatched"]) == (0, 0)
 
 
 class TestFullDepth:

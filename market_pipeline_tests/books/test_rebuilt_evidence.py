@@ -42,11 +42,11 @@ class TestEvidence:
         rebuild = Rebuild(TICK, LOT)
         snapshots = [snapshots_of((1, 1.0), (4, 1.0), (8, 2.0), (13, 2.0))]
         bbo, _, _ = collected(rebuild, [batch_of(rows)], snapshots)
-        failed = int(BookFlag.FAILED_EXAM)
+        failed = int(BookFlag.SNAPSHOT_MISMATCH)
         assert [257, *[0] * 3, *[failed] * 6, *[0] * 4] == bbo["flags"].to_list()
         verified = [False, *[True] * 3, *[False] * 6, *[True] * 3, False]
         assert verified == bbo["verified"].to_list()
-        assert (1, 1) == (rebuild.figures["exams_failed"], rebuild.figures["resyncs"])
+        assert (1, 1) == (rebuild.figures["snapshots_mismatched"], rebuild.figures["resyncs"])
 
     def test_snapshots_of_the_message_before(self):
         """All misplaced by one: the book is never replaced, and its rows are verified."""
@@ -58,7 +58,7 @@ class TestEvidence:
         assert [False, *[True] * 27, False] == bbo["verified"].to_list()
         figures = rebuild.figures
         assert (0, 28, 28) == tuple(
-            figures[name] for name in ("resyncs", "snapshots_misplaced", "exams_failed")
+            figures[name] for name in ("resyncs", "snapshots_misplaced", "snapshots_mismatched")
         )
 
     def test_a_frozen_series(self):
@@ -85,11 +85,11 @@ class TestEvidence:
         ]
         rebuild = Rebuild(TICK, LOT)
         bbo, _, _ = collected(rebuild, [batch_of(rows)], [snapshots_of(*told)])
-        assert [*range(1, 11), *range(20, 30)] == bbo["bid_size"].to_list()
+        assert [round(size * 1_000) for *_, size in rows] == bbo["bid_size_lots"].to_list()
         assert [257, *[0] * 19] == bbo["flags"].to_list()
         figures = rebuild.figures
         assert (0, 0, 9) == tuple(
-            figures[name] for name in ("resyncs", "exams_failed", "snapshots_bad_number")
+            figures[name] for name in ("resyncs", "snapshots_mismatched", "snapshots_bad_number")
         )
 
     def test_a_deep_snapshot_that_waits(self):

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -16,8 +15,7 @@ from market_pipeline.config.instruments import (
     select_instruments,
 )
 from market_pipeline.errors import InstrumentsError
-
-REPOSITORY = Path(__file__).parents[1]
+from market_pipeline_tests.conftest import REPOSITORY
 
 ONE = "instruments:\n  - {venue: BINANCE, symbol: BTC-USDT, source: crypto_lake}\n"
 

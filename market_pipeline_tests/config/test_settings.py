@@ -16,8 +16,7 @@ from market_pipeline.config.settings import (
 )
 from market_pipeline.config.store_address import PRESETS, StoreAddress
 from market_pipeline.errors import SettingsError
-
-REPOSITORY = Path(__file__).parents[1]
+from market_pipeline_tests.conftest import REPOSITORY
 
 
 @pytest.fixture(autouse=True)

@@ -194,7 +194,7 @@ def test_a_good_receiver_beside_every_bad_one(tmp_path: Path):
 
     An alert comes a second time where a busy machine answered later than the pipeline waits.
     """
-    good, checks = Receiver().open(), ["gap", "skew", "twin"]
+    good, checks = Receiver().open(), ["gap", "skew", "reference_replay"]
     search_path = [hanging_resolver(tmp_path / "resolver"), os.environ.get("PYTHONPATH", "")]
     with bad_receivers() as urls, ExitStack() as stack:
         workspace = Workspace(

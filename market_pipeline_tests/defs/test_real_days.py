@@ -199,7 +199,7 @@ def test_verdicts(real: Real, exchange, symbol, day):
         for name in ("gap_count", "crossed_count", "price_precision_losses", "clock_steps")
     )
     assert -1_600 < row["skew_p50_ms"] < -1_200
-    assert (1.0, 0.0) == (row["exam_matching_share"], row["max_mid_deviation_ticks"])
+    assert (1.0, 0.0) == (row["snapshot_matching_share"], row["max_mid_deviation_ticks"])
 
 
 def test_days_that_are_not_there(real: Real):
@@ -229,7 +229,7 @@ def test_checks(real: Real):
     failed = {name: said for name, (passed, said, _) in severity.items() if not passed}
     assert {"completeness": "ERROR", "freshness": "WARN", "skew": "WARN"} == failed
     # There is no day before, and no store.
-    assert {check.name for check in CHECKS} - {"joint", "delivery"} == severity.keys()
+    assert {check.name for check in CHECKS} - {"day_boundary", "delivery"} == severity.keys()
     assert {"2024-08-08"} == {partition for _, _, partition in severity.values()}
 
 

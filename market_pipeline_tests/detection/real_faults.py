@@ -83,13 +83,15 @@ class RealFault:
 
 FAULTS = (
     RealFault("a silence of 5 s", "short silence of deltas and snapshots", ("gap",)),
-    RealFault("1 % of the messages dropped", "one percent of messages lost", ("exam",)),
+    RealFault("1 % of the messages dropped", "one percent of messages lost", ("snapshot_match",)),
     RealFault("two messages swapped", "messages swapped", ("ordering",)),
     RealFault("the receipt clock set forward by 300 ms", "receipt clock step [300]", ("skew",)),
     RealFault("a price through float32", "price through float32 [touch]", ("precision",)),
     RealFault(
-        "a price rounded to another on the grid", "price rounded to the grid [touch]", ("exam",)
+        "a price rounded to another on the grid",
+        "price rounded to the grid [touch]",
+        ("snapshot_match",),
     ),
-    RealFault("a stale snapshot", "stale snapshot [100]", ("exam",)),
+    RealFault("a stale snapshot", "stale snapshot [100]", ("snapshot_match",)),
     RealFault("a corrupt row group", "row group damaged [deltas]", ("schema",)),
 )

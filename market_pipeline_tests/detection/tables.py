@@ -60,10 +60,10 @@ def verdict_line(judged: Judged, jumps: int) -> str:
         f"{jumps:,}",
         f"{(row.skew_p50_ms or 0) / 1000:.2f} s",
         f"{(row.price_precision_losses or 0) + (row.size_precision_losses or 0)}",
-        f"{row.exam_snapshots:,}",
-        f"{row.exams_failed}",
-        f"{row.exam_matching_share:.2%}",
-        f"{row.twin_messages:,}",
+        f"{row.snapshots_compared:,}",
+        f"{row.snapshots_mismatched}",
+        f"{row.snapshot_matching_share:.2%}",
+        f"{row.reference_messages:,}",
     )
     return f"| {' | '.join(str(cell) for cell in cells)} |"
 

@@ -30,23 +30,26 @@ WHOLE_DAY = (FaultKind.TRUNCATED_FILE, FaultKind.MISSING_DAY)
 # Which checks fail for each planted fault, and how badly; nothing else may.
 EXPECTED = {
     "CLEAN": (None, {}),
-    "SILENT": (FaultKind.SILENCE_GAP, {"gap": "ERROR", "exam": "WARN", "completeness": "ERROR"}),
+    "SILENT": (
+        FaultKind.SILENCE_GAP,
+        {"gap": "ERROR", "snapshot_match": "WARN", "completeness": "ERROR"},
+    ),
     "CUT": (
         FaultKind.TRUNCATED_FILE,
         {"schema": "ERROR", "completeness": "WARN"},
     ),
     "MISSING": (FaultKind.MISSING_DAY, {"completeness": "ERROR", "freshness": "WARN"}),
-    "LOST": (FaultKind.LOST_MESSAGES, {"crossed": "WARN", "exam": "ERROR"}),
-    "SWAPPED": (FaultKind.SWAPPED_MESSAGES, {"ordering": "WARN", "exam": "WARN"}),
+    "LOST": (FaultKind.LOST_MESSAGES, {"crossed": "WARN", "snapshot_match": "ERROR"}),
+    "SWAPPED": (FaultKind.SWAPPED_MESSAGES, {"ordering": "WARN", "snapshot_match": "WARN"}),
     "DOUBLE": (FaultKind.DOUBLE_MESSAGE, {"ordering": "WARN"}),
     "BAD": (FaultKind.BAD_VALUE, {"domain": "ERROR", "completeness": "WARN"}),
     "SKEWED": (FaultKind.CLOCK_SKEW, {"skew": "WARN"}),
     "OFF": (FaultKind.OFF_TICK_PRICE, {"precision": "ERROR"}),
-    "CROSSED": (FaultKind.CROSSED_MINUTE, {"crossed": "ERROR", "exam": "ERROR"}),
-    "STALE": (FaultKind.STALE_SNAPSHOT, {"crossed": "WARN", "exam": "WARN"}),
+    "CROSSED": (FaultKind.CROSSED_MINUTE, {"crossed": "ERROR", "snapshot_match": "ERROR"}),
+    "STALE": (FaultKind.STALE_SNAPSHOT, {"crossed": "WARN", "snapshot_match": "WARN"}),
     "TRADES": (FaultKind.TRADES_OFF, {"trade_through": "WARN"}),
     "SPIKE": (FaultKind.VOLUME_SPIKE, {"bars": "WARN"}),
-    "TORN": (FaultKind.SILENCE_GAP, {"joint": "WARN", "completeness": "WARN"}),
+    "TORN": (FaultKind.SILENCE_GAP, {"day_boundary": "WARN", "completeness": "WARN"}),
     "REPLACED": (None, {"delivery": "WARN"}),
     "TWICE": (None, {"identity": "WARN", "ordering": "ERROR"}),
 }
@@ -111,7 +114,7 @@ def test_every_check_is_shown():
     """No check is without a planted fault; a twin that differs has a test of its own."""
     found = {check for _, failed in EXPECTED.values() for check in failed}
 
-    assert {check.name for check in CHECKS} - {"twin"} == found
+    assert {check.name for check in CHECKS} - {"reference_replay"} == found
 
 
 def test_a_clean_day_is_asked_every_check(judged: dict[str, Judged]):

@@ -11,14 +11,17 @@ from market_pipeline.books.flags import MEANING, BookFlag
 NONE = BookFlag(0)
 WANTED = {
     "seed": BookFlag.NOT_SEEDED,
-    "resync": BookFlag.GAP | BookFlag.CROSSED | BookFlag.FAILED_EXAM | BookFlag.PRECISION_LOSS,
-    "confirmed": BookFlag.GAP | BookFlag.FAILED_EXAM,
+    "resync": BookFlag.GAP
+    | BookFlag.CROSSED
+    | BookFlag.SNAPSHOT_MISMATCH
+    | BookFlag.PRECISION_LOSS,
+    "confirmed": BookFlag.GAP | BookFlag.SNAPSHOT_MISMATCH,
     "uncross": BookFlag.CROSSED,
 }
 MAY_END = {
     "seed": ~NONE,
     "resync": ~BookFlag.NOT_SEEDED,
-    "confirmed": BookFlag.GAP | BookFlag.FAILED_EXAM,
+    "confirmed": BookFlag.GAP | BookFlag.SNAPSHOT_MISMATCH,
     "uncross": BookFlag.CROSSED,
 }
 VALID_DESPITE = (
@@ -133,7 +136,7 @@ def naive_intervals(
             )
         if flag == BookFlag.LOCKED:
             return f"The best bid equalled the best ask, at first at {row.bid[0] * tick}"
-        if flag == BookFlag.FAILED_EXAM:
+        if flag == BookFlag.SNAPSHOT_MISMATCH:
             return failed(row.sequence)
         if flag == BookFlag.PRECISION_LOSS:
             return (
@@ -169,8 +172,8 @@ def naive_intervals(
 
     def resolved(flag: BookFlag) -> str:
         if flag == BookFlag.GAP:
-            return "a later exam was passed"
-        if flag == BookFlag.FAILED_EXAM:
+            return "a later snapshot matched"
+        if flag == BookFlag.SNAPSHOT_MISMATCH:
             return "a later snapshot agreed"
         if flag == BookFlag.STALE:
             return "the next snapshot ended it"
@@ -262,7 +265,7 @@ def naive_intervals(
                         point,
                         start_ns=clock[examined],
                         end_ns=end_of_day if over else clock[m],
-                        cause="FAILED_EXAM",
+                        cause="SNAPSHOT_MISMATCH",
                         invalidates=True,
                         start_sequence_number=rows[examined].sequence,
                         evidence=f"{failed(rows[examined].sequence)}; {ended_by(repair)}.",

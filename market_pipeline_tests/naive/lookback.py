@@ -20,7 +20,7 @@ def looked_back(
     most_messages: int = 1 << 62,
     depth_messages: Sequence[int] = (),
     most_depth_rows: int = 1 << 62,
-    failing_exams: int = 64,
+    matches_to_trust: int = 64,
 ) -> tuple[list[int], list[bool]]:
     """The flags of all rows of a rebuild after all evidence, and whether each row is verified.
 
@@ -29,7 +29,7 @@ def looked_back(
         evidence: All of it, in the order it was met.
         ids_prove: Whether ids link each message to the one before.
         most_messages, most_depth_rows: Evidence reaches back over so many rows, and of depth.
-        failing_exams: So many matches in a row end what a failure says of the rows after it.
+        matches_to_trust: So many matches in a row end what a failure says of the rows after it.
         depth_messages: The messages that have a row of depth.
     """
 
@@ -40,7 +40,7 @@ def looked_back(
         return max(now - most_messages, depth_reach)
 
     found, verified = [], []
-    told = exams(evidence, reach)
+    told = comparisons(evidence, reach)
     for row, of_row in enumerate(flags):
         has_anchor = in_doubt = is_settled = is_verified = False
         more = BookFlag(0)
@@ -54,7 +54,7 @@ def looked_back(
             if reach(now) > row:
                 is_settled = True
                 if in_doubt:
-                    more |= BookFlag.FAILED_EXAM
+                    more |= BookFlag.SNAPSHOT_MISMATCH
                 elif ids_prove and has_anchor:
                     is_verified = True
             elif piece.kind == "MISMATCH":
@@ -64,24 +64,24 @@ def looked_back(
             elif piece.kind in ("MATCH", "ADOPTED") and piece.message > row:
                 is_settled = True
                 if in_doubt:
-                    more |= BookFlag.FAILED_EXAM
+                    more |= BookFlag.SNAPSHOT_MISMATCH
                 else:
                     is_verified = has_anchor and piece.kind == "MATCH"
             elif piece.kind in ("MATCH", "ADOPTED"):
                 has_anchor, in_doubt = True, False
         if not is_settled and in_doubt:
-            more |= BookFlag.FAILED_EXAM
+            more |= BookFlag.SNAPSHOT_MISMATCH
         elif not is_settled and ids_prove and has_anchor:
             is_verified = True
-        if not ids_prove and is_among_failures(row, told, failing_exams):
-            more |= BookFlag.FAILED_EXAM
+        if not ids_prove and is_among_failures(row, told, matches_to_trust):
+            more |= BookFlag.SNAPSHOT_MISMATCH
         found.append(int(of_row | more))
         speaks_against = (of_row | more) & (INVALIDATING | BookFlag.UNCONFIRMED_DEPTH)
         verified.append(is_verified and not speaks_against)
     return found, verified
 
 
-def exams(evidence: Sequence[PlainEvidence], reach: Reach) -> list[tuple[int, str, int]]:
+def comparisons(evidence: Sequence[PlainEvidence], reach: Reach) -> list[tuple[int, str, int]]:
     """Of each piece: the first row it may say something about, how it ended, and up to where."""
     told, in_doubt, settled, now = [], False, 0, 0
     for piece in evidence:
@@ -101,19 +101,19 @@ def exams(evidence: Sequence[PlainEvidence], reach: Reach) -> list[tuple[int, st
     return told
 
 
-def is_among_failures(row: int, told: list[tuple[int, str, int]], failing_exams: int) -> bool:
+def is_among_failures(row: int, told: list[tuple[int, str, int]], matches_to_trust: int) -> bool:
     """Whether a row lies between failures that follow one another, or after them to the end."""
-    failed, matches, is_failing = 0, failing_exams, False
+    failed, matches, is_failing = 0, matches_to_trust, False
     for first, end, until in told:
         if is_failing and failed <= row < first:
             return True
         failed = max(failed, first)
         if end == "failed":
-            is_failing = matches < failing_exams
+            is_failing = matches < matches_to_trust
             if is_failing and failed <= row < until:
                 return True
             failed, matches = until, 0
         elif end == "matched":
-            matches = min(matches + 1, failing_exams)
-            is_failing = is_failing and matches < failing_exams
+            matches = min(matches + 1, matches_to_trust)
+            is_failing = is_failing and matches < matches_to_trust
     return is_failing and row >= failed

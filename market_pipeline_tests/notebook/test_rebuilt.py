@@ -103,7 +103,9 @@ class TestSameAsThePipeline:
             for name in rebuilt.figures
             if name in recorded and not name.endswith("_loss_files")  # below the lake there
         ]
-        assert {"messages", "exams", "price_loss_rows", "seed_sequence_number"} <= set(shared)
+        assert {"messages", "snapshots_compared", "price_loss_rows", "seed_sequence_number"} <= set(
+            shared
+        )
         assert {name: recorded[name] for name in shared} == {
             name: rebuilt.figures[name] for name in shared
         }

@@ -89,8 +89,8 @@ class TestHours:
         hours = (3.5, None, *(2.0,) * 22)
         row = a_row(
             skew_p50_ms_per_hour=hours,
-            exams_failed_per_hour=(0, 4, *(0,) * 22),
-            exam_levels_differing_per_hour=None,
+            snapshots_mismatched_per_hour=(0, 4, *(0,) * 22),
+            snapshot_levels_differing_per_hour=None,
         )
         skew, failed, differing = hours_plot(row).axes
 

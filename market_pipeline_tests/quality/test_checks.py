@@ -11,16 +11,16 @@ from market_pipeline.config.instruments import Thresholds
 from market_pipeline.quality.checks.bars import BARS
 from market_pipeline.quality.checks.completeness import COMPLETENESS
 from market_pipeline.quality.checks.crossed import CROSSED
-from market_pipeline.quality.checks.day_boundary import JOINT
+from market_pipeline.quality.checks.day_boundary import DAY_BOUNDARY
 from market_pipeline.quality.checks.domain import DOMAIN
 from market_pipeline.quality.checks.freshness import FRESHNESS
 from market_pipeline.quality.checks.gap import GAP
 from market_pipeline.quality.checks.ordering import ORDERING
 from market_pipeline.quality.checks.precision import PRECISION
-from market_pipeline.quality.checks.reference_replay import TWIN
+from market_pipeline.quality.checks.reference_replay import REFERENCE_REPLAY
 from market_pipeline.quality.checks.schema import SCHEMA
 from market_pipeline.quality.checks.skew import SKEW
-from market_pipeline.quality.checks.snapshot_match import EXAM
+from market_pipeline.quality.checks.snapshot_match import SNAPSHOT_MATCH
 from market_pipeline.quality.checks.trade_through import TRADE_THROUGH
 from market_pipeline.quality.evaluate import CHECKS, evaluate, thresholds_in_force
 from market_pipeline.quality.verdict import judge
@@ -63,7 +63,7 @@ OFF_LOT = {
     "first_precision_value": 0.0005,
 }
 ONE_AT_NOON = (0,) * 12 + (1,) + (0,) * 11
-FAILED_EXAM = {"exams_failed": 1, "first_failed_exam_ns": NOON_NS}
+SNAPSHOT_MISMATCH = {"snapshots_mismatched": 1, "first_mismatch_ns": NOON_NS}
 A_HOLE = {
     "quiet_count": 1,
     "quiet_seconds": 90.0,
@@ -143,19 +143,19 @@ FAULTS = [
         "price -1.0 in 1.parquet, row 4",
     ),
     (
-        EXAM,
-        FAILED_EXAM,
+        SNAPSHOT_MATCH,
+        SNAPSHOT_MISMATCH,
         "ERROR",
         1 / 99,
-        THRESHOLDS.exam_error_share,
+        THRESHOLDS.snapshot_mismatch_error_share,
         "first at 12:00:00.000000 UTC",
     ),
     (
-        JOINT,
-        {"joint_mismatch_share": 0.5},
+        DAY_BOUNDARY,
+        {"day_boundary_mismatch_share": 0.5},
         "WARN",
         0.5,
-        THRESHOLDS.joint_warn_share,
+        THRESHOLDS.day_boundary_warn_share,
         "50.0000% of 40 levels differ across midnight",
     ),
     (
@@ -171,8 +171,11 @@ FAULTS = [
         "5 orders of 10 (50.0000%) print outside the book, first at 12:00:00.000000 UTC",
     ),
     (
-        TWIN,
-        {"twin_differing_messages": 1, "twin_first_difference": "at noon: 5 instead of 6"},
+        REFERENCE_REPLAY,
+        {
+            "reference_differing_messages": 1,
+            "reference_first_difference": "at noon: 5 instead of 6",
+        },
         "ERROR",
         1.0,
         0.0,

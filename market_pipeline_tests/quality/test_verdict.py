@@ -35,10 +35,10 @@ DEGRADED_BY = {
     "skew": NEVER,
     "precision": ON_ERROR,
     "crossed": ALWAYS,
-    "exam": ON_ERROR,
+    "snapshot_match": ON_ERROR,
     "trade_through": NEVER,
-    "joint": NEVER,
-    "twin": ALWAYS,
+    "day_boundary": NEVER,
+    "reference_replay": ALWAYS,
     "bars": NEVER,
     "freshness": NEVER,
     "delivery": NEVER,
@@ -128,13 +128,13 @@ class TestLostTime:
         row = a_row(
             invalid_seconds=100.5,
             not_seeded_seconds=0.5,
-            failed_exam_seconds=100.0,
+            snapshot_mismatch_seconds=100.0,
             valid_seconds=86_299.5,
         )
 
         assert (
             "The book was not valid for 100.500 s of the observed time (not seeded 0.500 s, after "
-            "a failed exam 100.000 s).",
+            "a mismatch 100.000 s).",
         ) == verdict_of(row).reasons
 
     def test_the_tolerance_is_the_instruments(self):

@@ -69,7 +69,7 @@ def test_real_captures_give_the_truth_s_book(of: CaptureSet, sample_data: Path, 
     truth = truth.rename({each.replace("_", "_0_"): each for each in TOUCH})
     assert ours.select(columns).equals(truth.select(columns))
     assert [0, 0] == [row["gap_count"] + row["proven_gap_count"] for row in rows]
-    assert [0, 0] == [row["twin_differing_messages"] for row in rows]
+    assert [0, 0] == [row["reference_differing_messages"] for row in rows]
 
 
 def write_capture(folder: Path, name: str, lines: list[bytes]) -> Path:
@@ -122,7 +122,7 @@ def test_a_proven_loss_is_a_gap_of_the_day(tmp_path):
     settings = load_settings(lake_uri=tmp_path / "vendor", data_dir=tmp_path / "data")
     (judged,) = publish_day(settings, [BTC], DAY)
     causes = published(settings, "book_intervals", DAY)["cause"].to_list()
-    assert (judged.row.proven_gap_count, judged.row.twin_differing_messages) == (1, 0), causes
+    assert (judged.row.proven_gap_count, judged.row.reference_differing_messages) == (1, 0), causes
     assert "GAP" in causes
 
 

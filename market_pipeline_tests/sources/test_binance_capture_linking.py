@@ -104,7 +104,7 @@ class TestRules:
                 [YES, GAP],
                 [("gap", 5), ("snapshot_out_of_date", 3)],
             ),
-            # An exam of the last event before the gap is the first of two as well.
+            # A comparison of the last event before the gap is the first of two as well.
             (
                 [("rest", 15), (10, 20), ("rest", 20), ("rest", 35), (30, 40)],
                 [YES, GAP],
@@ -331,7 +331,7 @@ class TestRandomStreams:
             if not flags & NOT_KNOWN:
                 true = [{p: s for p, s in side.items() if s} for side in world.books[at]]
                 # A snapshot that lies behind the stream puts rows in doubt that are right.
-                against = flags & INVALIDATING & ~BookFlag.FAILED_EXAM
+                against = flags & INVALIDATING & ~BookFlag.SNAPSHOT_MISMATCH
                 assert (true, 0) == ([bids, asks], against)
 
         # Every gap told is counted at the next event with levels, once if they share that one; and

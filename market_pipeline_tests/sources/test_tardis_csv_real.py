@@ -59,7 +59,7 @@ def test_the_book_is_that_of_the_lake_files(sample_data, tmp_path, venue, symbol
     """Every row of bbo and depth agrees in price, size, flags and everything but the clock.
 
     Times are those of the lake to the microsecond, and sequence numbers count the messages. What is
-    judged of the day, gaps, exams and crossed time, is the same too.
+    judged of the day, gaps, comparisons and crossed time, is the same too.
     """
     vendors = Instrument(venue=venue, symbol=symbol, source="crypto_lake")
     of = vendors.model_copy(update={"source": "tardis_csv"})
@@ -90,11 +90,19 @@ def test_the_book_is_that_of_the_lake_files(sample_data, tmp_path, venue, symbol
         assert theirs["sequence_number"].to_list() == list(range(1, ours.height + 1))
         for column in TIMES:
             assert (ours[column] - theirs[column]).abs().max() <= _MOST_NS
-    same = ["rows", "messages", "snapshots", "trades", "gap_count", "exams", "exams_failed"]
-    same += ["crossed_messages", "trade_through_count", "twin_differing_messages", "bars"]
+    same = [
+        "rows",
+        "messages",
+        "snapshots",
+        "trades",
+        "gap_count",
+        "snapshots_compared",
+        "snapshots_mismatched",
+    ]
+    same += ["crossed_messages", "trade_through_count", "reference_differing_messages", "bars"]
     same = [name for name in same if name in rows[0]]
     assert [rows[0][name] for name in same] == [rows[1][name] for name in same]
-    assert len(same) > 5 and rows[1]["twin_differing_messages"] == 0
+    assert len(same) > 5 and rows[1]["reference_differing_messages"] == 0
 
 
 @pytest.mark.parametrize(("venue", "symbol", "day"), DAYS[:2])

@@ -82,7 +82,10 @@ def test_withheld_from_one_that_the_plain_twin_contradicts(lake: Path, rebuilt):
     day = rebuilt()
     btc, eth = day.report(BTC, ETH)
     wrong = replace(
-        btc, twin_differing_messages=1, twin_messages=2, twin_first_difference="at noon"
+        btc,
+        reference_differing_messages=1,
+        reference_messages=2,
+        reference_first_difference="at noon",
     )
     reports = pl.from_dicts([row.as_record() for row in (wrong, eth)], infer_schema_length=None)
     told: list[str] = []

@@ -199,7 +199,7 @@ class TestKeys:
         [
             ({"depth_interval_ms": 77}, {"books"}),
             ({"checkpoint_seconds": 77}, {"books"}),
-            ({"twin_minutes": 5}, {"report"}),
+            ({"reference_minutes": 5}, {"report"}),
             ({"vendor_lag_hours": 7.0}, {"report"}),
             ({"threads": 1, "lock_timeout_seconds": 7.0}, set()),
         ],

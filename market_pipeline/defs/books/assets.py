@@ -139,7 +139,15 @@ def _by_instrument(
 
 
 def _instrument_table(rebuilt: RebuiltDay) -> dg.MetadataValue[Any]:
-    shown = ("messages", "rows", "exams", "exams_failed", "resyncs", "tick", "lot")
+    shown = (
+        "messages",
+        "rows",
+        "snapshots_compared",
+        "snapshots_mismatched",
+        "resyncs",
+        "tick",
+        "lot",
+    )
     return table_metadata(
         [
             {"instrument": f"{record['exchange']}:{record['symbol']}", "outcome": record["outcome"]}

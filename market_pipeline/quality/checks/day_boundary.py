@@ -15,10 +15,10 @@ from market_pipeline.quality.checks.base import (
 )
 from market_pipeline.quality.row import ReportRow
 
-__all__ = ["JOINT", "check_joint"]
+__all__ = ["DAY_BOUNDARY", "check_day_boundary"]
 
-JOINT = Check(
-    name="joint",
+DAY_BOUNDARY = Check(
+    name="day_boundary",
     sentence="Yesterday's closing book, carried over midnight, agrees with today's first snapshot.",
     asset="book_checkpoints",
     severity="WARN",
@@ -26,30 +26,30 @@ JOINT = Check(
 )
 
 
-def check_joint(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
-    """Looks at the exam across midnight; not asked where yesterday has no closing book."""
-    if row.joint_levels is None:
+def check_day_boundary(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
+    """Looks at the comparison across midnight; not asked where yesterday has no closing book."""
+    if row.day_boundary_levels is None:
         return None
-    share, bound = row.joint_mismatch_share or 0.0, thresholds.joint_warn_share
+    share, bound = row.day_boundary_mismatch_share or 0.0, thresholds.day_boundary_warn_share
     faults = []
-    if row.joint_problem is not None:
+    if row.day_boundary_problem is not None:
         # It has no measure: there is one where none may be.
-        faults.append(Fault("WARN", 1.0, 0.0, row.joint_problem))
+        faults.append(Fault("WARN", 1.0, 0.0, row.day_boundary_problem))
     if share > bound:
         text = (
-            f"{share_text(share)} of {number_of(row.joint_levels, 'level')} differ across "
-            f"midnight, and the mid by {row.joint_mid_deviation_ticks or 0.0:g} ticks"
+            f"{share_text(share)} of {number_of(row.day_boundary_levels, 'level')} differ across "
+            f"midnight, and the mid by {row.day_boundary_mid_deviation_ticks or 0.0:g} ticks"
         )
         faults.append(Fault("WARN", share, bound, text))
     return outcome(
-        JOINT,
+        DAY_BOUNDARY,
         faults,
         figure=share,
         threshold=bound,
         fine=_fine(row),
         thresholds=in_force(
             thresholds,
-            "joint_warn_share",
+            "day_boundary_warn_share",
             "silence_floor_seconds",
             "silence_quantile",
             "silence_factor",
@@ -58,8 +58,10 @@ def check_joint(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
 
 
 def _fine(row: ReportRow) -> str:
-    pause = f"The day goes on {seconds_text(row.joint_pause_seconds or 0.0)} after the closing book"
-    if not row.joint_levels:
+    after = seconds_text(row.day_boundary_pause_seconds or 0.0)
+    pause = f"The day goes on {after} after the closing book"
+    if not row.day_boundary_levels:
         return f"{pause}; no snapshot could be placed soon enough to compare levels."
-    compared = number_of(row.joint_levels, "level")
-    return f"{pause}; {compared} compared, of which {share_text(row.joint_mismatch_share)} differ."
+    compared = number_of(row.day_boundary_levels, "level")
+    share = share_text(row.day_boundary_mismatch_share)
+    return f"{pause}; {compared} compared, of which {share} differ."

@@ -6,10 +6,10 @@ from market_pipeline.config.instruments import Thresholds
 from market_pipeline.quality.checks.base import Check, CheckOutcome, Fault, number_of, outcome
 from market_pipeline.quality.row import ReportRow
 
-__all__ = ["TWIN", "check_twin"]
+__all__ = ["REFERENCE_REPLAY", "check_reference_replay"]
 
-TWIN = Check(
-    name="twin",
+REFERENCE_REPLAY = Check(
+    name="reference_replay",
     sentence="In sampled minutes a plain second implementation makes exactly the published book.",
     asset="book_bbo",
     severity="ERROR",
@@ -18,21 +18,21 @@ TWIN = Check(
 )
 
 
-def check_twin(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
+def check_reference_replay(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
     """Fails on any message that differs; not asked where no minute was sampled."""
-    if row.twin_messages is None or row.twin_differing_messages is None:
+    if row.reference_messages is None or row.reference_differing_messages is None:
         return None
-    differing = row.twin_differing_messages
+    differing = row.reference_differing_messages
     faults = []
     if differing:
         text = (
-            f"{number_of(differing, 'message')} of {row.twin_messages:,} "
-            f"differ{'s' if differing == 1 else ''} from the plain rebuild, first "
-            f"{row.twin_first_difference}"
+            f"{number_of(differing, 'message')} of {row.reference_messages:,} "
+            f"differ{'s' if differing == 1 else ''} from the reference replay, first "
+            f"{row.reference_first_difference}"
         )
         faults.append(Fault("ERROR", float(differing), 0.0, text))
     fine = (
-        f"{number_of(row.twin_messages, 'message')} of {row.twin_minutes} sampled minutes are "
-        "equal in the plain rebuild."
+        f"{number_of(row.reference_messages, 'message')} of {row.reference_minutes} sampled "
+        "minutes are equal in the reference replay."
     )
-    return outcome(TWIN, faults, figure=float(differing), threshold=0.0, fine=fine)
+    return outcome(REFERENCE_REPLAY, faults, figure=float(differing), threshold=0.0, fine=fine)

@@ -151,8 +151,8 @@ class ValidTime:
         seconds_by_flag: Observed time inside the spans of each cause; they may overlap.
         unsound_seconds: Observed time inside those of messages outside the day, out of order, or
             with a number or a receipt time that others contradict.
-        longest_reconvergence_seconds: Longest observed time from a failed exam to a right book, or
-            to the last message; None without a failed exam that is known of the book.
+        longest_reconvergence_seconds: Longest observed time from a mismatch to a right book, or
+            to the last message; None without a mismatch that is known of the book.
     """
 
     observed_seconds: float
@@ -205,7 +205,7 @@ def valid_time(spans: BookSpans, observed: Observed) -> ValidTime:
     valid_ns = observed_ns - invalid_ns - only_crossed_ns
     unverified_ns = int(valid.lengths_ns(union(spans.unverified)).sum())
     unconfirmed = spans.of(BookFlag.UNCONFIRMED_DEPTH)
-    wrong_ns = observed.lengths_ns(by_flag[BookFlag.FAILED_EXAM])
+    wrong_ns = observed.lengths_ns(by_flag[BookFlag.SNAPSHOT_MISMATCH])
     return ValidTime(
         observed_seconds=observed_ns / NS_PER_SECOND,
         missing_seconds=(SECONDS_PER_DAY * NS_PER_SECOND - observed_ns) / NS_PER_SECOND,

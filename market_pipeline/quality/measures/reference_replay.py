@@ -39,7 +39,7 @@ DEPTH_COLUMNS = (
 )
 """The columns of `books.depth` that are compared."""
 
-_IN_DOUBT = int(BookFlag.FAILED_EXAM | BookFlag.OUT_OF_ORDER)
+_IN_DOUBT = int(BookFlag.SNAPSHOT_MISMATCH | BookFlag.OUT_OF_ORDER)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
-"""The plain twin of the rebuild: dicts and ints, one rule after the other, nothing clever.
+"""The reference book, a second rebuild: dicts and ints, one rule after the other, nothing clever.
 
 It shares no code with the kernel but the meaning of the flags. The tests hold the two against each
-other on random feeds, and the pipeline on sampled minutes of every real day (`stages.twin`).
+other on random feeds, and the pipeline on sampled minutes of every real day, in
+`stages.validation.reference_replay`.
 
-What snapshots do is in `plain_exam`, what the book remembers in `plain_state`; here are the
+What snapshots do is in `snapshot_match`, what the book remembers in `state`; here are the
 messages: those that come in order, those that are old, and where in the feed a snapshot is met.
 """
 
@@ -33,7 +34,7 @@ __all__ = ["PlainBook", "PlainRow", "PlainSide", "plain_rebuild"]
 class PlainRow(NamedTuple):
     """What `books.bbo` should say after a message; price and size are 0 where a side is empty.
 
-    Its flags are without those that later evidence adds (FAILED_EXAM, OUT_OF_ORDER).
+    Its flags are without those that later evidence adds (SNAPSHOT_MISMATCH, OUT_OF_ORDER).
     """
 
     ts_origin_ns: int

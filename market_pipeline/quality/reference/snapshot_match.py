@@ -1,4 +1,4 @@
-"""What a snapshot does to the plain book: the rules of `books.exam`, one after the other."""
+"""What a snapshot does to the reference book: the rules of `books.snapshot_match`, one by one."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def meet_snapshot(book: PlainBook, snapshot: Snapshot, *, at_end: bool) -> None:
 
 def _was_matched(book: PlainBook, number: int) -> bool:
     """Whether a snapshot of a number agreed with this very book: another has a wrong number."""
-    in_doubt = book.gap or book.failed_exam
+    in_doubt = book.gap or book.snapshot_mismatch
     return not in_doubt and book.matched == (book.messages, number)
 
 
@@ -88,12 +88,12 @@ def _compare(book: PlainBook, snapshot: Snapshot, *, in_step: bool, at_end: bool
     _measure_uncompared(book, snapshot)
     book.uncompared_since_ns = None
     book.last_compared_ns = snapshot.ts_receipt_ns
-    lost = book.gap or book.failed_exam
-    was_failed = book.failed_exam
-    compared, differing, agrees = _examine(book, snapshot)
+    lost = book.gap or book.snapshot_mismatch
+    was_failed = book.snapshot_mismatch
+    compared, differing, agrees = _count_levels(book, snapshot)
     crossed_ns = snapshot.ts_receipt_ns - book.crossed_since if book.crossed_since else 0
     if agrees:
-        book.gap = book.failed_exam = False
+        book.gap = book.snapshot_mismatch = False
     invalid = book.gap or book.refused > 0 or crossed_ns > book.crossed_resync_ns
     replaces = book.resync == "always"
     back, is_exact = 0, False
@@ -144,7 +144,7 @@ def _compare(book: PlainBook, snapshot: Snapshot, *, in_step: bool, at_end: bool
 
 def _fail(book: PlainBook) -> None:
     """The book is known to be wrong until the next snapshot agrees."""
-    book.failed_exam = book.is_doubted = True
+    book.snapshot_mismatch = book.is_doubted = True
     book.misplaced_run = 0
 
 
@@ -285,55 +285,55 @@ def _stale(book: PlainBook, snapshot: Snapshot, lag: int) -> None:
         book.prove("EXPLAINED", snapshot, 0, 0)
 
 
-# --- the exam ---------------------------------------------------------------------------------
+# --- the comparison ---------------------------------------------------------------------------
 
 
-def _examine(book: PlainBook, snapshot: Snapshot) -> tuple[int, int, bool]:
+def _count_levels(book: PlainBook, snapshot: Snapshot) -> tuple[int, int, bool]:
     """Compares level by level as far as both are known.
 
     Returns:
         How many levels were compared, how many of them differ, and whether all and the touch agree.
     """
-    book.count("exams")
+    book.count("snapshots_compared")
     compared = differing = 0
     for ours, theirs in _both_known(book.bids, book.asks, book.horizon, snapshot):
-        book.count("exam_levels", len(theirs))
-        book.count("exam_levels_ours", len(ours))
-        book.count("exam_levels_ghost", len(ours.keys() - theirs.keys()))
-        book.count("exam_levels_missing", len(theirs.keys() - ours.keys()))
-        book.count("exam_levels_matching", len(ours.items() & theirs.items()))
+        book.count("snapshot_levels", len(theirs))
+        book.count("snapshot_levels_ours", len(ours))
+        book.count("snapshot_levels_ghost", len(ours.keys() - theirs.keys()))
+        book.count("snapshot_levels_missing", len(theirs.keys() - ours.keys()))
+        book.count("snapshot_levels_matching", len(ours.items() & theirs.items()))
         union = ours.keys() | theirs.keys()
         compared += len(union)
         differing += sum(ours.get(price) != theirs.get(price) for price in union)
-        book.count("exam_size_lots", sum(theirs.values()))
+        book.count("snapshot_size_lots", sum(theirs.values()))
         errors = (abs(ours.get(price, 0) - theirs.get(price, 0)) for price in union)
-        book.count("exam_size_error_lots", sum(errors))
+        book.count("snapshot_size_error_lots", sum(errors))
     hour = snapshot.ts_receipt_ns // _HOUR_NS % 24
-    book.count_in_hour("exams_per_hour", hour)
-    book.count_in_hour("exam_levels_differing_per_hour", hour, differing)
+    book.count_in_hour("snapshots_compared_per_hour", hour)
+    book.count_in_hour("snapshot_levels_differing_per_hour", hour, differing)
     bid, bid_size, ask, ask_size = book.best()
     deviation = 0
     if bid_size and ask_size:
         deviation = abs(bid + ask - snapshot.bids[0][0] - snapshot.asks[0][0])
-    name = "exam_max_mid_deviation_half_ticks"
-    worst = book.counts.get(name, 0), book.counts.get("exam_worst_levels_differing", 0)
+    name = "snapshot_max_mid_deviation_half_ticks"
+    worst = book.counts.get(name, 0), book.counts.get("worst_mismatch_levels_differing", 0)
     if (deviation, differing) > worst:
         book.counts[name] = deviation
-        _keep_exam(book, "worst", snapshot, differing)
+        _keep_mismatch(book, "worst", snapshot, differing)
     touch_agrees = ((bid, bid_size), (ask, ask_size)) == (snapshot.bids[0], snapshot.asks[0])
     agrees = touch_agrees and differing == 0
-    if not agrees and not book.counts.get("exams_failed"):
-        _keep_exam(book, "first_failed", snapshot, differing)
+    if not agrees and not book.counts.get("snapshots_mismatched"):
+        _keep_mismatch(book, "first", snapshot, differing)
     return compared, differing, agrees
 
 
 def _count_failed(book: PlainBook, snapshot: Snapshot) -> None:
-    book.count("exams_failed")
-    book.count_in_hour("exams_failed_per_hour", snapshot.ts_receipt_ns // _HOUR_NS % 24)
+    book.count("snapshots_mismatched")
+    book.count_in_hour("snapshots_mismatched_per_hour", snapshot.ts_receipt_ns // _HOUR_NS % 24)
 
 
-def _keep_exam(book: PlainBook, place: str, snapshot: Snapshot, differing: int) -> None:
-    """Keeps the first failed or the worst exam with the touch on either side."""
+def _keep_mismatch(book: PlainBook, place: str, snapshot: Snapshot, differing: int) -> None:
+    """Keeps the first or the worst mismatch with the touch on either side."""
     about = {
         "sequence_number": snapshot.sequence_number,
         "ts_receipt_ns": snapshot.ts_receipt_ns,
@@ -343,4 +343,4 @@ def _keep_exam(book: PlainBook, place: str, snapshot: Snapshot, differing: int) 
     parts = ("bid_ticks", "bid_lots", "ask_ticks", "ask_lots")
     for whose, touch in (("our", book.best()), ("their", their_touch)):
         about |= {f"{whose}_{part}": n for part, n in zip(parts, touch, strict=True)}
-    book.counts |= {f"exam_{place}_{name}": n for name, n in about.items()}
+    book.counts |= {f"{place}_mismatch_{name}": n for name, n in about.items()}

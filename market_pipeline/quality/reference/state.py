@@ -167,7 +167,7 @@ class PlainBook:
     horizon: tuple[int, int] = (0, 0)
     gap: bool = False
     refused: int = 0
-    failed_exam: bool = False
+    snapshot_mismatch: bool = False
     crossed_since: int = 0
     last_sequence: int | None = None
     book_sequence: int | None = None
@@ -332,7 +332,7 @@ class PlainBook:
         new_asks = {p: s for p, s in snapshot.asks if (False, p) not in touched}
         self.bids, self.asks = PlainSide(kept_bids | new_bids), PlainSide(kept_asks | new_asks)
         self.horizon = (low, high)
-        self.gap = self.failed_exam = False
+        self.gap = self.snapshot_mismatch = False
         self.refused = 0
         self.crossed_since = 0
         self.last_touch = (snapshot.bids[0][0], snapshot.asks[0][0])
@@ -344,7 +344,7 @@ class PlainBook:
         self.forget()
 
     def extend(self, snapshot: Snapshot) -> None:
-        """Learns from a passed exam what lies beyond the horizon."""
+        """Learns from a match what lies beyond the horizon."""
         low, high = self.horizon
         far_low, far_high = snapshot.bids[-1][0], snapshot.asks[-1][0]
         if far_low < low:

@@ -59,7 +59,7 @@ class SnapshotPlacer:
 
     On futures the venue applies to a snapshot also the event whose `u` is the snapshot's own id.
     The first snapshot, which may seed the book, is therefore placed one lower. Later ones are not:
-    after that very event they are an exam.
+    after that very event they are compared.
 
     Args:
         market: Whose rules hold.

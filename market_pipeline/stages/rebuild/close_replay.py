@@ -1,4 +1,4 @@
-"""Carries a closing book into the next day, up to the first snapshot that can examine it."""
+"""Carries a closing book into the next day, up to the first snapshot to compare it with."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class Carried:
         first_ts_receipt_ns, first_sequence_number: Of the next day's first message, stamps and
             numbers that the next ones contradict apart.
         file, row: Where that one begins.
-        figures: The counters of the rebuild that carried it: `exams` is 0 or 1.
-        snapshot: The snapshot that examined it, a batch of one; None if none could be placed.
+        figures: The counters of the rebuild that carried it: `snapshots_compared` is 0 or 1.
+        snapshot: The snapshot it was compared with, a batch of one; None if none could be placed.
         differences: Where they differ in the best 20 levels of either, best first, bids first. In
             a feed whose numbers run back the book may have passed the snapshot's number twice; then
             it is the first time that is looked at, and not every difference need be found.
@@ -68,12 +68,12 @@ class Carried:
     @property
     def levels(self) -> int:
         """How many levels were compared: the snapshot's, and ours that it does not have."""
-        return self.figures["exam_levels"] + self.figures["exam_levels_ghost"]
+        return self.figures["snapshot_levels"] + self.figures["snapshot_levels_ghost"]
 
     @property
     def levels_differing(self) -> int:
         """How many of them differ."""
-        return self.levels - self.figures["exam_levels_matching"]
+        return self.levels - self.figures["snapshot_levels_matching"]
 
     @property
     def is_right(self) -> bool:
@@ -88,7 +88,7 @@ def carry_over(
     price_scale: Scale,
     size_scale: Scale,
 ) -> Carried:
-    """Applies the next day's first messages to a closing book, which then sits one exam.
+    """Applies the next day's first messages to a closing book, which then is compared once.
 
     No snapshot is looked for beyond a million delta rows or ten minutes of receipt time.
 
@@ -112,7 +112,7 @@ def carry_over(
     waiting = _near(snapshots, begin_ns)
     candidate = next(waiting, None)
     rebuild = Rebuild(price_scale, size_scale, options, start=start)
-    snapshot, examined = None, None
+    snapshot, compared = None, None
     while candidate is not None and snapshot is None:
         number = int(candidate.sequence_number[0])
         known = number == close.sequence_number or any(
@@ -130,14 +130,14 @@ def carry_over(
             rows = [
                 block for block in rebuild.blocks(held, [candidate]) if isinstance(block, DepthRows)
             ]
-            if rebuild.figures["exams"]:
-                snapshot, examined = candidate, _row_of(rows, number)
+            if rebuild.figures["snapshots_compared"]:
+                snapshot, compared = candidate, _row_of(rows, number)
                 break
         candidate = next(waiting, None)
     differences = []
     if snapshot is not None:
         is_untouched = begin_number > snapshot.sequence_number[0]
-        ours = close if is_untouched or examined is None else examined
+        ours = close if is_untouched or compared is None else compared
         differences = list(_differences(close, ours, snapshot, price_scale, size_scale))
     return Carried(
         begin_ns,

@@ -1,4 +1,4 @@
-"""Whether two days join: the one rule, for what a day begins with and for the check `joint`.
+"""Whether two days join: the one rule, for what a day begins with and for the check `day_boundary`.
 
 They join if the closing book can be carried on, and the day's first message comes after it by
 sequence number and by time, without a silence in between. A silence in which nothing was lost is

@@ -13,12 +13,12 @@ import pyarrow as pa
 
 from market_pipeline import __version__
 from market_pipeline.books.arrow import BookArrow
-from market_pipeline.books.examined import exam_columns
 from market_pipeline.books.from_snapshots import SnapshotRebuild
 from market_pipeline.books.integers import OffStepCount
 from market_pipeline.books.intervals import Intervals
 from market_pipeline.books.rebuild import Pause, Rebuild, RebuildOptions
 from market_pipeline.books.scale import Scale
+from market_pipeline.books.snapshot_figures import snapshot_columns
 from market_pipeline.books.tables import BBO, REBUILDS
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
@@ -357,13 +357,13 @@ def _figures(rebuild: Rebuild | SnapshotRebuild, lake: Path) -> dict[str, Any]:
         "uncrossed_levels",
         "negative_latency_messages",
         "unknown_removals",
-        "exams",
-        "exams_failed",
-        "exam_levels",
-        "exam_levels_matching",
-        "exam_levels_missing",
-        "exam_levels_ours",
-        "exam_levels_ghost",
+        "snapshots_compared",
+        "snapshots_mismatched",
+        "snapshot_levels",
+        "snapshot_levels_matching",
+        "snapshot_levels_missing",
+        "snapshot_levels_ours",
+        "snapshot_levels_ghost",
     )
     return {
         **{name: figures[name] for name in same},
@@ -373,7 +373,7 @@ def _figures(rebuild: Rebuild | SnapshotRebuild, lake: Path) -> dict[str, Any]:
         "max_latency_ms": figures["max_latency_ns"] / 1e6,
         "seed_sequence_number": figures["seed_sequence_number"] if seeded else None,
         "seed_ts_receipt_ns": figures["seed_ts_receipt_ns"] if seeded else None,
-        **exam_columns(rebuild),
+        **snapshot_columns(rebuild),
         "known_low_price": horizon[0],
         "known_high_price": horizon[1],
         **dict(_losses("price", rebuild.off_tick, lake)),

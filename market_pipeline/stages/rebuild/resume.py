@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+import market_pipeline
 from market_pipeline.books.evidence import SPAN
 from market_pipeline.books.integers import OffStep, OffStepCount
 from market_pipeline.books.intervals import IntervalsState
@@ -228,7 +229,7 @@ def _path(warehouse: Warehouse, instrument: Instrument, day: date) -> Path:
 def package_digest() -> str:
     """Names the state of all code of the package, of which any part may change what is rebuilt."""
     digest = hashlib.sha256()
-    package = Path(__file__).parent.parent
+    package = Path(market_pipeline.__file__).parent
     for source in sorted(package.rglob("*.py")):
         digest.update(f"{source.relative_to(package)}\n".encode() + source.read_bytes())
     return digest.hexdigest()[:16]

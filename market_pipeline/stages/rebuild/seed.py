@@ -60,8 +60,7 @@ def choose_seed(
 ) -> Seed:
     """The closing book of the day before if the policy asks for it and the two days join.
 
-    Whether they do is what `stages.day_boundary` says, which the check `joint` holds them against
-    too.
+    Whether they do says `stages.rebuild.day_join`, which the check `day_boundary` goes by too.
 
     Args:
         warehouse: Where the day before is published.

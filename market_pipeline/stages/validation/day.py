@@ -33,7 +33,7 @@ from market_pipeline.stages.published_rows import count_rows, of_instrument, rea
 from market_pipeline.stages.rebuild.gap_scan import snapshot_touches
 from market_pipeline.stages.validation.bars import measure_bars
 from market_pipeline.stages.validation.context import InstrumentDay, PublishedBooks
-from market_pipeline.stages.validation.day_boundary import measure_joint
+from market_pipeline.stages.validation.day_boundary import measure_day_boundary
 from market_pipeline.stages.validation.delivery import measure_delivery
 from market_pipeline.stages.validation.identity import measure_identity
 from market_pipeline.stages.validation.intervals import read_spans, with_evidence
@@ -42,8 +42,8 @@ from market_pipeline.stages.validation.lookups import Lookups
 from market_pipeline.stages.validation.ordering import measure_ordering
 from market_pipeline.stages.validation.precision import measure_snapshot_precision
 from market_pipeline.stages.validation.raw_profile import measure_profile
-from market_pipeline.stages.validation.reference_replay import measure_twin
-from market_pipeline.stages.validation.snapshot_match import measure_exam
+from market_pipeline.stages.validation.reference_replay import measure_reference_replay
+from market_pipeline.stages.validation.snapshot_match import measure_snapshot_match
 from market_pipeline.stages.validation.trade_through import measure_trade_through
 
 __all__ = ["DAY_MEASURES", "LOCATORS", "RAW_MEASURES", "ValidatedDay", "report_day"]
@@ -69,12 +69,12 @@ RAW_MEASURES: tuple[Measure[InstrumentDay], ...] = (
 """What is measured of a day also where no book could be rebuilt."""
 
 DAY_MEASURES: tuple[Measure[InstrumentDay], ...] = (
-    Measure("exam", ("exam",), measure_exam),
+    Measure("snapshot_match", ("snapshot_match",), measure_snapshot_match),
     Measure("order of messages", ("ordering",), measure_ordering),
     Measure("trades outside the book", ("trade_through",), measure_trade_through),
     Measure("bars", ("bars",), measure_bars),
-    Measure("joint", ("joint",), measure_joint),
-    Measure("twin", ("twin",), measure_twin),
+    Measure("day_boundary", ("day_boundary",), measure_day_boundary),
+    Measure("reference_replay", ("reference_replay",), measure_reference_replay),
     Measure("precision of snapshots", ("precision",), measure_snapshot_precision),
 )
 """What is measured of a rebuilt day beside `quality.report.BOOK_MEASURES`."""
@@ -281,7 +281,7 @@ def _snapshots_beside(day: InstrumentDay) -> Callable[[], Iterable[SnapshotTouch
 def _evidence(record: Mapping[str, Any], *, trades: int | None) -> BookEvidence:
     tick, lot = Decimal(record["tick"]), Decimal(record["lot"])
     seed = record["seed_sequence_number"]
-    examined = bool(record["exams"])
+    compared = bool(record["snapshots_compared"])
     return BookEvidence(
         seed=None
         if seed is None
@@ -290,13 +290,17 @@ def _evidence(record: Mapping[str, Any], *, trades: int | None) -> BookEvidence:
         snapshots=record["snapshots"],
         trades=trades,
         unknown_removals=record["unknown_removals"],
-        exam_snapshots=record["exams"],
-        exam_matching_share=(
-            _share(record["exam_levels_matching"], record["exam_levels"]) if examined else None
+        snapshots_compared=record["snapshots_compared"],
+        snapshot_matching_share=(
+            _share(record["snapshot_levels_matching"], record["snapshot_levels"])
+            if compared
+            else None
         ),
         max_mid_deviation_ticks=record["max_mid_deviation_ticks"],
         ghost_share=(
-            _share(record["exam_levels_ghost"], record["exam_levels_ours"]) if examined else None
+            _share(record["snapshot_levels_ghost"], record["snapshot_levels_ours"])
+            if compared
+            else None
         ),
         known_low_price=record["known_low_price"],
         known_high_price=record["known_high_price"],

@@ -1,4 +1,4 @@
-"""Measures the exam across midnight: yesterday's closing book against today's first snapshot.
+"""Measures the comparison across midnight: yesterday's closing book against today's first snapshot.
 
 The closing book is carried through today's first messages, as if the two days were one, and meets
 the first snapshot that stands at the number of one of them. What is lost between the two files, or
@@ -28,15 +28,15 @@ from market_pipeline.stages.rebuild.seed import keyframe_of
 from market_pipeline.stages.validation.context import InstrumentDay
 from market_pipeline.warehouse.published import scan
 
-__all__ = ["measure_joint"]
+__all__ = ["measure_day_boundary"]
 
 _MAX_LEVELS = 20
 
 
-def measure_joint(day: InstrumentDay) -> Measured:
-    """What the exam across midnight adds to the report; nothing without yesterday's closing book.
+def measure_day_boundary(day: InstrumentDay) -> Measured:
+    """What the comparison across midnight adds to the report; nothing without a closing book.
 
-    What cannot be read is a problem of the joint, never an error: today's book stands without it.
+    What cannot be read is a problem of the boundary, and no error: today's book stands without it.
     """
     if day.record["strategy"] == "snapshots_only":
         return Measured()
@@ -74,9 +74,9 @@ def measure_joint(day: InstrumentDay) -> Measured:
 
 def _not_carried(problem: Break) -> Measured:
     found = f" (expected {problem.expected}, found {problem.found})" if problem.expected else ""
-    columns = {"joint_levels": 0, "joint_problem": f"{problem.text}{found}"}
+    columns = {"day_boundary_levels": 0, "day_boundary_problem": f"{problem.text}{found}"}
     finding = Finding(
-        check="joint",
+        check="day_boundary",
         place="first",
         value=problem.found,
         expected=problem.expected,
@@ -103,18 +103,18 @@ def _measured(
     size_scale: Scale,
 ) -> Measured:
     levels, differing = carried.levels, carried.levels_differing
-    deviation = carried.figures["exam_max_mid_deviation_half_ticks"] / 2
+    deviation = carried.figures["snapshot_max_mid_deviation_half_ticks"] / 2
     pause_ns = carried.first_ts_receipt_ns - close.ts_receipt_ns
     columns = {
-        "joint_levels": levels,
-        "joint_mismatch_share": differing / levels if levels else None,
-        "joint_mid_deviation_ticks": deviation if carried.snapshot else None,
-        "joint_pause_seconds": pause_ns / 1e9,
-        "joint_problem": "; ".join(problem.text for problem in problems) or None,
+        "day_boundary_levels": levels,
+        "day_boundary_mismatch_share": differing / levels if levels else None,
+        "day_boundary_mid_deviation_ticks": deviation if carried.snapshot else None,
+        "day_boundary_pause_seconds": pause_ns / 1e9,
+        "day_boundary_problem": "; ".join(problem.text for problem in problems) or None,
     }
     findings = [
         Finding(
-            check="joint",
+            check="day_boundary",
             place="further" if number else "first",
             ts_receipt_ns=carried.first_ts_receipt_ns,
             sequence_number=carried.first_sequence_number,
@@ -143,7 +143,7 @@ def _level_findings(
     """The levels that differ, where they stand in the raw snapshots; ghosts have no column."""
     return [
         Finding(
-            check="joint",
+            check="day_boundary",
             place="further" if number else "first",
             ts_receipt_ns=int(snapshot.ts_receipt_ns[0]),
             sequence_number=int(snapshot.sequence_number[0]),

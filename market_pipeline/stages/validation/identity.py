@@ -214,7 +214,7 @@ def _price_before(day: InstrumentDay) -> float | None:
     except (pl.exceptions.PolarsError, OSError) as error:
         if is_of_machine(error):
             raise
-        books = []  # the check `joint` tells of it
+        books = []  # the check `day_boundary` tells of it
     for book in books:
         bids, asks = book["bid_price_ticks"], book["ask_price_ticks"]
         if bids and asks and not book["flags"] & INVALIDATING:

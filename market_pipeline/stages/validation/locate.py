@@ -18,7 +18,7 @@ __all__ = ["with_places"]
 
 _BATCH_ROWS = 1 << 19
 _KEY, _RECEIPT = "sequence_number", "receipt_timestamp"
-_ABOUT_SNAPSHOTS = {"exam", "joint"}
+_ABOUT_SNAPSHOTS = {"snapshot_match", "day_boundary"}
 
 _Rows = dict[int, dict[int, tuple[Path, int]]]
 """By sequence number and receipt time: the file and the zero-based row where both first stand."""
@@ -27,10 +27,10 @@ _Rows = dict[int, dict[int, tuple[Path, int]]]
 def with_places(findings: list[Finding], day: InstrumentDay) -> list[Finding]:
     """The findings with file and row, where they have a time and a sequence number and no place.
 
-    A finding of `exam` or `joint` is about a snapshot, every other one about a message, of which
-    the first row is named; on a day that was published from snapshots these are the messages. Of
-    several with its sequence number that of its receipt time is taken, else the first; the place
-    stays null where none has it, as with a message of the day before.
+    A finding of `snapshot_match` or `day_boundary` is about a snapshot, every other one about a
+    message, of which the first row is named; on a day that was published from snapshots these are
+    the messages. Of several with its sequence number that of its receipt time is taken, else the
+    first; the place stays null where none has it, as with a message of the day before.
 
     Each table that is asked for is read once: two columns of those row groups whose statistics do
     not rule all wanted numbers out, some rows at a time.

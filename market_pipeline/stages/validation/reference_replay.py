@@ -1,4 +1,4 @@
-"""Rebuilds sampled minutes of a published day with the plain twin, and compares every message."""
+"""Rebuilds sampled minutes of a published day with the reference book; compares every message."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from market_pipeline.stages.rebuild.seed import keyframe_of
 from market_pipeline.stages.validation.context import InstrumentDay
 from market_pipeline.stages.validation.reference_start import Start, starts_of
 
-__all__ = ["measure_twin"]
+__all__ = ["measure_reference_replay"]
 
 LEAST_WORK = 16_000
 """So much `PlainBook.work` is done for a day: plain Python takes about 0.2 s for it …"""
@@ -65,35 +65,35 @@ class _Minute:
     finding: Finding | None = None
 
 
-def measure_twin(day: InstrumentDay) -> Measured:
+def measure_reference_replay(day: InstrumentDay) -> Measured:
     """Compares sampled minutes of the published book with what a plain rebuild makes of them.
 
-    The first minute of the day is one, and `twin_minutes - 1` begin at published keyframes. They
-    share the work that a day may cost (`LEAST_WORK`), so that a busy minute is compared up to its
-    part of that. Each is rebuilt from the raw rows and snapshots by the policies that the day was
-    published with. Where messages are suspected to be lost is not found out again, because that
+    The first minute of the day is one, and `reference_minutes - 1` begin at published keyframes.
+    They share the work that a day may cost (`LEAST_WORK`), so that a busy minute is compared up to
+    its part of that. Each is rebuilt from the raw rows and snapshots by the policies that the day
+    was published with. Where messages are suspected to be lost is not found out again, because that
     follows from the whole day; it is taken from `books.intervals`. Nor is what later evidence says:
-    a minute is compared up to the first row that is in doubt (FAILED_EXAM, OUT_OF_ORDER).
+    a minute is compared up to the first row that is in doubt (SNAPSHOT_MISMATCH, OUT_OF_ORDER).
 
     Not asked of a day of snapshots only: its rows are those snapshots, and nothing was rebuilt. Nor
     where a raw file cannot be read any more, which is a finding.
     """
-    count = day.settings.twin_minutes
+    count = day.settings.reference_minutes
     if count == 0 or day.record.get("strategy") == "snapshots_only":
         return Measured()
     try:
         minutes = _minutes(day, count)
     except MarketPipelineError as error:
         note = f"No minute could be rebuilt: {error}"
-        return Measured(findings=[Finding(check="twin", place="first", note=note)])
+        return Measured(findings=[Finding(check="reference_replay", place="first", note=note)])
     differences = [minute.difference for minute in minutes if minute.difference]
     findings = [minute.finding for minute in minutes if minute.finding]
     return Measured(
         {
-            "twin_minutes": len(minutes),
-            "twin_messages": sum(minute.messages for minute in minutes),
-            "twin_differing_messages": sum(minute.differing for minute in minutes),
-            "twin_first_difference": differences[0] if differences else None,
+            "reference_minutes": len(minutes),
+            "reference_messages": sum(minute.messages for minute in minutes),
+            "reference_differing_messages": sum(minute.differing for minute in minutes),
+            "reference_first_difference": differences[0] if differences else None,
         },
         [
             replace(finding, place="further" if number else "first")
@@ -136,7 +136,7 @@ def _minutes(day: InstrumentDay, count: int) -> list[_Minute]:
 def _damaged(checkpoint: Mapping[str, Any], error: CheckpointError) -> _Minute:
     """A stored book that is not what its checksum says counts as a message that differs."""
     finding = Finding(
-        check="twin",
+        check="reference_replay",
         place="first",
         ts_receipt_ns=checkpoint["ts_receipt_ns"],
         sequence_number=checkpoint["sequence_number"],
@@ -246,7 +246,7 @@ def _different(
         named = f"row {row}" if row == last else f"rows {row} to {last}"
         raw_rows = f" ({named} of {file})"
     finding = Finding(
-        check="twin",
+        check="reference_replay",
         place="first",
         ts_receipt_ns=first.row.ts_receipt_ns,
         sequence_number=first.row.sequence_number,

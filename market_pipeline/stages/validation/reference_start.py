@@ -1,4 +1,4 @@
-"""Where the plain twin begins: with the day's first message, and with some published keyframes.
+"""Where the reference replay begins: the day's first message, and some published keyframes.
 
 A keyframe holds the whole state of a valid book but for what happened before: which snapshots were
 met, what they held, and which messages came. It is taken before the snapshots of its own last

@@ -1,4 +1,4 @@
-"""Tells the report what the rebuild saw in its exams: the snapshots after the seed."""
+"""What the rebuild found of the snapshots after the seed, for the report."""
 
 from __future__ import annotations
 
@@ -10,22 +10,26 @@ from market_pipeline.quality.findings import Finding, Measured
 from market_pipeline.quality.intervals import NS_PER_SECOND
 from market_pipeline.stages.validation.context import InstrumentDay
 
-__all__ = ["measure_exam"]
+__all__ = ["measure_snapshot_match"]
 
 
-def measure_exam(day: InstrumentDay) -> Measured:
-    """What the exams of a day add to the report, and the snapshots that were no exam."""
+def measure_snapshot_match(day: InstrumentDay) -> Measured:
+    """What the snapshots of a day add to the report, those that were not compared included."""
     record = day.record
     columns, findings = _uncompared(record), list(_findings_uncompared(record))
-    if not record["exams"]:
+    if not record["snapshots_compared"]:
         return Measured(columns, findings)
-    levels = record["exam_levels"]
-    by_hour = ("exams_per_hour", "exams_failed_per_hour", "exam_levels_differing_per_hour")
+    levels = record["snapshot_levels"]
+    by_hour = (
+        "snapshots_compared_per_hour",
+        "snapshots_mismatched_per_hour",
+        "snapshot_levels_differing_per_hour",
+    )
     columns |= {
-        "missing_share": record["exam_levels_missing"] / levels if levels else None,
-        "exam_size_error": record["exam_size_error"],
-        "exams_failed": record["exams_failed"],
-        "first_failed_exam_ns": record["exam_first_failed_ns"],
+        "missing_share": record["snapshot_levels_missing"] / levels if levels else None,
+        "snapshot_size_error": record["snapshot_size_error"],
+        "snapshots_mismatched": record["snapshots_mismatched"],
+        "first_mismatch_ns": record["first_mismatch_ns"],
         **{name: tuple(record[name]) for name in by_hour},
     }
     return Measured(columns, [*_findings(record), *findings])
@@ -34,7 +38,7 @@ def measure_exam(day: InstrumentDay) -> Measured:
 def _uncompared(record: Mapping[str, Any]) -> dict[str, Any]:
     """The columns that say which snapshots were not compared, and why."""
     count = record.get("snapshots_uncompared")
-    later = (count or 0) + (record["exams"] or 0)
+    later = (count or 0) + (record["snapshots_compared"] or 0)
     names = (
         "snapshots_uncompared",
         "uncompared_reasons",
@@ -57,7 +61,7 @@ def _findings_uncompared(record: Mapping[str, Any]) -> Iterator[Finding]:
     start_ns = record.get("longest_uncompared_ns")
     if start_ns and seconds:
         yield Finding(
-            check="exam",
+            check="snapshot_match",
             place="further",
             ts_receipt_ns=start_ns,
             end_ns=start_ns + round(seconds * NS_PER_SECOND),
@@ -83,7 +87,7 @@ def _findings_uncompared(record: Mapping[str, Any]) -> Iterator[Finding]:
         at_ns = record.get(f"{place}_ns")
         if record.get(counted) and at_ns:
             yield Finding(
-                check="exam",
+                check="snapshot_match",
                 place="further",
                 ts_receipt_ns=at_ns,
                 sequence_number=record.get(f"{place}_sequence_number"),
@@ -92,35 +96,35 @@ def _findings_uncompared(record: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _findings(record: Mapping[str, Any]) -> Iterator[Finding]:
-    """The first failed exam and the worst one, which is told as the first if it is the same."""
-    first, worst = (_exam(record, f"exam_{which}") for which in ("first_failed", "worst"))
+    """The first mismatch and the worst one, which is told as the first if it is the same."""
+    first, worst = (_mismatch(record, f"{which}_mismatch") for which in ("first", "worst"))
     farthest = (
         "the mid differs by "
         f"{record['max_mid_deviation_ticks'] or 0.0:g} ticks, and "
-        f"{_levels(record['exam_worst_levels_differing'])} of those both know"
+        f"{_levels(record['worst_mismatch_levels_differing'])} of those both know"
     )
     if first is not None:
         also = (
             f"; it is the farthest from the book too: {farthest}"
             if first == worst
-            else (f"; {_levels(record['exam_first_failed_levels_differing'])} of those both know")
+            else (f"; {_levels(record['first_mismatch_levels_differing'])} of those both know")
         )
         yield Finding(
-            check="exam",
+            check="snapshot_match",
             place="first",
             note=f"The first snapshot that disagrees with the book{also}.",
             **first,
         )
     if worst is not None and worst != first:
         yield Finding(
-            check="exam",
+            check="snapshot_match",
             place="worst",
             note=f"The snapshot farthest from the book: {farthest}.",
             **worst,
         )
 
 
-def _exam(record: Mapping[str, Any], which: str) -> dict[str, Any] | None:
+def _mismatch(record: Mapping[str, Any], which: str) -> dict[str, Any] | None:
     """When it was, and the touch on either side; None if there was none."""
     if record[f"{which}_ns"] is None:
         return None

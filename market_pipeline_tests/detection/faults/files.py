@@ -178,7 +178,7 @@ def folder_of_another_day(day: RawDay) -> RawDay:
 @fault(
     *TABLES,
     unshown="Its files agree with one another in everything; that they are another day's only the "
-    "prices against the day before tell, as `joint` does.",
+    "prices against the day before tell, as `day_boundary` does.",
 )
 def folder_of_another_day_with_new_times(day: RawDay) -> RawDay:
     """All files of the day are those of another day, their times moved into this day."""
@@ -278,7 +278,7 @@ def file_of_another_instrument_beside(day: RawDay, where: str) -> RawDay:
     *TABLES,
     cases=("known", "unknown"),
     unshown="Its files agree with one another in everything; that they are another instrument's "
-    "only the days around tell, as `joint`, `precision` and `identity` do.",
+    "only the days around tell, as `day_boundary`, `precision` and `identity` do.",
 )
 def folder_of_another_instrument(day: RawDay, how: str) -> RawDay:
     """All files of the day are those of another instrument, or most rows of them."""

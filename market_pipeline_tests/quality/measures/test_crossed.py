@@ -194,10 +194,10 @@ class TestHours:
         assert 24 == len(report.crossed_seconds_per_hour)
 
 
-class TestFailedExams:
+class TestMismatches:
     def test_the_longest_time_to_a_right_book(self):
-        """What was silent does not count, and a book that passed every exam has no figure."""
-        failed, other = map(position_of, (BookFlag.FAILED_EXAM, BookFlag.GAP))
+        """What was silent does not count, and a book that passed every comparison has no figure."""
+        failed, other = map(position_of, (BookFlag.SNAPSHOT_MISMATCH, BookFlag.GAP))
         silent = np.array([[10, 40]], dtype=np.int64)
         clock = (0, 100)
         spans = book_spans((failed, 2, 5), (failed, 9, 43), (other, 50, 99))
@@ -206,13 +206,13 @@ class TestFailedExams:
         passed = book_spans((other, 50, 99))
         assert valid_time(passed, observed_of(clock)).longest_reconvergence_seconds is None
 
-    def test_an_exam_that_was_mended_at_once_takes_its_time(self):
+    def test_a_mismatch_that_was_repaired_at_once_takes_its_time(self):
         """No row carries its flag, but the book between two messages was wrong."""
-        spans = book_spans((position_of(BookFlag.FAILED_EXAM), 3, 5))
+        spans = book_spans((position_of(BookFlag.SNAPSHOT_MISMATCH), 3, 5))
         valid = valid_time(spans, observed_of((0, 10)))
 
         assert (8e-9, 2e-9) == (valid.valid_seconds, valid.invalid_seconds)
-        assert 2e-9 == valid.seconds_by_flag[BookFlag.FAILED_EXAM]
+        assert 2e-9 == valid.seconds_by_flag[BookFlag.SNAPSHOT_MISMATCH]
 
 
 FLAGS = st.sampled_from([*INVALIDATING, BookFlag.LOCKED, BookFlag.UNCONFIRMED_DEPTH])

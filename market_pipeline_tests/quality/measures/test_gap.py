@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import date
-from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -22,6 +21,7 @@ from market_pipeline.quality.measures.gap import (
     gap_evidence,
     proven_gaps,
 )
+from market_pipeline_tests.conftest import REPOSITORY
 from market_pipeline_tests.naive.gaps import Message, Shot, naive_gaps
 from market_pipeline_tests.quality.feeds import (
     DAY,
@@ -263,7 +263,7 @@ class TestSequence:
 class TestProof:
     def test_every_source_has_its_rule_and_the_page_says_it(self):
         """A source without a rule could not be judged; the page tells researchers which it is."""
-        page = (Path(__file__).parents[2] / "docs" / "checks" / "gap.md").read_text()
+        page = (REPOSITORY / "docs" / "checks" / "gap.md").read_text()
 
         assert set(GAP_EVIDENCE) == set(NATIVE_SOURCES)
         for source in (*NATIVE_SOURCES, *BUILT_IN_DOORS):

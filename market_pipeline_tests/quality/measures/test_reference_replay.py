@@ -6,7 +6,7 @@ import pytest
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.scale import Scale
 from market_pipeline.config.instruments import Thresholds
-from market_pipeline.quality.checks.reference_replay import check_twin
+from market_pipeline.quality.checks.reference_replay import check_reference_replay
 from market_pipeline.quality.evaluate import evaluate
 from market_pipeline.quality.measures.reference_replay import (
     BBO_COLUMNS,
@@ -143,7 +143,7 @@ def test_depth_of_other_messages_at_the_same_time():
     assert 0 == compared(bbo(), rows).differing
 
 
-@pytest.mark.parametrize("flag", [BookFlag.FAILED_EXAM, BookFlag.OUT_OF_ORDER])
+@pytest.mark.parametrize("flag", [BookFlag.SNAPSHOT_MISMATCH, BookFlag.OUT_OF_ORDER])
 def test_up_to_the_first_row_in_doubt(flag: BookFlag):
     """A row that later evidence put in doubt is not claimed to be right, nor are those after it."""
     in_doubt = bbo(flags=(3, int(flag)), bid_size_lots=(4, 99))
@@ -167,14 +167,17 @@ def test_up_to_where_more_would_have_to_be_known():
 class TestCheck:
     def test_not_asked(self):
         """Without a sampled minute nothing is said."""
-        none = dict.fromkeys(("twin_minutes", "twin_messages", "twin_differing_messages"))
+        none = dict.fromkeys(
+            ("reference_minutes", "reference_messages", "reference_differing_messages")
+        )
 
-        assert check_twin(a_row(**none), Thresholds()) is None
+        assert check_reference_replay(a_row(**none), Thresholds()) is None
 
     def test_equal_minutes_pass(self):
         """It says how much was compared."""
-        said = check_twin(
-            a_row(twin_minutes=3, twin_messages=4_000, twin_differing_messages=0), Thresholds()
+        said = check_reference_replay(
+            a_row(reference_minutes=3, reference_messages=4_000, reference_differing_messages=0),
+            Thresholds(),
         )
 
         assert said is not None and said.passed
@@ -183,12 +186,14 @@ class TestCheck:
     def test_a_difference_is_an_error(self):
         """A single message that differs withholds the metrics, and is told."""
         row = a_row(
-            twin_minutes=3,
-            twin_messages=4_000,
-            twin_differing_messages=1,
-            twin_first_difference="at 12:00:00.000000 UTC, sequence number 7: published ...",
+            reference_minutes=3,
+            reference_messages=4_000,
+            reference_differing_messages=1,
+            reference_first_difference="at 12:00:00.000000 UTC, sequence number 7: published ...",
         )
-        (said,) = (each for each in evaluate(row, Thresholds()) if each.check.name == "twin")
+        (said,) = (
+            each for each in evaluate(row, Thresholds()) if each.check.name == "reference_replay"
+        )
 
         assert (False, "ERROR", True, True) == (
             said.passed,

@@ -52,7 +52,7 @@ class TestRebuild:
 
         assert [[(101, 1)], [(102, 2), (101, 1)], [(103, 3), (102, 2)]] == tops
 
-    def test_a_snapshot_at_its_number_is_an_exam(self):
+    def test_a_snapshot_at_its_number_is_compared(self):
         """A wrong touch fails it, and two messages later the book is replaced in its window."""
         rows = [
             Row(2, 2, True, 100, 6),
@@ -66,7 +66,7 @@ class TestRebuild:
 
         assert ["SEED", "RESYNC"] == [repair[0] for repair in book.repairs]
         assert ["ADOPTED", "MISMATCH", "ADOPTED"] == [piece.kind for piece in book.evidence]
-        assert (1, 1) == (book.counts["exams"], book.counts["exams_failed"])
+        assert (1, 1) == (book.counts["snapshots_compared"], book.counts["snapshots_mismatched"])
         assert [(100, 6)] * 3 + [(100, 7)] == [row[3:5] for row in told]
         # What messages set since the snapshot stays.
         assert [(100, 7), (99, 3), (98, 1)] == book.top(20)[0]

@@ -70,7 +70,7 @@ class TestOneInstrument:
             "snapshots": 1,
             "seed_sequence_number": FIRST_SEQUENCE,
             "seed_ts_receipt_ns": START_NS + 3_000_000,
-            "exams": 0,
+            "snapshots_compared": 0,
             "max_mid_deviation_ticks": None,
             "price_losses": 0,
             "price_loss_files": [],
@@ -133,7 +133,7 @@ class TestOneInstrument:
         pq.write_table(pa.concat_tables([first, later]), snapshot)
         _, record = rebuild_instrument(raw_day(lake, of), of, settings(folder), warehouse)
 
-        assert (1, resyncs) == (record["exams"], record["resyncs"])
+        assert (1, resyncs) == (record["snapshots_compared"], record["resyncs"])
 
     def test_without_snapshots_and_trades(self, lake: Path, folder: Path, warehouse: Warehouse):
         """A day of deltas alone is rebuilt from a cold start, and every row says so."""
@@ -143,7 +143,7 @@ class TestOneInstrument:
         assert (None, None, None) == (
             record["seed_sequence_number"],
             record["known_low_price"],
-            record["exam_first_failed_ns"],
+            record["first_mismatch_ns"],
         )
         assert (staged(files["books.bbo"])["flags"] & 1 == 1).all()
 

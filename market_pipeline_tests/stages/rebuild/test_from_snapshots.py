@@ -136,7 +136,7 @@ class TestWithoutDeltas:
             "snapshots": COUNT,
             "seed": "first_snapshot",
             "seed_sequence_number": FIRST_SEQUENCE,
-            "exams": 0,
+            "snapshots_compared": 0,
             "known_low_price": 80.0,
             "known_high_price": 120.0,
             "tick": "0.1",

@@ -96,15 +96,15 @@ class TestFlag:
         """A snapshot whose number no message has is compared all the same, and is told."""
         _, crosses, record = rebuilt(snapshots=[CROSSING + 60.5])
 
-        assert (record["snapshots"], record["exams"], record["resyncs"]) == (2, 1, 1)
+        assert (record["snapshots"], record["snapshots_compared"], record["resyncs"]) == (2, 1, 1)
         assert record["snapshots_off_number"] == 1
         assert crosses["action"].to_list() == ["resync"]
 
-    def test_an_exam_mends_it(self, rebuilt):
-        """A crossed book fails the next exam, which is for the policy `resync` to mend."""
+    def test_a_snapshot_repairs_it(self, rebuilt):
+        """A crossed book fails the next comparison, which is for the policy `resync` to mend."""
         bbo, crosses, record = rebuilt(snapshots=[CROSSING + 3])
 
-        assert (record["exams_failed"], record["resyncs"]) == (1, 1)
+        assert (record["snapshots_mismatched"], record["resyncs"]) == (1, 1)
         assert crosses.select("action", "messages").rows() == [("resync", 4)]
         assert touch(bbo, CROSSING + 4) == (100.0, 100.5, 0)
 
@@ -165,7 +165,7 @@ class TestResync:
             snapshots=[CROSSING + 3.5], crossed="resync", crossed_resync_seconds=100.0
         )
 
-        assert (record["exams"], record["resyncs"]) == (1, 1)
+        assert (record["snapshots_compared"], record["resyncs"]) == (1, 1)
         assert crosses.select("action", "messages").rows() == [("resync", 4)]
         assert "replaced by the snapshot" in crosses["evidence"][0]
         assert touch(bbo, CROSSING + 4) == (100.0, 100.5, 0)
@@ -176,5 +176,5 @@ class TestResync:
             snapshots=[CROSSING + 3.5], crossed="resync", resync="never", crossed_resync_seconds=1.0
         )
 
-        assert (record["exams_failed"], record["resyncs"]) == (1, 0)
-        assert touch(bbo, CROSSING + 4)[2] == BookFlag.CROSSED | BookFlag.FAILED_EXAM
+        assert (record["snapshots_mismatched"], record["resyncs"]) == (1, 0)
+        assert touch(bbo, CROSSING + 4)[2] == BookFlag.CROSSED | BookFlag.SNAPSHOT_MISMATCH

@@ -129,7 +129,7 @@ class TestGoingOn:
             "import sys, time\n"
             "from pathlib import Path\n"
             "from market_pipeline.warehouse.layout import Warehouse\n"
-            "from market_pipeline.stages import instrument as stage\n"
+            "from market_pipeline.stages.rebuild import instrument as stage\n"
             "from market_pipeline_tests.stages.days import BTC, raw_day, settings\n"
             f"stage._PART_ROWS = {_PART_ROWS}\n"
             "from market_pipeline.books import rebuild\n"

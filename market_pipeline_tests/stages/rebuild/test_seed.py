@@ -142,12 +142,12 @@ class TestJoined:
         assert (closing["bid_price_ticks"][-1], closing["bid_size_lots"][-1]) == (800, 7000)
         assert (closing["ask_price_ticks"][-1], closing["ask_size_lots"][-1]) == (1200, 9000)
 
-    def test_the_first_snapshot_is_an_exam(self, rebuilt, warehouse: Warehouse):
+    def test_the_first_snapshot_is_compared(self, rebuilt, warehouse: Warehouse):
         """The book is held against the day's own snapshot instead of being replaced by it."""
         publish_close(warehouse)
         _, record = rebuilt()
 
-        assert (record["snapshots"], record["exams"]) == (1, 1)
+        assert (record["snapshots"], record["snapshots_compared"]) == (1, 1)
 
     @pytest.mark.parametrize("pause", [0, 150])
     def test_within_a_time_that_is_no_silence(self, rebuilt, warehouse: Warehouse, pause):
@@ -364,10 +364,10 @@ class TestTwoDays:
         assert closing["bid_price_ticks"] == last.bid_price_ticks.tolist()
         assert closing["ask_size_lots"] == last.ask_size_lots.tolist()
 
-    def test_the_joint_passes_every_exam(self, records):
+    def test_the_day_boundary_agrees(self, records):
         """No snapshot of the second day finds a ghost or a hole in the carried book."""
         _, second = records
 
-        assert second["exams"] > 1000
-        assert (second["exams_failed"], second["exam_levels_ghost"]) == (0, 0)
-        assert second["exam_levels_matching"] == second["exam_levels"]
+        assert second["snapshots_compared"] > 1000
+        assert (second["snapshots_mismatched"], second["snapshot_levels_ghost"]) == (0, 0)
+        assert second["snapshot_levels_matching"] == second["snapshot_levels"]

@@ -44,8 +44,8 @@ def test_a_good_day(lake: Path, rebuilt):
         len(row.input_sha256),
     )
     assert (0, None, None) == (
-        row.exam_snapshots,
-        row.exam_matching_share,
+        row.snapshots_compared,
+        row.snapshot_matching_share,
         row.ghost_share,
     )
     assert (MESSAGES - 1) * 30.0 == row.observed_seconds

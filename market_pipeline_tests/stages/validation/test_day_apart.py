@@ -168,7 +168,7 @@ def test_a_figure_that_fits_no_column_stops_nobody(two: Later, clean, monkeypatc
     def huge(book):
         return Measured({"rows": 2**70 if book.instrument == BTC else 1})
 
-    monkeypatch.setattr(module, "BOOK_MEASURES", (Measure("huge", ("exam",), huge),))
+    monkeypatch.setattr(module, "BOOK_MEASURES", (Measure("huge", ("snapshot_match",), huge),))
     btc, eth = two.judged(BTC, ETH)
 
     assert ("quarantined", "OverflowError") == (btc.row.outcome, btc.row.failure_kind)

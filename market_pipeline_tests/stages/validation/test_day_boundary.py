@@ -37,7 +37,7 @@ from market_pipeline.stages.rebuild.close_replay import carry_over
 from market_pipeline.stages.rebuild.instrument import rebuild_instrument
 from market_pipeline.stages.rebuild.seed import keyframe_of
 from market_pipeline.stages.validation.context import InstrumentDay, PublishedBooks
-from market_pipeline.stages.validation.day_boundary import measure_joint
+from market_pipeline.stages.validation.day_boundary import measure_day_boundary
 from market_pipeline.stages.validation.lookups import Lookups
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
@@ -57,7 +57,11 @@ SECOND = 10**9
 MARKET = simulated()
 OF = MARKET.as_instrument()
 TICK, LOT = Scale(1, 1), Scale(1, 3)
-HOLDS = {"joint_levels": 40, "joint_mismatch_share": 0.0, "joint_mid_deviation_ticks": 0.0}
+HOLDS = {
+    "day_boundary_levels": 40,
+    "day_boundary_mismatch_share": 0.0,
+    "day_boundary_mid_deviation_ticks": 0.0,
+}
 
 
 def raw_of(lake: Path, of: Instrument, day: date) -> RegisteredDay:
@@ -100,7 +104,7 @@ class TwoDays:
         books = PublishedBooks(pl.DataFrame(), nothing, nothing, nothing)
         of_tuesday = {"tick": "0.1", "lot": "0.001", "strategy": "full_deltas", **record}
         lookups = Lookups(raw_of(self.lake, OF, TUESDAY), self.warehouse)
-        return measure_joint(InstrumentDay(OF, lookups, of_tuesday, books, self.settings))
+        return measure_day_boundary(InstrumentDay(OF, lookups, of_tuesday, books, self.settings))
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +129,7 @@ def two(made: Path, folder: Path) -> TwoDays:
 
 def first_of(measured: Measured) -> Finding:
     first = measured.findings[0]
-    assert ("joint", "first") == (first.check, first.place)
+    assert ("day_boundary", "first") == (first.check, first.place)
     return first
 
 
@@ -135,8 +139,8 @@ class TestHolds:
         measured = two.measure()
 
         assert HOLDS.items() <= measured.columns.items()
-        assert (None, []) == (measured.columns["joint_problem"], measured.findings)
-        assert 0 < measured.columns["joint_pause_seconds"] < 60
+        assert (None, []) == (measured.columns["day_boundary_problem"], measured.findings)
+        assert 0 < measured.columns["day_boundary_pause_seconds"] < 60
 
     def test_a_pause_in_which_nothing_was_lost(self, two: TwoDays):
         """However long the pause, levels that are all right show that nothing was lost."""
@@ -145,8 +149,8 @@ class TestHolds:
         measured = two.measure()
 
         assert HOLDS.items() <= measured.columns.items()
-        assert 3_600 < measured.columns["joint_pause_seconds"]
-        assert measured.columns["joint_problem"] is None
+        assert 3_600 < measured.columns["day_boundary_pause_seconds"]
+        assert measured.columns["day_boundary_problem"] is None
 
     def test_without_a_snapshot(self, two: TwoDays):
         """Days that join in time and numbers have no problem, only no level to compare."""
@@ -156,10 +160,10 @@ class TestHolds:
         assert (0, None, None, None) == tuple(
             columns[name]
             for name in (
-                "joint_levels",
-                "joint_mismatch_share",
-                "joint_mid_deviation_ticks",
-                "joint_problem",
+                "day_boundary_levels",
+                "day_boundary_mismatch_share",
+                "day_boundary_mid_deviation_ticks",
+                "day_boundary_problem",
             )
         )
 
@@ -169,12 +173,12 @@ class TestHolds:
         late = pl.col("receipt_timestamp") > begin + 601 * SECOND
         two.spoil(SNAPSHOTS, lambda rows: rows.filter(late))
 
-        assert 0 == two.measure().columns["joint_levels"]
+        assert 0 == two.measure().columns["day_boundary_levels"]
 
 
 class TestNotAsked:
     def test_of_a_day_without_yesterday(self, two: TwoDays):
-        """No published closing book is no joint, and no problem."""
+        """No published closing book is no day boundary, and no problem."""
         shutil.rmtree(two.warehouse.data_dir)
 
         assert Measured() == two.measure()
@@ -199,10 +203,10 @@ class TestLevels:
         assert (40, 1 / 40, 0.0, None) == tuple(
             measured.columns[name]
             for name in (
-                "joint_levels",
-                "joint_mismatch_share",
-                "joint_mid_deviation_ticks",
-                "joint_problem",
+                "day_boundary_levels",
+                "day_boundary_mismatch_share",
+                "day_boundary_mid_deviation_ticks",
+                "day_boundary_problem",
             )
         )
         assert 1 == len(measured.findings)
@@ -226,8 +230,8 @@ class TestLevels:
         first = first_of(measured)
 
         assert (41, 1 / 41) == (
-            measured.columns["joint_levels"],
-            measured.columns["joint_mismatch_share"],
+            measured.columns["day_boundary_levels"],
+            measured.columns["day_boundary_mismatch_share"],
         )
         assert ("0.007", "no level", None) == (first.value, first.expected, first.column)
 
@@ -241,8 +245,8 @@ class TestProblems:
         measured = two.measure()
         first = first_of(measured)
 
-        assert "is a silence: messages may be lost" in measured.columns["joint_problem"]
-        assert 0 < measured.columns["joint_mismatch_share"]
+        assert "is a silence: messages may be lost" in measured.columns["day_boundary_problem"]
+        assert 0 < measured.columns["day_boundary_mismatch_share"]
         assert (0, True) == (first.row, (first.file or "").startswith("book_delta_v2/"))
         assert {"further"} == {finding.place for finding in measured.findings[1:]}
         assert 21 >= len(measured.findings)
@@ -252,7 +256,7 @@ class TestProblems:
         before = pl.read_parquet(two.file(DELTAS, MONDAY), hive_partitioning=False).tail(200)
         two.spoil(DELTAS, lambda rows: pl.concat([before, rows]))
         measured = two.measure()
-        problem = measured.columns["joint_problem"]
+        problem = measured.columns["day_boundary_problem"]
 
         assert HOLDS.items() <= measured.columns.items()
         assert "messages are in both days, or the ids began anew" in problem
@@ -274,9 +278,11 @@ class TestProblems:
 
         assert (
             f"the closing book of {MONDAY} {text}"
-            == measured.columns["joint_problem"][: len(f"the closing book of {MONDAY} {text}")]
+            == measured.columns["day_boundary_problem"][
+                : len(f"the closing book of {MONDAY} {text}")
+            ]
         )
-        assert 0 == measured.columns["joint_levels"]
+        assert 0 == measured.columns["day_boundary_levels"]
         assert text in first_of(measured).note
 
     def test_another_grid(self, two: TwoDays):
@@ -286,7 +292,7 @@ class TestProblems:
         assert (
             f"the closing book of {MONDAY} is not on this day's grid "
             "(expected tick 0.2, lot 0.001, found tick 0.1, lot 0.001)"
-        ) == measured.columns["joint_problem"]
+        ) == measured.columns["day_boundary_problem"]
 
     def test_a_damaged_closing_book(self, two: TwoDays):
         """A row whose checksum is not that of its levels is not carried."""
@@ -297,7 +303,7 @@ class TestProblems:
                 writer.write(batch)
         publish(two.warehouse, CHECKPOINTS, MONDAY, [writer.staged])
 
-        assert "is damaged" in two.measure().columns["joint_problem"]
+        assert "is damaged" in two.measure().columns["day_boundary_problem"]
 
     def test_not_for_want_of_descriptors(self, two: TwoDays, monkeypatch):
         """What cannot be read because too many files are open is raised: no day tells of it."""
@@ -314,8 +320,8 @@ class TestProblems:
         two.file(DELTAS).write_bytes(b"no parquet")
         measured = two.measure()
 
-        assert "cannot be read" in measured.columns["joint_problem"]
-        assert 0 == measured.columns["joint_levels"]
+        assert "cannot be read" in measured.columns["day_boundary_problem"]
+        assert 0 == measured.columns["day_boundary_levels"]
 
 
 @st.composite
@@ -343,10 +349,17 @@ class TestAgainstThePlainBook:
         carried = carry_over(close, today.deltas(cuts), today.books(2), ONE, ONE)
         plain = carried_plainly(close, rows, snapshots)
 
-        for name in ("exams", "exams_failed", "exam_levels", "exam_levels_matching"):
+        for name in (
+            "snapshots_compared",
+            "snapshots_mismatched",
+            "snapshot_levels",
+            "snapshot_levels_matching",
+        ):
             assert plain.counts.get(name, 0) == carried.figures[name]
-        assert plain.counts.get("exam_levels_ghost", 0) == carried.figures["exam_levels_ghost"]
-        assert (carried.snapshot is not None) == (carried.figures["exams"] == 1)
+        assert (
+            plain.counts.get("snapshot_levels_ghost", 0) == carried.figures["snapshot_levels_ghost"]
+        )
+        assert (carried.snapshot is not None) == (carried.figures["snapshots_compared"] == 1)
         if max(len(plain.bids.prices), len(plain.asks.prices)) <= 20:
             assert carried.levels_differing == len(carried.differences)
 
@@ -363,7 +376,7 @@ def carried_plainly(close: Keyframe, rows: list[Row], snapshots: list[Snapshot])
             judge_messages(messages)
             for _ in plain_rebuild(plain, messages, judge_snapshots([snapshot])):
                 pass
-            if plain.counts.get("exams"):
+            if plain.counts.get("snapshots_compared"):
                 break
     return plain
 
@@ -388,14 +401,14 @@ class TestRealDays:
         before = judge(lake, folder / "data", [of], first)[symbol]
         after = judge(lake, folder / "data", [of], second)[symbol]
 
-        assert before.row.joint_levels is None
+        assert before.row.day_boundary_levels is None
         assert (40, 0.0, 0.0, None) == (
-            after.row.joint_levels,
-            after.row.joint_mismatch_share,
-            after.row.joint_mid_deviation_ticks,
-            after.row.joint_problem,
+            after.row.day_boundary_levels,
+            after.row.day_boundary_mismatch_share,
+            after.row.day_boundary_mid_deviation_ticks,
+            after.row.day_boundary_problem,
         )
-        assert after.outcomes["joint"].passed
+        assert after.outcomes["day_boundary"].passed
 
     def test_messages_dropped_after_midnight_show(self, sample_data: Path, folder: Path):
         """Eight lost messages of a tenth of a second, no silence at all, are found by levels."""
@@ -409,7 +422,7 @@ class TestRealDays:
         judge(folder / "lake", folder / "data", [of], first)
         said = judge(folder / "lake", folder / "data", [of], second)[symbol]
 
-        assert {"joint": "WARN"}.items() <= said.failed.items()
-        assert said.row.joint_problem is None
-        assert 0 < said.row.joint_mismatch_share < 0.2
-        assert said.places("joint")[0].column is not None
+        assert {"day_boundary": "WARN"}.items() <= said.failed.items()
+        assert said.row.day_boundary_problem is None
+        assert 0 < said.row.day_boundary_mismatch_share < 0.2
+        assert said.places("day_boundary")[0].column is not None

@@ -93,12 +93,14 @@ class TestMessages:
         )
 
 
-def test_an_exam_is_about_a_snapshot(lake):
-    """So is the joint; both tables may be asked for at once."""
+def test_a_comparison_is_about_a_snapshot(lake):
+    """So is the day boundary; both tables may be asked for at once."""
     shard(folder_of(lake), 1, deltas(6))
     shard(folder_of(lake, SNAPSHOTS), 1, snapshots(4))
     day = InstrumentDay(BTC, Lookups(raw_day(lake, BTC), None), {}, None, None)
-    placed = with_places([a_finding(502), a_finding(502, "exam"), a_finding(503, "joint")], day)
+    placed = with_places(
+        [a_finding(502), a_finding(502, "snapshot_match"), a_finding(503, "day_boundary")], day
+    )
 
     assert [("book_delta_v2", 4), ("book", 2), ("book", 3)] == [
         (each.file.split("/")[0], each.row) for each in placed

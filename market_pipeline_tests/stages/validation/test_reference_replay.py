@@ -22,7 +22,7 @@ from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, day_f
 from market_pipeline.sources.simulated import Fault, FaultKind, simulate
 from market_pipeline.stages.validation import reference_replay
 from market_pipeline.stages.validation.context import InstrumentDay
-from market_pipeline.stages.validation.reference_replay import measure_twin
+from market_pipeline.stages.validation.reference_replay import measure_reference_replay
 from market_pipeline.stages.validation.reference_start import starts_of
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.published import current_files
@@ -43,7 +43,7 @@ HOURLY = {"checkpoint_seconds": 3_600}
 @pytest.fixture(scope="module")
 def lake_of_a_day(tmp_path_factory) -> Path:
     """A simulated day of 30 messages a minute."""
-    lake = tmp_path_factory.mktemp("twin")
+    lake = tmp_path_factory.mktemp("reference_replay")
     small = {"messages_per_day": 43_200, "snapshot_interval_s": 10.0}
     simulate(lake, [MARKET], simulated.DAY, simulated.DAY, **small)
     return lake
@@ -59,13 +59,13 @@ def good_day(lake_of_a_day: Path, tmp_path_factory) -> InstrumentDay:
 
 
 def figures(day: InstrumentDay) -> tuple[int, int, int]:
-    columns = measure_twin(day).columns
+    columns = measure_reference_replay(day).columns
     return tuple(columns[f"twin_{name}"] for name in ("minutes", "messages", "differing_messages"))
 
 
 def messages_of(day: InstrumentDay) -> list[int]:
     """The first messages of the sampled minutes."""
-    return [start.message for start in starts_of(day, day.settings.twin_minutes, PATIENCE_NS)]
+    return [start.message for start in starts_of(day, day.settings.reference_minutes, PATIENCE_NS)]
 
 
 class TestEqual:
@@ -82,13 +82,15 @@ class TestEqual:
         assert (0, 3) == (starts[0], len(set(starts)))
         assert expected > 50
         assert (None, []) == (
-            measure_twin(good_day).columns["twin_first_difference"],
-            measure_twin(good_day).findings,
+            measure_reference_replay(good_day).columns["reference_first_difference"],
+            measure_reference_replay(good_day).findings,
         )
 
     def test_the_same_minutes_each_time(self, good_day: InstrumentDay):
         """Which minutes are sampled is no chance, and more of them include the fewer."""
-        more = replace(good_day, settings=good_day.settings.model_copy(update={"twin_minutes": 9}))
+        more = replace(
+            good_day, settings=good_day.settings.model_copy(update={"reference_minutes": 9})
+        )
 
         assert messages_of(good_day) == messages_of(good_day)
         assert set(messages_of(good_day)) < set(messages_of(more))
@@ -154,7 +156,7 @@ class TestEqual:
             lake, [MARKET], simulated.DAY, simulated.DAY, messages_per_day=86_400, faults=faults
         )
         of = OF.model_copy(update={"thresholds": Thresholds(silence_factor=1.0)})
-        day = published(folder, lake, warehouse, of, simulated.DAY, **HOURLY, twin_minutes=30)
+        day = published(folder, lake, warehouse, of, simulated.DAY, **HOURLY, reference_minutes=30)
         bbo = day.books.bbo.select("ts_receipt_ns", "flags").collect()
         seen = [
             BookFlag(flags)
@@ -222,15 +224,17 @@ class TestFaultsOfTheFeed:
         rows = pl.read_parquet(file, hive_partitioning=False)
         messages = rows.partition_by("sequence_number", "receipt_timestamp", maintain_order=True)
         pl.concat(FAULTS[fault](messages)).write_parquet(file)
-        many = {"checkpoint_seconds": 600, "twin_minutes": 12}
-        measured = measure_twin(published(folder, lake, warehouse, OF, simulated.DAY, **many))
+        many = {"checkpoint_seconds": 600, "reference_minutes": 12}
+        measured = measure_reference_replay(
+            published(folder, lake, warehouse, OF, simulated.DAY, **many)
+        )
 
         assert (None, 0) == (
-            measured.columns["twin_first_difference"],
-            measured.columns["twin_differing_messages"],
+            measured.columns["reference_first_difference"],
+            measured.columns["reference_differing_messages"],
         )
-        assert measured.columns["twin_minutes"] > 1
-        assert measured.columns["twin_messages"] > 100
+        assert measured.columns["reference_minutes"] > 1
+        assert measured.columns["reference_messages"] > 100
 
 
 class TestDifferent:
@@ -240,12 +244,12 @@ class TestDifferent:
         message = messages_of(good_day)[minute] + 20
         row = good_day.books.bbo.collect().row(message, named=True)
         day = tampered(good_day, "bbo", message, bid_price_ticks=row["bid_price_ticks"] - 3)
-        measured = measure_twin(day)
+        measured = measure_reference_replay(day)
         (finding,) = measured.findings
         raw = pl.read_parquet(day.delta_files[0], hive_partitioning=False)
-        told = measured.columns["twin_first_difference"]
+        told = measured.columns["reference_first_difference"]
 
-        assert 1 == measured.columns["twin_differing_messages"]
+        assert 1 == measured.columns["reference_differing_messages"]
         assert f"sequence number {row['sequence_number']}, message {message}: published" in told
         assert (row["ts_receipt_ns"], row["sequence_number"]) == (
             finding.ts_receipt_ns,
@@ -270,10 +274,10 @@ class TestDifferent:
     def test_any_other_column(self, good_day: InstrumentDay, column: str, change: int, said: str):
         """Flags, times, numbers and sizes are compared as well."""
         value = good_day.books.bbo.collect()[column][7] + change
-        measured = measure_twin(tampered(good_day, "bbo", 7, **{column: value}))
+        measured = measure_reference_replay(tampered(good_day, "bbo", 7, **{column: value}))
         (finding,) = measured.findings
 
-        assert 1 == measured.columns["twin_differing_messages"]
+        assert 1 == measured.columns["reference_differing_messages"]
         assert said in finding.value
         assert finding.value != finding.expected
 
@@ -281,7 +285,7 @@ class TestDifferent:
         """A size deep in the depth is compared too, and told by its level."""
         row = good_day.books.depth.collect().row(30, named=True)
         day = tampered(good_day, "depth", 30, ask_17_size_lots=row["ask_17_size_lots"] + 1)
-        (finding,) = measure_twin(day).findings
+        (finding,) = measure_reference_replay(day).findings
 
         assert row["sequence_number"] == finding.sequence_number
         assert (finding.value or "").startswith("level 17 of the asks in books.depth")
@@ -291,7 +295,7 @@ class TestDifferent:
         bbo = good_day.books.bbo.collect()
         short = pl.concat([bbo[:10], bbo[11:]]).lazy()
         day = replace(good_day, books=replace(good_day.books, bbo=short))
-        first, *_ = measure_twin(day).findings
+        first, *_ = measure_reference_replay(day).findings
 
         assert bbo["sequence_number"][11] == first.sequence_number
         assert figures(day)[2] > 10
@@ -311,28 +315,28 @@ class TestDifferent:
         rows = pl.read_parquet(file, hive_partitioning=False)
         wrong = pl.when(pl.col("messages") == start).then(pl.lit("0" * 64)).otherwise("checksum")
         rows.with_columns(checksum=wrong).write_parquet(file)
-        measured = measure_twin(day)
+        measured = measure_reference_replay(day)
 
         assert (3, 1) == (
-            measured.columns["twin_minutes"],
-            measured.columns["twin_differing_messages"],
+            measured.columns["reference_minutes"],
+            measured.columns["reference_differing_messages"],
         )
-        assert "The checkpoint is damaged" in measured.columns["twin_first_difference"]
+        assert "The checkpoint is damaged" in measured.columns["reference_first_difference"]
         assert "0" * 64 == measured.findings[0].expected
 
 
 class TestNotAsked:
     def test_turned_off(self, good_day: InstrumentDay):
         """With no minute wanted nothing is measured."""
-        off = good_day.settings.model_copy(update={"twin_minutes": 0})
+        off = good_day.settings.model_copy(update={"reference_minutes": 0})
 
-        assert {} == measure_twin(replace(good_day, settings=off)).columns
+        assert {} == measure_reference_replay(replace(good_day, settings=off)).columns
 
     def test_a_day_of_snapshots(self, good_day: InstrumentDay):
         """A day published from snapshots was not rebuilt from messages."""
         record = {**good_day.record, "strategy": "snapshots_only"}
 
-        assert {} == measure_twin(replace(good_day, record=record)).columns
+        assert {} == measure_reference_replay(replace(good_day, record=record)).columns
 
     def test_raw_files_that_changed_since(self, folder: Path, lake: Path, warehouse: Warehouse):
         """A raw file that was replaced is a finding and no exception."""
@@ -340,7 +344,7 @@ class TestNotAsked:
         day = published(folder, lake, warehouse, OF, simulated.DAY)
         (file,) = day.delta_files
         file.write_bytes(file.read_bytes() + b"more")
-        measured = measure_twin(replace(day))
+        measured = measure_reference_replay(replace(day))
 
         assert {} == measured.columns
         assert "changed since it was registered" in measured.findings[0].note
@@ -353,7 +357,7 @@ class TestNotAsked:
 
         monkeypatch.setattr(PlainSide, "put", broken)
         with pytest.raises(ZeroDivisionError):
-            measure_twin(good_day)
+            measure_reference_replay(good_day)
 
 
 @pytest.mark.parametrize(
@@ -371,7 +375,7 @@ def test_real_days(
     """On every real day two whole minutes of the published book are those of the plain rebuild."""
     monkeypatch.setattr(reference_replay, "LEAST_WORK", 10**8)
     of = Instrument(venue=exchange, symbol=symbol, source="crypto_lake")
-    lake, few = sample_data / "lake", {"checkpoint_seconds": 100, "twin_minutes": 2}
+    lake, few = sample_data / "lake", {"checkpoint_seconds": 100, "reference_minutes": 2}
     real = published(folder, lake, warehouse, of, day, **few)
     minutes, messages, differing = figures(real)
 
@@ -466,13 +470,13 @@ def test_any_small_day(feed, resync, crossed, seconds):
             DAY_ZERO,
             checkpoint_seconds=seconds,
             depth_interval_ms=0,
-            twin_minutes=5,
+            reference_minutes=5,
         )
-        measured = measure_twin(day)
+        measured = measure_reference_replay(day)
 
     assert (0, None) == (
-        measured.columns["twin_differing_messages"],
-        measured.columns["twin_first_difference"],
+        measured.columns["reference_differing_messages"],
+        measured.columns["reference_first_difference"],
     )
 
 
@@ -488,7 +492,9 @@ def test_a_snapshot_that_was_given_up(folder: Path, lake: Path, warehouse: Wareh
     seed, stray = Snapshot(3 * 10**9, 101, *levels), Snapshot(6 * 10**9, 130, *levels)
     write(lake, rows, [seed, stray])
     of = SMALL.model_copy(update={"policies": Policies(resync="always")})
-    day = published(folder, lake, warehouse, of, DAY_ZERO, checkpoint_seconds=20, twin_minutes=20)
+    day = published(
+        folder, lake, warehouse, of, DAY_ZERO, checkpoint_seconds=20, reference_minutes=20
+    )
 
     assert (1, 0) == (day.record["snapshots_unplaced"], day.record["resyncs"])
     assert (9, 0) == (figures(day)[0], figures(day)[2])

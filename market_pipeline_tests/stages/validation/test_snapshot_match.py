@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from market_pipeline.config.instruments import Instrument
-from market_pipeline.stages.validation.snapshot_match import measure_exam
+from market_pipeline.stages.validation.snapshot_match import measure_snapshot_match
 from market_pipeline_tests.detection.judging import Judged, judge
 from market_pipeline_tests.detection.real_faults import copied, lost_messages
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS
@@ -22,44 +22,46 @@ def judged(sample: Path, folder: Path, *key: object, spoil=lambda day: None) -> 
 
 
 @pytest.mark.parametrize("key", SAMPLE_DAYS[::3], ids=str)
-def test_a_real_day_passes_every_exam(sample_data: Path, folder: Path, key):
-    """Every level of every later snapshot is right, and every exam is in some hour."""
+def test_a_real_day_agrees_with_every_snapshot(sample_data: Path, folder: Path, key):
+    """Every level of every later snapshot is right, and every comparison is in some hour."""
     said = judged(sample_data, folder, *key)
     row = said.row
 
-    assert said.outcomes["exam"].passed
-    assert [] == said.places("exam")
+    assert said.outcomes["snapshot_match"].passed
+    assert [] == said.places("snapshot_match")
     assert (0, 1.0, 0.0, 0.0, 0.0, None) == (
-        row.exams_failed,
-        row.exam_matching_share,
+        row.snapshots_mismatched,
+        row.snapshot_matching_share,
         row.ghost_share,
         row.missing_share,
-        row.exam_size_error,
-        row.first_failed_exam_ns,
+        row.snapshot_size_error,
+        row.first_mismatch_ns,
     )
-    assert 1_000 < row.exam_snapshots == sum(row.exams_per_hour)
-    assert 0 == sum(row.exams_failed_per_hour) + sum(row.exam_levels_differing_per_hour)
+    assert 1_000 < row.snapshots_compared == sum(row.snapshots_compared_per_hour)
+    assert 0 == sum(row.snapshots_mismatched_per_hour) + sum(row.snapshot_levels_differing_per_hour)
 
 
 @pytest.mark.parametrize("key", SAMPLE_DAYS[::3], ids=str)
 def test_one_message_in_a_hundred_lost(sample_data: Path, folder: Path, key):
-    """It is an error, located at the first failed and at the worst exam."""
+    """It is an error, located at the first failed and at the worst comparison."""
     said = judged(sample_data, folder, *key, spoil=lost_messages)
     row = said.row
-    places = [each for each in said.places("exam") if each.place != "further"]
+    places = [each for each in said.places("snapshot_match") if each.place != "further"]
 
-    assert "ERROR" == said.failed["exam"]
+    assert "ERROR" == said.failed["snapshot_match"]
     assert places[0].place == "first" and {"worst"} >= {each.place for each in places[1:]}
     assert len(places) == len({(each.ts_receipt_ns, each.sequence_number) for each in places})
-    assert row.first_failed_exam_ns == places[0].ts_receipt_ns
+    assert row.first_mismatch_ns == places[0].ts_receipt_ns
     assert any(place.value != place.expected for place in places)
-    assert row.exams_failed == sum(row.exams_failed_per_hour) > 0
-    assert sum(row.exam_levels_differing_per_hour) > row.exams_failed
-    assert row.exams_failed_per_hour == tuple(map(int, said.outcomes["exam"].per_hour))
+    assert row.snapshots_mismatched == sum(row.snapshots_mismatched_per_hour) > 0
+    assert sum(row.snapshot_levels_differing_per_hour) > row.snapshots_mismatched
+    assert row.snapshots_mismatched_per_hour == tuple(
+        map(int, said.outcomes["snapshot_match"].per_hour)
+    )
 
 
 def test_a_day_without_a_later_snapshot(sample_data: Path, folder: Path):
-    """One snapshot only seeds: there is no exam, and the check says for how long that tells.
+    """One snapshot only seeds: there is no comparison, and the check says for how long that tells.
 
     The market leaves what the snapshot knew of.
     """
@@ -71,8 +73,13 @@ def test_a_day_without_a_later_snapshot(sample_data: Path, folder: Path):
         sample_data, folder, "BINANCE_FUTURES", "ETH-USDT-PERP", date(2024, 7, 18), spoil=keep_first
     )
 
-    assert ("WARN", False) == (said.outcomes["exam"].severity, said.outcomes["exam"].degrades)
-    assert "beyond the levels that any snapshot confirmed" in said.outcomes["exam"].summary
+    assert ("WARN", False) == (
+        said.outcomes["snapshot_match"].severity,
+        said.outcomes["snapshot_match"].degrades,
+    )
+    assert (
+        "beyond the levels that any snapshot confirmed" in said.outcomes["snapshot_match"].summary
+    )
     assert (0.0, 0, None) == (
         said.row.verified_seconds,
         said.row.snapshots_uncompared,
@@ -80,15 +87,15 @@ def test_a_day_without_a_later_snapshot(sample_data: Path, folder: Path):
     )
     assert said.row.unverified_seconds == said.row.valid_seconds
     assert (0, None, None, None) == (
-        said.row.exam_snapshots,
-        said.row.exams_failed,
+        said.row.snapshots_compared,
+        said.row.snapshots_mismatched,
         said.row.missing_share,
-        said.row.exams_per_hour,
+        said.row.snapshots_compared_per_hour,
     )
 
 
 class TestPlaces:
-    """The first failed exam and the worst, as the record of a rebuild has them."""
+    """The first mismatch and the worst, as the record of a rebuild has them."""
 
     def places(self, **worst: object):
         first = {
@@ -99,23 +106,27 @@ class TestPlaces:
             "levels_differing": 2,
         }
         record = {
-            "exams": 9,
-            "exams_failed": 2,
-            "exam_levels": 40,
-            "exam_levels_missing": 1,
-            "exam_size_error": 0.1,
+            "snapshots_compared": 9,
+            "snapshots_mismatched": 2,
+            "snapshot_levels": 40,
+            "snapshot_levels_missing": 1,
+            "snapshot_size_error": 0.1,
             "max_mid_deviation_ticks": 3.0,
             **dict.fromkeys(
-                ("exams_per_hour", "exams_failed_per_hour", "exam_levels_differing_per_hour"),
+                (
+                    "snapshots_compared_per_hour",
+                    "snapshots_mismatched_per_hour",
+                    "snapshot_levels_differing_per_hour",
+                ),
                 [0] * 24,
             ),
-            **{f"exam_first_failed_{name}": value for name, value in first.items()},
-            **{f"exam_worst_{name}": value for name, value in (first | worst).items()},
+            **{f"first_mismatch_{name}": value for name, value in first.items()},
+            **{f"worst_mismatch_{name}": value for name, value in (first | worst).items()},
         }
-        return measure_exam(SimpleNamespace(record=record)).findings
+        return measure_snapshot_match(SimpleNamespace(record=record)).findings
 
     def test_one_snapshot_is_one_place(self):
-        """The first failed exam that is the worst too is told once, and that it is both."""
+        """The first mismatch that is the worst too is told once, and that it is both."""
         (place,) = self.places()
 
         assert ("first", 5, 7) == (place.place, place.ts_receipt_ns, place.sequence_number)

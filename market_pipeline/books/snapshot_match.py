@@ -170,7 +170,7 @@ def meet_snapshot(
         return repair_row, proof
     in_step = registers[reg.LAST_SEQUENCE] == sequence
     # Whether one of this number agreed with this very book: then this one has a wrong number.
-    in_doubt = registers[reg.GAP] + registers[reg.FAILED_EXAM]
+    in_doubt = registers[reg.GAP] + registers[reg.SNAPSHOT_MISMATCH]
     was_matched = in_doubt == 0 and registers[reg.MATCHED_MESSAGE] == message
     was_matched &= registers[reg.MATCHED_SEQUENCE] == sequence
     if was_matched or (at_end and not in_step):
@@ -190,8 +190,8 @@ def meet_snapshot(
     _measure_uncompared(registers, receipt)
     registers[reg.UNCOMPARED_SINCE] = 0
     registers[reg.LAST_COMPARED] = receipt
-    lost = registers[reg.GAP] + registers[reg.FAILED_EXAM]
-    was_failed = registers[reg.FAILED_EXAM] != 0
+    lost = registers[reg.GAP] + registers[reg.SNAPSHOT_MISMATCH]
+    was_failed = registers[reg.SNAPSHOT_MISMATCH] != 0
     compared, differing, agrees = compare(registers, levels, history, snapshots, k, bids, asks)
     invalid = _is_invalid(registers, options, receipt)
     adopts = options.resync == _ALWAYS
@@ -342,7 +342,7 @@ def settle_pending(registers, levels, history, options, repairs, repair_row, evi
 def _fail(registers):
     """The book is known to be wrong until the next snapshot agrees."""
     registers[reg.HARD_DOUBTS] += 1
-    registers[reg.FAILED_EXAM] = 1
+    registers[reg.SNAPSHOT_MISMATCH] = 1
     registers[reg.MISPLACED_RUN] = 0
 
 
@@ -488,5 +488,5 @@ def _best_fit(registers, levels, history, snapshots, k, bids, asks):
 
 @kernel
 def _count_failed(registers, snapshots, k):
-    registers[reg.EXAMS_FAILED] += 1
-    registers[reg.FAILED_BY_HOUR + snapshots.ts_receipt_ns[k] // _HOUR_NS % 24] += 1
+    registers[reg.SNAPSHOTS_MISMATCHED] += 1
+    registers[reg.MISMATCHED_BY_HOUR + snapshots.ts_receipt_ns[k] // _HOUR_NS % 24] += 1

@@ -1,24 +1,24 @@
-"""The exam and the joint: what warns, what is an error, and what is told of it."""
+"""The comparison and the day boundary: what warns, what is an error, and what is told of it."""
 
 from __future__ import annotations
 
 import pytest
 
 from market_pipeline.config.instruments import Thresholds
-from market_pipeline.quality.checks.day_boundary import check_joint
-from market_pipeline.quality.checks.snapshot_match import check_exam
+from market_pipeline.quality.checks.day_boundary import check_day_boundary
+from market_pipeline.quality.checks.snapshot_match import check_snapshot_match
 from market_pipeline_tests.quality.factory import NOON_NS, THRESHOLDS, a_failed_row, a_row
 
-EXAMS = {"exam_snapshots": 1_000, "max_mid_deviation_ticks": 3.5}
-ONE_FAILED = {**EXAMS, "exams_failed": 1, "first_failed_exam_ns": NOON_NS}
-THREE_FAILED = {**ONE_FAILED, "exams_failed": 3}
-EXAM_FAULTS = [
+COMPARED = {"snapshots_compared": 1_000, "max_mid_deviation_ticks": 3.5}
+ONE_FAILED = {**COMPARED, "snapshots_mismatched": 1, "first_mismatch_ns": NOON_NS}
+THREE_FAILED = {**ONE_FAILED, "snapshots_mismatched": 3}
+SNAPSHOT_MATCH_FAULTS = [
     (ONE_FAILED, "WARN", 0.001, 0.0, "1 of 1,000 snapshots (0.1000%) disagree"),
     (ONE_FAILED, "WARN", 0.001, 0.0, "first at 12:00:00.000000 UTC"),
     (THREE_FAILED, "ERROR", 0.003, 0.002, "the mid is off by 3.5 ticks at most"),
-    ({"exam_matching_share": 0.9985}, "WARN", 0.0015, 0.0, "0.1500% of the snapshots' levels"),
+    ({"snapshot_matching_share": 0.9985}, "WARN", 0.0015, 0.0, "0.1500% of the snapshots' levels"),
     (
-        {"exam_matching_share": 0.95, "missing_share": 0.04},
+        {"snapshot_matching_share": 0.95, "missing_share": 0.04},
         "ERROR",
         0.05,
         0.002,
@@ -37,11 +37,13 @@ EXAM_FAULTS = [
 ]
 
 
-class TestExam:
-    @pytest.mark.parametrize(("fault", "severity", "figure", "threshold", "text"), EXAM_FAULTS)
+class TestSnapshotMatch:
+    @pytest.mark.parametrize(
+        ("fault", "severity", "figure", "threshold", "text"), SNAPSHOT_MATCH_FAULTS
+    )
     def test_a_fault_is_told(self, fault, severity, figure, threshold, text):
         """The gravest fault gives severity, figure and threshold; all are in the summary."""
-        said = check_exam(a_row(**fault), THRESHOLDS)
+        said = check_snapshot_match(a_row(**fault), THRESHOLDS)
 
         assert said is not None
         assert (False, severity, threshold) == (said.passed, said.severity, said.threshold)
@@ -54,7 +56,7 @@ class TestExam:
         fault = {
             **UNCOMPARED,
             **THREE_FAILED,
-            "exam_matching_share": 0.9,
+            "snapshot_matching_share": 0.9,
             "ghost_share": 0.5,
             "longest_reconvergence_seconds": 90.0,
             "max_mid_deviation_ticks": 20_000.0,
@@ -63,45 +65,47 @@ class TestExam:
             "valid_seconds": 80_000.0,
         }
         lenient = {
-            "exam_warn_share": 0.003,
-            "exam_error_share": 0.003,
-            "exam_level_warn_share": 0.5,
-            "exam_level_error_share": 0.5,
-            "exam_mid_error_ticks": 20_000.0,
-            "exam_reconverge_error_seconds": 90.0,
-            "exam_uncompared_warn_share": 0.25,
-            "exam_uncompared_error_share": 0.25,
-            "exam_uncompared_error_seconds": 70.0,
-            "exam_unconfirmed_warn_share": 0.5,
+            "snapshot_mismatch_warn_share": 0.003,
+            "snapshot_mismatch_error_share": 0.003,
+            "snapshot_level_warn_share": 0.5,
+            "snapshot_level_error_share": 0.5,
+            "snapshot_mid_error_ticks": 20_000.0,
+            "snapshot_reconverge_error_seconds": 90.0,
+            "snapshot_uncompared_warn_share": 0.25,
+            "snapshot_uncompared_error_share": 0.25,
+            "snapshot_uncompared_error_seconds": 70.0,
+            "snapshot_unconfirmed_warn_share": 0.5,
         }
-        said = check_exam(a_row(**fault), Thresholds(**lenient))
+        said = check_snapshot_match(a_row(**fault), Thresholds(**lenient))
 
         assert said is not None
         assert said.passed
         assert lenient == said.thresholds
         for name in lenient:
             stricter = Thresholds(**{**lenient, name: 0.0})
-            again = check_exam(a_row(**fault), stricter)
+            again = check_snapshot_match(a_row(**fault), stricter)
             assert again is not None
             graver_only = (
-                "exam_error_share",
-                "exam_level_error_share",
-                "exam_uncompared_error_share",
+                "snapshot_mismatch_error_share",
+                "snapshot_level_error_share",
+                "snapshot_uncompared_error_share",
             )
             assert again.passed == (name in graver_only), name
 
     def test_a_clean_day_is_told_in_figures(self):
         """Without a fault the summary says how many snapshots and which share of levels agree."""
-        said = check_exam(a_row(**EXAMS), THRESHOLDS)
+        said = check_snapshot_match(a_row(**COMPARED), THRESHOLDS)
 
         assert said is not None
         assert "All 1,000 snapshots agree with the book, in 100.0000%" in said.summary
         assert "100.0000% of the levels" in said.summary
 
     def test_failures_by_hour_are_shown(self):
-        """The counts per hour are those of the failed exams."""
+        """The counts per hour are those of the mismatches."""
         by_hour = (0,) * 12 + (3,) + (0,) * 11
-        said = check_exam(a_row(**THREE_FAILED, exams_failed_per_hour=by_hour), THRESHOLDS)
+        said = check_snapshot_match(
+            a_row(**THREE_FAILED, snapshots_mismatched_per_hour=by_hour), THRESHOLDS
+        )
 
         assert said is not None
         assert tuple(map(float, by_hour)) == said.per_hour
@@ -111,11 +115,11 @@ class TestExam:
     )
     def test_is_not_asked_where_nothing_is_compared_by_nature(self, row):
         """A day that is published from snapshots, or without a book, has no outcome."""
-        assert check_exam(row, THRESHOLDS) is None
+        assert check_snapshot_match(row, THRESHOLDS) is None
 
     def test_a_day_without_a_later_snapshot_says_so(self):
         """No source need have snapshots; that nothing was compared is told, and no fault."""
-        said = check_exam(a_row(exam_snapshots=0, snapshots_uncompared=0), THRESHOLDS)
+        said = check_snapshot_match(a_row(snapshots_compared=0, snapshots_uncompared=0), THRESHOLDS)
 
         assert said is not None
         assert said.passed
@@ -123,7 +127,7 @@ class TestExam:
 
 
 UNCOMPARED = {
-    "exam_snapshots": 3,
+    "snapshots_compared": 3,
     "snapshots_uncompared": 1,
     "uncompared_share": 0.25,
     "first_uncompared_ns": NOON_NS,
@@ -156,7 +160,7 @@ class TestUncompared:
                 "or 61.5 s from 12:00:00.000000 UTC snapshots came and none was compared",
             ),
             (
-                {**UNCOMPARED, "exam_snapshots": 0, "snapshots_uncompared": 9},
+                {**UNCOMPARED, "snapshots_compared": 0, "snapshots_uncompared": 9},
                 "ERROR",
                 1.0,
                 0.0,
@@ -182,7 +186,7 @@ class TestUncompared:
     )
     def test_are_a_finding(self, fault, severity, figure, threshold, text):
         """How many, for how long, why and since when; one compared with none is an error."""
-        said = check_exam(a_row(**fault), THRESHOLDS)
+        said = check_snapshot_match(a_row(**fault), THRESHOLDS)
 
         assert said is not None
         assert (False, severity, threshold) == (said.passed, said.severity, said.threshold)
@@ -191,11 +195,11 @@ class TestUncompared:
         assert said.degrades == (severity == "ERROR")
 
 
-class TestJoint:
+class TestDayBoundary:
     def test_levels_that_differ(self):
         """A single level is enough by default, and never degrades the day."""
-        row = a_row(joint_mismatch_share=0.025, joint_mid_deviation_ticks=1.5)
-        said = check_joint(row, THRESHOLDS)
+        row = a_row(day_boundary_mismatch_share=0.025, day_boundary_mid_deviation_ticks=1.5)
+        said = check_day_boundary(row, THRESHOLDS)
 
         assert said is not None
         assert (False, "WARN", 0.025, 0.0, False) == (
@@ -210,24 +214,26 @@ class TestJoint:
 
     def test_as_many_as_allowed(self):
         """Up to the threshold levels may differ."""
-        row = a_row(joint_mismatch_share=0.025)
-        said = check_joint(row, Thresholds(joint_warn_share=0.025))
+        row = a_row(day_boundary_mismatch_share=0.025)
+        said = check_day_boundary(row, Thresholds(day_boundary_warn_share=0.025))
 
         assert said is not None
         assert said.passed
-        assert 0.025 == said.thresholds["joint_warn_share"]
+        assert 0.025 == said.thresholds["day_boundary_warn_share"]
 
     def test_a_problem_is_told_before_the_levels(self):
         """What keeps two days from joining leads the summary."""
-        row = a_row(joint_problem="the ids began anew", joint_mismatch_share=0.5)
-        said = check_joint(row, THRESHOLDS)
+        row = a_row(day_boundary_problem="the ids began anew", day_boundary_mismatch_share=0.5)
+        said = check_day_boundary(row, THRESHOLDS)
 
         assert said is not None
         assert "The ids began anew; 50.0000% of 40 levels" in said.summary
 
     def test_without_a_snapshot_to_compare(self):
-        """Days that join in time and numbers pass without an exam, and say so."""
-        said = check_joint(a_row(joint_levels=0, joint_mismatch_share=None), THRESHOLDS)
+        """Days that join in time and numbers pass without a comparison, and say so."""
+        said = check_day_boundary(
+            a_row(day_boundary_levels=0, day_boundary_mismatch_share=None), THRESHOLDS
+        )
 
         assert said is not None
         assert said.passed
@@ -235,4 +241,4 @@ class TestJoint:
 
     def test_is_not_asked_without_yesterday(self):
         """A day whose day before has no closing book has no outcome."""
-        assert check_joint(a_row(joint_levels=None), THRESHOLDS) is None
+        assert check_day_boundary(a_row(day_boundary_levels=None), THRESHOLDS) is None

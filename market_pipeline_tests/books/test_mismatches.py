@@ -16,9 +16,9 @@ def seeded_with(size: int) -> Snapshot:
     )
 
 
-class TestExams:
+class TestSnapshotMatch:
     def test_sums_of_sizes_pass_64_bits(self):
-        """Ten exams of the largest sizes there are, one level gone in each, add up exactly."""
+        """Ten snapshots of the largest sizes there are, one level gone in each, add up exactly."""
         largest = 2**62 - 512
         naive = PlainBook(resync="never")
         rows = [Row(SECOND, 1, True, 5, 1)]
@@ -31,11 +31,11 @@ class TestExams:
         fast.run(rows, snapshots, [])
         counts = fast.counts()
 
-        assert (10, 10) == (counts["exams"], counts["exams_failed"])
-        assert counts["exam_size_lots"] == 10 * 6 * largest
-        assert counts["exam_size_error_lots"] == 10 * largest
+        assert (10, 10) == (counts["snapshots_compared"], counts["snapshots_mismatched"])
+        assert counts["snapshot_size_lots"] == 10 * 6 * largest
+        assert counts["snapshot_size_error_lots"] == 10 * largest
 
-    def test_tells_the_first_failed_and_the_worst(self):
+    def test_reports_the_first_and_the_worst(self):
         """The worst is that with the mid farthest off, then that with the most levels differing."""
         seed = seeded_with(5)
         deeper = replace(
@@ -54,26 +54,26 @@ class TestExams:
         fast.run(rows, snapshots, [])
         counts, by_hour = fast.counts(), hourly_figures_of(fast.registers)
 
-        assert (4, 4) == (counts["exams"], counts["exams_failed"])
-        # A level that differs below the touch fails an exam, too.
+        assert (4, 4) == (counts["snapshots_compared"], counts["snapshots_mismatched"])
+        # A level that differs below the touch fails a comparison, too.
         assert (2, 2 * HOUR, 1) == tuple(
-            counts[f"exam_first_failed_{name}"]
+            counts[f"first_mismatch_{name}"]
             for name in ("sequence_number", "ts_receipt_ns", "levels_differing")
         )
         assert (5, 5) == (
-            counts["exam_first_failed_our_bid_lots"],
-            counts["exam_first_failed_their_bid_lots"],
+            counts["first_mismatch_our_bid_lots"],
+            counts["first_mismatch_their_bid_lots"],
         )
         assert (4, 3 * HOUR + 1, 1, 1) == (
-            counts["exam_worst_sequence_number"],
-            counts["exam_worst_ts_receipt_ns"],
-            counts["exam_worst_levels_differing"],
-            counts["exam_max_mid_deviation_half_ticks"],
+            counts["worst_mismatch_sequence_number"],
+            counts["worst_mismatch_ts_receipt_ns"],
+            counts["worst_mismatch_levels_differing"],
+            counts["snapshot_max_mid_deviation_half_ticks"],
         )
         assert (100, 99) == (
-            counts["exam_worst_our_bid_ticks"],
-            counts["exam_worst_their_bid_ticks"],
+            counts["worst_mismatch_our_bid_ticks"],
+            counts["worst_mismatch_their_bid_ticks"],
         )
-        assert [1, 2, 1] == by_hour["exams_per_hour"][2:5]
-        assert [1, 2, 1] == by_hour["exams_failed_per_hour"][2:5]
-        assert [1, 2, 1] == by_hour["exam_levels_differing_per_hour"][2:5]
+        assert [1, 2, 1] == by_hour["snapshots_compared_per_hour"][2:5]
+        assert [1, 2, 1] == by_hour["snapshots_mismatched_per_hour"][2:5]
+        assert [1, 2, 1] == by_hour["snapshot_levels_differing_per_hour"][2:5]

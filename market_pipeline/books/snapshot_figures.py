@@ -9,7 +9,7 @@ from market_pipeline.books.from_snapshots import SnapshotRebuild
 from market_pipeline.books.rebuild import Rebuild
 from market_pipeline.books.scale import Scale
 
-__all__ = ["exam_columns", "touch_text"]
+__all__ = ["snapshot_columns", "touch_text"]
 
 # Counters that are 0 where there is none.
 _FIRST = (
@@ -25,26 +25,28 @@ _FIRST = (
     "first_split_ns",
     "first_bad_sequence_ns",
 )
-_MID = "exam_max_mid_deviation_half_ticks"
+_MID = "snapshot_max_mid_deviation_half_ticks"
 
 
-def exam_columns(rebuild: Rebuild | SnapshotRebuild) -> dict[str, Any]:
-    """The columns of `books.rebuilds` about exams and order, but for the counters of those names.
+def snapshot_columns(rebuild: Rebuild | SnapshotRebuild) -> dict[str, Any]:
+    """The columns of `books.rebuilds` about snapshots and order, without counters of those names.
 
-    Everything about an exam is None where there was none: no exam at all, none that failed, or none
-    in which anything differed.
+    Everything about a comparison is None where there was none: no snapshot at all, no mismatch,
+    or none in which anything differed.
     """
     figures = rebuild.figures
-    examined, their_size = bool(figures["exams"]), figures["exam_size_lots"]
-    has_worst = figures["exam_worst_levels_differing"] + figures[_MID] > 0
+    compared, their_size = bool(figures["snapshots_compared"]), figures["snapshot_size_lots"]
+    has_worst = figures["worst_mismatch_levels_differing"] + figures[_MID] > 0
     return {
-        "max_mid_deviation_ticks": figures[_MID] / 2 if examined else None,
-        "exam_size_error": figures["exam_size_error_lots"] / their_size if their_size else None,
+        "max_mid_deviation_ticks": figures[_MID] / 2 if compared else None,
+        "snapshot_size_error": figures["snapshot_size_error_lots"] / their_size
+        if their_size
+        else None,
         **{name: figures[name] or None for name in _FIRST},
         "longest_uncompared_seconds": figures["longest_uncompared_duration_ns"] / 1e9,
         "uncompared_reasons": _uncompared_reasons(figures),
         **rebuild.hourly_figures,
-        **dict(_place("first_failed", rebuild, is_known=figures["exams_failed"] > 0)),
+        **dict(_place("first", rebuild, is_known=figures["snapshots_mismatched"] > 0)),
         **dict(_place("worst", rebuild, is_known=has_worst)),
     }
 
@@ -53,7 +55,7 @@ def _place(
     place: str, rebuild: Rebuild | SnapshotRebuild, *, is_known: bool
 ) -> Iterator[tuple[str, Any]]:
     figures = rebuild.figures
-    name = f"exam_{place}"
+    name = f"{place}_mismatch"
     for column, figure in (
         ("ns", "ts_receipt_ns"),
         ("sequence_number", "sequence_number"),
