@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -13,9 +16,10 @@ from market_pipeline.quality.coverage import COVERAGE
 from market_pipeline.quality.findings import FINDINGS
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import VALIDATION_REPORT
-from market_pipeline.warehouse.catalogue import connect, refresh
-from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.catalogue import connect, is_current, refresh
+from market_pipeline.warehouse.layout import Warehouse, make_private_folder
 from market_pipeline.warehouse.lineage import LINEAGE
+from market_pipeline.warehouse.locks import DEFAULT_WAIT_SECONDS, locking
 from market_pipeline.warehouse.manifest import (
     MANIFEST,
     RAW_BOOK_DELTAS,
@@ -24,7 +28,15 @@ from market_pipeline.warehouse.manifest import (
 )
 from market_pipeline.warehouse.tables import Table, View
 
-__all__ = ["RECORDS", "TABLES", "VIEWS", "open_catalogue", "refresh_catalogue", "with_catalogue"]
+__all__ = [
+    "RECORDS",
+    "TABLES",
+    "VIEWS",
+    "open_catalogue",
+    "refresh_catalogue",
+    "run_alive",
+    "with_catalogue",
+]
 
 TABLES: dict[str, Table] = {
     "raw_book_deltas": RAW_BOOK_DELTAS,
@@ -49,9 +61,30 @@ VIEWS: tuple[View, ...] = (MANIFEST, COVERAGE)
 """Further views of the catalogue."""
 
 
-def refresh_catalogue(warehouse: Warehouse) -> None:
+_EVERY = (*TABLES.values(), *RECORDS)
+_RUNS = "runs"
+_READER_WAIT_SECONDS = 2.0
+_MAY_ONLY_READ = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def refresh_catalogue(
+    warehouse: Warehouse, *, timeout_seconds: float = DEFAULT_WAIT_SECONDS
+) -> None:
     """Swaps in a catalogue of what is published now."""
-    refresh(warehouse, [*TABLES.values(), *RECORDS], VIEWS)
+    refresh(warehouse, _EVERY, VIEWS, timeout_seconds=timeout_seconds)
+
+
+@contextmanager
+def run_alive(warehouse: Warehouse) -> Iterator[None]:
+    """Says that a run is publishing, which will refresh the catalogue at its end.
+
+    Until then readers leave it as it is, so that they see all tables as of one time. Any number of
+    runs may be alive at once, and one that is killed is alive no more.
+    """
+    path = warehouse.lock_file(_RUNS)
+    make_private_folder(path.parent)
+    with locking(path, name=_RUNS, shared=True):
+        yield
 
 
 def with_catalogue(data_dir: Path) -> Warehouse:
@@ -67,7 +100,7 @@ def open_catalogue(data_dir: Path) -> duckdb.DuckDBPyConnection:
     """A read-only connection to what is published, whatever somebody did to the catalogue.
 
     One that somebody wrote into, damaged or has open for writing is built anew first, which leaves
-    that somebody with the old file.
+    that somebody with the old file. So is one that a killed run left behind what it published.
 
     Raises:
         WarehouseBusyError: Somebody opened the new one for writing, too, or keeps a lock.
@@ -75,10 +108,28 @@ def open_catalogue(data_dir: Path) -> duckdb.DuckDBPyConnection:
     """
     warehouse = with_catalogue(data_dir)
     try:
-        return connect(data_dir)
+        connection = connect(data_dir)
     except (PublishError, WarehouseBusyError) as spoilt:
         try:
             refresh_catalogue(warehouse)
         except OSError as error:  # a folder that this user may only read
             raise spoilt from error
+        return connect(data_dir)
+    if is_current(connection, warehouse, _EVERY, VIEWS) or not _catch_up(warehouse):
+        return connection
+    connection.close()
     return connect(data_dir)
+
+
+def _catch_up(warehouse: Warehouse) -> bool:
+    """Refresh a catalogue that is behind; False where a run will do it, or this user may not."""
+    try:
+        with locking(warehouse.lock_file(_RUNS), name=_RUNS, timeout_seconds=0):
+            refresh_catalogue(warehouse, timeout_seconds=_READER_WAIT_SECONDS)
+    except WarehouseBusyError:
+        return False
+    except OSError as error:
+        if error.errno not in _MAY_ONLY_READ:
+            raise
+        return False
+    return True

@@ -11,7 +11,7 @@ import typer
 import yaml
 from rich.console import Console
 
-from market_pipeline.cli.output import console, verdict_table
+from market_pipeline.cli.output import console, print_verdicts
 from market_pipeline.cli.run import FAILED, run_days, tell_failed
 from market_pipeline.cli.verdict import read_verdicts
 from market_pipeline.config.settings import load_settings
@@ -75,7 +75,7 @@ def demo() -> None:
     if failed:
         tell_failed(failed)
         raise typer.Exit(FAILED)
-    out.print(verdict_table(read_verdicts(settings, plan.start, plan.end)))
+    print_verdicts(out, read_verdicts(settings, plan.start, plan.end))
     catalogue = shlex.quote(str(settings.data_dir / "warehouse" / "market.duckdb"))
     for line in (
         "\nThe faults above are the planted ones; docs/checks has a page for each check.",

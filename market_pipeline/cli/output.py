@@ -20,13 +20,16 @@ __all__ = [
     "console",
     "errors_console",
     "exit_code",
+    "print_verdicts",
     "ranges_text",
-    "verdict_table",
 ]
 
 _STYLES = {"available": "green", "degraded": "yellow", "pending": "blue", "missing": "red"}
 _PLAIN_WIDTH = 160
 _MOST_RANGES = 6
+_MOST_TABLE_ROWS = 500
+_VERDICT_TEXTS = ("day", "instrument", "condition")
+_VERDICT_NUMBERS = ("valid h", "messages", "gap s", "crossed s", "skew ms")
 
 
 class _PrintableConsole(Console):
@@ -83,28 +86,54 @@ def bytes_text(count: int) -> str:
     return f"{size:,.1f} TB"
 
 
-def verdict_table(rows: Sequence[ReportRow]) -> Table:
+def print_verdicts(out: Console, rows: Sequence[ReportRow]) -> None:
+    """Print each instrument and day with the reasons, as a table unless there are many.
+
+    Rich takes 2 ms to lay out a row, so many come as plain lines, with the reasons below.
+    """
+    if len(rows) <= _MOST_TABLE_ROWS:
+        out.print(_verdict_table(rows))
+        return
+    lines = [(*_VERDICT_TEXTS, *_VERDICT_NUMBERS), *map(_verdict_cells, rows)]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    reasons: list[tuple[str, ...]] = [(), *map(_why, rows)]
+    for cells, why in zip(lines, reasons, strict=True):
+        texts = map(str.ljust, cells[: len(_VERDICT_TEXTS)], widths)
+        numbers = map(str.rjust, cells[len(_VERDICT_TEXTS) :], widths[len(_VERDICT_TEXTS) :])
+        line = "  ".join((*texts, *numbers)).rstrip()
+        out.file.write(shown_lines("\n    ".join((line, *why))) + "\n")
+
+
+def _verdict_table(rows: Sequence[ReportRow]) -> Table:
     """A line per instrument and day, with the reasons below the condition they led to."""
     table = Table(title="Verdict", show_lines=True, title_justify="left")
-    for column in ("day", "instrument", "condition"):
+    for column in _VERDICT_TEXTS:
         table.add_column(column, no_wrap=True)
-    for column in ("valid h", "messages", "gap s", "crossed s", "skew ms"):
+    for column in _VERDICT_NUMBERS:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("why", overflow="fold", ratio=1)
     for row in rows:
-        condition = row.condition or ""
-        table.add_row(
-            row.dt.isoformat(),
-            row.instrument_id,
-            Text(condition, _STYLES.get(condition, "")),
-            _number(None if row.valid_seconds is None else row.valid_seconds / 3600, 2),
-            f"{row.messages:,}" if row.messages is not None else "",
-            _number(row.gap_seconds, 1),
-            _number(row.crossed_seconds, 1),
-            _number(row.skew_p50_ms, 1),
-            "\n".join((*row.reasons, *(f"(warning) {text}" for text in row.warnings))),
-        )
+        day, instrument, condition, *numbers = _verdict_cells(row)
+        styled = Text(condition, _STYLES.get(condition, ""))
+        table.add_row(day, instrument, styled, *numbers, "\n".join(_why(row)))
     return table
+
+
+def _verdict_cells(row: ReportRow) -> tuple[str, ...]:
+    return (
+        row.dt.isoformat(),
+        row.instrument_id,
+        row.condition or "",
+        _number(None if row.valid_seconds is None else row.valid_seconds / 3600, 2),
+        f"{row.messages:,}" if row.messages is not None else "",
+        _number(row.gap_seconds, 1),
+        _number(row.crossed_seconds, 1),
+        _number(row.skew_p50_ms, 1),
+    )
+
+
+def _why(row: ReportRow) -> tuple[str, ...]:
+    return (*row.reasons, *(f"(warning) {each}" for each in row.warnings))
 
 
 def _number(value: float | None, decimals: int) -> str:

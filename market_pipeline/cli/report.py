@@ -41,7 +41,7 @@ def report(
 
     settings = load_settings()
     configured = {each.id: each for each in load_instruments(settings.instruments_file)}
-    rows = read_verdicts(settings, day.date(), day.date(), instrument)
+    rows = read_verdicts(settings, day.date(), day.date(), instrument, ("*",))
     judged = {row.instrument_id for row in rows}
     unjudged = [name for name in instrument or configured if name not in judged]
     if unjudged:

@@ -26,7 +26,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from market_pipeline.cli.output import console, errors_console, exit_code, verdict_table
+from market_pipeline.cli.output import console, errors_console, exit_code, print_verdicts
 from market_pipeline.cli.verdict import InstrumentIds, read_verdicts
 from market_pipeline.config.instruments import Instrument, load_instruments, select_instruments
 from market_pipeline.config.settings import ENV_FILE, Settings, load_settings
@@ -100,7 +100,7 @@ def run(
         # What is published of a day that failed may be the verdict of an earlier run.
         found = read_verdicts(settings, start, end, ids)
         rows = [row for row in found if row.dt not in failed]
-        out.print(verdict_table(rows))
+        print_verdicts(out, rows)
     raise typer.Exit(FAILED if failed else exit_code(rows))
 
 

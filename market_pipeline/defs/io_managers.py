@@ -1,18 +1,20 @@
 """The two ways an asset's partition is published: Delta for files, DuckDB rows for small tables.
 
-Both replace the partition of exactly the instruments a run worked on, in one commit, and then swap
-in a fresh catalogue, so that whoever opens `warehouse/market.duckdb` sees the new partition.
+Both replace the partition of exactly the instruments a run worked on, in one commit. At the end
+of the run they swap in a fresh catalogue, so that whoever opens `warehouse/market.duckdb` sees all
+that the run published at once, and before that nothing of it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import dagster as dg
 import duckdb
@@ -25,7 +27,7 @@ from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import load_settings
 from market_pipeline.machine import told_in_our_words
 from market_pipeline.stages.published_rows import of_instrument
-from market_pipeline.tables import TABLES, refresh_catalogue, with_catalogue
+from market_pipeline.tables import TABLES, refresh_catalogue, run_alive, with_catalogue
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import (
     MadeOf,
@@ -63,6 +65,35 @@ class PartitionRows:
     made_of: Mapping[str, MadeOf] = field(default_factory=dict)
 
 
+_runs: Counter[Path] = Counter()
+_unshown: set[Path] = set()
+
+
+@contextmanager
+def _one_switch(warehouse: Warehouse) -> Iterator[None]:
+    """Show what this process publishes meanwhile in one refresh at the end, also of a failure."""
+    with ExitStack() as alive:
+        with suppress(OSError):  # the first step will meet it, too, and fail with it
+            alive.enter_context(run_alive(warehouse))
+        _runs[warehouse.data_dir] += 1
+        try:
+            yield
+        finally:
+            _runs[warehouse.data_dir] -= 1
+            # The first manager that ends shows what the other one published, too.
+            if warehouse.data_dir in _unshown:
+                _unshown.discard(warehouse.data_dir)
+                refresh_catalogue(warehouse)
+
+
+def _show(warehouse: Warehouse) -> None:
+    """Show what was published at the end of the run; at once where none is under way."""
+    if _runs[warehouse.data_dir]:
+        _unshown.add(warehouse.data_dir)
+    else:
+        refresh_catalogue(warehouse)
+
+
 def _day(context: dg.OutputContext | dg.InputContext) -> date:
     return date.fromisoformat(context.asset_partition_key)
 
@@ -74,6 +105,12 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
     """
 
     data_dir: str
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Self]:
+        """The manager, for a run at whose end the catalogue is refreshed."""
+        with _one_switch(Warehouse(Path(self.data_dir))):
+            yield self
 
     @told_in_our_words
     def handle_output(self, context: dg.OutputContext, obj: PartitionFiles) -> None:
@@ -98,7 +135,7 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
         ]
         with writing(warehouse, timeout_seconds=wait) as connection:
             record_lineage(connection, table, day, [*obj.made_of, *obj.withdrawn], rows)
-        refresh_catalogue(warehouse)
+        _show(warehouse)
         context.add_output_metadata(
             {
                 "delta_version": version,
@@ -155,7 +192,7 @@ class _RowsHandler(DbTypeHandler[Any]):
 
 
 class _WarehouseClient(DuckDbClient):
-    """One transaction per output under the warehouse's lock, and a fresh catalogue after it.
+    """One transaction per output under the warehouse's lock.
 
     The stock client deletes in one transaction and inserts in another, so that a run killed in
     between loses the partition, and waits for a locked database without an end.
@@ -197,13 +234,19 @@ class _WarehouseClient(DuckDbClient):
             return
         with writing(warehouse, timeout_seconds=load_settings().lock_timeout_seconds) as connection:
             yield connection
-        refresh_catalogue(warehouse)
+        _show(warehouse)
 
 
 class SmallTablesIOManager(DuckDBIOManager):
     """Keeps small tables in the private DuckDB database of the warehouse in `data_dir`."""
 
     data_dir: str
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[DbIOManager]:
+        """The manager, for a run at whose end the catalogue is refreshed."""
+        with _one_switch(Warehouse(Path(self.data_dir))):
+            yield self.create_io_manager(context)
 
     @staticmethod
     def type_handlers() -> Sequence[DbTypeHandler[Any]]:

@@ -24,8 +24,8 @@ from market_pipeline.quality.evaluate import CHECKS, evaluate, thresholds_in_for
 from market_pipeline.quality.findings import FINDINGS
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.tables import TABLES
+from market_pipeline.warehouse.file_views import shown_files
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.published import current_files
 
 __all__ = ["InstrumentDay", "read_instrument_day"]
 
@@ -81,7 +81,7 @@ def read_instrument_day(
     plots: tuple[str, str] | tuple[None, None] = None, None
     intervals: list[_Record] = []
     files = {
-        asset: current_files(warehouse, TABLES[asset], row.dt, {row.instrument_id})
+        asset: shown_files(connection, warehouse, TABLES[asset], row.dt, row.instrument_id)
         for asset in ("book_bbo", "book_depth", "book_intervals")
     }
     if row.outcome == "rebuilt" and all(files.values()):

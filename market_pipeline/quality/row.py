@@ -448,13 +448,15 @@ class ReportRow:
 
         Columns that this version does not know are left out; those it misses are None.
         """
-        known = {each.name for each in fields(cls)} & record.keys()
+        known = _NAMES & record.keys()
         values: dict[str, Any] = {name: record[name] for name in known}
         for name, value in values.items():
             if isinstance(value, list):
                 values[name] = tuple(value)
         return cls(**values)
 
+
+_NAMES = frozenset(each.name for each in fields(ReportRow))
 
 VALIDATION_REPORT = Table(
     schema="quality",

@@ -11,7 +11,6 @@ keeps out what others write, and `connect` opens nothing but what was published.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
@@ -21,11 +20,15 @@ from pathlib import Path
 import duckdb
 
 from market_pipeline.errors import MissingDataError, PublishError, WarehouseBusyError
-from market_pipeline.warehouse.delta import (
-    PARTITION_BY,
-    delta_table,
-    has_columns_added_later,
-    published_files,
+from market_pipeline.warehouse.file_views import (
+    FILES_SCHEMA,
+    add_file_views,
+    files_view,
+    forget_file_views,
+    nothing_of,
+    quoted,
+    shows_all_files,
+    text,
 )
 from market_pipeline.warehouse.layout import (
     PRIVATE_FILE,
@@ -45,17 +48,10 @@ from market_pipeline.warehouse.working import (
     writing,
 )
 
-__all__ = ["FILES_SCHEMA", "connect", "refresh"]
+__all__ = ["FILES_SCHEMA", "connect", "is_current", "refresh"]
 
-FILES_SCHEMA = "published_files"
-"""The catalogue's schema of views that name the files of the big tables; the others read these."""
-
-_DAY = PARTITION_BY[0]
-_IS_VERSION_1 = (
-    "if(starts_with(version(), 'v1.'), true, error('Open this catalogue with DuckDB 1.5: 2.0.0 was "
-    "measured to lose rows of it in ASOF joins.'))"
-)
 _OUTLINE = f'"{FILES_SCHEMA}"."outline"'
+_COPIED = f'"{FILES_SCHEMA}"."copied"'
 _LOCK = "catalogue"
 _BUILDING = ".building-"
 
@@ -92,12 +88,12 @@ def refresh(
             left_over.unlink()
         building = folder / f"{_BUILDING}{uuid.uuid4().hex}.duckdb"
         try:
-            digest = _digest(tables, views)
-            _copy_working(warehouse, building, timeout_seconds)
-            if not _show_files(warehouse, building, tables, digest):
-                _draw_outline(warehouse, tables, views, digest, timeout_seconds)
-                _copy_working(warehouse, building, timeout_seconds)
-                _show_files(warehouse, building, tables, digest)
+            try:
+                _build(warehouse, building, tables, views, timeout_seconds)
+            except duckdb.Error:
+                # What is kept of the file views may be damaged: it is made anew from the tables.
+                forget_file_views(warehouse)
+                _build(warehouse, building, tables, views, timeout_seconds)
             building.chmod(READ_ONLY_FILE)
             sync(building)
             set_aside(warehouse)
@@ -150,7 +146,7 @@ def _attached(catalogue: Path) -> duckdb.DuckDBPyConnection:
     try:
         # Attached, not opened: for a path that this process has open already DuckDB hands out the
         # database it knows, which after a refresh is the old one.
-        connection.execute(f"ATTACH {_text(str(catalogue))} AS market (READ_ONLY)")
+        connection.execute(f"ATTACH {text(str(catalogue))} AS market (READ_ONLY)")
         connection.execute("USE market")
     except duckdb.Error as error:
         connection.close()
@@ -163,14 +159,67 @@ def _attached(catalogue: Path) -> duckdb.DuckDBPyConnection:
             ) from error
         raise PublishError(
             f"the catalogue cannot be opened: {error}",
-            next_step="Run the pipeline for any day: each publish builds the catalogue anew.",
+            next_step="Run the pipeline for any day: each run builds the catalogue anew.",
             file=catalogue,
         ) from error
     return connection
 
 
-def _copy_working(warehouse: Warehouse, building: Path, timeout_seconds: float) -> None:
-    """Start the new catalogue as a copy of the working database's file.
+def _build(
+    warehouse: Warehouse,
+    building: Path,
+    tables: Sequence[Table],
+    views: Sequence[View],
+    timeout_seconds: float,
+) -> None:
+    digest = _digest(tables, views)
+    copied = _copy_working(warehouse, building, timeout_seconds)
+    if not _show_files(warehouse, building, tables, digest, copied):
+        _draw_outline(warehouse, tables, views, digest, timeout_seconds)
+        copied = _copy_working(warehouse, building, timeout_seconds)
+        _show_files(warehouse, building, tables, digest, copied)
+
+
+def is_current(
+    connection: duckdb.DuckDBPyConnection,
+    warehouse: Warehouse,
+    tables: Sequence[Table],
+    views: Sequence[View] = (),
+) -> bool:
+    """Whether a connection from `connect` shows what is published now, as `refresh` would show it.
+
+    It costs some milliseconds: neither rows nor lists of files are compared, but what they are of.
+    """
+    try:
+        drawn = connection.execute(f"SELECT digest FROM {_OUTLINE}").fetchall()
+        copied = connection.execute(f"SELECT working FROM {_COPIED}").fetchall()
+    except duckdb.CatalogException:
+        return False  # a release before made it
+    return (
+        drawn == [(_digest(tables, views),)]
+        and copied == [(_working_mark(warehouse),)]
+        and shows_all_files(connection, warehouse, _of_files(tables))
+    )
+
+
+def _working_mark(warehouse: Warehouse) -> str | None:
+    """What changes whenever the working database does; None if commits wait in its log."""
+    if _working_log(warehouse).exists() or not warehouse.working_database.exists():
+        return None
+    status = warehouse.working_database.stat()
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def _working_log(warehouse: Warehouse) -> Path:
+    return warehouse.working_database.with_suffix(".duckdb.wal")
+
+
+def _of_files(tables: Sequence[Table]) -> list[Table]:
+    return [table for table in tables if table.storage == "delta"]
+
+
+def _copy_working(warehouse: Warehouse, building: Path, timeout_seconds: float) -> str | None:
+    """Start the new catalogue as a copy of the working database's file; the mark of what it was.
 
     Measured with 2 million rows of 15 columns (178 MB): copying the file takes 0.1 s, copying the
     tables by SQL 2.0 s.
@@ -178,13 +227,12 @@ def _copy_working(warehouse: Warehouse, building: Path, timeout_seconds: float) 
     with holding(warehouse, WORKING_LOCK, timeout_seconds=timeout_seconds):
         # A killed writer leaves its last commits in the log beside the file: opening and closing
         # moves them into the file.
-        has_log = warehouse.working_database.with_suffix(".duckdb.wal").exists()
-        if has_log or not warehouse.working_database.exists():
+        if _working_log(warehouse).exists() or not warehouse.working_database.exists():
             with closing(open_database(warehouse, timeout_seconds=timeout_seconds)) as connection:
                 connection.execute("CHECKPOINT")
-        descriptor = os.open(building, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
-        with warehouse.working_database.open("rb") as source, os.fdopen(descriptor, "wb") as copy:
-            shutil.copyfileobj(source, copy, 1 << 20)
+        building.touch(PRIVATE_FILE)
+        shutil.copyfile(warehouse.working_database, building)
+        return _working_mark(warehouse)
 
 
 def _draw_outline(
@@ -239,11 +287,11 @@ def _outline(tables: Sequence[Table]) -> Iterator[str]:
     for table in tables:
         yield f'CREATE SCHEMA IF NOT EXISTS "{table.schema}"'
         if table.storage == "delta":
-            yield _files_view(table, [], set())
-            more = (f"{each.sql} AS {_quoted(each.column.name)}" for each in table.computed)
+            yield f"CREATE VIEW {files_view(table)} AS {nothing_of(table)}"
+            more = (f"{each.sql} AS {quoted(each.column.name)}" for each in table.computed)
             yield (
                 f'CREATE VIEW "{table.schema}"."{table.name}" AS '
-                f"SELECT {', '.join(['*', *more])} FROM {_files_name(table)}"
+                f"SELECT {', '.join(['*', *more])} FROM {files_view(table)}"
             )
         yield _descriptions(table)
 
@@ -254,7 +302,9 @@ def _further_view(view: View) -> Iterator[str]:
     yield _descriptions(view)
 
 
-def _show_files(warehouse: Warehouse, building: Path, tables: Sequence[Table], digest: str) -> bool:
+def _show_files(
+    warehouse: Warehouse, building: Path, tables: Sequence[Table], digest: str, copied: str | None
+) -> bool:
     """Name the published files in a copy; False if it has another outline than the digest's."""
     connection = _open_copy(warehouse, building)
     try:
@@ -264,11 +314,8 @@ def _show_files(warehouse: Warehouse, building: Path, tables: Sequence[Table], d
             return False
         if drawn != [(digest,)]:
             return False
-        connection.begin()
-        for table in tables:
-            if table.storage == "delta":
-                connection.execute(_current_files_view(warehouse, table, connection))
-        connection.commit()
+        add_file_views(connection, warehouse, _of_files(tables))
+        connection.execute(f"CREATE VIEW {_COPIED} AS SELECT {text(copied or '')} AS working")
         # Closing does it too, but says nothing if the disk is full: an empty file would be left.
         connection.execute("CHECKPOINT")
         return True
@@ -283,83 +330,14 @@ def _open_copy(warehouse: Warehouse, building: Path) -> duckdb.DuckDBPyConnectio
         raise damaged(warehouse, error) from error
 
 
-def _current_files_view(
-    warehouse: Warehouse, table: Table, connection: duckdb.DuckDBPyConnection
-) -> str:
-    delta = delta_table(warehouse, table)
-    files = [] if delta is None else published_files(delta)
-    folder = f"{warehouse.table_dir(table)}{os.sep}"
-    paths = [folder + file.path for file in files]
-    present = set(table.arrow_schema.names)
-    if delta is not None and files and has_columns_added_later(delta, table):
-        rows = connection.execute(f"DESCRIBE {_from(paths, by_name=True)}").fetchall()
-        return _files_view(table, paths, present & {column for column, *_ in rows}, by_name=True)
-    return _files_view(table, paths, present)
-
-
-def _files_view(
-    table: Table, paths: Sequence[str], present: set[str], *, by_name: bool = False
-) -> str:
-    """The SQL of the view that names a big table's files, and gives them the declared types.
-
-    A view of its own: the one that is described reads it, and need not be made again.
-    The day is taken from the files' paths, so that a query of some days opens the files of no
-    other: of 36,500 files it took ten times as long and four times the memory to open all footers.
-    DuckDB 2.0.0 loses rows of such files in ASOF joins, or never ends, so it is refused.
-    """
-    stored = {name: _quoted(name) for name in present} if paths else {}
-    if _tells_days(paths):
-        stored["dt"] = _quoted(_DAY)
-    values = ", ".join(
-        f"CAST({stored.get(column.name, 'NULL')} AS {column.type}) AS {_quoted(column.name)}"
-        for column in table.columns
-    )
-    source = _from(paths, by_name=by_name) if paths else "WHERE false"
-    if _tells_days(paths):
-        source += f" WHERE {_IS_VERSION_1}"
-    return f"CREATE OR REPLACE VIEW {_files_name(table)} AS SELECT {values} {source}"
-
-
-def _tells_days(paths: Sequence[str]) -> bool:
-    """Whether the partition columns are all that DuckDB would find in the paths of files.
-
-    A data folder below one such as `dt=old` would give columns of its own.
-    """
-    return bool(paths) and paths[0].count("=") == len(PARTITION_BY)
-
-
-def _from(paths: Sequence[str], *, by_name: bool) -> str:
-    # By name opens every file now and in each query, so only where files do differ.
-    options = ", union_by_name=true" if by_name else ""
-    if _tells_days(paths):
-        options += f", hive_partitioning=true, hive_types={{{_text(_DAY)}: DATE}}"
-    else:
-        options += ", hive_partitioning=false"
-    named = ", ".join(_text(path) for path in paths)
-    return f"FROM read_parquet([{named}]{options})"
-
-
-def _files_name(table: Table) -> str:
-    return f'"{FILES_SCHEMA}"."{table.schema}_{table.name}"'
-
-
 def _descriptions(table: Table | View) -> str:
     """The SQL that puts descriptions where `duckdb_columns()` and tools find them."""
     is_stored_here = isinstance(table, Table) and table.storage == "duckdb"
     kind = "TABLE" if is_stored_here else "VIEW"
     name = f'"{table.schema}"."{table.name}"'
-    comments = [f"COMMENT ON {kind} {name} IS {_text(table.description)}"]
+    comments = [f"COMMENT ON {kind} {name} IS {text(table.description)}"]
     comments += [
-        f"COMMENT ON COLUMN {name}.{_quoted(column.name)} IS {_text(column.description)}"
+        f"COMMENT ON COLUMN {name}.{quoted(column.name)} IS {text(column.description)}"
         for column in table.readable
     ]
     return "; ".join(comments)
-
-
-def _text(value: str) -> str:
-    """A SQL string literal; DDL takes no parameters."""
-    return "'" + value.replace("'", "''") + "'"
-
-
-def _quoted(name: str) -> str:
-    return f'"{name}"'

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pyarrow as pa
 from deltalake import DeltaTable
@@ -25,9 +26,11 @@ __all__ = [
     "PARTITION_BY",
     "PublishedFile",
     "add_new_columns",
+    "changes_since",
+    "commit_file",
     "create_delta_table",
     "delta_table",
-    "has_columns_added_later",
+    "partition_folder",
     "published_files",
     "settle_log",
 ]
@@ -37,8 +40,6 @@ KEEP_REPLACED = timedelta(days=7)
 
 PARTITION_BY = ["p_day", "p_instrument"]
 """The partition columns; Delta keeps them out of the files, so `dt` and the id are there too."""
-
-_ADDED_LATER = "market_pipeline.added_later"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def add_new_columns(delta: DeltaTable, table: Table) -> None:
     fresh = []
     for field in DeltaSchema.from_arrow(stored_schema(table)).fields:
         if field.name not in known:
-            fresh.append(DeltaField(field.name, field.type, metadata={_ADDED_LATER: "true"}))
+            fresh.append(DeltaField(field.name, field.type))
         elif known[field.name] != field.type:
             raise PublishError(
                 f"{table.sql_name} was published with another type of column before",
@@ -123,15 +124,6 @@ def add_new_columns(delta: DeltaTable, table: Table) -> None:
     if fresh:
         delta.alter.add_columns(fresh)
         delta.update_incremental()
-
-
-def has_columns_added_later(delta: DeltaTable, table: Table) -> bool:
-    """Whether some files of the table may lack a column that it declares."""
-    fields = {field.name: field for field in delta.schema().fields}
-    return any(
-        name not in fields or _ADDED_LATER in fields[name].metadata
-        for name in table.arrow_schema.names
-    )
 
 
 def published_files(
@@ -151,6 +143,36 @@ def published_files(
         if (day is None or of_day == day) and (instruments is None or instrument in instruments)
     ]
     return sorted(files, key=lambda file: (file.day, file.instrument, file.path))
+
+
+def partition_folder(day: date, instrument: str) -> str:
+    """Path below the table's folder; `:` and what else a folder's name may not hold is escaped."""
+    return f"p_day={day.isoformat()}/p_instrument={quote(instrument, safe='-_.')}"
+
+
+def commit_file(warehouse: Warehouse, table: Table, version: int) -> Path:
+    """Where the commit of a version lies, until it expires."""
+    return warehouse.table_dir(table) / "_delta_log" / f"{version:020}.json"
+
+
+def changes_since(warehouse: Warehouse, table: Table, version: int) -> tuple[int, dict[str, bool]]:
+    """What the commits after a version did, without reading the whole log.
+
+    Args:
+        warehouse, table: Whose commits.
+        version: One whose commit is still there, so that all later ones are.
+
+    Returns:
+        The newest version, and by the path of each file that came or went whether it is there now.
+    """
+    is_there: dict[str, bool] = {}
+    while (commit := commit_file(warehouse, table, version + 1)).exists():
+        for line in commit.read_text(encoding="utf-8").splitlines():
+            action = json.loads(line)
+            for kind in action.keys() & {"add", "remove"}:
+                is_there[unquote(action[kind]["path"])] = kind == "add"
+        version += 1
+    return version, is_there
 
 
 def settle_log(folder: Path) -> None:

@@ -92,6 +92,11 @@ class Warehouse:
         return self.state_dir / "working.duckdb"
 
     @property
+    def file_views(self) -> Path:
+        """The private DuckDB file of the views that name the big tables' files."""
+        return self.state_dir / "files.duckdb"
+
+    @property
     def catalogue(self) -> Path:
         """The DuckDB file that users open: `warehouse/market.duckdb`."""
         return self.warehouse_dir / "market.duckdb"

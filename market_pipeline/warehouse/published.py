@@ -16,7 +16,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
-from urllib.parse import quote
 
 import polars as pl
 import pyarrow as pa
@@ -34,6 +33,7 @@ from market_pipeline.warehouse.delta import (
     add_new_columns,
     create_delta_table,
     delta_table,
+    partition_folder,
     published_files,
     settle_log,
 )
@@ -454,10 +454,8 @@ def _refuse_repeats(
 
 
 def _relative(day: date, file: StagedFile) -> str:
-    """Path below the table's folder; `:` and what else a folder's name may not hold is escaped."""
-    instrument = quote(file.instrument, safe="-_.")
-    name = f"{file.part:05d}-{file.sha256}.parquet"
-    return f"p_day={day.isoformat()}/p_instrument={instrument}/{name}"
+    """Path below the table's folder."""
+    return f"{partition_folder(day, file.instrument)}/{file.part:05d}-{file.sha256}.parquet"
 
 
 def _partition(day: date, instrument: str) -> dict[str, str | None]:

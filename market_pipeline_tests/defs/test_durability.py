@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 
 from market_pipeline.sources.simulated import simulate
-from market_pipeline.tables import TABLES
+from market_pipeline.tables import TABLES, open_catalogue
 from market_pipeline.warehouse.delta import delta_table
 from market_pipeline.warehouse.published import current_files, vacuum
 from market_pipeline.warehouse.staging import sweep_staging
@@ -172,14 +172,14 @@ def moments(workspace: Workspace) -> list[Callable[[], Sign]]:
         return lambda: commits() > before
 
     def some_time_after(publishes: int, wait: float) -> Callable[[], Sign]:
-        """Seconds after so many of the nine publishes, each of which swaps the catalogue."""
+        """Seconds after so many of the publishes, each of which writes rows."""
 
         def begin() -> Sign:
-            seen: dict[tuple[int, int], float] = {}
+            seen: dict[int, float] = {}
 
             def come() -> bool:
-                now = warehouse.catalogue.stat()
-                seen.setdefault((now.st_ino, now.st_mtime_ns), time.monotonic())
+                now = warehouse.working_database.stat().st_mtime_ns
+                seen.setdefault(now, time.monotonic())
                 last = max(seen.values())
                 return len(seen) > publishes and time.monotonic() > last + wait
 
@@ -199,12 +199,14 @@ class Kill:
     Attributes:
         exit_code: -9, unless the run had ended before its moment came.
         published: The digest of each table's partition.
-        books: What a plain DuckDB read.
+        behind: What a plain DuckDB read at once.
+        books: What it read after the next command.
         rerun: How the rerun ended, if there was one, and what was published and read after it.
     """
 
     exit_code: int | None
     published: dict[str, str]
+    behind: list[list[Any]]
     books: list[list[Any]]
     rerun: tuple[Finished, dict[str, str], list[list[Any]]] | None
 
@@ -224,11 +226,14 @@ def kills(workspace: Workspace, versions: tuple[Version, Version]) -> tuple[list
             running = workspace.start(*days_arguments(DAY))
             running.until(sign)
             code = running.kill().exit_code
-            found, books, rerun = workspace.published(DAY), rows(catalogue, BOOKS), None
+            found, behind = workspace.published(DAY), rows(catalogue, BOOKS)
+            # What the killed run published the next command shows.
+            open_catalogue(workspace.data_dir).close()
+            books, rerun = rows(catalogue, BOOKS), None
             if number == 5:
                 finished = workspace.run_days(DAY)
                 rerun = (finished, workspace.published(DAY), rows(catalogue, BOOKS))
-            made.append(Kill(code, found, books, rerun))
+            made.append(Kill(code, found, behind, books, rerun))
     return made, said[0]
 
 
@@ -243,8 +248,21 @@ def test_killed_at_any_moment(kills, versions: tuple[Version, Version]):
     ]
 
     assert [] == neither
-    assert [] == [kill.books for kill in made if kill.books not in [v.books for v in versions]]
+    assert [] == [kill.behind for kill in made if kill.behind not in [v.books for v in versions]]
     assert [-9] * 6 == [kill.exit_code for kill in made]
+
+
+def test_the_next_command_shows_what_was_published(kills, versions: tuple[Version, Version]):
+    """After a kill the catalogue shows the books that are published once a reader asked for it."""
+    made, _ = kills
+    expected = [
+        version.books
+        for kill in made
+        for version in versions
+        if kill.published["book_bbo"] == version.published["book_bbo"]
+    ]
+
+    assert expected == [kill.books for kill in made]
 
 
 def test_kills_hit_the_write_path(kills, versions: tuple[Version, Version]):

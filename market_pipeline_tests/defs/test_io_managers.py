@@ -11,7 +11,7 @@ import pytest
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import PublishError, WarehouseBusyError
-from market_pipeline.tables import TABLES
+from market_pipeline.tables import TABLES, refresh_catalogue
 from market_pipeline.warehouse.catalogue import FILES_SCHEMA, connect
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.locks import holding
@@ -265,6 +265,40 @@ class TestBigTables:
 
         assert -1 == before["delta_version"]
         assert [(0,)] == published(warehouse, "SELECT count(*) FROM books.bbo")
+
+
+def test_a_run_shows_all_it_published_at_once(warehouse: Warehouse, instruments, monkeypatch):
+    """The catalogue changes once, at the end of a run, however many tables it published."""
+    from market_pipeline.defs import io_managers
+    from market_pipeline.defs.io_managers import (
+        DuckDBLakeIOManager,
+        PartitionFiles,
+        PartitionRows,
+        SmallTablesIOManager,
+    )
+
+    place = {"data_dir": str(warehouse.data_dir)}
+    lake = DuckDBLakeIOManager(**place)
+    rows_of_tables = SmallTablesIOManager(**place, database=str(warehouse.working_database))
+    query = "SELECT (SELECT count(*) FROM books.bbo), (SELECT count(*) FROM lake.raw_trades)"
+    run, refreshed = dg.build_init_resource_context(), []
+
+    def refresh(of: Warehouse) -> None:
+        refreshed.append(of)
+        refresh_catalogue(of)
+
+    monkeypatch.setattr(io_managers, "refresh_catalogue", refresh)
+    with lake.yield_for_execution(run) as big, rows_of_tables.yield_for_execution(run) as small:
+        for name, manager, what in (
+            ("raw_trades", small, PartitionRows(rows(["BTC-USDT", "ETH-USDT"], 7), instruments)),
+            ("book_bbo", big, PartitionFiles([staged(warehouse, instruments[0], 1)])),
+        ):
+            with output(name, warehouse) as context:
+                manager.handle_output(context, what)
+        during = published(warehouse, query)
+    after = published(warehouse, query)
+
+    assert ([(0, 0)], [(1, 2)], [warehouse]) == (during, after, refreshed)
 
 
 def test_the_catalogue_is_there_before_anything_is_published(warehouse: Warehouse):

@@ -3,6 +3,8 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from contextlib import closing
+from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -10,14 +12,14 @@ import pyarrow as pa
 import pytest
 
 from market_pipeline.errors import MissingDataError, PublishError, WarehouseBusyError
-from market_pipeline.warehouse.catalogue import FILES_SCHEMA, connect, refresh
+from market_pipeline.warehouse.catalogue import FILES_SCHEMA, connect, is_current, refresh
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.locks import holding
 from market_pipeline.warehouse.published import current_files, publish
 from market_pipeline.warehouse.seal import seal
 from market_pipeline.warehouse.staging import StagedWriter
 from market_pipeline.warehouse.tables import Column, View
-from market_pipeline.warehouse.working import replace_rows, writing
+from market_pipeline.warehouse.working import read_rows, replace_rows, writing
 from market_pipeline_tests.warehouse.writers import (
     BBO,
     DAY,
@@ -33,6 +35,7 @@ from market_pipeline_tests.warehouse.writers import (
     stage,
 )
 
+LATER = date(2025, 1, 1)
 COUNT = "SELECT count(*), min(run), max(run) FROM books.bbo"
 
 
@@ -49,17 +52,6 @@ def plain_shell(path: Path, query: str) -> str:
 
 
 class TestRefresh:
-    def test_files_are_named_once(self, warehouse: Warehouse):
-        """A view of its own names the files; the one that is described, often copied, is short."""
-        publish_run(warehouse, 1)
-        with connect(warehouse.data_dir) as connection:
-            paths = connection.execute(
-                "SELECT schema_name, len(string_split(sql, '.parquet')) - 1 "
-                "FROM duckdb_views() WHERE view_name IN ('bbo', 'books_bbo')"
-            ).fetchall()
-
-        assert {"books": 0, FILES_SCHEMA: 2} == dict(paths)
-
     def test_full_disk(self, warehouse: Warehouse, full_at):
         """Where a new catalogue finds no room the old one stays, and the refresh fails."""
         refresh(warehouse, TABLES)
@@ -108,12 +100,17 @@ class TestRefresh:
         connection.close()
         assert f"[({2 * rows_of(2)}, 2, 2)]" == plain_shell(warehouse.catalogue, COUNT)
 
-    def test_a_query_of_a_day_opens_no_other_days_files(self, warehouse: Warehouse):
-        """What another day's files hold does not matter to it."""
+    @pytest.mark.parametrize("folder", ["data", "é it's 100=1"])
+    @pytest.mark.parametrize("other", [NEXT_DAY, LATER])
+    def test_a_query_of_a_day_opens_no_other_days_files(
+        self, tmp_path: Path, folder: str, other: date
+    ):
+        """What the files of another day hold, of the same half-year or another, does not matter."""
+        warehouse = Warehouse(tmp_path / folder)
         publish(warehouse, BBO, DAY, [stage(warehouse, SPOT, 1)])
-        publish(warehouse, BBO, NEXT_DAY, [stage(warehouse, SPOT, 2, NEXT_DAY)])
+        publish(warehouse, BBO, other, [stage(warehouse, SPOT, 2, other)])
         refresh(warehouse, TABLES)
-        for file in current_files(warehouse, BBO, NEXT_DAY):
+        for file in current_files(warehouse, BBO, other):
             file.write_bytes(b"no Parquet")
         with connect(warehouse.data_dir) as connection:
             of_a_day = f"{COUNT} WHERE dt = DATE '{DAY}'"
@@ -271,6 +268,48 @@ class TestRefresh:
             refresh(warehouse, TABLES, timeout_seconds=0.1)
 
         assert str(warehouse.lock_file("catalogue")) == caught.value.file
+
+
+class TestIsCurrent:
+    VIEW = View("lake", "spot", "", (), "SELECT 1 AS n")
+
+    def is_current(self, warehouse: Warehouse, views: tuple[View, ...] = ()) -> bool:
+        with closing(connect(warehouse.data_dir)) as connection:
+            return is_current(connection, warehouse, TABLES, views)
+
+    @pytest.mark.parametrize("publishes", [False, True])
+    def test_until_something_is_published(self, warehouse: Warehouse, publishes: bool):
+        """It is after a refresh, and no more after a publish of a big or a small table."""
+        if publishes:
+            publish_run(warehouse, 1)
+        else:
+            refresh(warehouse, TABLES)
+        read_rows(warehouse, REPORT)
+        states = [self.is_current(warehouse)]
+        publish(warehouse, BBO, DAY, [stage(warehouse, SPOT, 2)])
+        states.append(self.is_current(warehouse))
+        refresh(warehouse, TABLES)
+        states.append(self.is_current(warehouse))
+        replace_rows(warehouse, REPORT, DAY, None, report([PERP], 3))
+        states.append(self.is_current(warehouse))
+        refresh(warehouse, TABLES)
+        states.append(self.is_current(warehouse))
+
+        assert [True, False, True, False, True] == states
+
+    def test_until_other_things_are_asked_for(self, warehouse: Warehouse):
+        """One of other tables or views, as a release before made it, is not."""
+        refresh(warehouse, TABLES)
+
+        assert [True, False] == [self.is_current(warehouse, each) for each in ((), (self.VIEW,))]
+
+    def test_until_it_is_moved(self, tmp_path: Path):
+        """One whose files lie elsewhere now is not."""
+        before = Warehouse(tmp_path / "before")
+        publish_run(before, 1)
+        moved = Warehouse(before.data_dir.rename(tmp_path / "moved"))
+
+        assert not self.is_current(moved)
 
 
 class TestConnect:
