@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import quote
 
 from market_pipeline.errors import SettingsError
 from market_pipeline.warehouse.tables import Table
@@ -17,6 +23,7 @@ __all__ = [
     "Warehouse",
     "make_private_folder",
     "sync",
+    "written_whole",
 ]
 
 PRIVATE_FILE = 0o600
@@ -119,6 +126,10 @@ class Warehouse:
         """The lock file of a table (`books.bbo`), of the working database or of the catalogue."""
         return self.state_dir / f"{name}.lock"
 
+    def scratch_file(self, day: date, instrument: str, kind: str) -> Path:
+        """What one stage leaves another of an instrument's day: `staging/<day>-<id>.<kind>`."""
+        return self.staging_dir / f"{day.isoformat()}-{quote(instrument, safe='-_.')}.{kind}"
+
     def prepare(self) -> None:
         """Make the folders that are missing, mode 0700; leave those that are there as they are."""
         for folder in (
@@ -148,6 +159,28 @@ def make_private_folder(folder: Path) -> None:
             raise
         # The umask can only have taken bits away from mkdir's mode, never have added any.
         path.chmod(PRIVATE_FOLDER)
+
+
+@contextmanager
+def written_whole(path: Path, folder: Path | None = None) -> Iterator[BinaryIO]:
+    """A file that is there, whole and flushed, once the `with` block ends well; else as before.
+
+    Args:
+        path: Its place; mode 0600.
+        folder: Where it is written until then, on the same disk; beside its place if None. What a
+            killed process leaves there ends in `.partial`.
+    """
+    partial = (folder or path.parent) / f"{path.name}.{uuid.uuid4().hex}.partial"
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(descriptor)
+        partial.rename(path)
+        sync(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

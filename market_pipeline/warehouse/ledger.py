@@ -10,14 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from market_pipeline.warehouse.layout import PRIVATE_FILE, sync
+from market_pipeline.warehouse.layout import PRIVATE_FILE, sync, written_whole
 from market_pipeline.warehouse.locks import locking, newest_change
 
 __all__ = ["GONE", "LEDGER_NAME", "KnownObject", "Ledger", "alone_in", "digest", "read_ledger"]
@@ -116,17 +115,8 @@ class Ledger:
             {part: {name: asdict(all_[name]) for name in sorted(all_)} for part, all_ in parts},
             indent=1,
         )
-        partial = self._folder / f"{LEDGER_NAME}.{uuid.uuid4().hex}.partial"
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(f"{text}\n")
-                file.flush()
-                os.fsync(descriptor)
-            partial.rename(self._folder / LEDGER_NAME)
-            sync(self._folder)
-        finally:
-            partial.unlink(missing_ok=True)
+        with written_whole(self._folder / LEDGER_NAME) as file:
+            file.write(f"{text}\n".encode())
 
 
 def read_ledger(folder: Path) -> dict[str, KnownObject]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from market_pipeline.errors import SettingsError
-from market_pipeline.warehouse.layout import Warehouse, make_private_folder
+from market_pipeline.warehouse.layout import Warehouse, make_private_folder, written_whole
 from market_pipeline_tests.warehouse.writers import BBO, PERP, publish_run, stage
 
 
@@ -84,3 +84,24 @@ def test_make_private_folder_over_a_file(tmp_path: Path):
 
     with pytest.raises(FileExistsError):
         make_private_folder(tmp_path / "data")
+
+
+class TestWrittenWhole:
+    def test_it_appears_whole(self, tmp_path: Path):
+        """Until the block ends the file is as it was; then it is the new one, private."""
+        file = tmp_path / "record.json"
+        file.write_bytes(b"before")
+        with written_whole(file) as writing:
+            writing.write(b"after")
+            assert b"before" == file.read_bytes()
+        assert (b"after", 0o600, [file]) == (file.read_bytes(), mode(file), [*tmp_path.iterdir()])
+
+    def test_nothing_is_left_of_what_failed(self, tmp_path: Path):
+        """An error leaves the file as it was, and no other one."""
+        file, folder = tmp_path / "record.json", tmp_path / "staging"
+        folder.mkdir()
+        with pytest.raises(ZeroDivisionError), written_whole(file, folder) as writing:
+            writing.write(b"half")
+            raise ZeroDivisionError
+        assert [folder] == [*tmp_path.iterdir()]
+        assert [] == [*folder.iterdir()]

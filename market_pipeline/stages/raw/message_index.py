@@ -8,19 +8,17 @@ damaged or of other raw files, the raw files are read again.
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 
 from market_pipeline.books.boundaries import FirstRows, first_rows
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.sources.crypto_lake import read_times
-from market_pipeline.warehouse.layout import PRIVATE_FILE, Warehouse, make_private_folder
+from market_pipeline.warehouse.layout import Warehouse, make_private_folder, written_whole
 from market_pipeline.warehouse.lineage import files_sha256
 
 __all__ = ["day_messages", "forget_messages", "keep_messages"]
@@ -41,15 +39,11 @@ def keep_messages(
         OSError: If it cannot be written.
     """
     make_private_folder(warehouse.staging_dir)
-    path = _path(warehouse, instrument, day)
-    fresh = path.with_suffix(f".{os.getpid()}.partial")
     columns = [np.ascontiguousarray(column) for column in messages]
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
-    with os.fdopen(descriptor, "wb") as file:
+    with written_whole(_path(warehouse, instrument, day)) as file:
         file.write(_head(sha256, columns))
         for column in columns:
             file.write(column.data)
-    fresh.rename(path)
 
 
 def day_messages(
@@ -99,4 +93,4 @@ def _head(sha256: Sequence[str], columns: Iterable[np.ndarray]) -> bytes:
 
 
 def _path(warehouse: Warehouse, instrument: Instrument, day: date) -> Path:
-    return warehouse.staging_dir / f"{day.isoformat()}-{quote(instrument.id, safe='-_.')}.messages"
+    return warehouse.scratch_file(day, instrument.id, "messages")

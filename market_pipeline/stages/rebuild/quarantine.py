@@ -11,12 +11,9 @@ import hashlib
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from market_pipeline import __version__
 from market_pipeline.config.instruments import Instrument
@@ -29,7 +26,11 @@ from market_pipeline.errors import (
 )
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, open_shard, read_deltas
 from market_pipeline.stages.raw.objects import RegisteredDay
-from market_pipeline.warehouse.layout import PRIVATE_FILE, Warehouse, make_private_folder, sync
+from market_pipeline.warehouse.layout import (
+    Warehouse,
+    make_private_folder,
+    written_whole,
+)
 
 __all__ = ["BadFile", "bad_files", "keep_copy"]
 
@@ -116,7 +117,7 @@ def keep_copy(warehouse: Warehouse, bad: BadFile) -> Path:
         reason = copy.with_name(f"{copy.name}.reason.json")
         told = _reason(bad)
         if not (reason.exists() and reason.read_bytes() == told):
-            with _appearing_whole(warehouse, reason) as file:
+            with written_whole(reason, warehouse.staging_dir) as file:
                 file.write(told)
     except OSError as error:
         raise _no_copy(bad, copy, f"{error.strerror or error}") from error
@@ -152,7 +153,7 @@ def _copy(warehouse: Warehouse, bad: BadFile, copy: Path) -> None:
     if shutil.disk_usage(copy.parent).free < bad.bytes + _SPARE_BYTES:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     digest = hashlib.sha256()
-    with bad.file.open("rb") as source, _appearing_whole(warehouse, copy) as target:
+    with bad.file.open("rb") as source, written_whole(copy, warehouse.staging_dir) as target:
         while chunk := source.read(_CHUNK_BYTES):
             digest.update(chunk)
             target.write(chunk)
@@ -164,25 +165,6 @@ def _copy(warehouse: Warehouse, bad: BadFile, copy: Path) -> None:
                 expected=f"SHA-256 {bad.sha256}",
                 found=digest.hexdigest(),
             )
-
-
-@contextmanager
-def _appearing_whole(warehouse: Warehouse, path: Path) -> Iterator[BinaryIO]:
-    """A file that is there, whole and flushed, when the `with` block ends well, else not at all.
-
-    It is written in `staging/`, where what a killed process leaves is swept.
-    """
-    partial = warehouse.staging_dir / f"quarantine-{uuid.uuid4().hex}.partial"
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(descriptor)
-        partial.rename(path)
-        sync(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _reason(bad: BadFile) -> bytes:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import date
@@ -18,7 +17,6 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 
@@ -32,7 +30,7 @@ from market_pipeline.books.rebuild_state import RebuildState
 from market_pipeline.books.state import BboRows, DepthRows, History, Repairs
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import CheckpointError
-from market_pipeline.warehouse.layout import PRIVATE_FILE, Warehouse, make_private_folder, sync
+from market_pipeline.warehouse.layout import Warehouse, make_private_folder, written_whole
 from market_pipeline.warehouse.staging import StagedFile
 
 __all__ = ["SavedRebuild", "forget_rebuilds", "load_rebuild", "package_digest", "save_rebuild"]
@@ -127,15 +125,8 @@ def save_rebuild(
     )
     head = f"{FORMAT} {hashlib.sha256(body).hexdigest()}\n".encode()
     make_private_folder(warehouse.staging_dir)
-    path = _path(warehouse, instrument, day)
-    fresh = path.with_suffix(f".{os.getpid()}.partial")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
-    with os.fdopen(descriptor, "wb") as file:
+    with written_whole(_path(warehouse, instrument, day)) as file:
         file.write(head + body)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.rename(path)
-    sync(path.parent)
 
 
 def load_rebuild(
@@ -222,7 +213,7 @@ def forget_rebuilds(warehouse: Warehouse, instruments: Iterable[Instrument], day
 
 
 def _path(warehouse: Warehouse, instrument: Instrument, day: date) -> Path:
-    return warehouse.staging_dir / f"{day.isoformat()}-{quote(instrument.id, safe='-_.')}.resume"
+    return warehouse.scratch_file(day, instrument.id, "resume")
 
 
 @cache
