@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from market_pipeline.books.state import read_only
 from market_pipeline.jit import kernel
 
-__all__ = ["FirstRows", "first_rows", "message_starts"]
+__all__ = ["FirstRows", "MessageStarts", "first_rows", "message_starts"]
 
 
 class FirstRows(NamedTuple):
@@ -28,26 +28,52 @@ class FirstRows(NamedTuple):
     sequence_number: NDArray[np.int64]
 
 
+class MessageStarts:
+    """Finds where the messages of a feed begin, wherever it is cut into batches."""
+
+    def __init__(self) -> None:
+        none = np.empty(0, np.int64)
+        self._parts, self._room = [FirstRows(none, none, none, none)], none
+        self._before: tuple[int, int] | None = None
+        self._rows = 0
+
+    def add(
+        self,
+        ts_origin_ns: NDArray[np.int64],
+        ts_receipt_ns: NDArray[np.int64],
+        sequence_number: NDArray[np.int64],
+    ) -> NDArray[np.int64]:
+        """Takes the next rows, int64 (n,) each; the indices of those that begin a message.
+
+        The indices hold until the next call.
+        """
+        size = sequence_number.size
+        if self._room.size < size:
+            self._room = np.empty(size, np.int64)
+        count = message_starts(sequence_number, ts_receipt_ns, self._room, self._before)
+        first = self._room[:count]
+        columns = (column[first] for column in (ts_origin_ns, ts_receipt_ns, sequence_number))
+        self._parts.append(FirstRows(first + self._rows, *columns))
+        if size:
+            self._before = int(sequence_number[-1]), int(ts_receipt_ns[-1])
+        self._rows += size
+        return first
+
+    def first_rows(self) -> FirstRows:
+        """The messages of all rows so far."""
+        return FirstRows(*map(np.concatenate, zip(*self._parts, strict=True)))
+
+
 def first_rows(batches: Iterable[tuple[NDArray[np.int64], ...]]) -> FirstRows:
-    """Finds where the messages of a feed begin, wherever it is cut into batches.
+    """Where the messages of a feed begin.
 
     Args:
         batches: (ts_origin_ns, ts_receipt_ns, sequence_number), int64 (n,) each, in feed order.
     """
-    none = np.empty(0, np.int64)
-    parts, starts = [FirstRows(none, none, none, none)], none
-    before: tuple[int, int] | None = None
-    rows = 0
-    for origin, receipt, sequence in batches:
-        if sequence.size == 0:
-            continue
-        if starts.size < sequence.size:
-            starts = np.empty(sequence.size, np.int64)
-        first = starts[: message_starts(sequence, receipt, starts, before)]
-        parts.append(FirstRows(first + rows, origin[first], receipt[first], sequence[first]))
-        before = int(sequence[-1]), int(receipt[-1])
-        rows += sequence.size
-    return FirstRows(*map(np.concatenate, zip(*parts, strict=True)))
+    starts = MessageStarts()
+    for batch in batches:
+        starts.add(*batch)
+    return starts.first_rows()
 
 
 def message_starts(

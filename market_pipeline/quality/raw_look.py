@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.books.boundaries import FirstRows, message_starts
+from market_pipeline.books.boundaries import FirstRows, MessageStarts
 from market_pipeline.errors import LakeFileError
 from market_pipeline.quality.intervals import day_bounds_ns
 from market_pipeline.quality.measures.domain import EXPECTED, DomainCount
@@ -79,10 +79,9 @@ class RawTableLook:
         self._day = day
         self._levels = PriceLevels(start_ns)
         self._names: dict[Path, dict[str, str]] = {}
-        self._message: tuple[int, int] | None = None
+        self._starts = MessageStarts() if table is DELTAS else None
+        self._is_timed = True
         self._message_rows = 0
-        none = np.empty(0, np.int64)
-        self._message_parts = [FirstRows(none, none, none, none)] if table is DELTAS else None
         self.batch_rows = _SNAPSHOT_BATCH_ROWS if table is SNAPSHOTS else _BATCH_ROWS
 
     def add(self, batch: RawBatch) -> None:
@@ -123,8 +122,8 @@ class RawTableLook:
             ends = [(int(receipt[at]), int(sequence[at])) for at in (0, -1)]
             self._ends = [self._ends[0] if self._ends else ends[0], ends[1]]
             self._order.add(batch.file, *columns)
-        if self._table is DELTAS:
-            self._note_messages(batch)
+        if self._starts is not None:
+            self._note_messages(batch, self._starts)
         name, most = ("trades", MAX_TRADES) if self._table is TRADES else ("messages", MAX_MESSAGES)
         if self._order.messages > most:
             raise _too_large(batch, f"{name} in a day", most)
@@ -135,26 +134,16 @@ class RawTableLook:
 
         None of another table, and where a row has no time or number.
         """
-        parts = self._message_parts
-        return FirstRows(*map(np.concatenate, zip(*parts, strict=True))) if parts else None
+        return self._starts.first_rows() if self._starts and self._is_timed else None
 
-    def _note_messages(self, batch: RawBatch) -> None:
+    def _note_messages(self, batch: RawBatch, starts: MessageStarts) -> None:
         keys = ("timestamp", "receipt_timestamp", "sequence_number")
-        origin, receipt, sequence = (batch.arrays[key] for key in keys)
-        if not sequence.size:
-            return
-        starts = np.empty(sequence.size, np.int64)
-        starts = starts[: message_starts(sequence, receipt, starts, self._message)]
-        if any(key in batch.nulls for key in keys):
-            self._message_parts = None
-        if self._message_parts is not None:
-            columns = origin[starts], receipt[starts], sequence[starts]
-            self._message_parts.append(FirstRows(starts + (self._rows - sequence.size), *columns))
+        self._is_timed &= not any(key in batch.nulls for key in keys)
+        first = starts.add(*(batch.arrays[key] for key in keys))
         # Where the message under way began, were its rows of earlier batches in this one.
-        edges = np.concatenate(([-self._message_rows], starts, [sequence.size]))
+        edges = np.concatenate(([-self._message_rows], first, [len(batch.arrays["timestamp"])]))
         if np.diff(edges).max() > MAX_MESSAGE_ROWS:
             raise _too_large(batch, "rows in a message", MAX_MESSAGE_ROWS)
-        self._message = int(sequence[-1]), int(receipt[-1])
         self._message_rows = int(edges[-1] - edges[-2])
 
     def _content(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.uint64]:
