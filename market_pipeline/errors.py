@@ -10,7 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Literal
@@ -34,6 +35,7 @@ __all__ = [
     "error_text",
     "is_of_machine",
     "machine_errno",
+    "naming",
 ]
 
 _OF_MACHINE = frozenset(
@@ -211,6 +213,16 @@ class StoreError(MarketPipelineError):
         self.kind = kind
         self.uri = uri
         super().__init__(problem, next_step=next_step, file=uri, found=found)
+
+
+@contextmanager
+def naming(place: Path) -> Iterator[None]:
+    """Has an error of the system name a place, where a library or a descriptor names none."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(place)
+        raise
 
 
 def is_of_machine(error: Exception, *, of_raw_files: bool = False) -> bool:

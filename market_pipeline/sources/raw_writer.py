@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from market_pipeline.errors import naming
 from market_pipeline.shown import shown
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch, Trades
 from market_pipeline.sources.converted_columns import CONVERTER_KEY, LOST, LOST_BEFORE, MENDED
@@ -173,16 +173,6 @@ class RawWriter:
         self._tables[table.name].write(rows)
 
 
-@contextmanager
-def _told_of_disk(folder: Path) -> Iterator[None]:
-    """What the disk refuses names the folder: Arrow says no place."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = error.filename or str(folder)
-        raise
-
-
 class _TableWriter:
     """Writes the shards of one table, in row groups of a size that depends on nothing but rows."""
 
@@ -196,7 +186,7 @@ class _TableWriter:
         self._waiting: list[pa.Table] = []
 
     def write(self, rows: pa.Table) -> None:
-        with _told_of_disk(self._folder):
+        with naming(self._folder):
             if self._schema is None or not rows.schema.equals(self._schema):
                 self._close()
                 self._open(rows.schema)
@@ -213,7 +203,7 @@ class _TableWriter:
 
     def close(self) -> None:
         """Finishes the shard under way; its bytes are on the disk then."""
-        with _told_of_disk(self._folder):
+        with naming(self._folder):
             self._close()
 
     def abandon(self) -> None:

@@ -21,7 +21,7 @@ from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from market_pipeline.errors import MachineError, StoreError
+from market_pipeline.errors import MachineError, StoreError, naming
 from market_pipeline.store.objects import Downloaded, StoreObject
 from market_pipeline.store.ranges import Part, RangeReader
 from market_pipeline.store.uploads import parts_of, verify_parts
@@ -50,7 +50,7 @@ def download(
 ) -> Downloaded:
     """Download an object to a file; `Store.download` says how it behaves."""
     partial = target.with_name(f"{target.name}.{_tag(object)}.partial")
-    try:
+    with naming(target):
         make_private_folder(target.parent)
         with _claimed(partial) as descriptor:
             try:
@@ -61,9 +61,6 @@ def download(
                 raise
             partial.rename(target)
             sync(target.parent)
-    except OSError as error:
-        error.filename = error.filename or str(target)  # a descriptor says no place
-        raise
     _sweep(target)
     return done
 

@@ -11,7 +11,7 @@ from functools import reduce
 from itertools import combinations
 from pathlib import Path
 
-from market_pipeline.errors import SimulationError
+from market_pipeline.errors import SimulationError, naming
 from market_pipeline.sources.simulated.faults import TRUNCATED_SHARE, planters
 from market_pipeline.sources.simulated.market import Market
 from market_pipeline.sources.simulated.plan import Fault, FaultKind, SimulatedInstrument
@@ -111,11 +111,8 @@ class _Run:
         return folders
 
     def write_day(self, market: Market, day: date) -> _Outcome:
-        try:
+        with naming(self.lake):
             return self._write_day(market, day)
-        except OSError as error:
-            error.filename = error.filename or str(self.lake)  # Arrow says no place
-            raise
 
     def _write_day(self, market: Market, day: date) -> _Outcome:
         instrument = market.instrument
