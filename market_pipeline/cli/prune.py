@@ -20,7 +20,7 @@ from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.errors import StoreError
 
 if TYPE_CHECKING:
-    from market_pipeline.stages.retention.prune import Held, Planned, Retention
+    from market_pipeline.stages.retention.prune import Candidate, Planned, Retention
     from market_pipeline.store.client import Store
 
 __all__ = ["prune"]
@@ -60,7 +60,7 @@ def prune(
     if dry_run and yes:
         raise typer.BadParameter("give one of --dry-run and --yes", param_hint="--yes")
     # They take long to load, which `--help` need not wait for.
-    from market_pipeline.stages.retention.candidates import take_stock  # noqa: PLC0415
+    from market_pipeline.stages.retention.candidates import find_candidates  # noqa: PLC0415
     from market_pipeline.stages.retention.prune import Retention, carry_out, plan  # noqa: PLC0415
     from market_pipeline.warehouse.layout import Warehouse  # noqa: PLC0415
 
@@ -76,8 +76,8 @@ def prune(
         store = _store(settings)
         if store is not None and not isinstance(store, StoreError):
             stack.enter_context(store)
-        stock = take_stock(settings, retention, store)
-    planned = plan(stock.held, retention)
+        found = find_candidates(settings, retention, store)
+    planned = plan(found.candidates, retention)
     keep_run_days = older_than or settings.keep_run_days
     runs = _old_runs(keep_run_days, planned, retention)
     if not as_json:
@@ -90,9 +90,9 @@ def prune(
             f"{kept:,}",
             soft_wrap=True,
         )
-    for failure in stock.failures:
+    for failure in found.failures:
         errors_console().print(f"not looked at: {failure}", soft_wrap=True)
-    failed: list[tuple[Held, str]] = []
+    failed: list[tuple[Candidate, str]] = []
     if yes:
         _confirm(planned)
         warehouse = Warehouse(settings.data_dir)
@@ -106,8 +106,8 @@ def prune(
             if runs:
                 status.update(Text(f"removing the history of {len(runs):,} runs"))
                 _forget_runs(runs)
-    for held, reason in failed:
-        told = f"not removed: {held.name} {held.instrument} {held.day}: {reason}"
+    for candidate, reason in failed:
+        told = f"not removed: {candidate.name} {candidate.instrument} {candidate.day}: {reason}"
         errors_console().print(told, soft_wrap=True)
     if as_json:
         record = {
@@ -117,13 +117,15 @@ def prune(
             "runs": len(runs),
             "removed": yes,
             "items": [each.as_json() for each in planned],
-            "not_looked_at": stock.failures,
-            "not_removed": [f"{held.name} {held.day}: {reason}" for held, reason in failed],
+            "not_looked_at": found.failures,
+            "not_removed": [
+                f"{candidate.name} {candidate.day}: {reason}" for candidate, reason in failed
+            ],
         }
         typer.echo(json.dumps(record, indent=2))
     else:
         _show_end(out, planned, len(runs), done=yes)
-    raise typer.Exit(1 if stock.failures or failed else 0)
+    raise typer.Exit(1 if found.failures or failed else 0)
 
 
 def _store(settings: Settings) -> Store | StoreError | None:
@@ -145,7 +147,9 @@ def _old_runs(keep_days: int | None, planned: Sequence[Planned], retention: Rete
     from market_pipeline.defs.history import old_runs  # noqa: PLC0415
 
     stays = {
-        f"{each.held.day}" for each in planned if each.held.kind == "derived" and not each.goes
+        f"{each.candidate.day}"
+        for each in planned
+        if each.candidate.kind == "derived" and not each.goes
     }
     kept_from = retention.keeps_from("derived")
     with dagster_instance() as instance:
@@ -165,10 +169,10 @@ def _forget_runs(run_ids: Sequence[str]) -> None:
 
 def _confirm(planned: Sequence[Planned]) -> None:
     """Has the number of last copies typed before they go for good."""
-    last = [each for each in planned if each.goes and each.held.last_copy is not None]
+    last = [each for each in planned if each.goes and each.candidate.last_copy is not None]
     if not last:
         return
-    size = bytes_text(sum(each.held.bytes for each in last))
+    size = bytes_text(sum(each.candidate.bytes for each in last))
     told = f"{len(last):,} of these are last copies ({size}): nothing can give them again."
     typer.echo(told, err=True)
     typed = typer.prompt("Type their number to remove them, anything else to stop", err=True)
@@ -202,15 +206,15 @@ def _show(
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("why", overflow="fold", ratio=1)
     for (goes, kind, name, instrument, why), group in _grouped(planned):
-        days = [each.held.day for each in group if each.held.day is not None]
-        example = next((each.held.example for each in group if each.held.example), None)
+        days = [each.candidate.day for each in group if each.candidate.day is not None]
+        example = next((each.candidate.example for each in group if each.candidate.example), None)
         table.add_row(
             Text("goes", "red") if goes else Text("stays", "green"),
             f"{kind} {name}".strip(),
             instrument,
             ranges_text(days) if days else "",
-            f"{sum(each.held.files for each in group):,}",
-            bytes_text(sum(each.held.bytes for each in group)),
+            f"{sum(each.candidate.files for each in group):,}",
+            bytes_text(sum(each.candidate.bytes for each in group)),
             f"{why} ({example})" if example else why,
         )
     out.print(table)
@@ -220,18 +224,18 @@ def _grouped(
     planned: Sequence[Planned],
 ) -> list[tuple[tuple[bool, str, str, str, str], list[Planned]]]:
     def key(each: Planned) -> tuple[bool, str, str, str, str]:
-        held = each.held
-        name = "" if held.kind in {"staging", "quarantine", "derived"} else held.name
-        return each.goes, held.kind, name, held.instrument or "", each.why
+        candidate = each.candidate
+        name = "" if candidate.kind in {"staging", "quarantine", "derived"} else candidate.name
+        return each.goes, candidate.kind, name, candidate.instrument or "", each.why
 
     order = sorted(
-        planned, key=lambda each: (not each.goes, _KINDS.index(each.held.kind), key(each)[1:])
+        planned, key=lambda each: (not each.goes, _KINDS.index(each.candidate.kind), key(each)[1:])
     )
     return [(of, list(group)) for of, group in groupby(order, key)]
 
 
 def _show_end(out: Console, planned: Sequence[Planned], runs: int, *, done: bool) -> None:
-    goes = [each.held for each in planned if each.goes]
+    goes = [each.candidate for each in planned if each.goes]
     if not goes and not runs:
         out.print("Nothing to remove.")
         return

@@ -12,9 +12,20 @@ from market_pipeline.defs.ran import is_under_way, last_whole_run_s
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.defs.schedules import is_about_to_run
 from market_pipeline.machine import told_in_our_words
-from market_pipeline.stages.triggers.lake_state import FOLDER_PACE, STORE_PACE, Looked, Span, Watch
+from market_pipeline.stages.triggers.lake_state import (
+    FOLDER_PACE,
+    STORE_PACE,
+    LakeState,
+    Scan,
+    Span,
+)
 from market_pipeline.stages.triggers.listing import opened_lake, streams_of
-from market_pipeline.stages.triggers.run_requests import Known, Wanted, registered, wanted_days
+from market_pipeline.stages.triggers.run_requests import (
+    Known,
+    RunRequests,
+    registered,
+    run_requests,
+)
 
 __all__ = ["NEW_DAYS", "span_of"]
 
@@ -34,12 +45,12 @@ def new_lake_days(context: dg.SensorEvaluationContext, pipeline: Pipeline) -> dg
     in_store = settings.store_address is not None
     pace = STORE_PACE if in_store else FOLDER_PACE
     span, streams = span_of(settings, now_s), streams_of(pipeline.selected)
-    watch = Watch.from_text(context.cursor)
+    state = LakeState.from_text(context.cursor)
     with opened_lake(settings) as lake:
-        looked = watch.go_on(lake, streams, span, pace, now_s)
+        scan = state.go_on(lake, streams, span, pace, now_s)
     landed = [
         each
-        for each in watch.landed(streams, span, pace, now_s)
+        for each in state.landed(streams, span, pace, now_s)
         if not is_about_to_run(each.day, now_s)
     ]
     known = Known(
@@ -49,13 +60,13 @@ def new_lake_days(context: dg.SensorEvaluationContext, pipeline: Pipeline) -> dg
         marks_are_registered=in_store and all(each.raw for each in streams),
         settle_seconds=pace.settle_seconds,
     )
-    wanted = wanted_days(watch, landed, known, _MAX_REQUESTS, now_s)
+    requests = run_requests(state, landed, known, _MAX_REQUESTS, now_s)
     return dg.SensorResult(
         run_requests=[
-            dg.RunRequest(run_key=key, partition_key=day.isoformat()) for day, key in wanted.runs
+            dg.RunRequest(run_key=key, partition_key=day.isoformat()) for day, key in requests.runs
         ],
-        cursor=watch.to_text(span),
-        skip_reason=None if wanted.runs else dg.SkipReason(_reason(looked, watch.left, wanted)),
+        cursor=state.to_text(span),
+        skip_reason=None if requests.runs else dg.SkipReason(_reason(scan, state.left, requests)),
     )
 
 
@@ -68,15 +79,15 @@ def span_of(settings: Settings, now_s: float) -> Span:
     return Span(first, today, settings.vendor_lag_hours)
 
 
-def _reason(looked: Looked, left: int, wanted: Wanted) -> str:
+def _reason(scan: Scan, left: int, requests: RunRequests) -> str:
     """Why nothing is requested, and how far the look through the lake is."""
-    if looked.error is not None:
-        return f"{looked.looks} listings, {left} to come; the next one failed: {looked.error}"
+    if scan.error is not None:
+        return f"{scan.looks} listings, {left} to come; the next one failed: {scan.error}"
     if left:
-        return f"{looked.looks} listings, {left} to come before days are requested."
-    if wanted.waiting:
-        return f"{looked.looks} listings; {wanted.waiting} changed days wait for a run or a look."
-    return f"{looked.looks} listings; no day is new or changed, whole or due, and settled."
+        return f"{scan.looks} listings, {left} to come before days are requested."
+    if requests.waiting:
+        return f"{scan.looks} listings; {requests.waiting} changed days wait for a run or a look."
+    return f"{scan.looks} listings; no day is new or changed, whole or due, and settled."
 
 
 NEW_DAYS = new_lake_days

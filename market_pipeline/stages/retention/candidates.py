@@ -23,7 +23,7 @@ from market_pipeline.stages.retention.prune import (
     DELTA_TABLES,
     MANIFESTS,
     SMALL_TABLES,
-    Held,
+    Candidate,
     Retention,
 )
 from market_pipeline.threads import Workers
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from market_pipeline.store.client import Store
     from market_pipeline.store.objects import StoreObject
 
-__all__ = ["Stock", "take_stock"]
+__all__ = ["Candidates", "find_candidates"]
 
 _OBJECT = re.compile(r"([0-9]{1,9})(?:\.v[0-9]+)?\.(?:snappy\.parquet|gone)")
 _LEFT_OVER = re.compile(r"\.(\d{1,9}\.snappy\.parquet)\.incoming.*|\.objects\.json\..*\.partial")
@@ -49,10 +49,10 @@ _DAY_FOLDER = re.compile(r"dt=(\d{4}-\d\d-\d\d)")
 
 
 @dataclass
-class Stock:
+class Candidates:
     """What may be pruned, and what of it could not be looked at."""
 
-    held: list[Held] = field(default_factory=list)
+    candidates: list[Candidate] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
 
@@ -112,7 +112,9 @@ class _AtStore:
         return None if listed is None else listed.get(day, {})
 
 
-def take_stock(settings: Settings, retention: Retention, store: Store | StoreError | None) -> Stock:
+def find_candidates(
+    settings: Settings, retention: Retention, store: Store | StoreError | None
+) -> Candidates:
     """What there is of days that are due by their age, and what runs left behind.
 
     Args:
@@ -124,7 +126,7 @@ def take_stock(settings: Settings, retention: Retention, store: Store | StoreErr
         WarehouseBusyError: Another process kept the working database.
     """
     warehouse = Warehouse(settings.data_dir)
-    stock = Stock()
+    found = Candidates()
     raw_before, derived_before = retention.keeps_from("raw"), retention.keeps_from("derived")
     limits = [each for each in (raw_before, derived_before) if each is not None]
     if limits:
@@ -132,25 +134,27 @@ def take_stock(settings: Settings, retention: Retention, store: Store | StoreErr
         converted = ConvertedDays(settings, max(limits))
         parallel = settings.lake_parallel_downloads
         if derived_before is not None:
-            stock.held += _derived(settings, warehouse, at_store, converted, derived_before)
+            found.candidates += _derived(settings, warehouse, at_store, converted, derived_before)
         if raw_before is not None and settings.store_address is not None:
-            stock.held += _raw(settings.lake_path, at_store, raw_before, parallel)
+            found.candidates += _raw(settings.lake_path, at_store, raw_before, parallel)
         if raw_before is not None:
-            stock.held += converted.held(raw_before)
-            stock.held += _quarantined(settings, warehouse, at_store, raw_before)
-        stock.failures += at_store.failures
+            found.candidates += converted.candidates(raw_before)
+            found.candidates += _quarantined(settings, warehouse, at_store, raw_before)
+        found.failures += at_store.failures
     with staging_age(warehouse) as older_than:
         left_over = stale_staging(warehouse, older_than)
     for path, size in left_over.items():
-        stock.held.append(Held("staging", path.name, None, None, 1, size, paths=((path, size),)))
-    stock.held += _replaced(warehouse, settings.lock_timeout_seconds)
-    return stock
+        found.candidates.append(
+            Candidate("staging", path.name, None, None, 1, size, paths=((path, size),))
+        )
+    found.candidates += _replaced(warehouse, settings.lock_timeout_seconds)
+    return found
 
 
 # --- raw days ---------------------------------------------------------------------------------
 
 
-def _raw(lake: Path, at_store: _AtStore, before: date, parallel: int) -> Iterator[Held]:
+def _raw(lake: Path, at_store: _AtStore, before: date, parallel: int) -> Iterator[Candidate]:
     """The days of every raw table in the local lake, of all instruments that were ever fetched."""
     found = [
         (series, day)
@@ -161,9 +165,9 @@ def _raw(lake: Path, at_store: _AtStore, before: date, parallel: int) -> Iterato
     at_store.look([series for series, _ in found], parallel)
     for series, day in found:
         folder = lake / series.folder / f"dt={day}"
-        held = _raw_day(folder, series, day, at_store.objects(series, day))
-        if held is not None:
-            yield held
+        candidate = _raw_day(folder, series, day, at_store.objects(series, day))
+        if candidate is not None:
+            yield candidate
 
 
 def _series_below(lake: Path) -> Iterator[_Series]:
@@ -181,7 +185,7 @@ def _series_below(lake: Path) -> Iterator[_Series]:
 
 def _raw_day(
     folder: Path, series: _Series, day: date, listed: Mapping[str, StoreObject] | None
-) -> Held | None:
+) -> Candidate | None:
     """A day's folder; None if nothing is left in it but its ledger."""
     if folder.is_symlink():
         return None
@@ -218,7 +222,7 @@ def _raw_day(
     elif listed is None:
         stays = _NO_STORE
     about = strange or (last_copy[1] if last_copy else None)
-    return Held(
+    return Candidate(
         "raw",
         series.table,
         series.instrument,
@@ -252,7 +256,7 @@ def _derived(
     at_store: _AtStore,
     converted: ConvertedDays,
     before: date,
-) -> Iterator[Held]:
+) -> Iterator[Candidate]:
     """The days of instruments in all published tables."""
     wait = settings.lock_timeout_seconds
     every = (*SMALL_TABLES, *MANIFESTS)
@@ -277,7 +281,7 @@ def _derived(
     for day, instrument in sorted({*rows, *files}):
         sizes = files.get((day, instrument), [])
         last_copy, stays, example = _could_be_made(at_store, day, absent.get((day, instrument)))
-        yield Held(
+        yield Candidate(
             "derived",
             "published tables",
             instrument,
@@ -344,7 +348,7 @@ def _is_local(lake: Path, row: Mapping[str, Any]) -> bool:
 
 def _quarantined(
     settings: Settings, warehouse: Warehouse, at_store: _AtStore, before: date
-) -> Iterator[Held]:
+) -> Iterator[Candidate]:
     """The copies in quarantine, each with its reason."""
     for reason in sorted(warehouse.quarantine_dir.rglob("*.reason.json")):
         copy = reason.with_name(reason.name.removesuffix(".reason.json"))
@@ -358,7 +362,7 @@ def _quarantined(
         series = _Series(below[0], parts.get("exchange", ""), parts.get("symbol", ""))
         at_store.look([series], 1)
         listed = at_store.objects(series, day)
-        yield Held(
+        yield Candidate(
             "quarantine",
             copy.name,
             series.instrument,
@@ -391,7 +395,7 @@ def _lost_without(lake: Path, reason: Path, listed: Mapping[str, StoreObject]) -
     return None if same else "the file it was copied from is gone or has other bytes now"
 
 
-def _replaced(warehouse: Warehouse, timeout_seconds: float) -> Iterator[Held]:
+def _replaced(warehouse: Warehouse, timeout_seconds: float) -> Iterator[Candidate]:
     """The files of big tables that `vacuum` would take."""
     for table in DELTA_TABLES:
         if not warehouse.table_dir(table).is_dir():
@@ -405,6 +409,6 @@ def _sized(paths: Iterable[Path]) -> tuple[tuple[Path, int], ...]:
     return tuple((path, path.stat().st_size) for path in paths if path.is_file())
 
 
-def _vacuumed(table: Table, paths: tuple[tuple[Path, int], ...]) -> Held:
+def _vacuumed(table: Table, paths: tuple[tuple[Path, int], ...]) -> Candidate:
     size = sum(each for _, each in paths)
-    return Held("replaced", table.sql_name, None, None, len(paths), size, paths=paths)
+    return Candidate("replaced", table.sql_name, None, None, len(paths), size, paths=paths)

@@ -12,7 +12,7 @@ from typing import Any
 
 from market_pipeline.config.settings import Settings
 from market_pipeline.stages.raw.convert import CONVERTED_FOLDER
-from market_pipeline.stages.retention.prune import Held
+from market_pipeline.stages.retention.prune import Candidate
 
 __all__ = ["ConvertedDays"]
 
@@ -56,7 +56,7 @@ class ConvertedDays:
             each in self._sizes and _has(self._lake, *self._sizes[each]) for each in made_from or ()
         )
 
-    def held(self, before: date) -> Iterator[Held]:
+    def candidates(self, before: date) -> Iterator[Candidate]:
         """What is left of each day before one."""
         for record in self._records:
             own = [
@@ -73,7 +73,7 @@ class ConvertedDays:
                 ),
                 None,
             )
-            yield Held(
+            yield Candidate(
                 "raw",
                 record.source,
                 record.instrument,

@@ -27,7 +27,7 @@ __all__ = [
     "DELTA_TABLES",
     "MANIFESTS",
     "SMALL_TABLES",
-    "Held",
+    "Candidate",
     "Kind",
     "Planned",
     "Retention",
@@ -50,7 +50,7 @@ SMALL_TABLES = tuple(
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Candidate:
     """Something that takes room: a day of an instrument, or what a run left behind.
 
     Attributes:
@@ -110,25 +110,25 @@ class Retention:
 class Planned:
     """What is due by its age: whether it goes, and why, or why it stays."""
 
-    held: Held
+    candidate: Candidate
     goes: bool
     why: str
 
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON values."""
-        held = self.held
+        candidate = self.candidate
         return {
-            "kind": held.kind,
-            "name": held.name,
-            "instrument": held.instrument,
-            "day": None if held.day is None else held.day.isoformat(),
-            "files": held.files,
-            "rows": held.rows,
-            "bytes": held.bytes,
+            "kind": candidate.kind,
+            "name": candidate.name,
+            "instrument": candidate.instrument,
+            "day": None if candidate.day is None else candidate.day.isoformat(),
+            "files": candidate.files,
+            "rows": candidate.rows,
+            "bytes": candidate.bytes,
             "goes": self.goes,
             "why": self.why,
-            "example": held.example,
-            "last_copy": held.last_copy is not None,
+            "example": candidate.example,
+            "last_copy": candidate.last_copy is not None,
         }
 
 
@@ -138,14 +138,14 @@ _LEFT_BEHIND: dict[Kind, str] = {
 }
 
 
-def plan(held: Iterable[Held], retention: Retention) -> list[Planned]:
+def plan(candidates: Iterable[Candidate], retention: Retention) -> list[Planned]:
     """What is due, in the order given; of the rest nothing is said.
 
     Days are due by their age, each kind by its own setting, and never else. What killed runs left
     and what no reader can need is always due.
     """
     planned = []
-    for each in held:
+    for each in candidates:
         reason = _LEFT_BEHIND.get(each.kind)
         if reason is None:
             keeps_from = retention.keeps_from(each.kind)
@@ -171,7 +171,7 @@ def carry_out(
     *,
     timeout_seconds: float,
     progress: Callable[[str], None] = lambda _: None,
-) -> list[tuple[Held, str]]:
+) -> list[tuple[Candidate, str]]:
     """Removes what goes, and returns what could not be removed, with the reason.
 
     A raw file that changed since it was looked at stays. Of a raw day the ledger stays, so that a
@@ -186,7 +186,7 @@ def carry_out(
     Raises:
         WarehouseBusyError: Another process kept a table for the whole wait.
     """
-    going = [each.held for each in planned if each.goes]
+    going = [each.candidate for each in planned if each.goes]
     _remove_derived(going, warehouse, timeout_seconds, progress)
     failed = []
     for each in going:
@@ -206,7 +206,7 @@ def carry_out(
 
 
 def _remove_derived(
-    going: Iterable[Held],
+    going: Iterable[Candidate],
     warehouse: Warehouse,
     timeout_seconds: float,
     progress: Callable[[str], None],
@@ -230,14 +230,14 @@ def _remove_derived(
         refresh_catalogue(warehouse)
 
 
-def _remove_files(held: Held, warehouse: Warehouse) -> list[str]:
+def _remove_files(candidate: Candidate, warehouse: Warehouse) -> list[str]:
     """Removes the files of a raw day or of quarantine; why some could not be."""
-    folders = {path.parent for path, _ in held.paths}
+    folders = {path.parent for path, _ in candidate.paths}
     failed = []
     for folder in sorted(folders):
         try:
-            with alone_in(folder) if held.lock is None else locking(held.lock):
-                own = [(path, size) for path, size in held.paths if path.parent == folder]
+            with alone_in(folder) if candidate.lock is None else locking(candidate.lock):
+                own = [(path, size) for path, size in candidate.paths if path.parent == folder]
                 changed = [path for path, size in own if _size(path) not in {size, None}]
                 if changed:
                     failed.append(f"{changed[0]} changed meanwhile, and the day stays")
@@ -247,7 +247,7 @@ def _remove_files(held: Held, warehouse: Warehouse) -> list[str]:
                 sync(folder)
         except OSError as error:
             failed.append(f"{folder}: {error.strerror}")
-        if held.kind == "quarantine":
+        if candidate.kind == "quarantine":
             _remove_empty(folder, warehouse.quarantine_dir)
     return failed
 

@@ -2,9 +2,9 @@
 
 A *look* is the listing of one stream from a day on (`stages/triggers/listing.py`). A *full round*
 is a look at every stream, a *part round* one at those that lack an open day; either may be spread
-over many ticks of a sensor. A `Watch` is all that is known between two ticks, and it is a few bytes
-for each day, however many instruments there are. `stages/triggers/run_requests.py` says what of it
-is to be run.
+over many ticks of a sensor. A `LakeState` is all that is known between two ticks, and it is a few
+bytes for each day, however many instruments there are. `stages/triggers/run_requests.py` says what
+of it is to be run.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from market_pipeline.stages.triggers.listing import LandedFile, RawLake, Stream
 __all__ = [
     "FOLDER_PACE",
     "STORE_PACE",
+    "LakeState",
     "LandedDay",
-    "Looked",
     "Pace",
+    "Scan",
     "Span",
-    "Watch",
     "fingerprint_of",
     "stream_digest",
 ]
@@ -133,7 +133,7 @@ class LandedDay(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class Scan:
     """What one tick did: its looks, and the error that ended it early, if one did."""
 
     looks: int
@@ -155,7 +155,7 @@ class _Seen:
 
 
 @dataclass(slots=True)
-class Watch:
+class LakeState:
     """What is known of a lake, and how far the round under way is.
 
     Attributes:
@@ -199,7 +199,7 @@ class Watch:
         pace: Pace,
         now_s: float,
         clock: Callable[[], float] = time.monotonic,
-    ) -> Looked:
+    ) -> Scan:
         """Go on with the round under way, or begin one if it is due.
 
         Args:
@@ -234,7 +234,7 @@ class Watch:
             looks += 1
         if self._open is None:
             self._full_took_s += clock() - begin
-        return Looked(looks, error)
+        return Scan(looks, error)
 
     def _enter(self, streams: Sequence[Stream], span: Span) -> None:
         """Forget days that are not watched any more, and everything if the streams are others."""
@@ -268,11 +268,11 @@ class Watch:
     def _look(self, lake: RawLake, stream: Stream, bit: int, span: Span, settled_s: float) -> None:
         """Look at one stream; nothing is noted of it if that fails."""
         by_day: dict[date, list[LandedFile]] = {}
-        wanted = None if self._open is None else set(self._open)
-        for file in lake.files(stream, min(wanted) if wanted else span.first):
+        days = None if self._open is None else set(self._open)
+        for file in lake.files(stream, min(days) if days else span.first):
             if file.day >= span.before:
                 break
-            if wanted is None or file.day in wanted:
+            if days is None or file.day in days:
                 by_day.setdefault(file.day, []).append(file)
         for day, files in by_day.items():
             seen = self._days.setdefault(day, _Seen())
@@ -349,7 +349,7 @@ class Watch:
         return not asked_for or self._is_open(day, span, self._round_s)
 
     @classmethod
-    def from_text(cls, text: str | None) -> Watch:
+    def from_text(cls, text: str | None) -> LakeState:
         """The watch that `to_text` told of; a new one for no text, or one of another format."""
         try:
             known = json.loads(zlib.decompress(base64.b64decode(text or "", validate=True)))

@@ -16,8 +16,8 @@ from typing import NamedTuple
 from market_pipeline.errors import StoreError
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
 from market_pipeline.stages.triggers.lake_state import (
+    LakeState,
     LandedDay,
-    Watch,
     fingerprint_of,
     stream_digest,
 )
@@ -30,7 +30,7 @@ from market_pipeline.warehouse.manifest import (
     RAW_TRADES,
 )
 
-__all__ = ["Known", "Registered", "Wanted", "has_landed_since", "registered", "wanted_days"]
+__all__ = ["Known", "Registered", "RunRequests", "has_landed_since", "registered", "run_requests"]
 
 _MOST_DAYS = 100
 _MOST_SECONDS = 20.0
@@ -123,21 +123,21 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RunRequests:
     """The days to run with the key of each run, and how many wait for a run's end or a new look."""
 
     runs: Sequence[tuple[date, str]]
     waiting: int
 
 
-def wanted_days(
-    watch: Watch,
+def run_requests(
+    state: LakeState,
     landed: Iterable[LandedDay],
     known: Known,
     most: int,
     now_s: float,
     clock: Callable[[], float] = time.monotonic,
-) -> Wanted:
+) -> RunRequests:
     """The days that no run has seen as they are now; the watch takes note of them.
 
     A run key is the day and its fingerprint, so that one that failed is not asked for again even if
@@ -160,20 +160,20 @@ def wanted_days(
         if len(runs) == most or number == _MOST_DAYS or clock() >= end:
             break
         if known.is_under_way(each.day):
-            watch.forget(each.day)
+            state.forget(each.day)
             waiting += 1
             continue
         began_s = known.last_whole_run_s(each.day)
         if began_s is None:
             runs.append((each.day, f"{each.day}:{each.fingerprint}"))
         elif not known.was_seen(each, began_s):
-            if began_s >= watch.looked_since_s:
+            if began_s >= state.looked_since_s:
                 # That run may have seen more than the watch, which looks again before it asks.
                 waiting += 1
                 continue
             runs.append((each.day, f"{each.day}:{each.fingerprint}:{int(now_s)}"))
-        watch.note(each)
-    return Wanted(runs, waiting)
+        state.note(each)
+    return RunRequests(runs, waiting)
 
 
 def has_landed_since(

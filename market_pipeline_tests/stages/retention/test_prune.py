@@ -15,8 +15,8 @@ from market_pipeline.config.settings import Settings
 from market_pipeline.sources.crypto_lake import DELTAS, day_folder
 from market_pipeline.stages.raw.download import fetch_table
 from market_pipeline.stages.raw.register import register_day
-from market_pipeline.stages.retention.candidates import Stock, take_stock
-from market_pipeline.stages.retention.prune import Held, Planned, Retention, carry_out, plan
+from market_pipeline.stages.retention.candidates import Candidates, find_candidates
+from market_pipeline.stages.retention.prune import Candidate, Planned, Retention, carry_out, plan
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.published import current_files, publish
@@ -38,7 +38,7 @@ KEEP_10 = Retention(TODAY, keep_raw_days=10, keep_derived_days=10)
 AGED = ("raw", "derived", "quarantine")
 DAYS_KEPT = st.none() | st.integers(1, 40)
 HELD = st.builds(
-    Held,
+    Candidate,
     kind=st.sampled_from([*AGED, "staging", "replaced"]),
     name=st.just("x"),
     instrument=st.just("BINANCE:BTC-USDT"),
@@ -56,12 +56,12 @@ class TestPlan:
         """Only what is older goes, no last copy unasked, and never what nothing is known of."""
         planned = plan(held, Retention(TODAY, keep_raw, keep_derived, also_last_copies))
         for each in planned:
-            if each.held.kind in AGED:
-                keep = keep_derived if each.held.kind == "derived" else keep_raw
-                ended = each.held.day + timedelta(days=1)
+            if each.candidate.kind in AGED:
+                keep = keep_derived if each.candidate.kind == "derived" else keep_raw
+                ended = each.candidate.day + timedelta(days=1)
                 assert keep is not None
                 assert TODAY - ended >= timedelta(days=keep)
-        going = [each.held for each in planned if each.goes]
+        going = [each.candidate for each in planned if each.goes]
         assert all(each.stays is None for each in going)
         assert also_last_copies or all(each.last_copy is None for each in going)
         assert all(each.why for each in planned)
@@ -70,7 +70,9 @@ class TestPlan:
     def test_nothing_due_is_forgotten(self, held, keep_raw, keep_derived):
         """What is older, can be had again and is known of does go."""
         going = [
-            each.held for each in plan(held, Retention(TODAY, keep_raw, keep_derived)) if each.goes
+            each.candidate
+            for each in plan(held, Retention(TODAY, keep_raw, keep_derived))
+            if each.goes
         ]
         limits = {"raw": keep_raw, "quarantine": keep_raw, "derived": keep_derived}
         wanted = [
@@ -94,8 +96,8 @@ class TestPlan:
             ("derived", Retention(TODAY, other, keep_derived)),
         ):
             alone = plan(held, retention)
-            assert [each for each in by_both if each.held.kind == kind] == [
-                each for each in alone if each.held.kind == kind
+            assert [each for each in by_both if each.candidate.kind == kind] == [
+                each for each in alone if each.candidate.kind == kind
             ]
 
     @given(st.lists(HELD), DAYS_KEPT, DAYS_KEPT)
@@ -103,9 +105,11 @@ class TestPlan:
         """With last copies, all goes that goes without, and last copies besides."""
         fewer = plan(held, Retention(TODAY, keep_raw, keep_derived))
         more = plan(held, Retention(TODAY, keep_raw, keep_derived, also_last_copies=True))
-        added = [one.held for one, other in zip(more, fewer, strict=True) if one.goes > other.goes]
+        added = [
+            one.candidate for one, other in zip(more, fewer, strict=True) if one.goes > other.goes
+        ]
 
-        assert [each.held for each in fewer] == [each.held for each in more]
+        assert [each.candidate for each in fewer] == [each.candidate for each in more]
         assert all(one.goes >= other.goes for one, other in zip(more, fewer, strict=True))
         assert all(each.last_copy for each in added)
 
@@ -156,10 +160,10 @@ class Fetched:
         publish(self.warehouse, BBO, day, [writer.staged])
 
     def plan(self, retention: Retention = KEEP_10) -> list[Planned]:
-        return plan(self.stock(retention).held, retention)
+        return plan(self.found(retention).candidates, retention)
 
-    def stock(self, retention: Retention = KEEP_10) -> Stock:
-        return take_stock(self.settings, retention, self.store)
+    def found(self, retention: Retention = KEEP_10) -> Candidates:
+        return find_candidates(self.settings, retention, self.store)
 
     def prune(self, retention: Retention = KEEP_10):
         return carry_out(self.plan(retention), self.warehouse, timeout_seconds=5)
@@ -194,7 +198,7 @@ def fetched(folder) -> Fetched:
 
 
 def decided(planned: list[Planned]) -> list[tuple[str, date, bool]]:
-    return [(each.held.kind, each.held.day, each.goes) for each in planned]
+    return [(each.candidate.kind, each.candidate.day, each.goes) for each in planned]
 
 
 class TestStore:
@@ -270,11 +274,11 @@ class TestStore:
         old = fetched.raw_day(OLD)
         fetched.store.objects_by_key[key(day=OLD)] = b"corrected"
         fetched.fetch(OLD)
-        (raw,) = [each for each in fetched.plan() if each.held.kind == "raw"]
+        (raw,) = [each for each in fetched.plan() if each.candidate.kind == "raw"]
         asked = Retention(TODAY, 10, None, also_last_copies=True)
         fetched.prune(asked)
 
-        assert (False, 2) == (raw.goes, raw.held.files)
+        assert (False, 2) == (raw.goes, raw.candidate.files)
         assert "earlier version" in raw.why
         assert [".objects.json"] == [path.name for path in old.parent.iterdir()]
 
@@ -284,20 +288,20 @@ class TestStore:
         fetched.day(OLD, ETH)
         fetched.store.failures[""] = store_error("unavailable")
         retention = Retention(TODAY, 10, 10, also_last_copies=True)
-        stock = fetched.stock(retention)
+        found = fetched.found(retention)
         # That of ETH can be made again from the local file.
         assert {("raw", False), ("derived", False), ("derived", True)} == {
-            (each.held.kind, each.goes) for each in plan(stock.held, retention)
+            (each.candidate.kind, each.goes) for each in plan(found.candidates, retention)
         }
-        assert 1 == len(stock.failures)
+        assert 1 == len(found.failures)
 
     def test_no_credentials(self, fetched):
         """A store that cannot even be opened is one that cannot be asked."""
         fetched.raw_day(OLD)
         fetched.store = store_error("forbidden")
-        stock = fetched.stock()
-        assert [("raw", OLD, False)] == decided(plan(stock.held, KEEP_10))
-        assert 1 == len(stock.failures)
+        found = fetched.found()
+        assert [("raw", OLD, False)] == decided(plan(found.candidates, KEEP_10))
+        assert 1 == len(found.failures)
 
     def test_something_of_the_users_own(self, fetched):
         """A folder that holds what no fetch put there stays, whatever is asked."""
@@ -315,7 +319,7 @@ class TestStore:
         old = fetched.raw_day(OLD)
         old.parent.parent.rename(mine)
         (fetched.lake / DELTAS.name / "exchange=BINANCE" / "symbol=BTC-USDT").symlink_to(mine)
-        assert [] == [each for each in fetched.plan() if each.held.kind == "raw"]
+        assert [] == [each for each in fetched.plan() if each.candidate.kind == "raw"]
 
     def test_file_put_there_by_hand(self, fetched):
         """A file that no ledger knows goes only if its MD5 is the store's ETag."""
@@ -325,7 +329,7 @@ class TestStore:
             file.parent.mkdir(parents=True)
             file.write_bytes(body)
         assert {BTC.id: True, ETH.id: False} == {
-            each.held.instrument: each.goes for each in fetched.plan()
+            each.candidate.instrument: each.goes for each in fetched.plan()
         }
 
     def test_changed_after_the_look(self, fetched):
@@ -427,7 +431,8 @@ class TestLeftBehind:
         forever = Retention(TODAY)
         with staging_in_use(fetched.warehouse):
             assert [("staging", "a.partial", 3)] == [
-                (each.held.kind, each.held.name, each.held.bytes) for each in fetched.plan(forever)
+                (each.candidate.kind, each.candidate.name, each.candidate.bytes)
+                for each in fetched.plan(forever)
             ]
             fetched.prune(forever)
         assert {"b.partial", "c.txt"} == {
@@ -441,7 +446,7 @@ class TestLeftBehind:
         forever = Retention(TODAY)
         assert (3, 9) == (
             len(fetched.plan(forever)),
-            sum(each.held.bytes for each in fetched.plan(forever)),
+            sum(each.candidate.bytes for each in fetched.plan(forever)),
         )
         fetched.prune(forever)
         assert ["c.txt"] == [path.name for path in fetched.warehouse.staging_dir.iterdir()]
@@ -456,10 +461,10 @@ class TestLeftBehind:
         os.utime(orphan, (then, then))
         fetched.day(OLD)
         (pruned,) = current_files(fetched.warehouse, BBO, OLD)
-        (replaced,) = [each for each in fetched.plan() if each.held.kind == "replaced"]
+        (replaced,) = [each for each in fetched.plan() if each.candidate.kind == "replaced"]
         fetched.prune()
 
-        assert (BBO.sql_name, 3) == (replaced.held.name, replaced.held.bytes)
+        assert (BBO.sql_name, 3) == (replaced.candidate.name, replaced.candidate.bytes)
         assert (False, True, True) == (orphan.exists(), published.exists(), pruned.exists())
 
     def test_quarantine(self, fetched):
@@ -470,9 +475,9 @@ class TestLeftBehind:
             copies.append(_quarantined(fetched, of, body))
         (fetched.lake / key(day=OLD)).unlink()
         assert {BTC.id: True, ETH.id: False} == {
-            each.held.instrument: each.goes
+            each.candidate.instrument: each.goes
             for each in fetched.plan()
-            if each.held.kind == "quarantine"
+            if each.candidate.kind == "quarantine"
         }
         fetched.prune()
         assert [False, True] == [copy.exists() for copy in copies]

@@ -10,10 +10,10 @@ from market_pipeline.errors import StoreError
 from market_pipeline.stages.triggers.lake_state import (
     FOLDER_PACE,
     STORE_PACE,
+    LakeState,
     LandedDay,
     Pace,
     Span,
-    Watch,
     fingerprint_of,
 )
 from market_pipeline.stages.triggers.listing import RawLake, Stream, streams_of
@@ -46,22 +46,22 @@ class Ticks:
         self.lake, self.streams, self.pace, self.span = lake, streams, pace, span
         self.text: str | None = None
         self.now_s = NOW
-        self.looked: list[int] = []
+        self.looks: list[int] = []
 
     def tick(self, seconds: float = 60.0, **changed: object) -> list[LandedDay]:
         """The days that are new, so many seconds after the tick before."""
         for name, value in changed.items():
             setattr(self, name, value)
         self.now_s += seconds
-        watch = Watch.from_text(self.text)
+        state = LakeState.from_text(self.text)
         try:
-            looked = watch.go_on(self.lake, self.streams, self.span, self.pace, self.now_s)
-            self.looked.append(looked.looks)
-            landed = watch.landed(self.streams, self.span, self.pace, self.now_s)
+            scan = state.go_on(self.lake, self.streams, self.span, self.pace, self.now_s)
+            self.looks.append(scan.looks)
+            landed = state.landed(self.streams, self.span, self.pace, self.now_s)
             for each in landed:
-                watch.note(each)
+                state.note(each)
         finally:
-            self.text = watch.to_text(self.span)
+            self.text = state.to_text(self.span)
         return landed
 
     def days(self, seconds: float = 60.0, **changed: object) -> list[date]:
@@ -212,15 +212,15 @@ class TestPace:
         ticks = Ticks(lake, pace=replace(STORE_PACE, looks=4))
 
         assert [[], [DAY]] == [ticks.days(), ticks.days()]
-        assert [4, 2] == ticks.looked
+        assert [4, 2] == ticks.looks
 
     def test_a_tick_ends_in_time(self, lake):
         """After its seconds a tick begins no further look."""
         seconds = iter(range(100))
-        watch = Watch()
-        looked = watch.go_on(lake, STREAMS, SPAN, STORE_PACE, NOW, lambda: next(seconds) * 7.0)
+        state = LakeState()
+        scan = state.go_on(lake, STREAMS, SPAN, STORE_PACE, NOW, lambda: next(seconds) * 7.0)
 
-        assert (2, 4) == (looked.looks, watch.left)
+        assert (2, 4) == (scan.looks, state.left)
 
     def test_yesterday_is_looked_at_more_often(self, lake):
         """Between full rounds only the streams that lack yesterday are looked at."""
@@ -231,7 +231,7 @@ class TestPace:
         for _ in range(61):
             ticks.tick()
 
-        assert [6, *[0, 0, 0, 0, 2] * 11, 0, 0, 0, 0, 6] == ticks.looked
+        assert [6, *[0, 0, 0, 0, 2] * 11, 0, 0, 0, 0, 6] == ticks.looks
 
     def test_an_old_day_that_begins_to_land(self, lake):
         """A day of which something landed in the last hour is looked at more often too."""
@@ -243,7 +243,7 @@ class TestPace:
 
         assert [NEXT_DAY] == [each.day for each in before]
         assert [DAY] == ticks.days(300)
-        assert [6, 5] == ticks.looked
+        assert [6, 5] == ticks.looks
 
     def test_all_is_there(self, lake):
         """When every stream has yesterday, nothing is looked at until the next full round."""
@@ -252,7 +252,7 @@ class TestPace:
         for _ in range(60):
             ticks.tick()
 
-        assert [6, *[0] * 59] == ticks.looked
+        assert [6, *[0] * 59] == ticks.looks
 
     def test_looking_that_takes_long_is_repeated_seldom(self, lake):
         """In a large folder a full round takes a twentieth of the time at most."""
@@ -260,13 +260,13 @@ class TestPace:
         seconds = iter(range(10_000))
         text, full = None, []
         for minute in range(60):
-            watch = Watch.from_text(text)
+            state = LakeState.from_text(text)
             now_s = NOW + 60 * minute
-            looked = watch.go_on(
+            scan = state.go_on(
                 lake, STREAMS, SPAN, FOLDER_PACE, now_s, lambda: float(next(seconds))
             )
-            text = watch.to_text(SPAN)
-            full += [minute] if looked.looks else []
+            text = state.to_text(SPAN)
+            full += [minute] if scan.looks else []
 
         # Seven seconds each, and so at least 140 from the begin of one to that of the next.
         assert [*range(0, 60, 3)] == full
@@ -293,46 +293,46 @@ class TestErrors:
         lake.broken_after = None
 
         assert ([], [DAY]) == (early, ticks.days())
-        assert [4, 2] == ticks.looked
+        assert [4, 2] == ticks.looks
 
 
 class TestText:
     @pytest.mark.parametrize("text", [None, "", "{}", '{"2024-08-08": "f"}', "AAAA", "é"])
     def test_no_text_or_another(self, text):
         """Without a text, or with that of an earlier version, the watch is new."""
-        assert Watch() == Watch.from_text(text)
+        assert LakeState() == LakeState.from_text(text)
 
     def test_another_format(self):
         """A text of another format is not believed."""
-        watch = Watch()
-        watch.requested[DAY] = "12345678"
+        state = LakeState()
+        state.requested[DAY] = "12345678"
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("market_pipeline.stages.triggers.lake_state._FORMAT", 0)
-            text = watch.to_text(SPAN)
+            text = state.to_text(SPAN)
 
-        assert Watch() == Watch.from_text(text)
+        assert LakeState() == LakeState.from_text(text)
 
     def test_there_and_back(self, lake):
         """A text says all that the next tick needs, in the midst of a round too."""
         land_whole(lake, DAY)
         for looks in (3, 6):
-            watch = Watch()
-            watch.go_on(lake, STREAMS, SPAN, replace(STORE_PACE, looks=looks), NOW, lambda: 0.0)
-            assert watch == Watch.from_text(watch.to_text(SPAN))
+            state = LakeState()
+            state.go_on(lake, STREAMS, SPAN, replace(STORE_PACE, looks=looks), NOW, lambda: 0.0)
+            assert state == LakeState.from_text(state.to_text(SPAN))
 
     def test_days_that_are_forgotten(self, lake):
         """A day that left the span, and one whose run is to be waited for, are not remembered."""
         land_whole(lake, DAY)
-        watch = Watch()
-        watch.go_on(lake, STREAMS, SPAN, STORE_PACE, NOW)
-        (landed,) = watch.landed(STREAMS, SPAN, STORE_PACE, NOW)
-        watch.note(landed)
-        assert [] == watch.landed(STREAMS, SPAN, STORE_PACE, NOW)
-        watch.forget(DAY)
-        assert [landed] == watch.landed(STREAMS, SPAN, STORE_PACE, NOW)
-        watch.note(landed)
-        watch.go_on(lake, STREAMS, replace(SPAN, first=NEXT_DAY), STORE_PACE, NOW + 3_600)
-        assert {} == watch.requested
+        state = LakeState()
+        state.go_on(lake, STREAMS, SPAN, STORE_PACE, NOW)
+        (landed,) = state.landed(STREAMS, SPAN, STORE_PACE, NOW)
+        state.note(landed)
+        assert [] == state.landed(STREAMS, SPAN, STORE_PACE, NOW)
+        state.forget(DAY)
+        assert [landed] == state.landed(STREAMS, SPAN, STORE_PACE, NOW)
+        state.note(landed)
+        state.go_on(lake, STREAMS, replace(SPAN, first=NEXT_DAY), STORE_PACE, NOW + 3_600)
+        assert {} == state.requested
 
     def test_other_instruments(self, lake):
         """With an instrument more or less, nothing that was known is relied on."""

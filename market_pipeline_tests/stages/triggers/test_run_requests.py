@@ -17,10 +17,10 @@ from market_pipeline.stages.raw.day import raw_day
 from market_pipeline.stages.triggers.lake_state import (
     FOLDER_PACE,
     STORE_PACE,
+    LakeState,
     LandedDay,
     Pace,
     Span,
-    Watch,
     fingerprint_of,
 )
 from market_pipeline.stages.triggers.listing import opened_lake, streams_of
@@ -29,7 +29,7 @@ from market_pipeline.stages.triggers.run_requests import (
     Registered,
     has_landed_since,
     registered,
-    wanted_days,
+    run_requests,
 )
 from market_pipeline.store.client import open_store
 from market_pipeline.tables import refresh_catalogue, with_catalogue
@@ -61,22 +61,22 @@ def known(
 class TestWantedDays:
     def test_a_day_that_was_never_run(self):
         """The run key is the day and the fingerprint of its files."""
-        watch = Watch()
-        wanted = wanted_days(watch, [LANDED], known(), 10, NEWEST_S + 600)
+        state = LakeState()
+        requests = run_requests(state, [LANDED], known(), 10, NEWEST_S + 600)
 
-        assert [(DAY, "2024-08-08:00000000000000aa")] == wanted.runs
-        assert {DAY: "00000000"} == watch.requested
+        assert [(DAY, "2024-08-08:00000000000000aa")] == requests.runs
+        assert {DAY: "00000000"} == state.requested
 
     @pytest.mark.parametrize("in_store", [True, False])
     def test_a_day_that_others_ran(self, in_store):
         """A day that a run has seen as it is now is not run, and not asked about again."""
-        watch = Watch()
-        wanted = wanted_days(
-            watch, [LANDED], known(NEWEST_S + 60, in_store=in_store), 10, NEWEST_S + 600
+        state = LakeState()
+        requests = run_requests(
+            state, [LANDED], known(NEWEST_S + 60, in_store=in_store), 10, NEWEST_S + 600
         )
 
-        assert ([], 0) == (wanted.runs, wanted.waiting)
-        assert {DAY: "00000000"} == watch.requested
+        assert ([], 0) == (requests.runs, requests.waiting)
+        assert {DAY: "00000000"} == state.requested
 
     @pytest.mark.parametrize(
         ("seen", "in_store"),
@@ -90,53 +90,57 @@ class TestWantedDays:
     def test_a_day_that_was_run_with_other_files(self, seen, in_store):
         """A day whose last run saw other files is run, with a key that was never used before."""
         told = known(NEWEST_S + 60, seen, in_store=in_store)
-        wanted = wanted_days(Watch(_full_s=NEWEST_S + 600), [LANDED], told, 10, NEWEST_S + 600)
+        requests = run_requests(
+            LakeState(_full_s=NEWEST_S + 600), [LANDED], told, 10, NEWEST_S + 600
+        )
 
-        assert [(DAY, f"2024-08-08:00000000000000aa:{NEWEST_S + 600}")] == wanted.runs
+        assert [(DAY, f"2024-08-08:00000000000000aa:{NEWEST_S + 600}")] == requests.runs
 
     @pytest.mark.parametrize(("before", "in_store"), [(1, True), (1, False), (-59, False)])
     def test_a_file_that_came_after_the_run_began(self, before, in_store):
         """A run that began earlier, in a folder also just after, may have seen less of a file."""
         told = known(NEWEST_S - before, in_store=in_store)
 
-        assert wanted_days(Watch(_full_s=NEWEST_S + 600), [LANDED], told, 10, NEWEST_S + 600).runs
+        assert run_requests(
+            LakeState(_full_s=NEWEST_S + 600), [LANDED], told, 10, NEWEST_S + 600
+        ).runs
 
     def test_a_run_that_may_know_more(self):
         """If the last run began after the last full look, the day waits for the next one."""
         told = known(NEWEST_S + 601, AS_LANDED._replace(fingerprint="00000000000000ab"))
-        watch = Watch(_full_s=NEWEST_S + 600)
-        wanted = wanted_days(watch, [LANDED], told, 10, NEWEST_S + 700)
+        state = LakeState(_full_s=NEWEST_S + 600)
+        requests = run_requests(state, [LANDED], told, 10, NEWEST_S + 700)
 
-        assert ([], 1) == (wanted.runs, wanted.waiting)
-        assert {} == watch.requested
+        assert ([], 1) == (requests.runs, requests.waiting)
+        assert {} == state.requested
 
     def test_a_day_whose_run_is_under_way(self):
         """It waits for that, and is judged again then, whatever was known of it."""
-        watch = Watch()
-        watch.requested[DAY] = "12345678"
-        wanted = wanted_days(watch, [LANDED], known(under_way=True), 10, NEWEST_S + 600)
+        state = LakeState()
+        state.requested[DAY] = "12345678"
+        requests = run_requests(state, [LANDED], known(under_way=True), 10, NEWEST_S + 600)
 
-        assert ([], 1) == (wanted.runs, wanted.waiting)
-        assert {} == watch.requested
+        assert ([], 1) == (requests.runs, requests.waiting)
+        assert {} == state.requested
 
     def test_no_more_than_that(self):
         """The days beyond the most that may be asked for are left as they are."""
         days = [LANDED._replace(day=DAY + timedelta(days=count)) for count in range(5)]
-        watch = Watch()
-        wanted = wanted_days(watch, days, known(), 3, NEWEST_S)
+        state = LakeState()
+        requests = run_requests(state, days, known(), 3, NEWEST_S)
 
-        assert [day.day for day in days[:3]] == [day for day, _ in wanted.runs]
-        assert [day.day for day in days[:3]] == [*watch.requested]
+        assert [day.day for day in days[:3]] == [day for day, _ in requests.runs]
+        assert [day.day for day in days[:3]] == [*state.requested]
 
     def test_no_longer_than_that(self):
         """When asking about runs takes long, the rest is left for the next tick."""
         days = [LANDED._replace(day=DAY + timedelta(days=count)) for count in range(5)]
         seconds = iter(range(100))
-        wanted = wanted_days(
-            Watch(), days, known(), 10, NEWEST_S, clock=lambda: next(seconds) * 7.0
+        requests = run_requests(
+            LakeState(), days, known(), 10, NEWEST_S, clock=lambda: next(seconds) * 7.0
         )
 
-        assert 2 == len(wanted.runs)
+        assert 2 == len(requests.runs)
 
 
 class TestHasLandedSince:
@@ -196,9 +200,9 @@ class TestRegistered:
         )
         put(RAW_TRADES, {"uri": f"s3://a/b/{TRADES.folder}/{first}", "bytes": 6, "etag": "c"})
         span = Span(DAY, NEXT_DAY, 0)
-        watch = Watch()
-        watch.go_on(lake, STREAMS, span, STORE_PACE, NEWEST_S + 9_000)
-        (landed,) = watch.landed(STREAMS, span, STORE_PACE, NEWEST_S + 9_000)
+        state = LakeState()
+        state.go_on(lake, STREAMS, span, STORE_PACE, NEWEST_S + 9_000)
+        (landed,) = state.landed(STREAMS, span, STORE_PACE, NEWEST_S + 9_000)
 
         assert Registered(landed.fingerprint, 3, 15) == registered(tmp_path, STREAMS, DAY)
 
@@ -253,10 +257,10 @@ class TestRegistered:
 
         def seen_now() -> str:
             later_s = time.time() + 9_000
-            watch, span = Watch(), Span(DAY, NEXT_DAY, 0)
+            state, span = LakeState(), Span(DAY, NEXT_DAY, 0)
             with opened_lake(lake_settings) as lake:
-                watch.go_on(lake, STREAMS, span, STORE_PACE, later_s)
-            (landed,) = watch.landed(STREAMS, span, STORE_PACE, later_s)
+                state.go_on(lake, STREAMS, span, STORE_PACE, later_s)
+            (landed,) = state.landed(STREAMS, span, STORE_PACE, later_s)
             return landed.fingerprint
 
         warehouse = with_catalogue(tmp_path)
@@ -320,21 +324,21 @@ class Daemon:
         self.waiting = [(day, ticks - 1) for day, ticks in self.waiting if ticks]
         for day in begin:
             self.run(day)
-        watch = Watch.from_text(self.texts[-1])
-        watch.go_on(self.lake, PLAYED, SPAN, self.pace, self.now_s, lambda: 0.0)
-        landed = watch.landed(PLAYED, SPAN, self.pace, self.now_s)
+        state = LakeState.from_text(self.texts[-1])
+        state.go_on(self.lake, PLAYED, SPAN, self.pace, self.now_s, lambda: 0.0)
+        landed = state.landed(PLAYED, SPAN, self.pace, self.now_s)
         ran = Known(
             is_under_way=lambda day: day in {each for each, _ in self.waiting},
             last_whole_run_s=lambda day: self.seen[day][-1][0] if day in self.seen else None,
             registered=lambda day: self.seen[day][-1][1],
             marks_are_registered=True,
         )
-        wanted = wanted_days(watch, landed, ran, 2, self.now_s, lambda: 0.0)
-        for day, key in wanted.runs:
+        requests = run_requests(state, landed, ran, 2, self.now_s, lambda: 0.0)
+        for day, key in requests.runs:
             if key not in self.keys:  # as Dagster does
                 self.keys.add(key)
                 self.waiting.append((day, self.run_ticks))
-        self.texts.append(watch.to_text(SPAN))
+        self.texts.append(state.to_text(SPAN))
 
 
 _places = st.tuples(st.sampled_from(PLAYED), st.sampled_from(DAYS), st.integers(1, 2))
