@@ -42,7 +42,7 @@ from market_pipeline.sources.converted_columns import (
     more_columns,
 )
 from market_pipeline.sources.parquet import largest_piece_bytes, read_pieces, streamed_row_groups
-from market_pipeline.sources.parquet_pages import check_footer
+from market_pipeline.sources.parquet_pages import check_footer, refuse_long_footer
 from market_pipeline.sources.shards import folder_shards
 from market_pipeline.threads import check_stopped
 
@@ -132,10 +132,11 @@ def open_shard(file: Path, table: RawTable) -> tuple[pq.ParquetFile, dict[str, s
     snapshots.
 
     Raises:
-        LakeFileError: If the file is truncated or no Parquet at all.
+        LakeFileError: If the file is truncated or no Parquet at all, or has too long a footer.
         SchemaError: If its columns or their types are not those of the table, in either spelling.
     """
     try:
+        refuse_long_footer(file)
         # Not mapped into memory: a file cut short while it is read would end the whole process.
         parquet = pq.ParquetFile(file)
         stat = file.stat()

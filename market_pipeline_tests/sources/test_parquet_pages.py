@@ -13,7 +13,14 @@ import pytest
 
 from market_pipeline.errors import LakeFileError, MarketPipelineError
 from market_pipeline.sources import parquet, parquet_pages
-from market_pipeline.sources.crypto_lake import TRADES, read_deltas, read_raw, read_trades
+from market_pipeline.sources.crypto_lake import (
+    DELTAS,
+    TRADES,
+    open_shard,
+    read_deltas,
+    read_raw,
+    read_trades,
+)
 from market_pipeline.sources.parquet import read_pieces
 from market_pipeline.sources.parquet_pages import check_pages
 from market_pipeline_tests.conftest import REPOSITORY
@@ -49,6 +56,17 @@ def test_pages_that_are_too_large_together(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(LakeFileError, match="unpacks to more") as error:
         list(read_deltas([file]))
     assert ("pages of at most 500000 bytes together", 0) == (error.value.expected, error.value.row)
+
+
+def test_a_footer_that_is_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It is refused by what its last bytes say, and nobody parses it."""
+    file = shard(tmp_path, 1, deltas(60))
+    monkeypatch.setattr(parquet_pages, "FOOTER_BYTES", 500)
+    monkeypatch.setattr(pq, "ParquetFile", None)
+    with pytest.raises(LakeFileError, match="footer is longer") as error:
+        open_shard(file, DELTAS)
+    assert "a footer of at most 500 bytes" == error.value.expected
+    assert 500 < int(error.value.found.split()[0]) < file.stat().st_size
 
 
 def test_a_file_of_many_columns(tmp_path: Path):
