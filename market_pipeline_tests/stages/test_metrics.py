@@ -75,7 +75,7 @@ def test_trades_that_changed_since(lake: Path, rebuilt):
     assert "BTC-USDT" in set(day.metrics(ETH, BTC, rows=rows)["symbol"])
 
 
-def test_withheld_from_one_that_the_plain_twin_contradicts(lake: Path, rebuilt):
+def test_withheld_from_one_that_the_reference_contradicts(lake: Path, rebuilt):
     """A book that a check says must not be used has no minute and a warning; others have theirs."""
     for each in (BTC, ETH):
         write_day(lake, each)

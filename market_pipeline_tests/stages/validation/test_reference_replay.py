@@ -60,7 +60,8 @@ def good_day(lake_of_a_day: Path, tmp_path_factory) -> InstrumentDay:
 
 def figures(day: InstrumentDay) -> tuple[int, int, int]:
     columns = measure_reference_replay(day).columns
-    return tuple(columns[f"twin_{name}"] for name in ("minutes", "messages", "differing_messages"))
+    names = ("minutes", "messages", "differing_messages")
+    return tuple(columns[f"reference_{name}"] for name in names)
 
 
 def messages_of(day: InstrumentDay) -> list[int]:
@@ -217,7 +218,7 @@ class TestFaultsOfTheFeed:
     def test_a_right_book_is_not_called_wrong(
         self, lake_of_a_day: Path, folder: Path, warehouse: Warehouse, fault: str
     ):
-        """Repeats, lateness and bad stamps are known to the twin, and leave it keyframes."""
+        """The reference book knows repeats, lateness and bad stamps, and has keyframes left."""
         lake = folder / "damaged"
         copytree(lake_of_a_day, lake)
         (file,) = day_folder(lake, DELTAS, OF.venue, OF.symbol, simulated.DAY).glob("*.parquet")
@@ -300,7 +301,7 @@ class TestDifferent:
         assert bbo["sequence_number"][11] == first.sequence_number
         assert figures(day)[2] > 10
 
-    def test_a_fault_of_the_twin(self, good_day: InstrumentDay, monkeypatch):
+    def test_a_fault_of_the_reference(self, good_day: InstrumentDay, monkeypatch):
         """A plain book that forgets a removal is another book."""
         put = PlainSide.put
         monkeypatch.setattr(PlainSide, "put", lambda side, price, size: put(side, price, size or 1))
