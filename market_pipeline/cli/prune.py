@@ -61,8 +61,7 @@ def prune(
         raise typer.BadParameter("give one of --dry-run and --yes", param_hint="--yes")
     # They take long to load, which `--help` need not wait for.
     from market_pipeline.stages.retention.candidates import find_candidates  # noqa: PLC0415
-    from market_pipeline.stages.retention.prune import Retention, carry_out, plan  # noqa: PLC0415
-    from market_pipeline.warehouse.layout import Warehouse  # noqa: PLC0415
+    from market_pipeline.stages.retention.prune import Retention, plan  # noqa: PLC0415
 
     settings = load_settings()
     retention = Retention(
@@ -82,30 +81,10 @@ def prune(
     runs = _old_runs(keep_run_days, planned, retention)
     if not as_json:
         _show(out, planned, retention, keep_run_days, len(runs))
-    kept = retention.keep_derived_days
-    if kept is not None and kept <= settings.lake_horizon_days:
-        errors_console().print(
-            f"note: the sensor looks {settings.lake_horizon_days:,} days back "
-            f"(PIPELINE_LAKE_HORIZON_DAYS), and would have days run again that are kept for "
-            f"{kept:,}",
-            soft_wrap=True,
-        )
+    _note_horizon(retention.keep_derived_days, settings.lake_horizon_days)
     for failure in found.failures:
         errors_console().print(f"not looked at: {failure}", soft_wrap=True)
-    failed: list[tuple[Candidate, str]] = []
-    if yes:
-        _confirm(planned)
-        warehouse = Warehouse(settings.data_dir)
-        with out.status(Text("removing")) as status:
-            failed = carry_out(
-                planned,
-                warehouse,
-                timeout_seconds=settings.lock_timeout_seconds,
-                progress=lambda told: status.update(Text(f"removing {told}")),
-            )
-            if runs:
-                status.update(Text(f"removing the history of {len(runs):,} runs"))
-                _forget_runs(runs)
+    failed = _remove(planned, runs, settings, out) if yes else []
     for candidate, reason in failed:
         told = f"not removed: {candidate.name} {candidate.instrument} {candidate.day}: {reason}"
         errors_console().print(told, soft_wrap=True)
@@ -126,6 +105,37 @@ def prune(
     else:
         _show_end(out, planned, len(runs), done=yes)
     raise typer.Exit(1 if found.failures or failed else 0)
+
+
+def _note_horizon(keep_days: int | None, horizon_days: int) -> None:
+    """Says so if the sensor would have days run again that go."""
+    if keep_days is not None and keep_days <= horizon_days:
+        errors_console().print(
+            f"note: the sensor looks {horizon_days:,} days back (PIPELINE_LAKE_HORIZON_DAYS), and "
+            f"would have days run again that are kept for {keep_days:,}",
+            soft_wrap=True,
+        )
+
+
+def _remove(
+    planned: list[Planned], runs: list[str], settings: Settings, out: Console
+) -> list[tuple[Candidate, str]]:
+    """Removes what goes, after asking for last copies; what could not be removed, and why."""
+    from market_pipeline.stages.retention.prune import carry_out  # noqa: PLC0415
+    from market_pipeline.warehouse.layout import Warehouse  # noqa: PLC0415
+
+    _confirm(planned)
+    with out.status(Text("removing")) as status:
+        failed = carry_out(
+            planned,
+            Warehouse(settings.data_dir),
+            timeout_seconds=settings.lock_timeout_seconds,
+            progress=lambda path: status.update(Text(f"removing {path}")),
+        )
+        if runs:
+            status.update(Text(f"removing the history of {len(runs):,} runs"))
+            _forget_runs(runs)
+    return failed
 
 
 def _store(settings: Settings) -> Store | StoreError | None:

@@ -100,7 +100,8 @@ def rebuild(
         snapshots: Top levels in feed order: `receipt_timestamp`, `sequence_number` (int64) and, for
             k from 0 (the best) on, `bid_k_price`, `bid_k_size`, `ask_k_price`, `ask_k_size`
             (float64; null, NaN or 0 is no level). The first usable one seeds the book, later ones
-            examine it. Without any, every row is flagged NOT_SEEDED; a capture holds its own.
+            are compared with it. Without any, every row is flagged NOT_SEEDED; a capture holds its
+            own.
         trades: `timestamp` and `receipt_timestamp`. A silence of the deltas in which trades go on,
             or one longer than a minute, is a suspected gap, as in the pipeline by default. Without
             trades no gap is suspected; what is proven to be lost, as in a capture, is a gap anyway.

@@ -155,20 +155,37 @@ def rebuild_instrument(
     record = blank_record(instrument, day) | {"outcome": "rebuilt"}
     if record["strategy"] == "snapshots_only":
         files, figures = _from_snapshots(day, instrument, options, warehouse, overlap=overlap)
-        return files, record | figures
+    else:
+        files, figures = _from_deltas(
+            day, instrument, options, warehouse, published or warehouse, progress, overlap=overlap
+        )
+    return files, record | figures
+
+
+def _from_deltas(
+    day: RegisteredDay,
+    instrument: Instrument,
+    options: RebuildOptions,
+    warehouse: Warehouse,
+    published: Warehouse,
+    progress: Callable[[str], None],
+    *,
+    overlap: bool,
+) -> tuple[dict[str, list[StagedFile]], dict[str, Any]]:
+    """The staged files of a day of deltas, and what its record says of them."""
     raw = _Raw.open(day, instrument, warehouse)
-    price_scale, size_scale = raw.steps
+    prices, sizes = raw.steps
     seed = choose_seed(
-        published or warehouse,
+        published,
         instrument,
         day.day,
-        price_scale,
-        size_scale,
+        prices,
+        sizes,
         lambda: raw.gaps,
         deltas=raw.deltas,
         snapshots=raw.snapshots,
     )
-    scales = {"tick": format(price_scale.step, "f"), "lot": format(size_scale.step, "f")}
+    scales = {"tick": format(prices.step, "f"), "lot": format(sizes.step, "f")}
     made_from = {
         "instrument": instrument.id,
         "day": day.day.isoformat(),
@@ -182,37 +199,18 @@ def rebuild_instrument(
         **scales,
     }
     saved = _saved(warehouse, instrument, day.day, made_from, progress)
-    rebuild = Rebuild(price_scale, size_scale, options, start=saved.state if saved else seed.state)
+    rebuild = Rebuild(prices, sizes, options, start=saved.state if saved else seed.state)
     intervals = Intervals(
-        instrument,
-        day.day,
-        price_scale,
-        options.resync,
-        start=saved.intervals if saved else None,
+        instrument, day.day, prices, options.resync, start=saved.intervals if saved else None
     )
-    arrow = BookArrow(instrument, day.day, price_scale, size_scale)
+    arrow = BookArrow(instrument, day.day, prices, sizes)
+    finished = saved.files if saved else None
     with BookWriter(
-        warehouse,
-        instrument.id,
-        arrow,
-        intervals,
-        scales,
-        saved.files if saved else None,
-        overlap=overlap,
+        warehouse, instrument.id, arrow, intervals, scales, finished, overlap=overlap
     ) as output:
         if not (saved and saved.done):
-            try:
-                for is_last in _parts(raw, rebuild, intervals, output, overlap=overlap):
-                    output.finish_part(last=is_last)
-                    state = SavedRebuild(rebuild.state(), intervals.state(), output.files, is_last)
-                    save_rebuild(warehouse, instrument, day.day, made_from, state)
-            except MarketPipelineError:
-                # The raw data itself is bad: nothing made of it will be gone on from.
-                output.discard()
-                forget_rebuilds(warehouse, [instrument], day.day)
-                raise
-    record |= _figures(rebuild, day.lake)
-    record |= {
+            _write_parts(raw, rebuild, intervals, output, made_from, overlap=overlap)
+    return output.files, _figures(rebuild, day.lake) | {
         **scales,
         "tick_inferred": instrument.tick == "infer",
         "lot_inferred": instrument.lot == "infer",
@@ -223,7 +221,6 @@ def rebuild_instrument(
         "input_sha256": raw.sha256,
         "output_sha256": files_sha256(file.sha256 for file in output.files[BBO.sql_name]),
     }
-    return output.files, record
 
 
 def _from_snapshots(
@@ -248,6 +245,28 @@ def _from_snapshots(
         "input_sha256": made.sha256,
         "output_sha256": files_sha256(file.sha256 for file in made.files[BBO.sql_name]),
     }
+
+
+def _write_parts(
+    raw: _Raw,
+    rebuild: Rebuild,
+    intervals: Intervals,
+    output: BookWriter,
+    made_from: Mapping[str, Any],
+    *,
+    overlap: bool,
+) -> None:
+    """Writes the day part by part, each with the state that a killed rebuild is resumed from."""
+    try:
+        for is_last in _parts(raw, rebuild, intervals, output, overlap=overlap):
+            output.finish_part(last=is_last)
+            state = SavedRebuild(rebuild.state(), intervals.state(), output.files, is_last)
+            save_rebuild(raw.warehouse, raw.instrument, raw.day, made_from, state)
+    except MarketPipelineError:
+        # The raw data itself is bad: nothing made of it will be gone on from.
+        output.discard()
+        forget_rebuilds(raw.warehouse, [raw.instrument], raw.day)
+        raise
 
 
 def _parts(
