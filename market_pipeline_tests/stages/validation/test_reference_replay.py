@@ -59,9 +59,8 @@ def good_day(lake_of_a_day: Path, tmp_path_factory) -> InstrumentDay:
 
 
 def figures(day: InstrumentDay) -> tuple[int, int, int]:
-    columns = measure_reference_replay(day).columns
-    names = ("minutes", "messages", "differing_messages")
-    return tuple(columns[f"reference_{name}"] for name in names)
+    found = measure_reference_replay(day).columns
+    return tuple(found[f"reference_{n}"] for n in ("minutes", "messages", "differing_messages"))
 
 
 def messages_of(day: InstrumentDay) -> list[int]:
