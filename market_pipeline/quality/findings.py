@@ -1,6 +1,6 @@
 """Where exactly a day is wrong: one row of `quality.findings` for each place that is shown."""
 
-# ruff: noqa: RUF009 - `column` makes dataclass fields, which is what belongs there.
+# ruff: noqa: RUF009 - `table_column` and `figure` make dataclass fields, which is what belongs there.
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from market_pipeline.books.tables import IDENTITY
+from market_pipeline.quality.figures.base import Figures, columns_of, figure, table_column
 from market_pipeline.quality.intervals import IntArray
 from market_pipeline.warehouse.tables import Column, Table
 
@@ -22,31 +23,23 @@ MAX_PLACES = 100
 """So many places of a check are kept for an instrument and day; all are counted in the report."""
 
 
-def _column(sql_type: str, description: str, **default: Any) -> Any:
-    return field(metadata={"type": sql_type, "description": description}, **default)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One place at which a check found something; the fields are the columns, in order."""
 
-    check: str = _column("VARCHAR", "The check's name.")
-    place: Place = _column(
+    check: str = table_column("VARCHAR", "The check's name.")
+    place: Place = table_column(
         "VARCHAR", "first, worst (unless the first is the worst too) or further."
     )
-    ts_receipt_ns: int | None = _column(
-        "BIGINT", "When, on the receipt clock, ns UTC.", default=None
-    )
-    end_ns: int | None = _column(
-        "BIGINT", "End of the span; null for a single instant.", default=None
-    )
-    sequence_number: int | None = _column("BIGINT", "Sequence number of the message.", default=None)
-    file: str | None = _column("VARCHAR", "The raw file, as a path below the lake.", default=None)
-    row: int | None = _column("BIGINT", "Its zero-based row.", default=None)
-    column: str | None = _column("VARCHAR", "The column of the value.", default=None)
-    value: str | None = _column("VARCHAR", "What was found.", default=None)
-    expected: str | None = _column("VARCHAR", "What would have been right.", default=None)
-    note: str = _column("VARCHAR", "What it means, in a sentence.")
+    ts_receipt_ns: int | None = figure("BIGINT", "When, on the receipt clock, ns UTC.")
+    end_ns: int | None = figure("BIGINT", "End of the span; null for a single instant.")
+    sequence_number: int | None = figure("BIGINT", "Sequence number of the message.")
+    file: str | None = figure("VARCHAR", "The raw file, as a path below the lake.")
+    row: int | None = figure("BIGINT", "Its zero-based row.")
+    column: str | None = figure("VARCHAR", "The column of the value.")
+    value: str | None = figure("VARCHAR", "What was found.")
+    expected: str | None = figure("VARCHAR", "What would have been right.")
+    note: str = table_column("VARCHAR", "What it means, in a sentence.")
 
     def as_record(self) -> dict[str, Any]:
         """The finding as a dict of columns."""
@@ -58,14 +51,19 @@ class Measured:
     """What one measurement adds to a day.
 
     Attributes:
-        columns: Columns of its report row.
+        figures: Columns of its report row; where two groups are of one kind, the last counts.
         findings: Places.
         unmeasured: By the name of a check, the error for which its figures could not be measured.
     """
 
-    columns: dict[str, Any] = field(default_factory=dict)
+    figures: tuple[Figures, ...] = ()
     findings: list[Finding] = field(default_factory=list)
     unmeasured: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The figures by column."""
+        return columns_of(self.figures)
 
 
 def chosen_places(sizes: IntArray) -> list[tuple[int, Place]]:
@@ -91,17 +89,15 @@ def merged(parts: Sequence[Measured]) -> Measured:
 
     The first and the worst places are never those that are left out.
     """
-    columns: dict[str, Any] = {}
     found: dict[str, list[Finding]] = {}
     errors: dict[str, dict[str, None]] = {}
     for part in parts:
-        columns |= part.columns
         for finding in part.findings:
             found.setdefault(finding.check, []).append(finding)
         for check, error in part.unmeasured.items():
             errors.setdefault(check, {})[error] = None
     return Measured(
-        columns,
+        tuple(figures for part in parts for figures in part.figures),
         [finding for places in found.values() for finding in _cut(places)],
         {check: "; ".join(texts) for check, texts in errors.items()},
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from market_pipeline.config.instruments import Thresholds
-from market_pipeline.quality.checks.base import number_of, seconds_text
+from market_pipeline.quality.checks.base import measured, number_of, seconds_text
 from market_pipeline.quality.findings import Finding, chosen_places
 from market_pipeline.quality.intervals import NS_PER_SECOND, IntArray, day_bounds_ns
 from market_pipeline.quality.measures.crossed import TouchReport
@@ -170,7 +170,9 @@ def skew_places(
             expected=f"a step of at most {thresholds.step_warn_ms:g} ms",
             note=f"From this message on the receipt clock is set {ahead} against the exchange's.",
         )
-    early = clocks.negative_share > thresholds.negative_latency_warn_share
+    figures = clocks.figures
+    median_ms = measured(figures.skew_p50_ms)
+    early = measured(figures.negative_latency_share) > thresholds.negative_latency_warn_share
     if early and clocks.first_early_index is not None:
         index = clocks.first_early_index
         delay_ms = (int(ts_receipt_ns[index]) - int(ts_origin_ns[index])) / _NS_PER_MS
@@ -182,13 +184,13 @@ def skew_places(
             expected="a receipt time after the exchange's",
             note="The first message that is received before the exchange says it was sent.",
         )
-    if early or abs(clocks.p50_ms) > thresholds.skew_warn_ms:
+    if early or abs(median_ms) > thresholds.skew_warn_ms:
         yield Finding(
             check="skew",
             place="worst",
             **message(clocks.worst_index),
-            value=f"{clocks.worst_ms:,.3f} ms",
-            expected=f"about the day's median, {clocks.p50_ms:,.3f} ms",
+            value=f"{figures.worst_skew_ms:,.3f} ms",
+            expected=f"about the day's median, {median_ms:,.3f} ms",
             note="The message whose receipt minus exchange time is farthest from the median.",
         )
 

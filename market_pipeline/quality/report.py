@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 from functools import cached_property
 
 import numpy as np
@@ -14,6 +13,12 @@ from numpy.typing import NDArray
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.soundness import sound_times_ns
 from market_pipeline.config.instruments import Instrument
+from market_pipeline.quality.figures.book import (
+    BadStampFigures,
+    CoverFigures,
+    GapFigures,
+    ProvenGapFigures,
+)
 from market_pipeline.quality.findings import Measured, merged
 from market_pipeline.quality.intervals import IntArray, day_bounds_ns
 from market_pipeline.quality.located import (
@@ -21,7 +26,6 @@ from market_pipeline.quality.located import (
     crossed_places,
     edge_places,
     gap_places,
-    precision_places,
     proven_places,
     skew_places,
 )
@@ -35,7 +39,6 @@ from market_pipeline.quality.measures.gap import (
     proven_gaps,
     total_seconds,
 )
-from market_pipeline.quality.measures.precision import PrecisionReport
 from market_pipeline.quality.measures.skew import bad_stamps, clock_report
 from market_pipeline.quality.measures.snapshots_inside import SnapshotTouches
 from market_pipeline.quality.row import Outcome, ReportRow
@@ -44,51 +47,11 @@ from market_pipeline.quality.verdict import judge
 __all__ = [
     "BOOK_MEASURES",
     "BookDay",
-    "BookEvidence",
     "Messages",
     "measure_book",
     "report_failure",
     "report_row",
 ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BookEvidence:
-    """What the rebuild of one instrument's day counted along the way.
-
-    Attributes:
-        seed: What the book was seeded from, as text; None for a cold start.
-        rows, snapshots: Raw delta rows and raw snapshot rows read.
-        trades: Trades read; None if there was no trades file.
-        unknown_removals: Removals of a price that the book did not hold; normal.
-        snapshots_compared: Later snapshots compared; the figures below are None if it is 0.
-        snapshot_matching_share, ghost_share: See `lake_and_book_rules`; between 0 and 1.
-        max_mid_deviation_ticks: Largest absolute difference of the mid.
-        known_low_price, known_high_price: The confirmed horizon at the day's end.
-        tick, lot: The steps of that day; `…_inferred` if from its data.
-        price_precision, size_precision: The values that are not on them.
-        input_sha256: Of every raw file read, in order.
-    """
-
-    seed: str | None
-    rows: int
-    snapshots: int
-    trades: int | None
-    unknown_removals: int
-    snapshots_compared: int
-    snapshot_matching_share: float | None
-    max_mid_deviation_ticks: float | None
-    ghost_share: float | None
-    known_low_price: float | None
-    known_high_price: float | None
-    tick: Decimal
-    lot: Decimal
-    tick_inferred: bool
-    lot_inferred: bool
-    price_precision: PrecisionReport
-    size_precision: PrecisionReport
-    input_sha256: tuple[str, ...]
-    code_version: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,7 +76,6 @@ class BookDay:
     Attributes:
         instrument: With its thresholds.
         day: The UTC day.
-        read_evidence: What the rebuild counted.
         read_messages: The messages; there must be one.
         read_spans: When which flags stood against the book.
         read_snapshots: The snapshots beside the messages; None if there are none.
@@ -122,17 +84,11 @@ class BookDay:
 
     instrument: Instrument
     day: date
-    read_evidence: Callable[[], BookEvidence]
     read_messages: Callable[[], Messages]
     read_spans: Callable[[], BookSpans]
     trade_origin_ns: IntArray
     trade_receipt_ns: IntArray
     read_snapshots: Callable[[], Iterable[SnapshotTouches]] | None = None
-
-    @cached_property
-    def evidence(self) -> BookEvidence:
-        """What the rebuild counted."""
-        return self.read_evidence()
 
     @cached_property
     def messages(self) -> Messages:
@@ -220,96 +176,53 @@ def report_row(
 # --- the measurements -------------------------------------------------------------------------
 
 
-def _evidence(book: BookDay) -> Measured:
-    evidence = book.evidence
-    return Measured(
-        {
-            "seed": evidence.seed,
-            "rows": evidence.rows,
-            "snapshots": evidence.snapshots,
-            "trades": evidence.trades,
-            "unknown_removals": evidence.unknown_removals,
-            "snapshots_compared": evidence.snapshots_compared,
-            "snapshot_matching_share": evidence.snapshot_matching_share,
-            "max_mid_deviation_ticks": evidence.max_mid_deviation_ticks,
-            "ghost_share": evidence.ghost_share,
-            "known_low_price": evidence.known_low_price,
-            "known_high_price": evidence.known_high_price,
-            "tick": format(evidence.tick, "f"),
-            "lot": format(evidence.lot, "f"),
-            "tick_inferred": evidence.tick_inferred,
-            "lot_inferred": evidence.lot_inferred,
-            "input_sha256": evidence.input_sha256,
-            "code_version": evidence.code_version,
-        }
-    )
-
-
-def _precision(book: BookDay) -> Measured:
-    prices, sizes = book.evidence.price_precision, book.evidence.size_precision
-    first = next((report for report in (prices, sizes) if report.losses), None)
-    return Measured(
-        {
-            "price_precision_losses": prices.losses,
-            "size_precision_losses": sizes.losses,
-            "first_precision_file": first.first[0].file if first else None,
-            "first_precision_row": first.first[0].row if first else None,
-            "first_precision_column": first.column if first else None,
-            "first_precision_value": first.first[0].value if first else None,
-        },
-        list(precision_places((prices, sizes))),
-    )
-
-
 def _gaps(book: BookDay) -> Measured:
     gaps, messages = book.gaps, book.messages
-    return Measured(
-        {
-            "gap_count": gaps.count,
-            "gap_seconds": gaps.seconds,
-            "longest_gap_seconds": gaps.longest_seconds,
-            "longest_gap_ns": gaps.longest[0] if gaps.longest else None,
-            "first_gap_ns": gaps.first[0] if gaps.first else None,
-            "gap_threshold_seconds": gaps.threshold_seconds,
-            "gap_starts_ns": tuple(gaps.spans[:, 0].tolist()),
-            "gap_ends_ns": tuple(gaps.spans[:, 1].tolist()),
-            "gap_trades": tuple(gaps.spans[:, 2].tolist()),
-            "gap_snapshots": tuple(gaps.changes.tolist()),
-            "outage_count": len(gaps.outages),
-            "outage_seconds": total_seconds(gaps.outages),
-            "outage_factor": gaps.outage_factor,
-            "gaps_per_hour": gaps.per_hour,
-            "sequence_backwards": gaps.sequence_backwards,
-            "first_sequence_backwards_ns": gaps.sequence_backwards_first_ns,
-        },
-        list(gap_places(gaps, messages.sequence_number)),
+    figures = GapFigures(
+        gap_count=gaps.count,
+        gap_seconds=gaps.seconds,
+        longest_gap_seconds=gaps.longest_seconds,
+        longest_gap_ns=gaps.longest[0] if gaps.longest else None,
+        first_gap_ns=gaps.first[0] if gaps.first else None,
+        gap_threshold_seconds=gaps.threshold_seconds,
+        gap_starts_ns=tuple(gaps.spans[:, 0].tolist()),
+        gap_ends_ns=tuple(gaps.spans[:, 1].tolist()),
+        gap_trades=tuple(gaps.spans[:, 2].tolist()),
+        gap_snapshots=tuple(gaps.changes.tolist()),
+        outage_count=len(gaps.outages),
+        outage_seconds=total_seconds(gaps.outages),
+        outage_factor=gaps.outage_factor,
+        gaps_per_hour=gaps.per_hour,
+        sequence_backwards=gaps.sequence_backwards,
+        first_sequence_backwards_ns=gaps.sequence_backwards_first_ns,
     )
+    return Measured((figures,), list(gap_places(gaps, messages.sequence_number)))
 
 
 def _proven_gaps(book: BookDay) -> Measured:
     evidence = gap_evidence(book.instrument.source)
     proven = proven_gaps(evidence, book.spans.of(BookFlag.GAP), book.gaps.not_observed)
-    return Measured({"proven_gap_count": len(proven)}, list(proven_places(proven)))
+    return Measured((ProvenGapFigures(proven_gap_count=len(proven)),), list(proven_places(proven)))
 
 
 def _cover(book: BookDay) -> Measured:
     gaps, messages = book.gaps, book.messages
     tolerance = book.instrument.thresholds.edge_tolerance_seconds
+    figures = CoverFigures(
+        messages=len(messages.ts_receipt_ns),
+        first_message_ns=None if gaps.first_message is None else gaps.first_ns,
+        last_message_ns=None if gaps.last_message is None else gaps.last_ns,
+        quiet_count=len(gaps.quiet_spans),
+        quiet_seconds=gaps.quiet_seconds,
+        longest_quiet_seconds=gaps.longest_quiet_seconds,
+        longest_quiet_ns=gaps.longest_quiet[0] if gaps.longest_quiet else None,
+        quiet_starts_ns=tuple(gaps.quiet_spans[:, 0].tolist()),
+        quiet_ends_ns=tuple(gaps.quiet_spans[:, 1].tolist()),
+        head_gap_seconds=gaps.head_seconds,
+        tail_gap_seconds=gaps.tail_seconds,
+    )
     return Measured(
-        {
-            "messages": len(messages.ts_receipt_ns),
-            "first_message_ns": None if gaps.first_message is None else gaps.first_ns,
-            "last_message_ns": None if gaps.last_message is None else gaps.last_ns,
-            "quiet_count": len(gaps.quiet_spans),
-            "quiet_seconds": gaps.quiet_seconds,
-            "longest_quiet_seconds": gaps.longest_quiet_seconds,
-            "longest_quiet_ns": gaps.longest_quiet[0] if gaps.longest_quiet else None,
-            "quiet_starts_ns": tuple(gaps.quiet_spans[:, 0].tolist()),
-            "quiet_ends_ns": tuple(gaps.quiet_spans[:, 1].tolist()),
-            "head_gap_seconds": gaps.head_seconds,
-            "tail_gap_seconds": gaps.tail_seconds,
-        },
-        list(edge_places(gaps, messages.sequence_number, book.day, tolerance)),
+        (figures,), list(edge_places(gaps, messages.sequence_number, book.day, tolerance))
     )
 
 
@@ -322,27 +235,8 @@ def _clocks(book: BookDay) -> Measured:
         day=book.day,
         step_warn_ms=thresholds.step_warn_ms,
     )
-    largest = clocks.largest_step
     return Measured(
-        {
-            "skew_p001_ms": clocks.p001_ms,
-            "skew_p01_ms": clocks.p01_ms,
-            "skew_p50_ms": clocks.p50_ms,
-            "skew_p99_ms": clocks.p99_ms,
-            "skew_p999_ms": clocks.p999_ms,
-            "skew_p50_ms_per_hour": clocks.p50_ms_per_hour,
-            "worst_skew_ms": clocks.worst_ms,
-            "worst_skew_ns": clocks.worst_receipt_ns,
-            "negative_latency_share": clocks.negative_share,
-            "clock_drift_ppm": clocks.drift_ppm,
-            "clock_drift_remark": clocks.drift_remark,
-            "clock_steps": len(clocks.steps),
-            "largest_clock_step_ms": largest.size_ms if largest else None,
-            "largest_clock_step_ns": largest.ts_receipt_ns if largest else None,
-            "first_clock_step_ns": clocks.steps[0].ts_receipt_ns if clocks.steps else None,
-            "origin_granularity_us": clocks.origin_granularity_us,
-            "receipt_granularity_us": clocks.receipt_granularity_us,
-        },
+        (clocks.figures,),
         list(
             skew_places(
                 clocks,
@@ -359,63 +253,29 @@ def _bad_stamps(book: BookDay) -> Measured:
     messages = book.messages
     bad = bad_stamps(messages.flags)
     places = list(bad_stamp_places(bad, messages.ts_receipt_ns, messages.sequence_number))
-    return Measured(
-        {
-            "bad_receipt_stamps": bad.receipt_count,
-            "bad_origin_stamps": bad.origin_count,
-            "first_bad_stamp": places[0].value if places else None,
-        },
-        places,
+    figures = BadStampFigures(
+        bad_receipt_stamps=bad.receipt_count,
+        bad_origin_stamps=bad.origin_count,
+        first_bad_stamp=places[0].value if places else None,
     )
+    return Measured((figures,), places)
 
 
 def _touch(book: BookDay) -> Measured:
     touch = touch_report(book.spans, book.observed, day_start_ns=day_bounds_ns(book.day)[0])
-    return Measured(
-        {
-            "crossed_count": touch.crossed_count,
-            "crossed_seconds": touch.crossed_seconds,
-            "longest_crossed_seconds": touch.crossed_longest_seconds,
-            "longest_crossed_ns": touch.crossed_longest_ns,
-            "crossed_seconds_per_hour": touch.crossed_seconds_per_hour,
-            "first_crossed_ns": touch.crossed_first_ns,
-            "locked_count": touch.locked_count,
-            "locked_seconds": touch.locked_seconds,
-        },
-        list(crossed_places(touch)),
-    )
+    return Measured((touch.figures,), list(crossed_places(touch)))
 
 
 def _valid_time(book: BookDay) -> Measured:
-    valid = valid_time(book.spans, book.observed)
-    return Measured(
-        {
-            "observed_seconds": valid.observed_seconds,
-            "missing_seconds": valid.missing_seconds,
-            "valid_seconds": valid.valid_seconds,
-            "verified_seconds": valid.verified_seconds,
-            "unverified_seconds": valid.unverified_seconds,
-            "unconfirmed_seconds": valid.unconfirmed_seconds,
-            "invalid_seconds": valid.invalid_seconds,
-            "not_seeded_seconds": valid.seconds_by_flag[BookFlag.NOT_SEEDED],
-            "after_gap_seconds": valid.seconds_by_flag[BookFlag.GAP],
-            "stale_seconds": valid.seconds_by_flag[BookFlag.STALE],
-            "snapshot_mismatch_seconds": valid.seconds_by_flag[BookFlag.SNAPSHOT_MISMATCH],
-            "precision_loss_seconds": valid.seconds_by_flag[BookFlag.PRECISION_LOSS],
-            "unsound_seconds": valid.unsound_seconds,
-            "longest_reconvergence_seconds": valid.longest_reconvergence_seconds,
-        }
-    )
+    return Measured((valid_time(book.spans, book.observed),))
 
 
 BOOK_MEASURES: tuple[Measure[BookDay], ...] = (
-    Measure("what the rebuild counted", ("snapshot_match",), _evidence),
     Measure("gaps", ("gap", "ordering"), _gaps),
     Measure("proven gaps", ("gap",), _proven_gaps),
     Measure("cover of the day", ("completeness",), _cover),
     Measure("clocks", ("skew",), _clocks),
     Measure("bad stamps", ("skew",), _bad_stamps),
-    Measure("precision", ("precision",), _precision),
     Measure("crossed time", ("crossed",), _touch),
     Measure("valid time", ("completeness", "snapshot_match"), _valid_time),
 )
@@ -454,10 +314,9 @@ def report_failure(
         outcome=outcome,
         failure_kind=failure_kind,
         failure=failure,
-        code_version=code_version,
         unmeasured_checks=tuple(measured.unmeasured),
         unmeasured_errors=tuple(measured.unmeasured.values()),
-        **measured.columns,
+        **measured.columns | {"code_version": code_version},
     )
     return judge(
         row, instrument.thresholds, as_of_ns=as_of_ns, vendor_lag_seconds=vendor_lag_seconds

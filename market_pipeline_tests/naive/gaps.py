@@ -85,15 +85,17 @@ def naive_gaps(
             )
 
         traded = sum(lies_inside(receipt, origin) for receipt, origin in trades)
-        changes = changes_in(kept, before, shots, [lies_inside(s.receipt, s.origin) for s in shots])
+        is_silence = certain > silence
+        by_trades = is_silence and traded >= rule.min_trades
+        seen = [lies_inside(each.receipt, each.origin) for each in shots]
+        changes = 0 if by_trades else changes_in(kept, before, shots, seen)
         near = usual_around(kept, before)
         is_outage = factor is not None and certain > max(
             round(rule.outage_floor_seconds * NS),
             10 * near,
             min(factor * near, rule.outage_factor * usual),
         )
-        is_silence = certain > silence
-        if is_outage or (is_silence and (traded >= rule.min_trades or changes)):
+        if is_outage or by_trades or (is_silence and changes):
             found.gaps.append([clock[before], clock[after], traded, changes])
             found.after.append(inside[after])
         elif length > max(tolerance, silence, rule.silence_factor * near):

@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from market_pipeline.quality.figures.book import RebuildFigures
 from market_pipeline.quality.findings import (
     FINDINGS,
     MAX_PLACES,
@@ -44,7 +45,7 @@ def test_the_first_and_the_largest_are_chosen(sizes):
 def test_the_first_and_the_worst_survive_the_cut(further):
     """However many further places several measurements have of a check."""
     parts = [
-        Measured({f"column_{number}": number}, [*(finding() for _ in range(count))])
+        Measured((RebuildFigures(rows=number),), [*(finding() for _ in range(count))])
         for number, count in enumerate(further)
     ]
     parts[-1].findings.extend([finding(place="first"), finding(place="worst")])
@@ -55,7 +56,8 @@ def test_the_first_and_the_worst_survive_the_cut(further):
     assert min(sum(further) + 2, MAX_PLACES) == len(gaps)
     assert {"first", "worst"} <= {each.place for each in gaps}
     assert [finding("skew", "first")] == [each for each in kept.findings if each.check == "skew"]
-    assert {f"column_{number}": number for number in range(len(further))} == kept.columns
+    assert range(len(further)) == range(len(kept.figures))
+    assert len(further) - 1 == kept.columns["rows"]
 
 
 def test_a_finding_is_a_row_of_the_table():

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date
-from decimal import Decimal
 
 import numpy as np
 import pytest
 
 from market_pipeline.books.evidence import position_of
 from market_pipeline.books.flags import BookFlag
+from market_pipeline.quality.figures.book import PrecisionFigures, RebuildFigures
+from market_pipeline.quality.figures.comparisons import BarFigures, SnapshotMatchFigures
 from market_pipeline.quality.findings import Finding, Measured, merged
 from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns
 from market_pipeline.quality.measures.gap import GAP_EVIDENCE, GapEvidence
-from market_pipeline.quality.measures.precision import PrecisionLoss, PrecisionReport
 from market_pipeline.quality.report import (
     BookDay,
-    BookEvidence,
     Messages,
     measure_book,
     report_failure,
@@ -34,26 +32,23 @@ from market_pipeline_tests.quality.factory import (
 from market_pipeline_tests.quality.sample import sample_day
 from market_pipeline_tests.quality.spans import book_spans, spans_of
 
-EVIDENCE = BookEvidence(
-    seed="book row 0",
-    rows=86_400,
-    snapshots=10,
-    trades=1_440,
-    unknown_removals=3,
-    snapshots_compared=0,
-    snapshot_matching_share=None,
-    max_mid_deviation_ticks=None,
-    ghost_share=None,
-    known_low_price=61_000.0,
-    known_high_price=62_000.0,
-    tick=Decimal("0.1"),
-    lot=Decimal("1E-3"),
-    tick_inferred=False,
-    lot_inferred=True,
-    price_precision=PrecisionReport("price", Decimal("0.1")),
-    size_precision=PrecisionReport("size", Decimal("0.001")),
-    input_sha256=("ab" * 32,),
-    code_version="0.1.0",
+REBUILT = Measured(
+    (
+        RebuildFigures(
+            seed="book row 0",
+            rows=86_400,
+            snapshots=10,
+            trades=1_440,
+            unknown_removals=3,
+            tick="0.1",
+            lot="0.001",
+            tick_inferred=False,
+            lot_inferred=True,
+            code_version="0.1.0",
+        ),
+        SnapshotMatchFigures(snapshots_compared=0),
+        PrecisionFigures(price_precision_losses=0, size_precision_losses=0),
+    )
 )
 
 
@@ -70,7 +65,7 @@ def a_clean_day():
     }
 
 
-def judged(arrays, evidence=EVIDENCE, *, flags=None, spans=None, measured=None):
+def judged(arrays, *others, flags=None, spans=None):
     """The judged row of the arrays, and the places where the day is wrong."""
     receipt = arrays["ts_receipt_ns"]
     if flags is None:
@@ -81,19 +76,18 @@ def judged(arrays, evidence=EVIDENCE, *, flags=None, spans=None, measured=None):
     book = BookDay(
         instrument=INSTRUMENT,
         day=DAY,
-        read_evidence=lambda: evidence,
         read_messages=lambda: Messages(*(arrays[name] for name in names), flags),
         read_spans=lambda: spans or book_spans(),
         trade_origin_ns=arrays["trade_origin_ns"],
         trade_receipt_ns=arrays["trade_receipt_ns"],
     )
-    all_of_it = merged([measured or Measured(), measure_book(book)])
+    all_of_it = merged([REBUILT, *others, measure_book(book)])
     return report_row(INSTRUMENT, DAY, all_of_it, as_of_ns=LONG_AFTER_NS), all_of_it.findings
 
 
-def row_of(arrays, evidence=EVIDENCE, **more):
+def row_of(arrays, *others, **more):
     """The judged row of the arrays."""
-    return judged(arrays, evidence, **more)[0]
+    return judged(arrays, *others, **more)[0]
 
 
 def a_faulty_day():
@@ -116,23 +110,21 @@ def test_a_clean_day_is_available():
 
     assert ("available", (), ()) == (row.condition, row.reasons, row.warnings)
     assert (172_800, 86_399.5, 86_399.5) == (row.messages, row.observed_seconds, row.valid_seconds)
-    assert ("0.1", "0.001", False, True) == (
-        row.tick,
-        row.lot,
-        row.tick_inferred,
-        row.lot_inferred,
-    )
     assert 5.0 == row.skew_p50_ms
 
 
 def test_planted_faults_are_measured_and_judged():
     """A silence, a crossed minute, a late seed, a clock step and an off-tick price in one day."""
     arrays, flags = a_faulty_day()
-    loss = PrecisionLoss.at("1.snappy.parquet", 17, 61_800.25, Decimal("0.1"))
-    evidence = replace(
-        EVIDENCE, price_precision=PrecisionReport("price", Decimal("0.1"), 1, (loss,))
+    losses = PrecisionFigures(
+        price_precision_losses=1,
+        size_precision_losses=0,
+        first_precision_file="1.snappy.parquet",
+        first_precision_row=17,
+        first_precision_column="price",
+        first_precision_value=61_800.25,
     )
-    row = row_of(arrays, evidence, flags=flags)
+    row = row_of(arrays, Measured((losses,)), flags=flags)
 
     assert "degraded" == row.condition
     assert (1, 19.5, (1,)) == (row.gap_count, row.gap_seconds, row.gap_trades)
@@ -141,11 +133,6 @@ def test_planted_faults_are_measured_and_judged():
     assert (1, pytest.approx(40.0, abs=0.1)) == (row.clock_steps, row.largest_clock_step_ms)
     assert (1.0, 1.0) == (row.not_seeded_seconds, row.invalid_seconds)
     assert row.observed_seconds - 61 == pytest.approx(row.valid_seconds, abs=1e-6)
-    assert ("price", 17, 61_800.25) == (
-        row.first_precision_column,
-        row.first_precision_row,
-        row.first_precision_value,
-    )
     assert (0, 60.0) == (row.proven_gap_count, row.crossed_seconds_per_hour[2])
     assert ["gap", "price off", "crossed"] == [
         next(word for word in ("gap", "price off", "crossed") if word in reason)
@@ -158,8 +145,8 @@ class TestPlaces:
     def test_a_clean_day_has_none(self):
         """What keeps its bounds is no finding, but what others measured is passed on."""
         other = Finding(check="bars", place="first", note="An odd bar.")
-        measured = Measured({"bars": 5}, [other])
-        row, findings = judged(a_clean_day(), measured=measured)
+        measured = Measured((BarFigures(bars=5),), [other])
+        row, findings = judged(a_clean_day(), measured)
 
         assert (5, [other]) == (row.bars, findings)
 
@@ -255,22 +242,6 @@ class TestPlaces:
             if each.check == "skew"
         ]
 
-    def test_every_located_loss_is_a_place(self):
-        """File, row, column, the value and the nearest step."""
-        losses = tuple(
-            PrecisionLoss.at("1.snappy.parquet", row, 61_800.25, Decimal("0.1")) for row in (3, 8)
-        )
-        prices = PrecisionReport("price", Decimal("0.1"), 2, losses)
-        _, findings = judged(a_clean_day(), replace(EVIDENCE, price_precision=prices))
-
-        assert [("first", 3), ("further", 8)] == [(each.place, each.row) for each in findings]
-        assert ("1.snappy.parquet", "price", "61800.25", "61800.2") == (
-            findings[0].file,
-            findings[0].column,
-            findings[0].value,
-            findings[0].expected,
-        )
-
 
 class TestProvenGaps:
     SILENCE_NS = DAY_START_NS + 3_590_505_000_000
@@ -298,20 +269,6 @@ class TestProvenGaps:
         assert 0 == row_of(a_faulty_day()[0], spans=self.DOUBTED).proven_gap_count
 
 
-def test_a_size_loss_is_located_when_no_price_is_lost():
-    """The located offender is of the prices if there is one, else of the sizes."""
-    loss = PrecisionLoss.at("2.snappy.parquet", 3, 0.0005, Decimal("0.001"))
-    sizes = PrecisionReport("size", Decimal("0.001"), 1, (loss,))
-    row = row_of(a_clean_day(), replace(EVIDENCE, size_precision=sizes))
-
-    assert ("available", 1, "size", 3) == (
-        row.condition,
-        row.size_precision_losses,
-        row.first_precision_column,
-        row.first_precision_row,
-    )
-
-
 def test_the_arrays_are_not_changed():
     """Measuring a day leaves its arrays as they were, read-only ones included."""
     arrays = a_clean_day()
@@ -334,7 +291,7 @@ def test_a_failure_has_a_row_too(outcome, lag_seconds, expected):
         failure_kind="SchemaError",
         failure="A column is missing. Fetch the file again.",
         code_version=None,
-        measured=Measured({"rows": 7}),
+        measured=Measured((RebuildFigures(rows=7),)),
         as_of_ns=DAY_END_NS + 3_600 * NS_PER_SECOND,
         vendor_lag_seconds=lag_seconds,
     )

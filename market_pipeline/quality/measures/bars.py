@@ -29,6 +29,7 @@ from datetime import date
 import numpy as np
 import polars as pl
 
+from market_pipeline.quality.figures.comparisons import BarFigures
 from market_pipeline.quality.intervals import (
     NS_PER_HOUR,
     NS_PER_SECOND,
@@ -120,15 +121,11 @@ class BarsReport:
     """What is wrong with a day's bars.
 
     Attributes:
-        bars: Bars there are.
-        missing: Minutes without one between the first and the last, whether that is unusual or not.
-        violations: Bars that violate a rule, and minutes that miss theirs, each counted once.
-        bad: Every one of them in order of time.
+        bad: Every bar that violates a rule, and every minute that misses its bar where that is
+            unusual, in order of time; each is counted once.
     """
 
-    bars: int
-    missing: int
-    violations: int
+    figures: BarFigures
     bad: tuple[BadBar, ...]
 
 
@@ -158,12 +155,14 @@ def judge_bars(bars: pl.DataFrame, *, outlier_sigmas: float, volume_factor: floa
     if unusual:
         bad += [_missing_run(start_ns, end_ns) for start_ns, end_ns in runs.tolist()]
     missing = int((runs[:, 1] - runs[:, 0]).sum()) // _NS_PER_MINUTE
-    return BarsReport(
+    bad.sort(key=lambda each: each.start_ns)
+    figures = BarFigures(
         bars=bars.height,
-        missing=missing,
-        violations=len(found) + (missing if unusual else 0),
-        bad=tuple(sorted(bad, key=lambda each: each.start_ns)),
+        bar_violations=len(found) + (missing if unusual else 0),
+        missing_bars=missing,
+        first_bar_violation_ns=bad[0].start_ns if bad else None,
     )
+    return BarsReport(figures, tuple(bad))
 
 
 @dataclass(frozen=True, slots=True)

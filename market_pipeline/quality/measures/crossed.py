@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from market_pipeline.books.evidence import UNVERIFIED, position_of
 from market_pipeline.books.flags import INVALIDATING, BookFlag
+from market_pipeline.quality.figures.book import CrossedFigures, ValidTimeFigures
 from market_pipeline.quality.intervals import (
     NS_PER_HOUR,
     NS_PER_SECOND,
@@ -34,7 +35,6 @@ __all__ = [
     "BookSpans",
     "Observed",
     "TouchReport",
-    "ValidTime",
     "touch_report",
     "valid_time",
 ]
@@ -105,66 +105,22 @@ class Observed:
         return lengths_ns
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class TouchReport:
     """How often and how long the touch was crossed or locked.
 
     A count is of maximal runs of messages that leave the book crossed (locked). A run begins with
-    its first message and ends with the first message after it, or with the day's last message.
+    its first message and ends with the first message after it, or with the day's last message. What
+    of a run lies beyond the day is in its first or last hour.
 
     Attributes:
-        crossed_first_ns: Receipt time of the first crossed message; None without one.
-        crossed_longest_ns: Receipt time at which the longest crossed run began; None without one.
-        crossed_seconds_per_hour: By UTC hour, 24 entries; what lies beyond the day is in the first
-            or last.
         crossed_spans: int64, shape (crossed_count, 2): every run.
         crossed_ns: int64, shape (crossed_count,): how long each was observed.
     """
 
-    crossed_count: int
-    crossed_seconds: float
-    crossed_longest_seconds: float
-    crossed_longest_ns: int | None
-    crossed_first_ns: int | None
-    crossed_seconds_per_hour: tuple[float, ...]
+    figures: CrossedFigures
     crossed_spans: IntArray
     crossed_ns: IntArray
-    locked_count: int
-    locked_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class ValidTime:
-    """How much of a day's observed time the book was valid, and why not.
-
-    Observed time is valid, invalid, or only crossed: crossed time has a check of its own. Valid
-    time is verified or unverified. What of the day was not observed is missing.
-
-    Attributes:
-        observed_seconds: From the first to the last message, without gaps and quiet holes.
-        missing_seconds: The rest of the UTC day.
-        valid_seconds: Observed time outside every invalidating span.
-        verified_seconds: Valid time between two pieces of evidence that agree.
-        unverified_seconds: The rest of it.
-        unconfirmed_seconds: Valid time with a touch beyond the levels any snapshot confirmed.
-        invalid_seconds: Observed time inside an invalidating span other than of CROSSED.
-        seconds_by_flag: Observed time inside the spans of each cause; they may overlap.
-        unsound_seconds: Observed time inside those of messages outside the day, out of order, or
-            with a number or a receipt time that others contradict.
-        longest_reconvergence_seconds: Longest observed time from a mismatch to a right book, or
-            to the last message; None without a mismatch that is known of the book.
-    """
-
-    observed_seconds: float
-    missing_seconds: float
-    valid_seconds: float
-    verified_seconds: float
-    unverified_seconds: float
-    unconfirmed_seconds: float
-    invalid_seconds: float
-    seconds_by_flag: dict[BookFlag, float]
-    unsound_seconds: float
-    longest_reconvergence_seconds: float | None
 
 
 def touch_report(spans: BookSpans, observed: Observed, *, day_start_ns: int) -> TouchReport:
@@ -178,22 +134,26 @@ def touch_report(spans: BookSpans, observed: Observed, *, day_start_ns: int) -> 
     crossed, locked = spans.of(BookFlag.CROSSED), spans.of(BookFlag.LOCKED)
     lengths = observed.lengths_ns(crossed)
     longest = int(np.argmax(lengths)) if len(lengths) else None
-    return TouchReport(
+    figures = CrossedFigures(
         crossed_count=len(crossed),
         crossed_seconds=_seconds(lengths),
-        crossed_longest_seconds=int(lengths[longest]) / NS_PER_SECOND if longest is not None else 0,
-        crossed_longest_ns=int(crossed[longest, 0]) if longest is not None else None,
-        crossed_first_ns=int(crossed[0, 0]) if len(crossed) else None,
+        longest_crossed_seconds=int(lengths[longest]) / NS_PER_SECOND if longest is not None else 0,
+        longest_crossed_ns=int(crossed[longest, 0]) if longest is not None else None,
         crossed_seconds_per_hour=_seconds_per_hour(crossed, observed, day_start_ns),
-        crossed_spans=observed.within(crossed),
-        crossed_ns=lengths,
+        first_crossed_ns=int(crossed[0, 0]) if len(crossed) else None,
         locked_count=len(locked),
         locked_seconds=_seconds(observed.lengths_ns(locked)),
     )
+    return TouchReport(figures, observed.within(crossed), lengths)
 
 
-def valid_time(spans: BookSpans, observed: Observed) -> ValidTime:
-    """Splits a day's time into missing, invalid, and valid, verified or not."""
+def valid_time(spans: BookSpans, observed: Observed) -> ValidTimeFigures:
+    """Splits a day's time into missing, invalid, and valid, verified or not.
+
+    Observed time is valid, invalid, or only crossed: crossed time has a check of its own. Valid
+    time is verified or unverified. What of the day was not observed is missing. The seconds of the
+    causes may overlap.
+    """
     by_flag = {flag: spans.of(flag) for flag in INVALIDATING}
     crossed = by_flag[BookFlag.CROSSED]
     invalid = union(*(each for flag, each in by_flag.items() if flag != BookFlag.CROSSED))
@@ -206,7 +166,12 @@ def valid_time(spans: BookSpans, observed: Observed) -> ValidTime:
     unverified_ns = int(valid.lengths_ns(union(spans.unverified)).sum())
     unconfirmed = spans.of(BookFlag.UNCONFIRMED_DEPTH)
     wrong_ns = observed.lengths_ns(by_flag[BookFlag.SNAPSHOT_MISMATCH])
-    return ValidTime(
+
+    def seconds_of(*flags: BookFlag) -> float:
+        # Two snapshots may fail the same message; that time counts once.
+        return _seconds(observed.lengths_ns(union(*(by_flag[flag] for flag in flags))))
+
+    return ValidTimeFigures(
         observed_seconds=observed_ns / NS_PER_SECOND,
         missing_seconds=(SECONDS_PER_DAY * NS_PER_SECOND - observed_ns) / NS_PER_SECOND,
         valid_seconds=valid_ns / NS_PER_SECOND,
@@ -214,11 +179,12 @@ def valid_time(spans: BookSpans, observed: Observed) -> ValidTime:
         unverified_seconds=unverified_ns / NS_PER_SECOND,
         unconfirmed_seconds=_seconds(valid.lengths_ns(unconfirmed)),
         invalid_seconds=invalid_ns / NS_PER_SECOND,
-        # Two snapshots may fail the same message; that time counts once.
-        seconds_by_flag={
-            flag: _seconds(observed.lengths_ns(union(each))) for flag, each in by_flag.items()
-        },
-        unsound_seconds=_seconds(observed.lengths_ns(union(*(by_flag[flag] for flag in _UNSOUND)))),
+        not_seeded_seconds=seconds_of(BookFlag.NOT_SEEDED),
+        after_gap_seconds=seconds_of(BookFlag.GAP),
+        stale_seconds=seconds_of(BookFlag.STALE),
+        snapshot_mismatch_seconds=seconds_of(BookFlag.SNAPSHOT_MISMATCH),
+        precision_loss_seconds=seconds_of(BookFlag.PRECISION_LOSS),
+        unsound_seconds=seconds_of(*_UNSOUND),
         longest_reconvergence_seconds=(
             int(wrong_ns.max()) / NS_PER_SECOND if len(wrong_ns) else None
         ),

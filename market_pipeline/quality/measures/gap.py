@@ -124,8 +124,8 @@ class GapReport:
     Attributes:
         spans: int64, shape (count, 3): start_ns and end_ns (receipt times of the messages before
             and after the silence) and the trades strictly inside.
-        changes: int64, shape (count,): snapshots inside that show a change of the book. A gap with
-            neither trades nor such snapshots is an outage.
+        changes: int64, shape (count,): snapshots inside that show a change of the book; 0 where
+            trades show the gap. One with neither trades nor such snapshots is an outage.
         outage_bounds_ns: float64, shape (count,): how long each could have been without being one.
         quiet_spans: int64, shape (quiet_count, 2): long silences that are no gaps.
         messages_after, messages_after_quiet: int64, shape (count,) and (quiet_count,): index of the
@@ -320,7 +320,7 @@ class _Judged(NamedTuple):
         is_silence: Longer than a silence by both clocks.
         is_gap: Trades or snapshots show a loss, or the length alone does.
         is_quiet: No gap, but a long silence.
-        changes: Snapshots inside that show a change of the book; 0 where trades are inside.
+        changes: Snapshots inside that show a change of the book; 0 where trades show the gap.
         bounds_ns: How long each could have been without being an outage, float64.
     """
 
@@ -344,7 +344,7 @@ def _judged(
     is_gap = is_silence & (trades >= rule.min_trades)
     changes = np.zeros_like(trades)
     if (is_silence & ~is_gap).any():
-        changes = changes_inside()
+        changes = np.where(is_gap, 0, changes_inside())
         is_gap |= is_silence & (changes > 0)
     around_ns = usual_around_ns(silences, ~is_gap, ts_receipt_ns)
     bounds_ns = np.array([rhythm.outage_ns(each) for each in around_ns.tolist()], np.float64)

@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.state import read_only
+from market_pipeline.quality.figures.book import SkewFigures
 from market_pipeline.quality.intervals import (
     CHUNK_MESSAGES,
     NS_PER_HOUR,
@@ -89,43 +90,23 @@ def bad_stamps(flags: NDArray[np.uint16]) -> BadStamps:
 
 @dataclass(frozen=True, slots=True)
 class ClockReport:
-    """Receipt time minus origin time over one instrument's day.
+    """Receipt time minus origin time, y, over one instrument's day.
+
+    The drift is what the receipt clock gains, in microseconds a second: None if no stretch between
+    steps is at least a minute long, or none drifts as a clock can. A granularity is None if the
+    clock never moved.
 
     Attributes:
-        p001_ms … p999_ms: The 0.1, 1, 50, 99 and 99.9 % quantiles of y.
-        negative_share: Share of messages received before the exchange says it sent them.
-        first_early_index: The first of these messages; None without one.
-        drift_ppm: Microseconds the receipt clock gains a second; None if no stretch between steps
-            is at least a minute long, or none drifts as a clock can.
-        drift_remark: Which stretches are left out of it, as a part of a sentence; None if none.
         steps: In time order.
-        origin_granularity_us, receipt_granularity_us: None if a clock never moved.
-        p50_ms_per_hour: Median y by UTC hour of receipt; None for an hour without messages.
+        first_early_index: The first message received before the exchange says it sent it; None
+            without one.
         worst_index: The message whose y is farthest from the median (the first of equals).
-        worst_ms, worst_receipt_ns: Its y and its receipt time.
     """
 
-    p001_ms: float
-    p01_ms: float
-    p50_ms: float
-    p99_ms: float
-    p999_ms: float
-    negative_share: float
-    first_early_index: int | None
-    drift_ppm: float | None
-    drift_remark: str | None
+    figures: SkewFigures
     steps: tuple[ClockStep, ...]
-    origin_granularity_us: int | None
-    receipt_granularity_us: int | None
-    p50_ms_per_hour: tuple[float | None, ...]
+    first_early_index: int | None
     worst_index: int
-    worst_ms: float
-    worst_receipt_ns: int
-
-    @property
-    def largest_step(self) -> ClockStep | None:
-        """The step of the largest size either way (the first of equals); None without one."""
-        return max(self.steps, key=lambda step: abs(step.size_ms), default=None)
 
 
 def clock_report(
@@ -158,23 +139,32 @@ def clock_report(
     worst, worst_ms = _farthest(origin_ns, receipt_ns, p50)
     early = _first_early(origin_ns, receipt_ns)
     drift_ppm, drift_remark, steps = _course(origin_ns, receipt_ns, step_warn_ms)
-    return ClockReport(
-        p001_ms=p001,
-        p01_ms=p01,
-        p50_ms=p50,
-        p99_ms=p99,
-        p999_ms=p999,
-        negative_share=quantiles.negative_share,
-        first_early_index=None if early is None else _at(index, early),
-        drift_ppm=drift_ppm,
-        drift_remark=drift_remark,
-        steps=tuple(replace(step, index=_at(index, step.index)) for step in steps),
+    steps = tuple(replace(step, index=_at(index, step.index)) for step in steps)
+    largest = max(steps, key=lambda step: abs(step.size_ms), default=None)
+    figures = SkewFigures(
+        skew_p001_ms=p001,
+        skew_p01_ms=p01,
+        skew_p50_ms=p50,
+        skew_p99_ms=p99,
+        skew_p999_ms=p999,
+        skew_p50_ms_per_hour=quantiles.medians_ms,
+        worst_skew_ms=worst_ms,
+        worst_skew_ns=int(receipt_ns[worst]),
+        negative_latency_share=quantiles.negative_share,
+        clock_drift_ppm=drift_ppm,
+        clock_drift_remark=drift_remark,
+        clock_steps=len(steps),
+        largest_clock_step_ms=largest.size_ms if largest else None,
+        largest_clock_step_ns=largest.ts_receipt_ns if largest else None,
+        first_clock_step_ns=steps[0].ts_receipt_ns if steps else None,
         origin_granularity_us=_granularity_us(origin_ns),
         receipt_granularity_us=_granularity_us(receipt_ns),
-        p50_ms_per_hour=quantiles.medians_ms,
+    )
+    return ClockReport(
+        figures,
+        steps,
+        first_early_index=None if early is None else _at(index, early),
         worst_index=_at(index, worst),
-        worst_ms=worst_ms,
-        worst_receipt_ns=int(receipt_ns[worst]),
     )
 
 

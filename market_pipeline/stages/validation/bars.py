@@ -23,15 +23,7 @@ def measure_bars(day: InstrumentDay) -> Measured:
         outlier_sigmas=thresholds.bar_outlier_sigmas,
         volume_factor=thresholds.bar_volume_factor,
     )
-    return Measured(
-        columns={
-            "bars": report.bars,
-            "bar_violations": report.violations,
-            "missing_bars": report.missing,
-            "first_bar_violation_ns": report.bad[0].start_ns if report.bad else None,
-        },
-        findings=_findings(report.bad),
-    )
+    return Measured((report.figures,), _findings(report.bad))
 
 
 def _findings(bad: tuple[BadBar, ...]) -> list[Finding]:

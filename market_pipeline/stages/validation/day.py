@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,11 +16,9 @@ from market_pipeline.quality.evaluate import evaluate
 from market_pipeline.quality.findings import FINDINGS, Finding, Measured, merged
 from market_pipeline.quality.intervals import IntArray
 from market_pipeline.quality.measure import Measure, not_measured
-from market_pipeline.quality.measures.precision import PrecisionLoss, PrecisionReport
 from market_pipeline.quality.measures.snapshots_inside import SnapshotTouches
 from market_pipeline.quality.report import (
     BookDay,
-    BookEvidence,
     Messages,
     measure_book,
     report_failure,
@@ -40,8 +37,12 @@ from market_pipeline.stages.validation.intervals import read_spans, with_evidenc
 from market_pipeline.stages.validation.locate import with_places
 from market_pipeline.stages.validation.lookups import Lookups
 from market_pipeline.stages.validation.ordering import measure_ordering
-from market_pipeline.stages.validation.precision import measure_snapshot_precision
+from market_pipeline.stages.validation.precision import (
+    measure_precision,
+    measure_snapshot_precision,
+)
 from market_pipeline.stages.validation.raw_profile import measure_profile
+from market_pipeline.stages.validation.rebuild import measure_rebuild
 from market_pipeline.stages.validation.reference_replay import measure_reference_replay
 from market_pipeline.stages.validation.snapshot_match import measure_snapshot_match
 from market_pipeline.stages.validation.trade_through import measure_trade_through
@@ -69,12 +70,14 @@ RAW_MEASURES: tuple[Measure[InstrumentDay], ...] = (
 """What is measured of a day also where no book could be rebuilt."""
 
 DAY_MEASURES: tuple[Measure[InstrumentDay], ...] = (
+    Measure("what the rebuild read", ("completeness",), measure_rebuild),
     Measure("snapshot_match", ("snapshot_match",), measure_snapshot_match),
     Measure("order of messages", ("ordering",), measure_ordering),
     Measure("trades outside the book", ("trade_through",), measure_trade_through),
     Measure("bars", ("bars",), measure_bars),
     Measure("day_boundary", ("day_boundary",), measure_day_boundary),
     Measure("reference_replay", ("reference_replay",), measure_reference_replay),
+    Measure("precision", ("precision",), measure_precision),
     Measure("precision of snapshots", ("precision",), measure_snapshot_precision),
 )
 """What is measured of a rebuilt day beside `quality.report.BOOK_MEASURES`."""
@@ -206,17 +209,13 @@ def _judge_instrument(
     book = BookDay(
         instrument=instrument,
         day=day.day,
-        read_evidence=lambda: _evidence(
-            record, trades=None if trades is None else len(trades.ts_origin_ns)
-        ),
         read_messages=lambda: _messages(books.bbo, instrument),
         read_spans=lambda: read_spans(day),
         trade_origin_ns=_NO_TIMES if trades is None else trades.ts_origin_ns,
         trade_receipt_ns=_NO_TIMES if trades is None else trades.ts_receipt_ns,
         read_snapshots=_snapshots_beside(day),
     )
-    strategy = Measured({name: record[name] for name in ("strategy", "strategy_reason")})
-    measured = merged([measured, strategy, _of_all(DAY_MEASURES, day), measure_book(book)])
+    measured = merged([measured, _of_all(DAY_MEASURES, day), measure_book(book)])
     row = report_row(instrument, day.day, measured, as_of_ns=as_of_ns)
     located = _located(_of_failed_checks(row, instrument, measured.findings), day)
     if located.unmeasured:
@@ -276,57 +275,3 @@ def _snapshots_beside(day: InstrumentDay) -> Callable[[], Iterable[SnapshotTouch
     if day.record["strategy"] == "snapshots_only" or not day.snapshot_files:
         return None
     return lambda: snapshot_touches(day.snapshot_files)
-
-
-def _evidence(record: Mapping[str, Any], *, trades: int | None) -> BookEvidence:
-    tick, lot = Decimal(record["tick"]), Decimal(record["lot"])
-    seed = record["seed_sequence_number"]
-    compared = bool(record["snapshots_compared"])
-    return BookEvidence(
-        seed=None
-        if seed is None
-        else f"{record['seed']}, sequence number {seed}".replace("_", " "),
-        rows=record["rows"],
-        snapshots=record["snapshots"],
-        trades=trades,
-        unknown_removals=record["unknown_removals"],
-        snapshots_compared=record["snapshots_compared"],
-        snapshot_matching_share=(
-            _share(record["snapshot_levels_matching"], record["snapshot_levels"])
-            if compared
-            else None
-        ),
-        max_mid_deviation_ticks=record["max_mid_deviation_ticks"],
-        ghost_share=(
-            _share(record["snapshot_levels_ghost"], record["snapshot_levels_ours"])
-            if compared
-            else None
-        ),
-        known_low_price=record["known_low_price"],
-        known_high_price=record["known_high_price"],
-        tick=tick,
-        lot=lot,
-        tick_inferred=record["tick_inferred"],
-        lot_inferred=record["lot_inferred"],
-        price_precision=_precision(record, "price", tick),
-        size_precision=_precision(record, "size", lot),
-        input_sha256=tuple(record["input_sha256"]),
-        code_version=record["code_version"],
-    )
-
-
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
-
-
-def _precision(
-    record: Mapping[str, Any], column: Literal["price", "size"], step: Decimal
-) -> PrecisionReport:
-    places = zip(
-        record[f"{column}_loss_files"],
-        record[f"{column}_loss_rows"],
-        record[f"{column}_loss_values"],
-        strict=True,
-    )
-    first = tuple(PrecisionLoss.at(file, row, value, step) for file, row, value in places)
-    return PrecisionReport(column, step, record[f"{column}_losses"], first)

@@ -18,6 +18,7 @@ from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.tables import CHECKPOINTS
 from market_pipeline.errors import CheckpointError, MarketPipelineError, is_of_machine
+from market_pipeline.quality.figures.comparisons import DayBoundaryFigures
 from market_pipeline.quality.findings import Finding, Measured
 from market_pipeline.sources.batches import SnapshotBatch
 from market_pipeline.sources.crypto_lake import read_deltas, read_snapshots, read_trades
@@ -74,7 +75,9 @@ def measure_day_boundary(day: InstrumentDay) -> Measured:
 
 def _not_carried(problem: Break) -> Measured:
     found = f" (expected {problem.expected}, found {problem.found})" if problem.expected else ""
-    columns = {"day_boundary_levels": 0, "day_boundary_problem": f"{problem.text}{found}"}
+    figures = DayBoundaryFigures(
+        day_boundary_levels=0, day_boundary_problem=f"{problem.text}{found}"
+    )
     finding = Finding(
         check="day_boundary",
         place="first",
@@ -82,7 +85,7 @@ def _not_carried(problem: Break) -> Measured:
         expected=problem.expected,
         note=_sentence(problem.text),
     )
-    return Measured(columns, [finding])
+    return Measured((figures,), [finding])
 
 
 def _silence_ns(day: InstrumentDay, carried: Carried, close: Keyframe) -> int:
@@ -105,13 +108,13 @@ def _measured(
     levels, differing = carried.levels, carried.levels_differing
     deviation = carried.figures["snapshot_max_mid_deviation_half_ticks"] / 2
     pause_ns = carried.first_ts_receipt_ns - close.ts_receipt_ns
-    columns = {
-        "day_boundary_levels": levels,
-        "day_boundary_mismatch_share": differing / levels if levels else None,
-        "day_boundary_mid_deviation_ticks": deviation if carried.snapshot else None,
-        "day_boundary_pause_seconds": pause_ns / 1e9,
-        "day_boundary_problem": "; ".join(problem.text for problem in problems) or None,
-    }
+    figures = DayBoundaryFigures(
+        day_boundary_levels=levels,
+        day_boundary_mismatch_share=differing / levels if levels else None,
+        day_boundary_mid_deviation_ticks=deviation if carried.snapshot else None,
+        day_boundary_pause_seconds=pause_ns / 1e9,
+        day_boundary_problem="; ".join(problem.text for problem in problems) or None,
+    )
     findings = [
         Finding(
             check="day_boundary",
@@ -130,7 +133,7 @@ def _measured(
         shown = carried.differences[:_MAX_LEVELS]
         places = _level_findings(day, carried.snapshot, shown, price_scale, size_scale)
         findings += [replace(each, place="further") for each in places] if problems else places
-    return Measured(columns, findings)
+    return Measured((figures,), findings)
 
 
 def _level_findings(

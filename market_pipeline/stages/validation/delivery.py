@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from market_pipeline.quality.figures.raw import DeliveryFigures
 from market_pipeline.quality.findings import Finding, Measured
 from market_pipeline.stages.validation.context import InstrumentDay
 
@@ -24,4 +25,6 @@ def measure_delivery(day: InstrumentDay) -> Measured:
         )
         for number, (path, text) in enumerate(remarks)
     ]
-    return Measured({"delivery_remarks": tuple(text for _, text in remarks)}, findings)
+    return Measured(
+        (DeliveryFigures(delivery_remarks=tuple(text for _, text in remarks)),), findings
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import PurePosixPath
@@ -15,6 +16,7 @@ from market_pipeline.books.tables import CHECKPOINTS
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import is_of_machine
 from market_pipeline.quality.checks.identity import check_identity
+from market_pipeline.quality.figures.raw import IdentityFigures, OutsideDayFigures
 from market_pipeline.quality.findings import Finding, Measured
 from market_pipeline.quality.measures.identity import DAY_BEFORE, PriceIdentity, price_identity
 from market_pipeline.quality.profile import OUTSIDE_DAY, places_of, profile_of
@@ -51,29 +53,28 @@ def measure_identity(day: InstrumentDay) -> Measured:
     twice = [pair for pair in shared if pair.is_same_table]
     elsewhere = [pair for pair in shared if not pair.is_same_table]
     doubtful = [pair for pair in elsewhere if not _is_own(pair, profiles, prices, elsewhere)]
-    columns = {
-        **_outside(profiles),
-        "files_twice": len(twice),
-        "trade_files_twice": sum(pair.own.raw_table == TRADES.name for pair in twice),
-        "first_file_twice": _pair_text(twice[0]) if twice else None,
-        "files_elsewhere": len({pair.own.path for pair in elsewhere}),
-        "files_elsewhere_doubtful": len({pair.own.path for pair in doubtful}),
-        "first_file_elsewhere": _pair_text((doubtful or elsewhere)[0]) if elsewhere else None,
-        "first_price": prices.first_price,
-        "price_day_before": prices.price_before,
-        "price_day_before_apart": prices.day_before_apart,
-        "price_tables_apart": prices.tables_apart,
-        "price_tables": " and ".join(_WORDS[each] for each in prices.tables)
+    figures = IdentityFigures(
+        files_twice=len(twice),
+        trade_files_twice=sum(pair.own.raw_table == TRADES.name for pair in twice),
+        first_file_twice=_pair_text(twice[0]) if twice else None,
+        files_elsewhere=len({pair.own.path for pair in elsewhere}),
+        files_elsewhere_doubtful=len({pair.own.path for pair in doubtful}),
+        first_file_elsewhere=_pair_text((doubtful or elsewhere)[0]) if elsewhere else None,
+        first_price=prices.first_price,
+        price_day_before=prices.price_before,
+        price_day_before_apart=prices.day_before_apart,
+        price_tables_apart=prices.tables_apart,
+        price_tables=" and ".join(_WORDS[each] for each in prices.tables)
         if prices.tables
         else None,
-        "foreign_price_table": _WORDS[prices.foreign] if prices.foreign else None,
-    }
+        foreign_price_table=_WORDS[prices.foreign] if prices.foreign else None,
+    )
     findings = [
         *_outside_findings(profiles),
         *_same_bytes_findings([*doubtful, *(p for p in elsewhere if p not in doubtful), *twice]),
         *_price_findings(day, profiles, prices, factor),
     ]
-    return Measured(columns, findings)
+    return Measured((_outside(profiles), figures), findings)
 
 
 def failed_identity(reports: pl.DataFrame, instrument: Instrument) -> bool:
@@ -88,24 +89,27 @@ def failed_identity(reports: pl.DataFrame, instrument: Instrument) -> bool:
 # --- rows outside the day -----------------------------------------------------------------------
 
 
-def _outside(profiles: Sequence[_Profile]) -> dict[str, Any]:
-    by_table = {each["raw_table"]: each for each in profiles}
-    counts = {
-        f"{words}_outside_day": by_table[table][OUTSIDE_DAY] if table in by_table else None
-        for words, table in _TABLES.items()
-    }
-    worst = max(profiles, key=_share_outside, default=None)
-    if worst is None or not worst[OUTSIDE_DAY]:
-        return counts | {"outside_day_share": 0.0 if profiles else None}
+def _outside(profiles: Sequence[_Profile]) -> OutsideDayFigures:
+    by_table = {each["raw_table"]: each[OUTSIDE_DAY] for each in profiles}
+    figures = OutsideDayFigures(
+        deltas_outside_day=by_table.get(DELTAS.name),
+        snapshots_outside_day=by_table.get(SNAPSHOTS.name),
+        trades_outside_day=by_table.get(TRADES.name),
+        outside_day_share=0.0 if profiles else None,
+    )
     outside = [each for each in profiles if each[OUTSIDE_DAY]]
-    return counts | {
-        "outside_day_share": _share_outside(worst),
-        "outside_day_table": _WORDS[worst["raw_table"]],
-        "outside_day": worst["outside_day"],
-        "earliest_outside_ns": min(each["earliest_outside_ns"] for each in outside),
-        "latest_outside_ns": max(each["latest_outside_ns"] for each in outside),
-        "files_outside_day": tuple(file for each in outside for file in each["files_outside_day"]),
-    }
+    if not outside:
+        return figures
+    worst = max(profiles, key=_share_outside)
+    return replace(
+        figures,
+        outside_day_share=_share_outside(worst),
+        outside_day_table=_WORDS[worst["raw_table"]],
+        outside_day=worst["outside_day"],
+        earliest_outside_ns=min(each["earliest_outside_ns"] for each in outside),
+        latest_outside_ns=max(each["latest_outside_ns"] for each in outside),
+        files_outside_day=tuple(file for each in outside for file in each["files_outside_day"]),
+    )
 
 
 def _share_outside(profile: _Profile) -> float:

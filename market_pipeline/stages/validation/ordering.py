@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from market_pipeline.quality.checks.base import time_text
+from market_pipeline.quality.figures.book import AppliedOrderFigures
 from market_pipeline.quality.findings import Finding, Measured
 from market_pipeline.stages.validation.context import InstrumentDay
 
@@ -41,17 +42,19 @@ and what it is.
 def measure_ordering(day: InstrumentDay) -> Measured:
     """What was not applied, and which numbers were not believed, with the first place of each."""
     record = day.record
-    columns = {
-        "stale_messages": record.get("stale_messages"),
-        "repeated_messages": record.get("repeated_messages"),
-        "late_messages": record.get("late_messages"),
-        "sequence_restarts": record.get("restarts"),
-        "split_messages": record.get("split_messages"),
-        "bad_sequences": record.get("bad_sequences"),
-    }
-    for place in ("first_old", "first_restart", "first_split", "first_bad_sequence"):
-        columns[f"{place}_ns"] = record.get(f"{place}_ns") or None
-    return Measured(columns, list(_findings(record)))
+    figures = AppliedOrderFigures(
+        stale_messages=record.get("stale_messages"),
+        repeated_messages=record.get("repeated_messages"),
+        late_messages=record.get("late_messages"),
+        sequence_restarts=record.get("restarts"),
+        split_messages=record.get("split_messages"),
+        bad_sequences=record.get("bad_sequences"),
+        first_old_ns=record.get("first_old_ns") or None,
+        first_restart_ns=record.get("first_restart_ns") or None,
+        first_split_ns=record.get("first_split_ns") or None,
+        first_bad_sequence_ns=record.get("first_bad_sequence_ns") or None,
+    )
+    return Measured((figures,), list(_findings(record)))
 
 
 def _findings(record: Mapping[str, Any]) -> Iterator[Finding]:

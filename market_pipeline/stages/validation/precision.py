@@ -1,25 +1,35 @@
-"""Counts and locates the values of snapshots that are not whole ticks or lots.
+"""Counts and locates the values that are not whole ticks or lots.
 
-A snapshot with such a value is not used by the rebuild, which only counts it. So where it left
-snapshots out, this reads them once more and says whether a value was the reason, and where it is.
+Those of deltas were located by the rebuild. A snapshot with such a value is not used by it and only
+counted: where it left snapshots out, this reads them once more and says whether a value was the
+reason, and where it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from market_pipeline.books.scale import NOT_REPRESENTABLE, Scale, to_steps
+from market_pipeline.quality.figures.book import PrecisionFigures
+from market_pipeline.quality.figures.comparisons import SnapshotPrecisionFigures
 from market_pipeline.quality.findings import Finding, Measured
-from market_pipeline.quality.measures.precision import MAX_OFFENDERS, loss_expected, loss_note
+from market_pipeline.quality.located import precision_places
+from market_pipeline.quality.measures.precision import (
+    MAX_OFFENDERS,
+    PrecisionLoss,
+    PrecisionReport,
+    loss_expected,
+    loss_note,
+)
 from market_pipeline.sources.batches import SnapshotBatch
 from market_pipeline.sources.crypto_lake import read_snapshots
 from market_pipeline.stages.validation.context import InstrumentDay
 
-__all__ = ["measure_snapshot_precision"]
+__all__ = ["measure_precision", "measure_snapshot_precision"]
 
 
 class _Loss(NamedTuple):
@@ -28,6 +38,38 @@ class _Loss(NamedTuple):
     side: str
     column: str
     value: float
+
+
+def measure_precision(day: InstrumentDay) -> Measured:
+    """The values that the rebuild refused, prices before sizes."""
+    reports = [
+        _report(day.record, "price", Decimal(day.record["tick"])),
+        _report(day.record, "size", Decimal(day.record["lot"])),
+    ]
+    prices, sizes = reports
+    first = next((report for report in reports if report.losses), None)
+    figures = PrecisionFigures(
+        price_precision_losses=prices.losses,
+        size_precision_losses=sizes.losses,
+        first_precision_file=first.first[0].file if first else None,
+        first_precision_row=first.first[0].row if first else None,
+        first_precision_column=first.column if first else None,
+        first_precision_value=first.first[0].value if first else None,
+    )
+    return Measured((figures,), list(precision_places(reports)))
+
+
+def _report(
+    record: Mapping[str, Any], column: Literal["price", "size"], step: Decimal
+) -> PrecisionReport:
+    places = zip(
+        record[f"{column}_loss_files"],
+        record[f"{column}_loss_rows"],
+        record[f"{column}_loss_values"],
+        strict=True,
+    )
+    first = tuple(PrecisionLoss.at(file, row, value, step) for file, row, value in places)
+    return PrecisionReport(column, step, record[f"{column}_losses"], first)
 
 
 def measure_snapshot_precision(day: InstrumentDay) -> Measured:
@@ -42,7 +84,7 @@ def measure_snapshot_precision(day: InstrumentDay) -> Measured:
     if record["strategy"] == "snapshots_only":
         return Measured()
     if not record["snapshots_unusable"]:
-        return Measured({"snapshot_precision_losses": 0})
+        return Measured((SnapshotPrecisionFigures(snapshot_precision_losses=0),))
     steps = {"price": Decimal(record["tick"]), "size": Decimal(record["lot"])}
     count, findings = 0, list[Finding]()
     for batch in read_snapshots(day.snapshot_files):
@@ -65,13 +107,11 @@ def measure_snapshot_precision(day: InstrumentDay) -> Measured:
                     "used.",
                 )
             )
-    return Measured(
-        {
-            "snapshot_precision_losses": count,
-            "first_snapshot_precision_loss": _told(findings[0]) if findings else None,
-        },
-        findings,
+    figures = SnapshotPrecisionFigures(
+        snapshot_precision_losses=count,
+        first_snapshot_precision_loss=_place(findings[0]) if findings else None,
     )
+    return Measured((figures,), findings)
 
 
 def _losses(batch: SnapshotBatch, steps: Mapping[str, Decimal]) -> tuple[int, list[_Loss]]:
@@ -92,5 +132,5 @@ def _losses(batch: SnapshotBatch, steps: Mapping[str, Decimal]) -> tuple[int, li
     return count, sorted(first)[:MAX_OFFENDERS]
 
 
-def _told(finding: Finding) -> str:
+def _place(finding: Finding) -> str:
     return f"{finding.column} {finding.value} in {finding.file}, row {finding.row}"

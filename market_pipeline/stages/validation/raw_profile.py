@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 
-from market_pipeline.quality.findings import Finding, Measured
+from market_pipeline.quality.figures.raw import (
+    DomainFigures,
+    RawOrderFigures,
+    SchemaFigures,
+    SeenStepFigures,
+)
+from market_pipeline.quality.findings import Finding, Measured, merged
 from market_pipeline.quality.measures.domain import VIOLATIONS
-from market_pipeline.quality.measures.seen_steps import seen_step, step_change
+from market_pipeline.quality.measures.seen_steps import SeenStep, seen_step, step_change
 from market_pipeline.quality.profile import RawPlace, domain_violations, places_of, profile_of
 from market_pipeline.quality.strategy import choose_strategy
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS
@@ -37,40 +43,42 @@ def measure_profile(day: InstrumentDay) -> Measured:
     """
     profiles = _profiles_of(day, day.raw.profiles)
     usable = [found for table in RAW_TABLES if (found := profile_of(profiles, table.name))]
-    findings: list[Finding] = []
     unreadable = [profile["failure"] for profile in profiles if profile["status"] == "unusable"]
-    columns: dict[str, Any] = {
-        "unreadable_tables": len(unreadable) if profiles else None,
-        "first_unreadable_table": unreadable[0] if unreadable else None,
-    }
+    schema = SchemaFigures(
+        unreadable_tables=len(unreadable) if profiles else None,
+        first_unreadable_table=unreadable[0] if unreadable else None,
+    )
     if not usable:
-        return Measured(columns, findings)
+        return Measured((schema,))
+    measured = [Measured((schema,)), _domain(usable)]
+    book = _source_of_book(profiles, usable)
+    if book is not None:
+        measured += [_order(book), _steps(day, book)]
+    return merged(measured)
+
+
+def _domain(usable: Sequence[_Profile]) -> Measured:
     violations = [
         (profile["raw_table"], place)
         for profile in usable
         for place in places_of(profile)
         if place.kind in VIOLATIONS
     ]
-    columns |= {
-        "domain_violations": sum(map(domain_violations, usable)),
-        "first_domain_violation": _told(violations[0][1]) if violations else None,
-    }
-    findings += _first_marked("domain", violations)
-    book = _source_of_book(profiles, usable)
-    if book is not None:
-        disorder = [
-            (book["raw_table"], place) for place in places_of(book) if place.kind in _DISORDERS
-        ]
-        columns |= {
-            "unordered_messages": book["unordered_messages"],
-            "duplicate_messages": book["duplicate_messages"],
-            "unordered_per_hour": tuple(book["disordered_per_hour"]),
-        }
-        findings += _first_marked("ordering", disorder)
-        late = [] if day.instrument.tick != "infer" else _late_tick(book)
-        findings += _first_marked("precision", [(book["raw_table"], place) for place in late])
-        columns |= _steps(day, book, late)
-    return Measured(columns, findings)
+    figures = DomainFigures(
+        domain_violations=sum(map(domain_violations, usable)),
+        first_domain_violation=_place_text(violations[0][1]) if violations else None,
+    )
+    return Measured((figures,), list(_first_marked("domain", violations)))
+
+
+def _order(book: _Profile) -> Measured:
+    disorder = [(book["raw_table"], each) for each in places_of(book) if each.kind in _DISORDERS]
+    figures = RawOrderFigures(
+        unordered_messages=book["unordered_messages"],
+        duplicate_messages=book["duplicate_messages"],
+        unordered_per_hour=tuple(book["disordered_per_hour"]),
+    )
+    return Measured((figures,), list(_first_marked("ordering", disorder)))
 
 
 def _profiles_of(day: InstrumentDay, profiles: pl.DataFrame) -> list[dict[str, Any]]:
@@ -88,22 +96,35 @@ def _late_tick(book: _Profile) -> list[RawPlace]:
     return [place for place in places_of(book) if place.kind == "tick_settled_rows"]
 
 
-def _steps(day: InstrumentDay, book: _Profile, late: Sequence[RawPlace]) -> dict[str, Any]:
+def _steps(day: InstrumentDay, book: _Profile) -> Measured:
+    """Tick and lot as the values show them, against those of the day before."""
     before = profile_of(_profiles_of(day, day.lookups.profiles_before), book["raw_table"])
-    columns: dict[str, Any] = {}
-    changes: list[str | None] = [
-        f"the tick {book['tick_seen']} is inferred from {_told(place)}, which is not "
-        f"{place.expected}, as all prices of the {book['tick_settled_rows'] - 1:,} rows before are"
-        for place in late
+    tick, tick_before = seen_step(book, "tick"), seen_step(before, "tick")
+    lot, lot_before = seen_step(book, "lot"), seen_step(before, "lot")
+    late = [] if day.instrument.tick != "infer" else _late_tick(book)
+    changes = [
+        *(
+            f"the tick {book['tick_seen']} is inferred from {_place_text(place)}, which is not "
+            f"{place.expected}, as all prices of the {book['tick_settled_rows'] - 1:,} rows before "
+            "are"
+            for place in late
+        ),
+        step_change("tick", tick, tick_before),
+        step_change("lot", lot, lot_before),
     ]
-    names: tuple[Literal["tick", "lot"], ...] = ("tick", "lot")
-    for name in names:
-        seen, seen_before = seen_step(book, name), seen_step(before, name)
-        columns[f"{name}_seen"] = None if seen is None else f"{seen.step:f}"
-        columns[f"{name}_day_before"] = None if seen_before is None else f"{seen_before.step:f}"
-        changes.append(step_change(name, seen, seen_before))
-    told = "; ".join(change for change in changes if change)
-    return columns | {"step_change": told or None}
+    figures = SeenStepFigures(
+        tick_seen=_step_text(tick),
+        lot_seen=_step_text(lot),
+        tick_day_before=_step_text(tick_before),
+        lot_day_before=_step_text(lot_before),
+        step_change="; ".join(change for change in changes if change) or None,
+    )
+    places = [(book["raw_table"], place) for place in late]
+    return Measured((figures,), list(_first_marked("precision", places)))
+
+
+def _step_text(seen: SeenStep | None) -> str | None:
+    return None if seen is None else f"{seen.step:f}"
 
 
 def _first_marked(check: str, places: Sequence[tuple[str, RawPlace]]) -> Iterator[Finding]:
@@ -128,5 +149,5 @@ def _first_marked(check: str, places: Sequence[tuple[str, RawPlace]]) -> Iterato
         met.add(kind)
 
 
-def _told(place: RawPlace) -> str:
+def _place_text(place: RawPlace) -> str:
     return f"{place.column} {place.value} in {place.file}, row {place.row}"

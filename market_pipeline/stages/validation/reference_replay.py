@@ -19,6 +19,7 @@ from market_pipeline.books.scale import Scale
 from market_pipeline.config.instruments import Policies
 from market_pipeline.errors import CheckpointError, MarketPipelineError
 from market_pipeline.quality.checks.base import number_of, time_text
+from market_pipeline.quality.figures.comparisons import ReferenceReplayFigures
 from market_pipeline.quality.findings import Finding, Measured
 from market_pipeline.quality.measures.reference_replay import (
     BBO_COLUMNS,
@@ -88,13 +89,14 @@ def measure_reference_replay(day: InstrumentDay) -> Measured:
         return Measured(findings=[Finding(check="reference_replay", place="first", note=note)])
     differences = [minute.difference for minute in minutes if minute.difference]
     findings = [minute.finding for minute in minutes if minute.finding]
+    figures = ReferenceReplayFigures(
+        reference_minutes=len(minutes),
+        reference_messages=sum(minute.messages for minute in minutes),
+        reference_differing_messages=sum(minute.differing for minute in minutes),
+        reference_first_difference=differences[0] if differences else None,
+    )
     return Measured(
-        {
-            "reference_minutes": len(minutes),
-            "reference_messages": sum(minute.messages for minute in minutes),
-            "reference_differing_messages": sum(minute.differing for minute in minutes),
-            "reference_first_difference": differences[0] if differences else None,
-        },
+        (figures,),
         [
             replace(finding, place="further" if number else "first")
             for number, finding in enumerate(findings)

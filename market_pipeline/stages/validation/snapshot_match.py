@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from market_pipeline.quality.checks.base import seconds_text
+from market_pipeline.quality.figures.comparisons import SnapshotMatchFigures
 from market_pipeline.quality.findings import Finding, Measured
 from market_pipeline.quality.intervals import NS_PER_SECOND
 from market_pipeline.stages.validation.context import InstrumentDay
@@ -16,43 +18,48 @@ __all__ = ["measure_snapshot_match"]
 def measure_snapshot_match(day: InstrumentDay) -> Measured:
     """What the snapshots of a day add to the report, those that were not compared included."""
     record = day.record
-    columns, findings = _uncompared(record), list(_findings_uncompared(record))
+    figures, findings = _uncompared(record), list(_findings_uncompared(record))
     if not record["snapshots_compared"]:
-        return Measured(columns, findings)
+        return Measured((figures,), findings)
     levels = record["snapshot_levels"]
-    by_hour = (
-        "snapshots_compared_per_hour",
-        "snapshots_mismatched_per_hour",
-        "snapshot_levels_differing_per_hour",
+    figures = replace(
+        figures,
+        snapshot_matching_share=_share(record["snapshot_levels_matching"], levels),
+        max_mid_deviation_ticks=record["max_mid_deviation_ticks"],
+        ghost_share=_share(record["snapshot_levels_ghost"], record["snapshot_levels_ours"]),
+        missing_share=_share(record["snapshot_levels_missing"], levels),
+        snapshot_size_error=record["snapshot_size_error"],
+        snapshots_mismatched=record["snapshots_mismatched"],
+        first_mismatch_ns=record["first_mismatch_ns"],
+        snapshots_compared_per_hour=tuple(record["snapshots_compared_per_hour"]),
+        snapshots_mismatched_per_hour=tuple(record["snapshots_mismatched_per_hour"]),
+        snapshot_levels_differing_per_hour=tuple(record["snapshot_levels_differing_per_hour"]),
     )
-    columns |= {
-        "missing_share": record["snapshot_levels_missing"] / levels if levels else None,
-        "snapshot_size_error": record["snapshot_size_error"],
-        "snapshots_mismatched": record["snapshots_mismatched"],
-        "first_mismatch_ns": record["first_mismatch_ns"],
-        **{name: tuple(record[name]) for name in by_hour},
-    }
-    return Measured(columns, [*_findings(record), *findings])
+    return Measured((figures,), [*_findings(record), *findings])
 
 
-def _uncompared(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns that say which snapshots were not compared, and why."""
-    count = record.get("snapshots_uncompared")
-    later = (count or 0) + (record["snapshots_compared"] or 0)
-    names = (
-        "snapshots_uncompared",
-        "uncompared_reasons",
-        "longest_uncompared_seconds",
-        "snapshots_misplaced",
-        "snapshots_off_number",
-        "snapshots_stale",
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _uncompared(record: Mapping[str, Any]) -> SnapshotMatchFigures:
+    """How many snapshots were compared, and why others were not."""
+    compared, uncompared = record["snapshots_compared"], record.get("snapshots_uncompared")
+    later = (uncompared or 0) + (compared or 0)
+    return SnapshotMatchFigures(
+        snapshots_compared=compared,
+        snapshots_uncompared=uncompared,
+        uncompared_share=None if uncompared is None or not later else uncompared / later,
+        uncompared_reasons=record.get("uncompared_reasons"),
+        first_uncompared_ns=record.get("first_uncompared_ns") or None,
+        longest_uncompared_seconds=record.get("longest_uncompared_seconds"),
+        longest_uncompared_ns=record.get("longest_uncompared_ns") or None,
+        snapshots_misplaced=record.get("snapshots_misplaced"),
+        first_misplaced_ns=record.get("first_misplaced_ns") or None,
+        snapshots_off_number=record.get("snapshots_off_number"),
+        snapshots_stale=record.get("snapshots_stale"),
+        first_stale_ns=record.get("first_stale_ns") or None,
     )
-    places = ("first_uncompared", "longest_uncompared", "first_misplaced", "first_stale")
-    return {
-        **{name: record.get(name) for name in names},
-        **{f"{place}_ns": record.get(f"{place}_ns") or None for place in places},
-        "uncompared_share": None if count is None or not later else count / later,
-    }
 
 
 def _findings_uncompared(record: Mapping[str, Any]) -> Iterator[Finding]:

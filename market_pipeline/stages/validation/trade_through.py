@@ -9,6 +9,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from market_pipeline.books.scale import Scale
+from market_pipeline.quality.figures.comparisons import TradeThroughFigures
 from market_pipeline.quality.findings import MAX_PLACES, Finding, Measured, Place
 from market_pipeline.quality.measures.trade_through import (
     NO_ASK,
@@ -48,21 +49,17 @@ def measure_trade_through(day: InstrumentDay) -> Measured:
     )
     worst_minute = found.worst_minute
     any_through = len(found.trade) > 0
-    return Measured(
-        columns={
-            "trades_compared": found.compared,
-            "trades_unplaced": len(found.unplaced),
-            "trades_through": len(found.trade),
-            "worst_trade_through_ticks": (float(found.beyond_ticks.max()) if any_through else None),
-            "first_trade_through_ns": (
-                int(trades.ts_receipt_ns[found.trade[0]]) if any_through else None
-            ),
-            "trade_through_per_hour": found.per_hour,
-            "worst_trade_through_minute_share": worst_minute.share if worst_minute else None,
-            "worst_trade_through_minute_ns": worst_minute.start_ns if worst_minute else None,
-        },
-        findings=list(_findings(day, trades, found, tick)),
+    figures = TradeThroughFigures(
+        trades_compared=found.compared,
+        trades_unplaced=len(found.unplaced),
+        trades_through=len(found.trade),
+        worst_trade_through_ticks=float(found.beyond_ticks.max()) if any_through else None,
+        first_trade_through_ns=int(trades.ts_receipt_ns[found.trade[0]]) if any_through else None,
+        trade_through_per_hour=found.per_hour,
+        worst_trade_through_minute_share=worst_minute.share if worst_minute else None,
+        worst_trade_through_minute_ns=worst_minute.start_ns if worst_minute else None,
     )
+    return Measured((figures,), list(_findings(day, trades, found, tick)))
 
 
 def _findings(

@@ -86,7 +86,12 @@ class TestRules:
         """A day of moves and volumes as usual has no violation."""
         report = judged(MARKET)
 
-        assert (240, 0, 0, ()) == (report.bars, report.missing, report.violations, report.bad)
+        assert (240, 0, 0, ()) == (
+            report.figures.bars,
+            report.figures.missing_bars,
+            report.figures.bar_violations,
+            report.bad,
+        )
 
     @pytest.mark.parametrize("factor", [1.02, 0.98, 10.0])
     def test_a_lone_false_print(self, factor):
@@ -96,7 +101,7 @@ class TestRules:
 
         assert ([(120, 121)], 1, "high" if factor > 1 else "low") == (
             minutes_of(report),
-            report.violations,
+            report.figures.bar_violations,
             bar.column,
         )
         assert "beyond the bars beside it" in bar.notes[0]
@@ -123,7 +128,7 @@ class TestRules:
         price = MARKET.price.copy()
         price[120 * 12 :] *= np.exp(np.minimum(np.arange(len(price) - 120 * 12) / 12, 1) * 2e-3)
 
-        assert 0 == judged(replace(MARKET, price=price)).violations
+        assert 0 == judged(replace(MARKET, price=price)).figures.bar_violations
 
     def test_a_volume_spike(self):
         """A volume above so many times the usual, and no other, is a violation."""
@@ -142,7 +147,7 @@ class TestRules:
         report = judged(replace(with_price(1.05), quantity=quantity))
 
         assert (1, [(120, 121)], 2) == (
-            report.violations,
+            report.figures.bar_violations,
             minutes_of(report),
             len(report.bad[0].notes),
         )
@@ -152,9 +157,9 @@ class TestRules:
         report = judged(without(50, 54))
 
         assert (235, 5, 5, [(50, 55)]) == (
-            report.bars,
-            report.missing,
-            report.violations,
+            report.figures.bars,
+            report.figures.missing_bars,
+            report.figures.bar_violations,
             minutes_of(report),
         )
         assert "no trade for 5 minutes" == report.bad[0].value
@@ -167,8 +172,8 @@ class TestRules:
         thin = only(MARKET, kept)
         report = judged(replace(thin, quantity=quantity))
 
-        assert report.missing > 20
-        assert (0, ()) == (report.violations, report.bad)
+        assert report.figures.missing_bars > 20
+        assert (0, ()) == (report.figures.bar_violations, report.bad)
 
     def test_a_few_minutes_are_not_judged(self):
         """What is usual takes 30 bars to know."""
@@ -177,19 +182,23 @@ class TestRules:
         quantity = few.quantity.copy()
         quantity[100] *= 1_000
 
-        assert 0 == judged(replace(few, quantity=quantity)).violations
+        assert 0 == judged(replace(few, quantity=quantity)).figures.bar_violations
 
     def test_a_market_that_stands_still(self):
         """Where no price ever moved there is no deviation, and no division by zero."""
         still = replace(MARKET, price=np.full_like(MARKET.price, 60_000.0))
 
-        assert 0 == judged(still).violations
+        assert 0 == judged(still).figures.bar_violations
 
     def test_no_trade(self):
         """No trade is no bar, and no missing one."""
         report = judged(a_trades())
 
-        assert (0, 0, 0) == (report.bars, report.missing, report.violations)
+        assert (0, 0, 0) == (
+            report.figures.bars,
+            report.figures.missing_bars,
+            report.figures.bar_violations,
+        )
 
 
 class TestBrokenBars:
@@ -220,7 +229,7 @@ class TestBrokenBars:
         (bar,) = report.bad
 
         assert (1, [(1, 2)], column, notes, math.inf) == (
-            report.violations,
+            report.figures.bar_violations,
             minutes_of(report),
             bar.column,
             bar.notes,
@@ -273,6 +282,6 @@ def test_a_real_day_is_clean(sample_data, key):
 
     assert (len(trades.price), 0, 0) == (
         bars["trade_count"].sum(),
-        report.violations,
-        report.missing,
+        report.figures.bar_violations,
+        report.figures.missing_bars,
     )

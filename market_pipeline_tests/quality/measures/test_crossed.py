@@ -14,6 +14,13 @@ from market_pipeline.quality.intervals import NO_SPANS, NS_PER_SECOND
 from market_pipeline.quality.measures.crossed import touch_report, valid_time
 from market_pipeline_tests.quality.spans import book_spans, observed_of, spans_of
 
+BY_CAUSE = {
+    BookFlag.NOT_SEEDED: "not_seeded_seconds",
+    BookFlag.GAP: "after_gap_seconds",
+    BookFlag.STALE: "stale_seconds",
+    BookFlag.SNAPSHOT_MISMATCH: "snapshot_mismatch_seconds",
+    BookFlag.PRECISION_LOSS: "precision_loss_seconds",
+}
 UNSOUND = (
     BookFlag.OUTSIDE_DAY,
     BookFlag.OUT_OF_ORDER,
@@ -47,38 +54,38 @@ class TestTouch:
         """Two crossed messages in a row are one run, timed to the message that ends it."""
         report = touch_of((1, 0), (2, CROSSED), (3, CROSSED), (3.5, 0), (9, CROSSED), (9.25, 0))
 
-        assert (2, 1.75) == (report.crossed_count, report.crossed_seconds)
+        assert (2, 1.75) == (report.figures.crossed_count, report.figures.crossed_seconds)
         assert (1.5, 2 * NS_PER_SECOND) == (
-            report.crossed_longest_seconds,
-            report.crossed_longest_ns,
+            report.figures.longest_crossed_seconds,
+            report.figures.longest_crossed_ns,
         )
-        assert 2 * NS_PER_SECOND == report.crossed_first_ns
+        assert 2 * NS_PER_SECOND == report.figures.first_crossed_ns
 
     def test_a_locked_book_is_not_crossed(self):
         """Locked time is counted on its own."""
         report = touch_of((1, LOCKED), (3, 0))
 
         assert (0, 0.0, 1, 2.0) == (
-            report.crossed_count,
-            report.crossed_seconds,
-            report.locked_count,
-            report.locked_seconds,
+            report.figures.crossed_count,
+            report.figures.crossed_seconds,
+            report.figures.locked_count,
+            report.figures.locked_seconds,
         )
-        assert report.crossed_first_ns is None
-        assert report.crossed_longest_ns is None
+        assert report.figures.first_crossed_ns is None
+        assert report.figures.longest_crossed_ns is None
 
     def test_time_in_a_gap_is_not_crossed_time(self):
         """What the book did while nobody listened is not known."""
         gap = np.array([[2, 10]], dtype=np.int64) * NS_PER_SECOND
         report = touch_of((1, CROSSED), (2, CROSSED), (10, CROSSED), (11, 0), not_observed=gap)
 
-        assert (1, 2.0) == (report.crossed_count, report.crossed_seconds)
+        assert (1, 2.0) == (report.figures.crossed_count, report.figures.crossed_seconds)
 
     def test_the_last_message_holds_for_no_time(self):
         """A day that ends crossed has a crossed run of the time that was seen."""
         report = touch_of((1, 0), (2, CROSSED))
 
-        assert (1, 0.0) == (report.crossed_count, report.crossed_seconds)
+        assert (1, 0.0) == (report.figures.crossed_count, report.figures.crossed_seconds)
 
 
 class TestValidTime:
@@ -100,7 +107,8 @@ class TestValidTime:
         receipt, flags = arrays(*messages, (len(messages), 0), (20, 0))
         valid = valid_of(receipt, flags)
 
-        assert dict.fromkeys(INVALIDATING, 1.0) == valid.seconds_by_flag
+        assert [1.0] * len(BY_CAUSE) == [getattr(valid, name) for name in BY_CAUSE.values()]
+        assert len(UNSOUND) == valid.unsound_seconds
         assert (20.0, 10.0, 9.0) == (
             valid.observed_seconds,
             valid.valid_seconds,
@@ -143,8 +151,8 @@ def test_agrees_with_a_loop_over_seconds(messages, gap):
         valid.observed_seconds,
         valid.valid_seconds,
         valid.invalid_seconds,
-        touch.crossed_seconds,
-        touch.locked_seconds,
+        touch.figures.crossed_seconds,
+        touch.figures.locked_seconds,
     ]
 
 
@@ -169,11 +177,14 @@ def test_runs_are_those_of_a_loop_over_messages(messages, gap):
     crossed = runs[CROSSED]
     longest = max(crossed, key=lambda run: run[1], default=(None, 0))
 
-    assert (len(crossed), len(runs[LOCKED])) == (touch.crossed_count, touch.locked_count)
-    assert longest[1] == touch.crossed_longest_seconds
+    assert (len(crossed), len(runs[LOCKED])) == (
+        touch.figures.crossed_count,
+        touch.figures.locked_count,
+    )
+    assert longest[1] == touch.figures.longest_crossed_seconds
     assert [crossed[0][0] if crossed else None, longest[0]] == [
         None if ns is None else ns / NS_PER_SECOND
-        for ns in (touch.crossed_first_ns, touch.crossed_longest_ns)
+        for ns in (touch.figures.first_crossed_ns, touch.figures.longest_crossed_ns)
     ]
 
 
@@ -186,12 +197,12 @@ class TestHours:
         report = touch_of(*messages)
 
         assert (8.0 + 2.0, 4.0, 2.0) == (
-            report.crossed_seconds_per_hour[0],
-            report.crossed_seconds_per_hour[1],
-            report.crossed_seconds_per_hour[23],
+            report.figures.crossed_seconds_per_hour[0],
+            report.figures.crossed_seconds_per_hour[1],
+            report.figures.crossed_seconds_per_hour[23],
         )
-        assert report.crossed_seconds == sum(report.crossed_seconds_per_hour)
-        assert 24 == len(report.crossed_seconds_per_hour)
+        assert report.figures.crossed_seconds == sum(report.figures.crossed_seconds_per_hour)
+        assert 24 == len(report.figures.crossed_seconds_per_hour)
 
 
 class TestMismatches:
@@ -212,7 +223,7 @@ class TestMismatches:
         valid = valid_time(spans, observed_of((0, 10)))
 
         assert (8e-9, 2e-9) == (valid.valid_seconds, valid.invalid_seconds)
-        assert 2e-9 == valid.seconds_by_flag[BookFlag.SNAPSHOT_MISMATCH]
+        assert 2e-9 == valid.snapshot_mismatch_seconds
 
 
 FLAGS = st.sampled_from([*INVALIDATING, BookFlag.LOCKED, BookFlag.UNCONFIRMED_DEPTH])
@@ -275,6 +286,6 @@ def test_agrees_with_a_loop_over_nanoseconds(spans, first, last, hole, unverifie
             valid.unsound_seconds,
         )
     )
-    assert {flag: len(observed & covered(flag)) for flag in INVALIDATING} == {
-        flag: round(seconds * 1e9) for flag, seconds in valid.seconds_by_flag.items()
+    assert {flag: len(observed & covered(flag)) for flag in BY_CAUSE} == {
+        flag: round(getattr(valid, name) * 1e9) for flag, name in BY_CAUSE.items()
     }

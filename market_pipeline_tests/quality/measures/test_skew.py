@@ -57,9 +57,15 @@ class TestQuantiles:
         report = report_of(origin, receipt)
 
         assert (-99.0, -90.0, 400.0, 890.0, 899.0) == pytest.approx(
-            (report.p001_ms, report.p01_ms, report.p50_ms, report.p99_ms, report.p999_ms)
+            (
+                report.figures.skew_p001_ms,
+                report.figures.skew_p01_ms,
+                report.figures.skew_p50_ms,
+                report.figures.skew_p99_ms,
+                report.figures.skew_p999_ms,
+            )
         )
-        assert 100 / 1_001 == report.negative_share
+        assert 100 / 1_001 == report.figures.negative_latency_share
         assert 0 == report.first_early_index
 
     def test_the_first_early_message_is_located(self):
@@ -75,16 +81,16 @@ class TestQuantiles:
         receipt[500] -= 700 * MS
         report = report_of(origin, receipt)
 
-        assert (500, receipt[500]) == (report.worst_index, report.worst_receipt_ns)
-        assert (receipt[500] - origin[500]) / MS == report.worst_ms
+        assert (500, receipt[500]) == (report.worst_index, report.figures.worst_skew_ns)
+        assert (receipt[500] - origin[500]) / MS == report.figures.worst_skew_ms
 
     def test_hours_without_messages_have_no_median(self):
         """The median by hour is null where nothing was received."""
         origin = np.array([at(10), at(20), at(7_300)])
         report = report_of(origin, origin + np.array([1, 3, 8]) * MS)
 
-        assert (2.0, None, 8.0, None) == report.p50_ms_per_hour[:4]
-        assert 24 == len(report.p50_ms_per_hour)
+        assert (2.0, None, 8.0, None) == report.figures.skew_p50_ms_per_hour[:4]
+        assert 24 == len(report.figures.skew_p50_ms_per_hour)
 
     def test_no_message_is_missing_data(self):
         """An empty day is refused: it has no clock, it is missing."""
@@ -99,14 +105,17 @@ class TestGranularity:
         exact = START_NS + np.cumsum(random.integers(1, 50, 500)) * MS
         report = report_of(exact // 256 * 256 + 128, exact + 1_000 * random.integers(0, 9, 500))
 
-        assert (1_000, 1) == (report.origin_granularity_us, report.receipt_granularity_us)
+        assert (1_000, 1) == (
+            report.figures.origin_granularity_us,
+            report.figures.receipt_granularity_us,
+        )
 
     def test_a_clock_that_stands_still_has_none(self):
         """Without two different times there is no granularity to tell."""
         report = report_of(np.array([at(1), at(1)]), np.array([at(1), at(2)]))
 
-        assert report.origin_granularity_us is None
-        assert 1_000_000 == report.receipt_granularity_us
+        assert report.figures.origin_granularity_us is None
+        assert 1_000_000 == report.figures.receipt_granularity_us
 
 
 class TestDrift:
@@ -119,7 +128,7 @@ class TestDrift:
         report = report_of(origin, receipt)
         least_squares = np.polyfit(origin - START_NS, receipt - origin, 1)[0] * 1e6
 
-        assert 0.2 == pytest.approx(report.drift_ppm, abs=0.02)
+        assert 0.2 == pytest.approx(report.figures.clock_drift_ppm, abs=0.02)
         assert abs(least_squares - 0.2) > 0.3
 
     def test_a_step_is_not_drift(self):
@@ -129,15 +138,17 @@ class TestDrift:
         report = report_of(origin, receipt)
 
         assert 1 == len(report.steps)
-        assert 3.0 == pytest.approx(report.drift_ppm, abs=0.3)
+        assert 3.0 == pytest.approx(report.figures.clock_drift_ppm, abs=0.3)
 
     def test_less_than_a_minute_says_nothing(self):
         """Too short a stretch has no drift rather than a wrong one."""
-        assert report_of(*a_day(seconds=50)).drift_ppm is None
+        assert report_of(*a_day(seconds=50)).figures.clock_drift_ppm is None
 
     def test_a_receipt_clock_that_loses_time_has_a_negative_drift(self):
         """The sign is that of the receipt clock against the exchange's."""
-        assert -80.0 == pytest.approx(report_of(*a_day(drift_ppm=-80.0)).drift_ppm, abs=0.3)
+        assert -80.0 == pytest.approx(
+            report_of(*a_day(drift_ppm=-80.0)).figures.clock_drift_ppm, abs=0.3
+        )
 
 
 class TestBadStamps:
@@ -157,8 +168,10 @@ class TestBadStamps:
 
         for given_flags in (None, flags):
             report = report_of(origin, receipt, flags=given_flags)
-            assert expected.drift_ppm == pytest.approx(report.drift_ppm, abs=0.2)
-            assert report.drift_remark is None
+            assert expected.figures.clock_drift_ppm == pytest.approx(
+                report.figures.clock_drift_ppm, abs=0.2
+            )
+            assert report.figures.clock_drift_remark is None
             assert [step.index for step in expected.steps] == [each.index for each in report.steps]
 
     def test_what_is_flagged_has_no_part_in_any_figure(self):
@@ -211,8 +224,11 @@ class TestBadStamps:
 
         for clocks in ((same, receipt), (origin, same), (same, same)):
             report = report_of(*clocks)
-            assert report.drift_ppm is None or abs(report.drift_ppm) <= MAX_DRIFT_PPM
-            assert np.isfinite(report.p50_ms)
+            assert (
+                report.figures.clock_drift_ppm is None
+                or abs(report.figures.clock_drift_ppm) <= MAX_DRIFT_PPM
+            )
+            assert np.isfinite(report.figures.skew_p50_ms)
 
     def test_what_is_no_drift_is_said_in_words(self):
         """A clock in another unit gains half a million parts and more: no drift is told."""
@@ -220,8 +236,11 @@ class TestBadStamps:
         slow = START_NS + (origin - START_NS) // 3
         report = report_of(slow, receipt)
 
-        assert report.drift_ppm is None
-        assert report.drift_remark is not None and "which is no drift" in report.drift_remark
+        assert report.figures.clock_drift_ppm is None
+        assert (
+            report.figures.clock_drift_remark is not None
+            and "which is no drift" in report.figures.clock_drift_remark
+        )
 
     def test_the_stretches_that_drift_still_do(self):
         """A part of the day with a mad clock leaves the drift of the others."""
@@ -230,8 +249,8 @@ class TestBadStamps:
         receipt[mad] += (origin[mad] - at(2_400)) // 20 + 600_000 * MS
         report = report_of(origin, receipt)
 
-        assert 15.0 == pytest.approx(report.drift_ppm, abs=0.5)
-        assert "in 1,200 s the least delay" in (report.drift_remark or "")
+        assert 15.0 == pytest.approx(report.figures.clock_drift_ppm, abs=0.5)
+        assert "in 1,200 s the least delay" in (report.figures.clock_drift_remark or "")
 
 
 class TestSteps:
@@ -292,7 +311,7 @@ class TestSteps:
         report = report_of(origin[kept], receipt[kept])
 
         assert () == report.steps
-        assert 2.0 == pytest.approx(report.drift_ppm, abs=0.5)
+        assert 2.0 == pytest.approx(report.figures.clock_drift_ppm, abs=0.5)
 
     @settings(max_examples=25, deadline=None)
     @given(
@@ -353,7 +372,7 @@ class TestSteps:
         report = report_of(origin, receipt)
 
         assert [5.0, -30.0] == pytest.approx([step.size_ms for step in report.steps], abs=0.5)
-        assert report.steps[1] == report.largest_step
+        assert report.steps[1].size_ms == report.figures.largest_clock_step_ms
 
     def test_a_clock_set_back_by_minutes_is_one_step(self):
         """The axis is the exchange's clock, so the day is not folded over itself."""
@@ -362,7 +381,7 @@ class TestSteps:
         report = report_of(origin, receipt)
 
         assert [-600_000.0] == pytest.approx([step.size_ms for step in report.steps], abs=0.5)
-        assert 3.0 == pytest.approx(report.drift_ppm, abs=0.3)
+        assert 3.0 == pytest.approx(report.figures.clock_drift_ppm, abs=0.3)
 
     def test_the_bound_is_a_setting(self):
         """A step below the bound in force is not reported."""
@@ -405,9 +424,11 @@ def test_chunks_change_nothing(seed, messages, mean_seconds, disorder_ms, set_ba
         cut = report_of(origin, receipt)
 
     # The mean time of the drift's fit is a sum of parts, rounded by each.
-    assert (whole.drift_ppm is None) == (cut.drift_ppm is None)
-    assert (whole.drift_ppm or 0.0) == pytest.approx(cut.drift_ppm or 0.0, rel=1e-9)
-    assert replace(whole, drift_ppm=None) == replace(cut, drift_ppm=None)
+    drift_ppm, of_cut = whole.figures.clock_drift_ppm, cut.figures.clock_drift_ppm
+    assert (drift_ppm is None) == (of_cut is None)
+    assert (drift_ppm or 0.0) == pytest.approx(of_cut or 0.0, rel=1e-9)
+    same = replace(cut, figures=replace(cut.figures, clock_drift_ppm=drift_ppm))
+    assert whole == same
 
 
 @settings(max_examples=60, deadline=None)
@@ -424,14 +445,18 @@ def test_quantiles_are_those_of_all_delays(delays_ms, hours):
     quantiles = np.quantile(delays, (0.001, 0.01, 0.5, 0.99, 0.999)).tolist()
     worst = int(np.argmax(np.abs(delays - np.median(delays))))
 
-    assert [report.p001_ms, report.p01_ms, report.p50_ms, report.p99_ms, report.p999_ms] == (
-        quantiles
-    )
+    assert [
+        report.figures.skew_p001_ms,
+        report.figures.skew_p01_ms,
+        report.figures.skew_p50_ms,
+        report.figures.skew_p99_ms,
+        report.figures.skew_p999_ms,
+    ] == (quantiles)
     assert [
         np.median(delays[hours == hour]) if (hours == hour).any() else None for hour in range(24)
-    ] == list(report.p50_ms_per_hour)
-    assert (worst, delays[worst]) == (report.worst_index, report.worst_ms)
-    assert (delays < 0).sum() / len(delays) == report.negative_share
+    ] == list(report.figures.skew_p50_ms_per_hour)
+    assert (worst, delays[worst]) == (report.worst_index, report.figures.worst_skew_ms)
+    assert (delays < 0).sum() / len(delays) == report.figures.negative_latency_share
 
 
 @pytest.mark.parametrize(("exchange", "symbol", "day"), SAMPLE_DAYS)
@@ -445,9 +470,14 @@ def test_real_receipt_clocks_are_early_on_every_message(exchange, symbol, day):
         step_warn_ms=1.0,
     )
 
-    assert (-1_520 if day.month == 7 else -1_270) == pytest.approx(report.p50_ms, abs=5)
-    assert 1.0 == report.negative_share
-    assert ((), None) == (report.steps, report.drift_remark)
-    assert report.drift_ppm is not None
-    assert -8 < report.drift_ppm < -2
-    assert (1_000, 1) == (report.origin_granularity_us, report.receipt_granularity_us)
+    assert (-1_520 if day.month == 7 else -1_270) == pytest.approx(
+        report.figures.skew_p50_ms, abs=5
+    )
+    assert 1.0 == report.figures.negative_latency_share
+    assert ((), None) == (report.steps, report.figures.clock_drift_remark)
+    assert report.figures.clock_drift_ppm is not None
+    assert -8 < report.figures.clock_drift_ppm < -2
+    assert (1_000, 1) == (
+        report.figures.origin_granularity_us,
+        report.figures.receipt_granularity_us,
+    )

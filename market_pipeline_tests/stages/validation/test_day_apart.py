@@ -11,6 +11,7 @@ import pytest
 
 from market_pipeline.quality import report as book_measures
 from market_pipeline.quality.evaluate import CHECKS
+from market_pipeline.quality.figures.book import RebuildFigures
 from market_pipeline.quality.findings import Measured
 from market_pipeline.quality.measure import Measure
 from market_pipeline.stages.validation import day as stage
@@ -166,7 +167,7 @@ def test_a_figure_that_fits_no_column_stops_nobody(two: Later, clean, monkeypatc
     module = book_measures
 
     def huge(book):
-        return Measured({"rows": 2**70 if book.instrument == BTC else 1})
+        return Measured((RebuildFigures(rows=2**70 if book.instrument == BTC else 1),))
 
     monkeypatch.setattr(module, "BOOK_MEASURES", (Measure("huge", ("snapshot_match",), huge),))
     btc, eth = two.judged(BTC, ETH)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
+from market_pipeline.quality.figures.raw import DeliveryFigures
 from market_pipeline.quality.findings import Measured
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
 from market_pipeline.stages.raw.objects import RawObjects
@@ -43,7 +44,7 @@ def test_a_folder(lake: Path):
 
 def test_nothing_to_remark(lake: Path):
     """A day of a store without a remark has no remarks, which is not the same as not asked."""
-    assert Measured({"delivery_remarks": ()}, []) == measured(lake)
+    assert Measured((DeliveryFigures(delivery_remarks=()),)) == measured(lake)
 
 
 def test_remarks(lake: Path):

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from market_pipeline.quality.checks.precision import check_precision
+from market_pipeline.quality.figures.comparisons import SnapshotPrecisionFigures
+from market_pipeline.quality.findings import Measured
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, day_folder
-from market_pipeline.stages.validation.precision import measure_snapshot_precision
+from market_pipeline.stages.validation.precision import (
+    measure_precision,
+    measure_snapshot_precision,
+)
 from market_pipeline_tests.sources.raw_files import shard, snapshots
 from market_pipeline_tests.stages.days import (
     BTC,
@@ -25,6 +31,7 @@ from market_pipeline_tests.stages.days import (
     write_day,
 )
 
+LOCATED = ("files", "rows", "values")
 TOO_LARGE = float(2**51) / 1_000
 
 
@@ -54,9 +61,9 @@ class TestSnapshots:
         write_day(lake, BTC)
         write_day(lake, ETH)
 
-        assert {"snapshot_precision_losses": 0} == (
-            measure_snapshot_precision(rebuilt().day_of(BTC)).columns
-        )
+        found = measure_snapshot_precision(rebuilt().day_of(BTC))
+
+        assert (SnapshotPrecisionFigures(snapshot_precision_losses=0),) == found.figures
 
     @pytest.mark.parametrize(
         ("column", "value", "expected", "why"),
@@ -122,3 +129,57 @@ class TestDeltas:
         (judged,) = rebuilt().judged(BTC)
 
         assert 0 == judged.row.size_precision_losses
+
+
+class TestRefusedValues:
+    RECORD = MappingProxyType(
+        {
+            "tick": "0.1",
+            "lot": "0.001",
+            "price_losses": 2,
+            "price_loss_files": ["1.snappy.parquet"] * 2,
+            "price_loss_rows": [3, 8],
+            "price_loss_values": [61_800.25] * 2,
+            "size_losses": 1,
+            "size_loss_files": ["2.snappy.parquet"],
+            "size_loss_rows": [5],
+            "size_loss_values": [0.0005],
+        }
+    )
+
+    def measured(self, **changed: object) -> Measured:
+        """What a record of `books.rebuilds` says of the values that were refused."""
+        return measure_precision(SimpleNamespace(record=self.RECORD | changed))
+
+    def test_every_located_loss_is_a_place(self):
+        """File, row, column, the value and the nearest step; the first is of the prices."""
+        found = self.measured()
+
+        assert [("first", 3), ("further", 8), ("first", 5)] == [
+            (each.place, each.row) for each in found.findings
+        ]
+        assert ("1.snappy.parquet", "price", "61800.25", "61800.2") == (
+            found.findings[0].file,
+            found.findings[0].column,
+            found.findings[0].value,
+            found.findings[0].expected,
+        )
+        assert {
+            "price_precision_losses": 2,
+            "size_precision_losses": 1,
+            "first_precision_file": "1.snappy.parquet",
+            "first_precision_row": 3,
+            "first_precision_column": "price",
+            "first_precision_value": 61_800.25,
+        } == found.columns
+
+    def test_a_size_loss_is_located_when_no_price_is_lost(self):
+        """The located offender is of the prices if there is one, else of the sizes."""
+        none = {"price_losses": 0} | {f"price_loss_{each}": [] for each in LOCATED}
+        figures = self.measured(**none).columns
+
+        assert (0, "size", 5) == (
+            figures["price_precision_losses"],
+            figures["first_precision_column"],
+            figures["first_precision_row"],
+        )
