@@ -135,8 +135,8 @@ class Settings(LakeSettings, BaseSettings):
         default=1024,
         ge=1,
         description=(
-            "Megabytes the instruments worked on at once may use together; a small budget lowers "
-            "their number, never below one."
+            "Megabytes the instruments worked on at once may use together, by their messages and "
+            "trades; a small budget lowers their number, never below one."
         ),
     )
     lock_timeout_seconds: Real = Field(

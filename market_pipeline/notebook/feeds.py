@@ -9,14 +9,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from market_pipeline.errors import InstrumentsError, MissingDataError
 from market_pipeline.notebook.in_memory import delta_slices, snapshot_slices, times_of_trades
 from market_pipeline.sources import binance_capture, crypto_lake
-from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
+from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch, TradeTimes
 from market_pipeline.sources.binance_capture import Findings
 from market_pipeline.sources.shards import folder_shards
 
@@ -39,12 +37,12 @@ class Feeds:
         deltas: Yields the delta rows from the first one on, every time it is called, and tells its
             argument what a capture has wrong.
         snapshots: The same for the snapshots, once.
-        trade_times: (ts_origin_ns, ts_receipt_ns) of the trades, int64 (n,); None without trades.
+        trade_times: None without trades.
     """
 
     deltas: Callable[[Findings], Iterator[DeltaBatch]]
     snapshots: Callable[[Findings], Iterator[SnapshotBatch]]
-    trade_times: tuple[NDArray[np.int64], NDArray[np.int64]] | None
+    trade_times: TradeTimes | None
 
 
 def feeds_of(
@@ -98,18 +96,15 @@ def _snapshots(
     return lambda _: crypto_lake.read_snapshots(files)
 
 
-def _trade_times(
-    rows: RawRows, instrument: str | None
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _trade_times(rows: RawRows, instrument: str | None) -> TradeTimes:
     files = _files(rows)
     if files is None:
-        return times_of_trades(rows)
+        return TradeTimes(*times_of_trades(rows))
     if _is_capture(files):
         _, symbol = _capture_symbol(instrument)
         trades = binance_capture.read_trades(files, symbol, Findings())
-    else:
-        trades = crypto_lake.read_trades(files)
-    return trades.ts_origin_ns, trades.ts_receipt_ns
+        return TradeTimes(trades.ts_origin_ns, trades.ts_receipt_ns)
+    return crypto_lake.read_trade_times(files)
 
 
 def _files(rows: RawRows) -> list[Path] | None:

@@ -14,7 +14,7 @@ from market_pipeline.books.boundaries import first_rows
 from market_pipeline.books.scale import Scale, StepInference
 from market_pipeline.config.instruments import Thresholds
 from market_pipeline.errors import MissingDataError
-from market_pipeline.sources.batches import DeltaBatch
+from market_pipeline.sources.batches import DeltaBatch, TradeTimes
 from market_pipeline.stages.rebuild.gap_scan import suspect_gaps_between
 
 __all__ = ["RawSurvey", "survey"]
@@ -44,7 +44,7 @@ class RawSurvey:
 
 def survey(
     batches: Iterable[DeltaBatch],
-    trade_times: tuple[NDArray[np.int64], NDArray[np.int64]] | None,
+    trade_times: TradeTimes | None,
     *,
     infer_steps: bool,
 ) -> RawSurvey:

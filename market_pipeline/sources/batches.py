@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,13 @@ __all__ = [
     "MAX_TRADES",
     "DeltaBatch",
     "SnapshotBatch",
+    "TradeTimes",
     "Trades",
     "too_many_trades",
 ]
 
-MAX_MESSAGES = 1 << 26
-"""Most messages of an instrument and day: some integers of each are held at once."""
+MAX_MESSAGES = 1 << 25
+"""Most messages of an instrument and day, one every 2.6 ms: integers of each are held at once."""
 MAX_MESSAGE_ROWS = 1 << 20
 """Most rows of a message: it is judged with those around it, and all of them are held."""
 
@@ -98,6 +99,13 @@ class SnapshotBatch:
     ask_price: NDArray[np.float64]
     ask_size: NDArray[np.float64]
     ts_origin_ns: NDArray[np.int64] | None = None
+
+
+class TradeTimes(NamedTuple):
+    """When the trades of a day were, int64 (trades,) each."""
+
+    ts_origin_ns: NDArray[np.int64]
+    ts_receipt_ns: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from market_pipeline.sources.batches import (
     DeltaBatch,
     SnapshotBatch,
     Trades,
+    TradeTimes,
     too_many_trades,
 )
 from market_pipeline.sources.converted_columns import (
@@ -62,6 +63,7 @@ __all__ = [
     "read_raw",
     "read_snapshots",
     "read_times",
+    "read_trade_times",
     "read_trades",
 ]
 
@@ -443,6 +445,24 @@ def read_trades(files: Sequence[Path]) -> Trades:
         SchemaError: See `open_shard`.
         DomainError: On a null, a price or amount not above 0, or a side that is not buy or sell.
     """
+    times = {"timestamp": np.int64, "receipt_timestamp": np.int64}
+    values = {"price": np.float64, "amount": np.float64, "is_buy": np.bool_}
+    return Trades(*_trade_columns(files, times | values))
+
+
+def read_trade_times(files: Sequence[Path]) -> TradeTimes:
+    """Reads when the trades of a day's shards were, and refuses what `read_trades` refuses.
+
+    Raises:
+        MarketPipelineError: As `read_trades`.
+    """
+    return TradeTimes(
+        *_trade_columns(files, {"timestamp": np.int64, "receipt_timestamp": np.int64})
+    )
+
+
+def _trade_columns(files: Sequence[Path], types: dict[str, Any]) -> list[NDArray[Any]]:
+    """Some columns of all trades, and `is_buy`, if every value of every column can be."""
     count = 0
     for file in files:
         with open_shard(file, TRADES)[0] as parquet:
@@ -450,21 +470,15 @@ def read_trades(files: Sequence[Path]) -> Trades:
         if count > MAX_TRADES:
             raise too_many_trades(file, count)
     # Of their final size at once: gathered in parts they would be held twice.
-    found = Trades(
-        ts_origin_ns=np.empty(count, np.int64),
-        ts_receipt_ns=np.empty(count, np.int64),
-        price=np.empty(count, np.float64),
-        quantity=np.empty(count, np.float64),
-        is_buy=np.empty(count, np.bool_),
-    )
-    columns = [name for name in TRADES.columns if name != "id"]
+    found = {name: np.empty(count, dtype) for name, dtype in types.items()}
     row = 0
+    columns = [name for name in TRADES.columns if name != "id"]
     for batch in _batches(files, TRADES, columns, _BATCH_ROWS):
         _refuse_outside(batch, "price", above=0.0)
         _refuse_outside(batch, "amount", above=0.0)
-        arrays = batch.arrays
-        is_buy = arrays["side"] == "buy"
-        known = is_buy | (arrays["side"] == "sell")
+        sides = batch.arrays["side"]
+        is_buy = sides == "buy"
+        known = is_buy | (sides == "sell")
         if not known.all():
             at = int(np.flatnonzero(~known)[0])
             raise DomainError(
@@ -474,12 +488,10 @@ def read_trades(files: Sequence[Path]) -> Trades:
                 row=batch.first_row + at,
                 column=batch.names["side"],
                 expected="buy or sell",
-                found=repr(arrays["side"][at]),
+                found=repr(sides[at]),
             )
-        rows = slice(row, row + is_buy.size)
-        found.ts_origin_ns[rows] = arrays["timestamp"]
-        found.ts_receipt_ns[rows] = arrays["receipt_timestamp"]
-        found.price[rows], found.quantity[rows] = arrays["price"], arrays["amount"]
-        found.is_buy[rows] = is_buy
-        row = rows.stop
-    return found
+        arrays = batch.arrays | {"is_buy": is_buy}
+        for name, values in found.items():
+            values[row : row + is_buy.size] = arrays[name]
+        row += is_buy.size
+    return list(found.values())

@@ -25,6 +25,7 @@ from market_pipeline.sources.crypto_lake import (
     read_deltas,
     read_snapshots,
     read_times,
+    read_trade_times,
     read_trades,
 )
 from market_pipeline_tests.sources.raw_files import (
@@ -430,6 +431,17 @@ class TestTrades:
         assert [0.5, 1.5, 0.5, 1.5, 2.5, 3.5] == found.quantity.tolist()
         assert [True, False, True, False, True, False] == found.is_buy.tolist()
         assert 61_803.0 == found.price[-1]
+
+    def test_times_are_those_of_the_trades(self, tmp_path: Path):
+        """They are read alone, and what is refused of the other columns is refused there too."""
+        files = [shard(tmp_path, 1, trades(2)), shard(tmp_path, 2, trades(4))]
+        whole, times = read_trades(files), read_trade_times(files)
+        bad = shard(tmp_path, 3, trades(4, side=["buy", "sell", "BUY", "sell"]))
+
+        assert whole.ts_origin_ns.tolist() == times.ts_origin_ns.tolist()
+        assert whole.ts_receipt_ns.tolist() == times.ts_receipt_ns.tolist()
+        with pytest.raises(DomainError, match="A trade's side is unknown"):
+            read_trade_times([*files, bad])
 
     def test_no_file(self):
         """Without files there are no trades, in arrays of the same types."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from market_pipeline import __version__
@@ -18,7 +19,9 @@ from market_pipeline.errors import (
     is_of_machine,
 )
 from market_pipeline.shown import shown_logger
+from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
 from market_pipeline.stages.provenance import Kept, RecordedDay, books_made_of, made_of_each
+from market_pipeline.stages.published_rows import of_instrument
 from market_pipeline.stages.raw.objects import RegisteredDay
 from market_pipeline.stages.rebuild.instrument import blank_record, rebuild_instrument
 from market_pipeline.stages.rebuild.quarantine import BadFile, bad_files, keep_copy
@@ -30,7 +33,12 @@ from market_pipeline.warehouse.staging import StagedFile, sweep_staging
 
 __all__ = ["RebuiltDay", "rebuild_day"]
 
-_MEGABYTES_PER_INSTRUMENT = 300
+_BYTES_PER_INSTRUMENT = 300_000_000
+"""What an instrument takes beside its messages and trades: batches under way, tables, the book …"""
+_BYTES_PER_MESSAGE = {DELTAS.name: 100, SNAPSHOTS.name: 100, TRADES.name: 20}
+"""… and what the look for its gaps takes for each, which sees the times of the whole day at once.
+Measured with 8 million: 66 for a message, 98 where the profile did not keep it, 16 for a trade.
+"""
 _LOG = shown_logger(__name__)
 
 _Outcome = tuple[dict[str, list[StagedFile]], dict[str, Any], list[BadFile]]
@@ -92,8 +100,7 @@ def rebuild_day(
             others were stopped.
         PublishError: A raw file that cannot be used could not be copied.
     """
-    by_memory = settings.memory_budget_mb // _MEGABYTES_PER_INSTRUMENT
-    workers = max(1, min(settings.threads, by_memory, len(instruments)))
+    workers = _workers(raw, instruments, settings)
     sweep_staging(warehouse)
     day = RebuiltDay(
         made_of=made_of_each(
@@ -133,6 +140,20 @@ def rebuild_day(
                 said = f"not rebuilt, {day.kept[instrument.id].said}"
             progress(f"{instrument.id}: {said}")
     return day
+
+
+def _workers(raw: RegisteredDay, instruments: Sequence[Instrument], settings: Settings) -> int:
+    """How many instruments are rebuilt at once: the largest of them fit the memory together."""
+    needed = [
+        _BYTES_PER_INSTRUMENT
+        + sum(
+            _BYTES_PER_MESSAGE[profile["raw_table"]] * (profile["messages"] or 0)
+            for profile in raw.profiles.filter(of_instrument(instrument)).to_dicts()
+        )
+        for instrument in instruments
+    ]
+    together = accumulate(sorted(needed, reverse=True)[: settings.threads])
+    return max(1, sum(each <= settings.memory_budget_mb * 1_000_000 for each in together))
 
 
 def _attempt(

@@ -12,7 +12,12 @@ from market_pipeline.books.intervals import Intervals
 from market_pipeline.books.rebuild import RebuildOptions
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import DomainError, MissingDataError
-from market_pipeline.sources.crypto_lake import SNAPSHOTS, read_snapshots, read_times, read_trades
+from market_pipeline.sources.crypto_lake import (
+    SNAPSHOTS,
+    read_snapshots,
+    read_times,
+    read_trade_times,
+)
 from market_pipeline.stages.raw.objects import RawObjects
 from market_pipeline.stages.rebuild.gap_scan import steps_of, suspect_gaps_between
 from market_pipeline.stages.rebuild.prefetch import read_ahead
@@ -84,14 +89,12 @@ def publish_snapshots(
             )
         ),
     )
-    traded = read_trades(trade_files)
     gaps = suspect_gaps_between(
         first_rows(read_times(files, SNAPSHOTS)),
-        (traded.ts_origin_ns, traded.ts_receipt_ns),
+        read_trade_times(trade_files),
         day,
         instrument.thresholds,
     )
-    del traded
     rebuild = SnapshotRebuild(price_scale, size_scale, options, silence_ns=gaps.silence_ns)
     intervals = Intervals(instrument, day, price_scale, silences=gaps.silences)
     arrow = BookArrow(instrument, day, price_scale, size_scale)

@@ -19,7 +19,7 @@ from market_pipeline.config.instruments import Instrument, Thresholds
 from market_pipeline.quality.measures.gap import find_gaps
 from market_pipeline.quality.measures.silences import GapRule
 from market_pipeline.quality.measures.snapshots_inside import SnapshotTouches
-from market_pipeline.sources.batches import DeltaBatch, Trades
+from market_pipeline.sources.batches import DeltaBatch, TradeTimes
 from market_pipeline.sources.crypto_lake import SNAPSHOTS, read_deltas, read_raw
 
 __all__ = [
@@ -57,7 +57,7 @@ def suspect_gaps(
     instrument: Instrument,
     day: date,
     messages: FirstRows,
-    trades: Trades,
+    trades: TradeTimes,
     snapshots: Sequence[Path] = (),
 ) -> SuspectedGaps:
     """Finds the suspected gaps of a day from its messages; there must be one.
@@ -70,7 +70,7 @@ def suspect_gaps(
     """
     return suspect_gaps_between(
         messages,
-        (trades.ts_origin_ns, trades.ts_receipt_ns),
+        trades,
         day,
         instrument.thresholds,
         (lambda: snapshot_touches(snapshots)) if snapshots else None,
@@ -79,7 +79,7 @@ def suspect_gaps(
 
 def suspect_gaps_between(
     messages: FirstRows,
-    trade_times: tuple[NDArray[np.int64], NDArray[np.int64]],
+    trades: TradeTimes,
     day: date,
     thresholds: Thresholds,
     snapshots: Callable[[], Iterable[SnapshotTouches]] | None = None,
@@ -88,7 +88,7 @@ def suspect_gaps_between(
 
     Args:
         messages: Of the feed, in its order.
-        trade_times: (ts_origin_ns, ts_receipt_ns) of the trades, int64 (n,) each.
+        trades: Their times.
         day: The UTC day.
         thresholds: From when on a silence is suspected.
         snapshots: Opens the snapshots beside the messages; None if there are none.
@@ -101,8 +101,8 @@ def suspect_gaps_between(
         ts_receipt_ns=ts_receipt_ns,
         ts_origin_ns=ts_origin_ns,
         sequence_number=number,
-        trade_receipt_ns=trade_times[1],
-        trade_origin_ns=trade_times[0],
+        trade_receipt_ns=trades.ts_receipt_ns,
+        trade_origin_ns=trades.ts_origin_ns,
         day=day,
         rule=GapRule.from_thresholds(thresholds),
         snapshots=snapshots,

@@ -21,7 +21,7 @@ from market_pipeline.errors import CheckpointError, MarketPipelineError, is_of_m
 from market_pipeline.quality.figures.comparisons import DayBoundaryFigures
 from market_pipeline.quality.findings import Finding, Measured
 from market_pipeline.sources.batches import SnapshotBatch
-from market_pipeline.sources.crypto_lake import read_deltas, read_snapshots, read_trades
+from market_pipeline.sources.crypto_lake import read_deltas, read_snapshots, read_trade_times
 from market_pipeline.stages.rebuild.close_replay import Carried, LevelDifference, carry_over
 from market_pipeline.stages.rebuild.day_join import Break, breaks_between, why_not_carried
 from market_pipeline.stages.rebuild.gap_scan import suspect_gaps
@@ -93,7 +93,7 @@ def _silence_ns(day: InstrumentDay, carried: Carried, close: Keyframe) -> int:
     floor_ns = round(day.instrument.thresholds.silence_floor_seconds * 1e9)
     if carried.is_right or carried.first_ts_receipt_ns - close.ts_receipt_ns <= floor_ns:
         return floor_ns  # what a silence is takes a look at the whole day
-    trades = day.trades or read_trades([])
+    trades = read_trade_times(day.trade_files)
     return suspect_gaps(day.instrument, day.day, day.messages, trades).silence_ns
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -12,6 +13,7 @@ from market_pipeline import __version__
 from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH, INTERVALS, REBUILDS
 from market_pipeline.config.instruments import Policies
 from market_pipeline.errors import DomainError, LakeFileError, MissingDataError
+from market_pipeline.quality.profile import PROFILES
 from market_pipeline.sources.crypto_lake import DELTAS
 from market_pipeline.stages import provenance
 from market_pipeline.stages.rebuild import day as day_stage
@@ -299,7 +301,7 @@ class TestDay:
     def test_memory_bounds_the_threads(
         self, raw, folder: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
     ):
-        """A small memory budget has one instrument at a time, and never none."""
+        """So many are worked on at once as fit the budget, the largest first, and never none."""
         workers: list[int] = []
         pool = day_stage.Workers
 
@@ -308,12 +310,22 @@ class TestDay:
             return pool(count, name)
 
         monkeypatch.setattr(day_stage, "Workers", counted)
-        for budget in (1, 600, 10_000):
+        for budget, messages in ((1, 9), (600, 9), (700, 9), (700, 3_000_000), (10_000, 9)):
+            profiles = PROFILES.frame(
+                [
+                    dict.fromkeys(column.name for column in PROFILES.columns)
+                    | {"exchange": ETH.venue, "symbol": ETH.symbol, "dt": DAY}
+                    | {"raw_table": DELTAS.name, "status": "usable", "messages": messages}
+                ]
+            )
             rebuild_day(
-                raw, (ETH,) * 3, settings(folder, threads=8, memory_budget_mb=budget), warehouse
+                replace(raw, profiles=profiles),
+                (ETH, BTC, ETH),
+                settings(folder, threads=8, memory_budget_mb=budget),
+                warehouse,
             )
 
-        assert [1, 2, 3] == workers
+        assert [1, 1, 2, 1, 3] == workers
 
 
 def test_the_raw_files_are_only_read(lake: Path, folder: Path, warehouse: Warehouse):

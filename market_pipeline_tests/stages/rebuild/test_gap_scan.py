@@ -23,7 +23,7 @@ from market_pipeline.sources.crypto_lake import (
     day_folder,
     day_shards,
     read_times,
-    read_trades,
+    read_trade_times,
 )
 from market_pipeline.stages.rebuild.gap_scan import before_first_silence, day_steps, suspect_gaps
 from market_pipeline_tests.sources.raw_files import shard, snapshots
@@ -40,7 +40,7 @@ from market_pipeline_tests.stages.days import (
 
 
 def trades_of(lake: Path):
-    return read_trades(day_shards(lake, TRADES, BTC.venue, BTC.symbol, DAY))
+    return read_trade_times(day_shards(lake, TRADES, BTC.venue, BTC.symbol, DAY))
 
 
 def messages_of(files: Sequence[Path]) -> FirstRows:
@@ -114,7 +114,7 @@ class TestGaps:
     def test_a_hole_without_trades_either(self, lake: Path):
         """After a long hole with neither messages nor trades the book is in doubt as well."""
         files = write_day(lake, BTC, deltas=without(delta_rows(), 1_000, 1_100), trades=False)
-        gaps = suspect_gaps(BTC, DAY, messages_of(files), read_trades([]))
+        gaps = suspect_gaps(BTC, DAY, messages_of(files), read_trade_times([]))
 
         assert [2 * 1_000] == gaps.rows.tolist()
 
@@ -150,8 +150,8 @@ class TestGaps:
         patient = Thresholds(silence_floor_seconds=40.0, edge_tolerance_seconds=1_000.0)
         of = instrument(thresholds=patient)
 
-        quiet = suspect_gaps(of, DAY, messages_of(files), read_trades([]))
-        seen = suspect_gaps(of, DAY, messages_of(files), read_trades([]), shots)
+        quiet = suspect_gaps(of, DAY, messages_of(files), read_trade_times([]))
+        seen = suspect_gaps(of, DAY, messages_of(files), read_trade_times([]), shots)
         assert ([], [2 * 1_000]) == (quiet.rows.tolist(), seen.rows.tolist())
 
 
