@@ -108,12 +108,7 @@ def fetch(
     if end < start:
         raise typer.BadParameter(f"{end} is before {start}", param_hint="--end-date")
     settings = load_settings()
-    listed = select_instruments(load_instruments(settings.instruments_file), instrument or [])
-    chosen = [each for each in listed if not is_converter(each.source)]
-    for each in listed:
-        if is_converter(each.source):
-            told = f"{each.id} is left out: its source {each.source} is a converter, not the store"
-            errors_console().print(told, soft_wrap=True)
+    chosen = _of_the_store(settings, instrument or [])
     if settings.store_address is None:
         raise SettingsError(
             [
@@ -154,6 +149,18 @@ def fetch(
         errors_console().print(f"error: {result.stopped_by}", soft_wrap=True)
         raise typer.Exit(_REFUSED)
     raise typer.Exit(0 if result.is_whole else 1)
+
+
+def _of_the_store(settings: Settings, ids: Sequence[str]) -> list[Instrument]:
+    """The instruments asked for whose days are at the store; says which others are left out."""
+    chosen = []
+    for each in select_instruments(load_instruments(settings.instruments_file), ids):
+        if is_converter(each.source):
+            text = f"{each.id} is left out: its source {each.source} is a converter, not the store"
+            errors_console().print(text, soft_wrap=True)
+        else:
+            chosen.append(each)
+    return chosen
 
 
 def _fetch(

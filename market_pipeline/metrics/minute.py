@@ -141,28 +141,22 @@ def minute_metrics(
         touch.add(rows, _touch_values(rows))
         received = new.filter((pl.col("flags") & int(BookFlag.OUTSIDE_DAY)) == 0)
         message_count += minutes.count(received["ts_receipt_ns"].to_numpy())
-    valid_seconds = touch.valid_seconds
     figures = {
-        "valid_seconds": pl.Series(valid_seconds),
+        "valid_seconds": pl.Series(touch.valid_seconds),
         "message_count": pl.Series(message_count),
         **_touch_figures(touch, tick=float(tick), lot=float(lot)),
         **_depth_figures(depth, minutes, not_observed),
         **_trade_figures(None if trades is None else trade_bars(trades, day), minutes),
     }
-    present = (message_count > 0) | (valid_seconds > 0)
-    present |= figures["trade_count"].fill_null(0).to_numpy() > 0
     starts_us = minutes.starts_ns[:-1] // 1_000
-    return (
-        pl.DataFrame(figures)
-        .with_columns(
-            pl.lit(instrument.venue).alias("exchange"),
-            pl.lit(instrument.symbol).alias("symbol"),
-            pl.lit(day).alias("dt"),
-            pl.Series("minute_start", starts_us).cast(pl.Datetime("us")),
-        )
-        .filter(pl.Series(present))
-        .select(_COLUMNS)
+    rows = pl.DataFrame(figures).with_columns(
+        pl.lit(instrument.venue).alias("exchange"),
+        pl.lit(instrument.symbol).alias("symbol"),
+        pl.lit(day).alias("dt"),
+        pl.Series("minute_start", starts_us).cast(pl.Datetime("us")),
     )
+    present = (pl.col("message_count") > 0) | (pl.col("valid_seconds") > 0)
+    return rows.filter(present | (pl.col("trade_count").fill_null(0) > 0)).select(_COLUMNS)
 
 
 def _with_sound_times(batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:

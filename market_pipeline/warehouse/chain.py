@@ -7,7 +7,7 @@ table anew and left the next as it was. So of every input is told whether it is 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Literal
@@ -135,23 +135,20 @@ def read_chain(connection: duckdb.DuckDBPyConnection, instrument: str, day: date
         state: State = "gone" if now is None else "replaced"
         return NamedInput(table, of_day, path, uri, sha256, state, now, ())
 
+    return sorted((_link(row, named) for row in rows if row["dt"] == day), key=_place)
+
+
+def _link(row: Mapping[str, Any], named: Callable[..., NamedInput]) -> Link:
     columns = ("input_tables", "input_days", "input_paths", "input_uris", "input_sha256")
-    links = [
-        Link(
-            table=row["output_table"],
-            sha256=row["output_sha256"],
-            code_version=row["code_version"],
-            package_version=row["package_version"],
-            made_at=row["made_at"],
-            parameters=json.loads(row["parameters"]),
-            inputs=tuple(
-                named(*each) for each in zip(*(row[name] for name in columns), strict=True)
-            ),
-        )
-        for row in rows
-        if row["dt"] == day
-    ]
-    return sorted(links, key=_place)
+    return Link(
+        table=row["output_table"],
+        sha256=row["output_sha256"],
+        code_version=row["code_version"],
+        package_version=row["package_version"],
+        made_at=row["made_at"],
+        parameters=json.loads(row["parameters"]),
+        inputs=tuple(named(*each) for each in zip(*(row[name] for name in columns), strict=True)),
+    )
 
 
 def _place(link: Link) -> tuple[int, Sequence[str]]:

@@ -1,6 +1,7 @@
 """The rebuilt books: one pass over the raw day publishes five products."""
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import date
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -24,6 +25,7 @@ from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
 from market_pipeline.stages.rebuild.day import RebuiltDay, rebuild_day
 from market_pipeline.stages.rebuild.resume import forget_rebuilds
 from market_pipeline.tables import TABLES
+from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.published import where_it_lies
 from market_pipeline.warehouse.staging import StagedFile, staging_in_use
 
@@ -83,22 +85,7 @@ def _rebuilt_books(
     for name in _BIG:
         if name in context.selected_output_names:
             files = rebuilt.staged[TABLES[name].sql_name]
-            metadata: dict[str, dg.RawMetadataValue] = {
-                "rows": sum(file.rows for file in files),
-                "bytes": sum(file.bytes for file in files),
-                "instruments": _instrument_table(rebuilt),
-                "failures": failure_table(rebuilt.records),
-                "unchanged": kept_table(rebuilt.kept),
-            }
-            if name == "book_bbo" and files:
-                # Another run of the same day may have published them meanwhile.
-                there = [
-                    where_it_lies(pipeline.warehouse, TABLES[name], raw.day, file) or file
-                    for file in files
-                ]
-                figure = mid_plot(_by_instrument(there, lambda file: file.path))
-                metadata["mid_and_spread"] = figure_markdown(figure, "mid and spread")
-            metadata["content_sha256"] = _by_instrument(files, lambda file: file.sha256)
+            metadata = _of_books(rebuilt) | _of_files(name, files, warehouse, raw.day)
             yield dg.Output(
                 PartitionFiles(
                     [file for file in files if file.instrument in made_of],
@@ -114,18 +101,39 @@ def _rebuilt_books(
             for each, record in zip(pipeline.selected, rebuilt.records, strict=True)
             if each.id in made_of
         )
-        metadata = {
-            "instruments": _instrument_table(rebuilt),
-            "failures": failure_table(rebuilt.records),
-            "unchanged": kept_table(rebuilt.kept),
-        }
         yield dg.Output(
             PartitionRows(frame, made, made_of),
             output_name="book_rebuilds",
-            metadata=green_if(is_rebuilt, context, "book_rebuilds", metadata),
+            metadata=green_if(is_rebuilt, context, "book_rebuilds", _of_books(rebuilt)),
         )
     # Reached when every output is published: nothing is left to go on from.
     forget_rebuilds(pipeline.warehouse, pipeline.selected, raw.day)
+
+
+def _of_books(rebuilt: RebuiltDay) -> dict[str, dg.RawMetadataValue]:
+    """What the UI shows of a day's rebuild with each of its tables."""
+    return {
+        "instruments": _instrument_table(rebuilt),
+        "failures": failure_table(rebuilt.records),
+        "unchanged": kept_table(rebuilt.kept),
+    }
+
+
+def _of_files(
+    name: str, files: Sequence[StagedFile], warehouse: Warehouse, day: date
+) -> dict[str, dg.RawMetadataValue]:
+    """What the UI shows of the files of one table."""
+    metadata: dict[str, dg.RawMetadataValue] = {
+        "rows": sum(file.rows for file in files),
+        "bytes": sum(file.bytes for file in files),
+        "content_sha256": _by_instrument(files, lambda file: file.sha256),
+    }
+    if name == "book_bbo" and files:
+        # Another run of the same day may have published them meanwhile.
+        there = [where_it_lies(warehouse, TABLES[name], day, file) or file for file in files]
+        figure = mid_plot(_by_instrument(there, lambda file: file.path))
+        metadata["mid_and_spread"] = figure_markdown(figure, "mid and spread")
+    return metadata
 
 
 def _by_instrument(

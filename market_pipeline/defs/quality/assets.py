@@ -81,40 +81,41 @@ def judge_day(
     rows = [of_each[each.id] for each in pipeline.selected]
     has_books = any(row.outcome == "rebuilt" for row in rows)
     report = VALIDATION_REPORT.frame(each.row.as_record() for each in judged)
-    told = {
+    coverage = _coverage(pipeline, raw.day, rows)
+    metadata = _of_verdicts(rows, book_rebuilds, coverage) | {"unchanged": kept_table(kept)}
+    yield dg.Output(
+        PartitionRows(report, made, made_of),
+        output_name="validation_report",
+        metadata=green_if(has_books, context, "validation_report", metadata),
+    )
+    records = [record for each in judged for record in each.finding_records()]
+    unchanged = sum(found.rows[FINDINGS.sql_name].height for found in kept.values())
+    metadata = {"findings": len(records) + unchanged, "unchanged": kept_table(kept)}
+    yield dg.Output(
+        PartitionRows(FINDINGS.frame(records), made, made_of),
+        output_name="quality_findings",
+        metadata=green_if(has_books, context, "quality_findings", metadata),
+    )
+    # Reached when both are published: no later stage asks for the messages.
+    forget_messages(pipeline.warehouse, pipeline.selected, raw.day)
+
+
+def _of_verdicts(
+    rows: Sequence[ReportRow], book_rebuilds: pl.DataFrame, coverage: Figure
+) -> dict[str, dg.RawMetadataValue]:
+    """What the UI shows of a day's verdicts: tables, plots and how many of each condition."""
+    off_grid = [loss for record in book_rebuilds.to_dicts() for loss in _off_grid(record)]
+    return {
         "verdicts": table_metadata([_verdict(row) for row in rows]),
-        "reasons": table_metadata([said for row in rows for said in _reasons(row)]),
-        "off_grid": table_metadata(
-            [loss for record in book_rebuilds.to_dicts() for loss in _off_grid(record)]
-        ),
+        "reasons": table_metadata([reason for row in rows for reason in _reasons(row)]),
+        "off_grid": table_metadata(off_grid),
         "valid_time": figure_markdown(valid_time_plot(rows), "valid time by instrument"),
-        "coverage": figure_markdown(
-            _coverage(pipeline, day_of(context), rows), "condition by instrument and day"
-        ),
+        "coverage": figure_markdown(coverage, "condition by instrument and day"),
         **{
             condition: sum(row.condition == condition for row in rows)
             for condition in ("available", "degraded", "pending", "missing")
         },
-        "unchanged": kept_table(kept),
     }
-    yield dg.Output(
-        PartitionRows(report, made, made_of),
-        output_name="validation_report",
-        metadata=green_if(has_books, context, "validation_report", told),
-    )
-    records = [record for each in judged for record in each.finding_records()]
-    told = {
-        "findings": len(records)
-        + sum(found.rows[FINDINGS.sql_name].height for found in kept.values()),
-        "unchanged": kept_table(kept),
-    }
-    yield dg.Output(
-        PartitionRows(FINDINGS.frame(records), made, made_of),
-        output_name="quality_findings",
-        metadata=green_if(has_books, context, "quality_findings", told),
-    )
-    # Reached when both are published: no later stage asks for the messages.
-    forget_messages(pipeline.warehouse, pipeline.selected, raw.day)
 
 
 def _coverage(pipeline: Pipeline, day: date, rows: Sequence[ReportRow]) -> Figure:

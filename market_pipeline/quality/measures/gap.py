@@ -268,13 +268,15 @@ def find_gaps(
     silences = silences_of(ts_receipt_ns, ts_origin_ns, rhythm.least_ns, tolerance_ns)
     margin_ns = rhythm.usual_ns
     trades = trades_inside(silences, trade_receipt_ns, trade_origin_ns, margin_ns=margin_ns)
-
-    def changes_inside() -> IntArray:
-        if snapshots is None:
-            return np.zeros_like(trades)
-        return snapshot_changes(silences, sequence_number, snapshots(), margin_ns=margin_ns)
-
-    judged = _judged(silences, trades, changes_inside, ts_receipt_ns, rhythm, rule)
+    opened = snapshots or tuple
+    judged = _judged(
+        silences,
+        trades,
+        lambda: snapshot_changes(silences, sequence_number, opened(), margin_ns=margin_ns),
+        ts_receipt_ns,
+        rhythm,
+        rule,
+    )
     is_gap, is_quiet = judged.is_gap, judged.is_quiet
     spans = np.column_stack((silences.receipt_spans, trades))[is_gap]
     hours = np.clip((spans[:, 0] - start_ns) // NS_PER_HOUR, 0, 23)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -167,26 +167,8 @@ def read_parts(
     first_us, last_us = begin_us - _SLACK_US, begin_us + _DAY_US + _SLACK_US
     row, latest_us = 0, first_us
     for batch in _batches(file, columns, only):
-        arrays: dict[str, NDArray[Any]] = {}
-        words: dict[str, Words] = {}
-        for name in batch.schema.names:
-            values = batch.column(name)
-            if values.null_count and name not in _MAY_BE_EMPTY:
-                raise DomainError(
-                    "A value is missing",
-                    next_step=_NEXT_STEP,
-                    file=file,
-                    row=row + pc.index(values.is_null(), True).as_py(),
-                    column=name,
-                    expected=f"a value of type {columns[name]}",
-                    found="nothing",
-                )
-            if pa.types.is_dictionary(values.type):
-                indices = values.indices.to_numpy(zero_copy_only=False)
-                words[name] = Words(values.dictionary.to_pylist(), indices)
-            else:
-                arrays[name] = values.to_numpy(zero_copy_only=False)
-        part = Part(file, row, arrays, words)
+        part = _part_of(batch, file, row, columns)
+        arrays, words = part.arrays, part.words
         for name, own in (("exchange", whose.exchange), ("symbol", whose.symbol)):
             if name in words:
                 part.refuse(~words[name].are(own), name, own)
@@ -207,6 +189,31 @@ def read_parts(
         row += batch.num_rows
         if batch.num_rows:
             yield part
+
+
+def _part_of(
+    batch: pa.RecordBatch, file: Path, row: int, columns: Mapping[str, pa.DataType]
+) -> Part:
+    arrays: dict[str, NDArray[Any]] = {}
+    words: dict[str, Words] = {}
+    for name in batch.schema.names:
+        values = batch.column(name)
+        if values.null_count and name not in _MAY_BE_EMPTY:
+            raise DomainError(
+                "A value is missing",
+                next_step=_NEXT_STEP,
+                file=file,
+                row=row + pc.index(values.is_null(), True).as_py(),
+                column=name,
+                expected=f"a value of type {columns[name]}",
+                found="nothing",
+            )
+        if pa.types.is_dictionary(values.type):
+            indices = values.indices.to_numpy(zero_copy_only=False)
+            words[name] = Words(values.dictionary.to_pylist(), indices)
+        else:
+            arrays[name] = values.to_numpy(zero_copy_only=False)
+    return Part(file, row, arrays, words)
 
 
 def _batches(

@@ -112,7 +112,12 @@ class RawObjects:
                 symbol=instrument.symbol,
             )
         files = [self._lake / path for path in present["path"]]
-        for file, expected in zip(files, present["bytes"], strict=True):
+        self._check_sizes(instrument, files, present["bytes"].to_list())
+        return files, present["sha256"].to_list()
+
+    @staticmethod
+    def _check_sizes(instrument: Instrument, files: list[Path], sizes: list[int]) -> None:
+        for file, expected in zip(files, sizes, strict=True):
             found = file.stat().st_size if file.exists() else None
             if found != expected:
                 raise LakeFileError(
@@ -124,7 +129,6 @@ class RawObjects:
                     expected=f"{expected} bytes",
                     found="no file" if found is None else f"{found} bytes",
                 )
-        return files, present["sha256"].to_list()
 
     def _refused(self, instrument: Instrument, row: dict[str, Any]) -> MarketPipelineError:
         """The error of a file that no reader here can meet again, because a converter met it."""

@@ -109,23 +109,11 @@ def carry_over(
         raise ValueError("a day without a delta row has nothing to carry a book into")
     first = held[0]
     begin_ns, begin_number = _beginning(first)
-    waiting = _near(snapshots, begin_ns)
-    candidate = next(waiting, None)
     rebuild = Rebuild(price_scale, size_scale, options, start=start)
     snapshot, compared = None, None
-    while candidate is not None and snapshot is None:
+    for candidate in _near(snapshots, begin_ns):
         number = int(candidate.sequence_number[0])
-        known = number == close.sequence_number or any(
-            (batch.sequence_number == number).any() for batch in held
-        )
-        # A message may go on in the next batch.
-        is_whole = number < held[-1].sequence_number[-1]
-        if not (known and is_whole):
-            more = next(source, None) if _rows(held) < _MAX_ROWS else None
-            if more is not None:
-                held.append(more)
-                continue
-        if known:
+        if _read_up_to(number, held, source, close):
             rebuild = Rebuild(price_scale, size_scale, options, start=start)
             rows = [
                 block for block in rebuild.blocks(held, [candidate]) if isinstance(block, DepthRows)
@@ -133,7 +121,6 @@ def carry_over(
             if rebuild.figures["snapshots_compared"]:
                 snapshot, compared = candidate, _row_of(rows, number)
                 break
-        candidate = next(waiting, None)
     differences = []
     if snapshot is not None:
         is_untouched = begin_number > snapshot.sequence_number[0]
@@ -148,6 +135,23 @@ def carry_over(
         snapshot,
         differences,
     )
+
+
+def _read_up_to(
+    number: int, held: list[DeltaBatch], source: Iterator[DeltaBatch], close: Keyframe
+) -> bool:
+    """Reads on until the message of a number is whole, or so far as is looked; whether it came."""
+    while True:
+        came = number == close.sequence_number or any(
+            (batch.sequence_number == number).any() for batch in held
+        )
+        # A message may go on in the next batch.
+        if came and number < held[-1].sequence_number[-1]:
+            return True
+        more = next(source, None) if _rows(held) < _MAX_ROWS else None
+        if more is None:
+            return came
+        held.append(more)
 
 
 def _beginning(first: DeltaBatch) -> tuple[int, int]:

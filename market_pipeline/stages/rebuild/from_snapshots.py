@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from market_pipeline.books.arrow import BookArrow
 from market_pipeline.books.boundaries import first_rows
@@ -67,28 +72,8 @@ def publish_snapshots(
     """
     files, hashes = snapshots.files_of(instrument)
     trade_files, trade_hashes = trades.files_if_any(instrument)
-    if not any(times[0].size for times in read_times(files, SNAPSHOTS)):
-        raise MissingDataError(
-            "Neither the deltas nor the snapshots of the day hold a usable row",
-            next_step="Fetch the day again; if the vendor's files are empty too, report it.",
-            exchange=instrument.venue,
-            symbol=instrument.symbol,
-            day=day,
-            file=files[0],
-            expected="at least one snapshot",
-            found="0 rows",
-        )
-    price_scale, size_scale = steps_of(
-        instrument,
-        (
-            (prices.ravel(), sizes.ravel())
-            for batch in read_snapshots(files)
-            for prices, sizes in (
-                (batch.bid_price, batch.bid_size),
-                (batch.ask_price, batch.ask_size),
-            )
-        ),
-    )
+    _check_not_empty(files, instrument, day)
+    price_scale, size_scale = steps_of(instrument, _values(files))
     gaps = suspect_gaps_between(
         first_rows(read_times(files, SNAPSHOTS)),
         read_trade_times(trade_files),
@@ -117,3 +102,24 @@ def publish_snapshots(
             )
         output.finish_part(last=True)
     return PublishedSnapshots(output.files, rebuild, len(gaps.silences), [*hashes, *trade_hashes])
+
+
+def _check_not_empty(files: Sequence[Path], instrument: Instrument, day: date) -> None:
+    if not any(times[0].size for times in read_times(files, SNAPSHOTS)):
+        raise MissingDataError(
+            "Neither the deltas nor the snapshots of the day hold a usable row",
+            next_step="Fetch the day again; if the vendor's files are empty too, report it.",
+            exchange=instrument.venue,
+            symbol=instrument.symbol,
+            day=day,
+            file=files[0],
+            expected="at least one snapshot",
+            found="0 rows",
+        )
+
+
+def _values(files: Sequence[Path]) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """The prices and sizes of all levels."""
+    for batch in read_snapshots(files):
+        yield batch.bid_price.ravel(), batch.bid_size.ravel()
+        yield batch.ask_price.ravel(), batch.ask_size.ravel()

@@ -76,22 +76,7 @@ def save_rebuild(
         saved: The rebuild; its files must lie in the staging folder.
     """
     state, intervals = saved.state, saved.intervals
-    arrays: dict[str, Any] = {
-        "registers": state.registers,
-        "bid_price_ticks": state.bid_price_ticks,
-        "bid_size_lots": state.bid_size_lots,
-        "ask_price_ticks": state.ask_price_ticks,
-        "ask_size_lots": state.ask_size_lots,
-        "open": intervals.open.view(np.int64),
-        "found": intervals.found.view(np.int64),
-        "repairs": np.stack(intervals.repairs),
-        **_named("history", state.history),
-        **_named("bbo", state.lookback and state.lookback.bbo),
-        **_named("depth", state.lookback and state.lookback.depth),
-    }
-    held = state.lookback.keyframes if state.lookback else []
-    for number, keyframe in enumerate(held):
-        arrays |= {f"keyframe{number}.{name}": getattr(keyframe, name) for name in _LEVELS}
+    keyframes = state.lookback.keyframes if state.lookback else []
     described = {
         "made_from": dict(made_from),
         "done": saved.done,
@@ -105,7 +90,7 @@ def save_rebuild(
                 for each in fields(Keyframe)
                 if each.name not in _LEVELS
             }
-            for keyframe in held
+            for keyframe in keyframes
         ],
         "intervals": {
             name: getattr(intervals, name)
@@ -116,6 +101,7 @@ def save_rebuild(
             for table, files in saved.files.items()
         },
     }
+    arrays = _arrays_of(state, intervals)
     # Not in numpy's format, whose heads of arrays are parsed as Python: in CPython 3.11 that fails
     # while another thread does so too, if only to log a traceback ("AST constructor recursion depth
     # mismatch").
@@ -127,6 +113,25 @@ def save_rebuild(
     make_private_folder(warehouse.staging_dir)
     with written_whole(_path(warehouse, instrument, day)) as file:
         file.write(head + body)
+
+
+def _arrays_of(state: RebuildState, intervals: IntervalsState) -> dict[str, Any]:
+    arrays: dict[str, Any] = {
+        "registers": state.registers,
+        "bid_price_ticks": state.bid_price_ticks,
+        "bid_size_lots": state.bid_size_lots,
+        "ask_price_ticks": state.ask_price_ticks,
+        "ask_size_lots": state.ask_size_lots,
+        "open": intervals.open.view(np.int64),
+        "found": intervals.found.view(np.int64),
+        "repairs": np.stack(intervals.repairs),
+        **_named("history", state.history),
+        **_named("bbo", state.lookback and state.lookback.bbo),
+        **_named("depth", state.lookback and state.lookback.depth),
+    }
+    for number, keyframe in enumerate(state.lookback.keyframes if state.lookback else []):
+        arrays |= {f"keyframe{number}.{name}": getattr(keyframe, name) for name in _LEVELS}
+    return arrays
 
 
 def load_rebuild(
@@ -176,6 +181,10 @@ def load_rebuild(
             {name: wanted.get(name) for name in differing},
             {name: described["made_from"].get(name) for name in differing},
         )
+    return _restored(described, values, warehouse.staging_dir)
+
+
+def _restored(described: Mapping[str, Any], values: bytes, staging_dir: Path) -> SavedRebuild:
     arrays = _arrays(described["arrays"], values)
     state = RebuildState(
         registers=arrays["registers"],
@@ -198,9 +207,7 @@ def load_rebuild(
         repairs=Repairs._make(arrays["repairs"]),
     )
     files = {
-        table: [
-            StagedFile(**{**file, "path": warehouse.staging_dir / file["path"]}) for file in files
-        ]
+        table: [StagedFile(**{**file, "path": staging_dir / file["path"]}) for file in files]
         for table, files in described["files"].items()
     }
     return SavedRebuild(state, intervals, files, described["done"])

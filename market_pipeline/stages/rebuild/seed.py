@@ -75,24 +75,10 @@ def choose_seed(
     """
     if instrument.policies.seed == "first_snapshot":
         return Seed()
-    before = day - timedelta(days=1)
-    closing = scan(warehouse, CHECKPOINTS, before, [instrument.id]).filter(kind="closing")
-    try:
-        rows = closing.collect()
-    except (pl.exceptions.PolarsError, OSError) as error:
-        if is_of_machine(error):
-            raise  # a day must not differ because too many files were open
-        return Seed(refused=f"the closing book of {before} cannot be read: {error}")
-    if rows.is_empty():
-        return Seed(refused=f"no closing book of {before} is published")
-    row = rows.row(0, named=True)
-    try:
-        close = keyframe_of(row, price_scale, size_scale)
-    except CheckpointError as error:
-        return Seed(refused=str(error))
-    unusable = why_not_carried(close)
-    if unusable is not None:
-        return Seed(refused=f"the closing book of {before} {unusable}")
+    found = _close_before(warehouse, instrument, day, price_scale, size_scale)
+    if isinstance(found, str):
+        return Seed(refused=found)
+    close, published_checksum = found
 
     def is_right() -> bool:
         if not deltas or not snapshots:
@@ -112,8 +98,33 @@ def choose_seed(
     if refused:
         return Seed(refused=refused)
     state = RebuildState.after_close(close)
-    digest = hashlib.sha256(row["checksum"].encode() + state.registers.tobytes())
+    digest = hashlib.sha256(published_checksum.encode() + state.registers.tobytes())
     return Seed("previous_close", state, digest.hexdigest())
+
+
+def _close_before(
+    warehouse: Warehouse, instrument: Instrument, day: date, price_scale: Scale, size_scale: Scale
+) -> tuple[Keyframe, str] | str:
+    """The closing book of the day before and its checksum; or why there is none to go by."""
+    before = day - timedelta(days=1)
+    closing = scan(warehouse, CHECKPOINTS, before, [instrument.id]).filter(kind="closing")
+    try:
+        rows = closing.collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        if is_of_machine(error):
+            raise  # a day must not differ because too many files were open
+        return f"the closing book of {before} cannot be read: {error}"
+    if rows.is_empty():
+        return f"no closing book of {before} is published"
+    row = rows.row(0, named=True)
+    try:
+        close = keyframe_of(row, price_scale, size_scale)
+    except CheckpointError as error:
+        return str(error)
+    unusable = why_not_carried(close)
+    if unusable is not None:
+        return f"the closing book of {before} {unusable}"
+    return close, str(row["checksum"])
 
 
 def keyframe_of(row: Mapping[str, Any], price_scale: Scale, size_scale: Scale) -> Keyframe:
@@ -157,30 +168,32 @@ def keyframe_of(row: Mapping[str, Any], price_scale: Scale, size_scale: Scale) -
     actual = checksum(keyframe, tick, lot)
     if actual != row["checksum"]:
         raise refused("The checkpoint is damaged", row["checksum"], actual)
-    horizons = [row["bid_horizon_ticks"], row["ask_horizon_ticks"]]
-    known = np.array([ticks for ticks in horizons if ticks is not None], np.int64)
-    in_ticks = [
-        price_scale.steps_from(steps, tick)
-        for steps in (keyframe.bid_price_ticks, keyframe.ask_price_ticks, known)
-    ]
-    in_lots = [
-        size_scale.steps_from(steps, lot)
-        for steps in (keyframe.bid_size_lots, keyframe.ask_size_lots)
-    ]
-    bid_ticks, ask_ticks, horizon_ticks = in_ticks
-    bid_lots, ask_lots = in_lots
-    if (
-        bid_ticks is None
-        or ask_ticks is None
-        or horizon_ticks is None
-        or bid_lots is None
-        or ask_lots is None
-    ):
+    on_grid = _on_grid(keyframe, (tick, lot), (price_scale, size_scale))
+    if on_grid is None:
         raise refused(
             "The checkpoint is not on this day's grid",
             f"tick {price_scale.step}, lot {size_scale.step}",
             f"tick {tick.step}, lot {lot.step}",
         )
+    return on_grid
+
+
+def _on_grid(
+    keyframe: Keyframe, steps: tuple[Scale, Scale], grid: tuple[Scale, Scale]
+) -> Keyframe | None:
+    """A keyframe in another tick and lot; None if a price or a size is no whole number of them."""
+    (tick, lot), (price_scale, size_scale) = steps, grid
+    horizons = [keyframe.bid_horizon_ticks, keyframe.ask_horizon_ticks]
+    bid_ticks = price_scale.steps_from(keyframe.bid_price_ticks, tick)
+    ask_ticks = price_scale.steps_from(keyframe.ask_price_ticks, tick)
+    known = np.array([ticks for ticks in horizons if ticks is not None], np.int64)
+    horizon_ticks = price_scale.steps_from(known, tick)
+    bid_lots = size_scale.steps_from(keyframe.bid_size_lots, lot)
+    ask_lots = size_scale.steps_from(keyframe.ask_size_lots, lot)
+    if bid_ticks is None or ask_ticks is None or horizon_ticks is None:
+        return None
+    if bid_lots is None or ask_lots is None:
+        return None
     return replace(
         keyframe,
         bid_price_ticks=bid_ticks,

@@ -180,19 +180,7 @@ def _judge_instrument(
     day = InstrumentDay(instrument, lookups, record, books, settings)
     measured = _of_all(RAW_MEASURES, day)
     if record["outcome"] == "rebuilt":
-        try:
-            # Without the files that the book was made of and beside, nothing can be judged.
-            trades, _, _ = day.trades, day.delta_files, day.snapshot_files
-        except Exception as error:
-            if is_of_machine(error):
-                raise
-            _LOG.info("%s %s: its raw files", instrument.id, day.day, exc_info=True)
-            ours = isinstance(error, MarketPipelineError)
-            record |= {
-                "outcome": "quarantined",
-                "failure_kind": type(error).__name__,
-                "failure": str(error) if ours else error_text(error),
-            }
+        record |= _failure_of_files(day)
     if record["outcome"] != "rebuilt":
         row = report_failure(
             instrument,
@@ -206,6 +194,7 @@ def _judge_instrument(
             vendor_lag_seconds=int(settings.vendor_lag_hours * 3600),
         )
         return ValidatedDay(row, _of_failed_checks(row, instrument, measured.findings))
+    trades = day.trades
     book = BookDay(
         instrument=instrument,
         day=day.day,
@@ -222,6 +211,26 @@ def _judge_instrument(
         measured = merged([replace(measured, findings=[]), located])
         row = report_row(instrument, day.day, measured, as_of_ns=as_of_ns)
     return ValidatedDay(row, located.findings)
+
+
+def _failure_of_files(day: InstrumentDay) -> dict[str, str]:
+    """Why nothing can be judged: the files that the book was made of and beside cannot be read.
+
+    Columns of the record; none if they can.
+    """
+    try:
+        _ = day.trades, day.delta_files, day.snapshot_files
+    except Exception as error:
+        if is_of_machine(error):
+            raise
+        _LOG.info("%s %s: its raw files", day.instrument.id, day.day, exc_info=True)
+        ours = isinstance(error, MarketPipelineError)
+        return {
+            "outcome": "quarantined",
+            "failure_kind": type(error).__name__,
+            "failure": str(error) if ours else error_text(error),
+        }
+    return {}
 
 
 def _of_all(measures: Sequence[Measure[InstrumentDay]], day: InstrumentDay) -> Measured:
