@@ -38,7 +38,7 @@ def full_at() -> Callable[[int], AbstractContextManager[None]]:
     return within
 
 
-_ONE_FIXTURE = {"cli", "pages", "ui"}
+_ONE_FIXTURE = {"cli", "notebook", "pages", "ui"}
 """Folders whose files share days that were run, or a server: those are made once."""
 
 
