@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-ui ui private-home test lint kernels bench lock clean
+.PHONY: help setup demo demo-ui ui private-home test test-all lint kernels bench lock clean
 
 # The order of this list is the order of the targets below.
 help: ## List the targets
@@ -27,9 +27,15 @@ ui: setup ## Serve the Dagster UI on this machine only, at PORT (3000)
 	@$(BIN)/python -c 'import market_pipeline; market_pipeline.connect()'
 	umask 077 && $(BIN)/dagster dev -h 127.0.0.1 -p $(PORT)
 
-test: setup ## Lint, compile the kernels meanwhile, then run every test
+# Modules are compiled once, and not again by each worker and by each process that a test starts.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
+
+test: setup ## Lint, compile the kernels meanwhile, then run the tests that are not slow
 	@$(MAKE) --no-print-directory --jobs=2 lint kernels
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+test-all: setup ## Run the slow tests, which `make test` leaves out: backfills, kills, every fault
+	$(PYTEST) -m "slow and not attack"
 
 lint: setup ## Ruff (rules and format) and mypy
 	$(BIN)/ruff check .

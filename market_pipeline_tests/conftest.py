@@ -38,7 +38,7 @@ def full_at() -> Callable[[int], AbstractContextManager[None]]:
     return within
 
 
-_ONE_FIXTURE = {"cli", "pages", "ui"}
+_ONE_FIXTURE = {"cli", "notebook", "pages", "ui"}
 """Folders whose files share days that were run, or a server: those are made once."""
 
 
@@ -55,10 +55,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFixtures 
     return _ByFixtures(config, log) if config.getoption("dist") == "loadfile" else None
 
 
+_LONGEST = ("ui", "defs", "cli", "detection")
+"""Folders whose files take longest: begun at last, one would be waited for by idle cores."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with a slow test come first: begun at last, one would be waited for by idle cores."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    """The files of the longest folders come first, then the others as they were collected."""
+    order = {folder: number for number, folder in enumerate(_LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
 
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -347,6 +347,15 @@ class TestTests:
         """Each test has a docstring saying what it proves."""
         assert [] == [where for where, function in every_test() if not ast.get_docstring(function)]
 
+    def test_every_test_is_in_one_tier(self):
+        """`.ci/run` runs both tiers, and these are the two sides of one mark."""
+        options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["addopts"]
+        (slow,) = re.findall(r'\$\(PYTEST\) -m "(.+)"', (ROOT / "Makefile").read_text())
+        ran = [line for line in (ROOT / ".ci/run").read_text().splitlines() if line[:5] == "make "]
+
+        assert ("not slow and not attack", "slow and not attack") == (options[-1], slow)
+        assert ["make test", "make test-all"] == ran
+
 
 class TestDagsterHome:
     @pytest.fixture

@@ -191,6 +191,7 @@ class TestDeadThread:
         with pytest.raises(ThreadDied, match="can't start new thread"):
             Workers(1, "none").submit(int)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("spare_kb", [8_200, 8_204, 8_208, 8_212, 8_216, 8_220, 8_300, 80_000])
     def test_little_memory(self, spare_kb):
         """However little memory is left for a thread, also if for its stack only, a wait ends."""

@@ -63,6 +63,7 @@ def plain_book(deltas, seen):
 
 
 class TestRows:
+    @pytest.mark.slow
     @settings(max_examples=10)
     @given(seed=st.integers(0, 1_000), block_rows=st.integers(1, 30_000))
     def test_do_not_depend_on_the_blocks(self, seed, block_rows):

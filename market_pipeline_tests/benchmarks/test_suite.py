@@ -20,6 +20,7 @@ def bench_folder(tmp_path, monkeypatch):
 
 
 class TestSuite:
+    @pytest.mark.slow
     def test_runs_at_a_tiny_size(self, bench_folder):
         """Kernel and end-to-end figures are measured, named, held against bars and written."""
         sizes = ["--kernel-rows", "20000", "--end-to-end-rows", "20000", "--runs", "1"]

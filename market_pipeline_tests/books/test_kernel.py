@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -300,6 +301,7 @@ policies = st.builds(
 
 
 class TestAgainstTheNaiveTwin:
+    @pytest.mark.slow
     @settings(max_examples=400, suppress_health_check=list(HealthCheck))
     @given(
         st.one_of(feeds(), feeds(60, calm=True)),

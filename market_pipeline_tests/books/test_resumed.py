@@ -198,6 +198,7 @@ def narrow_windows():
         yield
 
 
+@pytest.mark.slow
 class TestGoingOn:
     @settings(max_examples=100)
     @given(split_gaps(), options, cuts, cuts, st.integers(1, 3))
@@ -236,6 +237,7 @@ def run_of_nothing(closing: Keyframe) -> dict[str, object]:
     return told.rows()
 
 
+@pytest.mark.slow
 class TestBatches:
     @settings(max_examples=100)
     @given(split_gaps(), options, cuts, st.integers(1, 3))

@@ -260,6 +260,7 @@ class TestStepInference:
         expected = Scale.of(divisor * step) if divisor else None
         assert inference.scale == expected
 
+    @pytest.mark.slow
     @settings(max_examples=40, deadline=None)
     @given(
         step=steps_of_a_venue,

@@ -109,6 +109,7 @@ def damaged(draw) -> list[Stamps]:
     return [Stamps(*(min(max(value, LOWEST), HIGHEST) for value in each)) for each in messages]
 
 
+@pytest.mark.slow
 class TestAgainstThePlainRules:
     @settings(max_examples=1_000)
     @given(damaged())
@@ -162,6 +163,7 @@ def batches(messages: list[Stamps], rows_each: list[int], edges: list[int]) -> l
     ]
 
 
+@pytest.mark.slow
 class TestCuts:
     @settings(max_examples=300)
     @given(damaged(), st.lists(st.integers(0, 500), max_size=12), st.data())

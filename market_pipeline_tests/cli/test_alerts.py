@@ -71,6 +71,7 @@ def test_list(alerted: Workspace):
     )
 
 
+@pytest.mark.slow
 def test_receivers(alerted: Workspace):
     """Each receiver with what waits how long and its last attempts; 1 if one did not take it."""
     first = alerted.run("alerts", "receivers", "--json")
@@ -96,6 +97,7 @@ def test_receivers(alerted: Workspace):
     assert "it answered 500" in table.output
 
 
+@pytest.mark.slow
 def test_dead_letters(alerted: Workspace):
     """They make the exit code 1; `retry` lets them wait again, but not without a receiver."""
     put_in(alerted, "dead", "it answered 500")

@@ -109,6 +109,7 @@ def test_folder_lake(lake, monkeypatch):
     assert "Nothing to remove." in finished.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_there", [True, False])
 def test_history(lake, monkeypatch, tmp_path, is_there):
     """The history of an old day goes with the day, and stays if the day does as a last copy."""

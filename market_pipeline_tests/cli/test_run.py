@@ -141,6 +141,7 @@ class TestStopped:
 class TestMachine:
     """What the machine refuses ends with 2 and an error of ours."""
 
+    @pytest.mark.slow
     def test_full_disk(self, workspace: Workspace, tmp_path: Path):
         """A file that may not grow is told with its path, without a table, also in the UI."""
         full = copied(workspace, tmp_path / "full")

@@ -93,6 +93,7 @@ def told(outbox: Outbox) -> list[tuple[str, str | None, str]]:
     ]
 
 
+@pytest.mark.slow
 class TestRunAlerts:
     def test_history_is_not_told(self, tick, instance, outbox: Outbox):
         """Runs that ended before the first look are old news."""

@@ -363,6 +363,7 @@ class TestSchedule:
 
         assert "2024-08-08 is there, of every instrument." == tick()
 
+    @pytest.mark.slow
     def test_an_instrument_that_is_absent(self, tick, judge, instance, lake):
         """If one is absent the day is run again only when files of it came after the last run."""
         judge("available", "missing")

@@ -1,27 +1,39 @@
 """Imported by the process that the tests' verbs are forked from, so that none need load it.
 
-No code here may start a thread: a forked process would inherit locks that nobody frees.
+No code here may start a thread: a forked process would inherit locks that nobody frees. The
+definitions and what reads settings when it is imported are left to the verb.
 """
 
 from __future__ import annotations
 
+import tempfile
 from decimal import Decimal
 from io import BytesIO
 from pathlib import Path
 
 import dagster_duckdb
 import numpy as np
+import pyarrow.dataset
+import requests
+from dagster import DagsterInstance
+from dagster._daemon import controller
 from matplotlib.figure import Figure
 
+import market_pipeline.alerts.delivery
 import market_pipeline.cli.app
+import market_pipeline.plots.coverage
+import market_pipeline.plots.mid
+import market_pipeline.plots.valid_time
 import market_pipeline.stages.metrics
+import market_pipeline.stages.raw.day
 import market_pipeline.stages.rebuild.day
+import market_pipeline.stages.triggers.run_requests
 import market_pipeline.stages.validation.day
 from market_pipeline.books.rebuild import Rebuild
 from market_pipeline.books.scale import Scale
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 
-__all__ = ["dagster_duckdb", "market_pipeline"]
+__all__ = ["controller", "dagster_duckdb", "market_pipeline", "pyarrow", "requests"]
 
 
 def _load_kernels() -> None:
@@ -39,5 +51,12 @@ def _load_kernels() -> None:
     list(Rebuild(step, step).blocks([deltas], [snapshots]))
 
 
+def _load_dagster() -> None:
+    """Opens an instance, for which Dagster loads its stores and their database libraries."""
+    with tempfile.TemporaryDirectory() as home, DagsterInstance.local_temp(home):
+        pass
+
+
 _load_kernels()
+_load_dagster()
 Figure().savefig(BytesIO())

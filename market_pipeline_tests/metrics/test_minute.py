@@ -356,6 +356,7 @@ class TestConfirmedLevels:
 SIZES = st.lists(st.integers(1, 9).map(float), max_size=4)
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(
     messages=st.lists(st.tuples(SECONDS, BID, ASK, FLAGS), max_size=15),
@@ -403,6 +404,7 @@ ODD_SECONDS = st.floats(0, 250)
 CUTS = st.lists(st.integers(0, 20), max_size=6)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     messages=st.lists(st.tuples(ODD_SECONDS, BID, ASK, FLAGS), max_size=20),

@@ -22,6 +22,8 @@ from market_pipeline.notebook.survey import survey
 from market_pipeline.sources.binance_capture import Findings
 from market_pipeline_tests.notebook.conftest import FAULTY, MISSING, NEXT, QUIET, Market
 
+pytestmark = pytest.mark.slow
+
 NOON = datetime(2025, 3, 3, 12, tzinfo=UTC)
 QUARTER_TO = "2025-03-03T11:45:00Z"  # noon is the time of a checkpoint
 NOON_NS = 1_741_003_200_000_000_000

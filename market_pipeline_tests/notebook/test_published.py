@@ -11,6 +11,8 @@ from market_pipeline.books.flags import INVALIDATING
 from market_pipeline.errors import DomainError, MissingDataError, SchemaError
 from market_pipeline_tests.notebook.conftest import FAULTY, MISSING, QUIET, Market
 
+pytestmark = pytest.mark.slow
+
 
 class TestLoad:
     @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from market_pipeline.notebook import in_memory
 from market_pipeline_tests.notebook.conftest import Market
 from market_pipeline_tests.sources.capture_files import capture, depth, line, rest, trade
 
+pytestmark = pytest.mark.slow
+
 SECOND = 1_000_000_000
 WITHOUT = [column.name for column in IDENTITY]
 

@@ -25,6 +25,8 @@ from market_pipeline.warehouse.published import publish
 from market_pipeline.warehouse.working import replace_rows
 from market_pipeline_tests.sources.raw_files import shard, snapshots
 
+pytestmark = pytest.mark.slow
+
 DAY = date(2024, 8, 8)
 START_NS = round(datetime(2024, 8, 8, tzinfo=UTC).timestamp()) * 10**9
 SECOND = 10**9

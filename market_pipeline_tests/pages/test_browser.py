@@ -11,7 +11,7 @@ from market_pipeline.pages.reading import InstrumentDay
 from market_pipeline.pages.report import write_report_page
 from market_pipeline_tests.sources.simulated.days import DAY
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")

@@ -99,6 +99,7 @@ class TestHours:
         assert ["not measured"] == [text.get_text() for text in differing.texts]
 
 
+@pytest.mark.slow
 class TestSvg:
     def test_stands_alone_inside_a_page(self, files):
         """It is one well-formed element that names no address, and takes on the page's colours."""

@@ -35,7 +35,10 @@ from market_pipeline_tests.sources.capture_sample import (
     until,
 )
 
-pytestmark = pytest.mark.parametrize("of", SETS, ids=lambda each: each.name)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.parametrize("of", SETS, ids=lambda each: each.name),
+]
 
 TOUCH = ("bid_0_price", "bid_0_size", "ask_0_price", "ask_0_size")
 

@@ -170,6 +170,7 @@ def outcome(read, *arguments) -> object:
         return str(error)
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(st.lists(pages, max_size=6), st.binary(max_size=3), st.integers(0, 40), st.data())
 def test_as_the_naive_twin(headers, damage, short, data):

@@ -167,6 +167,7 @@ def read_damaged_footers(folder: Path) -> Counter[str]:
     return met
 
 
+@pytest.mark.slow
 def test_damaged_footers(tmp_path: Path):
     """They are read or refused, and none ends the process, as some would within Arrow."""
     ran = subprocess.run(

@@ -69,6 +69,7 @@ def shared_text(path: Path) -> None:
     write(path, sides(50_000, "y" * (20 * MEGABYTE)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "reason"),
     [

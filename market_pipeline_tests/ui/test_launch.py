@@ -13,8 +13,6 @@ from market_pipeline_tests.conftest import REPOSITORY
 from market_pipeline_tests.defs.workspace import PATIENCE_SECONDS, Workspace
 from market_pipeline_tests.ui.conftest import CLEAN, DAYS, FAULTY, FAULTY_DAY, Server
 
-pytestmark = pytest.mark.slow
-
 SENSOR = "new_lake_days"
 LANDED, LANDING = DAYS[2], DAYS[1]
 WHOLE, PARTIAL, ABSENT = (DAYS[2] + timedelta(days=n) for n in range(1, 4))
@@ -63,6 +61,7 @@ class TestCommands:
         assert 0 == ended.returncode, ended.stderr
         assert "All definitions loaded successfully." in ended.stdout
 
+    @pytest.mark.slow
     def test_dg_launch_and_dagster_materialize_a_day(self, workspace):
         """`dg launch` and `dagster asset materialize` each publish a day of every asset."""
         ended = dg(workspace, "launch", "--assets", "*", "--partition", str(FAULTY_DAY))
@@ -171,6 +170,7 @@ def missing(server: Server) -> dict[date, set[str]]:
     return found
 
 
+@pytest.mark.slow
 class TestFailedAndMissing:
     def test_a_backfill_of_what_is_missing(self, server):
         """Of days with, without and with partial data the daemon runs the one without, and it is

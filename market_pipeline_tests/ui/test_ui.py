@@ -12,7 +12,7 @@ from market_pipeline.tables import TABLES
 from market_pipeline_tests.conftest import REPOSITORY
 from market_pipeline_tests.ui.conftest import CLEAN, DAYS, FAULTY, FAULTY_DAY, Browser, Server
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = pytest.mark.browser
 
 ASSETS_OF = {
     "lake": ("raw_",),
@@ -93,6 +93,7 @@ class TestAssetGraph:
         assert beginnings == seen
 
 
+@pytest.mark.slow
 class TestBackfill:
     def test_is_described_as_it_is_done(self):
         """docs/ui.md names what the test clicks on, in that order."""
@@ -118,6 +119,7 @@ class TestBackfill:
         ] == [server.conditions(day) for day in BACKFILLED]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("backfill")
 class TestCheck:
     @pytest.mark.parametrize(
@@ -138,6 +140,7 @@ class TestCheck:
         assert CLEAN.id not in evaluation
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("backfill")
 class TestAssetPages:
     def test_report_shows_verdicts_reasons_and_a_plot(self, browser):

@@ -11,6 +11,7 @@ from multiprocessing.context import ForkServerContext
 
 import duckdb
 import polars as pl
+import pytest
 
 from market_pipeline.warehouse.catalogue import connect
 from market_pipeline.warehouse.layout import Warehouse
@@ -84,6 +85,7 @@ class Reader(threading.Thread):
             self.error = error
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment(warehouse: Warehouse, processes: ForkServerContext):
     """Under kill -9 at random moments readers see whole runs only, and never an older one again."""
     publish_run(warehouse, 0)

@@ -96,6 +96,7 @@ def published(warehouse: Warehouse) -> Warehouse:
     return warehouse
 
 
+@pytest.mark.slow
 class TestAWriter:
     @pytest.mark.parametrize("killed", [False, True])
     def test_before_and_after_a_publish(self, published: Warehouse, shells: Shells, killed: bool):

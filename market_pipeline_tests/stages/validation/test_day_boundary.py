@@ -336,6 +336,7 @@ def closing_books(draw) -> Keyframe:
     return Keyframe("closing", 0, 0, 99, 1, 0, *sides, low, high)
 
 
+@pytest.mark.slow
 class TestAgainstThePlainBook:
     @settings(max_examples=100)
     @given(closing_books(), sound_feeds(), st.lists(st.integers(0, 200), max_size=3))
@@ -388,6 +389,7 @@ REAL = (
 )
 
 
+@pytest.mark.slow
 class TestRealDays:
     @pytest.mark.parametrize(("exchange", "symbol", "first", "second"), REAL)
     def test_captures_that_run_across_midnight_join(

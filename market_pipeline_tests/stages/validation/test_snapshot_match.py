@@ -21,6 +21,7 @@ def judged(sample: Path, folder: Path, *key: object, spoil=lambda day: None) -> 
     return judge(folder / "lake", folder / "data", [of], day)[symbol]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", SAMPLE_DAYS[::3], ids=str)
 def test_a_real_day_agrees_with_every_snapshot(sample_data: Path, folder: Path, key):
     """Every level of every later snapshot is right, and every comparison is in some hour."""
@@ -41,6 +42,7 @@ def test_a_real_day_agrees_with_every_snapshot(sample_data: Path, folder: Path, 
     assert 0 == sum(row.snapshots_mismatched_per_hour) + sum(row.snapshot_levels_differing_per_hour)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", SAMPLE_DAYS[::3], ids=str)
 def test_one_message_in_a_hundred_lost(sample_data: Path, folder: Path, key):
     """It is an error, located at the first failed and at the worst comparison."""

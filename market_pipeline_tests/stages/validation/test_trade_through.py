@@ -118,6 +118,7 @@ PLANTED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", PLANTED, ids=str)
 def test_on_the_simulated_venue(folder: Path, lake: Path, warehouse: Warehouse, kind):
     """A day without fault passes both checks, and so do faults of others; their own is placed."""
