@@ -67,10 +67,11 @@ _WORDS = {
 _SAID = re.compile(rf"({'|'.join(map(re.escape, _WORDS))})(?: \(os error \d+\))?[\W]*?(?:\n|$)")
 _LIBRARIES = frozenset(
     {
-        *("duckdb", "_duckdb", "polars", "pyarrow", "_internal", "deltalake"),
+        *("duckdb", "_duckdb", "polars", "pyarrow", "_internal", "deltalake", "pyo3_runtime"),
         *("sqlite3", "sqlalchemy", "botocore"),
     }
 )
+_IN_RUST = {"_internal", "deltalake", "pyo3_runtime"}
 
 
 class MarketPipelineError(Exception):
@@ -225,7 +226,7 @@ def naming(place: Path) -> Iterator[None]:
         raise
 
 
-def is_of_machine(error: Exception, *, of_raw_files: bool = False) -> bool:
+def is_of_machine(error: BaseException, *, of_raw_files: bool = False) -> bool:
     """Whether an error is the machine's and not an instrument's: the next one would meet it too.
 
     That is no memory, no room on the disk, no further file to open, a folder that may not be used,
@@ -276,12 +277,12 @@ def _own_errno(error: BaseException) -> int | None:
         said = _SAID.search(text)
         if said:
             return _WORDS[said[1]]
-        number = _NUMBER.search(text) if library in {"_internal", "deltalake"} else None
+        number = _NUMBER.search(text) if library in _IN_RUST else None
         return int(next(filter(None, number.groups()))) if number else None
     return None
 
 
-def error_text(error: Exception) -> str:
+def error_text(error: BaseException) -> str:
     """The class and the message of an error in one line, fit to be shown."""
     text = shown(" ".join(str(error).split()), _MAX_TEXT)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

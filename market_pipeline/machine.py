@@ -81,7 +81,7 @@ def told_in_our_words(function: _Function) -> _Function:
     return steps if isgeneratorfunction(function) else call  # type: ignore[return-value]
 
 
-def as_machine_error(error: Exception, place: str | None = None) -> MachineError | None:
+def as_machine_error(error: BaseException, place: str | None = None) -> MachineError | None:
     """The error of ours for what the machine refused; None if it is ours already, or a fault.
 
     Args:

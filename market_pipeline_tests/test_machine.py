@@ -91,9 +91,13 @@ def test_folder_that_is_a_file(tmp_path: Path, writer: str):
         (sqlite3.OperationalError("database or disk is full"), "The disk is full (file=/"),
         (sqlite3.OperationalError("unable to open database file"), "may not be used (file=/"),
         (ImportError("x.so: failed to map segment from shared object"), "not enough memory"),
+        (
+            pl.exceptions.PanicException("no runtime: Os { code: 24, kind: Uncategorized }"),
+            "No further file can be opened",
+        ),
     ],
 )
-def test_words(error: Exception, text: str):
+def test_words(error: BaseException, text: str):
     """Each failure of the machine is named, with what to do, and ends the run."""
     ours = as_machine_error(error)
 

@@ -6,9 +6,12 @@ The verbs and their libraries are imported inside, because also that may fail fo
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import BufferedWriter, RawIOBase, TextIOWrapper
 
 from market_pipeline.errors import MarketPipelineError
 from market_pipeline.machine import as_machine_error, require_address_space
@@ -23,20 +26,54 @@ def main() -> None:
     """Run the console script; an error of ours is a message and exit code 2, not a traceback."""
     code: int | str | None = 2
     try:
+        _write_whole()
         require_address_space()
-        from market_pipeline.cli.app import app  # noqa: PLC0415
-        from market_pipeline.warehouse.layout import PRIVATE_UMASK  # noqa: PLC0415
+        with _ended_at_once():
+            from market_pipeline.cli.app import app  # noqa: PLC0415
+            from market_pipeline.warehouse.layout import PRIVATE_UMASK  # noqa: PLC0415
 
         os.umask(PRIVATE_UMASK)
         app()
     except SystemExit as ended:
         code = ended.code
-    except Exception as error:
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT
+    except BaseException as error:  # a panic of a library in Rust is no Exception
         _tell(error)
     sys.exit(_with_output(code))
 
 
-def _tell(error: Exception) -> None:
+@contextmanager
+def _ended_at_once() -> Iterator[None]:
+    """Lets Ctrl-C end the process without a word while it loads: nothing is under way yet.
+
+    Who ignores it, as a shell does for what it starts in the background, goes on doing so.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def _write_whole() -> None:
+    """Puts a buffer before streams that have none (`PYTHONUNBUFFERED`).
+
+    Of a text that the system takes only a part of, they lose the rest without an error.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(raw := getattr(stream, "buffer", None), RawIOBase):
+            whole = TextIOWrapper(
+                BufferedWriter(raw),
+                encoding=stream.encoding,
+                errors=stream.errors,
+                line_buffering=True,
+            )
+            setattr(sys, name, whole)
+
+
+def _tell(error: BaseException) -> None:
     ours = as_machine_error(error, "standard output" if _is_of_output(error) else None) or error
     told = f"error: {ours}\n"
     if not isinstance(ours, MarketPipelineError):

@@ -7,11 +7,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, suppress
+from contextlib import ExitStack, contextmanager, redirect_stderr
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from io import TextIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from threading import Timer, main_thread
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 from uuid import uuid4
 
 import typer
@@ -36,6 +38,7 @@ from market_pipeline.warehouse.locks import locking
 
 if TYPE_CHECKING:
     import dagster as dg
+    from dagster._core.storage.compute_log_manager import ComputeLogManager
 
     from market_pipeline.stages.rebuild.dry_run import PlannedDay
 
@@ -43,6 +46,7 @@ __all__ = ["FAILED", "dagster_instance", "run", "run_days", "tell_failed"]
 
 _DAY = ["%Y-%m-%d"]
 FAILED = 2
+_STOPPING = {signal.SIGINT, signal.SIGTERM}
 _NO_STEP_FAILED = "the run stopped before a step failed; see its log in the UI"
 _UNKEPT = "Exception while writing logger call to event log: "
 
@@ -192,35 +196,30 @@ def run_days(
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
     }
     failed: dict[date, str] = {}
-    with dagster_instance() as instance, _progress(out) as progress, _signals() as came:
+    with dagster_instance() as instance, _progress(out) as progress:
+        _shield_from_sigint(instance.compute_log_manager)
         task = progress.add_task("", total=len(days) * len(job.nodes))
         for number, day in enumerate(days, start=1):
-            progress.update(task, description=f"{day}")
-            run_id = str(uuid4())
-            instance.add_event_listener(run_id, _listener(progress, task, day))
-            with redirect_stderr(_Errors(sys.stderr)) as errors:
-                try:
-                    result = job.execute_in_process(
-                        run_id=run_id,
-                        partition_key=day.isoformat(),
-                        instance=instance,
-                        run_config=config,
-                        raise_on_error=False,
-                    )
-                    if not result.success:
-                        failed[day] = first_failure(result.all_events) or _NO_STEP_FAILED
-                except Exception as error:  # Dagster's own: it could not keep what happened
-                    ours = as_machine_error(error)
-                    if ours is None:
-                        raise
-                    failed[day] = str(ours)
-            if stopped_by := came():
-                errors_console().print(
-                    f"stopped by {stopped_by.name} at {day}: what was published stays. "
-                    "Run the same again to go on.",
-                    soft_wrap=True,
-                )
-                raise typer.Exit(128 + stopped_by)
+            with _stoppable(day):
+                progress.update(task, description=f"{day}")
+                run_id = str(uuid4())
+                instance.add_event_listener(run_id, _listener(progress, task, day))
+                with redirect_stderr(_Errors(sys.stderr)) as errors:
+                    try:
+                        result = job.execute_in_process(
+                            run_id=run_id,
+                            partition_key=day.isoformat(),
+                            instance=instance,
+                            run_config=config,
+                            raise_on_error=False,
+                        )
+                        if not result.success:
+                            failed[day] = first_failure(result.all_events) or _NO_STEP_FAILED
+                    except Exception as error:  # Dagster's own: it could not keep what happened
+                        ours = as_machine_error(error)
+                        if ours is None:
+                            raise
+                        failed[day] = str(ours)
             if errors.unkept and failed.get(day) == _NO_STEP_FAILED:
                 failed[day] = _why_unkept(errors.unkept[0])
             progress.update(task, completed=number * len(job.nodes))
@@ -230,28 +229,74 @@ def run_days(
 
 
 @contextmanager
-def _signals() -> Iterator[Callable[[], signal.Signals | None]]:
-    """Says whether SIGINT or SIGTERM came meanwhile, also one that Dagster took.
+def _stoppable(day: date) -> Iterator[None]:
+    """Ends the verb with a word and 128 + the signal if SIGINT or SIGTERM came in the `with` block.
 
     Dagster ends the run of the day with it, as a failure like others, or in the end of a run takes
-    no notice. The interpreter tells every signal to the pipe before anybody handles it.
+    no notice, or has both raise `KeyboardInterrupt`. The interpreter tells every signal to the pipe
+    before anybody handles it.
     """
     reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-
-    def came() -> signal.Signals | None:
-        with suppress(BlockingIOError):
-            for number in os.read(reading, 1 << 10):
-                if number in {signal.SIGINT, signal.SIGTERM}:
-                    return signal.Signals(number)
-        return None
-
+    on_sigterm, on_unraisable = signal.getsignal(signal.SIGTERM), sys.unraisablehook
+    sys.unraisablehook = partial(_raise_again, on_unraisable)
+    raised = None
     try:
-        yield came
+        yield
+    except BaseException as error:
+        raised = error
     finally:
+        sys.unraisablehook = on_unraisable
+        signal.signal(signal.SIGTERM, on_sigterm)
         signal.set_wakeup_fd(before)
-        os.close(reading)
         os.close(writing)
+        came = [each for each in os.read(reading, 1 << 10) if each in _STOPPING]
+        os.close(reading)
+    if came:
+        stopped_by = signal.Signals(came[0])
+        errors_console().print(
+            f"stopped by {stopped_by.name} at {day}: what was published stays. "
+            "Run the same again to go on.",
+            soft_wrap=True,
+        )
+        raise typer.Exit(128 + stopped_by) from None
+    if raised is not None:
+        raise raised
+
+
+def _shield_from_sigint(manager: ComputeLogManager) -> None:
+    """Has the processes that Dagster starts to keep a step's output not see Ctrl-C.
+
+    A terminal sends it to all of them. They are ended with the step, or when they are left alone.
+    """
+    capture = manager.capture_logs
+
+    @contextmanager
+    def shielded(log_key: Sequence[str]) -> Iterator[Any]:
+        with ExitStack() as stack:
+            # Who is started takes the mask over; for this process the signal waits that long.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                context = stack.enter_context(capture(log_key))
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            yield context
+
+    manager.capture_logs = shielded  # type: ignore[method-assign]
+
+
+def _raise_again(hook: Callable[[sys.UnraisableHookArgs], object], lost: Any) -> None:
+    """Repeats a signal of which the exception was lost where none can be raised, as in a callback
+    of the garbage collector: the day would go on to its end.
+    """
+    from dagster._core.errors import DagsterExecutionInterruptedError  # noqa: PLC0415
+
+    if isinstance(lost.exc_value, KeyboardInterrupt | DagsterExecutionInterruptedError):
+        again = Timer(0.05, signal.pthread_kill, (main_thread().ident, signal.SIGINT))
+        again.daemon = True
+        again.start()
+    else:
+        hook(lost)
 
 
 def _why_unkept(reason: str) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,17 @@ for verb in ["", *sys.argv[1:]]:
     answer = CliRunner().invoke(app, [*arguments, "--help"])
     print(answer.exit_code, "Usage" in answer.output, *arguments)
 print(*sorted({"dagster", "numba", "matplotlib"} & {name.split(".")[0] for name in sys.modules}))
+"""
+INTERRUPTED_WHILE_LOADING = """
+import os, signal, sys
+class Interrupts:
+    def find_spec(self, name, *_):
+        if name == "market_pipeline.cli.app":
+            os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupts())
+from market_pipeline.cli.main import main
+main()
 """
 
 
@@ -96,6 +108,33 @@ def test_output_that_is_full(workspace: Workspace, arguments):
     assert 2 == finished.returncode
     assert finished.stderr.startswith("error: The disk is full (file=standard output, ")
     assert 1 == len(finished.stderr.splitlines())
+
+
+def test_output_that_takes_a_part(workspace: Workspace, tmp_path: Path):
+    """Output that is cut ends with 2 also where Python is asked to have no buffer."""
+    with (tmp_path / "cut").open("wb") as cut:
+        finished = subprocess.run(
+            [Path(sys.executable).with_name("market-pipeline"), "doctor"],
+            env=workspace.environment() | {"PYTHONUNBUFFERED": "1"},
+            cwd=workspace.root,
+            stdout=cut,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000)),
+        )
+
+    assert 2 == finished.returncode
+    assert finished.stderr.startswith("error: A file may not grow so large (file=standard output, ")
+
+
+def test_interrupted_while_loading():
+    """Ctrl-C in the first second ends any verb without a traceback."""
+    finished = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_WHILE_LOADING], capture_output=True, check=False
+    )
+
+    assert (-signal.SIGINT, b"", b"") == (finished.returncode, finished.stdout, finished.stderr)
 
 
 def test_too_little_memory(workspace: Workspace):
