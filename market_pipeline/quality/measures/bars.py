@@ -51,6 +51,8 @@ _TRADES_TO_JUDGE_BARS = 3
 _TRADES_OF_EVERY_MINUTE = 10
 
 _PRICES = ("open", "high", "low", "close")
+_VOLUMES = ("volume", "buy_volume", "sell_volume")
+_TRADES_AT_ONCE = 1 << 18
 
 
 def trade_bars(trades: Trades, day: date) -> pl.DataFrame:
@@ -66,33 +68,46 @@ def trade_bars(trades: Trades, day: date) -> pl.DataFrame:
         (int64).
     """
     start_ns, end_ns = day_bounds_ns(day)
-    receipt_ns = trades.ts_receipt_ns
-    row = np.argsort(receipt_ns, kind="stable")
-    is_near = (receipt_ns >= start_ns - NS_PER_HOUR) & (receipt_ns < end_ns + NS_PER_HOUR)
-    row = row[is_near[row]]
-    minute_ns = receipt_ns[row] // _NS_PER_MINUTE * _NS_PER_MINUTE
-    starts_ns, first, bar, count = np.unique(
-        minute_ns, return_index=True, return_inverse=True, return_counts=True
-    )
-    price, quantity, is_buy = trades.price[row], trades.quantity[row], trades.is_buy[row]
-
-    def sums(weights: FloatArray) -> FloatArray:
-        total = np.bincount(bar, weights=weights, minlength=len(starts_ns))
-        return total.astype(np.float64, copy=False)
-
+    first_ns, last_ns = start_ns - NS_PER_HOUR, end_ns + NS_PER_HOUR
+    row = np.argsort(trades.ts_receipt_ns, kind="stable")
+    minutes = (last_ns - first_ns) // _NS_PER_MINUTE
+    count = np.zeros(minutes, np.int64)
+    bars = {name: np.zeros(minutes) for name in (*_PRICES, *_VOLUMES)}
+    # A part at a time: what is worked out of all trades at once takes more than the trades do.
+    for start in range(0, row.size, _TRADES_AT_ONCE):
+        part = row[start : start + _TRADES_AT_ONCE]
+        receipt_ns = trades.ts_receipt_ns[part]
+        is_near = (receipt_ns >= first_ns) & (receipt_ns < last_ns)
+        if is_near.any():
+            minute = (receipt_ns[is_near] - first_ns) // _NS_PER_MINUTE
+            _add_to_bars(bars, count, trades, part[is_near], minute)
+    traded = np.flatnonzero(count)
     return pl.DataFrame(
         {
-            "minute_start_ns": starts_ns,
-            "open": price[first],
-            "high": np.maximum.reduceat(price, first) if len(first) else price,
-            "low": np.minimum.reduceat(price, first) if len(first) else price,
-            "close": price[first + count - 1],
-            "volume": sums(quantity),
-            "buy_volume": sums(np.where(is_buy, quantity, 0.0)),
-            "sell_volume": sums(np.where(is_buy, 0.0, quantity)),
-            "trade_count": count,
+            "minute_start_ns": first_ns + traded * _NS_PER_MINUTE,
+            **{name: values[traded] for name, values in bars.items()},
+            "trade_count": count[traded],
         }
     )
+
+
+def _add_to_bars(
+    bars: dict[str, FloatArray], count: IntArray, trades: Trades, row: IntArray, minute: IntArray
+) -> None:
+    """Takes further trades into account: their rows by time, and the minute of each."""
+    price, quantity, is_buy = trades.price[row], trades.quantity[row], trades.is_buy[row]
+    at, first, trades_of = np.unique(minute, return_index=True, return_counts=True)
+    is_new = count[at] == 0
+    high, low = np.maximum.reduceat(price, first), np.minimum.reduceat(price, first)
+    bars["open"][at[is_new]] = price[first[is_new]]
+    bars["high"][at] = np.where(is_new, high, np.maximum(bars["high"][at], high))
+    bars["low"][at] = np.where(is_new, low, np.minimum(bars["low"][at], low))
+    bars["close"][at] = price[first + trades_of - 1]
+    # One after the other, so that a sum is the same to the last bit wherever the parts are cut.
+    np.add.at(bars["volume"], minute, quantity)
+    np.add.at(bars["buy_volume"], minute, np.where(is_buy, quantity, 0.0))
+    np.add.at(bars["sell_volume"], minute, np.where(is_buy, 0.0, quantity))
+    count[at] += trades_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from datetime import date
+from unittest.mock import patch
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns
+from market_pipeline.quality.measures import bars
 from market_pipeline.quality.measures.bars import judge_bars, trade_bars
 from market_pipeline.sources.batches import Trades
 from market_pipeline.sources.crypto_lake import read_trades
@@ -49,8 +51,8 @@ MIDDLE = len(MARKET.price) // 2 + 5
 
 def judged(trades, outlier_sigmas=8.0, volume_factor=20.0):
     """The report on the bars of some trades."""
-    bars = trade_bars(trades, DAY)
-    return judge_bars(bars, outlier_sigmas=outlier_sigmas, volume_factor=volume_factor)
+    made = trade_bars(trades, DAY)
+    return judge_bars(made, outlier_sigmas=outlier_sigmas, volume_factor=volume_factor)
 
 
 def with_price(factor, *, last=MIDDLE):
@@ -246,9 +248,11 @@ PRINTS = st.tuples(
 
 
 @settings(max_examples=150, deadline=None)
-@given(prints=st.lists(PRINTS, max_size=25))
-def test_bars_agree_with_the_naive_twin(prints):
-    """Every bar is first, highest, lowest and last price and the sums of its minute."""
+@given(prints=st.lists(PRINTS, max_size=25), at_once=st.sampled_from([1, 2, 7, 1_000]))
+def test_bars_agree_with_the_naive_twin(prints, at_once):
+    """Every bar is first, highest, lowest and last price and the sums of its minute, whatever part
+    of the trades is taken at once.
+    """
     minutes = {}
     for print_ in sorted(prints, key=lambda each: each[0]):
         if -3_600 <= print_[0] < 90_000:
@@ -268,7 +272,8 @@ def test_bars_agree_with_the_naive_twin(prints):
         for minute, inside in minutes.items()
     ]
 
-    assert expected == trade_bars(a_trades(*prints), DAY).to_dicts()
+    with patch.object(bars, "_TRADES_AT_ONCE", at_once):
+        assert expected == trade_bars(a_trades(*prints), DAY).to_dicts()
 
 
 @pytest.mark.parametrize("key", SAMPLE_DAYS, ids=lambda key: f"{key[1]} {key[2]}")
@@ -277,11 +282,11 @@ def test_a_real_day_is_clean(sample_data, key):
     exchange, symbol, day = key
     folder = sample_data / "lake/trades" / f"exchange={exchange}" / f"symbol={symbol}" / f"dt={day}"
     trades = read_trades([folder / "1.snappy.parquet"])
-    bars = trade_bars(trades, day)
-    report = judge_bars(bars, outlier_sigmas=8.0, volume_factor=20.0)
+    made = trade_bars(trades, day)
+    report = judge_bars(made, outlier_sigmas=8.0, volume_factor=20.0)
 
     assert (len(trades.price), 0, 0) == (
-        bars["trade_count"].sum(),
+        made["trade_count"].sum(),
         report.figures.bar_violations,
         report.figures.missing_bars,
     )
