@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from market_pipeline.shown import shown_lines
-from market_pipeline.stages.provenance import Kept
+from market_pipeline.stages.provenance import UnchangedDay
 from market_pipeline.warehouse.tables import Table
 
 __all__ = [
@@ -22,9 +22,9 @@ __all__ = [
     "column_sources",
     "failure_table",
     "figure_markdown",
-    "kept_table",
     "markdown_text",
     "table_metadata",
+    "unchanged_table",
 ]
 
 _MOST_COLUMNS = 12
@@ -79,9 +79,11 @@ def table_metadata(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
     )
 
 
-def kept_table(kept: Mapping[str, Kept]) -> dg.MetadataValue[Any]:
+def unchanged_table(unchanged: Mapping[str, UnchangedDay]) -> dg.MetadataValue[Any]:
     """The instruments that were not made again, and since when they are unchanged."""
-    return table_metadata([{"instrument": name, "kept": kept[name].said} for name in sorted(kept)])
+    return table_metadata(
+        [{"instrument": name, "unchanged": unchanged[name].text} for name in sorted(unchanged)]
+    )
 
 
 def failure_table(records: Iterable[Mapping[str, Any]]) -> dg.MetadataValue[Any]:

@@ -12,7 +12,7 @@ from pydantic import Field
 from market_pipeline.config.instruments import Instrument, load_instruments, select_instruments
 from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.defs.partitions import day_of
-from market_pipeline.stages.provenance import Kept, RecordedDay, recorded_day
+from market_pipeline.stages.provenance import RecordedDay, UnchangedDay, recorded_day
 from market_pipeline.tables import with_catalogue
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import MadeOf
@@ -86,12 +86,12 @@ class Pipeline(dg.ConfigurableResource):  # type: ignore[type-arg]
             timeout_seconds=self.settings.lock_timeout_seconds,
         )
 
-    def kept(
+    def unchanged(
         self,
         context: dg.AssetExecutionContext,
         tables: Sequence[Table],
         made_of: Mapping[str, MadeOf],
-    ) -> dict[str, Kept]:
+    ) -> dict[str, UnchangedDay]:
         """By id, what is published of the instruments that need not be made again; told in the log.
 
         Args:
@@ -100,15 +100,15 @@ class Pipeline(dg.ConfigurableResource):  # type: ignore[type-arg]
             made_of: By id, what they would be made of now.
         """
         recorded = self.recorded(context, tables)
-        kept: dict[str, Kept] = {}
+        unchanged: dict[str, UnchangedDay] = {}
         if recorded is None:
-            return kept
+            return unchanged
         for instrument in self.selected:
-            found = recorded.kept(instrument, made_of[instrument.id])
+            found = recorded.unchanged(instrument, made_of[instrument.id])
             if found is not None:
-                kept[instrument.id] = found
-                context.log.info(f"{instrument.id}: not made again, {found.said}")
-        return kept
+                unchanged[instrument.id] = found
+                context.log.info(f"{instrument.id}: not made again, {found.text}")
+        return unchanged
 
     @cached_property
     def warehouse(self) -> Warehouse:

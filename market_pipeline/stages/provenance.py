@@ -40,22 +40,22 @@ __all__ = [
     "JUDGED",
     "METRICS",
     "PROFILED",
-    "Kept",
     "RecordedDay",
+    "UnchangedDay",
     "books_made_of",
     "made_of_each",
     "metrics_made_of",
     "profiles_made_of",
     "recorded_day",
     "report_made_of",
-    "with_kept",
+    "with_unchanged",
 ]
 
 PROFILED: tuple[Table, ...] = (PROFILES,)
 BOOKS: tuple[Table, ...] = (*(table for table, _ in OUTPUTS.values()), REBUILDS)
 JUDGED: tuple[Table, ...] = (VALIDATION_REPORT, FINDINGS)
 METRICS: tuple[Table, ...] = (BOOK_METRICS,)
-"""The tables that are made together: an instrument's day of them is kept, or all are made again."""
+"""The tables that are made together: an instrument's day of all is unchanged, or made again."""
 
 # What failed is tried again, whatever it was made of: it is soon done, and the reason may be gone.
 _SUCCEEDED: Mapping[str, pl.Expr] = {
@@ -136,7 +136,7 @@ def report_made_of(
     """By id, what the verdict and the findings of a day follow from.
 
     A day without a book follows from the time too, by `vendor_lag_hours`; it is always judged again
-    (`RecordedDay.kept`).
+    (`RecordedDay.unchanged`).
     """
     raw, warehouse = lookups.raw, lookups.warehouse
     before = raw.day - timedelta(days=1)
@@ -224,7 +224,7 @@ def _rows_input(
 
 
 @dataclass(frozen=True)
-class Kept:
+class UnchangedDay:
     """An instrument's published day that a run would only make again.
 
     Attributes:
@@ -238,7 +238,7 @@ class Kept:
     rows: Mapping[str, pl.DataFrame]
 
     @property
-    def said(self) -> str:
+    def text(self) -> str:
         """For a person: since when."""
         return f"unchanged since {self.since:%Y-%m-%d %H:%M:%S} UTC"
 
@@ -259,7 +259,7 @@ class RecordedDay:
     rows: Mapping[str, pl.DataFrame]
     files: Mapping[str, Mapping[str, list[StagedFile]]]
 
-    def kept(self, instrument: Instrument, made_of: MadeOf) -> Kept | None:
+    def unchanged(self, instrument: Instrument, made_of: MadeOf) -> UnchangedDay | None:
         """What is published of an instrument if it need not be made again; None if it must.
 
         That is if each table was made of the same inputs with the same parameters and code, is
@@ -294,7 +294,7 @@ class RecordedDay:
         if not all(_is_whole(part) for parts in files.values() for part in parts):
             return None
         since = max(recorded[table.sql_name]["made_at"] for table in self.tables)
-        return Kept(since, files, rows)
+        return UnchangedDay(since, files, rows)
 
 
 def recorded_day(
@@ -327,17 +327,17 @@ def recorded_day(
     )
 
 
-def with_kept(
+def with_unchanged(
     table: Table,
     made: pl.DataFrame,
-    kept: Mapping[str, Kept],
+    unchanged: Mapping[str, UnchangedDay],
     instruments: Sequence[Instrument],
 ) -> pl.DataFrame:
-    """The rows of all instruments in their order: those made now, and the kept ones."""
+    """The rows of all instruments in their order: those made now, and the unchanged ones."""
     return pl.concat(
         [
-            kept[each.id].rows[table.sql_name]
-            if each.id in kept
+            unchanged[each.id].rows[table.sql_name]
+            if each.id in unchanged
             else made.filter(of_instrument(each))
             for each in instruments
         ]

@@ -27,7 +27,7 @@ from market_pipeline.stages.provenance import (
     metrics_made_of,
     profiles_made_of,
     report_made_of,
-    with_kept,
+    with_unchanged,
 )
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
 from market_pipeline.stages.validation.lookups import Lookups
@@ -249,16 +249,16 @@ class TestWhereItCannotBeTold:
             made_of_each(DAY, [BTC], full)
 
     def test_is_made_again(self, published: RecordedDay):
-        """A day that follows from nothing known is not kept, were it recorded so itself."""
+        """A day that follows from nothing known is not unchanged, were it recorded so itself."""
         unknown = MadeOf((), {"not_known": "KeyError"})
         recorded = published.lineage.with_columns(
             made_key=pl.Series([unknown.key(table) for table in BOOKS])
         )
 
-        assert replace(published, lineage=recorded).kept(BTC, unknown) is None
+        assert replace(published, lineage=recorded).unchanged(BTC, unknown) is None
 
 
-# --- what is kept -----------------------------------------------------------------------------
+# --- what is unchanged ------------------------------------------------------------------------
 
 MADE_OF = MadeOf((), {"tick": "0.1"})
 
@@ -291,22 +291,22 @@ def published(tmp_path: Path) -> RecordedDay:
 
 class TestKept:
     def test_unchanged(self, published: RecordedDay):
-        """What is there as recorded, made of the same, is kept: its files and its record."""
-        kept = published.kept(BTC, MADE_OF)
+        """What is there as recorded, made of the same, is unchanged: its files and its record."""
+        unchanged = published.unchanged(BTC, MADE_OF)
 
-        assert kept is not None
-        assert {table.sql_name for table in BIG} == set(kept.files)
-        assert [7] == kept.rows[REBUILDS.sql_name]["rows"].to_list()
-        assert kept.said.startswith("unchanged since 20")
-        assert kept.said.endswith(" UTC")
+        assert unchanged is not None
+        assert {table.sql_name for table in BIG} == set(unchanged.files)
+        assert [7] == unchanged.rows[REBUILDS.sql_name]["rows"].to_list()
+        assert unchanged.text.startswith("unchanged since 20")
+        assert unchanged.text.endswith(" UTC")
 
     def test_another_instrument(self, published: RecordedDay):
-        """Of an instrument that was not published nothing is kept."""
-        assert published.kept(ETH, MADE_OF) is None
+        """Of an instrument that was not published nothing is unchanged."""
+        assert published.unchanged(ETH, MADE_OF) is None
 
     def test_made_of_something_else(self, published: RecordedDay):
         """Other inputs or parameters: it is made again."""
-        assert published.kept(BTC, MadeOf((), {"tick": "0.2"})) is None
+        assert published.unchanged(BTC, MadeOf((), {"tick": "0.2"})) is None
 
     @pytest.mark.parametrize("table", BOOKS, ids=lambda table: table.sql_name)
     def test_one_table_was_made_of_something_else(self, published: RecordedDay, table):
@@ -314,7 +314,7 @@ class TestKept:
         older = pl.when(pl.col("output_table") == table.sql_name).then(pl.lit("older"))
         stale = published.lineage.with_columns(made_key=older.otherwise("made_key"))
 
-        assert replace(published, lineage=stale).kept(BTC, MADE_OF) is None
+        assert replace(published, lineage=stale).unchanged(BTC, MADE_OF) is None
 
     @pytest.mark.parametrize("table", BIG, ids=lambda table: table.sql_name)
     @pytest.mark.parametrize("harm", ["gone", "cut", "damaged"])
@@ -327,20 +327,20 @@ class TestKept:
         else:
             file.path.write_bytes(whole[:-1] if harm == "cut" else whole[:-1] + b"!")
 
-        assert published.kept(BTC, MADE_OF) is None
+        assert published.unchanged(BTC, MADE_OF) is None
 
     def test_not_published_any_more(self, published: RecordedDay):
         """A table without the file that is recorded, as after it was moved away: made again."""
         files = {**published.files, BIG[0].sql_name: {}}
 
-        assert replace(published, files=files).kept(BTC, MADE_OF) is None
+        assert replace(published, files=files).unchanged(BTC, MADE_OF) is None
 
     @pytest.mark.parametrize("change", [{"rows": 8}, {"outcome": "quarantined"}], ids=str)
     def test_the_record_is_another(self, published: RecordedDay, change: dict[str, Any]):
         """A record that is not the recorded one: made again."""
         rows = REBUILDS.frame([IDENTITY | {"outcome": "rebuilt", "rows": 7} | change])
 
-        assert replace(published, rows={REBUILDS.sql_name: rows}).kept(BTC, MADE_OF) is None
+        assert replace(published, rows={REBUILDS.sql_name: rows}).unchanged(BTC, MADE_OF) is None
 
     @pytest.mark.parametrize(
         ("table", "good", "bad"),
@@ -352,15 +352,15 @@ class TestKept:
         ids=lambda value: getattr(value, "sql_name", str(value)),
     )
     def test_what_failed_is_tried_again(self, table, good: dict[str, str], bad: dict[str, str]):
-        """A success is kept, a failure made of the same is not, and neither is nothing."""
+        """A success is unchanged, a failure made of the same is not, and neither is nothing."""
 
-        def kept(*records: dict[str, str]) -> bool:
+        def unchanged(*records: dict[str, str]) -> bool:
             rows = table.frame(IDENTITY | record for record in records)
             row = lineage_row(table, DAY, BTC.id, MADE_OF, rows_sha256(table, rows))
             day = RecordedDay([table], LINEAGE.frame([row]), {table.sql_name: rows}, {})
-            return day.kept(BTC, MADE_OF) is not None
+            return day.unchanged(BTC, MADE_OF) is not None
 
-        assert [True, False, False] == [kept(good), kept(good, bad), kept()]
+        assert [True, False, False] == [unchanged(good), unchanged(good, bad), unchanged()]
 
 
 def test_every_derived_table_is_kept_with_its_stage():
@@ -374,10 +374,12 @@ def test_every_derived_table_is_kept_with_its_stage():
 
 
 def test_rows_in_the_order_of_the_instruments(published: RecordedDay):
-    """Kept rows and rows made now are one frame, in the order of the instruments."""
-    kept = published.kept(BTC, MADE_OF)
-    assert kept is not None
+    """Unchanged rows and rows made now are one frame, in the order of the instruments."""
+    unchanged = published.unchanged(BTC, MADE_OF)
+    assert unchanged is not None
     made = REBUILDS.frame([IDENTITY | {"symbol": ETH.symbol, "rows": 9}])
 
     for order, expected in (((BTC, ETH), [7, 9]), ((ETH, BTC), [9, 7]), ((), [])):
-        assert expected == with_kept(REBUILDS, made, {BTC.id: kept}, order)["rows"].to_list()
+        assert (
+            expected == with_unchanged(REBUILDS, made, {BTC.id: unchanged}, order)["rows"].to_list()
+        )

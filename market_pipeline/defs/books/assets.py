@@ -11,8 +11,8 @@ import polars as pl
 from market_pipeline.defs.describe import (
     failure_table,
     figure_markdown,
-    kept_table,
     table_metadata,
+    unchanged_table,
 )
 from market_pipeline.defs.io_managers import PartitionFiles, PartitionRows
 from market_pipeline.defs.options import options
@@ -80,7 +80,7 @@ def _rebuilt_books(
         recorded=pipeline.recorded(context, BOOKS),
     )
     is_rebuilt = any(record["outcome"] == "rebuilt" for record in rebuilt.records)
-    made = [each for each in pipeline.selected if each.id not in rebuilt.kept]
+    made = [each for each in pipeline.selected if each.id not in rebuilt.unchanged]
     made_of = {each.id: rebuilt.made_of[each.id] for each in made}
     for name in _BIG:
         if name in context.selected_output_names:
@@ -115,7 +115,7 @@ def _of_books(rebuilt: RebuiltDay) -> dict[str, dg.RawMetadataValue]:
     return {
         "instruments": _instrument_table(rebuilt),
         "failures": failure_table(rebuilt.records),
-        "unchanged": kept_table(rebuilt.kept),
+        "unchanged": unchanged_table(rebuilt.unchanged),
     }
 
 

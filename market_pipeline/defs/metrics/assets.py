@@ -5,7 +5,7 @@ from dataclasses import replace
 import dagster as dg
 import polars as pl
 
-from market_pipeline.defs.describe import kept_table, table_metadata
+from market_pipeline.defs.describe import table_metadata, unchanged_table
 from market_pipeline.defs.io_managers import PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
@@ -13,7 +13,7 @@ from market_pipeline.defs.resources import Pipeline
 from market_pipeline.machine import told_in_our_words
 from market_pipeline.metrics.minute import BOOK_METRICS
 from market_pipeline.stages.metrics import metrics_day
-from market_pipeline.stages.provenance import METRICS, metrics_made_of, with_kept
+from market_pipeline.stages.provenance import METRICS, metrics_made_of, with_unchanged
 from market_pipeline.stages.raw.objects import RawObjects
 
 __all__ = ["ASSETS"]
@@ -34,8 +34,8 @@ def book_metrics(
     made_of = metrics_made_of(
         day_of(context), pipeline.selected, validation_report, trades, pipeline.warehouse
     )
-    kept = pipeline.kept(context, METRICS, made_of)
-    made = [each for each in pipeline.selected if each.id not in kept]
+    unchanged = pipeline.unchanged(context, METRICS, made_of)
+    made = [each for each in pipeline.selected if each.id not in unchanged]
     metrics = metrics_day(
         day_of(context),
         made,
@@ -45,7 +45,7 @@ def book_metrics(
         trades,
         context.log.warning,
     )
-    frame = with_kept(BOOK_METRICS, metrics.rows, kept, pipeline.selected)
+    frame = with_unchanged(BOOK_METRICS, metrics.rows, unchanged, pipeline.selected)
     # What failed is made again by the next run, though it would be made of the same.
     made_of = {
         name: replace(of, parameters={**of.parameters, "failed": metrics.without[name]})
@@ -69,7 +69,7 @@ def book_metrics(
         "without": table_metadata(
             [{"instrument": name, "reason": reason} for name, reason in metrics.without.items()]
         ),
-        "unchanged": kept_table(kept),
+        "unchanged": unchanged_table(unchanged),
     }
     return dg.MaterializeResult(
         value=PartitionRows(metrics.rows, made, made_of),

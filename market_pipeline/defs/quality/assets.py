@@ -10,7 +10,7 @@ import dagster as dg
 import polars as pl
 from matplotlib.figure import Figure
 
-from market_pipeline.defs.describe import figure_markdown, kept_table, table_metadata
+from market_pipeline.defs.describe import figure_markdown, table_metadata, unchanged_table
 from market_pipeline.defs.io_managers import PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
@@ -64,8 +64,8 @@ def judge_day(
     )
     lookups = Lookups(raw, pipeline.warehouse, pipeline.settings.lock_timeout_seconds)
     made_of = report_made_of(lookups, pipeline.selected, book_rebuilds, pipeline.settings)
-    kept = pipeline.kept(context, JUDGED, made_of)
-    made = [each for each in pipeline.selected if each.id not in kept]
+    unchanged = pipeline.unchanged(context, JUDGED, made_of)
+    made = [each for each in pipeline.selected if each.id not in unchanged]
     judged = report_day(
         lookups,
         made,
@@ -76,21 +76,23 @@ def judge_day(
     )
     of_each = {each.row.instrument_id: each.row for each in judged} | {
         name: ReportRow.from_record(found.rows[VALIDATION_REPORT.sql_name].row(0, named=True))
-        for name, found in kept.items()
+        for name, found in unchanged.items()
     }
     rows = [of_each[each.id] for each in pipeline.selected]
     has_books = any(row.outcome == "rebuilt" for row in rows)
     report = VALIDATION_REPORT.frame(each.row.as_record() for each in judged)
     coverage = _coverage(pipeline, raw.day, rows)
-    metadata = _of_verdicts(rows, book_rebuilds, coverage) | {"unchanged": kept_table(kept)}
+    metadata = _of_verdicts(rows, book_rebuilds, coverage) | {
+        "unchanged": unchanged_table(unchanged)
+    }
     yield dg.Output(
         PartitionRows(report, made, made_of),
         output_name="validation_report",
         metadata=green_if(has_books, context, "validation_report", metadata),
     )
     records = [record for each in judged for record in each.finding_records()]
-    unchanged = sum(found.rows[FINDINGS.sql_name].height for found in kept.values())
-    metadata = {"findings": len(records) + unchanged, "unchanged": kept_table(kept)}
+    published = sum(found.rows[FINDINGS.sql_name].height for found in unchanged.values())
+    metadata = {"findings": len(records) + published, "unchanged": unchanged_table(unchanged)}
     yield dg.Output(
         PartitionRows(FINDINGS.frame(records), made, made_of),
         output_name="quality_findings",

@@ -8,7 +8,7 @@ import dagster as dg
 import polars as pl
 
 from market_pipeline.config.instruments import Instrument
-from market_pipeline.defs.describe import failure_table, kept_table, table_metadata
+from market_pipeline.defs.describe import failure_table, table_metadata, unchanged_table
 from market_pipeline.defs.io_managers import PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
@@ -18,7 +18,12 @@ from market_pipeline.quality.findings import MAX_PLACES
 from market_pipeline.quality.profile import domain_violations, places_of
 from market_pipeline.quality.strategy import choose_strategy
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
-from market_pipeline.stages.provenance import PROFILED, made_of_each, profiles_made_of, with_kept
+from market_pipeline.stages.provenance import (
+    PROFILED,
+    made_of_each,
+    profiles_made_of,
+    with_unchanged,
+)
 from market_pipeline.stages.raw.day import RawDay, raw_day
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay, has_data
 from market_pipeline.stages.raw.profile import profile_day
@@ -135,14 +140,14 @@ def raw_profiles(
         trades=RawObjects(lake, raw_trades),
     )
     made_of = made_of_each(raw.day, pipeline.selected, partial(profiles_made_of, raw))
-    kept = pipeline.kept(context, PROFILED, made_of)
-    made = [each for each in pipeline.selected if each.id not in kept]
+    unchanged = pipeline.unchanged(context, PROFILED, made_of)
+    made = [each for each in pipeline.selected if each.id not in unchanged]
     table = TABLES["raw_profiles"]
     frame = table.frame(profile_day(raw, made, pipeline.warehouse))
-    profiles = with_kept(table, frame, kept, pipeline.selected)
+    profiles = with_unchanged(table, frame, unchanged, pipeline.selected)
     rows = profiles.to_dicts()
     metadata = {
-        "unchanged": kept_table(kept),
+        "unchanged": unchanged_table(unchanged),
         "strategies": table_metadata(
             [
                 {"instrument": each.id, "strategy": chosen.name, "reason": chosen.reason}

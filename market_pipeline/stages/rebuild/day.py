@@ -20,7 +20,7 @@ from market_pipeline.errors import (
 )
 from market_pipeline.shown import shown_logger
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
-from market_pipeline.stages.provenance import Kept, RecordedDay, books_made_of, made_of_each
+from market_pipeline.stages.provenance import RecordedDay, UnchangedDay, books_made_of, made_of_each
 from market_pipeline.stages.published_rows import of_instrument
 from market_pipeline.stages.raw.objects import RegisteredDay
 from market_pipeline.stages.rebuild.instrument import blank_record, rebuild_instrument
@@ -55,8 +55,8 @@ class RebuiltDay:
         records: Rows of `books.rebuilds`, one per instrument, in the order asked for.
         set_aside: By instrument id, the raw files that cannot be used.
         made_of: By instrument id, what all of it follows from.
-        kept: By id, those that are not rebuilt, because they would come out as published; files and
-            records of theirs are the published ones.
+        unchanged: By id, those that are not rebuilt, because they would come out as published;
+            their files and records are the published ones.
     """
 
     staged: dict[str, list[StagedFile]] = field(
@@ -66,7 +66,7 @@ class RebuiltDay:
     records: list[dict[str, Any]] = field(default_factory=list)
     set_aside: dict[str, list[BadFile]] = field(default_factory=dict)
     made_of: dict[str, MadeOf] = field(default_factory=dict)
-    kept: dict[str, Kept] = field(default_factory=dict)
+    unchanged: dict[str, UnchangedDay] = field(default_factory=dict)
 
 
 def rebuild_day(
@@ -111,10 +111,10 @@ def rebuild_day(
     )
 
     def outcome(instrument: Instrument) -> _Outcome:
-        kept = recorded and recorded.kept(instrument, day.made_of[instrument.id])
-        if kept:
-            day.kept[instrument.id] = kept
-            return dict(kept.files), kept.rows[REBUILDS.sql_name].row(0, named=True), []
+        unchanged = recorded and recorded.unchanged(instrument, day.made_of[instrument.id])
+        if unchanged:
+            day.unchanged[instrument.id] = unchanged
+            return dict(unchanged.files), unchanged.rows[REBUILDS.sql_name].row(0, named=True), []
         return _attempt(
             raw,
             instrument,
@@ -136,8 +136,8 @@ def rebuild_day(
                 day.withdrawn.append(instrument.id)
             day.records.append(record)
             said = record["failure"] or f"{record['messages']:,} messages"
-            if instrument.id in day.kept:
-                said = f"not rebuilt, {day.kept[instrument.id].said}"
+            if instrument.id in day.unchanged:
+                said = f"not rebuilt, {day.unchanged[instrument.id].text}"
             progress(f"{instrument.id}: {said}")
     return day
 
