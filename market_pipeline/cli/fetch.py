@@ -190,10 +190,10 @@ def _fetch(
             for number, day in enumerate(days, start=1):
                 result.days.append(day)
                 of = day.of
-                told = f"{of.day} {of.instrument.id} {of.raw.name}"
-                bar.update(task, description=told)
+                text = f"{of.day} {of.instrument.id} {of.raw.name}"
+                bar.update(task, description=text)
                 if not out.is_terminal:
-                    out.print(f"{told}: {_said(day)} ({number:,}/{len(wanted):,})")
+                    out.print(f"{text}: {_said(day)} ({number:,}/{len(wanted):,})")
         except Exception as error:
             result.stopped_by = as_machine_error(error)
             if result.stopped_by is None:
@@ -224,9 +224,9 @@ def _said(day: FetchedDay) -> str:
         for action in ACTIONS
         if any(each.action == action for each in day.objects)
     }
-    told = ", ".join(f"{count:,} {action}" for action, count in counts.items())
+    text = ", ".join(f"{count:,} {action}" for action, count in counts.items())
     came = sum(each.downloaded_bytes for each in day.objects)
-    return f"{told or 'nothing'}{f', {bytes_text(came)}' if came else ''}"
+    return f"{text or 'nothing'}{f', {bytes_text(came)}' if came else ''}"
 
 
 def _show(out: Console, result: _Result) -> None:

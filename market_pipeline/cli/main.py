@@ -75,12 +75,12 @@ def _write_whole() -> None:
 
 def _tell(error: BaseException) -> None:
     ours = as_machine_error(error, "standard output" if _is_of_output(error) else None) or error
-    told = f"error: {ours}\n"
+    text = f"error: {ours}\n"
     if not isinstance(ours, MarketPipelineError):
         # Not ours: the traceback is what a report needs, and 1 would mean a degraded day.
-        told = "".join(traceback.format_exception(error))
+        text = "".join(traceback.format_exception(error))
     with suppress(OSError):
-        sys.stderr.write(shown_lines(told))
+        sys.stderr.write(shown_lines(text))
 
 
 def _is_of_output(error: BaseException) -> bool:

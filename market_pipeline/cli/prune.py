@@ -86,8 +86,8 @@ def prune(
         errors_console().print(f"not looked at: {failure}", soft_wrap=True)
     failed = _remove(planned, runs, settings, out) if yes else []
     for candidate, reason in failed:
-        told = f"not removed: {candidate.name} {candidate.instrument} {candidate.day}: {reason}"
-        errors_console().print(told, soft_wrap=True)
+        text = f"not removed: {candidate.name} {candidate.instrument} {candidate.day}: {reason}"
+        errors_console().print(text, soft_wrap=True)
     if as_json:
         record = {
             "keep_raw_days": retention.keep_raw_days,
@@ -183,8 +183,8 @@ def _confirm(planned: Sequence[Planned]) -> None:
     if not last:
         return
     size = bytes_text(sum(each.candidate.bytes for each in last))
-    told = f"{len(last):,} of these are last copies ({size}): nothing can give them again."
-    typer.echo(told, err=True)
+    text = f"{len(last):,} of these are last copies ({size}): nothing can give them again."
+    typer.echo(text, err=True)
     typed = typer.prompt("Type their number to remove them, anything else to stop", err=True)
     if typed.strip().replace(",", "") != str(len(last)):
         raise typer.BadParameter(
@@ -252,12 +252,12 @@ def _show_end(out: Console, planned: Sequence[Planned], runs: int, *, done: bool
     size = bytes_text(sum(each.bytes for each in goes if each.kind != "derived"))
     later = bytes_text(sum(each.bytes for each in goes if each.kind == "derived"))
     verb = "Freed" if done else "Would free"
-    told = f"{verb} {size} at once"
+    text = f"{verb} {size} at once"
     if any(each.kind == "derived" for each in goes):
-        told += (
+        text += (
             f"; {later} of published files stay a week for running readers, and the first prune "
             "after that frees them"
         )
-    out.print(f"{told}.", highlight=False, soft_wrap=True)
+    out.print(f"{text}.", highlight=False, soft_wrap=True)
     if not done:
         out.print("Nothing was removed: give --yes for that.")

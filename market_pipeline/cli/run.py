@@ -161,10 +161,10 @@ def _planned_lines(planned: PlannedDay) -> Iterator[str]:
         span = f"{_utc(repair['start_ns'])} to {_utc(repair['end_ns'])}"
         yield f"  {span} UTC {repair['cause']} {repair['action']}: {repair['evidence']}"
     if planned.left_out:
-        told = ", ".join(
+        text = ", ".join(
             f"{count:,} {cause} {action}" for (cause, action), count in planned.counts.items()
         )
-        yield f"  … and {planned.left_out:,} more; in all {told}"
+        yield f"  … and {planned.left_out:,} more; in all {text}"
     for file, reason in planned.set_aside:
         yield f"  would be copied to quarantine: {file}: {reason}"
 
@@ -369,9 +369,9 @@ def _listener(progress: Progress, task: TaskID, day: date) -> Callable[[dg.Event
             progress.advance(task)
             progress.update(task, description=f"{day}")
         elif entry.user_message.startswith(FETCHING):
-            told = f"{day} {entry.step_key}: {entry.user_message.removeprefix(FETCHING)}"
-            progress.update(task, description=told)
+            text = f"{day} {entry.step_key}: {entry.user_message.removeprefix(FETCHING)}"
+            progress.update(task, description=text)
             if not progress.console.is_terminal:
-                progress.console.print(told, soft_wrap=True)
+                progress.console.print(text, soft_wrap=True)
 
     return listen

@@ -105,5 +105,5 @@ def _lost_time(row: ReportRow, thresholds: Thresholds) -> list[str]:
         "after a refused value": row.precision_loss_seconds,
         "at messages with a contradicted stamp or number": row.unsound_seconds,
     }
-    told = ", ".join(f"{cause} {seconds:,.3f} s" for cause, seconds in causes.items() if seconds)
-    return [f"The book was not valid for {invalid:,.3f} s of the observed time ({told})."]
+    text = ", ".join(f"{cause} {seconds:,.3f} s" for cause, seconds in causes.items() if seconds)
+    return [f"The book was not valid for {invalid:,.3f} s of the observed time ({text})."]

@@ -125,14 +125,14 @@ def outcome(
     hours = None if per_hour is None else tuple(float(count) for count in per_hour)
     if not faults:
         return CheckOutcome(check, True, check.severity, figure, threshold, fine, shown, hours)
-    told = "; ".join([fault.text for fault in faults] + ([worst] if worst else []))
+    text = "; ".join([fault.text for fault in faults] + ([worst] if worst else []))
     return CheckOutcome(
         check=check,
         passed=False,
         severity=faults[0].severity,
         figure=faults[0].figure,
         threshold=faults[0].threshold,
-        summary=f"{told[0].upper()}{told[1:].rstrip('.')}.",
+        summary=f"{text[0].upper()}{text[1:].rstrip('.')}.",
         thresholds=shown,
         per_hour=hours,
     )
