@@ -110,7 +110,7 @@ def _rebuilt_books(
     forget_rebuilds(pipeline.warehouse, pipeline.selected, raw.day)
 
 
-def _of_books(rebuilt: RebuiltDay) -> dict[str, dg.RawMetadataValue]:
+def _of_books(rebuilt: RebuiltDay) -> dict[str, Any]:
     """What the UI shows of a day's rebuild with each of its tables."""
     return {
         "instruments": _instrument_table(rebuilt),
@@ -121,9 +121,9 @@ def _of_books(rebuilt: RebuiltDay) -> dict[str, dg.RawMetadataValue]:
 
 def _of_files(
     name: str, files: Sequence[StagedFile], warehouse: Warehouse, day: date
-) -> dict[str, dg.RawMetadataValue]:
+) -> dict[str, Any]:
     """What the UI shows of the files of one table."""
-    metadata: dict[str, dg.RawMetadataValue] = {
+    metadata: dict[str, Any] = {
         "rows": sum(file.rows for file in files),
         "bytes": sum(file.bytes for file in files),
         "content_sha256": _by_instrument(files, lambda file: file.sha256),

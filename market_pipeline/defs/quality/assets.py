@@ -104,7 +104,7 @@ def judge_day(
 
 def _of_verdicts(
     rows: Sequence[ReportRow], book_rebuilds: pl.DataFrame, coverage: Figure
-) -> dict[str, dg.RawMetadataValue]:
+) -> dict[str, Any]:
     """What the UI shows of a day's verdicts: tables, plots and how many of each condition."""
     off_grid = [loss for record in book_rebuilds.to_dicts() for loss in _off_grid(record)]
     return {
