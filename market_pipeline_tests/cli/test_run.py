@@ -155,14 +155,18 @@ class TestSignals:
     @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
     def test_outside_a_step(self, sent: signal.Signals, capsys: pytest.CaptureFixture[str]):
         """One for which Dagster raises `KeyboardInterrupt` ends with the word and its own code."""
-        with pytest.raises(typer.Exit) as ended, _stoppable(DAY):
-            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # as Dagster does
-            signal.raise_signal(sent)
-            time.sleep(60)
+        found = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as a day run in-process left it
+        try:
+            with pytest.raises(typer.Exit) as ended, _stoppable(DAY):
+                signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # as Dagster does
+                signal.raise_signal(sent)
+                time.sleep(60)
+        finally:
+            left = signal.signal(signal.SIGTERM, found)
 
         assert 128 + sent == ended.value.exit_code
         assert f"stopped by {sent.name} at {DAY}" in capsys.readouterr().err
-        assert signal.SIG_DFL == signal.getsignal(signal.SIGTERM)
+        assert signal.SIG_DFL == left
 
     def test_lost_in_a_callback(self, capsys: pytest.CaptureFixture[str]):
         """One whose exception is lost, because an object went away just then, ends the day too."""
