@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from market_pipeline.pages.reading import InstrumentDay
 from market_pipeline.plots.colours import CONDITIONS, LETTERS
-from market_pipeline.quality.row import ReportRow
+from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
 from market_pipeline.shown import shown_lines
 from market_pipeline.warehouse.layout import PRIVATE_FILE
 
@@ -65,7 +64,7 @@ def _environment() -> Environment:
     environment.globals |= {
         "conditions": CONDITIONS,
         "letters": LETTERS,
-        "figures": [(each.name, each.metadata["description"]) for each in fields(ReportRow)],
+        "figures": [(each.name, each.description) for each in VALIDATION_REPORT.columns],
     }
     environment.filters |= {"moment": _moment, "value": _value, "thousandths": _thousandths}
     return environment
