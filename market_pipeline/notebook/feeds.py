@@ -102,8 +102,7 @@ def _trade_times(rows: RawRows, instrument: str | None) -> TradeTimes:
         return TradeTimes(*times_of_trades(rows))
     if _is_capture(files):
         _, symbol = _capture_symbol(instrument)
-        trades = binance_capture.read_trades(files, symbol, Findings())
-        return TradeTimes(trades.ts_origin_ns, trades.ts_receipt_ns)
+        return binance_capture.read_trades(files, symbol, Findings()).times
     return crypto_lake.read_trade_times(files)
 
 

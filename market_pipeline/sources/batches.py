@@ -126,6 +126,11 @@ class Trades:
     is_buy: NDArray[np.bool_]
     id: NDArray[np.int64] | None = None
 
+    @property
+    def times(self) -> TradeTimes:
+        """When they were."""
+        return TradeTimes(self.ts_origin_ns, self.ts_receipt_ns)
+
 
 def too_many_trades(file: Path, found: int) -> LakeFileError:
     """The error of a day with more than `MAX_TRADES` trades."""

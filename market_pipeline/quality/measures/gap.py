@@ -268,11 +268,12 @@ def find_gaps(
     silences = silences_of(ts_receipt_ns, ts_origin_ns, rhythm.least_ns, tolerance_ns)
     margin_ns = rhythm.usual_ns
     trades = trades_inside(silences, trade_receipt_ns, trade_origin_ns, margin_ns=margin_ns)
-    opened = snapshots or tuple
     judged = _judged(
         silences,
         trades,
-        lambda: snapshot_changes(silences, sequence_number, opened(), margin_ns=margin_ns),
+        lambda: snapshot_changes(
+            silences, sequence_number, snapshots() if snapshots else (), margin_ns=margin_ns
+        ),
         ts_receipt_ns,
         rhythm,
         rule,

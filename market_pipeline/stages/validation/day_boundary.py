@@ -93,7 +93,7 @@ def _silence_ns(day: InstrumentDay, carried: Carried, close: Keyframe) -> int:
     floor_ns = round(day.instrument.thresholds.silence_floor_seconds * 1e9)
     if carried.is_right or carried.first_ts_receipt_ns - close.ts_receipt_ns <= floor_ns:
         return floor_ns  # what a silence is takes a look at the whole day
-    trades = read_trade_times(day.trade_files)
+    trades = day.trades.times if day.trades else read_trade_times([])
     return suspect_gaps(day.instrument, day.day, day.messages, trades).silence_ns
 
 
