@@ -6,8 +6,9 @@ wanted. A day has ten thousand pages, so a kernel walks from one header to the n
 
 from __future__ import annotations
 
+import os
 from enum import IntEnum
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -83,8 +84,8 @@ class Pages(NamedTuple):
     delta_byte_arrays: int
 
 
-def read_pages(raw: BinaryIO, start: int, end: int) -> Pages:
-    """Reads the headers of the pages that begin between two places of a file.
+def read_pages(descriptor: int, start: int, end: int) -> Pages:
+    """Reads the headers of the pages that begin between two places of an open file.
 
     Raises:
         PageError: If what stands there is no page header.
@@ -94,8 +95,7 @@ def read_pages(raw: BinaryIO, start: int, end: int) -> Pages:
     block_bytes = _BLOCK_BYTES[0]
     at = start
     while at < end:
-        raw.seek(at)
-        block = np.frombuffer(raw.read(block_bytes), np.uint8)
+        block = np.frombuffer(os.pread(descriptor, block_bytes, at), np.uint8)
         stop, passed = _walk(block, end - at, known)
         at += passed
         if stop not in (_END, _CUT):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import struct
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import pyarrow.parquet as pq
 
@@ -137,10 +137,11 @@ def check_pages(
             held at once are larger than `PAGES_BYTES`.
     """
     found = Unpacked(0, 0)
-    with file.open("rb") as raw:
+    row_group = metadata.row_group(group)
+    with file.open("rb", buffering=0) as raw:
         for column in columns:
             try:
-                own = _column(raw, metadata, group, column)
+                own = _column(raw.fileno(), row_group, column)
             except (ValueError, OSError) as error:
                 raise LakeFileError(
                     "The file is damaged inside",
@@ -166,19 +167,19 @@ def check_pages(
     return found
 
 
-def _column(raw: BinaryIO, metadata: pq.FileMetaData, group: int, column: int) -> Unpacked:
+def _column(descriptor: int, row_group: pq.RowGroupMetaData, column: int) -> Unpacked:
     # It loads numba, which readers of published rows need not wait for.
     from market_pipeline.sources.page_headers import read_pages  # noqa: PLC0415
 
-    rows = metadata.row_group(group).num_rows
-    chunk = metadata.row_group(group).column(column)
+    rows = row_group.num_rows
+    chunk = row_group.column(column)
     at = chunk.data_page_offset
     if chunk.has_dictionary_page and chunk.dictionary_page_offset:
         # Readers differ in where they begin if it is not the first page.
         if chunk.dictionary_page_offset > at:
             raise ValueError("a dictionary behind the rows that need it")
         at = chunk.dictionary_page_offset
-    pages = read_pages(raw, at, at + chunk.total_compressed_size)
+    pages = read_pages(descriptor, at, at + chunk.total_compressed_size)
     if chunk.physical_type == "BYTE_ARRAY" and pages.delta_byte_arrays:
         raise ValueError("texts encoded as DELTA_BYTE_ARRAY, which may unpack to any size")
     if pages.values != rows:

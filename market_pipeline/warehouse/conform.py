@@ -8,55 +8,73 @@ import pyarrow as pa
 from market_pipeline.errors import PublishError
 from market_pipeline.warehouse.tables import Table
 
-__all__ = ["conform", "empty_frame", "instrument_parts", "stored_schema"]
+__all__ = ["Conformer", "empty_frame", "instrument_parts", "stored_schema"]
 
 
-def conform(table: Table, data: pa.Table, schema: pa.Schema | None = None) -> pa.Table:
-    """The data with exactly the table's columns, in its order and Arrow types.
+class Conformer:
+    """Gives batch after batch exactly a table's columns, in its order and Arrow types.
 
     Columns are matched by name, never by position.
     Only the spelling of a type may differ: large and view strings, large lists, dictionaries, and
     the null type of a column without any value.
     A narrower or wider number is refused, because which one is right is the producer's to know.
+    Columns are looked at again only when they change: a day is thousands of batches of the same.
 
     Args:
         table: What the data is for.
-        data: Rows to be written; zero rows are fine, their columns are checked as well.
         schema: The same columns in other types to give them; the declared ones if None.
-
-    Raises:
-        PublishError: A column is missing, unexpected, there twice, or of another type.
     """
-    declared = table.arrow_schema
-    wanted = declared if schema is None else schema
-    found = list(data.column_names)
-    missing = [name for name in declared.names if name not in found]
-    unexpected = [name for name in found if name not in declared.names]
-    repeated = sorted({name for name in found if found.count(name) > 1})
-    if missing or unexpected or repeated:
-        raise PublishError(
-            f"the columns are not those of {table.sql_name}: missing {missing}, "
-            f"unexpected {unexpected}, repeated {repeated}",
-            next_step="Give the rows exactly the columns that the table declares.",
-            column=(missing + unexpected + repeated)[0],
-            expected=", ".join(declared.names),
-            found=", ".join(found),
+
+    def __init__(self, table: Table, schema: pa.Schema | None = None) -> None:
+        self._table = table
+        self._declared = table.arrow_schema
+        self._wanted = self._declared if schema is None else schema
+        self._checked: pa.Schema | None = None
+        self._positions: list[int] = []
+
+    def conform(self, data: pa.Table) -> pa.Table:
+        """The data as the table declares it; zero rows are fine, their columns are checked as well.
+
+        Raises:
+            PublishError: A column is missing, unexpected, there twice, or of another type.
+        """
+        if self._checked is None or not self._checked.equals(data.schema):
+            self._check(data.schema)
+            self._positions = [data.schema.get_field_index(name) for name in self._declared.names]
+            self._checked = data.schema
+        columns = data.columns
+        return pa.Table.from_arrays(
+            [
+                columns[at] if columns[at].type == target.type else columns[at].cast(target.type)
+                for at, target in zip(self._positions, self._wanted, strict=True)
+            ],
+            schema=self._wanted,
         )
-    columns = []
-    for field, target in zip(declared, wanted, strict=True):
-        column = data.column(field.name)
-        if not (pa.types.is_null(column.type) or _plain(column.type) == field.type):
+
+    def _check(self, schema: pa.Schema) -> None:
+        names, found = self._declared.names, schema.names
+        missing = [name for name in names if name not in found]
+        unexpected = [name for name in found if name not in names]
+        repeated = sorted({name for name in found if found.count(name) > 1})
+        if missing or unexpected or repeated:
             raise PublishError(
-                f"a column of {table.sql_name} has another type than the table declares",
-                next_step="Cast the column where it is computed.",
-                column=field.name,
-                expected=str(field.type),
-                found=str(column.type),
+                f"the columns are not those of {self._table.sql_name}: missing {missing}, "
+                f"unexpected {unexpected}, repeated {repeated}",
+                next_step="Give the rows exactly the columns that the table declares.",
+                column=(missing + unexpected + repeated)[0],
+                expected=", ".join(names),
+                found=", ".join(found),
             )
-        if column.type != target.type:
-            column = column.cast(target.type)
-        columns.append(column)
-    return pa.Table.from_arrays(columns, schema=wanted)
+        for field in self._declared:
+            kind = schema.field(field.name).type
+            if not (pa.types.is_null(kind) or _plain(kind) == field.type):
+                raise PublishError(
+                    f"a column of {self._table.sql_name} has another type than the table declares",
+                    next_step="Cast the column where it is computed.",
+                    column=field.name,
+                    expected=str(field.type),
+                    found=str(kind),
+                )
 
 
 def stored_schema(table: Table) -> pa.Schema:

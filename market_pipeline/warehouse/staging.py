@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from market_pipeline.errors import WarehouseBusyError
-from market_pipeline.warehouse.conform import conform, instrument_parts, stored_schema
+from market_pipeline.warehouse.conform import Conformer, instrument_parts, stored_schema
 from market_pipeline.warehouse.layout import PRIVATE_FILE, Warehouse, make_private_folder
 from market_pipeline.warehouse.locks import locking
 from market_pipeline.warehouse.tables import Table
@@ -106,6 +106,7 @@ class StagedWriter:
         self._folder = warehouse.staging_dir
         self._metadata = dict(sorted((metadata or {}).items()))
         self._schema = _written_schema(table)
+        self._conformer = Conformer(table, self._schema)
         self._loose: list[pa.Table] = []
         self._loose_rows = 0
         self._group: list[pa.Table] = []
@@ -141,7 +142,7 @@ class StagedWriter:
             PublishError: The columns or their types are not the table's.
         """
         data = rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows])
-        data = conform(self._table, data, self._schema)
+        data = self._conformer.conform(data)
         if data.num_rows:
             self._loose.append(data)
             self._loose_rows += data.num_rows

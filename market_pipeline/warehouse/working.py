@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from market_pipeline.errors import PublishError
-from market_pipeline.warehouse.conform import conform, empty_frame, instrument_parts
+from market_pipeline.warehouse.conform import Conformer, empty_frame, instrument_parts
 from market_pipeline.warehouse.layout import PRIVATE_FILE, Warehouse
 from market_pipeline.warehouse.locks import (
     DEFAULT_WAIT_SECONDS,
@@ -145,7 +145,7 @@ def replace_rows_within(
     frame: pl.DataFrame,
 ) -> int:
     """As `replace_rows`, inside the transaction of a connection from `writing`."""
-    rows = conform(table, frame.to_arrow())
+    rows = Conformer(table).conform(frame.to_arrow())
     _check_partition(table, day, instruments, frame)
     ensure_table(connection, table)
     name = _quoted_name(table)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import io
+import tempfile
 
 import pytest
 from hypothesis import given, settings
@@ -163,6 +163,13 @@ usual_fields = st.tuples(
 pages = st.tuples(usual_fields | page_fields, st.binary(max_size=60))
 
 
+def read_of(raw: bytes, start: int, end: int) -> Pages:
+    """What is read of a file of these bytes."""
+    with tempfile.TemporaryFile(buffering=0) as file:
+        file.write(raw)
+        return read_pages(file.fileno(), start, end)
+
+
 def outcome(read, *arguments) -> object:
     try:
         return read(*arguments)
@@ -181,7 +188,7 @@ def test_as_the_naive_twin(headers, damage, short, data):
     end = max(4, len(raw) - short)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(page_headers, "_BLOCK_BYTES", BLOCKS)
-        found = outcome(read_pages, io.BytesIO(raw), 4, end)
+        found = outcome(read_of, bytes(raw), 4, end)
     assert outcome(plain_pages, bytes(raw), 4, end) == found
 
 
@@ -202,13 +209,13 @@ def test_pages_as_they_are_written(told):
         values=sum(values for values, _ in told),
         delta_byte_arrays=len(told),
     )
-    assert expected == read_pages(io.BytesIO(raw), 0, len(raw))
+    assert expected == read_of(bytes(raw), 0, len(raw))
 
 
 def test_a_header_longer_than_a_block():
     """It is read with more of the file at hand; one that never ends is refused."""
     statistics = [(5, bytes(5_000))]
     raw = written([(2, 8), (3, 0), (5, [(1, 4), (5, statistics)])])
-    assert Pages(8, 0, 8, 4, 0) == read_pages(io.BytesIO(raw), 0, len(raw))
+    assert Pages(8, 0, 8, 4, 0) == read_of(raw, 0, len(raw))
     with pytest.raises(PageError, match="does not end"):
-        read_pages(io.BytesIO(raw[:-1]), 0, len(raw))
+        read_of(raw[:-1], 0, len(raw))
