@@ -73,9 +73,8 @@ class BookArrow:
             (rows.bid_price_ticks, rows.bid_size_lots),
             (rows.ask_price_ticks, rows.ask_size_lots),
         ):
-            # Level by level in memory, as the columns are to be.
-            levels = zip(np.ascontiguousarray(prices.T), np.ascontiguousarray(sizes.T), strict=True)
-            for price, size in levels:
+            # A level in one piece, as blocks of a day have it, is not copied.
+            for price, size in zip(prices.T, sizes.T, strict=True):
                 empty = _empty(size)
                 columns += [pa.array(price, mask=empty), pa.array(size, mask=empty)]
         columns += [

@@ -177,7 +177,7 @@ class SnapshotRebuild:
             due = _is_last_of_interval(receipt, after.ts_receipt_ns, self._depth_ns)
             due[-1] |= final
             chosen = books.where(due)
-            levels = [_top(column) for column in chosen[3:]]
+            levels = [np.asfortranarray(_top(column)) for column in chosen[3:]]
             confirmed = [(sizes > 0).sum(axis=1).astype(np.int8) for sizes in levels[1::2]]
             message = first + np.flatnonzero(due)
             trust = flags[due], unverified[due], message

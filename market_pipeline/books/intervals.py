@@ -219,6 +219,8 @@ class Intervals:
         found = []
         for cause, bit in _BITS.items():
             at = edges[(changed[edges] & np.uint16(bit)) != 0]
+            if at.size == 0 and cause not in self._open:
+                continue
             begins = (flags[at] & np.uint16(bit)) != 0
             carried = self._open.pop(cause, None)
             runs = _begun(rows, block, cause, at[begins])

@@ -44,7 +44,6 @@ _FAILED = np.uint16(BookFlag.SNAPSHOT_MISMATCH)
 _OUT_OF_ORDER = np.uint16(BookFlag.OUT_OF_ORDER)
 _NOT_VERIFIABLE = np.uint16(INVALIDATING | BookFlag.UNCONFIRMED_DEPTH)
 _LOOKBACK_FLAGS = _FAILED | _OUT_OF_ORDER
-_ANCHORS = (Proof.MATCH, Proof.ADOPTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +171,7 @@ class Lookback:
         kinds, messages = evidence.kind, evidence.message
         is_short = bbo.flags.size <= MOST_MESSAGES and depth.message.size < MOST_DEPTH_ROWS
         is_sound = self._matches == MATCHES_TO_TRUST and not self._is_in_doubt
-        if is_short and is_sound and np.isin(kinds, _ANCHORS).all():
+        if is_short and is_sound and ((kinds == Proof.MATCH) | (kinds == Proof.ADOPTED)).all():
             # The usual case, without a look at each of the hundred thousand snapshots of a day.
             messages = messages[messages >= self._settled]
             kinds = kinds[kinds.size - messages.size :]
@@ -249,11 +248,19 @@ class Lookback:
 
 
 def _joined(held: _Rows | None, new: _Rows) -> _Rows:
-    """The rows that are held, and new ones, as arrays of their own."""
+    """The rows that are held, and new ones, as arrays of their own.
+
+    Each level of depth lies in one piece, as it is published, so that nobody copies it again.
+    """
     if held is None:
-        return type(new)._make(column.copy() for column in new)
+        return type(new)._make(column.copy(order="F") for column in new)
     columns: Iterable[tuple[NDArray[Any], NDArray[Any]]] = zip(held, new, strict=True)
-    return type(new)._make(np.concatenate(each) for each in columns)
+    return type(new)._make(_column_joined(*each) for each in columns)
+
+
+def _column_joined(held: NDArray[Any], new: NDArray[Any]) -> NDArray[Any]:
+    shape = (held.shape[0] + new.shape[0], *new.shape[1:])
+    return np.concatenate((held, new), out=np.empty(shape, new.dtype, order="F"))
 
 
 def _part(rows: _Rows, which: slice) -> _Rows:
