@@ -29,6 +29,7 @@ BUCKET, PREFIX = "faults", "some/lake"
 FULL_KEY = f"{PREFIX}/{KEY}"
 PART = 100_000
 CONTENT = random.Random(5).randbytes(950_000)
+PATIENT = Patience(attempts=2)
 IMPATIENT = Patience(attempts=2, connect_seconds=2.0, read_seconds=0.5, slow_seconds=0.3)
 
 
@@ -45,11 +46,14 @@ def signed(monkeypatch, tmp_path, object_store):
 
 
 @pytest.fixture
-def store(faulty, object_store):
-    """A client that asks the real store through the proxy."""
+def store(faulty, object_store, request):
+    """A client that asks the real store through the proxy; impatient only with faults of time."""
+    fault = request.node.callspec.params.get("fault") if hasattr(request.node, "callspec") else None
+    is_slow = fault is not None and (fault.wait_seconds or fault.bytes_per_second)
+    patience = IMPATIENT if is_slow else PATIENT
     object_store.put(BUCKET, FULL_KEY, CONTENT)
     address = StoreAddress(BUCKET, PREFIX, endpoint_url=faulty.endpoint_url, region="us-east-1")
-    with Store(address, parallel_downloads=3, patience=IMPATIENT) as store:
+    with Store(address, parallel_downloads=3, patience=patience) as store:
         yield store
 
 
@@ -210,7 +214,7 @@ def test_resumed(store, listed, target, faulty):
     faulty.settle()
     faulty.plan()
     told = []
-    with Store(store.address, patience=IMPATIENT) as next_store:
+    with Store(store.address) as next_store:
         done = next_store.download(listed, target, told.append)
     assert CONTENT == target.read_bytes()
     asked = sorted(

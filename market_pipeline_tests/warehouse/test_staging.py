@@ -106,6 +106,17 @@ class TestStagedWriter:
             pl.read_parquet(writer.staged.path, glob=False).columns,
         )
 
+    def test_columns_change_between_batches(self, warehouse: Warehouse):
+        """Batches of one file may have their columns in any order and spelling, each by name."""
+        rows = batch(PERP, DAY, run=3, rows=400)
+        backwards = rows.select(rows.column_names[::-1])
+        respelled = rows.set_column(1, "symbol", rows["symbol"].dictionary_encode())
+        with StagedWriter(warehouse, BBO, PERP) as writer:
+            for at, spelling in enumerate((rows, backwards, respelled, backwards)):
+                writer.write(spelling.slice(100 * at, 100))
+
+        assert pl.from_arrow(rows).equals(pl.read_parquet(writer.staged.path, glob=False))
+
     def test_failure_leaves_nothing(self, warehouse: Warehouse):
         """When the producer fails, its error comes through and no file stays."""
         with (
@@ -130,13 +141,17 @@ class TestStagedWriter:
         ],
         ids=["missing", "unexpected", "twice", "narrower", "wider"],
     )
-    def test_other_columns(self, warehouse: Warehouse, change, column: str):
-        """Columns that are not the table's are refused, and the error names them."""
+    @pytest.mark.parametrize("batches_before", [0, 2])
+    def test_other_columns(self, warehouse: Warehouse, batches_before, change, column: str):
+        """Columns that are not the table's are refused at any batch, and the error names them."""
+        rows = batch(PERP, DAY, run=1)
         with (
             pytest.raises(PublishError, match=BBO.sql_name) as caught,
             StagedWriter(warehouse, BBO, PERP) as writer,
         ):
-            writer.write(change(batch(PERP, DAY, run=1)))
+            for _ in range(batches_before):
+                writer.write(rows)
+            writer.write(change(rows))
 
         assert column == caught.value.column
 
