@@ -36,7 +36,6 @@ from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
 from market_pipeline.stages.raw.profile import profile_day
 from market_pipeline.stages.raw.register import register_day
 from market_pipeline.stages.rebuild.day import rebuild_day
-from market_pipeline.stages.rebuild.instrument import rebuild_instrument
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
 
@@ -53,7 +52,7 @@ class Task:
 
     Attributes:
         day: A folder of `synthetic_lake`.
-        seeds: Its instruments; with more than one they are rebuilt by `rebuild_day`.
+        seeds: Its instruments.
         depth_interval_ms: Of `books.depth`.
         as_vendor: Whether it meets a snapshot every 100 ms, not one a minute, and trades.
         threads: How many instruments at once.
@@ -157,13 +156,9 @@ def _rebuild(task: Task, folder: Path) -> dict[str, Any]:
     profiles = TABLES["raw_profiles"].frame(profile_day(raw, instruments, warehouse))
     raw = replace(raw, profiles=profiles)
     cpu, wall = time.process_time(), time.perf_counter()
-    if len(instruments) == 1:
-        staged, record = rebuild_instrument(raw, instruments[0], settings, warehouse)
-        records = [record]
-    else:
-        rebuilt = rebuild_day(raw, instruments, settings, warehouse)
-        staged, records = rebuilt.staged, rebuilt.records
+    rebuilt = rebuild_day(raw, instruments, settings, warehouse)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    records = rebuilt.records
     failures = [record["failure"] for record in records if record["failure"]]
     snapshots_mismatched = sum(record["snapshots_mismatched"] or 0 for record in records)
     if failures or snapshots_mismatched:
@@ -178,7 +173,7 @@ def _rebuild(task: Task, folder: Path) -> dict[str, Any]:
         "snapshots_compared": sum(record["snapshots_compared"] for record in records),
         "files": {
             name: {"rows": sum(f.rows for f in each), "bytes": sum(f.bytes for f in each)}
-            for name, each in staged.items()
+            for name, each in rebuilt.staged.items()
         },
     }
 

@@ -110,13 +110,16 @@ class MadeOf:
         """The parameters as text that is the same for equal ones."""
         return _json(self.parameters)
 
-    def key(self, table: Table) -> str:
-        """SHA-256 over all that decides the table's rows: equal only if all of it is equal."""
+    def decisive(self, table: Table) -> dict[str, Any]:
+        """All that decides the table's rows, as JSON values: its inputs, parameters and code."""
         inputs = [
             [each.table, each.day.isoformat(), each.path, each.sha256] for each in self.inputs
         ]
-        decisive = [inputs, self.parameters, code_version(table)]
-        return hashlib.sha256(_json(decisive).encode()).hexdigest()
+        return {"inputs": inputs, "parameters": self.parameters, "code": code_version(table)}
+
+    def key(self, table: Table) -> str:
+        """SHA-256 over all that decides the table's rows: equal only if all of it is equal."""
+        return hashlib.sha256(_json([*self.decisive(table).values()]).encode()).hexdigest()
 
 
 def code_version(table: Table) -> str:

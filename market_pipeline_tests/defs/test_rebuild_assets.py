@@ -93,7 +93,7 @@ def test_the_rerun_goes_on(interrupted: Interrupted):
     """What the killed run finished is not rebuilt again: its log says where it goes on."""
     assert interrupted.saved == [f"{DAY}-SIMULATED%3A{symbol}.resume" for symbol in SYMBOLS]
     assert interrupted.finished.errors == ""
-    assert len([line for line in interrupted.said if "goes on after" in line]) == len(SYMBOLS)
+    assert len([line for line in interrupted.said if "resumed after" in line]) == len(SYMBOLS)
 
 
 def test_nothing_is_left_to_go_on_from(interrupted: Interrupted):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,9 +17,11 @@ from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
 from market_pipeline.stages.metrics import MetricsDay, metrics_day
+from market_pipeline.stages.provenance import books_made_of
 from market_pipeline.stages.published_rows import of_instrument
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
 from market_pipeline.stages.raw.register import register_day
+from market_pipeline.stages.rebuild import instrument as one_instrument
 from market_pipeline.stages.rebuild.day import rebuild_day
 from market_pipeline.stages.validation.context import InstrumentDay, PublishedBooks
 from market_pipeline.stages.validation.day import ValidatedDay, report_day
@@ -27,6 +30,7 @@ from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.conform import empty_frame
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.published import scan_files
+from market_pipeline.warehouse.staging import StagedFile
 from market_pipeline_tests.sources.raw_files import shard, snapshots
 
 DAY = date(2024, 8, 8)
@@ -149,6 +153,22 @@ def settings(root: Path, **changes: object) -> Settings:
         "checkpoint_seconds": 21_600,
     }
     return load_settings(**{**values, **changes})
+
+
+def rebuild_instrument(
+    raw: RegisteredDay,
+    of: Instrument,
+    given: Settings,
+    warehouse: Warehouse,
+    progress: Callable[[str], None] = lambda _: None,
+    *,
+    overlap: bool = False,
+) -> tuple[dict[str, list[StagedFile]], dict[str, Any]]:
+    """One instrument's day rebuilt, with what it follows from as `rebuild_day` gives it."""
+    made_of = books_made_of(raw, of, given, warehouse)
+    return one_instrument.rebuild_instrument(
+        raw, of, given, warehouse, made_of, progress, overlap=overlap
+    )
 
 
 BTC, ETH = instrument("BTC-USDT"), instrument("ETH-USDT")

@@ -120,6 +120,7 @@ def rebuild_day(
             instrument,
             settings,
             warehouse,
+            day.made_of[instrument.id],
             progress,
             overlap=workers < settings.threads,
             published=published,
@@ -161,6 +162,7 @@ def _attempt(
     instrument: Instrument,
     settings: Settings,
     warehouse: Warehouse,
+    made_of: MadeOf,
     progress: Callable[[str], None],
     *,
     overlap: bool,
@@ -170,7 +172,14 @@ def _attempt(
     failure: Exception | None = None
     try:
         files, record = rebuild_instrument(
-            raw, instrument, settings, warehouse, progress, overlap=overlap, published=published
+            raw,
+            instrument,
+            settings,
+            warehouse,
+            made_of,
+            progress,
+            overlap=overlap,
+            published=published,
         )
         # A value that fits no column must not show when the rows of all are written.
         REBUILDS.frame([record])

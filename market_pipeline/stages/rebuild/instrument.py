@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -56,13 +56,13 @@ from market_pipeline.stages.rebuild.resume import (
 from market_pipeline.stages.rebuild.seed import choose_seed
 from market_pipeline.stages.rebuild.writer import OUTPUTS, BookWriter
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.lineage import files_sha256
+from market_pipeline.warehouse.lineage import MadeOf, files_sha256
 from market_pipeline.warehouse.published import where_it_lies
 from market_pipeline.warehouse.staging import StagedFile
 
 __all__ = ["blank_record", "rebuild_instrument"]
 
-# A killed rebuild goes on from the first keyframe after every so many delta rows. Files are cut
+# A killed rebuild is resumed from the first keyframe after every so many delta rows. Files are cut
 # there, so this is no setting: the same day must give the same files everywhere.
 _PART_ROWS = 1 << 24
 
@@ -122,6 +122,7 @@ def rebuild_instrument(
     instrument: Instrument,
     settings: Settings,
     warehouse: Warehouse,
+    made_of: MadeOf,
     progress: Callable[[str], None] = lambda _: None,
     *,
     overlap: bool = False,
@@ -130,7 +131,7 @@ def rebuild_instrument(
     """Rebuilds one instrument's day: its staged files by table, and its `books.rebuilds` row.
 
     From its deltas, or where they cannot be used from its snapshots, as `choose_strategy` says.
-    A rebuild that was killed goes on from the last part it finished, and gives the same bytes.
+    A rebuild that was killed is resumed from the last part it finished, and gives the same bytes.
     With `overlap` reading and writing have threads of their own, which changes no byte.
 
     Args:
@@ -138,7 +139,8 @@ def rebuild_instrument(
         instrument: Whose day.
         settings: How often depth and checkpoints come.
         warehouse: Where to stage.
-        progress: Is told what is gone on from.
+        made_of: What the books follow from; a killed rebuild is resumed if that is the same.
+        progress: Is told what is resumed.
         overlap: Whether reading and writing overlap.
         published: Where the day before is published, if not in `warehouse`.
 
@@ -156,8 +158,20 @@ def rebuild_instrument(
     if record["strategy"] == "snapshots_only":
         files, figures = _from_snapshots(day, instrument, options, warehouse, overlap=overlap)
     else:
+        # Beyond what decides the rows: the code between two states, and the files that they name.
+        made_from = made_of.decisive(REBUILDS) | {
+            "package": [__version__, package_digest(), pa.__version__],
+            "lake": str(day.lake),
+        }
         files, figures = _from_deltas(
-            day, instrument, options, warehouse, published or warehouse, progress, overlap=overlap
+            day,
+            instrument,
+            options,
+            warehouse,
+            published or warehouse,
+            made_from,
+            progress,
+            overlap=overlap,
         )
     return files, record | figures
 
@@ -168,6 +182,7 @@ def _from_deltas(
     options: RebuildOptions,
     warehouse: Warehouse,
     published: Warehouse,
+    made_from: Mapping[str, Any],
     progress: Callable[[str], None],
     *,
     overlap: bool,
@@ -186,18 +201,6 @@ def _from_deltas(
         snapshots=raw.snapshots,
     )
     scales = {"tick": format(prices.step, "f"), "lot": format(sizes.step, "f")}
-    made_from = {
-        "instrument": instrument.id,
-        "day": day.day.isoformat(),
-        "lake": str(day.lake),
-        "code": [__version__, package_digest(), pa.__version__],
-        "part_rows": _PART_ROWS,
-        "raw_files": raw.sha256,
-        "options": asdict(options) | {"day": day.day.isoformat()},
-        "thresholds": instrument.thresholds.model_dump(mode="json"),
-        "seed": seed.checksum,
-        **scales,
-    }
     saved = _saved(warehouse, instrument, day.day, made_from, progress)
     rebuild = Rebuild(prices, sizes, options, start=saved.state if saved else seed.state)
     intervals = Intervals(
@@ -305,7 +308,7 @@ def _saved(
     made_from: Mapping[str, Any],
     progress: Callable[[str], None],
 ) -> SavedRebuild | None:
-    """The rebuild to go on from; what cannot be gone on from is told, and passed over."""
+    """The rebuild to resume; what cannot be resumed is reported, and passed over."""
     try:
         saved = load_rebuild(warehouse, instrument, day, made_from)
     except CheckpointError as error:
@@ -322,7 +325,7 @@ def _saved(
     if gone:
         progress(f"{instrument.id}: starts over: {gone} finished files are gone")
         return None
-    progress(f"{instrument.id}: goes on after {saved.state.rows:,} rows")
+    progress(f"{instrument.id}: resumed after {saved.state.rows:,} rows")
     return replace(saved, files=there)
 
 

@@ -1,4 +1,4 @@
-"""What a rebuild leaves behind so that, once killed, it goes on where it was.
+"""What a rebuild leaves behind so that, once killed, it is resumed where it was.
 
 One file per instrument and day in the staging folder: the state after some message and the finished
 files up to it. It is replaced atomically, and believed only if it is whole and was made by the same
@@ -72,7 +72,7 @@ def save_rebuild(
     Args:
         warehouse: Whose staging folder.
         instrument, day: Which rebuild.
-        made_from: What its output follows from (code, raw files, options), as JSON values.
+        made_from: What its output follows from (inputs, parameters, code), as JSON values.
         saved: The rebuild; its files must lie in the staging folder.
     """
     state, intervals = saved.state, saved.intervals
@@ -141,7 +141,7 @@ def load_rebuild(
 
     Raises:
         CheckpointError: It is damaged, of another format, instrument or day, was made by other
-            code, from other raw files or with other options.
+            code, of other inputs or with other parameters.
     """
     path = _path(warehouse, instrument, day)
     if not path.exists():

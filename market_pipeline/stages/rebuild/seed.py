@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -37,13 +36,11 @@ class Seed:
     Attributes:
         name: "previous_close", or "first_snapshot" of the day itself.
         state: The state to begin with; None to wait for the first snapshot.
-        checksum: SHA-256 of all that the state holds; None without one.
         refused: Why the previous close was not used though the policy asks for it.
     """
 
     name: Literal["previous_close", "first_snapshot"] = "first_snapshot"
     state: RebuildState | None = None
-    checksum: str | None = None
     refused: str | None = None
 
 
@@ -75,10 +72,9 @@ def choose_seed(
     """
     if instrument.policies.seed == "first_snapshot":
         return Seed()
-    found = _close_before(warehouse, instrument, day, price_scale, size_scale)
-    if isinstance(found, str):
-        return Seed(refused=found)
-    close, published_checksum = found
+    close = _close_before(warehouse, instrument, day, price_scale, size_scale)
+    if isinstance(close, str):
+        return Seed(refused=close)
 
     def is_right() -> bool:
         if not deltas or not snapshots:
@@ -97,15 +93,13 @@ def choose_seed(
     refused = "; ".join(each.text for each in breaks)
     if refused:
         return Seed(refused=refused)
-    state = RebuildState.after_close(close)
-    digest = hashlib.sha256(published_checksum.encode() + state.registers.tobytes())
-    return Seed("previous_close", state, digest.hexdigest())
+    return Seed("previous_close", RebuildState.after_close(close))
 
 
 def _close_before(
     warehouse: Warehouse, instrument: Instrument, day: date, price_scale: Scale, size_scale: Scale
-) -> tuple[Keyframe, str] | str:
-    """The closing book of the day before and its checksum; or why there is none to go by."""
+) -> Keyframe | str:
+    """The closing book of the day before; or why there is none to begin with."""
     before = day - timedelta(days=1)
     closing = scan(warehouse, CHECKPOINTS, before, [instrument.id]).filter(kind="closing")
     try:
@@ -124,7 +118,7 @@ def _close_before(
     unusable = why_not_carried(close)
     if unusable is not None:
         return f"the closing book of {before} {unusable}"
-    return close, str(row["checksum"])
+    return close
 
 
 def keyframe_of(row: Mapping[str, Any], price_scale: Scale, size_scale: Scale) -> Keyframe:

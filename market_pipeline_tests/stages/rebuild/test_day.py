@@ -19,7 +19,6 @@ from market_pipeline.stages import provenance
 from market_pipeline.stages.rebuild import day as day_stage
 from market_pipeline.stages.rebuild import instrument as stage
 from market_pipeline.stages.rebuild.day import rebuild_day
-from market_pipeline.stages.rebuild.instrument import rebuild_instrument
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline_tests.stages.days import (
     BTC,
@@ -31,6 +30,7 @@ from market_pipeline_tests.stages.days import (
     delta_rows,
     instrument,
     raw_day,
+    rebuild_instrument,
     settings,
     write_day,
 )

@@ -25,7 +25,6 @@ from market_pipeline.stages.raw.objects import RegisteredDay
 from market_pipeline.stages.raw.profile import profile_day
 from market_pipeline.stages.rebuild.day import rebuild_day
 from market_pipeline.stages.rebuild.gap_scan import SuspectedGaps
-from market_pipeline.stages.rebuild.instrument import rebuild_instrument
 from market_pipeline.stages.rebuild.seed import choose_seed
 from market_pipeline.stages.validation.context import PublishedBooks
 from market_pipeline.stages.validation.day import report_day
@@ -42,6 +41,7 @@ from market_pipeline_tests.stages.days import (
     delta_rows,
     instrument,
     raw_day,
+    rebuild_instrument,
     settings,
     trade_rows,
     write_day,

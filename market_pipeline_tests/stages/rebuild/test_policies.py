@@ -11,7 +11,6 @@ import pytest
 
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.config.instruments import Policies
-from market_pipeline.stages.rebuild.instrument import rebuild_instrument
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline_tests.stages.days import (
     EVERY_NS,
@@ -21,6 +20,7 @@ from market_pipeline_tests.stages.days import (
     delta_rows,
     instrument,
     raw_day,
+    rebuild_instrument,
     settings,
     write_day,
 )

@@ -14,13 +14,20 @@ from market_pipeline.books.tables import BBO
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
 from market_pipeline.stages.raw.objects import RegisteredDay
 from market_pipeline.stages.rebuild import instrument as stage
-from market_pipeline.stages.rebuild.instrument import rebuild_instrument
 from market_pipeline.stages.rebuild.resume import forget_rebuilds, save_rebuild
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.published import publish, scan
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS
 from market_pipeline_tests.stages import days
-from market_pipeline_tests.stages.days import BTC, DAY, instrument, raw_day, settings, write_day
+from market_pipeline_tests.stages.days import (
+    BTC,
+    DAY,
+    instrument,
+    raw_day,
+    rebuild_instrument,
+    settings,
+    write_day,
+)
 
 _PART_ROWS = 1_000
 _KEYFRAMES = {"checkpoint_seconds": 3_600}
@@ -68,7 +75,7 @@ def uninterrupted(raw: RegisteredDay, folder: Path, of=BTC):
 class TestGoingOn:
     @pytest.mark.parametrize("saves", [1, 2, 3, 5])
     def test_gives_the_same_bytes(self, lake, folder, warehouse, saves):
-        """Killed after any part, the next run goes on there; files and record are the same."""
+        """Killed after any part, the next run resumes there; files and record are the same."""
         write_day(lake, BTC)
         raw = raw_day(lake, BTC)
         expected, expected_record = uninterrupted(raw, folder)
@@ -80,7 +87,7 @@ class TestGoingOn:
 
         assert hashes(files) == hashes(expected)
         assert record == expected_record
-        assert [line.split(": ")[1].split(" ")[:2] for line in said] == [["goes", "on"]]
+        assert [line.split(": ")[1].split(" ")[:2] for line in said] == [["resumed", "after"]]
 
     def test_a_finished_day_is_not_rebuilt_again(self, lake, folder, warehouse, monkeypatch):
         """A run killed after an instrument was done and before it was published only publishes."""
@@ -131,13 +138,14 @@ class TestGoingOn:
             "from market_pipeline.warehouse.layout import Warehouse\n"
             "from market_pipeline.stages.rebuild import instrument as stage\n"
             "from market_pipeline_tests.stages.days import BTC, raw_day, settings\n"
+            "from market_pipeline_tests.stages.days import rebuild_instrument\n"
             f"stage._PART_ROWS = {_PART_ROWS}\n"
             "from market_pipeline.books import rebuild\n"
             "rebuild._KEYFRAMES = 1\n"
             "save = stage.save_rebuild\n"
             "stage.save_rebuild = lambda *given: (save(*given), time.sleep(0.3))\n"
             "folder = Path(sys.argv[1])\n"
-            "stage.rebuild_instrument(raw_day(folder / 'lake', BTC), BTC,\n"
+            "rebuild_instrument(raw_day(folder / 'lake', BTC), BTC,\n"
             f"    settings(folder, **{_KEYFRAMES}), Warehouse(folder / 'data'))\n"
         )
         victim = subprocess.Popen([sys.executable, str(script), str(folder)])
@@ -156,7 +164,7 @@ class TestGoingOn:
 
         assert saved is not None
         assert hashes(files) == hashes(expected)
-        assert "goes on after" in said[0]
+        assert "resumed after" in said[0]
 
 
 class TestRefused:
@@ -198,7 +206,21 @@ class TestRefused:
         said: list[str] = []
         rebuild_instrument(raw, BTC, settings(folder, **_KEYFRAMES), warehouse, said.append)
 
-        assert "made from something else: code" in said[0]
+        assert "made from something else: package" in said[0]
+
+    @pytest.mark.parametrize(
+        ("threshold", "found"),
+        [("gap_warn_seconds", "resumed after"), ("silence_floor_seconds", ": parameters")],
+    )
+    def test_other_thresholds(self, interrupted, folder, warehouse, threshold, found):
+        """A threshold that only judges the book starts nothing over; one that finds gaps does."""
+        raw, _ = interrupted
+        thresholds = BTC.thresholds.model_copy(update={threshold: 7.0})
+        of = BTC.model_copy(update={"thresholds": thresholds})
+        said: list[str] = []
+        rebuild_instrument(raw, of, settings(folder, **_KEYFRAMES), warehouse, said.append)
+
+        assert found in said[0]
 
     def test_other_options_or_raw_files(self, interrupted, lake, folder, warehouse):
         """Other settings, or raw files with other bytes, start the day over."""
@@ -209,8 +231,8 @@ class TestRefused:
         write_day(lake, BTC, shards=3)
         rebuild_instrument(raw_day(lake, BTC), BTC, sparse, warehouse, said.append)
 
-        assert "something else: options" in said[0]
-        assert "something else: raw_files" in said[1]
+        assert "something else: parameters" in said[0]
+        assert "something else: inputs" in said[1]
 
     def test_another_day_or_instrument(self, interrupted, folder, warehouse):
         """A file moved to another day's or instrument's name does not hold what was made of it."""

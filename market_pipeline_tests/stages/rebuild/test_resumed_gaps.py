@@ -8,12 +8,12 @@ import pytest
 from market_pipeline.books import lookback
 from market_pipeline.books import rebuild as driver
 from market_pipeline.stages.rebuild import instrument as stage
-from market_pipeline.stages.rebuild.instrument import rebuild_instrument
 from market_pipeline_tests.stages.days import (
     BTC,
     FIRST_SEQUENCE,
     delta_rows,
     raw_day,
+    rebuild_instrument,
     settings,
     write_day,
 )

@@ -33,7 +33,6 @@ from market_pipeline.sources.crypto_lake import (
 from market_pipeline.sources.simulated import simulate
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
 from market_pipeline.stages.raw.register import register_day
-from market_pipeline.stages.rebuild.instrument import rebuild_instrument
 from market_pipeline.stages.rebuild.seed import keyframe_of
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
@@ -49,6 +48,7 @@ from market_pipeline_tests.stages.days import (
     START_NS,
     instrument,
     raw_day,
+    rebuild_instrument,
     settings,
     snapshot_rows,
     write_day,

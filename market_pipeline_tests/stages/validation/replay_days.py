@@ -14,14 +14,13 @@ from market_pipeline.config.instruments import Instrument
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
 from market_pipeline.stages.raw.register import register_day
-from market_pipeline.stages.rebuild.instrument import rebuild_instrument
 from market_pipeline.stages.validation.context import InstrumentDay, PublishedBooks
 from market_pipeline.stages.validation.lookups import Lookups
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.conform import empty_frame
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.published import publish, scan_files
-from market_pipeline_tests.stages.days import ASSETS, settings
+from market_pipeline_tests.stages.days import ASSETS, rebuild_instrument, settings
 
 
 def published(

@@ -34,7 +34,6 @@ from market_pipeline.sources.simulated import simulate
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
 from market_pipeline.stages.raw.register import register_day
 from market_pipeline.stages.rebuild.close_replay import carry_over
-from market_pipeline.stages.rebuild.instrument import rebuild_instrument
 from market_pipeline.stages.rebuild.seed import keyframe_of
 from market_pipeline.stages.validation.context import InstrumentDay, PublishedBooks
 from market_pipeline.stages.validation.day_boundary import measure_day_boundary
@@ -50,7 +49,7 @@ from market_pipeline_tests.detection.real_faults import copied
 from market_pipeline_tests.sources.simulated.days import DAY as MONDAY
 from market_pipeline_tests.sources.simulated.days import NEXT_DAY as TUESDAY
 from market_pipeline_tests.sources.simulated.days import instrument as simulated
-from market_pipeline_tests.stages.days import ASSETS
+from market_pipeline_tests.stages.days import ASSETS, rebuild_instrument
 from market_pipeline_tests.stages.days import settings as settings_of
 
 SECOND = 10**9
