@@ -251,40 +251,7 @@ class Rebuild:
         batch: Deltas | None = no_deltas()
         row = 0
         while True:
-            final = batch is None
-            (
-                status,
-                row,
-                self._mark,
-                feed.position,
-                self._bbo_row,
-                self._depth_row,
-                self._repair_row,
-                self._proof,
-            ) = advance(
-                self._registers,
-                self._levels,
-                self._history,
-                batch if batch is not None else no_deltas(),
-                row,
-                self._marks,
-                self._mark,
-                feed.current,
-                feed.position,
-                not feed.exhausted,
-                self._gap_rows,
-                self._mended_rows,
-                final,
-                self._options,
-                self._bbo,
-                self._bbo_row,
-                self._depth,
-                self._depth_row,
-                self._repairs,
-                self._repair_row,
-                self._evidence,
-                self._proof,
-            )
+            status, row = self._advance(feed, batch, row)
             if status == Status.NEEDS_SNAPSHOTS:
                 feed.load_next()
                 self._make_room(feed.current.bid_size_lots.shape[1])
@@ -308,6 +275,43 @@ class Rebuild:
                 yield from self._written(last=True)
                 yield Pause(last=True)
                 return
+
+    def _advance(self, feed: SnapshotFeed, batch: Deltas | None, row: int) -> tuple[int, int]:
+        """Lets the kernel go on; returns why it stopped, and the batch's first row not taken."""
+        (
+            status,
+            row,
+            self._mark,
+            feed.position,
+            self._bbo_row,
+            self._depth_row,
+            self._repair_row,
+            self._proof,
+        ) = advance(
+            self._registers,
+            self._levels,
+            self._history,
+            batch if batch is not None else no_deltas(),
+            row,
+            self._marks,
+            self._mark,
+            feed.current,
+            feed.position,
+            not feed.exhausted,
+            self._gap_rows,
+            self._mended_rows,
+            batch is None,
+            self._options,
+            self._bbo,
+            self._bbo_row,
+            self._depth,
+            self._depth_row,
+            self._repairs,
+            self._repair_row,
+            self._evidence,
+            self._proof,
+        )
+        return status, row
 
     def _is_worth_a_block(self) -> bool:
         rows, depth_rows = self._bbo.flags.size, self._depth.flags.size

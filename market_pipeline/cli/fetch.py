@@ -139,6 +139,11 @@ def fetch(
         except KeyboardInterrupt:
             errors_console().print("stopped; what has come is kept, the same command goes on")
             raise typer.Exit(_INTERRUPTED) from None
+    raise typer.Exit(_report(result, as_json=as_json))
+
+
+def _report(result: _Result, *, as_json: bool) -> int:
+    """Prints what a fetch did; returns its exit code."""
     if as_json:
         typer.echo(json.dumps(_as_json(result), indent=2))
     else:
@@ -147,8 +152,8 @@ def fetch(
         errors_console().print(f"failed: {sentence}", soft_wrap=True)
     if result.stopped_by is not None:
         errors_console().print(f"error: {result.stopped_by}", soft_wrap=True)
-        raise typer.Exit(_REFUSED)
-    raise typer.Exit(0 if result.is_whole else 1)
+        return _REFUSED
+    return 0 if result.is_whole else 1
 
 
 def _of_the_store(settings: Settings, ids: Sequence[str]) -> list[Instrument]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -72,39 +72,48 @@ def prune(
     )
     out = errors_console() if as_json else console()
     with ExitStack() as stack:
-        store = _store(settings)
-        if store is not None and not isinstance(store, StoreError):
-            stack.enter_context(store)
-        found = find_candidates(settings, retention, store)
+        found = find_candidates(settings, retention, _store(settings, stack))
     planned = plan(found.candidates, retention)
     keep_run_days = older_than or settings.keep_run_days
     runs = _old_runs(keep_run_days, planned, retention)
     if not as_json:
         _show(out, planned, retention, keep_run_days, len(runs))
     _note_horizon(retention.keep_derived_days, settings.lake_horizon_days)
-    for failure in found.failures:
-        errors_console().print(f"not looked at: {failure}", soft_wrap=True)
     failed = _remove(planned, runs, settings, out) if yes else []
-    for candidate, reason in failed:
-        text = f"not removed: {candidate.name} {candidate.instrument} {candidate.day}: {reason}"
-        errors_console().print(text, soft_wrap=True)
+    _show_failures(found.failures, failed)
     if as_json:
-        record = {
-            "keep_raw_days": retention.keep_raw_days,
-            "keep_derived_days": retention.keep_derived_days,
-            "keep_run_days": keep_run_days,
-            "runs": len(runs),
-            "removed": yes,
-            "items": [each.as_json() for each in planned],
-            "not_looked_at": found.failures,
-            "not_removed": [
-                f"{candidate.name} {candidate.day}: {reason}" for candidate, reason in failed
-            ],
-        }
+        of_runs = {"keep_run_days": keep_run_days, "runs": len(runs), "removed": yes}
+        record = _record(retention, of_runs, planned, found.failures, failed)
         typer.echo(json.dumps(record, indent=2))
     else:
         _show_end(out, planned, len(runs), done=yes)
     raise typer.Exit(1 if found.failures or failed else 0)
+
+
+def _record(
+    retention: Retention,
+    of_runs: Mapping[str, object],
+    planned: Sequence[Planned],
+    not_looked_at: Sequence[str],
+    failed: Sequence[tuple[Candidate, str]],
+) -> dict[str, object]:
+    return {
+        "keep_raw_days": retention.keep_raw_days,
+        "keep_derived_days": retention.keep_derived_days,
+        **of_runs,
+        "items": [each.as_json() for each in planned],
+        "not_looked_at": not_looked_at,
+        "not_removed": [f"{each.name} {each.day}: {reason}" for each, reason in failed],
+    }
+
+
+def _show_failures(not_looked_at: Sequence[str], failed: Sequence[tuple[Candidate, str]]) -> None:
+    """On standard error, what could not be looked at and what could not be removed."""
+    for failure in not_looked_at:
+        errors_console().print(f"not looked at: {failure}", soft_wrap=True)
+    for candidate, reason in failed:
+        text = f"not removed: {candidate.name} {candidate.instrument} {candidate.day}: {reason}"
+        errors_console().print(text, soft_wrap=True)
 
 
 def _note_horizon(keep_days: int | None, horizon_days: int) -> None:
@@ -138,14 +147,15 @@ def _remove(
     return failed
 
 
-def _store(settings: Settings) -> Store | StoreError | None:
+def _store(settings: Settings, stack: ExitStack) -> Store | StoreError | None:
     """The store, or why there is none to ask: then nothing can be proven to be there."""
     if settings.store_address is None:
         return None
     from market_pipeline.store.client import open_store  # noqa: PLC0415
 
     try:
-        return open_store(settings)
+        store = open_store(settings)
+        return stack.enter_context(store) if store is not None else None
     except StoreError as error:
         return error
 

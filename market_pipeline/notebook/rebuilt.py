@@ -14,7 +14,7 @@ from market_pipeline.books.arrow import BookArrow
 from market_pipeline.books.integers import OffStepCount
 from market_pipeline.books.intervals import Intervals
 from market_pipeline.books.keyframe import Keyframe
-from market_pipeline.books.rebuild import Rebuild, RebuildOptions
+from market_pipeline.books.rebuild import Block, Rebuild, RebuildOptions
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.snapshot_figures import snapshot_columns
 from market_pipeline.books.state import BboRows, DepthRows, Repairs
@@ -133,19 +133,9 @@ def rebuild(
     passed = Rebuild(price_scale, size_scale, options, gap_rows=known.gap_rows)
     intervals = Intervals(_NOBODY, known.day, price_scale, options.resync, known.silences)
     arrow = BookArrow(_NOBODY, known.day, price_scale, size_scale)
-    bbo, depth, spans = _Rows(BBO), _Rows(DEPTH), _Rows(INTERVALS)
     of_deltas, of_snapshots = Findings(), Findings()
-    for block in passed.blocks(feeds.deltas(of_deltas), feeds.snapshots(of_snapshots)):
-        if isinstance(block, BboRows):
-            bbo.add([arrow.bbo(block)])
-            spans.add(intervals.add_rows(block))
-        elif isinstance(block, DepthRows):
-            depth.add([arrow.depth(block)])
-        elif isinstance(block, Repairs):
-            intervals.add_repairs(block)
-        elif isinstance(block, Keyframe):
-            closing = block
-    spans.add(intervals.finish())
+    blocks = passed.blocks(feeds.deltas(of_deltas), feeds.snapshots(of_snapshots))
+    bbo, depth, spans, closing = _collected(blocks, arrow, intervals)
     return RebuiltBook(
         bbo=bbo.frame(),
         depth=depth.frame(),
@@ -156,6 +146,25 @@ def rebuild(
         tick=price_scale.step,
         lot=size_scale.step,
     )
+
+
+def _collected(
+    blocks: Iterable[Block], arrow: BookArrow, intervals: Intervals
+) -> tuple[_Rows, _Rows, _Rows, Keyframe]:
+    """The rows of the book, of its depth and of its intervals, and the closing book."""
+    bbo, depth, spans = _Rows(BBO), _Rows(DEPTH), _Rows(INTERVALS)
+    for block in blocks:
+        if isinstance(block, BboRows):
+            bbo.add([arrow.bbo(block)])
+            spans.add(intervals.add_rows(block))
+        elif isinstance(block, DepthRows):
+            depth.add([arrow.depth(block)])
+        elif isinstance(block, Repairs):
+            intervals.add_repairs(block)
+        elif isinstance(block, Keyframe):
+            closing = block
+    spans.add(intervals.finish())
+    return bbo, depth, spans, closing
 
 
 class _Rows:

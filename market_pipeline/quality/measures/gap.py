@@ -161,8 +161,8 @@ class GapReport:
     head_seconds: float
     tail_seconds: float
     per_hour: tuple[int, ...]
-    sequence_backwards: int
-    sequence_backwards_first_ns: int | None
+    sequence_backwards: int = 0
+    sequence_backwards_first_ns: int | None = None
 
     @property
     def count(self) -> int:
@@ -251,36 +251,76 @@ def find_gaps(
     if len(ts_receipt_ns) == 0:
         raise ValueError("a day without a message has no gaps: report it as missing data")
     backwards = np.flatnonzero(sequence_number[1:] < sequence_number[:-1]) + 1
-    first_backwards_ns = int(ts_receipt_ns[backwards[0]]) if len(backwards) else None
-    start_ns, end_ns = day_bounds_ns(day)
-    ts_receipt_ns, ts_origin_ns = limited(ts_receipt_ns), limited(ts_origin_ns)
-    places = _in_order(ts_receipt_ns, start_ns, end_ns)
-    if not len(places):
-        return _all_head(start_ns, rule, len(backwards), first_backwards_ns)
+    messages = _messages_of_day(
+        limited(ts_receipt_ns), limited(ts_origin_ns), sequence_number, day_bounds_ns(day)
+    )
+    if not len(messages.places):
+        report = _all_head(messages.start_ns, rule)
+    elif clocks_agree(messages.ts_receipt_ns, messages.ts_origin_ns):
+        report = _report(messages, trade_receipt_ns, trade_origin_ns, snapshots, rule)
+    else:
+        messages = messages._replace(ts_origin_ns=messages.ts_receipt_ns)
+        by_receipt = _by_receipt(snapshots)
+        report = _report(messages, trade_receipt_ns, trade_receipt_ns, by_receipt, rule)
+    return replace(
+        report,
+        sequence_backwards=len(backwards),
+        sequence_backwards_first_ns=int(ts_receipt_ns[backwards[0]]) if len(backwards) else None,
+    )
+
+
+class _Messages(NamedTuple):
+    """The messages that count: inside the UTC day, and not against the order of the others.
+
+    Attributes:
+        ts_receipt_ns, ts_origin_ns, sequence_number: int64, shape (messages,).
+        places: Their indices among all messages.
+        start_ns, end_ns: The bounds of the day.
+    """
+
+    ts_receipt_ns: IntArray
+    ts_origin_ns: IntArray
+    sequence_number: IntArray
+    places: IntArray
+    start_ns: int
+    end_ns: int
+
+
+def _messages_of_day(
+    ts_receipt_ns: IntArray,
+    ts_origin_ns: IntArray,
+    sequence_number: IntArray,
+    bounds_ns: tuple[int, int],
+) -> _Messages:
+    places = _in_order(ts_receipt_ns, *bounds_ns)
     if len(places) < len(ts_receipt_ns):
         ts_receipt_ns, ts_origin_ns = ts_receipt_ns[places], ts_origin_ns[places]
         sequence_number = sequence_number[places]
-    if not clocks_agree(ts_receipt_ns, ts_origin_ns):
-        ts_origin_ns, trade_origin_ns = ts_receipt_ns, trade_receipt_ns
-        snapshots = _by_receipt(snapshots)
+    return _Messages(ts_receipt_ns, ts_origin_ns, sequence_number, places, *bounds_ns)
+
+
+def _report(
+    messages: _Messages,
+    trade_receipt_ns: IntArray,
+    trade_origin_ns: IntArray,
+    snapshots: Callable[[], Iterable[SnapshotTouches]] | None,
+    rule: GapRule,
+) -> GapReport:
+    ts_receipt_ns, places = messages.ts_receipt_ns, messages.places
     rhythm = rhythm_of(ts_receipt_ns, rule)
     tolerance_ns = round(rule.edge_tolerance_seconds * NS_PER_SECOND)
-    silences = silences_of(ts_receipt_ns, ts_origin_ns, rhythm.least_ns, tolerance_ns)
+    silences = silences_of(ts_receipt_ns, messages.ts_origin_ns, rhythm.least_ns, tolerance_ns)
     margin_ns = rhythm.usual_ns
     trades = trades_inside(silences, trade_receipt_ns, trade_origin_ns, margin_ns=margin_ns)
-    judged = _judged(
-        silences,
-        trades,
-        lambda: snapshot_changes(
-            silences, sequence_number, snapshots() if snapshots else (), margin_ns=margin_ns
-        ),
-        ts_receipt_ns,
-        rhythm,
-        rule,
-    )
+
+    def changes_inside() -> IntArray:
+        opened = snapshots() if snapshots else ()
+        return snapshot_changes(silences, messages.sequence_number, opened, margin_ns=margin_ns)
+
+    judged = _judged(silences, trades, changes_inside, ts_receipt_ns, rhythm, rule)
     is_gap, is_quiet = judged.is_gap, judged.is_quiet
     spans = np.column_stack((silences.receipt_spans, trades))[is_gap]
-    hours = np.clip((spans[:, 0] - start_ns) // NS_PER_HOUR, 0, 23)
+    hours = np.clip((spans[:, 0] - messages.start_ns) // NS_PER_HOUR, 0, 23)
     last = int(ts_receipt_ns.argmax())
     first_ns, last_ns = int(ts_receipt_ns[0]), int(ts_receipt_ns[last])
     after = places[silences.messages_after]
@@ -298,11 +338,9 @@ def find_gaps(
         last_message=int(places[last]),
         first_ns=first_ns,
         last_ns=last_ns,
-        head_seconds=(first_ns - start_ns) / NS_PER_SECOND,
-        tail_seconds=(end_ns - last_ns) / NS_PER_SECOND,
+        head_seconds=(first_ns - messages.start_ns) / NS_PER_SECOND,
+        tail_seconds=(messages.end_ns - last_ns) / NS_PER_SECOND,
         per_hour=tuple(np.bincount(hours, minlength=24).tolist()),
-        sequence_backwards=len(backwards),
-        sequence_backwards_first_ns=first_backwards_ns,
     )
 
 
@@ -358,9 +396,7 @@ def _judged(
     return _Judged(is_silence, is_gap, is_quiet, changes, bounds_ns)
 
 
-def _all_head(
-    start_ns: int, rule: GapRule, backwards: int, first_backwards_ns: int | None
-) -> GapReport:
+def _all_head(start_ns: int, rule: GapRule) -> GapReport:
     """What is missing of a day that no message lies in."""
     none = np.empty(0, dtype=np.int64)
     rhythm = rhythm_of(none, rule)
@@ -381,8 +417,6 @@ def _all_head(
         head_seconds=float(SECONDS_PER_DAY),
         tail_seconds=0.0,
         per_hour=(0,) * 24,
-        sequence_backwards=backwards,
-        sequence_backwards_first_ns=first_backwards_ns,
     )
 
 

@@ -95,44 +95,23 @@ def _compare(book: PlainBook, snapshot: Snapshot, *, in_step: bool, at_end: bool
     if agrees:
         book.gap = book.snapshot_mismatch = False
     invalid = book.gap or book.refused > 0 or crossed_ns > book.crossed_resync_ns
-    replaces = book.resync == "always"
-    back, is_exact = 0, False
     if agrees:
-        book.matched = book.messages, snapshot.sequence_number
-        book.stale_run = 0
-        if book.misplaced_lag > 0 and not _agreed(book, snapshot, book.misplaced_lag):
-            book.misplaced_run = 0
-        book.prove("MATCH", snapshot, compared, 0)
-        replaces = replaces or (invalid and book.resync != "never")
-        if not replaces and book.resync != "never":
-            book.extend(snapshot)
-        if not replaces and lost:
-            book.repair("CONFIRMED", snapshot)
-        if not replaces and book.misplaced_run and book.misplaced_lag < 0:
-            book.tested = snapshot, book.messages
+        back = 0
+        replaces = _match(book, snapshot, compared, invalid=invalid, lost=lost)
     else:
-        _count_failed(book, snapshot)
-        is_broken = invalid or book.crossed_since != 0
-        is_wrong = is_broken or was_failed
-        if not replaces and not is_broken:
-            back, is_exact = _best_fit(book, snapshot)
         if book.ids_prove and not in_step and not lost:
             book.prove("MATCH", snapshot, 0, 0)
         book.prove("MISMATCH", snapshot, compared, differing)
-        repeats = _lag(book, snapshot)
-        if is_exact and not is_wrong:
-            lag = book.misplaced_lag
-            goes_on = lag == back or (lag > back and _agreed(book, snapshot, lag))
-            _misplaced(book, snapshot, compared, back, goes_on=goes_on)
-        elif not is_wrong and not replaces and _may_be_stale(book, repeats):
-            _stale(book, snapshot, repeats)
-        else:
-            book.stale_run = 0
-            if is_wrong or replaces or at_end:
-                _fail(book)
-                replaces = replaces or book.resync != "never"
-            else:
-                book.waiting = Waiting(snapshot, book.messages, back, in_step)
+        is_broken = invalid or book.crossed_since != 0
+        replaces, back = _mismatch(
+            book,
+            snapshot,
+            compared,
+            is_broken=is_broken,
+            is_wrong=is_broken or was_failed,
+            in_step=in_step,
+            at_end=at_end,
+        )
     book.contents.append((snapshot.bids, snapshot.asks))
     if replaces:
         book.count("resyncs")
@@ -140,6 +119,59 @@ def _compare(book: PlainBook, snapshot: Snapshot, *, in_step: bool, at_end: bool
         book.load(snapshot, book.touched_since(as_of, snapshot.sequence_number) if back else ())
         book.prove("ADOPTED", snapshot, compared, differing)
         book.repair("RESYNC", snapshot)
+
+
+def _match(
+    book: PlainBook, snapshot: Snapshot, compared: int, *, invalid: bool, lost: bool
+) -> bool:
+    """The snapshot agrees; returns whether it replaces the book all the same."""
+    book.matched = book.messages, snapshot.sequence_number
+    book.stale_run = 0
+    if book.misplaced_lag > 0 and not _agreed(book, snapshot, book.misplaced_lag):
+        book.misplaced_run = 0
+    book.prove("MATCH", snapshot, compared, 0)
+    if book.resync == "always" or (invalid and book.resync != "never"):
+        return True
+    if book.resync != "never":
+        book.extend(snapshot)
+    if lost:
+        book.repair("CONFIRMED", snapshot)
+    if book.misplaced_run and book.misplaced_lag < 0:
+        book.tested = snapshot, book.messages
+    return False
+
+
+def _mismatch(
+    book: PlainBook,
+    snapshot: Snapshot,
+    compared: int,
+    *,
+    is_broken: bool,
+    is_wrong: bool,
+    in_step: bool,
+    at_end: bool,
+) -> tuple[bool, int]:
+    """The snapshot disagrees; returns whether it replaces the book, and how many messages ago."""
+    _count_failed(book, snapshot)
+    replaces = book.resync == "always"
+    back, is_exact = 0, False
+    if not replaces and not is_broken:
+        back, is_exact = _best_fit(book, snapshot)
+    repeats = _lag(book, snapshot)
+    if is_exact and not is_wrong:
+        lag = book.misplaced_lag
+        goes_on = lag == back or (lag > back and _agreed(book, snapshot, lag))
+        _misplaced(book, snapshot, compared, back, goes_on=goes_on)
+    elif not is_wrong and not replaces and _may_be_stale(book, repeats):
+        _stale(book, snapshot, repeats)
+    else:
+        book.stale_run = 0
+        if is_wrong or replaces or at_end:
+            _fail(book)
+            replaces = book.resync != "never"
+        else:
+            book.waiting = Waiting(snapshot, book.messages, back, in_step)
+    return replaces, back
 
 
 def _fail(book: PlainBook) -> None:

@@ -68,6 +68,19 @@ class RebuiltDay:
     made_of: dict[str, MadeOf] = field(default_factory=dict)
     unchanged: dict[str, UnchangedDay] = field(default_factory=dict)
 
+    def add(
+        self, instrument: Instrument, files: dict[str, list[StagedFile]], record: dict[str, Any]
+    ) -> str:
+        """Adds an instrument's files and record; returns what became of it, for a person."""
+        for table, parts in files.items():
+            self.staged[table] += parts
+        if not files:
+            self.withdrawn.append(instrument.id)
+        self.records.append(record)
+        if instrument.id in self.unchanged:
+            return f"not rebuilt, {self.unchanged[instrument.id].text}"
+        return record["failure"] or f"{record['messages']:,} messages"
+
 
 def rebuild_day(
     raw: RegisteredDay,
@@ -79,16 +92,13 @@ def rebuild_day(
     published: Warehouse | None = None,
     recorded: RecordedDay | None = None,
 ) -> RebuiltDay:
-    """Rebuilds several instruments of a day in parallel threads.
-
-    Whatever one instrument fails at is recorded and the others go on. A copy of a raw file that
-    cannot be used is kept in quarantine.
+    """Rebuilds instruments of a day in parallel; what one fails at is recorded, the others go on.
 
     Args:
         raw: The day's registered raw objects.
         instruments: Whose days.
         settings: How often depth and checkpoints come, and what may be used of the machine.
-        warehouse: Where to stage, and to keep copies.
+        warehouse: Where to stage, and to keep copies of raw files that cannot be used.
         progress: Is told of each instrument.
         published: Given for a look only: where the day before is published. Files are staged in
             `warehouse`, and nothing is copied.
@@ -131,15 +141,7 @@ def rebuild_day(
             instruments, pool.map(outcome, instruments), strict=True
         ):
             day.set_aside[instrument.id] = set_aside
-            for table, parts in files.items():
-                day.staged[table] += parts
-            if not files:
-                day.withdrawn.append(instrument.id)
-            day.records.append(record)
-            said = record["failure"] or f"{record['messages']:,} messages"
-            if instrument.id in day.unchanged:
-                said = f"not rebuilt, {day.unchanged[instrument.id].text}"
-            progress(f"{instrument.id}: {said}")
+            progress(f"{instrument.id}: {day.add(instrument, files, record)}")
     return day
 
 
