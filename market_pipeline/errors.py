@@ -274,9 +274,9 @@ def _own_errno(error: BaseException) -> int | None:
         return error.errno or (int(next(filter(None, number.groups()))) if number else None)
     library = type(error).__module__.partition(".")[0]
     if library in _LIBRARIES or isinstance(error, RuntimeError | ImportError):
-        said = _SAID.search(text)
-        if said:
-            return _WORDS[said[1]]
+        match = _SAID.search(text)
+        if match:
+            return _WORDS[match[1]]
         number = _NUMBER.search(text) if library in _IN_RUST else None
         return int(next(filter(None, number.groups()))) if number else None
     return None

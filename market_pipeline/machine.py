@@ -33,9 +33,9 @@ __all__ = [
     "as_machine_error",
     "in_our_words",
     "nearest_folder",
+    "reports_machine_errors",
     "require_address_space",
     "require_open_files",
-    "told_in_our_words",
 ]
 
 LEAST_OPEN_FILES = 128
@@ -59,13 +59,13 @@ def in_our_words() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        told = as_machine_error(error)
-        if told is None:
+        machine_error = as_machine_error(error)
+        if machine_error is None:
             raise
-        raise told from None
+        raise machine_error from None
 
 
-def told_in_our_words(function: _Function) -> _Function:
+def reports_machine_errors(function: _Function) -> _Function:
     """`in_our_words` around a function, or around all steps of a generator."""
 
     @wraps(function)

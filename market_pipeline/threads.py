@@ -80,14 +80,14 @@ class _Job(Future[_Told]):
         if call is None or not self.set_running_or_notify_cancel():
             return
         try:
-            told = call()
+            result = call()
         except BaseException as error:
             with suppress(InvalidStateError):  # it was given up for dead
                 self.set_exception(error)
             del self  # or the error would hold it, and it the error
         else:
             with suppress(InvalidStateError):
-                self.set_result(told)
+                self.set_result(result)
 
     def result(self, timeout: float | None = None) -> _Told:
         until = None if timeout is None else time.monotonic() + timeout

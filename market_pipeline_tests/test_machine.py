@@ -16,7 +16,7 @@ import pytest
 from deltalake import write_deltalake
 
 from market_pipeline.errors import LakeFileError, PublishError, is_of_machine
-from market_pipeline.machine import as_machine_error, in_our_words, told_in_our_words
+from market_pipeline.machine import as_machine_error, in_our_words, reports_machine_errors
 
 FRAME = pl.DataFrame({"a": np.random.default_rng(1).bytes(1 << 20).hex(" ", 16).split()})
 
@@ -143,7 +143,7 @@ def test_a_vendors_words_end_no_run(error: Exception):
 def test_no_cause_is_left():
     """Around functions and generators the error of the system is replaced, not wrapped."""
 
-    @told_in_our_words
+    @reports_machine_errors
     def steps() -> Iterator[int]:
         yield 1
         Path("/dev/null/x").mkdir()

@@ -283,8 +283,8 @@ class _Words:
         after = np.searchsorted(self._silences[:, 1], spans["end_ns"], side="right")
         trades_before = np.append(0, np.cumsum(self._silences[:, 2]))
         trades = np.where(after > first, trades_before[after] - trades_before[first], 0)
-        told = _joined(silent, ", and ", _count(trades, "trade"), " meanwhile")
-        return pc.if_else(pa.array(trades > 0), told, silent)
+        with_trades = _joined(silent, ", and ", _count(trades, "trade"), " meanwhile")
+        return pc.if_else(pa.array(trades > 0), with_trades, silent)
 
     def _snapshot_only(self, spans: SpanArray) -> pa.Array:
         return _joined(

@@ -184,8 +184,8 @@ class Lookback:
                 self._settled, self._has_anchor = int(messages[-1]), True
             return
         now = self._settled
-        told = zip(kinds.tolist(), messages.tolist(), evidence.levels.tolist(), strict=True)
-        for kind, message, levels in told:
+        pieces = zip(kinds.tolist(), messages.tolist(), evidence.levels.tolist(), strict=True)
+        for kind, message, levels in pieces:
             now = max(now, levels if kind == Proof.LATE else message)
             reach = min(self._reach(depth, now), end)
             self._leave_unsettled(bbo, reach)

@@ -75,8 +75,8 @@ def _uncompared_reasons(figures: Mapping[str, int]) -> str | None:
         "snapshots_passed": "have a number that had passed",
         "snapshots_never_reached": "have a number that never came",
     }
-    told = [f"{figures[name]:,} {why}" for name, why in reasons.items() if figures[name]]
-    return ", ".join(told) if told and figures["snapshots_uncompared"] else None
+    texts = [f"{figures[name]:,} {why}" for name, why in reasons.items() if figures[name]]
+    return ", ".join(texts) if texts and figures["snapshots_uncompared"] else None
 
 
 def touch_text(

@@ -157,8 +157,8 @@ def _shown(found: AnalyzedDay) -> Group:
         ]
         table.add_row(profile["raw_table"], f"{rows:,}", f"{messages:,}", *shares)
     name = found.strategy.name
-    told = Text.assemble((name, _STYLES[name]), f": {found.strategy.reason}")
-    return Group(table, told, *(Text(line) for line in _places(found)), "")
+    strategy = Text.assemble((name, _STYLES[name]), f": {found.strategy.reason}")
+    return Group(table, strategy, *(Text(line) for line in _places(found)), "")
 
 
 def share_of(profile: dict[str, Any], names: Sequence[str], whole: int) -> str:

@@ -12,7 +12,7 @@ import yaml
 from rich.console import Console
 
 from market_pipeline.cli.output import console, print_verdicts
-from market_pipeline.cli.run import FAILED, run_days, tell_failed
+from market_pipeline.cli.run import FAILED, print_failed, run_days
 from market_pipeline.cli.verdict import read_verdicts
 from market_pipeline.config.settings import load_settings
 from market_pipeline.tables import with_catalogue
@@ -73,7 +73,7 @@ def demo() -> None:
     days = [plan.start + timedelta(days=n) for n in range((plan.end - plan.start).days + 1)]
     failed = run_days(days, [each.id for each in instruments], out)
     if failed:
-        tell_failed(failed)
+        print_failed(failed)
         raise typer.Exit(FAILED)
     print_verdicts(out, read_verdicts(settings, plan.start, plan.end))
     catalogue = shlex.quote(str(settings.data_dir / "warehouse" / "market.duckdb"))

@@ -75,15 +75,15 @@ class _Result:
 
     def failures(self) -> list[str]:
         """A sentence for each thing that could not be fetched."""
-        told = []
+        sentences = []
         for day in self.days:
             where = f"{day.of.day} {day.of.instrument.id} {day.of.raw.name}"
             if day.failure is not None:
-                told.append(f"{where}: {day.failure}")
-            told += [
+                sentences.append(f"{where}: {day.failure}")
+            sentences += [
                 f"{where}: {each.name}: {each.failure}" for each in day.objects if each.failure
             ]
-        return told
+        return sentences
 
 
 def fetch(
@@ -198,7 +198,7 @@ def _fetch(
                 text = f"{of.day} {of.instrument.id} {of.raw.name}"
                 bar.update(task, description=text)
                 if not out.is_terminal:
-                    out.print(f"{text}: {_said(day)} ({number:,}/{len(wanted):,})")
+                    out.print(f"{text}: {_day_text(day)} ({number:,}/{len(wanted):,})")
         except Exception as error:
             result.stopped_by = as_machine_error(error)
             if result.stopped_by is None:
@@ -221,7 +221,7 @@ def _bar(out: Console) -> Progress:
     )
 
 
-def _said(day: FetchedDay) -> str:
+def _day_text(day: FetchedDay) -> str:
     if day.failure is not None:
         return "its objects could not be told"
     counts = {

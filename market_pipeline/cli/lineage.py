@@ -35,12 +35,12 @@ def lineage(
     with connect(load_settings().data_dir) as connection:
         links = read_chain(connection, instrument, day.date())
     if as_json:
-        told = {
+        record = {
             "instrument": instrument,
             "day": day.date().isoformat(),
             "tables": [link.as_json() for link in links],
         }
-        typer.echo(json.dumps(told, indent=2))
+        typer.echo(json.dumps(record, indent=2))
     elif links:
         out = console()
         for same in _made_of_the_same(links):
@@ -78,10 +78,10 @@ def _lines(links: Sequence[Link]) -> Iterator[str]:
     yield ""
 
 
-def _since(told: NamedInput) -> str:
-    if told.state == "replaced":
-        return f"  REPLACED since, now {told.sha256_now}"
-    return "  GONE since" if told.state == "gone" else ""
+def _since(of: NamedInput) -> str:
+    if of.state == "replaced":
+        return f"  REPLACED since, now {of.sha256_now}"
+    return "  GONE since" if of.state == "gone" else ""
 
 
 def _text(value: Any) -> str:

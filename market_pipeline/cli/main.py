@@ -39,7 +39,7 @@ def main() -> None:
     except KeyboardInterrupt:
         code = 128 + signal.SIGINT
     except BaseException as error:  # a panic of a library in Rust is no Exception
-        _tell(error)
+        _print_error(error)
     sys.exit(_with_output(code))
 
 
@@ -73,7 +73,7 @@ def _write_whole() -> None:
             setattr(sys, name, whole)
 
 
-def _tell(error: BaseException) -> None:
+def _print_error(error: BaseException) -> None:
     ours = as_machine_error(error, "standard output" if _is_of_output(error) else None) or error
     text = f"error: {ours}\n"
     if not isinstance(ours, MarketPipelineError):
@@ -100,6 +100,6 @@ def _with_output(code: int | str | None) -> int | str | None:
         except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             if stream is sys.stdout and code != 2:
-                _tell(as_machine_error(error, "standard output") or error)
+                _print_error(as_machine_error(error, "standard output") or error)
             code = 2
     return code

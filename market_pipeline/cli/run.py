@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from market_pipeline.stages.rebuild.dry_run import PlannedDay
 
-__all__ = ["FAILED", "dagster_instance", "run", "run_days", "tell_failed"]
+__all__ = ["FAILED", "dagster_instance", "print_failed", "run", "run_days"]
 
 _DAY = ["%Y-%m-%d"]
 FAILED = 2
@@ -98,7 +98,7 @@ def run(
     if dry_run:
         raise typer.Exit(_look(days, chosen, settings, out, as_json=as_json))
     failed = run_days(days, ids, out, force=force)
-    tell_failed(failed)
+    print_failed(failed)
     rows = []
     if len(failed) < len(days):
         # What is published of a day that failed may be the verdict of an earlier run.
@@ -108,7 +108,7 @@ def run(
     raise typer.Exit(FAILED if failed else exit_code(rows))
 
 
-def tell_failed(failed: Mapping[date, str]) -> None:
+def print_failed(failed: Mapping[date, str]) -> None:
     """Says on standard error which days failed, why, and where their earlier verdicts are."""
     for day, reason in failed.items():
         errors_console().print(f"failed: {day}: {reason}", soft_wrap=True)

@@ -23,7 +23,7 @@ from market_pipeline.config.instruments import load_instruments
 from market_pipeline.config.settings import load_settings
 from market_pipeline.defs.failures import first_failure
 from market_pipeline.defs.resources import Pipeline
-from market_pipeline.machine import told_in_our_words
+from market_pipeline.machine import reports_machine_errors
 
 __all__ = ["ALERT_SENSORS"]
 
@@ -49,7 +49,7 @@ _ENDS: dict[dg.DagsterEventType, Literal["run_failed", "run_cancelled"] | None] 
     default_status=_STATUS,
     description="Puts an alert into the outbox for each failed check, failed run, cancelled run.",
 )
-@told_in_our_words
+@reports_machine_errors
 def run_alerts(context: dg.SensorEvaluationContext, pipeline: Pipeline) -> dg.SensorResult:
     """Look at the runs that ended since the tick before; the first tick only notes where it is."""
     seen: dict[str, int] = json.loads(context.cursor or "{}")
@@ -156,7 +156,7 @@ def _why(instance: dg.DagsterInstance, run_id: str, record: dg.EventLogRecord) -
     default_status=_STATUS,
     description="Puts an alert into the outbox for each instrument whose day is due and not there.",
 )
-@told_in_our_words
+@reports_machine_errors
 def late_day_alerts(pipeline: Pipeline) -> dg.SkipReason:
     """Look at the last days that are due."""
     settings = pipeline.settings
@@ -173,7 +173,7 @@ def late_day_alerts(pipeline: Pipeline) -> dg.SkipReason:
     default_status=_STATUS,
     description="Sends what is due in the outbox of alerts to every receiver.",
 )
-@told_in_our_words
+@reports_machine_errors
 def alert_delivery(pipeline: Pipeline) -> dg.SkipReason:
     """Empty the outbox as far as receivers take it; what they refuse waits for a later tick."""
     settings = pipeline.settings

@@ -51,7 +51,7 @@ def column_lineage(sources: Mapping[str, Sequence[tuple[str, str]]]) -> dg.Table
 def column_sources(sources: Mapping[str, Sequence[tuple[str, str]]]) -> dg.MetadataValue[Any]:
     """The same as a table of text, because the free UI of Dagster shows no column lineage."""
 
-    def told(found: Sequence[tuple[str, str]]) -> str:
+    def listed(found: Sequence[tuple[str, str]]) -> str:
         parts = []
         for asset in dict.fromkeys(asset for asset, _ in found):
             columns = list(dict.fromkeys(column for of, column in found if of == asset))
@@ -61,7 +61,7 @@ def column_sources(sources: Mapping[str, Sequence[tuple[str, str]]]) -> dg.Metad
         return "; ".join(parts)
 
     return table_metadata(
-        [{"column": name, "comes from": told(found)} for name, found in sources.items()]
+        [{"column": name, "comes from": listed(found)} for name, found in sources.items()]
     )
 
 

@@ -117,16 +117,18 @@ def _forget_checks(instance: dg.DagsterInstance, run_id: str) -> None:
     """Dagster keeps the results of checks for ever."""
     storage = instance.event_log_storage
     if isinstance(storage, SqlEventLogStorage):
-        said, later = AssetCheckExecutionsTable.c, AssetCheckExecutionsTable.alias()
-        said_again = later.select().where(
-            later.c.asset_key == said.asset_key,
-            later.c.check_name == said.check_name,
-            later.c.partition == said.partition,
-            later.c.id > said.id,
+        executions, later = AssetCheckExecutionsTable.c, AssetCheckExecutionsTable.alias()
+        later_execution = later.select().where(
+            later.c.asset_key == executions.asset_key,
+            later.c.check_name == executions.check_name,
+            later.c.partition == executions.partition,
+            later.c.id > executions.id,
         )
         with storage.index_connection() as connection:
             connection.execute(
-                AssetCheckExecutionsTable.delete().where(said.run_id == run_id, said_again.exists())
+                AssetCheckExecutionsTable.delete().where(
+                    executions.run_id == run_id, later_execution.exists()
+                )
             )
 
 

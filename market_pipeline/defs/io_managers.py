@@ -25,7 +25,7 @@ from dagster_duckdb.io_manager import DuckDbClient
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import load_settings
-from market_pipeline.machine import told_in_our_words
+from market_pipeline.machine import reports_machine_errors
 from market_pipeline.stages.published_rows import of_instrument
 from market_pipeline.tables import TABLES, refresh_catalogue, run_alive, with_catalogue
 from market_pipeline.warehouse.layout import Warehouse
@@ -112,7 +112,7 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
         with _one_switch(Warehouse(Path(self.data_dir))):
             yield self
 
-    @told_in_our_words
+    @reports_machine_errors
     def handle_output(self, context: dg.OutputContext, obj: PartitionFiles) -> None:
         """Publishes a day's files; a killed run leaves the partition that was there before."""
         warehouse = with_catalogue(Path(self.data_dir))
@@ -144,7 +144,7 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
             }
         )
 
-    @told_in_our_words
+    @reports_machine_errors
     def load_input(self, context: dg.InputContext) -> pl.LazyFrame:
         """The day's rows of the upstream table; none, with its columns, if nothing is there."""
         if context.upstream_output is None:
@@ -223,7 +223,7 @@ class _WarehouseClient(DuckDbClient):
 
     @staticmethod
     @contextmanager
-    @told_in_our_words
+    @reports_machine_errors
     def connect(
         context: dg.OutputContext | dg.InputContext, table_slice: TableSlice
     ) -> Iterator[duckdb.DuckDBPyConnection | Warehouse]:

@@ -9,7 +9,7 @@ from market_pipeline.config.instruments import Instrument
 from market_pipeline.defs.jobs import DAILY_JOB
 from market_pipeline.defs.ran import is_under_way, last_whole_run_s
 from market_pipeline.defs.resources import Pipeline
-from market_pipeline.machine import told_in_our_words
+from market_pipeline.machine import reports_machine_errors
 from market_pipeline.stages.triggers.listing import opened_lake, streams_of
 from market_pipeline.stages.triggers.run_requests import has_landed_since
 from market_pipeline.tables import TABLES, open_catalogue
@@ -29,7 +29,7 @@ _HOLD = timedelta(minutes=1)
     execution_timezone="UTC",
     description="Runs yesterday at 03:30 UTC, when its raw files should have landed.",
 )
-@told_in_our_words
+@reports_machine_errors
 def yesterday(
     context: dg.ScheduleEvaluationContext, pipeline: Pipeline
 ) -> dg.RunRequest | dg.SkipReason:

@@ -11,7 +11,7 @@ from market_pipeline.defs.jobs import DAILY_JOB
 from market_pipeline.defs.ran import is_under_way, last_whole_run_s
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.defs.schedules import is_about_to_run
-from market_pipeline.machine import told_in_our_words
+from market_pipeline.machine import reports_machine_errors
 from market_pipeline.stages.triggers.lake_state import (
     FOLDER_PACE,
     STORE_PACE,
@@ -38,7 +38,7 @@ _MAX_REQUESTS = 10
     minimum_interval_seconds=60,
     description="Requests a day whose raw files are new or changed, whole or due, and settled.",
 )
-@told_in_our_words
+@reports_machine_errors
 def new_lake_days(context: dg.SensorEvaluationContext, pipeline: Pipeline) -> dg.SensorResult:
     """Go on looking through the lake, and request what it holds and no run has seen yet."""
     settings, now_s = pipeline.settings, time.time()

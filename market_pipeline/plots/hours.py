@@ -38,7 +38,7 @@ def hours_plot(row: ReportRow) -> Figure:
 
 def _draw_skew(axis: Axes, row: ReportRow) -> None:
     if row.skew_p50_ms_per_hour is None:
-        _say_none(axis)
+        _mark_empty(axis)
         return
     median = np.array([np.nan if ms is None else ms for ms in row.skew_p50_ms_per_hour])
     for low, high, alpha, label in (
@@ -54,13 +54,13 @@ def _draw_skew(axis: Axes, row: ReportRow) -> None:
 
 def _draw_counts(axis: Axes, counts: Sequence[int] | None) -> None:
     if counts is None:
-        _say_none(axis)
+        _mark_empty(axis)
         return
     axis.bar(_HOURS, counts, color=CAUSES["SNAPSHOT_MISMATCH"], width=0.8)
     axis.set_ylim(0, max(1, *counts) * 1.05)
     axis.yaxis.set_major_locator(MaxNLocator(4, integer=True))
 
 
-def _say_none(axis: Axes) -> None:
+def _mark_empty(axis: Axes) -> None:
     axis.text(0.03, 0.5, "not measured", transform=axis.transAxes, fontsize=8, color=INK)
     axis.set_yticks([])

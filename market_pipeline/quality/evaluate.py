@@ -72,11 +72,11 @@ def evaluate(row: ReportRow, thresholds: Thresholds) -> list[CheckOutcome]:
         was not rebuilt has no clocks, and its files' schema is unknown if there was none.
     """
     unmeasured = dict(zip(row.unmeasured_checks or (), row.unmeasured_errors or (), strict=False))
-    said = (
+    outcomes = (
         _outcome(check, ask, row, thresholds, unmeasured.get(check.name))
         for check, ask in _ASKED.items()
     )
-    return [each for each in said if each is not None]
+    return [each for each in outcomes if each is not None]
 
 
 def thresholds_in_force(row: ReportRow, configured: Thresholds) -> Thresholds:

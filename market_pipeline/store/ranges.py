@@ -114,7 +114,7 @@ class RangeReader:
             StoreError: The store cannot be asked, or has another object by now.
         """
         try:
-            told = self._client.head_object(
+            head = self._client.head_object(
                 Bucket=self._address.bucket,
                 Key=self._address.full_key(object.key),
                 IfMatch=f'"{object.etag}"',
@@ -125,7 +125,7 @@ class RangeReader:
             if isinstance(error, ClientError) and refused.kind in {"forbidden", "missing"}:
                 return None  # it gave the bytes but does not know of parts
             raise refused from None
-        return told["ContentLength"] if told.get("PartsCount") == count else None
+        return head["ContentLength"] if head.get("PartsCount") == count else None
 
     def _ask(self, object: StoreObject, start: int, stop: int, uri: str) -> GetObjectOutputTypeDef:
         request: dict[str, Any] = {
@@ -139,10 +139,10 @@ class RangeReader:
             response = self._client.get_object(**request)
         except BOTO_ERRORS as error:
             raise store_error(error, uri) from None
-        told = _what_differs(response, object, start, stop)
-        if told:
+        difference = _what_differs(response, object, start, stop)
+        if difference:
             response["Body"].close()
-            raise changed(uri, told)
+            raise changed(uri, difference)
         return response
 
     def _body(
@@ -198,9 +198,11 @@ def _what_differs(
         return f"{length} bytes where {stop - start} were asked for"
     if stop > start:
         expected = f"bytes {start}-{stop - 1}/{object.size}"
-        told = response.get("ContentRange", expected if stop - start == object.size else "no range")
-        if told != expected:
-            return f"{told} instead of {expected}"
+        content_range = response.get(
+            "ContentRange", expected if stop - start == object.size else "no range"
+        )
+        if content_range != expected:
+            return f"{content_range} instead of {expected}"
     return ""
 
 

@@ -122,8 +122,10 @@ def read_chain(connection: duckdb.DuckDBPyConnection, instrument: str, day: date
     }
     tables = {(row["output_table"], row["dt"]): row["output_sha256"] for row in rows}
 
-    def named(table: str, told: str, path: str | None, uri: str | None, sha256: str) -> NamedInput:
-        of_day, made_from = date.fromisoformat(told), ()
+    def named(
+        table: str, day_text: str, path: str | None, uri: str | None, sha256: str
+    ) -> NamedInput:
+        of_day, made_from = date.fromisoformat(day_text), ()
         if sha256 == NOT_FETCHED:
             return NamedInput(table, of_day, path, uri, sha256, "not fetched", None, ())
         if path is None:

@@ -214,7 +214,7 @@ def commit_properties(table: Table, made_of: Mapping[str, MadeOf]) -> dict[str, 
     The log forgets commits after a month; `lake.lineage` keeps the same, and the parameters in
     full.
     """
-    told = {
+    properties = {
         instrument: {
             "input_sha256": [each.sha256 for each in made.inputs],
             "made_key": made.key(table),
@@ -224,7 +224,7 @@ def commit_properties(table: Table, made_of: Mapping[str, MadeOf]) -> dict[str, 
     return {
         "package_version": __version__,
         "code_version": code_version(table),
-        "made_of": json.dumps(told),
+        "made_of": json.dumps(properties),
     }
 
 

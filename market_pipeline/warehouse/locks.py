@@ -148,8 +148,8 @@ def _holder(file: Path) -> str | None:
             # "1: FLOCK ADVISORY WRITE 4711 08:01:1234 0 EOF"; who waits has "->" behind the number
             parts = line.split()
             if parts[1] == "FLOCK" and parts[5].endswith(inode):
-                told = Path(f"/proc/{parts[4]}/status").read_text(encoding="utf-8").splitlines()
-                name, state = (each.partition(":")[2].strip() for each in (told[0], told[2]))
+                lines = Path(f"/proc/{parts[4]}/status").read_text(encoding="utf-8").splitlines()
+                name, state = (each.partition(":")[2].strip() for each in (lines[0], lines[2]))
                 return f"process {parts[4]} ({name}), state {state}"
     return None
 

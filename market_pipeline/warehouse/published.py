@@ -315,13 +315,13 @@ def _commit(
     ]
     if not actions:
         return delta.version()
-    told = {
+    details = {
         "day": day.isoformat(),
         "published": sorted({file.instrument for file in staged}),
         "withdrawn": sorted(withdrawn),
         "properties": dict(properties),
     }
-    return _write_commit(delta, actions, told)
+    return _write_commit(delta, actions, details)
 
 
 def _commit_withdrawal(
@@ -346,7 +346,7 @@ def _commit_withdrawal(
 
 
 def _write_commit(
-    delta: DeltaTable, actions: list[AddAction | RemoveAction], told: Mapping[str, object]
+    delta: DeltaTable, actions: list[AddAction | RemoveAction], details: Mapping[str, object]
 ) -> int:
     """Commits against the loaded version, and returns the one it makes."""
     # A version per application makes Delta itself refuse two publishers that both looked at the
@@ -358,7 +358,7 @@ def _write_commit(
         schema=delta.schema(),
         partition_by=PARTITION_BY,
         commit_properties=CommitProperties(
-            custom_metadata={_APPLICATION: dict(told)},
+            custom_metadata={_APPLICATION: dict(details)},
             app_transactions=[Transaction(_APPLICATION, version)],
         ),
     )

@@ -18,7 +18,7 @@ from market_pipeline.defs.io_managers import PartitionFiles, PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
-from market_pipeline.machine import told_in_our_words
+from market_pipeline.machine import reports_machine_errors
 from market_pipeline.plots.mid import mid_plot
 from market_pipeline.stages.provenance import BOOKS
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
@@ -31,7 +31,7 @@ from market_pipeline.warehouse.staging import StagedFile, staging_in_use
 
 __all__ = ["ASSETS"]
 
-_Told = TypeVar("_Told")
+_Figure = TypeVar("_Figure")
 _BIG = ("book_bbo", "book_depth", "book_checkpoints", "book_intervals")
 
 
@@ -43,7 +43,7 @@ _BIG = ("book_bbo", "book_depth", "book_checkpoints", "book_intervals")
     partitions_def=DAILY,
     can_subset=True,
 )
-@told_in_our_words
+@reports_machine_errors
 def rebuild_books(
     context: dg.AssetExecutionContext,
     pipeline: Pipeline,
@@ -137,11 +137,11 @@ def _of_files(
 
 
 def _by_instrument(
-    files: Sequence[StagedFile], told: Callable[[StagedFile], _Told]
-) -> dict[str, list[_Told]]:
+    files: Sequence[StagedFile], figure: Callable[[StagedFile], _Figure]
+) -> dict[str, list[_Figure]]:
     """What is told of each file, the parts of an instrument together in order."""
     return {
-        instrument: [told(file) for file in parts]
+        instrument: [figure(file) for file in parts]
         for instrument, parts in groupby(files, key=lambda file: file.instrument)
     }
 

@@ -15,7 +15,7 @@ from market_pipeline.defs.io_managers import PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
-from market_pipeline.machine import told_in_our_words
+from market_pipeline.machine import reports_machine_errors
 from market_pipeline.plots.coverage import coverage_plot
 from market_pipeline.plots.valid_time import valid_time_plot
 from market_pipeline.quality.coverage import read_coverage, with_rows
@@ -39,7 +39,7 @@ _COVERAGE_DAYS = 60
     outs={name: dg.AssetOut(**options(name)) for name in ("validation_report", "quality_findings")},
     partitions_def=DAILY,
 )
-@told_in_our_words
+@reports_machine_errors
 def judge_day(
     context: dg.AssetExecutionContext,
     pipeline: Pipeline,
@@ -161,9 +161,9 @@ def _off_grid(record: Mapping[str, Any]) -> Iterator[dict[str, object]]:
 
 def _reasons(row: ReportRow) -> list[dict[str, object]]:
     """A line for each sentence: a reason made the day what it is, a warning changed nothing."""
-    said = [("reason", text) for text in row.reasons]
-    said += [("warning", text) for text in row.warnings]
-    return [{"instrument": row.instrument_id, "kind": kind, "text": text} for kind, text in said]
+    texts = [("reason", text) for text in row.reasons]
+    texts += [("warning", text) for text in row.warnings]
+    return [{"instrument": row.instrument_id, "kind": kind, "text": text} for kind, text in texts]
 
 
 ASSETS = [judge_day]

@@ -14,7 +14,7 @@ from market_pipeline.config.instruments import Instrument, load_instruments
 from market_pipeline.defs.describe import markdown_text, table_metadata
 from market_pipeline.defs.partitions import DAILY, day_of, is_green
 from market_pipeline.defs.resources import Pipeline
-from market_pipeline.machine import told_in_our_words
+from market_pipeline.machine import reports_machine_errors
 from market_pipeline.quality import evaluate as rules
 from market_pipeline.quality.checks.base import Check, CheckOutcome, time_text
 from market_pipeline.quality.row import ReportRow
@@ -49,7 +49,7 @@ def _spec(check: Check) -> dg.AssetCheckSpec:
     specs=[_spec(check) for check in rules.CHECKS],
     can_subset=True,
 )
-@told_in_our_words
+@reports_machine_errors
 def quality_checks(
     context: dg.AssetCheckExecutionContext, pipeline: Pipeline
 ) -> Iterator[dg.AssetCheckResult]:
@@ -74,14 +74,14 @@ def quality_checks(
     green = {key for key in {each.asset_key for each in selected} if is_green(context, key)}
     wanted = {each.name for each in selected if each.asset_key in green}
     places = read_rows(pipeline.warehouse, TABLES["quality_findings"], day_of(context))
-    said = set()
+    evaluated = set()
     for check in rules.CHECKS:
         findings = [finding for finding in found if finding[1].check == check]
         if check.name in wanted and (findings or unreported):
             outcomes = _outcomes(day_of(context), findings, unreported)
             yield _result(check, findings, places.filter(check=check.name), unreported, outcomes)
-            said.add(check.name)
-    _take_back(context, {each.name for each in selected} - said)
+            evaluated.add(check.name)
+    _take_back(context, {each.name for each in selected} - evaluated)
 
 
 def _take_back(context: dg.AssetCheckExecutionContext, unsaid: Collection[str]) -> None:
@@ -112,15 +112,15 @@ def _result(
 ) -> dg.AssetCheckResult:
     failed = [finding for finding in findings if not finding[1].passed]
     severe = any(outcome.severity == "ERROR" for _, outcome in failed)
-    said = [f"{instrument.id}: {outcome.summary}" for instrument, outcome in failed]
+    texts = [f"{instrument.id}: {outcome.summary}" for instrument, outcome in failed]
     if unreported:
-        said.append(f"No report row of this day for {', '.join(unreported)}: materialize it.")
+        texts.append(f"No report row of this day for {', '.join(unreported)}: materialize it.")
     return dg.AssetCheckResult(
         check_name=check.name,
         asset_key=check.asset,
-        passed=not said,
+        passed=not texts,
         severity=dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN,
-        description=markdown_text("\n\n".join(said)) or check.sentence,
+        description=markdown_text("\n\n".join(texts)) or check.sentence,
         metadata={
             "failed": len(failed),
             "instruments": table_metadata([_line(*finding) for finding in findings]),

@@ -13,7 +13,7 @@ from market_pipeline.defs.io_managers import PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
-from market_pipeline.machine import told_in_our_words
+from market_pipeline.machine import reports_machine_errors
 from market_pipeline.quality.findings import MAX_PLACES
 from market_pipeline.quality.profile import domain_violations, places_of
 from market_pipeline.quality.strategy import choose_strategy
@@ -39,7 +39,7 @@ def _raw_asset(name: str, raw: RawTable) -> dg.AssetsDefinition:
     table = TABLES[name]
 
     @dg.asset(name=name, partitions_def=DAILY, **options(name))
-    @told_in_our_words
+    @reports_machine_errors
     def register(
         context: dg.AssetExecutionContext, pipeline: Pipeline
     ) -> dg.MaterializeResult[PartitionRows]:
@@ -90,8 +90,8 @@ def _raw_asset(name: str, raw: RawTable) -> dg.AssetsDefinition:
 def _converter_notes(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What converters left out or found; nothing if there is nothing."""
     notes = {_id(row): row["converter_notes"] for row in rows if row["converter_notes"]}
-    told = [{"instrument": each, "note": note} for each, of in notes.items() for note in of]
-    return {"converter_notes": table_metadata(told[:MAX_PLACES])} if told else {}
+    rows = [{"instrument": each, "note": note} for each, of in notes.items() for note in of]
+    return {"converter_notes": table_metadata(rows[:MAX_PLACES])} if rows else {}
 
 
 def _fetched(registered: RawDay) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def _at_store(row: dict[str, Any]) -> dict[str, Any]:
 
 
 @dg.asset(partitions_def=DAILY, **options("raw_profiles"))
-@told_in_our_words
+@reports_machine_errors
 def raw_profiles(
     context: dg.AssetExecutionContext,
     pipeline: Pipeline,

@@ -21,10 +21,10 @@ def check_delivery(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | Non
     """Tells every object that changed, is gone or could not be fetched; none of a folder."""
     if row.delivery_remarks is None:
         return None
-    told = row.delivery_remarks
+    remarks = row.delivery_remarks
     return outcome(
         DELIVERY,
-        [Fault("WARN", float(len(told)), 0.0, remark.rstrip(".")) for remark in told],
+        [Fault("WARN", float(len(remarks)), 0.0, remark.rstrip(".")) for remark in remarks],
         figure=0.0,
         threshold=0.0,
         fine="The objects are those that were first fetched.",

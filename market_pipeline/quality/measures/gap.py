@@ -333,7 +333,7 @@ def _report(
         messages_after_quiet=after[is_quiet],
         lost_before=after[is_gap | (is_quiet & judged.is_silence)],
         threshold_seconds=rhythm.silence_ns / NS_PER_SECOND,
-        outage_factor=rhythm.told_factor,
+        outage_factor=rhythm.outage_factor_shown,
         first_message=int(places[0]),
         last_message=int(places[last]),
         first_ns=first_ns,

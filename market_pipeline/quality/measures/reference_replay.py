@@ -106,21 +106,21 @@ def compare(
         ours = next(rebuilt, None)
         if book.is_lost:
             return Comparison(at, differing, first)
-        told = None
+        words = None
         if ours is None:
-            told = _words(row, row, price_scale, size_scale), "the raw feed has no such message"
+            words = _words(row, row, price_scale, size_scale), "the raw feed has no such message"
         elif ours != row:
-            told = (
+            words = (
                 _words(row, ours, price_scale, size_scale),
                 _words(ours, row, price_scale, size_scale),
             )
         elif at in depth_rows:
-            told = _depth_difference(depth_rows[at], ours, book, price_scale, size_scale)
-        if told is None and at in strays:
-            told = strays[at], "no such message"
-        if told is not None:
+            words = _depth_difference(depth_rows[at], ours, book, price_scale, size_scale)
+        if words is None and at in strays:
+            words = strays[at], "no such message"
+        if words is not None:
             differing += 1
-            first = first or Difference(at, row, *told)
+            first = first or Difference(at, row, *words)
     return Comparison(len(published), differing, first)
 
 

@@ -61,7 +61,7 @@ _TAIL_BLOCKS = 64
 _TAIL_PART = 4
 """… and the fourth part of these gives the second point of its line."""
 
-_LARGEST_TOLD = 1_000.0
+_LARGEST_SHOWN = 1_000.0
 _PACE_PARTS = 32
 
 
@@ -123,10 +123,10 @@ class Rhythm:
     outage_factor: float | None = None
 
     @property
-    def told_factor(self) -> float | None:
+    def outage_factor_shown(self) -> float | None:
         """The factor as a figure; None where it is so large that only the cap counts."""
         factor = self.outage_factor
-        if factor is None or factor > _LARGEST_TOLD:
+        if factor is None or factor > _LARGEST_SHOWN:
             return None
         return max(factor, OUTAGE_BEYOND_NEIGHBOURS)
 

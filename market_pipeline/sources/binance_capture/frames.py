@@ -149,7 +149,7 @@ class FrameDecoder(Generic[Frame]):
             else:
                 frame = self._bare.decode(text)
         except msgspec.DecodeError as error:
-            _tell_undecodable(file, line, error, self._findings)
+            _report_undecodable(file, line, error, self._findings)
             return None
         if frame.s is not None and frame.s != self._symbol:
             self._findings.add(FindingKind.UNKNOWN_SYMBOL, file, line, self._symbol, frame.s)
@@ -162,10 +162,10 @@ def check_json(file: Path, line: int, text: bytes, findings: Findings) -> None:
     try:
         _any_object.decode(text)
     except msgspec.DecodeError as error:
-        _tell_undecodable(file, line, error, findings)
+        _report_undecodable(file, line, error, findings)
 
 
-def _tell_undecodable(file: Path, line: int, error: Exception, findings: Findings) -> None:
+def _report_undecodable(file: Path, line: int, error: Exception, findings: Findings) -> None:
     found = str(error)
     cut = found == _ENDS_TOO_EARLY
     kind = FindingKind.TRUNCATED_LINE if cut else FindingKind.UNDECODABLE

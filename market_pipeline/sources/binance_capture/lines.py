@@ -132,7 +132,7 @@ def read_lines(
                 if text and ts_receipt_ns is not None:
                     yield number, ts_receipt_ns, text
                 else:
-                    _tell_no_line(file, number, line, findings)
+                    _report_no_line(file, number, line, findings)
 
 
 def _lines(file: Path, findings: Findings, containing: bytes) -> Iterator[tuple[int, list[bytes]]]:
@@ -177,7 +177,7 @@ def _too_long(file: Path, number: int, begin: bytes) -> LakeFileError:
     )
 
 
-def _tell_no_line(file: Path, number: int, line: bytes, findings: Findings) -> None:
+def _report_no_line(file: Path, number: int, line: bytes, findings: Findings) -> None:
     kind = FindingKind.TRUNCATED_LINE if line.isdigit() else FindingKind.UNDECODABLE
     findings.add(kind, file, number, "a stamp, a space and JSON", repr(line[:_SHOWN_BYTES]))
 

@@ -131,11 +131,11 @@ class Linker:
         continues = False
         if self._last_seen is not None:
             if u <= self._last_seen[1]:
-                self._tell_old(file, line, start, u)
+                self._report_old(file, line, start, u)
                 return Link.LEAVE_OUT
             continues = start == self._last_seen[1]
             if not continues:
-                self._tell_gap(file, line, start)
+                self._report_gap(file, line, start)
                 self._lost_since_applied = True
         self._last_seen = (start, u)
         if continues and self._empty_start is not None:
@@ -178,13 +178,13 @@ class Linker:
             self._next_snapshot += 1
         return self._snapshots[begin : self._next_snapshot]
 
-    def _tell_old(self, file: Path, line: int, start: int, u: int) -> None:
+    def _report_old(self, file: Path, line: int, start: int, u: int) -> None:
         assert self._last_seen is not None
         again = (start, u) == self._last_seen
         kind = FindingKind.DUPLICATE if again else FindingKind.OUT_OF_ORDER
         self._findings.add(kind, file, line, f"u above {self._last_seen[1]}", f"u={u}")
 
-    def _tell_gap(self, file: Path, line: int, start: int) -> None:
+    def _report_gap(self, file: Path, line: int, start: int) -> None:
         assert self._last_seen is not None
         name, more = ("U", 1) if self._is_spot else ("pu", 0)
         expected = f"{name}={self._last_seen[1] + more}"

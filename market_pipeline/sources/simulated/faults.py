@@ -95,16 +95,16 @@ class _LateRemovals:
                 self._held.add(level)
             else:
                 self._held.discard(level)
-        told = rows_of(deltas, ~(inside & (deltas.size == 0)))
+        rest = rows_of(deltas, ~(inside & (deltas.size == 0)))
         first_after = int(np.searchsorted(batch.touch.receipt_ns, self._span_ns[1]))
         if self._held and first_after < len(batch.touch.receipt_ns):
-            of_message = told.sequence_number == batch.touch.sequence_number[first_after]
-            sides, prices = told.side_is_bid[of_message], told.price[of_message]
+            of_message = rest.sequence_number == batch.touch.sequence_number[first_after]
+            sides, prices = rest.side_is_bid[of_message], rest.price[of_message]
             self._held.difference_update(zip(sides.tolist(), prices.tolist(), strict=True))
             late = [_Extra(first_after, *level, size=0.0) for level in sorted(self._held)]
-            told = _with_rows(told, batch, late)
+            rest = _with_rows(rest, batch, late)
             self._held.clear()
-        return replace(batch, deltas=told)
+        return replace(batch, deltas=rest)
 
 
 class _OffTickRows:

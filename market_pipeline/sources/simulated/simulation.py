@@ -137,9 +137,9 @@ class _Run:
             }
             for batch in market.day(day):
                 check_stopped()
-                told = reduce(lambda made, plant: plant(made), faulty, batch)
+                rows = reduce(lambda made, plant: plant(made), faulty, batch)
                 for table, writer in writers.items():
-                    counts[table] = counts.get(table, 0) + writer.write(told)
+                    counts[table] = counts.get(table, 0) + writer.write(rows)
             for table, writer in writers.items():
                 cut = table == "book_delta_v2" and FaultKind.TRUNCATED_FILE in kinds
                 writer.finish(last_shard_share=TRUNCATED_SHARE if cut else 1.0)

@@ -132,14 +132,14 @@ def register_local_day(
             file=lake / instrument.source,
         )
         return [row | failure_columns(missing) for row in rows]
-    told = {"made_from": through.made_from, "converter_notes": list(through.notes)}
+    common = {"made_from": through.made_from, "converter_notes": list(through.notes)}
     if through.refusal is not None:
         file = through.refused_file
         refused = {"status": "unusable", "shard": 1} | asdict(file)
         failure = {"failure_kind": through.refusal.kind, "failure": through.refusal.text}
-        return [rows[0] | told | refused | failure]
+        return [rows[0] | common | refused | failure]
     return [
-        row | told | ({"path": _below(lake, through.root / row["path"])} if row["path"] else {})
+        row | common | ({"path": _below(lake, through.root / row["path"])} if row["path"] else {})
         for row in rows
     ]
 
@@ -310,9 +310,11 @@ def _refused_for_its_name(root: _Root, lake: Path, file: Path) -> LetThrough:
         next_step="Give it a plain name or take it away, then materialize the raw assets again.",
         file=file,
     )
-    told = replace(_vendor_file(lake, file), path=shown(file.relative_to(lake).as_posix()))
+    vendor_file = replace(_vendor_file(lake, file), path=shown(file.relative_to(lake).as_posix()))
     return LetThrough(
-        root.path, (told,), refusal=Refusal(type(error).__name__, str(error), told.path)
+        root.path,
+        (vendor_file,),
+        refusal=Refusal(type(error).__name__, str(error), vendor_file.path),
     )
 
 

@@ -61,12 +61,12 @@ class FetchFigures:
         counts = [f"{count:,} {action}" for action, count in self.counts.items() if count]
         if self.unlisted:
             counts.append(f"{self.unlisted:,} instruments could not be asked for")
-        told = [f"{', '.join(counts) or 'no objects'} in {self.seconds:,.1f} s"]
+        parts = [f"{', '.join(counts) or 'no objects'} in {self.seconds:,.1f} s"]
         if self.bytes:
-            told.append(f"{self.bytes / 1e6:,.1f} MB, {self.megabytes_per_second:,.1f} MB/s")
+            parts.append(f"{self.bytes / 1e6:,.1f} MB, {self.megabytes_per_second:,.1f} MB/s")
         if self.blocked_seconds:
-            told.append(f"held up for {self.blocked_seconds:,.1f} s by the limits")
-        return "; ".join(told)
+            parts.append(f"held up for {self.blocked_seconds:,.1f} s by the limits")
+        return "; ".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,8 @@ def raw_day(
     table: Table,
     instruments: Sequence[Instrument],
     day: date,
-    tell: Callable[[FetchProgress], None] | None = None,
-    tell_seconds: float = 5.0,
+    report: Callable[[FetchProgress], None] | None = None,
+    report_seconds: float = 5.0,
 ) -> RawDay:
     """The manifest rows of a raw table's day, fetched before if the lake is an object store.
 
@@ -96,8 +96,8 @@ def raw_day(
         settings: Where they lie here, and how much is done at once.
         raw, table: Which raw table, and the published table of its rows.
         instruments, day: Whose day.
-        tell: Is told how far the fetch is, in this thread, every `tell_seconds`.
-        tell_seconds: See `tell`.
+        report: Called with how far the fetch is, in this thread, every `report_seconds`.
+        report_seconds: See `report`.
 
     Raises:
         MachineError, OSError: The disk is full, or the local lake cannot be written.
@@ -113,7 +113,7 @@ def raw_day(
             for each in instruments
         ]
         try:
-            _await(work, pool, lambda: tell(progress) if tell else None, tell_seconds)
+            _await(work, pool, lambda: report(progress) if report else None, report_seconds)
             done = [each.result() for each in work]
         except BaseException:
             # Not to go on for hours after an interrupt, or when the disk is full.
@@ -132,7 +132,7 @@ def raw_day(
 
 
 def _await(
-    work: Sequence[Future[Any]], pool: Workers, tell: Callable[[], None], every_seconds: float
+    work: Sequence[Future[Any]], pool: Workers, report: Callable[[], None], every_seconds: float
 ) -> None:
     """Waits until all is done, or something failed."""
     while True:
@@ -140,7 +140,7 @@ def _await(
         if not under_way or any(each.exception() for each in done):
             return
         pool.look()
-        tell()
+        report()
 
 
 def _register(

@@ -139,10 +139,10 @@ class _Fetch:
             self._ledger.sweep()
         for name, each in listed.items():
             if name in wanted and failures:
-                told = self._not_placed(name, each, failures.get(name))
+                fetched = self._not_placed(name, each, failures.get(name))
             else:
-                told = self._in_place(name, placed.get(name, "unchanged"))
-            yield replace(told, downloaded_bytes=downloaded.get(name, 0))
+                fetched = self._in_place(name, placed.get(name, "unchanged"))
+            yield replace(fetched, downloaded_bytes=downloaded.get(name, 0))
         for name, shard in self._lying.items():
             if name not in listed:
                 is_replaced = shard.is_gone or name in placed
@@ -260,8 +260,10 @@ class _Fetch:
         if shard is not None and not shard.is_gone:
             return replace(self._as_it_lies(name, action), failure=failure)
         version = 1 if shard is None else shard.version + 1
-        told = _told(name, replace(self._as_listed(listed, ""), version=version), None, action)
-        return replace(told, sha256=None, failure=failure)
+        fetched = _fetched_object(
+            name, replace(self._as_listed(listed, ""), version=version), None, action
+        )
+        return replace(fetched, sha256=None, failure=failure)
 
     def _as_it_lies(self, name: str, action: Action) -> FetchedObject:
         """An object that is, or was, part of the day and was not fetched."""
@@ -272,12 +274,14 @@ class _Fetch:
             uri = self._store.address.uri_of(self._prefix + name)
             version = shard.version - shard.is_gone
             return FetchedObject(name, uri, None, None, None, version, path, action)
-        told = _told(name, known, path, action)
-        return replace(told, is_damaged=path is not None and digest(path, "sha256") != known.sha256)
+        fetched = _fetched_object(name, known, path, action)
+        return replace(
+            fetched, is_damaged=path is not None and digest(path, "sha256") != known.sha256
+        )
 
     def _in_place(self, name: str, action: Action) -> FetchedObject:
         known = self._ledger.in_place[name]
-        return _told(name, known, self._folder / known.file, action)
+        return _fetched_object(name, known, self._folder / known.file, action)
 
     def _known(self, name: str) -> KnownObject | None:
         """What is known of the newest file of an object, if the ledger is about that one."""
@@ -303,7 +307,9 @@ def _is_file_of(entry: KnownObject, come: KnownObject) -> bool:
     return entry.sha256 == come.sha256 and not entry.file.endswith(GONE)
 
 
-def _told(name: str, known: KnownObject, path: Path | None, action: Action) -> FetchedObject:
+def _fetched_object(
+    name: str, known: KnownObject, path: Path | None, action: Action
+) -> FetchedObject:
     return FetchedObject(
         name=name,
         uri=known.uri,

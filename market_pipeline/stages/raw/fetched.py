@@ -60,24 +60,26 @@ class FetchedObject:
     @property
     def remark(self) -> str | None:
         """What speaks against the object at the store, in a sentence; None if nothing does."""
-        told = []
+        remarks = []
         if self.version > 1:
-            told.append(
+            remarks.append(
                 f"its bytes changed since it was first fetched, this is version {self.version}"
             )
         if self.action == "gone":
-            told.append("it is gone from the store, and the local copy is used")
+            remarks.append("it is gone from the store, and the local copy is used")
         if self.action == "replaced":
-            told.append("it is gone from the store, where others took its place, and is not used")
+            remarks.append(
+                "it is gone from the store, where others took its place, and is not used"
+            )
         used = "" if self.path is None else ", and the local copy is used"
         if self.action == "waiting":
-            told.append(f"it has come, but not all of its day{used}")
+            remarks.append(f"it has come, but not all of its day{used}")
         if self.failure is not None:
             could_not = "be asked for" if self.action == "unasked" else "be fetched"
-            told.append(f"it could not {could_not}{used}: {self.failure}")
+            remarks.append(f"it could not {could_not}{used}: {self.failure}")
         if self.is_damaged:
-            told.append("the local copy has no longer the bytes that were fetched")
-        return f"The object {self.uri}: {'; '.join(told)}" if told else None
+            remarks.append("the local copy has no longer the bytes that were fetched")
+        return f"The object {self.uri}: {'; '.join(remarks)}" if remarks else None
 
 
 class FetchStopped(Exception):

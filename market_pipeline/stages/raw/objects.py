@@ -191,8 +191,8 @@ class RawObjects:
         ).sort("uri")
         if rows.is_empty():
             return None
-        told = rows.filter(pl.col("remark").is_not_null())
-        return list(told.select("path", "remark").iter_rows())
+        remarked = rows.filter(pl.col("remark").is_not_null())
+        return list(remarked.select("path", "remark").iter_rows())
 
     def unusable_files(self, instrument: Instrument) -> list[Path]:
         """The files of an instrument that could not be opened when they were registered."""

@@ -215,14 +215,14 @@ def _differences(
             np.atleast_2d(getattr(ours, f"{side}_price_ticks"))[0, :_TOP],
             np.atleast_2d(getattr(ours, f"{side}_size_lots"))[0, :_TOP],
         )
-        told = _levels(
+        shown = _levels(
             _steps(getattr(theirs, f"{side}_price")[0], price_scale),
             _steps(getattr(theirs, f"{side}_size")[0], size_scale),
         )
-        ranks = {price: rank for rank, price in enumerate(told)}
-        reach = min(worse * max(told, key=lambda price: worse * price), _horizon(close, side))
-        for price in sorted(known.keys() | told.keys(), key=lambda price: worse * price):
-            mine, yours = known.get(price, 0), told.get(price, 0)
+        ranks = {price: rank for rank, price in enumerate(shown)}
+        reach = min(worse * max(shown, key=lambda price: worse * price), _horizon(close, side))
+        for price in sorted(known.keys() | shown.keys(), key=lambda price: worse * price):
+            mine, yours = known.get(price, 0), shown.get(price, 0)
             if mine != yours and worse * price <= reach:
                 yield LevelDifference(side, price, mine, yours, ranks.get(price))
 

@@ -102,8 +102,7 @@ def rebuild_day(
         progress: Is told of each instrument.
         published: Given for a look only: where the day before is published. Files are staged in
             `warehouse`, and nothing is copied.
-        recorded: What is published of the day, to keep what need not be made again; None rebuilds
-            every instrument.
+        recorded: What is published of the day; None rebuilds what is unchanged too.
 
     Raises:
         Exception: What is the machine's (`errors.is_of_machine`: a full disk, no memory), after the

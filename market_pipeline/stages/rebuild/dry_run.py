@@ -69,11 +69,11 @@ class PlannedDay:
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON values."""
         record = self.record
-        told = ("outcome", "failure_kind", "failure", "strategy", "strategy_reason", "messages")
+        names = ("outcome", "failure_kind", "failure", "strategy", "strategy_reason", "messages")
         return {
             "day": record["dt"].isoformat(),
             "instrument": f"{record['exchange']}:{record['symbol']}",
-            **{name: record[name] for name in told},
+            **{name: record[name] for name in names},
             "policies": json.loads(record["policies"]),
             "repairs": self.repairs,
             "repairs_left_out": self.left_out,

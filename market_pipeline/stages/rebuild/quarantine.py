@@ -115,10 +115,10 @@ def keep_copy(warehouse: Warehouse, bad: BadFile) -> Path:
         if not (copy.exists() and copy.stat().st_size == bad.bytes):
             _copy(warehouse, bad, copy)
         reason = copy.with_name(f"{copy.name}.reason.json")
-        told = _reason(bad)
-        if not (reason.exists() and reason.read_bytes() == told):
+        content = _reason(bad)
+        if not (reason.exists() and reason.read_bytes() == content):
             with written_whole(reason, warehouse.staging_dir) as file:
-                file.write(told)
+                file.write(content)
     except OSError as error:
         raise _no_copy(bad, copy, f"{error.strerror or error}") from error
     return copy

@@ -379,10 +379,13 @@ def _quarantined(
 def _lost_without(lake: Path, reason: Path, listed: Mapping[str, StoreObject]) -> str | None:
     """Why a copy in quarantine is the last one; None if lake or store have the same bytes."""
     try:
-        told = json.loads(reason.read_text(encoding="utf-8"))
-        original, sha256 = lake / told["file"], str(told["sha256"])
+        described = json.loads(reason.read_text(encoding="utf-8"))
+        original, sha256 = lake / described["file"], str(described["sha256"])
         if original.is_file():
-            same = original.stat().st_size == told["bytes"] and digest(original, "sha256") == sha256
+            same = (
+                original.stat().st_size == described["bytes"]
+                and digest(original, "sha256") == sha256
+            )
         else:
             same = any(
                 known.sha256 == sha256

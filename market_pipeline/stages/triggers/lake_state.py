@@ -372,8 +372,8 @@ class LakeState:
         )
 
 
-def _digest(told: object) -> str:
-    return hashlib.blake2b(json.dumps(told).encode(), digest_size=_DIGEST_BYTES).hexdigest()
+def _digest(value: object) -> str:
+    return hashlib.blake2b(json.dumps(value).encode(), digest_size=_DIGEST_BYTES).hexdigest()
 
 
 def stream_digest(folder: str, files: Iterable[tuple[str, int, str]]) -> int:

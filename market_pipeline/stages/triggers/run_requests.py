@@ -78,13 +78,13 @@ def registered(data_dir: Path, streams: Sequence[Stream], day: date) -> Register
     for asset, exchange, symbol, place, size, etag, made_from in rows:
         if made_from is None:
             raw = _RAW_TABLES[asset]
-            told = {("/".join(place.rsplit("/", 2)[1:]), size, etag or "")}
+            objects = {("/".join(place.rsplit("/", 2)[1:]), size, etag or "")}
         else:  # each of a converter's tables tells all of its files
             raw = None
-            told = {(made.partition("  ")[2], 0, "") for made in made_from}
+            objects = {(made.partition("  ")[2], 0, "") for made in made_from}
         folder = folders.get((raw, exchange, symbol))
         if folder is not None:
-            files.setdefault(folder, set()).update(told)
+            files.setdefault(folder, set()).update(objects)
     found = [each for of_stream in files.values() for each in of_stream]
     return Registered(
         fingerprint_of(sum(stream_digest(folder, each) for folder, each in files.items())),

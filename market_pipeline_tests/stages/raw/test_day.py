@@ -184,7 +184,7 @@ def test_told_how_far_it_is(store: FakeStore, folder: Path):
         return slow(*arguments)
 
     store.download = download
-    day_of(store, folder, tell=lambda progress: said.append(str(progress)), tell_seconds=0.01)
+    day_of(store, folder, report=lambda progress: said.append(str(progress)), report_seconds=0.01)
 
     assert "0 of " in said[0]
 
@@ -208,7 +208,7 @@ def test_interrupted(store: FakeStore, folder: Path):
 
     store.download = download
     with pytest.raises(KeyboardInterrupt):
-        day_of(store, folder, tell=interrupt, tell_seconds=0.01)
+        day_of(store, folder, report=interrupt, report_seconds=0.01)
 
     assert [] == list((folder / "data").rglob("*.parquet"))
 
