@@ -104,7 +104,7 @@ def run_doctor(load: Callable[[], Settings] = load_settings) -> DoctorReport:
     except SettingsError as error:
         listed = "".join(f"\n  - {problem}" for problem in error.problems)
         found = f"{error.problem}:{listed}"
-        next_step = "Mend what is listed and run this again: folders and instruments come next."
+        next_step = "Fix what is listed and run this again: folders and instruments come next."
         return DoctorReport((Finding("settings", "error", found, next_step), *findings))
     except Exception as error:  # a finding must not hide the others
         return DoctorReport((_unexpected("settings", error), *findings))
@@ -145,7 +145,7 @@ def _unexpected(name: str, error: Exception) -> Finding:
         name,
         "error",
         f"the check itself failed: {type(error).__name__}: {error}",
-        "Mend what it names; if it names nothing of yours, report it as a fault of this program.",
+        "Fix what it names; if it names nothing of yours, report it as a fault of this program.",
     )
 
 
@@ -273,7 +273,7 @@ def _unusable(
             name,
             "error",
             f"{path} cannot be written to: {error.strerror}",
-            f"Set {setting} to a folder that you may write to, or mend its permissions.",
+            f"Set {setting} to a folder that you may write to, or fix its permissions.",
         )
 
 
@@ -415,7 +415,7 @@ def _check_lake(lake: Path, instruments: list[Instrument]) -> Iterator[Finding]:
             name,
             "error",
             f"{lake} cannot be read: {error.strerror}",
-            "Mend its permissions, or set PIPELINE_LAKE_URI to a folder that you may read.",
+            "Fix its permissions, or set PIPELINE_LAKE_URI to a folder that you may read.",
         )
         return
     if not instruments:

@@ -140,7 +140,7 @@ class SettingsError(MarketPipelineError):
         count = len(self.problems)
         super().__init__(
             f"{count} setting{'s are' if count != 1 else ' is'} not usable",
-            next_step=f"Mend what is listed, then run `market-pipeline doctor`:{listed}",
+            next_step=f"Fix what is listed, then run `market-pipeline doctor`:{listed}",
         )
 
 

@@ -187,7 +187,7 @@ def _forbidden(number: int, place: str) -> MachineError:
         file=place,
         expected=f"the user with the id {os.geteuid()} may read and write there",
         found=os.strerror(number),
-        next_step=f"{'Mount it writable' if read_only else 'Mend its owner and mode'}, or set "
+        next_step=f"{'Mount it writable' if read_only else 'Fix its owner and mode'}, or set "
         f"PIPELINE_DATA_DIR (or DAGSTER_HOME) to a folder that may be written to, {_AGAIN}.",
     )
 

@@ -226,7 +226,7 @@ class TestEnvFile:
         ("mode", "expected"), [(0o600, "ok"), (0o400, "ok"), (0o640, "warn"), (0o604, "warn")]
     )
     def test_permissions(self, folder, mode, expected):
-        """A .env that others may read warns with the command to mend it."""
+        """A .env that others may read warns with the command to repair it."""
         (folder / ".env").touch()
         (folder / ".env").chmod(mode)
         found = finding("env_file")
@@ -259,7 +259,7 @@ class TestDataDir:
 
     @pytest.mark.parametrize("mode", [0o755, 0o750, 0o701])
     def test_permissions(self, folder, mode):
-        """A folder that others may enter warns with the command to mend it."""
+        """A folder that others may enter warns with the command to repair it."""
         (folder / "data").chmod(mode)
         found = finding("data_dir")
         assert ("warn", True) == (found.status, f"chmod 700 {folder / 'data'}" in found.next_step)

@@ -192,7 +192,7 @@ class _Turn:
             letters.flush()
             os.fsync(letters.fileno())
         LOGGER.error(
-            "An alert could not be delivered to %s and is now a dead letter in %s: %s. Mend the "
+            "An alert could not be delivered to %s and is now a dead letter in %s: %s. Fix the "
             "receiver, then run `market-pipeline alerts retry`. It says: %s",
             *(delivery.target, file, reason, line(delivery.alert, self.links)),
         )

@@ -61,7 +61,7 @@ def advance(
     snapshot,
     more_snapshots,
     gap_rows,
-    mended_rows,
+    recovered_rows,
     final,
     options,
     bbo,
@@ -85,7 +85,7 @@ def advance(
         more_snapshots: Whether the feed has snapshots after these.
         gap_rows: int64, ascending, counted over all rows of the feed: the first rows of messages
             before which others are lost.
-        mended_rows: int64, the same where a snapshot placed right before the message leads to it.
+        recovered_rows: int64, the same where a snapshot right before the message leads to it.
         final: Whether no rows come after these, so that the last message is complete.
         options: `Options`.
         bbo, depth, repairs, evidence: Output rows, filled from their positions on.
@@ -127,9 +127,12 @@ def advance(
                 if after < 0:
                     return _NEEDS_WINDOW, row, mark, snapshot, bbo_row, depth_row, repair_row, proof
                 repair_row = after
-            if next_listed_row(mended_rows, registers[reg.MENDED_PASSED], 0) <= registers[reg.ROWS]:
+            if (
+                next_listed_row(recovered_rows, registers[reg.RECOVERED_PASSED], 0)
+                <= registers[reg.ROWS]
+            ):
                 # Known before the snapshot is met, which so repairs the book and is no comparison.
-                registers[reg.MENDED_PASSED] += 1
+                registers[reg.RECOVERED_PASSED] += 1
                 if options.ids_prove and registers[reg.GAP] == 0 and registers[reg.SEEDED] != 0:
                     proof = give_evidence(
                         registers, evidence, proof, _MATCH, registers[reg.MESSAGES],
@@ -210,7 +213,7 @@ def advance(
             next_sequence,
             next_late_ns,
             gap_rows,
-            mended_rows,
+            recovered_rows,
             final,
             options,
             bbo,

@@ -99,7 +99,7 @@ def apply_messages(
     next_sequence,
     next_late_ns,
     gap_rows,
-    mended_rows,
+    recovered_rows,
     final,
     options,
     bbo,
@@ -169,8 +169,8 @@ def apply_messages(
     feed_offset = row - registers[reg.ROWS]
     gap_row = next_listed_row(gap_rows, registers[reg.GAPS_PASSED], feed_offset)
 
-    mended_row = next_listed_row(mended_rows, registers[reg.MENDED_PASSED], feed_offset)
-    first_stop_row = min(stop_row, mended_row)
+    recovered_row = next_listed_row(recovered_rows, registers[reg.RECOVERED_PASSED], feed_offset)
+    first_stop_row = min(stop_row, recovered_row)
 
     here_ns = receipt if is_open else receipts[row]
     if messages == 0:

@@ -155,7 +155,7 @@ class Rebuild:
 
     Args:
         price_scale, size_scale: The tick and the lot of that day.
-        options: What to emit and when to mend the book.
+        options: What to emit and when to repair the book.
         gap_rows: int64, ascending, counted over all rows of the feed: the first rows of messages
             before which others are suspected to be lost. The book carries the GAP flag from there
             to the next snapshot that confirms or replaces it. What a source can prove comes with
@@ -177,7 +177,7 @@ class Rebuild:
         self._asked = options or RebuildOptions()
         self._options = self._asked.for_kernel()
         self._gap_rows = np.empty(0, np.int64)
-        self._mended_rows = np.empty(0, np.int64)
+        self._recovered_rows = np.empty(0, np.int64)
         self.off_tick, self.off_lot = OffStepCount(), OffStepCount()
         self._levels = empty_levels()
         self._registers = new_registers()
@@ -299,7 +299,7 @@ class Rebuild:
             feed.position,
             not feed.exhausted,
             self._gap_rows,
-            self._mended_rows,
+            self._recovered_rows,
             batch is None,
             self._options,
             self._bbo,
@@ -354,8 +354,8 @@ class Rebuild:
             self._price_ticks, self._size_lots = int64_columns(rows, 2)
         if batch.gap_rows.size:
             self._gap_rows = np.union1d(self._gap_rows, batch.gap_rows + first)
-        if batch.mended_rows.size:
-            self._mended_rows = np.union1d(self._mended_rows, batch.mended_rows + first)
+        if batch.recovered_rows.size:
+            self._recovered_rows = np.union1d(self._recovered_rows, batch.recovered_rows + first)
         # Counted as the kernel counts the rows that it is done with.
         self._marks, self._mark = as_input(Marks(marked + first, bits)), 0
         return deltas_in_steps(
@@ -380,7 +380,7 @@ class Rebuild:
 
     def _go_on_from(self, start: RebuildState) -> None:
         self._registers = start.registers.copy()
-        for name in ("gaps_passed", "mended_passed"):
+        for name in ("gaps_passed", "recovered_passed"):
             self._registers[REGISTERS.index(name)] = 0
         self.off_tick = start.off_tick.before(start.rows)
         self.off_lot = start.off_lot.before(start.rows)

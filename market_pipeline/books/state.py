@@ -247,7 +247,7 @@ HISTORY_SNAPSHOTS = 1 << 8
 
 
 class Options(NamedTuple):
-    """What to emit and when to mend the book; times in ns.
+    """What to emit and when to repair the book; times in ns.
 
     `depth_interval_ns` 0 writes depth after every message, -1 never, otherwise after the last
     message of each interval of the receipt clock; `keyframe_interval_ns` 0 never stops for a

@@ -1,7 +1,7 @@
 """Typed settings: environment over `.env` over `config.yaml` over defaults, all problems at once.
 
 Use `load_settings()`. It refuses unknown keys in every source and lists everything that is wrong
-in one `SettingsError`, so that a user mends a file once and not once per mistake.
+in one `SettingsError`, so that a user fixes a file once and not once per mistake.
 
 Secrets are the fields of type `SecretStr`: read from the environment or `.env` only (a key in
 `config.yaml` is a problem) and never shown. The values of settings are kept out of error texts.

@@ -55,7 +55,7 @@ def read_yaml_mapping(path: Path) -> tuple[dict[str, Any], list[str]]:
     except FileNotFoundError:
         return {}, ["the file does not exist; create it or name another"]
     except OSError as error:
-        return {}, [f"the file cannot be read: {error.strerror}; mend its permissions or its path"]
+        return {}, [f"the file cannot be read: {error.strerror}; fix its permissions or its path"]
     except UnicodeDecodeError as error:
         return {}, [f"the file is not UTF-8 text: {error.reason} at byte {error.start}"]
     except (yaml.YAMLError, ValueError, RecursionError) as error:

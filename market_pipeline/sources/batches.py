@@ -45,8 +45,8 @@ class DeltaBatch:
         price, size: float64 (n,), finite, price above 0, size at least 0.
         gap_rows: int64 (gaps,), ascending indices into this batch of the first rows of messages
             before which others are proven to be lost; empty where the source cannot prove any.
-        mended_rows: int64, the same where a snapshot in between leads to the message: the book is
-            lost until that snapshot, and right from there on.
+        recovered_rows: int64, the same where a snapshot in between leads to the message: the book
+            is lost until that snapshot, and right from there on.
     """
 
     file: Path
@@ -58,7 +58,7 @@ class DeltaBatch:
     price: NDArray[np.float64]
     size: NDArray[np.float64]
     gap_rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    mended_rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    recovered_rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     def part(self, start: int, end: int, *, copied: bool = False) -> DeltaBatch:
         """The rows from `start` up to `end`, in arrays of their own if they are `copied`."""
@@ -73,7 +73,7 @@ class DeltaBatch:
                 self.size,
             )
         ]
-        for rows in (self.gap_rows, self.mended_rows):
+        for rows in (self.gap_rows, self.recovered_rows):
             columns.append(rows[(rows >= start) & (rows < end)] - start)
         return DeltaBatch(self.file, self.first_row + start, *columns)
 

@@ -11,7 +11,7 @@ __all__ = [
     "CONVERTER_KEY",
     "LOST",
     "LOST_BEFORE",
-    "MENDED",
+    "RECOVERED",
     "level_columns",
     "levels_in",
     "more_columns",
@@ -23,7 +23,7 @@ CONVERTER_KEY = b"market_pipeline.converter"
 LOST_BEFORE = "lost_before"
 """Of its deltas, int8: whether messages are proven to be lost before this row."""
 
-LOST, MENDED = 1, 2
+LOST, RECOVERED = 1, 2
 """Its values besides 0: lost, and lost where a snapshot in between leads to this message."""
 
 _LEVEL = re.compile(r"bid_(\d+)_price")

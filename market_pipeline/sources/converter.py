@@ -124,5 +124,5 @@ def _unusable(source: str, value: str, found: str) -> InstrumentsError:
         f"The converter of the source {source} cannot be used",
         expected=f"{value} to be a market_pipeline.sources.converter.Converter named {source}",
         found=found,
-        next_step="Mend or remove the package that brings it (docs/sources/own.md).",
+        next_step="Fix or remove the package that brings it (docs/sources/own.md).",
     )

@@ -37,7 +37,7 @@ from market_pipeline.sources.batches import (
 from market_pipeline.sources.converted_columns import (
     LOST,
     LOST_BEFORE,
-    MENDED,
+    RECOVERED,
     level_columns,
     levels_in,
     more_columns,
@@ -331,7 +331,7 @@ def read_deltas(files: Sequence[Path], skip_rows: int = 0) -> Iterator[DeltaBatc
             price=arrays["price"],
             size=arrays["size"],
             gap_rows=np.flatnonzero(lost == LOST),
-            mended_rows=np.flatnonzero(lost == MENDED),
+            recovered_rows=np.flatnonzero(lost == RECOVERED),
         )
         del arrays, batch
 

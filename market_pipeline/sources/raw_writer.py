@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from market_pipeline.errors import naming
 from market_pipeline.shown import shown
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch, Trades
-from market_pipeline.sources.converted_columns import CONVERTER_KEY, LOST, LOST_BEFORE, MENDED
+from market_pipeline.sources.converted_columns import CONVERTER_KEY, LOST, LOST_BEFORE, RECOVERED
 from market_pipeline.sources.crypto_lake import (
     DELTAS,
     SNAPSHOT_LEVELS,
@@ -103,7 +103,7 @@ class RawWriter:
         rows = batch.price.size
         lost = np.zeros(rows, np.int8)
         lost[batch.gap_rows] = LOST
-        lost[batch.mended_rows] = MENDED
+        lost[batch.recovered_rows] = RECOVERED
         columns: dict[str, Any] = {
             "timestamp": batch.ts_origin_ns,
             "receipt_timestamp": batch.ts_receipt_ns,

@@ -265,7 +265,7 @@ def _draw_outline(
             except duckdb.Error as error:
                 raise PublishError(
                     f"the catalogue's view {view.sql_name} cannot be made: {error}",
-                    next_step="Mend the view's SQL; the catalogue that was there still is.",
+                    next_step="Fix the view's SQL; the catalogue that was there still is.",
                 ) from error
         connection.execute(f"CREATE VIEW {_OUTLINE} AS SELECT '{digest}' AS digest")
 

@@ -109,7 +109,7 @@ class TestSend:
         assert "no answer within 0.05 s" == str(refusal(Target("webhook", receiver.url()), 0.05))
 
     def test_no_process_can_be_started(self, receiver: Receiver, monkeypatch):
-        """That is a refusal like others: the alert waits, and the machine may mend."""
+        """That is a refusal like others: the alert waits, and the machine may recover."""
         monkeypatch.setattr("sys.executable", "/nowhere/python")
 
         assert "no process could be started" in str(refusal(Target("webhook", receiver.url())))

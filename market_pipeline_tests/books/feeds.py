@@ -171,7 +171,7 @@ def damages(draw, parts: Parts) -> Parts:
 
 @st.composite
 def feeds(draw, most: int = 30, *, calm: bool = False):
-    """Rows, snapshots, and the first rows of messages that others are lost before, or mended."""
+    """Rows, snapshots, and the first rows of messages that others are lost before, or recovered."""
     parts, snapshots = draw(sound_feeds(most, calm=calm))
     for _ in range(draw(st.sampled_from([0, 0, 1, 1, 2, 3]))):
         parts = draw(damages(parts)) or parts
@@ -193,5 +193,5 @@ def feeds(draw, most: int = 30, *, calm: bool = False):
     rows = [row for part in parts for row in part]
     firsts = [k for k, row in enumerate(rows) if k == 0 or key_of(row) != key_of(rows[k - 1])]
     gap_rows = [k for k in firsts if draw(st.integers(0, 20)) == 0]
-    mended_rows = [k for k in firsts if draw(st.integers(0, 20)) == 0]
-    return rows, snapshots, gap_rows, mended_rows
+    recovered_rows = [k for k in firsts if draw(st.integers(0, 20)) == 0]
+    return rows, snapshots, gap_rows, recovered_rows

@@ -193,7 +193,7 @@ class TestAgainstTheNaiveTwin:
 
 class TestFacts:
     def test_a_gap_begins_with_the_last_message_before_it(self):
-        """The silence is inside, with its trades, and the snapshot that mended it is named."""
+        """The silence is inside, with its trades, and the snapshot that recovered it is named."""
         rows = [row(1), row(2), row(62.5, GAP), row(63, GAP), row(64)]
         silence = (START + 2 * SECOND, START + 62_500_000_000, 17)
         assert found(rows, [resync(4)], silences=[silence]) == [
@@ -340,7 +340,7 @@ def faulty_day(tmp_path_factory) -> tuple[np.ndarray, Repairs, pl.DataFrame]:
 
 class TestOnTheSimulatedVenue:
     def test_the_silence_is_one_interval(self, faulty_day):
-        """The gap lasts from the last message before the planted silence to its mending."""
+        """The gap lasts from the last message before the planted silence to its recovery."""
         received, _, intervals = faulty_day
         (gap,) = intervals.filter(pl.col("cause") == "GAP").to_dicts()
         at_ns = 1_736_121_600 * SECOND + 34_200 * SECOND
@@ -355,7 +355,7 @@ class TestOnTheSimulatedVenue:
         assert {Repair.SEED, Repair.RESYNC} == set(repairs.kind.tolist())
         assert set(repairs.sequence_number.tolist()) == set(named.drop_nulls().cast(pl.Int64))
 
-    def test_the_planted_minute_is_crossed_and_mended(self, faulty_day):
+    def test_the_planted_minute_is_crossed_and_recovered(self, faulty_day):
         """Between 11:15 and its end the book is crossed, and only there between gap and noon."""
         _, _, intervals = faulty_day
         minute_ns = 1_736_121_600 * SECOND + 40_500 * SECOND

@@ -134,7 +134,7 @@ class Fast:
         self,
         naive: PlainBook,
         gap_rows: Sequence[int] = (),
-        mended_rows: Sequence[int] = (),
+        recovered_rows: Sequence[int] = (),
         *,
         window: int = 64,
         far: int = 32,
@@ -157,7 +157,7 @@ class Fast:
         )
         self.window = window
         self.gap_rows = np.array(gap_rows, np.int64)
-        self.mended_rows = np.array(mended_rows, np.int64)
+        self.recovered_rows = np.array(recovered_rows, np.int64)
         self.repair_rows = Repairs(*(np.zeros(2, np.int64) for _ in range(7)))
         self.evidence_rows = Evidence(*(np.zeros(9, np.int64) for _ in range(6)))
         self.bbo = BboRows(
@@ -205,7 +205,7 @@ class Fast:
         while True:
             status, row, mark, snap, n_bbo, n_depth, n_repairs, n_proofs = advance(
                 self.registers, self.levels, self.history, batch, row, marks, mark, current, snap,
-                bool(waiting), self.gap_rows, self.mended_rows, final, self.options,
+                bool(waiting), self.gap_rows, self.recovered_rows, final, self.options,
                 self.bbo, n_bbo, self.depth, n_depth, self.repair_rows, n_repairs,
                 self.evidence_rows, n_proofs,
             )  # fmt: skip
@@ -261,9 +261,9 @@ class Plain:
         rows: list[Row],
         snapshots: Sequence[Snapshot] = (),
         gap_rows: Sequence[int] = (),
-        mended_rows: Sequence[int] = (),
+        recovered_rows: Sequence[int] = (),
     ):
-        messages = list(messages_of(rows, gap_rows, mended_rows))
+        messages = list(messages_of(rows, gap_rows, recovered_rows))
         judge_messages(messages)
         self.book, self.rows, self.tops, self.confirmed = book, [], [], []
         for row in plain_rebuild(book, messages, judge_snapshots(snapshots)):
@@ -311,10 +311,10 @@ class TestAgainstTheNaiveTwin:
     )
     def test_equals_it_wherever_the_batches_are_cut(self, feed, naive, cuts, output):
         """Rows, flags, evidence, the full book and every counter equal the plain twin's."""
-        rows, snapshots, gap_rows, mended_rows = feed
-        fast = Fast(naive, gap_rows, mended_rows, output=output)
+        rows, snapshots, gap_rows, recovered_rows = feed
+        fast = Fast(naive, gap_rows, recovered_rows, output=output)
         out = fast.run(rows, snapshots, cuts)
-        assert_alike(fast, out, Plain(naive, rows, snapshots, gap_rows, mended_rows))
+        assert_alike(fast, out, Plain(naive, rows, snapshots, gap_rows, recovered_rows))
 
 
 class TestMessages:

@@ -56,7 +56,7 @@ def test_nothing_is_lost_or_moved(sizes, doubled):
             if whole
             else not parts
         )
-    for name in ("gap_rows", "mended_rows"):
+    for name in ("gap_rows", "recovered_rows"):
         whole = [row + each.first_row for each in feed for row in getattr(each, name)]
         assert whole == [row + part.first_row for part, *_ in parts for row in getattr(part, name)]
     starts = np.flatnonzero(np.diff(np.repeat(numbers, ROWS_OF_A_MESSAGE), prepend=-1))

@@ -148,11 +148,11 @@ class TestLate:
         assert (0, 0, 1) == counts(fast, *KINDS)
 
     def test_behind_a_message_that_set_nothing_and_a_snapshot(self):
-        """A message refused whole does not lead back behind the snapshot that mended the book."""
+        """A message refused whole does not lead behind the snapshot that set the book right."""
         refused = message(6, (100, REFUSED))
-        mends = Snapshot(SECOND + 6 * TENTH, 6, SEED.bids, SEED.asks)
+        recovers = Snapshot(SECOND + 6 * TENTH, 6, SEED.bids, SEED.asks)
         late = message(5, (99, 7), received=7)
-        fast, out = run([*quiet(1, 4), refused, late, *quiet(7, 30)], [SEED, mends])
+        fast, out = run([*quiet(1, 4), refused, late, *quiet(7, 30)], [SEED, recovers])
         assert (5, 0) == (bids(fast)[99], out[-1][-1])
 
     def test_off_the_grid(self):

@@ -29,7 +29,7 @@ ONE = Scale(1, 0)
 FIRST_FILE_ROW = 40
 OFF_THE_GRID = 0.5
 # Where the window lies, and how much of which list is done, is no part of the book.
-OWN_TO_A_RUN = {"last_move_message", "gaps_passed", "mended_passed"}
+OWN_TO_A_RUN = {"last_move_message", "gaps_passed", "recovered_passed"}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -46,7 +46,7 @@ class Feed:
     rows: list[Row]
     snapshots: list[Snapshot]
     proven: list[int]
-    mended: list[int]
+    recovered: list[int]
     suspected: np.ndarray
 
     def deltas(self, cuts: Iterable[int], skip: int = 0) -> Iterator[DeltaBatch]:
@@ -65,7 +65,7 @@ class Feed:
                 np.array([price_of(row) for row in part]),
                 np.array([size_of(row.size_lots, start + k) for k, row in enumerate(part)]),
                 np.array([k - start for k in self.proven if start <= k < end], np.int64),
-                np.array([k - start for k in self.mended if start <= k < end], np.int64),
+                np.array([k - start for k in self.recovered if start <= k < end], np.int64),
             )
 
     def books(self, together: int, skip: int = 0) -> Iterator[SnapshotBatch]:
@@ -167,10 +167,10 @@ def run(
 @st.composite
 def split_gaps(draw) -> Feed:
     """A feed whose gaps are partly suspected beforehand and partly proven by its batches."""
-    rows, snapshots, gap_rows, mended = draw(feeds())
+    rows, snapshots, gap_rows, recovered = draw(feeds())
     proven = [row for row in gap_rows if draw(st.booleans())]
     suspected = [row for row in gap_rows if row not in proven or draw(st.booleans())]
-    return Feed(rows, snapshots, proven, mended, np.array(suspected, np.int64))
+    return Feed(rows, snapshots, proven, recovered, np.array(suspected, np.int64))
 
 
 options = st.builds(

@@ -133,7 +133,7 @@ def venue_procedure(events: list[Event], rest: Rest) -> Iterator[tuple[Event, Ve
 class NaiveLinks:
     """Lines, as indices into the stream.
 
-    Events left out, seen as gaps, applied, applied after a gap, after a gap that a snapshot mends,
+    Events left out, seen as gaps, applied, applied after a gap, after a gap that a snapshot closes,
     and to a book that is not known; and snapshots out of date.
     """
 
@@ -141,7 +141,7 @@ class NaiveLinks:
     gaps: list[int] = field(default_factory=list)
     applied: list[int] = field(default_factory=list)
     after_gap: list[int] = field(default_factory=list)
-    mended: list[int] = field(default_factory=list)
+    recovered: list[int] = field(default_factory=list)
     not_known: list[int] = field(default_factory=list)
     snapshots_out_of_date: list[int] = field(default_factory=list)
 
@@ -190,7 +190,7 @@ def naive_links(stream: list[Event | Rest]) -> NaiveLinks:
             if not (between and whole.continues_snapshot(between[0][1].last_update_id)):
                 links.after_gap.append(at)
             elif lost:
-                links.mended.append(at)
+                links.recovered.append(at)
             out_of_date += [
                 index
                 for index, rest in between

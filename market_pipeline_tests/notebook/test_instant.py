@@ -110,7 +110,7 @@ class TestBookAt:
             assert_is(book, frame)
 
     def test_after_a_gap(self, market: Market, keyframes: list[Keyframe]):
-        """What the pipeline flagged GAP is flagged so here, and mended by the same snapshot."""
+        """What the pipeline flagged GAP is flagged so here, and recovered by the same snapshot."""
         number = next(n for n, frame in enumerate(keyframes) if frame.flags & BookFlag.GAP)
         for frame in keyframes[number - 1 : number + 3]:
             assert_is(at(market, frame.ts_receipt_ns), frame)

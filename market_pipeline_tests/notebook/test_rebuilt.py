@@ -231,8 +231,8 @@ class TestRebuild:
         later = [deltas(message(n, (True, 99.5, float(n)))) for n in (4, 5)]
         rows = pl.concat([THREE, *later])
         shots = pl.concat([snapshot(1, 99.9, 100.1), snapshot(2, 99.7, 100.1)])
-        mended, kept = (rebuild(rows, shots, resync=each) for each in ("when_invalid", "never"))
-        assert (1, 0) == (mended.figures["resyncs"], kept.figures["resyncs"])
+        recovered, kept = (rebuild(rows, shots, resync=each) for each in ("when_invalid", "never"))
+        assert (1, 0) == (recovered.figures["resyncs"], kept.figures["resyncs"])
 
     def test_gaps_need_trades(self):
         """A silence is a suspected gap if trades went on in it, and nobody knows without trades."""
@@ -259,7 +259,7 @@ class TestRebuild:
             ({"depth_every": "100ms"}, "depth_every"),
             ({"depth_every": 1.5}, "depth_every"),
             ({"resync": "sometimes"}, "resync"),
-            ({"crossed": "mend"}, "crossed"),
+            ({"crossed": "repair"}, "crossed"),
             ({"crossed_resync_seconds": -1}, "crossed_resync_seconds"),
             ({"crossed_resync_seconds": float("nan")}, "crossed_resync_seconds"),
         ],

@@ -98,7 +98,7 @@ def joined(deltas: Sequence[DeltaBatch]) -> DeltaBatch:
     names = ("ts_origin_ns", "ts_receipt_ns", "sequence_number", "is_bid", "price", "size")
     columns = {name: np.concatenate([getattr(each, name) for each in deltas]) for name in names}
     firsts = np.cumsum([0, *(each.price.size for each in deltas[:-1])])
-    for name in ("gap_rows", "mended_rows"):
+    for name in ("gap_rows", "recovered_rows"):
         rows = [getattr(each, name) + first for each, first in zip(deltas, firsts, strict=True)]
         columns[name] = np.concatenate(rows)
     return replace(deltas[0], **columns)
@@ -109,7 +109,7 @@ def until(batch: DeltaBatch, sequence_number: int) -> DeltaBatch:
     rows = int(np.searchsorted(batch.sequence_number, sequence_number, side="right"))
     names = ("ts_origin_ns", "ts_receipt_ns", "sequence_number", "is_bid", "price", "size")
     columns = {name: getattr(batch, name)[:rows] for name in names}
-    for name in ("gap_rows", "mended_rows"):
+    for name in ("gap_rows", "recovered_rows"):
         listed = getattr(batch, name)
         columns[name] = listed[listed < rows]
     return replace(batch, **columns)

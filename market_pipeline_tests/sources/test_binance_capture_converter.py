@@ -14,7 +14,7 @@ from market_pipeline.config.instruments import Instrument, Policies, Thresholds
 from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.errors import InstrumentsError
 from market_pipeline.sources.binance_capture import CONVERTER
-from market_pipeline.sources.converted_columns import LOST, LOST_BEFORE, MENDED
+from market_pipeline.sources.converted_columns import LOST, LOST_BEFORE, RECOVERED
 from market_pipeline.sources.raw_writer import RawWriter
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
@@ -78,7 +78,7 @@ def write_capture(folder: Path, name: str, lines: list[bytes]) -> Path:
 
 
 def some_lines() -> list[bytes]:
-    """A snapshot, messages, a loss that no snapshot mends, then one that a snapshot does."""
+    """A snapshot, messages, a loss that no snapshot recovers, then one that a snapshot does."""
     bids, asks = [("100", "1"), ("99", "1")], [("101", "1"), ("102", "1")]
     frames = [
         rest(10, bids, asks),
@@ -102,7 +102,7 @@ def test_proven_losses_are_in_the_raw_tables_and_told(tmp_path):
     deltas = pl.read_parquet(tmp_path / "made/book_delta_v2/1.snappy.parquet")
     trades = pl.read_parquet(tmp_path / "made/trades/1.snappy.parquet")
     assert [12, 13, 16, 17, 22] == deltas["sequence_number"].to_list()
-    assert [0, 0, LOST, 0, MENDED] == deltas[LOST_BEFORE].to_list()
+    assert [0, 0, LOST, 0, RECOVERED] == deltas[LOST_BEFORE].to_list()
     assert [7, 9] == trades["id"].to_list()
     told = [note.split(" (")[0] for note in out.notes]
     assert told == [
@@ -116,7 +116,7 @@ def test_proven_losses_are_in_the_raw_tables_and_told(tmp_path):
 
 
 def test_a_proven_loss_is_a_gap_of_the_day(tmp_path):
-    """No silence explains it, so the report counts it, and the book says so until it is mended."""
+    """No silence explains it, so the report counts it, and the book is flagged until it recovers."""
     folder = tmp_path / "vendor/binance_capture/spot"
     write_capture(folder, "btcusdt_20240809.gz", some_lines())
     settings = load_settings(lake_uri=tmp_path / "vendor", data_dir=tmp_path / "data")

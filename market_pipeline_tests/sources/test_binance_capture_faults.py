@@ -1,8 +1,8 @@
 """Faults planted in copies of the real captures are found where they are, and end when they end.
 
-Each copy is the beginning of a capture with a fault at `BROKEN` of its depth events; the book after
-`MENDED`, made by the plain twin, is put among the lines a little later, as an answer of the venue
-would be. Every message is compared with the rebuild of the copy without the fault.
+Each copy is the beginning of a capture with a fault at `BROKEN` of its depth events; the book
+after `RECOVERED`, made by the plain twin, is put among the lines a little later, as an answer of
+the venue would be. Every message is compared with the rebuild of the copy without the fault.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from market_pipeline_tests.sources.capture_sample import (
 )
 
 LINES = {"usdm": 1_200, "coinm": 600, "spot": 3_500}
-BROKEN, MENDED, ANSWERED = 120, 180, 184
+BROKEN, RECOVERED, ANSWERED = 120, 180, 184
 CASES = tuple(each for each in SETS if each.name != "usdm_BTCUSDT_20240808")
 
 pytestmark = pytest.mark.parametrize("of", CASES, ids=lambda each: each.market)
@@ -47,7 +47,7 @@ pytestmark = pytest.mark.parametrize("of", CASES, ids=lambda each: each.market)
 class Copy:
     """The beginning of a capture: its lines, the place of each depth event, and its rebuild.
 
-    `answer` is the twin's snapshot after `MENDED`, `early_answer` that after `BROKEN + 1`.
+    `answer` is the twin's snapshot after `RECOVERED`, `early_answer` that after `BROKEN + 1`.
     """
 
     market: Market
@@ -82,10 +82,10 @@ def copy(of: CaptureSet, root: Path, folder: Path) -> Copy:
     answers = {}
     for event, book in venue_procedure(events, rest):
         at = events.index(event)
-        if at in (BROKEN + 1, MENDED):
-            stamp = lines[events[ANSWERED if at == MENDED else at].line - 1].split()[0]
+        if at in (BROKEN + 1, RECOVERED):
+            stamp = lines[events[ANSWERED if at == RECOVERED else at].line - 1].split()[0]
             answers[at] = answer_of(event, book, stamp)
-        if at == MENDED:
+        if at == RECOVERED:
             break
     deltas, snapshots = (
         list(reader([path], of.market, of.symbol, Findings()))
@@ -98,7 +98,7 @@ def copy(of: CaptureSet, root: Path, folder: Path) -> Copy:
         lines,
         [event.line - 1 for event in events],
         events,
-        answers[MENDED],
+        answers[RECOVERED],
         answers[BROKEN + 1],
         steps,
         rebuilt(deltas, snapshots, steps),
@@ -133,7 +133,7 @@ def run(
 def assert_wrong_only_between(
     one: Copy, found: Rebuilt, first: int | None, missing: set[int], flag: BookFlag
 ) -> None:
-    """Messages from event `first` to `MENDED` are flagged; all others are those without the fault.
+    """Messages from event `first` to `RECOVERED` are flagged; all others are as without the fault.
 
     `missing` are the events that were not applied.
     """
@@ -144,7 +144,7 @@ def assert_wrong_only_between(
     if first is None:
         wrong = np.zeros(len(expected), np.bool_)
     else:
-        span = (one.events[first].last, one.events[MENDED].last)
+        span = (one.events[first].last, one.events[RECOVERED].last)
         wrong = (found.sequence_number >= span[0]) & (found.sequence_number <= span[1])
     assert (found.flags[wrong] & flag != 0).all()
     assert (found.flags[~wrong] & INVALIDATING == clean_flags[~wrong] & INVALIDATING).all()
@@ -177,7 +177,10 @@ def test_a_dropped_message(one: Copy, tmp_path: Path):
     assert [("gap", "c.gz", one.depth[BROKEN + 1])] == findings
     assert_wrong_only_between(one, found, BROKEN + 1, {BROKEN}, BookFlag.GAP)
     assert_same_closing_book(one, found)
-    assert ([MENDED], 1) == ([message for _, message in found.repairs], found.gaps - one.clean.gaps)
+    assert ([RECOVERED], 1) == (
+        [message for _, message in found.repairs],
+        found.gaps - one.clean.gaps,
+    )
 
 
 @pytest.mark.parametrize("later", [0, 3])
@@ -201,8 +204,8 @@ def test_a_reconnect(one: Copy, tmp_path: Path, later: int, in_new_file: bool):
     assert ([(Repair.RESYNC, BROKEN)], 1) == (found.repairs, found.gaps - one.clean.gaps)
 
 
-def test_a_reconnect_where_nothing_mends(one: Copy, tmp_path: Path):
-    """With the policy to mend nothing the same book is flagged from the gap to the end."""
+def test_a_reconnect_where_nothing_recovers(one: Copy, tmp_path: Path):
+    """With the policy to repair nothing the same book is flagged from the gap to the end."""
     lines = list(one.lines)
     lines[one.depth[BROKEN + 1]] = one.early_answer
     del lines[one.depth[BROKEN]]
@@ -283,7 +286,7 @@ def test_the_seed_out_of_date(one: Copy, tmp_path: Path):
     found, findings = run(one, [capture(tmp_path / "c.gz", lines)])
     assert [("snapshot_out_of_date", "c.gz", one.rest + 1)] == findings
     valid = found.flags & INVALIDATING == 0
-    first_valid = one.events[MENDED + (one.market == "spot")].last
+    first_valid = one.events[RECOVERED + (one.market == "spot")].last
     assert (valid == (found.sequence_number >= first_valid)).all()
     assert (found.top[valid] == one.clean.top[valid]).all()
     assert (found.flags[~valid] & BookFlag.NOT_SEEDED != 0).all()

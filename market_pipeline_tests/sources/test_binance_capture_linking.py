@@ -51,7 +51,7 @@ def outcome(market, stream) -> tuple[list[Link], list[tuple[str, str, int]]]:
     return links, told(findings)
 
 
-YES, GAP, MENDED, NO = Link.APPLY, Link.APPLY_AFTER_GAP, Link.APPLY_MENDED, Link.LEAVE_OUT
+YES, GAP, RECOVERED, NO = Link.APPLY, Link.APPLY_AFTER_GAP, Link.APPLY_RECOVERED, Link.LEAVE_OUT
 
 
 class TestRules:
@@ -75,18 +75,18 @@ class TestRules:
             ),
             # An event that overlaps the one before does not continue it either.
             ([("rest", 15), (10, 20), (15, 30)], [YES, GAP], [("gap", 3)]),
-            # A snapshot inside the gap mends it, whether the book was right until there or not.
-            ([("rest", 15), (10, 20), ("rest", 35), (30, 40)], [YES, MENDED], [("gap", 4)]),
+            # A snapshot inside the gap recovers it, whether the book was right until there or not.
+            ([("rest", 15), (10, 20), ("rest", 35), (30, 40)], [YES, RECOVERED], [("gap", 4)]),
             (
                 [("rest", 15), (10, 20), (30, 40), ("rest", 65), (60, 70)],
-                [YES, GAP, MENDED],
+                [YES, GAP, RECOVERED],
                 [("gap", 3), ("gap", 5)],
             ),
             # On its edges too: right before the first update of the event, and before its last.
-            ([("rest", 15), (10, 20), (30, 40), ("rest", 30)], [YES, MENDED], [("gap", 3)]),
-            ([("rest", 15), (10, 20), (30, 40), ("rest", 39)], [YES, MENDED], [("gap", 3)]),
+            ([("rest", 15), (10, 20), (30, 40), ("rest", 30)], [YES, RECOVERED], [("gap", 3)]),
+            ([("rest", 15), (10, 20), (30, 40), ("rest", 39)], [YES, RECOVERED], [("gap", 3)]),
             ([("rest", 15), (10, 20), (30, 40), ("rest", 40)], [YES, GAP], [("gap", 3)]),
-            ([(10, 20), (30, 40), ("rest", 35)], [GAP, MENDED], [("gap", 2)]),
+            ([(10, 20), (30, 40), ("rest", 35)], [GAP, RECOVERED], [("gap", 2)]),
             # But not one that is followed by nothing that continues it.
             (
                 [("rest", 15), (10, 20), (30, 40), ("rest", 55), (60, 70)],
@@ -112,7 +112,7 @@ class TestRules:
             ),
             (
                 [("rest", 15), (10, 20), ("rest", 32), ("rest", 35), (30, 40)],
-                [YES, MENDED],
+                [YES, RECOVERED],
                 [("gap", 5)],
             ),
             (
@@ -138,13 +138,13 @@ class TestRules:
             ([("rest", 15), (10, 20), ("empty", 20, 30), (35, 40)], [YES, NO, GAP], [("gap", 4)]),
             ([("rest", 15), ("empty", 10, 20), ("empty", 20, 30), (30, 40)], [NO, NO, YES], []),
             ([("rest", 35), ("empty", 10, 20), ("empty", 20, 30), (30, 40)], [NO, NO, YES], []),
-            # What a snapshot mends, too.
+            # What a snapshot recovers, too.
             (
                 [("rest", 15), (10, 20), ("empty", 25, 30), ("rest", 27), (30, 40)],
-                [YES, NO, MENDED],
+                [YES, NO, RECOVERED],
                 [("gap", 3)],
             ),
-            ([("rest", 27), ("empty", 10, 20), (25, 30)], [NO, MENDED], [("gap", 3)]),
+            ([("rest", 27), ("empty", 10, 20), (25, 30)], [NO, RECOVERED], [("gap", 3)]),
             ([("rest", 15), (10, 20), ("empty", 20, 30), (20, 40)], [YES, NO, GAP], [("gap", 4)]),
             (
                 [("rest", 15), (10, 20), ("empty", 20, 30), ("empty", 20, 30), (30, 40)],
@@ -293,7 +293,7 @@ class TestRandomStreams:
         """What is applied, left out and told is the twin's, and an unflagged book is the true one.
 
         Whatever is lost, doubled or out of place, wherever snapshots lie and files are cut. No
-        message is flagged without need, unless snapshots mend nothing by policy.
+        message is flagged without need, unless snapshots recover nothing by policy.
         """
         world = data.draw(worlds(market))
         if not any(isinstance(each, Event) for each in world.stream):
@@ -319,7 +319,7 @@ class TestRandomStreams:
         sequence = np.concatenate([each.sequence_number for each in deltas] or [[]])
         applied = [world.stream[at].last for at in twin.applied]
         assert applied == sequence[np.diff(sequence, prepend=-1) != 0].tolist()
-        for name, expected in (("gap_rows", twin.after_gap), ("mended_rows", twin.mended)):
+        for name, expected in (("gap_rows", twin.after_gap), ("recovered_rows", twin.recovered)):
             listed = [each.sequence_number[row] for each in deltas for row in getattr(each, name)]
             assert [world.stream[at].last for at in expected] == listed
 
@@ -338,7 +338,7 @@ class TestRandomStreams:
         # so is the beginning of a stream that no snapshot leads to.
         counted = {min((at for at in twin.applied if at >= gap), default=None) for gap in twin.gaps}
         counted |= {at for at in twin.applied[:1] if at in twin.after_gap}
-        assert gaps == len(counted - {None}) == len(twin.after_gap) + len(twin.mended)
+        assert gaps == len(counted - {None}) == len(twin.after_gap) + len(twin.recovered)
 
     @settings(max_examples=15)
     @given(data=st.data(), market=st.sampled_from(MARKETS), rows=st.integers(1, 12))
@@ -354,7 +354,7 @@ class TestRandomStreams:
                 batches = list(read_deltas(files, market, SYMBOL[market], findings))
                 gaps = [
                     [batch.first_row + row for batch in batches for row in rows_of(batch)]
-                    for rows_of in (attrgetter("gap_rows"), attrgetter("mended_rows"))
+                    for rows_of in (attrgetter("gap_rows"), attrgetter("recovered_rows"))
                 ]
                 names = ("ts_receipt_ns", "sequence_number", "is_bid", "price", "size")
                 columns = [

@@ -34,7 +34,7 @@ def deltas(rows: int, first: int = 0) -> DeltaBatch:
         price=100.0 + number,
         size=number / 2,
         gap_rows=np.flatnonzero(number % 7 == 3),
-        mended_rows=np.flatnonzero(number % 7 == 5),
+        recovered_rows=np.flatnonzero(number % 7 == 5),
     )
 
 
@@ -65,7 +65,7 @@ def test_how_rows_are_given_changes_no_byte(tmp_path, monkeypatch, cut):
     ]
     (batch,) = read_deltas([whole])
     assert list(range(3, 100, 7)) == batch.gap_rows.tolist()
-    assert list(range(5, 100, 7)) == batch.mended_rows.tolist()
+    assert list(range(5, 100, 7)) == batch.recovered_rows.tolist()
 
 
 def test_another_depth_begins_another_shard(tmp_path):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import DomainError, LakeFileError, SchemaError
-from market_pipeline.sources.converted_columns import LOST_BEFORE, MENDED
+from market_pipeline.sources.converted_columns import LOST_BEFORE, RECOVERED
 from market_pipeline.sources.crypto_lake import read_deltas, read_snapshots, read_trades
 from market_pipeline.sources.raw_writer import RawWriter
 from market_pipeline.sources.tardis_csv import (
@@ -129,7 +129,7 @@ class TestMessages:
         books = list(read_snapshots(day.files("book")))
 
         assert day.deltas()["sequence_number"].to_list() == [2, 2, 2, 3, 5, 6, 6, 7]
-        assert day.deltas()[LOST_BEFORE].to_list() == [0, 0, 0, 0, MENDED, 0, 0, 0]
+        assert day.deltas()[LOST_BEFORE].to_list() == [0, 0, 0, 0, RECOVERED, 0, 0, 0]
         assert [1, 4] == [number for book in books for number in book.sequence_number.tolist()]
         bid_price = np.concatenate([book.bid_price for book in books])
         ask_size = np.concatenate([book.ask_size for book in books])
@@ -145,7 +145,7 @@ class TestMessages:
                 f"{T0},{T0 + 1},true,ask,103,1",
             ),
         )
-        assert [0, MENDED] == made(tmp_path).deltas()[LOST_BEFORE].to_list()
+        assert [0, RECOVERED] == made(tmp_path).deltas()[LOST_BEFORE].to_list()
 
     def test_a_deep_block_keeps_all_its_levels(self, tmp_path):
         """More than the vendor's 20 levels a side come back from the row of `book`."""

@@ -63,7 +63,7 @@ def plain_rebuild(
     messages = list(messages)
     for at, message in enumerate(messages):
         settle_waiting(book)
-        if message.mended:
+        if message.recovered:
             _prove_up_to_here(book)
             book.gap = True
             book.count("gaps")

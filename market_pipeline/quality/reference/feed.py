@@ -61,14 +61,14 @@ class Message:
     Attributes:
         first_row: Its first row, counted over all rows of the feed.
         after_gap: Messages are suspected or proven to be lost before it.
-        mended: They are, but the snapshot right before it leads to it.
+        recovered: They are, but the snapshot right before it leads to it.
         judgement: What its number and stamps are worth.
     """
 
     first_row: int
     rows: list[Row]
     after_gap: bool = False
-    mended: bool = False
+    recovered: bool = False
     judgement: Judgement = SOUND
 
     @property
@@ -98,13 +98,13 @@ class Snapshot:
 
 
 def messages_of(
-    rows: Iterable[Row], gap_rows: Collection[int] = (), mended_rows: Collection[int] = ()
+    rows: Iterable[Row], gap_rows: Collection[int] = (), recovered_rows: Collection[int] = ()
 ) -> Iterator[Message]:
-    """The messages of a feed; gap and mended rows are first rows of some of them."""
+    """The messages of a feed; gap and recovered rows are first rows of some of them."""
     first_row = 0
     for _, group in groupby(rows, key=lambda row: (row.sequence_number, row.ts_receipt_ns)):
         together = list(group)
-        yield Message(first_row, together, first_row in gap_rows, first_row in mended_rows)
+        yield Message(first_row, together, first_row in gap_rows, first_row in recovered_rows)
         first_row += len(together)
 
 

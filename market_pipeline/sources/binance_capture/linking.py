@@ -93,12 +93,12 @@ class SnapshotPlacer:
 class Link(Enum):
     """What is to be done with an event: applied or left out, and what was lost before it.
 
-    `APPLY_MENDED` is an event after a gap in which the book meets a snapshot that leads to it.
+    `APPLY_RECOVERED` is an event after a gap in which the book meets a snapshot that leads to it.
     """
 
     APPLY = "apply"
     APPLY_AFTER_GAP = "apply_after_gap"
-    APPLY_MENDED = "apply_mended"
+    APPLY_RECOVERED = "apply_recovered"
     LEAVE_OUT = "leave_out"
 
 
@@ -163,10 +163,10 @@ class Linker:
                     f"lastUpdateId={snapshot.last_update_id}",
                 )
         # A book with a gap takes over the first snapshot it meets and counts as right from there,
-        # so one after that would mend nothing.
+        # so one after that would recover nothing.
         if not met or met[0].last_update_id < start:
             return Link.APPLY_AFTER_GAP
-        return Link.APPLY_MENDED if self._lost_since_applied else Link.APPLY
+        return Link.APPLY_RECOVERED if self._lost_since_applied else Link.APPLY
 
     def _snapshots_before(self, u: int) -> Sequence[PlacedSnapshot]:
         """The snapshots that the book meets between the last event applied and the one at `u`."""

@@ -87,7 +87,7 @@ def read_deltas(
 
     A message is one frame, and its sequence number the event's `u`, which only rises: a duplicate
     or late event is left out. The messages that do not continue the one before, also across files,
-    are in `mended_rows` where a snapshot met in between leads to them, else in `gap_rows`. The
+    are in `recovered_rows` where a snapshot met in between leads to them, else in `gap_rows`. The
     first message of all is in `gap_rows`, or in neither where a snapshot leads to it. `first_row`
     counts the rows of the file so far.
 
@@ -279,14 +279,14 @@ class _Rows:
         self._flat_levels: list[NDArray[np.float64]] = []
         self._messages: list[tuple[int, int, int, int, int]] = []
         self._gap_rows: list[int] = []
-        self._mended_rows: list[int] = []
+        self._recovered_rows: list[int] = []
 
     def add(self, event: _DepthFrame, ts_origin_ns: int, ts_receipt_ns: int, link: Link) -> None:
         """Adds the rows of a message, bids first."""
         if link is Link.APPLY_AFTER_GAP:
             self._gap_rows.append(self.count)
-        elif link is Link.APPLY_MENDED:
-            self._mended_rows.append(self.count)
+        elif link is Link.APPLY_RECOVERED:
+            self._recovered_rows.append(self.count)
         self._messages.append(
             (ts_origin_ns, ts_receipt_ns, event.u, len(event.b), len(event.a)),
         )
@@ -319,7 +319,7 @@ class _Rows:
             price=levels[:, 0].copy(),
             size=levels[:, 1].copy(),
             gap_rows=np.array(self._gap_rows, np.int64),
-            mended_rows=np.array(self._mended_rows, np.int64),
+            recovered_rows=np.array(self._recovered_rows, np.int64),
         )
         self._first_row += self.count
         self._begin()

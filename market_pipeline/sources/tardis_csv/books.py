@@ -105,7 +105,7 @@ class _Messages:
                 price=price,
                 size=size,
                 # What the connection before it said is to be discarded, if there was one.
-                mended_rows=blocks[blocks + part.first_row > 0],
+                recovered_rows=blocks[blocks + part.first_row > 0],
             )
         )
         if self._top is not None:

@@ -322,7 +322,7 @@ def _own_error(converter: Converter, files: Sequence[Path], error: Exception) ->
     where = traceback.extract_tb(error.__traceback__)[-1]
     return LakeFileError(
         f"The converter {converter.name} failed on the files of the day",
-        next_step="Mend the converter and raise its version, or ask who wrote it.",
+        next_step="Fix the converter and raise its version, or ask who wrote it.",
         file=files[0],
         found=f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})",
     )

@@ -81,7 +81,7 @@ class RawObjects:
         if not_fetched.height:
             raise MissingDataError(
                 NOT_ALL_FETCHED,
-                next_step="Run the day again when that is mended.",
+                next_step="Run the day again when that is fixed.",
                 exchange=instrument.venue,
                 symbol=instrument.symbol,
                 found=not_fetched["failure"][0],
@@ -94,7 +94,7 @@ class RawObjects:
         if not_registered.height:
             raise LakeFileError(
                 "The raw files of this instrument and day could not be registered",
-                next_step="Mend what is found, then materialize the raw assets again.",
+                next_step="Fix what is found, then materialize the raw assets again.",
                 exchange=instrument.venue,
                 symbol=instrument.symbol,
                 found=not_registered["failure"][0],
@@ -135,7 +135,7 @@ class RawObjects:
         kinds = {kind.__name__: kind for kind in (SchemaError, DomainError)}
         return kinds.get(row["failure_kind"], LakeFileError)(
             "The vendor's file could not be turned into raw tables",
-            next_step="Mend what is found there, then materialize the raw assets again.",
+            next_step="Fix what is found there, then materialize the raw assets again.",
             exchange=instrument.venue,
             symbol=instrument.symbol,
             file=self._lake / row["path"],

@@ -102,7 +102,7 @@ def _row_of(
         _LOG.exception("%s could not be registered", shard)
         unreadable = LakeFileError(
             f"The {raw.name} file cannot be read",
-            next_step="Mend or fetch it again, then materialize the raw assets of this day again.",
+            next_step="Fix or fetch it again, then materialize the raw assets of this day again.",
             file=shard,
             found=error_text(error),
         )

@@ -188,7 +188,7 @@ def _reason(bad: BadFile) -> bytes:
 def _no_copy(bad: BadFile, copy: Path, why: str) -> PublishError:
     return PublishError(
         "A raw file that cannot be used could not be copied to quarantine",
-        next_step="Make room or mend the data folder, then run the day again; what was published "
+        next_step="Make room or fix the data folder, then run the day again; what was published "
         "before still is.",
         file=bad.file,
         expected=f"room for {bad.bytes} bytes at {copy}",

@@ -96,10 +96,10 @@ class TestRebuild:
         rows = [Row(2, 2, True, 103, 4)]
         crossed, uncrossed = PlainBook(), PlainBook(uncross=True)
         (left,) = rebuilt(crossed, rows, [SNAPSHOT])
-        (mended,) = rebuilt(uncrossed, rows, [SNAPSHOT])
+        (recovered,) = rebuilt(uncrossed, rows, [SNAPSHOT])
 
         assert (103, 4, 102, 5, BookFlag.CROSSED) == left[3:]
-        assert (103, 4, 104, 1, 0) == mended[3:]
+        assert (103, 4, 104, 1, 0) == recovered[3:]
 
 
 class TestGoingOn:

@@ -92,7 +92,9 @@ class TestMessages:
         """A message ends where the number or the time changes, and one that comes back is new."""
         keys = [(1, 1), (1, 1), (2, 1), (2, 2), (1, 1)]
         rows = [Row(time, number, True, 1, 1) for time, number in keys]
-        found = [(m.first_row, len(m.rows), m.after_gap, m.mended) for m in messages_of(rows, [2])]
+        found = [
+            (m.first_row, len(m.rows), m.after_gap, m.recovered) for m in messages_of(rows, [2])
+        ]
 
         assert [
             (0, 2, False, False),

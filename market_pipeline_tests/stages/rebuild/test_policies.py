@@ -92,7 +92,7 @@ class TestFlag:
         assert (record["uncrossed_levels"], record["resyncs"]) == (0, 0)
         assert crosses.select("action", "messages").rows() == [("open", MESSAGES - CROSSING)]
 
-    def test_a_snapshot_between_messages_mends_it_too(self, rebuilt):
+    def test_a_snapshot_between_messages_recovers_it_too(self, rebuilt):
         """A snapshot whose number no message has is compared all the same, and is told."""
         _, crosses, record = rebuilt(snapshots=[CROSSING + 60.5])
 
@@ -101,7 +101,7 @@ class TestFlag:
         assert crosses["action"].to_list() == ["resync"]
 
     def test_a_snapshot_repairs_it(self, rebuilt):
-        """A crossed book fails the next comparison, which is for the policy `resync` to mend."""
+        """A crossed book fails the next comparison, which is for the policy `resync` to repair."""
         bbo, crosses, record = rebuilt(snapshots=[CROSSING + 3])
 
         assert (record["snapshots_mismatched"], record["resyncs"]) == (1, 1)
