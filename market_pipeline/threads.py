@@ -30,7 +30,7 @@ __all__ = ["Stopped", "ThreadDied", "Workers", "check_stopped"]
 _LOG = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.5
 _GRACE_SECONDS = 10.0
-"""How long jobs that were told to stop are waited for; a batch of a day takes about a second."""
+"""How long jobs that were asked to stop are waited for; a batch of a day takes about a second."""
 
 _Told = TypeVar("_Told")
 _Given = ParamSpec("_Given")
@@ -231,5 +231,5 @@ def _work(
         while (job := queue.get()) is not None:
             job.run()
             del job
-    except BaseException:  # whoever waits for the job is told of it
+    except BaseException:  # whoever waits for the job is told
         _LOG.critical("a thread ended without saying what became of its work", exc_info=True)

@@ -1,4 +1,4 @@
-"""One alert: what is told, what it is about, and what makes it the same as one told before."""
+"""One alert: what it reports, what it is about, and what makes it the same as one before."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ class Alert:
 
     @property
     def finding(self) -> str:
-        """A digest of what was found; the same one is not told twice in a row.
+        """A digest of what was found; the same one is not reported twice in a row.
 
-        A late day is told once, whatever the reason why it is late.
+        A late day is reported once, whatever the reason why it is late.
         """
         told = [] if self.kind == "day_late" else [self.severity, repr(self.figure), self.summary]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]

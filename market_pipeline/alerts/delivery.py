@@ -176,7 +176,7 @@ class _Turn:
         return False
 
     def _bury(self, delivery: Delivery, reason: str) -> None:
-        """Adds a line to the dead letters, before the outbox says so: told twice is better."""
+        """Adds a line to the dead letters, before the outbox says so: reported twice is better."""
         file = self.warehouse.data_dir / "alerts" / "dead-letter.jsonl"
         letter = {
             "at": datetime.now(UTC).isoformat(timespec="seconds"),

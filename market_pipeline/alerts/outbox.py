@@ -1,8 +1,8 @@
-"""The outbox: every alert that is to be told, to whom, and whether it was; it outlives a crash.
+"""The outbox: every alert that is to be reported, to whom, and whether it was; it outlives a crash.
 
 An alert is put in within one transaction together with the note that its run was taken, so a run
 that is read twice, also after a kill, puts in nothing new. What a subject's finding is now is kept
-too: a finding is told again only after it changed, or after the check passed in between.
+too: a finding is reported again only after it changed, or after the check passed in between.
 How things stand with each receiver is kept beside it: what waits how long, and its last failure.
 """
 
@@ -230,7 +230,7 @@ class Outbox:
         )
 
     def standings(self) -> list[Standing]:
-        """How things stand with each receiver that ever was to be told something, by name."""
+        """How things stand with each receiver that was ever due an alert, by name."""
         with self._transaction() as connection:
             return [Standing(*row) for row in connection.execute(_STANDINGS)]
 

@@ -49,7 +49,7 @@ def _post(url: str, payload: dict[str, Any]) -> dict[str, Any]:
             session.auth = _login(url)
             answer = session.post(url, json=payload, allow_redirects=False, stream=True)
             answer.close()
-    # Texts and causes of these errors hold the address: only their kind is told.
+    # Texts and causes of these errors hold the address: only their kind is reported.
     except requests.exceptions.SSLError:
         return {"refused": "its TLS certificate was not accepted"}
     except requests.exceptions.ConnectionError:

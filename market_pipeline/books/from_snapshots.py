@@ -1,14 +1,14 @@
 """The book of a day whose deltas cannot be used: every usable snapshot is a row, nothing between.
 
 It yields the blocks that a rebuild from deltas yields, so that the same tables come out. A row is
-the top of the book as it was told, never applied to or compared with anything, and it carries the
-flag SNAPSHOT_ONLY. Its numbers are whole ticks and lots; where a snapshot is off the grid, has
+the top of the book as it was reported, never applied to or compared with anything, and it carries
+the flag SNAPSHOT_ONLY. Its numbers are whole ticks and lots; where a snapshot is off the grid, has
 holes or is not ordered from its best levels on, it is no row, and counted.
 
 Order is that of the feed. A snapshot that is later than the row before neither by its sequence
-number nor by its receipt time is an older book told late, or the same one twice; it is no row and
-counted. One of the two clocks running back is no reason: a host's clock is set back, a venue begins
-its ids anew.
+number nor by its receipt time is an older book reported late, or the same one twice; it is no row
+and counted. One of the two clocks running back is no reason: a host's clock is set back, a venue
+begins its ids anew.
 
 The row before a hole that both clocks show to be longer than a silence may last carries STALE,
 because what it says is in force until the next row and nobody knows how long it was true.

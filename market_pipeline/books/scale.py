@@ -174,7 +174,7 @@ def to_steps(values: NDArray[np.float64], scale: Scale, steps: NDArray[np.int64]
         steps: int64, shape (n,), written.
 
     Returns:
-        How many values are not a whole number of steps, or too large to be told from their
+        How many values are not a whole number of steps, or too large to be distinguished from their
         neighbours.
     """
     power, coefficient = 10.0**scale.decimals, float(scale.coefficient)

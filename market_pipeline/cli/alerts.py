@@ -24,7 +24,7 @@ __all__ = ["alerts"]
 
 alerts = typer.Typer(
     name="alerts",
-    help="Show, test and send again what is told to the receivers of alerts.",
+    help="Show, test and send again what is reported to the receivers of alerts.",
     no_args_is_help=True,
 )
 _NO_RECEIVER = "No receiver is configured; docs/alerts.md says how."

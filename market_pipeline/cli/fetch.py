@@ -223,7 +223,7 @@ def _bar(out: Console) -> Progress:
 
 def _day_text(day: FetchedDay) -> str:
     if day.failure is not None:
-        return "its objects could not be told"
+        return "its objects are not known"
     counts = {
         action: sum(each.action == action for each in day.objects)
         for action in ACTIONS

@@ -331,7 +331,7 @@ def dagster_instance() -> dg.DagsterInstance:
 class _Errors(TextIOBase):
     """Standard error without what Dagster prints of events that it cannot keep.
 
-    That is why the run ends, and is told as the reason of its failure.
+    That is why the run ends, and is reported as the reason of its failure.
     """
 
     def __init__(self, stream: TextIO) -> None:

@@ -104,7 +104,7 @@ def _said_by(
     record: dg.EventLogRecord,
     event_type: dg.DagsterEventType,
 ) -> CheckSaid:
-    """What an ended run is to be told for: its checks, and itself if it did not succeed."""
+    """What an ended run is to be reported for: its checks, and itself if it did not succeed."""
     at_ns = round(record.timestamp * 1e9)
     checks = [
         check_said(

@@ -28,7 +28,7 @@ def green_if(
 
     Without data the output is published and read downstream all the same, because its rows say why
     there is none, but the partition stays as it was: missing, unless an earlier run had data. What
-    is told is then an observation, which the UI shows among the events of the asset.
+    is reported is then an observation, which the UI shows among the events of the asset.
 
     Args:
         has_data: Whether the run found, or made, data of any instrument.

@@ -58,7 +58,7 @@ def last_whole_run_s(
 
 
 def asked_for(run: dg.DagsterRun) -> frozenset[str]:
-    """The ids of the instruments that a run was told to be about; empty for all."""
+    """The ids of the instruments that a run names; empty for all."""
     config: Any = run.run_config
     for key in ("resources", "pipeline", "config"):
         config = config.get(key) or {}

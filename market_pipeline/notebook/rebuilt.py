@@ -203,7 +203,7 @@ def _figures(passed: Rebuild) -> dict[str, Any]:
 
 
 def _findings(*readers: Findings) -> pl.DataFrame:
-    # Each reader tells of the damaged lines it met, so the same one may be told twice.
+    # Each reader tells of the damaged lines it met, so the same one may be reported twice.
     found = dict.fromkeys(finding for reader in readers for finding in reader.located)
     columns = ("kind", "file", "line", "expected", "found", "meaning")
     rows = [

@@ -65,7 +65,7 @@ def survey(
     prices, sizes = StepInference(), StepInference()
 
     def times() -> Iterator[tuple[NDArray[np.int64], ...]]:
-        # Steps and gaps are told from the same pass, because a capture is slow to read.
+        # Steps and gaps are found in the same pass, because a capture is slow to read.
         for batch in chain([first], source):
             if infer_steps:
                 prices.add(batch.price)

@@ -36,7 +36,7 @@ def write_report_page(
         day: The UTC day.
         rows: The verdicts for the table at the top.
         unjudged: Instruments without a verdict of that day.
-        days: What is told of each of `rows`, in their order.
+        days: What is reported of each of `rows`, in their order.
 
     Raises:
         OSError: The file cannot be written.

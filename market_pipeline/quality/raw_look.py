@@ -114,7 +114,7 @@ class RawTableLook:
         ]
         absent = [batch.nulls[key] for key in keys if key in batch.nulls]
         if absent:
-            # A row without a time or number stands nowhere, and is told of as a null.
+            # A row without a time or number stands nowhere, and is reported as a null.
             present = ~np.logical_or.reduce(absent)
             columns = [column[present] for column in columns]
         if columns[0].size:

@@ -77,7 +77,7 @@ def _against(name: str, tables: Mapping[str, _Profile]) -> str | None:
             return f"the {rows} could not all be fetched: {profile['failure'].rstrip('.')}"
         return f"there is no file of {rows}"
     if profile["status"] != "usable":
-        return f"the {rows} cannot be read"  # the file's own error is told beside it
+        return f"the {rows} cannot be read"  # the file's own error is reported beside it
     if not profile["rows"]:
         return f"the files of {rows} hold none"
     for kind in _REFUSED[name]:

@@ -3,7 +3,7 @@
 A shard is `<N>.snappy.parquet`. One that changed at an object store lies beside the earlier one as
 `<N>.v<K>.snappy.parquet`, K from 2, and `<N>.v<K>.gone` says that from then on it is no part of the
 day. N may be written with zeros before it, but two names of one number (`1` and `00001`) are one
-shard told twice, and a Parquet file that begins with a number and is named otherwise
+shard reported twice, and a Parquet file that begins with a number and is named otherwise
 (`1.gz.parquet`, `1.SNAPPY.PARQUET`) may be one too: with either, nobody can say what the day is.
 A folder of nothing but such files holds no shard.
 """

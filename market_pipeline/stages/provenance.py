@@ -92,7 +92,7 @@ def made_of_each(
         except Exception as error:
             if is_of_machine(error):
                 raise
-            _LOG.exception("%s %s: what it is made of cannot be told", instrument.id, day)
+            _LOG.exception("%s %s: what it is made of is not known", instrument.id, day)
             found[instrument.id] = MadeOf((), {_NOT_KNOWN: error_text(error)})
     return found
 

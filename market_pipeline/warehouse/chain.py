@@ -1,7 +1,7 @@
 """From what is published of an instrument and day back to the raw objects, as `lake.lineage` says.
 
 What was made of something and what is there now are two things: another run may have published one
-table anew and left the next as it was. So of every input is told whether it is still there.
+table anew and left the next as it was. So of every input is reported whether it is still there.
 """
 
 from __future__ import annotations

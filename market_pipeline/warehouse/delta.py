@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 KEEP_REPLACED = timedelta(days=7)
-"""How long a replaced file is kept, unless `vacuum` is told otherwise."""
+"""How long a replaced file is kept, unless `vacuum` is given another time."""
 
 PARTITION_BY = ["p_day", "p_instrument"]
 """The partition columns; Delta keeps them out of the files, so `dt` and the id are there too."""

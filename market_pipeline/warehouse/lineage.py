@@ -82,8 +82,8 @@ class Input:
         path: Of a raw object, below the lake; None for a table's part of the instrument and day,
             and for an object that could not be fetched.
         sha256: Of the object's bytes, or over the part's files or rows; or `NOT_FETCHED`.
-        uri: Where a raw object lay at the store. It is told and decides nothing: equal bytes from
-            elsewhere are the same input.
+        uri: Where a raw object lay at the store. It is reported and decides nothing: equal bytes
+            from elsewhere are the same input.
     """
 
     table: str

@@ -1,6 +1,6 @@
 """Keep the catalogue as it was published, also from users who open it for writing.
 
-DuckDB opens a file for writing unless it is told otherwise. It writes a log beside the file, and
+DuckDB opens a file for writing unless asked not to. It writes a log beside the file, and
 whoever opens the file afterwards replays that log, whichever file bears the name by then. So a link
 to nowhere takes the log's place: DuckDB reads it as no log, and refuses to commit because it cannot
 make one, to root too, whom no file mode stops. The link's target names the file that was

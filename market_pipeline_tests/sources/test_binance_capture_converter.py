@@ -116,7 +116,7 @@ def test_proven_losses_are_in_the_raw_tables_and_told(tmp_path):
 
 
 def test_a_proven_loss_is_a_gap_of_the_day(tmp_path):
-    """No silence explains it, so the report counts it, and the book is flagged until it recovers."""
+    """No silence explains it, so the report counts it; the book is flagged until it recovers."""
     folder = tmp_path / "vendor/binance_capture/spot"
     write_capture(folder, "btcusdt_20240809.gz", some_lines())
     settings = load_settings(lake_uri=tmp_path / "vendor", data_dir=tmp_path / "data")

@@ -139,7 +139,7 @@ def _of_files(
 def _by_instrument(
     files: Sequence[StagedFile], figure: Callable[[StagedFile], _Figure]
 ) -> dict[str, list[_Figure]]:
-    """What is told of each file, the parts of an instrument together in order."""
+    """What is reported of each file, the parts of an instrument together in order."""
     return {
         instrument: [figure(file) for file in parts]
         for instrument, parts in groupby(files, key=lambda file: file.instrument)

@@ -118,8 +118,8 @@ def outcome(
     thresholds: Mapping[str, float] | None = None,
     per_hour: Sequence[float] | None = None,
 ) -> CheckOutcome:
-    """The first fault, which is the gravest, decides and all are told, with the worst place if they
-    do not name it; without a fault, `fine` is told.
+    """The first fault, the gravest, decides; all are reported, with the worst place if they do not
+    name it. Without a fault, `fine` is reported.
     """
     shown = dict(thresholds or {})
     hours = None if per_hour is None else tuple(float(count) for count in per_hour)
@@ -144,7 +144,7 @@ def unmeasured_outcome(check: Check, error: str, found: CheckOutcome | None) -> 
     Args:
         check: Which.
         error: Why not.
-        found: What it says of those that were; None if of none. Its own fault is told too.
+        found: What it says of those that were; None if of none. Its own fault is reported too.
     """
     also = f" Besides: {found.summary}" if found is not None and not found.passed else ""
     return CheckOutcome(

@@ -67,7 +67,7 @@ def check_completeness(row: ReportRow, thresholds: Thresholds) -> CheckOutcome:
         text = f"the day is published from snapshots only: {measured(row.strategy_reason)}"
         faults.append(Fault("WARN", 0.0, 1.0, text.rstrip(".")))
     if row.trades is None and row.rows is not None:  # what the rebuild read is known
-        text = "there is no trades file, so a silence cannot be told from a quiet market"
+        text = "there is no trades file, so a silence cannot be distinguished from a quiet market"
         faults.append(Fault("WARN", 0.0, 1.0, text))
     fine = (
         f"{number_of(row.messages, 'message')} cover the day but for {seconds_text(head)} at "

@@ -31,7 +31,7 @@ PRECISION = Check(
 def check_precision(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
     """Counts the values off their step, and tells when the steps became others overnight.
 
-    A day that shows a coarser step than the configured one is fine, and told.
+    A day that shows a coarser step than the configured one is fine, and reported.
     """
     if row.outcome != "rebuilt":
         return None

@@ -209,7 +209,7 @@ class SkewFigures(Figures):
         "DOUBLE", "Share of messages received before sent."
     )
     clock_drift_ppm: float | None = figure(
-        "DOUBLE", "Gain of the receipt clock; null if too short or not to be told."
+        "DOUBLE", "Gain of the receipt clock; null if too short or unknown."
     )
     clock_drift_remark: str | None = figure(
         "VARCHAR", "What was left out of the drift, or why there is none; null if nothing."

@@ -39,7 +39,7 @@ _LINE_WINDOWS = 15
 _TREND_WINDOWS = 181
 """The local trend is taken over half an hour: longer than a step, shorter than a warm afternoon."""
 _MAX_HOLE_WINDOWS = 30
-"""Across a longer hole a step cannot be told from drift, and none is claimed."""
+"""Across a longer hole a step cannot be distinguished from drift, and none is claimed."""
 _STEP_MADS = 6.0
 
 

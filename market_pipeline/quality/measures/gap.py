@@ -19,7 +19,7 @@ Besides, and no gaps:
   time, like a missing head or tail, and the completeness check reports them;
 * **head and tail** of the UTC day without a message. Only messages inside the day cover it;
 * **sequence numbers that go backwards**: a restart, or messages out of order, which lose nothing
-  and are told by the check `ordering`.
+  and are reported by the check `ordering`.
 
 Which clock: both. A capture host whose clock is stepped forward by ten seconds shows ten seconds of
 receipt silence without losing anything, and a burst after a stalled network shows the same; in

@@ -2,7 +2,7 @@
 
 The tables of a day are compared with each other hour by hour, and with where the day before ended.
 Two prices are **apart** if one is more than a factor times the other: closer together an instrument
-cannot be told from another by its price.
+cannot be distinguished from another by its price.
 """
 
 from __future__ import annotations

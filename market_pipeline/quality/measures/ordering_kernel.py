@@ -135,7 +135,7 @@ def _note(state, places, kind, value, before, file, row):
         places[kind, count, 4] = value
         places[kind, count, 5] = before
     state[kind] += 1
-    # The exchange's own times are told, but their order is nothing a book depends on.
+    # The exchange's own times are reported, but their order is nothing a book depends on.
     state[_IS_DISORDERED] |= kind != _UNORDERED_ORIGIN
 
 

@@ -2,7 +2,7 @@
 
 What is **seen** is the coarsest step that fits the values of a day but for a few outliers, as
 `books.scale.StepInference` finds it. It may be coarser than the venue's, by chance, if the values
-are few: a change from one day to the next is only told if chance does not explain it.
+are few: a change from one day to the next is only reported if chance does not explain it.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def step_change(
 
     Two days that show different steps need not be of different steps: few values may all be
     multiples of more than the venue's step. A coarser step is believed if that day has 20 times as
-    many rows as it took the other day to show the finer one. A finer tick is always told, because
-    no price of the venue's becomes finer by chance.
+    many rows as it took the other day to show the finer one. A finer tick is always reported,
+    because no price of the venue's becomes finer by chance.
     """
     if today is None or before is None or today.step == before.step:
         return None

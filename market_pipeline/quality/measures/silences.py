@@ -15,7 +15,7 @@ hour to hour. So no bound is a number of seconds alone:
   these ratios is drawn on to the ratio that one day in `1 / outage_chance` reaches. A light tail
   gives some 12 times, a heavy one thousands. Beyond `outage_factor` times the day's usual a time
   need only be `OUTAGE_BEYOND_NEIGHBOURS` times as long as those around it. Up to
-  `outage_floor_seconds` none is told from a market that holds its breath.
+  `outage_floor_seconds` none is distinguished from a market that holds its breath.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ OUTAGE_BEYOND_NEIGHBOURS = 10.0
 """An outage is longer than so many times what is usual on either side, however light the tail."""
 
 _LEAST_STEPS = 64
-"""With fewer times between messages in a day no outage is told."""
+"""With fewer times between messages in a day no outage is reported."""
 _BLOCKS = 4_096
 """So many blocks, spread over the day, show its tail at most …"""
 _TAIL_BLOCKS = 64

@@ -7,7 +7,7 @@ negative y is a fact about clocks, to be reported; it rejects nothing.
 * **Drift** is the slope of the line below all points (t_origin, y) that is closest to them (see
   `hull`): least squares would take congestion for drift. It is fitted between steps and averaged by
   duration (clock resets: Zhang, Liu, Xia, INFOCOM 2002). No clock drifts by `MAX_DRIFT_PPM`: a
-  stretch that seems to is left out, and told.
+  stretch that seems to is left out, and reported.
 * **Steps** are shifts of the least delay (see `steps`).
 * **Granularity** is the greatest common divisor of a clock's differences after rounding to
   microseconds, because vendor times are quantised to 256 ns.

@@ -37,7 +37,7 @@ class Judgement:
     """What a message's number and stamps are worth.
 
     Attributes:
-        is_old: It is a message of before, told again or late.
+        is_old: It is a message of before, reported again or late.
         is_alone: It is an old one among new ones.
         is_restart: The numbers began anew with it.
         is_part: The next message is the rest of it.
@@ -195,5 +195,5 @@ def _is_earlier(each: Stamps, message: Stamps, name: str) -> bool:
 
 
 def _distance(a_ns: int, b_ns: int) -> int:
-    """The time from b to a; more than 146 years are not told apart."""
+    """The time from b to a; more than 146 years are not distinguished."""
     return max(-_FARTHEST_NS, min(a_ns - b_ns, _FARTHEST_NS))

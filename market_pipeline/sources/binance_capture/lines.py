@@ -1,7 +1,8 @@
 """The lines of a capture file, and what is found wrong with a capture.
 
-A line is `<local stamp> <JSON>`, the file is gzip. What is damaged is passed over and told; what
-comes before it is used. Whatever a file unpacks to, a block and a line of it are held at a time.
+A line is `<local stamp> <JSON>`, the file is gzip. What is damaged is passed over and reported;
+what comes before it is used. Whatever a file unpacks to, a block and a line of it are held at a
+time.
 """
 
 from __future__ import annotations

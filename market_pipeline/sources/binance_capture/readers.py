@@ -138,7 +138,7 @@ def read_snapshots(
     """Yields the REST snapshots in their order, padded with size 0 to the deepest of the batch.
 
     Their sequence number is `lastUpdateId`; on futures the first has one less, see
-    `SnapshotPlacer`. One that is out of date is left out and told. `first_row` counts the
+    `SnapshotPlacer`. One that is out of date is left out and reported. `first_row` counts the
     snapshots of the file so far.
 
     Args:
@@ -180,8 +180,8 @@ def read_snapshots(
 def read_trades(files: Sequence[Path], symbol: str, findings: Findings) -> Trades:
     """Reads all `trade` frames; without any, no trades.
 
-    The origin time is the time of the match. Trade ids rise by one: a missing one is told as a gap,
-    one that came before is left out.
+    The origin time is the time of the match. Trade ids rise by one: a missing one is reported as a
+    gap, one that came before is left out.
 
     Args:
         files, symbol, findings: As for `read_deltas`.

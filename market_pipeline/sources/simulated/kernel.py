@@ -9,8 +9,8 @@ there, a negative one the lots offered. A message comes about in this order:
 3. The fair price moves, more in volatile stretches (log-volatility is an AR(1)); the touch follows.
    Volatility is per message, not per second, so busy hours are also the volatile ones.
 4. Orders come, change and go on both sides, most of them near the touch.
-5. Every level that entered the top 20 is told again, so a reader that knew the top 20 once always
-   knows it. What is further out may be unknown to the reader, as in the vendor's files.
+5. Every level that entered the top 20 is reported again, so a reader that knew the top 20 once
+   always knows it. What is further out may be unknown to the reader, as in the vendor's files.
 
 What changed is written as rows: bids, then asks, each by ascending price, sizes absolute.
 """
@@ -346,7 +346,7 @@ def advance(
         # 4. Orders behind the touch.
         _orders(rng, character, book, best_bid, best_ask)
 
-        # 5. Levels that came into the top 20 are told again.
+        # 5. Levels that came into the top 20 are reported again.
         _top(book, best_bid, best_ask, top)
         for rank in range(TOP_LEVELS):
             bid_index, ask_index = top[rank], top[TOP_LEVELS + rank]

@@ -48,7 +48,7 @@ class FaultKind(StrEnum):
 
     LOST_MESSAGES = "lost_messages"
     """One message in a hundred is lost for a while, with no silence to show it; levels it told of
-    stay wrong in a rebuilt book until they are told of again."""
+    stay wrong in a rebuilt book until they are updated again."""
 
     SWAPPED_MESSAGES = "swapped_messages"
     """The first message of the span stands behind the one after it."""

@@ -225,7 +225,7 @@ def _batches(
     row = 0
     try:
         with pa.OSFile(str(file)) as raw, pa.CompressedInputStream(raw, "gzip") as stream:
-            # One thread, so that what is wrong is told with its row.
+            # One thread, so that what is wrong is reported with its row.
             reader = pcsv.open_csv(
                 stream,
                 read_options=pcsv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
@@ -263,7 +263,7 @@ def _refuse_long_heading(file: Path) -> None:
         with gzip.open(file) as text:
             heading = text.readline(_HEADING_BYTES)
     except (OSError, EOFError, zlib.error):
-        return  # What is wrong with the file is told where its rows are read.
+        return  # What is wrong with the file is reported where its rows are read.
     if len(heading) == _HEADING_BYTES:
         raise SchemaError(
             "The heading of the CSV file does not end",

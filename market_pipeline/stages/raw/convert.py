@@ -199,7 +199,7 @@ class _Root:
     """The folder of a converter's raw tables, and the record of how those of a day were made."""
 
     def __init__(self, lake: Path, folder: Path, instrument: Instrument, day: date) -> None:
-        # The manifest tells paths below the lake, so this folder is told from there too. `..` of a
+        # The manifest tells paths below the lake, so this folder is named from there too. `..` of a
         # symbolic link is a neighbour of what it leads to, hence the real paths.
         self.path = lake / os.path.relpath(os.path.realpath(folder), os.path.realpath(lake))
         self._lake, self._instrument, self._day = lake, instrument, day

@@ -173,7 +173,7 @@ def _fetch_and_register(
     """As `register_day`, after fetching what the store has; a converter's files are not there.
 
     A store that cannot be asked, where nothing is local, is a row of status "missing", and that is
-    told beside it.
+    reported beside it.
     """
     if is_converter(instrument.source):
         return _register(settings, raw, table, instrument, day), False

@@ -53,20 +53,20 @@ def fetch_table(
     """Downloads what is new or changed of a raw table, and says of each object what became of it.
 
     An object is left alone if its size and ETag are those of the local file, and that still has the
-    bytes that were fetched. If one cannot be fetched, that is told, the others come too, and the
-    local day stays as it was. If the store cannot be listed, what is local stands.
+    bytes that were fetched. If one cannot be fetched, that is reported, the others come too, and
+    the local day stays as it was. If the store cannot be listed, what is local stands.
 
     Args:
         store: Where to look.
         lake: The local lake.
         raw, instrument, day: Whose objects; they come in the order of their numbers.
-        progress: Is told how far it is.
+        progress: Called with the progress.
 
     Raises:
         StoreError: The store cannot be listed and nothing is local.
         LakeFileError: Two objects of the day are named as the same shard, or one as none.
         MachineError, OSError: The disk is full, or the local folder cannot be written.
-        FetchStopped: `progress` was told to stop.
+        FetchStopped: `progress` was asked to stop.
     """
     folder = day_folder(lake, raw, instrument.venue, instrument.symbol, day)
     prefix = table_prefix(raw, instrument, day)

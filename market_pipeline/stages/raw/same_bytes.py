@@ -63,7 +63,7 @@ def same_bytes(
     """An instrument's files of a day that are registered a second time, in order.
 
     Files without a row, or that cannot be read, are alike for other reasons, and left out. Of a
-    file that stands more than once in the table, all but the first are told.
+    file that stands more than once in the table, all but the first are reported.
 
     Args:
         raw: The day's registered raw objects.

@@ -99,7 +99,7 @@ def rebuild_day(
         instruments: Whose days.
         settings: How often depth and checkpoints come, and what may be used of the machine.
         warehouse: Where to stage, and to keep copies of raw files that cannot be used.
-        progress: Is told of each instrument.
+        progress: Called with a line for each instrument.
         published: Given for a look only: where the day before is published. Files are staged in
             `warehouse`, and nothing is copied.
         recorded: What is published of the day; None rebuilds what is unchanged too.

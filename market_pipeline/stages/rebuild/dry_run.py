@@ -101,7 +101,7 @@ def dry_run(
         day: The UTC day.
         instruments: Whose days.
         settings: Where raw files and published tables lie, and what may be used of the machine.
-        progress: Is told of each instrument.
+        progress: Called with a line for each instrument.
     """
     with TemporaryDirectory(prefix="market-pipeline-dry-run-") as folder:
         rebuilt = rebuild_day(

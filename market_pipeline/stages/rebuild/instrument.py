@@ -140,7 +140,7 @@ def rebuild_instrument(
         settings: How often depth and checkpoints come.
         warehouse: Where to stage.
         made_of: What the books follow from; a killed rebuild is resumed if that is the same.
-        progress: Is told what is resumed.
+        progress: Called with a line on what is resumed.
         overlap: Whether reading and writing overlap.
         published: Where the day before is published, if not in `warehouse`.
 

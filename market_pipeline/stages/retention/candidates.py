@@ -2,7 +2,7 @@
 
 A raw day in the local lake could be had again if the store still lists each of its files with the
 size and ETag it was fetched with. A published day could be made again if every raw file that the
-manifest names is in the lake or at the store. Where neither can be told, it counts as a last copy.
+manifest names is in the lake or at the store. Where neither is known, it counts as a last copy.
 """
 
 from __future__ import annotations
@@ -316,7 +316,7 @@ def _made_from(warehouse: Warehouse, before: date, timeout_seconds: float) -> _O
 def _could_be_made(
     at_store: _AtStore, day: date, absent: Sequence[tuple[_Series, dict[str, Any]]] | None
 ) -> tuple[str | None, str | None, str | None]:
-    """Why a day could not be made again, why that cannot be told, and the file that is about.
+    """Why a day could not be made again, why that is not known, and the file that is about.
 
     Args:
         at_store, day: Where to look.

@@ -181,7 +181,7 @@ def carry_out(
         planned: From `plan`.
         warehouse: Whose tables, staging and quarantine.
         timeout_seconds: How long to wait for a publisher.
-        progress: Is told what is done next.
+        progress: Called with a line on what is done next.
 
     Raises:
         WarehouseBusyError: Another process kept a table for the whole wait.

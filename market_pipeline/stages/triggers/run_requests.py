@@ -185,7 +185,7 @@ def has_landed_since(
 ) -> bool:
     """Whether a file of a day, in any of these streams, was changed at or after a Unix time.
 
-    If that cannot be told in time, or the store cannot be listed, the answer is yes: a run will
+    If that is not known in time, or the store cannot be listed, the answer is yes: a run will
     tell.
     """
     end = clock() + _MOST_SECONDS

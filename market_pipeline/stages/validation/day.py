@@ -239,7 +239,7 @@ def _of_all(measures: Sequence[Measure[InstrumentDay]], day: InstrumentDay) -> M
 
 
 def _located(findings: list[Finding], day: InstrumentDay) -> Measured:
-    """The findings with all that can be told of where they are.
+    """The findings with all that is known of where they are.
 
     If that cannot be found out they stay as they are, and their checks have failed for it: who is
     to look at a day must be able to see where.

@@ -218,7 +218,7 @@ def _messages(
 def _snapshots(
     day: InstrumentDay, start: Start, book: PlainBook, scales: tuple[Scale, Scale]
 ) -> Iterator[Snapshot]:
-    """The snapshots to come; the book is told the content of the latest ones before."""
+    """The snapshots to come; the book is given the content of the latest ones before."""
     last, epoch = None, 0
     if start.before_remembered is not None:
         before = start.before_remembered

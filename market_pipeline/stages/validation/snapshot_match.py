@@ -103,7 +103,7 @@ def _findings_uncompared(record: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _findings(record: Mapping[str, Any]) -> Iterator[Finding]:
-    """The first mismatch and the worst one, which is told as the first if it is the same."""
+    """The first mismatch and the worst one, which is reported as the first if it is the same."""
     first, worst = (_mismatch(record, f"{which}_mismatch") for which in ("first", "worst"))
     farthest = (
         "the mid differs by "
