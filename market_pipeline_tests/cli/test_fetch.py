@@ -130,7 +130,7 @@ def test_stopped(lake, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("market_pipeline.cli.fetch._said", pressed)
+        patch.setattr("market_pipeline.cli.fetch._day_text", pressed)
         finished = lake.run("fetch", *RANGE, *ONE)
     again = lake.run("fetch", *RANGE, *ONE)
 
