@@ -30,6 +30,7 @@ __all__ = [
     "running_chunks",
     "running_time_ns",
     "runs",
+    "time_order",
     "union",
     "union_of_disjoint",
 ]
@@ -72,6 +73,14 @@ def chunks(messages: int) -> Iterator[slice]:
     """
     for first in range(0, max(messages - 1, min(messages, 1)), CHUNK_MESSAGES):
         yield slice(first, first + CHUNK_MESSAGES + 1)
+
+
+def time_order(ts_ns: IntArray) -> IntArray | None:
+    """The indices of times in order, equal ones as they stand; None if all stand in order."""
+    for part in chunks(len(ts_ns)):
+        if (np.diff(ts_ns[part]) < 0).any():
+            return np.argsort(ts_ns, kind="stable")
+    return None
 
 
 def running_chunks(ts_ns: IntArray) -> Iterator[tuple[int, IntArray]]:

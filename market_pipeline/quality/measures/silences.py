@@ -32,6 +32,7 @@ from market_pipeline.quality.intervals import (
     BoolArray,
     IntArray,
     running_chunks,
+    time_order,
 )
 
 __all__ = [
@@ -63,6 +64,7 @@ _TAIL_PART = 4
 
 _LARGEST_SHOWN = 1_000.0
 _PACE_PARTS = 32
+_TRADES_AT_ONCE = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,13 +312,18 @@ def trades_inside(
     Returns:
         int64, shape (k,).
     """
-    if np.any(trade_receipt_ns[1:] < trade_receipt_ns[:-1]):
-        order = np.argsort(trade_receipt_ns, kind="stable")
-        trade_receipt_ns, trade_origin_ns = trade_receipt_ns[order], trade_origin_ns[order]
-    first = np.searchsorted(trade_receipt_ns, silences.receipt_spans[:, 0], side="right")
-    after = np.searchsorted(trade_receipt_ns, silences.receipt_spans[:, 1] - margin_ns, side="left")
     counts = np.zeros(len(silences), dtype=np.int64)
-    for index, (begin_ns, end_ns) in enumerate(silences.origin_spans.tolist()):
-        origins = trade_origin_ns[first[index] : after[index]]
-        counts[index] = np.count_nonzero((origins > begin_ns) & (origins < end_ns - margin_ns))
+    ends_ns = silences.receipt_spans[:, 1] - margin_ns
+    for start in range(0, len(trade_receipt_ns), _TRADES_AT_ONCE):
+        receipt_ns = trade_receipt_ns[start : start + _TRADES_AT_ONCE]
+        origin_ns = trade_origin_ns[start : start + _TRADES_AT_ONCE]
+        order = time_order(receipt_ns)
+        if order is not None:
+            receipt_ns, origin_ns = receipt_ns[order], origin_ns[order]
+        first = np.searchsorted(receipt_ns, silences.receipt_spans[:, 0], side="right")
+        after = np.searchsorted(receipt_ns, ends_ns, side="left")
+        for index in np.flatnonzero(first < after).tolist():
+            begin_ns, end_ns = silences.origin_spans[index].tolist()
+            origins = origin_ns[first[index] : after[index]]
+            counts[index] += np.count_nonzero((origins > begin_ns) & (origins < end_ns - margin_ns))
     return counts

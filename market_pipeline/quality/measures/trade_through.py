@@ -19,6 +19,8 @@ A stamp that contradicts the order of the others (`stray_times`) is not believed
 the time of the one before it, and a trade is not compared.
 
 Books come in batches, in any cut: what crosses from one to the next are the books of the window.
+Orders are made of some prints at a time, because a day may have millions, and of those outside the
+book only the places are kept that are shown.
 """
 
 from __future__ import annotations
@@ -26,12 +28,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
 from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.books.scale import NOT_REPRESENTABLE, Scale, to_steps
+from market_pipeline.quality.findings import MAX_PLACES
 from market_pipeline.quality.intervals import (
     NS_PER_SECOND,
     BoolArray,
@@ -39,6 +43,7 @@ from market_pipeline.quality.intervals import (
     IntArray,
     day_bounds_ns,
     running_time_ns,
+    time_order,
 )
 from market_pipeline.quality.measures.stray_times import limited, stray_times
 from market_pipeline.sources.batches import Trades
@@ -63,6 +68,7 @@ WINDOW_NS = 200_000_000
 _NS_PER_MINUTE = 60 * NS_PER_SECOND
 _MINUTES_PER_DAY = 1_440
 _ORDERS_OF_A_SHARE = 20
+_PRINTS_AT_ONCE = 1 << 18
 NO_BID, NO_ASK = -(2**62), 2**62
 """What stands for the best price of a side that is empty: it sets no bound."""
 
@@ -83,20 +89,24 @@ class TradeThroughReport:
         unplaced: int64, shape (trades,): rows of the trades whose exchange time contradicts those
             of the others, so that they are not compared.
         compared: Orders for which all books of the window are valid, with one before and one after.
-        trade: int64, shape (through,): the row of the trades with the best price of each order that
-            printed outside the book, in the order of exchange time.
-        beyond_ticks: float64, shape (through,): how far outside, in ticks.
-        lowest_bid_ticks, highest_ask_ticks: int64, shape (through,): the books it was held against.
-        per_hour: Those orders by UTC hour of receipt, 24 entries.
+        through: Orders that printed outside the book.
+        trade: int64, shape (places,): the row of the trades with the best price of each of the
+            first `MAX_PLACES` of them by exchange time, and of the worst one.
+        beyond_ticks: float64, shape (places,): how far outside, in ticks.
+        lowest_bid_ticks, highest_ask_ticks: int64, shape (places,): the books it was held against.
+        worst: Which of these places is the farthest outside, the first of equals; 0 without any.
+        per_hour: Orders outside the book by UTC hour of receipt, 24 entries.
         worst_minute: Of the minutes with at least 20 compared orders; None without one.
     """
 
     unplaced: IntArray
     compared: int
+    through: int
     trade: IntArray
     beyond_ticks: FloatArray
     lowest_bid_ticks: IntArray
     highest_ask_ticks: IntArray
+    worst: int
     per_hour: tuple[int, ...]
     worst_minute: WorstMinute | None
 
@@ -119,33 +129,55 @@ def find_trades_through(
         day: The UTC day.
     """
     stray = _stray_trades(trades)
-    orders = _Orders.of(trades, np.flatnonzero(~stray), tick)
+    prints = _Prints.of(trades, stray)
     clock_ns = _book_clock_ns(read_books(_CLOCK_COLUMNS))
-    windows = _windows(read_books(BOOK_COLUMNS), clock_ns, orders)
-    parts = [_held_against(near, orders, which) for near, which in windows]
-    index, lowest_bid, highest_ask = (
-        np.concatenate([part[column] for part in parts] or [np.empty(0, np.int64)])
-        for column in range(3)
-    )
-    best = orders.best_ticks[index]
-    beyond_ticks = np.maximum(lowest_bid - best, best - highest_ask)
-    outside = beyond_ticks > 0
     start_ns, end_ns = day_bounds_ns(day)
-    # Whatever was received outside the day counts in its first or last minute.
-    receipt_ns = np.clip(trades.ts_receipt_ns[orders.trade[index]], start_ns, end_ns - 1)
-    minute = (receipt_ns - start_ns) // _NS_PER_MINUTE
-    compared = np.bincount(minute, minlength=_MINUTES_PER_DAY)
-    through = np.bincount(minute[outside], minlength=_MINUTES_PER_DAY)
+    compared, through = np.zeros((2, _MINUTES_PER_DAY), np.int64)
+    none = np.empty(0, np.int64)
+    places = _Places(none, np.empty(0), none, none)
+    for near, which in _windows(read_books(BOOK_COLUMNS), clock_ns, prints.ts_ns):
+        for orders in _orders(trades, prints, which, tick):
+            of, found = _held_against(near, orders)
+            # Whatever was received outside the day counts in its first or last minute.
+            receipt_ns = np.clip(trades.ts_receipt_ns[orders.trade[of]], start_ns, end_ns - 1)
+            minute = (receipt_ns - start_ns) // _NS_PER_MINUTE
+            outside = found.beyond_ticks > 0
+            compared += np.bincount(minute, minlength=_MINUTES_PER_DAY)
+            through += np.bincount(minute[outside], minlength=_MINUTES_PER_DAY)
+            places = places.joined(found.of(outside))
     return TradeThroughReport(
         unplaced=np.flatnonzero(stray),
-        compared=len(index),
-        trade=orders.trade[index[outside]],
-        beyond_ticks=beyond_ticks[outside],
-        lowest_bid_ticks=lowest_bid[outside],
-        highest_ask_ticks=highest_ask[outside],
+        compared=int(compared.sum()),
+        through=int(through.sum()),
+        **places._asdict(),
+        worst=places.worst,
         per_hour=tuple(through.reshape(24, 60).sum(axis=1).tolist()),
         worst_minute=_worst_minute(through, compared, start_ns),
     )
+
+
+class _Places(NamedTuple):
+    """Orders and how far they printed outside the book; see `TradeThroughReport`."""
+
+    trade: IntArray
+    beyond_ticks: FloatArray
+    lowest_bid_ticks: IntArray
+    highest_ask_ticks: IntArray
+
+    def of(self, which: BoolArray | IntArray) -> _Places:
+        return _Places._make(column[which] for column in self)
+
+    @property
+    def worst(self) -> int:
+        return int(self.beyond_ticks.argmax()) if len(self.trade) else 0
+
+    def joined(self, later: _Places) -> _Places:
+        """The first ones of these and of later ones, and the worst, which comes last if later."""
+        if not len(later.trade):
+            return self
+        every = _Places._make(map(np.concatenate, zip(self, later, strict=True)))
+        first = np.arange(min(len(every.trade), MAX_PLACES))
+        return every.of(np.union1d(first, [every.worst]))
 
 
 def _stray_trades(trades: Trades) -> BoolArray:
@@ -190,37 +222,85 @@ def _worst_minute(through: IntArray, compared: IntArray, start_ns: int) -> Worst
     return WorstMinute(start_ns + worst * _NS_PER_MINUTE, float(share[worst]))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Orders:
+class _Prints(NamedTuple):
+    """The trades that are compared, by exchange time.
+
+    Attributes:
+        ts_ns: int64, shape (prints,), ascending.
+        row: int64, shape (prints,): their rows; None if they are all trades as they stand.
+    """
+
+    ts_ns: IntArray
+    row: IntArray | None
+
+    @classmethod
+    def of(cls, trades: Trades, stray: BoolArray) -> _Prints:
+        ts_ns = limited(trades.ts_origin_ns)
+        row = np.flatnonzero(~stray) if stray.any() else None
+        order = time_order(ts_ns if row is None else ts_ns[row])
+        if order is not None:
+            row = order if row is None else row[order]
+        return cls(ts_ns if row is None else ts_ns[row], row)
+
+    def rows(self, start: int, stop: int) -> IntArray:
+        """The rows of some of them."""
+        return np.arange(start, stop) if self.row is None else self.row[start:stop]
+
+
+class _Orders(NamedTuple):
     """Taker orders by exchange time.
 
     Attributes:
         ts_ns: int64, shape (orders,), ascending.
-        best_ticks: float64, shape (orders,): the lowest price of a buy, the highest of a sell;
-            whole unless it is off the tick.
+        is_buy: bool, shape (orders,).
+        signed_ticks: float64, shape (orders,): the lowest price of a buy, and less the highest of a
+            sell, so that of either side the best is the least; whole unless off the tick.
         trade: int64, shape (orders,): the row of the trades with that price, the first if several.
     """
 
     ts_ns: IntArray
-    best_ticks: FloatArray
+    is_buy: BoolArray
+    signed_ticks: FloatArray
     trade: IntArray
 
     @classmethod
-    def of(cls, trades: Trades, row: IntArray, tick: Scale) -> _Orders:
-        """The orders of some rows, which are in the order of the file."""
-        row = row[np.argsort(trades.ts_origin_ns[row], kind="stable")]
-        ts_ns, is_buy = limited(trades.ts_origin_ns[row]), trades.is_buy[row]
+    def of(cls, trades: Trades, ts_ns: IntArray, row: IntArray, tick: Scale) -> _Orders:
+        """The orders of one print or more, given by time and row."""
+        is_buy = trades.is_buy[row]
         starts = np.ones(len(row), np.bool_)
         starts[1:] = (ts_ns[1:] != ts_ns[:-1]) | (is_buy[1:] != is_buy[:-1])
-        if not len(row):
-            return cls(ts_ns, np.empty(0), row)
-        # With a sell's price negative, the best price is the least one for either side.
         price = np.where(is_buy, 1.0, -1.0) * _ticks(trades.price[row], tick)
         best = np.minimum.reduceat(price, np.flatnonzero(starts))
         order = np.cumsum(starts) - 1
         has_best = np.flatnonzero(price == best[order])
         first = has_best[np.searchsorted(order[has_best], np.arange(len(best)))]
-        return cls(ts_ns[starts], np.abs(best), row[first])
+        return cls(ts_ns[starts], is_buy[starts], best, row[first])
+
+    def part(self, which: slice) -> _Orders:
+        return _Orders._make(column[which] for column in self)
+
+    def after(self, last: _Orders) -> _Orders:
+        """These orders behind the one before, which goes on in the first of them if it is alike."""
+        joined = _Orders._make(map(np.concatenate, zip(last, self, strict=True)))
+        if joined.ts_ns[0] != joined.ts_ns[1] or joined.is_buy[0] != joined.is_buy[1]:
+            return joined
+        if joined.signed_ticks[1] < joined.signed_ticks[0]:
+            return self
+        return _Orders._make(np.delete(column, 1) for column in joined)
+
+
+def _orders(trades: Trades, prints: _Prints, which: slice, tick: Scale) -> Iterator[_Orders]:
+    """The orders of some prints, a bounded number at a time, none of them cut."""
+    last: _Orders | None = None
+    for start in range(which.start, which.stop, _PRINTS_AT_ONCE):
+        stop = min(start + _PRINTS_AT_ONCE, which.stop)
+        orders = _Orders.of(trades, prints.ts_ns[start:stop], prints.rows(start, stop), tick)
+        if last is not None:
+            orders = orders.after(last)
+        last = orders.part(slice(-1, None))
+        yield orders.part(slice(-1))
+    if last is not None:
+        yield last
 
 
 def _ticks(price: FloatArray, tick: Scale) -> FloatArray:
@@ -277,9 +357,9 @@ class _Books:
 
 
 def _windows(
-    books: Iterable[pl.DataFrame], clock_ns: IntArray, orders: _Orders
+    books: Iterable[pl.DataFrame], clock_ns: IntArray, prints_ns: IntArray
 ) -> Iterator[tuple[_Books, slice]]:
-    """Some books, and the orders whose whole window they hold; each order at most once."""
+    """Some books, and the prints whose whole window they hold; each print at most once."""
     done = row = 0
     near: _Books | None = None
     for rows in books:
@@ -288,35 +368,34 @@ def _windows(
         new = _Books.of(rows, clock_ns[row : row + rows.height])
         row += rows.height
         near = new if near is None else new.after(near)
-        whole = int(np.searchsorted(orders.ts_ns, near.ts_ns[-1] - WINDOW_NS, side="left"))
+        whole = int(np.searchsorted(prints_ns, near.ts_ns[-1] - WINDOW_NS, side="left"))
         if whole > done:
             yield near, slice(done, whole)
             done = whole
-        next_ns = orders.ts_ns[done : done + 1] - WINDOW_NS
+        next_ns = prints_ns[done : done + 1] - WINDOW_NS
         near = near.since(int(near.in_force_from(next_ns)[0]) if len(next_ns) else -1)
     if near is not None:
         # The day ends inside these windows; what there is of them is a book before and one after.
-        before_end = int(np.searchsorted(orders.ts_ns, near.ts_ns[-1], side="right"))
+        before_end = int(np.searchsorted(prints_ns, near.ts_ns[-1], side="right"))
         yield near, slice(done, before_end)
 
 
-def _held_against(
-    books: _Books, orders: _Orders, which: slice
-) -> tuple[IntArray, IntArray, IntArray]:
-    """Of the orders that can be compared: which they are, the lowest bid, and the highest ask."""
-    ts_ns = orders.ts_ns[which]
-    before = np.searchsorted(books.ts_ns, ts_ns, side="left")
-    index = np.arange(which.start, which.start + len(ts_ns))[before > 0]
-    ts_ns, before = ts_ns[before > 0], before[before > 0] - 1
+def _held_against(books: _Books, orders: _Orders) -> tuple[IntArray, _Places]:
+    """Which orders can be compared, and how far each is outside the books of its window."""
+    before = np.searchsorted(books.ts_ns, orders.ts_ns, side="left")
+    of = np.flatnonzero(before > 0)
+    ts_ns, before = orders.ts_ns[of], before[of] - 1
     first = books.in_force_from(ts_ns - WINDOW_NS)
     end = np.searchsorted(books.ts_ns, ts_ns + WINDOW_NS, side="right")
     end = np.maximum(end, before + 2)
     invalid = np.concatenate((np.zeros(1, np.int64), np.cumsum(books.invalid)))
     valid = invalid[end] == invalid[first]
-    index, first, end = index[valid], first[valid], end[valid]
+    of, first, end = of[valid], first[valid], end[valid]
     # `reduceat` takes from each place to the next one: every second result is a window's. The book
     # put behind the last one is never part of a window, but may be the end of one.
-    places = np.column_stack((first, end)).ravel()
-    lowest_bid = np.minimum.reduceat(np.append(books.bid_ticks, 0), places)[::2]
-    highest_ask = np.maximum.reduceat(np.append(books.ask_ticks, 0), places)[::2]
-    return index, lowest_bid, highest_ask
+    windows = np.column_stack((first, end)).ravel()
+    lowest_bid = np.minimum.reduceat(np.append(books.bid_ticks, 0), windows)[::2]
+    highest_ask = np.maximum.reduceat(np.append(books.ask_ticks, 0), windows)[::2]
+    best = np.abs(orders.signed_ticks[of])
+    beyond_ticks = np.maximum(lowest_bid - best, best - highest_ask)
+    return of, _Places(orders.trade[of], beyond_ticks, lowest_bid, highest_ask)

@@ -48,13 +48,12 @@ def measure_trade_through(day: InstrumentDay) -> Measured:
         day=day.day,
     )
     worst_minute = found.worst_minute
-    any_through = len(found.trade) > 0
     figures = TradeThroughFigures(
         trades_compared=found.compared,
         trades_unplaced=len(found.unplaced),
-        trades_through=len(found.trade),
-        worst_trade_through_ticks=float(found.beyond_ticks.max()) if any_through else None,
-        first_trade_through_ns=int(trades.ts_receipt_ns[found.trade[0]]) if any_through else None,
+        trades_through=found.through,
+        worst_trade_through_ticks=float(found.beyond_ticks[found.worst]) if found.through else None,
+        first_trade_through_ns=int(trades.ts_receipt_ns[found.trade[0]]) if found.through else None,
         trade_through_per_hour=found.per_hour,
         worst_trade_through_minute_share=worst_minute.share if worst_minute else None,
         worst_trade_through_minute_ns=worst_minute.start_ns if worst_minute else None,
@@ -91,7 +90,7 @@ def _findings(
             note=said.note,
         )
 
-    worst = int(found.beyond_ticks.argmax()) if len(found.trade) else 0
+    worst = found.worst
     shown: list[tuple[Place, int]] = [("first", 0)]
     if worst:
         shown.append(("worst", worst))

@@ -6,6 +6,7 @@ import itertools
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
+from unittest import mock
 
 import numpy as np
 import polars as pl
@@ -111,7 +112,7 @@ class TestRule:
         late = a_trades((500, "buy", 1_005), (500, "buy", 1_030))
 
         assert [(1, 0), (1, 0), (1, 1)] == [
-            (report.compared, len(report.trade))
+            (report.compared, report.through)
             for report in (found(STILL, each) for each in (sweep, sold, late))
         ]
         assert [4.0] == pytest.approx(found(STILL, late).beyond_ticks.tolist())
@@ -133,8 +134,7 @@ class TestRule:
         moved = a_books((0, 1_000, 1_001), (1_000, 1_020, 1_021), (1_150, 1_040, 1_041))
 
         assert [0, 0, 1] == [
-            len(found(moved, a_trades((960, "buy", ticks))).trade)
-            for ticks in (1_021, 1_041, 1_042)
+            found(moved, a_trades((960, "buy", ticks))).through for ticks in (1_021, 1_041, 1_042)
         ]
 
     def test_just_before_is_strictly_before(self):
@@ -162,7 +162,7 @@ class TestRule:
         books = a_books((0, 1_000, 1_001), (500, 1_000, None), (2_000, 1_000, 1_001))
 
         assert [0, 1] == [
-            len(found(books, a_trades((600, "buy", ticks))).trade) for ticks in (5_000, 999)
+            found(books, a_trades((600, "buy", ticks))).through for ticks in (5_000, 999)
         ]
 
     def test_a_stamp_from_the_future_holds_nothing_up(self):
@@ -177,7 +177,7 @@ class TestRule:
         )
 
         assert [1, 0] == [
-            len(found(ahead, a_trades((1_500, "buy", ticks))).trade) for ticks in (1_001, 1_051)
+            found(ahead, a_trades((1_500, "buy", ticks))).through for ticks in (1_001, 1_051)
         ]
 
     @pytest.mark.parametrize("column", ["ts_origin_ns", "ts_receipt_ns"])
@@ -250,7 +250,7 @@ class TestRule:
         ]
 
         assert [(0, 0, (0,) * 24)] * 3 == [
-            (report.compared, len(report.trade), report.per_hour) for report in reports
+            (report.compared, report.through, report.per_hour) for report in reports
         ]
 
 
@@ -300,9 +300,11 @@ SIDE = st.one_of(st.none(), st.integers(995, 1_005))
     prints=st.lists(st.tuples(TIMES, st.booleans(), st.integers(990, 1_010)), max_size=20),
     ordered=st.booleans(),
     cuts=st.lists(st.integers(0, 30), max_size=5),
+    at_once=st.integers(1, 8),
+    most=st.integers(1, 6),
 )
-def test_agrees_with_the_naive_twin(messages, prints, ordered, cuts):
-    """For any books, clocks, orders and cuts of the batches the same orders are outside."""
+def test_agrees_with_the_naive_twin(messages, prints, ordered, cuts, at_once, most):
+    """For any books, clocks, orders and cuts the same orders are outside; the places are theirs."""
     if ordered:
         messages = sorted(messages, key=lambda each: each[0])
     flagged = [
@@ -315,13 +317,17 @@ def test_agrees_with_the_naive_twin(messages, prints, ordered, cuts):
     )
     edges = [0, *sorted(min(cut, books.height) for cut in cuts), books.height]
     batches = [books.slice(a, b - a) for a, b in itertools.pairwise(edges)]
-    report = held(batches, trades)
+    sizes = {"_PRINTS_AT_ONCE": at_once, "MAX_PLACES": most}
+    with mock.patch.multiple("market_pipeline.quality.measures.trade_through", **sizes):
+        report = held(batches, trades)
     expected = list(naive(messages, prints))
+    outside = [each for each in expected if each[1]]
+    worst = max(range(len(outside)), key=lambda each: outside[each][1], default=0)
+    shown = [each for at, each in enumerate(outside) if at < most or at == worst]
 
-    assert len(expected) == report.compared
-    assert [each for each in expected if each[1]] == list(
-        zip(report.trade.tolist(), report.beyond_ticks.tolist(), strict=True)
-    )
+    assert (len(expected), len(outside)) == (report.compared, report.through)
+    assert shown == list(zip(report.trade.tolist(), report.beyond_ticks.tolist(), strict=True))
+    assert min(worst, most) == report.worst
 
 
 # --- real days --------------------------------------------------------------------------------
@@ -353,7 +359,7 @@ def outcome_of(tick, books, trades, day):
     report = held([books], trades, tick=tick, day=day)
     row = a_row(
         trades_compared=report.compared,
-        trades_through=len(report.trade),
+        trades_through=report.through,
         first_trade_through_ns=NOON_NS,
         worst_trade_through_ticks=float(max(report.beyond_ticks, default=0.0)),
         worst_trade_through_minute_share=report.worst_minute.share,
@@ -378,7 +384,7 @@ def test_a_real_day_is_clean(real_day):
 
     assert report.compared > 600
     assert len(report.unplaced) == 0
-    assert len(report.trade) < 0.5 * 0.03 * report.compared
+    assert report.through < 0.5 * 0.03 * report.compared
     assert report.worst_minute.share < 0.5 * 0.2
     assert outcome_of(tick, books, trades, day).passed
 
