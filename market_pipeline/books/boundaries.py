@@ -13,6 +13,8 @@ from market_pipeline.jit import kernel
 
 __all__ = ["FirstRows", "MessageStarts", "first_rows", "message_starts"]
 
+_MORE_MESSAGES = 1 << 18
+
 
 class FirstRows(NamedTuple):
     """The first row of every message of a feed, int64 (messages,) each.
@@ -32,8 +34,9 @@ class MessageStarts:
     """Finds where the messages of a feed begin, wherever it is cut into batches."""
 
     def __init__(self) -> None:
-        none = np.empty(0, np.int64)
-        self._parts, self._room = [FirstRows(none, none, none, none)], none
+        self._found = FirstRows._make(np.empty(0, np.int64) for _ in FirstRows._fields)
+        self._messages = 0
+        self._room = np.empty(0, np.int64)
         self._before: tuple[int, int] | None = None
         self._rows = 0
 
@@ -52,16 +55,27 @@ class MessageStarts:
             self._room = np.empty(size, np.int64)
         count = message_starts(sequence_number, ts_receipt_ns, self._room, self._before)
         first = self._room[:count]
-        columns = (column[first] for column in (ts_origin_ns, ts_receipt_ns, sequence_number))
-        self._parts.append(FirstRows(first + self._rows, *columns))
+        end = self._messages + count
+        if end > self._found.row.size:
+            self._resize(end + _MORE_MESSAGES)
+        columns = (ts_origin_ns[first], ts_receipt_ns[first], sequence_number[first])
+        for found, column in zip(self._found, (first + self._rows, *columns), strict=True):
+            found[self._messages : end] = column
+        self._messages = end
         if size:
             self._before = int(sequence_number[-1]), int(ts_receipt_ns[-1])
         self._rows += size
         return first
 
     def first_rows(self) -> FirstRows:
-        """The messages of all rows so far."""
-        return FirstRows(*map(np.concatenate, zip(*self._parts, strict=True)))
+        """The messages of all rows; no more may be added after that."""
+        self._resize(self._messages)
+        return self._found
+
+    def _resize(self, messages: int) -> None:
+        # Where they lie: a day is millions of messages, of which there is room for no second copy.
+        for column in self._found:
+            column.resize(messages, refcheck=False)
 
 
 def first_rows(batches: Iterable[tuple[NDArray[np.int64], ...]]) -> FirstRows:

@@ -22,8 +22,8 @@ __all__ = [
     "too_many_trades",
 ]
 
-MAX_MESSAGES = 1 << 25
-"""Most messages of an instrument and day, one every 2.6 ms: integers of each are held at once."""
+MAX_MESSAGES = 3 << 23
+"""Most messages of an instrument and day, one every 3.4 ms: 32 bytes of each are held at once."""
 MAX_MESSAGE_ROWS = 1 << 20
 """Most rows of a message: it is judged with those around it, and all of them are held."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +50,15 @@ def wide_pages(path: Path, *, rows: int) -> Path:
         write_batch_size=rows,
         row_group_size=rows,
     )
+
+
+def many(path: Path, rows: int, part: Callable[[np.ndarray], pa.Table]) -> Path:
+    """A file of many rows, made from their numbers a row group at a time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with pq.ParquetWriter(path, part(np.arange(2)).schema, compression="zstd") as writer:
+        for first in range(0, rows, 1 << 20):
+            writer.write_table(part(np.arange(first, min(first + (1 << 20), rows))))
+    return path
 
 
 def one_message(folder: Path, *, rows: int) -> Path:

@@ -1,4 +1,4 @@
-"""Files of a few kilobytes that unpack to gigabytes, through every stage, with a clean day beside.
+"""Files that unpack to gigabytes, or hold millions of rows, through every stage beside a clean day.
 
 The stages run in a process of their own, whose peak memory is measured.
 """
@@ -9,16 +9,29 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from market_pipeline.sources.crypto_lake import TRADES, day_folder
+from market_pipeline.sources.crypto_lake import DELTAS, TRADES, day_folder
 from market_pipeline.stages.raw.profile import profile_day
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline_tests.conftest import REPOSITORY
-from market_pipeline_tests.sources.hostile_files import MEGABYTE, prefixed_text, sides, write
-from market_pipeline_tests.stages.days import BTC, DAY, ETH, Later, raw_day, write_day
+from market_pipeline_tests.sources.hostile_files import MEGABYTE, many, prefixed_text, sides, write
+from market_pipeline_tests.sources.raw_files import deltas, trades
+from market_pipeline_tests.stages.days import (
+    BTC,
+    DAY,
+    END_NS,
+    ETH,
+    FIRST_SEQUENCE,
+    START_NS,
+    Later,
+    raw_day,
+    write_day,
+)
 
 PEAK_MEGABYTES = 200
 """What the hostile day may take beyond the clean ones; its texts alone have five times as much."""
@@ -35,11 +48,13 @@ def peak_megabytes() -> float:
 
 
 def run_day(lake: Path, folder: Path) -> list[dict[str, object]]:
-    """The verdicts of BTC and ETH, and what their raw tables are told to be."""
+    """The verdicts of BTC and ETH after all stages, and what is wrong with their raw tables."""
     warehouse = Warehouse(folder / "data")
     warehouse.prepare()
-    profiles = profile_day(raw_day(lake, BTC, ETH), (BTC, ETH))
+    profiles = profile_day(raw_day(lake, BTC, ETH), (BTC, ETH), warehouse)
     later = Later(lake, folder, warehouse)
+    rows = later.report(BTC, ETH)
+    later.metrics(BTC, ETH, rows=rows)
     return [
         {
             "outcome": row.outcome,
@@ -47,7 +62,7 @@ def run_day(lake: Path, folder: Path) -> list[dict[str, object]]:
             "failure": row.failure,
             "raw": [each["failure"] for each in profiles if each["symbol"] == of.symbol],
         }
-        for of, row in zip((BTC, ETH), later.report(BTC, ETH), strict=True)
+        for of, row in zip((BTC, ETH), rows, strict=True)
     ]
 
 
@@ -59,6 +74,19 @@ def main(folder: Path) -> None:
     json.dump({"megabytes": peak_megabytes() - before, "verdicts": verdicts}, sys.stdout)
 
 
+def run_in_child(folder: Path) -> dict[str, Any]:
+    """What `main` prints in a process of its own."""
+    ran = subprocess.run(
+        [sys.executable, "-m", __name__, str(folder)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert 0 == ran.returncode, ran.stderr
+    return json.loads(ran.stdout)
+
+
 def shared_gigabyte(path: Path) -> None:
     """Four sides of 250 MB each."""
     write(path, pa.concat_tables(sides(2, letter * (250 * MEGABYTE)) for letter in "abcd"))
@@ -67,6 +95,59 @@ def shared_gigabyte(path: Path) -> None:
 def shared_text(path: Path) -> None:
     """A side of 20 MB that 50,000 rows share: it fits, but not once for each of them."""
     write(path, sides(50_000, "y" * (20 * MEGABYTE)))
+
+
+def many_messages(folder: Path, rows: int) -> None:
+    """Messages of one row, evenly over the day but for ten minutes of silence at noon."""
+    day = np.int64(END_NS - START_NS - 601 * 10**9)
+
+    def part(number: np.ndarray) -> pa.Table:
+        time_ns = START_NS + number * (day // rows) + (number > rows // 2) * (600 * 10**9)
+        every = np.full(number.size, True)
+        return deltas(
+            number.size,
+            timestamp=time_ns,
+            receipt_timestamp=time_ns + 5_000_000,
+            sequence_number=FIRST_SEQUENCE + number,
+            side_is_bid=every,
+            price=np.full(number.size, 99.0),
+            size=1.0 + number % 2,
+        )
+
+    many(folder / "1.snappy.parquet", rows, part)
+
+
+def many_trades(folder: Path, rows: int) -> None:
+    """Trades whose times jump to and fro, so that whoever needs them in order has to sort them."""
+
+    def part(number: np.ndarray) -> pa.Table:
+        time_ns = START_NS + number * 7_919 * 10**9 % (END_NS - START_NS)
+        times = {"timestamp": time_ns, "receipt_timestamp": time_ns + 5_000_000}
+        same = {"amount": np.ones(number.size), "price": np.full(number.size, 100.5)}
+        return trades(number.size, **times, **same)
+
+    many(folder / "1.snappy.parquet", rows, part)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("table", "make", "rows", "megabytes"),
+    [
+        (DELTAS, many_messages, 1 << 23, 300 + 50 * (1 << 23) // 10**6),
+        (TRADES, many_trades, 1 << 22, 200 + 50 * (1 << 22) // 10**6),
+    ],
+    ids=["messages", "trades"],
+)
+def test_a_day_of_many_rows(folder: Path, table, make, rows, megabytes):
+    """A third of what a day may hold is published, in the memory that is reckoned with for it."""
+    for lake in ("clean", "hostile"):
+        for of in (BTC, ETH):
+            write_day(folder / lake, of)
+    make(day_folder(folder / "hostile", table, BTC.venue, BTC.symbol, DAY), rows)
+    found = run_in_child(folder)
+    assert ["rebuilt", "rebuilt"] == [each["outcome"] for each in found["verdicts"]]
+    assert "available" == found["verdicts"][1]["condition"]
+    assert found["megabytes"] < megabytes
 
 
 @pytest.mark.slow
@@ -85,22 +166,14 @@ def test_a_small_file_that_becomes_large(folder: Path, make, reason):
             write_day(folder / lake, of)
     hostile = day_folder(folder / "hostile", TRADES, BTC.venue, BTC.symbol, DAY)
     make(hostile / "1.snappy.parquet")
-    ran = subprocess.run(
-        [sys.executable, "-m", __name__, str(folder)],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert 0 == ran.returncode, ran.stderr
-    told = json.loads(ran.stdout)
-    refused, clean = told["verdicts"]
+    found = run_in_child(folder)
+    refused, clean = found["verdicts"]
     assert ("quarantined", True) == (refused["outcome"], reason in refused["failure"])
     assert [True, True, False] == [each is None for each in refused["raw"]]
     assert reason in refused["raw"][2]
     assert ("rebuilt", "available") == (clean["outcome"], clean["condition"])
     assert [None] * 3 == clean["raw"]
-    assert told["megabytes"] < PEAK_MEGABYTES
+    assert found["megabytes"] < PEAK_MEGABYTES
 
 
 if __name__ == "__main__":

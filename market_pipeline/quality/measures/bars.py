@@ -76,8 +76,9 @@ def trade_bars(trades: Trades, day: date) -> pl.DataFrame:
     bars = {name: np.zeros(minutes) for name in (*_PRICES, *_VOLUMES)}
     # A part at a time: what is worked out of all trades at once takes more than the trades do.
     for start in range(0, trades.price.size, _TRADES_AT_ONCE):
-        part = np.arange(start, min(start + _TRADES_AT_ONCE, trades.price.size))
-        part = part if row is None else row[part]
+        part: IntArray = np.arange(start, min(start + _TRADES_AT_ONCE, trades.price.size))
+        if row is not None:
+            part = row[part].astype(np.int64)
         receipt_ns = trades.ts_receipt_ns[part]
         is_near = (receipt_ns >= first_ns) & (receipt_ns < last_ns)
         if is_near.any():

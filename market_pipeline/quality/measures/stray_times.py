@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 
 from market_pipeline.books.state import read_only
-from market_pipeline.quality.intervals import BoolArray, IntArray, running_chunks
+from market_pipeline.quality.intervals import BoolArray, IndexArray, IntArray, running_chunks
 
 __all__ = ["TOLERANCE_NS", "limited", "stray_times"]
 
@@ -52,13 +52,13 @@ def stray_times(ts_ns: IntArray) -> BoolArray:
         (time_ns - ts_ns[first : first + len(time_ns)]).max() > TOLERANCE_NS
         for first, time_ns in running_chunks(ts_ns)
     ):
-        lengths, last = np.empty(ts_ns.size, np.int64), np.empty(ts_ns.size, np.int64)
+        lengths, last = np.empty(ts_ns.size, np.int32), np.empty(ts_ns.size, np.int64)
         _mark_strays(read_only(ts_ns), lengths, last, stray)
     return stray
 
 
 @njit(nogil=True, cache=True)
-def _mark_strays(ts_ns: IntArray, lengths: IntArray, last: IntArray, stray: BoolArray) -> None:
+def _mark_strays(ts_ns: IntArray, lengths: IndexArray, last: IntArray, stray: BoolArray) -> None:
     # By patience sorting: the longest series that ends with each time, and for each length the
     # least time that one ends with, which is also the latest.
     longest = 0

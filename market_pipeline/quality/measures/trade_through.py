@@ -40,6 +40,7 @@ from market_pipeline.quality.intervals import (
     NS_PER_SECOND,
     BoolArray,
     FloatArray,
+    IndexArray,
     IntArray,
     day_bounds_ns,
     running_time_ns,
@@ -189,7 +190,9 @@ def _stray_trades(trades: Trades) -> BoolArray:
     as_they_stand = stray_times(ts_ns)
     if not as_they_stand.any():
         return as_they_stand
-    row = np.argsort(trades.ts_receipt_ns, kind="stable")
+    row = time_order(trades.ts_receipt_ns)
+    if row is None:
+        return as_they_stand
     as_received = np.empty(len(row), np.bool_)
     as_received[row] = stray_times(ts_ns[row])
     return min(as_they_stand, as_received, key=np.count_nonzero)
@@ -227,24 +230,28 @@ class _Prints(NamedTuple):
 
     Attributes:
         ts_ns: int64, shape (prints,), ascending.
-        row: int64, shape (prints,): their rows; None if they are all trades as they stand.
+        row: int32, shape (prints,): their rows; None if they are all trades as they stand.
     """
 
     ts_ns: IntArray
-    row: IntArray | None
+    row: IndexArray | None
 
     @classmethod
     def of(cls, trades: Trades, stray: BoolArray) -> _Prints:
-        ts_ns = limited(trades.ts_origin_ns)
-        row = np.flatnonzero(~stray) if stray.any() else None
-        order = time_order(ts_ns if row is None else ts_ns[row])
+        ts_ns, row = limited(trades.ts_origin_ns), None
+        if stray.any():
+            row = np.flatnonzero(~stray).astype(np.int32)
+            ts_ns = ts_ns[row]
+        order = time_order(ts_ns)
         if order is not None:
-            row = order if row is None else row[order]
-        return cls(ts_ns if row is None else ts_ns[row], row)
+            row, ts_ns = order if row is None else row[order], ts_ns[order]
+        return cls(ts_ns, row)
 
     def rows(self, start: int, stop: int) -> IntArray:
         """The rows of some of them."""
-        return np.arange(start, stop) if self.row is None else self.row[start:stop]
+        if self.row is None:
+            return np.arange(start, stop)
+        return self.row[start:stop].astype(np.int64)
 
 
 class _Orders(NamedTuple):

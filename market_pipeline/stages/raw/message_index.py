@@ -23,7 +23,8 @@ from market_pipeline.warehouse.lineage import files_sha256
 
 __all__ = ["day_messages", "forget_messages", "keep_messages"]
 
-_FORMAT = 1
+_FORMAT = 2
+_HEAD_BYTES = 128
 
 
 def keep_messages(
@@ -75,21 +76,27 @@ def forget_messages(warehouse: Warehouse, instruments: Iterable[Instrument], day
 
 def _kept(path: Path, sha256: Sequence[str]) -> FirstRows | None:
     try:
+        size = path.stat().st_size - _HEAD_BYTES
+        if size < 0 or size % 32:
+            return None
+        # Mapped, not read: it is never written to once it is there, and may be a gigabyte.
         with path.open("rb") as file:
-            head, values = file.readline(200), np.fromfile(file, np.int64)
+            head = file.read(_HEAD_BYTES)
+            values = np.memmap(file, np.int64, "r", _HEAD_BYTES) if size else np.empty(0, np.int64)
     except FileNotFoundError:
         return None
-    columns = values.reshape(4, -1) if values.size % 4 == 0 else ()
+    columns = np.asarray(values).reshape(4, -1)
     return FirstRows._make(columns) if head == _head(sha256, columns) else None
 
 
 def _head(sha256: Sequence[str], columns: Iterable[np.ndarray]) -> bytes:
-    """One line that says what the file is, of which raw files, and how long and what it holds."""
+    """What the file is, of which raw files, and how long and what it holds; `_HEAD_BYTES` long."""
     size = checksum = 0
     for column in columns:
         size += column.size
         checksum = zlib.crc32(column.data, checksum)
-    return f"messages {_FORMAT} {files_sha256(sha256)} {size} {checksum:08x}\n".encode()
+    head = f"messages {_FORMAT} {files_sha256(sha256)} {size} {checksum:08x}"
+    return head.ljust(_HEAD_BYTES - 1).encode() + b"\n"
 
 
 def _path(warehouse: Warehouse, instrument: Instrument, day: date) -> Path:

@@ -121,8 +121,8 @@ def _profile(
         row = identity | {"status": "usable"} | look.figures()
         # A value that fits no column must not show when the rows of all are written.
         PROFILES.frame([row])
-        if look.messages is not None:
-            keep(instrument, look.messages)
+        if (messages := look.messages) is not None:
+            keep(instrument, messages)
     except MarketPipelineError as error:
         if is_of_machine(error):
             raise
