@@ -141,6 +141,7 @@ def prepare_simulated(root: Path, name: str, messages: int = SIMULATED_MESSAGES)
         touch.select(columns).to_numpy(),
         np.full((touch.height, 2, 20, 2), np.nan),
         np.ones(touch.height, np.bool_),
+        has_depth=False,
     )
     day_of = replace(own, other_day=before, other_instrument=neighbour)
     return finish(folder, name, day_of, neighbour, [account], instrument_of(own), before)

@@ -27,11 +27,13 @@ class BookTruth:
         touch: float64 (messages, 4): best bid and its size, best ask and its size; NaN if none.
         top: float64 (messages, 2, 20, 2): sides, levels, price and size; NaN where there is none.
         known: bool (messages,): whether the account tells of this message at all.
+        has_depth: Whether it tells of more than the touch.
     """
 
     touch: FloatArray
     top: FloatArray
     known: BoolArray
+    has_depth: bool = True
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class Truth:
         right = np.zeros(compared.shape, np.bool_)
         known = np.zeros(messages.size, np.bool_)
         for account in self.accounts:
+            if not account.has_depth:
+                continue
             tells = (messages >= 0) & account.known[np.maximum(messages, 0)]
             true = account.top[np.maximum(messages, 0)]
             right |= tells[:, None, None] & _same(top, true).all(axis=3)
