@@ -142,6 +142,8 @@ def main(
             ]
             work = []
             for of_kind, prepared in ((False, files), (True, of_captures)):
+                if not prepared:
+                    continue  # kinds of one module alone make no pair
                 cases = cases_of(only, captures=of_kind)
                 names = pairs_of(cases, pairs) if pairs else [case.name for case in cases]
                 work += [Work(file.result(), name, place) for file in prepared for name in names]
