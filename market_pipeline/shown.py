@@ -32,12 +32,12 @@ def shown(text: object, limit: int = _MAX_SHOWN) -> str:
 def shown_names(names: Iterable[str]) -> str:
     """Names behind commas; one that could be taken for more than a name stands in quotes."""
     every = list(names)
-    told = [
+    parts = [
         name if _PLAIN_NAME.fullmatch(name) and len(name) <= _MAX_NAME else _quoted(name)
         for name in every[:_MAX_NAMES]
     ]
-    left_out = len(every) - len(told)
-    return ", ".join([*told, *([f"{left_out:,} more"] if left_out else [])])
+    left_out = len(every) - len(parts)
+    return ", ".join([*parts, *([f"{left_out:,} more"] if left_out else [])])
 
 
 def shown_lines(text: str) -> str:

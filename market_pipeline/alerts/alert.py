@@ -12,7 +12,7 @@ from typing import Any, Literal
 from market_pipeline.quality.checks.freshness import FRESHNESS
 from market_pipeline.shown import shown_lines
 
-__all__ = ["Alert", "CheckSaid", "Kind", "check_said", "trial_alert"]
+__all__ = ["Alert", "CheckAlerts", "Kind", "check_alerts", "trial_alert"]
 
 Kind = Literal["check_failed", "run_failed", "run_cancelled", "day_late", "test"]
 
@@ -61,8 +61,10 @@ class Alert:
 
         A late day is reported once, whatever the reason why it is late.
         """
-        told = [] if self.kind == "day_late" else [self.severity, repr(self.figure), self.summary]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+        decisive = (
+            [] if self.kind == "day_late" else [self.severity, repr(self.figure), self.summary]
+        )
+        return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
 
     def as_json(self) -> dict[str, Any]:
         """Every attribute; the day as YYYY-MM-DD."""
@@ -80,7 +82,7 @@ def _subject(kind: str, check: str | None, instrument: str | None, day: date | N
 
 
 @dataclass(frozen=True, slots=True)
-class CheckSaid:
+class CheckAlerts:
     """What a check said about a day: an alert for each instrument that failed, and the subjects
     that passed, of which nothing is in force any more.
     """
@@ -89,7 +91,7 @@ class CheckSaid:
     passed: tuple[str, ...]
 
 
-def check_said(check: str, outcomes: Mapping[str, Any], run_id: str, at_ns: int) -> CheckSaid:
+def check_alerts(check: str, outcomes: Mapping[str, Any], run_id: str, at_ns: int) -> CheckAlerts:
     """Reads the metadata `outcomes` of a check's evaluation.
 
     Args:
@@ -107,7 +109,7 @@ def check_said(check: str, outcomes: Mapping[str, Any], run_id: str, at_ns: int)
         for failed in outcomes["failed"]
     )
     passed = tuple(_subject(kind, check, instrument, day) for instrument in outcomes["passed"])
-    return CheckSaid(alerts, passed)
+    return CheckAlerts(alerts, passed)
 
 
 def trial_alert(at_ns: int) -> Alert:

@@ -33,12 +33,12 @@ def late_days(settings: Settings, instruments: Sequence[Instrument], now_s: floa
     days = _days_due(settings, now_s)
     if not days:
         return []
-    said = _conditions(settings, days[0], days[-1])
+    conditions = _conditions(settings, days[0], days[-1])
     alerts = []
     for day in days:
         due_ns = _due_ns(settings, day)
         for instrument in instruments:
-            condition = said.get((instrument.id, day))
+            condition = conditions.get((instrument.id, day))
             if condition in {"available", "degraded"}:
                 continue
             found = f"it is {condition}" if condition else "it has no verdict: no run has judged it"

@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 
 import dagster as dg
 
-from market_pipeline.alerts.alert import Alert, CheckSaid, check_said
+from market_pipeline.alerts.alert import Alert, CheckAlerts, check_alerts
 from market_pipeline.alerts.delivery import Delivered, Patience, deliver
 from market_pipeline.alerts.late import late_days
 from market_pipeline.alerts.outbox import Outbox, Standing
@@ -60,9 +60,9 @@ def run_alerts(context: dg.SensorEvaluationContext, pipeline: Pipeline) -> dg.Se
     for event_type, record in ended:
         run = context.instance.get_run_by_id(record.event_log_entry.run_id)
         if event_type.value in seen and run is not None and _is_ours(context, run):
-            said = _said_by(context.instance, run, record, event_type)
+            found = _alerts_of(context.instance, run, record, event_type)
             new += outbox.take(
-                said.alerts, targets, passed=said.passed, run_id=run.run_id, now_s=time.time()
+                found.alerts, targets, passed=found.passed, run_id=run.run_id, now_s=time.time()
             )
     newest = {event_type.value: record.storage_id for event_type, record in ended}
     cursor = {**dict.fromkeys((each.value for each in _ENDS), 0), **seen, **newest}
@@ -98,16 +98,16 @@ def _is_ours(context: dg.SensorEvaluationContext, run: dg.DagsterRun) -> bool:
     return context.repository_def is None or context.repository_def.has_job(run.job_name)
 
 
-def _said_by(
+def _alerts_of(
     instance: dg.DagsterInstance,
     run: dg.DagsterRun,
     record: dg.EventLogRecord,
     event_type: dg.DagsterEventType,
-) -> CheckSaid:
+) -> CheckAlerts:
     """What an ended run is to be reported for: its checks, and itself if it did not succeed."""
     at_ns = round(record.timestamp * 1e9)
     checks = [
-        check_said(
+        check_alerts(
             evaluation.check_name,
             cast("Mapping[str, Any]", evaluation.metadata["outcomes"].value),
             run.run_id,
@@ -116,7 +116,7 @@ def _said_by(
         for evaluation in _evaluations(instance, run.run_id)
         if "outcomes" in evaluation.metadata
     ]
-    alerts = [alert for said in checks for alert in said.alerts]
+    alerts = [alert for found in checks for alert in found.alerts]
     kind = _ENDS[event_type]
     if kind is not None:
         day = run.tags.get("dagster/partition")
@@ -130,7 +130,9 @@ def _said_by(
                 run_id=run.run_id,
             )
         )
-    return CheckSaid(tuple(alerts), tuple(subject for said in checks for subject in said.passed))
+    return CheckAlerts(
+        tuple(alerts), tuple(subject for found in checks for subject in found.passed)
+    )
 
 
 def _evaluations(instance: dg.DagsterInstance, run_id: str) -> Iterator[dg.AssetCheckEvaluation]:
@@ -180,10 +182,10 @@ def alert_delivery(pipeline: Pipeline) -> dg.SkipReason:
     done = deliver(
         pipeline.warehouse, configured_targets(settings), Links.of(settings), Patience.of(settings)
     )
-    return dg.SkipReason(_told(done, Outbox(pipeline.warehouse).standings(), time.time()))
+    return dg.SkipReason(_delivery_text(done, Outbox(pipeline.warehouse).standings(), time.time()))
 
 
-def _told(done: Delivered, standings: Sequence[Standing], now_s: float) -> str:
+def _delivery_text(done: Delivered, standings: Sequence[Standing], now_s: float) -> str:
     """What a turn did, whom it left alone, and what waits how long and why."""
     parts = [f"{done.sent} sent, {done.failed} failed, {done.dead} now dead letters."]
     if done.busy:

@@ -77,7 +77,7 @@ def read_instrument_day(
     """
     configured = Thresholds() if instrument is None else instrument.thresholds
     thresholds = thresholds_in_force(row, configured)
-    said = {outcome.check: outcome for outcome in evaluate(row, thresholds)}
+    by_check = {outcome.check: outcome for outcome in evaluate(row, thresholds)}
     plots: tuple[str, str] | tuple[None, None] = None, None
     intervals: list[_Record] = []
     files = {
@@ -108,7 +108,7 @@ def read_instrument_day(
         intervals = interval_totals(files["book_intervals"]).to_dicts()
     return InstrumentDay(
         row=row,
-        checks=[(check, said.get(check)) for check in CHECKS],
+        checks=[(check, by_check.get(check)) for check in CHECKS],
         configured=instrument is not None or row.thresholds is not None,
         findings=_records(connection, FINDINGS.sql_name, row, _PLACES),
         raw_files=_records(connection, "lake.manifest", row, "asset, shard"),

@@ -112,9 +112,9 @@ def _metrics_of(
     record = report.row(0, named=True)
     row = ReportRow.from_record(record)
     withheld = [
-        said.summary
-        for said in evaluate(row, thresholds_in_force(row, instrument.thresholds))
-        if said.withholds_metrics
+        outcome.summary
+        for outcome in evaluate(row, thresholds_in_force(row, instrument.thresholds))
+        if outcome.withholds_metrics
     ]
     if withheld:
         return " ".join(withheld)

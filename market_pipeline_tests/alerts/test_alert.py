@@ -5,7 +5,7 @@ from datetime import date
 
 import pytest
 
-from market_pipeline.alerts.alert import Alert, check_said, trial_alert
+from market_pipeline.alerts.alert import Alert, check_alerts, trial_alert
 from market_pipeline_tests.alerts.factory import a_failed_run, an_alert
 
 FAILED = {
@@ -53,14 +53,14 @@ def test_what_an_alert_is_about(changes):
 def test_a_late_day_is_one_finding():
     """Whatever the reason why it is late, and whoever finds it: the look-out or the check."""
     seen = an_alert(kind="day_late", check="freshness", figure=None, summary="No verdict.")
-    (checked,) = check_said("freshness", SAID, "run-1", 5).alerts
+    (checked,) = check_alerts("freshness", SAID, "run-1", 5).alerts
 
     assert (seen.subject, seen.finding) == (checked.subject, checked.finding)
 
 
-def test_check_said():
+def test_check_alerts():
     """Each instrument that failed is an alert, each that passed a subject without a finding."""
-    said = check_said("gap", SAID, "run-1", 5)
+    said = check_alerts("gap", SAID, "run-1", 5)
 
     assert (
         Alert(

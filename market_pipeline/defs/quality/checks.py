@@ -134,7 +134,7 @@ def _result(
 
 
 def _outcomes(day: date, findings: list[_Finding], unreported: list[str]) -> dict[str, object]:
-    """What alerts are made of; `market_pipeline.alerts.alert.check_said` reads it."""
+    """What alerts are made of; `market_pipeline.alerts.alert.check_alerts` reads it."""
     failed: list[dict[str, object]] = [
         {
             "instrument": instrument.id,

@@ -263,7 +263,7 @@ def _of_failed_checks(
 ) -> list[Finding]:
     """Those that are against the day: what a threshold tolerates is counted, not shown."""
     outcomes = evaluate(row, instrument.thresholds)
-    failed = {said.check.name for said in outcomes if not said.passed}
+    failed = {outcome.check.name for outcome in outcomes if not outcome.passed}
     return [finding for finding in findings if finding.check in failed]
 
 

@@ -15,10 +15,10 @@ def measure_delivery(day: InstrumentDay) -> Measured:
     Those of all three tables, in the order of deltas, snapshots and trades.
     """
     objects = (day.raw.deltas, day.raw.snapshots, day.raw.trades)
-    told = [found for each in objects if (found := each.remarks(day.instrument)) is not None]
-    if not told:
+    of_objects = [found for each in objects if (found := each.remarks(day.instrument)) is not None]
+    if not of_objects:
         return Measured()
-    remarks = [remark for found in told for remark in found]
+    remarks = [remark for found in of_objects for remark in found]
     findings = [
         Finding(
             check="delivery", place="further" if number else "first", file=path, note=f"{text}."

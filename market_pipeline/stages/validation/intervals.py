@@ -71,13 +71,13 @@ def with_evidence(findings: list[Finding], day: InstrumentDay) -> list[Finding]:
     )
     known = {(cause, start_ns): found for cause, start_ns, *found in rows.iter_rows()}
 
-    def told(finding: Finding) -> Finding:
+    def located(finding: Finding) -> Finding:
         found = known.get((_CAUSE_OF_CHECK.get(finding.check), finding.ts_receipt_ns))
         if found is None or not _is_span(finding):
             return finding
         return replace(finding, sequence_number=found[0], note=found[1])
 
-    return [told(finding) for finding in findings]
+    return [located(finding) for finding in findings]
 
 
 def _is_span(finding: Finding) -> bool:

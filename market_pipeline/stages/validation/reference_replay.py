@@ -106,9 +106,11 @@ def measure_reference_replay(day: InstrumentDay) -> Measured:
 
 def _minutes(day: InstrumentDay, count: int) -> list[_Minute]:
     scales = Scale.of(Decimal(day.record["tick"])), Scale.of(Decimal(day.record["lot"]))
-    told = day.record["policies"]
+    policies_json = day.record["policies"]
     # A day of an earlier version does not tell them.
-    policies = Policies.model_validate_json(told) if told else day.instrument.policies
+    policies = (
+        Policies.model_validate_json(policies_json) if policies_json else day.instrument.policies
+    )
     options = RebuildOptions.of(
         policies, depth_interval_ms=None, keyframe_seconds=0, day=day.day
     ).for_kernel()

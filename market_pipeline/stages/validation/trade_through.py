@@ -76,7 +76,7 @@ def _findings(
             first_rows.append(parquet.metadata.num_rows)
     first_rows = list(accumulate(first_rows))
 
-    def finding(place: Place, trade: int, column: str, said: _Said) -> Finding:
+    def finding(place: Place, trade: int, column: str, text: _Text) -> Finding:
         shard = bisect_right(first_rows, trade) - 1
         return Finding(
             check="trade_through",
@@ -85,9 +85,9 @@ def _findings(
             file=day.trade_files[shard].relative_to(day.raw.lake).as_posix(),
             row=trade - first_rows[shard],
             column=column,
-            value=said.value,
-            expected=said.expected,
-            note=said.note,
+            value=text.value,
+            expected=text.expected,
+            note=text.note,
         )
 
     worst = found.worst
@@ -101,13 +101,13 @@ def _findings(
         yield finding("first", trade, "timestamp", _stray(trades, trade))
 
 
-class _Said(NamedTuple):
+class _Text(NamedTuple):
     value: str
     expected: str
     note: str
 
 
-def _outside(trades: Trades, found: TradeThroughReport, tick: Decimal, each: int) -> _Said:
+def _outside(trades: Trades, found: TradeThroughReport, tick: Decimal, each: int) -> _Text:
     """An order outside the book, in words."""
     trade = int(found.trade[each])
     bid, ask = int(found.lowest_bid_ticks[each]), int(found.highest_ask_ticks[each])
@@ -115,7 +115,7 @@ def _outside(trades: Trades, found: TradeThroughReport, tick: Decimal, each: int
         "no bid" if bid == NO_BID else f"from {bid * tick:f}, the lowest bid",
         "no ask" if ask == NO_ASK else f"to {ask * tick:f}, the highest ask",
     ]
-    return _Said(
+    return _Text(
         f"{'buy' if trades.is_buy[trade] else 'sell'} at {trades.price[trade]}",
         ", ".join(bounds),
         f"The trade printed {found.beyond_ticks[each]:,.10g} ticks outside every book from "
@@ -123,9 +123,9 @@ def _outside(trades: Trades, found: TradeThroughReport, tick: Decimal, each: int
     )
 
 
-def _stray(trades: Trades, trade: int) -> _Said:
+def _stray(trades: Trades, trade: int) -> _Text:
     """A trade that could not be compared, in words."""
-    return _Said(
+    return _Text(
         str(int(trades.ts_origin_ns[trade])),
         "an exchange time among those of the trades around it",
         "The first trade whose exchange time contradicts those of the others; it was not compared.",
