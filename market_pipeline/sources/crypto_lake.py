@@ -124,7 +124,8 @@ def day_shards(lake: Path, table: RawTable, exchange: str, symbol: str, day: dat
 @lru_cache(maxsize=1 << 12)
 def _check_footer_once(file: Path, file_bytes: int, changed_ns: int, inode: int) -> None:
     """Checks a footer, but not again while the file is the same: a day opens each a dozen times."""
-    check_footer(pq.ParquetFile(file), file_bytes)
+    with pq.ParquetFile(file) as parquet:
+        check_footer(parquet, file_bytes)
 
 
 def open_shard(file: Path, table: RawTable) -> tuple[pq.ParquetFile, dict[str, str]]:
