@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import polars as pl
 
@@ -67,7 +68,6 @@ _SUCCEEDED: Mapping[str, pl.Expr] = {
 }
 
 
-_NOT_KNOWN = "not_known"
 _LOG = shown_logger(__name__)
 
 
@@ -93,7 +93,9 @@ def made_of_each(
             if is_of_machine(error):
                 raise
             _LOG.exception("%s %s: what it is made of is not known", instrument.id, day)
-            found[instrument.id] = MadeOf((), {_NOT_KNOWN: error_text(error)})
+            # Equal to no other, so that nothing is unchanged or resumed by it.
+            reason = {"not_known": error_text(error), "attempt": uuid4().hex}
+            found[instrument.id] = MadeOf((), reason)
     return found
 
 
@@ -265,8 +267,6 @@ class RecordedDay:
         That is if each table was made of the same inputs with the same parameters and code, is
         there byte for byte as it was recorded, and did not fail. The files are read for it.
         """
-        if _NOT_KNOWN in made_of.parameters:
-            return None
         recorded = {
             row["output_table"]: row
             for row in self.lineage.filter(of_instrument(instrument)).to_dicts()

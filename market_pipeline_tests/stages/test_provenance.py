@@ -235,7 +235,7 @@ class TestWhereItCannotBeTold:
         both = report_made_of(Lookups(day, warehouse), [BTC, ETH], REBUILDS.empty(), settings)
         eth = report_made_of(Lookups(day, warehouse), [ETH], REBUILDS.empty(), settings)
 
-        assert {"not_known": "ZeroDivisionError: by nothing"} == both[BTC.id].parameters
+        assert "ZeroDivisionError: by nothing" == both[BTC.id].parameters["not_known"]
         assert eth[ETH.id] == both[ETH.id]
         assert "Traceback" in caplog.text
 
@@ -250,12 +250,18 @@ class TestWhereItCannotBeTold:
 
     def test_is_made_again(self, published: RecordedDay):
         """A day that follows from nothing known is not unchanged, were it recorded so itself."""
-        unknown = MadeOf((), {"not_known": "KeyError"})
+
+        def fails(instrument: Instrument) -> MadeOf:
+            raise KeyError("price")
+
+        before, now = (made_of_each(DAY, [BTC], fails)[BTC.id] for _ in range(2))
         recorded = published.lineage.with_columns(
-            made_key=pl.Series([unknown.key(table) for table in BOOKS])
+            made_key=pl.Series([before.key(table) for table in BOOKS])
         )
 
-        assert replace(published, lineage=recorded).unchanged(BTC, unknown) is None
+        assert before.parameters["not_known"] == now.parameters["not_known"]
+        assert replace(published, lineage=recorded).unchanged(BTC, now) is None
+        assert before.decisive(BBO) != now.decisive(BBO)
 
 
 # --- what is unchanged ------------------------------------------------------------------------
