@@ -217,7 +217,7 @@ class TestKeys:
         assert {"report"} == differing(keys(settings, deltas=plain), keys(settings, deltas=remark))
 
 
-class TestWhereItCannotBeTold:
+class TestWhereItIsNotKnown:
     @pytest.fixture
     def of_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Looking for files of the same bytes raises for one of two instruments."""
@@ -229,7 +229,7 @@ class TestWhereItCannotBeTold:
 
         monkeypatch.setattr(provenance, "same_bytes", raises)
 
-    def test_the_others_are_told(self, settings: Settings, of_one: None, caplog):
+    def test_the_others_are_known(self, settings: Settings, of_one: None, caplog):
         """What one instrument's day follows from is unknown, that of the others as ever."""
         day, warehouse = raw(manifest("aa")), Warehouse(settings.data_dir)
         both = report_made_of(Lookups(day, warehouse), [BTC, ETH], REBUILDS.empty(), settings)
@@ -261,7 +261,7 @@ class TestWhereItCannotBeTold:
 
         assert before.parameters["not_known"] == now.parameters["not_known"]
         assert replace(published, lineage=recorded).unchanged(BTC, now) is None
-        assert before.decisive(BBO) != now.decisive(BBO)
+        assert before.decisive(BOOKS[0]) != now.decisive(BOOKS[0])
 
 
 # --- what is unchanged ------------------------------------------------------------------------
