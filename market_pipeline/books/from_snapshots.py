@@ -12,6 +12,10 @@ begins its ids anew.
 
 The row before a hole that both clocks show to be longer than a silence may last carries STALE,
 because what it says is in force until the next row and nobody knows how long it was true.
+
+A stamp that those around it contradict (`books.soundness`) is that of its row alone: the row is
+flagged, and no hole, and no time that a book was in force, is measured by it. A row received
+outside the UTC day carries OUTSIDE_DAY.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.rebuild import RebuildOptions, Rows
 from market_pipeline.books.registers import figures_of, hourly_figures_of, new_registers
 from market_pipeline.books.scale import NOT_REPRESENTABLE, Scale, to_steps
+from market_pipeline.books.soundness import Mark
 from market_pipeline.books.state import DEPTH_LEVELS, BboRows, DepthRows
 from market_pipeline.sources.batches import SnapshotBatch
 
@@ -37,7 +42,7 @@ _OFF_STEPS_KEPT = 10
 
 
 class _Books(NamedTuple):
-    """Consecutive snapshots in whole ticks and lots; levels (n, levels), best first."""
+    """Consecutive snapshots in whole ticks and lots, and their `Mark` bits; levels (n, levels)."""
 
     ts_origin_ns: NDArray[np.int64]
     ts_receipt_ns: NDArray[np.int64]
@@ -46,6 +51,16 @@ class _Books(NamedTuple):
     bid_size_lots: NDArray[np.int64]
     ask_price_ticks: NDArray[np.int64]
     ask_size_lots: NDArray[np.int64]
+    marks: NDArray[np.int64]
+
+    @property
+    def levels(self) -> tuple[NDArray[np.int64], ...]:
+        """Prices and sizes of both sides."""
+        return self[3:7]
+
+    def is_marked(self, mark: Mark) -> NDArray[np.bool_]:
+        """Which of them carry a mark."""
+        return np.asarray((self.marks & mark) != 0)
 
     def where(self, chosen: NDArray[np.bool_] | slice) -> _Books:
         """Some of them."""
@@ -59,17 +74,27 @@ class SnapshotRebuild:
         price_scale, size_scale: The tick and the lot of that day.
         options: How often depth and keyframes come; policies about deltas mean nothing here.
         silence_ns: A time between two rows up to this is no silence.
+        marks: What the stamps of all snapshots are worth, int64 (snapshots,), by
+            `books.soundness.marks_of`.
     """
 
     def __init__(
-        self, price_scale: Scale, size_scale: Scale, options: RebuildOptions, *, silence_ns: int
+        self,
+        price_scale: Scale,
+        size_scale: Scale,
+        options: RebuildOptions,
+        *,
+        silence_ns: int,
+        marks: NDArray[np.int64],
     ) -> None:
         self.price_scale = price_scale
         self.size_scale = size_scale
         self.off_tick, self.off_lot = OffStepCount(), OffStepCount()
         asked = options.for_kernel()
         self._depth_ns, self._keyframe_ns = asked.depth_interval_ns, asked.keyframe_interval_ns
+        self._day_ns = asked.day_start_ns, asked.day_end_ns
         self._silence_ns = silence_ns
+        self._marks = marks
         self._latest_ns = np.iinfo(np.int64).min
         self._last: tuple[int, int] | None = None
         self._figures = figures_of(new_registers())
@@ -129,6 +154,7 @@ class SnapshotRebuild:
             lots[:, :levels],
             ticks[:, levels:],
             lots[:, levels:],
+            self._marks[first : first + batch.sequence_number.size],
         )
         usable = is_ordered_side(books.bid_price_ticks, books.bid_size_lots, worsening=-1)
         usable &= is_ordered_side(books.ask_price_ticks, books.ask_size_lots, worsening=1)
@@ -170,14 +196,14 @@ class SnapshotRebuild:
         flags = self._flags(books, after)
         first = self._figures["messages"]
         self._count(books, flags, after)
-        touch = (np.ascontiguousarray(levels[:, 0]) for levels in books[3:])
+        touch = (np.ascontiguousarray(levels[:, 0]) for levels in books.levels)
         unverified = np.zeros(count, np.bool_)
         yield BboRows._make([*books[:3], *touch, flags, unverified])
         if self._depth_ns >= 0:
             due = _is_last_of_interval(receipt, after.ts_receipt_ns, self._depth_ns)
             due[-1] |= final
             chosen = books.where(due)
-            levels = [np.asfortranarray(_top(column)) for column in chosen[3:]]
+            levels = [np.asfortranarray(_top(column)) for column in chosen.levels]
             confirmed = [(sizes > 0).sum(axis=1).astype(np.int8) for sizes in levels[1::2]]
             message = first + np.flatnonzero(due)
             trust = flags[due], unverified[due], message
@@ -192,17 +218,30 @@ class SnapshotRebuild:
     def _flags(self, books: _Books, after: _Books) -> NDArray[np.uint16]:
         bid, ask = books.bid_price_ticks[:, 0], books.ask_price_ticks[:, 0]
         is_empty = (books.bid_size_lots[:, 0] == 0) | (books.ask_size_lots[:, 0] == 0)
+        bad_receipt = books.is_marked(Mark.BAD_TS_RECEIPT)
+        bad_origin = books.is_marked(Mark.BAD_TS_ORIGIN)
         # The receipt clock stands still where it was set back, so that no second counts twice.
-        time_ns = np.maximum.accumulate(np.append(self._latest_ns, books.ts_receipt_ns))[1:]
+        sound_ns = np.where(bad_receipt, self._latest_ns, books.ts_receipt_ns)
+        time_ns = np.maximum.accumulate(np.append(self._latest_ns, sound_ns))[1:]
         self._latest_ns = int(time_ns[-1])
         is_silent = after.ts_receipt_ns > time_ns + self._silence_ns
-        is_silent &= after.ts_origin_ns > books.ts_origin_ns + self._silence_ns
+        is_silent &= ~after.is_marked(Mark.BAD_TS_RECEIPT)
+        is_silent &= (
+            (after.ts_origin_ns > books.ts_origin_ns + self._silence_ns)
+            | bad_origin
+            | after.is_marked(Mark.BAD_TS_ORIGIN)
+        )
+        start_ns, end_ns = self._day_ns
+        is_outside = (books.ts_receipt_ns < start_ns) | (books.ts_receipt_ns >= end_ns)
         flags = np.full(bid.size, int(BookFlag.SNAPSHOT_ONLY), np.uint16)
         for flag, holds in (
             (BookFlag.EMPTY_SIDE, is_empty),
             (BookFlag.CROSSED, ~is_empty & (bid > ask)),
             (BookFlag.LOCKED, ~is_empty & (bid == ask)),
             (BookFlag.STALE, is_silent),
+            (BookFlag.BAD_TS_RECEIPT, bad_receipt),
+            (BookFlag.BAD_TS_ORIGIN, bad_origin),
+            (BookFlag.OUTSIDE_DAY, is_outside & ~bad_receipt),
         ):
             flags[holds] |= np.uint16(flag)
         return flags
@@ -214,15 +253,25 @@ class SnapshotRebuild:
             figures["seed_sequence_number"] = int(books.sequence_number[0])
             figures["seed_ts_receipt_ns"] = int(books.ts_receipt_ns[0])
         figures["messages"] += flags.size
-        held_ns = np.maximum(after.ts_receipt_ns - books.ts_receipt_ns, 0)
+        bad_receipt = books.is_marked(Mark.BAD_TS_RECEIPT)
+        is_timed = ~(bad_receipt | after.is_marked(Mark.BAD_TS_RECEIPT))
+        held_ns = np.where(is_timed, np.maximum(after.ts_receipt_ns - books.ts_receipt_ns, 0), 0)
         for name, flag in (("crossed", BookFlag.CROSSED), ("locked", BookFlag.LOCKED)):
             is_so = (flags & np.uint16(flag)) != 0
             figures[f"{name}_messages"] += int(np.count_nonzero(is_so))
             figures[f"{name}_ns"] += int(held_ns[is_so].sum())
-        latency_ns = books.ts_receipt_ns - books.ts_origin_ns
-        figures["negative_latency_messages"] += int(np.count_nonzero(latency_ns < 0))
-        figures["min_latency_ns"] = min(figures["min_latency_ns"], int(latency_ns.min()))
-        figures["max_latency_ns"] = max(figures["max_latency_ns"], int(latency_ns.max()))
+        for name, flag in (
+            ("bad_receipt_stamps", BookFlag.BAD_TS_RECEIPT),
+            ("bad_origin_stamps", BookFlag.BAD_TS_ORIGIN),
+            ("outside_day_messages", BookFlag.OUTSIDE_DAY),
+        ):
+            figures[name] += int(np.count_nonzero(flags & np.uint16(flag)))
+        is_sound = ~(bad_receipt | books.is_marked(Mark.BAD_TS_ORIGIN))
+        latency_ns = (books.ts_receipt_ns - books.ts_origin_ns)[is_sound]
+        if latency_ns.size:
+            figures["negative_latency_messages"] += int(np.count_nonzero(latency_ns < 0))
+            figures["min_latency_ns"] = min(figures["min_latency_ns"], int(latency_ns.min()))
+            figures["max_latency_ns"] = max(figures["max_latency_ns"], int(latency_ns.max()))
         for side in ("bid", "ask"):
             _, _, reach = _side(books, side, -1)
             figures[f"{side}_horizon_ticks"] = reach or figures[f"{side}_horizon_ticks"]

@@ -46,6 +46,9 @@ __all__ = ["PublishedRow", "replayed"]
 
 _TOUCH = ("bid_price_ticks", "bid_size_lots", "ask_price_ticks", "ask_size_lots")
 
+_OF_SNAPSHOTS_AROUND = (
+    BookFlag.STALE | BookFlag.BAD_TS_RECEIPT | BookFlag.BAD_TS_ORIGIN | BookFlag.OUTSIDE_DAY
+)
 _NO_START = int(BookFlag.CROSSED | BookFlag.SNAPSHOT_MISMATCH)
 
 
@@ -200,7 +203,9 @@ def _snapshot(row: PublishedRow, files: Sequence[Path], scales: tuple[Scale, Sca
     keys = {"receipt_timestamp": "ts_receipt_ns", "sequence_number": "sequence_number"}
     same = [pl.col(raw) == row.columns[column] for raw, column in keys.items()]
     found = _raw_rows(files, SNAPSHOTS, pl.all_horizontal(same))
-    rebuild = SnapshotRebuild(*scales, RebuildOptions(depth_interval_ms=None), silence_ns=0)
+    options = RebuildOptions(depth_interval_ms=None)
+    marks = np.zeros(found.height, np.int64)
+    rebuild = SnapshotRebuild(*scales, options, silence_ns=0, marks=marks)
     batches = (
         replace(batch, ts_origin_ns=found["timestamp"].to_numpy())
         for batch in snapshot_slices(found)
@@ -208,9 +213,9 @@ def _snapshot(row: PublishedRow, files: Sequence[Path], scales: tuple[Scale, Sca
     closing = [block for block in rebuild.blocks(batches) if isinstance(block, Keyframe)]
     if not closing:
         raise _does_not_lead_there("a snapshot of that time and number", "none that is usable")
-    # Whether it went stale follows from the next one.
-    stale = row.columns["flags"] & int(BookFlag.STALE)
-    return replace(closing[-1], flags=closing[-1].flags | stale)
+    # Whether it went stale, and whether its stamps are sound, follows from those around it.
+    of_others = row.columns["flags"] & int(_OF_SNAPSHOTS_AROUND)
+    return replace(closing[-1], flags=closing[-1].flags | of_others)
 
 
 def _messages(warehouse: Warehouse, row: PublishedRow, first: int) -> pl.DataFrame:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +22,7 @@ from market_pipeline.sources.batches import SnapshotBatch
 SECOND = 10**9
 LEVELS = 3
 FLAGS = BboRows._fields.index("flags")
-ONLY, CROSSED, LOCKED, STALE, EMPTY = (
+ONLY, CROSSED, LOCKED, STALE, EMPTY, BAD_RECEIPT, BAD_ORIGIN, OUTSIDE = (
     int(flag)
     for flag in (
         BookFlag.SNAPSHOT_ONLY,
@@ -29,6 +30,9 @@ ONLY, CROSSED, LOCKED, STALE, EMPTY = (
         BookFlag.LOCKED,
         BookFlag.STALE,
         BookFlag.EMPTY_SIDE,
+        BookFlag.BAD_TS_RECEIPT,
+        BookFlag.BAD_TS_ORIGIN,
+        BookFlag.OUTSIDE_DAY,
     )
 )
 Side = tuple[tuple[float, float], ...]
@@ -44,6 +48,7 @@ class Snapshot:
     bids: Side = ((100.0, 1.0),)
     asks: Side = ((100.5, 2.0),)
     latency: int = 1_000
+    marks: int = 0
 
     @property
     def origin(self) -> int:
@@ -77,13 +82,17 @@ def rebuilt(
     depth_interval_ms: int | None = 0,
     keyframe_seconds: int = 0,
     silence_ns: int = 10 * SECOND,
+    day: date | None = None,
 ):
     """The rebuild, and its rows as plain values: touches with flags, depths, keyframes."""
     rebuild = SnapshotRebuild(
         Scale.of(Decimal("0.1")),
         Scale.of(Decimal("0.1")),
-        RebuildOptions(depth_interval_ms=depth_interval_ms, keyframe_seconds=keyframe_seconds),
+        RebuildOptions(
+            depth_interval_ms=depth_interval_ms, keyframe_seconds=keyframe_seconds, day=day
+        ),
         silence_ns=silence_ns,
+        marks=np.array([each.marks for each in snapshots], np.int64),
     )
     borders = [0, *sorted(cut % (len(snapshots) + 1) for cut in cuts), len(snapshots)]
     batches = [batch(snapshots[a:b], a) for a, b in pairwise(borders)]
@@ -134,15 +143,22 @@ def naive(snapshots: list[Snapshot], silence_ns: int) -> tuple[list[tuple], int,
     rows = []
     clock = None
     for k, (each, bids, asks) in enumerate(kept):
-        clock = each.receipt if clock is None else max(clock, each.receipt)
-        flags = ONLY
+        flags = ONLY | each.marks
+        if not each.marks & BAD_RECEIPT:
+            clock = max(each.receipt, each.receipt if clock is None else clock)
         if not (bids and asks):
             flags |= EMPTY
         elif bids[0][0] >= asks[0][0]:
             flags |= CROSSED if bids[0][0] > asks[0][0] else LOCKED
         if k + 1 < len(kept):
             after = kept[k + 1][0]
-            if after.receipt - clock > silence_ns and after.origin - each.origin > silence_ns:
+            is_long = clock is None or after.receipt - clock > silence_ns
+            bad_origins = (each.marks | after.marks) & BAD_ORIGIN
+            if (
+                is_long
+                and not after.marks & BAD_RECEIPT
+                and (bad_origins or after.origin - each.origin > silence_ns)
+            ):
                 flags |= STALE
         bid, ask = (bids or [(0, 0)])[0], (asks or [(0, 0)])[0]
         rows.append((each.origin, each.receipt, each.sequence, *bid, *ask, flags))
@@ -176,6 +192,7 @@ def days(draw):
                 side(best, -0.1),
                 side(100.2, 0.1),
                 draw(st.sampled_from([0, 1_000, -5 * SECOND])),
+                draw(st.sampled_from([0, 0, 0, 0, BAD_RECEIPT, BAD_ORIGIN])),
             )
         )
     return snapshots
@@ -301,6 +318,30 @@ class TestRows:
 
         assert [ONLY | stale, ONLY] == [row[FLAGS] for row in bbo]
 
+    @pytest.mark.parametrize("stamp", [0, 900 * SECOND])
+    def test_a_bad_stamp(self, stamp):
+        """It is flagged, hides no hole behind it, makes none, and counts as no latency."""
+        bad = Snapshot(stamp, 8, marks=BAD_RECEIPT)
+        rebuild, bbo, _, _ = rebuilt(
+            [Snapshot(SECOND, 7), bad, Snapshot(3 * SECOND, 9), Snapshot(20 * SECOND, 10)]
+        )
+
+        assert [ONLY, ONLY | BAD_RECEIPT, ONLY | STALE, ONLY] == [row[FLAGS] for row in bbo]
+        assert (1, 1_000, 1_000) == tuple(
+            rebuild.figures[name]
+            for name in ("bad_receipt_stamps", "min_latency_ns", "max_latency_ns")
+        )
+
+    def test_outside_the_day(self):
+        """A row received before the UTC day or after it is flagged and counted; none inside is."""
+        midnight = 19_943 * 86_400 * SECOND
+        times = [midnight - 1, midnight, midnight + 86_400 * SECOND - 1, midnight + 86_400 * SECOND]
+        snapshots = [Snapshot(time, number) for number, time in enumerate(times)]
+        rebuild, bbo, _, _ = rebuilt(snapshots, silence_ns=10**15, day=date(2024, 8, 8))
+
+        assert [ONLY | OUTSIDE, ONLY, ONLY, ONLY | OUTSIDE] == [row[FLAGS] for row in bbo]
+        assert 2 == rebuild.figures["outside_day_messages"]
+
     def test_figures(self):
         """Crossed and locked time, latencies and the seed are counted as by the rebuild."""
         snapshots = [
@@ -333,7 +374,11 @@ class TestRows:
         bare = batch([Snapshot(SECOND, 7)])
         bare = SnapshotBatch(**{n: getattr(bare, n) for n in bare.__slots__ if n != "ts_origin_ns"})
         rebuild = SnapshotRebuild(
-            Scale.of(Decimal("0.1")), Scale.of(Decimal("0.1")), RebuildOptions(), silence_ns=1
+            Scale.of(Decimal("0.1")),
+            Scale.of(Decimal("0.1")),
+            RebuildOptions(),
+            silence_ns=1,
+            marks=np.zeros(1, np.int64),
         )
 
         with pytest.raises(ValueError, match="the exchange's time"):

@@ -15,6 +15,7 @@ from market_pipeline.books.boundaries import first_rows
 from market_pipeline.books.from_snapshots import SnapshotRebuild
 from market_pipeline.books.intervals import Intervals
 from market_pipeline.books.rebuild import RebuildOptions
+from market_pipeline.books.soundness import marks_of
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import DomainError, MissingDataError
 from market_pipeline.sources.crypto_lake import (
@@ -72,15 +73,18 @@ def publish_snapshots(
     """
     files, hashes = snapshots.files_of(instrument)
     trade_files, trade_hashes = trades.files_if_any(instrument)
-    _check_not_empty(files, instrument, day)
+    times = tuple(
+        np.concatenate(parts) for parts in zip(*read_times(files, SNAPSHOTS), strict=True)
+    )
+    if not times or not times[0].size:
+        raise _nothing_there(files[0], instrument, day)
     price_scale, size_scale = steps_of(instrument, _values(files))
     gaps = suspect_gaps_between(
-        first_rows(read_times(files, SNAPSHOTS)),
-        read_trade_times(trade_files),
-        day,
-        instrument.thresholds,
+        first_rows([times]), read_trade_times(trade_files), day, instrument.thresholds
     )
-    rebuild = SnapshotRebuild(price_scale, size_scale, options, silence_ns=gaps.silence_ns)
+    rebuild = SnapshotRebuild(
+        price_scale, size_scale, options, silence_ns=gaps.silence_ns, marks=marks_of(*times)
+    )
     intervals = Intervals(instrument, day, price_scale, silences=gaps.silences)
     arrow = BookArrow(instrument, day, price_scale, size_scale)
     scales = {"tick": format(price_scale.step, "f"), "lot": format(size_scale.step, "f")}
@@ -104,18 +108,17 @@ def publish_snapshots(
     return PublishedSnapshots(output.files, rebuild, len(gaps.silences), [*hashes, *trade_hashes])
 
 
-def _check_not_empty(files: Sequence[Path], instrument: Instrument, day: date) -> None:
-    if not any(times[0].size for times in read_times(files, SNAPSHOTS)):
-        raise MissingDataError(
-            "Neither the deltas nor the snapshots of the day hold a usable row",
-            next_step="Fetch the day again; if the vendor's files are empty too, report it.",
-            exchange=instrument.venue,
-            symbol=instrument.symbol,
-            day=day,
-            file=files[0],
-            expected="at least one snapshot",
-            found="0 rows",
-        )
+def _nothing_there(file: Path, instrument: Instrument, day: date) -> MissingDataError:
+    return MissingDataError(
+        "Neither the deltas nor the snapshots of the day hold a usable row",
+        next_step="Fetch the day again; if the vendor's files are empty too, report it.",
+        exchange=instrument.venue,
+        symbol=instrument.symbol,
+        day=day,
+        file=file,
+        expected="at least one snapshot",
+        found="0 rows",
+    )
 
 
 def _values(files: Sequence[Path]) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:

@@ -37,6 +37,7 @@ from market_pipeline_tests.stages.days import (
     DAY,
     END_NS,
     FIRST_SEQUENCE,
+    HOUR_NS,
     START_NS,
     delta_rows,
     instrument,
@@ -254,6 +255,23 @@ class TestVerdict:
             verdict.observed_seconds,
         )
         assert (300.0, 1) == (verdict.stale_seconds, record["gaps"])
+
+    @pytest.mark.parametrize("stamp_ns", [0, END_NS - 1, END_NS + HOUR_NS, 2**62])
+    def test_one_bad_stamp(self, lake: Path, folder: Path, warehouse: Warehouse, stamp_ns: int):
+        """It costs its own row: the day's valid time is what it was but for half a minute."""
+        seconds = every_half_minute()
+        stamps = snapshot_table(seconds)["receipt_timestamp"].to_numpy().copy()
+        stamps[COUNT // 2] = stamp_ns
+        write_snapshots(lake, BTC, snapshot_table(seconds, receipt_timestamp=stamps))
+        write_trades(lake, BTC)
+        record, bbo, verdict = judged(lake, warehouse, BTC, settings(folder))
+
+        bad = ONLY | int(BookFlag.BAD_TS_RECEIPT)
+        assert [COUNT // 2] == np.flatnonzero(bbo["flags"].to_numpy() == bad).tolist()
+        assert {ONLY, bad} == set(bbo["flags"].to_list())
+        assert (1, 0) == (record["bad_receipt_stamps"], record["outside_day_messages"])
+        assert seconds[-1] - 60 <= verdict.valid_seconds <= seconds[-1]
+        assert (0, 0) == (verdict.gap_count, verdict.quiet_count)
 
     def test_the_intervals_tell_of_holes(self, lake: Path, folder: Path, warehouse: Warehouse):
         """A hole is an interval of STALE, with its length and the trades meanwhile."""
