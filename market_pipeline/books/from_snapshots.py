@@ -253,8 +253,7 @@ class SnapshotRebuild:
             figures["seed_sequence_number"] = int(books.sequence_number[0])
             figures["seed_ts_receipt_ns"] = int(books.ts_receipt_ns[0])
         figures["messages"] += flags.size
-        bad_receipt = books.is_marked(Mark.BAD_TS_RECEIPT)
-        is_timed = ~(bad_receipt | after.is_marked(Mark.BAD_TS_RECEIPT))
+        is_timed = ~(books.is_marked(Mark.BAD_TS_RECEIPT) | after.is_marked(Mark.BAD_TS_RECEIPT))
         held_ns = np.where(is_timed, np.maximum(after.ts_receipt_ns - books.ts_receipt_ns, 0), 0)
         for name, flag in (("crossed", BookFlag.CROSSED), ("locked", BookFlag.LOCKED)):
             is_so = (flags & np.uint16(flag)) != 0
@@ -266,7 +265,7 @@ class SnapshotRebuild:
             ("outside_day_messages", BookFlag.OUTSIDE_DAY),
         ):
             figures[name] += int(np.count_nonzero(flags & np.uint16(flag)))
-        is_sound = ~(bad_receipt | books.is_marked(Mark.BAD_TS_ORIGIN))
+        is_sound = ~books.is_marked(Mark.BAD_TS_RECEIPT | Mark.BAD_TS_ORIGIN)
         latency_ns = (books.ts_receipt_ns - books.ts_origin_ns)[is_sound]
         if latency_ns.size:
             figures["negative_latency_messages"] += int(np.count_nonzero(latency_ns < 0))

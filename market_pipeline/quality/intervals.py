@@ -27,6 +27,7 @@ __all__ = [
     "chunks",
     "day_bounds_ns",
     "held_ns",
+    "in_time_order",
     "overlap_ns",
     "running_chunks",
     "running_time_ns",
@@ -86,6 +87,11 @@ def time_order(ts_ns: IntArray) -> IndexArray | None:
         if (np.diff(ts_ns[part]) < 0).any():
             return np.argsort(ts_ns, kind="stable").astype(np.int32)
     return None
+
+
+def in_time_order(order: IndexArray | None, start: int, stop: int) -> IntArray:
+    """Some of the indices that `time_order` found."""
+    return np.arange(start, stop) if order is None else order[start:stop].astype(np.int64)
 
 
 def running_chunks(ts_ns: IntArray) -> Iterator[tuple[int, IntArray]]:

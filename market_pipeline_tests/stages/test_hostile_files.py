@@ -6,10 +6,8 @@ The stages run in a process of their own, whose peak memory is measured.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +16,7 @@ import pytest
 from market_pipeline.sources.crypto_lake import DELTAS, TRADES, day_folder
 from market_pipeline.stages.raw.profile import profile_day
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline_tests.conftest import REPOSITORY
+from market_pipeline_tests.conftest import printed_by
 from market_pipeline_tests.sources.hostile_files import MEGABYTE, many, prefixed_text, sides, write
 from market_pipeline_tests.sources.raw_files import deltas, trades
 from market_pipeline_tests.stages.days import (
@@ -72,19 +70,6 @@ def main(folder: Path) -> None:
     before = peak_megabytes()
     verdicts = run_day(folder / "hostile", folder / "after")
     json.dump({"megabytes": peak_megabytes() - before, "verdicts": verdicts}, sys.stdout)
-
-
-def run_in_child(folder: Path) -> dict[str, Any]:
-    """What `main` prints in a process of its own."""
-    ran = subprocess.run(
-        [sys.executable, "-m", __name__, str(folder)],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert 0 == ran.returncode, ran.stderr
-    return json.loads(ran.stdout)
 
 
 def shared_gigabyte(path: Path) -> None:
@@ -144,7 +129,7 @@ def test_a_day_of_many_rows(folder: Path, table, make, rows, megabytes):
         for of in (BTC, ETH):
             write_day(folder / lake, of)
     make(day_folder(folder / "hostile", table, BTC.venue, BTC.symbol, DAY), rows)
-    found = run_in_child(folder)
+    found = printed_by(__name__, folder)
     assert ["rebuilt", "rebuilt"] == [each["outcome"] for each in found["verdicts"]]
     assert "available" == found["verdicts"][1]["condition"]
     assert found["megabytes"] < megabytes
@@ -166,7 +151,7 @@ def test_a_small_file_that_becomes_large(folder: Path, make, reason):
             write_day(folder / lake, of)
     hostile = day_folder(folder / "hostile", TRADES, BTC.venue, BTC.symbol, DAY)
     make(hostile / "1.snappy.parquet")
-    found = run_in_child(folder)
+    found = printed_by(__name__, folder)
     refused, clean = found["verdicts"]
     assert ("quarantined", True) == (refused["outcome"], reason in refused["failure"])
     assert [True, True, False] == [each is None for each in refused["raw"]]

@@ -36,6 +36,7 @@ from market_pipeline.quality.intervals import (
     FloatArray,
     IntArray,
     day_bounds_ns,
+    in_time_order,
     time_order,
 )
 from market_pipeline.sources.batches import Trades
@@ -70,15 +71,14 @@ def trade_bars(trades: Trades, day: date) -> pl.DataFrame:
     """
     start_ns, end_ns = day_bounds_ns(day)
     first_ns, last_ns = start_ns - NS_PER_HOUR, end_ns + NS_PER_HOUR
-    row = time_order(trades.ts_receipt_ns)
+    order = time_order(trades.ts_receipt_ns)
     minutes = (last_ns - first_ns) // _NS_PER_MINUTE
     count = np.zeros(minutes, np.int64)
     bars = {name: np.zeros(minutes) for name in (*_PRICES, *_VOLUMES)}
     # A part at a time: what is worked out of all trades at once takes more than the trades do.
     for start in range(0, trades.price.size, _TRADES_AT_ONCE):
-        part: IntArray = np.arange(start, min(start + _TRADES_AT_ONCE, trades.price.size))
-        if row is not None:
-            part = row[part].astype(np.int64)
+        stop = min(start + _TRADES_AT_ONCE, trades.price.size)
+        part = in_time_order(order, start, stop)
         receipt_ns = trades.ts_receipt_ns[part]
         is_near = (receipt_ns >= first_ns) & (receipt_ns < last_ns)
         if is_near.any():

@@ -43,6 +43,7 @@ from market_pipeline.quality.intervals import (
     IndexArray,
     IntArray,
     day_bounds_ns,
+    in_time_order,
     running_time_ns,
     time_order,
 )
@@ -247,12 +248,6 @@ class _Prints(NamedTuple):
             row, ts_ns = order if row is None else row[order], ts_ns[order]
         return cls(ts_ns, row)
 
-    def rows(self, start: int, stop: int) -> IntArray:
-        """The rows of some of them."""
-        if self.row is None:
-            return np.arange(start, stop)
-        return self.row[start:stop].astype(np.int64)
-
 
 class _Orders(NamedTuple):
     """Taker orders by exchange time.
@@ -301,7 +296,8 @@ def _orders(trades: Trades, prints: _Prints, which: slice, tick: Scale) -> Itera
     last: _Orders | None = None
     for start in range(which.start, which.stop, _PRINTS_AT_ONCE):
         stop = min(start + _PRINTS_AT_ONCE, which.stop)
-        orders = _Orders.of(trades, prints.ts_ns[start:stop], prints.rows(start, stop), tick)
+        row = in_time_order(prints.row, start, stop)
+        orders = _Orders.of(trades, prints.ts_ns[start:stop], row, tick)
         if last is not None:
             orders = orders.after(last)
         last = orders.part(slice(-1, None))

@@ -60,7 +60,7 @@ def fetch_table(
         store: Where to look.
         lake: The local lake.
         raw, instrument, day: Whose objects; they come in the order of their numbers.
-        progress: Called with the progress.
+        progress: Called with how far it is.
 
     Raises:
         StoreError: The store cannot be listed and nothing is local.

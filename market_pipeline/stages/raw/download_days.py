@@ -82,7 +82,7 @@ def fetch_days(
     Args:
         store, lake: From where, and to where.
         wanted: The days.
-        progress: Called with the progress.
+        progress: Called with how far it is.
         parallel: How many days may be under way at once.
         while_waiting: Is called a few times a second.
 

@@ -8,6 +8,7 @@ damaged or of other raw files, the raw files are read again.
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterable, Sequence
 from datetime import date
@@ -25,6 +26,7 @@ __all__ = ["day_messages", "forget_messages", "keep_messages"]
 
 _FORMAT = 2
 _HEAD_BYTES = 128
+_MESSAGE_BYTES = len(FirstRows._fields) * np.dtype(np.int64).itemsize
 
 
 def keep_messages(
@@ -76,16 +78,16 @@ def forget_messages(warehouse: Warehouse, instruments: Iterable[Instrument], day
 
 def _kept(path: Path, sha256: Sequence[str]) -> FirstRows | None:
     try:
-        size = path.stat().st_size - _HEAD_BYTES
-        if size < 0 or size % 32:
-            return None
-        # Mapped, not read: it is never written to once it is there, and may be a gigabyte.
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
+            size = os.fstat(file.fileno()).st_size - _HEAD_BYTES
+            if size < 0 or size % _MESSAGE_BYTES:
+                return None
+            # Mapped, not read: it is never written to once it is there, and may be a gigabyte.
             values = np.memmap(file, np.int64, "r", _HEAD_BYTES) if size else np.empty(0, np.int64)
     except FileNotFoundError:
         return None
-    columns = np.asarray(values).reshape(4, -1)
+    columns = np.asarray(values).reshape(len(FirstRows._fields), -1)
     return FirstRows._make(columns) if head == _head(sha256, columns) else None
 
 

@@ -310,7 +310,7 @@ class TestFailures:
         assert hashlib.sha256(b"one").hexdigest() == found[0].verified_sha256
 
     def test_not_listed_and_damaged(self, store: FakeStore, lake: Path):
-        """That the local file is damaged is told where it cannot be recovered."""
+        """That the local file is damaged is reported where it cannot be replaced."""
         fetch(store, lake)
         (folder_of(lake) / "1.snappy.parquet").write_bytes(b"onE")
         store.failures[""] = store_error("unavailable")
