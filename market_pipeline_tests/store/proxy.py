@@ -83,6 +83,7 @@ class FaultyProxy:
     _planned: list[_Planned] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _under_way: int = 0
+    _plans: int = 0
 
     def __post_init__(self) -> None:
         proxy = self
@@ -109,10 +110,12 @@ class FaultyProxy:
         """Err like this from now on (the first fault that applies), and forget what was asked."""
         with self._lock:
             self._planned = [_Planned(fault) for fault in faults]
+            self._plans += 1
             self.requests.clear()
 
     def downloads(self) -> list[Request]:
-        """The requests for objects among those that came."""
+        """The requests for objects among those that came, once none is under way."""
+        self.settle()
         with self._lock:
             return [request for request in self.requests if re.search(OBJECTS, request.line)]
 
@@ -122,8 +125,8 @@ class FaultyProxy:
         while self._under_way and time.monotonic() < until:
             time.sleep(0.01)
 
-    def fault_for(self, line: str) -> Fault:
-        """The fault that is due for a request; one without any harm if none is."""
+    def fault_for(self, line: str) -> tuple[Fault, int]:
+        """The fault that is due for a request, one without any harm if none is; and whose plan."""
         with self._lock:
             self._under_way += 1
             for planned in self._planned:
@@ -133,14 +136,15 @@ class FaultyProxy:
                 planned.met += 1
                 harmed = planned.met - fault.after
                 if harmed > 0 and (fault.times is None or harmed <= fault.times):
-                    return fault
-        return Fault()
+                    return fault, self._plans
+            return Fault(), self._plans
 
-    def note(self, request: Request) -> None:
-        """Remember a request that is over."""
+    def note(self, request: Request, plan: int) -> None:
+        """Remember a request that is over, if it came since the last plan."""
         with self._lock:
             self._under_way -= 1
-            self.requests.append(request)
+            if plan == self._plans:
+                self.requests.append(request)
 
 
 class _Server(ThreadingHTTPServer):
@@ -159,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         line = f"{self.command} {self.path}"
-        fault = self.owner.fault_for(line)
+        fault, plan = self.owner.fault_for(line)
         self._status, self._sent = 0, 0
         if fault.wait_seconds:
             time.sleep(fault.wait_seconds)
@@ -173,7 +177,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._say(200, "text/html", fault.page)
             else:
                 self._forward(fault)
-        self.owner.note(Request(line, self.headers.get("Range", ""), self._status, self._sent))
+        request = Request(line, self.headers.get("Range", ""), self._status, self._sent)
+        self.owner.note(request, plan)
 
     do_HEAD = do_GET
     do_PUT = do_GET

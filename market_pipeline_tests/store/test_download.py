@@ -112,6 +112,7 @@ def test_usage(store, listed, target, faulty):
     """The client counts its requests and the bytes of objects."""
     store.download(listed, target)
     usage = store.usage
+    faulty.settle()
     assert len(faulty.requests) == usage.requests == 1 + 10
     assert len(CONTENT) == usage.bytes
     assert 0 == store.blocked_seconds == usage.blocked_for_bytes_seconds
