@@ -33,6 +33,7 @@ __all__ = [
     "as_machine_error",
     "in_our_words",
     "nearest_folder",
+    "panic_without_backtrace",
     "reports_machine_errors",
     "require_address_space",
     "require_open_files",
@@ -129,6 +130,15 @@ def as_machine_error(error: BaseException, place: str | None = None) -> MachineE
     )
 
 
+def panic_without_backtrace() -> None:
+    """Has libraries in Rust leave out the backtrace when they panic.
+
+    To look up its names takes memory. Where that is what they panic for, they panic once more and
+    then wait for themselves for ever, deaf to signals.
+    """
+    os.environ["RUST_BACKTRACE"] = "0"
+
+
 def require_open_files() -> int:
     """Raises the limit of open files as far as the system allows, and returns it.
 
@@ -193,10 +203,16 @@ def _forbidden(number: int, place: str) -> MachineError:
 
 
 def _no_memory(place: str | None) -> MachineError:
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    found = "no limit is set (`ulimit -v`), so the machine's memory is used up"
-    if limit != resource.RLIM_INFINITY:
-        found = f"a limit of {limit:,} bytes (`ulimit -v`)"
+    limits = {"-v": resource.RLIMIT_AS, "-d": resource.RLIMIT_DATA}
+    set_ones = {
+        option: limit
+        for option, kind in limits.items()
+        if (limit := resource.getrlimit(kind)[0]) != resource.RLIM_INFINITY
+    }
+    found = " and ".join(
+        f"a limit of {limit:,} bytes (`ulimit {option}`)" for option, limit in set_ones.items()
+    )
+    found = found or "no limit is set (`ulimit -v`), so the machine's memory is used up"
     return MachineError(
         "There is not enough memory",
         file=place,

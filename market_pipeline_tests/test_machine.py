@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -35,6 +38,19 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "pyarrow": lambda path: pq.write_table(FRAME.to_arrow(), path),
     "deltalake": lambda path: write_deltalake(path, FRAME.to_arrow()),
 }
+
+PANIC = """
+import resource
+from market_pipeline.machine import panic_without_backtrace
+panic_without_backtrace()
+import polars as pl
+frame = pl.LazyFrame({"a": [1]})
+lines = open("/proc/self/status").read().splitlines()
+(kilobytes,) = (int(line.split()[1]) for line in lines if line.startswith("VmData"))
+limit = (kilobytes << 10) + (1 << 20)
+resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+frame.select(pl.col("a").sum()).collect(engine="streaming")
+"""
 
 
 @pytest.fixture
@@ -155,3 +171,16 @@ def test_no_cause_is_left():
         raised.value.__cause__,
         raised.value.__suppress_context__,
     )
+
+
+def test_a_panic_for_want_of_memory():
+    """It ends what it came from: with a backtrace the process would wait for itself for ever."""
+    ended = subprocess.run(
+        [sys.executable, "-c", PANIC],
+        env=os.environ | {"RUST_BACKTRACE": "1"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert 1 == ended.returncode
+    assert "PanicException" in ended.stderr

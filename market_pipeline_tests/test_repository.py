@@ -32,7 +32,7 @@ MAX_LINES = 500
 # __version__ is for everybody.
 LAYERS = (
     ("shown",),
-    ("errors", "threads", "jit"),
+    ("errors", "mapped", "threads", "jit"),
     ("config",),
     ("warehouse",),
     ("store",),

@@ -13,8 +13,6 @@ from market_pipeline.jit import kernel
 
 __all__ = ["FirstRows", "MessageStarts", "first_rows", "message_starts"]
 
-_MORE_MESSAGES = 1 << 18
-
 
 class FirstRows(NamedTuple):
     """The first row of every message of a feed, int64 (messages,) each.
@@ -34,8 +32,6 @@ class MessageStarts:
     """Finds where the messages of a feed begin, wherever it is cut into batches."""
 
     def __init__(self) -> None:
-        self._found = FirstRows._make(np.empty(0, np.int64) for _ in FirstRows._fields)
-        self._messages = 0
         self._room = np.empty(0, np.int64)
         self._before: tuple[int, int] | None = None
         self._rows = 0
@@ -45,37 +41,19 @@ class MessageStarts:
         ts_origin_ns: NDArray[np.int64],
         ts_receipt_ns: NDArray[np.int64],
         sequence_number: NDArray[np.int64],
-    ) -> NDArray[np.int64]:
-        """Takes the next rows, int64 (n,) each; the indices of those that begin a message.
-
-        The indices hold until the next call.
-        """
+    ) -> FirstRows:
+        """Takes the next rows, int64 (n,) each; the messages that begin with one of them."""
         size = sequence_number.size
         if self._room.size < size:
             self._room = np.empty(size, np.int64)
         count = message_starts(sequence_number, ts_receipt_ns, self._room, self._before)
         first = self._room[:count]
-        end = self._messages + count
-        if end > self._found.row.size:
-            self._resize(end + _MORE_MESSAGES)
         columns = (ts_origin_ns[first], ts_receipt_ns[first], sequence_number[first])
-        for found, column in zip(self._found, (first + self._rows, *columns), strict=True):
-            found[self._messages : end] = column
-        self._messages = end
+        found = FirstRows(first + self._rows, *columns)
         if size:
             self._before = int(sequence_number[-1]), int(ts_receipt_ns[-1])
         self._rows += size
-        return first
-
-    def first_rows(self) -> FirstRows:
-        """The messages of all rows; no more may be added after that."""
-        self._resize(self._messages)
-        return self._found
-
-    def _resize(self, messages: int) -> None:
-        # Where they lie: a day is millions of messages, of which there is room for no second copy.
-        for column in self._found:
-            column.resize(messages, refcheck=False)
+        return found
 
 
 def first_rows(batches: Iterable[tuple[NDArray[np.int64], ...]]) -> FirstRows:
@@ -85,9 +63,9 @@ def first_rows(batches: Iterable[tuple[NDArray[np.int64], ...]]) -> FirstRows:
         batches: (ts_origin_ns, ts_receipt_ns, sequence_number), int64 (n,) each, in feed order.
     """
     starts = MessageStarts()
-    for batch in batches:
-        starts.add(*batch)
-    return starts.first_rows()
+    none = FirstRows._make(np.empty(0, np.int64) for _ in FirstRows._fields)
+    parts = [none, *(starts.add(*batch) for batch in batches)]
+    return FirstRows._make(map(np.concatenate, zip(*parts, strict=True)))
 
 
 def message_starts(

@@ -74,7 +74,7 @@ class SnapshotRebuild:
         price_scale, size_scale: The tick and the lot of that day.
         options: How often depth and keyframes come; policies about deltas mean nothing here.
         silence_ns: A time between two rows up to this is no silence.
-        marks: What the stamps of all snapshots are worth, int64 (snapshots,), by
+        marks: What the stamps of all snapshots are worth, int32 (snapshots,), by
             `books.soundness.marks_of`.
     """
 
@@ -85,7 +85,7 @@ class SnapshotRebuild:
         options: RebuildOptions,
         *,
         silence_ns: int,
-        marks: NDArray[np.int64],
+        marks: NDArray[np.int32],
     ) -> None:
         self.price_scale = price_scale
         self.size_scale = size_scale
@@ -154,7 +154,7 @@ class SnapshotRebuild:
             lots[:, :levels],
             ticks[:, levels:],
             lots[:, levels:],
-            self._marks[first : first + batch.sequence_number.size],
+            self._marks[first : first + batch.sequence_number.size].astype(np.int64),
         )
         usable = is_ordered_side(books.bid_price_ticks, books.bid_size_lots, worsening=-1)
         usable &= is_ordered_side(books.ask_price_ticks, books.ask_size_lots, worsening=1)

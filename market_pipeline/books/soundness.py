@@ -26,6 +26,7 @@ than about `LOOKAHEAD` / 2 bad values says is believed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import IntFlag
 from typing import NamedTuple
 
@@ -42,6 +43,7 @@ __all__ = [
     "LastSound",
     "Mark",
     "Soundness",
+    "judged_parts",
     "marks_of",
     "sound_times_ns",
 ]
@@ -51,6 +53,7 @@ LOOKAHEAD = 16
 TOLERANCE_NS = 1_000_000_000
 """A time that is off by no more than this harms nothing and is believed."""
 _END_TOLERANCE_NS = 60_000_000_000
+_PART_MESSAGES = 1 << 17
 
 
 class Mark(IntFlag):
@@ -81,10 +84,26 @@ def marks_of(
     ts_origin_ns: NDArray[np.int64],
     ts_receipt_ns: NDArray[np.int64],
     sequence_number: NDArray[np.int64],
-) -> NDArray[np.int64]:
-    """The `Mark` bits of all messages of a feed; int64 (n,) each, in feed order."""
+) -> NDArray[np.int32]:
+    """The `Mark` bits of all messages of a feed, int32 (n,); int64 (n,) each, in feed order."""
+    marks = np.empty(ts_origin_ns.size, np.int32)
+    for first, part in judged_parts(ts_origin_ns, ts_receipt_ns, sequence_number):
+        marks[first : first + part.size] = part
+    return marks
+
+
+def judged_parts(
+    ts_origin_ns: NDArray[np.int64],
+    ts_receipt_ns: NDArray[np.int64],
+    sequence_number: NDArray[np.int64],
+) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """The index of a message of a feed, and the `Mark` bits of it and those after, part by part."""
     soundness = Soundness()
-    return soundness.judge(ts_origin_ns, ts_receipt_ns, sequence_number, ts_origin_ns.size)
+    for first in range(0, ts_origin_ns.size, _PART_MESSAGES):
+        count = min(_PART_MESSAGES, ts_origin_ns.size - first)
+        near = slice(first, first + count + LOOKAHEAD)
+        columns = ts_origin_ns[near], ts_receipt_ns[near], sequence_number[near]
+        yield first, soundness.judge(*columns, count)
 
 
 def sound_times_ns(ts_ns: NDArray[np.int64], is_bad: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -92,11 +111,17 @@ def sound_times_ns(ts_ns: NDArray[np.int64], is_bad: NDArray[np.bool_]) -> NDArr
 
     Without a sound one they are as they were.
     """
-    good = np.flatnonzero(~is_bad)
-    if good.size in (0, ts_ns.size):
+    bad = np.flatnonzero(is_bad)
+    if bad.size in (0, ts_ns.size):
         return ts_ns
-    latest = np.searchsorted(good, np.arange(ts_ns.size), side="right") - 1
-    return ts_ns[good[np.maximum(latest, 0)]]
+    begins = np.flatnonzero(np.diff(bad, prepend=-2) > 1)
+    lengths = np.diff(begins, append=bad.size)
+    beside = bad[begins] - 1
+    if beside[0] < 0:
+        beside[0] = lengths[0]
+    sound = ts_ns.copy()
+    sound[bad] = np.repeat(ts_ns[beside], lengths)
+    return sound
 
 
 class LastSound(NamedTuple):

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from io import BufferedWriter, RawIOBase, TextIOWrapper
 
 from market_pipeline.errors import MarketPipelineError
-from market_pipeline.machine import as_machine_error, require_address_space
+from market_pipeline.machine import as_machine_error, panic_without_backtrace, require_address_space
 from market_pipeline.shown import shown_lines
 
 __all__ = ["main"]
@@ -27,6 +27,7 @@ def main() -> None:
     code: int | str | None = 2
     try:
         _write_whole()
+        panic_without_backtrace()
         require_address_space()
         with _ended_at_once():
             from market_pipeline.cli.app import app  # noqa: PLC0415

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stderr
+from contextlib import redirect_stderr
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
 from io import TextIOBase
 from pathlib import Path
-from threading import Timer, main_thread
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 from uuid import uuid4
 
 import typer
@@ -29,6 +26,7 @@ from rich.progress import (
 )
 
 from market_pipeline.cli.output import console, errors_console, exit_code, print_verdicts
+from market_pipeline.cli.signals import shield_from_sigint, stoppable
 from market_pipeline.cli.verdict import InstrumentIds, read_verdicts
 from market_pipeline.config.instruments import Instrument, load_instruments, select_instruments
 from market_pipeline.config.settings import ENV_FILE, Settings, load_settings
@@ -38,7 +36,6 @@ from market_pipeline.warehouse.locks import locking
 
 if TYPE_CHECKING:
     import dagster as dg
-    from dagster._core.storage.compute_log_manager import ComputeLogManager
 
     from market_pipeline.stages.rebuild.dry_run import PlannedDay
 
@@ -46,7 +43,6 @@ __all__ = ["FAILED", "dagster_instance", "print_failed", "run", "run_days"]
 
 _DAY = ["%Y-%m-%d"]
 FAILED = 2
-_STOPPING = {signal.SIGINT, signal.SIGTERM}
 _NO_STEP_FAILED = "the run stopped before a step failed; see its log in the UI"
 _UNKEPT = "Exception while writing logger call to event log: "
 
@@ -197,10 +193,10 @@ def run_days(
     }
     failed: dict[date, str] = {}
     with dagster_instance() as instance, _progress(out) as progress:
-        _shield_from_sigint(instance.compute_log_manager)
+        shield_from_sigint(instance.compute_log_manager)
         task = progress.add_task("", total=len(days) * len(job.nodes))
         for number, day in enumerate(days, start=1):
-            with _stoppable(day):
+            with stoppable(day):
                 progress.update(task, description=f"{day}")
                 run_id = str(uuid4())
                 instance.add_event_listener(run_id, _listener(progress, task, day))
@@ -226,77 +222,6 @@ def run_days(
             if not out.is_terminal:
                 out.print(f"{day} {'failed' if day in failed else 'done'} ({number}/{len(days)})")
     return failed
-
-
-@contextmanager
-def _stoppable(day: date) -> Iterator[None]:
-    """Ends the verb with a word and 128 + the signal if SIGINT or SIGTERM came in the `with` block.
-
-    Dagster ends the run of the day with it, as a failure like others, or in the end of a run takes
-    no notice, or has both raise `KeyboardInterrupt`. The interpreter tells every signal to the pipe
-    before anybody handles it.
-    """
-    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    on_sigterm, on_unraisable = signal.getsignal(signal.SIGTERM), sys.unraisablehook
-    sys.unraisablehook = partial(_raise_again, on_unraisable)
-    raised = None
-    try:
-        yield
-    except BaseException as error:
-        raised = error
-    finally:
-        sys.unraisablehook = on_unraisable
-        signal.signal(signal.SIGTERM, on_sigterm)
-        signal.set_wakeup_fd(before)
-        os.close(writing)
-        came = [each for each in os.read(reading, 1 << 10) if each in _STOPPING]
-        os.close(reading)
-    if came:
-        stopped_by = signal.Signals(came[0])
-        errors_console().print(
-            f"stopped by {stopped_by.name} at {day}: what was published stays. "
-            "Run the same again to go on.",
-            soft_wrap=True,
-        )
-        raise typer.Exit(128 + stopped_by) from None
-    if raised is not None:
-        raise raised
-
-
-def _shield_from_sigint(manager: ComputeLogManager) -> None:
-    """Has the processes that Dagster starts to keep a step's output not see Ctrl-C.
-
-    A terminal sends it to all of them. They are ended with the step, or when they are left alone.
-    """
-    capture = manager.capture_logs
-
-    @contextmanager
-    def shielded(log_key: Sequence[str]) -> Iterator[Any]:
-        with ExitStack() as stack:
-            # Who is started takes the mask over; for this process the signal waits that long.
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            try:
-                context = stack.enter_context(capture(log_key))
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            yield context
-
-    manager.capture_logs = shielded  # type: ignore[method-assign]
-
-
-def _raise_again(hook: Callable[[sys.UnraisableHookArgs], object], lost: Any) -> None:
-    """Repeats a signal of which the exception was lost where none can be raised, as in a callback
-    of the garbage collector: the day would go on to its end.
-    """
-    from dagster._core.errors import DagsterExecutionInterruptedError  # noqa: PLC0415
-
-    if isinstance(lost.exc_value, KeyboardInterrupt | DagsterExecutionInterruptedError):
-        again = Timer(0.05, signal.pthread_kill, (main_thread().ident, signal.SIGINT))
-        again.daemon = True
-        again.start()
-    else:
-        hook(lost)
 
 
 def _why_unkept(reason: str) -> str:

@@ -16,6 +16,7 @@ from market_pipeline.notebook.in_memory import delta_slices, snapshot_slices, ti
 from market_pipeline.sources import binance_capture, crypto_lake
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch, TradeTimes
 from market_pipeline.sources.binance_capture import Findings
+from market_pipeline.sources.crypto_lake_trades import read_trade_times
 from market_pipeline.sources.shards import folder_shards
 
 __all__ = ["Feeds", "RawRows", "feeds_of"]
@@ -103,7 +104,7 @@ def _trade_times(rows: RawRows, instrument: str | None) -> TradeTimes:
     if _is_capture(files):
         _, symbol = _capture_symbol(instrument)
         return binance_capture.read_trades(files, symbol, Findings()).times
-    return crypto_lake.read_trade_times(files)
+    return read_trade_times(files)
 
 
 def _files(rows: RawRows) -> list[Path] | None:

@@ -204,7 +204,7 @@ def _snapshot(row: PublishedRow, files: Sequence[Path], scales: tuple[Scale, Sca
     same = [pl.col(raw) == row.columns[column] for raw, column in keys.items()]
     found = _raw_rows(files, SNAPSHOTS, pl.all_horizontal(same))
     options = RebuildOptions(depth_interval_ms=None)
-    marks = np.zeros(found.height, np.int64)
+    marks = np.zeros(found.height, np.int32)
     rebuild = SnapshotRebuild(*scales, options, silence_ns=0, marks=marks)
     batches = (
         replace(batch, ts_origin_ns=found["timestamp"].to_numpy())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -59,12 +59,22 @@ class RawTableLook:
         table: Which table.
         day: The UTC day that its rows should be of.
         tolerance_ns: A time further than this after the day's end is in the future.
+        note: Called with the messages of deltas as they begin.
 
     Attributes:
         batch_rows: Rows to be read at a time.
+        is_timed: Whether each row so far has its times and number, without which nobody can say
+            where messages begin.
     """
 
-    def __init__(self, lake: Path, table: RawTable, day: date, tolerance_ns: int) -> None:
+    def __init__(
+        self,
+        lake: Path,
+        table: RawTable,
+        day: date,
+        tolerance_ns: int,
+        note: Callable[[FirstRows], None] = lambda _: None,
+    ) -> None:
         start_ns, end_ns = day_bounds_ns(day)
         self._lake = lake
         self._table = table
@@ -80,8 +90,9 @@ class RawTableLook:
         self._levels = PriceLevels(start_ns)
         self._names: dict[Path, dict[str, str]] = {}
         self._starts = MessageStarts() if table is DELTAS else None
-        self._is_timed = True
-        self._message_rows = 0
+        self._note = note
+        self._last_message_row = 0
+        self.is_timed = True
         self.batch_rows = _SNAPSHOT_BATCH_ROWS if table is SNAPSHOTS else _BATCH_ROWS
 
     def add(self, batch: RawBatch) -> None:
@@ -128,23 +139,15 @@ class RawTableLook:
         if self._order.messages > most:
             raise _too_large(batch, f"{name} in a day", most)
 
-    @property
-    def messages(self) -> FirstRows | None:
-        """Where the messages of the deltas begin, after the last batch.
-
-        None of another table, and where a row has no time or number.
-        """
-        return self._starts.first_rows() if self._starts and self._is_timed else None
-
     def _note_messages(self, batch: RawBatch, starts: MessageStarts) -> None:
         keys = ("timestamp", "receipt_timestamp", "sequence_number")
-        self._is_timed &= not any(key in batch.nulls for key in keys)
-        first = starts.add(*(batch.arrays[key] for key in keys))
-        # Where the message under way began, were its rows of earlier batches in this one.
-        edges = np.concatenate(([-self._message_rows], first, [len(batch.arrays["timestamp"])]))
+        self.is_timed &= not any(key in batch.nulls for key in keys)
+        messages = starts.add(*(batch.arrays[key] for key in keys))
+        self._note(messages)
+        edges = np.concatenate(([self._last_message_row], messages.row, [self._rows]))
         if np.diff(edges).max() > MAX_MESSAGE_ROWS:
             raise _too_large(batch, "rows in a message", MAX_MESSAGE_ROWS)
-        self._message_rows = int(edges[-1] - edges[-2])
+        self._last_message_row = int(edges[-2])
 
     def _content(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.uint64]:
         """What makes two messages of one sequence number the same."""

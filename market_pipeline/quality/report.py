@@ -103,19 +103,6 @@ class BookDay:
         return messages
 
     @cached_property
-    def sound_receipt_ns(self) -> IntArray:
-        """The receipt times, in place of each bad one the sound one before it; (messages,)."""
-        return self._sound(self.messages.ts_receipt_ns, BookFlag.BAD_TS_RECEIPT)
-
-    @cached_property
-    def sound_origin_ns(self) -> IntArray:
-        """The exchange times, in place of each bad one the sound one before it; (messages,)."""
-        return self._sound(self.messages.ts_origin_ns, BookFlag.BAD_TS_ORIGIN)
-
-    def _sound(self, ts_ns: IntArray, flag: BookFlag) -> IntArray:
-        return sound_times_ns(ts_ns, (self.messages.flags & np.uint16(flag)) != 0)
-
-    @cached_property
     def spans(self) -> BookSpans:
         """When which flags stood against the book."""
         return self.read_spans()
@@ -125,8 +112,8 @@ class BookDay:
         """What is missing of the day."""
         messages = self.messages
         return find_gaps(
-            ts_receipt_ns=self.sound_receipt_ns,
-            ts_origin_ns=self.sound_origin_ns,
+            ts_receipt_ns=self._sound(messages.ts_receipt_ns, BookFlag.BAD_TS_RECEIPT),
+            ts_origin_ns=self._sound(messages.ts_origin_ns, BookFlag.BAD_TS_ORIGIN),
             sequence_number=messages.sequence_number,
             trade_receipt_ns=self.trade_receipt_ns,
             trade_origin_ns=self.trade_origin_ns,
@@ -139,6 +126,10 @@ class BookDay:
     def observed(self) -> Observed:
         """When the day was observed."""
         return Observed(self.gaps.first_ns, self.gaps.last_ns, self.gaps.not_observed)
+
+    def _sound(self, ts_ns: IntArray, flag: BookFlag) -> IntArray:
+        """The times, in place of each bad one the sound one before it."""
+        return sound_times_ns(ts_ns, (self.messages.flags & np.uint16(flag)) != 0)
 
 
 def measure_book(book: BookDay) -> Measured:

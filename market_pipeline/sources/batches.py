@@ -23,12 +23,12 @@ __all__ = [
 ]
 
 MAX_MESSAGES = 3 << 23
-"""Most messages of an instrument and day, one every 3.4 ms: 32 bytes of each are held at once."""
+"""Most messages of an instrument and day, one every 3.4 ms: some bytes of each are held at once."""
 MAX_MESSAGE_ROWS = 1 << 20
 """Most rows of a message: it is judged with those around it, and all of them are held."""
 
 MAX_TRADES = 1 << 24
-"""Most trades of an instrument and day: they are held whole, and sorted, by several stages."""
+"""Most trades of an instrument and day: several stages sort them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,14 +26,7 @@ from numpy.typing import NDArray
 
 from market_pipeline.errors import DomainError, LakeFileError, SchemaError
 from market_pipeline.shown import shown_names
-from market_pipeline.sources.batches import (
-    MAX_TRADES,
-    DeltaBatch,
-    SnapshotBatch,
-    Trades,
-    TradeTimes,
-    too_many_trades,
-)
+from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 from market_pipeline.sources.converted_columns import (
     LOST,
     LOST_BEFORE,
@@ -56,6 +49,7 @@ __all__ = [
     "RawBatch",
     "RawTable",
     "count_deltas",
+    "count_rows",
     "day_folder",
     "day_shards",
     "open_shard",
@@ -63,8 +57,8 @@ __all__ = [
     "read_raw",
     "read_snapshots",
     "read_times",
-    "read_trade_times",
-    "read_trades",
+    "read_whole",
+    "refuse_outside",
 ]
 
 SNAPSHOT_LEVELS = 20
@@ -246,7 +240,7 @@ def read_raw(
                 del arrays, pieces
 
 
-def _batches(
+def read_whole(
     files: Sequence[Path],
     table: RawTable,
     columns: Sequence[str],
@@ -276,7 +270,7 @@ def _batches(
         del batch
 
 
-def _refuse_outside(batch: RawBatch, column: str, *, above: float | None = None) -> None:
+def refuse_outside(batch: RawBatch, column: str, *, above: float | None = None) -> None:
     """Refuses values that are not finite, below 0, or (with `above`) not greater than it."""
     values = batch.arrays[column]
     if not values.size:
@@ -309,7 +303,7 @@ def read_deltas(files: Sequence[Path], skip_rows: int = 0) -> Iterator[DeltaBatc
         LakeFileError, SchemaError: See `open_shard`.
         DomainError: On a null, a price not above 0, or a size below 0.
     """
-    batches = _batches(
+    batches = read_whole(
         files,
         DELTAS,
         list(DELTAS.columns),
@@ -318,8 +312,8 @@ def read_deltas(files: Sequence[Path], skip_rows: int = 0) -> Iterator[DeltaBatc
         optional=[LOST_BEFORE],
     )
     for batch in batches:
-        _refuse_outside(batch, "price", above=0.0)
-        _refuse_outside(batch, "size")
+        refuse_outside(batch, "price", above=0.0)
+        refuse_outside(batch, "size")
         arrays = batch.arrays
         lost = arrays.get(LOST_BEFORE, _NOTHING_LOST)
         yield DeltaBatch(
@@ -367,6 +361,19 @@ def count_deltas(files: Sequence[Path]) -> DeltaCounts:
             streamed += streamed_row_groups(parquet, columns)
             in_flight = max(in_flight, largest_piece_bytes(parquet, columns, _BATCH_ROWS))
     return DeltaCounts(rows, streamed, in_flight)
+
+
+def count_rows(files: Sequence[Path], table: RawTable) -> int:
+    """The rows of a day's shards, as their footers tell.
+
+    Raises:
+        LakeFileError, SchemaError: See `open_shard`.
+    """
+    rows = 0
+    for file in files:
+        with open_shard(file, table)[0] as parquet:
+            rows += parquet.metadata.num_rows
+    return rows
 
 
 def read_snapshots(
@@ -422,7 +429,9 @@ def _snapshot_batches(
         levels = level_columns(depth)
         at_once = max(1, _SNAPSHOT_BATCH_ROWS * SNAPSHOT_LEVELS // depth)
         columns = [*keys, *levels]
-        yield from _batches([file], SNAPSHOTS, columns, at_once, nullable=levels, skip_rows=skipped)
+        yield from read_whole(
+            [file], SNAPSHOTS, columns, at_once, nullable=levels, skip_rows=skipped
+        )
 
 
 def read_times(
@@ -434,65 +443,5 @@ def read_times(
         LakeFileError, SchemaError, DomainError: As `read_deltas`.
     """
     columns = ["timestamp", "receipt_timestamp", "sequence_number"]
-    for batch in _batches(files, table, columns, _BATCH_ROWS):
+    for batch in read_whole(files, table, columns, _BATCH_ROWS):
         yield tuple(batch.arrays[column] for column in columns)
-
-
-def read_trades(files: Sequence[Path]) -> Trades:
-    """Reads all trades of a day's shards; without files, no trades.
-
-    Raises:
-        LakeFileError: See `open_shard`; also if there are more than `MAX_TRADES`.
-        SchemaError: See `open_shard`.
-        DomainError: On a null, a price or amount not above 0, or a side that is not buy or sell.
-    """
-    times = {"timestamp": np.int64, "receipt_timestamp": np.int64}
-    values = {"price": np.float64, "amount": np.float64, "is_buy": np.bool_}
-    return Trades(*_trade_columns(files, times | values))
-
-
-def read_trade_times(files: Sequence[Path]) -> TradeTimes:
-    """Reads when the trades of a day's shards were, and refuses what `read_trades` refuses.
-
-    Raises:
-        MarketPipelineError: As `read_trades`.
-    """
-    return TradeTimes(
-        *_trade_columns(files, {"timestamp": np.int64, "receipt_timestamp": np.int64})
-    )
-
-
-def _trade_columns(files: Sequence[Path], types: dict[str, Any]) -> list[NDArray[Any]]:
-    """Some columns of all trades, and `is_buy`, if every value of every column can be."""
-    count = 0
-    for file in files:
-        with open_shard(file, TRADES)[0] as parquet:
-            count += parquet.metadata.num_rows
-        if count > MAX_TRADES:
-            raise too_many_trades(file, count)
-    # Of their final size at once: gathered in parts they would be held twice.
-    found = {name: np.empty(count, dtype) for name, dtype in types.items()}
-    row = 0
-    columns = [name for name in TRADES.columns if name != "id"]
-    for batch in _batches(files, TRADES, columns, _BATCH_ROWS):
-        _refuse_outside(batch, "price", above=0.0)
-        _refuse_outside(batch, "amount", above=0.0)
-        sides = batch.arrays["side"]
-        is_buy = sides == "buy"
-        known = is_buy | (sides == "sell")
-        if not known.all():
-            at = int(np.flatnonzero(~known)[0])
-            raise DomainError(
-                "A trade's side is unknown",
-                next_step="Report the row to the vendor or fetch the file again.",
-                file=batch.file,
-                row=batch.first_row + at,
-                column=batch.names["side"],
-                expected="buy or sell",
-                found=repr(sides[at]),
-            )
-        arrays = batch.arrays | {"is_buy": is_buy}
-        for name, values in found.items():
-            values[row : row + is_buy.size] = arrays[name]
-        row += is_buy.size
-    return list(found.values())

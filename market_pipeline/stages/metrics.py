@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -21,7 +22,7 @@ from market_pipeline.metrics.minute import (
 from market_pipeline.quality.evaluate import evaluate, thresholds_in_force
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.shown import shown_logger
-from market_pipeline.sources.crypto_lake import read_trades
+from market_pipeline.sources.crypto_lake_trades import read_trades
 from market_pipeline.stages.published_rows import of_instrument, read_rows
 from market_pipeline.stages.raw.objects import RawObjects
 
@@ -55,6 +56,7 @@ def metrics_day(
     bbo: pl.LazyFrame,
     depth: pl.LazyFrame,
     trades: RawObjects,
+    scratch: Path | None = None,
     warn: Callable[[str], None] = lambda _: None,
 ) -> MetricsDay:
     """The rows of `metrics.book_metrics` of a day.
@@ -70,6 +72,7 @@ def metrics_day(
         reports: The day's rows of `quality.validation_report`.
         bbo, depth: The day's rows of `books.bbo` and `books.depth`.
         trades: The day's registered trades.
+        scratch: Where they are mapped from, see `read_trades`.
         warn: Told which instrument has no metrics though it has a book, and why.
     """
     frames = [BOOK_METRICS.frame([])]
@@ -77,7 +80,7 @@ def metrics_day(
     failed = set()
     for instrument in instruments:
         try:
-            rows = _metrics_of(instrument, day, reports, bbo, depth, trades)
+            rows = _metrics_of(instrument, day, reports, bbo, depth, trades, scratch)
             if isinstance(rows, str):
                 without[instrument.id] = rows
             elif rows is not None:
@@ -104,6 +107,7 @@ def _metrics_of(
     bbo: pl.LazyFrame,
     depth: pl.LazyFrame,
     trades: RawObjects,
+    scratch: Path | None,
 ) -> pl.DataFrame | str | None:
     """An instrument's rows; None without a book, and in words why there are none in spite of it."""
     report = reports.filter(of_instrument(instrument) & (pl.col("outcome") == "rebuilt"))
@@ -128,7 +132,7 @@ def _metrics_of(
     return minute_metrics(
         read_rows(bbo, instrument, BBO_COLUMNS, _BBO_BATCH_ROWS),
         read_rows(depth, instrument, DEPTH_COLUMNS, _DEPTH_BATCH_ROWS),
-        read_trades(files) if files else None,
+        read_trades(files, scratch) if files else None,
         instrument=instrument,
         day=day,
         tick=Decimal(record["tick"]),

@@ -7,25 +7,17 @@ import resource
 import shutil
 import signal
 import sqlite3
-import subprocess
-import time
-import weakref
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 
 import dagster as dg
 import pytest
-import typer
 from dagster import DagsterRunStatus
 
-from market_pipeline.cli.run import _shield_from_sigint, _stoppable
 from market_pipeline.warehouse.locks import holding
 from market_pipeline_tests.cli.conftest import GOOD, NONE, Runs
 from market_pipeline_tests.defs.workspace import (
-    PATIENCE_SECONDS,
     Finished,
     Workspace,
     days_arguments,
@@ -149,57 +141,6 @@ class TestStopped:
         assert f"stopped by {sent.name} at {DAY}: what was published stays" in finished.errors
         assert "Traceback" not in finished.errors
         assert [(f"{DAY}", DagsterRunStatus.FAILURE)] == runs
-
-
-class TestSignals:
-    @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-    def test_outside_a_step(self, sent: signal.Signals, capsys: pytest.CaptureFixture[str]):
-        """One for which Dagster raises `KeyboardInterrupt` ends with the word and its own code."""
-        found = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as a day run in-process left it
-        try:
-            with pytest.raises(typer.Exit) as ended, _stoppable(DAY):
-                signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # as Dagster does
-                signal.raise_signal(sent)
-                time.sleep(60)
-        finally:
-            left = signal.signal(signal.SIGTERM, found)
-
-        assert 128 + sent == ended.value.exit_code
-        assert f"stopped by {sent.name} at {DAY}" in capsys.readouterr().err
-        assert signal.SIG_DFL == left
-
-    def test_lost_in_a_callback(self, capsys: pytest.CaptureFixture[str]):
-        """One whose exception is lost, because an object went away just then, ends the day too."""
-
-        class Kept:
-            pass
-
-        kept = Kept()
-        callback = weakref.ref(kept, lambda _: signal.raise_signal(signal.SIGINT))
-        with pytest.raises(typer.Exit) as ended, _stoppable(DAY):
-            del kept
-            time.sleep(60)
-
-        assert callback() is None
-        assert 128 + signal.SIGINT == ended.value.exit_code
-        assert "Traceback" not in capsys.readouterr().err
-
-    def test_helpers_of_a_step(self):
-        """What Dagster starts to keep a step's output does not see Ctrl-C, and can be ended."""
-
-        @contextmanager
-        def capture(_: object) -> Iterator[subprocess.Popen[bytes]]:
-            with subprocess.Popen(["sleep", str(PATIENCE_SECONDS)]) as helper:
-                yield helper
-                helper.terminate()
-
-        manager = SimpleNamespace(capture_logs=capture)
-        _shield_from_sigint(manager)
-        with manager.capture_logs(["step"]) as helper:
-            helper.send_signal(signal.SIGINT)
-
-        assert -signal.SIGTERM == helper.returncode
-        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 class TestMachine:

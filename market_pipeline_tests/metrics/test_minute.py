@@ -18,7 +18,7 @@ from market_pipeline.metrics.minute import BOOK_METRICS, DEPTH_LEVELS, minute_me
 from market_pipeline.quality.intervals import NO_SPANS, NS_PER_SECOND, day_bounds_ns
 from market_pipeline.quality.measures.crossed import valid_time
 from market_pipeline.sources.batches import Trades
-from market_pipeline.sources.crypto_lake import read_trades
+from market_pipeline.sources.crypto_lake_trades import read_trades
 from market_pipeline_tests.naive.minutes import naive_minutes
 from market_pipeline_tests.quality.sample import read_table, sample_day, sample_root
 from market_pipeline_tests.quality.spans import observed_of, spans_of

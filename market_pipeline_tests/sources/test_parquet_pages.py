@@ -18,8 +18,8 @@ from market_pipeline.sources.crypto_lake import (
     open_shard,
     read_deltas,
     read_raw,
-    read_trades,
 )
+from market_pipeline.sources.crypto_lake_trades import read_trades
 from market_pipeline.sources.parquet import read_pieces
 from market_pipeline.sources.parquet_pages import check_pages
 from market_pipeline_tests.conftest import printed_by

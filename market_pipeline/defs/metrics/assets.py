@@ -43,6 +43,7 @@ def book_metrics(
         book_bbo,
         book_depth,
         trades,
+        pipeline.warehouse.staging_dir,
         context.log.warning,
     )
     frame = with_unchanged(BOOK_METRICS, metrics.rows, unchanged, pipeline.selected)

@@ -254,7 +254,7 @@ def find_gaps(
     messages = _messages_of_day(
         limited(ts_receipt_ns), limited(ts_origin_ns), sequence_number, day_bounds_ns(day)
     )
-    if not len(messages.places):
+    if not len(messages.ts_receipt_ns):
         report = _all_head(messages.start_ns, rule)
     elif clocks_agree(messages.ts_receipt_ns, messages.ts_origin_ns):
         report = _report(messages, trade_receipt_ns, trade_origin_ns, snapshots, rule)
@@ -274,16 +274,20 @@ class _Messages(NamedTuple):
 
     Attributes:
         ts_receipt_ns, ts_origin_ns, sequence_number: int64, shape (messages,).
-        places: Their indices among all messages.
+        places: Their indices among all messages; None if they are all of them.
         start_ns, end_ns: The bounds of the day.
     """
 
     ts_receipt_ns: IntArray
     ts_origin_ns: IntArray
     sequence_number: IntArray
-    places: IntArray
+    places: IntArray | None
     start_ns: int
     end_ns: int
+
+    def place(self, index: IntArray) -> IntArray:
+        """The indices of some of them among all messages."""
+        return index if self.places is None else self.places[index]
 
 
 def _messages_of_day(
@@ -293,7 +297,7 @@ def _messages_of_day(
     bounds_ns: tuple[int, int],
 ) -> _Messages:
     places = _in_order(ts_receipt_ns, *bounds_ns)
-    if len(places) < len(ts_receipt_ns):
+    if places is not None:
         ts_receipt_ns, ts_origin_ns = ts_receipt_ns[places], ts_origin_ns[places]
         sequence_number = sequence_number[places]
     return _Messages(ts_receipt_ns, ts_origin_ns, sequence_number, places, *bounds_ns)
@@ -306,7 +310,7 @@ def _report(
     snapshots: Callable[[], Iterable[SnapshotTouches]] | None,
     rule: GapRule,
 ) -> GapReport:
-    ts_receipt_ns, places = messages.ts_receipt_ns, messages.places
+    ts_receipt_ns = messages.ts_receipt_ns
     rhythm = rhythm_of(ts_receipt_ns, rule)
     tolerance_ns = round(rule.edge_tolerance_seconds * NS_PER_SECOND)
     silences = silences_of(ts_receipt_ns, messages.ts_origin_ns, rhythm.least_ns, tolerance_ns)
@@ -323,7 +327,8 @@ def _report(
     hours = np.clip((spans[:, 0] - messages.start_ns) // NS_PER_HOUR, 0, 23)
     last = int(ts_receipt_ns.argmax())
     first_ns, last_ns = int(ts_receipt_ns[0]), int(ts_receipt_ns[last])
-    after = places[silences.messages_after]
+    after = messages.place(silences.messages_after)
+    first_message, last_message = messages.place(np.array([0, last])).tolist()
     return GapReport(
         spans=spans,
         changes=judged.changes[is_gap],
@@ -334,8 +339,8 @@ def _report(
         lost_before=after[is_gap | (is_quiet & judged.is_silence)],
         threshold_seconds=rhythm.silence_ns / NS_PER_SECOND,
         outage_factor=rhythm.outage_factor_shown,
-        first_message=int(places[0]),
-        last_message=int(places[last]),
+        first_message=first_message,
+        last_message=last_message,
         first_ns=first_ns,
         last_ns=last_ns,
         head_seconds=(first_ns - messages.start_ns) / NS_PER_SECOND,
@@ -344,14 +349,16 @@ def _report(
     )
 
 
-def _in_order(ts_receipt_ns: IntArray, start_ns: int, end_ns: int) -> IntArray:
-    """The messages inside the UTC day whose times do not contradict the order of the others."""
-    inside = np.flatnonzero((ts_receipt_ns >= start_ns) & (ts_receipt_ns < end_ns))
-    # Of a sound day nothing is copied.
-    is_stray = stray_times(
-        ts_receipt_ns if inside.size == ts_receipt_ns.size else ts_receipt_ns[inside]
-    )
-    return inside[~is_stray] if is_stray.any() else inside
+def _in_order(ts_receipt_ns: IntArray, start_ns: int, end_ns: int) -> IntArray | None:
+    """The messages inside the UTC day whose times do not contradict the order of the others; None
+    if it is all of them, so that of a sound day nothing is copied.
+    """
+    is_inside = (ts_receipt_ns >= start_ns) & (ts_receipt_ns < end_ns)
+    if is_inside.all():
+        is_stray = stray_times(ts_receipt_ns)
+        return np.flatnonzero(~is_stray) if is_stray.any() else None
+    inside = np.flatnonzero(is_inside)
+    return inside[~stray_times(ts_receipt_ns[inside])]
 
 
 class _Judged(NamedTuple):

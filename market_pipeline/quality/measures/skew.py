@@ -40,6 +40,7 @@ from market_pipeline.quality.intervals import (
     NS_PER_HOUR,
     BoolArray,
     FloatArray,
+    IndexArray,
     IntArray,
     chunks,
     day_bounds_ns,
@@ -138,8 +139,10 @@ def clock_report(
     p001, p01, p50, p99, p999 = quantiles.of_day_ms
     worst, worst_ms = _farthest(origin_ns, receipt_ns, p50)
     early = _first_early(origin_ns, receipt_ns)
-    drift_ppm, drift_remark, steps = _course(origin_ns, receipt_ns, step_warn_ms)
-    steps = tuple(replace(step, index=_at(index, step.index)) for step in steps)
+    granularities_us = _granularity_us(origin_ns), _granularity_us(receipt_ns)
+    worst_ns = int(receipt_ns[worst])
+    del origin_ns, receipt_ns  # or what was left out of them would be held in two copies
+    drift_ppm, drift_remark, steps = _course(ts_origin_ns, ts_receipt_ns, index, step_warn_ms)
     largest = max(steps, key=lambda step: abs(step.size_ms), default=None)
     figures = SkewFigures(
         skew_p001_ms=p001,
@@ -149,7 +152,7 @@ def clock_report(
         skew_p999_ms=p999,
         skew_p50_ms_per_hour=quantiles.medians_ms,
         worst_skew_ms=worst_ms,
-        worst_skew_ns=int(receipt_ns[worst]),
+        worst_skew_ns=worst_ns,
         negative_latency_share=quantiles.negative_share,
         clock_drift_ppm=drift_ppm,
         clock_drift_remark=drift_remark,
@@ -157,8 +160,8 @@ def clock_report(
         largest_clock_step_ms=largest.size_ms if largest else None,
         largest_clock_step_ns=largest.ts_receipt_ns if largest else None,
         first_clock_step_ns=steps[0].ts_receipt_ns if steps else None,
-        origin_granularity_us=_granularity_us(origin_ns),
-        receipt_granularity_us=_granularity_us(receipt_ns),
+        origin_granularity_us=granularities_us[0],
+        receipt_granularity_us=granularities_us[1],
     )
     return ClockReport(
         figures,
@@ -168,15 +171,24 @@ def clock_report(
     )
 
 
-_Index = slice | IntArray
+_Index = slice | IndexArray
 
 
 def _with_both_stamps(messages: int, flags: NDArray[np.uint16] | None) -> _Index:
     """The messages without a bad stamp; a slice, which copies nothing, if that are all of them."""
     if flags is None:
         return slice(None)
-    bad = (flags & np.uint16(BookFlag.BAD_TS_RECEIPT | BookFlag.BAD_TS_ORIGIN)) != 0
-    return np.flatnonzero(~bad) if bad.any() else slice(None)
+    return _without(
+        slice(None), (flags & np.uint16(BookFlag.BAD_TS_RECEIPT | BookFlag.BAD_TS_ORIGIN)) != 0
+    )
+
+
+def _without(index: _Index, left_out: BoolArray) -> _Index:
+    if not left_out.any():
+        return index
+    return (
+        np.flatnonzero(~left_out).astype(np.int32) if isinstance(index, slice) else index[~left_out]
+    )
 
 
 def _at(index: _Index, place: int) -> int:
@@ -184,15 +196,16 @@ def _at(index: _Index, place: int) -> int:
 
 
 def _course(
-    ts_origin_ns: IntArray, ts_receipt_ns: IntArray, step_warn_ms: float
+    ts_origin_ns: IntArray, ts_receipt_ns: IntArray, index: _Index, step_warn_ms: float
 ) -> tuple[float | None, str | None, tuple[ClockStep, ...]]:
     """Drift, what is left out of it, and steps, without the messages that stand alone."""
-    stray = stray_times(ts_origin_ns)
-    _mark_alone(read_only(ts_origin_ns), read_only(ts_receipt_ns), stray)
-    index: _Index = slice(None)
+    origin_ns, receipt_ns = limited(ts_origin_ns[index]), limited(ts_receipt_ns[index])
+    stray = stray_times(origin_ns)
+    _mark_alone(read_only(origin_ns), read_only(receipt_ns), stray)
     if stray.any() and not stray.all():
-        index = np.flatnonzero(~stray)
-    origin_ns, receipt_ns = ts_origin_ns[index], ts_receipt_ns[index]
+        index = _without(index, stray)
+        origin_ns = limited(ts_origin_ns[index])
+        receipt_ns = limited(ts_receipt_ns[index])
     windows = Windows.over(origin_ns, receipt_ns)
     steps = find_steps(windows, origin_ns, receipt_ns, step_warn_ms)
     drift_ppm, remark = _drift(origin_ns, receipt_ns, windows, steps)

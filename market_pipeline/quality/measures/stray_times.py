@@ -52,25 +52,25 @@ def stray_times(ts_ns: IntArray) -> BoolArray:
         (time_ns - ts_ns[first : first + len(time_ns)]).max() > TOLERANCE_NS
         for first, time_ns in running_chunks(ts_ns)
     ):
-        lengths, last = np.empty(ts_ns.size, np.int32), np.empty(ts_ns.size, np.int64)
+        lengths, last = np.empty((2, ts_ns.size), np.int32)
         _mark_strays(read_only(ts_ns), lengths, last, stray)
     return stray
 
 
 @njit(nogil=True, cache=True)
-def _mark_strays(ts_ns: IntArray, lengths: IndexArray, last: IntArray, stray: BoolArray) -> None:
-    # By patience sorting: the longest series that ends with each time, and for each length the
-    # least time that one ends with, which is also the latest.
+def _mark_strays(ts_ns: IntArray, lengths: IndexArray, last: IndexArray, stray: BoolArray) -> None:
+    # By patience sorting: the longest series that ends with each time, and for each length where
+    # the least time is that one ends with, which is also the latest.
     longest = 0
     for i in range(ts_ns.size):
         low, high = 0, longest
         while low < high:
             middle = (low + high) // 2
-            if last[middle] <= ts_ns[i]:
+            if ts_ns[last[middle]] <= ts_ns[i]:
                 low = middle + 1
             else:
                 high = middle
-        last[low] = ts_ns[i]
+        last[low] = i
         lengths[i] = low + 1
         longest = max(longest, low + 1)
     after = np.int64(_MOST_NS)

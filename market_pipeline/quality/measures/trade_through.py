@@ -25,16 +25,18 @@ book only the places are kept that are shown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.books.scale import NOT_REPRESENTABLE, Scale, to_steps
+from market_pipeline.books.soundness import sound_times_ns
 from market_pipeline.quality.findings import MAX_PLACES
 from market_pipeline.quality.intervals import (
     NS_PER_SECOND,
@@ -60,9 +62,8 @@ __all__ = [
     "find_trades_through",
 ]
 
-BOOK_COLUMNS = ("ts_origin_ns", "flags", "bid_price_ticks", "ask_price_ticks")
+BOOK_COLUMNS = ("flags", "bid_price_ticks", "ask_price_ticks")
 """The columns that are read of `books.bbo`."""
-_CLOCK_COLUMNS = ("ts_origin_ns", "flags")
 
 WINDOW_NS = 200_000_000
 """Twice the slowest interval at which Binance tells of its book."""
@@ -114,30 +115,33 @@ class TradeThroughReport:
 
 
 def find_trades_through(
-    read_books: Callable[[Sequence[str]], Iterable[pl.DataFrame]],
+    books: Iterable[pl.DataFrame],
     trades: Trades,
     *,
+    ts_origin_ns: IntArray,
+    flags: NDArray[np.uint16],
     tick: Scale,
     day: date,
 ) -> TradeThroughReport:
     """Holds each taker order against the books around it.
 
     Args:
-        read_books: Reads some of `BOOK_COLUMNS`, one row per message in order, in batches; it is
-            called twice, because the clock takes a look at the whole day. ts_origin_ns,
-            bid_price_ticks, ask_price_ticks (int64, null where the side is empty), flags (uint16).
+        books: Their `BOOK_COLUMNS`, one row per message in order, in batches: flags (uint16),
+            bid_price_ticks, ask_price_ticks (int64, null where the side is empty).
         trades: Of the same day, in any order.
+        ts_origin_ns, flags: int64 and uint16, shape (books,): of all books at once, because the
+            clock takes a look at the whole day.
         tick: The price step of the day. A price that is not on it is compared all the same.
         day: The UTC day.
     """
     stray = _stray_trades(trades)
     prints = _Prints.of(trades, stray)
-    clock_ns = _book_clock_ns(read_books(_CLOCK_COLUMNS))
+    clock_ns = _book_clock_ns(ts_origin_ns, flags)
     start_ns, end_ns = day_bounds_ns(day)
     compared, through = np.zeros((2, _MINUTES_PER_DAY), np.int64)
     none = np.empty(0, np.int64)
     places = _Places(none, np.empty(0), none, none)
-    for near, which in _windows(read_books(BOOK_COLUMNS), clock_ns, prints.ts_ns):
+    for near, which in _windows(books, clock_ns, prints.ts_ns):
         for orders in _orders(trades, prints, which, tick):
             of, found = _held_against(near, orders)
             # Whatever was received outside the day counts in its first or last minute.
@@ -199,22 +203,19 @@ def _stray_trades(trades: Trades) -> BoolArray:
     return min(as_they_stand, as_received, key=np.count_nonzero)
 
 
-def _book_clock_ns(batches: Iterable[pl.DataFrame]) -> IntArray:
+def _book_clock_ns(ts_origin_ns: IntArray, flags: NDArray[np.uint16]) -> IntArray:
     """When each book was in force from on, by the exchange's clock; int64, never decreasing.
 
     That is its own time, or that of the book before if its own is no time of its, or is behind.
     """
-    parts = [(rows["ts_origin_ns"].to_numpy(), rows["flags"].to_numpy()) for rows in batches]
-    if not parts:
-        return np.empty(0, np.int64)
-    clock_ns = limited(np.concatenate([ts_ns for ts_ns, _ in parts]))
-    flagged = np.concatenate([flags for _, flags in parts]) & np.uint16(BookFlag.BAD_TS_ORIGIN)
-    sound = np.flatnonzero(flagged == 0)
-    sound = sound[~stray_times(clock_ns[sound])]
-    if 0 < len(sound) < len(clock_ns):
-        latest = np.searchsorted(sound, np.arange(len(clock_ns)), side="right") - 1
-        clock_ns = clock_ns[sound[np.maximum(latest, 0)]]
-    return running_time_ns(clock_ns)
+    clock_ns = limited(ts_origin_ns)
+    is_bad = (flags & np.uint16(BookFlag.BAD_TS_ORIGIN)) != 0
+    if is_bad.any():
+        sound = np.flatnonzero(~is_bad)
+        is_bad[sound] = stray_times(clock_ns[sound])
+    else:
+        is_bad = stray_times(clock_ns)
+    return running_time_ns(sound_times_ns(clock_ns, is_bad))
 
 
 def _worst_minute(through: IntArray, compared: IntArray, start_ns: int) -> WorstMinute | None:

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from market_pipeline.books.boundaries import FirstRows
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import (
     MarketPipelineError,
@@ -28,12 +27,13 @@ from market_pipeline.sources.crypto_lake import (
     SNAPSHOTS,
     TRADES,
     RawTable,
+    count_rows,
     day_folder,
     day_shards,
     read_raw,
 )
-from market_pipeline.stages.raw.message_index import keep_messages
-from market_pipeline.stages.raw.objects import NOT_ALL_FETCHED, RawObjects, RegisteredDay
+from market_pipeline.stages.raw.message_index import forget_messages, keep_messages
+from market_pipeline.stages.raw.objects import NOT_ALL_FETCHED, RegisteredDay
 from market_pipeline.warehouse.layout import Warehouse
 
 __all__ = ["RAW_TABLES", "profile_day", "profile_shards"]
@@ -57,16 +57,10 @@ def profile_day(
     Raises:
         Exception: What is the machine's (`errors.is_of_machine`).
     """
-
-    def keep(instrument: Instrument, messages: FirstRows) -> None:
-        if warehouse is not None:
-            _, sha256 = raw.deltas.files_of(instrument)
-            keep_messages(warehouse, instrument, raw.day, sha256, messages)
-
     tables = list(zip(RAW_TABLES, (raw.deltas, raw.snapshots, raw.trades), strict=True))
     return [
         _profile(
-            raw.lake, table, instrument, raw.day, partial(_registered, objects, instrument), keep
+            raw.lake, table, instrument, raw.day, partial(objects.files_of, instrument), warehouse
         )
         for instrument in instruments
         for table, objects in tables
@@ -80,11 +74,9 @@ def profile_shards(
     return _profile(lake, table, instrument, day, partial(_shards, lake, table, instrument, day))
 
 
-def _registered(objects: RawObjects, instrument: Instrument) -> list[Path]:
-    return objects.files_of(instrument)[0]
-
-
-def _shards(lake: Path, table: RawTable, instrument: Instrument, day: date) -> list[Path]:
+def _shards(
+    lake: Path, table: RawTable, instrument: Instrument, day: date
+) -> tuple[list[Path], list[str]]:
     found = day_shards(lake, table, instrument.venue, instrument.symbol, day)
     if not found:
         raise MissingDataError(
@@ -95,7 +87,7 @@ def _shards(lake: Path, table: RawTable, instrument: Instrument, day: date) -> l
             day=day,
             file=day_folder(lake, table, instrument.venue, instrument.symbol, day),
         )
-    return found
+    return found, []
 
 
 def _profile(
@@ -103,8 +95,8 @@ def _profile(
     table: RawTable,
     instrument: Instrument,
     day: date,
-    files: Callable[[], list[Path]],
-    keep: Callable[[Instrument, FirstRows], None] = lambda _, __: None,
+    files_and_sha256: Callable[[], tuple[list[Path], list[str]]],
+    warehouse: Warehouse | None = None,
 ) -> dict[str, Any]:
     identity = _BLANK | {
         "exchange": instrument.venue,
@@ -114,15 +106,20 @@ def _profile(
     }
     tolerance_ns = round(instrument.thresholds.edge_tolerance_seconds * NS_PER_SECOND)
     try:
-        look = RawTableLook(lake, table, day, tolerance_ns)
-        for batch in read_raw(files(), table, list(table.columns), look.batch_rows):
-            look.add(batch)
-            del batch  # or it would be held while the next one is decoded
+        files, sha256 = files_and_sha256()
+        if warehouse is None or table is not DELTAS:
+            look = RawTableLook(lake, table, day, tolerance_ns)
+            _look_through(files, look, table)
+        else:
+            rows = count_rows(files, table)
+            with keep_messages(warehouse, instrument, day, sha256, rows) as index:
+                look = RawTableLook(lake, table, day, tolerance_ns, index.add)
+                _look_through(files, look, table)
+            if not look.is_timed:
+                forget_messages(warehouse, [instrument], day)
         row = identity | {"status": "usable"} | look.figures()
         # A value that fits no column must not show when the rows of all are written.
         PROFILES.frame([row])
-        if (messages := look.messages) is not None:
-            keep(instrument, messages)
     except MarketPipelineError as error:
         if is_of_machine(error):
             raise
@@ -144,3 +141,9 @@ def _profile(
             "See the log of the run.",
         }
     return row
+
+
+def _look_through(files: Sequence[Path], look: RawTableLook, table: RawTable) -> None:
+    for batch in read_raw(files, table, list(table.columns), look.batch_rows):
+        look.add(batch)
+        del batch  # or it would be held while the next one is decoded

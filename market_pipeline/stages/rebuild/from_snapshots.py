@@ -11,19 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market_pipeline.books.arrow import BookArrow
-from market_pipeline.books.boundaries import first_rows
 from market_pipeline.books.from_snapshots import SnapshotRebuild
 from market_pipeline.books.intervals import Intervals
 from market_pipeline.books.rebuild import RebuildOptions
 from market_pipeline.books.soundness import marks_of
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import DomainError, MissingDataError
-from market_pipeline.sources.crypto_lake import (
-    SNAPSHOTS,
-    read_snapshots,
-    read_times,
-    read_trade_times,
-)
+from market_pipeline.sources.crypto_lake import SNAPSHOTS, read_snapshots
+from market_pipeline.sources.crypto_lake_trades import read_trade_times
+from market_pipeline.stages.raw.message_index import read_messages
 from market_pipeline.stages.raw.objects import RawObjects
 from market_pipeline.stages.rebuild.gap_scan import steps_of, suspect_gaps_between
 from market_pipeline.stages.rebuild.prefetch import read_ahead
@@ -73,17 +69,15 @@ def publish_snapshots(
     """
     files, hashes = snapshots.files_of(instrument)
     trade_files, trade_hashes = trades.files_if_any(instrument)
-    times = tuple(
-        np.concatenate(parts) for parts in zip(*read_times(files, SNAPSHOTS), strict=True)
-    )
-    if not times or not times[0].size:
+    messages = read_messages(files, warehouse, SNAPSHOTS)
+    if not messages.row.size:
         raise _nothing_there(files[0], instrument, day)
     price_scale, size_scale = steps_of(instrument, _values(files))
-    gaps = suspect_gaps_between(
-        first_rows([times]), read_trade_times(trade_files), day, instrument.thresholds
-    )
+    trade_times = read_trade_times(trade_files, warehouse.staging_dir)
+    gaps = suspect_gaps_between(messages, trade_times, day, instrument.thresholds)
+    marks = marks_of(messages.ts_origin_ns, messages.ts_receipt_ns, messages.sequence_number)
     rebuild = SnapshotRebuild(
-        price_scale, size_scale, options, silence_ns=gaps.silence_ns, marks=marks_of(*times)
+        price_scale, size_scale, options, silence_ns=gaps.silence_ns, marks=marks
     )
     intervals = Intervals(instrument, day, price_scale, silences=gaps.silences)
     arrow = BookArrow(instrument, day, price_scale, size_scale)

@@ -95,8 +95,8 @@ def suspect_gaps_between(
     """
     number = messages.sequence_number
     marks = marks_of(messages.ts_origin_ns, messages.ts_receipt_ns, number)
-    ts_receipt_ns = sound_times_ns(messages.ts_receipt_ns, (marks & Mark.BAD_TS_RECEIPT) != 0)
-    ts_origin_ns = sound_times_ns(messages.ts_origin_ns, (marks & Mark.BAD_TS_ORIGIN) != 0)
+    ts_receipt_ns = sound_times_ns(messages.ts_receipt_ns, (marks & int(Mark.BAD_TS_RECEIPT)) != 0)
+    ts_origin_ns = sound_times_ns(messages.ts_origin_ns, (marks & int(Mark.BAD_TS_ORIGIN)) != 0)
     gaps = find_gaps(
         ts_receipt_ns=ts_receipt_ns,
         ts_origin_ns=ts_origin_ns,
@@ -107,7 +107,7 @@ def suspect_gaps_between(
         rule=GapRule.from_thresholds(thresholds),
         snapshots=snapshots,
     )
-    is_sound = (marks & (Mark.BAD_SEQUENCE | Mark.OLD)) == 0
+    is_sound = (marks & int(Mark.BAD_SEQUENCE | Mark.OLD)) == 0
     silences = np.concatenate((gaps.spans, np.insert(gaps.quiet_spans, 2, 0, axis=1)))
     return SuspectedGaps(
         rows=messages.row[gaps.lost_before],

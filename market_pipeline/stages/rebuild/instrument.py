@@ -33,8 +33,8 @@ from market_pipeline.sources.crypto_lake import (
     open_shard,
     read_deltas,
     read_snapshots,
-    read_trade_times,
 )
+from market_pipeline.sources.crypto_lake_trades import read_trade_times
 from market_pipeline.stages.published_rows import of_instrument
 from market_pipeline.stages.raw.message_index import day_messages
 from market_pipeline.stages.raw.objects import RegisteredDay
@@ -113,7 +113,7 @@ class _Raw:
         """The suspected gaps; without the profile's messages it costs a pass over the day."""
         hashes = self.sha256[: len(self.deltas)]
         messages = day_messages(self.warehouse, self.instrument, self.day, self.deltas, hashes)
-        trades = read_trade_times(self.trades)
+        trades = read_trade_times(self.trades, self.warehouse.staging_dir)
         return suspect_gaps(self.instrument, self.day, messages, trades, self.snapshots)
 
 

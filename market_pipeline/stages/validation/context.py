@@ -9,20 +9,33 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import DTypeLike
 
 from market_pipeline.books.boundaries import FirstRows
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import LakeFileError
+from market_pipeline.mapped import ColumnWriter, map_columns, nameless_file
+from market_pipeline.quality.report import Messages
 from market_pipeline.sources.batches import Trades
-from market_pipeline.sources.crypto_lake import read_trades
+from market_pipeline.sources.crypto_lake_trades import read_trades
+from market_pipeline.stages.published_rows import count_rows, read_rows
 from market_pipeline.stages.raw.message_index import day_messages
 from market_pipeline.stages.raw.objects import RegisteredDay
 from market_pipeline.stages.validation.lookups import Lookups
-from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.layout import Warehouse, make_private_folder
 
 __all__ = ["InstrumentDay", "PublishedBooks"]
+
+_MESSAGES: Mapping[str, DTypeLike] = {
+    "ts_origin_ns": np.int64,
+    "ts_receipt_ns": np.int64,
+    "sequence_number": np.int64,
+    "flags": np.uint16,
+}
+_BATCH_ROWS = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +104,22 @@ class InstrumentDay:
         return day_messages(self.warehouse, self.instrument, self.day, files, sha256)
 
     @cached_property
+    def book_messages(self) -> Messages:
+        """The messages of the published book; there may be none.
+
+        Raises:
+            OSError: If they cannot be written down.
+        """
+        count = count_rows(self.books.bbo, self.instrument)
+        types = list(_MESSAGES.values())
+        make_private_folder(self.warehouse.staging_dir)
+        with nameless_file(self.warehouse.staging_dir) as file:
+            columns = ColumnWriter(file, types, count)
+            for rows in read_rows(self.books.bbo, self.instrument, list(_MESSAGES), _BATCH_ROWS):
+                columns.add([rows[name].to_numpy() for name in _MESSAGES])
+            return Messages(*map_columns(file, types, count, columns.rows))
+
+    @cached_property
     def snapshot_files(self) -> list[Path]:
         """The raw snapshot shards in order; empty without any."""
         return self.raw.snapshots.files_if_any(self.instrument)[0]
@@ -107,4 +136,5 @@ class InstrumentDay:
         Raises:
             MarketPipelineError: If they cannot be read.
         """
-        return read_trades(self.trade_files) if self.trade_files else None
+        files = self.trade_files
+        return read_trades(files, self.warehouse.staging_dir) if files else None

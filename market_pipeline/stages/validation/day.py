@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
@@ -19,14 +18,13 @@ from market_pipeline.quality.measure import Measure, not_measured
 from market_pipeline.quality.measures.snapshots_inside import SnapshotTouches
 from market_pipeline.quality.report import (
     BookDay,
-    Messages,
     measure_book,
     report_failure,
     report_row,
 )
 from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
 from market_pipeline.shown import shown_logger
-from market_pipeline.stages.published_rows import count_rows, of_instrument, read_rows
+from market_pipeline.stages.published_rows import of_instrument
 from market_pipeline.stages.rebuild.gap_scan import snapshot_touches
 from market_pipeline.stages.validation.bars import measure_bars
 from market_pipeline.stages.validation.context import InstrumentDay, PublishedBooks
@@ -49,14 +47,6 @@ from market_pipeline.stages.validation.trade_through import measure_trade_throug
 
 __all__ = ["DAY_MEASURES", "LOCATORS", "RAW_MEASURES", "ValidatedDay", "report_day"]
 
-_MESSAGES: Mapping[str, type[np.integer[Any]]] = {
-    "ts_origin_ns": np.int64,
-    "ts_receipt_ns": np.int64,
-    "sequence_number": np.int64,
-    "flags": np.uint16,
-}
-"""What the report takes of every message: 26 bytes."""
-_BATCH_ROWS = 1 << 17
 _NO_TIMES: IntArray = np.empty(0, dtype=np.int64)
 _LOG = shown_logger(__name__)
 
@@ -198,7 +188,7 @@ def _judge_instrument(
     book = BookDay(
         instrument=instrument,
         day=day.day,
-        read_messages=lambda: _messages(books.bbo, instrument),
+        read_messages=lambda: day.book_messages,
         read_spans=lambda: read_spans(day),
         trade_origin_ns=_NO_TIMES if trades is None else trades.ts_origin_ns,
         trade_receipt_ns=_NO_TIMES if trades is None else trades.ts_receipt_ns,
@@ -265,18 +255,6 @@ def _of_failed_checks(
     outcomes = evaluate(row, instrument.thresholds)
     failed = {outcome.check.name for outcome in outcomes if not outcome.passed}
     return [finding for finding in findings if finding.check in failed]
-
-
-def _messages(bbo: pl.LazyFrame, instrument: Instrument) -> Messages:
-    """An instrument's messages; there may be none."""
-    count = count_rows(bbo, instrument)
-    columns = {name: np.empty(count, dtype) for name, dtype in _MESSAGES.items()}
-    filled = 0
-    for rows in read_rows(bbo, instrument, list(columns), _BATCH_ROWS):
-        for name, values in columns.items():
-            values[filled : filled + rows.height] = rows[name].to_numpy()
-        filled += rows.height
-    return Messages(**columns)
 
 
 def _snapshots_beside(day: InstrumentDay) -> Callable[[], Iterable[SnapshotTouches]] | None:

@@ -30,7 +30,7 @@ from market_pipeline.books.marking import (
     MarkedSnapshots,
     marked_snapshots,
 )
-from market_pipeline.books.soundness import Mark, marks_of
+from market_pipeline.books.soundness import Mark, judged_parts
 from market_pipeline.books.state import HISTORY_SNAPSHOTS
 from market_pipeline.books.tables import CHECKPOINTS
 from market_pipeline.sources.batches import SnapshotBatch
@@ -154,21 +154,24 @@ class _Place(NamedTuple):
 
 def _places(feed: FirstRows, messages: Sequence[int]) -> dict[int, _Place]:
     """Finds messages of a feed by their row of `books.bbo`."""
-    marks = marks_of(feed.ts_origin_ns, feed.ts_receipt_ns, feed.sequence_number)
-    # Old ones have no row, and a bad stamp is no time.
-    published = np.flatnonzero((marks & Mark.OLD) == 0)
-    marks = marks[published]
-    lowest = np.iinfo(np.int64).min
-    times_ns = np.where(marks & Mark.BAD_TS_RECEIPT, lowest, feed.ts_receipt_ns[published])
-    latest_ns = np.maximum.accumulate(np.append(lowest, times_ns))
-    epochs = np.cumsum(np.append(0, (marks & Mark.RESTART) != 0))
-    return {
-        message: _Place(
-            int(feed.row[published[message]]), int(latest_ns[message]), int(epochs[message])
-        )
-        for message in messages
-        if message < published.size
-    }
+    places: dict[int, _Place] = {}
+    lowest = latest_ns = np.iinfo(np.int64).min
+    before = epoch = 0
+    for first, part in judged_parts(feed.ts_origin_ns, feed.ts_receipt_ns, feed.sequence_number):
+        # Old ones have no row, and a bad stamp is no time.
+        published = np.flatnonzero((part & Mark.OLD) == 0)
+        marks = part[published]
+        received_ns = feed.ts_receipt_ns[first + published]
+        times_ns = np.where(marks & Mark.BAD_TS_RECEIPT, lowest, received_ns)
+        latest = np.maximum.accumulate(np.append(latest_ns, times_ns))
+        epochs = epoch + np.cumsum(np.append(0, (marks & Mark.RESTART) != 0))
+        for message in messages:
+            if 0 <= (at := message - before) < published.size:
+                row = int(feed.row[first + published[at]])
+                places[message] = _Place(row, int(latest[at]), int(epochs[at]))
+        before += published.size
+        latest_ns, epoch = int(latest[-1]), int(epochs[-1])
+    return places
 
 
 def _snapshots_met(

@@ -12,6 +12,7 @@ from market_pipeline.books.scale import Scale
 from market_pipeline.quality.figures.comparisons import TradeThroughFigures
 from market_pipeline.quality.findings import MAX_PLACES, Finding, Measured, Place
 from market_pipeline.quality.measures.trade_through import (
+    BOOK_COLUMNS,
     NO_ASK,
     NO_BID,
     WINDOW_NS,
@@ -42,8 +43,10 @@ def measure_trade_through(day: InstrumentDay) -> Measured:
         return Measured()
     tick = Decimal(day.record["tick"])
     found = find_trades_through(
-        lambda columns: read_rows(day.books.bbo, day.instrument, columns, _BATCH_ROWS),
+        read_rows(day.books.bbo, day.instrument, BOOK_COLUMNS, _BATCH_ROWS),
         trades,
+        ts_origin_ns=day.book_messages.ts_origin_ns,
+        flags=day.book_messages.flags,
         tick=Scale.of(tick),
         day=day.day,
     )

@@ -17,7 +17,7 @@ from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns
 from market_pipeline.quality.measures import bars
 from market_pipeline.quality.measures.bars import judge_bars, trade_bars
 from market_pipeline.sources.batches import Trades
-from market_pipeline.sources.crypto_lake import read_trades
+from market_pipeline.sources.crypto_lake_trades import read_trades
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS
 
 DAY = date(2024, 8, 8)

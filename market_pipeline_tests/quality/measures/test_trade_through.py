@@ -25,7 +25,7 @@ from market_pipeline.quality.measures.trade_through import (
     find_trades_through,
 )
 from market_pipeline.sources.batches import Trades
-from market_pipeline.sources.crypto_lake import read_trades
+from market_pipeline.sources.crypto_lake_trades import read_trades
 from market_pipeline_tests.naive.stray_times import naive_strays
 from market_pipeline_tests.quality.factory import NOON_NS, a_row
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS, read_table, sample_day
@@ -42,8 +42,8 @@ def a_books(*messages):
         (NOON_NS + round(ms * MS), int(flags[0]) if flags else 0, bid, ask)
         for ms, bid, ask, *flags in messages
     ]
-    types = (pl.Int64, pl.UInt16, pl.Int64, pl.Int64)
-    return pl.DataFrame(rows, dict(zip(BOOK_COLUMNS, types, strict=True)), orient="row")
+    names, types = ("ts_origin_ns", *BOOK_COLUMNS), (pl.Int64, pl.UInt16, pl.Int64, pl.Int64)
+    return pl.DataFrame(rows, dict(zip(names, types, strict=True)), orient="row")
 
 
 def a_trades(*prints):
@@ -57,8 +57,14 @@ def a_trades(*prints):
 
 def held(batches, trades, *, tick=TICK, day=DAY):
     """The report of some batches of books."""
+    clock = pl.concat([a_books(), *batches]).select("ts_origin_ns", "flags")
     return find_trades_through(
-        lambda columns: (rows.select(columns) for rows in batches), trades, tick=tick, day=day
+        (rows.select(BOOK_COLUMNS) for rows in batches),
+        trades,
+        ts_origin_ns=clock["ts_origin_ns"].to_numpy(),
+        flags=clock["flags"].to_numpy(),
+        tick=tick,
+        day=day,
     )
 
 

@@ -23,8 +23,8 @@ from market_pipeline.sources.crypto_lake import (
     day_folder,
     day_shards,
     read_times,
-    read_trade_times,
 )
+from market_pipeline.sources.crypto_lake_trades import read_trade_times
 from market_pipeline.stages.rebuild.gap_scan import before_first_silence, day_steps, suspect_gaps
 from market_pipeline_tests.sources.raw_files import shard, snapshots
 from market_pipeline_tests.stages.days import (

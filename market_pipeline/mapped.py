@@ -1,0 +1,89 @@
+"""Columns of a day in a file, written part by part and then mapped instead of held.
+
+Pages of a mapped file are the system's to take back: a day of millions of rows has as much memory
+as there is to spare, and costs no process its life where there is none.
+"""
+
+from __future__ import annotations
+
+import mmap
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+__all__ = ["ColumnWriter", "map_columns", "nameless_file"]
+
+_ALIGNED = 8
+
+
+class ColumnWriter:
+    """Writes columns of equal length, some rows at a time.
+
+    Args:
+        file: Open for writing.
+        types: Of each column.
+        most: No more rows are written; room that stays empty takes none on most disks.
+        offset: Where in the file they begin, a multiple of 8.
+
+    Attributes:
+        rows: Written so far.
+    """
+
+    def __init__(
+        self, file: BinaryIO, types: Sequence[DTypeLike], most: int, offset: int = 0
+    ) -> None:
+        self._file = file
+        self._starts = _starts(types, most, offset)
+        self._types = [np.dtype(each) for each in types]
+        self.rows = 0
+
+    def add(self, columns: Sequence[NDArray[Any]]) -> None:
+        """Writes further rows, an array of each column.
+
+        Raises:
+            OSError: If they cannot be written.
+        """
+        for start, dtype, column in zip(self._starts, self._types, columns, strict=True):
+            self._file.seek(start + self.rows * dtype.itemsize)
+            self._file.write(np.ascontiguousarray(column, dtype).data)
+        self.rows += len(columns[0])
+
+
+def map_columns(
+    file: BinaryIO, types: Sequence[DTypeLike], most: int, rows: int, offset: int = 0
+) -> list[NDArray[Any]]:
+    """Columns as a `ColumnWriter` wrote them, read-only, shape (rows,) each.
+
+    Args:
+        file: Open for reading; it may be closed, and its name removed, but never be cut short.
+        types, most, offset: As they were written with.
+        rows: How many of them.
+
+    Raises:
+        OSError, ValueError: If the file is too short or cannot be mapped.
+    """
+    if rows == 0:
+        return [np.empty(0, each) for each in types]
+    file.flush()
+    pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    starts = _starts(types, most, offset)
+    return [
+        np.frombuffer(pages, each, rows, start) for each, start in zip(types, starts, strict=True)
+    ]
+
+
+def nameless_file(folder: Path | None) -> BinaryIO:
+    """A temporary file of its owner's, gone with the last of what is mapped of it."""
+    return cast("BinaryIO", tempfile.TemporaryFile(dir=folder))
+
+
+def _starts(types: Sequence[DTypeLike], most: int, offset: int) -> list[int]:
+    starts = []
+    for each in types:
+        starts.append(offset)
+        offset += -(-most * np.dtype(each).itemsize // _ALIGNED) * _ALIGNED
+    return starts

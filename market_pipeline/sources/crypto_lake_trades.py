@@ -1,0 +1,92 @@
+"""The trades of a Crypto Lake day: read once, and mapped from a file instead of held."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from market_pipeline.errors import DomainError
+from market_pipeline.mapped import ColumnWriter, map_columns, nameless_file
+from market_pipeline.sources.batches import MAX_TRADES, Trades, TradeTimes, too_many_trades
+from market_pipeline.sources.crypto_lake import (
+    TRADES,
+    RawBatch,
+    count_rows,
+    read_whole,
+    refuse_outside,
+)
+
+__all__ = ["read_trade_times", "read_trades"]
+
+_BATCH_ROWS = 1 << 18
+_TIMES: dict[str, DTypeLike] = {"timestamp": np.int64, "receipt_timestamp": np.int64}
+_VALUES: dict[str, DTypeLike] = {"price": np.float64, "amount": np.float64, "is_buy": np.bool_}
+
+
+def read_trades(files: Sequence[Path], folder: Path | None = None) -> Trades:
+    """Reads all trades of a day's shards; without files, no trades.
+
+    Args:
+        files: The shards in order.
+        folder: Where the file lies from which they are mapped; it has no name there. None is the
+            system's folder for temporary files.
+
+    Raises:
+        LakeFileError: See `open_shard`; also if there are more than `MAX_TRADES`.
+        SchemaError: See `open_shard`.
+        DomainError: On a null, a price or amount not above 0, or a side that is not buy or sell.
+        OSError: If they cannot be written down.
+    """
+    return Trades(*_mapped(files, folder, _TIMES | _VALUES))
+
+
+def read_trade_times(files: Sequence[Path], folder: Path | None = None) -> TradeTimes:
+    """Reads when the trades of a day's shards were, and refuses what `read_trades` refuses.
+
+    Raises:
+        MarketPipelineError, OSError: As `read_trades`.
+    """
+    return TradeTimes(*_mapped(files, folder, _TIMES))
+
+
+def _mapped(
+    files: Sequence[Path], folder: Path | None, types: dict[str, DTypeLike]
+) -> list[NDArray[Any]]:
+    """Some columns of all trades, and `is_buy`, if every value of every column can be."""
+    rows = 0
+    for file in files:
+        rows += count_rows([file], TRADES)
+        if rows > MAX_TRADES:
+            raise too_many_trades(file, rows)
+    with nameless_file(folder) as scratch:
+        found = ColumnWriter(scratch, list(types.values()), rows)
+        columns = [name for name in TRADES.columns if name != "id"]
+        for batch in read_whole(files, TRADES, columns, _BATCH_ROWS):
+            refuse_outside(batch, "price", above=0.0)
+            refuse_outside(batch, "amount", above=0.0)
+            arrays = batch.arrays | {"is_buy": _is_buy(batch)}
+            found.add([arrays[name] for name in types])
+            del arrays, batch  # or they would be held while the next one is decoded
+        return map_columns(scratch, list(types.values()), rows, found.rows)
+
+
+def _is_buy(batch: RawBatch) -> NDArray[np.bool_]:
+    sides = batch.arrays["side"]
+    is_buy: NDArray[np.bool_] = sides == "buy"
+    known = is_buy | (sides == "sell")
+    if not known.all():
+        at = int(np.flatnonzero(~known)[0])
+        raise DomainError(
+            "A trade's side is unknown",
+            next_step="Report the row to the vendor or fetch the file again.",
+            file=batch.file,
+            row=batch.first_row + at,
+            column=batch.names["side"],
+            expected="buy or sell",
+            found=repr(sides[at]),
+        )
+    return is_buy
