@@ -36,7 +36,7 @@ from market_pipeline.errors import (
 from market_pipeline.machine import (
     as_machine_error,
     nearest_folder,
-    require_address_space,
+    require_memory,
     require_open_files,
 )
 from market_pipeline.sources.converter import converter_of, is_converter
@@ -192,9 +192,9 @@ def _check_open_files() -> Iterator[Finding]:
 
 
 def _check_memory() -> Iterator[Finding]:
-    limit = require_address_space()
-    found = "not limited" if limit is None else f"limited to {limit / 10**9:,.1f} GB"
-    yield Finding("memory", "ok", f"the address space of a process is {found}")
+    limits = [f"{limit / 10**9:,.1f} GB of {name}" for name, limit in require_memory().items()]
+    found = f"is limited to {' and '.join(limits)}" if limits else "is not limited"
+    yield Finding("memory", "ok", f"the memory of a process {found}")
 
 
 def _dagster_home() -> str:

@@ -28,22 +28,25 @@ from market_pipeline.errors import (
 )
 
 __all__ = [
-    "LEAST_ADDRESS_SPACE_BYTES",
     "LEAST_OPEN_FILES",
     "as_machine_error",
     "in_our_words",
     "nearest_folder",
     "panic_without_backtrace",
     "reports_machine_errors",
-    "require_address_space",
+    "require_memory",
     "require_open_files",
 ]
 
 LEAST_OPEN_FILES = 128
 """A run with two threads was measured to need 32; each further thread and shard needs some more."""
 
-LEAST_ADDRESS_SPACE_BYTES = 4 << 30
-"""Below it libraries end the process while they load, without a word that could be caught."""
+_MEMORY = {
+    "address space": (resource.RLIMIT_AS, 4 << 30, "ulimit -v"),
+    "data": (resource.RLIMIT_DATA, 1 << 30, "ulimit -d"),
+}
+"""What a process's memory may be limited by, and the least of it: below, libraries end the process
+while they load, without a word that could be caught."""
 
 _NEXT_TO_NOTHING_BYTES = 1 << 20
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -156,18 +159,16 @@ def require_open_files() -> int:
     return soft
 
 
-def require_address_space() -> int | None:
-    """The limit of a process's address space in bytes; None if there is none.
+def require_memory() -> dict[str, int]:
+    """The limits that are set to a process's memory, in bytes by what they limit.
 
     Raises:
         MachineError: The libraries do not load in so little.
     """
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if limit == resource.RLIM_INFINITY:
-        return None
-    if limit < LEAST_ADDRESS_SPACE_BYTES:
+    limits = _memory_limits()
+    if any(limit < _MEMORY[name][1] for name, limit in limits.items()):
         raise _no_memory(None)
-    return limit
+    return limits
 
 
 def nearest_folder(path: Path) -> Path:
@@ -203,25 +204,27 @@ def _forbidden(number: int, place: str) -> MachineError:
 
 
 def _no_memory(place: str | None) -> MachineError:
-    limits = {"-v": resource.RLIMIT_AS, "-d": resource.RLIMIT_DATA}
-    set_ones = {
-        option: limit
-        for option, kind in limits.items()
-        if (limit := resource.getrlimit(kind)[0]) != resource.RLIM_INFINITY
-    }
-    found = " and ".join(
-        f"a limit of {limit:,} bytes (`ulimit {option}`)" for option, limit in set_ones.items()
+    limits = (
+        f"a limit of {limit:,} bytes of {name} (`{_MEMORY[name][2]}`)"
+        for name, limit in _memory_limits().items()
     )
-    found = found or "no limit is set (`ulimit -v`), so the machine's memory is used up"
+    found = " and ".join(limits) or (
+        "no limit is set (`ulimit -v`), so the machine's memory is used up"
+    )
+    least = " and ".join(f"{least:,} bytes of {name}" for name, (_, least, _) in _MEMORY.items())
     return MachineError(
         "There is not enough memory",
         file=place,
-        expected=f"address space of {LEAST_ADDRESS_SPACE_BYTES:,} bytes and more, and the memory "
-        "of PIPELINE_MEMORY_BUDGET_MB",
+        expected=f"{least}, and the memory of PIPELINE_MEMORY_BUDGET_MB",
         found=found,
         next_step="Raise the limit or end other programs, or lower PIPELINE_THREADS and "
         f"PIPELINE_MEMORY_BUDGET_MB, {_AGAIN}.",
     )
+
+
+def _memory_limits() -> dict[str, int]:
+    limits = {name: resource.getrlimit(kind)[0] for name, (kind, _, _) in _MEMORY.items()}
+    return {name: limit for name, limit in limits.items() if limit != resource.RLIM_INFINITY}
 
 
 def _too_many_files(number: int, place: str | None) -> MachineError:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from io import BufferedWriter, RawIOBase, TextIOWrapper
 
 from market_pipeline.errors import MarketPipelineError
-from market_pipeline.machine import as_machine_error, panic_without_backtrace, require_address_space
+from market_pipeline.machine import as_machine_error, panic_without_backtrace, require_memory
 from market_pipeline.shown import shown_lines
 
 __all__ = ["main"]
@@ -28,7 +28,7 @@ def main() -> None:
     try:
         _write_whole()
         panic_without_backtrace()
-        require_address_space()
+        require_memory()
         with _ended_at_once():
             from market_pipeline.cli.app import app  # noqa: PLC0415
             from market_pipeline.warehouse.layout import PRIVATE_UMASK  # noqa: PLC0415

@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import polars as pl
 
 from market_pipeline.errors import InstrumentsError, MissingDataError
@@ -28,6 +29,7 @@ class _ArrowTable(Protocol):
 
 RawRows = pl.LazyFrame | _ArrowTable | Mapping[str, Any] | str | Path | Sequence[str | Path]
 """Rows of one of the vendor's tables: a frame, arrays by column name, or files."""
+_NO_TRADES = TradeTimes(np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,9 @@ def _trade_times(rows: RawRows, instrument: str | None) -> TradeTimes:
         return TradeTimes(*times_of_trades(rows))
     if _is_capture(files):
         _, symbol = _capture_symbol(instrument)
-        return binance_capture.read_trades(files, symbol, Findings()).times
+        batches = binance_capture.read_trades(files, symbol, Findings())
+        parts = [_NO_TRADES, *(batch.times for batch in batches)]
+        return TradeTimes._make(map(np.concatenate, zip(*parts, strict=True)))
     return read_trade_times(files)
 
 

@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.errors import LakeFileError
-
 __all__ = [
     "MAX_MESSAGES",
     "MAX_MESSAGE_ROWS",
@@ -19,7 +17,6 @@ __all__ = [
     "SnapshotBatch",
     "TradeTimes",
     "Trades",
-    "too_many_trades",
 ]
 
 MAX_MESSAGES = 3 << 23
@@ -130,14 +127,3 @@ class Trades:
     def times(self) -> TradeTimes:
         """When they were."""
         return TradeTimes(self.ts_origin_ns, self.ts_receipt_ns)
-
-
-def too_many_trades(file: Path, found: int) -> LakeFileError:
-    """The error of a day with more than `MAX_TRADES` trades."""
-    return LakeFileError(
-        "The day has more trades than may be held in memory",
-        next_step="Report the file to the vendor, or take the trades of this day out of the lake.",
-        file=file,
-        expected=f"at most {MAX_TRADES} trades",
-        found=f"{found} and more",
-    )

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from market_pipeline.errors import DomainError
+from market_pipeline.errors import DomainError, LakeFileError
 from market_pipeline.mapped import ColumnWriter, map_columns, nameless_file
-from market_pipeline.sources.batches import MAX_TRADES, Trades, TradeTimes, too_many_trades
+from market_pipeline.sources.batches import MAX_TRADES, Trades, TradeTimes
 from market_pipeline.sources.crypto_lake import (
     TRADES,
     RawBatch,
@@ -61,7 +61,14 @@ def _mapped(
     for file in files:
         rows += count_rows([file], TRADES)
         if rows > MAX_TRADES:
-            raise too_many_trades(file, rows)
+            raise LakeFileError(
+                "The day has more trades than may be held in memory",
+                next_step="Report the file to the vendor, or take the trades of this day out of "
+                "the lake.",
+                file=file,
+                expected=f"at most {MAX_TRADES} trades",
+                found=f"{rows} and more",
+            )
     with nameless_file(folder) as scratch:
         found = ColumnWriter(scratch, list(types.values()), rows)
         columns = [name for name in TRADES.columns if name != "id"]

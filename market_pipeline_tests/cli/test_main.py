@@ -137,10 +137,14 @@ def test_interrupted_while_loading():
     assert (-signal.SIGINT, b"", b"") == (finished.returncode, finished.stdout, finished.stderr)
 
 
-def test_too_little_memory(workspace: Workspace):
-    """A limit of memory that the libraries do not load in is told, with what is needed."""
-    finished = workspace.limited(resource.RLIMIT_AS, 1 << 30, "verdict").finish()
+@pytest.mark.parametrize(
+    ("kind", "most"), [(resource.RLIMIT_AS, 1 << 30), (resource.RLIMIT_DATA, 1 << 29)]
+)
+def test_too_little_memory(workspace: Workspace, kind, most):
+    """A limit of memory that the libraries do not load in is reported, with what is needed."""
+    finished = workspace.limited(kind, most, "verdict").finish()
 
     assert (2, "") == (finished.exit_code, finished.output)
-    assert finished.errors.startswith("error: There is not enough memory (expected=address space ")
+    assert finished.errors.startswith("error: There is not enough memory (expected=4,294,967,296 ")
+    assert f"a limit of {most:,} bytes" in finished.errors
     assert 1 == len(finished.errors.splitlines())

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from market_pipeline.errors import LakeFileError
 from market_pipeline.sources.binance_capture import (
     Findings,
     read_book_ticker,
@@ -231,7 +230,7 @@ class TestTrades:
         """The time is that of the match; the taker bought unless the buyer was the maker."""
         lines = [line(trade(1), 3), line(trade(2, m=False, p="101"), 4, stream="btcusdt@trade")]
         findings = Findings()
-        trades = read_trades([capture(tmp_path / "c.gz", lines)], "BTCUSDT", findings)
+        (trades,) = read_trades([capture(tmp_path / "c.gz", lines)], "BTCUSDT", findings)
         assert [1, 2] == (trades.ts_origin_ns // 10**6 - BEGIN_MS).tolist()
         assert [3, 4] == (trades.ts_receipt_ns // 10**6 - BEGIN_MS).tolist()
         assert ([100.5, 101.0], [0.25, 0.25]) == (trades.price.tolist(), trades.quantity.tolist())
@@ -241,7 +240,7 @@ class TestTrades:
         """A missing trade is told; one that came before is told and left out."""
         lines = [line(trade(number, q=str(number))) for number in (5, 6, 6, 8, 7, 9)]
         findings = Findings()
-        trades = read_trades([capture(tmp_path / "c.gz", lines)], "BTCUSDT", findings)
+        (trades,) = read_trades([capture(tmp_path / "c.gz", lines)], "BTCUSDT", findings)
         assert [5, 6, 8, 9] == trades.quantity.tolist()
         assert [
             ("duplicate", "c.gz", 3),
@@ -254,24 +253,22 @@ class TestTrades:
         """A price or quantity of 0, a time that is none or an unknown side is left out."""
         findings = Findings()
         path = capture(tmp_path / "c.gz", [line(trade(1, **changed))])
-        assert 0 == read_trades([path], "BTCUSDT", findings).price.size
+        assert [] == list(read_trades([path], "BTCUSDT", findings))
         assert [("undecodable", "c.gz", 1)] == told(findings)
 
     def test_none(self):
-        """No file, no trades, in arrays of the right types."""
-        trades = read_trades([], "BTCUSDT", Findings())
-        assert (0, np.int64, np.bool_) == (
-            trades.price.size,
-            trades.ts_origin_ns.dtype,
-            trades.is_buy.dtype,
-        )
+        """No file, no trades."""
+        assert [] == list(read_trades([], "BTCUSDT", Findings()))
 
-    def test_more_than_can_be_held(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-        """Trades are held whole, so too many of them are refused."""
-        monkeypatch.setattr(readers, "MAX_TRADES", 2)
-        path = capture(tmp_path / "c.gz", [line(trade(n)) for n in range(3)])
-        with pytest.raises(LakeFileError, match="more trades than may be held"):
-            read_trades([path], "BTCUSDT", Findings())
+    def test_batches(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        """They come a bounded number at a time, whichever files they are in."""
+        monkeypatch.setattr(readers, "_BATCH_ROWS", 2)
+        files = [
+            capture(tmp_path / name, [line(trade(n)) for n in numbers])
+            for name, numbers in (("a.gz", (1, 2, 3)), ("b.gz", (4, 5)))
+        ]
+        batches = list(read_trades(files, "BTCUSDT", Findings()))
+        assert [[1, 2], [3, 4], [5]] == [batch.id.tolist() for batch in batches]
 
 
 class TestBookTicker:

@@ -253,7 +253,7 @@ def test_a_truncated_line(one: Copy, tmp_path: Path, share: float):
     assert_wrong_only_between(one, found, BROKEN + 1, {BROKEN}, BookFlag.GAP)
     assert_same_closing_book(one, found)
     of_trades = Findings()
-    read_trades([path], one.symbol, of_trades)
+    assert [] != list(read_trades([path], one.symbol, of_trades))
     assert [("truncated_line", "c.gz", at + 1)] == told(of_trades)
 
 

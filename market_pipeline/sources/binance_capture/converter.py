@@ -67,7 +67,8 @@ class BinanceCapture:
             out.snapshots(snapshots)
         _note(out, "snapshots", findings)
         findings = Findings()
-        out.trades(read_trades(files, symbol, findings))
+        for trades in read_trades(files, symbol, findings):
+            out.trades(trades)
         _note(out, "trades", findings)
 
 

@@ -11,13 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.sources.batches import (
-    MAX_TRADES,
-    DeltaBatch,
-    SnapshotBatch,
-    Trades,
-    too_many_trades,
-)
+from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch, Trades
 from market_pipeline.sources.binance_capture.frames import (
     BookTickerFrame,
     FrameDecoder,
@@ -177,8 +171,8 @@ def read_snapshots(
             yield _snapshot_batch(file, first_row, gathered)
 
 
-def read_trades(files: Sequence[Path], symbol: str, findings: Findings) -> Trades:
-    """Reads all `trade` frames; without any, no trades.
+def read_trades(files: Sequence[Path], symbol: str, findings: Findings) -> Iterator[Trades]:
+    """Yields the `trade` frames in file order, in batches of bounded size.
 
     The origin time is the time of the match. Trade ids rise by one: a missing one is reported as a
     gap, one that came before is left out.
@@ -187,10 +181,9 @@ def read_trades(files: Sequence[Path], symbol: str, findings: Findings) -> Trade
         files, symbol, findings: As for `read_deltas`.
 
     Raises:
-        LakeFileError: If a file cannot be read, see `read_lines`, or has more than `MAX_TRADES`.
+        LakeFileError: If a file cannot be read, see `read_lines`.
     """
-    ts_origin, ts_receipt, ids, is_buy = array("q"), array("q"), array("q"), array("b")
-    price, quantity = array("d"), array("d")
+    integers, numbers = array("q"), array("d")
     decoder = FrameDecoder(TradeFrame, symbol, findings)
     last_id: int | None = None
     for file in files:
@@ -213,21 +206,25 @@ def read_trades(files: Sequence[Path], symbol: str, findings: Findings) -> Trade
                     continue
                 findings.add(FindingKind.GAP, file, line, expected, found)
             last_id = trade.t
-            if len(ids) == MAX_TRADES:
-                raise too_many_trades(file, MAX_TRADES)
-            ids.append(trade.t)
-            ts_origin.append(ts_origin_ns)
-            ts_receipt.append(ts_receipt_ns)
-            price.append(trade.p)
-            quantity.append(trade.q)
-            is_buy.append(not trade.m)
+            integers.extend((ts_origin_ns, ts_receipt_ns, not trade.m, trade.t))
+            numbers.extend((trade.p, trade.q))
+            if len(numbers) >= 2 * _BATCH_ROWS:
+                yield _trade_batch(integers, numbers)
+                integers, numbers = array("q"), array("d")
+    if numbers:
+        yield _trade_batch(integers, numbers)
+
+
+def _trade_batch(integers: array[int], numbers: array[float]) -> Trades:
+    whole = np.array(integers, np.int64).reshape(-1, 4)
+    price, quantity = np.array(numbers, np.float64).reshape(-1, 2).T
     return Trades(
-        ts_origin_ns=np.array(ts_origin, np.int64),
-        ts_receipt_ns=np.array(ts_receipt, np.int64),
-        price=np.array(price, np.float64),
-        quantity=np.array(quantity, np.float64),
-        is_buy=np.array(is_buy, np.bool_),
-        id=np.array(ids, np.int64),
+        ts_origin_ns=whole[:, 0],
+        ts_receipt_ns=whole[:, 1],
+        price=price,
+        quantity=quantity,
+        is_buy=whole[:, 2] != 0,
+        id=whole[:, 3],
     )
 
 
