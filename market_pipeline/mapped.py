@@ -39,6 +39,7 @@ class ColumnWriter:
         self._file = file
         self._starts = _starts(types, most, offset)
         self._types = [np.dtype(each) for each in types]
+        self._most = most
         self.rows = 0
 
     def add(self, columns: Sequence[NDArray[Any]]) -> None:
@@ -46,7 +47,10 @@ class ColumnWriter:
 
         Raises:
             OSError: If they cannot be written.
+            ValueError: If they are more than there may be, as of a file that has grown meanwhile.
         """
+        if self.rows + len(columns[0]) > self._most:
+            raise ValueError(f"more than the {self._most} rows that there were to be")
         for start, dtype, column in zip(self._starts, self._types, columns, strict=True):
             self._file.seek(start + self.rows * dtype.itemsize)
             self._file.write(np.ascontiguousarray(column, dtype).data)

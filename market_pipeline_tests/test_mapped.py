@@ -50,6 +50,17 @@ class TestColumns:
 
         assert [0, 2, 4, 6] == found.tolist()
 
+    def test_too_many(self):
+        """More rows than there is room for are refused, and nothing is written over."""
+        with nameless_file(None) as file:
+            columns = ColumnWriter(file, TYPES, 4)
+            columns.add(columns_of(3))
+            with pytest.raises(ValueError, match="more than the 4 rows"):
+                columns.add(columns_of(2))
+            found = map_columns(file, TYPES, 4, columns.rows)
+
+        assert [column.tolist() for column in columns_of(3)] == [each.tolist() for each in found]
+
     def test_too_short(self, tmp_path: Path):
         """A file that holds fewer rows than it is said to is refused."""
         path = tmp_path / "columns"

@@ -12,7 +12,7 @@ import yaml
 from rich.console import Console
 
 from market_pipeline.cli.output import console, print_verdicts
-from market_pipeline.cli.run import FAILED, print_failed, run_days
+from market_pipeline.cli.run import FAILED, dagster_home, print_failed, run_days
 from market_pipeline.cli.verdict import read_verdicts
 from market_pipeline.config.settings import load_settings
 from market_pipeline.tables import with_catalogue
@@ -58,6 +58,7 @@ def demo() -> None:
     from market_pipeline.sources.simulated import demo_plan  # noqa: PLC0415
 
     settings = load_settings()
+    dagster_home()  # refused before a minute of work, not after it
     out = console()
     plan = demo_plan()
     with_catalogue(settings.data_dir)

@@ -230,20 +230,27 @@ def _why_unkept(reason: str) -> str:
     )
 
 
-def dagster_instance() -> dg.DagsterInstance:
-    """The instance of DAGSTER_HOME, where the UI finds the runs; without one, a passing one.
+def dagster_home() -> str | None:
+    """DAGSTER_HOME, which as with Dagster's own commands `.env` may name; None if it is not set.
 
-    As with Dagster's own commands, `.env` may name it.
+    Raises:
+        SettingsError: It is no absolute path of a folder.
     """
-    from dagster import DagsterInstance  # noqa: PLC0415
-
     home = os.environ.get("DAGSTER_HOME") or dotenv_values(ENV_FILE).get("DAGSTER_HOME")
-    if not home:
-        return DagsterInstance.ephemeral()
-    if not (Path(home).is_absolute() and Path(home).is_dir()):
+    if home and not (Path(home).is_absolute() and Path(home).is_dir()):
         raise SettingsError(
             [f"environment: DAGSTER_HOME: expected the absolute path of a folder, found {home}"]
         )
+    return home
+
+
+def dagster_instance() -> dg.DagsterInstance:
+    """The instance of DAGSTER_HOME, where the UI finds the runs; without one, a passing one."""
+    from dagster import DagsterInstance  # noqa: PLC0415
+
+    home = dagster_home()
+    if not home:
+        return DagsterInstance.ephemeral()
     os.environ["DAGSTER_HOME"] = home
     # Two processes that open a new instance at once both set its databases up, and spoil them.
     with locking(Path(home) / ".market-pipeline.lock"):

@@ -51,6 +51,9 @@ _CHUNK_BYTES = 8 << 20
 KEEP_STAGED = timedelta(days=1)
 """How long an unfinished file is left alone while a run is alive: it may own it."""
 
+_BLOCK_BYTES = 512
+"""The unit that the system counts the blocks of a file in."""
+
 
 @dataclass(frozen=True, slots=True)
 class StagedFile:
@@ -255,7 +258,7 @@ def staging_age(warehouse: Warehouse) -> Iterator[timedelta]:
 
 
 def stale_staging(warehouse: Warehouse, older_than: timedelta = KEEP_STAGED) -> dict[Path, int]:
-    """What killed runs left in `staging/`, and the bytes of each file.
+    """What killed runs left in `staging/`, and what each file takes of the disk.
 
     Args:
         warehouse: Whose staging folder.
@@ -269,7 +272,8 @@ def stale_staging(warehouse: Warehouse, older_than: timedelta = KEEP_STAGED) -> 
             found = path.stat()
             ours = path.suffix in {".partial", ".parquet", ".resume", ".messages"}
             if ours and found.st_mtime < oldest:
-                left_over[path] = found.st_size
+                # An index of messages has room for as many as there are rows, which takes none.
+                left_over[path] = min(found.st_size, found.st_blocks * _BLOCK_BYTES)
     return left_over
 
 

@@ -21,6 +21,7 @@ from market_pipeline.warehouse.staging import (
     StagedWriter,
     staging_age,
     staging_in_use,
+    stale_staging,
     sweep_staging,
 )
 from market_pipeline_tests.warehouse.writers import BBO, DAY, PERP, batch, stage
@@ -175,6 +176,17 @@ def _keep_staging(warehouse: Warehouse, begun: Event) -> None:
     with staging_in_use(warehouse):
         begun.set()
         time.sleep(60)
+
+
+def test_room_that_takes_none(warehouse: Warehouse):
+    """What is left over counts as what it takes of the disk, not as what it has room for."""
+    index = warehouse.staging_dir / "2024-08-08-A.messages"
+    with index.open("wb") as file:
+        file.truncate(1 << 30)
+        file.write(b"x")
+    (found,) = stale_staging(warehouse, timedelta(seconds=-1)).values()
+
+    assert 0 < found < 1 << 20
 
 
 class TestStagingAge:
