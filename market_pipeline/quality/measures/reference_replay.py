@@ -85,8 +85,8 @@ def compare(
 
     Args:
         book: The plain book that `rebuilt` changes, read after each of its messages.
-        rebuilt: The plain rebuild from the first of these messages on; no more are taken from it
-            than there are rows in `bbo`.
+        rebuilt: The plain rebuild from the first of these messages on, which may end when the work
+            is done; no more are taken from it than there are rows in `bbo`.
         bbo: Consecutive rows of `books.bbo`, at least `BBO_COLUMNS`.
         depth: The rows of `books.depth` received in the same time, at least `DEPTH_COLUMNS`, in
             their order. Those before the first and after the last that belong to one of these
@@ -104,7 +104,7 @@ def compare(
         if book.work >= most_work:
             return Comparison(at, differing, first)
         ours = next(rebuilt, None)
-        if book.is_lost:
+        if book.is_lost or (ours is None and book.work >= most_work):
             return Comparison(at, differing, first)
         words = None
         if ours is None:

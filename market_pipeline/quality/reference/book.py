@@ -10,6 +10,7 @@ messages: those that come in order, those that are old, and where in the feed a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -48,7 +49,10 @@ class PlainRow(NamedTuple):
 
 
 def plain_rebuild(
-    book: PlainBook, messages: Iterable[Message], snapshots: Iterable[Snapshot]
+    book: PlainBook,
+    messages: Iterable[Message],
+    snapshots: Iterable[Snapshot],
+    most_work: float = math.inf,
 ) -> Iterator[PlainRow]:
     """Rebuilds a book and yields what it says after every message; meanwhile it can be read.
 
@@ -56,6 +60,7 @@ def plain_rebuild(
         book: To begin with.
         messages: In feed order, judged (`plain_feed.judge_messages`); old ones yield no row.
         snapshots: In feed order, judged. Those that no message comes after are met in the end.
+        most_work: After so much `PlainBook.work` it ends, between two snapshots too.
     """
     waiting = iter(snapshots)
     snapshot = next(waiting, None)
@@ -68,6 +73,8 @@ def plain_rebuild(
             book.gap = True
             book.count("gaps")
         while snapshot is not None and _is_done_with(book, snapshot, message):
+            if book.work >= most_work:
+                return
             snapshot = next(waiting, None)
         gaps += message.after_gap
         if message.judgement.is_old:

@@ -172,7 +172,7 @@ def _compared(
         message.after_gap = start.message + at in gaps
     comparison = compare(
         book,
-        plain_rebuild(book, messages, _snapshots(day, start, book, scales)),
+        plain_rebuild(book, messages, _snapshots(day, start, book, scales), most),
         bbo,
         _depth_of(day, bbo),
         *scales,

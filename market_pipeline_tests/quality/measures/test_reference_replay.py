@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import polars as pl
 import pytest
 
@@ -14,7 +16,7 @@ from market_pipeline.quality.measures.reference_replay import (
     Comparison,
     compare,
 )
-from market_pipeline.quality.reference.book import PlainBook, plain_rebuild
+from market_pipeline.quality.reference.book import PlainBook, PlainRow, plain_rebuild
 from market_pipeline.quality.reference.feed import Row, messages_of
 from market_pipeline_tests.quality.factory import a_row
 
@@ -69,6 +71,19 @@ def test_equal():
 def test_as_much_as_may_be_done(most_work: int, messages: int):
     """After so many rows, ten more for each message, no further message is compared."""
     assert Comparison(messages, 0, None) == compared(bbo(), depth(), most_work=most_work)
+
+
+def test_a_rebuild_that_ends_with_its_work():
+    """A plain rebuild that ends because its work is done differs from nothing."""
+    book = PlainBook()
+
+    def rebuilt() -> Iterator[PlainRow]:
+        while book.work < 1_000:
+            book.count("snapshots")
+        yield from ()
+
+    ended = compare(book, rebuilt(), bbo(), depth(), TICK, LOT, 1_000)
+    assert Comparison(0, 0, None) == ended
 
 
 def test_a_null_is_no_level():

@@ -44,6 +44,19 @@ class TestRebuild:
         assert BookFlag.NOT_SEEDED | BookFlag.EMPTY_SIDE == first.flags
         assert (101, 1, 104, 1, 0) == second[3:]
 
+    def test_ends_between_two_snapshots(self):
+        """However many snapshots come before a message, no more are met than the work allows."""
+        met = []
+
+        def snapshots():
+            for number in range(1_000):
+                met.append(number)
+                yield Snapshot(1, number, SNAPSHOT.bids, SNAPSHOT.asks)
+
+        messages = messages_of([Row(2_000, 2_000, True, 100, 6)])
+        assert [] == list(plain_rebuild(PlainBook(), messages, snapshots(), 500))
+        assert 0 < len(met) < 20
+
     def test_can_be_read_between_messages(self):
         """While the rows come, the book is that of the row that came last."""
         book = PlainBook()

@@ -1,0 +1,131 @@
+"""A run of bombs of every table and source beside a clean instrument."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from market_pipeline.sources.batches import MAX_MESSAGE_ROWS, MAX_TRADES
+from market_pipeline.sources.simulated import simulate
+from market_pipeline_tests.defs.workspace import Running, Workspace, days_arguments, entry, raw_file
+from market_pipeline_tests.sources.hostile_files import (
+    MEGABYTE,
+    line_without_end,
+    many,
+    sides,
+    squeezed,
+    write,
+)
+from market_pipeline_tests.sources.raw_files import deltas, snapshots, trades
+from market_pipeline_tests.sources.simulated.days import DAY, instrument
+from market_pipeline_tests.sources.tardis_files import HEADINGS, INCREMENTAL, path_of
+
+PEAK_MEGABYTES = 1_024
+"""The default memory budget; the bombs unpack to thirty times as much."""
+
+
+def one_of(rows: pa.Table, times: int) -> pa.Table:
+    """The first row, again and again."""
+    return rows.take(pa.array(np.zeros(times, np.int64)))
+
+
+def texts(path: Path) -> Path:
+    """Sides of 1 GB in a file of some kilobytes."""
+    return write(path, pa.concat_tables(sides(2, each * (250 * MEGABYTE)) for each in "abcd"))
+
+
+def one_message(path: Path) -> Path:
+    """A message of 32 million rows."""
+    return many(path, 32 * MEGABYTE, lambda number: one_of(deltas(2), number.size))
+
+
+def wide(path: Path) -> Path:
+    """A row group of half a million snapshots, of which each column is one page."""
+    rows = one_of(snapshots(1), 1 << 19)
+    return write(path, rows, row_group_size=1 << 19, data_page_size=1 << 30)
+
+
+def many_trades(path: Path) -> Path:
+    """Twice as many trades as a day may have."""
+    return many(path, 2 * MAX_TRADES, lambda number: one_of(trades(2), number.size))
+
+
+def names(path: Path) -> Path:
+    """A column whose name clears the terminal, and one whose name goes on for a megabyte."""
+    return write(path, trades(2, **{"\x1b[2J\n<script>": [1, 2], "n" * MEGABYTE: [1, 2]}))
+
+
+def peak_of(running: Running) -> int:
+    """The most memory that a verb had until it ended, in kilobytes."""
+    peak = 0
+
+    def looked() -> bool:
+        nonlocal peak
+        with suppress(OSError):
+            status = Path(f"/proc/{running.process.pid}/status").read_text()
+            peak = max([peak, *map(int, re.findall(r"VmHWM:\s+(\d+)", status))])
+        return False
+
+    running.until(looked)
+    return peak
+
+
+BOMBS = {
+    "TEXT-USD": ("trades", texts, "may be held in memory"),
+    "MANY-USD": ("trades", many_trades, "may be held in memory"),
+    "NAME-USD": ("trades", names, "does not have the columns of its table"),
+}
+"""By symbol the table that is replaced, by what, and why it is refused."""
+BESIDE = {"ONE-USD": ("book_delta_v2", one_message), "WIDE-USD": ("book", wide)}
+"""The same of what leaves something to publish: the snapshots, the deltas."""
+
+
+@pytest.mark.slow
+def test_bombs(tmp_path: Path):
+    """Each is refused with its reason, the clean one is available, and all fit the budget."""
+    pipeline = Workspace(tmp_path, tmp_path / "lake")
+    symbols = ["GOOD-USD", *BESIDE, *BOMBS]
+    venue = [instrument(symbol) for symbol in symbols]
+    simulate(pipeline.lake, venue, DAY, DAY, messages_per_day=8_000, snapshot_interval_s=20.0)
+    for symbol, (table, make, *_) in (BOMBS | BESIDE).items():
+        make(raw_file(pipeline.lake, table, symbol, DAY))
+    line = pipeline.lake / "binance_capture" / "spot" / f"lineusdt_{DAY:%Y%m%d}.gz"
+    line_without_end(line, megabytes=500)
+    row = [HEADINGS[INCREMENTAL].encode(), b"\nkraken,", *[b"9" * MEGABYTE] * 500]
+    squeezed(path_of(pipeline.lake, "kraken", INCREMENTAL, DAY, "ROW-USD"), row)
+    pipeline.configure(
+        *map(entry, venue),
+        {"venue": "BINANCE", "symbol": "LINE-USDT", "source": "binance_capture"},
+        {"venue": "KRAKEN", "symbol": "ROW-USD", "source": "tardis_csv"},
+    )
+    running = pipeline.start(*days_arguments(DAY))
+    peak_kilobytes = peak_of(running)
+    finished = running.finish()
+    report = pipeline.sql("SELECT symbol, condition, failure FROM quality.validation_report")
+    found = {symbol: (condition, failure) for symbol, condition, failure in report.iter_rows()}
+
+    assert 1 == finished.exit_code, finished.errors
+    assert ("available", None) == found["GOOD-USD"]
+    assert {*symbols, "LINE-USDT", "ROW-USD"} == set(found)
+    for symbol, (_, _, reason) in BOMBS.items():
+        condition, failure = found[symbol]
+        assert ("missing", True) == (condition, reason in failure), (symbol, condition, failure)
+        assert failure.isprintable()
+        assert len(failure) < 2_000
+    for symbol in ("LINE-USDT", "ROW-USD"):
+        condition, failure = found[symbol]
+        assert ("missing", True) == (condition, "could not be turned into raw tables" in failure)
+    for symbol in BESIDE:
+        assert ("degraded", None) == found[symbol]
+    profiles = pipeline.sql(
+        "SELECT failure FROM lake.profiles WHERE symbol = 'ONE-USD' AND raw_table = 'book_delta_v2'"
+    )
+    assert f"at most {MAX_MESSAGE_ROWS} rows in a message" in profiles.item()
+    assert 0 < peak_kilobytes < PEAK_MEGABYTES * 1_024
+    assert "Traceback" not in finished.errors
+    assert "\x1b[2J" not in finished.output + finished.errors
