@@ -172,7 +172,8 @@ def _compared(
         message.after_gap = start.message + at in gaps
     comparison = compare(
         book,
-        plain_rebuild(book, messages, _snapshots(day, start, book, scales), most),
+        # A message under way is compared, but not behind any number of snapshots.
+        plain_rebuild(book, messages, _snapshots(day, start, book, scales), 2 * most),
         bbo,
         _depth_of(day, bbo),
         *scales,
