@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import mmap
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["ColumnWriter", "map_columns", "nameless_file"]
+__all__ = ["ColumnWriter", "map_columns", "mapped"]
 
 _ALIGNED = 8
 
@@ -30,6 +30,7 @@ class ColumnWriter:
         offset: Where in the file they begin, a multiple of 8.
 
     Attributes:
+        most: As given.
         rows: Written so far.
     """
 
@@ -39,7 +40,7 @@ class ColumnWriter:
         self._file = file
         self._starts = _starts(types, most, offset)
         self._types = [np.dtype(each) for each in types]
-        self._most = most
+        self.most = most
         self.rows = 0
 
     def add(self, columns: Sequence[NDArray[Any]]) -> None:
@@ -49,8 +50,8 @@ class ColumnWriter:
             OSError: If they cannot be written.
             ValueError: If they are more than there may be, as of a file that has grown meanwhile.
         """
-        if self.rows + len(columns[0]) > self._most:
-            raise ValueError(f"more than the {self._most} rows that there were to be")
+        if self.rows + len(columns[0]) > self.most:
+            raise ValueError(f"more than the {self.most} rows that there were to be")
         for start, dtype, column in zip(self._starts, self._types, columns, strict=True):
             self._file.seek(start + self.rows * dtype.itemsize)
             self._file.write(np.ascontiguousarray(column, dtype).data)
@@ -80,9 +81,29 @@ def map_columns(
     ]
 
 
-def nameless_file(folder: Path | None) -> BinaryIO:
-    """A temporary file of its owner's, gone with the last of what is mapped of it."""
-    return cast("BinaryIO", tempfile.TemporaryFile(dir=folder))
+def mapped(
+    parts: Iterable[Sequence[NDArray[Any]]],
+    types: Sequence[DTypeLike],
+    most: int,
+    folder: Path | None = None,
+) -> list[NDArray[Any]]:
+    """Columns that come part by part, mapped from a file that is gone with the last of them.
+
+    Args:
+        parts: Arrays of each column, of equal length.
+        types, most: As for `ColumnWriter`.
+        folder: Where the file lies; it has no name there. None is the system's folder for
+            temporary files.
+
+    Raises:
+        OSError, ValueError: See `ColumnWriter.add`.
+    """
+    with cast("BinaryIO", tempfile.TemporaryFile(dir=folder)) as file:
+        columns = ColumnWriter(file, types, most)
+        for part in parts:
+            columns.add(part)
+            del part  # or it would be held while the next one is made
+        return map_columns(file, types, most, columns.rows)
 
 
 def _starts(types: Sequence[DTypeLike], most: int, offset: int) -> list[int]:

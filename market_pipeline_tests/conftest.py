@@ -84,6 +84,13 @@ def printed_by(module: str, *arguments: object) -> Any:
     return json.loads(ran.stdout)
 
 
+def kilobytes(name: str, process: int | str = "self") -> int:
+    """What a process has of a kind of memory, as `/proc/<process>/status` calls it."""
+    lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
+    (line,) = (line for line in lines if line.startswith(name))
+    return int(line.split()[1])
+
+
 @pytest.fixture(scope="session")
 def sample_data() -> Path:
     """The real sample days with their ground truth; tests that need it skip where it is absent."""

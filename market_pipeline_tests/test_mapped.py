@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-import os
+import tempfile
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market_pipeline.mapped import ColumnWriter, map_columns, nameless_file
+from market_pipeline.mapped import ColumnWriter, map_columns, mapped
 
 TYPES = [np.int64, np.bool_, np.float64]
 
@@ -29,7 +30,7 @@ class TestColumns:
         """Whatever parts they are written in, and whatever room is left, they are mapped alike."""
         written = columns_of(cuts[-1])
         most = cuts[-1] + spare
-        with nameless_file(None) as file:
+        with tempfile.TemporaryFile() as file:
             columns = ColumnWriter(file, TYPES, most, offset)
             for start, end in pairwise([0, *cuts]):
                 columns.add([column[start:end] for column in written])
@@ -43,7 +44,7 @@ class TestColumns:
 
     def test_every_second_value(self):
         """A column that does not lie in one piece is written as its values say."""
-        with nameless_file(None) as file:
+        with tempfile.TemporaryFile() as file:
             columns = ColumnWriter(file, [np.int64], 4)
             columns.add([np.arange(8)[::2]])
             (found,) = map_columns(file, [np.int64], 4, 4)
@@ -52,7 +53,7 @@ class TestColumns:
 
     def test_too_many(self):
         """More rows than there is room for are refused, and nothing is written over."""
-        with nameless_file(None) as file:
+        with tempfile.TemporaryFile() as file:
             columns = ColumnWriter(file, TYPES, 4)
             columns.add(columns_of(3))
             with pytest.raises(ValueError, match="more than the 4 rows"):
@@ -69,9 +70,26 @@ class TestColumns:
             map_columns(file, [np.int64], 4, 4)
 
 
-def test_nameless(tmp_path: Path):
-    """Nobody else finds the file, and only its owner may read it."""
-    with nameless_file(tmp_path) as file:
-        mode = os.fstat(file.fileno()).st_mode & 0o777
-        listed = list(tmp_path.iterdir())
-    assert ([], 0o600) == (listed, mode)
+class TestMapped:
+    def test_parts(self):
+        """Parts of any length are one set of columns; of no part they are empty, of their types."""
+        parts = ([column[start:end] for column in columns_of(5)] for start, end in ((0, 2), (2, 5)))
+        found, none = mapped(parts, TYPES, 9), mapped([], TYPES, 0)
+
+        assert [column.tolist() for column in columns_of(5)] == [each.tolist() for each in found]
+        assert [(0, dtype) for dtype in TYPES] == [(each.size, each.dtype) for each in none]
+
+    def test_nameless(self, tmp_path: Path):
+        """Nobody else finds the file, and only its owner may read it."""
+        listed, modes = [], []
+
+        def parts():
+            yield columns_of(2)
+            listed.extend(tmp_path.iterdir())
+            for opened in Path("/proc/self/fd").iterdir():
+                with suppress(OSError):
+                    if str(opened.readlink()).startswith(str(tmp_path)):
+                        modes.append(opened.stat().st_mode & 0o777)
+
+        mapped(parts(), TYPES, 2, tmp_path)
+        assert ([], [0o600]) == (listed, modes)

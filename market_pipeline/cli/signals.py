@@ -26,7 +26,7 @@ _STOPPING = {signal.SIGINT, signal.SIGTERM}
 _NO_MORE = b"\0"
 """Of no signal: what is written to their pipe when none is waited for any more."""
 _DEAF_SECONDS = 60.0
-"""A run that was told to stop ends in a few; jobs under way have ten."""
+"""A run that is asked to stop ends in a few; jobs under way have ten."""
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from market_pipeline.errors import DomainError, LakeFileError
-from market_pipeline.mapped import ColumnWriter, map_columns, nameless_file
+from market_pipeline.mapped import mapped
 from market_pipeline.sources.batches import MAX_TRADES, Trades, TradeTimes
 from market_pipeline.sources.crypto_lake import (
     TRADES,
@@ -32,8 +32,7 @@ def read_trades(files: Sequence[Path], folder: Path | None = None) -> Trades:
 
     Args:
         files: The shards in order.
-        folder: Where the file lies from which they are mapped; it has no name there. None is the
-            system's folder for temporary files.
+        folder: Where the file lies from which they are mapped, see `mapped`.
 
     Raises:
         LakeFileError: See `open_shard`; also if there are more than `MAX_TRADES`.
@@ -41,7 +40,7 @@ def read_trades(files: Sequence[Path], folder: Path | None = None) -> Trades:
         DomainError: On a null, a price or amount not above 0, or a side that is not buy or sell.
         OSError: If they cannot be written down.
     """
-    return Trades(*_mapped(files, folder, _TIMES | _VALUES))
+    return Trades(*_trade_columns(files, folder, _TIMES | _VALUES))
 
 
 def read_trade_times(files: Sequence[Path], folder: Path | None = None) -> TradeTimes:
@@ -50,10 +49,10 @@ def read_trade_times(files: Sequence[Path], folder: Path | None = None) -> Trade
     Raises:
         MarketPipelineError, OSError: As `read_trades`.
     """
-    return TradeTimes(*_mapped(files, folder, _TIMES))
+    return TradeTimes(*_trade_columns(files, folder, _TIMES))
 
 
-def _mapped(
+def _trade_columns(
     files: Sequence[Path], folder: Path | None, types: dict[str, DTypeLike]
 ) -> list[NDArray[Any]]:
     """Some columns of all trades, and `is_buy`, if every value of every column can be."""
@@ -69,16 +68,17 @@ def _mapped(
                 expected=f"at most {MAX_TRADES} trades",
                 found=f"{rows} and more",
             )
-    with nameless_file(folder) as scratch:
-        found = ColumnWriter(scratch, list(types.values()), rows)
-        columns = [name for name in TRADES.columns if name != "id"]
-        for batch in read_whole(files, TRADES, columns, _BATCH_ROWS):
-            refuse_outside(batch, "price", above=0.0)
-            refuse_outside(batch, "amount", above=0.0)
-            arrays = batch.arrays | {"is_buy": _is_buy(batch)}
-            found.add([arrays[name] for name in types])
-            del arrays, batch  # or they would be held while the next one is decoded
-        return map_columns(scratch, list(types.values()), rows, found.rows)
+    return mapped(_columns(files, list(types)), list(types.values()), rows, folder)
+
+
+def _columns(files: Sequence[Path], names: Sequence[str]) -> Iterator[list[NDArray[Any]]]:
+    every = [name for name in TRADES.columns if name != "id"]
+    for batch in read_whole(files, TRADES, every, _BATCH_ROWS):
+        refuse_outside(batch, "price", above=0.0)
+        refuse_outside(batch, "amount", above=0.0)
+        arrays = batch.arrays | {"is_buy": _is_buy(batch)}
+        yield [arrays[name] for name in names]
+        del arrays, batch  # or they would be held while the next one is decoded
 
 
 def _is_buy(batch: RawBatch) -> NDArray[np.bool_]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,12 +11,13 @@ import pytest
 
 from market_pipeline.sources.batches import MAX_MESSAGE_ROWS, MAX_TRADES
 from market_pipeline.sources.simulated import simulate
+from market_pipeline_tests.conftest import kilobytes
 from market_pipeline_tests.defs.workspace import Running, Workspace, days_arguments, entry, raw_file
 from market_pipeline_tests.sources.hostile_files import (
     MEGABYTE,
     line_without_end,
     many,
-    sides,
+    shared_gigabyte,
     squeezed,
     write,
 )
@@ -32,11 +32,6 @@ PEAK_MEGABYTES = 1_024
 def one_of(rows: pa.Table, times: int) -> pa.Table:
     """The first row, again and again."""
     return rows.take(pa.array(np.zeros(times, np.int64)))
-
-
-def texts(path: Path) -> Path:
-    """Sides of 1 GB in a file of some kilobytes."""
-    return write(path, pa.concat_tables(sides(2, each * (250 * MEGABYTE)) for each in "abcd"))
 
 
 def one_message(path: Path) -> Path:
@@ -66,9 +61,8 @@ def peak_of(running: Running) -> int:
 
     def looked() -> bool:
         nonlocal peak
-        with suppress(OSError):
-            status = Path(f"/proc/{running.process.pid}/status").read_text()
-            peak = max([peak, *map(int, re.findall(r"VmHWM:\s+(\d+)", status))])
+        with suppress(OSError, ValueError):  # it ends, or has ended
+            peak = max(peak, kilobytes("VmHWM", running.process.pid))
         return False
 
     running.until(looked)
@@ -76,7 +70,7 @@ def peak_of(running: Running) -> int:
 
 
 BOMBS = {
-    "TEXT-USD": ("trades", texts, "may be held in memory"),
+    "TEXT-USD": ("trades", shared_gigabyte, "may be held in memory"),
     "MANY-USD": ("trades", many_trades, "may be held in memory"),
     "NAME-USD": ("trades", names, "does not have the columns of its table"),
 }

@@ -33,6 +33,11 @@ def shared_text(path: Path, *, megabytes: int = 40, rows: int = 10_000) -> Path:
     return write(path, sides(rows, "y" * (megabytes * MEGABYTE)))
 
 
+def shared_gigabyte(path: Path) -> Path:
+    """Four sides of 250 MB each, in a file of some kilobytes."""
+    return write(path, pa.concat_tables(sides(2, each * (250 * MEGABYTE)) for each in "abcd"))
+
+
 def prefixed_text(path: Path, *, rows: int = 2_000) -> Path:
     """Sides of 16 KB each, told as all of the one before."""
     texts = trades(rows, side=pa.array(["y" * (1 << 14)] * rows))

@@ -21,8 +21,15 @@ from market_pipeline.sources.batches import MAX_MESSAGES, MAX_TRADES
 from market_pipeline.sources.crypto_lake import DELTAS, TRADES, day_folder
 from market_pipeline.stages.raw.profile import profile_day
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline_tests.conftest import printed_by
-from market_pipeline_tests.sources.hostile_files import MEGABYTE, many, prefixed_text, sides, write
+from market_pipeline_tests.conftest import kilobytes, printed_by
+from market_pipeline_tests.sources.hostile_files import (
+    MEGABYTE,
+    many,
+    prefixed_text,
+    shared_gigabyte,
+    sides,
+    write,
+)
 from market_pipeline_tests.sources.raw_files import deltas, trades
 from market_pipeline_tests.stages.days import (
     BTC,
@@ -39,13 +46,6 @@ from market_pipeline_tests.stages.days import (
 BUDGET_MEGABYTES = Settings.model_fields["memory_budget_mb"].default
 PEAK_MEGABYTES = 200
 """What the hostile day may take beyond the clean ones; its texts alone have five times as much."""
-
-
-def kilobytes(name: str) -> int:
-    """What this process has of a kind of memory."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    (line,) = (line for line in lines if line.startswith(name))
-    return int(line.split()[1])
 
 
 def run_day(lake: Path, folder: Path) -> list[dict[str, object]]:
@@ -77,11 +77,6 @@ def main(folder: Path) -> None:
     verdicts = run_day(folder / "hostile", folder / "after")
     megabytes = (kilobytes("VmHWM") - before) / 1024
     json.dump({"megabytes": megabytes, "verdicts": verdicts}, sys.stdout)
-
-
-def shared_gigabyte(path: Path) -> None:
-    """Four sides of 250 MB each."""
-    write(path, pa.concat_tables(sides(2, letter * (250 * MEGABYTE)) for letter in "abcd"))
 
 
 def shared_text(path: Path) -> None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from market_pipeline.books.boundaries import FirstRows, MessageStarts
 from market_pipeline.config.instruments import Instrument
-from market_pipeline.mapped import ColumnWriter, map_columns, nameless_file
+from market_pipeline.mapped import ColumnWriter, map_columns, mapped
 from market_pipeline.sources.crypto_lake import DELTAS, RawTable, count_rows, read_times
 from market_pipeline.warehouse.layout import Warehouse, make_private_folder, written_whole
 from market_pipeline.warehouse.lineage import files_sha256
@@ -45,7 +45,6 @@ class MessageIndex:
 
     def __init__(self, file: BinaryIO, most: int) -> None:
         self._columns = ColumnWriter(file, _TYPES, most, _HEAD_BYTES)
-        self._most = most
         self._checksums = [0] * len(_TYPES)
 
     def add(self, messages: FirstRows) -> None:
@@ -59,7 +58,7 @@ class MessageIndex:
 
     def head(self, sha256: Sequence[str]) -> bytes:
         """What the file is: of which raw files, and how much it holds; `_HEAD_BYTES` long."""
-        return _head(sha256, self._columns.rows, self._most, self._checksums)
+        return _head(sha256, self._columns.rows, self._columns.most, self._checksums)
 
 
 @contextmanager
@@ -117,11 +116,7 @@ def read_messages(
     """
     rows = count_rows(files, table)
     make_private_folder(warehouse.staging_dir)
-    with nameless_file(warehouse.staging_dir) as file:
-        columns = ColumnWriter(file, _TYPES, rows)
-        for messages in _messages(files, table):
-            columns.add(messages)
-        return FirstRows._make(map_columns(file, _TYPES, rows, columns.rows))
+    return FirstRows._make(mapped(_messages(files, table), _TYPES, rows, warehouse.staging_dir))
 
 
 def _messages(files: Sequence[Path], table: RawTable) -> Iterator[FirstRows]:

@@ -95,6 +95,7 @@ def suspect_gaps_between(
     """
     number = messages.sequence_number
     marks = marks_of(messages.ts_origin_ns, messages.ts_receipt_ns, number)
+    # `int`, because a flag has numpy make int64 of all marks.
     ts_receipt_ns = sound_times_ns(messages.ts_receipt_ns, (marks & int(Mark.BAD_TS_RECEIPT)) != 0)
     ts_origin_ns = sound_times_ns(messages.ts_origin_ns, (marks & int(Mark.BAD_TS_ORIGIN)) != 0)
     gaps = find_gaps(

@@ -17,7 +17,7 @@ from market_pipeline.books.boundaries import FirstRows
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import LakeFileError
-from market_pipeline.mapped import ColumnWriter, map_columns, nameless_file
+from market_pipeline.mapped import mapped
 from market_pipeline.quality.report import Messages
 from market_pipeline.sources.batches import Trades
 from market_pipeline.sources.crypto_lake_trades import read_trades
@@ -110,14 +110,13 @@ class InstrumentDay:
         Raises:
             OSError: If they cannot be written down.
         """
-        count = count_rows(self.books.bbo, self.instrument)
-        types = list(_MESSAGES.values())
         make_private_folder(self.warehouse.staging_dir)
-        with nameless_file(self.warehouse.staging_dir) as file:
-            columns = ColumnWriter(file, types, count)
-            for rows in read_rows(self.books.bbo, self.instrument, list(_MESSAGES), _BATCH_ROWS):
-                columns.add([rows[name].to_numpy() for name in _MESSAGES])
-            return Messages(*map_columns(file, types, count, columns.rows))
+        parts = (
+            [rows[name].to_numpy() for name in _MESSAGES]
+            for rows in read_rows(self.books.bbo, self.instrument, list(_MESSAGES), _BATCH_ROWS)
+        )
+        count = count_rows(self.books.bbo, self.instrument)
+        return Messages(*mapped(parts, list(_MESSAGES.values()), count, self.warehouse.staging_dir))
 
     @cached_property
     def snapshot_files(self) -> list[Path]:
