@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import date
-from functools import partial
 from select import select
-from threading import Thread, Timer, main_thread
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -42,15 +40,13 @@ def stoppable(day: date) -> Iterator[None]:
     watch = Thread(target=_end_if_deaf, args=(reading, day, came), daemon=True, name="signals")
     watch.start()
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    on_sigterm, on_unraisable = signal.getsignal(signal.SIGTERM), sys.unraisablehook
-    sys.unraisablehook = partial(_raise_again, on_unraisable)
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     raised = None
     try:
         yield
     except BaseException as error:
         raised = error
     finally:
-        sys.unraisablehook = on_unraisable
         signal.signal(signal.SIGTERM, on_sigterm)
         signal.set_wakeup_fd(before)
         os.write(writing, _NO_MORE)
@@ -104,17 +100,3 @@ def shield_from_sigint(manager: ComputeLogManager) -> None:
             yield context
 
     manager.capture_logs = shielded  # type: ignore[method-assign]
-
-
-def _raise_again(hook: Callable[[sys.UnraisableHookArgs], object], lost: Any) -> None:
-    """Repeats a signal of which the exception was lost where none can be raised, as in a callback
-    of the garbage collector: the day would go on to its end.
-    """
-    from dagster._core.errors import DagsterExecutionInterruptedError  # noqa: PLC0415
-
-    if isinstance(lost.exc_value, KeyboardInterrupt | DagsterExecutionInterruptedError):
-        again = Timer(0.05, signal.pthread_kill, (main_thread().ident, signal.SIGINT))
-        again.daemon = True
-        again.start()
-    else:
-        hook(lost)

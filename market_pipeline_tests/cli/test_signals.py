@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import time
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -49,22 +48,6 @@ class TestSignals:
         assert 128 + sent == ended.value.exit_code
         assert f"stopped by {sent.name} at {DAY}" in capsys.readouterr().err
         assert signal.SIG_DFL == left
-
-    def test_lost_in_a_callback(self, capsys: pytest.CaptureFixture[str]):
-        """One whose exception is lost, because an object went away just then, ends the day too."""
-
-        class Kept:
-            pass
-
-        kept = Kept()
-        callback = weakref.ref(kept, lambda _: signal.raise_signal(signal.SIGINT))
-        with pytest.raises(typer.Exit) as ended, stoppable(DAY):
-            del kept
-            time.sleep(60)
-
-        assert callback() is None
-        assert 128 + signal.SIGINT == ended.value.exit_code
-        assert "Traceback" not in capsys.readouterr().err
 
     def test_helpers_of_a_step(self):
         """What Dagster starts to keep a step's output does not see Ctrl-C, and can be ended."""
