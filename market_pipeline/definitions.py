@@ -9,7 +9,6 @@ import dagster as dg
 from market_pipeline.config.settings import load_settings
 from market_pipeline.defs.alerts import ALERT_SENSORS
 from market_pipeline.defs.books.assets import ASSETS as BOOKS
-from market_pipeline.defs.interrupts import raise_lost_interrupts_again
 from market_pipeline.defs.io_managers import DuckDBLakeIOManager, SmallTablesIOManager
 from market_pipeline.defs.jobs import DAILY_JOB
 from market_pipeline.defs.metrics.assets import ASSETS as METRICS
@@ -27,7 +26,6 @@ __all__ = ["defs"]
 # Runs and code servers begin here, and write the event log and Dagster's own files.
 os.umask(PRIVATE_UMASK)
 panic_without_backtrace()
-raise_lost_interrupts_again()
 
 _warehouse = Warehouse(load_settings().data_dir)
 

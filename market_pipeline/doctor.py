@@ -380,7 +380,7 @@ def _check_free_disk(data_dir: Path) -> Iterator[Finding]:
 
 
 def _check_instruments(settings: Settings, instruments: list[Instrument]) -> Iterator[Finding]:
-    """Judge the instruments file and hand its instruments on for the check of the lake."""
+    """Validate the instruments file and hand its instruments on for the check of the lake."""
     path = settings.instruments_file
     try:
         instruments.extend(load_instruments(path))

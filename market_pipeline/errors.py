@@ -64,7 +64,7 @@ _WORDS = {
     "can't start new thread": errno.EAGAIN,
 }
 # At the end of a message or of a line: before that there may be what a vendor chose.
-_SAID = re.compile(rf"({'|'.join(map(re.escape, _WORDS))})(?: \(os error \d+\))?[\W]*?(?:\n|$)")
+_REASON = re.compile(rf"({'|'.join(map(re.escape, _WORDS))})(?: \(os error \d+\))?[\W]*?(?:\n|$)")
 _LIBRARIES = frozenset(
     {
         *("duckdb", "_duckdb", "polars", "pyarrow", "_internal", "deltalake", "pyo3_runtime"),
@@ -274,7 +274,7 @@ def _own_errno(error: BaseException) -> int | None:
         return error.errno or (int(next(filter(None, number.groups()))) if number else None)
     library = type(error).__module__.partition(".")[0]
     if library in _LIBRARIES or isinstance(error, RuntimeError | ImportError):
-        match = _SAID.search(text)
+        match = _REASON.search(text)
         if match:
             return _WORDS[match[1]]
         number = _NUMBER.search(text) if library in _IN_RUST else None

@@ -1,4 +1,4 @@
-"""What the machine refuses, told as an error of ours: where, what was needed, what to do next.
+"""What the machine refuses, as an error of ours: where, what was needed, what to do next.
 
 Errors of the system and of libraries are made ours where they leave the package: in the console
 script, in the steps of Dagster, and in the doctor. Those that are ours already stay what they are.

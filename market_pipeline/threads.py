@@ -1,10 +1,10 @@
 """Threads that work off jobs, and waits for them that always come to an end.
 
 The standard library's pool waits for ever where memory runs out: for a thread that died while it
-told what became of its job, and for one that died before it began, which `Thread.start` waits for
+set the result of its job, and for one that died before it began, which `Thread.start` waits for
 without a limit. It also lets nobody go: after an interrupt it waits for every job that runs. Here
 
-- whoever waits looks twice a second whether the threads still live, and is told if one died;
+- whoever waits looks twice a second whether the threads still live, and learns if one died;
 - leaving the block of a pool by an error or an interrupt stops its jobs, and those of pools that
   they started, at their next `check_stopped`; what does not stop in time is left behind;
 - no thread keeps the process from ending.
@@ -32,7 +32,7 @@ _LOOK_SECONDS = 0.5
 _GRACE_SECONDS = 10.0
 """How long jobs that were asked to stop are waited for; a batch of a day takes about a second."""
 
-_Told = TypeVar("_Told")
+_Result = TypeVar("_Result")
 _Given = ParamSpec("_Given")
 
 
@@ -69,11 +69,11 @@ class _Life:
     __slots__ = ("__weakref__",)
 
 
-class _Job(Future[_Told]):
-    def __init__(self, workers: Workers, call: Callable[[], _Told]) -> None:
+class _Job(Future[_Result]):
+    def __init__(self, workers: Workers, call: Callable[[], _Result]) -> None:
         super().__init__()
         self._workers = workers
-        self._call: Callable[[], _Told] | None = call
+        self._call: Callable[[], _Result] | None = call
 
     def run(self) -> None:
         call, self._call = self._call, None  # what it holds is freed with its end
@@ -89,7 +89,7 @@ class _Job(Future[_Told]):
             with suppress(InvalidStateError):
                 self.set_result(result)
 
-    def result(self, timeout: float | None = None) -> _Told:
+    def result(self, timeout: float | None = None) -> _Result:
         until = None if timeout is None else time.monotonic() + timeout
         while not self.done():
             left = _LOOK_SECONDS if until is None else until - time.monotonic()
@@ -121,8 +121,8 @@ class Workers(Executor):
         self._stops = (*_HERE.stops, self._stop)
 
     def submit(
-        self, fn: Callable[_Given, _Told], /, *args: _Given.args, **kwargs: _Given.kwargs
-    ) -> Future[_Told]:
+        self, fn: Callable[_Given, _Result], /, *args: _Given.args, **kwargs: _Given.kwargs
+    ) -> Future[_Result]:
         """Has a thread call it.
 
         Raises:
@@ -231,5 +231,5 @@ def _work(
         while (job := queue.get()) is not None:
             job.run()
             del job
-    except BaseException:  # whoever waits for the job is told
+    except BaseException:  # whoever waits for the job learns of it
         _LOG.critical("a thread ended without saying what became of its work", exc_info=True)

@@ -50,7 +50,7 @@ def publish_day(
         publish(warehouse, table, day, rebuilt.staged[table.sql_name], withdrawn=rebuilt.withdrawn)
     bbo, depth, _, intervals = (scan(warehouse, TABLES[name], day) for name in _BIG)
     small["book_rebuilds"] = TABLES["book_rebuilds"].frame(rebuilt.records)
-    judged = report_day(
+    validated = report_day(
         Lookups(looked_through, warehouse, settings.lock_timeout_seconds),
         instruments,
         PublishedBooks(small["book_rebuilds"], bbo, depth, intervals),
@@ -58,10 +58,10 @@ def publish_day(
         as_of_ns=2**62,
     )
     small["validation_report"] = TABLES["validation_report"].frame(
-        each.row.as_record() for each in judged
+        each.row.as_record() for each in validated
     )
     small["quality_findings"] = TABLES["quality_findings"].frame(
-        record for each in judged for record in each.finding_records()
+        record for each in validated for record in each.finding_records()
     )
     small["book_metrics"] = metrics_day(
         day, instruments, small["validation_report"], bbo, depth, looked_through.trades
@@ -71,4 +71,4 @@ def publish_day(
         for name, frame in small.items():
             replace_rows_within(connection, TABLES[name], day, ids, frame)
     refresh_catalogue(warehouse)
-    return judged
+    return validated

@@ -1,1 +1,1 @@
-"""What failed, told once to every receiver: an outbox on disk, and what empties it."""
+"""What failed, reported once to every receiver: an outbox on disk, and what empties it."""

@@ -83,7 +83,7 @@ def _subject(kind: str, check: str | None, instrument: str | None, day: date | N
 
 @dataclass(frozen=True, slots=True)
 class CheckAlerts:
-    """What a check said about a day: an alert for each instrument that failed, and the subjects
+    """The result of a check of a day: an alert for each instrument that failed, and the subjects
     that passed, of which nothing is in force any more.
     """
 

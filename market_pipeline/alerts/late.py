@@ -41,7 +41,7 @@ def late_days(settings: Settings, instruments: Sequence[Instrument], now_s: floa
             condition = conditions.get((instrument.id, day))
             if condition in {"available", "degraded"}:
                 continue
-            found = f"it is {condition}" if condition else "it has no verdict: no run has judged it"
+            found = f"it is {condition}" if condition else "no run has validated it"
             alerts.append(
                 Alert(
                     kind="day_late",

@@ -99,7 +99,7 @@ def send(target: Target, alert: Alert, links: Links, *, timeout_seconds: float) 
 
 
 def _posted(url: str, payload: dict[str, Any], timeout_seconds: float) -> dict[str, Any]:
-    """What `post.main` said of it. The address goes through a pipe: anybody may see arguments."""
+    """What `post.main` reported. The address goes through a pipe: anybody may see arguments."""
     message = {"url": url, "payload": payload, "seconds": timeout_seconds}
     try:
         ended = subprocess.run(

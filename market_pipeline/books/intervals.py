@@ -100,7 +100,7 @@ class Intervals:
             nothing against it.
         silences: int64 (k, 3), ascending: start_ns, end_ns and trades of the silences because of
             which messages are suspected to be lost; their trades are evidence of a GAP.
-        start: The state to go on from.
+        start: The state to resume from.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Intervals:
         self._silences = silences
 
     def state(self) -> IntervalsState:
-        """The state to go on from."""
+        """The state to resume from."""
         return IntervalsState(
             self._messages,
             self._time_ns,
@@ -222,10 +222,10 @@ class Intervals:
             if at.size == 0 and cause not in self._open:
                 continue
             begins = (flags[at] & np.uint16(bit)) != 0
-            carried = self._open.pop(cause, None)
+            open_runs = self._open.pop(cause, None)
             runs = _begun(rows, block, cause, at[begins])
-            if carried is not None:
-                runs = np.concatenate([carried, runs])
+            if open_runs is not None:
+                runs = np.concatenate([open_runs, runs])
             ends = at[~begins]
             if bit == BookFlag.CROSSED and runs.size:
                 _deepen(runs, ends, rows, block)

@@ -3,7 +3,7 @@
 `advance` applies delta rows to a book message by message and writes one BBO row per message and one
 depth row per message or interval. It never allocates and never loses its place: when it needs
 something from outside (more rows, more snapshots, room in the outputs, a moved window, a keyframe
-taken) it returns a `Status` with the positions it reached, and goes on from there when called
+taken) it returns a `Status` with the positions it reached, and resumes from there when called
 again. Message boundaries may therefore fall anywhere, also between two batches.
 
 Snapshots are met here, between messages, and so are the messages that something is to be done about
@@ -73,7 +73,7 @@ def advance(
     evidence,
     proof,
 ):
-    """Applies rows from `row` on and returns why it stopped and the positions to go on from.
+    """Applies rows from `row` on and returns why it stopped and the positions to resume from.
 
     Args:
         registers: int64, those of `new_registers`, state and counters, updated.

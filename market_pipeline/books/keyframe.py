@@ -13,7 +13,7 @@ __all__ = ["Keyframe"]
 
 @dataclass(frozen=True, slots=True)
 class Keyframe:
-    """The full book after a message: enough to go on from, or to look at.
+    """The full book after a message: enough to resume from, or to look at.
 
     Attributes:
         kind: "keyframe", or "closing" for the state after the last message.

@@ -82,7 +82,7 @@ class Lookback:
     Args:
         ids_prove: Whether ids link each message to the one before, so that rows after the seed are
             proven up to the next lost message.
-        start: The state to go on from.
+        start: The state to resume from.
     """
 
     def __init__(self, *, ids_prove: bool = False, start: LookbackState | None = None) -> None:
@@ -99,7 +99,7 @@ class Lookback:
         self._end_flags = start.end_flags
 
     def state(self) -> LookbackState:
-        """The state to go on from."""
+        """The state to resume from."""
         return LookbackState(
             self._bbo,
             self._depth,

@@ -1,4 +1,4 @@
-"""Batches of a feed with what is to be done about their messages, each judged by those after it."""
+"""Batches of a feed with what is to be done about their messages, each marked by those after it."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def marked_deltas(
             waiting.append((batch, messages))
         del batch, columns  # or it would be held while the next one is decoded
         while sum(messages.row.size for _, messages in list(waiting)[1:]) >= LOOKAHEAD:
-            yield _judged(waiting, soundness)
+            yield _marked(waiting, soundness)
     while waiting:
-        yield _judged(waiting, soundness)
+        yield _marked(waiting, soundness)
 
 
 def _parts(
@@ -79,7 +79,7 @@ def _parts(
     yield tail, rest._replace(row=rest.row - row)
 
 
-def _judged(
+def _marked(
     waiting: deque[tuple[DeltaBatch, _Messages]], soundness: Soundness
 ) -> tuple[DeltaBatch, NDArray[np.int64], NDArray[np.int64]]:
     """The first of the batches with the marks of its messages."""
@@ -92,7 +92,7 @@ def _judged(
         if further >= LOOKAHEAD:
             break
     origin, receipt, sequence = (np.concatenate(column) for column in zip(*parts, strict=True))
-    bits = soundness.judge(origin, receipt, sequence, messages.row.size)
+    bits = soundness.mark(origin, receipt, sequence, messages.row.size)
     marked = np.flatnonzero(bits)
     return batch, messages.row[marked], bits[marked]
 
@@ -145,7 +145,7 @@ def marked_snapshots(
         last: Of the snapshots before; None at the beginning of a feed.
     """
     last = last or LastSnapshot(_BEFORE_ALL, None, 0)
-    # Both clocks are the same one: a snapshot's exchange time is not always told.
+    # Both clocks are the same one: a snapshot's exchange time is not always given.
     received_ns = last.ts_receipt_ns
     times_ns = None if received_ns is None else (received_ns, received_ns)
     soundness = Soundness(LastSound(last.sequence_number, times_ns))
@@ -155,17 +155,17 @@ def marked_snapshots(
             continue
         waiting.append(batch)
         while sum(each.sequence_number.size for each in list(waiting)[1:]) >= LOOKAHEAD:
-            marked = _judged_snapshots(waiting, soundness, last)
+            marked = _marked_snapshots(waiting, soundness, last)
             last = marked.last_before(marked.epoch.size)
             yield marked
         del batch
     while waiting:
-        marked = _judged_snapshots(waiting, soundness, last)
+        marked = _marked_snapshots(waiting, soundness, last)
         last = marked.last_before(marked.epoch.size)
         yield marked
 
 
-def _judged_snapshots(
+def _marked_snapshots(
     waiting: deque[SnapshotBatch], soundness: Soundness, last: LastSnapshot
 ) -> MarkedSnapshots:
     batch = waiting.popleft()
@@ -175,7 +175,7 @@ def _judged_snapshots(
         numbers.append(later.sequence_number[:LOOKAHEAD])
     received_ns = np.concatenate(receipts)
     count = batch.sequence_number.size
-    bits = soundness.judge(received_ns, received_ns, np.concatenate(numbers), count)
+    bits = soundness.mark(received_ns, received_ns, np.concatenate(numbers), count)
     if not bits.any():
         epoch, yes = np.full(count, last.epoch, np.int64), np.ones(count, np.bool_)
         return MarkedSnapshots(batch, yes, epoch, batch.sequence_number, yes)

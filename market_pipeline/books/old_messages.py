@@ -88,7 +88,7 @@ def meet_old_message(registers, levels, history, deltas, row):
             registers[reg.REFUSED_ROWS] += 1
             registers[reg.REFUSED_SINCE] += 1
         elif applies and registers[reg.HISTORY] - registers[reg.LATE_FROM] >= HISTORY_ROWS:
-            # More rows than what they are held against is remembered.
+            # More rows than what they are compared with is remembered.
             registers[reg.GAP] = 1
             registers[reg.SKIPPING] = _DROP
             applies = False

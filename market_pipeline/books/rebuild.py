@@ -160,7 +160,7 @@ class Rebuild:
             before which others are suspected to be lost. The book carries the GAP flag from there
             to the next snapshot that confirms or replaces it. What a source can prove comes with
             its batches.
-        start: The state to go on from; the feeds then begin where it was taken.
+        start: The state to resume from; the feeds then begin where it was taken.
     """
 
     def __init__(
@@ -215,7 +215,7 @@ class Rebuild:
         self._gap_rows = np.union1d(self._gap_rows, later)
 
     def state(self) -> RebuildState:
-        """The state to go on from; only where a `Pause` was yielded."""
+        """The state to resume from; only where a `Pause` was yielded."""
         sides = [export_side(self._levels, side) for side in (BID, ASK)]
         # What the batch under way holds beyond the rows applied is counted when it is met again.
         rows = self.figures["rows"]

@@ -1,4 +1,4 @@
-"""All that a rebuild knows between two messages: to begin a day with, or to go on from."""
+"""All that a rebuild knows between two messages: to begin a day with, or to resume from."""
 
 from __future__ import annotations
 

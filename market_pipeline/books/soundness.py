@@ -1,7 +1,7 @@
 """What the numbers and stamps of messages are worth: sound, or contradicted by those around them.
 
 One bad number or stamp must cost one message, so none is believed by itself and none is compared
-with a running maximum. Each is held against the last sound values before it, the next `LOOKAHEAD`
+with a running maximum. Each is compared with the last sound values before it, the next `LOOKAHEAD`
 messages, and the other clock:
 
 * **A time far ahead** (by more than `TOLERANCE_NS`) is bad if two of the next messages lie before
@@ -10,7 +10,7 @@ messages, and the other clock:
   was set back and stays there is sound: the distance to the other clock stays as it is then.
 * **A time at the beginning**, far before all others or with two others before it, is bad if the
   other clock's is not; the median distance of the clocks in the next messages tells. What comes
-  before the first message with two sound times is judged as the first.
+  before the first message with two sound times is marked as the first.
 * **A number far ahead** is bad if two of the next messages, which are not older by the exchange's
   clock, have lower ones.
 * **A number below the last sound one** belongs to an old message if the
@@ -43,13 +43,13 @@ __all__ = [
     "LastSound",
     "Mark",
     "Soundness",
-    "judged_parts",
+    "marked_parts",
     "marks_of",
     "sound_times_ns",
 ]
 
 LOOKAHEAD = 16
-"""So many messages after one are looked at to judge it."""
+"""So many messages after one are looked at to mark it."""
 TOLERANCE_NS = 1_000_000_000
 """A time that is off by no more than this harms nothing and is believed."""
 _END_TOLERANCE_NS = 60_000_000_000
@@ -87,12 +87,12 @@ def marks_of(
 ) -> NDArray[np.int32]:
     """The `Mark` bits of all messages of a feed, int32 (n,); int64 (n,) each, in feed order."""
     marks = np.empty(ts_origin_ns.size, np.int32)
-    for first, part in judged_parts(ts_origin_ns, ts_receipt_ns, sequence_number):
+    for first, part in marked_parts(ts_origin_ns, ts_receipt_ns, sequence_number):
         marks[first : first + part.size] = part
     return marks
 
 
-def judged_parts(
+def marked_parts(
     ts_origin_ns: NDArray[np.int64],
     ts_receipt_ns: NDArray[np.int64],
     sequence_number: NDArray[np.int64],
@@ -103,7 +103,7 @@ def judged_parts(
         count = min(_PART_MESSAGES, ts_origin_ns.size - first)
         near = slice(first, first + count + LOOKAHEAD)
         columns = ts_origin_ns[near], ts_receipt_ns[near], sequence_number[near]
-        yield first, soundness.judge(*columns, count)
+        yield first, soundness.mark(*columns, count)
 
 
 def sound_times_ns(ts_ns: NDArray[np.int64], is_bad: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -137,7 +137,7 @@ class LastSound(NamedTuple):
 
 
 class Soundness:
-    """Judges the messages of a feed some at a time, with those that come after them at hand.
+    """Marks the messages of a feed some at a time, with those that come after them at hand.
 
     Args:
         last: The last sound values before; None at the beginning of a feed.
@@ -153,7 +153,7 @@ class Soundness:
         known, number, receipt_ns, origin_ns = self._state.tolist()
         return LastSound(number, (receipt_ns, origin_ns) if known else None)
 
-    def judge(
+    def mark(
         self,
         ts_origin_ns: NDArray[np.int64],
         ts_receipt_ns: NDArray[np.int64],
@@ -165,11 +165,11 @@ class Soundness:
         Args:
             ts_origin_ns, ts_receipt_ns, sequence_number: int64 (n,) of these messages and at least
                 `LOOKAHEAD` further ones, fewer only where the feed ends.
-            count: How many of them to judge.
+            count: How many of them to mark.
         """
         marks = np.zeros(count, np.int64)
         columns = (read_only(each) for each in (ts_origin_ns, ts_receipt_ns, sequence_number))
-        _judge(*columns, self._state, marks)
+        _mark(*columns, self._state, marks)
         return marks
 
 
@@ -242,7 +242,7 @@ def _median_distance(x, y, start, end):
 
 
 @kernel
-def _judge(origins, receipts, numbers, state, marks):
+def _mark(origins, receipts, numbers, state, marks):
     size = numbers.size
     known = state[_KNOWN] != 0
     number, receipt, origin = state[_NUMBER], state[_RECEIPT], state[_ORIGIN]

@@ -128,7 +128,7 @@ class DepthRows(NamedTuple):
     """Where the top levels are written, shape (n, 20) a side, best first, padded with size 0.
 
     `message` is the row of the same message in the BBO rows, counted over the feed; the confirmed
-    levels of a side are its first ones, as far as a snapshot has told all there is.
+    levels of a side are its first ones, as far as a snapshot has shown all there is.
     """
 
     ts_origin_ns: NDArray[np.int64]

@@ -76,7 +76,7 @@ DEPTH = Table(
             Column(
                 f"{side}_levels_confirmed",
                 "TINYINT",
-                f"How many of the best {side} levels lie where snapshots told every level; unknown "
+                f"How many of the best {side} levels lie where snapshots show every level; unknown "
                 "ones may stand among the further ones.",
             )
             for side in ("bid", "ask")

@@ -48,7 +48,7 @@ def coverage(
     """Show the condition of every instrument and day as a grid, holes included.
 
     Exit code 0: every day shown is available. 1: something is degraded, pending, missing or was
-    not judged, or there is nothing yet. 2: it could not be read.
+    not validated, or there is nothing yet. 2: it could not be read.
     """
     with connect(load_settings().data_dir) as connection:
         cells = read_coverage(
@@ -62,7 +62,7 @@ def coverage(
     elif cells.height:
         _print(console(), cells)
     else:
-        console().print("No published day matches; `market-pipeline run` judges days.")
+        console().print("No published day matches; `market-pipeline run` validates days.")
     raise typer.Exit(0 if cells.height and (cells["condition"] == "available").all() else 1)
 
 
@@ -95,7 +95,7 @@ def _print(out: Console, cells: pl.DataFrame) -> None:
     for condition, letter in LETTERS.items():
         legend.append(letter, _STYLES[condition])
         legend.append(f" {condition}   ")
-    legend.append(f"{_NOTHING} not judged")
+    legend.append(f"{_NOTHING} not validated")
     out.print(legend)
     out.print()
     out.print(_totals(cells, len(days)))

@@ -249,7 +249,7 @@ def _show(out: Console, result: _Result) -> None:
     out.print(table)
     out.print(
         f"{bytes_text(result.downloaded_bytes)} in {result.seconds:,.1f} s, "
-        f"{result.megabytes_per_second:,.1f} MB/s; limits held downloads up for "
+        f"{result.megabytes_per_second:,.1f} MB/s; limits delayed downloads for "
         f"{result.blocked_seconds:,.1f} s",
         highlight=False,
     )

@@ -32,7 +32,7 @@ def report(
 
     It opens without a network and without scripts; its path is printed.
 
-    Exit code 0: it was written. 1: nothing was judged on that day, and nothing is written. 2: it
+    Exit code 0: it was written. 1: nothing was validated on that day, and nothing is written. 2: it
     could not be read or written.
     """
     # They draw, and the help of the other verbs need not wait for what draws.
@@ -42,13 +42,13 @@ def report(
     settings = load_settings()
     configured = {each.id: each for each in load_instruments(settings.instruments_file)}
     rows = read_verdicts(settings, day.date(), day.date(), instrument, ("*",))
-    judged = {row.instrument_id for row in rows}
-    unjudged = [name for name in instrument or configured if name not in judged]
-    if unjudged:
-        select_instruments(tuple(configured.values()), unjudged)  # refuses what nobody knows
+    validated = {row.instrument_id for row in rows}
+    unvalidated = [name for name in instrument or configured if name not in validated]
+    if unvalidated:
+        select_instruments(tuple(configured.values()), unvalidated)  # refuses what nobody knows
     if not rows:
         console().print(
-            f"Nothing was judged on {day.date()}; `market-pipeline run` judges days.",
+            f"Nothing was validated on {day.date()}; `market-pipeline run` validates days.",
             highlight=False,
         )
         raise typer.Exit(1)
@@ -61,5 +61,5 @@ def report(
             )
             for number, row in enumerate(rows, start=1)
         )
-        write_report_page(file, day.date(), rows, unjudged, shown)
+        write_report_page(file, day.date(), rows, unvalidated, shown)
     typer.echo(file)

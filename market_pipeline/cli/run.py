@@ -188,7 +188,7 @@ def run_days(
     job = defs.resolve_job_def("daily_books")
     config = {
         "resources": {"pipeline": {"config": {"instruments": list(ids), "force": force}}},
-        # What went wrong is said once, below the table, and stands in the run's own log.
+        # What went wrong is printed once, below the table, and stands in the run's own log.
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
     }
     failed: dict[date, str] = {}

@@ -108,5 +108,5 @@ def verdict(
     if rows:
         print_verdicts(console(), rows)
     else:
-        console().print("No published day matches; `market-pipeline run` judges days.")
+        console().print("No published day matches; `market-pipeline run` validates days.")
     raise typer.Exit(exit_code(rows))

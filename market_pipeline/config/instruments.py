@@ -352,7 +352,7 @@ def _read_defaults(content: Mapping[str, Any], problems: list[str]) -> dict[str,
         return _Defaults.model_validate(given).model_dump(exclude_unset=True)
     except ValidationError as error:
         problems.extend(_sentences("defaults", _Defaults, error))
-    # Stands in so that each entry is judged on its own; the file is refused whatever follows.
+    # A stand-in, so that each entry is validated on its own; the file is refused whatever follows.
     return {"source": "simulated"}
 
 

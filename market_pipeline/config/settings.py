@@ -264,7 +264,7 @@ _SECRETS = frozenset(
 
 
 class _GivenOnly(Settings):
-    """Settings from arguments alone, to judge values that have been read already."""
+    """Settings from arguments alone, to validate values that have been read already."""
 
     @classmethod
     def settings_customise_sources(

@@ -149,7 +149,7 @@ def _why(instance: dg.DagsterInstance, run_id: str, record: dg.EventLogRecord) -
     ).records
     events = (failed.event_log_entry.get_dagster_event() for failed in failures)
     ended = record.event_log_entry.get_dagster_event().message
-    return first_failure(events) or ended or "it said nothing more"
+    return first_failure(events) or ended or "nothing more is recorded"
 
 
 @dg.sensor(

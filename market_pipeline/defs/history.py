@@ -101,7 +101,7 @@ def _is_not_needed(
 def forget_runs(instance: dg.DagsterInstance, run_ids: Collection[str]) -> None:
     """Removes runs with their events and logs, and gives the room that is free so to the disk.
 
-    What each check said last of a day stays. What a kill leaves of a run the next call removes.
+    The last result of each check of a day stays. What a kill leaves of a run the next call removes.
     """
     for run_id in run_ids:
         _forget_checks(instance, run_id)

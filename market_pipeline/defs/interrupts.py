@@ -1,32 +1,87 @@
-"""Interrupts of a run that Python would lose."""
+"""Interrupts of a run that would be lost."""
 
 from __future__ import annotations
 
 import signal
-import sys
-from collections.abc import Callable
-from functools import partial
-from threading import Timer, main_thread
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import wraps
+from inspect import isgeneratorfunction
+from threading import Event, Thread, current_thread, main_thread
+from types import FrameType
+from typing import Any, TypeVar
 
 from dagster._core.errors import DagsterExecutionInterruptedError
 
-__all__ = ["raise_lost_interrupts_again"]
+__all__ = ["interruptible"]
 
-_AGAIN_SECONDS = 0.05
+_AGAIN_SECONDS = 10.0
+"""An interrupt is repeated where it did not end the work in that time; threads have as long."""
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def raise_lost_interrupts_again() -> None:
-    """Has this process repeat an interrupt that came where no exception can leave, as in a callback
-    of the garbage collector: the run would go on to its end.
+def interruptible(function: _Function) -> _Function:
+    """Has SIGINT and SIGTERM end a function of a run, or a step of a generator, with Dagster's
+    error for them, wherever they come.
+
+    Python raises an interrupt in whatever runs, and what runs may lose it: a callback of the
+    garbage collector can raise nothing, and libraries take it for an error of their own or drop it.
+    The run would go on to its end, or record the error as one of the day's data.
     """
-    sys.unraisablehook = partial(_raise_again, sys.unraisablehook)
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with _interruptible():
+            return function(*args, **kwargs)
+
+    @wraps(function)
+    def steps(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        # Dagster sets its handlers anew for each step.
+        with closing(function(*args, **kwargs)) as iterator:
+            while True:
+                with _interruptible():
+                    try:
+                        each = next(iterator)
+                    except StopIteration:
+                        return
+                yield each
+
+    return steps if isgeneratorfunction(function) else call  # type: ignore[return-value]
 
 
-def _raise_again(hook: Callable[[sys.UnraisableHookArgs], object], lost: Any) -> None:
-    if isinstance(lost.exc_value, KeyboardInterrupt | DagsterExecutionInterruptedError):
-        again = Timer(_AGAIN_SECONDS, signal.pthread_kill, (main_thread().ident, signal.SIGINT))
-        again.daemon = True
-        again.start()
-    else:
-        hook(lost)
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    if current_thread() is not main_thread():
+        yield
+        return
+    came, over = Event(), Event()
+
+    def repeat() -> None:
+        while not over.wait(_AGAIN_SECONDS):
+            signal.pthread_kill(main_thread().ident or 0, signal.SIGINT)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if not came.is_set():
+            came.set()
+            Thread(target=repeat, daemon=True, name="interrupt").start()
+        handle = handlers[number]
+        if callable(handle):
+            handle(number, frame)
+
+    handlers = {int(each): signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in handlers.items():
+        if callable(handler):
+            signal.signal(number, note)
+    try:
+        yield
+    except Exception as error:
+        if came.is_set():
+            raise DagsterExecutionInterruptedError from error
+        raise
+    finally:
+        over.set()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if came.is_set():
+        raise DagsterExecutionInterruptedError

@@ -9,5 +9,5 @@ __all__ = ["DAILY_JOB"]
 DAILY_JOB = dg.define_asset_job(
     "daily_books",
     selection=dg.AssetSelection.all(),
-    description="Register, rebuild, judge and measure one UTC day of every instrument.",
+    description="Register, rebuild, validate and measure one UTC day of every instrument.",
 )

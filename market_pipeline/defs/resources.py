@@ -92,7 +92,7 @@ class Pipeline(dg.ConfigurableResource):  # type: ignore[type-arg]
         tables: Sequence[Table],
         made_of: Mapping[str, MadeOf],
     ) -> dict[str, UnchangedDay]:
-        """By id, what is published of the instruments that need not be made again; told in the log.
+        """By id, what is published of the instruments that need not be made again; logged.
 
         Args:
             context: Of the step.

@@ -11,7 +11,7 @@ from market_pipeline.defs.ran import is_under_way, last_whole_run_s
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.machine import reports_machine_errors
 from market_pipeline.stages.triggers.listing import opened_lake, streams_of
-from market_pipeline.stages.triggers.run_requests import has_landed_since
+from market_pipeline.stages.triggers.run_requests import has_arrived_since
 from market_pipeline.tables import TABLES, open_catalogue
 
 __all__ = ["DAILY_SCHEDULE", "is_about_to_run"]
@@ -27,7 +27,7 @@ _HOLD = timedelta(minutes=1)
     job=DAILY_JOB,
     cron_schedule=f"{_AT.minute} {_AT.hour} * * *",
     execution_timezone="UTC",
-    description="Runs yesterday at 03:30 UTC, when its raw files should have landed.",
+    description="Runs yesterday at 03:30 UTC, when its raw files should have arrived.",
 )
 @reports_machine_errors
 def yesterday(
@@ -45,9 +45,9 @@ def yesterday(
     began_s = last_whole_run_s(context.instance, day, pipeline.selected)
     if began_s is not None:
         with opened_lake(pipeline.settings) as lake:
-            if not has_landed_since(lake, streams_of(absent), day, began_s):
+            if not has_arrived_since(lake, streams_of(absent), day, began_s):
                 names = ", ".join(each.id for each in absent)
-                return dg.SkipReason(f"{day} was run, and nothing has landed since of {names}.")
+                return dg.SkipReason(f"{day} was run, and nothing has arrived since of {names}.")
     return dg.RunRequest(run_key=day.isoformat(), partition_key=day.isoformat())
 
 

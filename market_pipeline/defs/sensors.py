@@ -48,9 +48,9 @@ def new_lake_days(context: dg.SensorEvaluationContext, pipeline: Pipeline) -> dg
     state = LakeState.from_text(context.cursor)
     with opened_lake(settings) as lake:
         scan = state.go_on(lake, streams, span, pace, now_s)
-    landed = [
+    arrived = [
         each
-        for each in state.landed(streams, span, pace, now_s)
+        for each in state.arrived(streams, span, pace, now_s)
         if not is_about_to_run(each.day, now_s)
     ]
     known = Known(
@@ -60,7 +60,7 @@ def new_lake_days(context: dg.SensorEvaluationContext, pipeline: Pipeline) -> dg
         marks_are_registered=in_store and all(each.raw for each in streams),
         settle_seconds=pace.settle_seconds,
     )
-    requests = run_requests(state, landed, known, _MAX_REQUESTS, now_s)
+    requests = run_requests(state, arrived, known, _MAX_REQUESTS, now_s)
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(run_key=key, partition_key=day.isoformat()) for day, key in requests.runs

@@ -4,7 +4,7 @@ The book after a message is in force until the next message, so a message from b
 carries over into it, and the last message of the day holds for no time at all. State variables
 (spread, mid, depth, imbalance) are averaged over the time they were in force:
 `sum(x dt) / sum(dt)`, never over messages. Time does not count while the book is invalid
-(`books.flags.INVALIDATING`) or in a gap; nothing is carried across either. A figure that needs a
+(`books.flags.INVALIDATING`) or in a gap; nothing continues across either. A figure that needs a
 side of the book does not count time in which that side is empty, and is null if that leaves no
 time; it is never 0 for want of a book.
 
@@ -363,7 +363,7 @@ def _depth_values(rows: pl.DataFrame) -> _Values:
 
 
 def _is_confirmed(rows: pl.DataFrame, sizes: Sequence[str], confirmed: pl.Series) -> BoolArray:
-    """Where a side has levels, and no other may stand among them that nobody told of.
+    """Where a side has levels, and no other may stand among them that no message reported.
 
     A day that was published before levels were counted is taken as it is.
     """

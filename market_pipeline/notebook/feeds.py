@@ -60,7 +60,7 @@ def feeds_of(
         MissingDataError: A file is not there.
         InstrumentsError: There is a capture, and no instrument that Binance has.
         SchemaError, DomainError: On frames and arrays of other columns or values; what is in a file
-            is judged when it is read, except that trades are read at once.
+            is checked when it is read, except that trades are read at once.
         LakeFileError: A file of trades cannot be read, or names in a folder leave open which files
             are its shards.
     """

@@ -1,6 +1,6 @@
-"""Frames and arrays as the batches of a source, judged by the rules of the lake's files.
+"""Frames and arrays as the batches of a source, checked by the rules of the lake's files.
 
-They are held already, so they are judged as a whole and handed on in slices.
+They are in memory already, so they are checked as a whole and passed on in slices.
 """
 
 from __future__ import annotations

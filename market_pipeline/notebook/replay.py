@@ -76,7 +76,7 @@ class _Start:
 
     @property
     def state(self) -> RebuildState | None:
-        """The state to go on from."""
+        """The state to resume from."""
         if self.book is None:
             return None
         of_that_day = self.messages > 0
@@ -315,7 +315,7 @@ def _refuse_another_book(book: Keyframe, row: PublishedRow) -> None:
         (book.ask_price_ticks, book.ask_size_lots),
     ):
         found += [int(prices[0]), int(sizes[0])] if prices.size else [None, None]
-    # What later snapshots said of the row is not known when its book is replayed.
+    # What later snapshots show of the row is not known when its book is replayed.
     lookback = int(BookFlag.SNAPSHOT_MISMATCH | BookFlag.OUT_OF_ORDER)
     flags = book.flags & ~lookback | row.columns["flags"] & lookback
     columns = dict(zip(_TOUCH, found, strict=True)) | {"flags": flags}

@@ -40,7 +40,7 @@ class InstrumentDay:
 
     Attributes:
         row: Its verdict.
-        checks: Every check there is, with what it said; None where it could not be asked.
+        checks: Every check there is, with its result; None where it could not be asked.
         configured: Whether the thresholds are those of the verdict, or of the instruments file if
             it recorded none; else they are the defaults.
         findings: Its rows of `quality.findings`, by check.

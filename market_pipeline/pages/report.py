@@ -23,7 +23,7 @@ def write_report_page(
     file: Path,
     day: date,
     rows: Sequence[ReportRow],
-    unjudged: Sequence[str],
+    unvalidated: Sequence[str],
     days: Iterable[InstrumentDay],
 ) -> None:
     """Writes the page, one instrument after another, so that only one is held in memory.
@@ -35,7 +35,7 @@ def write_report_page(
         file: Where to; as every file of ours only its owner may read it.
         day: The UTC day.
         rows: The verdicts for the table at the top.
-        unjudged: Instruments without a verdict of that day.
+        unvalidated: Instruments without a verdict of that day.
         days: What is reported of each of `rows`, in their order.
 
     Raises:
@@ -46,7 +46,9 @@ def write_report_page(
     try:
         descriptor = os.open(building, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
         with os.fdopen(descriptor, "w", encoding="utf-8") as page:
-            page.writelines(template.generate(day=day, rows=rows, unjudged=unjudged, days=days))
+            page.writelines(
+                template.generate(day=day, rows=rows, unvalidated=unvalidated, days=days)
+            )
         building.replace(file)
     finally:
         building.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""The colours of what is shown: told apart by every eye, and named wherever they are used.
+"""The colours of what is shown: distinct to every eye, and named wherever they are used.
 
-They are those of Okabe and Ito, "Color Universal Design" (2008). Nothing is said by colour alone.
+They are those of Okabe and Ito, "Color Universal Design" (2008). Nothing is shown by colour alone.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def coverage_plot(coverage: pl.DataFrame, start: date, end: date) -> Figure:
                 Patch(color=colour, label=_named(condition))
                 for condition, colour in CONDITIONS.items()
             ),
-            Patch(color=_NOTHING, label="not judged"),
+            Patch(color=_NOTHING, label="not validated"),
             Patch(color=_shade("available", 0.0), label="paler: less of the day is valid"),
         ],
         loc="outside lower left",

@@ -1,4 +1,4 @@
-"""Coverage: what was said of every instrument on every day, holes included."""
+"""Coverage: the verdict of every instrument on every day, holes included."""
 
 from __future__ import annotations
 
@@ -34,14 +34,16 @@ LEFT JOIN {VALIDATION_REPORT.sql_name} USING (exchange, symbol, dt)
 COVERAGE = View(
     schema="quality",
     name="coverage",
-    description="One row per instrument and UTC day from the first to the last one judged of any "
-    "instrument, holes included; null where nothing was judged.",
+    description="One row per instrument and UTC day from the first to the last validated day of "
+    "any instrument, holes included; null where nothing was validated.",
     columns=(
         Column("exchange", "VARCHAR", "Venue, upper case."),
         Column("symbol", "VARCHAR", "Symbol at the venue, upper case."),
         Column("dt", "DATE", "UTC day of receipt."),
         Column(
-            "condition", "VARCHAR", "available, degraded, pending or missing; null if never judged."
+            "condition",
+            "VARCHAR",
+            "available, degraded, pending or missing; null: not validated.",
         ),
         Column(
             "valid_share", "DOUBLE", "Valid seconds as a share of the day; null if not rebuilt."

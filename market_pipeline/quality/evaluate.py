@@ -64,7 +64,7 @@ def evaluate(row: ReportRow, thresholds: Thresholds) -> list[CheckOutcome]:
 
     Args:
         row: The figures; only `freshness` looks at its condition.
-        thresholds: Those of the row's instrument; of a row that was judged before
+        thresholds: Those of the row's instrument; of a row that was validated before
             `thresholds_in_force`.
 
     Returns:
@@ -82,7 +82,7 @@ def evaluate(row: ReportRow, thresholds: Thresholds) -> list[CheckOutcome]:
 def thresholds_in_force(row: ReportRow, configured: Thresholds) -> Thresholds:
     """The thresholds that a published verdict was given by, whatever is configured by now.
 
-    A row of a version that did not record them, or whose record is none, is held against the
+    A row of a version that did not record them, or whose record is none, is evaluated by the
     configured ones, and so is a threshold that the record does not have.
     """
     try:

@@ -1,7 +1,7 @@
 """What a day's raw tables look like before anything is rebuilt from them: `lake.profiles`.
 
 Counts are of rows, and a row counts once for each kind of fault; those about order are of messages.
-Nothing is judged here: `quality.strategy` and the checks `ordering`, `domain` and `precision` do.
+Figures only; `quality.strategy` and the checks `ordering`, `domain` and `precision` decide by them.
 """
 
 from __future__ import annotations

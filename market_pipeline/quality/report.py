@@ -1,4 +1,4 @@
-"""Measures a rebuilt day and judges it: one row of `quality.validation_report`."""
+"""Measures a rebuilt day and validates it: one row of `quality.validation_report`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from market_pipeline.quality.measures.gap import (
 from market_pipeline.quality.measures.skew import bad_stamps, clock_report
 from market_pipeline.quality.measures.snapshots_inside import SnapshotTouches
 from market_pipeline.quality.row import Outcome, ReportRow
-from market_pipeline.quality.verdict import judge
+from market_pipeline.quality.verdict import validate
 
 __all__ = [
     "BOOK_MEASURES",
@@ -144,7 +144,7 @@ def measure_book(book: BookDay) -> Measured:
 def report_row(
     instrument: Instrument, day: date, measured: Measured, *, as_of_ns: int
 ) -> ReportRow:
-    """The judged row of a rebuilt day.
+    """The validated row of a rebuilt day.
 
     Args:
         instrument: With its thresholds.
@@ -161,7 +161,7 @@ def report_row(
         unmeasured_errors=tuple(measured.unmeasured.values()),
         **measured.columns,
     )
-    return judge(row, instrument.thresholds, as_of_ns=as_of_ns)
+    return validate(row, instrument.thresholds, as_of_ns=as_of_ns)
 
 
 # --- the measurements -------------------------------------------------------------------------
@@ -288,7 +288,7 @@ def report_failure(
     as_of_ns: int,
     vendor_lag_seconds: int,
 ) -> ReportRow:
-    """The judged row of a day that could not be rebuilt.
+    """The validated row of a day that could not be rebuilt.
 
     Args:
         instrument, day: What could not be rebuilt.
@@ -309,6 +309,6 @@ def report_failure(
         unmeasured_errors=tuple(measured.unmeasured.values()),
         **measured.columns | {"code_version": code_version},
     )
-    return judge(
+    return validate(
         row, instrument.thresholds, as_of_ns=as_of_ns, vendor_lag_seconds=vendor_lag_seconds
     )

@@ -14,7 +14,7 @@ from market_pipeline.quality.evaluate import evaluate
 from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns
 from market_pipeline.quality.row import Condition, ReportRow
 
-__all__ = ["VENDOR_LAG_SECONDS", "Verdict", "condition", "judge"]
+__all__ = ["VENDOR_LAG_SECONDS", "Verdict", "condition", "validate"]
 
 VENDOR_LAG_SECONDS = 4 * 3_600
 """A day that has not arrived by 04:00 UTC of the next is missing; vendors need until 03:15."""
@@ -48,7 +48,7 @@ def condition(
 
     Args:
         row: The figures; its own condition is not looked at.
-        outcomes: What `evaluate` said about them.
+        outcomes: What `evaluate` found.
         thresholds: Those of the instrument.
         as_of_ns: The instant of the verdict, ns UTC. Only a day that was not rebuilt depends on it.
         vendor_lag_seconds: How long after the end of the day its files may still arrive.
@@ -64,7 +64,7 @@ def condition(
     return Verdict("degraded" if reasons else "available", tuple(reasons), warnings)
 
 
-def judge(
+def validate(
     row: ReportRow,
     thresholds: Thresholds,
     *,

@@ -209,7 +209,7 @@ def read_raw(
     skip_rows: int = 0,
     optional: Sequence[str] = (),
 ) -> Iterator[RawBatch]:
-    """Yields the rows of a day's shards from row `skip_rows` on, in batches, and judges no value.
+    """Yields the rows of a day's shards from row `skip_rows` on, in batches; no value is checked.
 
     Args:
         files: The shards in order.

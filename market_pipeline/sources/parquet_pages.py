@@ -1,4 +1,4 @@
-"""How large a row group of a Parquet file becomes in memory, told before anything is unpacked.
+"""How large a row group of a Parquet file becomes in memory, known before anything is unpacked.
 
 Footers and statistics are not believed: the header of each page is read, whose uncompressed size is
 the one that decoders allocate and a longer page does not fit into.
@@ -60,7 +60,7 @@ def refuse_long_footer(file: Path) -> None:
 
 
 def check_footer(parquet: pq.ParquetFile, file_bytes: int) -> None:
-    """Has Arrow judge what the footer says of every column, without any data.
+    """Has Arrow check what the footer says of every column, without any data.
 
     Where it contradicts itself, asking `metadata` for a column ends the whole process; only Arrow's
     reader tells of it as an error. It is given a file of that size whose data cannot be read.

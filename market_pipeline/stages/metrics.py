@@ -73,7 +73,7 @@ def metrics_day(
         bbo, depth: The day's rows of `books.bbo` and `books.depth`.
         trades: The day's registered trades.
         scratch: Where they are mapped from, see `read_trades`.
-        warn: Told which instrument has no metrics though it has a book, and why.
+        warn: Called with the instrument that has no metrics though it has a book, and why.
     """
     frames = [BOOK_METRICS.frame([])]
     without: dict[str, str] = {}

@@ -38,9 +38,9 @@ from market_pipeline.warehouse.working import read_rows
 
 __all__ = [
     "BOOKS",
-    "JUDGED",
     "METRICS",
     "PROFILED",
+    "VALIDATED",
     "RecordedDay",
     "UnchangedDay",
     "books_made_of",
@@ -54,7 +54,7 @@ __all__ = [
 
 PROFILED: tuple[Table, ...] = (PROFILES,)
 BOOKS: tuple[Table, ...] = (*(table for table, _ in OUTPUTS.values()), REBUILDS)
-JUDGED: tuple[Table, ...] = (VALIDATION_REPORT, FINDINGS)
+VALIDATED: tuple[Table, ...] = (VALIDATION_REPORT, FINDINGS)
 METRICS: tuple[Table, ...] = (BOOK_METRICS,)
 """The tables that are made together: an instrument's day of all is unchanged, or made again."""
 
@@ -110,7 +110,7 @@ def books_made_of(
 ) -> MadeOf:
     """What an instrument's rebuilt books follow from.
 
-    Of the thresholds only those of the rule of gaps: the others judge the book when it is made.
+    Of the thresholds only those of the gap rule: the others are for its validation.
     """
     inputs = _raw_inputs(raw, instrument)
     if instrument.policies.seed != "first_snapshot":
@@ -137,7 +137,7 @@ def report_made_of(
 ) -> dict[str, MadeOf]:
     """By id, what the verdict and the findings of a day follow from.
 
-    A day without a book follows from the time too, by `vendor_lag_hours`; it is always judged again
+    A day without a book follows from the time too, by `vendor_lag_hours`; it is always made again
     (`RecordedDay.unchanged`).
     """
     raw, warehouse = lookups.raw, lookups.warehouse

@@ -123,7 +123,7 @@ class Store:
 
     @property
     def usage(self) -> Usage:
-        """What was asked of the store so far, and how long the limits held it up."""
+        """What was asked of the store so far, and how long the limits delayed it."""
         return Usage(
             int(self._requests_limit.taken),
             int(self._bytes_limit.taken),
@@ -133,7 +133,7 @@ class Store:
 
     @property
     def blocked_seconds(self) -> float:
-        """How long the limits of requests and bytes held threads up so far, added up."""
+        """How long the limits of requests and bytes delayed threads so far, summed."""
         return self._requests_limit.blocked_seconds + self._bytes_limit.blocked_seconds
 
     @property

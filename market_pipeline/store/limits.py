@@ -1,4 +1,4 @@
-"""How fast the store may be asked: token buckets that count how long they held somebody up."""
+"""How fast the store may be asked: token buckets that count how long they delayed the callers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TokenBucket:
 
     @property
     def blocked_seconds(self) -> float:
-        """How long takers were held up, the waits of threads added together."""
+        """How long callers were delayed, summed over threads."""
         return self._blocked_seconds
 
     def take(self, units: float = 1) -> float:

@@ -73,7 +73,7 @@ class Usage:
     Attributes:
         requests: Requests sent, repeated ones too.
         bytes: Bytes of objects received.
-        blocked_for_requests_seconds: How long the limit of requests held threads up, added up.
+        blocked_for_requests_seconds: How long the limit of requests delayed threads, summed.
         blocked_for_bytes_seconds: How long the limit of bytes did.
     """
 

@@ -264,7 +264,7 @@ def _rows_of(warehouse: Warehouse, table: Table, span: str) -> str:
         f"list_transform(string_split({_paths_macro(table, span)}(), chr(10)), "
         f"lambda path: {text(folder)} || path)"
     )
-    # Told what is in the files DuckDB opens none of them for it, and a column that came to the
+    # Given what is in the files DuckDB opens none of them for it, and a column that came to the
     # table later is null in older files.
     schema = ", ".join(
         f"{text(column.name)}: "

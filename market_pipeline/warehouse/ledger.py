@@ -1,4 +1,4 @@
-"""What an object store said of the raw files in a day's folder, kept beside them.
+"""What an object store reported of the raw files in a day's folder, in a file beside them.
 
 The ledger is also a journal: what has come waits under `.<object>.incoming` until the rest of the
 day has come too, and putting a day in place is gone on with after a kill. So the folder always
@@ -32,7 +32,7 @@ GONE = ".gone"
 
 @dataclass(frozen=True, slots=True)
 class KnownObject:
-    """What the store said of a local file when it was fetched.
+    """What the store reported of a local file when it was fetched.
 
     Attributes:
         file: The file's name in the folder.
@@ -120,7 +120,7 @@ class Ledger:
 
 
 def read_ledger(folder: Path) -> dict[str, KnownObject]:
-    """What the store said of the files of the day in a folder, by the names of the objects."""
+    """What the store reported of the files of the day in a folder, by the names of the objects."""
     in_place, _, _ = _read(folder / LEDGER_NAME)
     return in_place
 

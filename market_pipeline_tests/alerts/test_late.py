@@ -94,8 +94,8 @@ def test_text(tmp_path, publish):
     first, second = late_days(settings, INSTRUMENTS, at(5))
 
     assert (
-        "2024-08-08 of BINANCE:BTC was due at 2024-08-09 04:00 UTC and cannot be used: it has no "
-        "verdict: no run has judged it."
+        "2024-08-08 of BINANCE:BTC was due at 2024-08-09 04:00 UTC and cannot be used: no run "
+        "has validated it."
     ) == first.summary
     assert second.summary.endswith("cannot be used: it is missing.")
     assert ("day_late", "WARN", "freshness", round(at(4) * 1e9)) == (

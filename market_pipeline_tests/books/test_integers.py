@@ -198,7 +198,7 @@ class TestSnapshotFeed:
 
     @given(st.lists(st.tuples(sides(-1), sides(1)), min_size=1, max_size=8))
     def test_as_the_naive_twin(self, books):
-        """Each is judged as a person would; equal contents have equal numbers, others others."""
+        """Each is marked as a person would; equal contents have equal numbers, others others."""
         number = np.arange(len(books))
         columns = [np.array([book[side][at] for book in books]) for side in (0, 1) for at in (0, 1)]
         feed = SnapshotFeed([SnapshotBatch(Path("book"), 0, number, number, *columns)], TICK, LOT)

@@ -44,8 +44,8 @@ from market_pipeline.quality.reference.book import PlainBook, plain_rebuild
 from market_pipeline.quality.reference.feed import (
     Row,
     Snapshot,
-    judge_messages,
-    judge_snapshots,
+    mark_messages,
+    mark_snapshots,
     messages_of,
 )
 from market_pipeline.sources.batches import SnapshotBatch
@@ -97,7 +97,7 @@ def marks_in(rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def snapshot_arrays(snapshots: list[Snapshot]) -> Snapshots:
-    """All of a feed, judged as the driver has them judged."""
+    """All of a feed, marked as the driver has them marked."""
     depth = max([DEPTH_LEVELS, *(len(side) for s in snapshots for side in (s.bids, s.asks))])
     sides = [np.zeros((len(snapshots), depth), np.int64) for _ in range(4)]
     for k, snapshot in enumerate(snapshots):
@@ -264,9 +264,9 @@ class Plain:
         recovered_rows: Sequence[int] = (),
     ):
         messages = list(messages_of(rows, gap_rows, recovered_rows))
-        judge_messages(messages)
+        mark_messages(messages)
         self.book, self.rows, self.tops, self.confirmed = book, [], [], []
-        for row in plain_rebuild(book, messages, judge_snapshots(snapshots)):
+        for row in plain_rebuild(book, messages, mark_snapshots(snapshots)):
             self.rows.append(tuple(row))
             self.tops.append(book.top(DEPTH_LEVELS))
             self.confirmed.append(book.confirmed(DEPTH_LEVELS))

@@ -16,7 +16,7 @@ from market_pipeline.books.soundness import (
     marks_of,
     sound_times_ns,
 )
-from market_pipeline.quality.reference.soundness import SOUND, Judgement, Stamps, judged
+from market_pipeline.quality.reference.soundness import SOUND, Marks, Stamps, marked
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 
 SECOND = 10**9
@@ -24,17 +24,17 @@ LOWEST, HIGHEST = -(2**63), 2**63 - 1
 AHEAD = [2, 90, 3 * 3600, 86_400]
 
 
-def bits_of(judgement: Judgement) -> int:
-    """A plain judgement as the marks of the kernel."""
+def bits_of(marks: Marks) -> int:
+    """A plain marks as the marks of the kernel."""
     bits = Mark(0)
     for is_so, mark in (
-        (judgement.is_old, Mark.OLD),
-        (judgement.is_alone, Mark.SUSPECTED_LOSS),
-        (judgement.is_restart, Mark.RESTART),
-        (judgement.is_part, Mark.OUT_OF_ORDER),
-        (judgement.bad_sequence, Mark.BAD_SEQUENCE),
-        (judgement.bad_receipt, Mark.BAD_TS_RECEIPT),
-        (judgement.bad_origin, Mark.BAD_TS_ORIGIN),
+        (marks.is_old, Mark.OLD),
+        (marks.is_alone, Mark.SUSPECTED_LOSS),
+        (marks.is_restart, Mark.RESTART),
+        (marks.is_part, Mark.OUT_OF_ORDER),
+        (marks.bad_sequence, Mark.BAD_SEQUENCE),
+        (marks.bad_receipt, Mark.BAD_TS_RECEIPT),
+        (marks.bad_origin, Mark.BAD_TS_ORIGIN),
     ):
         bits |= mark if is_so else Mark(0)
     return int(bits)
@@ -115,7 +115,7 @@ class TestAgainstThePlainRules:
     @given(damaged())
     def test_every_mark_is_theirs(self, messages):
         """Of any feed, with any outliers, repeats, restarts and extremes."""
-        assert marks(messages) == [bits_of(judgement) for judgement, _ in judged(messages)]
+        assert marks(messages) == [bits_of(marks) for marks, _ in marked(messages)]
 
     @settings(max_examples=500)
     @given(st.lists(st.tuples(*[st.one_of(
@@ -125,7 +125,7 @@ class TestAgainstThePlainRules:
     def test_also_where_nothing_makes_sense(self, values):
         """Numbers and times that are anything an int64 can be."""
         messages = [Stamps(*each) for each in values]
-        assert marks(messages) == [bits_of(judgement) for judgement, _ in judged(messages)]
+        assert marks(messages) == [bits_of(marks) for marks, _ in marked(messages)]
 
     @settings(max_examples=300)
     @given(damaged(), st.integers(0, 60))
@@ -134,8 +134,8 @@ class TestAgainstThePlainRules:
         at = min(at, len(messages))
         soundness = Soundness()
         numbers, receipts, origins = np.array(messages, np.int64).reshape(-1, 3).T.copy()
-        soundness.judge(origins, receipts, numbers, at)
-        told = list(judged(messages))[:at]
+        soundness.mark(origins, receipts, numbers, at)
+        told = list(marked(messages))[:at]
         last = told[-1][1] if told else None
         times = None if last is None else (last.ts_receipt_ns, last.ts_origin_ns)
         assert times == soundness.last.times_ns
@@ -167,7 +167,7 @@ def batches(messages: list[Stamps], rows_each: list[int], edges: list[int]) -> l
 class TestCuts:
     @settings(max_examples=300)
     @given(damaged(), st.lists(st.integers(0, 500), max_size=12), st.data())
-    def test_judged_in_one_go_and_in_any_batches(self, messages, edges, data):
+    def test_marked_in_one_go_and_in_any_batches(self, messages, edges, data):
         """Marks are the same rows of the feed however it is cut, also amid a message."""
         rows_each = data.draw(
             st.lists(st.integers(1, 4), min_size=len(messages), max_size=len(messages))
@@ -185,14 +185,14 @@ class TestCuts:
     @settings(max_examples=300)
     @given(damaged(), st.integers(0, 80))
     def test_going_on_from_the_last_sound_values(self, messages, at):
-        """The rest of a feed is judged alike by what is known of the part before it."""
+        """The rest of a feed is marked alike by what is known of the part before it."""
         at = min(at, len(messages))
         whole = marks(messages)
         soundness = Soundness()
         numbers, receipts, origins = np.array(messages, np.int64).reshape(-1, 3).T.copy()
-        first = soundness.judge(origins, receipts, numbers, at).tolist()
+        first = soundness.mark(origins, receipts, numbers, at).tolist()
         rest = Soundness(soundness.last)
-        later = rest.judge(origins[at:], receipts[at:], numbers[at:], len(messages) - at).tolist()
+        later = rest.mark(origins[at:], receipts[at:], numbers[at:], len(messages) - at).tolist()
         assert whole == first + later
 
     @settings(max_examples=300)
@@ -339,7 +339,7 @@ class TestSnapshots:
 
 
 def test_a_feed_shorter_than_the_lookahead():
-    """The end of a feed is judged by what there is."""
+    """The end of a feed is marked by what there is."""
     for count in range(LOOKAHEAD):
-        assert [SOUND] * count == [judgement for judgement, _ in judged(a_feed(count))]
+        assert [SOUND] * count == [marks for marks, _ in marked(a_feed(count))]
         assert [0] * count == marks(a_feed(count))

@@ -61,7 +61,7 @@ class TestVerb:
         assert "\x1b" not in finished.output
 
     def test_json(self, workspace: Workspace):
-        """The rows of the view come as JSON; a day that was not judged has null."""
+        """The rows of the view come as JSON; a day that was not validated has null."""
         finished = workspace.run("coverage", "--json", "--start-date", "2025-03-04")
         rows = json.loads(finished.output)
 
@@ -84,7 +84,7 @@ class TestVerb:
         """Before the first run there is nothing to show: 1, and what to do."""
         finished = Workspace(tmp_path / "fresh", workspace.lake).run("coverage")
 
-        assert (1, "No published day matches; `market-pipeline run` judges days.\n", "") == (
+        assert (1, "No published day matches; `market-pipeline run` validates days.\n", "") == (
             finished.exit_code,
             finished.output,
             finished.errors,

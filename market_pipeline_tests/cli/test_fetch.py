@@ -36,7 +36,7 @@ def test_all_there(lake):
     assert sorted(lake.key(raw, day) for raw in RAW_TABLES for day in DAYS) == local(lake)
     assert "downloaded for the first time" in finished.output
     assert "24 B in" in finished.output
-    assert "MB/s; limits held downloads up for 0.0 s" in finished.output
+    assert "MB/s; limits delayed downloads for 0.0 s" in finished.output
 
 
 def test_twice(lake):

@@ -31,21 +31,22 @@ def test_chosen_instrument_and_file(workspace: Workspace, tmp_path: Path):
     assert (True, False) == (NONE in page, GOOD in page)
 
 
-def test_who_was_not_judged(workspace: Workspace):
+def test_who_was_not_validated(workspace: Workspace):
     """A configured instrument without a verdict of that day is named on the page."""
     workspace.run("report", "--day", "2025-03-04")
     page = (workspace.root / "report-2025-03-04.html").read_text(encoding="utf-8")
 
-    assert f"Not judged on this day: <code>{NONE}</code>" in page
+    assert f"Not validated on this day: <code>{NONE}</code>" in page
 
 
-def test_1_nothing_judged(workspace: Workspace):
+def test_1_nothing_validated(workspace: Workspace):
     """A day without any verdict has no page: 1, and what to do."""
     finished = workspace.run("report", "--day", "2025-03-09")
 
     assert (1, "") == (finished.exit_code, finished.errors)
     assert (
-        "Nothing was judged on 2025-03-09; `market-pipeline run` judges days.\n" == finished.output
+        "Nothing was validated on 2025-03-09; `market-pipeline run` validates days.\n"
+        == finished.output
     )
     assert not (workspace.root / "report-2025-03-09.html").exists()
 

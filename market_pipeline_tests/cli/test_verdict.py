@@ -145,7 +145,7 @@ def test_nothing_yet(tmp_path, workspace: Workspace):
     told = fresh.run("verdict")
     as_json = fresh.run("verdict", "--json")
 
-    assert (1, "No published day matches; `market-pipeline run` judges days.\n", "") == (
+    assert (1, "No published day matches; `market-pipeline run` validates days.\n", "") == (
         told.exit_code,
         told.output,
         told.errors,
@@ -160,7 +160,7 @@ def test_damaged(tmp_path, workspace: Workspace):
     broken.warehouse.catalogue.write_bytes(b"no database" * 1_000)
     finished = broken.run("verdict")
 
-    assert (1, "No published day matches; `market-pipeline run` judges days.\n", "") == (
+    assert (1, "No published day matches; `market-pipeline run` validates days.\n", "") == (
         finished.exit_code,
         finished.output,
         finished.errors,

@@ -148,7 +148,7 @@ instruments:
         assert 1 == len(problems(text))
 
     def test_defaults_that_are_no_mapping(self, problems):
-        """`defaults:` with nothing below it is refused, and the entries are still judged."""
+        """`defaults:` with nothing below it is refused, and the entries are still validated."""
         first, second = problems("defaults:\ninstruments:\n  - {venue: A, symbol: b}\n")
         assert first.startswith("defaults: must be ")
         assert second.startswith("instruments[0] (A:b).symbol: ")

@@ -324,7 +324,7 @@ def assert_whole(workspace: Workspace) -> None:
     counted = workspace.sql(
         "SELECT symbol, dt, count(*) FROM books.bbo GROUP BY ALL ORDER BY ALL"
     ).rows()
-    judged = workspace.sql(
+    validated = workspace.sql(
         "SELECT symbol, dt, messages FROM quality.validation_report ORDER BY ALL"
     ).rows()
     expected = [
@@ -334,7 +334,7 @@ def assert_whole(workspace: Workspace) -> None:
     ]
 
     assert expected == counted
-    assert expected == judged
+    assert expected == validated
 
 
 def test_two_days_at_once(together, versions: tuple[Version, Version]):

@@ -72,7 +72,7 @@ def texts(value: object) -> Iterator[str]:
 @pytest.mark.slow
 class TestHostileNames:
     def test_the_run(self, finished: Finished):
-        """Both instruments are judged, and the terminal shows their names written out."""
+        """Both instruments are validated, and the terminal shows their names written out."""
         assert 1 == finished.exit_code
         assert [] == acting(finished.output + finished.errors)
         assert "\\x1b" in finished.output and "[red]" in finished.output

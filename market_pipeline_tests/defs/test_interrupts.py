@@ -1,48 +1,120 @@
 from __future__ import annotations
 
 import signal
-import sys
+import threading
 import time
 import weakref
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
+import duckdb
 import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError, raise_execution_interrupts
 from dagster._utils.interrupts import capture_interrupts
 
-from market_pipeline.defs.interrupts import raise_lost_interrupts_again
+from market_pipeline.defs import interrupts
+from market_pipeline.defs.interrupts import interruptible
+
+SIGNALS = pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 
 
 class Kept:
     """Of which a weak reference can be held."""
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_lost_in_a_callback(sent: signal.Signals, monkeypatch: pytest.MonkeyPatch):
-    """An interrupt whose exception is lost, because an object went away just then, ends the step,
-    in a run of Dagster's own processes as in one of ours.
-    """
-    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
-    raise_lost_interrupts_again()
+def dropped(sent: signal.Signals) -> None:
+    """As a library drops whatever a callback raises, and the work goes on."""
+    with suppress(BaseException):
+        signal.raise_signal(sent)
+
+
+def taken_for_an_error(sent: signal.Signals) -> None:
+    """As DuckDB ends the query under way, with an error of its own."""
+    main = threading.main_thread().ident
+    threading.Timer(0.1, lambda: signal.pthread_kill(main or 0, sent)).start()
+    with duckdb.connect() as connection:
+        connection.execute("SELECT sum(hash(range)) FROM range(200_000_000)").fetchall()
+
+
+def recorded(sent: signal.Signals) -> None:
+    """As a stage records what a library raises as an error of the day's data."""
+    with suppress(Exception):
+        taken_for_an_error(sent)
+
+
+def run_in_dagster(work: Callable[[], object]) -> None:
+    """Runs work as a process of Dagster runs a step, and leaves the handlers as they were."""
     before = signal.getsignal(signal.SIGTERM)
+    try:
+        with capture_interrupts(), raise_execution_interrupts():
+            work()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@SIGNALS
+@pytest.mark.parametrize("lose", [dropped, taken_for_an_error, recorded, signal.raise_signal])
+def test_a_function(sent: signal.Signals, lose: Callable[[signal.Signals], None]):
+    """An interrupt ends the step, whatever became of it."""
+    with pytest.raises(DagsterExecutionInterruptedError):
+        run_in_dagster(interruptible(lambda: lose(sent)))
+
+
+@SIGNALS
+def test_the_step_of_a_generator(sent: signal.Signals):
+    """It ends the generator before its next output, and what the generator holds is let go."""
+    outputs, closed = [], []
+
+    def steps() -> Iterator[int]:
+        try:
+            yield 1
+            dropped(sent)
+            yield 2
+        finally:
+            closed.append(True)
+
+    with pytest.raises(DagsterExecutionInterruptedError):
+        run_in_dagster(lambda: [outputs.append(each) for each in interruptible(steps)()])
+    assert ([1], [True]) == (outputs, closed)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@SIGNALS
+def test_it_is_repeated(sent: signal.Signals, monkeypatch: pytest.MonkeyPatch):
+    """One that was lost, because an object went away just then, ends work that would go on."""
+    monkeypatch.setattr(interrupts, "_AGAIN_SECONDS", 0.05)
     kept = Kept()
     callback = weakref.ref(kept, lambda _: signal.raise_signal(sent))
-    raised = pytest.raises(DagsterExecutionInterruptedError)
-    with capture_interrupts(), raised, raise_execution_interrupts():
-        del kept
+
+    def work() -> None:
+        nonlocal kept
+        kept = Kept()
         time.sleep(60)
-    signal.signal(signal.SIGTERM, before)
 
+    with pytest.raises(DagsterExecutionInterruptedError):
+        run_in_dagster(interruptible(work))
     assert callback() is None
 
 
-def test_other_exceptions(monkeypatch: pytest.MonkeyPatch):
-    """What else cannot be raised is left to the hook of before."""
-    left: list[object] = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda lost: left.append(lost.exc_value))
-    raise_lost_interrupts_again()
-    kept = Kept()
-    callback = weakref.ref(kept, lambda _: 1 // 0)
-    del kept
+def test_handlers_stay():
+    """Afterwards signals are handled as before; errors and results are those of the function."""
 
-    assert callback() is None
-    assert [ZeroDivisionError] == [type(error) for error in left]
+    @interruptible
+    def fail() -> None:
+        raise KeyError("of the work")
+
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    assert 3 == interruptible(lambda: 3)()
+    assert [1, 2] == list(interruptible(lambda: (yield from (1, 2)))())
+    with pytest.raises(KeyError):
+        fail()
+    assert before == [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+
+
+def test_of_another_thread():
+    """Work of another thread than the main one, which no signal reaches, runs as it is."""
+    done: list[int] = []
+    thread = threading.Thread(target=interruptible(lambda: done.append(1)))
+    thread.start()
+    thread.join()
+    assert [1] == done

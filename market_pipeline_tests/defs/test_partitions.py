@@ -76,7 +76,7 @@ class Story:
         green: The green assets of each day then.
         told: The observations of the second run of the absent day.
         pending: The verdicts of the absent day before it was due, and after.
-        landed: The green assets of the absent day, after its files came and it was run.
+        arrived: The green assets of the absent day, after its files came and it was run.
     """
 
     workspace: Workspace
@@ -86,7 +86,7 @@ class Story:
     green: dict[date, set[str]]
     told: dict[str, dg.AssetObservation]
     pending: list[dict[str, str]]
-    landed: set[str]
+    arrived: set[str]
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,7 @@ class TestGreen:
 
     def test_it_is_green_once_it_has_data(self, story: Story):
         """After its files came the day is run as any other."""
-        assert set(TABLES) == story.landed
+        assert set(TABLES) == story.arrived
 
 
 class TestChecks:

@@ -107,11 +107,11 @@ def test_every_table_is_whole(interrupted: Interrupted):
         "SELECT symbol, count(*), count(DISTINCT sequence_number) FROM books.bbo GROUP BY ALL "
         "ORDER BY ALL"
     ).rows()
-    judged = interrupted.workspace.sql(
+    validated = interrupted.workspace.sql(
         "SELECT symbol, messages, messages FROM books.rebuilds ORDER BY ALL"
     ).rows()
 
-    assert counted == judged
+    assert counted == validated
     assert [symbol for symbol, *_ in counted] == [*SYMBOLS]
 
 

@@ -80,7 +80,7 @@ def tick(instance: dg.DagsterInstance, instruments: tuple[Instrument, ...]):
 
 
 class TestSensor:
-    def test_nothing_landed(self, lake, tick):
+    def test_nothing_arrived(self, lake, tick):
         """An empty lake requests nothing and says why."""
         assert [] == tick()
 
@@ -324,7 +324,7 @@ class TestSchedule:
         return evaluate
 
     @pytest.fixture
-    def judge(self, folder: Path, instruments: tuple[Instrument, ...]):
+    def validate(self, folder: Path, instruments: tuple[Instrument, ...]):
         """Publishes a verdict of the day for each instrument."""
 
         def publish(*conditions: str) -> None:
@@ -357,16 +357,16 @@ class TestSchedule:
 
         assert "A run of 2024-08-08 is queued or under way." == tick()
 
-    def test_a_day_that_is_there(self, tick, judge):
+    def test_a_day_that_is_there(self, tick, validate):
         """A day that every instrument has is not run a second time."""
-        judge("available", "degraded")
+        validate("available", "degraded")
 
         assert "2024-08-08 is there, of every instrument." == tick()
 
     @pytest.mark.slow
-    def test_an_instrument_that_is_absent(self, tick, judge, instance, lake):
+    def test_an_instrument_that_is_absent(self, tick, validate, instance, lake):
         """If one is absent the day is run again only when files of it came after the last run."""
-        judge("available", "missing")
+        validate("available", "missing")
         never_run = tick()
         finished_run(instance, DAY)
         land(lake)
@@ -376,7 +376,7 @@ class TestSchedule:
 
         assert [("2024-08-08", "2024-08-08")] == never_run == tick()
         assert (
-            "2024-08-08 was run, and nothing has landed since of BINANCE:ETH-USDT." == nothing_new
+            "2024-08-08 was run, and nothing has arrived since of BINANCE:ETH-USDT." == nothing_new
         )
 
     def test_the_minute_it_has_to_itself(self):

@@ -55,7 +55,7 @@ class Base:
         name: What the table calls it.
         day: The clean day; faults may take rows of the other day and instrument in it.
         receipt_ns: int64 (messages,), when each message was received; 0 for one that is not in it.
-        instrument, neighbour: Whose day it is, and one that is judged in the same run.
+        instrument, neighbour: Whose day it is, and one that is validated in the same run.
         lake: A lake with both clean days.
         data_dir: A warehouse in which the day before is published, to be copied.
         truth: What is known of the book after each message.
@@ -178,7 +178,7 @@ def finish(
         folder: Where to keep all of it.
         name: What the table calls it.
         day: The clean day.
-        beside: The day of another instrument, which is judged in the same run.
+        beside: The day of another instrument, which is validated in the same run.
         accounts: What is known of the book apart from what is published.
         instrument: Whose day it is.
         before: The day before, to be published first.

@@ -22,8 +22,8 @@ from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.published import scan
 from market_pipeline_tests import published_day
-from market_pipeline_tests.detection.judging import Judged, judge
 from market_pipeline_tests.detection.truth import LEVELS
+from market_pipeline_tests.detection.validating import Validated, validate
 
 __all__ = ["BboTable", "DepthTable", "Outcome", "Spans", "run_day"]
 
@@ -81,12 +81,12 @@ class Outcome:
     """What a run left.
 
     Attributes:
-        judged: By symbol; empty if the run ended with an error.
+        validated: By symbol; empty if the run ended with an error.
         crashed: The error that ended the run; None without one.
         bbo, depth, spans: What was published of the instrument before that.
     """
 
-    judged: dict[str, Judged]
+    validated: dict[str, Validated]
     crashed: str | None
     bbo: BboTable
     depth: DepthTable
@@ -108,17 +108,17 @@ def run_day(
     more: dict[str, Any] = {}
     if depth_interval_ms is not None:
         more["depth_interval_ms"] = depth_interval_ms
-    judged: dict[str, Judged] = {}
+    validated: dict[str, Validated] = {}
     crashed = None
     try:
         # A quarter of a case's time, and nothing that a row depends on.
         with patch.object(published_day, "refresh_catalogue"):
-            judged = judge(lake, data_dir, instruments, day, **more)
+            validated = validate(lake, data_dir, instruments, day, **more)
     except Exception as error:
         crashed = _where(error)
     warehouse = Warehouse(Settings(data_dir=data_dir, lake_uri=str(lake)).data_dir)
     return Outcome(
-        judged,
+        validated,
         crashed,
         _bbo(_read(warehouse, "book_bbo", instruments[0], day)),
         _depth(_read(warehouse, "book_depth", instruments[0], day)),

@@ -10,9 +10,9 @@ import polars as pl
 import typer
 
 from market_pipeline.config.instruments import Instrument
-from market_pipeline_tests.detection.judging import Judged, judge
 from market_pipeline_tests.detection.real_faults import FAULTS, RealFault, copied
 from market_pipeline_tests.detection.trial import new_failures
+from market_pipeline_tests.detection.validating import Validated, validate
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS, sample_root
 
 SPOILT_DAYS = (
@@ -31,27 +31,27 @@ def of(exchange: str, symbol: str) -> Instrument:
     return Instrument(venue=exchange, symbol=symbol, source="crypto_lake")
 
 
-def judged_copy(
+def validated_copy(
     root: Path, exchange: str, symbol: str, day: date, fault: RealFault | None = None
-) -> Judged:
-    """A day of the sample, copied, spoilt and judged."""
+) -> Validated:
+    """A day of the sample, copied, spoilt and validated."""
     lake = root / "lake"
     spoilt = copied(sample_root(), lake, exchange, symbol, day.isoformat())
     if fault is not None:
         fault.plant(spoilt)
-    return judge(lake, root / "data", [of(exchange, symbol)], day)[symbol]
+    return validate(lake, root / "data", [of(exchange, symbol)], day)[symbol]
 
 
-def found_cell(fault: RealFault, clean: Judged, spoilt: Judged) -> str:
+def found_cell(fault: RealFault, clean: Validated, spoilt: Validated) -> str:
     """The checks that fail because of a fault, the one that is for it first, as a cell."""
     found = new_failures(clean, spoilt)
     ordered = sorted(found, key=lambda name: (name not in fault.expected, name))
     return ", ".join(f"{name} {found[name]}" for name in ordered) or "missed"
 
 
-def verdict_line(judged: Judged, jumps: int) -> str:
+def verdict_line(validated: Validated, jumps: int) -> str:
     """A sample day as a line of the docs."""
-    row = judged.row
+    row = validated.row
     cells = (
         f"{row.exchange}:{row.symbol} {row.dt}",
         row.condition,
@@ -79,16 +79,16 @@ def main() -> None:
     """Prints both tables."""
     for exchange, symbol, day in SAMPLE_DAYS:
         with tempfile.TemporaryDirectory() as root:
-            judged = judged_copy(Path(root), exchange, symbol, day)
-            typer.echo(verdict_line(judged, sequence_jumps(exchange, symbol, day)))
+            validated = validated_copy(Path(root), exchange, symbol, day)
+            typer.echo(verdict_line(validated, sequence_jumps(exchange, symbol, day)))
     cells = []
     for exchange, symbol, day in SPOILT_DAYS:
         with tempfile.TemporaryDirectory() as root:
-            clean = judged_copy(Path(root), exchange, symbol, day)
+            clean = validated_copy(Path(root), exchange, symbol, day)
         column = []
         for fault in FAULTS:
             with tempfile.TemporaryDirectory() as root:
-                spoilt = judged_copy(Path(root), exchange, symbol, day, fault)
+                spoilt = validated_copy(Path(root), exchange, symbol, day, fault)
             column.append(found_cell(fault, clean, spoilt))
         cells.append(column)
     for fault, *row in zip(FAULTS, *cells, strict=True):

@@ -1,4 +1,4 @@
-"""The fault library itself, the truth it is judged by, and some of its kinds judged."""
+"""The fault library itself, the truth it is validated by, and some of its kinds validated."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ OF_CAPTURES = [case for case in CASES.values() if case.kind.of_captures]
 EXACT_ON_THIS_DAY = {"removals as negative zero"}
 """Changes that Polars calls equal."""
 
-# One or two of each class: `-m attack` judges them all.
-JUDGED = (
+# One or two of each class: `-m attack` validates them all.
+VALIDATED = (
     "message lost [0.5]",
     "burst of messages lost",
     "message repeated far",
@@ -152,7 +152,7 @@ class TestTruth:
         assert np.array_equal(reference.select(columns).to_numpy(), ours.touch[ours.known])
 
     def test_the_clean_day_is_right(self, base: Base):
-        """Judged like any other, the clean day has no wrong row and nothing new against it."""
+        """Validated like any other, the clean day has no wrong row and nothing new against it."""
         trial = try_fault(base, "none", lambda day: day)
         assert ("available", {}, 0, "as before") == (
             trial.condition,
@@ -204,8 +204,8 @@ class TestMatching:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", JUDGED)
-def test_a_judged_fault(base: Base, name: str):
+@pytest.mark.parametrize("name", VALIDATED)
+def test_a_validated_fault(base: Base, name: str):
     """Nothing wrong is silent or available, nothing crashes, and the neighbour's verdict stays."""
     trial = try_fault(base, name, CASES[name])
     said = (trial.silent, trial.wrongly_available, trial.crashed, trial.neighbour)

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from market_pipeline_tests.conftest import REPOSITORY
-from market_pipeline_tests.detection.judging import Judged
 from market_pipeline_tests.detection.real_faults import FAULTS, RealFault
 from market_pipeline_tests.detection.tables import (
     ALWAYS,
     SPOILT_DAYS,
     found_cell,
-    judged_copy,
     sequence_jumps,
+    validated_copy,
     verdict_line,
 )
+from market_pipeline_tests.detection.validating import Validated
 
 pytestmark = pytest.mark.slow
 
@@ -25,13 +25,15 @@ HELD = SPOILT_DAYS[:2]
 
 
 @pytest.fixture(scope="module", params=HELD, ids=lambda day: f"{day[0]}:{day[1]}")
-def day(request: pytest.FixtureRequest, sample_data: Path, tmp_path_factory) -> tuple[int, Judged]:
+def day(
+    request: pytest.FixtureRequest, sample_data: Path, tmp_path_factory
+) -> tuple[int, Validated]:
     """Which of the days it is, and its verdict without a fault."""
     root = tmp_path_factory.mktemp("clean")
-    return HELD.index(request.param), judged_copy(root, *request.param)
+    return HELD.index(request.param), validated_copy(root, *request.param)
 
 
-def test_a_clean_day(day: tuple[int, Judged]):
+def test_a_clean_day(day: tuple[int, Validated]):
     """Nothing fails but what is true: minutes of a day, and a receipt clock that is slow."""
     number, clean = day
     line = verdict_line(clean, sequence_jumps(*HELD[number]))
@@ -41,10 +43,10 @@ def test_a_clean_day(day: tuple[int, Judged]):
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_a_fault(day: tuple[int, Judged], fault: RealFault, tmp_path: Path):
+def test_a_fault(day: tuple[int, Validated], fault: RealFault, tmp_path: Path):
     """The check that is for it fails, and the docs say which others do."""
     number, clean = day
-    spoilt = judged_copy(tmp_path, *HELD[number], fault)
+    spoilt = validated_copy(tmp_path, *HELD[number], fault)
     (line,) = (line for line in DOCS if line.startswith(f"| {fault.name} |"))
 
     assert set(fault.expected) <= spoilt.failed.keys()

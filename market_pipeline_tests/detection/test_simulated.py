@@ -14,7 +14,7 @@ from market_pipeline.quality.evaluate import CHECKS
 from market_pipeline.sources.crypto_lake import TRADES
 from market_pipeline.sources.simulated import Fault, FaultKind, simulate
 from market_pipeline.stages.raw.download import fetch_table, table_prefix
-from market_pipeline_tests.detection.judging import Judged, judge
+from market_pipeline_tests.detection.validating import Validated, validate
 from market_pipeline_tests.sources.simulated.days import DAY, instrument
 from market_pipeline_tests.stages.raw.fake_store import FakeStore
 
@@ -67,7 +67,7 @@ def fault(name: str, kind: FaultKind) -> Fault:
 
 
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory) -> dict[str, Judged]:
+def validated(tmp_path_factory) -> dict[str, Validated]:
     """The day of every instrument, after the day before."""
     root: Path = tmp_path_factory.mktemp("planted")
     made = {name: instrument(f"{name}-USD") for name in EXPECTED}
@@ -90,9 +90,9 @@ def judged(tmp_path_factory) -> dict[str, Judged]:
     instruments = [each.as_instrument() for each in made.values()]
     store = FakeStore()
     store.put_folder(root / "lake")
-    judge("s3://bucket/lake", root / "data", instruments, BEFORE, store)
+    validate("s3://bucket/lake", root / "data", instruments, BEFORE, store)
     replace_trades(store, made["REPLACED"].as_instrument(), root)
-    return judge("s3://bucket/lake", root / "data", instruments, DAY, store)
+    return validate("s3://bucket/lake", root / "data", instruments, DAY, store)
 
 
 def replace_trades(store: FakeStore, of: Instrument, root: Path) -> None:
@@ -105,9 +105,9 @@ def replace_trades(store: FakeStore, of: Instrument, root: Path) -> None:
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_exactly_the_planted_fault(judged: dict[str, Judged], name: str):
+def test_exactly_the_planted_fault(validated: dict[str, Validated], name: str):
     """Only the checks that a fault is for fail, with the right severity."""
-    assert EXPECTED[name][1] == judged[f"{name}-USD"].failed
+    assert EXPECTED[name][1] == validated[f"{name}-USD"].failed
 
 
 def test_every_check_is_shown():
@@ -117,9 +117,9 @@ def test_every_check_is_shown():
     assert {check.name for check in CHECKS} - {"reference_replay"} == found
 
 
-def test_a_clean_day_is_asked_every_check(judged: dict[str, Judged]):
+def test_a_clean_day_is_asked_every_check(validated: dict[str, Validated]):
     """A check that stays silent because it was not asked would prove nothing."""
-    clean = judged["CLEAN-USD"]
+    clean = validated["CLEAN-USD"]
 
     assert [check.name for check in CHECKS] == list(clean.outcomes)
     assert [] == clean.findings
@@ -136,9 +136,9 @@ def test_a_clean_day_is_asked_every_check(judged: dict[str, Judged]):
         and check not in {"completeness", "delivery"}
     ],
 )
-def test_the_place(judged: dict[str, Judged], name: str, check: str):
+def test_the_place(validated: dict[str, Validated], name: str, check: str):
     """The first place lies in the planted span, and names the file and row."""
-    first = judged[f"{name}-USD"].places(check)[0]
+    first = validated[f"{name}-USD"].places(check)[0]
     begin_s, end_s = (300, 86_400) if name == "SKEWED" else (AT_S, AT_S + LASTS_S + 60)
 
     assert first.place == "first"
@@ -149,9 +149,9 @@ def test_the_place(judged: dict[str, Judged], name: str, check: str):
         assert first.row is not None
 
 
-def test_a_replaced_object(judged: dict[str, Judged]):
+def test_a_replaced_object(validated: dict[str, Validated]):
     """An object that changed at the store is named, with the version that was used."""
-    first = judged["REPLACED-USD"].places("delivery")[0]
+    first = validated["REPLACED-USD"].places("delivery")[0]
 
     assert first.place == "first"
     assert str(first.file).endswith(f"symbol=REPLACED-USD/dt={DAY}/1.v2.snappy.parquet")

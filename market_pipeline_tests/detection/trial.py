@@ -16,10 +16,10 @@ import numpy.typing as npt
 from market_pipeline_tests.detection.bases import Base, copy_warehouse, planted_of
 from market_pipeline_tests.detection.faults.capture_day import CaptureDay
 from market_pipeline_tests.detection.faults.day import DAY_NS, FOREIGN, RawDay, midnight_ns
-from market_pipeline_tests.detection.judging import Judged
 from market_pipeline_tests.detection.planted import UNPLACED, Planted, matched
 from market_pipeline_tests.detection.run import BboTable, DepthTable, Outcome, run_day
 from market_pipeline_tests.detection.truth import Truth
+from market_pipeline_tests.detection.validating import Validated
 
 __all__ = ["OVERCLAIMED_SECONDS", "Trial", "new_failures", "try_fault", "try_spoilt"]
 
@@ -133,13 +133,13 @@ def try_spoilt(base: Base, name: str, spoilt: RawDay | CaptureDay) -> Trial:
             spoilt.write(lake)
         copy_warehouse(base.data_dir, data_dir)
         outcome = run_day(lake, data_dir, [base.instrument, base.neighbour], base.day.day)
-    return judged_trial(base, name, spoilt, outcome)
+    return validated_trial(base, name, spoilt, outcome)
 
 
-def judged_trial(base: Base, name: str, spoilt: RawDay | CaptureDay, outcome: Outcome) -> Trial:
+def validated_trial(base: Base, name: str, spoilt: RawDay | CaptureDay, outcome: Outcome) -> Trial:
     """Holds what a run left against the truth."""
-    judged = outcome.judged.get(base.instrument.symbol)
-    is_of_snapshots = judged is not None and judged.row.strategy == "snapshots_only"
+    validated = outcome.validated.get(base.instrument.symbol)
+    is_of_snapshots = validated is not None and validated.row.strategy == "snapshots_only"
     planted = planted_of(spoilt, snapshots=is_of_snapshots)
     begin_ns = midnight_ns(base.day.day)
     bbo = _count_bbo(outcome, planted, base.truth, begin_ns)
@@ -148,22 +148,24 @@ def judged_trial(base: Base, name: str, spoilt: RawDay | CaptureDay, outcome: Ou
     return Trial(
         fault=name,
         base=base.name,
-        condition=str(judged.row.condition) if judged else "crashed",
+        condition=str(validated.row.condition) if validated else "crashed",
         crashed=outcome.crashed,
-        found=new_failures(base.clean.judged[base.instrument.symbol], judged) if judged else {},
+        found=new_failures(base.clean.validated[base.instrument.symbol], validated)
+        if validated
+        else {},
         bbo=bbo,
         depth=depth,
-        valid_seconds=float(judged.row.valid_seconds or 0.0) if judged else 0.0,
+        valid_seconds=float(validated.row.valid_seconds or 0.0) if validated else 0.0,
         covered_seconds=_covered_seconds(
             base.receipt_ns, planted_of(base.day, snapshots=is_of_snapshots), planted
         ),
         kept=(bbo.valid - bbo.wrong) / clean_valid if clean_valid else 0.0,
         neighbour=_neighbour(base, outcome),
-        reasons=(*judged.row.reasons, *judged.row.warnings) if judged else (),
+        reasons=(*validated.row.reasons, *validated.row.warnings) if validated else (),
     )
 
 
-def new_failures(clean: Judged, spoilt: Judged) -> dict[str, str]:
+def new_failures(clean: Validated, spoilt: Validated) -> dict[str, str]:
     """The checks that fail because of a fault, with their severity.
 
     A check that fails on the clean day too counts if it is worse, or says something else than other
@@ -183,9 +185,9 @@ def new_failures(clean: Judged, spoilt: Judged) -> dict[str, str]:
     return found
 
 
-def _remarks(judged: Judged, check: str) -> set[str]:
+def _remarks(validated: Validated, check: str) -> set[str]:
     """What a check says, without figures."""
-    parts = judged.outcomes[check].summary.rstrip(".").split(";")
+    parts = validated.outcomes[check].summary.rstrip(".").split(";")
     return {re.sub(r"[-+]?\d[\d,.:]*", "#", part).strip().lower() for part in parts}
 
 
@@ -268,7 +270,7 @@ def _true_times(receipt_ns: IntArray, planted: Planted) -> IntArray:
 
 def _neighbour(base: Base, outcome: Outcome) -> str:
     symbol = base.neighbour.symbol
-    then, now = base.clean.judged[symbol], outcome.judged.get(symbol)
+    then, now = base.clean.validated[symbol], outcome.validated.get(symbol)
     if now is None:
         return "lost"
     same = (then.row.condition, then.failed, then.row.messages, then.row.valid_seconds) == (

@@ -70,9 +70,9 @@ class Outline(HTMLParser):
             self.headings[-1] = (level, " ".join(f"{text} {data}".split()))
 
 
-def written(file: Path, days: list[InstrumentDay], unjudged: tuple[str, ...] = ()) -> str:
+def written(file: Path, days: list[InstrumentDay], unvalidated: tuple[str, ...] = ()) -> str:
     """The page of these days."""
-    write_report_page(file, DAY, [each.row for each in days], unjudged, iter(days))
+    write_report_page(file, DAY, [each.row for each in days], unvalidated, iter(days))
     return file.read_text(encoding="utf-8")
 
 
@@ -196,7 +196,7 @@ class TestEscaping:
             replace(days[1], row=row, findings=[PLACE], raw_files=[], configured=False),
             replace(days[0], row=failed, raw_files=[{**days[0].raw_files[0], "path": SCRIPT}]),
         ]
-        page = written(tmp_path / "report.html", shown, unjudged=(SCRIPT,))
+        page = written(tmp_path / "report.html", shown, unvalidated=(SCRIPT,))
 
         assert "<script" not in page
         assert "script" not in Outline(page).elements
@@ -256,8 +256,8 @@ class TestFile:
         """The same day gives the same page."""
         assert written(tmp_path / "a.html", days) == written(tmp_path / "b.html", days)
 
-    def test_unjudged_are_named(self, days, tmp_path):
-        """Instruments without a verdict are named, with the command that judges them."""
+    def test_unvalidated_are_named(self, days, tmp_path):
+        """Instruments without a verdict are named, with the command that validates them."""
         page = written(tmp_path / "report.html", days, ("BINANCE:X",))
 
         assert "<code>BINANCE:X</code>" in page

@@ -77,17 +77,17 @@ def test_letters_say_it_without_colour(coverage):
 
 
 def test_legend_names_every_condition(coverage):
-    """The legend has every condition, what is not judged, and what a pale cell means."""
+    """The legend has every condition, what is not validated, and what a pale cell means."""
     (legend,) = coverage_plot(coverage, START, END).legends
     told = [text.get_text() for text in legend.get_texts()]
 
     assert [
         *("available", "d degraded", "p pending", "M missing"),
-        *("not judged", "paler: less of the day is valid"),
+        *("not validated", "paler: less of the day is valid"),
     ] == told
 
 
-def test_nothing_judged(coverage, tmp_path):
+def test_nothing_validated(coverage, tmp_path):
     """Without a single row there is a picture too."""
     coverage_plot(coverage.clear(), START, END).savefig(tmp_path / "empty.png")
 

@@ -23,7 +23,7 @@ from market_pipeline.quality.checks.skew import SKEW
 from market_pipeline.quality.checks.snapshot_match import SNAPSHOT_MATCH
 from market_pipeline.quality.checks.trade_through import TRADE_THROUGH
 from market_pipeline.quality.evaluate import CHECKS, evaluate, thresholds_in_force
-from market_pipeline.quality.verdict import judge
+from market_pipeline.quality.verdict import validate
 from market_pipeline_tests.quality.factory import (
     GAP_OF_5_S,
     LONG_AFTER_NS,
@@ -349,7 +349,7 @@ class TestUnmeasured:
             (said.check, said.severity, said.degrades, said.withholds_metrics) for said in failed
         ]
         assert f"The check {check.name} could not be measured: KeyError: 'x'." == failed[0].summary
-        assert "degraded" == judge(row, THRESHOLDS, as_of_ns=LONG_AFTER_NS).condition
+        assert "degraded" == validate(row, THRESHOLDS, as_of_ns=LONG_AFTER_NS).condition
 
     def test_what_was_measured_is_told_too(self):
         """One measurement of two that a check looks at does not hide what the other found."""
@@ -369,7 +369,7 @@ class TestThresholdsInForce:
     def test_are_those_of_the_verdict(self):
         """What is configured later contradicts no verdict of before."""
         strict = THRESHOLDS.model_copy(update={"crossed_warn_seconds": 9.0})
-        row = judge(a_row(), strict, as_of_ns=LONG_AFTER_NS)
+        row = validate(a_row(), strict, as_of_ns=LONG_AFTER_NS)
 
         assert strict == thresholds_in_force(row, THRESHOLDS)
 

@@ -36,7 +36,7 @@ ROWS = (
 )
 
 days = st.integers(0, 6).map(lambda number: DAY + timedelta(days=number))
-judged = st.dictionaries(
+validated = st.dictionaries(
     st.tuples(st.sampled_from(["A", "B", "C"]), days),
     st.sampled_from(["available", "degraded", "pending", "missing"]),
     max_size=12,
@@ -81,7 +81,7 @@ class TestView:
         ]
         assert (expected, expected) == (found, read)
 
-    def test_before_anything_was_judged(self, tmp_path: Path):
+    def test_before_anything_was_validated(self, tmp_path: Path):
         """The view of an empty catalogue is there and empty."""
         with_catalogue(tmp_path)
         with connect(tmp_path) as connection:
@@ -100,7 +100,7 @@ class TestView:
         )
 
     @settings(max_examples=40)
-    @given(judged)
+    @given(validated)
     def test_is_a_full_rectangle(self, verdicts):
         """Instruments times days from first to last, each once, with its verdict or null."""
         rows = [
@@ -135,7 +135,7 @@ class TestRead:
 
 class TestWithRows:
     @settings(max_examples=30)
-    @given(judged, judged)
+    @given(validated, validated)
     def test_equals_publishing_them(self, before, after):
         """New rows take the place of those that are there, as if they had been published."""
         old, new = (

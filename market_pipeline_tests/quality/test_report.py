@@ -1,4 +1,4 @@
-"""From arrays to a judged row, on made days with planted faults and on the real ones."""
+"""From arrays to a validated row, on made days with planted faults and on the real ones."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def a_clean_day():
     }
 
 
-def judged(arrays, *others, flags=None, spans=None):
-    """The judged row of the arrays, and the places where the day is wrong."""
+def validated(arrays, *others, flags=None, spans=None):
+    """The validated row of the arrays, and the places where the day is wrong."""
     receipt = arrays["ts_receipt_ns"]
     if flags is None:
         flags = np.zeros(len(receipt), np.uint16)
@@ -86,8 +86,8 @@ def judged(arrays, *others, flags=None, spans=None):
 
 
 def row_of(arrays, *others, **more):
-    """The judged row of the arrays."""
-    return judged(arrays, *others, **more)[0]
+    """The validated row of the arrays."""
+    return validated(arrays, *others, **more)[0]
 
 
 def a_faulty_day():
@@ -113,7 +113,7 @@ def test_a_clean_day_is_available():
     assert 5.0 == row.skew_p50_ms
 
 
-def test_planted_faults_are_measured_and_judged():
+def test_planted_faults_are_measured_and_validated():
     """A silence, a crossed minute, a late seed, a clock step and an off-tick price in one day."""
     arrays, flags = a_faulty_day()
     losses = PrecisionFigures(
@@ -146,14 +146,14 @@ class TestPlaces:
         """What keeps its bounds is no finding, but what others measured is passed on."""
         other = Finding(check="bars", place="first", note="An odd bar.")
         measured = Measured((BarFigures(bars=5),), [other])
-        row, findings = judged(a_clean_day(), measured)
+        row, findings = validated(a_clean_day(), measured)
 
         assert (5, [other]) == (row.bars, findings)
 
     def test_each_fault_has_its_place(self):
         """A gap and a step name the message after them, a crossed run its times."""
         arrays, flags = a_faulty_day()
-        _, (gap, step, crossed) = judged(arrays, flags=flags)
+        _, (gap, step, crossed) = validated(arrays, flags=flags)
         second = NS_PER_SECOND
         late = 5_000_000
 
@@ -178,7 +178,7 @@ class TestPlaces:
             arrays[name] = arrays[name][kept]
         for name in ("trade_origin_ns", "trade_receipt_ns"):
             arrays[name] = arrays[name][:80]
-        row, findings = judged(arrays)
+        row, findings = validated(arrays)
 
         assert (0, 0, 85_899.5) == (row.quiet_count, row.gap_count, row.observed_seconds)
         assert 86_400 - 85_899.5 == row.missing_seconds
@@ -194,7 +194,7 @@ class TestPlaces:
         kept = (seconds < 5_005) | (seconds >= 5_035)
         for name in ("ts_origin_ns", "ts_receipt_ns", "sequence_number"):
             arrays[name] = arrays[name][kept]
-        row, (gap,) = judged(arrays)
+        row, (gap,) = validated(arrays)
 
         assert (1, 1, 30.5, (0,), (0,)) == (
             row.gap_count,
@@ -233,7 +233,7 @@ class TestPlaces:
         arrays = a_clean_day()
         arrays["ts_receipt_ns"] -= 1_270 * 1_000_000
         arrays["ts_receipt_ns"][9] -= 300 * 1_000_000
-        row, findings = judged(arrays)
+        row, findings = validated(arrays)
 
         assert "before the exchange's time" in row.warnings[0]
         assert [("first", 0, "-1,265.000 ms"), ("worst", 27, "-1,565.000 ms")] == [
@@ -255,7 +255,7 @@ class TestProvenGaps:
         """A source whose ids are linked has its gaps counted and shown beside the suspected one."""
         linked = GapEvidence(ids_prove=True, sentence="Linked.")
         monkeypatch.setitem(GAP_EVIDENCE, "crypto_lake", linked)
-        row, findings = judged(a_faulty_day()[0], spans=self.DOUBTED)
+        row, findings = validated(a_faulty_day()[0], spans=self.DOUBTED)
 
         assert (1, 1, 14.5) == (row.gap_count, row.proven_gap_count, row.after_gap_seconds)
         assert "1 suspected gap of 19.5 s in all" in row.reasons[0]

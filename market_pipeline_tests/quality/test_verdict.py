@@ -13,7 +13,7 @@ from market_pipeline.config.instruments import Thresholds
 from market_pipeline.quality.checks.base import Check, CheckOutcome
 from market_pipeline.quality.evaluate import CHECKS
 from market_pipeline.quality.intervals import NS_PER_SECOND
-from market_pipeline.quality.verdict import VENDOR_LAG_SECONDS, Verdict, condition, judge
+from market_pipeline.quality.verdict import VENDOR_LAG_SECONDS, Verdict, condition, validate
 from market_pipeline_tests.quality.factory import (
     DAY_END_NS,
     GAP_OF_5_S,
@@ -153,24 +153,26 @@ class TestLostTime:
         ) == verdict_of(row)
 
 
-class TestJudge:
+class TestValidate:
     def test_it_fills_the_row(self):
         """Condition, reasons and warnings of a row come from its own figures."""
-        judged = judge(
+        validated = validate(
             a_row(**GAP_OF_5_S, skew_p50_ms=-1_270.0), THRESHOLDS, as_of_ns=LONG_AFTER_NS
         )
 
-        assert "degraded" == judged.condition
-        assert judged.reasons[0].startswith("1 suspected gap of 5 s in all")
-        assert judged.warnings[0].startswith("The median message is received 1,270.000 ms before")
+        assert "degraded" == validated.condition
+        assert validated.reasons[0].startswith("1 suspected gap of 5 s in all")
+        assert validated.warnings[0].startswith(
+            "The median message is received 1,270.000 ms before"
+        )
 
-    def test_a_second_judgement_replaces_the_first(self):
-        """A pending day that never came becomes missing when it is judged again."""
-        pending = judge(a_failed_row(), THRESHOLDS, as_of_ns=DAY_END_NS)
-        missing = judge(pending, THRESHOLDS, as_of_ns=LONG_AFTER_NS)
+    def test_a_second_validation_replaces_the_first(self):
+        """A pending day that never came becomes missing when it is validated again."""
+        pending = validate(a_failed_row(), THRESHOLDS, as_of_ns=DAY_END_NS)
+        missing = validate(pending, THRESHOLDS, as_of_ns=LONG_AFTER_NS)
 
         assert ("pending", "missing") == (pending.condition, missing.condition)
-        assert missing == judge(missing, THRESHOLDS, as_of_ns=LONG_AFTER_NS)
+        assert missing == validate(missing, THRESHOLDS, as_of_ns=LONG_AFTER_NS)
 
 
 def test_the_page_has_the_table():

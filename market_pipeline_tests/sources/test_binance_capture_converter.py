@@ -61,7 +61,9 @@ def test_real_captures_give_the_truth_s_book(of: CaptureSet, sample_data: Path, 
     rows, books = [], []
     for each in of.days:
         day = date.fromisoformat(each)
-        rows += [judged.row.as_record() for judged in publish_day(settings, [instrument], day)]
+        rows += [
+            validated.row.as_record() for validated in publish_day(settings, [instrument], day)
+        ]
         books.append(published(settings, "book_bbo", day))
     ours = pl.concat(books).filter(pl.col("flags") & INVALIDATING == 0)
     columns = ["sequence_number", *TOUCH]
@@ -120,9 +122,11 @@ def test_a_proven_loss_is_a_gap_of_the_day(tmp_path):
     folder = tmp_path / "vendor/binance_capture/spot"
     write_capture(folder, "btcusdt_20240809.gz", some_lines())
     settings = load_settings(lake_uri=tmp_path / "vendor", data_dir=tmp_path / "data")
-    (judged,) = publish_day(settings, [BTC], DAY)
+    (validated,) = publish_day(settings, [BTC], DAY)
     causes = published(settings, "book_intervals", DAY)["cause"].to_list()
-    assert (judged.row.proven_gap_count, judged.row.reference_differing_messages) == (1, 0), causes
+    assert (validated.row.proven_gap_count, validated.row.reference_differing_messages) == (1, 0), (
+        causes
+    )
     assert "GAP" in causes
 
 

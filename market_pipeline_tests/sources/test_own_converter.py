@@ -65,10 +65,14 @@ def test_an_instrument_may_name_it_and_its_day_is_published(example, tmp_path):
     file.write_text(module.TEXT)
     settings = load_settings(lake_uri=tmp_path / "lake", data_dir=tmp_path / "data")
 
-    (judged,) = publish_day(settings, [of], module.DAY)
+    (validated,) = publish_day(settings, [of], module.DAY)
 
     assert "plain_csv" in known_sources() and isinstance(converter_of("plain_csv"), Converter)
-    assert (2, 1, 1) == (judged.row.messages, judged.row.snapshots, judged.row.proven_gap_count)
+    assert (2, 1, 1) == (
+        validated.row.messages,
+        validated.row.snapshots,
+        validated.row.proven_gap_count,
+    )
     bbo = scan(Warehouse(settings.data_dir), TABLES["book_bbo"], module.DAY).collect()
     assert [100.0, 100.0] == bbo["bid_price"].to_list()
 

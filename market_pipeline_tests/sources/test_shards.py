@@ -81,7 +81,7 @@ class TestNames:
         assert [] == acting(str(caught.value))
 
     def test_the_sensor_sees_them(self, tmp_path: Path):
-        """Who only looks whether a day has landed is not stopped."""
+        """Who only looks whether a day has arrived is not stopped."""
         folder = folder_of(tmp_path / "dt", ONE, "00001.snappy.parquet", "2.parquet")
 
         assert ["00001.snappy.parquet", ONE] == [each.name for each in live_shards(folder)]

@@ -59,7 +59,7 @@ def test_the_book_is_that_of_the_lake_files(sample_data, tmp_path, venue, symbol
     """Every row of bbo and depth agrees in price, size, flags and everything but the clock.
 
     Times are those of the lake to the microsecond, and sequence numbers count the messages. What is
-    judged of the day, gaps, comparisons and crossed time, is the same too.
+    validated of the day, gaps, comparisons and crossed time, is the same too.
     """
     vendors = Instrument(venue=venue, symbol=symbol, source="crypto_lake")
     of = vendors.model_copy(update={"source": "tardis_csv"})

@@ -201,9 +201,9 @@ class Later:
 
     def report(self, *instruments: Instrument, **when: int) -> list[ReportRow]:
         """The verdicts of some instruments."""
-        return [each.row for each in self.judged(*instruments, **when)]
+        return [each.row for each in self.validated(*instruments, **when)]
 
-    def judged(
+    def validated(
         self, *instruments: Instrument, as_of_ns: int = END_NS + 100 * HOUR_NS, lag_hours: int = 4
     ) -> list[ValidatedDay]:
         """The verdicts of some instruments with the places where their days are wrong."""

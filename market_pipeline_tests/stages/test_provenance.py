@@ -18,9 +18,9 @@ from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
 from market_pipeline.stages import provenance
 from market_pipeline.stages.provenance import (
     BOOKS,
-    JUDGED,
     METRICS,
     PROFILED,
+    VALIDATED,
     RecordedDay,
     books_made_of,
     made_of_each,
@@ -94,7 +94,7 @@ def keys(
         "books": books_made_of(day, instrument, settings, warehouse).key(BOOKS[0]),
         "report": report_made_of(Lookups(day, warehouse), [instrument], nothing, settings)[
             instrument.id
-        ].key(JUDGED[0]),
+        ].key(VALIDATED[0]),
         "metrics": metrics_made_of(DAY, [instrument], reports, day.deltas, warehouse)[
             instrument.id
         ].key(METRICS[0]),
@@ -180,7 +180,7 @@ class TestKeys:
 
     @pytest.mark.parametrize("name", Thresholds.model_fields)
     def test_thresholds(self, settings: Settings, name: str):
-        """Each threshold judges the day anew; only those of the rule of gaps rebuild it."""
+        """Each threshold validates the day anew; only those of the rule of gaps rebuild it."""
         value = getattr(BTC.thresholds, name)
         changed = BTC.thresholds.model_copy(
             update={name: value * 2 + 1 if isinstance(value, int | float) else "other"}
@@ -210,7 +210,7 @@ class TestKeys:
         assert expected == differing(keys(settings), keys(settings.model_copy(update=change)))
 
     def test_remark_of_the_store(self, settings: Settings):
-        """What the store says against an object is judged, and makes no other book."""
+        """What the store says against an object is validated, and makes no other book."""
         told = {"uri": "s3://lake/1.parquet"}
         plain, remark = manifest("aa", **told), manifest("aa", **told, remark="It is gone")
 
@@ -371,7 +371,7 @@ class TestKept:
 
 def test_every_derived_table_is_kept_with_its_stage():
     """Each table but the three of raw objects is in exactly one group that is made together."""
-    groups = [*PROFILED, *BOOKS, *JUDGED, *METRICS]
+    groups = [*PROFILED, *BOOKS, *VALIDATED, *METRICS]
     raw_tables = {"raw_book_deltas", "raw_book_snapshots", "raw_trades"}
 
     assert sorted(table.sql_name for table in groups) == sorted(

@@ -136,9 +136,9 @@ class Server:
         """A day's raw files land in the lake, an hour ago, or an hour ahead if not settled."""
         changed = time.time() + (-3600 if settled else 3600)
         for folder in sorted(self.source.glob(f"*/*/*/dt={day}")):
-            landed = self.workspace.lake / folder.relative_to(self.source)
-            shutil.copytree(folder, landed, dirs_exist_ok=True)
-            for file in landed.iterdir():
+            arrived = self.workspace.lake / folder.relative_to(self.source)
+            shutil.copytree(folder, arrived, dirs_exist_ok=True)
+            for file in arrived.iterdir():
                 os.utime(file, (changed, changed))
 
     def forget(self) -> None:

@@ -105,7 +105,7 @@ class TestAutomation:
             ],
         } == found
 
-    def test_sensor_runs_a_day_that_landed(self, server):
+    def test_sensor_runs_a_day_that_arrived(self, server):
         """Turned on, the sensor runs the day whose files have settled and no day still landing."""
         server.forget()
         server.receive(LANDED)

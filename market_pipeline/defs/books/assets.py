@@ -14,6 +14,7 @@ from market_pipeline.defs.describe import (
     table_metadata,
     unchanged_table,
 )
+from market_pipeline.defs.interrupts import interruptible
 from market_pipeline.defs.io_managers import PartitionFiles, PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
@@ -43,6 +44,7 @@ _BIG = ("book_bbo", "book_depth", "book_checkpoints", "book_intervals")
     partitions_def=DAILY,
     can_subset=True,
 )
+@interruptible
 @reports_machine_errors
 def rebuild_books(
     context: dg.AssetExecutionContext,
@@ -106,7 +108,7 @@ def _rebuilt_books(
             output_name="book_rebuilds",
             metadata=green_if(is_rebuilt, context, "book_rebuilds", _of_books(rebuilt)),
         )
-    # Reached when every output is published: nothing is left to go on from.
+    # Reached when every output is published: nothing is left to resume.
     forget_rebuilds(pipeline.warehouse, pipeline.selected, raw.day)
 
 

@@ -6,6 +6,7 @@ import dagster as dg
 import polars as pl
 
 from market_pipeline.defs.describe import table_metadata, unchanged_table
+from market_pipeline.defs.interrupts import interruptible
 from market_pipeline.defs.io_managers import PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
@@ -20,6 +21,7 @@ __all__ = ["ASSETS"]
 
 
 @dg.asset(partitions_def=DAILY, **options("book_metrics"))
+@interruptible
 @reports_machine_errors
 def book_metrics(
     context: dg.AssetExecutionContext,

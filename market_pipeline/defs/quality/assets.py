@@ -11,6 +11,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from market_pipeline.defs.describe import figure_markdown, table_metadata, unchanged_table
+from market_pipeline.defs.interrupts import interruptible
 from market_pipeline.defs.io_managers import PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
@@ -21,7 +22,7 @@ from market_pipeline.plots.valid_time import valid_time_plot
 from market_pipeline.quality.coverage import read_coverage, with_rows
 from market_pipeline.quality.findings import FINDINGS
 from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
-from market_pipeline.stages.provenance import JUDGED, report_made_of
+from market_pipeline.stages.provenance import VALIDATED, report_made_of
 from market_pipeline.stages.raw.message_index import forget_messages
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
 from market_pipeline.stages.validation.context import PublishedBooks
@@ -35,12 +36,13 @@ _COVERAGE_DAYS = 60
 
 
 @dg.multi_asset(
-    name="judge_day",
+    name="validate_day",
     outs={name: dg.AssetOut(**options(name)) for name in ("validation_report", "quality_findings")},
     partitions_def=DAILY,
 )
+@interruptible
 @reports_machine_errors
-def judge_day(
+def validate_day(
     context: dg.AssetExecutionContext,
     pipeline: Pipeline,
     book_rebuilds: pl.DataFrame,
@@ -52,7 +54,7 @@ def judge_day(
     raw_trades: pl.DataFrame,
     raw_profiles: pl.DataFrame,
 ) -> Iterator[dg.Output[PartitionRows]]:
-    """Measure the day's books and judge them; instruments without a book have their row too."""
+    """Measure the day's books and validate them; instruments without a book have their row too."""
     lake = pipeline.settings.lake_path
     raw = RegisteredDay(
         day=day_of(context),
@@ -64,9 +66,9 @@ def judge_day(
     )
     lookups = Lookups(raw, pipeline.warehouse, pipeline.settings.lock_timeout_seconds)
     made_of = report_made_of(lookups, pipeline.selected, book_rebuilds, pipeline.settings)
-    unchanged = pipeline.unchanged(context, JUDGED, made_of)
+    unchanged = pipeline.unchanged(context, VALIDATED, made_of)
     made = [each for each in pipeline.selected if each.id not in unchanged]
-    judged = report_day(
+    validated = report_day(
         lookups,
         made,
         PublishedBooks(book_rebuilds, book_bbo, book_depth, book_intervals),
@@ -74,13 +76,13 @@ def judge_day(
         # The only reading of the clock: whether a day without data is pending or missing.
         as_of_ns=time.time_ns(),
     )
-    of_each = {each.row.instrument_id: each.row for each in judged} | {
+    of_each = {each.row.instrument_id: each.row for each in validated} | {
         name: ReportRow.from_record(found.rows[VALIDATION_REPORT.sql_name].row(0, named=True))
         for name, found in unchanged.items()
     }
     rows = [of_each[each.id] for each in pipeline.selected]
     has_books = any(row.outcome == "rebuilt" for row in rows)
-    report = VALIDATION_REPORT.frame(each.row.as_record() for each in judged)
+    report = VALIDATION_REPORT.frame(each.row.as_record() for each in validated)
     coverage = _coverage(pipeline, raw.day, rows)
     metadata = _of_verdicts(rows, book_rebuilds, coverage) | {
         "unchanged": unchanged_table(unchanged)
@@ -90,7 +92,7 @@ def judge_day(
         output_name="validation_report",
         metadata=green_if(has_books, context, "validation_report", metadata),
     )
-    records = [record for each in judged for record in each.finding_records()]
+    records = [record for each in validated for record in each.finding_records()]
     published = sum(found.rows[FINDINGS.sql_name].height for found in unchanged.values())
     metadata = {"findings": len(records) + published, "unchanged": unchanged_table(unchanged)}
     yield dg.Output(
@@ -166,4 +168,4 @@ def _reasons(row: ReportRow) -> list[dict[str, object]]:
     return [{"instrument": row.instrument_id, "kind": kind, "text": text} for kind, text in texts]
 
 
-ASSETS = [judge_day]
+ASSETS = [validate_day]

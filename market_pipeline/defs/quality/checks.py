@@ -12,6 +12,7 @@ from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
 from market_pipeline.config.instruments import Instrument, load_instruments
 from market_pipeline.defs.describe import markdown_text, table_metadata
+from market_pipeline.defs.interrupts import interruptible
 from market_pipeline.defs.partitions import DAILY, day_of, is_green
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.machine import reports_machine_errors
@@ -49,6 +50,7 @@ def _spec(check: Check) -> dg.AssetCheckSpec:
     specs=[_spec(check) for check in rules.CHECKS],
     can_subset=True,
 )
+@interruptible
 @reports_machine_errors
 def quality_checks(
     context: dg.AssetCheckExecutionContext, pipeline: Pipeline
@@ -56,7 +58,7 @@ def quality_checks(
     """Hold the figures of the day's report against the thresholds its verdicts were given by.
 
     A check of an asset without data of the day says nothing, and neither does one that could be
-    asked of no instrument: what it said before stands.
+    asked of no instrument: its earlier result stands.
     """
     frame = read_rows(pipeline.warehouse, TABLES["validation_report"], day_of(context))
     rows = {row.instrument_id: row for row in map(ReportRow.from_record, frame.to_dicts())}

@@ -9,6 +9,7 @@ import polars as pl
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.defs.describe import failure_table, table_metadata, unchanged_table
+from market_pipeline.defs.interrupts import interruptible
 from market_pipeline.defs.io_managers import PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
@@ -39,6 +40,7 @@ def _raw_asset(name: str, raw: RawTable) -> dg.AssetsDefinition:
     table = TABLES[name]
 
     @dg.asset(name=name, partitions_def=DAILY, **options(name))
+    @interruptible
     @reports_machine_errors
     def register(
         context: dg.AssetExecutionContext, pipeline: Pipeline
@@ -122,6 +124,7 @@ def _at_store(row: dict[str, Any]) -> dict[str, Any]:
 
 
 @dg.asset(partitions_def=DAILY, **options("raw_profiles"))
+@interruptible
 @reports_machine_errors
 def raw_profiles(
     context: dg.AssetExecutionContext,

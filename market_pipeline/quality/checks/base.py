@@ -59,7 +59,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class CheckOutcome:
-    """What one check said about one instrument's day.
+    """What one check found about one instrument's day.
 
     Attributes:
         severity: Of the failure; the default severity if it passed.

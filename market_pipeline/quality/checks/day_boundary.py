@@ -19,7 +19,7 @@ __all__ = ["DAY_BOUNDARY", "check_day_boundary"]
 
 DAY_BOUNDARY = Check(
     name="day_boundary",
-    sentence="Yesterday's closing book, carried over midnight, agrees with today's first snapshot.",
+    sentence="Yesterday's close, replayed over midnight, agrees with today's first snapshot.",
     asset="book_checkpoints",
     severity="WARN",
     degrades="never",

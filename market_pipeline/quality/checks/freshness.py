@@ -21,7 +21,7 @@ def check_freshness(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | No
     """Fails for a day that is overdue, passes for one that is available or degraded.
 
     A degraded day has arrived; what is wrong with it, its own checks say. A day that is still
-    pending is not asked, nor is a row that was not judged yet.
+    pending is not asked, nor is a row that was not validated yet.
     """
     if row.condition in {None, "pending"}:
         return None

@@ -125,7 +125,7 @@ def _uncompared(row: ReportRow, thresholds: Thresholds) -> Iterator[Fault]:
 
 
 def _unconfirmed(row: ReportRow, thresholds: Thresholds) -> Iterator[Fault]:
-    """A touch that no snapshot reached: a better level may be there that nobody told of."""
+    """A touch that no snapshot reached: a better level may be there that no message reported."""
     seconds, valid_seconds = row.unconfirmed_seconds or 0.0, row.valid_seconds or 0.0
     bound = thresholds.snapshot_unconfirmed_warn_share
     if seconds > bound * valid_seconds:

@@ -1,4 +1,4 @@
-"""Figures of what the rebuilt book is held against."""
+"""Figures of what the rebuilt book is compared with."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SnapshotPrecisionFigures(Figures):
 
 @dataclass(frozen=True, kw_only=True)
 class SnapshotMatchFigures(Figures):
-    """The later snapshots held against the rebuilt book."""
+    """The later snapshots compared with the rebuilt book."""
 
     snapshots_compared: int | None = figure(
         "BIGINT", "Later snapshots compared with the rebuilt book."
@@ -90,7 +90,7 @@ class SnapshotMatchFigures(Figures):
 
 @dataclass(frozen=True, kw_only=True)
 class DayBoundaryFigures(Figures):
-    """Yesterday's closing book held against today."""
+    """Yesterday's closing book compared with today's feed."""
 
     day_boundary_levels: int | None = figure(
         "BIGINT", "Levels compared across midnight; null without yesterday's closing book."
@@ -109,10 +109,10 @@ class DayBoundaryFigures(Figures):
 
 @dataclass(frozen=True, kw_only=True)
 class TradeThroughFigures(Figures):
-    """Trades held against the book."""
+    """Trades compared with the book."""
 
     trades_compared: int | None = figure(
-        "BIGINT", "Taker orders (prints of one side and time) held against valid books."
+        "BIGINT", "Taker orders (prints of one side and time) compared with valid books."
     )
     trades_unplaced: int | None = figure(
         "BIGINT", "Trades whose exchange time contradicts those around them; not compared."

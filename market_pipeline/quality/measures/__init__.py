@@ -1,1 +1,1 @@
-"""Figures that say where data is wrong; the check of the same name judges them."""
+"""Figures that say where data is wrong; the check of the same name validates them."""

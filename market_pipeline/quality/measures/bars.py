@@ -9,7 +9,7 @@ are none, three things are looked for, all against what is usual in the day's ow
   minutes in between: a high or low beyond those of both neighbours, as a false print leaves it, or
   a hole between a bar and the one before, as a false level leaves it. A market that moves trades
   its way there and leaves neither. How far it went from the close before has such tails that
-  8 robust deviations are passed on most days without a fault; it is held against 3 times as many.
+  8 robust deviations are passed on most days without a fault; the threshold is 3 times as many.
 - Minutes without a trade.
 
 A deviation is robust: the median (again of the day or of the 60 bars before) of how far high or low
@@ -41,7 +41,7 @@ from market_pipeline.quality.intervals import (
 )
 from market_pipeline.sources.batches import Trades
 
-__all__ = ["BadBar", "BarsReport", "judge_bars", "trade_bars"]
+__all__ = ["BadBar", "BarsReport", "bars_report", "trade_bars"]
 
 _NS_PER_MINUTE = 60 * NS_PER_SECOND
 _BARS_THAT_SHOW_WHAT_IS_USUAL = 30
@@ -49,7 +49,7 @@ _BARS_BEFORE = 60
 _MEDIAN_FARTHEST_DISTANCE = 1.149
 _SHARE_OF_THIN_BARS = 0.1
 _TIMES_FOR_A_MOVE = 3
-_TRADES_TO_JUDGE_BARS = 3
+_TRADES_TO_COMPARE_BARS = 3
 _TRADES_OF_EVERY_MINUTE = 10
 
 _PRICES = ("open", "high", "low", "close")
@@ -147,7 +147,7 @@ class BarsReport:
     bad: tuple[BadBar, ...]
 
 
-def judge_bars(bars: pl.DataFrame, *, outlier_sigmas: float, volume_factor: float) -> BarsReport:
+def bars_report(bars: pl.DataFrame, *, outlier_sigmas: float, volume_factor: float) -> BarsReport:
     """Finds the bars that violate a rule.
 
     Args:
@@ -162,7 +162,7 @@ def judge_bars(bars: pl.DataFrame, *, outlier_sigmas: float, volume_factor: floa
         found.setdefault(bar, []).append(violation)
         is_sound[bar] = False
     sound, place = bars.filter(is_sound), np.flatnonzero(is_sound)
-    if usual_trades >= _TRADES_TO_JUDGE_BARS:
+    if usual_trades >= _TRADES_TO_COMPARE_BARS:
         for rule in (_spikes(sound, volume_factor), _outliers(sound, outlier_sigmas)):
             for bar, violation in rule:
                 found.setdefault(int(place[bar]), []).append(violation)

@@ -147,7 +147,7 @@ def _steps_of_block(
     """The window each step comes before, and its size in milliseconds.
 
     The clearest step cuts the block in two, and each part is looked at by itself, with its own
-    trend: a clock that begins to drift as it steps would otherwise be held against a trend of the
+    trend: a clock that begins to drift as it steps would otherwise be compared with a trend of the
     other side. Steps within five windows of a block's end, or of another step, are not seen.
     """
     bound_ms = _bound_ms(seconds, minima_ms, step_warn_ms)

@@ -321,8 +321,8 @@ def _report(
         opened = snapshots() if snapshots else ()
         return snapshot_changes(silences, messages.sequence_number, opened, margin_ns=margin_ns)
 
-    judged = _judged(silences, trades, changes_inside, ts_receipt_ns, rhythm, rule)
-    is_gap, is_quiet = judged.is_gap, judged.is_quiet
+    classified = _classified(silences, trades, changes_inside, ts_receipt_ns, rhythm, rule)
+    is_gap, is_quiet = classified.is_gap, classified.is_quiet
     spans = np.column_stack((silences.receipt_spans, trades))[is_gap]
     hours = np.clip((spans[:, 0] - messages.start_ns) // NS_PER_HOUR, 0, 23)
     last = int(ts_receipt_ns.argmax())
@@ -331,12 +331,12 @@ def _report(
     first_message, last_message = messages.place(np.array([0, last])).tolist()
     return GapReport(
         spans=spans,
-        changes=judged.changes[is_gap],
-        outage_bounds_ns=judged.bounds_ns[is_gap],
+        changes=classified.changes[is_gap],
+        outage_bounds_ns=classified.bounds_ns[is_gap],
         quiet_spans=silences.receipt_spans[is_quiet],
         messages_after=after[is_gap],
         messages_after_quiet=after[is_quiet],
-        lost_before=after[is_gap | (is_quiet & judged.is_silence)],
+        lost_before=after[is_gap | (is_quiet & classified.is_silence)],
         threshold_seconds=rhythm.silence_ns / NS_PER_SECOND,
         outage_factor=rhythm.outage_factor_shown,
         first_message=first_message,
@@ -361,7 +361,7 @@ def _in_order(ts_receipt_ns: IntArray, start_ns: int, end_ns: int) -> IntArray |
     return inside[~stray_times(ts_receipt_ns[inside])]
 
 
-class _Judged(NamedTuple):
+class _Classified(NamedTuple):
     """What the silences of a day are; shape (k,) each.
 
     Attributes:
@@ -379,15 +379,15 @@ class _Judged(NamedTuple):
     bounds_ns: FloatArray
 
 
-def _judged(
+def _classified(
     silences: Silences,
     trades: IntArray,
     changes_inside: Callable[[], IntArray],
     ts_receipt_ns: IntArray,
     rhythm: Rhythm,
     rule: GapRule,
-) -> _Judged:
-    """Judges silences by the trades inside, the changes inside if one has no trade, and length."""
+) -> _Classified:
+    """Which silences are gaps, by the trades and changes inside and by their length."""
     is_silence = silences.certain_ns > rhythm.silence_ns
     is_gap = is_silence & (trades >= rule.min_trades)
     changes = np.zeros_like(trades)
@@ -400,7 +400,7 @@ def _judged(
     hole_ns = max(round(rule.edge_tolerance_seconds * NS_PER_SECOND), rhythm.silence_ns)
     is_quiet = ~is_gap & (silences.lengths_ns > hole_ns)
     is_quiet &= silences.lengths_ns > rule.silence_factor * around_ns
-    return _Judged(is_silence, is_gap, is_quiet, changes, bounds_ns)
+    return _Classified(is_silence, is_gap, is_quiet, changes, bounds_ns)
 
 
 def _all_head(start_ns: int, rule: GapRule) -> GapReport:

@@ -141,7 +141,7 @@ def _note(state, places, kind, value, before, file, row):
 
 @kernel
 def end_message(state, hashes, tables, places, per_hour, day_start_ns):
-    """Judges the message under way, whose last row has come."""
+    """Counts the faults of the message under way, whose last row has come."""
     if state[MESSAGES] == 0:
         return
     sequence = state[_SEQUENCE]

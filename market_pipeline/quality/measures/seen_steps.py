@@ -63,7 +63,7 @@ class StepWatch:
 
         Returns:
             The position of the value that settled the step; None if it is of a batch before. It
-            need not be the last one told: what refined the step can turn out to be an outlier.
+            need not be the last one reported: what refined the step can turn out to be an outlier.
         """
         rows = self._rows
         self._inference.add(values)

@@ -1,4 +1,4 @@
-"""Silences of a feed: how long one must be to be judged, and what shows that it is no quiet market.
+"""Silences of a feed: how long one must be to matter, and what shows that it is no quiet market.
 
 Times between messages have heavy tails, and what is usual differs from market to market and from
 hour to hour. So no bound is a number of seconds alone:

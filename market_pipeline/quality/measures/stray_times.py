@@ -2,7 +2,7 @@
 
 A feed is in order but for a few: so the **order** of its times is their longest series that never
 falls, and a time is a **stray** if it is more than `TOLERANCE_NS` above the next time of that
-series, or below the one before. A running maximum would be carried away by one stamp of the
+series, or below the one before. A running maximum would be ruined by one stamp of the
 evening; here it takes more stamps to move the clock than there are that contradict them. The first
 times and the last cannot be contradicted by anything before or after them.
 

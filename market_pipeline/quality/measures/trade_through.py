@@ -1,16 +1,16 @@
-"""Whether trades printed where the book said that trading was possible.
+"""Whether trades printed where the book shows that trading was possible.
 
 One taker order gives one print for each price it met, all of one side and one exchange time, so
 consecutive prints of one side and time are one order. It met the best of its prices first: that
-price is held against the book, and the others, for which the order went on into the book, are not.
+price is compared with the book, and the others, for which the order went on into the book, are not.
 A figure in orders is also the same whether the vendor gathers an order's prints or not.
 
 The feed shows the book from message to message (on Binance every 50 or 100 ms) and the market moves
 in between, so the touch just before a trade is not yet the touch that it met. An order is therefore
-held against all books in force from `WINDOW_NS` before it to `WINDOW_NS` after it, among them those
-of the last message strictly before it and of the first one after: it prints through if its best
-price is below the lowest best bid or above the highest best ask of them all. For a buy the first is
-an order that paid less than anybody bid, the second one that paid more than it had to.
+compared with all books in force from `WINDOW_NS` before it to `WINDOW_NS` after it, among them
+those of the last message strictly before it and of the first one after: it prints through if its
+best price is below the lowest best bid or above the highest best ask of them all. For a buy the
+first is an order that paid less than anybody bid, the second one that paid more than it had to.
 
 Both are taken by the exchange's clock, which is the one that trades and book share; see
 `docs/checks/trade_through.md` for what other clocks and windows give on real days.
@@ -86,7 +86,7 @@ class WorstMinute:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TradeThroughReport:
-    """Taker orders held against the book.
+    """Taker orders compared with the book.
 
     Attributes:
         unplaced: int64, shape (trades,): rows of the trades whose exchange time contradicts those
@@ -96,7 +96,7 @@ class TradeThroughReport:
         trade: int64, shape (places,): the row of the trades with the best price of each of the
             first `MAX_PLACES` of them by exchange time, and of the worst one.
         beyond_ticks: float64, shape (places,): how far outside, in ticks.
-        lowest_bid_ticks, highest_ask_ticks: int64, shape (places,): the books it was held against.
+        lowest_bid_ticks, highest_ask_ticks: int64, shape (places,): the books it was compared with.
         worst: Which of these places is the farthest outside, the first of equals; 0 without any.
         per_hour: Orders outside the book by UTC hour of receipt, 24 entries.
         worst_minute: Of the minutes with at least 20 compared orders; None without one.

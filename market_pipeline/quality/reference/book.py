@@ -21,7 +21,7 @@ from market_pipeline.quality.reference.snapshot_match import (
     meet_snapshot,
     settle_waiting,
 )
-from market_pipeline.quality.reference.soundness import Judgement
+from market_pipeline.quality.reference.soundness import Marks
 from market_pipeline.quality.reference.state import (
     REMEMBERED_ROWS,
     PlainBook,
@@ -58,8 +58,8 @@ def plain_rebuild(
 
     Args:
         book: To begin with.
-        messages: In feed order, judged (`plain_feed.judge_messages`); old ones yield no row.
-        snapshots: In feed order, judged. Those that no message comes after are met in the end.
+        messages: In feed order, marked (`plain_feed.mark_messages`); old ones yield no row.
+        snapshots: In feed order, marked. Those that no message comes after are met in the end.
         most_work: After so much `PlainBook.work` it ends, between two snapshots too.
     """
     waiting = iter(snapshots)
@@ -77,7 +77,7 @@ def plain_rebuild(
                 return
             snapshot = next(waiting, None)
         gaps += message.after_gap
-        if message.judgement.is_old:
+        if message.marks.is_old:
             _meet_old(book, message)
             continue
         following = messages[at + 1] if at + 1 < len(messages) else message
@@ -96,22 +96,22 @@ def plain_rebuild(
 
 def _is_done_with(book: PlainBook, snapshot: Snapshot, message: Message) -> bool:
     """Meets a snapshot that comes before a message, or gives it up; False if it is to wait."""
-    judgement, stamps = message.judgement, message.stamps
+    marks, stamps = message.marks, message.stamps
     if _has_no_place(book, snapshot):
         _pass_over(book, snapshot, "snapshots_bad_number")
         return True
-    if judgement.is_old or judgement.bad_sequence:
+    if marks.is_old or marks.bad_sequence:
         # Its own number says nothing; it is not before the last one.
         is_before = (
             book.last_sequence is not None and snapshot.sequence_number <= book.last_sequence
         )
     else:
         is_before = snapshot.sequence_number < stamps.sequence_number
-    epoch = book.epoch + judgement.is_restart
+    epoch = book.epoch + marks.is_restart
     if snapshot.epoch < epoch or (snapshot.epoch == epoch and is_before):
         meet_snapshot(book, snapshot, at_end=False)
         return True
-    is_believed = not (judgement.is_old or judgement.bad_receipt)
+    is_believed = not (marks.is_old or marks.bad_receipt)
     now_ns = stamps.ts_receipt_ns if is_believed else book.last[0]
     if now_ns - snapshot.ts_receipt_ns > book.patience_ns:
         _pass_over(book, snapshot, "snapshots_never_reached")
@@ -155,7 +155,7 @@ def _meet_old(book: PlainBook, message: Message) -> None:
         return
     book.count("stale_messages")
     is_from_before = book.is_from_keyframe and not is_within
-    if is_newer and (is_within or message.judgement.is_alone) and not is_from_before:
+    if is_newer and (is_within or message.marks.is_alone) and not is_from_before:
         book.gap = True
 
 
@@ -178,15 +178,15 @@ def _apply_late(book: PlainBook, message: Message, place: int, number: int) -> N
 
 def _apply(book: PlainBook, message: Message, gaps: int, following: Message) -> PlainRow:
     """Applies a message: only after its last row may the book be read."""
-    judgement, number = message.judgement, message.stamps.sequence_number
+    marks, number = message.marks, message.stamps.sequence_number
     _count_marks(book, message)
-    if judgement.is_restart:
+    if marks.is_restart:
         book.epoch += 1
         book.last_sequence = book.book_sequence = book.replaced_sequence = None
         book.numbers.clear()
         book.forget()
         book.gap = True
-    if not judgement.bad_sequence and book.last_sequence is not None:
+    if not marks.bad_sequence and book.last_sequence is not None:
         book.count("sequence_backwards", number < book.last_sequence)
     if gaps:
         _prove_up_to_here(book)
@@ -206,21 +206,21 @@ def _prove_up_to_here(book: PlainBook) -> None:
 
 
 def _count_marks(book: PlainBook, message: Message) -> None:
-    judgement, receipt_ns = message.judgement, message.stamps.ts_receipt_ns
-    if judgement.is_restart:
+    marks, receipt_ns = message.marks, message.stamps.ts_receipt_ns
+    if marks.is_restart:
         book.count("restarts")
         if book.counts["restarts"] == 1:
             book.counts["first_restart_ns"] = receipt_ns
-    if judgement.is_part:
+    if marks.is_part:
         book.count("split_messages")
         if book.counts["split_messages"] == 1:
             book.counts["first_split_ns"] = receipt_ns
-    if judgement.bad_sequence:
+    if marks.bad_sequence:
         book.count("bad_sequences")
         if book.counts["bad_sequences"] == 1:
             book.counts["first_bad_sequence_ns"] = receipt_ns
-    book.count("bad_receipt_stamps", judgement.bad_receipt)
-    book.count("bad_origin_stamps", judgement.bad_origin)
+    book.count("bad_receipt_stamps", marks.bad_receipt)
+    book.count("bad_origin_stamps", marks.bad_origin)
 
 
 def _apply_row(book: PlainBook, row: Row) -> None:
@@ -258,29 +258,29 @@ def _remove_stale(book: PlainBook, receipt_ns: int, number: int) -> None:
     book.forget()
 
 
-def _once_flags(judgement: Judgement) -> BookFlag:
+def _once_flags(marks: Marks) -> BookFlag:
     """Flags of one row alone."""
     flags = BookFlag(0)
-    if judgement.is_part:
+    if marks.is_part:
         flags |= BookFlag.OUT_OF_ORDER
-    if judgement.bad_sequence:
+    if marks.bad_sequence:
         flags |= BookFlag.BAD_SEQUENCE
-    if judgement.bad_receipt:
+    if marks.bad_receipt:
         flags |= BookFlag.BAD_TS_RECEIPT
-    if judgement.bad_origin:
+    if marks.bad_origin:
         flags |= BookFlag.BAD_TS_ORIGIN
     return flags
 
 
 def _close(book: PlainBook, message: Message, following: Message) -> PlainRow:
     """Ends a message; `following` is the next one of the feed, or the same one at its end."""
-    judgement, stamps = message.judgement, message.stamps
+    marks, stamps = message.marks, message.stamps
     number, receipt_ns, origin_ns = stamps
     _remove_stale(book, receipt_ns, number)
-    once = _once_flags(judgement)
+    once = _once_flags(marks)
     flags = book.flags() | int(once)
     now_ns = receipt_ns
-    if judgement.bad_receipt:
+    if marks.bad_receipt:
         has_last = book.messages > 0 or book.is_from_keyframe
         now_ns = book.last[0] if has_last else following.stamps.ts_receipt_ns
     elif book.day_ns is not None and not book.day_ns[0] <= receipt_ns < book.day_ns[1]:
@@ -304,7 +304,7 @@ def _close(book: PlainBook, message: Message, following: Message) -> PlainRow:
         book.crossed_since = 0
     book.note_touch()
     book.messages += 1
-    if not judgement.bad_sequence:
+    if not marks.bad_sequence:
         book.last_sequence = number
     book.book_sequence = book.last_sequence
     book.numbers.append(book.last_sequence)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market_pipeline.books.scale import EXACT_STEPS, Scale
-from market_pipeline.quality.reference.soundness import SOUND, Judgement, Stamps, judged
+from market_pipeline.quality.reference.soundness import SOUND, Marks, Stamps, marked
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 
 __all__ = [
@@ -23,8 +23,8 @@ __all__ = [
     "Message",
     "Row",
     "Snapshot",
-    "judge_messages",
-    "judge_snapshots",
+    "mark_messages",
+    "mark_snapshots",
     "messages_of",
     "rows_of",
     "snapshots_of",
@@ -62,14 +62,14 @@ class Message:
         first_row: Its first row, counted over all rows of the feed.
         after_gap: Messages are suspected or proven to be lost before it.
         recovered: They are, but the snapshot right before it leads to it.
-        judgement: What its number and stamps are worth.
+        marks: What its number and stamps are worth.
     """
 
     first_row: int
     rows: list[Row]
     after_gap: bool = False
     recovered: bool = False
-    judgement: Judgement = SOUND
+    marks: Marks = SOUND
 
     @property
     def stamps(self) -> Stamps:
@@ -108,19 +108,19 @@ def messages_of(
         first_row += len(together)
 
 
-def judge_messages(messages: Sequence[Message], last: Stamps | None = None) -> None:
+def mark_messages(messages: Sequence[Message], last: Stamps | None = None) -> None:
     """Tells the messages of a feed what their numbers and stamps are worth.
 
     Args:
-        messages: In feed order; the last ones are judged as if the feed ended with them.
+        messages: In feed order; the last ones are marked as if the feed ended with them.
         last: The last sound values before them; None at the beginning of a feed.
     """
     stamps = [message.stamps for message in messages]
-    for message, (judgement, _) in zip(messages, judged(stamps, last), strict=True):
-        message.judgement = judgement
+    for message, (marks, _) in zip(messages, marked(stamps, last), strict=True):
+        message.marks = marks
 
 
-def judge_snapshots(
+def mark_snapshots(
     snapshots: Iterable[Snapshot], last: Stamps | None = None, epoch: int = 0
 ) -> Iterator[Snapshot]:
     """The snapshots of a feed with sound times, and whether and when their numbers mean a place.
@@ -134,14 +134,14 @@ def judge_snapshots(
     """
     for_stamps, for_times = tee(snapshots)
     stamps = (Stamps(s.sequence_number, s.ts_receipt_ns, s.ts_receipt_ns) for s in for_stamps)
-    for (judgement, sound), (snapshot, following) in zip(
-        judged(stamps, last), _with_next(for_times), strict=True
+    for (marks, sound), (snapshot, following) in zip(
+        marked(stamps, last), _with_next(for_times), strict=True
     ):
-        epoch += judgement.is_restart
+        epoch += marks.is_restart
         yield replace(
             snapshot,
             ts_receipt_ns=following.ts_receipt_ns if sound is None else sound.ts_receipt_ns,
-            placeable=not (judgement.is_old or judgement.bad_sequence),
+            placeable=not (marks.is_old or marks.bad_sequence),
             epoch=epoch,
         )
 

@@ -1,4 +1,4 @@
-"""Which numbers and stamps of a feed are sound: the rules of `books.soundness`, told plainly.
+"""Which numbers and stamps of a feed are sound: the rules of `books.soundness`, written plainly.
 
 Every message is looked at together with the last sound values before it and the messages that come
 after it. The tests hold the two against each other.
@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple
 
-__all__ = ["LOOKAHEAD", "SOUND", "Judgement", "Stamps", "judged"]
+__all__ = ["LOOKAHEAD", "SOUND", "Marks", "Stamps", "marked"]
 
 LOOKAHEAD = 16
-"""So many messages after one are looked at to judge it."""
+"""So many messages after one are looked at to mark it."""
 
 _SECOND_NS = 1_000_000_000
 _HALF_A_SECOND_NS = _SECOND_NS // 2
@@ -33,7 +33,7 @@ class Stamps(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Marks:
     """What a message's number and stamps are worth.
 
     Attributes:
@@ -53,16 +53,16 @@ class Judgement:
     bad_origin: bool = False
 
 
-SOUND = Judgement()
+SOUND = Marks()
 
 
-def judged(
+def marked(
     messages: Iterable[Stamps], last: Stamps | None = None
-) -> Iterator[tuple[Judgement, Stamps | None]]:
-    """Judges the messages of a feed, each by those around it.
+) -> Iterator[tuple[Marks, Stamps | None]]:
+    """Marks the messages of a feed, each by those around it.
 
     Args:
-        messages: In feed order; as many are taken ahead of the one that is judged as are looked at.
+        messages: In feed order; as many are taken ahead of the one that is marked as are looked at.
         last: The last sound values before the first; None at the beginning of a feed.
 
     Yields:
@@ -73,27 +73,25 @@ def judged(
     later = deque(islice(feed, LOOKAHEAD + 1))
     while later:
         message = later.popleft()
-        judgement = _judge(message, later, last, number)
-        if not judgement.is_old:
+        marks = _mark(message, later, last, number)
+        if not marks.is_old:
             is_part = bool(later) and _is_one(message, later[0])
-            judgement = replace(judgement, is_part=True) if is_part else judgement
-            number = number if judgement.bad_sequence else message.sequence_number
+            marks = replace(marks, is_part=True) if is_part else marks
+            number = number if marks.bad_sequence else message.sequence_number
             # The clocks are known from the first message on that has both of them sound.
-            if last is not None or not (judgement.bad_receipt or judgement.bad_origin):
+            if last is not None or not (marks.bad_receipt or marks.bad_origin):
                 known = last or message
                 last = Stamps(
                     number,
-                    known.ts_receipt_ns if judgement.bad_receipt else message.ts_receipt_ns,
-                    known.ts_origin_ns if judgement.bad_origin else message.ts_origin_ns,
+                    known.ts_receipt_ns if marks.bad_receipt else message.ts_receipt_ns,
+                    known.ts_origin_ns if marks.bad_origin else message.ts_origin_ns,
                 )
-        yield judgement, last
+        yield marks, last
         later.extend(islice(feed, 1))
 
 
-def _judge(
-    message: Stamps, later: Collection[Stamps], last: Stamps | None, number: int
-) -> Judgement:
-    """Judges a message by the last sound number, and by the clocks as far as they are known."""
+def _mark(message: Stamps, later: Collection[Stamps], last: Stamps | None, number: int) -> Marks:
+    """Marks a message by the last sound number, and by the clocks as far as they are known."""
     bad_receipt = _is_bad_time("ts_receipt_ns", "ts_origin_ns", message, later, last, number)
     bad_origin = _is_bad_time("ts_origin_ns", "ts_receipt_ns", message, later, last, number)
     if message.sequence_number < number:
@@ -111,9 +109,9 @@ def _judge(
                 last.ts_receipt_ns,
             )
         if is_back:
-            return Judgement(is_old=True, is_alone=higher >= LOOKAHEAD // 2)
+            return Marks(is_old=True, is_alone=higher >= LOOKAHEAD // 2)
         is_restart = lower > higher
-        return Judgement(
+        return Marks(
             is_restart=is_restart,
             bad_sequence=not is_restart,
             bad_receipt=bad_receipt,
@@ -129,7 +127,7 @@ def _judge(
     )
     if lower_and_not_older < 2 and not bad_receipt and not bad_origin:
         return SOUND
-    return Judgement(
+    return Marks(
         bad_sequence=lower_and_not_older >= 2, bad_receipt=bad_receipt, bad_origin=bad_origin
     )
 

@@ -214,7 +214,7 @@ class PlainBook:
         """
         low, high = keyframe.bid_horizon_ticks, keyframe.ask_horizon_ticks
         if low is None or high is None:
-            raise ValueError("a book that was never seeded cannot be gone on from")
+            raise ValueError("a book that was never seeded cannot be resumed")
         bids = zip(keyframe.bid_price_ticks.tolist(), keyframe.bid_size_lots.tolist(), strict=True)
         asks = zip(keyframe.ask_price_ticks.tolist(), keyframe.ask_size_lots.tolist(), strict=True)
         self.bids, self.asks = PlainSide(dict(bids)), PlainSide(dict(asks))
@@ -290,7 +290,7 @@ class PlainBook:
         return bids, asks
 
     def confirmed(self, levels: int) -> tuple[int, int]:
-        """How many of the best levels of each side lie within what a snapshot told."""
+        """How many of the best levels of each side lie within what a snapshot shows."""
         if not self.seeded:
             return 0, 0
         (low, high), (bids, asks) = self.horizon, self.top(levels)

@@ -127,7 +127,7 @@ class FrameDecoder(Generic[Frame]):
     Args:
         kind: One of the frames above.
         symbol: In the venue's spelling, such as BTCUSDT.
-        findings: Told of frames that cannot be decoded or are about another symbol.
+        findings: Receives frames that cannot be decoded or are about another symbol.
     """
 
     def __init__(self, kind: type[Frame], symbol: str, findings: Findings) -> None:

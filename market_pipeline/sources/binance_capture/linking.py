@@ -64,7 +64,7 @@ class SnapshotPlacer:
     Args:
         market: Whose rules hold.
         first_start: The start of the stream's first event; None if there is no event.
-        findings: Told of each snapshot that gets no place.
+        findings: Receives each snapshot that gets no place.
     """
 
     def __init__(self, market: Market, first_start: int | None, findings: Findings) -> None:
@@ -111,7 +111,7 @@ class Linker:
     Args:
         market: Whose rules hold.
         snapshots: All snapshots that the book will meet, in their order.
-        findings: Told of duplicates, late events, gaps, and snapshots that nothing continues.
+        findings: Receives duplicates, late events, gaps, and snapshots that nothing continues.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Linker:
         self._lost_since_applied = False
 
     def link(self, file: Path, line: int, start: int, u: int, *, has_levels: bool) -> Link:
-        """Judges the next event of the stream in file order."""
+        """Links the next event of the stream in file order."""
         continues = False
         if self._last_seen is not None:
             if u <= self._last_seen[1]:

@@ -89,7 +89,7 @@ def read_deltas(
         files: Captures of one stream, the earliest first.
         market: Whose rules hold; see `MARKET_OF_VENUE`.
         symbol: In the venue's spelling; see `capture_symbol`.
-        findings: Told of everything that is left out, and of every gap.
+        findings: Receives everything that is left out, and of every gap.
 
     Raises:
         LakeFileError: If a file cannot be read, see `read_lines`.
@@ -372,7 +372,7 @@ def _snapshot_batch(
     file: Path, first_row: int, gathered: Sequence[tuple[int, int, SnapshotFrame]]
 ) -> SnapshotBatch:
     frames = [frame for _, _, frame in gathered]
-    # One level at least, so that a book that is empty everywhere is still told as empty.
+    # One level at least, so that a book that is empty everywhere is still reported as empty.
     deepest = max(1, *(len(side) for frame in frames for side in (frame.bids, frame.asks)))
     bid_price, bid_size = _padded([frame.bids for frame in frames], deepest)
     ask_price, ask_size = _padded([frame.asks for frame in frames], deepest)

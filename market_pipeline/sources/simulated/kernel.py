@@ -181,7 +181,7 @@ def _requote(
 def _orders(
     rng: np.random.Generator, character: Character, book: Book, best_bid: int, best_ask: int
 ) -> None:
-    """Orders away from the best price: new, changed and cancelled levels, and some never told.
+    """Orders away from the best price: new, changed and cancelled levels, and some never reported.
 
     New levels come where there is room and go where it is crowded, which keeps the density. The
     last order changes a level that stands, so no message consists of removals only.
@@ -211,7 +211,7 @@ def _orders(
                 elif near >= 0 and rng.random() < 0.7:
                     _put(book, side, near, 0)
         elif kind < 0.95:
-            # Placed and cancelled since the last message: told as the removal of nothing.
+            # Placed and cancelled since the last message: reported as the removal of nothing.
             index = best + outwards * _log_uniform(rng, 1.0, character.zone)
             if 0 < index < book.levels.size - 1 and book.levels[index] == 0:
                 _touch(book, side, index)

@@ -47,7 +47,7 @@ class FaultKind(StrEnum):
     next message removes each, so ten rows in all carry such a price."""
 
     LOST_MESSAGES = "lost_messages"
-    """One message in a hundred is lost for a while, with no silence to show it; levels it told of
+    """One message in a hundred is lost for a while, with no silence to show it; levels it reported
     stay wrong in a rebuilt book until they are updated again."""
 
     SWAPPED_MESSAGES = "swapped_messages"

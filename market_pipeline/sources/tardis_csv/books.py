@@ -104,7 +104,7 @@ class _Messages:
                 is_bid=is_bid,
                 price=price,
                 size=size,
-                # What the connection before it said is to be discarded, if there was one.
+                # The book of the connection before it is to be discarded, if there was one.
                 recovered_rows=blocks[blocks + part.first_row > 0],
             )
         )

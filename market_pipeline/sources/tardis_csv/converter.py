@@ -72,7 +72,7 @@ class TardisCsv:
     def convert(
         self, files: Sequence[Path], out: RawWriter, instrument: Instrument, day: date
     ) -> None:
-        """See `Converter`; the files are those that `find` named, told apart by their data type."""
+        """See `Converter`; the files are those of `find`, distinguished by their data type."""
         whose = Whose(tardis_exchange(instrument), tardis_symbol(instrument), day)
         by_type = {each: file for file in files for each in DATA_TYPES if _is(file, each)}
         incremental, book = by_type.get(INCREMENTAL), by_type.get(BOOK_25)

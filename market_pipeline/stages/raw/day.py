@@ -42,7 +42,7 @@ class FetchFigures:
         bytes: Downloaded bytes, those of given up downloads too.
         requests: Requests sent to the store, repeated ones too.
         seconds: From the first listing to the last registered object.
-        blocked_seconds: How long the limits held up whoever asked the store, threads added.
+        blocked_seconds: How long the limits delayed requests to the store, summed over threads.
     """
 
     counts: dict[str, int]
@@ -65,7 +65,7 @@ class FetchFigures:
         if self.bytes:
             parts.append(f"{self.bytes / 1e6:,.1f} MB, {self.megabytes_per_second:,.1f} MB/s")
         if self.blocked_seconds:
-            parts.append(f"held up for {self.blocked_seconds:,.1f} s by the limits")
+            parts.append(f"delayed for {self.blocked_seconds:,.1f} s by the limits")
         return "; ".join(parts)
 
 

@@ -87,7 +87,7 @@ class FetchStopped(Exception):
 
 
 class FetchProgress:
-    """How far a fetch is; told by many threads, read by any.
+    """How far a fetch is; updated by many threads, read by any.
 
     Attributes:
         expected, done: How many objects are to be downloaded as far as they are listed, and of how

@@ -19,7 +19,7 @@ from market_pipeline.books.soundness import Mark, marks_of, sound_times_ns
 from market_pipeline.books.state import DepthRows, Resync
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 
-__all__ = ["Carried", "LevelDifference", "carry_over"]
+__all__ = ["CloseReplay", "LevelDifference", "replay_close"]
 
 _MAX_ROWS = 1_000_000
 _MAX_NS = 600 * 10**9
@@ -30,7 +30,7 @@ _HEAD_ROWS = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class LevelDifference:
-    """A price at which the carried book and the snapshot hold different sizes; 0 is no level.
+    """A price at which the replayed book and the snapshot hold different sizes; 0 is no level.
 
     `rank` is its place among the snapshot's levels, 0 the best; None if the snapshot has none.
     """
@@ -43,14 +43,14 @@ class LevelDifference:
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
-    """How the carried book did.
+class CloseReplay:
+    """How the replayed book did.
 
     Attributes:
         first_ts_receipt_ns, first_sequence_number: Of the next day's first message, stamps and
             numbers that the next ones contradict apart.
         file, row: Where that one begins.
-        figures: The counters of the rebuild that carried it: `snapshots_compared` is 0 or 1.
+        figures: The counters of the rebuild that replayed it: `snapshots_compared` is 0 or 1.
         snapshot: The snapshot it was compared with, a batch of one; None if none could be placed.
         differences: Where they differ in the best 20 levels of either, best first, bids first. In
             a feed whose numbers run back the book may have passed the snapshot's number twice; then
@@ -81,13 +81,13 @@ class Carried:
         return self.levels > 0 and self.levels_differing == 0
 
 
-def carry_over(
+def replay_close(
     close: Keyframe,
     deltas: Iterable[DeltaBatch],
     snapshots: Iterable[SnapshotBatch],
     price_scale: Scale,
     size_scale: Scale,
-) -> Carried:
+) -> CloseReplay:
     """Applies the next day's first messages to a closing book, which then is compared once.
 
     No snapshot is looked for beyond a million delta rows or ten minutes of receipt time.
@@ -106,7 +106,7 @@ def carry_over(
     source = iter(deltas)
     held = [batch for batch in [next(source, None)] if batch is not None]
     if not held:
-        raise ValueError("a day without a delta row has nothing to carry a book into")
+        raise ValueError("a day without a delta row has nothing to replay a book through")
     first = held[0]
     begin_ns, begin_number = _beginning(first)
     rebuild = Rebuild(price_scale, size_scale, options, start=start)
@@ -126,7 +126,7 @@ def carry_over(
         is_untouched = begin_number > snapshot.sequence_number[0]
         ours = close if is_untouched or compared is None else compared
         differences = list(_differences(close, ours, snapshot, price_scale, size_scale))
-    return Carried(
+    return CloseReplay(
         begin_ns,
         begin_number,
         first.file,

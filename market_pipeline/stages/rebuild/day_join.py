@@ -1,8 +1,8 @@
 """Whether two days join: the one rule, for what a day begins with and for the check `day_boundary`.
 
-They join if the closing book can be carried on, and the day's first message comes after it by
+They join if the closing book can be replayed, and the day's first message comes after it by
 sequence number and by time, without a silence in between. A silence in which nothing was lost is
-none: the book that was carried over it agrees with the day's first snapshot.
+none: the book that was replayed over it agrees with the day's first snapshot.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.books.keyframe import Keyframe
 
-__all__ = ["Break", "breaks_between", "why_not_carried"]
+__all__ = ["Break", "breaks_between", "why_not_replayed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class Break:
     expected: str | None = None
 
 
-def why_not_carried(close: Keyframe) -> str | None:
-    """Why a closing book cannot be carried into the next day, after its name; None if it can."""
+def why_not_replayed(close: Keyframe) -> str | None:
+    """Why a closing book cannot be replayed into the next day, after its name; None if it can."""
     if close.flags & BookFlag.SNAPSHOT_ONLY:
         return "is a snapshot, and nobody knows what came after it"
     if close.flags & INVALIDATING:
@@ -45,13 +45,13 @@ def breaks_between(
     silence_ns: Callable[[], int],
     is_right: Callable[[], bool],
 ) -> Iterator[Break]:
-    """Why a closing book that can be carried and the day after it do not join.
+    """Why a closing book that can be replayed and the day after it do not join.
 
     Args:
         close: The closing book of the day before.
         first_ts_receipt_ns, first_sequence_number: Of the day's first message.
         silence_ns: A time between messages up to this is no silence. Asked if there is a pause.
-        is_right: Whether a snapshot of the day agrees with the closing book that was carried to it,
+        is_right: Whether a snapshot of the day agrees with the closing book replayed to it,
             level by level; False if none could tell. Asked if the pause is a silence.
     """
     if first_sequence_number <= close.sequence_number:

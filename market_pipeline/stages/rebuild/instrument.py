@@ -266,7 +266,7 @@ def _write_parts(
             state = SavedRebuild(rebuild.state(), intervals.state(), output.files, is_last)
             save_rebuild(raw.warehouse, raw.instrument, raw.day, made_from, state)
     except MarketPipelineError:
-        # The raw data itself is bad: nothing made of it will be gone on from.
+        # The raw data itself is bad: nothing made of it will be resumed.
         output.discard()
         forget_rebuilds(raw.warehouse, [raw.instrument], raw.day)
         raise

@@ -20,8 +20,8 @@ from market_pipeline.books.tables import CHECKPOINTS
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import CheckpointError, is_of_machine
 from market_pipeline.sources.crypto_lake import read_deltas, read_snapshots
-from market_pipeline.stages.rebuild.close_replay import carry_over
-from market_pipeline.stages.rebuild.day_join import breaks_between, why_not_carried
+from market_pipeline.stages.rebuild.close_replay import replay_close
+from market_pipeline.stages.rebuild.day_join import breaks_between, why_not_replayed
 from market_pipeline.stages.rebuild.gap_scan import SuspectedGaps
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.published import scan
@@ -80,7 +80,7 @@ def choose_seed(
         if not deltas or not snapshots:
             return False
         feeds = read_deltas(deltas), read_snapshots(snapshots)
-        return carry_over(close, *feeds, price_scale, size_scale).is_right
+        return replay_close(close, *feeds, price_scale, size_scale).is_right
 
     today = gaps()
     breaks = breaks_between(
@@ -115,7 +115,7 @@ def _close_before(
         close = keyframe_of(row, price_scale, size_scale)
     except CheckpointError as error:
         return str(error)
-    unusable = why_not_carried(close)
+    unusable = why_not_replayed(close)
     if unusable is not None:
         return f"the closing book of {before} {unusable}"
     return close

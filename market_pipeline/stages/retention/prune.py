@@ -59,7 +59,7 @@ class Candidate:
             its reason), staging (what killed runs left), replaced (files of a table that no version
             within a week holds).
         name: The raw table, the published table, or the file.
-        instrument, day: Whose; None if that cannot be said.
+        instrument, day: Whose; None if that is unknown.
         files, rows, bytes: How much it is; rows are those of small tables.
         paths: The files that go with it, with the size of each. Of derived days there are none.
         again: How it could be had again.
@@ -139,7 +139,7 @@ _LEFT_BEHIND: dict[Kind, str] = {
 
 
 def plan(candidates: Iterable[Candidate], retention: Retention) -> list[Planned]:
-    """What is due, in the order given; of the rest nothing is said.
+    """What is due, in the order given; the rest is left out.
 
     Days are due by their age, each kind by its own setting, and never else. What killed runs left
     and what no reader can need is always due.

@@ -1,4 +1,4 @@
-"""What has landed in a lake: its days, told by listing as little of it as possible.
+"""What has arrived in a lake: its days, found by listing as little of it as possible.
 
 A *look* is the listing of one stream from a day on (`stages/triggers/listing.py`). A *full round*
 is a look at every stream, a *part round* one at those that lack an open day; either may be spread
@@ -20,13 +20,13 @@ from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 from market_pipeline.errors import MarketPipelineError
-from market_pipeline.stages.triggers.listing import LandedFile, RawLake, Stream
+from market_pipeline.stages.triggers.listing import ArrivedFile, RawLake, Stream
 
 __all__ = [
     "FOLDER_PACE",
     "STORE_PACE",
+    "ArrivedDay",
     "LakeState",
-    "LandedDay",
     "Pace",
     "Scan",
     "Span",
@@ -53,7 +53,7 @@ class Pace:
         full_seconds: From the begin of a full round to that of the next, at least. It is more where
             looking takes long: a full round takes no more than a twentieth of the time.
         part_seconds: From the begin of a round to that of a part round, for the streams that lack
-            an open day: yesterday, and each day that something landed of in the last hour.
+            an open day: yesterday, and each day that something arrived of in the last hour.
         settle_seconds: So long a file must have been unchanged to count.
         quiet_seconds: So long nothing of a day may have changed that is due but not whole.
     """
@@ -115,7 +115,7 @@ class Span:
         return (begin + timedelta(days=1, hours=self.lag_hours)).timestamp()
 
 
-class LandedDay(NamedTuple):
+class ArrivedDay(NamedTuple):
     """A day that can be run.
 
     Attributes:
@@ -181,9 +181,9 @@ class LakeState:
         """When the last full round began, Unix time: what is known may be as old."""
         return self._full_s
 
-    def note(self, landed: LandedDay) -> None:
+    def note(self, arrived: ArrivedDay) -> None:
         """Remember that a day was asked for, or run by somebody, as it is now."""
-        self.requested[landed.day] = landed.fingerprint[:_REMEMBERED_DIGITS]
+        self.requested[arrived.day] = arrived.fingerprint[:_REMEMBERED_DIGITS]
 
     def forget(self, day: date) -> None:
         """A run of the day is under way that may see it as it is now, or as it was asked for."""
@@ -267,7 +267,7 @@ class LakeState:
 
     def _look(self, lake: RawLake, stream: Stream, bit: int, span: Span, settled_s: float) -> None:
         """Look at one stream; nothing is noted of it if that fails."""
-        by_day: dict[date, list[LandedFile]] = {}
+        by_day: dict[date, list[ArrivedFile]] = {}
         days = None if self._open is None else set(self._open)
         for file in lake.files(stream, min(days) if days else span.first):
             if file.day >= span.before:
@@ -291,9 +291,9 @@ class LakeState:
 
     # --- what follows -------------------------------------------------------------------------
 
-    def landed(
+    def arrived(
         self, streams: Sequence[Stream], span: Span, pace: Pace, now_s: float
-    ) -> list[LandedDay]:
+    ) -> list[ArrivedDay]:
         """The days that can be run and were not asked for as they are now, the earliest first.
 
         A day can be run when every stream has files of it that have settled. Once it is due, what
@@ -311,8 +311,8 @@ class LakeState:
             if enough and now_s - seen.newest_s >= wait_seconds:
                 fingerprint = fingerprint_of(seen.digest)
                 if self.requested.get(day) != fingerprint[:_REMEMBERED_DIGITS]:
-                    landed = LandedDay(day, fingerprint, seen.newest_s, seen.files, seen.bytes)
-                    found.append(landed)
+                    arrived = ArrivedDay(day, fingerprint, seen.newest_s, seen.files, seen.bytes)
+                    found.append(arrived)
         return found
 
     # --- as text ------------------------------------------------------------------------------
@@ -350,7 +350,7 @@ class LakeState:
 
     @classmethod
     def from_text(cls, text: str | None) -> LakeState:
-        """The watch that `to_text` told of; a new one for no text, or one of another format."""
+        """The watch that `to_text` wrote; a new one for no text, or one of another format."""
         try:
             known = json.loads(zlib.decompress(base64.b64decode(text or "", validate=True)))
         except (ValueError, zlib.error):

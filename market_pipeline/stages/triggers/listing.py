@@ -1,7 +1,7 @@
 """Lists what lies in a raw lake, in a folder or in an object store, one stream at a time.
 
 A *stream* is one raw table of one instrument. Its keys are in the order of its days, so one listing
-that starts at a day shows all that landed since, and a year before it costs nothing. Where a
+that starts at a day shows all that arrived since, and a year before it costs nothing. Where a
 converter makes the raw tables, the stream is the vendor's files for it.
 """
 
@@ -23,8 +23,8 @@ from market_pipeline.sources.shards import live_shards
 from market_pipeline.store.objects import StoreObject
 
 __all__ = [
+    "ArrivedFile",
     "FolderLake",
-    "LandedFile",
     "RawLake",
     "StoreLake",
     "Stream",
@@ -50,7 +50,7 @@ class Stream:
         return f"{table}/exchange={self.instrument.venue}/symbol={self.instrument.symbol}"
 
 
-class LandedFile(NamedTuple):
+class ArrivedFile(NamedTuple):
     """A shard of a stream.
 
     Attributes:
@@ -71,7 +71,7 @@ class LandedFile(NamedTuple):
 class RawLake(Protocol):
     """A place that raw days land in."""
 
-    def files(self, stream: Stream, since: date) -> Iterator[LandedFile]:
+    def files(self, stream: Stream, since: date) -> Iterator[ArrivedFile]:
         """The shards of a stream from a day on, the earliest day first."""
 
 
@@ -85,7 +85,7 @@ class FolderLake:
     def __init__(self, lake: Path) -> None:
         self._lake = lake
 
-    def files(self, stream: Stream, since: date) -> Iterator[LandedFile]:
+    def files(self, stream: Stream, since: date) -> Iterator[ArrivedFile]:
         """The shards of a stream from a day on; what is no day or no shard is passed over.
 
         Raises:
@@ -107,9 +107,9 @@ class FolderLake:
                     continue  # taken back since the folder was read
                 name = shard.relative_to(folder).as_posix()
                 changed_s = stat.st_mtime_ns / 1e9
-                yield LandedFile(day, name, stat.st_size, str(stat.st_mtime_ns), changed_s)
+                yield ArrivedFile(day, name, stat.st_size, str(stat.st_mtime_ns), changed_s)
 
-    def _files_for_converter(self, instrument: Instrument, since: date) -> Iterator[LandedFile]:
+    def _files_for_converter(self, instrument: Instrument, since: date) -> Iterator[ArrivedFile]:
         """The vendor's files; their bytes are part of the mark, as a run registers only names."""
         converter, day = converter_of(instrument.source), since
         while day <= datetime.now(UTC).date():
@@ -120,7 +120,7 @@ class FolderLake:
                     continue
                 name = file.relative_to(self._lake).as_posix()
                 mark = f"{stat.st_size}:{stat.st_mtime_ns}"
-                yield LandedFile(day, name, 0, mark, stat.st_mtime_ns / 1e9)
+                yield ArrivedFile(day, name, 0, mark, stat.st_mtime_ns / 1e9)
             day += timedelta(days=1)
 
 
@@ -144,7 +144,7 @@ class StoreLake:
         self._store = store
         self._local = local
 
-    def files(self, stream: Stream, since: date) -> Iterator[LandedFile]:
+    def files(self, stream: Stream, since: date) -> Iterator[ArrivedFile]:
         """The shards of a stream from a day on, one request for each thousand.
 
         Raises:
@@ -161,7 +161,7 @@ class StoreLake:
             day = _day_of_key(name)
             if day is not None:
                 changed_s = found.last_modified.timestamp()
-                yield LandedFile(day, name, found.size, found.etag, changed_s)
+                yield ArrivedFile(day, name, found.size, found.etag, changed_s)
 
 
 def _day_of_key(name: str) -> date | None:

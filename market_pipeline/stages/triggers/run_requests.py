@@ -1,4 +1,4 @@
-"""Which landed days are to be run: those whose files no run has seen as they are now.
+"""Which arrived days are to be run: those whose files no run has seen as they are now.
 
 What a run saw is in `lake.manifest`, whoever started it; when it began, only Dagster knows.
 """
@@ -16,8 +16,8 @@ from typing import NamedTuple
 from market_pipeline.errors import StoreError
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
 from market_pipeline.stages.triggers.lake_state import (
+    ArrivedDay,
     LakeState,
-    LandedDay,
     fingerprint_of,
     stream_digest,
 )
@@ -30,7 +30,7 @@ from market_pipeline.warehouse.manifest import (
     RAW_TRADES,
 )
 
-__all__ = ["Known", "Registered", "RunRequests", "has_landed_since", "registered", "run_requests"]
+__all__ = ["Known", "Registered", "RunRequests", "has_arrived_since", "registered", "run_requests"]
 
 _MOST_DAYS = 100
 _MOST_SECONDS = 20.0
@@ -45,7 +45,7 @@ class Registered(NamedTuple):
     """What the last run that looked at a day saw of some streams.
 
     Attributes:
-        fingerprint: As that of a `LandedDay` of a store; of a folder or a converter it says
+        fingerprint: As that of a `ArrivedDay` of a store; of a folder or a converter it says
             nothing.
         files, bytes: How many files there were, and their bytes; those for converters count as
             none.
@@ -112,14 +112,14 @@ class Known:
     marks_are_registered: bool
     settle_seconds: float = 0.0
 
-    def was_seen(self, landed: LandedDay, began_s: float) -> bool:
+    def was_seen(self, arrived: ArrivedDay, began_s: float) -> bool:
         """Whether the run that began then has seen the day as it is now."""
-        if began_s < landed.newest_s + (0 if self.marks_are_registered else self.settle_seconds):
+        if began_s < arrived.newest_s + (0 if self.marks_are_registered else self.settle_seconds):
             return False
-        seen = self.registered(landed.day)
+        seen = self.registered(arrived.day)
         if self.marks_are_registered:
-            return seen.fingerprint == landed.fingerprint
-        return (seen.files, seen.bytes) == (landed.files, landed.bytes)
+            return seen.fingerprint == arrived.fingerprint
+        return (seen.files, seen.bytes) == (arrived.files, arrived.bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class RunRequests:
 
 def run_requests(
     state: LakeState,
-    landed: Iterable[LandedDay],
+    arrived: Iterable[ArrivedDay],
     known: Known,
     most: int,
     now_s: float,
@@ -145,8 +145,8 @@ def run_requests(
     there before that run.
 
     Args:
-        watch: Its `landed` days are those to choose from.
-        landed: In the order in which they are to be run.
+        watch: Its `arrived` days are those to choose from.
+        arrived: In the order in which they are to be run.
         known: Who can tell of runs.
         most: No more days than these; the others are left for the next tick, as are those that
             there is no time to ask about.
@@ -156,7 +156,7 @@ def run_requests(
     end = clock() + _MOST_SECONDS
     runs: list[tuple[date, str]] = []
     waiting = 0
-    for number, each in enumerate(landed):
+    for number, each in enumerate(arrived):
         if len(runs) == most or number == _MOST_DAYS or clock() >= end:
             break
         if known.is_under_way(each.day):
@@ -176,7 +176,7 @@ def run_requests(
     return RunRequests(runs, waiting)
 
 
-def has_landed_since(
+def has_arrived_since(
     lake: RawLake,
     streams: Sequence[Stream],
     day: date,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from market_pipeline.quality.findings import MAX_PLACES, Finding, Measured, Place
-from market_pipeline.quality.measures.bars import BadBar, judge_bars, trade_bars
+from market_pipeline.quality.measures.bars import BadBar, bars_report, trade_bars
 from market_pipeline.stages.validation.context import InstrumentDay
 
 __all__ = ["measure_bars"]
@@ -18,7 +18,7 @@ def measure_bars(day: InstrumentDay) -> Measured:
     if day.trades is None:
         return Measured()
     thresholds = day.instrument.thresholds
-    report = judge_bars(
+    report = bars_report(
         trade_bars(day.trades, day.day),
         outlier_sigmas=thresholds.bar_outlier_sigmas,
         volume_factor=thresholds.bar_volume_factor,

@@ -1,4 +1,4 @@
-"""All there is of one instrument's rebuilt day when it comes to be judged."""
+"""All there is of one instrument's rebuilt day when it is validated."""
 
 from __future__ import annotations
 

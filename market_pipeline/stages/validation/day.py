@@ -1,4 +1,4 @@
-"""Measures and judges the instruments of a day: a verdict row for each, and the places."""
+"""Measures and validates the instruments of a day: a verdict row for each, and the places."""
 
 from __future__ import annotations
 
@@ -105,18 +105,18 @@ def report_day(
 
     Args:
         lookups: The day's registered raw objects, and where the day before is published.
-        instruments: Whose days to judge.
+        instruments: Whose days to validate.
         books: What was published of the day.
         settings: How much to look at, and how long after the day's end its data is due.
         as_of_ns: When the verdict is given: a day without data is pending until it is due.
     """
     return [
-        _judged(lookups, instrument, books, settings, as_of_ns=as_of_ns)
+        _validated(lookups, instrument, books, settings, as_of_ns=as_of_ns)
         for instrument in instruments
     ]
 
 
-def _judged(
+def _validated(
     lookups: Lookups,
     instrument: Instrument,
     books: PublishedBooks,
@@ -126,15 +126,15 @@ def _judged(
 ) -> ValidatedDay:
     """One instrument's verdict, whatever goes wrong with it; no other one sees anything of that."""
     try:
-        judged = _judge_instrument(lookups, instrument, books, settings, as_of_ns=as_of_ns)
+        validated = _validate_instrument(lookups, instrument, books, settings, as_of_ns=as_of_ns)
         # A value that fits no column must not show when the rows of all are written.
-        VALIDATION_REPORT.frame([judged.row.as_record()])
-        FINDINGS.frame(judged.finding_records())
+        VALIDATION_REPORT.frame([validated.row.as_record()])
+        FINDINGS.frame(validated.finding_records())
     except Exception as error:
         if is_of_machine(error):
             raise
-        _LOG.exception("%s %s could not be judged", instrument.id, lookups.raw.day)
-        failure = f"The day could not be judged: {error_text(error)}. See the log of the run."
+        _LOG.exception("%s %s could not be validated", instrument.id, lookups.raw.day)
+        failure = f"The day could not be validated: {error_text(error)}. See the log of the run."
         row = report_failure(
             instrument,
             lookups.raw.day,
@@ -147,10 +147,10 @@ def _judged(
             vendor_lag_seconds=int(settings.vendor_lag_hours * 3600),
         )
         return ValidatedDay(row, [Finding(check="completeness", place="first", note=failure)])
-    return judged
+    return validated
 
 
-def _judge_instrument(
+def _validate_instrument(
     lookups: Lookups,
     instrument: Instrument,
     books: PublishedBooks,
@@ -204,7 +204,7 @@ def _judge_instrument(
 
 
 def _failure_of_files(day: InstrumentDay) -> dict[str, str]:
-    """Why nothing can be judged: the files that the book was made of and beside cannot be read.
+    """Why nothing can be validated: the files that the book was made of and beside cannot be read.
 
     Columns of the record; none if they can.
     """

@@ -1,6 +1,6 @@
 """Measures the comparison across midnight: yesterday's closing book against today's first snapshot.
 
-The closing book is carried through today's first messages, as if the two days were one, and meets
+The closing book is replayed through today's first messages, as if the two days were one, and meets
 the first snapshot that stands at the number of one of them. What is lost between the two files, or
 is in only one of them, shows there, whatever today's own book was seeded from.
 """
@@ -23,8 +23,8 @@ from market_pipeline.quality.findings import Finding, Measured
 from market_pipeline.sources.batches import SnapshotBatch
 from market_pipeline.sources.crypto_lake import read_deltas, read_snapshots
 from market_pipeline.sources.crypto_lake_trades import read_trade_times
-from market_pipeline.stages.rebuild.close_replay import Carried, LevelDifference, carry_over
-from market_pipeline.stages.rebuild.day_join import Break, breaks_between, why_not_carried
+from market_pipeline.stages.rebuild.close_replay import CloseReplay, LevelDifference, replay_close
+from market_pipeline.stages.rebuild.day_join import Break, breaks_between, why_not_replayed
 from market_pipeline.stages.rebuild.gap_scan import suspect_gaps
 from market_pipeline.stages.rebuild.seed import keyframe_of
 from market_pipeline.stages.validation.context import InstrumentDay
@@ -50,31 +50,31 @@ def measure_day_boundary(day: InstrumentDay) -> Measured:
         if rows.is_empty():
             return Measured()
         close = keyframe_of(rows.row(0, named=True), *steps)
-        unusable = why_not_carried(close)
+        unusable = why_not_replayed(close)
         if unusable is not None:
-            return _not_carried(Break(f"the closing book of {before} {unusable}"))
+            return _not_replayed(Break(f"the closing book of {before} {unusable}"))
         deltas, snapshots = read_deltas(day.delta_files), read_snapshots(day.snapshot_files)
-        carried = carry_over(close, deltas, snapshots, *steps)
+        replay = replay_close(close, deltas, snapshots, *steps)
         problems = list(
             breaks_between(
                 close,
-                carried.first_ts_receipt_ns,
-                carried.first_sequence_number,
-                silence_ns=cache(lambda: _silence_ns(day, carried, close)),
-                is_right=lambda: carried.is_right,
+                replay.first_ts_receipt_ns,
+                replay.first_sequence_number,
+                silence_ns=cache(lambda: _silence_ns(day, replay, close)),
+                is_right=lambda: replay.is_right,
             )
         )
     except CheckpointError as error:
         text = error.problem.replace("The checkpoint", f"the closing book of {before}")
-        return _not_carried(Break(text, error.found, error.expected))
+        return _not_replayed(Break(text, error.found, error.expected))
     except (MarketPipelineError, pl.exceptions.PolarsError, OSError) as error:
         if is_of_machine(error):
             raise
-        return _not_carried(Break(f"what lies around midnight cannot be read: {error}"))
-    return _measured(day, close, carried, problems, *steps)
+        return _not_replayed(Break(f"what lies around midnight cannot be read: {error}"))
+    return _measured(day, close, replay, problems, *steps)
 
 
-def _not_carried(problem: Break) -> Measured:
+def _not_replayed(problem: Break) -> Measured:
     found = f" (expected {problem.expected}, found {problem.found})" if problem.expected else ""
     figures = DayBoundaryFigures(
         day_boundary_levels=0, day_boundary_problem=f"{problem.text}{found}"
@@ -89,10 +89,10 @@ def _not_carried(problem: Break) -> Measured:
     return Measured((figures,), [finding])
 
 
-def _silence_ns(day: InstrumentDay, carried: Carried, close: Keyframe) -> int:
+def _silence_ns(day: InstrumentDay, replay: CloseReplay, close: Keyframe) -> int:
     """A time between messages up to this is no silence; shorter than the floor none is."""
     floor_ns = round(day.instrument.thresholds.silence_floor_seconds * 1e9)
-    if carried.is_right or carried.first_ts_receipt_ns - close.ts_receipt_ns <= floor_ns:
+    if replay.is_right or replay.first_ts_receipt_ns - close.ts_receipt_ns <= floor_ns:
         return floor_ns  # what a silence is takes a look at the whole day
     trades = day.trades.times if day.trades else read_trade_times([])
     return suspect_gaps(day.instrument, day.day, day.messages, trades).silence_ns
@@ -101,18 +101,18 @@ def _silence_ns(day: InstrumentDay, carried: Carried, close: Keyframe) -> int:
 def _measured(
     day: InstrumentDay,
     close: Keyframe,
-    carried: Carried,
+    replay: CloseReplay,
     problems: list[Break],
     price_scale: Scale,
     size_scale: Scale,
 ) -> Measured:
-    levels, differing = carried.levels, carried.levels_differing
-    deviation = carried.figures["snapshot_max_mid_deviation_half_ticks"] / 2
-    pause_ns = carried.first_ts_receipt_ns - close.ts_receipt_ns
+    levels, differing = replay.levels, replay.levels_differing
+    deviation = replay.figures["snapshot_max_mid_deviation_half_ticks"] / 2
+    pause_ns = replay.first_ts_receipt_ns - close.ts_receipt_ns
     figures = DayBoundaryFigures(
         day_boundary_levels=levels,
         day_boundary_mismatch_share=differing / levels if levels else None,
-        day_boundary_mid_deviation_ticks=deviation if carried.snapshot else None,
+        day_boundary_mid_deviation_ticks=deviation if replay.snapshot else None,
         day_boundary_pause_seconds=pause_ns / 1e9,
         day_boundary_problem="; ".join(problem.text for problem in problems) or None,
     )
@@ -120,19 +120,19 @@ def _measured(
         Finding(
             check="day_boundary",
             place="further" if number else "first",
-            ts_receipt_ns=carried.first_ts_receipt_ns,
-            sequence_number=carried.first_sequence_number,
-            file=carried.file.relative_to(day.raw.lake).as_posix(),
-            row=carried.row,
+            ts_receipt_ns=replay.first_ts_receipt_ns,
+            sequence_number=replay.first_sequence_number,
+            file=replay.file.relative_to(day.raw.lake).as_posix(),
+            row=replay.row,
             value=problem.found,
             expected=problem.expected,
             note=_sentence(problem.text),
         )
         for number, problem in enumerate(problems)
     ]
-    if carried.snapshot is not None:
-        shown = carried.differences[:_MAX_LEVELS]
-        places = _level_findings(day, carried.snapshot, shown, price_scale, size_scale)
+    if replay.snapshot is not None:
+        shown = replay.differences[:_MAX_LEVELS]
+        places = _level_findings(day, replay.snapshot, shown, price_scale, size_scale)
         findings += [replace(each, place="further") for each in places] if problems else places
     return Measured((figures,), findings)
 
@@ -157,7 +157,7 @@ def _level_findings(
             value=_size(level.our_lots, size_scale),
             expected=_size(level.their_lots, size_scale),
             note=f"The {level.side} at {level.price_ticks * price_scale.step:f} of yesterday's "
-            "closing book, carried up to this snapshot, is not the snapshot's.",
+            "closing book, replayed up to this snapshot, is not the snapshot's.",
         )
         for number, level in enumerate(differences)
     ]

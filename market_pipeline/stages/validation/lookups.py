@@ -1,4 +1,4 @@
-"""What judging a day looks up in the small tables, beside what was published of the day itself."""
+"""What validation looks up in the small tables, beside what was published of the day itself."""
 
 from __future__ import annotations
 

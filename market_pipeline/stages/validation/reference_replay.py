@@ -32,8 +32,8 @@ from market_pipeline.quality.reference.book import plain_rebuild
 from market_pipeline.quality.reference.feed import (
     Message,
     Snapshot,
-    judge_messages,
-    judge_snapshots,
+    mark_messages,
+    mark_snapshots,
     messages_of,
     rows_of,
     snapshots_of,
@@ -165,7 +165,7 @@ def _compared(
     if start.checkpoint is not None and book.last_sequence is not None and start.message > 0:
         last = Stamps(book.last_sequence, book.last[0], start.checkpoint["ts_origin_ns"])
     messages, whole = _messages(day, start, scales, bbo.height, last, most)
-    published = [message for message in messages if not message.judgement.is_old]
+    published = [message for message in messages if not message.marks.is_old]
     bbo = bbo if whole else bbo.head(len(published))
     gaps = _gaps(day, start.message, start.message + bbo.height)
     for at, message in enumerate(published):
@@ -192,7 +192,7 @@ def _messages(
     last: Stamps | None,
     most: int,
 ) -> tuple[list[Message], bool]:
-    """The messages that so many published rows come of, judged by those around them.
+    """The messages that so many published rows come of, marked by those around them.
 
     Returns:
         The messages, and whether all of them are within `most` rows or the feed ends before; else
@@ -205,14 +205,14 @@ def _messages(
         for message in islice(feed, wanted - len(messages)):
             if message.first_row + len(message.rows) > most:
                 beyond += 1
-                del message.rows[1:]  # only looked at to judge those before
+                del message.rows[1:]  # only looked at to mark those before
             messages.append(message)
             if beyond == LOOKAHEAD:
                 break
         is_end = len(messages) < wanted
-        judge_messages(messages, last)
+        mark_messages(messages, last)
         within = messages[: len(messages) - (beyond if is_end else LOOKAHEAD)]
-        found = sum(not each.judgement.is_old for each in within)
+        found = sum(not each.marks.is_old for each in within)
         if found >= rows or is_end or beyond:
             return within, found >= rows or not beyond
         wanted *= 2
@@ -229,7 +229,7 @@ def _snapshots(
         if before.ts_receipt_ns is not None:
             last = Stamps(before.sequence_number, before.ts_receipt_ns, before.ts_receipt_ns)
     raw = snapshots_of(read_snapshots(day.snapshot_files, start.remembered), *scales)
-    snapshots = judge_snapshots(raw, last, epoch)
+    snapshots = mark_snapshots(raw, last, epoch)
     for snapshot in islice(snapshots, start.snapshot - start.remembered):
         if snapshot.usable and snapshot.placeable:
             book.contents.append((snapshot.bids, snapshot.asks))

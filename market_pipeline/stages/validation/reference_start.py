@@ -30,7 +30,7 @@ from market_pipeline.books.marking import (
     MarkedSnapshots,
     marked_snapshots,
 )
-from market_pipeline.books.soundness import Mark, judged_parts
+from market_pipeline.books.soundness import Mark, marked_parts
 from market_pipeline.books.state import HISTORY_SNAPSHOTS
 from market_pipeline.books.tables import CHECKPOINTS
 from market_pipeline.sources.batches import SnapshotBatch
@@ -157,7 +157,7 @@ def _places(feed: FirstRows, messages: Sequence[int]) -> dict[int, _Place]:
     places: dict[int, _Place] = {}
     lowest = latest_ns = np.iinfo(np.int64).min
     before = epoch = 0
-    for first, part in judged_parts(feed.ts_origin_ns, feed.ts_receipt_ns, feed.sequence_number):
+    for first, part in marked_parts(feed.ts_origin_ns, feed.ts_receipt_ns, feed.sequence_number):
         # Old ones have no row, and a bad stamp is no time.
         published = np.flatnonzero((part & Mark.OLD) == 0)
         marks = part[published]

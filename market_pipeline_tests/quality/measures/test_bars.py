@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns
 from market_pipeline.quality.measures import bars
-from market_pipeline.quality.measures.bars import judge_bars, trade_bars
+from market_pipeline.quality.measures.bars import bars_report, trade_bars
 from market_pipeline.sources.batches import Trades
 from market_pipeline.sources.crypto_lake_trades import read_trades
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS
@@ -49,10 +49,10 @@ MIDDLE = len(MARKET.price) // 2 + 5
 """A trade in the middle of the 121st minute."""
 
 
-def judged(trades, outlier_sigmas=8.0, volume_factor=20.0):
+def validated(trades, outlier_sigmas=8.0, volume_factor=20.0):
     """The report on the bars of some trades."""
     made = trade_bars(trades, DAY)
-    return judge_bars(made, outlier_sigmas=outlier_sigmas, volume_factor=volume_factor)
+    return bars_report(made, outlier_sigmas=outlier_sigmas, volume_factor=volume_factor)
 
 
 def with_price(factor, *, last=MIDDLE):
@@ -86,7 +86,7 @@ def minutes_of(report):
 class TestRules:
     def test_a_market_without_fault(self):
         """A day of moves and volumes as usual has no violation."""
-        report = judged(MARKET)
+        report = validated(MARKET)
 
         assert (240, 0, 0, ()) == (
             report.figures.bars,
@@ -98,7 +98,7 @@ class TestRules:
     @pytest.mark.parametrize("factor", [1.02, 0.98, 10.0])
     def test_a_lone_false_print(self, factor):
         """A single price far out is the bar's only fault, and the bar after it has none."""
-        report = judged(with_price(factor))
+        report = validated(with_price(factor))
         (bar,) = report.bad
 
         assert ([(120, 121)], 1, "high" if factor > 1 else "low") == (
@@ -111,7 +111,7 @@ class TestRules:
 
     def test_a_level_that_does_not_join(self):
         """Prices off for an hour are found where they begin, and where they end."""
-        report = judged(with_price(1.01, last=MIDDLE + HOUR * 12))
+        report = validated(with_price(1.01, last=MIDDLE + HOUR * 12))
 
         assert [(120, 121), (180, 181)] == minutes_of(report)
         assert all("from the close before" in bar.notes[0] for bar in report.bad)
@@ -120,7 +120,7 @@ class TestRules:
         """Where no price joins a bar and the one before, half as much is too far."""
         minute = (MARKET.ts_receipt_ns - START_NS) // MINUTE_NS
         jump = replace(MARKET, price=MARKET.price * np.where(minute >= 120, 1.004, 1.0))
-        report = judged(jump)
+        report = validated(jump)
 
         assert [(120, 121)] == minutes_of(report)
         assert "deviations or more from the bar before" in report.bad[0].notes[0]
@@ -130,14 +130,14 @@ class TestRules:
         price = MARKET.price.copy()
         price[120 * 12 :] *= np.exp(np.minimum(np.arange(len(price) - 120 * 12) / 12, 1) * 2e-3)
 
-        assert 0 == judged(replace(MARKET, price=price)).figures.bar_violations
+        assert 0 == validated(replace(MARKET, price=price)).figures.bar_violations
 
     def test_a_volume_spike(self):
         """A volume above so many times the usual, and no other, is a violation."""
         quantity = MARKET.quantity.copy()
         quantity[MIDDLE] *= 1_000
         quantity[MIDDLE + 24] *= 100
-        report = judged(replace(MARKET, quantity=quantity))
+        report = validated(replace(MARKET, quantity=quantity))
 
         assert [(120, 121)] == minutes_of(report)
         assert ("volume", 1) == (report.bad[0].column, len(report.bad[0].notes))
@@ -146,7 +146,7 @@ class TestRules:
         """A bar with two faults is one violation with two notes."""
         quantity = MARKET.quantity.copy()
         quantity[MIDDLE] *= 1_000
-        report = judged(replace(with_price(1.05), quantity=quantity))
+        report = validated(replace(with_price(1.05), quantity=quantity))
 
         assert (1, [(120, 121)], 2) == (
             report.figures.bar_violations,
@@ -156,7 +156,7 @@ class TestRules:
 
     def test_missing_minutes(self):
         """Where every minute trades, minutes without are violations, and one run is one place."""
-        report = judged(without(50, 54))
+        report = validated(without(50, 54))
 
         assert (235, 5, 5, [(50, 55)]) == (
             report.figures.bars,
@@ -166,35 +166,35 @@ class TestRules:
         )
         assert "no trade for 5 minutes" == report.bad[0].value
 
-    def test_a_thin_market_is_not_judged(self):
+    def test_a_thin_market_is_not_validated(self):
         """Minutes without a trade, lone big trades and jumps are usual where little trades."""
         rng = np.random.default_rng(3)
         kept = np.sort(rng.choice(len(MARKET.price), 300, replace=False))
         quantity = np.where(rng.random(300) < 0.02, 500.0, 0.1)
         thin = only(MARKET, kept)
-        report = judged(replace(thin, quantity=quantity))
+        report = validated(replace(thin, quantity=quantity))
 
         assert report.figures.missing_bars > 20
         assert (0, ()) == (report.figures.bar_violations, report.bad)
 
-    def test_a_few_minutes_are_not_judged(self):
+    def test_a_few_minutes_are_not_validated(self):
         """What is usual takes 30 bars to know."""
         first = np.arange(29 * 12)
         few = only(with_price(1.0), first)
         quantity = few.quantity.copy()
         quantity[100] *= 1_000
 
-        assert 0 == judged(replace(few, quantity=quantity)).figures.bar_violations
+        assert 0 == validated(replace(few, quantity=quantity)).figures.bar_violations
 
     def test_a_market_that_stands_still(self):
         """Where no price ever moved there is no deviation, and no division by zero."""
         still = replace(MARKET, price=np.full_like(MARKET.price, 60_000.0))
 
-        assert 0 == judged(still).figures.bar_violations
+        assert 0 == validated(still).figures.bar_violations
 
     def test_no_trade(self):
         """No trade is no bar, and no missing one."""
-        report = judged(a_trades())
+        report = validated(a_trades())
 
         assert (0, 0, 0) == (
             report.figures.bars,
@@ -221,13 +221,13 @@ class TestBrokenBars:
         ],
     )
     def test_relations_and_values(self, changes, column, notes):
-        """A bar that is none is one, however few bars there are, and passes no other judgement."""
+        """A bar that is none is one, however few bars there are, and passes no other validation."""
         good = {"open": 2.0, "high": 3.0, "low": 1.0, "close": 2.0, "volume": 5.0}
         rows = [
             {"minute_start_ns": START_NS + n * MINUTE_NS, "trade_count": 9, **good, **extra}
             for n, extra in enumerate(({}, changes, {}))
         ]
-        report = judge_bars(pl.DataFrame(rows), outlier_sigmas=8.0, volume_factor=20.0)
+        report = bars_report(pl.DataFrame(rows), outlier_sigmas=8.0, volume_factor=20.0)
         (bar,) = report.bad
 
         assert (1, [(1, 2)], column, notes, math.inf) == (
@@ -283,7 +283,7 @@ def test_a_real_day_is_clean(sample_data, key):
     folder = sample_data / "lake/trades" / f"exchange={exchange}" / f"symbol={symbol}" / f"dt={day}"
     trades = read_trades([folder / "1.snappy.parquet"])
     made = trade_bars(trades, day)
-    report = judge_bars(made, outlier_sigmas=8.0, volume_factor=20.0)
+    report = bars_report(made, outlier_sigmas=8.0, volume_factor=20.0)
 
     assert (len(trades.price), 0, 0) == (
         made["trade_count"].sum(),

@@ -262,7 +262,7 @@ class TestSequence:
 
 class TestProof:
     def test_every_source_has_its_rule_and_the_page_says_it(self):
-        """A source without a rule could not be judged; the page tells researchers which it is."""
+        """A source without a rule has no gaps; the page tells researchers which rule it is."""
         page = (REPOSITORY / "docs" / "checks" / "gap.md").read_text()
 
         assert set(GAP_EVIDENCE) == set(NATIVE_SOURCES)

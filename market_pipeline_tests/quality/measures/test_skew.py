@@ -209,7 +209,7 @@ class TestBadStamps:
         assert BadStamps(0, 0, None, None) == bad_stamps(np.ones(3, np.uint16))
 
     def test_all_bad_is_no_clock(self):
-        """A day of nothing but bad stamps has no figure to be judged by."""
+        """A day of nothing but bad stamps has no figure to be validated by."""
         origin, receipt = a_day(seconds=5)
         flags = np.full(len(origin), BookFlag.BAD_TS_RECEIPT, np.uint16)
 

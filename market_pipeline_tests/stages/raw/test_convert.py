@@ -160,15 +160,15 @@ class TestRefused:
         assert (row["status"], row["failure_kind"]) == ("unusable", SchemaError.__name__)
         assert settings.lake_path / row["path"] == bad and {} == made(settings)
 
-        (judged,) = publish_day(settings, [OF], DAY)
+        (validated,) = publish_day(settings, [OF], DAY)
 
-        assert (judged.row.outcome, judged.row.failure_kind) == ("quarantined", "SchemaError")
+        assert (validated.row.outcome, validated.row.failure_kind) == ("quarantined", "SchemaError")
         folder = settings.data_dir / "quarantine" / "tardis_csv"
         (copy,) = folder.glob("*.csv.gz")
         reason = json.loads((folder / f"{copy.name}.reason.json").read_text())
         assert copy.read_bytes() == bad.read_bytes() and "1oo" in reason["text"]
 
-    def test_a_mended_file_is_let_through(self, settings):
+    def test_a_recovered_file_is_let_through(self, settings):
         """The refusal belonged to the bad bytes."""
         write_vendor(settings.lake_path, trade_price="1oo")
         registered(settings)
@@ -235,7 +235,7 @@ def test_a_vendor_s_own_source_has_no_converter(settings):
 def test_the_published_book_is_that_of_the_files(settings):
     """The seed is the first block of snapshot rows, and the change after it is applied."""
     write_vendor(settings.lake_path)
-    (judged,) = publish_day(settings, [OF], DAY)
-    assert (judged.row.messages, judged.row.snapshots, judged.row.trades) == (2, 1, 1)
-    assert judged.row.seed == "first snapshot, sequence number 1"
-    assert np.isclose(judged.row.not_seeded_seconds, 0)
+    (validated,) = publish_day(settings, [OF], DAY)
+    assert (validated.row.messages, validated.row.snapshots, validated.row.trades) == (2, 1, 1)
+    assert validated.row.seed == "first snapshot, sequence number 1"
+    assert np.isclose(validated.row.not_seeded_seconds, 0)

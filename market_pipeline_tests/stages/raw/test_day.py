@@ -97,7 +97,7 @@ def test_figures_in_words():
         {"fetched": 0}, 0, bytes=0, requests=1, seconds=0.0, blocked_seconds=2.04
     )
 
-    assert "no objects in 0.0 s; held up for 2.0 s by the limits" == str(nothing)
+    assert "no objects in 0.0 s; delayed for 2.0 s by the limits" == str(nothing)
     assert 0.0 == nothing.megabytes_per_second
 
 
@@ -275,7 +275,7 @@ class TestOneShardTwice:
         assert "01.parquet and 1.snappy.parquet" in of_btc.reasons[0]
 
     def test_deltas_of_a_day_from_snapshots(self, folder: Path, lake: Path, warehouse: Warehouse):
-        """Such a day is judged without its deltas, any other not at all."""
+        """Such a day is validated without its deltas, any other not at all."""
         write_day(lake, BTC)
         first = day_folder(lake, DELTAS, BTC.venue, BTC.symbol, DAY) / "1.snappy.parquet"
         shutil.copy(first, first.with_name("01.snappy.parquet"))

@@ -94,7 +94,7 @@ def read(files) -> pl.DataFrame:
     return pl.read_parquet([file.path for file in files], hive_partitioning=False)
 
 
-def judged(
+def marked(
     lake: Path, warehouse: Warehouse, of: Instrument, options: Settings
 ) -> tuple[dict, pl.DataFrame, ReportRow]:
     """The record, the rows and the verdict of a day."""
@@ -216,7 +216,7 @@ class TestVerdict:
         file, *_ = write_day(lake, BTC)
         write_snapshots(lake, BTC, snapshot_table(every_half_minute()))
         file.write_bytes(file.read_bytes()[:-8])
-        record, bbo, verdict = judged(lake, warehouse, BTC, settings(folder))
+        record, bbo, verdict = marked(lake, warehouse, BTC, settings(folder))
 
         assert ("rebuilt", "snapshots_only", COUNT) == (
             record["outcome"],
@@ -245,7 +245,7 @@ class TestVerdict:
         trades = trade_rows()
         after = (trades["timestamp"].to_numpy() - START_NS) / SECOND
         write_trades(lake, of, trades.filter(pa.array(~((after > 6_000) & (after < 6_300)))))
-        record, bbo, verdict = judged(lake, warehouse, of, settings(folder))
+        record, bbo, verdict = marked(lake, warehouse, of, settings(folder))
         stale = bbo.filter(pl.col("flags") == ONLY | STALE)
 
         assert [(s - START_NS) / SECOND for s in stale["ts_receipt_ns"]] == [3_000.0, 6_000.0]
@@ -264,7 +264,7 @@ class TestVerdict:
         stamps[COUNT // 2] = stamp_ns
         write_snapshots(lake, BTC, snapshot_table(seconds, receipt_timestamp=stamps))
         write_trades(lake, BTC)
-        record, bbo, verdict = judged(lake, warehouse, BTC, settings(folder))
+        record, bbo, verdict = marked(lake, warehouse, BTC, settings(folder))
 
         bad = ONLY | int(BookFlag.BAD_TS_RECEIPT)
         assert [COUNT // 2] == np.flatnonzero(bbo["flags"].to_numpy() == bad).tolist()
@@ -302,7 +302,7 @@ class TestVerdict:
         best = np.where(np.arange(COUNT) == 7, 101.5, 99.0)
         write_snapshots(lake, BTC, snapshot_table(every_half_minute(), bid_0_price=best))
         write_trades(lake, BTC)
-        record, bbo, verdict = judged(lake, warehouse, BTC, settings(folder))
+        record, bbo, verdict = marked(lake, warehouse, BTC, settings(folder))
 
         assert [ONLY | int(BookFlag.CROSSED)] == bbo["flags"][7:8].to_list()
         assert (1, 30.0, 30.0) == (

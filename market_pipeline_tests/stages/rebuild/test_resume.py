@@ -213,7 +213,7 @@ class TestRefused:
         [("gap_warn_seconds", "resumed after"), ("silence_floor_seconds", ": parameters")],
     )
     def test_other_thresholds(self, interrupted, folder, warehouse, threshold, found):
-        """A threshold that only judges the book starts nothing over; one that finds gaps does."""
+        """A threshold of validation starts nothing over; one of the gap rule does."""
         raw, _ = interrupted
         thresholds = BTC.thresholds.model_copy(update={threshold: 7.0})
         of = BTC.model_copy(update={"thresholds": thresholds})

@@ -1,4 +1,4 @@
-"""Lakes that exist in memory only, for tests of what landed."""
+"""Lakes that exist in memory only, for tests of what arrived."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import StoreError
 from market_pipeline.stages.triggers.lake_state import fingerprint_of, stream_digest
 from market_pipeline.stages.triggers.listing import (
+    ArrivedFile,
     FolderLake,
-    LandedFile,
     StoreLake,
     Stream,
     streams_of,
@@ -98,7 +98,7 @@ class MemoryLake:
     """A lake whose files are put and taken away at a given time."""
 
     def __init__(self) -> None:
-        self._files: dict[tuple[str, date], dict[str, LandedFile]] = {}
+        self._files: dict[tuple[str, date], dict[str, ArrivedFile]] = {}
         self.looks = 0
         self.broken_after: int | None = None
 
@@ -114,14 +114,14 @@ class MemoryLake:
     ) -> None:
         """A file is there, or is another one."""
         path = f"dt={day}/{name}"
-        file = LandedFile(day, path, size, mark, changed_s)
+        file = ArrivedFile(day, path, size, mark, changed_s)
         self._files.setdefault((stream.folder, day), {})[path] = file
 
     def remove(self, stream: Stream, day: date, name: str = SHARD) -> None:
         """A file is not there any more, if it was."""
         self._files.get((stream.folder, day), {}).pop(f"dt={day}/{name}", None)
 
-    def files(self, stream: Stream, since: date) -> Iterator[LandedFile]:
+    def files(self, stream: Stream, since: date) -> Iterator[ArrivedFile]:
         self.looks += 1
         if self.broken_after is not None and self.looks > self.broken_after:
             raise _OUT_OF_REACH

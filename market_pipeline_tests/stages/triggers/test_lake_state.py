@@ -10,8 +10,8 @@ from market_pipeline.errors import StoreError
 from market_pipeline.stages.triggers.lake_state import (
     FOLDER_PACE,
     STORE_PACE,
+    ArrivedDay,
     LakeState,
-    LandedDay,
     Pace,
     Span,
     fingerprint_of,
@@ -48,7 +48,7 @@ class Ticks:
         self.now_s = NOW
         self.looks: list[int] = []
 
-    def tick(self, seconds: float = 60.0, **changed: object) -> list[LandedDay]:
+    def tick(self, seconds: float = 60.0, **changed: object) -> list[ArrivedDay]:
         """The days that are new, so many seconds after the tick before."""
         for name, value in changed.items():
             setattr(self, name, value)
@@ -57,12 +57,12 @@ class Ticks:
         try:
             scan = state.go_on(self.lake, self.streams, self.span, self.pace, self.now_s)
             self.looks.append(scan.looks)
-            landed = state.landed(self.streams, self.span, self.pace, self.now_s)
-            for each in landed:
+            arrived = state.arrived(self.streams, self.span, self.pace, self.now_s)
+            for each in arrived:
                 state.note(each)
         finally:
             self.text = state.to_text(self.span)
-        return landed
+        return arrived
 
     def days(self, seconds: float = 60.0, **changed: object) -> list[date]:
         """As `tick`, only the days."""
@@ -234,7 +234,7 @@ class TestPace:
         assert [6, *[0, 0, 0, 0, 2] * 11, 0, 0, 0, 0, 6] == ticks.looks
 
     def test_an_old_day_that_begins_to_land(self, lake):
-        """A day of which something landed in the last hour is looked at more often too."""
+        """A day of which something arrived in the last hour is looked at more often too."""
         land_whole(lake, NEXT_DAY)
         lake.land(STREAMS[0], DAY, NOW)
         ticks = Ticks(lake)
@@ -325,12 +325,12 @@ class TestText:
         land_whole(lake, DAY)
         state = LakeState()
         state.go_on(lake, STREAMS, SPAN, STORE_PACE, NOW)
-        (landed,) = state.landed(STREAMS, SPAN, STORE_PACE, NOW)
-        state.note(landed)
-        assert [] == state.landed(STREAMS, SPAN, STORE_PACE, NOW)
+        (arrived,) = state.arrived(STREAMS, SPAN, STORE_PACE, NOW)
+        state.note(arrived)
+        assert [] == state.arrived(STREAMS, SPAN, STORE_PACE, NOW)
         state.forget(DAY)
-        assert [landed] == state.landed(STREAMS, SPAN, STORE_PACE, NOW)
-        state.note(landed)
+        assert [arrived] == state.arrived(STREAMS, SPAN, STORE_PACE, NOW)
+        state.note(arrived)
         state.go_on(lake, STREAMS, replace(SPAN, first=NEXT_DAY), STORE_PACE, NOW + 3_600)
         assert {} == state.requested
 

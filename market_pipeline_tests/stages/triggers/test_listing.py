@@ -12,8 +12,8 @@ from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import load_settings
 from market_pipeline.sources.crypto_lake import DELTAS, day_folder
 from market_pipeline.stages.triggers.listing import (
+    ArrivedFile,
     FolderLake,
-    LandedFile,
     StoreLake,
     opened_lake,
     streams_of,
@@ -57,7 +57,7 @@ class TestStoreLake:
         """Only what lies at or after the day is told, with size, ETag and time as listed."""
         store = CountingStore(stored(f"dt=2024-08-07/{SHARD}", f"dt={DAY}/{SHARD}"))
 
-        assert [LandedFile(DAY, f"dt={DAY}/{SHARD}", 4, "etag", STORED.timestamp())] == list(
+        assert [ArrivedFile(DAY, f"dt={DAY}/{SHARD}", 4, "etag", STORED.timestamp())] == list(
             in_store(store).files(STREAM, DAY)
         )
 
@@ -112,7 +112,7 @@ class TestFolderLake:
         put(DAY - timedelta(days=1))
         first, second, third = put(DAY), put(DAY, "2.snappy.parquet", b"PAR1+"), put(NEXT_DAY)
         expected = [
-            LandedFile(day, f"dt={day}/{path.name}", size, str(ns), ns / 1e9)
+            ArrivedFile(day, f"dt={day}/{path.name}", size, str(ns), ns / 1e9)
             for day, path, size in ((DAY, first, 4), (DAY, second, 5), (NEXT_DAY, third, 4))
             for ns in [path.stat().st_mtime_ns]
         ]
@@ -150,7 +150,7 @@ class TestConverters:
         folder = FolderLake(tmp_path)
         stat = there.stat()
         mark = f"2:{stat.st_mtime_ns}"
-        expected = [LandedFile(DAY, there.name, 0, mark, stat.st_mtime_ns / 1e9)]
+        expected = [ArrivedFile(DAY, there.name, 0, mark, stat.st_mtime_ns / 1e9)]
         since = DAY - timedelta(days=3)
 
         assert expected == list(folder.files(stream, since))

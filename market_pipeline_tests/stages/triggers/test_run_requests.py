@@ -17,8 +17,8 @@ from market_pipeline.stages.raw.day import raw_day
 from market_pipeline.stages.triggers.lake_state import (
     FOLDER_PACE,
     STORE_PACE,
+    ArrivedDay,
     LakeState,
-    LandedDay,
     Pace,
     Span,
     fingerprint_of,
@@ -27,7 +27,7 @@ from market_pipeline.stages.triggers.listing import opened_lake, streams_of
 from market_pipeline.stages.triggers.run_requests import (
     Known,
     Registered,
-    has_landed_since,
+    has_arrived_since,
     registered,
     run_requests,
 )
@@ -42,7 +42,7 @@ from market_pipeline_tests.store.servers import MotoServer, no_credentials
 
 DAY, NEXT_DAY = date(2024, 8, 8), date(2024, 8, 9)
 NEWEST_S = int(at(NEXT_DAY, 3))
-LANDED = LandedDay(DAY, "00000000000000aa", NEWEST_S, files=6, bytes=24)
+LANDED = ArrivedDay(DAY, "00000000000000aa", NEWEST_S, files=6, bytes=24)
 AS_LANDED = Registered(LANDED.fingerprint, LANDED.files, LANDED.bytes)
 DELTAS, _, TRADES, *_ = STREAMS
 
@@ -115,7 +115,7 @@ class TestWantedDays:
         assert {} == state.requested
 
     def test_a_day_whose_run_is_under_way(self):
-        """It waits for that, and is judged again then, whatever was known of it."""
+        """It waits for that, and is validated again then, whatever was known of it."""
         state = LakeState()
         state.requested[DAY] = "12345678"
         requests = run_requests(state, [LANDED], known(under_way=True), 10, NEWEST_S + 600)
@@ -143,7 +143,7 @@ class TestWantedDays:
         assert 2 == len(requests.runs)
 
 
-class TestHasLandedSince:
+class TestHasArrivedSince:
     @pytest.fixture
     def lake(self) -> MemoryLake:
         """Of one stream the day, of another the next one."""
@@ -155,15 +155,15 @@ class TestHasLandedSince:
     @pytest.mark.parametrize(("since_s", "expected"), [(NEWEST_S, True), (NEWEST_S + 1, False)])
     def test_since(self, lake, since_s, expected):
         """A file of that day and of these streams counts, no other."""
-        assert expected is has_landed_since(lake, [DELTAS, TRADES], DAY, since_s)
-        assert not has_landed_since(lake, [TRADES], DAY, since_s)
+        assert expected is has_arrived_since(lake, [DELTAS, TRADES], DAY, since_s)
+        assert not has_arrived_since(lake, [TRADES], DAY, since_s)
 
     def test_if_it_cannot_be_told(self, lake):
-        """If the store cannot be listed, or not in time, something may have landed."""
+        """If the store cannot be listed, or not in time, something may have arrived."""
         seconds = iter((0.0, 30.0))
-        assert has_landed_since(lake, STREAMS, DAY, NEWEST_S + 1, clock=lambda: next(seconds))
+        assert has_arrived_since(lake, STREAMS, DAY, NEWEST_S + 1, clock=lambda: next(seconds))
         lake.broken_after = 0
-        assert has_landed_since(lake, STREAMS, DAY, NEWEST_S + 1)
+        assert has_arrived_since(lake, STREAMS, DAY, NEWEST_S + 1)
 
 
 class TestRegistered:
@@ -202,9 +202,9 @@ class TestRegistered:
         span = Span(DAY, NEXT_DAY, 0)
         state = LakeState()
         state.go_on(lake, STREAMS, span, STORE_PACE, NEWEST_S + 9_000)
-        (landed,) = state.landed(STREAMS, span, STORE_PACE, NEWEST_S + 9_000)
+        (arrived,) = state.arrived(STREAMS, span, STORE_PACE, NEWEST_S + 9_000)
 
-        assert Registered(landed.fingerprint, 3, 15) == registered(tmp_path, STREAMS, DAY)
+        assert Registered(arrived.fingerprint, 3, 15) == registered(tmp_path, STREAMS, DAY)
 
     def test_what_does_not_count(self, tmp_path, put):
         """An object that could not be fetched was not seen, and other streams do not count."""
@@ -260,8 +260,8 @@ class TestRegistered:
             state, span = LakeState(), Span(DAY, NEXT_DAY, 0)
             with opened_lake(lake_settings) as lake:
                 state.go_on(lake, STREAMS, span, STORE_PACE, later_s)
-            (landed,) = state.landed(STREAMS, span, STORE_PACE, later_s)
-            return landed.fingerprint
+            (arrived,) = state.arrived(STREAMS, span, STORE_PACE, later_s)
+            return arrived.fingerprint
 
         warehouse = with_catalogue(tmp_path)
         instrument = DELTAS.instrument
@@ -326,14 +326,14 @@ class Daemon:
             self.run(day)
         state = LakeState.from_text(self.texts[-1])
         state.go_on(self.lake, PLAYED, SPAN, self.pace, self.now_s, lambda: 0.0)
-        landed = state.landed(PLAYED, SPAN, self.pace, self.now_s)
+        arrived = state.arrived(PLAYED, SPAN, self.pace, self.now_s)
         ran = Known(
             is_under_way=lambda day: day in {each for each, _ in self.waiting},
             last_whole_run_s=lambda day: self.seen[day][-1][0] if day in self.seen else None,
             registered=lambda day: self.seen[day][-1][1],
             marks_are_registered=True,
         )
-        requests = run_requests(state, landed, ran, 2, self.now_s, lambda: 0.0)
+        requests = run_requests(state, arrived, ran, 2, self.now_s, lambda: 0.0)
         for day, key in requests.runs:
             if key not in self.keys:  # as Dagster does
                 self.keys.add(key)

@@ -26,7 +26,7 @@ from market_pipeline_tests.stages.days import ASSETS, rebuild_instrument, settin
 def published(
     root: Path, lake: Path, warehouse: Warehouse, of: Instrument, day: date, **changes: object
 ) -> InstrumentDay:
-    """Rebuilds a day of the lake, publishes its checkpoints, and hands it on to be judged."""
+    """Rebuilds a day of the lake, publishes its checkpoints, and hands it on to be marked."""
     objects = []
     for raw_table in (DELTAS, SNAPSHOTS, TRADES):
         table = TABLES[ASSETS[raw_table.name]]

@@ -143,13 +143,13 @@ def test_a_gap_is_located(lake: Path, rebuilt):
     files = write_day(
         lake, BTC, deltas=rows.filter((number <= 1_000) | (number >= 1_040)), shards=2
     )
-    (judged,) = rebuilt().judged(BTC)
-    (gap,) = (each for each in judged.findings if each.check == "gap")
+    (validated,) = rebuilt().validated(BTC)
+    (gap,) = (each for each in validated.findings if each.check == "gap")
 
     assert (1, 0, 1_200.0) == (
-        judged.row.gap_count,
-        judged.row.proven_gap_count,
-        judged.row.gap_seconds,
+        validated.row.gap_count,
+        validated.row.proven_gap_count,
+        validated.row.gap_seconds,
     )
     assert ("first", FIRST_SEQUENCE + 1_040, files[0].relative_to(lake).as_posix(), 2 * 1_001) == (
         gap.place,
@@ -161,9 +161,9 @@ def test_a_gap_is_located(lake: Path, rebuilt):
         gap.ts_receipt_ns,
         gap.end_ns,
     )
-    assert judged.row.after_gap_seconds > 0
+    assert validated.row.after_gap_seconds > 0
     assert {"exchange": "BINANCE", "symbol": "BTC-USDT", "check": "gap"}.items() <= (
-        next(each for each in judged.finding_records() if each["check"] == "gap").items()
+        next(each for each in validated.finding_records() if each["check"] == "gap").items()
     )
 
 
@@ -174,8 +174,8 @@ def test_a_crossed_book_is_located_and_explained(lake: Path, rebuilt):
     rows["price"][crossing] = 101.0
     crossed = pa.table(rows)
     files = write_day(lake, BTC, deltas=crossed.cast(delta_rows().schema))
-    (judged,) = rebuilt().judged(BTC)
-    first = next(each for each in judged.findings if each.check == "crossed")
+    (validated,) = rebuilt().validated(BTC)
+    first = next(each for each in validated.findings if each.check == "crossed")
 
     assert ("first", FIRST_SEQUENCE + 500, files[0].relative_to(lake).as_posix(), crossing) == (
         first.place,
@@ -184,11 +184,13 @@ def test_a_crossed_book_is_located_and_explained(lake: Path, rebuilt):
         first.row,
     )
     assert "The best bid was above the best ask by up to" in first.note
-    assert judged.row.crossed_seconds == sum(judged.row.crossed_seconds_per_hour)
-    assert judged.row.crossed_seconds_per_hour[:4] == (0.0,) * 4
-    assert judged.row.crossed_seconds_per_hour[4] > 0
-    assert judged.row.valid_seconds == pytest.approx(
-        judged.row.observed_seconds - judged.row.invalid_seconds - judged.row.crossed_seconds
+    assert validated.row.crossed_seconds == sum(validated.row.crossed_seconds_per_hour)
+    assert validated.row.crossed_seconds_per_hour[:4] == (0.0,) * 4
+    assert validated.row.crossed_seconds_per_hour[4] > 0
+    assert validated.row.valid_seconds == pytest.approx(
+        validated.row.observed_seconds
+        - validated.row.invalid_seconds
+        - validated.row.crossed_seconds
     )
 
 
@@ -199,10 +201,10 @@ def test_a_value_off_its_step_is_one_finding(lake: Path, rebuilt):
     rows["size"][2 * 700] = 1.0005
     rows["size"][2 * 800] = 1.0007
     write_day(lake, BTC, deltas=pa.table(rows).cast(delta_rows().schema))
-    (judged,) = rebuilt().judged(BTC)
-    found = [each for each in judged.findings if each.check == "precision"]
+    (validated,) = rebuilt().validated(BTC)
+    found = [each for each in validated.findings if each.check == "precision"]
 
-    assert (1, 2) == (judged.row.price_precision_losses, judged.row.size_precision_losses)
+    assert (1, 2) == (validated.row.price_precision_losses, validated.row.size_precision_losses)
     assert [
         ("first", 2 * 500, "99.87"),
         ("first", 2 * 700, "1.0005"),

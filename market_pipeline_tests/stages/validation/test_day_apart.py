@@ -53,7 +53,7 @@ def two(tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture(scope="module")
 def clean(two: Later):
     """The verdicts of both with nothing planted."""
-    return two.judged(BTC, ETH)
+    return two.validated(BTC, ETH)
 
 
 def raising(measure: Measure, error: Exception) -> Measure:
@@ -83,7 +83,7 @@ def test_a_measure_that_raises_is_a_finding_of_its_checks(
 ):
     """Its checks have failed as errors, the day degrades; nothing else changes."""
     measure = plant(monkeypatch, name, number, ZeroDivisionError("by nothing"))
-    btc, eth = two.judged(BTC, ETH)
+    btc, eth = two.validated(BTC, ETH)
     clean_btc, clean_eth = clean
     error = "ZeroDivisionError: by nothing"
     found = {finding.check: finding for finding in btc.findings}
@@ -120,7 +120,7 @@ def test_places_that_cannot_be_found_fail_the_checks_that_need_them(
     for each in (BTC, ETH):
         write_day(lake, each, deltas=rows.slice(400))  # a head is missing
     day = rebuilt()
-    expected = day.judged(BTC, ETH)[1]
+    expected = day.validated(BTC, ETH)[1]
     locators = list(stage.LOCATORS)
     locate = locators[number]
 
@@ -131,7 +131,7 @@ def test_places_that_cannot_be_found_fail_the_checks_that_need_them(
 
     locators[number] = raises
     monkeypatch.setattr(stage, "LOCATORS", tuple(locators))
-    btc, eth = day.judged(BTC, ETH)
+    btc, eth = day.validated(BTC, ETH)
 
     assert expected == eth
     assert "completeness" in btc.row.unmeasured_checks
@@ -149,7 +149,7 @@ def test_whatever_else_raises_is_a_verdict_of_its_own(two: Later, clean, monkeyp
         return original(instrument, *arguments, **more)
 
     monkeypatch.setattr(stage, "report_row", raises)
-    btc, eth = two.judged(BTC, ETH)
+    btc, eth = two.validated(BTC, ETH)
 
     assert clean[1] == eth
     assert ("quarantined", "RuntimeError", "missing") == (
@@ -157,7 +157,7 @@ def test_whatever_else_raises_is_a_verdict_of_its_own(two: Later, clean, monkeyp
         btc.row.failure_kind,
         btc.row.condition,
     )
-    assert "The day could not be judged: RuntimeError: of the row" in btc.row.reasons[0]
+    assert "The day could not be validated: RuntimeError: of the row" in btc.row.reasons[0]
     assert ["completeness"] == [finding.check for finding in btc.findings]
     assert "Traceback" in caplog.text
 
@@ -170,7 +170,7 @@ def test_a_figure_that_fits_no_column_stops_nobody(two: Later, clean, monkeypatc
         return Measured((RebuildFigures(rows=2**70 if book.instrument == BTC else 1),))
 
     monkeypatch.setattr(module, "BOOK_MEASURES", (Measure("huge", ("snapshot_match",), huge),))
-    btc, eth = two.judged(BTC, ETH)
+    btc, eth = two.validated(BTC, ETH)
 
     assert ("quarantined", "OverflowError") == (btc.row.outcome, btc.row.failure_kind)
     assert ("rebuilt", 1) == (eth.row.outcome, eth.row.rows)
@@ -182,7 +182,7 @@ def test_what_is_the_machines_ends_the_run(two: Later, monkeypatch, error):
     plant(monkeypatch, "DAY_MEASURES", 0, error)
 
     with pytest.raises(type(error)):
-        two.judged(BTC, ETH)
+        two.validated(BTC, ETH)
 
 
 def test_metrics_go_on_without_what_could_not_be_measured(two: Later, clean, monkeypatch):
@@ -193,7 +193,7 @@ def test_metrics_go_on_without_what_could_not_be_measured(two: Later, clean, mon
         if measure.name == "gaps"
     )
     plant(monkeypatch, "BOOK_MEASURES", gaps, ValueError("gaps"))
-    rows = [each.row for each in two.judged(BTC, ETH)]
+    rows = [each.row for each in two.validated(BTC, ETH)]
     metrics = two.metrics_and_reasons(BTC, ETH, rows=rows)
 
     assert {BTC.id: "Its gaps could not be measured, so nobody knows when there was a book."} == (
@@ -241,17 +241,17 @@ def test_no_stamps_of_one_instrument_stop_another(
     hostile = {name: instrument(f"{name.upper()}-USDT") for name in STAMPS}
     for each in (*hostile.values(), ETH):
         write_day(lake, each)
-    alone = Later(lake, folder, warehouse, ETH).judged(ETH)
+    alone = Later(lake, folder, warehouse, ETH).validated(ETH)
     for name, each in hostile.items():
         (file,) = (lake / table).rglob(f"symbol={each.symbol}/**/*.parquet")
         with_stamps(file, column, STAMPS[name], WHERE[where])
     day = Later(lake, folder, warehouse, *hostile.values(), ETH)
-    judged = day.judged(*hostile.values(), ETH)
-    rows = [each.row for each in judged]
+    validated = day.validated(*hostile.values(), ETH)
+    rows = [each.row for each in validated]
     metrics = day.metrics_and_reasons(*hostile.values(), ETH, rows=rows)
     checkpoints = day.checkpoints.group_by("symbol").len().collect()
 
-    assert alone == judged[-1:]
+    assert alone == validated[-1:]
     assert "ETH-USDT" in metrics.rows["symbol"].to_list()
     assert not metrics.failed
     assert {"rebuilt"} == set(day.rebuilds["outcome"])

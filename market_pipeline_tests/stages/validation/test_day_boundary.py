@@ -24,8 +24,8 @@ from market_pipeline.quality.reference.book import plain_rebuild
 from market_pipeline.quality.reference.feed import (
     Row,
     Snapshot,
-    judge_messages,
-    judge_snapshots,
+    mark_messages,
+    mark_snapshots,
     messages_of,
 )
 from market_pipeline.quality.reference.state import PlainBook
@@ -33,7 +33,7 @@ from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, day_f
 from market_pipeline.sources.simulated import simulate
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
 from market_pipeline.stages.raw.register import register_day
-from market_pipeline.stages.rebuild.close_replay import carry_over
+from market_pipeline.stages.rebuild.close_replay import replay_close
 from market_pipeline.stages.rebuild.seed import keyframe_of
 from market_pipeline.stages.validation.context import InstrumentDay, PublishedBooks
 from market_pipeline.stages.validation.day_boundary import measure_day_boundary
@@ -44,8 +44,8 @@ from market_pipeline.warehouse.published import publish, scan
 from market_pipeline.warehouse.staging import StagedWriter
 from market_pipeline_tests.books.feeds import any_side, sound_feeds
 from market_pipeline_tests.books.test_resumed import ONE, Feed
-from market_pipeline_tests.detection.judging import judge
 from market_pipeline_tests.detection.real_faults import copied
+from market_pipeline_tests.detection.validating import validate
 from market_pipeline_tests.sources.simulated.days import DAY as MONDAY
 from market_pipeline_tests.sources.simulated.days import NEXT_DAY as TUESDAY
 from market_pipeline_tests.sources.simulated.days import instrument as simulated
@@ -73,7 +73,7 @@ def raw_of(lake: Path, of: Instrument, day: date) -> RegisteredDay:
 
 @dataclass
 class TwoDays:
-    """Two simulated days; Monday's closing book is published, Tuesday is about to be judged."""
+    """Two simulated days; Monday's closing book is published, Tuesday is about to be validated."""
 
     lake: Path
     warehouse: Warehouse
@@ -346,7 +346,7 @@ class TestAgainstThePlainBook:
         if not rows:
             return
         today = Feed(rows, snapshots, [], [], np.empty(0, np.int64))
-        carried = carry_over(close, today.deltas(cuts), today.books(2), ONE, ONE)
+        carried = replay_close(close, today.deltas(cuts), today.books(2), ONE, ONE)
         plain = carried_plainly(close, rows, snapshots)
 
         for name in (
@@ -373,8 +373,8 @@ def carried_plainly(close: Keyframe, rows: list[Row], snapshots: list[Snapshot])
             plain = PlainBook(resync="never")
             plain.go_on_from(close)
             messages = list(messages_of(rows))
-            judge_messages(messages)
-            for _ in plain_rebuild(plain, messages, judge_snapshots([snapshot])):
+            mark_messages(messages)
+            for _ in plain_rebuild(plain, messages, mark_snapshots([snapshot])):
                 pass
             if plain.counts.get("snapshots_compared"):
                 break
@@ -399,8 +399,8 @@ class TestRealDays:
         for day in (first, second):
             copied(sample_data, lake, exchange, symbol, str(day))
         of = Instrument(venue=exchange, symbol=symbol, source="crypto_lake")
-        before = judge(lake, folder / "data", [of], first)[symbol]
-        after = judge(lake, folder / "data", [of], second)[symbol]
+        before = validate(lake, folder / "data", [of], first)[symbol]
+        after = validate(lake, folder / "data", [of], second)[symbol]
 
         assert before.row.day_boundary_levels is None
         assert (40, 0.0, 0.0, None) == (
@@ -420,8 +420,8 @@ class TestRealDays:
         lost = rows["sequence_number"].unique(maintain_order=True)[:8]
         spoilt.write("book_delta_v2", rows.filter(~pl.col("sequence_number").is_in(lost.implode())))
         of = Instrument(venue=exchange, symbol=symbol, source="crypto_lake")
-        judge(folder / "lake", folder / "data", [of], first)
-        said = judge(folder / "lake", folder / "data", [of], second)[symbol]
+        validate(folder / "lake", folder / "data", [of], first)
+        said = validate(folder / "lake", folder / "data", [of], second)[symbol]
 
         assert {"day_boundary": "WARN"}.items() <= said.failed.items()
         assert said.row.day_boundary_problem is None

@@ -1,4 +1,4 @@
-"""Days made of foreign files, judged whole: what is found, where, and what is not blamed for it."""
+"""Days made of foreign files, validated whole: what is found, where, and what is not blamed."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from market_pipeline.sources.simulated import simulate
 from market_pipeline.stages.validation.identity import failed_identity
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.working import read_rows
-from market_pipeline_tests.detection.judging import Judged, judge
 from market_pipeline_tests.detection.real_faults import copied
+from market_pipeline_tests.detection.validating import Validated, validate
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS
 from market_pipeline_tests.sources.simulated.days import DAY as MONDAY
 from market_pipeline_tests.sources.simulated.days import NEXT_DAY as TUESDAY
@@ -57,13 +57,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         snapshot_interval_s=10.0,
         shards=2,
     )
-    judge(root / "lake", root / "data", [BTC, ETH], MONDAY)
+    validate(root / "lake", root / "data", [BTC, ETH], MONDAY)
     return root
 
 
 @dataclass
 class Lake:
-    """A copy of it, to be spoilt and judged."""
+    """A copy of it, to be spoilt and validated."""
 
     root: Path
 
@@ -81,8 +81,8 @@ class Lake:
         rows = change(pl.read_parquet(file, hive_partitioning=False))
         rows.write_parquet(file, compression="snappy")
 
-    def judge(self, of: Instrument = BTC, day: date = TUESDAY) -> Judged:
-        return judge(self.root / "lake", self.root / "data", [of], day)[of.symbol]
+    def validate(self, of: Instrument = BTC, day: date = TUESDAY) -> Validated:
+        return validate(self.root / "lake", self.root / "data", [of], day)[of.symbol]
 
     def forget(self) -> None:
         """Nothing was ever published."""
@@ -95,15 +95,15 @@ def lake(made: Path, folder: Path) -> Lake:
     return Lake(folder)
 
 
-def identity(judged: Judged) -> tuple[str | None, str]:
-    said = judged.outcomes["identity"]
-    return judged.failed.get("identity"), said.summary
+def identity(validated: Validated) -> tuple[str | None, str]:
+    said = validated.outcomes["identity"]
+    return validated.failed.get("identity"), said.summary
 
 
 class TestClean:
     def test_a_day_after_another(self, lake: Lake):
         """It begins where the one before ended, and all of its tables are at the same prices."""
-        row = lake.judge().row
+        row = lake.validate().row
 
         assert "available" == row.condition
         assert (0, 0, 0, 0.0) == (
@@ -119,9 +119,9 @@ class TestClean:
     def test_without_a_day_before(self, lake: Lake):
         """A first day has no price to begin at, and passes."""
         lake.forget()
-        judged = lake.judge()
+        validated = lake.validate()
 
-        assert (None, None) == (judged.row.price_day_before, identity(judged)[0])
+        assert (None, None) == (validated.row.price_day_before, identity(validated)[0])
 
     @pytest.mark.parametrize(("exchange", "symbol", "day"), SECOND_DAYS)
     def test_real_days(self, sample_data: Path, folder: Path, exchange, symbol, day):
@@ -129,9 +129,9 @@ class TestClean:
         of = Instrument(venue=exchange, symbol=symbol, source="crypto_lake")
         for each in (day - timedelta(days=1), day):
             copied(sample_data, folder / "lake", exchange, symbol, str(each))
-            judged = judge(folder / "lake", folder / "data", [of], each)[symbol]
-            assert identity(judged)[0] is None
-        assert 1.0 <= (judged.row.price_day_before_apart or 0) < 1.01
+            validated = validate(folder / "lake", folder / "data", [of], each)[symbol]
+            assert identity(validated)[0] is None
+        assert 1.0 <= (validated.row.price_day_before_apart or 0) < 1.01
 
 
 class TestTimes:
@@ -139,14 +139,14 @@ class TestTimes:
         """Every table is Wednesday's: an error that says so, and each file is a place."""
         for table in TABLES:
             lake.replace(table, lake.folder(table, day=WEDNESDAY))
-        judged = lake.judge()
+        validated = lake.validate()
 
-        severity, summary = identity(judged)
+        severity, summary = identity(validated)
         assert "ERROR" == severity
         assert f"most on {WEDNESDAY}" in summary
-        assert (1.0, WEDNESDAY) == (judged.row.outside_day_share, judged.row.outside_day)
-        assert "available" != judged.row.condition
-        files = {place.file for place in judged.places("identity") if place.row is None}
+        assert (1.0, WEDNESDAY) == (validated.row.outside_day_share, validated.row.outside_day)
+        assert "available" != validated.row.condition
+        files = {place.file for place in validated.places("identity") if place.row is None}
         assert {
             f"{table.name}/exchange=SIMULATED/symbol={BTC.symbol}/dt={TUESDAY}/{n}.snappy.parquet"
             for table in TABLES
@@ -157,36 +157,36 @@ class TestTimes:
     def test_one_table_of_another_day(self, lake: Lake, table: RawTable):
         """It is named, whichever it is."""
         lake.replace(table, lake.folder(table, day=WEDNESDAY))
-        judged = lake.judge()
+        validated = lake.validate()
         words = WORDS[table.name]
 
-        severity, summary = identity(judged)
+        severity, summary = identity(validated)
         assert "ERROR" == severity
         assert summary.startswith(f"The {words} are of another day")
-        assert "available" != judged.row.condition
+        assert "available" != validated.row.condition
 
     def test_a_shard_of_another_day(self, lake: Lake):
         """One of three shards is named with its day; most rows being Tuesday's, it is a warning."""
         shard = lake.folder(DELTAS, day=WEDNESDAY) / "1.snappy.parquet"
         rows = pl.read_parquet(shard, hive_partitioning=False).head(1_000)
         rows.write_parquet(lake.folder(DELTAS) / "3.snappy.parquet", compression="snappy")
-        judged = lake.judge()
+        validated = lake.validate()
 
-        severity, summary = identity(judged)
+        severity, summary = identity(validated)
         assert "WARN" == severity
         assert "1 file for the most part (1,000 of deltas" in summary
-        assert (WEDNESDAY, 1_000) == (judged.row.outside_day, judged.row.deltas_outside_day)
+        assert (WEDNESDAY, 1_000) == (validated.row.outside_day, validated.row.deltas_outside_day)
 
     def test_the_minute_past_midnight(self, lake: Lake):
         """Trades of the next minute in the day's file are a warning with first and last places."""
         later = lake.folder(TRADES, day=WEDNESDAY) / "1.snappy.parquet"
         rows = pl.read_parquet(later, hive_partitioning=False).head(3)
         rows.write_parquet(lake.folder(TRADES) / "3.snappy.parquet", compression="snappy")
-        judged = lake.judge()
+        validated = lake.validate()
 
-        assert "WARN" == identity(judged)[0]
-        assert 3 == judged.row.trades_outside_day
-        places = [place for place in judged.places("identity") if place.row is not None]
+        assert "WARN" == identity(validated)[0]
+        assert 3 == validated.row.trades_outside_day
+        places = [place for place in validated.places("identity") if place.row is not None]
         assert [0, 1, 2] == [place.row for place in places]
         assert ["first", "further", "further"] == [place.place for place in places]
 
@@ -200,9 +200,9 @@ class TestTimes:
             return rows.with_columns(pl.when(second).then(time + days * DAY_NS).otherwise(time))
 
         lake.change(DELTAS, spoil)
-        judged = lake.judge()
+        validated = lake.validate()
 
-        assert ("WARN", 1) == (identity(judged)[0], judged.row.deltas_outside_day)
+        assert ("WARN", 1) == (identity(validated)[0], validated.row.deltas_outside_day)
 
 
 class TestFiles:
@@ -210,13 +210,13 @@ class TestFiles:
         """Monday's bytes under Tuesday: the manifest and the times know them."""
         for table in TABLES:
             lake.replace(table, lake.folder(table, day=MONDAY))
-        judged = lake.judge()
+        validated = lake.validate()
 
-        severity, summary = identity(judged)
+        severity, summary = identity(validated)
         assert ("ERROR", 6, 6) == (
             severity,
-            judged.row.files_elsewhere,
-            judged.row.files_elsewhere_doubtful,
+            validated.row.files_elsewhere,
+            validated.row.files_elsewhere_doubtful,
         )
         assert f"has the bytes of book_delta_v2 of {BTC.id} on {MONDAY}" in summary
 
@@ -224,8 +224,8 @@ class TestFiles:
         """The day whose files they are is told of the copy, and is as available as before."""
         for table in TABLES:
             lake.replace(table, lake.folder(table, day=MONDAY))
-        lake.judge()
-        monday = lake.judge(day=MONDAY)
+        lake.validate()
+        monday = lake.validate(day=MONDAY)
 
         assert ("WARN", 6, 0) == (
             identity(monday)[0],
@@ -236,31 +236,31 @@ class TestFiles:
 
     def test_another_instruments_files(self, lake: Lake):
         """ETH's day in BTC's folder: bytes and prices, and ETH's own day is not blamed."""
-        lake.judge(ETH)
+        lake.validate(ETH)
         for table in TABLES:
             lake.replace(table, lake.folder(table, ETH))
-        judged = lake.judge()
-        severity, summary = identity(judged)
+        validated = lake.validate()
+        severity, summary = identity(validated)
 
-        assert ("ERROR", 6) == (severity, judged.row.files_elsewhere_doubtful)
+        assert ("ERROR", 6) == (severity, validated.row.files_elsewhere_doubtful)
         assert f"has the bytes of book_delta_v2 of {ETH.id} on {TUESDAY}" in summary
         assert "the prices are unlike the day before" in summary
-        assert "degraded" == judged.row.condition
-        again = lake.judge(ETH)
+        assert "degraded" == validated.row.condition
+        again = lake.validate(ETH)
         assert ("WARN", False) == (identity(again)[0], again.outcomes["identity"].degrades)
 
     def test_another_instruments_deltas(self, lake: Lake):
         """Of one table that is shared, the others of the day show whose it is, without Monday."""
         lake.forget()
-        lake.judge(ETH)
+        lake.validate(ETH)
         lake.replace(DELTAS, lake.folder(DELTAS, ETH))
-        judged = lake.judge()
-        again = lake.judge(ETH)
+        validated = lake.validate()
+        again = lake.validate(ETH)
 
         assert ("ERROR", 2, "deltas") == (
-            identity(judged)[0],
-            judged.row.files_elsewhere_doubtful,
-            judged.row.foreign_price_table,
+            identity(validated)[0],
+            validated.row.files_elsewhere_doubtful,
+            validated.row.foreign_price_table,
         )
         assert ("WARN", 0) == (identity(again)[0], again.row.files_elsewhere_doubtful)
 
@@ -271,20 +271,20 @@ class TestFiles:
         """It is named with the one before; trades that count twice are an error."""
         folder = lake.folder(table)
         shutil.copyfile(folder / "2.snappy.parquet", folder / "3.snappy.parquet")
-        judged = lake.judge()
+        validated = lake.validate()
 
-        assert (severity, 1) == (identity(judged)[0], judged.row.files_twice)
-        assert "3.snappy.parquet has the bytes of 2.snappy.parquet" in identity(judged)[1]
-        assert judged.row.first_file_twice is not None
+        assert (severity, 1) == (identity(validated)[0], validated.row.files_twice)
+        assert "3.snappy.parquet has the bytes of 2.snappy.parquet" in identity(validated)[1]
+        assert validated.row.first_file_twice is not None
 
     def test_empty_files_are_alike(self, lake: Lake):
         """Files without a row have the same bytes everywhere, and nothing is wrong with that."""
         for day in (MONDAY, TUESDAY):
             for file in lake.folder(TRADES, day=day).glob("*.parquet"):
                 pl.read_parquet(file, hive_partitioning=False).clear().write_parquet(file)
-        lake.judge(day=MONDAY)
+        lake.validate(day=MONDAY)
 
-        assert 0 == lake.judge().row.files_elsewhere
+        assert 0 == lake.validate().row.files_elsewhere
 
 
 class TestPrices:
@@ -295,14 +295,14 @@ class TestPrices:
             file = lake.folder(table, ETH) / f"{number}.snappy.parquet"
             rows = pl.read_parquet(file, hive_partitioning=False)
             rows.write_parquet(lake.folder(table) / f"{number}.snappy.parquet", compression="zstd")
-        judged = lake.judge()
+        validated = lake.validate()
         words = WORDS[table.name]
 
-        assert ("ERROR", words) == (identity(judged)[0], judged.row.foreign_price_table)
-        assert 15 < (judged.row.price_tables_apart or 0) < 25
-        (place,) = [each for each in judged.places("identity") if each.column == "price"]
+        assert ("ERROR", words) == (identity(validated)[0], validated.row.foreign_price_table)
+        assert 15 < (validated.row.price_tables_apart or 0) < 25
+        (place,) = [each for each in validated.places("identity") if each.column == "price"]
         assert (place.file or "").startswith(f"{table.name}/")
-        assert "available" != judged.row.condition
+        assert "available" != validated.row.condition
 
     def test_all_tables_at_other_prices(self, lake: Lake):
         """A day at a twentieth of yesterday's prices is not yesterday's instrument."""
@@ -312,11 +312,11 @@ class TestPrices:
                 rows = pl.read_parquet(file, hive_partitioning=False)
                 target = lake.folder(table) / f"{number}.snappy.parquet"
                 rows.write_parquet(target, compression="zstd")
-        judged = lake.judge()
+        validated = lake.validate()
 
-        assert ("ERROR", 0) == (identity(judged)[0], judged.row.files_elsewhere)
-        assert 15 < (judged.row.price_day_before_apart or 0) < 25
-        assert "degraded" == judged.row.condition
+        assert ("ERROR", 0) == (identity(validated)[0], validated.row.files_elsewhere)
+        assert 15 < (validated.row.price_day_before_apart or 0) < 25
+        assert "degraded" == validated.row.condition
         reports = read_rows(Warehouse(lake.root / "data"), VALIDATION_REPORT, TUESDAY)
         assert [True, False] == [failed_identity(reports, each) for each in (BTC, ETH)]
 
@@ -324,8 +324,8 @@ class TestPrices:
         """A day that was found to be foreign says nothing about the price of the next."""
         for table in TABLES:
             lake.replace(table, lake.folder(table, ETH))
-        lake.judge()
-        wednesday = lake.judge(day=WEDNESDAY)
+        lake.validate()
+        wednesday = lake.validate(day=WEDNESDAY)
 
         assert (None, None) == (identity(wednesday)[0], wednesday.row.price_day_before)
 
@@ -341,14 +341,14 @@ class TestPrices:
         lake.change(DELTAS, spoil)
         lake.change(TRADES, spoil)
 
-        assert identity(lake.judge())[0] is None
+        assert identity(lake.validate())[0] is None
 
     def test_a_day_before_without_a_closing_book(self, lake: Lake):
         """Its last raw prices stand in."""
         shutil.rmtree(lake.folder(DELTAS, day=MONDAY))
         shutil.rmtree(lake.folder(SNAPSHOTS, day=MONDAY))
-        lake.judge(day=MONDAY)
-        row = lake.judge().row
+        lake.validate(day=MONDAY)
+        row = lake.validate().row
 
         assert row.price_day_before is not None
         assert 1.0 <= (row.price_day_before_apart or 0) < 1.01
@@ -361,16 +361,16 @@ class TestQuarantined:
             for file in lake.folder(table).glob("*.parquet"):
                 file.write_bytes(b"no parquet")
         lake.replace(TRADES, lake.folder(TRADES, day=MONDAY))
-        judged = lake.judge()
+        validated = lake.validate()
 
-        assert "quarantined" == judged.row.outcome
-        assert ("ERROR", 2) == (identity(judged)[0], judged.row.files_elsewhere_doubtful)
-        assert any(place.file for place in judged.places("identity"))
+        assert "quarantined" == validated.row.outcome
+        assert ("ERROR", 2) == (identity(validated)[0], validated.row.files_elsewhere_doubtful)
+        assert any(place.file for place in validated.places("identity"))
 
     def test_a_day_without_files(self, lake: Lake):
         """Nothing is asked where there is nothing."""
         for table in TABLES:
             shutil.rmtree(lake.folder(table))
-        said: Any = lake.judge().outcomes.get("identity")
+        said: Any = lake.validate().outcomes.get("identity")
 
         assert said is None

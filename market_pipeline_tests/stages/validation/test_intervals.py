@@ -1,4 +1,4 @@
-"""The published intervals as the judge takes them, and the evidence behind a finding."""
+"""The published intervals as the validate takes them, and the evidence behind a finding."""
 
 from __future__ import annotations
 

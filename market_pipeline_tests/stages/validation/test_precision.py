@@ -80,8 +80,8 @@ class TestSnapshots:
         """It is located by file, row and column, and it is said what is wrong with it."""
         days_with(lake, {column: value})
         later = rebuilt()
-        (judged,) = later.judged(BTC)
-        (found,) = [each for each in judged.findings if each.check == "precision"]
+        (validated,) = later.validated(BTC)
+        (found,) = [each for each in validated.findings if each.check == "precision"]
 
         assert 1 == later.day_of(BTC).record["snapshots_unusable"]
         assert (column, 1, repr(value), expected) == (
@@ -91,8 +91,8 @@ class TestSnapshots:
             found.expected,
         )
         assert why in found.note and "The whole snapshot is not used." in found.note
-        assert 1 == judged.row.snapshot_precision_losses
-        said = check_precision(judged.row, BTC.thresholds)
+        assert 1 == validated.row.snapshot_precision_losses
+        said = check_precision(validated.row, BTC.thresholds)
         assert said is not None and ("WARN", False) == (said.severity, said.passed)
         assert f"first {column} {value!r} in book/" in said.summary
 
@@ -109,15 +109,15 @@ class TestDeltas:
     def test_a_size_too_large(self, lake: Path, rebuilt: Callable[[], Later]):
         """It is refused, counted and located, and said to be too large and not off the lot."""
         days_with(lake, {}, TOO_LARGE)
-        (judged,) = rebuilt().judged(BTC)
-        found = [each for each in judged.findings if each.check == "precision"]
+        (validated,) = rebuilt().validated(BTC)
+        found = [each for each in validated.findings if each.check == "precision"]
 
-        assert 1 == judged.row.size_precision_losses
+        assert 1 == validated.row.size_precision_losses
         assert {(100, repr(TOO_LARGE), "below 2251799813685.248")} == {
             (each.row, each.value, each.expected) for each in found
         }
         assert all("too large for a 64-bit float to be exact" in each.note for each in found)
-        said = check_precision(judged.row, BTC.thresholds)
+        said = check_precision(validated.row, BTC.thresholds)
         assert said is not None
         assert "1 size off the lot 0.001 or too large for it, first 2251799813685.248 in" in (
             said.summary
@@ -126,9 +126,9 @@ class TestDeltas:
     def test_a_size_just_below(self, lake: Path, rebuilt: Callable[[], Later]):
         """One lot less is exact, and nothing is found."""
         days_with(lake, {}, float(2**51 - 1) / 1_000)
-        (judged,) = rebuilt().judged(BTC)
+        (validated,) = rebuilt().validated(BTC)
 
-        assert 0 == judged.row.size_precision_losses
+        assert 0 == validated.row.size_precision_losses
 
 
 class TestRefusedValues:

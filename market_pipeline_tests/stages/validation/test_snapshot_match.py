@@ -8,24 +8,24 @@ import pytest
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.stages.validation.snapshot_match import measure_snapshot_match
-from market_pipeline_tests.detection.judging import Judged, judge
 from market_pipeline_tests.detection.real_faults import copied, lost_messages
+from market_pipeline_tests.detection.validating import Validated, validate
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS
 
 
-def judged(sample: Path, folder: Path, *key: object, spoil=lambda day: None) -> Judged:
+def validated(sample: Path, folder: Path, *key: object, spoil=lambda day: None) -> Validated:
     """A copy of a real day, spoilt or not, with its verdict."""
     exchange, symbol, day = key
     spoil(copied(sample, folder / "lake", exchange, symbol, str(day)))
     of = Instrument(venue=exchange, symbol=symbol, source="crypto_lake")
-    return judge(folder / "lake", folder / "data", [of], day)[symbol]
+    return validate(folder / "lake", folder / "data", [of], day)[symbol]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("key", SAMPLE_DAYS[::3], ids=str)
 def test_a_real_day_agrees_with_every_snapshot(sample_data: Path, folder: Path, key):
     """Every level of every later snapshot is right, and every comparison is in some hour."""
-    said = judged(sample_data, folder, *key)
+    said = validated(sample_data, folder, *key)
     row = said.row
 
     assert said.outcomes["snapshot_match"].passed
@@ -46,7 +46,7 @@ def test_a_real_day_agrees_with_every_snapshot(sample_data: Path, folder: Path, 
 @pytest.mark.parametrize("key", SAMPLE_DAYS[::3], ids=str)
 def test_one_message_in_a_hundred_lost(sample_data: Path, folder: Path, key):
     """It is an error, located at the first failed and at the worst comparison."""
-    said = judged(sample_data, folder, *key, spoil=lost_messages)
+    said = validated(sample_data, folder, *key, spoil=lost_messages)
     row = said.row
     places = [each for each in said.places("snapshot_match") if each.place != "further"]
 
@@ -71,7 +71,7 @@ def test_a_day_without_a_later_snapshot(sample_data: Path, folder: Path):
     def keep_first(day):
         day.write("book", day.read("book").head(1))
 
-    said = judged(
+    said = validated(
         sample_data, folder, "BINANCE_FUTURES", "ETH-USDT-PERP", date(2024, 7, 18), spoil=keep_first
     )
 

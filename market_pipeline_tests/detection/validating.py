@@ -1,4 +1,4 @@
-"""A raw day judged by every stage in turn, published as the pipeline does, without Dagster."""
+"""A raw day validated by every stage in turn, published as the pipeline does, without Dagster."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from market_pipeline_tests.published_day import publish_day
 
 
 @dataclass(frozen=True)
-class Judged:
+class Validated:
     """What was said of one instrument's day."""
 
     row: ReportRow
@@ -35,25 +35,25 @@ class Judged:
         return [finding for finding in self.findings if finding.check == check]
 
 
-def judge(
+def validate(
     lake: Path | str,
     data_dir: Path,
     instruments: Sequence[Instrument],
     day: date,
     store: Store | None = None,
     **more: int,
-) -> dict[str, Judged]:
+) -> dict[str, Validated]:
     """Every stage of a day up to the verdicts, by symbol; from a store if there is one.
 
     Further arguments are settings.
     """
     settings = Settings(data_dir=data_dir, lake_uri=str(lake), **more)
-    judged = publish_day(settings, instruments, day, store)
+    validated = publish_day(settings, instruments, day, store)
     return {
-        instrument.symbol: Judged(
+        instrument.symbol: Validated(
             each.row,
             each.findings,
             {said.check.name: said for said in evaluate(each.row, instrument.thresholds)},
         )
-        for instrument, each in zip(instruments, judged, strict=True)
+        for instrument, each in zip(instruments, validated, strict=True)
     }
