@@ -129,8 +129,11 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Thresholds(_Model):
-    """When a figure of a day becomes a warning or an error; every check shows those in force."""
+class GapRule(_Model):
+    """Which times without a message are gaps of a source without dense ids: it changes the book.
+
+    The day's usual time between messages is a quantile of them (`quality.measures.silences`).
+    """
 
     silence_floor_seconds: _Amount = Field(
         1.0, description="A silence shorter than this is never a suspected gap."
@@ -140,6 +143,9 @@ class Thresholds(_Model):
     )
     silence_factor: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         5.0, description="A silence is suspected beyond this many times the usual time."
+    )
+    quiet_floor_seconds: _Amount = Field(
+        60.0, description="A silence that nothing shows a loss in is a hole only beyond this."
     )
     outage_floor_seconds: _Amount = Field(
         5.0, description="A silence that no trade or snapshot contradicts is no outage up to this."
@@ -151,6 +157,11 @@ class Thresholds(_Model):
         0.001,
         description="A shorter one is, if the rhythm around it makes one so long less often a day.",
     )
+
+
+class Thresholds(_Model):
+    """When a figure of a day becomes a warning or an error; every check shows those in force."""
+
     edge_tolerance_seconds: _Amount = Field(
         60.0, description="Seconds that may be missing at the start and at the end of the UTC day."
     )
@@ -274,6 +285,7 @@ class Instrument(_Model):
         "infer", description="The size step in base units; infer takes it from each day."
     )
     policies: Policies = Field(Policies(), description="What the rebuild does when in doubt.")
+    gap_rule: GapRule = Field(GapRule(), description="Which silences are gaps.")
     thresholds: Thresholds = Field(Thresholds(), description="When a figure warns or fails.")
 
     @property
@@ -287,14 +299,16 @@ class _Defaults(_Model):
 
     source: Source | None = None
     policies: Policies = Policies()
+    gap_rule: GapRule = GapRule()
     thresholds: Thresholds = Thresholds()
 
 
 def load_instruments(path: Path) -> tuple[Instrument, ...]:
     """Read the instruments of a file, in its order.
 
-    The file holds `instruments:`, a list, and may hold `defaults:` with `source`, `policies` and
-    `thresholds`; a key an instrument states itself takes precedence over the same key there.
+    The file holds `instruments:`, a list, and may hold `defaults:` with `source`, `policies`,
+    `gap_rule` and `thresholds`; a key an instrument states itself takes precedence over the same
+    key there.
 
     Raises:
         InstrumentsError: The file is missing, not YAML, or any entry is not usable. `found` lists
@@ -385,9 +399,9 @@ def _read_entries(
 
 
 def _over(defaults: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The entry laid over the defaults; policies and thresholds key by key."""
+    """The entry laid over the defaults; policies, gap rule and thresholds key by key."""
     merged = {**defaults, **entry}
-    for part in ("policies", "thresholds"):
+    for part in ("policies", "gap_rule", "thresholds"):
         if isinstance(entry.get(part), dict) and part in defaults:
             merged[part] = {**defaults[part], **entry[part]}
     return merged

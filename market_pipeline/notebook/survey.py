@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from market_pipeline.books.boundaries import first_rows
 from market_pipeline.books.scale import Scale, StepInference
-from market_pipeline.config.instruments import Thresholds
+from market_pipeline.config.instruments import GapRule
 from market_pipeline.errors import MissingDataError
 from market_pipeline.sources.batches import DeltaBatch, TradeTimes
 from market_pipeline.stages.rebuild.gap_scan import suspect_gaps_between
@@ -74,7 +74,7 @@ def survey(
 
     gap_rows, silences = _NO_ROWS, _NO_SILENCES
     if trade_times is not None:
-        gaps = suspect_gaps_between(first_rows(times()), trade_times, day, Thresholds())
+        gaps = suspect_gaps_between(first_rows(times()), trade_times, day, GapRule())
         gap_rows, silences = gaps.rows, gaps.silences
     elif infer_steps:
         for _ in times():

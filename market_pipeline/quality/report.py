@@ -33,7 +33,6 @@ from market_pipeline.quality.measure import Measure
 from market_pipeline.quality.measures.crossed import BookSpans, Observed, touch_report, valid_time
 from market_pipeline.quality.measures.gap import (
     GapReport,
-    GapRule,
     find_gaps,
     gap_evidence,
     proven_gaps,
@@ -118,7 +117,7 @@ class BookDay:
             trade_receipt_ns=self.trade_receipt_ns,
             trade_origin_ns=self.trade_origin_ns,
             day=self.day,
-            rule=GapRule.from_thresholds(self.instrument.thresholds),
+            rule=self.instrument.gap_rule,
             snapshots=self.read_snapshots,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -17,7 +17,6 @@ from market_pipeline.config.settings import Settings
 from market_pipeline.errors import error_text, is_of_machine
 from market_pipeline.metrics.minute import BOOK_METRICS
 from market_pipeline.quality.findings import FINDINGS
-from market_pipeline.quality.measures.gap import GapRule
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import VALIDATION_REPORT
 from market_pipeline.shown import shown_logger
@@ -108,10 +107,7 @@ def profiles_made_of(raw: RegisteredDay, instrument: Instrument) -> MadeOf:
 def books_made_of(
     raw: RegisteredDay, instrument: Instrument, settings: Settings, warehouse: Warehouse
 ) -> MadeOf:
-    """What an instrument's rebuilt books follow from.
-
-    Of the thresholds only those of the gap rule: the others are for its validation.
-    """
+    """What an instrument's rebuilt books follow from."""
     inputs = _raw_inputs(raw, instrument)
     if instrument.policies.seed != "first_snapshot":
         before = raw.day - timedelta(days=1)
@@ -122,7 +118,7 @@ def books_made_of(
         "tick": str(instrument.tick),
         "lot": str(instrument.lot),
         "policies": instrument.policies.model_dump(mode="json"),
-        "thresholds": asdict(GapRule.from_thresholds(instrument.thresholds)),
+        "gap_rule": instrument.gap_rule.model_dump(mode="json"),
         "depth_interval_ms": settings.depth_interval_ms,
         "checkpoint_seconds": settings.checkpoint_seconds,
     }
@@ -192,6 +188,7 @@ def _of_instrument(instrument: Instrument) -> dict[str, Any]:
         "tick": str(instrument.tick),
         "lot": str(instrument.lot),
         "policies": instrument.policies.model_dump(mode="json"),
+        "gap_rule": instrument.gap_rule.model_dump(mode="json"),
         "thresholds": instrument.thresholds.model_dump(mode="json"),
     }
 

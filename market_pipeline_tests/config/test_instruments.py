@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from market_pipeline.config.instruments import (
+    GapRule,
     Instrument,
     Policies,
     Thresholds,
@@ -257,8 +258,6 @@ class TestModels:
         "fields",
         [
             {"gap_error_share": 1.1},
-            {"silence_quantile": 1.0},
-            {"silence_factor": 0.0},
             {"precision_error_count": -1},
             {"precision_error_count": 0.5},
             {"skew_warn_ms": float("inf")},
@@ -269,6 +268,12 @@ class TestModels:
         """A threshold that could never be met, or is no number, is refused."""
         with pytest.raises(ValidationError):
             Thresholds(**fields)
+
+    @pytest.mark.parametrize("fields", [{"silence_quantile": 1.0}, {"silence_factor": 0.0}])
+    def test_gap_rule_outside_its_range(self, fields):
+        """So is a gap rule by which every time would be a gap, or none."""
+        with pytest.raises(ValidationError):
+            GapRule(**fields)
 
     def test_immutable(self):
         """Instruments, policies and thresholds cannot be changed."""

@@ -72,7 +72,7 @@ def naive_gaps(
     found = Found(head=kept[0].receipt - start, tail=end - clock[-1])
     for before, after in pairwise(range(len(kept))):
         length, by_origin = clock[after] - clock[before], kept[after].origin - kept[before].origin
-        certain, tolerance = min(length, by_origin), rule.edge_tolerance_seconds * NS
+        certain, tolerance = min(length, by_origin), rule.quiet_floor_seconds * NS
         if certain <= min(silence, round(rule.outage_floor_seconds * NS)) and length <= tolerance:
             continue
 
@@ -86,7 +86,7 @@ def naive_gaps(
 
         traded = sum(lies_inside(receipt, origin) for receipt, origin in trades)
         is_silence = certain > silence
-        by_trades = is_silence and traded >= rule.min_trades
+        by_trades = is_silence and traded > 0
         seen = [lies_inside(each.receipt, each.origin) for each in shots]
         changes = 0 if by_trades else changes_in(kept, before, shots, seen)
         near = usual_around(kept, before)

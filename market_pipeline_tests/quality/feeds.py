@@ -6,15 +6,15 @@ from datetime import date
 
 import numpy as np
 
-from market_pipeline.config.instruments import Thresholds
+from market_pipeline.config.instruments import GapRule
 from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns
-from market_pipeline.quality.measures.gap import GapReport, GapRule, find_gaps
+from market_pipeline.quality.measures.gap import GapReport, find_gaps
 from market_pipeline.quality.measures.snapshots_inside import SnapshotTouches
 from market_pipeline_tests.naive.gaps import Found
 
 DAY = date(2024, 8, 8)
 START_NS, END_NS = day_bounds_ns(DAY)
-RULE = GapRule.from_thresholds(Thresholds())
+RULE = GapRule()
 MS = 1_000_000
 
 

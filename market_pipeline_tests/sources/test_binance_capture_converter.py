@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from market_pipeline.books.flags import INVALIDATING
-from market_pipeline.config.instruments import Instrument, Policies, Thresholds
+from market_pipeline.config.instruments import GapRule, Instrument, Policies
 from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.errors import InstrumentsError
 from market_pipeline.sources.binance_capture import CONVERTER
@@ -55,7 +55,7 @@ def test_real_captures_give_the_truth_s_book(of: CaptureSet, sample_data: Path, 
         symbol=of.our_symbol,
         source="binance_capture",
         policies=Policies(seed="previous_close"),
-        thresholds=Thresholds(silence_floor_seconds=2.0),
+        gap_rule=GapRule(silence_floor_seconds=2.0),
     )
     settings = load_settings(lake_uri=tmp_path / "vendor", data_dir=tmp_path / "data")
     rows, books = [], []

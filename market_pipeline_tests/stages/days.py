@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH, INTERVALS, REBUILDS
-from market_pipeline.config.instruments import Instrument, Thresholds
+from market_pipeline.config.instruments import GapRule, Instrument
 from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
@@ -49,7 +49,7 @@ ASSETS = {
 
 def instrument(symbol: str = "BTC-USDT", **changes: object) -> Instrument:
     """An instrument of which half a minute between two messages is no gap."""
-    values = {"tick": "0.1", "lot": "0.001", "thresholds": Thresholds(silence_floor_seconds=40.0)}
+    values = {"tick": "0.1", "lot": "0.001", "gap_rule": GapRule(silence_floor_seconds=40.0)}
     return Instrument(venue="BINANCE", symbol=symbol, source="crypto_lake", **{**values, **changes})
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,8 @@ import polars as pl
 import pytest
 
 from market_pipeline.books.tables import REBUILDS
-from market_pipeline.config.instruments import Instrument, Policies, Thresholds
+from market_pipeline.config.instruments import GapRule, Instrument, Policies, Thresholds
 from market_pipeline.config.settings import Settings, load_settings
-from market_pipeline.quality.measures.gap import GapRule
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
 from market_pipeline.stages import provenance
@@ -178,20 +177,21 @@ class TestKeys:
 
         assert {"books", "report", "metrics"} == differing(keys(settings), keys(settings, changed))
 
-    @pytest.mark.parametrize("name", Thresholds.model_fields)
-    def test_thresholds(self, settings: Settings, name: str):
-        """Each threshold validates the day anew; only those of the rule of gaps rebuild it."""
-        value = getattr(BTC.thresholds, name)
-        changed = BTC.thresholds.model_copy(
-            update={name: value * 2 + 1 if isinstance(value, int | float) else "other"}
-        )
-        found = differing(
-            keys(settings), keys(settings, BTC.model_copy(update={"thresholds": changed}))
-        )
-        of_gaps = {field.name for field in fields(GapRule)}
+    @pytest.mark.parametrize(
+        ("part", "name"),
+        [
+            *(("thresholds", name) for name in Thresholds.model_fields),
+            *(("gap_rule", name) for name in GapRule.model_fields),
+        ],
+    )
+    def test_thresholds(self, settings: Settings, part: str, name: str):
+        """Each threshold validates the day anew; the gap rule alone rebuilds it too."""
+        of_part = getattr(BTC, part)
+        changed = of_part.model_copy(update={name: getattr(of_part, name) * 2 + 1})
+        found = differing(keys(settings), keys(settings, BTC.model_copy(update={part: changed})))
 
         assert {"report", "metrics"} == found - {"books", "profiles"}
-        assert (name in of_gaps) == ("books" in found)
+        assert (part == "gap_rule") == ("books" in found)
         assert (name == "edge_tolerance_seconds") == ("profiles" in found)
 
     @pytest.mark.parametrize(

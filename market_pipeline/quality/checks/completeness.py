@@ -55,7 +55,7 @@ def check_completeness(row: ReportRow, thresholds: Thresholds) -> CheckOutcome:
     if tail > tolerance:
         text = f"the last {seconds_text(tail)} are missing, from {time_text(row.last_message_ns)}"
         faults.append(Fault(severity, tail, tolerance, text))
-    if hole > tolerance:
+    if hole:
         text = (
             f"no message came for {seconds_text(holes)} in "
             f"{number_of(row.quiet_count, 'hole')}, the longest {seconds_text(hole)} from "

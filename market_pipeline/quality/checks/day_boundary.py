@@ -47,13 +47,7 @@ def check_day_boundary(row: ReportRow, thresholds: Thresholds) -> CheckOutcome |
         figure=share,
         threshold=bound,
         fine=_fine(row),
-        thresholds=in_force(
-            thresholds,
-            "day_boundary_warn_share",
-            "silence_floor_seconds",
-            "silence_quantile",
-            "silence_factor",
-        ),
+        thresholds=in_force(thresholds, "day_boundary_warn_share"),
     )
 
 

@@ -67,17 +67,7 @@ def check_gap(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
         figure=seconds,
         threshold=warn_seconds,
         fine=fine,
-        thresholds=in_force(
-            thresholds,
-            "gap_warn_seconds",
-            "gap_error_share",
-            "silence_floor_seconds",
-            "silence_quantile",
-            "silence_factor",
-            "outage_floor_seconds",
-            "outage_factor",
-            "outage_chance",
-        ),
+        thresholds=in_force(thresholds, "gap_warn_seconds", "gap_error_share"),
         per_hour=row.gaps_per_hour,
     )
 

@@ -7,7 +7,7 @@ from one message to the next, so "sequence + 1" would report thousands of gaps t
 counts here is a **silence**, a time between messages far beyond what is usual on that day (see
 `quality.silences`), in which
 
-* at least `min_trades` trades lie strictly inside, or
+* a trade lies strictly inside, or
 * snapshots inside show that the book changed, or
 * nothing shows anything, and it is an **outage**: longer than the market alone would be silent, by
   the rhythm of the day and of the messages around it.
@@ -40,7 +40,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from market_pipeline.config.instruments import Source
+from market_pipeline.config.instruments import GapRule, Source
 from market_pipeline.quality.intervals import (
     NO_SPANS,
     NS_PER_HOUR,
@@ -53,7 +53,6 @@ from market_pipeline.quality.intervals import (
     union_of_disjoint,
 )
 from market_pipeline.quality.measures.silences import (
-    GapRule,
     Rhythm,
     Silences,
     clocks_agree,
@@ -70,7 +69,6 @@ __all__ = [
     "GAP_EVIDENCE",
     "GapEvidence",
     "GapReport",
-    "GapRule",
     "find_gaps",
     "gap_evidence",
     "proven_gaps",
@@ -312,7 +310,7 @@ def _report(
 ) -> GapReport:
     ts_receipt_ns = messages.ts_receipt_ns
     rhythm = rhythm_of(ts_receipt_ns, rule)
-    tolerance_ns = round(rule.edge_tolerance_seconds * NS_PER_SECOND)
+    tolerance_ns = round(rule.quiet_floor_seconds * NS_PER_SECOND)
     silences = silences_of(ts_receipt_ns, messages.ts_origin_ns, rhythm.least_ns, tolerance_ns)
     margin_ns = rhythm.usual_ns
     trades = trades_inside(silences, trade_receipt_ns, trade_origin_ns, margin_ns=margin_ns)
@@ -389,7 +387,7 @@ def _classified(
 ) -> _Classified:
     """Which silences are gaps, by the trades and changes inside and by their length."""
     is_silence = silences.certain_ns > rhythm.silence_ns
-    is_gap = is_silence & (trades >= rule.min_trades)
+    is_gap = is_silence & (trades > 0)
     changes = np.zeros_like(trades)
     if (is_silence & ~is_gap).any():
         changes = np.where(is_gap, 0, changes_inside())
@@ -397,7 +395,7 @@ def _classified(
     around_ns = usual_around_ns(silences, ~is_gap, ts_receipt_ns)
     bounds_ns = np.array([rhythm.outage_ns(each) for each in around_ns.tolist()], np.float64)
     is_gap |= silences.certain_ns > bounds_ns
-    hole_ns = max(round(rule.edge_tolerance_seconds * NS_PER_SECOND), rhythm.silence_ns)
+    hole_ns = max(round(rule.quiet_floor_seconds * NS_PER_SECOND), rhythm.silence_ns)
     is_quiet = ~is_gap & (silences.lengths_ns > hole_ns)
     is_quiet &= silences.lengths_ns > rule.silence_factor * around_ns
     return _Classified(is_silence, is_gap, is_quiet, changes, bounds_ns)

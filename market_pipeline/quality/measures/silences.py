@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from market_pipeline.config.instruments import Thresholds
+from market_pipeline.config.instruments import GapRule
 from market_pipeline.quality.intervals import (
     NO_SPANS,
     NS_PER_SECOND,
@@ -36,7 +36,6 @@ from market_pipeline.quality.intervals import (
 )
 
 __all__ = [
-    "GapRule",
     "Rhythm",
     "Silences",
     "clocks_agree",
@@ -65,44 +64,6 @@ _TAIL_PART = 4
 _LARGEST_SHOWN = 1_000.0
 _PACE_PARTS = 32
 _TRADES_AT_ONCE = 1 << 18
-
-
-@dataclass(frozen=True, slots=True)
-class GapRule:
-    """The bounds of the silence rule, for sources without dense ids.
-
-    Attributes:
-        silence_quantile: Quantile of the day's inter-arrival times, between 0 and 1.
-        silence_factor: A silence is longer than this many times that quantile …
-        silence_floor_seconds: … and longer than this.
-        edge_tolerance_seconds: A silence of which nothing shows a loss must be longer than this.
-        outage_floor_seconds: A time up to this is no outage.
-        outage_factor: One of more than this many times the usual is, whatever the day's tail.
-        outage_chance: How many times as long as an outage an ordinary day may have.
-        min_trades: So many trades strictly inside a silence make it a suspected gap.
-    """
-
-    silence_quantile: float
-    silence_factor: float
-    silence_floor_seconds: float
-    edge_tolerance_seconds: float
-    outage_floor_seconds: float = 5.0
-    outage_factor: float = 50.0
-    outage_chance: float = 0.001
-    min_trades: int = 1
-
-    @classmethod
-    def from_thresholds(cls, thresholds: Thresholds) -> GapRule:
-        """The rule with an instrument's own thresholds."""
-        return cls(
-            silence_quantile=thresholds.silence_quantile,
-            silence_factor=thresholds.silence_factor,
-            silence_floor_seconds=thresholds.silence_floor_seconds,
-            edge_tolerance_seconds=thresholds.edge_tolerance_seconds,
-            outage_floor_seconds=thresholds.outage_floor_seconds,
-            outage_factor=thresholds.outage_factor,
-            outage_chance=thresholds.outage_chance,
-        )
 
 
 @dataclass(frozen=True, slots=True)

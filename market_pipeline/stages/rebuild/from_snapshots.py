@@ -74,7 +74,7 @@ def publish_snapshots(
         raise _nothing_there(files[0], instrument, day)
     price_scale, size_scale = steps_of(instrument, _values(files))
     trade_times = read_trade_times(trade_files, warehouse.staging_dir)
-    gaps = suspect_gaps_between(messages, trade_times, day, instrument.thresholds)
+    gaps = suspect_gaps_between(messages, trade_times, day, instrument.gap_rule)
     marks = marks_of(messages.ts_origin_ns, messages.ts_receipt_ns, messages.sequence_number)
     rebuild = SnapshotRebuild(
         price_scale, size_scale, options, silence_ns=gaps.silence_ns, marks=marks

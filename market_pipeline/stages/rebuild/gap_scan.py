@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from market_pipeline.books.boundaries import FirstRows
 from market_pipeline.books.scale import Scale, StepInference
 from market_pipeline.books.soundness import Mark, marks_of, sound_times_ns
-from market_pipeline.config.instruments import Instrument, Thresholds
+from market_pipeline.config.instruments import GapRule, Instrument
 from market_pipeline.quality.measures.gap import find_gaps
-from market_pipeline.quality.measures.silences import GapRule
 from market_pipeline.quality.measures.snapshots_inside import SnapshotTouches
 from market_pipeline.sources.batches import DeltaBatch, TradeTimes
 from market_pipeline.sources.crypto_lake import SNAPSHOTS, read_deltas, read_raw
@@ -72,7 +71,7 @@ def suspect_gaps(
         messages,
         trades,
         day,
-        instrument.thresholds,
+        instrument.gap_rule,
         (lambda: snapshot_touches(snapshots)) if snapshots else None,
     )
 
@@ -81,7 +80,7 @@ def suspect_gaps_between(
     messages: FirstRows,
     trades: TradeTimes,
     day: date,
-    thresholds: Thresholds,
+    rule: GapRule,
     snapshots: Callable[[], Iterable[SnapshotTouches]] | None = None,
 ) -> SuspectedGaps:
     """Finds the suspected gaps of a day from its times; there must be a message.
@@ -90,7 +89,7 @@ def suspect_gaps_between(
         messages: Of the feed, in its order.
         trades: Their times.
         day: The UTC day.
-        thresholds: From when on a silence is suspected.
+        rule: From when on a silence is suspected.
         snapshots: Opens the snapshots beside the messages; None if there are none.
     """
     number = messages.sequence_number
@@ -105,7 +104,7 @@ def suspect_gaps_between(
         trade_receipt_ns=trades.ts_receipt_ns,
         trade_origin_ns=trades.ts_origin_ns,
         day=day,
-        rule=GapRule.from_thresholds(thresholds),
+        rule=rule,
         snapshots=snapshots,
     )
     is_sound = (marks & int(Mark.BAD_SEQUENCE | Mark.OLD)) == 0
@@ -149,19 +148,19 @@ def before_first_silence(
     Whether a silence is a gap follows from the whole day, which is costly to look at; a day without
     a time between two rows longer than the least silence, on either clock, has none, and is never
     looked at. Where neither trades nor snapshots can show what was lost, only an outage, or a hole
-    longer than the edge tolerance, counts.
+    longer than `quiet_floor_seconds`, counts.
 
     Args:
         batches: Of one day, in order.
-        instrument: Whose thresholds hold.
+        instrument: Whose gap rule holds.
         last_ts_receipt_ns: Of the row before the first batch; None if there is none.
         call: Called at most once, in the thread that iterates.
         has_others: Whether the day has trades or snapshots.
     """
-    thresholds = instrument.thresholds
-    least_seconds = thresholds.silence_floor_seconds
+    rule = instrument.gap_rule
+    least_seconds = rule.silence_floor_seconds
     if not has_others:
-        sooner = min(thresholds.outage_floor_seconds, thresholds.edge_tolerance_seconds)
+        sooner = min(rule.outage_floor_seconds, rule.quiet_floor_seconds)
         least_seconds = max(least_seconds, sooner)
     least_ns = round(least_seconds * 1e9)
     before_ns: list[int | None] = [last_ts_receipt_ns, None]

@@ -91,7 +91,7 @@ def _not_replayed(problem: Break) -> Measured:
 
 def _silence_ns(day: InstrumentDay, replay: CloseReplay, close: Keyframe) -> int:
     """A time between messages up to this is no silence; shorter than the floor none is."""
-    floor_ns = round(day.instrument.thresholds.silence_floor_seconds * 1e9)
+    floor_ns = round(day.instrument.gap_rule.silence_floor_seconds * 1e9)
     if replay.is_right or replay.first_ts_receipt_ns - close.ts_receipt_ns <= floor_ns:
         return floor_ns  # what a silence is takes a look at the whole day
     trades = day.trades.times if day.trades else read_trade_times([])

@@ -16,7 +16,7 @@ import pytest
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH, INTERVALS, REBUILDS
-from market_pipeline.config.instruments import Instrument, Policies, Thresholds
+from market_pipeline.config.instruments import GapRule, Instrument, Policies
 from market_pipeline.config.settings import Settings
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import ReportRow
@@ -234,9 +234,7 @@ class TestVerdict:
         One hole has trades in it and is a gap, one has none and is shorter than what the report
         calls a quiet hole; both begin with a stale row.
         """
-        of = instrument(
-            thresholds=Thresholds(silence_floor_seconds=40.0, edge_tolerance_seconds=400.0)
-        )
+        of = instrument(gap_rule=GapRule(silence_floor_seconds=40.0, quiet_floor_seconds=400.0))
         seconds = every_half_minute()
         gap = (seconds > 3_000) & (seconds < 3_600)
         quiet = (seconds > 6_000) & (seconds < 6_300)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market_pipeline.books.boundaries import FirstRows, first_rows
-from market_pipeline.config.instruments import Thresholds
+from market_pipeline.config.instruments import GapRule
 from market_pipeline.errors import LakeFileError
 from market_pipeline.sources import crypto_lake
 from market_pipeline.sources.batches import DeltaBatch
@@ -147,8 +147,8 @@ class TestGaps:
         )
         shots = [shard(day_folder(lake, SNAPSHOTS, BTC.venue, BTC.symbol, DAY), 9, book)]
         # By itself the silence is no outage of this feed, and no hole for this instrument.
-        patient = Thresholds(silence_floor_seconds=40.0, edge_tolerance_seconds=1_000.0)
-        of = instrument(thresholds=patient)
+        patient = GapRule(silence_floor_seconds=40.0, quiet_floor_seconds=1_000.0)
+        of = instrument(gap_rule=patient)
 
         quiet = suspect_gaps(of, DAY, messages_of(files), read_trade_times([]))
         seen = suspect_gaps(of, DAY, messages_of(files), read_trade_times([]), shots)
@@ -171,10 +171,10 @@ class TestBeforeFirstSilence:
         seen: list[object] = []
         last = None if before is None else before * 10**9
         least = 40 if has_others else 45
-        thresholds = Thresholds(
-            silence_floor_seconds=40.0, edge_tolerance_seconds=47.0, outage_floor_seconds=45.0
+        rule = GapRule(
+            silence_floor_seconds=40.0, quiet_floor_seconds=47.0, outage_floor_seconds=45.0
         )
-        of = instrument(thresholds=thresholds)
+        of = instrument(gap_rule=rule)
         for batch in before_first_silence(
             batches, of, last, lambda: seen.append("call"), has_others=has_others
         ):

@@ -209,14 +209,16 @@ class TestRefused:
         assert "made from something else: package" in said[0]
 
     @pytest.mark.parametrize(
-        ("threshold", "found"),
-        [("gap_warn_seconds", "resumed after"), ("silence_floor_seconds", ": parameters")],
+        ("part", "name", "found"),
+        [
+            ("thresholds", "gap_warn_seconds", "resumed after"),
+            ("gap_rule", "silence_floor_seconds", ": parameters"),
+        ],
     )
-    def test_other_thresholds(self, interrupted, folder, warehouse, threshold, found):
+    def test_other_thresholds(self, interrupted, folder, warehouse, part, name, found):
         """A threshold of validation starts nothing over; one of the gap rule does."""
         raw, _ = interrupted
-        thresholds = BTC.thresholds.model_copy(update={threshold: 7.0})
-        of = BTC.model_copy(update={"thresholds": thresholds})
+        of = BTC.model_copy(update={part: getattr(BTC, part).model_copy(update={name: 7.0})})
         said: list[str] = []
         rebuild_instrument(raw, of, settings(folder, **_KEYFRAMES), warehouse, said.append)
 

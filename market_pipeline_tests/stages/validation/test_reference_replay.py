@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.tables import CHECKPOINTS
-from market_pipeline.config.instruments import Instrument, Policies, Thresholds
+from market_pipeline.config.instruments import GapRule, Instrument, Policies
 from market_pipeline.quality.reference.book import PlainSide
 from market_pipeline.quality.reference.feed import Row, Snapshot
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, day_folder
@@ -155,7 +155,7 @@ class TestEqual:
         simulate(
             lake, [MARKET], simulated.DAY, simulated.DAY, messages_per_day=86_400, faults=faults
         )
-        of = OF.model_copy(update={"thresholds": Thresholds(silence_factor=1.0)})
+        of = OF.model_copy(update={"gap_rule": GapRule(silence_factor=1.0)})
         day = published(folder, lake, warehouse, of, simulated.DAY, **HOURLY, reference_minutes=30)
         bbo = day.books.bbo.select("ts_receipt_ns", "flags").collect()
         seen = [
@@ -392,7 +392,7 @@ SMALL = Instrument(
     source="crypto_lake",
     tick="1",
     lot="1",
-    thresholds=Thresholds(silence_floor_seconds=1.0),
+    gap_rule=GapRule(silence_floor_seconds=1.0),
 )
 OFF_THE_GRID = 0.5
 
