@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
@@ -88,13 +89,16 @@ def _compile_in_one_process(compiled: Any, folder: Path) -> None:
 
 
 _held: set[Path] = set()
+_WAIT_SECONDS = 120.0
+"""A kernel compiles in seconds; one that takes longer belongs to a process that was suspended."""
 
 
 @contextmanager
 def _held_by_this_process(lock: Path) -> Iterator[None]:
     """Hold a lock file, also where this process does already: numba may compile in two attempts.
 
-    Nobody waits in a circle, because kernels that call each other do not either.
+    Nobody waits in a circle, because kernels that call each other do not either. Nobody waits for
+    ever: without the lock a kernel is compiled twice, and the machine code is the same.
     """
     if lock in _held:
         yield
@@ -103,10 +107,21 @@ def _held_by_this_process(lock: Path) -> Iterator[None]:
         with suppress(OSError):  # a folder that may only be read, or knows no locks
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             held.callback(os.close, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            until = time.monotonic() + _WAIT_SECONDS
+            while not _is_locked(descriptor) and time.monotonic() < until:
+                time.sleep(0.05)
         _held.add(lock)
         held.callback(_held.discard, lock)
         yield
+
+
+def _is_locked(descriptor: int) -> bool:
+    """Locks a file, if no other process has; other errors than that are the caller's."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class _FilePerSignature(IndexDataCacheFile):

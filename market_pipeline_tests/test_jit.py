@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +110,18 @@ def test_processes_that_start_together_compile_once(cache: Path):
 def test_a_folder_without_locks(cache: Path):
     """Where no lock can be taken each process compiles for itself."""
     compiled = jit.kernel(total_of)
-    (cache / f"{total_of.__module__}.total_of.lock").mkdir()
+    (found,) = cache.iterdir()
+    (found / f"{total_of.__module__}.total_of.lock").mkdir()
 
     assert 3 == compiled(np.array([1, 2]))
+
+
+def test_a_process_that_never_ends_compiling(cache: Path, monkeypatch: pytest.MonkeyPatch):
+    """Who has waited long for another one, which may be suspended, compiles for itself."""
+    monkeypatch.setattr(jit, "_WAIT_SECONDS", 0.2)
+    compiled = jit.kernel(total_of)
+    (found,) = cache.iterdir()
+    with (found / f"{total_of.__module__}.total_of.lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+
+        assert 3 == compiled(np.array([1, 2]))
