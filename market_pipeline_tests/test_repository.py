@@ -14,12 +14,12 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import market_pipeline
+from market_pipeline.defs.event_log import EventLog
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "market_pipeline"
@@ -380,7 +380,7 @@ class TestDagsterHome:
             pass
 
         outcome = dg.materialize([nothing], instance=instance)
-        assert isinstance(instance.event_log_storage, ConsolidatedSqliteEventLogStorage)
+        assert isinstance(instance.event_log_storage, EventLog)
         assert instance.all_logs(outcome.run_id) != []
         assert [tmp_path / "event_log.db"] == sorted(tmp_path.rglob("event_log*.db"))
         assert [] == list(tmp_path.rglob(f"{outcome.run_id}.db"))

@@ -140,3 +140,5 @@ def _shrink(event_log: Path) -> None:
         # Locked by another process, out of time, or the disk has no room for the copy it makes.
         with suppress(sqlite3.OperationalError):
             database.execute("VACUUM")
+            # The smaller file is in the log of changes until nobody else has it open.
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
