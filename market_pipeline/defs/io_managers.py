@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Self
@@ -40,7 +41,12 @@ from market_pipeline.warehouse.lineage import (
 )
 from market_pipeline.warehouse.published import publish, scan
 from market_pipeline.warehouse.staging import StagedFile
-from market_pipeline.warehouse.working import read_rows, replace_rows_within, writing
+from market_pipeline.warehouse.working import (
+    read_day,
+    replace_rows_within,
+    working_mark,
+    writing,
+)
 
 __all__ = ["DuckDBLakeIOManager", "PartitionFiles", "PartitionRows", "SmallTablesIOManager"]
 
@@ -65,6 +71,8 @@ class PartitionRows:
     instruments: Sequence[Instrument]
     made_of: Mapping[str, MadeOf] = field(default_factory=dict)
 
+
+_SMALL = [table for table in TABLES.values() if table.storage == "duckdb"]
 
 _runs: Counter[Path] = Counter()
 _unshown: set[Path] = set()
@@ -191,7 +199,18 @@ class _RowsHandler(DbTypeHandler[Any]):
     def load_input(
         self, context: dg.InputContext, table_slice: TableSlice, connection: Warehouse
     ) -> pl.DataFrame:
-        return read_rows(connection, TABLES[table_slice.table], _day(context))
+        day, mark = _day(context), working_mark(connection)
+        rows = _rows_of_day(connection, day, mark) if mark else read_day(connection, _SMALL, day)
+        return rows[TABLES[table_slice.table].sql_name]
+
+
+@lru_cache(maxsize=1)
+def _rows_of_day(warehouse: Warehouse, day: date, mark: str) -> Mapping[str, pl.DataFrame]:
+    """The rows of a day in all small tables, read once for all inputs of a step.
+
+    `mark` is of the working database's state: another one has other rows.
+    """
+    return read_day(warehouse, _SMALL, day)
 
 
 class _WarehouseClient(DuckDbClient):

@@ -33,7 +33,7 @@ from market_pipeline.warehouse.manifest import RAW_BOOK_DELTAS, RAW_BOOK_SNAPSHO
 from market_pipeline.warehouse.published import staged_as_published
 from market_pipeline.warehouse.staging import StagedFile
 from market_pipeline.warehouse.tables import Table
-from market_pipeline.warehouse.working import read_rows
+from market_pipeline.warehouse.working import read_day
 
 __all__ = [
     "BOOKS",
@@ -308,14 +308,12 @@ def recorded_day(
     Raises:
         WarehouseBusyError: Another process kept the working database for the whole wait.
     """
-
-    def small(table: Table) -> pl.DataFrame:
-        return read_rows(warehouse, table, day, timeout_seconds=timeout_seconds)
-
+    small = [table for table in tables if table.storage == "duckdb"]
+    rows = read_day(warehouse, [LINEAGE, *small], day, timeout_seconds=timeout_seconds)
     return RecordedDay(
         tables,
-        small(LINEAGE),
-        {table.sql_name: small(table) for table in tables if table.storage == "duckdb"},
+        rows.pop(LINEAGE.sql_name),
+        rows,
         {
             table.sql_name: staged_as_published(warehouse, table, day)
             for table in tables

@@ -45,6 +45,8 @@ from market_pipeline.warehouse.working import (
     damaged,
     ensure_table,
     open_database,
+    working_log,
+    working_mark,
     writing,
 )
 
@@ -197,21 +199,9 @@ def is_current(
         return False  # a release before made it
     return (
         drawn == [(_digest(tables, views),)]
-        and copied == [(_working_mark(warehouse),)]
+        and copied == [(working_mark(warehouse),)]
         and shows_all_files(connection, warehouse, _of_files(tables))
     )
-
-
-def _working_mark(warehouse: Warehouse) -> str | None:
-    """What changes whenever the working database does; None if commits wait in its log."""
-    if _working_log(warehouse).exists() or not warehouse.working_database.exists():
-        return None
-    status = warehouse.working_database.stat()
-    return f"{status.st_size}-{status.st_mtime_ns}"
-
-
-def _working_log(warehouse: Warehouse) -> Path:
-    return warehouse.working_database.with_suffix(".duckdb.wal")
 
 
 def _of_files(tables: Sequence[Table]) -> list[Table]:
@@ -227,12 +217,12 @@ def _copy_working(warehouse: Warehouse, building: Path, timeout_seconds: float) 
     with holding(warehouse, WORKING_LOCK, timeout_seconds=timeout_seconds):
         # A killed writer leaves its last commits in the log beside the file: opening and closing
         # moves them into the file.
-        if _working_log(warehouse).exists() or not warehouse.working_database.exists():
+        if working_log(warehouse).exists() or not warehouse.working_database.exists():
             with closing(open_database(warehouse, timeout_seconds=timeout_seconds)) as connection:
                 connection.execute("CHECKPOINT")
         building.touch(PRIVATE_FILE)
         shutil.copyfile(warehouse.working_database, building)
-        return _working_mark(warehouse)
+        return working_mark(warehouse)
 
 
 def _draw_outline(

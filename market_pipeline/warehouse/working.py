@@ -7,9 +7,11 @@ users open the catalogue.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
+from pathlib import Path
 
 import duckdb
 import polars as pl
@@ -35,14 +37,20 @@ __all__ = [
     "find_rows",
     "open_database",
     "read_columns",
+    "read_day",
     "read_rows",
     "replace_rows",
     "replace_rows_within",
+    "working_log",
+    "working_mark",
     "writing",
 ]
 
 WORKING_LOCK = "working"
 """Name of the lock that whoever opens or copies the working database holds."""
+
+_HEADER_BYTES = 3 * 4096
+"""DuckDB's file begins with three: what it is, and two of its state that are written in turns."""
 
 # The rows of an instrument and day are replaced together, so they keep the order they were given
 # in. To sort by every column of the report takes DuckDB three times as long as to read it.
@@ -76,6 +84,25 @@ def writing(
             connection.commit()
         finally:
             connection.close()
+
+
+def working_mark(warehouse: Warehouse) -> str | None:
+    """What changes with each commit; None where one waits in the log beside the file, or none was.
+
+    The headers of the file, one of which DuckDB counts up and writes last.
+    """
+    if working_log(warehouse).exists():
+        return None
+    try:
+        with warehouse.working_database.open("rb") as file:
+            return hashlib.sha256(file.read(_HEADER_BYTES)).hexdigest()
+    except FileNotFoundError:
+        return None
+
+
+def working_log(warehouse: Warehouse) -> Path:
+    """Where a killed writer leaves its last commits, until somebody opens the database."""
+    return warehouse.working_database.with_suffix(".duckdb.wal")
 
 
 def open_database(
@@ -185,14 +212,42 @@ def read_rows(
     Raises:
         WarehouseBusyError: Another process kept the lock for the whole wait.
     """
+    (rows,) = _read(warehouse, [table], day, timeout_seconds)
+    return rows
+
+
+def read_day(
+    warehouse: Warehouse,
+    tables: Sequence[Table],
+    day: date,
+    *,
+    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
+) -> dict[str, pl.DataFrame]:
+    """By name (`schema.table`), the rows of a day in some small tables, all of one state.
+
+    To open the database takes longer than to read a day of it.
+
+    Raises:
+        WarehouseBusyError: Another process kept the lock for the whole wait.
+    """
+    frames = _read(warehouse, tables, day, timeout_seconds)
+    return dict(zip((table.sql_name for table in tables), frames, strict=True))
+
+
+def _read(
+    warehouse: Warehouse, tables: Sequence[Table], day: date | None, timeout_seconds: float
+) -> list[pl.DataFrame]:
     if not warehouse.working_database.exists():
-        return empty_frame(table.arrow_schema)
+        return [empty_frame(table.arrow_schema) for table in tables]
     condition, values = ("", []) if day is None else (" WHERE dt = ?", [day])
+    frames = []
     with writing(warehouse, timeout_seconds=timeout_seconds) as connection:
-        ensure_table(connection, table)
-        columns = ", ".join(f'"{column.name}"' for column in table.columns)
-        query = f"SELECT {columns} FROM {_quoted_name(table)}{condition} {_IN_ORDER}"
-        return connection.execute(query, values).pl()
+        for table in tables:
+            ensure_table(connection, table)
+            columns = ", ".join(f'"{column.name}"' for column in table.columns)
+            query = f"SELECT {columns} FROM {_quoted_name(table)}{condition} {_IN_ORDER}"
+            frames.append(connection.execute(query, values).pl())
+    return frames
 
 
 def read_columns(

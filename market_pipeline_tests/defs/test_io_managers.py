@@ -16,6 +16,7 @@ from market_pipeline.warehouse.catalogue import FILES_SCHEMA, connect
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.locks import holding
 from market_pipeline.warehouse.staging import StagedFile, StagedWriter
+from market_pipeline.warehouse.working import read_day
 
 DAY, NEXT_DAY = date(2024, 8, 8), date(2024, 8, 9)
 BBO, RAW = TABLES["book_bbo"], TABLES["raw_trades"]
@@ -180,6 +181,27 @@ class TestSmallTables:
                 store(frame, instruments)
 
         assert [(1,)] == published(warehouse, "SELECT bytes FROM lake.raw_trades")
+
+    def test_the_inputs_of_a_step_are_read_at_once(
+        self, small, store, warehouse, instruments, monkeypatch
+    ):
+        """The inputs that one state of the database holds are read at once, a later state again."""
+        from market_pipeline.defs import io_managers
+
+        opened = []
+        monkeypatch.setattr(
+            io_managers, "read_day", lambda *given: opened.append(1) or read_day(*given)
+        )
+        seen = []
+        for size in (1, 2):
+            store(rows(["BTC-USDT"], size), instruments)
+            load(small, "raw_book_deltas", warehouse)
+            frame = load(small, "raw_trades", warehouse)
+            seen.append((frame["bytes"].to_list(), len(opened)))
+        load(small, "raw_trades", warehouse, NEXT_DAY)
+
+        assert [([1], 1), ([2], 2)] == seen
+        assert 3 == len(opened)
 
     def test_nothing_stored_yet(self, small, warehouse):
         """A day that was never stored is an empty frame with the columns and types of the table."""

@@ -17,8 +17,11 @@ from market_pipeline.warehouse.working import (
     ensure_table,
     find_rows,
     read_columns,
+    read_day,
     read_rows,
     replace_rows,
+    working_log,
+    working_mark,
     writing,
 )
 from market_pipeline_tests.warehouse.writers import (
@@ -204,6 +207,42 @@ class TestTables:
 
         rows = connection.execute("DESCRIBE quality.validation_report").fetchall()
         assert kinds == [row[1] for row in rows]
+
+
+class TestReadDay:
+    def test_one_day_of_each_table(self, warehouse: Warehouse):
+        """The rows of one day by table, none of a table that was never written."""
+        other = dataclasses.replace(REPORT, name="other_report")
+        replace_rows(warehouse, REPORT, DAY, None, report(BOTH, 1))
+        replace_rows(warehouse, REPORT, NEXT_DAY, None, report([SPOT], 2, NEXT_DAY))
+        found = read_day(warehouse, [REPORT, other], DAY)
+
+        assert [(REPORT.sql_name, 2), (other.sql_name, 0)] == [
+            (name, frame.height) for name, frame in found.items()
+        ]
+        assert found[REPORT.sql_name].equals(read_rows(warehouse, REPORT, DAY))
+
+
+class TestMark:
+    def test_changes_with_each_commit_only(self, warehouse: Warehouse):
+        """Another one after a commit, however soon; the same after reading and after a failure."""
+        marks = [working_mark(warehouse)]
+        for run in range(3):
+            replace_rows(warehouse, REPORT, DAY, None, report(BOTH, run))
+            marks.append(working_mark(warehouse))
+            read_rows(warehouse, REPORT)
+            with pytest.raises(ZeroDivisionError), writing(warehouse) as connection:
+                connection.execute("DELETE FROM quality.validation_report")
+                raise ZeroDivisionError
+            assert marks[-1] == working_mark(warehouse)
+
+        assert (4, None) == (len(set(marks)), marks[0])
+
+    def test_none_while_commits_wait_in_the_log(self, warehouse: Warehouse):
+        """A log that a killed writer left says that the file itself is not all there is."""
+        replace_rows(warehouse, REPORT, DAY, None, report(BOTH, 1))
+        working_log(warehouse).touch()
+        assert working_mark(warehouse) is None
 
 
 class TestFindRows:

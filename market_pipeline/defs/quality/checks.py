@@ -20,7 +20,7 @@ from market_pipeline.quality import evaluate as rules
 from market_pipeline.quality.checks.base import Check, CheckOutcome, time_text
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.tables import TABLES
-from market_pipeline.warehouse.working import read_rows
+from market_pipeline.warehouse.working import read_day
 
 __all__ = ["CHECKS"]
 
@@ -60,8 +60,10 @@ def quality_checks(
     A check of an asset without data of the day says nothing, and neither does one that could be
     asked of no instrument: its earlier result stands.
     """
-    frame = read_rows(pipeline.warehouse, TABLES["validation_report"], day_of(context))
-    rows = {row.instrument_id: row for row in map(ReportRow.from_record, frame.to_dicts())}
+    report, findings_of_day = (TABLES[name] for name in _READ)
+    published = read_day(pipeline.warehouse, (report, findings_of_day), day_of(context))
+    records = published[report.sql_name].to_dicts()
+    rows = {row.instrument_id: row for row in map(ReportRow.from_record, records)}
     # All of them, also in a run for some: a rerun of one must not hide what fails elsewhere.
     instruments = load_instruments(pipeline.settings.instruments_file)
     found = [
@@ -75,7 +77,7 @@ def quality_checks(
     selected = context.selected_asset_check_keys
     green = {key for key in {each.asset_key for each in selected} if is_green(context, key)}
     wanted = {each.name for each in selected if each.asset_key in green}
-    places = read_rows(pipeline.warehouse, TABLES["quality_findings"], day_of(context))
+    places = published[findings_of_day.sql_name]
     evaluated = set()
     for check in rules.CHECKS:
         findings = [finding for finding in found if finding[1].check == check]

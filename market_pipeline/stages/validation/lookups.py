@@ -15,8 +15,7 @@ from market_pipeline.stages.raw.objects import RegisteredDay
 from market_pipeline.stages.raw.same_bytes import Registered, registered
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.locks import DEFAULT_WAIT_SECONDS
-from market_pipeline.warehouse.tables import Table
-from market_pipeline.warehouse.working import read_rows
+from market_pipeline.warehouse.working import read_day
 
 __all__ = ["Lookups"]
 
@@ -38,18 +37,20 @@ class Lookups:
     @cached_property
     def profiles_before(self) -> pl.DataFrame:
         """The rows of `lake.profiles` of the day before."""
-        return self._rows_before(PROFILES)
+        return self._before[PROFILES.sql_name]
 
     @cached_property
     def reports_before(self) -> pl.DataFrame:
         """The rows of `quality.validation_report` of the day before."""
-        return self._rows_before(VALIDATION_REPORT)
+        return self._before[VALIDATION_REPORT.sql_name]
 
     @cached_property
     def registered(self) -> Mapping[str, Sequence[Registered]]:
         """By SHA-256 of the day's raw files, all the files that were ever registered with it."""
         return registered(self.raw, self.warehouse, timeout_seconds=self.timeout_seconds)
 
-    def _rows_before(self, table: Table) -> pl.DataFrame:
+    @cached_property
+    def _before(self) -> Mapping[str, pl.DataFrame]:
         before = self.raw.day - timedelta(days=1)
-        return read_rows(self.warehouse, table, before, timeout_seconds=self.timeout_seconds)
+        tables = PROFILES, VALIDATION_REPORT
+        return read_day(self.warehouse, tables, before, timeout_seconds=self.timeout_seconds)
