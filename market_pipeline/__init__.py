@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import duckdb
 
     from market_pipeline.notebook.book import Book
     from market_pipeline.notebook.instant import book_at
     from market_pipeline.notebook.published import load_bbo, load_depth
     from market_pipeline.notebook.rebuilt import RebuiltBook, rebuild
+
+    __version__: str
 
 __all__ = [
     "Book",
@@ -26,8 +28,6 @@ __all__ = [
     "rebuild",
 ]
 
-__version__ = version("market-pipeline")
-
 _IMPORTED_WHEN_USED = {
     "Book": "market_pipeline.notebook.book",
     "RebuiltBook": "market_pipeline.notebook.rebuilt",
@@ -39,7 +39,13 @@ _IMPORTED_WHEN_USED = {
 
 
 def __getattr__(name: str) -> Any:
-    """Imports what notebooks use when it is asked for: `import market_pipeline` stays instant."""
+    """Imports what notebooks use when it is asked for, and looks up the version: `import
+    market_pipeline` stays instant, and Ctrl-C soon after the start of a verb ends it silently.
+    """
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415
+
+        return version("market-pipeline")
     if name not in _IMPORTED_WHEN_USED:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_IMPORTED_WHEN_USED[name]), name)
@@ -66,6 +72,8 @@ def connect(data_dir: Path | str | None = None) -> duckdb.DuckDBPyConnection:
         PublishError: If the catalogue is not as it was published and this user may not build it.
     """
     # Imported here, so that `import market_pipeline` alone stays instant.
+    from pathlib import Path  # noqa: PLC0415
+
     from market_pipeline.config.settings import load_settings  # noqa: PLC0415
     from market_pipeline.tables import open_catalogue  # noqa: PLC0415
 

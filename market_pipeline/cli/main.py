@@ -1,106 +1,32 @@
-"""The console script: runs a verb, and tells in our words what ended it, with its exit code.
-
-The verbs and their libraries are imported inside, because also that may fail for want of memory.
-"""
+"""The console script: what can be done of it before anything else is loaded."""
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from io import BufferedWriter, RawIOBase, TextIOWrapper
-
-from market_pipeline.errors import MarketPipelineError
-from market_pipeline.machine import as_machine_error, panic_without_backtrace, require_memory
-from market_pipeline.shown import shown_lines
+from types import FrameType
 
 __all__ = ["main"]
 
-_PRINTING = {"rich", "click", "typer"}
-
 
 def main() -> None:
-    """Run the console script; an error of ours is a message and exit code 2, not a traceback."""
-    code: int | str | None = 2
-    try:
-        _write_whole()
-        panic_without_backtrace()
-        require_memory()
-        with _ended_at_once():
-            from market_pipeline.cli.app import app  # noqa: PLC0415
-            from market_pipeline.warehouse.layout import PRIVATE_UMASK  # noqa: PLC0415
+    """Run the console script.
 
-        os.umask(PRIVATE_UMASK)
-        app()
-    except SystemExit as ended:
-        code = ended.code
-    except KeyboardInterrupt:
-        code = 128 + signal.SIGINT
-    except BaseException as error:  # a panic of a library in Rust is no Exception
-        _print_error(error)
-    sys.exit(_with_output(code))
-
-
-@contextmanager
-def _ended_at_once() -> Iterator[None]:
-    """Lets Ctrl-C end the process without a word while it loads: nothing is under way yet.
-
-    Who ignores it, as a shell does for what it starts in the background, goes on doing so.
+    While it loads, Ctrl-C ends the process without a word: nothing is under way yet. Who ignores
+    it, as a shell does for what it starts in the background, goes on doing so.
     """
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGINT, before)
+    on_sigint = signal.getsignal(signal.SIGINT)
+    if on_sigint is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
+    from market_pipeline.cli.script import run_script  # noqa: PLC0415
+
+    run_script(on_sigint)
 
 
-def _write_whole() -> None:
-    """Puts a buffer before streams that have none (`PYTHONUNBUFFERED`).
+def _end(number: int, _: FrameType | None) -> None:
+    """Ends the process by the signal itself, as if nobody handled it.
 
-    Of a text that the system takes only a part of, they lose the rest without an error.
+    Nobody does not do: Polars, once loaded, takes SIGINT and drops it unless Python handles it.
     """
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if isinstance(raw := getattr(stream, "buffer", None), RawIOBase):
-            whole = TextIOWrapper(
-                BufferedWriter(raw),
-                encoding=stream.encoding,
-                errors=stream.errors,
-                line_buffering=True,
-            )
-            setattr(sys, name, whole)
-
-
-def _print_error(error: BaseException) -> None:
-    ours = as_machine_error(error, "standard output" if _is_of_output(error) else None) or error
-    text = f"error: {ours}\n"
-    if not isinstance(ours, MarketPipelineError):
-        # Not ours: the traceback is what a report needs, and 1 would mean a degraded day.
-        text = "".join(traceback.format_exception(error))
-    with suppress(OSError):
-        sys.stderr.write(shown_lines(text))
-
-
-def _is_of_output(error: BaseException) -> bool:
-    """Whether an error was raised where something was printed."""
-    *_, (last, _) = traceback.walk_tb(error.__traceback__)
-    return str(last.f_globals.get("__name__")).partition(".")[0] in _PRINTING
-
-
-def _with_output(code: int | str | None) -> int | str | None:
-    """The exit code, once everything is written: 2 if standard output does not take it.
-
-    A stream that takes nothing is replaced: the interpreter would fail at flushing it, too.
-    """
-    for stream in filter(None, (sys.stdout, sys.stderr)):  # None: closed before the start
-        try:
-            stream.flush()
-        except OSError as error:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-            if stream is sys.stdout and code != 2:
-                _print_error(as_machine_error(error, "standard output") or error)
-            code = 2
-    return code
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)

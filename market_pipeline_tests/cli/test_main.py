@@ -29,7 +29,7 @@ INTERRUPTED_WHILE_LOADING = """
 import os, signal, sys
 class Interrupts:
     def find_spec(self, name, *_):
-        if name == "market_pipeline.cli.app":
+        if name == sys.argv[1]:
             os.kill(os.getpid(), signal.SIGINT)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.meta_path.insert(0, Interrupts())
@@ -128,13 +128,30 @@ def test_output_that_takes_a_part(workspace: Workspace, tmp_path: Path):
     assert finished.stderr.startswith("error: A file may not grow so large (file=standard output, ")
 
 
-def test_interrupted_while_loading():
-    """Ctrl-C in the first second ends any verb without a traceback."""
+@pytest.mark.parametrize("loaded", ["cli.script", "errors", "cli.app", "cli.verdict"])
+def test_interrupted_while_loading(loaded: str):
+    """Ctrl-C in the first second ends any verb without a traceback, whatever is loading."""
     finished = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED_WHILE_LOADING], capture_output=True, check=False
+        [sys.executable, "-c", INTERRUPTED_WHILE_LOADING, f"market_pipeline.{loaded}"],
+        capture_output=True,
+        check=False,
     )
 
     assert (-signal.SIGINT, b"", b"") == (finished.returncode, finished.stdout, finished.stderr)
+
+
+def test_little_is_loaded_before():
+    """Of the package only its entry is loaded, and no version looked up, before Ctrl-C ends it."""
+    entry = "import sys, market_pipeline.cli.main; print(*sorted(sys.modules))"
+    finished = subprocess.run(
+        [sys.executable, "-c", entry], capture_output=True, text=True, check=True
+    )
+    loaded = finished.stdout.split()
+
+    assert ["market_pipeline", "market_pipeline.cli", "market_pipeline.cli.main"] == [
+        name for name in loaded if name.startswith("market_pipeline")
+    ]
+    assert not {"importlib.metadata", "pathlib", "logging"} & {*loaded}
 
 
 @pytest.mark.parametrize(
