@@ -11,8 +11,9 @@ import typer
 import yaml
 from rich.console import Console
 
+from market_pipeline.cli.days import dagster_home, run_days
 from market_pipeline.cli.output import console, print_verdicts
-from market_pipeline.cli.run import FAILED, dagster_home, print_failed, run_days
+from market_pipeline.cli.run import FAILED, print_failed
 from market_pipeline.cli.verdict import read_verdicts
 from market_pipeline.config.settings import load_settings
 from market_pipeline.tables import with_catalogue

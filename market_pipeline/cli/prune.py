@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from market_pipeline.cli.days import dagster_instance
 from market_pipeline.cli.output import bytes_text, console, errors_console, ranges_text
-from market_pipeline.cli.run import dagster_instance
 from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.errors import StoreError
 

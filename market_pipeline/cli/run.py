@@ -1,50 +1,29 @@
-"""`market-pipeline run`: a range of days in one process, with a progress bar."""
+"""`market-pipeline run`: every stage of a range of days, and their verdicts."""
 
 from __future__ import annotations
 
 import json
-import os
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import redirect_stderr
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from io import TextIOBase
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
-from uuid import uuid4
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from dotenv import dotenv_values
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
 
+from market_pipeline.cli.days import run_days
 from market_pipeline.cli.output import console, errors_console, exit_code, print_verdicts
-from market_pipeline.cli.signals import shield_from_sigint, stoppable
 from market_pipeline.cli.verdict import InstrumentIds, read_verdicts
+from market_pipeline.cli.workers import default_jobs, run_days_at_once
 from market_pipeline.config.instruments import Instrument, load_instruments, select_instruments
-from market_pipeline.config.settings import ENV_FILE, Settings, load_settings
-from market_pipeline.errors import SettingsError
-from market_pipeline.machine import as_machine_error, require_open_files
-from market_pipeline.warehouse.locks import locking
+from market_pipeline.config.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    import dagster as dg
-
     from market_pipeline.stages.rebuild.dry_run import PlannedDay
 
-__all__ = ["FAILED", "dagster_instance", "print_failed", "run", "run_days"]
+__all__ = ["FAILED", "print_failed", "run"]
 
 _DAY = ["%Y-%m-%d"]
 FAILED = 2
-_NO_STEP_FAILED = "the run stopped before a step failed; see its log in the UI"
-_UNKEPT = "Exception while writing logger call to event log: "
 
 
 def run(
@@ -60,6 +39,14 @@ def run(
     force: Annotated[
         bool, typer.Option("--force", help="Rebuild also what is unchanged since it was published.")
     ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes that run days at once; by default what cores and memory allow, two "
+            "days for each.",
+        ),
+    ] = None,
 ) -> None:
     """Run every stage for a range of days, both ends included, and show the verdicts.
 
@@ -93,7 +80,11 @@ def run(
     out = console()
     if dry_run:
         raise typer.Exit(_look(days, chosen, settings, out, as_json=as_json))
-    failed = run_days(days, ids, out, force=force)
+    at_once = min(jobs or default_jobs(len(days), settings), len(days))
+    if at_once > 1:
+        failed = run_days_at_once(at_once, days, ids, out, settings, force=force)
+    else:
+        failed = run_days(days, ids, out, force=force)
     print_failed(failed)
     rows = []
     if len(failed) < len(days):
@@ -168,142 +159,3 @@ def _planned_lines(planned: PlannedDay) -> Iterator[str]:
 def _utc(ts_ns: int) -> str:
     seconds, ns = divmod(ts_ns, 1_000_000_000)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}.{ns // 1_000_000:03}"
-
-
-def run_days(
-    days: Sequence[date], ids: Sequence[str], out: Console, *, force: bool = False
-) -> dict[date, str]:
-    """Runs the daily job for each day in this process; the days that failed, with their reasons.
-
-    A bar on a terminal, a line per day without one.
-
-    Raises:
-        typer.Exit: SIGINT or SIGTERM came; no further day is begun.
-    """
-    # Dagster takes a second to import the definitions, which `--help` need not wait for.
-    from market_pipeline.definitions import defs  # noqa: PLC0415
-    from market_pipeline.defs.failures import first_failure  # noqa: PLC0415
-
-    require_open_files()
-    job = defs.resolve_job_def("daily_books")
-    config = {
-        "resources": {"pipeline": {"config": {"instruments": list(ids), "force": force}}},
-        # What went wrong is printed once, below the table, and stands in the run's own log.
-        "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-    }
-    failed: dict[date, str] = {}
-    with dagster_instance() as instance, _progress(out) as progress:
-        shield_from_sigint(instance.compute_log_manager)
-        task = progress.add_task("", total=len(days) * len(job.nodes))
-        for number, day in enumerate(days, start=1):
-            with stoppable(day):
-                progress.update(task, description=f"{day}")
-                run_id = str(uuid4())
-                instance.add_event_listener(run_id, _listener(progress, task, day))
-                with redirect_stderr(_Errors(sys.stderr)) as errors:
-                    try:
-                        result = job.execute_in_process(
-                            run_id=run_id,
-                            partition_key=day.isoformat(),
-                            instance=instance,
-                            run_config=config,
-                            raise_on_error=False,
-                        )
-                        if not result.success:
-                            failed[day] = first_failure(result.all_events) or _NO_STEP_FAILED
-                    except Exception as error:  # Dagster's own: it could not keep what happened
-                        ours = as_machine_error(error)
-                        if ours is None:
-                            raise
-                        failed[day] = str(ours)
-            if errors.unkept and failed.get(day) == _NO_STEP_FAILED:
-                failed[day] = _why_unkept(errors.unkept[0])
-            progress.update(task, completed=number * len(job.nodes))
-            if not out.is_terminal:
-                out.print(f"{day} {'failed' if day in failed else 'done'} ({number}/{len(days)})")
-    return failed
-
-
-def _why_unkept(reason: str) -> str:
-    return str(
-        as_machine_error(RuntimeError(reason)) or f"Dagster could not keep an event: {reason}"
-    )
-
-
-def dagster_home() -> str | None:
-    """DAGSTER_HOME, which as with Dagster's own commands `.env` may name; None if it is not set.
-
-    Raises:
-        SettingsError: It is no absolute path of a folder.
-    """
-    home = os.environ.get("DAGSTER_HOME") or dotenv_values(ENV_FILE).get("DAGSTER_HOME")
-    if home and not (Path(home).is_absolute() and Path(home).is_dir()):
-        raise SettingsError(
-            [f"environment: DAGSTER_HOME: expected the absolute path of a folder, found {home}"]
-        )
-    return home
-
-
-def dagster_instance() -> dg.DagsterInstance:
-    """The instance of DAGSTER_HOME, where the UI finds the runs; without one, a passing one."""
-    from dagster import DagsterInstance  # noqa: PLC0415
-
-    home = dagster_home()
-    if not home:
-        return DagsterInstance.ephemeral()
-    os.environ["DAGSTER_HOME"] = home
-    # Two processes that open a new instance at once both set its databases up, and spoil them.
-    with locking(Path(home) / ".market-pipeline.lock"):
-        instance = DagsterInstance.get()
-        instance.get_runs_count()
-        instance.event_log_storage.get_maximum_record_id()
-    return instance
-
-
-class _Errors(TextIOBase):
-    """Standard error without what Dagster prints of events that it cannot keep.
-
-    That is why the run ends, and is reported as the reason of its failure.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self.unkept: list[str] = []
-
-    def write(self, text: str) -> int:
-        if not text.startswith(_UNKEPT):
-            return self._stream.write(text)
-        self.unkept.append(text.removeprefix(_UNKEPT).partition("\n")[0])
-        return len(text)
-
-    def flush(self) -> None:
-        self._stream.flush()
-
-
-def _progress(out: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("steps"),
-        TimeElapsedColumn(),
-        console=out,
-        disable=not out.is_terminal,
-    )
-
-
-def _listener(progress: Progress, task: TaskID, day: date) -> Callable[[dg.EventLogEntry], None]:
-    """Moves the bar with each step, and says how far a fetch is: beside the bar, or as lines."""
-    from market_pipeline.defs.raw.assets import FETCHING  # noqa: PLC0415
-
-    def listen(entry: dg.EventLogEntry) -> None:
-        if entry.dagster_event is not None and entry.dagster_event.is_step_success:
-            progress.advance(task)
-            progress.update(task, description=f"{day}")
-        elif entry.user_message.startswith(FETCHING):
-            text = f"{day} {entry.step_key}: {entry.user_message.removeprefix(FETCHING)}"
-            progress.update(task, description=text)
-            if not progress.console.is_terminal:
-                progress.console.print(text, soft_wrap=True)
-
-    return listen

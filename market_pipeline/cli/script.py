@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from io import BufferedWriter, RawIOBase, TextIOWrapper
 from typing import Any
@@ -22,23 +23,29 @@ __all__ = ["run_script"]
 _PRINTING = {"rich", "click", "typer"}
 
 
-def run_script(on_sigint: Any) -> None:
+def _loaded_app() -> Callable[[], object]:
+    from market_pipeline.cli.app import app  # noqa: PLC0415
+    from market_pipeline.warehouse.layout import PRIVATE_UMASK  # noqa: PLC0415
+
+    os.umask(PRIVATE_UMASK)
+    return app
+
+
+def run_script(on_sigint: Any, load: Callable[[], Callable[[], object]] = _loaded_app) -> None:
     """Ends the process with a verb's exit code; an error of ours is a message and 2, no traceback.
 
     Args:
         on_sigint: What handles SIGINT from when the verb is loaded.
+        load: Imports what to run; the console script by default.
     """
     code: int | str | None = 2
     try:
         _write_whole()
         panic_without_backtrace()
         require_memory()
-        from market_pipeline.cli.app import app  # noqa: PLC0415
-        from market_pipeline.warehouse.layout import PRIVATE_UMASK  # noqa: PLC0415
-
+        verb = load()
         signal.signal(signal.SIGINT, on_sigint)
-        os.umask(PRIVATE_UMASK)
-        app()
+        verb()
     except SystemExit as ended:
         code = ended.code
     except KeyboardInterrupt:

@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import date
 from select import select
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -28,8 +27,10 @@ _DEAF_SECONDS = 60.0
 
 
 @contextmanager
-def stoppable(day: date) -> Iterator[None]:
-    """Ends the verb with a word and 128 + the signal if SIGINT or SIGTERM came in the `with` block.
+def stoppable(days: str, *, announced: bool = True) -> Iterator[None]:
+    """Ends the verb with 128 + the signal if SIGINT or SIGTERM came in the `with` block.
+
+    Says so with the day or days that were under way, unless that is not to be `announced`.
 
     Dagster ends the run of the day with it, as a failure like others, or in the end of a run takes
     no notice, or has both raise `KeyboardInterrupt`. The interpreter tells every signal to the pipe
@@ -37,7 +38,7 @@ def stoppable(day: date) -> Iterator[None]:
     """
     reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     came: list[int] = []
-    watch = Thread(target=_end_if_deaf, args=(reading, day, came), daemon=True, name="signals")
+    watch = Thread(target=_end_if_deaf, args=(reading, days, came), daemon=True, name="signals")
     watch.start()
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     on_sigterm = signal.getsignal(signal.SIGTERM)
@@ -55,17 +56,18 @@ def stoppable(day: date) -> Iterator[None]:
         os.close(reading)
     if came:
         stopped_by = signal.Signals(came[0])
-        errors_console().print(
-            f"stopped by {stopped_by.name} at {day}: what was published stays. "
-            "Run the same again to go on.",
-            soft_wrap=True,
-        )
+        if announced:
+            errors_console().print(
+                f"stopped by {stopped_by.name} at {days}: what was published stays. "
+                "Run the same again to go on.",
+                soft_wrap=True,
+            )
         raise typer.Exit(128 + stopped_by) from None
     if raised is not None:
         raise raised
 
 
-def _end_if_deaf(reading: int, day: date, came: list[int]) -> None:
+def _end_if_deaf(reading: int, days: str, came: list[int]) -> None:
     """Notes the signals that come until `_NO_MORE` does, and ends a process that is deaf to one.
 
     Only the main thread hears them, and not while it waits inside a library.
@@ -76,7 +78,7 @@ def _end_if_deaf(reading: int, day: date, came: list[int]) -> None:
         if _NO_MORE in numbers:
             return
     name = signal.Signals(came[0]).name
-    text = f"ended {_DEAF_SECONDS:g} s after {name} at {day}, because the run did not stop"
+    text = f"ended {_DEAF_SECONDS:g} s after {name} at {days}, because the run did not stop"
     os.write(2, f"{text}: what was published stays. Run the same again to go on.\n".encode())
     os._exit(128 + came[0])
 

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
 from types import SimpleNamespace
 
 import pytest
@@ -15,17 +14,16 @@ import typer
 from market_pipeline.cli.signals import shield_from_sigint, stoppable
 from market_pipeline_tests.defs.workspace import PATIENCE_SECONDS
 
-DAY = date(2024, 8, 8)
+DAY = "2024-08-08"
 
 DEAF = """
 import ctypes, os, signal
-from datetime import date
 from threading import Timer
 from market_pipeline.cli import signals
 
 signals._DEAF_SECONDS = 0.1
 mutex, library = ctypes.create_string_buffer(64), ctypes.CDLL(None)
-with signals.stoppable(date(2024, 8, 8)):
+with signals.stoppable("2024-08-08"):
     Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
     while True:
         library.pthread_mutex_lock(mutex)

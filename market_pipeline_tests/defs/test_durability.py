@@ -370,7 +370,7 @@ def test_one_day_twice_at_once(together, versions: tuple[Version, Version]):
 
 def open_instance() -> None:
     """Opens DAGSTER_HOME as the verb `run` does; runs in processes of its own."""
-    from market_pipeline.cli.run import dagster_instance
+    from market_pipeline.cli.days import dagster_instance
 
     with dagster_instance() as instance:
         instance.get_runs(limit=1)

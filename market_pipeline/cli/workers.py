@@ -1,0 +1,307 @@
+"""Days of the daily job run by several processes at once, each as `cli.days` runs them in one.
+
+Such a process has a process group of its own, so that Ctrl-C reaches it through the verb alone, and
+it stops when the verb is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+
+import typer
+from rich.console import Console
+
+from market_pipeline.cli.days import DayProgress, dagster_home, daily_runs
+from market_pipeline.cli.script import run_script
+from market_pipeline.cli.signals import stoppable
+from market_pipeline.config.settings import Settings
+from market_pipeline.machine import require_open_files
+
+__all__ = ["default_jobs", "run_days_at_once", "start"]
+
+_PROCESS_MB = 900
+"""What a process takes beside the memory budget: libraries, and what allocators keep."""
+_DAYS_WORTH_A_PROCESS = 2
+"""A process takes as long to start as a day of little data."""
+_PATIENCE_SECONDS = 90.0
+"""A process that was asked to stop ends in seconds, and itself after a minute."""
+_CANNOT_START = 2
+_START = f"from {__name__} import start; start()"
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a process is to run days of."""
+
+    ids: list[str]
+    force: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A process has loaded everything; `steps` is how many a day has."""
+
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A step of a day ended, or `text` says how far it is."""
+
+    day: date
+    text: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """A day is over; `reason` is why it failed."""
+
+    day: date
+    reason: str | None
+
+
+def default_jobs(days: int, settings: Settings) -> int:
+    """How many processes so many days are worth, with these cores and the memory that is free."""
+    free_mb = _free_mb()
+    jobs = 1
+    while jobs < min(settings.threads, days // _DAYS_WORTH_A_PROCESS) and (
+        free_mb is None or (jobs + 1) * _PROCESS_MB + settings.memory_budget_mb <= free_mb
+    ):
+        jobs += 1
+    return jobs
+
+
+def _free_mb() -> int | None:
+    """The memory that is free or could be, where the system says so."""
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            name, _, value = line.partition(":")
+            if name == "MemAvailable":
+                return int(value.split()[0]) // 1_000
+    return None
+
+
+def run_days_at_once(
+    jobs: int,
+    days: Sequence[date],
+    ids: Sequence[str],
+    out: Console,
+    settings: Settings,
+    *,
+    force: bool = False,
+) -> dict[date, str]:
+    """Runs the daily job for each day in one of several processes; the failed days with reasons.
+
+    A day whose process dies has failed, and another process goes on with the rest. The processes
+    share the threads and the memory budget of the settings.
+
+    Raises:
+        typer.Exit: SIGINT or SIGTERM came, and all processes have ended; or one could not start,
+            which has told why.
+    """
+    require_open_files()
+    dagster_home()
+    asked = _Asked(list(ids), force)
+    shares = {
+        "PIPELINE_THREADS": f"{max(1, settings.threads // jobs)}",
+        "PIPELINE_MEMORY_BUDGET_MB": f"{max(1, settings.memory_budget_mb // jobs)}",
+    }
+    with stoppable(f"{days[0]} to {days[-1]}"), _pool() as pool:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for _ in range(min(jobs, len(days))):
+            pool.append(_Worker(asked, shares))
+        return _Turns(days, out, pool, asked, shares).run()
+
+
+class _Worker:
+    """A process that runs one day after the other, and the day that it is at."""
+
+    def __init__(self, asked: _Asked, shares: dict[str, str]) -> None:
+        self.connection, theirs = Pipe()
+        self.day: date | None = None
+        self.is_ready = False
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _START, str(theirs.fileno())],
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr.fileno(),
+            env=os.environ | shares,
+            pass_fds=[theirs.fileno()],
+            process_group=0,
+        )
+        theirs.close()
+        self.connection.send(asked)
+
+    def give(self, day: date | None) -> None:
+        """Hands over the next day; None if there is none."""
+        self.day = day
+        with suppress(BrokenPipeError):  # what became of it is met as the end of its messages
+            self.connection.send(day)
+
+    def ended(self) -> str:
+        """How the process ended."""
+        code = self._process.wait()
+        if code >= 0:
+            return f"with exit code {code}"
+        return f"by {signal.Signals(-code).name}"
+
+    def stop(self) -> None:
+        """Asks the process to end."""
+        self._process.terminate()
+
+    def finish(self) -> None:
+        """Waits for the end of a process that was asked to, and ends one that does not hear."""
+        self.connection.close()
+        try:
+            self._process.wait(_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+@contextmanager
+def _pool() -> Iterator[list[_Worker]]:
+    """Processes that are all ended when the `with` block is, however that ends."""
+    workers: list[_Worker] = []
+    try:
+        yield workers
+    except BaseException:
+        for worker in workers:
+            worker.stop()
+        raise
+    finally:
+        for worker in workers:
+            worker.finish()
+
+
+class _Turns:
+    """Hands days to processes in order, and shows what becomes of them."""
+
+    def __init__(
+        self,
+        days: Sequence[date],
+        out: Console,
+        pool: list[_Worker],
+        asked: _Asked,
+        shares: dict[str, str],
+    ) -> None:
+        self._days, self._out = days, out
+        self._pool, self._asked, self._shares = pool, asked, shares
+        self._waiting = deque(days)
+        self._failed: dict[date, str] = {}
+
+    def run(self) -> dict[date, str]:
+        """Runs all of them; those that failed in the days' order."""
+        steps = self._first_ready()
+        with DayProgress(self._out, self._days, steps) as progress:
+            at_work = {worker.connection: worker for worker in self._pool}
+            for worker in self._pool:
+                if worker.is_ready:
+                    self._give(worker, progress)
+            while at_work:
+                for connection in wait(list(at_work)):
+                    worker = at_work[connection]  # type: ignore[index]  # they are connections
+                    try:
+                        self._take(worker, worker.connection.recv(), progress)
+                    except (EOFError, ConnectionResetError):
+                        del at_work[worker.connection]
+                        if self._bury(worker, progress):
+                            further = _Worker(self._asked, self._shares)
+                            self._pool.append(further)
+                            at_work[further.connection] = further
+        return {day: self._failed[day] for day in self._days if day in self._failed}
+
+    def _first_ready(self) -> int:
+        """The steps of a day, as soon as one process knows it."""
+        (connection, *_) = wait([worker.connection for worker in self._pool])
+        (worker,) = (each for each in self._pool if each.connection is connection)
+        try:
+            message = worker.connection.recv()
+        except (EOFError, ConnectionResetError):
+            raise typer.Exit(_CANNOT_START) from None
+        worker.is_ready = True
+        return int(message.steps)
+
+    def _take(self, worker: _Worker, message: object, progress: DayProgress) -> None:
+        match message:
+            case _Step(day, text):
+                progress.step(day, text)
+                return
+            case _Ended(day, reason):
+                if reason is not None:
+                    self._failed[day] = reason
+                progress.end(day, failed=reason is not None)
+            case _:
+                worker.is_ready = True
+        self._give(worker, progress)
+
+    def _give(self, worker: _Worker, progress: DayProgress) -> None:
+        day = self._waiting.popleft() if self._waiting else None
+        if day is not None:
+            progress.begin(day)
+        worker.give(day)
+
+    def _bury(self, worker: _Worker, progress: DayProgress) -> bool:
+        """Notes what became of the day of a process that ended; whether another one is needed."""
+        how = worker.ended()
+        if worker.day is None and worker.is_ready:
+            return False
+        if worker.day is None:
+            raise typer.Exit(_CANNOT_START)
+        self._failed[worker.day] = (
+            f"the process that ran it was ended {how}; if memory ran out, use fewer --jobs"
+        )
+        progress.end(worker.day, failed=True)
+        return bool(self._waiting)
+
+
+def start() -> None:
+    """Runs such a process to its end, as the console script runs a verb."""
+    run_script(signal.getsignal(signal.SIGINT), lambda: _run_until_stopped)
+
+
+def _run_until_stopped() -> None:
+    try:
+        _serve(Connection(int(sys.argv[1])))
+    except typer.Exit as stopped:
+        raise SystemExit(stopped.exit_code) from None
+
+
+def _serve(connection: Connection) -> None:
+    """Runs the days that the verb hands over, until it has no more."""
+    asked = connection.recv()
+    days: SimpleQueue[date | None] = SimpleQueue()
+    Thread(target=_hear, args=(connection, days), daemon=True, name="verb").start()
+    with daily_runs(asked.ids, force=asked.force) as runs:
+        connection.send(_Ready(runs.steps))
+        while (day := days.get()) is not None:
+            with stoppable(f"{day}", announced=False):
+                reason = runs.run(day, partial(_report, connection, day))
+            connection.send(_Ended(day, reason))
+
+
+def _report(connection: Connection, day: date, text: str | None) -> None:
+    connection.send(_Step(day, text))
+
+
+def _hear(connection: Connection, days: SimpleQueue[date | None]) -> None:
+    """Takes the days, and stops this process when the verb is gone."""
+    try:
+        while (day := connection.recv()) is not None:
+            days.put(day)
+        days.put(None)
+    except (EOFError, OSError):
+        os.kill(os.getpid(), signal.SIGTERM)
