@@ -19,6 +19,7 @@ from market_pipeline.cli.prune import prune
 from market_pipeline.cli.report import report
 from market_pipeline.cli.run import run
 from market_pipeline.cli.verdict import verdict
+from market_pipeline.machine import require_open_files
 
 __all__ = ["app"]
 
@@ -55,9 +56,15 @@ def _show_version(asked: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """Hold the options that stand before a verb."""
+    """Hold the options that stand before a verb, and refuse one that could open too few files.
+
+    Libraries in Rust panic for want of them, with lines of their own. The doctor lists it.
+    """
+    if context.invoked_subcommand != doctor.__name__:
+        require_open_files()

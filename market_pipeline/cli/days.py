@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from market_pipeline.cli.signals import shield_from_sigint, stoppable
 from market_pipeline.config.settings import ENV_FILE
 from market_pipeline.errors import SettingsError
-from market_pipeline.machine import as_machine_error, require_open_files
+from market_pipeline.machine import as_machine_error
 from market_pipeline.warehouse.locks import locking
 
 if TYPE_CHECKING:
@@ -65,7 +65,6 @@ def daily_runs(ids: Sequence[str], *, force: bool = False) -> Iterator[DailyRuns
     # Dagster takes a second to import the definitions, which `--help` need not wait for.
     from market_pipeline.definitions import defs  # noqa: PLC0415
 
-    require_open_files()
     with dagster_instance() as instance:
         shield_from_sigint(instance.compute_log_manager)
         config = {

@@ -29,7 +29,6 @@ from market_pipeline.cli.days import DayProgress, dagster_home, daily_runs
 from market_pipeline.cli.script import run_script
 from market_pipeline.cli.signals import stoppable
 from market_pipeline.config.settings import Settings
-from market_pipeline.machine import require_open_files
 
 __all__ = ["default_jobs", "run_days_at_once", "start"]
 
@@ -111,9 +110,8 @@ def run_days_at_once(
 
     Raises:
         typer.Exit: SIGINT or SIGTERM came, and all processes have ended; or one could not start,
-            which has told why.
+            which has said why.
     """
-    require_open_files()
     dagster_home()
     asked = _Asked(list(ids), force)
     shares = {

@@ -165,3 +165,13 @@ def test_too_little_memory(workspace: Workspace, kind, most):
     assert finished.errors.startswith("error: There is not enough memory (expected=4,294,967,296 ")
     assert f"a limit of {most:,} bytes" in finished.errors
     assert 1 == len(finished.errors.splitlines())
+
+
+@pytest.mark.parametrize("arguments", [("prune", "--yes"), ("verdict",), ("alerts", "list")])
+def test_too_few_open_files(workspace: Workspace, arguments):
+    """A limit of open files that libraries panic at is reported before any verb begins."""
+    finished = workspace.limited(resource.RLIMIT_NOFILE, 64, *arguments).finish()
+
+    assert (2, "") == (finished.exit_code, finished.output)
+    assert finished.errors.startswith("error: No further file can be opened (expected=128 open ")
+    assert 1 == len(finished.errors.splitlines())
