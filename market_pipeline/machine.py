@@ -111,7 +111,9 @@ def as_machine_error(error: BaseException, place: str | None = None) -> MachineE
     place = place or _place(error, number)
     if number == errno.EIO and "disk I/O error" in str(error):
         fullest = _place(error, errno.ENOSPC)
-        if shutil.disk_usage(fullest).free < _NEXT_TO_NOTHING_BYTES:
+        if resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
+            number, place = errno.EFBIG, fullest
+        elif shutil.disk_usage(fullest).free < _NEXT_TO_NOTHING_BYTES:
             number, place = errno.ENOSPC, fullest  # SQLite says so where it cannot grow its log
     if number in _FULL:
         return _full(number, place)
@@ -252,6 +254,8 @@ def _place(error: BaseException, number: int) -> str:
     while seen is not None:
         if isinstance(seen, OSError) and isinstance(seen.filename, str):
             return str(Path(seen.filename).absolute())
+        if type(seen).__module__.partition(".")[0] == "sqlalchemy":  # as Dagster's storage raises
+            return str(_folder("DAGSTER_HOME", "."))
         named = _PATH.search(str(seen))
         if named and not isinstance(seen, ImportError):
             return named[1] or named[2]
@@ -269,5 +273,9 @@ def _folders() -> Iterator[Path]:
 
     with suppress(Exception):
         yield nearest_folder(load_settings().data_dir)
-    for name, default in (("DAGSTER_HOME", "."), ("TMPDIR", "/tmp")):
-        yield nearest_folder(Path(os.environ.get(name) or default).absolute())
+    yield _folder("DAGSTER_HOME", ".")
+    yield _folder("TMPDIR", "/tmp")
+
+
+def _folder(variable: str, default: str) -> Path:
+    return nearest_folder(Path(os.environ.get(variable) or default).absolute())

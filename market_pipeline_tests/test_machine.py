@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy.exc
 from deltalake import write_deltalake
 
 from market_pipeline.errors import LakeFileError, PublishError, is_of_machine
@@ -120,6 +121,16 @@ def test_words(error: BaseException, text: str):
     assert text in str(ours)
     assert str(ours).endswith("then run this again; what was published before is untouched.")
     assert is_of_machine(error)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_storage_of_dagster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """SQLite's one text for a log that may not grow is reported as that, with Dagster's folder."""
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    cause = sqlite3.OperationalError("disk I/O error")
+    text = str(as_machine_error(sqlalchemy.exc.OperationalError("INSERT", None, cause)))
+
+    assert text.startswith(f"A file may not grow so large (file={tmp_path}, ")
 
 
 def test_ours_stay():

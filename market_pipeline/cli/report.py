@@ -24,7 +24,9 @@ def report(
     output: Annotated[
         Path | None,
         typer.Option(
-            dir_okay=False, help="The file to write; default `report-DAY.html` in this folder."
+            dir_okay=False,
+            readable=False,
+            help="The file to write; default `report-DAY.html` in this folder.",
         ),
     ] = None,
 ) -> None:
