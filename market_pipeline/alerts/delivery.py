@@ -1,7 +1,8 @@
 """Emptying the outbox: attempts with growing waits, then the dead letters.
 
 Receivers are independent of each other: each has its own lock and thread, and every attempt ends
-within its time limit (`post`), so one that never answers holds up only itself.
+within its time limit (`post`), so one that never answers holds up only itself. Attempts cost the
+machine something, so of those that did not take the last one only some are tried in a turn.
 
 At least once: an alert is marked as sent after its receiver took it, and a process that dies in
 between leaves it to be sent again, with the same text, labels, fingerprint and start. The other
@@ -33,13 +34,17 @@ __all__ = ["Delivered", "Patience", "deliver"]
 _LONGEST_TURN_SECONDS = 20.0
 """A tick of a sensor has 60 s, and the last attempt of a turn takes its time too."""
 
+_DOUBTFUL_IN_A_TURN = 16
+"""Each attempt is a process of 30 MB and 0.15 s of CPU time, and may be busy until its time is up:
+many that answer nothing must not slow down those that do."""
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long to bear with a receiver; the settings `alert_…` of the same names.
 
-    After `turn_seconds` nothing more is begun in one turn, so that those who took all they had to
-    take do not wait longer than an interval for one that takes much, or slowly.
+    After `turn_seconds` nothing more is begun in one turn, so that it has ended within an interval:
+    those who took all they had to take do not wait longer for one that takes much, or slowly.
     """
 
     timeout_seconds: float
@@ -51,12 +56,15 @@ class Patience:
     @classmethod
     def of(cls, settings: Settings) -> Patience:
         """As the settings say."""
+        interval = settings.alert_interval_seconds
         return cls(
             settings.alert_timeout_seconds,
             settings.alert_attempts,
             settings.alert_first_retry_seconds,
             settings.alert_longest_retry_seconds,
-            min(settings.alert_interval_seconds, _LONGEST_TURN_SECONDS),
+            min(
+                max(interval - settings.alert_timeout_seconds, interval / 2), _LONGEST_TURN_SECONDS
+            ),
         )
 
     def wait_after(self, attempts: int) -> float:
@@ -94,17 +102,25 @@ def deliver(
 ) -> Delivered:
     """Send what is due, to all receivers at the same time, and note how each attempt ended.
 
-    A failed attempt ends the turn of its receiver, so one that is down costs one wait. One to
-    which another turn is sending is left alone: a daemon that was killed may have left one behind.
+    A failed attempt ends the turn of its receiver, so one that is down costs one wait. Of those
+    that did not take the last one, or were never tried, 16 have a turn: who waits for it longest.
+    One to which another turn is sending is left alone: a daemon that was killed may have left one
+    behind.
 
     Raises:
         PublishError: The outbox cannot be used.
         WarehouseBusyError: Another process kept it.
     """
     outbox = Outbox(warehouse)
-    names = outbox.receivers_due(time.time())
-    if not names:
+    due = set(outbox.receivers_due(time.time()))
+    if not due:
         return Delivered()
+    standings = sorted(outbox.standings(), key=lambda each: each.failed_s or 0.0)
+    proven, doubtful = (
+        [each.target for each in standings if each.target in due and each.is_proven is is_proven]
+        for is_proven in (True, False)
+    )
+    names = proven + doubtful[:_DOUBTFUL_IN_A_TURN]
     known = {target.name: target for target in targets}
     until = time.monotonic() + patience.turn_seconds
     turn = _Turn(warehouse, outbox, known, links, patience, until)
@@ -138,6 +154,8 @@ class _Turn:
         for delivery in self.outbox.due(name, time.time()):
             if sent and time.monotonic() >= self.until:
                 break
+            now, wait = time.time(), self.patience.wait_after(delivery.attempts + 1)
+            self.outbox.begin(delivery, now_s=now, next_attempt_s=now + wait)
             try:
                 if target is None:
                     raise Refused("no such receiver is configured now")
@@ -148,27 +166,28 @@ class _Turn:
                     timeout_seconds=self.patience.timeout_seconds,
                 )
             except Refused as refused:
-                return Delivered(sent, 1, int(self._failed(delivery, refused)))
+                return Delivered(sent, 1, int(self._failed(delivery, refused, wait)))
             self.outbox.mark(delivery, "sent", now_s=time.time())
             sent += 1
         return Delivered(sent)
 
-    def _failed(self, delivery: Delivery, refused: Refused) -> bool:
+    def _failed(self, delivery: Delivery, refused: Refused, wait: float) -> bool:
         """Notes a failed attempt; whether it was the last."""
         attempts, now = delivery.attempts + 1, time.time()
-        if attempts >= self.patience.attempts:
-            self._bury(delivery, str(refused))
-            self.outbox.mark(delivery, "dead", now_s=now, error=str(refused))
-            return True
-        wait = self.patience.wait_after(attempts)
         asked = min(refused.retry_after_seconds, self.patience.longest_retry_seconds)
+        is_last = attempts >= self.patience.attempts
+        if is_last:
+            self._bury(delivery, str(refused))
         self.outbox.mark(
             delivery,
-            "waiting",
+            "dead" if is_last else "waiting",
             now_s=now,
             error=str(refused),
             next_attempt_s=now + max(wait, asked),
+            not_before_s=now + asked,
         )
+        if is_last:
+            return True
         LOGGER.warning(
             "%s did not take an alert (%s); attempt %d of %d, the next in %.0f s.",
             *(delivery.target, refused, attempts, self.patience.attempts, max(wait, asked)),

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,6 +25,7 @@ __all__ = ["STATES", "Delivery", "Outbox", "Standing", "State"]
 
 State = Literal["waiting", "sent", "dead"]
 STATES: tuple[State, ...] = ("waiting", "sent", "dead")
+_Values = Sequence[Any] | Mapping[str, Any]
 
 _WAIT_SECONDS = 30.0
 _MOST_DUE = 1_000
@@ -49,25 +50,42 @@ CREATE TABLE IF NOT EXISTS receivers (
     target TEXT PRIMARY KEY,
     sent_s REAL,
     failed_s REAL,
-    error TEXT
+    error TEXT,
+    not_before_s REAL NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX IF NOT EXISTS deliveries_by_state ON deliveries (state, target);
 """
-# An outbox that was made before there were figures of receivers lacks them.
-_UPGRADE = """
+# What an outbox lacks that was made by an earlier version, by table and column.
+_UPGRADES = {
+    ("deliveries", "put_in_s"): """
 ALTER TABLE deliveries ADD COLUMN put_in_s REAL NOT NULL DEFAULT 0;
 UPDATE deliveries SET put_in_s = changed_s;
 INSERT OR IGNORE INTO receivers (target, sent_s)
     SELECT target, max(changed_s) FROM deliveries WHERE state = 'sent' GROUP BY target;
-"""
+""",
+    ("receivers", "not_before_s"): """
+ALTER TABLE receivers ADD COLUMN not_before_s REAL NOT NULL DEFAULT 0;
+""",
+}
 _COLUMNS = "id, target, alert, state, attempts, next_attempt_s, changed_s, error, put_in_s"
+# A time of before that lies ahead is of a clock that was set back since.
+_DUE = "state = 'waiting' AND (next_attempt_s <= :now_s OR changed_s > :now_s)"
+_RECEIVERS_DUE = f"""
+SELECT DISTINCT target FROM deliveries LEFT JOIN receivers USING (target)
+WHERE {_DUE} AND (coalesce(not_before_s, 0) <= :now_s OR failed_s > :now_s)
+ORDER BY target
+"""
 _NOTE_SENT = """
 INSERT INTO receivers (target, sent_s) VALUES (:target, :now_s)
-ON CONFLICT (target) DO UPDATE SET sent_s = excluded.sent_s
+ON CONFLICT (target) DO UPDATE
+SET sent_s = excluded.sent_s, failed_s = min(failed_s, excluded.sent_s), not_before_s = 0
 """
 _NOTE_FAILED = """
-INSERT INTO receivers (target, failed_s, error) VALUES (:target, :now_s, :error)
-ON CONFLICT (target) DO UPDATE SET failed_s = excluded.failed_s, error = excluded.error
+INSERT INTO receivers (target, failed_s, error, not_before_s)
+VALUES (:target, :now_s, :error, :not_before_s)
+ON CONFLICT (target) DO UPDATE
+SET failed_s = excluded.failed_s, error = excluded.error, not_before_s = excluded.not_before_s,
+    sent_s = min(sent_s, excluded.failed_s - 0.001)
 """
 _STANDINGS = """
 WITH undelivered AS (
@@ -88,7 +106,7 @@ class Delivery:
 
     Attributes:
         target: The receiver's name.
-        attempts: How often it was tried and failed.
+        attempts: How often it was tried.
         next_attempt_s: Unix time from which it may be tried again.
         changed_s: Unix time of its last change: when it was put in, tried or sent.
         error: Why the last attempt failed, if it did.
@@ -133,6 +151,11 @@ class Standing:
         """Whether the last attempt failed."""
         return self.failed_s is not None and self.failed_s > (self.sent_s or 0.0)
 
+    @property
+    def is_proven(self) -> bool:
+        """Whether it took one at the last attempt."""
+        return self.sent_s is not None and not self.failing
+
     def oldest_waits_seconds(self, now_s: float) -> float | None:
         """How long the oldest alert has waited at a Unix time; None if none waits."""
         return None if self.oldest_s is None else max(now_s - self.oldest_s, 0.0)
@@ -154,9 +177,15 @@ class Outbox:
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE))
         with self._transaction() as connection:
             connection.execute("PRAGMA journal_mode")  # reads the file: a damaged one fails here
-            columns = {row[1] for row in connection.execute("PRAGMA table_info(deliveries)")}
-            upgrade = _UPGRADE if columns and "put_in_s" not in columns else ""
-            for statement in filter(str.strip, (_SCHEMA + upgrade).split(";")):
+            missing = [
+                upgrade
+                for (table, column), upgrade in _UPGRADES.items()
+                for columns in [
+                    {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+                ]
+                if columns and column not in columns
+            ]
+            for statement in filter(str.strip, "".join([_SCHEMA, *missing]).split(";")):
                 connection.execute(statement)
 
     def take(
@@ -214,19 +243,14 @@ class Outbox:
     def receivers_due(self, now_s: float) -> list[str]:
         """The names of the receivers for which something may be tried now."""
         with self._transaction() as connection:
-            rows = connection.execute(
-                "SELECT DISTINCT target FROM deliveries "
-                "WHERE state = 'waiting' AND next_attempt_s <= ? ORDER BY target",
-                [now_s],
-            )
+            rows = connection.execute(_RECEIVERS_DUE, {"now_s": now_s})
             return [target for (target,) in rows]
 
     def due(self, target: str, now_s: float) -> list[Delivery]:
         """What may be tried now for a receiver, the longest due first; no more than 1,000."""
         return self._read(
-            "WHERE state = 'waiting' AND target = ? AND next_attempt_s <= ? "
-            "ORDER BY next_attempt_s, id LIMIT ?",
-            [target, now_s, _MOST_DUE],
+            f"WHERE target = :target AND {_DUE} ORDER BY next_attempt_s, id LIMIT {_MOST_DUE}",
+            {"target": target, "now_s": now_s},
         )
 
     def standings(self) -> list[Standing]:
@@ -239,6 +263,20 @@ class Outbox:
         marks = ", ".join("?" * len(states))
         return self._read(f"WHERE state IN ({marks}) ORDER BY id DESC LIMIT ?", [*states, limit])
 
+    def begin(self, delivery: Delivery, *, now_s: float, next_attempt_s: float) -> None:
+        """Note an attempt before it is made, and when the next is to be made if this one's end
+        cannot be noted.
+
+        Where nothing can be written nothing is sent, so a full disk does not have the same alert
+        sent in every turn.
+        """
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE deliveries SET attempts = attempts + 1, next_attempt_s = ?, changed_s = ? "
+                "WHERE id = ?",
+                [next_attempt_s, now_s, delivery.id],
+            )
+
     def mark(
         self,
         delivery: Delivery,
@@ -247,17 +285,32 @@ class Outbox:
         now_s: float,
         error: str | None = None,
         next_attempt_s: float = 0.0,
+        not_before_s: float = 0.0,
     ) -> None:
-        """Note how an attempt ended, also for its receiver; one that has an error counts."""
+        """Note how an attempt ended, also for its receiver.
+
+        Args:
+            delivery: What was tried.
+            state: What became of it.
+            now_s: Unix time.
+            error: Why it failed; None if it did not.
+            next_attempt_s: Unix time from which it may be tried again.
+            not_before_s: Unix time before which its receiver wants no alert at all.
+        """
         with self._transaction() as connection:
             connection.execute(
-                "UPDATE deliveries SET state = ?, attempts = attempts + ?, next_attempt_s = ?, "
-                "changed_s = ?, error = ? WHERE id = ?",
-                [state, error is not None, next_attempt_s, now_s, error, delivery.id],
+                "UPDATE deliveries SET state = ?, next_attempt_s = ?, changed_s = ?, error = ? "
+                "WHERE id = ?",
+                [state, next_attempt_s, now_s, error, delivery.id],
             )
             connection.execute(
                 _NOTE_SENT if error is None else _NOTE_FAILED,
-                {"target": delivery.target, "now_s": now_s, "error": error},
+                {
+                    "target": delivery.target,
+                    "now_s": now_s,
+                    "error": error,
+                    "not_before_s": not_before_s,
+                },
             )
 
     def revive(self, targets: Sequence[str], *, now_s: float) -> tuple[int, int]:
@@ -297,12 +350,12 @@ class Outbox:
                     )
         return revived, stay
 
-    def _read(self, clause: str, values: Sequence[Any]) -> list[Delivery]:
+    def _read(self, clause: str, values: _Values) -> list[Delivery]:
         with self._transaction() as connection:
             return self._read_within(connection, clause, values)
 
     def _read_within(
-        self, connection: sqlite3.Connection, clause: str, values: Sequence[Any]
+        self, connection: sqlite3.Connection, clause: str, values: _Values
     ) -> list[Delivery]:
         rows = connection.execute(f"SELECT {_COLUMNS} FROM deliveries {clause}", values)
         return [

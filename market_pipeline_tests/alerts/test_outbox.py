@@ -92,18 +92,49 @@ def test_told_when_it_changed(runs):
 
 class TestStates:
     def test_marks(self, outbox: Outbox):
-        """A failed attempt counts and waits; one that was sent or died is not due any more."""
+        """An attempt counts; after a failed one it waits, and what was sent is not due any more."""
         outbox.take([an_alert()], TARGETS, now_s=5.0)
         first, second = due(outbox, 5.0)
+        for each in (first, second):
+            outbox.begin(each, now_s=5.5, next_attempt_s=50.0)
+        assert ([], 2) == (due(outbox, 49.0), len(due(outbox, 50.0)))
         outbox.mark(first, "waiting", now_s=6.0, error="it answered 500", next_attempt_s=60.0)
         outbox.mark(second, "sent", now_s=6.0)
 
         assert ([], ["log"]) == (due(outbox, 59.0), [each.target for each in due(outbox, 60.0)])
-        assert [("sent", 0, None), ("waiting", 1, "it answered 500")] == [
+        assert [("sent", 1, None), ("waiting", 1, "it answered 500")] == [
             (each.state, each.attempts, each.error) for each in outbox.deliveries()
         ]
         assert ["webhook-1"] == [each.target for each in outbox.deliveries(["sent"])]
         assert ["webhook-1"] == [each.target for each in outbox.deliveries(limit=1)]
+
+    def test_a_receiver_that_wants_none_for_a_while(self, outbox: Outbox):
+        """No alert is due for it until then, not even a new one, unless it took one meanwhile."""
+        outbox.take([an_alert()], ["webhook-1"], now_s=5.0)
+        (first,) = outbox.due("webhook-1", 5.0)
+        outbox.mark(first, "waiting", now_s=6.0, error="it answered 429", not_before_s=60.0)
+        outbox.take([an_alert(check="skew")], TARGETS, now_s=7.0)
+
+        assert [["log"], ["log", "webhook-1"]] == [outbox.receivers_due(at) for at in (59.0, 60.0)]
+        outbox.mark(first, "sent", now_s=8.0)
+        assert ["log", "webhook-1"] == outbox.receivers_due(9.0)
+
+    def test_a_clock_that_was_set_back(self, outbox: Outbox):
+        """What was put off by a clock that was ahead is due, and the last attempt is the last."""
+        outbox.take([an_alert(), an_alert(check="skew")], ["webhook-1"], now_s=5.0)
+        first, second = outbox.due("webhook-1", 5.0)
+        later = {"next_attempt_s": 9_060.0, "not_before_s": 9_060.0}
+        outbox.mark(first, "waiting", now_s=9_000.0, error="it answered 429", **later)
+
+        assert ["webhook-1"] == outbox.receivers_due(10.0)
+        assert [second.id, first.id] == [each.id for each in outbox.due("webhook-1", 10.0)]
+        outbox.mark(second, "sent", now_s=10.0)
+        (taken,) = outbox.standings()
+        outbox.mark(first, "waiting", now_s=4.0, error="it answered 500")
+        (failed,) = outbox.standings()
+        assert [(False, 10.0, 10.0), (True, 4.0, 3.999)] == [
+            (each.failing, each.failed_s, each.sent_s) for each in (taken, failed)
+        ]
 
     def test_dead_letters_wait_again(self, outbox: Outbox):
         """To their own receiver, else to those of its kind, else not at all."""
@@ -151,11 +182,21 @@ class TestStandings:
         with closing(sqlite3.connect(outbox.path)) as connection:
             connection.execute("ALTER TABLE deliveries DROP COLUMN put_in_s")
             connection.execute("DROP TABLE receivers")
+        upgraded = Outbox(Warehouse(outbox.path.parents[1]))
 
         assert [
             Standing("log", sent_s=6.0),
             Standing("webhook-1", waiting=1, oldest_s=5.0),
-        ] == Outbox(Warehouse(outbox.path.parents[1])).standings()
+        ] == upgraded.standings()
+
+    def test_an_outbox_without_the_time_a_receiver_asked_for(self, outbox: Outbox):
+        """One of an earlier version is taken over: no receiver asked for any."""
+        outbox.take([an_alert()], ["log"], now_s=5.0)
+        outbox.mark(*outbox.due("log", 5.0), "waiting", now_s=6.0, error="x", not_before_s=9.0)
+        with closing(sqlite3.connect(outbox.path)) as connection:
+            connection.execute("ALTER TABLE receivers DROP COLUMN not_before_s")
+
+        assert ["log"] == Outbox(Warehouse(outbox.path.parents[1])).receivers_due(7.0)
 
 
 class TestFile:
