@@ -24,6 +24,7 @@ from market_pipeline.config.settings import load_settings
 from market_pipeline.defs.failures import first_failure
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.machine import reports_machine_errors
+from market_pipeline.warehouse.layout import Warehouse
 
 __all__ = ["ALERT_SENSORS"]
 
@@ -54,7 +55,7 @@ def run_alerts(context: dg.SensorEvaluationContext, pipeline: Pipeline) -> dg.Se
     """Look at the runs that ended since the tick before; the first tick only notes where it is."""
     seen: dict[str, int] = json.loads(context.cursor or "{}")
     ended = _ended(context.instance, seen)
-    outbox = Outbox(pipeline.warehouse)
+    outbox = Outbox(_folders(pipeline))
     targets = [target.name for target in configured_targets(pipeline.settings)]
     new = 0
     for event_type, record in ended:
@@ -70,6 +71,11 @@ def run_alerts(context: dg.SensorEvaluationContext, pipeline: Pipeline) -> dg.Se
         cursor=json.dumps(cursor),
         skip_reason=dg.SkipReason(f"{len(ended)} runs ended, {new} new alerts."),
     )
+
+
+def _folders(pipeline: Pipeline) -> Warehouse:
+    """Without a catalogue: what keeps one from being made must be reported all the same."""
+    return Warehouse(pipeline.settings.data_dir)
 
 
 def _ended(
@@ -165,7 +171,7 @@ def late_day_alerts(pipeline: Pipeline) -> dg.SkipReason:
     now = time.time()
     late = late_days(settings, load_instruments(settings.instruments_file), now)
     targets = [target.name for target in configured_targets(settings)]
-    new = Outbox(pipeline.warehouse).take(late, targets, now_s=now)
+    new = Outbox(_folders(pipeline)).take(late, targets, now_s=now)
     return dg.SkipReason(f"{len(late)} days of instruments are late, {new} of them new.")
 
 
@@ -178,11 +184,9 @@ def late_day_alerts(pipeline: Pipeline) -> dg.SkipReason:
 @reports_machine_errors
 def alert_delivery(pipeline: Pipeline) -> dg.SkipReason:
     """Empty the outbox as far as receivers take it; what they refuse waits for a later tick."""
-    settings = pipeline.settings
-    done = deliver(
-        pipeline.warehouse, configured_targets(settings), Links.of(settings), Patience.of(settings)
-    )
-    return dg.SkipReason(_delivery_text(done, Outbox(pipeline.warehouse).standings(), time.time()))
+    settings, folders = pipeline.settings, _folders(pipeline)
+    done = deliver(folders, configured_targets(settings), Links.of(settings), Patience.of(settings))
+    return dg.SkipReason(_delivery_text(done, Outbox(folders).standings(), time.time()))
 
 
 def _delivery_text(done: Delivered, standings: Sequence[Standing], now_s: float) -> str:

@@ -250,3 +250,16 @@ def test_a_delivery_that_could_not_work_says_so(tick, outbox: Outbox):
         "Left alone, as another turn is sending to them: log. log: 1 wait, the oldest for 7,2"
     )
     assert said.endswith(" s (no such receiver is configured now).")
+
+
+def test_a_warehouse_that_cannot_be_used(tick, outbox: Outbox, monkeypatch):
+    """What failed for want of one is reported: neither the outbox nor its delivery needs it."""
+    from market_pipeline.defs.alerts import alert_delivery
+
+    monkeypatch.setattr("market_pipeline.defs.resources.with_catalogue", lambda _: 1 / 0)
+    outbox.take([an_alert()], ["log"], now_s=time.time())
+
+    assert ["0 runs ended, 0 new alerts.", "1 sent, 0 failed, 0 now dead letters."] == [
+        tick(),
+        tick(alert_delivery),
+    ]
