@@ -7,7 +7,7 @@ runs that a person or a command started. Therefore both look at the runs themsel
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -20,19 +20,27 @@ __all__ = ["asked_for", "is_under_way", "last_whole_run_s"]
 _PARTITION = "dagster/partition"
 _NOT_ENDED = [
     dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+# A run is made, and begins or is queued a moment later. Whoever is killed in between leaves it so
+# for ever, and Dagster's monitoring of runs ends none that never began.
+_BEGINS_WITHIN = timedelta(minutes=5)
 # Of the runs that succeeded, how many of the newest are looked through for a whole one.
 _MAX_RUNS = 20
 
 
 def is_under_way(instance: dg.DagsterInstance, day: date) -> bool:
-    """Whether a run of a day is queued or going on, whoever asked for it."""
-    runs = dg.RunsFilter(statuses=_NOT_ENDED, tags={_PARTITION: day.isoformat()})
-    return bool(instance.get_runs_count(runs))
+    """Whether a run of a day is about to begin, queued or going on, whoever asked for it."""
+    of_day = {_PARTITION: day.isoformat()}
+    not_ended = dg.RunsFilter(statuses=_NOT_ENDED, tags=of_day)
+    just_made = dg.RunsFilter(
+        statuses=[dg.DagsterRunStatus.NOT_STARTED],
+        tags=of_day,
+        created_after=datetime.now(UTC) - _BEGINS_WITHIN,
+    )
+    return any(instance.get_runs_count(runs) for runs in (not_ended, just_made))
 
 
 def last_whole_run_s(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 
 import dagster as dg
 import pytest
@@ -28,6 +28,16 @@ class TestIsUnderWay:
         run_under_way(instance, DAY, dg.DagsterRunStatus[status])
 
         assert [True, False] == [is_under_way(instance, day) for day in (DAY, NEXT_DAY)]
+
+    def test_never_begun(self, instance, monkeypatch):
+        """A run that was made and did not begin in time never will: whoever made it was killed."""
+        from market_pipeline.defs import ran
+
+        run_under_way(instance, DAY, dg.DagsterRunStatus.NOT_STARTED)
+        run_under_way(instance, NEXT_DAY)
+        monkeypatch.setattr(ran, "_BEGINS_WITHIN", timedelta())
+
+        assert [False, True] == [ran.is_under_way(instance, day) for day in (DAY, NEXT_DAY)]
 
     def test_ended(self, instance):
         """Runs that succeeded or failed are not."""
