@@ -87,6 +87,10 @@ ON CONFLICT (target) DO UPDATE
 SET failed_s = excluded.failed_s, error = excluded.error, not_before_s = excluded.not_before_s,
     sent_s = min(sent_s, excluded.failed_s - 0.001)
 """
+_UNREADABLE = """
+UPDATE deliveries SET state = 'dead', error = 'its text in the outbox cannot be read'
+WHERE id = ? AND state <> 'sent'
+"""
 _STANDINGS = """
 WITH undelivered AS (
     SELECT target, sum(state = 'waiting') AS waiting, sum(state = 'dead') AS dead,
@@ -357,11 +361,15 @@ class Outbox:
     def _read_within(
         self, connection: sqlite3.Connection, clause: str, values: _Values
     ) -> list[Delivery]:
+        found = []
         rows = connection.execute(f"SELECT {_COLUMNS} FROM deliveries {clause}", values)
-        return [
-            Delivery(number, target, Alert.from_json(json.loads(alert)), *others)
-            for number, target, alert, *others in rows.fetchall()
-        ]
+        for number, target, alert, *others in rows.fetchall():
+            try:
+                found.append(Delivery(number, target, Alert.from_json(json.loads(alert)), *others))
+            except (ValueError, TypeError, KeyError):
+                # Damaged, or of another version: it must not hold up what waits behind it.
+                connection.execute(_UNREADABLE, [number])
+        return found
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -59,7 +59,7 @@ def list_alerts(
         console().print(_table(shown))
     else:
         console().print("No alert.")
-    raise typer.Exit(1 if outbox.deliveries(["dead"], 1) else 0)
+    raise typer.Exit(1 if any(each.dead for each in outbox.standings()) else 0)
 
 
 @alerts.command("receivers")

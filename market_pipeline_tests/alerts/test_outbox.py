@@ -220,3 +220,14 @@ class TestFile:
             Outbox(Warehouse(tmp_path / "data"))
 
         assert str(outbox.path) == caught.value.file
+
+    def test_an_alert_that_cannot_be_read(self, outbox: Outbox):
+        """It is a dead letter, and what waits behind it is due; `revive` leaves it as it is."""
+        outbox.take([an_alert(), an_alert(check="skew")], ["webhook-1"], now_s=5.0)
+        for text in ("{no json", "{}", '{"day": null, "of": "a later version"}'):
+            with closing(sqlite3.connect(outbox.path)) as connection, connection:
+                connection.execute("UPDATE deliveries SET alert = ? WHERE id = 1", [text])
+
+            assert ["skew"] == [each.alert.check for each in outbox.due("webhook-1", 5.0)]
+            assert (0, 0) == outbox.revive(["webhook-1"], now_s=6.0)
+            assert [(1, 1)] == [(each.waiting, each.dead) for each in outbox.standings()]
