@@ -12,12 +12,15 @@ from market_pipeline.cli.output import console, errors_console
 from market_pipeline.errors import LakeFileError, SettingsError, error_text
 from market_pipeline.shown import shown, shown_lines, shown_logger, shown_names
 
-HOSTILE = "\x1b]8;;http://x\x07[red]<b>\x9b2J\x00\u202e\u2028\n\r\udcff\u200b\ufeff"
+UNSEEN = "\u115f\u1160\u2800\u3164\uffa0\ufe0f\U000e0101\u034f\u0301\u0489"
+FROM_THE_RIGHT = "\u05d0\u0627\u0661"
+HOSTILE = f"\x1b]8;;http://x\x07[red]<b>\x9b2J\x00\u202e\u2028\n\r\udcff\u200b\ufeff{UNSEEN}{FROM_THE_RIGHT}"
 
 
 def acting(text: str) -> list[str]:
     """The characters of a text that act on what shows it, but for line breaks."""
-    return [each for each in text if not each.isprintable() and each != "\n"]
+    others = UNSEEN + FROM_THE_RIGHT
+    return [each for each in text if (not each.isprintable() or each in others) and each != "\n"]
 
 
 class TestShown:
@@ -40,9 +43,14 @@ class TestShown:
         """Marks of direction, other line breaks and halves of surrogate pairs are written out."""
         assert told == shown(char)
 
-    def test_letters_of_any_script_stay(self):
-        """What can be printed stays as it is."""
-        assert "Ünï 価格 … → [x]" == shown("Ünï 価格 … → [x]")
+    @pytest.mark.parametrize("char", UNSEEN + FROM_THE_RIGHT)
+    def test_what_is_not_seen_or_turns_its_neighbours(self, char):
+        """Fillers, marks that are drawn over a neighbour, and letters from the right."""
+        assert char.encode("unicode_escape").decode() == shown(char) == shown_lines(char)
+
+    def test_letters_stay(self):
+        """What can be printed stays as it is, also of other scripts."""
+        assert "Ünï 価格 Жγ हक … → [x]" == shown("Ünï 価格 Жγ हक … → [x]")
 
     def test_a_long_text_is_cut(self):
         """Of a long text the beginning is shown, and how long it is."""

@@ -109,8 +109,13 @@ def _cell(value: object) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """A text of which the UI's Markdown makes no link, no image, no letters of another kind."""
-    return re.sub(r"[\\`*~\[\]<]", r"\\\g<0>", shown_lines(text))
+    """A text of which the UI's Markdown makes no link, no image, no letters of another kind.
+
+    It makes links of bare addresses too, after it has taken escapes away: what they are recognised
+    by becomes code. References to characters (`&#x202e;`) stay what they are.
+    """
+    escaped = re.sub(r"[\\`*~\[\]<&]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", shown_lines(text))
+    return re.sub(r"://|@|(?<=www)\.", r"`\g<0>`", escaped, flags=re.IGNORECASE)
 
 
 def figure_markdown(figure: Figure, alt: str) -> dg.MarkdownMetadataValue:

@@ -18,7 +18,7 @@ from market_pipeline.sources import binance_capture, crypto_lake
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch, TradeTimes
 from market_pipeline.sources.binance_capture import Findings
 from market_pipeline.sources.crypto_lake_trades import read_trade_times
-from market_pipeline.sources.shards import folder_shards
+from market_pipeline.sources.shards import folder_shards, refuse_names
 
 __all__ = ["Feeds", "RawRows", "feeds_of"]
 
@@ -61,8 +61,8 @@ def feeds_of(
         InstrumentsError: There is a capture, and no instrument that Binance has.
         SchemaError, DomainError: On frames and arrays of other columns or values; what is in a file
             is checked when it is read, except that trades are read at once.
-        LakeFileError: A file of trades cannot be read, or names in a folder leave open which files
-            are its shards.
+        LakeFileError: A file of trades cannot be read, or names in a folder or list leave open
+            which files are its shards.
     """
     if snapshots is None and _is_capture(_files(deltas)):
         snapshots = deltas
@@ -116,7 +116,10 @@ def _files(rows: RawRows) -> list[Path] | None:
     if isinstance(rows, str | os.PathLike):
         return _files_at(Path(rows))
     if isinstance(rows, Sequence) and all(isinstance(each, str | os.PathLike) for each in rows):
-        return list(chain.from_iterable(_files_at(Path(each)) for each in rows))
+        files = list(chain.from_iterable(_files_at(Path(each)) for each in rows))
+        for folder in {file.parent for file in files}:
+            refuse_names([file.name for file in files if file.parent == folder], folder)
+        return files
     return None
 
 

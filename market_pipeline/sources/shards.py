@@ -6,6 +6,10 @@ day. N may be written with zeros before it, but two names of one number (`1` and
 shard reported twice, and a Parquet file that begins with a number and is named otherwise
 (`1.gz.parquet`, `1.SNAPPY.PARQUET`) may be one too: with either, nobody can say what the day is.
 A folder of nothing but such files holds no shard.
+
+A shard is a regular file, or a link to one. What is named so and is none (a pipe, which would keep
+its reader waiting for ever, a folder, a link that leads nowhere) is never opened, and the day is
+refused.
 """
 
 from __future__ import annotations
@@ -44,7 +48,7 @@ def shard_versions(folder: Path) -> dict[str, ShardVersion]:
     newest: dict[str, ShardVersion] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         matched = _SHARD.fullmatch(path.name)
-        if matched is None:
+        if matched is None or not path.is_file():
             continue
         number, version, gone, gone_version = matched.groups()
         found = ShardVersion(int(gone_version or version or 1), path, gone is not None)
@@ -68,14 +72,21 @@ def folder_shards(folder: Path) -> list[Path]:
     """As `live_shards`, of a folder of which everybody can say what it holds.
 
     Raises:
-        LakeFileError: See `refuse_names`.
+        LakeFileError: See `refuse_names`; or something that is no file is named as a shard.
     """
     live = live_shards(folder)
-    others = [
-        path.name
-        for path in (folder.iterdir() if folder.is_dir() else ())
-        if not _SHARD.fullmatch(path.name)
-    ]
+    others = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if not _SHARD.fullmatch(path.name):
+            others.append(path.name)
+        elif not path.is_file():
+            raise LakeFileError(
+                "What is named as a shard of a day is no file",
+                next_step="Put the file in its place or take it away, then run the day again.",
+                file=path,
+                expected="a file, or a link to one",
+                found="a folder, a pipe or a link that leads nowhere",
+            )
     refuse_names([*(path.name for path in live), *others], folder)
     return live
 

@@ -211,7 +211,22 @@ class TestFiles:
         """Files and folders of a list are read in the order of the list."""
         two = [day / "2.snappy.parquet", str(day / "1.snappy.parquet")]
         assert [502, 502, 503, 503, 500, 500, 501, 501] == columns_of(two)["sequence_number"]
-        assert 88 == len(columns_of([day, day])["price"])
+
+    def test_a_list_with_a_folder(self, day: Path):
+        """A folder in a list stands for its shards, and each folder has numbers of its own."""
+        other = shard(day.with_name("dt=2024-08-09"), 1, raw_files.deltas(4, first=44)).parent
+        sequences = columns_of([day, other])["sequence_number"]
+        assert (48, sorted(sequences)) == (len(sequences), sequences)
+
+    @pytest.mark.parametrize(
+        "name", ["2.snappy.parquet", "02.snappy.parquet", "2.v2.snappy.parquet"]
+    )
+    def test_a_list_with_a_shard_twice(self, day: Path, name):
+        """Names of a list that mean one shard are never both read, and no name is read twice."""
+        if not (day / name).exists():
+            shutil.copy(day / "2.snappy.parquet", day / name)
+        with pytest.raises(LakeFileError, match="the same shard"):
+            columns_of([day / "2.snappy.parquet", day / name])
 
     @pytest.mark.parametrize("name", ["nowhere", "."])
     def test_nothing_there(self, tmp_path: Path, name):

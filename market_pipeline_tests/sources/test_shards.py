@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,16 @@ def folder_of(folder: Path, *names: str) -> Path:
     for name in names:
         (folder / name).write_bytes(b"")
     return folder
+
+
+def to_nowhere(path: Path) -> None:
+    """A link to what is not there."""
+    path.symlink_to(path.with_name("nowhere"))
+
+
+def to_itself(path: Path) -> None:
+    """A link that leads round and round."""
+    path.symlink_to(path)
 
 
 class TestNames:
@@ -79,6 +91,24 @@ class TestNames:
             refuse_names([f"1{HOSTILE}.parquet", ONE], "s3://bucket/lake")
 
         assert [] == acting(str(caught.value))
+
+    @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, to_nowhere, to_itself])
+    def test_no_file(self, tmp_path: Path, make: Callable[[Path], object]):
+        """What is named as a shard and is no file is refused and never opened."""
+        folder = folder_of(tmp_path / "dt", ONE)
+        make(folder / "2.snappy.parquet")
+        with pytest.raises(LakeFileError, match="is no file") as caught:
+            folder_shards(folder)
+
+        assert str(folder / "2.snappy.parquet") == caught.value.file
+        assert [ONE] == [each.name for each in live_shards(folder)]
+
+    def test_a_link_to_a_file(self, tmp_path: Path):
+        """A lake may be made of links to where the files are."""
+        folder = folder_of(tmp_path / "dt")
+        (folder / ONE).symlink_to(folder_of(tmp_path / "elsewhere", "x") / "x")
+
+        assert [folder / ONE] == folder_shards(folder)
 
     def test_the_sensor_sees_them(self, tmp_path: Path):
         """Who only looks whether a day has arrived is not stopped."""

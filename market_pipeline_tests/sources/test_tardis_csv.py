@@ -276,9 +276,10 @@ class TestRefused:
         [
             (HEADINGS[TRADES], "missing: is_snapshot; unexpected: id"),
             (HEADINGS[INCREMENTAL] + ",more", "missing: none; unexpected: more"),
+            (HEADINGS[INCREMENTAL] + ',"x, y"', "missing: none; unexpected: 'x, y'"),
             (HEADINGS[INCREMENTAL].replace("price,amount", "amount,price"), "missing: none"),
         ],
-        ids=["another type", "one more", "another order"],
+        ids=["another type", "one more", "two words", "another order"],
     )
     def test_other_columns(self, tmp_path, heading, told):
         """All columns must be those of the data type, in their order."""
@@ -335,6 +336,18 @@ class TestFind:
             write_text(each, "")
         assert [flat, deep] == CONVERTER.find(tmp_path, BTC, DAY)
         assert [] == CONVERTER.find(tmp_path, BTC, date(2024, 8, 9))
+
+    def test_a_data_type_in_both_layouts(self, tmp_path):
+        """Nobody can say which of two files is the day's, so neither is read."""
+        flat = path_of(tmp_path, "binance-futures", TRADES, DAY, "BTCUSDT")
+        deep = tmp_path / "tardis_csv/binance-futures/trades/2024/08/08/BTCUSDT.csv.gz"
+        for each in (flat, deep):
+            write_lines(each, TRADES, [])
+        with pytest.raises(LakeFileError, match="Two files are the trades of a day") as caught:
+            made(tmp_path)
+
+        assert str(deep) == caught.value.file
+        assert str(flat) in str(caught.value)
 
     @pytest.mark.parametrize(
         ("venue", "symbol", "expected"),

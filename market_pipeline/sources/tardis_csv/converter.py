@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 
 from market_pipeline.config.instruments import Instrument
+from market_pipeline.errors import LakeFileError
 from market_pipeline.sources.binance_capture.linking import MARKET_OF_VENUE, capture_symbol
 from market_pipeline.sources.converter import ConverterFacts
 from market_pipeline.sources.raw_writer import RawWriter
@@ -66,15 +67,31 @@ class TardisCsv:
                 root / f"{exchange}_{data_type}_{day.isoformat()}_{symbol}.csv.gz",
                 root / exchange / data_type / f"{day:%Y/%m/%d}" / f"{symbol}.csv.gz",
             )
-            found += [place for place in places if place.is_file()][:1]
+            found += [place for place in places if place.is_file()]
         return found
 
     def convert(
         self, files: Sequence[Path], out: RawWriter, instrument: Instrument, day: date
     ) -> None:
-        """See `Converter`; the files are those of `find`, distinguished by their data type."""
+        """See `Converter`; the files are those of `find`, distinguished by their data type.
+
+        Raises:
+            LakeFileError: There are two files of a data type, one named as Tardis's client does and
+                one as its server does. See the readers for other errors.
+        """
         whose = Whose(tardis_exchange(instrument), tardis_symbol(instrument), day)
-        by_type = {each: file for file in files for each in DATA_TYPES if _is(file, each)}
+        by_type: dict[str, Path] = {}
+        for file in files:
+            (data_type,) = [each for each in DATA_TYPES if _is(file, each)]
+            if data_type in by_type:
+                raise LakeFileError(
+                    f"Two files are the {data_type} of a day",
+                    next_step="Take one of them away, then run the day again.",
+                    file=file,
+                    expected="one file for each data type",
+                    found=f"{by_type[data_type]} too",
+                )
+            by_type[data_type] = file
         incremental, book = by_type.get(INCREMENTAL), by_type.get(BOOK_25)
         if incremental is not None:
             convert_books(out, incremental, book, whose)

@@ -20,6 +20,7 @@ import pyarrow.csv as pcsv
 from numpy.typing import NDArray
 
 from market_pipeline.errors import DomainError, LakeFileError, MarketPipelineError, SchemaError
+from market_pipeline.shown import shown_names
 
 __all__ = [
     "BOOK_25",
@@ -295,8 +296,8 @@ def _other_columns(
         "The CSV file does not have the columns of its data type, in their order",
         next_step="Fetch the file from Tardis again, or check its data type.",
         file=file,
-        column=", ".join(missing + unexpected) or None,
+        column=shown_names(missing + unexpected) or None,
         expected=f"columns {', '.join(columns)}",
-        found=f"missing: {', '.join(missing) or 'none'}; "
-        f"unexpected: {', '.join(unexpected) or 'none'}",
+        found=f"missing: {shown_names(missing) or 'none'}; "
+        f"unexpected: {shown_names(unexpected) or 'none'}",
     )
