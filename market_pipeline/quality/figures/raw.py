@@ -95,7 +95,9 @@ class OutsideDayFigures(Figures):
 class IdentityFigures(Figures):
     """Whether files and prices are of this day and this instrument."""
 
-    files_twice: int | None = figure("BIGINT", "Raw files with the bytes of another of the day.")
+    files_twice: int | None = figure(
+        "BIGINT", "Raw files with the bytes or rows of another of the day."
+    )
     trade_files_twice: int | None = figure("BIGINT", "Of these, trades.")
     first_file_twice: str | None = figure("VARCHAR", "The first of these, and the other.")
     files_elsewhere: int | None = figure(

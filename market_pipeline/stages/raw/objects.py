@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -22,7 +22,14 @@ from market_pipeline.quality.profile import PROFILES
 from market_pipeline.warehouse.lineage import NOT_FETCHED, Input
 from market_pipeline.warehouse.tables import Table
 
-__all__ = ["NOT_ALL_FETCHED", "RawObjects", "RegisteredDay", "has_data", "has_rows"]
+__all__ = [
+    "NOT_ALL_FETCHED",
+    "RawObjects",
+    "RegisteredDay",
+    "UsableObject",
+    "has_data",
+    "has_rows",
+]
 
 NOT_ALL_FETCHED = "The raw files of this instrument and day could not all be fetched"
 """The `problem` of the error for a day that the store did not give whole."""
@@ -39,6 +46,19 @@ def has_data(rows: pl.DataFrame) -> bool:
     """
     found = (pl.col("status") == "unusable") | (pl.col("status") == "usable") & (pl.col("rows") > 0)
     return not rows.filter(found).is_empty()
+
+
+class UsableObject(NamedTuple):
+    """An object that has rows: its path below the lake, and what was registered of it.
+
+    The times are null where its footer has none.
+    """
+
+    path: str
+    sha256: str
+    rows: int
+    first_ts_receipt_ns: int | None
+    last_ts_receipt_ns: int | None
 
 
 class RawObjects:
@@ -171,14 +191,14 @@ class RawObjects:
             for path, uri, sha256 in rows.select("path", "uri", "sha256").iter_rows()
         ]
 
-    def usable_objects(self, instrument: Instrument) -> list[tuple[str, str]]:
-        """Path below the lake and SHA-256 of an instrument's objects that have rows, in order."""
+    def usable_objects(self, instrument: Instrument) -> list[UsableObject]:
+        """An instrument's objects that have rows, in order."""
         rows = self._manifest.filter(
             (pl.col("exchange") == instrument.venue)
             & (pl.col("symbol") == instrument.symbol)
             & has_rows()
         ).sort("shard")
-        return list(rows.select("path", "sha256").iter_rows())
+        return [UsableObject(*each) for each in rows.select(UsableObject._fields).iter_rows()]
 
     def remarks(self, instrument: Instrument) -> list[tuple[str | None, str]] | None:
         """What speaks against the objects of an instrument at the store: path below the lake and

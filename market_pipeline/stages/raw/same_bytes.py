@@ -1,4 +1,4 @@
-"""Finds raw files whose bytes stand in the manifest a second time: a file in a wrong folder."""
+"""Finds raw files that stand in the manifest a second time: a file in a wrong folder, or a copy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from datetime import date
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
-from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay, has_rows
+from market_pipeline.stages.raw.objects import (
+    RawObjects,
+    RegisteredDay,
+    UsableObject,
+    has_rows,
+)
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.manifest import RAW_BOOK_DELTAS, RAW_BOOK_SNAPSHOTS, RAW_TRADES
 from market_pipeline.warehouse.working import find_rows
@@ -40,11 +45,18 @@ class Registered:
 
 @dataclass(frozen=True, slots=True, order=True)
 class SameBytes:
-    """Two registered files of the same bytes: one of the day that is looked at, and another."""
+    """Two registered files of the same bytes: one of the day that is looked at, and another.
+
+    Attributes:
+        own, other: The two files.
+        sha256: Of the first.
+        is_same_file: Their bytes are the same; else only their rows, which were written anew.
+    """
 
     own: Registered
     other: Registered
     sha256: str
+    is_same_file: bool = True
 
     @property
     def is_same_table(self) -> bool:
@@ -63,7 +75,9 @@ def same_bytes(
     """An instrument's files of a day that are registered a second time, in order.
 
     Files without a row, or that cannot be read, are alike for other reasons, and left out. Of a
-    file that stands more than once in the table, all but the first are reported.
+    file that stands more than once in the table, all but the first are reported. There a file of
+    other bytes is the same one too, compressed or divided in another way, if it has as many rows
+    from and to the same nanosecond.
 
     Args:
         raw: The day's registered raw objects.
@@ -71,17 +85,27 @@ def same_bytes(
         elsewhere: What `registered` found for the day.
     """
     found: list[SameBytes] = []
-    first: dict[tuple[str, str], Registered] = {}
     for table, objects in _objects(raw).items():
-        for path, sha256 in objects.usable_objects(instrument):
-            file = Registered(instrument.venue, instrument.symbol, raw.day, table, path)
-            before = first.setdefault((table, sha256), file)
-            if before is not file:
-                found.append(SameBytes(file, before, sha256))
+        first: dict[object, Registered] = {}
+        for each in objects.usable_objects(instrument):
+            file = Registered(instrument.venue, instrument.symbol, raw.day, table, each.path)
+            before = [first.setdefault(key, file) for key in _keys(each)]
+            again = next((other for other in before if other is not file), None)
+            if again is not None:
+                found.append(SameBytes(file, again, each.sha256, again is before[0]))
                 continue
-            pairs = [SameBytes(file, other, sha256) for other in elsewhere.get(sha256, ())]
+            pairs = [
+                SameBytes(file, other, each.sha256) for other in elsewhere.get(each.sha256, ())
+            ]
             found += [pair for pair in pairs if not pair.is_same_table]
     return found
+
+
+def _keys(file: UsableObject) -> list[object]:
+    """What two files of a table have in common if they are one: their bytes, or their rows."""
+    rows = file[2:]
+    is_long = None not in rows and file.first_ts_receipt_ns != file.last_ts_receipt_ns
+    return [file.sha256, rows] if is_long else [file.sha256]
 
 
 def registered(

@@ -176,7 +176,8 @@ def _is_own(
 
 
 def _pair_text(pair: SameBytes) -> str:
-    return f"{pair.own.path} has the bytes of {_place_text(pair)}"
+    same = "bytes" if pair.is_same_file else "rows"
+    return f"{pair.own.path} has the {same} of {_place_text(pair)}"
 
 
 def _place_text(pair: SameBytes) -> str:
@@ -193,12 +194,16 @@ def _same_bytes_findings(pairs: Sequence[SameBytes]) -> Iterator[Finding]:
             place="further" if number else "first",
             file=pair.own.path,
             value=pair.sha256,
-            expected="bytes of its own",
-            note=f"The file {pair.other.path}, {_place_text(pair)}, has the same SHA-256."
-            if not pair.is_same_table
-            else f"The file {pair.other.path} of the same day has the same SHA-256: its rows stand "
-            "twice.",
+            expected="bytes of its own" if pair.is_same_file else "rows of its own",
+            note=_same_text(pair),
         )
+
+
+def _same_text(pair: SameBytes) -> str:
+    if not pair.is_same_table:
+        return f"The file {pair.other.path}, {_place_text(pair)}, has the same SHA-256."
+    has = "the same SHA-256" if pair.is_same_file else "as many rows, from and to the same times"
+    return f"The file {pair.other.path} of the same day has {has}: its rows stand twice."
 
 
 # --- prices -------------------------------------------------------------------------------------
@@ -287,4 +292,4 @@ def _first_file(day: InstrumentDay, table: str) -> str | None:
         TRADES.name: day.raw.trades,
     }
     files = objects[table].usable_objects(day.instrument)
-    return files[0][0] if files else None
+    return files[0].path if files else None

@@ -94,6 +94,22 @@ class TestSameBytes:
         assert [SameBytes(registered(BTC, n), first, "aa") for n in "34"] == found
         assert all(pair.is_same_table for pair in found)
 
+    def test_the_same_rows_in_other_bytes(self, warehouse: Warehouse):
+        """A copy that was compressed anew is told by its number of rows and its two times."""
+        times = {"first_ts_receipt_ns": 7, "last_ts_receipt_ns": 9}
+        rows = [
+            row(BTC, "1", "aa", **times),
+            row(BTC, "2", "bb", 2, **times),
+            row(BTC, "3", "cc", 3, **times | {"rows": 6}),
+            row(BTC, "4", "dd", 4, **times | {"last_ts_receipt_ns": 7}),
+            row(BTC, "5", "ee", 5, **times | {"last_ts_receipt_ns": 7}),
+            row(BTC, "6", "ff", 6),
+            row(BTC, "7", "gg", 7),
+        ]
+        copy = SameBytes(registered(BTC, "2"), registered(BTC, "1"), "bb", is_same_file=False)
+
+        assert [copy] == pairs(raw(rows), warehouse)
+
     def test_files_that_are_alike_for_other_reasons(self, warehouse: Warehouse):
         """Empty files, unreadable ones and objects that are not there say nothing."""
         rows = [

@@ -277,6 +277,16 @@ class TestFiles:
         assert "3.snappy.parquet has the bytes of 2.snappy.parquet" in identity(validated)[1]
         assert validated.row.first_file_twice is not None
 
+    def test_a_copy_that_was_compressed_anew(self, lake: Lake):
+        """Its bytes are others, but each of its trades counts twice."""
+        folder = lake.folder(TRADES)
+        rows = pl.read_parquet(folder / "2.snappy.parquet", hive_partitioning=False)
+        rows.write_parquet(folder / "3.snappy.parquet", compression="gzip", row_group_size=100)
+        validated = lake.validate()
+
+        assert ("ERROR", 1) == (identity(validated)[0], validated.row.trade_files_twice)
+        assert "3.snappy.parquet has the rows of 2.snappy.parquet" in identity(validated)[1]
+
     def test_empty_files_are_alike(self, lake: Lake):
         """Files without a row have the same bytes everywhere, and nothing is wrong with that."""
         for day in (MONDAY, TUESDAY):
