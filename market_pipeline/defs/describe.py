@@ -115,7 +115,7 @@ def markdown_text(text: str) -> str:
     by becomes code. References to characters (`&#x202e;`) stay what they are.
     """
     escaped = re.sub(r"[\\`*~\[\]<&]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", shown_lines(text))
-    return re.sub(r"://|@|(?<=www)\.", r"`\g<0>`", escaped, flags=re.IGNORECASE)
+    return re.sub(r"(?:://|@|(?<=www)\.)+", r"`\g<0>`", escaped, flags=re.IGNORECASE)
 
 
 def figure_markdown(figure: Figure, alt: str) -> dg.MarkdownMetadataValue:

@@ -26,6 +26,7 @@ ADDRESS = re.compile(r"(https?://|www(?=\.))[-.\w]+|[-.\w+]+@[-\w]+(\.[-\w]+)+",
         "&#x202e;a&amp;b&nbsp;c &lt;b&gt;",
         "![a](http://b.example) [c](d) [e]: f [^1] <http://g.example> <b>h</b>",
         "a`://`b `@` www`.` \\`://",
+        "@@ a://@ ://:// www.:// www.@b.example",
         "raw_trades/exchange=A/symbol=B/dt=2025-03-03/1.snappy.parquet, row 7 | c | $d$ {{e}} %s",
     ],
 )
