@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from market_pipeline.store.credentials import credentials_kind, session
 from market_pipeline.store.download import Progress, download
 from market_pipeline.store.faults import (
     BOTO_ERRORS,
+    no_etag,
     no_listing,
     require_ca_bundle,
     store_error,
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef
 
 __all__ = ["Store", "open_store"]
+
+_ETAG = re.compile(r"[!-~]{0,256}")
+"""What HTTP allows in a tag, and as many characters as any store needs."""
 
 
 class Store:
@@ -159,12 +164,10 @@ class Store:
         more = {} if start_after is None else {"StartAfter": self.address.full_key(start_after)}
         for page in self._pages(prefix, **more):
             for each in page.get("Contents", ()):
-                yield StoreObject(
-                    self._below(each["Key"]),
-                    each["Size"],
-                    each.get("ETag", "").strip('"'),
-                    each["LastModified"],
-                )
+                key, etag = self._below(each["Key"]), each.get("ETag", "").strip('"')
+                if not _ETAG.fullmatch(etag):
+                    raise no_etag(self.address.uri_of(key), etag)
+                yield StoreObject(key, each["Size"], etag, each["LastModified"])
 
     def folders(self, prefix: str = "") -> Iterator[str]:
         """The folders directly below a folder, each ending with `/`, in the order of their names.

@@ -19,10 +19,12 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from market_pipeline.errors import StoreError
+from market_pipeline.shown import shown
 
 __all__ = [
     "BOTO_ERRORS",
     "changed",
+    "no_etag",
     "no_listing",
     "require_ca_bundle",
     "store_error",
@@ -35,6 +37,7 @@ BOTO_ERRORS = (ClientError, BotoCoreError, ResponseParserError)
 _WITHOUT_KEYS = (NoCredentialsError, PartialCredentialsError, ProfileNotFound, TokenRetrievalError)
 _WRONG_REGION = {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
 _REDIRECTS = range(300, 400)
+_SHOWN_ETAG = 80
 
 _CHECK_KEYS = (
     "Check that the keys are right and may list and read this bucket (`market-pipeline doctor` "
@@ -98,6 +101,11 @@ def store_error(error: Exception, uri: str) -> StoreError:
 def no_listing(uri: str) -> StoreError:
     """The error for an answer that is not a listing though a listing was asked for."""
     return _no_answer(uri, "no listing")
+
+
+def no_etag(uri: str, etag: str) -> StoreError:
+    """The error for an object whose ETag cannot be one: it would stand in every table as it is."""
+    return _no_answer(uri, f"an ETag of {len(etag)} characters, {shown(etag, _SHOWN_ETAG)}")
 
 
 def _no_answer(uri: str, found: str) -> StoreError:

@@ -16,6 +16,7 @@ from market_pipeline.store.client import Store, open_store
 from market_pipeline.store.objects import Patience
 from market_pipeline_tests.store.proxy import Fault
 from market_pipeline_tests.store.servers import ACCESS_KEY, SECRET_KEY, no_credentials
+from market_pipeline_tests.test_shown import acting
 
 ONCE = Patience(attempts=1, connect_seconds=2.0, read_seconds=5.0)
 NOWHERE = "http://127.0.0.1:9"  # the discard port, which nobody serves
@@ -246,6 +247,20 @@ class TestReach:
         faulty.plan(Fault("", page=page))
         with Store(address_of(faulty, "x12"), patience=ONCE) as store:
             assert "unavailable" == failure(store).kind
+
+    @pytest.mark.parametrize("etag", ["&#x202e;", "&#x85;2J", "a b", "a" * 257])
+    def test_no_etag(self, faulty, keys, etag):
+        """A tag that is none is refused before it stands in a table, and its text written out."""
+        page = (
+            "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>x12/1</Key>"
+            f"<LastModified>2025-03-04T00:00:00.000Z</LastModified><ETag>{etag}</ETag>"
+            "<Size>4</Size></Contents></ListBucketResult>"
+        )
+        faulty.plan(Fault("", page=page))
+        with Store(address_of(faulty, "x12"), patience=ONCE) as store:
+            error = failure(store, "an ETag of")
+        assert "unavailable" == error.kind
+        assert [] == acting(str(error))
 
     def test_unusable_address(self, keys):
         """A host name that boto3 does not accept is an error that names its setting."""
