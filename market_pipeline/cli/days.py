@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from market_pipeline.cli.signals import shield_from_sigint, stoppable
+from market_pipeline.cli.timings import DayClock, StepTimes
 from market_pipeline.config.settings import ENV_FILE
 from market_pipeline.errors import SettingsError
 from market_pipeline.machine import as_machine_error
@@ -33,11 +34,16 @@ _UNKEPT = "Exception while writing logger call to event log: "
 
 
 def run_days(
-    days: Sequence[date], ids: Sequence[str], out: Console, *, force: bool = False
+    days: Sequence[date],
+    ids: Sequence[str],
+    out: Console,
+    *,
+    force: bool = False,
+    times: StepTimes | None = None,
 ) -> dict[date, str]:
     """Runs the daily job for each day in this process; the days that failed, with their reasons.
 
-    A bar on a terminal, a line per day without one.
+    A bar on a terminal, a line per day without one; `times` is given what the steps took.
 
     Raises:
         typer.Exit: SIGINT or SIGTERM came; no further day is begun.
@@ -51,6 +57,8 @@ def run_days(
             if reason is not None:
                 failed[day] = reason
             progress.end(day, failed=reason is not None)
+        if times is not None:
+            times.add_all(runs.times)
     return failed
 
 
@@ -76,12 +84,13 @@ def daily_runs(ids: Sequence[str], *, force: bool = False) -> Iterator[DailyRuns
 
 
 class DailyRuns:
-    """Runs the daily job of one day after the other."""
+    """Runs the daily job of one day after the other; `times` is what their steps took."""
 
     def __init__(
         self, job: dg.JobDefinition, instance: dg.DagsterInstance, config: dict[str, Any]
     ) -> None:
         self._job, self._instance, self._config = job, instance, config
+        self.times = StepTimes()
 
     @property
     def steps(self) -> int:
@@ -98,9 +107,9 @@ class DailyRuns:
         from market_pipeline.defs.failures import first_failure  # noqa: PLC0415
 
         run_id = str(uuid4())
-        self._instance.add_event_listener(run_id, _listener(step))
         reason = None
-        with redirect_stderr(_Errors(sys.stderr)) as errors:
+        with self.times.of_day() as clock, redirect_stderr(_Errors(sys.stderr)) as errors:
+            self._instance.add_event_listener(run_id, _listener(step, clock))
             try:
                 result = self._job.execute_in_process(
                     run_id=run_id,
@@ -179,12 +188,19 @@ class _Errors(TextIOBase):
         self._stream.flush()
 
 
-def _listener(step: Callable[[str | None], None]) -> Callable[[dg.EventLogEntry], None]:
+def _listener(
+    step: Callable[[str | None], None], clock: DayClock
+) -> Callable[[dg.EventLogEntry], None]:
     from market_pipeline.defs.raw.assets import FETCHING  # noqa: PLC0415
 
     def listen(entry: dg.EventLogEntry) -> None:
-        if entry.dagster_event is not None and entry.dagster_event.is_step_success:
-            step(None)
+        event = entry.dagster_event
+        if event is not None and event.is_step_start:
+            clock.begin()
+        elif event is not None and (event.is_step_success or event.is_step_failure):
+            clock.stop(f"{entry.step_key}")
+            if event.is_step_success:
+                step(None)
         elif entry.user_message.startswith(FETCHING):
             step(f"{entry.step_key}: {entry.user_message.removeprefix(FETCHING)}")
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from market_pipeline.cli.days import run_days
 from market_pipeline.cli.output import console, errors_console, exit_code, print_verdicts
+from market_pipeline.cli.timings import StepTimes, print_times
 from market_pipeline.cli.verdict import InstrumentIds, read_verdicts
 from market_pipeline.cli.workers import default_jobs, run_days_at_once
 from market_pipeline.config.instruments import Instrument, load_instruments, select_instruments
@@ -47,6 +48,9 @@ def run(
             "days for each.",
         ),
     ] = None,
+    timings: Annotated[
+        bool, typer.Option("--timings", help="Show at the end what each step took.")
+    ] = False,
 ) -> None:
     """Run every stage for a range of days, both ends included, and show the verdicts.
 
@@ -81,10 +85,13 @@ def run(
     if dry_run:
         raise typer.Exit(_look(days, chosen, settings, out, as_json=as_json))
     at_once = min(jobs or default_jobs(len(days), settings), len(days))
+    times = StepTimes()
     if at_once > 1:
-        failed = run_days_at_once(at_once, days, ids, out, settings, force=force)
+        failed = run_days_at_once(at_once, days, ids, out, settings, force=force, times=times)
     else:
-        failed = run_days(days, ids, out, force=force)
+        failed = run_days(days, ids, out, force=force, times=times)
+    if timings:
+        print_times(out, times, len(days))
     print_failed(failed)
     rows = []
     if len(failed) < len(days):

@@ -28,6 +28,7 @@ from rich.console import Console
 from market_pipeline.cli.days import DayProgress, dagster_home, daily_runs
 from market_pipeline.cli.script import run_script
 from market_pipeline.cli.signals import stoppable
+from market_pipeline.cli.timings import StepTimes
 from market_pipeline.config.settings import Settings
 
 __all__ = ["default_jobs", "run_days_at_once", "start"]
@@ -67,10 +68,11 @@ class _Step:
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    """A day is over; `reason` is why it failed."""
+    """A day is over; `reason` is why it failed, `times` what its process's steps took so far."""
 
     day: date
     reason: str | None
+    times: StepTimes
 
 
 def default_jobs(days: int, settings: Settings) -> int:
@@ -102,11 +104,12 @@ def run_days_at_once(
     settings: Settings,
     *,
     force: bool = False,
+    times: StepTimes | None = None,
 ) -> dict[date, str]:
     """Runs the daily job for each day in one of several processes; the failed days with reasons.
 
     A day whose process dies has failed, and another process goes on with the rest. The processes
-    share the threads and the memory budget of the settings.
+    share the threads and the memory budget of the settings. `times` is given what the steps took.
 
     Raises:
         typer.Exit: SIGINT or SIGTERM came, and all processes have ended; or one could not start,
@@ -122,7 +125,11 @@ def run_days_at_once(
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         for _ in range(min(jobs, len(days))):
             pool.append(_Worker(asked, shares))
-        return _Turns(days, out, pool, asked, shares).run()
+        failed = _Turns(days, out, pool, asked, shares).run()
+        if times is not None:
+            for worker in pool:
+                times.add_all(worker.times)
+        return failed
 
 
 class _Worker:
@@ -132,6 +139,7 @@ class _Worker:
         self.connection, theirs = Pipe()
         self.day: date | None = None
         self.is_ready = False
+        self.times = StepTimes()
         self._process = subprocess.Popen(
             [sys.executable, "-c", _START, str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
@@ -238,7 +246,8 @@ class _Turns:
             case _Step(day, text):
                 progress.step(day, text)
                 return
-            case _Ended(day, reason):
+            case _Ended(day, reason, times):
+                worker.times = times
                 if reason is not None:
                     self._failed[day] = reason
                 progress.end(day, failed=reason is not None)
@@ -288,7 +297,7 @@ def _serve(connection: Connection) -> None:
         while (day := days.get()) is not None:
             with stoppable(f"{day}", announced=False):
                 reason = runs.run(day, partial(_report, connection, day))
-            connection.send(_Ended(day, reason))
+            connection.send(_Ended(day, reason, runs.times))
 
 
 def _report(connection: Connection, day: date, text: str | None) -> None:
