@@ -28,9 +28,9 @@ def main() -> None:
     """Posts what stands on standard input, and writes how it ended to standard output.
 
     Input is an object of `url`, `payload` (the JSON to send) and `seconds` (for all of it, from
-    the name's resolution to the head of the answer). Output is an object of `status` and
-    `retry_after_seconds`, or of `refused`, a text that shows nothing of the address. The process
-    is ended by SIGALRM if the time is over.
+    the name's resolution to the head of the answer). The last line of output is an object of
+    `status` and `retry_after_seconds`, or of `refused`, a text that shows nothing of the address.
+    The process is ended by SIGALRM if the time is over.
     """
     message = json.load(sys.stdin)
     # Both may have been inherited from a parent that ignores or blocks it.
@@ -39,7 +39,8 @@ def main() -> None:
     signal.setitimer(signal.ITIMER_REAL, message["seconds"])
     outcome = _post(message["url"], message["payload"])
     signal.setitimer(signal.ITIMER_REAL, 0)
-    json.dump(outcome, sys.stdout)
+    # A line of its own: what Python loads at its start may have written to the same place.
+    sys.stdout.write(f"\n{json.dumps(outcome)}\n")
 
 
 def _post(url: str, payload: dict[str, Any]) -> dict[str, Any]:

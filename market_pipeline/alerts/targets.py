@@ -114,8 +114,8 @@ def _posted(url: str, payload: dict[str, Any], timeout_seconds: float) -> dict[s
         raise Refused("it was not asked: this machine is too busy to start a process") from None
     except OSError as error:
         raise Refused(f"it was not asked: no process could be started ({error})") from None
-    if ended.stdout:
-        answer: dict[str, Any] = json.loads(ended.stdout)
+    if ended.returncode == 0:
+        answer: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
         return answer
     if ended.returncode == -signal.SIGALRM:
         raise Refused(f"no answer within {timeout_seconds:g} s")

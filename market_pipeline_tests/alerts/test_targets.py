@@ -108,6 +108,16 @@ class TestSend:
 
         assert "no answer within 0.05 s" == str(refusal(Target("webhook", receiver.url()), 0.05))
 
+    def test_an_interpreter_that_writes_at_its_start(
+        self, receiver: Receiver, monkeypatch, tmp_path: Path
+    ):
+        """What the environment has every Python process say does not hide the answer."""
+        (tmp_path / "sitecustomize.py").write_text("print('welcome', end='')")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+        send(Target("webhook", receiver.url()), an_alert(), LINKS, timeout_seconds=5)
+
+        assert 1 == len(receiver.taken)
+
     def test_no_process_can_be_started(self, receiver: Receiver, monkeypatch):
         """That is a refusal like others: the alert waits, and the machine may recover."""
         monkeypatch.setattr("sys.executable", "/nowhere/python")
