@@ -89,6 +89,7 @@ _PERFECT = ReportRow(
     outside_day_share=0.0,
     files_twice=0,
     trade_files_twice=0,
+    repeated_trades=0,
     files_elsewhere=0,
     files_elsewhere_doubtful=0,
     delivery_remarks=(),

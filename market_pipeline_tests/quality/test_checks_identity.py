@@ -95,6 +95,15 @@ class TestFiles:
         assert ("WARN", "ERROR") == (twice.severity, trades.severity)
         assert "2 has the bytes of 1" in twice.summary
 
+    def test_trades_that_came_again(self):
+        """Trades are counted by their ids, but not beside the doubled file that they are of."""
+        again = said(repeated_trades=1_000)
+        trades = said(repeated_trades=1_000, trade_files_twice=1, first_file_twice="2 has 1")
+
+        assert ("WARN", False) == (again.severity, again.degrades)
+        assert "1,000 trades came before already" in again.summary
+        assert "came before already" not in trades.summary
+
 
 class TestPrices:
     @pytest.mark.parametrize("apart", [1.0, 1.5])

@@ -36,7 +36,7 @@ def check_identity(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | Non
 
     It is an error if a table is another day's for the most part, if a file is registered elsewhere
     and nothing shows that it belongs here, if trades stand twice, or if prices are another
-    instrument's. Single rows outside the day are a warning.
+    instrument's. Single rows outside the day are a warning, and so are trades that come again.
     """
     if row.outside_day_share is None and not row.files_elsewhere and not row.files_twice:
         return None
@@ -110,6 +110,12 @@ def _warnings(row: ReportRow) -> list[Fault]:
             f"right: {row.first_file_elsewhere}"
         )
         faults.append(Fault("WARN", float(certain), 0.0, text))
+    if row.repeated_trades and not row.trade_files_twice:
+        text = (
+            f"{number_of(row.repeated_trades, 'trade')} came before already, by their ids, and "
+            "their volumes count twice"
+        )
+        faults.append(Fault("WARN", float(row.repeated_trades), 0.0, text))
     twice = (row.files_twice or 0) - (row.trade_files_twice or 0)
     if twice:
         text = f"{number_of(twice, 'raw file')} stand twice in the day: {row.first_file_twice}"

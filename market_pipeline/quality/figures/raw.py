@@ -100,6 +100,9 @@ class IdentityFigures(Figures):
     )
     trade_files_twice: int | None = figure("BIGINT", "Of these, trades.")
     first_file_twice: str | None = figure("VARCHAR", "The first of these, and the other.")
+    repeated_trades: int | None = figure(
+        "BIGINT", "Trades whose id came before already; null if there are no ids."
+    )
     files_elsewhere: int | None = figure(
         "BIGINT", "Raw files whose bytes another day, instrument or table has too."
     )

@@ -57,6 +57,7 @@ def measure_identity(day: InstrumentDay) -> Measured:
         files_twice=len(twice),
         trade_files_twice=sum(pair.own.raw_table == TRADES.name for pair in twice),
         first_file_twice=_pair_text(twice[0]) if twice else None,
+        repeated_trades=_repeated_trades(profiles),
         files_elsewhere=len({pair.own.path for pair in elsewhere}),
         files_elsewhere_doubtful=len({pair.own.path for pair in doubtful}),
         first_file_elsewhere=_pair_text((doubtful or elsewhere)[0]) if elsewhere else None,
@@ -72,6 +73,7 @@ def measure_identity(day: InstrumentDay) -> Measured:
     findings = [
         *_outside_findings(profiles),
         *_same_bytes_findings([*doubtful, *(p for p in elsewhere if p not in doubtful), *twice]),
+        *_repeated_findings(profiles),
         *_price_findings(day, profiles, prices, factor),
     ]
     return Measured((_outside(profiles), figures), findings)
@@ -204,6 +206,35 @@ def _same_text(pair: SameBytes) -> str:
         return f"The file {pair.other.path}, {_place_text(pair)}, has the same SHA-256."
     has = "the same SHA-256" if pair.is_same_file else "as many rows, from and to the same times"
     return f"The file {pair.other.path} of the same day has {has}: its rows stand twice."
+
+
+def _repeated_trades(profiles: Sequence[_Profile]) -> int | None:
+    """How many trades have the id of an earlier one; None where one id stands for all."""
+    trades = profile_of(profiles, TRADES.name)
+    if trades is None or not trades["sequence_changes"]:
+        return None
+    return int(trades["duplicate_messages"])
+
+
+def _repeated_findings(profiles: Sequence[_Profile]) -> Iterator[Finding]:
+    if not _repeated_trades(profiles):
+        return
+    trades = profile_of(profiles, TRADES.name)
+    assert trades is not None
+    repeated = [place for place in places_of(trades) if place.kind == "duplicate_messages"]
+    for number, place in enumerate(repeated):
+        yield Finding(
+            check="identity",
+            place="further" if number else "first",
+            ts_receipt_ns=place.ts_receipt_ns,
+            sequence_number=place.sequence_number,
+            file=place.file,
+            row=place.row,
+            column=place.column,
+            value=place.value,
+            expected=place.expected,
+            note="The trade of this id came before already: its volume counts twice.",
+        )
 
 
 # --- prices -------------------------------------------------------------------------------------

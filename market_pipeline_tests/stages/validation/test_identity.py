@@ -287,6 +287,27 @@ class TestFiles:
         assert ("ERROR", 1) == (identity(validated)[0], validated.row.trade_files_twice)
         assert "3.snappy.parquet has the rows of 2.snappy.parquet" in identity(validated)[1]
 
+    def test_trades_that_overlap(self, lake: Lake):
+        """The last trades of a file that the next one begins with are counted and located."""
+        file = lake.folder(TRADES) / "2.snappy.parquet"
+        rows = pl.read_parquet(file, hive_partitioning=False)
+        rows.tail(10).write_parquet(file.with_name("3.snappy.parquet"))
+        validated = lake.validate()
+        found = [each for each in validated.findings if each.column == "id"]
+
+        assert ("WARN", 10) == (identity(validated)[0], validated.row.repeated_trades)
+        assert "10 trades came before already" in identity(validated)[1]
+        assert "3.snappy.parquet" in str(found[0].file)
+
+    @pytest.mark.parametrize("number", [0, 7])
+    def test_trades_without_ids(self, lake: Lake, number: int):
+        """One id for all is none, and proves nothing of any trade."""
+        for file in lake.folder(TRADES).glob("*.parquet"):
+            rows = pl.read_parquet(file, hive_partitioning=False)
+            rows.with_columns(id=pl.lit(number, pl.Int64)).write_parquet(file)
+
+        assert lake.validate().row.repeated_trades is None
+
     def test_empty_files_are_alike(self, lake: Lake):
         """Files without a row have the same bytes everywhere, and nothing is wrong with that."""
         for day in (MONDAY, TUESDAY):
