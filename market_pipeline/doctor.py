@@ -40,6 +40,9 @@ from market_pipeline.machine import (
     require_open_files,
 )
 from market_pipeline.sources.converter import converter_of, is_converter
+from market_pipeline.sources.crypto_lake import DELTAS
+from market_pipeline.sources.raw_names import Series
+from market_pipeline.stages.raw.days import FolderDays
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.catalogue import connect
 from market_pipeline.warehouse.layout import Warehouse
@@ -422,11 +425,11 @@ def _check_lake(lake: Path, instruments: list[Instrument]) -> Iterator[Finding]:
         yield Finding(name, "ok", f"{lake} can be read; no instruments to look for")
         return
     without = [each.id for each in instruments if not _has_a_day(lake, each)]
-    yield _held(f"{lake} holds", len(instruments), without, "or fetch their days")
+    yield _days_found(f"{lake} holds", len(instruments), without, "or fetch their days")
 
 
-def _held(subject: str, asked: int, without: list[str], otherwise: str) -> Finding:
-    """The finding that a lake holds days of the instruments but those it is without."""
+def _days_found(subject: str, asked: int, without: list[str], otherwise: str) -> Finding:
+    """The finding that a lake has days of the instruments but those it is without."""
     found = f"{subject} days of {asked - len(without)} of {asked} instruments"
     if not without:
         return Finding("lake", "ok", found)
@@ -439,15 +442,15 @@ def _held(subject: str, asked: int, without: list[str], otherwise: str) -> Findi
     )
 
 
-def _deltas_folder(instrument: Instrument) -> str:
-    return f"book_delta_v2/exchange={instrument.venue}/symbol={instrument.symbol}/"
+def _deltas(instrument: Instrument) -> Series:
+    return Series(DELTAS.name, instrument.venue, instrument.symbol)
 
 
 def _has_a_day(lake: Path, instrument: Instrument) -> bool:
     if is_converter(instrument.source):
         converter_of(instrument.source)
         return any(path.is_file() for path in (lake / instrument.source).rglob("*"))
-    return next((lake / _deltas_folder(instrument)).glob("dt=*/*.parquet"), None) is not None
+    return any(FolderDays(lake).files(_deltas(instrument)))
 
 
 # --- object store -----------------------------------------------------------------------------
@@ -465,7 +468,7 @@ def _check_store(settings: Settings, instruments: list[Instrument]) -> Iterator[
         return
     with store:
         asked = [each for each in instruments if each.source in NATIVE_SOURCES]
-        venues = sorted({f"book_delta_v2/exchange={each.venue}/" for each in asked})
+        venues = sorted({f"{_deltas(each).folder.rpartition('/')[0]}/" for each in asked})
         symbols = {folder for venue in venues for folder in store.folders(venue)}
         if not venues:
             next(store.folders(), None)  # whether it may be listed at all
@@ -475,5 +478,5 @@ def _check_store(settings: Settings, instruments: list[Instrument]) -> Iterator[
     if not asked:
         yield Finding("lake", "ok", f"{subject}; no instruments to look for")
         return
-    without = [each.id for each in asked if _deltas_folder(each) not in symbols]
-    yield _held(f"{subject} and holds", len(asked), without, "or PIPELINE_LAKE_URI's prefix")
+    without = [each.id for each in asked if f"{_deltas(each).folder}/" not in symbols]
+    yield _days_found(f"{subject} and holds", len(asked), without, "or PIPELINE_LAKE_URI's prefix")

@@ -83,7 +83,7 @@ def _table(lake: str, tables: Sequence[TableInventory], *, with_local: bool) -> 
         shown.add_row(
             each.instrument,
             each.raw_table,
-            ranges_text(each.held_days),
+            ranges_text(each.listed_days),
             ranges_text(each.missing),
             *([ranges_text(each.local_days)] if with_local else []),
             *([ranges_text(each.only_local_days)] if with_only_local else []),

@@ -18,7 +18,7 @@ from market_pipeline.sources import binance_capture, crypto_lake
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch, TradeTimes
 from market_pipeline.sources.binance_capture import Findings
 from market_pipeline.sources.crypto_lake_trades import read_trade_times
-from market_pipeline.sources.shards import folder_shards, refuse_names
+from market_pipeline.sources.raw_names import folder_shards, refuse_names
 
 __all__ = ["Feeds", "RawRows", "feeds_of"]
 

@@ -1,7 +1,7 @@
 """Crypto Lake's raw files: hive folders of Parquet shards, read batch by batch.
 
 Layout: `<lake>/<table>/exchange=<E>/symbol=<S>/dt=<YYYY-MM-DD>/<N>.snappy.parquet`, N from 1;
-`sources/shards.py` has the names.
+`sources/raw_names.py` has the names.
 
 Message boundary: rows of one message share `sequence_number` and `receipt_timestamp`.
 Clock: int64 ns UTC that passed through float64 seconds, so quantised to 256 ns; `dt` is the UTC
@@ -37,11 +37,12 @@ from market_pipeline.sources.converted_columns import (
 )
 from market_pipeline.sources.parquet import largest_piece_bytes, read_pieces, streamed_row_groups
 from market_pipeline.sources.parquet_pages import check_footer, refuse_long_footer
-from market_pipeline.sources.shards import folder_shards
+from market_pipeline.sources.raw_names import Series, folder_shards
 from market_pipeline.threads import check_stopped
 
 __all__ = [
     "DELTAS",
+    "RAW_TABLES",
     "SNAPSHOTS",
     "SNAPSHOT_LEVELS",
     "TRADES",
@@ -96,11 +97,12 @@ SNAPSHOTS = RawTable(
 TRADES = RawTable(
     "trades", {"side": "string", "amount": "double", "price": "double", "id": "int64"} | _TIMES
 )
+RAW_TABLES = (DELTAS, SNAPSHOTS, TRADES)
 
 
 def day_folder(lake: Path, table: RawTable, exchange: str, symbol: str, day: date) -> Path:
     """Where the shards of a table lie for one instrument and day."""
-    return lake / table.name / f"exchange={exchange}" / f"symbol={symbol}" / f"dt={day.isoformat()}"
+    return lake / Series(table.name, exchange, symbol).day_folder(day)
 
 
 def day_shards(lake: Path, table: RawTable, exchange: str, symbol: str, day: date) -> list[Path]:

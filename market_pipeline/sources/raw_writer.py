@@ -30,6 +30,7 @@ from market_pipeline.sources.crypto_lake import (
     TRADES,
     RawTable,
 )
+from market_pipeline.sources.raw_names import Shard
 from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder
 from market_pipeline.warehouse.staging import abandon
 
@@ -195,7 +196,7 @@ class _TableWriter:
 
     def _open(self, schema: pa.Schema) -> None:
         self._shards += 1
-        path = self._folder / f"{self._shards}.snappy.parquet"
+        path = self._folder / Shard(str(self._shards)).name
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
         self._stream = os.fdopen(descriptor, "wb")
         self._schema = schema

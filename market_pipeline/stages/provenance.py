@@ -21,6 +21,7 @@ from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import VALIDATION_REPORT
 from market_pipeline.shown import shown_logger
 from market_pipeline.stages.published_rows import of_instrument
+from market_pipeline.stages.raw.days import MANIFEST_OF
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
 from market_pipeline.stages.raw.same_bytes import same_bytes
 from market_pipeline.stages.rebuild.instrument import blank_record
@@ -29,7 +30,7 @@ from market_pipeline.stages.validation.identity import failed_identity
 from market_pipeline.stages.validation.lookups import Lookups
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import LINEAGE, Input, MadeOf, files_sha256, rows_sha256
-from market_pipeline.warehouse.manifest import RAW_BOOK_DELTAS, RAW_BOOK_SNAPSHOTS, RAW_TRADES
+from market_pipeline.warehouse.manifest import RAW_TRADES
 from market_pipeline.warehouse.published import staged_as_published
 from market_pipeline.warehouse.staging import StagedFile
 from market_pipeline.warehouse.tables import Table
@@ -148,12 +149,11 @@ def report_made_of(
         inputs += _rows_input(REBUILDS, raw.day, rebuilds, instrument)
         for table in published:
             inputs += table.get(instrument.id, ())
-        objects = (raw.deltas, raw.snapshots, raw.trades)
         parameters = {
             **_of_instrument(instrument),
             "reference_minutes": settings.reference_minutes,
             "vendor_lag_hours": settings.vendor_lag_hours,
-            "remarks": [each.remarks(instrument) for each in objects],
+            "remarks": [each.remarks(instrument) for _, each in raw.tables],
             "same_bytes": [str(pair) for pair in same_bytes(raw, instrument, lookups.registered)],
             "foreign_before": failed_identity(lookups.reports_before, instrument),
         }
@@ -194,10 +194,10 @@ def _of_instrument(instrument: Instrument) -> dict[str, Any]:
 
 
 def _raw_inputs(raw: RegisteredDay, instrument: Instrument) -> tuple[Input, ...]:
-    return (
-        *raw.deltas.made_from(RAW_BOOK_DELTAS, instrument, raw.day),
-        *raw.snapshots.made_from(RAW_BOOK_SNAPSHOTS, instrument, raw.day),
-        *raw.trades.made_from(RAW_TRADES, instrument, raw.day),
+    return tuple(
+        made
+        for table, objects in raw.tables
+        for made in objects.made_from(MANIFEST_OF[table.name], instrument, raw.day)
     )
 
 

@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from market_pipeline.errors import MachineError, StoreError, naming
-from market_pipeline.store.objects import Downloaded, StoreObject
+from market_pipeline.store.objects import Downloaded, StoreObject, may_be_md5
 from market_pipeline.store.ranges import Part, RangeReader
 from market_pipeline.store.uploads import parts_of, verify_parts
 from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder, sync
@@ -109,7 +109,7 @@ def _fill(
     progress: Progress | None,
 ) -> Downloaded:
     sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-    hashes = (sha256, md5) if object.etag_may_be_md5 else (sha256,)
+    hashes = (sha256, md5) if may_be_md5(object.etag) else (sha256,)
     # At least one byte is asked for, so that the store says whether it is still this object.
     resumed = min(os.fstat(descriptor).st_size, max(0, object.size - 1))
     os.ftruncate(descriptor, resumed)
@@ -139,7 +139,7 @@ def _fill(
 
 def _etag_of(reader: RangeReader, object: StoreObject, md5: str, descriptor: int) -> str | None:
     """The ETag that the file's bytes have; None if the object's is not made of MD5s."""
-    if object.etag_may_be_md5:
+    if may_be_md5(object.etag):
         return md5
     return verify_parts(reader, object, descriptor) if parts_of(object.etag) else None
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-__all__ = ["Downloaded", "Patience", "StoreObject", "Usage"]
+__all__ = ["Downloaded", "Patience", "StoreObject", "Usage", "may_be_md5"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,10 @@ class StoreObject:
     etag: str
     last_modified: datetime
 
-    @property
-    def etag_may_be_md5(self) -> bool:
-        """Whether the ETag looks like an MD5: that of an object of several uploads has a dash."""
-        return re.fullmatch(r"[0-9a-f]{32}", self.etag) is not None
+
+def may_be_md5(etag: str) -> bool:
+    """Whether an ETag looks like an MD5: that of an object of several uploads has a dash."""
+    return re.fullmatch(r"[0-9a-f]{32}", etag) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from market_pipeline.warehouse.tables import Column, Table, View
 
-__all__ = ["MANIFEST", "RAW_BOOK_DELTAS", "RAW_BOOK_SNAPSHOTS", "RAW_TRADES"]
+__all__ = ["MANIFEST", "MANIFESTS", "RAW_BOOK_DELTAS", "RAW_BOOK_SNAPSHOTS", "RAW_TRADES"]
 
 _COLUMNS = (
     Column("exchange", "VARCHAR", "Venue, upper case."),
@@ -60,6 +60,8 @@ def _raw(name: str, what: str) -> Table:
 RAW_BOOK_DELTAS = _raw("raw_book_deltas", "level-2 changes")
 RAW_BOOK_SNAPSHOTS = _raw("raw_book_snapshots", "book snapshots")
 RAW_TRADES = _raw("raw_trades", "trades")
+MANIFESTS = (RAW_BOOK_DELTAS, RAW_BOOK_SNAPSHOTS, RAW_TRADES)
+"""What says which raw objects a day was made from."""
 
 MANIFEST = View(
     schema="lake",
@@ -67,7 +69,6 @@ MANIFEST = View(
     description="The three tables of raw objects as one.",
     columns=(Column("asset", "VARCHAR", "The table it is a row of."), *_COLUMNS),
     query=" UNION ALL BY NAME ".join(
-        f"SELECT '{table.name}' AS asset, * FROM {table.sql_name}"
-        for table in (RAW_BOOK_DELTAS, RAW_BOOK_SNAPSHOTS, RAW_TRADES)
+        f"SELECT '{table.name}' AS asset, * FROM {table.sql_name}" for table in MANIFESTS
     ),
 )

@@ -12,6 +12,7 @@ from itertools import combinations
 from pathlib import Path
 
 from market_pipeline.errors import SimulationError, naming
+from market_pipeline.sources.raw_names import Series
 from market_pipeline.sources.simulated.faults import TRUNCATED_SHARE, planters
 from market_pipeline.sources.simulated.market import Market
 from market_pipeline.sources.simulated.plan import Fault, FaultKind, SimulatedInstrument
@@ -19,7 +20,6 @@ from market_pipeline.sources.simulated.writer import (
     RAW_TABLES,
     REFERENCE_TABLE,
     DayWriter,
-    day_folder,
 )
 from market_pipeline.threads import Workers, check_stopped
 
@@ -103,11 +103,15 @@ class _Run:
 
     def folders(self, instrument: SimulatedInstrument, day: date) -> dict[str, Path]:
         """The folder of each table to be written, in the order they are to appear in."""
-        place = (instrument.venue, instrument.symbol, day.isoformat())
-        folders = {table: day_folder(self.lake, table, *place) for table in RAW_TABLES}
+
+        def folder(root: Path, table: str) -> Path:
+            series = Series(table, instrument.venue, instrument.symbol)
+            return root / series.day_folder(day)
+
+        folders = {table: folder(self.lake, table) for table in RAW_TABLES}
         if self.truth is not None:
             # First, so that whoever waits for the deltas finds it.
-            return {REFERENCE_TABLE: day_folder(self.truth, REFERENCE_TABLE, *place)} | folders
+            return {REFERENCE_TABLE: folder(self.truth, REFERENCE_TABLE)} | folders
         return folders
 
     def write_day(self, market: Market, day: date) -> _Outcome:

@@ -15,12 +15,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from market_pipeline.sources.raw_names import Shard
 from market_pipeline.sources.simulated.market import Batch
 from market_pipeline.sources.simulated.state import TOP_LEVELS
 from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder
 from market_pipeline.warehouse.staging import abandon
 
-__all__ = ["RAW_TABLES", "REFERENCE_TABLE", "DayWriter", "day_folder"]
+__all__ = ["RAW_TABLES", "REFERENCE_TABLE", "DayWriter"]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -79,11 +80,6 @@ _ROW_GROUP_ROWS = {
 RAW_TABLES = ("trades", "book", "book_delta_v2")
 """The raw tables in the order a day's files appear in: who sees deltas sees the other two."""
 REFERENCE_TABLE = "reference_bbo"
-
-
-def day_folder(root: Path, table: str, exchange: str, symbol: str, dt: str) -> Path:
-    """Where the shards of one table, instrument and day are."""
-    return root / table / f"exchange={exchange}" / f"symbol={symbol}" / f"dt={dt}"
 
 
 class DayWriter:
@@ -156,7 +152,7 @@ class DayWriter:
 
         Whatever else an earlier simulation of this day left in the folder is removed.
         """
-        files = [self._folder / f"{shard}.snappy.parquet" for shard in range(1, self._shards + 1)]
+        files = [self._file(shard) for shard in range(1, self._shards + 1)]
         for shard, file in enumerate(files, start=1):
             self._partial(shard).replace(file)
         self._opened = 0
@@ -164,8 +160,11 @@ class DayWriter:
             stale.unlink()
         return files
 
+    def _file(self, shard: int) -> Path:
+        return self._folder / Shard(str(shard)).name
+
     def _partial(self, shard: int) -> Path:
-        return self._folder / f"{shard}.snappy.parquet.partial"
+        return self._file(shard).with_suffix(".parquet.partial")
 
     def _open_up_to(self, shard: int) -> None:
         while self._opened < shard:

@@ -31,7 +31,9 @@ from market_pipeline.sources.crypto_lake import (
     RawTable,
     day_folder,
 )
+from market_pipeline.sources.raw_names import Series
 from market_pipeline.sources.raw_writer import RawWriter
+from market_pipeline.stages.raw.days import VendorFile, has_size
 from market_pipeline.stages.raw.register import failure_columns, register_day
 from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder, sync
 from market_pipeline.warehouse.ledger import digest
@@ -40,9 +42,9 @@ from market_pipeline.warehouse.tables import Table
 
 __all__ = [
     "CONVERTED_FOLDER",
+    "MADE_FOLDER",
     "LetThrough",
     "Refusal",
-    "VendorFile",
     "let_through",
     "register_local_day",
 ]
@@ -50,16 +52,10 @@ __all__ = [
 CONVERTED_FOLDER = "converted"
 """Below the data folder: what converters made, a folder for each source."""
 
+MADE_FOLDER = "made"
+"""In the folder of a source, the table of records: of each day how it was made."""
+
 _RECORD_FORMAT = 1
-
-
-@dataclass(frozen=True, slots=True)
-class VendorFile:
-    """One of the vendor's files: its path below the lake, its bytes and their SHA-256."""
-
-    path: str
-    bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +86,7 @@ class LetThrough:
     @property
     def made_from(self) -> list[str]:
         """The vendor's files, each as `sha256  path`."""
-        return [f"{file.sha256}  {file.path}" for file in self.files]
+        return [file.reference for file in self.files]
 
     @property
     def refused_file(self) -> VendorFile:
@@ -204,8 +200,8 @@ class _Root:
         # symbolic link is a neighbour of what it leads to, hence the real paths.
         self.path = lake / os.path.relpath(os.path.realpath(folder), os.path.realpath(lake))
         self._lake, self._instrument, self._day = lake, instrument, day
-        below = f"exchange={instrument.venue}/symbol={instrument.symbol}"
-        self.record = folder / "made" / below / f"dt={day.isoformat()}.json"
+        made = Series(MADE_FOLDER, instrument.venue, instrument.symbol)
+        self.record = folder / f"{made.day_folder(day)}.json"
         self._folder = folder
 
     def known(self) -> dict[str, Any]:
@@ -220,8 +216,7 @@ class _Root:
         """Whether what is there was made so, and is still there."""
         known = self.known()
         return all(known.get(name) == value for name, value in wanted.items()) and all(
-            (self._folder / path).is_file() and (self._folder / path).stat().st_size == size
-            for path, size in known["made"]
+            has_size(self._folder / path, size) for path, size in known["made"]
         )
 
     def answer(self, known: dict[str, Any]) -> LetThrough:

@@ -7,7 +7,6 @@ put in place when all of it has come, and until then stays as it was: `warehouse
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import date
@@ -16,11 +15,9 @@ from typing import TYPE_CHECKING
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import StoreError
-from market_pipeline.sources.crypto_lake import (
-    RawTable,
-    day_folder,
-)
-from market_pipeline.sources.shards import ShardVersion, refuse_names, shard_versions
+from market_pipeline.sources.crypto_lake import RawTable
+from market_pipeline.sources.raw_names import Series, Shard, refuse_names, shard_versions
+from market_pipeline.stages.raw.days import is_object
 from market_pipeline.stages.raw.fetched import Action, FetchedObject, FetchProgress
 from market_pipeline.warehouse.layout import make_private_folder
 from market_pipeline.warehouse.ledger import GONE, KnownObject, Ledger, alone_in, digest
@@ -32,14 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["fetch_table", "table_prefix"]
 
-# A name becomes a local one, so nothing else is let through.
-_SHARD = re.compile(r"[0-9]{1,9}\.snappy\.parquet")
-
 
 def table_prefix(raw: RawTable, instrument: Instrument, day: date) -> str:
     """Where the store keeps the objects of an instrument's day, below its prefix."""
-    folder = day_folder(Path(), raw, instrument.venue, instrument.symbol, day)
-    return f"{folder.as_posix()}/"
+    return f"{Series(raw.name, instrument.venue, instrument.symbol).day_folder(day)}/"
 
 
 def fetch_table(
@@ -68,8 +61,8 @@ def fetch_table(
         MachineError, OSError: The disk is full, or the local folder cannot be written.
         FetchStopped: `progress` was asked to stop.
     """
-    folder = day_folder(lake, raw, instrument.venue, instrument.symbol, day)
     prefix = table_prefix(raw, instrument, day)
+    folder = lake / prefix
     progress = progress or FetchProgress()
     try:
         listed, failure = _listed(store, prefix), None
@@ -86,7 +79,7 @@ def fetch_table(
         raise failure
     for each in fetched:
         progress.became(each.action)
-    return sorted(fetched, key=lambda each: int(each.name.partition(".")[0]))
+    return sorted(fetched, key=lambda each: int(_shard(each.name).digits))
 
 
 def _listed(store: Store, prefix: str) -> dict[str, StoreObject]:
@@ -98,7 +91,8 @@ def _listed(store: Store, prefix: str) -> dict[str, StoreObject]:
     """
     found = {each.key.removeprefix(prefix): each for each in store.objects(prefix)}
     refuse_names((name for name in found if "/" not in name), store.address.uri_of(prefix))
-    return {name: each for name, each in found.items() if _SHARD.fullmatch(name)}
+    # A name becomes a local one, so no other is taken.
+    return {name: each for name, each in found.items() if Shard.of_object(name)}
 
 
 class _Fetch:
@@ -111,13 +105,11 @@ class _Fetch:
         self._progress = progress
         self._ledger = Ledger(folder)
         self._ledger.finish()
-        self._lying: Mapping[str, ShardVersion] = {
-            f"{number}.snappy.parquet": shard for number, shard in shard_versions(folder).items()
-        }
+        self._local = shard_versions(folder)
 
     def unasked(self, failure: StoreError) -> Iterator[FetchedObject]:
         """The local objects, none of which the store could be asked for."""
-        for name, shard in self._lying.items():
+        for name, shard in self._local.items():
             if not shard.is_gone:
                 yield replace(self._as_it_lies(name, "unasked"), failure=failure)
 
@@ -143,7 +135,7 @@ class _Fetch:
             else:
                 fetched = self._in_place(name, placed.get(name, "unchanged"))
             yield replace(fetched, downloaded_bytes=downloaded.get(name, 0))
-        for name, shard in self._lying.items():
+        for name, shard in self._local.items():
             if name not in listed:
                 is_replaced = shard.is_gone or name in placed
                 yield self._as_it_lies(name, "replaced" if is_replaced else "gone")
@@ -153,26 +145,23 @@ class _Fetch:
 
         It was copied here by hand, or the ledger is lost.
         """
-        shard = self._lying.get(name)
+        shard = self._local.get(name)
         if shard is None or shard.is_gone or self._known(name) is not None:
             return
-        if shard.path.stat().st_size == listed.size and digest(shard.path, "md5") == listed.etag:
-            self._ledger.adopt(
-                name,
-                replace(
-                    self._as_listed(listed, digest(shard.path, "sha256")),
-                    file=shard.path.name,
-                    version=shard.version,
-                ),
-            )
+        path = self._folder / shard.name
+        if is_object(path, None, listed.size, listed.etag):
+            known = self._as_listed(listed, digest(path, "sha256"))
+            self._ledger.adopt(name, replace(known, file=shard.name, version=shard.version))
 
     def _is_here(self, name: str, listed: StoreObject) -> bool:
         """Whether the local file is the listed object, and has the bytes that were fetched."""
         known = self._known(name)
-        if known is None or (known.etag, known.bytes) != (listed.etag, listed.size):
-            return False
-        file = self._folder / known.file
-        return file.stat().st_size == known.bytes and digest(file, "sha256") == known.sha256
+        file = self._folder / (known.file if known else "")
+        return (
+            known is not None
+            and is_object(file, known, listed.size, listed.etag)
+            and digest(file, "sha256") == known.sha256
+        )
 
     def _download(self, name: str, listed: StoreObject) -> int:
         """Has an object lie where it waits to be put in place; how many bytes came for that."""
@@ -215,12 +204,11 @@ class _Fetch:
             placing[name], actions[name], is_new = self._placed(name)
             anew = anew or is_new
         if anew:
-            for name, shard in self._lying.items():
+            for name, shard in self._local.items():
                 if name not in listed and not shard.is_gone:
-                    number = name.partition(".")[0]
                     known = self._known(name) or self._by_hand(name, shard)
-                    marker = f"{number}.v{shard.version + 1}{GONE}"
-                    placing[name], actions[name] = replace(known, file=marker), "replaced"
+                    marker = shard._replace(version=shard.version + 1, is_gone=True)
+                    placing[name], actions[name] = replace(known, file=marker.name), "replaced"
         if placing:
             self._ledger.put_in_place(placing)
         return actions
@@ -228,23 +216,22 @@ class _Fetch:
     def _placed(self, name: str) -> tuple[KnownObject, Action, bool]:
         """Which file and version an object becomes that has come; and whether its bytes are new."""
         come = self._ledger.arrived[name]
-        shard, entry = self._lying.get(name), self._ledger.in_place.get(name)
-        number = name.partition(".")[0]
+        shard, entry = self._local.get(name), self._ledger.in_place.get(name)
 
-        def version(number_of_it: int, file: str | None = None) -> KnownObject:
-            named = file or f"{number}.v{number_of_it}.snappy.parquet"
-            return replace(come, file=named, version=number_of_it)
+        def version(number: int, file: str | None = None) -> KnownObject:
+            named = file or _shard(name)._replace(version=number).name
+            return replace(come, file=named, version=number)
 
         if shard is None and entry is None:
-            return version(1, name), "fetched", True
+            return version(1), "fetched", True
         if shard is None or shard.is_gone:
             if shard is None and entry is not None and _is_file_of(entry, come):
                 # The local file was removed, and its name is free.
                 return version(entry.version, entry.file), "fetched", False
             before = max(shard.version if shard else 0, entry.version if entry else 0)
             return version(before + 1), "changed", True
-        same = version(shard.version, shard.path.name)
-        if digest(shard.path, "sha256") == come.sha256:
+        same = version(shard.version)
+        if digest(self._folder / shard.name, "sha256") == come.sha256:
             return same, "unchanged", False  # another ETag for the same bytes
         known = self._known(name)
         if known is not None and known.sha256 == come.sha256:
@@ -256,7 +243,7 @@ class _Fetch:
     ) -> FetchedObject:
         """An object of a day that not all of could be fetched."""
         action: Action = "waiting" if failure is None else "failed"
-        shard = self._lying.get(name)
+        shard = self._local.get(name)
         if shard is not None and not shard.is_gone:
             return replace(self._as_it_lies(name, action), failure=failure)
         version = 1 if shard is None else shard.version + 1
@@ -267,8 +254,8 @@ class _Fetch:
 
     def _as_it_lies(self, name: str, action: Action) -> FetchedObject:
         """An object that is, or was, part of the day and was not fetched."""
-        shard = self._lying[name]
-        path = None if action == "replaced" else shard.path
+        shard = self._local[name]
+        path = None if action == "replaced" else self._folder / shard.name
         known = self._known(name) if path else self._ledger.in_place.get(name)
         if known is None:
             uri = self._store.address.uri_of(self._prefix + name)
@@ -285,8 +272,8 @@ class _Fetch:
 
     def _known(self, name: str) -> KnownObject | None:
         """What is known of the newest file of an object, if the ledger is about that one."""
-        known, shard = self._ledger.in_place.get(name), self._lying.get(name)
-        if known is None or shard is None or shard.is_gone or known.file != shard.path.name:
+        known, shard = self._ledger.in_place.get(name), self._local.get(name)
+        if known is None or shard is None or shard.is_gone or known.file != shard.name:
             return None
         return known
 
@@ -294,13 +281,18 @@ class _Fetch:
         uri = self._store.address.uri_of(listed.key)
         return KnownObject("", 0, uri, listed.etag, listed.size, sha256)
 
-    def _by_hand(self, name: str, shard: ShardVersion) -> KnownObject:
+    def _by_hand(self, name: str, shard: Shard) -> KnownObject:
         """A file that never came from the store: it has no tag there."""
         uri = self._store.address.uri_of(self._prefix + name)
-        size = shard.path.stat().st_size
-        return KnownObject(
-            shard.path.name, shard.version, uri, "", size, digest(shard.path, "sha256")
-        )
+        path = self._folder / shard.name
+        sha256 = digest(path, "sha256")
+        return KnownObject(shard.name, shard.version, uri, "", path.stat().st_size, sha256)
+
+
+def _shard(name: str) -> Shard:
+    shard = Shard.of_name(name)
+    assert shard is not None
+    return shard
 
 
 def _is_file_of(entry: KnownObject, come: KnownObject) -> bool:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import LakeFileError, StoreError
-from market_pipeline.sources.crypto_lake import RawTable
+from market_pipeline.sources.crypto_lake import RAW_TABLES, RawTable
 from market_pipeline.stages.raw.download import fetch_table
 from market_pipeline.stages.raw.fetched import FetchedObject, FetchProgress
-from market_pipeline.stages.raw.inventory import RAW_TABLES, TableInventory
+from market_pipeline.stages.raw.inventory import TableInventory
 from market_pipeline.threads import Workers
 
 if TYPE_CHECKING:

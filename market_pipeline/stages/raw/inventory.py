@@ -5,9 +5,8 @@ A table of an instrument is one listing, whatever the number of its days.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -15,31 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.sources.converter import is_converter
-from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
-from market_pipeline.sources.shards import shard_versions
+from market_pipeline.sources.crypto_lake import RAW_TABLES, RawTable
+from market_pipeline.sources.raw_names import Series
+from market_pipeline.stages.raw.days import FolderDays, RawFile, StoreDays, by_day, same_files
 from market_pipeline.threads import Workers
-from market_pipeline.warehouse.ledger import read_ledger
 
 if TYPE_CHECKING:
     # Its library takes long to load, and a lake in a folder does without.
     from market_pipeline.store.client import Store
-    from market_pipeline.store.objects import StoreObject
 
 __all__ = [
-    "RAW_TABLES",
     "DayObjects",
     "TableInventory",
     "day_ranges",
-    "local_days",
     "range_text",
-    "series_folder",
-    "stored_days",
     "take_inventory",
 ]
-
-RAW_TABLES = (DELTAS, SNAPSHOTS, TRADES)
-_DAY_OBJECT = re.compile(r"dt=([0-9]{4}-[0-9]{2}-[0-9]{2})/([0-9]{1,9}\.snappy\.parquet)")
-_DAY_FOLDER = re.compile(r"dt=(\d{4}-\d\d-\d\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +88,7 @@ class TableInventory:
         return sum(day.local_bytes for day in self.days.values())
 
     @property
-    def held_days(self) -> list[date]:
+    def listed_days(self) -> list[date]:
         """The days that the store has, or the lake if it is a folder."""
         return [day for day, found in self.days.items() if found.objects]
 
@@ -120,18 +110,7 @@ class TableInventory:
             "objects": self.objects,
             "bytes": self.bytes,
             "local_bytes": self.local_bytes,
-            "days": [
-                {
-                    "day": day.isoformat(),
-                    "objects": found.objects,
-                    "bytes": found.bytes,
-                    "local_objects": found.local_objects,
-                    "local_bytes": found.local_bytes,
-                    "only_local_objects": found.only_local_objects,
-                    "only_local_bytes": found.only_local_bytes,
-                }
-                for day, found in self.days.items()
-            ],
+            "days": [{"day": day.isoformat()} | asdict(found) for day, found in self.days.items()],
             "missing": [day.isoformat() for day in self.missing],
         }
 
@@ -163,12 +142,12 @@ def take_inventory(
         StoreError: The store cannot be listed.
     """
 
-    def days_of(wanted: tuple[Instrument, RawTable]) -> dict[date, DayObjects]:
-        instrument, raw = wanted
-        series = series_folder(raw.name, instrument.venue, instrument.symbol)
+    def days_of(table: tuple[Instrument, RawTable]) -> dict[date, DayObjects]:
+        instrument, raw = table
+        series = Series(raw.name, instrument.venue, instrument.symbol)
         if not is_converter(instrument.source):
-            return _days_of(lake / series, store, series, start, end)
-        made = None if converted is None else converted / instrument.source / series
+            return _days_of(lake, store, series, start, end)
+        made = None if converted is None else converted / instrument.source
         return {} if made is None else _days_of(made, None, series, start, end)
 
     with Workers(parallel, "list") as pool:
@@ -186,113 +165,34 @@ def take_inventory(
     return tables
 
 
-def series_folder(table: str, exchange: str, symbol: str) -> str:
-    """Where the days of a table and instrument lie, below a lake or a store's prefix."""
-    return f"{table}/exchange={exchange}/symbol={symbol}/"
-
-
-def stored_days(
-    store: Store, folder: str, start: date | None = None, end: date | None = None
-) -> dict[date, dict[str, StoreObject]]:
-    """The objects of a table and instrument at the store by day and name, in one listing.
-
-    Args:
-        store: Where to look.
-        folder: From `series_folder`.
-        start, end: Only these days, both included; the listing stops after the last one.
-
-    Raises:
-        StoreError: The store cannot be listed.
-    """
-    days: dict[date, dict[str, StoreObject]] = {}
-    # With its slash: SeaweedFS passes over a folder whose name without it is `start_after`.
-    after = None if start is None else f"{folder}dt={start.isoformat()}/"
-    for each in store.objects(folder, start_after=after):
-        matched = _DAY_OBJECT.fullmatch(each.key.removeprefix(folder))
-        day = None if matched is None else _day(matched[1])
-        if matched is None or day is None:
-            continue  # not of this layout, so no object of a day
-        if end is not None and day > end:
-            break
-        days.setdefault(day, {})[matched[2]] = each
-    return days
-
-
-def local_days(folder: Path, start: date | None = None, end: date | None = None) -> list[date]:
-    """The days below a local folder of a table and instrument that have a folder, in order."""
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    days = [_day(found[1]) for found in map(_DAY_FOLDER.fullmatch, names) if found]
-    return sorted(
-        day
-        for day in days
-        if day is not None and (start is None or day >= start) and (end is None or day <= end)
-    )
-
-
 def _days_of(
-    folder: Path, store: Store | None, series: str, start: date | None, end: date | None
+    root: Path, store: Store | None, series: Series, start: date | None, end: date | None
 ) -> dict[date, DayObjects]:
-    here = {day: _local_files(folder / f"dt={day}") for day in local_days(folder, start, end)}
+    here = by_day(FolderDays(root).files(series, start), end)
     if store is None:
-        return {day: _all_local(files) for day, files in here.items() if files}
-    there = stored_days(store, series, start, end)
-    days = {
+        return {day: _all_local(files.values()) for day, files in here.items()}
+    there = by_day(StoreDays(store).files(series, start), end)
+    return {
         day: _compared(there.get(day, {}), here.get(day, {})) for day in sorted({*there, *here})
     }
-    return {day: found for day, found in days.items() if found != DayObjects()}
 
 
-@dataclass(frozen=True, slots=True)
-class _LocalFile:
-    """A local file: its bytes, and the store's tag of them if that is known."""
-
-    bytes: int
-    etag: str | None
-
-    def is_of(self, listed: StoreObject | None) -> bool:
-        """Whether it is the listed object, as far as size and ETag tell."""
-        if listed is None or listed.size != self.bytes:
-            return False
-        return self.etag is None or self.etag == listed.etag
-
-
-def _local_files(folder: Path) -> dict[str, _LocalFile]:
-    """The newest local files of a day that are part of it, by the names of their objects."""
-    found = {}
-    ledger = read_ledger(folder)
-    for number, shard in shard_versions(folder).items():
-        if not shard.is_gone:
-            name = f"{number}.snappy.parquet"
-            known = ledger.get(name)
-            is_of_it = known is not None and known.file == shard.path.name
-            etag = known.etag if known is not None and is_of_it else None
-            found[name] = _LocalFile(shard.path.stat().st_size, etag)
-    return found
-
-
-def _all_local(files: Mapping[str, _LocalFile]) -> DayObjects:
-    size = sum(file.bytes for file in files.values())
+def _all_local(files: Collection[RawFile]) -> DayObjects:
+    size = sum(file.bytes for file in files)
     return DayObjects(len(files), size, len(files), size)
 
 
-def _compared(there: Mapping[str, StoreObject], here: Mapping[str, _LocalFile]) -> DayObjects:
-    same = [file.bytes for name, file in here.items() if file.is_of(there.get(name))]
-    total = sum(file.bytes for file in here.values())
+def _compared(there: Mapping[str, RawFile], here: Mapping[str, RawFile]) -> DayObjects:
+    local = _all_local(same_files(here, there))
+    own, listed = _all_local(here.values()), _all_local(there.values())
     return DayObjects(
-        objects=len(there),
-        bytes=sum(each.size for each in there.values()),
-        local_objects=len(same),
-        local_bytes=sum(same),
-        only_local_objects=len(here) - len(same),
-        only_local_bytes=total - sum(same),
+        objects=listed.objects,
+        bytes=listed.bytes,
+        local_objects=local.objects,
+        local_bytes=local.bytes,
+        only_local_objects=own.objects - local.objects,
+        only_local_bytes=own.bytes - local.bytes,
     )
-
-
-def _day(text: str) -> date | None:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        return None
 
 
 def _days_between(first: date, last: date) -> Iterator[date]:

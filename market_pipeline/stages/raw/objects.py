@@ -19,6 +19,8 @@ from market_pipeline.errors import (
     StoreError,
 )
 from market_pipeline.quality.profile import PROFILES
+from market_pipeline.sources.crypto_lake import RAW_TABLES, RawTable
+from market_pipeline.stages.raw.days import has_size
 from market_pipeline.warehouse.lineage import NOT_FETCHED, Input
 from market_pipeline.warehouse.tables import Table
 
@@ -138,8 +140,8 @@ class RawObjects:
     @staticmethod
     def _check_sizes(instrument: Instrument, files: list[Path], sizes: list[int]) -> None:
         for file, expected in zip(files, sizes, strict=True):
-            found = file.stat().st_size if file.exists() else None
-            if found != expected:
+            if not has_size(file, expected):
+                found = file.stat().st_size if file.exists() else None
                 raise LakeFileError(
                     "A raw file changed since it was registered",
                     next_step="Materialize the raw assets of this day again, then the books.",
@@ -232,10 +234,8 @@ class RawObjects:
             & (pl.col("status") != "missing")
             & pl.col("sha256").is_not_null()
         )
-        if rows.is_empty() or not file.exists():
-            return None
-        row = rows.row(0, named=True)
-        return (row["sha256"], row["bytes"]) if file.stat().st_size == row["bytes"] else None
+        row = None if rows.is_empty() else rows.row(0, named=True)
+        return (row["sha256"], row["bytes"]) if row and has_size(file, row["bytes"]) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,3 +248,8 @@ class RegisteredDay:
     snapshots: RawObjects
     trades: RawObjects
     profiles: pl.DataFrame = field(default_factory=PROFILES.empty)
+
+    @property
+    def tables(self) -> list[tuple[RawTable, RawObjects]]:
+        """Each raw table with its objects."""
+        return list(zip(RAW_TABLES, (self.deltas, self.snapshots, self.trades), strict=True))

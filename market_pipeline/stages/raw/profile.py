@@ -24,8 +24,6 @@ from market_pipeline.quality.raw_look import RawTableLook
 from market_pipeline.shown import shown_logger
 from market_pipeline.sources.crypto_lake import (
     DELTAS,
-    SNAPSHOTS,
-    TRADES,
     RawTable,
     count_rows,
     day_folder,
@@ -36,9 +34,8 @@ from market_pipeline.stages.raw.message_index import forget_messages, keep_messa
 from market_pipeline.stages.raw.objects import NOT_ALL_FETCHED, RegisteredDay
 from market_pipeline.warehouse.layout import Warehouse
 
-__all__ = ["RAW_TABLES", "profile_day", "profile_shards"]
+__all__ = ["profile_day", "profile_shards"]
 
-RAW_TABLES = (DELTAS, SNAPSHOTS, TRADES)
 _BLANK = dict.fromkeys(column.name for column in PROFILES.columns)
 _Profile = Mapping[str, Any]
 _LOG = shown_logger(__name__)
@@ -57,13 +54,12 @@ def profile_day(
     Raises:
         Exception: What is the machine's (`errors.is_of_machine`).
     """
-    tables = list(zip(RAW_TABLES, (raw.deltas, raw.snapshots, raw.trades), strict=True))
     return [
         _profile(
             raw.lake, table, instrument, raw.day, partial(objects.files_of, instrument), warehouse
         )
         for instrument in instruments
-        for table, objects in tables
+        for table, objects in raw.tables
     ]
 
 

@@ -7,24 +7,12 @@ from dataclasses import dataclass
 from datetime import date
 
 from market_pipeline.config.instruments import Instrument
-from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
-from market_pipeline.stages.raw.objects import (
-    RawObjects,
-    RegisteredDay,
-    UsableObject,
-    has_rows,
-)
+from market_pipeline.stages.raw.days import MANIFEST_OF
+from market_pipeline.stages.raw.objects import RegisteredDay, UsableObject, has_rows
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.manifest import RAW_BOOK_DELTAS, RAW_BOOK_SNAPSHOTS, RAW_TRADES
 from market_pipeline.warehouse.working import find_rows
 
 __all__ = ["Registered", "SameBytes", "registered", "same_bytes"]
-
-_MANIFEST = {
-    DELTAS.name: RAW_BOOK_DELTAS,
-    SNAPSHOTS.name: RAW_BOOK_SNAPSHOTS,
-    TRADES.name: RAW_TRADES,
-}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -85,10 +73,10 @@ def same_bytes(
         elsewhere: What `registered` found for the day.
     """
     found: list[SameBytes] = []
-    for table, objects in _objects(raw).items():
+    for table, objects in raw.tables:
         first: dict[object, Registered] = {}
         for each in objects.usable_objects(instrument):
-            file = Registered(instrument.venue, instrument.symbol, raw.day, table, each.path)
+            file = Registered(instrument.venue, instrument.symbol, raw.day, table.name, each.path)
             before = [first.setdefault(key, file) for key in _keys(each)]
             again = next((other for other in before if other is not file), None)
             if again is not None:
@@ -118,17 +106,13 @@ def registered(
     Raises:
         WarehouseBusyError: Another process kept the working database.
     """
-    hashes = set[str]().union(*(objects.hashes for objects in _objects(raw).values()))
+    hashes = set[str]().union(*(objects.hashes for _, objects in raw.tables))
     found: dict[str, list[Registered]] = {}
     frames = find_rows(
-        warehouse, list(_MANIFEST.values()), "sha256", hashes, timeout_seconds=timeout_seconds
+        warehouse, list(MANIFEST_OF.values()), "sha256", hashes, timeout_seconds=timeout_seconds
     )
-    for raw_table, frame in zip(_MANIFEST, frames, strict=True):
+    for raw_table, frame in zip(MANIFEST_OF, frames, strict=True):
         rows = frame.filter(has_rows()).select("exchange", "symbol", "dt", "path", "sha256")
         for exchange, symbol, day, path, sha256 in rows.iter_rows():
             found.setdefault(sha256, []).append(Registered(exchange, symbol, day, raw_table, path))
     return {sha256: sorted(files) for sha256, files in found.items()}
-
-
-def _objects(raw: RegisteredDay) -> dict[str, RawObjects]:
-    return {DELTAS.name: raw.deltas, SNAPSHOTS.name: raw.snapshots, TRADES.name: raw.trades}

@@ -24,7 +24,7 @@ from market_pipeline.errors import (
     PublishError,
     SchemaError,
 )
-from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, open_shard, read_deltas
+from market_pipeline.sources.crypto_lake import open_shard, read_deltas
 from market_pipeline.stages.raw.objects import RegisteredDay
 from market_pipeline.warehouse.layout import (
     Warehouse,
@@ -128,7 +128,7 @@ def _registered_as_unusable(
     day: RegisteredDay, instrument: Instrument
 ) -> Iterator[LakeFileError | SchemaError | DomainError]:
     """What opening each file says again that could not be opened when it was registered."""
-    for objects, table in ((day.deltas, DELTAS), (day.snapshots, SNAPSHOTS), (day.trades, TRADES)):
+    for table, objects in day.tables:
         for file in objects.unusable_files(instrument):
             try:
                 open_shard(file, table)[0].close()

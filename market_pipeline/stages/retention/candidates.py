@@ -17,11 +17,20 @@ from typing import TYPE_CHECKING, Any
 
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import StoreError
-from market_pipeline.stages.raw.inventory import RAW_TABLES, local_days, series_folder, stored_days
+from market_pipeline.sources.crypto_lake import RAW_TABLES
+from market_pipeline.sources.raw_names import Series, Shard, day_of, days_below, series_below
+from market_pipeline.stages.raw.days import (
+    MANIFEST_OF,
+    RawFile,
+    StoreDays,
+    by_day,
+    has_size,
+    is_object,
+    object_name,
+)
 from market_pipeline.stages.retention.converted import ConvertedDays
 from market_pipeline.stages.retention.prune import (
     DELTA_TABLES,
-    MANIFESTS,
     SMALL_TABLES,
     Candidate,
     Retention,
@@ -29,7 +38,8 @@ from market_pipeline.stages.retention.prune import (
 from market_pipeline.threads import Workers
 from market_pipeline.warehouse.delta import delta_table, published_files
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.ledger import LEDGER_NAME, KnownObject, Ledger, digest, read_ledger
+from market_pipeline.warehouse.ledger import LEDGER_NAME, Ledger, digest, read_ledger
+from market_pipeline.warehouse.manifest import MANIFESTS
 from market_pipeline.warehouse.published import vacuum
 from market_pipeline.warehouse.staging import staging_age, stale_staging
 from market_pipeline.warehouse.tables import Table
@@ -38,14 +48,11 @@ from market_pipeline.warehouse.working import count_rows, read_columns
 if TYPE_CHECKING:
     # Its library takes long to load, and a lake in a folder does without.
     from market_pipeline.store.client import Store
-    from market_pipeline.store.objects import StoreObject
 
 __all__ = ["Candidates", "find_candidates"]
 
-_OBJECT = re.compile(r"([0-9]{1,9})(?:\.v[0-9]+)?\.(?:snappy\.parquet|gone)")
-_LEFT_OVER = re.compile(r"\.(\d{1,9}\.snappy\.parquet)\.incoming.*|\.objects\.json\..*\.partial")
+_LEFT_OVER = re.compile(r"\.([0-9]{1,9}\.snappy\.parquet)\.incoming.*|\.objects\.json\..*\.partial")
 _NO_STORE = "the store could not be asked, so nothing is known of it"
-_DAY_FOLDER = re.compile(r"dt=(\d{4}-\d\d-\d\d)")
 
 
 @dataclass
@@ -54,23 +61,6 @@ class Candidates:
 
     candidates: list[Candidate] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class _Series:
-    """A raw table of an instrument."""
-
-    table: str
-    exchange: str
-    symbol: str
-
-    @property
-    def folder(self) -> str:
-        return series_folder(self.table, self.exchange, self.symbol)
-
-    @property
-    def instrument(self) -> str:
-        return f"{self.exchange}:{self.symbol}"
 
 
 class _AtStore:
@@ -82,31 +72,31 @@ class _AtStore:
 
     def __init__(self, store: Store | StoreError | None, before: date) -> None:
         self._store, self._before = store, before
-        self._listed: dict[_Series, dict[date, dict[str, StoreObject]] | None] = {}
+        self._listed: dict[Series, dict[date, dict[str, RawFile]] | None] = {}
         self.failures: list[str] = [str(store)] if isinstance(store, StoreError) else []
 
-    def look(self, series: Iterable[_Series], parallel: int) -> None:
-        """Lists series, some at once."""
-        wanted = sorted(set(series) - set(self._listed), key=lambda each: each.folder)
+    def list_series(self, series: Iterable[Series], parallel: int) -> None:
+        """Lists series that are not listed yet, some at once."""
+        new = sorted(set(series) - set(self._listed))
         if self._store is None or isinstance(self._store, StoreError):
-            self._listed |= {each: {} if self._store is None else None for each in wanted}
+            self._listed |= {each: {} if self._store is None else None for each in new}
             return
         with Workers(parallel, "list") as pool:
-            self._listed |= dict(zip(wanted, pool.map(self._list, wanted), strict=True))
+            self._listed |= dict(zip(new, pool.map(self._days, new), strict=True))
 
-    def _list(self, series: _Series) -> dict[date, dict[str, StoreObject]] | None:
+    def _days(self, series: Series) -> dict[date, dict[str, RawFile]] | None:
         store = self._store
         if store is None or isinstance(store, StoreError):
             return None
         try:
-            return stored_days(store, series.folder, end=self._before)
+            return by_day(StoreDays(store).files(series), self._before)
         except StoreError as error:
             # The next ones would fail as well, each after all its attempts.
             self._store = error
             self.failures[:] = [str(error)]
             return None
 
-    def objects(self, series: _Series, day: date) -> Mapping[str, StoreObject] | None:
+    def objects(self, series: Series, day: date) -> Mapping[str, RawFile] | None:
         """The objects of a day by name; None if the store could not be asked."""
         listed = self._listed[series]
         return None if listed is None else listed.get(day, {})
@@ -158,33 +148,21 @@ def _raw(lake: Path, at_store: _AtStore, before: date, parallel: int) -> Iterato
     """The days of every raw table in the local lake, of all instruments that were ever fetched."""
     found = [
         (series, day)
-        for series in _series_below(lake)
-        for day in local_days(lake / series.folder)
+        for raw in RAW_TABLES
+        for series in series_below(lake, raw.name)
+        for day in days_below(lake / series.folder)
         if day < before
     ]
-    at_store.look([series for series, _ in found], parallel)
+    at_store.list_series([series for series, _ in found], parallel)
     for series, day in found:
-        folder = lake / series.folder / f"dt={day}"
+        folder = lake / series.day_folder(day)
         candidate = _raw_day(folder, series, day, at_store.objects(series, day))
         if candidate is not None:
             yield candidate
 
 
-def _series_below(lake: Path) -> Iterator[_Series]:
-    for raw in RAW_TABLES:
-        for exchange in sorted((lake / raw.name).glob("exchange=*")):
-            for symbol in sorted(exchange.glob("symbol=*")):
-                # A link may lead into a folder that is the user's own.
-                if symbol.is_dir() and not symbol.is_symlink() and not exchange.is_symlink():
-                    yield _Series(
-                        raw.name,
-                        exchange.name.removeprefix("exchange="),
-                        symbol.name.removeprefix("symbol="),
-                    )
-
-
 def _raw_day(
-    folder: Path, series: _Series, day: date, listed: Mapping[str, StoreObject] | None
+    folder: Path, series: Series, day: date, listed: Mapping[str, RawFile] | None
 ) -> Candidate | None:
     """A day's folder; None if nothing is left in it but its ledger."""
     if folder.is_symlink():
@@ -196,23 +174,23 @@ def _raw_day(
     for path in sorted(folder.iterdir()):
         if path.name == LEDGER_NAME:
             continue
-        shard, left_over = _OBJECT.fullmatch(path.name), _LEFT_OVER.fullmatch(path.name)
+        shard, left_over = Shard.of_name(path.name), _LEFT_OVER.fullmatch(path.name)
         if path.is_symlink() or not path.is_file() or not (shard or left_over):
             strange = strange or path
             continue
         own.append((path, path.stat().st_size))
-        if listed is None or last_copy is not None or path.name.endswith(".gone"):
+        if listed is None or last_copy is not None or (shard and shard.is_gone):
             continue
-        name = f"{shard[1]}.snappy.parquet" if shard else (left_over and left_over[1])
-        known = ledger.in_place.get(name or "") if shard else ledger.arrived.get(name or "")
+        name = shard.object if shard else (left_over and left_over[1]) or ""
+        known = (ledger.in_place if shard else ledger.arrived).get(name)
         if not shard and known is None:
             continue  # the beginning of a download
-        at_store = listed.get(name or "")
+        at_store = listed.get(f"{folder.name}/{name}")
         if known is not None and shard and known.file != path.name:
             last_copy = ("an earlier version, which the store has no more", path)
         elif at_store is None:
             last_copy = ("the store does not have it", path)
-        elif not _is_same(path, known, at_store):
+        elif not is_object(path, known, at_store.bytes, at_store.mark):
             last_copy = ("the store has other bytes of it", path)
     if not own and strange is None:
         return None
@@ -235,16 +213,6 @@ def _raw_day(
         stays=stays,
         example=f"{about.parent.name}/{about.name}" if about else None,
     )
-
-
-def _is_same(path: Path, known: KnownObject | None, at_store: StoreObject) -> bool:
-    """Whether the store lists the bytes of a file, as far as size and ETag tell."""
-    if path.stat().st_size != at_store.size:
-        return False
-    if known is not None:
-        return (known.etag, known.bytes) == (at_store.etag, at_store.size)
-    # It was copied here by hand, or the ledger is lost.
-    return at_store.etag_may_be_md5 and digest(path, "md5") == at_store.etag
 
 
 # --- published days ---------------------------------------------------------------------------
@@ -272,12 +240,13 @@ def _derived(
         of: [
             (series, row)
             for series, row in objects
-            if not _is_local(settings.lake_path, row) and not converted.has_all(row["made_from"])
+            if not has_size(settings.lake_path / row["path"], row["bytes"])
+            and not converted.has_all(row["made_from"])
         ]
         for of, objects in made_from.items()
     }
     series = [series for objects in absent.values() for series, _ in objects]
-    at_store.look(series, settings.lake_parallel_downloads)
+    at_store.list_series(series, settings.lake_parallel_downloads)
     for day, instrument in sorted({*rows, *files}):
         sizes = files.get((day, instrument), [])
         last_copy, stays, example = _could_be_made(at_store, day, absent.get((day, instrument)))
@@ -296,17 +265,17 @@ def _derived(
         )
 
 
-_Objects = dict[tuple[date, str], list[tuple[_Series, dict[str, Any]]]]
+_Objects = dict[tuple[date, str], list[tuple[Series, dict[str, Any]]]]
 
 
 def _made_from(warehouse: Warehouse, before: date, timeout_seconds: float) -> _Objects:
     """By day and instrument, the manifest rows of the raw files there were."""
     found: _Objects = {}
-    wanted = ("exchange", "symbol", "dt", "status", "path", "bytes", "uri", "etag", "made_from")
-    frames = read_columns(warehouse, MANIFESTS, wanted, before, timeout_seconds=timeout_seconds)
-    for raw, frame in zip(RAW_TABLES, frames, strict=False):
+    columns = ("exchange", "symbol", "dt", "status", "path", "bytes", "uri", "etag", "made_from")
+    frames = read_columns(warehouse, MANIFESTS, columns, before, timeout_seconds=timeout_seconds)
+    for raw, frame in zip(MANIFEST_OF, frames, strict=False):
         for row in frame.iter_rows(named=True):
-            series = _Series(raw.name, row["exchange"], row["symbol"])
+            series = Series(raw, row["exchange"], row["symbol"])
             objects = found.setdefault((row["dt"], series.instrument), [])
             if row["status"] != "missing":
                 objects.append((series, row))
@@ -314,7 +283,7 @@ def _made_from(warehouse: Warehouse, before: date, timeout_seconds: float) -> _O
 
 
 def _could_be_made(
-    at_store: _AtStore, day: date, absent: Sequence[tuple[_Series, dict[str, Any]]] | None
+    at_store: _AtStore, day: date, absent: Sequence[tuple[Series, dict[str, Any]]] | None
 ) -> tuple[str | None, str | None, str | None]:
     """Why a day could not be made again, why that is not known, and the file that is about.
 
@@ -328,19 +297,11 @@ def _could_be_made(
         listed = at_store.objects(series, day)
         if listed is None:
             return None, _NO_STORE, row["path"]
-        found = listed.get(str(row["uri"] or "").rpartition("/")[2])
-        if found is None or (found.etag, found.size) != (row["etag"], row["bytes"]):
+        found = listed.get(object_name(row["uri"] or ""))
+        if found is None or (found.mark, found.bytes) != (row["etag"], row["bytes"]):
             why = "a raw file it was made from is neither in the lake nor at the store"
             return why, None, row["path"]
     return None, None, None
-
-
-def _is_local(lake: Path, row: Mapping[str, Any]) -> bool:
-    """Whether a registered raw file lies in the lake, with the size it was registered with."""
-    try:
-        return bool((lake / row["path"]).stat().st_size == row["bytes"])
-    except OSError:
-        return False
 
 
 # --- what is left behind ----------------------------------------------------------------------
@@ -352,15 +313,13 @@ def _quarantined(
     """The copies in quarantine, each with its reason."""
     for reason in sorted(warehouse.quarantine_dir.rglob("*.reason.json")):
         copy = reason.with_name(reason.name.removesuffix(".reason.json"))
-        matched = _DAY_FOLDER.fullmatch(reason.parent.name)
-        day = None if matched is None else date.fromisoformat(matched[1])
+        day = day_of(reason.parent.name)
         if day is None or day >= before:
             continue
         paths = tuple((path, path.stat().st_size) for path in (copy, reason) if path.is_file())
-        below = reason.parent.relative_to(warehouse.quarantine_dir).parts
-        parts = dict(part.split("=", 1) for part in below if "=" in part)
-        series = _Series(below[0], parts.get("exchange", ""), parts.get("symbol", ""))
-        at_store.look([series], 1)
+        below = reason.parent.parent.relative_to(warehouse.quarantine_dir).as_posix()
+        series = Series.of_folder(below) or Series(below, "", "")
+        at_store.list_series([series], 1)
         listed = at_store.objects(series, day)
         yield Candidate(
             "quarantine",
@@ -376,7 +335,7 @@ def _quarantined(
         )
 
 
-def _lost_without(lake: Path, reason: Path, listed: Mapping[str, StoreObject]) -> str | None:
+def _lost_without(lake: Path, reason: Path, listed: Mapping[str, RawFile]) -> str | None:
     """Why a copy in quarantine is the last one; None if lake or store have the same bytes."""
     try:
         described = json.loads(reason.read_text(encoding="utf-8"))
@@ -389,8 +348,8 @@ def _lost_without(lake: Path, reason: Path, listed: Mapping[str, StoreObject]) -
         else:
             same = any(
                 known.sha256 == sha256
-                and name in listed
-                and (known.etag, known.bytes) == (listed[name].etag, listed[name].size)
+                and (found := listed.get(f"{original.parent.name}/{name}")) is not None
+                and (known.etag, known.bytes) == (found.mark, found.bytes)
                 for name, known in read_ledger(original.parent).items()
             )
     except (OSError, ValueError, TypeError, KeyError):

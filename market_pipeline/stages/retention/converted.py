@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 from market_pipeline.config.settings import Settings
-from market_pipeline.stages.raw.convert import CONVERTED_FOLDER
+from market_pipeline.sources.raw_names import day_of, series_below
+from market_pipeline.stages.raw.convert import CONVERTED_FOLDER, MADE_FOLDER
+from market_pipeline.stages.raw.days import VendorFile, has_size
 from market_pipeline.stages.retention.prune import Candidate
 
 __all__ = ["ConvertedDays"]
-
-_DAY = re.compile(r"dt=(\d{4}-\d\d-\d\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +25,8 @@ class _Record:
     source: str
     instrument: str
     day: date
-    known: dict[str, Any]
+    files: list[VendorFile]
+    made: list[tuple[Path, int]]
 
 
 class ConvertedDays:
@@ -42,37 +41,25 @@ class ConvertedDays:
 
     def __init__(self, settings: Settings, before: date) -> None:
         self._lake = settings.lake_path
-        self._folder = settings.data_dir / CONVERTED_FOLDER
-        self._records = list(_records(self._folder, before))
-        self._sizes = {
-            f"{file['sha256']}  {file['path']}": (file["path"], file["bytes"])
-            for record in self._records
-            for file in record.known["files"]
-        }
+        self._records = list(_records(settings.data_dir / CONVERTED_FOLDER, before))
+        self._files = {file.reference: file for each in self._records for file in each.files}
 
     def has_all(self, made_from: Sequence[str] | None) -> bool:
         """Whether the vendor's files that a manifest names, as `sha256  path`, are all there."""
         return bool(made_from) and all(
-            each in self._sizes and _has(self._lake, *self._sizes[each]) for each in made_from or ()
+            each in self._files and self._has(self._files[each]) for each in made_from or ()
         )
+
+    def _has(self, file: VendorFile) -> bool:
+        return has_size(self._lake / file.path, file.bytes)
 
     def candidates(self, before: date) -> Iterator[Candidate]:
         """What is left of each day before one."""
         for record in self._records:
-            own = [
-                (self._folder / record.source / path, size) for path, size in record.known["made"]
-            ]
-            paths = tuple((path, size) for path, size in own if path.is_file())
+            paths = tuple((path, size) for path, size in record.made if path.is_file())
             if record.day >= before or not paths:
                 continue
-            gone = next(
-                (
-                    file["path"]
-                    for file in record.known["files"]
-                    if not _has(self._lake, file["path"], file["bytes"])
-                ),
-                None,
-            )
+            gone = next((file.path for file in record.files if not self._has(file)), None)
             yield Candidate(
                 "raw",
                 record.source,
@@ -89,22 +76,15 @@ class ConvertedDays:
 
 
 def _records(converted: Path, before: date) -> Iterator[_Record]:
-    for path in sorted(converted.glob("*/made/exchange=*/symbol=*/dt=*.json")):
-        matched = _DAY.fullmatch(path.stem)
-        source, _, exchange, symbol = path.relative_to(converted).parts[:4]
-        try:
-            known = json.loads(path.read_text(encoding="utf-8"))
-            day = date.fromisoformat(matched[1]) if matched else None
-            whole = {"files", "made"} <= known.keys()
-        except (OSError, ValueError, AttributeError):
-            continue  # its converter makes the day and the record anew
-        if whole and day is not None and day < before:
-            venue, name = exchange.removeprefix("exchange="), symbol.removeprefix("symbol=")
-            yield _Record(path, source, f"{venue}:{name}", day, known)
-
-
-def _has(lake: Path, path: str, size: int) -> bool:
-    try:
-        return (lake / path).stat().st_size == size
-    except OSError:
-        return False
+    for source in sorted(converted.glob("*")):
+        for series in series_below(source, MADE_FOLDER):
+            for path in sorted((source / series.folder).glob("*.json")):
+                day = day_of(path.stem)
+                try:
+                    known = json.loads(path.read_text(encoding="utf-8"))
+                    files = [VendorFile(**file) for file in known["files"]]
+                    made = [(source / below, size) for below, size in known["made"]]
+                except (OSError, ValueError, TypeError, KeyError):
+                    continue  # its converter makes the day and the record anew
+                if day is not None and day < before:
+                    yield _Record(path, source.name, series.instrument, day, files, made)

@@ -18,14 +18,13 @@ from market_pipeline.tables import RECORDS, TABLES, refresh_catalogue
 from market_pipeline.warehouse.layout import Warehouse, sync
 from market_pipeline.warehouse.ledger import alone_in
 from market_pipeline.warehouse.locks import locking
-from market_pipeline.warehouse.manifest import RAW_BOOK_DELTAS, RAW_BOOK_SNAPSHOTS, RAW_TRADES
+from market_pipeline.warehouse.manifest import MANIFESTS
 from market_pipeline.warehouse.published import vacuum, withdraw
 from market_pipeline.warehouse.staging import staging_age, sweep_staging
 from market_pipeline.warehouse.working import delete_rows
 
 __all__ = [
     "DELTA_TABLES",
-    "MANIFESTS",
     "SMALL_TABLES",
     "Candidate",
     "Kind",
@@ -36,9 +35,6 @@ __all__ = [
 ]
 
 Kind = Literal["raw", "derived", "quarantine", "staging", "replaced"]
-
-MANIFESTS = (RAW_BOOK_DELTAS, RAW_BOOK_SNAPSHOTS, RAW_TRADES)
-"""What says which raw objects a day was made from."""
 
 DELTA_TABLES = tuple(table for table in TABLES.values() if table.storage == "delta")
 SMALL_TABLES = tuple(

@@ -20,7 +20,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 from market_pipeline.errors import MarketPipelineError
-from market_pipeline.stages.triggers.listing import ArrivedFile, RawLake, Stream
+from market_pipeline.stages.raw.days import RawFile
+from market_pipeline.stages.triggers.listing import RawLake, Stream
 
 __all__ = [
     "FOLDER_PACE",
@@ -238,7 +239,7 @@ class LakeState:
 
     def _enter(self, streams: Sequence[Stream], span: Span) -> None:
         """Forget days that are not watched any more, and everything if the streams are others."""
-        of = _digest([stream.folder for stream in streams])
+        of = _digest([stream.series.folder for stream in streams])
         if of != self._of:
             self._of, self._days, self._todo, self._full_s = of, {}, 0, 0.0
             self.requested = {}
@@ -267,7 +268,7 @@ class LakeState:
 
     def _look(self, lake: RawLake, stream: Stream, bit: int, span: Span, settled_s: float) -> None:
         """Look at one stream; nothing is noted of it if that fails."""
-        by_day: dict[date, list[ArrivedFile]] = {}
+        by_day: dict[date, list[RawFile]] = {}
         days = None if self._open is None else set(self._open)
         for file in lake.files(stream, min(days) if days else span.first):
             if file.day >= span.before:
@@ -284,7 +285,7 @@ class LakeState:
             if newest_s <= settled_s:
                 seen.streams |= bit
                 marks = [(file.name, file.bytes, file.mark) for file in files]
-                seen.digest = (seen.digest + stream_digest(stream.folder, marks)) % 2**64
+                seen.digest = (seen.digest + stream_digest(stream.series.folder, marks)) % 2**64
                 seen.files += len(files)
                 seen.bytes += sum(file.bytes for file in files)
         self._todo &= ~bit

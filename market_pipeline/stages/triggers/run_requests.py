@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from market_pipeline.errors import StoreError
-from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
+from market_pipeline.stages.raw.days import MANIFEST_OF, VendorFile, object_name
 from market_pipeline.stages.triggers.lake_state import (
     ArrivedDay,
     LakeState,
@@ -23,22 +23,13 @@ from market_pipeline.stages.triggers.lake_state import (
 )
 from market_pipeline.stages.triggers.listing import RawLake, Stream
 from market_pipeline.tables import open_catalogue
-from market_pipeline.warehouse.manifest import (
-    MANIFEST,
-    RAW_BOOK_DELTAS,
-    RAW_BOOK_SNAPSHOTS,
-    RAW_TRADES,
-)
+from market_pipeline.warehouse.manifest import MANIFEST
 
 __all__ = ["Known", "Registered", "RunRequests", "has_arrived_since", "registered", "run_requests"]
 
 _MOST_DAYS = 100
 _MOST_SECONDS = 20.0
-_RAW_TABLES = {
-    RAW_BOOK_DELTAS.name: DELTAS.name,
-    RAW_BOOK_SNAPSHOTS.name: SNAPSHOTS.name,
-    RAW_TRADES.name: TRADES.name,
-}
+_RAW_TABLES = {table.name: raw for raw, table in MANIFEST_OF.items()}
 
 
 class Registered(NamedTuple):
@@ -65,7 +56,9 @@ def registered(data_dir: Path, streams: Sequence[Stream], day: date) -> Register
         day: Which.
     """
     folders = {
-        (each.raw and each.raw.name, each.instrument.venue, each.instrument.symbol): each.folder
+        (each.raw and each.raw.name, each.instrument.venue, each.instrument.symbol): (
+            each.series.folder
+        )
         for each in streams
     }
     with closing(open_catalogue(data_dir)) as connection:
@@ -78,10 +71,10 @@ def registered(data_dir: Path, streams: Sequence[Stream], day: date) -> Register
     for asset, exchange, symbol, place, size, etag, made_from in rows:
         if made_from is None:
             raw = _RAW_TABLES[asset]
-            objects = {("/".join(place.rsplit("/", 2)[1:]), size, etag or "")}
+            objects = {(object_name(place), size, etag or "")}
         else:  # each of a converter's tables tells all of its files
             raw = None
-            objects = {(made.partition("  ")[2], 0, "") for made in made_from}
+            objects = {(VendorFile.path_of(made), 0, "") for made in made_from}
         folder = folders.get((raw, exchange, symbol))
         if folder is not None:
             files.setdefault(folder, set()).update(objects)

@@ -317,10 +317,6 @@ def _hour_of(
 
 
 def _first_file(day: InstrumentDay, table: str) -> str | None:
-    objects = {
-        DELTAS.name: day.raw.deltas,
-        SNAPSHOTS.name: day.raw.snapshots,
-        TRADES.name: day.raw.trades,
-    }
-    files = objects[table].usable_objects(day.instrument)
+    (objects,) = [objects for raw, objects in day.raw.tables if raw.name == table]
+    files = objects.usable_objects(day.instrument)
     return files[0].path if files else None

@@ -18,9 +18,8 @@ from market_pipeline.quality.measures.domain import VIOLATIONS
 from market_pipeline.quality.measures.seen_steps import SeenStep, seen_step, step_change
 from market_pipeline.quality.profile import RawPlace, domain_violations, places_of, profile_of
 from market_pipeline.quality.strategy import choose_strategy
-from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS
+from market_pipeline.sources.crypto_lake import DELTAS, RAW_TABLES, SNAPSHOTS
 from market_pipeline.stages.published_rows import of_instrument
-from market_pipeline.stages.raw.profile import RAW_TABLES
 from market_pipeline.stages.validation.context import InstrumentDay
 
 __all__ = ["measure_profile"]

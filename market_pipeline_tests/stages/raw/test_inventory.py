@@ -10,15 +10,12 @@ from hypothesis import strategies as st
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import StoreError
-from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
+from market_pipeline.sources.crypto_lake import DELTAS, RAW_TABLES, SNAPSHOTS, TRADES
 from market_pipeline.stages.raw.download import fetch_table
 from market_pipeline.stages.raw.inventory import (
-    RAW_TABLES,
     DayObjects,
     day_ranges,
-    local_days,
     range_text,
-    stored_days,
     take_inventory,
 )
 from market_pipeline_tests.stages.raw.fake_store import FakeStore, store_error
@@ -52,7 +49,7 @@ class TestStore:
             DAYS[2]: DayObjects(1, 4, 0, 0, 0, 0),
         } == deltas.days
         assert ([DAYS[0], DAYS[2]], [DAYS[0]], [DAYS[1]]) == (
-            deltas.held_days,
+            deltas.listed_days,
             deltas.local_days,
             deltas.only_local_days,
         )
@@ -67,6 +64,23 @@ class TestStore:
 
         assert {DAY: DayObjects(1, 4, 0, 0, 1, 4)} == take_inventory(tmp_path, store, [BTC])[0].days
 
+    def test_copied_by_hand(self, tmp_path):
+        """A file that no fetch put there is local if it has the object's bytes, not only its size;
+        the fetch downloads the other one.
+        """
+        store = FakeStore({key(day=day): b"abcd" for day in DAYS[:2]})
+        for day, body in zip(DAYS, (b"abcd", b"wxyz"), strict=False):
+            file = tmp_path / key(day=day)
+            file.parent.mkdir(parents=True)
+            file.write_bytes(body)
+
+        assert {DAYS[0]: DayObjects(1, 4, 1, 4), DAYS[1]: DayObjects(1, 4, 0, 0, 1, 4)} == (
+            take_inventory(tmp_path, store, [BTC])[0].days
+        )
+        for day in DAYS[:2]:
+            fetch_table(store, tmp_path, DELTAS, BTC, day)
+        assert [key(day=DAYS[1])] == store.downloads
+
     def test_order_and_range(self, tmp_path):
         """Tables come by instrument; days outside the range are neither had nor missing."""
         store = FakeStore({key(raw, day): b"a" for raw in RAW_TABLES for day in DAYS})
@@ -77,16 +91,6 @@ class TestStore:
         ] == [(each.instrument, each.raw_table) for each in found]
         assert [[], DAYS[1:3]] == [list(found[0].days), list(found[0].missing)]
         assert [DAYS[1:3], []] == [list(found[3].days), list(found[3].missing)]
-
-    def test_other_keys_are_passed_over(self):
-        """What is no shard of a day is no object of one."""
-        folder = key().rpartition("dt=")[0]
-        keys = [key(), f"{folder}dt=2024-13-01/1.snappy.parquet", f"{folder}dt={DAY}/_SUCCESS"]
-        store = FakeStore({each: b"a" for each in keys})
-
-        assert {DAY: ["1.snappy.parquet"]} == {
-            day: list(names) for day, names in stored_days(store, folder).items()
-        }
 
     def test_requests_at_scale(self, tmp_path):
         """A year of a table is a listing of its own, one request for each thousand objects."""
@@ -139,13 +143,6 @@ class TestFolder:
 
         assert ({}, []) == (empty.days, empty.missing)
         assert DAYS[:2] == take_inventory(tmp_path, None, [BTC], DAYS[0], DAYS[1])[0].missing
-
-    def test_local_days(self, tmp_path):
-        """The folders of days are those with a date in their name."""
-        for name in ("dt=2024-08-09", "dt=2024-08-08", "dt=2024-02-30", "other"):
-            (tmp_path / name).mkdir()
-        assert [DAY, DAYS[1]] == local_days(tmp_path)
-        assert [DAYS[1]] == local_days(tmp_path, DAYS[1], DAYS[1])
 
 
 @given(st.sets(st.dates(date(2023, 12, 20), date(2024, 1, 20))))

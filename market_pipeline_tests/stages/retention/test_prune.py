@@ -303,10 +303,11 @@ class TestStore:
         assert [("raw", OLD, False)] == decided(plan(found.candidates, KEEP_10))
         assert 1 == len(found.failures)
 
-    def test_something_of_the_users_own(self, fetched):
+    @pytest.mark.parametrize("name", ["notes.txt", "1.gone", "1.v0.snappy.parquet", "2.v1.gone"])
+    def test_something_of_the_users_own(self, fetched, name):
         """A folder that holds what no fetch put there stays, whatever is asked."""
         old = fetched.raw_day(OLD)
-        (old.parent / "notes.txt").write_text("mine")
+        (old.parent / name).write_text("mine")
         retention = Retention(TODAY, 10, None, also_last_copies=True)
         (planned,) = fetched.plan(retention)
         fetched.prune(retention)

@@ -10,14 +10,9 @@ from zlib import crc32
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import StoreError
+from market_pipeline.stages.raw.days import RawFile, StoreDays
 from market_pipeline.stages.triggers.lake_state import fingerprint_of, stream_digest
-from market_pipeline.stages.triggers.listing import (
-    ArrivedFile,
-    FolderLake,
-    StoreLake,
-    Stream,
-    streams_of,
-)
+from market_pipeline.stages.triggers.listing import RawLake, Stream, streams_of
 from market_pipeline.stages.triggers.run_requests import Registered
 from market_pipeline.store.objects import StoreObject
 
@@ -89,16 +84,16 @@ class YearInStore(CountingStore):
         self._days.append(day)
 
 
-def in_store(store: CountingStore) -> StoreLake:
+def in_store(store: CountingStore) -> RawLake:
     """The lake in a store, with no file for converters beside it."""
-    return StoreLake(store, FolderLake(Path("absent")))
+    return RawLake(Path("absent"), StoreDays(store))
 
 
 class MemoryLake:
     """A lake whose files are put and taken away at a given time."""
 
     def __init__(self) -> None:
-        self._files: dict[tuple[str, date], dict[str, ArrivedFile]] = {}
+        self._files: dict[tuple[str, date], dict[str, RawFile]] = {}
         self.looks = 0
         self.broken_after: int | None = None
 
@@ -114,29 +109,29 @@ class MemoryLake:
     ) -> None:
         """A file is there, or is another one."""
         path = f"dt={day}/{name}"
-        file = ArrivedFile(day, path, size, mark, changed_s)
-        self._files.setdefault((stream.folder, day), {})[path] = file
+        file = RawFile(day, path, size, mark, changed_s)
+        self._files.setdefault((stream.series.folder, day), {})[path] = file
 
     def remove(self, stream: Stream, day: date, name: str = SHARD) -> None:
         """A file is not there any more, if it was."""
-        self._files.get((stream.folder, day), {}).pop(f"dt={day}/{name}", None)
+        self._files.get((stream.series.folder, day), {}).pop(f"dt={day}/{name}", None)
 
-    def files(self, stream: Stream, since: date) -> Iterator[ArrivedFile]:
+    def files(self, stream: Stream, since: date) -> Iterator[RawFile]:
         self.looks += 1
         if self.broken_after is not None and self.looks > self.broken_after:
             raise _OUT_OF_REACH
         for folder, day in sorted(self._files):
-            if folder == stream.folder and day >= since:
+            if folder == stream.series.folder and day >= since:
                 yield from list(self._files[folder, day].values())
 
     def as_a_run_sees_it(self, streams: Sequence[Stream], day: date) -> Registered:
         """What a run would register of a day now."""
         digests, found = 0, []
         for stream in streams:
-            files = list(self._files.get((stream.folder, day), {}).values())
+            files = list(self._files.get((stream.series.folder, day), {}).values())
             if files:
                 told = [(each.name, each.bytes, each.mark) for each in files]
-                digests += stream_digest(stream.folder, told)
+                digests += stream_digest(stream.series.folder, told)
                 found += files
         return Registered(fingerprint_of(digests), len(found), sum(each.bytes for each in found))
 

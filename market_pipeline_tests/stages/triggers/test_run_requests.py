@@ -45,6 +45,7 @@ NEWEST_S = int(at(NEXT_DAY, 3))
 LANDED = ArrivedDay(DAY, "00000000000000aa", NEWEST_S, files=6, bytes=24)
 AS_LANDED = Registered(LANDED.fingerprint, LANDED.files, LANDED.bytes)
 DELTAS, _, TRADES, *_ = STREAMS
+FOLDER, TRADES_FOLDER = DELTAS.series.folder, TRADES.series.folder
 
 
 def known(
@@ -195,10 +196,10 @@ class TestRegistered:
         lake.land(TRADES, DAY, NEWEST_S, mark="c", size=6)
         put(
             RAW_BOOK_DELTAS,
-            {"uri": f"s3://a/b/{DELTAS.folder}/{second}", "path": "x/y", "bytes": 5, "etag": "b"},
-            {"uri": f"s3://a/b/{DELTAS.folder}/{first}", "path": "x/y", "bytes": 4, "etag": "a"},
+            {"uri": f"s3://a/b/{FOLDER}/{second}", "path": "x/y", "bytes": 5, "etag": "b"},
+            {"uri": f"s3://a/b/{FOLDER}/{first}", "path": "x/y", "bytes": 4, "etag": "a"},
         )
-        put(RAW_TRADES, {"uri": f"s3://a/b/{TRADES.folder}/{first}", "bytes": 6, "etag": "c"})
+        put(RAW_TRADES, {"uri": f"s3://a/b/{TRADES_FOLDER}/{first}", "bytes": 6, "etag": "c"})
         span = Span(DAY, NEXT_DAY, 0)
         state = LakeState()
         state.go_on(lake, STREAMS, span, STORE_PACE, NEWEST_S + 9_000)
@@ -208,7 +209,7 @@ class TestRegistered:
 
     def test_what_does_not_count(self, tmp_path, put):
         """An object that could not be fetched was not seen, and other streams do not count."""
-        uri = f"s3://a/{DELTAS.folder}/dt={DAY}/{SHARD}"
+        uri = f"s3://a/{FOLDER}/dt={DAY}/{SHARD}"
         put(RAW_BOOK_DELTAS, {"uri": uri, "bytes": 4, "etag": "a", "status": "missing"})
         put(RAW_TRADES, {"uri": uri, "bytes": 4, "etag": "a"})
 
@@ -218,8 +219,8 @@ class TestRegistered:
         """Of a folder's files the number and the bytes are told."""
         put(
             RAW_TRADES,
-            {"path": f"{TRADES.folder}/dt={DAY}/{SHARD}", "bytes": 4},
-            {"path": f"{TRADES.folder}/dt={DAY}/2.snappy.parquet", "bytes": 5},
+            {"path": f"{TRADES_FOLDER}/dt={DAY}/{SHARD}", "bytes": 4},
+            {"path": f"{TRADES_FOLDER}/dt={DAY}/2.snappy.parquet", "bytes": 5},
         )
 
         assert (2, 9) == registered(tmp_path, STREAMS, DAY)[1:]
@@ -243,7 +244,7 @@ class TestRegistered:
         client.create_bucket(Bucket="registered")
 
         def put(shard: int, content: bytes) -> None:
-            key = f"lake/{DELTAS.folder}/dt={DAY}/{shard}.snappy.parquet"
+            key = f"lake/{FOLDER}/dt={DAY}/{shard}.snappy.parquet"
             client.put_object(Bucket="registered", Key=key, Body=content)
 
         put(1, b"PAR1")

@@ -3,12 +3,22 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from market_pipeline.errors import LakeFileError
-from market_pipeline.sources.shards import folder_shards, live_shards, refuse_names
+from market_pipeline.sources.raw_names import (
+    Series,
+    Shard,
+    day_name,
+    days_below,
+    folder_shards,
+    live_shards,
+    refuse_names,
+    series_below,
+)
 from market_pipeline_tests.test_shown import HOSTILE, acting
 
 ONE = "1.snappy.parquet"
@@ -115,3 +125,50 @@ class TestNames:
         folder = folder_of(tmp_path / "dt", ONE, "00001.snappy.parquet", "2.parquet")
 
         assert ["00001.snappy.parquet", ONE] == [each.name for each in live_shards(folder)]
+
+
+class TestParsed:
+    @pytest.mark.parametrize(
+        "shard", [Shard("1"), Shard("00001"), Shard("12", 2), Shard("3", 10, is_gone=True)]
+    )
+    def test_shard(self, shard):
+        """A shard's name says all there is of it, and leads to the name of its object."""
+        assert shard == Shard.of_name(shard.name)
+        assert Shard(shard.digits) == Shard.of_object(shard.object)
+        assert (None if shard.version > 1 else shard) == Shard.of_object(shard.name)
+
+    @pytest.mark.parametrize(
+        "name", ["1.gone", "1.v0.snappy.parquet", "1.v1.snappy.parquet", "1.v1.gone", "1.v02.gone"]
+    )
+    def test_no_shard(self, name):
+        """Versions begin with 2, and what is gone was a version."""
+        assert Shard.of_name(name) is None
+
+    def test_series(self):
+        """A series is found again from its folder, also below further ones."""
+        series = Series("book", "BINANCE", "BTC-USDT")
+
+        assert series == Series.of_folder(series.folder)
+        assert Series("a/book", "BINANCE", "BTC-USDT") == Series.of_folder(f"a/{series.folder}")
+        assert Series.of_folder("book/exchange=BINANCE") is None
+
+    def test_series_below(self, tmp_path: Path):
+        """The series of a table in order; links and other folders are passed over."""
+        for name in ("symbol=B", "symbol=A", "else"):
+            (tmp_path / "book" / "exchange=X" / name).mkdir(parents=True)
+        (tmp_path / "book" / "exchange=X" / "symbol=C").symlink_to(tmp_path)
+        (tmp_path / "book" / "exchange=Y").symlink_to(tmp_path / "book" / "exchange=X")
+
+        assert [Series("book", "X", "A"), Series("book", "X", "B")] == series_below(
+            tmp_path, "book"
+        )
+
+    def test_days_below(self, tmp_path: Path):
+        """The folders of days are those with a date in their name, written in the one way."""
+        days = [date(2024, 8, 8), date(2024, 8, 9)]
+        others = ("dt=2024-02-30", "dt=20240808", "dt=2024-W32-4", "dt=2024-8-8", "other")
+        for name in (*others, *map(day_name, reversed(days))):
+            (tmp_path / name).mkdir()
+
+        assert days == days_below(tmp_path)
+        assert [] == days_below(tmp_path / "absent")
