@@ -16,8 +16,8 @@ from market_pipeline.stages.triggers.lake_state import (
     FOLDER_PACE,
     STORE_PACE,
     LakeState,
-    Scan,
     Span,
+    Tick,
 )
 from market_pipeline.stages.triggers.listing import opened_lake, streams_of
 from market_pipeline.stages.triggers.run_requests import (
@@ -40,14 +40,14 @@ _MAX_REQUESTS = 10
 )
 @reports_machine_errors
 def new_lake_days(context: dg.SensorEvaluationContext, pipeline: Pipeline) -> dg.SensorResult:
-    """Go on looking through the lake, and request what it holds and no run has seen yet."""
+    """Resume the scan of the lake, and request the days that no run has seen as they are now."""
     settings, now_s = pipeline.settings, time.time()
     in_store = settings.store_address is not None
     pace = STORE_PACE if in_store else FOLDER_PACE
     span, streams = span_of(settings, now_s), streams_of(pipeline.selected)
     state = LakeState.from_text(context.cursor)
     with opened_lake(settings) as lake:
-        scan = state.go_on(lake, streams, span, pace, now_s)
+        tick = state.scan(lake, streams, span, pace, now_s)
     arrived = [
         each
         for each in state.arrived(streams, span, pace, now_s)
@@ -66,12 +66,12 @@ def new_lake_days(context: dg.SensorEvaluationContext, pipeline: Pipeline) -> dg
             dg.RunRequest(run_key=key, partition_key=day.isoformat()) for day, key in requests.runs
         ],
         cursor=state.to_text(span),
-        skip_reason=None if requests.runs else dg.SkipReason(_reason(scan, state.left, requests)),
+        skip_reason=None if requests.runs else dg.SkipReason(_reason(tick, state.left, requests)),
     )
 
 
 def span_of(settings: Settings, now_s: float) -> Span:
-    """The days that are watched: all of a folder, those up to the horizon of a store."""
+    """The days to request: all of a folder, those up to the horizon of a store."""
     today = datetime.fromtimestamp(now_s, UTC).date()
     first = settings.start_date
     if settings.store_address is not None:
@@ -79,15 +79,15 @@ def span_of(settings: Settings, now_s: float) -> Span:
     return Span(first, today, settings.vendor_lag_hours)
 
 
-def _reason(scan: Scan, left: int, requests: RunRequests) -> str:
-    """Why nothing is requested, and how far the look through the lake is."""
-    if scan.error is not None:
-        return f"{scan.looks} listings, {left} to come; the next one failed: {scan.error}"
+def _reason(tick: Tick, left: int, requests: RunRequests) -> str:
+    """Why nothing is requested, and how far the scan of the lake is."""
+    if tick.error is not None:
+        return f"{tick.listings} listings, {left} to come; the next one failed: {tick.error}"
     if left:
-        return f"{scan.looks} listings, {left} to come before days are requested."
-    if requests.waiting:
-        return f"{scan.looks} listings; {requests.waiting} changed days wait for a run or a look."
-    return f"{scan.looks} listings; no day is new or changed, whole or due, and settled."
+        return f"{tick.listings} listings, {left} to come before days are requested."
+    if waiting := requests.waiting:
+        return f"{tick.listings} listings; {waiting} changed days wait for a run or a scan."
+    return f"{tick.listings} listings; no day is new or changed, whole or due, and settled."
 
 
 NEW_DAYS = new_lake_days

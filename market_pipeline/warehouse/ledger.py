@@ -8,13 +8,13 @@ holds the day as the store had it at one time, never a part of it or two deliver
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from market_pipeline.warehouse.layout import PRIVATE_FILE, sync, written_whole
 from market_pipeline.warehouse.locks import locking, newest_change
@@ -110,13 +110,10 @@ class Ledger:
             left_over.unlink()
 
     def _write(self) -> None:
-        parts = zip(_PARTS, (self.in_place, self.arrived, self._placing), strict=True)
-        text = json.dumps(
-            {part: {name: asdict(all_[name]) for name in sorted(all_)} for part, all_ in parts},
-            indent=1,
-        )
+        parts = dict(zip(_PARTS, (self.in_place, self.arrived, self._placing), strict=True))
+        text = msgspec.json.format(msgspec.json.encode(parts, order="sorted"), indent=1)
         with written_whole(self._folder / LEDGER_NAME) as file:
-            file.write(f"{text}\n".encode())
+            file.write(text + b"\n")
 
 
 def read_ledger(folder: Path) -> dict[str, KnownObject]:
@@ -127,11 +124,9 @@ def read_ledger(folder: Path) -> dict[str, KnownObject]:
 
 def _read(file: Path) -> list[dict[str, KnownObject]]:
     try:
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        return [
-            {name: KnownObject(**entry) for name, entry in found[part].items()} for part in _PARTS
-        ]
-    except (FileNotFoundError, ValueError, TypeError, AttributeError, KeyError):
+        found = msgspec.json.decode(file.read_bytes(), type=dict[str, dict[str, KnownObject]])
+        return [found[part] for part in _PARTS]
+    except (FileNotFoundError, ValueError, KeyError):
         return [{} for _ in _PARTS]
 
 

@@ -33,7 +33,7 @@ _RAW_TABLES = {table.name: raw for raw, table in MANIFEST_OF.items()}
 
 
 class Registered(NamedTuple):
-    """What the last run that looked at a day saw of some streams.
+    """What the last run of a day saw of some streams.
 
     Attributes:
         fingerprint: As that of a `ArrivedDay` of a store; of a folder or a converter it says
@@ -117,7 +117,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class RunRequests:
-    """The days to run with the key of each run, and how many wait for a run's end or a new look."""
+    """The days to run with the key of each run, and how many wait for a run's end or a new scan."""
 
     runs: Sequence[tuple[date, str]]
     waiting: int
@@ -131,15 +131,15 @@ def run_requests(
     now_s: float,
     clock: Callable[[], float] = time.monotonic,
 ) -> RunRequests:
-    """The days that no run has seen as they are now; the watch takes note of them.
+    """The days that no run has seen as they are now; the state takes note of them.
 
-    A run key is the day and its fingerprint, so that one that failed is not asked for again even if
-    the watch is lost. After a successful run it has the time too: what is there now may be what was
-    there before that run.
+    A run key is the day and its fingerprint, so that one that failed is not requested again even
+    if the state is lost. After a successful run it has the time too: what is there now may be what
+    was there before that run.
 
     Args:
-        watch: Its `arrived` days are those to choose from.
-        arrived: In the order in which they are to be run.
+        state: What is known of the lake.
+        arrived: Its `arrived` days, in the order in which they are to be run.
         known: Who can tell of runs.
         most: No more days than these; the others are left for the next tick, as are those that
             there is no time to ask about.
@@ -160,8 +160,8 @@ def run_requests(
         if began_s is None:
             runs.append((each.day, f"{each.day}:{each.fingerprint}"))
         elif not known.was_seen(each, began_s):
-            if began_s >= state.looked_since_s:
-                # That run may have seen more than the watch, which looks again before it asks.
+            if began_s >= state.full_s:
+                # That run may have seen more than the last full scan, so the next one decides.
                 waiting += 1
                 continue
             runs.append((each.day, f"{each.day}:{each.fingerprint}:{int(now_s)}"))

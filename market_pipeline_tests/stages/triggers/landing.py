@@ -94,7 +94,7 @@ class MemoryLake:
 
     def __init__(self) -> None:
         self._files: dict[tuple[str, date], dict[str, RawFile]] = {}
-        self.looks = 0
+        self.listings = 0
         self.broken_after: int | None = None
 
     def land(
@@ -117,8 +117,8 @@ class MemoryLake:
         self._files.get((stream.series.folder, day), {}).pop(f"dt={day}/{name}", None)
 
     def files(self, stream: Stream, since: date) -> Iterator[RawFile]:
-        self.looks += 1
-        if self.broken_after is not None and self.looks > self.broken_after:
+        self.listings += 1
+        if self.broken_after is not None and self.listings > self.broken_after:
             raise _OUT_OF_REACH
         for folder, day in sorted(self._files):
             if folder == stream.series.folder and day >= since:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import base64
+import json
 import tracemalloc
+import zlib
 from dataclasses import replace
 from datetime import date, timedelta
 
@@ -46,7 +49,7 @@ class Ticks:
         self.lake, self.streams, self.pace, self.span = lake, streams, pace, span
         self.text: str | None = None
         self.now_s = NOW
-        self.looks: list[int] = []
+        self.listings: list[int] = []
 
     def tick(self, seconds: float = 60.0, **changed: object) -> list[ArrivedDay]:
         """The days that are new, so many seconds after the tick before."""
@@ -55,8 +58,8 @@ class Ticks:
         self.now_s += seconds
         state = LakeState.from_text(self.text)
         try:
-            scan = state.go_on(self.lake, self.streams, self.span, self.pace, self.now_s)
-            self.looks.append(scan.looks)
+            tick = state.scan(self.lake, self.streams, self.span, self.pace, self.now_s)
+            self.listings.append(tick.listings)
             arrived = state.arrived(self.streams, self.span, self.pace, self.now_s)
             for each in arrived:
                 state.note(each)
@@ -87,7 +90,7 @@ class TestDays:
         assert [] == Ticks(lake).tick()
 
     def test_each_day_once(self, lake):
-        """Days come in order, each once, with their figures; the next full round tells none."""
+        """Days come in order, each once, with their figures; the next full scan has none."""
         for day in (NEXT_DAY, DAY):
             land_whole(lake, day)
         ticks = Ticks(lake)
@@ -148,11 +151,11 @@ class TestDays:
 
         assert [SPAN.first, SPAN.newest] == Ticks(lake).days()
 
-    def test_order_of_looks_changes_nothing(self, lake):
-        """The fingerprint does not depend on how many streams a tick looks at."""
+    def test_order_of_listings_changes_nothing(self, lake):
+        """The fingerprint does not depend on how many streams a tick lists."""
         land_whole(lake, DAY)
         (at_once,) = Ticks(lake).tick()
-        ticks = Ticks(lake, pace=replace(STORE_PACE, looks=1))
+        ticks = Ticks(lake, pace=replace(STORE_PACE, listings=1))
         one_by_one = [each for _ in STREAMS for each in ticks.tick()]
 
         assert [at_once] == one_by_one
@@ -206,24 +209,24 @@ class TestReadiness:
 
 
 class TestPace:
-    def test_a_tick_makes_no_more_looks_than_it_may(self, lake):
-        """The looks of a round are spread over ticks, and its days are told at its end."""
+    def test_a_tick_makes_no_more_listings_than_it_may(self, lake):
+        """The listings of a scan are spread over ticks, and its days are known at its end."""
         land_whole(lake, DAY)
-        ticks = Ticks(lake, pace=replace(STORE_PACE, looks=4))
+        ticks = Ticks(lake, pace=replace(STORE_PACE, listings=4))
 
         assert [[], [DAY]] == [ticks.days(), ticks.days()]
-        assert [4, 2] == ticks.looks
+        assert [4, 2] == ticks.listings
 
     def test_a_tick_ends_in_time(self, lake):
-        """After its seconds a tick begins no further look."""
+        """After its seconds a tick begins no further listing."""
         seconds = iter(range(100))
         state = LakeState()
-        scan = state.go_on(lake, STREAMS, SPAN, STORE_PACE, NOW, lambda: next(seconds) * 7.0)
+        tick = state.scan(lake, STREAMS, SPAN, STORE_PACE, NOW, lambda: next(seconds) * 7.0)
 
-        assert (2, 4) == (scan.looks, state.left)
+        assert (2, 4) == (tick.listings, state.left)
 
-    def test_yesterday_is_looked_at_more_often(self, lake):
-        """Between full rounds only the streams that lack yesterday are looked at."""
+    def test_yesterday_is_listed_more_often(self, lake):
+        """Between full scans only the streams that lack yesterday are listed."""
         land_whole(lake, DAY)
         for stream in STREAMS[:4]:
             lake.land(stream, NEXT_DAY, LONG_AGO)
@@ -231,10 +234,10 @@ class TestPace:
         for _ in range(61):
             ticks.tick()
 
-        assert [6, *[0, 0, 0, 0, 2] * 11, 0, 0, 0, 0, 6] == ticks.looks
+        assert [6, *[0, 0, 0, 0, 2] * 11, 0, 0, 0, 0, 6] == ticks.listings
 
     def test_an_old_day_that_begins_to_land(self, lake):
-        """A day of which something arrived in the last hour is looked at more often too."""
+        """A day of which something arrived in the last hour is listed more often too."""
         land_whole(lake, NEXT_DAY)
         lake.land(STREAMS[0], DAY, NOW)
         ticks = Ticks(lake)
@@ -243,30 +246,28 @@ class TestPace:
 
         assert [NEXT_DAY] == [each.day for each in before]
         assert [DAY] == ticks.days(300)
-        assert [6, 5] == ticks.looks
+        assert [6, 5] == ticks.listings
 
     def test_all_is_there(self, lake):
-        """When every stream has yesterday, nothing is looked at until the next full round."""
+        """When every stream has yesterday, nothing is listed until the next full scan."""
         land_whole(lake, NEXT_DAY)
         ticks = Ticks(lake)
         for _ in range(60):
             ticks.tick()
 
-        assert [6, *[0] * 59] == ticks.looks
+        assert [6, *[0] * 59] == ticks.listings
 
-    def test_looking_that_takes_long_is_repeated_seldom(self, lake):
-        """In a large folder a full round takes a twentieth of the time at most."""
+    def test_a_scan_that_takes_long_is_repeated_seldom(self, lake):
+        """In a large folder a full scan takes a twentieth of the time at most."""
         land_whole(lake, NEXT_DAY)
         seconds = iter(range(10_000))
         text, full = None, []
         for minute in range(60):
             state = LakeState.from_text(text)
             now_s = NOW + 60 * minute
-            scan = state.go_on(
-                lake, STREAMS, SPAN, FOLDER_PACE, now_s, lambda: float(next(seconds))
-            )
+            tick = state.scan(lake, STREAMS, SPAN, FOLDER_PACE, now_s, lambda: float(next(seconds)))
             text = state.to_text(SPAN)
-            full += [minute] if scan.looks else []
+            full += [minute] if tick.listings else []
 
         # Seven seconds each, and so at least 140 from the begin of one to that of the next.
         assert [*range(0, 60, 3)] == full
@@ -274,7 +275,7 @@ class TestPace:
 
 class TestErrors:
     def test_a_store_that_fails_at_once(self, lake):
-        """When nothing could be looked at the error is raised, and the round is gone on with."""
+        """When nothing could be listed the error is raised, and the scan is resumed."""
         land_whole(lake, DAY)
         lake.broken_after = 0
         ticks = Ticks(lake)
@@ -285,7 +286,7 @@ class TestErrors:
         assert [DAY] == ticks.days()
 
     def test_a_store_that_fails_midway(self, lake):
-        """What was looked at before an error is not looked at again."""
+        """What was listed before an error is not listed again."""
         land_whole(lake, DAY)
         lake.broken_after = 4
         ticks = Ticks(lake)
@@ -293,45 +294,65 @@ class TestErrors:
         lake.broken_after = None
 
         assert ([], [DAY]) == (early, ticks.days())
-        assert [4, 2] == ticks.looks
+        assert [4, 2] == ticks.listings
 
 
 class TestText:
     @pytest.mark.parametrize("text", [None, "", "{}", '{"2024-08-08": "f"}', "AAAA", "é"])
     def test_no_text_or_another(self, text):
-        """Without a text, or with that of an earlier version, the watch is new."""
+        """Without a text, or with that of an earlier version, the state is new."""
         assert LakeState() == LakeState.from_text(text)
 
     def test_another_format(self):
         """A text of another format is not believed."""
         state = LakeState()
         state.requested[DAY] = "12345678"
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("market_pipeline.stages.triggers.lake_state._FORMAT", 0)
-            text = state.to_text(SPAN)
+        text = zlib.decompress(base64.b64decode(state.to_text(SPAN)))
+        packed = {
+            number: base64.b64encode(zlib.compress(text.replace(b'"format":2', number))).decode()
+            for number in (b'"format":2', b'"format":1', b'"format":3')
+        }
+
+        assert [state, LakeState(), LakeState()] == [
+            LakeState.from_text(each) for each in packed.values()
+        ]
+
+    def test_of_the_release_before(self):
+        """The text of the format before this one is another, whatever it says."""
+        known = {"format": 1, "of": "", "requested": {"2024-08-08": "12345678"}, "days": {}}
+        known |= {"todo": "0", "open": None, "full_s": 1.0, "round_s": 1.0, "full_took_s": 0.0}
+        text = base64.b64encode(zlib.compress(json.dumps(known).encode())).decode()
 
         assert LakeState() == LakeState.from_text(text)
 
+    def test_any_number_of_streams(self):
+        """A text has room for the bits of more streams than a decimal number may have digits."""
+        state = LakeState(todo=f"{(1 << 30_000) - 1:x}")
+
+        assert 30_000 == LakeState.from_text(state.to_text(SPAN)).left
+
     def test_there_and_back(self, lake):
-        """A text says all that the next tick needs, in the midst of a round too."""
+        """A text says all that the next tick needs, in the midst of a scan too."""
         land_whole(lake, DAY)
-        for looks in (3, 6):
+        for listings in (3, 6):
             state = LakeState()
-            state.go_on(lake, STREAMS, SPAN, replace(STORE_PACE, looks=looks), NOW, lambda: 0.0)
+            state.scan(
+                lake, STREAMS, SPAN, replace(STORE_PACE, listings=listings), NOW, lambda: 0.0
+            )
             assert state == LakeState.from_text(state.to_text(SPAN))
 
     def test_days_that_are_forgotten(self, lake):
         """A day that left the span, and one whose run is to be waited for, are not remembered."""
         land_whole(lake, DAY)
         state = LakeState()
-        state.go_on(lake, STREAMS, SPAN, STORE_PACE, NOW)
+        state.scan(lake, STREAMS, SPAN, STORE_PACE, NOW)
         (arrived,) = state.arrived(STREAMS, SPAN, STORE_PACE, NOW)
         state.note(arrived)
         assert [] == state.arrived(STREAMS, SPAN, STORE_PACE, NOW)
         state.forget(DAY)
         assert [arrived] == state.arrived(STREAMS, SPAN, STORE_PACE, NOW)
         state.note(arrived)
-        state.go_on(lake, STREAMS, replace(SPAN, first=NEXT_DAY), STORE_PACE, NOW + 3_600)
+        state.scan(lake, STREAMS, replace(SPAN, first=NEXT_DAY), STORE_PACE, NOW + 3_600)
         assert {} == state.requested
 
     def test_other_instruments(self, lake):
@@ -376,7 +397,7 @@ class TestScale:
         today = self.FIRST + timedelta(days=365)
         span = Span(today - timedelta(days=1 + horizon_days), today, LAG_HOURS)
         ticks = Ticks(in_store(YearInStore(self.FIRST, 365)), streams, span=span)
-        ticks.now_s, ticks.pace = at(today, 12), replace(STORE_PACE, looks=20)
+        ticks.now_s, ticks.pace = at(today, 12), replace(STORE_PACE, listings=20)
         tracemalloc.start()
         ticks.tick()
         _, peak_bytes = tracemalloc.get_traced_memory()

@@ -59,7 +59,7 @@ def known(
     return Known(lambda _: under_way, lambda _: began_s, lambda _: seen, in_store, 60.0)
 
 
-class TestWantedDays:
+class TestRunRequests:
     def test_a_day_that_was_never_run(self):
         """The run key is the day and the fingerprint of its files."""
         state = LakeState()
@@ -92,7 +92,7 @@ class TestWantedDays:
         """A day whose last run saw other files is run, with a key that was never used before."""
         told = known(NEWEST_S + 60, seen, in_store=in_store)
         requests = run_requests(
-            LakeState(_full_s=NEWEST_S + 600), [LANDED], told, 10, NEWEST_S + 600
+            LakeState(full_s=NEWEST_S + 600), [LANDED], told, 10, NEWEST_S + 600
         )
 
         assert [(DAY, f"2024-08-08:00000000000000aa:{NEWEST_S + 600}")] == requests.runs
@@ -103,13 +103,13 @@ class TestWantedDays:
         told = known(NEWEST_S - before, in_store=in_store)
 
         assert run_requests(
-            LakeState(_full_s=NEWEST_S + 600), [LANDED], told, 10, NEWEST_S + 600
+            LakeState(full_s=NEWEST_S + 600), [LANDED], told, 10, NEWEST_S + 600
         ).runs
 
-    def test_a_run_that_may_know_more(self):
-        """If the last run began after the last full look, the day waits for the next one."""
+    def test_a_run_that_may_have_seen_more(self):
+        """If the last run began after the last full scan, the day waits for the next one."""
         told = known(NEWEST_S + 601, AS_LANDED._replace(fingerprint="00000000000000ab"))
-        state = LakeState(_full_s=NEWEST_S + 600)
+        state = LakeState(full_s=NEWEST_S + 600)
         requests = run_requests(state, [LANDED], told, 10, NEWEST_S + 700)
 
         assert ([], 1) == (requests.runs, requests.waiting)
@@ -188,8 +188,8 @@ class TestRegistered:
 
         assert Registered(fingerprint_of(0), 0, 0) == registered(tmp_path, STREAMS, DAY)
 
-    def test_as_the_watch_sees_it(self, tmp_path, put):
-        """What a run registered of a store has the fingerprint that the watch makes of it."""
+    def test_as_the_state_has_it(self, tmp_path, put):
+        """What a run registered of a store has the fingerprint that a scan makes of it."""
         lake, first, second = MemoryLake(), f"dt={DAY}/{SHARD}", f"dt={DAY}/2.snappy.parquet"
         lake.land(DELTAS, DAY, NEWEST_S, mark="a", size=4)
         lake.land(DELTAS, DAY, NEWEST_S, mark="b", size=5, name="2.snappy.parquet")
@@ -202,7 +202,7 @@ class TestRegistered:
         put(RAW_TRADES, {"uri": f"s3://a/b/{TRADES_FOLDER}/{first}", "bytes": 6, "etag": "c"})
         span = Span(DAY, NEXT_DAY, 0)
         state = LakeState()
-        state.go_on(lake, STREAMS, span, STORE_PACE, NEWEST_S + 9_000)
+        state.scan(lake, STREAMS, span, STORE_PACE, NEWEST_S + 9_000)
         (arrived,) = state.arrived(STREAMS, span, STORE_PACE, NEWEST_S + 9_000)
 
         assert Registered(arrived.fingerprint, 3, 15) == registered(tmp_path, STREAMS, DAY)
@@ -235,7 +235,7 @@ class TestRegistered:
         assert (0, 0) == registered(tmp_path, STREAMS, DAY)[1:]
 
     def test_what_a_run_really_registers(self, moto_server: MotoServer, tmp_path, monkeypatch):
-        """Of a day in a store the watch sees what a run registers, until an object changes."""
+        """Of a day in a store a scan finds what a run registers, until an object changes."""
         no_credentials(monkeypatch, tmp_path)
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
@@ -260,7 +260,7 @@ class TestRegistered:
             later_s = time.time() + 9_000
             state, span = LakeState(), Span(DAY, NEXT_DAY, 0)
             with opened_lake(lake_settings) as lake:
-                state.go_on(lake, STREAMS, span, STORE_PACE, later_s)
+                state.scan(lake, STREAMS, span, STORE_PACE, later_s)
             (arrived,) = state.arrived(STREAMS, span, STORE_PACE, later_s)
             return arrived.fingerprint
 
@@ -287,7 +287,9 @@ PLAYED = STREAMS[:3]
 DAYS = [date(2024, 8, 1), date(2024, 8, 2)]
 SPAN = Span(DAYS[0], date(2024, 8, 3), 4)
 _ONCE_A_TICK = FOLDER_PACE
-_IN_TURNS = replace(STORE_PACE, looks=2, full_seconds=600, part_seconds=120, quiet_seconds=300)
+_IN_TURNS = replace(
+    STORE_PACE, listings=2, full_seconds=600, partial_seconds=120, quiet_seconds=300
+)
 
 
 @dataclass
@@ -319,14 +321,14 @@ class Daemon:
         self.seen.setdefault(day, []).append((self.now_s, self.there(day)))
 
     def tick(self) -> None:
-        """A minute later: runs begin, and the sensor looks."""
+        """A minute later: runs begin, and the sensor ticks."""
         self.now_s += 60
         begin = [day for day, ticks in self.waiting if ticks == 0]
         self.waiting = [(day, ticks - 1) for day, ticks in self.waiting if ticks]
         for day in begin:
             self.run(day)
         state = LakeState.from_text(self.texts[-1])
-        state.go_on(self.lake, PLAYED, SPAN, self.pace, self.now_s, lambda: 0.0)
+        state.scan(self.lake, PLAYED, SPAN, self.pace, self.now_s, lambda: 0.0)
         arrived = state.arrived(PLAYED, SPAN, self.pace, self.now_s)
         ran = Known(
             is_under_way=lambda day: day in {each for each, _ in self.waiting},
@@ -359,7 +361,7 @@ def play(daemon: Daemon, happened: list[tuple[str, Any]], *, returning: bool) ->
     """Lets it happen, and then two hours pass.
 
     Args:
-        daemon: Who looks on.
+        daemon: Whose ticks they are.
         happened: What happens.
         returning: Whether files are taken away, which may lead back to what was there before.
     """
@@ -410,7 +412,7 @@ class TestAnyOrder:
     @settings(derandomize=True)  # with others, one in some thousands has a run too many
     @given(happened=_events, run_ticks=st.integers(0, 3))
     def test_of_arrivals_and_corrections_seen_in_turns(self, happened, run_ticks):
-        """The same if a round takes several ticks and most of them look at little."""
+        """The same if a scan takes several ticks and most of them list little."""
         daemon = Daemon(_IN_TURNS, run_ticks)
         play(daemon, happened, returning=False)
 
