@@ -5,8 +5,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from market_pipeline.sources.crypto_lake import DELTAS, TRADES
-from market_pipeline.stages.raw.inventory import RAW_TABLES
+from market_pipeline.sources.crypto_lake import DELTAS, RAW_TABLES, TRADES
 from market_pipeline_tests.cli.stored import SYMBOLS, Stored, stored
 from market_pipeline_tests.stages.raw.fake_store import store_error
 

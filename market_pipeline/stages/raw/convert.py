@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import traceback
@@ -12,6 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from pyarrow import __version__ as pyarrow_version
 
 from market_pipeline.config.instruments import Instrument
@@ -19,7 +19,6 @@ from market_pipeline.config.settings import Settings
 from market_pipeline.errors import (
     LakeFileError,
     MarketPipelineError,
-    MissingDataError,
     is_of_machine,
 )
 from market_pipeline.shown import shown
@@ -34,8 +33,8 @@ from market_pipeline.sources.crypto_lake import (
 from market_pipeline.sources.raw_names import Series
 from market_pipeline.sources.raw_writer import RawWriter
 from market_pipeline.stages.raw.days import VendorFile, has_size
-from market_pipeline.stages.raw.register import failure_columns, register_day
-from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder, sync
+from market_pipeline.stages.raw.register import failure_columns, no_file, register_day
+from market_pipeline.warehouse.layout import make_private_folder, sync, written_whole
 from market_pipeline.warehouse.ledger import digest
 from market_pipeline.warehouse.locks import locking, newest_change
 from market_pipeline.warehouse.tables import Table
@@ -43,9 +42,11 @@ from market_pipeline.warehouse.tables import Table
 __all__ = [
     "CONVERTED_FOLDER",
     "MADE_FOLDER",
-    "LetThrough",
+    "ConvertedDay",
+    "DayRecord",
     "Refusal",
-    "let_through",
+    "convert_day",
+    "read_record",
     "register_local_day",
 ]
 
@@ -67,32 +68,44 @@ class Refusal:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class LetThrough:
-    """What a converter made of a day.
+class DayRecord(msgspec.Struct, tag_field="format", tag=_RECORD_FORMAT):
+    """How a converter made a day, as it stands in a file.
 
     Attributes:
-        root: The folder that holds its raw tables, as a path that begins with that of the lake.
+        converter: Its name and version, and the version of the library that writes.
         files: The vendor's files it was made from; empty if the day is not there and never was.
         notes: What the converter left out or found wrong.
         refusal: The error for which nothing was made; None if all went well.
+        made: The shards that were made: their paths below the source's folder, and their bytes.
     """
 
-    root: Path
-    files: tuple[VendorFile, ...] = ()
-    notes: tuple[str, ...] = ()
+    converter: list[str | int | float] = []
+    files: list[VendorFile] = []
+    notes: list[str] = []
     refusal: Refusal | None = None
-
-    @property
-    def made_from(self) -> list[str]:
-        """The vendor's files, each as `sha256  path`."""
-        return [file.reference for file in self.files]
+    made: list[tuple[str, int]] = []
 
     @property
     def refused_file(self) -> VendorFile:
         """The file that the converter could not use; only with a refusal."""
         path = "" if self.refusal is None else self.refusal.path
         return next((file for file in self.files if file.path == path), self.files[0])
+
+
+def read_record(path: Path) -> DayRecord | None:
+    """The record in a file; None if there is none, or one of another format."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=DayRecord)
+    except (OSError, ValueError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertedDay:
+    """The folder of a converter's raw tables, as a path that begins with the lake's; the record."""
+
+    root: Path
+    record: DayRecord
 
 
 def register_local_day(
@@ -111,42 +124,31 @@ def register_local_day(
     unusable, in place of the shards.
 
     Raises:
-        InstrumentsError, PublishError: See `let_through`.
+        InstrumentsError, PublishError: See `convert_day`.
     """
     lake = settings.lake_path
-    through = let_through(settings, instrument, day, scratch=scratch)
-    if through is None:
+    converted = convert_day(settings, instrument, day, scratch=scratch)
+    if converted is None:
         return register_day(lake, raw, table, instrument, day)
-    rows = register_day(through.root, raw, table, instrument, day)
-    if not through.files:
-        missing = MissingDataError(
-            f"There is no file of this day for the converter {instrument.source}",
-            next_step="Fetch the day from the vendor, or wait if it is not due yet.",
-            exchange=instrument.venue,
-            symbol=instrument.symbol,
-            day=day,
-            file=lake / instrument.source,
-        )
+    rows, record = register_day(converted.root, raw, table, instrument, day), converted.record
+    if not record.files:
+        problem = f"There is no file of this day for the converter {instrument.source}"
+        missing = no_file(problem, instrument, day, lake / instrument.source)
         return [row | failure_columns(missing) for row in rows]
-    common = {"made_from": through.made_from, "converter_notes": list(through.notes)}
-    if through.refusal is not None:
-        file = through.refused_file
-        refused = {"status": "unusable", "shard": 1} | asdict(file)
-        failure = {"failure_kind": through.refusal.kind, "failure": through.refusal.text}
+    made_from = [file.reference for file in record.files]
+    common = {"made_from": made_from, "converter_notes": record.notes}
+    if record.refusal is not None:
+        refused = {"status": "unusable", "shard": 1} | asdict(record.refused_file)
+        failure = {"failure_kind": record.refusal.kind, "failure": record.refusal.text}
         return [rows[0] | common | refused | failure]
-    return [
-        row | common | ({"path": _below(lake, through.root / row["path"])} if row["path"] else {})
-        for row in rows
-    ]
+    root = converted.root.relative_to(lake)
+    paths = [row["path"] and (root / row["path"]).as_posix() for row in rows]
+    return [row | common | {"path": path} for row, path in zip(rows, paths, strict=True)]
 
 
-def _below(lake: Path, path: Path) -> str:
-    return path.relative_to(lake).as_posix()
-
-
-def let_through(
+def convert_day(
     settings: Settings, instrument: Instrument, day: date, *, scratch: Path | None = None
-) -> LetThrough | None:
+) -> ConvertedDay | None:
     """Makes raw tables of a day of an instrument whose source is a converter; None if it is none.
 
     They lie below `<data_dir>/converted/<source>/` in the raw layout. Nothing is done if they were
@@ -169,27 +171,23 @@ def let_through(
     root = _Root(lake, settings.data_dir / CONVERTED_FOLDER / instrument.source, instrument, day)
     files = converter.find(lake, instrument, day)
     if not files:
-        return root.answer(root.known())
+        return root.converted()
     for file in files:
         path = file.relative_to(lake).as_posix()
         if path != shown(path, len(path)):
             return _refused_for_its_name(root, lake, file)
+    by: list[str | int | float] = [converter.name, converter.version, pyarrow_version]
     vendor = [_vendor_file(lake, file) for file in files]
-    wanted = {
-        "format": _RECORD_FORMAT,
-        "converter": [converter.name, converter.version, pyarrow_version],
-        "files": [asdict(file) for file in vendor],
-    }
     if scratch is not None:
-        if root.is_as(wanted):
-            return root.answer(root.known())
+        if root.is_made(by, vendor):
+            return root.converted()
         root = _Root(lake, scratch / CONVERTED_FOLDER / instrument.source, instrument, day)
     make_private_folder(root.record.parent)
     lock, partial = root.record.with_suffix(".lock"), root.record.with_suffix(".partial")
     with locking(lock, sign=lambda: newest_change(partial)):
-        if not root.is_as(wanted):
-            root.write_record(wanted | root.make(converter, files))
-        return root.answer(root.known())
+        if not root.is_made(by, vendor):
+            root.write(DayRecord(by, vendor, *root.make(converter, files)))
+        return root.converted()
 
 
 class _Root:
@@ -204,34 +202,23 @@ class _Root:
         self.record = folder / f"{made.day_folder(day)}.json"
         self._folder = folder
 
-    def known(self) -> dict[str, Any]:
-        """The record; empty if there is none."""
-        try:
-            known = json.loads(self.record.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return known if isinstance(known, dict) and known.get("format") == _RECORD_FORMAT else {}
+    def converted(self) -> ConvertedDay:
+        """What the record says; that there is nothing, if there is none."""
+        return ConvertedDay(self.path, read_record(self.record) or DayRecord())
 
-    def is_as(self, wanted: dict[str, Any]) -> bool:
-        """Whether what is there was made so, and is still there."""
-        known = self.known()
-        return all(known.get(name) == value for name, value in wanted.items()) and all(
-            has_size(self._folder / path, size) for path, size in known["made"]
+    def is_made(self, by: list[str | int | float], files: list[VendorFile]) -> bool:
+        """Whether what is there was made by that of those files, and is still there."""
+        known = read_record(self.record)
+        return (
+            known is not None
+            and (known.converter, known.files) == (by, files)
+            and all(has_size(self._folder / path, size) for path, size in known.made)
         )
 
-    def answer(self, known: dict[str, Any]) -> LetThrough:
-        """What a record says."""
-        if not known:
-            return LetThrough(self.path)
-        return LetThrough(
-            self.path,
-            tuple(VendorFile(**file) for file in known["files"]),
-            tuple(known["notes"]),
-            Refusal(**known["refusal"]) if known["refusal"] else None,
-        )
-
-    def make(self, converter: Converter, files: Sequence[Path]) -> dict[str, Any]:
-        """Converts the files and puts the shards in place; what there is to tell of it."""
+    def make(
+        self, converter: Converter, files: Sequence[Path]
+    ) -> tuple[list[str], Refusal | None, list[tuple[str, int]]]:
+        """Converts the files and puts the shards in place; the rest of the record."""
         staging = self.record.with_suffix(".partial")
         shutil.rmtree(staging, ignore_errors=True)
         make_private_folder(staging)
@@ -246,12 +233,12 @@ class _Root:
                 if is_of_machine(error):
                     raise  # no fault of the files, which would stay refused
                 # A converter of another package may fail in any way: other instruments go on.
-                refusal = asdict(self._refusal(converter, files, error))
+                refusal = self._refusal(converter, files, error)
                 shutil.rmtree(staging)
             made = self._put_in_place(staging)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-        return {"notes": notes, "refusal": refusal, "made": made}
+        return notes, refusal, made
 
     def _refusal(self, converter: Converter, files: Sequence[Path], error: Exception) -> Refusal:
         known = (
@@ -281,17 +268,11 @@ class _Root:
                 sync(folder)
         return made
 
-    def write_record(self, content: dict[str, Any]) -> None:
+    def write(self, record: DayRecord) -> None:
         """Replaces the record, whole or not at all."""
-        partial = self.record.with_suffix(".json.partial")
-        partial.unlink(missing_ok=True)
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(json.dumps(content, indent=2) + "\n")
-            stream.flush()
-            os.fsync(descriptor)
-        partial.replace(self.record)
-        sync(self.record.parent)
+        text = msgspec.json.format(msgspec.json.encode(record), indent=2)
+        with written_whole(self.record) as file:
+            file.write(text + b"\n")
 
 
 def _vendor_file(lake: Path, file: Path) -> VendorFile:
@@ -299,7 +280,7 @@ def _vendor_file(lake: Path, file: Path) -> VendorFile:
     return VendorFile(path, size, digest(file, "sha256"))
 
 
-def _refused_for_its_name(root: _Root, lake: Path, file: Path) -> LetThrough:
+def _refused_for_its_name(root: _Root, lake: Path, file: Path) -> ConvertedDay:
     """Tables and records cannot hold such a name, and whoever reads them should not have to."""
     error = LakeFileError(
         "The name of a vendor's file has characters that cannot be printed",
@@ -307,11 +288,8 @@ def _refused_for_its_name(root: _Root, lake: Path, file: Path) -> LetThrough:
         file=file,
     )
     vendor_file = replace(_vendor_file(lake, file), path=shown(file.relative_to(lake).as_posix()))
-    return LetThrough(
-        root.path,
-        (vendor_file,),
-        refusal=Refusal(type(error).__name__, str(error), vendor_file.path),
-    )
+    refusal = Refusal(type(error).__name__, str(error), vendor_file.path)
+    return ConvertedDay(root.path, DayRecord(files=[vendor_file], refusal=refusal))
 
 
 def _own_error(converter: Converter, files: Sequence[Path], error: Exception) -> LakeFileError:

@@ -111,26 +111,26 @@ class _Fetch:
         """The local objects, none of which the store could be asked for."""
         for name, shard in self._local.items():
             if not shard.is_gone:
-                yield replace(self._as_it_lies(name, "unasked"), failure=failure)
+                yield replace(self._local_object(name, "unasked"), failure=failure)
 
     def bring(self, listed: Mapping[str, StoreObject]) -> Iterator[FetchedObject]:
         """Downloads what is not here, and puts the day in place if all of it has come."""
         for name, each in listed.items():
             self._adopt(name, each)
-        wanted = [name for name in listed if not self._is_here(name, listed[name])]
+        new = [name for name in listed if not self._is_here(name, listed[name])]
         downloaded: dict[str, int] = {}
         failures: dict[str, StoreError] = {}
-        for name in wanted:
+        for name in new:
             try:
                 downloaded[name] = self._download(name, listed[name])
             except StoreError as error:
                 failures[name] = error
         placed: dict[str, Action] = {}
         if not failures:
-            placed = self._put_in_place(wanted, listed)
+            placed = self._put_in_place(new, listed)
             self._ledger.sweep()
         for name, each in listed.items():
-            if name in wanted and failures:
+            if name in new and failures:
                 fetched = self._not_placed(name, each, failures.get(name))
             else:
                 fetched = self._in_place(name, placed.get(name, "unchanged"))
@@ -138,7 +138,7 @@ class _Fetch:
         for name, shard in self._local.items():
             if name not in listed:
                 is_replaced = shard.is_gone or name in placed
-                yield self._as_it_lies(name, "replaced" if is_replaced else "gone")
+                yield self._local_object(name, "replaced" if is_replaced else "gone")
 
     def _adopt(self, name: str, listed: StoreObject) -> None:
         """Remembers a file that is not in the ledger if its MD5 is the object's ETag.
@@ -190,7 +190,7 @@ class _Fetch:
         return got.bytes - got.resumed_bytes
 
     def _put_in_place(
-        self, wanted: list[str], listed: Mapping[str, StoreObject]
+        self, names: list[str], listed: Mapping[str, StoreObject]
     ) -> dict[str, Action]:
         """What became of the objects that had come, and of those that gave way to them.
 
@@ -200,7 +200,7 @@ class _Fetch:
         placing: dict[str, KnownObject] = {}
         actions: dict[str, Action] = {}
         anew = False
-        for name in wanted:
+        for name in names:
             placing[name], actions[name], is_new = self._placed(name)
             anew = anew or is_new
         if anew:
@@ -245,14 +245,14 @@ class _Fetch:
         action: Action = "waiting" if failure is None else "failed"
         shard = self._local.get(name)
         if shard is not None and not shard.is_gone:
-            return replace(self._as_it_lies(name, action), failure=failure)
+            return replace(self._local_object(name, action), failure=failure)
         version = 1 if shard is None else shard.version + 1
         fetched = _fetched_object(
             name, replace(self._as_listed(listed, ""), version=version), None, action
         )
         return replace(fetched, sha256=None, failure=failure)
 
-    def _as_it_lies(self, name: str, action: Action) -> FetchedObject:
+    def _local_object(self, name: str, action: Action) -> FetchedObject:
         """An object that is, or was, part of the day and was not fetched."""
         shard = self._local[name]
         path = None if action == "replaced" else self._folder / shard.name

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FetchedDay", "TableDay", "fetch_days", "to_fetch"]
 
-_LOOK_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def to_fetch(tables: Sequence[TableInventory], instruments: Sequence[Instrument]
 def fetch_days(
     store: Store,
     lake: Path,
-    wanted: Sequence[TableDay],
+    days: Sequence[TableDay],
     progress: FetchProgress,
     *,
     parallel: int,
@@ -77,11 +77,11 @@ def fetch_days(
 ) -> Iterator[FetchedDay]:
     """Fetches days, some at once, and yields each when it has ended.
 
-    Whoever stops taking them stops the downloads; what has come is kept and gone on with.
+    Whoever stops taking them stops the downloads; a later fetch resumes with what has come.
 
     Args:
         store, lake: From where, and to where.
-        wanted: The days.
+        days: Which.
         progress: Called with how far it is.
         parallel: How many days may be under way at once.
         while_waiting: Is called a few times a second.
@@ -99,9 +99,9 @@ def fetch_days(
 
     pool = Workers(parallel, "fetch")
     try:
-        left: set[Future[FetchedDay]] = {pool.submit(fetch, each) for each in wanted}
+        left: set[Future[FetchedDay]] = {pool.submit(fetch, each) for each in days}
         while left:
-            done, left = wait(left, _LOOK_SECONDS, FIRST_COMPLETED)
+            done, left = wait(left, _POLL_SECONDS, FIRST_COMPLETED)
             while_waiting()
             pool.look()
             for future in done:

@@ -131,7 +131,7 @@ class FetchProgress:
             self.actions[action] += 1
 
     def stop(self) -> None:
-        """Has every download end at its next bytes; what has come is kept."""
+        """Has every download end at its next bytes; what has come stays."""
         self._stopped = True
 
     def __str__(self) -> str:

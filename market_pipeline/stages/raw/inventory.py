@@ -134,7 +134,7 @@ def take_inventory(
         lake: The folder of raw days: the lake itself, or where a store's objects are kept.
         store: Where the objects come from; None if the lake is the folder.
         instruments: Whose tables.
-        start, end: The days to look at, both included; None is from the first, or to the last.
+        start, end: The days to list, both included; None is from the first, or to the last.
         converted: The folder of what converters made, a folder for each source; None is nowhere.
         parallel: How many listings may be under way at once.
 

@@ -20,6 +20,7 @@ from market_pipeline.errors import (
 )
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.sources.crypto_lake import RAW_TABLES, RawTable
+from market_pipeline.stages.published_rows import of_instrument
 from market_pipeline.stages.raw.days import has_size
 from market_pipeline.warehouse.lineage import NOT_FETCHED, Input
 from market_pipeline.warehouse.tables import Table
@@ -93,9 +94,7 @@ class RawObjects:
             LakeFileError: If a file is gone or has another size than when it was registered, or
                 could not be registered.
         """
-        rows = self._manifest.filter(
-            (pl.col("exchange") == instrument.venue) & (pl.col("symbol") == instrument.symbol)
-        ).sort("shard")
+        rows = self._manifest.filter(of_instrument(instrument)).sort("shard")
         present = rows.filter(pl.col("status") != "missing")
         not_fetched = rows.filter(
             (pl.col("status") == "missing") & (pl.col("failure_kind") == StoreError.__name__)
@@ -184,9 +183,7 @@ class RawObjects:
             pl.col("failure_kind") == StoreError.__name__
         )
         rows = self._manifest.filter(
-            (pl.col("exchange") == instrument.venue)
-            & (pl.col("symbol") == instrument.symbol)
-            & ((pl.col("status") != "missing") | not_fetched)
+            of_instrument(instrument) & ((pl.col("status") != "missing") | not_fetched)
         ).sort("shard", "uri")
         return [
             Input(table.sql_name, day, path, (path and sha256) or NOT_FETCHED, uri)
@@ -195,22 +192,15 @@ class RawObjects:
 
     def usable_objects(self, instrument: Instrument) -> list[UsableObject]:
         """An instrument's objects that have rows, in order."""
-        rows = self._manifest.filter(
-            (pl.col("exchange") == instrument.venue)
-            & (pl.col("symbol") == instrument.symbol)
-            & has_rows()
-        ).sort("shard")
+        rows = self._manifest.filter(of_instrument(instrument) & has_rows()).sort("shard")
         return [UsableObject(*each) for each in rows.select(UsableObject._fields).iter_rows()]
 
     def remarks(self, instrument: Instrument) -> list[tuple[str | None, str]] | None:
         """What speaks against the objects of an instrument at the store: path below the lake and
         sentence of each that has a remark; None if the lake is a folder.
         """
-        rows = self._manifest.filter(
-            (pl.col("exchange") == instrument.venue)
-            & (pl.col("symbol") == instrument.symbol)
-            & pl.col("uri").is_not_null()
-        ).sort("uri")
+        at_store = of_instrument(instrument) & pl.col("uri").is_not_null()
+        rows = self._manifest.filter(at_store).sort("uri")
         if rows.is_empty():
             return None
         remarked = rows.filter(pl.col("remark").is_not_null())
@@ -218,11 +208,8 @@ class RawObjects:
 
     def unusable_files(self, instrument: Instrument) -> list[Path]:
         """The files of an instrument that could not be opened when they were registered."""
-        rows = self._manifest.filter(
-            (pl.col("exchange") == instrument.venue)
-            & (pl.col("symbol") == instrument.symbol)
-            & (pl.col("status") == "unusable")
-        ).sort("shard")
+        unusable = of_instrument(instrument) & (pl.col("status") == "unusable")
+        rows = self._manifest.filter(unusable).sort("shard")
         return [self._lake / path for path in rows["path"]]
 
     def as_registered(self, file: Path) -> tuple[str, int] | None:

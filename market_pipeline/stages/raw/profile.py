@@ -32,6 +32,7 @@ from market_pipeline.sources.crypto_lake import (
 )
 from market_pipeline.stages.raw.message_index import forget_messages, keep_messages
 from market_pipeline.stages.raw.objects import NOT_ALL_FETCHED, RegisteredDay
+from market_pipeline.stages.raw.register import no_file
 from market_pipeline.warehouse.layout import Warehouse
 
 __all__ = ["profile_day", "profile_shards"]
@@ -75,14 +76,8 @@ def _shards(
 ) -> tuple[list[Path], list[str]]:
     found = day_shards(lake, table, instrument.venue, instrument.symbol, day)
     if not found:
-        raise MissingDataError(
-            f"There is no {table.name} file",
-            next_step="Fetch the day from the vendor, or wait if it is not due yet.",
-            exchange=instrument.venue,
-            symbol=instrument.symbol,
-            day=day,
-            file=day_folder(lake, table, instrument.venue, instrument.symbol, day),
-        )
+        folder = day_folder(lake, table, instrument.venue, instrument.symbol, day)
+        raise no_file(f"There is no {table.name} file", instrument, day, folder)
     return found, []
 
 

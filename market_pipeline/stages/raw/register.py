@@ -23,6 +23,7 @@ from market_pipeline.warehouse.tables import Table
 
 __all__ = [
     "failure_columns",
+    "no_file",
     "not_registered",
     "register_day",
 ]
@@ -67,14 +68,8 @@ def register_day(
         rows.append(blank | _row_of(lake, raw, number, shard, at_store) | _store_columns(at_store))
     rows += [blank | _absent(each) for each in fetched if each.path is None]
     if not rows:
-        missing = MissingDataError(
-            f"There is no {raw.name} file",
-            next_step="Fetch the day from the vendor, or wait if it is not due yet.",
-            exchange=instrument.venue,
-            symbol=instrument.symbol,
-            day=day,
-            file=uri or day_folder(lake, raw, instrument.venue, instrument.symbol, day),
-        )
+        folder = uri or day_folder(lake, raw, instrument.venue, instrument.symbol, day)
+        missing = no_file(f"There is no {raw.name} file", instrument, day, folder)
         rows.append(blank | {"status": "missing", "uri": uri} | failure_columns(missing))
     return rows
 
@@ -138,6 +133,18 @@ def not_registered(
     identity = {"exchange": instrument.venue, "symbol": instrument.symbol, "dt": day}
     failure = {"failure_kind": type(error).__name__, "failure": text}
     return blank | identity | {"status": "missing"} | failure
+
+
+def no_file(problem: str, instrument: Instrument, day: date, place: Path | str) -> MissingDataError:
+    """The error for an instrument's day of which there is no file."""
+    return MissingDataError(
+        problem,
+        next_step="Fetch the day from the vendor, or wait if it is not due yet.",
+        exchange=instrument.venue,
+        symbol=instrument.symbol,
+        day=day,
+        file=place,
+    )
 
 
 def failure_columns(error: MarketPipelineError) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class Registered:
 
 @dataclass(frozen=True, slots=True, order=True)
 class SameBytes:
-    """Two registered files of the same bytes: one of the day that is looked at, and another.
+    """Two registered files of the same bytes: one of the day in question, and another.
 
     Attributes:
         own, other: The two files.

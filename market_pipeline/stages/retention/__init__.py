@@ -1,1 +1,1 @@
-"""Which kept data may be removed, whether it could be had again, and removing it."""
+"""Which data may be removed, whether it could be had again, and removing it."""

@@ -1,4 +1,4 @@
-"""What is kept that may be pruned one day, and whether it could be had again.
+"""What may be pruned one day, and whether it could be had again.
 
 A raw day in the local lake could be had again if the store still lists each of its files with the
 size and ETag it was fetched with. A published day could be made again if every raw file that the
@@ -57,7 +57,7 @@ _NO_STORE = "the store could not be asked, so nothing is known of it"
 
 @dataclass
 class Candidates:
-    """What may be pruned, and what of it could not be looked at."""
+    """What may be pruned, and why not all of it is known."""
 
     candidates: list[Candidate] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
@@ -108,7 +108,7 @@ def find_candidates(
     """What there is of days that are due by their age, and what runs left behind.
 
     Args:
-        settings: Where the data folder is; a lake that is a folder is not looked into.
+        settings: Where the data folder is; a lake that is a folder is not listed.
         retention: Which days are due.
         store: The store; an error if it cannot be asked at all, None if the lake is a folder.
 
@@ -288,7 +288,7 @@ def _could_be_made(
     """Why a day could not be made again, why that is not known, and the file that is about.
 
     Args:
-        at_store, day: Where to look.
+        at_store, day: What is listed, and of which day.
         absent: The raw files that do not lie here; None if nothing says which there were.
     """
     if absent is None:

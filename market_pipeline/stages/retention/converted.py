@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from market_pipeline.config.settings import Settings
 from market_pipeline.sources.raw_names import day_of, series_below
-from market_pipeline.stages.raw.convert import CONVERTED_FOLDER, MADE_FOLDER
+from market_pipeline.stages.raw.convert import CONVERTED_FOLDER, MADE_FOLDER, DayRecord, read_record
 from market_pipeline.stages.raw.days import VendorFile, has_size
 from market_pipeline.stages.retention.prune import Candidate
 
@@ -22,11 +21,10 @@ class _Record:
     """What a converter wrote of a day that it made."""
 
     path: Path
-    source: str
+    source: Path
     instrument: str
     day: date
-    files: list[VendorFile]
-    made: list[tuple[Path, int]]
+    known: DayRecord
 
 
 class ConvertedDays:
@@ -42,7 +40,7 @@ class ConvertedDays:
     def __init__(self, settings: Settings, before: date) -> None:
         self._lake = settings.lake_path
         self._records = list(_records(settings.data_dir / CONVERTED_FOLDER, before))
-        self._files = {file.reference: file for each in self._records for file in each.files}
+        self._files = {file.reference: file for each in self._records for file in each.known.files}
 
     def has_all(self, made_from: Sequence[str] | None) -> bool:
         """Whether the vendor's files that a manifest names, as `sha256  path`, are all there."""
@@ -56,13 +54,14 @@ class ConvertedDays:
     def candidates(self, before: date) -> Iterator[Candidate]:
         """What is left of each day before one."""
         for record in self._records:
-            paths = tuple((path, size) for path, size in record.made if path.is_file())
+            made = [(record.source / path, size) for path, size in record.known.made]
+            paths = tuple((path, size) for path, size in made if path.is_file())
             if record.day >= before or not paths:
                 continue
-            gone = next((file.path for file in record.files if not self._has(file)), None)
+            gone = next((file.path for file in record.known.files if not self._has(file)), None)
             yield Candidate(
                 "raw",
-                record.source,
+                record.source.name,
                 record.instrument,
                 record.day,
                 files=len(paths),
@@ -79,12 +78,7 @@ def _records(converted: Path, before: date) -> Iterator[_Record]:
     for source in sorted(converted.glob("*")):
         for series in series_below(source, MADE_FOLDER):
             for path in sorted((source / series.folder).glob("*.json")):
-                day = day_of(path.stem)
-                try:
-                    known = json.loads(path.read_text(encoding="utf-8"))
-                    files = [VendorFile(**file) for file in known["files"]]
-                    made = [(source / below, size) for below, size in known["made"]]
-                except (OSError, ValueError, TypeError, KeyError):
-                    continue  # its converter makes the day and the record anew
-                if day is not None and day < before:
-                    yield _Record(path, source.name, series.instrument, day, files, made)
+                day, known = day_of(path.stem), read_record(path)
+                # Of a record that cannot be read its converter makes the day anew.
+                if day is not None and day < before and known is not None:
+                    yield _Record(path, source, series.instrument, day, known)

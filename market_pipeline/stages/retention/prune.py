@@ -1,4 +1,4 @@
-"""Which of what is kept may be removed, and removing it.
+"""Which days and leftovers may be removed, and removing them.
 
 `plan` decides and touches nothing; `carry_out` does what was decided. Killed at any moment the
 next call goes on: each step is whole or not done, and what proves that a day can be had again goes
@@ -82,7 +82,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long days are kept.
+    """How long days stay.
 
     Attributes:
         today: The UTC day under way.
@@ -97,7 +97,7 @@ class Retention:
     also_last_copies: bool = False
 
     def keeps_from(self, kind: Kind) -> date | None:
-        """The first day that is kept; None if all are."""
+        """The first day that stays; None if all do."""
         days = self.keep_derived_days if kind == "derived" else self.keep_raw_days
         return None if days is None else self.today - timedelta(days=days)
 
@@ -170,7 +170,7 @@ def carry_out(
 ) -> list[tuple[Candidate, str]]:
     """Removes what goes, and returns what could not be removed, with the reason.
 
-    A raw file that changed since it was looked at stays. Of a raw day the ledger stays, so that a
+    A raw file that changed since it was listed stays. Of a raw day the ledger stays, so that a
     vendor's correction is known as one when the day is fetched again.
 
     Args:

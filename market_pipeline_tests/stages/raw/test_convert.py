@@ -17,7 +17,7 @@ from market_pipeline.errors import MissingDataError, SchemaError
 from market_pipeline.sources import raw_writer
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
 from market_pipeline.sources.tardis_csv import CONVERTER, TardisCsv
-from market_pipeline.stages.raw.convert import let_through, register_local_day
+from market_pipeline.stages.raw.convert import convert_day, register_local_day
 from market_pipeline.stages.raw.objects import RawObjects
 from market_pipeline.stages.rebuild.dry_run import dry_run
 from market_pipeline.tables import TABLES
@@ -168,7 +168,7 @@ class TestRefused:
         reason = json.loads((folder / f"{copy.name}.reason.json").read_text())
         assert copy.read_bytes() == bad.read_bytes() and "1oo" in reason["text"]
 
-    def test_a_recovered_file_is_let_through(self, settings):
+    def test_a_recovered_file_is_converted(self, settings):
         """The refusal belonged to the bad bytes."""
         write_vendor(settings.lake_path, trade_price="1oo")
         registered(settings)
@@ -228,7 +228,7 @@ def test_a_dry_run_makes_it_elsewhere(settings):
 def test_a_vendor_s_own_source_has_no_converter(settings):
     """Days in the raw layout are registered as they lie."""
     of = OF.model_copy(update={"source": "crypto_lake"})
-    assert let_through(settings, of, DAY) is None
+    assert convert_day(settings, of, DAY) is None
     assert CONVERTER.find(settings.lake_path, of, DAY) == []
 
 

@@ -14,9 +14,16 @@ from market_pipeline.config.instruments import Instrument
 from market_pipeline.quality import raw_look
 from market_pipeline.quality.profile import PROFILES, places_of
 from market_pipeline.quality.strategy import choose_strategy
-from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
+from market_pipeline.sources.crypto_lake import (
+    DELTAS,
+    RAW_TABLES,
+    SNAPSHOTS,
+    TRADES,
+    RawTable,
+    day_folder,
+)
 from market_pipeline.stages.raw import profile as stage
-from market_pipeline.stages.raw.profile import RAW_TABLES, profile_day, profile_shards
+from market_pipeline.stages.raw.profile import profile_day, profile_shards
 from market_pipeline.stages.validation.context import InstrumentDay, PublishedBooks
 from market_pipeline.stages.validation.lookups import Lookups
 from market_pipeline.stages.validation.raw_profile import measure_profile

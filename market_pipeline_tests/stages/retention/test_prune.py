@@ -393,7 +393,7 @@ class TestConverters:
         record = converters / "made" / "exchange=BINANCE" / "symbol=BTC-USDT" / f"dt={OLD}.json"
         record.parent.mkdir(parents=True)
         files = [{"path": "tardis_csv/a.csv.gz", "bytes": 4, "sha256": "5" * 64}]
-        record.write_text(json.dumps({"files": files, "made": [[key(day=OLD), 4]]}))
+        record.write_text(json.dumps({"format": 1, "files": files, "made": [[key(day=OLD), 4]]}))
         row = {
             **{"exchange": BTC.venue, "symbol": BTC.symbol, "dt": OLD, "status": "usable"},
             **{"path": f"../converted/tardis_csv/{key(day=OLD)}", "bytes": 4},
