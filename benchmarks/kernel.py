@@ -12,6 +12,8 @@ import numpy as np
 
 from benchmarks.figures import Figure, rate
 from benchmarks.measure import Spread, cpu_seconds
+from market_pipeline.books import cursor as at
+from market_pipeline.books.cursor import new_cursor
 from market_pipeline.books.integers import no_snapshots
 from market_pipeline.books.kernel import advance
 from market_pipeline.books.levels import empty_levels
@@ -22,7 +24,9 @@ from market_pipeline.books.state import (
     Deltas,
     DepthRows,
     Evidence,
+    Feed,
     Marks,
+    Outputs,
     Repairs,
     Resync,
     Status,
@@ -56,23 +60,21 @@ def kernel_run(deltas: Deltas, depth_interval_ms: int | None) -> Callable[..., i
     """
     bbo, depth = room_for_bbo(1 << 16), room_for_depth(1 << 13)
     repairs = Repairs._make(int64_columns(4, 7))
-    evidence = Evidence._make(int64_columns(16, 6))
-    marks, snapshots = as_input(Marks._make(int64_columns(0, 2))), no_snapshots()
-    deltas = as_input(deltas)
+    outputs = Outputs(bbo, depth, repairs, Evidence._make(int64_columns(16, 6)))
+    marks, no_rows = as_input(Marks._make(int64_columns(0, 2))), np.empty(0, np.int64)
+    feed = Feed(as_input(deltas), marks, no_snapshots(), no_rows, no_rows, True, False)
     options = RebuildOptions(
         depth_interval_ms=depth_interval_ms, keyframe_seconds=0, resync=Resync.NEVER
     ).for_kernel()
-    no_rows = np.empty(0, np.int64)
 
     def run(take: Take | None = None) -> int:
         registers, levels, history = new_registers(), empty_levels(), new_history()
-        row, messages = 0, 0
+        cursor, messages = new_cursor(), 0
         while True:
-            status, row, _, _, bbo_rows, depth_rows, _, _ = advance(
-                registers, levels, history, deltas, row, marks, 0, snapshots, 0, False, no_rows,
-                no_rows, True, options, bbo, 0, depth, 0, repairs, 0, evidence, 0,
-            )  # fmt: skip
-            messages += int(bbo_rows)
+            status = advance(registers, levels, history, feed, cursor, options, outputs)
+            bbo_rows, depth_rows = cursor[[at.BBO_ROW, at.DEPTH_ROW]].tolist()
+            cursor[at.BBO_ROW :] = 0
+            messages += bbo_rows
             if take is not None:
                 take(bbo, bbo_rows, depth, depth_rows)
             if status == Status.DONE:

@@ -3,8 +3,8 @@
 `advance` applies delta rows to a book message by message and writes one BBO row per message and one
 depth row per message or interval. It never allocates and never loses its place: when it needs
 something from outside (more rows, more snapshots, room in the outputs, a moved window, a keyframe
-taken) it returns a `Status` with the positions it reached, and resumes from there when called
-again. Message boundaries may therefore fall anywhere, also between two batches.
+taken) it returns a `Status`, and resumes from where its cursor stands when called again. Message
+boundaries may therefore fall anywhere, also between two batches.
 
 Snapshots are met here, between messages, and so are the messages that something is to be done about
 (`books.soundness`); the others are applied in `messages`.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from market_pipeline.books import cursor as at
 from market_pipeline.books import registers as reg
 from market_pipeline.books.messages import apply_messages, next_listed_row
 from market_pipeline.books.old_messages import meet_old_message, note_old_message
@@ -49,105 +50,61 @@ _BEFORE_ALL = np.int64(-(2**63))
 
 
 @kernel
-def advance(
-    registers,
-    levels,
-    history,
-    deltas,
-    row,
-    marks,
-    mark,
-    snapshots,
-    snapshot,
-    more_snapshots,
-    gap_rows,
-    recovered_rows,
-    final,
-    options,
-    bbo,
-    bbo_row,
-    depth,
-    depth_row,
-    repairs,
-    repair_row,
-    evidence,
-    proof,
-):
-    """Applies rows from `row` on and returns why it stopped and the positions to resume from.
+def advance(registers, levels, history, feed, cursor, options, outputs):
+    """Applies rows from the cursor's on, moves the cursor, and returns the `Status` of the stop.
 
     Args:
         registers: int64, those of `new_registers`, state and counters, updated.
         levels: The book, updated.
         history: What happened last, updated.
-        deltas: `Deltas` of n rows; those before `row` are done.
-        marks: `Marks` of these rows; those before `mark` are done.
-        snapshots: `Snapshots`; those before `snapshot` are done.
-        more_snapshots: Whether the feed has snapshots after these.
-        gap_rows: int64, ascending, counted over all rows of the feed: the first rows of messages
-            before which others are lost.
-        recovered_rows: int64, the same where a snapshot right before the message leads to it.
-        final: Whether no rows come after these, so that the last message is complete.
+        feed: `Feed`; the rows, marks and snapshots before the cursor's are done.
+        cursor: int64, that of `new_cursor`, updated.
         options: `Options`.
-        bbo, depth, repairs, evidence: Output rows, filled from their positions on.
-
-    Returns:
-        (`Status`, row, mark, snapshot, bbo_row, depth_row, repair_row, proof).
+        outputs: `Outputs`, filled from the cursor's rows on.
     """
+    deltas, marks, snapshots = feed.deltas, feed.marks, feed.snapshots
     rows = deltas.sequence_number.size
     status = _SNAPSHOT_DUE
     while status == _SNAPSHOT_DUE:
         if registers[reg.SKIPPING] != 0:
-            row = meet_old_message(registers, levels, history, deltas, row)
-            if row < 0:
-                return (
-                    _NEEDS_WINDOW,
-                    -1 - row,
-                    mark,
-                    snapshot,
-                    bbo_row,
-                    depth_row,
-                    repair_row,
-                    proof,
-                )
-            if row == rows and not final:
-                return _NEEDS_ROWS, row, mark, snapshot, bbo_row, depth_row, repair_row, proof
+            if not meet_old_message(registers, levels, history, deltas, cursor):
+                return _NEEDS_WINDOW
+            if cursor[at.ROW] == rows and not feed.final:
+                return _NEEDS_ROWS
             registers[reg.SKIPPING] = 0
-        next_sequence, next_late_ns = _NEVER, _NEVER
         if registers[reg.OPEN] == 0:
+            row = cursor[at.ROW]
             at_end = row == rows
-            if at_end and not final:
-                return _NEEDS_ROWS, row, mark, snapshot, bbo_row, depth_row, repair_row, proof
-            if repair_row + 2 > repairs.kind.size or proof + EVIDENCE_ROOM > evidence.kind.size:
-                return _OUTPUT_FULL, row, mark, snapshot, bbo_row, depth_row, repair_row, proof
+            if at_end and not feed.final:
+                return _NEEDS_ROWS
+            if _is_full_for_snapshot(outputs, cursor):
+                return _OUTPUT_FULL
             # At the end the book stays as its last row has it.
-            if registers[reg.PENDING] != 0 and not at_end:
-                after, proof = settle_pending(
-                    registers, levels, history, options, repairs, repair_row, evidence, proof
-                )
-                if after < 0:
-                    return _NEEDS_WINDOW, row, mark, snapshot, bbo_row, depth_row, repair_row, proof
-                repair_row = after
+            waits = registers[reg.PENDING] != 0 and not at_end
+            if waits and not settle_pending(registers, levels, history, options, outputs, cursor):
+                return _NEEDS_WINDOW
             if (
-                next_listed_row(recovered_rows, registers[reg.RECOVERED_PASSED], 0)
+                next_listed_row(feed.recovered_rows, registers[reg.RECOVERED_PASSED], 0)
                 <= registers[reg.ROWS]
             ):
                 # Known before the snapshot is met, which so repairs the book and is no comparison.
                 registers[reg.RECOVERED_PASSED] += 1
                 if options.ids_prove and registers[reg.GAP] == 0 and registers[reg.SEEDED] != 0:
-                    proof = give_evidence(
-                        registers, evidence, proof, _MATCH, registers[reg.MESSAGES],
+                    give_evidence(
+                        registers, outputs.evidence, cursor, _MATCH, registers[reg.MESSAGES],
                         registers[reg.LAST_RECEIPT], registers[reg.LAST_SEQUENCE], np.int64(0),
                         np.int64(0),
                     )  # fmt: skip
                 registers[reg.GAP] = 1
                 registers[reg.GAPS] += 1
-            bits = np.int64(0)
+            bits, mark = np.int64(0), cursor[at.MARK]
             if mark < marks.row.size and marks.row[mark] <= registers[reg.ROWS] and not at_end:
                 bits = marks.bits[mark]
             epoch, number, now_ns = _place_of_next(registers, deltas, row, bits, at_end)
-            while snapshot < snapshots.sequence_number.size:
-                if repair_row + 2 > repairs.kind.size or proof + EVIDENCE_ROOM > evidence.kind.size:
-                    return _OUTPUT_FULL, row, mark, snapshot, bbo_row, depth_row, repair_row, proof
+            while cursor[at.SNAPSHOT] < snapshots.sequence_number.size:
+                if _is_full_for_snapshot(outputs, cursor):
+                    return _OUTPUT_FULL
+                snapshot = cursor[at.SNAPSHOT]
                 their_epoch = snapshots.epoch[snapshot]
                 received_ns = snapshots.ts_receipt_ns[snapshot]
                 is_ahead = their_epoch > epoch or (
@@ -164,68 +121,58 @@ def advance(
                     registers[reg.SNAPSHOTS] += 1
                     registers[reg.UNPLACED] += 1
                     leave_out(registers, received_ns, reg.NEVER_REACHED)
-                else:
-                    after, proof = meet_snapshot(
-                        registers, levels, history, snapshots, snapshot, at_end, options, repairs,
-                        repair_row, evidence, proof,
-                    )  # fmt: skip
-                    if after < 0:
-                        return (
-                            _NEEDS_WINDOW, row, mark, snapshot, bbo_row, depth_row, repair_row,
-                            proof,
-                        )  # fmt: skip
-                    repair_row = after
-                snapshot += 1
-            if snapshot == snapshots.sequence_number.size and more_snapshots:
-                return _NEEDS_SNAPSHOTS, row, mark, snapshot, bbo_row, depth_row, repair_row, proof
+                elif not meet_snapshot(
+                    registers, levels, history, snapshots, at_end, options, outputs, cursor
+                ):
+                    return _NEEDS_WINDOW
+                cursor[at.SNAPSHOT] += 1
+            if cursor[at.SNAPSHOT] == snapshots.sequence_number.size and feed.more_snapshots:
+                return _NEEDS_SNAPSHOTS
             if at_end:
-                return _DONE, row, mark, snapshot, bbo_row, depth_row, repair_row, proof
+                return _DONE
             if bits != 0:
                 # With room for its row: once its mark is passed, it is not looked at again.
-                is_full = bbo_row == bbo.flags.size or (
-                    options.depth_interval_ns >= 0 and depth_row == depth.flags.size
+                is_full = cursor[at.BBO_ROW] == outputs.bbo.flags.size or (
+                    options.depth_interval_ns >= 0
+                    and cursor[at.DEPTH_ROW] == outputs.depth.flags.size
                 )
-                if is_full or proof + EVIDENCE_ROOM > evidence.kind.size:
-                    return _OUTPUT_FULL, row, mark, snapshot, bbo_row, depth_row, repair_row, proof
-                mark += 1
-                proof = _meet_mark(registers, history, deltas, row, bits, evidence, proof)
+                if is_full or _is_full_for_snapshot(outputs, cursor):
+                    return _OUTPUT_FULL
+                cursor[at.MARK] += 1
+                _meet_mark(registers, history, deltas, bits, outputs.evidence, cursor)
                 if registers[reg.SKIPPING] != 0:
                     continue
-        if snapshot < snapshots.sequence_number.size:
-            if snapshots.epoch[snapshot] == registers[reg.EPOCH]:
-                next_sequence = snapshots.sequence_number[snapshot]
-            next_late_ns = snapshots.ts_receipt_ns[snapshot] + options.snapshot_patience_ns
-            if not snapshots.placeable[snapshot]:
-                next_sequence = _BEFORE_ALL
-        elif more_snapshots:
-            # The open message is closed, and then they are asked for.
+        until = _next_stop(registers, feed, cursor, options)
+        status = apply_messages(registers, levels, history, feed, cursor, until, options, outputs)
+    return status
+
+
+@kernel
+def _next_stop(registers, feed, cursor, options):
+    """Before which message a snapshot or a mark comes next: `until` of `apply_messages`."""
+    next_sequence, next_late_ns, stop_row = _NEVER, _NEVER, _NEVER
+    snapshots, snapshot = feed.snapshots, cursor[at.SNAPSHOT]
+    if snapshot < snapshots.sequence_number.size:
+        if snapshots.epoch[snapshot] == registers[reg.EPOCH]:
+            next_sequence = snapshots.sequence_number[snapshot]
+        next_late_ns = snapshots.ts_receipt_ns[snapshot] + options.snapshot_patience_ns
+        if not snapshots.placeable[snapshot]:
             next_sequence = _BEFORE_ALL
-        stop_row = _NEVER
-        if mark < marks.row.size:
-            stop_row = marks.row[mark] - registers[reg.ROWS] + row
-        status, row, bbo_row, depth_row, repair_row, proof = apply_messages(
-            registers,
-            levels,
-            history,
-            deltas,
-            row,
-            stop_row,
-            next_sequence,
-            next_late_ns,
-            gap_rows,
-            recovered_rows,
-            final,
-            options,
-            bbo,
-            bbo_row,
-            depth,
-            depth_row,
-            repairs,
-            repair_row,
-            evidence,
-            proof,
-        )
-    return status, row, mark, snapshot, bbo_row, depth_row, repair_row, proof
+    elif feed.more_snapshots:
+        # The open message is closed, and then they are asked for.
+        next_sequence = _BEFORE_ALL
+    if cursor[at.MARK] < feed.marks.row.size:
+        stop_row = feed.marks.row[cursor[at.MARK]] - registers[reg.ROWS] + cursor[at.ROW]
+    return next_sequence, next_late_ns, stop_row
+
+
+@kernel
+def _is_full_for_snapshot(outputs, cursor):
+    """Whether a snapshot may write more repairs or evidence than there is room for."""
+    return (
+        cursor[at.REPAIR_ROW] + 2 > outputs.repairs.kind.size
+        or cursor[at.EVIDENCE_ROW] + EVIDENCE_ROOM > outputs.evidence.kind.size
+    )
 
 
 @kernel
@@ -248,11 +195,12 @@ def _place_of_next(registers, deltas, row, bits, at_end):
 
 
 @kernel
-def _meet_mark(registers, history, deltas, row, bits, evidence, proof):
-    """Does what is to be done about the next message; returns the next row of `evidence`."""
-    receipt = deltas.ts_receipt_ns[row]
+def _meet_mark(registers, history, deltas, bits, evidence, cursor):
+    """Does what is to be done about the next message."""
+    receipt = deltas.ts_receipt_ns[cursor[at.ROW]]
     if bits & _OLD:
-        return note_old_message(registers, history, deltas, row, bits, evidence, proof)
+        note_old_message(registers, history, deltas, bits, evidence, cursor)
+        return
     if bits & _RESTART:
         if registers[reg.RESTARTS] == 0:
             registers[reg.FIRST_RESTART] = receipt
@@ -278,4 +226,3 @@ def _meet_mark(registers, history, deltas, row, bits, evidence, proof):
     ):
         registers[reg.LEADING_BAD] += 1
     registers[reg.ONCE_FLAGS] = bits & _FLAGS
-    return proof

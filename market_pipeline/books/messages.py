@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from market_pipeline.books import cursor as at
 from market_pipeline.books import registers as reg
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.history import forget_rows
@@ -89,39 +90,20 @@ def lasting_flags(registers):
 
 
 @kernel
-def apply_messages(
-    registers,
-    levels,
-    history,
-    deltas,
-    row,
-    stop_row,
-    next_sequence,
-    next_late_ns,
-    gap_rows,
-    recovered_rows,
-    final,
-    options,
-    bbo,
-    bbo_row,
-    depth,
-    depth_row,
-    repairs,
-    repair_row,
-    evidence,
-    proof,
-):
-    """Messages from `row` on up to the next one that a snapshot, or the caller, must come before.
+def apply_messages(registers, levels, history, feed, cursor, until, options, outputs):
+    """Messages from the cursor's row on up to one that a snapshot, or the caller, comes before.
 
-    `next_sequence` and `next_late_ns` are the sequence number of the next snapshot and the time
-    until which its place is waited for. A message that begins at `stop_row` is the caller's to look
-    at; the first one here it has looked at, unless it is under way.
+    `until` is the sequence number of the next snapshot, the time until which its place is waited
+    for, and the row of a message that is the caller's to look at; the first one here it has looked
+    at, unless it is under way.
     """
-    sequences, receipts, origins = (
-        deltas.sequence_number,
-        deltas.ts_receipt_ns,
-        deltas.ts_origin_ns,
-    )
+    next_sequence, next_late_ns, stop_row = until
+    deltas, gap_rows, final = feed.deltas, feed.gap_rows, feed.final
+    bbo, depth, repairs, evidence = outputs
+    row, bbo_row, depth_row = cursor[at.ROW], cursor[at.BBO_ROW], cursor[at.DEPTH_ROW]
+    repair_row, evidence_row = cursor[at.REPAIR_ROW], cursor[at.EVIDENCE_ROW]
+    sequences, receipts = deltas.sequence_number, deltas.ts_receipt_ns
+    origins = deltas.ts_origin_ns
     is_bid, prices, new_sizes = deltas.is_bid, deltas.price_ticks, deltas.size_lots
     rows = sequences.size
     sizes, words0, words1, words2 = levels.sizes, levels.words0, levels.words1, levels.words2
@@ -147,7 +129,7 @@ def apply_messages(
     position = registers[reg.HISTORY]
     day_start_ns, day_end_ns = options.day_start_ns, options.day_end_ns
     bbo_room, depth_room, repair_room = out_flags.size, depth_flags.size, repairs.kind.size
-    proof_room = evidence.kind.size
+    evidence_room = evidence.kind.size
 
     is_open = registers[reg.OPEN] != 0
     origin, receipt = registers[reg.OPEN_ORIGIN], registers[reg.OPEN_RECEIPT]
@@ -168,9 +150,8 @@ def apply_messages(
     first_row, first_message = row, messages
     feed_offset = row - registers[reg.ROWS]
     gap_row = next_listed_row(gap_rows, registers[reg.GAPS_PASSED], feed_offset)
-
-    recovered_row = next_listed_row(recovered_rows, registers[reg.RECOVERED_PASSED], feed_offset)
-    first_stop_row = min(stop_row, recovered_row)
+    passed = registers[reg.RECOVERED_PASSED]
+    first_stop_row = min(stop_row, next_listed_row(feed.recovered_rows, passed, feed_offset))
 
     here_ns = receipt if is_open else receipts[row]
     if messages == 0:
@@ -202,7 +183,7 @@ def apply_messages(
                 bbo_row == bbo_room
                 or (depth_ns >= 0 and depth_row == depth_room)
                 or repair_row == repair_room
-                or proof == proof_room
+                or evidence_row == evidence_room
             ):
                 status = _OUTPUT_FULL
                 break
@@ -212,10 +193,11 @@ def apply_messages(
             ring_position[messages & _MESSAGE_MASK] = position
             while row >= gap_row:
                 if options.ids_prove and registers[reg.GAP] == 0 and seeded:
-                    proof = give_evidence(
-                        registers, evidence, proof, _MATCH, messages, last_receipt, last_sequence,
+                    give_evidence(
+                        registers, evidence, cursor, _MATCH, messages, last_receipt, last_sequence,
                         np.int64(0), np.int64(0),
                     )  # fmt: skip
+                    evidence_row = cursor[at.EVIDENCE_ROW]
                 registers[reg.GAP] = 1
                 registers[reg.GAPS] += 1
                 registers[reg.GAPS_PASSED] += 1
@@ -269,10 +251,10 @@ def apply_messages(
                 if stale >= 0:
                     other = ask_price if stale == BID else bid_price
                     removed = _uncross(
-                        registers, levels, stale, other, receipt, sequence, repairs, repair_row
+                        registers, levels, stale, other, receipt, sequence, repairs, cursor
                     )
                     position = registers[reg.HISTORY]
-                    repair_row += 1
+                    repair_row = cursor[at.REPAIR_ROW]
                     registers[reg.UNCROSSED] += removed
                     bid = first_index(sizes, words0, words1, words2, np.int64(0), stride)
                     ask = first_index(sizes, words0, words1, words2, stride, stride + stride)
@@ -377,7 +359,8 @@ def apply_messages(
     registers[reg.UNKNOWN_REMOVALS] += unknown
     registers[reg.REFUSED_ROWS] += refused
     registers[reg.REFUSED_SINCE] += refused
-    return status, row, bbo_row, depth_row, repair_row, proof
+    cursor[at.ROW], cursor[at.BBO_ROW], cursor[at.DEPTH_ROW] = row, bbo_row, depth_row
+    return status
 
 
 @kernel
@@ -415,9 +398,9 @@ def _apply_rows(
     unknown = refused = np.int64(0)
     is_full = False
     # Unsigned, as all that is used as an index below: no index is checked for a sign then.
-    at = np.uint64(row)
-    while at < rows and sequences[at] == sequence and receipts[at] == receipt:
-        size, price, bid_side = new_sizes[at], prices[at], np.uint64(is_bid[at])
+    here = np.uint64(row)
+    while here < rows and sequences[here] == sequence and receipts[here] == receipt:
+        size, price, bid_side = new_sizes[here], prices[here], np.uint64(is_bid[here])
         index = np.uint64(price - base)
         if index < window and size >= 0:
             flat = (_ONE - bid_side) * stride + (index ^ (mirror * bid_side))
@@ -449,8 +432,8 @@ def _apply_rows(
             ring_before[ring_at] = before
             position += 1
             unknown += (size | before) == 0
-        at += _ONE
-    return np.int64(at), position, unknown, refused, is_full
+        here += _ONE
+    return np.int64(here), position, unknown, refused, is_full
 
 
 @kernel
@@ -477,7 +460,7 @@ def _stale_side(bid_moved, ask_moved):
 
 
 @kernel
-def _uncross(registers, levels, side, other_price, receipt, sequence, repairs, repair_row):
+def _uncross(registers, levels, side, other_price, receipt, sequence, repairs, cursor):
     """Removes the levels of a side that the other side's best price reached; how many, logged."""
     reach = -other_price if side == BID else other_price
     key, size = best_level(levels, side)
@@ -490,5 +473,5 @@ def _uncross(registers, levels, side, other_price, receipt, sequence, repairs, r
         key, size = level_at_or_after(levels, side, key + 1)
     forget_rows(registers)
     low, high = (-last, -first) if side == BID else (first, last)
-    write_repair(registers, repairs, repair_row, _UNCROSS, receipt, sequence, removed, low, high)
+    write_repair(registers, repairs, cursor, _UNCROSS, receipt, sequence, removed, low, high)
     return removed

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from market_pipeline.books import cursor as at
 from market_pipeline.books import registers as reg
 from market_pipeline.books.history import (
     BEFORE_ALL,
@@ -35,8 +36,9 @@ _ROW_MASK = HISTORY_ROWS - 1
 
 
 @kernel
-def note_old_message(registers, history, deltas, row, bits, evidence, proof):
-    """Decides what becomes of an old message; returns the next row of `evidence`."""
+def note_old_message(registers, history, deltas, bits, evidence, cursor):
+    """Decides what becomes of the old message that the cursor stands before."""
+    row = cursor[at.ROW]
     receipt, sequence = deltas.ts_receipt_ns[row], deltas.sequence_number[row]
     if registers[reg.FIRST_OLD] == 0:
         registers[reg.FIRST_OLD] = receipt
@@ -54,8 +56,8 @@ def note_old_message(registers, history, deltas, row, bits, evidence, proof):
         registers[reg.LATE_FROM] = rows_since(registers, history, place)
         registers[reg.LATE_UNTIL] = registers[reg.HISTORY]
         if place < registers[reg.MESSAGES]:
-            proof = give_evidence(
-                registers, evidence, proof, _LATE, place, receipt, sequence,
+            give_evidence(
+                registers, evidence, cursor, _LATE, place, receipt, sequence,
                 registers[reg.MESSAGES], np.int64(0),
             )  # fmt: skip
     else:
@@ -63,17 +65,16 @@ def note_old_message(registers, history, deltas, row, bits, evidence, proof):
         # One of many is of a file that overlaps; one alone may have been the only one.
         if is_newer and (place != BEFORE_ALL or bits & _SUSPECTED_LOSS):
             registers[reg.GAP] = 1
-    return proof
 
 
 @kernel
-def meet_old_message(registers, levels, history, deltas, row):
+def meet_old_message(registers, levels, history, deltas, cursor):
     """Passes over the rows of an old message, or applies those that nothing has overtaken.
 
     Returns:
-        The row after them; or minus that of a row that finds no room in the far arrays, minus one.
+        False where the next row finds no room in the far arrays.
     """
-    first_row, rows = row, deltas.sequence_number.size
+    row, rows, has_room = cursor[at.ROW], deltas.sequence_number.size, True
     sequence, receipt = registers[reg.SKIP_SEQUENCE], registers[reg.SKIP_RECEIPT]
     applies = registers[reg.SKIPPING] == _APPLY
     if applies:
@@ -94,18 +95,19 @@ def meet_old_message(registers, levels, history, deltas, row):
             applies = False
         elif applies:
             if far_is_full(levels.far_keys, levels.far_sizes, levels.meta, 1):
-                registers[reg.ROWS] += row - first_row
-                return -1 - row
+                has_room = False
+                break
             code = deltas.price_ticks[row] * 2 + deltas.is_bid[row]
             start, until = registers[reg.LATE_FROM], registers[reg.LATE_UNTIL]
             if not was_touched(history, code, start, until, sequence):
                 side = BID if deltas.is_bid[row] else ASK
                 key = key_of(side, deltas.price_ticks[row])
-                at = registers[reg.HISTORY] & _ROW_MASK
-                history.level[at] = code | LATE_ROW
-                history.before[at] = set_level(levels, side, key, size)
-                history.late_number[at] = sequence
+                ring_at = registers[reg.HISTORY] & _ROW_MASK
+                history.level[ring_at] = code | LATE_ROW
+                history.before[ring_at] = set_level(levels, side, key, size)
+                history.late_number[ring_at] = sequence
                 registers[reg.HISTORY] += 1
         row += 1
-    registers[reg.ROWS] += row - first_row
-    return row
+    registers[reg.ROWS] += row - cursor[at.ROW]
+    cursor[at.ROW] = row
+    return has_room

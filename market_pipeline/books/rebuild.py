@@ -15,6 +15,8 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from market_pipeline.books import cursor as at
+from market_pipeline.books.cursor import new_cursor
 from market_pipeline.books.integers import OffStepCount, SnapshotFeed, deltas_in_steps, no_deltas
 from market_pipeline.books.kernel import advance
 from market_pipeline.books.keyframe import Keyframe
@@ -37,9 +39,11 @@ from market_pipeline.books.state import (
     Deltas,
     DepthRows,
     Evidence,
+    Feed,
     History,
     Marks,
     Options,
+    Outputs,
     Repairs,
     Resync,
     Status,
@@ -184,29 +188,31 @@ class Rebuild:
         self._history = new_history()
         self._last_snapshot: LastSnapshot | None = None
         self._lookback = Lookback(ids_prove=self._asked.ids_prove)
-        self._marks, self._mark = _no_marks(), 0
+        self._marks = as_input(Marks._make(int64_columns(0, 2)))
         if start is not None:
             self._go_on_from(start)
         self._delivered_rows = self.figures["rows"]
         if gap_rows is not None:
             self.suspect_gaps(gap_rows)
-        self._bbo = room_for_bbo(_BBO_ROWS)
-        self._depth = room_for_depth(0 if self._options.depth_interval_ns < 0 else _DEPTH_ROWS)
-        self._repairs = Repairs._make(int64_columns(_REPAIR_ROWS, 7))
-        self._evidence = Evidence._make(int64_columns(_EVIDENCE_ROWS, 6))
-        self._bbo_row = self._depth_row = self._repair_row = self._proof = 0
+        self._cursor = new_cursor()
+        self._outputs = Outputs(
+            room_for_bbo(_BBO_ROWS),
+            room_for_depth(0 if self._options.depth_interval_ns < 0 else _DEPTH_ROWS),
+            Repairs._make(int64_columns(_REPAIR_ROWS, 7)),
+            Evidence._make(int64_columns(_EVIDENCE_ROWS, 6)),
+        )
         self._keyframes = 0
         self._feed: SnapshotFeed | None = None
         self._price_ticks, self._size_lots = int64_columns(0, 2)
 
     @property
     def figures(self) -> dict[str, int]:
-        """The kernel's state and counters by name (`state.REGISTERS`)."""
+        """The kernel's state and counters by name (`registers.REGISTERS`)."""
         return figures_of(self._registers)
 
     @property
     def hourly_figures(self) -> dict[str, list[int]]:
-        """What is counted by UTC hour, by name (`state.HOURLY`): 24 entries each."""
+        """What is counted by UTC hour, by name (`registers.HOURLY`): 24 entries each."""
         return hourly_figures_of(self._registers)
 
     def suspect_gaps(self, gap_rows: NDArray[np.int64]) -> None:
@@ -249,9 +255,8 @@ class Rebuild:
         self._feed = feed
         pending = marked_deltas(deltas, Soundness(self._last_sound()))
         batch: Deltas | None = no_deltas()
-        row = 0
         while True:
-            status, row = self._advance(feed, batch, row)
+            status = self._advance(feed, batch)
             if status == Status.NEEDS_SNAPSHOTS:
                 feed.load_next()
                 self._make_room(feed.current.bid_size_lots.shape[1])
@@ -261,7 +266,8 @@ class Rebuild:
                 batch = no_deltas()  # or the last one would be held while the next is decoded
                 marked = next(pending, None)
                 batch = self._take(*marked) if marked is not None else None
-                row, marked = 0, None
+                marked = None
+                self._cursor[at.ROW] = 0
             elif status == Status.KEYFRAME_DUE:
                 self._lookback.keep(self._keyframe("keyframe"))
                 self._keyframes += 1
@@ -276,56 +282,46 @@ class Rebuild:
                 yield Pause(last=True)
                 return
 
-    def _advance(self, feed: SnapshotFeed, batch: Deltas | None, row: int) -> tuple[int, int]:
-        """Lets the kernel go on; returns why it stopped, and the batch's first row not taken."""
-        (
-            status,
-            row,
-            self._mark,
-            feed.position,
-            self._bbo_row,
-            self._depth_row,
-            self._repair_row,
-            self._proof,
-        ) = advance(
+    def _advance(self, feed: SnapshotFeed, batch: Deltas | None) -> int:
+        """Lets the kernel go on, in the feed's last rows if there is no batch; why it stopped."""
+        inputs = Feed(
+            deltas=batch if batch is not None else no_deltas(),
+            marks=self._marks,
+            snapshots=feed.current,
+            gap_rows=self._gap_rows,
+            recovered_rows=self._recovered_rows,
+            final=batch is None,
+            more_snapshots=not feed.exhausted,
+        )
+        self._cursor[at.SNAPSHOT] = feed.position
+        status: int = advance(
             self._registers,
             self._levels,
             self._history,
-            batch if batch is not None else no_deltas(),
-            row,
-            self._marks,
-            self._mark,
-            feed.current,
-            feed.position,
-            not feed.exhausted,
-            self._gap_rows,
-            self._recovered_rows,
-            batch is None,
+            inputs,
+            self._cursor,
             self._options,
-            self._bbo,
-            self._bbo_row,
-            self._depth,
-            self._depth_row,
-            self._repairs,
-            self._repair_row,
-            self._evidence,
-            self._proof,
+            self._outputs,
         )
-        return status, row
+        feed.position = int(self._cursor[at.SNAPSHOT])
+        return status
 
     def _is_worth_a_block(self) -> bool:
-        rows, depth_rows = self._bbo.flags.size, self._depth.flags.size
-        is_full = 2 * self._bbo_row >= rows or 2 * self._depth_row >= depth_rows > 0
-        return is_full or self._keyframes >= _KEYFRAMES
+        rows, depth_rows = self._outputs.bbo.flags.size, self._outputs.depth.flags.size
+        is_full = (
+            2 * self._cursor[at.BBO_ROW] >= rows or 2 * self._cursor[at.DEPTH_ROW] >= depth_rows > 0
+        )
+        return bool(is_full) or self._keyframes >= _KEYFRAMES
 
     def _written(self, *, last: bool = False) -> Iterator[Block]:
         """Hands out what was written and can leave, and makes room."""
+        bbo_rows, depth_rows, repair_rows, evidence_rows = self._cursor[at.BBO_ROW :].tolist()
         # Copied, because Arrow reads arrays in place and the kernel writes these ones again.
-        repairs = Repairs._make(column[: self._repair_row].copy() for column in self._repairs)
-        bbo = BboRows._make(column[: self._bbo_row] for column in self._bbo)
-        depth = DepthRows._make(column[: self._depth_row] for column in self._depth)
-        evidence = Evidence._make(column[: self._proof] for column in self._evidence)
-        self._bbo_row = self._depth_row = self._repair_row = self._proof = self._keyframes = 0
+        repairs = Repairs._make(column[:repair_rows].copy() for column in self._outputs.repairs)
+        bbo = BboRows._make(column[:bbo_rows] for column in self._outputs.bbo)
+        depth = DepthRows._make(column[:depth_rows] for column in self._outputs.depth)
+        evidence = Evidence._make(column[:evidence_rows] for column in self._outputs.evidence)
+        self._cursor[at.BBO_ROW :] = self._keyframes = 0
         if repairs.kind.size:
             yield repairs
         yield from self._lookback.take(bbo, depth, evidence, last=last)
@@ -357,7 +353,8 @@ class Rebuild:
         if batch.recovered_rows.size:
             self._recovered_rows = np.union1d(self._recovered_rows, batch.recovered_rows + first)
         # Counted as the kernel counts the rows that it is done with.
-        self._marks, self._mark = as_input(Marks(marked + first, bits)), 0
+        self._marks = as_input(Marks(marked + first, bits))
+        self._cursor[at.MARK] = 0
         return deltas_in_steps(
             batch,
             first,
@@ -412,7 +409,3 @@ class Rebuild:
             bid_horizon_ticks=figures["bid_horizon_ticks"] if seeded else None,
             ask_horizon_ticks=figures["ask_horizon_ticks"] if seeded else None,
         )
-
-
-def _no_marks() -> Marks:
-    return as_input(Marks._make(int64_columns(0, 2)))

@@ -23,7 +23,7 @@ class RebuildState:
     """All that a rebuild knows between two messages: a rebuild that starts from it goes on alike.
 
     Attributes:
-        registers: int64, those of `state.new_registers`.
+        registers: int64, those of `registers.new_registers`.
         bid_price_ticks, bid_size_lots, ask_price_ticks, ask_size_lots: int64, best first.
         off_tick, off_lot: Values refused so far.
         history: What the kernel did last; None if that is not known.

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from market_pipeline.books import cursor as at
 from market_pipeline.books import registers as reg
 from market_pipeline.books.comparison import compare, count_differing, depth_of, own_content
 from market_pipeline.books.history import rows_since, step_back, step_forward
@@ -65,8 +66,10 @@ _HOUR_NS = 3_600_000_000_000
 
 
 @kernel
-def write_repair(registers, repairs, row, kind, receipt, sequence, levels, low, high):
-    """Writes one row of `Repairs`, shown in the next message to be closed; returns the next row."""
+def write_repair(registers, repairs, cursor, kind, receipt, sequence, levels, low, high):
+    """Writes the next row of `Repairs`, shown in the next message to be closed."""
+    row = cursor[at.REPAIR_ROW]
+    cursor[at.REPAIR_ROW] = row + 1
     repairs.kind[row] = kind
     repairs.message[row] = registers[reg.MESSAGES]
     repairs.ts_receipt_ns[row] = receipt
@@ -74,12 +77,13 @@ def write_repair(registers, repairs, row, kind, receipt, sequence, levels, low, 
     repairs.levels[row] = levels
     repairs.low_ticks[row] = low
     repairs.high_ticks[row] = high
-    return row + 1
 
 
 @kernel
-def give_evidence(registers, evidence, row, kind, message, receipt, sequence, levels, differing):
-    """Writes one row of `Evidence`, keeps what is in doubt, and returns the next row."""
+def give_evidence(registers, evidence, cursor, kind, message, receipt, sequence, levels, differing):
+    """Writes the next row of `Evidence`, and keeps what is in doubt."""
+    row = cursor[at.EVIDENCE_ROW]
+    cursor[at.EVIDENCE_ROW] = row + 1
     evidence.kind[row] = kind
     evidence.message[row] = message
     evidence.ts_receipt_ns[row] = receipt
@@ -92,7 +96,6 @@ def give_evidence(registers, evidence, row, kind, message, receipt, sequence, le
         registers[reg.HARD_DOUBTS] = 0
     elif kind == _EXPLAINED:
         registers[reg.SOFT_DOUBTS] = 0
-    return row + 1
 
 
 @kernel
@@ -118,31 +121,27 @@ def _measure_uncompared(registers, receipt):
 
 
 @kernel
-def meet_snapshot(
-    registers, levels, history, snapshots, k, at_end, options, repairs, repair_row, evidence, proof
-):
-    """Lets one snapshot do its work.
+def meet_snapshot(registers, levels, history, snapshots, at_end, options, outputs, cursor):
+    """Lets the cursor's snapshot do its work; False for want of room in the far arrays.
 
     Room in the far arrays for the whole snapshot, and for stepping back, is asked for first, so
     that nothing is done twice when it is called again.
-
-    Returns:
-        The next rows of `repairs`, or -1 for want of room, and of `evidence`.
     """
+    repairs, evidence, k = outputs.repairs, outputs.evidence, cursor[at.SNAPSHOT]
     depth = snapshots.bid_price_ticks.shape[1]
     room = depth + HISTORY_ROWS
     if far_is_full(levels.far_keys, levels.far_sizes, levels.meta, room):
-        return np.int64(-1), proof
+        return False
     registers[reg.SNAPSHOTS] += 1
     sequence, receipt = snapshots.sequence_number[k], snapshots.ts_receipt_ns[k]
     if not snapshots.usable[k]:
         leave_out(registers, receipt, reg.UNUSABLE)
-        return repair_row, proof
+        return True
     if sequence < registers[reg.BOOK_SEQUENCE]:
         # It would set the book back.
         registers[reg.UNPLACED] += 1
         leave_out(registers, receipt, reg.PASSED)
-        return repair_row, proof
+        return True
     bid_prices, bid_sizes = snapshots.bid_price_ticks, snapshots.bid_size_lots
     ask_prices, ask_sizes = snapshots.ask_price_ticks, snapshots.ask_size_lots
     bids, asks = depth_of(bid_sizes, k), depth_of(ask_sizes, k)
@@ -160,14 +159,14 @@ def meet_snapshot(
             sequence, start, sequence,
         )  # fmt: skip
         _remember(registers, history, snapshots.content[k])
-        repair_row = write_repair(
-            registers, repairs, repair_row, _SEED, receipt, sequence, bids + asks,
+        write_repair(
+            registers, repairs, cursor, _SEED, receipt, sequence, bids + asks,
             bid_prices[k, bids - 1], ask_prices[k, asks - 1],
         )  # fmt: skip
-        proof = give_evidence(
-            registers, evidence, proof, _ADOPTED, message, receipt, sequence, bids + asks, 0
+        give_evidence(
+            registers, evidence, cursor, _ADOPTED, message, receipt, sequence, bids + asks, 0
         )
-        return repair_row, proof
+        return True
     in_step = registers[reg.LAST_SEQUENCE] == sequence
     # Whether one of this number agreed with this very book: then this one has a wrong number.
     in_doubt = registers[reg.GAP] + registers[reg.SNAPSHOT_MISMATCH]
@@ -181,7 +180,7 @@ def meet_snapshot(
             # Else what it shows came after the last message.
             registers[reg.UNPLACED] += 1
             leave_out(registers, receipt, reg.BAD_NUMBER if was_matched else reg.NEVER_REACHED)
-            return repair_row, proof
+            return True
     if registers[reg.PENDING] == _WAITS:
         # The snapshot before found no message to agree with.
         _fail(registers)
@@ -206,9 +205,7 @@ def meet_snapshot(
             and not _agreed(registers, levels, history, snapshots, k, bids, asks, lag)
         ):
             registers[reg.MISPLACED_RUN] = 0
-        proof = give_evidence(
-            registers, evidence, proof, _MATCH, message, receipt, sequence, compared, 0
-        )
+        give_evidence(registers, evidence, cursor, _MATCH, message, receipt, sequence, compared, 0)
         adopts |= invalid and options.resync != _NEVER
         if not adopts and options.resync != _NEVER:
             extend(registers, levels, history, snapshots, k, bids, asks)
@@ -226,22 +223,20 @@ def meet_snapshot(
             back, is_exact = _best_fit(registers, levels, history, snapshots, k, bids, asks)
         if options.ids_prove and not in_step and lost == 0:
             # The ids prove the book up to the last message: what is lost came after it.
-            proof = give_evidence(
-                registers, evidence, proof, _MATCH, message, receipt, sequence, 0, 0
-            )
-        proof = give_evidence(
-            registers, evidence, proof, _MISMATCH, message, receipt, sequence, compared, differing
+            give_evidence(registers, evidence, cursor, _MATCH, message, receipt, sequence, 0, 0)
+        give_evidence(
+            registers, evidence, cursor, _MISMATCH, message, receipt, sequence, compared, differing
         )
         if is_exact and not is_wrong:
             goes_on = lag == back or (
                 lag > back and _agreed(registers, levels, history, snapshots, k, bids, asks, lag)
             )
-            proof = _misplaced(
-                registers, evidence, proof, message - back, receipt, sequence, compared, back,
+            _misplaced(
+                registers, evidence, cursor, message - back, receipt, sequence, compared, back,
                 goes_on,
             )  # fmt: skip
         elif not is_wrong and not adopts and _may_be_stale(registers, repeats):
-            proof = _stale(registers, levels, evidence, proof, message, receipt, sequence, repeats)
+            _stale(registers, levels, evidence, cursor, message, receipt, sequence, repeats)
         else:
             registers[reg.STALE_RUN] = 0
             if not (is_wrong or adopts or at_end):
@@ -260,34 +255,35 @@ def meet_snapshot(
             registers, levels, history, bid_prices, bid_sizes, ask_prices, ask_sizes, k, bids, asks,
             sequence, start, sequence,
         )  # fmt: skip
-        proof = give_evidence(
-            registers, evidence, proof, _ADOPTED, message, receipt, sequence, compared, differing
+        give_evidence(
+            registers, evidence, cursor, _ADOPTED, message, receipt, sequence, compared, differing
         )
     if kind != 0:
-        repair_row = write_repair(
-            registers, repairs, repair_row, kind, receipt, sequence, bids + asks,
+        write_repair(
+            registers, repairs, cursor, kind, receipt, sequence, bids + asks,
             bid_prices[k, bids - 1], ask_prices[k, asks - 1],
         )  # fmt: skip
-    return repair_row, proof
+    return True
 
 
 @kernel
-def settle_pending(registers, levels, history, options, repairs, repair_row, evidence, proof):
+def settle_pending(registers, levels, history, options, outputs, cursor):
     """Compares the snapshot that waits with the book after one more message.
 
     If it agrees it is misplaced; after `LATER` messages it replaces the book by policy, but for the
     levels that were set meanwhile, and not where messages or values were lost since.
 
     Returns:
-        The next rows of `repairs`, or -1 for want of room, and of `evidence`.
+        False for want of room in the far arrays.
     """
+    repairs, evidence = outputs.repairs, outputs.evidence
     depth = history.bid_price_ticks.shape[1]
     if far_is_full(levels.far_keys, levels.far_sizes, levels.meta, depth):
-        return np.int64(-1), proof
+        return False
     message, waits_from = registers[reg.MESSAGES], registers[reg.PENDING_MESSAGE]
     passed = message - waits_from
     if passed == 0:
-        return repair_row, proof
+        return True
     receipt, sequence = registers[reg.PENDING_RECEIPT], registers[reg.PENDING_SEQUENCE]
     bid_prices, bid_sizes = history.bid_price_ticks, history.bid_size_lots
     ask_prices, ask_sizes = history.ask_price_ticks, history.ask_size_lots
@@ -300,19 +296,19 @@ def settle_pending(registers, levels, history, options, repairs, repair_row, evi
             registers[reg.PENDING] = 0
             if differing > 0:
                 registers[reg.MISPLACED_RUN] = 0
-        return repair_row, proof
+        return True
     if differing == 0:
         registers[reg.PENDING] = 0
         registers[reg.SOFT_DOUBTS] -= 1
         # A number inside a message may be that of its end; what shows more than the message of its
         # own number does may as well mean that the messages tell too little.
         goes_on = registers[reg.PENDING_IN_STEP] == 0 and registers[reg.MISPLACED_LAG] <= -passed
-        proof = _misplaced(
-            registers, evidence, proof, message, receipt, sequence, bids + asks, -passed, goes_on
+        _misplaced(
+            registers, evidence, cursor, message, receipt, sequence, bids + asks, -passed, goes_on
         )
-        return repair_row, proof
+        return True
     if passed < LATER:
-        return repair_row, proof
+        return True
     registers[reg.PENDING] = 0
     registers[reg.SOFT_DOUBTS] -= 1
     _fail(registers)
@@ -320,7 +316,7 @@ def settle_pending(registers, levels, history, options, repairs, repair_row, evi
     # What was lost or refused meanwhile is in no snapshot of before.
     has_lost = registers[reg.GAP] != 0 or registers[reg.REFUSED_SINCE] != 0
     if options.resync == _NEVER or start < 0 or has_lost:
-        return repair_row, proof
+        return True
     registers[reg.RESYNCS] += 1
     registers[reg.REPLACED_SEQUENCE] = sequence
     book_sequence = registers[reg.BOOK_SEQUENCE]
@@ -328,14 +324,14 @@ def settle_pending(registers, levels, history, options, repairs, repair_row, evi
         registers, levels, history, bid_prices, bid_sizes, ask_prices, ask_sizes, 0, bids, asks,
         max(sequence, book_sequence), start, sequence,
     )  # fmt: skip
-    proof = give_evidence(
-        registers, evidence, proof, _ADOPTED, message, receipt, sequence, bids + asks, differing
+    give_evidence(
+        registers, evidence, cursor, _ADOPTED, message, receipt, sequence, bids + asks, differing
     )
-    repair_row = write_repair(
-        registers, repairs, repair_row, _RESYNC, receipt, sequence, bids + asks,
+    write_repair(
+        registers, repairs, cursor, _RESYNC, receipt, sequence, bids + asks,
         bid_prices[0, bids - 1], ask_prices[0, asks - 1],
     )  # fmt: skip
-    return repair_row, proof
+    return True
 
 
 @kernel
@@ -348,7 +344,7 @@ def _fail(registers):
 
 @kernel
 def _misplaced(
-    registers, evidence, proof, message, receipt, sequence, compared, lag, goes_on
+    registers, evidence, cursor, message, receipt, sequence, compared, lag, goes_on
 ):  # fmt: skip
     """A snapshot agreed with the book before another message than its own.
 
@@ -364,14 +360,13 @@ def _misplaced(
     registers[reg.MISPLACED_RUN] += 1
     registers[reg.SOFT_DOUBTS] += 1
     if registers[reg.MISPLACED_RUN] > 1 and registers[reg.HARD_DOUBTS] == 0:
-        proof = give_evidence(
-            registers, evidence, proof, _EXPLAINED, message, receipt, sequence, compared, 0
+        give_evidence(
+            registers, evidence, cursor, _EXPLAINED, message, receipt, sequence, compared, 0
         )
         if message > registers[reg.LAST_ANCHOR]:
-            proof = give_evidence(
-                registers, evidence, proof, _MATCH, message, receipt, sequence, compared, 0
+            give_evidence(
+                registers, evidence, cursor, _MATCH, message, receipt, sequence, compared, 0
             )
-    return proof
 
 
 @kernel
@@ -383,7 +378,7 @@ def _may_be_stale(registers, lag):
 
 
 @kernel
-def _stale(registers, levels, evidence, proof, message, receipt, sequence, lag):
+def _stale(registers, levels, evidence, cursor, message, receipt, sequence, lag):
     """A snapshot that disagrees has the content of an earlier one."""
     if registers[reg.STALE] == 0:
         registers[reg.FIRST_STALE] = receipt
@@ -396,10 +391,7 @@ def _stale(registers, levels, evidence, proof, message, receipt, sequence, lag):
         registers[reg.STALE_RUN] += 1
     registers[reg.STALE_BOOK], registers[reg.STALE_LAG] = book, lag
     if registers[reg.STALE_RUN] >= STALE_SERIES and registers[reg.HARD_DOUBTS] == 0:
-        proof = give_evidence(
-            registers, evidence, proof, _EXPLAINED, message, receipt, sequence, 0, 0
-        )
-    return proof
+        give_evidence(registers, evidence, cursor, _EXPLAINED, message, receipt, sequence, 0, 0)
 
 
 @kernel

@@ -18,9 +18,11 @@ __all__ = [
     "Deltas",
     "DepthRows",
     "Evidence",
+    "Feed",
     "History",
     "Marks",
     "Options",
+    "Outputs",
     "Proof",
     "Repair",
     "Repairs",
@@ -105,6 +107,27 @@ class Marks(NamedTuple):
 
     row: NDArray[np.int64]
     bits: NDArray[np.int64]
+
+
+class Feed(NamedTuple):
+    """What the kernel reads.
+
+    Attributes:
+        deltas, marks, snapshots: A batch each.
+        gap_rows: int64, ascending, counted over all rows of the feed: the first rows of messages
+            before which others are lost.
+        recovered_rows: int64, the same where a snapshot right before the message leads to it.
+        final: Whether no rows come after these, so that the last message is complete.
+        more_snapshots: Whether the feed has snapshots after these.
+    """
+
+    deltas: Deltas
+    marks: Marks
+    snapshots: Snapshots
+    gap_rows: NDArray[np.int64]
+    recovered_rows: NDArray[np.int64]
+    final: bool
+    more_snapshots: bool
 
 
 class BboRows(NamedTuple):
@@ -206,6 +229,15 @@ class Evidence(NamedTuple):
     sequence_number: NDArray[np.int64]
     levels: NDArray[np.int64]
     differing: NDArray[np.int64]
+
+
+class Outputs(NamedTuple):
+    """Where the kernel writes."""
+
+    bbo: BboRows
+    depth: DepthRows
+    repairs: Repairs
+    evidence: Evidence
 
 
 class History(NamedTuple):

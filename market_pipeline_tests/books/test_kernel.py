@@ -9,7 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from market_pipeline.books import cursor as at
 from market_pipeline.books.boundaries import message_starts
+from market_pipeline.books.cursor import new_cursor
 from market_pipeline.books.kernel import advance
 from market_pipeline.books.levels import ASK, BID, empty_levels
 from market_pipeline.books.marking import marked_snapshots
@@ -28,8 +30,10 @@ from market_pipeline.books.state import (
     Deltas,
     DepthRows,
     Evidence,
+    Feed,
     Marks,
     Options,
+    Outputs,
     Proof,
     Repair,
     Repairs,
@@ -101,9 +105,9 @@ def snapshot_arrays(snapshots: list[Snapshot]) -> Snapshots:
     depth = max([DEPTH_LEVELS, *(len(side) for s in snapshots for side in (s.bids, s.asks))])
     sides = [np.zeros((len(snapshots), depth), np.int64) for _ in range(4)]
     for k, snapshot in enumerate(snapshots):
-        for at, side in ((0, snapshot.bids), (2, snapshot.asks)):
+        for n, side in ((0, snapshot.bids), (2, snapshot.asks)):
             for level, (price, size) in enumerate(side):
-                sides[at][k, level], sides[at + 1][k, level] = price, size
+                sides[n][k, level], sides[n + 1][k, level] = price, size
     contents: dict[str, int] = {}
     batch = SnapshotBatch(
         Path("book"),
@@ -195,7 +199,8 @@ class Fast:
         self.history = new_history(depth)
         current = as_input(Snapshots(*(column[:0] for column in arrays)))
         batch, marks = taken(*batches.pop(0))
-        row = mark = snap = n_bbo = n_depth = n_repairs = n_proofs = 0
+        cursor = new_cursor()
+        outputs = Outputs(self.bbo, self.depth, self.repair_rows, self.evidence_rows)
         out: list[tuple] = []
         self.tops: list[tuple] = []
         self.confirmed: list[tuple] = []
@@ -203,21 +208,24 @@ class Fast:
         self.evidence: list[tuple] = []
         final = not batches
         while True:
-            status, row, mark, snap, n_bbo, n_depth, n_repairs, n_proofs = advance(
-                self.registers, self.levels, self.history, batch, row, marks, mark, current, snap,
-                bool(waiting), self.gap_rows, self.recovered_rows, final, self.options,
-                self.bbo, n_bbo, self.depth, n_depth, self.repair_rows, n_repairs,
-                self.evidence_rows, n_proofs,
-            )  # fmt: skip
+            feed = Feed(
+                batch, marks, current, self.gap_rows, self.recovered_rows, final, bool(waiting)
+            )
+            status = advance(
+                self.registers, self.levels, self.history, feed, cursor, self.options, outputs
+            )
             if status == Status.NEEDS_SNAPSHOTS:
-                current, snap = waiting.pop(0), 0
+                current, cursor[at.SNAPSHOT] = waiting.pop(0), 0
             elif status == Status.NEEDS_WINDOW:
                 sides = [export_side(self.levels, side) for side in (BID, ASK)]
                 self.levels = levels_around(1000, *sides, self.window, depth + HISTORY_ROWS)
             elif status == Status.NEEDS_ROWS:
-                (batch, marks), row, mark = taken(*batches.pop(0)), 0, 0
+                batch, marks = taken(*batches.pop(0))
+                cursor[[at.ROW, at.MARK]] = 0
                 final = not batches
             else:
+                n_bbo, n_depth, n_repairs, n_proofs = cursor[at.BBO_ROW :].tolist()
+                cursor[at.BBO_ROW :] = 0
                 out += list(zip(*(column[:n_bbo].tolist() for column in self.bbo[:8]), strict=True))
                 self.tops += [self._top(k) for k in range(n_depth)]
                 self.confirmed += zip(
@@ -227,7 +235,6 @@ class Fast:
                 )
                 self.repairs += told(Repair, self.repair_rows, n_repairs)
                 self.evidence += told(Proof, self.evidence_rows, n_proofs)
-                n_bbo = n_depth = n_repairs = n_proofs = 0
                 if status == Status.DONE:
                     return out
 

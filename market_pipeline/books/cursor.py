@@ -1,0 +1,25 @@
+"""Where the kernel stands in its inputs and outputs: the indices of its cursor array."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "BBO_ROW",
+    "DEPTH_ROW",
+    "EVIDENCE_ROW",
+    "MARK",
+    "REPAIR_ROW",
+    "ROW",
+    "SNAPSHOT",
+    "new_cursor",
+]
+
+# The next of the batch's rows, of its marks and of the snapshots; then the next row of each output.
+ROW, MARK, SNAPSHOT, BBO_ROW, DEPTH_ROW, REPAIR_ROW, EVIDENCE_ROW = range(7)
+
+
+def new_cursor() -> NDArray[np.int64]:
+    """The cursor at the beginning of everything."""
+    return np.zeros(7, np.int64)
