@@ -49,7 +49,7 @@ from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.locks import is_locked_elsewhere
 from market_pipeline.warehouse.working import damaged
 
-__all__ = ["DoctorReport", "Finding", "run_doctor"]
+__all__ = ["Diagnosis", "DoctorReport", "run_doctor"]
 
 FREE_DISK_WARN_BYTES = 5 * 10**9
 FREE_DISK_ERROR_BYTES = 500 * 10**6
@@ -63,7 +63,7 @@ _PACKAGES = ("dagster", "duckdb", "polars", "deltalake", "numba")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Diagnosis:
     """What one check found. `next_step` is empty when there is nothing to do."""
 
     name: str
@@ -76,7 +76,7 @@ class Finding:
 class DoctorReport:
     """Every finding, in the order of the checks."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[Diagnosis, ...]
 
     @property
     def ok(self) -> bool:
@@ -108,10 +108,10 @@ def run_doctor(load: Callable[[], Settings] = load_settings) -> DoctorReport:
         listed = "".join(f"\n  - {problem}" for problem in error.problems)
         found = f"{error.problem}:{listed}"
         next_step = "Fix what is listed and run this again: folders and instruments come next."
-        return DoctorReport((Finding("settings", "error", found, next_step), *findings))
+        return DoctorReport((Diagnosis("settings", "error", found, next_step), *findings))
     except Exception as error:  # a finding must not hide the others
         return DoctorReport((_unexpected("settings", error), *findings))
-    start = Finding("settings", "ok", f"{len(Settings.model_fields)} settings are usable")
+    start = Diagnosis("settings", "ok", f"{len(Settings.model_fields)} settings are usable")
     findings += _collect("data_dir", partial(_check_data_dir, settings.data_dir))
     if findings[-1].next_step != _OTHER_PATH:
         findings += _collect("working", partial(_check_working, settings.data_dir))
@@ -126,25 +126,25 @@ def run_doctor(load: Callable[[], Settings] = load_settings) -> DoctorReport:
     return DoctorReport((start, *findings))
 
 
-def _collect(name: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]:
+def _collect(name: str, check: Callable[[], Iterable[Diagnosis]]) -> list[Diagnosis]:
     try:
         return list(check())
     except Exception as error:  # a check that fails must not hide the others
         return [_unexpected(name, error)]
 
 
-def _unexpected(name: str, error: Exception) -> Finding:
+def _unexpected(name: str, error: Exception) -> Diagnosis:
     if isinstance(error, StoreError):
         found = f"{error.uri}: {error.problem}{f' ({error.found})' if error.found else ''}"
-        return Finding(name, "error", found, error.next_step)
+        return Diagnosis(name, "error", found, error.next_step)
     ours = as_machine_error(error) or error
     if isinstance(ours, MarketPipelineError):
         needed = f"needed: {ours.expected}" if ours.expected else None
         parts = "; ".join(part for part in (needed, ours.found) if part)
         where = f"{ours.file}: " if ours.file else ""
         found = f"{where}{ours.problem}" + (f" ({parts})" if parts else "")
-        return Finding(name, "error", found, ours.next_step)
-    return Finding(
+        return Diagnosis(name, "error", found, ours.next_step)
+    return Diagnosis(
         name,
         "error",
         f"the check itself failed: {type(error).__name__}: {error}",
@@ -163,22 +163,24 @@ def _within(text: str, bounds: _Range) -> bool:
     return lowest <= release < beyond
 
 
-def _check_python() -> Iterator[Finding]:
+def _check_python() -> Iterator[Diagnosis]:
     found = platform.python_version()
     if _within(found, PYTHON_RANGE):
-        yield Finding("python", "ok", found)
+        yield Diagnosis("python", "ok", found)
     else:
-        yield Finding("python", "error", found, "Use Python 3.11, 3.12 or 3.13.")
+        yield Diagnosis("python", "error", found, "Use Python 3.11, 3.12 or 3.13.")
 
 
-def _check_package(name: str) -> Iterator[Finding]:
+def _check_package(name: str) -> Iterator[Diagnosis]:
     try:
         found = version(name)
     except PackageNotFoundError:
-        yield Finding(name, "error", "not installed", "Install what the lock names: `make setup`.")
+        yield Diagnosis(
+            name, "error", "not installed", "Install what the lock names: `make setup`."
+        )
         return
     if name == "duckdb" and not _within(found, DUCKDB_RANGE):
-        yield Finding(
+        yield Diagnosis(
             name,
             "error",
             f"{found}, but the range is >=1.5.5,<2: DuckDB 2.0.0 was measured to return wrong rows "
@@ -186,18 +188,18 @@ def _check_package(name: str) -> Iterator[Finding]:
             "Install what the lock names: `make setup`.",
         )
         return
-    yield Finding(name, "ok", found)
+    yield Diagnosis(name, "ok", found)
 
 
-def _check_open_files() -> Iterator[Finding]:
+def _check_open_files() -> Iterator[Diagnosis]:
     limit = require_open_files()
-    yield Finding("open_files", "ok", f"{limit:,} files may be open at once")
+    yield Diagnosis("open_files", "ok", f"{limit:,} files may be open at once")
 
 
-def _check_memory() -> Iterator[Finding]:
+def _check_memory() -> Iterator[Diagnosis]:
     limits = [f"{limit / 10**9:,.1f} GB of {name}" for name, limit in require_memory().items()]
     found = f"is limited to {' and '.join(limits)}" if limits else "is not limited"
-    yield Finding("memory", "ok", f"the memory of a process {found}")
+    yield Diagnosis("memory", "ok", f"the memory of a process {found}")
 
 
 def _dagster_home() -> str:
@@ -205,11 +207,11 @@ def _dagster_home() -> str:
     return os.environ.get("DAGSTER_HOME") or dotenv_values(ENV_FILE).get("DAGSTER_HOME") or ""
 
 
-def _check_dagster_home() -> Iterator[Finding]:
+def _check_dagster_home() -> Iterator[Diagnosis]:
     name = "dagster_home"
     text = _dagster_home()
     if not text:
-        yield Finding(
+        yield Diagnosis(
             name,
             "warn",
             "DAGSTER_HOME is not set: Dagster keeps its runs in a temporary folder and forgets "
@@ -220,7 +222,7 @@ def _check_dagster_home() -> Iterator[Finding]:
     home = Path(text)
     if not home.is_absolute() or not home.is_dir():
         reason = "does not exist" if home.is_absolute() else "is not an absolute path"
-        yield Finding(
+        yield Diagnosis(
             name,
             "error",
             f"DAGSTER_HOME={text} {reason}, so Dagster refuses to start",
@@ -232,7 +234,7 @@ def _check_dagster_home() -> Iterator[Finding]:
     if unusable:
         yield from unusable
     elif not (home / "dagster.yaml").is_file():
-        yield Finding(
+        yield Diagnosis(
             name,
             "warn",
             f"{home} has no dagster.yaml, so Dagster runs with its own defaults (telemetry on, "
@@ -240,19 +242,19 @@ def _check_dagster_home() -> Iterator[Finding]:
             f"Copy the project's: `cp dagster_home/dagster.yaml {shlex.quote(text)}/`.",
         )
     else:
-        yield Finding(name, "ok", str(home))
+        yield Diagnosis(name, "ok", str(home))
 
 
-def _check_env_file() -> Iterator[Finding]:
+def _check_env_file() -> Iterator[Diagnosis]:
     if not ENV_FILE.is_file():
         return  # the file is optional
     mode = stat.S_IMODE(ENV_FILE.stat().st_mode)
     if mode & 0o077:
         found = f"{ENV_FILE.absolute()} has mode {mode:04o}: other users of this machine may use it"
         command = f"chmod 600 {shlex.quote(str(ENV_FILE.absolute()))}"
-        yield Finding("env_file", "warn", found, f"Keep it to its owner: `{command}`.")
+        yield Diagnosis("env_file", "warn", found, f"Keep it to its owner: `{command}`.")
     else:
-        yield Finding("env_file", "ok", f"{ENV_FILE.absolute()} is its owner's alone")
+        yield Diagnosis("env_file", "ok", f"{ENV_FILE.absolute()} is its owner's alone")
 
 
 # --- folders ----------------------------------------------------------------------------------
@@ -260,7 +262,7 @@ def _check_env_file() -> Iterator[Finding]:
 
 def _unusable(
     name: str, folders: Iterable[Path], files: Iterable[Path], setting: str
-) -> Iterator[Finding]:
+) -> Iterator[Diagnosis]:
     """A finding for the first folder or file, of those there are, that a run could not write to."""
     path = Path()
     try:
@@ -272,7 +274,7 @@ def _unusable(
             if path.exists():
                 os.close(os.open(path, os.O_RDWR))
     except OSError as error:
-        yield Finding(
+        yield Diagnosis(
             name,
             "error",
             f"{path} cannot be written to: {error.strerror}",
@@ -280,16 +282,16 @@ def _unusable(
         )
 
 
-def _check_data_dir(data_dir: Path) -> Iterator[Finding]:
+def _check_data_dir(data_dir: Path) -> Iterator[Diagnosis]:
     name = "data_dir"
     try:
         warehouse = Warehouse(data_dir)
     except SettingsError as error:
-        yield Finding(name, "error", "; ".join(error.problems), _OTHER_PATH)
+        yield Diagnosis(name, "error", "; ".join(error.problems), _OTHER_PATH)
         return
     existing = nearest_folder(data_dir)
     if not existing.is_dir():
-        yield Finding(
+        yield Diagnosis(
             name,
             "error",
             f"{existing} is a file, not a folder",
@@ -308,21 +310,21 @@ def _check_data_dir(data_dir: Path) -> Iterator[Finding]:
         yield from unusable
         return
     if existing != data_dir:
-        yield Finding(name, "ok", f"{data_dir} does not exist yet and can be created")
+        yield Diagnosis(name, "ok", f"{data_dir} does not exist yet and can be created")
         return
     mode = stat.S_IMODE(data_dir.stat().st_mode)
     if mode & 0o077:
-        yield Finding(
+        yield Diagnosis(
             name,
             "warn",
             f"{data_dir} has mode {mode:04o}: other users of this machine may use it",
             f"Keep it to its owner: `chmod 700 {shlex.quote(str(data_dir))}`.",
         )
     else:
-        yield Finding(name, "ok", f"{data_dir} can be written to and is its owner's alone")
+        yield Diagnosis(name, "ok", f"{data_dir} can be written to and is its owner's alone")
 
 
-def _check_working(data_dir: Path) -> Iterator[Finding]:
+def _check_working(data_dir: Path) -> Iterator[Diagnosis]:
     warehouse = Warehouse(data_dir)
     if not warehouse.working_database.exists():
         return  # the first run makes it
@@ -333,10 +335,10 @@ def _check_working(data_dir: Path) -> Iterator[Finding]:
         if not is_locked_elsewhere(error):
             raise damaged(warehouse, error) from error
         found = f"{warehouse.working_database} is in use by a run"
-    yield Finding("working", "ok", found)
+    yield Diagnosis("working", "ok", found)
 
 
-def _check_catalogue(data_dir: Path) -> Iterator[Finding]:
+def _check_catalogue(data_dir: Path) -> Iterator[Diagnosis]:
     name = "catalogue"
     warehouse = Warehouse(data_dir)
     if not warehouse.catalogue.exists():
@@ -344,11 +346,11 @@ def _check_catalogue(data_dir: Path) -> Iterator[Finding]:
     try:
         connect(data_dir).close()
     except (PublishError, WarehouseBusyError) as error:
-        yield Finding(name, "warn", f"{error.file}: {error.problem}", error.next_step)
+        yield Diagnosis(name, "warn", f"{error.file}: {error.problem}", error.next_step)
         return
     kept = sorted(warehouse.set_aside_dir.glob("*"))
     if kept:
-        yield Finding(
+        yield Diagnosis(
             name,
             "warn",
             f"somebody wrote into {warehouse.catalogue}; readers see what was published, and what "
@@ -357,10 +359,10 @@ def _check_catalogue(data_dir: Path) -> Iterator[Finding]:
             f"READ_ONLY, then remove {shlex.quote(str(warehouse.set_aside_dir))}.",
         )
         return
-    yield Finding(name, "ok", f"{warehouse.catalogue} is as it was published")
+    yield Diagnosis(name, "ok", f"{warehouse.catalogue} is as it was published")
 
 
-def _check_free_disk(data_dir: Path) -> Iterator[Finding]:
+def _check_free_disk(data_dir: Path) -> Iterator[Diagnosis]:
     folders = [data_dir, *([Path(home)] if (home := _dagster_home()) else [])]
     disks = {nearest_folder(folder.absolute()).stat().st_dev: folder for folder in folders[::-1]}
     for folder in reversed(disks.values()):
@@ -371,9 +373,9 @@ def _check_free_disk(data_dir: Path) -> Iterator[Finding]:
         if has_no_inode:
             found += ", but no further file (the disk has no inode left)"
         if free >= FREE_DISK_WARN_BYTES and not has_no_inode:
-            yield Finding("free_disk", "ok", found)
+            yield Diagnosis("free_disk", "ok", found)
         else:
-            yield Finding(
+            yield Diagnosis(
                 "free_disk",
                 "error" if free < FREE_DISK_ERROR_BYTES or has_no_inode else "warn",
                 found,
@@ -382,7 +384,7 @@ def _check_free_disk(data_dir: Path) -> Iterator[Finding]:
             )
 
 
-def _check_instruments(settings: Settings, instruments: list[Instrument]) -> Iterator[Finding]:
+def _check_instruments(settings: Settings, instruments: list[Instrument]) -> Iterator[Diagnosis]:
     """Validate the instruments file and hand its instruments on for the check of the lake."""
     path = settings.instruments_file
     try:
@@ -395,16 +397,16 @@ def _check_instruments(settings: Settings, instruments: list[Instrument]) -> Ite
                 "PIPELINE_INSTRUMENTS_FILE."
             )
         found = f"{path}: {error.problem}:{error.found or ''}"
-        yield Finding("instruments", "error", found, next_step)
+        yield Diagnosis("instruments", "error", found, next_step)
         return
     count = len(instruments)
-    yield Finding("instruments", "ok", f"{path}: {count} instrument{'s' if count > 1 else ''}")
+    yield Diagnosis("instruments", "ok", f"{path}: {count} instrument{'s' if count > 1 else ''}")
 
 
-def _check_lake(lake: Path, instruments: list[Instrument]) -> Iterator[Finding]:
+def _check_lake(lake: Path, instruments: list[Instrument]) -> Iterator[Diagnosis]:
     name = "lake"
     if not lake.is_dir():
-        yield Finding(
+        yield Diagnosis(
             name,
             "error",
             f"{lake} {'is not a folder' if lake.exists() else 'does not exist'}",
@@ -414,7 +416,7 @@ def _check_lake(lake: Path, instruments: list[Instrument]) -> Iterator[Finding]:
     try:
         next(lake.iterdir(), None)
     except OSError as error:
-        yield Finding(
+        yield Diagnosis(
             name,
             "error",
             f"{lake} cannot be read: {error.strerror}",
@@ -422,18 +424,18 @@ def _check_lake(lake: Path, instruments: list[Instrument]) -> Iterator[Finding]:
         )
         return
     if not instruments:
-        yield Finding(name, "ok", f"{lake} can be read; no instruments to look for")
+        yield Diagnosis(name, "ok", f"{lake} can be read; no instruments to look for")
         return
     without = [each.id for each in instruments if not _has_a_day(lake, each)]
     yield _days_found(f"{lake} holds", len(instruments), without, "or fetch their days")
 
 
-def _days_found(subject: str, asked: int, without: list[str], otherwise: str) -> Finding:
+def _days_found(subject: str, asked: int, without: list[str], otherwise: str) -> Diagnosis:
     """The finding that a lake has days of the instruments but those it is without."""
     found = f"{subject} days of {asked - len(without)} of {asked} instruments"
     if not without:
-        return Finding("lake", "ok", found)
-    return Finding(
+        return Diagnosis("lake", "ok", found)
+    return Diagnosis(
         "lake",
         "warn",
         f"{found}; none of {', '.join(without)}",
@@ -456,7 +458,7 @@ def _has_a_day(lake: Path, instrument: Instrument) -> bool:
 # --- object store -----------------------------------------------------------------------------
 
 
-def _check_store(settings: Settings, instruments: list[Instrument]) -> Iterator[Finding]:
+def _check_store(settings: Settings, instruments: list[Instrument]) -> Iterator[Diagnosis]:
     """Ask the store for the symbols of each exchange: one listing, however many instruments."""
     # boto3 takes half a second to load, which a lake in a folder need not wait for.
     from market_pipeline.store.client import open_store  # noqa: PLC0415
@@ -476,7 +478,7 @@ def _check_store(settings: Settings, instruments: list[Instrument]) -> Iterator[
         if store.address.anonymous:
             subject = f"{store.address.uri} can be listed without credentials"
     if not asked:
-        yield Finding("lake", "ok", f"{subject}; no instruments to look for")
+        yield Diagnosis("lake", "ok", f"{subject}; no instruments to look for")
         return
     without = [each.id for each in asked if f"{_deltas(each).folder}/" not in symbols]
     yield _days_found(f"{subject} and holds", len(asked), without, "or PIPELINE_LAKE_URI's prefix")

@@ -19,7 +19,8 @@ from market_pipeline.stages.validation.lookups import Lookups
 from market_pipeline.store.client import Store
 from market_pipeline.tables import TABLES, refresh_catalogue
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.published import publish, scan
+from market_pipeline.warehouse.publish import publish
+from market_pipeline.warehouse.read import scan
 from market_pipeline.warehouse.working import replace_rows_within, writing
 
 _RAW = {"raw_book_deltas": DELTAS, "raw_book_snapshots": SNAPSHOTS, "raw_trades": TRADES}

@@ -11,7 +11,7 @@ import pytest
 
 from market_pipeline import doctor
 from market_pipeline.config.settings import ENV_PREFIX, load_settings
-from market_pipeline.doctor import DoctorReport, Finding, run_doctor
+from market_pipeline.doctor import Diagnosis, DoctorReport, run_doctor
 from market_pipeline.tables import refresh_catalogue, with_catalogue
 from market_pipeline_tests.store.servers import no_credentials
 
@@ -78,12 +78,12 @@ class TestReport:
 
     def test_warning_is_ok(self):
         """A warning leaves the report ok, an error does not."""
-        warn, error = Finding("a", "warn", "x", "y"), Finding("b", "error", "x", "y")
+        warn, error = Diagnosis("a", "warn", "x", "y"), Diagnosis("b", "error", "x", "y")
         assert (True, False) == (DoctorReport((warn,)).ok, DoctorReport((warn, error)).ok)
 
     def test_json(self):
         """The report becomes JSON with every part of every finding."""
-        report = DoctorReport((Finding("a", "warn", "x", "y"),))
+        report = DoctorReport((Diagnosis("a", "warn", "x", "y"),))
         expected = {
             "ok": True,
             "findings": [{"name": "a", "status": "warn", "found": "x", "next_step": "y"}],
@@ -197,9 +197,9 @@ class TestVersions:
             raise doctor.PackageNotFoundError(name)
 
         monkeypatch.setattr(doctor, "version", version)
-        assert Finding("polars", "error", "not installed", finding("polars").next_step) == finding(
-            "polars"
-        )
+        assert Diagnosis(
+            "polars", "error", "not installed", finding("polars").next_step
+        ) == finding("polars")
 
 
 class TestDagsterHome:

@@ -19,12 +19,13 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
 )
 from pydantic_core import ErrorDetails
 
+from market_pipeline.config.thresholds import Thresholds
+from market_pipeline.config.values import Amount, StrictModel
 from market_pipeline.config.yaml_files import nearest_known, read_yaml_mapping
 from market_pipeline.errors import InstrumentsError
 
@@ -36,7 +37,6 @@ __all__ = [
     "Instrument",
     "Policies",
     "Source",
-    "Thresholds",
     "known_sources",
     "load_instruments",
     "select_instruments",
@@ -119,23 +119,15 @@ def _step(value: object) -> object:
 _Venue = Annotated[str, AfterValidator(_venue)]
 _Symbol = Annotated[str, AfterValidator(_symbol)]
 _Step = Annotated[Decimal | Literal["infer"], BeforeValidator(_step)]
-_Count = Annotated[int, Field(ge=0)]
-_Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-_Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
-class _Model(BaseModel):
-    # Strict, so that `symbol: 1000` or `crossed_resync_seconds: "2"` is questioned, not converted.
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class GapRule(_Model):
+class GapRule(StrictModel):
     """Which times without a message are gaps of a source without dense ids: it changes the book.
 
     The day's usual time between messages is a quantile of them (`quality.measures.silences`).
     """
 
-    silence_floor_seconds: _Amount = Field(
+    silence_floor_seconds: Amount = Field(
         1.0, description="A silence shorter than this is never a suspected gap."
     )
     silence_quantile: Annotated[float, Field(gt=0, lt=1)] = Field(
@@ -144,10 +136,10 @@ class GapRule(_Model):
     silence_factor: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         5.0, description="A silence is suspected beyond this many times the usual time."
     )
-    quiet_floor_seconds: _Amount = Field(
+    quiet_floor_seconds: Amount = Field(
         60.0, description="A silence that nothing shows a loss in is a hole only beyond this."
     )
-    outage_floor_seconds: _Amount = Field(
+    outage_floor_seconds: Amount = Field(
         5.0, description="A silence that no trade or snapshot contradicts is no outage up to this."
     )
     outage_factor: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
@@ -159,100 +151,7 @@ class GapRule(_Model):
     )
 
 
-class Thresholds(_Model):
-    """When a figure of a day becomes a warning or an error; every check shows those in force."""
-
-    edge_tolerance_seconds: _Amount = Field(
-        60.0, description="Seconds that may be missing at the start and at the end of the UTC day."
-    )
-    coverage_warn_share: _Share = Field(
-        0.995, description="A smaller share of the UTC day that messages cover is a warning."
-    )
-    gap_warn_seconds: _Amount = Field(
-        0.0, description="More seconds of gaps than this in a day are a warning."
-    )
-    gap_error_share: _Share = Field(
-        0.01, description="A larger share of the day lost to gaps is an error."
-    )
-    negative_latency_warn_share: _Share = Field(
-        0.001,
-        description="A larger share of messages received before their exchange time is a warning.",
-    )
-    skew_warn_ms: _Amount = Field(
-        1000.0, description="A median of receipt minus exchange time farther from 0 is a warning."
-    )
-    drift_warn_ppm: _Amount = Field(
-        50.0, description="A clock drift farther from 0 (parts per million) is a warning."
-    )
-    step_warn_ms: _Amount = Field(
-        1.0, description="A step of the clock larger than this many milliseconds is a warning."
-    )
-    precision_error_count: _Count = Field(
-        0, description="More prices off the tick than this in a day are an error."
-    )
-    identity_price_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
-        1.5,
-        description="Prices more times apart than this, overnight or between tables, are an error.",
-    )
-    crossed_warn_seconds: _Amount = Field(
-        0.0, description="More seconds of a crossed book than this in a day are a warning."
-    )
-    crossed_error_seconds: _Amount = Field(
-        60.0, description="More seconds of a crossed book than this in a day are an error."
-    )
-    ordering_error_share: _Share = Field(
-        0.001, description="A larger share of messages out of order or double is an error."
-    )
-    snapshot_mismatch_warn_share: _Share = Field(
-        0.0, description="A larger share of mismatches is a warning."
-    )
-    snapshot_mismatch_error_share: _Share = Field(
-        0.002, description="A larger share of mismatches is an error."
-    )
-    snapshot_level_warn_share: _Share = Field(
-        0.0, description="A larger share of levels that differ in snapshots is a warning."
-    )
-    snapshot_level_error_share: _Share = Field(
-        0.002, description="A larger share of levels that differ in snapshots is an error."
-    )
-    snapshot_mid_error_ticks: _Amount = Field(
-        10_000.0,
-        description="A mid that is off by more ticks than this from a snapshot's is an error.",
-    )
-    snapshot_reconverge_error_seconds: _Amount = Field(
-        60.0,
-        description="A book that stays wrong for longer than this after a mismatch is an error.",
-    )
-    snapshot_uncompared_warn_share: _Share = Field(
-        0.01, description="A larger share of later snapshots that are not compared is a warning."
-    )
-    snapshot_uncompared_error_share: _Share = Field(
-        0.5, description="A larger share of later snapshots that are not compared is an error."
-    )
-    snapshot_uncompared_error_seconds: _Amount = Field(
-        60.0, description="Snapshots for longer than this without one compared are an error."
-    )
-    snapshot_unconfirmed_warn_share: _Share = Field(
-        0.01, description="A larger share of valid time with an unconfirmed touch is a warning."
-    )
-    day_boundary_warn_share: _Share = Field(
-        0.0, description="A larger share of levels that differ across midnight is a warning."
-    )
-    trade_through_warn_share: _Share = Field(
-        0.03, description="A larger share of trades outside the book is a warning."
-    )
-    trade_through_minute_warn_share: _Share = Field(
-        0.2, description="A larger share of trades outside the book in one minute is a warning."
-    )
-    bar_outlier_sigmas: _Amount = Field(
-        8.0, description="A bar's return farther out than this many deviations is a violation."
-    )
-    bar_volume_factor: _Amount = Field(
-        20.0, description="A bar's volume above this many times the usual is a violation."
-    )
-
-
-class Policies(_Model):
+class Policies(StrictModel):
     """What the rebuild does when a book is in doubt; every action it takes is recorded."""
 
     resync: Literal["never", "when_invalid", "always"] = Field(
@@ -262,7 +161,7 @@ class Policies(_Model):
         "flag",
         description="What a crossed book calls for besides its flag.",
     )
-    crossed_resync_seconds: _Amount = Field(
+    crossed_resync_seconds: Amount = Field(
         2.0,
         description="With `crossed: resync`, the seconds a book may stay crossed before it.",
     )
@@ -272,7 +171,7 @@ class Policies(_Model):
     )
 
 
-class Instrument(_Model):
+class Instrument(StrictModel):
     """One instrument of one venue. `tick` and `lot` are exact, or "infer" to take the day's own."""
 
     venue: _Venue = Field(description="The venue as the raw lake spells it, such as BINANCE.")
@@ -294,7 +193,7 @@ class Instrument(_Model):
         return f"{self.venue}:{self.symbol}"
 
 
-class _Defaults(_Model):
+class _Defaults(StrictModel):
     """Values for every instrument that does not state its own."""
 
     source: Source | None = None

@@ -1,4 +1,4 @@
-"""Types of settings: what a text must be to stand for a path, a number or a day."""
+"""Types of settings and of the instruments file: what a value must be."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 __all__ = [
     "AbsolutePath",
+    "Amount",
+    "Count",
     "Day",
     "Integer",
     "OptionalInteger",
     "OptionalPath",
     "OptionalText",
     "Real",
+    "Share",
+    "StrictModel",
     "absolute_path",
     "blank_is_none",
     "filled_path",
@@ -70,3 +74,13 @@ Integer = Annotated[int, BeforeValidator(_number_not_bool)]
 OptionalInteger = Annotated[Integer | None, BeforeValidator(blank_is_none)]
 Real = Annotated[float, BeforeValidator(_number_not_bool), Field(allow_inf_nan=False)]
 Day = Annotated[date, BeforeValidator(_calendar_day)]
+
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class StrictModel(BaseModel):
+    """A part of the instruments file; a value of another type is refused, and not converted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

@@ -39,7 +39,8 @@ from market_pipeline.warehouse.lineage import (
     record_lineage,
     rows_sha256,
 )
-from market_pipeline.warehouse.published import publish, scan
+from market_pipeline.warehouse.publish import publish
+from market_pipeline.warehouse.read import scan
 from market_pipeline.warehouse.staging import StagedFile
 from market_pipeline.warehouse.working import (
     read_day,

@@ -17,7 +17,7 @@ from market_pipeline.config.yaml_files import nearest_known
 from market_pipeline.errors import DomainError, MissingDataError, SchemaError
 from market_pipeline.warehouse.delta import delta_table, published_files
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.published import scan
+from market_pipeline.warehouse.read import scan
 from market_pipeline.warehouse.tables import Table
 
 __all__ = ["load_bbo", "load_depth"]

@@ -8,7 +8,8 @@ from typing import Any
 
 import duckdb
 
-from market_pipeline.config.instruments import Instrument, Thresholds
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.config.thresholds import Thresholds
 from market_pipeline.plots.day import day_plot
 from market_pipeline.plots.hours import hours_plot
 from market_pipeline.plots.samples import (
@@ -27,7 +28,7 @@ from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.file_views import shown_files
 from market_pipeline.warehouse.layout import Warehouse
 
-__all__ = ["InstrumentDay", "read_instrument_day"]
+__all__ = ["PageDay", "read_instrument_day"]
 
 _Record = dict[str, Any]
 _PLACES = "\"check\", list_position(['first', 'worst', 'further'], place), ts_receipt_ns"
@@ -35,7 +36,7 @@ _PLACES = "\"check\", list_position(['first', 'worst', 'further'], place), ts_re
 
 
 @dataclass(frozen=True, slots=True)
-class InstrumentDay:
+class PageDay:
     """All that the page tells of one instrument's day.
 
     Attributes:
@@ -65,7 +66,7 @@ def read_instrument_day(
     row: ReportRow,
     instrument: Instrument | None,
     name: str,
-) -> InstrumentDay:
+) -> PageDay:
     """Reads and draws one instrument's day; its messages are reduced as they are read.
 
     Args:
@@ -106,7 +107,7 @@ def read_instrument_day(
             ),
         )
         intervals = interval_totals(files["book_intervals"]).to_dicts()
-    return InstrumentDay(
+    return PageDay(
         row=row,
         checks=[(check, by_check.get(check)) for check in CHECKS],
         configured=instrument is not None or row.thresholds is not None,

@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from market_pipeline.pages.reading import InstrumentDay
+from market_pipeline.pages.reading import PageDay
 from market_pipeline.plots.colours import CONDITIONS, LETTERS
 from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
 from market_pipeline.shown import shown_lines
@@ -24,7 +24,7 @@ def write_report_page(
     day: date,
     rows: Sequence[ReportRow],
     unvalidated: Sequence[str],
-    days: Iterable[InstrumentDay],
+    days: Iterable[PageDay],
 ) -> None:
     """Writes the page, one instrument after another, so that only one is held in memory.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from market_pipeline.config.instruments import Thresholds
+from market_pipeline.config.thresholds import Thresholds
 from market_pipeline.errors import error_text
 from market_pipeline.quality.checks.bars import BARS, check_bars
 from market_pipeline.quality.checks.base import Check, CheckOutcome, unmeasured_outcome

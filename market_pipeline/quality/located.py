@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from market_pipeline.config.instruments import Thresholds
+from market_pipeline.config.thresholds import Thresholds
 from market_pipeline.quality.checks.base import measured, number_of, seconds_text
 from market_pipeline.quality.findings import Finding, chosen_places
 from market_pipeline.quality.intervals import NS_PER_SECOND, IntArray, day_bounds_ns

@@ -19,7 +19,6 @@ from market_pipeline.quality.measures.outside_day import OutsideDay
 from market_pipeline.quality.measures.price_levels import PriceLevels
 from market_pipeline.quality.measures.seen_steps import LATE_ROWS, StepWatch
 from market_pipeline.quality.profile import OUTSIDE_DAY, RawPlace, place_columns
-from market_pipeline.sources.batches import MAX_MESSAGE_ROWS, MAX_MESSAGES, MAX_TRADES
 from market_pipeline.sources.crypto_lake import (
     DELTAS,
     SNAPSHOT_LEVELS,
@@ -28,6 +27,7 @@ from market_pipeline.sources.crypto_lake import (
     RawBatch,
     RawTable,
 )
+from market_pipeline.sources.memory_limits import MAX_MESSAGE_ROWS, MAX_MESSAGES, MAX_TRADES
 
 __all__ = ["RawTableLook"]
 

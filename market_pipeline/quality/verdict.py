@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from market_pipeline.config.instruments import Thresholds
+from market_pipeline.config.thresholds import Thresholds
 from market_pipeline.quality.checks.base import CheckOutcome
 from market_pipeline.quality.evaluate import evaluate
 from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns

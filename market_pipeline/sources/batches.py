@@ -10,22 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "MAX_MESSAGES",
-    "MAX_MESSAGE_ROWS",
-    "MAX_TRADES",
     "DeltaBatch",
     "SnapshotBatch",
     "TradeTimes",
     "Trades",
 ]
-
-MAX_MESSAGES = 3 << 23
-"""Most messages of an instrument and day, one every 3.4 ms: some bytes of each are held at once."""
-MAX_MESSAGE_ROWS = 1 << 20
-"""Most rows of a message: it is marked by those around it, so all of them are in memory."""
-
-MAX_TRADES = 1 << 24
-"""Most trades of an instrument and day: several stages sort them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from market_pipeline.errors import DomainError, LakeFileError
 from market_pipeline.mapped import mapped
-from market_pipeline.sources.batches import MAX_TRADES, Trades, TradeTimes
+from market_pipeline.sources.batches import Trades, TradeTimes
 from market_pipeline.sources.crypto_lake import (
     TRADES,
     RawBatch,
@@ -19,6 +19,7 @@ from market_pipeline.sources.crypto_lake import (
     read_whole,
     refuse_outside,
 )
+from market_pipeline.sources.memory_limits import MAX_TRADES
 
 __all__ = ["read_trade_times", "read_trades"]
 

@@ -20,15 +20,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from market_pipeline.errors import LakeFileError
+from market_pipeline.sources.memory_limits import ROW_GROUP_BYTES, TEXT_BYTES
 from market_pipeline.sources.parquet_pages import check_pages
 
-__all__ = ["TEXT_BYTES", "Columns", "largest_piece_bytes", "read_pieces", "streamed_row_groups"]
+__all__ = ["Columns", "largest_piece_bytes", "read_pieces", "streamed_row_groups"]
 
-TEXT_BYTES = 1 << 10
-"""A longer text is refused: none of the raw tables has a use for it."""
-
-ROW_GROUP_BYTES = 64 << 20
-"""A row group of more decoded bytes than this is streamed, or of pages twice as large."""
 
 _STREAM_BUFFER_BYTES = 1 << 20
 _SHOWN_CHARACTERS = 60

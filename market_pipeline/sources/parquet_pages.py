@@ -14,24 +14,15 @@ from typing import NamedTuple
 import pyarrow.parquet as pq
 
 from market_pipeline.errors import LakeFileError
+from market_pipeline.sources.memory_limits import FOOTER_BYTES, PAGES_BYTES
 
 __all__ = [
-    "FOOTER_BYTES",
-    "PAGES_BYTES",
     "Unpacked",
     "check_footer",
     "check_pages",
     "refuse_long_footer",
 ]
 
-FOOTER_BYTES = 32 << 20
-"""A longer footer is refused; Arrow takes six times as much memory to parse one.
-
-That is 60 row groups of a snapshot of 1,000 levels, which has 4,003 columns.
-"""
-
-PAGES_BYTES = 256 << 20
-"""Most bytes that the largest pages of all columns read may unpack to together."""
 
 _FOOTER_END = struct.Struct("<I4s")
 _NEXT_STEP = "Fetch the file from the vendor again, or report it; then rerun this day."

@@ -30,14 +30,13 @@ from market_pipeline.sources.crypto_lake import (
     TRADES,
     RawTable,
 )
+from market_pipeline.sources.memory_limits import MAX_LEVELS
 from market_pipeline.sources.raw_names import Shard
 from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder
 from market_pipeline.warehouse.staging import abandon
 
-__all__ = ["MAX_LEVELS", "RawWriter"]
+__all__ = ["RawWriter"]
 
-MAX_LEVELS = 1_000
-"""Levels a side that a row of `book` holds at most; deeper ones come as rows of a message."""
 
 _ROW_GROUP_ROWS = 1 << 18
 _VALUES_PER_ROW_GROUP = _ROW_GROUP_ROWS * 8

@@ -31,7 +31,7 @@ from market_pipeline.stages.validation.lookups import Lookups
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import LINEAGE, Input, MadeOf, files_sha256, rows_sha256
 from market_pipeline.warehouse.manifest import RAW_TRADES
-from market_pipeline.warehouse.published import staged_as_published
+from market_pipeline.warehouse.read import staged_as_published
 from market_pipeline.warehouse.staging import StagedFile
 from market_pipeline.warehouse.tables import Table
 from market_pipeline.warehouse.working import read_day

@@ -23,9 +23,9 @@ from market_pipeline.store.faults import (
     store_error,
     unusable_endpoint,
 )
-from market_pipeline.store.limits import TokenBucket
 from market_pipeline.store.objects import Downloaded, Patience, StoreObject, Usage
 from market_pipeline.store.ranges import RangeReader
+from market_pipeline.store.rate_limits import TokenBucket
 from market_pipeline.threads import Workers
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from botocore.exceptions import ClientError
 from market_pipeline.config.store_address import StoreAddress
 from market_pipeline.errors import StoreError
 from market_pipeline.store.faults import BOTO_ERRORS, changed, store_error
-from market_pipeline.store.limits import TokenBucket
 from market_pipeline.store.objects import Patience, StoreObject
+from market_pipeline.store.rate_limits import TokenBucket
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from market_pipeline.sources.batches import MAX_MESSAGE_ROWS, MAX_TRADES
+from market_pipeline.sources.memory_limits import MAX_MESSAGE_ROWS, MAX_TRADES
 from market_pipeline.sources.simulated import simulate
 from market_pipeline_tests.conftest import kilobytes
 from market_pipeline_tests.defs.workspace import Running, Workspace, days_arguments, entry, raw_file

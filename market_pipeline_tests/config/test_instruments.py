@@ -11,10 +11,10 @@ from market_pipeline.config.instruments import (
     GapRule,
     Instrument,
     Policies,
-    Thresholds,
     load_instruments,
     select_instruments,
 )
+from market_pipeline.config.thresholds import Thresholds
 from market_pipeline.errors import InstrumentsError
 from market_pipeline_tests.conftest import REPOSITORY
 

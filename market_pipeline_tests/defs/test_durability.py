@@ -18,7 +18,8 @@ import pytest
 from market_pipeline.sources.simulated import simulate
 from market_pipeline.tables import TABLES, open_catalogue
 from market_pipeline.warehouse.delta import delta_table
-from market_pipeline.warehouse.published import current_files, vacuum
+from market_pipeline.warehouse.publish import vacuum
+from market_pipeline.warehouse.read import current_files
 from market_pipeline.warehouse.staging import sweep_staging
 from market_pipeline_tests.defs.workspace import (
     Finished,

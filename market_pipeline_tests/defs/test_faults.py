@@ -12,7 +12,7 @@ import pytest
 
 from market_pipeline.sources.simulated import Fault, FaultKind, SimulatedInstrument, simulate
 from market_pipeline.tables import TABLES
-from market_pipeline.warehouse.published import current_files
+from market_pipeline.warehouse.read import current_files
 from market_pipeline_tests.defs.workspace import Finished, Workspace, entry, raw_file
 from market_pipeline_tests.sources.simulated.days import DAY, instrument
 

@@ -11,7 +11,7 @@ import pytest
 
 from market_pipeline.sources.simulated import simulate
 from market_pipeline.tables import TABLES
-from market_pipeline.warehouse.published import current_files
+from market_pipeline.warehouse.read import current_files
 from market_pipeline.warehouse.staging import KEEP_STAGED, staging_age
 from market_pipeline_tests.defs.workspace import Finished, Workspace, days_arguments
 from market_pipeline_tests.sources.simulated.days import DAY, instrument

@@ -32,7 +32,7 @@ from market_pipeline.sources.simulated import SimulatedInstrument
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.catalogue import connect
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.published import current_files
+from market_pipeline.warehouse.read import current_files
 from market_pipeline.warehouse.working import read_rows
 from market_pipeline_tests.conftest import REPOSITORY
 

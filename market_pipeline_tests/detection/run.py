@@ -20,7 +20,7 @@ from market_pipeline.config.settings import Settings
 from market_pipeline.errors import MarketPipelineError
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.published import scan
+from market_pipeline.warehouse.read import scan
 from market_pipeline_tests import published_day
 from market_pipeline_tests.detection.truth import LEVELS
 from market_pipeline_tests.detection.validating import Validated, validate

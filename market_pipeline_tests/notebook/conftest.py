@@ -20,7 +20,7 @@ from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTa
 from market_pipeline.sources.simulated import Fault, FaultKind, SimulatedInstrument, simulate
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.published import scan
+from market_pipeline.warehouse.read import scan
 from market_pipeline_tests.published_day import publish_day
 
 FAULTY, MISSING, QUIET, NEXT = (date(2025, 3, day) for day in (3, 4, 5, 6))

@@ -9,7 +9,7 @@ import pytest
 from market_pipeline import connect
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings, load_settings
-from market_pipeline.pages.reading import InstrumentDay, read_instrument_day
+from market_pipeline.pages.reading import PageDay, read_instrument_day
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.sources.simulated import Fault, FaultKind, simulate
 from market_pipeline.warehouse.layout import Warehouse
@@ -61,7 +61,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> PublishedDay:
 
 
 @pytest.fixture(scope="session")
-def days(published: PublishedDay) -> list[InstrumentDay]:
+def days(published: PublishedDay) -> list[PageDay]:
     """What is told of the three instruments, in the order of the page."""
     configured = {each.id: each for each in published.instruments}
     with connect(published.settings.data_dir) as connection:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from selenium import webdriver
 
-from market_pipeline.pages.reading import InstrumentDay
+from market_pipeline.pages.reading import PageDay
 from market_pipeline.pages.report import write_report_page
 from market_pipeline_tests.sources.simulated.days import DAY
 
@@ -43,7 +43,7 @@ def driver(
 
 @pytest.fixture(scope="module")
 def opened(
-    driver: webdriver.Chrome, days: list[InstrumentDay], tmp_path_factory: pytest.TempPathFactory
+    driver: webdriver.Chrome, days: list[PageDay], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The page of three instruments, open in the browser."""
     file = tmp_path_factory.mktemp("page") / "report.html"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from market_pipeline.pages.reading import InstrumentDay
+from market_pipeline.pages.reading import PageDay
 from market_pipeline.pages.report import write_report_page
 from market_pipeline.quality.evaluate import CHECKS
 from market_pipeline.tables import TABLES
@@ -70,14 +70,14 @@ class Outline(HTMLParser):
             self.headings[-1] = (level, " ".join(f"{text} {data}".split()))
 
 
-def written(file: Path, days: list[InstrumentDay], unvalidated: tuple[str, ...] = ()) -> str:
+def written(file: Path, days: list[PageDay], unvalidated: tuple[str, ...] = ()) -> str:
     """The page of these days."""
     write_report_page(file, DAY, [each.row for each in days], unvalidated, iter(days))
     return file.read_text(encoding="utf-8")
 
 
 @pytest.fixture
-def page(days: list[InstrumentDay], tmp_path: Path) -> str:
+def page(days: list[PageDay], tmp_path: Path) -> str:
     """The page of the three instruments."""
     return written(tmp_path / "report.html", days)
 
@@ -241,7 +241,7 @@ class TestFile:
     def test_old_page_stays_until_the_new_one_is_whole(self, days, tmp_path):
         """If an instrument cannot be read, the page that was there still is, and no half of one."""
 
-        def broken() -> Iterator[InstrumentDay]:
+        def broken() -> Iterator[PageDay]:
             yield days[0]
             raise RuntimeError("the disk is gone")
 

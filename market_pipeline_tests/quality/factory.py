@@ -7,7 +7,8 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from market_pipeline.config.instruments import Instrument, Thresholds
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.config.thresholds import Thresholds
 from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns
 from market_pipeline.quality.row import ReportRow
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from market_pipeline.config.instruments import Thresholds
+from market_pipeline.config.thresholds import Thresholds
 from market_pipeline.quality.checks.bars import BARS
 from market_pipeline.quality.checks.completeness import COMPLETENESS
 from market_pipeline.quality.checks.crossed import CROSSED

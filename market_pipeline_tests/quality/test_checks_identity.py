@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from market_pipeline.config.instruments import Thresholds
+from market_pipeline.config.thresholds import Thresholds
 from market_pipeline.quality.checks.base import CheckOutcome
 from market_pipeline.quality.checks.identity import check_identity
 from market_pipeline_tests.quality.factory import DAY_END_NS, DAY_START_NS, a_failed_row, a_row

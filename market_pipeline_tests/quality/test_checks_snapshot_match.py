@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from market_pipeline.config.instruments import Thresholds
+from market_pipeline.config.thresholds import Thresholds
 from market_pipeline.quality.checks.day_boundary import check_day_boundary
 from market_pipeline.quality.checks.snapshot_match import check_snapshot_match
 from market_pipeline_tests.quality.factory import NOON_NS, THRESHOLDS, a_failed_row, a_row

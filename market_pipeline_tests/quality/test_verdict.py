@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market_pipeline.config.instruments import Thresholds
+from market_pipeline.config.thresholds import Thresholds
 from market_pipeline.quality.checks.base import Check, CheckOutcome
 from market_pipeline.quality.evaluate import CHECKS
 from market_pipeline.quality.intervals import NS_PER_SECOND

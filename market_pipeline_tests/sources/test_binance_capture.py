@@ -190,7 +190,7 @@ class TestSnapshots:
 
     def test_a_deep_one_among_shallow_ones(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         """A batch is never wider than its share: what is deep does not make the others so."""
-        monkeypatch.setattr(readers, "_PADDED_LEVELS", 100)
+        monkeypatch.setattr(readers, "PADDED_LEVELS", 100)
         deep = [[str(price), "1"] for price in range(1, 51)]
         lines = [line(rest(n, deep if n == 6 else [["1", "1"]], [])) for n in range(1, 11)]
         batches = list(

@@ -18,7 +18,7 @@ from market_pipeline.sources.converted_columns import LOST, LOST_BEFORE, RECOVER
 from market_pipeline.sources.raw_writer import RawWriter
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.published import scan
+from market_pipeline.warehouse.read import scan
 from market_pipeline_tests.published_day import publish_day
 from market_pipeline_tests.sources.capture_files import capture, depth, line, rest, trade
 from market_pipeline_tests.sources.capture_sample import SETS, CaptureSet

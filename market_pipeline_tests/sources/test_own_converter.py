@@ -15,7 +15,7 @@ from market_pipeline.errors import InstrumentsError
 from market_pipeline.sources.converter import Converter, converter_of
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.published import scan
+from market_pipeline.warehouse.read import scan
 from market_pipeline_tests.conftest import REPOSITORY
 from market_pipeline_tests.published_day import publish_day
 

@@ -19,7 +19,8 @@ from market_pipeline.sources.crypto_lake import (
     read_deltas,
     read_snapshots,
 )
-from market_pipeline.sources.raw_writer import MAX_LEVELS, RawWriter
+from market_pipeline.sources.memory_limits import MAX_LEVELS
+from market_pipeline.sources.raw_writer import RawWriter
 
 
 def deltas(rows: int, first: int = 0) -> DeltaBatch:

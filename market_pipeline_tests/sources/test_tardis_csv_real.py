@@ -17,7 +17,7 @@ from market_pipeline.sources.raw_writer import RawWriter
 from market_pipeline.sources.tardis_csv import CONVERTER, tardis_exchange, tardis_symbol
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.published import scan
+from market_pipeline.warehouse.read import scan
 from market_pipeline_tests.published_day import publish_day
 from market_pipeline_tests.quality.sample import read_table
 from market_pipeline_tests.sources.capture_sample import joined, rebuilt, steps_of

@@ -29,7 +29,7 @@ from market_pipeline.stages.validation.lookups import Lookups
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.conform import empty_frame
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.published import scan_files
+from market_pipeline.warehouse.read import scan_files
 from market_pipeline.warehouse.staging import StagedFile
 from market_pipeline_tests.sources.raw_files import shard, snapshots
 

@@ -15,7 +15,7 @@ from market_pipeline.sources.simulated import simulate
 from market_pipeline.stages.provenance import BOOKS, METRICS, PROFILED, VALIDATED
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import code_version
-from market_pipeline.warehouse.published import scan
+from market_pipeline.warehouse.read import scan
 from market_pipeline.warehouse.working import read_rows
 from market_pipeline_tests.published_day import publish_day
 from market_pipeline_tests.sources.simulated.days import DAY, NEXT_DAY, instrument

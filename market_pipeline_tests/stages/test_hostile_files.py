@@ -17,8 +17,8 @@ import pytest
 
 from market_pipeline.config.settings import Settings
 from market_pipeline.machine import panic_without_backtrace
-from market_pipeline.sources.batches import MAX_MESSAGES, MAX_TRADES
 from market_pipeline.sources.crypto_lake import DELTAS, TRADES, day_folder
+from market_pipeline.sources.memory_limits import MAX_MESSAGES, MAX_TRADES
 from market_pipeline.stages.raw.profile import profile_day
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline_tests.conftest import kilobytes, printed_by

@@ -10,8 +10,9 @@ import polars as pl
 import pytest
 
 from market_pipeline.books.tables import REBUILDS
-from market_pipeline.config.instruments import GapRule, Instrument, Policies, Thresholds
+from market_pipeline.config.instruments import GapRule, Instrument, Policies
 from market_pipeline.config.settings import Settings, load_settings
+from market_pipeline.config.thresholds import Thresholds
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
 from market_pipeline.stages import provenance

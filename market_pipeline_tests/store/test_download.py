@@ -121,7 +121,7 @@ def test_usage(store, listed, target, faulty):
 def test_limits(faulty, listed, target, monkeypatch):
     """A client with limits tells how long they held it up."""
     slept = []
-    monkeypatch.setattr("market_pipeline.store.limits.time.monotonic", lambda: 0.0)
+    monkeypatch.setattr("market_pipeline.store.rate_limits.time.monotonic", lambda: 0.0)
     address = StoreAddress(BUCKET, PREFIX, endpoint_url=faulty.endpoint_url, region="us-east-1")
     with Store(address, requests_per_second=4, megabytes_per_second=0.5) as slow:
         for each in (slow._requests_limit, slow._bytes_limit):

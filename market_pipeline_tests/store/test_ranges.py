@@ -23,9 +23,9 @@ from market_pipeline.errors import StoreError
 from market_pipeline.store import download as downloading
 from market_pipeline.store import ranges
 from market_pipeline.store.download import download
-from market_pipeline.store.limits import TokenBucket
 from market_pipeline.store.objects import Patience, StoreObject
 from market_pipeline.store.ranges import RangeReader
+from market_pipeline.store.rate_limits import TokenBucket
 
 
 @dataclass

@@ -15,7 +15,8 @@ from market_pipeline.errors import MissingDataError, PublishError, WarehouseBusy
 from market_pipeline.warehouse.catalogue import FILES_SCHEMA, connect, is_current, refresh
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.locks import holding
-from market_pipeline.warehouse.published import current_files, publish
+from market_pipeline.warehouse.publish import publish
+from market_pipeline.warehouse.read import current_files
 from market_pipeline.warehouse.seal import seal
 from market_pipeline.warehouse.staging import StagedWriter
 from market_pipeline.warehouse.tables import Column, View

@@ -14,7 +14,8 @@ from market_pipeline.warehouse.catalogue import connect, refresh
 from market_pipeline.warehouse.delta import delta_table
 from market_pipeline.warehouse.file_views import FILES_SCHEMA, shown_files
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.published import current_files, publish, withdraw
+from market_pipeline.warehouse.publish import publish, withdraw
+from market_pipeline.warehouse.read import current_files
 from market_pipeline_tests.warehouse.writers import (
     BBO,
     DAY,

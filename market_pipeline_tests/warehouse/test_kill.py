@@ -15,7 +15,8 @@ import pytest
 
 from market_pipeline.warehouse.catalogue import connect
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.published import current_files, publish, scan, vacuum
+from market_pipeline.warehouse.publish import publish, vacuum
+from market_pipeline.warehouse.read import current_files, scan
 from market_pipeline.warehouse.staging import sweep_staging
 from market_pipeline.warehouse.working import read_rows
 from market_pipeline_tests.warehouse.writers import (

@@ -8,7 +8,8 @@ from market_pipeline.errors import WarehouseBusyError
 from market_pipeline.warehouse.delta import delta_table
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.locks import holding
-from market_pipeline.warehouse.published import current_files, publish, scan, vacuum, withdraw
+from market_pipeline.warehouse.publish import publish, vacuum, withdraw
+from market_pipeline.warehouse.read import current_files, scan
 from market_pipeline_tests.warehouse.writers import BBO, DAY, NEXT_DAY, PERP, SPOT, stage
 
 

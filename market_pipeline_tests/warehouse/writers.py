@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from market_pipeline.warehouse.catalogue import refresh
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.published import publish
+from market_pipeline.warehouse.publish import publish
+from market_pipeline.warehouse.read import scan
 from market_pipeline.warehouse.staging import StagedFile, StagedWriter
 from market_pipeline.warehouse.tables import Column, Table
 from market_pipeline.warehouse.working import replace_rows
@@ -134,3 +135,14 @@ def hold_for_writing(database: Path, told: Connection) -> None:
         except duckdb.Error as error:
             told.send(str(error))
     connection.close()
+
+
+def runs(warehouse: Warehouse, **where) -> dict[tuple[str, str], int]:
+    """Which run each published partition is of; fails if one is not whole."""
+    frame = scan(warehouse, BBO, **where).collect()
+    found = {}
+    for (exchange, dt), part in frame.group_by("exchange", "dt"):
+        (run,) = part["run"].unique()
+        assert rows_of(run) == part.height
+        found[exchange, str(dt)] = run
+    return found

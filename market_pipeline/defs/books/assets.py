@@ -27,7 +27,7 @@ from market_pipeline.stages.rebuild.day import RebuiltDay, rebuild_day
 from market_pipeline.stages.rebuild.resume import forget_rebuilds
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.published import where_it_lies
+from market_pipeline.warehouse.publish import where_it_lies
 from market_pipeline.warehouse.staging import StagedFile, staging_in_use
 
 __all__ = ["ASSETS"]

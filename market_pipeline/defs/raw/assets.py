@@ -25,7 +25,7 @@ from market_pipeline.stages.provenance import (
     profiles_made_of,
     with_unchanged,
 )
-from market_pipeline.stages.raw.day import RawDay, raw_day
+from market_pipeline.stages.raw.day import ManifestRows, raw_day
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay, has_data
 from market_pipeline.stages.raw.profile import profile_day
 from market_pipeline.tables import TABLES
@@ -96,7 +96,7 @@ def _converter_notes(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {"converter_notes": table_metadata(rows[:MAX_PLACES])} if rows else {}
 
 
-def _fetched(registered: RawDay) -> dict[str, Any]:
+def _fetched(registered: ManifestRows) -> dict[str, Any]:
     """What was fetched; nothing if the lake is a folder."""
     figures = registered.fetched
     if figures is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from market_pipeline.config.instruments import Thresholds
+from market_pipeline.config.thresholds import Thresholds
 from market_pipeline.quality.checks.base import Check, CheckOutcome, Fault, number_of, outcome
 from market_pipeline.quality.row import ReportRow
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from market_pipeline.config.instruments import Thresholds
+from market_pipeline.config.thresholds import Thresholds
 from market_pipeline.quality.checks.base import (
     Check,
     CheckOutcome,

@@ -13,7 +13,12 @@ Seed: the first REST snapshot that the events continue.
 from __future__ import annotations
 
 from market_pipeline.sources.binance_capture.converter import CONVERTER, BinanceCapture
-from market_pipeline.sources.binance_capture.lines import MEANING, Finding, FindingKind, Findings
+from market_pipeline.sources.binance_capture.lines import (
+    MEANING,
+    FindingKind,
+    Findings,
+    LineFinding,
+)
 from market_pipeline.sources.binance_capture.linking import MARKET_OF_VENUE, Market, capture_symbol
 from market_pipeline.sources.binance_capture.readers import (
     BookTickerBatch,
@@ -29,7 +34,7 @@ __all__ = [
     "MEANING",
     "BinanceCapture",
     "BookTickerBatch",
-    "Finding",
+    "LineFinding",
     "FindingKind",
     "Findings",
     "Market",

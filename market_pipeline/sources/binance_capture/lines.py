@@ -16,11 +16,10 @@ from pathlib import Path
 
 from market_pipeline.errors import LakeFileError
 from market_pipeline.shown import shown
+from market_pipeline.sources.memory_limits import LINE_BYTES
 
-__all__ = ["LINE_BYTES", "MEANING", "Finding", "FindingKind", "Findings", "read_lines", "to_ns"]
+__all__ = ["MEANING", "FindingKind", "Findings", "LineFinding", "read_lines", "to_ns"]
 
-LINE_BYTES = 4 << 20
-"""A file with a longer line is refused; the deepest snapshots have a tenth of it."""
 
 _CHUNK_BYTES = 1 << 16
 _BLOCK_BYTES = 1 << 20
@@ -70,7 +69,7 @@ MEANING: dict[FindingKind, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class LineFinding:
     """Something wrong at a line (counted from 1), with what was expected and found there."""
 
     kind: FindingKind
@@ -94,13 +93,13 @@ class Findings:
 
     def __init__(self) -> None:
         self.counts: Counter[FindingKind] = Counter()
-        self.located: list[Finding] = []
+        self.located: list[LineFinding] = []
 
     def add(self, kind: FindingKind, file: Path, line: int, expected: str, found: str) -> None:
         """Counts a finding and keeps where it is."""
         self.counts[kind] += 1
         if self.counts[kind] <= self.LOCATED_PER_KIND:
-            self.located.append(Finding(kind, file, line, expected, shown(found, _SHOWN_FOUND)))
+            self.located.append(LineFinding(kind, file, line, expected, shown(found, _SHOWN_FOUND)))
 
 
 def to_ns(stamp: int) -> int | None:

@@ -34,13 +34,12 @@ from market_pipeline.sources.binance_capture.linking import (
     PlacedSnapshot,
     SnapshotPlacer,
 )
+from market_pipeline.sources.memory_limits import PADDED_LEVELS
 
 __all__ = ["BookTickerBatch", "read_book_ticker", "read_deltas", "read_snapshots", "read_trades"]
 
 _BATCH_ROWS = 1 << 18
 _FLATTENED_LEVELS = 1 << 12
-# A batch is as wide as its deepest snapshot: a deep one is not put among many shallow ones.
-_PADDED_LEVELS = 1 << 20
 
 _DEPTH = b'"depthUpdate"'
 _SNAPSHOT = b'"lastUpdateId"'
@@ -157,7 +156,7 @@ def read_snapshots(
             if placed is None:
                 continue
             deepest = max(deepest, len(frame.bids), len(frame.asks))
-            if gathered and (len(gathered) + 1) * deepest > _PADDED_LEVELS:
+            if gathered and (len(gathered) + 1) * deepest > PADDED_LEVELS:
                 yield _snapshot_batch(file, first_row, gathered)
                 first_row += len(gathered)
                 gathered, levels, deepest = [], 0, max(len(frame.bids), len(frame.asks))

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market_pipeline.errors import LakeFileError
-from market_pipeline.sources.batches import MAX_MESSAGE_ROWS, DeltaBatch, SnapshotBatch
+from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
+from market_pipeline.sources.memory_limits import MAX_MESSAGE_ROWS
 from market_pipeline.sources.raw_writer import RawWriter
 from market_pipeline.sources.tardis_csv.reading import (
     BOOK_25,

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from market_pipeline.errors import DomainError, LakeFileError, MarketPipelineError, SchemaError
 from market_pipeline.shown import shown_names
+from market_pipeline.sources.memory_limits import HEADING_BYTES
 
 __all__ = [
     "BOOK_25",
@@ -44,7 +45,6 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 _BLOCK_BYTES = 8 << 20
-_HEADING_BYTES = 1 << 16
 _SHOWN_BYTES = 60
 _US = 1_000
 # From 2001 to 2096: a time in milliseconds or nanoseconds is outside.
@@ -262,16 +262,16 @@ def _refuse_long_heading(file: Path) -> None:
     """Refuses a heading that would become millions of columns before its names are looked at."""
     try:
         with gzip.open(file) as text:
-            heading = text.readline(_HEADING_BYTES)
+            heading = text.readline(HEADING_BYTES)
     except (OSError, EOFError, zlib.error):
         return  # What is wrong with the file is reported where its rows are read.
-    if len(heading) == _HEADING_BYTES:
+    if len(heading) == HEADING_BYTES:
         raise SchemaError(
             "The heading of the CSV file does not end",
             next_step="Fetch the file from Tardis again, or check its data type.",
             file=file,
             row=0,
-            expected=f"a heading of less than {_HEADING_BYTES} bytes",
+            expected=f"a heading of less than {HEADING_BYTES} bytes",
             found=repr(heading[:_SHOWN_BYTES]),
         )
 

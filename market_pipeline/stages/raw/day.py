@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     # Its library takes long to load, and a lake in a folder does without.
     from market_pipeline.store.client import Store
 
-__all__ = ["FetchFigures", "RawDay", "raw_day"]
+__all__ = ["FetchFigures", "ManifestRows", "raw_day"]
 
 _LOG = shown_logger(__name__)
 
@@ -70,7 +70,7 @@ class FetchFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class RawDay:
+class ManifestRows:
     """The manifest rows of a raw table's day, and what was fetched for it (None from a folder)."""
 
     rows: list[dict[str, Any]]
@@ -86,7 +86,7 @@ def raw_day(
     day: date,
     report: Callable[[FetchProgress], None] | None = None,
     report_seconds: float = 5.0,
-) -> RawDay:
+) -> ManifestRows:
     """The manifest rows of a raw table's day, fetched before if the lake is an object store.
 
     Instruments are fetched some at once; their rows come in the order given.
@@ -104,7 +104,7 @@ def raw_day(
     """
     if store is None:
         found = [_register(settings, raw, table, each, day) for each in instruments]
-        return RawDay([row for rows in found for row in rows], None)
+        return ManifestRows([row for rows in found for row in rows], None)
     progress, started = FetchProgress(), time.monotonic()
     before, blocked = store.usage, store.blocked_seconds
     with Workers(settings.lake_parallel_downloads, "fetch") as pool:
@@ -128,7 +128,7 @@ def raw_day(
         seconds=time.monotonic() - started,
         blocked_seconds=store.blocked_seconds - blocked,
     )
-    return RawDay([row for rows, _ in done for row in rows], figures)
+    return ManifestRows([row for rows, _ in done for row in rows], figures)
 
 
 def _await(

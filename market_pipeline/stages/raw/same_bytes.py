@@ -12,11 +12,11 @@ from market_pipeline.stages.raw.objects import RegisteredDay, UsableObject, has_
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.working import find_rows
 
-__all__ = ["Registered", "SameBytes", "registered", "same_bytes"]
+__all__ = ["RegisteredFile", "SameBytes", "registered", "same_bytes"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Registered:
+class RegisteredFile:
     """A raw file as the manifest has it; `raw_table` is the name of the vendor's table."""
 
     exchange: str
@@ -41,8 +41,8 @@ class SameBytes:
         is_same_file: Their bytes are the same; else only their rows, which were written anew.
     """
 
-    own: Registered
-    other: Registered
+    own: RegisteredFile
+    other: RegisteredFile
     sha256: str
     is_same_file: bool = True
 
@@ -58,7 +58,7 @@ class SameBytes:
 
 
 def same_bytes(
-    raw: RegisteredDay, instrument: Instrument, elsewhere: Mapping[str, Sequence[Registered]]
+    raw: RegisteredDay, instrument: Instrument, elsewhere: Mapping[str, Sequence[RegisteredFile]]
 ) -> list[SameBytes]:
     """An instrument's files of a day that are registered a second time, in order.
 
@@ -74,9 +74,11 @@ def same_bytes(
     """
     found: list[SameBytes] = []
     for table, objects in raw.tables:
-        first: dict[object, Registered] = {}
+        first: dict[object, RegisteredFile] = {}
         for each in objects.usable_objects(instrument):
-            file = Registered(instrument.venue, instrument.symbol, raw.day, table.name, each.path)
+            file = RegisteredFile(
+                instrument.venue, instrument.symbol, raw.day, table.name, each.path
+            )
             before = [first.setdefault(key, file) for key in _keys(each)]
             again = next((other for other in before if other is not file), None)
             if again is not None:
@@ -98,7 +100,7 @@ def _keys(file: UsableObject) -> list[object]:
 
 def registered(
     raw: RegisteredDay, warehouse: Warehouse, *, timeout_seconds: float
-) -> dict[str, list[Registered]]:
+) -> dict[str, list[RegisteredFile]]:
     """By SHA-256 of a day's raw files, all the files registered with it, in order.
 
     They may be of any table, instrument and day; files without a row are left out.
@@ -107,12 +109,13 @@ def registered(
         WarehouseBusyError: Another process kept the working database.
     """
     hashes = set[str]().union(*(objects.hashes for _, objects in raw.tables))
-    found: dict[str, list[Registered]] = {}
+    found: dict[str, list[RegisteredFile]] = {}
     frames = find_rows(
         warehouse, list(MANIFEST_OF.values()), "sha256", hashes, timeout_seconds=timeout_seconds
     )
     for raw_table, frame in zip(MANIFEST_OF, frames, strict=True):
         rows = frame.filter(has_rows()).select("exchange", "symbol", "dt", "path", "sha256")
         for exchange, symbol, day, path, sha256 in rows.iter_rows():
-            found.setdefault(sha256, []).append(Registered(exchange, symbol, day, raw_table, path))
+            file = RegisteredFile(exchange, symbol, day, raw_table, path)
+            found.setdefault(sha256, []).append(file)
     return {sha256: sorted(files) for sha256, files in found.items()}

@@ -23,7 +23,7 @@ from market_pipeline.stages.raw.profile import profile_day
 from market_pipeline.stages.rebuild.day import RebuiltDay, rebuild_day
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.published import scan_files
+from market_pipeline.warehouse.read import scan_files
 
 __all__ = ["LISTED", "PlannedDay", "dry_run", "registered_day"]
 

@@ -57,7 +57,7 @@ from market_pipeline.stages.rebuild.seed import choose_seed
 from market_pipeline.stages.rebuild.writer import OUTPUTS, BookWriter
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import MadeOf, files_sha256
-from market_pipeline.warehouse.published import where_it_lies
+from market_pipeline.warehouse.publish import where_it_lies
 from market_pipeline.warehouse.staging import StagedFile
 
 __all__ = ["blank_record", "rebuild_instrument"]

@@ -24,7 +24,7 @@ from market_pipeline.stages.rebuild.close_replay import replay_close
 from market_pipeline.stages.rebuild.day_join import breaks_between, why_not_replayed
 from market_pipeline.stages.rebuild.gap_scan import SuspectedGaps
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.published import scan
+from market_pipeline.warehouse.read import scan
 
 __all__ = ["Seed", "choose_seed", "keyframe_of"]
 

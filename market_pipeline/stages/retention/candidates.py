@@ -40,7 +40,7 @@ from market_pipeline.warehouse.delta import delta_table, published_files
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.ledger import LEDGER_NAME, Ledger, digest, read_ledger
 from market_pipeline.warehouse.manifest import MANIFESTS
-from market_pipeline.warehouse.published import vacuum
+from market_pipeline.warehouse.publish import vacuum
 from market_pipeline.warehouse.staging import staging_age, stale_staging
 from market_pipeline.warehouse.tables import Table
 from market_pipeline.warehouse.working import count_rows, read_columns

@@ -19,7 +19,7 @@ from market_pipeline.warehouse.layout import Warehouse, sync
 from market_pipeline.warehouse.ledger import alone_in
 from market_pipeline.warehouse.locks import locking
 from market_pipeline.warehouse.manifest import MANIFESTS
-from market_pipeline.warehouse.published import vacuum, withdraw
+from market_pipeline.warehouse.publish import vacuum, withdraw
 from market_pipeline.warehouse.staging import staging_age, sweep_staging
 from market_pipeline.warehouse.working import delete_rows
 

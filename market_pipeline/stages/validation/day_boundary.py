@@ -28,7 +28,7 @@ from market_pipeline.stages.rebuild.day_join import Break, breaks_between, why_n
 from market_pipeline.stages.rebuild.gap_scan import suspect_gaps
 from market_pipeline.stages.rebuild.seed import keyframe_of
 from market_pipeline.stages.validation.context import InstrumentDay
-from market_pipeline.warehouse.published import scan
+from market_pipeline.warehouse.read import scan
 
 __all__ = ["measure_day_boundary"]
 

@@ -25,7 +25,7 @@ from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
 from market_pipeline.stages.published_rows import of_instrument
 from market_pipeline.stages.raw.same_bytes import SameBytes, same_bytes
 from market_pipeline.stages.validation.context import InstrumentDay
-from market_pipeline.warehouse.published import scan
+from market_pipeline.warehouse.read import scan
 
 __all__ = ["failed_identity", "measure_identity"]
 

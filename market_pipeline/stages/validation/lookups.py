@@ -12,7 +12,7 @@ import polars as pl
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import VALIDATION_REPORT
 from market_pipeline.stages.raw.objects import RegisteredDay
-from market_pipeline.stages.raw.same_bytes import Registered, registered
+from market_pipeline.stages.raw.same_bytes import RegisteredFile, registered
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.locks import DEFAULT_WAIT_SECONDS
 from market_pipeline.warehouse.working import read_day
@@ -45,7 +45,7 @@ class Lookups:
         return self._before[VALIDATION_REPORT.sql_name]
 
     @cached_property
-    def registered(self) -> Mapping[str, Sequence[Registered]]:
+    def registered(self) -> Mapping[str, Sequence[RegisteredFile]]:
         """By SHA-256 of the day's raw files, all the files that were ever registered with it."""
         return registered(self.raw, self.warehouse, timeout_seconds=self.timeout_seconds)
 

@@ -36,7 +36,7 @@ from market_pipeline.books.tables import CHECKPOINTS
 from market_pipeline.sources.batches import SnapshotBatch
 from market_pipeline.sources.crypto_lake import SNAPSHOTS, read_raw
 from market_pipeline.stages.validation.context import InstrumentDay
-from market_pipeline.warehouse.published import scan
+from market_pipeline.warehouse.read import scan
 
 __all__ = ["Start", "starts_of"]
 

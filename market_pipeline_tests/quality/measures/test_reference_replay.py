@@ -7,7 +7,7 @@ import pytest
 
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.scale import Scale
-from market_pipeline.config.instruments import Thresholds
+from market_pipeline.config.thresholds import Thresholds
 from market_pipeline.quality.checks.reference_replay import check_reference_replay
 from market_pipeline.quality.evaluate import evaluate
 from market_pipeline.quality.measures.reference_replay import (

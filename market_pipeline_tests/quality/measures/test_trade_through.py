@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.books.scale import Scale, StepInference
-from market_pipeline.config.instruments import Thresholds
+from market_pipeline.config.thresholds import Thresholds
 from market_pipeline.quality.checks.trade_through import check_trade_through
 from market_pipeline.quality.intervals import day_bounds_ns
 from market_pipeline.quality.measures.trade_through import (

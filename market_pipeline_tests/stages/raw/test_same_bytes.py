@@ -9,7 +9,7 @@ import polars as pl
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
-from market_pipeline.stages.raw.same_bytes import Registered, SameBytes, same_bytes
+from market_pipeline.stages.raw.same_bytes import RegisteredFile, SameBytes, same_bytes
 from market_pipeline.stages.validation.lookups import Lookups
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.manifest import RAW_BOOK_DELTAS, RAW_TRADES
@@ -50,8 +50,8 @@ def raw(deltas: list[dict], trades: list[dict] | None = None) -> RegisteredDay:
 
 def registered(
     of: Instrument, path: str, table: str = "book_delta_v2", day: date = DAY
-) -> Registered:
-    return Registered(of.venue, of.symbol, day, table, path)
+) -> RegisteredFile:
+    return RegisteredFile(of.venue, of.symbol, day, table, path)
 
 
 def pairs(day: RegisteredDay, warehouse: Warehouse) -> list[SameBytes]:

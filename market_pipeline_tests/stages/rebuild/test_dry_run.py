@@ -15,7 +15,7 @@ from market_pipeline.stages.rebuild import dry_run as stage
 from market_pipeline.stages.rebuild.day import rebuild_day
 from market_pipeline.stages.rebuild.dry_run import LISTED, dry_run
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.published import publish
+from market_pipeline.warehouse.publish import publish
 from market_pipeline_tests.sources.raw_files import shard
 from market_pipeline_tests.stages.days import (
     BTC,

@@ -30,7 +30,8 @@ from market_pipeline.stages.validation.context import PublishedBooks
 from market_pipeline.stages.validation.day import report_day
 from market_pipeline.stages.validation.lookups import Lookups
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.published import publish, scan_files
+from market_pipeline.warehouse.publish import publish
+from market_pipeline.warehouse.read import scan_files
 from market_pipeline_tests.sources.raw_files import shard, snapshots
 from market_pipeline_tests.stages.days import (
     BTC,

@@ -16,7 +16,8 @@ from market_pipeline.stages.raw.objects import RegisteredDay
 from market_pipeline.stages.rebuild import instrument as stage
 from market_pipeline.stages.rebuild.resume import forget_rebuilds, save_rebuild
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.published import publish, scan
+from market_pipeline.warehouse.publish import publish
+from market_pipeline.warehouse.read import scan
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS
 from market_pipeline_tests.stages import days
 from market_pipeline_tests.stages.days import (

@@ -36,7 +36,8 @@ from market_pipeline.stages.raw.register import register_day
 from market_pipeline.stages.rebuild.seed import keyframe_of
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.published import publish, scan
+from market_pipeline.warehouse.publish import publish
+from market_pipeline.warehouse.read import scan
 from market_pipeline.warehouse.staging import StagedWriter
 from market_pipeline_tests.sources.simulated.days import DAY as MONDAY
 from market_pipeline_tests.sources.simulated.days import NEXT_DAY as TUESDAY

@@ -19,7 +19,8 @@ from market_pipeline.stages.retention.candidates import Candidates, find_candida
 from market_pipeline.stages.retention.prune import Candidate, Planned, Retention, carry_out, plan
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.published import current_files, publish
+from market_pipeline.warehouse.publish import publish
+from market_pipeline.warehouse.read import current_files
 from market_pipeline.warehouse.staging import StagedWriter, staging_in_use
 from market_pipeline.warehouse.working import read_rows, replace_rows, replace_rows_within, writing
 from market_pipeline_tests.stages.raw.fake_store import FakeStore, store_error

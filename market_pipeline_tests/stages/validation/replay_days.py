@@ -19,7 +19,8 @@ from market_pipeline.stages.validation.lookups import Lookups
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.conform import empty_frame
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.published import publish, scan_files
+from market_pipeline.warehouse.publish import publish
+from market_pipeline.warehouse.read import scan_files
 from market_pipeline_tests.stages.days import ASSETS, rebuild_instrument, settings
 
 

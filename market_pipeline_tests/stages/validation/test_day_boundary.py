@@ -40,7 +40,8 @@ from market_pipeline.stages.validation.day_boundary import measure_day_boundary
 from market_pipeline.stages.validation.lookups import Lookups
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.published import publish, scan
+from market_pipeline.warehouse.publish import publish
+from market_pipeline.warehouse.read import scan
 from market_pipeline.warehouse.staging import StagedWriter
 from market_pipeline_tests.books.feeds import any_side, sound_feeds
 from market_pipeline_tests.books.test_resumed import ONE, Feed

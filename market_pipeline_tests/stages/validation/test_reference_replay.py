@@ -25,7 +25,7 @@ from market_pipeline.stages.validation.context import InstrumentDay
 from market_pipeline.stages.validation.reference_replay import measure_reference_replay
 from market_pipeline.stages.validation.reference_start import starts_of
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.published import current_files
+from market_pipeline.warehouse.read import current_files
 from market_pipeline_tests.books.feeds import feeds
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS
 from market_pipeline_tests.sources.raw_files import shard, snapshots, trades

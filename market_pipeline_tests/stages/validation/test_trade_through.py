@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from market_pipeline.config.instruments import Thresholds
+from market_pipeline.config.thresholds import Thresholds
 from market_pipeline.quality.checks.bars import check_bars
 from market_pipeline.quality.checks.trade_through import check_trade_through
 from market_pipeline.quality.intervals import day_bounds_ns

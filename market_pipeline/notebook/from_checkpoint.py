@@ -40,7 +40,7 @@ from market_pipeline.stages.raw.objects import RawObjects
 from market_pipeline.stages.rebuild.seed import keyframe_of
 from market_pipeline.tables import open_catalogue
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.published import scan
+from market_pipeline.warehouse.read import scan
 
 __all__ = ["PublishedRow", "replayed"]
 

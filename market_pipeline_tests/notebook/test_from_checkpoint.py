@@ -21,7 +21,7 @@ from market_pipeline.stages.rebuild.day import rebuild_day
 from market_pipeline.stages.rebuild.writer import OUTPUTS
 from market_pipeline.tables import TABLES, refresh_catalogue
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.published import publish
+from market_pipeline.warehouse.publish import publish
 from market_pipeline.warehouse.working import replace_rows
 from market_pipeline_tests.sources.raw_files import shard, snapshots
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market_pipeline.store.limits import TokenBucket
+from market_pipeline.store.rate_limits import TokenBucket
 
 
 class FakeClock:
