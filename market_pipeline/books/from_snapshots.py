@@ -101,7 +101,7 @@ class SnapshotRebuild:
 
     @property
     def figures(self) -> dict[str, int]:
-        """Counters by the names of a rebuild's (`state.REGISTERS`); those of deltas are 0.
+        """Counters by the names of a rebuild's (`registers.REGISTERS`); those of deltas are 0.
 
         The seed is the first row; `snapshots_unplaced` are those that came too late, or twice.
         """

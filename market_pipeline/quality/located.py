@@ -75,7 +75,7 @@ def _gap_note(trades: int, changes: int) -> str:
 
 
 def proven_places(proven: IntArray) -> Iterator[Finding]:
-    """The gaps that ids prove, see `gaps.proven_gaps`; the message is that of the interval.
+    """The gaps that ids prove, see `gap.proven_gaps`; the message is that of the interval.
 
     Args:
         proven: int64, shape (k, 2).

@@ -181,7 +181,7 @@ def record_lineage(
     A row that says the same was made of the same stays as it is, with the time it was made.
 
     Args:
-        connection: Inside the transaction of `lake.working.writing`.
+        connection: Inside the transaction of `working.writing`.
         table, day, instruments: Whose rows to replace.
         rows: From `lineage_row`; of an instrument without one the old one is only removed.
     """

@@ -5,7 +5,7 @@ source itself marks lost messages. Crypto Lake's sequence numbers (and those of 
 that writes the same layout) have holes of their own: Binance's final update id moves by thousands
 from one message to the next, so "sequence + 1" would report thousands of gaps that are none. What
 counts here is a **silence**, a time between messages far beyond what is usual on that day (see
-`quality.silences`), in which
+`measures.silences`), in which
 
 * a trade lies strictly inside, or
 * snapshots inside show that the book changed, or

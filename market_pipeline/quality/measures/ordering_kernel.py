@@ -1,4 +1,4 @@
-"""The kernels that walk over rows and count the messages that stand wrong; see `quality.ordering`.
+"""The kernels that walk over rows and count the messages that stand wrong; see `measures.ordering`.
 
 numba infers their types; they are called by `MessageOrder` only.
 """

@@ -58,7 +58,7 @@ def plain_rebuild(
 
     Args:
         book: To begin with.
-        messages: In feed order, marked (`plain_feed.mark_messages`); old ones yield no row.
+        messages: In feed order, marked (`feed.mark_messages`); old ones yield no row.
         snapshots: In feed order, marked. Those that no message comes after are met in the end.
         most_work: After so much `PlainBook.work` it ends, between two snapshots too.
     """

@@ -151,8 +151,8 @@ class PlainBook:
         last_compared_ns, uncompared_since_ns: Times of snapshots.
         repairs: (kind, message, receipt time, sequence number, levels, lowest and highest price).
         evidence: In the order it was met.
-        counts: The counters of `books.state.REGISTERS` by name.
-        hourly: Those of `books.state.HOURLY`, 24 entries each.
+        counts: The counters of `books.registers.REGISTERS` by name.
+        hourly: Those of `books.registers.HOURLY`, 24 entries each.
     """
 
     resync: Literal["never", "when_invalid", "always"] = "when_invalid"

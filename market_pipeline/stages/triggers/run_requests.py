@@ -138,7 +138,7 @@ def run_requests(
     was there before that run.
 
     Args:
-        state: What is known of the lake.
+        state: What is known of each day of the lake; it takes note of days that no run has seen.
         arrived: Its `arrived` days, in the order in which they are to be run.
         known: Who can tell of runs.
         most: No more days than these; the others are left for the next tick, as are those that

@@ -55,7 +55,7 @@ class InstrumentDay:
     Attributes:
         lookups: What is looked up elsewhere.
         record: Its row of `books.rebuilds`.
-        books: The published rows; those of one instrument are read with `stages.rows.read_rows`.
+        books: The published rows; those of one instrument are read with `published_rows.read_rows`.
     """
 
     instrument: Instrument
