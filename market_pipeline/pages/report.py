@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from market_pipeline.pages.reading import PageDay
 from market_pipeline.plots.colours import CONDITIONS, LETTERS
 from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
 from market_pipeline.shown import shown_lines
-from market_pipeline.warehouse.layout import PRIVATE_FILE
+from market_pipeline.warehouse.layout import written_whole
 
 __all__ = ["write_report_page"]
 
@@ -42,16 +41,9 @@ def write_report_page(
         OSError: The file cannot be written.
     """
     template = _environment().get_template("report.html.j2")
-    building = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        descriptor = os.open(building, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as page:
-            page.writelines(
-                template.generate(day=day, rows=rows, unvalidated=unvalidated, days=days)
-            )
-        building.replace(file)
-    finally:
-        building.unlink(missing_ok=True)
+    text = template.generate(day=day, rows=rows, unvalidated=unvalidated, days=days)
+    with written_whole(file) as page:
+        page.writelines(part.encode() for part in text)
 
 
 def _environment() -> Environment:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -288,7 +287,7 @@ class RecordedDay:
                     return None
             if row["output_sha256"] != there:
                 return None
-        if not all(_is_whole(part) for parts in files.values() for part in parts):
+        if not all(part.lies_at(part.path) for parts in files.values() for part in parts):
             return None
         since = max(recorded[table.sql_name]["made_at"] for table in self.tables)
         return UnchangedDay(since, files, rows)
@@ -338,14 +337,3 @@ def with_unchanged(
         ]
         or [table.empty()]
     )
-
-
-def _is_whole(file: StagedFile) -> bool:
-    """Whether a published file holds the bytes that its name promises."""
-    try:
-        if file.path.stat().st_size != file.bytes:
-            return False
-        with file.path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest() == file.sha256
-    except OSError:
-        return False

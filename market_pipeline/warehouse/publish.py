@@ -7,7 +7,6 @@ before a commit or as it is after it, and files it already opened stay until `va
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -284,21 +283,13 @@ def _move_in(warehouse: Warehouse, table: Table, day: date, file: StagedFile) ->
     make_private_folder(target.parent)
     if file.path == target or not file.path.exists():
         os.utime(target)  # young again, should it be a killed run's and due for vacuum
-    elif _holds(target, file):
+    elif file.lies_at(target):
         # Never rename over a whole file, that readers may have open.
         file.path.unlink()
         os.utime(target)
     else:
         file.path.rename(target)  # a file damaged on the disk helps no reader
     sync(target.parent)
-
-
-def _holds(target: Path, file: StagedFile) -> bool:
-    """Whether the bytes of a file lie there."""
-    if not target.exists() or target.stat().st_size != file.bytes:
-        return False
-    with target.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() == file.sha256
 
 
 def where_it_lies(

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from market_pipeline.errors import WarehouseBusyError
 from market_pipeline.warehouse.conform import Conformer, instrument_parts, stored_schema
 from market_pipeline.warehouse.layout import PRIVATE_FILE, Warehouse, make_private_folder
+from market_pipeline.warehouse.ledger import digest
 from market_pipeline.warehouse.locks import locking
 from market_pipeline.warehouse.tables import Table
 
@@ -70,6 +71,13 @@ class StagedFile:
     bytes: int
     sha256: str
     part: int = 0
+
+    def lies_at(self, path: Path) -> bool:
+        """Whether these very bytes lie there; no where they cannot be read."""
+        try:
+            return path.stat().st_size == self.bytes and digest(path, "sha256") == self.sha256
+        except OSError:
+            return False
 
 
 class StagedWriter:
