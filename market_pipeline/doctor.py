@@ -23,7 +23,7 @@ from typing import Any, Literal
 import duckdb
 from dotenv import dotenv_values
 
-from market_pipeline.config.instruments import NATIVE_SOURCES, Instrument, load_instruments
+from market_pipeline.config.instruments import Instrument, load_instruments
 from market_pipeline.config.settings import ENV_FILE, Settings, load_settings
 from market_pipeline.errors import (
     InstrumentsError,
@@ -39,9 +39,9 @@ from market_pipeline.machine import (
     require_memory,
     require_open_files,
 )
-from market_pipeline.sources.converter import converter_of, is_converter
 from market_pipeline.sources.crypto_lake import DELTAS
 from market_pipeline.sources.raw_names import Series
+from market_pipeline.sources.registry import converter_of, is_converter
 from market_pipeline.stages.raw.days import FolderDays
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.catalogue import connect
@@ -469,7 +469,7 @@ def _check_store(settings: Settings, instruments: list[Instrument]) -> Iterator[
     if store is None:
         return
     with store:
-        asked = [each for each in instruments if each.source in NATIVE_SOURCES]
+        asked = [each for each in instruments if not is_converter(each.source)]
         venues = sorted({f"{_deltas(each).folder.rpartition('/')[0]}/" for each in asked})
         symbols = {folder for venue in venues for folder in store.folders(venue)}
         if not venues:

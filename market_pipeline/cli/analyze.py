@@ -110,8 +110,8 @@ def _analyzed(
     days: Sequence[date], instruments: Sequence[Instrument], settings: Settings, progress: Progress
 ) -> Iterator[AnalyzedDay]:
     # Imports the compiler, which `--help` need not wait for.
-    from market_pipeline.sources.converter import is_converter  # noqa: PLC0415
     from market_pipeline.sources.crypto_lake import RAW_TABLES  # noqa: PLC0415
+    from market_pipeline.sources.registry import is_converter  # noqa: PLC0415
     from market_pipeline.stages.raw.profile import profile_shards  # noqa: PLC0415
     from market_pipeline.stages.rebuild.dry_run import registered_day  # noqa: PLC0415
 

@@ -27,7 +27,7 @@ from market_pipeline.config.instruments import Instrument, load_instruments, sel
 from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.errors import MachineError, SettingsError
 from market_pipeline.machine import as_machine_error
-from market_pipeline.sources.converter import is_converter
+from market_pipeline.sources.registry import is_converter
 from market_pipeline.stages.raw.download_days import FetchedDay, fetch_days, to_fetch
 from market_pipeline.stages.raw.fetched import ACTIONS, FetchProgress
 from market_pipeline.stages.raw.inventory import TableInventory, take_inventory

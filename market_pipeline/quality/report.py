@@ -31,17 +31,12 @@ from market_pipeline.quality.located import (
 )
 from market_pipeline.quality.measure import Measure
 from market_pipeline.quality.measures.crossed import BookSpans, Observed, touch_report, valid_time
-from market_pipeline.quality.measures.gap import (
-    GapReport,
-    find_gaps,
-    gap_evidence,
-    proven_gaps,
-    total_seconds,
-)
+from market_pipeline.quality.measures.gap import GapReport, find_gaps, proven_gaps, total_seconds
 from market_pipeline.quality.measures.skew import bad_stamps, clock_report
 from market_pipeline.quality.measures.snapshots_inside import SnapshotTouches
 from market_pipeline.quality.row import Outcome, ReportRow
 from market_pipeline.quality.verdict import validate
+from market_pipeline.sources.registry import gap_evidence
 
 __all__ = [
     "BOOK_MEASURES",

@@ -10,22 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from market_pipeline.config.instruments import (
-    BUILT_IN_CONVERTERS,
-    CONVERTERS_GROUP,
-    NATIVE_SOURCES,
-    Instrument,
-    known_sources,
-)
-from market_pipeline.errors import InstrumentsError
+from market_pipeline.config.instruments import Instrument
 from market_pipeline.sources.raw_writer import RawWriter
 
-__all__ = ["Converter", "ConverterFacts", "converter_of", "is_converter"]
+__all__ = ["Converter", "ConverterFacts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,47 +73,3 @@ class Converter(Protocol):
             MarketPipelineError: If a file cannot be used; the day is set aside then.
         """
         ...
-
-
-def is_converter(source: str) -> bool:
-    """Whether days of this source are converted before anything reads them."""
-    return source not in NATIVE_SOURCES
-
-
-def converter_of(source: str) -> Converter:
-    """The converter of a source.
-
-    Raises:
-        InstrumentsError: There is none of that name, several packages bring one, or it cannot be
-            loaded.
-    """
-    if source in BUILT_IN_CONVERTERS:
-        built_in: Converter = import_module(f"market_pipeline.sources.{source}").CONVERTER
-        return built_in
-    entries = list(entry_points(group=CONVERTERS_GROUP, name=source))
-    if len(entries) != 1:
-        packages = ", ".join(sorted(str(entry.dist and entry.dist.name) for entry in entries))
-        raise InstrumentsError(
-            f"The source {source} has {'several converters' if entries else 'no converter'}",
-            expected=f"one of {', '.join(known_sources())}",
-            found=f"{source}{f' of {packages}' if entries else ''}",
-            next_step="Correct the instruments file, or install one package with that converter.",
-        )
-    (entry,) = entries
-    try:
-        made = entry.load()
-        converter = made() if isinstance(made, type) else made
-    except Exception as error:
-        raise _unusable(source, entry.value, f"{type(error).__name__}: {error}") from error
-    if not isinstance(converter, Converter) or converter.name != source:
-        raise _unusable(source, entry.value, repr(converter))
-    return converter
-
-
-def _unusable(source: str, value: str, found: str) -> InstrumentsError:
-    return InstrumentsError(
-        f"The converter of the source {source} cannot be used",
-        expected=f"{value} to be a market_pipeline.sources.converter.Converter named {source}",
-        found=found,
-        next_step="Fix or remove the package that brings it (docs/sources/own.md).",
-    )

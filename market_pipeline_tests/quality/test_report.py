@@ -13,7 +13,6 @@ from market_pipeline.quality.figures.book import PrecisionFigures, RebuildFigure
 from market_pipeline.quality.figures.comparisons import BarFigures, SnapshotMatchFigures
 from market_pipeline.quality.findings import Finding, Measured, merged
 from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns
-from market_pipeline.quality.measures.gap import GAP_EVIDENCE, GapEvidence
 from market_pipeline.quality.report import (
     BookDay,
     Messages,
@@ -21,6 +20,7 @@ from market_pipeline.quality.report import (
     report_failure,
     report_row,
 )
+from market_pipeline.sources.registry import GAP_EVIDENCE, GapEvidence
 from market_pipeline_tests.quality.factory import (
     DAY,
     DAY_END_NS,

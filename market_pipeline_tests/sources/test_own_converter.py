@@ -12,7 +12,8 @@ import pytest
 from market_pipeline.config.instruments import known_sources, load_instruments
 from market_pipeline.config.settings import load_settings
 from market_pipeline.errors import InstrumentsError
-from market_pipeline.sources.converter import Converter, converter_of
+from market_pipeline.sources.converter import Converter
+from market_pipeline.sources.registry import converter_of
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.read import scan

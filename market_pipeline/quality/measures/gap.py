@@ -1,9 +1,9 @@
 """Gaps of a feed: those that ids prove, and those that its silences suggest.
 
-`gap_evidence` says which of them each source can show. Where ids link one message to the next, the
-source itself marks lost messages. Crypto Lake's sequence numbers (and those of the simulated venue
-that writes the same layout) have holes of their own: Binance's final update id moves by thousands
-from one message to the next, so "sequence + 1" would report thousands of gaps that are none. What
+`sources.registry` says which of them each source can show. Where ids link one message to the next,
+the source itself marks lost messages. Crypto Lake's sequence numbers (and those of the simulated
+venue that writes the same layout) have holes of their own: Binance's final update id moves by
+thousands from one message to the next, so "sequence + 1" would report thousands of gaps. What
 counts here is a **silence**, a time between messages far beyond what is usual on that day (see
 `measures.silences`), in which
 
@@ -40,7 +40,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from market_pipeline.config.instruments import GapRule, Source
+from market_pipeline.config.instruments import GapRule
 from market_pipeline.quality.intervals import (
     NO_SPANS,
     NS_PER_HOUR,
@@ -63,56 +63,14 @@ from market_pipeline.quality.measures.silences import (
 )
 from market_pipeline.quality.measures.snapshots_inside import SnapshotTouches, snapshot_changes
 from market_pipeline.quality.measures.stray_times import limited, stray_times
-from market_pipeline.sources.converter import converter_of
+from market_pipeline.sources.registry import GapEvidence
 
 __all__ = [
-    "GAP_EVIDENCE",
-    "GapEvidence",
     "GapReport",
     "find_gaps",
-    "gap_evidence",
     "proven_gaps",
     "total_seconds",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class GapEvidence:
-    """What shows that messages of a source are lost.
-
-    Attributes:
-        ids_prove: Its ids link each message to the one before, so a broken link proves a loss.
-        sentence: The rule, as the documentation says it.
-    """
-
-    ids_prove: bool
-    sentence: str
-
-
-GAP_EVIDENCE: dict[str, GapEvidence] = {
-    "crypto_lake": GapEvidence(
-        ids_prove=False,
-        sentence="The sequence number is the venue's last update id, which jumps by thousands "
-        "between neighbouring messages: a jump proves nothing, and a gap is suspected by silence.",
-    ),
-    "simulated": GapEvidence(
-        ids_prove=False,
-        sentence="As Crypto Lake, whose layout it writes: a gap is suspected by silence.",
-    ),
-}
-"""The gap rule of every source whose days lie in the lake as the pipeline reads them."""
-
-
-def gap_evidence(source: Source) -> GapEvidence:
-    """The gap rule of a source; that of a converter is among its facts.
-
-    Raises:
-        InstrumentsError: The converter cannot be loaded.
-    """
-    if source in GAP_EVIDENCE:
-        return GAP_EVIDENCE[source]
-    facts = converter_of(source).facts
-    return GapEvidence(facts.ids_prove, facts.gap)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

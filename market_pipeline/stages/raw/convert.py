@@ -22,7 +22,7 @@ from market_pipeline.errors import (
     is_of_machine,
 )
 from market_pipeline.shown import shown
-from market_pipeline.sources.converter import Converter, converter_of, is_converter
+from market_pipeline.sources.converter import Converter
 from market_pipeline.sources.crypto_lake import (
     DELTAS,
     SNAPSHOTS,
@@ -32,6 +32,7 @@ from market_pipeline.sources.crypto_lake import (
 )
 from market_pipeline.sources.raw_names import Series
 from market_pipeline.sources.raw_writer import RawWriter
+from market_pipeline.sources.registry import converter_of, is_converter
 from market_pipeline.stages.raw.days import VendorFile, has_size
 from market_pipeline.stages.raw.register import failure_columns, no_file, register_day
 from market_pipeline.warehouse.layout import make_private_folder, sync, written_whole

@@ -14,8 +14,8 @@ from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import LakeFileError, PublishError, StoreError, is_of_machine
 from market_pipeline.shown import shown_logger
-from market_pipeline.sources.converter import is_converter
 from market_pipeline.sources.crypto_lake import RawTable
+from market_pipeline.sources.registry import is_converter
 from market_pipeline.stages.raw.convert import register_local_day
 from market_pipeline.stages.raw.download import fetch_table, table_prefix
 from market_pipeline.stages.raw.fetched import ACTIONS, FetchProgress

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from market_pipeline.config.instruments import Instrument
-from market_pipeline.sources.converter import is_converter
 from market_pipeline.sources.crypto_lake import RAW_TABLES, RawTable
 from market_pipeline.sources.raw_names import Series
+from market_pipeline.sources.registry import is_converter
 from market_pipeline.stages.raw.days import FolderDays, RawFile, StoreDays, by_day, same_files
 from market_pipeline.threads import Workers
 

@@ -23,7 +23,6 @@ from market_pipeline.books.tables import BBO, REBUILDS
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import CheckpointError, MarketPipelineError, MissingDataError
-from market_pipeline.quality.measures.gap import gap_evidence
 from market_pipeline.quality.strategy import choose_strategy
 from market_pipeline.sources.batches import DeltaBatch
 from market_pipeline.sources.crypto_lake import (
@@ -35,6 +34,7 @@ from market_pipeline.sources.crypto_lake import (
     read_snapshots,
 )
 from market_pipeline.sources.crypto_lake_trades import read_trade_times
+from market_pipeline.sources.registry import gap_evidence
 from market_pipeline.stages.published_rows import of_instrument
 from market_pipeline.stages.raw.message_index import day_messages
 from market_pipeline.stages.raw.objects import RegisteredDay

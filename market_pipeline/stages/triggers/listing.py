@@ -15,9 +15,9 @@ from pathlib import Path
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
-from market_pipeline.sources.converter import converter_of, is_converter
 from market_pipeline.sources.crypto_lake import RAW_TABLES, RawTable
 from market_pipeline.sources.raw_names import Series
+from market_pipeline.sources.registry import converter_of, is_converter
 from market_pipeline.stages.raw.days import FolderDays, RawFile, StoreDays
 
 __all__ = ["RawLake", "Stream", "opened_lake", "streams_of"]

@@ -13,14 +13,8 @@ from hypothesis import strategies as st
 from market_pipeline.config.instruments import BUILT_IN_CONVERTERS, NATIVE_SOURCES
 from market_pipeline.quality import intervals
 from market_pipeline.quality.intervals import NS_PER_SECOND
-from market_pipeline.quality.measures.gap import (
-    GAP_EVIDENCE,
-    GapEvidence,
-    GapRule,
-    find_gaps,
-    gap_evidence,
-    proven_gaps,
-)
+from market_pipeline.quality.measures.gap import GapRule, find_gaps, proven_gaps
+from market_pipeline.sources.registry import GAP_EVIDENCE, GapEvidence, gap_evidence
 from market_pipeline_tests.conftest import REPOSITORY
 from market_pipeline_tests.naive.gaps import Message, Shot, naive_gaps
 from market_pipeline_tests.quality.feeds import (
