@@ -355,7 +355,7 @@ def _check_catalogue(data_dir: Path) -> Iterator[Diagnosis]:
             "warn",
             f"somebody wrote into {warehouse.catalogue}; readers see what was published, and what "
             f"was written is kept: {', '.join(map(str, kept))}",
-            "Take what is wanted into a database of its own, which may ATTACH the catalogue "
+            "Copy what is needed into a database of its own, which may ATTACH the catalogue "
             f"READ_ONLY, then remove {shlex.quote(str(warehouse.set_aside_dir))}.",
         )
         return

@@ -151,11 +151,11 @@ def require_open_files() -> int:
         MachineError: That is fewer than a run needs.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 4_096 if hard == resource.RLIM_INFINITY else min(4_096, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
+    target = 4_096 if hard == resource.RLIM_INFINITY else min(4_096, hard)
+    if soft != resource.RLIM_INFINITY and soft < target:
         with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-            soft = wanted
+            resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
+            soft = target
     if soft != resource.RLIM_INFINITY and soft < LEAST_OPEN_FILES:
         raise _too_many_files(errno.EMFILE, None)
     return soft

@@ -97,7 +97,7 @@ class _Job(Future[_Result]):
                 if left <= 0:
                     break
                 check_stopped()
-                self._workers.look()
+                self._workers.check()
         return super().result(0)
 
 
@@ -139,7 +139,7 @@ class Workers(Executor):
             self._queue.put(job)
         return job
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Fails every job if a thread died before its time; for who waits in another way."""
         dead = sum(life() is None for life in self._lives)
         if not dead or (self._is_closed and dead < len(self._lives)):

@@ -270,6 +270,7 @@ class TestTrackedFiles:
 COINED = (
     *("exams?", "joint", "twins?", "doors?", "holdings", "landed", "told", "said", "mended"),
     *(r"(?:un)?judg\w*", "held (?:against|up)", "(?:go|goes|gone|going|went) on from"),
+    *("let_through", "LetThrough", "(?:Raw)?surveys?", "seen_steps", r"\w*look_through"),
 )
 """Words of our own for what the field has words for: validate, report, resume, compare with."""
 

@@ -177,7 +177,7 @@ class TestDeadThread:
             may_end.set()
             done = set()
             while not done:
-                pool.look()
+                pool.check()
                 done, _ = wait(jobs, 0.02, FIRST_COMPLETED)
             done.pop().result()
 

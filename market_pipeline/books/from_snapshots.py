@@ -123,19 +123,19 @@ class SnapshotRebuild:
             ValueError: The snapshots come without the exchange's times.
         """
         # What follows from the next row (depth, keyframes, silences) is known one row later.
-        held: _Books | None = None
+        last: _Books | None = None
         for batch in snapshots:
             books = self._take(batch)
-            if held is not None:
-                books = _Books._make(map(np.concatenate, zip(held, books, strict=True)))
+            if last is not None:
+                books = _Books._make(map(np.concatenate, zip(last, books, strict=True)))
             if books.sequence_number.size == 0:
                 continue
-            held = books.where(slice(-1, None))
+            last = books.where(slice(-1, None))
             if books.sequence_number.size > 1:
                 rows, after = books.where(slice(None, -1)), books.where(slice(1, None))
                 yield from self._rows(rows, after, final=False)
-        if held is not None:
-            yield from self._rows(held, held, final=True)
+        if last is not None:
+            yield from self._rows(last, last, final=True)
 
     def _take(self, batch: SnapshotBatch) -> _Books:
         """The snapshots of a batch that become rows, in whole ticks and lots."""

@@ -169,16 +169,16 @@ def write_top(
         window_sizes, words0, words1, words2, far_keys, far_sizes, meta: The book (`Levels`).
         side: BID or ASK.
         best: What `first_index` gives for the side.
-        prices, sizes: int64 (rows, wanted); ticks and lots, best first.
+        prices, sizes: int64 (rows, most); ticks and lots, best first.
         row: The row to fill.
     """
-    wanted = prices.shape[1]
+    most = prices.shape[1]
     stride = window_sizes.size >> 1
     shift = meta[ORIGIN + side] - side * stride
     far = side * (far_keys.size >> 1)
     far_end = far + meta[FAR + side]
     n = 0
-    while n < wanted and far < far_end and far_keys[far] < meta[ORIGIN + side]:
+    while n < most and far < far_end and far_keys[far] < meta[ORIGIN + side]:
         if far_sizes[far] > 0:
             prices[row, n] = key_of(side, far_keys[far])
             sizes[row, n] = far_sizes[far]
@@ -186,9 +186,9 @@ def write_top(
         far += 1
     word0 = best >> 6
     end = (side + 1) * stride >> 6
-    while n < wanted and word0 >= 0:
+    while n < most and word0 >= 0:
         bits = words0[word0]
-        while bits and n < wanted:
+        while bits and n < most:
             index = (word0 << 6) + _lowest_bit(bits)
             size = window_sizes[index]
             if size > 0:
@@ -199,13 +199,13 @@ def write_top(
                 words0[word0] ^= bits & (~bits + _ONE)
             bits &= bits - _ONE
         word0 = _next_word(words0, words1, words2, word0 + 1, end)
-    while n < wanted and far < far_end:
+    while n < most and far < far_end:
         if far_sizes[far] > 0:
             prices[row, n] = key_of(side, far_keys[far])
             sizes[row, n] = far_sizes[far]
             n += 1
         far += 1
-    for k in range(n, wanted):
+    for k in range(n, most):
         prices[row, k] = 0
         sizes[row, k] = 0
 

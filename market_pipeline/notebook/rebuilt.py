@@ -23,7 +23,7 @@ from market_pipeline.config.instruments import Instrument, Policies
 from market_pipeline.errors import DomainError
 from market_pipeline.notebook.book import Book
 from market_pipeline.notebook.feeds import RawRows, feeds_of
-from market_pipeline.notebook.survey import survey
+from market_pipeline.notebook.raw_scan import scan_raw
 from market_pipeline.sources.binance_capture import MEANING, Findings
 from market_pipeline.warehouse.tables import Table
 
@@ -126,7 +126,9 @@ def rebuild(
     """
     feeds = feeds_of(deltas, snapshots, trades, instrument)
     options = _options(resync, crossed, crossed_resync_seconds, depth_every)
-    known = survey(feeds.deltas(Findings()), feeds.trade_times, infer_steps="infer" in (tick, lot))
+    known = scan_raw(
+        feeds.deltas(Findings()), feeds.trade_times, infer_steps="infer" in (tick, lot)
+    )
     # Rows that only remove levels show no lot; any step then represents their sizes, all 0.
     price_scale = _scale("tick", tick, known.price_scale or Scale.of(Decimal(1)))
     size_scale = _scale("lot", lot, known.size_scale or Scale.of(Decimal(1)))

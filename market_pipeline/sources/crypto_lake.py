@@ -228,12 +228,12 @@ def read_raw(
         with parquet:
             skipped = min(skip_rows, parquet.metadata.num_rows)
             skip_rows -= skipped
-            wanted = [*columns, *(column for column in optional if column in names)]
-            own = [names[column] for column in wanted]
+            chosen = [*columns, *(column for column in optional if column in names)]
+            own = [names[column] for column in chosen]
             for first_row, pieces in read_pieces(parquet, file, own, batch_rows, skipped):
                 check_stopped()
                 arrays, nulls = {}, {}
-                for column in wanted:
+                for column in chosen:
                     arrays[column], absent = pieces[names[column]]
                     if absent is not None:
                         nulls[column] = absent

@@ -1,8 +1,8 @@
 """Download an object: parts in parallel, written in order, verified, and put in place at once.
 
 What has come lies in `<name>.<tag>.partial` beside the target, always a beginning of the object
-without holes. The tag follows from the ETag and the size, so a broken download is gone on with only
-if the object is still the same. A lock on that file keeps two processes from writing it.
+without holes. The tag follows from the ETag and the size, so a broken download is resumed only if
+the object is still the same. A lock on that file keeps two processes from writing it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What an object store reported of the raw files in a day's folder, in a file beside them.
 
 The ledger is also a journal: what has come waits under `.<object>.incoming` until the rest of the
-day has come too, and putting a day in place is gone on with after a kill. So the folder always
+day has come too, and putting a day in place is resumed after a kill. So the folder always
 holds the day as the store had it at one time, never a part of it or two deliveries mixed.
 """
 

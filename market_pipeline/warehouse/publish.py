@@ -204,14 +204,14 @@ def _commit(
             return -1
         delta = create_delta_table(warehouse, table)
     add_new_columns(delta, table)
-    wanted = {_relative(day, file): file for file in staged}
+    expected = {_relative(day, file): file for file in staged}
     replaced = {file.instrument for file in staged} | set(withdrawn)
     present = {file.path: file for file in published_files(delta, day, replaced)}
     now_ms = time.time_ns() // 1_000_000
     actions: list[AddAction | RemoveAction] = [
         RemoveAction(path, True, now_ms, file.bytes, _partition(day, file.instrument))
         for path, file in present.items()
-        if path not in wanted
+        if path not in expected
     ]
     actions += [
         AddAction(
@@ -222,7 +222,7 @@ def _commit(
             data_change=True,
             stats=_statistics(day, file.rows),
         )
-        for path, file in wanted.items()
+        for path, file in expected.items()
         if path not in present
     ]
     if not actions:

@@ -18,7 +18,7 @@ from market_pipeline.books.scale import Scale
 from market_pipeline.errors import CheckpointError, DomainError, LakeFileError, MissingDataError
 from market_pipeline.notebook import instant, replay
 from market_pipeline.notebook.feeds import feeds_of
-from market_pipeline.notebook.survey import survey
+from market_pipeline.notebook.raw_scan import scan_raw
 from market_pipeline.sources.binance_capture import Findings
 from market_pipeline_tests.notebook.conftest import FAULTY, MISSING, NEXT, QUIET, Market
 
@@ -32,7 +32,7 @@ NOON_NS = 1_741_003_200_000_000_000
 def straight_through(market: Market, *, uncross: bool) -> list[Keyframe]:
     """The full book after nearly every message of the faulty day, by one uninterrupted rebuild."""
     feeds = feeds_of(market.deltas, market.snapshots, market.trades)
-    gaps = survey(feeds.deltas(Findings()), feeds.trade_times, infer_steps=False)
+    gaps = scan_raw(feeds.deltas(Findings()), feeds.trade_times, infer_steps=False)
     rebuild = Rebuild(
         Scale.of(market.instrument.tick),
         Scale.of(market.instrument.lot),

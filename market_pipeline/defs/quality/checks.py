@@ -76,12 +76,12 @@ def quality_checks(
     unreported = [each.id for each in pipeline.selected if each.id not in rows]
     selected = context.selected_asset_check_keys
     green = {key for key in {each.asset_key for each in selected} if is_green(context, key)}
-    wanted = {each.name for each in selected if each.asset_key in green}
+    asked = {each.name for each in selected if each.asset_key in green}
     places = published[findings_of_day.sql_name]
     evaluated = set()
     for check in rules.CHECKS:
         findings = [finding for finding in found if finding[1].check == check]
-        if check.name in wanted and (findings or unreported):
+        if check.name in asked and (findings or unreported):
             outcomes = _outcomes(day_of(context), findings, unreported)
             yield _result(check, findings, places.filter(check=check.name), unreported, outcomes)
             evaluated.add(check.name)

@@ -139,7 +139,7 @@ def _await(
         done, under_way = wait(work, every_seconds, FIRST_EXCEPTION)
         if not under_way or any(each.exception() for each in done):
             return
-        pool.look()
+        pool.check()
         report()
 
 

@@ -103,7 +103,7 @@ def fetch_days(
         while left:
             done, left = wait(left, _POLL_SECONDS, FIRST_COMPLETED)
             while_waiting()
-            pool.look()
+            pool.check()
             for future in done:
                 yield future.result()
     finally:

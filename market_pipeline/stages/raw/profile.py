@@ -20,7 +20,7 @@ from market_pipeline.quality.intervals import NS_PER_SECOND
 from market_pipeline.quality.profile import (
     PROFILES,
 )
-from market_pipeline.quality.raw_look import RawTableLook
+from market_pipeline.quality.raw_scan import RawTableScan
 from market_pipeline.shown import shown_logger
 from market_pipeline.sources.crypto_lake import (
     DELTAS,
@@ -99,16 +99,16 @@ def _profile(
     try:
         files, sha256 = files_and_sha256()
         if warehouse is None or table is not DELTAS:
-            look = RawTableLook(lake, table, day, tolerance_ns)
-            _look_through(files, look, table)
+            scan = RawTableScan(lake, table, day, tolerance_ns)
+            _scan(files, scan, table)
         else:
             rows = count_rows(files, table)
             with keep_messages(warehouse, instrument, day, sha256, rows) as index:
-                look = RawTableLook(lake, table, day, tolerance_ns, index.add)
-                _look_through(files, look, table)
-            if not look.is_timed:
+                scan = RawTableScan(lake, table, day, tolerance_ns, index.add)
+                _scan(files, scan, table)
+            if not scan.is_timed:
                 forget_messages(warehouse, [instrument], day)
-        row = identity | {"status": "usable"} | look.figures()
+        row = identity | {"status": "usable"} | scan.figures()
         # A value that fits no column must not show when the rows of all are written.
         PROFILES.frame([row])
     except MarketPipelineError as error:
@@ -134,7 +134,7 @@ def _profile(
     return row
 
 
-def _look_through(files: Sequence[Path], look: RawTableLook, table: RawTable) -> None:
-    for batch in read_raw(files, table, list(table.columns), look.batch_rows):
-        look.add(batch)
+def _scan(files: Sequence[Path], scan: RawTableScan, table: RawTable) -> None:
+    for batch in read_raw(files, table, list(table.columns), scan.batch_rows):
+        scan.add(batch)
         del batch  # or it would be held while the next one is decoded

@@ -104,19 +104,19 @@ def replay_close(
     start = RebuildState.after_close(close)
     options = RebuildOptions(depth_interval_ms=0, keyframe_seconds=0, resync=Resync.NEVER)
     source = iter(deltas)
-    held = [batch for batch in [next(source, None)] if batch is not None]
-    if not held:
+    read = [batch for batch in [next(source, None)] if batch is not None]
+    if not read:
         raise ValueError("a day without a delta row has nothing to replay a book through")
-    first = held[0]
+    first = read[0]
     begin_ns, begin_number = _beginning(first)
     rebuild = Rebuild(price_scale, size_scale, options, start=start)
     snapshot, compared = None, None
     for candidate in _near(snapshots, begin_ns):
         number = int(candidate.sequence_number[0])
-        if _read_up_to(number, held, source, close):
+        if _read_up_to(number, read, source, close):
             rebuild = Rebuild(price_scale, size_scale, options, start=start)
             rows = [
-                block for block in rebuild.blocks(held, [candidate]) if isinstance(block, DepthRows)
+                block for block in rebuild.blocks(read, [candidate]) if isinstance(block, DepthRows)
             ]
             if rebuild.figures["snapshots_compared"]:
                 snapshot, compared = candidate, _row_of(rows, number)
@@ -138,20 +138,20 @@ def replay_close(
 
 
 def _read_up_to(
-    number: int, held: list[DeltaBatch], source: Iterator[DeltaBatch], close: Keyframe
+    number: int, read: list[DeltaBatch], source: Iterator[DeltaBatch], close: Keyframe
 ) -> bool:
     """Reads on until the message of a number is whole, or so far as is looked; whether it came."""
     while True:
         came = number == close.sequence_number or any(
-            (batch.sequence_number == number).any() for batch in held
+            (batch.sequence_number == number).any() for batch in read
         )
         # A message may go on in the next batch.
-        if came and number < held[-1].sequence_number[-1]:
+        if came and number < read[-1].sequence_number[-1]:
             return True
-        more = next(source, None) if _rows(held) < _MAX_ROWS else None
+        more = next(source, None) if _rows(read) < _MAX_ROWS else None
         if more is None:
             return came
-        held.append(more)
+        read.append(more)
 
 
 def _beginning(first: DeltaBatch) -> tuple[int, int]:

@@ -169,16 +169,16 @@ def load_rebuild(
     text, _, values = body.partition(b"\n")
     described = json.loads(text)
     # Compared as JSON, which knows no difference between a tuple and a list.
-    wanted = json.loads(json.dumps(dict(made_from)))
-    if described["made_from"] != wanted:
+    current = json.loads(json.dumps(dict(made_from)))
+    if described["made_from"] != current:
         differing = sorted(
             name
-            for name in wanted.keys() | described["made_from"].keys()
-            if wanted.get(name) != described["made_from"].get(name)
+            for name in current.keys() | described["made_from"].keys()
+            if current.get(name) != described["made_from"].get(name)
         )
         raise refused(
             f"The saved rebuild was made from something else: {', '.join(differing)}",
-            {name: wanted.get(name) for name in differing},
+            {name: current.get(name) for name in differing},
             {name: described["made_from"].get(name) for name in differing},
         )
     return _restored(described, values, warehouse.staging_dir)

@@ -15,7 +15,7 @@ from market_pipeline.quality.figures.raw import (
 )
 from market_pipeline.quality.findings import Finding, Measured, merged
 from market_pipeline.quality.measures.domain import VIOLATIONS
-from market_pipeline.quality.measures.seen_steps import SeenStep, seen_step, step_change
+from market_pipeline.quality.measures.tick_inference import SeenStep, seen_step, step_change
 from market_pipeline.quality.profile import RawPlace, domain_violations, places_of, profile_of
 from market_pipeline.quality.strategy import choose_strategy
 from market_pipeline.sources.crypto_lake import DELTAS, RAW_TABLES, SNAPSHOTS

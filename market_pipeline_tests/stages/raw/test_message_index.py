@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from market_pipeline.books.boundaries import FirstRows, first_rows
 from market_pipeline.config.instruments import Instrument
-from market_pipeline.quality import raw_look
+from market_pipeline.quality import raw_scan
 from market_pipeline.sources.crypto_lake import read_times
 from market_pipeline.stages.raw import message_index
 from market_pipeline.stages.raw.message_index import day_messages, forget_messages, keep_messages
@@ -102,7 +102,7 @@ class TestOfTheProfile:
         self, lake: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, shards, batch_rows
     ):
         """The profile keeps what a reading of the delta files gives, wherever they are cut."""
-        monkeypatch.setattr(raw_look, "_BATCH_ROWS", batch_rows)
+        monkeypatch.setattr(raw_scan, "_BATCH_ROWS", batch_rows)
         files = write_day(lake, BTC, shards=shards)
         raw = raw_day(lake, BTC)
         profile_day(raw, [BTC], warehouse)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from market_pipeline.config.instruments import Instrument
-from market_pipeline.quality import raw_look
+from market_pipeline.quality import raw_scan
 from market_pipeline.quality.profile import PROFILES, places_of
 from market_pipeline.quality.strategy import choose_strategy
 from market_pipeline.sources.crypto_lake import (
@@ -87,14 +87,14 @@ class TestProfileDay:
         for each in (BTC, ETH):
             write_day(lake, each)
         expected = profile_day(raw_day(lake, BTC, ETH), [BTC, ETH])
-        original = stage.RawTableLook.add
+        original = stage.RawTableScan.add
 
         def raises(look, batch):
             if "BTC" in str(batch.file) and "trades" in str(batch.file):
                 raise ZeroDivisionError("by nothing")
             original(look, batch)
 
-        monkeypatch.setattr(stage.RawTableLook, "add", raises)
+        monkeypatch.setattr(stage.RawTableScan, "add", raises)
         found = profile_day(raw_day(lake, BTC, ETH), [BTC, ETH])
         failed = found[2]
 
@@ -397,8 +397,8 @@ class TestTooLarge:
         self, lake: Path, monkeypatch: pytest.MonkeyPatch, batch_rows: int, most: int, status: str
     ):
         """A message may be as long as the limit, however the rows are cut into batches."""
-        monkeypatch.setattr(raw_look, "MAX_MESSAGE_ROWS", most)
-        monkeypatch.setattr(raw_look, "_BATCH_ROWS", batch_rows)
+        monkeypatch.setattr(raw_scan, "MAX_MESSAGE_ROWS", most)
+        monkeypatch.setattr(raw_scan, "_BATCH_ROWS", batch_rows)
         rows = delta_rows(40)
         for name in ("sequence_number", "receipt_timestamp"):
             values = rows.column(name).to_numpy().copy()
@@ -415,7 +415,7 @@ class TestTooLarge:
         self, lake: Path, monkeypatch: pytest.MonkeyPatch, table: RawTable, limit: str
     ):
         """The same of all messages together, and of all trades; another table is none the worse."""
-        monkeypatch.setattr(raw_look, limit, 1_000)
+        monkeypatch.setattr(raw_scan, limit, 1_000)
         write_day(lake, BTC)
         status = {each.name: profile_shards(lake, each, BTC, DAY)["status"] for each in RAW_TABLES}
         assert {table.name} == {name for name, each in status.items() if each == "unusable"}

@@ -17,14 +17,14 @@ from market_pipeline.errors import MissingDataError
 from market_pipeline.sources.batches import DeltaBatch, TradeTimes
 from market_pipeline.stages.rebuild.gap_scan import suspect_gaps_between
 
-__all__ = ["RawSurvey", "survey"]
+__all__ = ["RawScan", "scan_raw"]
 
 _NO_ROWS = np.empty(0, np.int64)
 _NO_SILENCES = np.empty((0, 3), np.int64)
 
 
 @dataclass(frozen=True, slots=True)
-class RawSurvey:
+class RawScan:
     """What one pass over the delta rows shows.
 
     Attributes:
@@ -42,12 +42,12 @@ class RawSurvey:
     silences: NDArray[np.int64]
 
 
-def survey(
+def scan_raw(
     batches: Iterable[DeltaBatch],
     trade_times: TradeTimes | None,
     *,
     infer_steps: bool,
-) -> RawSurvey:
+) -> RawScan:
     """Reads as much of the delta rows as is needed to say what is asked for.
 
     Without trades no gap is suspected; with them the pipeline's rule holds, with its defaults.
@@ -79,4 +79,4 @@ def survey(
     elif infer_steps:
         for _ in times():
             pass
-    return RawSurvey(day, prices.scale, sizes.scale, gap_rows, silences)
+    return RawScan(day, prices.scale, sizes.scale, gap_rows, silences)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from market_pipeline.books.scale import StepInference
 
-__all__ = ["LATE_ROWS", "SeenStep", "StepWatch", "seen_step", "step_change"]
+__all__ = ["LATE_ROWS", "SeenStep", "StepScan", "seen_step", "step_change"]
 
 # Values that show a step come once in so many rows; without one in 20 times as many the step has
 # changed: by chance that happens once in e^20 days.
@@ -44,7 +44,7 @@ class SeenStep:
     rows: int
 
 
-class StepWatch:
+class StepScan:
     """Finds the step that is seen, batch by batch, and how soon it was.
 
     Attributes:

@@ -10,11 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market_pipeline.quality.measures.seen_steps import SeenStep, StepWatch, seen_step, step_change
+from market_pipeline.quality.measures.tick_inference import (
+    SeenStep,
+    StepScan,
+    seen_step,
+    step_change,
+)
 
 
 def watched(values: list[float], cuts: tuple[int, ...] = ()) -> SeenStep | None:
-    watch = StepWatch()
+    watch = StepScan()
     for begin, end in zip((0, *cuts), (*cuts, len(values)), strict=True):
         watch.add(np.array(values[begin:end], np.float64))
     return watch.seen
@@ -42,7 +47,7 @@ def test_agrees_with_the_greatest_common_divisor(steps, cuts):
 
 def test_what_settled_it_and_what_held_before():
     """Each batch says which value made the step finer; `before` is the step until then."""
-    watch = StepWatch()
+    watch = StepScan()
     batches = [[0.0, 3.0, 1.5], [6.0, 4.5], [9.0, 9.2, 0.1]]
     told = [watch.add(np.array(batch)) for batch in batches]
 
@@ -54,7 +59,7 @@ def test_outliers_show_no_step():
     """Two prices off the tick among 20,000 settle nothing in the end, though the first did once."""
     prices = np.random.default_rng(1).integers(610_000, 620_000, 20_000) / 10
     prices[[4_000, 19_000]] = 61800.1015625
-    watch = StepWatch()
+    watch = StepScan()
     told = [watch.add(batch) for batch in np.split(prices, [3, 5_000, 12_000])]
 
     settled = told[0] + 1

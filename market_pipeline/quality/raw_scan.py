@@ -17,7 +17,7 @@ from market_pipeline.quality.measures.domain import EXPECTED, DomainCount
 from market_pipeline.quality.measures.ordering import Disorder, MessageOrder, content_of
 from market_pipeline.quality.measures.outside_day import OutsideDay
 from market_pipeline.quality.measures.price_levels import PriceLevels
-from market_pipeline.quality.measures.seen_steps import LATE_ROWS, StepWatch
+from market_pipeline.quality.measures.tick_inference import LATE_ROWS, StepScan
 from market_pipeline.quality.profile import OUTSIDE_DAY, RawPlace, place_columns
 from market_pipeline.sources.crypto_lake import (
     DELTAS,
@@ -29,7 +29,7 @@ from market_pipeline.sources.crypto_lake import (
 )
 from market_pipeline.sources.memory_limits import MAX_MESSAGE_ROWS, MAX_MESSAGES, MAX_TRADES
 
-__all__ = ["RawTableLook"]
+__all__ = ["RawTableScan"]
 
 _BATCH_ROWS = 1 << 18
 _SNAPSHOT_BATCH_ROWS = 1 << 13
@@ -51,7 +51,7 @@ _PRICES = {DELTAS.name: ["price"], SNAPSHOTS.name: _levels("price"), TRADES.name
 _SIZES = {DELTAS.name: ["size"], SNAPSHOTS.name: _levels("size"), TRADES.name: ["amount"]}
 
 
-class RawTableLook:
+class RawTableScan:
     """What is found in a raw table of a day.
 
     Args:
@@ -82,7 +82,7 @@ class RawTableLook:
         self._ends: list[tuple[int, int]] = []
         self._domain = DomainCount(table, start_ns, end_ns, tolerance_ns)
         self._order = MessageOrder(start_ns, is_row_a_message=table is not DELTAS)
-        self._prices, self._sizes = StepWatch(), StepWatch()
+        self._prices, self._sizes = StepScan(), StepScan()
         self._tick_places: dict[int, RawPlace] = {}
         self._sequence = "id" if table is TRADES else "sequence_number"
         self._outside = OutsideDay(start_ns, end_ns, self._sequence)
