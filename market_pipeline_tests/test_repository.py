@@ -316,6 +316,20 @@ class TestModules:
         ]
         assert [] == upward
 
+    def test_a_folder_imports_what_it_says(self):
+        """The docstring of each folder names the layers that its modules import from."""
+        undeclared = []
+        for module, path in modules():
+            folder = PACKAGE / layer_of(module) / "__init__.py"
+            ours = (n for n in imported_names(module, path) if n.startswith("market_pipeline."))
+            layers = {layer_of(name) for name in ours}
+            if layer_of(module) in ("", "defs", "cli") or not folder.is_file():
+                continue
+            _, _, may = (ast.get_docstring(parsed(folder)) or "").partition("May import")
+            others = layers - {"", layer_of(module), *re.findall(r"`(\w+)`", may)}
+            undeclared += [f"{module} imports {layer}" for layer in others]
+        assert [] == undeclared
+
     def test_nothing_below_defs_imports_dagster(self):
         """The pure code can be used without Dagster."""
         found = [

@@ -1,1 +1,4 @@
-"""What failed, reported once to every receiver: an outbox on disk, and what empties it."""
+"""What failed, reported once to every receiver: an outbox on disk, and what empties it.
+
+May import `shown`, `errors`, `threads`, `config`, `warehouse`, `quality` and `tables`.
+"""

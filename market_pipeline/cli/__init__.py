@@ -1,1 +1,4 @@
-"""The console script `market-pipeline`: verbs only, the work is done below."""
+"""The console script `market-pipeline`: verbs only, the work is done below.
+
+May import everything below it.
+"""

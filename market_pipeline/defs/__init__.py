@@ -1,1 +1,4 @@
-"""Dagster, thin: one folder per stage; everything below this package runs without it."""
+"""Dagster, thin: one folder per stage; everything below this package runs without it.
+
+May import everything below it.
+"""

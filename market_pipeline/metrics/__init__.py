@@ -1,1 +1,4 @@
-"""Microstructure figures from valid books: spread, mid, depth, imbalance, activity."""
+"""Microstructure figures from valid books: spread, mid, depth, imbalance, activity.
+
+May import `config`, `warehouse`, `sources`, `books` and `quality`.
+"""

@@ -1,1 +1,5 @@
-"""The pipeline's stages as plain functions of a day, in the day's order, without Dagster."""
+"""The pipeline's stages as plain functions of a day, in the day's order, without Dagster.
+
+May import `shown`, `errors`, `mapped`, `threads`, `config`, `warehouse`, `store`, `sources`,
+`books`, `quality`, `metrics` and `tables`.
+"""

@@ -1,1 +1,4 @@
-"""What is published: layout, staging, atomic publishing, lineage, and the catalogue users open."""
+"""What is published: layout, staging, atomic publishing, lineage, and the catalogue users open.
+
+May import `errors` and `threads`.
+"""
