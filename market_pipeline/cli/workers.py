@@ -113,7 +113,7 @@ def run_days_at_once(
 
     Raises:
         typer.Exit: SIGINT or SIGTERM came, and all processes have ended; or one could not start,
-            which has said why.
+            which has reported why.
     """
     dagster_home()
     asked = _Asked(list(ids), force)
