@@ -159,8 +159,8 @@ def _rebuild(task: Task, folder: Path) -> dict[str, Any]:
     rebuilt = rebuild_day(raw, instruments, settings, warehouse)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     records = rebuilt.records
-    failures = [record["failure"] for record in records if record["failure"]]
-    snapshots_mismatched = sum(record["snapshots_mismatched"] or 0 for record in records)
+    failures = [record.failure for record in records if record.failure]
+    snapshots_mismatched = sum(record.snapshots_mismatched or 0 for record in records)
     if failures or snapshots_mismatched:
         raise RuntimeError(
             f"{snapshots_mismatched} snapshots differ from the book. {'; '.join(failures)}"
@@ -168,9 +168,9 @@ def _rebuild(task: Task, folder: Path) -> dict[str, Any]:
     return {
         "cpu_s": cpu,
         "wall_s": wall,
-        "rows": sum(record["rows"] for record in records),
-        "messages": sum(record["messages"] for record in records),
-        "snapshots_compared": sum(record["snapshots_compared"] for record in records),
+        "rows": sum(record.rows for record in records),
+        "messages": sum(record.messages for record in records),
+        "snapshots_compared": sum(record.snapshots_compared for record in records),
         "files": {
             name: {"rows": sum(f.rows for f in each), "bytes": sum(f.bytes for f in each)}
             for name, each in rebuilt.staged.items()

@@ -50,7 +50,9 @@ def publish_day(
         table = TABLES[name]
         publish(warehouse, table, day, rebuilt.staged[table.sql_name], withdrawn=rebuilt.withdrawn)
     bbo, depth, _, intervals = (scan(warehouse, TABLES[name], day) for name in _BIG)
-    small["book_rebuilds"] = TABLES["book_rebuilds"].frame(rebuilt.records)
+    small["book_rebuilds"] = TABLES["book_rebuilds"].frame(
+        each.as_record() for each in rebuilt.records
+    )
     validated = report_day(
         Lookups(looked_through, warehouse, settings.lock_timeout_seconds),
         instruments,

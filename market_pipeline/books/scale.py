@@ -24,6 +24,7 @@ __all__ = [
     "VALUES_PER_OUTLIER",
     "Scale",
     "StepInference",
+    "scales_of",
     "to_steps",
 ]
 
@@ -106,6 +107,17 @@ class Scale:
             return np.array(exact, dtype=np.float64).reshape(steps.shape)
         scaled = steps * np.int64(self.coefficient)
         return np.asarray(scaled / 10.0**self.decimals, dtype=np.float64)
+
+
+def scales_of(tick: str | None, lot: str | None) -> tuple[Scale, Scale]:
+    """The tick and the lot as the tables have them, exact decimals.
+
+    Raises:
+        ValueError: One is null, as of a day that was not rebuilt, or no step.
+    """
+    if tick is None or lot is None:
+        raise ValueError(f"a day without a tick or a lot, found {tick} and {lot}")
+    return Scale.of(Decimal(tick)), Scale.of(Decimal(lot))
 
 
 @kernel

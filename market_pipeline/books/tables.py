@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from market_pipeline.books.record import RebuildRecord
 from market_pipeline.books.state import DEPTH_LEVELS
+from market_pipeline.warehouse.records import Identity
 from market_pipeline.warehouse.tables import Column, Computed, Table
 
 __all__ = ["BBO", "CHECKPOINTS", "DEPTH", "IDENTITY", "INTERVALS", "REBUILDS"]
 
-IDENTITY = (
-    Column("exchange", "VARCHAR", "Venue, upper case."),
-    Column("symbol", "VARCHAR", "Symbol at the venue, upper case."),
-    Column("dt", "DATE", "UTC day of receipt."),
-)
+IDENTITY = Identity.columns()
 _EVENT = (
     Column("ts_origin_ns", "BIGINT", "Exchange time of the message, ns UTC."),
     Column("ts_receipt_ns", "BIGINT", "Time the vendor received it, ns UTC; may be the earlier."),
@@ -154,156 +152,6 @@ REBUILDS = Table(
     schema="books",
     name="rebuilds",
     description="How each instrument's day was rebuilt, or why it could not be.",
-    columns=(
-        *IDENTITY,
-        Column("outcome", "VARCHAR", "rebuilt, no_data (nothing there) or quarantined."),
-        Column("failure_kind", "VARCHAR", "Class of the error; null if rebuilt."),
-        Column("failure", "VARCHAR", "The error in full; null if rebuilt."),
-        Column("strategy", "VARCHAR", "full_deltas, snapshots_only (a row per snapshot) or none."),
-        Column("strategy_reason", "VARCHAR", "Why that one, in a sentence."),
-        Column("policies", "VARCHAR", "The instrument's policies in force, a JSON object."),
-        Column("tick", "VARCHAR", "Tick of that day, an exact decimal."),
-        Column("lot", "VARCHAR", "Lot of that day, an exact decimal."),
-        Column("tick_inferred", "BOOLEAN", "The tick was inferred from the day's prices."),
-        Column("lot_inferred", "BOOLEAN", "The lot was inferred from the day's sizes."),
-        Column("rows", "BIGINT", "Delta rows applied or refused."),
-        Column("messages", "BIGINT", "Messages, each one row of books.bbo."),
-        Column("snapshots", "BIGINT", "Snapshots met."),
-        Column("snapshots_unusable", "BIGINT", "Snapshots that are no book (crossed, off grid)."),
-        Column(
-            "snapshots_unplaced",
-            "BIGINT",
-            "Snapshots whose number never came or had passed.",
-        ),
-        Column("snapshots_uncompared", "BIGINT", "Snapshots after the seed compared with nothing."),
-        Column("first_uncompared_ns", "BIGINT", "Receipt time of the first of them, ns UTC."),
-        Column(
-            "longest_uncompared_seconds",
-            "DOUBLE",
-            "Longest time from one compared snapshot to the next while others came.",
-        ),
-        Column("longest_uncompared_ns", "BIGINT", "When that time began, ns UTC."),
-        Column("uncompared_reasons", "VARCHAR", "Why they were not compared; null if all were."),
-        Column(
-            "snapshots_off_number",
-            "BIGINT",
-            "Compared snapshots whose number is not that of a message.",
-        ),
-        Column(
-            "snapshots_misplaced",
-            "BIGINT",
-            "Snapshots that disagree at their number and agree at a neighbouring message.",
-        ),
-        Column("first_misplaced_ns", "BIGINT", "Receipt time of the first of them, ns UTC."),
-        Column("first_misplaced_sequence_number", "BIGINT", "Its sequence number."),
-        Column(
-            "snapshots_stale",
-            "BIGINT",
-            "Snapshots that disagree and repeat the content of an earlier one.",
-        ),
-        Column("first_stale_ns", "BIGINT", "Receipt time of the first of them, ns UTC."),
-        Column("first_stale_sequence_number", "BIGINT", "Its sequence number."),
-        Column("repeated_messages", "BIGINT", "Messages whose number came before; not applied."),
-        Column(
-            "late_messages", "BIGINT", "Messages applied late, as far as none had overtaken them."
-        ),
-        Column("stale_messages", "BIGINT", "Messages older than what is remembered; not applied."),
-        Column("first_old_ns", "BIGINT", "Receipt time of the first of these three, ns UTC."),
-        Column("first_old_sequence_number", "BIGINT", "Its sequence number."),
-        Column("restarts", "BIGINT", "Times the sequence numbers began anew."),
-        Column("first_restart_ns", "BIGINT", "Receipt time of the first, ns UTC."),
-        Column("split_messages", "BIGINT", "Messages that are only a part of the next one."),
-        Column("first_split_ns", "BIGINT", "Receipt time of the first, ns UTC."),
-        Column("bad_sequences", "BIGINT", "Messages with a number that others contradict."),
-        Column("first_bad_sequence_ns", "BIGINT", "Receipt time of the first, ns UTC."),
-        Column(
-            "bad_receipt_stamps",
-            "BIGINT",
-            "Messages whose receipt time contradicts those around it.",
-        ),
-        Column(
-            "bad_origin_stamps",
-            "BIGINT",
-            "Messages whose exchange time contradicts those around it.",
-        ),
-        Column("outside_day_messages", "BIGINT", "Messages received outside the UTC day."),
-        Column("seed", "VARCHAR", "What the day began with: first_snapshot or previous_close."),
-        Column("seed_sequence_number", "BIGINT", "Its sequence number; null if there was none."),
-        Column("seed_ts_receipt_ns", "BIGINT", "Its receipt time, ns UTC."),
-        Column("seed_refused", "VARCHAR", "Why the previous close was not used, if asked for."),
-        Column("resyncs", "BIGINT", "Times a later snapshot replaced the book in its window."),
-        Column(
-            "levels_learned",
-            "BIGINT",
-            "Levels beyond the horizon learned from snapshots that matched.",
-        ),
-        Column("gaps", "BIGINT", "Messages before which others are lost, suspected or proven."),
-        Column("crossed_messages", "BIGINT", "Rows of books.bbo with the bid above the ask."),
-        Column("crossed_seconds", "DOUBLE", "Time from such rows to the next ones."),
-        Column("locked_messages", "BIGINT", "Rows of books.bbo with the bid equal to the ask."),
-        Column("locked_seconds", "DOUBLE", "Time from such rows to the next ones."),
-        Column("uncrossed_levels", "BIGINT", "Stale levels removed by the policy uncross."),
-        Column("min_latency_ms", "DOUBLE", "Smallest receipt minus exchange time of a message."),
-        Column("max_latency_ms", "DOUBLE", "Largest receipt minus exchange time of a message."),
-        Column("negative_latency_messages", "BIGINT", "Messages received before they were sent."),
-        Column("unknown_removals", "BIGINT", "Removals of a price the book did not hold."),
-        Column(
-            "snapshots_compared", "BIGINT", "Later snapshots compared at their own sequence number."
-        ),
-        Column("snapshots_mismatched", "BIGINT", "Of these, with a level other than ours."),
-        Column("first_mismatch_ns", "BIGINT", "Receipt time of the first of them, ns UTC."),
-        Column("first_mismatch_sequence_number", "BIGINT", "Its sequence number."),
-        Column("first_mismatch_levels_differing", "BIGINT", "Levels that differed in it."),
-        Column("first_mismatch_ours", "VARCHAR", "Our best bid and ask then, with sizes."),
-        Column("first_mismatch_theirs", "VARCHAR", "Those of the snapshot."),
-        Column(
-            "worst_mismatch_ns",
-            "BIGINT",
-            "Receipt time of the mismatch with the largest difference of the mid, then of levels.",
-        ),
-        Column("worst_mismatch_sequence_number", "BIGINT", "Its sequence number."),
-        Column("worst_mismatch_levels_differing", "BIGINT", "Levels that differed in it."),
-        Column("worst_mismatch_ours", "VARCHAR", "Our best bid and ask then, with sizes."),
-        Column("worst_mismatch_theirs", "VARCHAR", "Those of the snapshot."),
-        Column("snapshot_levels", "BIGINT", "Snapshot levels compared, within the known horizon."),
-        Column("snapshot_levels_matching", "BIGINT", "Of these, equal in price and size."),
-        Column("snapshot_levels_missing", "BIGINT", "Of these, not in our book."),
-        Column("snapshot_levels_ours", "BIGINT", "Our levels in the snapshots' windows."),
-        Column("snapshot_levels_ghost", "BIGINT", "Of these, not in the snapshot."),
-        Column(
-            "snapshot_size_error",
-            "DOUBLE",
-            "Size differences of all levels over the snapshots' sizes.",
-        ),
-        Column(
-            "max_mid_deviation_ticks", "DOUBLE", "Largest difference of the mid to a snapshot's."
-        ),
-        Column(
-            "snapshots_compared_per_hour",
-            "BIGINT[]",
-            "Compared snapshots in each UTC hour, 24 entries.",
-        ),
-        Column("snapshots_mismatched_per_hour", "BIGINT[]", "Mismatches in each UTC hour."),
-        Column(
-            "snapshot_levels_differing_per_hour",
-            "BIGINT[]",
-            "Levels that differed in each UTC hour.",
-        ),
-        Column("known_low_price", "DOUBLE", "Lowest confirmed price; null without a snapshot."),
-        Column("known_high_price", "DOUBLE", "Highest confirmed price; null without a snapshot."),
-        Column("price_losses", "BIGINT", "Prices that are not on the tick."),
-        Column("size_losses", "BIGINT", "Sizes that are not on the lot."),
-        Column("price_loss_files", "VARCHAR[]", "Files of the first ten of these prices."),
-        Column("price_loss_rows", "BIGINT[]", "Their rows."),
-        Column("price_loss_values", "DOUBLE[]", "Their values."),
-        Column("size_loss_files", "VARCHAR[]", "Files of the first ten of these sizes."),
-        Column("size_loss_rows", "BIGINT[]", "Their rows."),
-        Column("size_loss_values", "DOUBLE[]", "Their values."),
-        Column("streamed_row_groups", "BIGINT", "Raw row groups too large to be decoded whole."),
-        Column("bytes_in_flight", "BIGINT", "Most decoded bytes of raw rows held at once."),
-        Column("input_sha256", "VARCHAR[]", "SHA-256 of the raw files read, in order."),
-        Column("output_sha256", "VARCHAR", "SHA-256 over those of the published books.bbo files."),
-        Column("code_version", "VARCHAR", "Version of the code that rebuilt the day."),
-    ),
+    columns=RebuildRecord.columns(),
     storage="duckdb",
 )

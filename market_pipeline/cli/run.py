@@ -142,15 +142,15 @@ def _planned_lines(planned: PlannedDay) -> Iterator[str]:
     """What a dry run says of an instrument and day: how, each repair, the rest, files set aside."""
     record = planned.record
     made = {
-        "rebuilt": f"would be rebuilt ({record['strategy']}), {record['messages'] or 0:,} messages",
+        "rebuilt": f"would be rebuilt ({record.strategy}), {record.messages or 0:,} messages",
         "no_data": "could not be rebuilt",
         "quarantined": "would be set aside",
-    }[record["outcome"]]
-    yield f"{record['dt']} {record['exchange']}:{record['symbol']}: {made}"
-    if record["strategy_reason"] and record["strategy"] != "full_deltas":
-        yield f"  because: {record['strategy_reason']}"
-    if record["failure"]:
-        yield f"  failure: {record['failure']}"
+    }[record.outcome]
+    yield f"{record.dt} {record.instrument_id}: {made}"
+    if record.strategy_reason and record.strategy != "full_deltas":
+        yield f"  because: {record.strategy_reason}"
+    if record.failure:
+        yield f"  failure: {record.failure}"
     for repair in planned.repairs:
         span = f"{_utc(repair['start_ns'])} to {_utc(repair['end_ns'])}"
         yield f"  {span} UTC {repair['cause']} {repair['action']}: {repair['evidence']}"

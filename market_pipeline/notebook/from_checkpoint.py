@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from market_pipeline.books.from_snapshots import SnapshotRebuild
 from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.rebuild import Rebuild, RebuildOptions
 from market_pipeline.books.rebuild_state import RebuildState
+from market_pipeline.books.record import RebuildRecord
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.soundness import Mark, marks_of
 from market_pipeline.books.tables import BBO, CHECKPOINTS
@@ -37,7 +37,7 @@ from market_pipeline.notebook.in_memory import snapshot_slices
 from market_pipeline.sources.binance_capture import Findings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, RawTable, open_shard
 from market_pipeline.stages.raw.objects import RawObjects
-from market_pipeline.stages.rebuild.seed import keyframe_of
+from market_pipeline.stages.rebuild.seed import closing_book, keyframe_of
 from market_pipeline.tables import open_catalogue
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.read import scan
@@ -98,14 +98,14 @@ def replayed(row: PublishedRow, settings: Settings) -> Book:
         record = _record(catalogue, row)
         deltas = _rows_of(catalogue, "lake.raw_book_deltas", row)
         snapshots = _rows_of(catalogue, "lake.raw_book_snapshots", row)
-    scales = Scale.of(Decimal(record["tick"])), Scale.of(Decimal(record["lot"]))
-    if record.get("strategy") == "snapshots_only":
+    scales = record.scales
+    if record.is_of_snapshots:
         instrument = _instrument(row.instrument, settings)
         files = _files(RawObjects(settings.lake_path, snapshots), instrument, row)
         snapshot = _snapshot(row, files, scales)
         _refuse_another_book(snapshot, row)
         return Book.of_keyframe(snapshot, *scales)
-    start = _start(warehouse, row, record["seed"], scales)
+    start = _start(warehouse, row, record.seed, scales)
     book = start.book
     if book is None or start.messages <= row.message:
         instrument = _instrument(row.instrument, settings)
@@ -122,7 +122,7 @@ def replayed(row: PublishedRow, settings: Settings) -> Book:
     return Book.of_keyframe(replace(book, flags=row.columns["flags"]), *scales)
 
 
-def _record(catalogue: duckdb.DuckDBPyConnection, row: PublishedRow) -> dict[str, Any]:
+def _record(catalogue: duckdb.DuckDBPyConnection, row: PublishedRow) -> RebuildRecord:
     """How the row's day was rebuilt."""
     records = _rows_of(catalogue, "books.rebuilds", row).filter(pl.col("outcome") == "rebuilt")
     if records.is_empty():
@@ -133,7 +133,7 @@ def _record(catalogue: duckdb.DuckDBPyConnection, row: PublishedRow) -> dict[str
             symbol=row.columns["symbol"],
             day=row.day,
         )
-    return records.row(0, named=True)
+    return RebuildRecord.from_record(records.row(0, named=True))
 
 
 def _rows_of(catalogue: duckdb.DuckDBPyConnection, table: str, row: PublishedRow) -> pl.DataFrame:
@@ -191,11 +191,10 @@ def _start(
         return _Start(keyframe_of(found.row(0, named=True), *scales), messages)
     if seed != "previous_close":
         return _Start(None, 0)
-    yesterday = scan(warehouse, CHECKPOINTS, row.day - timedelta(days=1), {row.instrument})
-    close = yesterday.filter(pl.col("kind") == "closing").collect()
-    if close.is_empty():
+    close = closing_book(warehouse, row.instrument, row.day - timedelta(days=1))
+    if close is None:
         raise _does_not_lead_there("the closing book of the day before", "none is published")
-    return _Start(keyframe_of(close.row(0, named=True), *scales), 0)
+    return _Start(keyframe_of(close, *scales), 0)
 
 
 def _snapshot(row: PublishedRow, files: Sequence[Path], scales: tuple[Scale, Scale]) -> Keyframe:

@@ -11,14 +11,13 @@ import polars as pl
 import pyarrow as pa
 
 from market_pipeline.books.arrow import BookArrow
-from market_pipeline.books.integers import OffStepCount
 from market_pipeline.books.intervals import Intervals
 from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.rebuild import Block, Rebuild, RebuildOptions
+from market_pipeline.books.rebuild_figures import rebuild_figures
 from market_pipeline.books.scale import Scale
-from market_pipeline.books.snapshot_figures import snapshot_columns
 from market_pipeline.books.state import BboRows, DepthRows, Repairs
-from market_pipeline.books.tables import BBO, DEPTH, IDENTITY, INTERVALS, REBUILDS
+from market_pipeline.books.tables import BBO, DEPTH, IDENTITY, INTERVALS
 from market_pipeline.config.instruments import Instrument, Policies
 from market_pipeline.errors import DomainError
 from market_pipeline.notebook.book import Book
@@ -48,7 +47,8 @@ class RebuiltBook:
         intervals: From when to when a flag is set, what ended it and what shows it, with the
             columns of `books.intervals` without those three.
         book: The full book after the last message.
-        figures: Counters by name, those of `books.rebuilds` first: messages, resyncs, …
+        figures: What the rebuild counted and located, by the names of `books.rebuilds`, and
+            `sequence_backwards`: messages, resyncs, …
         findings: What a capture has wrong, where and what that means: `kind`, `file`, `line`
             (from 1), `expected`, `found`, `meaning`; the first hundred of each kind. No row for
             other sources.
@@ -143,7 +143,8 @@ def rebuild(
         depth=depth.frame(),
         intervals=spans.frame(),
         book=Book.of_keyframe(closing, price_scale, size_scale),
-        figures=_figures(passed),
+        figures=rebuild_figures(passed).as_record()
+        | {"sequence_backwards": passed.figures["sequence_backwards"]},
         findings=_findings(of_deltas, of_snapshots),
         tick=price_scale.step,
         lot=size_scale.step,
@@ -189,21 +190,6 @@ class _Rows:
         return self._table.with_computed(rows.lazy()).collect()
 
 
-def _figures(passed: Rebuild) -> dict[str, Any]:
-    counters = passed.figures
-    named = [column.name for column in REBUILDS.columns]
-    figures: dict[str, Any] = {name: counters[name] for name in named if name in counters}
-    figures |= {
-        "crossed_seconds": counters["crossed_ns"] / 1e9,
-        "locked_seconds": counters["locked_ns"] / 1e9,
-        "sequence_backwards": counters["sequence_backwards"],
-    }
-    if not counters["seeded"]:
-        figures |= {"seed_sequence_number": None, "seed_ts_receipt_ns": None}
-    figures |= snapshot_columns(passed)
-    return figures | _losses("price", passed.off_tick) | _losses("size", passed.off_lot)
-
-
 def _findings(*readers: Findings) -> pl.DataFrame:
     # Each reader tells of the damaged lines it met, so the same one may be reported twice.
     found = dict.fromkeys(finding for reader in readers for finding in reader.located)
@@ -214,15 +200,6 @@ def _findings(*readers: Findings) -> pl.DataFrame:
     ]
     schema = dict.fromkeys(columns, pl.String) | {"line": pl.Int64}
     return pl.DataFrame(rows, schema=schema, orient="row")
-
-
-def _losses(column: str, count: OffStepCount) -> dict[str, Any]:
-    return {
-        f"{column}_losses": count.losses,
-        f"{column}_loss_files": [str(loss.file) for loss in count.first],
-        f"{column}_loss_rows": [loss.row for loss in count.first],
-        f"{column}_loss_values": [loss.value for loss in count.first],
-    }
 
 
 def _scale(name: str, given: Decimal | str | float, inferred: Scale) -> Scale:

@@ -4,46 +4,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from market_pipeline.books.tables import IDENTITY
-from market_pipeline.quality.figures.base import Figures, columns_of, figure, table_column
 from market_pipeline.quality.intervals import IntArray
-from market_pipeline.warehouse.tables import Column, Table
+from market_pipeline.warehouse.records import Columns, figure, table_column
+from market_pipeline.warehouse.tables import Table
 
-__all__ = ["FINDINGS", "MAX_PLACES", "Finding", "Measured", "Place", "chosen_places", "merged"]
+__all__ = [
+    "FINDINGS",
+    "MAX_PLACES",
+    "Finding",
+    "Measured",
+    "Place",
+    "chosen_places",
+    "first_and_worst",
+    "first_marked",
+    "merged",
+]
 
 Place = Literal["first", "worst", "further"]
+_Item = TypeVar("_Item")
 
 MAX_PLACES = 100
 """So many places of a check are kept for an instrument and day; all are counted in the report."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+@dataclass(frozen=True, kw_only=True)
+class Finding(Columns):
     """One place at which a check found something; the fields are the columns, in order."""
 
-    check: str = table_column("VARCHAR", "The check's name.")
-    place: Place = table_column(
-        "VARCHAR", "first, worst (unless the first is the worst too) or further."
-    )
-    ts_receipt_ns: int | None = figure("BIGINT", "When, on the receipt clock, ns UTC.")
-    end_ns: int | None = figure("BIGINT", "End of the span; null for a single instant.")
-    sequence_number: int | None = figure("BIGINT", "Sequence number of the message.")
-    file: str | None = figure("VARCHAR", "The raw file, as a path below the lake.")
-    row: int | None = figure("BIGINT", "Its zero-based row.")
-    column: str | None = figure("VARCHAR", "The column of the value.")
-    value: str | None = figure("VARCHAR", "What was found.")
-    expected: str | None = figure("VARCHAR", "What would have been right.")
-    note: str = table_column("VARCHAR", "What it means, in a sentence.")
-
-    def as_record(self) -> dict[str, Any]:
-        """The finding as a dict of columns."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
+    check: str = table_column("The check's name.")
+    place: Place = table_column("first, worst (unless the first is the worst too) or further.")
+    ts_receipt_ns: int | None = figure("When, on the receipt clock, ns UTC.")
+    end_ns: int | None = figure("End of the span; null for a single instant.")
+    sequence_number: int | None = figure("Sequence number of the message.")
+    file: str | None = figure("The raw file, as a path below the lake.")
+    row: int | None = figure("Its zero-based row.")
+    column: str | None = figure("The column of the value.")
+    value: str | None = figure("What was found.")
+    expected: str | None = figure("What would have been right.")
+    note: str = table_column("What it means, in a sentence.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +61,14 @@ class Measured:
         unmeasured: By the name of a check, the error for which its figures could not be measured.
     """
 
-    figures: tuple[Figures, ...] = ()
+    figures: tuple[Columns, ...] = ()
     findings: list[Finding] = field(default_factory=list)
     unmeasured: dict[str, str] = field(default_factory=dict)
 
     @property
     def columns(self) -> dict[str, Any]:
         """The figures by column."""
-        return columns_of(self.figures)
+        return {name: value for group in self.figures for name, value in vars(group).items()}
 
 
 def chosen_places(sizes: IntArray) -> list[tuple[int, Place]]:
@@ -82,6 +87,28 @@ def chosen_places(sizes: IntArray) -> list[tuple[int, Place]]:
     kept = sorted({0, worst, *largest[: MAX_PLACES - 1].tolist()})
     names: dict[int, Place] = {worst: "worst", 0: "first"}
     return [(index, names.get(index, "further")) for index in kept]
+
+
+def first_and_worst(count: int, worst: int) -> list[tuple[int, Place]]:
+    """Which of so many places to show: the first, the worst, and further ones in order of time.
+
+    Returns:
+        At most `MAX_PLACES` indices, each with what it is.
+    """
+    shown = min(count, MAX_PLACES)
+    order = list(dict.fromkeys((0, worst, *range(shown))))[:shown]
+    names: dict[int, Place] = {worst: "worst", 0: "first"}
+    return [(index, names.get(index, "further")) for index in order]
+
+
+def first_marked(
+    items: Iterable[_Item], kind: Callable[[_Item], Hashable] = lambda _: None
+) -> Iterator[tuple[Place, _Item]]:
+    """What is shown, in its order, each with its place: the first of a kind is marked as such."""
+    met = set()
+    for item in items:
+        yield "further" if kind(item) in met else "first", item
+        met.add(kind(item))
 
 
 def merged(parts: Sequence[Measured]) -> Measured:
@@ -123,9 +150,6 @@ FINDINGS = Table(
         "Where a day is wrong: the first, the worst and further places of every check, at most "
         f"{MAX_PLACES} each."
     ),
-    columns=(
-        *IDENTITY,
-        *(Column(name=each.name, **each.metadata) for each in fields(Finding)),
-    ),
+    columns=(*IDENTITY, *Finding.columns()),
     storage="duckdb",
 )

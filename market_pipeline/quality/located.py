@@ -10,7 +10,7 @@ import numpy as np
 
 from market_pipeline.config.thresholds import Thresholds
 from market_pipeline.quality.checks.base import measured, number_of, seconds_text
-from market_pipeline.quality.findings import Finding, chosen_places
+from market_pipeline.quality.findings import Finding, chosen_places, first_marked
 from market_pipeline.quality.intervals import NS_PER_SECOND, IntArray, day_bounds_ns
 from market_pipeline.quality.measures.crossed import TouchReport
 from market_pipeline.quality.measures.gap import GapReport
@@ -53,7 +53,7 @@ def gap_places(gaps: GapReport, sequence_number: IntArray) -> Iterator[Finding]:
 
 def _longest_expected(gaps: GapReport, index: int) -> str:
     """How long a silence may be, by what shows that it is a gap."""
-    threshold = seconds_text(gaps.threshold_seconds)
+    threshold = seconds_text(gaps.figures.gap_threshold_seconds)
     if gaps.spans[index, 2]:
         return f"at most {threshold} while trades go on"
     if gaps.changes[index]:
@@ -108,13 +108,13 @@ def edge_places(
             place="first",
             ts_receipt_ns=start_ns,
             end_ns=end_ns,
-            value=seconds_text(gaps.head_seconds),
+            value=seconds_text(gaps.cover.head_gap_seconds),
             expected=f"at most {seconds_text(tolerance_seconds)}",
             note="No message lies inside the UTC day.",
         )
         return
     spans = []
-    if gaps.head_seconds > tolerance_seconds:
+    if measured(gaps.cover.head_gap_seconds) > tolerance_seconds:
         head = start_ns, gaps.first_ns, gaps.first_message
         spans.append((*head, "Nothing was received from the day's start to the first message."))
     for (begin_ns, over_ns), message in zip(
@@ -123,7 +123,7 @@ def edge_places(
         spans.append(
             (begin_ns, over_ns, message, "No message was received, and no trade shows why.")
         )
-    if gaps.tail_seconds > tolerance_seconds:
+    if measured(gaps.cover.tail_gap_seconds) > tolerance_seconds:
         tail = gaps.last_ns, end_ns, gaps.last_message
         spans.append((*tail, "Nothing was received from the last message to the day's end."))
     lengths_ns = np.array([over_ns - begin_ns for begin_ns, over_ns, _, _ in spans], np.int64)
@@ -221,10 +221,10 @@ def bad_stamp_places(
 def precision_places(reports: Sequence[PrecisionReport]) -> Iterator[Finding]:
     """The first refused values of each column, as many as are located."""
     for report in reports:
-        for number, loss in enumerate(report.first):
+        for place, loss in first_marked(report.first):
             yield Finding(
                 check="precision",
-                place="first" if number == 0 else "further",
+                place=place,
                 file=loss.file,
                 row=loss.row,
                 column=report.column,

@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market_pipeline.books.flags import BookFlag
+from market_pipeline.books.record import RebuildRecord
 from market_pipeline.books.soundness import sound_times_ns
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.quality.figures.book import (
     BadStampFigures,
-    CoverFigures,
-    GapFigures,
     ProvenGapFigures,
 )
 from market_pipeline.quality.findings import Measured, merged
@@ -31,10 +30,10 @@ from market_pipeline.quality.located import (
 )
 from market_pipeline.quality.measure import Measure
 from market_pipeline.quality.measures.crossed import BookSpans, Observed, touch_report, valid_time
-from market_pipeline.quality.measures.gap import GapReport, find_gaps, proven_gaps, total_seconds
+from market_pipeline.quality.measures.gap import GapReport, find_gaps, proven_gaps
 from market_pipeline.quality.measures.skew import bad_stamps, clock_report
 from market_pipeline.quality.measures.snapshots_inside import SnapshotTouches
-from market_pipeline.quality.row import Outcome, ReportRow
+from market_pipeline.quality.row import ReportRow
 from market_pipeline.quality.verdict import validate
 from market_pipeline.sources.registry import gap_evidence
 
@@ -163,25 +162,7 @@ def report_row(
 
 def _gaps(book: BookDay) -> Measured:
     gaps, messages = book.gaps, book.messages
-    figures = GapFigures(
-        gap_count=gaps.count,
-        gap_seconds=gaps.seconds,
-        longest_gap_seconds=gaps.longest_seconds,
-        longest_gap_ns=gaps.longest[0] if gaps.longest else None,
-        first_gap_ns=gaps.first[0] if gaps.first else None,
-        gap_threshold_seconds=gaps.threshold_seconds,
-        gap_starts_ns=tuple(gaps.spans[:, 0].tolist()),
-        gap_ends_ns=tuple(gaps.spans[:, 1].tolist()),
-        gap_trades=tuple(gaps.spans[:, 2].tolist()),
-        gap_snapshots=tuple(gaps.changes.tolist()),
-        outage_count=len(gaps.outages),
-        outage_seconds=total_seconds(gaps.outages),
-        outage_factor=gaps.outage_factor,
-        gaps_per_hour=gaps.per_hour,
-        sequence_backwards=gaps.sequence_backwards,
-        first_sequence_backwards_ns=gaps.sequence_backwards_first_ns,
-    )
-    return Measured((figures,), list(gap_places(gaps, messages.sequence_number)))
+    return Measured((gaps.figures,), list(gap_places(gaps, messages.sequence_number)))
 
 
 def _proven_gaps(book: BookDay) -> Measured:
@@ -193,21 +174,8 @@ def _proven_gaps(book: BookDay) -> Measured:
 def _cover(book: BookDay) -> Measured:
     gaps, messages = book.gaps, book.messages
     tolerance = book.instrument.thresholds.edge_tolerance_seconds
-    figures = CoverFigures(
-        messages=len(messages.ts_receipt_ns),
-        first_message_ns=None if gaps.first_message is None else gaps.first_ns,
-        last_message_ns=None if gaps.last_message is None else gaps.last_ns,
-        quiet_count=len(gaps.quiet_spans),
-        quiet_seconds=gaps.quiet_seconds,
-        longest_quiet_seconds=gaps.longest_quiet_seconds,
-        longest_quiet_ns=gaps.longest_quiet[0] if gaps.longest_quiet else None,
-        quiet_starts_ns=tuple(gaps.quiet_spans[:, 0].tolist()),
-        quiet_ends_ns=tuple(gaps.quiet_spans[:, 1].tolist()),
-        head_gap_seconds=gaps.head_seconds,
-        tail_gap_seconds=gaps.tail_seconds,
-    )
     return Measured(
-        (figures,), list(edge_places(gaps, messages.sequence_number, book.day, tolerance))
+        (gaps.cover,), list(edge_places(gaps, messages.sequence_number, book.day, tolerance))
     )
 
 
@@ -271,13 +239,9 @@ BOOK_MEASURES: tuple[Measure[BookDay], ...] = (
 
 
 def report_failure(
+    record: RebuildRecord,
     instrument: Instrument,
-    day: date,
     *,
-    outcome: Outcome,
-    failure_kind: str,
-    failure: str,
-    code_version: str | None,
     measured: Measured,
     as_of_ns: int,
     vendor_lag_seconds: int,
@@ -285,23 +249,21 @@ def report_failure(
     """The validated row of a day that could not be rebuilt.
 
     Args:
-        instrument, day: What could not be rebuilt.
-        outcome: "no_data" if there was nothing, "quarantined" if what was there cannot be used.
-        failure_kind, failure: The class and the text of the error.
-        code_version: Of the code that tried; None if none did.
+        record: That it could not be rebuilt, and why.
+        instrument: With its thresholds.
         measured: What is known of the day nevertheless.
         as_of_ns, vendor_lag_seconds: See `verdict.condition`.
     """
     row = ReportRow(
-        exchange=instrument.venue,
-        symbol=instrument.symbol,
-        dt=day,
-        outcome=outcome,
-        failure_kind=failure_kind,
-        failure=failure,
+        exchange=record.exchange,
+        symbol=record.symbol,
+        dt=record.dt,
+        outcome=record.outcome,
+        failure_kind=record.failure_kind,
+        failure=record.failure,
         unmeasured_checks=tuple(measured.unmeasured),
         unmeasured_errors=tuple(measured.unmeasured.values()),
-        **measured.columns | {"code_version": code_version},
+        **measured.columns | {"code_version": record.code_version},
     )
     return validate(
         row, instrument.thresholds, as_of_ns=as_of_ns, vendor_lag_seconds=vendor_lag_seconds

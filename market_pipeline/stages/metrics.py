@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from market_pipeline.books.scale import scales_of
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import MarketPipelineError, error_text, is_of_machine
 from market_pipeline.metrics.minute import (
@@ -113,8 +113,7 @@ def _metrics_of(
     report = reports.filter(of_instrument(instrument) & (pl.col("outcome") == "rebuilt"))
     if report.is_empty():
         return None
-    record = report.row(0, named=True)
-    row = ReportRow.from_record(record)
+    row = ReportRow.from_record(report.row(0, named=True))
     withheld = [
         outcome.summary
         for outcome in evaluate(row, thresholds_in_force(row, instrument.thresholds))
@@ -128,6 +127,7 @@ def _metrics_of(
     gap_starts, gap_ends, quiet_starts, quiet_ends = (each or () for each in edges)
     holes = zip(gap_starts + quiet_starts, gap_ends + quiet_ends, strict=True)
     spans = np.array(sorted(holes), np.int64).reshape(-1, 2)
+    tick, lot = scales_of(row.tick, row.lot)
     files, _ = trades.files_if_any(instrument)
     return minute_metrics(
         read_rows(bbo, instrument, BBO_COLUMNS, _BBO_BATCH_ROWS),
@@ -135,7 +135,7 @@ def _metrics_of(
         read_trades(files, scratch) if files else None,
         instrument=instrument,
         day=day,
-        tick=Decimal(record["tick"]),
-        lot=Decimal(record["lot"]),
+        tick=tick.step,
+        lot=lot.step,
         not_observed=spans,
     )

@@ -113,7 +113,7 @@ def books_made_of(
         before = raw.day - timedelta(days=1)
         inputs += _published_inputs(warehouse, CHECKPOINTS, before).get(instrument.id, ())
     parameters = {
-        "strategy": blank_record(instrument, raw)["strategy"],
+        "strategy": blank_record(instrument, raw).strategy,
         "source": instrument.source,
         "tick": str(instrument.tick),
         "lot": str(instrument.lot),

@@ -72,7 +72,13 @@ def data_dir(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, files in day.staged.items():
         publish(warehouse, OUTPUTS[name][0], DAY, files)
     rebuilds = TABLES["book_rebuilds"]
-    replace_rows(warehouse, rebuilds, DAY, [BTC.id], rebuilds.frame(day.records))
+    replace_rows(
+        warehouse,
+        rebuilds,
+        DAY,
+        [BTC.id],
+        rebuilds.frame([each.as_record() for each in day.records]),
+    )
     refresh_catalogue(warehouse)
     return data_dir
 

@@ -7,6 +7,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
+from market_pipeline.books.record import RebuildRecord
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.thresholds import Thresholds
 from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns
@@ -25,6 +26,13 @@ INSTRUMENT = Instrument(
     lot=Decimal("0.001"),
 )
 THRESHOLDS = Thresholds()
+
+
+def a_record(**columns: Any) -> RebuildRecord:
+    """A row of `books.rebuilds` of a rebuilt day that says no more than it is given."""
+    identity = {"exchange": INSTRUMENT.venue, "symbol": INSTRUMENT.symbol, "dt": DAY}
+    return RebuildRecord(**{**identity, "outcome": "rebuilt", **columns})
+
 
 _PERFECT = ReportRow(
     exchange="BINANCE_FUTURES",

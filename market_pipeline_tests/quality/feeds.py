@@ -73,8 +73,8 @@ def as_told(report: GapReport) -> tuple[object, ...]:
         np.column_stack((report.spans, report.changes)).tolist(),
         report.quiet_spans.tolist(),
         report.messages_after.tolist(),
-        round(report.head_seconds * NS_PER_SECOND),
-        round(report.tail_seconds * NS_PER_SECOND),
+        round(report.cover.head_gap_seconds * NS_PER_SECOND),
+        round(report.cover.tail_gap_seconds * NS_PER_SECOND),
     )
 
 

@@ -15,6 +15,8 @@ from market_pipeline.quality.findings import (
     Finding,
     Measured,
     chosen_places,
+    first_and_worst,
+    first_marked,
     merged,
 )
 
@@ -39,6 +41,24 @@ def test_the_first_and_the_largest_are_chosen(sizes):
         assert {"further"} >= {places[index] for index in indices if index not in {0, worst}}
         left_out = [size for index, size in enumerate(sizes) if index not in places]
         assert all(size <= min(sizes[index] for index in indices[1:]) for size in left_out)
+
+
+@given(st.integers(0, 2 * MAX_PLACES), st.data())
+def test_the_first_the_worst_and_then_in_order(count, data):
+    """The first, then the worst unless it is the first, then the others in order of time."""
+    worst = data.draw(st.integers(0, max(count - 1, 0)))
+    named = [(0, "first"), (worst, "worst")][: 1 if worst == 0 else 2]
+    others = [(index, "further") for index in range(1, count) if index != worst]
+
+    assert ([*named, *others] if count else [])[:MAX_PLACES] == first_and_worst(count, worst)
+
+
+def test_the_first_of_each_kind_is_marked():
+    """In the order they are given; without kinds it is the first of all."""
+    assert ["first", "further"] == [place for place, _ in first_marked("ab")]
+    assert [("first", 1), ("first", 2), ("further", 3)] == list(
+        first_marked([1, 2, 3], lambda number: number % 2)
+    )
 
 
 @given(st.lists(st.integers(0, 2 * MAX_PLACES), min_size=1, max_size=4))

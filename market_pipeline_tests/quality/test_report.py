@@ -28,6 +28,7 @@ from market_pipeline_tests.quality.factory import (
     INSTRUMENT,
     LONG_AFTER_NS,
     THRESHOLDS,
+    a_record,
 )
 from market_pipeline_tests.quality.sample import sample_day
 from market_pipeline_tests.quality.spans import book_spans, spans_of
@@ -285,12 +286,13 @@ def test_the_arrays_are_not_changed():
 def test_a_failure_has_a_row_too(outcome, lag_seconds, expected):
     """An instrument that could not be rebuilt has a row with the error's kind and whole text."""
     row = report_failure(
+        a_record(
+            dt=DAY,
+            outcome=outcome,
+            failure_kind="SchemaError",
+            failure="A column is missing. Fetch the file again.",
+        ),
         INSTRUMENT,
-        DAY,
-        outcome=outcome,
-        failure_kind="SchemaError",
-        failure="A column is missing. Fetch the file again.",
-        code_version=None,
         measured=Measured((RebuildFigures(rows=7),)),
         as_of_ns=DAY_END_NS + 3_600 * NS_PER_SECOND,
         vendor_lag_seconds=lag_seconds,

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from market_pipeline.books.record import RebuildRecord
 from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH, INTERVALS, REBUILDS
 from market_pipeline.config.instruments import GapRule, Instrument
 from market_pipeline.config.settings import Settings, load_settings
@@ -166,9 +167,10 @@ def rebuild_instrument(
 ) -> tuple[dict[str, list[StagedFile]], dict[str, Any]]:
     """One instrument's day rebuilt, with what it follows from as `rebuild_day` gives it."""
     made_of = books_made_of(raw, of, given, warehouse)
-    return one_instrument.rebuild_instrument(
+    files, record = one_instrument.rebuild_instrument(
         raw, of, given, warehouse, made_of, progress, overlap=overlap
     )
+    return files, record.as_record()
 
 
 BTC, ETH = instrument("BTC-USDT"), instrument("ETH-USDT")
@@ -186,7 +188,7 @@ class Later:
         schema = empty_frame(REBUILDS.arrow_schema).schema
         self.warehouse = warehouse
         self.settings = settings(folder)
-        self.rebuilds = pl.from_dicts(rebuilt.records, schema=schema)
+        self.rebuilds = pl.from_dicts([each.as_record() for each in rebuilt.records], schema=schema)
         self.bbo, self.depth, self.checkpoints, self.intervals = (
             scan_files(table, [file.path for file in rebuilt.staged[table.sql_name]])
             for table in (BBO, DEPTH, CHECKPOINTS, INTERVALS)
@@ -194,7 +196,8 @@ class Later:
 
     def day_of(self, of: Instrument) -> InstrumentDay:
         """The day of one instrument as a measurement is given it."""
-        (record,) = self.rebuilds.filter(of_instrument(of)).to_dicts()
+        (row,) = self.rebuilds.filter(of_instrument(of)).to_dicts()
+        record = RebuildRecord.from_record(row)
         books = PublishedBooks(self.rebuilds, self.bbo, self.depth, self.intervals)
         lookups = Lookups(self.raw, self.warehouse)
         return InstrumentDay(of, lookups, record, books, self.settings)

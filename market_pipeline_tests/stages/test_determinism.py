@@ -79,7 +79,7 @@ def test_how_the_raw_files_are_cut_leaves_no_trace(sample_data: Path, folder: Pa
     one = rebuilt(sample_data / "lake", folder / "one", 2)
     other = rebuilt(folder / "recut", folder / "other", 2)
     figures = [
-        pl.from_dicts(day.records, infer_schema_length=None).drop(
+        pl.from_dicts([each.as_record() for each in day.records], infer_schema_length=None).drop(
             "input_sha256", "bytes_in_flight", "^.*_loss_(files|rows)$"
         )
         for day in (one, other)

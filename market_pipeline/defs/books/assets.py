@@ -81,7 +81,7 @@ def _rebuilt_books(
         context.log.info,
         recorded=pipeline.recorded(context, BOOKS),
     )
-    is_rebuilt = any(record["outcome"] == "rebuilt" for record in rebuilt.records)
+    is_rebuilt = any(record.outcome == "rebuilt" for record in rebuilt.records)
     made = [each for each in pipeline.selected if each.id not in rebuilt.unchanged]
     made_of = {each.id: rebuilt.made_of[each.id] for each in made}
     for name in _BIG:
@@ -99,7 +99,7 @@ def _rebuilt_books(
             )
     if "book_rebuilds" in context.selected_output_names:
         frame = TABLES["book_rebuilds"].frame(
-            record
+            record.as_record()
             for each, record in zip(pipeline.selected, rebuilt.records, strict=True)
             if each.id in made_of
         )
@@ -116,7 +116,7 @@ def _of_books(rebuilt: RebuiltDay) -> dict[str, Any]:
     """What the UI shows of a day's rebuild with each of its tables."""
     return {
         "instruments": _instrument_table(rebuilt),
-        "failures": failure_table(rebuilt.records),
+        "failures": failure_table(each.as_record() for each in rebuilt.records),
         "unchanged": unchanged_table(rebuilt.unchanged),
     }
 
@@ -150,6 +150,7 @@ def _by_instrument(
 
 def _instrument_table(rebuilt: RebuiltDay) -> dg.MetadataValue[Any]:
     shown = (
+        "outcome",
         "messages",
         "rows",
         "snapshots_compared",
@@ -160,8 +161,7 @@ def _instrument_table(rebuilt: RebuiltDay) -> dg.MetadataValue[Any]:
     )
     return table_metadata(
         [
-            {"instrument": f"{record['exchange']}:{record['symbol']}", "outcome": record["outcome"]}
-            | {name: record[name] for name in shown}
+            {"instrument": record.instrument_id} | {name: getattr(record, name) for name in shown}
             for record in rebuilt.records
         ]
     )

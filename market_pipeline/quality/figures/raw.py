@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from market_pipeline.quality.figures.base import Figures, figure
+from market_pipeline.warehouse.records import Columns, figure
 
 __all__ = [
     "DeliveryFigures",
@@ -21,127 +21,105 @@ __all__ = [
 
 
 @dataclass(frozen=True, kw_only=True)
-class SchemaFigures(Figures):
+class SchemaFigures(Columns):
     """The raw tables that cannot be read."""
 
     unreadable_tables: int | None = figure(
-        "BIGINT", "Raw tables with a file that cannot be read, or has other columns."
+        "Raw tables with a file that cannot be read, or has other columns."
     )
-    first_unreadable_table: str | None = figure("VARCHAR", "The error of the first of them.")
+    first_unreadable_table: str | None = figure("The error of the first of them.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeliveryFigures(Figures):
+class DeliveryFigures(Columns):
     """What speaks against the raw objects at the store."""
 
     delivery_remarks: tuple[str, ...] | None = figure(
-        "VARCHAR[]", "What speaks against raw objects at the store; null if the lake is a folder."
+        "What speaks against raw objects at the store; null if the lake is a folder."
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class DomainFigures(Figures):
+class DomainFigures(Columns):
     """Raw values outside their domain."""
 
-    domain_violations: int | None = figure(
-        "BIGINT", "Raw values outside their domain, of all tables."
-    )
-    first_domain_violation: str | None = figure(
-        "VARCHAR", "The first, with file, row, column and value."
-    )
+    domain_violations: int | None = figure("Raw values outside their domain, of all tables.")
+    first_domain_violation: str | None = figure("The first, with file, row, column and value.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class RawOrderFigures(Figures):
+class RawOrderFigures(Columns):
     """Messages that stand wrong in the raw files."""
 
-    unordered_messages: int | None = figure(
-        "BIGINT", "Messages received before the one they stand behind."
-    )
-    duplicate_messages: int | None = figure("BIGINT", "Messages that came before already.")
+    unordered_messages: int | None = figure("Messages received before the one they stand behind.")
+    duplicate_messages: int | None = figure("Messages that came before already.")
     unordered_per_hour: tuple[int, ...] | None = figure(
-        "BIGINT[]", "Unordered, double and backward messages by UTC hour."
+        "Unordered, double and backward messages by UTC hour."
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class OutsideDayFigures(Figures):
+class OutsideDayFigures(Columns):
     """Rows outside the UTC day."""
 
-    deltas_outside_day: int | None = figure("BIGINT", "Delta rows received outside the UTC day.")
-    snapshots_outside_day: int | None = figure(
-        "BIGINT", "Snapshot rows received outside the UTC day."
-    )
-    trades_outside_day: int | None = figure("BIGINT", "Trades received outside the UTC day.")
-    outside_day_share: float | None = figure(
-        "DOUBLE", "The largest share of these in a table's rows."
-    )
+    deltas_outside_day: int | None = figure("Delta rows received outside the UTC day.")
+    snapshots_outside_day: int | None = figure("Snapshot rows received outside the UTC day.")
+    trades_outside_day: int | None = figure("Trades received outside the UTC day.")
+    outside_day_share: float | None = figure("The largest share of these in a table's rows.")
     outside_day_table: str | None = figure(
-        "VARCHAR", "That table: deltas, snapshots or trades; null if all rows are inside."
+        "That table: deltas, snapshots or trades; null if all rows are inside."
     )
-    outside_day: date | None = figure("DATE", "The UTC day that most of its rows outside are of.")
-    earliest_outside_ns: int | None = figure(
-        "BIGINT", "Earliest receipt time of the rows outside, ns UTC."
-    )
-    latest_outside_ns: int | None = figure(
-        "BIGINT", "Latest receipt time of the rows outside, ns UTC."
-    )
+    outside_day: date | None = figure("The UTC day that most of its rows outside are of.")
+    earliest_outside_ns: int | None = figure("Earliest receipt time of the rows outside, ns UTC.")
+    latest_outside_ns: int | None = figure("Latest receipt time of the rows outside, ns UTC.")
     files_outside_day: tuple[str, ...] | None = figure(
-        "VARCHAR[]", "Raw files most of whose rows are outside; null if all rows are inside."
+        "Raw files most of whose rows are outside; null if all rows are inside."
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class IdentityFigures(Figures):
+class IdentityFigures(Columns):
     """Whether files and prices are of this day and this instrument."""
 
-    files_twice: int | None = figure(
-        "BIGINT", "Raw files with the bytes or rows of another of the day."
-    )
-    trade_files_twice: int | None = figure("BIGINT", "Of these, trades.")
-    first_file_twice: str | None = figure("VARCHAR", "The first of these, and the other.")
+    files_twice: int | None = figure("Raw files with the bytes or rows of another of the day.")
+    trade_files_twice: int | None = figure("Of these, trades.")
+    first_file_twice: str | None = figure("The first of these, and the other.")
     repeated_trades: int | None = figure(
-        "BIGINT", "Trades whose id came before already; null if there are no ids."
+        "Trades whose id came before already; null if there are no ids."
     )
     files_elsewhere: int | None = figure(
-        "BIGINT", "Raw files whose bytes another day, instrument or table has too."
+        "Raw files whose bytes another day, instrument or table has too."
     )
     files_elsewhere_doubtful: int | None = figure(
-        "BIGINT", "Of these, files that neither times nor prices show to belong here."
+        "Of these, files that neither times nor prices show to belong here."
     )
     first_file_elsewhere: str | None = figure(
-        "VARCHAR", "The first of these, doubtful ones before others, and the other place."
+        "The first of these, doubtful ones before others, and the other place."
     )
-    first_price: float | None = figure(
-        "DOUBLE", "Median of the day's first prices, of snapshots the mids."
-    )
+    first_price: float | None = figure("Median of the day's first prices, of snapshots the mids.")
     price_day_before: float | None = figure(
-        "DOUBLE", "Mid of the closing book of the day before, or its last raw prices."
+        "Mid of the closing book of the day before, or its last raw prices."
     )
     price_day_before_apart: float | None = figure(
-        "DOUBLE", "How many times the larger of both is the smaller."
+        "How many times the larger of both is the smaller."
     )
     price_tables_apart: float | None = figure(
-        "DOUBLE", "The same between two raw tables of the day, the median over hours."
+        "The same between two raw tables of the day, the median over hours."
     )
-    price_tables: str | None = figure("VARCHAR", "The two tables that are farthest apart.")
+    price_tables: str | None = figure("The two tables that are farthest apart.")
     foreign_price_table: str | None = figure(
-        "VARCHAR", "The table that stands alone with its prices; null without one."
+        "The table that stands alone with its prices; null without one."
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeenStepFigures(Figures):
+class SeenStepFigures(Columns):
     """Tick and lot as the raw values show them."""
 
-    tick_seen: str | None = figure("VARCHAR", "Coarsest tick of the prices, outliers apart.")
-    lot_seen: str | None = figure("VARCHAR", "Coarsest lot of the sizes, outliers apart.")
-    tick_day_before: str | None = figure(
-        "VARCHAR", "The tick_seen of the day before; null if unknown."
-    )
-    lot_day_before: str | None = figure(
-        "VARCHAR", "The lot_seen of the day before; null if unknown."
-    )
+    tick_seen: str | None = figure("Coarsest tick of the prices, outliers apart.")
+    lot_seen: str | None = figure("Coarsest lot of the sizes, outliers apart.")
+    tick_day_before: str | None = figure("The tick_seen of the day before; null if unknown.")
+    lot_day_before: str | None = figure("The lot_seen of the day before; null if unknown.")
     step_change: str | None = figure(
-        "VARCHAR", "How they changed overnight or during the day; null if chance explains it."
+        "How they changed overnight or during the day; null if chance explains it."
     )

@@ -41,6 +41,7 @@ from typing import NamedTuple
 import numpy as np
 
 from market_pipeline.config.instruments import GapRule
+from market_pipeline.quality.figures.book import CoverFigures, GapFigures
 from market_pipeline.quality.intervals import (
     NO_SPANS,
     NS_PER_HOUR,
@@ -69,7 +70,6 @@ __all__ = [
     "GapReport",
     "find_gaps",
     "proven_gaps",
-    "total_seconds",
 ]
 
 
@@ -78,6 +78,7 @@ class GapReport:
     """What is missing of a day, as far as times can show it.
 
     Attributes:
+        figures, cover: What the report says of it.
         spans: int64, shape (count, 3): start_ns and end_ns (receipt times of the messages before
             and after the silence) and the trades strictly inside.
         changes: int64, shape (count,): snapshots inside that show a change of the book; 0 where
@@ -88,19 +89,14 @@ class GapReport:
             message that ended each.
         lost_before: int64, shape (k,), ascending: indices of the messages before which others may
             be lost: after gaps, and after quiet holes by both clocks.
-        threshold_seconds: A silence had to be longer than this.
-        outage_factor: And an outage so many times longer than what is usual around it; None if the
-            day does not tell.
+        silence_ns: A time between messages up to this is no silence.
         first_message, last_message: Index of the first message inside the UTC day, and of the
             latest inside it; None without one.
         first_ns, last_ns: Their times; the start of the day without one.
-        head_seconds, tail_seconds: From the start of the UTC day to the first, and from the latest
-            to the day's end. A day without a message inside it is all head.
-        per_hour: Gaps that began in each of the 24 UTC hours.
-        sequence_backwards: Messages whose sequence number is below the one before.
-        sequence_backwards_first_ns: Receipt time of the first of them; None if there is none.
     """
 
+    figures: GapFigures
+    cover: CoverFigures
     spans: IntArray
     changes: IntArray
     outage_bounds_ns: FloatArray
@@ -108,63 +104,11 @@ class GapReport:
     messages_after: IntArray
     messages_after_quiet: IntArray
     lost_before: IntArray
-    threshold_seconds: float
-    outage_factor: float | None
+    silence_ns: int
     first_message: int | None
     last_message: int | None
     first_ns: int
     last_ns: int
-    head_seconds: float
-    tail_seconds: float
-    per_hour: tuple[int, ...]
-    sequence_backwards: int = 0
-    sequence_backwards_first_ns: int | None = None
-
-    @property
-    def count(self) -> int:
-        """How many gaps are suspected."""
-        return len(self.spans)
-
-    @property
-    def seconds(self) -> float:
-        """Their total length."""
-        return total_seconds(self.spans)
-
-    @property
-    def longest(self) -> tuple[int, int] | None:
-        """Start and end of the longest gap (the first of equals); None without one."""
-        return _longest(self.spans)
-
-    @property
-    def longest_seconds(self) -> float:
-        """Length of the longest gap; 0 without one."""
-        return _span_seconds(self.longest)
-
-    @property
-    def first(self) -> tuple[int, int] | None:
-        """Start and end of the first gap; None without one."""
-        return (int(self.spans[0, 0]), int(self.spans[0, 1])) if len(self.spans) else None
-
-    @property
-    def outages(self) -> IntArray:
-        """The gaps that nothing but their length shows, int64, shape (k, 3)."""
-        by_length: IntArray = self.spans[(self.spans[:, 2] == 0) & (self.changes == 0)]
-        return by_length
-
-    @property
-    def quiet_seconds(self) -> float:
-        """Total length of the quiet holes."""
-        return total_seconds(self.quiet_spans)
-
-    @property
-    def longest_quiet_seconds(self) -> float:
-        """Length of the longest quiet hole; 0 without one."""
-        return _span_seconds(self.longest_quiet)
-
-    @property
-    def longest_quiet(self) -> tuple[int, int] | None:
-        """Start and end of the longest quiet hole; None without one."""
-        return _longest(self.quiet_spans)
 
     @property
     def not_observed(self) -> IntArray:
@@ -206,22 +150,25 @@ def find_gaps(
     """
     if len(ts_receipt_ns) == 0:
         raise ValueError("a day without a message has no gaps: report it as missing data")
-    backwards = np.flatnonzero(sequence_number[1:] < sequence_number[:-1]) + 1
     messages = _messages_of_day(
         limited(ts_receipt_ns), limited(ts_origin_ns), sequence_number, day_bounds_ns(day)
     )
     if not len(messages.ts_receipt_ns):
-        report = _all_head(messages.start_ns, rule)
+        report = _all_head(messages, rule)
     elif clocks_agree(messages.ts_receipt_ns, messages.ts_origin_ns):
         report = _report(messages, trade_receipt_ns, trade_origin_ns, snapshots, rule)
     else:
         messages = messages._replace(ts_origin_ns=messages.ts_receipt_ns)
         by_receipt = _by_receipt(snapshots)
         report = _report(messages, trade_receipt_ns, trade_receipt_ns, by_receipt, rule)
-    return replace(
-        report,
+    backwards = np.flatnonzero(sequence_number[1:] < sequence_number[:-1]) + 1
+    figures = replace(
+        report.figures,
         sequence_backwards=len(backwards),
-        sequence_backwards_first_ns=int(ts_receipt_ns[backwards[0]]) if len(backwards) else None,
+        first_sequence_backwards_ns=int(ts_receipt_ns[backwards[0]]) if len(backwards) else None,
+    )
+    return replace(
+        report, figures=figures, cover=replace(report.cover, messages=len(ts_receipt_ns))
     )
 
 
@@ -280,28 +227,72 @@ def _report(
     classified = _classified(silences, trades, changes_inside, ts_receipt_ns, rhythm, rule)
     is_gap, is_quiet = classified.is_gap, classified.is_quiet
     spans = np.column_stack((silences.receipt_spans, trades))[is_gap]
-    hours = np.clip((spans[:, 0] - messages.start_ns) // NS_PER_HOUR, 0, 23)
+    changes, quiet_spans = classified.changes[is_gap], silences.receipt_spans[is_quiet]
     last = int(ts_receipt_ns.argmax())
     first_ns, last_ns = int(ts_receipt_ns[0]), int(ts_receipt_ns[last])
     after = messages.place(silences.messages_after)
     first_message, last_message = messages.place(np.array([0, last])).tolist()
     return GapReport(
+        figures=_gap_figures(spans, changes, rhythm, messages.start_ns),
+        cover=replace(
+            _cover_figures(quiet_spans),
+            first_message_ns=first_ns,
+            last_message_ns=last_ns,
+            head_gap_seconds=(first_ns - messages.start_ns) / NS_PER_SECOND,
+            tail_gap_seconds=(messages.end_ns - last_ns) / NS_PER_SECOND,
+        ),
         spans=spans,
-        changes=classified.changes[is_gap],
+        changes=changes,
         outage_bounds_ns=classified.bounds_ns[is_gap],
-        quiet_spans=silences.receipt_spans[is_quiet],
+        quiet_spans=quiet_spans,
         messages_after=after[is_gap],
         messages_after_quiet=after[is_quiet],
         lost_before=after[is_gap | (is_quiet & classified.is_silence)],
-        threshold_seconds=rhythm.silence_ns / NS_PER_SECOND,
-        outage_factor=rhythm.outage_factor_shown,
+        silence_ns=rhythm.silence_ns,
         first_message=first_message,
         last_message=last_message,
         first_ns=first_ns,
         last_ns=last_ns,
-        head_seconds=(first_ns - messages.start_ns) / NS_PER_SECOND,
-        tail_seconds=(messages.end_ns - last_ns) / NS_PER_SECOND,
-        per_hour=tuple(np.bincount(hours, minlength=24).tolist()),
+    )
+
+
+def _gap_figures(spans: IntArray, changes: IntArray, rhythm: Rhythm, start_ns: int) -> GapFigures:
+    """The figures of the suspected gaps of the day that begins at a time."""
+    starts_ns, ends_ns, trades = (tuple(column) for column in spans.T.tolist())
+    longest_ns, longest_seconds = _longest(spans)
+    by_length = spans[(spans[:, 2] == 0) & (changes == 0)]
+    hours = np.clip((spans[:, 0] - start_ns) // NS_PER_HOUR, 0, 23)
+    return GapFigures(
+        gap_count=len(spans),
+        gap_seconds=_total_seconds(spans),
+        longest_gap_seconds=longest_seconds,
+        longest_gap_ns=longest_ns,
+        first_gap_ns=starts_ns[0] if starts_ns else None,
+        gap_threshold_seconds=rhythm.silence_ns / NS_PER_SECOND,
+        gap_starts_ns=starts_ns,
+        gap_ends_ns=ends_ns,
+        gap_trades=trades,
+        gap_snapshots=tuple(changes.tolist()),
+        outage_count=len(by_length),
+        outage_seconds=_total_seconds(by_length),
+        outage_factor=rhythm.outage_factor_shown,
+        gaps_per_hour=tuple(np.bincount(hours, minlength=24).tolist()),
+    )
+
+
+def _cover_figures(quiet_spans: IntArray) -> CoverFigures:
+    """The figures of the quiet holes of a day that is all head."""
+    starts_ns, ends_ns = (tuple(column) for column in quiet_spans.T.tolist())
+    longest_ns, longest_seconds = _longest(quiet_spans)
+    return CoverFigures(
+        quiet_count=len(quiet_spans),
+        quiet_seconds=_total_seconds(quiet_spans),
+        longest_quiet_seconds=longest_seconds,
+        longest_quiet_ns=longest_ns,
+        quiet_starts_ns=starts_ns,
+        quiet_ends_ns=ends_ns,
+        head_gap_seconds=float(SECONDS_PER_DAY),
+        tail_gap_seconds=0.0,
     )
 
 
@@ -359,27 +350,25 @@ def _classified(
     return _Classified(is_silence, is_gap, is_quiet, changes, bounds_ns)
 
 
-def _all_head(start_ns: int, rule: GapRule) -> GapReport:
+def _all_head(messages: _Messages, rule: GapRule) -> GapReport:
     """What is missing of a day that no message lies in."""
-    none = np.empty(0, dtype=np.int64)
-    rhythm = rhythm_of(none, rule)
+    none, start_ns = np.empty(0, dtype=np.int64), messages.start_ns
+    spans, rhythm = none.reshape(0, 3), rhythm_of(none, rule)
     return GapReport(
-        spans=none.reshape(0, 3),
+        figures=_gap_figures(spans, none, rhythm, start_ns),
+        cover=_cover_figures(NO_SPANS),
+        spans=spans,
         changes=none,
         outage_bounds_ns=none.astype(np.float64),
         quiet_spans=NO_SPANS,
         messages_after=none,
         messages_after_quiet=none,
         lost_before=none,
-        threshold_seconds=rhythm.silence_ns / NS_PER_SECOND,
-        outage_factor=None,
+        silence_ns=rhythm.silence_ns,
         first_message=None,
         last_message=None,
         first_ns=start_ns,
         last_ns=start_ns,
-        head_seconds=float(SECONDS_PER_DAY),
-        tail_seconds=0.0,
-        per_hour=(0,) * 24,
     )
 
 
@@ -410,17 +399,13 @@ def proven_gaps(evidence: GapEvidence, gap_spans: IntArray, suspected: IntArray)
     return gap_spans[~np.isin(gap_spans[:, 0], suspected[:, 0])]
 
 
-def total_seconds(spans: IntArray) -> float:
-    """How long spans are together, int64, shape (k, 2) or wider."""
+def _total_seconds(spans: IntArray) -> float:
     return int(np.sum(spans[:, 1] - spans[:, 0])) / NS_PER_SECOND
 
 
-def _longest(spans: IntArray) -> tuple[int, int] | None:
+def _longest(spans: IntArray) -> tuple[int | None, float]:
+    """Start and length of the longest span, the first of equals; None and 0 without one."""
     if len(spans) == 0:
-        return None
-    start_ns, end_ns = spans[np.argmax(spans[:, 1] - spans[:, 0]), :2]
-    return int(start_ns), int(end_ns)
-
-
-def _span_seconds(span: tuple[int, int] | None) -> float:
-    return (span[1] - span[0]) / NS_PER_SECOND if span is not None else 0.0
+        return None, 0.0
+    start_ns, end_ns = spans[np.argmax(spans[:, 1] - spans[:, 0]), :2].tolist()
+    return start_ns, (end_ns - start_ns) / NS_PER_SECOND

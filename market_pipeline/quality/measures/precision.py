@@ -47,18 +47,11 @@ class PrecisionLoss:
         file: The raw file, as a path below the lake.
         row: Zero-based row of that file.
         value: As the vendor wrote it.
-        nearest: The nearest multiple of the step; None if the value is not finite.
     """
 
     file: str
     row: int
     value: float
-    nearest: Decimal | None
-
-    @classmethod
-    def at(cls, file: str, row: int, value: float, step: Decimal) -> PrecisionLoss:
-        """The loss of a value against a step."""
-        return cls(file=file, row=row, value=value, nearest=nearest_step(value, step))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +76,6 @@ class PrecisionReport:
                 f"{self.losses} losses need {min(self.losses, MAX_OFFENDERS)} located offenders, "
                 f"found {len(self.first)}: a count without a place helps nobody"
             )
-
-    def describe(self) -> str:
-        """One sentence: how many values are off the step, and the first of them."""
-        if not self.first:
-            return f"Every {self.column} is a whole multiple of {self.step:f}."
-        offender = self.first[0]
-        nearest = f", nearest {offender.nearest:f}" if offender.nearest is not None else ""
-        if is_too_large(offender.value, self.step):
-            nearest = f", {TOO_LARGE},"
-        return (
-            f"{self.losses:,} {self.column} value{'s are' if self.losses > 1 else ' is'} not a "
-            f"whole multiple of {self.step:f}; first {offender.value!r}{nearest} in "
-            f"{offender.file}, row {offender.row}."
-        )
 
 
 def is_too_large(value: float, step: Decimal) -> bool:

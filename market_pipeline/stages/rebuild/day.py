@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
-from typing import Any
 
 from market_pipeline import __version__
+from market_pipeline.books.record import Outcome, RebuildRecord
 from market_pipeline.books.tables import REBUILDS
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
@@ -41,7 +41,7 @@ Measured with 25 million messages of deltas: 14, or 30 where a stamp in five is 
 """
 _LOG = shown_logger(__name__)
 
-_Outcome = tuple[dict[str, list[StagedFile]], dict[str, Any], list[BadFile]]
+_Attempt = tuple[dict[str, list[StagedFile]], RebuildRecord, list[BadFile]]
 """An instrument's files by table, its record, and the raw files that cannot be used."""
 
 
@@ -63,13 +63,13 @@ class RebuiltDay:
         default_factory=lambda: {name: [] for name in OUTPUTS}
     )
     withdrawn: list[str] = field(default_factory=list)
-    records: list[dict[str, Any]] = field(default_factory=list)
+    records: list[RebuildRecord] = field(default_factory=list)
     set_aside: dict[str, list[BadFile]] = field(default_factory=dict)
     made_of: dict[str, MadeOf] = field(default_factory=dict)
     unchanged: dict[str, UnchangedDay] = field(default_factory=dict)
 
     def add(
-        self, instrument: Instrument, files: dict[str, list[StagedFile]], record: dict[str, Any]
+        self, instrument: Instrument, files: dict[str, list[StagedFile]], record: RebuildRecord
     ) -> str:
         """Adds an instrument's files and record; returns what became of it, for a person."""
         for table, parts in files.items():
@@ -79,7 +79,7 @@ class RebuiltDay:
         self.records.append(record)
         if instrument.id in self.unchanged:
             return f"not rebuilt, {self.unchanged[instrument.id].text}"
-        return record["failure"] or f"{record['messages']:,} messages"
+        return record.failure or f"{record.messages:,} messages"
 
 
 def rebuild_day(
@@ -119,11 +119,12 @@ def rebuild_day(
         )
     )
 
-    def outcome(instrument: Instrument) -> _Outcome:
+    def outcome(instrument: Instrument) -> _Attempt:
         unchanged = recorded and recorded.unchanged(instrument, day.made_of[instrument.id])
         if unchanged:
             day.unchanged[instrument.id] = unchanged
-            return dict(unchanged.files), unchanged.rows[REBUILDS.sql_name].row(0, named=True), []
+            (row,) = unchanged.rows[REBUILDS.sql_name].to_dicts()
+            return dict(unchanged.files), RebuildRecord.from_record(row), []
         return _attempt(
             raw,
             instrument,
@@ -168,7 +169,7 @@ def _attempt(
     *,
     overlap: bool,
     published: Warehouse | None,
-) -> _Outcome:
+) -> _Attempt:
     files: dict[str, list[StagedFile]] = {}
     failure: Exception | None = None
     try:
@@ -183,7 +184,7 @@ def _attempt(
             published=published,
         )
         # A value that fits no column must not show when the rows of all are written.
-        REBUILDS.frame([record])
+        REBUILDS.frame([record.as_record()])
     except Exception as error:
         if is_of_machine(error):
             raise
@@ -199,11 +200,11 @@ def _attempt(
             if failure is None:
                 progress(f"{instrument.id}: {copy}")
             else:
-                record["failure"] += f" {copy}"
+                record = replace(record, failure=f"{record.failure} {copy}")
     return files, record, set_aside
 
 
-def _failed(raw: RegisteredDay, instrument: Instrument, error: Exception) -> dict[str, Any]:
+def _failed(raw: RegisteredDay, instrument: Instrument, error: Exception) -> RebuildRecord:
     """The record of an instrument that could not be rebuilt, whatever kept it from that."""
     if isinstance(error, MarketPipelineError):
         failure = str(error)
@@ -213,27 +214,29 @@ def _failed(raw: RegisteredDay, instrument: Instrument, error: Exception) -> dic
             f"The rebuild failed on the day's data: {error_text(error)}. See the log of the run, "
             "and report it with the raw files of the day."
         )
+    outcome: Outcome = "no_data" if isinstance(error, MissingDataError) else "quarantined"
     try:
-        blank = blank_record(instrument, raw)
+        blank = blank_record(instrument, raw, outcome)
     except Exception:
         _LOG.exception("%s %s: its profiles", instrument.id, raw.day)
-        names = (column.name for column in REBUILDS.columns)
-        identity = {"exchange": instrument.venue, "symbol": instrument.symbol, "dt": raw.day}
-        blank = dict.fromkeys(names) | identity | {"strategy": "none", "code_version": __version__}
-    return blank | {
-        "outcome": "no_data" if isinstance(error, MissingDataError) else "quarantined",
-        "failure_kind": type(error).__name__,
-        "failure": failure,
-    }
+        blank = RebuildRecord(
+            exchange=instrument.venue,
+            symbol=instrument.symbol,
+            dt=raw.day,
+            outcome=outcome,
+            strategy="none",
+            code_version=__version__,
+        )
+    return replace(blank, failure_kind=type(error).__name__, failure=failure)
 
 
 def _set_aside(
-    raw: RegisteredDay, instrument: Instrument, failure: Exception | None, record: Mapping[str, Any]
+    raw: RegisteredDay, instrument: Instrument, failure: Exception | None, record: RebuildRecord
 ) -> list[BadFile]:
     """The raw files that cannot be used; none where looking for them fails too."""
     ours = failure if isinstance(failure, MarketPipelineError) else None
     try:
-        return bad_files(raw, instrument, ours, strategy=record["strategy"])
+        return bad_files(raw, instrument, ours, strategy=record.strategy)
     except Exception as error:
         if is_of_machine(error):
             raise

@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from market_pipeline.books.evidence import CAUSES, UNVERIFIED, Action
+from market_pipeline.books.record import RebuildRecord
 from market_pipeline.books.tables import INTERVALS
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
@@ -48,7 +49,7 @@ class PlannedDay:
         set_aside: Raw files below the lake that would be copied to quarantine, each with the error.
     """
 
-    record: dict[str, Any]
+    record: RebuildRecord
     repairs: list[dict[str, Any]]
     counts: dict[tuple[str, str], int]
     set_aside: list[tuple[str, str]]
@@ -63,7 +64,7 @@ class PlannedDay:
         """Whether the day is rebuilt from its deltas with no repair but its seed."""
         actions = {action for _, action in self.counts}
         record = self.record
-        from_deltas = record["outcome"] == "rebuilt" and record["strategy"] != "snapshots_only"
+        from_deltas = record.outcome == "rebuilt" and not record.is_of_snapshots
         return from_deltas and actions <= {"seed"} and not self.set_aside
 
     def as_json(self) -> dict[str, Any]:
@@ -71,10 +72,10 @@ class PlannedDay:
         record = self.record
         names = ("outcome", "failure_kind", "failure", "strategy", "strategy_reason", "messages")
         return {
-            "day": record["dt"].isoformat(),
-            "instrument": f"{record['exchange']}:{record['symbol']}",
-            **{name: record[name] for name in names},
-            "policies": json.loads(record["policies"]),
+            "day": record.dt.isoformat(),
+            "instrument": record.instrument_id,
+            **{name: getattr(record, name) for name in names},
+            "policies": json.loads(record.policies or "null"),
             "repairs": self.repairs,
             "repairs_left_out": self.left_out,
             "counts": [
@@ -150,7 +151,7 @@ def registered_day(
     return replace(raw, profiles=profiles)
 
 
-def _planned(rebuilt: RebuiltDay, instrument: Instrument, record: dict[str, Any]) -> PlannedDay:
+def _planned(rebuilt: RebuiltDay, instrument: Instrument, record: RebuildRecord) -> PlannedDay:
     staged = rebuilt.staged[INTERVALS.sql_name]
     files = [file.path for file in staged if file.instrument == instrument.id]
     repairs = scan_files(INTERVALS, files).filter(

@@ -112,7 +112,7 @@ def suspect_gaps_between(
     return SuspectedGaps(
         rows=messages.row[gaps.lost_before],
         silences=silences[np.argsort(silences[:, 0])],
-        silence_ns=round(gaps.threshold_seconds * 1e9),
+        silence_ns=gaps.silence_ns,
         first_ts_receipt_ns=int(ts_receipt_ns[0]),
         first_sequence_number=int(number[np.argmax(is_sound)]),
     )

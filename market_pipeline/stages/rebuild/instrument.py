@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
@@ -14,11 +14,11 @@ import pyarrow as pa
 from market_pipeline import __version__
 from market_pipeline.books.arrow import BookArrow
 from market_pipeline.books.from_snapshots import SnapshotRebuild
-from market_pipeline.books.integers import OffStepCount
 from market_pipeline.books.intervals import Intervals
 from market_pipeline.books.rebuild import Pause, Rebuild, RebuildOptions
+from market_pipeline.books.rebuild_figures import rebuild_figures
+from market_pipeline.books.record import Outcome, RebuildRecord
 from market_pipeline.books.scale import Scale
-from market_pipeline.books.snapshot_figures import snapshot_columns
 from market_pipeline.books.tables import BBO, REBUILDS
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
@@ -127,7 +127,7 @@ def rebuild_instrument(
     *,
     overlap: bool = False,
     published: Warehouse | None = None,
-) -> tuple[dict[str, list[StagedFile]], dict[str, Any]]:
+) -> tuple[dict[str, list[StagedFile]], RebuildRecord]:
     """Rebuilds one instrument's day: its staged files by table, and its `books.rebuilds` row.
 
     From its deltas, or where they cannot be used from its snapshots, as `choose_strategy` says.
@@ -154,31 +154,36 @@ def rebuild_instrument(
         ids_prove=gap_evidence(instrument.source).ids_prove,
         day=day.day,
     )
-    record = blank_record(instrument, day) | {"outcome": "rebuilt"}
-    if record["strategy"] == "snapshots_only":
-        files, figures = _from_snapshots(day, instrument, options, warehouse, overlap=overlap)
-    else:
-        # Beyond what decides the rows: the code between two states, and the files that they name.
-        made_from = made_of.decisive(REBUILDS) | {
-            "package": [__version__, package_digest(), pa.__version__],
-            "lake": str(day.lake),
-        }
-        files, figures = _from_deltas(
-            day,
-            instrument,
-            options,
-            warehouse,
-            published or warehouse,
-            made_from,
-            progress,
-            overlap=overlap,
+    record = blank_record(instrument, day)
+    if record.is_of_snapshots:
+        made = publish_snapshots(
+            day.snapshots, day.trades, instrument, day.day, options, warehouse, overlap=overlap
         )
-    return files, record | figures
+        return made.files, _rebuilt(
+            record, instrument, day.lake, made.rebuild, made.files, made.sha256, gaps=made.gaps
+        )
+    # Beyond what decides the rows: the code between two states, and the files that they name.
+    made_from = made_of.decisive(REBUILDS) | {
+        "package": [__version__, package_digest(), pa.__version__],
+        "lake": str(day.lake),
+    }
+    return _from_deltas(
+        day,
+        instrument,
+        record,
+        options,
+        warehouse,
+        published or warehouse,
+        made_from,
+        progress,
+        overlap=overlap,
+    )
 
 
 def _from_deltas(
     day: RegisteredDay,
     instrument: Instrument,
+    record: RebuildRecord,
     options: RebuildOptions,
     warehouse: Warehouse,
     published: Warehouse,
@@ -186,8 +191,8 @@ def _from_deltas(
     progress: Callable[[str], None],
     *,
     overlap: bool,
-) -> tuple[dict[str, list[StagedFile]], dict[str, Any]]:
-    """The staged files of a day of deltas, and what its record says of them."""
+) -> tuple[dict[str, list[StagedFile]], RebuildRecord]:
+    """The staged files of a day of deltas, and its record."""
     raw = _Raw.open(day, instrument, warehouse)
     prices, sizes = raw.steps
     seed = choose_seed(
@@ -213,41 +218,18 @@ def _from_deltas(
     ) as output:
         if not (saved and saved.done):
             _write_parts(raw, rebuild, intervals, output, made_from, overlap=overlap)
-    return output.files, _figures(rebuild, day.lake) | {
-        **scales,
-        "tick_inferred": instrument.tick == "infer",
-        "lot_inferred": instrument.lot == "infer",
-        "seed": seed.name if rebuild.figures["seeded"] else None,
-        "seed_refused": seed.refused,
-        "streamed_row_groups": raw.counts.streamed_row_groups,
-        "bytes_in_flight": raw.counts.bytes_in_flight,
-        "input_sha256": raw.sha256,
-        "output_sha256": files_sha256(file.sha256 for file in output.files[BBO.sql_name]),
-    }
-
-
-def _from_snapshots(
-    day: RegisteredDay,
-    instrument: Instrument,
-    options: RebuildOptions,
-    warehouse: Warehouse,
-    *,
-    overlap: bool,
-) -> tuple[dict[str, list[StagedFile]], dict[str, Any]]:
-    """The staged files of a day of snapshots, and what its record says of them."""
-    made = publish_snapshots(
-        day.snapshots, day.trades, instrument, day.day, options, warehouse, overlap=overlap
+    return output.files, _rebuilt(
+        record,
+        instrument,
+        day.lake,
+        rebuild,
+        output.files,
+        raw.sha256,
+        seed=seed.name if rebuild.figures["seeded"] else None,
+        seed_refused=seed.refused,
+        streamed_row_groups=raw.counts.streamed_row_groups,
+        bytes_in_flight=raw.counts.bytes_in_flight,
     )
-    return made.files, _figures(made.rebuild, day.lake) | {
-        "tick": format(made.rebuild.price_scale.step, "f"),
-        "lot": format(made.rebuild.size_scale.step, "f"),
-        "tick_inferred": instrument.tick == "infer",
-        "lot_inferred": instrument.lot == "infer",
-        "seed": "first_snapshot",
-        "gaps": made.gaps,
-        "input_sha256": made.sha256,
-        "output_sha256": files_sha256(file.sha256 for file in made.files[BBO.sql_name]),
-    }
 
 
 def _write_parts(
@@ -329,82 +311,40 @@ def _saved(
     return replace(saved, files=there)
 
 
-def blank_record(instrument: Instrument, day: RegisteredDay) -> dict[str, Any]:
+def blank_record(
+    instrument: Instrument, day: RegisteredDay, outcome: Outcome = "rebuilt"
+) -> RebuildRecord:
     """A row of `books.rebuilds` that says no more than whose it is, and how it is to be made."""
-    blank = dict.fromkeys(column.name for column in REBUILDS.columns)
     profiles = day.profiles.filter(of_instrument(instrument)).to_dicts()
     strategy = choose_strategy(profiles)
-    return blank | {
-        "exchange": instrument.venue,
-        "symbol": instrument.symbol,
-        "dt": day.day,
-        "strategy": strategy.name,
-        "strategy_reason": strategy.reason,
-        "policies": instrument.policies.model_dump_json(),
-        "code_version": __version__,
-    }
-
-
-def _figures(rebuild: Rebuild | SnapshotRebuild, lake: Path) -> dict[str, Any]:
-    figures = rebuild.figures
-    seeded = bool(figures["seeded"])
-    horizon = [
-        float(ticks * rebuild.price_scale.step) if seeded and ticks else None
-        for ticks in (figures["bid_horizon_ticks"], figures["ask_horizon_ticks"])
-    ]
-    same = (
-        "rows",
-        "messages",
-        "snapshots",
-        "snapshots_unusable",
-        "snapshots_unplaced",
-        "snapshots_uncompared",
-        "snapshots_off_number",
-        "snapshots_misplaced",
-        "snapshots_stale",
-        "repeated_messages",
-        "late_messages",
-        "stale_messages",
-        "restarts",
-        "split_messages",
-        "bad_sequences",
-        "bad_receipt_stamps",
-        "bad_origin_stamps",
-        "outside_day_messages",
-        "resyncs",
-        "levels_learned",
-        "gaps",
-        "crossed_messages",
-        "locked_messages",
-        "uncrossed_levels",
-        "negative_latency_messages",
-        "unknown_removals",
-        "snapshots_compared",
-        "snapshots_mismatched",
-        "snapshot_levels",
-        "snapshot_levels_matching",
-        "snapshot_levels_missing",
-        "snapshot_levels_ours",
-        "snapshot_levels_ghost",
+    return RebuildRecord(
+        exchange=instrument.venue,
+        symbol=instrument.symbol,
+        dt=day.day,
+        outcome=outcome,
+        strategy=strategy.name,
+        strategy_reason=strategy.reason,
+        policies=instrument.policies.model_dump_json(),
+        code_version=__version__,
     )
-    return {
-        **{name: figures[name] for name in same},
-        "crossed_seconds": figures["crossed_ns"] / 1e9,
-        "locked_seconds": figures["locked_ns"] / 1e9,
-        "min_latency_ms": figures["min_latency_ns"] / 1e6,
-        "max_latency_ms": figures["max_latency_ns"] / 1e6,
-        "seed_sequence_number": figures["seed_sequence_number"] if seeded else None,
-        "seed_ts_receipt_ns": figures["seed_ts_receipt_ns"] if seeded else None,
-        **snapshot_columns(rebuild),
-        "known_low_price": horizon[0],
-        "known_high_price": horizon[1],
-        **dict(_losses("price", rebuild.off_tick, lake)),
-        **dict(_losses("size", rebuild.off_lot, lake)),
+
+
+def _rebuilt(
+    record: RebuildRecord,
+    instrument: Instrument,
+    lake: Path,
+    rebuild: Rebuild | SnapshotRebuild,
+    files: Mapping[str, list[StagedFile]],
+    input_sha256: Sequence[str],
+    **others: Any,
+) -> RebuildRecord:
+    """The record with the figures of a rebuild, the files it left, and what else is given."""
+    columns = vars(rebuild_figures(rebuild, lake)) | {
+        "tick": format(rebuild.price_scale.step, "f"),
+        "lot": format(rebuild.size_scale.step, "f"),
+        "tick_inferred": instrument.tick == "infer",
+        "lot_inferred": instrument.lot == "infer",
+        "input_sha256": tuple(input_sha256),
+        "output_sha256": files_sha256(file.sha256 for file in files[BBO.sql_name]),
     }
-
-
-def _losses(column: str, count: OffStepCount, lake: Path) -> Iterator[tuple[str, Any]]:
-    yield f"{column}_losses", count.losses
-    yield f"{column}_loss_files", [loss.file.relative_to(lake).as_posix() for loss in count.first]
-    yield f"{column}_loss_rows", [loss.row for loss in count.first]
-    yield f"{column}_loss_values", [loss.value for loss in count.first]
+    return replace(record, **columns | others)

@@ -63,7 +63,7 @@ def bad_files(
     instrument: Instrument,
     failure: MarketPipelineError | None,
     *,
-    strategy: str,
+    strategy: str | None,
 ) -> list[BadFile]:
     """The raw files of an instrument and day that cannot be used, each once.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +14,7 @@ import polars as pl
 from market_pipeline.books.arrow import CHECKPOINT_FORMAT, checksum
 from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.rebuild_state import RebuildState
-from market_pipeline.books.scale import Scale
+from market_pipeline.books.scale import Scale, scales_of
 from market_pipeline.books.tables import CHECKPOINTS
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import CheckpointError, is_of_machine
@@ -26,7 +25,7 @@ from market_pipeline.stages.rebuild.gap_scan import SuspectedGaps
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.read import scan
 
-__all__ = ["Seed", "choose_seed", "keyframe_of"]
+__all__ = ["Seed", "choose_seed", "closing_book", "keyframe_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +100,10 @@ def _close_before(
 ) -> Keyframe | str:
     """The closing book of the day before; or why there is none to begin with."""
     before = day - timedelta(days=1)
-    closing = scan(warehouse, CHECKPOINTS, before, [instrument.id]).filter(kind="closing")
     try:
-        rows = closing.collect()
-    except (pl.exceptions.PolarsError, OSError) as error:
-        if is_of_machine(error):
-            raise  # a day must not differ because too many files were open
-        return f"the closing book of {before} cannot be read: {error}"
-    if rows.is_empty():
-        return f"no closing book of {before} is published"
-    row = rows.row(0, named=True)
-    try:
+        row = closing_book(warehouse, instrument.id, before)
+        if row is None:
+            return f"no closing book of {before} is published"
         close = keyframe_of(row, price_scale, size_scale)
     except CheckpointError as error:
         return str(error)
@@ -119,6 +111,27 @@ def _close_before(
     if unusable is not None:
         return f"the closing book of {before} {unusable}"
     return close
+
+
+def closing_book(warehouse: Warehouse, instrument: str, day: date) -> dict[str, Any] | None:
+    """The row of `books.checkpoints` that a published day of an instrument ended with, if any.
+
+    Raises:
+        CheckpointError: It cannot be read.
+        OSError: What is the machine's (`errors.is_of_machine`): a day must not differ because too
+            many files were open.
+    """
+    try:
+        rows = scan(warehouse, CHECKPOINTS, day, [instrument]).filter(kind="closing").collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        if is_of_machine(error):
+            raise
+        raise CheckpointError(
+            f"The checkpoint cannot be read: {error}",
+            next_step="Materialize the books of that day again.",
+            day=day,
+        ) from error
+    return None if rows.is_empty() else rows.row(0, named=True)
 
 
 def keyframe_of(row: Mapping[str, Any], price_scale: Scale, size_scale: Scale) -> Keyframe:
@@ -144,7 +157,7 @@ def keyframe_of(row: Mapping[str, Any], price_scale: Scale, size_scale: Scale) -
         raise refused(
             "The checkpoint is of another format", CHECKPOINT_FORMAT, row["format_version"]
         )
-    tick, lot = Scale.of(Decimal(row["tick"])), Scale.of(Decimal(row["lot"]))
+    tick, lot = scales_of(row["tick"], row["lot"])
     keyframe = Keyframe(
         kind=row["kind"],
         ts_origin_ns=row["ts_origin_ns"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from market_pipeline.quality.findings import MAX_PLACES, Finding, Measured, Place
+from market_pipeline.quality.findings import Finding, Measured, Place, first_and_worst
 from market_pipeline.quality.measures.bars import BadBar, bars_report, trade_bars
 from market_pipeline.stages.validation.context import InstrumentDay
 
@@ -28,15 +28,8 @@ def measure_bars(day: InstrumentDay) -> Measured:
 
 def _findings(bad: tuple[BadBar, ...]) -> list[Finding]:
     """The first bar, the worst, and further ones in order of time."""
-    if not bad:
-        return []
-    worst = max(range(len(bad)), key=lambda each: bad[each].excess)
-    further = [each for each in range(1, len(bad)) if each != worst]
-    places: list[tuple[Place, int]] = [("first", 0)]
-    if worst:
-        places.append(("worst", worst))
-    places += [("further", each) for each in further]
-    return [_finding(place, bad[each]) for place, each in places[:MAX_PLACES]]
+    worst = max(range(len(bad)), key=lambda each: bad[each].excess, default=0)
+    return [_finding(place, bad[each]) for each, place in first_and_worst(len(bad), worst)]
 
 
 def _finding(place: Place, bar: BadBar) -> Finding:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import DTypeLike
 
 from market_pipeline.books.boundaries import FirstRows
+from market_pipeline.books.record import RebuildRecord
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import LakeFileError
@@ -60,7 +60,7 @@ class InstrumentDay:
 
     instrument: Instrument
     lookups: Lookups
-    record: Mapping[str, Any]
+    record: RebuildRecord
     books: PublishedBooks
     settings: Settings
 
@@ -89,7 +89,7 @@ class InstrumentDay:
         try:
             return self.raw.deltas.files_if_any(self.instrument)[0]
         except LakeFileError:
-            if self.record.get("strategy") == "snapshots_only":
+            if self.record.is_of_snapshots:
                 return []
             raise
 

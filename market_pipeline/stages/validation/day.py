@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from market_pipeline.books.record import RebuildRecord
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import MarketPipelineError, error_text, is_of_machine
@@ -135,13 +136,17 @@ def _validated(
             raise
         _LOG.exception("%s %s could not be validated", instrument.id, lookups.raw.day)
         failure = f"The day could not be validated: {error_text(error)}. See the log of the run."
-        row = report_failure(
-            instrument,
-            lookups.raw.day,
+        record = RebuildRecord(
+            exchange=instrument.venue,
+            symbol=instrument.symbol,
+            dt=lookups.raw.day,
             outcome="quarantined",
             failure_kind=type(error).__name__,
             failure=failure,
-            code_version=None,
+        )
+        row = report_failure(
+            record,
+            instrument,
             measured=Measured(),
             as_of_ns=as_of_ns,
             vendor_lag_seconds=int(settings.vendor_lag_hours * 3600),
@@ -159,26 +164,24 @@ def _validate_instrument(
     as_of_ns: int,
 ) -> ValidatedDay:
     rebuild = books.rebuilds.filter(of_instrument(instrument))
-    record: dict[str, Any] = {
-        "outcome": "no_data",
-        "failure_kind": "MissingDataError",
-        "failure": "The book of this day was not rebuilt. Materialize the books of this day.",
-        "code_version": None,
-    }
+    record = RebuildRecord(
+        exchange=instrument.venue,
+        symbol=instrument.symbol,
+        dt=lookups.raw.day,
+        outcome="no_data",
+        failure_kind="MissingDataError",
+        failure="The book of this day was not rebuilt. Materialize the books of this day.",
+    )
     if rebuild.height:
-        record = rebuild.row(0, named=True)
+        record = RebuildRecord.from_record(rebuild.row(0, named=True))
     day = InstrumentDay(instrument, lookups, record, books, settings)
     measured = _of_all(RAW_MEASURES, day)
-    if record["outcome"] == "rebuilt":
-        record |= _failure_of_files(day)
-    if record["outcome"] != "rebuilt":
+    if record.outcome == "rebuilt":
+        record = _unless_unreadable(record, day)
+    if record.outcome != "rebuilt":
         row = report_failure(
+            record,
             instrument,
-            day.day,
-            outcome=record["outcome"],
-            failure_kind=record["failure_kind"],
-            failure=record["failure"],
-            code_version=record["code_version"],
             measured=measured,
             as_of_ns=as_of_ns,
             vendor_lag_seconds=int(settings.vendor_lag_hours * 3600),
@@ -203,10 +206,9 @@ def _validate_instrument(
     return ValidatedDay(row, located.findings)
 
 
-def _failure_of_files(day: InstrumentDay) -> dict[str, str]:
-    """Why nothing can be validated: the files that the book was made of and beside cannot be read.
-
-    Columns of the record; none if they can.
+def _unless_unreadable(record: RebuildRecord, day: InstrumentDay) -> RebuildRecord:
+    """The record; as of a day that cannot be used where the files that the book was made of, and
+    those beside, cannot be read: then nothing can be validated.
     """
     try:
         _ = day.trades, day.delta_files, day.snapshot_files
@@ -215,12 +217,11 @@ def _failure_of_files(day: InstrumentDay) -> dict[str, str]:
             raise
         _LOG.info("%s %s: its raw files", day.instrument.id, day.day, exc_info=True)
         ours = isinstance(error, MarketPipelineError)
-        return {
-            "outcome": "quarantined",
-            "failure_kind": type(error).__name__,
-            "failure": str(error) if ours else error_text(error),
-        }
-    return {}
+        failure = str(error) if ours else error_text(error)
+        return replace(
+            record, outcome="quarantined", failure_kind=type(error).__name__, failure=failure
+        )
+    return record
 
 
 def _of_all(measures: Sequence[Measure[InstrumentDay]], day: InstrumentDay) -> Measured:
@@ -259,6 +260,6 @@ def _of_failed_checks(
 
 def _snapshots_beside(day: InstrumentDay) -> Callable[[], Iterable[SnapshotTouches]] | None:
     """Reads the snapshots of a day; None if there are none, or if they are its messages."""
-    if day.record["strategy"] == "snapshots_only" or not day.snapshot_files:
+    if day.record.is_of_snapshots or not day.snapshot_files:
         return None
     return lambda: snapshot_touches(day.snapshot_files)

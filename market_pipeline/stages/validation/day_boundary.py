@@ -9,26 +9,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from decimal import Decimal
 from functools import cache
 
 import polars as pl
 
 from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.scale import Scale
-from market_pipeline.books.tables import CHECKPOINTS
 from market_pipeline.errors import CheckpointError, MarketPipelineError, is_of_machine
 from market_pipeline.quality.figures.comparisons import DayBoundaryFigures
-from market_pipeline.quality.findings import Finding, Measured
+from market_pipeline.quality.findings import Finding, Measured, first_marked
 from market_pipeline.sources.batches import SnapshotBatch
 from market_pipeline.sources.crypto_lake import read_deltas, read_snapshots
 from market_pipeline.sources.crypto_lake_trades import read_trade_times
 from market_pipeline.stages.rebuild.close_replay import CloseReplay, LevelDifference, replay_close
 from market_pipeline.stages.rebuild.day_join import Break, breaks_between, why_not_replayed
 from market_pipeline.stages.rebuild.gap_scan import suspect_gaps
-from market_pipeline.stages.rebuild.seed import keyframe_of
+from market_pipeline.stages.rebuild.seed import closing_book, keyframe_of
 from market_pipeline.stages.validation.context import InstrumentDay
-from market_pipeline.warehouse.read import scan
 
 __all__ = ["measure_day_boundary"]
 
@@ -40,16 +37,15 @@ def measure_day_boundary(day: InstrumentDay) -> Measured:
 
     What cannot be read is a problem of the boundary, and no error: today's book stands without it.
     """
-    if day.record["strategy"] == "snapshots_only":
+    if day.record.is_of_snapshots:
         return Measured()
     before = day.day - timedelta(days=1)
-    steps = tuple(Scale.of(Decimal(day.record[step])) for step in ("tick", "lot"))
+    steps = day.record.scales
     try:
-        closing = scan(day.warehouse, CHECKPOINTS, before, [day.instrument.id])
-        rows = closing.filter(kind="closing").collect()
-        if rows.is_empty():
+        row = closing_book(day.warehouse, day.instrument.id, before)
+        if row is None:
             return Measured()
-        close = keyframe_of(rows.row(0, named=True), *steps)
+        close = keyframe_of(row, *steps)
         unusable = why_not_replayed(close)
         if unusable is not None:
             return _not_replayed(Break(f"the closing book of {before} {unusable}"))
@@ -119,7 +115,7 @@ def _measured(
     findings = [
         Finding(
             check="day_boundary",
-            place="further" if number else "first",
+            place="further",
             ts_receipt_ns=replay.first_ts_receipt_ns,
             sequence_number=replay.first_sequence_number,
             file=replay.file.relative_to(day.raw.lake).as_posix(),
@@ -128,13 +124,13 @@ def _measured(
             expected=problem.expected,
             note=_sentence(problem.text),
         )
-        for number, problem in enumerate(problems)
+        for problem in problems
     ]
     if replay.snapshot is not None:
         shown = replay.differences[:_MAX_LEVELS]
-        places = _level_findings(day, replay.snapshot, shown, price_scale, size_scale)
-        findings += [replace(each, place="further") for each in places] if problems else places
-    return Measured((figures,), findings)
+        findings += _level_findings(day, replay.snapshot, shown, price_scale, size_scale)
+    marked = first_marked(findings)
+    return Measured((figures,), [replace(finding, place=place) for place, finding in marked])
 
 
 def _level_findings(
@@ -148,7 +144,7 @@ def _level_findings(
     return [
         Finding(
             check="day_boundary",
-            place="further" if number else "first",
+            place="further",
             ts_receipt_ns=int(snapshot.ts_receipt_ns[0]),
             sequence_number=int(snapshot.sequence_number[0]),
             file=snapshot.file.relative_to(day.raw.lake).as_posix(),
@@ -159,7 +155,7 @@ def _level_findings(
             note=f"The {level.side} at {level.price_ticks * price_scale.step:f} of yesterday's "
             "closing book, replayed up to this snapshot, is not the snapshot's.",
         )
-        for number, level in enumerate(differences)
+        for level in differences
     ]
 
 

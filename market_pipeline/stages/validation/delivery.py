@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from market_pipeline.quality.figures.raw import DeliveryFigures
-from market_pipeline.quality.findings import Finding, Measured
+from market_pipeline.quality.findings import Finding, Measured, first_marked
 from market_pipeline.stages.validation.context import InstrumentDay
 
 __all__ = ["measure_delivery"]
@@ -20,10 +20,8 @@ def measure_delivery(day: InstrumentDay) -> Measured:
         return Measured()
     remarks = [remark for found in of_objects for remark in found]
     findings = [
-        Finding(
-            check="delivery", place="further" if number else "first", file=path, note=f"{text}."
-        )
-        for number, (path, text) in enumerate(remarks)
+        Finding(check="delivery", place=place, file=path, note=f"{text}.")
+        for place, (path, text) in first_marked(remarks)
     ]
     return Measured(
         (DeliveryFigures(delivery_remarks=tuple(text for _, text in remarks)),), findings

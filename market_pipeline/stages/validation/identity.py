@@ -5,27 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from pathlib import PurePosixPath
 from typing import Any
 
 import polars as pl
 
 from market_pipeline.books.flags import INVALIDATING
-from market_pipeline.books.tables import CHECKPOINTS
+from market_pipeline.books.scale import scales_of
 from market_pipeline.config.instruments import Instrument
-from market_pipeline.errors import is_of_machine
+from market_pipeline.errors import CheckpointError
 from market_pipeline.quality.checks.identity import check_identity
 from market_pipeline.quality.figures.raw import IdentityFigures, OutsideDayFigures
-from market_pipeline.quality.findings import Finding, Measured
+from market_pipeline.quality.findings import Finding, Measured, first_marked
 from market_pipeline.quality.measures.identity import DAY_BEFORE, PriceIdentity, price_identity
 from market_pipeline.quality.profile import OUTSIDE_DAY, places_of, profile_of
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
 from market_pipeline.stages.published_rows import of_instrument
 from market_pipeline.stages.raw.same_bytes import SameBytes, same_bytes
+from market_pipeline.stages.rebuild.seed import closing_book
 from market_pipeline.stages.validation.context import InstrumentDay
-from market_pipeline.warehouse.read import scan
 
 __all__ = ["failed_identity", "measure_identity"]
 
@@ -131,11 +130,11 @@ def _outside_findings(profiles: Sequence[_Profile]) -> Iterator[Finding]:
                 note="Most rows of this file were received outside the day.",
             )
         places = [place for place in places_of(profile) if place.kind == OUTSIDE_DAY]
-        for number, place in enumerate(places):
+        for mark, place in first_marked(places):
             assert place.ts_receipt_ns is not None
             yield Finding(
                 check="identity",
-                place="further" if number else "first",
+                place=mark,
                 ts_receipt_ns=place.ts_receipt_ns,
                 sequence_number=place.sequence_number,
                 file=place.file,
@@ -190,10 +189,10 @@ def _place_text(pair: SameBytes) -> str:
 
 
 def _same_bytes_findings(pairs: Sequence[SameBytes]) -> Iterator[Finding]:
-    for number, pair in enumerate(pairs):
+    for place, pair in first_marked(pairs):
         yield Finding(
             check="identity",
-            place="further" if number else "first",
+            place=place,
             file=pair.own.path,
             value=pair.sha256,
             expected="bytes of its own" if pair.is_same_file else "rows of its own",
@@ -222,10 +221,10 @@ def _repeated_findings(profiles: Sequence[_Profile]) -> Iterator[Finding]:
     trades = profile_of(profiles, TRADES.name)
     assert trades is not None
     repeated = [place for place in places_of(trades) if place.kind == "duplicate_messages"]
-    for number, place in enumerate(repeated):
+    for mark, place in first_marked(repeated):
         yield Finding(
             check="identity",
-            place="further" if number else "first",
+            place=mark,
             ts_receipt_ns=place.ts_receipt_ns,
             sequence_number=place.sequence_number,
             file=place.file,
@@ -249,16 +248,14 @@ def _price_before(day: InstrumentDay) -> float | None:
     if failed_identity(day.lookups.reports_before, day.instrument):
         return None
     try:
-        closing = scan(day.warehouse, CHECKPOINTS, before, [day.instrument.id])
-        books = closing.filter(kind="closing").collect().to_dicts()
-    except (pl.exceptions.PolarsError, OSError) as error:
-        if is_of_machine(error):
-            raise
-        books = []  # the check `day_boundary` tells of it
-    for book in books:
+        book = closing_book(day.warehouse, day.instrument.id, before)
+    except CheckpointError:
+        book = None  # the check `day_boundary` tells of it
+    if book and not book["flags"] & INVALIDATING:
         bids, asks = book["bid_price_ticks"], book["ask_price_ticks"]
-        if bids and asks and not book["flags"] & INVALIDATING:
-            return float((max(bids) + min(asks)) * Decimal(book["tick"]) / 2)
+        tick, _ = scales_of(book["tick"], book["lot"])
+        if bids and asks:
+            return float((max(bids) + min(asks)) * tick.step / 2)
     rows = day.lookups.profiles_before.filter(of_instrument(day.instrument))
     found = [profile_of(rows.to_dicts(), table) for table in (SNAPSHOTS.name, TRADES.name)]
     prices = [each["last_price"] for each in found if each is not None and each["last_price"]]
@@ -269,11 +266,12 @@ def _price_findings(
     day: InstrumentDay, profiles: Sequence[_Profile], prices: PriceIdentity, factor: float
 ) -> Iterator[Finding]:
     if prices.tables is not None and (prices.tables_apart or 0.0) > factor:
-        for number, table in enumerate([prices.foreign] if prices.foreign else prices.tables):
+        tables = [prices.foreign] if prices.foreign else prices.tables
+        for place, table in first_marked(tables):
             own, other = _hour_of(profiles, table, prices.tables)
             yield Finding(
                 check="identity",
-                place="further" if number else "first",
+                place=place,
                 file=_first_file(day, table),
                 row=0,
                 column="price",

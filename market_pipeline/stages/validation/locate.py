@@ -39,7 +39,7 @@ def with_places(findings: list[Finding], day: InstrumentDay) -> list[Finding]:
         MarketPipelineError: If a raw file changed since it was registered, or cannot be read.
     """
     placed = list(findings)
-    messages = SNAPSHOTS if day.record.get("strategy") == "snapshots_only" else DELTAS
+    messages = SNAPSHOTS if day.record.is_of_snapshots else DELTAS
     for table in (DELTAS, SNAPSHOTS):
         wanted = {
             index: finding.sequence_number

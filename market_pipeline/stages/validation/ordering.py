@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
+from market_pipeline.books.record import RebuildRecord
 from market_pipeline.quality.checks.base import time_text
 from market_pipeline.quality.figures.book import AppliedOrderFigures
 from market_pipeline.quality.findings import Finding, Measured
@@ -42,27 +42,16 @@ and what it is.
 def measure_ordering(day: InstrumentDay) -> Measured:
     """What was not applied, and which numbers were not believed, with the first place of each."""
     record = day.record
-    figures = AppliedOrderFigures(
-        stale_messages=record.get("stale_messages"),
-        repeated_messages=record.get("repeated_messages"),
-        late_messages=record.get("late_messages"),
-        sequence_restarts=record.get("restarts"),
-        split_messages=record.get("split_messages"),
-        bad_sequences=record.get("bad_sequences"),
-        first_old_ns=record.get("first_old_ns") or None,
-        first_restart_ns=record.get("first_restart_ns") or None,
-        first_split_ns=record.get("first_split_ns") or None,
-        first_bad_sequence_ns=record.get("first_bad_sequence_ns") or None,
-    )
+    figures = AppliedOrderFigures.taken_from(record, sequence_restarts=record.restarts)
     return Measured((figures,), list(_findings(record)))
 
 
-def _findings(record: Mapping[str, Any]) -> Iterator[Finding]:
+def _findings(record: RebuildRecord) -> Iterator[Finding]:
     for place, (counted, expected, note) in _PLACES.items():
-        at_ns = record.get(f"{place}_ns")
-        if not at_ns or not any(record.get(name) for name in counted):
+        at_ns = getattr(record, f"{place}_ns")
+        if not at_ns or not any(getattr(record, name) for name in counted):
             continue
-        number = record.get(f"{place}_sequence_number")
+        number = getattr(record, f"{place}_sequence_number", None)
         yield Finding(
             check="ordering",
             place="first",

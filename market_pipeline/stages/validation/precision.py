@@ -8,12 +8,12 @@ reason, and where it is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from market_pipeline.books.scale import NOT_REPRESENTABLE, Scale, to_steps
+from market_pipeline.quality.checks.base import measured
 from market_pipeline.quality.figures.book import PrecisionFigures
 from market_pipeline.quality.figures.comparisons import SnapshotPrecisionFigures
 from market_pipeline.quality.findings import Finding, Measured
@@ -42,12 +42,16 @@ class _Loss(NamedTuple):
 
 def measure_precision(day: InstrumentDay) -> Measured:
     """The values that the rebuild refused, prices before sizes."""
-    reports = [
-        _report(day.record, "price", Decimal(day.record["tick"])),
-        _report(day.record, "size", Decimal(day.record["lot"])),
-    ]
-    prices, sizes = reports
-    first = next((report for report in reports if report.losses), None)
+    record = day.record
+    tick, lot = record.scales
+    located = (
+        (record.price_loss_files, record.price_loss_rows, record.price_loss_values),
+        (record.size_loss_files, record.size_loss_rows, record.size_loss_values),
+    )
+    of_prices, of_sizes = (tuple(map(PrecisionLoss, *map(measured, each))) for each in located)
+    prices = PrecisionReport("price", tick.step, measured(record.price_losses), of_prices)
+    sizes = PrecisionReport("size", lot.step, measured(record.size_losses), of_sizes)
+    first = next((report for report in (prices, sizes) if report.losses), None)
     figures = PrecisionFigures(
         price_precision_losses=prices.losses,
         size_precision_losses=sizes.losses,
@@ -56,20 +60,7 @@ def measure_precision(day: InstrumentDay) -> Measured:
         first_precision_column=first.column if first else None,
         first_precision_value=first.first[0].value if first else None,
     )
-    return Measured((figures,), list(precision_places(reports)))
-
-
-def _report(
-    record: Mapping[str, Any], column: Literal["price", "size"], step: Decimal
-) -> PrecisionReport:
-    places = zip(
-        record[f"{column}_loss_files"],
-        record[f"{column}_loss_rows"],
-        record[f"{column}_loss_values"],
-        strict=True,
-    )
-    first = tuple(PrecisionLoss.at(file, row, value, step) for file, row, value in places)
-    return PrecisionReport(column, step, record[f"{column}_losses"], first)
+    return Measured((figures,), list(precision_places((prices, sizes))))
 
 
 def measure_snapshot_precision(day: InstrumentDay) -> Measured:
@@ -81,17 +72,17 @@ def measure_snapshot_precision(day: InstrumentDay) -> Measured:
         MarketPipelineError: If the snapshots cannot be read.
     """
     record = day.record
-    if record["strategy"] == "snapshots_only":
+    if record.is_of_snapshots:
         return Measured()
-    if not record["snapshots_unusable"]:
+    if not record.snapshots_unusable:
         return Measured((SnapshotPrecisionFigures(snapshot_precision_losses=0),))
-    steps = {"price": Decimal(record["tick"]), "size": Decimal(record["lot"])}
+    steps = dict(zip(("price", "size"), record.scales, strict=True))
     count, findings = 0, list[Finding]()
     for batch in read_snapshots(day.snapshot_files):
         losses, first = _losses(batch, steps)
         count += losses
         for loss in first[: MAX_OFFENDERS - len(findings)]:
-            step = steps[loss.column]
+            step = steps[loss.column].step
             findings.append(
                 Finding(
                     check="precision",
@@ -114,14 +105,14 @@ def measure_snapshot_precision(day: InstrumentDay) -> Measured:
     return Measured((figures,), findings)
 
 
-def _losses(batch: SnapshotBatch, steps: Mapping[str, Decimal]) -> tuple[int, list[_Loss]]:
+def _losses(batch: SnapshotBatch, steps: Mapping[str, Scale]) -> tuple[int, list[_Loss]]:
     """How many losses a batch has, and the first of them in the order of its rows."""
     count, first = 0, list[_Loss]()
     for side in ("bid", "ask"):
-        for column, step in steps.items():
+        for column, scale in steps.items():
             values = getattr(batch, f"{side}_{column}")
             whole = np.empty(values.shape, np.int64)
-            losses = to_steps(values.ravel(), Scale.of(step), whole.ravel())
+            losses = to_steps(values.ravel(), scale, whole.ravel())
             if losses:
                 count += losses
                 places = np.argwhere(whole == NOT_REPRESENTABLE)[:MAX_OFFENDERS].tolist()

@@ -13,7 +13,7 @@ from market_pipeline.quality.figures.raw import (
     SchemaFigures,
     SeenStepFigures,
 )
-from market_pipeline.quality.findings import Finding, Measured, merged
+from market_pipeline.quality.findings import Finding, Measured, first_marked, merged
 from market_pipeline.quality.measures.domain import VIOLATIONS
 from market_pipeline.quality.measures.tick_inference import SeenStep, seen_step, step_change
 from market_pipeline.quality.profile import RawPlace, domain_violations, places_of, profile_of
@@ -67,7 +67,7 @@ def _domain(usable: Sequence[_Profile]) -> Measured:
         domain_violations=sum(map(domain_violations, usable)),
         first_domain_violation=_place_text(violations[0][1]) if violations else None,
     )
-    return Measured((figures,), list(_first_marked("domain", violations)))
+    return Measured((figures,), list(_findings("domain", violations)))
 
 
 def _order(book: _Profile) -> Measured:
@@ -77,7 +77,7 @@ def _order(book: _Profile) -> Measured:
         duplicate_messages=book["duplicate_messages"],
         unordered_per_hour=tuple(book["disordered_per_hour"]),
     )
-    return Measured((figures,), list(_first_marked("ordering", disorder)))
+    return Measured((figures,), list(_findings("ordering", disorder)))
 
 
 def _profiles_of(day: InstrumentDay, profiles: pl.DataFrame) -> list[dict[str, Any]]:
@@ -119,21 +119,19 @@ def _steps(day: InstrumentDay, book: _Profile) -> Measured:
         step_change="; ".join(change for change in changes if change) or None,
     )
     places = [(book["raw_table"], place) for place in late]
-    return Measured((figures,), list(_first_marked("precision", places)))
+    return Measured((figures,), list(_findings("precision", places)))
 
 
 def _step_text(seen: SeenStep | None) -> str | None:
     return None if seen is None else f"{seen.step:f}"
 
 
-def _first_marked(check: str, places: Sequence[tuple[str, RawPlace]]) -> Iterator[Finding]:
+def _findings(check: str, places: Sequence[tuple[str, RawPlace]]) -> Iterator[Finding]:
     """Places as findings, of each raw table and kind the first one marked as such."""
-    met: set[tuple[str, str]] = set()
-    for raw_table, place in places:
-        kind = (raw_table, place.kind)
+    for mark, (raw_table, place) in first_marked(places, lambda each: (each[0], each[1].kind)):
         yield Finding(
             check=check,
-            place="further" if kind in met else "first",
+            place=mark,
             ts_receipt_ns=place.ts_receipt_ns,
             sequence_number=place.sequence_number,
             file=place.file,
@@ -145,7 +143,6 @@ def _first_marked(check: str, places: Sequence[tuple[str, RawPlace]]) -> Iterato
                 place.kind, f"Counted in {raw_table} as {place.kind.replace('_', ' ')}."
             ),
         )
-        met.add(kind)
 
 
 def _place_text(place: RawPlace) -> str:

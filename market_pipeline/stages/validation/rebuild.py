@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 from market_pipeline.quality.figures.book import RebuildFigures
 from market_pipeline.quality.findings import Measured
 from market_pipeline.stages.validation.context import InstrumentDay
@@ -18,22 +16,15 @@ def measure_rebuild(day: InstrumentDay) -> Measured:
         MarketPipelineError: If the trades cannot be read.
     """
     record, trades = day.record, day.trades
-    seed, number = record["seed"], record["seed_sequence_number"]
-    figures = RebuildFigures(
-        seed=None if number is None else f"{seed}, sequence number {number}".replace("_", " "),
-        strategy=record["strategy"],
-        strategy_reason=record["strategy_reason"],
-        rows=record["rows"],
-        snapshots=record["snapshots"],
+    number = record.seed_sequence_number
+    tick, lot = (f"{scale.step:f}" for scale in record.scales)
+    figures = RebuildFigures.taken_from(
+        record,
+        seed=None
+        if number is None
+        else f"{record.seed}, sequence number {number}".replace("_", " "),
         trades=None if trades is None else len(trades.ts_origin_ns),
-        unknown_removals=record["unknown_removals"],
-        known_low_price=record["known_low_price"],
-        known_high_price=record["known_high_price"],
-        tick=f"{Decimal(record['tick']):f}",
-        lot=f"{Decimal(record['lot']):f}",
-        tick_inferred=record["tick_inferred"],
-        lot_inferred=record["lot_inferred"],
-        input_sha256=tuple(record["input_sha256"]),
-        code_version=record["code_version"],
+        tick=tick,
+        lot=lot,
     )
     return Measured((figures,))

@@ -6,7 +6,6 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from decimal import Decimal
 from itertools import islice
 from typing import Any
 
@@ -18,9 +17,9 @@ from market_pipeline.books.rebuild import RebuildOptions
 from market_pipeline.books.scale import Scale
 from market_pipeline.config.instruments import Policies
 from market_pipeline.errors import CheckpointError, MarketPipelineError
-from market_pipeline.quality.checks.base import number_of, time_text
+from market_pipeline.quality.checks.base import measured, number_of, time_text
 from market_pipeline.quality.figures.comparisons import ReferenceReplayFigures
-from market_pipeline.quality.findings import Finding, Measured
+from market_pipeline.quality.findings import Finding, Measured, first_marked
 from market_pipeline.quality.measures.reference_replay import (
     BBO_COLUMNS,
     DEPTH_COLUMNS,
@@ -80,7 +79,7 @@ def measure_reference_replay(day: InstrumentDay) -> Measured:
     where a raw file cannot be read any more, which is a finding.
     """
     count = day.settings.reference_minutes
-    if count == 0 or day.record.get("strategy") == "snapshots_only":
+    if count == 0 or day.record.is_of_snapshots:
         return Measured()
     try:
         minutes = _minutes(day, count)
@@ -95,27 +94,23 @@ def measure_reference_replay(day: InstrumentDay) -> Measured:
         reference_differing_messages=sum(minute.differing for minute in minutes),
         reference_first_difference=differences[0] if differences else None,
     )
-    return Measured(
-        (figures,),
-        [
-            replace(finding, place="further" if number else "first")
-            for number, finding in enumerate(findings)
-        ],
-    )
+    marked = first_marked(findings)
+    return Measured((figures,), [replace(finding, place=place) for place, finding in marked])
 
 
 def _minutes(day: InstrumentDay, count: int) -> list[_Minute]:
-    scales = Scale.of(Decimal(day.record["tick"])), Scale.of(Decimal(day.record["lot"]))
-    policies_json = day.record["policies"]
+    record, scales = day.record, day.record.scales
     # A day of an earlier version does not tell them.
     policies = (
-        Policies.model_validate_json(policies_json) if policies_json else day.instrument.policies
+        Policies.model_validate_json(record.policies)
+        if record.policies
+        else day.instrument.policies
     )
     options = RebuildOptions.of(
         policies, depth_interval_ms=None, keyframe_seconds=0, day=day.day
     ).for_kernel()
     first_row = _first_row(day)
-    most = max(LEAST_WORK, day.record["rows"] // _ROWS_OF_WORK) // count
+    most = max(LEAST_WORK, measured(record.rows) // _ROWS_OF_WORK) // count
     minutes = []
     for start in starts_of(day, count, options.snapshot_patience_ns):
         book = PlainBook(

@@ -35,6 +35,7 @@ from market_pipeline.books.state import HISTORY_SNAPSHOTS
 from market_pipeline.books.tables import CHECKPOINTS
 from market_pipeline.sources.batches import SnapshotBatch
 from market_pipeline.sources.crypto_lake import SNAPSHOTS, read_raw
+from market_pipeline.stages.rebuild.seed import closing_book
 from market_pipeline.stages.validation.context import InstrumentDay
 from market_pipeline.warehouse.read import scan
 
@@ -102,15 +103,14 @@ def starts_of(day: InstrumentDay, count: int, patience_ns: int) -> list[Start]:
 
 
 def _first(day: InstrumentDay) -> list[Start]:
-    if day.record["seed"] != "previous_close":
+    record = day.record
+    if record.seed != "previous_close":
         return [Start(None, 0, 0, 0)]
-    close = scan(day.warehouse, CHECKPOINTS, day.day - timedelta(days=1), [day.instrument.id])
-    rows = close.filter(
-        kind="closing",
-        sequence_number=day.record["seed_sequence_number"],
-        ts_receipt_ns=day.record["seed_ts_receipt_ns"],
-    ).collect()
-    return [Start(row, 0, 0, 0) for row in rows.to_dicts()]
+    close = closing_book(day.warehouse, day.instrument.id, day.day - timedelta(days=1))
+    seed = record.seed_sequence_number, record.seed_ts_receipt_ns
+    if close is None or (close["sequence_number"], close["ts_receipt_ns"]) != seed:
+        return []
+    return [Start(close, 0, 0, 0)]
 
 
 def _keyframes(day: InstrumentDay, count: int) -> list[dict[str, Any]]:
@@ -133,7 +133,7 @@ def _keyframes(day: InstrumentDay, count: int) -> list[dict[str, Any]]:
     drawn: dict[int, None] = {}
     by_time = sorted(places, key=lambda place: lot("keyframe", place))
     for turn, keyframe in enumerate(by_time):
-        message = lot("message", turn) % max(day.record["messages"], 1)
+        message = lot("message", turn) % max(day.record.messages or 0, 1)
         before = places[max(bisect_right(places, message) - 1, 0)]
         drawn |= {keyframe: None, before: None}
     return [known[place] for place in list(drawn)[:count]]

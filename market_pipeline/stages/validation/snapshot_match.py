@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Literal
 
+from market_pipeline.books.record import RebuildRecord
 from market_pipeline.quality.checks.base import seconds_text
 from market_pipeline.quality.figures.comparisons import SnapshotMatchFigures
 from market_pipeline.quality.findings import Finding, Measured
@@ -18,54 +19,32 @@ __all__ = ["measure_snapshot_match"]
 def measure_snapshot_match(day: InstrumentDay) -> Measured:
     """What the snapshots of a day add to the report, those that were not compared included."""
     record = day.record
-    figures, findings = _uncompared(record), list(_findings_uncompared(record))
-    if not record["snapshots_compared"]:
-        return Measured((figures,), findings)
-    levels = record["snapshot_levels"]
-    figures = replace(
-        figures,
-        snapshot_matching_share=_share(record["snapshot_levels_matching"], levels),
-        max_mid_deviation_ticks=record["max_mid_deviation_ticks"],
-        ghost_share=_share(record["snapshot_levels_ghost"], record["snapshot_levels_ours"]),
-        missing_share=_share(record["snapshot_levels_missing"], levels),
-        snapshot_size_error=record["snapshot_size_error"],
-        snapshots_mismatched=record["snapshots_mismatched"],
-        first_mismatch_ns=record["first_mismatch_ns"],
-        snapshots_compared_per_hour=tuple(record["snapshots_compared_per_hour"]),
-        snapshots_mismatched_per_hour=tuple(record["snapshots_mismatched_per_hour"]),
-        snapshot_levels_differing_per_hour=tuple(record["snapshot_levels_differing_per_hour"]),
+    compared, uncompared = record.snapshots_compared, record.snapshots_uncompared
+    figures = SnapshotMatchFigures.taken_from(
+        record,
+        uncompared_share=_share(uncompared, (compared or 0) + (uncompared or 0)),
+        snapshot_matching_share=_share(record.snapshot_levels_matching, record.snapshot_levels),
+        ghost_share=_share(record.snapshot_levels_ghost, record.snapshot_levels_ours),
+        missing_share=_share(record.snapshot_levels_missing, record.snapshot_levels),
     )
-    return Measured((figures,), [*_findings(record), *findings])
+    if not compared:
+        figures = replace(
+            figures,
+            snapshots_mismatched=None,
+            snapshots_compared_per_hour=None,
+            snapshots_mismatched_per_hour=None,
+            snapshot_levels_differing_per_hour=None,
+        )
+    return Measured((figures,), [*_findings(record), *_findings_uncompared(record)])
 
 
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
+def _share(part: int | None, whole: int | None) -> float | None:
+    return part / whole if part is not None and whole else None
 
 
-def _uncompared(record: Mapping[str, Any]) -> SnapshotMatchFigures:
-    """How many snapshots were compared, and why others were not."""
-    compared, uncompared = record["snapshots_compared"], record.get("snapshots_uncompared")
-    later = (uncompared or 0) + (compared or 0)
-    return SnapshotMatchFigures(
-        snapshots_compared=compared,
-        snapshots_uncompared=uncompared,
-        uncompared_share=None if uncompared is None or not later else uncompared / later,
-        uncompared_reasons=record.get("uncompared_reasons"),
-        first_uncompared_ns=record.get("first_uncompared_ns") or None,
-        longest_uncompared_seconds=record.get("longest_uncompared_seconds"),
-        longest_uncompared_ns=record.get("longest_uncompared_ns") or None,
-        snapshots_misplaced=record.get("snapshots_misplaced"),
-        first_misplaced_ns=record.get("first_misplaced_ns") or None,
-        snapshots_off_number=record.get("snapshots_off_number"),
-        snapshots_stale=record.get("snapshots_stale"),
-        first_stale_ns=record.get("first_stale_ns") or None,
-    )
-
-
-def _findings_uncompared(record: Mapping[str, Any]) -> Iterator[Finding]:
+def _findings_uncompared(record: RebuildRecord) -> Iterator[Finding]:
     """Where snapshots were first not compared, for how long at most, and those out of place."""
-    seconds = record.get("longest_uncompared_seconds") or 0.0
-    start_ns = record.get("longest_uncompared_ns")
+    seconds, start_ns = record.longest_uncompared_seconds, record.longest_uncompared_ns
     if start_ns and seconds:
         yield Finding(
             check="snapshot_match",
@@ -75,72 +54,71 @@ def _findings_uncompared(record: Mapping[str, Any]) -> Iterator[Finding]:
             value=seconds_text(seconds),
             expected="a snapshot that is compared with the book",
             note="The longest time in which snapshots came and none was compared: "
-            f"{(record.get('uncompared_reasons') or 'the reason is not known').rstrip('.')}.",
+            f"{(record.uncompared_reasons or 'the reason is not known').rstrip('.')}.",
         )
-    for place, counted, note in (
+    for count, at_ns, number, note in (
         (
-            "first_misplaced",
-            "snapshots_misplaced",
+            record.snapshots_misplaced,
+            record.first_misplaced_ns,
+            record.first_misplaced_sequence_number,
             "The first snapshot that disagrees at its number and agrees at a neighbour of it: it "
             "is misplaced, and replaces nothing.",
         ),
         (
-            "first_stale",
-            "snapshots_stale",
+            record.snapshots_stale,
+            record.first_stale_ns,
+            record.first_stale_sequence_number,
             "The first snapshot that disagrees and repeats an earlier one: it is stale, and "
             "replaces nothing.",
         ),
     ):
-        at_ns = record.get(f"{place}_ns")
-        if record.get(counted) and at_ns:
+        if count and at_ns:
             yield Finding(
                 check="snapshot_match",
                 place="further",
                 ts_receipt_ns=at_ns,
-                sequence_number=record.get(f"{place}_sequence_number"),
+                sequence_number=number,
                 note=note,
             )
 
 
-def _findings(record: Mapping[str, Any]) -> Iterator[Finding]:
+def _findings(record: RebuildRecord) -> Iterator[Finding]:
     """The first mismatch and the worst one, which is reported as the first if it is the same."""
-    first, worst = (_mismatch(record, f"{which}_mismatch") for which in ("first", "worst"))
     farthest = (
-        "the mid differs by "
-        f"{record['max_mid_deviation_ticks'] or 0.0:g} ticks, and "
-        f"{_levels(record['worst_mismatch_levels_differing'])} of those both know"
+        f"the mid differs by {record.max_mid_deviation_ticks or 0.0:g} ticks, and "
+        f"{_levels(record.worst_mismatch_levels_differing)} of those both know"
     )
+    first = _mismatch(record, "first")
+    worst = _mismatch(record, "worst")
+    is_same = first is not None and worst is not None and first == replace(worst, place="first")
     if first is not None:
         also = (
             f"; it is the farthest from the book too: {farthest}"
-            if first == worst
-            else (f"; {_levels(record['first_mismatch_levels_differing'])} of those both know")
+            if is_same
+            else f"; {_levels(record.first_mismatch_levels_differing)} of those both know"
         )
-        yield Finding(
-            check="snapshot_match",
-            place="first",
-            note=f"The first snapshot that disagrees with the book{also}.",
-            **first,
-        )
-    if worst is not None and worst != first:
-        yield Finding(
-            check="snapshot_match",
-            place="worst",
-            note=f"The snapshot farthest from the book: {farthest}.",
-            **worst,
-        )
+        yield replace(first, note=f"The first snapshot that disagrees with the book{also}.")
+    if worst is not None and not is_same:
+        yield replace(worst, note=f"The snapshot farthest from the book: {farthest}.")
 
 
-def _mismatch(record: Mapping[str, Any], which: str) -> dict[str, Any] | None:
+def _mismatch(record: RebuildRecord, which: Literal["first", "worst"]) -> Finding | None:
     """When it was, and the touch on either side; None if there was none."""
-    if record[f"{which}_ns"] is None:
+    at_ns, number, ours, theirs = (
+        getattr(record, f"{which}_mismatch_{part}")
+        for part in ("ns", "sequence_number", "ours", "theirs")
+    )
+    if at_ns is None:
         return None
-    return {
-        "ts_receipt_ns": record[f"{which}_ns"],
-        "sequence_number": record[f"{which}_sequence_number"],
-        "value": record[f"{which}_ours"],
-        "expected": record[f"{which}_theirs"],
-    }
+    return Finding(
+        check="snapshot_match",
+        place=which,
+        ts_receipt_ns=at_ns,
+        sequence_number=number,
+        value=ours,
+        expected=theirs,
+        note="",
+    )
 
 
 def _levels(differing: int | None) -> str:

@@ -8,9 +8,8 @@ from decimal import Decimal
 from itertools import accumulate
 from typing import NamedTuple
 
-from market_pipeline.books.scale import Scale
 from market_pipeline.quality.figures.comparisons import TradeThroughFigures
-from market_pipeline.quality.findings import MAX_PLACES, Finding, Measured, Place
+from market_pipeline.quality.findings import Finding, Measured, Place, first_and_worst
 from market_pipeline.quality.measures.trade_through import (
     BOOK_COLUMNS,
     NO_ASK,
@@ -39,15 +38,15 @@ def measure_trade_through(day: InstrumentDay) -> Measured:
         MarketPipelineError: If the trades cannot be read.
     """
     trades = day.trades
-    if trades is None or day.record["strategy"] == "snapshots_only":
+    if trades is None or day.record.is_of_snapshots:
         return Measured()
-    tick = Decimal(day.record["tick"])
+    tick, _ = day.record.scales
     found = find_trades_through(
         read_rows(day.books.bbo, day.instrument, BOOK_COLUMNS, _BATCH_ROWS),
         trades,
         ts_origin_ns=day.book_messages.ts_origin_ns,
         flags=day.book_messages.flags,
-        tick=Scale.of(tick),
+        tick=tick,
         day=day.day,
     )
     worst_minute = found.worst_minute
@@ -61,7 +60,7 @@ def measure_trade_through(day: InstrumentDay) -> Measured:
         worst_trade_through_minute_share=worst_minute.share if worst_minute else None,
         worst_trade_through_minute_ns=worst_minute.start_ns if worst_minute else None,
     )
-    return Measured((figures,), list(_findings(day, trades, found, tick)))
+    return Measured((figures,), list(_findings(day, trades, found, tick.step)))
 
 
 def _findings(
@@ -93,12 +92,7 @@ def _findings(
             note=text.note,
         )
 
-    worst = found.worst
-    shown: list[tuple[Place, int]] = [("first", 0)]
-    if worst:
-        shown.append(("worst", worst))
-    shown += [("further", each) for each in range(1, len(found.trade)) if each != worst]
-    for place, each in shown[: min(len(found.trade), MAX_PLACES)]:
+    for each, place in first_and_worst(len(found.trade), found.worst):
         yield finding(place, int(found.trade[each]), "price", _outside(trades, found, tick, each))
     for trade in found.unplaced[:1].tolist():
         yield finding("first", trade, "timestamp", _stray(trades, trade))

@@ -39,62 +39,71 @@ class TestSilence:
         report = gaps_of(a_feed(silent=[(300, 305)]), times(299, 301, 302.5, 400))
 
         assert [[*times(300, 305).tolist(), 2]] == report.spans.tolist()
-        assert (1, 5.0, 5.0) == (report.count, report.seconds, report.longest_seconds)
-        assert tuple(times(300, 305).tolist()) == report.first == report.longest
-        assert 1 == report.per_hour[0] == sum(report.per_hour)
+        assert (1, 5.0, 5.0) == (
+            report.figures.gap_count,
+            report.figures.gap_seconds,
+            report.figures.longest_gap_seconds,
+        )
+        assert times(300)[0] == report.figures.first_gap_ns == report.figures.longest_gap_ns
+        assert 1 == report.figures.gaps_per_hour[0] == sum(report.figures.gaps_per_hour)
 
     def test_a_silence_without_a_trade_is_none(self):
         """A market in which nobody trades may be silent."""
         report = gaps_of(a_feed(silent=[(300, 305)]), times(299, 400))
 
-        assert (0, 0.0, 0) == (report.count, report.seconds, len(report.quiet_spans))
-        assert report.first is None
-        assert report.longest is None
+        assert (0, 0.0, 0) == (
+            report.figures.gap_count,
+            report.figures.gap_seconds,
+            len(report.quiet_spans),
+        )
+        assert report.figures.first_gap_ns is None
+        assert report.figures.longest_gap_ns is None
 
     @pytest.mark.parametrize("at", [300, 305])
     def test_a_trade_at_the_edge_is_not_inside(self, at):
         """A trade at the very time of a message before or after the silence proves nothing."""
-        assert 0 == gaps_of(a_feed(silent=[(300, 305)]), times(at)).count
+        assert 0 == gaps_of(a_feed(silent=[(300, 305)]), times(at)).figures.gap_count
 
     @pytest.mark.parametrize("edge", [300, 304.9])
     def test_a_trade_must_be_inside_on_both_clocks(self, edge):
         """A trade in the middle of the silence on one clock and at its edge on the other is out."""
         feed = a_feed(silent=[(300, 305)])
 
-        assert 0 == gaps_of(feed, times(edge), trade_origin=times(302)).count
-        assert 0 == gaps_of(feed, times(302), trade_origin=times(edge)).count
+        assert 0 == gaps_of(feed, times(edge), trade_origin=times(302)).figures.gap_count
+        assert 0 == gaps_of(feed, times(302), trade_origin=times(edge)).figures.gap_count
 
     def test_the_trade_that_ended_the_silence_is_not_inside(self):
         """A trade within one usual inter-arrival time before the message it caused is no proof."""
-        assert 0 == gaps_of(a_feed(silent=[(300, 305)]), times(304.95)).count
+        assert 0 == gaps_of(a_feed(silent=[(300, 305)]), times(304.95)).figures.gap_count
 
     def test_the_longest_of_several_is_told_apart_from_the_first(self):
         """First and longest gap are located separately; a gap counts in the hour it begins in."""
         feed = a_feed(end=7300, silent=[(300, 302), (3700, 3709), (7250, 7253)], every=0.25)
         report = gaps_of(feed, times(301, 3705, 7251))
 
-        assert tuple(times(300, 302).tolist()) == report.first
-        assert tuple(times(3700, 3709).tolist()) == report.longest
-        assert (1, 1, 1) == report.per_hour[:3]
-        assert 14.0 == report.seconds
+        figures = report.figures
+        assert (times(300)[0], times(302)[0]) == (figures.first_gap_ns, figures.gap_ends_ns[0])
+        assert (times(3700)[0], 9.0) == (figures.longest_gap_ns, figures.longest_gap_seconds)
+        assert (1, 1, 1) == report.figures.gaps_per_hour[:3]
+        assert 14.0 == report.figures.gap_seconds
 
     def test_the_threshold_follows_the_feed(self):
         """In a feed of one message in three seconds a silence of ten is nothing unusual."""
         feed = a_feed(end=6000, silent=[(3000, 3012)], every=3.0)
         report = gaps_of(feed, times(3005))
 
-        assert (15.0, 0) == (report.threshold_seconds, report.count)
+        assert (15.0, 0) == (report.figures.gap_threshold_seconds, report.figures.gap_count)
 
     def test_the_threshold_has_a_floor(self):
         """In a feed of a message every 10 ms a silence below a second is not suspected."""
         feed = a_feed(end=60, silent=[(30, 30.9)], every=0.01)
         report = gaps_of(feed, times(30.4))
 
-        assert (1.0, 0) == (report.threshold_seconds, report.count)
+        assert (1.0, 0) == (report.figures.gap_threshold_seconds, report.figures.gap_count)
 
     def test_one_silence_does_not_raise_its_own_threshold(self):
         """The quantile is a time that occurred, rounded down, even in a day of few messages."""
-        assert 1 == gaps_of(a_feed(end=20, silent=[(10, 15)]), times(12)).count
+        assert 1 == gaps_of(a_feed(end=20, silent=[(10, 15)]), times(12)).figures.gap_count
 
     def test_trades_may_come_in_any_order(self):
         """Trades are looked up by time, not by row."""
@@ -109,7 +118,12 @@ class TestClocks:
         origin = a_feed()
         receipt = np.where(origin > times(300)[0], origin + 10 * NS_PER_SECOND, origin)
 
-        assert 0 == gaps_of(receipt, times(305), origin=origin, trade_origin=times(300.05)).count
+        assert (
+            0
+            == gaps_of(
+                receipt, times(305), origin=origin, trade_origin=times(300.05)
+            ).figures.gap_count
+        )
 
     def test_a_large_step_of_the_receipt_clock_is_a_hole_in_which_nothing_is_lost(self):
         """Of two minutes by which the receipt clock is set forward no message tells."""
@@ -118,7 +132,7 @@ class TestClocks:
         report = gaps_of(receipt, origin=origin)
 
         assert [times(300, 420.1).tolist()] == report.quiet_spans.tolist()
-        assert (0, []) == (report.count, report.lost_before.tolist())
+        assert (0, []) == (report.figures.gap_count, report.lost_before.tolist())
 
     def test_a_run_of_wrong_receipt_times_covers_nothing(self):
         """Messages stamped with the day's last second, among others, are not the day's end."""
@@ -135,7 +149,7 @@ class TestClocks:
         stalled = (origin > times(300)[0]) & (origin < times(310)[0])
         receipt = np.where(stalled, times(310)[0], origin)
 
-        assert 0 == gaps_of(receipt, times(305), origin=origin).count
+        assert 0 == gaps_of(receipt, times(305), origin=origin).figures.gap_count
 
     def test_a_receipt_clock_that_is_set_back_makes_no_overlapping_spans(self):
         """Spans stay sorted and disjoint when the receipt clock runs through a silence twice."""
@@ -153,7 +167,7 @@ class TestClocks:
         )
 
         spans = report.not_observed
-        assert report.count >= 1
+        assert report.figures.gap_count >= 1
         assert (spans[1:, 0] >= spans[:-1, 1]).all()
 
     def test_an_offset_between_the_clocks_changes_nothing(self):
@@ -176,11 +190,14 @@ class TestQuietHoles:
         report = gaps_of(times(*seconds))
 
         hole = times(seconds[9_999], seconds[10_000]).tolist()
-        assert 0 == report.count
+        assert 0 == report.figures.gap_count
         assert hole in report.quiet_spans.tolist()
         assert hole in report.not_observed.tolist()
-        assert report.longest_quiet_seconds == max(np.diff(report.quiet_spans)) / NS_PER_SECOND
-        assert list(report.longest_quiet) in report.quiet_spans.tolist()
+        lengths = np.diff(report.quiet_spans)[:, 0]
+        assert (max(lengths) / NS_PER_SECOND, report.quiet_spans[lengths.argmax(), 0]) == (
+            report.cover.longest_quiet_seconds,
+            report.cover.longest_quiet_ns,
+        )
 
 
 class TestEdges:
@@ -188,7 +205,10 @@ class TestEdges:
         """What is missing before the first and after the last message is told in seconds."""
         report = gaps_of(a_feed(begin=90, end=600.05))
 
-        assert (90.0, 85_800.0) == (report.head_seconds, pytest.approx(report.tail_seconds))
+        assert (90.0, 85_800.0) == (
+            report.cover.head_gap_seconds,
+            pytest.approx(report.cover.tail_gap_seconds),
+        )
 
     def test_messages_beyond_the_day_cover_nothing_of_it(self):
         """Another day's rows before and after leave head, tail and gaps as they are."""
@@ -197,7 +217,10 @@ class TestEdges:
         alone = gaps_of(inside)
         report = gaps_of(np.concatenate((outside[1], outside[0], inside, outside[1])))
 
-        assert (90.0, alone.tail_seconds) == (report.head_seconds, report.tail_seconds)
+        assert (90.0, alone.cover.tail_gap_seconds) == (
+            report.cover.head_gap_seconds,
+            report.cover.tail_gap_seconds,
+        )
         assert alone.spans.tolist() == report.spans.tolist()
         assert (
             alone.messages_after + 2 * len(outside[0])
@@ -208,7 +231,11 @@ class TestEdges:
         """No message inside the day covers nothing of it."""
         report = gaps_of(np.array([START_NS - 5, END_NS, END_NS + 5], dtype=np.int64))
 
-        assert (86_400.0, 0.0, 0) == (report.head_seconds, report.tail_seconds, report.count)
+        assert (86_400.0, 0.0, 0) == (
+            report.cover.head_gap_seconds,
+            report.cover.tail_gap_seconds,
+            report.figures.gap_count,
+        )
         assert (None, START_NS, START_NS) == (report.first_message, report.first_ns, report.last_ns)
 
     def test_absurd_times_are_outside_the_day(self):
@@ -216,13 +243,17 @@ class TestEdges:
         limits = np.iinfo(np.int64)
         report = gaps_of(np.array([limits.max, limits.min, START_NS, 0], dtype=np.int64))
 
-        assert (0.0, 86_400.0) == (report.head_seconds, report.tail_seconds)
+        assert (0.0, 86_400.0) == (report.cover.head_gap_seconds, report.cover.tail_gap_seconds)
 
     def test_one_message_is_a_day(self):
         """A single message has no silence, and the floor is the threshold."""
         report = gaps_of(times(50), times(10))
 
-        assert (0, 1.0, 50.0) == (report.count, report.threshold_seconds, report.head_seconds)
+        assert (0, 1.0, 50.0) == (
+            report.figures.gap_count,
+            report.figures.gap_threshold_seconds,
+            report.cover.head_gap_seconds,
+        )
 
     def test_no_message_is_missing_data(self):
         """An empty day is refused: it has no gaps, it is missing."""
@@ -236,14 +267,17 @@ class TestSequence:
         feed = a_feed()
         report = gaps_of(feed, feed[::3], sequence=np.arange(len(feed)) * 4_711)
 
-        assert (0, 0) == (report.count, report.sequence_backwards)
-        assert report.sequence_backwards_first_ns is None
+        assert (0, 0) == (report.figures.gap_count, report.figures.sequence_backwards)
+        assert report.figures.first_sequence_backwards_ns is None
 
     def test_going_backwards_is_counted_and_located(self):
         """Each message whose id is below the one before counts; the first is located."""
         report = gaps_of(times(1, 2, 3, 4, 5), sequence=np.array([10, 9, 11, 11, 3]))
 
-        assert (2, times(2)[0]) == (report.sequence_backwards, report.sequence_backwards_first_ns)
+        assert (2, times(2)[0]) == (
+            report.figures.sequence_backwards,
+            report.figures.first_sequence_backwards_ns,
+        )
 
 
 class TestProof:
@@ -333,9 +367,13 @@ def test_real_days_have_a_head_and_a_tail_and_no_gap(exchange, symbol, day):
         rule=RULE,
     )
 
-    assert (0, 0, 0) == (report.count, len(report.quiet_spans), report.sequence_backwards)
+    assert (0, 0, 0) == (
+        report.figures.gap_count,
+        len(report.quiet_spans),
+        report.figures.sequence_backwards,
+    )
     evening = day in (date(2024, 8, 8), date(2024, 7, 18))
-    seen, unseen = report.head_seconds, report.tail_seconds
+    seen, unseen = report.cover.head_gap_seconds, report.cover.tail_gap_seconds
     if evening:
         seen, unseen = unseen, seen
     assert seen < 1.1
@@ -358,5 +396,6 @@ def test_a_silence_cut_into_a_real_day_is_found():
         rule=RULE,
     )
 
-    assert 1 == report.count
-    assert (receipt[2_999], receipt[3_000:][kept[3_000:]][0]) == report.first
+    assert 1 == report.figures.gap_count
+    after = receipt[3_000:][kept[3_000:]][0]
+    assert [[receipt[2_999], after]] == report.spans[:, :2].tolist()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from market_pipeline.quality.located import precision_places
 from market_pipeline.quality.measures.precision import (
     PrecisionLoss,
     PrecisionReport,
@@ -20,7 +21,7 @@ TICK = Decimal("0.1")
 
 def a_report(*rows, extra=0, file="1.snappy.parquet"):
     """A price report with a loss in each of the rows, and more that were only counted."""
-    first = tuple(PrecisionLoss.at(file, row, 61_800.25, TICK) for row in rows)
+    first = tuple(PrecisionLoss(file, row, 61_800.25) for row in rows)
     return PrecisionReport("price", TICK, losses=len(rows) + extra, first=first)
 
 
@@ -51,15 +52,18 @@ class TestReport:
 
 
 class TestText:
-    def test_the_first_offender_is_told_with_its_place(self):
-        """Count, step, value, nearest multiple, file and row are in the sentence."""
-        assert (
-            "2 price values are not a whole multiple of 0.1; first 61800.25, nearest 61800.2 in "
-            "1.snappy.parquet, row 12."
-        ) == a_report(12, 40).describe()
+    def test_every_offender_is_told_with_its_place(self):
+        """Step, value, nearest multiple, file and row are in each place."""
+        first, further = precision_places([a_report(12, 40)])
 
-    def test_a_clean_column_says_so(self):
-        """Without a loss the sentence states what holds."""
-        clean = PrecisionReport("size", Decimal("1E-8"))
+        assert ("first", 12, "further", 40) == (first.place, first.row, further.place, further.row)
+        assert ("61800.25", "61800.2", "1.snappy.parquet") == (
+            first.value,
+            first.expected,
+            first.file,
+        )
+        assert "This price is no whole number of ticks of 0.1, and was refused." == first.note
 
-        assert "Every size is a whole multiple of 0.00000001." == clean.describe()
+    def test_a_clean_column_says_nothing(self):
+        """Without a loss there is no place."""
+        assert [] == list(precision_places([PrecisionReport("size", Decimal("1E-8"))]))

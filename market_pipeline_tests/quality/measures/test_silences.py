@@ -31,22 +31,22 @@ class TestOutages:
         assert [[*times(200, 220).tolist(), 0]] == report.spans.tolist()
         assert ([0], 1, 0) == (
             report.changes.tolist(),
-            len(report.outages),
+            report.figures.outage_count,
             len(report.quiet_spans),
         )
-        assert 10.0 == pytest.approx(report.outage_factor)
+        assert 10.0 == pytest.approx(report.figures.outage_factor)
         assert [times(200, 220).tolist()] == report.not_observed.tolist()
 
     def test_up_to_the_floor_a_market_may_hold_its_breath(self):
         """What nothing contradicts is no outage for five seconds."""
-        assert 0 == gaps_of(a_feed(silent=[(200, 205)])).count
-        assert 1 == gaps_of(a_feed(silent=[(200, 205.1)])).count
+        assert 0 == gaps_of(a_feed(silent=[(200, 205)])).figures.gap_count
+        assert 1 == gaps_of(a_feed(silent=[(200, 205.1)])).figures.gap_count
 
     def test_a_thin_market_has_none(self):
         """Where a message in two minutes is usual, four silent minutes are nothing."""
         report = gaps_of(a_feed(end=36_000, silent=[(3_600, 3_840)], every=120))
 
-        assert (0, 0) == (report.count, len(report.quiet_spans))
+        assert (0, 0) == (report.figures.gap_count, len(report.quiet_spans))
 
     def test_the_days_own_tail_decides(self):
         """A minute of nothing is an outage where times thin out quickly, and not where slowly."""
@@ -56,7 +56,7 @@ class TestOutages:
         for steps, expected in ((light, 1), (heavy, 0)):
             seconds = np.cumsum(steps[order])
             seconds[10_000:] += 60
-            assert expected == gaps_of(times(*seconds)).count
+            assert expected == gaps_of(times(*seconds)).figures.gap_count
 
     def test_a_quiet_night_after_a_busy_day_is_none(self):
         """The neighbourhood is asked: where one message in ten seconds came, ten are nothing."""
@@ -64,19 +64,19 @@ class TestOutages:
         night = 5_000 + np.cumsum(np.random.default_rng(5).exponential(10, 50))
         report = gaps_of(times(*busy, *night))
 
-        assert (0, 0) == (report.count, len(report.quiet_spans))
+        assert (0, 0) == (report.figures.gap_count, len(report.quiet_spans))
 
     def test_a_feed_that_breaks_off_again_and_again_hides_nothing(self):
         """Six outages of ten seconds, a minute apart, are all found."""
         silent = [(60 * k + 5, 60 * k + 15) for k in range(1, 7)]
 
-        assert 6 == gaps_of(a_feed(silent=silent)).count
+        assert 6 == gaps_of(a_feed(silent=silent)).figures.gap_count
 
     def test_a_few_messages_tell_no_rhythm(self):
         """Of a day of some messages nobody can say what is unusual; a long hole is a quiet one."""
         report = gaps_of(times(1, 2, 3, 4, 5, 400, 401, 402))
 
-        assert (0, None) == (report.count, report.outage_factor)
+        assert (0, None) == (report.figures.gap_count, report.figures.outage_factor)
         assert [times(5, 400).tolist()] == report.quiet_spans.tolist()
 
     @pytest.mark.parametrize("origin", [0, 1_723_075_200])
@@ -141,6 +141,6 @@ def test_an_outage_of_all_streams_is_found_in_a_real_day(exchange, symbol, day, 
         rule=RULE,
     )
 
-    assert (1, 0) == (report.count, len(report.quiet_spans))
-    assert start_ns == report.first[0]
-    assert seconds <= report.seconds < seconds + 1
+    assert (1, 0) == (report.figures.gap_count, len(report.quiet_spans))
+    assert start_ns == report.figures.first_gap_ns
+    assert seconds <= report.figures.gap_seconds < seconds + 1

@@ -221,7 +221,7 @@ def test_a_dry_run_makes_it_elsewhere(settings):
     """It converts into its temporary folder, and the data folder stays as it was."""
     write_vendor(settings.lake_path)
     (planned,) = dry_run(DAY, [OF], settings)
-    assert (planned.record["outcome"], planned.record["messages"]) == ("rebuilt", 2)
+    assert (planned.record.outcome, planned.record.messages) == ("rebuilt", 2)
     assert not (settings.data_dir / "converted").exists()
 
 

@@ -21,6 +21,7 @@ from market_pipeline.stages.raw.profile import profile_day
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.conform import empty_frame
 from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline_tests.quality.factory import a_record
 from market_pipeline_tests.stages.days import ASSETS, BTC, DAY, ETH, Later, settings, write_day
 from market_pipeline_tests.stages.raw.fake_store import FakeStore, store_error
 
@@ -281,6 +282,6 @@ class TestOneShardTwice:
         shutil.copy(first, first.with_name("01.snappy.parquet"))
         day = Later(lake, folder, warehouse).day_of(BTC)
 
-        assert [] == replace(day, record={"strategy": "snapshots_only"}).delta_files
+        assert [] == replace(day, record=a_record(strategy="snapshots_only")).delta_files
         with pytest.raises(LakeFileError, match=re.escape("01.snappy.parquet and 1.snappy")):
-            _ = replace(day, record={"strategy": "full_deltas"}).delta_files
+            _ = replace(day, record=a_record(strategy="full_deltas")).delta_files

@@ -29,6 +29,7 @@ from market_pipeline.stages.validation.lookups import Lookups
 from market_pipeline.stages.validation.raw_profile import measure_profile
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.working import replace_rows
+from market_pipeline_tests.quality.factory import a_record
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS
 from market_pipeline_tests.sources.raw_files import shard
 from market_pipeline_tests.stages.days import (
@@ -76,7 +77,9 @@ def measured(lake: Path, folder: Path, warehouse: Warehouse, record: dict | None
     raw = raw_day(lake, BTC)
     raw = replace(raw, profiles=PROFILES.frame(profile_day(raw, [BTC])))
     lookups = Lookups(raw, warehouse)
-    return measure_profile(InstrumentDay(BTC, lookups, record or {}, NO_BOOKS, settings(folder)))
+    return measure_profile(
+        InstrumentDay(BTC, lookups, record or a_record(), NO_BOOKS, settings(folder))
+    )
 
 
 class TestProfileDay:
@@ -252,7 +255,7 @@ class TestMeasureProfile:
     def test_nothing_was_looked_at(self, lake: Path, folder: Path, warehouse: Warehouse):
         """Without profiles nothing is known of any table; a missing one is not unreadable."""
         lookups = Lookups(raw_day(lake), warehouse)
-        day = InstrumentDay(BTC, lookups, {}, NO_BOOKS, settings(folder))
+        day = InstrumentDay(BTC, lookups, a_record(), NO_BOOKS, settings(folder))
 
         unknown = {"unreadable_tables": None, "first_unreadable_table": None}
 
@@ -339,7 +342,7 @@ class TestMeasureProfile:
         one = instrument(tick=tick)
         raw = raw_day(lake, one)
         raw = replace(raw, profiles=PROFILES.frame(profile_day(raw, [one])))
-        day = InstrumentDay(one, Lookups(raw, warehouse), {}, NO_BOOKS, settings(folder))
+        day = InstrumentDay(one, Lookups(raw, warehouse), a_record(), NO_BOOKS, settings(folder))
         found = measure_profile(day)
 
         assert ("0.05", late) == (found.columns["tick_seen"], len(found.findings))
@@ -379,7 +382,7 @@ class TestRealDays:
         replace_rows(warehouse, PROFILES, before, [one.id], rows_of(before))
         raw = replace(raw_day(lake), day=day, profiles=rows_of(day))
         lookups = Lookups(raw, warehouse)
-        found = measure_profile(InstrumentDay(one, lookups, {}, NO_BOOKS, settings(folder)))
+        found = measure_profile(InstrumentDay(one, lookups, a_record(), NO_BOOKS, settings(folder)))
         faults = ("domain_violations", "unordered_messages", "duplicate_messages", "step_change")
         deltas = raw.profiles.filter(raw_table="book_delta_v2").row(0, named=True)
 

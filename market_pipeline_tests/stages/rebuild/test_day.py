@@ -221,7 +221,7 @@ class TestDay:
         day = rebuild_day(
             raw, (LTC, ETH, BTC), settings(folder, threads=threads), warehouse, said.append
         )
-        outcomes = [(each["symbol"], each["outcome"], each["dt"]) for each in day.records]
+        outcomes = [(each.symbol, each.outcome, each.dt) for each in day.records]
 
         assert [
             ("LTC-USDT", "rebuilt", DAY),
@@ -232,16 +232,16 @@ class TestDay:
         for files in day.staged.values():
             assert [LTC.id, BTC.id] == [file.instrument for file in files]
         assert ("LakeFileError", None, None) == tuple(
-            day.records[1][name] for name in ("failure_kind", "messages", "output_sha256")
+            getattr(day.records[1], name) for name in ("failure_kind", "messages", "output_sha256")
         )
-        assert [f"{LTC.id}: 2,880 messages", f"{ETH.id}: {day.records[1]['failure']}"] == said[:2]
+        assert [f"{LTC.id}: 2,880 messages", f"{ETH.id}: {day.records[1].failure}"] == said[:2]
 
     def test_none_usable(self, raw, folder: Path, warehouse: Warehouse):
         """Where no instrument is usable all are withdrawn and nothing is staged."""
         gone = instrument("XRP-USDT")
         day = rebuild_day(raw, (ETH, gone), settings(folder), warehouse)
 
-        assert ["quarantined", "no_data"] == [each["outcome"] for each in day.records]
+        assert ["quarantined", "no_data"] == [each.outcome for each in day.records]
         assert [ETH.id, gone.id] == day.withdrawn
         assert {(): 3} == {tuple(files): 3 for files in day.staged.values()}
         assert [] == list(warehouse.staging_dir.iterdir())
@@ -269,19 +269,15 @@ class TestDay:
         day = rebuild_day(raw, (LTC, ETH, BTC), settings(folder), warehouse)
         record = day.records[0]
 
-        assert ["quarantined", "quarantined", "rebuilt"] == [
-            each["outcome"] for each in day.records
-        ]
+        assert ["quarantined", "quarantined", "rebuilt"] == [each.outcome for each in day.records]
         assert ("LTC-USDT", DAY, "ZeroDivisionError") == tuple(
-            record[name] for name in ("symbol", "dt", "failure_kind")
+            getattr(record, name) for name in ("symbol", "dt", "failure_kind")
         )
-        assert (
-            "failed on the day's data: ZeroDivisionError: by nothing. See the" in record["failure"]
-        )
+        assert "failed on the day's data: ZeroDivisionError: by nothing. See the" in record.failure
         assert {LTC.id, ETH.id} == set(day.withdrawn)
         assert {LTC.id, ETH.id, BTC.id} == set(day.made_of)
         assert "Traceback" in caplog.text
-        assert [column.name for column in REBUILDS.columns] == list(record)
+        assert [column.name for column in REBUILDS.columns] == list(record.as_record())
 
     def test_what_is_the_machines_is_raised(
         self, raw, folder: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch

@@ -102,11 +102,11 @@ class TestWhatIsTold:
         truncated(lake, snapshots=False)
         bad, missing = dry_run(DAY, [BTC, ETH], settings(folder))
 
-        assert ["quarantined", "no_data"] == [each.record["outcome"] for each in (bad, missing)]
+        assert ["quarantined", "no_data"] == [each.record.outcome for each in (bad, missing)]
         ((file, reason),) = bad.set_aside
         assert file == f"{DELTAS.name}/exchange=BINANCE/symbol=BTC-USDT/dt={DAY}/1.snappy.parquet"
         assert "cannot be read as Parquet" in reason
-        assert reason == bad.record["failure"]
+        assert reason == bad.record.failure
         assert [] == missing.set_aside
         assert not (bad.is_plain or missing.is_plain)
 
@@ -187,8 +187,8 @@ class TestNothingChanges:
         (planned,) = dry_run(next_day, [of], settings(folder))
 
         assert ("previous_close", None) == (
-            planned.record["seed"],
-            planned.record["seed_refused"],
+            planned.record.seed,
+            planned.record.seed_refused,
         )
         assert ({}, True) == (planned.counts, planned.is_plain)
         assert [] == copies(warehouse)

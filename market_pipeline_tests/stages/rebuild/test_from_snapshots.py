@@ -105,10 +105,12 @@ def marked(
         scan_files(table, [file.path for file in day.staged[table.sql_name]])
         for table in (BBO, DEPTH, INTERVALS)
     )
-    books = PublishedBooks(REBUILDS.frame(day.records), bbo, depth, intervals)
+    books = PublishedBooks(
+        REBUILDS.frame(each.as_record() for each in day.records), bbo, depth, intervals
+    )
     lookups = Lookups(raw, warehouse)
     (verdict,) = report_day(lookups, [of], books, options, as_of_ns=END_NS + 3 * 10**14)
-    return day.records[0], bbo.collect(), verdict.row
+    return day.records[0].as_record(), bbo.collect(), verdict.row
 
 
 class TestWithoutDeltas:
@@ -204,10 +206,10 @@ class TestWithoutDeltas:
         records = rebuild_day(raw, [of, gone], settings(folder), warehouse).records
 
         assert [each.policies.model_dump() for each in (of, gone)] == [
-            json.loads(record["policies"]) for record in records
+            json.loads(record.policies) for record in records
         ]
         assert [("rebuilt", "full_deltas"), ("no_data", "none")] == [
-            (record["outcome"], record["strategy"]) for record in records
+            (record.outcome, record.strategy) for record in records
         ]
 
 
@@ -320,9 +322,9 @@ class TestRefusals:
         day = rebuild_day(looked_through(lake, BTC), [BTC], settings(folder), warehouse)
 
         assert ("quarantined", "DomainError", "snapshots_only") == tuple(
-            day.records[0][name] for name in ("outcome", "failure_kind", "strategy")
+            getattr(day.records[0], name) for name in ("outcome", "failure_kind", "strategy")
         )
-        assert f"{COUNT} snapshots, none of them usable" in day.records[0]["failure"]
+        assert f"{COUNT} snapshots, none of them usable" in day.records[0].failure
         assert [] == list(warehouse.staging_dir.iterdir())
 
     def test_deltas_that_break_later(self, lake: Path, folder: Path, warehouse: Warehouse):
@@ -338,7 +340,7 @@ class TestRefusals:
         (record,) = rebuild_day(raw, [BTC], settings(folder), warehouse).records
 
         assert ("quarantined", "LakeFileError", "full_deltas") == tuple(
-            record[name] for name in ("outcome", "failure_kind", "strategy")
+            getattr(record, name) for name in ("outcome", "failure_kind", "strategy")
         )
 
     def test_it_seeds_no_next_day(self, lake: Path, folder: Path, warehouse: Warehouse):
@@ -366,8 +368,8 @@ class TestRefusals:
         ).records
 
         assert ("rebuilt" if rows else "no_data", rows or None) == (
-            record["outcome"],
-            record["messages"],
+            record.outcome,
+            record.messages,
         )
 
     def test_deltas_are_not_read(self, lake: Path, folder: Path, warehouse: Warehouse):

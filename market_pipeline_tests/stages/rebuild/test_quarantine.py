@@ -93,7 +93,7 @@ class TestRebuiltDay:
             "expected": "a complete Parquet file",
             "code_version": __version__,
         }.items() <= told.items()
-        assert day.records[0]["failure"] == (
+        assert day.records[0].failure == (
             f"{told['text']} A copy of {told['file']} is kept as {copy}."
         )
         assert {0o600} == {path.stat().st_mode & 0o777 for path in copies(warehouse)}
@@ -144,7 +144,7 @@ class TestRebuiltDay:
         assert ["3.snappy.parquet", "3.snappy.parquet.reason.json"] == [
             path.name[17:] for path in copies(warehouse)
         ]
-        assert ["quarantined", "rebuilt"] == [record["outcome"] for record in day.records]
+        assert ["quarantined", "rebuilt"] == [record.outcome for record in day.records]
 
     @pytest.mark.parametrize("make", [truncated, lambda lake: with_a_negative_size(lake, 77)])
     def test_of_a_day_from_snapshots(self, lake: Path, folder: Path, warehouse: Warehouse, make):
@@ -156,7 +156,7 @@ class TestRebuiltDay:
         day = rebuild_day(raw, [BTC], settings(folder), warehouse, said.append)
         copy, _ = copies(warehouse)
 
-        assert ("rebuilt", None) == (day.records[0]["outcome"], day.records[0]["failure"])
+        assert ("rebuilt", None) == (day.records[0].outcome, day.records[0].failure)
         assert f"is kept as {copy}." in said[0]
 
     def test_what_is_not_there_is_not_copied(self, lake: Path, folder: Path, warehouse: Warehouse):
@@ -166,7 +166,7 @@ class TestRebuiltDay:
         file.write_bytes(b"still coming")
         day = rebuild_day(raw, [BTC, ETH], settings(folder), warehouse)
 
-        assert ["quarantined", "no_data"] == [record["outcome"] for record in day.records]
+        assert ["quarantined", "no_data"] == [record.outcome for record in day.records]
         assert [] == copies(warehouse)
 
 

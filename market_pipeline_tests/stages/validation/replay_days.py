@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from market_pipeline.books.record import RebuildRecord
 from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH, INTERVALS, REBUILDS
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
@@ -45,6 +46,7 @@ def published(
             for table in (BBO, DEPTH, INTERVALS)
         ),
     )
+    record = RebuildRecord.from_record(record)
     return InstrumentDay(of, Lookups(raw, warehouse), record, books, given)
 
 

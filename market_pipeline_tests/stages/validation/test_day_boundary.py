@@ -47,6 +47,7 @@ from market_pipeline_tests.books.feeds import any_side, sound_feeds
 from market_pipeline_tests.books.test_resumed import ONE, Feed
 from market_pipeline_tests.detection.real_faults import copied
 from market_pipeline_tests.detection.validating import validate
+from market_pipeline_tests.quality.factory import a_record
 from market_pipeline_tests.sources.simulated.days import DAY as MONDAY
 from market_pipeline_tests.sources.simulated.days import NEXT_DAY as TUESDAY
 from market_pipeline_tests.sources.simulated.days import instrument as simulated
@@ -102,7 +103,9 @@ class TwoDays:
     def measure(self, **record: object) -> Measured:
         nothing = scan(self.warehouse, INTERVALS, TUESDAY)
         books = PublishedBooks(pl.DataFrame(), nothing, nothing, nothing)
-        of_tuesday = {"tick": "0.1", "lot": "0.001", "strategy": "full_deltas", **record}
+        of_tuesday = a_record(
+            **{"tick": "0.1", "lot": "0.001", "strategy": "full_deltas", **record}
+        )
         lookups = Lookups(raw_of(self.lake, OF, TUESDAY), self.warehouse)
         return measure_day_boundary(InstrumentDay(OF, lookups, of_tuesday, books, self.settings))
 

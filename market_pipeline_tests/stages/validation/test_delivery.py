@@ -12,6 +12,7 @@ from market_pipeline.stages.raw.objects import RawObjects
 from market_pipeline.stages.validation.context import InstrumentDay
 from market_pipeline.stages.validation.delivery import measure_delivery
 from market_pipeline.stages.validation.lookups import Lookups
+from market_pipeline_tests.quality.factory import a_record
 from market_pipeline_tests.stages.days import BTC, DAY, ETH, manifest, raw_day, write_day
 
 
@@ -31,13 +32,13 @@ def measured(lake: Path, **remarks: str | None) -> Measured:
         for name, raw in (("deltas", DELTAS), ("snapshots", SNAPSHOTS), ("trades", TRADES))
     }
     raw = replace(raw_day(lake, BTC, ETH), **told)
-    return measure_delivery(InstrumentDay(BTC, Lookups(raw, None), {}, None, None))
+    return measure_delivery(InstrumentDay(BTC, Lookups(raw, None), a_record(), None, None))
 
 
 def test_a_folder(lake: Path):
     """Of a lake in a folder nothing is known, so nothing is measured."""
     write_day(lake, BTC)
-    day = InstrumentDay(BTC, Lookups(raw_day(lake, BTC), None), {}, None, None)
+    day = InstrumentDay(BTC, Lookups(raw_day(lake, BTC), None), a_record(), None, None)
 
     assert Measured() == measure_delivery(day)
 

@@ -12,6 +12,7 @@ from market_pipeline.stages.validation import intervals
 from market_pipeline.stages.validation.context import InstrumentDay, PublishedBooks
 from market_pipeline.stages.validation.intervals import read_spans, with_evidence
 from market_pipeline.warehouse.conform import empty_frame
+from market_pipeline_tests.quality.factory import a_record
 from market_pipeline_tests.stages.days import BTC, DAY, ETH
 
 ROWS = [
@@ -51,7 +52,7 @@ def a_day(rows=ROWS) -> InstrumentDay:
     )
     none = pl.LazyFrame()
     books = PublishedBooks(pl.DataFrame(), none, none, frame.lazy())
-    return InstrumentDay(BTC, None, {}, books, None)
+    return InstrumentDay(BTC, None, a_record(), books, None)
 
 
 def test_those_that_take_time_are_read(monkeypatch):

@@ -16,6 +16,7 @@ from market_pipeline.stages.validation import locate
 from market_pipeline.stages.validation.context import InstrumentDay
 from market_pipeline.stages.validation.locate import with_places
 from market_pipeline.stages.validation.lookups import Lookups
+from market_pipeline_tests.quality.factory import a_record
 from market_pipeline_tests.sources.raw_files import CLIENT_SPELLING, deltas, shard, snapshots
 from market_pipeline_tests.stages.days import BTC, DAY, raw_day
 
@@ -37,7 +38,7 @@ def folder_of(lake, table=DELTAS):
 
 def located(lake, *findings):
     """(file name without its ending, row) of each finding."""
-    day = InstrumentDay(BTC, Lookups(raw_day(lake, BTC), None), {}, None, None)
+    day = InstrumentDay(BTC, Lookups(raw_day(lake, BTC), None), a_record(), None, None)
     placed = with_places(list(findings), day)
     assert [replace(each, file=None, row=None) for each in findings] == [
         replace(each, file=None, row=None) for each in placed
@@ -56,7 +57,7 @@ class TestMessages:
         """In whatever shard and row group it stands, in both spellings; the path is of the lake."""
         shard(folder_of(lake), 1, spell(deltas(6)), row_group_size=2)
         shard(folder_of(lake), 2, spell(deltas(8, first=6)), row_group_size=2)
-        day = InstrumentDay(BTC, Lookups(raw_day(lake, BTC), None), {}, None, None)
+        day = InstrumentDay(BTC, Lookups(raw_day(lake, BTC), None), a_record(), None, None)
         (placed,) = with_places([a_finding(504)], day)
 
         assert (folder_of(Path(), DELTAS) / "2.snappy.parquet").as_posix() == placed.file
@@ -97,7 +98,7 @@ def test_a_comparison_is_about_a_snapshot(lake):
     """So is the day boundary; both tables may be asked for at once."""
     shard(folder_of(lake), 1, deltas(6))
     shard(folder_of(lake, SNAPSHOTS), 1, snapshots(4))
-    day = InstrumentDay(BTC, Lookups(raw_day(lake, BTC), None), {}, None, None)
+    day = InstrumentDay(BTC, Lookups(raw_day(lake, BTC), None), a_record(), None, None)
     placed = with_places(
         [a_finding(502), a_finding(502, "snapshot_match"), a_finding(503, "day_boundary")], day
     )
@@ -112,7 +113,7 @@ def test_a_day_of_snapshots_has_its_messages_there(lake):
     folder_of(lake).mkdir(parents=True)
     (folder_of(lake) / "1.snappy.parquet").write_bytes(b"no Parquet at all")
     shard(folder_of(lake, SNAPSHOTS), 1, snapshots(4))
-    record = {"strategy": "snapshots_only"}
+    record = a_record(strategy="snapshots_only")
     day = InstrumentDay(BTC, Lookups(raw_day(lake, BTC), None), record, None, None)
     (placed,) = with_places([a_finding(502)], day)
 

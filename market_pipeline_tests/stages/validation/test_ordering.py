@@ -3,6 +3,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from market_pipeline.stages.validation.ordering import measure_ordering
+from market_pipeline_tests.quality.factory import a_record
 
 COUNTS = {
     "stale_messages": 0,
@@ -16,7 +17,7 @@ COUNTS = {
 
 def measured(**record: object):
     """What a rebuild with these figures says of the order."""
-    return measure_ordering(SimpleNamespace(record=COUNTS | record))
+    return measure_ordering(SimpleNamespace(record=a_record(**COUNTS | record)))
 
 
 def test_figures_and_first_places():
@@ -24,7 +25,7 @@ def test_figures_and_first_places():
     said = measured(
         first_old_ns=5,
         first_old_sequence_number=7,
-        first_restart_ns=0,
+        first_restart_ns=None,
         first_split_ns=8,
         first_bad_sequence_ns=9,
     )
@@ -52,4 +53,4 @@ def test_a_feed_in_order():
     clean = dict.fromkeys(COUNTS, 0)
 
     assert [] == measured(**clean, first_old_ns=None).findings
-    assert [] == measure_ordering(SimpleNamespace(record={})).findings
+    assert [] == measure_ordering(SimpleNamespace(record=a_record())).findings

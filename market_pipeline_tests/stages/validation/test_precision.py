@@ -18,6 +18,7 @@ from market_pipeline.stages.validation.precision import (
     measure_precision,
     measure_snapshot_precision,
 )
+from market_pipeline_tests.quality.factory import a_record
 from market_pipeline_tests.sources.raw_files import shard, snapshots
 from market_pipeline_tests.stages.days import (
     BTC,
@@ -83,7 +84,7 @@ class TestSnapshots:
         (validated,) = later.validated(BTC)
         (found,) = [each for each in validated.findings if each.check == "precision"]
 
-        assert 1 == later.day_of(BTC).record["snapshots_unusable"]
+        assert 1 == later.day_of(BTC).record.snapshots_unusable
         assert (column, 1, repr(value), expected) == (
             found.column,
             found.row,
@@ -149,7 +150,7 @@ class TestRefusedValues:
 
     def measured(self, **changed: object) -> Measured:
         """What a record of `books.rebuilds` says of the values that were refused."""
-        return measure_precision(SimpleNamespace(record=self.RECORD | changed))
+        return measure_precision(SimpleNamespace(record=a_record(**self.RECORD | changed)))
 
     def test_every_located_loss_is_a_place(self):
         """File, row, column, the value and the nearest step; the first is of the prices."""

@@ -132,7 +132,7 @@ class TestEqual:
 
     def test_a_record_that_does_not_tell_them(self, good_day: InstrumentDay):
         """A day of an earlier version is rebuilt by the instrument's policies."""
-        untold = replace(good_day, record={**good_day.record, "policies": None})
+        untold = replace(good_day, record=replace(good_day.record, policies=None))
 
         assert figures(good_day) == figures(untold)
 
@@ -334,7 +334,7 @@ class TestNotAsked:
 
     def test_a_day_of_snapshots(self, good_day: InstrumentDay):
         """A day published from snapshots was not rebuilt from messages."""
-        record = {**good_day.record, "strategy": "snapshots_only"}
+        record = replace(good_day.record, strategy="snapshots_only")
 
         assert {} == measure_reference_replay(replace(good_day, record=record)).columns
 
@@ -496,5 +496,5 @@ def test_a_snapshot_that_was_given_up(folder: Path, lake: Path, warehouse: Wareh
         folder, lake, warehouse, of, DAY_ZERO, checkpoint_seconds=20, reference_minutes=20
     )
 
-    assert (1, 0) == (day.record["snapshots_unplaced"], day.record["resyncs"])
+    assert (1, 0) == (day.record.snapshots_unplaced, day.record.resyncs)
     assert (9, 0) == (figures(day)[0], figures(day)[2])

@@ -10,6 +10,7 @@ from market_pipeline.config.instruments import Instrument
 from market_pipeline.stages.validation.snapshot_match import measure_snapshot_match
 from market_pipeline_tests.detection.real_faults import copied, lost_messages
 from market_pipeline_tests.detection.validating import Validated, validate
+from market_pipeline_tests.quality.factory import a_record
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS
 
 
@@ -128,7 +129,7 @@ class TestPlaces:
             **{f"first_mismatch_{name}": value for name, value in first.items()},
             **{f"worst_mismatch_{name}": value for name, value in (first | worst).items()},
         }
-        return measure_snapshot_match(SimpleNamespace(record=record)).findings
+        return measure_snapshot_match(SimpleNamespace(record=a_record(**record))).findings
 
     def test_one_snapshot_is_one_place(self):
         """The first mismatch that is the worst too is told once, and that it is both."""

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 
 from market_pipeline.books.rebuild import Rebuild, RebuildOptions
+from market_pipeline.books.rebuild_figures import rebuild_figures
 from market_pipeline.books.scale import Scale
-from market_pipeline.books.snapshot_figures import snapshot_columns
 from market_pipeline.books.state import Resync
 from market_pipeline.quality.reference.feed import Row, Snapshot
 from market_pipeline_tests.books.test_resumed import ONE, Feed
@@ -32,7 +32,7 @@ def columns_after(*snapshots: Snapshot) -> dict[str, object]:
     rebuild = Rebuild(ONE, ONE, RebuildOptions(resync=Resync.NEVER))
     for _ in rebuild.blocks(feed.deltas([]), feed.books(2)):
         pass
-    return snapshot_columns(rebuild)
+    return rebuild_figures(rebuild).as_record()
 
 
 def test_without_a_snapshot():
@@ -90,7 +90,7 @@ def test_a_side_that_is_empty():
     rebuild = Rebuild(Scale(1, 0), Scale(1, 0), RebuildOptions(resync=Resync.NEVER))
     for _ in rebuild.blocks(feed.deltas([]), feed.books(2)):
         pass
-    columns = snapshot_columns(rebuild)
+    columns = rebuild_figures(rebuild).as_record()
 
     assert "no bid, ask 101 x 5" == columns["first_mismatch_ours"]
     assert 0.0 == columns["max_mid_deviation_ticks"]

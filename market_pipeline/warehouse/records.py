@@ -1,0 +1,104 @@
+"""Rows of a published table as typed objects: each field of a dataclass is a column."""
+
+# ruff: noqa: RUF009 - `table_column` makes dataclass fields, which is what belongs there.
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from datetime import date
+from types import NoneType, UnionType
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+
+from market_pipeline.warehouse.tables import Column
+
+__all__ = ["Columns", "Identity", "figure", "table_column"]
+
+_SQL_TYPES = {int: "BIGINT", float: "DOUBLE", str: "VARCHAR", bool: "BOOLEAN", date: "DATE"}
+
+
+def table_column(description: str, **default: Any) -> Any:
+    """A field that is a column of a published table; its SQL type follows from its own."""
+    return field(metadata={"description": description}, **default)
+
+
+def figure(description: str) -> Any:
+    """A column that is null where it was not measured."""
+    return table_column(description, default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Columns of a table that belong together, or a row of such groups; None is SQL's null."""
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The names in the order in which a row names its groups."""
+        return tuple(_fields(cls))
+
+    @classmethod
+    def columns(cls) -> tuple[Column, ...]:
+        """The columns as a table has them."""
+        hints = get_type_hints(cls)
+        return tuple(
+            Column(name, _sql_type(hints[name]), each.metadata["description"])
+            for name, each in _fields(cls).items()
+        )
+
+    @classmethod
+    def taken_from(cls, source: Columns, **others: Any) -> Self:
+        """The columns that another row has under the same names, and others given here."""
+        same = {name: getattr(source, name) for name in cls.names() if name not in others}
+        return cls(**same, **others)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """The row back from a dict of columns, as read from DuckDB, Polars or Arrow.
+
+        Columns that this version does not know are left out; those it misses are None.
+        """
+        known = {name: record[name] for name in cls.names() if name in record}
+        return cls(
+            **{
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in known.items()
+            }
+        )
+
+    def as_record(self) -> dict[str, Any]:
+        """The row as a dict of columns, lists in place of tuples."""
+        values = {name: getattr(self, name) for name in self.names()}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity(Columns):
+    """Whose day a row is about; every table has these columns."""
+
+    exchange: str = table_column("Venue, upper case.")
+    symbol: str = table_column("Symbol at the venue, upper case.")
+    dt: date = table_column("UTC day of receipt.")
+
+    @property
+    def instrument_id(self) -> str:
+        """The instrument as VENUE:SYMBOL."""
+        return f"{self.exchange}:{self.symbol}"
+
+
+def _fields(group: type[Columns]) -> dict[str, Field[Any]]:
+    """The fields of a group: those of each base in turn, which dataclasses put in another order."""
+    bases = [base for base in group.__bases__ if issubclass(base, Columns)]
+    inherited = {name: each for base in bases for name, each in _fields(base).items()}
+    return inherited | {each.name: each for each in fields(group)}
+
+
+def _sql_type(hint: Any) -> str:
+    """The SQL type of a Python one; that of an optional one is the same."""
+    if isinstance(hint, UnionType) or NoneType in get_args(hint):
+        (hint,) = (each for each in get_args(hint) if each is not NoneType)
+    if get_origin(hint) is tuple:
+        return f"{_sql_type(get_args(hint)[0])}[]"
+    return "VARCHAR" if get_origin(hint) is Literal else _SQL_TYPES[hint]
