@@ -5,9 +5,30 @@ Those of a raw asset are the columns of its files, not those of the manifest it 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from market_pipeline.books.record import KernelFigures, RebuildRecord
 from market_pipeline.books.state import DEPTH_LEVELS
+from market_pipeline.quality.figures.book import (
+    BadStampFigures,
+    CoverFigures,
+    CrossedFigures,
+    GapFigures,
+    ProvenGapFigures,
+    SkewFigures,
+    ValidTimeFigures,
+)
+from market_pipeline.quality.figures.comparisons import (
+    BarFigures,
+    DayBoundaryFigures,
+    ReferenceReplayFigures,
+    SnapshotPrecisionFigures,
+    TradeThroughFigures,
+)
+from market_pipeline.quality.figures.raw import OutsideDayFigures
+from market_pipeline.quality.profile import PROFILES
+from market_pipeline.quality.row import ReportRow
+from market_pipeline.warehouse.records import Columns
 
 __all__ = ["COLUMN_SOURCES"]
 
@@ -203,31 +224,12 @@ _REBUILDS = {
         ("min_latency_ms", "max_latency_ms", "negative_latency_messages"),
         [*_EVENT["ts_origin_ns"], *_EVENT["ts_receipt_ns"]],
     ),
+    "max_mid_deviation_ticks": _SNAPSHOT,
     **_each(
         (
-            *(
-                "snapshots_compared",
-                "snapshots_mismatched",
-                "snapshot_levels",
-                "snapshot_levels_matching",
-            ),
-            *(
-                "snapshot_levels_missing",
-                "snapshot_levels_ours",
-                "snapshot_levels_ghost",
-                "snapshot_size_error",
-            ),
-            *(
-                "max_mid_deviation_ticks",
-                "snapshots_compared_per_hour",
-                "snapshots_mismatched_per_hour",
-            ),
-            "snapshot_levels_differing_per_hour",
-            *(
-                f"{which}_mismatch_{part}"
-                for which in ("first", "worst")
-                for part in ("ns", "sequence_number", "levels_differing", "ours", "theirs")
-            ),
+            name
+            for name in KernelFigures.names()
+            if "mismatch" in name or name.startswith(("snapshots_compared", "snapshot_"))
         ),
         _SNAPSHOT,
     ),
@@ -253,121 +255,52 @@ _CLOSE = [
     for side in ("bid", "ask")
     for part, unit in _UNITS
 ]
-_REPORT = {
-    **{
-        name: _of("book_rebuilds", name)
-        for name in (
-            *("outcome", "failure_kind", "failure", "strategy", "strategy_reason", "rows"),
-            *("snapshots", "unknown_removals", "max_mid_deviation_ticks", "snapshot_size_error"),
-            *(
-                "snapshots_mismatched",
-                "snapshots_compared_per_hour",
-                "snapshots_mismatched_per_hour",
-            ),
-            *("snapshots_uncompared", "uncompared_reasons", "first_uncompared_ns"),
-            *("longest_uncompared_seconds", "longest_uncompared_ns", "snapshots_misplaced"),
-            *("first_misplaced_ns", "snapshots_off_number", "snapshots_stale", "first_stale_ns"),
-            *("stale_messages", "repeated_messages", "late_messages", "first_old_ns"),
-            *("first_restart_ns", "split_messages", "first_split_ns"),
-            *("bad_sequences", "first_bad_sequence_ns"),
-            *("snapshot_levels_differing_per_hour", "known_low_price", "known_high_price", "tick"),
-            *("lot", "tick_inferred", "lot_inferred", "input_sha256", "code_version"),
-        )
-    },
+_OF_GROUP: Mapping[type[Columns], list[tuple[str, str]]] = {
+    CoverFigures: _TIMES,
+    **dict.fromkeys((ValidTimeFigures, ProvenGapFigures, CrossedFigures), _SPANS),
+    GapFigures: _GAPS,
+    SkewFigures: _CLOCKS,
+    BadStampFigures: _of("book_bbo", "flags"),
+    SnapshotPrecisionFigures: [*_every_level("price"), *_every_level("size")],
+    DayBoundaryFigures: [*_CLOSE, *_SNAPSHOT],
+    TradeThroughFigures: _THROUGH,
+    ReferenceReplayFigures: [*_CLOSE, *_SNAPSHOT, *_TOUCH, *_SIZES],
+    BarFigures: _BARS,
+}
+"""What all columns of a group of the report come from, but for those below."""
+_PROFILED = {column.name for column in PROFILES.columns}
+_BACKWARDS = _of("book_bbo", "sequence_number")
+_CLOSING_PRICE = _of("book_checkpoints", "tick", "bid_price_ticks", "ask_price_ticks")
+_CLOSING_TIME = _of("book_checkpoints", "ts_receipt_ns", "sequence_number", "flags")
+_ALONE: Mapping[str, list[tuple[str, str]]] = {
     "seed": _of("book_rebuilds", "seed", "seed_sequence_number"),
     "trades": [_TRADE_TIME],
-    **_each(
-        ("messages", "first_message_ns", "last_message_ns", "head_gap_seconds", "tail_gap_seconds"),
-        _TIMES,
-    ),
-    **_each(
-        (
-            *("observed_seconds", "missing_seconds", "valid_seconds", "verified_seconds"),
-            *("unverified_seconds", "unconfirmed_seconds", "invalid_seconds"),
-            *("not_seeded_seconds", "unsound_seconds"),
-            *("after_gap_seconds", "stale_seconds", "snapshot_mismatch_seconds"),
-            *("precision_loss_seconds", "crossed_count", "crossed_seconds"),
-            *("longest_crossed_seconds", "longest_crossed_ns", "crossed_seconds_per_hour"),
-            *("first_crossed_ns", "locked_count", "locked_seconds"),
-            *("proven_gap_count", "longest_reconvergence_seconds"),
-        ),
-        _SPANS,
-    ),
-    **_each(
-        (
-            *("gap_count", "gap_seconds", "longest_gap_seconds", "longest_gap_ns", "first_gap_ns"),
-            *("gap_threshold_seconds", "gap_starts_ns", "gap_ends_ns", "gap_trades"),
-            *("outage_count", "outage_seconds", "outage_factor"),
-            *("gaps_per_hour", "quiet_count", "quiet_seconds", "longest_quiet_seconds"),
-            *("longest_quiet_ns", "quiet_starts_ns", "quiet_ends_ns"),
-        ),
-        _GAPS,
-    ),
+    **_each((name for name in CoverFigures.names() if "quiet" in name), _GAPS),
     "gap_snapshots": [
         *_GAPS,
         *_of(_SNAPSHOTS, "receipt_timestamp", "sequence_number", "bid_0_price", "ask_0_price"),
     ],
-    **{
-        name: _of("raw_profiles", source)
-        for name, source in (
-            ("sequence_backwards", "sequence_backwards"),
-            ("unordered_messages", "unordered_messages"),
-            ("duplicate_messages", "duplicate_messages"),
-            ("unordered_per_hour", "disordered_per_hour"),
-            ("unreadable_tables", "status"),
-            ("first_unreadable_table", "failure"),
-            ("tick_seen", "tick_seen"),
-            ("lot_seen", "lot_seen"),
-            ("tick_day_before", "tick_seen"),
-            ("lot_day_before", "lot_seen"),
-        )
-    },
-    "first_sequence_backwards_ns": _of("raw_profiles", "place_kinds", "place_ts_receipt_ns"),
+    "sequence_backwards": _BACKWARDS,
+    "first_sequence_backwards_ns": [*_BACKWARDS, *_TIMES],
+    "unordered_per_hour": _of("raw_profiles", "disordered_per_hour"),
+    "sequence_restarts": _of("book_rebuilds", "restarts"),
+    "unreadable_tables": _of("raw_profiles", "status"),
+    "first_unreadable_table": _of("raw_profiles", "failure"),
     "domain_violations": _of(
         "raw_profiles",
         *("zero_prices", "negative_prices", "zero_sizes", "negative_sizes", "not_finite"),
         *("unknown_sides", "zero_times", "negative_times", "future_times", "null_rows"),
     ),
     "first_domain_violation": _of("raw_profiles", "place_kinds", "place_values", "place_expected"),
-    "step_change": _of("raw_profiles", "tick_seen", "lot_seen", "tick_settled_rows"),
     **_each(
-        ("deltas_outside_day", "snapshots_outside_day", "trades_outside_day"),
+        (name for name in OutsideDayFigures.names() if name not in _PROFILED),
         _of("raw_profiles", "receipts_outside_day"),
     ),
-    **_each(
-        ("outside_day_share", "outside_day_table"), _of("raw_profiles", "receipts_outside_day")
-    ),
-    **{
-        name: _of("raw_profiles", name)
-        for name in (
-            *("outside_day", "earliest_outside_ns", "latest_outside_ns", "files_outside_day"),
-            "first_price",
-        )
-    },
-    "price_day_before": [
-        *_of("book_checkpoints", "tick", "bid_price_ticks", "ask_price_ticks"),
-        *_of("raw_profiles", "last_price"),
-    ],
-    "price_day_before_apart": [
-        *_of("book_checkpoints", "tick", "bid_price_ticks", "ask_price_ticks"),
-        *_of("raw_profiles", "first_price", "last_price"),
-    ],
+    "price_day_before": [*_CLOSING_PRICE, *_of("raw_profiles", "last_price")],
+    "price_day_before_apart": [*_CLOSING_PRICE, *_of("raw_profiles", "first_price", "last_price")],
     **_each(
         ("price_tables_apart", "price_tables", "foreign_price_table"),
         _of("raw_profiles", "prices_per_hour"),
-    ),
-    **_each(
-        ("snapshot_precision_losses", "first_snapshot_precision_loss"),
-        [*_every_level("price"), *_every_level("size")],
-    ),
-    **_each(
-        (
-            *("skew_p001_ms", "skew_p01_ms", "skew_p50_ms", "skew_p99_ms", "skew_p999_ms"),
-            *("skew_p50_ms_per_hour", "worst_skew_ms", "worst_skew_ns"),
-            *("negative_latency_share", "clock_drift_ppm", "clock_steps"),
-            *("largest_clock_step_ms", "largest_clock_step_ns", "first_clock_step_ns"),
-        ),
-        _CLOCKS,
     ),
     "origin_granularity_us": _of("book_bbo", "ts_origin_ns"),
     "receipt_granularity_us": _TIMES,
@@ -376,41 +309,36 @@ _REPORT = {
         for column in ("price", "size")
     },
     **{
-        f"first_precision_{part}": [
-            ("book_rebuilds", f"{column}_loss_{part}s") for column in ("price", "size")
-        ]
-        for part in ("file", "row", "value")
+        f"first_precision_{part}": _of("book_rebuilds", f"price_{name}", f"size_{name}")
+        for part, name in (
+            *(("file", "loss_files"), ("row", "loss_rows"), ("value", "loss_values")),
+            ("column", "losses"),
+        )
     },
-    "first_precision_column": _of("book_rebuilds", "price_losses", "size_losses"),
-    "snapshots_compared": _of("book_rebuilds", "snapshots_compared"),
     "uncompared_share": _of("book_rebuilds", "snapshots_compared", "snapshots_uncompared"),
-    "sequence_restarts": _of("book_rebuilds", "restarts"),
     "snapshot_matching_share": _of("book_rebuilds", "snapshot_levels_matching", "snapshot_levels"),
     "ghost_share": _of("book_rebuilds", "snapshot_levels_ghost", "snapshot_levels_ours"),
     "missing_share": _of("book_rebuilds", "snapshot_levels_missing", "snapshot_levels"),
-    "first_mismatch_ns": _of("book_rebuilds", "first_mismatch_ns"),
-    **_each(
-        ("day_boundary_levels", "day_boundary_mismatch_share", "day_boundary_mid_deviation_ticks"),
-        [*_CLOSE, *_SNAPSHOT],
-    ),
-    **_each(
-        ("day_boundary_pause_seconds", "day_boundary_problem"),
-        [*_of("book_checkpoints", "ts_receipt_ns", "sequence_number", "flags"), *_BOOK_TIMES],
-    ),
-    **_each(
-        (
-            *("trades_compared", "trades_through", "worst_trade_through_ticks"),
-            *("first_trade_through_ns", "trade_through_per_hour"),
-            *("worst_trade_through_minute_share", "worst_trade_through_minute_ns"),
-        ),
-        _THROUGH,
-    ),
-    **_each(
-        ("reference_messages", "reference_differing_messages", "reference_first_difference"),
-        [*_CLOSE, *_SNAPSHOT, *_TOUCH, *_SIZES],
-    ),
-    **_each(("bars", "bar_violations", "missing_bars", "first_bar_violation_ns"), _BARS),
+    **_each(("day_boundary_pause_seconds", "day_boundary_problem"), [*_CLOSING_TIME, *_BOOK_TIMES]),
+    "trades_unplaced": _of(_TRADES, "timestamp"),
+    "tick_day_before": _of("raw_profiles", "tick_seen"),
+    "lot_day_before": _of("raw_profiles", "lot_seen"),
+    "step_change": _of("raw_profiles", "tick_seen", "lot_seen", "tick_settled_rows"),
 }
+
+
+def _of_report() -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Each column of the report: by itself, as its group, or as the one by its name elsewhere."""
+    for group in ReportRow.groups()[1:]:
+        for name in group.names():
+            if name in _ALONE or group in _OF_GROUP:
+                yield name, _ALONE.get(name) or _OF_GROUP[group]
+            elif name in RebuildRecord.names():
+                yield name, _of("book_rebuilds", name)
+            elif name in _PROFILED:
+                yield name, _of("raw_profiles", name)
+
+
 _FINDINGS = {
     "ts_receipt_ns": [*_TIMES, *_RAW_TIMES, *_of("book_intervals", "start_ns")],
     "end_ns": [*_TIMES, *_of("book_intervals", "end_ns")],
@@ -429,7 +357,7 @@ COLUMN_SOURCES: Mapping[str, _Sources] = {
     "book_checkpoints": _CHECKPOINTS,
     "book_intervals": _INTERVALS,
     "book_rebuilds": _REBUILDS,
-    "validation_report": _REPORT,
+    "validation_report": dict(_of_report()),
     "quality_findings": _FINDINGS,
     "book_metrics": _METRICS,
 }

@@ -32,6 +32,11 @@ class Columns:
     """Columns of a table that belong together, or a row of such groups; None is SQL's null."""
 
     @classmethod
+    def groups(cls) -> list[type[Columns]]:
+        """The groups that a row is composed of, in its order."""
+        return [base for base in cls.__bases__ if issubclass(base, Columns)]
+
+    @classmethod
     def names(cls) -> tuple[str, ...]:
         """The names in the order in which a row names its groups."""
         return tuple(_fields(cls))
@@ -90,8 +95,7 @@ class Identity(Columns):
 
 def _fields(group: type[Columns]) -> dict[str, Field[Any]]:
     """The fields of a group: those of each base in turn, which dataclasses put in another order."""
-    bases = [base for base in group.__bases__ if issubclass(base, Columns)]
-    inherited = {name: each for base in bases for name, each in _fields(base).items()}
+    inherited = {name: each for base in group.groups() for name, each in _fields(base).items()}
     return inherited | {each.name: each for each in fields(group)}
 
 
