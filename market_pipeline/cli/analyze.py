@@ -21,7 +21,7 @@ from market_pipeline.cli.verdict import InstrumentIds
 from market_pipeline.config.instruments import Instrument, load_instruments, select_instruments
 from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.errors import MissingDataError
-from market_pipeline.quality.profile import RawPlace, places_of
+from market_pipeline.quality.profile import Profile, RawPlace
 from market_pipeline.quality.strategy import Strategy, choose_strategy
 
 __all__ = ["AnalyzedDay", "analyze", "share_of"]
@@ -50,7 +50,7 @@ class AnalyzedDay:
 
     instrument: Instrument
     day: date
-    profiles: list[dict[str, Any]]
+    profiles: list[Profile]
     strategy: Strategy
 
     def as_record(self) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class AnalyzedDay:
             "dt": self.day,
             "strategy": self.strategy.name,
             "strategy_reason": self.strategy.reason,
-            "tables": self.profiles,
+            "tables": [profile.as_record() for profile in self.profiles],
         }
 
 
@@ -121,10 +121,11 @@ def _analyzed(
             if is_converter(instrument.source):
                 with TemporaryDirectory(prefix="market-pipeline-analyze-") as scratch:
                     raw = registered_day(day, [instrument], settings, Path(scratch))
-                profiles = raw.profiles.to_dicts()
+                rows = raw.profiles.to_dicts()
             else:
                 lake = settings.lake_path
-                profiles = [profile_shards(lake, table, instrument, day) for table in RAW_TABLES]
+                rows = [profile_shards(lake, table, instrument, day) for table in RAW_TABLES]
+            profiles = [Profile.from_record(row) for row in rows]
             yield AnalyzedDay(instrument, day, profiles, choose_strategy(profiles))
 
 
@@ -147,25 +148,25 @@ def _shown(found: AnalyzedDay) -> Group:
     for heading in ("rows", "messages", *headings):
         table.add_column(heading, justify="right", no_wrap=True)
     for profile in found.profiles:
-        if profile["status"] != "usable":
-            table.add_row(profile["raw_table"], profile["status"])
+        if profile.status != "usable":
+            table.add_row(profile.raw_table, profile.status)
             continue
-        rows, messages = profile["rows"], profile["messages"]
+        rows, messages = profile.rows, profile.messages
         shares = [
             share_of(profile, names, whole)
             for kinds, whole in ((_SHARES, rows), (_MESSAGE_SHARES, messages))
             for _, names in kinds
         ]
-        table.add_row(profile["raw_table"], f"{rows:,}", f"{messages:,}", *shares)
+        table.add_row(profile.raw_table, f"{rows:,}", f"{messages:,}", *shares)
     name = found.strategy.name
     strategy = Text.assemble((name, _STYLES[name]), f": {found.strategy.reason}")
     return Group(table, strategy, *(Text(line) for line in _places(found)), "")
 
 
-def share_of(profile: dict[str, Any], names: Sequence[str], whole: int) -> str:
+def share_of(profile: Profile, names: Sequence[str], whole: int | None) -> str:
     """What share of the whole is counted in these columns; what is not 0 never looks like it."""
-    part = sum(profile[name] or 0 for name in names)
-    if not part:
+    part = sum(getattr(profile, name) or 0 for name in names)
+    if not part or not whole:
         return "0"
     share = part / whole
     return f"{share:.4%}" if share >= _SMALLEST_SHARE else f"<{_SMALLEST_SHARE:.4%}"
@@ -174,16 +175,16 @@ def share_of(profile: dict[str, Any], names: Sequence[str], whole: int) -> str:
 def _places(found: AnalyzedDay) -> Iterator[str]:
     """The files that cannot be read, and the first place of each kind of fault."""
     for profile in found.profiles:
-        if profile["status"] == "unusable":
-            yield f"  {profile['raw_table']}: {profile['failure']}"
+        if profile.status == "unusable":
+            yield f"  {profile.raw_table}: {profile.failure}"
         first: dict[str, RawPlace] = {}
-        for place in places_of(profile):
+        for place in profile.places:
             first.setdefault(place.kind, place)
         for kind, place in first.items():
             yield (
-                f"  {kind.replace('_', ' ')}: {profile[kind]:,} of {profile['raw_table']}, first "
-                f"{place.column} {place.value}, expected {place.expected}, in {place.file}, row "
-                f"{place.row}"
+                f"  {kind.replace('_', ' ')}: {getattr(profile, kind):,} of {profile.raw_table}, "
+                f"first {place.column} {place.value}, expected {place.expected}, in {place.file}, "
+                f"row {place.row}"
             )
 
 

@@ -4,31 +4,23 @@ Counts are of rows, and a row counts once for each kind of fault; those about or
 Figures only; `quality.strategy` and the checks `ordering`, `domain` and `precision` decide by them.
 """
 
+# ruff: noqa: RUF009 - `table_column` and `figure` make dataclass fields, which is what belongs there.
+
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
-from market_pipeline.books.tables import IDENTITY
 from market_pipeline.quality.measures.domain import VIOLATIONS
-from market_pipeline.warehouse.tables import Column, Table
+from market_pipeline.warehouse.records import Identity, figure, table_column
+from market_pipeline.warehouse.tables import Table
 
-__all__ = [
-    "OUTSIDE_DAY",
-    "PROFILES",
-    "RawPlace",
-    "domain_violations",
-    "place_columns",
-    "places_of",
-    "profile_of",
-]
+__all__ = ["OUTSIDE_DAY", "PROFILES", "Profile", "RawPlace", "place_columns", "profile_of"]
 
 OUTSIDE_DAY = "receipts_outside_day"
 """The column, and the kind of places, of rows received on another UTC day."""
-
-_ROWS = "Rows whose"
-_PLACE = "Of the first places of each kind of fault: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +48,106 @@ class RawPlace:
 
 
 _PLACE_COLUMNS = {
-    "kind": Column("place_kinds", "VARCHAR[]", _PLACE + "the column that counts it."),
-    "file": Column("place_files", "VARCHAR[]", _PLACE + "the file, as a path below the lake."),
-    "row": Column("place_rows", "BIGINT[]", _PLACE + "the file's zero-based row."),
-    "column": Column("place_columns", "VARCHAR[]", _PLACE + "the column."),
-    "value": Column("place_values", "VARCHAR[]", _PLACE + "what stands there."),
-    "expected": Column("place_expected", "VARCHAR[]", _PLACE + "what would have been right."),
-    "ts_receipt_ns": Column("place_ts_receipt_ns", "BIGINT[]", _PLACE + "receipt time, ns UTC."),
-    "sequence_number": Column("place_sequence_numbers", "BIGINT[]", _PLACE + "sequence number."),
+    "place_kinds": "kind",
+    "place_files": "file",
+    "place_rows": "row",
+    "place_columns": "column",
+    "place_values": "value",
+    "place_expected": "expected",
+    "place_ts_receipt_ns": "ts_receipt_ns",
+    "place_sequence_numbers": "sequence_number",
 }
+"""By column of `lake.profiles` what it holds of each place."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile(Identity):
+    """One row of `lake.profiles`; the fields are its columns."""
+
+    raw_table: str = table_column("book_delta_v2, book or trades.")
+    status: str = table_column("usable, unusable (see failure) or missing.")
+    failure_kind: str | None = figure("Class of the error; null if usable.")
+    failure: str | None = figure("The error with file and next step; null if usable.")
+    rows: int | None = figure("Rows.")
+    messages: int | None = figure("Messages of the deltas; rows of the other tables.")
+    first_ts_receipt_ns: int | None = figure("Receipt time of the first row, ns UTC.")
+    last_ts_receipt_ns: int | None = figure("Receipt time of the last row, ns UTC.")
+    first_sequence_number: int | None = figure("Of the first row; of trades the id.")
+    last_sequence_number: int | None = figure("Of the last row; of trades the id.")
+    sequence_changes: int | None = figure("Messages with another number than the one before.")
+    null_rows: int | None = figure("Rows with a null; a snapshot's levels may be null.")
+    zero_prices: int | None = figure("Rows whose price is 0.")
+    negative_prices: int | None = figure("Rows whose price (or one of them) is below 0.")
+    zero_sizes: int | None = figure("Trades of size 0.")
+    negative_sizes: int | None = figure("Rows whose size (or one of them) is below 0.")
+    not_finite: int | None = figure("Rows with an infinite price or size, or NaN for one.")
+    unknown_sides: int | None = figure("Trades that neither buy nor sell.")
+    removals: int | None = figure("Deltas of size 0, which remove a level; normal.")
+    zero_times: int | None = figure("Rows whose exchange or receipt time is 0.")
+    negative_times: int | None = figure("Rows whose exchange or receipt time is below 0.")
+    future_times: int | None = figure("Rows later than the day's end and edge_tolerance.")
+    times_outside_day: int | None = figure("Rows whose exchange or receipt time is of another day.")
+    receipts_outside_day: int | None = figure("Rows received on another UTC day.")
+    earliest_outside_ns: int | None = figure("Earliest receipt time of these, ns UTC.")
+    latest_outside_ns: int | None = figure("Latest receipt time of these, ns UTC.")
+    outside_day: date | None = figure("The UTC day that most of these are of.")
+    files_outside_day: tuple[str, ...] | None = figure("Files with most of their rows among these.")
+    negative_latencies: int | None = figure("Rows received before they were sent.")
+    unordered_messages: int | None = figure("Messages received before the one they follow.")
+    unordered_origins: int | None = figure("Messages sent before the one they follow.")
+    sequence_backwards: int | None = figure("Messages with a lower number than the one before.")
+    duplicate_messages: int | None = figure("Messages (or trade ids) that came before already.")
+    disordered_per_hour: tuple[int, ...] | None = figure(
+        "Messages unordered, backward or double, by hour."
+    )
+    first_price: float | None = figure("Median price of the day's first 1,024 rows.")
+    last_price: float | None = figure("Median price of the day's last 1,024 rows.")
+    prices_per_hour: tuple[float | None, ...] | None = figure(
+        "Median price by UTC hour of receipt, of a sample; of snapshots the mid."
+    )
+    tick_seen: str | None = figure("Coarsest tick of the prices, outliers apart.")
+    tick_settled_rows: int | None = figure("Rows that it took until that tick was seen.")
+    lot_seen: str | None = figure("Coarsest lot of the sizes, outliers apart.")
+    lot_settled_rows: int | None = figure("Rows that it took until that lot was seen.")
+    place_kinds: tuple[str, ...] | None = figure(
+        "Of the first places of each kind of fault: the column that counts it."
+    )
+    place_files: tuple[str, ...] | None = figure(
+        "Of the first places of each kind of fault: the file, as a path below the lake."
+    )
+    place_rows: tuple[int, ...] | None = figure(
+        "Of the first places of each kind of fault: the file's zero-based row."
+    )
+    place_columns: tuple[str, ...] | None = figure(
+        "Of the first places of each kind of fault: the column."
+    )
+    place_values: tuple[str, ...] | None = figure(
+        "Of the first places of each kind of fault: what stands there."
+    )
+    place_expected: tuple[str, ...] | None = figure(
+        "Of the first places of each kind of fault: what would have been right."
+    )
+    place_ts_receipt_ns: tuple[int | None, ...] | None = figure(
+        "Of the first places of each kind of fault: receipt time, ns UTC."
+    )
+    place_sequence_numbers: tuple[int | None, ...] | None = figure(
+        "Of the first places of each kind of fault: sequence number."
+    )
+
+    @property
+    def places(self) -> list[RawPlace]:
+        """The places, those of a kind together."""
+        columns = (getattr(self, name) or () for name in _PLACE_COLUMNS)
+        return [
+            RawPlace(**dict(zip(_PLACE_COLUMNS.values(), values, strict=True)))
+            for values in zip(*columns, strict=True)
+        ]
+
+    @property
+    def domain_violations(self) -> int:
+        """Rows outside their domain; a row counts once for each kind of violation."""
+        return sum(getattr(self, kind) or 0 for kind in VIOLATIONS)
+
 
 PROFILES = Table(
     schema="lake",
@@ -73,59 +156,7 @@ PROFILES = Table(
         "What each raw table of an instrument and day looks like, before any rebuild. Figures are "
         "null unless the table is usable."
     ),
-    columns=(
-        *IDENTITY,
-        Column("raw_table", "VARCHAR", "book_delta_v2, book or trades."),
-        Column("status", "VARCHAR", "usable, unusable (see failure) or missing."),
-        Column("failure_kind", "VARCHAR", "Class of the error; null if usable."),
-        Column("failure", "VARCHAR", "The error with file and next step; null if usable."),
-        Column("rows", "BIGINT", "Rows."),
-        Column("messages", "BIGINT", "Messages of the deltas; rows of the other tables."),
-        Column("first_ts_receipt_ns", "BIGINT", "Receipt time of the first row, ns UTC."),
-        Column("last_ts_receipt_ns", "BIGINT", "Receipt time of the last row, ns UTC."),
-        Column("first_sequence_number", "BIGINT", "Of the first row; of trades the id."),
-        Column("last_sequence_number", "BIGINT", "Of the last row; of trades the id."),
-        Column("sequence_changes", "BIGINT", "Messages with another number than the one before."),
-        Column("null_rows", "BIGINT", "Rows with a null; a snapshot's levels may be null."),
-        Column("zero_prices", "BIGINT", f"{_ROWS} price is 0."),
-        Column("negative_prices", "BIGINT", f"{_ROWS} price (or one of them) is below 0."),
-        Column("zero_sizes", "BIGINT", "Trades of size 0."),
-        Column("negative_sizes", "BIGINT", f"{_ROWS} size (or one of them) is below 0."),
-        Column("not_finite", "BIGINT", "Rows with an infinite price or size, or NaN for one."),
-        Column("unknown_sides", "BIGINT", "Trades that neither buy nor sell."),
-        Column("removals", "BIGINT", "Deltas of size 0, which remove a level; normal."),
-        Column("zero_times", "BIGINT", f"{_ROWS} exchange or receipt time is 0."),
-        Column("negative_times", "BIGINT", f"{_ROWS} exchange or receipt time is below 0."),
-        Column("future_times", "BIGINT", "Rows later than the day's end and edge_tolerance."),
-        Column(
-            "times_outside_day", "BIGINT", f"{_ROWS} exchange or receipt time is of another day."
-        ),
-        Column(OUTSIDE_DAY, "BIGINT", "Rows received on another UTC day."),
-        Column("earliest_outside_ns", "BIGINT", "Earliest receipt time of these, ns UTC."),
-        Column("latest_outside_ns", "BIGINT", "Latest receipt time of these, ns UTC."),
-        Column("outside_day", "DATE", "The UTC day that most of these are of."),
-        Column("files_outside_day", "VARCHAR[]", "Files with most of their rows among these."),
-        Column("negative_latencies", "BIGINT", "Rows received before they were sent."),
-        Column("unordered_messages", "BIGINT", "Messages received before the one they follow."),
-        Column("unordered_origins", "BIGINT", "Messages sent before the one they follow."),
-        Column("sequence_backwards", "BIGINT", "Messages with a lower number than the one before."),
-        Column("duplicate_messages", "BIGINT", "Messages (or trade ids) that came before already."),
-        Column(
-            "disordered_per_hour", "BIGINT[]", "Messages unordered, backward or double, by hour."
-        ),
-        Column("first_price", "DOUBLE", "Median price of the day's first 1,024 rows."),
-        Column("last_price", "DOUBLE", "Median price of the day's last 1,024 rows."),
-        Column(
-            "prices_per_hour",
-            "DOUBLE[]",
-            "Median price by UTC hour of receipt, of a sample; of snapshots the mid.",
-        ),
-        Column("tick_seen", "VARCHAR", "Coarsest tick of the prices, outliers apart."),
-        Column("tick_settled_rows", "BIGINT", "Rows that it took until that tick was seen."),
-        Column("lot_seen", "VARCHAR", "Coarsest lot of the sizes, outliers apart."),
-        Column("lot_settled_rows", "BIGINT", "Rows that it took until that lot was seen."),
-        *_PLACE_COLUMNS.values(),
-    ),
+    columns=Profile.columns(),
     storage="duckdb",
 )
 
@@ -133,34 +164,12 @@ PROFILES = Table(
 def place_columns(places: Sequence[RawPlace]) -> dict[str, list[Any]]:
     """Places as the columns that hold them, one entry a place."""
     return {
-        column.name: [getattr(place, name) for place in places]
-        for name, column in _PLACE_COLUMNS.items()
+        column: [getattr(place, name) for place in places]
+        for column, name in _PLACE_COLUMNS.items()
     }
 
 
-def places_of(profile: Mapping[str, Any]) -> list[RawPlace]:
-    """The places of a row of `lake.profiles`."""
-    names = [each.name for each in fields(RawPlace)]
-    lists = [profile[_PLACE_COLUMNS[name].name] or [] for name in names]
-    return [
-        RawPlace(**dict(zip(names, values, strict=True))) for values in zip(*lists, strict=True)
-    ]
-
-
-def profile_of(profiles: Sequence[Mapping[str, Any]], raw_table: str) -> Mapping[str, Any] | None:
+def profile_of(profiles: Sequence[Profile], raw_table: str) -> Profile | None:
     """The row of one raw table among an instrument's of a day, if it is usable and has rows."""
-    return next(
-        (
-            profile
-            for profile in profiles
-            if profile["raw_table"] == raw_table
-            and profile["status"] == "usable"
-            and profile["rows"]
-        ),
-        None,
-    )
-
-
-def domain_violations(profile: Mapping[str, Any]) -> int:
-    """Rows outside their domain; a row counts once for each kind of violation."""
-    return sum(profile[kind] or 0 for kind in VIOLATIONS)
+    found = (each for each in profiles if each.raw_table == raw_table)
+    return next((each for each in found if each.status == "usable" and each.rows), None)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from market_pipeline.errors import StoreError
+from market_pipeline.quality.checks.base import measured
 from market_pipeline.quality.measures.domain import REFUSED, DomainFault
-from market_pipeline.quality.profile import places_of
+from market_pipeline.quality.profile import Profile
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS
 
 __all__ = ["MAX_BACKWARD_SHARE", "Strategy", "StrategyName", "choose_strategy"]
@@ -23,7 +24,6 @@ in: sizes are absolute, so each message out of its place leaves wrong levels beh
 # A snapshot's level without a usable price or size is taken to be absent.
 _REFUSED = {DELTAS.name: REFUSED, SNAPSHOTS.name: (DomainFault.NULL,)}
 _WORDS = {DELTAS.name: "deltas", SNAPSHOTS.name: "snapshots"}
-_Profile = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Strategy:
     reason: str
 
 
-def choose_strategy(profiles: Sequence[_Profile]) -> Strategy:
+def choose_strategy(profiles: Sequence[Profile]) -> Strategy:
     """The strategy for one instrument and day from its rows of `lake.profiles`.
 
     The deltas are used if they can be read, have rows, hold no value that a reader refuses, have
@@ -50,56 +50,57 @@ def choose_strategy(profiles: Sequence[_Profile]) -> Strategy:
     """
     if not profiles:
         return Strategy("full_deltas", "The raw tables were not looked through.")
-    tables = {profile["raw_table"]: profile for profile in profiles}
+    tables = {profile.raw_table: profile for profile in profiles}
     against_deltas = _against(DELTAS.name, tables) or _against_order(tables[DELTAS.name])
     if against_deltas is None:
         deltas = tables[DELTAS.name]
         return Strategy(
             "full_deltas",
-            f"All {deltas['rows']:,} deltas can be applied, in {deltas['messages']:,} messages.",
+            f"All {deltas.rows:,} deltas can be applied, in {deltas.messages:,} messages.",
         )
     against_snapshots = _against(SNAPSHOTS.name, tables)
     if against_snapshots is None:
         return Strategy(
             "snapshots_only",
-            f"{_capital(against_deltas)}; {_number(tables[SNAPSHOTS.name]['rows'])}.",
+            f"{_capital(against_deltas)}; {_number(measured(tables[SNAPSHOTS.name].rows))}.",
         )
     return Strategy("none", f"{_capital(against_deltas)}; {against_snapshots}.")
 
 
-def _against(name: str, tables: Mapping[str, _Profile]) -> str | None:
+def _against(name: str, tables: Mapping[str, Profile]) -> str | None:
     """Why no row of a table can be used, as a part of a sentence; None if nothing speaks for it."""
     profile, rows = tables.get(name), _WORDS[name]
     if profile is None:
         return f"there is no file of {rows}"
-    if profile["status"] == "missing":
-        if profile["failure_kind"] == StoreError.__name__:
-            return f"the {rows} could not all be fetched: {profile['failure'].rstrip('.')}"
+    if profile.status == "missing":
+        if profile.failure_kind == StoreError.__name__:
+            return f"the {rows} could not all be fetched: {(profile.failure or '').rstrip('.')}"
         return f"there is no file of {rows}"
-    if profile["status"] != "usable":
+    if profile.status != "usable":
         return f"the {rows} cannot be read"  # the file's own error is reported beside it
-    if not profile["rows"]:
+    if not profile.rows:
         return f"the files of {rows} hold none"
     for kind in _REFUSED[name]:
-        if profile[kind]:
-            place = next(place for place in places_of(profile) if place.kind == kind)
+        count = getattr(profile, kind)
+        if count:
+            place = next(place for place in profile.places if place.kind == kind)
             return (
-                f"{kind.replace('_', ' ')} in the {rows}: {profile[kind]:,}, first {place.column} "
+                f"{kind.replace('_', ' ')} in the {rows}: {count:,}, first {place.column} "
                 f"{place.value} in {place.file}, row {place.row}"
             )
     return None
 
 
-def _against_order(deltas: _Profile) -> str | None:
+def _against_order(deltas: Profile) -> str | None:
     """Why deltas that can be read cannot be applied one after the other; None if they can."""
-    messages, backwards = deltas["messages"], deltas["sequence_backwards"]
-    if messages > 1 and not deltas["sequence_changes"]:
+    messages, backwards = measured(deltas.messages), measured(deltas.sequence_backwards)
+    if messages > 1 and not deltas.sequence_changes:
         return (
             f"all {messages:,} messages of the deltas have the sequence number "
-            f"{deltas['first_sequence_number']}"
+            f"{deltas.first_sequence_number}"
         )
     if backwards > MAX_BACKWARD_SHARE * messages:
-        place = next(place for place in places_of(deltas) if place.kind == "sequence_backwards")
+        place = next(place for place in deltas.places if place.kind == "sequence_backwards")
         return (
             f"{backwards:,} of {messages:,} messages of the deltas go backwards in "
             f"sequence, which is more than {MAX_BACKWARD_SHARE:.0%}, first {place.value} after "

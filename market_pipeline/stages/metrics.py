@@ -23,7 +23,7 @@ from market_pipeline.quality.evaluate import evaluate, thresholds_in_force
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.shown import shown_logger
 from market_pipeline.sources.crypto_lake_trades import read_trades
-from market_pipeline.stages.published_rows import of_instrument, read_rows
+from market_pipeline.stages.published_rows import read_rows, records_of
 from market_pipeline.stages.raw.objects import RawObjects
 
 __all__ = ["MetricsDay", "metrics_day"]
@@ -110,10 +110,9 @@ def _metrics_of(
     scratch: Path | None,
 ) -> pl.DataFrame | str | None:
     """An instrument's rows; None without a book, and in words why there are none in spite of it."""
-    report = reports.filter(of_instrument(instrument) & (pl.col("outcome") == "rebuilt"))
-    if report.is_empty():
+    row = next(iter(records_of(reports, instrument, ReportRow)), None)
+    if row is None or row.outcome != "rebuilt":
         return None
-    row = ReportRow.from_record(report.row(0, named=True))
     withheld = [
         outcome.summary
         for outcome in evaluate(row, thresholds_in_force(row, instrument.thresholds))

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import polars as pl
 
 from market_pipeline.config.instruments import Instrument
+from market_pipeline.warehouse.records import Columns
 
-__all__ = ["count_rows", "of_instrument", "read_rows"]
+__all__ = ["count_rows", "of_instrument", "read_rows", "records_of"]
+
+_Row = TypeVar("_Row", bound=Columns)
 
 
 def of_instrument(instrument: Instrument) -> pl.Expr:
     """Selects the rows of one instrument."""
     return (pl.col("exchange") == instrument.venue) & (pl.col("symbol") == instrument.symbol)
+
+
+def records_of(table: pl.DataFrame, instrument: Instrument, row: type[_Row]) -> list[_Row]:
+    """The rows of one instrument in a day of a small table, each as an object of its type."""
+    return [row.from_record(each) for each in table.filter(of_instrument(instrument)).to_dicts()]
 
 
 def count_rows(table: pl.LazyFrame, instrument: Instrument) -> int:

@@ -17,6 +17,7 @@ from market_pipeline.cli import analyze as module
 from market_pipeline.cli import main as script
 from market_pipeline.cli.analyze import share_of
 from market_pipeline.cli.app import app
+from market_pipeline.quality.profile import Profile
 from market_pipeline_tests.sources.tardis_files import INCREMENTAL, path_of, write_lines
 from market_pipeline_tests.stages.days import BTC, DAY, ETH, START_NS, delta_rows, write_day
 
@@ -191,7 +192,10 @@ def test_terminal(lake: Path, monkeypatch: pytest.MonkeyPatch):
 )
 def test_share(part, told):
     """What is there never looks like nothing."""
-    assert told == share_of({"a": part, "b": None}, ("a", "b"), 100_000_000)
+    identity = {"exchange": "X", "symbol": "Y", "dt": DAY, "raw_table": "book", "status": "usable"}
+    profile = Profile(**identity, zero_prices=part)
+
+    assert told == share_of(profile, ("zero_prices", "zero_sizes"), 100_000_000)
 
 
 def test_it_is_a_verb():

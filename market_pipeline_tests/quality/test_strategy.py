@@ -7,13 +7,13 @@ from itertools import product
 import pytest
 
 from market_pipeline.quality.measures.domain import REFUSED, DomainFault
-from market_pipeline.quality.profile import PROFILES, RawPlace, place_columns
+from market_pipeline.quality.profile import PROFILES, Profile, RawPlace, place_columns
 from market_pipeline.quality.strategy import MAX_BACKWARD_SHARE, choose_strategy
 
 BLANK = dict.fromkeys(column.name for column in PROFILES.columns)
 
 
-def profile(raw_table: str, **changes: object) -> dict[str, object]:
+def profile(raw_table: str, **changes: object) -> Profile:
     """A usable profile of 1,000 rows in 500 messages without fault but for the changes."""
     figures = {"rows": 1_000, "messages": 500, "sequence_changes": 499, "sequence_backwards": 0}
     counted = {name: changes[name] for name in changes if name in BLANK}
@@ -23,7 +23,7 @@ def profile(raw_table: str, **changes: object) -> dict[str, object]:
         if counted[kind]
     ]
     clean = dict.fromkeys(REFUSED, 0)
-    return (
+    return Profile.from_record(
         BLANK
         | {"raw_table": raw_table, "status": "usable", "first_sequence_number": 9}
         | figures
@@ -33,7 +33,7 @@ def profile(raw_table: str, **changes: object) -> dict[str, object]:
     )
 
 
-def unlike(raw_table: str) -> dict[str, dict[str, object] | None]:
+def unlike(raw_table: str) -> dict[str, Profile | None]:
     """What a table can be, by whether its rows can be used: the name begins with good or bad."""
     return {
         "good": profile(raw_table),

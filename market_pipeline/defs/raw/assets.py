@@ -7,7 +7,6 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from market_pipeline.config.instruments import Instrument
 from market_pipeline.defs.describe import failure_table, table_metadata, unchanged_table
 from market_pipeline.defs.interrupts import interruptible
 from market_pipeline.defs.io_managers import PartitionRows
@@ -16,7 +15,7 @@ from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.machine import reports_machine_errors
 from market_pipeline.quality.findings import MAX_PLACES
-from market_pipeline.quality.profile import domain_violations, places_of
+from market_pipeline.quality.profile import Profile
 from market_pipeline.quality.strategy import choose_strategy
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
 from market_pipeline.stages.provenance import (
@@ -148,23 +147,29 @@ def raw_profiles(
     table = TABLES["raw_profiles"]
     frame = table.frame(profile_day(raw, made, pipeline.warehouse))
     profiles = with_unchanged(table, frame, unchanged, pipeline.selected)
-    rows = profiles.to_dicts()
+    rows = [Profile.from_record(row) for row in profiles.to_dicts()]
     metadata = {
         "unchanged": unchanged_table(unchanged),
         "strategies": table_metadata(
             [
                 {"instrument": each.id, "strategy": chosen.name, "reason": chosen.reason}
                 for each in pipeline.selected
-                for chosen in [choose_strategy(_rows_of(rows, each))]
+                for chosen in [
+                    choose_strategy([row for row in rows if row.instrument_id == each.id])
+                ]
             ]
         ),
-        "tables": table_metadata([{"instrument": _id(row)} | _figures(row) for row in rows]),
+        "tables": table_metadata(
+            [{"instrument": row.instrument_id} | _figures(row) for row in rows]
+        ),
         "places": table_metadata(
-            [{"instrument": _id(row)} | asdict(place) for row in rows for place in places_of(row)][
-                :MAX_PLACES
-            ]
+            [
+                {"instrument": row.instrument_id} | asdict(place)
+                for row in rows
+                for place in row.places
+            ][:MAX_PLACES]
         ),
-        "failures": failure_table(rows),
+        "failures": failure_table(row.as_record() for row in rows),
     }
     return dg.MaterializeResult(
         value=PartitionRows(frame, made, made_of),
@@ -172,25 +177,21 @@ def raw_profiles(
     )
 
 
-def _rows_of(rows: list[dict[str, Any]], instrument: Instrument) -> list[dict[str, Any]]:
-    return [row for row in rows if _id(row) == instrument.id]
-
-
 def _id(row: dict[str, Any]) -> str:
     return f"{row['exchange']}:{row['symbol']}"
 
 
-def _figures(row: dict[str, Any]) -> dict[str, Any]:
+def _figures(row: Profile) -> dict[str, Any]:
     """The figures of a profile that a person looks at first."""
     return {
-        **{name: row[name] for name in ("raw_table", "status", "rows", "messages")},
-        "violations": domain_violations(row) if row["status"] == "usable" else None,
+        **{name: getattr(row, name) for name in ("raw_table", "status", "rows", "messages")},
+        "violations": row.domain_violations if row.status == "usable" else None,
         **{
-            name.replace("_", " "): row[name]
+            name.replace("_", " "): getattr(row, name)
             for name in ("unordered_messages", "sequence_backwards", "duplicate_messages")
         },
-        "tick": row["tick_seen"],
-        "lot": row["lot_seen"],
+        "tick": row.tick_seen,
+        "lot": row.lot_seen,
     }
 
 

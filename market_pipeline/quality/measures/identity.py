@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
+from market_pipeline.quality.checks.base import measured
 from market_pipeline.quality.measures.price_levels import apart, price_ratio
+from market_pipeline.quality.profile import Profile
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
 
 __all__ = ["DAY_BEFORE", "PriceIdentity", "price_identity"]
@@ -56,7 +57,7 @@ class PriceIdentity:
 
 
 def price_identity(
-    profiles: Sequence[Mapping[str, Any]], price_before: float | None, factor: float
+    profiles: Sequence[Profile], price_before: float | None, factor: float
 ) -> PriceIdentity:
     """Compares the prices of a day's raw tables.
 
@@ -65,14 +66,10 @@ def price_identity(
         price_before: Where the day before ended; None if unknown.
         factor: Prices are apart if one is more than so many times the other.
     """
-    hours = {each["raw_table"]: each["prices_per_hour"] for each in profiles}
-    first = {
-        each["raw_table"]: each["first_price"]
-        for each in profiles
-        if each["first_price"] is not None
-    }
-    agreeing: dict[str, set[str]] = {each["raw_table"]: set() for each in profiles}
-    differing: dict[str, set[str]] = {each["raw_table"]: set() for each in profiles}
+    hours = {each.raw_table: measured(each.prices_per_hour) for each in profiles}
+    first = {each.raw_table: each.first_price for each in profiles if each.first_price is not None}
+    agreeing: dict[str, set[str]] = {each.raw_table: set() for each in profiles}
+    differing: dict[str, set[str]] = {each.raw_table: set() for each in profiles}
     farthest: tuple[float, tuple[str, str]] | None = None
     for one, other in combinations(hours, 2):
         ratio = price_ratio(hours[one], hours[other])

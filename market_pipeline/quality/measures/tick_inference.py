@@ -7,15 +7,16 @@ are few: a change from one day to the next is only reported if chance does not e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from market_pipeline.books.scale import StepInference
+from market_pipeline.quality.checks.base import measured
+from market_pipeline.quality.profile import Profile
 
 __all__ = ["LATE_ROWS", "SeenStep", "StepScan", "seen_step", "step_change"]
 
@@ -111,10 +112,13 @@ def step_change(
     )
 
 
-def seen_step(profile: Mapping[str, Any] | None, name: Literal["tick", "lot"]) -> SeenStep | None:
+def seen_step(profile: Profile | None, name: Literal["tick", "lot"]) -> SeenStep | None:
     """What a raw table showed by its row of `lake.profiles`; None if it showed none."""
-    if profile is None or profile[f"{name}_seen"] is None:
+    if profile is None:
         return None
-    return SeenStep(
-        Decimal(profile[f"{name}_seen"]), profile[f"{name}_settled_rows"], profile["rows"]
-    )
+    step, rows = profile.tick_seen, profile.tick_settled_rows
+    if name == "lot":
+        step, rows = profile.lot_seen, profile.lot_settled_rows
+    if step is None:
+        return None
+    return SeenStep(Decimal(step), measured(rows), measured(profile.rows))

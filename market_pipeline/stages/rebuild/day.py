@@ -18,10 +18,11 @@ from market_pipeline.errors import (
     error_text,
     is_of_machine,
 )
+from market_pipeline.quality.profile import Profile
 from market_pipeline.shown import shown_logger
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
 from market_pipeline.stages.provenance import RecordedDay, UnchangedDay, books_made_of, made_of_each
-from market_pipeline.stages.published_rows import of_instrument
+from market_pipeline.stages.published_rows import records_of
 from market_pipeline.stages.raw.objects import RegisteredDay
 from market_pipeline.stages.rebuild.instrument import blank_record, rebuild_instrument
 from market_pipeline.stages.rebuild.quarantine import BadFile, bad_files, keep_copy
@@ -123,8 +124,8 @@ def rebuild_day(
         unchanged = recorded and recorded.unchanged(instrument, day.made_of[instrument.id])
         if unchanged:
             day.unchanged[instrument.id] = unchanged
-            (row,) = unchanged.rows[REBUILDS.sql_name].to_dicts()
-            return dict(unchanged.files), RebuildRecord.from_record(row), []
+            (record,) = records_of(unchanged.rows[REBUILDS.sql_name], instrument, RebuildRecord)
+            return dict(unchanged.files), record, []
         return _attempt(
             raw,
             instrument,
@@ -150,8 +151,8 @@ def _workers(raw: RegisteredDay, instruments: Sequence[Instrument], settings: Se
     needed = [
         _BYTES_PER_INSTRUMENT
         + sum(
-            _BYTES_PER_MESSAGE[profile["raw_table"]] * (profile["messages"] or 0)
-            for profile in raw.profiles.filter(of_instrument(instrument)).to_dicts()
+            _BYTES_PER_MESSAGE[profile.raw_table] * (profile.messages or 0)
+            for profile in records_of(raw.profiles, instrument, Profile)
         )
         for instrument in instruments
     ]

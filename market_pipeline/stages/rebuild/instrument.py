@@ -23,6 +23,7 @@ from market_pipeline.books.tables import BBO, REBUILDS
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import CheckpointError, MarketPipelineError, MissingDataError
+from market_pipeline.quality.profile import Profile
 from market_pipeline.quality.strategy import choose_strategy
 from market_pipeline.sources.batches import DeltaBatch
 from market_pipeline.sources.crypto_lake import (
@@ -35,7 +36,7 @@ from market_pipeline.sources.crypto_lake import (
 )
 from market_pipeline.sources.crypto_lake_trades import read_trade_times
 from market_pipeline.sources.registry import gap_evidence
-from market_pipeline.stages.published_rows import of_instrument
+from market_pipeline.stages.published_rows import records_of
 from market_pipeline.stages.raw.message_index import day_messages
 from market_pipeline.stages.raw.objects import RegisteredDay
 from market_pipeline.stages.rebuild.from_snapshots import publish_snapshots
@@ -315,8 +316,7 @@ def blank_record(
     instrument: Instrument, day: RegisteredDay, outcome: Outcome = "rebuilt"
 ) -> RebuildRecord:
     """A row of `books.rebuilds` that says no more than whose it is, and how it is to be made."""
-    profiles = day.profiles.filter(of_instrument(instrument)).to_dicts()
-    strategy = choose_strategy(profiles)
+    strategy = choose_strategy(records_of(day.profiles, instrument, Profile))
     return RebuildRecord(
         exchange=instrument.venue,
         symbol=instrument.symbol,

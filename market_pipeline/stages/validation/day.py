@@ -25,7 +25,7 @@ from market_pipeline.quality.report import (
 )
 from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
 from market_pipeline.shown import shown_logger
-from market_pipeline.stages.published_rows import of_instrument
+from market_pipeline.stages.published_rows import records_of
 from market_pipeline.stages.rebuild.gap_scan import snapshot_touches
 from market_pipeline.stages.validation.bars import measure_bars
 from market_pipeline.stages.validation.context import InstrumentDay, PublishedBooks
@@ -163,8 +163,7 @@ def _validate_instrument(
     *,
     as_of_ns: int,
 ) -> ValidatedDay:
-    rebuild = books.rebuilds.filter(of_instrument(instrument))
-    record = RebuildRecord(
+    blank = RebuildRecord(
         exchange=instrument.venue,
         symbol=instrument.symbol,
         dt=lookups.raw.day,
@@ -172,8 +171,7 @@ def _validate_instrument(
         failure_kind="MissingDataError",
         failure="The book of this day was not rebuilt. Materialize the books of this day.",
     )
-    if rebuild.height:
-        record = RebuildRecord.from_record(rebuild.row(0, named=True))
+    record = next(iter(records_of(books.rebuilds, instrument, RebuildRecord)), blank)
     day = InstrumentDay(instrument, lookups, record, books, settings)
     measured = _of_all(RAW_MEASURES, day)
     if record.outcome == "rebuilt":

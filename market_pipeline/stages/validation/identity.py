@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
-from typing import Any
 
 import polars as pl
 
@@ -14,14 +13,15 @@ from market_pipeline.books.flags import INVALIDATING
 from market_pipeline.books.scale import scales_of
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import CheckpointError
+from market_pipeline.quality.checks.base import measured
 from market_pipeline.quality.checks.identity import check_identity
 from market_pipeline.quality.figures.raw import IdentityFigures, OutsideDayFigures
 from market_pipeline.quality.findings import Finding, Measured, first_marked
 from market_pipeline.quality.measures.identity import DAY_BEFORE, PriceIdentity, price_identity
-from market_pipeline.quality.profile import OUTSIDE_DAY, places_of, profile_of
+from market_pipeline.quality.profile import OUTSIDE_DAY, Profile, profile_of
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
-from market_pipeline.stages.published_rows import of_instrument
+from market_pipeline.stages.published_rows import records_of
 from market_pipeline.stages.raw.same_bytes import SameBytes, same_bytes
 from market_pipeline.stages.rebuild.seed import closing_book
 from market_pipeline.stages.validation.context import InstrumentDay
@@ -31,7 +31,6 @@ __all__ = ["failed_identity", "measure_identity"]
 _TABLES = {"deltas": DELTAS.name, "snapshots": SNAPSHOTS.name, "trades": TRADES.name}
 _WORDS = {raw_table: words for words, raw_table in _TABLES.items()}
 _NS_PER_SECOND = 1_000_000_000
-_Profile = Mapping[str, Any]
 
 
 def measure_identity(day: InstrumentDay) -> Measured:
@@ -42,7 +41,7 @@ def measure_identity(day: InstrumentDay) -> Measured:
     Raises:
         WarehouseBusyError: Another process kept the working database.
     """
-    rows = day.raw.profiles.filter(of_instrument(day.instrument)).to_dicts()
+    rows = records_of(day.raw.profiles, day.instrument, Profile)
     profiles = [found for table in _TABLES.values() if (found := profile_of(rows, table))]
     shared = same_bytes(day.raw, day.instrument, day.lookups.registered)
     if not profiles and not shared:
@@ -81,8 +80,8 @@ def measure_identity(day: InstrumentDay) -> Measured:
 def failed_identity(reports: pl.DataFrame, instrument: Instrument) -> bool:
     """Whether a published day was found to be made of foreign files, by its row of the report."""
     found = [
-        check_identity(ReportRow.from_record(record), instrument.thresholds)
-        for record in reports.filter(of_instrument(instrument)).to_dicts()
+        check_identity(row, instrument.thresholds)
+        for row in records_of(reports, instrument, ReportRow)
     ]
     return any(each and not each.passed and each.severity == "ERROR" for each in found)
 
@@ -90,46 +89,46 @@ def failed_identity(reports: pl.DataFrame, instrument: Instrument) -> bool:
 # --- rows outside the day -----------------------------------------------------------------------
 
 
-def _outside(profiles: Sequence[_Profile]) -> OutsideDayFigures:
-    by_table = {each["raw_table"]: each[OUTSIDE_DAY] for each in profiles}
+def _outside(profiles: Sequence[Profile]) -> OutsideDayFigures:
+    by_table = {each.raw_table: each.receipts_outside_day for each in profiles}
     figures = OutsideDayFigures(
         deltas_outside_day=by_table.get(DELTAS.name),
         snapshots_outside_day=by_table.get(SNAPSHOTS.name),
         trades_outside_day=by_table.get(TRADES.name),
         outside_day_share=0.0 if profiles else None,
     )
-    outside = [each for each in profiles if each[OUTSIDE_DAY]]
+    outside = [each for each in profiles if each.receipts_outside_day]
     if not outside:
         return figures
     worst = max(profiles, key=_share_outside)
     return replace(
         figures,
         outside_day_share=_share_outside(worst),
-        outside_day_table=_WORDS[worst["raw_table"]],
-        outside_day=worst["outside_day"],
-        earliest_outside_ns=min(each["earliest_outside_ns"] for each in outside),
-        latest_outside_ns=max(each["latest_outside_ns"] for each in outside),
-        files_outside_day=tuple(file for each in outside for file in each["files_outside_day"]),
+        outside_day_table=_WORDS[worst.raw_table],
+        outside_day=worst.outside_day,
+        earliest_outside_ns=min(measured(each.earliest_outside_ns) for each in outside),
+        latest_outside_ns=max(measured(each.latest_outside_ns) for each in outside),
+        files_outside_day=tuple(file for each in outside for file in each.files_outside_day or ()),
     )
 
 
-def _share_outside(profile: _Profile) -> float:
-    return float((profile[OUTSIDE_DAY] or 0) / profile["rows"])
+def _share_outside(profile: Profile) -> float:
+    return float((profile.receipts_outside_day or 0) / measured(profile.rows))
 
 
-def _outside_findings(profiles: Sequence[_Profile]) -> Iterator[Finding]:
+def _outside_findings(profiles: Sequence[Profile]) -> Iterator[Finding]:
     """The first rows of each table, and of each file that is another day's the whole of it."""
     for profile in profiles:
-        for file in profile["files_outside_day"] or ():
+        for file in profile.files_outside_day or ():
             yield Finding(
                 check="identity",
                 place="first",
                 file=file,
-                value=str(profile["outside_day"]),
-                expected=str(profile["dt"]),
+                value=str(profile.outside_day),
+                expected=str(profile.dt),
                 note="Most rows of this file were received outside the day.",
             )
-        places = [place for place in places_of(profile) if place.kind == OUTSIDE_DAY]
+        places = [place for place in profile.places if place.kind == OUTSIDE_DAY]
         for mark, place in first_marked(places):
             assert place.ts_receipt_ns is not None
             yield Finding(
@@ -142,8 +141,8 @@ def _outside_findings(profiles: Sequence[_Profile]) -> Iterator[Finding]:
                 column=place.column,
                 value=_instant(place.ts_receipt_ns),
                 expected=place.expected,
-                note=f"One of {profile[OUTSIDE_DAY]:,} rows of {profile['rows']:,} in "
-                f"{profile['raw_table']} that were received outside the UTC day.",
+                note=f"One of {profile.receipts_outside_day:,} rows of {profile.rows:,} in "
+                f"{profile.raw_table} that were received outside the UTC day.",
             )
 
 
@@ -156,7 +155,7 @@ def _instant(ts_ns: int) -> str:
 
 def _is_own(
     pair: SameBytes,
-    profiles: Sequence[_Profile],
+    profiles: Sequence[Profile],
     prices: PriceIdentity,
     elsewhere: Sequence[SameBytes],
 ) -> bool:
@@ -168,7 +167,7 @@ def _is_own(
     profile = profile_of(profiles, pair.own.raw_table)
     if profile is None or pair.own.raw_table != pair.other.raw_table:
         return False
-    if pair.own.day != pair.other.day and pair.own.path in (profile["files_outside_day"] or ()):
+    if pair.own.day != pair.other.day and pair.own.path in (profile.files_outside_day or ()):
         return False
     if pair.own.instrument_id == pair.other.instrument_id:
         return True
@@ -207,20 +206,20 @@ def _same_text(pair: SameBytes) -> str:
     return f"The file {pair.other.path} of the same day has {has}: its rows stand twice."
 
 
-def _repeated_trades(profiles: Sequence[_Profile]) -> int | None:
+def _repeated_trades(profiles: Sequence[Profile]) -> int | None:
     """How many trades have the id of an earlier one; None where one id stands for all."""
     trades = profile_of(profiles, TRADES.name)
-    if trades is None or not trades["sequence_changes"]:
+    if trades is None or not trades.sequence_changes:
         return None
-    return int(trades["duplicate_messages"])
+    return trades.duplicate_messages
 
 
-def _repeated_findings(profiles: Sequence[_Profile]) -> Iterator[Finding]:
+def _repeated_findings(profiles: Sequence[Profile]) -> Iterator[Finding]:
     if not _repeated_trades(profiles):
         return
     trades = profile_of(profiles, TRADES.name)
     assert trades is not None
-    repeated = [place for place in places_of(trades) if place.kind == "duplicate_messages"]
+    repeated = [place for place in trades.places if place.kind == "duplicate_messages"]
     for mark, place in first_marked(repeated):
         yield Finding(
             check="identity",
@@ -256,14 +255,14 @@ def _price_before(day: InstrumentDay) -> float | None:
         tick, _ = scales_of(book["tick"], book["lot"])
         if bids and asks:
             return float((max(bids) + min(asks)) * tick.step / 2)
-    rows = day.lookups.profiles_before.filter(of_instrument(day.instrument))
-    found = [profile_of(rows.to_dicts(), table) for table in (SNAPSHOTS.name, TRADES.name)]
-    prices = [each["last_price"] for each in found if each is not None and each["last_price"]]
+    rows = records_of(day.lookups.profiles_before, day.instrument, Profile)
+    found = [profile_of(rows, table) for table in (SNAPSHOTS.name, TRADES.name)]
+    prices = [each.last_price for each in found if each is not None and each.last_price]
     return prices[0] if prices else None
 
 
 def _price_findings(
-    day: InstrumentDay, profiles: Sequence[_Profile], prices: PriceIdentity, factor: float
+    day: InstrumentDay, profiles: Sequence[Profile], prices: PriceIdentity, factor: float
 ) -> Iterator[Finding]:
     if prices.tables is not None and (prices.tables_apart or 0.0) > factor:
         tables = [prices.foreign] if prices.foreign else prices.tables
@@ -283,8 +282,8 @@ def _price_findings(
             )
     if (prices.day_before_apart or 0.0) > factor:
         table = next(
-            each["raw_table"]
-            for each in sorted(profiles, key=lambda each: each["first_price"] != prices.first_price)
+            each.raw_table
+            for each in sorted(profiles, key=lambda each: each.first_price != prices.first_price)
         )
         yield Finding(
             check="identity",
@@ -300,12 +299,12 @@ def _price_findings(
 
 
 def _hour_of(
-    profiles: Sequence[_Profile], table: str, tables: Sequence[str]
+    profiles: Sequence[Profile], table: str, tables: Sequence[str]
 ) -> tuple[str, str | None]:
     """The median price of a table in the first hour that another one has too, and that one's."""
     (other,) = [each for each in tables if each != table][:1]
     hours = [
-        next(each["prices_per_hour"] for each in profiles if each["raw_table"] == name)
+        next(each.prices_per_hour for each in profiles if each.raw_table == name)
         for name in (table, other)
     ]
     own, theirs = next(

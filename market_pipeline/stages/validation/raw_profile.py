@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-import polars as pl
-
+from market_pipeline.quality.checks.base import measured
 from market_pipeline.quality.figures.raw import (
     DomainFigures,
     RawOrderFigures,
@@ -16,15 +14,14 @@ from market_pipeline.quality.figures.raw import (
 from market_pipeline.quality.findings import Finding, Measured, first_marked, merged
 from market_pipeline.quality.measures.domain import VIOLATIONS
 from market_pipeline.quality.measures.tick_inference import SeenStep, seen_step, step_change
-from market_pipeline.quality.profile import RawPlace, domain_violations, places_of, profile_of
+from market_pipeline.quality.profile import Profile, RawPlace, profile_of
 from market_pipeline.quality.strategy import choose_strategy
 from market_pipeline.sources.crypto_lake import DELTAS, RAW_TABLES, SNAPSHOTS
-from market_pipeline.stages.published_rows import of_instrument
+from market_pipeline.stages.published_rows import records_of
 from market_pipeline.stages.validation.context import InstrumentDay
 
 __all__ = ["measure_profile"]
 
-_Profile = Mapping[str, Any]
 _NOTES = {
     "unordered_messages": "The message was received before the one it stands behind.",
     "sequence_backwards": "The sequence number is below that of the message before.",
@@ -40,9 +37,9 @@ def measure_profile(day: InstrumentDay) -> Measured:
     The domain is that of all three tables; order, tick and lot are those of the table that the book
     comes from. Without profiles nothing is added.
     """
-    profiles = _profiles_of(day, day.raw.profiles)
+    profiles = records_of(day.raw.profiles, day.instrument, Profile)
     usable = [found for table in RAW_TABLES if (found := profile_of(profiles, table.name))]
-    unreadable = [profile["failure"] for profile in profiles if profile["status"] == "unusable"]
+    unreadable = [profile.failure for profile in profiles if profile.status == "unusable"]
     schema = SchemaFigures(
         unreadable_tables=len(unreadable) if profiles else None,
         first_unreadable_table=unreadable[0] if unreadable else None,
@@ -56,56 +53,53 @@ def measure_profile(day: InstrumentDay) -> Measured:
     return merged(measured)
 
 
-def _domain(usable: Sequence[_Profile]) -> Measured:
+def _domain(usable: Sequence[Profile]) -> Measured:
     violations = [
-        (profile["raw_table"], place)
+        (profile.raw_table, place)
         for profile in usable
-        for place in places_of(profile)
+        for place in profile.places
         if place.kind in VIOLATIONS
     ]
     figures = DomainFigures(
-        domain_violations=sum(map(domain_violations, usable)),
+        domain_violations=sum(profile.domain_violations for profile in usable),
         first_domain_violation=_place_text(violations[0][1]) if violations else None,
     )
     return Measured((figures,), list(_findings("domain", violations)))
 
 
-def _order(book: _Profile) -> Measured:
-    disorder = [(book["raw_table"], each) for each in places_of(book) if each.kind in _DISORDERS]
+def _order(book: Profile) -> Measured:
+    disorder = [(book.raw_table, each) for each in book.places if each.kind in _DISORDERS]
     figures = RawOrderFigures(
-        unordered_messages=book["unordered_messages"],
-        duplicate_messages=book["duplicate_messages"],
-        unordered_per_hour=tuple(book["disordered_per_hour"]),
+        unordered_messages=book.unordered_messages,
+        duplicate_messages=book.duplicate_messages,
+        unordered_per_hour=book.disordered_per_hour,
     )
     return Measured((figures,), list(_findings("ordering", disorder)))
 
 
-def _profiles_of(day: InstrumentDay, profiles: pl.DataFrame) -> list[dict[str, Any]]:
-    return profiles.filter(of_instrument(day.instrument)).to_dicts()
-
-
-def _source_of_book(profiles: Sequence[_Profile], usable: Sequence[_Profile]) -> _Profile | None:
+def _source_of_book(profiles: Sequence[Profile], usable: Sequence[Profile]) -> Profile | None:
     """The table that the book comes from; where it comes from none, the deltas if usable."""
     wanted = SNAPSHOTS if choose_strategy(profiles).name == "snapshots_only" else DELTAS
     return profile_of(usable, wanted.name)
 
 
-def _late_tick(book: _Profile) -> list[RawPlace]:
+def _late_tick(book: Profile) -> list[RawPlace]:
     """The price that an inferred tick came to rest on after many rows had done without it."""
-    return [place for place in places_of(book) if place.kind == "tick_settled_rows"]
+    return [place for place in book.places if place.kind == "tick_settled_rows"]
 
 
-def _steps(day: InstrumentDay, book: _Profile) -> Measured:
+def _steps(day: InstrumentDay, book: Profile) -> Measured:
     """Tick and lot as the values show them, against those of the day before."""
-    before = profile_of(_profiles_of(day, day.lookups.profiles_before), book["raw_table"])
+    profiles_before = records_of(day.lookups.profiles_before, day.instrument, Profile)
+    before = profile_of(profiles_before, book.raw_table)
     tick, tick_before = seen_step(book, "tick"), seen_step(before, "tick")
     lot, lot_before = seen_step(book, "lot"), seen_step(before, "lot")
     late = [] if day.instrument.tick != "infer" else _late_tick(book)
     changes = [
         *(
-            f"the tick {book['tick_seen']} is inferred from {_place_text(place)}, which is not "
-            f"{place.expected}, as all prices of the {book['tick_settled_rows'] - 1:,} rows before "
-            "are"
+            f"the tick {book.tick_seen} is inferred from {_place_text(place)}, which is not "
+            f"{place.expected}, as all prices of the {measured(book.tick_settled_rows) - 1:,} rows "
+            "before are"
             for place in late
         ),
         step_change("tick", tick, tick_before),
@@ -118,7 +112,7 @@ def _steps(day: InstrumentDay, book: _Profile) -> Measured:
         lot_day_before=_step_text(lot_before),
         step_change="; ".join(change for change in changes if change) or None,
     )
-    places = [(book["raw_table"], place) for place in late]
+    places = [(book.raw_table, place) for place in late]
     return Measured((figures,), list(_findings("precision", places)))
 
 

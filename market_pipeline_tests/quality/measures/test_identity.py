@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from datetime import date
 
 import pytest
 
 from market_pipeline.quality.measures.identity import DAY_BEFORE, price_identity
+from market_pipeline.quality.profile import Profile
 
 BTC, ETH = 60_000.0, 3_000.0
 D, S, T = "book_delta_v2", "book", "trades"
 
 
-def profile(table: str, price: float | None, hours: range = range(24)) -> dict[str, Any]:
+def profile(table: str, price: float | None, hours: range = range(24)) -> Profile:
     """A table that is at one price in some hours."""
-    return {
-        "raw_table": table,
-        "first_price": price,
-        "prices_per_hour": [price if hour in hours else None for hour in range(24)],
-    }
+    return Profile(
+        exchange="X",
+        symbol="Y",
+        dt=date(2024, 8, 8),
+        raw_table=table,
+        status="usable",
+        first_price=price,
+        prices_per_hour=tuple(price if hour in hours else None for hour in range(24)),
+    )
 
 
 def identity(prices: dict[str, float | None], before: float | None = None, factor: float = 1.5):
@@ -59,8 +65,8 @@ class TestTables:
     def test_a_day_that_doubles(self):
         """A price that rises tenfold over the day is compared hour by hour."""
         hours = [100.0 * 1.1**hour for hour in range(24)]
-        rising = {"raw_table": D, "first_price": 100.0, "prices_per_hour": hours}
-        morning = {"raw_table": S, "first_price": 100.0, "prices_per_hour": hours[:3] + [None] * 21}
+        rising = replace(profile(D, 100.0), prices_per_hour=tuple(hours))
+        morning = replace(profile(S, 100.0), prices_per_hour=(*hours[:3], *[None] * 21))
         found = price_identity([rising, morning], None, 1.5)
 
         assert (1.0, None) == (found.tables_apart, found.foreign)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 from math import gcd
 
@@ -16,6 +17,7 @@ from market_pipeline.quality.measures.tick_inference import (
     seen_step,
     step_change,
 )
+from market_pipeline.quality.profile import Profile
 
 
 def watched(values: list[float], cuts: tuple[int, ...] = ()) -> SeenStep | None:
@@ -116,7 +118,8 @@ def test_the_sentence_has_both_steps():
 
 def test_from_a_profile():
     """The step comes back from a row of `lake.profiles`; without one there is none."""
-    row = {"rows": 9, "tick_seen": "0.1", "tick_settled_rows": 4, "lot_seen": None}
+    identity = {"exchange": "X", "symbol": "Y", "dt": date(2024, 8, 8), "raw_table": "book"}
+    row = Profile(**identity, status="usable", rows=9, tick_seen="0.1", tick_settled_rows=4)
 
     assert SeenStep(Decimal("0.1"), 4, 9) == seen_step(row, "tick")
     assert (None, None) == (seen_step(row, "lot"), seen_step(None, "tick"))

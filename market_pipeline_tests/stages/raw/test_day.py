@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from market_pipeline.errors import LakeFileError, MissingDataError
+from market_pipeline.quality.profile import Profile
 from market_pipeline.quality.strategy import choose_strategy
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
 from market_pipeline.stages.raw import day as stage
@@ -131,7 +132,7 @@ def test_deltas_that_could_not_be_fetched(store: FakeStore, folder: Path):
             for each in (DELTAS, SNAPSHOTS, TRADES)
         ),
     )
-    chosen = choose_strategy(profile_day(raw, [BTC]))
+    chosen = choose_strategy([Profile.from_record(row) for row in profile_day(raw, [BTC])])
 
     assert "snapshots_only" == chosen.name
     assert chosen.reason.startswith(

@@ -12,7 +12,7 @@ import pytest
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.quality import raw_scan
-from market_pipeline.quality.profile import PROFILES, places_of
+from market_pipeline.quality.profile import PROFILES, Profile
 from market_pipeline.quality.strategy import choose_strategy
 from market_pipeline.sources.crypto_lake import (
     DELTAS,
@@ -22,6 +22,7 @@ from market_pipeline.sources.crypto_lake import (
     RawTable,
     day_folder,
 )
+from market_pipeline.stages.published_rows import records_of
 from market_pipeline.stages.raw import profile as stage
 from market_pipeline.stages.raw.profile import profile_day, profile_shards
 from market_pipeline.stages.validation.context import InstrumentDay, PublishedBooks
@@ -67,9 +68,10 @@ def with_value(rows: pa.Table, name: str, row: int, value: object) -> pa.Table:
     return changed(rows, **{name: pa.array(values, rows.schema.field(name).type)})
 
 
-def profiles(lake: Path, *instruments: Instrument) -> dict[str, dict]:
+def profiles(lake: Path, *instruments: Instrument) -> dict[str, Profile]:
     """The profiles of the day by raw table; of the last instrument."""
-    return {row["raw_table"]: row for row in profile_day(raw_day(lake, *instruments), instruments)}
+    rows = profile_day(raw_day(lake, *instruments), instruments)
+    return {row["raw_table"]: Profile.from_record(row) for row in rows}
 
 
 def measured(lake: Path, folder: Path, warehouse: Warehouse, record: dict | None = None):
@@ -133,8 +135,8 @@ class TestProfileDay:
             "duplicate_messages": 0,
             "disordered_per_hour": [0] * 24,
             "place_kinds": [],
-        }.items() <= deltas.items()
-        assert (1, MESSAGES) == (found["book"]["messages"], found["trades"]["messages"])
+        }.items() <= deltas.as_record().items()
+        assert (1, MESSAGES) == (found["book"].messages, found["trades"].messages)
         assert "full_deltas" == choose_strategy(list(found.values())).name
 
     def test_the_rows_fit_their_table(self, lake: Path):
@@ -152,21 +154,25 @@ class TestProfileDay:
         second.write_bytes(first.read_bytes()[:-9])
         found = profiles(lake, BTC)
         deltas = found["book_delta_v2"]
-        figures = {name for name in deltas if name not in NO_FIGURES and deltas[name] is not None}
+        figures = {
+            name
+            for name, value in deltas.as_record().items()
+            if name not in NO_FIGURES and value is not None
+        }
 
         assert ("unusable", "LakeFileError", set()) == (
-            deltas["status"],
-            deltas["failure_kind"],
+            deltas.status,
+            deltas.failure_kind,
             figures,
         )
-        assert second.name in deltas["failure"]
+        assert second.name in deltas.failure
         assert "snapshots_only" == choose_strategy(list(found.values())).name
 
     def test_bad_values_raise_nothing(self, lake: Path):
         """What the rebuild would refuse is counted and located in its shard."""
         write_day(lake, BTC, deltas=with_value(delta_rows(), "price", 3_000, -1.0), shards=2)
         deltas = profiles(lake, BTC)["book_delta_v2"]
-        (place,) = places_of(deltas)
+        (place,) = deltas.places
         receipt_ns = START_NS + 1_500 * EVERY_NS + 3_000_000
 
         assert ("negative_prices", 3_000 - MESSAGES, "price", "-1.0", "a price above 0") == (
@@ -187,13 +193,13 @@ class TestProfileDay:
         files = write_day(lake, BTC, deltas=rows.slice(0, 4_000))
         shard(files[0].parent, 2, rows.slice(3_980))
         deltas = profiles(lake, BTC)["book_delta_v2"]
-        kinds = {place.kind: place.row for place in reversed(places_of(deltas))}
+        kinds = {place.kind: place.row for place in reversed(deltas.places)}
 
         assert (10, 1, 1, 10) == (
-            deltas["duplicate_messages"],
-            deltas["sequence_backwards"],
-            deltas["unordered_messages"],
-            sum(deltas["disordered_per_hour"]),
+            deltas.duplicate_messages,
+            deltas.sequence_backwards,
+            deltas.unordered_messages,
+            sum(deltas.disordered_per_hour),
         )
         assert {"duplicate_messages": 0, "sequence_backwards": 0}.items() <= kinds.items()
 
@@ -203,9 +209,9 @@ class TestProfileDay:
         rows = with_value(with_value(trade_rows(), "id", 7, 6), "side", 9, "none")
         shard(day_folder(lake, TRADES, BTC.venue, BTC.symbol, DAY), 1, rows)
         trades = profiles(lake, BTC)["trades"]
-        places = {(place.kind, place.row, place.column) for place in places_of(trades)}
+        places = {(place.kind, place.row, place.column) for place in trades.places}
 
-        assert (1, 1) == (trades["duplicate_messages"], trades["unknown_sides"])
+        assert (1, 1) == (trades.duplicate_messages, trades.unknown_sides)
         assert {("duplicate_messages", 7, "id"), ("unknown_sides", 9, "side")} == places
 
     def test_null_times_stand_nowhere(self, lake: Path):
@@ -215,9 +221,9 @@ class TestProfileDay:
         deltas = profiles(lake, BTC)["book_delta_v2"]
 
         assert (2, MESSAGES - 1, 0) == (
-            deltas["null_rows"],
-            deltas["messages"],
-            deltas["sequence_backwards"],
+            deltas.null_rows,
+            deltas.messages,
+            deltas.sequence_backwards,
         )
 
     def test_the_files_in_the_lake_are_the_same(self, lake: Path):
@@ -388,7 +394,7 @@ class TestRealDays:
 
         assert ([0, 0, 0, None], []) == ([found.columns[name] for name in faults], found.findings)
         assert deltas["rows"] == deltas["negative_latencies"]
-        assert "full_deltas" == choose_strategy(raw.profiles.to_dicts()).name
+        assert "full_deltas" == choose_strategy(records_of(raw.profiles, one, Profile)).name
 
 
 class TestTooLarge:
