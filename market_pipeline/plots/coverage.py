@@ -2,84 +2,109 @@
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
+from collections.abc import Sequence
 from datetime import date, timedelta
-from typing import cast
+from itertools import groupby
 
-import numpy as np
 import polars as pl
-from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
 from market_pipeline.plots.colours import CONDITIONS, LETTERS
+from market_pipeline.plots.drawing import Drawing, text_width
 from market_pipeline.quality.row import Condition
 
 __all__ = ["coverage_plot"]
 
-_NOTHING = (0.93, 0.93, 0.93)
+_NOTHING, _LINES = "#ececec", "#fff"
 _PALEST = 0.35
 """Of its colour a day without a valid second keeps so much."""
+_SHADES = 20
+"""So many shades of a colour the eye takes for a continuous scale, and equal cells are one path."""
+_CELL_WIDTH, _CELL_HEIGHT = 11, 18
 _MAX_LETTERS = 6_000
-_MAX_NUMBERED_DAYS = 70
-_MONTH_NAME_DAYS = 4
+_NUMBERED_DAYS = (1, 5, 10, 15, 20, 25)
+_MONTH_NAME_DAYS = 5
 """So many days' width the name of a month takes."""
+_TOP = 34
+_LEGEND_HEIGHT = 34
+
+_Cell = tuple[Condition, float | None]
+"""A verdict: the condition, and which share of the day is valid."""
 
 
-def coverage_plot(coverage: pl.DataFrame, start: date, end: date) -> Figure:
-    """A cell for every instrument and day: colour and letter say the condition, shade how much of
-    the day is valid.
+def coverage_plot(coverage: pl.DataFrame, start: date, end: date) -> str:
+    """A cell for every instrument and day, as SVG: colour and letter say the condition, shade how
+    much of the day is valid.
 
     Args:
         coverage: Rows of `quality.coverage`, each instrument and day at most once.
         start, end: The days to show, both included.
     """
     names = sorted({f"{row[0]}:{row[1]}" for row in coverage.select("exchange", "symbol").rows()})
-    rows = {name: number for number, name in enumerate(names)}
     days = (end - start).days + 1
-    cells = np.full((max(len(names), 1), days, 3), _NOTHING)
-    letters: list[tuple[int, int, str]] = []
-    for cell in coverage.filter(pl.col("dt").is_between(start, end)).iter_rows(named=True):
-        if cell["condition"] is None:
-            continue
-        condition = cast("Condition", cell["condition"])
-        place = rows[f"{cell['exchange']}:{cell['symbol']}"], (cell["dt"] - start).days
-        cells[place] = _shade(condition, cell["valid_share"])
-        if condition != "available":
-            letters.append((*place, LETTERS[condition]))
-    figure = Figure(
-        figsize=(max(6.0, 2.6 + 0.16 * days), 1.5 + 0.2 * max(len(names), 1)), layout="constrained"
+    found: dict[str, list[_Cell | None]] = {name: [None] * days for name in names}
+    columns = coverage.filter(
+        pl.col("dt").is_between(start, end), pl.col("condition").is_not_null()
     )
-    axis = figure.subplots()
-    axis.imshow(cells, aspect="auto", interpolation="nearest")
-    if days * len(names) <= _MAX_LETTERS:
-        for row, column, letter in letters:
-            axis.text(column, row, letter, ha="center", va="center", fontsize=6.5)
-    axis.set_yticks(range(len(names)), names, fontsize=7, parse_math=False)
-    _show_days(axis, start, days)
-    # Two collections of lines; a grid would need a tick, with its label, for each line.
-    right, bottom = days - 0.5, cells.shape[0] - 0.5
-    axis.vlines(np.arange(-0.5, days), -0.5, bottom, colors="white", linewidth=0.6)
-    axis.hlines(np.arange(-0.5, cells.shape[0]), -0.5, right, colors="white", linewidth=0.6)
-    axis.set(xlim=(-0.5, right), ylim=(bottom, -0.5))
-    axis.tick_params(length=0)
-    axis.spines[:].set_visible(False)
-    figure.legend(
-        handles=[
-            *(
-                Patch(color=colour, label=_named(condition))
-                for condition, colour in CONDITIONS.items()
-            ),
-            Patch(color=_NOTHING, label="not validated"),
-            Patch(color=_shade("available", 0.0), label="paler: less of the day is valid"),
-        ],
-        loc="outside lower left",
-        ncols=6,
-        fontsize=7,
-        frameon=False,
-        handlelength=1,
+    for exchange, symbol, day, condition, share in columns.select(
+        "exchange", "symbol", "dt", "condition", "valid_share"
+    ).iter_rows():
+        found[f"{exchange}:{symbol}"][(day - start).days] = condition, share
+    left = math.ceil(max(map(text_width, names), default=0.0)) + 14
+    width, height = days * _CELL_WIDTH, len(names) * _CELL_HEIGHT
+    drawing = Drawing()
+    drawing.box(left, _TOP, width, height, _NOTHING)
+    _draw_cells(drawing, left, list(found.values()))
+    for row, (name, cells) in enumerate(found.items()):
+        middle = _TOP + (row + 0.5) * _CELL_HEIGHT
+        drawing.text(left - 6, middle, name, "end")
+        letters = [
+            (left + (day + 0.5) * _CELL_WIDTH, LETTERS[cell[0]])
+            for day, cell in enumerate(cells)
+            if cell is not None and cell[0] != "available"
+        ]
+        if letters and days * len(names) <= _MAX_LETTERS:
+            drawing.letters(letters, middle)
+    _draw_days(drawing, left, start, days)
+    legend_width = _draw_legend(drawing, _TOP + height + 20)
+    return drawing.as_image(max(left + width, legend_width) + 10, _TOP + height + _LEGEND_HEIGHT)
+
+
+def _draw_cells(drawing: Drawing, left: int, rows: Sequence[Sequence[_Cell | None]]) -> None:
+    """Fills the cells, equal neighbours in one piece, and draws white lines between all."""
+    paths: defaultdict[str, str] = defaultdict(str)
+    for row, cells in enumerate(rows):
+        y, x = _TOP + row * _CELL_HEIGHT, left
+        for shade, run in groupby(None if cell is None else _shade(*cell) for cell in cells):
+            width = len(list(run)) * _CELL_WIDTH
+            if shade is not None:
+                paths[shade] += f"M{x} {y}h{width}v{_CELL_HEIGHT}h-{width}z"
+            x += width
+    for shade, path in paths.items():
+        drawing.area(path, shade)
+    days = len(rows[0]) if rows else 0
+    across = (
+        f"M{left} {_TOP + row * _CELL_HEIGHT}h{days * _CELL_WIDTH}" for row in range(len(rows) + 1)
     )
-    return figure
+    down = (
+        f"M{left + day * _CELL_WIDTH} {_TOP}v{len(rows) * _CELL_HEIGHT}" for day in range(days + 1)
+    )
+    drawing.line("".join([*across, *down]), _LINES)
+
+
+def _draw_legend(drawing: Drawing, y: float) -> float:
+    """Draws what colours and letters mean, and returns where it ends."""
+    x = 12.0
+    for colour, text in (
+        *((colour, _named(condition)) for condition, colour in CONDITIONS.items()),
+        (_NOTHING, "not validated"),
+        (_shade("available", 0.0), "paler: less of the day is valid"),
+    ):
+        drawing.box(x, y - 6, 12, 12, colour)
+        drawing.text(x + 17, y, text)
+        x += text_width(text) + 30
+    return x
 
 
 def _named(condition: Condition) -> str:
@@ -87,25 +112,24 @@ def _named(condition: Condition) -> str:
     return condition if condition == "available" else f"{LETTERS[condition]} {condition}"
 
 
-def _shade(condition: Condition, valid_share: float | None) -> tuple[float, float, float]:
+def _shade(condition: Condition, valid_share: float | None) -> str:
     """The condition's colour, the nearer to white the less of the day is valid."""
-    strength = 1.0 if valid_share is None else _PALEST + (1 - _PALEST) * valid_share
-    red, green, blue = (1 - strength * (1 - part) for part in to_rgb(CONDITIONS[condition]))
-    return red, green, blue
+    share = 1.0 if valid_share is None else round(valid_share * _SHADES) / _SHADES
+    strength = _PALEST + (1 - _PALEST) * share
+    full = bytes.fromhex(CONDITIONS[condition].removeprefix("#"))
+    return "#" + bytes(round(255 - strength * (255 - part)) for part in full).hex()
 
 
-def _show_days(axis: Axes, start: date, days: int) -> None:
-    """Numbers the days, or where there are many the first of each month; names the months."""
+def _draw_days(drawing: Drawing, left: int, start: date, days: int) -> None:
+    """Numbers the first day and those that are round, and names the months."""
     shown = [start + timedelta(days=number) for number in range(days)]
-    ticks, labels = [], []
     for number, day in enumerate(shown):
         begins = number == 0 or day.day == 1
-        if begins or days <= _MAX_NUMBERED_DAYS:
-            ticks.append(number)
-            # Where the next month begins at once, the name of the first one would lie on its name.
-            named = begins and not any(
-                each.day == 1 for each in shown[number + 1 : number + _MONTH_NAME_DAYS]
-            )
-            labels.append(f"{day:%b %Y}\n{day.day}" if named else f"{day.day}")
-    axis.set_xticks(ticks, labels, fontsize=6)
-    axis.xaxis.tick_top()
+        middle = left + (number + 0.5) * _CELL_WIDTH
+        if number == 0 or day.day in _NUMBERED_DAYS:
+            drawing.text(middle, _TOP - 8, str(day.day), "middle")
+        # Where the next month begins at once, the name of the first one would lie on its name.
+        if begins and not any(
+            each.day == 1 for each in shown[number + 1 : number + _MONTH_NAME_DAYS]
+        ):
+            drawing.text(left + number * _CELL_WIDTH, 12, f"{day:%b %Y}")

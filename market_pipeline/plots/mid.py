@@ -3,53 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
-from matplotlib.dates import DateFormatter
-from matplotlib.figure import Figure
-
-from market_pipeline.plots.axes import with_holes
+from market_pipeline.plots.drawing import Drawing
+from market_pipeline.plots.lines import draw_quotes
 from market_pipeline.plots.samples import sampled_quotes
+from market_pipeline.plots.window import MINUTE_NS, Window
+from market_pipeline.quality.intervals import day_bounds_ns
 
 __all__ = ["mid_plot"]
 
 _MAX_INSTRUMENTS = 6
+_WIDTH = 860
+_MID, _SPREAD = (76, 360), (520, 312)
+"""Left and width of the panels."""
+_LEGEND = (
+    "UTC, receipt clock; valid messages only. Line: the last; band: the lowest to the highest."
+)
+_ROW, _PANEL_TOP, _PANEL_HEIGHT = 176, 24, 122
 
 
-def mid_plot(files: Mapping[str, Sequence[Path]]) -> Figure:
-    """The last mid and spread of every minute, a row of axes per instrument (the first six)."""
-    shown = dict(sorted(files.items())[:_MAX_INSTRUMENTS])
-    # Margins that fit any price: to have them found takes as long as all the rest of the drawing.
-    height = 2.2 * len(shown)
-    figure = Figure(figsize=(9, height))
-    axes = figure.subplots(
-        len(shown),
-        2,
-        squeeze=False,
-        gridspec_kw={
-            "left": 0.08,
-            "right": 0.99,
-            "wspace": 0.17,
-            "top": 1 - 0.25 / height,
-            "bottom": 0.45 / height,
-            "hspace": 0.35,
-        },
-    )
-    for (mid_axis, spread_axis), (instrument, parts) in zip(axes, shown.items(), strict=True):
-        time, minutes = with_holes(sampled_quotes(parts))
-        style = {"linewidth": 0.8, "marker": "." if len(time) < 60 else ""}
-        mid_axis.plot(time, minutes["mid"], **style)
-        spread_axis.plot(time, minutes["spread"], color="tab:orange", **style)
-        spread_axis.axhline(0, color="lightgray", linewidth=0.8)  # keeps zero in view
-        mid_axis.set_title(f"{instrument}: mid", fontsize=9, parse_math=False)
-        spread_axis.set_title("spread", fontsize=9)
-        for axis in (mid_axis, spread_axis):
-            axis.xaxis_date()
-            axis.margins(x=0.01)
-            axis.xaxis.set_major_formatter(DateFormatter("%H:%M"))  # type: ignore[no-untyped-call]
-            axis.grid(alpha=0.3)
-            axis.tick_params(labelsize=7)
-            axis.ticklabel_format(axis="y", useOffset=False, style="plain")
-    for axis in axes[-1]:
-        axis.set_xlabel("UTC; valid messages only", fontsize=7)
-    return figure
+def mid_plot(day: date, files: Mapping[str, Sequence[Path]]) -> str:
+    """Mid and spread by minute, a row of panels per instrument (the first six), as SVG.
+
+    Args:
+        day: The UTC day.
+        files: By instrument its day of `books.bbo`, its parts in order.
+    """
+    quotes = {
+        name: sampled_quotes(parts) for name, parts in sorted(files.items())[:_MAX_INSTRUMENTS]
+    }
+    minutes = [each["start_ns"] for each in quotes.values() if not each.is_empty()]
+    window = Window(*day_bounds_ns(day))
+    if minutes:
+        first_ns = min(each[0] for each in minutes)
+        last_ns = max(each[-1] for each in minutes) + MINUTE_NS - 1
+        window = replace(Window.of_day(day, first_ns, last_ns), every_ns=MINUTE_NS)
+    drawing = Drawing()
+    for row, (instrument, shown) in enumerate(quotes.items()):
+        top = row * _ROW
+        for name, title, left, width in (
+            ("mid", f"{instrument}: mid", *_MID),
+            ("spread", "spread", *_SPREAD),
+        ):
+            drawing.text(left, top + 12, title, is_bold=True)
+            box = left, top + _PANEL_TOP, width, _PANEL_HEIGHT
+            draw_quotes(drawing, box, shown, name, window)
+    bottom = len(quotes) * _ROW
+    drawing.text(_MID[0], bottom + 4, _LEGEND)
+    return drawing.as_image(_WIDTH, bottom + 18)

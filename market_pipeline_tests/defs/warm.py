@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import tempfile
 from decimal import Decimal
-from io import BytesIO
 from pathlib import Path
 
 import dagster_duckdb
@@ -17,7 +16,6 @@ import pyarrow.dataset
 import requests
 from dagster import DagsterInstance
 from dagster._daemon import controller
-from matplotlib.figure import Figure
 
 import market_pipeline.alerts.delivery
 import market_pipeline.cli.app
@@ -59,4 +57,3 @@ def _load_dagster() -> None:
 
 _load_kernels()
 _load_dagster()
-Figure().savefig(BytesIO())

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import xml.etree.ElementTree as ET
 from datetime import date, timedelta
 
-import numpy as np
 import polars as pl
 import pytest
-from matplotlib.colors import to_rgb
 
 from market_pipeline.plots.colours import CONDITIONS, LETTERS
 from market_pipeline.plots.coverage import coverage_plot
+from market_pipeline_tests.plots.pictures import paths, stretches, texts
 
+CELL = (11, 18)
+"""Width and height in pixels."""
 START, END = date(2024, 8, 1), date(2024, 8, 5)
 NAMES = ["BINANCE:BTC-USDT", "SIMULATED:A$1$-USD"]
 VERDICTS = {
@@ -38,34 +40,84 @@ def coverage() -> pl.DataFrame:
     )
 
 
+def cells(svg: str) -> dict[str, set[tuple[float, float]]]:
+    """By colour the upper left corners of its cells, neighbours in one piece included."""
+    return {
+        each.get("fill", ""): {
+            (left + column * CELL[0], top)
+            for (left, top), (right, _), *_ in stretches(each.get("d", "").replace("z", ""))
+            for column in range(round((right - left) / CELL[0]))
+        }
+        for each in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}path")
+        if "fill-opacity" in each.attrib
+    }
+
+
+def shade(condition: str, share: float | None) -> str:
+    """The condition's colour mixed with white."""
+    strength = 1.0 if share is None else 0.35 + 0.65 * share
+    parts = bytes.fromhex(CONDITIONS[condition][1:])
+    return "#" + bytes(round(255 - strength * (255 - part)) for part in parts).hex()
+
+
 def test_cells_are_the_verdicts(coverage):
     """Each verdict in the range has its cell: the condition's colour, paler with less valid time.
 
-    Cells without a verdict are grey.
+    Cells without a verdict show the ground.
     """
-    (axis,) = coverage_plot(coverage, START, END).axes
-    cells = np.asarray(axis.images[0].get_array())
-    grey = cells[0, 2]
+    svg = coverage_plot(coverage, START, END)
+    ground = stretches(paths(svg, fill="#ececec")[0].removesuffix("z"))[0]
+    left, top = ground[0]
+    expected: dict[str, set[tuple[float, float]]] = {}
+    for (name, day), (condition, share) in VERDICTS.items():
+        if START <= day <= END:
+            place = left + (day - START).days * CELL[0], top + NAMES.index(name) * CELL[1]
+            expected.setdefault(shade(condition, share), set()).add(place)
 
-    assert (2, 5) == cells.shape[:2]
-    assert NAMES == [label.get_text() for label in axis.get_yticklabels()]
-    for row, name in enumerate(NAMES):
-        for column in range(5):
-            condition, share = VERDICTS.get((name, START + timedelta(days=column)), (None, None))
-            if condition is None:
-                assert tuple(grey) == tuple(cells[row, column])
-                continue
-            strength = 1.0 if share is None else 0.35 + 0.65 * share
-            shade = 1 - strength * (1 - np.array(to_rgb(CONDITIONS[condition])))
-            np.testing.assert_allclose(shade, cells[row, column])
+    assert expected == cells(svg)
+    assert (left + 5 * CELL[0], top + 2 * CELL[1]) == ground[2]
+    assert [0.5 * CELL[1], 1.5 * CELL[1]] == [
+        pytest.approx(texts(svg)[name][1] - 0.36 * 11 - top, abs=0.1) for name in NAMES
+    ]
+
+
+def test_one_missing_day_among_many(coverage):
+    """Among a hundred instruments of full days the one cell that is missing has its own colour.
+
+    The others are one piece for each instrument.
+    """
+    many = [
+        {
+            "exchange": "BINANCE",
+            "symbol": f"S{number:03}",
+            "dt": START + timedelta(days=day),
+            "condition": "missing" if (number, day) == (47, 31) else "available",
+            "valid_share": None if (number, day) == (47, 31) else 0.9999,
+        }
+        for number in range(100)
+        for day in range(60)
+    ]
+    svg = coverage_plot(pl.DataFrame(many), START, START + timedelta(days=59))
+    left, top = stretches(paths(svg, fill="#ececec")[0].removesuffix("z"))[0][0]
+
+    assert {(left + 31 * CELL[0], top + 47 * CELL[1])} == cells(svg)[CONDITIONS["missing"]]
+    assert 60 * 100 - 1 == len(cells(svg)[CONDITIONS["available"]])
+    assert 101 == len(stretches(paths(svg, fill=CONDITIONS["available"])[0].replace("z", "")))
+    assert len(svg) < 20_000
 
 
 def test_letters_say_it_without_colour(coverage):
-    """Every cell that is not available has its letter."""
-    (axis,) = coverage_plot(coverage, START, END).axes
+    """Every cell that is not available has its letter in its middle."""
+    svg = coverage_plot(coverage, START, END)
+    left, top = stretches(paths(svg, fill="#ececec")[0].removesuffix("z"))[0][0]
     written = {
-        (round(text.get_position()[1]), round(text.get_position()[0])): text.get_text()
-        for text in axis.texts
+        (
+            round((float(each.get("y")) - 0.36 * 11 - top) / CELL[1] - 0.5, 1),
+            round((float(x) - left) / CELL[0] - 0.5, 1),
+        ): letter
+        for each in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")
+        if set(each.text) <= set(LETTERS.values())
+        for x, letter in zip(each.get("x").split(), each.text, strict=True)
     }
 
     assert {
@@ -78,32 +130,36 @@ def test_letters_say_it_without_colour(coverage):
 
 def test_legend_names_every_condition(coverage):
     """The legend has every condition, what is not validated, and what a pale cell means."""
-    (legend,) = coverage_plot(coverage, START, END).legends
-    told = [text.get_text() for text in legend.get_texts()]
-
-    assert [
+    legend = [
         *("available", "d degraded", "p pending", "M missing"),
         *("not validated", "paler: less of the day is valid"),
-    ] == told
+    ]
+    seen = texts(coverage_plot(coverage, START, END))
+
+    assert legend == list(seen)[-len(legend) :]
 
 
-def test_nothing_validated(coverage, tmp_path):
-    """Without a single row there is a picture too."""
-    coverage_plot(coverage.clear(), START, END).savefig(tmp_path / "empty.png")
+def test_nothing_validated(coverage):
+    """Without a single row there is a picture of the days too."""
+    assert {"Aug 2024", "not validated"} <= set(texts(coverage_plot(coverage.clear(), START, END)))
 
-    assert (tmp_path / "empty.png").stat().st_size > 0
+
+def test_same_bytes_in_any_order(coverage):
+    """The same verdicts in another order are the same bytes."""
+    assert coverage_plot(coverage, START, END) == coverage_plot(coverage.reverse(), START, END)
 
 
 @pytest.mark.parametrize(
     ("start", "end", "expected"),
     [
-        (date(2024, 7, 30), date(2024, 8, 2), ["30", "31", "Aug 2024\n1", "2"]),
-        (date(2024, 7, 20), date(2024, 7, 22), ["Jul 2024\n20", "21", "22"]),
-        (date(2024, 1, 1), date(2024, 3, 31), ["Jan 2024\n1", "Feb 2024\n1", "Mar 2024\n1"]),
+        (date(2024, 7, 30), date(2024, 8, 2), ["30", "Aug 2024", "1"]),
+        (date(2024, 7, 18), date(2024, 7, 22), ["Jul 2024", "18", "20"]),
+        (date(2024, 1, 24), date(2024, 2, 6), ["Jan 2024", "24", "25", "Feb 2024", "1", "5"]),
     ],
 )
 def test_days_are_named(coverage, start, end, expected):
-    """Every day has its number, of many days only the first of a month; each month has its name."""
-    (axis,) = coverage_plot(coverage, start, end).axes
+    """The first day and round ones have their number, and each month its name if there is room."""
+    seen = set(texts(coverage_plot(coverage, start, end)))
+    numbers = {str(day) for day in range(1, 32)}
 
-    assert expected == [label.get_text() for label in axis.get_xticklabels()]
+    assert set(expected) == {text for text in seen if text in numbers or text[-4:].isdigit()}

@@ -11,10 +11,8 @@ import pytest
 from market_pipeline.books.tables import BBO, DEPTH, INTERVALS
 from market_pipeline.plots.day import day_plot
 from market_pipeline.plots.hours import hours_plot
-from market_pipeline.plots.mid import mid_plot
 from market_pipeline.plots.samples import sampled_depth, sampled_quotes, shown_intervals
 from market_pipeline.plots.svg import ACCENT, INK, as_svg
-from market_pipeline.plots.valid_time import valid_time_plot
 from market_pipeline.plots.window import Window
 from market_pipeline_tests.plots.day_files import (
     SECOND_NS,
@@ -24,7 +22,7 @@ from market_pipeline_tests.plots.day_files import (
     quote,
     write_parts,
 )
-from market_pipeline_tests.quality.factory import a_failed_row, a_row
+from market_pipeline_tests.quality.factory import a_row
 
 WINDOW = Window(START_NS, START_NS + 86_400 * SECOND_NS)
 STEPS = {"tick": Decimal("0.1"), "lot": Decimal("0.001")}
@@ -126,21 +124,3 @@ class TestSvg:
     def test_same_bytes_again(self, files):
         """The same day is drawn to the same bytes."""
         assert as_svg(drawn(files), "a", "t") == as_svg(drawn(files), "a", "t")
-
-
-class TestMetadata:
-    def test_mid_and_spread(self, files, tmp_path):
-        """The plot of `book_bbo` has two axes for each instrument, also for an odd symbol."""
-        figure = mid_plot({"SIMULATED:A$1$-USD": files["bbo"], "BINANCE:B": files["bbo"]})
-        figure.savefig(tmp_path / "mid.png")
-
-        assert ["BINANCE:B: mid", "spread", "SIMULATED:A$1$-USD: mid", "spread"] == [
-            axis.get_title() for axis in figure.axes
-        ]
-
-    def test_valid_time(self):
-        """The plot of `validation_report` has a bar for each row, of none for a failed day."""
-        rows = [a_row(condition="available"), a_failed_row(condition="missing")]
-        (axis,) = valid_time_plot(rows).axes
-
-        assert [24.0, 0.0] == [bar.get_width() for bar in axis.patches]

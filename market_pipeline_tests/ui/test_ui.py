@@ -63,7 +63,7 @@ def shown_plot(browser: Browser) -> tuple[int, int]:
     """The true width and height of the plot behind the last button for Markdown."""
     browser.click("[Show Markdown]")
     browser.see_exactly("Close")
-    image = browser.driver.find_element("xpath", '//img[starts-with(@src, "data:image/png")]')
+    image = browser.driver.find_element("xpath", '//img[starts-with(@src, "data:image/svg+xml")]')
     return image.get_property("naturalWidth"), image.get_property("naturalHeight")
 
 

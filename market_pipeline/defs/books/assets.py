@@ -133,7 +133,7 @@ def _of_files(
     if name == "book_bbo" and files:
         # Another run of the same day may have published them meanwhile.
         there = [where_it_lies(warehouse, TABLES[name], day, file) or file for file in files]
-        figure = mid_plot(_by_instrument(there, lambda file: file.path))
+        figure = mid_plot(day, _by_instrument(there, lambda file: file.path))
         metadata["mid_and_spread"] = figure_markdown(figure, "mid and spread")
     return metadata
 

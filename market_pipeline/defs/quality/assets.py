@@ -8,7 +8,6 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
-from matplotlib.figure import Figure
 
 from market_pipeline.defs.describe import figure_markdown, table_metadata, unchanged_table
 from market_pipeline.defs.interrupts import interruptible
@@ -105,7 +104,7 @@ def validate_day(
 
 
 def _of_verdicts(
-    rows: Sequence[ReportRow], book_rebuilds: pl.DataFrame, coverage: Figure
+    rows: Sequence[ReportRow], book_rebuilds: pl.DataFrame, coverage: str
 ) -> dict[str, Any]:
     """What the UI shows of a day's verdicts: tables, plots and how many of each condition."""
     off_grid = [loss for record in book_rebuilds.to_dicts() for loss in _off_grid(record)]
@@ -122,7 +121,7 @@ def _of_verdicts(
     }
 
 
-def _coverage(pipeline: Pipeline, day: date, rows: Sequence[ReportRow]) -> Figure:
+def _coverage(pipeline: Pipeline, day: date, rows: Sequence[ReportRow]) -> str:
     """The days up to this one: what is published, and what this run is about to publish."""
     start = day - timedelta(days=_COVERAGE_DAYS - 1)
     with closing(open_catalogue(pipeline.warehouse.data_dir)) as connection:

@@ -1,0 +1,92 @@
+"""A line through a day, and the band from the lowest to the highest around it."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from market_pipeline.plots.drawing import ACCENT, Drawing, polyline
+from market_pipeline.plots.panel import Panel, round_ticks, time_ticks
+from market_pipeline.plots.window import Window
+
+__all__ = ["draw_quotes"]
+
+_BRIDGED_STEPS = 5
+_POINT_PIXELS = 2
+_TICK_PIXELS = 24
+_TIME_TICK_PIXELS = 42
+_BAND_OPACITY = 0.3
+
+
+def draw_quotes(
+    drawing: Drawing,
+    box: tuple[float, float, float, float],
+    quotes: pl.DataFrame,
+    name: str,
+    window: Window,
+) -> None:
+    """Draws the mid or the spread of every step in a panel of its own, with its axes.
+
+    Two pixels have one point: the last value, and the lowest and the highest of all their steps.
+    What was not seen is not drawn: where steps are missing the line breaks. Up to five are bridged,
+    because a quiet market has no message in each.
+
+    Args:
+        drawing: What to draw on.
+        box: Left, top, width and height of the panel, in pixels.
+        quotes: As `sampled_quotes` returns it for the window's steps.
+        name: "mid" or "spread".
+        window: What is shown.
+    """
+    width = box[2]
+    point_ns = (window.end_ns - window.start_ns) / width * _POINT_PIXELS
+    middle_ns = pl.col("start_ns") + window.every_ns // 2 - window.start_ns
+    points = quotes.group_by(
+        (pl.col("start_ns").diff() > _BRIDGED_STEPS * window.every_ns)
+        .fill_null(False)
+        .cum_sum()
+        .alias("stretch"),
+        (middle_ns / point_ns).floor().alias("point"),
+        maintain_order=True,
+    ).agg(
+        pl.col(name).last().alias("last"),
+        pl.col(f"{name}_low").min().alias("low"),
+        pl.col(f"{name}_high").max().alias("high"),
+    )
+    panel = Panel(
+        *box, (window.start_ns, window.end_ns), _range(points, from_zero=name == "spread")
+    )
+    panel.draw_axes(
+        drawing,
+        time_ticks(window, round(width / _TIME_TICK_PIXELS)),
+        round_ticks(*panel.y_range, max(round(panel.height / _TICK_PIXELS), 2)),
+    )
+    if points.is_empty():
+        drawing.text(panel.left + 8, panel.top + panel.height / 2, "no valid quote of two sides")
+    bands, lines, dots = "", "", ""
+    for stretch in points.partition_by("stretch", maintain_order=True):
+        x = panel.left + (stretch["point"].to_numpy() + 0.5) * _POINT_PIXELS
+        last, low, high = (panel.y(stretch[each].to_numpy()) for each in ("last", "low", "high"))
+        if len(x) == 1:
+            # A line through few points may be too short to see.
+            dots += polyline(x, last)
+            x = x + np.array((-0.5, 0.5)) * _POINT_PIXELS
+            low, high = low.repeat(2), high.repeat(2)
+        else:
+            lines += polyline(x, last)
+        bands += polyline(np.append(x, x[::-1]), np.append(high, low[::-1])) + "z"
+    if not points.is_empty():
+        drawing.area(bands, ACCENT, _BAND_OPACITY)
+        drawing.line(lines, ACCENT)
+        drawing.line(dots, ACCENT, 3)
+
+
+def _range(points: pl.DataFrame, *, from_zero: bool) -> tuple[float, float]:
+    """From the lowest to the highest value, with a little room; a spread is shown from zero."""
+    if points.is_empty():
+        return 0.0, 1.0
+    low, high = points.select(pl.col("low").min(), pl.col("high").max()).row(0)
+    if from_zero:
+        low, high = min(low, 0.0), max(high, 0.0)
+    room = 0.04 * (high - low) or max(abs(high) / 1_000, 1e-9)
+    return (low if from_zero and low == 0.0 else low - room), high + room
