@@ -30,9 +30,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     PIPELINE_DATA_DIR=/data \
     PIPELINE_INSTRUMENTS_FILE=/data/instruments.yaml \
     # The package's own folder cannot be written by the user that runs it.
-    NUMBA_CACHE_DIR=/home/pipeline/.cache/numba \
-    MPLCONFIGDIR=/home/pipeline/.cache/matplotlib \
-    MPLBACKEND=Agg
+    NUMBA_CACHE_DIR=/home/pipeline/.cache/numba
 
 # Both volumes take their first content, and their owner, from these folders.
 RUN useradd --create-home --uid 10001 pipeline \

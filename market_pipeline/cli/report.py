@@ -58,10 +58,8 @@ def report(
     warehouse = Warehouse(settings.data_dir)
     with connect(settings.data_dir) as connection:
         shown = (
-            read_instrument_day(
-                connection, warehouse, row, configured.get(row.instrument_id), f"i{number}"
-            )
-            for number, row in enumerate(rows, start=1)
+            read_instrument_day(connection, warehouse, row, configured.get(row.instrument_id))
+            for row in rows
         )
         write_report_page(file, day.date(), rows, unvalidated, shown)
     typer.echo(file)

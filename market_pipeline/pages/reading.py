@@ -18,7 +18,6 @@ from market_pipeline.plots.samples import (
     sampled_quotes,
     shown_intervals,
 )
-from market_pipeline.plots.svg import as_svg
 from market_pipeline.plots.window import Window
 from market_pipeline.quality.checks.base import Check, CheckOutcome, measured
 from market_pipeline.quality.evaluate import CHECKS, evaluate, thresholds_in_force
@@ -65,7 +64,6 @@ def read_instrument_day(
     warehouse: Warehouse,
     row: ReportRow,
     instrument: Instrument | None,
-    name: str,
 ) -> PageDay:
     """Reads and draws one instrument's day; its messages are reduced as they are read.
 
@@ -74,7 +72,6 @@ def read_instrument_day(
         warehouse: Where the big tables lie.
         row: The published verdict.
         instrument: As configured; None if it is no more. The thresholds are those of the verdict.
-        name: Unique on the page, for the ids inside the plots.
     """
     configured = Thresholds() if instrument is None else instrument.thresholds
     thresholds = thresholds_in_force(row, configured)
@@ -89,22 +86,18 @@ def read_instrument_day(
         window = Window.of_day(
             row.dt, measured(row.first_message_ns), measured(row.last_message_ns)
         )
-        figure = day_plot(
-            window,
-            sampled_quotes(files["book_bbo"], window.every_ns),
-            shown_intervals(files["book_intervals"], window.every_ns),
-            sampled_depth(files["book_depth"], window.every_ns),
-            tick=Decimal(measured(row.tick)),
-            lot=Decimal(measured(row.lot)),
-        )
         of_what = f"{row.instrument_id} on {row.dt}"
         plots = (
-            as_svg(figure, f"{name}-day", f"Mid, intervals, spread and depth of {of_what}"),
-            as_svg(
-                hours_plot(row),
-                f"{name}-hours",
-                f"Skew and mismatches of {of_what} by hour",
+            day_plot(
+                window,
+                sampled_quotes(files["book_bbo"], window.every_ns),
+                shown_intervals(files["book_intervals"], window.every_ns),
+                sampled_depth(files["book_depth"], window.every_ns),
+                tick=Decimal(measured(row.tick)),
+                lot=Decimal(measured(row.lot)),
+                title=f"Mid, intervals, spread and depth of {of_what}",
             ),
+            hours_plot(row, f"Skew and mismatches of {of_what} by hour"),
         )
         intervals = interval_totals(files["book_intervals"]).to_dicts()
     return PageDay(

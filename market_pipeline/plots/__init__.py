@@ -1,4 +1,4 @@
-"""Figures of days and of coverage, as Matplotlib draws them, from frames and files.
+"""Figures of days and of coverage as SVG, from frames and files.
 
 May import `books` and `quality`.
 """

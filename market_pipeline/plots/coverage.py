@@ -11,7 +11,7 @@ from itertools import groupby
 import polars as pl
 
 from market_pipeline.plots.colours import CONDITIONS, LETTERS
-from market_pipeline.plots.drawing import Drawing, text_width
+from market_pipeline.plots.drawing import Drawing, box_path, text_width
 from market_pipeline.quality.row import Condition
 
 __all__ = ["coverage_plot"]
@@ -79,7 +79,7 @@ def _draw_cells(drawing: Drawing, left: int, rows: Sequence[Sequence[_Cell | Non
         for shade, run in groupby(None if cell is None else _shade(*cell) for cell in cells):
             width = len(list(run)) * _CELL_WIDTH
             if shade is not None:
-                paths[shade] += f"M{x} {y}h{width}v{_CELL_HEIGHT}h-{width}z"
+                paths[shade] += box_path(x, y, width, _CELL_HEIGHT)
             x += width
     for shade, path in paths.items():
         drawing.area(path, shade)

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 
 import numpy as np
 import polars as pl
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
 
-from market_pipeline.plots.axes import plain, show_window, themed, times, with_holes
 from market_pipeline.plots.colours import CAUSES, OTHER_CAUSE
 from market_pipeline.plots.depth import DepthGrid, depth_grid
-from market_pipeline.plots.svg import ACCENT, INK
+from market_pipeline.plots.drawing import INK, Drawing, box_path
+from market_pipeline.plots.lines import draw_quotes
+from market_pipeline.plots.panel import Panel, Tick, round_ticks, time_ticks
+from market_pipeline.plots.raster import SHADES, png
 from market_pipeline.plots.window import Window
 
 __all__ = ["day_plot"]
 
-_MAX_MARKED = 60
-"""Of fewer points than this each is marked, because a line through them may be too short to see."""
+_WIDTH, _LEFT, _PANEL_WIDTH = 1000, 130, 800
+_TITLE_HEIGHT, _TIMES_HEIGHT = 24, 30
+_MID_HEIGHT, _SPREAD_HEIGHT, _DEPTH_HEIGHT = 180, 90, 200
+_LANE_HEIGHT, _THINNEST = 20, 1.2
+_BAR_LEFT, _BAR_WIDTH = _LEFT + _PANEL_WIDTH + 12, 10
 
 
 def day_plot(
@@ -32,41 +33,50 @@ def day_plot(
     *,
     tick: Decimal,
     lot: Decimal,
-) -> Figure:
-    """Mid, intervals, spread and depth through a day, on one time axis.
+    title: str,
+) -> str:
+    """Mid, intervals, spread and depth through a day on one time axis, as SVG for a page.
 
     Args:
         window: The part of the day to show.
         quotes, intervals, depth: As `sampled_quotes`, `shown_intervals` and `sampled_depth` return
             them, by the window's steps; each may be empty.
         tick, lot: The steps of that day.
+        title: What a screen reader says of the plot.
     """
+    drawing = Drawing()
     causes = _lanes(intervals)
+    lanes_height = _LANE_HEIGHT * max(len(causes), 1)
+    top = _titled(drawing, 0, "mid: the last valid one; band: the lowest to the highest")
+    draw_quotes(drawing, (_LEFT, top, _PANEL_WIDTH, _MID_HEIGHT), quotes, "mid", window)
+    top += _MID_HEIGHT + _TIMES_HEIGHT
+    top = _titled(drawing, top, "intervals in which something is known against the book")
+    lanes = _panel(window, top, lanes_height, (max(len(causes), 1), 0))
+    _draw_lanes(drawing, lanes, window, intervals, causes)
+    top = _titled(drawing, top + lanes_height + _TIMES_HEIGHT, "spread, likewise")
+    draw_quotes(drawing, (_LEFT, top, _PANEL_WIDTH, _SPREAD_HEIGHT), quotes, "spread", window)
+    top += _SPREAD_HEIGHT + _TIMES_HEIGHT
+    of_depth = f"size resting at its distance from the mid, in ticks of {tick:f}"
+    top = _titled(drawing, top, f"{of_depth}: asks above, bids below")
     grid = depth_grid(depth, window)
-    heights = [2.4, 0.3 + 0.22 * max(len(causes), 1), 1.3, 2.4 if grid else 0.5]
-    figure = Figure(figsize=(10, sum(heights) + 0.6), layout="constrained")
-    mid, lanes, spread, book = figure.subplots(4, 1, sharex=True, height_ratios=heights)
-    time, minutes = with_holes(quotes, window.every_ns)
-    for axis, name in ((mid, "mid"), (spread, "spread")):
-        axis.fill_between(
-            time, minutes[f"{name}_low"], minutes[f"{name}_high"], color=ACCENT, alpha=0.3, lw=0
-        )
-        marker = "." if len(time) < _MAX_MARKED else ""
-        axis.plot(time, minutes[name], color=ACCENT, lw=0.8, marker=marker, ms=3)
-        plain(axis)
-    spread.set_ylim(bottom=min(0.0, spread.get_ylim()[0]))
-    _draw_lanes(lanes, window, intervals, causes)
-    _draw_depth(figure, book, window, grid, tick, lot)
-    themed(
-        mid, f"mid at the last valid message of every {window.step_name}; band: lowest to highest"
-    )
-    themed(lanes, "intervals in which something is known against the book")
-    lanes.spines["left"].set_visible(False)  # would hide what is known at midnight
-    themed(spread, "spread, likewise")
-    themed(book, "size resting in the book at its distance from the mid: asks above, bids below")
-    show_window(book, window)
-    book.set_xlabel("UTC, receipt clock", fontsize=8, color=INK)
-    return figure
+    if grid is None or not np.nansum(grid.lots):
+        drawing.text(_LEFT + 8, top + 10, "no valid book with two sides in books.depth")
+        return drawing.as_inline(_WIDTH, top + 24, title)
+    _draw_depth(drawing, top, window, grid, lot)
+    bottom = top + _DEPTH_HEIGHT + _TIMES_HEIGHT
+    drawing.text(_LEFT + _PANEL_WIDTH / 2, bottom, "UTC, receipt clock", "middle")
+    return drawing.as_inline(_WIDTH, bottom + 12, title)
+
+
+def _titled(drawing: Drawing, top: float, title: str) -> float:
+    """Writes the title of a panel, and returns where the panel begins."""
+    drawing.text(_LEFT, top + 10, title, is_bold=True)
+    return top + _TITLE_HEIGHT
+
+
+def _panel(window: Window, top: float, height: float, y_range: tuple[float, float]) -> Panel:
+    times = window.start_ns, window.end_ns
+    return Panel(_LEFT, top, _PANEL_WIDTH, height, times, y_range)
 
 
 def _lanes(intervals: pl.DataFrame) -> list[str]:
@@ -75,61 +85,62 @@ def _lanes(intervals: pl.DataFrame) -> list[str]:
     return order.sort("invalidates", "cause", descending=[True, False])["cause"].to_list()
 
 
-def _draw_lanes(axis: Axes, window: Window, intervals: pl.DataFrame, causes: list[str]) -> None:
-    axis.set_yticks(range(len(causes)), causes)
-    axis.set_ylim(max(len(causes), 1) - 0.5, -0.5)
+def _draw_lanes(
+    drawing: Drawing, panel: Panel, window: Window, intervals: pl.DataFrame, causes: list[str]
+) -> None:
+    lanes = [(lane + 0.5, cause) for lane, cause in enumerate(causes)]
+    panel.draw_axes(drawing, time_ticks(window, _PANEL_WIDTH), lanes)
     if not causes:
-        axis.text(0.01, 0.5, "none", transform=axis.transAxes, va="center", fontsize=8, color=INK)
+        drawing.text(_LEFT + 8, panel.top + panel.height / 2, "none")
+    right = _LEFT + _PANEL_WIDTH
     for lane, cause in enumerate(causes):
-        spans = intervals.filter(pl.col("cause") == cause).select(
-            pl.col("start_ns", "end_ns").clip(window.start_ns, window.end_ns)
+        spans = intervals.filter(pl.col("cause") == cause)
+        start, end = (
+            panel.x(spans[name].clip(window.start_ns, window.end_ns).to_numpy())
+            for name in ("start_ns", "end_ns")
         )
-        start, end = (times(spans[name].to_numpy()) for name in ("start_ns", "end_ns"))
-        colour = CAUSES.get(cause, OTHER_CAUSE)
-        # The edge makes a second visible, which is a hundredth of a pixel.
-        axis.broken_barh(
-            list(zip(start, end - start, strict=True)),
-            (lane - 0.35, 0.7),
-            facecolor=colour,
-            edgecolor=colour,
-            linewidth=1.2,
+        # A second is a hundredth of a pixel, and is to be seen too.
+        width = np.maximum(end - start, _THINNEST)
+        y, height = panel.top + (lane + 0.15) * _LANE_HEIGHT, 0.7 * _LANE_HEIGHT
+        boxes = (
+            box_path(x, y, across, height)
+            for x, across in zip(
+                np.minimum(start, right - width).tolist(), width.tolist(), strict=True
+            )
         )
+        drawing.area("".join(boxes), CAUSES.get(cause, OTHER_CAUSE))
 
 
 def _draw_depth(
-    figure: Figure, axis: Axes, window: Window, grid: DepthGrid | None, tick: Decimal, lot: Decimal
+    drawing: Drawing, top: float, window: Window, grid: DepthGrid, lot: Decimal
 ) -> None:
-    if grid is None or not np.nansum(grid.lots):
-        axis.text(
-            0.01,
-            0.5,
-            "no valid book with two sides in books.depth",
-            transform=axis.transAxes,
-            va="center",
-            fontsize=8,
-            color=INK,
-        )
-        axis.set_yticks([])
-        return
-    size = np.where(grid.lots > 0, grid.lots * float(lot), np.nan)
-    left, right = times(
-        np.array((window.start_ns, window.start_ns + window.steps * window.every_ns))
+    """Draws the sizes in colours that go by their logarithm, and beside them what colours mean."""
+    with np.errstate(divide="ignore"):
+        size = np.log10(np.where(grid.lots > 0, grid.lots * float(lot), np.nan))
+    low, high = np.nanquantile(size, (0.02, 0.995)).tolist()
+    high = max(high, low + 1e-6)
+    shades = np.rint((size - low) / (high - low) * (SHADES - 1)).clip(0, SHADES - 1)
+    panel = _panel(window, top, _DEPTH_HEIGHT, (-grid.reach_ticks, grid.reach_ticks))
+    drawn_ns = window.steps * window.every_ns
+    width = _PANEL_WIDTH * drawn_ns / (window.end_ns - window.start_ns)
+    drawing.image(_LEFT, top, width, _DEPTH_HEIGHT, png(shades[::-1]))
+    panel.draw_axes(drawing, time_ticks(window, _PANEL_WIDTH), round_ticks(*panel.y_range, 6))
+    drawing.line(f"M{_LEFT} {top + _DEPTH_HEIGHT / 2}h{_PANEL_WIDTH}", INK, 0.5)
+    bar = Panel(_BAR_LEFT, top + 14, _BAR_WIDTH, _DEPTH_HEIGHT - 14, (0, 1), (low, high))
+    drawing.image(
+        bar.left, bar.top, bar.width, bar.height, png(np.arange(SHADES, dtype=float)[::-1, None])
     )
-    image = axis.imshow(
-        size,
-        norm=LogNorm(*np.nanquantile(size, (0.02, 0.995))),
-        cmap=colormaps["cividis"],
-        aspect="auto",
-        origin="lower",
-        interpolation="nearest",
-        extent=(left, right, -grid.reach_ticks, grid.reach_ticks),
-    )
-    axis.axhline(0, color=INK, lw=0.5)
-    axis.set_ylabel(f"ticks of {tick:f}", fontsize=8, color=INK)
-    bar = figure.colorbar(image, ax=axis, pad=0.01, aspect=15)
-    bar.set_label("size", fontsize=8, color=INK)
-    bar.outline.set_visible(False)
-    bar.ax.yaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
-    bar.ax.yaxis.set_major_formatter(lambda size, _: f"{size:g}")
-    bar.ax.yaxis.set_minor_locator(NullLocator())
-    bar.ax.tick_params(labelsize=7, colors=INK)
+    drawing.text(bar.left, top + 4, "size")
+    for value, label in _size_ticks(low, high):
+        drawing.text(bar.left + _BAR_WIDTH + 4, float(bar.y(np.array(value))), label)
+
+
+def _size_ticks(low: float, high: float) -> list[Tick]:
+    """One, two and five times powers of ten between two logarithms, or only the powers if many."""
+    digits = (1, 2, 5) if high - low < 3 else (1,)
+    sizes = [
+        digit * 10.0**exponent
+        for exponent in range(math.floor(low), math.ceil(high) + 1)
+        for digit in digits
+    ]
+    return [(math.log10(size), f"{size:g}") for size in sizes if low <= math.log10(size) <= high]

@@ -6,8 +6,9 @@ written out.
 
 from __future__ import annotations
 
+import base64
 from html import escape
-from typing import Literal
+from typing import Any, Literal
 from unicodedata import east_asian_width
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from market_pipeline.shown import shown
 
-__all__ = ["ACCENT", "FONT_SIZE", "INK", "Drawing", "polyline", "text_width"]
+__all__ = ["ACCENT", "FONT_SIZE", "INK", "Drawing", "box_path", "polyline", "text_width"]
 
 INK = "currentColor"
 """What is drawn in this colour has that of the page's text."""
@@ -25,6 +26,7 @@ ACCENT = "var(--accent)"
 
 FONT_SIZE = 11
 _FONT = "system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif"
+_TEXT = f'font-family="{_FONT}" font-size="{FONT_SIZE}" fill="{INK}"'
 # An image knows nothing of the page around it, light or dark: it brings its own paper and ink.
 _OWN_COLOURS = "color:#1c2226;--accent:#0072b2"
 _PAPER = "#fff"
@@ -61,39 +63,62 @@ class Drawing:
             f"{_escaped(''.join(letter for _, letter in places))}</text>"
         )
 
-    def box(self, x: float, y: float, width: float, height: float, colour: str) -> None:
+    def box(
+        self, x: float, y: float, width: float, height: float, colour: str, opacity: float = 1.0
+    ) -> None:
         """Fills a rectangle."""
-        self._elements.append(
-            f'<path d="M{_number(x)} {_number(y)}h{_number(width)}v{_number(height)}'
-            f'h{_number(-width)}z" fill="{colour}"/>'
-        )
+        self.area(box_path(x, y, width, height), colour, opacity)
 
     def area(self, outline: str, colour: str, opacity: float = 1.0) -> None:
         """Fills what a path encloses."""
-        self._elements.append(
-            f'<path d="{outline}" fill="{colour}" fill-opacity="{_number(opacity)}"/>'
-        )
+        self._elements.append(f'<path d="{outline}" fill="{colour}"{_opacity("fill", opacity)}/>')
 
     def line(self, path: str, colour: str, width: float = 1.0, opacity: float = 1.0) -> None:
         """Draws along a path; a part of no length is a dot."""
         self._elements.append(
             f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="{_number(width)}" '
-            'stroke-linecap="round" stroke-linejoin="round"'
-            + (f' stroke-opacity="{_number(opacity)}"' if opacity < 1 else "")
-            + "/>"
+            f'stroke-linecap="round" stroke-linejoin="round"{_opacity("stroke", opacity)}/>'
+        )
+
+    def image(self, x: float, y: float, width: float, height: float, png: bytes) -> None:
+        """Shows a PNG stretched over a rectangle, with pixels that have sharp sides."""
+        self._elements.append(
+            f'<image x="{_number(x)}" y="{_number(y)}" width="{_number(width)}" '
+            f'height="{_number(height)}" preserveAspectRatio="none" '
+            'style="image-rendering:pixelated" '
+            f'href="data:image/png;base64,{base64.b64encode(png).decode()}"/>'
+        )
+
+    def as_inline(self, width: float, height: float, title: str) -> str:
+        """The picture as an element of a page, with the page's colours and as large as it says.
+
+        Args:
+            width, height: What is shown, in pixels of the drawing.
+            title: What a screen reader says of it.
+        """
+        return (
+            f'<svg role="img" aria-label="{_escaped(title)}" '
+            f'viewBox="0 0 {_number(width)} {_number(height)}" {_TEXT}>'
+            f"{''.join(self._elements)}</svg>"
         )
 
     def as_image(self, width: float, height: float) -> str:
         """The picture as a document of its own, on paper that suits a light page and a dark one."""
         size = f'width="{_number(width)}" height="{_number(height)}"'
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="{_FONT}" '
-            f'font-size="{FONT_SIZE}" fill="{INK}" style="{_OWN_COLOURS}">'
+            f'<svg xmlns="http://www.w3.org/2000/svg" {size} {_TEXT} '
+            f'style="{_OWN_COLOURS}">'
             f'<rect {size} rx="4" fill="{_PAPER}"/>{"".join(self._elements)}</svg>'
         )
 
 
-def polyline(x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
+def box_path(x: float, y: float, width: float, height: float) -> str:
+    """The path around a rectangle."""
+    across, down = _number(width), _number(height)
+    return f"M{_number(x)} {_number(y)}h{across}v{down}h-{across}z"
+
+
+def polyline(x: NDArray[np.floating[Any]], y: NDArray[np.floating[Any]]) -> str:
     """The path through points, to a tenth of a pixel; points on a level stretch are left out.
 
     Args:
@@ -120,8 +145,12 @@ def text_width(text: str) -> float:
     return FONT_SIZE * (0.62 * len(text) + 0.4 * wide)
 
 
+def _opacity(of: str, opacity: float) -> str:
+    return f' {of}-opacity="{_number(opacity)}"' if opacity < 1 else ""
+
+
 def _number(value: float) -> str:
-    return f"{round(value, 1):g}" if abs(value) < 100_000 else f"{value:.0f}"
+    return f"{round(value, 2):g}" if abs(value) < 100_000 else f"{value:.0f}"
 
 
 def _escaped(text: str) -> str:

@@ -14,7 +14,6 @@ __all__ = ["draw_quotes"]
 _BRIDGED_STEPS = 5
 _POINT_PIXELS = 2
 _TICK_PIXELS = 24
-_TIME_TICK_PIXELS = 42
 _BAND_OPACITY = 0.3
 
 
@@ -58,7 +57,7 @@ def draw_quotes(
     )
     panel.draw_axes(
         drawing,
-        time_ticks(window, round(width / _TIME_TICK_PIXELS)),
+        time_ticks(window, width),
         round_ticks(*panel.y_range, max(round(panel.height / _TICK_PIXELS), 2)),
     )
     if points.is_empty():

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +20,13 @@ __all__ = ["Panel", "Tick", "round_ticks", "time_ticks"]
 Tick = tuple[float, str]
 """A value and what is written at it."""
 
+_Numbers = NDArray[np.floating[Any]] | NDArray[np.integer[Any]]
 _TIME_STEPS_S = (
     *(1, 2, 5, 10, 15, 30),
     *(60, 120, 300, 600, 900, 1_800),
     *(3_600, 7_200, 10_800, 21_600, 43_200),
 )
+_TIME_PIXELS = 42
 _GRID_OPACITY = 0.12
 
 
@@ -49,12 +52,12 @@ class Panel:
         """The height of its lower side, in pixels from the top."""
         return self.top + self.height
 
-    def x(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def x(self, values: _Numbers) -> NDArray[np.floating[Any]]:
         """How far right values lie, in pixels."""
         low, high = self.x_range
         return self.left + (values - low) / (high - low) * self.width
 
-    def y(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def y(self, values: _Numbers) -> NDArray[np.floating[Any]]:
         """How far down values lie, in pixels."""
         low, high = self.y_range
         return self.bottom - (values - low) / (high - low) * self.height
@@ -87,8 +90,12 @@ def round_ticks(low: float, high: float, most: int) -> list[Tick]:
     return [(float(tick), f"{tick:f}") for tick in ticks]
 
 
-def time_ticks(window: Window, most: int) -> list[Tick]:
-    """Whole hours, minutes or seconds of the UTC day, in nanoseconds as the window's times are."""
+def time_ticks(window: Window, pixels: float) -> list[Tick]:
+    """Whole hours, minutes or seconds of the UTC day, in nanoseconds as the window's times are.
+
+    Of the steps the smallest that leaves room for the labels on so many pixels.
+    """
+    most = round(pixels / _TIME_PIXELS)
     start_s, end_s = window.start_ns / NS_PER_SECOND, window.end_ns / NS_PER_SECOND
     midnight_s = window.start_ns // NS_PER_SECOND // SECONDS_PER_DAY * SECONDS_PER_DAY
     step = next(each for each in _TIME_STEPS_S if end_s // each - math.ceil(start_s / each) < most)

@@ -50,11 +50,3 @@ class Window:
     def steps(self) -> int:
         """How many steps there are; the last one may reach beyond the end."""
         return -(-(self.end_ns - self.start_ns) // self.every_ns)
-
-    @property
-    def step_name(self) -> str:
-        """The length of a step in words, after "every"."""
-        seconds = self.every_ns // NS_PER_SECOND
-        if self.every_ns == MINUTE_NS:
-            return "minute"
-        return "second" if seconds == 1 else f"{seconds} seconds"

@@ -23,7 +23,7 @@ for verb in ["", *sys.argv[1:]]:
     arguments = [verb] if verb else []
     answer = CliRunner().invoke(app, [*arguments, "--help"])
     print(answer.exit_code, "Usage" in answer.output, *arguments)
-print(*sorted({"dagster", "numba", "matplotlib"} & {name.split(".")[0] for name in sys.modules}))
+print(*sorted({"dagster", "numba"} & {name.split(".")[0] for name in sys.modules}))
 """
 INTERRUPTED_WHILE_LOADING = """
 import os, signal, sys
@@ -57,7 +57,7 @@ def test_help_of_every_verb(helped: list[str]):
 
 
 def test_help_is_light(helped: list[str]):
-    """Help waits for neither Dagster nor the compiler nor the plots, which take seconds."""
+    """Help waits for neither Dagster nor the compiler, which take seconds."""
     assert "" == helped[-1]
 
 

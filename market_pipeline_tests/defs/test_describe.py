@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-import subprocess
-import sys
 
 import pytest
 from markdown_it import MarkdownIt
@@ -37,12 +35,6 @@ def test_markdown_of_any_text(text: str):
     assert text == "".join(part.content for part in inline.children)
     assert not any(ADDRESS.search(part.content) for part in inline.children)
 
-IMPORT = """
-import sys
-import market_pipeline.definitions
-print(*sorted({"matplotlib", "PIL"} & set(sys.modules)))
-"""
-
 
 def test_a_figure_is_whole():
     """A figure is an image that carries its own bytes, with what it shows in words."""
@@ -51,12 +43,3 @@ def test_a_figure_is_whole():
 
     assert "![cells](data:image/svg+xml;base64" == before
     assert svg == base64.b64decode(encoded).decode()
-
-
-def test_no_library_draws():
-    """The definitions import no plotting library: figures of a run are written directly."""
-    imported = subprocess.run(
-        [sys.executable, "-c", IMPORT], capture_output=True, text=True, check=True, timeout=120
-    )
-
-    assert "" == imported.stdout.strip()

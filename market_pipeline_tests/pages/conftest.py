@@ -74,7 +74,6 @@ def days(published: PublishedDay) -> list[PageDay]:
                 Warehouse(published.settings.data_dir),
                 row,
                 configured[row.instrument_id],
-                f"i{number}",
             )
-            for number, row in enumerate(map(ReportRow.from_record, rows.to_dicts()), start=1)
+            for row in map(ReportRow.from_record, rows.to_dicts())
         ]

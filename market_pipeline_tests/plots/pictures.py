@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 
-_SVG = "{http://www.w3.org/2000/svg}"
-
 
 def texts(svg: str) -> dict[str, tuple[float, float]]:
     """The texts and where they are written; of a text that is there twice the last."""
     return {
         each.text or "": (float(each.get("x", "").split()[0]), float(each.get("y", "")))
-        for each in ET.fromstring(svg).iter(f"{_SVG}text")
+        for each in ET.fromstring(svg).iterfind(".//{*}text")
     }
 
 
@@ -21,7 +19,7 @@ def paths(svg: str, **attributes: str) -> list[str]:
     wanted = {name.replace("_", "-"): value for name, value in attributes.items()}
     return [
         each.get("d", "")
-        for each in ET.fromstring(svg).iter(f"{_SVG}path")
+        for each in ET.fromstring(svg).iterfind(".//{*}path")
         if wanted.items() <= each.attrib.items()
     ]
 

@@ -49,7 +49,7 @@ def cells(svg: str) -> dict[str, set[tuple[float, float]]]:
             for column in range(round((right - left) / CELL[0]))
         }
         for each in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}path")
-        if "fill-opacity" in each.attrib
+        if f"v{CELL[1]}h" in each.get("d", "")
     }
 
 

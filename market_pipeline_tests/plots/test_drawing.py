@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import xml.etree.ElementTree as ET
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from market_pipeline_tests.plots.pictures import paths, stretches, texts
 
 def drawn(text: str) -> str:
     drawing = Drawing()
-    drawing.box(1, 2, 30.25, 4, "#123456")
+    drawing.box(1, 2, 30.3, 4, "#123456")
     drawing.line("M0 0h5", INK, opacity=0.5)
     drawing.text(10, 20, text, "end")
     return drawing.as_image(100, 50)
@@ -36,11 +38,25 @@ def test_same_calls_same_bytes():
     assert [] == [part for part in ("href", "url(", "@import") if part in svg]
 
 
+def test_on_a_page():
+    """An element of a page has the page's colours and size, and a title that is escaped."""
+    drawing = Drawing()
+    drawing.text(0, 0, "a")
+    element = ET.fromstring(drawing.as_inline(100, 50, 'A "day" & <more>'))
+
+    assert ("svg", 'A "day" & <more>', "0 0 100 50") == (
+        element.tag,
+        element.get("aria-label"),
+        element.get("viewBox"),
+    )
+    assert (None, None, INK) == (element.get("width"), element.get("style"), element.get("fill"))
+
+
 def test_box():
-    """A box has its corners where it was asked for, to a tenth of a pixel."""
+    """A box has its corners where it was asked for."""
     (path,) = paths(drawn("a"), fill="#123456")
 
-    assert [[(1, 2), (31.2, 2), (31.2, 6), (1, 6)]] == stretches(path.removesuffix("z"))
+    assert [[(1, 2), (31.3, 2), (31.3, 6), (1, 6)]] == stretches(path.removesuffix("z"))
 
 
 class TestPolyline:

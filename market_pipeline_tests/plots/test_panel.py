@@ -61,4 +61,4 @@ def test_time_ticks(start_s: int, end_s: int, expected: list[str]):
     """Times are whole hours, minutes or seconds of the UTC day; its end is 24 o'clock."""
     window = Window(START_NS + start_s * SECOND_NS, START_NS + end_s * SECOND_NS)
 
-    assert expected == [label for _, label in time_ticks(window, 6)]
+    assert expected == [label for _, label in time_ticks(window, 6 * 42)]
