@@ -55,13 +55,12 @@ def draw_quotes(
     panel = Panel(
         *box, (window.start_ns, window.end_ns), _range(points, from_zero=name == "spread")
     )
-    panel.draw_axes(
-        drawing,
-        time_ticks(window, width),
-        round_ticks(*panel.y_range, max(round(panel.height / _TICK_PIXELS), 2)),
-    )
+    times = time_ticks(window, width)
     if points.is_empty():
+        panel.draw_axes(drawing, times, ())
         drawing.text(panel.left + 8, panel.top + panel.height / 2, "no valid quote of two sides")
+        return
+    panel.draw_axes(drawing, times, round_ticks(*panel.y_range, round(panel.height / _TICK_PIXELS)))
     bands, lines, dots = "", "", ""
     for stretch in points.partition_by("stretch", maintain_order=True):
         x = panel.left + (stretch["point"].to_numpy() + 0.5) * _POINT_PIXELS
@@ -74,10 +73,9 @@ def draw_quotes(
         else:
             lines += polyline(x, last)
         bands += polyline(np.append(x, x[::-1]), np.append(high, low[::-1])) + "z"
-    if not points.is_empty():
-        drawing.area(bands, ACCENT, _BAND_OPACITY)
-        drawing.line(lines, ACCENT)
-        drawing.line(dots, ACCENT, 3)
+    drawing.area(bands, ACCENT, _BAND_OPACITY)
+    drawing.line(lines, ACCENT)
+    drawing.line(dots, ACCENT, 3)
 
 
 def _range(points: pl.DataFrame, *, from_zero: bool) -> tuple[float, float]:
@@ -87,5 +85,5 @@ def _range(points: pl.DataFrame, *, from_zero: bool) -> tuple[float, float]:
     low, high = points.select(pl.col("low").min(), pl.col("high").max()).row(0)
     if from_zero:
         low, high = min(low, 0.0), max(high, 0.0)
-    room = 0.04 * (high - low) or max(abs(high) / 1_000, 1e-9)
+    room = 0.04 * (high - low) or abs(high) / 1_000 or 1.0
     return (low if from_zero and low == 0.0 else low - room), high + room

@@ -26,7 +26,7 @@ _TIME_STEPS_S = (
     *(60, 120, 300, 600, 900, 1_800),
     *(3_600, 7_200, 10_800, 21_600, 43_200),
 )
-_TIME_PIXELS = 42
+_TIME_PIXELS, _MAX_DIGITS = 42, 10
 _GRID_OPACITY = 0.12
 
 
@@ -78,7 +78,8 @@ class Panel:
 def round_ticks(low: float, high: float, most: int) -> list[Tick]:
     """The multiples of one, two or five times a power of ten from `low` to `high`.
 
-    Of these steps the smallest of which at most `most` multiples are there, in full digits.
+    Of these steps the smallest of which at most `most` multiples are there. They are written in
+    full, or where that takes too much room as a number and a power of ten.
     """
     exponent = math.floor(math.log10((high - low) / most))
     for digit, zeros in ((1, 0), (2, 0), (5, 0), (1, 1)):
@@ -87,7 +88,7 @@ def round_ticks(low: float, high: float, most: int) -> list[Tick]:
         if last - first < most:
             break
     ticks = [number * step for number in range(first, last + 1)]
-    return [(float(tick), f"{tick:f}") for tick in ticks]
+    return [(float(tick), _written(tick)) for tick in ticks]
 
 
 def time_ticks(window: Window, pixels: float) -> list[Tick]:
@@ -105,6 +106,11 @@ def time_ticks(window: Window, pixels: float) -> list[Tick]:
         label = f"{minutes // 60:02}:{minutes % 60:02}" + (f":{seconds:02}" if step < 60 else "")
         ticks.append((float(number * step * NS_PER_SECOND), label))
     return ticks
+
+
+def _written(tick: Decimal) -> str:
+    full = f"{tick:f}"
+    return full if len(full) <= _MAX_DIGITS else str(tick.normalize())
 
 
 def _values(ticks: Sequence[Tick]) -> NDArray[np.float64]:

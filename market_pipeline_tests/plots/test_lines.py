@@ -117,10 +117,20 @@ def test_spread_begins_at_zero():
     assert "-0.05" in texts(negative)
 
 
+@pytest.mark.parametrize(("value", "name"), [(5.0, "mid"), (0.0, "mid"), (0.0, "spread")])
+def test_constant(value: float, name: str):
+    """A value that never changes is a level line inside the panel."""
+    ((begin, end),) = lines(drawn([(minute, *(value,) * 3) for minute in range(1440)], name))
+
+    assert begin[1] == end[1]
+    assert 10 <= begin[1] <= 110
+
+
 @pytest.mark.parametrize("name", ["mid", "spread"])
 def test_nothing_seen(name: str):
     """Without a quote the panel has its axis of time, and says that there is none."""
     svg = drawn([], name)
 
     assert {"no valid quote of two sides", "00:00", "24:00"} <= set(texts(svg))
+    assert [] == [text for text in texts(svg) if text.replace(".", "").isdigit()]
     assert [] == paths(svg, stroke=ACCENT)

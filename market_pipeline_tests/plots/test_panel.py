@@ -37,11 +37,12 @@ def test_axes():
         (0, 2.7, 5, ["0", "1", "2"]),
         (-0.05, 0.12, 4, ["-0.05", "0.00", "0.05", "0.10"]),
         (0.0000123, 0.0000125, 4, ["0.0000123", "0.0000124", "0.0000125"]),
+        (0, 1.1e-8, 4, ["0", "5E-9", "1E-8"]),
         (5e8, 2.1e9, 4, ["500000000", "1000000000", "1500000000", "2000000000"]),
     ],
 )
 def test_round_ticks(low: float, high: float, most: int, expected: list[str]):
-    """Ticks are at multiples of 1, 2 or 5 times a power of ten, and written in full."""
+    """Ticks are at multiples of 1, 2 or 5 times a power of ten, in full if there is room."""
     ticks = round_ticks(low, high, most)
 
     assert expected == [label for _, label in ticks]
