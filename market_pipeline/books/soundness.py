@@ -111,16 +111,17 @@ def sound_times_ns(ts_ns: NDArray[np.int64], is_bad: NDArray[np.bool_]) -> NDArr
 
     Without a sound one they are as they were.
     """
-    bad = np.flatnonzero(is_bad)
-    if bad.size in (0, ts_ns.size):
+    first_sound = int(np.argmin(is_bad)) if is_bad.size else 0
+    if not is_bad.any() or is_bad[first_sound]:
         return ts_ns
-    begins = np.flatnonzero(np.diff(bad, prepend=-2) > 1)
-    lengths = np.diff(begins, append=bad.size)
-    beside = bad[begins] - 1
-    if beside[0] < 0:
-        beside[0] = lengths[0]
     sound = ts_ns.copy()
-    sound[bad] = np.repeat(ts_ns[beside], lengths)
+    last_ns = ts_ns[first_sound]
+    for first in range(0, ts_ns.size, _PART_MESSAGES):
+        times_ns, bad = (each[first : first + _PART_MESSAGES] for each in (ts_ns, is_bad))
+        latest = np.maximum.accumulate(np.where(bad, -1, np.arange(bad.size)))
+        part = np.where(latest < 0, last_ns, times_ns[latest])
+        sound[first : first + part.size] = part
+        last_ns = part[-1]
     return sound
 
 

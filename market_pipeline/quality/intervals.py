@@ -133,14 +133,20 @@ def overlap_ns(starts_ns: IntArray, ends_ns: IntArray, spans: IntArray) -> IntAr
     Returns:
         int64, shape (n,).
     """
+    overlap = np.zeros_like(starts_ns)
     if len(spans) == 0:
-        return np.zeros_like(starts_ns)
-    return _covered_before(ends_ns, spans) - _covered_before(starts_ns, spans)
-
-
-def _covered_before(instants_ns: IntArray, spans: IntArray) -> IntArray:
+        return overlap
     lengths = spans[:, 1] - spans[:, 0]
     whole = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(lengths)))
+    for first in range(0, len(starts_ns), CHUNK_MESSAGES):
+        part = slice(first, first + CHUNK_MESSAGES)
+        overlap[part] = _covered_before(ends_ns[part], spans, whole)
+        overlap[part] -= _covered_before(starts_ns[part], spans, whole)
+    return overlap
+
+
+def _covered_before(instants_ns: IntArray, spans: IntArray, whole: IntArray) -> IntArray:
+    """The time inside the spans before each instant; `whole` is that of the first 0, 1, … spans."""
     opened = np.searchsorted(spans[:, 0], instants_ns, side="right")
     latest = np.maximum(opened - 1, 0)
     # The latest span that has started may still be running at the instant.
@@ -171,8 +177,15 @@ def union(*sets: IntArray) -> IntArray:
         sets: int64, shape (k, 2) each; in any order, overlapping or not, empty spans included.
     """
     joined = np.concatenate([spans[:, :2] for spans in sets])
-    joined = joined[np.argsort(joined[:, 0], kind="stable")]
+    if (joined[1:, 0] < joined[:-1, 0]).any():
+        joined = joined[np.argsort(joined[:, 0], kind="stable")]
     reached_ns = np.maximum.accumulate(joined[:, 1])
-    first = np.flatnonzero(np.append(True, joined[1:, 0] > reached_ns[:-1])[: len(joined)])
-    ends_ns = np.append(reached_ns[first[1:] - 1], reached_ns[-1:])
-    return np.column_stack((joined[first, 0], ends_ns))
+    is_first = np.append(True, joined[1:, 0] > reached_ns[:-1])[: len(joined)]
+    if is_first.all():
+        return joined
+    is_last = np.append(is_first[1:], True)
+    # There may be millions: the result takes the place of what it is made of.
+    united = joined[: np.count_nonzero(is_first)]
+    united[:, 0] = joined[is_first, 0]
+    united[:, 1] = reached_ns[is_last]
+    return united

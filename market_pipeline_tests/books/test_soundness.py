@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from itertools import accumulate, pairwise
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from market_pipeline.books import soundness
 from market_pipeline.books.marking import LastSnapshot, marked_deltas, marked_snapshots
 from market_pipeline.books.soundness import (
     LOOKAHEAD,
@@ -325,9 +327,9 @@ class TestSnapshots:
         assert marked.placeable.all()
         assert LastSnapshot(10, int(received[9]), 0) == marked.last_before(11)
 
-    @given(st.lists(st.tuples(st.integers(-5, 5), st.booleans()), max_size=20))
-    def test_sound_times(self, times):
-        """A bad time is that of the last sound one; the first ones are that of the next."""
+    @given(st.lists(st.tuples(st.integers(-5, 5), st.booleans()), max_size=20), st.integers(1, 22))
+    def test_sound_times(self, times, size):
+        """A bad time is that of the last sound one, the first that of the next, in any parts."""
         values = np.array([time for time, _ in times], np.int64)
         is_bad = np.array([bad for _, bad in times], np.bool_)
         sound = [time for time, bad in times if not bad]
@@ -335,7 +337,8 @@ class TestSnapshots:
         for time, bad in times:
             last = last if bad else time
             expected.append(time if not sound else sound[0] if last is None else last)
-        assert expected == sound_times_ns(values, is_bad).tolist()
+        with patch.object(soundness, "_PART_MESSAGES", size):
+            assert expected == sound_times_ns(values, is_bad).tolist()
 
 
 def test_a_feed_shorter_than_the_lookahead():

@@ -36,9 +36,9 @@ def disjoint_spans(draw):
     return spans[spans[:, 0] < spans[:, 1]]
 
 
-@given(instants=INSTANTS, spans=disjoint_spans())
-def test_overlap_counts_every_nanosecond_inside_a_span(instants, spans):
-    """The overlap is the number of nanoseconds of an interval that some span holds."""
+@given(instants=INSTANTS, spans=disjoint_spans(), size=st.integers(1, 14))
+def test_overlap_counts_every_nanosecond_inside_a_span(instants, spans, size):
+    """The overlap is the nanoseconds of an interval that some span holds, however it is cut."""
     covered = {ns for start, end in spans.tolist() for ns in range(start, end)}
     times = np.sort(np.array(instants, dtype=np.int64))
     starts, ends = times[:-1], times[1:]
@@ -48,7 +48,8 @@ def test_overlap_counts_every_nanosecond_inside_a_span(instants, spans):
         for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
     ]
 
-    assert expected == overlap_ns(starts, ends, spans).tolist()
+    with patch.object(intervals, "CHUNK_MESSAGES", size):
+        assert expected == overlap_ns(starts, ends, spans).tolist()
 
 
 @given(instants=INSTANTS)

@@ -23,6 +23,7 @@ from market_pipeline.books.evidence import UNVERIFIED, position_of
 from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.quality.figures.book import CrossedFigures, ValidTimeFigures
 from market_pipeline.quality.intervals import (
+    NO_SPANS,
     NS_PER_HOUR,
     NS_PER_SECOND,
     SECONDS_PER_DAY,
@@ -99,9 +100,9 @@ class Observed:
 
     def lengths_ns(self, spans: IntArray) -> IntArray:
         """How much of each span was observed, int64, shape (k,)."""
-        clipped = self.within(spans)
-        starts_ns, ends_ns = clipped[:, 0], clipped[:, 1]
-        lengths_ns: IntArray = ends_ns - starts_ns - overlap_ns(starts_ns, ends_ns, self.holes)
+        starts_ns, ends_ns = self.within(spans[:, 0]), self.within(spans[:, 1])
+        lengths_ns: IntArray = ends_ns - starts_ns
+        lengths_ns -= overlap_ns(starts_ns, ends_ns, self.holes)
         return lengths_ns
 
 
@@ -154,22 +155,29 @@ def valid_time(spans: BookSpans, observed: Observed) -> ValidTimeFigures:
     time is verified or unverified. What of the day was not observed is missing. The seconds of the
     causes may overlap.
     """
-    by_flag = {flag: spans.of(flag) for flag in INVALIDATING}
-    crossed = by_flag[BookFlag.CROSSED]
-    invalid = union(*(each for flag, each in by_flag.items() if flag != BookFlag.CROSSED))
+
+    def of(*flags: BookFlag, further: IntArray = NO_SPANS) -> IntArray:
+        # Two snapshots may fail the same message; that time counts once.
+        return union(*(spans.of(flag) for flag in flags), further)
+
+    # A day of bad stamps has millions of spans: sets of them are made anew, and none is held while
+    # another is.
+    but_crossed = [flag for flag in INVALIDATING if flag != BookFlag.CROSSED]
     whole = np.array([[observed.first_ns, observed.last_ns]], dtype=np.int64)
-    observed_ns, invalid_ns = (int(observed.lengths_ns(each).sum()) for each in (whole, invalid))
-    not_valid = union(invalid, observed.holes)
-    only_crossed_ns = int(replace(observed, holes=not_valid).lengths_ns(crossed).sum())
-    valid = replace(observed, holes=union(not_valid, crossed))
+    observed_ns = int(observed.lengths_ns(whole).sum())
+    invalid_ns = int(observed.lengths_ns(of(*but_crossed)).sum())
+    valid = replace(observed, holes=of(*but_crossed, further=observed.holes))
+    only_crossed_ns = int(valid.lengths_ns(spans.of(BookFlag.CROSSED)).sum())
+    del valid
+    valid = replace(observed, holes=of(*INVALIDATING, further=observed.holes))
     valid_ns = observed_ns - invalid_ns - only_crossed_ns
     unverified_ns = int(valid.lengths_ns(union(spans.unverified)).sum())
-    unconfirmed = spans.of(BookFlag.UNCONFIRMED_DEPTH)
-    wrong_ns = observed.lengths_ns(by_flag[BookFlag.SNAPSHOT_MISMATCH])
+    unconfirmed_seconds = _seconds(valid.lengths_ns(spans.of(BookFlag.UNCONFIRMED_DEPTH)))
+    del valid
+    wrong_ns = observed.lengths_ns(spans.of(BookFlag.SNAPSHOT_MISMATCH))
 
     def seconds_of(*flags: BookFlag) -> float:
-        # Two snapshots may fail the same message; that time counts once.
-        return _seconds(observed.lengths_ns(union(*(by_flag[flag] for flag in flags))))
+        return _seconds(observed.lengths_ns(of(*flags)))
 
     return ValidTimeFigures(
         observed_seconds=observed_ns / NS_PER_SECOND,
@@ -177,7 +185,7 @@ def valid_time(spans: BookSpans, observed: Observed) -> ValidTimeFigures:
         valid_seconds=valid_ns / NS_PER_SECOND,
         verified_seconds=(valid_ns - unverified_ns) / NS_PER_SECOND,
         unverified_seconds=unverified_ns / NS_PER_SECOND,
-        unconfirmed_seconds=_seconds(valid.lengths_ns(unconfirmed)),
+        unconfirmed_seconds=unconfirmed_seconds,
         invalid_seconds=invalid_ns / NS_PER_SECOND,
         not_seeded_seconds=seconds_of(BookFlag.NOT_SEEDED),
         after_gap_seconds=seconds_of(BookFlag.GAP),

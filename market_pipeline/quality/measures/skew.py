@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.state import read_only
+from market_pipeline.mapped import mapped
 from market_pipeline.quality.figures.book import SkewFigures
 from market_pipeline.quality.intervals import (
     CHUNK_MESSAGES,
@@ -127,12 +128,13 @@ def clock_report(
         flags: uint16, shape (messages,): a message with a bad stamp is left out. None is no flag.
 
     Raises:
+        OSError: If the times of the others cannot be written down.
         ValueError: If there is no message with two stamps that can be used.
     """
     if len(ts_origin_ns) == 0:
         raise ValueError("a day without a message has no clock: report it as missing data")
     index = _with_both_stamps(len(ts_origin_ns), flags)
-    origin_ns, receipt_ns = limited(ts_origin_ns[index]), limited(ts_receipt_ns[index])
+    origin_ns, receipt_ns = _chosen(ts_origin_ns, ts_receipt_ns, index)
     if len(origin_ns) == 0:
         raise ValueError("no message has both a receipt time and an exchange time to go by")
     quantiles = _Quantiles.of(origin_ns, receipt_ns, day)
@@ -141,7 +143,7 @@ def clock_report(
     early = _first_early(origin_ns, receipt_ns)
     granularities_us = _granularity_us(origin_ns), _granularity_us(receipt_ns)
     worst_ns = int(receipt_ns[worst])
-    del origin_ns, receipt_ns  # or what was left out of them would be held in two copies
+    del origin_ns, receipt_ns  # or what was left out of them would lie in two files
     drift_ppm, drift_remark, steps = _course(ts_origin_ns, ts_receipt_ns, index, step_warn_ms)
     largest = max(steps, key=lambda step: abs(step.size_ms), default=None)
     figures = SkewFigures(
@@ -191,6 +193,20 @@ def _without(index: _Index, left_out: BoolArray) -> _Index:
     )
 
 
+def _chosen(
+    ts_origin_ns: IntArray, ts_receipt_ns: IntArray, index: _Index
+) -> tuple[IntArray, IntArray]:
+    """Both times of the messages of an index, `limited`; of some of them mapped from a file."""
+    if isinstance(index, slice):
+        return limited(ts_origin_ns), limited(ts_receipt_ns)
+    parts = (
+        index[first : first + CHUNK_MESSAGES] for first in range(0, len(index), CHUNK_MESSAGES)
+    )
+    times = ([limited(ts_ns[part]) for ts_ns in (ts_origin_ns, ts_receipt_ns)] for part in parts)
+    origin_ns, receipt_ns = mapped(times, [np.int64, np.int64], len(index))
+    return origin_ns, receipt_ns
+
+
 def _at(index: _Index, place: int) -> int:
     return place if isinstance(index, slice) else int(index[place])
 
@@ -199,13 +215,12 @@ def _course(
     ts_origin_ns: IntArray, ts_receipt_ns: IntArray, index: _Index, step_warn_ms: float
 ) -> tuple[float | None, str | None, tuple[ClockStep, ...]]:
     """Drift, what is left out of it, and steps, without the messages that stand alone."""
-    origin_ns, receipt_ns = limited(ts_origin_ns[index]), limited(ts_receipt_ns[index])
+    origin_ns, receipt_ns = _chosen(ts_origin_ns, ts_receipt_ns, index)
     stray = stray_times(origin_ns)
     _mark_alone(read_only(origin_ns), read_only(receipt_ns), stray)
     if stray.any() and not stray.all():
         index = _without(index, stray)
-        origin_ns = limited(ts_origin_ns[index])
-        receipt_ns = limited(ts_receipt_ns[index])
+        origin_ns, receipt_ns = _chosen(ts_origin_ns, ts_receipt_ns, index)
     windows = Windows.over(origin_ns, receipt_ns)
     steps = find_steps(windows, origin_ns, receipt_ns, step_warn_ms)
     drift_ppm, remark = _drift(origin_ns, receipt_ns, windows, steps)
