@@ -42,7 +42,6 @@ from market_pipeline.warehouse.ledger import LEDGER_NAME, Ledger, digest, read_l
 from market_pipeline.warehouse.manifest import MANIFESTS
 from market_pipeline.warehouse.publish import vacuum
 from market_pipeline.warehouse.staging import staging_age, stale_staging
-from market_pipeline.warehouse.tables import Table
 from market_pipeline.warehouse.working import count_rows, read_columns
 
 if TYPE_CHECKING:
@@ -316,7 +315,7 @@ def _quarantined(
         day = day_of(reason.parent.name)
         if day is None or day >= before:
             continue
-        paths = tuple((path, path.stat().st_size) for path in (copy, reason) if path.is_file())
+        paths = _sized((copy, reason))
         below = reason.parent.parent.relative_to(warehouse.quarantine_dir).as_posix()
         series = Series.of_folder(below) or Series(below, "", "")
         at_store.list_series([series], 1)
@@ -363,14 +362,10 @@ def _replaced(warehouse: Warehouse, timeout_seconds: float) -> Iterator[Candidat
         if not warehouse.table_dir(table).is_dir():
             continue
         paths = _sized(vacuum(warehouse, table, dry_run=True, timeout_seconds=timeout_seconds))
+        size = sum(each for _, each in paths)
         if paths:
-            yield _vacuumed(table, paths)
+            yield Candidate("replaced", table.sql_name, None, None, len(paths), size, paths=paths)
 
 
 def _sized(paths: Iterable[Path]) -> tuple[tuple[Path, int], ...]:
     return tuple((path, path.stat().st_size) for path in paths if path.is_file())
-
-
-def _vacuumed(table: Table, paths: tuple[tuple[Path, int], ...]) -> Candidate:
-    size = sum(each for _, each in paths)
-    return Candidate("replaced", table.sql_name, None, None, len(paths), size, paths=paths)

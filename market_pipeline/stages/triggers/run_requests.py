@@ -56,10 +56,7 @@ def registered(data_dir: Path, streams: Sequence[Stream], day: date) -> Register
         day: Which.
     """
     folders = {
-        (each.raw and each.raw.name, each.instrument.venue, each.instrument.symbol): (
-            each.series.folder
-        )
-        for each in streams
+        (each.raw and each.raw.name, *each.series[1:]): each.series.folder for each in streams
     }
     with closing(open_catalogue(data_dir)) as connection:
         rows = connection.execute(
