@@ -99,7 +99,8 @@ def apply_messages(registers, levels, history, feed, cursor, until, options, out
     """
     next_sequence, next_late_ns, stop_row = until
     deltas, gap_rows, final = feed.deltas, feed.gap_rows, feed.final
-    bbo, depth, repairs, evidence = outputs
+    bbo, depth = outputs.bbo, outputs.depth
+    repairs, evidence = outputs.repairs, outputs.evidence
     row, bbo_row, depth_row = cursor[at.ROW], cursor[at.BBO_ROW], cursor[at.DEPTH_ROW]
     repair_row, evidence_row = cursor[at.REPAIR_ROW], cursor[at.EVIDENCE_ROW]
     sequences, receipts = deltas.sequence_number, deltas.ts_receipt_ns
@@ -124,6 +125,7 @@ def apply_messages(registers, levels, history, feed, cursor, until, options, out
     depth_bid, depth_bid_size = depth.bid_price_ticks, depth.bid_size_lots
     depth_ask, depth_ask_size = depth.ask_price_ticks, depth.ask_size_lots
     depth_message = depth.message
+    bid_confirmed, ask_confirmed = depth.bid_levels_confirmed, depth.ask_levels_confirmed
     ring_level, ring_before = history.level, history.before
     ring_number, ring_position = history.number, history.position
     position = registers[reg.HISTORY]
@@ -318,10 +320,10 @@ def apply_messages(registers, levels, history, feed, cursor, until, options, out
                 sizes, words0, words1, words2, far_keys, far_sizes, meta,
                 ASK, ask, depth_ask, depth_ask_size, depth_row,
             )  # fmt: skip
-            depth.bid_levels_confirmed[depth_row] = _confirmed(
+            bid_confirmed[depth_row] = _confirmed(
                 BID, depth_bid, depth_bid_size, depth_row, low_horizon, seeded
             )
-            depth.ask_levels_confirmed[depth_row] = _confirmed(
+            ask_confirmed[depth_row] = _confirmed(
                 ASK, depth_ask, depth_ask_size, depth_row, high_horizon, seeded
             )
             depth_row += 1

@@ -294,15 +294,8 @@ class Rebuild:
             more_snapshots=not feed.exhausted,
         )
         self._cursor[at.SNAPSHOT] = feed.position
-        status: int = advance(
-            self._registers,
-            self._levels,
-            self._history,
-            inputs,
-            self._cursor,
-            self._options,
-            self._outputs,
-        )
+        state = self._registers, self._levels, self._history
+        status: int = advance(*state, inputs, self._cursor, self._options, self._outputs)
         feed.position = int(self._cursor[at.SNAPSHOT])
         return status
 
