@@ -31,8 +31,11 @@ ROW_GROUP_BYTES = 64 << 20
 TEXT_BYTES = 1 << 10
 """A longer text is refused: none of the raw tables has a use for it."""
 
-MAX_MESSAGES = 3 << 23
-"""Most messages of an instrument and day, one every 3.4 ms: some bytes of each are held at once."""
+MAX_MESSAGES = 5 << 22
+"""Most messages of an instrument and day, one every 4.1 ms: some bytes of each are held at once.
+
+As many as fit the default memory budget also where a stamp in five is bad.
+"""
 
 MAX_MESSAGE_ROWS = 1 << 20
 """Most rows of a message: it is marked by those around it, so all of them are in memory."""

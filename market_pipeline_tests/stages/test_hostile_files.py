@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import resource
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -84,17 +85,22 @@ def shared_text(path: Path) -> None:
     write(path, sides(50_000, "y" * (20 * MEGABYTE)))
 
 
-def many_messages(folder: Path, rows: int) -> None:
-    """Messages of one row, evenly over the day but for ten minutes of silence at noon."""
+def many_messages(folder: Path, rows: int, *, bad: bool = False) -> None:
+    """Messages of one row, evenly over the day but for ten minutes of silence at noon.
+
+    Where they are `bad`, every fifth has a receipt time of anywhere in the day.
+    """
     day = np.int64(END_NS - START_NS - 601 * 10**9)
 
     def part(number: np.ndarray) -> pa.Table:
         time_ns = START_NS + number * (day // rows) + (number > rows // 2) * (600 * 10**9)
         every = np.full(number.size, True)
+        anywhere_ns = START_NS + number * 7_919 * 10**9 % (END_NS - START_NS)
+        is_bad = bad & (number % 5 == 3)
         return deltas(
             number.size,
             timestamp=time_ns,
-            receipt_timestamp=time_ns + 5_000_000,
+            receipt_timestamp=np.where(is_bad, anywhere_ns, time_ns + 5_000_000),
             sequence_number=FIRST_SEQUENCE + number,
             side_is_bid=every,
             price=np.full(number.size, 99.0),
@@ -119,8 +125,12 @@ def many_trades(folder: Path, rows: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("table", "make", "rows"),
-    [(DELTAS, many_messages, MAX_MESSAGES), (TRADES, many_trades, MAX_TRADES)],
-    ids=["messages", "trades"],
+    [
+        (DELTAS, many_messages, MAX_MESSAGES),
+        (DELTAS, partial(many_messages, bad=True), MAX_MESSAGES),
+        (TRADES, many_trades, MAX_TRADES),
+    ],
+    ids=["messages", "messages with bad stamps", "trades"],
 )
 def test_a_day_of_most_rows(folder: Path, table, make, rows):
     """As many rows as a day may have are published within the memory budget."""

@@ -190,6 +190,7 @@ class VendorFile:
         return f"{self.sha256}  {self.path}"
 
     @staticmethod
-    def path_of(reference: str) -> str:
-        """The path in a `reference`."""
-        return reference.partition("  ")[2]
+    def parts_of(reference: str) -> tuple[str, str]:
+        """The SHA-256 and the path in a `reference`."""
+        sha256, _, path = reference.partition("  ")
+        return sha256, path

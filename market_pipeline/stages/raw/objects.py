@@ -195,6 +195,11 @@ class RawObjects:
         rows = self._manifest.filter(of_instrument(instrument) & has_rows()).sort("shard")
         return [UsableObject(*each) for each in rows.select(UsableObject._fields).iter_rows()]
 
+    def vendor_files(self, instrument: Instrument) -> list[str]:
+        """The `VendorFile.reference` of each file that a converter made an instrument's day of."""
+        made_from = self._manifest.filter(of_instrument(instrument))["made_from"]
+        return made_from.explode().drop_nulls().unique(maintain_order=True).to_list()
+
     def remarks(self, instrument: Instrument) -> list[tuple[str | None, str]] | None:
         """What speaks against the objects of an instrument at the store: path below the lake and
         sentence of each that has a remark; None if the lake is a folder.

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 
 from market_pipeline.config.instruments import Instrument
-from market_pipeline.stages.raw.days import MANIFEST_OF
+from market_pipeline.sources.crypto_lake import DELTAS
+from market_pipeline.stages.raw.days import MANIFEST_OF, VendorFile
 from market_pipeline.stages.raw.objects import RegisteredDay, UsableObject, has_rows
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.working import find_rows
@@ -65,14 +66,15 @@ def same_bytes(
     Files without a row, or that cannot be read, are alike for other reasons, and left out. Of a
     file that stands more than once in the table, all but the first are reported. There a file of
     other bytes is the same one too, compressed or divided in another way, if it has as many rows
-    from and to the same nanosecond.
+    from and to the same nanosecond. Of a converter's day the vendor's own files are compared too,
+    as files of its deltas.
 
     Args:
         raw: The day's registered raw objects.
         instrument: Whose files.
         elsewhere: What `registered` found for the day.
     """
-    found: list[SameBytes] = []
+    found = _vendor_files_twice(raw, instrument)
     for table, objects in raw.tables:
         first: dict[object, RegisteredFile] = {}
         for each in objects.usable_objects(instrument):
@@ -88,6 +90,18 @@ def same_bytes(
                 SameBytes(file, other, each.sha256) for other in elsewhere.get(each.sha256, ())
             ]
             found += [pair for pair in pairs if not pair.is_same_table]
+    return found
+
+
+def _vendor_files_twice(raw: RegisteredDay, instrument: Instrument) -> list[SameBytes]:
+    found = []
+    first: dict[str, RegisteredFile] = {}
+    for reference in raw.deltas.vendor_files(instrument):
+        sha256, path = VendorFile.parts_of(reference)
+        file = RegisteredFile(instrument.venue, instrument.symbol, raw.day, DELTAS.name, path)
+        before = first.setdefault(sha256, file)
+        if before is not file:
+            found.append(SameBytes(file, before, sha256))
     return found
 
 

@@ -71,7 +71,7 @@ def registered(data_dir: Path, streams: Sequence[Stream], day: date) -> Register
             objects = {(object_name(place), size, etag or "")}
         else:  # each of a converter's tables tells all of its files
             raw = None
-            objects = {(VendorFile.path_of(made), 0, "") for made in made_from}
+            objects = {(VendorFile.parts_of(made)[1], 0, "") for made in made_from}
         folder = folders.get((raw, exchange, symbol))
         if folder is not None:
             files.setdefault(folder, set()).update(objects)

@@ -110,6 +110,17 @@ class TestSameBytes:
 
         assert [copy] == pairs(raw(rows), warehouse)
 
+    def test_a_vendors_file_under_two_names(self, warehouse: Warehouse):
+        """The files that a converter was given are compared by their own hashes, once a day."""
+        made_from = ["ee  captures/a.gz", "ff  captures/b.gz", "ee  captures/c.gz"]
+        rows = [
+            row(BTC, "1", "aa", made_from=made_from),
+            row(BTC, "2", "bb", 2, made_from=made_from),
+        ]
+        copy = SameBytes(registered(BTC, "captures/c.gz"), registered(BTC, "captures/a.gz"), "ee")
+
+        assert [copy] == pairs(raw(rows), warehouse)
+
     def test_files_that_are_alike_for_other_reasons(self, warehouse: Warehouse):
         """Empty files, unreadable ones and objects that are not there say nothing."""
         rows = [
