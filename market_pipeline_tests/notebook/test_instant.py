@@ -16,7 +16,7 @@ from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.rebuild import Rebuild, RebuildOptions
 from market_pipeline.books.scale import Scale
 from market_pipeline.errors import CheckpointError, DomainError, LakeFileError, MissingDataError
-from market_pipeline.notebook import instant, replay
+from market_pipeline.notebook import from_checkpoint, instant
 from market_pipeline.notebook.feeds import feeds_of
 from market_pipeline.notebook.raw_scan import scan_raw
 from market_pipeline.sources.binance_capture import Findings
@@ -272,7 +272,7 @@ class TestErrors:
         lost = at(market, QUARTER_TO).sequence_number
         rows.filter(pl.col("sequence_number") != lost).write_parquet(shard)
         files = iter([[shard], []])  # of deltas and of snapshots, whatever size is registered
-        monkeypatch.setattr(replay, "_files", lambda *_: next(files))
+        monkeypatch.setattr(from_checkpoint, "_files", lambda *_: next(files))
         with pytest.raises(CheckpointError, match="do not lead to the published row") as caught:
             at(market, QUARTER_TO)
         assert caught.value.found.endswith("in the lake")

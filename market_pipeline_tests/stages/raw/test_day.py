@@ -14,7 +14,7 @@ from market_pipeline.quality.profile import Profile
 from market_pipeline.quality.strategy import choose_strategy
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
 from market_pipeline.stages.raw import day as stage
-from market_pipeline.stages.raw.day import FetchFigures, RawDay, raw_day
+from market_pipeline.stages.raw.day import FetchFigures, ManifestRows, raw_day
 from market_pipeline.stages.raw.download import table_prefix
 from market_pipeline.stages.raw.fetched import ACTIONS, FetchProgress
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
@@ -41,13 +41,13 @@ def store(folder: Path) -> FakeStore:
     return made
 
 
-def day_of(store: FakeStore | None, folder: Path, raw: RawTable = DELTAS, **more) -> RawDay:
+def day_of(store: FakeStore | None, folder: Path, raw: RawTable = DELTAS, **more) -> ManifestRows:
     table = TABLES[ASSETS[raw.name]]
     uri = str(folder / "lake") if store is None else "s3://bucket/lake"
     return raw_day(store, settings(folder, lake_uri=uri), raw, table, (BTC, ETH), DAY, **more)
 
 
-def objects(found: RawDay, folder: Path, raw: RawTable = DELTAS) -> RawObjects:
+def objects(found: ManifestRows, folder: Path, raw: RawTable = DELTAS) -> RawObjects:
     schema = empty_frame(TABLES[ASSETS[raw.name]].arrow_schema).schema
     return RawObjects(folder / "data" / "lake", pl.from_dicts(found.rows, schema=schema))
 

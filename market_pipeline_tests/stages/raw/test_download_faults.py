@@ -8,7 +8,7 @@ import pytest
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import MachineError
 from market_pipeline.sources.crypto_lake import DELTAS
-from market_pipeline.stages.raw.day import RawDay, raw_day
+from market_pipeline.stages.raw.day import ManifestRows, raw_day
 from market_pipeline.stages.raw.download import table_prefix
 from market_pipeline.store.client import open_store
 from market_pipeline.store.objects import Patience
@@ -44,7 +44,7 @@ def mine(
     return settings(folder, lake_uri=given["PIPELINE_LAKE_URI"])
 
 
-def fetched(mine: Settings) -> RawDay:
+def fetched(mine: Settings) -> ManifestRows:
     with open_store(mine, patience=HURRIED) as store:
         return raw_day(store, mine, DELTAS, TABLES["raw_book_deltas"], (BTC,), DAY)
 
