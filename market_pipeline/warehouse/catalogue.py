@@ -122,7 +122,14 @@ def connect(data_dir: Path | str) -> duckdb.DuckDBPyConnection:
         PublishError: The file is damaged, or somebody wrote into it.
     """
     warehouse = Warehouse(Path(data_dir))
-    if not warehouse.catalogue.is_file():
+    if warehouse.catalogue.exists() and not warehouse.catalogue.is_file():
+        raise PublishError(
+            "something that is no file lies in the catalogue's place",
+            next_step="Move it away, then run this again.",
+            file=warehouse.catalogue,
+            expected="a DuckDB file",
+        )
+    if not warehouse.catalogue.exists():
         raise MissingDataError(
             "there is no catalogue yet",
             next_step="Run the pipeline once for any day, or check PIPELINE_DATA_DIR.",

@@ -322,6 +322,12 @@ class TestConnect:
         assert str(tmp_path / "data/warehouse/market.duckdb") == caught.value.file
         assert [] == list(tmp_path.iterdir())
 
+    def test_no_file(self, warehouse: Warehouse):
+        """A folder in the catalogue's place is called that, and not a catalogue that is missing."""
+        warehouse.catalogue.mkdir(parents=True)
+        with pytest.raises(PublishError, match="no file lies in the catalogue's place"):
+            connect(warehouse.data_dir)
+
     def test_read_only(self, warehouse: Warehouse):
         """Nothing in the catalogue can be changed through it."""
         publish_run(warehouse, 1)
