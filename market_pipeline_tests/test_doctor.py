@@ -401,10 +401,18 @@ class TestLake:
         (vendors / "BTCUSDT.csv.gz").touch()
         assert finding("lake").found.endswith("holds days of 2 of 2 instruments")
 
-    def test_some_without_days(self, folder):
-        """Instruments without a day are named in a warning; an empty folder is no day."""
+    @pytest.mark.parametrize(
+        "name", [None, "dt=20240808/1.snappy.parquet", "dt=2024-08-08/x.parquet"]
+    )
+    def test_some_without_days(self, folder, name):
+        """Instruments without a day that a run would take are named in a warning."""
         lake = folder / "data" / "lake"
-        next(lake.glob("**/symbol=ETH-USDT/*/*.parquet")).unlink()
+        shard = next(lake.glob("**/symbol=ETH-USDT/*/*.parquet"))
+        shard.unlink()
+        if name is not None:
+            other = shard.parent.parent / name
+            other.parent.mkdir(exist_ok=True)
+            other.touch()
         found = finding("lake")
         assert "warn" == found.status
         assert found.found.endswith("days of 1 of 2 instruments; none of BINANCE:ETH-USDT")

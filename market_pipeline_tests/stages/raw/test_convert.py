@@ -106,7 +106,19 @@ class TestOnce:
         registered(elsewhere)
         assert made(settings) == made(elsewhere) and len(made(settings)) == 3
 
-    @pytest.mark.parametrize("what", ["vendor's file", "version", "shard gone", "shard cut"])
+    @pytest.mark.parametrize("version", ["1", 1.5])
+    def test_a_version_of_another_kind(self, settings, monkeypatch, version):
+        """A converter of another package may have a text or a fraction for its version."""
+        monkeypatch.setattr(TardisCsv, "version", version)
+        write_vendor(settings.lake_path)
+        first = registered(settings)
+        monkeypatch.setattr(TardisCsv, "convert", lambda *_: pytest.fail("converted again"))
+        assert first.equals(registered(settings))
+        assert first["status"].to_list() == ["usable"]
+
+    @pytest.mark.parametrize(
+        "what", ["vendor's file", "version", "shard gone", "shard cut", "record of another format"]
+    )
     def test_it_is_made_anew_if(self, settings, monkeypatch, what):
         """The vendor's bytes or the converter are others, or a made file is not as it was."""
         write_vendor(settings.lake_path)
@@ -118,11 +130,15 @@ class TestOnce:
             monkeypatch.setattr(TardisCsv, "version", 99)
         elif what == "shard gone":
             shard.unlink()
+        elif what == "record of another format":
+            (record,) = (settings.data_dir / "converted").rglob("made/**/*.json")
+            record.write_text(record.read_text().replace('"format": 1', '"format": 0'))
+            shard.write_bytes(b"")
         else:
             shard.write_bytes(b"")
         after = registered(settings)
         assert after["status"].to_list() == ["usable"]
-        assert (after["sha256"][0] == before) is what.startswith("shard")
+        assert (after["sha256"][0] == before) is what.startswith(("shard", "record"))
 
     def test_gone_files_of_the_vendor_leave_what_was_made(self, settings):
         """Retention at the vendor's side takes nothing away here."""
