@@ -270,7 +270,9 @@ class _Root:
         return made
 
     def write(self, record: DayRecord) -> None:
-        """Replaces the record, whole or not at all."""
+        """Replaces the record, whole or not at all; only for who has its lock."""
+        for left_over in self.record.parent.glob(f"{self.record.name}.*.partial"):
+            left_over.unlink()  # of a process that was killed
         text = msgspec.json.format(msgspec.json.encode(record), indent=2)
         with written_whole(self.record) as file:
             file.write(text + b"\n")

@@ -140,6 +140,17 @@ class TestOnce:
         assert after["status"].to_list() == ["usable"]
         assert (after["sha256"][0] == before) is what.startswith(("shard", "record"))
 
+    def test_a_record_that_a_killed_process_began(self, settings):
+        """What is left of it goes when the day is converted again."""
+        write_vendor(settings.lake_path)
+        registered(settings)
+        (record,) = (settings.data_dir / "converted").rglob("*.json")
+        record.with_name(f"{record.name}.0a1b.partial").write_bytes(b"{")
+        record.unlink()
+        registered(settings)
+
+        assert [record.name] == [each.name for each in record.parent.glob("*.json*")]
+
     def test_gone_files_of_the_vendor_leave_what_was_made(self, settings):
         """Retention at the vendor's side takes nothing away here."""
         files = write_vendor(settings.lake_path)
