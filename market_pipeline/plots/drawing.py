@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from market_pipeline.shown import shown
 
-__all__ = ["ACCENT", "FONT_SIZE", "INK", "Drawing", "box_path", "polyline", "text_width"]
+__all__ = ["ACCENT", "INK", "Drawing", "box_path", "polyline", "text_width"]
 
 INK = "currentColor"
 """What is drawn in this colour has that of the page's text."""
@@ -24,9 +24,9 @@ INK = "currentColor"
 ACCENT = "var(--accent)"
 """What is drawn in this colour has that of the page's lines of data."""
 
-FONT_SIZE = 11
+_FONT_SIZE = 11
 _FONT = "system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif"
-_TEXT = f'font-family="{_FONT}" font-size="{FONT_SIZE}" fill="{INK}"'
+_TEXT = f'font-family="{_FONT}" font-size="{_FONT_SIZE}" fill="{INK}"'
 # An image knows nothing of the page around it, light or dark: it brings its own paper and ink.
 _OWN_COLOURS = "color:#1c2226;--accent:#0072b2"
 _PAPER = "#fff"
@@ -49,7 +49,7 @@ class Drawing:
     ) -> None:
         """Writes a text with its middle at the height `y`."""
         self._elements.append(
-            f'<text x="{_number(x)}" y="{_number(y + 0.36 * FONT_SIZE)}"'
+            f'<text x="{_number(x)}" y="{_number(y + 0.36 * _FONT_SIZE)}"'
             + (f' text-anchor="{anchor}"' if anchor != "start" else "")
             + (' font-weight="600"' if is_bold else "")
             + f">{_escaped(text)}</text>"
@@ -59,7 +59,7 @@ class Drawing:
         """Writes letters each with its middle at its `x`, all at one height."""
         self._elements.append(
             f'<text x="{" ".join(_number(x) for x, _ in places)}" '
-            f'y="{_number(y + 0.36 * FONT_SIZE)}" text-anchor="middle">'
+            f'y="{_number(y + 0.36 * _FONT_SIZE)}" text-anchor="middle">'
             f"{_escaped(''.join(letter for _, letter in places))}</text>"
         )
 
@@ -142,7 +142,7 @@ def _short(tenths: list[int]) -> str:
 def text_width(text: str) -> float:
     """About how many pixels a text takes, rather too many than too few."""
     wide = sum(east_asian_width(letter) in "WF" for letter in text)
-    return FONT_SIZE * (0.62 * len(text) + 0.4 * wide)
+    return _FONT_SIZE * (0.62 * len(text) + 0.4 * wide)
 
 
 def _opacity(of: str, opacity: float) -> str:
