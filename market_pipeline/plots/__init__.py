@@ -1,4 +1,4 @@
 """Figures of days and of coverage as SVG, from frames and files.
 
-May import `books` and `quality`.
+May import `shown`, `books` and `quality`.
 """
