@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -25,6 +25,7 @@ __all__ = [
     "first_and_worst",
     "first_marked",
     "merged",
+    "with_first",
 ]
 
 Place = Literal["first", "worst", "further"]
@@ -109,6 +110,11 @@ def first_marked(
     for item in items:
         yield "further" if kind(item) in met else "first", item
         met.add(kind(item))
+
+
+def with_first(findings: Iterable[Finding]) -> list[Finding]:
+    """The findings of one check in their order, the first marked as such and no other."""
+    return [replace(finding, place=place) for place, finding in first_marked(findings)]
 
 
 def merged(parts: Sequence[Measured]) -> Measured:

@@ -7,7 +7,6 @@ is in only one of them, shows there, whatever today's own book was seeded from.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from functools import cache
 
@@ -17,7 +16,7 @@ from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.scale import Scale
 from market_pipeline.errors import CheckpointError, MarketPipelineError, is_of_machine
 from market_pipeline.quality.figures.comparisons import DayBoundaryFigures
-from market_pipeline.quality.findings import Finding, Measured, first_marked
+from market_pipeline.quality.findings import Finding, Measured, with_first
 from market_pipeline.sources.batches import SnapshotBatch
 from market_pipeline.sources.crypto_lake import read_deltas, read_snapshots
 from market_pipeline.sources.crypto_lake_trades import read_trade_times
@@ -129,8 +128,7 @@ def _measured(
     if replay.snapshot is not None:
         shown = replay.differences[:_MAX_LEVELS]
         findings += _level_findings(day, replay.snapshot, shown, price_scale, size_scale)
-    marked = first_marked(findings)
-    return Measured((figures,), [replace(finding, place=place) for place, finding in marked])
+    return Measured((figures,), with_first(findings))
 
 
 def _level_findings(

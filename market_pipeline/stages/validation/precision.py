@@ -16,7 +16,7 @@ from market_pipeline.books.scale import NOT_REPRESENTABLE, Scale, to_steps
 from market_pipeline.quality.checks.base import measured
 from market_pipeline.quality.figures.book import PrecisionFigures
 from market_pipeline.quality.figures.comparisons import SnapshotPrecisionFigures
-from market_pipeline.quality.findings import Finding, Measured
+from market_pipeline.quality.findings import Finding, Measured, with_first
 from market_pipeline.quality.located import precision_places
 from market_pipeline.quality.measures.precision import (
     MAX_OFFENDERS,
@@ -86,7 +86,7 @@ def measure_snapshot_precision(day: InstrumentDay) -> Measured:
             findings.append(
                 Finding(
                     check="precision",
-                    place="further" if findings else "first",
+                    place="further",
                     ts_receipt_ns=int(batch.ts_receipt_ns[loss.row]),
                     sequence_number=int(batch.sequence_number[loss.row]),
                     file=batch.file.relative_to(day.raw.lake).as_posix(),
@@ -102,7 +102,7 @@ def measure_snapshot_precision(day: InstrumentDay) -> Measured:
         snapshot_precision_losses=count,
         first_snapshot_precision_loss=_place(findings[0]) if findings else None,
     )
-    return Measured((figures,), findings)
+    return Measured((figures,), with_first(findings))
 
 
 def _losses(batch: SnapshotBatch, steps: Mapping[str, Scale]) -> tuple[int, list[_Loss]]:

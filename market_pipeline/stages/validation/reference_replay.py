@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
 from typing import Any
@@ -19,7 +19,7 @@ from market_pipeline.config.instruments import Policies
 from market_pipeline.errors import CheckpointError, MarketPipelineError
 from market_pipeline.quality.checks.base import measured, number_of, time_text
 from market_pipeline.quality.figures.comparisons import ReferenceReplayFigures
-from market_pipeline.quality.findings import Finding, Measured, first_marked
+from market_pipeline.quality.findings import Finding, Measured, with_first
 from market_pipeline.quality.measures.reference_replay import (
     BBO_COLUMNS,
     DEPTH_COLUMNS,
@@ -94,8 +94,7 @@ def measure_reference_replay(day: InstrumentDay) -> Measured:
         reference_differing_messages=sum(minute.differing for minute in minutes),
         reference_first_difference=differences[0] if differences else None,
     )
-    marked = first_marked(findings)
-    return Measured((figures,), [replace(finding, place=place) for place, finding in marked])
+    return Measured((figures,), with_first(findings))
 
 
 def _minutes(day: InstrumentDay, count: int) -> list[_Minute]:
