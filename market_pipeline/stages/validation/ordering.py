@@ -12,32 +12,6 @@ from market_pipeline.stages.validation.context import InstrumentDay
 
 __all__ = ["measure_ordering"]
 
-_PLACES = {
-    "first_old": (
-        ("stale_messages", "repeated_messages", "late_messages"),
-        "a number above that of the message before",
-        "The first message that stands behind later ones; it changes nothing that they set.",
-    ),
-    "first_restart": (
-        ("restarts",),
-        "a number above that of the message before",
-        "From this message on the sequence numbers begin anew.",
-    ),
-    "first_split": (
-        ("split_messages",),
-        "all rows of a message under one receipt time",
-        "The first message of which the next one has the number and the exchange's time.",
-    ),
-    "first_bad_sequence": (
-        ("bad_sequences",),
-        "a number between those of the messages around it",
-        "The first message whose sequence number the messages around it contradict.",
-    ),
-}
-"""Of each first place in `books.rebuilds`: the columns that count it, what would have been right,
-and what it is.
-"""
-
 
 def measure_ordering(day: InstrumentDay) -> Measured:
     """What was not applied, and which numbers were not believed, with the first place of each."""
@@ -47,18 +21,45 @@ def measure_ordering(day: InstrumentDay) -> Measured:
 
 
 def _findings(record: RebuildRecord) -> Iterator[Finding]:
-    for place, (counted, expected, note) in _PLACES.items():
-        at_ns = getattr(record, f"{place}_ns")
-        if not at_ns or not any(getattr(record, name) for name in counted):
-            continue
-        number = getattr(record, f"{place}_sequence_number", None)
-        yield Finding(
-            check="ordering",
-            place="first",
-            ts_receipt_ns=at_ns,
-            sequence_number=number,
-            column="sequence_number",
-            value=time_text(at_ns) if number is None else str(number),
-            expected=expected,
-            note=note,
-        )
+    """The first place of each kind: what counts it, where it is, what would have been right."""
+    for counts, at_ns, number, expected, note in (
+        (
+            (record.stale_messages, record.repeated_messages, record.late_messages),
+            record.first_old_ns,
+            record.first_old_sequence_number,
+            "a number above that of the message before",
+            "The first message that stands behind later ones; it changes nothing that they set.",
+        ),
+        (
+            (record.restarts,),
+            record.first_restart_ns,
+            None,
+            "a number above that of the message before",
+            "From this message on the sequence numbers begin anew.",
+        ),
+        (
+            (record.split_messages,),
+            record.first_split_ns,
+            None,
+            "all rows of a message under one receipt time",
+            "The first message of which the next one has the number and the exchange's time.",
+        ),
+        (
+            (record.bad_sequences,),
+            record.first_bad_sequence_ns,
+            None,
+            "a number between those of the messages around it",
+            "The first message whose sequence number the messages around it contradict.",
+        ),
+    ):
+        if at_ns and any(counts):
+            yield Finding(
+                check="ordering",
+                place="first",
+                ts_receipt_ns=at_ns,
+                sequence_number=number,
+                column="sequence_number",
+                value=time_text(at_ns) if number is None else str(number),
+                expected=expected,
+                note=note,
+            )
