@@ -365,7 +365,7 @@ def apply_messages(registers, levels, history, feed, cursor, until, options, out
     return status
 
 
-@kernel
+@inlined_kernel
 def _confirmed(side, prices, sizes, row, horizon, seeded):
     """How many of the levels written to a row lie within the horizon."""
     if not seeded:
