@@ -365,6 +365,7 @@ def apply_messages(registers, levels, history, feed, cursor, until, options, out
     return status
 
 
+# Left to itself the compiler inlined it or not, which was 3 % of the kernel with depth.
 @inlined_kernel
 def _confirmed(side, prices, sizes, row, horizon, seeded):
     """How many of the levels written to a row lie within the horizon."""
