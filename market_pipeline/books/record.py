@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from market_pipeline.books.scale import Scale, scales_of
 from market_pipeline.warehouse.records import Columns, Identity, figure, table_column
+
+if TYPE_CHECKING:
+    from market_pipeline.books.scale import Scale
 
 __all__ = ["KernelFigures", "Outcome", "RebuildRecord"]
 
@@ -166,4 +168,7 @@ class RebuildRecord(Identity, _Rules, KernelFigures, _Bytes):
     @property
     def scales(self) -> tuple[Scale, Scale]:
         """The tick and the lot of a day that was rebuilt."""
+        # It imports the compiler, which those who read rows need not wait for.
+        from market_pipeline.books.scale import scales_of  # noqa: PLC0415
+
         return scales_of(self.tick, self.lot)
