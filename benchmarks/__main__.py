@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks.chain import tiny_figures, vendor_figures
 from benchmarks.days import DayArrays, real_day, synthetic_day
 from benchmarks.end_to_end import day_figures, thread_figures
 from benchmarks.figures import Figure
@@ -76,12 +77,19 @@ class Suite:
         """Two instruments in one thread and in two."""
         self.figures += thread_figures(min(self.end_to_end_rows), self.runs)
 
+    def chain(self) -> None:
+        """Every stage of a day, from raw files to the verdict."""
+        for rows in self.end_to_end_rows:
+            self.console.print(f"  {rows:,} rows")
+            self.figures += vendor_figures(rows, self.runs)
+        self.figures += tiny_figures(self.runs)
+
     def start(self) -> None:
         """The first row of a fresh process."""
         self.figures += start_figures(self.runs)
 
 
-_PARTS = ("kernel", "lakeapi", "end_to_end", "threads", "start")
+_PARTS = ("kernel", "lakeapi", "end_to_end", "threads", "chain", "start")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
