@@ -44,6 +44,7 @@ from market_pipeline.warehouse.read import scan
 from market_pipeline.warehouse.staging import StagedFile
 from market_pipeline.warehouse.working import (
     read_day,
+    read_rows,
     replace_rows_within,
     working_mark,
     writing,
@@ -73,7 +74,12 @@ class PartitionRows:
     made_of: Mapping[str, MadeOf] = field(default_factory=dict)
 
 
-_SMALL = [table for table in TABLES.values() if table.storage == "duckdb"]
+_TOGETHER = [
+    table
+    for table in TABLES.values()
+    if table.storage == "duckdb" and table.schema in {"lake", "books"}
+]
+"""The small tables that steps take as inputs beside each other."""
 
 _runs: Counter[Path] = Counter()
 _unshown: set[Path] = set()
@@ -200,18 +206,19 @@ class _RowsHandler(DbTypeHandler[Any]):
     def load_input(
         self, context: dg.InputContext, table_slice: TableSlice, connection: Warehouse
     ) -> pl.DataFrame:
-        day, mark = _day(context), working_mark(connection)
-        rows = _rows_of_day(connection, day, mark) if mark else read_day(connection, _SMALL, day)
-        return rows[TABLES[table_slice.table].sql_name]
+        table, day, mark = TABLES[table_slice.table], _day(context), working_mark(connection)
+        if mark and table in _TOGETHER:
+            return _rows_of_day(connection, day, mark)[table.sql_name]
+        return read_rows(connection, table, day)
 
 
 @lru_cache(maxsize=1)
 def _rows_of_day(warehouse: Warehouse, day: date, mark: str) -> Mapping[str, pl.DataFrame]:
-    """The rows of a day in all small tables, read once for all inputs of a step.
+    """The rows of a day in the tables above, read once for all inputs of a step.
 
     `mark` is of the working database's state: another one has other rows.
     """
-    return read_day(warehouse, _SMALL, day)
+    return read_day(warehouse, _TOGETHER, day)
 
 
 class _WarehouseClient(DuckDbClient):
