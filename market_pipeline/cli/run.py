@@ -69,18 +69,7 @@ def run(
     settings = load_settings()
     chosen = select_instruments(load_instruments(settings.instruments_file), instrument or [])
     ids = [each.id for each in chosen]
-    if start < settings.start_date:
-        raise typer.BadParameter(
-            f"{start} is before the first partition {settings.start_date} (PIPELINE_START_DATE)",
-            param_hint="--start-date",
-        )
-    yesterday = datetime.now(UTC).date() - timedelta(days=1)
-    if end > yesterday:
-        raise typer.BadParameter(
-            f"{end} is not over yet: the last whole UTC day is {yesterday}",
-            param_hint="--end-date",
-        )
-    days = [start + timedelta(days=n) for n in range((end - start).days + 1)]
+    days = _partitions(start, end, settings)
     out = console()
     if dry_run:
         raise typer.Exit(_look(days, chosen, settings, out, as_json=as_json))
@@ -100,6 +89,26 @@ def run(
         rows = [row for row in found if row.dt not in failed]
         print_verdicts(out, rows)
     raise typer.Exit(FAILED if failed else exit_code(rows))
+
+
+def _partitions(start: date, end: date, settings: Settings) -> list[date]:
+    """The days of a range, all of which have a partition.
+
+    Raises:
+        typer.BadParameter: One has none.
+    """
+    if start < settings.start_date:
+        raise typer.BadParameter(
+            f"{start} is before the first partition {settings.start_date} (PIPELINE_START_DATE)",
+            param_hint="--start-date",
+        )
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    if end > yesterday:
+        raise typer.BadParameter(
+            f"{end} is not over yet: the last whole UTC day is {yesterday}",
+            param_hint="--end-date",
+        )
+    return [start + timedelta(days=n) for n in range((end - start).days + 1)]
 
 
 def print_failed(failed: Mapping[date, str]) -> None:

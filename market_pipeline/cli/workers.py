@@ -1,7 +1,7 @@
 """Days of the daily job run by several processes at once, each as `cli.days` runs them in one.
 
-Such a process has a process group of its own, so that Ctrl-C reaches it through the verb alone, and
-it stops when the verb is gone.
+Such a process (`cli.worker`) has a process group of its own, so that Ctrl-C reaches it through the
+verb alone, and it stops when the verb is gone.
 """
 
 from __future__ import annotations
@@ -15,23 +15,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Thread
 
 import typer
 from rich.console import Console
 
-from market_pipeline.cli.days import DayProgress, dagster_home, daily_runs
-from market_pipeline.cli.script import run_script
+from market_pipeline.cli.days import DayProgress, dagster_home
 from market_pipeline.cli.signals import stoppable
 from market_pipeline.cli.timings import StepTimes
 from market_pipeline.config.settings import Settings
 
-__all__ = ["default_jobs", "run_days_at_once", "start"]
+__all__ = ["Asked", "Ended", "Ready", "Step", "default_jobs", "run_days_at_once"]
 
 _PROCESS_MB = 900
 """What a process takes beside the memory budget: libraries, and what allocators keep."""
@@ -40,11 +36,11 @@ _DAYS_WORTH_A_PROCESS = 2
 _PATIENCE_SECONDS = 90.0
 """A process that was asked to stop ends in seconds, and itself after a minute."""
 _CANNOT_START = 2
-_START = f"from {__name__} import start; start()"
+_START = "from market_pipeline.cli.worker import start; start()"
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class Asked:
     """What a process is to run days of."""
 
     ids: list[str]
@@ -52,14 +48,14 @@ class _Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ready:
+class Ready:
     """A process has loaded everything; `steps` is how many a day has."""
 
     steps: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class Step:
     """A step of a day ended, or `text` says how far it is."""
 
     day: date
@@ -67,7 +63,7 @@ class _Step:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ended:
+class Ended:
     """A day is over; `reason` is why it failed, `times` what its process's steps took so far."""
 
     day: date
@@ -116,7 +112,7 @@ def run_days_at_once(
             which has reported why.
     """
     dagster_home()
-    asked = _Asked(list(ids), force)
+    asked = Asked(list(ids), force)
     shares = {
         "PIPELINE_THREADS": f"{max(1, settings.threads // jobs)}",
         "PIPELINE_MEMORY_BUDGET_MB": f"{max(1, settings.memory_budget_mb // jobs)}",
@@ -135,7 +131,7 @@ def run_days_at_once(
 class _Worker:
     """A process that runs one day after the other, and the day that it is at."""
 
-    def __init__(self, asked: _Asked, shares: dict[str, str]) -> None:
+    def __init__(self, asked: Asked, shares: dict[str, str]) -> None:
         self.connection, theirs = Pipe()
         self.day: date | None = None
         self.is_ready = False
@@ -201,7 +197,7 @@ class _Turns:
         days: Sequence[date],
         out: Console,
         pool: list[_Worker],
-        asked: _Asked,
+        asked: Asked,
         shares: dict[str, str],
     ) -> None:
         self._days, self._out = days, out
@@ -243,10 +239,10 @@ class _Turns:
 
     def _take(self, worker: _Worker, message: object, progress: DayProgress) -> None:
         match message:
-            case _Step(day, text):
+            case Step(day, text):
                 progress.step(day, text)
                 return
-            case _Ended(day, reason, times):
+            case Ended(day, reason, times):
                 worker.times = times
                 if reason is not None:
                     self._failed[day] = reason
@@ -273,42 +269,3 @@ class _Turns:
         )
         progress.end(worker.day, failed=True)
         return bool(self._waiting)
-
-
-def start() -> None:
-    """Runs such a process to its end, as the console script runs a verb."""
-    run_script(signal.getsignal(signal.SIGINT), lambda: _run_until_stopped)
-
-
-def _run_until_stopped() -> None:
-    try:
-        _serve(Connection(int(sys.argv[1])))
-    except typer.Exit as stopped:
-        raise SystemExit(stopped.exit_code) from None
-
-
-def _serve(connection: Connection) -> None:
-    """Runs the days that the verb hands over, until it has no more."""
-    asked = connection.recv()
-    days: SimpleQueue[date | None] = SimpleQueue()
-    Thread(target=_hear, args=(connection, days), daemon=True, name="verb").start()
-    with daily_runs(asked.ids, force=asked.force) as runs:
-        connection.send(_Ready(runs.steps))
-        while (day := days.get()) is not None:
-            with stoppable(f"{day}", announced=False):
-                reason = runs.run(day, partial(_report, connection, day))
-            connection.send(_Ended(day, reason, runs.times))
-
-
-def _report(connection: Connection, day: date, text: str | None) -> None:
-    connection.send(_Step(day, text))
-
-
-def _hear(connection: Connection, days: SimpleQueue[date | None]) -> None:
-    """Takes the days, and stops this process when the verb is gone."""
-    try:
-        while (day := connection.recv()) is not None:
-            days.put(day)
-        days.put(None)
-    except (EOFError, OSError):
-        os.kill(os.getpid(), signal.SIGTERM)

@@ -43,7 +43,7 @@ def processes(running: Running) -> list[psutil.Process]:
     """Those that a verb started to run days."""
     with suppress(psutil.Error):  # one of them ends meanwhile
         below = psutil.Process(running.process.pid).children(recursive=True)
-        return [each for each in below if "cli.workers" in " ".join(each.cmdline())]
+        return [each for each in below if "cli.worker " in " ".join(each.cmdline())]
     return []
 
 

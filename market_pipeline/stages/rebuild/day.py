@@ -101,8 +101,7 @@ def rebuild_day(
         settings: How often depth and checkpoints come, and what may be used of the machine.
         warehouse: Where to stage, and to keep copies of raw files that cannot be used.
         progress: Called with a line for each instrument.
-        published: Given for a look only: where the day before is published. Files are staged in
-            `warehouse`, and nothing is copied.
+        published: Given for a dry run only: where the day before is published; nothing is copied.
         recorded: What is published of the day; None rebuilds what is unchanged too.
 
     Raises:

@@ -142,7 +142,6 @@ def rebuild_instrument(
         warehouse: Where to stage.
         made_of: What the books follow from; a killed rebuild is resumed if that is the same.
         progress: Called with a line on what is resumed.
-        overlap: Whether reading and writing overlap.
         published: Where the day before is published, if not in `warehouse`.
 
     Raises:
