@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from market_pipeline.quality.findings import Finding, Place
 from market_pipeline.quality.measures.domain import VIOLATIONS
 from market_pipeline.warehouse.records import Identity, figure, table_column
 from market_pipeline.warehouse.tables import Table
@@ -45,6 +46,21 @@ class RawPlace:
     expected: str
     ts_receipt_ns: int | None
     sequence_number: int | None
+
+    def finding(self, check: str, mark: Place, note: str) -> Finding:
+        """The place as a row of `quality.findings`."""
+        return Finding(
+            check=check,
+            place=mark,
+            ts_receipt_ns=self.ts_receipt_ns,
+            sequence_number=self.sequence_number,
+            file=self.file,
+            row=self.row,
+            column=self.column,
+            value=self.value,
+            expected=self.expected,
+            note=note,
+        )
 
 
 _PLACE_COLUMNS = {

@@ -131,19 +131,13 @@ def _outside_findings(profiles: Sequence[Profile]) -> Iterator[Finding]:
         places = [place for place in profile.places if place.kind == OUTSIDE_DAY]
         for mark, place in first_marked(places):
             assert place.ts_receipt_ns is not None
-            yield Finding(
-                check="identity",
-                place=mark,
-                ts_receipt_ns=place.ts_receipt_ns,
-                sequence_number=place.sequence_number,
-                file=place.file,
-                row=place.row,
-                column=place.column,
-                value=_instant(place.ts_receipt_ns),
-                expected=place.expected,
-                note=f"One of {profile.receipts_outside_day:,} rows of {profile.rows:,} in "
+            found = place.finding(
+                "identity",
+                mark,
+                f"One of {profile.receipts_outside_day:,} rows of {profile.rows:,} in "
                 f"{profile.raw_table} that were received outside the UTC day.",
             )
+            yield replace(found, value=_instant(place.ts_receipt_ns))
 
 
 def _instant(ts_ns: int) -> str:
@@ -221,17 +215,8 @@ def _repeated_findings(profiles: Sequence[Profile]) -> Iterator[Finding]:
     assert trades is not None
     repeated = [place for place in trades.places if place.kind == "duplicate_messages"]
     for mark, place in first_marked(repeated):
-        yield Finding(
-            check="identity",
-            place=mark,
-            ts_receipt_ns=place.ts_receipt_ns,
-            sequence_number=place.sequence_number,
-            file=place.file,
-            row=place.row,
-            column=place.column,
-            value=place.value,
-            expected=place.expected,
-            note="The trade of this id came before already: its volume counts twice.",
+        yield place.finding(
+            "identity", mark, "The trade of this id came before already: its volume counts twice."
         )
 
 

@@ -123,20 +123,8 @@ def _step_text(seen: SeenStep | None) -> str | None:
 def _findings(check: str, places: Sequence[tuple[str, RawPlace]]) -> Iterator[Finding]:
     """Places as findings, of each raw table and kind the first one marked as such."""
     for mark, (raw_table, place) in first_marked(places, lambda each: (each[0], each[1].kind)):
-        yield Finding(
-            check=check,
-            place=mark,
-            ts_receipt_ns=place.ts_receipt_ns,
-            sequence_number=place.sequence_number,
-            file=place.file,
-            row=place.row,
-            column=place.column,
-            value=place.value,
-            expected=place.expected,
-            note=_NOTES.get(
-                place.kind, f"Counted in {raw_table} as {place.kind.replace('_', ' ')}."
-            ),
-        )
+        note = _NOTES.get(place.kind, f"Counted in {raw_table} as {place.kind.replace('_', ' ')}.")
+        yield place.finding(check, mark, note)
 
 
 def _place_text(place: RawPlace) -> str:
