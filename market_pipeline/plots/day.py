@@ -18,7 +18,7 @@ from market_pipeline.plots.window import Window
 
 __all__ = ["day_plot"]
 
-_WIDTH, _LEFT, _PANEL_WIDTH = 1000, 130, 800
+_WIDTH, _LEFT, _PANEL_WIDTH = 1012, 142, 800
 _TITLE_HEIGHT, _TIMES_HEIGHT = 24, 30
 _MID_HEIGHT, _SPREAD_HEIGHT, _DEPTH_HEIGHT = 180, 90, 200
 _LANE_HEIGHT, _THINNEST = 20, 1.2

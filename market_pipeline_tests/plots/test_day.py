@@ -25,7 +25,7 @@ from market_pipeline_tests.plots.pictures import paths, stretches, texts
 
 WINDOW = Window(START_NS, START_NS + 86_400 * SECOND_NS)
 STEPS = {"tick": Decimal("0.1"), "lot": Decimal("0.001")}
-LEFT, WIDTH = 130, 800
+LEFT, WIDTH = 142, 800
 """Of the panels, in pixels."""
 
 
@@ -91,8 +91,8 @@ def test_a_lane_for_every_cause(files):
     assert sorted(lanes, key=lambda cause: seen[cause][1]) == ["CROSSED", "GAP", "LOCKED"]
     assert {
         "CROSSED": [(LEFT + WIDTH - 1.2, LEFT + WIDTH)],
-        "GAP": [(185.6, 218.9)],
-        "LOCKED": [(130.05, 131.25)],
+        "GAP": [(LEFT + 55.6, LEFT + 88.9)],
+        "LOCKED": [(LEFT + 0.05, LEFT + 1.25)],
     } == {cause: [pytest.approx(each, abs=0.1) for each in lane] for cause, lane in lanes.items()}
 
 
