@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from multiprocessing import Pipe
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 import typer
@@ -207,10 +207,10 @@ class _Turns:
 
     def run(self) -> dict[date, str]:
         """Runs all of them; those that failed in the days' order."""
-        steps = self._first_ready()
+        at_work = {worker.connection: worker for worker in self._pool}
+        steps = self._first_ready(at_work)
         with DayProgress(self._out, self._days, steps) as progress:
-            at_work = {worker.connection: worker for worker in self._pool}
-            for worker in self._pool:
+            for worker in at_work.values():
                 if worker.is_ready:
                     self._give(worker, progress)
             while at_work:
@@ -220,22 +220,29 @@ class _Turns:
                         self._take(worker, worker.connection.recv(), progress)
                     except (EOFError, ConnectionResetError):
                         del at_work[worker.connection]
-                        if self._bury(worker, progress):
+                        if self._bury(worker, progress, is_last=not at_work):
                             further = _Worker(self._asked, self._shares)
                             self._pool.append(further)
                             at_work[further.connection] = further
         return {day: self._failed[day] for day in self._days if day in self._failed}
 
-    def _first_ready(self) -> int:
-        """The steps of a day, as soon as one process knows it."""
-        (connection, *_) = wait([worker.connection for worker in self._pool])
-        (worker,) = (each for each in self._pool if each.connection is connection)
-        try:
-            message = worker.connection.recv()
-        except (EOFError, ConnectionResetError):
-            raise typer.Exit(_CANNOT_START) from None
-        worker.is_ready = True
-        return int(message.steps)
+    def _first_ready(self, at_work: dict[Connection, _Worker]) -> int:
+        """The steps of a day, as soon as one process knows it; those that end before are left out.
+
+        Raises:
+            typer.Exit: All have ended; they have reported why.
+        """
+        while at_work:
+            for connection in wait(list(at_work)):
+                worker = at_work[connection]  # type: ignore[index]  # they are connections
+                try:
+                    steps: int = worker.connection.recv().steps
+                except (EOFError, ConnectionResetError):
+                    del at_work[worker.connection]
+                else:
+                    worker.is_ready = True
+                    return steps
+        raise typer.Exit(_CANNOT_START)
 
     def _take(self, worker: _Worker, message: object, progress: DayProgress) -> None:
         match message:
@@ -257,15 +264,19 @@ class _Turns:
             progress.begin(day)
         worker.give(day)
 
-    def _bury(self, worker: _Worker, progress: DayProgress) -> bool:
-        """Notes what became of the day of a process that ended; whether another one is needed."""
+    def _bury(self, worker: _Worker, progress: DayProgress, *, is_last: bool) -> bool:
+        """Notes what became of the day of a process that ended; whether another one is needed.
+
+        Raises:
+            typer.Exit: It could not start, which it has reported, and nobody is left for the days.
+        """
         how = worker.ended()
-        if worker.day is None and worker.is_ready:
-            return False
-        if worker.day is None:
+        if worker.day is not None:
+            self._failed[worker.day] = (
+                f"the process that ran it was ended {how}; if memory ran out, use fewer --jobs"
+            )
+            progress.end(worker.day, failed=True)
+            return bool(self._waiting)
+        if is_last and self._waiting:
             raise typer.Exit(_CANNOT_START)
-        self._failed[worker.day] = (
-            f"the process that ran it was ended {how}; if memory ran out, use fewer --jobs"
-        )
-        progress.end(worker.day, failed=True)
-        return bool(self._waiting)
+        return False
