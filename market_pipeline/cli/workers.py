@@ -11,10 +11,11 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -119,9 +120,9 @@ def run_days_at_once(
     }
     with stoppable(f"{days[0]} to {days[-1]}"), _pool() as pool:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        for _ in range(min(jobs, len(days))):
-            pool.append(_Worker(asked, shares))
-        failed = _Turns(days, out, pool, asked, shares).run()
+        start = partial(_Worker, asked, shares)
+        pool.extend(start() for _ in range(min(jobs, len(days))))
+        failed = _Turns(days, out, pool, start).run()
         if times is not None:
             for worker in pool:
                 times.add_all(worker.times)
@@ -197,11 +198,10 @@ class _Turns:
         days: Sequence[date],
         out: Console,
         pool: list[_Worker],
-        asked: Asked,
-        shares: dict[str, str],
+        start: Callable[[], _Worker],
     ) -> None:
         self._days, self._out = days, out
-        self._pool, self._asked, self._shares = pool, asked, shares
+        self._pool, self._start = pool, start
         self._waiting = deque(days)
         self._failed: dict[date, str] = {}
 
@@ -221,7 +221,7 @@ class _Turns:
                     except (EOFError, ConnectionResetError):
                         del at_work[worker.connection]
                         if self._bury(worker, progress, is_last=not at_work):
-                            further = _Worker(self._asked, self._shares)
+                            further = self._start()
                             self._pool.append(further)
                             at_work[further.connection] = further
         return {day: self._failed[day] for day in self._days if day in self._failed}

@@ -18,6 +18,7 @@ from market_pipeline.plots.window import Window
 
 __all__ = ["day_plot"]
 
+_WHAT = "the last valid one; band: the lowest to the highest"
 _WIDTH, _LEFT, _PANEL_WIDTH = 1012, 142, 800
 _TITLE_HEIGHT, _TIMES_HEIGHT = 24, 30
 _MID_HEIGHT, _SPREAD_HEIGHT, _DEPTH_HEIGHT = 180, 90, 200
@@ -47,13 +48,13 @@ def day_plot(
     drawing = Drawing()
     causes = _lanes(intervals)
     lanes_height = _LANE_HEIGHT * max(len(causes), 1)
-    top = _titled(drawing, 0, "mid: the last valid one; band: the lowest to the highest")
+    top = _titled(drawing, 0, f"mid: {_WHAT}")
     draw_quotes(drawing, (_LEFT, top, _PANEL_WIDTH, _MID_HEIGHT), quotes, "mid", window)
     top += _MID_HEIGHT + _TIMES_HEIGHT
     top = _titled(drawing, top, "intervals in which something is known against the book")
     lanes = _panel(window, top, lanes_height, (max(len(causes), 1), 0))
     _draw_lanes(drawing, lanes, window, intervals, causes)
-    top = _titled(drawing, top + lanes_height + _TIMES_HEIGHT, "spread, likewise")
+    top = _titled(drawing, top + lanes_height + _TIMES_HEIGHT, f"spread: {_WHAT}")
     draw_quotes(drawing, (_LEFT, top, _PANEL_WIDTH, _SPREAD_HEIGHT), quotes, "spread", window)
     top += _SPREAD_HEIGHT + _TIMES_HEIGHT
     of_depth = f"size resting at its distance from the mid, in ticks of {tick:f}"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
+import dagster as dg
 import pytest
 import yaml
 
@@ -38,3 +39,15 @@ def instruments(folder: Path) -> tuple[Instrument, Instrument]:
     (folder / "instruments.yaml").write_text(yaml.safe_dump({"instruments": entries}))
     first, second = (Instrument(**each) for each in entries)
     return first, second
+
+
+@pytest.fixture
+def on_disk(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """An instance with its event log in one file, as ours is."""
+    storage = {
+        "module": "market_pipeline.defs.event_log",
+        "class": "EventLog",
+        "config": {"base_dir": str(tmp_path)},
+    }
+    with dg.DagsterInstance.local_temp(str(tmp_path), {"event_log_storage": storage}) as made:
+        yield made

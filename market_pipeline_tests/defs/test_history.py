@@ -24,18 +24,6 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield made
 
 
-@pytest.fixture
-def on_disk(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """An instance with its event log in one file, as ours is."""
-    storage = {
-        "module": "market_pipeline.defs.event_log",
-        "class": "EventLog",
-        "config": {"base_dir": str(tmp_path)},
-    }
-    with dg.DagsterInstance.local_temp(str(tmp_path), {"event_log_storage": storage}) as made:
-        yield made
-
-
 def every(_: str) -> bool:
     """Every day is published."""
     return True

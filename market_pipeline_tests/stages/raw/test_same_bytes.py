@@ -95,7 +95,7 @@ class TestSameBytes:
         assert all(pair.is_same_table for pair in found)
 
     def test_the_same_rows_in_other_bytes(self, warehouse: Warehouse):
-        """A copy that was compressed anew is told by its number of rows and its two times."""
+        """A copy compressed again is recognised by its number of rows and its two times."""
         times = {"first_ts_receipt_ns": 7, "last_ts_receipt_ns": 9}
         rows = [
             row(BTC, "1", "aa", **times),
