@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -163,8 +164,9 @@ def rebuild_instrument(
             record, instrument, day.lake, made.rebuild, made.files, made.sha256, gaps=made.gaps
         )
     # Beyond what decides the rows: the code between two states, and the files that they name.
-    made_from = made_of.decisive(REBUILDS) | {
-        "package": [__version__, package_digest(), pa.__version__],
+    made_from = {name: json.dumps(value) for name, value in made_of.decisive(REBUILDS).items()}
+    made_from |= {
+        "package": f"{__version__} {package_digest()}, pyarrow {pa.__version__}",
         "lake": str(day.lake),
     }
     return _from_deltas(
@@ -187,7 +189,7 @@ def _from_deltas(
     options: RebuildOptions,
     warehouse: Warehouse,
     published: Warehouse,
-    made_from: Mapping[str, Any],
+    made_from: Mapping[str, str],
     progress: Callable[[str], None],
     *,
     overlap: bool,
@@ -237,7 +239,7 @@ def _write_parts(
     rebuild: Rebuild,
     intervals: Intervals,
     output: BookWriter,
-    made_from: Mapping[str, Any],
+    made_from: Mapping[str, str],
     *,
     overlap: bool,
 ) -> None:
@@ -287,7 +289,7 @@ def _saved(
     warehouse: Warehouse,
     instrument: Instrument,
     day: date,
-    made_from: Mapping[str, Any],
+    made_from: Mapping[str, str],
     progress: Callable[[str], None],
 ) -> SavedRebuild | None:
     """The rebuild to resume; what cannot be resumed is reported, and passed over."""
