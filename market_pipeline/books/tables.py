@@ -7,7 +7,7 @@ from market_pipeline.books.state import DEPTH_LEVELS
 from market_pipeline.warehouse.records import Identity
 from market_pipeline.warehouse.tables import Column, Computed, Table
 
-__all__ = ["BBO", "CHECKPOINTS", "DEPTH", "IDENTITY", "INTERVALS", "REBUILDS"]
+__all__ = ["BBO", "BOOK_FILES", "CHECKPOINTS", "DEPTH", "IDENTITY", "INTERVALS", "REBUILDS"]
 
 IDENTITY = Identity.columns()
 _EVENT = (
@@ -155,3 +155,6 @@ REBUILDS = Table(
     columns=RebuildRecord.columns(),
     storage="duckdb",
 )
+
+BOOK_FILES = (BBO, DEPTH, CHECKPOINTS, INTERVALS)
+"""What a rebuild writes into files; `REBUILDS` says how each instrument's day was rebuilt."""

@@ -15,7 +15,7 @@ from market_pipeline.books.scale import Scale, StepInference
 from market_pipeline.config.instruments import GapRule
 from market_pipeline.errors import MissingDataError
 from market_pipeline.sources.batches import DeltaBatch, TradeTimes
-from market_pipeline.stages.rebuild.gap_scan import suspect_gaps_between
+from market_pipeline.stages.rebuild.gap_scan import suspect_gaps
 
 __all__ = ["RawScan", "scan_raw"]
 
@@ -74,7 +74,7 @@ def scan_raw(
 
     gap_rows, silences = _NO_ROWS, _NO_SILENCES
     if trade_times is not None:
-        gaps = suspect_gaps_between(first_rows(times()), trade_times, day, GapRule())
+        gaps = suspect_gaps(first_rows(times()), trade_times, day, GapRule())
         gap_rows, silences = gaps.rows, gaps.silences
     elif infer_steps:
         for _ in times():

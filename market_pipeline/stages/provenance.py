@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import polars as pl
 
-from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH, REBUILDS
+from market_pipeline.books.tables import BBO, BOOK_FILES, CHECKPOINTS, DEPTH, REBUILDS
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import error_text, is_of_machine
@@ -18,15 +18,11 @@ from market_pipeline.metrics.minute import BOOK_METRICS
 from market_pipeline.quality.findings import FINDINGS
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import VALIDATION_REPORT
+from market_pipeline.quality.strategy import choose_strategy
 from market_pipeline.shown import shown_logger
 from market_pipeline.stages.published_rows import of_instrument
 from market_pipeline.stages.raw.days import MANIFEST_OF
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
-from market_pipeline.stages.raw.same_bytes import same_bytes
-from market_pipeline.stages.rebuild.instrument import blank_record
-from market_pipeline.stages.rebuild.writer import OUTPUTS
-from market_pipeline.stages.validation.identity import failed_identity
-from market_pipeline.stages.validation.lookups import Lookups
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import LINEAGE, Input, MadeOf, files_sha256, rows_sha256
 from market_pipeline.warehouse.manifest import RAW_TRADES
@@ -46,13 +42,16 @@ __all__ = [
     "made_of_each",
     "metrics_made_of",
     "profiles_made_of",
+    "published_inputs",
+    "raw_inputs",
     "recorded_day",
-    "report_made_of",
+    "rows_input",
+    "validation_options",
     "with_unchanged",
 ]
 
 PROFILED: tuple[Table, ...] = (PROFILES,)
-BOOKS: tuple[Table, ...] = (*(table for table, _ in OUTPUTS.values()), REBUILDS)
+BOOKS: tuple[Table, ...] = (*BOOK_FILES, REBUILDS)
 VALIDATED: tuple[Table, ...] = (VALIDATION_REPORT, FINDINGS)
 METRICS: tuple[Table, ...] = (BOOK_METRICS,)
 """The tables that are made together: an instrument's day of all is unchanged, or made again."""
@@ -101,19 +100,21 @@ def made_of_each(
 def profiles_made_of(raw: RegisteredDay, instrument: Instrument) -> MadeOf:
     """What an instrument's rows of `lake.profiles` follow from."""
     edge = instrument.thresholds.edge_tolerance_seconds
-    return MadeOf(_raw_inputs(raw, instrument), {"edge_tolerance_seconds": edge})
+    return MadeOf(raw_inputs(raw, instrument), {"edge_tolerance_seconds": edge})
 
 
 def books_made_of(
     raw: RegisteredDay, instrument: Instrument, settings: Settings, warehouse: Warehouse
 ) -> MadeOf:
     """What an instrument's rebuilt books follow from."""
-    inputs = _raw_inputs(raw, instrument)
+    inputs = raw_inputs(raw, instrument)
     if instrument.policies.seed != "first_snapshot":
         before = raw.day - timedelta(days=1)
-        inputs += _published_inputs(warehouse, CHECKPOINTS, before).get(instrument.id, ())
+        inputs += published_inputs(warehouse, CHECKPOINTS, before).get(instrument.id, ())
+    profiles = raw.profiles_of(instrument)
+    strategy = choose_strategy([*profiles.values()])
     parameters = {
-        "strategy": blank_record(instrument, raw).strategy,
+        "strategy": strategy.name,
         "source": instrument.source,
         "tick": str(instrument.tick),
         "lot": str(instrument.lot),
@@ -122,43 +123,10 @@ def books_made_of(
         "depth_interval_ms": settings.depth_interval_ms,
         "checkpoint_seconds": settings.checkpoint_seconds,
     }
+    profile = profiles.get(strategy.table.name)
+    if profile is not None and "infer" in (instrument.tick, instrument.lot):
+        parameters["seen"] = [profile.tick_seen, profile.lot_seen]
     return MadeOf(inputs, parameters)
-
-
-def report_made_of(
-    lookups: Lookups,
-    instruments: Sequence[Instrument],
-    rebuilds: pl.DataFrame,
-    settings: Settings,
-) -> dict[str, MadeOf]:
-    """By id, what the verdict and the findings of a day follow from.
-
-    A day without a book follows from the time too, by `vendor_lag_hours`; it is always made again
-    (`RecordedDay.unchanged`).
-    """
-    raw, warehouse = lookups.raw, lookups.warehouse
-    before = raw.day - timedelta(days=1)
-    published = [_published_inputs(warehouse, table, raw.day) for table, _ in OUTPUTS.values()]
-    published.append(_published_inputs(warehouse, CHECKPOINTS, before))
-
-    def made_of(instrument: Instrument) -> MadeOf:
-        inputs = [*_raw_inputs(raw, instrument)]
-        inputs += _rows_input(PROFILES, raw.day, raw.profiles, instrument)
-        inputs += _rows_input(PROFILES, before, lookups.profiles_before, instrument)
-        inputs += _rows_input(REBUILDS, raw.day, rebuilds, instrument)
-        for table in published:
-            inputs += table.get(instrument.id, ())
-        parameters = {
-            **_of_instrument(instrument),
-            "reference_minutes": settings.reference_minutes,
-            "vendor_lag_hours": settings.vendor_lag_hours,
-            "remarks": [each.remarks(instrument) for _, each in raw.tables],
-            "same_bytes": [str(pair) for pair in same_bytes(raw, instrument, lookups.registered)],
-            "foreign_before": failed_identity(lookups.reports_before, instrument),
-        }
-        return MadeOf(tuple(inputs), parameters)
-
-    return made_of_each(raw.day, instruments, made_of)
 
 
 def metrics_made_of(
@@ -169,19 +137,20 @@ def metrics_made_of(
     warehouse: Warehouse,
 ) -> dict[str, MadeOf]:
     """By id, what the metrics of a day follow from."""
-    published = [_published_inputs(warehouse, table, day) for table in (BBO, DEPTH)]
+    published = [published_inputs(warehouse, table, day) for table in (BBO, DEPTH)]
 
     def made_of(instrument: Instrument) -> MadeOf:
         inputs = trades.made_from(RAW_TRADES, instrument, day)
         for table in published:
             inputs += table.get(instrument.id, ())
-        inputs += _rows_input(VALIDATION_REPORT, day, reports, instrument)
-        return MadeOf(tuple(inputs), _of_instrument(instrument))
+        inputs += rows_input(VALIDATION_REPORT, day, reports, instrument)
+        return MadeOf(tuple(inputs), validation_options(instrument))
 
     return made_of_each(day, instruments, made_of)
 
 
-def _of_instrument(instrument: Instrument) -> dict[str, Any]:
+def validation_options(instrument: Instrument) -> dict[str, Any]:
+    """The options of an instrument that decide what its published books are found to be."""
     return {
         "source": instrument.source,
         "tick": str(instrument.tick),
@@ -192,7 +161,8 @@ def _of_instrument(instrument: Instrument) -> dict[str, Any]:
     }
 
 
-def _raw_inputs(raw: RegisteredDay, instrument: Instrument) -> tuple[Input, ...]:
+def raw_inputs(raw: RegisteredDay, instrument: Instrument) -> tuple[Input, ...]:
+    """The registered raw objects of an instrument, as inputs."""
     return tuple(
         made
         for table, objects in raw.tables
@@ -200,9 +170,7 @@ def _raw_inputs(raw: RegisteredDay, instrument: Instrument) -> tuple[Input, ...]
     )
 
 
-def _published_inputs(
-    warehouse: Warehouse, table: Table, day: date
-) -> dict[str, tuple[Input, ...]]:
+def published_inputs(warehouse: Warehouse, table: Table, day: date) -> dict[str, tuple[Input, ...]]:
     """By instrument, what is published of a big table's day, as an input."""
     return {
         instrument: (Input(table.sql_name, day, None, files_sha256(each.sha256 for each in files)),)
@@ -210,7 +178,7 @@ def _published_inputs(
     }
 
 
-def _rows_input(
+def rows_input(
     table: Table, day: date, rows: pl.DataFrame, instrument: Instrument
 ) -> tuple[Input, ...]:
     """The rows of an instrument in a small table's day, as an input; nothing if there are none."""

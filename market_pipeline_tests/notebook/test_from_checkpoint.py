@@ -10,6 +10,7 @@ import pytest
 
 from market_pipeline import book_at
 from market_pipeline.books.flags import BookFlag
+from market_pipeline.books.tables import BOOK_FILES
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import CheckpointError, LakeFileError
@@ -18,7 +19,6 @@ from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
 from market_pipeline.stages.raw.profile import profile_day
 from market_pipeline.stages.raw.register import register_day
 from market_pipeline.stages.rebuild.day import rebuild_day
-from market_pipeline.stages.rebuild.writer import OUTPUTS
 from market_pipeline.tables import TABLES, refresh_catalogue
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.publish import publish
@@ -69,8 +69,8 @@ def data_dir(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     raw = replace(raw, profiles=TABLES["raw_profiles"].frame(profile_day(raw, [BTC])))
     day = rebuild_day(raw, [BTC], Settings(data_dir=data_dir), warehouse)
-    for name, files in day.staged.items():
-        publish(warehouse, OUTPUTS[name][0], DAY, files)
+    for table in BOOK_FILES:
+        publish(warehouse, table, DAY, day.staged[table.sql_name])
     rebuilds = TABLES["book_rebuilds"]
     replace_rows(
         warehouse,

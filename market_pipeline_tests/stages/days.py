@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from market_pipeline.books.record import RebuildRecord
 from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH, INTERVALS, REBUILDS
 from market_pipeline.config.instruments import GapRule, Instrument
 from market_pipeline.config.settings import Settings, load_settings
+from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
 from market_pipeline.stages.metrics import MetricsDay, metrics_day
 from market_pipeline.stages.provenance import books_made_of
 from market_pipeline.stages.published_rows import of_instrument
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
+from market_pipeline.stages.raw.profile import profile_day
 from market_pipeline.stages.raw.register import register_day
 from market_pipeline.stages.rebuild import instrument as one_instrument
 from market_pipeline.stages.rebuild.day import rebuild_day
@@ -143,6 +146,11 @@ def raw_day(lake: Path, *instruments: Instrument) -> RegisteredDay:
     """All three raw tables, registered."""
     objects = [register(lake, raw, *instruments) for raw in (DELTAS, SNAPSHOTS, TRADES)]
     return RegisteredDay(DAY, lake, *objects)
+
+
+def with_profiles(raw: RegisteredDay, *instruments: Instrument) -> RegisteredDay:
+    """The registered day with the profiles of its raw tables."""
+    return replace(raw, profiles=PROFILES.frame(profile_day(raw, instruments)))
 
 
 def settings(root: Path, **changes: object) -> Settings:

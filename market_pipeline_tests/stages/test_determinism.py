@@ -14,7 +14,7 @@ from market_pipeline.stages.rebuild.day import RebuiltDay, rebuild_day
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline_tests.sources.raw_files import shard
 from market_pipeline_tests.stages import days
-from market_pipeline_tests.stages.days import register, settings
+from market_pipeline_tests.stages.days import register, settings, with_profiles
 
 REAL_DAY = date(2024, 8, 8)
 INSTRUMENTS = tuple(
@@ -35,7 +35,8 @@ def rebuilt(lake: Path, root: Path, threads: int) -> RebuiltDay:
     warehouse.prepare()
     objects = [register(lake, raw, *INSTRUMENTS) for raw in (DELTAS, SNAPSHOTS, TRADES)]
     given = settings(root, threads=threads, checkpoint_seconds=60)
-    return rebuild_day(RegisteredDay(REAL_DAY, lake, *objects), INSTRUMENTS, given, warehouse)
+    raw = with_profiles(RegisteredDay(REAL_DAY, lake, *objects), *INSTRUMENTS)
+    return rebuild_day(raw, INSTRUMENTS, given, warehouse)
 
 
 def hashes(day: RebuiltDay) -> dict[str, list[tuple[str, int, str]]]:

@@ -15,7 +15,6 @@ from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.config.thresholds import Thresholds
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
-from market_pipeline.stages import provenance
 from market_pipeline.stages.provenance import (
     BOOKS,
     METRICS,
@@ -26,11 +25,11 @@ from market_pipeline.stages.provenance import (
     made_of_each,
     metrics_made_of,
     profiles_made_of,
-    report_made_of,
     with_unchanged,
 )
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
-from market_pipeline.stages.validation.lookups import Lookups
+from market_pipeline.stages.validation import lookups
+from market_pipeline.stages.validation.lookups import Lookups, report_made_of
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import (
@@ -228,7 +227,7 @@ class TestWhereItIsNotKnown:
                 raise ZeroDivisionError("by nothing")
             return []
 
-        monkeypatch.setattr(provenance, "same_bytes", raises)
+        monkeypatch.setattr(lookups, "same_bytes", raises)
 
     def test_the_others_are_known(self, settings: Settings, of_one: None, caplog):
         """What one instrument's day follows from is unknown, that of the others as ever."""

@@ -18,9 +18,9 @@ from market_pipeline.errors import (
     SchemaError,
     StoreError,
 )
-from market_pipeline.quality.profile import PROFILES
+from market_pipeline.quality.profile import PROFILES, Profile
 from market_pipeline.sources.crypto_lake import RAW_TABLES, RawTable
-from market_pipeline.stages.published_rows import of_instrument
+from market_pipeline.stages.published_rows import of_instrument, records_of
 from market_pipeline.stages.raw.days import has_size
 from market_pipeline.warehouse.lineage import NOT_FETCHED, Input
 from market_pipeline.warehouse.tables import Table
@@ -240,6 +240,15 @@ class RegisteredDay:
     snapshots: RawObjects
     trades: RawObjects
     profiles: pl.DataFrame = field(default_factory=PROFILES.empty)
+
+    def objects_of(self, table: RawTable) -> RawObjects:
+        """The objects of a raw table."""
+        return next(objects for each, objects in self.tables if each is table)
+
+    def profiles_of(self, instrument: Instrument) -> dict[str, Profile]:
+        """By the name of a raw table, what it looks like; nothing of one not looked through."""
+        found = records_of(self.profiles, instrument, Profile)
+        return {profile.raw_table: profile for profile in found}
 
     @property
     def tables(self) -> list[tuple[RawTable, RawObjects]]:

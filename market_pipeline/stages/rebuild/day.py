@@ -8,7 +8,7 @@ from itertools import accumulate
 
 from market_pipeline import __version__
 from market_pipeline.books.record import Outcome, RebuildRecord
-from market_pipeline.books.tables import REBUILDS
+from market_pipeline.books.tables import BOOK_FILES, REBUILDS
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import (
@@ -18,7 +18,6 @@ from market_pipeline.errors import (
     error_text,
     is_of_machine,
 )
-from market_pipeline.quality.profile import Profile
 from market_pipeline.shown import shown_logger
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
 from market_pipeline.stages.provenance import RecordedDay, UnchangedDay, books_made_of, made_of_each
@@ -26,7 +25,6 @@ from market_pipeline.stages.published_rows import records_of
 from market_pipeline.stages.raw.objects import RegisteredDay
 from market_pipeline.stages.rebuild.instrument import blank_record, rebuild_instrument
 from market_pipeline.stages.rebuild.quarantine import BadFile, bad_files, keep_copy
-from market_pipeline.stages.rebuild.writer import OUTPUTS
 from market_pipeline.threads import Workers
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import MadeOf
@@ -61,7 +59,7 @@ class RebuiltDay:
     """
 
     staged: dict[str, list[StagedFile]] = field(
-        default_factory=lambda: {name: [] for name in OUTPUTS}
+        default_factory=lambda: {table.sql_name: [] for table in BOOK_FILES}
     )
     withdrawn: list[str] = field(default_factory=list)
     records: list[RebuildRecord] = field(default_factory=list)
@@ -151,7 +149,7 @@ def _workers(raw: RegisteredDay, instruments: Sequence[Instrument], settings: Se
         _BYTES_PER_INSTRUMENT
         + sum(
             _BYTES_PER_MESSAGE[profile.raw_table] * (profile.messages or 0)
-            for profile in records_of(raw.profiles, instrument, Profile)
+            for profile in raw.profiles_of(instrument).values()
         )
         for instrument in instruments
     ]

@@ -1,34 +1,28 @@
-"""What must be known of a day before its book can be rebuilt: its steps and its suspected gaps."""
+"""Where messages of a day are suspected to be lost, which its book must know when it gets there."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from market_pipeline.books.boundaries import FirstRows
-from market_pipeline.books.scale import Scale, StepInference
 from market_pipeline.books.soundness import Mark, marks_of, sound_times_ns
 from market_pipeline.config.instruments import GapRule, Instrument
 from market_pipeline.quality.measures.gap import find_gaps
 from market_pipeline.quality.measures.snapshots_inside import SnapshotTouches
 from market_pipeline.sources.batches import DeltaBatch, TradeTimes
-from market_pipeline.sources.crypto_lake import SNAPSHOTS, read_deltas, read_raw
+from market_pipeline.sources.crypto_lake import SNAPSHOTS, read_raw
 
 __all__ = [
     "SuspectedGaps",
     "before_first_silence",
-    "day_steps",
     "snapshot_touches",
-    "steps_of",
     "suspect_gaps",
-    "suspect_gaps_between",
 ]
 
 
@@ -53,30 +47,6 @@ class SuspectedGaps:
 
 
 def suspect_gaps(
-    instrument: Instrument,
-    day: date,
-    messages: FirstRows,
-    trades: TradeTimes,
-    snapshots: Sequence[Path] = (),
-) -> SuspectedGaps:
-    """Finds the suspected gaps of a day from its messages; there must be one.
-
-    Of the snapshots the times, numbers and touches are read, and only if there is a silence without
-    a trade.
-
-    Raises:
-        MarketPipelineError: Whatever reading the snapshots raises.
-    """
-    return suspect_gaps_between(
-        messages,
-        trades,
-        day,
-        instrument.gap_rule,
-        (lambda: snapshot_touches(snapshots)) if snapshots else None,
-    )
-
-
-def suspect_gaps_between(
     messages: FirstRows,
     trades: TradeTimes,
     day: date,
@@ -90,7 +60,11 @@ def suspect_gaps_between(
         trades: Their times.
         day: The UTC day.
         rule: From when on a silence is suspected.
-        snapshots: Opens the snapshots beside the messages; None if there are none.
+        snapshots: Opens the snapshots beside the messages, only if there is a silence without a
+            trade; None if there are none.
+
+    Raises:
+        MarketPipelineError: Whatever reading the snapshots raises.
     """
     number = messages.sequence_number
     marks = marks_of(messages.ts_origin_ns, messages.ts_receipt_ns, number)
@@ -183,35 +157,3 @@ def _jumps(ts_ns: NDArray[np.int64], before_ns: int | None, least_ns: int) -> bo
     """Whether a time between neighbouring rows is longer than the least silence."""
     before = ts_ns[:1] if before_ns is None else before_ns
     return bool(np.diff(ts_ns, prepend=before).max(initial=0) > least_ns)
-
-
-def day_steps(instrument: Instrument, deltas: Sequence[Path]) -> tuple[Scale, Scale]:
-    """The tick and the lot of a day: configured, or inferred from all prices and sizes.
-
-    Raises:
-        MarketPipelineError: Whatever reading the files raises.
-    """
-    return steps_of(instrument, ((batch.price, batch.size) for batch in read_deltas(deltas)))
-
-
-def steps_of(
-    instrument: Instrument, values: Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]]
-) -> tuple[Scale, Scale]:
-    """The tick and the lot: configured, or inferred from batches of prices and sizes.
-
-    Where nothing is to be inferred, no batch is taken.
-    """
-    tick, lot = instrument.tick, instrument.lot
-    prices, sizes = StepInference(), StepInference()
-    if tick == "infer" or lot == "infer":
-        for price, size in values:
-            prices.add(price)
-            sizes.add(size)
-    return _scale(tick, prices), _scale(lot, sizes)
-
-
-def _scale(configured: Decimal | Literal["infer"], inferred: StepInference) -> Scale:
-    if configured != "infer":
-        return Scale.of(configured)
-    # A day of nothing but removals shows no lot; any step then represents its sizes, all 0.
-    return inferred.scale or Scale.of(Decimal(1))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,12 +15,11 @@ from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.rebuild_state import RebuildState
 from market_pipeline.books.scale import Scale, scales_of
 from market_pipeline.books.tables import CHECKPOINTS
-from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import CheckpointError, is_of_machine
 from market_pipeline.sources.crypto_lake import read_deltas, read_snapshots
 from market_pipeline.stages.rebuild.close_replay import replay_close
 from market_pipeline.stages.rebuild.day_join import breaks_between, why_not_replayed
-from market_pipeline.stages.rebuild.gap_scan import SuspectedGaps
+from market_pipeline.stages.rebuild.raw_files import RawFiles
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.read import scan
 
@@ -43,50 +41,36 @@ class Seed:
     refused: str | None = None
 
 
-def choose_seed(
-    warehouse: Warehouse,
-    instrument: Instrument,
-    day: date,
-    price_scale: Scale,
-    size_scale: Scale,
-    gaps: Callable[[], SuspectedGaps],
-    *,
-    deltas: Sequence[Path] = (),
-    snapshots: Sequence[Path] = (),
-) -> Seed:
+def choose_seed(warehouse: Warehouse, raw: RawFiles) -> Seed:
     """The closing book of the day before if the policy asks for it and the two days join.
 
     Whether they do says `stages.rebuild.day_join`, which the check `day_boundary` goes by too.
 
     Args:
         warehouse: Where the day before is published.
-        instrument, day: Whose day.
-        price_scale, size_scale: The day's tick and lot.
-        gaps: The day's suspected gaps.
-        deltas, snapshots: The day's raw files. They tell whether anything was lost in a silence at
-            midnight; without them a silence is enough to refuse.
+        raw: The day's raw files. They tell whether anything was lost in a silence at midnight;
+            without deltas and snapshots a silence is enough to refuse.
 
     Raises:
         MarketPipelineError: Whatever reading the raw files raises.
     """
-    if instrument.policies.seed == "first_snapshot":
+    if raw.instrument.policies.seed == "first_snapshot":
         return Seed()
-    close = _close_before(warehouse, instrument, day, price_scale, size_scale)
+    close = _close_before(warehouse, raw)
     if isinstance(close, str):
         return Seed(refused=close)
 
     def is_right() -> bool:
-        if not deltas or not snapshots:
+        if not raw.deltas or not raw.snapshots:
             return False
-        feeds = read_deltas(deltas), read_snapshots(snapshots)
-        return replay_close(close, *feeds, price_scale, size_scale).is_right
+        feeds = read_deltas(raw.deltas), read_snapshots(raw.snapshots)
+        return replay_close(close, *feeds, raw.price_scale, raw.size_scale).is_right
 
-    today = gaps()
     breaks = breaks_between(
         close,
-        today.first_ts_receipt_ns,
-        today.first_sequence_number,
-        silence_ns=lambda: today.silence_ns,
+        raw.gaps.first_ts_receipt_ns,
+        raw.gaps.first_sequence_number,
+        silence_ns=lambda: raw.gaps.silence_ns,
         is_right=is_right,
     )
     refused = "; ".join(each.text for each in breaks)
@@ -95,16 +79,14 @@ def choose_seed(
     return Seed("previous_close", RebuildState.after_close(close))
 
 
-def _close_before(
-    warehouse: Warehouse, instrument: Instrument, day: date, price_scale: Scale, size_scale: Scale
-) -> Keyframe | str:
+def _close_before(warehouse: Warehouse, raw: RawFiles) -> Keyframe | str:
     """The closing book of the day before; or why there is none to begin with."""
-    before = day - timedelta(days=1)
+    before = raw.day - timedelta(days=1)
     try:
-        row = closing_book(warehouse, instrument.id, before)
+        row = closing_book(warehouse, raw.instrument.id, before)
         if row is None:
             return f"no closing book of {before} is published"
-        close = keyframe_of(row, price_scale, size_scale)
+        close = keyframe_of(row, raw.price_scale, raw.size_scale)
     except CheckpointError as error:
         return str(error)
     unusable = why_not_replayed(close)

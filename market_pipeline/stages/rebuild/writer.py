@@ -13,23 +13,17 @@ from market_pipeline.books.intervals import Intervals
 from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.rebuild import Rows
 from market_pipeline.books.state import BboRows, DepthRows, Repairs
-from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH, INTERVALS
+from market_pipeline.books.tables import BBO, BOOK_FILES, CHECKPOINTS, DEPTH, INTERVALS
 from market_pipeline.stages.rebuild.prefetch import Background
-from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.stages.rebuild.raw_files import RawFiles
 from market_pipeline.warehouse.staging import ROW_GROUP_ROWS, StagedFile, StagedWriter
-from market_pipeline.warehouse.tables import Table
 
-__all__ = ["OUTPUTS", "BookWriter"]
+__all__ = ["BookWriter"]
 
 # One checkpoint holds thousands of levels, and an interval its evidence in words. The writer does
 # not know the size of these, so fewer of them fill a row group.
-OUTPUTS: Mapping[str, tuple[Table, int]] = {
-    BBO.sql_name: (BBO, ROW_GROUP_ROWS),
-    DEPTH.sql_name: (DEPTH, ROW_GROUP_ROWS),
-    CHECKPOINTS.sql_name: (CHECKPOINTS, 64),
-    INTERVALS.sql_name: (INTERVALS, 1 << 16),
-}
-"""By name, what a rebuild publishes and the rows of a row group."""
+_GROUP_ROWS = {CHECKPOINTS.sql_name: 64, INTERVALS.sql_name: 1 << 16}
+_TABLES = {table.sql_name: table for table in BOOK_FILES}
 
 
 class BookWriter:
@@ -38,35 +32,27 @@ class BookWriter:
     If the `with` block raises, the part under way is removed; finished parts stay.
 
     Args:
-        warehouse: Where to write.
-        instrument: The instrument id.
-        arrow: Turns blocks into rows.
-        intervals: Finds the intervals in them.
-        metadata: For the footers of the files.
+        raw: Whose day, in which tick and lot, and where to write.
+        intervals: Finds the intervals in the blocks.
         files: Parts that are finished already, by table.
         overlap: Whether to write in a thread of its own.
     """
 
     def __init__(
         self,
-        warehouse: Warehouse,
-        instrument: str,
-        arrow: BookArrow,
+        raw: RawFiles,
         intervals: Intervals,
-        metadata: Mapping[str, str],
         files: Mapping[str, list[StagedFile]] | None = None,
         *,
         overlap: bool = True,
     ) -> None:
-        self._warehouse = warehouse
-        self._instrument = instrument
-        self._arrow = arrow
+        self._raw = raw
+        self._arrow = BookArrow(raw.instrument, raw.day, raw.price_scale, raw.size_scale)
         self._intervals = intervals
-        self._metadata = metadata
         self._background = Background(overlap=overlap)
         self._writers: dict[str, StagedWriter] = {}
         self._keyframes: list[Keyframe] = []
-        self.files = {name: list((files or {}).get(name, [])) for name in OUTPUTS}
+        self.files = {name: list((files or {}).get(name, [])) for name in _TABLES}
         finished = [file.part for parts in self.files.values() for file in parts]
         self._part = max(finished, default=-1) + 1
 
@@ -99,7 +85,7 @@ class BookWriter:
         if last:
             for batch in self._intervals.finish():
                 self._append(INTERVALS.sql_name, batch)
-            for name in OUTPUTS:
+            for name in _TABLES:
                 if not self.files[name]:
                     self._writer(name)
         for name, writer in self._writers.items():
@@ -113,7 +99,7 @@ class BookWriter:
         """Removes the finished parts, but none that was published before."""
         for files in self.files.values():
             for file in files:
-                if file.path.parent == self._warehouse.staging_dir:
+                if file.path.parent == self._raw.warehouse.staging_dir:
                     file.path.unlink(missing_ok=True)
 
     def _write(self, block: Rows) -> None:
@@ -140,13 +126,12 @@ class BookWriter:
 
     def _writer(self, name: str) -> StagedWriter:
         if name not in self._writers:
-            table, group_rows = OUTPUTS[name]
             self._writers[name] = StagedWriter(
-                self._warehouse,
-                table,
-                self._instrument,
-                metadata=self._metadata,
-                row_group_rows=group_rows,
+                self._raw.warehouse,
+                _TABLES[name],
+                self._raw.instrument.id,
+                metadata=self._raw.scale_texts,
+                row_group_rows=_GROUP_ROWS.get(name, ROW_GROUP_ROWS),
                 part=self._part,
             ).__enter__()
         return self._writers[name]

@@ -90,7 +90,7 @@ def _silence_ns(day: InstrumentDay, replay: CloseReplay, close: Keyframe) -> int
     if replay.is_right or replay.first_ts_receipt_ns - close.ts_receipt_ns <= floor_ns:
         return floor_ns  # what a silence is takes a look at the whole day
     trades = day.trades.times if day.trades else read_trade_times([])
-    return suspect_gaps(day.instrument, day.day, day.messages, trades).silence_ns
+    return suspect_gaps(day.messages, trades, day.day, day.instrument.gap_rule).silence_ns
 
 
 def _measured(

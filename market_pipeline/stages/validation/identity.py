@@ -7,26 +7,22 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 
-import polars as pl
-
 from market_pipeline.books.flags import INVALIDATING
 from market_pipeline.books.scale import scales_of
-from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import CheckpointError
 from market_pipeline.quality.checks.base import measured
-from market_pipeline.quality.checks.identity import check_identity
 from market_pipeline.quality.figures.raw import IdentityFigures, OutsideDayFigures
 from market_pipeline.quality.findings import Finding, Measured, first_marked
 from market_pipeline.quality.measures.identity import DAY_BEFORE, PriceIdentity, price_identity
 from market_pipeline.quality.profile import OUTSIDE_DAY, Profile, profile_of
-from market_pipeline.quality.row import ReportRow
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
 from market_pipeline.stages.published_rows import records_of
 from market_pipeline.stages.raw.same_bytes import SameBytes, same_bytes
 from market_pipeline.stages.rebuild.seed import closing_book
 from market_pipeline.stages.validation.context import InstrumentDay
+from market_pipeline.stages.validation.lookups import failed_identity
 
-__all__ = ["failed_identity", "measure_identity"]
+__all__ = ["measure_identity"]
 
 _TABLES = {"deltas": DELTAS.name, "snapshots": SNAPSHOTS.name, "trades": TRADES.name}
 _WORDS = {raw_table: words for words, raw_table in _TABLES.items()}
@@ -75,15 +71,6 @@ def measure_identity(day: InstrumentDay) -> Measured:
         *_price_findings(day, profiles, prices, factor),
     ]
     return Measured((_outside(profiles), figures), findings)
-
-
-def failed_identity(reports: pl.DataFrame, instrument: Instrument) -> bool:
-    """Whether a published day was found to be made of foreign files, by its row of the report."""
-    found = [
-        check_identity(row, instrument.thresholds)
-        for row in records_of(reports, instrument, ReportRow)
-    ]
-    return any(each and not each.passed and each.severity == "ERROR" for each in found)
 
 
 # --- rows outside the day -----------------------------------------------------------------------

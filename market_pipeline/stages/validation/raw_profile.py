@@ -16,7 +16,7 @@ from market_pipeline.quality.measures.domain import VIOLATIONS
 from market_pipeline.quality.measures.tick_inference import SeenStep, seen_step, step_change
 from market_pipeline.quality.profile import Profile, RawPlace, profile_of
 from market_pipeline.quality.strategy import choose_strategy
-from market_pipeline.sources.crypto_lake import DELTAS, RAW_TABLES, SNAPSHOTS
+from market_pipeline.sources.crypto_lake import RAW_TABLES
 from market_pipeline.stages.published_rows import records_of
 from market_pipeline.stages.validation.context import InstrumentDay
 
@@ -79,7 +79,7 @@ def _order(book: Profile) -> Measured:
 
 def _source_of_book(profiles: Sequence[Profile], usable: Sequence[Profile]) -> Profile | None:
     """The table that the book comes from; where it comes from none, the deltas if usable."""
-    wanted = SNAPSHOTS if choose_strategy(profiles).name == "snapshots_only" else DELTAS
+    wanted = choose_strategy(profiles).table
     return profile_of(usable, wanted.name)
 
 

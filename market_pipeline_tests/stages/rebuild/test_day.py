@@ -15,7 +15,6 @@ from market_pipeline.config.instruments import Policies
 from market_pipeline.errors import DomainError, LakeFileError, MissingDataError
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.sources.crypto_lake import DELTAS
-from market_pipeline.stages import provenance
 from market_pipeline.stages.rebuild import day as day_stage
 from market_pipeline.stages.rebuild import instrument as stage
 from market_pipeline.stages.rebuild.day import rebuild_day
@@ -247,7 +246,7 @@ class TestDay:
         assert [] == list(warehouse.staging_dir.iterdir())
 
     @pytest.mark.parametrize(
-        "where", ["day_steps", "choose_seed", "blank_record"], ids=lambda name: name
+        "where", ["publish_deltas", "choose_seed", "blank_record"], ids=lambda name: name
     )
     def test_whatever_one_fails_at_the_others_go_on(
         self, raw, folder: Path, warehouse: Warehouse, monkeypatch, caplog, where: str
@@ -256,7 +255,7 @@ class TestDay:
 
         def raises(original):
             def call(*arguments, **more):
-                if LTC in arguments:
+                if LTC in [getattr(each, "instrument", each) for each in arguments]:
                     raise ZeroDivisionError("by nothing")
                 return original(*arguments, **more)
 
@@ -264,8 +263,7 @@ class TestDay:
 
         monkeypatch.setattr(stage, where, raises(getattr(stage, where)))
         if where == "blank_record":
-            for module in (day_stage, provenance):
-                monkeypatch.setattr(module, where, raises(getattr(module, where)))
+            monkeypatch.setattr(day_stage, where, raises(getattr(day_stage, where)))
         day = rebuild_day(raw, (LTC, ETH, BTC), settings(folder), warehouse)
         record = day.records[0]
 
@@ -283,14 +281,14 @@ class TestDay:
         self, raw, folder: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
     ):
         """A full disk stops the day: it must not look like bad data."""
-        original = stage.day_steps
+        original = stage.publish_deltas
 
-        def full(of, *arguments):
-            if of == LTC:
+        def full(files, *arguments, **more):
+            if files.instrument == LTC:
                 raise OSError(28, "No space left on device")
-            return original(of, *arguments)
+            return original(files, *arguments, **more)
 
-        monkeypatch.setattr(stage, "day_steps", full)
+        monkeypatch.setattr(stage, "publish_deltas", full)
         with pytest.raises(OSError, match="No space left"):
             rebuild_day(raw, (BTC, ETH, LTC), settings(folder), warehouse)
 

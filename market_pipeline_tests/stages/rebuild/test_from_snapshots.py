@@ -18,13 +18,11 @@ from market_pipeline.books.scale import Scale
 from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH, INTERVALS, REBUILDS
 from market_pipeline.config.instruments import GapRule, Instrument, Policies
 from market_pipeline.config.settings import Settings
-from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, day_folder
 from market_pipeline.stages.raw.objects import RegisteredDay
-from market_pipeline.stages.raw.profile import profile_day
 from market_pipeline.stages.rebuild.day import rebuild_day
-from market_pipeline.stages.rebuild.gap_scan import SuspectedGaps
+from market_pipeline.stages.rebuild.raw_files import RawFiles
 from market_pipeline.stages.rebuild.seed import choose_seed
 from market_pipeline.stages.validation.context import PublishedBooks
 from market_pipeline.stages.validation.day import report_day
@@ -46,6 +44,7 @@ from market_pipeline_tests.stages.days import (
     rebuild_instrument,
     settings,
     trade_rows,
+    with_profiles,
     write_day,
 )
 
@@ -87,8 +86,7 @@ def every_half_minute() -> np.ndarray:
 
 def looked_through(lake: Path, *instruments: Instrument) -> RegisteredDay:
     """The registered day with the profiles of its raw tables."""
-    raw = raw_day(lake, *instruments)
-    return replace(raw, profiles=PROFILES.frame(profile_day(raw, instruments)))
+    return with_profiles(raw_day(lake, *instruments), *instruments)
 
 
 def read(files) -> pl.DataFrame:
@@ -350,10 +348,9 @@ class TestRefusals:
         raw = looked_through(lake, of)
         files, _ = rebuild_instrument(raw, of, settings(folder), warehouse)
         publish(warehouse, CHECKPOINTS, DAY, files["books.checkpoints"])
-        none = np.empty(0, np.int64)
-        joining = SuspectedGaps(none, none.reshape(0, 3), 10**12, END_NS, FIRST_SEQUENCE + COUNT)
-        tick, lot = Scale.of(Decimal("0.1")), Scale.of(Decimal("0.001"))
-        seed = choose_seed(warehouse, of, DAY + timedelta(days=1), tick, lot, lambda: joining)
+        steps = Scale.of(Decimal("0.1")), Scale.of(Decimal("0.001"))
+        next_day = RawFiles(of, DAY + timedelta(days=1), DELTAS, [], [], [], [], *steps, warehouse)
+        seed = choose_seed(warehouse, next_day)
 
         assert (None, "first_snapshot") == (seed.state, seed.name)
         assert "is a snapshot, and nobody knows what came after it" in (seed.refused or "")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,7 +24,11 @@ from market_pipeline.sources.crypto_lake import (
     read_times,
 )
 from market_pipeline.sources.crypto_lake_trades import read_trade_times
-from market_pipeline.stages.rebuild.gap_scan import before_first_silence, day_steps, suspect_gaps
+from market_pipeline.stages.rebuild.gap_scan import (
+    before_first_silence,
+    snapshot_touches,
+    suspect_gaps,
+)
 from market_pipeline_tests.sources.raw_files import shard, snapshots
 from market_pipeline_tests.stages.days import (
     BTC,
@@ -53,42 +56,10 @@ def without(rows: pa.Table, first: int, last: int) -> pa.Table:
     return rows.filter(pc.or_(pc.less(number, first), pc.greater(number, last)))
 
 
-class TestSteps:
-    def test_configured(self, lake: Path):
-        """A configured tick and lot are taken as they are, whatever the data shows."""
-        files = write_day(lake, BTC)
-        price, size = day_steps(BTC, files)
-
-        assert (Decimal("0.1"), Decimal("0.001")) == (
-            price.step,
-            size.step,
-        )
-
-    @pytest.mark.parametrize(("tick", "lot"), [("infer", "0.001"), ("0.1", "infer")])
-    def test_inferred(self, lake: Path, tick, lot):
-        """What is to be inferred is the day's own step, the other stays as configured."""
-        of = instrument(tick=tick, lot=lot)
-        price, size = day_steps(of, write_day(lake, of))
-
-        assert (Decimal("0.1"), Decimal(1) if lot == "infer" else Decimal("0.001")) == (
-            price.step,
-            size.step,
-        )
-
-    def test_a_day_of_removals(self, lake: Path):
-        """A day that only removes levels shows no lot; its sizes are still representable."""
-        rows = delta_rows().drop_columns(["size"])
-        rows = rows.append_column("size", pa.array(np.zeros(rows.num_rows)))
-        of = instrument(lot="infer")
-        _, size = day_steps(of, write_day(lake, of, deltas=rows))
-
-        assert Decimal(1) == size.step
-
-
 class TestGaps:
     def test_none(self, lake: Path):
         """A day without a silence has no gap."""
-        gaps = suspect_gaps(BTC, DAY, messages_of(write_day(lake, BTC)), trades_of(lake))
+        gaps = suspect_gaps(messages_of(write_day(lake, BTC)), trades_of(lake), DAY, BTC.gap_rule)
 
         assert [] == gaps.rows.tolist()
 
@@ -97,16 +68,16 @@ class TestGaps:
         """A silence while trades go on ends with the first message after it, shards or not."""
         rows = without(delta_rows(), 1_000, 1_100)
         files = write_day(lake, BTC, deltas=rows, shards=shards)
-        gaps = suspect_gaps(BTC, DAY, messages_of(files), trades_of(lake))
+        gaps = suspect_gaps(messages_of(files), trades_of(lake), DAY, BTC.gap_rule)
 
         assert [2 * 1_000] == gaps.rows.tolist()
 
     def test_a_message_across_batches_is_one(self, lake: Path, monkeypatch: pytest.MonkeyPatch):
         """Where batches cut a message in two, its second part is no message of its own."""
         files = write_day(lake, BTC, deltas=without(delta_rows(), 500, 700))
-        whole = suspect_gaps(BTC, DAY, messages_of(files), trades_of(lake))
+        whole = suspect_gaps(messages_of(files), trades_of(lake), DAY, BTC.gap_rule)
         monkeypatch.setattr(crypto_lake, "_BATCH_ROWS", 3)
-        cut = suspect_gaps(BTC, DAY, messages_of(files), trades_of(lake))
+        cut = suspect_gaps(messages_of(files), trades_of(lake), DAY, BTC.gap_rule)
 
         assert [1] == [whole.rows.size]
         assert whole.rows.tolist() == cut.rows.tolist()
@@ -114,7 +85,7 @@ class TestGaps:
     def test_a_hole_without_trades_either(self, lake: Path):
         """After a long hole with neither messages nor trades the book is in doubt as well."""
         files = write_day(lake, BTC, deltas=without(delta_rows(), 1_000, 1_100), trades=False)
-        gaps = suspect_gaps(BTC, DAY, messages_of(files), read_trade_times([]))
+        gaps = suspect_gaps(messages_of(files), read_trade_times([]), DAY, BTC.gap_rule)
 
         assert [2 * 1_000] == gaps.rows.tolist()
 
@@ -127,7 +98,7 @@ class TestGaps:
         files = write_day(
             lake, BTC, deltas=rows.set_column(at, "receipt_timestamp", pa.array(receipt))
         )
-        gaps = suspect_gaps(BTC, DAY, messages_of(files), trades_of(lake))
+        gaps = suspect_gaps(messages_of(files), trades_of(lake), DAY, BTC.gap_rule)
 
         assert [2 * 1_000] == gaps.rows.tolist()
 
@@ -148,10 +119,10 @@ class TestGaps:
         shots = [shard(day_folder(lake, SNAPSHOTS, BTC.venue, BTC.symbol, DAY), 9, book)]
         # By itself the silence is no outage of this feed, and no hole for this instrument.
         patient = GapRule(silence_floor_seconds=40.0, quiet_floor_seconds=1_000.0)
-        of = instrument(gap_rule=patient)
+        given = messages_of(files), read_trade_times([]), DAY, patient
 
-        quiet = suspect_gaps(of, DAY, messages_of(files), read_trade_times([]))
-        seen = suspect_gaps(of, DAY, messages_of(files), read_trade_times([]), shots)
+        quiet = suspect_gaps(*given)
+        seen = suspect_gaps(*given, lambda: snapshot_touches(shots))
         assert ([], [2 * 1_000]) == (quiet.rows.tolist(), seen.rows.tolist())
 
 
@@ -204,6 +175,6 @@ class TestErrors:
         files = write_day(lake, BTC, shards=2)
         files[1].write_bytes(b"PAR1")
         with pytest.raises(LakeFileError) as caught:
-            suspect_gaps(BTC, DAY, messages_of(files), trades_of(lake))
+            suspect_gaps(messages_of(files), trades_of(lake), DAY, BTC.gap_rule)
 
         assert str(files[1]) == caught.value.file

@@ -13,7 +13,8 @@ from market_pipeline.books import rebuild as driver
 from market_pipeline.books.tables import BBO
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
 from market_pipeline.stages.raw.objects import RegisteredDay
-from market_pipeline.stages.rebuild import instrument as stage
+from market_pipeline.stages.rebuild import from_deltas as stage
+from market_pipeline.stages.rebuild import instrument as instrument_stage
 from market_pipeline.stages.rebuild.resume import forget_rebuilds, save_rebuild
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.publish import publish
@@ -27,6 +28,7 @@ from market_pipeline_tests.stages.days import (
     raw_day,
     rebuild_instrument,
     settings,
+    with_profiles,
     write_day,
 )
 
@@ -137,7 +139,7 @@ class TestGoingOn:
             "import sys, time\n"
             "from pathlib import Path\n"
             "from market_pipeline.warehouse.layout import Warehouse\n"
-            "from market_pipeline.stages.rebuild import instrument as stage\n"
+            "from market_pipeline.stages.rebuild import from_deltas as stage\n"
             "from market_pipeline_tests.stages.days import BTC, raw_day, settings\n"
             "from market_pipeline_tests.stages.days import rebuild_instrument\n"
             f"stage._PART_ROWS = {_PART_ROWS}\n"
@@ -203,7 +205,7 @@ class TestRefused:
     def test_other_code(self, interrupted, folder, warehouse, monkeypatch):
         """After the code changed, nothing of the old code's output is gone on from."""
         raw, _ = interrupted
-        monkeypatch.setattr(stage, "package_digest", lambda: "another")
+        monkeypatch.setattr(instrument_stage, "package_digest", lambda: "another")
         said: list[str] = []
         rebuild_instrument(raw, BTC, settings(folder, **_KEYFRAMES), warehouse, said.append)
 
@@ -285,7 +287,7 @@ class TestOnRealDays:
         objects = [
             days.register(sample_data / "lake", raw, of) for raw in (DELTAS, SNAPSHOTS, TRADES)
         ]
-        raw = RegisteredDay(day, sample_data / "lake", *objects)
+        raw = with_profiles(RegisteredDay(day, sample_data / "lake", *objects), of)
         given = settings(folder, checkpoint_seconds=5)
         own = Warehouse(folder / "uninterrupted")
         own.prepare()

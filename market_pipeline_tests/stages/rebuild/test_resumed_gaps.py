@@ -7,7 +7,7 @@ import pytest
 
 from market_pipeline.books import lookback
 from market_pipeline.books import rebuild as driver
-from market_pipeline.stages.rebuild import instrument as stage
+from market_pipeline.stages.rebuild import from_deltas as stage
 from market_pipeline_tests.stages.days import (
     BTC,
     FIRST_SEQUENCE,

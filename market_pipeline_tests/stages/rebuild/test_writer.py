@@ -6,12 +6,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from market_pipeline.books.arrow import BookArrow
 from market_pipeline.books.intervals import Intervals
 from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.state import BboRows
-from market_pipeline.stages.rebuild.writer import OUTPUTS, BookWriter
+from market_pipeline.books.tables import BOOK_FILES
+from market_pipeline.sources.crypto_lake import DELTAS
+from market_pipeline.stages.rebuild.raw_files import RawFiles
+from market_pipeline.stages.rebuild.writer import BookWriter
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline_tests.stages.days import BTC, DAY, START_NS
 
@@ -33,9 +35,8 @@ def files(request, warehouse: Warehouse) -> Callable[..., BookWriter]:
     """Makes the files of an instrument's day, behind finished ones if there are any."""
 
     def make(finished=None) -> BookWriter:
-        arrow, intervals = BookArrow(BTC, DAY, STEP, STEP), Intervals(BTC, DAY, STEP)
-        given = (warehouse, BTC.id, arrow, intervals, {}, finished)
-        return BookWriter(*given, overlap=request.param)
+        raw = RawFiles(BTC, DAY, DELTAS, [], [], [], [], STEP, STEP, warehouse)
+        return BookWriter(raw, Intervals(BTC, DAY, STEP), finished, overlap=request.param)
 
     return make
 
@@ -72,7 +73,7 @@ class TestParts:
             "books.intervals": [(2, 1)],
         }
         assert numbers(output.files["books.bbo"]) == [0, 1, 2, 3, 4]
-        assert set(OUTPUTS) == set(parts)
+        assert {table.sql_name for table in BOOK_FILES} == set(parts)
 
     def test_goes_on_behind_finished_parts(self, files):
         """Given the finished parts of a killed run, it counts on from them and keeps them first."""

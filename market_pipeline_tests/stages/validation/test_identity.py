@@ -17,7 +17,7 @@ from market_pipeline.config.instruments import Instrument
 from market_pipeline.quality.row import VALIDATION_REPORT
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
 from market_pipeline.sources.simulated import simulate
-from market_pipeline.stages.validation.identity import failed_identity
+from market_pipeline.stages.validation.lookups import failed_identity
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.working import read_rows
 from market_pipeline_tests.detection.real_faults import copied
