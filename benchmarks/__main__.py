@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.chain import tiny_figures, vendor_figures
+from benchmarks.chain import month_figures, tiny_figures, vendor_figures
 from benchmarks.days import DayArrays, real_day, synthetic_day
 from benchmarks.end_to_end import day_figures, thread_figures
 from benchmarks.figures import Figure
@@ -84,12 +84,16 @@ class Suite:
             self.figures += vendor_figures(rows, self.runs)
         self.figures += tiny_figures(self.runs)
 
+    def month(self) -> None:
+        """Every stage of each day of a month of many instruments with little data."""
+        self.figures += month_figures()
+
     def start(self) -> None:
         """The first row of a fresh process."""
         self.figures += start_figures(self.runs)
 
 
-_PARTS = ("kernel", "lakeapi", "end_to_end", "threads", "chain", "start")
+_PARTS = ("kernel", "lakeapi", "end_to_end", "threads", "chain", "month", "start")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

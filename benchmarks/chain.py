@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -34,11 +34,14 @@ from benchmarks.workspace import ROOT, scratch, work_folder
 from market_pipeline.cli.days import run_days
 from market_pipeline.cli.workers import run_days_at_once
 from market_pipeline.config.settings import load_settings
-from market_pipeline.sources.simulated import demo_plan, simulate
+from market_pipeline.sources.simulated import SimulationPlan, demo_plan, range_plan, simulate
 
-__all__ = ["tiny_figures", "vendor_figures"]
+__all__ = ["month_figures", "tiny_figures", "vendor_figures"]
 
 _TINY_DAYS = 8
+_MONTH = date(2025, 3, 1), date(2025, 3, 31)
+_MONTH_INSTRUMENTS = 10
+_MONTH_MESSAGES = 1_000
 _FURTHER_DAYS = 3
 _PEAK_BAR_MB, _PEAK_STRETCH_MB = 600.0, 450.0
 
@@ -104,6 +107,27 @@ def tiny_figures(runs: int) -> list[Figure]:
     ]
 
 
+def month_figures() -> list[Figure]:
+    """What a day costs whatever is in it, by a month of ten instruments with next to nothing."""
+    answer = _measured(_month_task())
+    group = (
+        f"whole chain, a month of {_MONTH_INSTRUMENTS} instruments of {_MONTH_MESSAGES:,} messages"
+    )
+    return [
+        Figure(
+            group,
+            "a further day of a process",
+            "CPU s",
+            Spread.of(answer["cpu_s"][1:]),
+            bar=1.0,
+            more_is_better=False,
+        ),
+        Figure(
+            group, "peak memory", "MB RSS", Spread.of([answer["peak_mb"]]), more_is_better=False
+        ),
+    ]
+
+
 def _vendor_task(rows: int) -> Task:
     instrument = {
         "venue": EXCHANGE,
@@ -118,12 +142,23 @@ def _vendor_task(rows: int) -> Task:
 
 def _tiny_task() -> Task:
     plan = demo_plan()
-    days = [plan.start + timedelta(days=number) for number in range(_TINY_DAYS)]
-    lake = work_folder() / "days" / "tiny"
+    end = plan.start + timedelta(days=_TINY_DAYS - 1)
+    return _simulated_task("tiny", replace(plan, end=end, faults=()), messages=100_000)
+
+
+def _month_task() -> Task:
+    return _simulated_task("month", range_plan(*_MONTH, _MONTH_INSTRUMENTS), _MONTH_MESSAGES)
+
+
+def _simulated_task(name: str, plan: SimulationPlan, messages: int) -> Task:
+    """The days of a plan, simulated once."""
+    count = (plan.end - plan.start).days + 1
+    days = [plan.start + timedelta(days=number) for number in range(count)]
+    lake = work_folder() / "days" / name
     if not lake.is_dir():
-        partial = lake.with_name("tiny.partial")
+        partial = lake.with_name(f"{name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        simulate(partial, plan.instruments, days[0], days[-1])
+        simulate(partial, plan.instruments, plan.start, plan.end, messages_per_day=messages)
         partial.rename(lake)
     instruments = [
         each.as_instrument().model_dump(

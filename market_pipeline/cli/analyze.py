@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from market_pipeline.cli.output import console, errors_console
+from market_pipeline.cli.output import DAY_FORMATS, console, errors_console
 from market_pipeline.cli.verdict import InstrumentIds
 from market_pipeline.config.instruments import Instrument, load_instruments, select_instruments
 from market_pipeline.config.settings import Settings, load_settings
@@ -26,7 +26,6 @@ from market_pipeline.quality.strategy import Strategy, choose_strategy
 
 __all__ = ["AnalyzedDay", "analyze", "share_of"]
 
-_DAY = ["%Y-%m-%d"]
 _STYLES = {"full_deltas": "green", "snapshots_only": "yellow", "none": "red"}
 # Heading, and what is counted below it; the last two are shares of messages, the others of rows.
 _SHARES: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -66,8 +65,10 @@ class AnalyzedDay:
 
 
 def analyze(
-    start_date: Annotated[datetime, typer.Option(formats=_DAY, help="First UTC day.")],
-    end_date: Annotated[datetime, typer.Option(formats=_DAY, help="Last UTC day, inclusive.")],
+    start_date: Annotated[datetime, typer.Option(formats=DAY_FORMATS, help="First UTC day.")],
+    end_date: Annotated[
+        datetime, typer.Option(formats=DAY_FORMATS, help="Last UTC day, inclusive.")
+    ],
     instrument: InstrumentIds = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:

@@ -3,37 +3,111 @@
 from __future__ import annotations
 
 import shlex
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 import yaml
 from rich.console import Console
 
 from market_pipeline.cli.days import dagster_home, run_days
-from market_pipeline.cli.output import console, print_verdicts
+from market_pipeline.cli.output import DAY_FORMATS, console, print_verdicts
 from market_pipeline.cli.run import FAILED, print_failed
 from market_pipeline.cli.verdict import read_verdicts
 from market_pipeline.config.settings import load_settings
 from market_pipeline.tables import with_catalogue
 from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder
 
+if TYPE_CHECKING:
+    from market_pipeline.sources.simulated import SimulationPlan
+
 __all__ = ["demo", "simulate"]
 
 
 def simulate(
     lake: Annotated[Path, typer.Argument(help="The lake folder to write into.")],
+    start_date: Annotated[
+        datetime | None,
+        typer.Option(formats=DAY_FORMATS, help="First UTC day; without it the days of the demo."),
+    ] = None,
+    end_date: Annotated[
+        datetime | None,
+        typer.Option(formats=DAY_FORMATS, help="Last UTC day, inclusive; by default the first."),
+    ] = None,
+    instruments: Annotated[
+        int, typer.Option(min=1, max=999, help="How many instruments, from SIM001-USDT-PERP on.")
+    ] = 2,
+    messages: Annotated[
+        int, typer.Option(min=100, max=20_000_000, help="Messages of an average day.")
+    ] = 100_000,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(help="Plant this fault; of several, or of `all`, one a day in turn."),
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="Write the market's own best bid and ask below this folder.")
+    ] = None,
+    instruments_file: Annotated[
+        Path | None, typer.Option(help="Write the instruments file of these instruments there.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace days and a file that are already there.")
+    ] = False,
 ) -> None:
-    """Write the demo venue's three days into a lake folder, planted faults included."""
-    _simulate(lake, console())
+    """Write days of a made-up venue into a lake folder, planted faults included.
 
+    Without --start-date these are the demo's three days of two instruments, whose files are
+    replaced. `docs/sources/simulated.md` lists the faults.
 
-def _simulate(lake: Path, out: Console) -> None:
+    Exit code 2: nothing, or not all, could be written.
+    """
     # Only these verbs need the simulator, which takes a moment to import.
+    from market_pipeline.sources.simulated import demo_plan  # noqa: PLC0415
+
+    if instruments_file and instruments_file.exists() and not overwrite:
+        raise typer.BadParameter(f"{instruments_file} is there", param_hint="--instruments-file")
+    if start_date is None:
+        if end_date or fault:
+            raise typer.BadParameter("give the first day too", param_hint="--start-date")
+        plan, overwrite = demo_plan(), True
+    else:
+        plan = _range_plan(start_date, end_date, instruments, fault or [])
+    _simulate(lake, plan, console(), messages=messages, truth=truth, overwrite=overwrite)
+    if instruments_file:
+        _write_instruments(instruments_file, plan)
+
+
+def _range_plan(
+    start_date: datetime, end_date: datetime | None, instruments: int, faults: Sequence[str]
+) -> SimulationPlan:
+    from market_pipeline.sources.simulated import FaultKind, range_plan  # noqa: PLC0415
+
+    start, end = start_date.date(), (end_date or start_date).date()
+    if end < start:
+        raise typer.BadParameter(f"{end} is before {start}", param_hint="--end-date")
+    known = [each.value for each in FaultKind]
+    kinds = known if faults == ["all"] else faults
+    for kind in kinds:
+        if kind not in known:
+            raise typer.BadParameter(
+                f"{kind!r} is none of {', '.join(known)}, all", param_hint="--fault"
+            )
+    return range_plan(start, end, instruments, [FaultKind(kind) for kind in kinds])
+
+
+def _simulate(
+    lake: Path,
+    plan: SimulationPlan,
+    out: Console,
+    *,
+    messages: int = 100_000,
+    truth: Path | None = None,
+    overwrite: bool,
+) -> None:
     from market_pipeline.sources import simulated  # noqa: PLC0415
 
-    plan = simulated.demo_plan()
     with out.status("simulating") as status:
         files = simulated.simulate(
             lake,
@@ -41,12 +115,27 @@ def _simulate(lake: Path, out: Console) -> None:
             plan.start,
             plan.end,
             faults=plan.faults,
-            overwrite=True,
+            messages_per_day=messages,
+            truth=truth,
+            overwrite=overwrite,
             progress=status.update,
         )
-    out.print(f"{len(files)} raw files written below {lake}, with these faults planted:")
+    planted = ", with these faults planted:" if plan.faults else ""
+    out.print(f"{len(files)} raw files written below {lake}{planted}")
     for fault in plan.faults:
         out.print(f"  {fault.day} {fault.symbol}: {fault.kind}", highlight=False)
+
+
+def _write_instruments(file: Path, plan: SimulationPlan) -> None:
+    listed = [
+        each.as_instrument().model_dump(
+            mode="json", include={"venue", "symbol", "source", "tick", "lot"}
+        )
+        for each in plan.instruments
+    ]
+    make_private_folder(file.parent)
+    file.touch(PRIVATE_FILE)
+    file.write_text(yaml.safe_dump({"instruments": listed}, sort_keys=False), encoding="utf-8")
 
 
 def demo() -> None:
@@ -63,17 +152,10 @@ def demo() -> None:
     out = console()
     plan = demo_plan()
     with_catalogue(settings.data_dir)
-    _simulate(settings.lake_path, out)
-    instruments = [each.as_instrument() for each in plan.instruments]
-    listed = [
-        each.model_dump(mode="json", include={"venue", "symbol", "source", "tick", "lot"})
-        for each in instruments
-    ]
-    make_private_folder(settings.instruments_file.parent)
-    settings.instruments_file.touch(PRIVATE_FILE)
-    settings.instruments_file.write_text(yaml.safe_dump({"instruments": listed}, sort_keys=False))
+    _simulate(settings.lake_path, plan, out, overwrite=True)
+    _write_instruments(settings.instruments_file, plan)
     days = [plan.start + timedelta(days=n) for n in range((plan.end - plan.start).days + 1)]
-    failed = run_days(days, [each.id for each in instruments], out)
+    failed = run_days(days, [each.id for each in plan.instruments], out)
     if failed:
         print_failed(failed)
         raise typer.Exit(FAILED)

@@ -21,7 +21,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from market_pipeline.cli.output import bytes_text, console, errors_console, ranges_text
+from market_pipeline.cli.output import DAY_FORMATS, bytes_text, console, errors_console, ranges_text
 from market_pipeline.cli.verdict import InstrumentIds
 from market_pipeline.config.instruments import Instrument, load_instruments, select_instruments
 from market_pipeline.config.settings import Settings, load_settings
@@ -34,7 +34,6 @@ from market_pipeline.stages.raw.inventory import TableInventory, take_inventory
 
 __all__ = ["fetch"]
 
-_DAY = ["%Y-%m-%d"]
 _INTERRUPTED = 130
 _REFUSED = 2
 _MEANING = {
@@ -87,8 +86,10 @@ class _Result:
 
 
 def fetch(
-    start_date: Annotated[datetime, typer.Option(formats=_DAY, help="First UTC day.")],
-    end_date: Annotated[datetime, typer.Option(formats=_DAY, help="Last UTC day, inclusive.")],
+    start_date: Annotated[datetime, typer.Option(formats=DAY_FORMATS, help="First UTC day.")],
+    end_date: Annotated[
+        datetime, typer.Option(formats=DAY_FORMATS, help="Last UTC day, inclusive.")
+    ],
     instrument: InstrumentIds = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Download nothing; show what would be.")

@@ -11,7 +11,13 @@ import typer
 from rich.console import Console
 
 from market_pipeline.cli.days import run_days
-from market_pipeline.cli.output import console, errors_console, exit_code, print_verdicts
+from market_pipeline.cli.output import (
+    DAY_FORMATS,
+    console,
+    errors_console,
+    exit_code,
+    print_verdicts,
+)
 from market_pipeline.cli.timings import StepTimes, print_times
 from market_pipeline.cli.verdict import InstrumentIds, read_verdicts
 from market_pipeline.cli.workers import default_jobs, run_days_at_once
@@ -23,13 +29,14 @@ if TYPE_CHECKING:
 
 __all__ = ["FAILED", "print_failed", "run"]
 
-_DAY = ["%Y-%m-%d"]
 FAILED = 2
 
 
 def run(
-    start_date: Annotated[datetime, typer.Option(formats=_DAY, help="First UTC day.")],
-    end_date: Annotated[datetime, typer.Option(formats=_DAY, help="Last UTC day, inclusive.")],
+    start_date: Annotated[datetime, typer.Option(formats=DAY_FORMATS, help="First UTC day.")],
+    end_date: Annotated[
+        datetime, typer.Option(formats=DAY_FORMATS, help="Last UTC day, inclusive.")
+    ],
     instrument: InstrumentIds = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Publish nothing; list what would be repaired.")

@@ -1,18 +1,14 @@
-"""Which way of rebuilding a day its raw data allows, in which tick and lot, and why."""
+"""Which way of rebuilding a day its raw data allows, and why."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Literal
 
-from market_pipeline.books.scale import Scale
-from market_pipeline.config.instruments import Instrument
-from market_pipeline.errors import MissingDataError, StoreError
+from market_pipeline.errors import StoreError
 from market_pipeline.quality.checks.base import measured
 from market_pipeline.quality.measures.domain import REFUSED, DomainFault
-from market_pipeline.quality.measures.tick_inference import seen_step
 from market_pipeline.quality.profile import Profile
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, RawTable
 
@@ -20,7 +16,6 @@ __all__ = [
     "MAX_BACKWARD_SHARE",
     "Strategy",
     "StrategyName",
-    "choose_scales",
     "choose_strategy",
 ]
 
@@ -80,34 +75,6 @@ def choose_strategy(profiles: Sequence[Profile]) -> Strategy:
             f"{_capital(against_deltas)}; {_number(measured(tables[SNAPSHOTS.name].rows))}.",
         )
     return Strategy("none", f"{_capital(against_deltas)}; {against_snapshots}.")
-
-
-def choose_scales(instrument: Instrument, profile: Profile | None) -> tuple[Scale, Scale]:
-    """The tick and the lot of a day: configured, or those that its profile saw.
-
-    Args:
-        instrument: Whose.
-        profile: Of the table that the book is rebuilt from.
-
-    Raises:
-        MissingDataError: One is to be inferred, and the table was not looked through.
-    """
-
-    def scale(name: Literal["tick", "lot"], configured: Decimal | Literal["infer"]) -> Scale:
-        if configured != "infer":
-            return Scale.of(configured)
-        if profile is None:
-            raise MissingDataError(
-                f"The {name} is to be inferred, and the raw tables were not looked through",
-                next_step="Materialize raw_profiles of this day, then the books.",
-                exchange=instrument.venue,
-                symbol=instrument.symbol,
-            )
-        seen = seen_step(profile, name)
-        # A day of nothing but removals shows no lot; any step then represents its sizes, all 0.
-        return Scale.of(seen.step if seen else Decimal(1))
-
-    return scale("tick", instrument.tick), scale("lot", instrument.lot)
 
 
 def _against(name: str, tables: Mapping[str, Profile]) -> str | None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from itertools import product
 
 import pytest
 
-from market_pipeline.config.instruments import Instrument
-from market_pipeline.errors import MissingDataError
 from market_pipeline.quality.measures.domain import REFUSED, DomainFault
 from market_pipeline.quality.profile import PROFILES, Profile, RawPlace, place_columns
-from market_pipeline.quality.strategy import MAX_BACKWARD_SHARE, choose_scales, choose_strategy
+from market_pipeline.quality.strategy import MAX_BACKWARD_SHARE, choose_strategy
 
 BLANK = dict.fromkeys(column.name for column in PROFILES.columns)
 
@@ -112,44 +109,6 @@ def test_the_reason_names_figure_and_place(changes, told):
     given = [profile("book_delta_v2", **changes), profile("book")]
 
     assert told == choose_strategy(given).reason
-
-
-SEEN = profile(
-    "book_delta_v2", tick_seen="0.5", tick_settled_rows=9, lot_seen="0.02", lot_settled_rows=9
-)
-
-
-class TestScales:
-    @pytest.mark.parametrize(
-        ("tick", "lot", "expected"),
-        [
-            ("0.1", "0.001", ("0.1", "0.001")),
-            ("infer", "0.001", ("0.5", "0.001")),
-            ("0.1", "infer", ("0.1", "0.02")),
-        ],
-    )
-    def test_configured_or_as_seen(self, tick, lot, expected):
-        """What is configured is taken as it is, whatever the data shows; the other as it shows."""
-        of = Instrument(
-            venue="BINANCE", symbol="BTC-USDT", source="crypto_lake", tick=tick, lot=lot
-        )
-
-        assert expected == tuple(f"{scale.step:f}" for scale in choose_scales(of, SEEN))
-
-    def test_a_day_of_removals(self):
-        """A day that only removes levels shows no lot; its sizes are still representable."""
-        of = Instrument(venue="BINANCE", symbol="BTC-USDT", source="crypto_lake")
-        _, lot = choose_scales(of, profile("book_delta_v2", tick_seen="0.5", tick_settled_rows=9))
-
-        assert Decimal(1) == lot.step
-
-    def test_nothing_was_looked_at(self):
-        """Without a profile nothing can be inferred, and the error says what to do."""
-        of = Instrument(venue="BINANCE", symbol="BTC-USDT", source="crypto_lake", tick="0.1")
-        with pytest.raises(MissingDataError, match="The lot is to be inferred") as caught:
-            choose_scales(of, None)
-
-        assert "Materialize raw_profiles of this day" in caught.value.next_step
 
 
 def test_the_bound_is_a_share():

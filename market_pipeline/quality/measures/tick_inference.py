@@ -14,11 +14,20 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.books.scale import StepInference
+from market_pipeline.books.scale import Scale, StepInference
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.errors import MissingDataError
 from market_pipeline.quality.checks.base import measured
 from market_pipeline.quality.profile import Profile
 
-__all__ = ["LATE_ROWS", "SeenStep", "StepScan", "seen_step", "step_change"]
+__all__ = [
+    "LATE_ROWS",
+    "SeenStep",
+    "StepScan",
+    "choose_scales",
+    "seen_step",
+    "step_change",
+]
 
 # Values that show a step come once in so many rows; without one in 20 times as many the step has
 # changed: by chance that happens once in e^20 days.
@@ -122,3 +131,31 @@ def seen_step(profile: Profile | None, name: Literal["tick", "lot"]) -> SeenStep
     if step is None:
         return None
     return SeenStep(Decimal(step), measured(rows), measured(profile.rows))
+
+
+def choose_scales(instrument: Instrument, profile: Profile | None) -> tuple[Scale, Scale]:
+    """The tick and the lot of a day: configured, or those that its profile saw.
+
+    Args:
+        instrument: Whose.
+        profile: Of the table that the book is rebuilt from.
+
+    Raises:
+        MissingDataError: One is to be inferred, and the table was not looked through.
+    """
+
+    def scale(name: Literal["tick", "lot"], configured: Decimal | Literal["infer"]) -> Scale:
+        if configured != "infer":
+            return Scale.of(configured)
+        if profile is None:
+            raise MissingDataError(
+                f"The {name} is to be inferred, and the raw tables were not looked through",
+                next_step="Materialize raw_profiles of this day, then the books.",
+                exchange=instrument.venue,
+                symbol=instrument.symbol,
+            )
+        seen = seen_step(profile, name)
+        # A day of nothing but removals shows no lot; any step then represents its sizes, all 0.
+        return Scale.of(seen.step if seen else Decimal(1))
+
+    return scale("tick", instrument.tick), scale("lot", instrument.lot)

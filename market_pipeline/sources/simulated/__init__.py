@@ -13,6 +13,7 @@ from market_pipeline.sources.simulated.plan import (
     SimulatedInstrument,
     SimulationPlan,
     demo_plan,
+    range_plan,
 )
 from market_pipeline.sources.simulated.simulation import simulate
 
@@ -22,5 +23,6 @@ __all__ = [
     "SimulatedInstrument",
     "SimulationPlan",
     "demo_plan",
+    "range_plan",
     "simulate",
 ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 
 from pydantic import ValidationError
 
@@ -19,6 +21,7 @@ __all__ = [
     "SimulatedInstrument",
     "SimulationPlan",
     "demo_plan",
+    "range_plan",
 ]
 
 SECONDS_PER_DAY = 86_400
@@ -238,6 +241,45 @@ class SimulationPlan:
     end: date
 
 
+# When a fault begins in seconds after midnight, and how long it lasts, if not in the afternoon.
+_TIMES_S: dict[FaultKind, tuple[float, float]] = {
+    FaultKind.SILENCE_GAP: (9.5 * 3600, 300),
+    FaultKind.CROSSED_MINUTE: (11.25 * 3600, 60),
+    FaultKind.CLOCK_SKEW: (300, SECONDS_PER_DAY - 600),
+    **dict.fromkeys(_WHOLE_DAY, (0, 0)),
+}
+_AFTERNOON_S = 14 * 3600, 600
+
+# Tick, lot, start price and typical lots of the instruments, in turn.
+_GRIDS = (
+    ("0.1", "0.001", "98350.0", 400),
+    ("0.01", "0.001", "3640.00", 6_000),
+    ("0.01", "0.01", "210.00", 2_000),
+    ("0.0001", "1", "2.1500", 900),
+)
+
+
+def _typical_fault(kind: FaultKind, symbol: str, day: date) -> Fault:
+    """A fault of a kind at its usual time of a day."""
+    at_s, duration_s = _TIMES_S.get(kind, _AFTERNOON_S)
+    plain = partial(Fault, kind=kind, symbol=symbol, day=day, at_s=at_s, duration_s=duration_s)
+    if kind is FaultKind.CLOCK_SKEW:
+        return plain(offset_ms=-1_200, drift_ppm=-60, step_ms=250, step_at_s=16 * 3600)
+    return plain()
+
+
+def _instrument(symbol: str, number: int) -> SimulatedInstrument:
+    tick, lot, price, lots = _GRIDS[number % len(_GRIDS)]
+    return SimulatedInstrument(
+        symbol=symbol,
+        tick=Decimal(tick),
+        lot=Decimal(lot),
+        start_price=Decimal(price),
+        seed=20250106,
+        typical_lots=lots,
+    )
+
+
 def demo_plan() -> SimulationPlan:
     """Three days of two instruments: BTC-USDT-PERP is clean, ETH-USDT-PERP has a fault every day.
 
@@ -245,56 +287,41 @@ def demo_plan() -> SimulationPlan:
     2025-01-07 a crossed minute at 11:15 and a receipt clock that is wrong from 00:05 to 23:55;
     2025-01-08 a truncated delta file.
     """
-    bitcoin = SimulatedInstrument(
-        symbol="BTC-USDT-PERP",
-        tick=Decimal("0.1"),
-        lot=Decimal("0.001"),
-        start_price=Decimal("98350.0"),
-        seed=20250106,
-        typical_lots=400,
-    )
-    ether = SimulatedInstrument(
-        symbol="ETH-USDT-PERP",
-        tick=Decimal("0.01"),
-        lot=Decimal("0.001"),
-        start_price=Decimal("3640.00"),
-        seed=20250106,
-        typical_lots=6_000,
-    )
+    instruments = _instrument("BTC-USDT-PERP", 0), _instrument("ETH-USDT-PERP", 1)
     first, second, third = date(2025, 1, 6), date(2025, 1, 7), date(2025, 1, 8)
-    faults = (
-        Fault(
-            kind=FaultKind.SILENCE_GAP,
-            symbol=ether.symbol,
-            day=first,
-            at_s=9.5 * 3600,
-            duration_s=300,
-        ),
-        Fault(
-            kind=FaultKind.OFF_TICK_PRICE,
-            symbol=ether.symbol,
-            day=first,
-            at_s=14 * 3600,
-            duration_s=600,
-        ),
-        Fault(
-            kind=FaultKind.CROSSED_MINUTE,
-            symbol=ether.symbol,
-            day=second,
-            at_s=11.25 * 3600,
-            duration_s=60,
-        ),
-        Fault(
-            kind=FaultKind.CLOCK_SKEW,
-            symbol=ether.symbol,
-            day=second,
-            at_s=300,
-            duration_s=SECONDS_PER_DAY - 600,
-            offset_ms=-1_200,
-            drift_ppm=-60,
-            step_ms=250,
-            step_at_s=16 * 3600,
-        ),
-        Fault(kind=FaultKind.TRUNCATED_FILE, symbol=ether.symbol, day=third),
+    faults = tuple(
+        _typical_fault(kind, instruments[1].symbol, day)
+        for kind, day in (
+            (FaultKind.SILENCE_GAP, first),
+            (FaultKind.OFF_TICK_PRICE, first),
+            (FaultKind.CROSSED_MINUTE, second),
+            (FaultKind.CLOCK_SKEW, second),
+            (FaultKind.TRUNCATED_FILE, third),
+        )
     )
-    return SimulationPlan(instruments=(bitcoin, ether), faults=faults, start=first, end=third)
+    return SimulationPlan(instruments, faults, start=first, end=third)
+
+
+def range_plan(
+    start: date, end: date, instruments: int, kinds: Sequence[FaultKind] = ()
+) -> SimulationPlan:
+    """A range of days of so many instruments, with one fault a day, the kinds in turn.
+
+    The faults go to the instruments in turn as well, but for the first one, which is always clean
+    where there are others.
+
+    Args:
+        start, end: First and last UTC day, both inclusive.
+        instruments: How many; `SIM001-USDT-PERP` is the first.
+        kinds: The faults to plant; none leaves every day clean.
+    """
+    made = tuple(
+        _instrument(f"SIM{number + 1:03}-USDT-PERP", number) for number in range(instruments)
+    )
+    faulty = made[1:] or made
+    faults = []
+    for number in range((end - start).days + 1 if kinds else 0):
+        symbol = faulty[number % len(faulty)].symbol
+        kind = kinds[number % len(kinds)]
+        faults.append(_typical_fault(kind, symbol, start + timedelta(days=number)))
+    return SimulationPlan(made, tuple(faults), start, end)

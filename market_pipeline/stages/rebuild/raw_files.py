@@ -11,7 +11,7 @@ from typing import Self
 from market_pipeline.books.boundaries import FirstRows
 from market_pipeline.books.scale import Scale
 from market_pipeline.config.instruments import Instrument
-from market_pipeline.quality.strategy import choose_scales
+from market_pipeline.quality.measures.tick_inference import choose_scales
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, open_shard
 from market_pipeline.sources.crypto_lake_trades import read_trade_times
 from market_pipeline.stages.raw.message_index import day_messages, read_messages

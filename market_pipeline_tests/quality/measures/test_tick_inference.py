@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from math import gcd
@@ -11,9 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.errors import MissingDataError
 from market_pipeline.quality.measures.tick_inference import (
     SeenStep,
     StepScan,
+    choose_scales,
     seen_step,
     step_change,
 )
@@ -118,8 +122,52 @@ def test_the_sentence_has_both_steps():
 
 def test_from_a_profile():
     """The step comes back from a row of `lake.profiles`; without one there is none."""
-    identity = {"exchange": "X", "symbol": "Y", "dt": date(2024, 8, 8), "raw_table": "book"}
-    row = Profile(**identity, status="usable", rows=9, tick_seen="0.1", tick_settled_rows=4)
+    row = Profile(**IDENTITY, status="usable", rows=9, tick_seen="0.1", tick_settled_rows=4)
 
     assert SeenStep(Decimal("0.1"), 4, 9) == seen_step(row, "tick")
     assert (None, None) == (seen_step(row, "lot"), seen_step(None, "tick"))
+
+
+IDENTITY = {"exchange": "X", "symbol": "Y", "dt": date(2024, 8, 8), "raw_table": "book"}
+SEEN = Profile(
+    **IDENTITY,
+    status="usable",
+    rows=9,
+    tick_seen="0.5",
+    tick_settled_rows=9,
+    lot_seen="0.02",
+    lot_settled_rows=9,
+)
+
+
+class TestScales:
+    @pytest.mark.parametrize(
+        ("tick", "lot", "expected"),
+        [
+            ("0.1", "0.001", ("0.1", "0.001")),
+            ("infer", "0.001", ("0.5", "0.001")),
+            ("0.1", "infer", ("0.1", "0.02")),
+        ],
+    )
+    def test_configured_or_as_seen(self, tick, lot, expected):
+        """What is configured is taken as it is, whatever the data shows; the other as it shows."""
+        of = Instrument(
+            venue="BINANCE", symbol="BTC-USDT", source="crypto_lake", tick=tick, lot=lot
+        )
+
+        assert expected == tuple(f"{scale.step:f}" for scale in choose_scales(of, SEEN))
+
+    def test_a_day_of_removals(self):
+        """A day that only removes levels shows no lot; its sizes are still representable."""
+        of = Instrument(venue="BINANCE", symbol="BTC-USDT", source="crypto_lake")
+        _, lot = choose_scales(of, replace(SEEN, lot_seen=None))
+
+        assert Decimal(1) == lot.step
+
+    def test_nothing_was_looked_at(self):
+        """Without a profile nothing can be inferred, and the error says what to do."""
+        of = Instrument(venue="BINANCE", symbol="BTC-USDT", source="crypto_lake", tick="0.1")
+        with pytest.raises(MissingDataError, match="The lot is to be inferred") as caught:
+            choose_scales(of, None)
+
+        assert "Materialize raw_profiles of this day" in caught.value.next_step

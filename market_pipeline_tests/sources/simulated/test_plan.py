@@ -1,10 +1,11 @@
+from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import SimulationError
-from market_pipeline.sources.simulated import Fault, FaultKind, demo_plan
+from market_pipeline.sources.simulated import Fault, FaultKind, demo_plan, range_plan
 from market_pipeline_tests.sources.simulated.days import DAY, instrument
 
 
@@ -74,3 +75,30 @@ class TestDemoPlan:
         assert {6, 7, 8} == {fault.day.day for fault in plan.faults}
         assert len(plan.faults) == len({fault.kind for fault in plan.faults}) == 5
         assert clean.symbol != faulty.symbol
+
+
+class TestRangePlan:
+    def test_one_fault_a_day_in_turn(self):
+        """Kinds and instruments take turns; the first instrument is always clean."""
+        kinds = (FaultKind.BAD_VALUE, FaultKind.CLOCK_SKEW, FaultKind.MISSING_DAY)
+        plan = range_plan(DAY, DAY + timedelta(days=4), 3, kinds)
+
+        assert [
+            (DAY + timedelta(days=n), kinds[n % 3], ("SIM002-USDT-PERP", "SIM003-USDT-PERP")[n % 2])
+            for n in range(5)
+        ] == [(each.day, each.kind, each.symbol) for each in plan.faults]
+
+    def test_every_kind_has_a_usual_time(self):
+        """A month of one instrument has each kind of fault, and none without one asked for."""
+        end = date(2025, 1, 31)
+        plan = range_plan(date(2025, 1, 1), end, 1, tuple(FaultKind))
+
+        assert set(FaultKind) == {each.kind for each in plan.faults}
+        assert (31, ()) == (len(plan.faults), range_plan(date(2025, 1, 1), end, 1).faults)
+
+    def test_instruments_differ(self):
+        """Many instruments have ids of their own, and more than one tick."""
+        plan = range_plan(DAY, DAY, 40)
+
+        assert 40 == len({each.id for each in plan.instruments})
+        assert len({each.tick for each in plan.instruments}) > 1
