@@ -9,9 +9,10 @@ from collections import namedtuple
 
 import pytest
 
-from market_pipeline import doctor
 from market_pipeline.config.settings import ENV_PREFIX, load_settings
-from market_pipeline.doctor import Diagnosis, DoctorReport, run_doctor
+from market_pipeline.doctor import environment
+from market_pipeline.doctor.finding import Diagnosis, DoctorReport
+from market_pipeline.doctor.run import run_doctor
 from market_pipeline.tables import refresh_catalogue, with_catalogue
 from market_pipeline_tests.store.servers import no_credentials
 
@@ -176,7 +177,7 @@ class TestVersions:
     )
     def test_duckdb(self, monkeypatch, version, expected):
         """DuckDB has to be >=1.5.5,<2, and the finding says why."""
-        monkeypatch.setattr(doctor, "version", lambda name: version)
+        monkeypatch.setattr(environment, "version", lambda name: version)
         found = finding("duckdb")
         assert expected == found.status
         assert ("ASOF" in found.found) == (expected == "error")
@@ -187,16 +188,16 @@ class TestVersions:
     )
     def test_python(self, monkeypatch, version, expected):
         """Python has to be one of those the project supports."""
-        monkeypatch.setattr(doctor.platform, "python_version", lambda: version)
+        monkeypatch.setattr(environment.platform, "python_version", lambda: version)
         assert expected == finding("python").status
 
     def test_not_installed(self, monkeypatch):
         """A package that is not installed is an error."""
 
         def version(name):
-            raise doctor.PackageNotFoundError(name)
+            raise environment.PackageNotFoundError(name)
 
-        monkeypatch.setattr(doctor, "version", version)
+        monkeypatch.setattr(environment, "version", version)
         assert Diagnosis(
             "polars", "error", "not installed", finding("polars").next_step
         ) == finding("polars")

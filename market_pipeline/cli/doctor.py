@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from market_pipeline.cli.output import console
-from market_pipeline.doctor import run_doctor
+from market_pipeline.doctor.run import run_doctor
 
 __all__ = ["doctor"]
 

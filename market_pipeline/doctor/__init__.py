@@ -1,0 +1,5 @@
+"""The look before a start: is everything the pipeline needs there, and usable?
+
+May import `shown`, `errors`, `config`, `warehouse`, `store`, `sources`, `tables`, `stages` and
+`machine`.
+"""

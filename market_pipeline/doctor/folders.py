@@ -1,0 +1,167 @@
+"""What a run writes to: the data folder, the databases inside it, and the disk they lie on."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import duckdb
+from dotenv import dotenv_values
+
+from market_pipeline.config.settings import ENV_FILE
+from market_pipeline.doctor.finding import Finding
+from market_pipeline.errors import PublishError, SettingsError, WarehouseBusyError
+from market_pipeline.machine import nearest_folder
+from market_pipeline.tables import TABLES
+from market_pipeline.warehouse.catalogue import connect
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.locks import is_locked_elsewhere
+from market_pipeline.warehouse.working import damaged
+
+__all__ = [
+    "OTHER_PATH",
+    "check_catalogue",
+    "check_data_dir",
+    "check_free_disk",
+    "check_working",
+    "dagster_home",
+    "open_to_others",
+    "unusable",
+]
+
+FREE_DISK_WARN_BYTES = 5 * 10**9
+FREE_DISK_ERROR_BYTES = 500 * 10**6
+OTHER_PATH = "Set PIPELINE_DATA_DIR to a path without them; `run` refuses this one."
+
+
+def dagster_home() -> str:
+    """`DAGSTER_HOME` as a run finds it: in the environment, else in `.env`; empty if not set."""
+    return os.environ.get("DAGSTER_HOME") or dotenv_values(ENV_FILE).get("DAGSTER_HOME") or ""
+
+
+def open_to_others(path: Path, mode: str) -> Finding | None:
+    """A finding if others than the owner may use a file or folder, with the mode it should have."""
+    found = stat.S_IMODE(path.stat().st_mode)
+    if not found & 0o077:
+        return None
+    command = f"chmod {mode} {shlex.quote(str(path))}"
+    return (
+        "warn",
+        f"{path} has mode {found:04o}: other users of this machine may use it",
+        f"Keep it to its owner: `{command}`.",
+    )
+
+
+def unusable(folders: Iterable[Path], files: Iterable[Path], setting: str) -> Finding | None:
+    """A finding for the first folder or file, of those there are, that a run could not write to."""
+    path = Path()
+    try:
+        for path in folders:
+            if path.exists():
+                with tempfile.TemporaryFile(dir=path) as file:
+                    file.write(b" ")
+        for path in files:
+            if path.exists():
+                os.close(os.open(path, os.O_RDWR))
+    except OSError as error:
+        return (
+            "error",
+            f"{path} cannot be written to: {error.strerror}",
+            f"Set {setting} to a folder that you may write to, or fix its permissions.",
+        )
+    return None
+
+
+def check_data_dir(data_dir: Path) -> Iterator[Finding]:
+    """Can it be written to, or made, and is it its owner's alone?"""
+    try:
+        warehouse = Warehouse(data_dir)
+    except SettingsError as error:
+        yield "error", "; ".join(error.problems), OTHER_PATH
+        return
+    existing = nearest_folder(data_dir)
+    if not existing.is_dir():
+        next_step = "Set PIPELINE_DATA_DIR to a folder, or move that file away."
+        yield "error", f"{existing} is a file, not a folder", next_step
+        return
+    deltas = [warehouse.table_dir(table) for table in TABLES.values()]
+    folders = (
+        *(existing, warehouse.tables_dir, warehouse.state_dir, warehouse.warehouse_dir),
+        *(warehouse.staging_dir, warehouse.quarantine_dir),
+        *(each for folder in deltas for each in (folder, folder / "_delta_log")),
+    )
+    files = (*warehouse.state_dir.glob("*.lock"), warehouse.working_database)
+    if finding := unusable(folders, files, "PIPELINE_DATA_DIR"):
+        yield finding
+    elif existing != data_dir:
+        yield "ok", f"{data_dir} does not exist yet and can be created"
+    else:
+        yield open_to_others(data_dir, "700") or (
+            "ok",
+            f"{data_dir} can be written to and is its owner's alone",
+        )
+
+
+def check_working(data_dir: Path) -> Iterator[Finding]:
+    """Can the private database be opened? The first run makes it."""
+    warehouse = Warehouse(data_dir)
+    if not warehouse.working_database.exists():
+        return
+    found = f"{warehouse.working_database} can be opened"
+    try:
+        duckdb.connect(str(warehouse.working_database), read_only=True).close()
+    except duckdb.Error as error:
+        if not is_locked_elsewhere(error):
+            raise damaged(warehouse, error) from error
+        found = f"{warehouse.working_database} is in use by a run"
+    yield "ok", found
+
+
+def check_catalogue(data_dir: Path) -> Iterator[Finding]:
+    """Is what readers open there as it was published? The first run makes it."""
+    warehouse = Warehouse(data_dir)
+    if not warehouse.catalogue.exists():
+        return
+    try:
+        connect(data_dir).close()
+    except (PublishError, WarehouseBusyError) as error:
+        yield "warn", f"{error.file}: {error.problem}", error.next_step
+        return
+    kept = sorted(warehouse.set_aside_dir.glob("*"))
+    if kept:
+        yield (
+            "warn",
+            f"somebody wrote into {warehouse.catalogue}; readers see what was published, and what "
+            f"was written is kept: {', '.join(map(str, kept))}",
+            "Copy what is needed into a database of its own, which may ATTACH the catalogue "
+            f"READ_ONLY, then remove {shlex.quote(str(warehouse.set_aside_dir))}.",
+        )
+        return
+    yield "ok", f"{warehouse.catalogue} is as it was published"
+
+
+def check_free_disk(data_dir: Path) -> Iterator[Finding]:
+    """Is there room for a day, for every disk that data or Dagster's home lies on?"""
+    folders = [data_dir, *([Path(home)] if (home := dagster_home()) else [])]
+    disks = {nearest_folder(folder.absolute()).stat().st_dev: folder for folder in folders[::-1]}
+    for folder in reversed(disks.values()):
+        existing = nearest_folder(folder.absolute())
+        free, disk = shutil.disk_usage(existing).free, os.statvfs(existing)
+        found = f"{free / 10**9:,.1f} GB are free for {folder}"
+        has_no_inode = disk.f_files > 0 and disk.f_favail == 0
+        if has_no_inode:
+            found += ", but no further file (the disk has no inode left)"
+        if free >= FREE_DISK_WARN_BYTES and not has_no_inode:
+            yield "ok", found
+        else:
+            yield (
+                "error" if free < FREE_DISK_ERROR_BYTES or has_no_inode else "warn",
+                found,
+                "Free some space (below 0.5 GB a day may not fit), or set PIPELINE_DATA_DIR or "
+                "DAGSTER_HOME to a larger disk.",
+            )
