@@ -19,17 +19,7 @@ from typing import Any, get_args
 
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
-from pydantic import (
-    Field,
-    SecretStr,
-    ValidationError,
-)
-from pydantic_settings import (
-    BaseSettings,
-    InitSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic import ConfigDict, Field, SecretStr, ValidationError
 
 from market_pipeline.config.addresses import PageAddress, SecretAddresses
 from market_pipeline.config.lake import LakeSettings
@@ -44,13 +34,7 @@ from market_pipeline.config.values import (
 from market_pipeline.config.yaml_files import nearest_known, read_yaml_mapping
 from market_pipeline.errors import SettingsError
 
-__all__ = [
-    "CREDENTIAL_VARIABLES",
-    "ENV_FILE",
-    "ENV_PREFIX",
-    "Settings",
-    "load_settings",
-]
+__all__ = ["CREDENTIAL_VARIABLES", "ENV_FILE", "ENV_PREFIX", "Settings", "load_settings"]
 
 ENV_PREFIX = "PIPELINE_"
 ENV_FILE = Path(".env")
@@ -74,20 +58,15 @@ def _cpu_count() -> int:
     return os.cpu_count() or 1
 
 
-class Settings(LakeSettings, BaseSettings):
+class Settings(LakeSettings):
     """Everything a user may set, immutable once loaded.
 
     Each field is the environment variable `PIPELINE_<FIELD>` and the key `<field>` of
-    `config.yaml`. Call `load_settings()` rather than this class: it names the source of every
-    problem and lists them together.
+    `config.yaml`, which `load_settings()` reads; this class knows only what it is given.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX,
-        extra="forbid",
-        frozen=True,
-        hide_input_in_errors=True,
-        validate_default=True,
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True
     )
 
     config_file: AbsolutePath = Field(
@@ -232,50 +211,12 @@ class Settings(LakeSettings, BaseSettings):
         description="Where these pages are to be read: an address or a folder; alerts name theirs.",
     )
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read arguments, environment, `.env` and `config.yaml`, in this order of precedence.
-
-        Our own readers take the place of pydantic's: those pass over unknown environment
-        variables and over lines of `.env` that cannot be parsed.
-
-        Raises:
-            SettingsError: A source cannot be read or holds an unknown key.
-        """
-        layers = _read_layers(init_settings())
-        problems = [problem for layer in layers for problem in layer.problems]
-        if problems:
-            raise SettingsError(problems)
-        return tuple(InitSettingsSource(settings_cls, layer.values) for layer in layers)
-
 
 _SECRETS = frozenset(
     name
     for name, field_info in Settings.model_fields.items()
     if SecretStr in get_args(field_info.annotation)
 )
-
-
-class _GivenOnly(Settings):
-    """Settings from arguments alone, to validate values that have been read already."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings,)
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -293,16 +234,18 @@ def load_settings(**overrides: Any) -> Settings:
     problems = [problem for layer in layers for problem in layer.problems]
     merged = {key: value for layer in reversed(layers) for key, value in layer.values.items()}
     try:
-        _GivenOnly(**merged)
+        settings = Settings(**merged)
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
             name = str(detail["loc"][0])
             layer = next((layer for layer in layers if name in layer.values), None)
             if layer is not None:
                 problems.append(_refusal(layer, name, detail["msg"]))
+        if not problems:
+            raise
     if problems:
         raise SettingsError(problems)
-    return Settings(**overrides)
+    return settings
 
 
 def _refusal(layer: _Layer, name: str, message: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from market_pipeline.config.addresses import addresses_of
 from market_pipeline.config.settings import load_settings
-from market_pipeline.doctor import run_doctor
+from market_pipeline.doctor.run import run_doctor
 from market_pipeline.errors import SettingsError
 
 SECRET = "hunter2"
