@@ -43,7 +43,6 @@ __all__ = ["Intervals", "IntervalsState"]
 
 _BATCH_ROWS = 1 << 14
 _LAST_NS = int(np.iinfo(np.int64).max)
-_NS_PER_DAY = 86_400 * 1_000_000_000
 
 # The flags a repair is made for …
 _REASONS = {
@@ -118,6 +117,7 @@ class Intervals:
         self._silences = np.empty((0, 3), np.int64) if silences is None else silences
         midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
         self._day_start_ns = int(midnight.timestamp()) * 1_000_000_000
+        self._day_end_ns = self._day_start_ns + 86_400_000_000_000
         if start is None:
             none = np.empty(0, SPAN)
             start = IntervalsState(0, self._day_start_ns, 0, 0, none, none, _concatenated([]))
@@ -163,8 +163,7 @@ class Intervals:
         self._sequence_number = int(rows.sequence_number[-1])
         self._flags = int(flags[-1])
         self._messages += rows.flags.size
-        enough = sum(map(len, self._found)) >= _BATCH_ROWS
-        return self._batches() if enough else []
+        return self._batches() if sum(map(len, self._found)) >= _BATCH_ROWS else []
 
     def finish(self) -> list[pa.RecordBatch]:
         """Returns the rest, intervals that the day's end cut short included.
@@ -172,8 +171,7 @@ class Intervals:
         These reach to the end of the UTC day, or just beyond the last message if that was later:
         nothing better was heard of the book until then.
         """
-        beyond_ns = min(self._time_ns + 1, _LAST_NS)
-        end_ns = max(self._day_start_ns + _NS_PER_DAY, beyond_ns)
+        end_ns = max(self._day_end_ns, min(self._time_ns + 1, _LAST_NS))
         for spans in self._open.values():
             spans["end_ns"] = end_ns
             spans["messages"] = self._messages - spans["first_message"]
@@ -222,10 +220,8 @@ class Intervals:
             if at.size == 0 and cause not in self._open:
                 continue
             begins = (flags[at] & np.uint16(bit)) != 0
-            open_runs = self._open.pop(cause, None)
-            runs = _begun(rows, block, cause, at[begins])
-            if open_runs is not None:
-                runs = np.concatenate([open_runs, runs])
+            open_runs = self._open.pop(cause, np.empty(0, SPAN))
+            runs = np.concatenate([open_runs, _begun(rows, block, cause, at[begins])])
             ends = at[~begins]
             if bit == BookFlag.CROSSED and runs.size:
                 _deepen(runs, ends, rows, block)
@@ -286,7 +282,6 @@ class Intervals:
         self._found = [spans[:0]]
         if spans.size == 0:
             return []
-        end_sequence = pa.array(spans["end_sequence_number"], mask=spans["ended"] == 0)
         columns = [
             *(pa.repeat(pa.scalar(value), spans.size) for value in self._identity),
             pa.array(spans["start_ns"]),
@@ -295,7 +290,7 @@ class Intervals:
             pa.array(spans["invalidates"] != 0),
             pa.array([action.name.lower() for action in Action]).take(pa.array(spans["action"])),
             pa.array(spans["start_sequence_number"]),
-            end_sequence,
+            pa.array(spans["end_sequence_number"], mask=spans["ended"] == 0),
             pa.array(spans["first_message"]),
             pa.array(spans["messages"]),
             evidence_of(spans, self._price_scale, self._silences),
@@ -395,10 +390,8 @@ def _set_repair(
     spans: SpanArray, at: NDArray[np.int64], repairs: Repairs, chosen: NDArray[np.int64]
 ) -> None:
     spans["action"][at] = repairs.kind[chosen]
-    spans["repair_sequence_number"][at] = repairs.sequence_number[chosen]
-    spans["repair_levels"][at] = repairs.levels[chosen]
-    spans["repair_low_ticks"][at] = repairs.low_ticks[chosen]
-    spans["repair_high_ticks"][at] = repairs.high_ticks[chosen]
+    for name in ("sequence_number", "levels", "low_ticks", "high_ticks"):
+        spans[f"repair_{name}"][at] = getattr(repairs, name)[chosen]
 
 
 def _concatenated(blocks: list[Repairs]) -> Repairs:

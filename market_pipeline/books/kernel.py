@@ -16,15 +16,11 @@ import numpy as np
 
 from market_pipeline.books import cursor as at
 from market_pipeline.books import registers as reg
+from market_pipeline.books.log import give_evidence
 from market_pipeline.books.messages import apply_messages, next_listed_row
+from market_pipeline.books.misplaced import settle_pending
 from market_pipeline.books.old_messages import meet_old_message, note_old_message
-from market_pipeline.books.snapshot_match import (
-    EVIDENCE_ROOM,
-    give_evidence,
-    leave_out,
-    meet_snapshot,
-    settle_pending,
-)
+from market_pipeline.books.snapshot_match import EVIDENCE_ROOM, leave_out, meet_snapshot
 from market_pipeline.books.soundness import Mark
 from market_pipeline.books.state import Proof, Status
 from market_pipeline.jit import kernel

@@ -10,8 +10,8 @@ import numpy as np
 
 from market_pipeline.books import cursor as at
 from market_pipeline.books import registers as reg
+from market_pipeline.books.crossed import count_crossed, stale_side, uncross
 from market_pipeline.books.flags import BookFlag
-from market_pipeline.books.history import forget_rows
 from market_pipeline.books.levels import (
     ASK,
     BID,
@@ -19,17 +19,14 @@ from market_pipeline.books.levels import (
     ORIGIN,
     WINDOW,
     WINDOW_PLACED,
-    far_is_full,
     key_of,
     place_window,
-    set_far_level,
-    set_level,
 )
+from market_pipeline.books.log import give_evidence
 from market_pipeline.books.registers import MESSAGES_BETWEEN_MOVES
-from market_pipeline.books.scale import NOT_REPRESENTABLE
-from market_pipeline.books.snapshot_match import give_evidence, write_repair
-from market_pipeline.books.state import HISTORY_MESSAGES, HISTORY_ROWS, Proof, Repair, Status
-from market_pipeline.books.walk import best_level, first_index, level_at_or_after, write_top
+from market_pipeline.books.rows import apply_rows
+from market_pipeline.books.state import HISTORY_MESSAGES, Proof, Status
+from market_pipeline.books.walk import best_level, first_index, write_top
 from market_pipeline.jit import inlined_kernel, kernel
 
 __all__ = ["LASTING_FLAGS", "apply_messages", "lasting_flags", "next_listed_row"]
@@ -53,13 +50,9 @@ _F_BAD_ORIGIN = int(BookFlag.BAD_TS_ORIGIN)
 LASTING_FLAGS = _F_NOT_SEEDED | _F_GAP | _F_PRECISION_LOSS
 """The flags that no message changes by itself, but snapshots and lost messages do."""
 
-_UNCROSS = int(Repair.UNCROSS)
 _MATCH = int(Proof.MATCH)
 _MESSAGE_MASK = np.int64(HISTORY_MESSAGES - 1)
-_ROW_MASK = np.uint64(HISTORY_ROWS - 1)
 _ONE = np.uint64(1)
-_SIX = np.uint64(6)
-_LOW_SIX_BITS = np.uint64(63)
 _NEVER = np.int64(2**63 - 1)
 
 
@@ -206,7 +199,7 @@ def apply_messages(registers, levels, history, feed, cursor, until, options, out
                 state_flags |= _F_GAP
                 gap_row = next_listed_row(gap_rows, registers[reg.GAPS_PASSED], feed_offset)
 
-        row, position, unknown_here, refused_here, is_full = _apply_rows(
+        row, position, unknown_here, refused_here, is_full = apply_rows(
             sizes, words0, words1, words2, far_keys, far_sizes, meta,
             ring_level, ring_before, position,
             sequences, receipts, is_bid, prices, new_sizes, row, sequence, receipt,
@@ -249,10 +242,10 @@ def apply_messages(registers, levels, history, feed, cursor, until, options, out
         elif bid_price >= ask_price:
             if bid_price > ask_price and options.uncross and seeded:
                 registers[reg.MESSAGES], registers[reg.HISTORY] = messages, position
-                stale = _stale_side(bid_price > last_bid, ask_price < last_ask)
+                stale = stale_side(bid_price > last_bid, ask_price < last_ask)
                 if stale >= 0:
                     other = ask_price if stale == BID else bid_price
-                    removed = _uncross(
+                    removed = uncross(
                         registers, levels, stale, other, receipt, sequence, repairs, cursor
                     )
                     position = registers[reg.HISTORY]
@@ -290,7 +283,7 @@ def apply_messages(registers, levels, history, feed, cursor, until, options, out
             min_latency = min(min_latency, latency)
             max_latency = max(max_latency, latency)
         if (flags | last_flags) & (_F_CROSSED | _F_LOCKED):
-            crossed_since = _count_crossed(
+            crossed_since = count_crossed(
                 registers, flags, last_flags, now_ns, last_receipt, crossed_since
             )
         if once_flags & _F_BAD_SEQUENCE == 0:
@@ -378,103 +371,3 @@ def _confirmed(side, prices, sizes, row, horizon, seeded):
     ):
         count -= 1
     return count
-
-
-@inlined_kernel
-def _apply_rows(
-    sizes, words0, words1, words2, far_keys, far_sizes, meta,
-    ring_level, ring_before, position,
-    sequences, receipts, is_bid, prices, new_sizes, row, sequence, receipt,
-):  # fmt: skip
-    """Sets the levels of the rows from `row` on that belong to one message.
-
-    The same as `set_level` row by row, with everything that stays the same held in local variables.
-
-    Returns:
-        The row after them (or the row that found no room in the far arrays), how many rows the
-        history has then, how many removals were
-        of unknown levels, how many rows were refused, and whether the far arrays are full.
-    """
-    rows = np.uint64(sequences.size)
-    base, window = meta[ORIGIN + ASK], np.uint64(meta[WINDOW])
-    mirror, stride = window - _ONE, np.uint64(sizes.size >> 1)
-    unknown = refused = np.int64(0)
-    is_full = False
-    # Unsigned, as all that is used as an index below: no index is checked for a sign then.
-    here = np.uint64(row)
-    while here < rows and sequences[here] == sequence and receipts[here] == receipt:
-        size, price, bid_side = new_sizes[here], prices[here], np.uint64(is_bid[here])
-        index = np.uint64(price - base)
-        if index < window and size >= 0:
-            flat = (_ONE - bid_side) * stride + (index ^ (mirror * bid_side))
-            before = sizes[flat]
-            sizes[flat] = size
-            ring_at = np.uint64(position) & _ROW_MASK
-            ring_level[ring_at] = (price << 1) | np.int64(bid_side)
-            ring_before[ring_at] = before
-            position += 1
-            word0 = flat >> _SIX
-            bits = words0[word0]
-            words0[word0] = bits | (_ONE << (flat & _LOW_SIX_BITS))
-            if bits == 0:
-                word1 = word0 >> _SIX
-                words1[word1] |= _ONE << (word0 & _LOW_SIX_BITS)
-                words2[word1 >> _SIX] |= _ONE << (word1 & _LOW_SIX_BITS)
-            unknown += (size | before) == 0
-        elif size == NOT_REPRESENTABLE:
-            refused += 1
-        else:
-            is_full = far_is_full(far_keys, far_sizes, meta, 1)
-            if is_full:
-                break
-            side = BID if bid_side else ASK
-            key = -price if bid_side else price
-            before = set_far_level(far_keys, far_sizes, meta, side, key, size)
-            ring_at = np.uint64(position) & _ROW_MASK
-            ring_level[ring_at] = (price << 1) | np.int64(bid_side)
-            ring_before[ring_at] = before
-            position += 1
-            unknown += (size | before) == 0
-        here += _ONE
-    return np.int64(here), position, unknown, refused, is_full
-
-
-@kernel
-def _count_crossed(registers, flags, last_flags, receipt, last_receipt, crossed_since):
-    """Counts crossed and locked messages and time; returns since when the book is crossed, or 0."""
-    elapsed = max(receipt - last_receipt, 0)
-    if last_flags & _F_CROSSED:
-        registers[reg.CROSSED_NS] += elapsed
-    if last_flags & _F_LOCKED:
-        registers[reg.LOCKED_NS] += elapsed
-    registers[reg.CROSSED_MESSAGES] += flags & _F_CROSSED != 0
-    registers[reg.LOCKED_MESSAGES] += flags & _F_LOCKED != 0
-    if flags & _F_CROSSED == 0:
-        return np.int64(0)
-    return crossed_since if crossed_since != 0 else receipt
-
-
-@kernel
-def _stale_side(bid_moved, ask_moved):
-    """The side that a crossing message did not move; -1 if it moved both, or neither."""
-    if bid_moved == ask_moved:
-        return -1
-    return ASK if bid_moved else BID
-
-
-@kernel
-def _uncross(registers, levels, side, other_price, receipt, sequence, repairs, cursor):
-    """Removes the levels of a side that the other side's best price reached; how many, logged."""
-    reach = -other_price if side == BID else other_price
-    key, size = best_level(levels, side)
-    first = last = key
-    removed = 0
-    while size > 0 and key <= reach:
-        set_level(levels, side, key, np.int64(0))
-        removed += 1
-        last = key
-        key, size = level_at_or_after(levels, side, key + 1)
-    forget_rows(registers)
-    low, high = (-last, -first) if side == BID else (first, last)
-    write_repair(registers, repairs, cursor, _UNCROSS, receipt, sequence, removed, low, high)
-    return removed

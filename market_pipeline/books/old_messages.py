@@ -21,8 +21,8 @@ from market_pipeline.books.history import (
     was_touched,
 )
 from market_pipeline.books.levels import ASK, BID, far_is_full, key_of, set_level
+from market_pipeline.books.log import give_evidence
 from market_pipeline.books.scale import NOT_REPRESENTABLE
-from market_pipeline.books.snapshot_match import give_evidence
 from market_pipeline.books.soundness import Mark
 from market_pipeline.books.state import HISTORY_ROWS, LATE_ROW, Proof
 from market_pipeline.jit import kernel

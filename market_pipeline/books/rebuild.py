@@ -25,12 +25,7 @@ from market_pipeline.books.lookback import Lookback
 from market_pipeline.books.marking import LastSnapshot, marked_deltas
 from market_pipeline.books.messages import LASTING_FLAGS, lasting_flags
 from market_pipeline.books.rebuild_state import RebuildState
-from market_pipeline.books.registers import (
-    REGISTERS,
-    figures_of,
-    hourly_figures_of,
-    new_registers,
-)
+from market_pipeline.books.registers import REGISTERS, figures_of, hourly_figures_of, new_registers
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.soundness import LastSound, Soundness
 from market_pipeline.books.state import (
@@ -68,7 +63,6 @@ _EVIDENCE_ROWS = 1 << 13
 _KEYFRAMES = 16
 _SNAPSHOT_PATIENCE_NS = 10_000_000_000
 _NEVER_NS = 2**63 - 1
-_NS_PER_DAY = 86_400_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +113,11 @@ class RebuildOptions:
 
     def for_kernel(self) -> Options:
         """The same in the kernel's units."""
-        start_ns = -_NEVER_NS
+        start_ns, end_ns = -_NEVER_NS, _NEVER_NS
         if self.day is not None:
             midnight = datetime(self.day.year, self.day.month, self.day.day, tzinfo=UTC)
             start_ns = int(midnight.timestamp()) * 1_000_000_000
+            end_ns = start_ns + 86_400_000_000_000
         interval_ms, crossed_seconds = self.depth_interval_ms, self.crossed_resync_seconds
         return Options(
             depth_interval_ns=-1 if interval_ms is None else interval_ms * 1_000_000,
@@ -132,7 +127,7 @@ class RebuildOptions:
             uncross=self.uncross,
             snapshot_patience_ns=_SNAPSHOT_PATIENCE_NS,
             day_start_ns=start_ns,
-            day_end_ns=_NEVER_NS if self.day is None else start_ns + _NS_PER_DAY,
+            day_end_ns=end_ns,
             ids_prove=self.ids_prove,
         )
 

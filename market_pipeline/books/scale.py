@@ -1,4 +1,4 @@
-"""Prices as whole ticks and sizes as whole lots: exact conversion, its losses, and inference.
+"""Prices as whole ticks and sizes as whole lots: exact conversion, and its losses.
 
 A step (a tick or a lot) is `coefficient x 10^-decimals` with both integers, never a float, so that
 `steps x coefficient / 10^decimals` is the float nearest to the decimal the venue printed.
@@ -6,7 +6,6 @@ A step (a tick or a lot) is `coefficient x 10^-decimals` with both integers, nev
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -18,12 +17,12 @@ from market_pipeline.jit import inlined_kernel, kernel
 
 __all__ = [
     "EXACT_STEPS",
+    "LARGEST_VALUE",
     "MAX_DECIMALS",
     "NOT_REPRESENTABLE",
-    "OUTLIERS_AT_MOST",
-    "VALUES_PER_OUTLIER",
+    "RELATIVE_TOLERANCE",
+    "ROUNDED_STEPS",
     "Scale",
-    "StepInference",
     "scales_of",
     "to_steps",
 ]
@@ -38,18 +37,13 @@ up to half a step apart. Below it every multiple of the step has a float of its 
 NOT_REPRESENTABLE = -1
 """Stands in an array of steps for a value that is not a whole number of steps, or too many."""
 
-VALUES_PER_OUTLIER = 10_000
-"""One value off the step is tolerated for so many when a step is inferred."""
-
-OUTLIERS_AT_MOST = 100
-"""However many values there are, more than these off a step show that it is another one."""
-
 _TOLERANCE_STEPS = 1e-6
 # A float64 near x carries an error of x * 2^-53, and the scaling multiplies and divides once each.
-_RELATIVE_TOLERANCE = 2.0**-51
+RELATIVE_TOLERANCE = 2.0**-51
 # Up to so many steps these errors add up to less than a quarter of one: further up, it takes an
 # exact residual to say whether a value is nearer to a whole step than to half of one.
-_ROUNDED_STEPS = 2.0**49
+ROUNDED_STEPS = 2.0**49
+LARGEST_VALUE = 2.0**53
 # Splits a float64 into two halves whose products are exact.
 _SPLITTER = 2.0**27 + 1.0
 
@@ -100,7 +94,7 @@ class Scale:
         if self.coefficient == 1:
             return np.asarray(steps / 10.0**self.decimals, dtype=np.float64)
         most = int(np.abs(steps).max(initial=0))
-        if most * self.coefficient > _LARGEST_VALUE:
+        if most * self.coefficient > LARGEST_VALUE:
             # Two roundings would be one too many; Python's division of integers has one.
             denominator = 10**self.decimals
             exact = [step * self.coefficient / denominator for step in steps.ravel().tolist()]
@@ -127,9 +121,9 @@ def _to_steps(values, power, coefficient, steps):
     for i in range(values.size):
         exact = values[i] * power / coefficient
         whole = np.rint(exact)
-        tolerance = max(_TOLERANCE_STEPS, abs(exact) * _RELATIVE_TOLERANCE)
+        tolerance = max(_TOLERANCE_STEPS, abs(exact) * RELATIVE_TOLERANCE)
         # NaN fails every comparison and so counts as a loss.
-        is_whole = (abs(exact - whole) <= tolerance) & (abs(whole) <= _ROUNDED_STEPS)
+        is_whole = (abs(exact - whole) <= tolerance) & (abs(whole) <= ROUNDED_STEPS)
         losses += not is_whole
         steps[i] = np.int64(whole) if is_whole else NOT_REPRESENTABLE
     return losses
@@ -156,7 +150,7 @@ def _large_to_steps(values, power, coefficient, steps):
     found = 0
     for i in range(values.size):
         whole = np.rint(values[i] * power / coefficient)
-        if not _ROUNDED_STEPS < whole <= EXACT_STEPS:
+        if not ROUNDED_STEPS < whole <= EXACT_STEPS:
             continue
         # Both products are within a step of each other, so that their difference is exact.
         scaled, scaled_rest = _product(values[i], power)
@@ -194,256 +188,3 @@ def to_steps(values: NDArray[np.float64], scale: Scale, steps: NDArray[np.int64]
     if losses and coefficient == scale.coefficient:
         losses -= int(_large_to_steps(read_only(values), power, coefficient, steps))
     return losses
-
-
-# --- inference ----------------------------------------------------------------------------------
-#
-# A value is 2^a x 5^b x an odd number without fives, where a and b are below zero for decimals. The
-# table of outliers has a row for each a and a column for each b.
-
-_LEAST_POWER = -MAX_DECIMALS
-_POWERS_OF_TWO = 53 - _LEAST_POWER + 2
-_POWERS_OF_FIVE = 22 - _LEAST_POWER + 2
-_LARGEST_VALUE = 2.0**53
-# Up to it the error that a float and its scaling carry hides no further digit.
-_EXACT_LIMIT = 2.0**46
-_BLOCK_VALUES = 1024
-
-# Where the kernel keeps its figures.
-_TWO, _FIVE, _BELOW_TWO, _BELOW_FIVE, _ODD, _ODD_BEFORE, _ODD_ROW, _USED, _ROWS = range(9)
-
-# A float64's sign and exponent are its first 12 bits; these are 0 and 0.
-_EXPONENTS, _EXPONENT_OF_ONE, _LARGEST_EXPONENT = 4_096, 1_023, 53
-
-_LOG2_OF_STEP = np.add.outer(
-    np.arange(_POWERS_OF_TWO) + _LEAST_POWER,
-    (np.arange(_POWERS_OF_FIVE) + _LEAST_POWER) * math.log2(5),
-)
-_COARSENESS = np.add.outer(
-    np.arange(_POWERS_OF_TWO) * math.log(2), np.arange(_POWERS_OF_FIVE) * math.log(5)
-)
-
-
-@kernel
-def _off_step(values, start, stop, power, divisor):
-    # Without a branch, so that the compiler computes several values at a time.
-    used, off = 0, 0
-    for i in range(start, stop):
-        value = values[i]
-        exact = value * power
-        whole = np.rint(exact)
-        # Only the float's own error is forgiven: a millionth may be the lot itself.
-        fits = (abs(exact - whole) <= exact * _RELATIVE_TOLERANCE) & (whole <= _EXACT_LIMIT)
-        fits &= np.rint(whole / divisor) * divisor == whole
-        is_used = (value > 0.0) & (value <= _LARGEST_VALUE)
-        used += is_used
-        off += is_used & (not fits)
-    return used, off
-
-
-@kernel
-def _grid(state):
-    # The decimals and the whole number of them that a value must be a multiple of.
-    two, five = state[_TWO] + _LEAST_POWER, state[_FIVE] + _LEAST_POWER
-    decimals = max(-two, -five, 0)
-    divisor = 2.0 ** (two + decimals) * 5.0 ** (five + decimals) * np.float64(state[_ODD])
-    if not 0.0 < divisor <= _EXACT_LIMIT:
-        # No value is taken for a multiple, so that each is looked at.
-        divisor = 2.0 * _EXACT_LIMIT
-    return 10.0**decimals, divisor
-
-
-@kernel
-def _take(value, row, outliers, first_rows, state):
-    decimals, power = 0, 1.0
-    while decimals < MAX_DECIMALS:
-        exact = value * power
-        whole = np.rint(exact)
-        if exact > _ROUNDED_STEPS:
-            # It has more digits than a float64 can tell: a further one may hide in its error.
-            state[_USED] -= 1
-            return
-        if exact > _EXACT_LIMIT:
-            if whole / power == value:
-                break
-        elif abs(exact - whole) <= exact * _RELATIVE_TOLERANCE:
-            break
-        decimals += 1
-        power *= 10.0
-    if value * power > _ROUNDED_STEPS:
-        state[_USED] -= 1
-        return
-    odd = np.int64(np.rint(value * power))
-    if odd == 0:
-        # Below the finest step there is: to every step it is a zero.
-        return
-    two = five = -_LEAST_POWER - decimals
-    while odd % 2 == 0:
-        odd //= 2
-        two += 1
-    while odd % 5 == 0:
-        odd //= 5
-        five += 1
-
-    divisor, rest = odd, state[_ODD]
-    while rest != 0:
-        divisor, rest = rest, divisor % rest
-    if divisor != state[_ODD]:
-        state[_ODD_BEFORE], state[_ODD], state[_ODD_ROW] = state[_ODD], divisor, row
-
-    if two >= state[_TWO] and five >= state[_FIVE]:
-        return
-    if outliers[two, five] == 0:
-        first_rows[two, five] = row
-    outliers[two, five] += 1
-    state[_BELOW_TWO] += two < state[_TWO]
-    while state[_BELOW_TWO] > OUTLIERS_AT_MOST:
-        state[_TWO] -= 1
-        for column in range(_POWERS_OF_FIVE):
-            state[_BELOW_TWO] -= outliers[state[_TWO], column]
-    state[_BELOW_FIVE] += five < state[_FIVE]
-    while state[_BELOW_FIVE] > OUTLIERS_AT_MOST:
-        state[_FIVE] -= 1
-        for line in range(_POWERS_OF_TWO):
-            state[_BELOW_FIVE] -= outliers[line, state[_FIVE]]
-
-
-@kernel
-def _infer(values, bits, exponents, outliers, first_rows, state):
-    for i in range(bits.size):
-        exponents[(bits[i] >> 52) & 0xFFF] += 1
-    power, divisor = _grid(state)
-    for start in range(0, values.size, _BLOCK_VALUES):
-        stop = min(start + _BLOCK_VALUES, values.size)
-        used, off = _off_step(values, start, stop, power, divisor)
-        state[_USED] += used
-        if off == 0:
-            continue
-        for i in range(start, stop):
-            _, is_off = _off_step(values, i, i + 1, power, divisor)
-            if is_off:
-                used = state[_USED]
-                _take(values[i], state[_ROWS] + i, outliers, first_rows, state)
-                exponents[(bits[i] >> 52) & 0xFFF] -= used - state[_USED]
-                power, divisor = _grid(state)
-    state[_ROWS] += values.size
-
-
-class StepInference:
-    """Finds the coarsest step that a day's values are whole multiples of, but for a few outliers.
-
-    Outliers are at most one in 10,000 values and at most 100, so a day of fewer than 10,000 values
-    has none; and only values that are no multiple of a tenth of the step either. Few values on
-    halves, fifths or tenths of what the others show are real: orders rest for years, with the lot
-    that held when they came.
-
-    In full: of all 2^a x 5^b that not more than the tolerated values are off, take the coarsest. If
-    more than that are `EXACT_STEPS` of it or more, a few values would have the others refused: take
-    the coarsest of those that refuse the fewest. Refine it until all values on a tenth of it fit;
-    multiply it by the greatest factor without twos and fives that all values have, outliers too.
-    The order of the values and how they are cut into batches make no difference.
-
-    The answer is what the data shows: a day that only touched every second tick gives twice the
-    venue's tick. A real step more than ten times finer that no more values need than are tolerated
-    is not seen; they are off the step. A wrong value that stands in more rows is on it.
-
-    Values that are not above zero or not finite show no step; nor do those with more digits than a
-    float64 can tell: more than 2^49 units of their last one.
-    """
-
-    def __init__(self) -> None:
-        shape = _POWERS_OF_TWO, _POWERS_OF_FIVE
-        # Values that lacked a two or a five when they came, until too many did to be outliers, and
-        # the rows of the first ones.
-        self._outliers = np.zeros(shape, np.int64)
-        self._first_rows = np.zeros(shape, np.int64)
-        # How many values that show a step lie between one power of two and the next.
-        self._exponents = np.zeros(_EXPONENTS, np.int64)
-        self._state = np.zeros(9, np.int64)
-        self._state[[_TWO, _FIVE]] = _POWERS_OF_TWO - 1, _POWERS_OF_FIVE - 1
-
-    def add(self, values: NDArray[np.float64]) -> None:
-        """Takes a batch of float64 values, shape (n,), into account."""
-        column = read_only(values)
-        bits = read_only(column.view(np.int64))
-        _infer(column, bits, self._exponents, self._outliers, self._first_rows, self._state)
-
-    @property
-    def scale(self) -> Scale | None:
-        """The step found, or None before the first value above zero."""
-        if self._state[_ODD] == 0:
-            return None
-        return _scale(*self._powers(), int(self._state[_ODD]))
-
-    @property
-    def settled_rows(self) -> int:
-        """So many values, of any kind, it took until those on the step showed it; 0 without one."""
-        if self._state[_ODD] == 0:
-            return 0
-        return self._last_row() + 1
-
-    @property
-    def before(self) -> Scale | None:
-        """The coarser step of those that are on the step and came before the last that it took.
-
-        None if there are none.
-        """
-        if self._state[_ODD] == 0:
-            return None
-        last, (two, five) = self._last_row(), self._powers()
-        earlier = np.argwhere(self._shown(two, five) < last)
-        odd = self._state[_ODD_BEFORE if self._state[_ODD_ROW] == last else _ODD]
-        if odd == 0 or earlier.size == 0:
-            return None
-        least_two, least_five = earlier.min(axis=0).tolist()
-        return _scale(two + least_two, five + least_five, int(odd))
-
-    def _powers(self) -> tuple[int, int]:
-        """Row and column in the table of outliers of the step, but for the factor that all have."""
-        shown = _sums_from(self._outliers)
-        off = self._outliers.sum() - shown
-        tolerated = min(OUTLIERS_AT_MOST, int(self._state[_USED]) // VALUES_PER_OUTLIER)
-        # Only up to these powers the table has every value that lacks one.
-        inside = np.s_[: self._state[_TWO] + 1, : self._state[_FIVE] + 1]
-        coarseness = np.where(off[inside] <= tolerated, _COARSENESS[inside], -1.0)
-        two, five = np.unravel_index(int(coarseness.argmax()), coarseness.shape)
-        too_large = self._too_large()[inside]
-        if too_large[two, five] > tolerated:
-            refused = np.where(shown[inside] > 0, off[inside] + too_large, 2**62)
-            if refused.min() < refused[two, five]:
-                coarseness = np.where(refused == refused.min(), _COARSENESS[inside], -1.0)
-                two, five = np.unravel_index(int(coarseness.argmax()), coarseness.shape)
-        tenth = max(0, int(two) - 1), max(0, int(five) - 1)
-        lines, columns = self._outliers[tenth[0] :, tenth[1] :].nonzero()
-        return tenth[0] + int(lines.min()), tenth[1] + int(columns.min())
-
-    def _too_large(self) -> NDArray[np.int64]:
-        """For each step in the table, how many values are too many steps for their float to tell.
-
-        Those within a power of two of the bound are not counted.
-        """
-        least = np.ceil(_LOG2_OF_STEP + math.log2(EXACT_STEPS * int(self._state[_ODD])))
-        # Of a value that is 0 or not finite nobody asks.
-        bins = self._exponents[_EXPONENT_OF_ONE : _EXPONENT_OF_ONE + _LARGEST_EXPONENT + 1]
-        at_least = np.append(bins[::-1].cumsum()[::-1], 0)
-        return np.asarray(at_least[np.clip(least, 0, bins.size).astype(np.int64)])
-
-    def _shown(self, two: int, five: int) -> NDArray[np.int64]:
-        """For values on the step, by their further powers, the first row; 2^62 where is none."""
-        on_step = np.s_[two:, five:]
-        return np.where(self._outliers[on_step] > 0, self._first_rows[on_step], 2**62)
-
-    def _last_row(self) -> int:
-        shown = self._shown(*self._powers())
-        return max(int(shown[0].min()), int(shown[:, 0].min()), int(self._state[_ODD_ROW]))
-
-
-def _sums_from(table: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each place the sum of what is at and beyond it, both ways."""
-    return table[::-1, ::-1].cumsum(axis=0).cumsum(axis=1)[::-1, ::-1]
-
-
-def _scale(two: int, five: int, odd: int) -> Scale:
-    two, five = two + _LEAST_POWER, five + _LEAST_POWER
-    decimals = max(-two, -five, 0)
-    return Scale(int(2 ** (two + decimals) * 5 ** (five + decimals) * odd), decimals)

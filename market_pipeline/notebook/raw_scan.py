@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market_pipeline.books.boundaries import first_rows
-from market_pipeline.books.scale import Scale, StepInference
+from market_pipeline.books.scale import Scale
+from market_pipeline.books.step_inference import StepInference
 from market_pipeline.config.instruments import GapRule
 from market_pipeline.errors import MissingDataError
 from market_pipeline.sources.batches import DeltaBatch, TradeTimes

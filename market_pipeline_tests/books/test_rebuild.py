@@ -15,8 +15,9 @@ import pytest
 from market_pipeline.books.integers import OffStep
 from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.rebuild import Rebuild, RebuildOptions
-from market_pipeline.books.scale import Scale, StepInference
+from market_pipeline.books.scale import Scale
 from market_pipeline.books.state import BboRows, DepthRows, Resync
+from market_pipeline.books.step_inference import StepInference
 from market_pipeline.config.instruments import Policies
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 from market_pipeline.sources.crypto_lake import (

@@ -12,8 +12,9 @@ import polars as pl
 
 from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.rebuild import Rebuild, RebuildOptions
-from market_pipeline.books.scale import Scale, StepInference
+from market_pipeline.books.scale import Scale
 from market_pipeline.books.state import BboRows, DepthRows, Repair, Repairs, Resync
+from market_pipeline.books.step_inference import StepInference
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 from market_pipeline.sources.binance_capture import Market
 

@@ -1,8 +1,8 @@
 """The tick and lot that a day's values show, and whether they changed since the day before.
 
 What is **seen** is the coarsest step that fits the values of a day but for a few outliers, as
-`books.scale.StepInference` finds it. It may be coarser than the venue's, by chance, if the values
-are few: a change from one day to the next is only reported if chance does not explain it.
+`books.step_inference.StepInference` finds it. It may be coarser than the venue's, by chance, if the
+values are few: a change from one day to the next is only reported if chance does not explain it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.books.scale import Scale, StepInference
+from market_pipeline.books.scale import Scale
+from market_pipeline.books.step_inference import StepInference
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import MissingDataError
 from market_pipeline.quality.checks.base import measured

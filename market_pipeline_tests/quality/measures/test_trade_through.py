@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market_pipeline.books.flags import INVALIDATING, BookFlag
-from market_pipeline.books.scale import Scale, StepInference
+from market_pipeline.books.scale import Scale
+from market_pipeline.books.step_inference import StepInference
 from market_pipeline.config.thresholds import Thresholds
 from market_pipeline.quality.checks.trade_through import check_trade_through
 from market_pipeline.quality.intervals import day_bounds_ns
