@@ -21,7 +21,8 @@ from market_pipeline.tables import TABLES, refresh_catalogue
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.publish import publish
 from market_pipeline.warehouse.read import scan
-from market_pipeline.warehouse.working import replace_rows_within, writing
+from market_pipeline.warehouse.working import replace_rows_within
+from market_pipeline.warehouse.working_file import writing
 
 _RAW = {"raw_book_deltas": DELTAS, "raw_book_snapshots": SNAPSHOTS, "raw_trades": TRADES}
 _BIG = ("book_bbo", "book_depth", "book_checkpoints", "book_intervals")

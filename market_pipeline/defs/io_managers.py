@@ -42,13 +42,8 @@ from market_pipeline.warehouse.lineage import (
 from market_pipeline.warehouse.publish import publish
 from market_pipeline.warehouse.read import scan
 from market_pipeline.warehouse.staging import StagedFile
-from market_pipeline.warehouse.working import (
-    read_day,
-    read_rows,
-    replace_rows_within,
-    working_mark,
-    writing,
-)
+from market_pipeline.warehouse.working import read_day, read_rows, replace_rows_within
+from market_pipeline.warehouse.working_file import working_mark, writing
 
 __all__ = ["DuckDBLakeIOManager", "PartitionFiles", "PartitionRows", "SmallTablesIOManager"]
 

@@ -21,7 +21,7 @@ from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.catalogue import connect
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.locks import is_locked_elsewhere
-from market_pipeline.warehouse.working import damaged
+from market_pipeline.warehouse.working_file import damaged
 
 __all__ = [
     "OTHER_PATH",

@@ -40,10 +40,10 @@ from market_pipeline.warehouse.layout import (
 from market_pipeline.warehouse.locks import DEFAULT_WAIT_SECONDS, holding, is_locked_elsewhere
 from market_pipeline.warehouse.seal import check_seal, seal, set_aside
 from market_pipeline.warehouse.tables import Table, View
-from market_pipeline.warehouse.working import (
+from market_pipeline.warehouse.working import ensure_table
+from market_pipeline.warehouse.working_file import (
     WORKING_LOCK,
     damaged,
-    ensure_table,
     open_database,
     working_log,
     working_mark,

@@ -1,137 +1,36 @@
-"""The private DuckDB file of the small tables: replace a day's rows in one transaction, read them.
-
-A DuckDB file is not a shared store: while one process writes it, no other can open it. So nobody
-but this module opens this one, always under a file lock and never for longer than one replacement;
-users open the catalogue.
-"""
+"""The small tables in the working database: replace a day's rows in one transaction, read them."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
-from pathlib import Path
 
 import duckdb
 import polars as pl
 import pyarrow as pa
 
 from market_pipeline.errors import PublishError
-from market_pipeline.warehouse.conform import Conformer, empty_frame, instrument_parts
-from market_pipeline.warehouse.layout import PRIVATE_FILE, Warehouse
-from market_pipeline.warehouse.locks import (
-    DEFAULT_WAIT_SECONDS,
-    busy,
-    holding,
-    is_locked_elsewhere,
-    until_unlocked,
-)
+from market_pipeline.warehouse.conform import Conformer, instrument_parts
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.locks import DEFAULT_WAIT_SECONDS
 from market_pipeline.warehouse.tables import Table
+from market_pipeline.warehouse.working_file import writing
 
 __all__ = [
-    "WORKING_LOCK",
     "count_rows",
     "delete_rows",
     "ensure_table",
     "find_rows",
-    "open_database",
     "read_columns",
     "read_day",
     "read_rows",
     "replace_rows",
     "replace_rows_within",
-    "working_log",
-    "working_mark",
-    "writing",
 ]
-
-WORKING_LOCK = "working"
-"""Name of the lock that whoever opens or copies the working database holds."""
-
-_HEADER_BYTES = 3 * 4096
-"""DuckDB's file begins with three: what it is, and two of its state that are written in turns."""
 
 # The rows of an instrument and day are replaced together, so they keep the order they were given
 # in. To sort by every column of the report takes DuckDB three times as long as to read it.
 _IN_ORDER = "ORDER BY exchange, symbol, dt, rowid"
-
-
-@contextmanager
-def writing(
-    warehouse: Warehouse, *, timeout_seconds: float = DEFAULT_WAIT_SECONDS
-) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection inside one transaction: committed at the end, rolled back if the block raises.
-
-    The connection is closed on the way out, which moves everything into the file itself.
-
-    Args:
-        warehouse: Whose working database; it is made when it is not there.
-        timeout_seconds: How long to wait for another writer.
-
-    Raises:
-        WarehouseBusyError: Another process kept the lock or the file for the whole wait.
-    """
-    with holding(warehouse, WORKING_LOCK, timeout_seconds=timeout_seconds):
-        connection = open_database(warehouse, timeout_seconds=timeout_seconds)
-        try:
-            connection.begin()
-            try:
-                yield connection
-            except BaseException:
-                connection.rollback()
-                raise
-            connection.commit()
-        finally:
-            connection.close()
-
-
-def working_mark(warehouse: Warehouse) -> str | None:
-    """What changes with each commit; None where one waits in the log beside the file, or none was.
-
-    The headers of the file, one of which DuckDB counts up and writes last.
-    """
-    if working_log(warehouse).exists():
-        return None
-    try:
-        with warehouse.working_database.open("rb") as file:
-            return hashlib.sha256(file.read(_HEADER_BYTES)).hexdigest()
-    except FileNotFoundError:
-        return None
-
-
-def working_log(warehouse: Warehouse) -> Path:
-    """Where a killed writer leaves its last commits, until somebody opens the database."""
-    return warehouse.working_database.with_suffix(".duckdb.wal")
-
-
-def open_database(
-    warehouse: Warehouse, *, timeout_seconds: float = DEFAULT_WAIT_SECONDS
-) -> duckdb.DuckDBPyConnection:
-    """Open the working database, mode 0600; only for who holds `WORKING_LOCK`.
-
-    Raises:
-        WarehouseBusyError: Somebody has the file open in spite of the lock, such as a shell.
-        PublishError: The file is damaged or cannot be read.
-    """
-    path = warehouse.working_database
-    try:
-        connection = until_unlocked(timeout_seconds)(duckdb.connect, str(path))
-    except duckdb.IOException as error:
-        if is_locked_elsewhere(error):
-            raise busy(warehouse, WORKING_LOCK, timeout_seconds) from error
-        raise damaged(warehouse, error) from error
-    path.chmod(PRIVATE_FILE)
-    return connection
-
-
-def damaged(warehouse: Warehouse, error: duckdb.Error) -> PublishError:
-    """The error of a working database that DuckDB cannot open."""
-    return PublishError(
-        f"the working database cannot be opened: {error}",
-        next_step="Check the disk and the file's owner; move it away to start afresh.",
-        file=warehouse.working_database,
-    )
 
 
 def replace_rows(
@@ -212,7 +111,8 @@ def read_rows(
     Raises:
         WarehouseBusyError: Another process kept the lock for the whole wait.
     """
-    (rows,) = _read(warehouse, [table], day, timeout_seconds)
+    which, values = ("", []) if day is None else ("WHERE dt = ?", [day])
+    (rows,) = _frames(warehouse, [table], f"{which} {_IN_ORDER}", values, timeout_seconds)
     return rows
 
 
@@ -230,23 +130,32 @@ def read_day(
     Raises:
         WarehouseBusyError: Another process kept the lock for the whole wait.
     """
-    frames = _read(warehouse, tables, day, timeout_seconds)
+    frames = _frames(warehouse, tables, f"WHERE dt = ? {_IN_ORDER}", [day], timeout_seconds)
     return dict(zip((table.sql_name for table in tables), frames, strict=True))
 
 
-def _read(
-    warehouse: Warehouse, tables: Sequence[Table], day: date | None, timeout_seconds: float
+def _frames(
+    warehouse: Warehouse,
+    tables: Sequence[Table],
+    query: str,
+    values: Sequence[object],
+    timeout_seconds: float,
+    columns: Sequence[str] | None = None,
 ) -> list[pl.DataFrame]:
+    """What a query finds in each table, of all its columns or some; empty if nothing was written.
+
+    `query` is the end of its SELECT, with a mark for each of `values`.
+    """
     if not warehouse.working_database.exists():
-        return [empty_frame(table.arrow_schema) for table in tables]
-    condition, values = ("", []) if day is None else (" WHERE dt = ?", [day])
+        return [table.empty() for table in tables]
     frames = []
     with writing(warehouse, timeout_seconds=timeout_seconds) as connection:
         for table in tables:
             ensure_table(connection, table)
-            columns = ", ".join(f'"{column.name}"' for column in table.columns)
-            query = f"SELECT {columns} FROM {_quoted_name(table)}{condition} {_IN_ORDER}"
-            frames.append(connection.execute(query, values).pl())
+            chosen = columns or [column.name for column in table.columns]
+            names = ", ".join(f'"{name}"' for name in chosen)
+            selected = f"SELECT {names} FROM {_quoted_name(table)} {query}"
+            frames.append(connection.execute(selected, values).pl())
     return frames
 
 
@@ -258,21 +167,13 @@ def read_columns(
     *,
     timeout_seconds: float = DEFAULT_WAIT_SECONDS,
 ) -> list[pl.DataFrame]:
-    """Some columns of small tables, of days before one; a frame for each table, if any was written.
+    """Some columns of small tables, of days before one; a frame for each table.
 
     Raises:
         WarehouseBusyError: Another process kept the lock for the whole wait.
     """
-    if not warehouse.working_database.exists():
-        return []
-    names = ", ".join(f'"{name}"' for name in columns)
-    frames = []
-    with writing(warehouse, timeout_seconds=timeout_seconds) as connection:
-        for table in tables:
-            ensure_table(connection, table)
-            query = f"SELECT {names} FROM {_quoted_name(table)} WHERE dt < ? ORDER BY ALL"
-            frames.append(connection.execute(query, [before]).pl())
-    return frames
+    query = "WHERE dt < ? ORDER BY ALL"
+    return _frames(warehouse, tables, query, [before], timeout_seconds, columns)
 
 
 def find_rows(
@@ -298,19 +199,10 @@ def find_rows(
     Raises:
         WarehouseBusyError: Another process kept the lock for the whole wait.
     """
-    if not warehouse.working_database.exists() or not values:
-        return [empty_frame(table.arrow_schema) for table in tables]
-    frames = []
-    with writing(warehouse, timeout_seconds=timeout_seconds) as connection:
-        for table in tables:
-            ensure_table(connection, table)
-            columns = ", ".join(f'"{each.name}"' for each in table.columns)
-            query = (
-                f"SELECT {columns} FROM {_quoted_name(table)} "
-                f'WHERE "{column}" IN (SELECT unnest(?::VARCHAR[])) {_IN_ORDER}'
-            )
-            frames.append(connection.execute(query, [sorted(values)]).pl())
-    return frames
+    if not values:
+        return [table.empty() for table in tables]
+    query = f'WHERE "{column}" IN (SELECT unnest(?::VARCHAR[])) {_IN_ORDER}'
+    return _frames(warehouse, tables, query, [sorted(values)], timeout_seconds)
 
 
 def count_rows(

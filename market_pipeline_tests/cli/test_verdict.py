@@ -13,7 +13,8 @@ from market_pipeline.cli.main import main
 from market_pipeline.quality.row import VALIDATION_REPORT
 from market_pipeline.tables import refresh_catalogue
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.working import ensure_table, writing
+from market_pipeline.warehouse.working import ensure_table
+from market_pipeline.warehouse.working_file import writing
 from market_pipeline_tests.cli.conftest import GOOD, NONE, Runs
 from market_pipeline_tests.defs.workspace import Finished, Workspace
 from market_pipeline_tests.quality.factory import a_row

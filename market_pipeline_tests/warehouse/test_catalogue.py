@@ -20,7 +20,8 @@ from market_pipeline.warehouse.read import current_files
 from market_pipeline.warehouse.seal import seal
 from market_pipeline.warehouse.staging import StagedWriter
 from market_pipeline.warehouse.tables import Column, View
-from market_pipeline.warehouse.working import read_rows, replace_rows, writing
+from market_pipeline.warehouse.working import read_rows, replace_rows
+from market_pipeline.warehouse.working_file import writing
 from market_pipeline_tests.warehouse.writers import (
     BBO,
     DAY,

@@ -23,7 +23,8 @@ from market_pipeline.warehouse.lineage import (
 )
 from market_pipeline.warehouse.manifest import RAW_BOOK_DELTAS
 from market_pipeline.warehouse.tables import Table
-from market_pipeline.warehouse.working import replace_rows, writing
+from market_pipeline.warehouse.working import replace_rows
+from market_pipeline.warehouse.working_file import writing
 
 DAY, DAY_BEFORE = date(2024, 8, 8), date(2024, 8, 7)
 BTC = "BINANCE:BTC-USDT"

@@ -24,7 +24,8 @@ from market_pipeline.warehouse.lineage import (
 )
 from market_pipeline.warehouse.manifest import RAW_TRADES
 from market_pipeline.warehouse.tables import Column
-from market_pipeline.warehouse.working import read_rows, writing
+from market_pipeline.warehouse.working import read_rows
+from market_pipeline.warehouse.working_file import writing
 
 DAY, DAY_BEFORE = date(2024, 8, 8), date(2024, 8, 7)
 BTC, ETH = "BINANCE:BTC-USDT", "BINANCE:ETH-USDT"

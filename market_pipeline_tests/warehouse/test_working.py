@@ -20,10 +20,8 @@ from market_pipeline.warehouse.working import (
     read_day,
     read_rows,
     replace_rows,
-    working_log,
-    working_mark,
-    writing,
 )
+from market_pipeline.warehouse.working_file import working_log, working_mark, writing
 from market_pipeline_tests.warehouse.writers import (
     DAY,
     NEXT_DAY,

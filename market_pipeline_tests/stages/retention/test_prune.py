@@ -22,7 +22,8 @@ from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.publish import publish
 from market_pipeline.warehouse.read import current_files
 from market_pipeline.warehouse.staging import StagedWriter, staging_in_use
-from market_pipeline.warehouse.working import read_rows, replace_rows, replace_rows_within, writing
+from market_pipeline.warehouse.working import read_rows, replace_rows, replace_rows_within
+from market_pipeline.warehouse.working_file import writing
 from market_pipeline_tests.stages.raw.fake_store import FakeStore, store_error
 from market_pipeline_tests.stages.raw.test_inventory import BTC, ETH, key
 

@@ -1,0 +1,110 @@
+"""The private DuckDB file of the small tables: who may open it, and what changes with each commit.
+
+A DuckDB file is not a shared store: while one process writes it, no other can open it. So it is
+opened here only, always under a file lock and never for longer than one replacement; users open the
+catalogue.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from market_pipeline.errors import PublishError
+from market_pipeline.warehouse.layout import PRIVATE_FILE, Warehouse
+from market_pipeline.warehouse.locks import (
+    DEFAULT_WAIT_SECONDS,
+    busy,
+    holding,
+    is_locked_elsewhere,
+    until_unlocked,
+)
+
+__all__ = ["WORKING_LOCK", "damaged", "open_database", "working_log", "working_mark", "writing"]
+
+WORKING_LOCK = "working"
+"""Name of the lock that whoever opens or copies the working database holds."""
+
+_HEADER_BYTES = 3 * 4096
+"""DuckDB's file begins with three: what it is, and two of its state that are written in turns."""
+
+
+@contextmanager
+def writing(
+    warehouse: Warehouse, *, timeout_seconds: float = DEFAULT_WAIT_SECONDS
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection inside one transaction: committed at the end, rolled back if the block raises.
+
+    The connection is closed on the way out, which moves everything into the file itself.
+
+    Args:
+        warehouse: Whose working database; it is made when it is not there.
+        timeout_seconds: How long to wait for another writer.
+
+    Raises:
+        WarehouseBusyError: Another process kept the lock or the file for the whole wait.
+    """
+    with holding(warehouse, WORKING_LOCK, timeout_seconds=timeout_seconds):
+        connection = open_database(warehouse, timeout_seconds=timeout_seconds)
+        try:
+            connection.begin()
+            try:
+                yield connection
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
+        finally:
+            connection.close()
+
+
+def working_mark(warehouse: Warehouse) -> str | None:
+    """What changes with each commit; None where one waits in the log beside the file, or none was.
+
+    The headers of the file, one of which DuckDB counts up and writes last.
+    """
+    if working_log(warehouse).exists():
+        return None
+    try:
+        with warehouse.working_database.open("rb") as file:
+            return hashlib.sha256(file.read(_HEADER_BYTES)).hexdigest()
+    except FileNotFoundError:
+        return None
+
+
+def working_log(warehouse: Warehouse) -> Path:
+    """Where a killed writer leaves its last commits, until somebody opens the database."""
+    return warehouse.working_database.with_suffix(".duckdb.wal")
+
+
+def open_database(
+    warehouse: Warehouse, *, timeout_seconds: float = DEFAULT_WAIT_SECONDS
+) -> duckdb.DuckDBPyConnection:
+    """Open the working database, mode 0600; only for who holds `WORKING_LOCK`.
+
+    Raises:
+        WarehouseBusyError: Somebody has the file open in spite of the lock, such as a shell.
+        PublishError: The file is damaged or cannot be read.
+    """
+    path = warehouse.working_database
+    try:
+        connection = until_unlocked(timeout_seconds)(duckdb.connect, str(path))
+    except duckdb.IOException as error:
+        if is_locked_elsewhere(error):
+            raise busy(warehouse, WORKING_LOCK, timeout_seconds) from error
+        raise damaged(warehouse, error) from error
+    path.chmod(PRIVATE_FILE)
+    return connection
+
+
+def damaged(warehouse: Warehouse, error: duckdb.Error) -> PublishError:
+    """The error of a working database that DuckDB cannot open."""
+    return PublishError(
+        f"the working database cannot be opened: {error}",
+        next_step="Check the disk and the file's owner; move it away to start afresh.",
+        file=warehouse.working_database,
+    )
