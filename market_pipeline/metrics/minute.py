@@ -22,26 +22,16 @@ Rows come in batches, in any cut: what crosses from one to the next is the last 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from market_pipeline.books.flags import INVALIDATING, BookFlag
+from market_pipeline.books.flags import BookFlag
 from market_pipeline.config.instruments import Instrument
-from market_pipeline.quality.intervals import (
-    NS_PER_HOUR,
-    NS_PER_SECOND,
-    BoolArray,
-    FloatArray,
-    IntArray,
-    day_bounds_ns,
-    overlap_ns,
-    running_time_ns,
-)
+from market_pipeline.metrics.time_weighted import Minutes, Sums, Values
+from market_pipeline.quality.intervals import BoolArray, FloatArray, IntArray
 from market_pipeline.quality.measures.bars import trade_bars
 from market_pipeline.sources.batches import Trades
 from market_pipeline.warehouse.tables import Column, Table
@@ -58,7 +48,6 @@ _CONFIRMED = ("bid_levels_confirmed", "ask_levels_confirmed")
 DEPTH_COLUMNS = ("ts_receipt_ns", "flags", *_BID_SIZES, *_ASK_SIZES, *_CONFIRMED)
 """The columns that are read of either table."""
 
-_NS_PER_MINUTE = 60 * NS_PER_SECOND
 _NO_TIME = BookFlag.BAD_TS_RECEIPT | BookFlag.OUTSIDE_DAY
 
 BOOK_METRICS = Table(
@@ -134,8 +123,8 @@ def minute_metrics(
         none. Rows received more than an hour outside the day are left out, and so are those that
         the rebuild found to be of another day.
     """
-    minutes = _Minutes.around(day)
-    touch = _Sums(minutes, not_observed)
+    minutes = Minutes.around(day)
+    touch = Sums(minutes, not_observed)
     message_count = np.zeros(minutes.number, dtype=np.int64)
     for rows, new in _with_book_in_force(_with_sound_times(bbo)):
         touch.add(rows, _touch_values(rows))
@@ -192,126 +181,7 @@ def _with_book_in_force(
         last = rows.with_columns(pl.col("ts_receipt_ns").max()).tail(1)
 
 
-# --- time -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Minutes:
-    """The minutes that are reported: those of the UTC day and of an hour on either side.
-
-    Attributes:
-        starts_ns: int64, shape (minutes + 1,): the start of each, then the end of the last.
-    """
-
-    starts_ns: IntArray
-
-    @classmethod
-    def around(cls, day: date) -> _Minutes:
-        start_ns, end_ns = day_bounds_ns(day)
-        after_ns = end_ns + NS_PER_HOUR + _NS_PER_MINUTE
-        return cls(np.arange(start_ns - NS_PER_HOUR, after_ns, _NS_PER_MINUTE, dtype=np.int64))
-
-    @property
-    def number(self) -> int:
-        return len(self.starts_ns) - 1
-
-    def of(self, ts_ns: IntArray) -> IntArray:
-        """Which minute each instant is in; the instants must be held."""
-        minute: IntArray = (ts_ns - self.starts_ns[0]) // _NS_PER_MINUTE
-        return minute
-
-    def hold(self, ts_ns: IntArray) -> BoolArray:
-        """True where an instant is in one of the minutes."""
-        held: BoolArray = (ts_ns >= self.starts_ns[0]) & (ts_ns < self.starts_ns[-1])
-        return held
-
-    def count(self, ts_ns: IntArray) -> IntArray:
-        return np.bincount(self.of(ts_ns[self.hold(ts_ns)]), minlength=self.number)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Pieces:
-    """Stretches of valid time within one minute and under one book.
-
-    Attributes:
-        state: int64, shape (pieces,): the row whose book is in force.
-        minute: int64, shape (pieces,): which of the reported minutes.
-        held_ns: int64, shape (pieces,): for how long; all above 0.
-    """
-
-    state: IntArray
-    minute: IntArray
-    held_ns: IntArray
-
-
-def _pieces(
-    ts_receipt_ns: IntArray, flags: NDArray[np.uint16], minutes: _Minutes, not_observed: IntArray
-) -> _Pieces:
-    """Cuts the time each book was in force at the borders of minutes; leaves out invalid time."""
-    time_ns = running_time_ns(ts_receipt_ns)
-    borders = minutes.starts_ns
-    borders = borders[(borders > time_ns[0]) & (borders < time_ns[-1])]
-    position = np.searchsorted(time_ns, borders, side="right")
-    starts_ns = np.insert(time_ns, position, borders)
-    state = np.insert(np.arange(len(time_ns)), position, position - 1)
-    ends_ns = np.append(starts_ns[1:], starts_ns[-1])
-    held_ns = ends_ns - starts_ns - overlap_ns(starts_ns, ends_ns, not_observed)
-    is_valid = (flags & np.uint16(INVALIDATING)) == 0
-    kept = (held_ns > 0) & is_valid[state] & minutes.hold(starts_ns)
-    return _Pieces(state[kept], minutes.of(starts_ns[kept]), held_ns[kept])
-
-
-# --- figures ----------------------------------------------------------------------------------
-
-_Values = dict[str, tuple[FloatArray, BoolArray]]
-"""By figure: float64 and bool, shape (rows,). What it is of each book (finite, also where there is
-no such thing), and whether there is."""
-
-
-class _Sums:
-    """Per minute the valid time, and each figure's sum over the time in which it is usable."""
-
-    def __init__(self, minutes: _Minutes, not_observed: IntArray) -> None:
-        self._minutes = minutes
-        self._not_observed = not_observed
-        self._valid_ns = np.zeros(minutes.number, dtype=np.int64)
-        self._sums: dict[str, tuple[IntArray, FloatArray]] = {}
-
-    def add(self, rows: pl.DataFrame, values: _Values) -> None:
-        """Counts the time from the first to the last of some rows."""
-        pieces = _pieces(
-            rows["ts_receipt_ns"].to_numpy(),
-            rows["flags"].to_numpy(),
-            self._minutes,
-            self._not_observed,
-        )
-        np.add.at(self._valid_ns, pieces.minute, pieces.held_ns)
-        for name, (figure, usable) in values.items():
-            # A weight of 0 in place of a selection: no copies of state and minute for a few rows.
-            weights = pieces.held_ns * usable[pieces.state]
-            usable_ns, weighted = self._sums_of(name)
-            # Added term by term, so that no cut of the rows changes a rounding.
-            np.add.at(usable_ns, pieces.minute, weights)
-            np.add.at(weighted, pieces.minute, figure[pieces.state] * weights)
-
-    @property
-    def valid_seconds(self) -> FloatArray:
-        seconds: FloatArray = self._valid_ns / NS_PER_SECOND
-        return seconds
-
-    def average(self, name: str) -> pl.Series:
-        """A figure's time-weighted mean, one per minute; null where it had no time."""
-        usable_ns, weighted = self._sums_of(name)
-        means = np.full(self._minutes.number, np.nan)
-        np.divide(weighted, usable_ns, out=means, where=usable_ns > 0)
-        return pl.Series(means, nan_to_null=True)
-
-    def _sums_of(self, name: str) -> tuple[IntArray, FloatArray]:
-        number = self._minutes.number
-        return self._sums.setdefault(name, (np.zeros(number, dtype=np.int64), np.zeros(number)))
-
-
-def _touch_values(rows: pl.DataFrame) -> _Values:
+def _touch_values(rows: pl.DataFrame) -> Values:
     has_bid = rows["bid_price_ticks"].is_not_null().to_numpy()
     has_ask = rows["ask_price_ticks"].is_not_null().to_numpy()
     bid_ticks, bid_lots, ask_ticks, ask_lots = (
@@ -336,7 +206,7 @@ def _touch_values(rows: pl.DataFrame) -> _Values:
     }
 
 
-def _touch_figures(touch: _Sums, *, tick: float, lot: float) -> dict[str, pl.Series]:
+def _touch_figures(touch: Sums, *, tick: float, lot: float) -> dict[str, pl.Series]:
     spread_ticks = touch.average("spread")
     return {
         "spread": spread_ticks * tick,
@@ -350,7 +220,7 @@ def _touch_figures(touch: _Sums, *, tick: float, lot: float) -> dict[str, pl.Ser
     }
 
 
-def _depth_values(rows: pl.DataFrame) -> _Values:
+def _depth_values(rows: pl.DataFrame) -> Values:
     bid, ask = _total(rows, _BID_SIZES), _total(rows, _ASK_SIZES)
     has_bid = _is_confirmed(rows, _BID_SIZES, rows["bid_levels_confirmed"])
     has_ask = _is_confirmed(rows, _ASK_SIZES, rows["ask_levels_confirmed"])
@@ -385,12 +255,12 @@ def _total(rows: pl.DataFrame, sizes: Sequence[str]) -> FloatArray:
 
 
 def _depth_figures(
-    depth: Iterable[pl.DataFrame] | None, minutes: _Minutes, not_observed: IntArray
+    depth: Iterable[pl.DataFrame] | None, minutes: Minutes, not_observed: IntArray
 ) -> dict[str, pl.Series]:
     names = ("bid_depth_20", "ask_depth_20", "depth_imbalance_20")
     if depth is None:
         return {name: _nulls(pl.Float64, minutes) for name in (*names, "depth_valid_seconds")}
-    sums = _Sums(minutes, not_observed)
+    sums = Sums(minutes, not_observed)
     for rows, _ in _with_book_in_force(_with_sound_times(depth)):
         sums.add(rows, _depth_values(rows))
     return {
@@ -399,7 +269,7 @@ def _depth_figures(
     }
 
 
-def _trade_figures(bars: pl.DataFrame | None, minutes: _Minutes) -> dict[str, pl.Series]:
+def _trade_figures(bars: pl.DataFrame | None, minutes: Minutes) -> dict[str, pl.Series]:
     prices = {f"trade_{name}": name for name in ("open", "high", "low", "close")}
     volumes = ("buy_volume", "sell_volume")
     if bars is None:
@@ -421,5 +291,5 @@ def _imbalance(
     return np.divide(bid - ask, total, out=np.zeros(len(total)), where=both & (total > 0))
 
 
-def _nulls(dtype: type[pl.Float64 | pl.Int64], minutes: _Minutes) -> pl.Series:
+def _nulls(dtype: type[pl.Float64 | pl.Int64], minutes: Minutes) -> pl.Series:
     return pl.repeat(None, minutes.number, dtype=dtype, eager=True)

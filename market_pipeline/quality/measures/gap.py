@@ -63,14 +63,13 @@ from market_pipeline.quality.measures.silences import (
     usual_around_ns,
 )
 from market_pipeline.quality.measures.snapshots_inside import SnapshotTouches, snapshot_changes
-from market_pipeline.quality.measures.stray_times import limited, stray_times
+from market_pipeline.quality.measures.stray_times import in_order, limited
 from market_pipeline.sources.registry import GapEvidence
 
-__all__ = [
-    "GapReport",
-    "find_gaps",
-    "proven_gaps",
-]
+__all__ = ["GapReport", "find_gaps", "proven_gaps"]
+
+_Opener = Callable[[], Iterable[SnapshotTouches]]
+"""Opens the snapshots of a day."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,7 +124,7 @@ def find_gaps(
     trade_origin_ns: IntArray,
     day: date,
     rule: GapRule,
-    snapshots: Callable[[], Iterable[SnapshotTouches]] | None = None,
+    snapshots: _Opener | None = None,
 ) -> GapReport:
     """Finds the suspected gaps of one instrument's day.
 
@@ -159,7 +158,7 @@ def find_gaps(
         report = _report(messages, trade_receipt_ns, trade_origin_ns, snapshots, rule)
     else:
         messages = messages._replace(ts_origin_ns=messages.ts_receipt_ns)
-        by_receipt = _by_receipt(snapshots)
+        by_receipt = snapshots and _by_receipt(snapshots)
         report = _report(messages, trade_receipt_ns, trade_receipt_ns, by_receipt, rule)
     backwards = np.flatnonzero(sequence_number[1:] < sequence_number[:-1]) + 1
     figures = replace(
@@ -167,9 +166,8 @@ def find_gaps(
         sequence_backwards=len(backwards),
         first_sequence_backwards_ns=int(ts_receipt_ns[backwards[0]]) if len(backwards) else None,
     )
-    return replace(
-        report, figures=figures, cover=replace(report.cover, messages=len(ts_receipt_ns))
-    )
+    cover = replace(report.cover, messages=len(ts_receipt_ns))
+    return replace(report, figures=figures, cover=cover)
 
 
 class _Messages(NamedTuple):
@@ -199,7 +197,7 @@ def _messages_of_day(
     sequence_number: IntArray,
     bounds_ns: tuple[int, int],
 ) -> _Messages:
-    places = _in_order(ts_receipt_ns, *bounds_ns)
+    places = in_order(ts_receipt_ns, *bounds_ns)
     if places is not None:
         ts_receipt_ns, ts_origin_ns = ts_receipt_ns[places], ts_origin_ns[places]
         sequence_number = sequence_number[places]
@@ -210,7 +208,7 @@ def _report(
     messages: _Messages,
     trade_receipt_ns: IntArray,
     trade_origin_ns: IntArray,
-    snapshots: Callable[[], Iterable[SnapshotTouches]] | None,
+    snapshots: _Opener | None,
     rule: GapRule,
 ) -> GapReport:
     ts_receipt_ns = messages.ts_receipt_ns
@@ -296,18 +294,6 @@ def _cover_figures(quiet_spans: IntArray) -> CoverFigures:
     )
 
 
-def _in_order(ts_receipt_ns: IntArray, start_ns: int, end_ns: int) -> IntArray | None:
-    """The messages inside the UTC day whose times do not contradict the order of the others; None
-    if it is all of them, so that of a sound day nothing is copied.
-    """
-    is_inside = (ts_receipt_ns >= start_ns) & (ts_receipt_ns < end_ns)
-    if is_inside.all():
-        is_stray = stray_times(ts_receipt_ns)
-        return np.flatnonzero(~is_stray) if is_stray.any() else None
-    inside = np.flatnonzero(is_inside)
-    return inside[~stray_times(ts_receipt_ns[inside])]
-
-
 class _Classified(NamedTuple):
     """What the silences of a day are; shape (k,) each.
 
@@ -372,14 +358,9 @@ def _all_head(messages: _Messages, rule: GapRule) -> GapReport:
     )
 
 
-def _by_receipt(
-    snapshots: Callable[[], Iterable[SnapshotTouches]] | None,
-) -> Callable[[], Iterable[SnapshotTouches]] | None:
+def _by_receipt(snapshots: _Opener) -> _Opener:
     """The snapshots with their receipt times for both, where the exchange's say nothing."""
-    if snapshots is None:
-        return None
-    opened = snapshots
-    return lambda: (replace(each, ts_origin_ns=each.ts_receipt_ns) for each in opened())
+    return lambda: (replace(each, ts_origin_ns=each.ts_receipt_ns) for each in snapshots())
 
 
 def proven_gaps(evidence: GapEvidence, gap_spans: IntArray, suspected: IntArray) -> IntArray:

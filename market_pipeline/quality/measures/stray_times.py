@@ -18,7 +18,7 @@ from numba import njit
 from market_pipeline.books.state import read_only
 from market_pipeline.quality.intervals import BoolArray, IndexArray, IntArray, running_chunks
 
-__all__ = ["TOLERANCE_NS", "limited", "stray_times"]
+__all__ = ["TOLERANCE_NS", "in_order", "limited", "stray_times"]
 
 TOLERANCE_NS = 1_000_000_000
 """Messages that overtake one another by no more than this are no strays."""
@@ -88,3 +88,15 @@ def _mark_strays(ts_ns: IntArray, lengths: IndexArray, last: IndexArray, stray: 
             before = ts_ns[i]
         else:
             stray[i] |= before - ts_ns[i] > TOLERANCE_NS
+
+
+def in_order(ts_receipt_ns: IntArray, start_ns: int, end_ns: int) -> IntArray | None:
+    """The messages inside a UTC day whose times do not contradict the order of the others; None
+    if it is all of them, so that of a sound day nothing is copied.
+    """
+    is_inside = (ts_receipt_ns >= start_ns) & (ts_receipt_ns < end_ns)
+    if is_inside.all():
+        is_stray = stray_times(ts_receipt_ns)
+        return np.flatnonzero(~is_stray) if is_stray.any() else None
+    inside = np.flatnonzero(is_inside)
+    return inside[~stray_times(ts_receipt_ns[inside])]

@@ -316,8 +316,7 @@ def _ticks(price: FloatArray, tick: Scale) -> FloatArray:
         return np.where(steps == NOT_REPRESENTABLE, price / float(tick.step), steps)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Books:
+class _Books(NamedTuple):
     """Consecutive books.
 
     Attributes:
@@ -342,18 +341,11 @@ class _Books:
 
     def after(self, earlier: _Books) -> _Books:
         """These books behind some earlier ones."""
-        return _Books(
-            np.concatenate((earlier.ts_ns, self.ts_ns)),
-            np.concatenate((earlier.bid_ticks, self.bid_ticks)),
-            np.concatenate((earlier.ask_ticks, self.ask_ticks)),
-            np.concatenate((earlier.invalid, self.invalid)),
-        )
+        return _Books._make(map(np.concatenate, zip(earlier, self, strict=True)))
 
     def since(self, first: int) -> _Books:
         """The books from one on."""
-        return _Books(
-            self.ts_ns[first:], self.bid_ticks[first:], self.ask_ticks[first:], self.invalid[first:]
-        )
+        return _Books._make(column[first:] for column in self)
 
     def in_force_from(self, ts_ns: IntArray) -> IntArray:
         """The last book strictly before each instant, the first of all if there is none."""

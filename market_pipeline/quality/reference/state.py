@@ -243,17 +243,10 @@ class PlainBook:
 
     def repair(self, kind: str, snapshot: Snapshot) -> None:
         """Notes what a snapshot did; it shows in the row of the next message to be closed."""
-        self.repairs.append(
-            (
-                kind,
-                self.messages,
-                snapshot.ts_receipt_ns,
-                snapshot.sequence_number,
-                len(snapshot.bids) + len(snapshot.asks),
-                snapshot.bids[-1][0],
-                snapshot.asks[-1][0],
-            )
-        )
+        at_ns, number = snapshot.ts_receipt_ns, snapshot.sequence_number
+        levels = len(snapshot.bids) + len(snapshot.asks)
+        low, high = snapshot.bids[-1][0], snapshot.asks[-1][0]
+        self.repairs.append((kind, self.messages, at_ns, number, levels, low, high))
 
     def prove(
         self, kind: str, snapshot: Snapshot, levels: int, differing: int, message: int | None = None
