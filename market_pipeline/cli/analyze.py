@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.console import Console, Group
@@ -16,8 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from market_pipeline.cli.output import DAY_FORMATS, console, errors_console
-from market_pipeline.cli.verdict import InstrumentIds
+from market_pipeline.cli.options import AsJson, EndDate, InstrumentIds, StartDate, in_order
+from market_pipeline.cli.output import console, errors_console
 from market_pipeline.config.instruments import Instrument, load_instruments, select_instruments
 from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.errors import MissingDataError
@@ -65,21 +65,17 @@ class AnalyzedDay:
 
 
 def analyze(
-    start_date: Annotated[datetime, typer.Option(formats=DAY_FORMATS, help="First UTC day.")],
-    end_date: Annotated[
-        datetime, typer.Option(formats=DAY_FORMATS, help="Last UTC day, inclusive.")
-    ],
+    start_date: StartDate,
+    end_date: EndDate,
     instrument: InstrumentIds = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Look through the raw files of a range of days and say how each day can be rebuilt.
 
     Nothing is run and nothing is written. Exit code 0: every day allows a rebuild from all its
     deltas. 1: a day does not, or is not there. 2: the lake could not be looked at.
     """
-    start, end = start_date.date(), end_date.date()
-    if end < start:
-        raise typer.BadParameter(f"{end} is before {start}", param_hint="--end-date")
+    start, end = in_order(start_date, end_date)
     settings = load_settings()
     chosen = select_instruments(load_instruments(settings.instruments_file), instrument or [])
     if not settings.lake_path.is_dir():

@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -21,8 +20,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from market_pipeline.cli.output import DAY_FORMATS, bytes_text, console, errors_console, ranges_text
-from market_pipeline.cli.verdict import InstrumentIds
+from market_pipeline.cli.options import AsJson, EndDate, InstrumentIds, StartDate, in_order
+from market_pipeline.cli.output import bytes_text, console, errors_console, ranges_text
 from market_pipeline.config.instruments import Instrument, load_instruments, select_instruments
 from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.errors import MachineError, SettingsError
@@ -86,15 +85,13 @@ class _Result:
 
 
 def fetch(
-    start_date: Annotated[datetime, typer.Option(formats=DAY_FORMATS, help="First UTC day.")],
-    end_date: Annotated[
-        datetime, typer.Option(formats=DAY_FORMATS, help="Last UTC day, inclusive.")
-    ],
+    start_date: StartDate,
+    end_date: EndDate,
     instrument: InstrumentIds = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Download nothing; show what would be.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Bring raw days from the object store into the local lake, without running anything.
 
@@ -105,9 +102,7 @@ def fetch(
     missing or could not be fetched. 2: wrong usage, the store cannot be looked at, or the machine
     refuses (a full disk). 130: stopped by Ctrl-C.
     """
-    start, end = start_date.date(), end_date.date()
-    if end < start:
-        raise typer.BadParameter(f"{end} is before {start}", param_hint="--end-date")
+    start, end = in_order(start_date, end_date)
     settings = load_settings()
     chosen = _of_the_store(settings, instrument or [])
     if settings.store_address is None:

@@ -11,26 +11,26 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from market_pipeline.cli.output import DAY_FORMATS, bytes_text, console, ranges_text
-from market_pipeline.cli.verdict import InstrumentIds
+from market_pipeline.cli.options import AsJson, InstrumentIds
+from market_pipeline.cli.output import bytes_text, console, ranges_text
 from market_pipeline.config.instruments import load_instruments, select_instruments
 from market_pipeline.config.settings import load_settings
 from market_pipeline.stages.raw.inventory import TableInventory, take_inventory
 
 __all__ = ["inventory"]
 
+_DAY = ["%Y-%m-%d"]
+
 
 def inventory(
     start_date: Annotated[
-        datetime | None,
-        typer.Option(formats=DAY_FORMATS, help="First UTC day; default the first found."),
+        datetime | None, typer.Option(formats=_DAY, help="First UTC day; default the first found.")
     ] = None,
     end_date: Annotated[
-        datetime | None,
-        typer.Option(formats=DAY_FORMATS, help="Last UTC day; default the last found."),
+        datetime | None, typer.Option(formats=_DAY, help="Last UTC day; default the last found.")
     ] = None,
     instrument: InstrumentIds = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what the lake has of each instrument, table and day, what is local and what is missing.
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from market_pipeline.cli.days import dagster_instance
+from market_pipeline.cli.options import AsJson
 from market_pipeline.cli.output import bytes_text, console, errors_console, ranges_text
 from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.errors import StoreError
@@ -44,7 +45,7 @@ def prune(
             help="Also what could not be had again; with --yes their number is asked for.",
         ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what is older than it is to be kept, and with --yes remove it.
 

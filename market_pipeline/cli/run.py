@@ -11,15 +11,10 @@ import typer
 from rich.console import Console
 
 from market_pipeline.cli.days import run_days
-from market_pipeline.cli.output import (
-    DAY_FORMATS,
-    console,
-    errors_console,
-    exit_code,
-    print_verdicts,
-)
+from market_pipeline.cli.options import EndDate, InstrumentIds, StartDate, in_order
+from market_pipeline.cli.output import console, errors_console, exit_code, print_verdicts
 from market_pipeline.cli.timings import StepTimes, print_times
-from market_pipeline.cli.verdict import InstrumentIds, read_verdicts
+from market_pipeline.cli.verdict import read_verdicts
 from market_pipeline.cli.workers import default_jobs, run_days_at_once
 from market_pipeline.config.instruments import Instrument, load_instruments, select_instruments
 from market_pipeline.config.settings import Settings, load_settings
@@ -33,10 +28,8 @@ FAILED = 2
 
 
 def run(
-    start_date: Annotated[datetime, typer.Option(formats=DAY_FORMATS, help="First UTC day.")],
-    end_date: Annotated[
-        datetime, typer.Option(formats=DAY_FORMATS, help="Last UTC day, inclusive.")
-    ],
+    start_date: StartDate,
+    end_date: EndDate,
     instrument: InstrumentIds = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Publish nothing; list what would be repaired.")
@@ -70,9 +63,7 @@ def run(
     """
     if as_json and not dry_run:
         raise typer.BadParameter("give it together with --dry-run", param_hint="--json")
-    start, end = start_date.date(), end_date.date()
-    if end < start:
-        raise typer.BadParameter(f"{end} is before {start}", param_hint="--end-date")
+    start, end = in_order(start_date, end_date)
     settings = load_settings()
     chosen = select_instruments(load_instruments(settings.instruments_file), instrument or [])
     ids = [each.id for each in chosen]
