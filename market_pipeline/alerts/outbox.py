@@ -230,19 +230,14 @@ class Outbox:
                 )
                 if changed.rowcount:
                     new += 1
-                    self._put_in(connection, alert, targets, now_s)
+                    text = json.dumps(alert.as_json())
+                    alert_id = hashlib.sha256(text.encode()).hexdigest()
+                    connection.executemany(
+                        "INSERT OR IGNORE INTO deliveries "
+                        "(alert_id, target, alert, changed_s, put_in_s) VALUES (?, ?, ?, ?, ?)",
+                        [(alert_id, target, text, now_s, now_s) for target in targets],
+                    )
         return new
-
-    def _put_in(
-        self, connection: sqlite3.Connection, alert: Alert, targets: Sequence[str], now_s: float
-    ) -> None:
-        text = json.dumps(alert.as_json())
-        alert_id = hashlib.sha256(text.encode()).hexdigest()
-        connection.executemany(
-            "INSERT OR IGNORE INTO deliveries (alert_id, target, alert, changed_s, put_in_s) "
-            "VALUES (?, ?, ?, ?, ?)",
-            [(alert_id, target, text, now_s, now_s) for target in targets],
-        )
 
     def receivers_due(self, now_s: float) -> list[str]:
         """The names of the receivers for which something may be tried now."""
@@ -384,29 +379,20 @@ class Outbox:
             ) as connection:
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute("BEGIN IMMEDIATE")
-                try:
+                with connection:  # commits, or rolls back what was raised in
                     yield connection
-                except BaseException:
-                    connection.rollback()
-                    raise
-                connection.commit()
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-                raise self._unusable(error) from error
-            raise WarehouseBusyError(
-                f"the outbox of alerts was in use by another process for {_WAIT_SECONDS:g} s",
-                next_step="Find that process with `fuser` on the file; nothing is lost meanwhile.",
+        except sqlite3.DatabaseError as error:
+            code = getattr(error, "sqlite_errorcode", None)  # errors of its own module have none
+            if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+                raise WarehouseBusyError(
+                    f"the outbox of alerts was in use by another process for {_WAIT_SECONDS:g} s",
+                    next_step="Find that process with `fuser` on the file; nothing is lost "
+                    "meanwhile.",
+                    file=self.path,
+                ) from error
+            raise PublishError(
+                f"the outbox of alerts cannot be used: {error}",
+                next_step="Check the disk and the file's owner; if the file is damaged move it "
+                "away, and what waits in it is lost.",
                 file=self.path,
             ) from error
-        except sqlite3.DatabaseError as error:
-            raise self._unusable(error) from error
-
-    def _unusable(self, error: sqlite3.Error) -> PublishError:
-        return PublishError(
-            f"the outbox of alerts cannot be used: {error}",
-            next_step=(
-                "Check the disk and the file's owner; if the file is damaged move it away, and "
-                "what waits in it is lost."
-            ),
-            file=self.path,
-        )

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from market_pipeline.alerts.alert import Alert
 from market_pipeline.alerts.outbox import Delivery, Outbox, Standing
 from market_pipeline.errors import PublishError
 from market_pipeline.warehouse.layout import Warehouse
@@ -56,7 +57,7 @@ class TestTake:
 
     def test_ended_half_way(self, outbox: Outbox, monkeypatch):
         """What was begun and not ended leaves no trace: the run is taken whole the next time."""
-        monkeypatch.setattr(Outbox, "_put_in", lambda *_: 1 / 0)
+        monkeypatch.setattr(Alert, "as_json", lambda _: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             outbox.take([an_alert()], TARGETS, now_s=5.0, run_id="run-1")
         monkeypatch.undo()
