@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from market_pipeline import connect
-from market_pipeline.cli.options import InstrumentIds
+from market_pipeline.cli.options import DAY_FORMATS, InstrumentIds
 from market_pipeline.cli.output import console
 from market_pipeline.config.settings import load_settings
 from market_pipeline.plots.colours import LETTERS
@@ -23,7 +23,6 @@ from market_pipeline.quality.coverage import read_coverage
 
 __all__ = ["coverage", "day_blocks"]
 
-_DAY = ["%Y-%m-%d"]
 _STYLES = {
     "available": "black on green",
     "degraded": "black on yellow",
@@ -37,10 +36,10 @@ _WEEK = 7
 
 def coverage(
     start_date: Annotated[
-        datetime | None, typer.Option(formats=_DAY, help="First UTC day; default all.")
+        datetime | None, typer.Option(formats=DAY_FORMATS, help="First UTC day; default all.")
     ] = None,
     end_date: Annotated[
-        datetime | None, typer.Option(formats=_DAY, help="Last UTC day, inclusive.")
+        datetime | None, typer.Option(formats=DAY_FORMATS, help="Last UTC day, inclusive.")
     ] = None,
     instrument: InstrumentIds = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print rows as JSON instead.")] = False,

@@ -13,7 +13,8 @@ import yaml
 from rich.console import Console
 
 from market_pipeline.cli.days import dagster_home, run_days
-from market_pipeline.cli.output import DAY_FORMATS, console, print_verdicts
+from market_pipeline.cli.options import DAY_FORMATS
+from market_pipeline.cli.output import console, print_verdicts
 from market_pipeline.cli.run import FAILED, print_failed
 from market_pipeline.cli.verdict import read_verdicts
 from market_pipeline.config.settings import load_settings

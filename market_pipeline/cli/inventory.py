@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from market_pipeline.cli.options import AsJson, InstrumentIds
+from market_pipeline.cli.options import DAY_FORMATS, AsJson, InstrumentIds
 from market_pipeline.cli.output import bytes_text, console, ranges_text
 from market_pipeline.config.instruments import load_instruments, select_instruments
 from market_pipeline.config.settings import load_settings
@@ -19,15 +19,15 @@ from market_pipeline.stages.raw.inventory import TableInventory, take_inventory
 
 __all__ = ["inventory"]
 
-_DAY = ["%Y-%m-%d"]
-
 
 def inventory(
     start_date: Annotated[
-        datetime | None, typer.Option(formats=_DAY, help="First UTC day; default the first found.")
+        datetime | None,
+        typer.Option(formats=DAY_FORMATS, help="First UTC day; default the first found."),
     ] = None,
     end_date: Annotated[
-        datetime | None, typer.Option(formats=_DAY, help="Last UTC day; default the last found.")
+        datetime | None,
+        typer.Option(formats=DAY_FORMATS, help="Last UTC day; default the last found."),
     ] = None,
     instrument: InstrumentIds = None,
     as_json: AsJson = False,

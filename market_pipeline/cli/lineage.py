@@ -11,18 +11,16 @@ from typing import Annotated, Any
 import typer
 
 from market_pipeline import connect
-from market_pipeline.cli.options import AsJson
+from market_pipeline.cli.options import DAY_FORMATS, AsJson
 from market_pipeline.cli.output import console
 from market_pipeline.config.settings import load_settings
 from market_pipeline.warehouse.chain import Link, NamedInput, read_chain
 
 __all__ = ["lineage"]
 
-_DAY = ["%Y-%m-%d"]
-
 
 def lineage(
-    day: Annotated[datetime, typer.Option(formats=_DAY, help="The UTC day.")],
+    day: Annotated[datetime, typer.Option(formats=DAY_FORMATS, help="The UTC day.")],
     instrument: Annotated[
         str, typer.Option(metavar="VENUE:SYMBOL", help="The instrument whose day to trace.")
     ],

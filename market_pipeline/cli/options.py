@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["AsJson", "EndDate", "InstrumentIds", "StartDate", "in_order"]
+__all__ = ["DAY_FORMATS", "AsJson", "EndDate", "InstrumentIds", "StartDate", "in_order"]
 
-_DAY = ["%Y-%m-%d"]
-StartDate = Annotated[datetime, typer.Option(formats=_DAY, help="First UTC day.")]
-EndDate = Annotated[datetime, typer.Option(formats=_DAY, help="Last UTC day, inclusive.")]
+DAY_FORMATS = ["%Y-%m-%d"]
+"""How a day is given on the command line."""
+StartDate = Annotated[datetime, typer.Option(formats=DAY_FORMATS, help="First UTC day.")]
+EndDate = Annotated[datetime, typer.Option(formats=DAY_FORMATS, help="Last UTC day, inclusive.")]
 InstrumentIds = Annotated[
     list[str] | None,
     typer.Option("--instrument", metavar="VENUE:SYMBOL", help="Only this one; may be repeated."),

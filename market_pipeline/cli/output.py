@@ -16,7 +16,6 @@ from market_pipeline.shown import shown_lines
 from market_pipeline.stages.raw.inventory import day_ranges, range_text
 
 __all__ = [
-    "DAY_FORMATS",
     "bytes_text",
     "console",
     "errors_console",
@@ -24,9 +23,6 @@ __all__ = [
     "print_verdicts",
     "ranges_text",
 ]
-
-DAY_FORMATS = ["%Y-%m-%d"]
-"""How a day is given on the command line."""
 
 _STYLES = {"available": "green", "degraded": "yellow", "pending": "blue", "missing": "red"}
 _PLAIN_WIDTH = 160

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from market_pipeline import connect
-from market_pipeline.cli.options import InstrumentIds
+from market_pipeline.cli.options import DAY_FORMATS, InstrumentIds
 from market_pipeline.cli.output import console
 from market_pipeline.cli.verdict import read_verdicts
 from market_pipeline.config.instruments import load_instruments, select_instruments
@@ -20,7 +20,7 @@ __all__ = ["report"]
 
 
 def report(
-    day: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="The UTC day.")],
+    day: Annotated[datetime, typer.Option(formats=DAY_FORMATS, help="The UTC day.")],
     instrument: InstrumentIds = None,
     output: Annotated[
         Path | None,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from market_pipeline import connect
-from market_pipeline.cli.options import InstrumentIds
+from market_pipeline.cli.options import DAY_FORMATS, InstrumentIds
 from market_pipeline.cli.output import console, exit_code, print_verdicts
 from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.quality.row import ReportRow
@@ -17,7 +17,6 @@ from market_pipeline.tables import TABLES
 
 __all__ = ["read_verdicts", "verdict"]
 
-_DAY = ["%Y-%m-%d"]
 _DAYS_AT_ONCE = 100
 _REPORT = TABLES["validation_report"].sql_name
 _CHOSEN = (
@@ -83,10 +82,10 @@ def _print_json(
 
 def verdict(
     start_date: Annotated[
-        datetime | None, typer.Option(formats=_DAY, help="First UTC day; default all.")
+        datetime | None, typer.Option(formats=DAY_FORMATS, help="First UTC day; default all.")
     ] = None,
     end_date: Annotated[
-        datetime | None, typer.Option(formats=_DAY, help="Last UTC day, inclusive.")
+        datetime | None, typer.Option(formats=DAY_FORMATS, help="Last UTC day, inclusive.")
     ] = None,
     instrument: InstrumentIds = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print rows as JSON instead.")] = False,
