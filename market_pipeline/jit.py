@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import inspect
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Never, ParamSpec, TypeVar
 
 import numba
-from numba.core.caching import IndexDataCacheFile
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import CPUDispatcher
+from numba.core.types import Type, unliteral
+from numba.core.typing.templates import CallableTemplate, Signature
 from platformdirs import user_cache_path
 
 __all__ = ["inlined_kernel", "kernel"]
@@ -25,28 +29,67 @@ _CACHE_FOLDER = Path(_GIVEN) if _GIVEN else user_cache_path("market_pipeline") /
 # numba's reference counts are off: no kernel allocates, and the compiler refuses one that does.
 # Handing an array to a function costs nothing that way; counting took a third of a rebuild.
 # Nobody calls a kernel from C; the wrappers for that took a seventh of the compilation.
-_OPTIONS: dict[str, Any] = {"nogil": True, "_nrt": False, "no_cfunc_wrapper": True}
+_OPTIONS = {"nopython": True, "nogil": True, "_nrt": False, "no_cfunc_wrapper": True}
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
+_Type = TypeVar("_Type")
 
 
-def kernel(function: Callable[..., Any]) -> Any:
+def kernel(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
     """Compiles a function on first call, without the GIL, and keeps the machine code on disk.
 
     Only integers and exact conversions are computed in kernels, so no fast-math is allowed.
     """
-    folder = _CACHE_FOLDER / _digest(Path(function.__code__.co_filename).parent)
-    # The cached code is unpickled, so nobody else may write there.
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    config: Any = numba.config
-    elsewhere = config.CACHE_DIR
-    config.CACHE_DIR = str(folder)
-    try:
-        compiled: Any = numba.njit(cache=True, **_OPTIONS)(function)
-    finally:
-        config.CACHE_DIR = elsewhere
-    compiled._cache._cache_file.__class__ = _FilePerSignature
-    _compile_in_one_process(compiled, folder)
-    _forget_literals(compiled)
+    compiled = _Kernel(function, targetoptions=_OPTIONS)
+    compiled.enable_caching()
     return compiled
+
+
+def inlined_kernel(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
+    """A kernel that becomes part of each kernel that calls it: for what every message calls."""
+    return CPUDispatcher(function, targetoptions={**_OPTIONS, "inline": "always"})
+
+
+class _Kernel(CPUDispatcher):
+    """Compiles for types, not constants, once for all processes, and names its files by them."""
+
+    _cache: FunctionCache
+
+    def enable_caching(self) -> None:
+        """Keeps the machine code in the folder of the package's sources as they are."""
+        folder = _folder(self.py_func)
+        # The cached code is unpickled, so nobody else may write there.
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        config = vars(numba.config)
+        elsewhere = config["CACHE_DIR"]
+        config["CACHE_DIR"] = str(folder)
+        try:
+            super().enable_caching()
+        finally:
+            config["CACHE_DIR"] = elsewhere
+        self._cache._cache_file.__class__ = _FilePerSignature
+
+    def get_call_template(
+        self, args: Sequence[_Type], kws: Sequence[tuple[str, _Type]] | dict[str, _Type]
+    ) -> tuple[type[CallableTemplate], inspect.Signature, tuple[_Type, ...], dict[Never, Never]]:
+        """Lets a kernel be compiled for types only, and not again for each constant it is given."""
+        return super().get_call_template(
+            [unliteral(each) for each in args],
+            {name: unliteral(each) for name, each in dict(kws).items()},
+        )
+
+    def compile(self, sig: str | tuple[Type, ...] | Signature) -> Callable[..., object]:
+        """Lets processes that start together compile it once: the others wait and load it."""
+        function = self.py_func
+        lock = _folder(function) / f"{function.__module__}.{function.__qualname__}.lock"
+        # In this order: a thread that holds the compiler waits for the locks of what it calls.
+        with global_compiler_lock, _held_by_this_process(lock):
+            return super().compile(sig)
+
+
+def _folder(function: Callable[..., object]) -> Path:
+    return _CACHE_FOLDER / _digest(Path(function.__code__.co_filename).parent)
 
 
 @cache
@@ -60,32 +103,6 @@ def _digest(package: Path) -> str:
     for source in sorted(package.glob("*.py")):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _forget_literals(compiled: Any) -> None:
-    """Lets a kernel be compiled for types only, and not again for each constant it is given."""
-    template_for = compiled.get_call_template
-    unliteral: Callable[[Any], Any] = numba.types.unliteral
-
-    def template_for_types(args: Sequence[Any], named: Mapping[str, Any]) -> Any:
-        types = [unliteral(each) for each in args]
-        return template_for(types, {name: unliteral(each) for name, each in named.items()})
-
-    compiled.get_call_template = template_for_types
-
-
-def _compile_in_one_process(compiled: Any, folder: Path) -> None:
-    """Lets processes that start together compile a kernel once: the others wait and load it."""
-    compile_or_load = compiled.compile
-    function = compiled.py_func
-    lock = folder / f"{function.__module__}.{function.__qualname__}.lock"
-
-    def compile_once(signature: Any) -> Any:
-        # In this order: a thread that holds the compiler waits for the locks of what it calls.
-        with global_compiler_lock, _held_by_this_process(lock):
-            return compile_or_load(signature)
-
-    compiled.compile = compile_once
 
 
 _held: set[Path] = set()
@@ -131,7 +148,7 @@ class _FilePerSignature(IndexDataCacheFile):
     at once would write the same file, and a third one call machine code with arrays of other types.
     """
 
-    def save(self, key: Any, data: Any) -> None:
+    def save(self, key: Hashable, data: object) -> None:
         """Keeps machine code; its file is there before the index names it."""
         name = self._data_name_pattern.format(number=_number(key))
         self._save_data(name, data)  # type: ignore[no-untyped-call]
@@ -139,11 +156,6 @@ class _FilePerSignature(IndexDataCacheFile):
         self._save_index(overloads | {key: name})  # type: ignore[no-untyped-call]
 
 
-def _number(key: Any) -> int:
+def _number(key: Hashable) -> int:
     """One number for the same types, processor and code, in every process."""
     return int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8])
-
-
-def inlined_kernel(function: Callable[..., Any]) -> Any:
-    """A kernel that becomes part of each kernel that calls it: for what every message calls."""
-    return numba.njit(inline="always", **_OPTIONS)(function)

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from functools import wraps
 from inspect import isgeneratorfunction
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import ParamSpec, TypeVar, cast
 
 from market_pipeline.errors import (
     LakeFileError,
@@ -54,7 +54,8 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _AGAIN = "then run this again; what was published before is untouched"
 _PATH = re.compile(r"""["'](/[^"'\n]+)["']|(?:file|directory:|: )\s*(/[^\s:#"']+)""")
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
 
 
 @contextmanager
@@ -69,20 +70,22 @@ def in_our_words() -> Iterator[None]:
         raise machine_error from None
 
 
-def reports_machine_errors(function: _Function) -> _Function:
+def reports_machine_errors(
+    function: Callable[_Parameters, _Result],
+) -> Callable[_Parameters, _Result]:
     """`in_our_words` around a function, or around all steps of a generator."""
 
     @wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
         with in_our_words():
             return function(*args, **kwargs)
 
     @wraps(function)
-    def steps(*args: Any, **kwargs: Any) -> Iterator[Any]:
+    def steps(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> Iterator[object]:
         with in_our_words():
-            yield from function(*args, **kwargs)
+            yield from cast("Iterator[object]", function(*args, **kwargs))
 
-    return steps if isgeneratorfunction(function) else call  # type: ignore[return-value]
+    return cast("Callable[_Parameters, _Result]", steps) if isgeneratorfunction(function) else call
 
 
 def as_machine_error(error: BaseException, place: str | None = None) -> MachineError | None:

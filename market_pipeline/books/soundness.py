@@ -169,8 +169,8 @@ class Soundness:
             count: How many of them to mark.
         """
         marks = np.zeros(count, np.int64)
-        columns = (read_only(each) for each in (ts_origin_ns, ts_receipt_ns, sequence_number))
-        _mark(*columns, self._state, marks)
+        origins, receipts, numbers = map(read_only, (ts_origin_ns, ts_receipt_ns, sequence_number))
+        _mark(origins, receipts, numbers, self._state, marks)
         return marks
 
 

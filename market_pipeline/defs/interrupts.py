@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from functools import wraps
 from inspect import isgeneratorfunction
 from threading import Event, Thread, current_thread, main_thread
 from types import FrameType
-from typing import Any, TypeVar
+from typing import ParamSpec, TypeVar, cast
 
 from dagster._core.errors import DagsterExecutionInterruptedError
 
@@ -18,10 +18,11 @@ __all__ = ["interruptible"]
 _AGAIN_SECONDS = 10.0
 """An interrupt is repeated where it did not end the work in that time; threads have as long."""
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
 
 
-def interruptible(function: _Function) -> _Function:
+def interruptible(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
     """Has SIGINT and SIGTERM end a function of a run, or a step of a generator, with Dagster's
     error for them, wherever they come.
 
@@ -31,14 +32,15 @@ def interruptible(function: _Function) -> _Function:
     """
 
     @wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
         with _interruptible():
             return function(*args, **kwargs)
 
     @wraps(function)
-    def steps(*args: Any, **kwargs: Any) -> Iterator[Any]:
+    def steps(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> Iterator[object]:
         # Dagster sets its handlers anew for each step.
-        with closing(function(*args, **kwargs)) as iterator:
+        started = cast("Generator[object]", function(*args, **kwargs))
+        with closing(started) as iterator:
             while True:
                 with _interruptible():
                     try:
@@ -47,7 +49,7 @@ def interruptible(function: _Function) -> _Function:
                         return
                 yield each
 
-    return steps if isgeneratorfunction(function) else call  # type: ignore[return-value]
+    return cast("Callable[_Parameters, _Result]", steps) if isgeneratorfunction(function) else call
 
 
 @contextmanager

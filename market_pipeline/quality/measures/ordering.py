@@ -75,8 +75,8 @@ def content_of(
 ) -> NDArray[np.uint64]:
     """A number for what a row says, such as price, size and side; shape (n,) as all of them."""
     content = np.empty(first.size, np.uint64)
-    bits = (read_only(column).view(np.uint64) for column in (first, second))
-    row_contents(*bits, read_only(is_second_kind), content)
+    one, other = (read_only(column).view(np.uint64) for column in (first, second))
+    row_contents(one, other, read_only(is_second_kind), content)
     return content
 
 
@@ -113,7 +113,11 @@ class MessageOrder:
         if not self._files or self._files[-1] != file:
             self._files.append(file)
         walk(
-            *map(read_only, (ts_origin_ns, ts_receipt_ns, sequence_number, content, row_numbers)),
+            read_only(ts_origin_ns),
+            read_only(ts_receipt_ns),
+            read_only(sequence_number),
+            read_only(content),
+            read_only(row_numbers),
             len(self._files) - 1,
             self._is_row_a_message,
             self._day_start_ns,
