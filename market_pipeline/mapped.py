@@ -15,7 +15,10 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["ColumnWriter", "map_columns", "mapped"]
+__all__ = ["ColumnArray", "ColumnWriter", "map_columns", "mapped"]
+
+ColumnArray = NDArray[Any]
+"""A column of a table; what its values are follows from the column's name."""
 
 _ALIGNED = 8
 
@@ -43,7 +46,7 @@ class ColumnWriter:
         self.most = most
         self.rows = 0
 
-    def add(self, columns: Sequence[NDArray[Any]]) -> None:
+    def add(self, columns: Sequence[ColumnArray]) -> None:
         """Writes further rows, an array of each column.
 
         Raises:
@@ -60,7 +63,7 @@ class ColumnWriter:
 
 def map_columns(
     file: BinaryIO, types: Sequence[DTypeLike], most: int, rows: int, offset: int = 0
-) -> list[NDArray[Any]]:
+) -> list[ColumnArray]:
     """Columns as a `ColumnWriter` wrote them, read-only, shape (rows,) each.
 
     Args:
@@ -82,11 +85,11 @@ def map_columns(
 
 
 def mapped(
-    parts: Iterable[Sequence[NDArray[Any]]],
+    parts: Iterable[Sequence[ColumnArray]],
     types: Sequence[DTypeLike],
     most: int,
     folder: Path | None = None,
-) -> list[NDArray[Any]]:
+) -> list[ColumnArray]:
     """Columns that come part by part, mapped from a file that is gone with the last of them.
 
     Args:

@@ -101,6 +101,9 @@ class _Job(Future[_Result]):
         return super().result(0)
 
 
+_AnyJob = _Job[Any]
+
+
 class Workers(Executor):
     """A pool of threads, used as those of the standard library.
 
@@ -111,8 +114,8 @@ class Workers(Executor):
 
     def __init__(self, count: int, name: str) -> None:
         self._count, self._name = max(1, count), name
-        self._queue: SimpleQueue[_Job[Any] | None] = SimpleQueue()
-        self._unended: set[Future[Any]] = set()
+        self._queue: SimpleQueue[_AnyJob | None] = SimpleQueue()
+        self._unended: set[_AnyJob] = set()
         self._lives: list[weakref.ref[_Life]] = []
         self._lock = threading.Lock()
         self._is_closed = False
@@ -199,7 +202,7 @@ class Workers(Executor):
         else:
             self._lives.append(seen)
 
-    def _drain(self) -> list[_Job[Any]]:
+    def _drain(self) -> list[_AnyJob]:
         jobs = []
         with suppress(Empty):
             while True:
@@ -220,7 +223,7 @@ class Workers(Executor):
 
 
 def _work(
-    life: _Life, queue: SimpleQueue[_Job[Any] | None], stops: tuple[threading.Event, ...]
+    life: _Life, queue: SimpleQueue[_AnyJob | None], stops: tuple[threading.Event, ...]
 ) -> None:
     """Of a thread: works jobs off until there is None."""
     # What started this thread holds it until the thread ends. This frame must not: the errors of

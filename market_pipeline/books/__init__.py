@@ -1,4 +1,4 @@
 """The rebuild: level-2 messages in, the book after every message out.
 
-May import `jit`, `config`, `warehouse` and `sources`.
+May import `mapped`, `jit`, `config`, `warehouse` and `sources`.
 """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from datetime import date
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -87,7 +86,6 @@ class BookArrow:
     def checkpoints(self, frames: Sequence[Keyframe]) -> pa.RecordBatch:
         """Rows of `books.checkpoints`."""
         exchange, symbol, day = self._identity
-        scales = self._price_scale, self._size_scale
         same = {
             "exchange": exchange,
             "symbol": symbol,
@@ -96,13 +94,16 @@ class BookArrow:
             "lot": format(self._size_scale.step, "f"),
             "format_version": CHECKPOINT_FORMAT,
         }
-        values: dict[str, Sequence[Any]]
-        values = {name: [value] * len(frames) for name, value in same.items()}
-        values["checksum"] = [checksum(frame, *scales) for frame in frames]
         columns = []
         for field in CHECKPOINTS.arrow_schema:
-            name = field.name
-            of_frames = values[name] if name in values else [getattr(each, name) for each in frames]
+            if field.name in same:
+                columns.append(pa.repeat(pa.scalar(same[field.name], field.type), len(frames)))
+                continue
+            if field.name == "checksum":
+                scales = self._price_scale, self._size_scale
+                columns.append(pa.array([checksum(frame, *scales) for frame in frames]))
+                continue
+            of_frames = [getattr(each, field.name) for each in frames]
             if pa.types.is_list(field.type):
                 # Made of the arrays as they are: a day has millions of levels in its checkpoints.
                 ends = np.cumsum([0, *(each.size for each in of_frames)], dtype=np.int32)

@@ -6,9 +6,9 @@ a million intervals.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from enum import IntEnum
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,8 @@ __all__ = [
     "evidence_of",
     "position_of",
 ]
+
+_Int64s = NDArray[np.int64]
 
 SpanArray = NDArray[np.void]
 """Intervals as a structured array of `SPAN`."""
@@ -106,7 +108,7 @@ def position_of(flag: BookFlag) -> int:
     return flag.bit_length() - 1
 
 
-def evidence_of(spans: SpanArray, price_scale: Scale, silences: NDArray[np.int64]) -> pa.Array:
+def evidence_of(spans: SpanArray, price_scale: Scale, silences: _Int64s) -> pa.Array:
     """One sentence for each interval: what is known against the book, and what ended it.
 
     Args:
@@ -125,12 +127,12 @@ def evidence_of(spans: SpanArray, price_scale: Scale, silences: NDArray[np.int64
 class _Words:
     """Gives the words of those intervals that share a cause or an action."""
 
-    def __init__(self, spans: SpanArray, price_scale: Scale, silences: NDArray[np.int64]) -> None:
+    def __init__(self, spans: SpanArray, price_scale: Scale, silences: _Int64s) -> None:
         self._spans = spans
         self._step = price_scale.step
         self._silences = silences
 
-    def cause(self, code: int, rows: NDArray[np.int64]) -> pa.Array:
+    def cause(self, code: int, rows: _Int64s) -> pa.Array:
         """What is known against the book."""
         spans = self._spans[rows]
         if code == POLICY:
@@ -167,7 +169,7 @@ class _Words:
         text = shown[flag](spans)
         return pc.if_else(pa.array(alone), again, text) if alone.any() else text
 
-    def action(self, code: int, rows: NDArray[np.int64]) -> pa.Array:
+    def action(self, code: int, rows: _Int64s) -> pa.Array:
         """What ended it."""
         if code == Action.NONE:
             how = pa.array([_RESOLVED.get(cause, _BY_MESSAGES) for cause in CAUSES])
@@ -293,15 +295,15 @@ class _Words:
             ", because the deltas of the day cannot be used, and nobody knows the book between",
         )
 
-    def _side(self, name: str, price_ticks: Any, size_lots: Any) -> pa.Array:
+    def _side(self, name: str, price_ticks: _Int64s, size_lots: _Int64s) -> pa.Array:
         price = _joined(f"{name} ", self._price(price_ticks))
         return pc.if_else(pa.array(size_lots == 0), f"no {name}", price)
 
-    def _price(self, ticks: Any) -> pa.Array:
+    def _price(self, ticks: _Int64s) -> pa.Array:
         return _scaled(ticks, self._step)
 
 
-def _by_code(codes: NDArray[np.int64], words: Any) -> pa.Array:
+def _by_code(codes: _Int64s, words: Callable[[int, _Int64s], pa.Array]) -> pa.Array:
     """Asks for the words of each code once, with the rows that have it."""
     order = np.argsort(codes, kind="stable")
     present, firsts = np.unique(codes[order], return_index=True)
@@ -324,19 +326,19 @@ def _same(text: str, rows: int) -> pa.Array:
     return pa.repeat(text, rows)
 
 
-def _number(values: Any) -> pa.Array:
+def _number(values: _Int64s) -> pa.Array:
     return pa.array(values, pa.int64()).cast(pa.string())
 
 
-def _count(values: Any, what: str) -> pa.Array:
+def _count(values: _Int64s, what: str) -> pa.Array:
     return _joined(_number(values), pc.if_else(pa.array(values == 1), f" {what}", f" {what}s"))
 
 
-def _scaled(values: Any, step: Decimal) -> pa.Array:
+def _scaled(values: _Int64s, step: Decimal) -> pa.Array:
     """Whole steps as exact decimals."""
     whole = pa.array(values, pa.int64()).cast(pa.decimal128(19, 0))
     return pc.multiply(whole, pa.scalar(Decimal(f"{step:f}"))).cast(pa.string())
 
 
-def _time(ts_ns: Any) -> pa.Array:
+def _time(ts_ns: _Int64s) -> pa.Array:
     return _joined(pa.array(ts_ns, pa.timestamp("ns")).cast(pa.string()), " UTC")

@@ -23,14 +23,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.state import HISTORY_MESSAGES, BboRows, DepthRows, Evidence, Proof
+from market_pipeline.mapped import ColumnArray
 
 __all__ = ["MATCHES_TO_TRUST", "MOST_DEPTH_ROWS", "MOST_MESSAGES", "Lookback", "LookbackState"]
 
@@ -254,11 +254,11 @@ def _joined(held: _Rows | None, new: _Rows) -> _Rows:
     """
     if held is None:
         return type(new)._make(column.copy(order="F") for column in new)
-    columns: Iterable[tuple[NDArray[Any], NDArray[Any]]] = zip(held, new, strict=True)
+    columns: Iterable[tuple[ColumnArray, ColumnArray]] = zip(held, new, strict=True)
     return type(new)._make(_column_joined(*each) for each in columns)
 
 
-def _column_joined(held: NDArray[Any], new: NDArray[Any]) -> NDArray[Any]:
+def _column_joined(held: ColumnArray, new: ColumnArray) -> ColumnArray:
     shape = (held.shape[0] + new.shape[0], *new.shape[1:])
     return np.concatenate((held, new), out=np.empty(shape, new.dtype, order="F"))
 

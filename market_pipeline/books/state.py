@@ -7,7 +7,7 @@ rebuild can be stopped, written down and resumed.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,8 @@ __all__ = [
     "room_for_bbo",
     "room_for_depth",
 ]
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 DEPTH_LEVELS = 20
 
@@ -302,7 +304,7 @@ class Options(NamedTuple):
     ids_prove: bool
 
 
-def read_only(column: NDArray[Any]) -> NDArray[Any]:
+def read_only(column: NDArray[_Scalar]) -> NDArray[_Scalar]:
     """A contiguous view that is not writable, which is how kernels take what they only read.
 
     Arrays come from files both writable and not, which are two types to numba: each would have the
@@ -318,8 +320,7 @@ _Columns = TypeVar("_Columns", Deltas, Marks, Snapshots)
 
 def as_input(columns: _Columns) -> _Columns:
     """The same columns as the kernel takes them."""
-    views: list[Any] = [read_only(column) for column in columns]
-    return type(columns)(*views)
+    return type(columns)._make(map(read_only, columns))
 
 
 def int64_columns(rows: int, count: int) -> list[NDArray[np.int64]]:

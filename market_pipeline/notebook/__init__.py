@@ -2,5 +2,5 @@
 
 Everything here is also offered by `market_pipeline` itself: `from market_pipeline import rebuild`.
 
-May import `errors`, `config`, `warehouse`, `sources`, `books`, `tables` and `stages`.
+May import `errors`, `mapped`, `config`, `warehouse`, `sources`, `books`, `tables` and `stages`.
 """

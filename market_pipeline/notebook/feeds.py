@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import polars as pl
 
 from market_pipeline.errors import InstrumentsError, MissingDataError
-from market_pipeline.notebook.in_memory import delta_slices, snapshot_slices, times_of_trades
+from market_pipeline.notebook.in_memory import (
+    Columns,
+    delta_slices,
+    snapshot_slices,
+    times_of_trades,
+)
 from market_pipeline.sources import binance_capture, crypto_lake
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch, TradeTimes
 from market_pipeline.sources.binance_capture import Findings
@@ -27,7 +32,7 @@ class _ArrowTable(Protocol):
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
 
-RawRows = pl.LazyFrame | _ArrowTable | Mapping[str, Any] | str | Path | Sequence[str | Path]
+RawRows = pl.LazyFrame | _ArrowTable | Columns | str | Path | Sequence[str | Path]
 """Rows of one of the vendor's tables: a frame, arrays by column name, or files."""
 _NO_TRADES = TradeTimes(np.empty(0, np.int64), np.empty(0, np.int64))
 
@@ -102,7 +107,7 @@ def _snapshots(
 def _trade_times(rows: RawRows, instrument: str | None) -> TradeTimes:
     files = _files(rows)
     if files is None:
-        return TradeTimes(*times_of_trades(rows))
+        return times_of_trades(rows)
     if _is_capture(files):
         _, symbol = _capture_symbol(instrument)
         batches = binance_capture.read_trades(files, symbol, Findings())

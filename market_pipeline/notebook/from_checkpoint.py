@@ -7,11 +7,10 @@ and ask and the flags must be those of the published row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -54,17 +53,24 @@ _NO_START = int(BookFlag.CROSSED | BookFlag.SNAPSHOT_MISMATCH)
 
 @dataclass(frozen=True, slots=True)
 class PublishedRow:
-    """A row of `books.bbo`: whose it is, its number in its day from 0, and its columns."""
+    """A row of `books.bbo`; `message` is its number in its day from 0."""
 
-    instrument: str
+    exchange: str
+    symbol: str
     day: date
     message: int
-    columns: Mapping[str, Any]
+    ts_receipt_ns: int
+    sequence_number: int
+    flags: int
+    bid_price_ticks: int | None
+    bid_size_lots: int | None
+    ask_price_ticks: int | None
+    ask_size_lots: int | None
 
     @property
-    def ts_receipt_ns(self) -> int:
-        """When its message was received."""
-        return int(self.columns["ts_receipt_ns"])
+    def instrument(self) -> str:
+        """The instrument as VENUE:SYMBOL."""
+        return f"{self.exchange}:{self.symbol}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +125,7 @@ def replayed(row: PublishedRow, settings: Settings) -> Book:
             row.day,
         )
     _refuse_another_book(book, row)
-    return Book.of_keyframe(replace(book, flags=row.columns["flags"]), *scales)
+    return Book.of_keyframe(replace(book, flags=row.flags), *scales)
 
 
 def _record(catalogue: duckdb.DuckDBPyConnection, row: PublishedRow) -> RebuildRecord:
@@ -129,8 +135,8 @@ def _record(catalogue: duckdb.DuckDBPyConnection, row: PublishedRow) -> RebuildR
         raise MissingDataError(
             "books.rebuilds does not say how that day was rebuilt",
             next_step="A run was stopped between two tables: run the books of that day again.",
-            exchange=row.columns["exchange"],
-            symbol=row.columns["symbol"],
+            exchange=row.exchange,
+            symbol=row.symbol,
             day=row.day,
         )
     return RebuildRecord.from_record(records.row(0, named=True))
@@ -140,7 +146,7 @@ def _rows_of(catalogue: duckdb.DuckDBPyConnection, table: str, row: PublishedRow
     """The rows of a small table that are about the row's instrument and day."""
     return catalogue.execute(
         f"FROM {table} WHERE exchange = ? AND symbol = ? AND dt = ?",
-        [row.columns["exchange"], row.columns["symbol"], row.day],
+        [row.exchange, row.symbol, row.day],
     ).pl()
 
 
@@ -200,7 +206,7 @@ def _start(
 def _snapshot(row: PublishedRow, files: Sequence[Path], scales: tuple[Scale, Scale]) -> Keyframe:
     """The snapshot that a published row of a day of snapshots is made of."""
     keys = {"receipt_timestamp": "ts_receipt_ns", "sequence_number": "sequence_number"}
-    same = [pl.col(raw) == row.columns[column] for raw, column in keys.items()]
+    same = [pl.col(raw) == getattr(row, column) for raw, column in keys.items()]
     found = _raw_rows(files, SNAPSHOTS, pl.all_horizontal(same))
     options = RebuildOptions(depth_interval_ms=None)
     marks = np.zeros(found.height, np.int32)
@@ -213,7 +219,7 @@ def _snapshot(row: PublishedRow, files: Sequence[Path], scales: tuple[Scale, Sca
     if not closing:
         raise _does_not_lead_there("a snapshot of that time and number", "none that is usable")
     # Whether it went stale, and whether its stamps are sound, follows from those around it.
-    of_others = row.columns["flags"] & int(_OF_SNAPSHOTS_AROUND)
+    of_others = row.flags & int(_OF_SNAPSHOTS_AROUND)
     return replace(closing[-1], flags=closing[-1].flags | of_others)
 
 
@@ -316,10 +322,10 @@ def _refuse_another_book(book: Keyframe, row: PublishedRow) -> None:
         found += [int(prices[0]), int(sizes[0])] if prices.size else [None, None]
     # What later snapshots show of the row is not known when its book is replayed.
     lookback = int(BookFlag.SNAPSHOT_MISMATCH | BookFlag.OUT_OF_ORDER)
-    flags = book.flags & ~lookback | row.columns["flags"] & lookback
+    flags = book.flags & ~lookback | row.flags & lookback
     columns = dict(zip(_TOUCH, found, strict=True)) | {"flags": flags}
-    if any(row.columns[name] != value for name, value in columns.items()):
-        published = {name: row.columns[name] for name in columns}
+    if any(getattr(row, name) != value for name, value in columns.items()):
+        published = {name: getattr(row, name) for name in columns}
         raise _does_not_lead_there(str(published), str(columns))
 
 

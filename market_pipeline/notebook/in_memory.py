@@ -7,18 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from market_pipeline.errors import DomainError, SchemaError
-from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
+from market_pipeline.mapped import ColumnArray
+from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch, TradeTimes
 
-__all__ = ["delta_slices", "snapshot_slices", "times_of_trades"]
+__all__ = ["Columns", "delta_slices", "snapshot_slices", "times_of_trades"]
 
 _Kind = Literal["time", "int64", "bool", "float64"]
+
+_Values = pl.Series | ColumnArray
+Columns = Mapping[str, pl.Series | ColumnArray | Sequence[object]]
+"""One-dimensional arrays by column name."""
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 _SLICE_ROWS = 1 << 18
 _SNAPSHOT_SLICE_ROWS = 1 << 13
@@ -32,7 +39,7 @@ _DELTAS: dict[str, _Kind] = _TIMES | {
 }
 
 
-def delta_slices(rows: Any) -> Callable[[], Iterator[DeltaBatch]]:
+def delta_slices(rows: object) -> Callable[[], Iterator[DeltaBatch]]:
     """A function that yields the delta rows of a table in slices, every time it is called.
 
     Raises:
@@ -49,7 +56,7 @@ def delta_slices(rows: Any) -> Callable[[], Iterator[DeltaBatch]]:
     )
 
 
-def _delta_slice(arrays: Mapping[str, NDArray[Any]], rows: slice) -> DeltaBatch:
+def _delta_slice(arrays: Mapping[str, ColumnArray], rows: slice) -> DeltaBatch:
     cut = {name: _writable(values[rows]) for name, values in arrays.items()}
     return DeltaBatch(
         file=Path("deltas"),
@@ -63,12 +70,12 @@ def _delta_slice(arrays: Mapping[str, NDArray[Any]], rows: slice) -> DeltaBatch:
     )
 
 
-def _writable(values: NDArray[Any]) -> NDArray[Any]:
+def _writable(values: NDArray[_Scalar]) -> NDArray[_Scalar]:
     """The values, copied if they are read-only: for those numba would compile the kernels again."""
     return np.require(values, requirements=["C", "W"])
 
 
-def snapshot_slices(rows: Any) -> Iterator[SnapshotBatch]:
+def snapshot_slices(rows: object) -> Iterator[SnapshotBatch]:
     """The snapshots of a table, with as many levels as it has columns for.
 
     A level whose price or size is null, not finite or not above 0 is not there.
@@ -121,18 +128,17 @@ def _snapshot_slice(
     )
 
 
-def times_of_trades(rows: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The (ts_origin_ns, ts_receipt_ns) of a table of trades, int64 (n,).
+def times_of_trades(rows: object) -> TradeTimes:
+    """When the trades of a table were.
 
     Raises:
         SchemaError, DomainError: A time is missing, or is no time.
     """
     columns = _columns(rows, "trades")
-    origin, receipt = (_array(columns, name, kind, "trades") for name, kind in _TIMES.items())
-    return origin, receipt
+    return TradeTimes._make(_array(columns, name, kind, "trades") for name, kind in _TIMES.items())
 
 
-def _columns(rows: Any, name: str) -> Mapping[str, Any]:
+def _columns(rows: object, name: str) -> Columns:
     """The columns of a table in memory, all of one length and of one instrument.
 
     `name` is the argument's, for the errors.
@@ -167,8 +173,8 @@ def _columns(rows: Any, name: str) -> Mapping[str, Any]:
 
 
 def _array(
-    columns: Mapping[str, Any], raw: str, kind: _Kind, name: str, *, nullable: bool = False
-) -> NDArray[Any]:
+    columns: Columns, raw: str, kind: _Kind, name: str, *, nullable: bool = False
+) -> ColumnArray:
     """One column as an array of its kind, under either of its names; a nullable null is NaN."""
     other = _VENDOR_CLIENT_SPELLING.get(raw, raw)
     spelt = [column for column in dict.fromkeys((raw, other)) if column in columns]
@@ -200,7 +206,7 @@ def _array(
     return array
 
 
-def _of_kind(values: NDArray[Any], kind: _Kind) -> NDArray[Any] | None:
+def _of_kind(values: ColumnArray, kind: _Kind) -> ColumnArray | None:
     """The values as int64, float64 or bool where that loses nothing; None where it might."""
     if kind == "time" and values.dtype.kind == "M":
         return values.astype("datetime64[ns]").view(np.int64)
@@ -210,7 +216,7 @@ def _of_kind(values: NDArray[Any], kind: _Kind) -> NDArray[Any] | None:
     return values.astype(wanted, copy=False) if is_exact or values.dtype == wanted else None
 
 
-def _refuse(name: str, column: str, values: Any, bad: NDArray[np.bool_], expected: str) -> None:
+def _refuse(name: str, column: str, values: _Values, bad: NDArray[np.bool_], expected: str) -> None:
     """Refuses the first of the values that are marked as bad."""
     if bad.any():
         row = int(bad.argmax())

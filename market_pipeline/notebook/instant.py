@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -97,9 +97,9 @@ def _last_row_of(instrument: str, day: date, at_ns: int, data_dir: Path) -> Publ
     message = until.select(pl.col("message").max()).collect().item()
     if message is None:
         return None
-    return PublishedRow(
-        instrument, day, message, rows.slice(message, 1).collect().row(0, named=True)
-    )
+    columns = [each.name for each in fields(PublishedRow)]
+    row = rows.rename({"dt": "day"}).slice(message, 1).select(columns).collect()
+    return PublishedRow(*row.row(0))
 
 
 def nanoseconds_of(time: datetime | str | int) -> int:

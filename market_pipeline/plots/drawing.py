@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from html import escape
-from typing import Any, Literal
+from typing import Literal
 from unicodedata import east_asian_width
 
 import numpy as np
@@ -118,7 +118,7 @@ def box_path(x: float, y: float, width: float, height: float) -> str:
     return f"M{_number(x)} {_number(y)}h{across}v{down}h-{across}z"
 
 
-def polyline(x: NDArray[np.floating[Any]], y: NDArray[np.floating[Any]]) -> str:
+def polyline(x: NDArray[np.floating], y: NDArray[np.floating]) -> str:
     """The path through points, to a tenth of a pixel; points on a level stretch are left out.
 
     Args:

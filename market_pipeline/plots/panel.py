@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ __all__ = ["Panel", "Tick", "round_ticks", "time_ticks"]
 Tick = tuple[float, str]
 """A value and what is written at it."""
 
-_Numbers = NDArray[np.floating[Any]] | NDArray[np.integer[Any]]
+_Numbers = NDArray[np.floating] | NDArray[np.integer]
 _TIME_STEPS_S = (
     *(1, 2, 5, 10, 15, 30),
     *(60, 120, 300, 600, 900, 1_800),
@@ -52,12 +51,12 @@ class Panel:
         """The height of its lower side, in pixels from the top."""
         return self.top + self.height
 
-    def x(self, values: _Numbers) -> NDArray[np.floating[Any]]:
+    def x(self, values: _Numbers) -> NDArray[np.floating]:
         """How far right values lie, in pixels."""
         low, high = self.x_range
         return self.left + (values - low) / (high - low) * self.width
 
-    def y(self, values: _Numbers) -> NDArray[np.floating[Any]]:
+    def y(self, values: _Numbers) -> NDArray[np.floating]:
         """How far down values lie, in pixels."""
         low, high = self.y_range
         return self.bottom - (values - low) / (high - low) * self.height

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from market_pipeline.books.boundaries import FirstRows, MessageStarts
 from market_pipeline.errors import LakeFileError
+from market_pipeline.mapped import ColumnArray
 from market_pipeline.quality.intervals import day_bounds_ns
 from market_pipeline.quality.measures.domain import EXPECTED, DomainCount
 from market_pipeline.quality.measures.ordering import Disorder, MessageOrder, content_of
@@ -149,7 +150,7 @@ class RawTableScan:
             raise _too_large(batch, "rows in a message", MAX_MESSAGE_ROWS)
         self._last_message_row = int(edges[-2])
 
-    def _content(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.uint64]:
+    def _content(self, arrays: Mapping[str, ColumnArray]) -> NDArray[np.uint64]:
         """What makes two messages of one sequence number the same."""
         if self._table is DELTAS:
             return content_of(arrays["price"], arrays["size"], arrays["side_is_bid"])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from market_pipeline.mapped import ColumnArray
 
 __all__ = [
     "DeltaBatch",
@@ -48,7 +50,7 @@ class DeltaBatch:
 
     def part(self, start: int, end: int, *, copied: bool = False) -> DeltaBatch:
         """The rows from `start` up to `end`, in arrays of their own if they are `copied`."""
-        columns: list[NDArray[Any]] = [
+        columns: list[ColumnArray] = [
             column[start:end].copy() if copied else column[start:end]
             for column in (
                 self.ts_origin_ns,

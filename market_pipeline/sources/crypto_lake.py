@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +24,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from market_pipeline.errors import DomainError, LakeFileError, SchemaError
+from market_pipeline.mapped import ColumnArray
 from market_pipeline.shown import shown_names
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 from market_pipeline.sources.converted_columns import (
@@ -197,7 +197,7 @@ class RawBatch:
 
     file: Path
     first_row: int
-    arrays: dict[str, NDArray[Any]]
+    arrays: dict[str, ColumnArray]
     nulls: dict[str, NDArray[np.bool_]]
     names: dict[str, str]
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from market_pipeline.errors import DomainError, LakeFileError
-from market_pipeline.mapped import mapped
+from market_pipeline.mapped import ColumnArray, mapped
 from market_pipeline.sources.batches import Trades, TradeTimes
 from market_pipeline.sources.crypto_lake import (
     TRADES,
@@ -55,7 +54,7 @@ def read_trade_times(files: Sequence[Path], folder: Path | None = None) -> Trade
 
 def _trade_columns(
     files: Sequence[Path], folder: Path | None, types: dict[str, DTypeLike]
-) -> list[NDArray[Any]]:
+) -> list[ColumnArray]:
     """Some columns of all trades, and `is_buy`, if every value of every column can be."""
     rows = 0
     for file in files:
@@ -72,7 +71,7 @@ def _trade_columns(
     return mapped(_columns(files, list(types)), list(types.values()), rows, folder)
 
 
-def _columns(files: Sequence[Path], names: Sequence[str]) -> Iterator[list[NDArray[Any]]]:
+def _columns(files: Sequence[Path], names: Sequence[str]) -> Iterator[list[ColumnArray]]:
     every = [name for name in TRADES.columns if name != "id"]
     for batch in read_whole(files, TRADES, every, _BATCH_ROWS):
         refuse_outside(batch, "price", above=0.0)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from market_pipeline.errors import LakeFileError
+from market_pipeline.mapped import ColumnArray
 from market_pipeline.sources.memory_limits import ROW_GROUP_BYTES, TEXT_BYTES
 from market_pipeline.sources.parquet_pages import check_pages
 
@@ -29,8 +29,10 @@ __all__ = ["Columns", "largest_piece_bytes", "read_pieces", "streamed_row_groups
 _STREAM_BUFFER_BYTES = 1 << 20
 _SHOWN_CHARACTERS = 60
 
-Columns = dict[str, tuple[NDArray[Any], NDArray[np.bool_] | None]]
-"""By name: the values, and which of them are null (None if none is); a null float is NaN."""
+_Values = tuple[ColumnArray, NDArray[np.bool_] | None]
+"""The values, and which of them are null (None if none is); a null float is NaN."""
+
+Columns = dict[str, _Values]
 
 
 def read_pieces(
@@ -127,9 +129,7 @@ def _decode(file: Path, columns: Sequence[str], first_row: int, rows: int) -> Co
     return {series.name: _from_polars(series, file, first_row) for series in frame.iter_columns()}
 
 
-def _from_polars(
-    series: pl.Series, file: Path, first_row: int
-) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+def _from_polars(series: pl.Series, file: Path, first_row: int) -> _Values:
     if series.dtype == pl.String:
         # Rows may share one long text here, and would no longer in Arrow's strings.
         too_long = series.str.len_bytes() > TEXT_BYTES
@@ -209,7 +209,7 @@ def _long_text(file: Path, row: int, name: str, text: str) -> LakeFileError:
     )
 
 
-def _from_arrow(array: pa.Array) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+def _from_arrow(array: pa.Array) -> _Values:
     nulls = array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None
     kind = array.type
     if pa.types.is_dictionary(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from market_pipeline.errors import naming
+from market_pipeline.mapped import ColumnArray
 from market_pipeline.shown import shown
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch, Trades
 from market_pipeline.sources.converted_columns import CONVERTER_KEY, LOST, LOST_BEFORE, RECOVERED
@@ -104,7 +105,7 @@ class RawWriter:
         lost = np.zeros(rows, np.int8)
         lost[batch.gap_rows] = LOST
         lost[batch.recovered_rows] = RECOVERED
-        columns: dict[str, Any] = {
+        columns = {
             "timestamp": batch.ts_origin_ns,
             "receipt_timestamp": batch.ts_receipt_ns,
             "sequence_number": batch.sequence_number,
@@ -122,7 +123,7 @@ class RawWriter:
         Without an exchange's time the time of receipt takes its place.
         """
         origin = batch.ts_receipt_ns if batch.ts_origin_ns is None else batch.ts_origin_ns
-        columns: dict[str, NDArray[Any]] = {
+        columns: dict[str, ColumnArray] = {
             "timestamp": origin,
             "receipt_timestamp": batch.ts_receipt_ns,
             "sequence_number": batch.sequence_number,
@@ -161,7 +162,9 @@ class RawWriter:
         }
         self._write(TRADES, columns, _schema(TRADES.columns))
 
-    def _write(self, table: RawTable, columns: dict[str, Any], schema: pa.Schema) -> None:
+    def _write(
+        self, table: RawTable, columns: Mapping[str, ColumnArray | pa.Array], schema: pa.Schema
+    ) -> None:
         rows = pa.table(
             {name: columns[name] for name in schema.names},
             schema=schema.with_metadata(self._metadata),
@@ -181,7 +184,7 @@ class _TableWriter:
         make_private_folder(folder)
         self._shards = 0
         self._writer: pq.ParquetWriter | None = None
-        self._stream: Any = None
+        self._stream: BinaryIO
         self._schema: pa.Schema | None = None
         self._waiting: list[pa.Table] = []
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +19,7 @@ import pyarrow.csv as pcsv
 from numpy.typing import NDArray
 
 from market_pipeline.errors import DomainError, LakeFileError, MarketPipelineError, SchemaError
+from market_pipeline.mapped import ColumnArray
 from market_pipeline.shown import shown_names
 from market_pipeline.sources.memory_limits import HEADING_BYTES
 
@@ -113,7 +113,7 @@ class Part:
 
     file: Path
     first_row: int
-    arrays: dict[str, NDArray[Any]]
+    arrays: dict[str, ColumnArray]
     words: dict[str, Words]
 
     @property
@@ -195,7 +195,7 @@ def read_parts(
 def _part_of(
     batch: pa.RecordBatch, file: Path, row: int, columns: Mapping[str, pa.DataType]
 ) -> Part:
-    arrays: dict[str, NDArray[Any]] = {}
+    arrays: dict[str, ColumnArray] = {}
     words: dict[str, Words] = {}
     for name in batch.schema.names:
         values = batch.column(name)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
+from market_pipeline.mapped import ColumnArray
 from market_pipeline.sources.batches import Trades
 from market_pipeline.sources.raw_writer import RawWriter
 from market_pipeline.sources.tardis_csv.reading import TRADES, IntArray, Whose, read_parts
@@ -62,7 +61,7 @@ def convert_trades(out: RawWriter, file: Path, whose: Whose) -> None:
         )
 
 
-def _whole_numbers(ids: NDArray[Any]) -> IntArray | None:
+def _whole_numbers(ids: ColumnArray) -> IntArray | None:
     try:
         return np.asarray(pc.cast(pa.array(ids, pa.string()), pa.int64()).to_numpy())
     except pa.ArrowInvalid:
