@@ -191,7 +191,7 @@ def _instrument(seed: int) -> Instrument:
 def _raw_day(day: Path, instruments: Iterable[Instrument], *, as_vendor: bool) -> RegisteredDay:
     def registered(lake: Path, raw: RawTable, asset: str) -> RawObjects:
         table = TABLES[asset]
-        rows = [row for each in instruments for row in register_day(lake, raw, table, each, DAY)]
+        rows = [row for each in instruments for row in register_day(lake, raw, each, DAY)]
         return RawObjects(lake, table.frame(rows))
 
     lake = day / "lake"

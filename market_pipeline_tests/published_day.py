@@ -61,11 +61,9 @@ def publish_day(
         settings,
         as_of_ns=2**62,
     )
-    small["validation_report"] = TABLES["validation_report"].frame(
-        each.row.as_record() for each in validated
-    )
+    small["validation_report"] = TABLES["validation_report"].frame(each.row for each in validated)
     small["quality_findings"] = TABLES["quality_findings"].frame(
-        record for each in validated for record in each.finding_records()
+        row for each in validated for row in each.finding_rows
     )
     small["book_metrics"] = metrics_day(
         day, instruments, small["validation_report"], bbo, depth, looked_through.trades

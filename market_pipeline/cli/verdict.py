@@ -52,7 +52,7 @@ def read_verdicts(
             f"SELECT {', '.join(columns)} FROM {_REPORT} WHERE {_CHOSEN} {_IN_ORDER}",
             [start, end, instruments or []],
         ).pl()
-    return [ReportRow.from_record(record) for record in frame.iter_rows(named=True)]
+    return ReportRow.read(frame)
 
 
 def _print_json(

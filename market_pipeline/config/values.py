@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -14,6 +15,7 @@ __all__ = [
     "Count",
     "Day",
     "Integer",
+    "JsonValue",
     "OptionalInteger",
     "OptionalPath",
     "OptionalText",
@@ -24,6 +26,9 @@ __all__ = [
     "blank_is_none",
     "filled_path",
 ]
+
+JsonValue: TypeAlias = "str | float | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
+"""What a JSON text can say."""
 
 
 def filled_path(value: object) -> object:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Protocol
 
 import dagster as dg
+from dagster._core.definitions.metadata import RawMetadataValue
 
 from market_pipeline.shown import shown_lines
 from market_pipeline.stages.provenance import UnchangedDay
 from market_pipeline.warehouse.tables import Table
 
 __all__ = [
+    "Line",
+    "Metadata",
     "column_lineage",
     "column_schema",
     "column_sources",
@@ -25,6 +28,23 @@ __all__ = [
 ]
 
 _MOST_COLUMNS = 12
+
+Metadata = dict[str, RawMetadataValue]
+"""What is told of an output, by its name in the UI."""
+
+Line = Mapping[str, object]
+"""A line of a table in the UI, by the titles of the columns."""
+
+_Shown = dg.TableMetadataValue | dg.TextMetadataValue
+
+
+class _Attempted(Protocol):
+    """A row about an instrument that may have failed."""
+
+    @property
+    def instrument_id(self) -> str: ...
+    @property
+    def failure(self) -> str | None: ...
 
 
 def column_schema(table: Table) -> dg.TableSchema:
@@ -44,7 +64,7 @@ def column_lineage(sources: Mapping[str, Sequence[tuple[str, str]]]) -> dg.Table
     )
 
 
-def column_sources(sources: Mapping[str, Sequence[tuple[str, str]]]) -> dg.MetadataValue[Any]:
+def column_sources(sources: Mapping[str, Sequence[tuple[str, str]]]) -> _Shown:
     """The same as a table of text, because the free UI of Dagster shows no column lineage."""
 
     def listed(found: Sequence[tuple[str, str]]) -> str:
@@ -61,7 +81,7 @@ def column_sources(sources: Mapping[str, Sequence[tuple[str, str]]]) -> dg.Metad
     )
 
 
-def table_metadata(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
+def table_metadata(rows: Sequence[Line]) -> _Shown:
     """Rows of equal keys as a table that the UI always shows; a cell of None is empty.
 
     Not Markdown: the UI hides Markdown of 1,000 characters or more behind a button, and that of a
@@ -75,24 +95,17 @@ def table_metadata(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
     )
 
 
-def unchanged_table(unchanged: Mapping[str, UnchangedDay]) -> dg.MetadataValue[Any]:
+def unchanged_table(unchanged: Mapping[str, UnchangedDay]) -> _Shown:
     """The instruments that were not made again, and since when they are unchanged."""
     return table_metadata(
         [{"instrument": name, "unchanged": unchanged[name].text} for name in sorted(unchanged)]
     )
 
 
-def failure_table(records: Iterable[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
-    """The error in full of every record that has one: too long for a column beside figures."""
+def failure_table(rows: Iterable[_Attempted]) -> _Shown:
+    """The error in full of every row that has one: too long for a column beside figures."""
     return table_metadata(
-        [
-            {
-                "instrument": f"{record['exchange']}:{record['symbol']}",
-                "failure": record["failure"],
-            }
-            for record in records
-            if record["failure"]
-        ]
+        [{"instrument": row.instrument_id, "failure": row.failure} for row in rows if row.failure]
     )
 
 

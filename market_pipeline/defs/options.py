@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from market_pipeline.defs.columns import COLUMN_SOURCES
-from market_pipeline.defs.describe import column_lineage, column_schema, column_sources
+from market_pipeline.defs.describe import (
+    Metadata,
+    column_lineage,
+    column_schema,
+    column_sources,
+)
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.lineage import code_version
 
@@ -23,7 +28,7 @@ class AssetOptions(TypedDict):
     owners: list[str]
     tags: dict[str, str]
     io_manager_key: str
-    metadata: dict[str, Any]
+    metadata: Metadata
     code_version: str
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import date
-from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.metadata import RawMetadataMapping
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
 from market_pipeline.config.settings import load_settings
@@ -22,8 +21,8 @@ def day_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) ->
 
 
 def green_if(
-    has_data: bool, context: dg.AssetExecutionContext, asset: str, metadata: Mapping[str, Any]
-) -> Mapping[str, Any]:
+    has_data: bool, context: dg.AssetExecutionContext, asset: str, metadata: RawMetadataMapping
+) -> RawMetadataMapping:
     """Tells of an output, and gives the metadata that makes its day green only if there is data.
 
     Without data the output is published and read downstream all the same, because its rows say why

@@ -143,8 +143,10 @@ def rebuild(
         depth=depth.frame(),
         intervals=spans.frame(),
         book=Book.of_keyframe(closing, price_scale, size_scale),
-        figures=rebuild_figures(passed).as_record()
-        | {"sequence_backwards": passed.figures["sequence_backwards"]},
+        figures={
+            **rebuild_figures(passed).as_record(),
+            "sequence_backwards": passed.figures["sequence_backwards"],
+        },
         findings=_findings(of_deltas, of_snapshots),
         tick=price_scale.step,
         lot=size_scale.step,

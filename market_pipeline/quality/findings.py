@@ -10,15 +10,15 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from market_pipeline.books.tables import IDENTITY
 from market_pipeline.quality.intervals import IntArray
-from market_pipeline.warehouse.records import Columns, figure, table_column
+from market_pipeline.warehouse.records import Columns, Identity, figure, table_column
 from market_pipeline.warehouse.tables import Table
 
 __all__ = [
     "FINDINGS",
     "MAX_PLACES",
     "Finding",
+    "FindingRow",
     "Measured",
     "Place",
     "chosen_places",
@@ -50,6 +50,11 @@ class Finding(Columns):
     value: str | None = figure("What was found.")
     expected: str | None = figure("What would have been right.")
     note: str = table_column("What it means, in a sentence.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindingRow(Identity, Finding):
+    """A row of `quality.findings`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +161,6 @@ FINDINGS = Table(
         "Where a day is wrong: the first, the worst and further places of every check, at most "
         f"{MAX_PLACES} each."
     ),
-    columns=(*IDENTITY, *Finding.columns()),
+    columns=FindingRow.columns(),
     storage="duckdb",
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
 from uuid import uuid4
 
 import polars as pl
@@ -13,6 +12,7 @@ import polars as pl
 from market_pipeline.books.tables import BBO, BOOK_FILES, CHECKPOINTS, DEPTH, REBUILDS
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
+from market_pipeline.config.values import JsonValue
 from market_pipeline.errors import error_text, is_of_machine
 from market_pipeline.metrics.minute import BOOK_METRICS
 from market_pipeline.quality.findings import FINDINGS
@@ -24,7 +24,14 @@ from market_pipeline.stages.published_rows import of_instrument
 from market_pipeline.stages.raw.days import MANIFEST_OF
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.lineage import LINEAGE, Input, MadeOf, files_sha256, rows_sha256
+from market_pipeline.warehouse.lineage import (
+    LINEAGE,
+    Input,
+    LineageRow,
+    MadeOf,
+    files_sha256,
+    rows_sha256,
+)
 from market_pipeline.warehouse.manifest import RAW_TRADES
 from market_pipeline.warehouse.read import staged_as_published
 from market_pipeline.warehouse.staging import StagedFile
@@ -149,7 +156,7 @@ def metrics_made_of(
     return made_of_each(day, instruments, made_of)
 
 
-def validation_options(instrument: Instrument) -> dict[str, Any]:
+def validation_options(instrument: Instrument) -> dict[str, JsonValue]:
     """The options of an instrument that decide what its published books are found to be."""
     return {
         "source": instrument.source,
@@ -232,15 +239,15 @@ class RecordedDay:
         there byte for byte as it was recorded, and did not fail. The files are read for it.
         """
         recorded = {
-            row["output_table"]: row
-            for row in self.lineage.filter(of_instrument(instrument)).to_dicts()
+            row.output_table: row
+            for row in LineageRow.read(self.lineage.filter(of_instrument(instrument)))
         }
         files: dict[str, list[StagedFile]] = {}
         rows: dict[str, pl.DataFrame] = {}
         for table in self.tables:
             name = table.sql_name
             row = recorded.get(name)
-            if row is None or row["made_key"] != made_of.key(table):
+            if row is None or row.made_key != made_of.key(table):
                 return None
             if table.storage == "delta":
                 files[name] = self.files[name].get(instrument.id, [])
@@ -253,11 +260,11 @@ class RecordedDay:
                     rows[name].is_empty() or not rows[name].select(succeeded).to_series().all()
                 ):
                     return None
-            if row["output_sha256"] != there:
+            if row.output_sha256 != there:
                 return None
         if not all(part.lies_at(part.path) for parts in files.values() for part in parts):
             return None
-        since = max(recorded[table.sql_name]["made_at"] for table in self.tables)
+        since = max(recorded[table.sql_name].made_at for table in self.tables)
         return UnchangedDay(since, files, rows)
 
 

@@ -23,7 +23,7 @@ def of_instrument(instrument: Instrument) -> pl.Expr:
 
 def records_of(table: pl.DataFrame, instrument: Instrument, row: type[_Row]) -> list[_Row]:
     """The rows of one instrument in a day of a small table, each as an object of its type."""
-    return [row.from_record(each) for each in table.filter(of_instrument(instrument)).to_dicts()]
+    return row.read(table.filter(of_instrument(instrument)))
 
 
 def count_rows(table: pl.LazyFrame, instrument: Instrument) -> int:

@@ -10,12 +10,13 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 import duckdb
 
+from market_pipeline.config.values import JsonValue
 from market_pipeline.warehouse.conform import instrument_parts
-from market_pipeline.warehouse.lineage import LINEAGE, NOT_FETCHED
+from market_pipeline.warehouse.lineage import LINEAGE, NOT_FETCHED, LineageRow
 from market_pipeline.warehouse.manifest import MANIFEST
 
 __all__ = ["Link", "NamedInput", "State", "read_chain"]
@@ -68,7 +69,7 @@ class Link:
     code_version: str
     package_version: str
     made_at: datetime
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, JsonValue]
     inputs: tuple[NamedInput, ...]
 
     @property
@@ -76,7 +77,7 @@ class Link:
         """Whether every input is still there as it was read."""
         return all(each.state in {"there", "not fetched"} for each in self.inputs)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Mapping[str, JsonValue]:
         """All of it as JSON values."""
         inputs = [asdict(each) | {"day": each.day.isoformat()} for each in self.inputs]
         return {
@@ -85,7 +86,7 @@ class Link:
             "code_version": self.code_version,
             "package_version": self.package_version,
             "made_at": f"{self.made_at.isoformat()}Z",
-            "parameters": dict(self.parameters),
+            "parameters": self.parameters,
             "inputs": inputs,
         }
 
@@ -109,7 +110,9 @@ def read_chain(connection: duckdb.DuckDBPyConnection, instrument: str, day: date
     values = [exchange, symbol, before, day]
     own = "exchange = ? AND symbol = ? AND dt BETWEEN ? AND ?"
     try:
-        rows = connection.execute(f"FROM {LINEAGE.sql_name} WHERE {own}", values).pl().to_dicts()
+        rows = LineageRow.read(
+            connection.execute(f"FROM {LINEAGE.sql_name} WHERE {own}", values).pl()
+        )
     except duckdb.CatalogException:
         return []
     objects = {
@@ -120,7 +123,7 @@ def read_chain(connection: duckdb.DuckDBPyConnection, instrument: str, day: date
             values,
         ).fetchall()
     }
-    tables = {(row["output_table"], row["dt"]): row["output_sha256"] for row in rows}
+    tables = {(row.output_table, row.dt): row.output_sha256 for row in rows}
 
     def named(
         table: str, day_text: str, path: str | None, uri: str | None, sha256: str
@@ -137,19 +140,26 @@ def read_chain(connection: duckdb.DuckDBPyConnection, instrument: str, day: date
         state: State = "gone" if now is None else "replaced"
         return NamedInput(table, of_day, path, uri, sha256, state, now, ())
 
-    return sorted((_link(row, named) for row in rows if row["dt"] == day), key=_place)
+    return sorted((_link(row, named) for row in rows if row.dt == day), key=_place)
 
 
-def _link(row: Mapping[str, Any], named: Callable[..., NamedInput]) -> Link:
-    columns = ("input_tables", "input_days", "input_paths", "input_uris", "input_sha256")
+def _link(row: LineageRow, named: Callable[..., NamedInput]) -> Link:
+    inputs = zip(
+        row.input_tables,
+        row.input_days,
+        row.input_paths,
+        row.input_uris,
+        row.input_sha256,
+        strict=True,
+    )
     return Link(
-        table=row["output_table"],
-        sha256=row["output_sha256"],
-        code_version=row["code_version"],
-        package_version=row["package_version"],
-        made_at=row["made_at"],
-        parameters=json.loads(row["parameters"]),
-        inputs=tuple(named(*each) for each in zip(*(row[name] for name in columns), strict=True)),
+        table=row.output_table,
+        sha256=row.output_sha256,
+        code_version=row.code_version,
+        package_version=row.package_version,
+        made_at=row.made_at,
+        parameters=json.loads(row.parameters),
+        inputs=tuple(named(*each) for each in inputs),
     )
 
 

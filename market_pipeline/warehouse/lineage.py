@@ -1,5 +1,7 @@
 """What each published partition was made of: the table `lake.lineage`, and how it is written."""
 
+# ruff: noqa: RUF009 - `table_column` makes dataclass fields, which is what belongs there.
+
 from __future__ import annotations
 
 import hashlib
@@ -7,14 +9,15 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
 
 import duckdb
 import polars as pl
 
 from market_pipeline import __version__
+from market_pipeline.config.values import JsonValue
 from market_pipeline.warehouse.conform import instrument_parts
-from market_pipeline.warehouse.tables import Column, Table
+from market_pipeline.warehouse.records import Identity, table_column
+from market_pipeline.warehouse.tables import Table
 from market_pipeline.warehouse.working import ensure_table
 
 __all__ = [
@@ -22,6 +25,7 @@ __all__ = [
     "LINEAGE",
     "NOT_FETCHED",
     "Input",
+    "LineageRow",
     "MadeOf",
     "code_version",
     "commit_properties",
@@ -39,34 +43,40 @@ otherwise. What only moves or renames code, or explains it, leaves it alone; a h
 would rebuild years of days for a comment. A test holds the rows of a simulated day against it.
 """
 
+
+@dataclass(frozen=True, kw_only=True)
+class LineageRow(Identity):
+    """What a published table's part of an instrument and day was made of, and by which code."""
+
+    output_table: str = table_column("The published table, e.g. books.bbo.")
+    output_sha256: str = table_column("SHA-256 over the hashes of its files, or its rows.")
+    input_tables: tuple[str, ...] = table_column(
+        "Of each input: the table that holds or registers it."
+    )
+    input_days: tuple[str, ...] = table_column("Its UTC day: this one, or the day before.")
+    input_paths: tuple[str | None, ...] = table_column(
+        "Its path below the lake; null unless a raw object."
+    )
+    input_uris: tuple[str | None, ...] = table_column(
+        "Where a raw object lay at the store; null in a folder."
+    )
+    input_sha256: tuple[str, ...] = table_column("SHA-256 of the object, or as `output_sha256`.")
+    parameters: str = table_column("The parameters that decide the rows, a JSON object.")
+    code_version: str = table_column("Version of the code that decides the rows.")
+    made_key: str = table_column(
+        "SHA-256 over inputs, parameters and code_version: what need not be made again."
+    )
+    package_version: str = table_column("Version of the package that made it.")
+    made_at: datetime = table_column("When, UTC; stays if a later run makes the same of it.")
+
+
 LINEAGE = Table(
     schema="lake",
     name="lineage",
     description="What each published table's instrument and day was made of, and by which code.",
-    columns=(
-        Column("exchange", "VARCHAR", "Venue, upper case."),
-        Column("symbol", "VARCHAR", "Symbol at the venue, upper case."),
-        Column("dt", "DATE", "UTC day of receipt."),
-        Column("output_table", "VARCHAR", "The published table, e.g. books.bbo."),
-        Column("output_sha256", "VARCHAR", "SHA-256 over the hashes of its files, or its rows."),
-        Column("input_tables", "VARCHAR[]", "Of each input: the table that holds or registers it."),
-        Column("input_days", "VARCHAR[]", "Its UTC day: this one, or the day before."),
-        Column("input_paths", "VARCHAR[]", "Its path below the lake; null unless a raw object."),
-        Column("input_uris", "VARCHAR[]", "Where a raw object lay at the store; null in a folder."),
-        Column("input_sha256", "VARCHAR[]", "SHA-256 of the object, or as `output_sha256`."),
-        Column("parameters", "VARCHAR", "The parameters that decide the rows, a JSON object."),
-        Column("code_version", "VARCHAR", "Version of the code that decides the rows."),
-        Column(
-            "made_key",
-            "VARCHAR",
-            "SHA-256 over inputs, parameters and code_version: what need not be made again.",
-        ),
-        Column("package_version", "VARCHAR", "Version of the package that made it."),
-        Column("made_at", "TIMESTAMP", "When, UTC; stays if a later run makes the same of it."),
-    ),
+    columns=LineageRow.columns(),
     storage="duckdb",
 )
-
 
 NOT_FETCHED = "not fetched"
 """Stands for the hash of an object that the store has, but that could not be fetched."""
@@ -103,14 +113,14 @@ class MadeOf:
     """
 
     inputs: tuple[Input, ...]
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, JsonValue]
 
     @property
     def parameters_json(self) -> str:
         """The parameters as text that is the same for equal ones."""
         return _json(self.parameters)
 
-    def decisive(self, table: Table) -> dict[str, Any]:
+    def decisive(self, table: Table) -> dict[str, JsonValue]:
         """All that decides the table's rows, as JSON values: its inputs, parameters and code."""
         inputs = [
             [each.table, each.day.isoformat(), each.path, each.sha256] for each in self.inputs
@@ -146,27 +156,27 @@ def rows_sha256(table: Table, rows: pl.DataFrame) -> str:
 
 def lineage_row(
     table: Table, day: date, instrument: str, made_of: MadeOf, output_sha256: str
-) -> dict[str, Any]:
+) -> LineageRow:
     """A row of `lake.lineage`, made now."""
     exchange, symbol = instrument_parts(instrument)
     inputs = made_of.inputs
-    return {
-        "exchange": exchange,
-        "symbol": symbol,
-        "dt": day,
-        "output_table": table.sql_name,
-        "output_sha256": output_sha256,
-        "input_tables": [each.table for each in inputs],
-        "input_days": [each.day.isoformat() for each in inputs],
-        "input_paths": [each.path for each in inputs],
-        "input_uris": [each.uri for each in inputs],
-        "input_sha256": [each.sha256 for each in inputs],
-        "parameters": made_of.parameters_json,
-        "code_version": code_version(table),
-        "made_key": made_of.key(table),
-        "package_version": __version__,
-        "made_at": datetime.now(UTC).replace(tzinfo=None),
-    }
+    return LineageRow(
+        exchange=exchange,
+        symbol=symbol,
+        dt=day,
+        output_table=table.sql_name,
+        output_sha256=output_sha256,
+        input_tables=tuple(each.table for each in inputs),
+        input_days=tuple(each.day.isoformat() for each in inputs),
+        input_paths=tuple(each.path for each in inputs),
+        input_uris=tuple(each.uri for each in inputs),
+        input_sha256=tuple(each.sha256 for each in inputs),
+        parameters=made_of.parameters_json,
+        code_version=code_version(table),
+        made_key=made_of.key(table),
+        package_version=__version__,
+        made_at=datetime.now(UTC).replace(tzinfo=None),
+    )
 
 
 def record_lineage(
@@ -174,7 +184,7 @@ def record_lineage(
     table: Table,
     day: date,
     instruments: Sequence[str],
-    rows: Iterable[Mapping[str, Any]],
+    rows: Iterable[LineageRow],
 ) -> None:
     """Replaces what is recorded of a table's day and instruments.
 

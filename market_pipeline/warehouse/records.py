@@ -4,27 +4,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import Field, dataclass, field, fields
-from datetime import date
+from dataclasses import MISSING, Field, dataclass, field, fields
+from datetime import date, datetime
 from types import NoneType, UnionType
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
-from market_pipeline.warehouse.tables import Column
+import polars as pl
+
+from market_pipeline.warehouse.tables import Column, Record
 
 __all__ = ["Columns", "Identity", "figure", "table_column"]
 
-_SQL_TYPES = {int: "BIGINT", float: "DOUBLE", str: "VARCHAR", bool: "BOOLEAN", date: "DATE"}
+_SQL_TYPES: dict[object, str] = {
+    int: "BIGINT",
+    float: "DOUBLE",
+    str: "VARCHAR",
+    bool: "BOOLEAN",
+    date: "DATE",
+    datetime: "TIMESTAMP",
+}
 
 
-def table_column(description: str, **default: Any) -> Any:
-    """A field that is a column of a published table; its SQL type follows from its own."""
-    return field(metadata={"description": description}, **default)
+def table_column(
+    description: str, sql_type: str | None = None, *, default: object = MISSING
+) -> Any:
+    """A field that is a column of a published table; its SQL type follows from its own, if none is
+    given.
+    """
+    return field(default=default, metadata={"description": description, "sql_type": sql_type})
 
 
-def figure(description: str) -> Any:
+def figure(description: str, sql_type: str | None = None) -> Any:
     """A column that is null where it was not measured."""
-    return table_column(description, default=None)
+    return table_column(description, sql_type, default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,18 +58,22 @@ class Columns:
         """The columns as a table has them."""
         hints = get_type_hints(cls)
         return tuple(
-            Column(name, _sql_type(hints[name]), each.metadata["description"])
+            Column(
+                name,
+                each.metadata["sql_type"] or _sql_type(hints[name]),
+                each.metadata["description"],
+            )
             for name, each in _fields(cls).items()
         )
 
     @classmethod
-    def taken_from(cls, source: Columns, **others: Any) -> Self:
+    def taken_from(cls, source: Columns, **others: object) -> Self:
         """The columns that another row has under the same names, and others given here."""
         same = {name: getattr(source, name) for name in cls.names() if name not in others}
         return cls(**same, **others)
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Self:
+    def from_record(cls, record: Record) -> Self:
         """The row back from a dict of columns, as read from DuckDB, Polars or Arrow.
 
         Columns that this version does not know are left out; those it misses are None.
@@ -70,7 +86,12 @@ class Columns:
             }
         )
 
-    def as_record(self) -> dict[str, Any]:
+    @classmethod
+    def read(cls, frame: pl.DataFrame) -> list[Self]:
+        """The rows of a frame."""
+        return [cls.from_record(record) for record in frame.iter_rows(named=True)]
+
+    def as_record(self) -> Record:
         """The row as a dict of columns, lists in place of tuples."""
         values = {name: getattr(self, name) for name in self.names()}
         return {
@@ -93,13 +114,13 @@ class Identity(Columns):
         return f"{self.exchange}:{self.symbol}"
 
 
-def _fields(group: type[Columns]) -> dict[str, Field[Any]]:
+def _fields(group: type[Columns]) -> dict[str, Field[object]]:
     """The fields of a group: those of each base in turn, which dataclasses put in another order."""
     inherited = {name: each for base in group.groups() for name, each in _fields(base).items()}
     return inherited | {each.name: each for each in fields(group)}
 
 
-def _sql_type(hint: Any) -> str:
+def _sql_type(hint: object) -> str:
     """The SQL type of a Python one; that of an optional one is the same."""
     if isinstance(hint, UnionType) or NoneType in get_args(hint):
         (hint,) = (each for each in get_args(hint) if each is not NoneType)

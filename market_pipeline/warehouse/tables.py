@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, Protocol
 
 import polars as pl
 import pyarrow as pa
 
-__all__ = ["Column", "Computed", "Table", "View"]
+__all__ = ["Column", "Computed", "Record", "Table", "View"]
+
+Record = Mapping[str, object]
+"""A row by column name, as Arrow, Polars and DuckDB take and give it."""
 
 _ARROW_TYPES: dict[str, pa.DataType] = {
     "BIGINT": pa.int64(),
@@ -61,6 +64,10 @@ class Computed:
         return (steps / pl.col(self.divisor)).alias(self.column.name)
 
 
+class _Row(Protocol):
+    def as_record(self) -> Record: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """A product of the pipeline that users query as `schema.name`.
@@ -101,10 +108,10 @@ class Table:
         """A frame of these columns and types without a row."""
         return self.frame([])
 
-    def frame(self, records: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
-        """Records (column name to value) as a frame with exactly these columns and types."""
-        rows = pa.Table.from_pylist(list(records), schema=self.arrow_schema)
-        return pl.DataFrame(rows)
+    def frame(self, rows: Iterable[Record | _Row]) -> pl.DataFrame:
+        """Rows as a frame with exactly these columns and types."""
+        records = [row if isinstance(row, Mapping) else row.as_record() for row in rows]
+        return pl.DataFrame(pa.Table.from_pylist(records, schema=self.arrow_schema))
 
 
 @dataclass(frozen=True, slots=True)

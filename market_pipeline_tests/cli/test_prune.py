@@ -116,7 +116,7 @@ def test_history(lake, monkeypatch, tmp_path, is_there):
     (tmp_path / "home").mkdir()
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
     bitcoin, _ = load_instruments(tmp_path / "instruments.yaml")
-    rows = RAW_BOOK_DELTAS.frame(register_day(lake.lake, DELTAS, RAW_BOOK_DELTAS, bitcoin, OLD))
+    rows = RAW_BOOK_DELTAS.frame(register_day(lake.lake, DELTAS, bitcoin, OLD))
     replace_rows(with_catalogue(tmp_path / "data"), RAW_BOOK_DELTAS, OLD, [bitcoin.id], rows)
     if not is_there:
         lake.client.delete_object(Bucket=lake.bucket, Key=f"feed/{lake.key(DELTAS, OLD)}")

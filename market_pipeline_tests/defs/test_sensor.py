@@ -174,7 +174,7 @@ class TestSensor:
         """A day that was run as it is now is not requested; with a file more it is."""
         land(lake)
         bitcoin, _ = instruments
-        rows = register_day(lake, DELTAS, RAW_BOOK_DELTAS, bitcoin, DAY)
+        rows = register_day(lake, DELTAS, bitcoin, DAY)
         warehouse = with_catalogue(folder / "data")
         frame = RAW_BOOK_DELTAS.frame(rows)
         replace_rows(warehouse, RAW_BOOK_DELTAS, DAY, [bitcoin.id], frame)

@@ -56,7 +56,7 @@ def data_dir(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shard(day_folder(lake, SNAPSHOTS, BTC.venue, BTC.symbol, DAY), 1, rows())
 
     def registered(asset: str, raw: RawTable) -> RawObjects:
-        frame = TABLES[asset].frame(register_day(lake, raw, TABLES[asset], BTC, DAY))
+        frame = TABLES[asset].frame(register_day(lake, raw, BTC, DAY))
         replace_rows(warehouse, TABLES[asset], DAY, [BTC.id], frame)
         return RawObjects(lake, frame)
 

@@ -138,8 +138,8 @@ def register(lake: Path, raw: RawTable, *instruments: Instrument) -> RawObjects:
 def manifest(lake: Path, raw: RawTable, *instruments: Instrument) -> pl.DataFrame:
     """The manifest rows of a raw table."""
     table = TABLES[ASSETS[raw.name]]
-    rows = [row for each in instruments for row in register_day(lake, raw, table, each, DAY)]
-    return pl.from_dicts(rows, schema=empty_frame(table.arrow_schema).schema)
+    rows = [row for each in instruments for row in register_day(lake, raw, each, DAY)]
+    return table.frame(rows)
 
 
 def raw_day(lake: Path, *instruments: Instrument) -> RegisteredDay:

@@ -15,6 +15,7 @@ from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import (
     LINEAGE,
     Input,
+    LineageRow,
     MadeOf,
     code_version,
     commit_properties,
@@ -131,7 +132,7 @@ class TestRecord:
         made.prepare()
         return made
 
-    def record(self, warehouse: Warehouse, instruments: list[str], *rows: dict[str, Any]) -> None:
+    def record(self, warehouse: Warehouse, instruments: list[str], *rows: LineageRow) -> None:
         with writing(warehouse) as connection:
             record_lineage(connection, BBO, DAY, instruments, rows)
 
@@ -159,7 +160,7 @@ class TestRecord:
         row = lineage_row(BBO, DAY, BTC, MADE_OF, "cd")
         self.record(warehouse, [BTC], row)
         before = self.recorded(warehouse)
-        later = row | {"made_at": datetime(2030, 1, 1), "package_version": "99"}  # noqa: DTZ001
+        later = replace(row, made_at=datetime(2030, 1, 1), package_version="99")  # noqa: DTZ001
         self.record(warehouse, [BTC], later)
 
         assert before == self.recorded(warehouse)
@@ -169,7 +170,7 @@ class TestRecord:
         """Another output, or another key, takes the place of the old row."""
         row = lineage_row(BBO, DAY, BTC, MADE_OF, "cd")
         self.record(warehouse, [BTC], row)
-        self.record(warehouse, [BTC], row | changed | {"package_version": "99"})
+        self.record(warehouse, [BTC], replace(row, **changed, package_version="99"))
         (found,) = self.recorded(warehouse)
 
         assert ("99", changed) == (

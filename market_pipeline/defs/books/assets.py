@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import dagster as dg
 import polars as pl
 
 from market_pipeline.defs.describe import (
+    Line,
+    Metadata,
     failure_table,
     figure_markdown,
     table_metadata,
@@ -99,7 +101,7 @@ def _rebuilt_books(
             )
     if "book_rebuilds" in context.selected_output_names:
         frame = TABLES["book_rebuilds"].frame(
-            record.as_record()
+            record
             for each, record in zip(pipeline.selected, rebuilt.records, strict=True)
             if each.id in made_of
         )
@@ -112,20 +114,18 @@ def _rebuilt_books(
     forget_rebuilds(pipeline.warehouse, pipeline.selected, raw.day)
 
 
-def _of_books(rebuilt: RebuiltDay) -> dict[str, Any]:
+def _of_books(rebuilt: RebuiltDay) -> Metadata:
     """What the UI shows of a day's rebuild with each of its tables."""
     return {
-        "instruments": _instrument_table(rebuilt),
-        "failures": failure_table(each.as_record() for each in rebuilt.records),
+        "instruments": table_metadata(_instruments(rebuilt)),
+        "failures": failure_table(rebuilt.records),
         "unchanged": unchanged_table(rebuilt.unchanged),
     }
 
 
-def _of_files(
-    name: str, files: Sequence[StagedFile], warehouse: Warehouse, day: date
-) -> dict[str, Any]:
+def _of_files(name: str, files: Sequence[StagedFile], warehouse: Warehouse, day: date) -> Metadata:
     """What the UI shows of the files of one table."""
-    metadata: dict[str, Any] = {
+    metadata: Metadata = {
         "rows": sum(file.rows for file in files),
         "bytes": sum(file.bytes for file in files),
         "content_sha256": _by_instrument(files, lambda file: file.sha256),
@@ -148,7 +148,7 @@ def _by_instrument(
     }
 
 
-def _instrument_table(rebuilt: RebuiltDay) -> dg.MetadataValue[Any]:
+def _instruments(rebuilt: RebuiltDay) -> list[Line]:
     shown = (
         "outcome",
         "messages",
@@ -159,12 +159,10 @@ def _instrument_table(rebuilt: RebuiltDay) -> dg.MetadataValue[Any]:
         "tick",
         "lot",
     )
-    return table_metadata(
-        [
-            {"instrument": record.instrument_id} | {name: getattr(record, name) for name in shown}
-            for record in rebuilt.records
-        ]
-    )
+    return [
+        {"instrument": record.instrument_id} | {name: getattr(record, name) for name in shown}
+        for record in rebuilt.records
+    ]
 
 
 ASSETS = [rebuild_books]

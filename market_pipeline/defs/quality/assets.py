@@ -1,15 +1,21 @@
 """The validation report: a verdict for every instrument and day."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import date, timedelta
-from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from market_pipeline.defs.describe import figure_markdown, table_metadata, unchanged_table
+from market_pipeline.books.record import RebuildRecord
+from market_pipeline.defs.describe import (
+    Line,
+    Metadata,
+    figure_markdown,
+    table_metadata,
+    unchanged_table,
+)
 from market_pipeline.defs.interrupts import interruptible
 from market_pipeline.defs.io_managers import PartitionRows
 from market_pipeline.defs.options import options
@@ -76,12 +82,12 @@ def validate_day(
         as_of_ns=time.time_ns(),
     )
     of_each = {each.row.instrument_id: each.row for each in validated} | {
-        name: ReportRow.from_record(found.rows[VALIDATION_REPORT.sql_name].row(0, named=True))
+        name: ReportRow.read(found.rows[VALIDATION_REPORT.sql_name])[0]
         for name, found in unchanged.items()
     }
     rows = [of_each[each.id] for each in pipeline.selected]
     has_books = any(row.outcome == "rebuilt" for row in rows)
-    report = VALIDATION_REPORT.frame(each.row.as_record() for each in validated)
+    report = VALIDATION_REPORT.frame(each.row for each in validated)
     coverage = _coverage(pipeline, raw.day, rows)
     metadata = _of_verdicts(rows, book_rebuilds, coverage) | {
         "unchanged": unchanged_table(unchanged)
@@ -91,11 +97,11 @@ def validate_day(
         output_name="validation_report",
         metadata=green_if(has_books, context, "validation_report", metadata),
     )
-    records = [record for each in validated for record in each.finding_records()]
+    findings = [row for each in validated for row in each.finding_rows]
     published = sum(found.rows[FINDINGS.sql_name].height for found in unchanged.values())
-    metadata = {"findings": len(records) + published, "unchanged": unchanged_table(unchanged)}
+    metadata = {"findings": len(findings) + published, "unchanged": unchanged_table(unchanged)}
     yield dg.Output(
-        PartitionRows(FINDINGS.frame(records), made, made_of),
+        PartitionRows(FINDINGS.frame(findings), made, made_of),
         output_name="quality_findings",
         metadata=green_if(has_books, context, "quality_findings", metadata),
     )
@@ -103,11 +109,9 @@ def validate_day(
     forget_messages(pipeline.warehouse, pipeline.selected, raw.day)
 
 
-def _of_verdicts(
-    rows: Sequence[ReportRow], book_rebuilds: pl.DataFrame, coverage: str
-) -> dict[str, Any]:
+def _of_verdicts(rows: Sequence[ReportRow], book_rebuilds: pl.DataFrame, coverage: str) -> Metadata:
     """What the UI shows of a day's verdicts: tables, plots and how many of each condition."""
-    off_grid = [loss for record in book_rebuilds.to_dicts() for loss in _off_grid(record)]
+    off_grid = [loss for row in RebuildRecord.read(book_rebuilds) for loss in _off_grid(row)]
     return {
         "verdicts": table_metadata([_verdict(row) for row in rows]),
         "reasons": table_metadata([reason for row in rows for reason in _reasons(row)]),
@@ -129,7 +133,7 @@ def _coverage(pipeline: Pipeline, day: date, rows: Sequence[ReportRow]) -> str:
     return coverage_plot(with_rows(published, rows), start, day)
 
 
-def _verdict(row: ReportRow) -> dict[str, object]:
+def _verdict(row: ReportRow) -> Line:
     def rounded(value: float | None) -> str | None:
         return None if value is None else f"{value:,.3f}"
 
@@ -145,22 +149,22 @@ def _verdict(row: ReportRow) -> dict[str, object]:
     }
 
 
-def _off_grid(record: Mapping[str, Any]) -> Iterator[dict[str, object]]:
+def _off_grid(record: RebuildRecord) -> Iterator[Line]:
     """The first ten prices off the tick and sizes off the lot, and their places."""
     for column, step in (("price", "tick"), ("size", "lot")):
-        places = (record[f"{column}_loss_{part}"] or () for part in ("files", "rows", "values"))
-        for file, row, value in zip(*places, strict=True):
+        places = (getattr(record, f"{column}_loss_{part}") for part in ("files", "rows", "values"))
+        for file, row, value in zip(*(each or () for each in places), strict=True):
             yield {
-                "instrument": f"{record['exchange']}:{record['symbol']}",
+                "instrument": record.instrument_id,
                 "column": column,
                 "value": repr(value),
-                "step": record[step],
+                "step": getattr(record, step),
                 "file": file,
                 "row": row,
             }
 
 
-def _reasons(row: ReportRow) -> list[dict[str, object]]:
+def _reasons(row: ReportRow) -> list[Line]:
     """A line for each sentence: a reason made the day what it is, a warning changed nothing."""
     texts = [("reason", text) for text in row.reasons]
     texts += [("warning", text) for text in row.warnings]

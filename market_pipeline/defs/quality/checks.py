@@ -11,13 +11,14 @@ from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
 from market_pipeline.config.instruments import Instrument, load_instruments
-from market_pipeline.defs.describe import markdown_text, table_metadata
+from market_pipeline.defs.describe import Line, markdown_text, table_metadata
 from market_pipeline.defs.interrupts import interruptible
 from market_pipeline.defs.partitions import DAILY, day_of, is_green
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.machine import reports_machine_errors
 from market_pipeline.quality import evaluate as rules
 from market_pipeline.quality.checks.base import Check, CheckOutcome, time_text
+from market_pipeline.quality.findings import FindingRow
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.working import read_day
@@ -62,8 +63,7 @@ def quality_checks(
     """
     report, findings_of_day = (TABLES[name] for name in _READ)
     published = read_day(pipeline.warehouse, (report, findings_of_day), day_of(context))
-    records = published[report.sql_name].to_dicts()
-    rows = {row.instrument_id: row for row in map(ReportRow.from_record, records)}
+    rows = {row.instrument_id: row for row in ReportRow.read(published[report.sql_name])}
     # All of them, also in a run for some: a rerun of one must not hide what fails elsewhere.
     instruments = load_instruments(pipeline.settings.instruments_file)
     found = [
@@ -164,7 +164,7 @@ def _outcomes(day: date, findings: list[_Finding], unreported: list[str]) -> dic
     return {"day": day.isoformat(), "failed": failed, "passed": passed}
 
 
-def _line(instrument: Instrument, outcome: CheckOutcome) -> dict[str, object]:
+def _line(instrument: Instrument, outcome: CheckOutcome) -> Line:
     return {
         "instrument": instrument.id,
         "result": "passed" if outcome.passed else outcome.severity,
@@ -174,25 +174,25 @@ def _line(instrument: Instrument, outcome: CheckOutcome) -> dict[str, object]:
     }
 
 
-def _shown(places: pl.DataFrame) -> list[dict[str, object]]:
+def _shown(places: pl.DataFrame) -> list[Line]:
     """Where it is wrong, the first places of each instrument; all are in `quality.findings`."""
     first = places.group_by("exchange", "symbol", maintain_order=True).head(_MAX_SHOWN)
     return [
         {
-            "instrument": f"{place['exchange']}:{place['symbol']}",
-            "place": place["place"],
-            "time": None if place["ts_receipt_ns"] is None else time_text(place["ts_receipt_ns"]),
-            "file": place["file"],
-            "row": place["row"],
-            "value": place["value"],
-            "expected": place["expected"],
-            "note": place["note"],
+            "instrument": place.instrument_id,
+            "place": place.place,
+            "time": None if place.ts_receipt_ns is None else time_text(place.ts_receipt_ns),
+            "file": place.file,
+            "row": place.row,
+            "value": place.value,
+            "expected": place.expected,
+            "note": place.note,
         }
-        for place in first.to_dicts()
+        for place in FindingRow.read(first)
     ]
 
 
-def _hours(findings: list[_Finding]) -> list[dict[str, object]]:
+def _hours(findings: list[_Finding]) -> list[Line]:
     """The fault by UTC hour, for those that have any: the hours that do."""
     return [
         {
@@ -206,7 +206,7 @@ def _hours(findings: list[_Finding]) -> list[dict[str, object]]:
     ]
 
 
-def _thresholds(findings: list[_Finding]) -> list[dict[str, object]]:
+def _thresholds(findings: list[_Finding]) -> list[Line]:
     """The thresholds in force."""
     return [
         {

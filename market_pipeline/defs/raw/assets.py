@@ -1,13 +1,19 @@
 """The raw days: the vendor's bytes, unchanged, each object registered with its hash and rows."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from market_pipeline.defs.describe import failure_table, table_metadata, unchanged_table
+from market_pipeline.defs.describe import (
+    Line,
+    Metadata,
+    failure_table,
+    table_metadata,
+    unchanged_table,
+)
 from market_pipeline.defs.interrupts import interruptible
 from market_pipeline.defs.io_managers import PartitionRows
 from market_pipeline.defs.options import options
@@ -28,6 +34,7 @@ from market_pipeline.stages.raw.day import ManifestRows, raw_day
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay, has_data
 from market_pipeline.stages.raw.profile import profile_day
 from market_pipeline.tables import TABLES
+from market_pipeline.warehouse.manifest import ManifestRow
 
 __all__ = ["ASSETS", "FETCHING"]
 
@@ -67,11 +74,11 @@ def _raw_asset(name: str, raw: RawTable) -> dg.AssetsDefinition:
             "instruments": table_metadata(
                 [
                     {
-                        "instrument": f"{row['exchange']}:{row['symbol']}",
-                        "status": row["status"],
-                        "rows": row["rows"],
-                        "bytes": row["bytes"],
-                        "file": row["path"],
+                        "instrument": row.instrument_id,
+                        "status": row.status,
+                        "rows": row.rows,
+                        "bytes": row.bytes,
+                        "file": row.path,
                         **({} if registered.fetched is None else _at_store(row)),
                     }
                     for row in rows
@@ -88,14 +95,14 @@ def _raw_asset(name: str, raw: RawTable) -> dg.AssetsDefinition:
     return register
 
 
-def _converter_notes(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _converter_notes(rows: Sequence[ManifestRow]) -> Metadata:
     """What converters left out or found; nothing if there is nothing."""
-    notes = {_id(row): row["converter_notes"] for row in rows if row["converter_notes"]}
-    rows = [{"instrument": each, "note": note} for each, of in notes.items() for note in of]
-    return {"converter_notes": table_metadata(rows[:MAX_PLACES])} if rows else {}
+    notes = {row.instrument_id: row.converter_notes for row in rows if row.converter_notes}
+    lines = [{"instrument": each, "note": note} for each, of in notes.items() for note in of]
+    return {"converter_notes": table_metadata(lines[:MAX_PLACES])} if lines else {}
 
 
-def _fetched(registered: ManifestRows) -> dict[str, Any]:
+def _fetched(registered: ManifestRows) -> Metadata:
     """What was fetched; nothing if the lake is a folder."""
     figures = registered.fetched
     if figures is None:
@@ -110,16 +117,16 @@ def _fetched(registered: ManifestRows) -> dict[str, Any]:
         "blocked_seconds_by_limits": round(figures.blocked_seconds, 3),
         "remarks": table_metadata(
             [
-                {"instrument": _id(row), "file": row["path"], "remark": row["remark"]}
+                {"instrument": row.instrument_id, "file": row.path, "remark": row.remark}
                 for row in registered.rows
-                if row["remark"]
+                if row.remark
             ][:MAX_PLACES]
         ),
     }
 
 
-def _at_store(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in ("version", "uri")}
+def _at_store(row: ManifestRow) -> Line:
+    return {"version": row.version, "uri": row.uri}
 
 
 @dg.asset(partitions_def=DAILY, **options("raw_profiles"))
@@ -147,7 +154,7 @@ def raw_profiles(
     table = TABLES["raw_profiles"]
     frame = table.frame(profile_day(raw, made, pipeline.warehouse))
     profiles = with_unchanged(table, frame, unchanged, pipeline.selected)
-    rows = [Profile.from_record(row) for row in profiles.to_dicts()]
+    rows = Profile.read(profiles)
     metadata = {
         "unchanged": unchanged_table(unchanged),
         "strategies": table_metadata(
@@ -160,7 +167,7 @@ def raw_profiles(
             ]
         ),
         "tables": table_metadata(
-            [{"instrument": row.instrument_id} | _figures(row) for row in rows]
+            [{"instrument": row.instrument_id, **_figures(row)} for row in rows]
         ),
         "places": table_metadata(
             [
@@ -169,7 +176,7 @@ def raw_profiles(
                 for place in row.places
             ][:MAX_PLACES]
         ),
-        "failures": failure_table(row.as_record() for row in rows),
+        "failures": failure_table(rows),
     }
     return dg.MaterializeResult(
         value=PartitionRows(frame, made, made_of),
@@ -177,11 +184,7 @@ def raw_profiles(
     )
 
 
-def _id(row: dict[str, Any]) -> str:
-    return f"{row['exchange']}:{row['symbol']}"
-
-
-def _figures(row: Profile) -> dict[str, Any]:
+def _figures(row: Profile) -> Line:
     """The figures of a profile that a person looks at first."""
     return {
         **{name: getattr(row, name) for name in ("raw_table", "status", "rows", "messages")},

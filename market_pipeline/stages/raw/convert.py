@@ -6,10 +6,9 @@ import os
 import shutil
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from pyarrow import __version__ as pyarrow_version
@@ -34,10 +33,11 @@ from market_pipeline.sources.raw_names import Series
 from market_pipeline.sources.raw_writer import RawWriter
 from market_pipeline.sources.registry import converter_of, is_converter
 from market_pipeline.stages.raw.days import VendorFile, has_size
-from market_pipeline.stages.raw.register import failure_columns, no_file, register_day
+from market_pipeline.stages.raw.register import no_file, register_day
 from market_pipeline.warehouse.layout import make_private_folder, sync, written_whole
 from market_pipeline.warehouse.ledger import digest
 from market_pipeline.warehouse.locks import locking, newest_change
+from market_pipeline.warehouse.manifest import ManifestRow
 from market_pipeline.warehouse.tables import Table
 
 __all__ = [
@@ -117,7 +117,7 @@ def register_local_day(
     day: date,
     *,
     scratch: Path | None = None,
-) -> list[dict[str, Any]]:
+) -> list[ManifestRow]:
     """As `register_day` for what lies here, after converting the day if it is another vendor's.
 
     Rows of a converter tell of what they were made (`made_from`) and what it noted
@@ -130,21 +130,30 @@ def register_local_day(
     lake = settings.lake_path
     converted = convert_day(settings, instrument, day, scratch=scratch)
     if converted is None:
-        return register_day(lake, raw, table, instrument, day)
-    rows, record = register_day(converted.root, raw, table, instrument, day), converted.record
+        return register_day(lake, raw, instrument, day)
+    rows, record = register_day(converted.root, raw, instrument, day), converted.record
     if not record.files:
         problem = f"There is no file of this day for the converter {instrument.source}"
         missing = no_file(problem, instrument, day, lake / instrument.source)
-        return [row | failure_columns(missing) for row in rows]
-    made_from = [file.reference for file in record.files]
-    common = {"made_from": made_from, "converter_notes": record.notes}
+        return [row.failed(missing) for row in rows]
+    made_from = tuple(file.reference for file in record.files)
+    rows = [replace(row, made_from=made_from, converter_notes=tuple(record.notes)) for row in rows]
     if record.refusal is not None:
-        refused = {"status": "unusable", "shard": 1} | asdict(record.refused_file)
-        failure = {"failure_kind": record.refusal.kind, "failure": record.refusal.text}
-        return [rows[0] | common | refused | failure]
+        refused, refusal = record.refused_file, record.refusal
+        return [
+            replace(
+                rows[0],
+                status="unusable",
+                shard=1,
+                path=refused.path,
+                bytes=refused.bytes,
+                sha256=refused.sha256,
+                failure_kind=refusal.kind,
+                failure=refusal.text,
+            )
+        ]
     root = converted.root.relative_to(lake)
-    paths = [row["path"] and (root / row["path"]).as_posix() for row in rows]
-    return [row | common | {"path": path} for row, path in zip(rows, paths, strict=True)]
+    return [replace(row, path=row.path and (root / row.path).as_posix()) for row in rows]
 
 
 def convert_day(

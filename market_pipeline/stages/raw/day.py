@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
@@ -19,8 +19,9 @@ from market_pipeline.sources.registry import is_converter
 from market_pipeline.stages.raw.convert import register_local_day
 from market_pipeline.stages.raw.download import fetch_table, table_prefix
 from market_pipeline.stages.raw.fetched import ACTIONS, FetchProgress
-from market_pipeline.stages.raw.register import failure_columns, not_registered, register_day
+from market_pipeline.stages.raw.register import not_registered, register_day
 from market_pipeline.threads import Workers
+from market_pipeline.warehouse.manifest import ManifestRow
 from market_pipeline.warehouse.tables import Table
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class FetchFigures:
 class ManifestRows:
     """The manifest rows of a raw table's day, and what was fetched for it (None from a folder)."""
 
-    rows: list[dict[str, Any]]
+    rows: list[ManifestRow]
     fetched: FetchFigures | None
 
 
@@ -132,7 +133,10 @@ def raw_day(
 
 
 def _await(
-    work: Sequence[Future[Any]], pool: Workers, report: Callable[[], None], every_seconds: float
+    work: Sequence[Future[tuple[list[ManifestRow], bool]]],
+    pool: Workers,
+    report: Callable[[], None],
+    every_seconds: float,
 ) -> None:
     """Waits until all is done, or something failed."""
     while True:
@@ -145,7 +149,7 @@ def _await(
 
 def _register(
     settings: Settings, raw: RawTable, table: Table, instrument: Instrument, day: date
-) -> list[dict[str, Any]]:
+) -> list[ManifestRow]:
     """As `register_local_day`; what one instrument fails at is its own row, and the others go on.
 
     Raises:
@@ -158,7 +162,7 @@ def _register(
         if isinstance(error, PublishError) or is_of_machine(error):
             raise
         _LOG.exception("%s %s: %s could not be registered", instrument.id, day, raw.name)
-        return [not_registered(table, instrument, day, error)]
+        return [not_registered(instrument, day, error)]
 
 
 def _fetch_and_register(
@@ -169,7 +173,7 @@ def _fetch_and_register(
     instrument: Instrument,
     day: date,
     progress: FetchProgress,
-) -> tuple[list[dict[str, Any]], bool]:
+) -> tuple[list[ManifestRow], bool]:
     """As `register_day`, after fetching what the store has; a converter's files are not there.
 
     A store that cannot be asked, where nothing is local, is a row of status "missing", and that is
@@ -183,7 +187,7 @@ def _fetch_and_register(
         if isinstance(error, PublishError | StoreError) or is_of_machine(error):
             raise
         _LOG.exception("%s %s: %s could not be fetched", instrument.id, day, raw.name)
-        return [not_registered(table, instrument, day, error)], False
+        return [not_registered(instrument, day, error)], False
 
 
 def _from_store(
@@ -194,15 +198,15 @@ def _from_store(
     instrument: Instrument,
     day: date,
     progress: FetchProgress,
-) -> tuple[list[dict[str, Any]], bool]:
+) -> tuple[list[ManifestRow], bool]:
     """As `_fetch_and_register`, of an instrument without a converter."""
     uri = store.address.uri_of(table_prefix(raw, instrument, day))
     try:
         fetched = fetch_table(store, lake, raw, instrument, day, progress)
     except StoreError as error:
-        (row,) = register_day(lake, raw, table, instrument, day, uri=uri)
+        (row,) = register_day(lake, raw, instrument, day, uri=uri)
         remark = f"The folder {uri}: it could not be asked for: {error}"
-        return [row | failure_columns(error) | {"remark": remark}], True
+        return [replace(row.failed(error), remark=remark)], True
     except LakeFileError as error:
-        return [not_registered(table, instrument, day, error) | {"uri": uri}], False
-    return register_day(lake, raw, table, instrument, day, fetched, uri=uri), False
+        return [replace(not_registered(instrument, day, error), uri=uri)], False
+    return register_day(lake, raw, instrument, day, fetched, uri=uri), False

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import (
@@ -19,14 +19,9 @@ from market_pipeline.shown import shown_logger
 from market_pipeline.sources.crypto_lake import RawTable, day_folder, day_shards, open_shard
 from market_pipeline.stages.raw.fetched import FetchedObject
 from market_pipeline.warehouse.ledger import digest
-from market_pipeline.warehouse.tables import Table
+from market_pipeline.warehouse.manifest import ManifestRow
 
-__all__ = [
-    "failure_columns",
-    "no_file",
-    "not_registered",
-    "register_day",
-]
+__all__ = ["no_file", "not_registered", "register_day"]
 
 _LOG = shown_logger(__name__)
 
@@ -34,13 +29,12 @@ _LOG = shown_logger(__name__)
 def register_day(
     lake: Path,
     raw: RawTable,
-    table: Table,
     instrument: Instrument,
     day: date,
     fetched: Sequence[FetchedObject] = (),
     *,
     uri: str | None = None,
-) -> list[dict[str, Any]]:
+) -> list[ManifestRow]:
     """The manifest rows of one instrument, day and raw table.
 
     One row per shard in numeric order; a single row of status "missing" if there is none, or if
@@ -49,47 +43,51 @@ def register_day(
 
     Args:
         lake: The local lake.
-        raw, table: Which raw table, and the published table of its rows.
+        raw: Which raw table.
         instrument, day: Whose day.
         fetched: What `fetch_table` says of the objects, if they come from a store. One of which
             nothing is local is a row of status "missing" too.
         uri: The day's folder at the store, if the lake is one.
     """
-    identity = {"exchange": instrument.venue, "symbol": instrument.symbol, "dt": day}
-    blank = dict.fromkeys(column.name for column in table.columns) | identity
     by_path = {each.path: each for each in fetched if each.path is not None}
-    rows = []
+    missing = _missing(instrument, day)
     try:
         shards = day_shards(lake, raw, instrument.venue, instrument.symbol, day)
     except LakeFileError as error:
-        return [not_registered(table, instrument, day, error) | {"uri": uri}]
+        return [replace(missing.failed(error), uri=uri)]
+    rows = []
     for number, shard in enumerate(shards, start=1):
-        at_store = by_path.get(shard)
-        rows.append(blank | _row_of(lake, raw, number, shard, at_store) | _store_columns(at_store))
-    rows += [blank | _absent(each) for each in fetched if each.path is None]
+        path = shard.relative_to(lake).as_posix()
+        row = _at_store(missing, by_path.get(shard))
+        row = replace(row, status="usable", shard=number, path=path)
+        rows.append(_looked_at(row, shard, raw, by_path.get(shard)))
+    rows += [_absent(missing, each) for each in fetched if each.path is None]
     if not rows:
         folder = uri or day_folder(lake, raw, instrument.venue, instrument.symbol, day)
-        missing = no_file(f"There is no {raw.name} file", instrument, day, folder)
-        rows.append(blank | {"status": "missing", "uri": uri} | failure_columns(missing))
+        nothing = no_file(f"There is no {raw.name} file", instrument, day, folder)
+        rows.append(replace(missing.failed(nothing), uri=uri))
     return rows
 
 
-def _row_of(
-    lake: Path, raw: RawTable, number: int, shard: Path, at_store: FetchedObject | None
-) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "status": "usable",
-        "shard": number,
-        "path": shard.relative_to(lake).as_posix(),
-    }
+def _missing(instrument: Instrument, day: date) -> ManifestRow:
+    return ManifestRow(
+        exchange=instrument.venue, symbol=instrument.symbol, dt=day, status="missing"
+    )
+
+
+def _looked_at(
+    row: ManifestRow, shard: Path, raw: RawTable, at_store: FetchedObject | None
+) -> ManifestRow:
+    """The row of a shard with what its bytes and footer say, or why they cannot be read."""
     try:
-        row["bytes"] = shard.stat().st_size
-        row["sha256"] = (at_store and at_store.verified_sha256) or digest(shard, "sha256")
-        row |= _footer(shard, raw)
+        row = replace(row, bytes=shard.stat().st_size)
+        verified = at_store and at_store.verified_sha256
+        row = replace(row, sha256=verified or digest(shard, "sha256"))
+        return _with_footer(row, shard, raw)
     except MarketPipelineError as error:
         if is_of_machine(error):
             raise
-        row |= {"status": "unusable"} | failure_columns(error)
+        return replace(row.failed(error), status="unusable")
     except Exception as error:
         # A file nobody may read, or whose footer no reader expects, is its instrument's own affair.
         if is_of_machine(error, of_raw_files=True):
@@ -101,38 +99,25 @@ def _row_of(
             file=shard,
             found=error_text(error),
         )
-        row |= {"status": "unusable"} | failure_columns(unreadable)
-    return row
+        return replace(row.failed(unreadable), status="unusable")
 
 
-def _store_columns(at_store: FetchedObject | None) -> dict[str, Any]:
-    if at_store is None:
-        return {}
-    return {
-        "uri": at_store.uri,
-        "etag": at_store.etag,
-        "version": at_store.version,
-        "remark": at_store.remark,
-    }
+def _at_store(row: ManifestRow, found: FetchedObject | None) -> ManifestRow:
+    if found is None:
+        return row
+    return replace(row, uri=found.uri, etag=found.etag, version=found.version, remark=found.remark)
 
 
-def _absent(at_store: FetchedObject) -> dict[str, Any]:
+def _absent(missing: ManifestRow, found: FetchedObject) -> ManifestRow:
     """An object of which nothing is local, or nothing that is part of the day."""
-    failure = {} if at_store.failure is None else failure_columns(at_store.failure)
-    return {"status": "missing", "bytes": at_store.bytes, "sha256": at_store.sha256} | (
-        _store_columns(at_store) | failure
-    )
+    row = replace(_at_store(missing, found), bytes=found.bytes, sha256=found.sha256)
+    return row if found.failure is None else row.failed(found.failure)
 
 
-def not_registered(
-    table: Table, instrument: Instrument, day: date, error: Exception
-) -> dict[str, Any]:
+def not_registered(instrument: Instrument, day: date, error: Exception) -> ManifestRow:
     """The manifest row of an instrument whose objects could not be found out."""
     text = str(error) if isinstance(error, MarketPipelineError) else error_text(error)
-    blank = dict.fromkeys(column.name for column in table.columns)
-    identity = {"exchange": instrument.venue, "symbol": instrument.symbol, "dt": day}
-    failure = {"failure_kind": type(error).__name__, "failure": text}
-    return blank | identity | {"status": "missing"} | failure
+    return replace(_missing(instrument, day).failed(error), failure=text)
 
 
 def no_file(problem: str, instrument: Instrument, day: date, place: Path | str) -> MissingDataError:
@@ -147,20 +132,16 @@ def no_file(problem: str, instrument: Instrument, day: date, place: Path | str) 
     )
 
 
-def failure_columns(error: MarketPipelineError) -> dict[str, Any]:
-    """The columns of a manifest row that tell an error."""
-    return {"failure_kind": type(error).__name__, "failure": str(error)}
-
-
-def _footer(shard: Path, raw: RawTable) -> dict[str, Any]:
+def _with_footer(row: ManifestRow, shard: Path, raw: RawTable) -> ManifestRow:
     parquet, names = open_shard(shard, raw)
     with parquet:
         metadata = parquet.metadata
         receipt = parquet.schema_arrow.names.index(names["receipt_timestamp"])
         groups = [metadata.row_group(i).column(receipt) for i in range(metadata.num_row_groups)]
         known = [g.statistics for g in groups if g.is_stats_set and g.statistics.has_min_max]
-        return {
-            "rows": metadata.num_rows,
-            "first_ts_receipt_ns": min((s.min for s in known), default=None),
-            "last_ts_receipt_ns": max((s.max for s in known), default=None),
-        }
+        return replace(
+            row,
+            rows=metadata.num_rows,
+            first_ts_receipt_ns=min((s.min for s in known), default=None),
+            last_ts_receipt_ns=max((s.max for s in known), default=None),
+        )

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import StoreError
@@ -237,14 +237,14 @@ def _derived(
     made_from = _made_from(warehouse, before, wait)
     absent = {
         of: [
-            (series, row)
-            for series, row in objects
-            if not has_size(settings.lake_path / row["path"], row["bytes"])
-            and not converted.has_all(row["made_from"])
+            each
+            for each in objects
+            if not has_size(settings.lake_path / each.path, each.bytes)
+            and not converted.has_all(each.made_from)
         ]
         for of, objects in made_from.items()
     }
-    series = [series for objects in absent.values() for series, _ in objects]
+    series = [each.series for objects in absent.values() for each in objects]
     at_store.list_series(series, settings.lake_parallel_downloads)
     for day, instrument in sorted({*rows, *files}):
         sizes = files.get((day, instrument), [])
@@ -264,25 +264,36 @@ def _derived(
         )
 
 
-_Objects = dict[tuple[date, str], list[tuple[Series, dict[str, Any]]]]
+class _RawObject(NamedTuple):
+    """A raw file that a day was made from, as it was registered."""
+
+    series: Series
+    path: str
+    bytes: int
+    uri: str | None
+    etag: str | None
+    made_from: list[str] | None
+
+
+_Objects = dict[tuple[date, str], list[_RawObject]]
 
 
 def _made_from(warehouse: Warehouse, before: date, timeout_seconds: float) -> _Objects:
     """By day and instrument, the manifest rows of the raw files there were."""
     found: _Objects = {}
-    columns = ("exchange", "symbol", "dt", "status", "path", "bytes", "uri", "etag", "made_from")
+    columns = ("exchange", "symbol", "dt", "status", *_RawObject._fields[1:])
     frames = read_columns(warehouse, MANIFESTS, columns, before, timeout_seconds=timeout_seconds)
     for raw, frame in zip(MANIFEST_OF, frames, strict=False):
-        for row in frame.iter_rows(named=True):
-            series = Series(raw, row["exchange"], row["symbol"])
-            objects = found.setdefault((row["dt"], series.instrument), [])
-            if row["status"] != "missing":
-                objects.append((series, row))
+        for exchange, symbol, day, status, *registered in frame.iter_rows():
+            series = Series(raw, exchange, symbol)
+            objects = found.setdefault((day, series.instrument), [])
+            if status != "missing":
+                objects.append(_RawObject(series, *registered))
     return found
 
 
 def _could_be_made(
-    at_store: _AtStore, day: date, absent: Sequence[tuple[Series, dict[str, Any]]] | None
+    at_store: _AtStore, day: date, absent: Sequence[_RawObject] | None
 ) -> tuple[str | None, str | None, str | None]:
     """Why a day could not be made again, why that is not known, and the file that is about.
 
@@ -292,14 +303,14 @@ def _could_be_made(
     """
     if absent is None:
         return "nothing says which raw files it was made from", None, None
-    for series, row in absent:
-        listed = at_store.objects(series, day)
+    for each in absent:
+        listed = at_store.objects(each.series, day)
         if listed is None:
-            return None, _NO_STORE, row["path"]
-        found = listed.get(object_name(row["uri"] or ""))
-        if found is None or (found.mark, found.bytes) != (row["etag"], row["bytes"]):
+            return None, _NO_STORE, each.path
+        found = listed.get(object_name(each.uri or ""))
+        if found is None or (found.mark, found.bytes) != (each.etag, each.bytes):
             why = "a raw file it was made from is neither in the lake nor at the store"
-            return why, None, row["path"]
+            return why, None, each.path
     return None, None, None
 
 

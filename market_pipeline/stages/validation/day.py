@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import MarketPipelineError, error_text, is_of_machine
 from market_pipeline.quality.evaluate import evaluate
-from market_pipeline.quality.findings import FINDINGS, Finding, Measured, merged
+from market_pipeline.quality.findings import FINDINGS, Finding, FindingRow, Measured, merged
 from market_pipeline.quality.intervals import IntArray
 from market_pipeline.quality.measure import Measure, not_measured
 from market_pipeline.quality.measures.snapshots_inside import SnapshotTouches
@@ -87,11 +86,14 @@ class ValidatedDay:
     row: ReportRow
     findings: list[Finding]
 
-    def finding_records(self) -> list[dict[str, Any]]:
+    @property
+    def finding_rows(self) -> list[FindingRow]:
         """The places as rows of `quality.findings`."""
         row = self.row
-        identity = {"exchange": row.exchange, "symbol": row.symbol, "dt": row.dt}
-        return [identity | finding.as_record() for finding in self.findings]
+        return [
+            FindingRow.taken_from(each, exchange=row.exchange, symbol=row.symbol, dt=row.dt)
+            for each in self.findings
+        ]
 
 
 def report_day(
@@ -129,8 +131,8 @@ def _validated(
     try:
         validated = _validate_instrument(lookups, instrument, books, settings, as_of_ns=as_of_ns)
         # A value that fits no column must not show when the rows of all are written.
-        VALIDATION_REPORT.frame([validated.row.as_record()])
-        FINDINGS.frame(validated.finding_records())
+        VALIDATION_REPORT.frame([validated.row])
+        FINDINGS.frame(validated.finding_rows)
     except Exception as error:
         if is_of_machine(error):
             raise

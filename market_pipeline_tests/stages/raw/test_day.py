@@ -6,7 +6,6 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import polars as pl
 import pytest
 
 from market_pipeline.errors import LakeFileError, MissingDataError
@@ -20,7 +19,6 @@ from market_pipeline.stages.raw.fetched import ACTIONS, FetchProgress
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
 from market_pipeline.stages.raw.profile import profile_day
 from market_pipeline.tables import TABLES
-from market_pipeline.warehouse.conform import empty_frame
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline_tests.quality.factory import a_record
 from market_pipeline_tests.stages.days import ASSETS, BTC, DAY, ETH, Later, settings, write_day
@@ -48,8 +46,7 @@ def day_of(store: FakeStore | None, folder: Path, raw: RawTable = DELTAS, **more
 
 
 def objects(found: ManifestRows, folder: Path, raw: RawTable = DELTAS) -> RawObjects:
-    schema = empty_frame(TABLES[ASSETS[raw.name]].arrow_schema).schema
-    return RawObjects(folder / "data" / "lake", pl.from_dicts(found.rows, schema=schema))
+    return RawObjects(folder / "data" / "lake", TABLES[ASSETS[raw.name]].frame(found.rows))
 
 
 def test_a_row_for_each_object(store: FakeStore, folder: Path):
@@ -58,26 +55,26 @@ def test_a_row_for_each_object(store: FakeStore, folder: Path):
     write_day(folder / "lake", BTC, shards=2)
     alone, *_ = day_of(None, folder).rows
 
-    assert first == alone | {
-        "uri": f"{ROOT}1.snappy.parquet",
-        "etag": store.etag(f"{table_prefix(DELTAS, BTC, DAY)}1.snappy.parquet"),
-        "version": 1,
-    }
-    assert (2, "usable") == (second["shard"], second["status"])
-    assert ("missing", "MissingDataError", None) == (
-        *(missing["status"], missing["failure_kind"], missing["remark"]),
+    assert first == replace(
+        alone,
+        uri=f"{ROOT}1.snappy.parquet",
+        etag=store.etag(f"{table_prefix(DELTAS, BTC, DAY)}1.snappy.parquet"),
+        version=1,
     )
-    assert f"file={missing['uri']})" in missing["failure"]
-    assert missing["uri"].endswith("symbol=ETH-USDT/dt=2024-08-08/")
+    assert (2, "usable") == (second.shard, second.status)
+    assert ("missing", "MissingDataError", None) == (
+        *(missing.status, missing.failure_kind, missing.remark),
+    )
+    assert f"file={missing.uri})" in missing.failure
+    assert missing.uri.endswith("symbol=ETH-USDT/dt=2024-08-08/")
 
 
 def test_the_result_is_the_folder_s(store: FakeStore, folder: Path):
     """Apart from the store's own columns a day of a store has the rows of a folder."""
     write_day(folder / "lake", BTC, shards=2)
-    own = {"uri", "etag", "version"}
     for raw in (DELTAS, SNAPSHOTS, TRADES):
         of_store, of_folder = (day_of(each, folder, raw).rows for each in (store, None))
-        assert [{**row, **dict.fromkeys(own)} for row in of_store[:1]] == of_folder[:1]
+        assert replace(of_store[0], uri=None, etag=None, version=None) == of_folder[0]
 
 
 def test_figures(store: FakeStore, folder: Path):
@@ -114,8 +111,8 @@ def test_one_shard_fails(store: FakeStore, folder: Path):
     found = day_of(store, folder)
     waiting, failed, _ = found.rows
 
-    assert ["missing", "missing"] == [waiting["status"], failed["status"]]
-    assert (None, "StoreError") == (waiting["failure_kind"], failed["failure_kind"])
+    assert ["missing", "missing"] == [waiting.status, failed.status]
+    assert (None, "StoreError") == (waiting.failure_kind, failed.failure_kind)
     with pytest.raises(MissingDataError, match="could not all be fetched") as caught:
         objects(found, folder).files_of(BTC)
     assert "it did not work" in caught.value.found
@@ -146,12 +143,8 @@ def test_a_store_that_cannot_be_asked(store: FakeStore, folder: Path):
     found = day_of(store, folder)
 
     assert str(found.fetched).startswith("2 instruments could not be asked for in ")
-    assert [("missing", "StoreError")] * 2 == [
-        (row["status"], row["failure_kind"]) for row in found.rows
-    ]
-    assert (
-        f"The folder {ROOT}: it could not be asked for: it did not work" in found.rows[0]["remark"]
-    )
+    assert [("missing", "StoreError")] * 2 == [(row.status, row.failure_kind) for row in found.rows]
+    assert f"The folder {ROOT}: it could not be asked for: it did not work" in found.rows[0].remark
     with pytest.raises(MissingDataError, match="could not all be fetched"):
         objects(found, folder).files_of(ETH)
 
@@ -171,7 +164,7 @@ def test_a_corrupted_object(store: FakeStore, folder: Path):
     _, second, _ = day_of(store, folder).rows
 
     assert ("unusable", "LakeFileError", 1) == (
-        *(second["status"], second["failure_kind"], second["version"]),
+        *(second.status, second.failure_kind, second.version),
     )
 
 
@@ -235,15 +228,15 @@ def test_whatever_one_instrument_fails_at_the_others_are_registered(
     btc, eth = found.rows
     registered = RawObjects(
         folder / "lake",
-        pl.from_dicts(found.rows, schema=empty_frame(TABLES["raw_trades"].arrow_schema).schema),
+        TABLES["raw_trades"].frame(found.rows),
     )
 
     assert ("missing", "ZeroDivisionError", "ZeroDivisionError: by nothing") == (
-        btc["status"],
-        btc["failure_kind"],
-        btc["failure"],
+        btc.status,
+        btc.failure_kind,
+        btc.failure,
     )
-    assert "usable" == eth["status"]
+    assert "usable" == eth.status
     with pytest.raises(LakeFileError, match="could not be registered"):
         registered.files_if_any(BTC)
     assert "Traceback" in caplog.text
@@ -258,7 +251,7 @@ class TestOneShardTwice:
         with pytest.raises(LakeFileError, match="named as the same shard") as caught:
             objects(found, folder).files_of(BTC)
 
-        assert ["LakeFileError", "MissingDataError"] == [row["failure_kind"] for row in found.rows]
+        assert ["LakeFileError", "MissingDataError"] == [row.failure_kind for row in found.rows]
         assert "00001.snappy.parquet and 1.snappy.parquet" in str(caught.value)
         assert [] == [key for key in store.downloads if key.startswith("book_delta_v2")]
         assert [] == [record for record in caplog.records if record.exc_info]

@@ -51,7 +51,7 @@ def fetched(mine: Settings) -> ManifestRows:
 
 def seen(mine: Settings) -> list[tuple[Any, ...]]:
     """What the manifest says of each object."""
-    return [(row["status"], row["failure_kind"], row["version"]) for row in fetched(mine).rows]
+    return [(row.status, row.failure_kind, row.version) for row in fetched(mine).rows]
 
 
 def local(mine: Settings) -> list[str]:
@@ -91,10 +91,10 @@ def test_one_object(mine: Settings, faulty: FaultyProxy, prefix: str, fault: Fau
     again = seen(mine)
 
     uri = f"s3://faults/{prefix}/{table_prefix(DELTAS, BTC, DAY)}2.snappy.parquet"
-    assert told.replace("file=URI", f"file={uri}") in failed["failure"]
-    assert f"it could not be fetched: {failed['failure']}" in failed["remark"]
-    assert ("missing", "StoreError") == (failed["status"], failed["failure_kind"])
-    assert ("missing", None) == (waiting["status"], waiting["failure_kind"])
+    assert told.replace("file=URI", f"file={uri}") in failed.failure
+    assert f"it could not be fetched: {failed.failure}" in failed.remark
+    assert ("missing", "StoreError") == (failed.status, failed.failure_kind)
+    assert ("missing", None) == (waiting.status, waiting.failure_kind)
     assert [] == before
     assert [("usable", None, 1)] * 2 == again
     assert ["1.snappy.parquet", "2.snappy.parquet"] == local(mine)
@@ -113,8 +113,8 @@ def test_the_listing(mine: Settings, faulty: FaultyProxy, status: int):
     first, second = fetched(mine).rows
 
     assert [("missing", "StoreError", None)] == nothing
-    assert ["usable", "usable"] == [first["status"], second["status"]]
-    assert "it could not be asked for, and the local copy is used: " in first["remark"]
+    assert ["usable", "usable"] == [first.status, second.status]
+    assert "it could not be asked for, and the local copy is used: " in first.remark
 
 
 def test_replaced_between_listing_and_download(
@@ -126,7 +126,7 @@ def test_replaced_between_listing_and_download(
     _, failed = fetched(mine).rows
     faulty.plan()
 
-    assert "the object is not the one that was listed" in failed["failure"]
+    assert "the object is not the one that was listed" in failed.failure
     assert [("usable", None, 1), ("unusable", "LakeFileError", 1)] == seen(mine)
 
 

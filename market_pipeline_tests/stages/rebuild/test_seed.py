@@ -310,8 +310,8 @@ class TestKeyframeOf:
 def raw_of(lake: Path, of: Instrument, day: date) -> RegisteredDay:
     objects = []
     for raw in (DELTAS, SNAPSHOTS, TRADES):
-        rows = register_day(lake, raw, TABLES[days.ASSETS[raw.name]], of, day)
-        objects.append(RawObjects(lake, pl.from_dicts(rows, infer_schema_length=None)))
+        rows = register_day(lake, raw, of, day)
+        objects.append(RawObjects(lake, TABLES[days.ASSETS[raw.name]].frame(rows)))
     return RegisteredDay(day, lake, *objects)
 
 

@@ -148,7 +148,6 @@ class Fetched:
         rows = register_day(
             self.lake,
             DELTAS,
-            MANIFEST,
             of,
             day,
             fetch_table(self.store, self.lake, DELTAS, of, day),

@@ -32,9 +32,8 @@ def published(
     objects = []
     for raw_table in (DELTAS, SNAPSHOTS, TRADES):
         table = TABLES[ASSETS[raw_table.name]]
-        rows = register_day(lake, raw_table, table, of, day)
-        schema = empty_frame(table.arrow_schema).schema
-        objects.append(RawObjects(lake, pl.from_dicts(rows, schema=schema)))
+        rows = register_day(lake, raw_table, of, day)
+        objects.append(RawObjects(lake, table.frame(rows)))
     raw = RegisteredDay(day, lake, *objects)
     given = settings(root, **changes)
     files, record = rebuild_instrument(raw, of, given, warehouse)

@@ -162,8 +162,8 @@ def test_a_gap_is_located(lake: Path, rebuilt):
         gap.end_ns,
     )
     assert validated.row.after_gap_seconds > 0
-    assert {"exchange": "BINANCE", "symbol": "BTC-USDT", "check": "gap"}.items() <= (
-        next(each for each in validated.finding_records() if each["check"] == "gap").items()
+    assert "BINANCE:BTC-USDT" == next(
+        each.instrument_id for each in validated.finding_rows if each.check == "gap"
     )
 
 

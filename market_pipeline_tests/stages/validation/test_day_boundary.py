@@ -69,7 +69,7 @@ def raw_of(lake: Path, of: Instrument, day: date) -> RegisteredDay:
     objects = []
     for raw in (DELTAS, SNAPSHOTS, TRADES):
         table = TABLES[ASSETS[raw.name]]
-        objects.append(RawObjects(lake, table.frame(register_day(lake, raw, table, of, day))))
+        objects.append(RawObjects(lake, table.frame(register_day(lake, raw, of, day))))
     return RegisteredDay(day, lake, *objects)
 
 
