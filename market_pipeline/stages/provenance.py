@@ -120,7 +120,7 @@ def books_made_of(
         inputs += published_inputs(warehouse, CHECKPOINTS, before).get(instrument.id, ())
     profiles = raw.profiles_of(instrument)
     strategy = choose_strategy([*profiles.values()])
-    parameters = {
+    parameters: dict[str, JsonValue] = {
         "strategy": strategy.name,
         "source": instrument.source,
         "tick": str(instrument.tick),
