@@ -17,6 +17,7 @@ from benchmarks.chain import month_figures, tiny_figures, vendor_figures
 from benchmarks.days import DayArrays, real_day, synthetic_day
 from benchmarks.end_to_end import day_figures, thread_figures
 from benchmarks.figures import Figure
+from benchmarks.history import history_figures
 from benchmarks.kernel import kernel_figures
 from benchmarks.machine import describe_machine
 from benchmarks.report import print_results
@@ -33,12 +34,13 @@ class Suite:
     """The benchmarks in their order; what cannot be run is left out with its reason.
 
     Attributes:
-        kernel_rows, end_to_end_rows, runs: How much, and how often.
+        kernel_rows, end_to_end_rows, history_days, runs: How much, and how often.
         console: Where progress is said.
     """
 
     kernel_rows: int
     end_to_end_rows: Sequence[int]
+    history_days: int
     runs: int
     console: Console
     figures: list[Figure] = field(default_factory=list)
@@ -88,12 +90,18 @@ class Suite:
         """Every stage of each day of a month of many instruments with little data."""
         self.figures += month_figures()
 
+    def history(self) -> None:
+        """A day after few and after many days."""
+        for days in (10, self.history_days):
+            self.console.print(f"  {days:,} days")
+            self.figures += history_figures(days)
+
     def start(self) -> None:
         """The first row of a fresh process."""
         self.figures += start_figures(self.runs)
 
 
-_PARTS = ("kernel", "lakeapi", "end_to_end", "threads", "chain", "month", "start")
+_PARTS = ("kernel", "lakeapi", "end_to_end", "threads", "chain", "month", "history", "start")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -109,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "Make room, or name another folder: BENCH_FOLDER=/folder make bench"
             )
         sizes.append(_FULL_ROWS)
-    suite = Suite(given.kernel_rows, sizes, given.runs, console)
+    suite = Suite(given.kernel_rows, sizes, given.history_days, given.runs, console)
     machine = describe_machine()
     for part in _PARTS:
         if part in given.only:
@@ -138,6 +146,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--end-to-end-rows", type=int, nargs="+", default=[5_000_000, 20_000_000], help="each size"
+    )
+    parser.add_argument(
+        "--history-days", type=int, default=1_000, help="published before what is measured"
     )
     parser.add_argument("--full", action="store_true", help="end to end at 100 M rows as well")
     parser.add_argument("--runs", type=int, default=5, help="runs, or pairs of runs, of each")

@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -36,7 +37,14 @@ from market_pipeline.cli.workers import run_days_at_once
 from market_pipeline.config.settings import load_settings
 from market_pipeline.sources.simulated import SimulationPlan, demo_plan, range_plan, simulate
 
-__all__ = ["month_figures", "tiny_figures", "vendor_figures"]
+__all__ = [
+    "Task",
+    "month_figures",
+    "month_task",
+    "settings_of",
+    "tiny_figures",
+    "vendor_figures",
+]
 
 _TINY_DAYS = 8
 _MONTH = date(2025, 3, 1), date(2025, 3, 31)
@@ -54,6 +62,11 @@ class Task:
     instruments: list[dict[str, str]]
     days: list[str]
     jobs: int = 1
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the instruments."""
+        return [f"{each['venue']}:{each['symbol']}" for each in self.instruments]
 
 
 def vendor_figures(rows: int, runs: int) -> list[Figure]:
@@ -109,7 +122,7 @@ def tiny_figures(runs: int) -> list[Figure]:
 
 def month_figures() -> list[Figure]:
     """What a day costs whatever is in it, by a month of ten instruments with next to nothing."""
-    answer = _measured(_month_task())
+    answer = _measured(month_task())
     group = (
         f"whole chain, a month of {_MONTH_INSTRUMENTS} instruments of {_MONTH_MESSAGES:,} messages"
     )
@@ -146,7 +159,8 @@ def _tiny_task() -> Task:
     return _simulated_task("tiny", replace(plan, end=end, faults=()), messages=100_000)
 
 
-def _month_task() -> Task:
+def month_task() -> Task:
+    """A month of ten instruments with little data."""
     return _simulated_task("month", range_plan(*_MONTH, _MONTH_INSTRUMENTS), _MONTH_MESSAGES)
 
 
@@ -171,27 +185,30 @@ def _simulated_task(name: str, plan: SimulationPlan, messages: int) -> Task:
 
 def _measured(task: Task) -> dict[str, Any]:
     with scratch() as folder:
-        home = folder / "home"
-        home.mkdir()
-        shutil.copy(ROOT / "dagster_home" / "dagster.yaml", home)
-        instruments = folder / "instruments.yaml"
-        instruments.write_text(yaml.safe_dump({"instruments": task.instruments}), encoding="utf-8")
-        return run_child(
-            "benchmarks.chain",
-            [json.dumps(asdict(task))],
-            folder,
-            DAGSTER_HOME=str(home),
-            PIPELINE_DATA_DIR=str(folder / "data"),
-            PIPELINE_LAKE_URI=task.lake,
-            PIPELINE_INSTRUMENTS_FILE=str(instruments),
-            PIPELINE_START_DATE=min(task.days),
-        )
+        variables = settings_of(task, folder, folder / "data")
+        arguments = [json.dumps(asdict(task))]
+        return run_child("benchmarks.chain", arguments, folder, **variables)
+
+
+def settings_of(task: Task, folder: Path, data_dir: Path) -> dict[str, str]:
+    """The variables of a process that runs the days of a task; its other files are in `folder`."""
+    home = folder / "home"
+    home.mkdir()
+    shutil.copy(ROOT / "dagster_home" / "dagster.yaml", home)
+    instruments = folder / "instruments.yaml"
+    instruments.write_text(yaml.safe_dump({"instruments": task.instruments}), encoding="utf-8")
+    return {
+        "DAGSTER_HOME": str(home),
+        "PIPELINE_DATA_DIR": str(data_dir),
+        "PIPELINE_LAKE_URI": task.lake,
+        "PIPELINE_INSTRUMENTS_FILE": str(instruments),
+        "PIPELINE_START_DATE": "2000-01-01",
+    }
 
 
 def _run(task: Task) -> dict[str, Any]:
     """Runs a task's days and says what each took, or all of them if they are run at once."""
-    ids = [f"{each['venue']}:{each['symbol']}" for each in task.instruments]
-    days = [date.fromisoformat(day) for day in task.days]
+    ids, days = task.ids, [date.fromisoformat(day) for day in task.days]
     out = Console(file=sys.stderr)
     begun = time.perf_counter()
     if task.jobs > 1:

@@ -85,10 +85,7 @@ def rebuild_instrument(
         return files, _rebuilt(record, raw, day.lake, rebuild, files, gaps=len(raw.gaps.silences))
     counts = _counted(raw)
     seed = choose_seed(published or warehouse, raw)
-    # Beyond what decides the rows: the code between two states, and the files that they name.
-    made_from = {name: json.dumps(value) for name, value in made_of.decisive(REBUILDS).items()}
-    made_from["package"] = f"{__version__} {package_digest()}, pyarrow {pa.__version__}"
-    made_from["lake"] = str(day.lake)
+    made_from = _made_from(made_of, day.lake)
     files, from_deltas = publish_deltas(
         raw, options, seed.state, made_from, progress, overlap=overlap
     )
@@ -103,6 +100,16 @@ def rebuild_instrument(
         streamed_row_groups=counts.streamed_row_groups,
         bytes_in_flight=counts.bytes_in_flight,
     )
+
+
+def _made_from(made_of: MadeOf, lake: Path) -> dict[str, str]:
+    """What two states of a rebuild must have in common, that one may be resumed from the other.
+
+    Beyond what decides the rows that is the code between the states, and the files they name.
+    """
+    made_from = {name: json.dumps(value) for name, value in made_of.decisive(REBUILDS).items()}
+    package = f"{__version__} {package_digest()}, pyarrow {pa.__version__}"
+    return made_from | {"package": package, "lake": str(lake)}
 
 
 def _counted(raw: RawFiles) -> DeltaCounts:
