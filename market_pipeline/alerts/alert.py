@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
-from typing import Any, Literal
+from typing import Literal
 
 from market_pipeline.quality.checks.freshness import FRESHNESS
 from market_pipeline.shown import shown_lines
 
-__all__ = ["Alert", "CheckAlerts", "Kind", "check_alerts", "trial_alert"]
+__all__ = [
+    "Alert",
+    "CheckAlerts",
+    "DayOutcomes",
+    "FailedOutcome",
+    "Kind",
+    "check_alerts",
+    "trial_alert",
+]
 
+Severity = Literal["WARN", "ERROR"]
 Kind = Literal["check_failed", "run_failed", "run_cancelled", "day_late", "test"]
 
 
@@ -34,14 +42,15 @@ class Alert:
     """
 
     kind: Kind
-    severity: Literal["WARN", "ERROR"]
+    severity: Severity
     summary: str
     at_ns: int
     check: str | None = None
     instrument: str | None = None
     day: date | None = None
-    figure: float | None = None
-    threshold: float | None = None
+    # An int stays one in the outbox and in what is sent.
+    figure: int | float | None = None
+    threshold: int | float | None = None
     run_id: str | None = None
 
     def __post_init__(self) -> None:
@@ -66,15 +75,28 @@ class Alert:
         )
         return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
 
-    def as_json(self) -> dict[str, Any]:
-        """Every attribute; the day as YYYY-MM-DD."""
-        return {**asdict(self), "day": None if self.day is None else self.day.isoformat()}
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Alert:
-        """The alert that `as_json` wrote."""
-        day = values["day"]
-        return cls(**{**values, "day": None if day is None else date.fromisoformat(day)})
+@dataclass(frozen=True, slots=True)
+class FailedOutcome:
+    """What a check found against an instrument's day; no figure if it has no report row."""
+
+    instrument: str
+    severity: Severity
+    figure: int | float | None
+    threshold: int | float | None
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class DayOutcomes:
+    """What a check's evaluation says of a day: who failed, and the ids of those that passed.
+
+    It is the evaluation's metadata `outcomes`, as JSON.
+    """
+
+    day: date
+    failed: list[FailedOutcome]
+    passed: list[str]
 
 
 def _subject(kind: str, check: str | None, instrument: str | None, day: date | None) -> str:
@@ -91,24 +113,24 @@ class CheckAlerts:
     passed: tuple[str, ...]
 
 
-def check_alerts(check: str, outcomes: Mapping[str, Any], run_id: str, at_ns: int) -> CheckAlerts:
-    """Reads the metadata `outcomes` of a check's evaluation.
+def check_alerts(check: str, outcomes: DayOutcomes, run_id: str, at_ns: int) -> CheckAlerts:
+    """What a check's evaluation is to be reported for.
 
     Args:
         check: Its name.
-        outcomes: `day`; `failed`, a list of `instrument`, `severity`, `figure`, `threshold` and
-            `summary`; and `passed`, a list of instruments.
+        outcomes: What it found.
         run_id: The run that evaluated it.
         at_ns: When, ns UTC.
     """
-    day = date.fromisoformat(outcomes["day"])
     # The check of a late day and the look-out for late days are about the same thing.
     kind: Kind = "day_late" if check == FRESHNESS.name else "check_failed"
     alerts = tuple(
-        Alert(kind=kind, check=check, day=day, run_id=run_id, at_ns=at_ns, **failed)
-        for failed in outcomes["failed"]
+        Alert(
+            kind=kind, check=check, day=outcomes.day, run_id=run_id, at_ns=at_ns, **asdict(failed)
+        )
+        for failed in outcomes.failed
     )
-    passed = tuple(_subject(kind, check, instrument, day) for instrument in outcomes["passed"])
+    passed = tuple(_subject(kind, check, each, outcomes.day) for each in outcomes.passed)
     return CheckAlerts(alerts, passed)
 
 

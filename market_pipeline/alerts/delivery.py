@@ -20,6 +20,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from msgspec import to_builtins
+
 from market_pipeline.alerts.outbox import Delivery, Outbox
 from market_pipeline.alerts.payloads import Links, line
 from market_pipeline.alerts.targets import LOGGER, Refused, Target, send
@@ -202,7 +204,7 @@ class _Turn:
             "target": delivery.target,
             "attempts": delivery.attempts + 1,
             "error": reason,
-            "alert": delivery.alert.as_json(),
+            "alert": to_builtins(delivery.alert),
         }
         make_private_folder(file.parent)
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_FILE)

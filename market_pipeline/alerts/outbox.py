@@ -15,7 +15,9 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
+
+import msgspec
 
 from market_pipeline.alerts.alert import Alert
 from market_pipeline.errors import PublishError, WarehouseBusyError
@@ -25,7 +27,7 @@ __all__ = ["STATES", "Delivery", "Outbox", "Standing", "State"]
 
 State = Literal["waiting", "sent", "dead"]
 STATES: tuple[State, ...] = ("waiting", "sent", "dead")
-_Values = Sequence[Any] | Mapping[str, Any]
+_Values = Sequence[str | float] | Mapping[str, str | float]
 
 _WAIT_SECONDS = 30.0
 _MOST_DUE = 1_000
@@ -230,7 +232,7 @@ class Outbox:
                 )
                 if changed.rowcount:
                     new += 1
-                    text = json.dumps(alert.as_json())
+                    text = json.dumps(msgspec.to_builtins(alert))
                     alert_id = hashlib.sha256(text.encode()).hexdigest()
                     connection.executemany(
                         "INSERT OR IGNORE INTO deliveries "
@@ -358,10 +360,11 @@ class Outbox:
     ) -> list[Delivery]:
         found = []
         rows = connection.execute(f"SELECT {_COLUMNS} FROM deliveries {clause}", values)
-        for number, target, alert, *others in rows.fetchall():
+        for number, target, text, *others in rows.fetchall():
             try:
-                found.append(Delivery(number, target, Alert.from_json(json.loads(alert)), *others))
-            except (ValueError, TypeError, KeyError):
+                alert = msgspec.json.decode(text, type=Alert)
+                found.append(Delivery(number, target, alert, *others))
+            except ValueError:
                 # Damaged, or of another version: it must not hold up what waits behind it.
                 connection.execute(_UNREADABLE, [number])
         return found

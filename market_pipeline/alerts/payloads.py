@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from market_pipeline.alerts.alert import Alert
 from market_pipeline.config.settings import Settings
+from market_pipeline.config.values import JsonValue
 
 __all__ = ["Links", "alertmanager_payload", "line", "slack_payload"]
 
@@ -60,7 +61,7 @@ class Links:
         return f"{self.docs_url.rstrip('/')}/{name}"
 
 
-def alertmanager_payload(alert: Alert, links: Links) -> dict[str, Any]:
+def alertmanager_payload(alert: Alert, links: Links) -> Mapping[str, JsonValue]:
     """Version 4 of the JSON that Alertmanager posts to a webhook, with this one alert.
 
     The fingerprint follows from the labels, and `startsAt` is when it was found: an alert that is
@@ -95,7 +96,7 @@ def alertmanager_payload(alert: Alert, links: Links) -> dict[str, Any]:
     }
 
 
-def slack_payload(alert: Alert, links: Links) -> dict[str, Any]:
+def slack_payload(alert: Alert, links: Links) -> Mapping[str, JsonValue]:
     """A message for an incoming webhook: `text` for the notification, `blocks` for the channel.
 
     What was found is plain text: no character of it makes a link, a list or bold letters.

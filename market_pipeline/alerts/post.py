@@ -15,11 +15,14 @@ import json
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import requests
 from requests.auth import HTTPBasicAuth
 from requests.utils import get_auth_from_url
+
+if TYPE_CHECKING:
+    from requests._types import JsonType
 
 __all__ = ["main"]
 
@@ -43,7 +46,7 @@ def main() -> None:
     sys.stdout.write(f"\n{json.dumps(outcome)}\n")
 
 
-def _post(url: str, payload: dict[str, Any]) -> dict[str, Any]:
+def _post(url: str, payload: JsonType) -> dict[str, str | float]:
     """No redirect is followed, TLS certificates are verified, the answer's body is not read."""
     try:
         with requests.Session() as session:

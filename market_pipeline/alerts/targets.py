@@ -8,17 +8,20 @@ import logging
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+import msgspec
 
 from market_pipeline.alerts import post
 from market_pipeline.alerts.alert import Alert
 from market_pipeline.alerts.payloads import Links, alertmanager_payload, line, slack_payload
 from market_pipeline.config.addresses import addresses_of
 from market_pipeline.config.settings import Settings
+from market_pipeline.config.values import JsonValue
 
 __all__ = ["LOGGER", "Refused", "Target", "configured_targets", "send"]
 
@@ -27,7 +30,7 @@ LOGGER = logging.getLogger("market_pipeline.alerts")
 _START_SECONDS = 20.0
 """Beyond the time limit, for the process that posts to start on a busy machine."""
 
-_PAYLOADS: dict[str, Callable[[Alert, Links], dict[str, Any]]] = {
+_PAYLOADS: dict[str, Callable[[Alert, Links], Mapping[str, JsonValue]]] = {
     "webhook": alertmanager_payload,
     "slack": slack_payload,
 }
@@ -92,13 +95,21 @@ def send(target: Target, alert: Alert, links: Links, *, timeout_seconds: float) 
         LOGGER.log(level, "%s", line(alert, links))
         return
     answer = _posted(target.url, _PAYLOADS[target.kind](alert, links), timeout_seconds)
-    if "refused" in answer:
-        raise Refused(answer["refused"])
-    if not HTTPStatus.OK <= answer["status"] < HTTPStatus.MULTIPLE_CHOICES:
-        raise Refused(f"it answered {answer['status']}", answer["retry_after_seconds"])
+    if answer.refused is not None:
+        raise Refused(answer.refused)
+    if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
+        raise Refused(f"it answered {answer.status}", answer.retry_after_seconds)
 
 
-def _posted(url: str, payload: dict[str, Any], timeout_seconds: float) -> dict[str, Any]:
+class _Answer(msgspec.Struct):
+    """The last line that `post.main` writes."""
+
+    status: int = 0
+    retry_after_seconds: float = 0.0
+    refused: str | None = None
+
+
+def _posted(url: str, payload: Mapping[str, JsonValue], timeout_seconds: float) -> _Answer:
     """What `post.main` reported. The address goes through a pipe: anybody may see arguments."""
     message = {"url": url, "payload": payload, "seconds": timeout_seconds}
     try:
@@ -115,8 +126,7 @@ def _posted(url: str, payload: dict[str, Any], timeout_seconds: float) -> dict[s
     except OSError as error:
         raise Refused(f"it was not asked: no process could be started ({error})") from None
     if ended.returncode == 0:
-        answer: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
-        return answer
+        return msgspec.json.decode(ended.stdout.splitlines()[-1], type=_Answer)
     if ended.returncode == -signal.SIGALRM:
         raise Refused(f"no answer within {timeout_seconds:g} s")
     raise Refused(f"no answer: the process that asked ended with {ended.returncode}")

@@ -64,7 +64,7 @@ def rebuild_figures(rebuild: Rebuild | SnapshotRebuild, lake: Path | None = None
     return KernelFigures(**columns)
 
 
-def _of_seed(rebuild: Rebuild | SnapshotRebuild) -> Iterator[tuple[str, Any]]:
+def _of_seed(rebuild: Rebuild | SnapshotRebuild) -> Iterator[tuple[str, str | float | None]]:
     figures = rebuild.figures
     yield "seed", "first_snapshot"
     for name in ("seed_sequence_number", "seed_ts_receipt_ns"):
@@ -74,7 +74,9 @@ def _of_seed(rebuild: Rebuild | SnapshotRebuild) -> Iterator[tuple[str, Any]]:
         yield f"known_{name}_price", float(ticks * rebuild.price_scale.step) if ticks else None
 
 
-def _of_mismatch(name: str, rebuild: Rebuild | SnapshotRebuild) -> Iterator[tuple[str, Any]]:
+def _of_mismatch(
+    name: str, rebuild: Rebuild | SnapshotRebuild
+) -> Iterator[tuple[str, str | float | None]]:
     figures = rebuild.figures
     for column, figure in (
         ("ns", "ts_receipt_ns"),

@@ -6,14 +6,9 @@ clears it, and the words above once a word is empty.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core.cpu import CPUContext
-from numba.core.typing.context import Context
-from numba.core.typing.templates import Signature
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -50,14 +45,10 @@ _NONE = np.int64(-1)
 
 
 @intrinsic
-def _lowest_bit(
-    typing_context: Context, word: types.Type
-) -> tuple[Signature, Callable[..., ir.Instruction]]:
+def _lowest_bit(typing_context, word):
     """Position of the lowest set bit of a word that is not 0."""
 
-    def generate(
-        context: CPUContext, builder: ir.IRBuilder, signature: Signature, args: Sequence[ir.Value]
-    ) -> ir.Instruction:
+    def generate(context, builder, signature, args):
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
 
     return types.int64(types.uint64), generate

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from msgspec import to_builtins
 from rich.table import Table
 
 from market_pipeline.cli.output import console
@@ -54,7 +55,7 @@ def list_alerts(
     outbox = Outbox(Warehouse(load_settings().data_dir))
     shown = outbox.deliveries([each for each in STATES if each in (state or STATES)], limit)
     if as_json:
-        typer.echo(json.dumps([_as_json(each) for each in shown], indent=2))
+        typer.echo(json.dumps(to_builtins(shown), indent=2))
     elif shown:
         console().print(_table(shown))
     else:
@@ -151,10 +152,6 @@ def retry(as_json: AsJson = False) -> None:
         without = f"; {stay} without a receiver stay dead" if stay else ""
         console().print(f"{revived} dead letters wait for delivery again{without}.")
     raise typer.Exit(1 if stay else 0)
-
-
-def _as_json(delivery: Delivery) -> dict[str, object]:
-    return {**asdict(delivery), "alert": delivery.alert.as_json()}
 
 
 def _table(deliveries: list[Delivery]) -> Table:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import typer
 from rich.console import Console, Group
@@ -23,6 +22,7 @@ from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.errors import MissingDataError
 from market_pipeline.quality.profile import Profile, RawPlace
 from market_pipeline.quality.strategy import Strategy, choose_strategy
+from market_pipeline.warehouse.tables import Record
 
 __all__ = ["AnalyzedDay", "analyze", "share_of"]
 
@@ -52,7 +52,7 @@ class AnalyzedDay:
     profiles: list[Profile]
     strategy: Strategy
 
-    def as_record(self) -> dict[str, Any]:
+    def as_record(self) -> Record:
         """The day as an object of JSON."""
         return {
             "exchange": self.instrument.venue,

@@ -6,7 +6,8 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from datetime import date
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -24,12 +25,16 @@ from market_pipeline.cli.options import AsJson, EndDate, InstrumentIds, StartDat
 from market_pipeline.cli.output import bytes_text, console, errors_console, ranges_text
 from market_pipeline.config.instruments import Instrument, load_instruments, select_instruments
 from market_pipeline.config.settings import Settings, load_settings
+from market_pipeline.config.values import JsonValue
 from market_pipeline.errors import MachineError, SettingsError
 from market_pipeline.machine import as_machine_error
 from market_pipeline.sources.registry import is_converter
 from market_pipeline.stages.raw.download_days import FetchedDay, fetch_days, to_fetch
-from market_pipeline.stages.raw.fetched import ACTIONS, FetchProgress
+from market_pipeline.stages.raw.fetched import ACTIONS, FetchedObject, FetchProgress
 from market_pipeline.stages.raw.inventory import TableInventory, take_inventory
+
+if TYPE_CHECKING:
+    from market_pipeline.store.client import Store
 
 __all__ = ["fetch"]
 
@@ -165,7 +170,7 @@ def _of_the_store(settings: Settings, ids: Sequence[str]) -> list[Instrument]:
 
 
 def _fetch(
-    store: Any,
+    store: Store,
     settings: Settings,
     instruments: Sequence[Instrument],
     result: _Result,
@@ -261,7 +266,7 @@ def _show_missing(out: Console, tables: Sequence[TableInventory]) -> None:
             )
 
 
-def _by_action(result: _Result) -> dict[str, list[Any]]:
+def _by_action(result: _Result) -> dict[str, list[FetchedObject]]:
     objects = [each for day in result.days for each in day.objects]
     found = {action: [each for each in objects if each.action == action] for action in ACTIONS}
     return {action: each for action, each in found.items() if each}
@@ -303,11 +308,11 @@ def _show_plan(tables: Sequence[TableInventory], *, as_json: bool) -> None:
     _show_missing(out, tables)
 
 
-def _days_to_come(table: TableInventory) -> list[Any]:
+def _days_to_come(table: TableInventory) -> list[date]:
     return [day for day, found in table.days.items() if found.local_objects < found.objects]
 
 
-def _as_json(result: _Result) -> dict[str, Any]:
+def _as_json(result: _Result) -> dict[str, JsonValue]:
     return {
         "objects": [
             {

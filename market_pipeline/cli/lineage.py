@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ from market_pipeline import connect
 from market_pipeline.cli.options import DAY_FORMATS, AsJson
 from market_pipeline.cli.output import console
 from market_pipeline.config.settings import load_settings
+from market_pipeline.config.values import JsonValue
 from market_pipeline.warehouse.chain import Link, NamedInput, read_chain
 
 __all__ = ["lineage"]
@@ -83,7 +84,7 @@ def _since(of: NamedInput) -> str:
     return "  GONE since" if of.state == "gone" else ""
 
 
-def _text(value: Any) -> str:
+def _text(value: JsonValue) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_text(part)}" for name, part in value.items())
     return value if isinstance(value, str) else json.dumps(value)

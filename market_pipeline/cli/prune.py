@@ -18,6 +18,7 @@ from market_pipeline.cli.days import dagster_instance
 from market_pipeline.cli.options import AsJson
 from market_pipeline.cli.output import bytes_text, console, errors_console, ranges_text
 from market_pipeline.config.settings import Settings, load_settings
+from market_pipeline.config.values import JsonValue
 from market_pipeline.errors import StoreError
 
 if TYPE_CHECKING:
@@ -93,11 +94,11 @@ def prune(
 
 def _record(
     retention: Retention,
-    of_runs: Mapping[str, object],
+    of_runs: Mapping[str, JsonValue],
     planned: Sequence[Planned],
     not_looked_at: Sequence[str],
     failed: Sequence[tuple[Candidate, str]],
-) -> dict[str, object]:
+) -> dict[str, JsonValue]:
     return {
         "keep_raw_days": retention.keep_raw_days,
         "keep_derived_days": retention.keep_derived_days,

@@ -13,7 +13,7 @@ from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from market_pipeline.config.thresholds import Thresholds
-from market_pipeline.config.values import Amount, StrictModel
+from market_pipeline.config.values import Amount, JsonValue, StrictModel
 from market_pipeline.config.yaml_files import nearest_known, read_yaml_mapping
 from market_pipeline.errors import InstrumentsError
 
@@ -258,7 +258,7 @@ def select_instruments(
 _TOP_LEVEL = {"defaults", "instruments"}
 
 
-def _read_defaults(content: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
+def _read_defaults(content: Mapping[str, JsonValue], problems: list[str]) -> dict[str, JsonValue]:
     """What `defaults:` states itself, as plain values to lay under each entry."""
     given = content.get("defaults", {})
     try:
@@ -270,7 +270,7 @@ def _read_defaults(content: Mapping[str, Any], problems: list[str]) -> dict[str,
 
 
 def _read_entries(
-    entries: object, defaults: Mapping[str, Any], problems: list[str]
+    entries: object, defaults: Mapping[str, JsonValue], problems: list[str]
 ) -> list[Instrument]:
     if not isinstance(entries, list) or not entries:
         problems.append("instruments: expected a list of at least one instrument")
@@ -297,12 +297,15 @@ def _read_entries(
     return instruments
 
 
-def _over(defaults: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
+def _over(
+    defaults: Mapping[str, JsonValue], entry: Mapping[str, JsonValue]
+) -> dict[str, JsonValue]:
     """The entry laid over the defaults; policies, gap rule and thresholds key by key."""
     merged = {**defaults, **entry}
     for part in ("policies", "gap_rule", "thresholds"):
-        if isinstance(entry.get(part), dict) and part in defaults:
-            merged[part] = {**defaults[part], **entry[part]}
+        general, own = defaults.get(part), entry.get(part)
+        if isinstance(general, dict) and isinstance(own, dict):
+            merged[part] = {**general, **own}
     return merged
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from market_pipeline.config.values import JsonValue
+
 __all__ = ["nearest_known", "read_yaml_mapping"]
 
 
@@ -43,7 +45,7 @@ yaml.add_constructor(
 )
 
 
-def read_yaml_mapping(path: Path) -> tuple[dict[str, Any], list[str]]:
+def read_yaml_mapping(path: Path) -> tuple[dict[str, JsonValue], list[str]]:
     """Read a YAML file of keys and values, safely; an empty file has none.
 
     Dates stay text. Returns the mapping and the problems found (sentences without the file's

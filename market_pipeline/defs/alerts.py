@@ -9,11 +9,12 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
-from typing import Any, Literal, cast
+from typing import Literal
 
 import dagster as dg
+import msgspec
 
-from market_pipeline.alerts.alert import Alert, CheckAlerts, check_alerts
+from market_pipeline.alerts.alert import Alert, CheckAlerts, DayOutcomes, check_alerts
 from market_pipeline.alerts.delivery import Delivered, Patience, deliver
 from market_pipeline.alerts.late import late_days
 from market_pipeline.alerts.outbox import Outbox, Standing
@@ -115,7 +116,7 @@ def _alerts_of(
     checks = [
         check_alerts(
             evaluation.check_name,
-            cast("Mapping[str, Any]", evaluation.metadata["outcomes"].value),
+            msgspec.convert(evaluation.metadata["outcomes"].value, DayOutcomes),
             run.run_id,
             at_ns,
         )

@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
 
 import dagster as dg
 from dagster._core.definitions.metadata import RawMetadataValue
 
+from market_pipeline.books.record import RebuildRecord
+from market_pipeline.quality.profile import Profile
 from market_pipeline.shown import shown_lines
 from market_pipeline.stages.provenance import UnchangedDay
+from market_pipeline.warehouse.manifest import ManifestRow
 from market_pipeline.warehouse.tables import Table
 
 __all__ = [
@@ -30,21 +32,12 @@ __all__ = [
 _MOST_COLUMNS = 12
 
 Metadata = dict[str, RawMetadataValue]
-"""What is told of an output, by its name in the UI."""
+"""What the UI shows of an output, by name."""
 
 Line = Mapping[str, object]
 """A line of a table in the UI, by the titles of the columns."""
 
 _Shown = dg.TableMetadataValue | dg.TextMetadataValue
-
-
-class _Attempted(Protocol):
-    """A row about an instrument that may have failed."""
-
-    @property
-    def instrument_id(self) -> str: ...
-    @property
-    def failure(self) -> str | None: ...
 
 
 def column_schema(table: Table) -> dg.TableSchema:
@@ -102,7 +95,7 @@ def unchanged_table(unchanged: Mapping[str, UnchangedDay]) -> _Shown:
     )
 
 
-def failure_table(rows: Iterable[_Attempted]) -> _Shown:
+def failure_table(rows: Iterable[ManifestRow | Profile | RebuildRecord]) -> _Shown:
     """The error in full of every row that has one: too long for a column beside figures."""
     return table_metadata(
         [{"instrument": row.instrument_id, "failure": row.failure} for row in rows if row.failure]

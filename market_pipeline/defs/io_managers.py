@@ -179,7 +179,7 @@ class _RowsHandler(DbTypeHandler[Any]):
         table_slice: TableSlice,
         obj: PartitionRows,
         connection: duckdb.DuckDBPyConnection,
-    ) -> Mapping[str, Any]:
+    ) -> Mapping[str, int]:
         ids = [instrument.id for instrument in obj.instruments]
         table = TABLES[table_slice.table]
         day = _day(context)

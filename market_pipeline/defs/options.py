@@ -5,12 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from market_pipeline.defs.columns import COLUMN_SOURCES
-from market_pipeline.defs.describe import (
-    Metadata,
-    column_lineage,
-    column_schema,
-    column_sources,
-)
+from market_pipeline.defs.describe import Metadata, column_lineage, column_schema, column_sources
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.lineage import code_version
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 __all__ = ["Diagnosis", "DoctorReport", "Finding"]
 
@@ -34,6 +34,6 @@ class DoctorReport:
         """Whether the pipeline can run: no finding is an error (warnings are allowed)."""
         return all(finding.status != "error" for finding in self.findings)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, bool | list[dict[str, str]]]:
         """`{"ok": …, "findings": [{"name", "status", "found", "next_step"}, …]}`."""
         return {"ok": self.ok, "findings": [asdict(finding) for finding in self.findings]}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 import duckdb
+import polars as pl
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.thresholds import Thresholds
@@ -21,15 +22,15 @@ from market_pipeline.plots.samples import (
 from market_pipeline.plots.window import Window
 from market_pipeline.quality.checks.base import Check, CheckOutcome, measured
 from market_pipeline.quality.evaluate import CHECKS, evaluate, thresholds_in_force
-from market_pipeline.quality.findings import FINDINGS
+from market_pipeline.quality.findings import FINDINGS, FindingRow
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.file_views import shown_files
 from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.tables import Record
 
 __all__ = ["PageDay", "read_instrument_day"]
 
-_Record = dict[str, Any]
 _PLACES = "\"check\", list_position(['first', 'worst', 'further'], place), ts_receipt_ns"
 """The order of a check's places: the first and the worst before the others."""
 
@@ -52,9 +53,9 @@ class PageDay:
     row: ReportRow
     checks: list[tuple[Check, CheckOutcome | None]]
     configured: bool
-    findings: list[_Record]
-    raw_files: list[_Record]
-    intervals: list[_Record]
+    findings: list[FindingRow]
+    raw_files: Sequence[Record]
+    intervals: Sequence[Record]
     day_svg: str | None
     hours_svg: str | None
 
@@ -77,7 +78,7 @@ def read_instrument_day(
     thresholds = thresholds_in_force(row, configured)
     by_check = {outcome.check: outcome for outcome in evaluate(row, thresholds)}
     plots: tuple[str, str] | tuple[None, None] = None, None
-    intervals: list[_Record] = []
+    intervals: Sequence[Record] = []
     files = {
         asset: shown_files(connection, warehouse, TABLES[asset], row.dt, row.instrument_id)
         for asset in ("book_bbo", "book_depth", "book_intervals")
@@ -104,24 +105,19 @@ def read_instrument_day(
         row=row,
         checks=[(check, by_check.get(check)) for check in CHECKS],
         configured=instrument is not None or row.thresholds is not None,
-        findings=_records(connection, FINDINGS.sql_name, row, _PLACES),
-        raw_files=_records(connection, "lake.manifest", row, "asset, shard"),
+        findings=FindingRow.read(_rows(connection, FINDINGS.sql_name, row, _PLACES)),
+        raw_files=_rows(connection, "lake.manifest", row, "asset, shard").to_dicts(),
         intervals=intervals,
         day_svg=plots[0],
         hours_svg=plots[1],
     )
 
 
-def _records(
+def _rows(
     connection: duckdb.DuckDBPyConnection, table: str, row: ReportRow, order: str
-) -> list[_Record]:
+) -> pl.DataFrame:
     """One instrument's day of a small table."""
-    return (
-        connection.execute(
-            f"SELECT * FROM {table} WHERE exchange = $1 AND symbol = $2 AND dt = $3 "
-            f"ORDER BY {order}",
-            [row.exchange, row.symbol, row.dt],
-        )
-        .pl()
-        .to_dicts()
-    )
+    return connection.execute(
+        f"SELECT * FROM {table} WHERE exchange = $1 AND symbol = $2 AND dt = $3 ORDER BY {order}",
+        [row.exchange, row.symbol, row.dt],
+    ).pl()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -64,7 +63,7 @@ def _environment() -> Environment:
     return environment
 
 
-def _printable(shown: Any) -> Any:
+def _printable(shown: object) -> object:
     return shown_lines(shown) if type(shown) is str else shown  # not of a figure, which is Markup
 
 
@@ -81,7 +80,7 @@ def _thousandths(figure: float | None) -> str:
     return "" if figure is None else f"{figure:,.3f}"
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     """A figure as a person reads it; nothing for a null."""
     if value is None:
         return ""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import date
-from typing import Any
 
 import numpy as np
 
 from market_pipeline.config.thresholds import Thresholds
 from market_pipeline.quality.checks.base import measured, number_of, seconds_text
-from market_pipeline.quality.findings import Finding, chosen_places, first_marked
+from market_pipeline.quality.findings import Finding, Place, chosen_places, first_marked
 from market_pipeline.quality.intervals import NS_PER_SECOND, IntArray, day_bounds_ns
 from market_pipeline.quality.measures.crossed import TouchReport
 from market_pipeline.quality.measures.gap import GapReport
@@ -152,20 +151,24 @@ def skew_places(
     first early message and the one farthest from the median.
     """
 
-    def message(index: int) -> dict[str, Any]:
-        return {
-            "ts_receipt_ns": int(ts_receipt_ns[index]),
-            "sequence_number": int(sequence_number[index]),
-        }
+    def found(index: int, place: Place, value: str, expected: str, note: str) -> Finding:
+        return Finding(
+            check="skew",
+            place=place,
+            ts_receipt_ns=int(ts_receipt_ns[index]),
+            sequence_number=int(sequence_number[index]),
+            value=value,
+            expected=expected,
+            note=note,
+        )
 
     sizes_us = np.array([round(abs(step.size_ms) * 1_000) for step in clocks.steps], np.int64)
     for at, place in chosen_places(sizes_us):
         step = clocks.steps[at]
         ahead = "forward" if step.size_ms > 0 else "back"
-        yield Finding(
-            check="skew",
-            place=place,
-            **message(step.index),
+        yield found(
+            step.index,
+            place,
             value=f"{step.size_ms:+,.3f} ms",
             expected=f"a step of at most {thresholds.step_warn_ms:g} ms",
             note=f"From this message on the receipt clock is set {ahead} against the exchange's.",
@@ -176,19 +179,17 @@ def skew_places(
     if early and clocks.first_early_index is not None:
         index = clocks.first_early_index
         delay_ms = (int(ts_receipt_ns[index]) - int(ts_origin_ns[index])) / _NS_PER_MS
-        yield Finding(
-            check="skew",
-            place="first",
-            **message(index),
+        yield found(
+            index,
+            "first",
             value=f"{delay_ms:,.3f} ms",
             expected="a receipt time after the exchange's",
             note="The first message that is received before the exchange says it was sent.",
         )
     if early or abs(median_ms) > thresholds.skew_warn_ms:
-        yield Finding(
-            check="skew",
-            place="worst",
-            **message(clocks.worst_index),
+        yield found(
+            clocks.worst_index,
+            "worst",
             value=f"{figures.worst_skew_ms:,.3f} ms",
             expected=f"about the day's median, {median_ms:,.3f} ms",
             note="The message whose receipt minus exchange time is farthest from the median.",

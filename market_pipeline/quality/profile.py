@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
 from market_pipeline.quality.findings import Finding, Place
 from market_pipeline.quality.measures.domain import VIOLATIONS
@@ -177,7 +176,7 @@ PROFILES = Table(
 )
 
 
-def place_columns(places: Sequence[RawPlace]) -> dict[str, list[Any]]:
+def place_columns(places: Sequence[RawPlace]) -> dict[str, list[str | int | None]]:
     """Places as the columns that hold them, one entry a place."""
     return {
         column: [getattr(place, name) for place in places]

@@ -106,7 +106,7 @@ class Store:
         client.meta.events.register("before-send.s3", self._before_send)
         return client
 
-    def _before_send(self, **_: Any) -> None:
+    def _before_send(self, **_: object) -> None:
         # boto3 calls this for every attempt, so that repeated requests are limited as well.
         self._requests_limit.take()
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import urllib3
 from botocore.exceptions import ClientError
@@ -20,7 +20,7 @@ from market_pipeline.store.rate_limits import TokenBucket
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, GetObjectRequestTypeDef
 
 __all__ = ["Part", "RangeReader", "Stopped"]
 
@@ -128,7 +128,7 @@ class RangeReader:
         return head["ContentLength"] if head.get("PartsCount") == count else None
 
     def _ask(self, object: StoreObject, start: int, stop: int, uri: str) -> GetObjectOutputTypeDef:
-        request: dict[str, Any] = {
+        request: GetObjectRequestTypeDef = {
             "Bucket": self._address.bucket,
             "Key": self._address.full_key(object.key),
             "IfMatch": f'"{object.etag}"',

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Literal
 
 import duckdb
+from msgspec import to_builtins
 
 from market_pipeline.config.values import JsonValue
 from market_pipeline.warehouse.conform import instrument_parts
@@ -79,16 +80,7 @@ class Link:
 
     def as_json(self) -> Mapping[str, JsonValue]:
         """All of it as JSON values."""
-        inputs = [asdict(each) | {"day": each.day.isoformat()} for each in self.inputs]
-        return {
-            "table": self.table,
-            "sha256": self.sha256,
-            "code_version": self.code_version,
-            "package_version": self.package_version,
-            "made_at": f"{self.made_at.isoformat()}Z",
-            "parameters": self.parameters,
-            "inputs": inputs,
-        }
+        return {**to_builtins(self), "made_at": f"{self.made_at.isoformat()}Z"}
 
 
 def read_chain(connection: duckdb.DuckDBPyConnection, instrument: str, day: date) -> list[Link]:
@@ -144,14 +136,7 @@ def read_chain(connection: duckdb.DuckDBPyConnection, instrument: str, day: date
 
 
 def _link(row: LineageRow, named: Callable[..., NamedInput]) -> Link:
-    inputs = zip(
-        row.input_tables,
-        row.input_days,
-        row.input_paths,
-        row.input_uris,
-        row.input_sha256,
-        strict=True,
-    )
+    columns = ("input_tables", "input_days", "input_paths", "input_uris", "input_sha256")
     return Link(
         table=row.output_table,
         sha256=row.output_sha256,
@@ -159,7 +144,9 @@ def _link(row: LineageRow, named: Callable[..., NamedInput]) -> Link:
         package_version=row.package_version,
         made_at=row.made_at,
         parameters=json.loads(row.parameters),
-        inputs=tuple(named(*each) for each in inputs),
+        inputs=tuple(
+            named(*each) for each in zip(*(getattr(row, name) for name in columns), strict=True)
+        ),
     )
 
 

@@ -22,6 +22,7 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction, Transaction
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
+from market_pipeline.config.values import JsonValue
 from market_pipeline.errors import PublishError
 from market_pipeline.warehouse.conform import instrument_parts
 from market_pipeline.warehouse.delta import (
@@ -227,7 +228,7 @@ def _commit(
     ]
     if not actions:
         return delta.version()
-    details = {
+    details: dict[str, JsonValue] = {
         "day": day.isoformat(),
         "published": sorted({file.instrument for file in staged}),
         "withdrawn": sorted(withdrawn),
@@ -258,7 +259,7 @@ def _commit_withdrawal(
 
 
 def _write_commit(
-    delta: DeltaTable, actions: list[AddAction | RemoveAction], details: Mapping[str, object]
+    delta: DeltaTable, actions: list[AddAction | RemoveAction], details: Mapping[str, JsonValue]
 ) -> int:
     """Commits against the loaded version, and returns the one it makes."""
     # A version per application makes Delta itself refuse two publishers that both looked at the
@@ -368,7 +369,7 @@ def _partition(day: date, instrument: str) -> dict[str, str | None]:
 
 def _statistics(day: date, rows: int) -> str:
     """Delta's statistics of a file, which let its readers skip whole days by `dt`."""
-    statistics: dict[str, object] = {"numRecords": rows}
+    statistics: dict[str, JsonValue] = {"numRecords": rows}
     if rows:
         bounds = {"dt": day.isoformat()}
         statistics |= {"minValues": bounds, "maxValues": bounds, "nullCount": {"dt": 0}}

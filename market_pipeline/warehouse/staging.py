@@ -369,7 +369,7 @@ def _row_bytes(table: Table) -> int:
     return max(1, bits // 8)
 
 
-def _encodings(table: Table) -> dict[str, object]:
+def _encodings(table: Table) -> dict[str, dict[str, str] | list[str] | bool | None]:
     """Which columns get which Parquet encoding.
 
     Measured on real top-of-book rows (26,824, zstd level 1): differences for integers, because

@@ -3,25 +3,29 @@ from __future__ import annotations
 import json
 from datetime import date
 
+import msgspec
 import pytest
 
-from market_pipeline.alerts.alert import Alert, check_alerts, trial_alert
+from market_pipeline.alerts.alert import (
+    Alert,
+    DayOutcomes,
+    FailedOutcome,
+    check_alerts,
+    trial_alert,
+)
 from market_pipeline_tests.alerts.factory import a_failed_run, an_alert
 
-FAILED = {
-    "instrument": "BINANCE:BTC-USDT",
-    "severity": "ERROR",
-    "figure": 900.0,
-    "threshold": 864.0,
-    "summary": "Too long.",
-}
-SAID = {"day": "2024-08-08", "failed": [FAILED], "passed": ["BINANCE:ETH-USDT"]}
+FAILED = FailedOutcome("BINANCE:BTC-USDT", "ERROR", 900.0, 864.0, "Too long.")
+SAID = DayOutcomes(date(2024, 8, 8), [FAILED], ["BINANCE:ETH-USDT"])
 
 
-@pytest.mark.parametrize("alert", [an_alert(), a_failed_run(), trial_alert(5)])
+@pytest.mark.parametrize("alert", [an_alert(), an_alert(figure=3), a_failed_run(), trial_alert(5)])
 def test_survives_json(alert: Alert):
-    """An alert read back from its text is equal to it."""
-    assert alert == Alert.from_json(json.loads(json.dumps(alert.as_json())))
+    """An alert read back from its text is equal to it, and is written as the same text again."""
+    text = json.dumps(msgspec.to_builtins(alert))
+    again = msgspec.json.decode(text, type=Alert)
+
+    assert (alert, text) == (again, json.dumps(msgspec.to_builtins(again)))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ import polars as pl
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
+from msgspec import to_builtins
 
+from market_pipeline.alerts.alert import DayOutcomes, FailedOutcome
 from market_pipeline.config.instruments import Instrument, load_instruments
 from market_pipeline.defs.describe import Line, markdown_text, table_metadata
 from market_pipeline.defs.interrupts import interruptible
@@ -112,7 +114,7 @@ def _result(
     findings: list[_Finding],
     places: pl.DataFrame,
     unreported: list[str],
-    outcomes: dict[str, object],
+    outcomes: DayOutcomes,
 ) -> dg.AssetCheckResult:
     failed = [finding for finding in findings if not finding[1].passed]
     severe = any(outcome.severity == "ERROR" for _, outcome in failed)
@@ -132,36 +134,24 @@ def _result(
             "per_hour": table_metadata(_hours(findings)),
             "thresholds": table_metadata(_thresholds(findings)),
             "docs": dg.MetadataValue.path(f"docs/{check.docs_page}"),
-            "outcomes": dg.MetadataValue.json(outcomes),
+            "outcomes": dg.MetadataValue.json(to_builtins(outcomes)),
         },
     )
 
 
-def _outcomes(day: date, findings: list[_Finding], unreported: list[str]) -> dict[str, object]:
-    """What alerts are made of; `market_pipeline.alerts.alert.check_alerts` reads it."""
-    failed: list[dict[str, object]] = [
-        {
-            "instrument": instrument.id,
-            "severity": outcome.severity,
-            "figure": outcome.figure,
-            "threshold": outcome.threshold,
-            "summary": outcome.summary,
-        }
+def _outcomes(day: date, findings: list[_Finding], unreported: list[str]) -> DayOutcomes:
+    """What alerts are made of."""
+    missing = "There is no report row of this day: materialize it."
+    failed = [
+        FailedOutcome(
+            instrument.id, outcome.severity, outcome.figure, outcome.threshold, outcome.summary
+        )
         for instrument, outcome in findings
         if not outcome.passed
     ]
-    failed += [
-        {
-            "instrument": instrument,
-            "severity": "WARN",
-            "figure": None,
-            "threshold": None,
-            "summary": "There is no report row of this day: materialize it.",
-        }
-        for instrument in unreported
-    ]
+    failed += [FailedOutcome(each, "WARN", None, None, missing) for each in unreported]
     passed = [instrument.id for instrument, outcome in findings if outcome.passed]
-    return {"day": day.isoformat(), "failed": failed, "passed": passed}
+    return DayOutcomes(day, failed, passed)
 
 
 def _line(instrument: Instrument, outcome: CheckOutcome) -> Line:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -78,13 +78,13 @@ class OutsideDay:
         for at in rows[: _MAX_PLACES - len(self.places)].tolist():
             self.places.append(self._place(batch, at))
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, int | date | list[Path]]:
         """The columns of `lake.profiles`, after the last batch."""
-        found: dict[str, Any] = {"receipts_outside_day": self._count, "files_outside_day": []}
         if not self._count:
-            return found
+            return {"receipts_outside_day": 0, "files_outside_day": []}
         number = max(self._rows_by_day, key=self._rows_by_day.__getitem__)
-        return found | {
+        return {
+            "receipts_outside_day": self._count,
             "earliest_outside_ns": self._earliest_ns,
             "latest_outside_ns": self._latest_ns,
             "outside_day": _date(number),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -59,7 +58,7 @@ class PriceLevels:
         self._prices.append(price[taken].copy())  # and not the batch with it
         self._rows = rows
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, float | list[float | None] | None]:
         """The columns of `lake.profiles`, after the last batch."""
         hours, prices = np.concatenate(self._hours), np.concatenate(self._prices)
         usable = np.isfinite(prices) & (prices > 0.0)

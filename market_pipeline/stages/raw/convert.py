@@ -6,7 +6,7 @@ import os
 import shutil
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -15,20 +15,10 @@ from pyarrow import __version__ as pyarrow_version
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
-from market_pipeline.errors import (
-    LakeFileError,
-    MarketPipelineError,
-    is_of_machine,
-)
+from market_pipeline.errors import LakeFileError, MarketPipelineError, is_of_machine
 from market_pipeline.shown import shown
 from market_pipeline.sources.converter import Converter
-from market_pipeline.sources.crypto_lake import (
-    DELTAS,
-    SNAPSHOTS,
-    TRADES,
-    RawTable,
-    day_folder,
-)
+from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
 from market_pipeline.sources.raw_names import Series
 from market_pipeline.sources.raw_writer import RawWriter
 from market_pipeline.sources.registry import converter_of, is_converter
@@ -145,11 +135,9 @@ def register_local_day(
                 rows[0],
                 status="unusable",
                 shard=1,
-                path=refused.path,
-                bytes=refused.bytes,
-                sha256=refused.sha256,
                 failure_kind=refusal.kind,
                 failure=refusal.text,
+                **asdict(refused),
             )
         ]
     root = converted.root.relative_to(lake)

@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from market_pipeline.config.instruments import Instrument
+from market_pipeline.config.values import JsonValue
 from market_pipeline.sources.crypto_lake import RAW_TABLES, RawTable
 from market_pipeline.sources.raw_names import Series
 from market_pipeline.sources.registry import is_converter
@@ -102,7 +103,7 @@ class TableInventory:
         """The days of which something is local that the store does not have."""
         return [day for day, found in self.days.items() if found.only_local_objects]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, JsonValue]:
         """All of it as JSON values."""
         return {
             "instrument": self.instrument,

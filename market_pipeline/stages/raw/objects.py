@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 
@@ -23,6 +23,7 @@ from market_pipeline.sources.crypto_lake import RAW_TABLES, RawTable
 from market_pipeline.stages.published_rows import of_instrument, records_of
 from market_pipeline.stages.raw.days import has_size
 from market_pipeline.warehouse.lineage import NOT_FETCHED, Input
+from market_pipeline.warehouse.manifest import ManifestRow
 from market_pipeline.warehouse.tables import Table
 
 __all__ = [
@@ -124,7 +125,7 @@ class RawObjects:
             (pl.col("status") == "unusable") & pl.col("made_from").is_not_null()
         )
         if refused.height:
-            raise self._refused(instrument, refused.row(0, named=True))
+            raise self._refused(instrument, ManifestRow.read(refused)[0])
         if present.is_empty():
             raise MissingDataError(
                 "There is no raw file of this instrument and day",
@@ -151,16 +152,16 @@ class RawObjects:
                     found="no file" if found is None else f"{found} bytes",
                 )
 
-    def _refused(self, instrument: Instrument, row: dict[str, Any]) -> MarketPipelineError:
+    def _refused(self, instrument: Instrument, row: ManifestRow) -> MarketPipelineError:
         """The error of a file that no reader here can meet again, because a converter met it."""
         kinds = {kind.__name__: kind for kind in (SchemaError, DomainError)}
-        return kinds.get(row["failure_kind"], LakeFileError)(
+        return kinds.get(row.failure_kind or "", LakeFileError)(
             "The vendor's file could not be turned into raw tables",
             next_step="Fix what is found there, then materialize the raw assets again.",
             exchange=instrument.venue,
             symbol=instrument.symbol,
-            file=self._lake / row["path"],
-            found=row["failure"],
+            file=self._lake / (row.path or ""),
+            found=row.failure,
         )
 
     def files_if_any(self, instrument: Instrument) -> tuple[list[Path], list[str]]:

@@ -12,8 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from market_pipeline.config.values import JsonValue
 from market_pipeline.tables import RECORDS, TABLES, refresh_catalogue
 from market_pipeline.warehouse.layout import Warehouse, sync
 from market_pipeline.warehouse.ledger import alone_in
@@ -110,7 +111,7 @@ class Planned:
     goes: bool
     why: str
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, JsonValue]:
         """All of it as JSON values."""
         candidate = self.candidate
         return {

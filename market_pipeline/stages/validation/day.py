@@ -16,12 +16,7 @@ from market_pipeline.quality.findings import FINDINGS, Finding, FindingRow, Meas
 from market_pipeline.quality.intervals import IntArray
 from market_pipeline.quality.measure import Measure, not_measured
 from market_pipeline.quality.measures.snapshots_inside import SnapshotTouches
-from market_pipeline.quality.report import (
-    BookDay,
-    measure_book,
-    report_failure,
-    report_row,
-)
+from market_pipeline.quality.report import BookDay, measure_book, report_failure, report_row
 from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
 from market_pipeline.shown import shown_logger
 from market_pipeline.stages.published_rows import records_of

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -25,11 +25,7 @@ import polars as pl
 from market_pipeline.books.arrow import CHECKPOINT_FORMAT
 from market_pipeline.books.boundaries import FirstRows
 from market_pipeline.books.flags import INVALIDATING, BookFlag
-from market_pipeline.books.marking import (
-    LastSnapshot,
-    MarkedSnapshots,
-    marked_snapshots,
-)
+from market_pipeline.books.marking import LastSnapshot, MarkedSnapshots, marked_snapshots
 from market_pipeline.books.soundness import Mark, marked_parts
 from market_pipeline.books.state import HISTORY_SNAPSHOTS
 from market_pipeline.books.tables import CHECKPOINTS
@@ -60,13 +56,21 @@ class Start:
         before_remembered: What is known of the snapshots before that one; None for nothing.
     """
 
-    checkpoint: dict[str, Any] | None
+    checkpoint: Mapping[str, Any] | None
     message: int
     row: int
     snapshot: int
     epoch: int = 0
     remembered: int = 0
     before_remembered: LastSnapshot | None = None
+
+
+class _Keyframe(NamedTuple):
+    """Which keyframe: how many messages came before, and what the last of them was."""
+
+    messages: int
+    ts_receipt_ns: int
+    sequence_number: int
 
 
 def starts_of(day: InstrumentDay, count: int, patience_ns: int) -> list[Start]:
@@ -85,12 +89,11 @@ def starts_of(day: InstrumentDay, count: int, patience_ns: int) -> list[Start]:
         LakeFileError: A raw file cannot be read, or changed since it was registered.
     """
     keyframes = _keyframes(day, _TRIED * (count - 1))
-    places = _places(day.messages, [each["messages"] for each in keyframes]) if keyframes else {}
+    places = _places(day.messages, [each.messages for each in keyframes]) if keyframes else {}
     first = _first(day)
     further: dict[int, Start] = {}
     for keyframe in keyframes:
-        message = keyframe["messages"]
-        received_ns, number = keyframe["ts_receipt_ns"], keyframe["sequence_number"]
+        message, received_ns, number = keyframe
         place = places.get(message)
         if len(first) + len(further) >= count or place is None or place.latest_ns > received_ns:
             continue
@@ -113,7 +116,7 @@ def _first(day: InstrumentDay) -> list[Start]:
     return [Start(close, 0, 0, 0)]
 
 
-def _keyframes(day: InstrumentDay, count: int) -> list[dict[str, Any]]:
+def _keyframes(day: InstrumentDay, count: int) -> list[_Keyframe]:
     """Messages, time and number of at most `count` valid keyframes, in an order like drawn lots.
 
     By turns a keyframe is drawn, of which there are as many in a quiet hour as in a busy one, and a
@@ -122,8 +125,8 @@ def _keyframes(day: InstrumentDay, count: int) -> list[dict[str, Any]]:
     keyframes = _checkpoints(day).filter(
         pl.col("flags") & _UNUSABLE == 0, format_version=CHECKPOINT_FORMAT
     )
-    columns = keyframes.select("messages", "ts_receipt_ns", "sequence_number")
-    known = {each["messages"]: each for each in columns.sort("messages").collect().to_dicts()}
+    rows = keyframes.select(_Keyframe._fields).sort("messages").collect().iter_rows()
+    known = {each.messages: each for each in map(_Keyframe._make, rows)}
     places = list(known)
 
     def lot(what: str, number: int) -> int:
