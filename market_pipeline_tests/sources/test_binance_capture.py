@@ -8,11 +8,14 @@ import pytest
 
 from market_pipeline.sources.binance_capture import (
     Findings,
+    book_ticker,
+    deltas,
     read_book_ticker,
     read_deltas,
     read_snapshots,
     read_trades,
-    readers,
+    snapshots,
+    trades,
 )
 from market_pipeline_tests.sources.capture_files import (
     BEGIN_MS,
@@ -143,7 +146,7 @@ class TestDeltas:
 
     def test_batches_are_bounded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         """A batch ends with the message that fills it."""
-        monkeypatch.setattr(readers, "_BATCH_ROWS", 4)
+        monkeypatch.setattr(deltas, "BATCH_ROWS", 4)
         events = [line(depth("usdm", (k, k + 1), *BOOK)) for k in range(5)]
         batches, _ = deltas_of(capture(tmp_path / "c.gz", events))
         assert [(0, 6), (6, 6), (12, 3)] == [(each.first_row, each.price.size) for each in batches]
@@ -179,7 +182,7 @@ class TestSnapshots:
 
     def test_batches_are_bounded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         """A batch ends with the snapshot that fills it."""
-        monkeypatch.setattr(readers, "_BATCH_ROWS", 5)
+        monkeypatch.setattr(snapshots, "BATCH_ROWS", 5)
         lines = [line(rest(number, *BOOK)) for number in range(1, 6)]
         batches = list(
             read_snapshots([capture(tmp_path / "c.gz", lines)], "spot", "BTCUSDT", Findings())
@@ -190,7 +193,7 @@ class TestSnapshots:
 
     def test_a_deep_one_among_shallow_ones(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         """A batch is never wider than its share: what is deep does not make the others so."""
-        monkeypatch.setattr(readers, "PADDED_LEVELS", 100)
+        monkeypatch.setattr(snapshots, "PADDED_LEVELS", 100)
         deep = [[str(price), "1"] for price in range(1, 51)]
         lines = [line(rest(n, deep if n == 6 else [["1", "1"]], [])) for n in range(1, 11)]
         batches = list(
@@ -262,7 +265,7 @@ class TestTrades:
 
     def test_batches(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         """They come a bounded number at a time, whichever files they are in."""
-        monkeypatch.setattr(readers, "_BATCH_ROWS", 2)
+        monkeypatch.setattr(trades, "BATCH_ROWS", 2)
         files = [
             capture(tmp_path / name, [line(trade(n)) for n in numbers])
             for name, numbers in (("a.gz", (1, 2, 3)), ("b.gz", (4, 5)))
@@ -291,7 +294,7 @@ class TestBookTicker:
 
     def test_batches_are_bounded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         """No batch has more rows than the bound."""
-        monkeypatch.setattr(readers, "_BATCH_ROWS", 2)
+        monkeypatch.setattr(book_ticker, "BATCH_ROWS", 2)
         frame = {"s": "BTCUSDT", "b": "1.5", "B": "2", "a": "1.6", "A": "1"}
         path = capture(tmp_path / "c.gz", [line(frame | {"u": number}) for number in range(5)])
         batches = list(read_book_ticker([path], "BTCUSDT", Findings()))

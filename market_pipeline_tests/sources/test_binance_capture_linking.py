@@ -16,7 +16,7 @@ from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.books.rebuild import Rebuild, RebuildOptions
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.state import DepthRows, Resync
-from market_pipeline.sources.binance_capture import Findings, read_deltas, read_snapshots, readers
+from market_pipeline.sources.binance_capture import Findings, read_deltas, read_snapshots
 from market_pipeline.sources.binance_capture.linking import (
     Link,
     Linker,
@@ -26,6 +26,7 @@ from market_pipeline.sources.binance_capture.linking import (
 from market_pipeline_tests.naive.capture import Event, Rest, naive_links
 from market_pipeline_tests.sources.capture_files import SYMBOL, capture, depth, line, rest, told
 
+PACKAGE = "market_pipeline.sources.binance_capture"
 MARKETS = ("spot", "usdm", "coinm")
 ONE = Scale.of(Decimal(1))
 FILE = Path("c.gz")
@@ -42,7 +43,7 @@ def outcome(market, stream) -> tuple[list[Link], list[tuple[str, str, int]]]:
         for number, each in enumerate(stream, 1)
         if each[0] == "rest"
     ]
-    linker = Linker(market, [each for each in placed if each is not None], findings)
+    linker = Linker(market, lambda: [each for each in placed if each is not None], findings)
     links = [
         linker.link(FILE, number, each[-2], each[-1], has_levels=each[0] != "empty")
         for number, each in enumerate(stream, 1)
@@ -163,7 +164,7 @@ class TestRules:
         """Spot names U, one more than the last u; futures name pu."""
         for market, expected, found in (("spot", "U=21", "U=31"), ("usdm", "pu=20", "pu=30")):
             findings = Findings()
-            linker = Linker(market, [], findings)
+            linker = Linker(market, list, findings)
             linker.link(FILE, 1, 10, 20, has_levels=True)
             linker.link(FILE, 2, 30, 40, has_levels=True)
             (gap,) = findings.located
@@ -349,7 +350,8 @@ class TestRandomStreams:
         with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
             files = written(market, world.stream, [], Path(folder))
             for size in (1 << 18, rows):
-                patch.setattr(readers, "_BATCH_ROWS", size)
+                for module in ("deltas", "snapshots"):
+                    patch.setattr(f"{PACKAGE}.{module}.BATCH_ROWS", size)
                 findings = Findings()
                 batches = list(read_deltas(files, market, SYMBOL[market], findings))
                 gaps = [

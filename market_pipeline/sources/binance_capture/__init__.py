@@ -12,6 +12,7 @@ Seed: the first REST snapshot that the events continue.
 
 from __future__ import annotations
 
+from market_pipeline.sources.binance_capture.book_ticker import BookTickerBatch, read_book_ticker
 from market_pipeline.sources.binance_capture.converter import CONVERTER, BinanceCapture
 from market_pipeline.sources.binance_capture.lines import (
     MEANING,
@@ -21,10 +22,11 @@ from market_pipeline.sources.binance_capture.lines import (
 )
 from market_pipeline.sources.binance_capture.linking import MARKET_OF_VENUE, Market, capture_symbol
 from market_pipeline.sources.binance_capture.readers import (
-    BookTickerBatch,
-    read_book_ticker,
+    TableFindings,
+    find_losses,
     read_deltas,
     read_snapshots,
+    read_tables,
     read_trades,
 )
 
@@ -38,9 +40,12 @@ __all__ = [
     "FindingKind",
     "Findings",
     "Market",
+    "TableFindings",
     "capture_symbol",
+    "find_losses",
     "read_book_ticker",
     "read_deltas",
     "read_snapshots",
+    "read_tables",
     "read_trades",
 ]

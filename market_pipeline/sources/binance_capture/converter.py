@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import InstrumentsError
+from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch, Trades
 from market_pipeline.sources.binance_capture.lines import MEANING, Findings
 from market_pipeline.sources.binance_capture.linking import (
     MARKET_OF_VENUE,
     Market,
     capture_symbol,
 )
-from market_pipeline.sources.binance_capture.readers import (
-    read_deltas,
-    read_snapshots,
-    read_trades,
-)
+from market_pipeline.sources.binance_capture.readers import TableFindings, read_tables
 from market_pipeline.sources.converter import ConverterFacts
 from market_pipeline.sources.raw_writer import RawWriter
 
@@ -56,20 +52,17 @@ class BinanceCapture:
         """See `Converter`. What a reader finds wrong is noted, after the name of its table."""
         market = _market_of(instrument)
         symbol = capture_symbol(market, instrument.symbol)
-        findings = Findings()
-        for number, batch in enumerate(read_deltas(files, market, symbol, findings)):
-            # A stream begins somewhere: nothing proves that messages of this day were lost.
-            lost = batch.gap_rows[batch.gap_rows > 0] if number == 0 else batch.gap_rows
-            out.deltas(replace(batch, gap_rows=lost))
-        _note(out, "deltas", findings)
-        findings = Findings()
-        for snapshots in read_snapshots(files, market, symbol, findings):
-            out.snapshots(snapshots)
-        _note(out, "snapshots", findings)
-        findings = Findings()
-        for trades in read_trades(files, symbol, findings):
-            out.trades(trades)
-        _note(out, "trades", findings)
+        findings = TableFindings(Findings(), Findings(), Findings())
+        for batch in read_tables(files, market, symbol, findings):
+            match batch:
+                case DeltaBatch():
+                    out.deltas(batch)
+                case SnapshotBatch():
+                    out.snapshots(batch)
+                case Trades():
+                    out.trades(batch)
+        for table, each in findings._asdict().items():
+            _note(out, table, each)
 
 
 CONVERTER = BinanceCapture()

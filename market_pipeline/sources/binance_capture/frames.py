@@ -7,29 +7,36 @@ nearest value; what lies outside a field's domain makes the frame undecodable.
 from __future__ import annotations
 
 import re
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Generic, Protocol, TypeVar
 
 import msgspec
+import numpy as np
 from msgspec import Meta, Struct
+from numpy.typing import NDArray
 
-from market_pipeline.sources.binance_capture.lines import FindingKind, Findings
+from market_pipeline.sources.binance_capture.lines import FindingKind, Findings, to_ns
 
 __all__ = [
     "BookTickerFrame",
     "FrameDecoder",
     "FuturesDepthFrame",
+    "Levels",
     "SnapshotFrame",
     "SpotDepthFrame",
     "TradeFrame",
     "check_json",
+    "known_time",
+    "level_columns",
 ]
 
 _LARGEST = 1.7976931348623157e308
 _Positive = Annotated[float, Meta(gt=0, le=_LARGEST)]
 _Size = Annotated[float, Meta(ge=0, le=_LARGEST)]
 _Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-_Levels = list[tuple[_Positive, _Size]]
+Levels = list[tuple[_Positive, _Size]]
+"""One side of a book: prices and sizes."""
 
 # What msgspec says of a text that ends too early; a test holds it to that.
 _ENDS_TOO_EARLY = "Input data was truncated"
@@ -52,8 +59,8 @@ class SpotDepthFrame(Struct, gc=False):
     s: str
     U: _Id
     u: _Id
-    b: _Levels
-    a: _Levels
+    b: Levels
+    a: Levels
 
     @property
     def start(self) -> int:
@@ -68,8 +75,8 @@ class FuturesDepthFrame(Struct, gc=False):
     s: str
     pu: _Id
     u: _Id
-    b: _Levels
-    a: _Levels
+    b: Levels
+    a: Levels
 
     @property
     def start(self) -> int:
@@ -81,8 +88,8 @@ class SnapshotFrame(Struct, gc=False):
     """The answer of the REST depth endpoint; only COIN-M names the symbol."""
 
     lastUpdateId: _Id
-    bids: _Levels
-    asks: _Levels
+    bids: Levels
+    asks: Levels
     s: str | None = msgspec.field(name="symbol", default=None)
 
 
@@ -163,6 +170,21 @@ def check_json(file: Path, line: int, text: bytes, findings: Findings) -> None:
         _any_object.decode(text)
     except msgspec.DecodeError as error:
         _report_undecodable(file, line, error, findings)
+
+
+def known_time(stamp: int, file: Path, line: int, findings: Findings) -> int | None:
+    """A frame's time in ns; None, and a finding, if it has none of the numbers of digits."""
+    ts_ns = to_ns(stamp)
+    if ts_ns is None:
+        expected = "a time of 13, 16 or 19 digits"
+        findings.add(FindingKind.UNDECODABLE, file, line, expected, str(stamp))
+    return ts_ns
+
+
+def level_columns(levels: Levels) -> NDArray[np.float64]:
+    """Levels as float64 (2, n): prices, then sizes."""
+    flat = np.fromiter(chain.from_iterable(levels), np.float64, 2 * len(levels))
+    return np.ascontiguousarray(flat.reshape(-1, 2).T)
 
 
 def _report_undecodable(file: Path, line: int, error: Exception, findings: Findings) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -18,7 +18,8 @@ from market_pipeline.errors import LakeFileError
 from market_pipeline.shown import shown
 from market_pipeline.sources.memory_limits import LINE_BYTES
 
-__all__ = ["MEANING", "FindingKind", "Findings", "LineFinding", "read_lines", "to_ns"]
+__all__ = ["MEANING", "FindingKind", "Findings", "FindingsOfAll", "LineFinding"]
+__all__ += ["read_blocks", "read_lines", "split_line", "to_ns"]
 
 
 _CHUNK_BYTES = 1 << 16
@@ -102,6 +103,19 @@ class Findings:
             self.located.append(LineFinding(kind, file, line, expected, shown(found, _SHOWN_FOUND)))
 
 
+class FindingsOfAll(Findings):
+    """Passes on what is found to several readers' findings, and keeps nothing itself."""
+
+    def __init__(self, each: Sequence[Findings]) -> None:
+        super().__init__()
+        self._each = each
+
+    def add(self, kind: FindingKind, file: Path, line: int, expected: str, found: str) -> None:
+        """Adds the finding to all of them."""
+        for findings in self._each:
+            findings.add(kind, file, line, expected, found)
+
+
 def to_ns(stamp: int) -> int | None:
     """A stamp as ns since the epoch: 13 digits are ms, 16 are µs, 19 are ns; None for any other."""
     if 10**12 <= stamp < 10**13:
@@ -120,25 +134,37 @@ def read_lines(
     `containing` only lines with these bytes are looked at.
 
     Raises:
+        LakeFileError: See `read_blocks`.
+    """
+    for first, _, text in read_blocks(file, findings):
+        if containing in text:
+            for number, line in enumerate(text[:-1].split(b"\n"), first):
+                if containing in line:
+                    found = split_line(file, number, line, findings)
+                    if found is not None:
+                        yield number, *found
+
+
+def split_line(
+    file: Path, number: int, line: bytes, findings: Findings
+) -> tuple[int, bytes] | None:
+    """A line's (ts_receipt_ns, JSON text); None, and a finding, if it does not begin as one."""
+    stamp, _, text = line.partition(b" ")
+    is_stamp = stamp.isdigit() and len(stamp) <= _STAMP_DIGITS
+    ts_receipt_ns = to_ns(int(stamp)) if is_stamp else None
+    if text and ts_receipt_ns is not None:
+        return ts_receipt_ns, text
+    kind = FindingKind.TRUNCATED_LINE if line.isdigit() else FindingKind.UNDECODABLE
+    findings.add(kind, file, number, "a stamp, a space and JSON", repr(line[:_SHOWN_BYTES]))
+    return None
+
+
+def read_blocks(file: Path, findings: Findings) -> Iterator[tuple[int, int, bytes]]:
+    """Yields (number of the first line from 1, how many lines, text with their breaks), in blocks.
+
+    Raises:
         LakeFileError: If the file cannot be opened or is no gzip at all, or at a line of more than
             `LINE_BYTES`.
-    """
-    for first, lines in _lines(file, findings, containing):
-        for number, line in enumerate(lines, first):
-            if containing in line:
-                stamp, _, text = line.partition(b" ")
-                is_stamp = stamp.isdigit() and len(stamp) <= _STAMP_DIGITS
-                ts_receipt_ns = to_ns(int(stamp)) if is_stamp else None
-                if text and ts_receipt_ns is not None:
-                    yield number, ts_receipt_ns, text
-                else:
-                    _report_no_line(file, number, line, findings)
-
-
-def _lines(file: Path, findings: Findings, containing: bytes) -> Iterator[tuple[int, list[bytes]]]:
-    """Yields whole lines, a block at a time, after the number of the first of them.
-
-    Blocks without `containing` are passed over.
     """
     number = 1
     # In parts until it ends, or a long line would be copied with every block.
@@ -150,20 +176,17 @@ def _lines(file: Path, findings: Findings, containing: bytes) -> Iterator[tuple[
             return
         end = block.rfind(b"\n") + 1
         if end:
-            text = b"".join((*rest, block[: end - 1]))
+            text = b"".join((*rest, block[:end]))
             rest, rest_bytes = [], 0
-            if containing in text:
-                lines = text.split(b"\n")
-                yield number, lines
-                number += len(lines)
-            else:
-                number += text.count(b"\n") + 1
+            lines = text.count(b"\n")
+            yield number, lines, text
+            number += lines
         rest.append(block[end:])
         rest_bytes += len(block) - end
         if rest_bytes > LINE_BYTES:
             raise _too_long(file, number, rest[0])
     if rest_bytes:
-        yield number, [b"".join(rest)]
+        yield number, 1, b"".join((*rest, b"\n"))
 
 
 def _too_long(file: Path, number: int, begin: bytes) -> LakeFileError:
@@ -175,11 +198,6 @@ def _too_long(file: Path, number: int, begin: bytes) -> LakeFileError:
         expected=f"a line of at most {LINE_BYTES} bytes",
         found=f"a longer one, from {begin[:_SHOWN_BYTES]!r}",
     )
-
-
-def _report_no_line(file: Path, number: int, line: bytes, findings: Findings) -> None:
-    kind = FindingKind.TRUNCATED_LINE if line.isdigit() else FindingKind.UNDECODABLE
-    findings.add(kind, file, number, "a stamp, a space and JSON", repr(line[:_SHOWN_BYTES]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,17 @@ to be right. An event continues a book at id L if start <= L <= u.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from market_pipeline.sources.binance_capture.lines import FindingKind, Findings
 
@@ -110,21 +116,46 @@ class Linker:
 
     Args:
         market: Whose rules hold.
-        snapshots: All snapshots that the book will meet, in their order.
+        snapshots: Gives all snapshots that the book will meet, in their order; called where an
+            event does not continue the one before, and not before.
         findings: Receives duplicates, late events, gaps, and snapshots that nothing continues.
+        begins_whole: Whether nothing counts as lost before the first event, whatever leads to it.
     """
 
     def __init__(
-        self, market: Market, snapshots: Sequence[PlacedSnapshot], findings: Findings
+        self,
+        market: Market,
+        snapshots: Callable[[], Sequence[PlacedSnapshot]],
+        findings: Findings,
+        *,
+        begins_whole: bool = False,
     ) -> None:
         self._is_spot = market == "spot"
-        self._snapshots = snapshots
+        self._snapshots = cache(snapshots)
         self._findings = findings
-        self._next_snapshot = 0
+        self._begins_whole = begins_whole
         self._last_seen: tuple[int, int] | None = None
         self._empty_start: int | None = None
         self._last_applied: int | None = None
         self._lost_since_applied = False
+
+    def follow(self, starts: NDArray[np.int64], lasts: NDArray[np.int64]) -> bool:
+        """Links consecutive events with levels if each continues the one before: all are applied.
+
+        Args:
+            starts, lasts: int64 (n,), n > 0, as for `link`.
+
+        Returns:
+            Whether it is so; if not, nothing is done.
+        """
+        if self._last_seen is None or self._last_seen[1] != self._last_applied:
+            return False
+        before = np.concatenate((self._last_seen[1:], lasts[:-1]))
+        if not ((starts == before) & (lasts > before)).all():
+            return False
+        self._last_seen = (int(starts[-1]), int(lasts[-1]))
+        self._last_applied = self._last_seen[1]
+        return True
 
     def link(self, file: Path, line: int, start: int, u: int, *, has_levels: bool) -> Link:
         """Links the next event of the stream in file order."""
@@ -150,11 +181,15 @@ class Linker:
 
     def _link_to_book(self, start: int, u: int) -> Link:
         """What is lost before an event with levels when the book has met the snapshots there."""
-        met = self._snapshots_before(u)
-        if not self._lost_since_applied and self._last_applied is not None:
+        lost, before = self._lost_since_applied, self._last_applied
+        if not lost and (before is not None or self._begins_whole):
             return Link.APPLY
+        # The book meets a snapshot before the first event above its place.
+        snapshots, place = self._snapshots(), attrgetter("sequence_number")
+        begin = 0 if before is None else bisect_left(snapshots, before, key=place)
+        met = snapshots[begin : bisect_left(snapshots, u, key=place)]
         for snapshot in met:
-            if snapshot.last_update_id < start and snapshot.last_update_id != self._last_applied:
+            if snapshot.last_update_id < start and snapshot.last_update_id != before:
                 self._findings.add(
                     FindingKind.SNAPSHOT_OUT_OF_DATE,
                     snapshot.file,
@@ -165,18 +200,9 @@ class Linker:
         # A book with a gap takes over the first snapshot it meets and counts as right from there,
         # so one after that would recover nothing.
         if not met or met[0].last_update_id < start:
-            return Link.APPLY_AFTER_GAP
-        return Link.APPLY_RECOVERED if self._lost_since_applied else Link.APPLY
-
-    def _snapshots_before(self, u: int) -> Sequence[PlacedSnapshot]:
-        """The snapshots that the book meets between the last event applied and the one at `u`."""
-        begin = self._next_snapshot
-        while (
-            self._next_snapshot < len(self._snapshots)
-            and self._snapshots[self._next_snapshot].sequence_number < u
-        ):
-            self._next_snapshot += 1
-        return self._snapshots[begin : self._next_snapshot]
+            is_begin = before is None and self._begins_whole
+            return Link.APPLY if is_begin else Link.APPLY_AFTER_GAP
+        return Link.APPLY_RECOVERED if lost else Link.APPLY
 
     def _report_old(self, file: Path, line: int, start: int, u: int) -> None:
         assert self._last_seen is not None
