@@ -19,9 +19,11 @@ from market_pipeline.notebook.in_memory import (
     snapshot_slices,
     times_of_trades,
 )
-from market_pipeline.sources import binance_capture, crypto_lake
+from market_pipeline.sources import binance_capture
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch, TradeTimes
 from market_pipeline.sources.binance_capture import Findings
+from market_pipeline.sources.crypto_lake import read_deltas
+from market_pipeline.sources.crypto_lake_snapshots import read_snapshots
 from market_pipeline.sources.crypto_lake_trades import read_trade_times
 from market_pipeline.sources.raw_names import folder_shards, refuse_names
 
@@ -86,7 +88,7 @@ def _deltas(rows: RawRows, instrument: str | None) -> Callable[[Findings], Itera
     if _is_capture(files):
         market, symbol = _capture_symbol(instrument)
         return lambda findings: binance_capture.read_deltas(files, market, symbol, findings)
-    return lambda _: crypto_lake.read_deltas(files)
+    return lambda _: read_deltas(files)
 
 
 def _snapshots(
@@ -101,7 +103,7 @@ def _snapshots(
     if _is_capture(files):
         market, symbol = _capture_symbol(instrument)
         return lambda findings: binance_capture.read_snapshots(files, market, symbol, findings)
-    return lambda _: crypto_lake.read_snapshots(files)
+    return lambda _: read_snapshots(files)
 
 
 def _trade_times(rows: RawRows, instrument: str | None) -> TradeTimes:

@@ -8,13 +8,8 @@ from hypothesis import strategies as st
 from benchmarks.feed import FIRST_NS, MAX_MESSAGE_ROWS
 from benchmarks.generator import blocks, synthetic_deltas
 from benchmarks.lake_files import DAY, EXCHANGE, symbol_of, synthetic_lake
-from market_pipeline.sources.crypto_lake import (
-    DELTAS,
-    SNAPSHOTS,
-    day_shards,
-    read_deltas,
-    read_snapshots,
-)
+from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, day_shards, read_deltas
+from market_pipeline.sources.crypto_lake_snapshots import read_snapshots
 
 ROWS = 1_000_000
 _RESYNC_ROWS = 1_000

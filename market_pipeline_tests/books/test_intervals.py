@@ -19,13 +19,8 @@ from market_pipeline.books.scale import Scale
 from market_pipeline.books.state import BboRows, Repair, Repairs, Resync
 from market_pipeline.books.tables import INTERVALS
 from market_pipeline.config.instruments import Instrument
-from market_pipeline.sources.crypto_lake import (
-    DELTAS,
-    SNAPSHOTS,
-    day_shards,
-    read_deltas,
-    read_snapshots,
-)
+from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, day_shards, read_deltas
+from market_pipeline.sources.crypto_lake_snapshots import read_snapshots
 from market_pipeline.sources.simulated import Fault, FaultKind, demo_plan, simulate
 from market_pipeline_tests.naive.intervals import Repaired, Row, clock_of, naive_intervals
 

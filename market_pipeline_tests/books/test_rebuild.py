@@ -20,13 +20,8 @@ from market_pipeline.books.state import BboRows, DepthRows, Resync
 from market_pipeline.books.step_inference import StepInference
 from market_pipeline.config.instruments import Policies
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
-from market_pipeline.sources.crypto_lake import (
-    DELTAS,
-    SNAPSHOTS,
-    day_shards,
-    read_deltas,
-    read_snapshots,
-)
+from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, day_shards, read_deltas
+from market_pipeline.sources.crypto_lake_snapshots import read_snapshots
 from market_pipeline_tests.naive.canonical import canonical_book
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS
 

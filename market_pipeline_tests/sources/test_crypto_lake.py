@@ -23,9 +23,9 @@ from market_pipeline.sources.crypto_lake import (
     day_shards,
     open_shard,
     read_deltas,
-    read_snapshots,
     read_times,
 )
+from market_pipeline.sources.crypto_lake_snapshots import read_snapshots
 from market_pipeline.sources.crypto_lake_trades import read_trades
 from market_pipeline_tests.sources.raw_files import (
     CLIENT_SPELLING,

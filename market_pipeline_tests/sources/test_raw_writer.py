@@ -12,13 +12,8 @@ import pytest
 from market_pipeline.errors import SchemaError
 from market_pipeline.sources import raw_writer
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch, Trades
-from market_pipeline.sources.crypto_lake import (
-    DELTAS,
-    SNAPSHOTS,
-    open_shard,
-    read_deltas,
-    read_snapshots,
-)
+from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, open_shard, read_deltas
+from market_pipeline.sources.crypto_lake_snapshots import read_snapshots
 from market_pipeline.sources.memory_limits import MAX_LEVELS
 from market_pipeline.sources.raw_writer import RawWriter
 

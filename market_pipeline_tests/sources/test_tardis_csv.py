@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import DomainError, LakeFileError, SchemaError
 from market_pipeline.sources.converted_columns import LOST_BEFORE, RECOVERED
-from market_pipeline.sources.crypto_lake import read_deltas, read_snapshots
+from market_pipeline.sources.crypto_lake import read_deltas
+from market_pipeline.sources.crypto_lake_snapshots import read_snapshots
 from market_pipeline.sources.crypto_lake_trades import read_trades
 from market_pipeline.sources.raw_writer import RawWriter
 from market_pipeline.sources.tardis_csv import (

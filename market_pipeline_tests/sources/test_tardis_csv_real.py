@@ -12,7 +12,8 @@ import pytest
 from market_pipeline.books.flags import INVALIDATING
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import load_settings
-from market_pipeline.sources.crypto_lake import read_deltas, read_snapshots
+from market_pipeline.sources.crypto_lake import read_deltas
+from market_pipeline.sources.crypto_lake_snapshots import read_snapshots
 from market_pipeline.sources.raw_writer import RawWriter
 from market_pipeline.sources.tardis_csv import CONVERTER, tardis_exchange, tardis_symbol
 from market_pipeline.tables import TABLES

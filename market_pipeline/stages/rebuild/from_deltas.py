@@ -11,7 +11,8 @@ from market_pipeline.books.rebuild_state import RebuildState
 from market_pipeline.books.tables import BOOK_FILES
 from market_pipeline.errors import CheckpointError, MarketPipelineError
 from market_pipeline.sources.batches import DeltaBatch
-from market_pipeline.sources.crypto_lake import read_deltas, read_snapshots
+from market_pipeline.sources.crypto_lake import read_deltas
+from market_pipeline.sources.crypto_lake_snapshots import read_snapshots
 from market_pipeline.stages.rebuild.gap_scan import before_first_silence
 from market_pipeline.stages.rebuild.prefetch import read_ahead
 from market_pipeline.stages.rebuild.raw_files import RawFiles

@@ -7,7 +7,7 @@ from market_pipeline.books.intervals import Intervals
 from market_pipeline.books.rebuild import RebuildOptions
 from market_pipeline.books.soundness import marks_of
 from market_pipeline.errors import DomainError, MissingDataError
-from market_pipeline.sources.crypto_lake import read_snapshots
+from market_pipeline.sources.crypto_lake_snapshots import read_snapshots
 from market_pipeline.stages.rebuild.prefetch import read_ahead
 from market_pipeline.stages.rebuild.raw_files import RawFiles
 from market_pipeline.stages.rebuild.writer import BookWriter

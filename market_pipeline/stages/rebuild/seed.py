@@ -16,7 +16,8 @@ from market_pipeline.books.rebuild_state import RebuildState
 from market_pipeline.books.scale import Scale, scales_of
 from market_pipeline.books.tables import CHECKPOINTS
 from market_pipeline.errors import CheckpointError, is_of_machine
-from market_pipeline.sources.crypto_lake import read_deltas, read_snapshots
+from market_pipeline.sources.crypto_lake import read_deltas
+from market_pipeline.sources.crypto_lake_snapshots import read_snapshots
 from market_pipeline.stages.rebuild.close_replay import replay_close
 from market_pipeline.stages.rebuild.day_join import breaks_between, why_not_replayed
 from market_pipeline.stages.rebuild.raw_files import RawFiles

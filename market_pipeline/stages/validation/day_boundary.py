@@ -18,7 +18,8 @@ from market_pipeline.errors import CheckpointError, MarketPipelineError, is_of_m
 from market_pipeline.quality.figures.comparisons import DayBoundaryFigures
 from market_pipeline.quality.findings import Finding, Measured, with_first
 from market_pipeline.sources.batches import SnapshotBatch
-from market_pipeline.sources.crypto_lake import read_deltas, read_snapshots
+from market_pipeline.sources.crypto_lake import read_deltas
+from market_pipeline.sources.crypto_lake_snapshots import read_snapshots
 from market_pipeline.sources.crypto_lake_trades import read_trade_times
 from market_pipeline.stages.rebuild.close_replay import CloseReplay, LevelDifference, replay_close
 from market_pipeline.stages.rebuild.day_join import Break, breaks_between, why_not_replayed

@@ -26,7 +26,7 @@ from market_pipeline.quality.measures.precision import (
     loss_note,
 )
 from market_pipeline.sources.batches import SnapshotBatch
-from market_pipeline.sources.crypto_lake import read_snapshots
+from market_pipeline.sources.crypto_lake_snapshots import read_snapshots
 from market_pipeline.stages.validation.context import InstrumentDay
 
 __all__ = ["measure_precision", "measure_snapshot_precision"]

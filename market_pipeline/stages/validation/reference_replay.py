@@ -39,7 +39,8 @@ from market_pipeline.quality.reference.feed import (
 )
 from market_pipeline.quality.reference.soundness import LOOKAHEAD, Stamps
 from market_pipeline.quality.reference.state import LEAST_MESSAGE_WORK, PlainBook
-from market_pipeline.sources.crypto_lake import DELTAS, open_shard, read_deltas, read_snapshots
+from market_pipeline.sources.crypto_lake import DELTAS, open_shard, read_deltas
+from market_pipeline.sources.crypto_lake_snapshots import read_snapshots
 from market_pipeline.stages.published_rows import count_rows, of_instrument
 from market_pipeline.stages.rebuild.seed import keyframe_of
 from market_pipeline.stages.validation.context import InstrumentDay

@@ -22,14 +22,8 @@ from market_pipeline.books.tables import BBO, CHECKPOINTS
 from market_pipeline.config.instruments import Instrument, Policies
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import CheckpointError
-from market_pipeline.sources.crypto_lake import (
-    DELTAS,
-    SNAPSHOTS,
-    TRADES,
-    day_shards,
-    read_deltas,
-    read_snapshots,
-)
+from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, day_shards, read_deltas
+from market_pipeline.sources.crypto_lake_snapshots import read_snapshots
 from market_pipeline.sources.simulated import simulate
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
 from market_pipeline.stages.raw.register import register_day

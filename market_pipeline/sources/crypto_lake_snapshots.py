@@ -1,0 +1,80 @@
+"""The snapshots of a Crypto Lake day, the deeper they are the fewer at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from market_pipeline.sources.batches import SnapshotBatch
+from market_pipeline.sources.converted_columns import level_columns, levels_in
+from market_pipeline.sources.crypto_lake import (
+    SNAPSHOT_LEVELS,
+    SNAPSHOTS,
+    RawBatch,
+    open_shard,
+    read_whole,
+)
+
+__all__ = ["read_snapshots"]
+
+_BATCH_ROWS = 1 << 13
+
+
+def read_snapshots(
+    files: Sequence[Path], skip_rows: int = 0, *, with_origin: bool = False
+) -> Iterator[SnapshotBatch]:
+    """Yields the snapshots of a day's shards in order; a level without a finite price has size 0.
+
+    Args:
+        files: The shards in order.
+        skip_rows: Snapshots at the start that are left out, counted over all shards.
+        with_origin: Whether to read the exchange's time too.
+
+    Raises:
+        LakeFileError, SchemaError: See `open_shard`.
+        DomainError: On a null time or sequence number.
+    """
+    keys = ["receipt_timestamp", "sequence_number"]
+    if with_origin:
+        keys.append("timestamp")
+    for batch in _snapshot_batches(files, keys, skip_rows):
+        arrays = batch.arrays
+        prices, sizes = {}, {}
+        for side in ("bid", "ask"):
+            ranks = range(levels_in(arrays))
+            price = np.stack([arrays[f"{side}_{k}_price"] for k in ranks], axis=1)
+            size = np.stack([arrays[f"{side}_{k}_size"] for k in ranks], axis=1)
+            absent = ~(np.isfinite(price) & np.isfinite(size)) | (price <= 0) | (size <= 0)
+            prices[side] = np.where(absent, 0.0, price)
+            sizes[side] = np.where(absent, 0.0, size)
+        yield SnapshotBatch(
+            file=batch.file,
+            first_row=batch.first_row,
+            ts_receipt_ns=arrays["receipt_timestamp"],
+            sequence_number=arrays["sequence_number"],
+            bid_price=prices["bid"],
+            bid_size=sizes["bid"],
+            ask_price=prices["ask"],
+            ask_size=sizes["ask"],
+            ts_origin_ns=arrays["timestamp"] if with_origin else None,
+        )
+
+
+def _snapshot_batches(
+    files: Sequence[Path], keys: Sequence[str], skip_rows: int
+) -> Iterator[RawBatch]:
+    """The rows of each shard with all of its levels."""
+    for file in files:
+        parquet, names = open_shard(file, SNAPSHOTS)
+        with parquet:
+            rows, depth = parquet.metadata.num_rows, levels_in(names)
+        skipped = min(skip_rows, rows)
+        skip_rows -= skipped
+        levels = level_columns(depth)
+        at_once = max(1, _BATCH_ROWS * SNAPSHOT_LEVELS // depth)
+        columns = [*keys, *levels]
+        yield from read_whole(
+            [file], SNAPSHOTS, columns, at_once, nullable=levels, skip_rows=skipped
+        )
