@@ -1,4 +1,4 @@
-"""Interrupts of a run that would be lost."""
+"""How a step of a run ends: with errors in our words, and by an interrupt wherever it comes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from typing import ParamSpec, TypeVar, cast
 
 from dagster._core.errors import DagsterExecutionInterruptedError
 
-__all__ = ["interruptible"]
+from market_pipeline.machine import reports_machine_errors
+
+__all__ = ["run_step"]
 
 _AGAIN_SECONDS = 10.0
 """An interrupt is repeated where it did not end the work in that time; threads have as long."""
@@ -22,14 +24,15 @@ _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
 
-def interruptible(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
-    """Has SIGINT and SIGTERM end a function of a run, or a step of a generator, with Dagster's
-    error for them, wherever they come.
+def run_step(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
+    """Makes errors of the machine ours, and has SIGINT and SIGTERM end a function of a run, or a
+    step of a generator, with Dagster's error for them, wherever they come.
 
     Python raises an interrupt in whatever runs, and what runs may lose it: a callback of the
     garbage collector can raise nothing, and libraries take it for an error of their own or drop it.
     The run would go on to its end, or record the error as one of the day's data.
     """
+    function = reports_machine_errors(function)
 
     @wraps(function)
     def call(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:

@@ -26,7 +26,7 @@ from dagster_duckdb.io_manager import DuckDbClient
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import load_settings
-from market_pipeline.defs.interrupts import interruptible
+from market_pipeline.defs.interrupts import run_step
 from market_pipeline.machine import reports_machine_errors
 from market_pipeline.stages.published_rows import of_instrument
 from market_pipeline.tables import TABLES, refresh_catalogue, run_alive, with_catalogue
@@ -123,8 +123,7 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
         with _one_switch(Warehouse(Path(self.data_dir))):
             yield self
 
-    @interruptible
-    @reports_machine_errors
+    @run_step
     def handle_output(self, context: dg.OutputContext, obj: PartitionFiles) -> None:
         """Publishes a day's files; a killed run leaves the partition that was there before."""
         warehouse = with_catalogue(Path(self.data_dir))
@@ -156,8 +155,7 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
             }
         )
 
-    @interruptible
-    @reports_machine_errors
+    @run_step
     def load_input(self, context: dg.InputContext) -> pl.LazyFrame:
         """The day's rows of the upstream table; none, with its columns, if nothing is there."""
         if context.upstream_output is None:

@@ -35,7 +35,14 @@ class _ArrowTable(Protocol):
 
 
 RawRows = pl.LazyFrame | _ArrowTable | Columns | str | Path | Sequence[str | Path]
-"""Rows of one of the vendor's tables: a frame, arrays by column name, or files."""
+"""Rows of one of the vendor's tables, as one of
+
+* Parquet files of the lake, or captures of Binance's streams (.gz): a path, a list of paths in feed
+  order, or the folder of a lake's day; they are read in bounded memory;
+* a Polars frame, or any table with the Arrow interface (pandas, pyarrow, DuckDB); a lazy frame is
+  collected;
+* a mapping of one-dimensional arrays by column name.
+"""
 _NO_TRADES = TradeTimes(np.empty(0, np.int64), np.empty(0, np.int64))
 
 

@@ -21,8 +21,8 @@ from market_pipeline.books.tables import BBO, DEPTH, IDENTITY, INTERVALS
 from market_pipeline.config.instruments import Instrument, Policies
 from market_pipeline.errors import DomainError
 from market_pipeline.notebook.book import Book
-from market_pipeline.notebook.feeds import RawRows, feeds_of
-from market_pipeline.notebook.raw_scan import scan_raw
+from market_pipeline.notebook.feeds import Feeds, RawRows, feeds_of
+from market_pipeline.notebook.raw_scan import RawScan, scan_raw
 from market_pipeline.sources.binance_capture import MEANING, Findings
 from market_pipeline.warehouse.tables import Table
 
@@ -80,17 +80,10 @@ def rebuild(
 ) -> RebuiltBook:
     """Rebuilds the order book of one instrument from raw level-2 rows.
 
-    `deltas`, `snapshots` and `trades` are each one of
-
-    * Parquet files of the lake, or captures of Binance's streams (.gz): a path, a list of paths in
-      feed order, or the folder of a lake's day; they are read in bounded memory;
-    * a Polars frame, or any table with the Arrow interface (pandas, pyarrow, DuckDB); a lazy frame
-      is collected;
-    * a mapping of one-dimensional arrays by column name.
-
-    Columns have the vendor's names in either spelling (`timestamp` or `origin_time`,
-    `receipt_timestamp` or `received_time`); in memory there may be more. Times are int64 ns since
-    the epoch, or datetimes, UTC.
+    `deltas`, `snapshots` and `trades` are each files, a frame, another table, or arrays by column
+    name (`RawRows`). Columns have the vendor's names in either spelling (`timestamp` or
+    `origin_time`, `receipt_timestamp` or `received_time`); in memory there may be more. Times are
+    int64 ns since the epoch, or datetimes, UTC.
 
     Args:
         deltas: Changed levels in feed order: `timestamp`, `receipt_timestamp`, `sequence_number`
@@ -126,12 +119,18 @@ def rebuild(
     """
     feeds = feeds_of(deltas, snapshots, trades, instrument)
     options = _options(resync, crossed, crossed_resync_seconds, depth_every)
-    known = scan_raw(
-        feeds.deltas(Findings()), feeds.trade_times, infer_steps="infer" in (tick, lot)
-    )
+    infers = "infer" in (tick, lot)
+    known = scan_raw(feeds.deltas(Findings()), feeds.trade_times, infer_steps=infers)
     # Rows that only remove levels show no lot; any step then represents their sizes, all 0.
     price_scale = _scale("tick", tick, known.price_scale or Scale.of(Decimal(1)))
     size_scale = _scale("lot", lot, known.size_scale or Scale.of(Decimal(1)))
+    return _rebuilt(feeds, known, options, price_scale, size_scale)
+
+
+def _rebuilt(
+    feeds: Feeds, known: RawScan, options: RebuildOptions, price_scale: Scale, size_scale: Scale
+) -> RebuiltBook:
+    """One pass over the feeds, of which the whole is known."""
     passed = Rebuild(price_scale, size_scale, options, gap_rows=known.gap_rows)
     intervals = Intervals(_NOBODY, known.day, price_scale, options.resync, known.silences)
     arrow = BookArrow(_NOBODY, known.day, price_scale, size_scale)

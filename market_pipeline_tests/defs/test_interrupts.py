@@ -13,7 +13,7 @@ from dagster._core.errors import DagsterExecutionInterruptedError, raise_executi
 from dagster._utils.interrupts import capture_interrupts
 
 from market_pipeline.defs import interrupts
-from market_pipeline.defs.interrupts import interruptible
+from market_pipeline.defs.interrupts import run_step
 
 SIGNALS = pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 
@@ -57,7 +57,7 @@ def run_in_dagster(work: Callable[[], object]) -> None:
 def test_a_function(sent: signal.Signals, lose: Callable[[signal.Signals], None]):
     """An interrupt ends the step, whatever became of it."""
     with pytest.raises(DagsterExecutionInterruptedError):
-        run_in_dagster(interruptible(lambda: lose(sent)))
+        run_in_dagster(run_step(lambda: lose(sent)))
 
 
 @SIGNALS
@@ -74,7 +74,7 @@ def test_the_step_of_a_generator(sent: signal.Signals):
             closed.append(True)
 
     with pytest.raises(DagsterExecutionInterruptedError):
-        run_in_dagster(lambda: [outputs.append(each) for each in interruptible(steps)()])
+        run_in_dagster(lambda: [outputs.append(each) for each in run_step(steps)()])
     assert ([1], [True]) == (outputs, closed)
 
 
@@ -92,20 +92,20 @@ def test_it_is_repeated(sent: signal.Signals, monkeypatch: pytest.MonkeyPatch):
         time.sleep(60)
 
     with pytest.raises(DagsterExecutionInterruptedError):
-        run_in_dagster(interruptible(work))
+        run_in_dagster(run_step(work))
     assert callback() is None
 
 
 def test_handlers_stay():
     """Afterwards signals are handled as before; errors and results are those of the function."""
 
-    @interruptible
+    @run_step
     def fail() -> None:
         raise KeyError("of the work")
 
     before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
-    assert 3 == interruptible(lambda: 3)()
-    assert [1, 2] == list(interruptible(lambda: (yield from (1, 2)))())
+    assert 3 == run_step(lambda: 3)()
+    assert [1, 2] == list(run_step(lambda: (yield from (1, 2)))())
     with pytest.raises(KeyError):
         fail()
     assert before == [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
@@ -114,7 +114,7 @@ def test_handlers_stay():
 def test_of_another_thread():
     """Work of another thread than the main one, which no signal reaches, runs as it is."""
     done: list[int] = []
-    thread = threading.Thread(target=interruptible(lambda: done.append(1)))
+    thread = threading.Thread(target=run_step(lambda: done.append(1)))
     thread.start()
     thread.join()
     assert [1] == done

@@ -16,12 +16,11 @@ from market_pipeline.defs.describe import (
     table_metadata,
     unchanged_table,
 )
-from market_pipeline.defs.interrupts import interruptible
+from market_pipeline.defs.interrupts import run_step
 from market_pipeline.defs.io_managers import PartitionFiles, PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
-from market_pipeline.machine import reports_machine_errors
 from market_pipeline.plots.mid import mid_plot
 from market_pipeline.stages.provenance import BOOKS
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
@@ -46,8 +45,7 @@ _BIG = ("book_bbo", "book_depth", "book_checkpoints", "book_intervals")
     partitions_def=DAILY,
     can_subset=True,
 )
-@interruptible
-@reports_machine_errors
+@run_step
 def rebuild_books(
     context: dg.AssetExecutionContext,
     pipeline: Pipeline,
@@ -58,14 +56,9 @@ def rebuild_books(
 ) -> Iterator[dg.Output[PartitionFiles | PartitionRows]]:
     """Rebuild every instrument's book of the day; a bad one is recorded and the others go on."""
     lake = pipeline.settings.lake_path
-    raw = RegisteredDay(
-        day=day_of(context),
-        lake=lake,
-        deltas=RawObjects(lake, raw_book_deltas),
-        snapshots=RawObjects(lake, raw_book_snapshots),
-        trades=RawObjects(lake, raw_trades),
-        profiles=raw_profiles,
-    )
+    manifests = raw_book_deltas, raw_book_snapshots, raw_trades
+    deltas, snapshots, trades = (RawObjects(lake, manifest) for manifest in manifests)
+    raw = RegisteredDay(day_of(context), lake, deltas, snapshots, trades, raw_profiles)
     # Until every output is published: Dagster does that while this generator waits.
     with staging_in_use(pipeline.warehouse):
         yield from _rebuilt_books(context, pipeline, raw)

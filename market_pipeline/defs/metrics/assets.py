@@ -6,12 +6,11 @@ import dagster as dg
 import polars as pl
 
 from market_pipeline.defs.describe import table_metadata, unchanged_table
-from market_pipeline.defs.interrupts import interruptible
+from market_pipeline.defs.interrupts import run_step
 from market_pipeline.defs.io_managers import PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
-from market_pipeline.machine import reports_machine_errors
 from market_pipeline.metrics.minute import BOOK_METRICS
 from market_pipeline.stages.metrics import metrics_day
 from market_pipeline.stages.provenance import METRICS, metrics_made_of, with_unchanged
@@ -21,8 +20,7 @@ __all__ = ["ASSETS"]
 
 
 @dg.asset(partitions_def=DAILY, **options("book_metrics"))
-@interruptible
-@reports_machine_errors
+@run_step
 def book_metrics(
     context: dg.AssetExecutionContext,
     pipeline: Pipeline,

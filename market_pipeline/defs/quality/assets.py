@@ -1,7 +1,7 @@
 """The validation report: a verdict for every instrument and day."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import date, timedelta
 
@@ -9,6 +9,7 @@ import dagster as dg
 import polars as pl
 
 from market_pipeline.books.record import RebuildRecord
+from market_pipeline.config.instruments import Instrument
 from market_pipeline.defs.describe import (
     Line,
     Metadata,
@@ -16,22 +17,21 @@ from market_pipeline.defs.describe import (
     table_metadata,
     unchanged_table,
 )
-from market_pipeline.defs.interrupts import interruptible
+from market_pipeline.defs.interrupts import run_step
 from market_pipeline.defs.io_managers import PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
-from market_pipeline.machine import reports_machine_errors
 from market_pipeline.plots.coverage import coverage_plot
 from market_pipeline.plots.valid_time import valid_time_plot
 from market_pipeline.quality.coverage import read_coverage, with_rows
 from market_pipeline.quality.findings import FINDINGS
 from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
-from market_pipeline.stages.provenance import VALIDATED
+from market_pipeline.stages.provenance import VALIDATED, UnchangedDay
 from market_pipeline.stages.raw.message_index import forget_messages
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
 from market_pipeline.stages.validation.context import PublishedBooks
-from market_pipeline.stages.validation.day import report_day
+from market_pipeline.stages.validation.day import ValidatedDay, report_day
 from market_pipeline.stages.validation.lookups import Lookups, report_made_of
 from market_pipeline.tables import open_catalogue
 
@@ -45,8 +45,7 @@ _COVERAGE_DAYS = 60
     outs={name: dg.AssetOut(**options(name)) for name in ("validation_report", "quality_findings")},
     partitions_def=DAILY,
 )
-@interruptible
-@reports_machine_errors
+@run_step
 def validate_day(
     context: dg.AssetExecutionContext,
     pipeline: Pipeline,
@@ -61,14 +60,9 @@ def validate_day(
 ) -> Iterator[dg.Output[PartitionRows]]:
     """Measure the day's books and validate them; instruments without a book have their row too."""
     lake = pipeline.settings.lake_path
-    raw = RegisteredDay(
-        day=day_of(context),
-        lake=lake,
-        deltas=RawObjects(lake, raw_book_deltas),
-        snapshots=RawObjects(lake, raw_book_snapshots),
-        trades=RawObjects(lake, raw_trades),
-        profiles=raw_profiles,
-    )
+    manifests = raw_book_deltas, raw_book_snapshots, raw_trades
+    deltas, snapshots, trades = (RawObjects(lake, manifest) for manifest in manifests)
+    raw = RegisteredDay(day_of(context), lake, deltas, snapshots, trades, raw_profiles)
     lookups = Lookups(raw, pipeline.warehouse, pipeline.settings.lock_timeout_seconds)
     made_of = report_made_of(lookups, pipeline.selected, book_rebuilds, pipeline.settings)
     unchanged = pipeline.unchanged(context, VALIDATED, made_of)
@@ -81,17 +75,11 @@ def validate_day(
         # The only reading of the clock: whether a day without data is pending or missing.
         as_of_ns=time.time_ns(),
     )
-    of_each = {each.row.instrument_id: each.row for each in validated} | {
-        name: ReportRow.read(found.rows[VALIDATION_REPORT.sql_name])[0]
-        for name, found in unchanged.items()
-    }
-    rows = [of_each[each.id] for each in pipeline.selected]
+    rows = _rows(pipeline.selected, validated, unchanged)
     has_books = any(row.outcome == "rebuilt" for row in rows)
     report = VALIDATION_REPORT.frame(each.row for each in validated)
-    coverage = _coverage(pipeline, raw.day, rows)
-    metadata = _of_verdicts(rows, book_rebuilds, coverage) | {
-        "unchanged": unchanged_table(unchanged)
-    }
+    metadata = _of_verdicts(rows, book_rebuilds, _coverage(pipeline, raw.day, rows))
+    metadata["unchanged"] = unchanged_table(unchanged)
     yield dg.Output(
         PartitionRows(report, made, made_of),
         output_name="validation_report",
@@ -107,6 +95,19 @@ def validate_day(
     )
     # Reached when both are published: no later stage asks for the messages.
     forget_messages(pipeline.warehouse, pipeline.selected, raw.day)
+
+
+def _rows(
+    instruments: Sequence[Instrument],
+    validated: Sequence[ValidatedDay],
+    unchanged: Mapping[str, UnchangedDay],
+) -> list[ReportRow]:
+    """The row of each instrument, made by this run or published before."""
+    of_each = {each.row.instrument_id: each.row for each in validated} | {
+        name: ReportRow.read(found.rows[VALIDATION_REPORT.sql_name])[0]
+        for name, found in unchanged.items()
+    }
+    return [of_each[each.id] for each in instruments]
 
 
 def _of_verdicts(rows: Sequence[ReportRow], book_rebuilds: pl.DataFrame, coverage: str) -> Metadata:

@@ -14,10 +14,9 @@ from msgspec import to_builtins
 from market_pipeline.alerts.alert import DayOutcomes, FailedOutcome
 from market_pipeline.config.instruments import Instrument, load_instruments
 from market_pipeline.defs.describe import Line, markdown_text, table_metadata
-from market_pipeline.defs.interrupts import interruptible
+from market_pipeline.defs.interrupts import run_step
 from market_pipeline.defs.partitions import DAILY, day_of, is_green
 from market_pipeline.defs.resources import Pipeline
-from market_pipeline.machine import reports_machine_errors
 from market_pipeline.quality import evaluate as rules
 from market_pipeline.quality.checks.base import Check, CheckOutcome, time_text
 from market_pipeline.quality.findings import FindingRow
@@ -53,8 +52,7 @@ def _spec(check: Check) -> dg.AssetCheckSpec:
     specs=[_spec(check) for check in rules.CHECKS],
     can_subset=True,
 )
-@interruptible
-@reports_machine_errors
+@run_step
 def quality_checks(
     context: dg.AssetCheckExecutionContext, pipeline: Pipeline
 ) -> Iterator[dg.AssetCheckResult]:

@@ -14,12 +14,11 @@ from market_pipeline.defs.describe import (
     table_metadata,
     unchanged_table,
 )
-from market_pipeline.defs.interrupts import interruptible
+from market_pipeline.defs.interrupts import run_step
 from market_pipeline.defs.io_managers import PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
-from market_pipeline.machine import reports_machine_errors
 from market_pipeline.quality.findings import MAX_PLACES
 from market_pipeline.quality.profile import Profile
 from market_pipeline.quality.strategy import choose_strategy
@@ -46,8 +45,7 @@ def _raw_asset(name: str, raw: RawTable) -> dg.AssetsDefinition:
     table = TABLES[name]
 
     @dg.asset(name=name, partitions_def=DAILY, **options(name))
-    @interruptible
-    @reports_machine_errors
+    @run_step
     def register(
         context: dg.AssetExecutionContext, pipeline: Pipeline
     ) -> dg.MaterializeResult[PartitionRows]:
@@ -130,8 +128,7 @@ def _at_store(row: ManifestRow) -> Line:
 
 
 @dg.asset(partitions_def=DAILY, **options("raw_profiles"))
-@interruptible
-@reports_machine_errors
+@run_step
 def raw_profiles(
     context: dg.AssetExecutionContext,
     pipeline: Pipeline,
@@ -141,13 +138,9 @@ def raw_profiles(
 ) -> dg.MaterializeResult[PartitionRows]:
     """Look through the raw rows of every instrument, before anything is rebuilt from them."""
     lake = pipeline.settings.lake_path
-    raw = RegisteredDay(
-        day=day_of(context),
-        lake=lake,
-        deltas=RawObjects(lake, raw_book_deltas),
-        snapshots=RawObjects(lake, raw_book_snapshots),
-        trades=RawObjects(lake, raw_trades),
-    )
+    manifests = raw_book_deltas, raw_book_snapshots, raw_trades
+    deltas, snapshots, trades = (RawObjects(lake, manifest) for manifest in manifests)
+    raw = RegisteredDay(day_of(context), lake, deltas, snapshots, trades)
     made_of = made_of_each(raw.day, pipeline.selected, partial(profiles_made_of, raw))
     unchanged = pipeline.unchanged(context, PROFILED, made_of)
     made = [each for each in pipeline.selected if each.id not in unchanged]
