@@ -24,9 +24,17 @@ from market_pipeline.mapped import ColumnArray
 from market_pipeline.shown import shown
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch, Trades
 from market_pipeline.sources.converted_columns import CONVERTER_KEY, LOST, LOST_BEFORE, RECOVERED
-from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOT_LEVELS, SNAPSHOTS, TRADES, RawTable
+from market_pipeline.sources.crypto_lake import (
+    DELTAS,
+    SNAPSHOT_LEVELS,
+    SNAPSHOTS,
+    TRADES,
+    RawTable,
+    arrow_schema,
+)
 from market_pipeline.sources.memory_limits import MAX_LEVELS
 from market_pipeline.sources.raw_names import Shard
+from market_pipeline.sources.row_groups import RowGroups
 from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder
 from market_pipeline.warehouse.staging import abandon
 
@@ -35,7 +43,6 @@ __all__ = ["RawWriter"]
 
 _ROW_GROUP_ROWS = 1 << 18
 _VALUES_PER_ROW_GROUP = _ROW_GROUP_ROWS * 8
-_TYPES = {"int64": pa.int64(), "double": pa.float64(), "bool": pa.bool_(), "string": pa.string()}
 
 
 class RawWriter:
@@ -107,7 +114,7 @@ class RawWriter:
             "price": batch.price,
             "size": batch.size,
         }
-        schema = _schema(DELTAS.columns).append(pa.field(LOST_BEFORE, pa.int8()))
+        schema = arrow_schema(DELTAS.columns).append(pa.field(LOST_BEFORE, pa.int8()))
         self._write(DELTAS, columns | {LOST_BEFORE: lost}, schema)
 
     def snapshots(self, batch: SnapshotBatch) -> None:
@@ -137,7 +144,9 @@ class RawWriter:
                     price = size = absent
                 columns[f"{side}_{level}_price"], columns[f"{side}_{level}_size"] = price, size
         keys = {name: SNAPSHOTS.columns[name] for name in list(SNAPSHOTS.columns)[:3]}
-        self._write(SNAPSHOTS, columns, _schema(keys | dict.fromkeys(list(columns)[3:], "double")))
+        self._write(
+            SNAPSHOTS, columns, arrow_schema(keys | dict.fromkeys(list(columns)[3:], "double"))
+        )
 
     def trades(self, batch: Trades) -> None:
         """Adds rows to `trades`; those without ids are numbered from 1."""
@@ -154,7 +163,7 @@ class RawWriter:
             "timestamp": batch.ts_origin_ns,
             "receipt_timestamp": batch.ts_receipt_ns,
         }
-        self._write(TRADES, columns, _schema(TRADES.columns))
+        self._write(TRADES, columns, arrow_schema(TRADES.columns))
 
     def _write(
         self, table: RawTable, columns: Mapping[str, ColumnArray | pa.Array], schema: pa.Schema
@@ -177,26 +186,27 @@ class _TableWriter:
         self._folder = folder
         make_private_folder(folder)
         self._shards = 0
-        self._writer: pq.ParquetWriter | None = None
+        self._row_groups: RowGroups | None = None
         self._stream: BinaryIO
         self._schema: pa.Schema | None = None
-        self._waiting: list[pa.Table] = []
 
     def write(self, rows: pa.Table) -> None:
         with naming(self._folder):
             if self._schema is None or not rows.schema.equals(self._schema):
                 self._close()
-                self._open(rows.schema)
-            self._waiting.append(rows)
-            self._write_row_groups(everything=False)
+                self._row_groups = self._opened(rows.schema)
+            assert self._row_groups is not None
+            self._row_groups.write(rows)
 
-    def _open(self, schema: pa.Schema) -> None:
+    def _opened(self, schema: pa.Schema) -> RowGroups:
         self._shards += 1
         path = self._folder / Shard(str(self._shards)).name
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
         self._stream = os.fdopen(descriptor, "wb")
         self._schema = schema
-        self._writer = pq.ParquetWriter(self._stream, schema, compression="snappy")
+        # Rows of many levels are wide: what a row group holds in memory stays the same.
+        size = max(1, min(_ROW_GROUP_ROWS, _VALUES_PER_ROW_GROUP // len(schema)))
+        return RowGroups(pq.ParquetWriter(self._stream, schema, compression="snappy"), size)
 
     def close(self) -> None:
         """Finishes the shard under way; its bytes are on the disk then."""
@@ -205,34 +215,16 @@ class _TableWriter:
 
     def abandon(self) -> None:
         """Lets go of the shard under way, of which nobody will read anything."""
-        if self._writer is not None:
-            abandon(self._writer)
+        if self._row_groups is not None:
+            abandon(self._row_groups.writer)
             with suppress(OSError):
                 self._stream.close()
 
     def _close(self) -> None:
-        if self._writer is None:
+        if self._row_groups is None:
             return
-        self._write_row_groups(everything=True)
-        self._writer.close()
+        self._row_groups.close()
         self._stream.flush()
         os.fsync(self._stream.fileno())
         self._stream.close()
-        self._writer = self._schema = None
-
-    def _write_row_groups(self, *, everything: bool) -> None:
-        assert self._writer is not None and self._schema is not None
-        # Rows of many levels are wide: what a row group holds in memory stays the same.
-        size = max(1, min(_ROW_GROUP_ROWS, _VALUES_PER_ROW_GROUP // len(self._schema)))
-        waiting = sum(part.num_rows for part in self._waiting)
-        if waiting < size and not everything:
-            return
-        rows = pa.concat_tables(self._waiting)
-        ready = waiting if everything else waiting - waiting % size
-        if ready:
-            self._writer.write_table(rows.slice(0, ready), row_group_size=size)
-        self._waiting = [rows.slice(ready)] if ready < waiting else []
-
-
-def _schema(columns: dict[str, str]) -> pa.Schema:
-    return pa.schema([(name, _TYPES[kind]) for name, kind in columns.items()])
+        self._row_groups = self._schema = None

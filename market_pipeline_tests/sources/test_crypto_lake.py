@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market_pipeline.errors import DomainError, LakeFileError, SchemaError
-from market_pipeline.sources import crypto_lake, parquet
+from market_pipeline.sources import crypto_lake, crypto_lake_snapshots, parquet
 from market_pipeline.sources.crypto_lake import (
     DELTAS,
     SNAPSHOTS,
@@ -412,7 +412,7 @@ class TestSnapshots:
 
     def test_batches_are_bounded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         """A large row group comes in pieces that know where they begin."""
-        monkeypatch.setattr(crypto_lake, "_SNAPSHOT_BATCH_ROWS", 2)
+        monkeypatch.setattr(crypto_lake_snapshots, "_BATCH_ROWS", 2)
         monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 0)
         batches = read_snapshots([shard(tmp_path, 1, snapshots(5))])
 

@@ -64,6 +64,15 @@ def test_how_rows_are_given_changes_no_byte(tmp_path, monkeypatch, cut):
     assert list(range(5, 100, 7)) == batch.recovered_rows.tolist()
 
 
+def test_nothing_is_left_over(tmp_path, monkeypatch):
+    """Rows that fill their row groups leave none to write at the end."""
+    monkeypatch.setattr(raw_writer, "_ROW_GROUP_ROWS", 16)
+    with RawWriter(tmp_path, "test") as out:
+        out.deltas(deltas(32, 0))
+    written = pq.ParquetFile(tmp_path / "book_delta_v2/1.snappy.parquet").metadata
+    assert (2, 32) == (written.num_row_groups, written.num_rows)
+
+
 def test_another_depth_begins_another_shard(tmp_path):
     """Shallow snapshots are filled up to the vendor's 20 levels, too deep ones are cut."""
     with RawWriter(tmp_path, "test") as out:

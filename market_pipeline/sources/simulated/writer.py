@@ -15,9 +15,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from market_pipeline.sources.converted_columns import level_columns
+from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, arrow_schema
 from market_pipeline.sources.raw_names import Shard
+from market_pipeline.sources.row_groups import RowGroups
 from market_pipeline.sources.simulated.market import Batch
-from market_pipeline.sources.simulated.state import TOP_LEVELS
 from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder
 from market_pipeline.warehouse.staging import abandon
 
@@ -27,48 +29,15 @@ IntArray = npt.NDArray[np.int64]
 
 _MS_PER_DAY = 86_400_000
 
-_TIMES = [
-    ("timestamp", pa.int64()),
-    ("receipt_timestamp", pa.int64()),
-    ("sequence_number", pa.int64()),
-]
-_TOUCH = [
-    (f"{side}_0_{part}", pa.float64()) for side in ("bid", "ask") for part in ("price", "size")
-]
-
-_SCHEMAS: dict[str, pa.Schema] = {
-    "book_delta_v2": pa.schema(
-        [*_TIMES, ("side_is_bid", pa.bool_()), ("price", pa.float64()), ("size", pa.float64())]
-    ),
-    "trades": pa.schema(
-        [
-            ("side", pa.string()),
-            ("amount", pa.float64()),
-            ("price", pa.float64()),
-            ("id", pa.int64()),
-            ("timestamp", pa.int64()),
-            ("receipt_timestamp", pa.int64()),
-        ]
-    ),
-    "book": pa.schema(
-        _TIMES
-        + [
-            (f"{side}_{rank}_{part}", pa.float64())
-            for side in ("bid", "ask")
-            for rank in range(TOP_LEVELS)
-            for part in ("price", "size")
-        ]
-    ),
-    "reference_bbo": pa.schema(
-        [
-            ("sequence_number", pa.int64()),
-            ("timestamp", pa.int64()),
-            ("receipt_timestamp", pa.int64()),
-            *_TOUCH,
-            ("bid_levels", pa.int64()),
-            ("ask_levels", pa.int64()),
-        ]
-    ),
+REFERENCE_TABLE = "reference_bbo"
+_REFERENCE = {
+    **dict.fromkeys(("sequence_number", "timestamp", "receipt_timestamp"), "int64"),
+    **dict.fromkeys(level_columns(1), "double"),
+    **dict.fromkeys(("bid_levels", "ask_levels"), "int64"),
+}
+_SCHEMAS = {
+    REFERENCE_TABLE: arrow_schema(_REFERENCE),
+    **{table.name: arrow_schema(table.columns) for table in (DELTAS, SNAPSHOTS, TRADES)},
 }
 _ROW_GROUP_ROWS = {
     "book_delta_v2": 100_000,
@@ -79,7 +48,6 @@ _ROW_GROUP_ROWS = {
 
 RAW_TABLES = ("trades", "book", "book_delta_v2")
 """The raw tables in the order a day's files appear in: who sees deltas sees the other two."""
-REFERENCE_TABLE = "reference_bbo"
 
 
 class DayWriter:
@@ -101,8 +69,7 @@ class DayWriter:
         self._day_start_ms = day_start_ms
         self._shards = shards
         self._schema = _SCHEMAS[table]
-        self._waiting: list[pa.Table] = []
-        self._writer: pq.ParquetWriter | None = None
+        self._row_groups: RowGroups | None = None
         self._opened = 0
 
     def __enter__(self) -> DayWriter:
@@ -117,8 +84,8 @@ class DayWriter:
     ) -> None:
         for shard in range(1, self._opened + 1):
             self._partial(shard).unlink(missing_ok=True)
-        if self._writer is not None:
-            abandon(self._writer)
+        if self._row_groups is not None:
+            abandon(self._row_groups.writer)
 
     def write(self, batch: Batch) -> int:
         """Adds the batch's rows of this table; returns how many there were."""
@@ -130,9 +97,7 @@ class DayWriter:
         for shard in range(1, self._shards + 1):
             part = rows.slice(bounds[shard - 1], bounds[shard] - bounds[shard - 1])
             if len(part):
-                self._open_up_to(shard)
-                self._waiting.append(part)
-                self._write_row_groups(everything=False)
+                self._open_up_to(shard).write(part)
         return len(rows)
 
     def finish(self, *, last_shard_share: float = 1.0) -> None:
@@ -166,31 +131,22 @@ class DayWriter:
     def _partial(self, shard: int) -> Path:
         return self._file(shard).with_suffix(".parquet.partial")
 
-    def _open_up_to(self, shard: int) -> None:
+    def _open_up_to(self, shard: int) -> RowGroups:
         while self._opened < shard:
             self._close()
             self._opened += 1
             self._partial(self._opened).touch(PRIVATE_FILE)
-            self._writer = pq.ParquetWriter(
+            writer = pq.ParquetWriter(
                 self._partial(self._opened), self._schema, compression="snappy", store_schema=False
             )
+            self._row_groups = RowGroups(writer, _ROW_GROUP_ROWS[self._table])
+        assert self._row_groups is not None
+        return self._row_groups
 
     def _close(self) -> None:
-        if self._writer is not None:
-            self._write_row_groups(everything=True)
-            self._writer.close()
-            self._writer = None
-
-    def _write_row_groups(self, *, everything: bool) -> None:
-        assert self._writer is not None
-        size = _ROW_GROUP_ROWS[self._table]
-        waiting = sum(len(part) for part in self._waiting)
-        if waiting < size and not (everything and waiting):
-            return
-        rows = pa.concat_tables(self._waiting)
-        ready = waiting if everything else waiting - waiting % size
-        self._writer.write_table(rows.slice(0, ready), row_group_size=size)
-        self._waiting = [rows.slice(ready)] if ready < waiting else []
+        if self._row_groups is not None:
+            self._row_groups.close()
+            self._row_groups = None
 
 
 def _columns(table: str, batch: Batch) -> tuple[list[pa.Array], IntArray]:
