@@ -12,7 +12,7 @@ Seed: delta files start mid-stream; the first row of the `book` table is the fir
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -48,7 +48,6 @@ __all__ = [
     "DeltaCounts",
     "RawBatch",
     "RawTable",
-    "arrow_schema",
     "count_deltas",
     "count_rows",
     "day_folder",
@@ -80,19 +79,6 @@ class RawTable:
 
     name: str
     columns: dict[str, str]
-
-
-_ARROW_TYPES = {
-    "int64": pa.int64(),
-    "double": pa.float64(),
-    "bool": pa.bool_(),
-    "string": pa.string(),
-}
-
-
-def arrow_schema(columns: Mapping[str, str]) -> pa.Schema:
-    """Columns by name and type as the schema of a file."""
-    return pa.schema([(name, _ARROW_TYPES[kind]) for name, kind in columns.items()])
 
 
 _TIMES = {"timestamp": "int64", "receipt_timestamp": "int64"}

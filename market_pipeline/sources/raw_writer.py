@@ -30,11 +30,10 @@ from market_pipeline.sources.crypto_lake import (
     SNAPSHOTS,
     TRADES,
     RawTable,
-    arrow_schema,
 )
 from market_pipeline.sources.memory_limits import MAX_LEVELS
 from market_pipeline.sources.raw_names import Shard
-from market_pipeline.sources.row_groups import RowGroups
+from market_pipeline.sources.row_groups import RowGroups, arrow_schema
 from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder
 from market_pipeline.warehouse.staging import abandon
 

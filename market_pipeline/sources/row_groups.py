@@ -5,10 +5,24 @@ So the same rows give the same bytes, however they come.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-__all__ = ["RowGroups"]
+__all__ = ["RowGroups", "arrow_schema"]
+
+_ARROW_TYPES = {
+    "int64": pa.int64(),
+    "double": pa.float64(),
+    "bool": pa.bool_(),
+    "string": pa.string(),
+}
+
+
+def arrow_schema(columns: Mapping[str, str]) -> pa.Schema:
+    """Columns by name and type as the schema of a file."""
+    return pa.schema([(name, _ARROW_TYPES[kind]) for name, kind in columns.items()])
 
 
 class RowGroups:

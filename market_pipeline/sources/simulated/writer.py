@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from market_pipeline.sources.converted_columns import level_columns
-from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, arrow_schema
+from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
 from market_pipeline.sources.raw_names import Shard
-from market_pipeline.sources.row_groups import RowGroups
+from market_pipeline.sources.row_groups import RowGroups, arrow_schema
 from market_pipeline.sources.simulated.market import Batch
 from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder
 from market_pipeline.warehouse.staging import abandon
