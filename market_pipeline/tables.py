@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -17,9 +18,9 @@ from market_pipeline.quality.findings import FINDINGS
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import VALIDATION_REPORT
 from market_pipeline.warehouse.catalogue import connect, is_current, refresh
-from market_pipeline.warehouse.layout import Warehouse, make_private_folder
+from market_pipeline.warehouse.layout import DEFAULT_WAIT_SECONDS, Warehouse, make_private_folder
 from market_pipeline.warehouse.lineage import LINEAGE
-from market_pipeline.warehouse.locks import DEFAULT_WAIT_SECONDS, locking
+from market_pipeline.warehouse.locks import locking
 from market_pipeline.warehouse.manifest import (
     MANIFEST,
     RAW_BOOK_DELTAS,
@@ -67,11 +68,9 @@ _READER_WAIT_SECONDS = 2.0
 _MAY_ONLY_READ = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
-def refresh_catalogue(
-    warehouse: Warehouse, *, timeout_seconds: float = DEFAULT_WAIT_SECONDS
-) -> None:
+def refresh_catalogue(warehouse: Warehouse) -> None:
     """Swaps in a catalogue of what is published now."""
-    refresh(warehouse, _EVERY, VIEWS, timeout_seconds=timeout_seconds)
+    refresh(warehouse, _EVERY, VIEWS)
 
 
 @contextmanager
@@ -87,9 +86,9 @@ def run_alive(warehouse: Warehouse) -> Iterator[None]:
         yield
 
 
-def with_catalogue(data_dir: Path) -> Warehouse:
+def with_catalogue(data_dir: Path, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Warehouse:
     """The warehouse in a folder, made if need be, with a catalogue to open (empty at first)."""
-    warehouse = Warehouse(data_dir)
+    warehouse = Warehouse(data_dir, wait_seconds)
     warehouse.prepare()
     if not warehouse.catalogue.exists():
         refresh_catalogue(warehouse)
@@ -125,7 +124,7 @@ def _catch_up(warehouse: Warehouse) -> bool:
     """Refresh a catalogue that is behind; False where a run will do it, or this user may not."""
     try:
         with locking(warehouse.lock_file(_RUNS), name=_RUNS, timeout_seconds=0):
-            refresh_catalogue(warehouse, timeout_seconds=_READER_WAIT_SECONDS)
+            refresh_catalogue(replace(warehouse, wait_seconds=_READER_WAIT_SECONDS))
     except WarehouseBusyError:
         return False
     except OSError as error:

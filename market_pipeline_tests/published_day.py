@@ -55,7 +55,7 @@ def publish_day(
         each.as_record() for each in rebuilt.records
     )
     validated = report_day(
-        Lookups(looked_through, warehouse, settings.lock_timeout_seconds),
+        Lookups(looked_through, warehouse),
         instruments,
         PublishedBooks(small["book_rebuilds"], bbo, depth, intervals),
         settings,

@@ -17,7 +17,7 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from msgspec import to_builtins
@@ -143,9 +143,10 @@ class _Turn:
 
     def of(self, name: str) -> Delivered:
         """One receiver's alerts, unless another turn is at them."""
+        at_once = replace(self.warehouse, wait_seconds=0.0)
         with ExitStack() as held:
             try:
-                held.enter_context(holding(self.warehouse, f"alerts-{name}", timeout_seconds=0))
+                held.enter_context(holding(at_once, f"alerts-{name}"))
             except WarehouseBusyError:
                 return Delivered(busy=(name,))
             return self._emptied(name)

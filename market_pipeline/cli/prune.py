@@ -139,8 +139,7 @@ def _remove(
     with out.status(Text("removing")) as status:
         failed = carry_out(
             planned,
-            Warehouse(settings.data_dir),
-            timeout_seconds=settings.lock_timeout_seconds,
+            Warehouse(settings.data_dir, settings.lock_timeout_seconds),
             progress=lambda path: status.update(Text(f"removing {path}")),
         )
         if runs:

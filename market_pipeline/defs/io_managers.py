@@ -105,6 +105,10 @@ def _show(warehouse: Warehouse) -> None:
         refresh_catalogue(warehouse)
 
 
+def _warehouse(data_dir: str) -> Warehouse:
+    return with_catalogue(Path(data_dir), load_settings().lock_timeout_seconds)
+
+
 def _day(context: dg.OutputContext | dg.InputContext) -> date:
     return date.fromisoformat(context.asset_partition_key)
 
@@ -126,9 +130,8 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
     @run_step
     def handle_output(self, context: dg.OutputContext, obj: PartitionFiles) -> None:
         """Publishes a day's files; a killed run leaves the partition that was there before."""
-        warehouse = with_catalogue(Path(self.data_dir))
+        warehouse = _warehouse(self.data_dir)
         table, day = TABLES[context.asset_key.path[-1]], _day(context)
-        wait = load_settings().lock_timeout_seconds
         version = publish(
             warehouse,
             table,
@@ -136,7 +139,6 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
             obj.files,
             withdrawn=obj.withdrawn,
             properties=commit_properties(table, obj.made_of),
-            timeout_seconds=wait,
         )
         rows = [
             lineage_row(table, day, instrument, obj.made_of[instrument], sha256)
@@ -144,7 +146,7 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
             if instrument in obj.made_of
             for sha256 in [files_sha256(part.sha256 for part in parts)]
         ]
-        with writing(warehouse, timeout_seconds=wait) as connection:
+        with writing(warehouse) as connection:
             record_lineage(connection, table, day, [*obj.made_of, *obj.withdrawn], rows)
         _show(warehouse)
         context.add_output_metadata(
@@ -161,7 +163,7 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
         if context.upstream_output is None:
             raise dg.DagsterInvariantViolationError("an input of this manager is an asset")
         table = TABLES[context.asset_key.path[-1]]
-        return scan(with_catalogue(Path(self.data_dir)), table, _day(context))
+        return scan(_warehouse(self.data_dir), table, _day(context))
 
 
 class _RowsHandler(DbTypeHandler[Any]):
@@ -251,11 +253,11 @@ class _WarehouseClient(DuckDbClient):
         context: dg.OutputContext | dg.InputContext, table_slice: TableSlice
     ) -> Iterator[duckdb.DuckDBPyConnection | Warehouse]:
         """For an output the connection of its transaction; for an input where to read."""
-        warehouse = with_catalogue(Path(str((context.resource_config or {})["data_dir"])))
+        warehouse = _warehouse(str((context.resource_config or {})["data_dir"]))
         if isinstance(context, dg.InputContext):
             yield warehouse
             return
-        with writing(warehouse, timeout_seconds=load_settings().lock_timeout_seconds) as connection:
+        with writing(warehouse) as connection:
             yield connection
         _show(warehouse)
 

@@ -83,7 +83,6 @@ class Pipeline(dg.ConfigurableResource):  # type: ignore[type-arg]
             self.warehouse,
             tables,
             day_of(context),
-            timeout_seconds=self.settings.lock_timeout_seconds,
         )
 
     def unchanged(
@@ -113,4 +112,4 @@ class Pipeline(dg.ConfigurableResource):  # type: ignore[type-arg]
     @cached_property
     def warehouse(self) -> Warehouse:
         """The folders of the data directory, made if need be."""
-        return with_catalogue(self.settings.data_dir)
+        return with_catalogue(self.settings.data_dir, self.settings.lock_timeout_seconds)

@@ -268,22 +268,19 @@ class RecordedDay:
         return UnchangedDay(since, files, rows)
 
 
-def recorded_day(
-    warehouse: Warehouse, tables: Sequence[Table], day: date, *, timeout_seconds: float
-) -> RecordedDay:
+def recorded_day(warehouse: Warehouse, tables: Sequence[Table], day: date) -> RecordedDay:
     """Reads what is recorded and published of a day.
 
     Args:
         warehouse: Where.
         tables: The tables that are made together.
         day: The UTC day.
-        timeout_seconds: How long to wait for a writer.
 
     Raises:
         WarehouseBusyError: Another process kept the working database for the whole wait.
     """
     small = [table for table in tables if table.storage == "duckdb"]
-    rows = read_day(warehouse, [LINEAGE, *small], day, timeout_seconds=timeout_seconds)
+    rows = read_day(warehouse, [LINEAGE, *small], day)
     return RecordedDay(
         tables,
         rows.pop(LINEAGE.sql_name),

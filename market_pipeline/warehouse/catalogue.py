@@ -37,7 +37,7 @@ from market_pipeline.warehouse.layout import (
     make_private_folder,
     sync,
 )
-from market_pipeline.warehouse.locks import DEFAULT_WAIT_SECONDS, holding, is_locked_elsewhere
+from market_pipeline.warehouse.locks import holding, is_locked_elsewhere
 from market_pipeline.warehouse.seal import check_seal, seal, set_aside
 from market_pipeline.warehouse.tables import Table, View
 from market_pipeline.warehouse.working import ensure_table
@@ -62,8 +62,6 @@ def refresh(
     warehouse: Warehouse,
     tables: Sequence[Table],
     views: Sequence[View] = (),
-    *,
-    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
 ) -> None:
     """Build `warehouse/market.duckdb` from what is published now, and swap it in.
 
@@ -75,7 +73,6 @@ def refresh(
         warehouse: Whose catalogue.
         tables: Every table users may query.
         views: More views, made in this order.
-        timeout_seconds: How long to wait for another refresh, or for a writer of small tables.
 
     Raises:
         PublishError: A view's SQL is wrong, or a small table has another type of column; the old
@@ -84,18 +81,18 @@ def refresh(
     """
     folder = warehouse.warehouse_dir
     make_private_folder(folder)
-    with holding(warehouse, _LOCK, timeout_seconds=timeout_seconds):
+    with holding(warehouse, _LOCK):
         # Whoever made these was killed: the lock is ours.
         for left_over in folder.glob(f"{_BUILDING}*"):
             left_over.unlink()
         building = folder / f"{_BUILDING}{uuid.uuid4().hex}.duckdb"
         try:
             try:
-                _build(warehouse, building, tables, views, timeout_seconds)
+                _build(warehouse, building, tables, views)
             except duckdb.Error:
                 # What is kept of the file views may be damaged: it is made anew from the tables.
                 forget_file_views(warehouse)
-                _build(warehouse, building, tables, views, timeout_seconds)
+                _build(warehouse, building, tables, views)
             building.chmod(READ_ONLY_FILE)
             sync(building)
             set_aside(warehouse)
@@ -179,13 +176,12 @@ def _build(
     building: Path,
     tables: Sequence[Table],
     views: Sequence[View],
-    timeout_seconds: float,
 ) -> None:
     digest = _digest(tables, views)
-    copied = _copy_working(warehouse, building, timeout_seconds)
+    copied = _copy_working(warehouse, building)
     if not _show_files(warehouse, building, tables, digest, copied):
-        _draw_outline(warehouse, tables, views, digest, timeout_seconds)
-        copied = _copy_working(warehouse, building, timeout_seconds)
+        _draw_outline(warehouse, tables, views, digest)
+        copied = _copy_working(warehouse, building)
         _show_files(warehouse, building, tables, digest, copied)
 
 
@@ -215,17 +211,17 @@ def _of_files(tables: Sequence[Table]) -> list[Table]:
     return [table for table in tables if table.storage == "delta"]
 
 
-def _copy_working(warehouse: Warehouse, building: Path, timeout_seconds: float) -> str | None:
+def _copy_working(warehouse: Warehouse, building: Path) -> str | None:
     """Start the new catalogue as a copy of the working database's file; the mark of what it was.
 
     Measured with 2 million rows of 15 columns (178 MB): copying the file takes 0.1 s, copying the
     tables by SQL 2.0 s.
     """
-    with holding(warehouse, WORKING_LOCK, timeout_seconds=timeout_seconds):
+    with holding(warehouse, WORKING_LOCK):
         # A killed writer leaves its last commits in the log beside the file: opening and closing
         # moves them into the file.
         if working_log(warehouse).exists() or not warehouse.working_database.exists():
-            with closing(open_database(warehouse, timeout_seconds=timeout_seconds)) as connection:
+            with closing(open_database(warehouse)) as connection:
                 connection.execute("CHECKPOINT")
         building.touch(PRIVATE_FILE)
         shutil.copyfile(warehouse.working_database, building)
@@ -237,13 +233,12 @@ def _draw_outline(
     tables: Sequence[Table],
     views: Sequence[View],
     digest: str,
-    timeout_seconds: float,
 ) -> None:
     """Put into the working database what every catalogue of these tables has, without any file.
 
     Each description of a view's column copies the view, which took half of a refresh.
     """
-    with writing(warehouse, timeout_seconds=timeout_seconds) as connection:
+    with writing(warehouse) as connection:
         drawn = connection.execute(
             "SELECT schema_name, view_name FROM duckdb_views() "
             "WHERE database_name = current_database() AND NOT internal"

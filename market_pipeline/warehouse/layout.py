@@ -16,6 +16,7 @@ from market_pipeline.errors import SettingsError
 from market_pipeline.warehouse.tables import Table
 
 __all__ = [
+    "DEFAULT_WAIT_SECONDS",
     "PRIVATE_FILE",
     "PRIVATE_FOLDER",
     "PRIVATE_UMASK",
@@ -25,6 +26,9 @@ __all__ = [
     "sync",
     "written_whole",
 ]
+
+DEFAULT_WAIT_SECONDS = 60.0
+"""How long a writer waits for another one; a publish itself takes well under a second."""
 
 PRIVATE_FILE = 0o600
 """Mode of every file the package writes, but the catalogue: only its owner reads or writes it."""
@@ -51,6 +55,7 @@ class Warehouse:
     Args:
         data_dir: The data folder; a relative path is taken from the current folder at once, because
             the catalogue's views must hold absolute paths.
+        wait_seconds: How long to wait for another process that writes there.
 
     Raises:
         SettingsError: The path holds a character that the libraries below read as something else:
@@ -59,6 +64,7 @@ class Warehouse:
     """
 
     data_dir: Path
+    wait_seconds: float = DEFAULT_WAIT_SECONDS
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data_dir", Path(self.data_dir).absolute())

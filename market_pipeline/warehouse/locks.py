@@ -15,10 +15,14 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from market_pipeline.errors import WarehouseBusyError
 from market_pipeline.threads import check_stopped
-from market_pipeline.warehouse.layout import PRIVATE_FILE, Warehouse, make_private_folder
+from market_pipeline.warehouse.layout import (
+    DEFAULT_WAIT_SECONDS,
+    PRIVATE_FILE,
+    Warehouse,
+    make_private_folder,
+)
 
 __all__ = [
-    "DEFAULT_WAIT_SECONDS",
     "busy",
     "holding",
     "is_locked_elsewhere",
@@ -28,32 +32,26 @@ __all__ = [
     "until_unlocked",
 ]
 
-DEFAULT_WAIT_SECONDS = 60.0
-"""How long a writer waits for another one; a publish itself takes well under a second."""
-
 _LOOK_SECONDS = 0.05
 
 
 @contextmanager
-def holding(
-    warehouse: Warehouse, name: str, *, timeout_seconds: float = DEFAULT_WAIT_SECONDS
-) -> Iterator[None]:
+def holding(warehouse: Warehouse, name: str) -> Iterator[None]:
     """Hold the lock `state/<name>.lock`, against other processes and other threads of this one.
 
     The operating system frees the lock when its holder ends, however it ends, so a lock file that
     is left behind is harmless and never needs to be deleted.
 
     Args:
-        warehouse: Where the lock file lies.
+        warehouse: Where the lock file lies, and how long to wait for its present holder.
         name: What is locked: a table (`books.bbo`), `working` or `catalogue`.
-        timeout_seconds: How long to wait for the present holder.
 
     Raises:
         WarehouseBusyError: Another process or thread held it for the whole wait.
     """
     path = warehouse.lock_file(name)
     make_private_folder(path.parent)
-    with locking(path, name=name, timeout_seconds=timeout_seconds):
+    with locking(path, name=name, timeout_seconds=warehouse.wait_seconds):
         yield
 
 
@@ -123,9 +121,9 @@ def newest_change(folder: Path) -> int:
     return newest
 
 
-def busy(warehouse: Warehouse, name: str, waited_seconds: float) -> WarehouseBusyError:
-    """The error for a lock, or a database file, that someone else kept."""
-    return _in_use(name, warehouse.lock_file(name), waited_seconds)
+def busy(warehouse: Warehouse, name: str) -> WarehouseBusyError:
+    """The error for a lock, or a database file, that someone else kept for the whole wait."""
+    return _in_use(name, warehouse.lock_file(name), warehouse.wait_seconds)
 
 
 def _in_use(name: str, file: Path, waited_seconds: float) -> WarehouseBusyError:

@@ -36,7 +36,7 @@ from market_pipeline.warehouse.delta import (
     settle_log,
 )
 from market_pipeline.warehouse.layout import Warehouse, make_private_folder, sync
-from market_pipeline.warehouse.locks import DEFAULT_WAIT_SECONDS, busy, holding
+from market_pipeline.warehouse.locks import busy, holding
 from market_pipeline.warehouse.staging import StagedFile
 from market_pipeline.warehouse.tables import Table
 
@@ -58,7 +58,6 @@ def publish(
     *,
     withdrawn: Collection[str] = (),
     properties: Mapping[str, str] | None = None,
-    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
 ) -> int:
     """Replace a day's partitions of the staged and withdrawn instruments in one commit.
 
@@ -75,7 +74,6 @@ def publish(
         staged: The files of an instrument are its parts; they are moved, not copied.
         withdrawn: Instruments that have no data on that day any more.
         properties: Recorded with the commit, e.g. code version and input hashes.
-        timeout_seconds: How long to wait for another publisher of the same table.
 
     Returns:
         The Delta version in which the day is as asked for; -1 where nothing was published before
@@ -89,14 +87,13 @@ def publish(
     _refuse_repeats(table, day, staged, withdrawn)
     for file in staged:
         _check_contents(warehouse, table, day, file)
-    with holding(warehouse, table.sql_name, timeout_seconds=timeout_seconds):
+    with holding(warehouse, table.sql_name):
         for file in staged:
             _move_in(warehouse, table, day, file)
         return _committed(
             warehouse,
             table,
             lambda: _commit(warehouse, table, day, staged, withdrawn, properties or {}),
-            timeout_seconds,
         )
 
 
@@ -104,8 +101,6 @@ def withdraw(
     warehouse: Warehouse,
     table: Table,
     partitions: Mapping[date, Collection[str]],
-    *,
-    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
 ) -> int:
     """Take the partitions of days and instruments out of a table, all in one commit.
 
@@ -115,7 +110,6 @@ def withdraw(
     Args:
         warehouse, table: Where.
         partitions: By day, the instruments.
-        timeout_seconds: How long to wait for a publisher of the same table.
 
     Returns:
         How many files were taken out; without any, nothing is committed.
@@ -123,31 +117,28 @@ def withdraw(
     Raises:
         WarehouseBusyError: Another process kept the table's lock, or kept committing before us.
     """
-    with holding(warehouse, table.sql_name, timeout_seconds=timeout_seconds):
+    with holding(warehouse, table.sql_name):
         return _committed(
             warehouse,
             table,
             lambda: _commit_withdrawal(warehouse, table, partitions),
-            timeout_seconds,
         )
 
 
-def _committed(
-    warehouse: Warehouse, table: Table, commit: Callable[[], int], timeout_seconds: float
-) -> int:
+def _committed(warehouse: Warehouse, table: Table, commit: Callable[[], int]) -> int:
     """What a commit returns, which is tried again if another one came before it."""
     # The lock already keeps this machine's publishers apart; the retry is for a table folder
     # that several machines share, where a file lock may not hold.
     attempts = Retrying(
         retry=retry_if_exception_type(CommitFailedError),
         wait=wait_random_exponential(multiplier=0.05, max=2.0),
-        stop=stop_after_delay(timeout_seconds),
+        stop=stop_after_delay(warehouse.wait_seconds),
         reraise=True,
     )
     try:
         return attempts(commit)
     except CommitFailedError as error:
-        raise busy(warehouse, table.sql_name, timeout_seconds) from error
+        raise busy(warehouse, table.sql_name) from error
     finally:
         settle_log(warehouse.table_dir(table))
 
@@ -158,7 +149,6 @@ def vacuum(
     *,
     retention: timedelta = KEEP_REPLACED,
     dry_run: bool = False,
-    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
 ) -> list[Path]:
     """Delete files that no version younger than `retention` holds, and return their paths.
 
@@ -170,13 +160,12 @@ def vacuum(
         retention: How long ago a file must have been replaced, or left behind by a killed run;
             longer than any reader runs.
         dry_run: Whether to delete nothing and only say what would be.
-        timeout_seconds: How long to wait for a publisher of the same table.
 
     Raises:
         WarehouseBusyError: Another process kept the table's lock.
     """
     folder = warehouse.table_dir(table)
-    with holding(warehouse, table.sql_name, timeout_seconds=timeout_seconds):
+    with holding(warehouse, table.sql_name):
         delta = delta_table(warehouse, table)
         if delta is None:
             return []

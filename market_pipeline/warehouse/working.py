@@ -12,7 +12,6 @@ import pyarrow as pa
 from market_pipeline.errors import PublishError
 from market_pipeline.warehouse.conform import Conformer, instrument_parts
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.locks import DEFAULT_WAIT_SECONDS
 from market_pipeline.warehouse.tables import Table
 from market_pipeline.warehouse.working_file import writing
 
@@ -39,8 +38,6 @@ def replace_rows(
     day: date,
     instruments: Sequence[str] | None,
     frame: pl.DataFrame,
-    *,
-    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
 ) -> int:
     """Replace a day's rows of some instruments in one transaction, and return how many are new.
 
@@ -53,13 +50,12 @@ def replace_rows(
         instruments: Whose rows to replace; None is every instrument of the day.
         frame: The new rows, with exactly the table's columns in any order; without any row the old
             ones are only removed.
-        timeout_seconds: How long to wait for another writer.
 
     Raises:
         PublishError: The frame has other columns or types, or rows of another day or instrument.
         WarehouseBusyError: Another process kept the lock for the whole wait.
     """
-    with writing(warehouse, timeout_seconds=timeout_seconds) as connection:
+    with writing(warehouse) as connection:
         return replace_rows_within(connection, table, day, instruments, frame)
 
 
@@ -95,8 +91,6 @@ def read_rows(
     warehouse: Warehouse,
     table: Table,
     day: date | None = None,
-    *,
-    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
 ) -> pl.DataFrame:
     """The rows of a small table, with its columns in order; empty where nothing was written.
 
@@ -106,13 +100,12 @@ def read_rows(
         warehouse: Where to read.
         table: A table whose `storage` is "duckdb".
         day: Only this UTC day; None is every day.
-        timeout_seconds: How long to wait for a writer.
 
     Raises:
         WarehouseBusyError: Another process kept the lock for the whole wait.
     """
     which, values = ("", []) if day is None else ("WHERE dt = ?", [day])
-    (rows,) = _frames(warehouse, [table], f"{which} {_IN_ORDER}", values, timeout_seconds)
+    (rows,) = _frames(warehouse, [table], f"{which} {_IN_ORDER}", values)
     return rows
 
 
@@ -120,8 +113,6 @@ def read_day(
     warehouse: Warehouse,
     tables: Sequence[Table],
     day: date,
-    *,
-    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
 ) -> dict[str, pl.DataFrame]:
     """By name (`schema.table`), the rows of a day in some small tables, all of one state.
 
@@ -130,7 +121,7 @@ def read_day(
     Raises:
         WarehouseBusyError: Another process kept the lock for the whole wait.
     """
-    frames = _frames(warehouse, tables, f"WHERE dt = ? {_IN_ORDER}", [day], timeout_seconds)
+    frames = _frames(warehouse, tables, f"WHERE dt = ? {_IN_ORDER}", [day])
     return dict(zip((table.sql_name for table in tables), frames, strict=True))
 
 
@@ -139,7 +130,6 @@ def _frames(
     tables: Sequence[Table],
     query: str,
     values: Sequence[object],
-    timeout_seconds: float,
     columns: Sequence[str] | None = None,
 ) -> list[pl.DataFrame]:
     """What a query finds in each table, of all its columns or some; empty if nothing was written.
@@ -149,7 +139,7 @@ def _frames(
     if not warehouse.working_database.exists():
         return [table.empty() for table in tables]
     frames = []
-    with writing(warehouse, timeout_seconds=timeout_seconds) as connection:
+    with writing(warehouse) as connection:
         for table in tables:
             ensure_table(connection, table)
             chosen = columns or [column.name for column in table.columns]
@@ -164,8 +154,6 @@ def read_columns(
     tables: Sequence[Table],
     columns: Sequence[str],
     before: date,
-    *,
-    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
 ) -> list[pl.DataFrame]:
     """Some columns of small tables, of days before one; a frame for each table.
 
@@ -173,7 +161,7 @@ def read_columns(
         WarehouseBusyError: Another process kept the lock for the whole wait.
     """
     query = "WHERE dt < ? ORDER BY ALL"
-    return _frames(warehouse, tables, query, [before], timeout_seconds, columns)
+    return _frames(warehouse, tables, query, [before], columns)
 
 
 def find_rows(
@@ -181,8 +169,6 @@ def find_rows(
     tables: Sequence[Table],
     column: str,
     values: Collection[str],
-    *,
-    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
 ) -> list[pl.DataFrame]:
     """For each of some small tables, the rows that hold one of some values, of any day.
 
@@ -194,7 +180,6 @@ def find_rows(
         tables: Tables whose `storage` is "duckdb".
         column: A column of text that all of them have.
         values: What to look for.
-        timeout_seconds: How long to wait for a writer.
 
     Raises:
         WarehouseBusyError: Another process kept the lock for the whole wait.
@@ -202,15 +187,13 @@ def find_rows(
     if not values:
         return [table.empty() for table in tables]
     query = f'WHERE "{column}" IN (SELECT unnest(?::VARCHAR[])) {_IN_ORDER}'
-    return _frames(warehouse, tables, query, [sorted(values)], timeout_seconds)
+    return _frames(warehouse, tables, query, [sorted(values)])
 
 
 def count_rows(
     warehouse: Warehouse,
     tables: Sequence[Table],
     before: date,
-    *,
-    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
 ) -> dict[tuple[date, str], int]:
     """How many rows small tables have together of each day and instrument, of days before one.
 
@@ -219,7 +202,7 @@ def count_rows(
     """
     if not warehouse.working_database.exists() or not tables:
         return {}
-    with writing(warehouse, timeout_seconds=timeout_seconds) as connection:
+    with writing(warehouse) as connection:
         for table in tables:
             ensure_table(connection, table)
         all_rows = " UNION ALL ".join(
@@ -238,8 +221,6 @@ def delete_rows(
     warehouse: Warehouse,
     tables: Sequence[Table],
     partitions: Mapping[date, Collection[str]],
-    *,
-    timeout_seconds: float = DEFAULT_WAIT_SECONDS,
 ) -> None:
     """Delete the rows of days and instruments from small tables, all in one transaction.
 
@@ -257,7 +238,7 @@ def delete_rows(
             "instrument": pa.array([instrument for _, instrument in pairs], pa.string()),
         }
     )
-    with writing(warehouse, timeout_seconds=timeout_seconds) as connection:
+    with writing(warehouse) as connection:
         connection.register("market_pipeline_gone", gone)
         for table in tables:
             ensure_table(connection, table)

@@ -17,7 +17,6 @@ import duckdb
 from market_pipeline.errors import PublishError
 from market_pipeline.warehouse.layout import PRIVATE_FILE, Warehouse
 from market_pipeline.warehouse.locks import (
-    DEFAULT_WAIT_SECONDS,
     busy,
     holding,
     is_locked_elsewhere,
@@ -34,22 +33,19 @@ _HEADER_BYTES = 3 * 4096
 
 
 @contextmanager
-def writing(
-    warehouse: Warehouse, *, timeout_seconds: float = DEFAULT_WAIT_SECONDS
-) -> Iterator[duckdb.DuckDBPyConnection]:
+def writing(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection inside one transaction: committed at the end, rolled back if the block raises.
 
     The connection is closed on the way out, which moves everything into the file itself.
 
     Args:
         warehouse: Whose working database; it is made when it is not there.
-        timeout_seconds: How long to wait for another writer.
 
     Raises:
         WarehouseBusyError: Another process kept the lock or the file for the whole wait.
     """
-    with holding(warehouse, WORKING_LOCK, timeout_seconds=timeout_seconds):
-        connection = open_database(warehouse, timeout_seconds=timeout_seconds)
+    with holding(warehouse, WORKING_LOCK):
+        connection = open_database(warehouse)
         try:
             connection.begin()
             try:
@@ -81,9 +77,7 @@ def working_log(warehouse: Warehouse) -> Path:
     return warehouse.working_database.with_suffix(".duckdb.wal")
 
 
-def open_database(
-    warehouse: Warehouse, *, timeout_seconds: float = DEFAULT_WAIT_SECONDS
-) -> duckdb.DuckDBPyConnection:
+def open_database(warehouse: Warehouse) -> duckdb.DuckDBPyConnection:
     """Open the working database, mode 0600; only for who holds `WORKING_LOCK`.
 
     Raises:
@@ -92,10 +86,10 @@ def open_database(
     """
     path = warehouse.working_database
     try:
-        connection = until_unlocked(timeout_seconds)(duckdb.connect, str(path))
+        connection = until_unlocked(warehouse.wait_seconds)(duckdb.connect, str(path))
     except duckdb.IOException as error:
         if is_locked_elsewhere(error):
-            raise busy(warehouse, WORKING_LOCK, timeout_seconds) from error
+            raise busy(warehouse, WORKING_LOCK) from error
         raise damaged(warehouse, error) from error
     path.chmod(PRIVATE_FILE)
     return connection

@@ -267,7 +267,7 @@ class TestRefresh:
     def test_locked(self, warehouse: Warehouse):
         """Who waits too long for another refresh learns which lock it was."""
         with holding(warehouse, "catalogue"), pytest.raises(WarehouseBusyError) as caught:
-            refresh(warehouse, TABLES, timeout_seconds=0.1)
+            refresh(dataclasses.replace(warehouse, wait_seconds=0.1), TABLES)
 
         assert str(warehouse.lock_file("catalogue")) == caught.value.file
 

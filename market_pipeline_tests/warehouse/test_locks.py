@@ -65,7 +65,7 @@ class TestStoppedHolder:
         _, pid = stopped
         with (
             pytest.raises(WarehouseBusyError, match=rf"found=process {pid} .*stopped") as caught,
-            holding(Warehouse(tmp_path), "working", timeout_seconds=0.1),
+            holding(Warehouse(tmp_path, 0.1), "working"),
         ):
             pass
 

@@ -195,7 +195,7 @@ class TestPublish:
             holding(warehouse, BBO.sql_name),
             pytest.raises(WarehouseBusyError, match=r"books\.bbo was in use") as caught,
         ):
-            publish(warehouse, BBO, DAY, [staged], timeout_seconds=0.1)
+            publish(dataclasses.replace(warehouse, wait_seconds=0.1), BBO, DAY, [staged])
 
         assert str(warehouse.lock_file("books.bbo")) == caught.value.file
         assert 1 == publish(warehouse, BBO, DAY, [staged])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -73,5 +74,5 @@ def test_published_again(published: Warehouse):
 def test_takes_turns_with_publishers(published: Warehouse):
     """It waits for the table's lock as a publisher does."""
     with holding(published, BBO.sql_name), pytest.raises(WarehouseBusyError):
-        withdraw(published, BBO, {DAY: [PERP]}, timeout_seconds=0.1)
+        withdraw(replace(published, wait_seconds=0.1), BBO, {DAY: [PERP]})
     assert 4 == len(current_files(published, BBO))

@@ -126,7 +126,9 @@ class TestWriting:
             holding(warehouse, "working"),
             pytest.raises(WarehouseBusyError) as caught,
         ):
-            replace_rows(warehouse, REPORT, DAY, None, report(BOTH, 1), timeout_seconds=0.1)
+            replace_rows(
+                dataclasses.replace(warehouse, wait_seconds=0.1), REPORT, DAY, None, report(BOTH, 1)
+            )
 
         assert str(warehouse.lock_file("working")) == caught.value.file
 
@@ -142,7 +144,13 @@ class TestWriting:
         ours.recv()
         try:
             with pytest.raises(WarehouseBusyError):
-                replace_rows(warehouse, REPORT, DAY, None, report(BOTH, 1), timeout_seconds=0.2)
+                replace_rows(
+                    dataclasses.replace(warehouse, wait_seconds=0.2),
+                    REPORT,
+                    DAY,
+                    None,
+                    report(BOTH, 1),
+                )
         finally:
             ours.send(None)
             shell.join(30)

@@ -63,7 +63,7 @@ def validate_day(
     manifests = raw_book_deltas, raw_book_snapshots, raw_trades
     deltas, snapshots, trades = (RawObjects(lake, manifest) for manifest in manifests)
     raw = RegisteredDay(day_of(context), lake, deltas, snapshots, trades, raw_profiles)
-    lookups = Lookups(raw, pipeline.warehouse, pipeline.settings.lock_timeout_seconds)
+    lookups = Lookups(raw, pipeline.warehouse)
     made_of = report_made_of(lookups, pipeline.selected, book_rebuilds, pipeline.settings)
     unchanged = pipeline.unchanged(context, VALIDATED, made_of)
     made = [each for each in pipeline.selected if each.id not in unchanged]

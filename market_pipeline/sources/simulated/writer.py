@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from market_pipeline.sources.converted_columns import level_columns
-from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
 from market_pipeline.sources.raw_names import Shard
 from market_pipeline.sources.row_groups import RowGroups, arrow_schema
 from market_pipeline.sources.simulated.market import Batch
+from market_pipeline.sources.simulated.state import TOP_LEVELS
 from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder
 from market_pipeline.warehouse.staging import abandon
 
@@ -30,14 +30,22 @@ IntArray = npt.NDArray[np.int64]
 _MS_PER_DAY = 86_400_000
 
 REFERENCE_TABLE = "reference_bbo"
-_REFERENCE = {
-    **dict.fromkeys(("sequence_number", "timestamp", "receipt_timestamp"), "int64"),
-    **dict.fromkeys(level_columns(1), "double"),
-    **dict.fromkeys(("bid_levels", "ask_levels"), "int64"),
-}
+_TIMES = dict.fromkeys(("timestamp", "receipt_timestamp"), "int64")
+_MESSAGE = _TIMES | {"sequence_number": "int64"}
 _SCHEMAS = {
-    REFERENCE_TABLE: arrow_schema(_REFERENCE),
-    **{table.name: arrow_schema(table.columns) for table in (DELTAS, SNAPSHOTS, TRADES)},
+    "book_delta_v2": arrow_schema(
+        _MESSAGE | {"side_is_bid": "bool", "price": "double", "size": "double"}
+    ),
+    "trades": arrow_schema(
+        {"side": "string", "amount": "double", "price": "double", "id": "int64"} | _TIMES
+    ),
+    "book": arrow_schema(_MESSAGE | dict.fromkeys(level_columns(TOP_LEVELS), "double")),
+    REFERENCE_TABLE: arrow_schema(
+        {"sequence_number": "int64"}
+        | _TIMES
+        | dict.fromkeys(level_columns(1), "double")
+        | dict.fromkeys(("bid_levels", "ask_levels"), "int64")
+    ),
 }
 _ROW_GROUP_ROWS = {
     "book_delta_v2": 100_000,

@@ -112,9 +112,7 @@ def _keys(file: UsableObject) -> list[object]:
     return [file.sha256, rows] if is_long else [file.sha256]
 
 
-def registered(
-    raw: RegisteredDay, warehouse: Warehouse, *, timeout_seconds: float
-) -> dict[str, list[RegisteredFile]]:
+def registered(raw: RegisteredDay, warehouse: Warehouse) -> dict[str, list[RegisteredFile]]:
     """By SHA-256 of a day's raw files, all the files registered with it, in order.
 
     They may be of any table, instrument and day; files without a row are left out.
@@ -124,9 +122,7 @@ def registered(
     """
     hashes = set[str]().union(*(objects.hashes for _, objects in raw.tables))
     found: dict[str, list[RegisteredFile]] = {}
-    frames = find_rows(
-        warehouse, list(MANIFEST_OF.values()), "sha256", hashes, timeout_seconds=timeout_seconds
-    )
+    frames = find_rows(warehouse, list(MANIFEST_OF.values()), "sha256", hashes)
     for raw_table, frame in zip(MANIFEST_OF, frames, strict=True):
         rows = frame.filter(has_rows()).select("exchange", "symbol", "dt", "path", "sha256")
         for exchange, symbol, day, path, sha256 in rows.iter_rows():

@@ -109,7 +109,7 @@ def find_candidates(
     Raises:
         WarehouseBusyError: Another process kept the working database.
     """
-    warehouse = Warehouse(settings.data_dir)
+    warehouse = Warehouse(settings.data_dir, settings.lock_timeout_seconds)
     found = Candidates()
     raw_before, derived_before = retention.keeps_from("raw"), retention.keeps_from("derived")
     limits = [each for each in (raw_before, derived_before) if each is not None]
@@ -131,7 +131,7 @@ def find_candidates(
         found.candidates.append(
             Candidate("staging", path.name, None, None, 1, size, paths=((path, size),))
         )
-    found.candidates += _replaced(warehouse, settings.lock_timeout_seconds)
+    found.candidates += _replaced(warehouse)
     return found
 
 
@@ -220,16 +220,15 @@ def _derived(
     before: date,
 ) -> Iterator[Candidate]:
     """The days of instruments in all published tables."""
-    wait = settings.lock_timeout_seconds
     every = (*SMALL_TABLES, *MANIFESTS)
-    rows = count_rows(warehouse, every, before, timeout_seconds=wait)
+    rows = count_rows(warehouse, every, before)
     files: dict[tuple[date, str], list[int]] = {}
     for table in DELTA_TABLES:
         delta = delta_table(warehouse, table)
         for file in [] if delta is None else published_files(delta):
             if file.day < before:
                 files.setdefault((file.day, file.instrument), []).append(file.bytes)
-    made_from = _made_from(warehouse, before, wait)
+    made_from = _made_from(warehouse, before)
     absent = {
         of: [
             each
@@ -273,11 +272,11 @@ class _RawObject(NamedTuple):
 _Objects = dict[tuple[date, str], list[_RawObject]]
 
 
-def _made_from(warehouse: Warehouse, before: date, timeout_seconds: float) -> _Objects:
+def _made_from(warehouse: Warehouse, before: date) -> _Objects:
     """By day and instrument, the manifest rows of the raw files there were."""
     found: _Objects = {}
     columns = ("exchange", "symbol", "dt", "status", *_RawObject._fields[1:])
-    frames = read_columns(warehouse, MANIFESTS, columns, before, timeout_seconds=timeout_seconds)
+    frames = read_columns(warehouse, MANIFESTS, columns, before)
     for raw, frame in zip(MANIFEST_OF, frames, strict=False):
         for exchange, symbol, day, status, *registered in frame.iter_rows():
             series = Series(raw, exchange, symbol)
@@ -362,12 +361,12 @@ def _lost_without(lake: Path, reason: Path, listed: Mapping[str, RawFile]) -> st
     return None if same else "the file it was copied from is gone or has other bytes now"
 
 
-def _replaced(warehouse: Warehouse, timeout_seconds: float) -> Iterator[Candidate]:
+def _replaced(warehouse: Warehouse) -> Iterator[Candidate]:
     """The files of big tables that `vacuum` would take."""
     for table in DELTA_TABLES:
         if not warehouse.table_dir(table).is_dir():
             continue
-        paths = _sized(vacuum(warehouse, table, dry_run=True, timeout_seconds=timeout_seconds))
+        paths = _sized(vacuum(warehouse, table, dry_run=True))
         size = sum(each for _, each in paths)
         if paths:
             yield Candidate("replaced", table.sql_name, None, None, len(paths), size, paths=paths)

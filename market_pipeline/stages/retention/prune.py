@@ -166,7 +166,6 @@ def carry_out(
     planned: Sequence[Planned],
     warehouse: Warehouse,
     *,
-    timeout_seconds: float,
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[tuple[Candidate, str]]:
     """Removes what goes, and returns what could not be removed, with the reason.
@@ -177,14 +176,13 @@ def carry_out(
     Args:
         planned: From `plan`.
         warehouse: Whose tables, staging and quarantine.
-        timeout_seconds: How long to wait for a publisher.
         progress: Called with a line on what is done next.
 
     Raises:
         WarehouseBusyError: Another process kept a table for the whole wait.
     """
     going = [each.candidate for each in planned if each.goes]
-    _remove_derived(going, warehouse, timeout_seconds, progress)
+    _remove_derived(going, warehouse, progress)
     failed = []
     for each in going:
         if each.kind in {"raw", "quarantine"}:
@@ -198,14 +196,13 @@ def carry_out(
     for table in DELTA_TABLES:
         if table.sql_name in of_tables:
             progress(f"replaced files of {table.sql_name}")
-            vacuum(warehouse, table, timeout_seconds=timeout_seconds)
+            vacuum(warehouse, table)
     return failed
 
 
 def _remove_derived(
     going: Iterable[Candidate],
     warehouse: Warehouse,
-    timeout_seconds: float,
     progress: Callable[[str], None],
 ) -> None:
     """Takes days out of every table: verdicts first, what proves they can be made again last."""
@@ -217,11 +214,11 @@ def _remove_derived(
             partitions.setdefault(each.day, set()).add(each.instrument)
     if partitions:
         progress("rows of published tables")
-        delete_rows(warehouse, SMALL_TABLES, partitions, timeout_seconds=timeout_seconds)
+        delete_rows(warehouse, SMALL_TABLES, partitions)
         for table in DELTA_TABLES:
             progress(table.sql_name)
-            withdraw(warehouse, table, partitions, timeout_seconds=timeout_seconds)
-        delete_rows(warehouse, MANIFESTS, partitions, timeout_seconds=timeout_seconds)
+            withdraw(warehouse, table, partitions)
+        delete_rows(warehouse, MANIFESTS, partitions)
     if partitions or vacuums:
         progress("catalogue")
         refresh_catalogue(warehouse)

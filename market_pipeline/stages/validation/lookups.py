@@ -27,7 +27,6 @@ from market_pipeline.stages.raw.objects import RegisteredDay
 from market_pipeline.stages.raw.same_bytes import RegisteredFile, registered, same_bytes
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import MadeOf
-from market_pipeline.warehouse.locks import DEFAULT_WAIT_SECONDS
 from market_pipeline.warehouse.working import read_day
 
 __all__ = ["Lookups", "failed_identity", "report_made_of"]
@@ -45,7 +44,6 @@ class Lookups:
 
     raw: RegisteredDay
     warehouse: Warehouse
-    timeout_seconds: float = DEFAULT_WAIT_SECONDS
 
     @cached_property
     def profiles_before(self) -> pl.DataFrame:
@@ -60,13 +58,13 @@ class Lookups:
     @cached_property
     def registered(self) -> Mapping[str, Sequence[RegisteredFile]]:
         """By SHA-256 of the day's raw files, all the files that were ever registered with it."""
-        return registered(self.raw, self.warehouse, timeout_seconds=self.timeout_seconds)
+        return registered(self.raw, self.warehouse)
 
     @cached_property
     def _before(self) -> Mapping[str, pl.DataFrame]:
         before = self.raw.day - timedelta(days=1)
         tables = PROFILES, VALIDATION_REPORT
-        return read_day(self.warehouse, tables, before, timeout_seconds=self.timeout_seconds)
+        return read_day(self.warehouse, tables, before)
 
 
 def failed_identity(reports: pl.DataFrame, instrument: Instrument) -> bool:

@@ -167,7 +167,7 @@ class Fetched:
         return find_candidates(self.settings, retention, self.store)
 
     def prune(self, retention: Retention = KEEP_10):
-        return carry_out(self.plan(retention), self.warehouse, timeout_seconds=5)
+        return carry_out(self.plan(retention), self.warehouse)
 
     def published(self) -> list[tuple[str, date, str]]:
         """What readers see, by table, day and instrument."""
@@ -339,7 +339,7 @@ class TestStore:
         old = fetched.raw_day(OLD)
         planned = fetched.plan(Retention(TODAY, 10, None))
         old.write_bytes(b"something longer")
-        ((_, reason),) = carry_out(planned, fetched.warehouse, timeout_seconds=5)
+        ((_, reason),) = carry_out(planned, fetched.warehouse)
         assert (True, True) == (old.exists(), "changed meanwhile" in reason)
 
     @pytest.mark.slow
@@ -369,7 +369,7 @@ class TestFolderLake:
         fetched.store = None
         retention = Retention(TODAY, 1, 1, also_last_copies=True)
         planned = fetched.plan(retention)
-        carry_out(planned, fetched.warehouse, timeout_seconds=5)
+        carry_out(planned, fetched.warehouse)
 
         assert [("derived", OLD, True)] == decided(planned)
         assert (b"abcd", []) == (old.read_bytes(), fetched.published())
