@@ -11,13 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market_pipeline.books.boundaries import message_starts
-from market_pipeline.books.soundness import (
-    LOOKAHEAD,
-    LastSound,
-    Mark,
-    Soundness,
-    sound_times_ns,
-)
+from market_pipeline.books.soundness import LOOKAHEAD, LastSound, Mark, Soundness, sound_times_ns
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 
 __all__ = ["LastSnapshot", "MarkedSnapshots", "marked_deltas", "marked_snapshots"]

@@ -13,13 +13,7 @@ import numpy as np
 
 from market_pipeline.books import cursor as at
 from market_pipeline.books import registers as reg
-from market_pipeline.books.history import (
-    BEFORE_ALL,
-    REPEATED,
-    place_of,
-    rows_since,
-    was_touched,
-)
+from market_pipeline.books.history import BEFORE_ALL, REPEATED, place_of, rows_since, was_touched
 from market_pipeline.books.levels import ASK, BID, far_is_full, key_of, set_level
 from market_pipeline.books.log import give_evidence
 from market_pipeline.books.scale import NOT_REPRESENTABLE

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from market_pipeline.books.levels import (
-    ASK,
-    BID,
-    ORIGIN,
-    WINDOW,
-    far_is_full,
-    set_far_level,
-)
+from market_pipeline.books.levels import ASK, BID, ORIGIN, WINDOW, far_is_full, set_far_level
 from market_pipeline.books.scale import NOT_REPRESENTABLE
 from market_pipeline.books.state import HISTORY_ROWS
 from market_pipeline.jit import inlined_kernel

@@ -103,12 +103,7 @@ def test_receivers(as_json: AsJson = False) -> None:
     """
     from market_pipeline.alerts.alert import trial_alert  # noqa: PLC0415
     from market_pipeline.alerts.payloads import Links  # noqa: PLC0415
-    from market_pipeline.alerts.targets import (  # noqa: PLC0415
-        Refused,
-        Target,
-        configured_targets,
-        send,
-    )
+    from market_pipeline.alerts.targets import Refused, Target, configured_targets, send  # noqa: PLC0415
 
     settings = load_settings()
     alert, links = trial_alert(time.time_ns()), Links.of(settings)

@@ -14,10 +14,7 @@ from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.record import RebuildRecord
 from market_pipeline.books.soundness import sound_times_ns
 from market_pipeline.config.instruments import Instrument
-from market_pipeline.quality.figures.book import (
-    BadStampFigures,
-    ProvenGapFigures,
-)
+from market_pipeline.quality.figures.book import BadStampFigures, ProvenGapFigures
 from market_pipeline.quality.findings import Measured, merged
 from market_pipeline.quality.intervals import IntArray, day_bounds_ns
 from market_pipeline.quality.located import (

@@ -24,13 +24,7 @@ from market_pipeline.mapped import ColumnArray
 from market_pipeline.shown import shown
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch, Trades
 from market_pipeline.sources.converted_columns import CONVERTER_KEY, LOST, LOST_BEFORE, RECOVERED
-from market_pipeline.sources.crypto_lake import (
-    DELTAS,
-    SNAPSHOT_LEVELS,
-    SNAPSHOTS,
-    TRADES,
-    RawTable,
-)
+from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOT_LEVELS, SNAPSHOTS, TRADES, RawTable
 from market_pipeline.sources.memory_limits import MAX_LEVELS
 from market_pipeline.sources.raw_names import Shard
 from market_pipeline.sources.row_groups import RowGroups, arrow_schema

@@ -13,12 +13,7 @@ import polars as pl
 from market_pipeline.books.scale import scales_of
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import MarketPipelineError, error_text, is_of_machine
-from market_pipeline.metrics.minute import (
-    BBO_COLUMNS,
-    BOOK_METRICS,
-    DEPTH_COLUMNS,
-    minute_metrics,
-)
+from market_pipeline.metrics.minute import BBO_COLUMNS, BOOK_METRICS, DEPTH_COLUMNS, minute_metrics
 from market_pipeline.quality.evaluate import evaluate, thresholds_in_force
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.shown import shown_logger

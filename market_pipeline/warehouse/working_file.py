@@ -16,12 +16,7 @@ import duckdb
 
 from market_pipeline.errors import PublishError
 from market_pipeline.warehouse.layout import PRIVATE_FILE, Warehouse
-from market_pipeline.warehouse.locks import (
-    busy,
-    holding,
-    is_locked_elsewhere,
-    until_unlocked,
-)
+from market_pipeline.warehouse.locks import busy, holding, is_locked_elsewhere, until_unlocked
 
 __all__ = ["WORKING_LOCK", "damaged", "open_database", "working_log", "working_mark", "writing"]
 

@@ -13,13 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from market_pipeline.sources.crypto_lake import RAW_TABLES
-from market_pipeline.sources.raw_names import (
-    Series,
-    Shard,
-    day_of,
-    days_below,
-    shard_versions,
-)
+from market_pipeline.sources.raw_names import Series, Shard, day_of, days_below, shard_versions
 from market_pipeline.store.objects import StoreObject, may_be_md5
 from market_pipeline.warehouse.ledger import KnownObject, digest, read_ledger
 from market_pipeline.warehouse.manifest import MANIFESTS

@@ -17,9 +17,7 @@ from market_pipeline.errors import (
     is_of_machine,
 )
 from market_pipeline.quality.intervals import NS_PER_SECOND
-from market_pipeline.quality.profile import (
-    PROFILES,
-)
+from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.raw_scan import RawTableScan
 from market_pipeline.shown import shown_logger
 from market_pipeline.sources.crypto_lake import (

@@ -19,20 +19,13 @@ from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import MissingDataError
 from market_pipeline.quality.strategy import choose_strategy
-from market_pipeline.sources.crypto_lake import (
-    DELTAS,
-    SNAPSHOTS,
-    DeltaCounts,
-    count_deltas,
-)
+from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, DeltaCounts, count_deltas
 from market_pipeline.sources.registry import gap_evidence
 from market_pipeline.stages.raw.objects import RegisteredDay
 from market_pipeline.stages.rebuild.from_deltas import publish_deltas
 from market_pipeline.stages.rebuild.from_snapshots import publish_snapshots
 from market_pipeline.stages.rebuild.raw_files import RawFiles
-from market_pipeline.stages.rebuild.resume import (
-    package_digest,
-)
+from market_pipeline.stages.rebuild.resume import package_digest
 from market_pipeline.stages.rebuild.seed import choose_seed
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import MadeOf, files_sha256

@@ -26,11 +26,7 @@ from market_pipeline.errors import (
 )
 from market_pipeline.sources.crypto_lake import open_shard, read_deltas
 from market_pipeline.stages.raw.objects import RegisteredDay
-from market_pipeline.warehouse.layout import (
-    Warehouse,
-    make_private_folder,
-    written_whole,
-)
+from market_pipeline.warehouse.layout import Warehouse, make_private_folder, written_whole
 
 __all__ = ["BadFile", "bad_files", "keep_copy"]
 
