@@ -115,15 +115,8 @@ class MarketPipelineError(Exception):
 
     def _text(self) -> str:
         instrument = f"{self.exchange}:{self.symbol}" if self.exchange and self.symbol else None
-        parts = {
-            "instrument": instrument,
-            "day": self.day,
-            "file": self.file,
-            "row": self.row,
-            "column": self.column,
-            "expected": self.expected,
-            "found": self.found,
-        }
+        names = ("day", "file", "row", "column", "expected", "found")
+        parts = {"instrument": instrument} | {name: getattr(self, name) for name in names}
         located = ", ".join(
             f"{name}={shown(part)}" for name, part in parts.items() if part is not None
         )

@@ -22,7 +22,6 @@ from concurrent.futures import Executor, Future, InvalidStateError, wait
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
-from types import TracebackType
 from typing import Any, Literal, ParamSpec, TypeVar
 
 __all__ = ["Stopped", "ThreadDied", "Workers", "check_stopped"]
@@ -177,12 +176,7 @@ class Workers(Executor):
         if left:
             _LOG.warning("%d threads (%s) did not stop and are left behind", left, self._name)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> Literal[False]:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> Literal[False]:
         if error is None:
             self.shutdown()
         else:

@@ -171,9 +171,6 @@ class Outbox:
     """The outbox of one data folder: `state/alerts.sqlite`, mode 0600, made when it is missing.
 
     Several processes and threads may use it at once.
-
-    Args:
-        warehouse: Whose state folder it lies in.
     """
 
     def __init__(self, warehouse: Warehouse) -> None:

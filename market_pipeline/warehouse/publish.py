@@ -107,10 +107,6 @@ def withdraw(
     Their files stay for running readers and for earlier versions until `vacuum` takes them.
     Killed at any moment, all of them are published or none.
 
-    Args:
-        warehouse, table: Where.
-        partitions: By day, the instruments.
-
     Returns:
         How many files were taken out; without any, nothing is committed.
 

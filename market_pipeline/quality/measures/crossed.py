@@ -125,13 +125,7 @@ class TouchReport:
 
 
 def touch_report(spans: BookSpans, observed: Observed, *, day_start_ns: int) -> TouchReport:
-    """Counts and times the crossed and the locked book.
-
-    Args:
-        spans: Of the day.
-        observed: When it was observed.
-        day_start_ns: When the UTC day begins.
-    """
+    """Counts and times the crossed and the locked book."""
     crossed, locked = spans.of(BookFlag.CROSSED), spans.of(BookFlag.LOCKED)
     lengths = observed.lengths_ns(crossed)
     longest = int(np.argmax(lengths)) if len(lengths) else None

@@ -8,7 +8,6 @@ multiples of 256 ns. A day may be several shards, 1, 2, 3 …, each an equal par
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
@@ -84,12 +83,7 @@ class DayWriter:
         make_private_folder(self._folder)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         for shard in range(1, self._opened + 1):
             self._partial(shard).unlink(missing_ok=True)
         if self._row_groups is not None:

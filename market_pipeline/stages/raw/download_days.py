@@ -50,12 +50,7 @@ class FetchedDay:
 
 
 def to_fetch(tables: Sequence[TableInventory], instruments: Sequence[Instrument]) -> list[TableDay]:
-    """The days that the store has, or that were fetched from it, the earliest first.
-
-    Args:
-        tables: From `take_inventory`.
-        instruments: Those it was taken of.
-    """
+    """The days that the store has, or that were fetched from it, the earliest first."""
     by_id = {each.id: each for each in instruments}
     by_name = {raw.name: raw for raw in RAW_TABLES}
     found = [

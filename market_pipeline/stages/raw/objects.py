@@ -175,10 +175,6 @@ class RawObjects:
         """The objects of an instrument in order, as inputs of what is made of them.
 
         One that could not be fetched is among them: without it the day is not what it would be.
-
-        Args:
-            table: The published table of these rows.
-            instrument, day: Whose.
         """
         not_fetched = (pl.col("status") == "missing") & (
             pl.col("failure_kind") == StoreError.__name__
