@@ -5,13 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "HOURLY",
-    "REGISTERS",
-    "figures_of",
-    "hourly_figures_of",
-    "new_registers",
-]
+__all__ = ["HOURLY", "REGISTERS", "figures_of", "hourly_figures_of", "new_registers"]
 
 # One mismatch: when it was, how much differed, and the touch on either side.
 _PLACE = (

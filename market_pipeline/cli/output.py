@@ -15,14 +15,7 @@ from market_pipeline.quality.row import ReportRow
 from market_pipeline.shown import shown_lines
 from market_pipeline.stages.raw.inventory import day_ranges, range_text
 
-__all__ = [
-    "bytes_text",
-    "console",
-    "errors_console",
-    "exit_code",
-    "print_verdicts",
-    "ranges_text",
-]
+__all__ = ["bytes_text", "console", "errors_console", "exit_code", "print_verdicts", "ranges_text"]
 
 _STYLES = {"available": "green", "degraded": "yellow", "pending": "blue", "missing": "red"}
 _PLAIN_WIDTH = 160

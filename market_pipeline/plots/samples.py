@@ -20,12 +20,7 @@ from market_pipeline.books.flags import INVALIDATING
 from market_pipeline.books.state import DEPTH_LEVELS
 from market_pipeline.plots.window import MINUTE_NS
 
-__all__ = [
-    "interval_totals",
-    "sampled_depth",
-    "sampled_quotes",
-    "shown_intervals",
-]
+__all__ = ["interval_totals", "sampled_depth", "sampled_quotes", "shown_intervals"]
 
 _ROWS = "read_parquet($files, file_row_number=true, hive_partitioning=false)"
 # Where a row stands in the day: the clock may run back, the order of the rows does not.

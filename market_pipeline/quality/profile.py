@@ -75,6 +75,10 @@ _PLACE_COLUMNS = {
 """By column of `lake.profiles` what it holds of each place."""
 
 
+def _of_places(what: str) -> Any:
+    return figure(f"Of the first places of each kind of fault: {what}.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Profile(Identity):
     """One row of `lake.profiles`; the fields are its columns."""
@@ -124,30 +128,14 @@ class Profile(Identity):
     tick_settled_rows: int | None = figure("Rows that it took until that tick was seen.")
     lot_seen: str | None = figure("Coarsest lot of the sizes, outliers apart.")
     lot_settled_rows: int | None = figure("Rows that it took until that lot was seen.")
-    place_kinds: tuple[str, ...] | None = figure(
-        "Of the first places of each kind of fault: the column that counts it."
-    )
-    place_files: tuple[str, ...] | None = figure(
-        "Of the first places of each kind of fault: the file, as a path below the lake."
-    )
-    place_rows: tuple[int, ...] | None = figure(
-        "Of the first places of each kind of fault: the file's zero-based row."
-    )
-    place_columns: tuple[str, ...] | None = figure(
-        "Of the first places of each kind of fault: the column."
-    )
-    place_values: tuple[str, ...] | None = figure(
-        "Of the first places of each kind of fault: what stands there."
-    )
-    place_expected: tuple[str, ...] | None = figure(
-        "Of the first places of each kind of fault: what would have been right."
-    )
-    place_ts_receipt_ns: tuple[int | None, ...] | None = figure(
-        "Of the first places of each kind of fault: receipt time, ns UTC."
-    )
-    place_sequence_numbers: tuple[int | None, ...] | None = figure(
-        "Of the first places of each kind of fault: sequence number."
-    )
+    place_kinds: tuple[str, ...] | None = _of_places("the column that counts it")
+    place_files: tuple[str, ...] | None = _of_places("the file, as a path below the lake")
+    place_rows: tuple[int, ...] | None = _of_places("the file's zero-based row")
+    place_columns: tuple[str, ...] | None = _of_places("the column")
+    place_values: tuple[str, ...] | None = _of_places("what stands there")
+    place_expected: tuple[str, ...] | None = _of_places("what would have been right")
+    place_ts_receipt_ns: tuple[int | None, ...] | None = _of_places("receipt time, ns UTC")
+    place_sequence_numbers: tuple[int | None, ...] | None = _of_places("sequence number")
 
     @property
     def places(self) -> list[RawPlace]:

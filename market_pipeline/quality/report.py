@@ -34,14 +34,7 @@ from market_pipeline.quality.row import ReportRow
 from market_pipeline.quality.verdict import validate
 from market_pipeline.sources.registry import gap_evidence
 
-__all__ = [
-    "BOOK_MEASURES",
-    "BookDay",
-    "Messages",
-    "measure_book",
-    "report_failure",
-    "report_row",
-]
+__all__ = ["BOOK_MEASURES", "BookDay", "Messages", "measure_book", "report_failure", "report_row"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,12 +12,7 @@ from market_pipeline.quality.measures.domain import REFUSED, DomainFault
 from market_pipeline.quality.profile import Profile
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, RawTable
 
-__all__ = [
-    "MAX_BACKWARD_SHARE",
-    "Strategy",
-    "StrategyName",
-    "choose_strategy",
-]
+__all__ = ["MAX_BACKWARD_SHARE", "Strategy", "StrategyName", "choose_strategy"]
 
 StrategyName = Literal["full_deltas", "snapshots_only", "none"]
 

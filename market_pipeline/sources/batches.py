@@ -11,12 +11,7 @@ from numpy.typing import NDArray
 
 from market_pipeline.mapped import ColumnArray
 
-__all__ = [
-    "DeltaBatch",
-    "SnapshotBatch",
-    "TradeTimes",
-    "Trades",
-]
+__all__ = ["DeltaBatch", "SnapshotBatch", "TradeTimes", "Trades"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,7 @@ import pyarrow.parquet as pq
 from market_pipeline.errors import LakeFileError
 from market_pipeline.sources.memory_limits import FOOTER_BYTES, PAGES_BYTES
 
-__all__ = [
-    "Unpacked",
-    "check_footer",
-    "check_pages",
-    "refuse_long_footer",
-]
+__all__ = ["Unpacked", "check_footer", "check_pages", "refuse_long_footer"]
 
 
 _FOOTER_END = struct.Struct("<I4s")

@@ -40,12 +40,7 @@ from market_pipeline.warehouse.locks import busy, holding
 from market_pipeline.warehouse.staging import StagedFile
 from market_pipeline.warehouse.tables import Table
 
-__all__ = [
-    "publish",
-    "vacuum",
-    "where_it_lies",
-    "withdraw",
-]
+__all__ = ["publish", "vacuum", "where_it_lies", "withdraw"]
 
 _APPLICATION = "market_pipeline"
 

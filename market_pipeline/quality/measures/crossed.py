@@ -32,13 +32,7 @@ from market_pipeline.quality.intervals import (
     union,
 )
 
-__all__ = [
-    "BookSpans",
-    "Observed",
-    "TouchReport",
-    "touch_report",
-    "valid_time",
-]
+__all__ = ["BookSpans", "Observed", "TouchReport", "touch_report", "valid_time"]
 
 _UNSOUND = (
     BookFlag.OUTSIDE_DAY,

@@ -21,14 +21,7 @@ from market_pipeline.errors import MissingDataError
 from market_pipeline.quality.checks.base import measured
 from market_pipeline.quality.profile import Profile
 
-__all__ = [
-    "LATE_ROWS",
-    "SeenStep",
-    "StepScan",
-    "choose_scales",
-    "seen_step",
-    "step_change",
-]
+__all__ = ["LATE_ROWS", "SeenStep", "StepScan", "choose_scales", "seen_step", "step_change"]
 
 # Values that show a step come once in so many rows; without one in 20 times as many the step has
 # changed: by chance that happens once in e^20 days.

@@ -15,13 +15,7 @@ from market_pipeline.sources.simulated.market import Batch
 from market_pipeline.sources.simulated.plan import Fault, FaultKind, SimulatedInstrument
 from market_pipeline.sources.simulated.planting import IntArray, Planter, rows_of, span_ns, within
 
-__all__ = [
-    "LOST_ONE_IN",
-    "MESSAGE_FAULTS",
-    "SPIKE_FACTOR",
-    "TRADES_OFF_TICKS",
-    "planter_of",
-]
+__all__ = ["LOST_ONE_IN", "MESSAGE_FAULTS", "SPIKE_FACTOR", "TRADES_OFF_TICKS", "planter_of"]
 
 LOST_ONE_IN = 100
 """So many messages of a span come for each that is lost, by the sequence number's remainder."""
@@ -59,14 +53,22 @@ class _Once:
         self._done = True
         return int(rows[0])
 
+    def _first_two(self, batch: Batch) -> list[int] | None:
+        """Where the first message in the span and the one after it begin and end; None as above."""
+        messages = np.flatnonzero(np.diff(batch.deltas.sequence_number, prepend=-1))
+        first = self._first(batch.deltas.receipt_ns[messages])
+        if first is None or first + 1 == messages.size:
+            return None
+        ends: list[int] = np.append(messages, len(batch.deltas.price))[first : first + 3].tolist()
+        return ends
+
 
 class _SwappedMessages(_Once):
     def __call__(self, batch: Batch) -> Batch:
-        messages = _first_rows(batch.deltas.sequence_number)
-        first = self._first(batch.deltas.receipt_ns[messages])
-        if first is None or first + 1 == messages.size:
+        bounds = self._first_two(batch)
+        if bounds is None:
             return batch
-        begin, middle, end = np.append(messages, len(batch.deltas.price))[first : first + 3]
+        begin, middle, end = bounds
         order = np.arange(len(batch.deltas.price))
         order[begin:end] = np.concatenate((order[middle:end], order[begin:middle]))
         return replace(batch, deltas=rows_of(batch.deltas, order))
@@ -74,11 +76,10 @@ class _SwappedMessages(_Once):
 
 class _DoubleMessage(_Once):
     def __call__(self, batch: Batch) -> Batch:
-        messages = _first_rows(batch.deltas.sequence_number)
-        first = self._first(batch.deltas.receipt_ns[messages])
-        if first is None or first + 1 == messages.size:
+        bounds = self._first_two(batch)
+        if bounds is None:
             return batch
-        begin, after, end = np.append(messages, len(batch.deltas.price))[first : first + 3]
+        begin, after, end = bounds
         # Behind the next message: next to itself it would be one message of twice the rows.
         order = np.insert(np.arange(len(batch.deltas.price)), end, np.arange(begin, after))
         return replace(batch, deltas=rows_of(batch.deltas, order))
@@ -137,11 +138,6 @@ class _VolumeSpike(_Once):
         size = batch.trades.size.copy()
         size[row] *= SPIKE_FACTOR
         return replace(batch, trades=replace(batch.trades, size=size))
-
-
-def _first_rows(sequence_number: IntArray) -> IntArray:
-    """The first row of each message of a batch."""
-    return np.flatnonzero(np.diff(sequence_number, prepend=-1)).astype(np.int64)
 
 
 def _scrambled(sequence_number: IntArray) -> IntArray:

@@ -24,13 +24,7 @@ if TYPE_CHECKING:
     # Its library takes long to load, and a lake in a folder does without.
     from market_pipeline.store.client import Store
 
-__all__ = [
-    "DayObjects",
-    "TableInventory",
-    "day_ranges",
-    "range_text",
-    "take_inventory",
-]
+__all__ = ["DayObjects", "TableInventory", "day_ranges", "range_text", "take_inventory"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,14 +26,7 @@ from market_pipeline.warehouse.lineage import NOT_FETCHED, Input
 from market_pipeline.warehouse.manifest import ManifestRow
 from market_pipeline.warehouse.tables import Table
 
-__all__ = [
-    "NOT_ALL_FETCHED",
-    "RawObjects",
-    "RegisteredDay",
-    "UsableObject",
-    "has_data",
-    "has_rows",
-]
+__all__ = ["NOT_ALL_FETCHED", "RawObjects", "RegisteredDay", "UsableObject", "has_data", "has_rows"]
 
 NOT_ALL_FETCHED = "The raw files of this instrument and day could not all be fetched"
 """The `problem` of the error for a day that the store did not give whole."""

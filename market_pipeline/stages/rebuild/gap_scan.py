@@ -18,12 +18,7 @@ from market_pipeline.quality.measures.snapshots_inside import SnapshotTouches
 from market_pipeline.sources.batches import DeltaBatch, TradeTimes
 from market_pipeline.sources.crypto_lake import SNAPSHOTS, read_raw
 
-__all__ = [
-    "SuspectedGaps",
-    "before_first_silence",
-    "snapshot_touches",
-    "suspect_gaps",
-]
+__all__ = ["SuspectedGaps", "before_first_silence", "snapshot_touches", "suspect_gaps"]
 
 
 @dataclass(frozen=True, slots=True)
