@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 from market_pipeline.quality.findings import Finding, Place
 from market_pipeline.quality.measures.domain import VIOLATIONS
