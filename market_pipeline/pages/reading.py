@@ -20,10 +20,11 @@ from market_pipeline.plots.samples import (
     shown_intervals,
 )
 from market_pipeline.plots.window import Window
-from market_pipeline.quality.checks.base import Check, CheckOutcome, measured
+from market_pipeline.quality.checks.base import Check, CheckOutcome
 from market_pipeline.quality.evaluate import CHECKS, evaluate, thresholds_in_force
 from market_pipeline.quality.findings import FINDINGS, FindingRow
 from market_pipeline.quality.row import ReportRow
+from market_pipeline.quality.words import measured
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.file_views import shown_files
 from market_pipeline.warehouse.layout import Warehouse

@@ -8,13 +8,13 @@ from datetime import date
 import numpy as np
 
 from market_pipeline.config.thresholds import Thresholds
-from market_pipeline.quality.checks.base import measured, number_of, seconds_text
 from market_pipeline.quality.findings import Finding, Place, chosen_places, first_marked
 from market_pipeline.quality.intervals import NS_PER_SECOND, IntArray, day_bounds_ns
 from market_pipeline.quality.measures.crossed import TouchReport
 from market_pipeline.quality.measures.gap import GapReport
 from market_pipeline.quality.measures.precision import PrecisionReport, loss_expected, loss_note
 from market_pipeline.quality.measures.skew import BadStamps, ClockReport
+from market_pipeline.quality.words import measured, number_of, seconds_text
 
 __all__ = [
     "bad_stamp_places",

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from market_pipeline.errors import StoreError
-from market_pipeline.quality.checks.base import measured
 from market_pipeline.quality.measures.domain import REFUSED, DomainFault
 from market_pipeline.quality.profile import Profile
+from market_pipeline.quality.words import measured
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, RawTable
 
 __all__ = ["MAX_BACKWARD_SHARE", "Strategy", "StrategyName", "choose_strategy"]

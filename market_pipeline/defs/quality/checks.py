@@ -18,9 +18,10 @@ from market_pipeline.defs.interrupts import run_step
 from market_pipeline.defs.partitions import DAILY, day_of, is_green
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.quality import evaluate as rules
-from market_pipeline.quality.checks.base import Check, CheckOutcome, time_text
+from market_pipeline.quality.checks.base import Check, CheckOutcome
 from market_pipeline.quality.findings import FindingRow
 from market_pipeline.quality.row import ReportRow
+from market_pipeline.quality.words import time_text
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.working import read_day
 

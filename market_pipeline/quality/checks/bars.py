@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 from market_pipeline.config.thresholds import Thresholds
-from market_pipeline.quality.checks.base import (
-    Check,
-    CheckOutcome,
-    Fault,
-    in_force,
-    number_of,
-    outcome,
-    time_text,
-)
+from market_pipeline.quality.checks.base import Check, CheckOutcome, Fault, in_force, outcome
 from market_pipeline.quality.row import ReportRow
+from market_pipeline.quality.words import number_of, time_text
 
 __all__ = ["BARS", "check_bars"]
 

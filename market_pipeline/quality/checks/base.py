@@ -1,13 +1,12 @@
-"""What a check is and what it says, and the words that all of them share."""
+"""What a check is and what it says."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Literal
 
 from market_pipeline.config.thresholds import Thresholds
-from market_pipeline.quality.intervals import SECONDS_PER_DAY
 
 __all__ = [
     "Check",
@@ -15,19 +14,12 @@ __all__ = [
     "Fault",
     "Severity",
     "in_force",
-    "measured",
-    "number_of",
     "outcome",
-    "seconds_text",
-    "share_text",
-    "time_text",
     "unmeasured_outcome",
 ]
 
 Severity = Literal["WARN", "ERROR"]
 Degrades = Literal["always", "on_error", "never"]
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,42 +155,3 @@ def unmeasured_outcome(check: Check, error: str, found: CheckOutcome | None) -> 
 def in_force(thresholds: Thresholds, *names: str) -> dict[str, float]:
     """The named thresholds with their values."""
     return {name: getattr(thresholds, name) for name in names}
-
-
-# --- words ------------------------------------------------------------------------------------
-
-
-def measured(figure: _T | None) -> _T:
-    """The figure, which a rebuilt day must have.
-
-    Raises:
-        ValueError: It is None.
-    """
-    if figure is None:
-        raise ValueError("a rebuilt day has every figure; build its row with build_report")
-    return figure
-
-
-def seconds_text(figure: float | None) -> str:
-    """Seconds to the millisecond, without trailing zeros."""
-    text = f"{measured(figure):,.3f}".rstrip("0").rstrip(".")
-    return f"{text} s"
-
-
-def share_text(share: float | None) -> str:
-    """A share as a percentage."""
-    return f"{measured(share):.4%}"
-
-
-def time_text(ts_ns: int | None) -> str:
-    """The time of day of an instant, to the microsecond."""
-    micros = measured(ts_ns) // 1_000 % (SECONDS_PER_DAY * 1_000_000)
-    seconds, fraction = divmod(micros, 1_000_000)
-    minutes, second = divmod(seconds, 60)
-    return f"{minutes // 60:02}:{minutes % 60:02}:{second:02}.{fraction:06} UTC"
-
-
-def number_of(count: int | None, noun: str) -> str:
-    """A count and its noun, in the plural if need be."""
-    known = measured(count)
-    return f"{known:,} {noun}{'' if known == 1 else 's'}"

@@ -9,15 +9,11 @@ from market_pipeline.quality.checks.base import (
     Fault,
     Severity,
     in_force,
-    measured,
-    number_of,
     outcome,
-    seconds_text,
-    share_text,
-    time_text,
 )
 from market_pipeline.quality.intervals import SECONDS_PER_DAY
 from market_pipeline.quality.row import ReportRow
+from market_pipeline.quality.words import measured, number_of, seconds_text, share_text, time_text
 
 __all__ = ["COMPLETENESS", "check_completeness"]
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from market_pipeline.config.thresholds import Thresholds
-from market_pipeline.quality.checks.base import Check, CheckOutcome, Fault, measured, outcome
+from market_pipeline.quality.checks.base import Check, CheckOutcome, Fault, outcome
 from market_pipeline.quality.row import ReportRow
+from market_pipeline.quality.words import measured
 
 __all__ = ["FRESHNESS", "check_freshness"]
 

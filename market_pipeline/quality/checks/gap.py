@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 from market_pipeline.config.thresholds import Thresholds
-from market_pipeline.quality.checks.base import (
-    Check,
-    CheckOutcome,
-    Fault,
-    in_force,
-    measured,
-    number_of,
-    outcome,
-    seconds_text,
-    time_text,
-)
+from market_pipeline.quality.checks.base import Check, CheckOutcome, Fault, in_force, outcome
 from market_pipeline.quality.intervals import SECONDS_PER_DAY
 from market_pipeline.quality.row import ReportRow
+from market_pipeline.quality.words import measured, number_of, seconds_text, time_text
 
 __all__ = ["GAP", "check_gap"]
 

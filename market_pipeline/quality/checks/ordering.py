@@ -11,12 +11,10 @@ from market_pipeline.quality.checks.base import (
     Fault,
     Severity,
     in_force,
-    measured,
-    number_of,
     outcome,
-    time_text,
 )
 from market_pipeline.quality.row import ReportRow
+from market_pipeline.quality.words import measured, number_of, time_text
 
 __all__ = ["ORDERING", "check_ordering"]
 

@@ -5,17 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 
 from market_pipeline.config.thresholds import Thresholds
-from market_pipeline.quality.checks.base import (
-    Check,
-    CheckOutcome,
-    Fault,
-    in_force,
-    measured,
-    number_of,
-    outcome,
-)
+from market_pipeline.quality.checks.base import Check, CheckOutcome, Fault, in_force, outcome
 from market_pipeline.quality.measures.precision import TOO_LARGE, is_too_large
 from market_pipeline.quality.row import ReportRow
+from market_pipeline.quality.words import measured, number_of
 
 __all__ = ["PRECISION", "check_precision"]
 

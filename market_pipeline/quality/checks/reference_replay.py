@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from market_pipeline.config.thresholds import Thresholds
-from market_pipeline.quality.checks.base import Check, CheckOutcome, Fault, number_of, outcome
+from market_pipeline.quality.checks.base import Check, CheckOutcome, Fault, outcome
 from market_pipeline.quality.row import ReportRow
+from market_pipeline.quality.words import number_of
 
 __all__ = ["REFERENCE_REPLAY", "check_reference_replay"]
 

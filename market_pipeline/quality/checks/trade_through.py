@@ -3,18 +3,9 @@
 from __future__ import annotations
 
 from market_pipeline.config.thresholds import Thresholds
-from market_pipeline.quality.checks.base import (
-    Check,
-    CheckOutcome,
-    Fault,
-    in_force,
-    measured,
-    number_of,
-    outcome,
-    share_text,
-    time_text,
-)
+from market_pipeline.quality.checks.base import Check, CheckOutcome, Fault, in_force, outcome
 from market_pipeline.quality.row import ReportRow
+from market_pipeline.quality.words import measured, number_of, share_text, time_text
 
 __all__ = ["TRADE_THROUGH", "check_trade_through"]
 

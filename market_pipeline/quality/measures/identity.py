@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from market_pipeline.quality.checks.base import measured
 from market_pipeline.quality.measures.price_levels import apart, price_ratio
 from market_pipeline.quality.profile import Profile
+from market_pipeline.quality.words import measured
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
 
 __all__ = ["DAY_BEFORE", "PriceIdentity", "price_identity"]

@@ -12,10 +12,10 @@ import polars as pl
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.state import DEPTH_LEVELS
-from market_pipeline.quality.checks.base import time_text
 from market_pipeline.quality.reference.book import PlainRow
 from market_pipeline.quality.reference.feed import Levels
 from market_pipeline.quality.reference.state import PlainBook
+from market_pipeline.quality.words import time_text
 
 __all__ = ["BBO_COLUMNS", "DEPTH_COLUMNS", "Comparison", "Difference", "compare"]
 

@@ -18,8 +18,8 @@ from market_pipeline.books.scale import Scale
 from market_pipeline.books.step_inference import StepInference
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import MissingDataError
-from market_pipeline.quality.checks.base import measured
 from market_pipeline.quality.profile import Profile
+from market_pipeline.quality.words import measured
 
 __all__ = ["LATE_ROWS", "SeenStep", "StepScan", "choose_scales", "seen_step", "step_change"]
 

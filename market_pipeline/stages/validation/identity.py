@@ -10,11 +10,11 @@ from pathlib import PurePosixPath
 from market_pipeline.books.flags import INVALIDATING
 from market_pipeline.books.scale import scales_of
 from market_pipeline.errors import CheckpointError
-from market_pipeline.quality.checks.base import measured
 from market_pipeline.quality.figures.raw import IdentityFigures, OutsideDayFigures
 from market_pipeline.quality.findings import Finding, Measured, first_marked
 from market_pipeline.quality.measures.identity import DAY_BEFORE, PriceIdentity, price_identity
 from market_pipeline.quality.profile import OUTSIDE_DAY, Profile, profile_of
+from market_pipeline.quality.words import measured
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
 from market_pipeline.stages.published_rows import records_of
 from market_pipeline.stages.raw.same_bytes import SameBytes, same_bytes

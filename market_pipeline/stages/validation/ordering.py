@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from market_pipeline.books.record import RebuildRecord
-from market_pipeline.quality.checks.base import time_text
 from market_pipeline.quality.figures.book import AppliedOrderFigures
 from market_pipeline.quality.findings import Finding, Measured
+from market_pipeline.quality.words import time_text
 from market_pipeline.stages.validation.context import InstrumentDay
 
 __all__ = ["measure_ordering"]

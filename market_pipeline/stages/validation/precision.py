@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 
 from market_pipeline.books.scale import NOT_REPRESENTABLE, Scale, to_steps
-from market_pipeline.quality.checks.base import measured
 from market_pipeline.quality.figures.book import PrecisionFigures
 from market_pipeline.quality.figures.comparisons import SnapshotPrecisionFigures
 from market_pipeline.quality.findings import Finding, Measured, with_first
@@ -25,6 +24,7 @@ from market_pipeline.quality.measures.precision import (
     loss_expected,
     loss_note,
 )
+from market_pipeline.quality.words import measured
 from market_pipeline.sources.batches import SnapshotBatch
 from market_pipeline.sources.crypto_lake_snapshots import read_snapshots
 from market_pipeline.stages.validation.context import InstrumentDay

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from market_pipeline.quality.checks.base import measured
 from market_pipeline.quality.figures.raw import (
     DomainFigures,
     RawOrderFigures,
@@ -16,6 +15,7 @@ from market_pipeline.quality.measures.domain import VIOLATIONS
 from market_pipeline.quality.measures.tick_inference import SeenStep, seen_step, step_change
 from market_pipeline.quality.profile import Profile, RawPlace, profile_of
 from market_pipeline.quality.strategy import choose_strategy
+from market_pipeline.quality.words import measured
 from market_pipeline.sources.crypto_lake import RAW_TABLES
 from market_pipeline.stages.published_rows import records_of
 from market_pipeline.stages.validation.context import InstrumentDay

@@ -17,7 +17,6 @@ from market_pipeline.books.rebuild import RebuildOptions
 from market_pipeline.books.scale import Scale
 from market_pipeline.config.instruments import Policies
 from market_pipeline.errors import CheckpointError, MarketPipelineError
-from market_pipeline.quality.checks.base import measured, number_of, time_text
 from market_pipeline.quality.figures.comparisons import ReferenceReplayFigures
 from market_pipeline.quality.findings import Finding, Measured, with_first
 from market_pipeline.quality.measures.reference_replay import (
@@ -39,6 +38,7 @@ from market_pipeline.quality.reference.feed import (
 )
 from market_pipeline.quality.reference.soundness import LOOKAHEAD, Stamps
 from market_pipeline.quality.reference.state import LEAST_MESSAGE_WORK, PlainBook
+from market_pipeline.quality.words import measured, number_of, time_text
 from market_pipeline.sources.crypto_lake import DELTAS, open_shard, read_deltas
 from market_pipeline.sources.crypto_lake_snapshots import read_snapshots
 from market_pipeline.stages.published_rows import count_rows, of_instrument

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Literal
 
 from market_pipeline.books.record import RebuildRecord
-from market_pipeline.quality.checks.base import seconds_text
 from market_pipeline.quality.figures.comparisons import SnapshotMatchFigures
 from market_pipeline.quality.findings import Finding, Measured
 from market_pipeline.quality.intervals import NS_PER_SECOND
+from market_pipeline.quality.words import seconds_text
 from market_pipeline.stages.validation.context import InstrumentDay
 
 __all__ = ["measure_snapshot_match"]
