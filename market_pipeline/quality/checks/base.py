@@ -13,6 +13,7 @@ __all__ = [
     "CheckOutcome",
     "Fault",
     "Severity",
+    "graded",
     "in_force",
     "outcome",
     "unmeasured_outcome",
@@ -97,6 +98,12 @@ class Fault:
     figure: float
     threshold: float
     text: str
+
+
+def graded(figure: float, warn: float, error: float, text: str) -> Fault:
+    """A fault past the bound of a warning, which is an error if it is past that of one too."""
+    is_error = figure > error
+    return Fault("ERROR" if is_error else "WARN", figure, error if is_error else warn, text)
 
 
 def outcome(

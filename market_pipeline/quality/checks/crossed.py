@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from market_pipeline.config.thresholds import Thresholds
-from market_pipeline.quality.checks.base import Check, CheckOutcome, Fault, in_force, outcome
+from market_pipeline.quality.checks.base import (
+    Check,
+    CheckOutcome,
+    graded,
+    in_force,
+    outcome,
+)
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.quality.words import measured, number_of, seconds_text, time_text
 
@@ -31,10 +37,8 @@ def check_crossed(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None
             f"{time_text(row.first_crossed_ns)}, the longest "
             f"{seconds_text(row.longest_crossed_seconds)} from {time_text(row.longest_crossed_ns)}"
         )
-        if seconds > thresholds.crossed_error_seconds:
-            faults.append(Fault("ERROR", seconds, thresholds.crossed_error_seconds, text))
-        else:
-            faults.append(Fault("WARN", seconds, thresholds.crossed_warn_seconds, text))
+        warn, error = thresholds.crossed_warn_seconds, thresholds.crossed_error_seconds
+        faults.append(graded(seconds, warn, error, text))
     fine = (
         f"The book is crossed for {seconds_text(seconds)} and locked for "
         f"{seconds_text(row.locked_seconds)}."

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from market_pipeline.config.thresholds import Thresholds
-from market_pipeline.quality.checks.base import Check, CheckOutcome, Fault, in_force, outcome
+from market_pipeline.quality.checks.base import (
+    Check,
+    CheckOutcome,
+    Fault,
+    graded,
+    in_force,
+    outcome,
+)
 from market_pipeline.quality.intervals import SECONDS_PER_DAY
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.quality.words import measured, number_of, seconds_text, time_text
@@ -40,10 +47,7 @@ def check_gap(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
                 f"; {number_of(row.outage_count, 'outage')} of all streams, "
                 f"{seconds_text(row.outage_seconds)}"
             )
-        if seconds > error_seconds:
-            faults.append(Fault("ERROR", seconds, error_seconds, text))
-        else:
-            faults.append(Fault("WARN", seconds, warn_seconds, text))
+        faults.append(graded(seconds, warn_seconds, error_seconds, text))
     if proven:
         text = f"the ids prove that messages are lost at {number_of(proven, 'place')}"
         faults.append(Fault("WARN", float(proven), 0.0, text))

@@ -9,7 +9,7 @@ from market_pipeline.quality.checks.base import (
     Check,
     CheckOutcome,
     Fault,
-    Severity,
+    graded,
     in_force,
     outcome,
 )
@@ -90,12 +90,11 @@ def _uncompared(row: ReportRow, thresholds: Thresholds) -> Iterator[Fault]:
         text = f"none of {number_of(count, 'snapshot')} was compared with the book{first}{why}"
         yield Fault("ERROR", 1.0, 0.0, text)
     elif share > bound:
-        severity, bound = _graver(share, bound, thresholds.snapshot_uncompared_error_share)
         text = (
             f"{count:,} of {number_of(count + compared, 'snapshot')} ({share_text(share)}) "
             f"were not compared with the book{first}{why}"
         )
-        yield Fault(severity, share, bound, text)
+        yield graded(share, bound, thresholds.snapshot_uncompared_error_share, text)
     if seconds > longest and count:
         text = (
             f"for {seconds_text(seconds)} from {time_text(row.longest_uncompared_ns)} snapshots "
@@ -136,28 +135,24 @@ def _unconfirmed(row: ReportRow, thresholds: Thresholds) -> Iterator[Fault]:
 def _faults(row: ReportRow, thresholds: Thresholds) -> Iterator[Fault]:
     compared, failed = measured(row.snapshots_compared), measured(row.snapshots_mismatched)
     share = failed / compared
-    if share > thresholds.snapshot_mismatch_warn_share:
-        severity, bound = _graver(
-            share, thresholds.snapshot_mismatch_warn_share, thresholds.snapshot_mismatch_error_share
-        )
+    bound = thresholds.snapshot_mismatch_warn_share
+    if share > bound:
         text = (
             f"{failed:,} of {number_of(compared, 'snapshot')} ({share_text(share)}) "
             f"disagree with the book, first at {time_text(row.first_mismatch_ns)}"
         )
-        yield Fault(severity, share, bound, text)
+        yield graded(share, bound, thresholds.snapshot_mismatch_error_share, text)
     # Ghosts are no levels of the snapshots, so they have a share of their own: of ours.
     differing = 0.0 if row.snapshot_matching_share is None else 1 - row.snapshot_matching_share
     worst_share = max(differing, row.ghost_share or 0.0)
-    if worst_share > thresholds.snapshot_level_warn_share:
-        severity, bound = _graver(
-            worst_share, thresholds.snapshot_level_warn_share, thresholds.snapshot_level_error_share
-        )
+    bound = thresholds.snapshot_level_warn_share
+    if worst_share > bound:
         text = (
             f"{share_text(differing)} of the snapshots' levels differ ("
             f"{share_text(row.missing_share or 0.0)} are missing), and "
             f"{share_text(row.ghost_share or 0.0)} of ours are ghosts"
         )
-        yield Fault(severity, worst_share, bound, text)
+        yield graded(worst_share, bound, thresholds.snapshot_level_error_share, text)
     deviation, farthest = row.max_mid_deviation_ticks or 0.0, thresholds.snapshot_mid_error_ticks
     if deviation > farthest:
         text = f"the mid is off by more than {farthest:g} ticks"
@@ -167,8 +162,3 @@ def _faults(row: ReportRow, thresholds: Thresholds) -> Iterator[Fault]:
     if seconds > longest:
         text = f"after a mismatch the book stays wrong for {seconds_text(seconds)}"
         yield Fault("ERROR", seconds, longest, text)
-
-
-def _graver(share: float, warn_share: float, error_share: float) -> tuple[Severity, float]:
-    """The severity of a share that is at least a warning, and the bound it is past."""
-    return ("ERROR", error_share) if share > error_share else ("WARN", warn_share)
