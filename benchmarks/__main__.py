@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks.captures import capture_figures, made_capture, real_captures
 from benchmarks.chain import month_figures, tiny_figures, vendor_figures
 from benchmarks.days import DayArrays, real_day, synthetic_day
 from benchmarks.end_to_end import day_figures, thread_figures
@@ -34,13 +35,14 @@ class Suite:
     """The benchmarks in their order; what cannot be run is left out with its reason.
 
     Attributes:
-        kernel_rows, end_to_end_rows, history_days, runs: How much, and how often.
+        kernel_rows, end_to_end_rows, history_days, capture_frames, runs: How much, and how often.
         console: Where progress is said.
     """
 
     kernel_rows: int
     end_to_end_rows: Sequence[int]
     history_days: int
+    capture_frames: int
     runs: int
     console: Console
     figures: list[Figure] = field(default_factory=list)
@@ -96,12 +98,31 @@ class Suite:
             self.console.print(f"  {days:,} days")
             self.figures += history_figures(days)
 
+    def captures(self) -> None:
+        """Captures of the sample data, and a made one."""
+        try:
+            self.figures += capture_figures("real", real_captures(), self.runs)
+        except FileNotFoundError as error:
+            self.left_out.append(f"the real captures: {error}.")
+        made = made_capture(self.capture_frames)
+        self.figures += capture_figures("made", [made], self.runs)
+
     def start(self) -> None:
         """The first row of a fresh process."""
         self.figures += start_figures(self.runs)
 
 
-_PARTS = ("kernel", "lakeapi", "end_to_end", "threads", "chain", "month", "history", "start")
+_PARTS = (
+    "kernel",
+    "lakeapi",
+    "end_to_end",
+    "threads",
+    "chain",
+    "month",
+    "history",
+    "captures",
+    "start",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -117,7 +138,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "Make room, or name another folder: BENCH_FOLDER=/folder make bench"
             )
         sizes.append(_FULL_ROWS)
-    suite = Suite(given.kernel_rows, sizes, given.history_days, given.runs, console)
+    suite = Suite(
+        given.kernel_rows, sizes, given.history_days, given.capture_frames, given.runs, console
+    )
     machine = describe_machine()
     for part in _PARTS:
         if part in given.only:
@@ -150,6 +173,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--history-days", type=int, default=1_000, help="published before what is measured"
     )
+    parser.add_argument("--capture-frames", type=int, default=1_000_000, help="of the made capture")
     parser.add_argument("--full", action="store_true", help="end to end at 100 M rows as well")
     parser.add_argument("--runs", type=int, default=5, help="runs, or pairs of runs, of each")
     parser.add_argument("--json", type=Path, help="the results file (.bench/results.json)")
