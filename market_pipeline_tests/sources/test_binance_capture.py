@@ -106,6 +106,10 @@ class TestDeltas:
             (line(depth("usdm", (20, 30), *BOOK, s="ETHUSDT")), "unknown_symbol"),
             (b"%d [1]" % (BEGIN_MS * 10**6), "undecodable"),
             (b"%d \xff\xfe" % (BEGIN_MS * 10**6), "undecodable"),
+            (
+                line(depth("usdm", (20, 30), *BOOK), stream="~@depth").replace(b"~", b"\x80"),
+                "undecodable",
+            ),
         ],
     )
     def test_a_bad_line_is_left_out_and_the_loss_is_proven(self, tmp_path: Path, bad, kind):

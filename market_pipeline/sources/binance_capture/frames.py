@@ -155,7 +155,7 @@ class FrameDecoder(Generic[Frame]):
                 frame = envelope.data
             else:
                 frame = self._bare.decode(text)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             _report_undecodable(file, line, error, self._findings)
             return None
         if frame.s is not None and frame.s != self._symbol:
