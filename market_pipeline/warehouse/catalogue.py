@@ -14,7 +14,6 @@ import hashlib
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from pathlib import Path
 
 import duckdb
@@ -221,7 +220,7 @@ def _copy_working(warehouse: Warehouse, building: Path) -> str | None:
         # A killed writer leaves its last commits in the log beside the file: opening and closing
         # moves them into the file.
         if working_log(warehouse).exists() or not warehouse.working_database.exists():
-            with closing(open_database(warehouse)) as connection:
+            with open_database(warehouse) as connection:
                 connection.execute("CHECKPOINT")
         building.touch(PRIVATE_FILE)
         shutil.copyfile(warehouse.working_database, building)
