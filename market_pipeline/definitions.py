@@ -18,7 +18,7 @@ from market_pipeline.defs.raw.assets import ASSETS as LAKE
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.defs.schedules import DAILY_SCHEDULE
 from market_pipeline.defs.sensors import NEW_DAYS
-from market_pipeline.machine import panic_without_backtrace
+from market_pipeline.machine import give_memory_back, panic_without_backtrace
 from market_pipeline.warehouse.layout import PRIVATE_UMASK, Warehouse
 
 __all__ = ["defs"]
@@ -26,6 +26,7 @@ __all__ = ["defs"]
 # Runs and code servers begin here, and write the event log and Dagster's own files.
 os.umask(PRIVATE_UMASK)
 panic_without_backtrace()
+give_memory_back()
 
 _warehouse = Warehouse(load_settings().data_dir)
 

@@ -6,6 +6,7 @@ script, in the steps of Dagster, and in the doctor. Those that are ours already 
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import re
@@ -30,6 +31,7 @@ from market_pipeline.errors import (
 __all__ = [
     "LEAST_OPEN_FILES",
     "as_machine_error",
+    "give_memory_back",
     "in_our_words",
     "nearest_folder",
     "panic_without_backtrace",
@@ -48,6 +50,7 @@ _MEMORY = {
 """What a process's memory may be limited by, and the least of it: below, libraries end the process
 while they load, without a word that could be caught."""
 
+_M_MMAP_THRESHOLD = -3
 _NEXT_TO_NOTHING_BYTES = 1 << 20
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -145,6 +148,17 @@ def panic_without_backtrace() -> None:
     then wait for themselves for ever, deaf to signals.
     """
     os.environ["RUST_BACKTRACE"] = "0"
+
+
+def give_memory_back() -> None:
+    """Has arrays of a megabyte or more go back to the system as soon as they are freed.
+
+    glibc raises that size with each array freed, up to 32 MB, and what of a day's arrays lies
+    between things that live on then stays with the process.
+    """
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if set_option is not None:  # only glibc has it
+        set_option(_M_MMAP_THRESHOLD, 1 << 20)
 
 
 def require_open_files() -> int:

@@ -53,6 +53,20 @@ resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 frame.select(pl.col("a").sum()).collect(engine="streaming")
 """
 
+FREED = """
+from pathlib import Path
+from market_pipeline.machine import give_memory_back
+give_memory_back()
+def pages():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+b"x" * (24 << 20)
+before, parts = pages(), []
+for _ in range(8):
+    parts += [b"x" * (16 << 20), b"x" * (1 << 16)]
+del parts[::2]
+print(pages() - before)
+"""
+
 
 @pytest.fixture
 def small_files(full_at) -> Iterator[None]:
@@ -195,3 +209,11 @@ def test_a_panic_for_want_of_memory():
     )
     assert 1 == ended.returncode
     assert "PanicException" in ended.stderr
+
+
+def test_freed_arrays_go_back():
+    """Of 128 MB that were freed below things that live on, the process keeps less than 8."""
+    ended = subprocess.run(
+        [sys.executable, "-c", FREED], check=True, capture_output=True, text=True
+    )
+    assert int(ended.stdout) * os.sysconf("SC_PAGESIZE") < 8 << 20
