@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from market_pipeline.notebook.book import Book
     from market_pipeline.notebook.instant import book_at
     from market_pipeline.notebook.published import load_bbo, load_depth
-    from market_pipeline.notebook.rebuilt import RebuiltBook, rebuild
+    from market_pipeline.notebook.rebuild import rebuild
+    from market_pipeline.notebook.rebuilt import RebuiltBook
 
     __version__: str
 
@@ -34,7 +35,7 @@ _IMPORTED_WHEN_USED = {
     "book_at": "market_pipeline.notebook.instant",
     "load_bbo": "market_pipeline.notebook.published",
     "load_depth": "market_pipeline.notebook.published",
-    "rebuild": "market_pipeline.notebook.rebuilt",
+    "rebuild": "market_pipeline.notebook.rebuild",
 }
 
 

@@ -14,9 +14,6 @@ from msgspec import to_builtins
 from rich.table import Table
 
 from market_pipeline.cli.output import console
-from market_pipeline.config.settings import load_settings
-from market_pipeline.threads import Workers
-from market_pipeline.warehouse.layout import Warehouse
 
 if TYPE_CHECKING:
     from market_pipeline.alerts.outbox import Delivery, Standing
@@ -45,7 +42,9 @@ def list_alerts(
 
     Exit code 0: there is no dead letter. 1: there is one, whatever is shown. 2: wrong usage.
     """
-    from market_pipeline.alerts.outbox import STATES, Outbox  # noqa: PLC0415
+    from market_pipeline.alerts.outbox import STATES, Outbox
+    from market_pipeline.config.settings import load_settings
+    from market_pipeline.warehouse.layout import Warehouse
 
     unknown = sorted(set(state or []) - set(STATES))
     if unknown:
@@ -70,8 +69,10 @@ def receivers(as_json: AsJson = False) -> None:
     Exit code 0: nobody has a dead letter or failed at the last attempt. 1: somebody does. 2: wrong
     usage.
     """
-    from market_pipeline.alerts.outbox import Outbox, Standing  # noqa: PLC0415
-    from market_pipeline.alerts.targets import configured_targets  # noqa: PLC0415
+    from market_pipeline.alerts.outbox import Outbox, Standing
+    from market_pipeline.alerts.targets import configured_targets
+    from market_pipeline.config.settings import load_settings
+    from market_pipeline.warehouse.layout import Warehouse
 
     settings, now_s = load_settings(), time.time()
     configured = [target.name for target in configured_targets(settings)]
@@ -101,9 +102,11 @@ def test_receivers(as_json: AsJson = False) -> None:
 
     Exit code 0: all took it. 1: one did not, or there is none. 2: wrong usage.
     """
-    from market_pipeline.alerts.alert import trial_alert  # noqa: PLC0415
-    from market_pipeline.alerts.payloads import Links  # noqa: PLC0415
-    from market_pipeline.alerts.targets import Refused, Target, configured_targets, send  # noqa: PLC0415
+    from market_pipeline.alerts.alert import trial_alert
+    from market_pipeline.alerts.payloads import Links
+    from market_pipeline.alerts.targets import Refused, Target, configured_targets, send
+    from market_pipeline.config.settings import load_settings
+    from market_pipeline.threads import Workers
 
     settings = load_settings()
     alert, links = trial_alert(time.time_ns()), Links.of(settings)
@@ -135,8 +138,10 @@ def retry(as_json: AsJson = False) -> None:
 
     Exit code 0: all wait again, or there was none. 1: one has no receiver any more. 2: wrong usage.
     """
-    from market_pipeline.alerts.outbox import Outbox  # noqa: PLC0415
-    from market_pipeline.alerts.targets import configured_targets  # noqa: PLC0415
+    from market_pipeline.alerts.outbox import Outbox
+    from market_pipeline.alerts.targets import configured_targets
+    from market_pipeline.config.settings import load_settings
+    from market_pipeline.warehouse.layout import Warehouse
 
     settings = load_settings()
     names = [target.name for target in configured_targets(settings)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console, Group
@@ -17,12 +18,14 @@ from rich.text import Text
 
 from market_pipeline.cli.options import AsJson, EndDate, InstrumentIds, StartDate, in_order
 from market_pipeline.cli.output import console, errors_console
-from market_pipeline.config.instruments import Instrument, load_instruments, select_instruments
-from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.errors import MissingDataError
-from market_pipeline.quality.profile import Profile, RawPlace
-from market_pipeline.quality.strategy import Strategy, choose_strategy
-from market_pipeline.warehouse.tables import Record
+
+if TYPE_CHECKING:
+    from market_pipeline.config.instruments import Instrument
+    from market_pipeline.config.settings import Settings
+    from market_pipeline.quality.profile import Profile, RawPlace
+    from market_pipeline.quality.strategy import Strategy
+    from market_pipeline.warehouse.tables import Record
 
 __all__ = ["AnalyzedDay", "analyze", "share_of"]
 
@@ -75,6 +78,9 @@ def analyze(
     Nothing is run and nothing is written. Exit code 0: every day allows a rebuild from all its
     deltas. 1: a day does not, or is not there. 2: the lake could not be looked at.
     """
+    from market_pipeline.config.instruments import load_instruments, select_instruments
+    from market_pipeline.config.settings import load_settings
+
     start, end = in_order(start_date, end_date)
     settings = load_settings()
     chosen = select_instruments(load_instruments(settings.instruments_file), instrument or [])
@@ -106,11 +112,12 @@ def analyze(
 def _analyzed(
     days: Sequence[date], instruments: Sequence[Instrument], settings: Settings, progress: Progress
 ) -> Iterator[AnalyzedDay]:
-    # Imports the compiler, which `--help` need not wait for.
-    from market_pipeline.sources.crypto_lake import RAW_TABLES  # noqa: PLC0415
-    from market_pipeline.sources.registry import is_converter  # noqa: PLC0415
-    from market_pipeline.stages.raw.profile import profile_shards  # noqa: PLC0415
-    from market_pipeline.stages.rebuild.dry_run import registered_day  # noqa: PLC0415
+    from market_pipeline.quality.profile import Profile
+    from market_pipeline.quality.strategy import choose_strategy
+    from market_pipeline.sources.crypto_lake import RAW_TABLES
+    from market_pipeline.sources.registry import is_converter
+    from market_pipeline.stages.raw.profile import profile_shards
+    from market_pipeline.stages.rebuild.dry_run import registered_day
 
     for day in days:
         for instrument in instruments:

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from market_pipeline import __version__
 from market_pipeline.cli.alerts import alerts
 from market_pipeline.cli.analyze import analyze
 from market_pipeline.cli.coverage import coverage
@@ -50,6 +49,8 @@ app.add_typer(alerts)
 
 def _show_version(asked: bool) -> None:
     if asked:
+        from market_pipeline import __version__
+
         typer.echo(__version__)
         raise typer.Exit
 

@@ -6,9 +6,8 @@ import json
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from itertools import groupby
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import polars as pl
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -17,9 +16,10 @@ from rich.text import Text
 from market_pipeline import connect
 from market_pipeline.cli.options import DAY_FORMATS, InstrumentIds
 from market_pipeline.cli.output import console
-from market_pipeline.config.settings import load_settings
 from market_pipeline.plots.colours import LETTERS
-from market_pipeline.quality.coverage import read_coverage
+
+if TYPE_CHECKING:
+    import polars as pl
 
 __all__ = ["coverage", "day_blocks"]
 
@@ -49,6 +49,9 @@ def coverage(
     Exit code 0: every day shown is available. 1: something is degraded, pending, missing or was
     not validated, or there is nothing yet. 2: it could not be read.
     """
+    from market_pipeline.config.settings import load_settings
+    from market_pipeline.quality.coverage import read_coverage
+
     with connect(load_settings().data_dir) as connection:
         cells = read_coverage(
             connection,
@@ -66,6 +69,8 @@ def coverage(
 
 
 def _print(out: Console, cells: pl.DataFrame) -> None:
+    import polars as pl
+
     days = cells["dt"].unique().sort().to_list()
     first = days[0]
     conditions = {
@@ -151,6 +156,8 @@ def _cropped(name: str, width: int) -> str:
 
 def _totals(cells: pl.DataFrame, days: int) -> Table:
     """How many days of each condition an instrument has, and how much of all of them is valid."""
+    import polars as pl
+
     # Nothing that is known in one line may be cut: the letters stand for the conditions.
     table = Table(f"{days} days", box=None, pad_edge=False)
     for column in (*LETTERS.values(), _NOTHING, "valid time"):

@@ -13,16 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 from uuid import uuid4
 
-from dotenv import dotenv_values
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from market_pipeline.cli.signals import shield_from_sigint, stoppable
 from market_pipeline.cli.timings import DayClock, StepTimes
-from market_pipeline.config.settings import ENV_FILE
 from market_pipeline.errors import SettingsError
 from market_pipeline.machine import as_machine_error
-from market_pipeline.warehouse.locks import locking
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -70,8 +67,7 @@ def daily_runs(ids: Sequence[str], *, force: bool = False) -> Iterator[DailyRuns
         ids: The instruments.
         force: Whether to make unchanged days too.
     """
-    # Dagster takes a second to import the definitions, which `--help` need not wait for.
-    from market_pipeline.definitions import defs  # noqa: PLC0415
+    from market_pipeline.definitions import defs
 
     with dagster_instance() as instance:
         shield_from_sigint(instance.compute_log_manager)
@@ -104,7 +100,7 @@ class DailyRuns:
             day: The UTC day.
             step: Called with None after each step, and with a line on how far a fetch is.
         """
-        from market_pipeline.defs.failures import first_failure  # noqa: PLC0415
+        from market_pipeline.defs.failures import first_failure
 
         run_id = str(uuid4())
         reason = None
@@ -144,6 +140,10 @@ def dagster_home() -> str | None:
     Raises:
         SettingsError: It is no absolute path of a folder.
     """
+    from dotenv import dotenv_values
+
+    from market_pipeline.config.settings import ENV_FILE
+
     home = os.environ.get("DAGSTER_HOME") or dotenv_values(ENV_FILE).get("DAGSTER_HOME")
     if home and not (Path(home).is_absolute() and Path(home).is_dir()):
         raise SettingsError(
@@ -154,7 +154,9 @@ def dagster_home() -> str | None:
 
 def dagster_instance() -> dg.DagsterInstance:
     """The instance of DAGSTER_HOME, where the UI finds the runs; without one, a passing one."""
-    from dagster import DagsterInstance  # noqa: PLC0415
+    from dagster import DagsterInstance
+
+    from market_pipeline.warehouse.locks import locking
 
     home = dagster_home()
     if not home:
@@ -191,7 +193,7 @@ class _Errors(TextIOBase):
 def _listener(
     step: Callable[[str | None], None], clock: DayClock
 ) -> Callable[[dg.EventLogEntry], None]:
-    from market_pipeline.defs.raw.assets import FETCHING  # noqa: PLC0415
+    from market_pipeline.defs.raw.assets import FETCHING
 
     def listen(entry: dg.EventLogEntry) -> None:
         event = entry.dagster_event

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-import yaml
 from rich.console import Console
 
 from market_pipeline.cli.days import dagster_home, run_days
@@ -17,9 +16,6 @@ from market_pipeline.cli.options import DAY_FORMATS
 from market_pipeline.cli.output import console, print_verdicts
 from market_pipeline.cli.run import FAILED, print_failed
 from market_pipeline.cli.verdict import read_verdicts
-from market_pipeline.config.settings import load_settings
-from market_pipeline.tables import with_catalogue
-from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder
 
 if TYPE_CHECKING:
     from market_pipeline.sources.simulated import SimulationPlan
@@ -64,8 +60,7 @@ def simulate(
 
     Exit code 2: nothing, or not all, could be written.
     """
-    # Only these verbs need the simulator, which takes a moment to import.
-    from market_pipeline.sources.simulated import demo_plan  # noqa: PLC0415
+    from market_pipeline.sources.simulated import demo_plan
 
     if instruments_file and instruments_file.exists() and not overwrite:
         raise typer.BadParameter(f"{instruments_file} is there", param_hint="--instruments-file")
@@ -83,7 +78,7 @@ def simulate(
 def _range_plan(
     start_date: datetime, end_date: datetime | None, instruments: int, faults: Sequence[str]
 ) -> SimulationPlan:
-    from market_pipeline.sources.simulated import FaultKind, range_plan  # noqa: PLC0415
+    from market_pipeline.sources.simulated import FaultKind, range_plan
 
     start, end = start_date.date(), (end_date or start_date).date()
     if end < start:
@@ -107,7 +102,7 @@ def _simulate(
     truth: Path | None = None,
     overwrite: bool,
 ) -> None:
-    from market_pipeline.sources import simulated  # noqa: PLC0415
+    from market_pipeline.sources import simulated
 
     with out.status("simulating") as status:
         files = simulated.simulate(
@@ -128,6 +123,10 @@ def _simulate(
 
 
 def _write_instruments(file: Path, plan: SimulationPlan) -> None:
+    import yaml
+
+    from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder
+
     listed = [
         each.as_instrument().model_dump(
             mode="json", include={"venue", "symbol", "source", "tick", "lot"}
@@ -146,7 +145,9 @@ def demo() -> None:
     point; `make demo` points them into `data/demo`. Exit code 2 if a run failed, else 0: the
     faults in the verdicts are planted ones.
     """
-    from market_pipeline.sources.simulated import demo_plan  # noqa: PLC0415
+    from market_pipeline.config.settings import load_settings
+    from market_pipeline.sources.simulated import demo_plan
+    from market_pipeline.tables import with_catalogue
 
     settings = load_settings()
     dagster_home()  # refused before a minute of work, not after it

@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from market_pipeline.cli.output import console
-from market_pipeline.doctor.run import run_doctor
 
 __all__ = ["doctor"]
 
@@ -24,6 +23,8 @@ def doctor(
 
     Exit code 0: nothing stands in the way of a run (there may be warnings). 1: something does.
     """
+    from market_pipeline.doctor.run import run_doctor
+
     report = run_doctor()
     if as_json:
         typer.echo(json.dumps(report.to_json(), indent=2))

@@ -23,17 +23,16 @@ from rich.table import Table
 
 from market_pipeline.cli.options import AsJson, EndDate, InstrumentIds, StartDate, in_order
 from market_pipeline.cli.output import bytes_text, console, errors_console, ranges_text
-from market_pipeline.config.instruments import Instrument, load_instruments, select_instruments
-from market_pipeline.config.settings import Settings, load_settings
-from market_pipeline.config.values import JsonValue
 from market_pipeline.errors import MachineError, SettingsError
 from market_pipeline.machine import as_machine_error
-from market_pipeline.sources.registry import is_converter
-from market_pipeline.stages.raw.download_days import FetchedDay, fetch_days, to_fetch
-from market_pipeline.stages.raw.fetched import ACTIONS, FetchedObject, FetchProgress
-from market_pipeline.stages.raw.inventory import TableInventory, take_inventory
 
 if TYPE_CHECKING:
+    from market_pipeline.config.instruments import Instrument
+    from market_pipeline.config.settings import Settings
+    from market_pipeline.config.values import JsonValue
+    from market_pipeline.stages.raw.download_days import FetchedDay
+    from market_pipeline.stages.raw.fetched import FetchedObject
+    from market_pipeline.stages.raw.inventory import TableInventory
     from market_pipeline.store.client import Store
 
 __all__ = ["fetch"]
@@ -107,6 +106,10 @@ def fetch(
     missing or could not be fetched. 2: wrong usage, the store cannot be looked at, or the machine
     refuses (a full disk). 130: stopped by Ctrl-C.
     """
+    from market_pipeline.config.settings import load_settings
+    from market_pipeline.stages.raw.inventory import take_inventory
+    from market_pipeline.store.client import open_store
+
     start, end = in_order(start_date, end_date)
     settings = load_settings()
     chosen = _of_the_store(settings, instrument or [])
@@ -117,9 +120,6 @@ def fetch(
                 "to s3://bucket/prefix, sample or crypto-lake to fetch from a store"
             ]
         )
-    # Its library takes long to load, which `--help` need not wait for.
-    from market_pipeline.store.client import open_store  # noqa: PLC0415
-
     store = open_store(settings)
     assert store is not None
     with store:
@@ -159,6 +159,9 @@ def _report(result: _Result, *, as_json: bool) -> int:
 
 def _of_the_store(settings: Settings, ids: Sequence[str]) -> list[Instrument]:
     """The instruments asked for whose days are at the store; says which others are left out."""
+    from market_pipeline.config.instruments import load_instruments, select_instruments
+    from market_pipeline.sources.registry import is_converter
+
     chosen = []
     for each in select_instruments(load_instruments(settings.instruments_file), ids):
         if is_converter(each.source):
@@ -177,6 +180,9 @@ def _fetch(
     out: Console,
 ) -> None:
     """Fetches what the inventory lists; a bar on a terminal, a line for each day without one."""
+    from market_pipeline.stages.raw.download_days import fetch_days, to_fetch
+    from market_pipeline.stages.raw.fetched import FetchProgress
+
     wanted = to_fetch(result.tables, instruments)
     left_bytes = sum(each.bytes - each.local_bytes for each in result.tables)
     progress, began, blocked = FetchProgress(), time.monotonic(), store.blocked_seconds
@@ -227,7 +233,7 @@ def _day_text(day: FetchedDay) -> str:
         return "its objects are not known"
     counts = {
         action: sum(each.action == action for each in day.objects)
-        for action in ACTIONS
+        for action in _MEANING
         if any(each.action == action for each in day.objects)
     }
     text = ", ".join(f"{count:,} {action}" for action, count in counts.items())
@@ -268,7 +274,7 @@ def _show_missing(out: Console, tables: Sequence[TableInventory]) -> None:
 
 def _by_action(result: _Result) -> dict[str, list[FetchedObject]]:
     objects = [each for day in result.days for each in day.objects]
-    found = {action: [each for each in objects if each.action == action] for action in ACTIONS}
+    found = {action: [each for each in objects if each.action == action] for action in _MEANING}
     return {action: each for action, each in found.items() if each}
 
 

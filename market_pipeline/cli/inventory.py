@@ -6,16 +6,16 @@ import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from market_pipeline.cli.options import DAY_FORMATS, AsJson, InstrumentIds
 from market_pipeline.cli.output import bytes_text, console, ranges_text
-from market_pipeline.config.instruments import load_instruments, select_instruments
-from market_pipeline.config.settings import load_settings
-from market_pipeline.stages.raw.inventory import TableInventory, take_inventory
+
+if TYPE_CHECKING:
+    from market_pipeline.stages.raw.inventory import TableInventory
 
 __all__ = ["inventory"]
 
@@ -37,17 +37,19 @@ def inventory(
     Nothing is downloaded. Exit code 0: every table has every day of the range. 1: a day is missing,
     or there is none. 2: the lake could not be looked at.
     """
+    from market_pipeline.config.instruments import load_instruments, select_instruments
+    from market_pipeline.config.settings import load_settings
+    from market_pipeline.stages.raw.convert import CONVERTED_FOLDER
+    from market_pipeline.stages.raw.inventory import take_inventory
+
     start, end = (each and each.date() for each in (start_date, end_date))
     if start and end and end < start:
         raise typer.BadParameter(f"{end} is before {start}", param_hint="--end-date")
     settings = load_settings()
     chosen = select_instruments(load_instruments(settings.instruments_file), instrument or [])
-    # It and the store's library take long to load, which `--help` need not wait for.
-    from market_pipeline.stages.raw.convert import CONVERTED_FOLDER  # noqa: PLC0415
-
     store = None
     if settings.store_address is not None:
-        from market_pipeline.store.client import open_store  # noqa: PLC0415
+        from market_pipeline.store.client import open_store
 
         store = open_store(settings)
     with store or nullcontext():

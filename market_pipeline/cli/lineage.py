@@ -6,16 +6,17 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from market_pipeline import connect
 from market_pipeline.cli.options import DAY_FORMATS, AsJson
 from market_pipeline.cli.output import console
-from market_pipeline.config.settings import load_settings
-from market_pipeline.config.values import JsonValue
-from market_pipeline.warehouse.chain import Link, NamedInput, read_chain
+
+if TYPE_CHECKING:
+    from market_pipeline.config.values import JsonValue
+    from market_pipeline.warehouse.chain import Link, NamedInput
 
 __all__ = ["lineage"]
 
@@ -32,6 +33,9 @@ def lineage(
     Exit code 0: every table is made of what is there now. 1: something it was made of was replaced
     or is gone, or nothing is recorded. 2: it could not be read.
     """
+    from market_pipeline.config.settings import load_settings
+    from market_pipeline.warehouse.chain import read_chain
+
     with connect(load_settings().data_dir) as connection:
         links = read_chain(connection, instrument, day.date())
     if as_json:

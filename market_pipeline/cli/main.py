@@ -18,7 +18,7 @@ def main() -> None:
     on_sigint = signal.getsignal(signal.SIGINT)
     if on_sigint is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
-    from market_pipeline.cli.script import run_script  # noqa: PLC0415
+    from market_pipeline.cli.script import run_script
 
     run_script(on_sigint)
 

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import date
-from typing import Any
+from datetime import date, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from market_pipeline.quality.row import ReportRow
 from market_pipeline.shown import shown_lines
-from market_pipeline.stages.raw.inventory import day_ranges, range_text
 
-__all__ = ["bytes_text", "console", "errors_console", "exit_code", "print_verdicts", "ranges_text"]
+if TYPE_CHECKING:
+    from market_pipeline.quality.row import ReportRow
+
+__all__ = [
+    "bytes_text",
+    "console",
+    "day_ranges",
+    "errors_console",
+    "exit_code",
+    "print_verdicts",
+    "range_text",
+    "ranges_text",
+]
 
 _STYLES = {"available": "green", "degraded": "yellow", "pending": "blue", "missing": "red"}
 _PLAIN_WIDTH = 160
@@ -67,6 +78,27 @@ def ranges_text(days: Iterable[date]) -> str:
     ranges = [range_text(*each) for each in day_ranges(ordered)]
     more = f" … {len(ranges) - _MOST_RANGES:,} more" if len(ranges) > _MOST_RANGES else ""
     return f"{', '.join(ranges[:_MOST_RANGES])}{more} ({len(ordered):,})"
+
+
+def day_ranges(days: Iterable[date]) -> list[tuple[date, date]]:
+    """Consecutive days as ranges, both ends included, in order."""
+    ordered = sorted(set(days))
+    breaks = [
+        number
+        for number, (day, later) in enumerate(pairwise(ordered), 1)
+        if later - day > timedelta(days=1)
+    ]
+    starts = [0, *breaks] if ordered else []
+    ends = [*breaks, len(ordered)]
+    return [(ordered[begin], ordered[end - 1]) for begin, end in zip(starts, ends, strict=False)]
+
+
+def range_text(first: date, last: date) -> str:
+    """A range as `2024-08-08`, `2024-08-01..08-31` or `2024-12-30..2025-01-02`."""
+    if first == last:
+        return first.isoformat()
+    end = last.isoformat()
+    return f"{first.isoformat()}..{end[5:] if first.year == last.year else end}"
 
 
 def bytes_text(count: int) -> str:

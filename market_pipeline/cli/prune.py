@@ -17,11 +17,11 @@ from rich.text import Text
 from market_pipeline.cli.days import dagster_instance
 from market_pipeline.cli.options import AsJson
 from market_pipeline.cli.output import bytes_text, console, errors_console, ranges_text
-from market_pipeline.config.settings import Settings, load_settings
-from market_pipeline.config.values import JsonValue
 from market_pipeline.errors import StoreError
 
 if TYPE_CHECKING:
+    from market_pipeline.config.settings import Settings
+    from market_pipeline.config.values import JsonValue
     from market_pipeline.stages.retention.prune import Candidate, Planned, Retention
     from market_pipeline.store.client import Store
 
@@ -59,12 +59,12 @@ def prune(
     Exit code 0: done, or shown. 1: something could not be looked at or removed; run it again. 2:
     wrong usage, or it could not be done.
     """
+    from market_pipeline.config.settings import load_settings
+    from market_pipeline.stages.retention.candidates import find_candidates
+    from market_pipeline.stages.retention.prune import Retention, plan
+
     if dry_run and yes:
         raise typer.BadParameter("give one of --dry-run and --yes", param_hint="--yes")
-    # They take long to load, which `--help` need not wait for.
-    from market_pipeline.stages.retention.candidates import find_candidates  # noqa: PLC0415
-    from market_pipeline.stages.retention.prune import Retention, plan  # noqa: PLC0415
-
     settings = load_settings()
     retention = Retention(
         today=datetime.now(UTC).date(),
@@ -132,8 +132,8 @@ def _remove(
     planned: list[Planned], runs: list[str], settings: Settings, out: Console
 ) -> list[tuple[Candidate, str]]:
     """Removes what goes, after asking for last copies; what could not be removed, and why."""
-    from market_pipeline.stages.retention.prune import carry_out  # noqa: PLC0415
-    from market_pipeline.warehouse.layout import Warehouse  # noqa: PLC0415
+    from market_pipeline.stages.retention.prune import carry_out
+    from market_pipeline.warehouse.layout import Warehouse
 
     _confirm(planned)
     with out.status(Text("removing")) as status:
@@ -152,7 +152,7 @@ def _store(settings: Settings, stack: ExitStack) -> Store | StoreError | None:
     """The store, or why there is none to ask: then nothing can be proven to be there."""
     if settings.store_address is None:
         return None
-    from market_pipeline.store.client import open_store  # noqa: PLC0415
+    from market_pipeline.store.client import open_store
 
     try:
         store = open_store(settings)
@@ -165,7 +165,7 @@ def _old_runs(keep_days: int | None, planned: Sequence[Planned], retention: Rete
     """The runs whose history goes; none unless a setting or an option says how long it is kept."""
     if keep_days is None:
         return []
-    from market_pipeline.defs.history import old_runs  # noqa: PLC0415
+    from market_pipeline.defs.history import old_runs
 
     stays = {
         f"{each.candidate.day}"
@@ -182,7 +182,7 @@ def _old_runs(keep_days: int | None, planned: Sequence[Planned], retention: Rete
 
 
 def _forget_runs(run_ids: Sequence[str]) -> None:
-    from market_pipeline.defs.history import forget_runs  # noqa: PLC0415
+    from market_pipeline.defs.history import forget_runs
 
     with dagster_instance() as instance:
         forget_runs(instance, run_ids)

@@ -12,9 +12,6 @@ from market_pipeline import connect
 from market_pipeline.cli.options import DAY_FORMATS, InstrumentIds
 from market_pipeline.cli.output import console
 from market_pipeline.cli.verdict import read_verdicts
-from market_pipeline.config.instruments import load_instruments, select_instruments
-from market_pipeline.config.settings import load_settings
-from market_pipeline.warehouse.layout import Warehouse
 
 __all__ = ["report"]
 
@@ -38,9 +35,11 @@ def report(
     Exit code 0: it was written. 1: nothing was validated on that day, and nothing is written. 2: it
     could not be read or written.
     """
-    # They draw, and the help of the other verbs need not wait for what draws.
-    from market_pipeline.pages.reading import read_instrument_day  # noqa: PLC0415
-    from market_pipeline.pages.report import write_report_page  # noqa: PLC0415
+    from market_pipeline.config.instruments import load_instruments, select_instruments
+    from market_pipeline.config.settings import load_settings
+    from market_pipeline.pages.reading import read_instrument_day
+    from market_pipeline.pages.report import write_report_page
+    from market_pipeline.warehouse.layout import Warehouse
 
     settings = load_settings()
     configured = {each.id: each for each in load_instruments(settings.instruments_file)}

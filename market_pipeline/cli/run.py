@@ -16,10 +16,10 @@ from market_pipeline.cli.output import console, errors_console, exit_code, print
 from market_pipeline.cli.timings import StepTimes, print_times
 from market_pipeline.cli.verdict import read_verdicts
 from market_pipeline.cli.workers import default_jobs, run_days_at_once
-from market_pipeline.config.instruments import Instrument, load_instruments, select_instruments
-from market_pipeline.config.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from market_pipeline.config.instruments import Instrument
+    from market_pipeline.config.settings import Settings
     from market_pipeline.stages.rebuild.dry_run import PlannedDay
 
 __all__ = ["FAILED", "print_failed", "run"]
@@ -61,6 +61,9 @@ def run(
     something would be repaired, left open, published from snapshots or set aside, or is not there.
     2: it could not be tried.
     """
+    from market_pipeline.config.instruments import load_instruments, select_instruments
+    from market_pipeline.config.settings import load_settings
+
     if as_json and not dry_run:
         raise typer.BadParameter("give it together with --dry-run", param_hint="--json")
     start, end = in_order(start_date, end_date)
@@ -130,8 +133,7 @@ def _look(
     as_json: bool,
 ) -> int:
     """Shows what a run of each day would repair and set aside; the exit code."""
-    # It compiles or loads the kernels, which `--help` need not wait for.
-    from market_pipeline.stages.rebuild.dry_run import dry_run  # noqa: PLC0415
+    from market_pipeline.stages.rebuild.dry_run import dry_run
 
     planned = []
     for day in days:

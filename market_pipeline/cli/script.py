@@ -24,8 +24,8 @@ _PRINTING = {"rich", "click", "typer"}
 
 
 def _loaded_app() -> Callable[[], object]:
-    from market_pipeline.cli.app import app  # noqa: PLC0415
-    from market_pipeline.warehouse.layout import PRIVATE_UMASK  # noqa: PLC0415
+    from market_pipeline.cli.app import app
+    from market_pipeline.warehouse.layout import PRIVATE_UMASK
 
     os.umask(PRIVATE_UMASK)
     return app

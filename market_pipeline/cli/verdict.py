@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from market_pipeline import connect
 from market_pipeline.cli.options import DAY_FORMATS, InstrumentIds
 from market_pipeline.cli.output import console, exit_code, print_verdicts
-from market_pipeline.config.settings import Settings, load_settings
-from market_pipeline.quality.row import ReportRow
-from market_pipeline.tables import TABLES
+
+if TYPE_CHECKING:
+    from market_pipeline.config.settings import Settings
+    from market_pipeline.quality.row import ReportRow
 
 __all__ = ["read_verdicts", "verdict"]
 
 _DAYS_AT_ONCE = 100
-_REPORT = TABLES["validation_report"].sql_name
+_REPORT = "quality.validation_report"
 _CHOSEN = (
     "dt >= coalesce($1, dt) AND dt <= coalesce($2, dt) "
     "AND (len($3::VARCHAR[]) = 0 OR list_contains($3, exchange || ':' || symbol))"
@@ -47,6 +48,8 @@ def read_verdicts(
         instruments: Only these ids; empty or None for all.
         columns: Which are read, `*` for all; the others are None.
     """
+    from market_pipeline.quality.row import ReportRow
+
     with connect(settings.data_dir) as connection:
         frame = connection.execute(
             f"SELECT {', '.join(columns)} FROM {_REPORT} WHERE {_CHOSEN} {_IN_ORDER}",
@@ -95,6 +98,8 @@ def verdict(
     Exit code 0: all are available. 1: something is degraded, pending or missing, or there is
     nothing yet. 2: it could not be read.
     """
+    from market_pipeline.config.settings import load_settings
+
     settings, chosen = load_settings(), instrument or []
     start = start_date.date() if start_date else None
     end = end_date.date() if end_date else None

@@ -19,6 +19,7 @@ from functools import partial
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
@@ -26,7 +27,9 @@ from rich.console import Console
 from market_pipeline.cli.days import DayProgress, dagster_home
 from market_pipeline.cli.signals import stoppable
 from market_pipeline.cli.timings import StepTimes
-from market_pipeline.config.settings import Settings
+
+if TYPE_CHECKING:
+    from market_pipeline.config.settings import Settings
 
 __all__ = ["Asked", "Ended", "Ready", "Step", "default_jobs", "run_days_at_once"]
 

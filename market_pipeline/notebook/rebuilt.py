@@ -1,4 +1,4 @@
-"""`rebuild`: raw rows in, book rows out, by the pipeline's own code and without a pipeline."""
+"""What `rebuild` makes of raw rows, and how."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from market_pipeline.books.tables import BBO, DEPTH, IDENTITY, INTERVALS
 from market_pipeline.config.instruments import Instrument, Policies
 from market_pipeline.errors import DomainError
 from market_pipeline.notebook.book import Book
-from market_pipeline.notebook.feeds import Feeds, RawRows, feeds_of
+from market_pipeline.notebook.feeds import Feeds
 from market_pipeline.notebook.raw_scan import RawScan, scan_raw
 from market_pipeline.sources.binance_capture import MEANING, Findings
 from market_pipeline.warehouse.tables import Table
 
-__all__ = ["RebuiltBook", "rebuild"]
+__all__ = ["RebuiltBook", "rebuild_options", "rebuilt_book"]
 
 # Raw rows do not say whose they are, so the identity columns are left out of the frames.
 _NOBODY = Instrument(venue="NOBODY", symbol="NOBODY", source="crypto_lake")
@@ -65,60 +65,13 @@ class RebuiltBook:
     lot: Decimal
 
 
-def rebuild(
-    deltas: RawRows,
-    snapshots: RawRows | None = None,
-    *,
-    trades: RawRows | None = None,
-    instrument: str | None = None,
-    tick: Decimal | str | float | Literal["infer"] = "infer",
-    lot: Decimal | str | float | Literal["infer"] = "infer",
-    depth_every: int | Literal["message"] | None = None,
-    resync: Literal["never", "when_invalid", "always"] = "when_invalid",
-    crossed: Literal["flag", "uncross", "resync"] = "flag",
-    crossed_resync_seconds: float = 2.0,
+def rebuilt_book(
+    feeds: Feeds,
+    tick: Decimal | str | float,
+    lot: Decimal | str | float,
+    options: RebuildOptions,
 ) -> RebuiltBook:
-    """Rebuilds the order book of one instrument from raw level-2 rows.
-
-    `deltas`, `snapshots` and `trades` are each files, a frame, another table, or arrays by column
-    name (`RawRows`). Columns have the vendor's names in either spelling (`timestamp` or
-    `origin_time`, `receipt_timestamp` or `received_time`); in memory there may be more. Times are
-    int64 ns since the epoch, or datetimes, UTC.
-
-    Args:
-        deltas: Changed levels in feed order: `timestamp`, `receipt_timestamp`, `sequence_number`
-            (int64), `side_is_bid` (bool), `price` in quote currency and `size` in base units or
-            contracts (float64; a size is absolute, 0 removes the level). Rows with equal
-            `sequence_number` and `receipt_timestamp` are one message.
-        snapshots: Top levels in feed order: `receipt_timestamp`, `sequence_number` (int64) and, for
-            k from 0 (the best) on, `bid_k_price`, `bid_k_size`, `ask_k_price`, `ask_k_size`
-            (float64; null, NaN or 0 is no level). The first usable one seeds the book, later ones
-            are compared with it. Without any, every row is flagged NOT_SEEDED; a capture holds its
-            own.
-        trades: `timestamp` and `receipt_timestamp`. A silence of the deltas in which trades go on,
-            or one longer than a minute, is a suspected gap, as in the pipeline by default. Without
-            trades no gap is suspected; what is proven to be lost, as in a capture, is a gap anyway.
-        instrument: Whose lines of a capture to take, such as BINANCE_FUTURES:BTC-USDT-PERP; the
-            venue says which rules hold. Other rows do not need it.
-        tick, lot: The price and size step; "infer" takes the coarsest that fits the deltas but for
-            outliers.
-        depth_every: Also make depth rows: "message", or the last message of every so many
-            milliseconds of the receipt clock.
-        resync: When a later snapshot replaces the book inside its window.
-        crossed: What a crossed book calls for besides its flag: nothing; removing the levels that a
-            message crossed from the side it did not move; or a resync after a time.
-        crossed_resync_seconds: That time.
-
-    Raises:
-        SchemaError: A column is missing or has another type.
-        DomainError: A value is null, a price not above 0, a size below 0, or an argument out of
-            range; `row`, `column` and `found` say where and what.
-        MissingDataError: A file is not there, or there is no row.
-        LakeFileError: A file is truncated or damaged.
-        InstrumentsError: A capture is given without an instrument that Binance has.
-    """
-    feeds = feeds_of(deltas, snapshots, trades, instrument)
-    options = _options(resync, crossed, crossed_resync_seconds, depth_every)
+    """Rebuilds the book of the feeds; see `rebuild`."""
     infers = "infer" in (tick, lot)
     known = scan_raw(feeds.deltas(Findings()), feeds.trade_times, infer_steps=infers)
     # Rows that only remove levels show no lot; any step then represents their sizes, all 0.
@@ -214,12 +167,17 @@ def _scale(name: str, given: Decimal | str | float, inferred: Scale) -> Scale:
         ) from None
 
 
-def _options(
+def rebuild_options(
     resync: Literal["never", "when_invalid", "always"],
     crossed: Literal["flag", "uncross", "resync"],
     crossed_resync_seconds: float,
     depth_every: int | Literal["message"] | None,
 ) -> RebuildOptions:
+    """The options of a rebuild by the arguments of `rebuild`.
+
+    Raises:
+        DomainError: One is out of range.
+    """
     for name, found in (("resync", resync), ("crossed", crossed)):
         known = get_args(Policies.model_fields[name].annotation)
         if found not in known:

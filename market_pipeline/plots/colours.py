@@ -5,8 +5,12 @@ They are those of Okabe and Ito, "Color Universal Design" (2008). Nothing is sho
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from market_pipeline.books.flags import BookFlag
-from market_pipeline.quality.row import Condition
+
+if TYPE_CHECKING:
+    from market_pipeline.quality.row import Condition
 
 __all__ = ["CAUSES", "CONDITIONS", "LETTERS", "OTHER_CAUSE"]
 

@@ -9,11 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote
 
 from market_pipeline.errors import SettingsError
-from market_pipeline.warehouse.tables import Table
+
+if TYPE_CHECKING:
+    # Its columns are types of Arrow, and `--help` need not wait for that library.
+    from market_pipeline.warehouse.tables import Table
 
 __all__ = [
     "DEFAULT_WAIT_SECONDS",

@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 
-import duckdb
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from market_pipeline.errors import WarehouseBusyError
@@ -154,6 +153,9 @@ def _holder(file: Path) -> str | None:
 
 def is_locked_elsewhere(error: BaseException) -> bool:
     """Whether DuckDB refused a file because another process has it open."""
+    # Raw files are locked, too, and who only rebuilds them needs no database.
+    import duckdb  # noqa: PLC0415
+
     return isinstance(error, duckdb.IOException) and "Could not set lock" in str(error)
 
 

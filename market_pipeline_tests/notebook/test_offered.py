@@ -20,7 +20,9 @@ def modules_after(code: str) -> set[str]:
     [
         ("import market_pipeline", {"polars", "pyarrow", "numba", "numpy", "duckdb", "dagster"}),
         ("from market_pipeline import load_bbo, load_depth", {"numba", "dagster"}),
-        ("from market_pipeline import book_at, rebuild, Book, RebuiltBook", {"dagster"}),
+        ("from market_pipeline import rebuild", {"polars", "pyarrow", "numba", "numpy", "duckdb"}),
+        ("from market_pipeline import Book, RebuiltBook", {"duckdb", "dagster"}),
+        ("from market_pipeline import book_at", {"dagster"}),
     ],
 )
 def test_imports_what_is_used(code, absent):

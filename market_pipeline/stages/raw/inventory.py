@@ -5,10 +5,9 @@ A table of an instrument is one listing, whatever the number of its days.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     # Its library takes long to load, and a lake in a folder does without.
     from market_pipeline.store.client import Store
 
-__all__ = ["DayObjects", "TableInventory", "day_ranges", "range_text", "take_inventory"]
+__all__ = ["DayObjects", "TableInventory", "take_inventory"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,24 +192,3 @@ def _compared(there: Mapping[str, RawFile], here: Mapping[str, RawFile]) -> DayO
 def _days_between(first: date, last: date) -> Iterator[date]:
     for number in range((last - first).days + 1):
         yield first + timedelta(days=number)
-
-
-def day_ranges(days: Iterable[date]) -> list[tuple[date, date]]:
-    """Consecutive days as ranges, both ends included, in order."""
-    ordered = sorted(set(days))
-    breaks = [
-        number
-        for number, (day, later) in enumerate(pairwise(ordered), 1)
-        if later - day > timedelta(days=1)
-    ]
-    starts = [0, *breaks] if ordered else []
-    ends = [*breaks, len(ordered)]
-    return [(ordered[begin], ordered[end - 1]) for begin, end in zip(starts, ends, strict=False)]
-
-
-def range_text(first: date, last: date) -> str:
-    """A range as `2024-08-08`, `2024-08-01..08-31` or `2024-12-30..2025-01-02`."""
-    if first == last:
-        return first.isoformat()
-    end = last.isoformat()
-    return f"{first.isoformat()}..{end[5:] if first.year == last.year else end}"

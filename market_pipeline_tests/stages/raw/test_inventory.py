@@ -1,23 +1,15 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import StoreError
 from market_pipeline.sources.crypto_lake import DELTAS, RAW_TABLES, SNAPSHOTS, TRADES
 from market_pipeline.stages.raw.download import fetch_table
-from market_pipeline.stages.raw.inventory import (
-    DayObjects,
-    day_ranges,
-    range_text,
-    take_inventory,
-)
+from market_pipeline.stages.raw.inventory import DayObjects, take_inventory
 from market_pipeline_tests.stages.raw.fake_store import FakeStore, store_error
 from market_pipeline_tests.stages.triggers.landing import YearInStore
 
@@ -143,23 +135,3 @@ class TestFolder:
 
         assert ({}, []) == (empty.days, empty.missing)
         assert DAYS[:2] == take_inventory(tmp_path, None, [BTC], DAYS[0], DAYS[1])[0].missing
-
-
-@given(st.sets(st.dates(date(2023, 12, 20), date(2024, 1, 20))))
-def test_day_ranges(days):
-    """The ranges hold exactly the days, are in order, and no two of them could be one."""
-    ranges = day_ranges(days)
-    held = [
-        first + timedelta(days=number)
-        for first, last in ranges
-        for number in range((last - first).days + 1)
-    ]
-    assert sorted(days) == held
-    assert all(later - last > timedelta(days=1) for (_, last), (later, _) in pairwise(ranges))
-
-
-def test_range_text():
-    """A year is told once, and twice where there are two."""
-    assert "2024-08-08" == range_text(DAY, DAY)
-    assert "2024-08-08..08-11" == range_text(DAY, DAYS[3])
-    assert "2024-12-30..2025-01-02" == range_text(date(2024, 12, 30), date(2025, 1, 2))
