@@ -7,7 +7,7 @@ import hashlib
 import inspect
 import os
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -31,6 +31,9 @@ _CACHE_FOLDER = Path(_GIVEN) if _GIVEN else user_cache_path("market_pipeline") /
 # Nobody calls a kernel from C; the wrappers for that took a seventh of the compilation.
 _OPTIONS = {"nopython": True, "nogil": True, "_nrt": False, "no_cfunc_wrapper": True}
 
+# What calls a function from Python took a quarter of the compilation; kernels call most of them.
+_PART_OPTIONS = {**_OPTIONS, "no_cpython_wrapper": True}
+
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 _Type = TypeVar("_Type")
@@ -41,20 +44,42 @@ def kernel(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _R
 
     Only integers and exact conversions are computed in kernels, so no fast-math is allowed.
     """
-    compiled = _Kernel(function, targetoptions=_OPTIONS)
-    compiled.enable_caching()
-    return compiled
+    return _Kernel(function)
 
 
 def inlined_kernel(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
     """A kernel that becomes part of each kernel that calls it: for what every message calls."""
-    return CPUDispatcher(function, targetoptions={**_OPTIONS, "inline": "always"})
+    return _Kernel(function, {**_PART_OPTIONS, "forceinline": True})
+
+
+class _Part(CPUDispatcher):
+    """A function as kernels call it; its machine code is kept with theirs."""
+
+    def get_call_template(
+        self, args: Sequence[_Type], kws: Sequence[tuple[str, _Type]] | dict[str, _Type]
+    ) -> tuple[type[CallableTemplate], inspect.Signature, tuple[_Type, ...], dict[Never, Never]]:
+        """Lets it be compiled for types only, and not again for each constant it is given."""
+        return super().get_call_template(
+            [unliteral(each) for each in args],
+            {name: unliteral(each) for name, each in dict(kws).items()},
+        )
 
 
 class _Kernel(CPUDispatcher):
-    """Compiles for types, not constants, once for all processes, and names its files by them."""
+    """Compiles once for all processes, and names its files by the types it is compiled for.
+
+    Attributes:
+        part: The same for other kernels, which are compiled with it.
+    """
 
     _cache: FunctionCache
+
+    def __init__(
+        self, py_func: Callable[..., object], part_options: Mapping[str, bool] = _PART_OPTIONS
+    ) -> None:
+        super().__init__(py_func, targetoptions=_OPTIONS)
+        self.part = _Part(py_func, targetoptions=dict(part_options))
+        self.enable_caching()
 
     def enable_caching(self) -> None:
         """Keeps the machine code in the folder of the package's sources as they are."""
@@ -73,11 +98,12 @@ class _Kernel(CPUDispatcher):
     def get_call_template(
         self, args: Sequence[_Type], kws: Sequence[tuple[str, _Type]] | dict[str, _Type]
     ) -> tuple[type[CallableTemplate], inspect.Signature, tuple[_Type, ...], dict[Never, Never]]:
-        """Lets a kernel be compiled for types only, and not again for each constant it is given."""
-        return super().get_call_template(
-            [unliteral(each) for each in args],
-            {name: unliteral(each) for name, each in dict(kws).items()},
-        )
+        """What other kernels call."""
+        return self.part.get_call_template(args, kws)
+
+    def get_overload(self, sig: str | tuple[Type, ...] | Signature) -> Callable[..., object]:
+        """The machine code that other kernels call."""
+        return self.part.get_overload(sig)
 
     def compile(self, sig: str | tuple[Type, ...] | Signature) -> Callable[..., object]:
         """Lets processes that start together compile it once: the others wait and load it."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numba.core.event import install_recorder
 
 from market_pipeline import jit
 
@@ -57,8 +58,30 @@ def test_constants_are_no_types_of_their_own(cache: Path):
     def both_ways(values):
         return moved(moved(total(values), 1), -1)
 
-    assert 3 == both_ways(np.array([1, 2]))
-    assert 1 == len(moved.signatures)
+    with install_recorder("numba:compile") as recorded:
+        assert 3 == both_ways(np.array([1, 2]))
+
+    of_moved = [
+        event
+        for _, event in recorded.buffer
+        if event.is_start and event.data["dispatcher"].py_func is moved.py_func
+    ]
+    assert 1 == len(of_moved)
+
+
+def test_what_kernels_call_is_part_of_them(cache: Path):
+    """Only what Python calls can be called from there and is kept on disk."""
+    total = jit.kernel(total_of)
+
+    @jit.kernel
+    def twice(values):
+        return 2 * total(values)
+
+    assert 6 == twice(np.array([1, 2]))
+    assert [] == total.signatures
+    assert 1 == len([*cache.rglob("*.nbi")])
+    assert 3 == total(np.array([1, 2]))
+    assert 2 == len([*cache.rglob("*.nbi")])
 
 
 def test_machine_code_is_found_again(cache: Path):

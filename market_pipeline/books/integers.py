@@ -154,8 +154,8 @@ class SnapshotFeed:
             self.current = no_snapshots()
             return
         batch = marked.batch
-        bid_price, bid_size = map(read_only, self._side(batch.bid_price, batch.bid_size))
-        ask_price, ask_size = map(read_only, self._side(batch.ask_price, batch.ask_size))
+        bid_price, bid_size = self._side(batch.bid_price, batch.bid_size)
+        ask_price, ask_size = self._side(batch.ask_price, batch.ask_size)
         levels = bid_price, bid_size, ask_price, ask_size
         usable = np.empty(batch.sequence_number.size, np.bool_)
         content = np.empty(batch.sequence_number.size, np.int64)

@@ -319,8 +319,15 @@ _Columns = TypeVar("_Columns", Deltas, Marks, Snapshots)
 
 
 def as_input(columns: _Columns) -> _Columns:
-    """The same columns as the kernel takes them."""
-    return type(columns)._make(map(read_only, columns))
+    """The same columns as the kernel takes them.
+
+    The levels of snapshots are writable, as are those that it holds itself: what compares and loads
+    levels is compiled for both at once.
+    """
+    return type(columns)._make(
+        np.require(column, requirements=["C", "W"]) if column.ndim == 2 else read_only(column)
+        for column in columns
+    )
 
 
 def int64_columns(rows: int, count: int) -> list[NDArray[np.int64]]:
