@@ -76,16 +76,24 @@ def daily_runs(ids: Sequence[str], *, force: bool = False) -> Iterator[DailyRuns
             # What went wrong is printed once, below the table, and stands in the run's own log.
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         }
-        yield DailyRuns(defs.resolve_job_def("daily_books"), instance, config)
+        job = defs.resolve_job_def("daily_books")
+        yield DailyRuns(job, instance, config, ids, force=force)
 
 
 class DailyRuns:
     """Runs the daily job of one day after the other; `times` is what their steps took."""
 
     def __init__(
-        self, job: dg.JobDefinition, instance: dg.DagsterInstance, config: dict[str, Any]
+        self,
+        job: dg.JobDefinition,
+        instance: dg.DagsterInstance,
+        config: dict[str, Any],
+        ids: Sequence[str],
+        *,
+        force: bool,
     ) -> None:
         self._job, self._instance, self._config = job, instance, config
+        self._ids, self._force = ids, force
         self.times = StepTimes()
 
     @property
@@ -94,7 +102,7 @@ class DailyRuns:
         return len(self._job.nodes)
 
     def run(self, day: date, step: Callable[[str | None], None]) -> str | None:
-        """Runs a day; why it failed, None if it did not.
+        """Runs a day that is not unchanged; why it failed, None if it did not.
 
         Args:
             day: The UTC day.
@@ -105,6 +113,9 @@ class DailyRuns:
         run_id = str(uuid4())
         reason = None
         with self.times.of_day() as clock, redirect_stderr(_Errors(sys.stderr)) as errors:
+            if not self._force and self._is_unchanged(day):
+                step("unchanged, no run was needed")
+                return None
             self._instance.add_event_listener(run_id, _listener(step, clock))
             try:
                 result = self._job.execute_in_process(
@@ -122,6 +133,33 @@ class DailyRuns:
                     raise
                 reason = str(ours)
         return _why_unkept(errors.unkept[0]) if _is_unexplained(reason, errors) else reason
+
+    def _is_unchanged(self, day: date) -> bool:
+        """Whether the day was run whole and a run would only find what is published of it.
+
+        The days of a store are for the run to fetch. What raises is for it to report.
+        """
+        from market_pipeline.config.instruments import load_instruments, select_instruments
+        from market_pipeline.config.settings import load_settings
+        from market_pipeline.defs.ran import last_run_was_whole
+        from market_pipeline.stages.unchanged_day import is_unchanged_day
+        from market_pipeline.warehouse.layout import Warehouse
+
+        try:
+            settings = load_settings()
+            configured = load_instruments(settings.instruments_file)
+            return (
+                settings.store_address is None
+                and last_run_was_whole(self._instance, day, self._ids)
+                and is_unchanged_day(
+                    day,
+                    select_instruments(configured, self._ids),
+                    settings,
+                    Warehouse(settings.data_dir),
+                )
+            )
+        except Exception:
+            return False
 
 
 def _is_unexplained(reason: str | None, errors: _Errors) -> bool:

@@ -15,7 +15,7 @@ import dagster as dg
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.tables import TABLES
 
-__all__ = ["asked_for", "is_under_way", "last_whole_run_s"]
+__all__ = ["asked_for", "is_under_way", "last_run_was_whole", "last_whole_run_s"]
 
 _PARTITION = "dagster/partition"
 _NOT_ENDED = [
@@ -54,15 +54,27 @@ def last_whole_run_s(
     runs = dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS], tags={_PARTITION: day.isoformat()})
     ids = {each.id for each in instruments}
     for record in instance.get_run_records(runs, limit=_MAX_RUNS):
-        run = record.dagster_run
-        asked = asked_for(run)
-        if (
-            record.start_time is not None
-            and (not asked or ids <= asked)
-            and set(TABLES) <= _tables(instance, run)
-        ):
+        if record.start_time is not None and _is_whole(instance, record.dagster_run, ids):
             return record.start_time
     return None
+
+
+def last_run_was_whole(instance: dg.DagsterInstance, day: date, ids: Collection[str]) -> bool:
+    """Whether the last run of a day, whoever asked for it, did all there is of these instruments.
+
+    One that failed, was killed or goes on did not, whatever it published.
+    """
+    of_day = dg.RunsFilter(tags={_PARTITION: day.isoformat()})
+    return any(
+        run.status == dg.DagsterRunStatus.SUCCESS and _is_whole(instance, run, {*ids})
+        for run in instance.get_runs(of_day, limit=1)
+    )
+
+
+def _is_whole(instance: dg.DagsterInstance, run: dg.DagsterRun, ids: set[str]) -> bool:
+    """Whether a run was about every table of these instruments."""
+    asked = asked_for(run)
+    return (not asked or ids <= asked) and set(TABLES) <= _tables(instance, run)
 
 
 def asked_for(run: dg.DagsterRun) -> frozenset[str]:

@@ -89,3 +89,26 @@ class TestLastWholeRun:
         finished_run(instance, DAY, **part)
 
         assert is_whole is (self.last(instance, instruments) is not None)
+
+
+class TestLastRunWasWhole:
+    def was_whole(self, instance, *ids: str) -> bool:
+        from market_pipeline.defs.ran import last_run_was_whole
+
+        return last_run_was_whole(instance, DAY, ids)
+
+    def test_it_succeeded(self, instance, instruments):
+        """The last run of the day decides, and runs of other days do not."""
+        ids = [each.id for each in instruments]
+        assert not self.was_whole(instance, *ids)
+        finished_run(instance, DAY)
+        run_under_way(instance, NEXT_DAY)
+        assert self.was_whole(instance, *ids)
+
+    @pytest.mark.parametrize("status", ["STARTED", "QUEUED", "FAILURE", "CANCELED"])
+    def test_it_did_not(self, instance, instruments, status):
+        """One that was killed, stopped or failed is not made good by one before it."""
+        finished_run(instance, DAY)
+        run_under_way(instance, DAY, dg.DagsterRunStatus[status])
+
+        assert not self.was_whole(instance, *(each.id for each in instruments))

@@ -11,6 +11,7 @@ import pytest
 from market_pipeline.sources.simulated import simulate
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.read import current_files
+from market_pipeline_tests.defs.runs import run_under_way
 from market_pipeline_tests.defs.workspace import Finished, Workspace, entry, raw_file
 from market_pipeline_tests.sources.simulated.days import DAY, instrument
 
@@ -107,7 +108,10 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     more = {"PIPELINE_CHECKPOINT_SECONDS": "21600", "PIPELINE_DEPTH_INTERVAL_MS": "60000"}
     workspace = Workspace(root / "pipeline", root / "lake", more=more)
     workspace.configure(*markets)
-    runs = [seen(workspace, *arguments) for arguments in ((), (), ("--force",))]
+    first = seen(workspace)
+    with workspace.instance() as instance:
+        run_under_way(instance, DAY)  # else the verb would find the day unchanged without a run
+    runs = [first, seen(workspace), seen(workspace, "--force")]
 
     file = raw_file(workspace.lake, "book_delta_v2", "RAW-USD", DAY)
     rows = pq.read_table(file, partitioning=None)

@@ -1,0 +1,111 @@
+"""Whether a run of a day would only find what is published of it, found without a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import date
+
+import polars as pl
+
+from market_pipeline.books.tables import REBUILDS
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.config.settings import Settings
+from market_pipeline.quality.profile import PROFILES
+from market_pipeline.quality.row import VALIDATION_REPORT
+from market_pipeline.sources.crypto_lake import RAW_TABLES
+from market_pipeline.stages.provenance import (
+    BOOKS,
+    METRICS,
+    PROFILED,
+    VALIDATED,
+    books_made_of,
+    made_of_each,
+    metrics_made_of,
+    profiles_made_of,
+    recorded_day,
+)
+from market_pipeline.stages.published_rows import of_instrument
+from market_pipeline.stages.raw.day import raw_day
+from market_pipeline.stages.raw.days import MANIFEST_OF
+from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
+from market_pipeline.stages.validation.lookups import Lookups, report_made_of
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.lineage import MadeOf, rows_sha256
+from market_pipeline.warehouse.manifest import MANIFESTS
+from market_pipeline.warehouse.tables import Table
+
+__all__ = ["is_unchanged_day"]
+
+
+def is_unchanged_day(
+    day: date, instruments: Sequence[Instrument], settings: Settings, warehouse: Warehouse
+) -> bool:
+    """Whether each stage would find every instrument's day as it is published.
+
+    The raw files of a lake in a folder are registered and hashed as a run does, and each stage is
+    asked as it asks itself, so that what a run would make, or try again, is never called unchanged.
+
+    Raises:
+        Exception: Whatever a run would record, or fail with.
+    """
+    tables = (*MANIFESTS, *PROFILED, *BOOKS, *VALIDATED, *METRICS)
+    wait = settings.lock_timeout_seconds
+    recorded = recorded_day(warehouse, tables, day, timeout_seconds=wait)
+    if not _is_registered(day, instruments, settings, recorded.rows):
+        return False
+    stages = _stages(day, instruments, settings, warehouse, recorded.rows)
+    return all(
+        replace(recorded, tables=made_together).unchanged(instrument, made_of[instrument.id])
+        for made_together, made_of in stages
+        for instrument in instruments
+    )
+
+
+def _is_registered(
+    day: date,
+    instruments: Sequence[Instrument],
+    settings: Settings,
+    published: Mapping[str, pl.DataFrame],
+) -> bool:
+    """Whether the raw files are, byte for byte, those that are registered."""
+    for raw in RAW_TABLES:
+        table = MANIFEST_OF[raw.name]
+        now = table.frame(raw_day(None, settings, raw, table, instruments, day).rows)
+        for each in instruments:
+            frames = (rows.filter(of_instrument(each)) for rows in (now, published[table.sql_name]))
+            if len({rows_sha256(table, rows) for rows in frames}) > 1:
+                return False
+    return True
+
+
+def _stages(
+    day: date,
+    instruments: Sequence[Instrument],
+    settings: Settings,
+    warehouse: Warehouse,
+    published: Mapping[str, pl.DataFrame],
+) -> Iterator[tuple[Sequence[Table], Mapping[str, MadeOf]]]:
+    """The tables that each stage makes, and by id what it would make them of now."""
+    lake = settings.lake_path
+    deltas, snapshots, trades = (
+        RawObjects(lake, published[MANIFEST_OF[raw.name].sql_name]) for raw in RAW_TABLES
+    )
+    raw = RegisteredDay(
+        day=day,
+        lake=lake,
+        deltas=deltas,
+        snapshots=snapshots,
+        trades=trades,
+        profiles=published[PROFILES.sql_name],
+    )
+    yield PROFILED, made_of_each(day, instruments, lambda each: profiles_made_of(raw, each))
+    yield (
+        BOOKS,
+        made_of_each(day, instruments, lambda each: books_made_of(raw, each, settings, warehouse)),
+    )
+    rebuilds = published[REBUILDS.sql_name]
+    lookups = Lookups(raw, warehouse, settings.lock_timeout_seconds)
+    yield VALIDATED, report_made_of(lookups, instruments, rebuilds, settings)
+    reports = published[VALIDATION_REPORT.sql_name]
+    yield METRICS, metrics_made_of(day, instruments, reports, trades, warehouse)
