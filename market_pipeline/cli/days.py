@@ -155,7 +155,7 @@ class DailyRuns:
                     day,
                     select_instruments(configured, self._ids),
                     settings,
-                    Warehouse(settings.data_dir),
+                    Warehouse(settings.data_dir, settings.lock_timeout_seconds),
                 )
             )
         except Exception:

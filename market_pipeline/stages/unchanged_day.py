@@ -50,8 +50,7 @@ def is_unchanged_day(
         Exception: Whatever a run would record, or fail with.
     """
     tables = (*MANIFESTS, *PROFILED, *BOOKS, *VALIDATED, *METRICS)
-    wait = settings.lock_timeout_seconds
-    recorded = recorded_day(warehouse, tables, day, timeout_seconds=wait)
+    recorded = recorded_day(warehouse, tables, day)
     if not _is_registered(day, instruments, settings, recorded.rows):
         return False
     stages = _stages(day, instruments, settings, warehouse, recorded.rows)
@@ -105,7 +104,7 @@ def _stages(
         made_of_each(day, instruments, lambda each: books_made_of(raw, each, settings, warehouse)),
     )
     rebuilds = published[REBUILDS.sql_name]
-    lookups = Lookups(raw, warehouse, settings.lock_timeout_seconds)
+    lookups = Lookups(raw, warehouse)
     yield VALIDATED, report_made_of(lookups, instruments, rebuilds, settings)
     reports = published[VALIDATION_REPORT.sql_name]
     yield METRICS, metrics_made_of(day, instruments, reports, trades, warehouse)
