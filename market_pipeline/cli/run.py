@@ -69,13 +69,11 @@ def run(
     start, end = in_order(start_date, end_date)
     settings = load_settings()
     chosen = select_instruments(load_instruments(settings.instruments_file), instrument or [])
-    ids = [each.id for each in chosen]
-    days = _partitions(start, end, settings)
-    out = console()
+    days, out = _partitions(start, end, settings), console()
     if dry_run:
         raise typer.Exit(_look(days, chosen, settings, out, as_json=as_json))
-    at_once = min(jobs or default_jobs(len(days), settings), len(days))
-    times = StepTimes()
+    ids = [each.id for each in chosen]
+    at_once, times = min(jobs or default_jobs(len(days), settings), len(days)), StepTimes()
     if at_once > 1:
         failed = run_days_at_once(at_once, days, ids, out, settings, force=force, times=times)
     else:
@@ -83,12 +81,11 @@ def run(
     if timings:
         print_times(out, times, len(days))
     print_failed(failed)
-    rows = []
-    if len(failed) < len(days):
-        # What is published of a day that failed may be the verdict of an earlier run.
-        found = read_verdicts(settings, start, end, ids)
-        rows = [row for row in found if row.dt not in failed]
-        print_verdicts(out, rows)
+    if len(failed) == len(days):
+        raise typer.Exit(FAILED)
+    # What is published of a day that failed may be the verdict of an earlier run.
+    rows = [row for row in read_verdicts(settings, start, end, ids) if row.dt not in failed]
+    print_verdicts(out, rows)
     raise typer.Exit(FAILED if failed else exit_code(rows))
 
 
