@@ -10,7 +10,7 @@ from collections import namedtuple
 import pytest
 
 from market_pipeline.config.settings import ENV_PREFIX, load_settings
-from market_pipeline.doctor import environment
+from market_pipeline.doctor import _environment as environment
 from market_pipeline.doctor.finding import Diagnosis, DoctorReport
 from market_pipeline.doctor.run import run_doctor
 from market_pipeline.tables import refresh_catalogue, with_catalogue

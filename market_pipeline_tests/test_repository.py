@@ -343,6 +343,21 @@ class TestModules:
             undeclared += [f"{module} imports {layer}" for layer in others]
         assert [] == undeclared
 
+    def test_a_private_module_has_one_user(self):
+        """A module whose name begins with `_` serves one other, which lies beside it."""
+        private = [module for module, path in modules() if re.match(r"_[a-z]", path.name)]
+        users: dict[str, set[str]] = {module: set() for module in private}
+        for importer, path in modules():
+            for name in imported_names(importer, path):
+                for module in {name, name.rpartition(".")[0]} & users.keys():
+                    users[module].add(importer)
+        shared = {
+            module: importers
+            for module, importers in users.items()
+            if [module.rpartition(".")[0]] != [each.rpartition(".")[0] for each in importers]
+        }
+        assert ({}, True) == (shared, len(private) > 20)
+
     def test_nothing_below_defs_imports_dagster(self):
         """The pure code can be used without Dagster."""
         found = [

@@ -16,7 +16,7 @@ from typing import Literal
 
 import msgspec
 
-from market_pipeline.alerts import post
+from market_pipeline.alerts import _post as post
 from market_pipeline.alerts.alert import Alert
 from market_pipeline.alerts.payloads import Links, alertmanager_payload, line, slack_payload
 from market_pipeline.config.addresses import addresses_of
@@ -102,7 +102,7 @@ def send(target: Target, alert: Alert, links: Links, *, timeout_seconds: float) 
 
 
 class _Answer(msgspec.Struct):
-    """The last line that `post.main` writes."""
+    """The last line that `_post.main` writes."""
 
     status: int = 0
     retry_after_seconds: float = 0.0
@@ -110,7 +110,7 @@ class _Answer(msgspec.Struct):
 
 
 def _posted(url: str, payload: Mapping[str, JsonValue], timeout_seconds: float) -> _Answer:
-    """What `post.main` reported. The address goes through a pipe: anybody may see arguments."""
+    """What `_post.main` reported. The address goes through a pipe: anybody may see arguments."""
     message = {"url": url, "payload": payload, "seconds": timeout_seconds}
     try:
         ended = subprocess.run(

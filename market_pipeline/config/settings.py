@@ -48,7 +48,7 @@ CREDENTIAL_VARIABLES = (
     "AWS_SESSION_TOKEN",
     "AWS_PROFILE",
 )
-"""What may stand in `.env` for the object store; see `store.credentials`."""
+"""What may stand in `.env` for the object store; see `store._credentials`."""
 
 
 def _cpu_count() -> int:

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings, load_settings
-from market_pipeline.doctor import environment, folders, lake
+from market_pipeline.doctor import _environment as environment
+from market_pipeline.doctor import _lake as lake
+from market_pipeline.doctor import folders
 from market_pipeline.doctor.finding import Diagnosis, DoctorReport, Finding
 from market_pipeline.errors import MarketPipelineError, SettingsError, StoreError
 from market_pipeline.machine import as_machine_error

@@ -30,7 +30,7 @@ import polars as pl
 
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.config.instruments import Instrument
-from market_pipeline.metrics.time_weighted import Minutes, Sums, Values
+from market_pipeline.metrics._time_weighted import Minutes, Sums, Values
 from market_pipeline.quality.intervals import BoolArray, FloatArray, IntArray
 from market_pipeline.quality.measures.bars import trade_bars
 from market_pipeline.sources.batches import Trades

@@ -14,8 +14,8 @@ import polars as pl
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.config.settings import load_settings
 from market_pipeline.errors import DomainError, MissingDataError
+from market_pipeline.notebook._from_checkpoint import PublishedRow, replayed
 from market_pipeline.notebook.book import Book
-from market_pipeline.notebook.from_checkpoint import PublishedRow, replayed
 from market_pipeline.notebook.published import load_bbo
 
 __all__ = ["book_at", "nanoseconds_of"]

@@ -20,9 +20,9 @@ from market_pipeline.books.state import BboRows, DepthRows, Repairs
 from market_pipeline.books.tables import BBO, DEPTH, IDENTITY, INTERVALS
 from market_pipeline.config.instruments import Instrument, Policies
 from market_pipeline.errors import DomainError
+from market_pipeline.notebook._raw_scan import RawScan, scan_raw
 from market_pipeline.notebook.book import Book
 from market_pipeline.notebook.feeds import Feeds
-from market_pipeline.notebook.raw_scan import RawScan, scan_raw
 from market_pipeline.sources.binance_capture import MEANING, Findings
 from market_pipeline.warehouse.tables import Table
 

@@ -8,12 +8,12 @@ from decimal import Decimal
 import numpy as np
 import polars as pl
 
+from market_pipeline.plots._depth import DepthGrid, depth_grid
+from market_pipeline.plots._raster import SHADES, png
 from market_pipeline.plots.colours import CAUSES, OTHER_CAUSE
-from market_pipeline.plots.depth import DepthGrid, depth_grid
 from market_pipeline.plots.drawing import INK, Drawing, box_path
 from market_pipeline.plots.lines import draw_quotes
 from market_pipeline.plots.panel import Panel, Tick, round_ticks, time_ticks
-from market_pipeline.plots.raster import SHADES, png
 from market_pipeline.plots.window import Window
 
 __all__ = ["day_plot"]

@@ -12,7 +12,7 @@ from botocore.config import Config
 
 from market_pipeline.config.settings import Settings
 from market_pipeline.config.store_address import StoreAddress
-from market_pipeline.store.credentials import credentials_kind, session
+from market_pipeline.store._credentials import credentials_kind, session
 from market_pipeline.store.download import Progress, download
 from market_pipeline.store.faults import (
     BOTO_ERRORS,

@@ -22,9 +22,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from market_pipeline.errors import MachineError, StoreError, naming
+from market_pipeline.store._uploads import parts_of, verify_parts
 from market_pipeline.store.objects import Downloaded, StoreObject, may_be_md5
 from market_pipeline.store.ranges import Part, RangeReader
-from market_pipeline.store.uploads import parts_of, verify_parts
 from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder, sync
 from market_pipeline.warehouse.locks import take_lock
 

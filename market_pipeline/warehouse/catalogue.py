@@ -19,6 +19,7 @@ from pathlib import Path
 import duckdb
 
 from market_pipeline.errors import MissingDataError, PublishError, WarehouseBusyError
+from market_pipeline.warehouse._seal import check_seal, seal, set_aside
 from market_pipeline.warehouse.file_views import (
     FILES_SCHEMA,
     add_file_views,
@@ -37,7 +38,6 @@ from market_pipeline.warehouse.layout import (
     sync,
 )
 from market_pipeline.warehouse.locks import holding, is_locked_elsewhere
-from market_pipeline.warehouse.seal import check_seal, seal, set_aside
 from market_pipeline.warehouse.tables import Table, View
 from market_pipeline.warehouse.working import ensure_table
 from market_pipeline.warehouse.working_file import (

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from market_pipeline.alerts import post
+from market_pipeline.alerts import _post as post
 
 PATIENCE_SECONDS = 4.0
 """Enough for those who break off at once, on a busy machine too."""

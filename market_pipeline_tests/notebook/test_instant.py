@@ -16,9 +16,10 @@ from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.rebuild import Rebuild, RebuildOptions
 from market_pipeline.books.scale import Scale
 from market_pipeline.errors import CheckpointError, DomainError, LakeFileError, MissingDataError
-from market_pipeline.notebook import from_checkpoint, instant
+from market_pipeline.notebook import _from_checkpoint as from_checkpoint
+from market_pipeline.notebook import instant
+from market_pipeline.notebook._raw_scan import scan_raw
 from market_pipeline.notebook.feeds import feeds_of
-from market_pipeline.notebook.raw_scan import scan_raw
 from market_pipeline.sources.binance_capture import Findings
 from market_pipeline_tests.notebook.conftest import FAULTY, MISSING, NEXT, QUIET, Market
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from market_pipeline.books.tables import DEPTH
-from market_pipeline.plots.depth import depth_grid
+from market_pipeline.plots._depth import depth_grid
 from market_pipeline.plots.window import Window
 from market_pipeline_tests.plots.day_files import SECOND_NS, START_NS, book
 

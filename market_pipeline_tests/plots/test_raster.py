@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 
-from market_pipeline.plots.raster import SHADES, png
+from market_pipeline.plots._raster import SHADES, png
 
 
 def chunks(data: bytes) -> dict[bytes, bytes]:

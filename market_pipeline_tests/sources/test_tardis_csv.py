@@ -24,10 +24,12 @@ from market_pipeline.sources.crypto_lake_trades import read_trades
 from market_pipeline.sources.raw_writer import RawWriter
 from market_pipeline.sources.tardis_csv import (
     CONVERTER,
-    books,
     reading,
     tardis_exchange,
     tardis_symbol,
+)
+from market_pipeline.sources.tardis_csv import (
+    _books as books,
 )
 from market_pipeline_tests.sources.tardis_files import (
     BOOK_25,

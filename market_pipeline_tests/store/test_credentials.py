@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from market_pipeline.store.credentials import credentials_kind, session
+from market_pipeline.store._credentials import credentials_kind, session
 from market_pipeline_tests.store.servers import no_credentials
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from market_pipeline.config.store_address import StoreAddress
 from market_pipeline.errors import StoreError
+from market_pipeline.store._uploads import parts_of
 from market_pipeline.store.client import Store
 from market_pipeline.store.objects import Patience
-from market_pipeline.store.uploads import parts_of
 from market_pipeline_tests.store.proxy import Fault
 from market_pipeline_tests.store.servers import no_credentials
 

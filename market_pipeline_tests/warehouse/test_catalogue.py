@@ -12,12 +12,12 @@ import pyarrow as pa
 import pytest
 
 from market_pipeline.errors import MissingDataError, PublishError, WarehouseBusyError
+from market_pipeline.warehouse._seal import seal
 from market_pipeline.warehouse.catalogue import FILES_SCHEMA, connect, is_current, refresh
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.locks import holding
 from market_pipeline.warehouse.publish import publish
 from market_pipeline.warehouse.read import current_files
-from market_pipeline.warehouse.seal import seal
 from market_pipeline.warehouse.staging import StagedWriter
 from market_pipeline.warehouse.tables import Column, View
 from market_pipeline.warehouse.working import read_rows, replace_rows

@@ -13,9 +13,9 @@ import duckdb
 import pytest
 
 from market_pipeline.errors import PublishError, WarehouseBusyError
+from market_pipeline.warehouse._seal import check_seal, seal
 from market_pipeline.warehouse.catalogue import connect, refresh
 from market_pipeline.warehouse.layout import PRIVATE_FILE, Warehouse
-from market_pipeline.warehouse.seal import check_seal, seal
 from market_pipeline.warehouse.working import replace_rows
 from market_pipeline_tests.warehouse.writers import (
     DAY,

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market_pipeline.books.state import read_only
-from market_pipeline.quality.measures.ordering_kernel import (
+from market_pipeline.quality.measures._ordering_kernel import (
     HOURS,
     MAX_PLACES_PER_KIND,
     MESSAGES,

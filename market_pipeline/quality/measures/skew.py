@@ -46,8 +46,8 @@ from market_pipeline.quality.intervals import (
     chunks,
     day_bounds_ns,
 )
-from market_pipeline.quality.measures.clock_steps import ClockStep, Windows, find_steps
-from market_pipeline.quality.measures.hull import LowerHull
+from market_pipeline.quality.measures._clock_steps import ClockStep, Windows, find_steps
+from market_pipeline.quality.measures._hull import LowerHull
 from market_pipeline.quality.measures.stray_times import TOLERANCE_NS, limited, stray_times
 
 __all__ = ["MAX_DRIFT_PPM", "BadStamps", "ClockReport", "bad_stamps", "clock_report"]

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from market_pipeline.errors import SimulationError
-from market_pipeline.sources.simulated.kernel import advance, open_book
+from market_pipeline.sources.simulated._kernel import advance, open_book
 from market_pipeline.sources.simulated.plan import SECONDS_PER_DAY, SimulatedInstrument
 from market_pipeline.sources.simulated.state import (
     MAX_MESSAGE_ROWS,

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from market_pipeline.errors import SimulationError, naming
 from market_pipeline.sources.raw_names import Series
-from market_pipeline.sources.simulated.faults import TRUNCATED_SHARE, planters
+from market_pipeline.sources.simulated._faults import TRUNCATED_SHARE, planters
+from market_pipeline.sources.simulated._writer import RAW_TABLES, REFERENCE_TABLE, DayWriter
 from market_pipeline.sources.simulated.market import Market
 from market_pipeline.sources.simulated.plan import Fault, FaultKind, SimulatedInstrument
-from market_pipeline.sources.simulated.writer import RAW_TABLES, REFERENCE_TABLE, DayWriter
 from market_pipeline.threads import Workers, check_stopped
 
 __all__ = ["simulate"]

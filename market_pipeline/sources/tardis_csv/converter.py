@@ -11,7 +11,8 @@ from market_pipeline.errors import LakeFileError
 from market_pipeline.sources.binance_capture.linking import MARKET_OF_VENUE, capture_symbol
 from market_pipeline.sources.converter import ConverterFacts
 from market_pipeline.sources.raw_writer import RawWriter
-from market_pipeline.sources.tardis_csv.books import convert_books, convert_lone_snapshots
+from market_pipeline.sources.tardis_csv._books import convert_books, convert_lone_snapshots
+from market_pipeline.sources.tardis_csv._trades import convert_trades
 from market_pipeline.sources.tardis_csv.reading import (
     BOOK_25,
     DATA_TYPES,
@@ -19,7 +20,6 @@ from market_pipeline.sources.tardis_csv.reading import (
     TRADES,
     Whose,
 )
-from market_pipeline.sources.tardis_csv.trades import convert_trades
 
 __all__ = ["CONVERTER", "TardisCsv", "tardis_exchange", "tardis_symbol"]
 

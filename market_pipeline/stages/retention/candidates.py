@@ -28,7 +28,7 @@ from market_pipeline.stages.raw.days import (
     is_object,
     object_name,
 )
-from market_pipeline.stages.retention.converted import ConvertedDays
+from market_pipeline.stages.retention._converted import ConvertedDays
 from market_pipeline.stages.retention.prune import DELTA_TABLES, SMALL_TABLES, Candidate, Retention
 from market_pipeline.threads import Workers
 from market_pipeline.warehouse.delta import delta_table, published_files

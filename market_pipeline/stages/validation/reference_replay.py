@@ -43,8 +43,8 @@ from market_pipeline.sources.crypto_lake import DELTAS, open_shard, read_deltas
 from market_pipeline.sources.crypto_lake_snapshots import read_snapshots
 from market_pipeline.stages.published_rows import count_rows, of_instrument
 from market_pipeline.stages.rebuild.seed import keyframe_of
+from market_pipeline.stages.validation._reference_start import Start, starts_of
 from market_pipeline.stages.validation.context import InstrumentDay
-from market_pipeline.stages.validation.reference_start import Start, starts_of
 
 __all__ = ["measure_reference_replay"]
 

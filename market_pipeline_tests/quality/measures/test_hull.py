@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market_pipeline.quality.measures.hull import LowerHull
+from market_pipeline.quality.measures._hull import LowerHull
 
 POINTS = st.lists(st.tuples(st.integers(0, 12), st.integers(-9, 9)), min_size=2, max_size=9).filter(
     lambda points: len({t for t, _ in points}) > 1

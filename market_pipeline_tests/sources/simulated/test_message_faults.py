@@ -9,7 +9,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from market_pipeline.sources.simulated import Fault, FaultKind, simulate
-from market_pipeline.sources.simulated.message_faults import SPIKE_FACTOR, TRADES_OFF_TICKS
+from market_pipeline.sources.simulated._message_faults import SPIKE_FACTOR, TRADES_OFF_TICKS
 from market_pipeline_tests.sources.simulated.days import DAY, digests, instrument, read, seconds
 
 SYMBOL = "BTC-USDT-PERP"

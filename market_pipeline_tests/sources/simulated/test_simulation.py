@@ -10,7 +10,7 @@ import pytest
 
 from market_pipeline.errors import SimulationError
 from market_pipeline.sources.simulated import Fault, FaultKind, demo_plan, simulate
-from market_pipeline.sources.simulated import writer as writer_module
+from market_pipeline.sources.simulated import _writer as writer_module
 from market_pipeline_tests.sources.simulated.days import (
     DAY,
     NEXT_DAY,

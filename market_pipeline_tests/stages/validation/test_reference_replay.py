@@ -21,9 +21,9 @@ from market_pipeline.quality.reference.feed import Row, Snapshot
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, day_folder
 from market_pipeline.sources.simulated import Fault, FaultKind, simulate
 from market_pipeline.stages.validation import reference_replay
+from market_pipeline.stages.validation._reference_start import starts_of
 from market_pipeline.stages.validation.context import InstrumentDay
 from market_pipeline.stages.validation.reference_replay import measure_reference_replay
-from market_pipeline.stages.validation.reference_start import starts_of
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.read import current_files
 from market_pipeline_tests.books.feeds import feeds

@@ -12,6 +12,7 @@ from market_pipeline.errors import LakeFileError
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 from market_pipeline.sources.memory_limits import MAX_MESSAGE_ROWS
 from market_pipeline.sources.raw_writer import RawWriter
+from market_pipeline.sources.tardis_csv._top import TopRows, top_batch
 from market_pipeline.sources.tardis_csv.reading import (
     BOOK_25,
     INCREMENTAL,
@@ -20,7 +21,6 @@ from market_pipeline.sources.tardis_csv.reading import (
     Whose,
     read_parts,
 )
-from market_pipeline.sources.tardis_csv.top import TopRows, top_batch
 
 __all__ = ["convert_books", "convert_lone_snapshots"]
 

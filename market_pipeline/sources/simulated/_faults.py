@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from market_pipeline.sources.simulated._message_faults import MESSAGE_FAULTS, planter_of
 from market_pipeline.sources.simulated.market import Batch, Deltas, Snapshots
-from market_pipeline.sources.simulated.message_faults import MESSAGE_FAULTS, planter_of
 from market_pipeline.sources.simulated.plan import Fault, FaultKind, SimulatedInstrument
 from market_pipeline.sources.simulated.planting import (
     IntArray,
