@@ -103,7 +103,12 @@ def replay_close(
     """
     start = RebuildState.after_close(close)
     options = RebuildOptions(depth_interval_ms=0, keyframe_seconds=0, resync=Resync.NEVER)
-    source = iter(deltas)
+    # In parts, because the book is replayed through all that was read, and looked at per message.
+    source = (
+        batch.part(at, at + _HEAD_ROWS)
+        for batch in deltas
+        for at in range(0, batch.sequence_number.size, _HEAD_ROWS)
+    )
     read = [batch for batch in [next(source, None)] if batch is not None]
     if not read:
         raise ValueError("a day without a delta row has nothing to replay a book through")
