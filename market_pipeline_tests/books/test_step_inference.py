@@ -187,9 +187,10 @@ class TestStepInference:
     )
     @example(Decimal("0.05"), 5, [], [2**51 - 1, 2**51 + 1, 2**50 + 1])
     def test_multiples_of_any_size_leave_the_step(self, step, times, multiples, large):
-        """However large, a multiple of the step that the small ones show does not change it."""
+        """However large, multiples of the step that fewer values need than it alone leave it."""
         step *= times
-        values = [float(Fraction(k) * Fraction(step)) for k in [1, *multiples, *large]]
+        counts = [1] * (len(large) + 1) + multiples + large
+        values = [float(Fraction(k) * Fraction(step)) for k in counts]
         assert Scale.of(step) == inferred(np.array(values)).scale
 
     @pytest.mark.parametrize("step", ["0.00000001", "0.001", "1"])
