@@ -38,7 +38,7 @@ def publish_day(
     warehouse, lake = Warehouse(settings.data_dir), settings.lake_path
     warehouse.prepare()
     small = {
-        name: TABLES[name].frame(raw_day(store, settings, raw, TABLES[name], instruments, day).rows)
+        name: TABLES[name].frame(raw_day(store, settings, raw, instruments, day).rows)
         for name, raw in _RAW.items()
     }
     objects = [RawObjects(lake, frame) for frame in small.values()]

@@ -70,7 +70,7 @@ def _is_registered(
     """Whether the raw files are, byte for byte, those that are registered."""
     for raw in RAW_TABLES:
         table = MANIFEST_OF[raw.name]
-        now = table.frame(raw_day(None, settings, raw, table, instruments, day).rows)
+        now = table.frame(raw_day(None, settings, raw, instruments, day).rows)
         for each in instruments:
             frames = (rows.filter(of_instrument(each)) for rows in (now, published[table.sql_name]))
             if len({rows_sha256(table, rows) for rows in frames}) > 1:

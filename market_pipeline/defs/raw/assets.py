@@ -54,7 +54,6 @@ def _raw_asset(name: str, raw: RawTable) -> dg.AssetsDefinition:
             pipeline.store,
             pipeline.settings,
             raw,
-            table,
             pipeline.selected,
             day_of(context),
             lambda progress: context.log.info(f"{FETCHING}{progress}"),

@@ -28,7 +28,6 @@ from market_pipeline.warehouse.layout import make_private_folder, sync, written_
 from market_pipeline.warehouse.ledger import digest
 from market_pipeline.warehouse.locks import locking, newest_change
 from market_pipeline.warehouse.manifest import ManifestRow
-from market_pipeline.warehouse.tables import Table
 
 __all__ = [
     "CONVERTED_FOLDER",
@@ -102,7 +101,6 @@ class ConvertedDay:
 def register_local_day(
     settings: Settings,
     raw: RawTable,
-    table: Table,
     instrument: Instrument,
     day: date,
     *,

@@ -22,7 +22,6 @@ from market_pipeline.stages.raw.fetched import ACTIONS, FetchProgress
 from market_pipeline.stages.raw.register import not_registered, register_day
 from market_pipeline.threads import Workers
 from market_pipeline.warehouse.manifest import ManifestRow
-from market_pipeline.warehouse.tables import Table
 
 if TYPE_CHECKING:
     # Its library takes long to load, and a lake in a folder does without.
@@ -82,7 +81,6 @@ def raw_day(
     store: Store | None,
     settings: Settings,
     raw: RawTable,
-    table: Table,
     instruments: Sequence[Instrument],
     day: date,
     report: Callable[[FetchProgress], None] | None = None,
@@ -95,7 +93,7 @@ def raw_day(
     Args:
         store: Where raw days come from; None if the lake is a folder.
         settings: Where they lie here, and how much is done at once.
-        raw, table: Which raw table, and the published table of its rows.
+        raw: Which raw table.
         instruments, day: Whose day.
         report: Called with how far the fetch is, in this thread, every `report_seconds`.
         report_seconds: See `report`.
@@ -104,13 +102,13 @@ def raw_day(
         MachineError, OSError: The disk is full, or the local lake cannot be written.
     """
     if store is None:
-        found = [_register(settings, raw, table, each, day) for each in instruments]
+        found = [_register(settings, raw, each, day) for each in instruments]
         return ManifestRows([row for rows in found for row in rows], None)
     progress, started = FetchProgress(), time.monotonic()
     before, blocked = store.usage, store.blocked_seconds
     with Workers(settings.lake_parallel_downloads, "fetch") as pool:
         work = [
-            pool.submit(_fetch_and_register, store, settings, raw, table, each, day, progress)
+            pool.submit(_fetch_and_register, store, settings, raw, each, day, progress)
             for each in instruments
         ]
         try:
@@ -148,7 +146,7 @@ def _await(
 
 
 def _register(
-    settings: Settings, raw: RawTable, table: Table, instrument: Instrument, day: date
+    settings: Settings, raw: RawTable, instrument: Instrument, day: date
 ) -> list[ManifestRow]:
     """As `register_local_day`; what one instrument fails at is its own row, and the others go on.
 
@@ -157,7 +155,7 @@ def _register(
         Exception: One that is the machine's (`errors.is_of_machine`).
     """
     try:
-        return register_local_day(settings, raw, table, instrument, day)
+        return register_local_day(settings, raw, instrument, day)
     except Exception as error:
         if isinstance(error, PublishError) or is_of_machine(error):
             raise
@@ -169,7 +167,6 @@ def _fetch_and_register(
     store: Store,
     settings: Settings,
     raw: RawTable,
-    table: Table,
     instrument: Instrument,
     day: date,
     progress: FetchProgress,
@@ -180,9 +177,9 @@ def _fetch_and_register(
     reported beside it.
     """
     if is_converter(instrument.source):
-        return _register(settings, raw, table, instrument, day), False
+        return _register(settings, raw, instrument, day), False
     try:
-        return _from_store(store, settings.lake_path, raw, table, instrument, day, progress)
+        return _from_store(store, settings.lake_path, raw, instrument, day, progress)
     except Exception as error:
         if isinstance(error, PublishError | StoreError) or is_of_machine(error):
             raise
@@ -194,7 +191,6 @@ def _from_store(
     store: Store,
     lake: Path,
     raw: RawTable,
-    table: Table,
     instrument: Instrument,
     day: date,
     progress: FetchProgress,

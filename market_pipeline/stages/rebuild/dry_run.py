@@ -136,7 +136,7 @@ def registered_day(
         rows = [
             row
             for each in instruments
-            for row in register_local_day(settings, raw, table, each, day, scratch=scratch)
+            for row in register_local_day(settings, raw, each, day, scratch=scratch)
         ]
         return RawObjects(lake, table.frame(rows))
 

@@ -63,7 +63,7 @@ def settings(tmp_path) -> Settings:
 
 def registered(settings: Settings, raw: RawTable = DELTAS) -> pl.DataFrame:
     table = TABLES[ASSETS[raw.name]]
-    return table.frame(register_local_day(settings, raw, table, OF, DAY))
+    return table.frame(register_local_day(settings, raw, OF, DAY))
 
 
 def made(settings: Settings) -> dict[str, bytes]:

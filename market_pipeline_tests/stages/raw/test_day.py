@@ -40,9 +40,8 @@ def store(folder: Path) -> FakeStore:
 
 
 def day_of(store: FakeStore | None, folder: Path, raw: RawTable = DELTAS, **more) -> ManifestRows:
-    table = TABLES[ASSETS[raw.name]]
     uri = str(folder / "lake") if store is None else "s3://bucket/lake"
-    return raw_day(store, settings(folder, lake_uri=uri), raw, table, (BTC, ETH), DAY, **more)
+    return raw_day(store, settings(folder, lake_uri=uri), raw, (BTC, ETH), DAY, **more)
 
 
 def objects(found: ManifestRows, folder: Path, raw: RawTable = DELTAS) -> RawObjects:

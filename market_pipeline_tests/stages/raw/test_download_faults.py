@@ -12,7 +12,6 @@ from market_pipeline.stages.raw.day import ManifestRows, raw_day
 from market_pipeline.stages.raw.download import table_prefix
 from market_pipeline.store.client import open_store
 from market_pipeline.store.objects import Patience
-from market_pipeline.tables import TABLES
 from market_pipeline_tests.stages.days import BTC, DAY, settings, write_day
 from market_pipeline_tests.store.proxy import LISTS, OBJECTS, Fault, FaultyProxy
 from market_pipeline_tests.store.servers import ObjectStore
@@ -46,7 +45,7 @@ def mine(
 
 def fetched(mine: Settings) -> ManifestRows:
     with open_store(mine, patience=HURRIED) as store:
-        return raw_day(store, mine, DELTAS, TABLES["raw_book_deltas"], (BTC,), DAY)
+        return raw_day(store, mine, DELTAS, (BTC,), DAY)
 
 
 def seen(mine: Settings) -> list[tuple[Any, ...]]:

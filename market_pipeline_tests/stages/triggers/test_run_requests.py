@@ -267,9 +267,7 @@ class TestRegistered:
         warehouse = with_catalogue(tmp_path)
         instrument = DELTAS.instrument
         with open_store(lake_settings) as store:
-            rows = raw_day(
-                store, lake_settings, RAW_DELTAS, RAW_BOOK_DELTAS, [instrument], DAY
-            ).rows
+            rows = raw_day(store, lake_settings, RAW_DELTAS, [instrument], DAY).rows
         frame = RAW_BOOK_DELTAS.frame(rows)
         replace_rows(warehouse, RAW_BOOK_DELTAS, DAY, [instrument.id], frame)
         refresh_catalogue(warehouse)
