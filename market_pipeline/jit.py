@@ -21,7 +21,7 @@ from numba.core.types import Type, unliteral
 from numba.core.typing.templates import CallableTemplate, Signature
 from platformdirs import user_cache_path
 
-__all__ = ["inlined_kernel", "kernel"]
+__all__ = ["inlined_kernel", "is_compiled", "kernel"]
 
 _GIVEN = os.environ.get("NUMBA_CACHE_DIR")
 _CACHE_FOLDER = Path(_GIVEN) if _GIVEN else user_cache_path("market_pipeline") / "numba"
@@ -50,6 +50,11 @@ def kernel(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _R
 def inlined_kernel(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
     """A kernel that becomes part of each kernel that calls it: for what every message calls."""
     return _Kernel(function, {**_PART_OPTIONS, "forceinline": True})
+
+
+def is_compiled(package: Path) -> bool:
+    """Whether there is machine code of a folder's kernels as they are."""
+    return any((_CACHE_FOLDER / _digest(package)).glob("*.nbc"))
 
 
 class _Part(CPUDispatcher):

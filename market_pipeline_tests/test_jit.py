@@ -49,6 +49,15 @@ def test_processes_that_compile_for_different_types_at_once(cache: Path):
     assert machine_code == file.read_bytes()
 
 
+def test_machine_code_is_there(cache: Path):
+    """A folder's kernels are compiled once one of them was called, as the sources are now."""
+    folder = Path(__file__).parent
+    before = jit.is_compiled(folder)
+    jit.kernel(total_of)(np.array([1, 2]))
+
+    assert (False, True, False) == (before, jit.is_compiled(folder), jit.is_compiled(folder.parent))
+
+
 def test_constants_are_no_types_of_their_own(cache: Path):
     """A kernel that others call with constants is compiled once for them all."""
     total = jit.kernel(total_of)

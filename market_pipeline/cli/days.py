@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DailyRuns", "DayProgress", "dagster_home", "dagster_instance", "daily_runs", "run_days"]
 
+_COMPILES = (
+    "The kernels are compiled first, once after an installation: some twenty seconds of CPU time."
+)
 _NO_STEP_FAILED = "the run stopped before a step failed; see its log in the UI"
 _UNKEPT = "Exception while writing logger call to event log: "
 
@@ -272,6 +275,11 @@ class DayProgress:
         self._task = self._bar.add_task("", total=len(days) * steps)
 
     def __enter__(self) -> DayProgress:
+        # Imports the compiler, which `--help` need not wait for.
+        from market_pipeline.jit import is_compiled
+
+        if not is_compiled(Path(__file__).parents[1] / "books"):
+            self._out.print(_COMPILES, soft_wrap=True)
         self._bar.__enter__()
         return self
 
