@@ -54,7 +54,7 @@ def inlined_kernel(function: Callable[_Parameters, _Result]) -> Callable[_Parame
 
 def is_compiled(package: Path) -> bool:
     """Whether there is machine code of a folder's kernels as they are."""
-    return any((_CACHE_FOLDER / _digest(package)).glob("*.nbc"))
+    return any((_CACHE_FOLDER / _digest(package)).rglob("*.nbc"))
 
 
 class _Part(CPUDispatcher):
