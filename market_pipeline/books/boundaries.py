@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market_pipeline.books.state import read_only
-from market_pipeline.jit import kernel
+from market_pipeline.jit import inlined_kernel, kernel
 
-__all__ = ["FirstRows", "MessageStarts", "first_rows", "message_starts"]
+__all__ = ["FirstRows", "MessageStarts", "first_rows", "longest_step", "message_starts"]
+
+_PART_ROWS = 1 << 17
+"""So many rows are looked at at once, which are near the processor when they are looked at again."""
 
 
 class FirstRows(NamedTuple):
@@ -32,7 +35,7 @@ class MessageStarts:
     """Finds where the messages of a feed begin, wherever it is cut into batches."""
 
     def __init__(self) -> None:
-        self._room = np.empty(0, np.int64)
+        self._room = np.empty(_PART_ROWS, np.int64)
         self._before: tuple[int, int] | None = None
         self._rows = 0
 
@@ -43,9 +46,20 @@ class MessageStarts:
         sequence_number: NDArray[np.int64],
     ) -> FirstRows:
         """Takes the next rows, int64 (n,) each; the messages that begin with one of them."""
+        columns = ts_origin_ns, ts_receipt_ns, sequence_number
+        parts = [
+            self._add(*(column[first : first + _PART_ROWS] for column in columns))
+            for first in range(0, max(sequence_number.size, 1), _PART_ROWS)
+        ]
+        return FirstRows._make(map(np.concatenate, zip(*parts, strict=True)))
+
+    def _add(
+        self,
+        ts_origin_ns: NDArray[np.int64],
+        ts_receipt_ns: NDArray[np.int64],
+        sequence_number: NDArray[np.int64],
+    ) -> FirstRows:
         size = sequence_number.size
-        if self._room.size < size:
-            self._room = np.empty(size, np.int64)
         count = message_starts(sequence_number, ts_receipt_ns, self._room, self._before)
         first = self._room[:count]
         columns = (ts_origin_ns[first], ts_receipt_ns[first], sequence_number[first])
@@ -101,3 +115,32 @@ def _message_starts(sequence_number, ts_receipt_ns, first_begins, starts):
         count += ((sequence ^ last_sequence) | (receipt_ns ^ last_receipt_ns)) != 0
         last_sequence, last_receipt_ns = sequence, receipt_ns
     return count
+
+
+def longest_step(values: NDArray[np.int64], before: int | None) -> int:
+    """The largest difference of a value to the one before it, 0 where none is above that.
+
+    A difference that does not fit 64 bits wraps around.
+
+    Args:
+        values: int64 (n,).
+        before: What comes before the first of them; None if nothing does.
+    """
+    if values.size == 0:
+        return 0
+    first = values[0] if before is None else before
+    return int(_longest_step(read_only(values), np.int64(first)))
+
+
+@kernel
+def _longest_step(values, before):
+    longest = max(np.int64(0), _step(before, values[0]))
+    for i in range(1, values.size):
+        longest = max(longest, _step(values[i - 1], values[i]))
+    return longest
+
+
+@inlined_kernel
+def _step(before, value):
+    # Unsigned, because the compiler takes it for granted that no signed difference overflows.
+    return np.int64(np.uint64(value) - np.uint64(before))

@@ -10,23 +10,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.books.boundaries import message_starts
+from market_pipeline.books.boundaries import FirstRows, MessageStarts
 from market_pipeline.books.soundness import LOOKAHEAD, LastSound, Mark, Soundness, sound_times_ns
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 
-__all__ = ["LastSnapshot", "MarkedSnapshots", "marked_deltas", "marked_snapshots"]
+__all__ = ["PART_ROWS", "LastSnapshot", "MarkedSnapshots", "marked_deltas", "marked_snapshots"]
 
-_NONE = np.empty(0, np.int64)
+PART_ROWS = 1 << 17
+
 _BEFORE_ALL = -(2**63)
-
-
-class _Messages(NamedTuple):
-    """The messages that begin in a batch, int64 (n,): their first rows in it, and those' values."""
-
-    row: NDArray[np.int64]
-    ts_origin_ns: NDArray[np.int64]
-    ts_receipt_ns: NDArray[np.int64]
-    sequence_number: NDArray[np.int64]
 
 
 def marked_deltas(
@@ -34,49 +26,47 @@ def marked_deltas(
 ) -> Iterator[tuple[DeltaBatch, NDArray[np.int64], NDArray[np.int64]]]:
     """Yields the batches in parts, with the rows in them of marked messages, and their `Mark` bits.
 
+    No part has more than `PART_ROWS` rows, which are still near the processor when they are applied
+    after they were turned into ticks and lots.
+
     The last `LOOKAHEAD` messages of a batch wait for those after them, copied into a small batch of
     their own, so that no large one is held while the next is decoded.
     """
-    waiting: deque[tuple[DeltaBatch, _Messages]] = deque()
-    before: tuple[int, int] | None = None
-    starts = _NONE
+    # Here the first rows of messages are counted in their batch.
+    waiting: deque[tuple[DeltaBatch, FirstRows]] = deque()
+    starts, rows = MessageStarts(), 0
     for batch in batches:
-        rows = batch.sequence_number.size
-        if rows == 0:
+        if batch.sequence_number.size == 0:
             continue
-        if starts.size < rows:
-            starts = np.empty(rows, np.int64)
-        found = message_starts(batch.sequence_number, batch.ts_receipt_ns, starts, before)
-        row = starts[:found].copy()
-        before = int(batch.sequence_number[-1]), int(batch.ts_receipt_ns[-1])
-        columns = (batch.ts_origin_ns, batch.ts_receipt_ns, batch.sequence_number)
-        messages = _Messages(row, *(column[row] for column in columns))
-        if found > LOOKAHEAD:
-            waiting.extend(_parts(batch, messages, found - LOOKAHEAD))
+        messages = starts.add(batch.ts_origin_ns, batch.ts_receipt_ns, batch.sequence_number)
+        messages = messages._replace(row=messages.row - rows)
+        rows += batch.sequence_number.size
+        if messages.row.size > LOOKAHEAD:
+            waiting.extend(_parts(batch, messages, messages.row.size - LOOKAHEAD))
         else:
             waiting.append((batch, messages))
-        del batch, columns  # or it would be held while the next one is decoded
+        del batch  # or it would be held while the next one is decoded
         while sum(messages.row.size for _, messages in list(waiting)[1:]) >= LOOKAHEAD:
-            yield _marked(waiting, soundness)
+            yield from _marked(waiting, soundness)
     while waiting:
-        yield _marked(waiting, soundness)
+        yield from _marked(waiting, soundness)
 
 
 def _parts(
-    batch: DeltaBatch, messages: _Messages, at: int
-) -> Iterator[tuple[DeltaBatch, _Messages]]:
+    batch: DeltaBatch, messages: FirstRows, at: int
+) -> Iterator[tuple[DeltaBatch, FirstRows]]:
     """The rows before a message of a batch, and a copy of the others."""
     row = int(messages.row[at])
-    yield batch.part(0, row), _Messages._make(column[:at] for column in messages)
-    rest = _Messages._make(column[at:] for column in messages)
+    yield batch.part(0, row), FirstRows._make(column[:at] for column in messages)
+    rest = FirstRows._make(column[at:] for column in messages)
     tail = batch.part(row, batch.sequence_number.size, copied=True)
     yield tail, rest._replace(row=rest.row - row)
 
 
 def _marked(
-    waiting: deque[tuple[DeltaBatch, _Messages]], soundness: Soundness
-) -> tuple[DeltaBatch, NDArray[np.int64], NDArray[np.int64]]:
-    """The first of the batches with the marks of its messages."""
+    waiting: deque[tuple[DeltaBatch, FirstRows]], soundness: Soundness
+) -> Iterator[tuple[DeltaBatch, NDArray[np.int64], NDArray[np.int64]]]:
+    """The first of the batches in parts, with the marks of its messages."""
     batch, messages = waiting.popleft()
     parts: list[tuple[NDArray[np.int64], ...]] = [messages[1:]]
     further = 0
@@ -88,7 +78,12 @@ def _marked(
     origin, receipt, sequence = (np.concatenate(column) for column in zip(*parts, strict=True))
     bits = soundness.mark(origin, receipt, sequence, messages.row.size)
     marked = np.flatnonzero(bits)
-    return batch, messages.row[marked], bits[marked]
+    row, bits = messages.row[marked], bits[marked]
+    size = batch.sequence_number.size
+    for start in range(0, size, PART_ROWS):
+        end = min(start + PART_ROWS, size)
+        here = slice(*np.searchsorted(row, (start, end)))
+        yield batch.part(start, end), row[here] - start, bits[here]
 
 
 class LastSnapshot(NamedTuple):

@@ -22,7 +22,7 @@ from market_pipeline.books.kernel import advance
 from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.levels import ASK, BID, WINDOW, base_ticks, empty_levels
 from market_pipeline.books.lookback import Lookback
-from market_pipeline.books.marking import LastSnapshot, marked_deltas
+from market_pipeline.books.marking import PART_ROWS, LastSnapshot, marked_deltas
 from market_pipeline.books.messages import LASTING_FLAGS, lasting_flags
 from market_pipeline.books.rebuild_state import RebuildState
 from market_pipeline.books.registers import REGISTERS, figures_of, hourly_figures_of, new_registers
@@ -198,7 +198,7 @@ class Rebuild:
         )
         self._keyframes = 0
         self._feed: SnapshotFeed | None = None
-        self._price_ticks, self._size_lots = int64_columns(0, 2)
+        self._price_ticks, self._size_lots = int64_columns(PART_ROWS, 2)
 
     @property
     def figures(self) -> dict[str, int]:
@@ -334,8 +334,6 @@ class Rebuild:
     ) -> Deltas:
         first, rows = self._delivered_rows, batch.sequence_number.size
         self._delivered_rows += rows
-        if self._price_ticks.size < rows:
-            self._price_ticks, self._size_lots = int64_columns(rows, 2)
         if batch.gap_rows.size:
             self._gap_rows = np.union1d(self._gap_rows, batch.gap_rows + first)
         if batch.recovered_rows.size:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.books.boundaries import FirstRows
+from market_pipeline.books.boundaries import FirstRows, longest_step
 from market_pipeline.books.soundness import Mark, marks_of, sound_times_ns
 from market_pipeline.config.instruments import GapRule, Instrument
 from market_pipeline.quality.measures.gap import find_gaps
@@ -137,7 +137,7 @@ def before_first_silence(
     for batch in source:
         # A stamp that others contradict may hide a silence from one clock, but not from both.
         times = batch.ts_receipt_ns, batch.ts_origin_ns
-        if any(_jumps(*each, least_ns) for each in zip(times, before_ns, strict=True)):
+        if max(map(longest_step, times, before_ns)) > least_ns:
             call()
             yield batch
             break
@@ -146,9 +146,3 @@ def before_first_silence(
         yield batch
         del batch, times  # or it would be held while the next one is decoded
     yield from source
-
-
-def _jumps(ts_ns: NDArray[np.int64], before_ns: int | None, least_ns: int) -> bool:
-    """Whether a time between neighbouring rows is longer than the least silence."""
-    before = ts_ns[:1] if before_ns is None else before_ns
-    return bool(np.diff(ts_ns, prepend=before).max(initial=0) > least_ns)
