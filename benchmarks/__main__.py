@@ -22,6 +22,7 @@ from benchmarks.history import history_figures
 from benchmarks.kernel import kernel_figures
 from benchmarks.machine import describe_machine
 from benchmarks.report import print_results
+from benchmarks.resume import resume_figures
 from benchmarks.rivals import lakeapi_figures, rival_python
 from benchmarks.start import start_figures
 from benchmarks.workspace import work_folder
@@ -81,6 +82,10 @@ class Suite:
         """Two instruments in one thread and in two."""
         self.figures += thread_figures(min(self.end_to_end_rows), self.runs)
 
+    def resume(self) -> None:
+        """Saving a rebuild, and going on after it was killed."""
+        self.figures += resume_figures(self.runs)
+
     def chain(self) -> None:
         """Every stage of a day, from raw files to the verdict."""
         for rows in self.end_to_end_rows:
@@ -117,6 +122,7 @@ _PARTS = (
     "lakeapi",
     "end_to_end",
     "threads",
+    "resume",
     "chain",
     "month",
     "history",

@@ -17,6 +17,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from benchmarks.figures import Figure, rate
 from benchmarks.generator import SEED
 from benchmarks.lake_files import (
@@ -30,7 +32,7 @@ from benchmarks.lake_files import (
 from benchmarks.measure import Spread, peak_rss_mb, run_child
 from benchmarks.workspace import scratch
 from market_pipeline.config.instruments import Instrument
-from market_pipeline.config.settings import load_settings
+from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
 from market_pipeline.stages.raw.profile import profile_day
@@ -39,7 +41,7 @@ from market_pipeline.stages.rebuild.day import rebuild_day
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
 
-__all__ = ["Task", "day_figures", "thread_figures"]
+__all__ = ["Task", "day_figures", "prepare", "thread_figures"]
 
 _NO_DEPTH = 86_400_000  # one row of depth a day is the least that a setting asks for
 _WARM_UP_ROWS = 50_000
@@ -69,13 +71,7 @@ _MODES = (
     ("best bid and ask per message", _NO_DEPTH, False, 30.0, 45.0),
     ("+ top 20 per 100 ms", 100, False, 18.0, 25.0),
     ("+ top 20 per message", 0, False, 13.0, 18.0),
-    (
-        "best bid and ask, a vendor's day",
-        _NO_DEPTH,
-        True,
-        None,
-        None,
-    ),
+    ("best bid and ask, a vendor's day", _NO_DEPTH, True, 20.0, None),
 )
 
 
@@ -141,8 +137,10 @@ def _in_turn(tasks: list[Task], runs: int) -> list[list[dict[str, Any]]]:
     return answers
 
 
-def _rebuild(task: Task, folder: Path) -> dict[str, Any]:
-    """Rebuilds a task's day into a folder and says what it took."""
+def prepare(
+    task: Task, folder: Path, profiles: pl.DataFrame | None = None
+) -> tuple[RegisteredDay, list[Instrument], Settings, Warehouse]:
+    """What `rebuild_day` is given; its profiles are made here if they are not given."""
     instruments = [_instrument(seed) for seed in task.seeds]
     settings = load_settings(
         data_dir=folder,
@@ -152,11 +150,17 @@ def _rebuild(task: Task, folder: Path) -> dict[str, Any]:
     )
     warehouse = Warehouse(folder)
     raw = _raw_day(Path(task.day), instruments, as_vendor=task.as_vendor)
-    # The profile comes before any rebuild, and is an asset of its own.
-    profiles = TABLES["raw_profiles"].frame(profile_day(raw, instruments, warehouse))
-    raw = replace(raw, profiles=profiles)
+    if profiles is None:
+        # The profile comes before any rebuild, and is an asset of its own.
+        profiles = TABLES["raw_profiles"].frame(profile_day(raw, instruments, warehouse))
+    return replace(raw, profiles=profiles), instruments, settings, warehouse
+
+
+def _rebuild(task: Task, folder: Path) -> dict[str, Any]:
+    """Rebuilds a task's day into a folder and says what it took."""
+    prepared = prepare(task, folder)
     cpu, wall = time.process_time(), time.perf_counter()
-    rebuilt = rebuild_day(raw, instruments, settings, warehouse)
+    rebuilt = rebuild_day(*prepared)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     records = rebuilt.records
     failures = [record.failure for record in records if record.failure]

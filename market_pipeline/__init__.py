@@ -39,8 +39,8 @@ _IMPORTED_WHEN_USED = {
     "rebuild": "market_pipeline.notebook.rebuild",
 }
 
-# Polars has its allocator give memory back half a second after it was used last, and a rebuild asks
-# for it again with the next row group: a fifth of its CPU time. Polars looks here as it is imported.
+# Polars, which looks here as it is imported, has its allocator give memory back half a second after
+# its last use; a rebuild asks for it again with the next row group, for a tenth of its CPU time.
 os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:10000")
 
 

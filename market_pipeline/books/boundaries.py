@@ -13,8 +13,8 @@ from market_pipeline.jit import inlined_kernel, kernel
 
 __all__ = ["FirstRows", "MessageStarts", "first_rows", "longest_step", "message_starts"]
 
+# So many rows at once are still near the processor when they are looked at again.
 _PART_ROWS = 1 << 17
-"""So many rows are looked at at once, which are near the processor when they are looked at again."""
 
 
 class FirstRows(NamedTuple):
