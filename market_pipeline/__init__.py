@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from market_pipeline.notebook.book import Book
     from market_pipeline.notebook.instant import book_at
-    from market_pipeline.notebook.published import load_bbo, load_depth
+    from market_pipeline.notebook.published import load_bbo, load_depth, load_trades
     from market_pipeline.notebook.rebuild import rebuild
     from market_pipeline.notebook.rebuilt import RebuiltBook
 
@@ -27,6 +27,7 @@ __all__ = [
     "connect",
     "load_bbo",
     "load_depth",
+    "load_trades",
     "rebuild",
 ]
 
@@ -36,6 +37,7 @@ _IMPORTED_WHEN_USED = {
     "book_at": "market_pipeline.notebook.instant",
     "load_bbo": "market_pipeline.notebook.published",
     "load_depth": "market_pipeline.notebook.published",
+    "load_trades": "market_pipeline.notebook.published",
     "rebuild": "market_pipeline.notebook.rebuild",
 }
 

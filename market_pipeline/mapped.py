@@ -7,6 +7,7 @@ as there is to spare, and costs no process its life where there is none.
 from __future__ import annotations
 
 import mmap
+import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["ColumnArray", "ColumnWriter", "map_columns", "mapped"]
+__all__ = ["ColumnArray", "ColumnWriter", "map_columns", "mapped", "mapped_zeros"]
 
 ColumnArray = NDArray[Any]
 """A column of a table; what its values are follows from the column's name."""
@@ -107,6 +108,30 @@ def mapped(
             columns.add(part)
             del part  # or it would be held while the next one is made
         return map_columns(file, types, most, columns.rows)
+
+
+def mapped_zeros(
+    types: Sequence[DTypeLike], rows: int, folder: Path | None = None
+) -> list[ColumnArray]:
+    """Columns of zeros to be filled in any order, shape (rows,) each, mapped like `mapped` ones.
+
+    Args:
+        types, folder: As for `mapped`.
+        rows: How many.
+
+    Raises:
+        OSError: If the disk has no room for them: it is taken at once, because a page that finds
+            none when it is written ends the whole process.
+    """
+    if rows == 0:
+        return [np.empty(0, each) for each in types]
+    *starts, size = _starts([*types, np.uint8], rows, 0)
+    with cast("BinaryIO", tempfile.TemporaryFile(dir=folder)) as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+        pages = mmap.mmap(file.fileno(), size)
+    return [
+        np.frombuffer(pages, each, rows, start) for each, start in zip(types, starts, strict=True)
+    ]
 
 
 def _starts(types: Sequence[DTypeLike], most: int, offset: int) -> list[int]:

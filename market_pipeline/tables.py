@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH, INTERVALS, REBUILDS
+from market_pipeline.books.tables import BBO, BOOK_TRADES, CHECKPOINTS, DEPTH, INTERVALS, REBUILDS
 from market_pipeline.errors import PublishError, WarehouseBusyError
 from market_pipeline.metrics.minute import BOOK_METRICS
 from market_pipeline.quality.coverage import COVERAGE
@@ -49,6 +49,7 @@ TABLES: dict[str, Table] = {
     "book_checkpoints": CHECKPOINTS,
     "book_intervals": INTERVALS,
     "book_rebuilds": REBUILDS,
+    "trades": BOOK_TRADES,
     "validation_report": VALIDATION_REPORT,
     "quality_findings": FINDINGS,
     "book_metrics": BOOK_METRICS,

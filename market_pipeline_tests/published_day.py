@@ -13,6 +13,7 @@ from market_pipeline.stages.raw.day import raw_day
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
 from market_pipeline.stages.raw.profile import profile_day
 from market_pipeline.stages.rebuild.day import rebuild_day
+from market_pipeline.stages.trades import trades_day
 from market_pipeline.stages.validation.context import PublishedBooks
 from market_pipeline.stages.validation.day import ValidatedDay, report_day
 from market_pipeline.stages.validation.lookups import Lookups
@@ -54,6 +55,11 @@ def publish_day(
     small["book_rebuilds"] = TABLES["book_rebuilds"].frame(
         each.as_record() for each in rebuilt.records
     )
+    traded = trades_day(
+        *(day, instruments, small["book_rebuilds"], bbo, intervals, looked_through.trades),
+        warehouse,
+    )
+    publish(warehouse, TABLES["trades"], day, traded.staged, withdrawn=traded.withdrawn)
     validated = report_day(
         Lookups(looked_through, warehouse),
         instruments,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market_pipeline.mapped import ColumnWriter, map_columns, mapped
+from market_pipeline.mapped import ColumnWriter, map_columns, mapped, mapped_zeros
 
 TYPES = [np.int64, np.bool_, np.float64]
 
@@ -93,3 +93,24 @@ class TestMapped:
 
         mapped(parts(), TYPES, 2, tmp_path)
         assert ([], [0o600]) == (listed, modes)
+
+
+class TestMappedZeros:
+    @pytest.mark.parametrize("rows", [0, 1, 5, 1_000])
+    def test_filled(self, rows: int):
+        """They are zeros of their types, and hold whatever is written to any of them."""
+        found = mapped_zeros(TYPES, rows)
+        assert [(rows, dtype, 0) for dtype in TYPES] == [
+            (each.size, each.dtype, np.count_nonzero(each)) for each in found
+        ]
+        for column, values in zip(found, columns_of(rows), strict=True):
+            column[::-1] = values
+
+        assert [column[::-1].tolist() for column in columns_of(rows)] == [
+            each.tolist() for each in found
+        ]
+
+    def test_a_full_disk(self, tmp_path: Path, full_at):
+        """The room is taken at once: a full disk is an error, and not a page that cannot be had."""
+        with full_at(1_000), pytest.raises(OSError, match="File too large"):
+            mapped_zeros(TYPES, 1_000, tmp_path)

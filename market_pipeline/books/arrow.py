@@ -16,7 +16,7 @@ from market_pipeline.books.state import BboRows, DepthRows
 from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH
 from market_pipeline.config.instruments import Instrument
 
-__all__ = ["CHECKPOINT_FORMAT", "BookArrow", "checksum"]
+__all__ = ["CHECKPOINT_FORMAT", "BookArrow", "checksum", "identity_columns"]
 
 CHECKPOINT_FORMAT = 2
 
@@ -48,7 +48,7 @@ class BookArrow:
 
     def bbo(self, rows: BboRows) -> pa.RecordBatch:
         """Rows of `books.bbo`."""
-        columns = [*self._constants(rows.flags.size), *_event(rows)]
+        columns = [*identity_columns(*self._identity, rows.flags.size), *_event(rows)]
         sides = []
         for price, size in (
             (rows.bid_price_ticks, rows.bid_size_lots),
@@ -64,7 +64,7 @@ class BookArrow:
     def depth(self, rows: DepthRows) -> pa.RecordBatch:
         """Rows of `books.depth`."""
         count = rows.flags.size
-        columns = [*self._constants(count), *_event(rows), pa.array(rows.flags)]
+        columns = [*identity_columns(*self._identity, count), *_event(rows), pa.array(rows.flags)]
         for scale in (self._price_scale, self._size_scale):
             for constant in (scale.coefficient, 10**scale.decimals):
                 columns.append(pa.array(np.full(count, constant, np.int64)))
@@ -112,15 +112,6 @@ class BookArrow:
                 columns.append(pa.array(of_frames, type=field.type))
         return pa.RecordBatch.from_arrays(columns, schema=CHECKPOINTS.arrow_schema)
 
-    def _constants(self, rows: int) -> list[pa.Array]:
-        exchange, symbol, day = self._identity
-        position = pa.array(np.zeros(rows, np.int32))
-        return [
-            pa.DictionaryArray.from_arrays(position, [exchange]),
-            pa.DictionaryArray.from_arrays(position, [symbol]),
-            pa.repeat(pa.scalar(day), rows),
-        ]
-
     def _floats(
         self, price: NDArray[np.int64], size: NDArray[np.int64], empty: NDArray[np.bool_] | None
     ) -> list[pa.Array]:
@@ -128,6 +119,16 @@ class BookArrow:
             pa.array(self._price_scale.to_floats(price), mask=empty),
             pa.array(self._size_scale.to_floats(size), mask=empty),
         ]
+
+
+def identity_columns(exchange: str, symbol: str, day: date, rows: int) -> list[pa.Array]:
+    """The columns that say what rows are of: exchange and symbol, as dictionaries, and dt."""
+    position = pa.array(np.zeros(rows, np.int32))
+    return [
+        pa.DictionaryArray.from_arrays(position, [exchange]),
+        pa.DictionaryArray.from_arrays(position, [symbol]),
+        pa.repeat(pa.scalar(day), rows),
+    ]
 
 
 def _empty(size: NDArray[np.int64]) -> NDArray[np.bool_] | None:

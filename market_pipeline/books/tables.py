@@ -1,4 +1,4 @@
-"""The tables the rebuild publishes."""
+"""The tables of the books: what the rebuild publishes, and the trades beside them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from market_pipeline.books.state import DEPTH_LEVELS
 from market_pipeline.warehouse.records import Identity
 from market_pipeline.warehouse.tables import Column, Computed, Table
 
-__all__ = ["BBO", "BOOK_FILES", "CHECKPOINTS", "DEPTH", "IDENTITY", "INTERVALS", "REBUILDS"]
+__all__ = ["BBO", "BOOK_FILES", "BOOK_TRADES", "CHECKPOINTS", "DEPTH", "IDENTITY", "INTERVALS"]
+__all__ += ["REBUILDS"]
 
 IDENTITY = Identity.columns()
 _EVENT = (
@@ -158,3 +159,63 @@ REBUILDS = Table(
 
 BOOK_FILES = (BBO, DEPTH, CHECKPOINTS, INTERVALS)
 """What a rebuild writes into files; `REBUILDS` says how each instrument's day was rebuilt."""
+
+BOOK_TRADES = Table(
+    schema="books",
+    name="trades",
+    description="Every trade, in file order, with the book as it was just before it.",
+    columns=(
+        *IDENTITY,
+        Column("ts_origin_ns", "BIGINT", "Exchange time of the trade, ns UTC."),
+        Column(
+            "ts_receipt_ns", "BIGINT", "Time the vendor received it, ns UTC; may be the earlier."
+        ),
+        Column("id", "BIGINT", "The venue's number of the trade."),
+        Column(
+            "taker_order",
+            "BIGINT",
+            "First id of its taker's order: rows of one exchange time and side, ids in sequence.",
+        ),
+        Column("price_ticks", "BIGINT", "Price in ticks; null if it is not on the tick."),
+        Column("size_lots", "BIGINT", "Size in lots; null if it is not on the lot."),
+        Column("price", "DOUBLE", "Price; one that is not on the tick as the source has it."),
+        Column("size", "DOUBLE", "Size; one that is not on the lot as the source has it."),
+        Column("is_buy", "BOOLEAN", "The taker (the aggressor) bought."),
+        Column(
+            "is_market",
+            "BOOLEAN",
+            "False for a print outside the market, such as of an insurance fund; null if unknown.",
+        ),
+        Column(
+            "bid_price_ticks", "BIGINT", "Best bid just before, in ticks; null if there was none."
+        ),
+        Column("bid_size_lots", "BIGINT", "Its size in lots; null if there was none."),
+        Column(
+            "ask_price_ticks", "BIGINT", "Best ask just before, in ticks; null if there was none."
+        ),
+        Column("ask_size_lots", "BIGINT", "Its size in lots; null if there was none."),
+        Column(
+            "flags",
+            "USMALLINT",
+            "Why that book is not to be trusted; 0 is valid, null is no book (see docs).",
+        ),
+        Column("verified", "BOOLEAN", "That book is verified; null without a book."),
+        Column(
+            "book_age_ns",
+            "BIGINT",
+            "Time since the book's message, on the receipt clock; null without a book.",
+        ),
+        Column(
+            "mid_distance_half_ticks",
+            "BIGINT",
+            "Price minus that book's mid, in half ticks; null if a side or price_ticks is.",
+        ),
+        Column(
+            "effective_spread_ticks",
+            "BIGINT",
+            "Twice the price's distance from the mid in ticks, positive where the taker paid it.",
+        ),
+        Column("effective_spread_bps", "DOUBLE", "The same over the mid, in basis points."),
+    ),
+    storage="delta",
+)

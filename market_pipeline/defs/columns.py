@@ -113,6 +113,26 @@ _TOUCH = [*_PRICES, *_IN_FORCE]
 _TRADE_TIME = (_TRADES, "receipt_timestamp")
 _TAKEN = [(_TRADES, "side"), (_TRADES, "amount"), _TRADE_TIME]
 _TRADED = [(_TRADES, "price"), _TRADE_TIME]
+_BOOK_THEN = [_IN_FORCE[0], _TRADE_TIME]
+_EFFECTIVE = [(_TRADES, "price"), *_PRICES, *_BOOK_THEN]
+_BOOK_TRADES = {
+    "ts_origin_ns": [(_TRADES, "timestamp")],
+    "ts_receipt_ns": [_TRADE_TIME],
+    "id": [(_TRADES, "id")],
+    "taker_order": [(_TRADES, name) for name in ("id", "timestamp", "side")],
+    **_each(("price_ticks", "price"), [(_TRADES, "price")]),
+    **_each(("size_lots", "size"), [(_TRADES, "amount")]),
+    "is_buy": [(_TRADES, "side")],
+    **{source[1]: [source, *_BOOK_THEN] for source in (*_PRICES, *_SIZES)},
+    "flags": [
+        *(("book_bbo", "flags"), *_BOOK_THEN),
+        *(("book_intervals", name) for name in ("start_ns", "end_ns", "cause")),
+    ],
+    "verified": [("book_bbo", "verified"), *_BOOK_THEN],
+    "book_age_ns": _BOOK_THEN,
+    "mid_distance_half_ticks": _EFFECTIVE,
+    **_each(("effective_spread_ticks", "effective_spread_bps"), [*_EFFECTIVE, (_TRADES, "side")]),
+}
 
 
 def _depth_sizes(*sides: str) -> list[tuple[str, str]]:
@@ -357,6 +377,7 @@ COLUMN_SOURCES: Mapping[str, _Sources] = {
     "book_checkpoints": _CHECKPOINTS,
     "book_intervals": _INTERVALS,
     "book_rebuilds": _REBUILDS,
+    "trades": _BOOK_TRADES,
     "validation_report": dict(_of_report()),
     "quality_findings": _FINDINGS,
     "book_metrics": _METRICS,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import TypeVar
 
 import dagster as dg
 from dagster._core.definitions.metadata import RawMetadataValue
@@ -14,21 +16,25 @@ from market_pipeline.quality.profile import Profile
 from market_pipeline.shown import shown_lines
 from market_pipeline.stages.provenance import UnchangedDay
 from market_pipeline.warehouse.manifest import ManifestRow
+from market_pipeline.warehouse.staging import StagedFile
 from market_pipeline.warehouse.tables import Table
 
 __all__ = [
     "Line",
     "Metadata",
+    "by_instrument",
     "column_lineage",
     "column_schema",
     "column_sources",
     "failure_table",
     "figure_markdown",
+    "files_metadata",
     "markdown_text",
     "table_metadata",
     "unchanged_table",
 ]
 
+_Figure = TypeVar("_Figure")
 _MOST_COLUMNS = 12
 
 Metadata = dict[str, RawMetadataValue]
@@ -93,6 +99,25 @@ def unchanged_table(unchanged: Mapping[str, UnchangedDay]) -> _Shown:
     return table_metadata(
         [{"instrument": name, "unchanged": unchanged[name].text} for name in sorted(unchanged)]
     )
+
+
+def files_metadata(files: Sequence[StagedFile]) -> Metadata:
+    """How much is in the files of one big table's day, and their hashes."""
+    return {
+        "rows": sum(file.rows for file in files),
+        "bytes": sum(file.bytes for file in files),
+        "content_sha256": by_instrument(files, lambda file: file.sha256),
+    }
+
+
+def by_instrument(
+    files: Sequence[StagedFile], figure: Callable[[StagedFile], _Figure]
+) -> dict[str, list[_Figure]]:
+    """What is reported of each file, the parts of an instrument together in order."""
+    return {
+        instrument: [figure(file) for file in parts]
+        for instrument, parts in groupby(files, key=lambda file: file.instrument)
+    }
 
 
 def failure_table(rows: Iterable[ManifestRow | Profile | RebuildRecord]) -> _Shown:

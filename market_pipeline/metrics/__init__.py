@@ -1,4 +1,4 @@
 """Microstructure figures from valid books: spread, mid, depth, imbalance, activity.
 
-May import `config`, `warehouse`, `sources`, `books` and `quality`.
+May import `mapped`, `config`, `warehouse`, `sources`, `books` and `quality`.
 """

@@ -12,16 +12,13 @@ Formulas: quoted spread and imbalance as usual; weighted mid in the form of Gath
 (2009), `(bid ask_size + ask bid_size) / (bid_size + ask_size)`, which is no fitted micro-price.
 Imbalances lie in [-1, 1] and are positive where bids outweigh asks.
 
-A row whose receipt time is bad, or of another day (`_NO_TIME`), has no time here: it is taken to
-have come with the sound one before it, so that its stamp moves no clock, and its book is invalid
-until the next row. Before the first sound one it is left out.
-
-Rows come in batches, in any cut: what crosses from one to the next is the last book and the time.
+Rows come in batches, in any cut: what crosses from one to the next is the last book and the time
+(`metrics.book_batches`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from decimal import Decimal
 
@@ -31,6 +28,7 @@ import polars as pl
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.metrics._time_weighted import Minutes, Sums, Values
+from market_pipeline.metrics.book_batches import with_book_in_force, with_sound_times
 from market_pipeline.quality.intervals import BoolArray, FloatArray, IntArray
 from market_pipeline.quality.measures.bars import trade_bars
 from market_pipeline.sources.batches import Trades
@@ -47,8 +45,6 @@ BBO_COLUMNS = ("ts_receipt_ns", "flags", *_TOUCH)
 _CONFIRMED = ("bid_levels_confirmed", "ask_levels_confirmed")
 DEPTH_COLUMNS = ("ts_receipt_ns", "flags", *_BID_SIZES, *_ASK_SIZES, *_CONFIRMED)
 """The columns that are read of either table."""
-
-_NO_TIME = BookFlag.BAD_TS_RECEIPT | BookFlag.OUTSIDE_DAY
 
 BOOK_METRICS = Table(
     schema="metrics",
@@ -126,7 +122,7 @@ def minute_metrics(
     minutes = Minutes.around(day)
     touch = Sums(minutes, not_observed)
     message_count = np.zeros(minutes.number, dtype=np.int64)
-    for rows, new in _with_book_in_force(_with_sound_times(bbo)):
+    for rows, new in with_book_in_force(with_sound_times(bbo)):
         touch.add(rows, _touch_values(rows))
         received = new.filter((pl.col("flags") & int(BookFlag.OUTSIDE_DAY)) == 0)
         message_count += minutes.count(received["ts_receipt_ns"].to_numpy())
@@ -146,39 +142,6 @@ def minute_metrics(
     )
     present = (pl.col("message_count") > 0) | (pl.col("valid_seconds") > 0)
     return rows.filter(present | (pl.col("trade_count").fill_null(0) > 0)).select(_COLUMNS)
-
-
-def _with_sound_times(batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """The batches with the receipt time of the sound row before in each row without a time."""
-    latest: int | None = None
-    has_time = (pl.col("flags") & int(_NO_TIME)) == 0
-    for batch in batches:
-        timed = batch.with_columns(
-            pl.when(has_time)
-            .then("ts_receipt_ns")
-            .forward_fill()
-            .fill_null(pl.lit(latest, pl.Int64))
-            .alias("ts_receipt_ns")
-        ).filter(pl.col("ts_receipt_ns").is_not_null())
-        if timed.height:
-            latest = int(timed["ts_receipt_ns"][-1])
-        yield timed
-
-
-def _with_book_in_force(
-    batches: Iterable[pl.DataFrame],
-) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    """Each batch with the book that was in force before it as a row on top, and the batch itself.
-
-    That row is the last one before the batch, at the largest receipt time so far.
-    """
-    last: pl.DataFrame | None = None
-    for batch in batches:
-        if batch.is_empty():
-            continue
-        rows = batch if last is None else pl.concat((last, batch))
-        yield rows, batch
-        last = rows.with_columns(pl.col("ts_receipt_ns").max()).tail(1)
 
 
 def _touch_values(rows: pl.DataFrame) -> Values:
@@ -261,7 +224,7 @@ def _depth_figures(
     if depth is None:
         return {name: _nulls(pl.Float64, minutes) for name in (*names, "depth_valid_seconds")}
     sums = Sums(minutes, not_observed)
-    for rows, _ in _with_book_in_force(_with_sound_times(depth)):
+    for rows, _ in with_book_in_force(with_sound_times(depth)):
         sums.add(rows, _depth_values(rows))
     return {
         **{name: sums.average(name) for name in names},

@@ -1,4 +1,4 @@
-"""`load_bbo` and `load_depth`: the published rows of one instrument and some days, lazily."""
+"""`load_bbo`, `load_depth` and `load_trades`: the published rows of some days, lazily."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import polars as pl
 
 from market_pipeline.books.flags import INVALIDATING
 from market_pipeline.books.state import DEPTH_LEVELS
-from market_pipeline.books.tables import BBO, DEPTH
+from market_pipeline.books.tables import BBO, BOOK_TRADES, DEPTH
 from market_pipeline.config.settings import load_settings
 from market_pipeline.config.yaml_files import nearest_known
 from market_pipeline.errors import DomainError, MissingDataError, SchemaError
@@ -20,7 +20,7 @@ from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.read import scan
 from market_pipeline.warehouse.tables import Table
 
-__all__ = ["load_bbo", "load_depth"]
+__all__ = ["load_bbo", "load_depth", "load_trades"]
 
 _NAMED_AT_MOST = 5
 
@@ -99,6 +99,41 @@ def load_depth(
             for part in ("price", "size", "price_ticks", "size_lots")
         )
     return rows if columns is None else rows.select(columns)
+
+
+def load_trades(
+    instruments: str | Sequence[str],
+    start: date | str,
+    end: date | str | None = None,
+    *,
+    data_dir: Path | str | None = None,
+    columns: Sequence[str] | None = None,
+    valid_only: bool = False,
+    missing: Literal["error", "skip"] = "error",
+) -> pl.LazyFrame:
+    """Every trade with the book as it was just before it, as published in `books.trades`.
+
+    Rows come by instrument as they are given, by day, and in file order inside a day.
+
+    Args:
+        instruments: An id, such as BINANCE_FUTURES:BTC-USDT-PERP, or several.
+        start, end, data_dir, missing: As for `load_bbo`; `missing` is about each instrument.
+        columns: Only these columns; by default all: `exchange`, `symbol` (text), `dt` (date),
+            `ts_origin_ns`, `ts_receipt_ns` (int64, ns UTC), `id`, `taker_order`, `price_ticks`,
+            `size_lots` (int64), `price`, `size` (float64), `is_buy`, `is_market` (bool), the best
+            bid and ask of the book in `…_ticks` and `…_lots` (int64), `flags` (uint16), `verified`
+            (bool), `book_age_ns`, `mid_distance_half_ticks`, `effective_spread_ticks` (int64),
+            `effective_spread_bps` (float64). What there is no book or side for is null.
+        valid_only: Leave out the trades whose book is not valid, or not there.
+
+    Raises:
+        MissingDataError, SchemaError, DomainError, SettingsError: As `load_bbo`.
+    """
+    ids = [instruments] if isinstance(instruments, str) else instruments
+    days = _days(start, end)
+    return pl.concat(
+        _load(BOOK_TRADES, each, days, data_dir, columns, valid_only, missing) for each in ids
+    )
 
 
 def _load(

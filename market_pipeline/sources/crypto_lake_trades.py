@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -20,19 +22,23 @@ from market_pipeline.sources.crypto_lake import (
 )
 from market_pipeline.sources.memory_limits import MAX_TRADES
 
-__all__ = ["read_trade_times", "read_trades"]
+__all__ = ["locate_trades", "read_trade_times", "read_trades"]
 
 _BATCH_ROWS = 1 << 18
 _TIMES: dict[str, DTypeLike] = {"timestamp": np.int64, "receipt_timestamp": np.int64}
 _VALUES: dict[str, DTypeLike] = {"price": np.float64, "amount": np.float64, "is_buy": np.bool_}
+_ID: dict[str, DTypeLike] = {"id": np.int64}
 
 
-def read_trades(files: Sequence[Path], folder: Path | None = None) -> Trades:
+def read_trades(
+    files: Sequence[Path], folder: Path | None = None, *, with_ids: bool = False
+) -> Trades:
     """Reads all trades of a day's shards; without files, no trades.
 
     Args:
         files: The shards in order.
         folder: Where the file lies from which they are mapped, see `mapped`.
+        with_ids: Whether to read their ids too.
 
     Raises:
         LakeFileError: See `open_shard`; also if there are more than `MAX_TRADES`.
@@ -40,7 +46,8 @@ def read_trades(files: Sequence[Path], folder: Path | None = None) -> Trades:
         DomainError: On a null, a price or amount not above 0, or a side that is not buy or sell.
         OSError: If they cannot be written down.
     """
-    return Trades(*_trade_columns(files, folder, _TIMES | _VALUES))
+    types = _TIMES | _VALUES | (_ID if with_ids else {})
+    return Trades(*_trade_columns(files, folder, types))
 
 
 def read_trade_times(files: Sequence[Path], folder: Path | None = None) -> TradeTimes:
@@ -50,6 +57,17 @@ def read_trade_times(files: Sequence[Path], folder: Path | None = None) -> Trade
         MarketPipelineError, OSError: As `read_trades`.
     """
     return TradeTimes(*_trade_columns(files, folder, _TIMES))
+
+
+def locate_trades(files: Sequence[Path], trades: Sequence[int]) -> list[tuple[Path, int]]:
+    """The shard and the row in it of trades that are given by their row of `read_trades`.
+
+    Raises:
+        LakeFileError, SchemaError: See `open_shard`.
+    """
+    first = list(accumulate((count_rows([file], TRADES) for file in files), initial=0))
+    shards = [bisect_right(first, trade) - 1 for trade in trades]
+    return [(files[at], trade - first[at]) for at, trade in zip(shards, trades, strict=True)]
 
 
 def _trade_columns(
@@ -72,7 +90,7 @@ def _trade_columns(
 
 
 def _columns(files: Sequence[Path], names: Sequence[str]) -> Iterator[list[ColumnArray]]:
-    every = [name for name in TRADES.columns if name != "id"]
+    every = [name for name in TRADES.columns if name != "id" or name in names]
     for batch in read_whole(files, TRADES, every, _BATCH_ROWS):
         refuse_outside(batch, "price", above=0.0)
         refuse_outside(batch, "amount", above=0.0)

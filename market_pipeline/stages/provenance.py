@@ -9,7 +9,15 @@ from uuid import uuid4
 
 import polars as pl
 
-from market_pipeline.books.tables import BBO, BOOK_FILES, CHECKPOINTS, DEPTH, REBUILDS
+from market_pipeline.books.tables import (
+    BBO,
+    BOOK_FILES,
+    BOOK_TRADES,
+    CHECKPOINTS,
+    DEPTH,
+    INTERVALS,
+    REBUILDS,
+)
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
 from market_pipeline.config.values import JsonValue
@@ -42,6 +50,7 @@ __all__ = [
     "BOOKS",
     "METRICS",
     "PROFILED",
+    "TRADED",
     "VALIDATED",
     "RecordedDay",
     "UnchangedDay",
@@ -53,12 +62,14 @@ __all__ = [
     "raw_inputs",
     "recorded_day",
     "rows_input",
+    "trades_made_of",
     "validation_options",
     "with_unchanged",
 ]
 
 PROFILED: tuple[Table, ...] = (PROFILES,)
 BOOKS: tuple[Table, ...] = (*BOOK_FILES, REBUILDS)
+TRADED: tuple[Table, ...] = (BOOK_TRADES,)
 VALIDATED: tuple[Table, ...] = (VALIDATION_REPORT, FINDINGS)
 METRICS: tuple[Table, ...] = (BOOK_METRICS,)
 """The tables that are made together: an instrument's day of all is unchanged, or made again."""
@@ -134,6 +145,26 @@ def books_made_of(
     if profile is not None and "infer" in (instrument.tick, instrument.lot):
         parameters["seen"] = [profile.tick_seen, profile.lot_seen]
     return MadeOf(inputs, parameters)
+
+
+def trades_made_of(
+    day: date,
+    instruments: Sequence[Instrument],
+    rebuilds: pl.DataFrame,
+    trades: RawObjects,
+    warehouse: Warehouse,
+) -> dict[str, MadeOf]:
+    """By id, what the rows of `books.trades` of a day follow from."""
+    published = [published_inputs(warehouse, table, day) for table in (BBO, INTERVALS)]
+
+    def made_of(instrument: Instrument) -> MadeOf:
+        inputs = trades.made_from(RAW_TRADES, instrument, day)
+        for table in published:
+            inputs += table.get(instrument.id, ())
+        inputs += rows_input(REBUILDS, day, rebuilds, instrument)
+        return MadeOf(tuple(inputs), {})
+
+    return made_of_each(day, instruments, made_of)
 
 
 def metrics_made_of(

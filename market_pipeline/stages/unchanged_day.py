@@ -18,12 +18,14 @@ from market_pipeline.stages.provenance import (
     BOOKS,
     METRICS,
     PROFILED,
+    TRADED,
     VALIDATED,
     books_made_of,
     made_of_each,
     metrics_made_of,
     profiles_made_of,
     recorded_day,
+    trades_made_of,
 )
 from market_pipeline.stages.published_rows import of_instrument
 from market_pipeline.stages.raw.day import raw_day
@@ -49,7 +51,7 @@ def is_unchanged_day(
     Raises:
         Exception: Whatever a run would record, or fail with.
     """
-    tables = (*MANIFESTS, *PROFILED, *BOOKS, *VALIDATED, *METRICS)
+    tables = (*MANIFESTS, *PROFILED, *BOOKS, *TRADED, *VALIDATED, *METRICS)
     recorded = recorded_day(warehouse, tables, day)
     if not _is_registered(day, instruments, settings, recorded.rows):
         return False
@@ -104,6 +106,7 @@ def _stages(
         made_of_each(day, instruments, lambda each: books_made_of(raw, each, settings, warehouse)),
     )
     rebuilds = published[REBUILDS.sql_name]
+    yield TRADED, trades_made_of(day, instruments, rebuilds, trades, warehouse)
     lookups = Lookups(raw, warehouse)
     yield VALIDATED, report_made_of(lookups, instruments, rebuilds, settings)
     reports = published[VALIDATION_REPORT.sql_name]

@@ -21,7 +21,7 @@ RAW, TICK, DAMAGED, SAME = (f"SIMULATED:{name}-USD" for name in ("RAW", "TICK", 
 IDS = {RAW, TICK, DAMAGED, SAME}
 
 BIG = tuple(name for name, table in TABLES.items() if table.storage == "delta")
-STAGES = ("raw_profiles", "book_bbo", "validation_report", "book_metrics")
+STAGES = ("raw_profiles", "book_bbo", "trades", "validation_report", "book_metrics")
 
 
 @dataclass(frozen=True)
@@ -181,6 +181,7 @@ def test_what_changed_is_made(story: Story):
     """Other raw bytes, another tick or a damaged published file: made again, and only that."""
     assert {DAMAGED, SAME} == story.changed.kept("raw_profiles") - {TICK}
     assert {SAME} == story.changed.kept("book_bbo")
+    assert {DAMAGED, SAME} == story.changed.kept("trades")
     assert {DAMAGED, SAME} == story.changed.kept("validation_report")
     assert {DAMAGED, SAME} == story.changed.kept("book_metrics")
 

@@ -6,17 +6,18 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from market_pipeline import load_bbo, load_depth
-from market_pipeline.books.flags import INVALIDATING
+from market_pipeline import load_bbo, load_depth, load_trades
+from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.errors import DomainError, MissingDataError, SchemaError
-from market_pipeline_tests.notebook.conftest import FAULTY, MISSING, QUIET, Market
+from market_pipeline_tests.notebook.conftest import FAULTY, MISSING, NEXT, QUIET, Market
 
 pytestmark = pytest.mark.slow
 
 
 class TestLoad:
     @pytest.mark.parametrize(
-        ("load", "asset"), [(load_bbo, "book_bbo"), (load_depth, "book_depth")]
+        ("load", "asset"),
+        [(load_bbo, "book_bbo"), (load_depth, "book_depth"), (load_trades, "trades")],
     )
     def test_one_day(self, market: Market, load, asset):
         """A day named as text or as a date is what was published of it, lazily."""
@@ -102,3 +103,34 @@ class TestLoad:
         """A range that ends before it starts is refused."""
         with pytest.raises(DomainError, match="before the start"):
             load_bbo("BINANCE:BTC-USDT", QUIET, FAULTY)
+
+
+class TestTrades:
+    def test_of_several_instruments(self, market: Market):
+        """Instruments come as they are given, each with its days in order."""
+        id_ = market.instrument.id
+        rows = load_trades([id_, id_], QUIET, NEXT, data_dir=market.data_dir).collect()
+        days = [market.published("trades", day) for day in (QUIET, NEXT)]
+
+        assert pl.concat([*days, *days]).equals(rows)
+
+    def test_valid_rows(self, market: Market):
+        """Only trades with a valid book are left: none within the silence, none before the book."""
+        rows = load_trades(market.instrument.id, FAULTY, data_dir=market.data_dir, valid_only=True)
+        every = market.published("trades")
+        flags = every["flags"].fill_null(int(INVALIDATING)).to_numpy()
+        valid = every.filter(pl.Series(flags & int(INVALIDATING) == 0))
+
+        assert 0 < valid.height < every.height
+        assert valid.equals(rows.collect())
+
+    def test_the_silence_of_a_gap(self, market: Market):
+        """Every trade within two hours without a message is flagged, whatever the last row says."""
+        nine_ns = int(datetime(2025, 3, 3, 9, tzinfo=UTC).timestamp()) * 10**9
+        within = pl.col("ts_receipt_ns").is_between(nine_ns + 10**11, nine_ns + 7 * 10**12)
+        rows = market.published("trades").filter(within)
+
+        assert rows.height > 100
+        assert (rows["flags"].to_numpy() & int(BookFlag.GAP)).all()
+        assert not rows["verified"].any()
+        assert rows["book_age_ns"].max() > 6 * 10**12

@@ -4,11 +4,12 @@ import mmap
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from market_pipeline.errors import DomainError, LakeFileError
 from market_pipeline.sources import crypto_lake_trades
-from market_pipeline.sources.crypto_lake_trades import read_trade_times, read_trades
+from market_pipeline.sources.crypto_lake_trades import locate_trades, read_trade_times, read_trades
 from market_pipeline_tests.sources.raw_files import CLIENT_SPELLING, shard, trades
 
 
@@ -31,6 +32,23 @@ class TestTrades:
         assert [0.5, 1.5, 0.5, 1.5, 2.5, 3.5] == found.quantity.tolist()
         assert [True, False, True, False, True, False] == found.is_buy.tolist()
         assert 61_803.0 == found.price[-1]
+
+    def test_ids(self, tmp_path: Path):
+        """They are read where they are asked for, and a null is refused then."""
+        files = [shard(tmp_path, 1, trades(2, id=[7, 9]))]
+
+        assert read_trades(files).id is None
+        assert [7, 9] == read_trades(files, with_ids=True).id.tolist()
+        null = shard(tmp_path, 2, trades(2, id=pa.array([7, None], pa.int64())))
+        assert 2 == read_trades([null]).price.size
+        with pytest.raises(DomainError, match="A value is null"):
+            read_trades([null], with_ids=True)
+
+    def test_places(self, tmp_path: Path):
+        """A trade of the day is in the shard and row that it was read from; shards may be empty."""
+        files = [shard(tmp_path, at, trades(rows)) for at, rows in ((1, 2), (2, 0), (3, 4))]
+
+        assert [(files[2], 3), (files[0], 0), (files[2], 0)] == locate_trades(files, [5, 0, 2])
 
     def test_times_are_those_of_the_trades(self, tmp_path: Path):
         """They are read alone, and what is refused of the other columns is refused there too."""

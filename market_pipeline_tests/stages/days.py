@@ -27,6 +27,7 @@ from market_pipeline.stages.raw.profile import profile_day
 from market_pipeline.stages.raw.register import register_day
 from market_pipeline.stages.rebuild import instrument as one_instrument
 from market_pipeline.stages.rebuild.day import rebuild_day
+from market_pipeline.stages.trades import TradesDay, trades_day
 from market_pipeline.stages.validation.context import InstrumentDay, PublishedBooks
 from market_pipeline.stages.validation.day import ValidatedDay, report_day
 from market_pipeline.stages.validation.lookups import Lookups
@@ -236,3 +237,10 @@ class Later:
         """The metrics of some instruments, and why some have none."""
         reports = pl.from_dicts([row.as_record() for row in rows], infer_schema_length=None)
         return metrics_day(DAY, instruments, reports, self.bbo, self.depth, self.raw.trades)
+
+    def trades(self, *instruments: Instrument) -> TradesDay:
+        """The trades of some instruments with their books."""
+        return trades_day(
+            *(DAY, instruments, self.rebuilds, self.bbo, self.intervals, self.raw.trades),
+            self.warehouse,
+        )

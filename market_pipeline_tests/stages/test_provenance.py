@@ -19,6 +19,7 @@ from market_pipeline.stages.provenance import (
     BOOKS,
     METRICS,
     PROFILED,
+    TRADED,
     VALIDATED,
     RecordedDay,
     books_made_of,
@@ -371,7 +372,7 @@ class TestKept:
 
 def test_every_derived_table_is_kept_with_its_stage():
     """Each table but the three of raw objects is in exactly one group that is made together."""
-    groups = [*PROFILED, *BOOKS, *VALIDATED, *METRICS]
+    groups = [*PROFILED, *BOOKS, *TRADED, *VALIDATED, *METRICS]
     raw_tables = {"raw_book_deltas", "raw_book_snapshots", "raw_trades"}
 
     assert sorted(table.sql_name for table in groups) == sorted(

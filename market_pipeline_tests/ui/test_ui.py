@@ -16,7 +16,10 @@ pytestmark = pytest.mark.browser
 
 ASSETS_OF = {
     "lake": ("raw_",),
-    "books": ("book_bbo", "book_checkpoints", "book_depth", "book_intervals", "book_rebuilds"),
+    "books": (
+        *("book_bbo", "book_checkpoints", "book_depth", "book_intervals", "book_rebuilds"),
+        "trades",
+    ),
     "quality": ("validation_report", "quality_findings"),
     "metrics": ("book_metrics",),
 }

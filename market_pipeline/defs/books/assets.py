@@ -1,9 +1,7 @@
 """The rebuilt books: one pass over the raw day publishes five products."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
-from itertools import groupby
-from typing import TypeVar
 
 import dagster as dg
 import polars as pl
@@ -11,8 +9,10 @@ import polars as pl
 from market_pipeline.defs.describe import (
     Line,
     Metadata,
+    by_instrument,
     failure_table,
     figure_markdown,
+    files_metadata,
     table_metadata,
     unchanged_table,
 )
@@ -33,7 +33,6 @@ from market_pipeline.warehouse.staging import StagedFile, staging_in_use
 
 __all__ = ["ASSETS"]
 
-_Figure = TypeVar("_Figure")
 _BIG = ("book_bbo", "book_depth", "book_checkpoints", "book_intervals")
 
 
@@ -118,27 +117,13 @@ def _of_books(rebuilt: RebuiltDay) -> Metadata:
 
 def _of_files(name: str, files: Sequence[StagedFile], warehouse: Warehouse, day: date) -> Metadata:
     """What the UI shows of the files of one table."""
-    metadata: Metadata = {
-        "rows": sum(file.rows for file in files),
-        "bytes": sum(file.bytes for file in files),
-        "content_sha256": _by_instrument(files, lambda file: file.sha256),
-    }
+    metadata = files_metadata(files)
     if name == "book_bbo" and files:
         # Another run of the same day may have published them meanwhile.
         there = [where_it_lies(warehouse, TABLES[name], day, file) or file for file in files]
-        figure = mid_plot(day, _by_instrument(there, lambda file: file.path))
+        figure = mid_plot(day, by_instrument(there, lambda file: file.path))
         metadata["mid_and_spread"] = figure_markdown(figure, "mid and spread")
     return metadata
-
-
-def _by_instrument(
-    files: Sequence[StagedFile], figure: Callable[[StagedFile], _Figure]
-) -> dict[str, list[_Figure]]:
-    """What is reported of each file, the parts of an instrument together in order."""
-    return {
-        instrument: [figure(file) for file in parts]
-        for instrument, parts in groupby(files, key=lambda file: file.instrument)
-    }
 
 
 def _instruments(rebuilt: RebuiltDay) -> list[Line]:

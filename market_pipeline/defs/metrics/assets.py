@@ -1,22 +1,89 @@
-"""The metrics of a day."""
+"""The metrics of a day, and its trades with their books."""
 
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 
 import dagster as dg
 import polars as pl
 
-from market_pipeline.defs.describe import table_metadata, unchanged_table
+from market_pipeline.books.tables import BOOK_TRADES
+from market_pipeline.defs.describe import files_metadata, table_metadata, unchanged_table
 from market_pipeline.defs.interrupts import run_step
-from market_pipeline.defs.io_managers import PartitionRows
+from market_pipeline.defs.io_managers import PartitionFiles, PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.metrics.minute import BOOK_METRICS
 from market_pipeline.stages.metrics import metrics_day
-from market_pipeline.stages.provenance import METRICS, metrics_made_of, with_unchanged
+from market_pipeline.stages.provenance import (
+    METRICS,
+    TRADED,
+    metrics_made_of,
+    trades_made_of,
+    with_unchanged,
+)
 from market_pipeline.stages.raw.objects import RawObjects
+from market_pipeline.stages.trades import trades_day
+from market_pipeline.warehouse.staging import staging_in_use
 
 __all__ = ["ASSETS"]
+
+
+@dg.asset(partitions_def=DAILY, **options("trades"))
+@run_step
+def trades(
+    context: dg.AssetExecutionContext,
+    pipeline: Pipeline,
+    book_rebuilds: pl.DataFrame,
+    book_bbo: pl.LazyFrame,
+    book_intervals: pl.LazyFrame,
+    raw_trades: pl.DataFrame,
+) -> Iterator[dg.Output[PartitionFiles]]:
+    """Every trade, in file order, with the book as it was just before it."""
+    day, warehouse = day_of(context), pipeline.warehouse
+    raw = RawObjects(pipeline.settings.lake_path, raw_trades)
+    made_of = trades_made_of(day, pipeline.selected, book_rebuilds, raw, warehouse)
+    unchanged = pipeline.unchanged(context, TRADED, made_of)
+    made = [each for each in pipeline.selected if each.id not in unchanged]
+    # Until the output is published: Dagster does that while this generator waits.
+    with staging_in_use(warehouse):
+        found = trades_day(
+            day, made, book_rebuilds, book_bbo, book_intervals, raw, warehouse, context.log.warning
+        )
+        kept = [file for each in unchanged.values() for file in each.files[BOOK_TRADES.sql_name]]
+        files = sorted([*kept, *found.staged], key=lambda file: file.instrument)
+        metadata = {
+            **files_metadata(files),
+            "instruments": table_metadata(
+                [
+                    {
+                        "instrument": name,
+                        "trades": counts.trades,
+                        "without book": counts.without_book,
+                        "off tick": counts.off_tick,
+                        "off lot": counts.off_lot,
+                    }
+                    for name, counts in found.counts.items()
+                ]
+            ),
+            "off_grid": table_metadata(
+                [
+                    {"instrument": name, **asdict(place)}
+                    for name, counts in found.counts.items()
+                    for place in counts.off_grid
+                ]
+            ),
+            "without": _without_table(found.without),
+            "unchanged": unchanged_table(unchanged),
+        }
+        yield dg.Output(
+            PartitionFiles(
+                found.staged,
+                found.withdrawn,
+                {file.instrument: made_of[file.instrument] for file in found.staged},
+            ),
+            metadata=green_if(metadata["rows"] != 0, context, "trades", metadata),
+        )
 
 
 @dg.asset(partitions_def=DAILY, **options("book_metrics"))
@@ -67,9 +134,7 @@ def book_metrics(
     metadata = {
         "rows": frame.height,
         "instruments": table_metadata(summary),
-        "without": table_metadata(
-            [{"instrument": name, "reason": reason} for name, reason in metrics.without.items()]
-        ),
+        "without": _without_table(metrics.without),
         "unchanged": unchanged_table(unchanged),
     }
     return dg.MaterializeResult(
@@ -78,4 +143,11 @@ def book_metrics(
     )
 
 
-ASSETS = [book_metrics]
+def _without_table(without: Mapping[str, str]) -> dg.TableMetadataValue | dg.TextMetadataValue:
+    """Why an instrument with a rebuilt book has nothing here."""
+    return table_metadata(
+        [{"instrument": name, "reason": reason} for name, reason in without.items()]
+    )
+
+
+ASSETS = [trades, book_metrics]

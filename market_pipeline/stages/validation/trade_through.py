@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator
 from decimal import Decimal
-from itertools import accumulate
 from typing import NamedTuple
 
 from market_pipeline.quality.figures.comparisons import TradeThroughFigures
@@ -19,7 +17,7 @@ from market_pipeline.quality.measures.trade_through import (
     find_trades_through,
 )
 from market_pipeline.sources.batches import Trades
-from market_pipeline.sources.crypto_lake import TRADES, open_shard
+from market_pipeline.sources.crypto_lake_trades import locate_trades
 from market_pipeline.stages.published_rows import read_rows
 from market_pipeline.stages.validation.context import InstrumentDay
 
@@ -71,21 +69,17 @@ def _findings(
     """
     if not len(found.trade) and not len(found.unplaced):
         return
-    first_rows = [0]
-    for file in day.trade_files:
-        parquet, _ = open_shard(file, TRADES)
-        with parquet:
-            first_rows.append(parquet.metadata.num_rows)
-    first_rows = list(accumulate(first_rows))
+    shown = [*found.trade.tolist(), *found.unplaced[:1].tolist()]
+    places = dict(zip(shown, locate_trades(day.trade_files, shown), strict=True))
 
     def finding(place: Place, trade: int, column: str, text: _Text) -> Finding:
-        shard = bisect_right(first_rows, trade) - 1
+        file, row = places[trade]
         return Finding(
             check="trade_through",
             place=place,
             ts_receipt_ns=int(trades.ts_receipt_ns[trade]),
-            file=day.trade_files[shard].relative_to(day.raw.lake).as_posix(),
-            row=trade - first_rows[shard],
+            file=file.relative_to(day.raw.lake).as_posix(),
+            row=row,
             column=column,
             value=text.value,
             expected=text.expected,

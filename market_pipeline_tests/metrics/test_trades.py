@@ -1,0 +1,308 @@
+"""Trades with their books against a naive twin, rule by rule, and on real days."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import date
+from decimal import Decimal
+from unittest import mock
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from market_pipeline.books.flags import BookFlag
+from market_pipeline.books.scale import Scale
+from market_pipeline.books.step_inference import StepInference
+from market_pipeline.books.tables import BOOK_TRADES
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.metrics import trades as module
+from market_pipeline.metrics.trades import books_before, trade_rows
+from market_pipeline.sources.batches import Trades
+from market_pipeline.sources.crypto_lake_trades import read_trades
+from market_pipeline_tests.naive.trades import naive_trades
+from market_pipeline_tests.quality.sample import SAMPLE_DAYS, read_table, sample_day
+
+DAY = date(2024, 8, 8)
+TICK, LOT = Scale.of(Decimal("0.5")), Scale.of(Decimal("0.001"))
+INSTRUMENT = Instrument(venue="BINANCE", symbol="BTC-USDT", source="crypto_lake")
+TOUCH = ("bid_price_ticks", "bid_size_lots", "ask_price_ticks", "ask_size_lots")
+A_BOOK = (1_000, 30, 1_004, 10)
+NO_BID, NO_ASK = (None, None, 1_004, 10), (1_000, 30, None, None)
+
+
+def a_bbo(*messages):
+    """The frame of messages given as (ns, (bid, size, ask, size), flags, verified)."""
+    rows = [(ns, *book, int(flags), verified) for ns, book, flags, verified in messages]
+    schema = {"ts_receipt_ns": pl.Int64, **dict.fromkeys(TOUCH, pl.Int64)}
+    schema |= {"flags": pl.UInt16, "verified": pl.Boolean}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def a_trades(*prints):
+    """Trades given as (exchange ns, receipt ns, id, ticks, taker bought, lots)."""
+    origin, receipt, ids, ticks, is_buy, lots = zip(*prints, strict=True) if prints else [()] * 6
+    return Trades(
+        np.array(origin, np.int64),
+        np.array(receipt, np.int64),
+        TICK.to_floats(np.array(ticks, np.int64)),
+        LOT.to_floats(np.array(lots, np.int64)),
+        np.array(is_buy, np.bool_),
+        np.array(ids, np.int64),
+    )
+
+
+def rows_of(batches, trades, spans=(), tick=TICK, lot=LOT):
+    """The rows of trades as the table has them, and where they are off the grid."""
+    unknown = {
+        flag: np.array([each[1:] for each in spans if each[0] == flag], np.int64).reshape(-1, 2)
+        for flag in {each[0] for each in spans}
+    }
+    before = books_before(batches, unknown, trades.ts_receipt_ns)
+    parts = trade_rows(trades, before, instrument=INSTRUMENT, day=DAY, tick=tick, lot=lot)
+    frame, off_tick, off_lot = BOOK_TRADES.empty(), [], []
+    for part in parts:
+        frame = pl.concat([frame, pl.DataFrame(part.rows).cast(dict(frame.schema))])
+        off_tick += part.off_tick.tolist()
+        off_lot += part.off_lot.tolist()
+    return frame, off_tick, off_lot
+
+
+def row_of(messages, *, receipt_ns=100, ticks=1_003, is_buy=True, spans=()):
+    """The row of a single trade."""
+    trades = a_trades((90, receipt_ns, 7, ticks, is_buy, 2))
+    frame, _, _ = rows_of([a_bbo(*messages)], trades, spans)
+    (row,) = frame.to_dicts()
+    return row
+
+
+class TestByHand:
+    def test_a_buy(self):
+        """A buy at 501.5 on 500 to 502: a half tick above the mid twice over, 1 tick, 19.96 bps."""
+        row = row_of([(99, A_BOOK, 0, True)])
+
+        assert {
+            "exchange": "BINANCE",
+            "symbol": "BTC-USDT",
+            "dt": DAY,
+            "ts_origin_ns": 90,
+            "ts_receipt_ns": 100,
+            "id": 7,
+            "taker_order": 7,
+            "price_ticks": 1_003,
+            "size_lots": 2,
+            "price": 501.5,
+            "size": 0.002,
+            "is_buy": True,
+            "is_market": None,
+            "bid_price_ticks": 1_000,
+            "bid_size_lots": 30,
+            "ask_price_ticks": 1_004,
+            "ask_size_lots": 10,
+            "flags": 0,
+            "verified": True,
+            "book_age_ns": 1,
+            "mid_distance_half_ticks": 2,
+            "effective_spread_ticks": 2,
+            "effective_spread_bps": pytest.approx(1e4 * 2 * (501.5 - 501) / 501),
+        } == row
+
+    def test_a_sell_below_the_mid_paid(self):
+        """The distance has the sign of the price, the spread that of what the taker paid."""
+        row = row_of([(99, A_BOOK, 0, True)], ticks=1_000, is_buy=False)
+
+        assert (-4, 4) == (row["mid_distance_half_ticks"], row["effective_spread_ticks"])
+
+    def test_at_the_same_time_the_trade_comes_first(self):
+        """A message of the trade's own receipt time is not before it."""
+        row = row_of([(40, A_BOOK, 0, True), (100, (1, 1, 2, 1), 0, True)])
+
+        assert (1_000, 60) == (row["bid_price_ticks"], row["book_age_ns"])
+
+    def test_before_the_first_message(self):
+        """Without a message before it there is no book, and no flag of one."""
+        row = row_of([(100, A_BOOK, 0, True)])
+
+        assert [None] * 10 == list(row.values())[-10:]
+        assert 1_003 == row["price_ticks"]
+
+    def test_without_any_message(self):
+        """A day without a row of the book has its trades."""
+        assert row_of([])["book_age_ns"] is None
+
+    @pytest.mark.parametrize(("book", "side"), [(NO_BID, "bid"), (NO_ASK, "ask")])
+    def test_an_empty_side(self, book, side):
+        """An empty side is null, and so is whatever needs a mid; the other side is there."""
+        row = row_of([(99, book, BookFlag.EMPTY_SIDE, False)])
+        other = {"bid": "ask", "ask": "bid"}[side]
+
+        assert (None, None) == (row[f"{side}_price_ticks"], row[f"{side}_size_lots"])
+        assert row[f"{other}_price_ticks"] is not None
+        assert int(BookFlag.EMPTY_SIDE) == row["flags"]
+        assert [None] * 3 == list(row.values())[-3:]
+
+    @pytest.mark.parametrize(
+        ("receipt_ns", "flags", "verified"),
+        [(50, 0, True), (51, 2, False), (100, 2, False), (101, 2, False), (200, 2, False)],
+    )
+    def test_a_gap(self, receipt_ns, flags, verified):
+        """From after the last known message on the book is in doubt, though its row is not."""
+        messages = [(40, A_BOOK, 0, True), (50, A_BOOK, 0, True)]
+        messages += [(100, A_BOOK, BookFlag.GAP, False)]
+        row = row_of(messages, receipt_ns=receipt_ns, spans=[(BookFlag.GAP, 50, 150)])
+
+        assert (flags, verified) == (row["flags"], row["verified"])
+
+    def test_a_message_without_a_time(self):
+        """It came with the one before it, and its book is in force and flagged."""
+        bad = BookFlag.BAD_TS_RECEIPT
+        row = row_of([(40, A_BOOK, 0, True), (9_999, (1, 1, 2, 1), bad, False)])
+
+        assert (1, int(bad), 60) == (row["bid_price_ticks"], row["flags"], row["book_age_ns"])
+
+
+def test_off_the_grid():
+    """A price off the tick and a size off the lot are null in steps, as they are, and located."""
+    trades = a_trades(*((1, 100, id_, 1_003, True, 2) for id_ in range(3)))
+    trades.price[1], trades.quantity[2] = 501.3, 0.0021
+    frame, off_tick, off_lot = rows_of([a_bbo((9, A_BOOK, 0, True))], trades)
+
+    assert ([1], [2]) == (off_tick, off_lot)
+    assert [1_003, None, 1_003] == frame["price_ticks"].to_list()
+    assert [2, 2, None] == frame["size_lots"].to_list()
+    assert [501.5, 501.3, 501.5] == frame["price"].to_list()
+    assert [0.002, 0.002, 0.0021] == frame["size"].to_list()
+    assert [2, None, 2] == frame["effective_spread_ticks"].to_list()
+
+
+def test_orders_of_takers():
+    """Neighbours of one time and side with ids in sequence are one order."""
+    prints = [(1, 1, True), (1, 2, True), (1, 3, False), (1, 5, False), (2, 6, False)]
+    prints += [(2, 7, False), (2, 8, False)]
+    trades = a_trades(*((ns, 100, id_, 1_003, buys, 2) for ns, id_, buys in prints))
+
+    assert [1, 1, 3, 5, 6, 6, 6] == rows_of([], trades)[0]["taker_order"].to_list()
+
+
+def test_without_trades():
+    """No trade gives no row."""
+    assert rows_of([a_bbo((9, A_BOOK, 0, True))], a_trades())[0].is_empty()
+
+
+def test_without_ids():
+    """Trades that were read without their ids are refused."""
+    trades = a_trades((1, 1, 1, 1, True, 1))
+    bare = Trades(*trades.times, trades.price, trades.quantity, trades.is_buy)
+    with pytest.raises(ValueError, match="without their ids"):
+        rows_of([], bare)
+
+
+TIMES = st.integers(0, 30)
+SIDE = st.one_of(st.just((None, None)), st.tuples(st.integers(995, 1_005), st.integers(1, 9)))
+FLAGS = st.sampled_from(
+    [0] * 4 + [BookFlag.GAP, BookFlag.CROSSED, BookFlag.BAD_TS_RECEIPT, BookFlag.OUTSIDE_DAY]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    messages=st.lists(
+        st.tuples(
+            TIMES,
+            st.tuples(SIDE, SIDE).map(lambda each: (*each[0], *each[1])),
+            FLAGS,
+            st.booleans(),
+        ),
+        max_size=30,
+    ),
+    spans=st.lists(
+        st.tuples(
+            st.sampled_from([BookFlag.GAP, BookFlag.SNAPSHOT_MISMATCH]), TIMES, st.integers(0, 9)
+        ),
+        max_size=4,
+    ),
+    prints=st.lists(
+        st.tuples(
+            *(st.integers(0, 2), TIMES, st.integers(0, 3), st.integers(990, 1_010)),
+            *(st.booleans(), st.integers(1, 9)),
+        ),
+        max_size=20,
+    ),
+    in_order=st.booleans(),
+    cuts=st.lists(st.integers(0, 30), max_size=5),
+    at_once=st.integers(1, 8),
+)
+def test_agrees_with_the_naive_twin(messages, spans, prints, in_order, cuts, at_once):
+    """For any books, clocks, gaps, orders and cuts each trade has the book of the twin."""
+    if in_order:
+        messages = sorted(messages, key=lambda each: each[0])
+        prints = sorted(prints, key=lambda each: each[1])
+    prints = [(ns, at, 10 + n + id_, *more) for n, (ns, at, id_, *more) in enumerate(prints)]
+    spans = [(flag, start, start + length) for flag, start, length in spans]
+    books = a_bbo(*messages)
+    edges = [0, *sorted(min(cut, books.height) for cut in cuts), books.height]
+    batches = [books.slice(a, b - a) for a, b in itertools.pairwise(edges)]
+    with mock.patch.object(module, "_TRADES_AT_ONCE", at_once):
+        frame, *off_grid = rows_of(batches, a_trades(*prints), spans)
+    expected = naive_trades(messages, spans, prints)
+
+    assert [[], []] == off_grid
+    assert expected == frame.select(*(expected[0] if expected else [])).to_dicts()
+    assert [each[3] for each in prints] == frame["price_ticks"].to_list()
+    assert [each[5] for each in prints] == frame["size_lots"].to_list()
+
+
+# --- real days --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", SAMPLE_DAYS, ids=lambda key: f"{key[1]} {key[2]}")
+def test_a_real_day_agrees_with_an_as_of_join(key, sample_data):
+    """On a real day every trade has the book that an as-of join of Polars finds for it."""
+    folder = "exchange={}/symbol={}/dt={}".format(*key)
+    trades = read_trades([sample_data / "lake/trades" / folder / "1.snappy.parquet"], with_ids=True)
+    reference, sample = read_table("truth/reference_bbo", *key), sample_day(*key)
+    scales = []
+    for part in ("price", "size"):
+        inference = StepInference()
+        for side in ("bid", "ask"):
+            inference.add(reference[f"{side}_0_{part}"].to_numpy())
+        scales.append(inference.scale)
+    steps = [
+        (pl.col(f"{side}_0_{part}") / float(scale.step)).round().cast(pl.Int64).alias(name)
+        for name, (side, (part, scale)) in zip(
+            TOUCH,
+            itertools.product(("bid", "ask"), zip(("price", "size"), scales, strict=True)),
+            strict=True,
+        )
+    ]
+    times = pl.DataFrame(
+        {"sequence_number": sample.sequence_number, "ts_receipt_ns": sample.ts_receipt_ns}
+    )
+    books = times.join(
+        reference.select("sequence_number", *steps), on="sequence_number", maintain_order="left"
+    ).with_columns(flags=pl.lit(0, pl.UInt16), verified=pl.lit(value=True))
+    frame, off_tick, _ = rows_of(
+        [books.slice(at, 1_000) for at in range(0, books.height, 1_000)], trades, tick=scales[0]
+    )
+    joined = (
+        frame.select("id", "ts_receipt_ns")
+        .with_row_index()
+        .sort("ts_receipt_ns", maintain_order=True)
+        .join_asof(
+            books.select("ts_receipt_ns", *TOUCH, book_ns="ts_receipt_ns").sort(
+                "ts_receipt_ns", maintain_order=True
+            ),
+            on="ts_receipt_ns",
+            strategy="backward",
+            allow_exact_matches=False,
+        )
+        .sort("index")
+    )
+
+    assert frame.height > 600
+    assert [] == off_tick
+    assert joined.select(*TOUCH).equals(frame.select(*TOUCH))
+    assert (joined["ts_receipt_ns"] - joined["book_ns"]).equals(frame["book_age_ns"])
+    assert frame["effective_spread_ticks"].median() >= 1

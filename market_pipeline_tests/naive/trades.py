@@ -1,0 +1,66 @@
+"""The plain twin of the trades with their books: a loop over messages for each trade, fractions."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+from market_pipeline.books.flags import BookFlag
+
+NO_TIME = BookFlag.BAD_TS_RECEIPT | BookFlag.OUTSIDE_DAY
+
+
+def naive_trades(
+    messages: list[tuple[int, tuple[int | None, ...], int, bool]],
+    spans: list[tuple[BookFlag, int, int]],
+    prints: list[tuple[int, int, int, int, bool, int]],
+) -> list[dict[str, Any]]:
+    """The columns of `books.trades` that depend on others, for each print.
+
+    Args:
+        messages: Receipt time, (bid, size, ask, size), flags, verified.
+        spans: Flag, start and end in which the book is not known.
+        prints: Exchange time, receipt time, id, price in ticks, whether bought, size in lots.
+    """
+    rows = []
+    for at, (origin_ns, receipt_ns, id_, ticks, is_buy, _) in enumerate(prints):
+        first = at
+        while first and all(
+            (
+                prints[first - 1][0] == origin_ns,
+                prints[first - 1][4] == is_buy,
+                prints[first - 1][2] == prints[first][2] - 1,
+            )
+        ):
+            first -= 1
+        row: dict[str, Any] = {"id": id_, "taker_order": prints[first][2]}
+        rows.append(row | book_before(messages, spans, receipt_ns, ticks, is_buy))
+    return rows
+
+
+def book_before(messages, spans, receipt_ns, ticks, is_buy) -> dict[str, Any]:
+    """The book that a print met, and the figures that follow from it."""
+    names = ("bid_price_ticks", "bid_size_lots", "ask_price_ticks", "ask_size_lots", "flags")
+    names += ("verified", "book_age_ns", "mid_distance_half_ticks", "effective_spread_ticks")
+    row: dict[str, Any] = dict.fromkeys((*names, "effective_spread_bps"))
+    latest = sound = None
+    for ns, book, flags, verified in messages:
+        if not flags & NO_TIME:
+            sound = ns
+            latest = ns if latest is None else max(latest, ns)
+        if sound is None or latest >= receipt_ns:
+            continue
+        row |= dict(zip(names, (*book, flags, verified, receipt_ns - latest), strict=False))
+    if row["book_age_ns"] is None:
+        return row
+    for flag, start, end in spans:
+        if start < receipt_ns <= end:
+            row["flags"], row["verified"] = row["flags"] | flag, False
+    bid, ask = row["bid_price_ticks"], row["ask_price_ticks"]
+    if bid is not None and ask is not None:
+        mid = Fraction(bid + ask, 2)
+        effective = 2 * (ticks - mid) * (1 if is_buy else -1)
+        row["mid_distance_half_ticks"] = int(2 * (ticks - mid))
+        row["effective_spread_ticks"] = int(effective)
+        row["effective_spread_bps"] = float(effective / mid * 10_000)
+    return row
