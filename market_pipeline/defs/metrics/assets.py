@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import dagster as dg
 import polars as pl
 
 from market_pipeline.books.tables import BOOK_TRADES
-from market_pipeline.defs.describe import files_metadata, table_metadata, unchanged_table
+from market_pipeline.defs.describe import Metadata, files_metadata, table_metadata, unchanged_table
 from market_pipeline.defs.interrupts import run_step
 from market_pipeline.defs.io_managers import PartitionFiles, PartitionRows
 from market_pipeline.defs.options import options
@@ -23,7 +24,7 @@ from market_pipeline.stages.provenance import (
     with_unchanged,
 )
 from market_pipeline.stages.raw.objects import RawObjects
-from market_pipeline.stages.trades import trades_day
+from market_pipeline.stages.trades import TradeCounts, trades_day
 from market_pipeline.warehouse.staging import staging_in_use
 
 __all__ = ["ASSETS"]
@@ -54,25 +55,7 @@ def trades(
         files = sorted([*kept, *found.staged], key=lambda file: file.instrument)
         metadata = {
             **files_metadata(files),
-            "instruments": table_metadata(
-                [
-                    {
-                        "instrument": name,
-                        "trades": counts.trades,
-                        "without book": counts.without_book,
-                        "off tick": counts.off_tick,
-                        "off lot": counts.off_lot,
-                    }
-                    for name, counts in found.counts.items()
-                ]
-            ),
-            "off_grid": table_metadata(
-                [
-                    {"instrument": name, **asdict(place)}
-                    for name, counts in found.counts.items()
-                    for place in counts.off_grid
-                ]
-            ),
+            **_of_trades(found.counts, pipeline.settings.lake_path),
             "without": _without_table(found.without),
             "unchanged": unchanged_table(unchanged),
         }
@@ -141,6 +124,36 @@ def book_metrics(
         value=PartitionRows(metrics.rows, made, made_of),
         metadata=green_if(not frame.is_empty(), context, "book_metrics", metadata),
     )
+
+
+def _of_trades(found: Mapping[str, TradeCounts], lake: Path) -> Metadata:
+    """What the UI shows of the trades of each instrument."""
+    return {
+        "instruments": table_metadata(
+            [
+                {
+                    "instrument": name,
+                    "trades": counts.trades,
+                    "without book": counts.without_book,
+                    "off tick": counts.off_tick,
+                    "off lot": counts.off_lot,
+                }
+                for name, counts in found.items()
+            ]
+        ),
+        "off_grid": table_metadata(
+            [
+                {
+                    "instrument": name,
+                    **asdict(place),
+                    "value": repr(place.value),
+                    "file": place.file.relative_to(lake).as_posix(),
+                }
+                for name, counts in found.items()
+                for place in counts.off_grid
+            ]
+        ),
+    }
 
 
 def _without_table(without: Mapping[str, str]) -> dg.TableMetadataValue | dg.TextMetadataValue:
