@@ -1,4 +1,4 @@
-"""Microstructure figures from valid books: spread, mid, depth, imbalance, activity.
+"""Microstructure figures from valid books, and bars: spread, mid, depth, imbalance, activity.
 
-May import `mapped`, `config`, `warehouse`, `sources`, `books` and `quality`.
+May import `errors`, `mapped`, `config`, `warehouse`, `sources`, `books` and `quality`.
 """

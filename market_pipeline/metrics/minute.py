@@ -27,8 +27,8 @@ import polars as pl
 
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.config.instruments import Instrument
-from market_pipeline.metrics._time_weighted import Minutes, Sums, Values
 from market_pipeline.metrics.book_batches import with_book_in_force, with_sound_times
+from market_pipeline.metrics.time_weighted import Grid, Sums, Values
 from market_pipeline.quality.intervals import BoolArray, FloatArray, IntArray
 from market_pipeline.quality.measures.bars import trade_bars
 from market_pipeline.sources.batches import Trades
@@ -119,7 +119,7 @@ def minute_metrics(
         none. Rows received more than an hour outside the day are left out, and so are those that
         the rebuild found to be of another day.
     """
-    minutes = Minutes.around(day)
+    minutes = Grid.minutes_around(day)
     touch = Sums(minutes, not_observed)
     message_count = np.zeros(minutes.number, dtype=np.int64)
     for rows, new in with_book_in_force(with_sound_times(bbo)):
@@ -218,7 +218,7 @@ def _total(rows: pl.DataFrame, sizes: Sequence[str]) -> FloatArray:
 
 
 def _depth_figures(
-    depth: Iterable[pl.DataFrame] | None, minutes: Minutes, not_observed: IntArray
+    depth: Iterable[pl.DataFrame] | None, minutes: Grid, not_observed: IntArray
 ) -> dict[str, pl.Series]:
     names = ("bid_depth_20", "ask_depth_20", "depth_imbalance_20")
     if depth is None:
@@ -232,7 +232,7 @@ def _depth_figures(
     }
 
 
-def _trade_figures(bars: pl.DataFrame | None, minutes: Minutes) -> dict[str, pl.Series]:
+def _trade_figures(bars: pl.DataFrame | None, minutes: Grid) -> dict[str, pl.Series]:
     prices = {f"trade_{name}": name for name in ("open", "high", "low", "close")}
     volumes = ("buy_volume", "sell_volume")
     if bars is None:
@@ -254,5 +254,5 @@ def _imbalance(
     return np.divide(bid - ask, total, out=np.zeros(len(total)), where=both & (total > 0))
 
 
-def _nulls(dtype: type[pl.Float64 | pl.Int64], minutes: Minutes) -> pl.Series:
+def _nulls(dtype: type[pl.Float64 | pl.Int64], minutes: Grid) -> pl.Series:
     return pl.repeat(None, minutes.number, dtype=dtype, eager=True)

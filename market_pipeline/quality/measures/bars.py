@@ -36,9 +36,8 @@ from market_pipeline.quality.intervals import (
     FloatArray,
     IntArray,
     day_bounds_ns,
-    in_time_order,
-    time_order,
 )
+from market_pipeline.quality.measures.print_bars import PrintBars, in_receipt_order
 from market_pipeline.sources.batches import Trades
 
 __all__ = ["BadBar", "BarsReport", "bars_report", "trade_bars"]
@@ -54,7 +53,6 @@ _TRADES_OF_EVERY_MINUTE = 10
 
 _PRICES = ("open", "high", "low", "close")
 _VOLUMES = ("volume", "buy_volume", "sell_volume")
-_TRADES_AT_ONCE = 1 << 18
 
 
 def trade_bars(trades: Trades, day: date) -> pl.DataFrame:
@@ -70,47 +68,20 @@ def trade_bars(trades: Trades, day: date) -> pl.DataFrame:
         (int64).
     """
     start_ns, end_ns = day_bounds_ns(day)
-    first_ns, last_ns = start_ns - NS_PER_HOUR, end_ns + NS_PER_HOUR
-    order = time_order(trades.ts_receipt_ns)
-    minutes = (last_ns - first_ns) // _NS_PER_MINUTE
-    count = np.zeros(minutes, np.int64)
-    bars = {name: np.zeros(minutes) for name in (*_PRICES, *_VOLUMES)}
-    # A part at a time: what is worked out of all trades at once takes more than the trades do.
-    for start in range(0, trades.price.size, _TRADES_AT_ONCE):
-        stop = min(start + _TRADES_AT_ONCE, trades.price.size)
-        part = in_time_order(order, start, stop)
-        receipt_ns = trades.ts_receipt_ns[part]
-        is_near = (receipt_ns >= first_ns) & (receipt_ns < last_ns)
-        if is_near.any():
-            minute = (receipt_ns[is_near] - first_ns) // _NS_PER_MINUTE
-            _add_to_bars(bars, count, trades, part[is_near], minute)
-    traded = np.flatnonzero(count)
+    first_ns = start_ns - NS_PER_HOUR
+    bars = PrintBars(first_ns, end_ns + NS_PER_HOUR, _NS_PER_MINUTE, np.float64)
+    for row in in_receipt_order(trades):
+        columns = trades.price[row], trades.quantity[row], trades.is_buy[row]
+        bars.add(trades.ts_receipt_ns[row], row, row, *columns)
+    traded = np.flatnonzero(bars.trade_count)
     return pl.DataFrame(
         {
             "minute_start_ns": first_ns + traded * _NS_PER_MINUTE,
-            **{name: values[traded] for name, values in bars.items()},
-            "trade_count": count[traded],
+            **dict(zip(_PRICES, bars.prices[traded].T, strict=True)),
+            **dict(zip(_VOLUMES, bars.volumes[traded].T, strict=True)),
+            "trade_count": bars.trade_count[traded],
         }
     )
-
-
-def _add_to_bars(
-    bars: dict[str, FloatArray], count: IntArray, trades: Trades, row: IntArray, minute: IntArray
-) -> None:
-    """Takes further trades into account: their rows by time, and the minute of each."""
-    price, quantity, is_buy = trades.price[row], trades.quantity[row], trades.is_buy[row]
-    at, first, trades_of = np.unique(minute, return_index=True, return_counts=True)
-    is_new = count[at] == 0
-    high, low = np.maximum.reduceat(price, first), np.minimum.reduceat(price, first)
-    bars["open"][at[is_new]] = price[first[is_new]]
-    bars["high"][at] = np.where(is_new, high, np.maximum(bars["high"][at], high))
-    bars["low"][at] = np.where(is_new, low, np.minimum(bars["low"][at], low))
-    bars["close"][at] = price[first + trades_of - 1]
-    # One after the other, so that a sum is the same to the last bit wherever the parts are cut.
-    np.add.at(bars["volume"], minute, quantity)
-    np.add.at(bars["buy_volume"], minute, np.where(is_buy, quantity, 0.0))
-    np.add.at(bars["sell_volume"], minute, np.where(is_buy, 0.0, quantity))
-    count[at] += trades_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns
-from market_pipeline.quality.measures import bars
+from market_pipeline.quality.measures import print_bars
 from market_pipeline.quality.measures.bars import bars_report, trade_bars
 from market_pipeline.sources.batches import Trades
 from market_pipeline.sources.crypto_lake_trades import read_trades
@@ -272,7 +272,7 @@ def test_bars_agree_with_the_naive_twin(prints, at_once):
         for minute, inside in minutes.items()
     ]
 
-    with patch.object(bars, "_TRADES_AT_ONCE", at_once):
+    with patch.object(print_bars, "_TRADES_AT_ONCE", at_once):
         assert expected == trade_bars(a_trades(*prints), DAY).to_dicts()
 
 

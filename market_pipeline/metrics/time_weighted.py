@@ -1,6 +1,8 @@
 """What is true of a book from one message to the next, averaged over the time it was in force.
 
-The time of each book is cut at the borders of minutes, and only valid time counts.
+The time of each book is cut at the borders of intervals, and only valid time counts.
+
+Rows come in batches, in any cut (`metrics.book_batches`).
 """
 
 from __future__ import annotations
@@ -24,27 +26,31 @@ from market_pipeline.quality.intervals import (
     running_time_ns,
 )
 
-__all__ = ["Minutes", "Sums", "Values"]
+__all__ = ["Grid", "Sums", "Values", "pieces"]
 
 _NS_PER_MINUTE = 60 * NS_PER_SECOND
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Minutes:
-    """The minutes that are reported: those of the UTC day and of an hour on either side.
+class Grid:
+    """Intervals of equal width that are reported, one after the other.
 
     Attributes:
-        starts_ns: int64, shape (minutes + 1,): the start of each, then the end of the last.
+        starts_ns: int64, shape (intervals + 1,): the start of each, then the end of the last.
     """
 
     starts_ns: IntArray
 
     @classmethod
-    def around(cls, day: date) -> Minutes:
-        """Those of a UTC day."""
+    def between(cls, start_ns: int, end_ns: int, width_ns: int) -> Grid:
+        """Those from one instant to another, a whole number of widths later."""
+        return cls(np.arange(start_ns, end_ns + width_ns, width_ns, dtype=np.int64))
+
+    @classmethod
+    def minutes_around(cls, day: date) -> Grid:
+        """The minutes of a UTC day and of an hour on either side."""
         start_ns, end_ns = day_bounds_ns(day)
-        after_ns = end_ns + NS_PER_HOUR + _NS_PER_MINUTE
-        return cls(np.arange(start_ns - NS_PER_HOUR, after_ns, _NS_PER_MINUTE, dtype=np.int64))
+        return cls.between(start_ns - NS_PER_HOUR, end_ns + NS_PER_HOUR, _NS_PER_MINUTE)
 
     @property
     def number(self) -> int:
@@ -52,12 +58,12 @@ class Minutes:
         return len(self.starts_ns) - 1
 
     def of(self, ts_ns: IntArray) -> IntArray:
-        """Which minute each instant is in; the instants must be held."""
-        minute: IntArray = (ts_ns - self.starts_ns[0]) // _NS_PER_MINUTE
-        return minute
+        """Which interval each instant is in; the instants must be held."""
+        interval: IntArray = (ts_ns - self.starts_ns[0]) // (self.starts_ns[1] - self.starts_ns[0])
+        return interval
 
     def hold(self, ts_ns: IntArray) -> BoolArray:
-        """True where an instant is in one of the minutes."""
+        """True where an instant is in one of them."""
         held: BoolArray = (ts_ns >= self.starts_ns[0]) & (ts_ns < self.starts_ns[-1])
         return held
 
@@ -66,17 +72,17 @@ class Minutes:
         return np.bincount(self.of(ts_ns[self.hold(ts_ns)]), minlength=self.number)
 
 
-def _pieces(
-    ts_receipt_ns: IntArray, flags: NDArray[np.uint16], minutes: Minutes, not_observed: IntArray
+def pieces(
+    ts_receipt_ns: IntArray, flags: NDArray[np.uint16], grid: Grid, not_observed: IntArray
 ) -> tuple[IntArray, IntArray, IntArray]:
-    """Cuts the time each book was in force at the borders of minutes; leaves out invalid time.
+    """Cuts the time each book was in force at the borders of intervals; leaves out invalid time.
 
     Returns:
-        int64, shape (pieces,) each: the row whose book is in force, which minute it is, and for how
-        long, which is above 0.
+        int64, shape (pieces,) each: the row whose book is in force, which interval it is, and for
+        how long, which is above 0.
     """
     time_ns = running_time_ns(ts_receipt_ns)
-    borders = minutes.starts_ns
+    borders = grid.starts_ns
     borders = borders[(borders > time_ns[0]) & (borders < time_ns[-1])]
     position = np.searchsorted(time_ns, borders, side="right")
     starts_ns = np.insert(time_ns, position, borders)
@@ -84,8 +90,8 @@ def _pieces(
     ends_ns = np.append(starts_ns[1:], starts_ns[-1])
     held_ns = ends_ns - starts_ns - overlap_ns(starts_ns, ends_ns, not_observed)
     is_valid = (flags & np.uint16(INVALIDATING)) == 0
-    kept = (held_ns > 0) & is_valid[state] & minutes.hold(starts_ns)
-    return state[kept], minutes.of(starts_ns[kept]), held_ns[kept]
+    kept = (held_ns > 0) & is_valid[state] & grid.hold(starts_ns)
+    return state[kept], grid.of(starts_ns[kept]), held_ns[kept]
 
 
 Values = dict[str, tuple[FloatArray, BoolArray]]
@@ -94,44 +100,44 @@ no such thing), and whether there is."""
 
 
 class Sums:
-    """Per minute the valid time, and each figure's sum over the time in which it is usable."""
+    """Per interval the valid time, and each figure's sum over the time in which it is usable."""
 
-    def __init__(self, minutes: Minutes, not_observed: IntArray) -> None:
-        self._minutes = minutes
+    def __init__(self, grid: Grid, not_observed: IntArray) -> None:
+        self._grid = grid
         self._not_observed = not_observed
-        self._valid_ns = np.zeros(minutes.number, dtype=np.int64)
+        self._valid_ns = np.zeros(grid.number, dtype=np.int64)
         self._sums: dict[str, tuple[IntArray, FloatArray]] = {}
 
     def add(self, rows: pl.DataFrame, values: Values) -> None:
         """Counts the time from the first to the last of some rows."""
-        state, minute, held_ns = _pieces(
+        state, interval, held_ns = pieces(
             rows["ts_receipt_ns"].to_numpy(),
             rows["flags"].to_numpy(),
-            self._minutes,
+            self._grid,
             self._not_observed,
         )
-        np.add.at(self._valid_ns, minute, held_ns)
+        np.add.at(self._valid_ns, interval, held_ns)
         for name, (figure, usable) in values.items():
-            # A weight of 0 in place of a selection: no copies of state and minute for a few rows.
+            # A weight of 0 in place of a selection: no copies of state and interval for a few rows.
             weights = held_ns * usable[state]
             usable_ns, weighted = self._sums_of(name)
             # Added term by term, so that no cut of the rows changes a rounding.
-            np.add.at(usable_ns, minute, weights)
-            np.add.at(weighted, minute, figure[state] * weights)
+            np.add.at(usable_ns, interval, weights)
+            np.add.at(weighted, interval, figure[state] * weights)
 
     @property
     def valid_seconds(self) -> FloatArray:
-        """The valid time of each minute."""
+        """The valid time of each interval."""
         seconds: FloatArray = self._valid_ns / NS_PER_SECOND
         return seconds
 
     def average(self, name: str) -> pl.Series:
-        """A figure's time-weighted mean, one per minute; null where it had no time."""
+        """A figure's time-weighted mean, one per interval; null where it had no time."""
         usable_ns, weighted = self._sums_of(name)
-        means = np.full(self._minutes.number, np.nan)
+        means = np.full(self._grid.number, np.nan)
         np.divide(weighted, usable_ns, out=means, where=usable_ns > 0)
         return pl.Series(means, nan_to_null=True)
 
     def _sums_of(self, name: str) -> tuple[IntArray, FloatArray]:
-        number = self._minutes.number
+        number = self._grid.number
         return self._sums.setdefault(name, (np.zeros(number, dtype=np.int64), np.zeros(number)))

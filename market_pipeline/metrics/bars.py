@@ -1,0 +1,353 @@
+"""Bars of a day at several widths: prints on the exchange's clock, the book beside them.
+
+A print is of the bar that its exchange time is in, as the exchange's own klines have it. The first
+print of a bar is the one of the earliest exchange time, of those the one of the lowest id, and of
+those the first in the file. Prints of another UTC day by that clock are left out of all bars, and
+so are prices and sizes that are no whole ticks and lots; both are counted.
+
+Mid and spread are those of the books that were in force for some valid time of the bar's interval
+on the receipt clock (see `metrics.time_weighted`): a book from before it carries over into it.
+
+Bars of the smallest width are made of the rows, and those of each further width of the ones before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+
+from market_pipeline.books.scale import Scale, to_steps
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.errors import DomainError
+from market_pipeline.mapped import ColumnArray
+from market_pipeline.metrics.book_batches import with_book_in_force, with_sound_times
+from market_pipeline.metrics.time_weighted import Grid, pieces
+from market_pipeline.quality.intervals import (
+    NS_PER_SECOND,
+    FloatArray,
+    IntArray,
+    day_bounds_ns,
+)
+from market_pipeline.quality.measures.print_bars import PrintBars, in_receipt_order
+from market_pipeline.sources.batches import Trades
+from market_pipeline.warehouse.records import Identity
+from market_pipeline.warehouse.tables import Column, Table
+
+__all__ = ["BARS", "QUOTE_COLUMNS", "day_bars"]
+
+QUOTE_COLUMNS = ("ts_receipt_ns", "flags", "bid_price_ticks", "ask_price_ticks")
+"""The columns that are read of `books.bbo`."""
+
+_OPEN, _HIGH, _LOW, _CLOSE = _PRICES = ("open", "high", "low", "close")
+_WHICH = {_OPEN: "first", _HIGH: "highest", _LOW: "lowest", _CLOSE: "last"}
+
+BARS = Table(
+    schema="metrics",
+    name="bars",
+    description=(
+        "One row per instrument, width and interval of the UTC day, with or without a trade. "
+        "Trades are on the exchange's clock, mid and spread on the receipt clock over valid time."
+    ),
+    columns=(
+        *Identity.columns(),
+        Column("width_seconds", "INTEGER", "Width of the bar; filter by it: all widths are here."),
+        Column("bar_start", "TIMESTAMP", "Start of the bar, UTC; it ends width_seconds later."),
+        *(
+            Column(
+                f"{name}_ticks",
+                "BIGINT",
+                f"Price of the {which} trade by exchange time in ticks; null without a trade."
+                if name in {_OPEN, _CLOSE}
+                else f"{which.capitalize()} price of a trade in ticks; null without a trade.",
+            )
+            for name, which in _WHICH.items()
+        ),
+        *(
+            Column(name, "DOUBLE", f"The price of {name}_ticks; null without a trade.")
+            for name in _PRICES
+        ),
+        Column("volume_lots", "BIGINT", "Size traded in lots; null without a trades file."),
+        Column("buy_volume_lots", "BIGINT", "That of takers who bought, in lots."),
+        Column("volume", "DOUBLE", "Size traded; null without a trades file."),
+        Column("buy_volume", "DOUBLE", "That of takers who bought."),
+        Column(
+            "quote_volume",
+            "DOUBLE",
+            "Sum of price times size; of an inverse contract that is no amount of money.",
+        ),
+        Column("vwap", "DOUBLE", "quote_volume over volume; null without a trade."),
+        Column("trade_count", "BIGINT", "Trades as the vendor has them; null without a file."),
+        Column("first_id", "BIGINT", "The venue's id of the trade of open; null without one."),
+        Column("last_id", "BIGINT", "The venue's id of the trade of close; null without one."),
+        Column(
+            "late_count",
+            "BIGINT",
+            "Trades received after one of a later bar of the smallest width; they are in the bar.",
+        ),
+        Column(
+            "off_step_count",
+            "BIGINT",
+            "Trades left out because price or size is no whole number of ticks or lots above 0.",
+        ),
+        Column(
+            "other_day_count",
+            "BIGINT",
+            "Trades of the day's files left out because their exchange time is of another day: "
+            "those before at the day's first bar, those after at its last.",
+        ),
+        *(
+            Column(
+                f"mid_{name}",
+                "DOUBLE",
+                f"The {which} mid in force, on the receipt clock; null without valid time.",
+            )
+            for name, which in _WHICH.items()
+        ),
+        *(
+            Column(
+                f"spread_{name}_ticks",
+                "BIGINT",
+                f"The {which} spread in force in ticks, on the receipt clock; null without valid "
+                "time.",
+            )
+            for name, which in _WHICH.items()
+        ),
+        *(
+            Column(f"spread_{name}", "DOUBLE", f"spread_{name}_ticks in quote currency.")
+            for name in _PRICES
+        ),
+        Column(
+            "valid_share",
+            "DOUBLE",
+            "Share of the interval in which the book was valid, on the receipt clock.",
+        ),
+    ),
+    storage="delta",
+)
+
+_Bars = Mapping[str, ColumnArray]
+"""Bars of one width in whole steps, an array of each column; `mid2` is in half ticks."""
+
+_LEFT_OUT = ("late_count", "off_step_count", "other_day_count")
+_VOLUMES = ("volume", "buy_volume")
+_LOTS = tuple(f"{name}_lots" for name in _VOLUMES)
+_TICKS = tuple(f"{name}_ticks" for name in _PRICES)
+_MID2 = tuple(f"mid2_{name}" for name in _PRICES)
+_MID = tuple(f"mid_{name}" for name in _PRICES)
+_SPREAD = tuple(f"spread_{name}" for name in _PRICES)
+_SPREAD_TICKS = tuple(f"{name}_ticks" for name in _SPREAD)
+
+_SUMS = (*_LOTS, "value", "trade_count", *_LEFT_OUT, "valid_ns", "quoted_ns")
+_OF_FIRST, _OF_HIGHEST, _OF_LOWEST, _OF_LAST = (
+    {
+        "trade_count": (_TICKS[at], *ids),
+        "quoted_ns": (_MID2[at], _SPREAD_TICKS[at]),
+    }
+    for at, ids in enumerate((("first_id",), (), (), ("last_id",)))
+)
+"""What is of a bar's first, highest, lowest and last, by what is above 0 where there is one."""
+
+_LEAST, _MOST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+_MOST_LOTS = 2.0**62
+
+
+def day_bars(
+    bbo: Iterable[pl.DataFrame],
+    trades: Trades | None,
+    *,
+    instrument: Instrument,
+    day: date,
+    price_scale: Scale,
+    size_scale: Scale,
+    not_observed: IntArray,
+    bar_seconds: Sequence[int],
+) -> Iterator[pl.DataFrame]:
+    """The bars of one instrument's day in the columns of `metrics.bars`, a frame for each width.
+
+    Args:
+        bbo: One row per message in order, `QUOTE_COLUMNS`, cut anywhere.
+        trades: With their ids, in any order; None if there was no trades file.
+        instrument, day: What the rows are of.
+        price_scale, size_scale: The tick and the lot of that day.
+        not_observed: Gaps and quiet holes, see `GapReport.not_observed`; shape (k, 2).
+        bar_seconds: The widths, ascending; each divides the next, and the last one the day.
+
+    Raises:
+        DomainError: More is traded than whole lots can count.
+    """
+    grid = Grid.between(*day_bounds_ns(day), bar_seconds[0] * NS_PER_SECOND)
+    bars: _Bars = {
+        **_trade_bars(trades, grid, price_scale, size_scale),
+        **_quote_bars(bbo, grid, not_observed),
+    }
+    for narrow, wide in pairwise((bar_seconds[0], *bar_seconds)):
+        bars = _wider(bars, wide // narrow)
+        starts_us = grid.starts_ns[0] // 1_000 + np.arange(len(bars["valid_ns"])) * wide * 1_000_000
+        yield (
+            _rows(bars, wide, price_scale, size_scale, has_file=trades is not None)
+            .with_columns(
+                pl.lit(instrument.venue).alias("exchange"),
+                pl.lit(instrument.symbol).alias("symbol"),
+                pl.lit(day).alias("dt"),
+                pl.lit(wide, pl.Int32).alias("width_seconds"),
+                pl.Series("bar_start", starts_us).cast(pl.Datetime("us")),
+            )
+            .select(column.name for column in BARS.columns)
+        )
+
+
+def _trade_bars(
+    trades: Trades | None, grid: Grid, price_scale: Scale, size_scale: Scale
+) -> dict[str, ColumnArray]:
+    start_ns, end_ns = int(grid.starts_ns[0]), int(grid.starts_ns[-1])
+    prints = PrintBars(start_ns, end_ns, (end_ns - start_ns) // grid.number, np.int64)
+    off_step, other_day = np.zeros((2, grid.number), np.int64)
+    if trades is not None:
+        _add_trades(prints, off_step, trades, grid, price_scale, size_scale)
+    other_day[0] += prints.outside[0]
+    other_day[-1] += prints.outside[1]
+    return {
+        **dict(zip(_TICKS, prints.prices.T, strict=True)),
+        "volume_lots": prints.volumes[:, 0],
+        "buy_volume_lots": prints.volumes[:, 1],
+        "value": prints.value,
+        "trade_count": prints.trade_count,
+        "first_id": prints.first_number,
+        "last_id": prints.last_number,
+        "late_count": prints.late_count,
+        "off_step_count": off_step,
+        "other_day_count": other_day,
+    }
+
+
+def _add_trades(
+    prints: PrintBars,
+    off_step: IntArray,
+    trades: Trades,
+    grid: Grid,
+    price_scale: Scale,
+    size_scale: Scale,
+) -> None:
+    if trades.id is None:
+        raise ValueError("the trades come without their ids")
+    total_lots = 0.0
+    for part in in_receipt_order(trades):
+        time_ns = trades.ts_origin_ns[part]
+        ticks = _steps(trades.price[part], price_scale)
+        lots = _steps(trades.quantity[part], size_scale)
+        is_off = ((ticks <= 0) | (lots <= 0)) & grid.hold(time_ns)
+        off_step += grid.count(time_ns[is_off])
+        row, time_ns, ticks, lots = (each[~is_off] for each in (part, time_ns, ticks, lots))
+        total_lots += float(lots.sum(dtype=np.float64))
+        if total_lots > _MOST_LOTS:
+            raise DomainError(
+                "More is traded in a day than whole lots can count",
+                next_step="Report the trades to the vendor, or configure a larger lot.",
+                column="amount",
+                expected=f"at most {_MOST_LOTS:.3g} lots",
+                found=f"{total_lots:.3g} and more",
+            )
+        prints.add(time_ns, trades.id[row], row, ticks, lots, trades.is_buy[row])
+
+
+def _steps(values: FloatArray, scale: Scale) -> IntArray:
+    """Values as whole steps; one that is none is below 0."""
+    steps = np.empty(values.size, np.int64)
+    to_steps(values, scale, steps)
+    return steps
+
+
+def _quote_bars(
+    bbo: Iterable[pl.DataFrame], grid: Grid, not_observed: IntArray
+) -> dict[str, IntArray]:
+    bars = {
+        name: np.zeros(grid.number, np.int64)
+        for name in (*_MID2, *_SPREAD_TICKS, "valid_ns", "quoted_ns")
+    }
+    for rows, _ in with_book_in_force(with_sound_times(bbo)):
+        state, bar, held_ns = pieces(
+            rows["ts_receipt_ns"].to_numpy(), rows["flags"].to_numpy(), grid, not_observed
+        )
+        np.add.at(bars["valid_ns"], bar, held_ns)
+        bid, ask = rows["bid_price_ticks"], rows["ask_price_ticks"]
+        has_both = (bid.is_not_null() & ask.is_not_null()).to_numpy()[state]
+        state, bar, held_ns = state[has_both], bar[has_both], held_ns[has_both]
+        if not bar.size:
+            continue
+        bid_ticks, ask_ticks = (each.fill_null(0).to_numpy()[state] for each in (bid, ask))
+        _extend(bars, _MID2, bar, bid_ticks + ask_ticks)
+        _extend(bars, _SPREAD_TICKS, bar, ask_ticks - bid_ticks)
+        np.add.at(bars["quoted_ns"], bar, held_ns)
+    return bars
+
+
+def _extend(
+    bars: Mapping[str, IntArray], names: Sequence[str], bar: IntArray, values: IntArray
+) -> None:
+    """Takes further values into account: in order of time, and so the bar of each."""
+    opened, high, low, close = (bars[name] for name in names)
+    at, first = np.unique(bar, return_index=True)
+    is_new = bars["quoted_ns"][at] == 0
+    opened[at[is_new]] = values[first[is_new]]
+    high[at] = np.maximum(np.where(is_new, _LEAST, high[at]), np.maximum.reduceat(values, first))
+    low[at] = np.minimum(np.where(is_new, _MOST, low[at]), np.minimum.reduceat(values, first))
+    close[at] = values[np.append(first[1:], bar.size) - 1]
+
+
+def _wider(bars: _Bars, number: int) -> _Bars:
+    """So many bars after the other made one; 0 where there was no trade, or no book."""
+    cut = {name: column.reshape(-1, number) for name, column in bars.items()}
+    wide: dict[str, ColumnArray] = {name: cut[name].sum(axis=1) for name in _SUMS}
+    for count in ("trade_count", "quoted_ns"):
+        is_there = cut[count] > 0
+        row, is_any = np.arange(len(is_there)), is_there.any(axis=1)
+        first, last = is_there.argmax(axis=1), number - 1 - is_there[:, ::-1].argmax(axis=1)
+        wide |= {name: cut[name][row, first] for name in _OF_FIRST[count]}
+        wide |= {name: cut[name][row, last] for name in _OF_LAST[count]}
+        for name in _OF_HIGHEST[count]:
+            wide[name] = np.where(is_any, np.where(is_there, cut[name], _LEAST).max(axis=1), 0)
+        for name in _OF_LOWEST[count]:
+            wide[name] = np.where(is_any, np.where(is_there, cut[name], _MOST).min(axis=1), 0)
+    return wide
+
+
+def _rows(
+    bars: _Bars, width_seconds: int, price_scale: Scale, size_scale: Scale, *, has_file: bool
+) -> pl.DataFrame:
+    """All but the key of the rows."""
+    whole = (*_TICKS, *_LOTS, "trade_count", "first_id", "last_id", *_LEFT_OUT, *_SPREAD_TICKS)
+    coefficient = price_scale.coefficient * size_scale.coefficient
+    mean_ticks = bars["value"] / np.maximum(bars["volume_lots"], 1)
+    rows = pl.DataFrame(
+        {
+            **{name: bars[name] for name in (*whole, "quoted_ns")},
+            **_floats(_PRICES, _TICKS, bars, price_scale),
+            **_floats(_VOLUMES, _LOTS, bars, size_scale),
+            "quote_volume": bars["value"]
+            * coefficient
+            / 10.0 ** (price_scale.decimals + size_scale.decimals),
+            "vwap": mean_ticks * price_scale.coefficient / 10.0**price_scale.decimals,
+            **{name: each / 2 for name, each in _floats(_MID, _MID2, bars, price_scale).items()},
+            **_floats(_SPREAD, _SPREAD_TICKS, bars, price_scale),
+            "valid_share": bars["valid_ns"] / (width_seconds * NS_PER_SECOND),
+        }
+    )
+    of_file = (*_LOTS, *_VOLUMES, "quote_volume", "trade_count", *_LEFT_OUT)
+    of_trades = (*_TICKS, *_PRICES, "vwap", "first_id", "last_id")
+    of_book = (*_MID, *_SPREAD, *_SPREAD_TICKS)
+    return rows.with_columns(
+        pl.when(pl.lit(has_file)).then(pl.col(*of_file)),
+        pl.when(pl.col("trade_count") > 0).then(pl.col(*of_trades)),
+        pl.when(pl.col("quoted_ns") > 0).then(pl.col(*of_book)),
+    )
+
+
+def _floats(
+    names: Sequence[str], steps: Sequence[str], bars: _Bars, scale: Scale
+) -> dict[str, FloatArray]:
+    """Columns of whole steps by the names of their values."""
+    return {name: scale.to_floats(bars[of]) for name, of in zip(names, steps, strict=True)}
