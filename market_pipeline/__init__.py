@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
     from market_pipeline.notebook.book import Book
     from market_pipeline.notebook.instant import book_at
-    from market_pipeline.notebook.published import load_bbo, load_depth, load_trades
+    from market_pipeline.notebook.published import (
+        load_bars,
+        load_bbo,
+        load_depth,
+        load_trades,
+    )
     from market_pipeline.notebook.rebuild import rebuild
     from market_pipeline.notebook.rebuilt import RebuiltBook
 
@@ -25,6 +30,7 @@ __all__ = [
     "__version__",
     "book_at",
     "connect",
+    "load_bars",
     "load_bbo",
     "load_depth",
     "load_trades",
@@ -35,6 +41,7 @@ _IMPORTED_WHEN_USED = {
     "Book": "market_pipeline.notebook.book",
     "RebuiltBook": "market_pipeline.notebook.rebuilt",
     "book_at": "market_pipeline.notebook.instant",
+    "load_bars": "market_pipeline.notebook.published",
     "load_bbo": "market_pipeline.notebook.published",
     "load_depth": "market_pipeline.notebook.published",
     "load_trades": "market_pipeline.notebook.published",

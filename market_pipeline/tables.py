@@ -12,7 +12,7 @@ import duckdb
 
 from market_pipeline.books.tables import BBO, BOOK_TRADES, CHECKPOINTS, DEPTH, INTERVALS, REBUILDS
 from market_pipeline.errors import PublishError, WarehouseBusyError
-from market_pipeline.metrics.minute import BOOK_METRICS
+from market_pipeline.metrics.tables import BARS, BOOK_METRICS
 from market_pipeline.quality.coverage import COVERAGE
 from market_pipeline.quality.findings import FINDINGS
 from market_pipeline.quality.profile import PROFILES
@@ -53,6 +53,7 @@ TABLES: dict[str, Table] = {
     "validation_report": VALIDATION_REPORT,
     "quality_findings": FINDINGS,
     "book_metrics": BOOK_METRICS,
+    "bars": BARS,
 }
 """The table behind each asset."""
 

@@ -8,6 +8,7 @@ from datetime import date
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
+from market_pipeline.stages.bars import bars_day
 from market_pipeline.stages.metrics import metrics_day
 from market_pipeline.stages.raw.day import raw_day
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
@@ -74,6 +75,16 @@ def publish_day(
     small["book_metrics"] = metrics_day(
         day, instruments, small["validation_report"], bbo, depth, looked_through.trades
     ).rows
+    bars = bars_day(
+        day,
+        instruments,
+        small["validation_report"],
+        bbo,
+        looked_through.trades,
+        warehouse,
+        settings.bar_seconds,
+    )
+    publish(warehouse, TABLES["bars"], day, bars.files, withdrawn=bars.withdrawn)
     ids = [instrument.id for instrument in instruments]
     with writing(warehouse) as connection:
         for name, frame in small.items():

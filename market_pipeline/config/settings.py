@@ -25,6 +25,7 @@ from market_pipeline.config.addresses import PageAddress, SecretAddresses
 from market_pipeline.config.lake import LakeSettings
 from market_pipeline.config.values import (
     AbsolutePath,
+    BarWidths,
     Day,
     Integer,
     OptionalInteger,
@@ -95,6 +96,13 @@ class Settings(LakeSettings):
         ge=1,
         le=86_400,
         description="Seconds of market time between two full-depth checkpoints of a book.",
+    )
+    bar_seconds: BarWidths = Field(
+        default=(1, 60, 300, 3_600, 86_400),
+        description=(
+            "Widths of the bars in metrics.bars in seconds, separated by commas; each divides the "
+            "next and all divide the day."
+        ),
     )
     reference_minutes: Integer = Field(
         default=3,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -12,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 __all__ = [
     "AbsolutePath",
     "Amount",
+    "BarWidths",
     "Count",
     "Day",
     "Integer",
@@ -70,6 +72,23 @@ def _calendar_day(value: object) -> object:
     return value
 
 
+_SECONDS_PER_DAY = 86_400
+
+
+def _numbers_of_text(value: object) -> object:
+    """The numbers of a text with commas, as the environment has a list; others as they are."""
+    if isinstance(value, str):
+        return [each.strip() for each in value.split(",")]
+    return [value] if isinstance(value, int) else value
+
+
+def _each_divides_the_next(widths: tuple[int, ...]) -> tuple[int, ...]:
+    divided = all(wide % narrow == 0 for narrow, wide in pairwise((*widths, _SECONDS_PER_DAY)))
+    if not divided or not widths or len(set(widths)) < len(widths):
+        raise ValueError("expected ascending numbers of seconds, each dividing the next and 86400")
+    return widths
+
+
 AbsolutePath = Annotated[Path, BeforeValidator(filled_path), AfterValidator(absolute_path)]
 OptionalPath = Annotated[
     Annotated[Path, AfterValidator(absolute_path)] | None, BeforeValidator(blank_is_none)
@@ -77,6 +96,11 @@ OptionalPath = Annotated[
 OptionalText = Annotated[str | None, BeforeValidator(blank_is_none)]
 Integer = Annotated[int, BeforeValidator(_number_not_bool)]
 OptionalInteger = Annotated[Integer | None, BeforeValidator(blank_is_none)]
+BarWidths = Annotated[
+    tuple[Annotated[Integer, Field(ge=1, le=_SECONDS_PER_DAY)], ...],
+    BeforeValidator(_numbers_of_text),
+    AfterValidator(_each_divides_the_next),
+]
 Real = Annotated[float, BeforeValidator(_number_not_bool), Field(allow_inf_nan=False)]
 Day = Annotated[date, BeforeValidator(_calendar_day)]
 

@@ -159,6 +159,23 @@ _METRICS = {
     "depth_imbalance_20": _depth_sizes("bid", "ask"),
     "depth_valid_seconds": _DEPTH_IN_FORCE,
 }
+_PRINT_TIME = [(_TRADES, "timestamp")]
+_PRINTED = [(_TRADES, "price"), *_PRINT_TIME]
+_PRINTED_SIZE = [(_TRADES, "amount"), *_PRINT_TIME]
+_OHLC = ("open", "high", "low", "close")
+_BAR_COLUMNS = {
+    **_each((*_OHLC, *(f"{name}_ticks" for name in _OHLC)), _PRINTED),
+    **_each(("volume_lots", "volume"), _PRINTED_SIZE),
+    **_each(("buy_volume_lots", "buy_volume"), [*_PRINTED_SIZE, (_TRADES, "side")]),
+    **_each(("quote_volume", "vwap"), [*_PRINTED, (_TRADES, "amount")]),
+    **_each(("trade_count", "other_day_count"), _PRINT_TIME),
+    **_each(("first_id", "last_id"), [(_TRADES, "id"), *_PRINT_TIME]),
+    "late_count": [*_PRINT_TIME, _TRADE_TIME],
+    "off_step_count": [*_PRINTED, (_TRADES, "amount")],
+    **_each((f"mid_{name}" for name in _OHLC), _TOUCH),
+    **_each((f"spread_{name}{unit}" for unit in ("_ticks", "") for name in _OHLC), _TOUCH),
+    "valid_share": _IN_FORCE,
+}
 
 
 def _every_level(part: str) -> list[tuple[str, str]]:
@@ -381,6 +398,7 @@ COLUMN_SOURCES: Mapping[str, _Sources] = {
     "validation_report": dict(_of_report()),
     "quality_findings": _FINDINGS,
     "book_metrics": _METRICS,
+    "bars": _BAR_COLUMNS,
 }
 """By asset and column, the assets and columns it comes from; what is not here is a name or a count
 that comes from no single column."""

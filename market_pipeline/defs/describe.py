@@ -80,6 +80,25 @@ def column_sources(sources: Mapping[str, Sequence[tuple[str, str]]]) -> _Shown:
     )
 
 
+def files_metadata(files: Sequence[StagedFile]) -> Metadata:
+    """How much is in the files of a table, and by instrument their hashes."""
+    return {
+        "rows": sum(file.rows for file in files),
+        "bytes": sum(file.bytes for file in files),
+        "content_sha256": by_instrument(files, lambda file: file.sha256),
+    }
+
+
+def by_instrument(
+    files: Sequence[StagedFile], figure: Callable[[StagedFile], _Figure]
+) -> dict[str, list[_Figure]]:
+    """What is reported of each file, the parts of an instrument together in order."""
+    return {
+        instrument: [figure(file) for file in parts]
+        for instrument, parts in groupby(files, key=lambda file: file.instrument)
+    }
+
+
 def table_metadata(rows: Sequence[Line]) -> _Shown:
     """Rows of equal keys as a table that the UI always shows; a cell of None is empty.
 
@@ -99,25 +118,6 @@ def unchanged_table(unchanged: Mapping[str, UnchangedDay]) -> _Shown:
     return table_metadata(
         [{"instrument": name, "unchanged": unchanged[name].text} for name in sorted(unchanged)]
     )
-
-
-def files_metadata(files: Sequence[StagedFile]) -> Metadata:
-    """How much is in the files of one big table's day, and their hashes."""
-    return {
-        "rows": sum(file.rows for file in files),
-        "bytes": sum(file.bytes for file in files),
-        "content_sha256": by_instrument(files, lambda file: file.sha256),
-    }
-
-
-def by_instrument(
-    files: Sequence[StagedFile], figure: Callable[[StagedFile], _Figure]
-) -> dict[str, list[_Figure]]:
-    """What is reported of each file, the parts of an instrument together in order."""
-    return {
-        instrument: [figure(file) for file in parts]
-        for instrument, parts in groupby(files, key=lambda file: file.instrument)
-    }
 
 
 def failure_table(rows: Iterable[ManifestRow | Profile | RebuildRecord]) -> _Shown:

@@ -25,6 +25,7 @@ from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import DomainError
 from market_pipeline.mapped import ColumnArray
 from market_pipeline.metrics.book_batches import with_book_in_force, with_sound_times
+from market_pipeline.metrics.tables import BARS
 from market_pipeline.metrics.time_weighted import Grid, pieces
 from market_pipeline.quality.intervals import (
     NS_PER_SECOND,
@@ -34,100 +35,13 @@ from market_pipeline.quality.intervals import (
 )
 from market_pipeline.quality.measures.print_bars import PrintBars, in_receipt_order
 from market_pipeline.sources.batches import Trades
-from market_pipeline.warehouse.records import Identity
-from market_pipeline.warehouse.tables import Column, Table
 
-__all__ = ["BARS", "QUOTE_COLUMNS", "day_bars"]
+__all__ = ["QUOTE_COLUMNS", "day_bars"]
 
 QUOTE_COLUMNS = ("ts_receipt_ns", "flags", "bid_price_ticks", "ask_price_ticks")
 """The columns that are read of `books.bbo`."""
 
-_OPEN, _HIGH, _LOW, _CLOSE = _PRICES = ("open", "high", "low", "close")
-_WHICH = {_OPEN: "first", _HIGH: "highest", _LOW: "lowest", _CLOSE: "last"}
-
-BARS = Table(
-    schema="metrics",
-    name="bars",
-    description=(
-        "One row per instrument, width and interval of the UTC day, with or without a trade. "
-        "Trades are on the exchange's clock, mid and spread on the receipt clock over valid time."
-    ),
-    columns=(
-        *Identity.columns(),
-        Column("width_seconds", "INTEGER", "Width of the bar; filter by it: all widths are here."),
-        Column("bar_start", "TIMESTAMP", "Start of the bar, UTC; it ends width_seconds later."),
-        *(
-            Column(
-                f"{name}_ticks",
-                "BIGINT",
-                f"Price of the {which} trade by exchange time in ticks; null without a trade."
-                if name in {_OPEN, _CLOSE}
-                else f"{which.capitalize()} price of a trade in ticks; null without a trade.",
-            )
-            for name, which in _WHICH.items()
-        ),
-        *(
-            Column(name, "DOUBLE", f"The price of {name}_ticks; null without a trade.")
-            for name in _PRICES
-        ),
-        Column("volume_lots", "BIGINT", "Size traded in lots; null without a trades file."),
-        Column("buy_volume_lots", "BIGINT", "That of takers who bought, in lots."),
-        Column("volume", "DOUBLE", "Size traded; null without a trades file."),
-        Column("buy_volume", "DOUBLE", "That of takers who bought."),
-        Column(
-            "quote_volume",
-            "DOUBLE",
-            "Sum of price times size; of an inverse contract that is no amount of money.",
-        ),
-        Column("vwap", "DOUBLE", "quote_volume over volume; null without a trade."),
-        Column("trade_count", "BIGINT", "Trades as the vendor has them; null without a file."),
-        Column("first_id", "BIGINT", "The venue's id of the trade of open; null without one."),
-        Column("last_id", "BIGINT", "The venue's id of the trade of close; null without one."),
-        Column(
-            "late_count",
-            "BIGINT",
-            "Trades received after one of a later bar of the smallest width; they are in the bar.",
-        ),
-        Column(
-            "off_step_count",
-            "BIGINT",
-            "Trades left out because price or size is no whole number of ticks or lots above 0.",
-        ),
-        Column(
-            "other_day_count",
-            "BIGINT",
-            "Trades of the day's files left out because their exchange time is of another day: "
-            "those before at the day's first bar, those after at its last.",
-        ),
-        *(
-            Column(
-                f"mid_{name}",
-                "DOUBLE",
-                f"The {which} mid in force, on the receipt clock; null without valid time.",
-            )
-            for name, which in _WHICH.items()
-        ),
-        *(
-            Column(
-                f"spread_{name}_ticks",
-                "BIGINT",
-                f"The {which} spread in force in ticks, on the receipt clock; null without valid "
-                "time.",
-            )
-            for name, which in _WHICH.items()
-        ),
-        *(
-            Column(f"spread_{name}", "DOUBLE", f"spread_{name}_ticks in quote currency.")
-            for name in _PRICES
-        ),
-        Column(
-            "valid_share",
-            "DOUBLE",
-            "Share of the interval in which the book was valid, on the receipt clock.",
-        ),
-    ),
-    storage="delta",
-)
+_PRICES = ("open", "high", "low", "close")
 
 _Bars = Mapping[str, ColumnArray]
 """Bars of one width in whole steps, an array of each column; `mid2` is in half ticks."""

@@ -28,13 +28,13 @@ import polars as pl
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.metrics.book_batches import with_book_in_force, with_sound_times
+from market_pipeline.metrics.tables import BOOK_METRICS
 from market_pipeline.metrics.time_weighted import Grid, Sums, Values
 from market_pipeline.quality.intervals import BoolArray, FloatArray, IntArray
 from market_pipeline.quality.measures.bars import trade_bars
 from market_pipeline.sources.batches import Trades
-from market_pipeline.warehouse.tables import Column, Table
 
-__all__ = ["BBO_COLUMNS", "BOOK_METRICS", "DEPTH_COLUMNS", "DEPTH_LEVELS", "minute_metrics"]
+__all__ = ["BBO_COLUMNS", "DEPTH_COLUMNS", "DEPTH_LEVELS", "minute_metrics"]
 
 DEPTH_LEVELS = 20
 
@@ -45,44 +45,6 @@ BBO_COLUMNS = ("ts_receipt_ns", "flags", *_TOUCH)
 _CONFIRMED = ("bid_levels_confirmed", "ask_levels_confirmed")
 DEPTH_COLUMNS = ("ts_receipt_ns", "flags", *_BID_SIZES, *_ASK_SIZES, *_CONFIRMED)
 """The columns that are read of either table."""
-
-BOOK_METRICS = Table(
-    schema="metrics",
-    name="book_metrics",
-    description=(
-        "One row per instrument and UTC minute in which a message or a trade was received or the "
-        "book was valid for some time. State variables are time-weighted over valid time, on the "
-        "receipt clock; null means that there was no such time, or that the side was empty."
-    ),
-    columns=(
-        Column("exchange", "VARCHAR", "Venue, upper case."),
-        Column("symbol", "VARCHAR", "Symbol at the venue, upper case."),
-        Column("dt", "DATE", "UTC day of receipt."),
-        Column("minute_start", "TIMESTAMP", "Start of the minute, UTC."),
-        Column("valid_seconds", "DOUBLE", "Time of the minute in which the book was valid."),
-        Column("message_count", "BIGINT", "Book messages received on this day, valid or not."),
-        Column("trade_count", "BIGINT", "Trades received; null without a trades file."),
-        Column("buy_volume", "DOUBLE", "Quantity bought by takers; null without a trades file."),
-        Column("sell_volume", "DOUBLE", "Quantity sold by takers; null without a trades file."),
-        Column("trade_open", "DOUBLE", "Price of the first trade; null without a trade."),
-        Column("trade_high", "DOUBLE", "Highest price of a trade; null without a trade."),
-        Column("trade_low", "DOUBLE", "Lowest price of a trade; null without a trade."),
-        Column("trade_close", "DOUBLE", "Price of the last trade; null without a trade."),
-        Column("spread", "DOUBLE", "Best ask minus best bid, in quote currency."),
-        Column("spread_ticks", "DOUBLE", "Best ask minus best bid, in ticks."),
-        Column("spread_bps", "DOUBLE", "Best ask minus best bid over the mid, in basis points."),
-        Column("mid", "DOUBLE", "Half of best bid plus best ask."),
-        Column("weighted_mid", "DOUBLE", "Mid weighted by the opposite side's touch size."),
-        Column("bid_touch_size", "DOUBLE", "Size at the best bid."),
-        Column("ask_touch_size", "DOUBLE", "Size at the best ask."),
-        Column("touch_imbalance", "DOUBLE", "(bid - ask) / (bid + ask) of the touch sizes."),
-        Column("bid_depth_20", "DOUBLE", "Size of the best 20 bids, all confirmed; null without."),
-        Column("ask_depth_20", "DOUBLE", "Size of the best 20 asks, all confirmed; null without."),
-        Column("depth_imbalance_20", "DOUBLE", "(bid - ask) / (bid + ask) of those sizes."),
-        Column("depth_valid_seconds", "DOUBLE", "Valid time of the depth; null without depth."),
-    ),
-    storage="duckdb",
-)
 
 _COLUMNS = tuple(column.name for column in BOOK_METRICS.columns)
 

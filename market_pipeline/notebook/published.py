@@ -1,4 +1,4 @@
-"""`load_bbo`, `load_depth` and `load_trades`: the published rows of some days, lazily."""
+"""`load_bbo`, `load_depth`, `load_trades`, `load_bars`: what is published of some days, lazily."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from market_pipeline.books.tables import BBO, BOOK_TRADES, DEPTH
 from market_pipeline.config.settings import load_settings
 from market_pipeline.config.yaml_files import nearest_known
 from market_pipeline.errors import DomainError, MissingDataError, SchemaError
+from market_pipeline.metrics.tables import BARS
 from market_pipeline.warehouse.delta import delta_table, published_files
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.read import scan
 from market_pipeline.warehouse.tables import Table
 
-__all__ = ["load_bbo", "load_depth", "load_trades"]
+__all__ = ["load_bars", "load_bbo", "load_depth", "load_trades"]
 
 _NAMED_AT_MOST = 5
 
@@ -134,6 +135,36 @@ def load_trades(
     return pl.concat(
         _load(BOOK_TRADES, each, days, data_dir, columns, valid_only, missing) for each in ids
     )
+
+
+def load_bars(
+    instrument: str,
+    start: date | str,
+    end: date | str | None = None,
+    *,
+    width_seconds: int | None = None,
+    data_dir: Path | str | None = None,
+    columns: Sequence[str] | None = None,
+    missing: Literal["error", "skip"] = "error",
+) -> pl.LazyFrame:
+    """The bars of every interval, with or without a trade, as published in `metrics.bars`.
+
+    Rows come by day, in a day by width, and of a width by time.
+
+    Args:
+        instrument, start, end, data_dir, missing: As for `load_bbo`.
+        width_seconds: Only bars of this width; by default of all widths (`PIPELINE_BAR_SECONDS`).
+        columns: Only these columns; by default all, see `metrics.bars` in docs/sql.md. Prices are
+            null without a trade, mid and spread without valid time, volumes without a trades file.
+
+    Raises:
+        MissingDataError, SchemaError, DomainError, SettingsError: As `load_bbo`.
+    """
+    _refuse_unknown(BARS, columns)
+    rows = _load(BARS, instrument, _days(start, end), data_dir, None, False, missing)
+    if width_seconds is not None:
+        rows = rows.filter(pl.col("width_seconds") == width_seconds)
+    return rows if columns is None else rows.select(columns)
 
 
 def _load(

@@ -22,7 +22,7 @@ from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
 from market_pipeline.config.values import JsonValue
 from market_pipeline.errors import error_text, is_of_machine
-from market_pipeline.metrics.minute import BOOK_METRICS
+from market_pipeline.metrics.tables import BARS, BOOK_METRICS
 from market_pipeline.quality.findings import FINDINGS
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import VALIDATION_REPORT
@@ -47,6 +47,7 @@ from market_pipeline.warehouse.tables import Table
 from market_pipeline.warehouse.working import read_day
 
 __all__ = [
+    "BARRED",
     "BOOKS",
     "METRICS",
     "PROFILED",
@@ -54,6 +55,7 @@ __all__ = [
     "VALIDATED",
     "RecordedDay",
     "UnchangedDay",
+    "bars_made_of",
     "books_made_of",
     "made_of_each",
     "metrics_made_of",
@@ -72,6 +74,7 @@ BOOKS: tuple[Table, ...] = (*BOOK_FILES, REBUILDS)
 TRADED: tuple[Table, ...] = (BOOK_TRADES,)
 VALIDATED: tuple[Table, ...] = (VALIDATION_REPORT, FINDINGS)
 METRICS: tuple[Table, ...] = (BOOK_METRICS,)
+BARRED: tuple[Table, ...] = (BARS,)
 """The tables that are made together: an instrument's day of all is unchanged, or made again."""
 
 # What failed is tried again, whatever it was made of: it is soon done, and the reason may be gone.
@@ -175,14 +178,39 @@ def metrics_made_of(
     warehouse: Warehouse,
 ) -> dict[str, MadeOf]:
     """By id, what the metrics of a day follow from."""
-    published = [published_inputs(warehouse, table, day) for table in (BBO, DEPTH)]
+    return _measured_made_of(day, instruments, reports, trades, warehouse, (BBO, DEPTH), {})
+
+
+def bars_made_of(
+    day: date,
+    instruments: Sequence[Instrument],
+    reports: pl.DataFrame,
+    trades: RawObjects,
+    warehouse: Warehouse,
+    bar_seconds: Sequence[int],
+) -> dict[str, MadeOf]:
+    """By id, what the bars of a day follow from."""
+    widths: dict[str, JsonValue] = {"bar_seconds": [*bar_seconds]}
+    return _measured_made_of(day, instruments, reports, trades, warehouse, (BBO,), widths)
+
+
+def _measured_made_of(
+    day: date,
+    instruments: Sequence[Instrument],
+    reports: pl.DataFrame,
+    trades: RawObjects,
+    warehouse: Warehouse,
+    tables: Sequence[Table],
+    settings: Mapping[str, JsonValue],
+) -> dict[str, MadeOf]:
+    published = [published_inputs(warehouse, table, day) for table in tables]
 
     def made_of(instrument: Instrument) -> MadeOf:
         inputs = trades.made_from(RAW_TRADES, instrument, day)
         for table in published:
             inputs += table.get(instrument.id, ())
         inputs += rows_input(VALIDATION_REPORT, day, reports, instrument)
-        return MadeOf(tuple(inputs), validation_options(instrument))
+        return MadeOf(tuple(inputs), {**validation_options(instrument), **settings})
 
     return made_of_each(day, instruments, made_of)
 

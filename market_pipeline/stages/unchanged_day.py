@@ -15,11 +15,13 @@ from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import VALIDATION_REPORT
 from market_pipeline.sources.crypto_lake import RAW_TABLES
 from market_pipeline.stages.provenance import (
+    BARRED,
     BOOKS,
     METRICS,
     PROFILED,
     TRADED,
     VALIDATED,
+    bars_made_of,
     books_made_of,
     made_of_each,
     metrics_made_of,
@@ -51,7 +53,7 @@ def is_unchanged_day(
     Raises:
         Exception: Whatever a run would record, or fail with.
     """
-    tables = (*MANIFESTS, *PROFILED, *BOOKS, *TRADED, *VALIDATED, *METRICS)
+    tables = (*MANIFESTS, *PROFILED, *BOOKS, *TRADED, *VALIDATED, *METRICS, *BARRED)
     recorded = recorded_day(warehouse, tables, day)
     if not _is_registered(day, instruments, settings, recorded.rows):
         return False
@@ -111,3 +113,5 @@ def _stages(
     yield VALIDATED, report_made_of(lookups, instruments, rebuilds, settings)
     reports = published[VALIDATION_REPORT.sql_name]
     yield METRICS, metrics_made_of(day, instruments, reports, trades, warehouse)
+    widths = settings.bar_seconds
+    yield BARRED, bars_made_of(day, instruments, reports, trades, warehouse, widths)

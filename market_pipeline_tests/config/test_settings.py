@@ -399,6 +399,28 @@ class TestStore:
         assert "very-secret" not in problem
 
 
+class TestBarSeconds:
+    @pytest.mark.parametrize(
+        ("given", "widths"),
+        [("60", (60,)), ("1, 60,86400", (1, 60, 86_400)), ([5, 10], (5, 10)), (300, (300,))],
+    )
+    def test_a_list_of_numbers(self, monkeypatch, folder, given, widths):
+        """Numbers with commas in the environment, one or a list in YAML."""
+        if isinstance(given, str):
+            monkeypatch.setenv("PIPELINE_BAR_SECONDS", given)
+        else:
+            (folder / "config.yaml").write_text(f"bar_seconds: {given}\n")
+        assert widths == load_settings().bar_seconds
+
+    @pytest.mark.parametrize(
+        "given", ["", "0", "-1", "7", "60,1", "60,60", "60,90", "1,x", "172800", "1.5", "true"]
+    )
+    def test_refused(self, given):
+        """Widths that do not ascend and divide each other and the day are refused."""
+        (problem, *_) = problems_of(bar_seconds=given)
+        assert "bar_seconds" in problem
+
+
 def test_immutable():
     """Loaded settings cannot be changed."""
     with pytest.raises(ValidationError):
@@ -409,7 +431,11 @@ class TestDocumentation:
     @pytest.mark.parametrize("name", Settings.model_fields)
     def test_every_setting_has_a_row(self, name):
         """docs/settings.md holds each field with its variable, default and description."""
-        computed = {"lake_uri": "`lake` inside `data_dir`", "threads": "the CPUs this process may"}
+        computed = {
+            "lake_uri": "`lake` inside `data_dir`",
+            "threads": "the CPUs this process may",
+            "bar_seconds": "| `1,60,300,3600,86400` |",
+        }
         field = Settings.model_fields[name]
         rows = (REPOSITORY / "docs" / "settings.md").read_text().splitlines()
         (row,) = [row for row in rows if row.startswith(f"| `{ENV_PREFIX}{name.upper()}` |")]

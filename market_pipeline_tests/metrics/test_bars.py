@@ -17,7 +17,8 @@ from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.scale import Scale
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import DomainError
-from market_pipeline.metrics.bars import BARS, QUOTE_COLUMNS, day_bars
+from market_pipeline.metrics.bars import QUOTE_COLUMNS, day_bars
+from market_pipeline.metrics.tables import BARS
 from market_pipeline.quality.intervals import NO_SPANS, NS_PER_SECOND, day_bounds_ns
 from market_pipeline.quality.measures import print_bars
 from market_pipeline.sources.batches import Trades
@@ -321,7 +322,7 @@ def test_a_real_day_agrees_with_polars(key, width):
     folder = sample_root() / "lake/trades" / f"exchange={exchange}" / f"symbol={symbol}"
     file = folder / f"dt={day}" / "1.snappy.parquet"
     lot = Decimal(1) if exchange == "BINANCE_DELIVERY" else Decimal("0.00001")
-    trades = read_trades([file], ids=True)
+    trades = read_trades([file], with_ids=True)
     made = bars_of(
         trades, widths=(1, 60, 300, 3_600, 86_400), tick=Decimal("0.01"), lot=lot, day=day
     )

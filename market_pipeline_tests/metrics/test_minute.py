@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.config.instruments import Instrument
-from market_pipeline.metrics.minute import BOOK_METRICS, DEPTH_LEVELS, minute_metrics
+from market_pipeline.metrics.minute import DEPTH_LEVELS, minute_metrics
+from market_pipeline.metrics.tables import BOOK_METRICS
 from market_pipeline.quality.intervals import NO_SPANS, NS_PER_SECOND, day_bounds_ns
 from market_pipeline.quality.measures.crossed import valid_time
 from market_pipeline.sources.batches import Trades

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from market_pipeline import load_bbo, load_depth, load_trades
+from market_pipeline import load_bars, load_bbo, load_depth, load_trades
 from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.errors import DomainError, MissingDataError, SchemaError
 from market_pipeline_tests.notebook.conftest import FAULTY, MISSING, NEXT, QUIET, Market
@@ -17,7 +17,12 @@ pytestmark = pytest.mark.slow
 class TestLoad:
     @pytest.mark.parametrize(
         ("load", "asset"),
-        [(load_bbo, "book_bbo"), (load_depth, "book_depth"), (load_trades, "trades")],
+        [
+            (load_bbo, "book_bbo"),
+            (load_depth, "book_depth"),
+            (load_trades, "trades"),
+            (load_bars, "bars"),
+        ],
     )
     def test_one_day(self, market: Market, load, asset):
         """A day named as text or as a date is what was published of it, lazily."""
@@ -76,6 +81,19 @@ class TestLoad:
         monkeypatch.setenv("PIPELINE_DATA_DIR", str(market.data_dir))
         rows = load_depth(market.instrument.id, QUIET, columns=["flags"]).collect()
         assert market.published("book_depth", QUIET).select("flags").equals(rows)
+
+    def test_bars_of_one_width(self, market: Market):
+        """A width is taken also where its column is not asked for."""
+        rows = load_bars(
+            market.instrument.id,
+            FAULTY,
+            data_dir=market.data_dir,
+            width_seconds=3_600,
+            columns=["bar_start", "trade_count"],
+        ).collect()
+        expected = market.published("bars").filter(pl.col("width_seconds") == 3_600)
+        assert expected.select("bar_start", "trade_count").equals(rows)
+        assert (24, True) == (rows.height, rows["trade_count"].sum() > 0)
 
     def test_an_unknown_instrument(self, market: Market):
         """An instrument that is not published is answered with those that are."""

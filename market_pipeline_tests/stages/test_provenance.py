@@ -16,6 +16,7 @@ from market_pipeline.config.thresholds import Thresholds
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
 from market_pipeline.stages.provenance import (
+    BARRED,
     BOOKS,
     METRICS,
     PROFILED,
@@ -372,7 +373,7 @@ class TestKept:
 
 def test_every_derived_table_is_kept_with_its_stage():
     """Each table but the three of raw objects is in exactly one group that is made together."""
-    groups = [*PROFILED, *BOOKS, *TRADED, *VALIDATED, *METRICS]
+    groups = [*PROFILED, *BOOKS, *TRADED, *VALIDATED, *METRICS, *BARRED]
     raw_tables = {"raw_book_deltas", "raw_book_snapshots", "raw_trades"}
 
     assert sorted(table.sql_name for table in groups) == sorted(

@@ -9,7 +9,7 @@ import pytest
 
 from market_pipeline.books.tables import BBO, CHECKPOINTS, REBUILDS
 from market_pipeline.errors import PublishError
-from market_pipeline.metrics.minute import BOOK_METRICS
+from market_pipeline.metrics.tables import BOOK_METRICS
 from market_pipeline.tables import refresh_catalogue
 from market_pipeline.warehouse.catalogue import connect
 from market_pipeline.warehouse.chain import Link, read_chain

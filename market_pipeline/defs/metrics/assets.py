@@ -1,4 +1,4 @@
-"""The metrics of a day, and its trades with their books."""
+"""The metrics and bars of a day, and its trades with their books."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
@@ -14,11 +14,14 @@ from market_pipeline.defs.io_managers import PartitionFiles, PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
-from market_pipeline.metrics.minute import BOOK_METRICS
+from market_pipeline.metrics.tables import BARS, BOOK_METRICS
+from market_pipeline.stages.bars import bars_day
 from market_pipeline.stages.metrics import metrics_day
 from market_pipeline.stages.provenance import (
+    BARRED,
     METRICS,
     TRADED,
+    bars_made_of,
     metrics_made_of,
     trades_made_of,
     with_unchanged,
@@ -126,6 +129,41 @@ def book_metrics(
     )
 
 
+@dg.asset(partitions_def=DAILY, **options("bars"))
+@run_step
+def bars(
+    context: dg.AssetExecutionContext,
+    pipeline: Pipeline,
+    validation_report: pl.DataFrame,
+    book_bbo: pl.LazyFrame,
+    raw_trades: pl.DataFrame,
+) -> Iterator[dg.Output[PartitionFiles]]:
+    """Open, high, low, close, volume, mid and spread of every interval, at several widths."""
+    day, widths = day_of(context), pipeline.settings.bar_seconds
+    trades = RawObjects(pipeline.settings.lake_path, raw_trades)
+    made_of = bars_made_of(
+        day, pipeline.selected, validation_report, trades, pipeline.warehouse, widths
+    )
+    unchanged = pipeline.unchanged(context, BARRED, made_of)
+    made = [each for each in pipeline.selected if each.id not in unchanged]
+    warehouse, warn = pipeline.warehouse, context.log.warning
+    with staging_in_use(warehouse):
+        staged = bars_day(day, made, validation_report, book_bbo, trades, warehouse, widths, warn)
+        kept = [file for each in unchanged.values() for file in each.files[BARS.sql_name]]
+        files = sorted([*kept, *staged.files], key=lambda file: file.instrument)
+        metadata = {
+            **files_metadata(files),
+            "widths": ", ".join(map(str, widths)),
+            "without": _without_table(staged.without),
+            "unchanged": unchanged_table(unchanged),
+        }
+        new = {file.instrument: made_of[file.instrument] for file in staged.files}
+        yield dg.Output(
+            PartitionFiles(staged.files, staged.withdrawn, new),
+            metadata=green_if(bool(files), context, "bars", metadata),
+        )
+
+
 def _of_trades(found: Mapping[str, TradeCounts], lake: Path) -> Metadata:
     """What the UI shows of the trades of each instrument."""
     return {
@@ -163,4 +201,4 @@ def _without_table(without: Mapping[str, str]) -> dg.TableMetadataValue | dg.Tex
     )
 
 
-ASSETS = [trades, book_metrics]
+ASSETS = [trades, book_metrics, bars]
