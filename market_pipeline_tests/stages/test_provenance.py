@@ -23,6 +23,7 @@ from market_pipeline.stages.provenance import (
     TRADED,
     VALIDATED,
     RecordedDay,
+    bars_made_of,
     books_made_of,
     made_of_each,
     metrics_made_of,
@@ -125,6 +126,17 @@ class TestKeys:
         replace_rows(warehouse, RAW_BOOK_DELTAS, day_after, None, copy)
 
         assert {"report"} == differing(before, keys(settings, deltas=own))
+
+    def test_widths_of_bars(self, settings: Settings):
+        """Other widths make other bars, of the same trades and books."""
+        warehouse, reports = Warehouse(settings.data_dir), VALIDATION_REPORT.empty()
+        trades = raw(manifest("aa")).deltas
+        each, same, other = (
+            bars_made_of(DAY, [BTC], reports, trades, warehouse, widths)[BTC.id].key(BARRED[0])
+            for widths in ((1, 60), (1, 60), (60,))
+        )
+
+        assert each == same != other
 
     def test_a_foreign_day_before(self, settings: Settings):
         """Whether the day before was of foreign files is part of the verdict's key."""
