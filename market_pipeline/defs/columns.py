@@ -305,6 +305,7 @@ _OF_GROUP: Mapping[type[Columns], list[tuple[str, str]]] = {
     BarFigures: _BARS,
 }
 """What all columns of a group of the report come from, but for those below."""
+_LOSSES = {"file": "loss_files", "row": "loss_rows", "value": "loss_values", "column": "losses"}
 _PROFILED = {column.name for column in PROFILES.columns}
 _BACKWARDS = _of("book_bbo", "sequence_number")
 _CLOSING_PRICE = _of("book_checkpoints", "tick", "bid_price_ticks", "ask_price_ticks")
@@ -341,16 +342,11 @@ _ALONE: Mapping[str, list[tuple[str, str]]] = {
     ),
     "origin_granularity_us": _of("book_bbo", "ts_origin_ns"),
     "receipt_granularity_us": _TIMES,
-    **{
-        f"{column}_precision_losses": _of("book_rebuilds", f"{column}_losses")
-        for column in ("price", "size")
-    },
+    "price_precision_losses": _of("book_rebuilds", "price_losses"),
+    "size_precision_losses": _of("book_rebuilds", "size_losses"),
     **{
         f"first_precision_{part}": _of("book_rebuilds", f"price_{name}", f"size_{name}")
-        for part, name in (
-            *(("file", "loss_files"), ("row", "loss_rows"), ("value", "loss_values")),
-            ("column", "losses"),
-        )
+        for part, name in _LOSSES.items()
     },
     "uncompared_share": _of("book_rebuilds", "snapshots_compared", "snapshots_uncompared"),
     "snapshot_matching_share": _of("book_rebuilds", "snapshot_levels_matching", "snapshot_levels"),

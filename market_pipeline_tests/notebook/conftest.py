@@ -87,15 +87,15 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Market:
     instrument = simulated.as_instrument()
     carried_on = instrument.model_copy(update={"policies": Policies(seed="previous_close")})
     with pytest.MonkeyPatch.context() as changed:
-        # So few checkpoints that many messages and snapshots lie between two of them.
-        changed.setenv("PIPELINE_CHECKPOINT_SECONDS", "14400")
         changed.chdir(root)
-        settings = Settings(data_dir=data_dir, lake_uri=str(lake))
+        # So few checkpoints that many messages and snapshots lie between two of them.
+        few = {"lake_uri": str(lake), "checkpoint_seconds": 14_400}
+        settings = Settings(data_dir=data_dir, **few)
         for day in (FAULTY, MISSING, QUIET):
             publish_day(settings, (instrument,), day)
         publish_day(settings, (carried_on,), NEXT)
         uncross = instrument.model_copy(update={"policies": Policies(crossed="uncross")})
-        elsewhere = Settings(data_dir=root / "uncrossed", lake_uri=str(lake))
+        elsewhere = Settings(data_dir=root / "uncrossed", **few)
         publish_day(elsewhere, (uncross,), FAULTY)
     return Market(instrument, lake, data_dir, root / "uncrossed")
 

@@ -22,7 +22,7 @@ from market_pipeline.warehouse.conform import empty_frame
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.publish import publish
 from market_pipeline.warehouse.read import scan_files
-from market_pipeline_tests.stages.days import ASSETS, rebuild_instrument, settings
+from market_pipeline_tests.stages.days import ASSETS, rebuild_instrument, settings, with_profiles
 
 
 def published(
@@ -34,7 +34,7 @@ def published(
         table = TABLES[ASSETS[raw_table.name]]
         rows = register_day(lake, raw_table, of, day)
         objects.append(RawObjects(lake, table.frame(rows)))
-    raw = RegisteredDay(day, lake, *objects)
+    raw = with_profiles(RegisteredDay(day, lake, *objects), of)
     given = settings(root, **changes)
     files, record = rebuild_instrument(raw, of, given, warehouse)
     publish(warehouse, CHECKPOINTS, day, files[CHECKPOINTS.sql_name])
