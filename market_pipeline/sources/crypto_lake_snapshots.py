@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from market_pipeline.sources.batches import SnapshotBatch
 from market_pipeline.sources.converted_columns import level_columns, levels_in
@@ -46,9 +47,10 @@ def read_snapshots(
             ranks = range(levels_in(arrays))
             price = np.stack([arrays[f"{side}_{k}_price"] for k in ranks], axis=1)
             size = np.stack([arrays[f"{side}_{k}_size"] for k in ranks], axis=1)
-            absent = ~(np.isfinite(price) & np.isfinite(size)) | (price <= 0) | (size <= 0)
-            prices[side] = np.where(absent, 0.0, price)
-            sizes[side] = np.where(absent, 0.0, size)
+            if not (_is_there(price) and _is_there(size)):
+                absent = ~(np.isfinite(price) & np.isfinite(size)) | (price <= 0) | (size <= 0)
+                price[absent] = size[absent] = 0.0
+            prices[side], sizes[side] = price, size
         yield SnapshotBatch(
             file=batch.file,
             first_row=batch.first_row,
@@ -60,6 +62,11 @@ def read_snapshots(
             ask_size=sizes["ask"],
             ts_origin_ns=arrays["timestamp"] if with_origin else None,
         )
+
+
+def _is_there(values: NDArray[np.float64]) -> bool:
+    """Whether all are finite and above 0; both are NaN where a value is, which fails."""
+    return bool(values.min(initial=np.inf) > 0 and values.max(initial=0) < np.inf)
 
 
 def _snapshot_batches(
