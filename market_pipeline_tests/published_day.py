@@ -8,13 +8,13 @@ from datetime import date
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
-from market_pipeline.stages.bars import bars_day
-from market_pipeline.stages.metrics import metrics_day
+from market_pipeline.stages.metrics.bars import bars_day
+from market_pipeline.stages.metrics.book_metrics import metrics_day
+from market_pipeline.stages.metrics.trades import trades_day
 from market_pipeline.stages.raw.day import raw_day
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
 from market_pipeline.stages.raw.profile import profile_day
 from market_pipeline.stages.rebuild.day import rebuild_day
-from market_pipeline.stages.trades import trades_day
 from market_pipeline.stages.validation.context import PublishedBooks
 from market_pipeline.stages.validation.day import ValidatedDay, report_day
 from market_pipeline.stages.validation.lookups import Lookups

@@ -22,10 +22,10 @@ import market_pipeline.cli.app
 import market_pipeline.plots.coverage
 import market_pipeline.plots.mid
 import market_pipeline.plots.valid_time
-import market_pipeline.stages.metrics
+import market_pipeline.stages.metrics.book_metrics
+import market_pipeline.stages.metrics.trades
 import market_pipeline.stages.raw.day
 import market_pipeline.stages.rebuild.day
-import market_pipeline.stages.trades
 import market_pipeline.stages.triggers.run_requests
 import market_pipeline.stages.validation.day
 from market_pipeline.books.rebuild import Rebuild

@@ -19,7 +19,8 @@ from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
-from market_pipeline.stages.metrics import MetricsDay, metrics_day
+from market_pipeline.stages.metrics.book_metrics import MetricsDay, metrics_day
+from market_pipeline.stages.metrics.trades import TradesDay, trades_day
 from market_pipeline.stages.provenance import books_made_of
 from market_pipeline.stages.published_rows import of_instrument
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
@@ -27,7 +28,6 @@ from market_pipeline.stages.raw.profile import profile_day
 from market_pipeline.stages.raw.register import register_day
 from market_pipeline.stages.rebuild import instrument as one_instrument
 from market_pipeline.stages.rebuild.day import rebuild_day
-from market_pipeline.stages.trades import TradesDay, trades_day
 from market_pipeline.stages.validation.context import InstrumentDay, PublishedBooks
 from market_pipeline.stages.validation.day import ValidatedDay, report_day
 from market_pipeline.stages.validation.lookups import Lookups

@@ -15,8 +15,9 @@ from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.metrics.tables import BARS, BOOK_METRICS
-from market_pipeline.stages.bars import bars_day
-from market_pipeline.stages.metrics import metrics_day
+from market_pipeline.stages.metrics.bars import bars_day
+from market_pipeline.stages.metrics.book_metrics import metrics_day
+from market_pipeline.stages.metrics.trades import TradeCounts, trades_day
 from market_pipeline.stages.provenance import (
     BARRED,
     METRICS,
@@ -27,7 +28,6 @@ from market_pipeline.stages.provenance import (
     with_unchanged,
 )
 from market_pipeline.stages.raw.objects import RawObjects
-from market_pipeline.stages.trades import TradeCounts, trades_day
 from market_pipeline.warehouse.staging import staging_in_use
 
 __all__ = ["ASSETS"]

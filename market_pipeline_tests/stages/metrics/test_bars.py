@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 
 from market_pipeline.metrics.tables import BARS
-from market_pipeline.stages import bars as stage
-from market_pipeline.stages.bars import bars_day
+from market_pipeline.stages.metrics import bars as stage
+from market_pipeline.stages.metrics.bars import bars_day
 from market_pipeline_tests.stages.days import BTC, DAY, ETH, write_day
 
 WIDTHS = (60, 3_600, 86_400)

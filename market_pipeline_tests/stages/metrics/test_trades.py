@@ -11,8 +11,8 @@ import pytest
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.tables import BOOK_TRADES
 from market_pipeline.sources.crypto_lake import TRADES, day_folder
-from market_pipeline.stages import trades as stage
-from market_pipeline.stages.trades import TradesDay
+from market_pipeline.stages.metrics import trades as stage
+from market_pipeline.stages.metrics.trades import TradesDay
 from market_pipeline.warehouse.read import scan_files
 from market_pipeline_tests.sources.raw_files import shard
 from market_pipeline_tests.stages.days import (

@@ -12,7 +12,7 @@ from market_pipeline.config.instruments import Instrument
 from market_pipeline.metrics.bars import QUOTE_COLUMNS, day_bars
 from market_pipeline.metrics.tables import BARS
 from market_pipeline.sources.crypto_lake_trades import read_trades
-from market_pipeline.stages.measured import MeasuredBook, measure_each
+from market_pipeline.stages.metrics.measured import MeasuredBook, measure_each
 from market_pipeline.stages.published_rows import read_rows
 from market_pipeline.stages.raw.objects import RawObjects
 from market_pipeline.warehouse.layout import Warehouse

@@ -7,8 +7,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from market_pipeline.stages import metrics as stage
-from market_pipeline.stages.metrics import metrics_day
+from market_pipeline.stages.metrics import book_metrics as stage
+from market_pipeline.stages.metrics.book_metrics import metrics_day
 from market_pipeline_tests.stages.days import BTC, DAY, ETH, delta_rows, write_day
 
 
