@@ -34,7 +34,9 @@ def published(
         table = TABLES[ASSETS[raw_table.name]]
         rows = register_day(lake, raw_table, of, day)
         objects.append(RawObjects(lake, table.frame(rows)))
-    raw = with_profiles(RegisteredDay(day, lake, *objects), of)
+    raw = RegisteredDay(day, lake, *objects)
+    if "infer" in (of.tick, of.lot):
+        raw = with_profiles(raw, of)
     given = settings(root, **changes)
     files, record = rebuild_instrument(raw, of, given, warehouse)
     publish(warehouse, CHECKPOINTS, day, files[CHECKPOINTS.sql_name])
