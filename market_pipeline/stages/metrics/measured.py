@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -19,10 +20,11 @@ from market_pipeline.quality.row import ReportRow
 from market_pipeline.shown import shown_logger
 from market_pipeline.stages.published_rows import records_of
 
-__all__ = ["Measured", "MeasuredBook", "measure_each"]
+__all__ = ["Measured", "MeasuredBook", "make_each", "measure_each"]
 
 _LOG = shown_logger(__name__)
 _Made = TypeVar("_Made")
+_Book = TypeVar("_Book")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,10 +78,22 @@ def measure_each(
         what: What is made, for a person.
         warn: Called with the instrument of which nothing is made though it has a book, and why.
     """
+    return make_each(day, instruments, partial(_book_of, reports), make, what, warn)
+
+
+def make_each(
+    day: date,
+    instruments: Sequence[Instrument],
+    book_of: Callable[[Instrument], _Book | str | None],
+    make: Callable[[Instrument, _Book], _Made],
+    what: str,
+    warn: Callable[[str], None],
+) -> Measured[_Made]:
+    """As `measure_each`, of the books that `book_of` gives: None for none, a text for why not."""
     measured: Measured[_Made] = Measured()
     for instrument in instruments:
         try:
-            book = _book_of(instrument, reports)
+            book = book_of(instrument)
             if isinstance(book, str):
                 measured.without[instrument.id] = book
             elif book is not None:
@@ -98,7 +112,7 @@ def measure_each(
     return measured
 
 
-def _book_of(instrument: Instrument, reports: pl.DataFrame) -> MeasuredBook | str | None:
+def _book_of(reports: pl.DataFrame, instrument: Instrument) -> MeasuredBook | str | None:
     """An instrument's book; None without one, and in words why it may not be used."""
     row = next(iter(records_of(reports, instrument, ReportRow)), None)
     if row is None or row.outcome != "rebuilt":

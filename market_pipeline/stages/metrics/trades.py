@@ -15,11 +15,10 @@ from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.record import RebuildRecord
 from market_pipeline.books.tables import BOOK_TRADES
 from market_pipeline.config.instruments import Instrument
-from market_pipeline.errors import MarketPipelineError, error_text, is_of_machine
 from market_pipeline.metrics.trades import BOOK_COLUMNS, books_before, trade_rows
 from market_pipeline.quality.intervals import IntArray
-from market_pipeline.shown import shown_logger
 from market_pipeline.sources.crypto_lake_trades import locate_trades, read_trades
+from market_pipeline.stages.metrics.measured import make_each
 from market_pipeline.stages.published_rows import of_instrument, read_rows, records_of
 from market_pipeline.stages.raw.objects import RawObjects
 from market_pipeline.warehouse.layout import Warehouse
@@ -29,7 +28,6 @@ __all__ = ["OffGrid", "TradeCounts", "TradesDay", "trades_day"]
 
 _BATCH_ROWS = 1 << 17
 _PLACES = 10
-_LOG = shown_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,29 +102,21 @@ def trades_day(
     Raises:
         Exception: What is the machine's (`errors.is_of_machine`).
     """
-    found = TradesDay()
-    for instrument in instruments:
+
+    def record_of(instrument: Instrument) -> RebuildRecord | None:
         record = next(iter(records_of(rebuilds, instrument, RebuildRecord)), None)
-        if record is None or record.outcome != "rebuilt":
-            found.withdrawn.append(instrument.id)
-            continue
-        try:
-            file, counts = _stage(instrument, record, bbo, intervals, trades, warehouse)
-        except Exception as error:
-            if is_of_machine(error):
-                raise
-            if isinstance(error, MarketPipelineError):
-                reason = str(error)
-            else:
-                _LOG.exception("%s %s: trades", instrument.id, day)
-                reason = f"{error_text(error)}. See the log of the run."
-            found.withdrawn.append(instrument.id)
-            found.without[instrument.id] = reason
-            warn(f"{instrument.id} has no trades: {reason}")
-            continue
-        found.staged.append(file)
-        found.counts[instrument.id] = counts
-    return found
+        return record if record is not None and record.outcome == "rebuilt" else None
+
+    def staged(instrument: Instrument, record: RebuildRecord) -> tuple[StagedFile, TradeCounts]:
+        return _stage(instrument, record, bbo, intervals, trades, warehouse)
+
+    found = make_each(day, instruments, record_of, staged, "trades", warn)
+    return TradesDay(
+        [file for file, _ in found.made.values()],
+        [each.id for each in instruments if each.id not in found.made],
+        {name: counts for name, (_, counts) in found.made.items()},
+        found.without,
+    )
 
 
 def _stage(
