@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from market_pipeline.notebook.rebuild import rebuild
     from market_pipeline.notebook.rebuilt import RebuiltBook
+    from market_pipeline.notebook.sampled import asof_quotes, depth_matrix
 
     __version__: str
 
@@ -28,8 +29,10 @@ __all__ = [
     "Book",
     "RebuiltBook",
     "__version__",
+    "asof_quotes",
     "book_at",
     "connect",
+    "depth_matrix",
     "load_bars",
     "load_bbo",
     "load_depth",
@@ -40,7 +43,9 @@ __all__ = [
 _IMPORTED_WHEN_USED = {
     "Book": "market_pipeline.notebook.book",
     "RebuiltBook": "market_pipeline.notebook.rebuilt",
+    "asof_quotes": "market_pipeline.notebook.sampled",
     "book_at": "market_pipeline.notebook.instant",
+    "depth_matrix": "market_pipeline.notebook.sampled",
     "load_bars": "market_pipeline.notebook.published",
     "load_bbo": "market_pipeline.notebook.published",
     "load_depth": "market_pipeline.notebook.published",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 
+from market_pipeline.books.flags import INVALIDATING
 from market_pipeline.books.tables import BBO, BOOK_TRADES, CHECKPOINTS, DEPTH, INTERVALS, REBUILDS
 from market_pipeline.errors import PublishError, WarehouseBusyError
 from market_pipeline.metrics.tables import BARS, BOOK_METRICS
@@ -27,9 +28,10 @@ from market_pipeline.warehouse.manifest import (
     RAW_BOOK_SNAPSHOTS,
     RAW_TRADES,
 )
-from market_pipeline.warehouse.tables import Table, View
+from market_pipeline.warehouse.tables import Macro, Table, View
 
 __all__ = [
+    "MACROS",
     "RECORDS",
     "TABLES",
     "VIEWS",
@@ -62,7 +64,47 @@ RECORDS = (LINEAGE,)
 
 VIEWS: tuple[View, ...] = (MANIFEST, COVERAGE)
 """Further views of the catalogue."""
+_IDS = (
+    "CASE WHEN typeof(instruments) = 'VARCHAR' THEN [instruments::VARCHAR] "
+    "ELSE instruments::VARCHAR[] END"
+)
 
+
+def _loader(name: str, table: Table, parameter: str, condition: str) -> Macro:
+    """The rows of instruments and days as `notebook.published` gives them, with one more choice."""
+    # As a join of two columns it leaves out the files of other instruments unread.
+    own = (
+        "(exchange, symbol) IN (SELECT (split_part(id, ':', 1), substr(id, strpos(id, ':') + 1)) "
+        f"FROM (SELECT unnest({_IDS}) AS id))"
+    )
+    days = "dt BETWEEN first_day::DATE AND coalesce(last_day, first_day)::DATE"
+    return Macro(
+        name,
+        f"Rows of {table.sql_name}: instruments as VENUE:SYMBOL or a list of them, first and last "
+        f"day, both included; {parameter}.",
+        f"instruments, first_day, last_day := NULL, {parameter}",
+        f"SELECT * FROM {table.sql_name} WHERE {days} AND {own} AND {condition}",
+    )
+
+
+_VALID = f"(NOT valid_only OR flags & {int(INVALIDATING)} = 0)"
+MACROS: tuple[Macro, ...] = (
+    *(
+        _loader(name, table, "valid_only := true", _VALID)
+        for name, table in (
+            ("load_bbo", BBO),
+            ("load_depth", DEPTH),
+            ("load_trades", BOOK_TRADES),
+        )
+    ),
+    _loader(
+        "load_bars",
+        BARS,
+        "width_seconds := NULL",
+        "(width_seconds IS NULL OR bars.width_seconds = width_seconds)",
+    ),
+)
+"""The names of Python's loaders as table macros of the catalogue."""
 
 _EVERY = (*TABLES.values(), *RECORDS)
 _RUNS = "runs"
@@ -72,7 +114,7 @@ _MAY_ONLY_READ = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 def refresh_catalogue(warehouse: Warehouse) -> None:
     """Swaps in a catalogue of what is published now."""
-    refresh(warehouse, _EVERY, VIEWS)
+    refresh(warehouse, _EVERY, VIEWS, MACROS)
 
 
 @contextmanager
@@ -116,7 +158,7 @@ def open_catalogue(data_dir: Path) -> duckdb.DuckDBPyConnection:
         except OSError as error:  # a folder that this user may only read
             raise spoilt from error
         return connect(data_dir)
-    if is_current(connection, warehouse, _EVERY, VIEWS) or not _catch_up(warehouse):
+    if is_current(connection, warehouse, _EVERY, VIEWS, MACROS) or not _catch_up(warehouse):
         return connection
     connection.close()
     return connect(data_dir)

@@ -91,7 +91,7 @@ def _last_row(instrument: str, at_ns: int, data_dir: Path) -> PublishedRow:
 
 
 def _last_row_of(instrument: str, day: date, at_ns: int, data_dir: Path) -> PublishedRow | None:
-    rows = load_bbo(instrument, day, data_dir=data_dir).with_row_index("message")
+    rows = load_bbo(instrument, day, valid_only=False, data_dir=data_dir).with_row_index("message")
     until = rows.filter(pl.col("ts_receipt_ns") <= at_ns)
     # A receipt clock may run back, so the last in the order of the feed is asked for.
     message = until.select(pl.col("message").max()).collect().item()

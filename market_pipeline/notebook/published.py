@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 import polars as pl
+import polars.selectors as cs
 
 from market_pipeline.books.flags import INVALIDATING
 from market_pipeline.books.state import DEPTH_LEVELS
@@ -16,80 +18,99 @@ from market_pipeline.config.settings import load_settings
 from market_pipeline.config.yaml_files import nearest_known
 from market_pipeline.errors import DomainError, MissingDataError, SchemaError
 from market_pipeline.metrics.tables import BARS
-from market_pipeline.warehouse.delta import delta_table, published_files
+from market_pipeline.warehouse.delta import PublishedFile, delta_table, published_files
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.read import scan
 from market_pipeline.warehouse.tables import Table
 
-__all__ = ["load_bars", "load_bbo", "load_depth", "load_trades"]
+__all__ = [
+    "Missing",
+    "PublishedDays",
+    "Times",
+    "load_bars",
+    "load_bbo",
+    "load_depth",
+    "load_trades",
+    "published_days",
+    "with_times",
+]
 
 _NAMED_AT_MOST = 5
 
+Missing = Literal["error", "skip"]
+Times = Literal["ns", "datetime"]
+
 
 def load_bbo(
-    instrument: str,
+    instruments: str | Sequence[str],
     start: date | str,
     end: date | str | None = None,
     *,
-    data_dir: Path | str | None = None,
+    valid_only: bool = True,
+    times: Times = "ns",
     columns: Sequence[str] | None = None,
-    valid_only: bool = False,
-    missing: Literal["error", "skip"] = "error",
+    data_dir: Path | str | None = None,
+    missing: Missing = "error",
 ) -> pl.LazyFrame:
     """The best bid and ask after every message, as published in `books.bbo`.
 
-    Rows come by day, and in feed order inside a day. Nothing is read before `collect`.
+    Rows come by instrument as they are given, by day, and in feed order inside a day. Nothing is
+    read before `collect`.
 
     Args:
-        instrument: Its id, such as BINANCE_FUTURES:BTC-USDT-PERP.
+        instruments: An id, such as BINANCE_FUTURES:BTC-USDT-PERP, or several.
         start, end: The first and the last UTC day, both included; without an end only the first.
             A date, or text as 2024-08-08.
+        valid_only: Leave out the rows whose flags say that the book is not valid, as is the
+            default; False gives every message.
+        times: "ns" leaves times as integers; "datetime" makes `ts_origin` and `ts_receipt` of
+            `ts_origin_ns` and `ts_receipt_ns`: datetimes in UTC, to the nanosecond.
+        columns: Only these columns, by the names of the table; by default all: `exchange`, `symbol`
+            (text), `dt` (date), `ts_origin_ns`, `ts_receipt_ns` (int64, ns UTC), `sequence_number`
+            (int64), prices and sizes in `…_ticks` and `…_lots` (int64) and as `bid_price`,
+            `bid_size`, `ask_price`, `ask_size` (float64), `flags` (uint16), `verified` (bool). A
+            side without a level is null.
         data_dir: The data folder; by default the one of the settings in force.
-        columns: Only these columns; by default all: `exchange`, `symbol` (text), `dt` (date),
-            `ts_origin_ns`, `ts_receipt_ns` (int64, ns UTC), `sequence_number` (int64), prices and
-            sizes in `…_ticks` and `…_lots` (int64) and as `bid_price`, `bid_size`, `ask_price`,
-            `ask_size` (float64), `flags` (uint16), `verified` (bool). A side without a level is
-            null.
-        valid_only: Leave out the rows whose flags say that the book is not valid.
-        missing: What to do about days of the range that are not published: "error" names them,
-            "skip" passes over them.
+        missing: What to do about days of the range that are not published of an instrument:
+            "error" names them, "skip" passes over them.
 
     Raises:
-        MissingDataError: The instrument, or a day, is not published.
+        MissingDataError: An instrument, or a day of it, is not published.
         SchemaError: A column is asked for that the table does not have.
         DomainError: A day cannot be read as one, or the end is before the start.
         SettingsError: No folder is given and the settings are not usable.
     """
-    return _load(BBO, instrument, _days(start, end), data_dir, columns, valid_only, missing)
+    rows = _load(BBO, instruments, start, end, columns, data_dir, missing)
+    return _chosen(_valid(rows, valid_only), columns, times)
 
 
 def load_depth(
-    instrument: str,
+    instruments: str | Sequence[str],
     start: date | str,
     end: date | str | None = None,
     *,
-    data_dir: Path | str | None = None,
-    columns: Sequence[str] | None = None,
-    valid_only: bool = False,
+    valid_only: bool = True,
     confirmed_only: bool = False,
-    missing: Literal["error", "skip"] = "error",
+    times: Times = "ns",
+    columns: Sequence[str] | None = None,
+    data_dir: Path | str | None = None,
+    missing: Missing = "error",
 ) -> pl.LazyFrame:
     """The top 20 levels a side after the last message of each interval, from `books.depth`.
 
     Args:
-        instrument, start, end, data_dir, valid_only, missing: As for `load_bbo`.
+        instruments, start, end, valid_only, times, data_dir, missing: As for `load_bbo`.
+        confirmed_only: Null the levels that no snapshot confirmed, see `bid_levels_confirmed`.
         columns: Only these columns; by default all: those of `load_bbo` up to `sequence_number`,
             `bid_0_price`, `bid_0_size` … `ask_19_size` (float64, 0 is the best; null where there is
             no level), `flags` (uint16), `verified` (bool), and how many of the best levels a side
             are known to be all there are, `bid_levels_confirmed` and `ask_levels_confirmed` (int8;
             null on days published before they were counted).
-        confirmed_only: Null the levels behind those.
 
     Raises:
         MissingDataError, SchemaError, DomainError, SettingsError: As `load_bbo`.
     """
-    _refuse_unknown(DEPTH, columns)
-    rows = _load(DEPTH, instrument, _days(start, end), data_dir, None, valid_only, missing)
+    rows = _valid(_load(DEPTH, instruments, start, end, columns, data_dir, missing), valid_only)
     if confirmed_only:
         rows = rows.with_columns(
             pl.when(pl.col(f"{side}_levels_confirmed") > level)
@@ -99,7 +120,7 @@ def load_depth(
             for level in range(DEPTH_LEVELS)
             for part in ("price", "size", "price_ticks", "size_lots")
         )
-    return rows if columns is None else rows.select(columns)
+    return _chosen(rows, columns, times)
 
 
 def load_trades(
@@ -107,52 +128,47 @@ def load_trades(
     start: date | str,
     end: date | str | None = None,
     *,
-    data_dir: Path | str | None = None,
+    valid_only: bool = True,
+    times: Times = "ns",
     columns: Sequence[str] | None = None,
-    valid_only: bool = False,
-    missing: Literal["error", "skip"] = "error",
+    data_dir: Path | str | None = None,
+    missing: Missing = "error",
 ) -> pl.LazyFrame:
-    """Every trade with the book as it was just before it, as published in `books.trades`.
+    """Each trade with the book as it was just before it, as published in `books.trades`.
 
     Rows come by instrument as they are given, by day, and in file order inside a day.
 
     Args:
-        instruments: An id, such as BINANCE_FUTURES:BTC-USDT-PERP, or several.
-        start, end, data_dir, missing: As for `load_bbo`; `missing` is about each instrument.
-        columns: Only these columns; by default all: `exchange`, `symbol` (text), `dt` (date),
-            `ts_origin_ns`, `ts_receipt_ns` (int64, ns UTC), `id`, `taker_order`, `price_ticks`,
-            `size_lots` (int64), `price`, `size` (float64), `is_buy`, `is_market` (bool), the best
-            bid and ask of the book in `…_ticks` and `…_lots` (int64), `flags` (uint16), `verified`
-            (bool), `book_age_ns`, `mid_distance_half_ticks`, `effective_spread_ticks` (int64),
-            `effective_spread_bps` (float64). What there is no book or side for is null.
-        valid_only: Leave out the trades whose book is not valid, or not there.
+        instruments, start, end, times, data_dir, missing: As for `load_bbo`.
+        valid_only: Leave out the trades whose book is not valid, or not there, as is the default;
+            False gives every trade, which a sum of volumes needs.
+        columns: Only these columns; by default all, see `books.trades` in docs/sql.md. What there
+            is no book or side for is null.
 
     Raises:
         MissingDataError, SchemaError, DomainError, SettingsError: As `load_bbo`.
     """
-    ids = [instruments] if isinstance(instruments, str) else instruments
-    days = _days(start, end)
-    return pl.concat(
-        _load(BOOK_TRADES, each, days, data_dir, columns, valid_only, missing) for each in ids
-    )
+    rows = _load(BOOK_TRADES, instruments, start, end, columns, data_dir, missing)
+    return _chosen(_valid(rows, valid_only), columns, times)
 
 
 def load_bars(
-    instrument: str,
+    instruments: str | Sequence[str],
     start: date | str,
     end: date | str | None = None,
     *,
     width_seconds: int | None = None,
-    data_dir: Path | str | None = None,
     columns: Sequence[str] | None = None,
-    missing: Literal["error", "skip"] = "error",
+    data_dir: Path | str | None = None,
+    missing: Missing = "error",
 ) -> pl.LazyFrame:
     """The bars of every interval, with or without a trade, as published in `metrics.bars`.
 
-    Rows come by day, in a day by width, and of a width by time.
+    Rows come by instrument as they are given, by day, in a day by width, and of a width by time.
+    Each says in `valid_share` how much of it the book was valid; mid and spread are of that time.
 
     Args:
-        instrument, start, end, data_dir, missing: As for `load_bbo`.
+        instruments, start, end, data_dir, missing: As for `load_bbo`.
         width_seconds: Only bars of this width; by default of all widths (`PIPELINE_BAR_SECONDS`).
         columns: Only these columns; by default all, see `metrics.bars` in docs/sql.md. Prices are
             null without a trade, mid and spread without valid time, volumes without a trades file.
@@ -160,32 +176,91 @@ def load_bars(
     Raises:
         MissingDataError, SchemaError, DomainError, SettingsError: As `load_bbo`.
     """
-    _refuse_unknown(BARS, columns)
-    rows = _load(BARS, instrument, _days(start, end), data_dir, None, False, missing)
+    rows = _load(BARS, instruments, start, end, columns, data_dir, missing)
     if width_seconds is not None:
         rows = rows.filter(pl.col("width_seconds") == width_seconds)
-    return rows if columns is None else rows.select(columns)
+    return _chosen(rows, columns, "ns")
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedDays:
+    """Days of instruments of which a table was found to have what is asked for.
+
+    `version` is the table's, so that all reads of it are of one state.
+    """
+
+    warehouse: Warehouse
+    table: Table
+    instruments: tuple[str, ...]
+    days: tuple[date, ...]
+    version: int | None
+
+    def rows(self, instrument: str, day: date | None = None) -> pl.LazyFrame:
+        """The rows of an instrument, all columns: of one day, or of all days of the table."""
+        return scan(self.warehouse, self.table, day, {instrument}, version=self.version)
+
+
+def published_days(
+    table: Table,
+    instruments: str | Sequence[str],
+    start: date | str,
+    end: date | str | None,
+    data_dir: Path | str | None,
+    missing: Missing,
+) -> PublishedDays:
+    """What is asked for, if it is there. Arguments and errors as of `load_bbo`."""
+    days = _days(start, end)
+    ids = (instruments,) if isinstance(instruments, str) else tuple(instruments)
+    if not ids:
+        raise DomainError(
+            "No instrument is asked for",
+            next_step="Give an id as VENUE:SYMBOL, or several.",
+            column="instruments",
+            expected="at least one id",
+            found="none",
+        )
+    warehouse = Warehouse(Path(data_dir) if data_dir is not None else load_settings().data_dir)
+    delta = delta_table(warehouse, table)
+    files = [] if delta is None else published_files(delta)
+    for instrument in ids:
+        _refuse_missing(warehouse, table, instrument, files, days, missing)
+    version = None if delta is None else delta.version()
+    return PublishedDays(warehouse, table, ids, tuple(days), version)
 
 
 def _load(
     table: Table,
-    instrument: str,
-    days: Sequence[date],
-    data_dir: Path | str | None,
+    instruments: str | Sequence[str],
+    start: date | str,
+    end: date | str | None,
     columns: Sequence[str] | None,
-    valid_only: bool,
-    missing: Literal["error", "skip"],
+    data_dir: Path | str | None,
+    missing: Missing,
 ) -> pl.LazyFrame:
+    """All columns of the rows; what is asked for and not there is refused."""
     _refuse_unknown(table, columns)
-    warehouse = Warehouse(Path(data_dir) if data_dir is not None else load_settings().data_dir)
-    version = _published_version(warehouse, table, instrument, days, missing)
+    found = published_days(table, instruments, start, end, data_dir, missing)
     # With a day named only its file is opened; a range opens the footers of the instrument's files.
-    day = days[0] if len(days) == 1 else None
-    rows = scan(warehouse, table, day, {instrument}, version=version)
-    rows = rows.filter(pl.col("dt").is_between(days[0], days[-1]))
-    if valid_only:
-        rows = rows.filter(pl.col("flags") & int(INVALIDATING) == 0)
-    return rows if columns is None else rows.select(columns)
+    day = found.days[0] if len(found.days) == 1 else None
+    rows = pl.concat(found.rows(each, day) for each in found.instruments)
+    return rows.filter(pl.col("dt").is_between(found.days[0], found.days[-1]))
+
+
+def _valid(rows: pl.LazyFrame, valid_only: bool) -> pl.LazyFrame:
+    return rows.filter(pl.col("flags") & int(INVALIDATING) == 0) if valid_only else rows
+
+
+def _chosen(rows: pl.LazyFrame, columns: Sequence[str] | None, times: Times) -> pl.LazyFrame:
+    return with_times(rows if columns is None else rows.select(columns), times)
+
+
+def with_times(rows: pl.LazyFrame, times: Times) -> pl.LazyFrame:
+    """The rows with `ts_…_ns` as they are, or as datetimes `ts_…` in UTC."""
+    if times == "ns":
+        return rows
+    return rows.with_columns(
+        pl.from_epoch(cs.matches("^ts_.*_ns$"), "ns").dt.replace_time_zone("UTC")
+    ).rename(lambda name: name.removesuffix("_ns") if name.startswith("ts_") else name)
 
 
 def _refuse_unknown(table: Table, columns: Sequence[str] | None) -> None:
@@ -199,16 +274,14 @@ def _refuse_unknown(table: Table, columns: Sequence[str] | None) -> None:
         )
 
 
-def _published_version(
+def _refuse_missing(
     warehouse: Warehouse,
     table: Table,
     instrument: str,
+    files: Sequence[PublishedFile],
     days: Sequence[date],
-    missing: Literal["error", "skip"],
-) -> int | None:
-    """The version that holds the days asked for, or the error that says which it does not hold."""
-    delta = delta_table(warehouse, table)
-    files = [] if delta is None else published_files(delta)
+    missing: Missing,
+) -> None:
     published = {file.day for file in files if file.instrument == instrument}
     if not published:
         ids = sorted({file.instrument for file in files})
@@ -229,7 +302,6 @@ def _published_version(
             expected=f"days between {min(published)} and {max(published)}",
             found=f"no {_some(absent)}",
         )
-    return None if delta is None else delta.version()
 
 
 def _some(names: Sequence[str]) -> str:

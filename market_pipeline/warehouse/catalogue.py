@@ -38,7 +38,7 @@ from market_pipeline.warehouse.layout import (
     sync,
 )
 from market_pipeline.warehouse.locks import holding, is_locked_elsewhere
-from market_pipeline.warehouse.tables import Table, View
+from market_pipeline.warehouse.tables import Macro, Table, View
 from market_pipeline.warehouse.working import ensure_table
 from market_pipeline.warehouse.working_file import (
     WORKING_LOCK,
@@ -61,6 +61,7 @@ def refresh(
     warehouse: Warehouse,
     tables: Sequence[Table],
     views: Sequence[View] = (),
+    macros: Sequence[Macro] = (),
 ) -> None:
     """Build `warehouse/market.duckdb` from what is published now, and swap it in.
 
@@ -72,6 +73,7 @@ def refresh(
         warehouse: Whose catalogue.
         tables: Every table users may query.
         views: More views, made in this order.
+        macros: Queries with parameters.
 
     Raises:
         PublishError: A view's SQL is wrong, or a small table has another type of column; the old
@@ -87,11 +89,11 @@ def refresh(
         building = folder / f"{_BUILDING}{uuid.uuid4().hex}.duckdb"
         try:
             try:
-                _build(warehouse, building, tables, views)
+                _build(warehouse, building, tables, views, macros)
             except duckdb.Error:
                 # What is kept of the file views may be damaged: it is made anew from the tables.
                 forget_file_views(warehouse)
-                _build(warehouse, building, tables, views)
+                _build(warehouse, building, tables, views, macros)
             building.chmod(READ_ONLY_FILE)
             sync(building)
             set_aside(warehouse)
@@ -175,11 +177,12 @@ def _build(
     building: Path,
     tables: Sequence[Table],
     views: Sequence[View],
+    macros: Sequence[Macro],
 ) -> None:
-    digest = _digest(tables, views)
+    digest = _digest(tables, views, macros)
     copied = _copy_working(warehouse, building)
     if not _show_files(warehouse, building, tables, digest, copied):
-        _draw_outline(warehouse, tables, views, digest)
+        _draw_outline(warehouse, tables, views, macros, digest)
         copied = _copy_working(warehouse, building)
         _show_files(warehouse, building, tables, digest, copied)
 
@@ -189,6 +192,7 @@ def is_current(
     warehouse: Warehouse,
     tables: Sequence[Table],
     views: Sequence[View] = (),
+    macros: Sequence[Macro] = (),
 ) -> bool:
     """Whether a connection from `connect` shows what is published now, as `refresh` would show it.
 
@@ -200,7 +204,7 @@ def is_current(
     except duckdb.CatalogException:
         return False  # a release before made it
     return (
-        drawn == [(_digest(tables, views),)]
+        drawn == [(_digest(tables, views, macros),)]
         and copied == [(working_mark(warehouse),)]
         and shows_all_files(connection, warehouse, _of_files(tables))
     )
@@ -231,6 +235,7 @@ def _draw_outline(
     warehouse: Warehouse,
     tables: Sequence[Table],
     views: Sequence[View],
+    macros: Sequence[Macro],
     digest: str,
 ) -> None:
     """Put into the working database what every catalogue of these tables has, without any file.
@@ -244,6 +249,13 @@ def _draw_outline(
         ).fetchall()
         for schema, name in drawn:
             connection.execute(f'DROP VIEW "{schema}"."{name}"')
+        drawn = connection.execute(
+            "SELECT schema_name, function_name FROM duckdb_functions() "
+            "WHERE database_name = current_database() AND NOT internal "
+            "AND function_type = 'table_macro'"
+        ).fetchall()
+        for schema, name in drawn:
+            connection.execute(f'DROP MACRO TABLE "{schema}"."{name}"')
         for table in tables:
             if table.storage == "duckdb":
                 ensure_table(connection, table)
@@ -258,13 +270,16 @@ def _draw_outline(
                     f"the catalogue's view {view.sql_name} cannot be made: {error}",
                     next_step="Fix the view's SQL; the catalogue that was there still is.",
                 ) from error
+        for statement in _parametrised(macros):
+            connection.execute(statement)
         connection.execute(f"CREATE VIEW {_OUTLINE} AS SELECT '{digest}' AS digest")
 
 
-def _digest(tables: Sequence[Table], views: Sequence[View]) -> str:
+def _digest(tables: Sequence[Table], views: Sequence[View], macros: Sequence[Macro]) -> str:
     """Names an outline by all that it is made of."""
     digest = hashlib.sha256()
-    for statement in (*_outline(tables), *(each for view in views for each in _further_view(view))):
+    of_views = (each for view in views for each in _further_view(view))
+    for statement in (*_outline(tables), *of_views, *_parametrised(macros)):
         digest.update(statement.encode() + b"\0")
     for table in tables:
         types = [(column.name, column.type) for column in table.columns]
@@ -291,6 +306,12 @@ def _further_view(view: View) -> Iterator[str]:
     yield f'CREATE SCHEMA IF NOT EXISTS "{view.schema}"'
     yield f'CREATE VIEW "{view.schema}"."{view.name}" AS {view.query}'
     yield _descriptions(view)
+
+
+def _parametrised(macros: Sequence[Macro]) -> Iterator[str]:
+    for macro in macros:
+        yield macro.sql
+        yield f"COMMENT ON MACRO TABLE {macro.name} IS {text(macro.description)}"
 
 
 def _show_files(

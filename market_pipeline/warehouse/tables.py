@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import polars as pl
 import pyarrow as pa
 
-__all__ = ["Column", "Computed", "Record", "Table", "View"]
+__all__ = ["Column", "Computed", "Macro", "Record", "Table", "View"]
 
 Record = Mapping[str, object]
 """A row by column name, as Arrow, Polars and DuckDB take and give it."""
@@ -133,3 +133,18 @@ class View:
     def sql_name(self) -> str:
         """The name in SQL, e.g. `quality.coverage`."""
         return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Macro:
+    """A query with parameters, that users read as `FROM name(…)`."""
+
+    name: str
+    description: str
+    parameters: str
+    query: str
+
+    @property
+    def sql(self) -> str:
+        """What makes it."""
+        return f"CREATE OR REPLACE MACRO {self.name}({self.parameters}) AS TABLE {self.query}"

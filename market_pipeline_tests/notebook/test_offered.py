@@ -22,7 +22,7 @@ def modules_after(code: str) -> set[str]:
         ("from market_pipeline import load_bars, load_bbo, load_trades", {"numba", "dagster"}),
         ("from market_pipeline import rebuild", {"polars", "pyarrow", "numba", "numpy", "duckdb"}),
         ("from market_pipeline import Book, RebuiltBook", {"duckdb", "dagster"}),
-        ("from market_pipeline import book_at", {"dagster"}),
+        ("from market_pipeline import asof_quotes, book_at, depth_matrix", {"dagster"}),
     ],
 )
 def test_imports_what_is_used(code, absent):

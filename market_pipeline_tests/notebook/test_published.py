@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from market_pipeline import load_bars, load_bbo, load_depth, load_trades
+from market_pipeline import connect, load_bars, load_bbo, load_depth, load_trades
 from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.errors import DomainError, MissingDataError, SchemaError
 from market_pipeline_tests.notebook.conftest import FAULTY, MISSING, NEXT, QUIET, Market
@@ -27,15 +27,15 @@ class TestLoad:
     def test_one_day(self, market: Market, load, asset):
         """A day named as text or as a date is what was published of it, lazily."""
         for day in (FAULTY, FAULTY.isoformat()):
-            rows = load(market.instrument.id, day, data_dir=market.data_dir)
+            every = {} if load is load_bars else {"valid_only": False}
+            rows = load(market.instrument.id, day, data_dir=market.data_dir, **every)
             assert isinstance(rows, pl.LazyFrame)
             assert market.published(asset).equals(rows.collect())
 
     def test_a_range(self, market: Market):
         """Both ends are included; days come in order; absent days only on request."""
-        rows = load_bbo(
-            market.instrument.id, FAULTY, QUIET, data_dir=market.data_dir, missing="skip"
-        ).collect()
+        days = {"data_dir": market.data_dir, "missing": "skip", "valid_only": False}
+        rows = load_bbo(market.instrument.id, FAULTY, QUIET, **days).collect()
         assert pl.concat(market.published("book_bbo", day) for day in (FAULTY, QUIET)).equals(rows)
 
     def test_absent_days_are_named(self, market: Market):
@@ -56,19 +56,39 @@ class TestLoad:
         )
 
     def test_columns_and_valid_rows(self, market: Market):
-        """Columns are chosen by name, and rows whose flags invalidate them are left out."""
+        """Columns are chosen by name; by default rows whose flags invalidate them are left out."""
         rows = load_bbo(
             market.instrument.id,
             FAULTY,
             data_dir=market.data_dir,
             columns=["ask_price", "ts_receipt_ns"],
-            valid_only=True,
         ).collect()
         published = market.published("book_bbo")
         flags = published["flags"].to_numpy()
         valid = published.filter(pl.Series(flags & int(INVALIDATING) == 0))
         assert 0 < valid.height < published.height
         assert valid.select("ask_price", "ts_receipt_ns").equals(rows)
+
+    def test_times_as_datetimes(self, market: Market):
+        """On request a column of times is a datetime in UTC under the name without a unit."""
+        rows = load_bbo(
+            market.instrument.id,
+            QUIET,
+            data_dir=market.data_dir,
+            columns=["ts_receipt_ns", "flags"],
+            times="datetime",
+            valid_only=False,
+        ).collect()
+        assert (
+            pl.Schema({"ts_receipt": pl.Datetime("ns", "UTC"), "flags": pl.UInt16}) == rows.schema
+        )
+        in_ns = market.published("book_bbo", QUIET)["ts_receipt_ns"]
+        assert in_ns.to_list() == rows["ts_receipt"].dt.epoch("ns").to_list()
+
+    def test_no_instrument(self, market: Market):
+        """An empty list of instruments is refused and is no empty frame."""
+        with pytest.raises(DomainError, match="No instrument is asked for"):
+            load_bbo([], QUIET, data_dir=market.data_dir)
 
     def test_an_unknown_column(self, market: Market):
         """A column that the table does not have is named with the nearest that it has."""
@@ -79,7 +99,9 @@ class TestLoad:
     def test_the_folder_of_the_settings(self, market: Market, monkeypatch: pytest.MonkeyPatch):
         """Without a folder it is the one of the settings in force."""
         monkeypatch.setenv("PIPELINE_DATA_DIR", str(market.data_dir))
-        rows = load_depth(market.instrument.id, QUIET, columns=["flags"]).collect()
+        rows = load_depth(
+            market.instrument.id, QUIET, columns=["flags"], valid_only=False
+        ).collect()
         assert market.published("book_depth", QUIET).select("flags").equals(rows)
 
     def test_bars_of_one_width(self, market: Market):
@@ -123,18 +145,44 @@ class TestLoad:
             load_bbo("BINANCE:BTC-USDT", QUIET, FAULTY)
 
 
+class TestMacros:
+    @pytest.mark.parametrize("load", [load_bbo, load_depth, load_trades, load_bars])
+    @pytest.mark.parametrize("days", [(FAULTY,), (QUIET, NEXT)])
+    def test_are_the_loaders(self, market: Market, load, days):
+        """In SQL a macro of the loader's name has its rows, for an id as for a list of ids."""
+        id_ = market.instrument.id
+        expected = load(id_, *days, data_dir=market.data_dir).collect()
+        last = f", last_day := '{days[-1]}'" if days[1:] else ""
+        with connect(market.data_dir) as connection:
+            for ids in (f"'{id_}'", f"['{id_}', 'SIMULATED:NONE']"):
+                rows = connection.sql(f"FROM {load.__name__}({ids}, DATE '{days[0]}'{last})").pl()
+                assert expected.sort(pl.all()).equals(rows.sort(pl.all()))
+
+    def test_take_their_choice(self, market: Market):
+        """Rows that are not valid come on request, and bars of one width."""
+        id_, asked = market.instrument.id, {"data_dir": market.data_dir}
+        every = load_bbo(id_, FAULTY, valid_only=False, **asked).collect().height
+        wide = load_bars(id_, FAULTY, width_seconds=3_600, **asked).collect().height
+        with connect(market.data_dir) as connection:
+            for macro, expected in (
+                (f"load_bbo('{id_}', '{FAULTY}', valid_only := false)", every),
+                (f"load_bars('{id_}', '{FAULTY}', width_seconds := 3600)", wide),
+            ):
+                assert [(expected,)] == connection.sql(f"SELECT count(*) FROM {macro}").fetchall()
+
+
 class TestTrades:
     def test_of_several_instruments(self, market: Market):
         """Instruments come as they are given, each with its days in order."""
         id_ = market.instrument.id
-        rows = load_trades([id_, id_], QUIET, NEXT, data_dir=market.data_dir).collect()
+        rows = load_trades([id_, id_], QUIET, NEXT, data_dir=market.data_dir, valid_only=False)
         days = [market.published("trades", day) for day in (QUIET, NEXT)]
 
-        assert pl.concat([*days, *days]).equals(rows)
+        assert pl.concat([*days, *days]).equals(rows.collect())
 
     def test_valid_rows(self, market: Market):
         """Only trades with a valid book are left: none within the silence, none before the book."""
-        rows = load_trades(market.instrument.id, FAULTY, data_dir=market.data_dir, valid_only=True)
+        rows = load_trades(market.instrument.id, FAULTY, data_dir=market.data_dir)
         every = market.published("trades")
         flags = every["flags"].fill_null(int(INVALIDATING)).to_numpy()
         valid = every.filter(pl.Series(flags & int(INVALIDATING) == 0))

@@ -24,7 +24,7 @@ from market_pipeline.stages.raw.objects import RawObjects
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.staging import StagedFile, StagedWriter
 
-__all__ = ["OffGrid", "TradeCounts", "TradesDay", "trades_day"]
+__all__ = ["OffGrid", "TradeCounts", "TradesDay", "trades_day", "unknown_spans"]
 
 _BATCH_ROWS = 1 << 17
 _PLACES = 10
@@ -133,7 +133,7 @@ def _stage(
     tick, lot = record.scales
     before = books_before(
         read_rows(bbo, instrument, BOOK_COLUMNS, _BATCH_ROWS),
-        _unknown(intervals, instrument),
+        unknown_spans(intervals.filter(of_instrument(instrument))),
         trades.ts_receipt_ns,
         warehouse.staging_dir,
     )
@@ -178,15 +178,17 @@ class _Places:
         self.first += trades[: _PLACES - len(self.first)].tolist()
 
 
-def _unknown(intervals: pl.LazyFrame, instrument: Instrument) -> dict[BookFlag, IntArray]:
+def unknown_spans(intervals: pl.LazyFrame) -> dict[BookFlag, IntArray]:
     """By flag, the spans in which it holds though the row of the last message before has it not.
 
     Those are the beginning of a gap, and a mismatch between two messages.
+
+    Args:
+        intervals: Rows of `books.intervals` of one instrument.
     """
     spans = (
         intervals.filter(
-            of_instrument(instrument)
-            & pl.col("invalidates")
+            pl.col("invalidates")
             & ((pl.col("cause") == BookFlag.GAP.name) | (pl.col("messages") == 0))
         )
         .select("cause", "start_ns", "end_ns")
