@@ -13,8 +13,8 @@ Trades stay in the order of the files, and may be in any order of time.
 
 Prints of one taker: an exchange that prints a taker's order once for each resting order it met, or
 each price, numbers these prints in sequence and gives them one time. So neighbours of one exchange
-time and side with ids in sequence are one `taker_order`; two takers of one side who follow each
-other within the clock's step cannot be distinguished.
+time, side and mark with ids in sequence are one `taker_order`; two takers of one side who follow
+each other within the clock's step cannot be distinguished.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from market_pipeline.quality.intervals import (
     running_time_ns,
     time_order,
 )
-from market_pipeline.sources.batches import Trades
+from market_pipeline.sources.batches import MARKET, UNMARKED, Trades
 
 __all__ = ["BOOK_COLUMNS", "BooksBefore", "TradeRows", "books_before", "trade_rows"]
 
@@ -203,7 +203,7 @@ def trade_rows(
             pa.array(price.values),
             pa.array(size.values),
             pa.array(is_buy),
-            pa.nulls(len(orders), pa.bool_()),  # No source tells.
+            _is_market(trades, part),
             *_book_columns(BooksBefore._make(c[part] for c in before), price, is_buy),
         ]
         yield TradeRows(
@@ -218,10 +218,20 @@ def _taker_orders(trades: Trades, ids: IntArray, part: slice, last: int) -> IntA
     earlier = slice(max(part.start - 1, 0), part.stop)
     ts_ns, is_buy, number = (c[earlier] for c in (trades.ts_origin_ns, trades.is_buy, ids))
     goes_on = (ts_ns[1:] == ts_ns[:-1]) & (is_buy[1:] == is_buy[:-1]) & (np.diff(number) == 1)
+    if trades.mark is not None:
+        goes_on &= np.diff(trades.mark[earlier]) == 0
     starts = np.ones(part.stop - part.start, np.bool_)
     starts[len(starts) - len(goes_on) :] = ~goes_on
     first = np.maximum.accumulate(np.where(starts, np.arange(len(starts)), -1))
     return np.where(first < 0, last, ids[part][first])
+
+
+def _is_market(trades: Trades, part: slice) -> pa.Array:
+    """What the venue says of some trades; null where it says nothing."""
+    if trades.mark is None:
+        return pa.nulls(len(trades.price[part]), pa.bool_())
+    mark = trades.mark[part]
+    return _array(mark == MARKET, mark == UNMARKED)
 
 
 class _Steps(NamedTuple):

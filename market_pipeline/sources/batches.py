@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 
 from market_pipeline.mapped import ColumnArray
 
-__all__ = ["DeltaBatch", "SnapshotBatch", "TradeTimes", "Trades"]
+__all__ = ["MARKET", "OUTSIDE_MARKET", "UNMARKED", "DeltaBatch", "SnapshotBatch", "TradeTimes"]
+__all__ += ["Trades"]
+
+UNMARKED, OUTSIDE_MARKET, MARKET = -1, 0, 1
+"""What a trade is marked as: nothing that is known, a print outside the market, one of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,8 @@ class Trades:
         price, quantity: float64 (n,).
         is_buy: bool (n,), whether the taker bought.
         id: int64 (n,), the venue's number of each; None where nobody asked for it.
+        mark: int8 (n,), `MARKET`, `OUTSIDE_MARKET` (of an insurance fund, a deleveraging, …) or
+            `UNMARKED`; None where the source marks none of them.
     """
 
     ts_origin_ns: NDArray[np.int64]
@@ -108,6 +114,7 @@ class Trades:
     quantity: NDArray[np.float64]
     is_buy: NDArray[np.bool_]
     id: NDArray[np.int64] | None = None
+    mark: NDArray[np.int8] | None = None
 
     @property
     def times(self) -> TradeTimes:

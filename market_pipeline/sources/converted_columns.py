@@ -1,4 +1,4 @@
-"""What a converted raw file may hold beyond a vendor's: losses, and deeper snapshots."""
+"""What a converted raw file may hold beyond a vendor's: losses, marks, and deeper snapshots."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pyarrow as pa
 
 __all__ = [
     "CONVERTER_KEY",
+    "IS_MARKET",
     "LOST",
     "LOST_BEFORE",
     "RECOVERED",
@@ -25,6 +26,10 @@ LOST_BEFORE = "lost_before"
 
 LOST, RECOVERED = 1, 2
 """Its values besides 0: lost, and lost where a snapshot in between leads to this message."""
+
+IS_MARKET = "is_market"
+"""Of its trades, bool, where the source marks them: whether one is of the market; null if unknown.
+"""
 
 _LEVEL = re.compile(r"bid_(\d+)_price")
 
@@ -50,6 +55,8 @@ def more_columns(schema: pa.Schema, table: str) -> dict[str, str]:
         return {}
     if table == "book_delta_v2":
         return {LOST_BEFORE: "int8"}
+    if table == "trades" and IS_MARKET in schema.names:
+        return {IS_MARKET: "bool"}
     if table == "book":
         return dict.fromkeys(level_columns(levels_in(schema.names)), "double")
     return {}

@@ -125,7 +125,7 @@ def open_shard(file: Path, table: RawTable) -> tuple[pq.ParquetFile, dict[str, s
     """Opens a shard and maps the vendor's raw column names to those in the file.
 
     A file that a converter wrote may hold more: `lost_before` in deltas, deeper levels in
-    snapshots.
+    snapshots, `is_market` in trades.
 
     Raises:
         LakeFileError: If the file is truncated or no Parquet at all, or has too long a footer.

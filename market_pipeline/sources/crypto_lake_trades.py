@@ -12,11 +12,19 @@ from numpy.typing import DTypeLike, NDArray
 
 from market_pipeline.errors import DomainError, LakeFileError
 from market_pipeline.mapped import ColumnArray, mapped
-from market_pipeline.sources.batches import Trades, TradeTimes
+from market_pipeline.sources.batches import (
+    MARKET,
+    OUTSIDE_MARKET,
+    UNMARKED,
+    Trades,
+    TradeTimes,
+)
+from market_pipeline.sources.converted_columns import IS_MARKET
 from market_pipeline.sources.crypto_lake import (
     TRADES,
     RawBatch,
     count_rows,
+    open_shard,
     read_whole,
     refuse_outside,
 )
@@ -28,12 +36,15 @@ _BATCH_ROWS = 1 << 18
 _TIMES: dict[str, DTypeLike] = {"timestamp": np.int64, "receipt_timestamp": np.int64}
 _VALUES: dict[str, DTypeLike] = {"price": np.float64, "amount": np.float64, "is_buy": np.bool_}
 _ID: dict[str, DTypeLike] = {"id": np.int64}
+_MARK: dict[str, DTypeLike] = {"mark": np.int8}
 
 
 def read_trades(
     files: Sequence[Path], folder: Path | None = None, *, with_ids: bool = False
 ) -> Trades:
-    """Reads all trades of a day's shards; without files, no trades.
+    """Reads all trades of a day's shards, and their marks if any shard has some.
+
+    Without files there are no trades.
 
     Args:
         files: The shards in order.
@@ -47,7 +58,17 @@ def read_trades(
         OSError: If they cannot be written down.
     """
     types = _TIMES | _VALUES | (_ID if with_ids else {})
-    return Trades(*_trade_columns(files, folder, types))
+    types |= _MARK if any(_has_marks(file) for file in files) else {}
+    columns = dict(zip(types, _trade_columns(files, folder, types), strict=True))
+    return Trades(
+        columns["timestamp"],
+        columns["receipt_timestamp"],
+        columns["price"],
+        columns["amount"],
+        columns["is_buy"],
+        columns.get("id"),
+        columns.get("mark"),
+    )
 
 
 def read_trade_times(files: Sequence[Path], folder: Path | None = None) -> TradeTimes:
@@ -70,10 +91,16 @@ def locate_trades(files: Sequence[Path], trades: Sequence[int]) -> list[tuple[Pa
     return [(files[at], trade - first[at]) for at, trade in zip(shards, trades, strict=True)]
 
 
+def _has_marks(file: Path) -> bool:
+    parquet, names = open_shard(file, TRADES)
+    parquet.close()
+    return IS_MARKET in names
+
+
 def _trade_columns(
     files: Sequence[Path], folder: Path | None, types: dict[str, DTypeLike]
 ) -> list[ColumnArray]:
-    """Some columns of all trades, and `is_buy`, if every value of every column can be."""
+    """Some columns of all trades, `is_buy` and `mark` too, if every value of every one can be."""
     rows = 0
     for file in files:
         rows += count_rows([file], TRADES)
@@ -91,10 +118,12 @@ def _trade_columns(
 
 def _columns(files: Sequence[Path], names: Sequence[str]) -> Iterator[list[ColumnArray]]:
     every = [name for name in TRADES.columns if name != "id" or name in names]
-    for batch in read_whole(files, TRADES, every, _BATCH_ROWS):
+    marks = [IS_MARKET] if "mark" in names else []
+    batches = read_whole(files, TRADES, every, _BATCH_ROWS, nullable=marks, optional=marks)
+    for batch in batches:
         refuse_outside(batch, "price", above=0.0)
         refuse_outside(batch, "amount", above=0.0)
-        arrays = batch.arrays | {"is_buy": _is_buy(batch)}
+        arrays = batch.arrays | {"is_buy": _is_buy(batch), "mark": _mark(batch)}
         yield [arrays[name] for name in names]
         del arrays, batch  # or they would be held while the next one is decoded
 
@@ -115,3 +144,13 @@ def _is_buy(batch: RawBatch) -> NDArray[np.bool_]:
             found=repr(sides[at]),
         )
     return is_buy
+
+
+def _mark(batch: RawBatch) -> NDArray[np.int8]:
+    is_market = batch.arrays.get(IS_MARKET)
+    if is_market is None:
+        return np.full(batch.arrays["price"].size, UNMARKED, np.int8)
+    marks = np.where(is_market, MARKET, OUTSIDE_MARKET).astype(np.int8)
+    if IS_MARKET in batch.nulls:
+        marks[batch.nulls[IS_MARKET]] = UNMARKED
+    return marks

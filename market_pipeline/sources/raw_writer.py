@@ -2,7 +2,7 @@
 
 The same rows give the same bytes: one thread, row groups of a fixed size, no time of writing.
 Such files say in their metadata that a converter wrote them, and may hold more than a vendor's:
-deltas have `lost_before`, and snapshots may be deeper than 20 levels.
+deltas have `lost_before`, trades may have `is_market`, and snapshots more than 20 levels.
 """
 
 from __future__ import annotations
@@ -21,8 +21,14 @@ import pyarrow.parquet as pq
 from market_pipeline.errors import naming
 from market_pipeline.mapped import ColumnArray
 from market_pipeline.shown import shown
-from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch, Trades
-from market_pipeline.sources.converted_columns import CONVERTER_KEY, LOST, LOST_BEFORE, RECOVERED
+from market_pipeline.sources.batches import MARKET, UNMARKED, DeltaBatch, SnapshotBatch, Trades
+from market_pipeline.sources.converted_columns import (
+    CONVERTER_KEY,
+    IS_MARKET,
+    LOST,
+    LOST_BEFORE,
+    RECOVERED,
+)
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOT_LEVELS, SNAPSHOTS, TRADES, RawTable
 from market_pipeline.sources.memory_limits import MAX_LEVELS
 from market_pipeline.sources.raw_names import Shard
@@ -136,13 +142,16 @@ class RawWriter:
         )
 
     def trades(self, batch: Trades) -> None:
-        """Adds rows to `trades`; those without ids are numbered from 1."""
+        """Adds rows to `trades`; those without ids are numbered from 1.
+
+        Marks become `is_market`; with or without them than before begins another shard.
+        """
         ids = batch.id
         if ids is None:
             begin = self._numbered_trades + 1
             ids = np.arange(begin, begin + batch.price.size, dtype=np.int64)
             self._numbered_trades += batch.price.size
-        columns = {
+        columns: dict[str, ColumnArray | pa.Array] = {
             "side": pa.array(np.where(batch.is_buy, "buy", "sell"), pa.string()),
             "amount": batch.quantity,
             "price": batch.price,
@@ -150,7 +159,11 @@ class RawWriter:
             "timestamp": batch.ts_origin_ns,
             "receipt_timestamp": batch.ts_receipt_ns,
         }
-        self._write(TRADES, columns, arrow_schema(TRADES.columns))
+        schema = arrow_schema(TRADES.columns)
+        if batch.mark is not None:
+            columns[IS_MARKET] = pa.array(batch.mark == MARKET, mask=batch.mark == UNMARKED)
+            schema = schema.append(pa.field(IS_MARKET, pa.bool_()))
+        self._write(TRADES, columns, schema)
 
     def _write(
         self, table: RawTable, columns: Mapping[str, ColumnArray | pa.Array], schema: pa.Schema

@@ -42,8 +42,9 @@ def a_bbo(*messages):
 
 
 def a_trades(*prints):
-    """Trades given as (exchange ns, receipt ns, id, ticks, taker bought, lots)."""
-    origin, receipt, ids, ticks, is_buy, lots = zip(*prints, strict=True) if prints else [()] * 6
+    """Trades given as (exchange ns, receipt ns, id, ticks, taker bought, lots), or a mark too."""
+    columns = [*zip(*prints, strict=True)] if prints else [()] * 6
+    (origin, receipt, ids, ticks, is_buy, lots), marks = columns[:6], columns[6:]
     return Trades(
         np.array(origin, np.int64),
         np.array(receipt, np.int64),
@@ -51,6 +52,7 @@ def a_trades(*prints):
         LOT.to_floats(np.array(lots, np.int64)),
         np.array(is_buy, np.bool_),
         np.array(ids, np.int64),
+        np.array(marks[0], np.int8) if marks else None,
     )
 
 
@@ -186,6 +188,17 @@ def test_orders_of_takers():
     assert [1, 1, 3, 5, 6, 6, 6] == rows_of([], trades)[0]["taker_order"].to_list()
 
 
+def test_marks():
+    """What the venue says of each is a truth value, and ends a taker's order where it changes."""
+    trades = a_trades(
+        *((1, 100, 1 + at, 1_003, True, 2, mark) for at, mark in enumerate([1, 1, 0, -1]))
+    )
+    frame, _, _ = rows_of([], trades)
+
+    assert [True, True, False, None] == frame["is_market"].to_list()
+    assert [1, 1, 3, 4] == frame["taker_order"].to_list()
+
+
 def test_without_trades():
     """No trade gives no row."""
     assert rows_of([a_bbo((9, A_BOOK, 0, True))], a_trades())[0].is_empty()
@@ -226,7 +239,7 @@ FLAGS = st.sampled_from(
     prints=st.lists(
         st.tuples(
             *(st.integers(0, 2), TIMES, st.integers(0, 3), st.integers(990, 1_010)),
-            *(st.booleans(), st.integers(1, 9)),
+            *(st.booleans(), st.integers(1, 9), st.sampled_from([1, 1, 1, 0, -1])),
         ),
         max_size=20,
     ),

@@ -13,27 +13,29 @@ NO_TIME = BookFlag.BAD_TS_RECEIPT | BookFlag.OUTSIDE_DAY
 def naive_trades(
     messages: list[tuple[int, tuple[int | None, ...], int, bool]],
     spans: list[tuple[BookFlag, int, int]],
-    prints: list[tuple[int, int, int, int, bool, int]],
+    prints: list[tuple[int, int, int, int, bool, int, int]],
 ) -> list[dict[str, Any]]:
     """The columns of `books.trades` that depend on others, for each print.
 
     Args:
         messages: Receipt time, (bid, size, ask, size), flags, verified.
         spans: Flag, start and end in which the book is not known.
-        prints: Exchange time, receipt time, id, price in ticks, whether bought, size in lots.
+        prints: Exchange time, receipt time, id, price in ticks, whether bought, size in lots, mark.
     """
     rows = []
-    for at, (origin_ns, receipt_ns, id_, ticks, is_buy, _) in enumerate(prints):
+    for at, (origin_ns, receipt_ns, id_, ticks, is_buy, _, mark) in enumerate(prints):
         first = at
         while first and all(
             (
                 prints[first - 1][0] == origin_ns,
                 prints[first - 1][4] == is_buy,
+                prints[first - 1][6] == mark,
                 prints[first - 1][2] == prints[first][2] - 1,
             )
         ):
             first -= 1
         row: dict[str, Any] = {"id": id_, "taker_order": prints[first][2]}
+        row["is_market"] = {1: True, 0: False, -1: None}[mark]
         rows.append(row | book_before(messages, spans, receipt_ns, ticks, is_buy))
     return rows
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from market_pipeline.sources.batches import MARKET, OUTSIDE_MARKET, UNMARKED
 from market_pipeline.sources.binance_capture import (
     Findings,
     book_ticker,
@@ -255,7 +256,41 @@ class TestTrades:
             ("out_of_order", "c.gz", 5),
         ] == told(findings)
 
-    @pytest.mark.parametrize("changed", [{"p": "0"}, {"q": "0"}, {"T": 5}, {"m": "perhaps"}])
+    @pytest.mark.parametrize("spaced", [False, True])
+    def test_marks(self, tmp_path: Path, spaced):
+        """The venue's word says whether a trade is of the market; an unknown one says nothing."""
+        words = ["MARKET", "INSURANCE_FUND", "ADL", "NA", "MARKETS", "AD", None]
+        lines = [line(trade(number, X=word)) for number, word in enumerate(words, 1)]
+        if spaced:  # which the kernel leaves alone
+            lines = [each.replace(b'":', b'": ') for each in lines]
+        findings = Findings()
+        (trades,) = read_trades([capture(tmp_path / "c.gz", lines)], "BTCUSDT", findings)
+        assert [MARKET, *[OUTSIDE_MARKET] * 3, *[UNMARKED] * 3] == trades.mark.tolist()
+        assert np.int8 == trades.mark.dtype
+        assert [] == findings.located
+
+    def test_without_marks(self, tmp_path: Path):
+        """Spot marks no trade."""
+        (trades,) = read_trades(
+            [capture(tmp_path / "c.gz", [line(trade(1))])], "BTCUSDT", Findings()
+        )
+        assert trades.mark is None
+
+    def test_nothing_traded(self, tmp_path: Path):
+        """A number that the venue gave to no trade is told, and is no gap."""
+        lines = [line(trade(1)), line(trade(2, p="0", q="0", X="NA")), line(trade(3))]
+        findings = Findings()
+        (trades,) = read_trades([capture(tmp_path / "c.gz", lines)], "BTCUSDT", findings)
+        assert [1, 3] == trades.id.tolist()
+        assert [("nothing_traded", "c.gz", 2)] == told(findings)
+
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            *({"p": "0"}, {"q": "0"}, {"T": 5}, {"m": "perhaps"}, {"p": "0", "q": "0"}),
+            *({"p": "0", "q": "0", "X": "MARKET"}, {"p": "0", "X": "NA"}),
+        ],
+    )
     def test_what_is_no_trade_is_told(self, tmp_path: Path, changed):
         """A price or quantity of 0, a time that is none or an unknown side is left out."""
         findings = Findings()

@@ -64,6 +64,7 @@ BREAKS = st.one_of(
     ),
 )
 WORDS = ("depthUpdate", "trade", "lastUpdateId", "data", "stream", "b", "|", "pu", "e")
+MARKS = [{}, *({"X": word} for word in ("MARKET", "ADL", "NA", "NAN", "RPI", "", None, 1, True))]
 STREAMS = (None, "btcusdt@depth@100ms", "btcusdt@depth20@100ms", "trade", "a@depth5")
 
 
@@ -81,7 +82,13 @@ def frames(draw, market: str) -> dict:
         st.sampled_from(
             [
                 depth(market, (ids, ids + draw(st.integers(0, 3))), draw(levels), draw(levels)),
-                trade(ids, s=SYMBOL[market], p=draw(decimals()), q=draw(decimals())),
+                trade(
+                    ids,
+                    s=SYMBOL[market],
+                    p=draw(decimals()),
+                    q=draw(decimals()),
+                    **draw(st.sampled_from(MARKS)),
+                ),
                 rest(ids, [("100", "1")], draw(levels)),
                 {"u": 7, "s": SYMBOL[market], "b": "1.5", "B": "2", "a": "1.6", "A": "0"},
                 {"e": "aggTrade", "E": BEGIN_MS, "p": "1", "nq": None, "m": False},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,17 @@ import pytest
 
 from market_pipeline.errors import SchemaError
 from market_pipeline.sources import raw_writer
-from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch, Trades
+from market_pipeline.sources.batches import (
+    MARKET,
+    OUTSIDE_MARKET,
+    UNMARKED,
+    DeltaBatch,
+    SnapshotBatch,
+    Trades,
+)
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, open_shard, read_deltas
 from market_pipeline.sources.crypto_lake_snapshots import read_snapshots
+from market_pipeline.sources.crypto_lake_trades import read_trades
 from market_pipeline.sources.memory_limits import MAX_LEVELS
 from market_pipeline.sources.raw_writer import RawWriter
 
@@ -93,6 +102,20 @@ def test_trades_without_ids_are_numbered_through_the_day(tmp_path):
         out.trades(trades(3.0))
     rows = pl.read_parquet(tmp_path / "trades/1.snappy.parquet")
     assert ([1, 2, 3], ["sell", "buy", "buy"]) == (rows["id"].to_list(), rows["side"].to_list())
+
+
+def test_marks_come_back(tmp_path):
+    """Each mark is read as it was given; trades with and without marks lie in shards apart."""
+    marks = np.array([MARKET, OUTSIDE_MARKET, UNMARKED], np.int8)
+    with RawWriter(tmp_path, "test") as out:
+        out.trades(replace(trades(1.0, 2.0, 3.0), mark=marks))
+        out.trades(trades(4.0))
+    files = [tmp_path / f"trades/{number}.snappy.parquet" for number in (1, 2)]
+
+    assert [True, False, None] == pl.read_parquet(files[0])["is_market"].to_list()
+    assert [*marks.tolist(), UNMARKED] == read_trades(files).mark.tolist()
+    assert [1, 2, 3, 4] == read_trades(files, with_ids=True).id.tolist()
+    assert read_trades(files[1:]).mark is None
 
 
 def test_notes_are_counted_by_kind_with_their_first_place(tmp_path):

@@ -173,6 +173,7 @@ def _of_trades(found: Mapping[str, TradeCounts], lake: Path) -> Metadata:
                     "instrument": name,
                     "trades": counts.trades,
                     "without book": counts.without_book,
+                    "outside market": counts.outside_market,
                     "off tick": counts.off_tick,
                     "off lot": counts.off_lot,
                 }

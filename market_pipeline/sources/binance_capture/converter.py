@@ -26,7 +26,7 @@ class BinanceCapture:
     """The converter for websocket captures of Binance spot, USD-M and COIN-M."""
 
     name = "binance_capture"
-    version = 1
+    version = 2
     facts = ConverterFacts(
         message="One frame; its rows share `sequence_number`, the event's last update id.",
         clock="The event time `E` (of trades the match time `T`), and the local stamp.",

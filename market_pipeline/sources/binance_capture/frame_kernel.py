@@ -10,9 +10,20 @@ from __future__ import annotations
 import numpy as np
 
 from market_pipeline.jit import kernel
+from market_pipeline.sources.batches import MARKET, OUTSIDE_MARKET, UNMARKED
 
 __all__ = ["ASKS", "BIDS", "COLUMNS", "DEPTH", "END", "KIND", "LAST", "LEFT", "LEVEL_BYTES"]
-__all__ += ["ORIGIN_NS", "OTHER", "RECEIPT_NS", "ROW", "SEEN", "START", "TRADE", "parse_lines"]
+__all__ += [
+    "MARK",
+    "ORIGIN_NS",
+    "OTHER",
+    "RECEIPT_NS",
+    "ROW",
+    "SEEN",
+    "START",
+    "TRADE",
+    "parse_lines",
+]
 
 LEFT, OTHER, DEPTH, TRADE = range(4)
 """What a line is: left alone, of no kind that is read, a depth event, a trade."""
@@ -21,8 +32,9 @@ KIND, END, ROW, RECEIPT_NS, ORIGIN_NS, START, LAST, BIDS, ASKS = range(9)
 """Columns of a line: END is the place of its line break, ROW that of its first level.
 
 Of a depth event START is the update id that it continues, LAST its own, BIDS and ASKS are numbers
-of levels. Of a trade START is whether the taker bought, LAST its id.
+of levels. Of a trade START is whether the taker bought, LAST its id, MARK its mark.
 """
+MARK = BIDS
 COLUMNS = 9
 
 LEVEL_BYTES = 10
@@ -36,7 +48,7 @@ _NUMBERS, _TEXTS, _TRUTHS, _LEVELS, _WORDS, _BIDS, _ASKS, _STREAM, _STREAM_END =
 SEEN = 137
 
 _LETTER_BEFORE_A, _LAST_LETTER = 64, ord("z")
-_E, _S, _T, _U = (ord(letter) - _LETTER_BEFORE_A for letter in "ESTU")
+_E, _S, _T, _U, _X = (ord(letter) - _LETTER_BEFORE_A for letter in "ESTUX")
 _a, _b, _m, _p, _q, _s, _t, _u = (ord(letter) - _LETTER_BEFORE_A for letter in "abmpqstu")
 _pu, _NO_KEY = 60, 61
 
@@ -50,6 +62,10 @@ _DEPTH_WORD = np.frombuffer(b'depthUpdate"', np.uint8)
 _TRADE_WORD = np.frombuffer(b'trade"', np.uint8)
 _SNAPSHOT_WORD = np.frombuffer(b'lastUpdateId"', np.uint8)
 _DATA_WORD = np.frombuffer(b'data"', np.uint8)
+_MARKET_WORD = np.frombuffer(b'MARKET"', np.uint8)
+_FUND_WORD = np.frombuffer(b'INSURANCE_FUND"', np.uint8)
+_DELEVERAGED_WORD = np.frombuffer(b'ADL"', np.uint8)
+_NONE_WORD = np.frombuffer(b'NA"', np.uint8)
 _ENVELOPE = np.frombuffer(b'{"stream":"', np.uint8)
 _DATA = np.frombuffer(b',"data":{', np.uint8)
 _PARTIAL = np.frombuffer(b"@depth", np.uint8)
@@ -328,5 +344,19 @@ def _trade(text, symbol, seen, found, values):
         return LEFT
     if found[ORIGIN_NS] < 0 or not seen[_TRUTHS] >> _m & 1 or not _is_ours(text, symbol, seen):
         return LEFT
+    if (seen[_NUMBERS] | seen[_TRUTHS] | seen[_LEVELS]) >> _X & 1:
+        return LEFT
     found[START], found[LAST] = 1 - seen[_m], seen[_t]
+    found[MARK] = _mark(text, seen[_X]) if seen[_TEXTS] >> _X & 1 else UNMARKED
     return TRADE
+
+
+@kernel
+def _mark(text, at):
+    """What the word at a place means."""
+    if _stands(text, at, _MARKET_WORD):
+        return MARKET
+    for word in (_FUND_WORD, _DELEVERAGED_WORD, _NONE_WORD):
+        if _stands(text, at, word):
+            return OUTSIDE_MARKET
+    return UNMARKED

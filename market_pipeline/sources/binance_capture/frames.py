@@ -16,6 +16,7 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
+from market_pipeline.sources.batches import MARKET, OUTSIDE_MARKET, UNMARKED
 from market_pipeline.sources.binance_capture.lines import FindingKind, Findings, to_ns
 
 __all__ = [
@@ -93,15 +94,37 @@ class SnapshotFrame(Struct, gc=False):
     s: str | None = msgspec.field(name="symbol", default=None)
 
 
+_MARKS = {"MARKET": MARKET, **dict.fromkeys(("INSURANCE_FUND", "ADL", "NA"), OUTSIDE_MARKET)}
+
+
 class TradeFrame(Struct, gc=False):
-    """A `trade`: match time, symbol, id, price, quantity, whether the buyer was the maker."""
+    """A `trade`: match time, symbol, id, price, quantity, whether the buyer was the maker, mark.
+
+    Futures mark each as one of the market or not; of the latter some say that nothing was traded.
+    """
 
     T: int
     s: str
     t: _Id
-    p: _Positive
-    q: _Positive
+    p: _Size
+    q: _Size
     m: bool
+    X: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses a trade of nothing that does not say that it is none."""
+        if not (self.p and self.q) and not self.is_none:
+            raise ValueError("Expected `float` > 0.0 - at `$.p` and `$.q`")
+
+    @property
+    def mark(self) -> int:
+        """What its word means; an unknown one means nothing that is known."""
+        return UNMARKED if self.X is None else _MARKS.get(self.X, UNMARKED)
+
+    @property
+    def is_none(self) -> bool:
+        """Whether nothing was traded, which the venue numbers nevertheless."""
+        return self.p == 0 and self.q == 0 and self.mark == OUTSIDE_MARKET
 
 
 class BookTickerFrame(Struct, gc=False):

@@ -42,6 +42,7 @@ class FindingKind(StrEnum):
     OUT_OF_ORDER = "out_of_order"
     GAP = "gap"
     SNAPSHOT_OUT_OF_DATE = "snapshot_out_of_date"
+    NOTHING_TRADED = "nothing_traded"
 
 
 MEANING: dict[FindingKind, str] = {
@@ -65,6 +66,10 @@ MEANING: dict[FindingKind, str] = {
     FindingKind.GAP: "The frame does not continue the one before it: something was lost.",
     FindingKind.SNAPSHOT_OUT_OF_DATE: (
         "No message continues this snapshot, or a newer snapshot came before it."
+    ),
+    FindingKind.NOTHING_TRADED: (
+        "The venue numbered a trade outside the market at no price and of no quantity; it is left "
+        "out."
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Trades, each with an id that is one more than that before."""
+"""Trades, each with an id that is one more than that before, and the venue's mark if it has one."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.sources.batches import Trades
+from market_pipeline.sources.batches import UNMARKED, Trades
 from market_pipeline.sources.binance_capture.frame_kernel import (
     LAST,
+    MARK,
     ORIGIN_NS,
     RECEIPT_NS,
     START,
@@ -25,7 +26,7 @@ __all__ = ["TradeReader"]
 
 _TRADE_FRAME = b'"trade"'
 
-_TRADE = [ORIGIN_NS, RECEIPT_NS, START, LAST]
+_TRADE = [ORIGIN_NS, RECEIPT_NS, START, LAST, MARK]
 
 
 class TradeReader(TableReader[Trades]):
@@ -57,7 +58,11 @@ class TradeReader(TableReader[Trades]):
         ts_origin_ns = known_time(trade.T, self._file, line, self.findings)
         if ts_origin_ns is None or not self._is_new(line, trade.t):
             return
-        trades = np.array([(ts_origin_ns, ts_receipt_ns, not trade.m, trade.t)])
+        if trade.is_none:
+            expected, found = "a price and a quantity above 0", f"{trade.X} of neither"
+            self.findings.add(FindingKind.NOTHING_TRADED, self._file, line, expected, found)
+            return
+        trades = np.array([(ts_origin_ns, ts_receipt_ns, not trade.m, trade.t, trade.mark)])
         self._add(trades, np.array([(trade.p, trade.q)]))
 
     def take(self, lines: Lines) -> None:
@@ -89,7 +94,7 @@ class TradeReader(TableReader[Trades]):
         return True
 
     def _add(self, trades: NDArray[np.int64], values: NDArray[np.float64]) -> None:
-        """Adds trades: (n, 4) times, side and id, (n, 2) prices and quantities."""
+        """Adds trades: (n, 5) times, side, id and mark, (n, 2) prices and quantities."""
         while len(trades):
             room = BATCH_ROWS - len(self._numbers) // 2
             self._integers.frombytes(trades[:room].tobytes())
@@ -104,6 +109,7 @@ class TradeReader(TableReader[Trades]):
             return
         whole = np.array(self._integers).reshape(-1, len(_TRADE))
         price, quantity = np.array(self._numbers).reshape(-1, 2).T
+        mark = whole[:, 4].astype(np.int8)
         batch = Trades(
             ts_origin_ns=whole[:, 0],
             ts_receipt_ns=whole[:, 1],
@@ -111,6 +117,7 @@ class TradeReader(TableReader[Trades]):
             quantity=quantity,
             is_buy=whole[:, 2] != 0,
             id=whole[:, 3],
+            mark=mark if (mark != UNMARKED).any() else None,
         )
         self._ready.append(batch)
         self._integers, self._numbers = array("q"), array("d")

@@ -17,6 +17,7 @@ from market_pipeline.books.tables import BOOK_TRADES
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.metrics.trades import BOOK_COLUMNS, books_before, trade_rows
 from market_pipeline.quality.intervals import IntArray
+from market_pipeline.sources.batches import OUTSIDE_MARKET, Trades
 from market_pipeline.sources.crypto_lake_trades import locate_trades, read_trades
 from market_pipeline.stages.metrics.measured import make_each
 from market_pipeline.stages.published_rows import of_instrument, read_rows, records_of
@@ -48,12 +49,14 @@ class TradeCounts:
     Attributes:
         trades: Rows.
         without_book: Those before the first message.
+        outside_market: Prints that the venue says are none of the market.
         off_tick, off_lot: Those whose price is not on the tick, whose size is not on the lot.
         off_grid: The first ten places of either.
     """
 
     trades: int
     without_book: int
+    outside_market: int
     off_tick: int
     off_lot: int
     off_grid: tuple[OffGrid, ...]
@@ -159,11 +162,16 @@ def _stage(
     counts = TradeCounts(
         trades=writer.staged.rows,
         without_book=writer.staged.rows - int(np.count_nonzero(before.age_ns)),
+        outside_market=_outside_market(trades),
         off_tick=off_tick.count,
         off_lot=off_lot.count,
         off_grid=tuple(places()),
     )
     return writer.staged, counts
+
+
+def _outside_market(trades: Trades) -> int:
+    return 0 if trades.mark is None else int(np.count_nonzero(trades.mark == OUTSIDE_MARKET))
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ import pytest
 
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.tables import BOOK_TRADES
+from market_pipeline.sources.converted_columns import CONVERTER_KEY, IS_MARKET
 from market_pipeline.sources.crypto_lake import TRADES, day_folder
 from market_pipeline.stages.metrics import trades as stage
 from market_pipeline.stages.metrics.trades import TradesDay
@@ -135,3 +136,15 @@ def test_whatever_one_instrument_fails_at_the_others_have_theirs(
         BTC
     ).without
     assert "Traceback" in caplog.text
+
+
+def test_outside_the_market(lake: Path, rebuilt):
+    """What the venue marks in a converted file is marked in the rows, and counted."""
+    write_day(lake, BTC)
+    marks = pa.array([None, False, False, *[True] * (MESSAGES - 3)])
+    rows = trade_rows().append_column(IS_MARKET, marks)
+    rewrite_trades(lake, rows.replace_schema_metadata({CONVERTER_KEY: b"any"}))
+    found = rebuilt().trades(BTC)
+
+    assert marks.to_pylist() == rows_of(found)["is_market"].to_list()
+    assert 2 == found.counts[BTC.id].outside_market
