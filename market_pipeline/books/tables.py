@@ -8,7 +8,7 @@ from market_pipeline.warehouse.records import Identity
 from market_pipeline.warehouse.tables import Column, Computed, Table
 
 __all__ = ["BBO", "BOOK_FILES", "BOOK_TRADES", "CHECKPOINTS", "DEPTH", "IDENTITY", "INTERVALS"]
-__all__ += ["REBUILDS"]
+__all__ += ["REBUILDS", "SECONDS_AFTER"]
 
 IDENTITY = Identity.columns()
 _EVENT = (
@@ -160,6 +160,9 @@ REBUILDS = Table(
 BOOK_FILES = (BBO, DEPTH, CHECKPOINTS, INTERVALS)
 """What a rebuild writes into files; `REBUILDS` says how each instrument's day was rebuilt."""
 
+SECONDS_AFTER = (1, 5, 60)
+"""How long after each trade its table has the mid."""
+
 BOOK_TRADES = Table(
     schema="books",
     name="trades",
@@ -216,6 +219,24 @@ BOOK_TRADES = Table(
             "Twice the price's distance from the mid in ticks, positive where the taker paid it.",
         ),
         Column("effective_spread_bps", "DOUBLE", "The same over the mid, in basis points."),
+        *(
+            column
+            for seconds in SECONDS_AFTER
+            for column in (
+                Column(
+                    f"realised_spread_{seconds}s_ticks",
+                    "BIGINT",
+                    f"The same with the mid {seconds} s later; null unless the book was valid from "
+                    "the trade until then.",
+                ),
+                Column(
+                    f"price_impact_{seconds}s_ticks",
+                    "BIGINT",
+                    f"Twice what the mid moved within {seconds} s, positive the taker's way; with "
+                    "the realised spread it is the effective one.",
+                ),
+            )
+        ),
     ),
     storage="delta",
 )

@@ -1,13 +1,4 @@
-"""Each trade with the book as it was just before it: the rows of `books.trades`.
-
-Just before a trade means after the last message that was received before it. At the same receipt
-time the trade comes first: a message that tells what a trade did to the book often has the time of
-the trade. The receipt clock never runs backwards (`running_time_ns`), and a message without a time
-of its own came with the one before it (`metrics.book_batches`).
-
-A book is in force until the next message, but not across a span in which nobody knows it: within a
-gap, or after a snapshot that disagreed with it, the trade's copy of the flags has that reason too,
-which the row of the last message before has not.
+"""The rows of `books.trades`: each trade with the book around it (`metrics.books_around`).
 
 Trades stay in the order of the files, and may be in any order of time.
 
@@ -19,136 +10,25 @@ each other within the clock's step cannot be distinguished.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from datetime import date
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from market_pipeline.books.arrow import identity_columns
-from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.scale import NOT_REPRESENTABLE, Scale, to_steps
 from market_pipeline.books.tables import BOOK_TRADES
 from market_pipeline.config.instruments import Instrument
-from market_pipeline.mapped import ColumnArray, mapped_zeros
-from market_pipeline.metrics.book_batches import with_book_in_force, with_sound_times
-from market_pipeline.quality.intervals import (
-    BoolArray,
-    FloatArray,
-    IndexArray,
-    IntArray,
-    in_time_order,
-    running_time_ns,
-    time_order,
-)
+from market_pipeline.metrics.books_around import BooksAround, BooksBefore
+from market_pipeline.quality.intervals import BoolArray, FloatArray, IntArray
 from market_pipeline.sources.batches import MARKET, UNMARKED, Trades
 
-__all__ = ["BOOK_COLUMNS", "BooksBefore", "TradeRows", "books_before", "trade_rows"]
+__all__ = ["TradeRows", "trade_rows"]
 
 _TRADES_AT_ONCE = 1 << 17
-_TOUCH = ("bid_price_ticks", "bid_size_lots", "ask_price_ticks", "ask_size_lots")
-BOOK_COLUMNS = ("ts_receipt_ns", "flags", "verified", *_TOUCH)
-"""The columns that are read of `books.bbo`."""
-
-
-class BooksBefore(NamedTuple):
-    """The book before each trade, shape (trades,) each, in the order of the trades.
-
-    Attributes:
-        age_ns: int64, since its message; 0 where there was no book yet, and else above 0.
-        bid_price_ticks, bid_size_lots, ask_price_ticks, ask_size_lots: int64; size 0 is no level.
-        flags: uint16.
-        verified: bool.
-    """
-
-    age_ns: IntArray
-    bid_price_ticks: IntArray
-    bid_size_lots: IntArray
-    ask_price_ticks: IntArray
-    ask_size_lots: IntArray
-    flags: NDArray[np.uint16]
-    verified: BoolArray
-
-
-_TYPES: tuple[DTypeLike, ...] = (*[np.int64] * 5, np.uint16, np.bool_)
-
-
-def books_before(
-    books: Iterable[pl.DataFrame],
-    unknown: Mapping[BookFlag, IntArray],
-    ts_receipt_ns: IntArray,
-    folder: Path | None = None,
-) -> BooksBefore:
-    """Looks up the book before each trade.
-
-    Args:
-        books: Their `BOOK_COLUMNS`, one row per message in order, in batches cut anywhere; price
-            and size are null where a side is empty.
-        unknown: By the flag that says why, spans of receipt time in which the last book is not to
-            be trusted whatever its row says; int64, shape (k, 2).
-        ts_receipt_ns: Of the trades, in any order.
-        folder: Where the file lies from which the result is mapped, see `mapped`.
-
-    Raises:
-        OSError: If the disk has no room for the result.
-    """
-    before = BooksBefore(*mapped_zeros(_TYPES, len(ts_receipt_ns), folder))
-    order = time_order(ts_receipt_ns)
-    ts_ns = ts_receipt_ns if order is None else ts_receipt_ns[order]
-    done = 0
-    rows: pl.DataFrame | None = None
-    for rows, _ in with_book_in_force(with_sound_times(books)):
-        # Those at the last time too: no message after it is earlier, and they come before it.
-        last_ns = int(rows["ts_receipt_ns"].to_numpy().max())
-        upto = int(np.searchsorted(ts_ns, last_ns, side="right"))
-        _fill(before, rows, ts_ns, order, slice(done, upto))
-        done = max(done, upto)
-    if rows is not None:
-        _fill(before, rows, ts_ns, order, slice(done, len(ts_ns)))
-    _mark(before, unknown, ts_receipt_ns)
-    return before
-
-
-def _fill(
-    before: BooksBefore, rows: pl.DataFrame, ts_ns: IntArray, order: IndexArray | None, which: slice
-) -> None:
-    """Writes the books of the next trades by time, some of them at a time."""
-    clock_ns = running_time_ns(rows["ts_receipt_ns"].to_numpy())
-    no_null = rows.select(
-        pl.col(*_TOUCH, "flags").fill_null(0), pl.col("verified").fill_null(False)
-    )
-    columns = [column.to_numpy() for column in no_null]
-    looked_up: tuple[ColumnArray, ...] = before[1:]
-    for start in range(which.start, which.stop, _TRADES_AT_ONCE):
-        stop = min(start + _TRADES_AT_ONCE, which.stop)
-        book = np.searchsorted(clock_ns, ts_ns[start:stop], side="left") - 1
-        has_book = book >= 0
-        book, trade = book[has_book], in_time_order(order, start, stop)[has_book]
-        before.age_ns[trade] = ts_ns[start:stop][has_book] - clock_ns[book]
-        for into, column in zip(looked_up, columns, strict=True):
-            into[trade] = column[book]
-
-
-def _mark(
-    before: BooksBefore, unknown: Mapping[BookFlag, IntArray], ts_receipt_ns: IntArray
-) -> None:
-    """Flags the trades within spans in which the book is not known.
-
-    A span begins and ends with messages, and a trade at the same time comes before either.
-    """
-    for flag, spans in unknown.items():
-        starts_ns, ends_ns = (np.sort(edges) for edges in spans.T)
-        for start in range(0, len(ts_receipt_ns), _TRADES_AT_ONCE):
-            part = slice(start, start + _TRADES_AT_ONCE)
-            open_spans = np.searchsorted(starts_ns, ts_receipt_ns[part])
-            open_spans -= np.searchsorted(ends_ns, ts_receipt_ns[part])
-            within = (open_spans > 0) & (before.age_ns[part] > 0)
-            before.flags[part][within] |= np.uint16(flag)
-            before.verified[part][within] = False
 
 
 class TradeRows(NamedTuple):
@@ -167,7 +47,7 @@ class TradeRows(NamedTuple):
 
 def trade_rows(
     trades: Trades,
-    before: BooksBefore,
+    books: BooksAround,
     *,
     instrument: Instrument,
     day: date,
@@ -178,7 +58,7 @@ def trade_rows(
 
     Args:
         trades: With their ids.
-        before: The book before each.
+        books: Those of each.
         instrument, day: What the rows are of.
         tick, lot: The steps of that day.
 
@@ -204,7 +84,7 @@ def trade_rows(
             pa.array(size.values),
             pa.array(is_buy),
             _is_market(trades, part),
-            *_book_columns(BooksBefore._make(c[part] for c in before), price, is_buy),
+            *_book_columns(books, part, price, is_buy),
         ]
         yield TradeRows(
             pa.RecordBatch.from_arrays(columns, names=BOOK_TRADES.arrow_schema.names),
@@ -256,8 +136,11 @@ class _Steps(NamedTuple):
         return cls(steps, off, np.where(off, values, scale.to_floats(steps)))
 
 
-def _book_columns(before: BooksBefore, price: _Steps, is_buy: BoolArray) -> Iterator[pa.Array]:
+def _book_columns(
+    books: BooksAround, part: slice, price: _Steps, is_buy: BoolArray
+) -> Iterator[pa.Array]:
     """The columns from `bid_price_ticks` on."""
+    before = BooksBefore._make(column[part] for column in books.before)
     no_bid, no_ask = before.bid_size_lots == 0, before.ask_size_lots == 0
     yield _array(before.bid_price_ticks, no_bid)
     yield _array(before.bid_size_lots, no_bid)
@@ -267,14 +150,21 @@ def _book_columns(before: BooksBefore, price: _Steps, is_buy: BoolArray) -> Iter
     yield _array(before.flags, no_book)
     yield _array(before.verified, no_book)
     yield _array(before.age_ns, no_book)
-    no_distance = no_bid | no_ask | price.off
+    no_mid = no_bid | no_ask
+    no_distance = no_mid | price.off
     twice_mid = before.bid_price_ticks + before.ask_price_ticks
     distance = 2 * price.steps - twice_mid
-    effective = np.where(is_buy, distance, -distance)
+    sign = np.where(is_buy, 1, -1)
+    effective = sign * distance
     yield _array(distance, no_distance)
     yield _array(effective, no_distance)
     # The 1 only keeps the division quiet.
     yield _array(20_000 * effective / np.where(no_distance, 1, twice_mid), no_distance)
+    for mid2_after in books.mid2_after:
+        later = mid2_after[part]
+        none = later == 0
+        yield _array(sign * (2 * price.steps - later), none | price.off)
+        yield _array(sign * (later - twice_mid), none | no_mid)
 
 
 def _array(values: NDArray[np.generic], absent: BoolArray) -> pa.Array:

@@ -18,8 +18,10 @@ from market_pipeline.books.scale import Scale
 from market_pipeline.books.step_inference import StepInference
 from market_pipeline.books.tables import BOOK_TRADES
 from market_pipeline.config.instruments import Instrument
+from market_pipeline.metrics import books_around as lookup
 from market_pipeline.metrics import trades as module
-from market_pipeline.metrics.trades import books_before, trade_rows
+from market_pipeline.metrics.books_around import books_around
+from market_pipeline.metrics.trades import trade_rows
 from market_pipeline.sources.batches import Trades
 from market_pipeline.sources.crypto_lake_trades import read_trades
 from market_pipeline_tests.naive.trades import naive_trades
@@ -30,6 +32,8 @@ TICK, LOT = Scale.of(Decimal("0.5")), Scale.of(Decimal("0.001"))
 INSTRUMENT = Instrument(venue="BINANCE", symbol="BTC-USDT", source="crypto_lake")
 TOUCH = ("bid_price_ticks", "bid_size_lots", "ask_price_ticks", "ask_size_lots")
 A_BOOK = (1_000, 30, 1_004, 10)
+NAMES_AFTER = ("realised_spread", "price_impact")
+AFTER = [f"{name}_{seconds}s_ticks" for seconds in (1, 5, 60) for name in NAMES_AFTER]
 NO_BID, NO_ASK = (None, None, 1_004, 10), (1_000, 30, None, None)
 
 
@@ -62,8 +66,8 @@ def rows_of(batches, trades, spans=(), tick=TICK, lot=LOT):
         flag: np.array([each[1:] for each in spans if each[0] == flag], np.int64).reshape(-1, 2)
         for flag in {each[0] for each in spans}
     }
-    before = books_before(batches, unknown, trades.ts_receipt_ns)
-    parts = trade_rows(trades, before, instrument=INSTRUMENT, day=DAY, tick=tick, lot=lot)
+    books = books_around(batches, unknown, trades.ts_receipt_ns)
+    parts = trade_rows(trades, books, instrument=INSTRUMENT, day=DAY, tick=tick, lot=lot)
     frame, off_tick, off_lot = BOOK_TRADES.empty(), [], []
     for part in parts:
         frame = pl.concat([frame, pl.DataFrame(part.rows).cast(dict(frame.schema))])
@@ -109,6 +113,7 @@ class TestByHand:
             "mid_distance_half_ticks": 2,
             "effective_spread_ticks": 2,
             "effective_spread_bps": pytest.approx(1e4 * 2 * (501.5 - 501) / 501),
+            **dict.fromkeys(AFTER),
         } == row
 
     def test_a_sell_below_the_mid_paid(self):
@@ -127,7 +132,7 @@ class TestByHand:
         """Without a message before it there is no book, and no flag of one."""
         row = row_of([(100, A_BOOK, 0, True)])
 
-        assert [None] * 10 == list(row.values())[-10:]
+        assert [None] * 16 == list(row.values())[-16:]
         assert 1_003 == row["price_ticks"]
 
     def test_without_any_message(self):
@@ -143,7 +148,7 @@ class TestByHand:
         assert (None, None) == (row[f"{side}_price_ticks"], row[f"{side}_size_lots"])
         assert row[f"{other}_price_ticks"] is not None
         assert int(BookFlag.EMPTY_SIDE) == row["flags"]
-        assert [None] * 3 == list(row.values())[-3:]
+        assert [None] * 9 == list(row.values())[-9:]
 
     @pytest.mark.parametrize(
         ("receipt_ns", "flags", "verified"),
@@ -163,6 +168,60 @@ class TestByHand:
         row = row_of([(40, A_BOOK, 0, True), (9_999, (1, 1, 2, 1), bad, False)])
 
         assert (1, int(bad), 60) == (row["bid_price_ticks"], row["flags"], row["book_age_ns"])
+
+
+class TestMidsAfter:
+    """A buy at 501.5 on 500 to 502 at second 100; the market rises a tick at 103 and 9 at 130."""
+
+    BOOKS = ((40, A_BOOK), (103, (1_001, 1, 1_005, 1)), (130, (1_010, 1, 1_014, 1)), (160, A_BOOK))
+
+    def after(self, *more, is_buy=True, spans=(), drop=0):
+        """The six columns of the trade, with further messages (second, book, flags)."""
+        messages = [(second, book, 0) for second, book in self.BOOKS[: len(self.BOOKS) - drop]]
+        messages = sorted([*messages, *more], key=lambda each: each[0])
+        row = row_of(
+            [(second * 10**9, book, flags, True) for second, book, flags in messages],
+            receipt_ns=100 * 10**9,
+            is_buy=is_buy,
+            spans=[(flag, start * 10**9, end * 10**9) for flag, start, end in spans],
+        )
+        return [row[name] for name in AFTER]
+
+    def test_a_buy(self):
+        """2 ticks effective: 2 realised at once, none after a tick's rise, -18 after 10."""
+        assert [2, 0, 0, 2, -18, 20] == self.after()
+
+    def test_a_sell(self):
+        """The other side's signs are the opposite."""
+        assert [-2, 0, 0, -2, 18, -20] == self.after(is_buy=False)
+
+    def test_the_day_ends_before(self):
+        """A time at which a message came is known, one after the last message is not."""
+        assert [2, 0, 0, 2, None, None] == self.after(drop=1)
+        assert [2, 0] == self.after((101, A_BOOK, 0), drop=3)[:2]
+        assert [None, None] == self.after((100.5, A_BOOK, 0), drop=3)[:2]
+
+    def test_an_invalid_book_in_between(self):
+        """One that was in force for some time takes all later mids; one that was not, none."""
+        crossed = BookFlag.CROSSED
+        assert [2, 0, *[None] * 4] == self.after((101, A_BOOK, crossed), (102, A_BOOK, 0))
+        assert [2, 0, 0, 2, -18, 20] == self.after((102, A_BOOK, crossed), (102, A_BOOK, 0))
+        assert [None] * 6 == self.after((99, A_BOOK, crossed), (100, A_BOOK, 0))
+
+    @pytest.mark.parametrize(
+        ("span", "known"),
+        [((104, 110), 2), ((105, 110), 4), ((90, 100), 0), ((50, 99), 6), ((102, 102), 6)],
+    )
+    def test_an_unknown_span_in_between(self, span, known):
+        """From the trade to the later time nobody may have lost the book."""
+        whole = [2, 0, 0, 2, -18, 20]
+
+        assert whole[:known] + [None] * (6 - known) == self.after(spans=[(BookFlag.GAP, *span)])
+
+    def test_an_empty_side(self):
+        """Without a mid later there is neither, without one before no impact."""
+        assert [2, 0, None, None] == self.after((104, NO_ASK, 0))[:4]
+        assert [2, None, 0, None] == self.after((41, NO_ASK, 0), (100, A_BOOK, 0))[:4]
 
 
 def test_off_the_grid():
@@ -246,9 +305,13 @@ FLAGS = st.sampled_from(
     in_order=st.booleans(),
     cuts=st.lists(st.integers(0, 30), max_size=5),
     at_once=st.integers(1, 8),
+    unit_ns=st.sampled_from([1, 5 * 10**8, 5 * 10**9]),
 )
-def test_agrees_with_the_naive_twin(messages, spans, prints, in_order, cuts, at_once):
-    """For any books, clocks, gaps, orders and cuts each trade has the book of the twin."""
+def test_agrees_with_the_naive_twin(messages, spans, prints, in_order, cuts, at_once, unit_ns):
+    """For any books, clocks, gaps, orders and cuts each trade has the books of the twin."""
+    messages = [(ns * unit_ns, *more) for ns, *more in messages]
+    spans = [(flag, start * unit_ns, length * unit_ns) for flag, start, length in spans]
+    prints = [(ns, at * unit_ns, *more) for ns, at, *more in prints]
     if in_order:
         messages = sorted(messages, key=lambda each: each[0])
         prints = sorted(prints, key=lambda each: each[1])
@@ -257,7 +320,10 @@ def test_agrees_with_the_naive_twin(messages, spans, prints, in_order, cuts, at_
     books = a_bbo(*messages)
     edges = [0, *sorted(min(cut, books.height) for cut in cuts), books.height]
     batches = [books.slice(a, b - a) for a, b in itertools.pairwise(edges)]
-    with mock.patch.object(module, "_TRADES_AT_ONCE", at_once):
+    with (
+        mock.patch.object(module, "_TRADES_AT_ONCE", at_once),
+        mock.patch.object(lookup, "_TRADES_AT_ONCE", at_once),
+    ):
         frame, *off_grid = rows_of(batches, a_trades(*prints), spans)
     expected = naive_trades(messages, spans, prints)
 
@@ -265,6 +331,11 @@ def test_agrees_with_the_naive_twin(messages, spans, prints, in_order, cuts, at_
     assert expected == frame.select(*(expected[0] if expected else [])).to_dicts()
     assert [each[3] for each in prints] == frame["price_ticks"].to_list()
     assert [each[5] for each in prints] == frame["size_lots"].to_list()
+    effective = frame["effective_spread_ticks"]
+    for seconds in (1, 5, 60):
+        realised, impact = (frame[f"{each}_{seconds}s_ticks"] for each in NAMES_AFTER)
+        both = realised.is_not_null() & impact.is_not_null()
+        assert (realised + impact).filter(both).equals(effective.filter(both))
 
 
 # --- real days --------------------------------------------------------------------------------
@@ -319,3 +390,25 @@ def test_a_real_day_agrees_with_an_as_of_join(key, sample_data):
     assert joined.select(*TOUCH).equals(frame.select(*TOUCH))
     assert (joined["ts_receipt_ns"] - joined["book_ns"]).equals(frame["book_age_ns"])
     assert frame["effective_spread_ticks"].median() >= 1
+    last_ns, has_book = int(books["ts_receipt_ns"].max()), frame["book_age_ns"].is_not_null()
+    sign = 2 * frame["is_buy"].cast(pl.Int64) - 1
+    for seconds in (1, 5, 60):
+        then_ns = frame["ts_receipt_ns"] + seconds * 10**9
+        later = (
+            pl.DataFrame({"ts_receipt_ns": then_ns})
+            .with_row_index()
+            .sort("ts_receipt_ns", maintain_order=True)
+            .join_asof(
+                books.select("ts_receipt_ns", mid2=pl.col(TOUCH[0]) + pl.col(TOUCH[2])),
+                on="ts_receipt_ns",
+                strategy="backward",
+                allow_exact_matches=False,
+            )
+            .sort("index")
+            .select(pl.when(has_book & (then_ns <= last_ns)).then("mid2"))["mid2"]
+        )
+        realised = sign * (2 * frame["price_ticks"] - later)
+        impact = sign * (later - frame[TOUCH[0]] - frame[TOUCH[2]])
+        assert realised.equals(frame[f"realised_spread_{seconds}s_ticks"])
+        assert impact.equals(frame[f"price_impact_{seconds}s_ticks"])
+        assert 0 < realised.null_count() < frame.height

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
 from typing import Any
 
-from market_pipeline.books.flags import BookFlag
+from market_pipeline.books.flags import INVALIDATING, BookFlag
 
 NO_TIME = BookFlag.BAD_TS_RECEIPT | BookFlag.OUTSIDE_DAY
 
@@ -36,7 +37,8 @@ def naive_trades(
             first -= 1
         row: dict[str, Any] = {"id": id_, "taker_order": prints[first][2]}
         row["is_market"] = {1: True, 0: False, -1: None}[mark]
-        rows.append(row | book_before(messages, spans, receipt_ns, ticks, is_buy))
+        row |= book_before(messages, spans, receipt_ns, ticks, is_buy)
+        rows.append(row | mids_after(messages, spans, receipt_ns, ticks, is_buy))
     return rows
 
 
@@ -66,3 +68,49 @@ def book_before(messages, spans, receipt_ns, ticks, is_buy) -> dict[str, Any]:
         row["effective_spread_ticks"] = int(effective)
         row["effective_spread_bps"] = float(effective / mid * 10_000)
     return row
+
+
+def mids_after(messages, spans, receipt_ns, ticks, is_buy) -> dict[str, Any]:
+    """Realised spread and impact, from the books before the print and before each later time."""
+    row: dict[str, Any] = {}
+    before = book_before(messages, spans, receipt_ns, ticks, is_buy)
+    for seconds in (1, 5, 60):
+        then_ns = receipt_ns + seconds * 10**9
+        then = book_before(messages, spans, then_ns, ticks, is_buy)
+        names = (f"realised_spread_{seconds}s_ticks", f"price_impact_{seconds}s_ticks")
+        row |= dict.fromkeys(names)
+        mids = [
+            None
+            if each["flags"] is None
+            or each["flags"] & INVALIDATING
+            or None in (each["bid_price_ticks"], each["ask_price_ticks"])
+            else Fraction(each["bid_price_ticks"] + each["ask_price_ticks"], 2)
+            for each in (before, then)
+        ]
+        is_valid = before["flags"] is not None and not before["flags"] & INVALIDATING
+        if not is_valid or mids[1] is None or invalid_ns(messages, spans, receipt_ns, then_ns):
+            continue
+        sign = 1 if is_buy else -1
+        row[names[0]] = int(2 * sign * (ticks - mids[1]))
+        if mids[0] is not None:
+            row[names[1]] = int(2 * sign * (mids[1] - mids[0]))
+    return row
+
+
+def invalid_ns(messages, spans, start_ns, end_ns) -> int:
+    """For how long the book was invalid or unknown between two times; endless without an end."""
+    clocks: list[tuple[int, int]] = []
+    sound = latest = None
+    for ns, _, flags, _ in messages:
+        if not flags & NO_TIME:
+            sound = ns
+            latest = ns if latest is None else max(latest, ns)
+        if sound is not None:
+            clocks.append((latest, flags))
+    if not clocks or clocks[-1][0] < end_ns:
+        return 10**18
+    invalid = [(start, end) for _, start, end in spans]
+    for (start, flags), (end, _) in itertools.pairwise(clocks):
+        if flags & INVALIDATING:
+            invalid.append((start, end))
+    return sum(max(min(end, end_ns) - max(start, start_ns), 0) for start, end in invalid)

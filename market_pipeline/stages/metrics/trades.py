@@ -15,7 +15,8 @@ from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.record import RebuildRecord
 from market_pipeline.books.tables import BOOK_TRADES
 from market_pipeline.config.instruments import Instrument
-from market_pipeline.metrics.trades import BOOK_COLUMNS, books_before, trade_rows
+from market_pipeline.metrics.books_around import BOOK_COLUMNS, books_around
+from market_pipeline.metrics.trades import trade_rows
 from market_pipeline.quality.intervals import IntArray
 from market_pipeline.sources.batches import OUTSIDE_MARKET, Trades
 from market_pipeline.sources.crypto_lake_trades import locate_trades, read_trades
@@ -134,7 +135,7 @@ def _stage(
     files, _ = raw.files_if_any(instrument)
     trades = read_trades(files, warehouse.staging_dir, with_ids=True)
     tick, lot = record.scales
-    before = books_before(
+    books = books_around(
         read_rows(bbo, instrument, BOOK_COLUMNS, _BATCH_ROWS),
         unknown_spans(intervals.filter(of_instrument(instrument))),
         trades.ts_receipt_ns,
@@ -144,7 +145,7 @@ def _stage(
     scales = {"tick": format(tick.step, "f"), "lot": format(lot.step, "f")}
     with StagedWriter(warehouse, BOOK_TRADES, instrument.id, metadata=scales) as writer:
         for part in trade_rows(
-            trades, before, instrument=instrument, day=record.dt, tick=tick, lot=lot
+            trades, books, instrument=instrument, day=record.dt, tick=tick, lot=lot
         ):
             writer.write(part.rows)
             off_tick.add(part.off_tick)
@@ -161,7 +162,7 @@ def _stage(
 
     counts = TradeCounts(
         trades=writer.staged.rows,
-        without_book=writer.staged.rows - int(np.count_nonzero(before.age_ns)),
+        without_book=writer.staged.rows - int(np.count_nonzero(books.before.age_ns)),
         outside_market=_outside_market(trades),
         off_tick=off_tick.count,
         off_lot=off_lot.count,

@@ -131,7 +131,7 @@ def test_whatever_one_instrument_fails_at_the_others_have_theirs(
     def raises(*_: object) -> None:
         raise ZeroDivisionError("by nothing")
 
-    monkeypatch.setattr(stage, "books_before", raises)
+    monkeypatch.setattr(stage, "books_around", raises)
     assert {BTC.id: "ZeroDivisionError: by nothing. See the log of the run."} == day.trades(
         BTC
     ).without
