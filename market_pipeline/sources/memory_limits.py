@@ -12,6 +12,7 @@ __all__ = [
     "MAX_TRADES",
     "PADDED_LEVELS",
     "PAGES_BYTES",
+    "PIECE_BYTES",
     "ROW_GROUP_BYTES",
     "TEXT_BYTES",
 ]
@@ -27,6 +28,13 @@ PAGES_BYTES = 256 << 20
 
 ROW_GROUP_BYTES = 64 << 20
 """A row group of more decoded bytes than this is streamed, or of pages twice as large."""
+
+PIECE_BYTES = 32 << 20
+"""Most decoded bytes that Polars is asked for at once; two or three such pieces are under way.
+
+The smaller, the more pages are unpacked twice: in halves a row group of a million deltas takes a
+tenth more CPU time than whole, in quarters two fifths.
+"""
 
 TEXT_BYTES = 1 << 10
 """A longer text is refused: none of the raw tables has a use for it."""

@@ -1,6 +1,7 @@
 """Parquet shards as numpy columns, one bounded piece after the other.
 
-A piece is some whole row groups, decoded by Polars, which is about twice as fast as Arrow's reader.
+A piece is some whole row groups, or a half of a large one, decoded by Polars, which is about twice
+as fast as Arrow's reader.
 A row group too large to be held whole is streamed page by page by Arrow instead, and so is a piece
 that Polars cannot read: Arrow then says where the file is damaged. What is read of a row group is
 bounded beforehand by `sources/parquet_pages.py`, and no text is longer than `TEXT_BYTES`.
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from market_pipeline.errors import LakeFileError
 from market_pipeline.mapped import ColumnArray
-from market_pipeline.sources.memory_limits import ROW_GROUP_BYTES, TEXT_BYTES
+from market_pipeline.sources.memory_limits import PIECE_BYTES, ROW_GROUP_BYTES, TEXT_BYTES
 from market_pipeline.sources.parquet_pages import check_pages
 
 __all__ = ["Columns", "largest_piece_bytes", "read_pieces", "streamed_row_groups"]
@@ -38,7 +39,7 @@ Columns = dict[str, _Values]
 def read_pieces(
     parquet: pq.ParquetFile, file: Path, columns: Sequence[str], rows: int, skip_rows: int = 0
 ) -> Iterator[tuple[int, Columns]]:
-    """Yields (first row, columns) of pieces of at most `rows` rows, or one row group, in order.
+    """Yields (first row, columns) of pieces of at most `rows` rows, or of one row group, in order.
 
     Args:
         parquet: The open file.
@@ -59,15 +60,19 @@ def read_pieces(
         if skip >= count:
             continue
         unpacked = [check_pages(file, metadata, group, numbers, first_row) for group in groups]
-        whole = None
         if (
             not _is_streamed(metadata, groups[0], columns)
             and sum(group.all_bytes for group in unpacked) <= 2 * ROW_GROUP_BYTES
         ):
-            whole = _decode(file, columns, first_row + skip, count - skip)
-        if whole is not None:
-            yield first_row + skip, whole
-        else:
+            most = _rows_at_once(count, columns)
+            while skip < count:
+                piece = _decode(file, columns, first_row + skip, min(most, count - skip))
+                if piece is None:
+                    break
+                yield first_row + skip, piece
+                del piece  # or it would be held while the next one is decoded
+                skip = min(skip + most, count)
+        if skip < count:
             yield from _stream(metadata, file, columns, groups, first_row, rows, skip)
 
 
@@ -82,7 +87,8 @@ def largest_piece_bytes(parquet: pq.ParquetFile, columns: Sequence[str], rows: i
     metadata = parquet.metadata
     largest = 0
     for groups, _, count in _pieces(metadata, columns, rows):
-        held = min(count, rows) if _is_streamed(metadata, groups[0], columns) else count
+        is_streamed = _is_streamed(metadata, groups[0], columns)
+        held = min(count, rows) if is_streamed else _rows_at_once(count, columns)
         largest = max(largest, held * len(columns) * 8)
     return largest
 
@@ -111,6 +117,12 @@ def _pieces(
 def _is_streamed(metadata: pq.FileMetaData, group: int, columns: Sequence[str]) -> bool:
     rows = int(metadata.row_group(group).num_rows)
     return rows * len(columns) * 8 > ROW_GROUP_BYTES
+
+
+def _rows_at_once(count: int, columns: Sequence[str]) -> int:
+    """Into how many rows at a time a piece is cut for Polars, evenly."""
+    parts = max(1, -(-count * len(columns) * 8 // PIECE_BYTES))
+    return -(-count // parts)
 
 
 def _decode(file: Path, columns: Sequence[str], first_row: int, rows: int) -> Columns | None:

@@ -279,11 +279,12 @@ class TestDeltas:
         st.integers(1, 5),
         st.integers(0, 40),
         st.booleans(),
+        st.integers(1, 6),
     )
     def test_rows_are_the_same_however_they_are_read(
-        self, tmp_path_factory, sizes, group, rows, skip, streamed
+        self, tmp_path_factory, sizes, group, rows, skip, streamed, at_once
     ):
-        """Any row groups, batch size, streaming and start give exactly the rows from there."""
+        """Any row groups, cuts, batch size, streaming and start give exactly the rows from there."""
         folder = tmp_path_factory.mktemp("shards")
         files, first = [], 0
         for number, size in enumerate(sizes, start=1):
@@ -292,6 +293,7 @@ class TestDeltas:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(crypto_lake, "_BATCH_ROWS", rows)
             patch.setattr(parquet, "ROW_GROUP_BYTES", 0 if streamed else 1 << 20)
+            patch.setattr(parquet, "PIECE_BYTES", at_once * len(DELTAS.columns) * 8)
             batches = list(read_deltas(files, skip))
             counted = count_deltas(files)
         expected = deltas(first)["price"].to_pylist()[skip:]
