@@ -209,6 +209,12 @@ BOOK_TRADES = Table(
             "Time since the book's message, on the receipt clock; null without a book.",
         ),
         Column(
+            "valid_run",
+            "INTEGER",
+            "Number of the run of valid time it is in: between equal ones the book was always "
+            "valid; null without a valid book.",
+        ),
+        Column(
             "mid_distance_half_ticks",
             "BIGINT",
             "Price minus that book's mid, in half ticks; null if a side or price_ticks is.",

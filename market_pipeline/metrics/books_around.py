@@ -72,10 +72,13 @@ class BooksAround(NamedTuple):
 
     Attributes:
         before: The book before.
+        run: int32 (trades,), which run of valid time the book before is in, ascending with time; 0
+            where it is invalid or not known, or there is none.
         mid2_after: For each of `SECONDS_AFTER`, int64 (trades,), in half ticks; 0 is no mid.
     """
 
     before: BooksBefore
+    run: NDArray[np.int32]
     mid2_after: tuple[IntArray, ...]
 
 
@@ -104,7 +107,7 @@ def books_around(
     """
     trades = len(ts_receipt_ns)
     before = BooksBefore(*mapped_zeros(_TYPES, trades, folder))
-    *mid2_after, run_before = mapped_zeros(_TYPES_AFTER, trades, folder)
+    *mid2_after, run = mapped_zeros(_TYPES_AFTER, trades, folder)
     order = time_order(ts_receipt_ns)
     ts_ns = ts_receipt_ns if order is None else ts_receipt_ns[order]
     done = dict.fromkeys((0, *SECONDS_AFTER), 0)
@@ -117,17 +120,17 @@ def books_around(
             done[seconds] = max(first, int(np.searchsorted(ts_ns, last_ns, side="right")))
             new = slice(first, done[seconds])
             if not seconds:
-                _fill_before(before, run_before, rows, _looked_up(rows, ts_ns, order, new))
+                _fill_before(before, run, rows, _looked_up(rows, ts_ns, order, new))
             else:
                 into = mid2_after[SECONDS_AFTER.index(seconds)]
                 found = _looked_up(rows, ts_ns, order, new, seconds * NS_PER_SECOND)
-                _fill_after(into, run_before, rows, found)
+                _fill_after(into, run, rows, found)
     if rows is not None:
         rest = _looked_up(rows, ts_ns, order, slice(done[0], trades))
-        _fill_before(before, run_before, rows, rest)
+        _fill_before(before, run, rows, rest)
     _mark(before, unknown, ts_receipt_ns)
-    _forget(mid2_after, unknown, ts_receipt_ns)
-    return BooksAround(before, tuple(mid2_after))
+    _break(run, mid2_after, unknown, ts_receipt_ns)
+    return BooksAround(before, run, tuple(mid2_after))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -192,22 +195,22 @@ def _looked_up(
 
 
 def _fill_before(
-    before: BooksBefore, run_before: NDArray[np.int32], rows: _Rows, found: Iterable[_Found]
+    before: BooksBefore, run: NDArray[np.int32], rows: _Rows, found: Iterable[_Found]
 ) -> None:
     looked_up: tuple[ColumnArray, ...] = before[1:]
     for trade, book, age_ns in found:
         before.age_ns[trade] = age_ns
-        run_before[trade] = rows.run[book]
+        run[trade] = rows.run[book]
         for into, column in zip(looked_up, rows.columns, strict=True):
             into[trade] = column[book]
 
 
 def _fill_after(
-    mid2: IntArray, run_before: NDArray[np.int32], rows: _Rows, found: Iterable[_Found]
+    mid2: IntArray, run: NDArray[np.int32], rows: _Rows, found: Iterable[_Found]
 ) -> None:
     """Writes the mids that are in the run of valid time which the book before the trade is in."""
     for trade, book, _ in found:
-        mid2[trade] = np.where(rows.run[book] == run_before[trade], rows.mid2[book], 0)
+        mid2[trade] = np.where(rows.run[book] == run[trade], rows.mid2[book], 0)
 
 
 def _mark(
@@ -228,10 +231,13 @@ def _mark(
             before.verified[part][within] = False
 
 
-def _forget(
-    mid2_after: Sequence[IntArray], unknown: Mapping[BookFlag, IntArray], ts_receipt_ns: IntArray
+def _break(
+    run: NDArray[np.int32],
+    mid2_after: Sequence[IntArray],
+    unknown: Mapping[BookFlag, IntArray],
+    ts_receipt_ns: IntArray,
 ) -> None:
-    """Takes back the mids where the book is not known for some time since the trade."""
+    """Ends runs, and takes back mids, where the book is not known for some time since the trade."""
     if not unknown:
         return
     spans = np.concatenate([each[each[:, 0] < each[:, 1]] for each in unknown.values()])
@@ -239,6 +245,8 @@ def _forget(
     for start in range(0, len(ts_receipt_ns), _TRADES_AT_ONCE):
         part = slice(start, start + _TRADES_AT_ONCE)
         over = np.searchsorted(ends_ns, ts_receipt_ns[part])
+        is_known = (run[part] > 0) & (np.searchsorted(starts_ns, ts_receipt_ns[part]) == over)
+        run[part] = np.where(is_known, run[part] + over, 0)
         for seconds, mid2 in zip(SECONDS_AFTER, mid2_after, strict=True):
             until_ns = ts_receipt_ns[part] + seconds * NS_PER_SECOND
             mid2[part][np.searchsorted(starts_ns, until_ns) > over] = 0

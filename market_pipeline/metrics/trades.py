@@ -150,6 +150,8 @@ def _book_columns(
     yield _array(before.flags, no_book)
     yield _array(before.verified, no_book)
     yield _array(before.age_ns, no_book)
+    run = books.run[part]
+    yield _array(run, run == 0)
     no_mid = no_bid | no_ask
     no_distance = no_mid | price.off
     twice_mid = before.bid_price_ticks + before.ask_price_ticks

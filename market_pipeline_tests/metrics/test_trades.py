@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market_pipeline.books.flags import BookFlag
+from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.step_inference import StepInference
 from market_pipeline.books.tables import BOOK_TRADES
@@ -24,7 +24,7 @@ from market_pipeline.metrics.books_around import books_around
 from market_pipeline.metrics.trades import trade_rows
 from market_pipeline.sources.batches import Trades
 from market_pipeline.sources.crypto_lake_trades import read_trades
-from market_pipeline_tests.naive.trades import naive_trades
+from market_pipeline_tests.naive.trades import invalid_ns, naive_trades
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS, read_table, sample_day
 
 DAY = date(2024, 8, 8)
@@ -110,6 +110,7 @@ class TestByHand:
             "flags": 0,
             "verified": True,
             "book_age_ns": 1,
+            "valid_run": 1,
             "mid_distance_half_ticks": 2,
             "effective_spread_ticks": 2,
             "effective_spread_bps": pytest.approx(1e4 * 2 * (501.5 - 501) / 501),
@@ -132,7 +133,7 @@ class TestByHand:
         """Without a message before it there is no book, and no flag of one."""
         row = row_of([(100, A_BOOK, 0, True)])
 
-        assert [None] * 16 == list(row.values())[-16:]
+        assert [None] * 17 == list(row.values())[-17:]
         assert 1_003 == row["price_ticks"]
 
     def test_without_any_message(self):
@@ -331,6 +332,14 @@ def test_agrees_with_the_naive_twin(messages, spans, prints, in_order, cuts, at_
     assert expected == frame.select(*(expected[0] if expected else [])).to_dicts()
     assert [each[3] for each in prints] == frame["price_ticks"].to_list()
     assert [each[5] for each in prints] == frame["size_lots"].to_list()
+    runs, flags = frame["valid_run"].to_list(), frame["flags"].to_list()
+    assert [each is not None and not each & INVALIDATING for each in flags] == [
+        run is not None for run in runs
+    ]
+    timed = [(each[1], run) for each, run in zip(prints, runs, strict=True) if run is not None]
+    for (one_ns, one), (other_ns, other) in itertools.combinations(sorted(timed), 2):
+        assert one <= other
+        assert (one == other) == (invalid_ns(messages, spans, one_ns, other_ns) == 0)
     effective = frame["effective_spread_ticks"]
     for seconds in (1, 5, 60):
         realised, impact = (frame[f"{each}_{seconds}s_ticks"] for each in NAMES_AFTER)

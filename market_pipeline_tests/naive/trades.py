@@ -88,7 +88,9 @@ def mids_after(messages, spans, receipt_ns, ticks, is_buy) -> dict[str, Any]:
             for each in (before, then)
         ]
         is_valid = before["flags"] is not None and not before["flags"] & INVALIDATING
-        if not is_valid or mids[1] is None or invalid_ns(messages, spans, receipt_ns, then_ns):
+        ended = not any(clock >= then_ns for clock, _ in on_one_clock(messages))
+        is_broken = ended or invalid_ns(messages, spans, receipt_ns, then_ns) > 0
+        if not is_valid or mids[1] is None or is_broken:
             continue
         sign = 1 if is_buy else -1
         row[names[0]] = int(2 * sign * (ticks - mids[1]))
@@ -97,20 +99,21 @@ def mids_after(messages, spans, receipt_ns, ticks, is_buy) -> dict[str, Any]:
     return row
 
 
-def invalid_ns(messages, spans, start_ns, end_ns) -> int:
-    """For how long the book was invalid or unknown between two times; endless without an end."""
+def on_one_clock(messages) -> list[tuple[int, int]]:
+    """The time at which each message came, on a clock that never runs back, and its flags."""
     clocks: list[tuple[int, int]] = []
-    sound = latest = None
     for ns, _, flags, _ in messages:
         if not flags & NO_TIME:
-            sound = ns
-            latest = ns if latest is None else max(latest, ns)
-        if sound is not None:
-            clocks.append((latest, flags))
-    if not clocks or clocks[-1][0] < end_ns:
-        return 10**18
+            clocks.append((max(ns, clocks[-1][0] if clocks else ns), flags))
+        elif clocks:
+            clocks.append((clocks[-1][0], flags))
+    return clocks
+
+
+def invalid_ns(messages, spans, start_ns, end_ns) -> int:
+    """For how long the book was invalid or unknown between two times."""
     invalid = [(start, end) for _, start, end in spans]
-    for (start, flags), (end, _) in itertools.pairwise(clocks):
+    for (start, flags), (end, _) in itertools.pairwise([*on_one_clock(messages), (10**18, 0)]):
         if flags & INVALIDATING:
             invalid.append((start, end))
     return sum(max(min(end, end_ns) - max(start, start_ns), 0) for start, end in invalid)
