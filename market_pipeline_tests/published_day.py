@@ -22,7 +22,7 @@ from market_pipeline.store.client import Store
 from market_pipeline.tables import TABLES, refresh_catalogue
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.publish import publish
-from market_pipeline.warehouse.read import scan
+from market_pipeline.warehouse.read import day_rows
 from market_pipeline.warehouse.working import replace_rows_within
 from market_pipeline.warehouse.working_file import writing
 
@@ -52,7 +52,7 @@ def publish_day(
     for name in _BIG:
         table = TABLES[name]
         publish(warehouse, table, day, rebuilt.staged[table.sql_name], withdrawn=rebuilt.withdrawn)
-    bbo, depth, _, intervals = (scan(warehouse, TABLES[name], day) for name in _BIG)
+    bbo, depth, _, intervals = (day_rows(warehouse, TABLES[name], day) for name in _BIG)
     small["book_rebuilds"] = TABLES["book_rebuilds"].frame(
         each.as_record() for each in rebuilt.records
     )

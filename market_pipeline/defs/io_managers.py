@@ -40,7 +40,7 @@ from market_pipeline.warehouse.lineage import (
     rows_sha256,
 )
 from market_pipeline.warehouse.publish import publish
-from market_pipeline.warehouse.read import scan
+from market_pipeline.warehouse.read import DayRows, day_rows
 from market_pipeline.warehouse.staging import StagedFile
 from market_pipeline.warehouse.working import read_day, read_rows, replace_rows_within
 from market_pipeline.warehouse.working_file import working_mark, writing
@@ -114,7 +114,7 @@ def _day(context: dg.OutputContext | dg.InputContext) -> date:
 
 
 class DuckDBLakeIOManager(dg.ConfigurableIOManager):
-    """Publishes staged Parquet files as one Delta commit; reads a day back as a lazy frame.
+    """Publishes staged Parquet files as one Delta commit; reads a day back by instrument.
 
     The published tables are read with Polars, or with DuckDB through the catalogue's views.
     """
@@ -158,12 +158,12 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
         )
 
     @run_step
-    def load_input(self, context: dg.InputContext) -> pl.LazyFrame:
+    def load_input(self, context: dg.InputContext) -> DayRows:
         """The day's rows of the upstream table; none, with its columns, if nothing is there."""
         if context.upstream_output is None:
             raise dg.DagsterInvariantViolationError("an input of this manager is an asset")
         table = TABLES[context.asset_key.path[-1]]
-        return scan(_warehouse(self.data_dir), table, _day(context))
+        return day_rows(_warehouse(self.data_dir), table, _day(context))
 
 
 class _RowsHandler(DbTypeHandler[Any]):

@@ -8,9 +8,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
+from threading import Lock
 from urllib.parse import quote, unquote
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import DeltaError, TableNotFoundError
@@ -30,6 +32,7 @@ __all__ = [
     "commit_file",
     "create_delta_table",
     "delta_table",
+    "files_now",
     "partition_folder",
     "published_files",
     "settle_log",
@@ -50,6 +53,19 @@ class PublishedFile:
     day: date
     instrument: str
     bytes: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A table as this process read it last, and what its commit was then."""
+
+    delta: DeltaTable
+    commit: tuple[int, int, int] | None
+
+
+_opened: dict[Path, _Opened] = {}
+_opening = Lock()
 
 
 def delta_table(
@@ -133,16 +149,61 @@ def published_files(
 ) -> list[PublishedFile]:
     """The files of the loaded version, sorted by day, instrument and name."""
     actions = pa.table(delta.get_add_actions(flatten=True))
-    columns = ("path", "partition.p_day", "partition.p_instrument", "size_bytes")
+    columns = ("path", "partition.p_day", "partition.p_instrument", "size_bytes", "num_records")
+    actions = actions.select(columns)
+    if day is not None:
+        actions = actions.filter(pc.field("partition.p_day") == pa.scalar(day, pa.date32()))
     files = [
         # The log holds paths as URLs hold them; on disk they have one level of escapes less.
-        PublishedFile(unquote(path), of_day, instrument, size)
-        for path, of_day, instrument, size in zip(
-            *(actions.column(name).to_pylist() for name in columns), strict=True
+        PublishedFile(unquote(path), of_day, instrument, size, rows or 0)
+        for path, of_day, instrument, size, rows in zip(
+            *(column.to_pylist() for column in actions.columns), strict=True
         )
-        if (day is None or of_day == day) and (instruments is None or instrument in instruments)
+        if instruments is None or instrument in instruments
     ]
     return sorted(files, key=lambda file: (file.day, file.instrument, file.path))
+
+
+def files_now(
+    warehouse: Warehouse,
+    table: Table,
+    day: date | None = None,
+    instruments: Collection[str] | None = None,
+) -> list[PublishedFile]:
+    """`published_files` of the newest version; none where nothing was published yet.
+
+    The log is read once for each version: a run asks for the files of a day dozens of times.
+    """
+    folder = warehouse.table_dir(table)
+    with _opening:
+        known = _opened.get(folder)
+        if known is None or _is_behind(warehouse, table, known):
+            _opened.pop(folder, None)
+            delta = delta_table(warehouse, table)
+            if delta is None:
+                return []
+            known = _Opened(delta, _stamp(commit_file(warehouse, table, delta.version())))
+            _opened[folder] = known
+        return published_files(known.delta, day, instruments)
+
+
+def _is_behind(warehouse: Warehouse, table: Table, known: _Opened) -> bool:
+    """Whether the table went on, or was begun afresh; versions leave no number out."""
+    version = known.delta.version()
+    return (
+        known.commit is None
+        or known.commit != _stamp(commit_file(warehouse, table, version))
+        or commit_file(warehouse, table, version + 1).exists()
+    )
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What tells a file from another one of its name; None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def partition_folder(day: date, instrument: str) -> str:

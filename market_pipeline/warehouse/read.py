@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from market_pipeline.warehouse.conform import empty_frame, stored_schema
-from market_pipeline.warehouse.delta import delta_table, published_files
+from market_pipeline.warehouse.delta import delta_table, files_now, published_files
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.staging import StagedFile
 from market_pipeline.warehouse.tables import Table
 
-__all__ = ["current_files", "scan", "scan_files", "staged_as_published"]
+__all__ = ["DayRows", "current_files", "day_rows", "scan", "scan_files", "staged_as_published"]
+
+
+@dataclass(frozen=True)
+class DayRows:
+    """A day's rows of a big table, each instrument's in files of its own.
+
+    Attributes:
+        table: The table.
+        files: By instrument id, its files in order; one without any is left out.
+    """
+
+    table: Table
+    files: Mapping[str, Sequence[Path]]
+
+    def of(self, instrument: str) -> pl.LazyFrame:
+        """The rows of an instrument, of whose files alone anything is read."""
+        return scan_files(self.table, self.files.get(instrument, ()))
 
 
 def current_files(
@@ -36,11 +53,13 @@ def current_files(
         instruments: Only these instrument ids; None is every instrument.
         version: An earlier version of the table; None is the newest.
     """
-    delta = delta_table(warehouse, table, version)
-    if delta is None:
-        return []
     folder = warehouse.table_dir(table)
-    return [folder / file.path for file in published_files(delta, day, instruments)]
+    if version is None:
+        files = files_now(warehouse, table, day, instruments)
+    else:
+        delta = delta_table(warehouse, table, version)
+        files = [] if delta is None else published_files(delta, day, instruments)
+    return [folder / file.path for file in files]
 
 
 def staged_as_published(
@@ -48,20 +67,21 @@ def staged_as_published(
 ) -> dict[str, list[StagedFile]]:
     """By instrument, a day's published files in order, as they were staged.
 
-    Publishing these again changes nothing. A file whose footer cannot be read any more has no row.
+    Publishing these again changes nothing. No file is opened: the log says how many rows it has.
     """
     found: dict[str, list[StagedFile]] = {}
-    delta = delta_table(warehouse, table)
-    for file in [] if delta is None else published_files(delta, day):
+    for file in files_now(warehouse, table, day):
         path = warehouse.table_dir(table) / file.path
         part, _, sha256 = path.stem.partition("-")
-        try:
-            rows = pq.read_metadata(path).num_rows
-        except (pa.ArrowException, OSError):
-            rows = 0
-        staged = StagedFile(file.instrument, path, rows, file.bytes, sha256, int(part))
+        staged = StagedFile(file.instrument, path, file.rows, file.bytes, sha256, int(part))
         found.setdefault(file.instrument, []).append(staged)
     return found
+
+
+def day_rows(warehouse: Warehouse, table: Table, day: date) -> DayRows:
+    """A day's published rows, to be read one instrument after the other."""
+    published = staged_as_published(warehouse, table, day).items()
+    return DayRows(table, {name: [file.path for file in files] for name, files in published})
 
 
 def scan(
@@ -86,15 +106,21 @@ def scan_files(table: Table, files: Sequence[Path]) -> pl.LazyFrame:
 
     A column that came to the table after a file was written is null in that file's rows.
     """
-    declared = empty_frame(table.arrow_schema).schema
+    stored, declared = _schemas(table)
     if not files:
         return table.with_computed(pl.LazyFrame(schema=declared))
     rows = pl.scan_parquet(
         list(files),
         glob=False,  # a folder name may hold glob characters
         hive_partitioning=False,
-        schema=empty_frame(stored_schema(table)).schema,
+        schema=stored,
         missing_columns="insert",
         extra_columns="ignore",
     )
     return table.with_computed(rows.cast(declared))
+
+
+@lru_cache
+def _schemas(table: Table) -> tuple[pl.Schema, pl.Schema]:
+    """The columns of the table's files, and those that readers get before the computed ones."""
+    return empty_frame(stored_schema(table)).schema, empty_frame(table.arrow_schema).schema

@@ -34,9 +34,9 @@ from market_pipeline.stages.validation.lookups import Lookups
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.conform import empty_frame
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.read import scan_files
 from market_pipeline.warehouse.staging import StagedFile
 from market_pipeline_tests.sources.raw_files import shard, snapshots
+from market_pipeline_tests.stages.day_rows import staged_rows
 
 DAY = date(2024, 8, 8)
 START_NS = round(datetime(2024, 8, 8, tzinfo=UTC).timestamp()) * 1_000_000_000
@@ -199,7 +199,7 @@ class Later:
         self.settings = settings(folder)
         self.rebuilds = pl.from_dicts([each.as_record() for each in rebuilt.records], schema=schema)
         self.bbo, self.depth, self.checkpoints, self.intervals = (
-            scan_files(table, [file.path for file in rebuilt.staged[table.sql_name]])
+            staged_rows(table, rebuilt.staged[table.sql_name])
             for table in (BBO, DEPTH, CHECKPOINTS, INTERVALS)
         )
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import polars as pl
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pytest
 from market_pipeline.errors import MissingDataError, PublishError
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.publish import publish
-from market_pipeline.warehouse.read import current_files, scan
+from market_pipeline.warehouse.read import current_files, scan, staged_as_published
 from market_pipeline.warehouse.staging import StagedWriter
 from market_pipeline.warehouse.tables import Column
 from market_pipeline_tests.warehouse.writers import (
@@ -41,6 +42,28 @@ class TestScan:
         assert ["BTC-USDT", "SDT-PERP"] * 2 == [name[-8:] for name in folders]
         assert {("BINANCE", "2024-08-09"): 1} == runs(warehouse, day=NEXT_DAY, instruments=[SPOT])
         assert {} == runs(warehouse, instruments=[])
+
+    def test_a_table_begun_afresh(self, warehouse: Warehouse):
+        """What was read of a table before it was moved away is not taken for the new one's."""
+        for day in (DAY, NEXT_DAY):
+            publish(warehouse, BBO, day, [stage(warehouse, PERP, 1, day)])
+        assert 2 == len(current_files(warehouse, BBO))
+        for of in ([SPOT], [SPOT, PERP]):
+            shutil.rmtree(warehouse.table_dir(BBO))
+            assert [] == current_files(warehouse, BBO)
+            publish(warehouse, BBO, NEXT_DAY, [stage(warehouse, each, 2, NEXT_DAY) for each in of])
+
+            assert len(of) == len(current_files(warehouse, BBO))
+            assert of == [each for each in (SPOT, PERP) if runs(warehouse, instruments=[each])]
+
+    def test_rows_are_known_from_the_log(self, warehouse: Warehouse):
+        """How many rows a published file has is told without opening it."""
+        publish(warehouse, BBO, DAY, [stage(warehouse, PERP, 1, rows=7)])
+        (file,) = current_files(warehouse, BBO)
+        file.write_bytes(b"damaged")
+        ((staged,),) = staged_as_published(warehouse, BBO, DAY).values()
+
+        assert (PERP, file, 7) == (staged.instrument, staged.path, staged.rows)
 
     def test_unknown_version(self, warehouse: Warehouse):
         """A version that is not there is an error, with and without a table."""

@@ -28,6 +28,7 @@ from market_pipeline.stages.provenance import (
     with_unchanged,
 )
 from market_pipeline.stages.raw.objects import RawObjects
+from market_pipeline.warehouse.read import DayRows
 from market_pipeline.warehouse.staging import staging_in_use
 
 __all__ = ["ASSETS"]
@@ -39,8 +40,8 @@ def trades(
     context: dg.AssetExecutionContext,
     pipeline: Pipeline,
     book_rebuilds: pl.DataFrame,
-    book_bbo: pl.LazyFrame,
-    book_intervals: pl.LazyFrame,
+    book_bbo: DayRows,
+    book_intervals: DayRows,
     raw_trades: pl.DataFrame,
 ) -> Iterator[dg.Output[PartitionFiles]]:
     """Every trade, in file order, with the book as it was just before it."""
@@ -78,8 +79,8 @@ def book_metrics(
     context: dg.AssetExecutionContext,
     pipeline: Pipeline,
     validation_report: pl.DataFrame,
-    book_bbo: pl.LazyFrame,
-    book_depth: pl.LazyFrame,
+    book_bbo: DayRows,
+    book_depth: DayRows,
     raw_trades: pl.DataFrame,
 ) -> dg.MaterializeResult[PartitionRows]:
     """Microstructure figures of every minute with a book, a message or a trade."""
@@ -135,7 +136,7 @@ def bars(
     context: dg.AssetExecutionContext,
     pipeline: Pipeline,
     validation_report: pl.DataFrame,
-    book_bbo: pl.LazyFrame,
+    book_bbo: DayRows,
     raw_trades: pl.DataFrame,
 ) -> Iterator[dg.Output[PartitionFiles]]:
     """Open, high, low, close, volume, mid and spread of every interval, at several widths."""

@@ -34,6 +34,7 @@ from market_pipeline.stages.validation.context import PublishedBooks
 from market_pipeline.stages.validation.day import ValidatedDay, report_day
 from market_pipeline.stages.validation.lookups import Lookups, report_made_of
 from market_pipeline.tables import open_catalogue
+from market_pipeline.warehouse.read import DayRows
 
 __all__ = ["ASSETS"]
 
@@ -50,9 +51,9 @@ def validate_day(
     context: dg.AssetExecutionContext,
     pipeline: Pipeline,
     book_rebuilds: pl.DataFrame,
-    book_bbo: pl.LazyFrame,
-    book_depth: pl.LazyFrame,
-    book_intervals: pl.LazyFrame,
+    book_bbo: DayRows,
+    book_depth: DayRows,
+    book_intervals: DayRows,
     raw_book_deltas: pl.DataFrame,
     raw_book_snapshots: pl.DataFrame,
     raw_trades: pl.DataFrame,

@@ -16,6 +16,7 @@ from market_pipeline.stages.metrics.measured import MeasuredBook, measure_each
 from market_pipeline.stages.published_rows import read_rows
 from market_pipeline.stages.raw.objects import RawObjects
 from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.read import DayRows
 from market_pipeline.warehouse.staging import StagedFile, StagedWriter
 
 __all__ = ["BarsDay", "bars_day"]
@@ -42,7 +43,7 @@ def bars_day(
     day: date,
     instruments: Sequence[Instrument],
     reports: pl.DataFrame,
-    bbo: pl.LazyFrame,
+    bbo: DayRows,
     trades: RawObjects,
     warehouse: Warehouse,
     bar_seconds: Sequence[int],

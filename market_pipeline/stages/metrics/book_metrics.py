@@ -16,6 +16,7 @@ from market_pipeline.sources.crypto_lake_trades import read_trades
 from market_pipeline.stages.metrics.measured import MeasuredBook, measure_each
 from market_pipeline.stages.published_rows import read_rows
 from market_pipeline.stages.raw.objects import RawObjects
+from market_pipeline.warehouse.read import DayRows
 
 __all__ = ["MetricsDay", "metrics_day"]
 
@@ -43,8 +44,8 @@ def metrics_day(
     day: date,
     instruments: Sequence[Instrument],
     reports: pl.DataFrame,
-    bbo: pl.LazyFrame,
-    depth: pl.LazyFrame,
+    bbo: DayRows,
+    depth: DayRows,
     trades: RawObjects,
     scratch: Path | None = None,
     warn: Callable[[str], None] = lambda _: None,

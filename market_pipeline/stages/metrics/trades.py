@@ -21,9 +21,10 @@ from market_pipeline.quality.intervals import IntArray
 from market_pipeline.sources.batches import OUTSIDE_MARKET, Trades
 from market_pipeline.sources.crypto_lake_trades import locate_trades, read_trades
 from market_pipeline.stages.metrics.measured import make_each
-from market_pipeline.stages.published_rows import of_instrument, read_rows, records_of
+from market_pipeline.stages.published_rows import read_rows, records_of
 from market_pipeline.stages.raw.objects import RawObjects
 from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.read import DayRows
 from market_pipeline.warehouse.staging import StagedFile, StagedWriter
 
 __all__ = ["OffGrid", "TradeCounts", "TradesDay", "trades_day", "unknown_spans"]
@@ -85,8 +86,8 @@ def trades_day(
     day: date,
     instruments: Sequence[Instrument],
     rebuilds: pl.DataFrame,
-    bbo: pl.LazyFrame,
-    intervals: pl.LazyFrame,
+    bbo: DayRows,
+    intervals: DayRows,
     trades: RawObjects,
     warehouse: Warehouse,
     warn: Callable[[str], None] = lambda _: None,
@@ -126,8 +127,8 @@ def trades_day(
 def _stage(
     instrument: Instrument,
     record: RebuildRecord,
-    bbo: pl.LazyFrame,
-    intervals: pl.LazyFrame,
+    bbo: DayRows,
+    intervals: DayRows,
     raw: RawObjects,
     warehouse: Warehouse,
 ) -> tuple[StagedFile, TradeCounts]:
@@ -137,7 +138,7 @@ def _stage(
     tick, lot = record.scales
     books = books_around(
         read_rows(bbo, instrument, BOOK_COLUMNS, _BATCH_ROWS),
-        unknown_spans(intervals.filter(of_instrument(instrument))),
+        unknown_spans(intervals.of(instrument.id)),
         trades.ts_receipt_ns,
         warehouse.staging_dir,
     )

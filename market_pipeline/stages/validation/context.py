@@ -26,6 +26,7 @@ from market_pipeline.stages.raw.message_index import day_messages
 from market_pipeline.stages.raw.objects import RegisteredDay
 from market_pipeline.stages.validation.lookups import Lookups
 from market_pipeline.warehouse.layout import Warehouse, make_private_folder
+from market_pipeline.warehouse.read import DayRows
 
 __all__ = ["InstrumentDay", "PublishedBooks"]
 
@@ -43,9 +44,9 @@ class PublishedBooks:
     """A day's published rows of all instruments, of the tables of the same names in `books`."""
 
     rebuilds: pl.DataFrame
-    bbo: pl.LazyFrame
-    depth: pl.LazyFrame
-    intervals: pl.LazyFrame
+    bbo: DayRows
+    depth: DayRows
+    intervals: DayRows
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from market_pipeline.books.evidence import CAUSES, UNVERIFIED
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.quality.findings import Finding
 from market_pipeline.quality.measures.crossed import BookSpans
-from market_pipeline.stages.published_rows import of_instrument, read_rows
+from market_pipeline.stages.published_rows import read_rows
 from market_pipeline.stages.validation.context import InstrumentDay
 
 __all__ = ["read_spans", "with_evidence"]
@@ -60,9 +60,9 @@ def with_evidence(findings: list[Finding], day: InstrumentDay) -> list[Finding]:
         return findings
     causes, starts_ns = ({key[part] for key in wanted} for part in (0, 1))
     rows = (
-        day.books.intervals.filter(
-            of_instrument(day.instrument)
-            & pl.col("cause").is_in(causes)
+        day.books.intervals.of(day.instrument.id)
+        .filter(
+            pl.col("cause").is_in(causes)
             & pl.col("start_ns").is_in(starts_ns)
             & pl.col("invalidates")
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -41,7 +40,6 @@ from market_pipeline.quality.reference.state import LEAST_MESSAGE_WORK, PlainBoo
 from market_pipeline.quality.words import measured, number_of, time_text
 from market_pipeline.sources.crypto_lake import DELTAS, open_shard, read_deltas
 from market_pipeline.sources.crypto_lake_snapshots import read_snapshots
-from market_pipeline.stages.published_rows import count_rows, of_instrument
 from market_pipeline.stages.rebuild.seed import keyframe_of
 from market_pipeline.stages.validation._reference_start import Start, starts_of
 from market_pipeline.stages.validation.context import InstrumentDay
@@ -109,7 +107,6 @@ def _minutes(day: InstrumentDay, count: int) -> list[_Minute]:
     options = RebuildOptions.of(
         policies, depth_interval_ms=None, keyframe_seconds=0, day=day.day
     ).for_kernel()
-    first_row = _first_row(day)
     most = max(LEAST_WORK, measured(record.rows) // _ROWS_OF_WORK) // count
     minutes = []
     for start in starts_of(day, count, options.snapshot_patience_ns):
@@ -128,7 +125,7 @@ def _minutes(day: InstrumentDay, count: int) -> list[_Minute]:
             except CheckpointError as error:
                 minutes.append(_damaged(start.checkpoint, error))
                 continue
-        minutes.append(_compared(day, start, book, scales, first_row, most))
+        minutes.append(_compared(day, start, book, scales, most))
     return minutes
 
 
@@ -151,11 +148,10 @@ def _compared(
     start: Start,
     book: PlainBook,
     scales: tuple[Scale, Scale],
-    first_row: int,
     most: int,
 ) -> _Minute:
-    """Rebuilds a minute with a book to begin with; the instrument's rows begin at `first_row`."""
-    bbo = _minute_of(day, first_row + start.message, max(most // LEAST_MESSAGE_WORK, 1))
+    """Rebuilds a minute with a book to begin with."""
+    bbo = _minute_of(day, start.message, max(most // LEAST_MESSAGE_WORK, 1))
     last = None
     if start.checkpoint is not None and book.last_sequence is not None and start.message > 0:
         last = Stamps(book.last_sequence, book.last[0], start.checkpoint["ts_origin_ns"])
@@ -272,25 +268,9 @@ def _where(finding: Finding) -> str:
 # --- what is read -----------------------------------------------------------------------------
 
 
-def _first_row(day: InstrumentDay) -> int:
-    """Where the rows of the instrument, which lie together, begin in `books.bbo`."""
-    table = day.books.bbo
-
-    def rows_before(row: int) -> int:
-        return count_rows(table.head(row), day.instrument)
-
-    rows = range(table.select(pl.len()).collect().item() + 1)
-    return bisect_right(rows, 0, key=rows_before) - 1
-
-
-def _minute_of(day: InstrumentDay, row: int, most: int) -> pl.DataFrame:
-    """The published rows from a row of `books.bbo` on, a minute of them but at most so many."""
-    rows = (
-        day.books.bbo.slice(row, most)
-        .filter(of_instrument(day.instrument))
-        .select(BBO_COLUMNS)
-        .collect()
-    )
+def _minute_of(day: InstrumentDay, message: int, most: int) -> pl.DataFrame:
+    """The rows of `books.bbo` from a message on, a minute of them but at most so many."""
+    rows = day.books.bbo.of(day.instrument.id).slice(message, most).select(BBO_COLUMNS).collect()
     received_ns = rows["ts_receipt_ns"].to_numpy()
     later = np.flatnonzero(received_ns - received_ns[:1] >= _MINUTE_NS)
     return rows.head(int(later[0])) if later.size else rows
@@ -300,11 +280,7 @@ def _depth_of(day: InstrumentDay, bbo: pl.DataFrame) -> pl.DataFrame:
     """The published depth of the time of some messages, which may hold that of others too."""
     time = pl.col("ts_receipt_ns")
     in_time = time.is_between(bbo["ts_receipt_ns"].min(), bbo["ts_receipt_ns"].max())
-    return (
-        day.books.depth.filter(of_instrument(day.instrument), in_time)
-        .select(DEPTH_COLUMNS)
-        .collect()
-    )
+    return day.books.depth.of(day.instrument.id).filter(in_time).select(DEPTH_COLUMNS).collect()
 
 
 def _gaps(day: InstrumentDay, first: int, end: int) -> set[int]:
@@ -314,7 +290,8 @@ def _gaps(day: InstrumentDay, first: int, end: int) -> set[int]:
     comes after another one, it is a single interval.
     """
     spans = (
-        day.books.intervals.filter(of_instrument(day.instrument), cause=BookFlag.GAP.name)
+        day.books.intervals.of(day.instrument.id)
+        .filter(cause=BookFlag.GAP.name)
         .select("first_message", last=pl.col("first_message") + pl.col("messages") - 1)
         .filter(pl.col("first_message") < end, pl.col("last") >= first)
         .collect()

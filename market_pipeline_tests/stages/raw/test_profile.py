@@ -33,6 +33,7 @@ from market_pipeline.warehouse.working import replace_rows
 from market_pipeline_tests.quality.factory import a_record
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS
 from market_pipeline_tests.sources.raw_files import shard
+from market_pipeline_tests.stages.day_rows import FrameRows
 from market_pipeline_tests.stages.days import (
     BTC,
     DAY,
@@ -50,7 +51,8 @@ from market_pipeline_tests.stages.days import (
 )
 
 NO_FIGURES = {"exchange", "symbol", "dt", "raw_table", "status", "failure_kind", "failure"}
-NO_BOOKS = PublishedBooks(pl.DataFrame(), pl.LazyFrame(), pl.LazyFrame(), pl.LazyFrame())
+NO_ROWS = FrameRows(pl.DataFrame())
+NO_BOOKS = PublishedBooks(pl.DataFrame(), NO_ROWS, NO_ROWS, NO_ROWS)
 
 
 def changed(rows: pa.Table, **values: object) -> pa.Table:

@@ -29,8 +29,8 @@ from market_pipeline.stages.validation.day import report_day
 from market_pipeline.stages.validation.lookups import Lookups
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.publish import publish
-from market_pipeline.warehouse.read import scan_files
 from market_pipeline_tests.sources.raw_files import shard, snapshots
+from market_pipeline_tests.stages.day_rows import staged_rows
 from market_pipeline_tests.stages.days import (
     BTC,
     DAY,
@@ -100,15 +100,14 @@ def marked(
     raw = looked_through(lake, of)
     day = rebuild_day(raw, [of], options, warehouse)
     bbo, depth, intervals = (
-        scan_files(table, [file.path for file in day.staged[table.sql_name]])
-        for table in (BBO, DEPTH, INTERVALS)
+        staged_rows(table, day.staged[table.sql_name]) for table in (BBO, DEPTH, INTERVALS)
     )
     books = PublishedBooks(
         REBUILDS.frame(each.as_record() for each in day.records), bbo, depth, intervals
     )
     lookups = Lookups(raw, warehouse)
     (verdict,) = report_day(lookups, [of], books, options, as_of_ns=END_NS + 3 * 10**14)
-    return day.records[0].as_record(), bbo.collect(), verdict.row
+    return day.records[0].as_record(), bbo.of(of.id).collect(), verdict.row
 
 
 class TestWithoutDeltas:

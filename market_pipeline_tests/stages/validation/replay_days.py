@@ -21,7 +21,7 @@ from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.conform import empty_frame
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.publish import publish
-from market_pipeline.warehouse.read import scan_files
+from market_pipeline_tests.stages.day_rows import FrameRows, staged_rows
 from market_pipeline_tests.stages.days import ASSETS, rebuild_instrument, settings, with_profiles
 
 
@@ -42,10 +42,7 @@ def published(
     publish(warehouse, CHECKPOINTS, day, files[CHECKPOINTS.sql_name])
     books = PublishedBooks(
         pl.from_dicts([record], schema=empty_frame(REBUILDS.arrow_schema).schema),
-        *(
-            scan_files(table, [file.path for file in files[table.sql_name]])
-            for table in (BBO, DEPTH, INTERVALS)
-        ),
+        *(staged_rows(table, files[table.sql_name]) for table in (BBO, DEPTH, INTERVALS)),
     )
     record = RebuildRecord.from_record(record)
     return InstrumentDay(of, Lookups(raw, warehouse), record, books, given)
@@ -54,8 +51,9 @@ def published(
 def tampered(day: InstrumentDay, table: str, row: int, **values: Any) -> InstrumentDay:
     """The same day with some values of one published row changed."""
     here = pl.int_range(pl.len()) == row
-    frame = getattr(day.books, table).with_columns(
+    rows = getattr(day.books, table).of(day.instrument.id)
+    frame = rows.with_columns(
         pl.when(here).then(pl.lit(value)).otherwise(pl.col(name)).cast(pl.Int64).alias(name)
         for name, value in values.items()
     )
-    return replace(day, books=replace(day.books, **{table: frame.collect().lazy()}))
+    return replace(day, books=replace(day.books, **{table: FrameRows(frame.collect())}))

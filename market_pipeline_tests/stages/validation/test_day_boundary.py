@@ -41,7 +41,7 @@ from market_pipeline.stages.validation.lookups import Lookups
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.publish import publish
-from market_pipeline.warehouse.read import scan
+from market_pipeline.warehouse.read import day_rows, scan
 from market_pipeline.warehouse.staging import StagedWriter
 from market_pipeline_tests.books.feeds import any_side, sound_feeds
 from market_pipeline_tests.books.test_resumed import ONE, Feed
@@ -101,7 +101,7 @@ class TwoDays:
         publish(self.warehouse, CHECKPOINTS, MONDAY, [writer.staged])
 
     def measure(self, **record: object) -> Measured:
-        nothing = scan(self.warehouse, INTERVALS, TUESDAY)
+        nothing = day_rows(self.warehouse, INTERVALS, TUESDAY)
         books = PublishedBooks(pl.DataFrame(), nothing, nothing, nothing)
         of_tuesday = a_record(
             **{"tick": "0.1", "lot": "0.001", "strategy": "full_deltas", **record}

@@ -13,6 +13,7 @@ from market_pipeline.stages.validation.context import InstrumentDay, PublishedBo
 from market_pipeline.stages.validation.intervals import read_spans, with_evidence
 from market_pipeline.warehouse.conform import empty_frame
 from market_pipeline_tests.quality.factory import a_record
+from market_pipeline_tests.stages.day_rows import FrameRows
 from market_pipeline_tests.stages.days import BTC, DAY, ETH
 
 ROWS = [
@@ -50,8 +51,8 @@ def a_day(rows=ROWS) -> InstrumentDay:
         ],
         schema=empty_frame(INTERVALS.arrow_schema).schema,
     )
-    none = pl.LazyFrame()
-    books = PublishedBooks(pl.DataFrame(), none, none, frame.lazy())
+    none = FrameRows(frame.clear())
+    books = PublishedBooks(pl.DataFrame(), none, none, FrameRows(frame))
     return InstrumentDay(BTC, None, a_record(), books, None)
 
 

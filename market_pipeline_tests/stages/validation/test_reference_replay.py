@@ -30,6 +30,7 @@ from market_pipeline_tests.books.feeds import feeds
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS
 from market_pipeline_tests.sources.raw_files import shard, snapshots, trades
 from market_pipeline_tests.sources.simulated import days as simulated
+from market_pipeline_tests.stages.day_rows import FrameRows
 from market_pipeline_tests.stages.validation.replay_days import published, tampered
 
 pytestmark = pytest.mark.slow
@@ -73,7 +74,7 @@ class TestEqual:
         """Three minutes are compared, the day's first among them, and no message differs."""
         received = pl.col("ts_receipt_ns")
         starts = messages_of(good_day)
-        bbo = good_day.books.bbo.collect()
+        bbo = good_day.books.bbo.of(OF.id).collect()
         expected = sum(
             bbo[first:].filter(received < received.first() + 60 * 10**9).height for first in starts
         )
@@ -104,21 +105,6 @@ class TestEqual:
 
         assert 0 < within < every
         assert 0 == differing
-
-    def test_behind_another_instrument(self, good_day: InstrumentDay):
-        """The tables hold the rows of all instruments, and a message is found among its own."""
-        books = good_day.books
-        both = {
-            name: pl.concat(
-                [
-                    getattr(books, name).head(500).with_columns(symbol=pl.lit("AAA-USDT")),
-                    getattr(books, name),
-                ]
-            )
-            for name in ("bbo", "depth", "intervals")
-        }
-
-        assert figures(good_day) == figures(replace(good_day, books=replace(books, **both)))
 
     @pytest.mark.parametrize("policy", ["never", "always"])
     def test_by_the_policies_it_was_published_with(
@@ -157,7 +143,7 @@ class TestEqual:
         )
         of = OF.model_copy(update={"gap_rule": GapRule(silence_factor=1.0)})
         day = published(folder, lake, warehouse, of, simulated.DAY, **HOURLY, reference_minutes=30)
-        bbo = day.books.bbo.select("ts_receipt_ns", "flags").collect()
+        bbo = day.books.bbo.of(OF.id).select("ts_receipt_ns", "flags").collect()
         seen = [
             BookFlag(flags)
             for start in messages_of(day)
@@ -242,7 +228,7 @@ class TestDifferent:
     def test_a_published_price_is_another(self, good_day: InstrumentDay, minute: int):
         """One changed price is one differing message, told with both books and its raw rows."""
         message = messages_of(good_day)[minute] + 20
-        row = good_day.books.bbo.collect().row(message, named=True)
+        row = good_day.books.bbo.of(OF.id).collect().row(message, named=True)
         day = tampered(good_day, "bbo", message, bid_price_ticks=row["bid_price_ticks"] - 3)
         measured = measure_reference_replay(day)
         (finding,) = measured.findings
@@ -273,7 +259,7 @@ class TestDifferent:
     )
     def test_any_other_column(self, good_day: InstrumentDay, column: str, change: int, said: str):
         """Flags, times, numbers and sizes are compared as well."""
-        value = good_day.books.bbo.collect()[column][7] + change
+        value = good_day.books.bbo.of(OF.id).collect()[column][7] + change
         measured = measure_reference_replay(tampered(good_day, "bbo", 7, **{column: value}))
         (finding,) = measured.findings
 
@@ -283,7 +269,7 @@ class TestDifferent:
 
     def test_a_level_of_the_depth(self, good_day: InstrumentDay):
         """A size deep in the depth is compared too, and told by its level."""
-        row = good_day.books.depth.collect().row(30, named=True)
+        row = good_day.books.depth.of(OF.id).collect().row(30, named=True)
         day = tampered(good_day, "depth", 30, ask_17_size_lots=row["ask_17_size_lots"] + 1)
         (finding,) = measure_reference_replay(day).findings
 
@@ -292,8 +278,8 @@ class TestDifferent:
 
     def test_a_row_too_few(self, good_day: InstrumentDay):
         """Without one published row all later ones of the minute differ, the next one first."""
-        bbo = good_day.books.bbo.collect()
-        short = pl.concat([bbo[:10], bbo[11:]]).lazy()
+        bbo = good_day.books.bbo.of(OF.id).collect()
+        short = FrameRows(pl.concat([bbo[:10], bbo[11:]]))
         day = replace(good_day, books=replace(good_day.books, bbo=short))
         first, *_ = measure_reference_replay(day).findings
 
