@@ -8,6 +8,7 @@ import typer
 
 from market_pipeline.cli.alerts import alerts
 from market_pipeline.cli.analyze import analyze
+from market_pipeline.cli.compare import compare
 from market_pipeline.cli.coverage import coverage
 from market_pipeline.cli.demo import demo, simulate
 from market_pipeline.cli.doctor import doctor
@@ -37,6 +38,7 @@ for verb in (
     verdict,
     coverage,
     report,
+    compare,
     lineage,
     prune,
     doctor,

@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from market_pipeline.config.fidelity import Fidelity
 from market_pipeline.config.thresholds import Thresholds
 from market_pipeline.config.values import Amount, JsonValue, StrictModel
 from market_pipeline.config.yaml_files import nearest_known, read_yaml_mapping
@@ -180,6 +181,7 @@ class Instrument(StrictModel):
     policies: Policies = Field(Policies(), description="What the rebuild does when in doubt.")
     gap_rule: GapRule = Field(GapRule(), description="Which silences are gaps.")
     thresholds: Thresholds = Field(Thresholds(), description="When a figure warns or fails.")
+    fidelity: Fidelity = Field(Fidelity(), description="Which golden book it is compared with.")
 
     @property
     def id(self) -> str:
@@ -194,14 +196,15 @@ class _Defaults(StrictModel):
     policies: Policies = Policies()
     gap_rule: GapRule = GapRule()
     thresholds: Thresholds = Thresholds()
+    fidelity: Fidelity = Fidelity()
 
 
 def load_instruments(path: Path) -> tuple[Instrument, ...]:
     """Read the instruments of a file, in its order.
 
     The file holds `instruments:`, a list, and may hold `defaults:` with `source`, `policies`,
-    `gap_rule` and `thresholds`; a key an instrument states itself takes precedence over the same
-    key there.
+    `gap_rule`, `thresholds` and `fidelity`; a key an instrument states itself takes precedence
+    over the same key there.
 
     Raises:
         InstrumentsError: The file is missing, not YAML, or any entry is not usable. `found` lists
@@ -294,9 +297,9 @@ def _read_entries(
 def _over(
     defaults: Mapping[str, JsonValue], entry: Mapping[str, JsonValue]
 ) -> dict[str, JsonValue]:
-    """The entry laid over the defaults; policies, gap rule and thresholds key by key."""
+    """The entry laid over the defaults; each group of options key by key."""
     merged = {**defaults, **entry}
-    for part in ("policies", "gap_rule", "thresholds"):
+    for part in ("policies", "gap_rule", "thresholds", "fidelity"):
         general, own = defaults.get(part), entry.get(part)
         if isinstance(general, dict) and isinstance(own, dict):
             merged[part] = {**general, **own}

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from market_pipeline.config.fidelity import Fidelity
 from market_pipeline.config.instruments import (
     GapRule,
     Instrument,
@@ -285,7 +286,7 @@ class TestModels:
     def test_documented(self):
         """docs/instruments.md holds every key with its default and meaning."""
         text = (REPOSITORY / "docs" / "instruments.md").read_text()
-        for model in (Policies, Thresholds):
+        for model in (Policies, Thresholds, Fidelity):
             for name, field in model.model_fields.items():
                 assert f"| `{name}` | `{field.default}` | {field.description} |" in text
         assert all(f"| `{name}` |" in text for name in Instrument.model_fields)

@@ -1,0 +1,1 @@
+"""Compares books that were published, or made, with golden ones."""
