@@ -10,6 +10,7 @@ from market_pipeline.config.settings import Settings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
 from market_pipeline.stages.metrics.bars import bars_day
 from market_pipeline.stages.metrics.book_metrics import metrics_day
+from market_pipeline.stages.metrics.information_bars import information_bars_day
 from market_pipeline.stages.metrics.trades import trades_day
 from market_pipeline.stages.raw.day import raw_day
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
@@ -61,6 +62,13 @@ def publish_day(
         warehouse,
     )
     publish(warehouse, TABLES["trades"], day, traded.staged, withdrawn=traded.withdrawn)
+    informed = information_bars_day(
+        *(day, instruments, small["book_rebuilds"], scan(warehouse, TABLES["trades"], day)),
+        warehouse,
+    )
+    publish(
+        *(warehouse, TABLES["information_bars"], day, informed.files), withdrawn=informed.withdrawn
+    )
     validated = report_day(
         Lookups(looked_through, warehouse),
         instruments,

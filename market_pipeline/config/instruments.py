@@ -20,7 +20,7 @@ from pydantic_core import ErrorDetails
 
 from market_pipeline.config.fidelity import Fidelity
 from market_pipeline.config.thresholds import Thresholds
-from market_pipeline.config.values import Amount, JsonValue, StrictModel
+from market_pipeline.config.values import Amount, Integer, JsonValue, StrictModel
 from market_pipeline.config.yaml_files import nearest_known, read_yaml_mapping
 from market_pipeline.errors import InstrumentsError
 
@@ -29,6 +29,7 @@ __all__ = [
     "CONVERTERS_GROUP",
     "MAX_DECIMALS",
     "NATIVE_SOURCES",
+    "InformationBars",
     "Instrument",
     "Policies",
     "Source",
@@ -87,10 +88,13 @@ def _symbol(value: str) -> str:
 
 
 def _step(value: object) -> object:
-    """A tick or lot as an exact decimal; a float is read as it is printed, without its noise."""
-    if value == "infer":
-        return value
-    rule = "expected a positive number such as 0.01, or infer"
+    """A tick or lot as an exact decimal, or "infer"."""
+    return value if value == "infer" else _exact(value, ", or infer")
+
+
+def _exact(value: object, otherwise: str = "") -> Decimal:
+    """A positive decimal; a float is read as it is printed, without its noise."""
+    rule = f"expected a positive number such as 0.01{otherwise}"
     if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
         raise ValueError(rule)
     try:
@@ -114,6 +118,22 @@ def _step(value: object) -> object:
 _Venue = Annotated[str, AfterValidator(_venue)]
 _Symbol = Annotated[str, AfterValidator(_symbol)]
 _Step = Annotated[Decimal | Literal["infer"], BeforeValidator(_step)]
+
+
+def _several(value: object) -> object:
+    """The values of a list, or the one that stands there without brackets."""
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def _each_once(values: tuple[Decimal, ...]) -> tuple[Decimal, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("expected each step once")
+    return tuple(sorted(values))
+
+
+_Several = BeforeValidator(_several), AfterValidator(_each_once)
+_Amounts = Annotated[tuple[Annotated[Decimal, BeforeValidator(_exact)], ...], *_Several]
+_Counts = Annotated[tuple[Annotated[Integer, Field(ge=1, le=_INT64_MAX)], ...], *_Several]
 
 
 class GapRule(StrictModel):
@@ -166,6 +186,14 @@ class Policies(StrictModel):
     )
 
 
+class InformationBars(StrictModel):
+    """Bars that close when so much was traded, at any number of steps of each kind."""
+
+    tick: _Counts = Field((1_000,), description="Trades of each tick bar.")
+    volume: _Amounts = Field((), description="Size of each volume bar, in base units or contracts.")
+    value: _Amounts = Field((), description="Price times size of each value bar.")
+
+
 class Instrument(StrictModel):
     """One instrument of one venue. `tick` and `lot` are exact, or "infer" to take the day's own."""
 
@@ -180,6 +208,7 @@ class Instrument(StrictModel):
     )
     policies: Policies = Field(Policies(), description="What the rebuild does when in doubt.")
     gap_rule: GapRule = Field(GapRule(), description="Which silences are gaps.")
+    bars: InformationBars = Field(InformationBars(), description="Its bars of equal activity.")
     thresholds: Thresholds = Field(Thresholds(), description="When a figure warns or fails.")
     fidelity: Fidelity = Field(Fidelity(), description="Which golden book it is compared with.")
 
@@ -195,6 +224,7 @@ class _Defaults(StrictModel):
     source: Source | None = None
     policies: Policies = Policies()
     gap_rule: GapRule = GapRule()
+    bars: InformationBars = InformationBars()
     thresholds: Thresholds = Thresholds()
     fidelity: Fidelity = Fidelity()
 
@@ -203,8 +233,8 @@ def load_instruments(path: Path) -> tuple[Instrument, ...]:
     """Read the instruments of a file, in its order.
 
     The file holds `instruments:`, a list, and may hold `defaults:` with `source`, `policies`,
-    `gap_rule`, `thresholds` and `fidelity`; a key an instrument states itself takes precedence
-    over the same key there.
+    `gap_rule`, `bars`, `thresholds` and `fidelity`; a key an instrument states itself takes
+    precedence over the same key there.
 
     Raises:
         InstrumentsError: The file is missing, not YAML, or any entry is not usable. `found` lists
@@ -299,7 +329,7 @@ def _over(
 ) -> dict[str, JsonValue]:
     """The entry laid over the defaults; each group of options key by key."""
     merged = {**defaults, **entry}
-    for part in ("policies", "gap_rule", "thresholds", "fidelity"):
+    for part in ("policies", "gap_rule", "bars", "thresholds", "fidelity"):
         general, own = defaults.get(part), entry.get(part)
         if isinstance(general, dict) and isinstance(own, dict):
             merged[part] = {**general, **own}

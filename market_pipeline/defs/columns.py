@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from market_pipeline.books.record import KernelFigures, RebuildRecord
 from market_pipeline.books.state import DEPTH_LEVELS
+from market_pipeline.defs._information_bar_columns import INFORMATION_BAR_COLUMNS
 from market_pipeline.quality.figures.book import (
     BadStampFigures,
     CoverFigures,
@@ -151,11 +152,9 @@ _METRICS = {
     **_each(("trade_open", "trade_high", "trade_low", "trade_close"), _TRADED),
     **_each(("spread", "spread_ticks", "spread_bps", "mid"), _TOUCH),
     "weighted_mid": [*_PRICES, *_SIZES, *_IN_FORCE],
-    "bid_touch_size": [_SIZES[0], *_IN_FORCE],
-    "ask_touch_size": [_SIZES[1], *_IN_FORCE],
+    **{f"{name[:3]}_touch_size": [(of, name), *_IN_FORCE] for of, name in _SIZES},
     "touch_imbalance": [*_SIZES, *_IN_FORCE],
-    "bid_depth_20": _depth_sizes("bid"),
-    "ask_depth_20": _depth_sizes("ask"),
+    **{f"{side}_depth_20": _depth_sizes(side) for side in ("bid", "ask")},
     "depth_imbalance_20": _depth_sizes("bid", "ask"),
     "depth_valid_seconds": _DEPTH_IN_FORCE,
 }
@@ -395,6 +394,7 @@ COLUMN_SOURCES: Mapping[str, _Sources] = {
     "quality_findings": _FINDINGS,
     "book_metrics": _METRICS,
     "bars": _BAR_COLUMNS,
+    "information_bars": INFORMATION_BAR_COLUMNS,
 }
 """By asset and column, the assets and columns it comes from; what is not here is a name or a count
 that comes from no single column."""

@@ -1,4 +1,4 @@
 """Microstructure figures from valid books, and bars: spread, mid, depth, imbalance, activity.
 
-May import `errors`, `mapped`, `config`, `warehouse`, `sources`, `books` and `quality`.
+May import `errors`, `mapped`, `jit`, `config`, `warehouse`, `sources`, `books` and `quality`.
 """

@@ -36,10 +36,13 @@ from market_pipeline.quality.intervals import (
 from market_pipeline.quality.measures.print_bars import PrintBars, in_receipt_order
 from market_pipeline.sources.batches import Trades
 
-__all__ = ["QUOTE_COLUMNS", "day_bars"]
+__all__ = ["MOST_LOTS", "QUOTE_COLUMNS", "day_bars", "too_many_lots"]
 
 QUOTE_COLUMNS = ("ts_receipt_ns", "flags", "bid_price_ticks", "ask_price_ticks")
 """The columns that are read of `books.bbo`."""
+
+MOST_LOTS = 2.0**62
+"""No more may be traded in a day: its volume would be no 64-bit integer."""
 
 _PRICES = ("open", "high", "low", "close")
 
@@ -66,7 +69,6 @@ _OF_FIRST, _OF_HIGHEST, _OF_LOWEST, _OF_LAST = (
 """What is of a bar's first, highest, lowest and last, by what is above 0 where there is one."""
 
 _LEAST, _MOST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
-_MOST_LOTS = 2.0**62
 
 
 def day_bars(
@@ -157,15 +159,20 @@ def _add_trades(
         off_step += grid.count(time_ns[is_off])
         row, time_ns, ticks, lots = (each[~is_off] for each in (part, time_ns, ticks, lots))
         total_lots += float(lots.sum(dtype=np.float64))
-        if total_lots > _MOST_LOTS:
-            raise DomainError(
-                "More is traded in a day than whole lots can count",
-                next_step="Report the trades to the vendor, or configure a larger lot.",
-                column="amount",
-                expected=f"at most {_MOST_LOTS:.3g} lots",
-                found=f"{total_lots:.3g} and more",
-            )
+        if total_lots > MOST_LOTS:
+            raise too_many_lots(total_lots)
         prints.add(time_ns, trades.id[row], row, ticks, lots, trades.is_buy[row])
+
+
+def too_many_lots(total_lots: float) -> DomainError:
+    """The error that says so."""
+    return DomainError(
+        "More is traded in a day than whole lots can count",
+        next_step="Report the trades to the vendor, or configure a larger lot.",
+        column="amount",
+        expected=f"at most {MOST_LOTS:.3g} lots",
+        found=f"{total_lots:.3g} and more",
+    )
 
 
 def _steps(values: FloatArray, scale: Scale) -> IntArray:

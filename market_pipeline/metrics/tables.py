@@ -5,7 +5,7 @@ from __future__ import annotations
 from market_pipeline.warehouse.records import Identity
 from market_pipeline.warehouse.tables import Column, Table
 
-__all__ = ["BARS", "BOOK_METRICS"]
+__all__ = ["BARS", "BOOK_METRICS", "INFORMATION_BARS"]
 
 BOOK_METRICS = Table(
     schema="metrics",
@@ -128,6 +128,56 @@ BARS = Table(
             "DOUBLE",
             "Share of the interval in which the book was valid, on the receipt clock.",
         ),
+    ),
+    storage="delta",
+)
+
+INFORMATION_BARS = Table(
+    schema="metrics",
+    name="information_bars",
+    description=(
+        "One row per bar of equal activity: so many trades (tick), so much size (volume) or value. "
+        "The last one of a day, kind and step is incomplete unless it is full."
+    ),
+    columns=(
+        *Identity.columns(),
+        Column("kind", "VARCHAR", "What the bar counts: tick (its trades), volume or value."),
+        Column("step", "DOUBLE", "How much of it a bar has, as configured."),
+        Column("bar_number", "BIGINT", "Of the bars of a day, kind and step, from 0."),
+        Column("is_complete", "BOOLEAN", "False for the last one of the day, unless it is full."),
+        Column("first_ns", "BIGINT", "Exchange time of the first trade."),
+        Column("last_ns", "BIGINT", "Exchange time of the last trade."),
+        Column(
+            "known_ns",
+            "BIGINT",
+            "When its last trade was received, or one of a bar before it that came later: "
+            "nobody knew the bar earlier.",
+        ),
+        *(
+            Column(
+                f"{name}_ticks",
+                "BIGINT",
+                f"Price of the {which} trade by exchange time in ticks."
+                if name in {_OPEN, _CLOSE}
+                else f"{which.capitalize()} price of a trade in ticks.",
+            )
+            for name, which in _WHICH.items()
+        ),
+        *(Column(name, "DOUBLE", f"The price of {name}_ticks.") for name in _PRICES),
+        Column("volume_lots", "BIGINT", "Size traded in lots; of a split trade its part."),
+        Column("buy_volume_lots", "BIGINT", "That of takers who bought, in lots."),
+        Column("volume", "DOUBLE", "Size traded; of a split trade its part."),
+        Column("buy_volume", "DOUBLE", "That of takers who bought."),
+        Column(
+            "quote_volume",
+            "DOUBLE",
+            "Sum of price times size; of an inverse contract that is no amount of money.",
+        ),
+        Column("vwap", "DOUBLE", "quote_volume over volume."),
+        Column("trade_count", "BIGINT", "Trades with a part in it, as the vendor has them."),
+        Column("first_id", "BIGINT", "The venue's id of the first trade."),
+        Column("last_id", "BIGINT", "The venue's id of the last trade."),
+        Column("goes_on", "BOOLEAN", "Whether its first trade began in the bar before."),
     ),
     storage="delta",
 )

@@ -22,7 +22,7 @@ from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
 from market_pipeline.config.values import JsonValue
 from market_pipeline.errors import error_text, is_of_machine
-from market_pipeline.metrics.tables import BARS, BOOK_METRICS
+from market_pipeline.metrics.tables import BARS, BOOK_METRICS, INFORMATION_BARS
 from market_pipeline.quality.findings import FINDINGS
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import VALIDATION_REPORT
@@ -49,6 +49,7 @@ from market_pipeline.warehouse.working import read_day
 __all__ = [
     "BARRED",
     "BOOKS",
+    "INFORMED",
     "METRICS",
     "PROFILED",
     "TRADED",
@@ -57,6 +58,7 @@ __all__ = [
     "UnchangedDay",
     "bars_made_of",
     "books_made_of",
+    "information_bars_made_of",
     "made_of_each",
     "metrics_made_of",
     "profiles_made_of",
@@ -75,6 +77,7 @@ TRADED: tuple[Table, ...] = (BOOK_TRADES,)
 VALIDATED: tuple[Table, ...] = (VALIDATION_REPORT, FINDINGS)
 METRICS: tuple[Table, ...] = (BOOK_METRICS,)
 BARRED: tuple[Table, ...] = (BARS,)
+INFORMED: tuple[Table, ...] = (INFORMATION_BARS,)
 """The tables that are made together: an instrument's day of all is unchanged, or made again."""
 
 # What failed is tried again, whatever it was made of: it is soon done, and the reason may be gone.
@@ -192,6 +195,20 @@ def bars_made_of(
     """By id, what the bars of a day follow from."""
     widths: dict[str, JsonValue] = {"bar_seconds": [*bar_seconds]}
     return _measured_made_of(day, instruments, reports, trades, warehouse, (BBO,), widths)
+
+
+def information_bars_made_of(
+    day: date, instruments: Sequence[Instrument], rebuilds: pl.DataFrame, warehouse: Warehouse
+) -> dict[str, MadeOf]:
+    """By id, what the bars of equal activity of a day follow from."""
+    trades = published_inputs(warehouse, BOOK_TRADES, day)
+
+    def made_of(instrument: Instrument) -> MadeOf:
+        inputs = trades.get(instrument.id, ())
+        inputs += rows_input(REBUILDS, day, rebuilds, instrument)
+        return MadeOf(inputs, {"bars": instrument.bars.model_dump(mode="json")})
+
+    return made_of_each(day, instruments, made_of)
 
 
 def _measured_made_of(

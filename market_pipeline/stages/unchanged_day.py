@@ -17,12 +17,14 @@ from market_pipeline.sources.crypto_lake import RAW_TABLES
 from market_pipeline.stages.provenance import (
     BARRED,
     BOOKS,
+    INFORMED,
     METRICS,
     PROFILED,
     TRADED,
     VALIDATED,
     bars_made_of,
     books_made_of,
+    information_bars_made_of,
     made_of_each,
     metrics_made_of,
     profiles_made_of,
@@ -53,7 +55,7 @@ def is_unchanged_day(
     Raises:
         Exception: Whatever a run would record, or fail with.
     """
-    tables = (*MANIFESTS, *PROFILED, *BOOKS, *TRADED, *VALIDATED, *METRICS, *BARRED)
+    tables = (*MANIFESTS, *PROFILED, *BOOKS, *TRADED, *VALIDATED, *METRICS, *BARRED, *INFORMED)
     recorded = recorded_day(warehouse, tables, day)
     if not _is_registered(day, instruments, settings, recorded.rows):
         return False
@@ -109,6 +111,7 @@ def _stages(
     )
     rebuilds = published[REBUILDS.sql_name]
     yield TRADED, trades_made_of(day, instruments, rebuilds, trades, warehouse)
+    yield INFORMED, information_bars_made_of(day, instruments, rebuilds, warehouse)
     lookups = Lookups(raw, warehouse)
     yield VALIDATED, report_made_of(lookups, instruments, rebuilds, settings)
     reports = published[VALIDATION_REPORT.sql_name]

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from market_pipeline.config.fidelity import Fidelity
 from market_pipeline.config.instruments import (
     GapRule,
+    InformationBars,
     Instrument,
     Policies,
     load_instruments,
@@ -62,6 +63,34 @@ class TestLoad:
             only.lot,
         )
         assert (Policies(), Thresholds()) == (only.policies, only.thresholds)
+
+    def test_bars_of_equal_activity(self, load):
+        """A step or a list of them for each kind, exact and ascending; `defaults` lie under it."""
+        (only,) = load(
+            """
+defaults: {source: simulated, bars: {tick: [5, 2], value: 7}}
+instruments:
+  - {venue: A, symbol: X, bars: {volume: [0.1, "0.07"], value: []}}
+"""
+        )
+        expected = InformationBars(tick=(2, 5), volume=(Decimal("0.07"), Decimal("0.1")), value=())
+        assert expected == only.bars
+
+    @pytest.mark.parametrize(
+        ("bars", "problem"),
+        [
+            ("tick: [0]", "bars.tick.0: must be greater than or equal to 1; found 0"),
+            ("tick: yes", "bars.tick.0: expected a number but it is a true/false value; found"),
+            ("tick: [3, 3]", "bars.tick: expected each step once; found [3, 3]"),
+            ("volume: -1", "bars.volume.0: expected a positive number such as 0.01; found -1"),
+            ("values: 1", "bars: unknown key values; did you mean value?"),
+        ],
+    )
+    def test_no_bars(self, problems, bars, problem):
+        """A step that is none is refused with its place."""
+        text = ONE.replace("crypto_lake}", f"crypto_lake, bars: {{{bars}}}}}")
+        (found,) = problems(text)
+        assert problem in found
 
     def test_order_of_the_file(self, load):
         """Instruments come in the order of the file."""
@@ -289,6 +318,9 @@ class TestModels:
         for model in (Policies, Thresholds, Fidelity):
             for name, field in model.model_fields.items():
                 assert f"| `{name}` | `{field.default}` | {field.description} |" in text
+        for name, field in InformationBars.model_fields.items():
+            default = ", ".join(f"`{step}`" for step in field.default) or "none"
+            assert f"| `{name}` | {default} | {field.description} |" in text
         assert all(f"| `{name}` |" in text for name in Instrument.model_fields)
 
 

@@ -21,7 +21,10 @@ RAW, TICK, DAMAGED, SAME = (f"SIMULATED:{name}-USD" for name in ("RAW", "TICK", 
 IDS = {RAW, TICK, DAMAGED, SAME}
 
 BIG = tuple(name for name, table in TABLES.items() if table.storage == "delta")
-STAGES = ("raw_profiles", "book_bbo", "trades", "validation_report", "book_metrics", "bars")
+STAGES = (
+    *("raw_profiles", "book_bbo", "trades", "information_bars", "validation_report"),
+    *("book_metrics", "bars"),
+)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ import market_pipeline.plots.coverage
 import market_pipeline.plots.mid
 import market_pipeline.plots.valid_time
 import market_pipeline.stages.metrics.book_metrics
+import market_pipeline.stages.metrics.information_bars
 import market_pipeline.stages.metrics.trades
 import market_pipeline.stages.raw.day
 import market_pipeline.stages.rebuild.day

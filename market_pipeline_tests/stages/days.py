@@ -13,13 +13,18 @@ import polars as pl
 import pyarrow as pa
 
 from market_pipeline.books.record import RebuildRecord
-from market_pipeline.books.tables import BBO, CHECKPOINTS, DEPTH, INTERVALS, REBUILDS
+from market_pipeline.books.tables import BBO, BOOK_TRADES, CHECKPOINTS, DEPTH, INTERVALS, REBUILDS
 from market_pipeline.config.instruments import GapRule, Instrument
 from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
+from market_pipeline.stages.metrics.bars import BarsDay, bars_day
 from market_pipeline.stages.metrics.book_metrics import MetricsDay, metrics_day
+from market_pipeline.stages.metrics.information_bars import (
+    InformationBarsDay,
+    information_bars_day,
+)
 from market_pipeline.stages.metrics.trades import TradesDay, trades_day
 from market_pipeline.stages.provenance import books_made_of
 from market_pipeline.stages.published_rows import of_instrument
@@ -237,6 +242,22 @@ class Later:
         """The metrics of some instruments, and why some have none."""
         reports = pl.from_dicts([row.as_record() for row in rows], infer_schema_length=None)
         return metrics_day(DAY, instruments, reports, self.bbo, self.depth, self.raw.trades)
+
+    def bars(self, *instruments: Instrument, rows: Sequence[ReportRow]) -> BarsDay:
+        """The bars of some instruments at the widths of the settings."""
+        reports = pl.from_dicts([row.as_record() for row in rows], infer_schema_length=None)
+        widths = self.settings.bar_seconds
+        return bars_day(
+            DAY, instruments, reports, self.bbo, self.raw.trades, self.warehouse, widths
+        )
+
+    def information_bars(
+        self, *instruments: Instrument, warn: Callable[[str], None] = lambda _: None
+    ) -> InformationBarsDay:
+        """The bars of equal activity of some instruments, of their trades with their books."""
+        files = [each.path for each in self.trades(*instruments).staged]
+        trades = scan_files(BOOK_TRADES, files) if files else BOOK_TRADES.empty().lazy()
+        return information_bars_day(DAY, instruments, self.rebuilds, trades, self.warehouse, warn)
 
     def trades(self, *instruments: Instrument) -> TradesDay:
         """The trades of some instruments with their books."""

@@ -12,7 +12,15 @@ import yaml
 
 from market_pipeline.config.settings import load_settings
 from market_pipeline.sources.simulated import simulate
-from market_pipeline.stages.provenance import BARRED, BOOKS, METRICS, PROFILED, TRADED, VALIDATED
+from market_pipeline.stages.provenance import (
+    BARRED,
+    BOOKS,
+    INFORMED,
+    METRICS,
+    PROFILED,
+    TRADED,
+    VALIDATED,
+)
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import code_version
 from market_pipeline.warehouse.read import scan
@@ -58,7 +66,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             if table.storage == "delta"
             else read_rows(warehouse, table)
         )
-        for table in (*PROFILED, *BOOKS, *TRADED, *VALIDATED, *METRICS, *BARRED)
+        for table in (*PROFILED, *BOOKS, *TRADED, *VALIDATED, *METRICS, *BARRED, *INFORMED)
     }
 
 

@@ -57,7 +57,8 @@ def run_day(lake: Path, folder: Path) -> list[dict[str, object]]:
     later = Later(lake, folder, warehouse)
     rows = later.report(BTC, ETH)
     later.metrics(BTC, ETH, rows=rows)
-    later.trades(BTC, ETH)
+    later.bars(BTC, ETH, rows=rows)
+    later.information_bars(BTC, ETH)
     return [
         {
             "outcome": row.outcome,

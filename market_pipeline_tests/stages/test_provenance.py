@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from market_pipeline.books.tables import REBUILDS
-from market_pipeline.config.instruments import GapRule, Instrument, Policies
+from market_pipeline.config.instruments import GapRule, InformationBars, Instrument, Policies
 from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.config.thresholds import Thresholds
 from market_pipeline.quality.profile import PROFILES
@@ -18,6 +18,7 @@ from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
 from market_pipeline.stages.provenance import (
     BARRED,
     BOOKS,
+    INFORMED,
     METRICS,
     PROFILED,
     TRADED,
@@ -25,6 +26,7 @@ from market_pipeline.stages.provenance import (
     RecordedDay,
     bars_made_of,
     books_made_of,
+    information_bars_made_of,
     made_of_each,
     metrics_made_of,
     profiles_made_of,
@@ -137,6 +139,17 @@ class TestKeys:
         )
 
         assert each == same != other
+
+    def test_steps_of_bars(self, settings: Settings):
+        """Other steps make other bars of equal activity."""
+        warehouse, rebuilds = Warehouse(settings.data_dir), REBUILDS.empty()
+        other = BTC.model_copy(update={"bars": InformationBars(tick=(7,))})
+        first, same, changed = (
+            information_bars_made_of(DAY, [each], rebuilds, warehouse)[BTC.id].key(INFORMED[0])
+            for each in (BTC, BTC, other)
+        )
+
+        assert first == same != changed
 
     def test_a_foreign_day_before(self, settings: Settings):
         """Whether the day before was of foreign files is part of the verdict's key."""
@@ -385,7 +398,7 @@ class TestKept:
 
 def test_every_derived_table_is_kept_with_its_stage():
     """Each table but the three of raw objects is in exactly one group that is made together."""
-    groups = [*PROFILED, *BOOKS, *TRADED, *VALIDATED, *METRICS, *BARRED]
+    groups = [*PROFILED, *BOOKS, *TRADED, *VALIDATED, *METRICS, *BARRED, *INFORMED]
     raw_tables = {"raw_book_deltas", "raw_book_snapshots", "raw_trades"}
 
     assert sorted(table.sql_name for table in groups) == sorted(
