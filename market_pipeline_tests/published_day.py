@@ -63,7 +63,7 @@ def publish_day(
     )
     publish(warehouse, TABLES["trades"], day, traded.staged, withdrawn=traded.withdrawn)
     informed = information_bars_day(
-        *(day, instruments, small["book_rebuilds"], scan(warehouse, TABLES["trades"], day)),
+        *(day, instruments, small["book_rebuilds"], day_rows(warehouse, TABLES["trades"], day)),
         warehouse,
     )
     publish(

@@ -255,8 +255,7 @@ class Later:
         self, *instruments: Instrument, warn: Callable[[str], None] = lambda _: None
     ) -> InformationBarsDay:
         """The bars of equal activity of some instruments, of their trades with their books."""
-        files = [each.path for each in self.trades(*instruments).staged]
-        trades = scan_files(BOOK_TRADES, files) if files else BOOK_TRADES.empty().lazy()
+        trades = staged_rows(BOOK_TRADES, self.trades(*instruments).staged)
         return information_bars_day(DAY, instruments, self.rebuilds, trades, self.warehouse, warn)
 
     def trades(self, *instruments: Instrument) -> TradesDay:

@@ -14,6 +14,7 @@ from market_pipeline.defs.resources import Pipeline
 from market_pipeline.metrics.tables import INFORMATION_BARS
 from market_pipeline.stages.metrics.information_bars import information_bars_day
 from market_pipeline.stages.provenance import INFORMED, information_bars_made_of
+from market_pipeline.warehouse.read import DayRows
 from market_pipeline.warehouse.staging import staging_in_use
 
 __all__ = ["ASSETS"]
@@ -25,7 +26,7 @@ def information_bars(
     context: dg.AssetExecutionContext,
     pipeline: Pipeline,
     book_rebuilds: pl.DataFrame,
-    trades: pl.LazyFrame,
+    trades: DayRows,
 ) -> Iterator[dg.Output[PartitionFiles]]:
     """Bars of so many trades, so much size or so much value."""
     day, warehouse = day_of(context), pipeline.warehouse

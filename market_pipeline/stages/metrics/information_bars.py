@@ -20,6 +20,7 @@ from market_pipeline.metrics.tables import INFORMATION_BARS
 from market_pipeline.stages.metrics.measured import make_each
 from market_pipeline.stages.published_rows import count_rows, read_rows, records_of
 from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.read import DayRows
 from market_pipeline.warehouse.staging import StagedFile, StagedWriter
 
 __all__ = ["InformationBarsDay", "information_bars_day"]
@@ -49,7 +50,7 @@ def information_bars_day(
     day: date,
     instruments: Sequence[Instrument],
     rebuilds: pl.DataFrame,
-    trades: pl.LazyFrame,
+    trades: DayRows,
     warehouse: Warehouse,
     warn: Callable[[str], None] = lambda _: None,
 ) -> InformationBarsDay:
