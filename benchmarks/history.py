@@ -123,7 +123,7 @@ def _run(task: Task, published: int) -> dict[str, Any]:
 
     def publish_one() -> None:
         with writing(warehouse) as connection:
-            table = TABLES["book_metrics"]
+            table = TABLES["daily_metrics"]
             replace_rows_within(connection, table, first, ids[:1], table.empty())
 
     refresh_s = []

@@ -13,7 +13,7 @@ import duckdb
 from market_pipeline.books.flags import INVALIDATING
 from market_pipeline.books.tables import BBO, BOOK_TRADES, CHECKPOINTS, DEPTH, INTERVALS, REBUILDS
 from market_pipeline.errors import PublishError, WarehouseBusyError
-from market_pipeline.metrics.tables import BARS, BOOK_METRICS, INFORMATION_BARS
+from market_pipeline.metrics.tables import BARS, BOOK_METRICS, DAILY_METRICS, INFORMATION_BARS
 from market_pipeline.quality.coverage import COVERAGE
 from market_pipeline.quality.findings import FINDINGS
 from market_pipeline.quality.profile import PROFILES
@@ -55,6 +55,7 @@ TABLES: dict[str, Table] = {
     "validation_report": VALIDATION_REPORT,
     "quality_findings": FINDINGS,
     "book_metrics": BOOK_METRICS,
+    "daily_metrics": DAILY_METRICS,
     "bars": BARS,
     "information_bars": INFORMATION_BARS,
 }

@@ -80,9 +80,13 @@ def publish_day(
     small["quality_findings"] = TABLES["quality_findings"].frame(
         row for each in validated for row in each.finding_rows
     )
-    small["book_metrics"] = metrics_day(
-        day, instruments, small["validation_report"], bbo, depth, looked_through.trades
-    ).rows
+    metrics = metrics_day(
+        *(day, instruments, small["validation_report"], bbo, depth),
+        day_rows(warehouse, TABLES["trades"], day),
+        *(looked_through.trades, warehouse, settings.metrics_seconds),
+    )
+    publish(warehouse, TABLES["book_metrics"], day, metrics.files, withdrawn=metrics.withdrawn)
+    small["daily_metrics"] = metrics.daily
     bars = bars_day(
         day,
         instruments,

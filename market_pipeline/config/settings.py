@@ -25,11 +25,11 @@ from market_pipeline.config.addresses import PageAddress, SecretAddresses
 from market_pipeline.config.lake import LakeSettings
 from market_pipeline.config.values import (
     AbsolutePath,
-    BarWidths,
     Day,
     Integer,
     OptionalInteger,
     Real,
+    Widths,
     absolute_path,
 )
 from market_pipeline.config.yaml_files import nearest_known, read_yaml_mapping
@@ -97,11 +97,18 @@ class Settings(LakeSettings):
         le=86_400,
         description="Seconds of market time between two full-depth checkpoints of a book.",
     )
-    bar_seconds: BarWidths = Field(
+    bar_seconds: Widths = Field(
         default=(1, 60, 300, 3_600, 86_400),
         description=(
             "Widths of the bars in metrics.bars in seconds, separated by commas; each divides the "
             "next and all divide the day."
+        ),
+    )
+    metrics_seconds: Widths = Field(
+        default=(1, 60),
+        description=(
+            "Widths of the intervals in metrics.book_metrics in seconds, separated by commas; each "
+            "divides the next and all divide the day."
         ),
     )
     reference_minutes: Integer = Field(

@@ -13,7 +13,6 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 __all__ = [
     "AbsolutePath",
     "Amount",
-    "BarWidths",
     "Count",
     "Day",
     "Integer",
@@ -24,6 +23,7 @@ __all__ = [
     "Real",
     "Share",
     "StrictModel",
+    "Widths",
     "absolute_path",
     "blank_is_none",
     "filled_path",
@@ -96,7 +96,7 @@ OptionalPath = Annotated[
 OptionalText = Annotated[str | None, BeforeValidator(blank_is_none)]
 Integer = Annotated[int, BeforeValidator(_number_not_bool)]
 OptionalInteger = Annotated[Integer | None, BeforeValidator(blank_is_none)]
-BarWidths = Annotated[
+Widths = Annotated[
     tuple[Annotated[Integer, Field(ge=1, le=_SECONDS_PER_DAY)], ...],
     BeforeValidator(_numbers_of_text),
     AfterValidator(_each_divides_the_next),

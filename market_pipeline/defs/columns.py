@@ -5,11 +5,20 @@ Those of a raw asset are the columns of its files, not those of the manifest it 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from market_pipeline.books.record import KernelFigures, RebuildRecord
 from market_pipeline.books.state import DEPTH_LEVELS
 from market_pipeline.defs._information_bar_columns import INFORMATION_BAR_COLUMNS
+from market_pipeline.defs._metric_columns import (
+    DAILY,
+    IN_FORCE,
+    MEASURES,
+    PRICES,
+    SIZES,
+    TOUCH,
+    each,
+)
 from market_pipeline.quality.figures.book import (
     BadStampFigures,
     CoverFigures,
@@ -34,13 +43,6 @@ from market_pipeline.warehouse.records import Columns
 __all__ = ["COLUMN_SOURCES"]
 
 _Sources = Mapping[str, Sequence[tuple[str, str]]]
-
-
-def _each(
-    columns: Iterable[str], sources: list[tuple[str, str]]
-) -> dict[str, list[tuple[str, str]]]:
-    """Several columns that come from the same."""
-    return dict.fromkeys(columns, sources)
 
 
 _DELTAS, _SNAPSHOTS, _TRADES = "raw_book_deltas", "raw_book_snapshots", "raw_trades"
@@ -101,30 +103,23 @@ _CHECKPOINTS = {
     },
 }
 _INTERVALS = {
-    **_each(("start_ns", "end_ns"), _EVENT["ts_receipt_ns"]),
-    **_each(("start_sequence_number", "end_sequence_number"), _EVENT["sequence_number"]),
-    **_each(("cause", "invalidates", "action"), _FLAGS),
+    **each(("start_ns", "end_ns"), _EVENT["ts_receipt_ns"]),
+    **each(("start_sequence_number", "end_sequence_number"), _EVENT["sequence_number"]),
+    **each(("cause", "invalidates", "action"), _FLAGS),
 }
 
-_IN_FORCE = [("book_bbo", "ts_receipt_ns"), ("book_bbo", "flags")]
-_DEPTH_IN_FORCE = [("book_depth", "ts_receipt_ns"), ("book_depth", "flags")]
-_PRICES = [("book_bbo", f"{side}_price_ticks") for side in ("bid", "ask")]
-_SIZES = [("book_bbo", f"{side}_size_lots") for side in ("bid", "ask")]
-_TOUCH = [*_PRICES, *_IN_FORCE]
 _TRADE_TIME = (_TRADES, "receipt_timestamp")
-_TAKEN = [(_TRADES, "side"), (_TRADES, "amount"), _TRADE_TIME]
-_TRADED = [(_TRADES, "price"), _TRADE_TIME]
-_BOOK_THEN = [_IN_FORCE[0], _TRADE_TIME]
-_EFFECTIVE = [(_TRADES, "price"), *_PRICES, *_BOOK_THEN]
+_BOOK_THEN = [IN_FORCE[0], _TRADE_TIME]
+_EFFECTIVE = [(_TRADES, "price"), *PRICES, *_BOOK_THEN]
 _BOOK_TRADES = {
     "ts_origin_ns": [(_TRADES, "timestamp")],
     "ts_receipt_ns": [_TRADE_TIME],
     "id": [(_TRADES, "id")],
     "taker_order": [(_TRADES, name) for name in ("id", "timestamp", "side")],
-    **_each(("price_ticks", "price"), [(_TRADES, "price")]),
-    **_each(("size_lots", "size"), [(_TRADES, "amount")]),
+    **each(("price_ticks", "price"), [(_TRADES, "price")]),
+    **each(("size_lots", "size"), [(_TRADES, "amount")]),
     "is_buy": [(_TRADES, "side")],
-    **{source[1]: [source, *_BOOK_THEN] for source in (*_PRICES, *_SIZES)},
+    **{source[1]: [source, *_BOOK_THEN] for source in (*PRICES, *SIZES)},
     "flags": [
         *(("book_bbo", "flags"), *_BOOK_THEN),
         *(("book_intervals", name) for name in ("start_ns", "end_ns", "cause")),
@@ -132,48 +127,26 @@ _BOOK_TRADES = {
     "verified": [("book_bbo", "verified"), *_BOOK_THEN],
     "book_age_ns": _BOOK_THEN,
     "mid_distance_half_ticks": _EFFECTIVE,
-    **_each(("effective_spread_ticks", "effective_spread_bps"), [*_EFFECTIVE, (_TRADES, "side")]),
+    **each(("effective_spread_ticks", "effective_spread_bps"), [*_EFFECTIVE, (_TRADES, "side")]),
 }
 
 
-def _depth_sizes(*sides: str) -> list[tuple[str, str]]:
-    sizes = [
-        ("book_depth", f"{side}_{level}_size") for side in sides for level in range(DEPTH_LEVELS)
-    ]
-    return [*sizes, *_DEPTH_IN_FORCE]
-
-
-_METRICS = {
-    "minute_start": [_IN_FORCE[0], _TRADE_TIME],
-    "valid_seconds": _IN_FORCE,
-    "message_count": [_IN_FORCE[0]],
-    "trade_count": [_TRADE_TIME],
-    **_each(("buy_volume", "sell_volume"), _TAKEN),
-    **_each(("trade_open", "trade_high", "trade_low", "trade_close"), _TRADED),
-    **_each(("spread", "spread_ticks", "spread_bps", "mid"), _TOUCH),
-    "weighted_mid": [*_PRICES, *_SIZES, *_IN_FORCE],
-    **{f"{name[:3]}_touch_size": [(of, name), *_IN_FORCE] for of, name in _SIZES},
-    "touch_imbalance": [*_SIZES, *_IN_FORCE],
-    **{f"{side}_depth_20": _depth_sizes(side) for side in ("bid", "ask")},
-    "depth_imbalance_20": _depth_sizes("bid", "ask"),
-    "depth_valid_seconds": _DEPTH_IN_FORCE,
-}
 _PRINT_TIME = [(_TRADES, "timestamp")]
 _PRINTED = [(_TRADES, "price"), *_PRINT_TIME]
 _PRINTED_SIZE = [(_TRADES, "amount"), *_PRINT_TIME]
 _OHLC = ("open", "high", "low", "close")
 _BAR_COLUMNS = {
-    **_each((*_OHLC, *(f"{name}_ticks" for name in _OHLC)), _PRINTED),
-    **_each(("volume_lots", "volume"), _PRINTED_SIZE),
-    **_each(("buy_volume_lots", "buy_volume"), [*_PRINTED_SIZE, (_TRADES, "side")]),
-    **_each(("quote_volume", "vwap"), [*_PRINTED, (_TRADES, "amount")]),
-    **_each(("trade_count", "other_day_count"), _PRINT_TIME),
-    **_each(("first_id", "last_id"), [(_TRADES, "id"), *_PRINT_TIME]),
+    **each((*_OHLC, *(f"{name}_ticks" for name in _OHLC)), _PRINTED),
+    **each(("volume_lots", "volume"), _PRINTED_SIZE),
+    **each(("buy_volume_lots", "buy_volume"), [*_PRINTED_SIZE, (_TRADES, "side")]),
+    **each(("quote_volume", "vwap"), [*_PRINTED, (_TRADES, "amount")]),
+    **each(("trade_count", "other_day_count"), _PRINT_TIME),
+    **each(("first_id", "last_id"), [(_TRADES, "id"), *_PRINT_TIME]),
     "late_count": [*_PRINT_TIME, _TRADE_TIME],
     "off_step_count": [*_PRINTED, (_TRADES, "amount")],
-    **_each((f"mid_{name}" for name in _OHLC), _TOUCH),
-    **_each((f"spread_{name}{unit}" for unit in ("_ticks", "") for name in _OHLC), _TOUCH),
-    "valid_share": _IN_FORCE,
+    **each((f"mid_{name}" for name in _OHLC), TOUCH),
+    **each((f"spread_{name}{unit}" for unit in ("_ticks", "") for name in _OHLC), TOUCH),
+    "valid_share": IN_FORCE,
 }
 
 
@@ -199,33 +172,33 @@ _RAW_SIZES = [(_DELTAS, "size"), *_every_level("size"), (_TRADES, "amount")]
 _RAW_PLACES = [*_RAW_TIMES, *_RAW_ORIGINS, *_RAW_NUMBERS, *_RAW_PRICES, *_RAW_SIZES]
 _PROFILES = {
     "messages": [*_RAW_TIMES, *_RAW_NUMBERS],
-    **_each(("first_ts_receipt_ns", "last_ts_receipt_ns"), _RAW_TIMES),
-    **_each(("first_sequence_number", "last_sequence_number", "sequence_changes"), _RAW_NUMBERS),
-    **_each(("zero_prices", "negative_prices", "tick_seen", "tick_settled_rows"), _RAW_PRICES),
-    **_each(("zero_sizes", "negative_sizes", "lot_seen", "lot_settled_rows"), _RAW_SIZES),
+    **each(("first_ts_receipt_ns", "last_ts_receipt_ns"), _RAW_TIMES),
+    **each(("first_sequence_number", "last_sequence_number", "sequence_changes"), _RAW_NUMBERS),
+    **each(("zero_prices", "negative_prices", "tick_seen", "tick_settled_rows"), _RAW_PRICES),
+    **each(("zero_sizes", "negative_sizes", "lot_seen", "lot_settled_rows"), _RAW_SIZES),
     "removals": _of(_DELTAS, "size"),
     "not_finite": [*_RAW_PRICES, *_RAW_SIZES],
     "unknown_sides": _of(_TRADES, "side"),
-    **_each(
+    **each(
         ("zero_times", "negative_times", "future_times", "negative_latencies"),
         [*_RAW_TIMES, *_RAW_ORIGINS],
     ),
-    **_each(
+    **each(
         (
             *("times_outside_day", "unordered_messages", "receipts_outside_day"),
             *("earliest_outside_ns", "latest_outside_ns", "outside_day", "files_outside_day"),
         ),
         _RAW_TIMES,
     ),
-    **_each(("first_price", "last_price"), _RAW_PRICES),
+    **each(("first_price", "last_price"), _RAW_PRICES),
     "prices_per_hour": [*_RAW_TIMES, *_RAW_PRICES],
     "unordered_origins": _RAW_ORIGINS,
     "sequence_backwards": _RAW_NUMBERS,
-    **_each(
+    **each(
         ("duplicate_messages", "disordered_per_hour"),
         [*_RAW_TIMES, *_RAW_NUMBERS],
     ),
-    **_each(
+    **each(
         (
             *("place_kinds", "place_files", "place_rows", "place_columns", "place_values"),
             *("place_expected", "place_ts_receipt_ns", "place_sequence_numbers"),
@@ -239,29 +212,29 @@ _BOOK += _every_level("size")
 _BOOK_TIMES = [*_EVENT["ts_receipt_ns"], *_EVENT["sequence_number"]]
 _SNAPSHOT = [*_BOOK, *_BOOK_TIMES]
 _REBUILDS = {
-    **_each(("strategy", "strategy_reason"), _of("raw_profiles", "raw_table", "status")),
+    **each(("strategy", "strategy_reason"), _of("raw_profiles", "raw_table", "status")),
     "tick": [(_DELTAS, "price"), *_every_level("price")],
     "lot": [(_DELTAS, "size"), *_every_level("size")],
     "messages": _BOOK_TIMES,
-    **_each(
+    **each(
         ("snapshots_unusable", "levels_learned"), [*_every_level("price"), *_every_level("size")]
     ),
-    **_each(("snapshots_unplaced", "seed_sequence_number"), _EVENT["sequence_number"]),
+    **each(("snapshots_unplaced", "seed_sequence_number"), _EVENT["sequence_number"]),
     "seed_ts_receipt_ns": _EVENT["ts_receipt_ns"],
     "gaps": [*_EVENT["ts_receipt_ns"], _TRADE_TIME],
-    **_each(
+    **each(
         (
             *("crossed_messages", "crossed_seconds", "locked_messages", "locked_seconds"),
             *("uncrossed_levels", "unknown_removals", "resyncs"),
         ),
         _SNAPSHOT,
     ),
-    **_each(
+    **each(
         ("min_latency_ms", "max_latency_ms", "negative_latency_messages"),
         [*_EVENT["ts_origin_ns"], *_EVENT["ts_receipt_ns"]],
     ),
     "max_mid_deviation_ticks": _SNAPSHOT,
-    **_each(
+    **each(
         (
             name
             for name in KernelFigures.names()
@@ -284,7 +257,7 @@ _TIMES = _of("book_bbo", "ts_receipt_ns")
 _CLOCKS = _of("book_bbo", "ts_origin_ns", "ts_receipt_ns")
 _SPANS = _of("book_intervals", "start_ns", "end_ns", "cause", "invalidates")
 _GAPS = [*_TIMES, _TRADE_TIME]
-_THROUGH = [*_PRICES, *_IN_FORCE, *_of(_TRADES, "side", "price", "receipt_timestamp")]
+_THROUGH = [*PRICES, *IN_FORCE, *_of(_TRADES, "side", "price", "receipt_timestamp")]
 _BARS = _of(_TRADES, "price", "amount", "receipt_timestamp")
 _CLOSE = [
     ("book_checkpoints", f"{side}_{part}_{unit}")
@@ -300,7 +273,7 @@ _OF_GROUP: Mapping[type[Columns], list[tuple[str, str]]] = {
     SnapshotPrecisionFigures: [*_every_level("price"), *_every_level("size")],
     DayBoundaryFigures: [*_CLOSE, *_SNAPSHOT],
     TradeThroughFigures: _THROUGH,
-    ReferenceReplayFigures: [*_CLOSE, *_SNAPSHOT, *_TOUCH, *_SIZES],
+    ReferenceReplayFigures: [*_CLOSE, *_SNAPSHOT, *TOUCH, *SIZES],
     BarFigures: _BARS,
 }
 """What all columns of a group of the report come from, but for those below."""
@@ -312,7 +285,7 @@ _CLOSING_TIME = _of("book_checkpoints", "ts_receipt_ns", "sequence_number", "fla
 _ALONE: Mapping[str, list[tuple[str, str]]] = {
     "seed": _of("book_rebuilds", "seed", "seed_sequence_number"),
     "trades": [_TRADE_TIME],
-    **_each((name for name in CoverFigures.names() if "quiet" in name), _GAPS),
+    **each((name for name in CoverFigures.names() if "quiet" in name), _GAPS),
     "gap_snapshots": [
         *_GAPS,
         *_of(_SNAPSHOTS, "receipt_timestamp", "sequence_number", "bid_0_price", "ask_0_price"),
@@ -329,13 +302,13 @@ _ALONE: Mapping[str, list[tuple[str, str]]] = {
         *("unknown_sides", "zero_times", "negative_times", "future_times", "null_rows"),
     ),
     "first_domain_violation": _of("raw_profiles", "place_kinds", "place_values", "place_expected"),
-    **_each(
+    **each(
         (name for name in OutsideDayFigures.names() if name not in _PROFILED),
         _of("raw_profiles", "receipts_outside_day"),
     ),
     "price_day_before": [*_CLOSING_PRICE, *_of("raw_profiles", "last_price")],
     "price_day_before_apart": [*_CLOSING_PRICE, *_of("raw_profiles", "first_price", "last_price")],
-    **_each(
+    **each(
         ("price_tables_apart", "price_tables", "foreign_price_table"),
         _of("raw_profiles", "prices_per_hour"),
     ),
@@ -351,7 +324,7 @@ _ALONE: Mapping[str, list[tuple[str, str]]] = {
     "snapshot_matching_share": _of("book_rebuilds", "snapshot_levels_matching", "snapshot_levels"),
     "ghost_share": _of("book_rebuilds", "snapshot_levels_ghost", "snapshot_levels_ours"),
     "missing_share": _of("book_rebuilds", "snapshot_levels_missing", "snapshot_levels"),
-    **_each(("day_boundary_pause_seconds", "day_boundary_problem"), [*_CLOSING_TIME, *_BOOK_TIMES]),
+    **each(("day_boundary_pause_seconds", "day_boundary_problem"), [*_CLOSING_TIME, *_BOOK_TIMES]),
     "trades_unplaced": _of(_TRADES, "timestamp"),
     "tick_day_before": _of("raw_profiles", "tick_seen"),
     "lot_day_before": _of("raw_profiles", "lot_seen"),
@@ -392,7 +365,8 @@ COLUMN_SOURCES: Mapping[str, _Sources] = {
     "trades": _BOOK_TRADES,
     "validation_report": dict(_of_report()),
     "quality_findings": _FINDINGS,
-    "book_metrics": _METRICS,
+    "book_metrics": MEASURES,
+    "daily_metrics": DAILY,
     "bars": _BAR_COLUMNS,
     "information_bars": INFORMATION_BAR_COLUMNS,
 }

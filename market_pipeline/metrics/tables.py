@@ -2,45 +2,61 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from market_pipeline.metrics.columns import METRIC_COLUMNS
+from market_pipeline.quality.figures.features import FeatureFigures
 from market_pipeline.warehouse.records import Identity
 from market_pipeline.warehouse.tables import Column, Table
 
-__all__ = ["BARS", "BOOK_METRICS", "INFORMATION_BARS"]
+__all__ = ["BARS", "BOOK_METRICS", "DAILY_METRICS", "HOURLY", "INFORMATION_BARS"]
+
+HOURLY: Final = (
+    ("valid_seconds", "DOUBLE", "Valid time"),
+    ("message_count", "BIGINT", "Book messages"),
+    ("spread_bps", "DOUBLE", "Mean spread in basis points"),
+    ("bid_depth_20", "DOUBLE", "Mean size of the best 20 bids"),
+    ("ask_depth_20", "DOUBLE", "Mean size of the best 20 asks"),
+    ("volume", "DOUBLE", "Size traded"),
+)
+"""The day's course: name, type and meaning of what `metrics.daily` has by hour."""
 
 BOOK_METRICS = Table(
     schema="metrics",
     name="book_metrics",
     description=(
-        "One row per instrument and UTC minute in which a message or a trade was received or the "
-        "book was valid for some time. State variables are time-weighted over valid time, on the "
-        "receipt clock; null means that there was no such time, or that the side was empty."
+        "One row per instrument, width and interval of the UTC day, with or without a message. "
+        "All is on the receipt clock; state variables are time-weighted over valid time, and null "
+        "means that there was no such time, or that it is not known."
     ),
     columns=(
-        Column("exchange", "VARCHAR", "Venue, upper case."),
-        Column("symbol", "VARCHAR", "Symbol at the venue, upper case."),
-        Column("dt", "DATE", "UTC day of receipt."),
-        Column("minute_start", "TIMESTAMP", "Start of the minute, UTC."),
-        Column("valid_seconds", "DOUBLE", "Time of the minute in which the book was valid."),
-        Column("message_count", "BIGINT", "Book messages received on this day, valid or not."),
-        Column("trade_count", "BIGINT", "Trades received; null without a trades file."),
-        Column("buy_volume", "DOUBLE", "Quantity bought by takers; null without a trades file."),
-        Column("sell_volume", "DOUBLE", "Quantity sold by takers; null without a trades file."),
-        Column("trade_open", "DOUBLE", "Price of the first trade; null without a trade."),
-        Column("trade_high", "DOUBLE", "Highest price of a trade; null without a trade."),
-        Column("trade_low", "DOUBLE", "Lowest price of a trade; null without a trade."),
-        Column("trade_close", "DOUBLE", "Price of the last trade; null without a trade."),
-        Column("spread", "DOUBLE", "Best ask minus best bid, in quote currency."),
-        Column("spread_ticks", "DOUBLE", "Best ask minus best bid, in ticks."),
-        Column("spread_bps", "DOUBLE", "Best ask minus best bid over the mid, in basis points."),
-        Column("mid", "DOUBLE", "Half of best bid plus best ask."),
-        Column("weighted_mid", "DOUBLE", "Mid weighted by the opposite side's touch size."),
-        Column("bid_touch_size", "DOUBLE", "Size at the best bid."),
-        Column("ask_touch_size", "DOUBLE", "Size at the best ask."),
-        Column("touch_imbalance", "DOUBLE", "(bid - ask) / (bid + ask) of the touch sizes."),
-        Column("bid_depth_20", "DOUBLE", "Size of the best 20 bids, all confirmed; null without."),
-        Column("ask_depth_20", "DOUBLE", "Size of the best 20 asks, all confirmed; null without."),
-        Column("depth_imbalance_20", "DOUBLE", "(bid - ask) / (bid + ask) of those sizes."),
-        Column("depth_valid_seconds", "DOUBLE", "Valid time of the depth; null without depth."),
+        *Identity.columns(),
+        Column("interval_seconds", "INTEGER", "Width; filter by it: all widths are here."),
+        Column("interval_start", "TIMESTAMP", "Start, UTC; it ends interval_seconds later."),
+        *(column for column in METRIC_COLUMNS if not column.only_daily),
+    ),
+    storage="delta",
+)
+
+DAILY_METRICS = Table(
+    schema="metrics",
+    name="daily",
+    description=(
+        "One row per instrument and UTC day: the measures of metrics.book_metrics over the day, "
+        "some of them by hour, and what of that table breaks a rule."
+    ),
+    columns=(
+        *Identity.columns(),
+        *METRIC_COLUMNS,
+        *(
+            Column(
+                f"{name}_by_hour",
+                f"{kind}[]",
+                f"{what} of each UTC hour, 24 of them from midnight.",
+            )
+            for name, kind, what in HOURLY
+        ),
+        *FeatureFigures.columns(),
     ),
     storage="duckdb",
 )

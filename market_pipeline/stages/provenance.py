@@ -22,7 +22,7 @@ from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
 from market_pipeline.config.values import JsonValue
 from market_pipeline.errors import error_text, is_of_machine
-from market_pipeline.metrics.tables import BARS, BOOK_METRICS, INFORMATION_BARS
+from market_pipeline.metrics.tables import BARS, BOOK_METRICS, DAILY_METRICS, INFORMATION_BARS
 from market_pipeline.quality.findings import FINDINGS
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import VALIDATION_REPORT
@@ -75,7 +75,7 @@ PROFILED: tuple[Table, ...] = (PROFILES,)
 BOOKS: tuple[Table, ...] = (*BOOK_FILES, REBUILDS)
 TRADED: tuple[Table, ...] = (BOOK_TRADES,)
 VALIDATED: tuple[Table, ...] = (VALIDATION_REPORT, FINDINGS)
-METRICS: tuple[Table, ...] = (BOOK_METRICS,)
+METRICS: tuple[Table, ...] = (BOOK_METRICS, DAILY_METRICS)
 BARRED: tuple[Table, ...] = (BARS,)
 INFORMED: tuple[Table, ...] = (INFORMATION_BARS,)
 """The tables that are made together: an instrument's day of all is unchanged, or made again."""
@@ -86,7 +86,7 @@ _SUCCEEDED: Mapping[str, pl.Expr] = {
     REBUILDS.sql_name: pl.col("outcome") == "rebuilt",
     VALIDATION_REPORT.sql_name: (pl.col("outcome") == "rebuilt")
     & (pl.col("unmeasured_checks").list.len().fill_null(0) == 0),
-    BOOK_METRICS.sql_name: pl.lit(value=True),
+    DAILY_METRICS.sql_name: pl.lit(value=True),
 }
 
 
@@ -179,9 +179,12 @@ def metrics_made_of(
     reports: pl.DataFrame,
     trades: RawObjects,
     warehouse: Warehouse,
+    metrics_seconds: Sequence[int],
 ) -> dict[str, MadeOf]:
     """By id, what the metrics of a day follow from."""
-    return _measured_made_of(day, instruments, reports, trades, warehouse, (BBO, DEPTH), {})
+    widths: dict[str, JsonValue] = {"metrics_seconds": [*metrics_seconds]}
+    made_of = BBO, DEPTH, BOOK_TRADES
+    return _measured_made_of(day, instruments, reports, trades, warehouse, made_of, widths)
 
 
 def bars_made_of(

@@ -115,6 +115,7 @@ def _stages(
     lookups = Lookups(raw, warehouse)
     yield VALIDATED, report_made_of(lookups, instruments, rebuilds, settings)
     reports = published[VALIDATION_REPORT.sql_name]
-    yield METRICS, metrics_made_of(day, instruments, reports, trades, warehouse)
+    widths = settings.metrics_seconds
+    yield METRICS, metrics_made_of(day, instruments, reports, trades, warehouse, widths)
     widths = settings.bar_seconds
     yield BARRED, bars_made_of(day, instruments, reports, trades, warehouse, widths)

@@ -435,6 +435,7 @@ class TestDocumentation:
             "lake_uri": "`lake` inside `data_dir`",
             "threads": "the CPUs this process may",
             "bar_seconds": "| `1,60,300,3600,86400` |",
+            "metrics_seconds": "| `1,60` |",
         }
         field = Settings.model_fields[name]
         rows = (REPOSITORY / "docs" / "settings.md").read_text().splitlines()

@@ -246,8 +246,8 @@ class TestFirstRun:
         for name in USABLE:
             messages = first.verdict(name)["messages"]
             assert messages == first.counts["book_bbo", name]
-            assert messages == first.of("book_metrics", name)["message_count"].sum()
-        measured = set(first.rows["book_metrics"]["symbol"])
+            assert messages == first.of("daily_metrics", name)["message_count"].sum()
+        measured = set(first.rows["daily_metrics"]["symbol"])
         assert {f"{name}-USD" for name in USABLE} == measured
 
     def test_off_tick(self, first: State, workspace: Workspace):
@@ -375,7 +375,7 @@ class TestReruns:
         )
         assert 0 < verdict["messages"] == repaired.counts["book_bbo", "CUT"]
         assert ["usable"] == repaired.of("raw_book_deltas", "CUT")["status"].to_list()
-        assert 0 < repaired.of("book_metrics", "CUT").height
+        assert 0 < repaired.of("daily_metrics", "CUT").height
 
     def test_the_others_are_kept(self, states):
         """Files and rows of the instruments that were not rerun are the same as before."""
@@ -398,7 +398,7 @@ class TestReruns:
 
         assert 0 < before.counts["book_bbo", "GOOD"]
         assert [0] * len(BIG) == [after.counts[asset, "GOOD"] for asset in BIG]
-        assert 0 == after.of("book_metrics", "GOOD").height
+        assert 0 == after.of("daily_metrics", "GOOD").height
         assert (1, "quarantined", "missing", "LakeFileError", None) == (
             after.finished.exit_code,
             verdict["outcome"],

@@ -176,7 +176,9 @@ def test_checksums_are_of_their_own_levels(real: Real, exchange, symbol, day):
 @EVERY_DAY
 def test_metrics_count_every_message(real: Real, exchange, symbol, day):
     """The minutes' messages add up to the day's, and valid minutes have a spread above 0."""
-    minutes = real.of("*", "metrics.book_metrics", exchange, symbol, day)
+    minutes = real.of("*", "metrics.book_metrics", exchange, symbol, day).filter(
+        interval_seconds=60
+    )
     (messages,) = real.of("messages", "quality.validation_report", exchange, symbol, day).row(0)
 
     assert messages == minutes["message_count"].sum()

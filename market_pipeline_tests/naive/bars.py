@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from market_pipeline_tests.naive.minutes import sound, state_spans
+from market_pipeline_tests.naive.metrics import sound, state_spans
 
 NAMES = ("open", "high", "low", "close")
 

@@ -16,6 +16,7 @@ from market_pipeline.books.record import RebuildRecord
 from market_pipeline.books.tables import BBO, BOOK_TRADES, CHECKPOINTS, DEPTH, INTERVALS, REBUILDS
 from market_pipeline.config.instruments import GapRule, Instrument
 from market_pipeline.config.settings import Settings, load_settings
+from market_pipeline.metrics.tables import BOOK_METRICS
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
@@ -39,6 +40,7 @@ from market_pipeline.stages.validation.lookups import Lookups
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.conform import empty_frame
 from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.read import scan_files
 from market_pipeline.warehouse.staging import StagedFile
 from market_pipeline_tests.sources.raw_files import shard, snapshots
 from market_pipeline_tests.stages.day_rows import staged_rows
@@ -190,6 +192,11 @@ def rebuild_instrument(
 BTC, ETH = instrument("BTC-USDT"), instrument("ETH-USDT")
 
 
+def minutes_of(made: MetricsDay) -> pl.DataFrame:
+    """The staged rows."""
+    return scan_files(BOOK_METRICS, [file.path for file in made.files]).collect()
+
+
 class Later:
     """The day of some instruments, rebuilt, as the later stages are given it."""
 
@@ -233,15 +240,28 @@ class Later:
         )
 
     def metrics(self, *instruments: Instrument, rows: Sequence[ReportRow]) -> pl.DataFrame:
-        """The metrics of some instruments."""
-        return self.metrics_and_reasons(*instruments, rows=rows).rows
+        """The metrics of some instruments, minute by minute."""
+        return minutes_of(self.metrics_and_reasons(*instruments, rows=rows))
 
     def metrics_and_reasons(
         self, *instruments: Instrument, rows: Sequence[ReportRow]
     ) -> MetricsDay:
         """The metrics of some instruments, and why some have none."""
         reports = pl.from_dicts([row.as_record() for row in rows], infer_schema_length=None)
-        return metrics_day(DAY, instruments, reports, self.bbo, self.depth, self.raw.trades)
+        return self.metrics_by(reports, *instruments)
+
+    def metrics_by(
+        self,
+        reports: pl.DataFrame,
+        *instruments: Instrument,
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> MetricsDay:
+        """The metrics of some instruments by the day's report."""
+        traded = staged_rows(BOOK_TRADES, self.trades(*instruments).staged)
+        return metrics_day(
+            *(DAY, instruments, reports, self.bbo, self.depth, traded),
+            *(self.raw.trades, self.warehouse, (60,), warn),
+        )
 
     def bars(self, *instruments: Instrument, rows: Sequence[ReportRow]) -> BarsDay:
         """The bars of some instruments at the widths of the settings."""

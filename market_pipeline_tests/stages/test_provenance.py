@@ -99,7 +99,7 @@ def keys(
         "report": report_made_of(Lookups(day, warehouse), [instrument], nothing, settings)[
             instrument.id
         ].key(VALIDATED[0]),
-        "metrics": metrics_made_of(DAY, [instrument], reports, day.deltas, warehouse)[
+        "metrics": metrics_made_of(DAY, [instrument], reports, day.deltas, warehouse, (1, 60))[
             instrument.id
         ].key(METRICS[0]),
     }
@@ -150,6 +150,17 @@ class TestKeys:
         )
 
         assert first == same != changed
+
+    def test_widths_of_metrics(self, settings: Settings):
+        """Other widths make other metrics."""
+        warehouse, reports = Warehouse(settings.data_dir), VALIDATION_REPORT.empty()
+        trades = raw(manifest("aa")).deltas
+        each, same, other = (
+            metrics_made_of(DAY, [BTC], reports, trades, warehouse, widths)[BTC.id].key(METRICS[0])
+            for widths in ((1, 60), (1, 60), (60,))
+        )
+
+        assert each == same != other
 
     def test_a_foreign_day_before(self, settings: Settings):
         """Whether the day before was of foreign files is part of the verdict's key."""

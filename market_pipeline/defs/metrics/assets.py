@@ -1,20 +1,26 @@
 """The metrics and bars of a day, and its trades with their books."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
 
 from market_pipeline.books.tables import BOOK_TRADES
-from market_pipeline.defs.describe import Metadata, files_metadata, table_metadata, unchanged_table
+from market_pipeline.defs.describe import (
+    Line,
+    Metadata,
+    files_metadata,
+    table_metadata,
+    unchanged_table,
+)
 from market_pipeline.defs.interrupts import run_step
 from market_pipeline.defs.io_managers import PartitionFiles, PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
-from market_pipeline.metrics.tables import BARS, BOOK_METRICS
+from market_pipeline.metrics.tables import BARS, BOOK_METRICS, DAILY_METRICS
 from market_pipeline.stages.metrics.bars import bars_day
 from market_pipeline.stages.metrics.book_metrics import metrics_day
 from market_pipeline.stages.metrics.trades import TradeCounts, trades_day
@@ -73,60 +79,56 @@ def trades(
         )
 
 
-@dg.asset(partitions_def=DAILY, **options("book_metrics"))
+@dg.multi_asset(
+    name="measure_day",
+    outs={name: dg.AssetOut(**options(name)) for name in ("book_metrics", "daily_metrics")},
+    partitions_def=DAILY,
+)
 @run_step
-def book_metrics(
+def measure_day(
     context: dg.AssetExecutionContext,
     pipeline: Pipeline,
     validation_report: pl.DataFrame,
     book_bbo: DayRows,
     book_depth: DayRows,
+    trades: DayRows,
     raw_trades: pl.DataFrame,
-) -> dg.MaterializeResult[PartitionRows]:
-    """Microstructure figures of every minute with a book, a message or a trade."""
-    trades = RawObjects(pipeline.settings.lake_path, raw_trades)
-    made_of = metrics_made_of(
-        day_of(context), pipeline.selected, validation_report, trades, pipeline.warehouse
-    )
+) -> Iterator[dg.Output[PartitionFiles] | dg.Output[PartitionRows]]:
+    """Microstructure figures of every interval of the day, at several widths, and of the day."""
+    day, widths = day_of(context), pipeline.settings.metrics_seconds
+    warehouse, raw = pipeline.warehouse, RawObjects(pipeline.settings.lake_path, raw_trades)
+    made_of = metrics_made_of(day, pipeline.selected, validation_report, raw, warehouse, widths)
     unchanged = pipeline.unchanged(context, METRICS, made_of)
     made = [each for each in pipeline.selected if each.id not in unchanged]
-    metrics = metrics_day(
-        day_of(context),
-        made,
-        validation_report,
-        book_bbo,
-        book_depth,
-        trades,
-        pipeline.warehouse.staging_dir,
-        context.log.warning,
-    )
-    frame = with_unchanged(BOOK_METRICS, metrics.rows, unchanged, pipeline.selected)
-    # What failed is made again by the next run, though it would be made of the same.
-    made_of = {
-        name: replace(of, parameters={**of.parameters, "failed": metrics.without[name]})
-        if name in metrics.failed
-        else of
-        for name, of in made_of.items()
-    }
-    summary = (
-        frame.group_by("exchange", "symbol", maintain_order=True)
-        .agg(
-            minutes=pl.len(),
-            valid_hours=(pl.col("valid_seconds").sum() / 3600).round(3),
-            messages=pl.col("message_count").sum(),
-            trades=pl.col("trade_count").sum(),
+    with staging_in_use(warehouse):
+        metrics = metrics_day(
+            *(day, made, validation_report, book_bbo, book_depth, trades, raw, warehouse, widths),
+            context.log.warning,
         )
-        .to_dicts()
-    )
+        kept = [file for each in unchanged.values() for file in each.files[BOOK_METRICS.sql_name]]
+        files = sorted([*kept, *metrics.files], key=lambda file: file.instrument)
+        metadata = {
+            **files_metadata(files),
+            "widths": ", ".join(map(str, widths)),
+            "without": _without_table(metrics.without),
+            "unchanged": unchanged_table(unchanged),
+        }
+        new = {file.instrument: made_of[file.instrument] for file in metrics.files}
+        yield dg.Output(
+            PartitionFiles(metrics.files, metrics.withdrawn, new),
+            output_name="book_metrics",
+            metadata=green_if(bool(files), context, "book_metrics", metadata),
+        )
+    frame = with_unchanged(DAILY_METRICS, metrics.daily, unchanged, pipeline.selected)
     metadata = {
         "rows": frame.height,
-        "instruments": table_metadata(summary),
-        "without": _without_table(metrics.without),
+        "instruments": table_metadata(_of_days(frame)),
         "unchanged": unchanged_table(unchanged),
     }
-    return dg.MaterializeResult(
-        value=PartitionRows(metrics.rows, made, made_of),
-        metadata=green_if(not frame.is_empty(), context, "book_metrics", metadata),
+    yield dg.Output(
+        PartitionRows(metrics.daily, made, made_of),
+        output_name="daily_metrics",
+        metadata=green_if(not frame.is_empty(), context, "daily_metrics", metadata),
     )
 
 
@@ -163,6 +165,19 @@ def bars(
             PartitionFiles(staged.files, staged.withdrawn, new),
             metadata=green_if(bool(files), context, "bars", metadata),
         )
+
+
+def _of_days(daily: pl.DataFrame) -> list[Line]:
+    """What the UI shows of the metrics of each instrument's day."""
+    shown = daily.select(
+        pl.concat_str("exchange", "symbol", separator=":").alias("instrument"),
+        (pl.col("valid_seconds") / 3_600).round(3).alias("valid h"),
+        pl.col("message_count").alias("messages"),
+        pl.col("trade_count").alias("trades"),
+        pl.col("spread_bps").round(4).alias("spread bps"),
+        pl.col("feature_violations").alias("violations"),
+    )
+    return [*shown.iter_rows(named=True)]
 
 
 def _of_trades(found: Mapping[str, TradeCounts], lake: Path) -> Metadata:
@@ -203,4 +218,4 @@ def _without_table(without: Mapping[str, str]) -> dg.TableMetadataValue | dg.Tex
     )
 
 
-ASSETS = [trades, book_metrics, bars]
+ASSETS = [trades, measure_day, bars]

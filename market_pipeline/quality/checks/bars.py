@@ -12,7 +12,7 @@ __all__ = ["BARS", "check_bars"]
 BARS = Check(
     name="bars",
     sentence="Every minute bar of trades is consistent, none is missing, none is far out.",
-    asset="book_metrics",
+    asset="bars",
     severity="WARN",
     degrades="never",
 )

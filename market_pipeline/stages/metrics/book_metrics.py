@@ -1,27 +1,30 @@
-"""Computes the per-minute metrics of a day's instruments from what was published of them."""
+"""Stages the metrics of a day's instruments, made of what was published of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
+from functools import partial
 
 import polars as pl
 
 from market_pipeline.config.instruments import Instrument
-from market_pipeline.metrics.minute import BBO_COLUMNS, DEPTH_COLUMNS, minute_metrics
-from market_pipeline.metrics.tables import BOOK_METRICS
-from market_pipeline.sources.crypto_lake_trades import read_trades
+from market_pipeline.metrics.day_rows import InstrumentRows
+from market_pipeline.metrics.intervals import day_metrics
+from market_pipeline.metrics.tables import BOOK_METRICS, DAILY_METRICS
 from market_pipeline.stages.metrics.measured import MeasuredBook, measure_each
-from market_pipeline.stages.published_rows import read_rows
+from market_pipeline.stages.published_rows import count_rows, read_rows
 from market_pipeline.stages.raw.objects import RawObjects
+from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.read import DayRows
+from market_pipeline.warehouse.staging import StagedFile, StagedWriter
 
 __all__ = ["MetricsDay", "metrics_day"]
 
 _BBO_BATCH_ROWS = 1 << 17
 _DEPTH_BATCH_ROWS = 1 << 16
+_TRADES_BATCH_ROWS = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +32,16 @@ class MetricsDay:
     """The metrics of a day's instruments.
 
     Attributes:
-        rows: Rows of `metrics.book_metrics`.
-        without: By instrument id, why one with a rebuilt book has none.
-        failed: Ids of those among them that may have them when the day is run again, though nothing
-            they are made of changes.
+        files: Staged, of `metrics.book_metrics`, one for each instrument that has any.
+        daily: Their rows of `metrics.daily`.
+        withdrawn: Ids of those that have none.
+        without: By id, why one with a rebuilt book has none.
     """
 
-    rows: pl.DataFrame
+    files: list[StagedFile]
+    daily: pl.DataFrame
+    withdrawn: list[str]
     without: dict[str, str]
-    failed: frozenset[str]
 
 
 def metrics_day(
@@ -46,11 +50,13 @@ def metrics_day(
     reports: pl.DataFrame,
     bbo: DayRows,
     depth: DayRows,
-    trades: RawObjects,
-    scratch: Path | None = None,
+    trades: DayRows,
+    raw_trades: RawObjects,
+    warehouse: Warehouse,
+    metrics_seconds: Sequence[int],
     warn: Callable[[str], None] = lambda _: None,
 ) -> MetricsDay:
-    """The rows of `metrics.book_metrics` of a day.
+    """Stages the metrics of a day, an instrument after the other.
 
     An instrument without a rebuilt book has none, and neither has one whose book a check says must
     not be used (`Check.withholds_metrics`), nor one whose gaps could not be measured; gaps and
@@ -59,30 +65,44 @@ def metrics_day(
 
     Args:
         day: The UTC day.
-        instruments: Whose metrics to compute.
+        instruments: Whose metrics to make.
         reports: The day's rows of `quality.validation_report`.
-        bbo, depth: The day's rows of `books.bbo` and `books.depth`.
-        trades: The day's registered trades.
-        scratch: Where they are mapped from, see `read_trades`.
+        bbo, depth, trades: The day's rows of the tables of these names in `books`.
+        raw_trades: The day's registered trades: whether there was a file, where it had no trade.
+        warehouse: Where to stage.
+        metrics_seconds: The widths of the intervals.
         warn: Called with the instrument that has no metrics though it has a book, and why.
     """
-    nothing = BOOK_METRICS.frame([])
 
-    def minutes(instrument: Instrument, book: MeasuredBook) -> pl.DataFrame:
-        files, _ = trades.files_if_any(instrument)
-        rows = minute_metrics(
-            read_rows(bbo, instrument, BBO_COLUMNS, _BBO_BATCH_ROWS),
-            read_rows(depth, instrument, DEPTH_COLUMNS, _DEPTH_BATCH_ROWS),
-            read_trades(files, scratch) if files else None,
-            instrument=instrument,
-            day=day,
-            tick=book.tick.step,
-            lot=book.lot.step,
+    def staged(instrument: Instrument, book: MeasuredBook) -> tuple[StagedFile, pl.DataFrame]:
+        # Trades that could not be read are not known: they are not none.
+        has_trades = count_rows(trades, instrument) > 0 or raw_trades.are_empty(instrument)
+        rows = InstrumentRows(
+            bbo=partial(_read, bbo, instrument, _BBO_BATCH_ROWS),
+            depth=partial(_read, depth, instrument, _DEPTH_BATCH_ROWS),
+            trades=partial(_read, trades, instrument, _TRADES_BATCH_ROWS) if has_trades else None,
+            tick=book.tick,
+            lot=book.lot,
             not_observed=book.not_observed,
         )
-        # Rows of other types must not show when those of all are put together.
-        return pl.concat([nothing, rows])
+        made = day_metrics(rows, instrument=instrument, day=day, metrics_seconds=metrics_seconds)
+        scales = {"tick": f"{book.tick.step:f}", "lot": f"{book.lot.step:f}"}
+        with StagedWriter(warehouse, BOOK_METRICS, instrument.id, metadata=scales) as writer:
+            for width in made.intervals:
+                writer.write(width.to_arrow())
+        return writer.staged, made.daily
 
-    measured = measure_each(day, instruments, reports, minutes, "metrics", warn)
-    rows = pl.concat([nothing, *measured.made.values()])
-    return MetricsDay(rows, measured.without, frozenset(measured.failed))
+    measured = measure_each(day, instruments, reports, staged, "metrics", warn)
+    return MetricsDay(
+        [file for file, _ in measured.made.values()],
+        pl.concat([DAILY_METRICS.empty(), *(daily for _, daily in measured.made.values())]),
+        [each.id for each in instruments if each.id not in measured.made],
+        measured.without,
+    )
+
+
+def _read(
+    table: DayRows, instrument: Instrument, batch_rows: int, columns: Sequence[str]
+) -> Iterator[pl.DataFrame]:
+    """An instrument's rows, a bounded number at a time."""
+    return read_rows(table, instrument, columns, batch_rows)

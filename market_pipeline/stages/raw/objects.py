@@ -180,6 +180,14 @@ class RawObjects:
             for path, uri, sha256 in rows.select("path", "uri", "sha256").iter_rows()
         ]
 
+    def are_empty(self, instrument: Instrument) -> bool:
+        """Whether there is an object, all of them can be read, and none has a row."""
+        rows = self._manifest.filter(of_instrument(instrument))
+        return (
+            not rows.is_empty()
+            and rows.select(((pl.col("status") == "usable") & (pl.col("rows") == 0)).all()).item()
+        )
+
     def usable_objects(self, instrument: Instrument) -> list[UsableObject]:
         """An instrument's objects that have rows, in order."""
         rows = self._manifest.filter(of_instrument(instrument) & has_rows()).sort("shard")

@@ -8,15 +8,19 @@ import pyarrow as pa
 import pytest
 
 from market_pipeline.stages.metrics import book_metrics as stage
-from market_pipeline.stages.metrics.book_metrics import metrics_day
-from market_pipeline_tests.stages.days import BTC, DAY, ETH, delta_rows, write_day
+from market_pipeline_tests.stages.days import BTC, ETH, delta_rows, minutes_of, write_day
 
 
 def test_a_good_day(lake: Path, rebuilt):
     """Every minute of the day has its two messages and trades, and the spread of its book."""
     write_day(lake, BTC)
     day = rebuilt()
-    minutes = day.metrics(BTC, rows=day.report(BTC))
+    made = day.metrics_and_reasons(BTC, rows=day.report(BTC))
+    minutes = minutes_of(made)
+
+    assert (2_880, 2_880, 0) == made.daily.select(
+        "message_count", "trade_count", "feature_violations"
+    ).row(0)
 
     assert 1_440 == minutes.height
     assert [[2], [2]] == [
@@ -41,7 +45,9 @@ def test_only_rebuilt_instruments(lake: Path, rebuilt):
 
 
 def test_without_trades(lake: Path, rebuilt):
-    """Without a trades file the trades of a minute are unknown, not zero."""
+    """Without a trades file the trades of a minute are unknown, not zero, and so they are where
+    it could not be read.
+    """
     write_day(lake, BTC, trades=False)
     day = rebuilt()
     minutes = day.metrics(BTC, rows=day.report(BTC))
@@ -64,15 +70,18 @@ def test_a_gap_is_no_valid_time(lake: Path, rebuilt):
 
 
 def test_trades_that_changed_since(lake: Path, rebuilt):
-    """A file that the vendor replaces meanwhile takes no other instrument's metrics away."""
+    """Of a file that the vendor replaces meanwhile nothing is known; the others have theirs."""
     for each in (BTC, ETH):
         write_day(lake, each)
     day = rebuilt()
     rows = day.report(BTC, ETH)
     changed = next((lake / "trades").rglob("symbol=ETH-USDT/**/*.parquet"))
     changed.write_bytes(changed.read_bytes() + b"more")
+    made = day.metrics_and_reasons(ETH, BTC, rows=rows)
 
-    assert "BTC-USDT" in set(day.metrics(ETH, BTC, rows=rows)["symbol"])
+    assert [("ETH-USDT", None), ("BTC-USDT", 2_880)] == made.daily.select(
+        "symbol", "trade_count"
+    ).rows()
 
 
 def test_withheld_from_one_that_the_reference_contradicts(lake: Path, rebuilt):
@@ -89,11 +98,10 @@ def test_withheld_from_one_that_the_reference_contradicts(lake: Path, rebuilt):
     )
     reports = pl.from_dicts([row.as_record() for row in (wrong, eth)], infer_schema_length=None)
     told: list[str] = []
-    minutes = metrics_day(
-        DAY, (BTC, ETH), reports, day.bbo, day.depth, day.raw.trades, warn=told.append
-    ).rows
+    made = day.metrics_by(reports, BTC, ETH, warn=told.append)
 
-    assert ["ETH-USDT"] == minutes["symbol"].unique().to_list()
+    assert ["ETH-USDT"] == minutes_of(made)["symbol"].unique().to_list()
+    assert [BTC.id] == made.withdrawn
     assert 1 == len(told)
     assert told[0].startswith("BINANCE:BTC-USDT has no metrics: 1 message of 2 differs from")
 
@@ -107,17 +115,17 @@ def test_whatever_one_instrument_fails_at_the_others_have_theirs(
     day = rebuilt()
     rows = day.report(BTC, ETH)
     expected = day.metrics(ETH, rows=rows)
-    original = stage.minute_metrics
+    original = stage.day_metrics
 
     def raises(*batches, instrument, **more):
         if instrument == BTC:
             raise ZeroDivisionError("by nothing")
         return original(*batches, instrument=instrument, **more)
 
-    monkeypatch.setattr(stage, "minute_metrics", raises)
+    monkeypatch.setattr(stage, "day_metrics", raises)
     made = day.metrics_and_reasons(BTC, ETH, rows=rows)
 
-    assert expected.equals(made.rows)
+    assert expected.equals(minutes_of(made))
     assert {BTC.id: "ZeroDivisionError: by nothing. See the log of the run."} == made.without
-    assert {BTC.id} == made.failed
+    assert [BTC.id] == made.withdrawn
     assert "Traceback" in caplog.text

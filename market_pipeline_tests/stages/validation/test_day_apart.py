@@ -199,7 +199,7 @@ def test_metrics_go_on_without_what_could_not_be_measured(two: Later, clean, mon
     assert {BTC.id: "Its gaps could not be measured, so nobody knows when there was a book."} == (
         metrics.without
     )
-    assert {"ETH-USDT"} == set(metrics.rows["symbol"])
+    assert ["ETH-USDT"] == metrics.daily["symbol"].to_list()
 
 
 # --- hostile but readable data ----------------------------------------------------------------
@@ -255,8 +255,8 @@ def test_no_stamps_of_one_instrument_stop_another(
     ]
 
     assert alone == validated[-1:]
-    assert "ETH-USDT" in metrics.rows["symbol"].to_list()
-    assert not metrics.failed
+    assert "ETH-USDT" in metrics.daily["symbol"].to_list()
+    assert not metrics.without
     assert {"rebuilt"} == set(day.rebuilds["outcome"])
     assert {row.symbol: () for row in rows} == {row.symbol: row.unmeasured_checks for row in rows}
     assert max(checkpoints) <= 24 * 3_600 // settings(folder).checkpoint_seconds + 1

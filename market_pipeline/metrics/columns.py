@@ -1,0 +1,279 @@
+"""The columns of the metrics of an interval: what each means, its domain, and when it is null.
+
+`metrics.groups` has the functions that fill them, group by group.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Final
+
+import polars as pl
+
+from market_pipeline.warehouse.tables import Column
+
+__all__ = [
+    "DEPTH_BPS",
+    "DEPTH_COLUMNS",
+    "DEPTH_LEVELS_SUMMED",
+    "METRIC_COLUMNS",
+    "RATIO_COLUMN",
+    "RETURN_STEPS_MS",
+    "TOUCH_COLUMNS",
+    "TRADE_COLUMNS",
+    "MetricColumn",
+    "step_text",
+]
+
+RETURN_STEPS_MS: Final = (100, 1_000, 5_000, 10_000, 60_000, 300_000)
+"""Sampling steps of the mid's returns."""
+
+DEPTH_LEVELS_SUMMED: Final = (1, 5, 10, 20)
+"""So many of the best levels of a side are summed."""
+
+DEPTH_BPS: Final = (1, 5, 10, 25)
+"""So far from the mid, in basis points, levels are summed."""
+
+_NEVER = pl.lit(value=False)
+_INTERVAL = pl.col("interval_seconds")
+_NO_TIME = pl.col("quoted_seconds") == 0
+
+
+@dataclass(frozen=True, slots=True)
+class MetricColumn(Column):
+    """A column with what may stand in it, which the check `features` holds it against.
+
+    Attributes:
+        null_where: Where a null is explained; nowhere else may there be one.
+        lowest, highest: Its domain, both included; of a number or of the row.
+        varies: Whether one value over a busy day is a fault.
+        only_daily: Whether it is a column of `metrics.daily` alone.
+    """
+
+    null_where: pl.Expr = field(default=_NEVER, compare=False)
+    lowest: float = 0.0
+    highest: float | pl.Expr = field(default=math.inf, compare=False)
+    varies: bool = False
+    only_daily: bool = False
+
+
+def step_text(step_ms: int) -> str:
+    """A sampling step as it stands in the names of columns."""
+    return f"{step_ms}ms" if step_ms < 1_000 else f"{step_ms // 1_000}s"
+
+
+def _seconds(name: str, description: str, null_where: pl.Expr = _NEVER) -> MetricColumn:
+    return MetricColumn(name, "DOUBLE", description, null_where, highest=_INTERVAL)
+
+
+def _quoted(
+    name: str,
+    description: str,
+    lowest: float = 0.0,
+    highest: float = math.inf,
+    *,
+    varies: bool = True,
+) -> MetricColumn:
+    return MetricColumn(name, "DOUBLE", description, _NO_TIME, lowest, highest, varies)
+
+
+def _size(side: str) -> MetricColumn:
+    one_sided = _NO_TIME | (pl.col("quoted_seconds") < pl.col("valid_seconds"))
+    return MetricColumn(
+        f"{side}_touch_size", "DOUBLE", f"Size at the best {side}.", one_sided, varies=True
+    )
+
+
+def _inter_arrival(name: str, description: str, highest: float | pl.Expr) -> MetricColumn:
+    return MetricColumn(
+        name, "DOUBLE", description, pl.col("inter_arrival_count") == 0, highest=highest
+    )
+
+
+def _of_returns(step_ms: int) -> tuple[MetricColumn, MetricColumn]:
+    step = step_text(step_ms)
+    is_finer = (_INTERVAL * 1_000) % step_ms != 0
+    return (
+        MetricColumn(
+            f"realised_variance_{step}",
+            "DOUBLE",
+            f"Sum of squared log returns of the mid, sampled every {step}; null without a return.",
+            (pl.col(f"return_count_{step}") == 0) | is_finer,
+        ),
+        MetricColumn(
+            f"return_count_{step}",
+            "BIGINT",
+            f"How many returns that is; null where {step} do not divide the interval.",
+            is_finer,
+            highest=_INTERVAL * 1_000 / step_ms,
+        ),
+    )
+
+
+TOUCH_COLUMNS: Final = (
+    _seconds("valid_seconds", "Time of the interval in which the book was valid."),
+    _seconds("quoted_seconds", "That in which it had both sides: what means are weighted by."),
+    MetricColumn(
+        "message_count", "BIGINT", "Book messages received, valid or not: the book's events."
+    ),
+    _quoted("spread", "Best ask minus best bid, in quote currency.", varies=False),
+    _quoted("spread_ticks", "Best ask minus best bid, in ticks.", varies=False),
+    _quoted(
+        "spread_bps",
+        "Best ask minus best bid over the mid, in basis points.",
+        highest=20_000.0,
+        varies=False,
+    ),
+    _quoted("mid", "Half of best bid plus best ask.", varies=False),
+    _quoted("weighted_mid", "Mid weighted by the opposite side's touch size."),
+    _size("bid"),
+    _size("ask"),
+    _quoted("touch_imbalance", "(bid - ask) / (bid + ask) of the touch sizes.", -1.0, 1.0),
+    MetricColumn(
+        "ofi",
+        "DOUBLE",
+        "Order flow imbalance at the touch, a size: the sum over the events of ofi_event_count.",
+        _NO_TIME & (pl.col("ofi_event_count") == 0),
+        lowest=-math.inf,
+        varies=True,
+    ),
+    MetricColumn(
+        "ofi_event_count",
+        "BIGINT",
+        "Messages whose book and the one before are valid, have both sides, and no gap between.",
+        highest=pl.col("message_count"),
+    ),
+    *(
+        MetricColumn(
+            f"{name}_change_count",
+            "BIGINT",
+            f"Those of them that changed {what}.",
+            highest=pl.col("ofi_event_count"),
+        )
+        for name, what in (
+            ("bid", "price or size of the best bid"),
+            ("ask", "price or size of the best ask"),
+            ("mid", "the mid"),
+        )
+    ),
+    MetricColumn(
+        "inter_arrival_count",
+        "BIGINT",
+        "Messages whose time since the message before is known: none was lost between.",
+        highest=pl.col("message_count"),
+    ),
+    _inter_arrival("inter_arrival_mean_ms", "Their mean time since the message before.", math.inf),
+    _inter_arrival(
+        "inter_arrival_p50_ms", "Its median, rounded down to 7 binary digits.", math.inf
+    ),
+    _inter_arrival(
+        "inter_arrival_p99_ms", "Its 99 % quantile, rounded down to 7 binary digits.", math.inf
+    ),
+    _inter_arrival("inter_arrival_zero_share", "Share of those at the time of the one before.", 1),
+    MetricColumn(
+        "receipt_granularity_ns",
+        "BIGINT",
+        "Largest number of ns that divides all those times: the receipt clock's step; null if all "
+        "are 0.",
+        pl.col("inter_arrival_zero_share").fill_null(1.0) == 1.0,
+        lowest=1,
+        only_daily=True,
+    ),
+    *(column for step_ms in RETURN_STEPS_MS for column in _of_returns(step_ms)),
+)
+
+
+def _depth(
+    name: str, description: str, unconfirmed: pl.Expr, *, varies: bool = True
+) -> MetricColumn:
+    is_null = (pl.col("depth_valid_seconds") == 0) | unconfirmed
+    is_imbalance = name.startswith("depth_imbalance")
+    lowest, highest = (-1.0, 1.0) if is_imbalance else (0.0, math.inf)
+    return MetricColumn(name, "DOUBLE", description, is_null, lowest, highest, varies)
+
+
+def _depth_of_levels(levels: int) -> tuple[MetricColumn, ...]:
+    fewer = pl.col("levels_confirmed") < levels
+    best = "best" if levels == 1 else f"best {levels}"
+    return (
+        *(
+            _depth(
+                f"{side}_depth_{levels}",
+                f"Size of the {best} {side}{'s' * (levels > 1)}, while confirmed; else null.",
+                fewer,
+            )
+            for side in ("bid", "ask")
+        ),
+        _depth(
+            f"depth_imbalance_{levels}",
+            "(bid - ask) / (bid + ask) of those sizes.",
+            fewer,
+        ),
+    )
+
+
+DEPTH_COLUMNS: Final = (
+    _seconds("depth_valid_seconds", "Time in which a row of books.depth was valid."),
+    MetricColumn(
+        "levels_confirmed",
+        "BIGINT",
+        "Most levels confirmed on both sides at once; null without valid depth.",
+        pl.col("depth_valid_seconds") == 0,
+        highest=20,
+    ),
+    MetricColumn(
+        "confirmed_bps",
+        "DOUBLE",
+        "Farthest from the mid, on both sides at once, that published levels were confirmed.",
+        (pl.col("depth_valid_seconds") == 0) | (pl.col("levels_confirmed") == 0),
+    ),
+    *(column for levels in DEPTH_LEVELS_SUMMED for column in _depth_of_levels(levels)),
+    *(
+        _depth(
+            f"{side}_depth_{bps}bps",
+            f"Size of the {side}s within {bps} bps of the mid, while levels so far are confirmed.",
+            pl.col("confirmed_bps").fill_null(0.0) < bps,
+            varies=False,
+        )
+        for bps in DEPTH_BPS
+        for side in ("bid", "ask")
+    ),
+)
+
+_NO_FILE = pl.col("trade_count").is_null()
+
+TRADE_COLUMNS: Final = (
+    MetricColumn(
+        "trade_count",
+        "BIGINT",
+        "Trades received; null without a trades file.",
+        pl.col("trade_count").is_null().all(),
+    ),
+    MetricColumn(
+        "buy_count",
+        "BIGINT",
+        "Those of takers who bought.",
+        _NO_FILE,
+        highest=pl.col("trade_count"),
+    ),
+    MetricColumn(
+        "taker_order_count",
+        "BIGINT",
+        "Orders of takers, each at its first trade (see books.trades).",
+        _NO_FILE,
+        highest=pl.col("trade_count"),
+    ),
+    MetricColumn("buy_volume", "DOUBLE", "Size bought by takers.", _NO_FILE),
+    MetricColumn("sell_volume", "DOUBLE", "Size sold by takers.", _NO_FILE),
+)
+
+RATIO_COLUMN: Final = MetricColumn(
+    "trade_to_book_ratio",
+    "DOUBLE",
+    "taker_order_count over message_count: both are events; null without a message.",
+    _NO_FILE | (pl.col("message_count") == 0),
+)
+
+METRIC_COLUMNS: Final = (*TOUCH_COLUMNS, *DEPTH_COLUMNS, *TRADE_COLUMNS, RATIO_COLUMN)
+"""All of them, in the order of the tables."""

@@ -1,0 +1,143 @@
+"""Spread, mid, sizes, order flow and rhythm of the touch by interval, of every row of `books.bbo`.
+
+State variables are averaged over the valid time in which they were in force. Order flow imbalance
+is that of Cont, Kukanov and Stoikov (2014), J. Fin. Econometrics 12(1); the weighted mid is that of
+Gatheral and Oomen (2009), which is no fitted micro-price. docs/metrics.md has formulas and edges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from market_pipeline.books.scale import Scale
+from market_pipeline.books.state import read_only
+from market_pipeline.metrics._touch_kernel import (
+    COUNTS,
+    SUMS,
+    QuantileBins,
+    TouchRows,
+    TouchWalk,
+    finish_quantiles,
+    walk_touch,
+)
+from market_pipeline.metrics.columns import RETURN_STEPS_MS, step_text
+from market_pipeline.metrics.day_rows import InstrumentRows, NestedGrids
+from market_pipeline.quality.intervals import NS_PER_SECOND, BoolArray, FloatArray, IntArray
+
+__all__ = ["touch_columns"]
+
+_NS_PER_MS = 1_000_000
+_TOUCH = ("bid_price_ticks", "bid_size_lots", "ask_price_ticks", "ask_size_lots")
+_COLUMNS = ("ts_receipt_ns", "flags", *_TOUCH)
+
+
+def touch_columns(day: InstrumentRows, edges_ns: Sequence[IntArray]) -> list[pl.DataFrame]:
+    """The columns of `TOUCH_COLUMNS`, a frame for each grid, a row for each of its intervals.
+
+    Args:
+        day: What is read: `books.bbo`.
+        edges_ns: Of each grid, int64, shape (intervals + 1,); all of equal width, over one span.
+    """
+    grids = NestedGrids(edges_ns)
+    walk = TouchWalk.of(
+        grids.start_ns,
+        grids.width_ns,
+        grids.number,
+        day.not_observed,
+        np.array(RETURN_STEPS_MS, np.int64) * _NS_PER_MS,
+    )
+    quantiles = QuantileBins.of(grids.ratios, grids.number)
+    for batch in day.bbo(_COLUMNS):
+        rows = batch.with_columns(pl.col(*_TOUCH).fill_null(0))
+        walk_touch(
+            walk, quantiles, TouchRows(*(read_only(rows[name].to_numpy()) for name in _COLUMNS))
+        )
+    finish_quantiles(quantiles)
+    ends = np.split(quantiles.results, quantiles.offsets[1:])
+    divisors = grids.divisors(walk.counts[:, COUNTS.index("divisor_ns")])
+    summed = zip(
+        grids.sums(walk.sums),
+        grids.sums(walk.counts),
+        grids.sums(walk.variance),
+        grids.sums(walk.returns),
+        strict=True,
+    )
+    return [
+        pl.DataFrame(
+            {
+                **_of_book(*each[:2], day.tick, day.lot),
+                **_of_messages(each[1], arrival_ns, divisor_ns),
+                **_of_returns(*each[2:], grids.width_ns * int(ratio)),
+            }
+        )
+        for each, arrival_ns, divisor_ns, ratio in zip(
+            summed, ends, divisors, grids.ratios, strict=True
+        )
+    ]
+
+
+def _of_book(
+    sums: FloatArray, counts: IntArray, tick: Scale, lot: Scale
+) -> dict[str, FloatArray | pl.Series]:
+    summed = dict(zip(SUMS, sums.T, strict=True))
+    counted = dict(zip(COUNTS, counts.T, strict=True))
+    tick_size, lot_size = float(tick.step), float(lot.step)
+    spread_ticks = _mean(summed["spread"], counted["quoted_ns"])
+    return {
+        "valid_seconds": counted["valid_ns"] / NS_PER_SECOND,
+        "quoted_seconds": counted["quoted_ns"] / NS_PER_SECOND,
+        "spread": spread_ticks * tick_size,
+        "spread_ticks": spread_ticks,
+        "spread_bps": _mean(summed["spread_bps"], counted["quoted_ns"]),
+        "mid": _mean(summed["mid2"], counted["quoted_ns"]) / 2 * tick_size,
+        "weighted_mid": _mean(summed["weighted_mid"], counted["quoted_ns"]) * tick_size,
+        "bid_touch_size": _mean(summed["bid_size"], counted["bid_ns"]) * lot_size,
+        "ask_touch_size": _mean(summed["ask_size"], counted["ask_ns"]) * lot_size,
+        "touch_imbalance": _mean(summed["imbalance"], counted["quoted_ns"]),
+        "ofi": _where(
+            summed["ofi_lots"] * lot_size, counted["quoted_ns"] + counted["ofi_events"] > 0
+        ),
+    }
+
+
+def _of_messages(
+    counts: IntArray, arrival_ns: IntArray, divisor_ns: IntArray
+) -> dict[str, IntArray | pl.Series]:
+    counted = dict(zip(COUNTS, counts.T, strict=True))
+    arrivals = counted["arrivals"]
+    return {
+        "message_count": counted["messages"],
+        "ofi_event_count": counted["ofi_events"],
+        **{f"{name}_change_count": counted[f"{name}_changes"] for name in ("bid", "ask", "mid")},
+        "inter_arrival_count": arrivals,
+        "inter_arrival_mean_ms": _mean(counted["arrival_ns"], arrivals) / _NS_PER_MS,
+        **{
+            f"inter_arrival_{quantile}_ms": _where(column / _NS_PER_MS, column >= 0)
+            for quantile, column in zip(("p50", "p99"), arrival_ns.T, strict=True)
+        },
+        "inter_arrival_zero_share": _mean(counted["zero_arrivals"], arrivals),
+        "receipt_granularity_ns": _where(divisor_ns, divisor_ns > 0),
+    }
+
+
+def _of_returns(variance: FloatArray, returns: IntArray, width_ns: int) -> dict[str, pl.Series]:
+    columns = {}
+    for step_ms, squared, count in zip(RETURN_STEPS_MS, variance.T, returns.T, strict=True):
+        divides = np.full(len(count), width_ns % (step_ms * _NS_PER_MS) == 0)
+        step = step_text(step_ms)
+        columns[f"realised_variance_{step}"] = _where(squared, divides & (count > 0))
+        columns[f"return_count_{step}"] = _where(count, divides)
+    return columns
+
+
+def _mean(sums: FloatArray | IntArray, weights: IntArray) -> pl.Series:
+    """Sums over weights, null where these are 0."""
+    return _where(sums / np.maximum(weights, 1), weights > 0)
+
+
+def _where(values: FloatArray | IntArray, is_there: BoolArray) -> pl.Series:
+    """Values that are null elsewhere."""
+    return pl.select(pl.when(pl.Series(is_there)).then(pl.Series(values))).to_series()

@@ -1,0 +1,120 @@
+"""Rows of a day as metrics are made of them, written down by second."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import date
+from decimal import Decimal
+
+import numpy as np
+import polars as pl
+
+from market_pipeline.books.flags import BookFlag
+from market_pipeline.books.scale import Scale
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.metrics.day_rows import InstrumentRows
+from market_pipeline.metrics.intervals import day_metrics
+from market_pipeline.quality.intervals import NO_SPANS, NS_PER_SECOND, day_bounds_ns
+
+DAY = date(2024, 8, 8)
+START_NS, END_NS = day_bounds_ns(DAY)
+TICK, LOT = Decimal("0.1"), Decimal("0.001")
+INSTRUMENT = Instrument(venue="BINANCE", symbol="BTC-USDT", source="crypto_lake")
+TOUCH = ("bid_price_ticks", "bid_size_lots", "ask_price_ticks", "ask_size_lots")
+NO_TIME = BookFlag.BAD_TS_RECEIPT | BookFlag.OUTSIDE_DAY
+A_BOOK = (1_000, 30, 1_004, 10)
+NO_BID = (None, None, 1_004, 10)
+
+
+def at(second):
+    """An instant of the day."""
+    return START_NS + round(second * NS_PER_SECOND)
+
+
+def a_bbo(*messages):
+    """The frame of messages given as (second, (bid, size, ask, size), flags)."""
+    rows = [(at(second), *book, int(flags)) for second, book, flags in messages]
+    schema = {"ts_receipt_ns": pl.Int64, **dict.fromkeys(TOUCH, pl.Int64), "flags": pl.UInt16}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def a_depth(*rows):
+    """The frame of rows given as (second, bids, asks, flags) and, if not all, the levels confirmed
+    of each; levels are (ticks, lots).
+    """
+    schema = {"ts_receipt_ns": pl.Int64, "flags": pl.UInt16}
+    for side in ("bid", "ask"):
+        for part in ("price_ticks", "size_lots"):
+            schema |= {f"{side}_{level}_{part}": pl.Int64 for level in range(20)}
+    schema |= dict.fromkeys(("bid_levels_confirmed", "ask_levels_confirmed"), pl.Int8)
+    made = []
+    for second, bids, asks, flags, *confirmed in rows:
+        parts = [[level[part] for level in side] for side in (bids, asks) for part in (0, 1)]
+        padded = [each for part in parts for each in (*part, *[None] * (20 - len(part)))]
+        made.append((at(second), int(flags), *padded, *(confirmed or (20, 20))))
+    return pl.DataFrame(made, schema=schema, orient="row")
+
+
+def a_trades(*trades):
+    """The frame of trades given as (second, size, taker bought) and, if not its own, the order."""
+    made = [
+        (at(second), number, order[0] if order else number, size, buy)
+        for number, (second, size, buy, *order) in enumerate(trades)
+    ]
+    schema = {
+        "ts_receipt_ns": pl.Int64,
+        **dict.fromkeys(("id", "taker_order"), pl.Int64),
+        "size": pl.Float64,
+        "is_buy": pl.Boolean,
+    }
+    return pl.DataFrame(made, schema=schema, orient="row")
+
+
+def batches_of(frame, cuts):
+    """The frame cut at the given rows; some batches are empty."""
+    edges = [0, *sorted(min(cut, frame.height) for cut in cuts), frame.height]
+    return [frame.slice(begin, end - begin) for begin, end in itertools.pairwise(edges)]
+
+
+def reader(frame, cuts=()):
+    """What reads a frame, in batches."""
+    return lambda columns: iter([each.select(columns) for each in batches_of(frame, cuts)])
+
+
+def a_day(
+    bbo=None, depth=None, trades=None, gap=None, *, cuts=((), (), ()), tick=TICK, lot=LOT
+) -> InstrumentRows:
+    """A day of these rows; `gap` is from one second to another."""
+    return InstrumentRows(
+        bbo=reader(a_bbo() if bbo is None else bbo, cuts[0]),
+        depth=reader(a_depth() if depth is None else depth, cuts[1]),
+        trades=None if trades is None else reader(trades, cuts[2]),
+        tick=Scale.of(tick),
+        lot=Scale.of(lot),
+        not_observed=NO_SPANS
+        if gap is None or gap[0] >= gap[1]
+        else np.array([[at(gap[0]), at(gap[1])]]),
+    )
+
+
+def grids(*widths, seconds=600):
+    """The edges of intervals of these widths from midnight on."""
+    return [
+        np.arange(START_NS, at(seconds) + 1, width * NS_PER_SECOND, np.int64) for width in widths
+    ]
+
+
+def made(day, *widths):
+    """The metrics of a day."""
+    return day_metrics(day, instrument=INSTRUMENT, day=DAY, metrics_seconds=widths)
+
+
+def minutes_of(*rows, **more):
+    """The minutes of a day of these rows in which anything is."""
+    (frame,) = made(a_day(*rows, **more), 60).intervals
+    return frame.filter(
+        (pl.col("message_count") > 0)
+        | (pl.col("valid_seconds") > 0)
+        | (pl.col("depth_valid_seconds") > 0)
+        | (pl.col("trade_count").fill_null(0) > 0)
+    ).to_dicts()
