@@ -1,7 +1,7 @@
-"""The asset checks: each reads the day's report rows, says what failed, and locates it."""
+"""The asset checks: each reads the day's published figures, says what failed, and locates it."""
 
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from datetime import date
 
 import dagster as dg
@@ -19,9 +19,12 @@ from market_pipeline.defs.partitions import DAILY, day_of, is_green
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.quality import evaluate as rules
 from market_pipeline.quality.checks.base import Check, CheckOutcome
-from market_pipeline.quality.findings import FindingRow
+from market_pipeline.quality.checks.features import FEATURES, check_features, feature_places
+from market_pipeline.quality.figures.features import FeatureFigures
+from market_pipeline.quality.findings import FINDINGS, FindingRow
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.quality.words import time_text
+from market_pipeline.stages.published_rows import records_of
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.working import read_day
 
@@ -29,6 +32,7 @@ __all__ = ["CHECKS"]
 
 _MAX_SHOWN = 10
 _READ = ("validation_report", "quality_findings")
+_OF_METRICS = ("daily_metrics",)
 
 _Finding = tuple[Instrument, CheckOutcome]
 
@@ -41,7 +45,11 @@ def _spec(check: Check) -> dg.AssetCheckSpec:
             check.name,
             asset=check.asset,
             description=check.sentence,
-            additional_deps=[name for name in _READ if name != check.asset],
+            additional_deps=[
+                name
+                for name in (_OF_METRICS if check == FEATURES else _READ)
+                if name != check.asset
+            ],
             blocking=False,
             metadata={"docs": dg.MetadataValue.path(f"docs/{check.docs_page}")},
             partitions_def=DAILY,
@@ -50,20 +58,22 @@ def _spec(check: Check) -> dg.AssetCheckSpec:
 
 @dg.multi_asset_check(
     name="quality_checks",
-    specs=[_spec(check) for check in rules.CHECKS],
+    specs=[_spec(check) for check in (*rules.CHECKS, FEATURES)],
     can_subset=True,
 )
 @run_step
 def quality_checks(
     context: dg.AssetCheckExecutionContext, pipeline: Pipeline
 ) -> Iterator[dg.AssetCheckResult]:
-    """Hold the figures of the day's report against the thresholds its verdicts were given by.
+    """Hold the figures of the day's report against the thresholds its verdicts were given by, and
+    those of its metrics against what their columns declare.
 
     A check of an asset without data of the day says nothing, and neither does one that could be
     asked of no instrument: its earlier result stands.
     """
-    report, findings_of_day = (TABLES[name] for name in _READ)
-    published = read_day(pipeline.warehouse, (report, findings_of_day), day_of(context))
+    report, findings_of_day, daily = (TABLES[name] for name in (*_READ, *_OF_METRICS))
+    tables = report, findings_of_day, daily
+    published = read_day(pipeline.warehouse, tables, day_of(context))
     rows = {row.instrument_id: row for row in ReportRow.read(published[report.sql_name])}
     # All of them, also in a run for some: a rerun of one must not hide what fails elsewhere.
     instruments = load_instruments(pipeline.settings.instruments_file)
@@ -80,6 +90,10 @@ def quality_checks(
     asked = {each.name for each in selected if each.asset_key in green}
     places = published[findings_of_day.sql_name]
     evaluated = set()
+    measured, features = _of_metrics(instruments, published[daily.sql_name])
+    if FEATURES.name in asked and measured:
+        yield _result(FEATURES, measured, features, [], _outcomes(day_of(context), measured, []))
+        evaluated.add(FEATURES.name)
     for check in rules.CHECKS:
         findings = [finding for finding in found if finding[1].check == check]
         if check.name in asked and (findings or unreported):
@@ -87,6 +101,26 @@ def quality_checks(
             yield _result(check, findings, places.filter(check=check.name), unreported, outcomes)
             evaluated.add(check.name)
     _take_back(context, {each.name for each in selected} - evaluated)
+
+
+def _of_metrics(
+    instruments: Sequence[Instrument], daily: pl.DataFrame
+) -> tuple[list[_Finding], pl.DataFrame]:
+    """What the check `features` says of each instrument's metrics, and the places as findings."""
+    found: list[_Finding] = []
+    places: list[FindingRow] = []
+    for instrument in instruments:
+        for figures in records_of(daily, instrument, FeatureFigures):
+            outcome = check_features(figures)
+            if outcome is not None:
+                found.append((instrument, outcome))
+            places += [
+                FindingRow.taken_from(
+                    place, exchange=instrument.venue, symbol=instrument.symbol, dt=daily["dt"][0]
+                )
+                for place in feature_places(figures)
+            ]
+    return found, FINDINGS.frame(places)
 
 
 def _take_back(context: dg.AssetCheckExecutionContext, unsaid: Collection[str]) -> None:
