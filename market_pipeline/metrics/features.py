@@ -67,7 +67,7 @@ def _rules(column: MetricColumn) -> Iterator[tuple[MetricColumn, pl.Expr, str]]:
     value = pl.col(column.name)
     if column.type == "DOUBLE":
         yield column, (~value.is_finite()).fill_null(value=False), "a finite number"
-    is_outside = (value < column.lowest) | (value > column.highest)
+    is_outside = value.is_finite() & ((value < column.lowest) | (value > column.highest))
     domain = "a value in the column's domain (docs/metrics.md)"
     yield column, is_outside.fill_null(value=False), domain
     yield column, value.is_null() & ~column.null_where, "a value: nothing explains a null here"

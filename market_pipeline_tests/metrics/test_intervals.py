@@ -142,3 +142,49 @@ class TestDaily:
             *(row["feature_values"], row["feature_violations"]),
             row["violation_columns"],
         )
+
+
+class TestHostileRows:
+    def test_the_largest_values(self):
+        """Prices and sizes as large as the rebuild lets through make numbers in their domain."""
+        big = 2**50
+        books = [(big - n % 3, big - n, big + 1 + n % 2, big - 2 * n) for n in range(200)]
+        metrics = made(
+            a_day(
+                a_bbo(*((n, book, 0) for n, book in enumerate(books))),
+                a_depth(
+                    *(
+                        (n, [(bid - k, b) for k in range(20)], [(ask + k, a) for k in range(20)], 0)
+                        for n, (bid, b, ask, a) in enumerate(books)
+                    )
+                ),
+                a_trades(*((n, 2.0**60, True) for n in range(200))),
+            ),
+            *(1, 60),
+        )
+
+        assert (0, 199.0, 20) == metrics.daily.select(
+            "feature_violations", "valid_seconds", "levels_confirmed"
+        ).row(0)
+
+    def test_trades_without_a_book(self):
+        """They are counted, and nothing else is known."""
+        metrics = made(a_day(trades=a_trades((5, 1.0, True))), 60)
+
+        assert (0, 1, 0.0, None) == metrics.daily.select(
+            "feature_violations", "trade_count", "valid_seconds", "mid"
+        ).row(0)
+
+    def test_the_edges_of_the_day(self):
+        """What is received outside the day is in none of its intervals."""
+        metrics = made(
+            a_day(
+                a_bbo((-9, A_BOOK, 0), (86_395, A_BOOK, 0), (86_409, A_BOOK, 0)),
+                trades=a_trades((-1, 1.0, True), (0, 1.0, True), (86_400, 1.0, True)),
+            ),
+            3_600,
+        )
+
+        assert (86_400.0, 1, 1) == metrics.daily.select(
+            "valid_seconds", "message_count", "trade_count"
+        ).row(0)

@@ -193,8 +193,9 @@ BTC, ETH = instrument("BTC-USDT"), instrument("ETH-USDT")
 
 
 def minutes_of(made: MetricsDay) -> pl.DataFrame:
-    """The staged rows."""
-    return scan_files(BOOK_METRICS, [file.path for file in made.files]).collect()
+    """The staged rows of a minute."""
+    rows = scan_files(BOOK_METRICS, [file.path for file in made.files])
+    return rows.filter(interval_seconds=60).collect()
 
 
 class Later:
@@ -260,7 +261,7 @@ class Later:
         traded = staged_rows(BOOK_TRADES, self.trades(*instruments).staged)
         return metrics_day(
             *(DAY, instruments, reports, self.bbo, self.depth, traded),
-            *(self.raw.trades, self.warehouse, (60,), warn),
+            *(self.raw.trades, self.warehouse, self.settings.metrics_seconds, warn),
         )
 
     def bars(self, *instruments: Instrument, rows: Sequence[ReportRow]) -> BarsDay:

@@ -21,7 +21,7 @@ ASSETS_OF = {
         "trades",
     ),
     "quality": ("validation_report", "quality_findings"),
-    "metrics": ("book_metrics", "bars", "information_bars"),
+    "metrics": ("book_metrics", "daily_metrics", "bars", "information_bars"),
 }
 GROUPS = tuple(ASSETS_OF)
 LOCATION = "__repository__@market_pipeline"

@@ -1,1 +1,1 @@
-"""What follows from a day's books: trades with their books, figures by minute, and bars."""
+"""What follows from a day's books: trades with their books, figures of intervals, and bars."""

@@ -7,8 +7,11 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from market_pipeline.metrics import intervals
+from market_pipeline.quality.checks.features import check_features
+from market_pipeline.quality.figures.features import FeatureFigures
 from market_pipeline.stages.metrics import book_metrics as stage
-from market_pipeline_tests.stages.days import BTC, ETH, delta_rows, minutes_of, write_day
+from market_pipeline_tests.stages.days import BTC, ETH, START_NS, delta_rows, minutes_of, write_day
 
 
 def test_a_good_day(lake: Path, rebuilt):
@@ -45,9 +48,7 @@ def test_only_rebuilt_instruments(lake: Path, rebuilt):
 
 
 def test_without_trades(lake: Path, rebuilt):
-    """Without a trades file the trades of a minute are unknown, not zero, and so they are where
-    it could not be read.
-    """
+    """Without a trades file the trades of a minute are unknown, not zero."""
     write_day(lake, BTC, trades=False)
     day = rebuilt()
     minutes = day.metrics(BTC, rows=day.report(BTC))
@@ -129,3 +130,37 @@ def test_whatever_one_instrument_fails_at_the_others_have_theirs(
     assert {BTC.id: "ZeroDivisionError: by nothing. See the log of the run."} == made.without
     assert [BTC.id] == made.withdrawn
     assert "Traceback" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("column", "planted", "expected"),
+    [
+        ("spread_bps", float("nan"), "a finite number"),
+        ("touch_imbalance", 3.0, "in the column's domain"),
+        ("mid", None, "nothing explains a null"),
+    ],
+)
+def test_a_wrong_value_is_located(lake: Path, rebuilt, monkeypatch, column, planted, expected):
+    """A group that goes wrong in one second is found out: column, interval and value."""
+    write_day(lake, BTC)
+    day = rebuilt()
+    rows = day.report(BTC)
+    touch, *others = intervals.GROUPS
+
+    def fill(*given):
+        first, *wider = touch.fill(*given)
+        is_here = pl.int_range(pl.len()) == 50_000
+        value = pl.when(is_here).then(pl.lit(planted, pl.Float64)).otherwise(pl.col(column))
+        return [first.with_columns(value.alias(column)), *wider]
+
+    monkeypatch.setattr(intervals, "GROUPS", (replace(touch, fill=fill), *others))
+    (figures,) = FeatureFigures.read(day.metrics_and_reasons(BTC, rows=rows).daily)
+    outcome = check_features(figures)
+
+    start_ns = START_NS + 50_000 * 10**9
+    assert (1, (column,), (1,), (start_ns,)) == (
+        *(figures.feature_violations, figures.violation_columns, figures.violation_seconds),
+        figures.violation_starts_ns,
+    )
+    assert expected in figures.violation_expected[0]
+    assert (False, "1 value") == (outcome.passed, outcome.summary[:7])
