@@ -58,6 +58,8 @@ _IMPORTED_WHEN_USED = {
 # And it has an arena for four threads in each core, which all keep such memory: 125 MB of a rebuild
 # on two cores. A few large columns at a time need no second one.
 os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:10000,narenas:1")
+# Arrow looks here. Its own default kept twice what a rebuild holds in it, this one a tenth more.
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")
 
 
 def __getattr__(name: str) -> Any:

@@ -33,7 +33,7 @@ MAX_FUNCTION_LINES = 60
 # __version__ is for everybody.
 LAYERS = (
     ("shown",),
-    ("errors", "mapped", "threads", "jit"),
+    ("errors", "mapped", "memory", "threads", "jit"),
     ("config",),
     ("warehouse",),
     ("store",),

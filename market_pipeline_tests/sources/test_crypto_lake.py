@@ -284,7 +284,7 @@ class TestDeltas:
     def test_rows_are_the_same_however_they_are_read(
         self, tmp_path_factory, sizes, group, rows, skip, streamed, at_once
     ):
-        """Any row groups, cuts, batch size, streaming and start give exactly the rows from it."""
+        """Any row groups, cuts, batches, streaming and start give exactly the rows from there."""
         folder = tmp_path_factory.mktemp("shards")
         files, first = [], 0
         for number, size in enumerate(sizes, start=1):

@@ -16,6 +16,7 @@ from market_pipeline.errors import (
     error_text,
     is_of_machine,
 )
+from market_pipeline.memory import give_back_memory
 from market_pipeline.quality.intervals import NS_PER_SECOND
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.raw_scan import RawTableScan
@@ -53,6 +54,7 @@ def profile_day(
     Raises:
         Exception: What is the machine's (`errors.is_of_machine`).
     """
+    give_back_memory()
     return [
         _profile(
             raw.lake, table, instrument, raw.day, partial(objects.files_of, instrument), warehouse

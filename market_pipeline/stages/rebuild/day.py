@@ -18,6 +18,7 @@ from market_pipeline.errors import (
     error_text,
     is_of_machine,
 )
+from market_pipeline.memory import give_back_memory
 from market_pipeline.shown import shown_logger
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
 from market_pipeline.stages.provenance import RecordedDay, UnchangedDay, books_made_of, made_of_each
@@ -107,6 +108,7 @@ def rebuild_day(
             others were stopped.
         PublishError: A raw file that cannot be used could not be copied.
     """
+    give_back_memory()
     workers = _workers(raw, instruments, settings)
     sweep_staging(warehouse)
     day = RebuiltDay(

@@ -29,7 +29,7 @@ def publish_snapshots(
         DomainError: There are, but none is a book.
         MarketPipelineError: A file cannot be used; nothing is staged then.
     """
-    messages = raw.messages
+    messages = raw.messages()
     if not messages.row.size:
         raise MissingDataError(
             "Neither the deltas nor the snapshots of the day hold a usable row",

@@ -82,9 +82,11 @@ class RawFiles:
             "lot": format(self.size_scale.step, "f"),
         }
 
-    @cached_property
     def messages(self) -> FirstRows:
-        """Where each message begins; of deltas as the profile found it, if that is still there."""
+        """Where each message begins; of deltas as the profile found it, if that is still there.
+
+        Mapped for as long as they are held, so nobody is to keep them for the whole rebuild.
+        """
         if self.table is not DELTAS:
             return read_messages(self.snapshots, self.warehouse, self.table)
         hashes = self.sha256[: len(self.deltas)]
@@ -95,7 +97,7 @@ class RawFiles:
         """The suspected gaps; there must be a message."""
         beside = self.snapshots if self.table is DELTAS else []
         return suspect_gaps(
-            self.messages,
+            self.messages(),
             read_trade_times(self.trades, self.warehouse.staging_dir),
             self.day,
             self.instrument.gap_rule,

@@ -1,0 +1,50 @@
+"""What a stage no longer needs, the system has back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pyarrow as pa
+import pytest
+
+from market_pipeline.memory import give_back_memory
+
+# In a process of its own, because others' allocations may lie behind those looked at. Each is small
+# enough to lie in the heap, whose last one is kept.
+RESIDENT = """
+import ctypes, os
+from market_pipeline.memory import give_back_memory
+
+def resident_mb():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+blocks = [libc.malloc(60_000) for _ in range(1_000)]
+for block in blocks:
+    ctypes.memset(block, 1, 60_000)
+last = libc.malloc(60_000)
+for block in blocks:
+    libc.free(block)
+before = resident_mb()
+give_back_memory()
+print(before - resident_mb())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks glibc and /proc")
+def test_freed_heap_is_given_back():
+    """Sixty megabytes that were freed below a block in use leave the process."""
+    answer = subprocess.run(
+        [sys.executable, "-c", RESIDENT], capture_output=True, text=True, check=True
+    )
+    assert float(answer.stdout) > 50
+
+
+def test_what_is_in_use_stays():
+    """An Arrow column keeps its values."""
+    column = pa.array(range(100_000))
+    give_back_memory()
+    assert column.to_pylist() == list(range(100_000))
