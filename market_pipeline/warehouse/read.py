@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -30,10 +30,13 @@ class DayRows:
 
     table: Table
     files: Mapping[str, Sequence[Path]]
+    _scans: dict[str, pl.LazyFrame] = field(default_factory=dict, init=False, compare=False)
 
     def of(self, instrument: str) -> pl.LazyFrame:
         """The rows of an instrument, of whose files alone anything is read."""
-        return scan_files(self.table, self.files.get(instrument, ()))
+        if instrument not in self._scans:
+            self._scans[instrument] = scan_files(self.table, self.files.get(instrument, ()))
+        return self._scans[instrument]
 
 
 def current_files(

@@ -32,8 +32,8 @@ __all__ = [
 ]
 
 _ROUNDED_STEPS = 2**49
-_ROWS_AT_ONCE = 1 << 12
-_SNAPSHOTS_AT_ONCE = 1 << 6
+_ROWS_AT_ONCE = 1 << 9
+_SNAPSHOTS_AT_ONCE = 1 << 4
 
 REFUSED = -1
 """The size of a row whose price or size is not a whole number of ticks or lots."""

@@ -289,10 +289,20 @@ def _misplaced(
 
 def _lag(book: PlainBook, snapshot: Snapshot) -> int:
     """How many snapshots ago the latest one of the same content was; 0 if none is remembered."""
+    _recall(book)
     for lag, content in enumerate(reversed(book.contents), start=1):
         if content == (snapshot.bids, snapshot.asks):
             return lag
     return 0
+
+
+def _recall(book: PlainBook) -> None:
+    """Remembers as much of what came before the book as there is room for."""
+    if book.contents_before is None:
+        return
+    room = (book.contents.maxlen or 0) - len(book.contents)
+    book.contents.extendleft([*reversed(book.contents_before())][:room])
+    book.contents_before = None
 
 
 def _may_be_stale(book: PlainBook, lag: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -139,6 +139,7 @@ class PlainBook:
         is_lost: What it is to be depends on what happened before that keyframe.
         numbers: Their numbers and those of further ones before.
         contents: Levels of the latest snapshots compared.
+        contents_before: Gives those of before the first one in order, until they are asked for.
         waiting: A snapshot that disagreed and waits for later messages.
         matched: How many messages there were when a snapshot agreed last, and its number.
         last_anchor: The message that evidence last spoke for.
@@ -184,6 +185,7 @@ class PlainBook:
     contents: deque[tuple[Levels, Levels]] = field(
         default_factory=lambda: deque(maxlen=_REMEMBERED_SNAPSHOTS)
     )
+    contents_before: Callable[[], Sequence[tuple[Levels, Levels]]] | None = None
     waiting: Waiting | None = None
     tested: tuple[Snapshot, int] | None = None
     matched: tuple[int, int] | None = None

@@ -54,6 +54,7 @@ class Start:
         epoch: How often the sequence numbers began anew before.
         remembered: The number of the first of the latest snapshots before, from 0.
         before_remembered: What is known of the snapshots before that one; None for nothing.
+        before_snapshot: What is known of those before the next one; None for nothing.
     """
 
     checkpoint: Mapping[str, Any] | None
@@ -63,6 +64,7 @@ class Start:
     epoch: int = 0
     remembered: int = 0
     before_remembered: LastSnapshot | None = None
+    before_snapshot: LastSnapshot | None = None
 
 
 class _Keyframe(NamedTuple):
@@ -179,7 +181,7 @@ def _places(feed: FirstRows, messages: Sequence[int]) -> dict[int, _Place]:
 
 def _snapshots_met(
     files: Sequence[Path], epoch: int, number: int, since_ns: int
-) -> tuple[int, int, int, LastSnapshot | None]:
+) -> tuple[int, int, int, LastSnapshot | None, LastSnapshot | None]:
     """Which snapshots were met before a message's are: `Start.snapshot` and what follows it."""
     parts: list[MarkedSnapshots] = []
     snapshots = 0
@@ -193,12 +195,18 @@ def _snapshots_met(
             break
         snapshots += marked.epoch.size
     remembered = max(snapshots - HISTORY_SNAPSHOTS, 0)
+    before_remembered, before = (_last_before(parts, place) for place in (remembered, snapshots))
+    return snapshots, epoch, remembered, before_remembered, before
+
+
+def _last_before(parts: Sequence[MarkedSnapshots], place: int) -> LastSnapshot | None:
+    """What is known of the snapshots before a place; None for nothing."""
     first = 0
     for marked in parts:
-        if first < remembered <= first + marked.epoch.size:
-            return snapshots, epoch, remembered, marked.last_before(remembered - first)
+        if first < place <= first + marked.epoch.size:
+            return marked.last_before(place - first)
         first += marked.epoch.size
-    return snapshots, epoch, 0, None
+    return None
 
 
 def _snapshots(files: Sequence[Path]) -> Iterator[SnapshotBatch]:

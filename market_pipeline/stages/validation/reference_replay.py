@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from market_pipeline.books.flags import BookFlag
+from market_pipeline.books.marking import LastSnapshot
 from market_pipeline.books.rebuild import RebuildOptions
 from market_pipeline.books.scale import Scale
 from market_pipeline.config.instruments import Policies
@@ -27,6 +28,7 @@ from market_pipeline.quality.measures.reference_replay import (
 )
 from market_pipeline.quality.reference.book import plain_rebuild
 from market_pipeline.quality.reference.feed import (
+    Levels,
     Message,
     Snapshot,
     mark_messages,
@@ -212,19 +214,30 @@ def _messages(
 def _snapshots(
     day: InstrumentDay, start: Start, book: PlainBook, scales: tuple[Scale, Scale]
 ) -> Iterator[Snapshot]:
-    """The snapshots to come; the book is given the content of the latest ones before."""
-    last, epoch = None, 0
-    if start.before_remembered is not None:
-        before = start.before_remembered
-        epoch = before.epoch
-        if before.ts_receipt_ns is not None:
-            last = Stamps(before.sequence_number, before.ts_receipt_ns, before.ts_receipt_ns)
-    raw = snapshots_of(read_snapshots(day.snapshot_files, start.remembered), *scales)
-    snapshots = mark_snapshots(raw, last, epoch)
-    for snapshot in islice(snapshots, start.snapshot - start.remembered):
-        if snapshot.usable and snapshot.placeable:
-            book.contents.append((snapshot.bids, snapshot.asks))
-    return snapshots
+    """The snapshots to come; the book is told how to get the content of the latest ones before.
+
+    Only one that disagrees asks for it, and to read them takes longer than most minutes.
+    """
+
+    def marked_from(place: int, before: LastSnapshot | None) -> Iterator[Snapshot]:
+        last, epoch = None, 0
+        if before is not None:
+            epoch = before.epoch
+            if before.ts_receipt_ns is not None:
+                last = Stamps(before.sequence_number, before.ts_receipt_ns, before.ts_receipt_ns)
+        raw = snapshots_of(read_snapshots(day.snapshot_files, place), *scales)
+        return mark_snapshots(raw, last, epoch)
+
+    def contents() -> list[tuple[Levels, Levels]]:
+        met = marked_from(start.remembered, start.before_remembered)
+        return [
+            (each.bids, each.asks)
+            for each in islice(met, start.snapshot - start.remembered)
+            if each.usable and each.placeable
+        ]
+
+    book.contents_before = contents
+    return marked_from(start.snapshot, start.before_snapshot)
 
 
 def _different(
