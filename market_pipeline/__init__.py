@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from market_pipeline.notebook.book import Book
-    from market_pipeline.notebook.instant import book_at
+    from market_pipeline.notebook.instant import book_at, books_at
     from market_pipeline.notebook.published import (
         load_bars,
         load_bbo,
@@ -31,6 +31,7 @@ __all__ = [
     "__version__",
     "asof_quotes",
     "book_at",
+    "books_at",
     "connect",
     "depth_matrix",
     "load_bars",
@@ -46,6 +47,7 @@ _IMPORTED_WHEN_USED = {
     "asof_quotes": "market_pipeline.notebook.sampled",
     "book_at": "market_pipeline.notebook.instant",
     "depth_matrix": "market_pipeline.notebook.sampled",
+    "books_at": "market_pipeline.notebook.instant",
     "load_bars": "market_pipeline.notebook.published",
     "load_bbo": "market_pipeline.notebook.published",
     "load_depth": "market_pipeline.notebook.published",

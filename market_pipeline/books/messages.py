@@ -36,6 +36,7 @@ _OUTPUT_FULL = int(Status.OUTPUT_FULL)
 _KEYFRAME_DUE = int(Status.KEYFRAME_DUE)
 _NEEDS_WINDOW = int(Status.NEEDS_WINDOW)
 _SNAPSHOT_DUE = int(Status.SNAPSHOT_DUE)
+_MESSAGE = int(Status.MESSAGE)
 _F_NOT_SEEDED = int(BookFlag.NOT_SEEDED)
 _F_GAP = int(BookFlag.GAP)
 _F_CROSSED = int(BookFlag.CROSSED)
@@ -335,6 +336,9 @@ def apply_messages(registers, levels, history, feed, cursor, until, options, out
             and messages - registers[reg.LAST_MOVE] >= MESSAGES_BETWEEN_MOVES
         ):
             status = _NEEDS_WINDOW
+            break
+        if options.each_message:
+            status = _MESSAGE
             break
 
     registers[reg.OPEN] = is_open

@@ -175,8 +175,7 @@ class Rebuild:
         self.size_scale = size_scale
         self._asked = options or RebuildOptions()
         self._options = self._asked.for_kernel()
-        self._gap_rows = np.empty(0, np.int64)
-        self._recovered_rows = np.empty(0, np.int64)
+        self._gap_rows, self._recovered_rows = int64_columns(0, 2)
         self.off_tick, self.off_lot = OffStepCount(), OffStepCount()
         self._levels = empty_levels()
         self._registers = new_registers()
@@ -197,7 +196,8 @@ class Rebuild:
             Evidence._make(int64_columns(_EVIDENCE_ROWS, 6)),
         )
         self._keyframes = 0
-        self._feed: SnapshotFeed | None = None
+        self._batch: Deltas | None = no_deltas()
+        self._open((), ())
         self._price_ticks, self._size_lots = int64_columns(PART_ROWS, 2)
 
     @property
@@ -227,7 +227,7 @@ class Rebuild:
             self.off_tick.before(rows),
             self.off_lot.before(rows),
             History._make(column.copy() for column in self._history),
-            self._feed.last if self._feed else self._last_snapshot,
+            self._feed.last,
             self._lookback.state(),
         )
 
@@ -246,24 +246,12 @@ class Rebuild:
         Raises:
             MarketPipelineError: Whatever the sources raise; nothing more is yielded then.
         """
-        feed = SnapshotFeed(snapshots, self.price_scale, self.size_scale, self._last_snapshot)
-        self._feed = feed
-        pending = marked_deltas(deltas, Soundness(self._last_sound()))
-        batch: Deltas | None = no_deltas()
+        self._open(deltas, snapshots)
         while True:
-            status = self._advance(feed, batch)
-            if status == Status.NEEDS_SNAPSHOTS:
-                feed.load_next()
-                self._make_room(feed.current.bid_size_lots.shape[1])
-            elif status == Status.NEEDS_WINDOW:
-                self._move_window(self._history.bid_size_lots.shape[1] + HISTORY_ROWS)
-            elif status == Status.NEEDS_ROWS:
-                batch = no_deltas()  # or the last one would be held while the next is decoded
-                marked = next(pending, None)
-                batch = self._take(*marked) if marked is not None else None
-                marked = None
-                self._cursor[at.ROW] = 0
-            elif status == Status.KEYFRAME_DUE:
+            status = self._advance()
+            if self._provide(status):
+                continue
+            if status == Status.KEYFRAME_DUE:
                 self._lookback.keep(self._keyframe("keyframe"))
                 self._keyframes += 1
                 if self._is_worth_a_block():
@@ -277,28 +265,46 @@ class Rebuild:
                 yield Pause(last=True)
                 return
 
-    def _advance(self, feed: SnapshotFeed, batch: Deltas | None) -> int:
-        """Lets the kernel go on, in the feed's last rows if there is no batch; why it stopped."""
-        inputs = Feed(
-            deltas=batch if batch is not None else no_deltas(),
-            marks=self._marks,
-            snapshots=feed.current,
-            gap_rows=self._gap_rows,
-            recovered_rows=self._recovered_rows,
-            final=batch is None,
-            more_snapshots=not feed.exhausted,
-        )
-        self._cursor[at.SNAPSHOT] = feed.position
-        state = self._registers, self._levels, self._history
+    def _open(self, deltas: Iterable[DeltaBatch], snapshots: Iterable[SnapshotBatch]) -> None:
+        scales = self.price_scale, self.size_scale
+        self._feed = SnapshotFeed(snapshots, *scales, self._last_snapshot)
+        self._pending = marked_deltas(deltas, Soundness(self._last_sound()))
+
+    def _provide(self, status: int) -> bool:
+        """Gives the kernel the input, or the room in the book, that it stopped for, if it did."""
+        if status == Status.NEEDS_SNAPSHOTS:
+            self._feed.load_next()
+            self._make_room(self._feed.current.bid_size_lots.shape[1])
+        elif status == Status.NEEDS_WINDOW:
+            self._move_window(self._history.bid_size_lots.shape[1] + HISTORY_ROWS)
+        elif status == Status.NEEDS_ROWS:
+            self._batch = no_deltas()  # or the last one would be held while the next is decoded
+            marked = next(self._pending, None)
+            self._batch = self._take(*marked) if marked is not None else None
+            self._cursor[at.ROW] = 0
+        else:
+            return False
+        return True
+
+    def _advance(self) -> int:
+        """Lets the kernel go on; why it stopped."""
+        inputs, state = self._inputs(), (self._registers, self._levels, self._history)
         status: int = advance(*state, inputs, self._cursor, self._options, self._outputs)
-        feed.position = int(self._cursor[at.SNAPSHOT])
+        self._feed.position = int(self._cursor[at.SNAPSHOT])
         return status
+
+    def _inputs(self) -> Feed:
+        """What the kernel reads; without a batch it reads to the end."""
+        batch, feed = self._batch, self._feed
+        self._cursor[at.SNAPSHOT] = feed.position
+        read = (batch if batch is not None else no_deltas(), self._marks, feed.current)
+        lost = self._gap_rows, self._recovered_rows
+        return Feed(*read, *lost, final=batch is None, more_snapshots=not feed.exhausted)
 
     def _is_worth_a_block(self) -> bool:
         rows, depth_rows = self._outputs.bbo.flags.size, self._outputs.depth.flags.size
-        is_full = (
-            2 * self._cursor[at.BBO_ROW] >= rows or 2 * self._cursor[at.DEPTH_ROW] >= depth_rows > 0
-        )
+        written, depth_written = 2 * self._cursor[at.BBO_ROW : at.DEPTH_ROW + 1]
+        is_full = written >= rows or depth_written >= depth_rows > 0
         return bool(is_full) or self._keyframes >= _KEYFRAMES
 
     def _written(self, *, last: bool = False) -> Iterator[Block]:
@@ -341,16 +347,9 @@ class Rebuild:
         # Counted as the kernel counts the rows that it is done with.
         self._marks = as_input(Marks(marked + first, bits))
         self._cursor[at.MARK] = 0
-        return deltas_in_steps(
-            batch,
-            first,
-            self.price_scale,
-            self.size_scale,
-            self.off_tick,
-            self.off_lot,
-            self._price_ticks[:rows],
-            self._size_lots[:rows],
-        )
+        scales, off = (self.price_scale, self.size_scale), (self.off_tick, self.off_lot)
+        steps = self._price_ticks[:rows], self._size_lots[:rows]
+        return deltas_in_steps(batch, first, *scales, *off, *steps)
 
     def _move_window(self, more: int) -> None:
         sides = [export_side(self._levels, side) for side in (BID, ASK)]

@@ -1,26 +1,31 @@
-"""`book_at`: the full book as of an instant of the receipt clock."""
+"""`book_at`, `books_at`: the full book as of instants of the receipt clock."""
 
 from __future__ import annotations
 
 import operator
 import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
 from datetime import UTC, date, datetime, timedelta
+from itertools import chain, groupby, pairwise
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from market_pipeline.books.flags import BookFlag
-from market_pipeline.config.settings import load_settings
+from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.errors import DomainError, MissingDataError
 from market_pipeline.notebook._from_checkpoint import PublishedRow, replayed
 from market_pipeline.notebook.book import Book
 from market_pipeline.notebook.published import load_bbo
 
-__all__ = ["book_at", "nanoseconds_of"]
+__all__ = ["book_at", "books_at", "nanoseconds_of"]
 
 _NS_PER_SECOND = 1_000_000_000
+_ROWS_AT_ONCE = 1 << 20
 _ISO = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?)(?:[.,](\d{1,9}))?(Z|[+-]\d\d:?\d\d)")
 
 
@@ -58,48 +63,133 @@ def book_at(
         LakeFileError: A raw file cannot be read, or changed since it was registered.
         SettingsError: The settings are not usable.
     """
+    (book,) = books_at(
+        instrument, [time], data_dir=data_dir, depth=depth, max_age_seconds=max_age_seconds
+    )
+    return book
+
+
+def books_at(
+    instrument: str,
+    times: Iterable[datetime | str | int],
+    *,
+    data_dir: Path | str | None = None,
+    depth: int | None = None,
+    max_age_seconds: float = 60.0,
+) -> Iterator[Book]:
+    """The full books as of many instants, each as `book_at` gives it, in one pass over each day.
+
+    Args:
+        instrument, data_dir, depth, max_age_seconds: As for `book_at`.
+        times: Instants in any form that `book_at` takes, none before the one that it follows.
+
+    Returns:
+        One book after the other, each made when it is asked for. A book of the same message as the
+        one before is made once.
+
+    Raises:
+        DomainError: A time cannot be read, has no zone, or is before the one that it follows.
+        MissingDataError, CheckpointError, LakeFileError, SettingsError: As `book_at`.
+    """
     settings = load_settings() if data_dir is None else load_settings(data_dir=data_dir)
-    at_ns = nanoseconds_of(time)
-    row = _last_row(instrument, at_ns, settings.data_dir)
-    book = replayed(row, settings)
-    if at_ns - row.ts_receipt_ns > max_age_seconds * _NS_PER_SECOND:
-        book = replace(book, flags=book.flags | BookFlag.STALE)
-    return book if depth is None else book.top(depth)
+    asked_ns = [nanoseconds_of(time) for time in times]
+    for before, after in pairwise(asked_ns):
+        if after < before:
+            raise DomainError(
+                "The instants do not ascend",
+                next_step="Sort them: the books are made in one pass.",
+                column="times",
+                expected=f"{before} or later",
+                found=str(after),
+            )
+    return _books(instrument, asked_ns, settings, depth, max_age_seconds)
 
 
-def _last_row(instrument: str, at_ns: int, data_dir: Path) -> PublishedRow:
-    """The row of `books.bbo` of the last message received at or before an instant."""
+def _books(
+    instrument: str,
+    asked_ns: Sequence[int],
+    settings: Settings,
+    depth: int | None,
+    max_age_seconds: float,
+) -> Iterator[Book]:
+    for day, of_day in groupby(asked_ns, _day_of):
+        instants_ns = np.array([*of_day], np.int64)
+        messages = _last_messages(instrument, day, instants_ns, settings.data_dir)
+        # Before the first message of a day the book is that of the day before.
+        early = instants_ns[messages < 0]
+        rows = _rows_before(instrument, day, early, settings.data_dir) if early.size else []
+        rows += _rows(instrument, day, messages[messages >= 0], settings.data_dir)
+        books = chain.from_iterable(
+            replayed([row for row, _ in groupby(of_rows)], settings)
+            for _, of_rows in groupby(rows, lambda row: row.day)
+        )
+        book, row = None, None
+        for at_ns, next_row in zip(instants_ns.tolist(), rows, strict=True):
+            if book is None or next_row != row:
+                book, row = next(books), next_row
+            given = book if depth is None else book.top(depth)
+            if at_ns - book.ts_receipt_ns > max_age_seconds * _NS_PER_SECOND:
+                given = replace(given, flags=given.flags | BookFlag.STALE)
+            yield given
+
+
+def _day_of(at_ns: int) -> date:
     try:
         day = datetime.fromtimestamp(at_ns // _NS_PER_SECOND, UTC).date()
-        before = day - timedelta(days=1)
+        day - timedelta(days=1)
     except (OverflowError, ValueError):
         raise _no_instant(at_ns) from None
-    found = _last_row_of(instrument, day, at_ns, data_dir)
-    if found is None:
-        # Before the first message of a day the book is that of the day before.
-        with suppress(MissingDataError):
-            found = _last_row_of(instrument, before, at_ns, data_dir)
-    if found is None:
+    return day
+
+
+def _rows_before(
+    instrument: str, day: date, instants_ns: NDArray[np.int64], data_dir: Path
+) -> list[PublishedRow]:
+    """The rows of the day before for instants before the first message of a day."""
+    before = day - timedelta(days=1)
+    messages = np.full(instants_ns.size, -1)
+    with suppress(MissingDataError):
+        messages = _last_messages(instrument, before, instants_ns, data_dir)
+    if (messages < 0).any():
         raise MissingDataError(
             f"{instrument} has no published message at or before that instant",
             next_step=f"Ask for a later instant, or run the pipeline for {before}.",
             day=day,
             file=data_dir,
-            found=str(at_ns),
+            found=str(instants_ns[0]),
         )
-    return found
+    return _rows(instrument, before, messages, data_dir)
 
 
-def _last_row_of(instrument: str, day: date, at_ns: int, data_dir: Path) -> PublishedRow | None:
+def _last_messages(
+    instrument: str, day: date, instants_ns: NDArray[np.int64], data_dir: Path
+) -> NDArray[np.int64]:
+    """The last message of a day received at or before each of ascending instants; -1 for none."""
+    receipts = load_bbo(
+        instrument, day, valid_only=False, columns=["ts_receipt_ns"], data_dir=data_dir
+    )
+    messages = np.full(instants_ns.size, -1, np.int64)
+    first = 0
+    while (part := receipts.slice(first, _ROWS_AT_ONCE).collect()).height:
+        # A receipt clock may run back, so the last in the order of the feed is asked for: from each
+        # message on, the earliest time there is.
+        earliest_ns = np.minimum.accumulate(part["ts_receipt_ns"].to_numpy()[::-1])[::-1]
+        found = np.searchsorted(earliest_ns, instants_ns, side="right") - 1
+        messages[found >= 0] = found[found >= 0] + first
+        first += part.height
+    return messages
+
+
+def _rows(
+    instrument: str, day: date, messages: NDArray[np.int64], data_dir: Path
+) -> list[PublishedRow]:
+    """The rows of `books.bbo` of messages of a day."""
+    names = [each.name for each in fields(PublishedRow)]
     rows = load_bbo(instrument, day, valid_only=False, data_dir=data_dir).with_row_index("message")
-    until = rows.filter(pl.col("ts_receipt_ns") <= at_ns)
-    # A receipt clock may run back, so the last in the order of the feed is asked for.
-    message = until.select(pl.col("message").max()).collect().item()
-    if message is None:
-        return None
-    columns = [each.name for each in fields(PublishedRow)]
-    row = rows.rename({"dt": "day"}).slice(message, 1).select(columns).collect()
-    return PublishedRow(*row.row(0))
+    wanted = pl.col("message").is_in(np.unique(messages))
+    found = rows.rename({"dt": "day"}).filter(wanted).select(names).collect()
+    by_message = {row[names.index("message")]: PublishedRow(*row) for row in found.iter_rows()}
+    return [by_message[message] for message in messages.tolist()]
 
 
 def nanoseconds_of(time: datetime | str | int) -> int:

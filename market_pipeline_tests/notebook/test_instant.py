@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 import shutil
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market_pipeline import Book, book_at
+from market_pipeline import Book, book_at, books_at
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.rebuild import Rebuild, RebuildOptions
@@ -20,6 +21,7 @@ from market_pipeline.notebook import _from_checkpoint as from_checkpoint
 from market_pipeline.notebook import instant
 from market_pipeline.notebook._raw_scan import scan_raw
 from market_pipeline.notebook.feeds import feeds_of
+from market_pipeline.notebook.instant import nanoseconds_of
 from market_pipeline.sources.binance_capture import Findings
 from market_pipeline_tests.notebook.conftest import FAULTY, MISSING, NEXT, QUIET, Market
 
@@ -96,11 +98,10 @@ class TestBookAt:
         assert BookFlag.NOT_SEEDED | BookFlag.CROSSED | BookFlag.PRECISION_LOSS in seen
 
     def test_policies_are_in_force(
-        self, market: Market, keyframes, folder: Path, monkeypatch: pytest.MonkeyPatch
+        self, market: Market, keyframes, monkeypatch: pytest.MonkeyPatch
     ):
         """Levels that the policy uncross removed are not in the book."""
         monkeypatch.setenv("PIPELINE_LAKE_URI", str(market.lake))
-        configured(folder, "crossed: uncross")
         start_ns = NOON_NS + 7 * 3_600 * 10**9
         flagged = {frame.messages: frame for frame in keyframes}
         frames = straight_through(market, uncross=True)
@@ -279,11 +280,45 @@ class TestErrors:
         assert caught.value.found.endswith("in the lake")
 
     def test_other_policies(self, market: Market, keyframes: list[Keyframe], folder: Path):
-        """A policy that would have led elsewhere is noticed: the published row disagrees."""
+        """Policies changed since change no book: in force are those the day was rebuilt by."""
         resynced = next(n for n, frame in enumerate(keyframes) if frame.flags & BookFlag.GAP) + 1
         time = keyframes[resynced].ts_receipt_ns
-        assert not at(market, time).flags & BookFlag.GAP
+        before = at(market, time)
         configured(folder, "resync: never")
-        with pytest.raises(CheckpointError) as caught:
-            at(market, time)
-        assert "policies" in caught.value.next_step
+        assert levels(before) == levels(at(market, time))
+
+
+class TestBooksAt:
+    def test_is_book_at(self, market: Market, keyframes: list[Keyframe]):
+        """Books of many instants, over days and before the first message of one, are those that
+        each instant has alone.
+        """
+        chosen = sorted(
+            random.Random(3).sample([frame.ts_receipt_ns for frame in keyframes], 12)
+            + [keyframes[0].ts_receipt_ns] * 2
+        )
+        later = market.published("book_bbo", NEXT)["ts_receipt_ns"]
+        midnight = nanoseconds_of("2025-03-06T00:00:00Z")
+        times = [*chosen, midnight, midnight, later[7], later[-1]]
+        books = list(books_at(market.instrument.id, times, data_dir=market.data_dir, depth=30))
+        alone = [at(market, time, depth=30) for time in times]
+        assert [levels(book) for book in alone] == [levels(book) for book in books]
+        told = [(book.sequence_number, book.ts_receipt_ns, book.flags) for book in books]
+        assert [(book.sequence_number, book.ts_receipt_ns, book.flags) for book in alone] == told
+
+    def test_new_starts(self, market: Market, monkeypatch: pytest.MonkeyPatch):
+        """Starting at a later checkpoint instead of replaying up to it gives the same books."""
+        rows = market.published("book_bbo")["ts_receipt_ns"].to_list()[::400]
+        ask = partial(books_at, market.instrument.id, rows, data_dir=market.data_dir)
+        one_pass = [levels(book) for book in ask()]
+        monkeypatch.setattr(from_checkpoint, "_WORTH_A_START", 0)
+        assert one_pass == [levels(book) for book in ask()]
+
+    def test_none(self, market: Market):
+        """No instants have no books."""
+        assert [] == list(books_at(market.instrument.id, [], data_dir=market.data_dir))
+
+    def test_order(self, market: Market):
+        """Instants that do not ascend are refused at once."""
+        with pytest.raises(DomainError, match="do not ascend"):
+            books_at(market.instrument.id, [NOON, QUARTER_TO], data_dir=market.data_dir)
