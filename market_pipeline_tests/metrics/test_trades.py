@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.books.scale import Scale
-from market_pipeline.books.step_inference import StepInference
 from market_pipeline.books.tables import BOOK_TRADES
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.metrics import books_around as lookup
@@ -25,7 +24,7 @@ from market_pipeline.metrics.trades import trade_rows
 from market_pipeline.sources.batches import Trades
 from market_pipeline.sources.crypto_lake_trades import read_trades
 from market_pipeline_tests.naive.trades import invalid_ns, naive_trades
-from market_pipeline_tests.quality.sample import SAMPLE_DAYS, read_table, sample_day
+from market_pipeline_tests.quality.sample import SAMPLE_DAYS, sample_books
 
 DAY = date(2024, 8, 8)
 TICK, LOT = Scale.of(Decimal("0.5")), Scale.of(Decimal("0.001"))
@@ -355,29 +354,9 @@ def test_a_real_day_agrees_with_an_as_of_join(key, sample_data):
     """On a real day every trade has the book that an as-of join of Polars finds for it."""
     folder = "exchange={}/symbol={}/dt={}".format(*key)
     trades = read_trades([sample_data / "lake/trades" / folder / "1.snappy.parquet"], with_ids=True)
-    reference, sample = read_table("truth/reference_bbo", *key), sample_day(*key)
-    scales = []
-    for part in ("price", "size"):
-        inference = StepInference()
-        for side in ("bid", "ask"):
-            inference.add(reference[f"{side}_0_{part}"].to_numpy())
-        scales.append(inference.scale)
-    steps = [
-        (pl.col(f"{side}_0_{part}") / float(scale.step)).round().cast(pl.Int64).alias(name)
-        for name, (side, (part, scale)) in zip(
-            TOUCH,
-            itertools.product(("bid", "ask"), zip(("price", "size"), scales, strict=True)),
-            strict=True,
-        )
-    ]
-    times = pl.DataFrame(
-        {"sequence_number": sample.sequence_number, "ts_receipt_ns": sample.ts_receipt_ns}
-    )
-    books = times.join(
-        reference.select("sequence_number", *steps), on="sequence_number", maintain_order="left"
-    ).with_columns(flags=pl.lit(0, pl.UInt16), verified=pl.lit(value=True))
+    books, (tick, _) = sample_books(*key)
     frame, off_tick, _ = rows_of(
-        [books.slice(at, 1_000) for at in range(0, books.height, 1_000)], trades, tick=scales[0]
+        [books.slice(at, 1_000) for at in range(0, books.height, 1_000)], trades, tick=tick
     )
     joined = (
         frame.select("id", "ts_receipt_ns")

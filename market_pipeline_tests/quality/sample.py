@@ -11,6 +11,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from market_pipeline.books.scale import Scale
+from market_pipeline.books.step_inference import StepInference
+
 SAMPLE_DAYS = (
     ("BINANCE", "BTC-USDT", date(2024, 8, 8)),
     ("BINANCE", "BTC-USDT", date(2024, 8, 9)),
@@ -65,3 +68,26 @@ def sample_day(exchange: str, symbol: str, day: date) -> SampleDay:
             is_buy=pl.col("side") == "buy",
         ),
     )
+
+
+def sample_books(exchange: str, symbol: str, day: date) -> tuple[pl.DataFrame, tuple[Scale, Scale]]:
+    """The best bid and ask after each message as `books.bbo` has them, all valid; tick and lot."""
+    reference = read_table("truth/reference_bbo", exchange, symbol, day)
+    sample = sample_day(exchange, symbol, day)
+    steps, scales = [], []
+    for part, unit in (("price", "ticks"), ("size", "lots")):
+        inference = StepInference()
+        for side in ("bid", "ask"):
+            inference.add(reference[f"{side}_0_{part}"].to_numpy())
+        scales.append(inference.scale)
+        for side in ("bid", "ask"):
+            whole = (pl.col(f"{side}_0_{part}") / float(inference.scale.step)).round()
+            steps.append(whole.cast(pl.Int64).alias(f"{side}_{part}_{unit}"))
+    times = pl.DataFrame(
+        {"sequence_number": sample.sequence_number, "ts_receipt_ns": sample.ts_receipt_ns}
+    )
+    books = times.join(
+        reference.select("sequence_number", *steps), on="sequence_number", maintain_order="left"
+    )
+    valid = books.with_columns(flags=pl.lit(0, pl.UInt16), verified=pl.lit(value=True))
+    return valid, (scales[0], scales[1])

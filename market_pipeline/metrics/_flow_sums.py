@@ -1,0 +1,257 @@
+"""Sums by interval of what `flow` makes its figures of: prints, windows of prints, taker orders.
+
+Whatever is taken over from one batch of rows to the next is here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from market_pipeline.books.flags import INVALIDATING
+from market_pipeline.books.tables import SECONDS_AFTER
+from market_pipeline.jit import kernel
+from market_pipeline.quality.intervals import NS_PER_SECOND, BoolArray, FloatArray, IntArray
+
+__all__ = ["AFTER", "AWAY", "LAGS", "WINDOW_SECONDS", "Orders", "Prints", "Sums", "Windows"]
+
+WINDOW_SECONDS = 1
+LAGS = (1, 2, 5, 10, 20)
+_PER_MILLION = 1e-6
+
+AFTER = {
+    seconds: (f"realised_spread_{seconds}s", f"price_impact_{seconds}s")
+    for seconds in SECONDS_AFTER
+}
+"""The two figures of each time after a trade."""
+_RETURN = AFTER[WINDOW_SECONDS][1]
+
+_FAR_TICKS = 3
+AWAY = {
+    "inside_spread_count": "at a better price than the best one of the other side",
+    "at_touch_count": "at that best price",
+    "through_1_tick_count": "one tick worse",
+    "through_2_ticks_count": "two ticks worse",
+    "through_3_ticks_count": "three ticks worse, or more",
+}
+"""Counts of prints by their distance from the touch, from one tick better to three ticks worse."""
+
+
+class Sums:
+    """Sums by interval, made term by term, so that no cut of the rows changes a rounding."""
+
+    def __init__(self, intervals: int) -> None:
+        self.intervals = intervals
+        self._of: dict[str, FloatArray] = {}
+
+    def __getitem__(self, name: str) -> FloatArray:
+        """A sum by its name, float64 (intervals,)."""
+        return self._of.setdefault(name, np.zeros(self.intervals))
+
+    def add(self, name: str, interval: IntArray, values: FloatArray | IntArray) -> None:
+        """Adds values, each to the sum of its interval."""
+        np.add.at(self[name], interval, values)
+
+    def count(self, name: str, interval: IntArray) -> None:
+        """Adds 1 for each."""
+        sums = self[name]
+        sums += np.bincount(interval, minlength=self.intervals)
+
+    def counted(self, name: str) -> pl.Series:
+        """A sum of ones, as whole numbers."""
+        return pl.Series(self[name].astype(np.int64))
+
+    def ratio(self, of: str, by: str, *, enough: BoolArray | None = None) -> FloatArray:
+        """One sum over another, which is positive where there is a figure; else NaN."""
+        there = self[by] > 0 if enough is None else enough & (self[by] > 0)
+        ratio = np.full(self.intervals, np.nan)
+        np.divide(self[of], self[by], out=ratio, where=there)
+        return ratio
+
+
+class Prints:
+    """Some prints of the market, in the order of the rows, with the interval of each."""
+
+    def __init__(self, rows: pl.DataFrame, interval: IntArray) -> None:
+        self.interval = interval
+        self.ts_ns: IntArray = rows["ts_receipt_ns"].to_numpy()
+        self.order: IntArray = rows["taker_order"].to_numpy()
+        self.is_buy: BoolArray = rows["is_buy"].to_numpy()
+        self.sign = np.where(self.is_buy, 1, -1)
+        self.size: FloatArray = rows["size"].to_numpy()
+        self.value = rows["price"].to_numpy() * self.size * _PER_MILLION
+        self.run: NDArray[np.int32] = rows["valid_run"].fill_null(0).to_numpy()
+        self.is_valid = (rows["flags"].fill_null(INVALIDATING).to_numpy() & INVALIDATING) == 0
+        self._rows = rows
+        self.price, self.has_price = self.whole("price_ticks")
+        self._bid, self._has_bid = self.whole("bid_price_ticks")
+        self._ask, self._has_ask = self.whole("ask_price_ticks")
+
+    def whole(self, name: str) -> tuple[IntArray, BoolArray]:
+        """A column of ticks, 0 where it is null, and where it is not."""
+        return self._rows[name].fill_null(0).to_numpy(), self._rows[name].is_not_null().to_numpy()
+
+    def bps(self, name: str) -> tuple[FloatArray, BoolArray]:
+        """Twice a distance, given in ticks, over the mid, and where there is one."""
+        ticks, has = self.whole(f"{name}_ticks")
+        has &= self.is_valid & self._has_bid & self._has_ask
+        # The 1 only keeps the division quiet.
+        return 20_000 * ticks / np.where(has, self._bid + self._ask, 1), has
+
+    def add_to(self, sums: Sums) -> None:
+        """Adds what each print is alone."""
+        sums.count("prints", self.interval)
+        self._add_distances(sums)
+        spread, has = self.bps("effective_spread")
+        size, interval, spread = self.size[has], self.interval[has], spread[has]
+        sums.add("effective", interval, spread * size)
+        sums.add("effective_size", interval, size)
+        sums.add("effective_equal", interval, spread)
+        sums.count("effective_count", interval)
+        for names in AFTER.values():
+            (realised, has_it), (impact, has) = (self.bps(name) for name in names)
+            has &= has_it
+            size, interval = self.size[has], self.interval[has]
+            sums.add(f"{names[0]}_size", interval, size)
+            for name, figure in zip(names, (realised, impact), strict=True):
+                sums.add(name, interval, figure[has] * size)
+
+    def _add_distances(self, sums: Sums) -> None:
+        touch = np.where(self.is_buy, self._ask, self._bid)
+        has = np.where(self.is_buy, self._has_ask, self._has_bid)
+        has &= self.is_valid & self.has_price
+        away = np.clip(self.sign * (self.price - touch), -1, _FAR_TICKS)
+        for ticks, name in enumerate(AWAY, start=-1):
+            sums.count(name, self.interval[has & (away == ticks)])
+        sums.count("no_touch_count", self.interval[~has])
+
+
+@kernel
+def _find_windows(ts_ns: IntArray, start_ns: int, width_ns: int, begins: BoolArray) -> int:
+    """Writes which prints begin a window, given where the last one before began; its start."""
+    for row in range(ts_ns.size):
+        begins[row] = not (start_ns <= ts_ns[row] < start_ns + width_ns)
+        if begins[row]:
+            start_ns = ts_ns[row]
+    return start_ns
+
+
+class Windows:
+    """The windows of `WINDOW_SECONDS`, of which the last one is still open."""
+
+    def __init__(self, sums: Sums) -> None:
+        self._sums = sums
+        self._start_ns = -(2**62)
+        self._interval = np.zeros(1, np.int64)
+        self._return_bps = np.full(1, np.nan)
+        self._value, self._net = np.zeros((2, 1))
+
+    def add(self, prints: Prints) -> None:
+        """Adds prints to the open window, or to further ones."""
+        begins = np.empty(prints.ts_ns.size, np.bool_)
+        width_ns = WINDOW_SECONDS * NS_PER_SECOND
+        self._start_ns = _find_windows(prints.ts_ns, self._start_ns, width_ns, begins)
+        impact_bps, has_impact = prints.bps(_RETURN)
+        # An impact is twice a move, in the taker's direction.
+        return_bps = np.where(has_impact, prints.sign * impact_bps / 2, np.nan)[begins]
+        self._interval = np.append(self._interval, prints.interval[begins])
+        self._return_bps = np.append(self._return_bps, return_bps)
+        further = np.zeros(len(return_bps))
+        self._value, self._net = np.append(self._value, further), np.append(self._net, further)
+        window = np.cumsum(begins)
+        np.add.at(self._value, window, prints.value)
+        np.add.at(self._net, window, prints.sign * prints.value)
+        self._count(len(further))
+
+    def close(self) -> None:
+        """Nothing comes after."""
+        self._count(1)
+
+    def _count(self, windows: int) -> None:
+        """Counts the first of the windows, and keeps the others."""
+        has = ~np.isnan(self._return_bps[:windows])
+        interval, change, value, net = (
+            each[:windows][has]
+            for each in (self._interval, self._return_bps, self._value, self._net)
+        )
+        self._sums.count("windows", interval)
+        self._sums.add("return_net", interval, change * net)
+        self._sums.add("net_net", interval, net * net)
+        self._sums.add("amihud", interval, np.abs(change) / value)
+        self._interval, self._return_bps = self._interval[windows:], self._return_bps[windows:]
+        self._value, self._net = self._value[windows:], self._net[windows:]
+
+
+class Orders:
+    """The orders of takers in their sequence; the last one may go on in what comes next."""
+
+    def __init__(self, sums: Sums) -> None:
+        self._sums = sums
+        # Of the open order its first and its last print, and of those before it all that is used.
+        self._open: list[NDArray[np.int64]] = [np.empty(0, np.int64) for _ in range(6)]
+        self._past = np.empty((5, 0), np.int64)
+
+    def add(self, prints: Prints) -> None:
+        """Adds prints, to the open order first."""
+        new = (prints.order, prints.sign, prints.interval, prints.run, prints.price)
+        columns = [
+            np.concatenate(pair) for pair in zip(self._open, (*new, prints.has_price), strict=True)
+        ]
+        first = np.flatnonzero(np.append(True, np.diff(columns[0]) != 0))
+        last = np.append(first[1:], len(columns[0])) - 1
+        self._open = [column[[first[-1], last[-1]]] for column in columns]
+        self._count(columns, first[:-1], last[:-1])
+
+    def close(self) -> None:
+        """Nothing comes after."""
+        if self._open[0].size:
+            self._count(self._open, np.array([0]), np.array([1]))
+
+    def _count(self, columns: list[IntArray], first: IntArray, last: IntArray) -> None:
+        """Counts whole orders, given by their first and last print."""
+        _, sign, interval, run, price, has_price = columns
+        self._sums.count("orders", interval[first])
+        self._sums.add("signs", interval[first], sign[first])
+        orders = np.stack(
+            [sign[first], interval[first], run[first], price[last], has_price[last]], dtype=np.int64
+        )
+        past = self._past.shape[1]
+        orders = np.concatenate([self._past, orders], axis=1)
+        for lag in LAGS:
+            self._add_pairs(orders, past, lag)
+        self._add_bounces(orders, past)
+        self._past = orders[:, -max(LAGS) :]
+
+    def _add_pairs(self, orders: IntArray, past: int, lag: int) -> None:
+        """Adds the products of signs of all pairs whose later order is new."""
+        later = np.arange(max(past, lag), orders.shape[1])
+        later = later[_are_together(orders, later, later - lag)]
+        sign, interval = orders[0], orders[1, later]
+        self._sums.count(f"pairs_{lag}", interval)
+        self._sums.add(f"products_{lag}", interval, sign[later] * sign[later - lag])
+
+    def _add_bounces(self, orders: IntArray, past: int) -> None:
+        """Adds the products of the two changes to each new order from the second one before it."""
+        later = np.arange(max(past, 2), orders.shape[1])
+        has_price = orders[4] > 0
+        together = has_price[later] & has_price[later - 1] & has_price[later - 2]
+        for lag in (1, 2):
+            together &= _are_together(orders, later, later - lag)
+        later = later[together]
+        price, interval = orders[3], orders[1, later]
+        change = (price[later] - price[later - 1]).astype(np.float64)
+        before = (price[later - 1] - price[later - 2]).astype(np.float64)
+        self._sums.count("bounces", interval)
+        self._sums.add("changes", interval, change)
+        self._sums.add("changes_before", interval, before)
+        self._sums.add("bounce_products", interval, change * before)
+
+
+def _are_together(orders: IntArray, one: IntArray, other: IntArray) -> BoolArray:
+    """Whether orders are of one interval, and no invalid time lies between them."""
+    _, interval, run, *_ = orders
+    together: BoolArray = (
+        (interval[one] == interval[other]) & (run[one] == run[other]) & (run[one] > 0)
+    )
+    return together
