@@ -15,6 +15,7 @@ from market_pipeline.defs.metrics.assets import ASSETS as METRICS
 from market_pipeline.defs.metrics.information_bars import ASSETS as INFORMATION_BARS
 from market_pipeline.defs.quality.assets import ASSETS as QUALITY
 from market_pipeline.defs.quality.checks import CHECKS
+from market_pipeline.defs.quality.fidelity import ASSETS as FIDELITY
 from market_pipeline.defs.raw.assets import ASSETS as LAKE
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.defs.schedules import DAILY_SCHEDULE
@@ -32,7 +33,7 @@ give_memory_back()
 _warehouse = Warehouse(load_settings().data_dir)
 
 defs = dg.Definitions(
-    assets=[*LAKE, *BOOKS, *QUALITY, *METRICS, *INFORMATION_BARS],
+    assets=[*LAKE, *BOOKS, *QUALITY, *FIDELITY, *METRICS, *INFORMATION_BARS],
     asset_checks=CHECKS,
     jobs=[DAILY_JOB],
     schedules=[DAILY_SCHEDULE],

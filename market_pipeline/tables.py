@@ -15,6 +15,7 @@ from market_pipeline.books.tables import BBO, BOOK_TRADES, CHECKPOINTS, DEPTH, I
 from market_pipeline.errors import PublishError, WarehouseBusyError
 from market_pipeline.metrics.tables import BARS, BOOK_METRICS, DAILY_METRICS, INFORMATION_BARS
 from market_pipeline.quality.coverage import COVERAGE
+from market_pipeline.quality.fidelity.report import FIDELITY_METRICS, FIDELITY_REPORT
 from market_pipeline.quality.findings import FINDINGS
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import VALIDATION_REPORT
@@ -54,6 +55,8 @@ TABLES: dict[str, Table] = {
     "trades": BOOK_TRADES,
     "validation_report": VALIDATION_REPORT,
     "quality_findings": FINDINGS,
+    "fidelity_report": FIDELITY_REPORT,
+    "fidelity_metrics": FIDELITY_METRICS,
     "book_metrics": BOOK_METRICS,
     "daily_metrics": DAILY_METRICS,
     "bars": BARS,

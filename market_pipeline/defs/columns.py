@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from market_pipeline.books.record import KernelFigures, RebuildRecord
 from market_pipeline.books.state import DEPTH_LEVELS
+from market_pipeline.defs._fidelity_columns import FIDELITY_COLUMNS
 from market_pipeline.defs._information_bar_columns import INFORMATION_BAR_COLUMNS
 from market_pipeline.defs._metric_columns import (
     DAILY,
@@ -163,8 +164,7 @@ def _of(asset: str, *columns: str) -> list[tuple[str, str]]:
     return [(asset, column) for column in columns]
 
 
-_RAW_TIMES = _of(_DELTAS, "receipt_timestamp") + _of(_SNAPSHOTS, "receipt_timestamp")
-_RAW_TIMES += _of(_TRADES, "receipt_timestamp")
+_RAW_TIMES = [(asset, "receipt_timestamp") for asset in (_DELTAS, _SNAPSHOTS, _TRADES)]
 _RAW_ORIGINS = [(asset, "timestamp") for asset in (_DELTAS, _SNAPSHOTS, _TRADES)]
 _RAW_NUMBERS = [(asset, "sequence_number") for asset in (_DELTAS, _SNAPSHOTS)]
 _RAW_PRICES = [(_DELTAS, "price"), *_every_level("price"), (_TRADES, "price")]
@@ -367,6 +367,7 @@ COLUMN_SOURCES: Mapping[str, _Sources] = {
     "quality_findings": _FINDINGS,
     "book_metrics": MEASURES,
     "daily_metrics": DAILY,
+    **FIDELITY_COLUMNS,
     "bars": _BAR_COLUMNS,
     "information_bars": INFORMATION_BAR_COLUMNS,
 }

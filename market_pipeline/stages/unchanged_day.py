@@ -11,9 +11,11 @@ import polars as pl
 from market_pipeline.books.tables import REBUILDS
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
+from market_pipeline.quality.fidelity.report import FIDELITY_REPORT
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import VALIDATION_REPORT
 from market_pipeline.sources.crypto_lake import RAW_TABLES
+from market_pipeline.stages.fidelity.day import COMPARED, fidelity_made_of
 from market_pipeline.stages.provenance import (
     BARRED,
     BOOKS,
@@ -56,6 +58,7 @@ def is_unchanged_day(
         Exception: Whatever a run would record, or fail with.
     """
     tables = (*MANIFESTS, *PROFILED, *BOOKS, *TRADED, *VALIDATED, *METRICS, *BARRED, *INFORMED)
+    tables += COMPARED
     recorded = recorded_day(warehouse, tables, day)
     if not _is_registered(day, instruments, settings, recorded.rows):
         return False
@@ -64,6 +67,7 @@ def is_unchanged_day(
         replace(recorded, tables=made_together).unchanged(instrument, made_of[instrument.id])
         for made_together, made_of in stages
         for instrument in instruments
+        if instrument.id in made_of
     )
 
 
@@ -119,3 +123,5 @@ def _stages(
     yield METRICS, metrics_made_of(day, instruments, reports, trades, warehouse, widths)
     widths = settings.bar_seconds
     yield BARRED, bars_made_of(day, instruments, reports, trades, warehouse, widths)
+    compared = published[FIDELITY_REPORT.sql_name]
+    yield COMPARED, fidelity_made_of(day, instruments, compared, warehouse)

@@ -12,6 +12,7 @@ import yaml
 
 from market_pipeline.quality.checks.features import FEATURES
 from market_pipeline.quality.evaluate import CHECKS
+from market_pipeline.quality.fidelity.check import FIDELITY
 from market_pipeline.tables import TABLES
 from market_pipeline_tests.defs.workspace import Workspace
 
@@ -149,7 +150,7 @@ def test_every_check_is_an_asset_check(found: str):
         name: check["description"] for asset in assets for name, check in asset["checks"].items()
     }
 
-    assert {check.name: check.sentence for check in (*CHECKS, FEATURES)} == told
+    assert {check.name: check.sentence for check in (*CHECKS, FEATURES, FIDELITY)} == told
 
 
 def test_importing_the_definitions_writes_nothing(workspace: Workspace, found: str):

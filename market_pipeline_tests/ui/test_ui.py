@@ -20,7 +20,7 @@ ASSETS_OF = {
         *("book_bbo", "book_checkpoints", "book_depth", "book_intervals", "book_rebuilds"),
         "trades",
     ),
-    "quality": ("validation_report", "quality_findings"),
+    "quality": ("validation_report", "quality_findings", "fidelity_report", "fidelity_metrics"),
     "metrics": ("book_metrics", "daily_metrics", "bars", "information_bars"),
 }
 GROUPS = tuple(ASSETS_OF)

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from datetime import date
+from itertools import chain
 
 import dagster as dg
 import polars as pl
@@ -20,6 +21,8 @@ from market_pipeline.defs.resources import Pipeline
 from market_pipeline.quality import evaluate as rules
 from market_pipeline.quality.checks.base import Check, CheckOutcome
 from market_pipeline.quality.checks.features import FEATURES, check_features, feature_places
+from market_pipeline.quality.fidelity.check import FIDELITY, check_fidelity
+from market_pipeline.quality.fidelity.report import FidelityRow
 from market_pipeline.quality.figures.features import FeatureFigures
 from market_pipeline.quality.findings import FINDINGS, FindingRow
 from market_pipeline.quality.row import ReportRow
@@ -32,7 +35,9 @@ __all__ = ["CHECKS"]
 
 _MAX_SHOWN = 10
 _READ = ("validation_report", "quality_findings")
-_OF_METRICS = ("daily_metrics",)
+_READ_OF = {FEATURES.name: ("daily_metrics",), FIDELITY.name: ("fidelity_report",)}
+"""What checks read that are not of the report."""
+_CHECKS = (*rules.CHECKS, FEATURES, FIDELITY)
 
 _Finding = tuple[Instrument, CheckOutcome]
 
@@ -46,9 +51,7 @@ def _spec(check: Check) -> dg.AssetCheckSpec:
             asset=check.asset,
             description=check.sentence,
             additional_deps=[
-                name
-                for name in (_OF_METRICS if check == FEATURES else _READ)
-                if name != check.asset
+                name for name in _READ_OF.get(check.name, _READ) if name != check.asset
             ],
             blocking=False,
             metadata={"docs": dg.MetadataValue.path(f"docs/{check.docs_page}")},
@@ -58,21 +61,21 @@ def _spec(check: Check) -> dg.AssetCheckSpec:
 
 @dg.multi_asset_check(
     name="quality_checks",
-    specs=[_spec(check) for check in (*rules.CHECKS, FEATURES)],
+    specs=[_spec(check) for check in _CHECKS],
     can_subset=True,
 )
 @run_step
 def quality_checks(
     context: dg.AssetCheckExecutionContext, pipeline: Pipeline
 ) -> Iterator[dg.AssetCheckResult]:
-    """Hold the figures of the day's report against the thresholds its verdicts were given by, and
-    those of its metrics against what their columns declare.
+    """Hold the figures of the day's report against the thresholds its verdicts were given by,
+    those of its metrics against what their columns declare, and grades of fidelity.
 
     A check of an asset without data of the day says nothing, and neither does one that could be
     asked of no instrument: its earlier result stands.
     """
-    report, findings_of_day, daily = (TABLES[name] for name in (*_READ, *_OF_METRICS))
-    tables = report, findings_of_day, daily
+    names = (*_READ, *chain.from_iterable(_READ_OF.values()))
+    tables = report, findings_of_day, daily, fidelity = [TABLES[name] for name in names]
     published = read_day(pipeline.warehouse, tables, day_of(context))
     rows = {row.instrument_id: row for row in ReportRow.read(published[report.sql_name])}
     # All of them, also in a run for some: a rerun of one must not hide what fails elsewhere.
@@ -88,17 +91,17 @@ def quality_checks(
     selected = context.selected_asset_check_keys
     green = {key for key in {each.asset_key for each in selected} if is_green(context, key)}
     asked = {each.name for each in selected if each.asset_key in green}
-    places = published[findings_of_day.sql_name]
+    of_metrics, of_features = _of_metrics(instruments, published[daily.sql_name])
+    found += [*of_metrics, *_of_fidelity(instruments, published[fidelity.sql_name])]
+    places = pl.concat([published[findings_of_day.sql_name], of_features])
     evaluated = set()
-    measured, features = _of_metrics(instruments, published[daily.sql_name])
-    if FEATURES.name in asked and measured:
-        yield _result(FEATURES, measured, features, [], _outcomes(day_of(context), measured, []))
-        evaluated.add(FEATURES.name)
-    for check in rules.CHECKS:
+    for check in _CHECKS:
         findings = [finding for finding in found if finding[1].check == check]
-        if check.name in asked and (findings or unreported):
-            outcomes = _outcomes(day_of(context), findings, unreported)
-            yield _result(check, findings, places.filter(check=check.name), unreported, outcomes)
+        # Not every day has metrics, and who names no golden book is compared with none.
+        absent = [] if check.name in _READ_OF else unreported
+        if check.name in asked and (findings or absent):
+            outcomes = _outcomes(day_of(context), findings, absent)
+            yield _result(check, findings, places.filter(check=check.name), absent, outcomes)
             evaluated.add(check.name)
     _take_back(context, {each.name for each in selected} - evaluated)
 
@@ -121,6 +124,18 @@ def _of_metrics(
                 for place in feature_places(figures)
             ]
     return found, FINDINGS.frame(places)
+
+
+def _of_fidelity(instruments: Sequence[Instrument], published: pl.DataFrame) -> list[_Finding]:
+    """What each compared instrument's grade says."""
+    rows = {row.instrument_id: row for row in FidelityRow.read(published)}
+    return [
+        (each, outcome)
+        for each in instruments
+        if each.id in rows and each.fidelity.golden is not None
+        for outcome in [check_fidelity(rows[each.id], each.fidelity)]
+        if outcome is not None
+    ]
 
 
 def _take_back(context: dg.AssetCheckExecutionContext, unsaid: Collection[str]) -> None:

@@ -320,12 +320,14 @@ def walk(golden, golden_ns, golden_holds, other, other_ns, other_holds, cursor, 
             i += 1
         elif other_ns[j] == 0:
             j += 1
-        elif golden_ns[i] <= other_ns[j]:
-            _pass_time(held, sums, golden_ns[i])
-            _take(held, sums, 0, golden, i, golden_ns[i], golden_holds[i])
-            i += 1
         else:
-            _pass_time(held, sums, other_ns[j])
-            _take(held, sums, 1, other, j, other_ns[j], other_holds[j])
-            j += 1
+            # At the same time both are taken, so that equal books are sampled equally to the end.
+            own, its = golden_ns[i], other_ns[j]
+            _pass_time(held, sums, min(own, its))
+            if own <= its:
+                _take(held, sums, 0, golden, i, own, golden_holds[i])
+                i += 1
+            if its <= own:
+                _take(held, sums, 1, other, j, its, other_holds[j])
+                j += 1
     cursor[0], cursor[1] = i, j
