@@ -141,7 +141,7 @@ _BAR_COLUMNS = {
     **each(("volume_lots", "volume"), _PRINTED_SIZE),
     **each(("buy_volume_lots", "buy_volume"), [*_PRINTED_SIZE, (_TRADES, "side")]),
     **each(("quote_volume", "vwap"), [*_PRINTED, (_TRADES, "amount")]),
-    **each(("trade_count", "other_day_count"), _PRINT_TIME),
+    **each(("trade_count", "other_day_count", "outside_market_count"), _PRINT_TIME),
     **each(("first_id", "last_id"), [(_TRADES, "id"), *_PRINT_TIME]),
     "late_count": [*_PRINT_TIME, _TRADE_TIME],
     "off_step_count": [*_PRINTED, (_TRADES, "amount")],

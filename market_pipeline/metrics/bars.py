@@ -2,8 +2,9 @@
 
 A print is of the bar that its exchange time is in, as the exchange's own klines have it. The first
 print of a bar is the one of the earliest exchange time, of those the one of the lowest id, and of
-those the first in the file. Prints of another UTC day by that clock are left out of all bars, and
-so are prices and sizes that are no whole ticks and lots; both are counted.
+those the first in the file. Left out of all bars, and counted, are prints of another UTC day by
+that clock, those that the venue marks as none of the market's, and of the others those whose price
+or size is no whole number of ticks or lots.
 
 Mid and spread are those of the books that were in force for some valid time of the bar's interval
 on the receipt clock (see `metrics.time_weighted`): a book from before it carries over into it.
@@ -34,7 +35,7 @@ from market_pipeline.quality.intervals import (
     day_bounds_ns,
 )
 from market_pipeline.quality.measures.print_bars import PrintBars, in_receipt_order
-from market_pipeline.sources.batches import Trades
+from market_pipeline.sources.batches import OUTSIDE_MARKET, Trades
 
 __all__ = ["MOST_LOTS", "QUOTE_COLUMNS", "day_bars", "too_many_lots"]
 
@@ -49,7 +50,7 @@ _PRICES = ("open", "high", "low", "close")
 _Bars = Mapping[str, ColumnArray]
 """Bars of one width in whole steps, an array of each column; `mid2` is in half ticks."""
 
-_LEFT_OUT = ("late_count", "off_step_count", "other_day_count")
+_COUNTS = ("late_count", "off_step_count", "outside_market_count", "other_day_count")
 _VOLUMES = ("volume", "buy_volume")
 _LOTS = tuple(f"{name}_lots" for name in _VOLUMES)
 _TICKS = tuple(f"{name}_ticks" for name in _PRICES)
@@ -58,7 +59,7 @@ _MID = tuple(f"mid_{name}" for name in _PRICES)
 _SPREAD = tuple(f"spread_{name}" for name in _PRICES)
 _SPREAD_TICKS = tuple(f"{name}_ticks" for name in _SPREAD)
 
-_SUMS = (*_LOTS, "value", "trade_count", *_LEFT_OUT, "valid_ns", "quoted_ns")
+_SUMS = (*_LOTS, "value", "trade_count", *_COUNTS, "valid_ns", "quoted_ns")
 _OF_FIRST, _OF_HIGHEST, _OF_LOWEST, _OF_LAST = (
     {
         "trade_count": (_TICKS[at], *ids),
@@ -121,9 +122,10 @@ def _trade_bars(
 ) -> dict[str, ColumnArray]:
     start_ns, end_ns = int(grid.starts_ns[0]), int(grid.starts_ns[-1])
     prints = PrintBars(start_ns, end_ns, (end_ns - start_ns) // grid.number, np.int64)
-    off_step, other_day = np.zeros((2, grid.number), np.int64)
+    off_step, outside_market, other_day = np.zeros((3, grid.number), np.int64)
     if trades is not None:
-        _add_trades(prints, off_step, trades, grid, price_scale, size_scale)
+        left_out = off_step, outside_market
+        _add_trades(prints, left_out, trades, grid, price_scale, size_scale)
     other_day[0] += prints.outside[0]
     other_day[-1] += prints.outside[1]
     return {
@@ -136,13 +138,14 @@ def _trade_bars(
         "last_id": prints.last_number,
         "late_count": prints.late_count,
         "off_step_count": off_step,
+        "outside_market_count": outside_market,
         "other_day_count": other_day,
     }
 
 
 def _add_trades(
     prints: PrintBars,
-    off_step: IntArray,
+    left_out: tuple[IntArray, IntArray],
     trades: Trades,
     grid: Grid,
     price_scale: Scale,
@@ -150,18 +153,23 @@ def _add_trades(
 ) -> None:
     if trades.id is None:
         raise ValueError("the trades come without their ids")
+    off_step, outside_market = left_out
     total_lots = 0.0
-    for part in in_receipt_order(trades):
-        time_ns = trades.ts_origin_ns[part]
+    for row in in_receipt_order(trades):
+        part, time_ns = row, trades.ts_origin_ns[row]
+        if trades.mark is not None:
+            is_outside = (trades.mark[part] == OUTSIDE_MARKET) & grid.hold(time_ns)
+            outside_market += grid.count(time_ns[is_outside])
+            part, time_ns = part[~is_outside], time_ns[~is_outside]
         ticks = _steps(trades.price[part], price_scale)
         lots = _steps(trades.quantity[part], size_scale)
         is_off = ((ticks <= 0) | (lots <= 0)) & grid.hold(time_ns)
         off_step += grid.count(time_ns[is_off])
-        row, time_ns, ticks, lots = (each[~is_off] for each in (part, time_ns, ticks, lots))
+        part, time_ns, ticks, lots = (each[~is_off] for each in (part, time_ns, ticks, lots))
         total_lots += float(lots.sum(dtype=np.float64))
         if total_lots > MOST_LOTS:
             raise too_many_lots(total_lots)
-        prints.add(time_ns, trades.id[row], row, ticks, lots, trades.is_buy[row])
+        prints.add(time_ns, trades.id[part], part, ticks, lots, trades.is_buy[part])
 
 
 def too_many_lots(total_lots: float) -> DomainError:
@@ -240,7 +248,7 @@ def _rows(
     bars: _Bars, width_seconds: int, price_scale: Scale, size_scale: Scale, *, has_file: bool
 ) -> pl.DataFrame:
     """All but the key of the rows."""
-    whole = (*_TICKS, *_LOTS, "trade_count", "first_id", "last_id", *_LEFT_OUT, *_SPREAD_TICKS)
+    whole = (*_TICKS, *_LOTS, "trade_count", "first_id", "last_id", *_COUNTS, *_SPREAD_TICKS)
     coefficient = price_scale.coefficient * size_scale.coefficient
     mean_ticks = bars["value"] / np.maximum(bars["volume_lots"], 1)
     rows = pl.DataFrame(
@@ -257,7 +265,7 @@ def _rows(
             "valid_share": bars["valid_ns"] / (width_seconds * NS_PER_SECOND),
         }
     )
-    of_file = (*_LOTS, *_VOLUMES, "quote_volume", "trade_count", *_LEFT_OUT)
+    of_file = (*_LOTS, *_VOLUMES, "quote_volume", "trade_count", *_COUNTS)
     of_trades = (*_TICKS, *_PRICES, "vwap", "first_id", "last_id")
     of_book = (*_MID, *_SPREAD, *_SPREAD_TICKS)
     return rows.with_columns(

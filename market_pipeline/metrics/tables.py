@@ -113,6 +113,11 @@ BARS = Table(
             "Trades left out because price or size is no whole number of ticks or lots above 0.",
         ),
         Column(
+            "outside_market_count",
+            "BIGINT",
+            "Trades left out because the venue marks them as none of the market's.",
+        ),
+        Column(
             "other_day_count",
             "BIGINT",
             "Trades of the day's files left out because their exchange time is of another day: "

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from market_pipeline.quality.checks.bar_rows import BAR_ROWS
 from market_pipeline.quality.checks.features import FEATURES
 from market_pipeline.quality.evaluate import CHECKS
 from market_pipeline.quality.fidelity.check import FIDELITY
@@ -144,13 +145,13 @@ def test_every_table_is_an_asset(found: str):
 
 
 def test_every_check_is_an_asset_check(found: str):
-    """Each check of the closed list is on one asset, with its own sentence."""
+    """Each check of the report, and that of the bars, is on one asset with its own sentence."""
     assets = yaml.safe_load(found)["assets"].values()
     told = {
         name: check["description"] for asset in assets for name, check in asset["checks"].items()
     }
 
-    assert {check.name: check.sentence for check in (*CHECKS, FEATURES, FIDELITY)} == told
+    assert {check.name: check.sentence for check in (*CHECKS, BAR_ROWS, FEATURES, FIDELITY)} == told
 
 
 def test_importing_the_definitions_writes_nothing(workspace: Workspace, found: str):

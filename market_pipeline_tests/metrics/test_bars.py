@@ -21,7 +21,7 @@ from market_pipeline.metrics.bars import QUOTE_COLUMNS, day_bars
 from market_pipeline.metrics.tables import BARS
 from market_pipeline.quality.intervals import NO_SPANS, NS_PER_SECOND, day_bounds_ns
 from market_pipeline.quality.measures import print_bars
-from market_pipeline.sources.batches import Trades
+from market_pipeline.sources.batches import MARKET, OUTSIDE_MARKET, UNMARKED, Trades
 from market_pipeline.sources.crypto_lake_trades import read_trades
 from market_pipeline_tests.naive.bars import naive_bars
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS, sample_root
@@ -40,8 +40,9 @@ def at(second):
 
 
 def a_trades(*prints):
-    """Trades given as (received, exchange second, id, ticks, lots, taker bought)."""
-    received, second, number, ticks, lots, is_buy = zip(*prints, strict=True)
+    """Trades given as (received, exchange second, id, ticks, lots, taker bought[, mark])."""
+    marks = [each[6] if len(each) > 6 else UNMARKED for each in prints]
+    received, second, number, ticks, lots, is_buy = zip(*(p[:6] for p in prints), strict=True)
     return Trades(
         np.array([at(each) for each in second], np.int64),
         np.array([at(each) for each in received], np.int64),
@@ -49,6 +50,7 @@ def a_trades(*prints):
         np.array(lots, np.float64) / 1_000,
         np.array(is_buy, np.bool_),
         np.array(number, np.int64),
+        np.array(marks, np.int8) if any(each != UNMARKED for each in marks) else None,
     )
 
 
@@ -194,6 +196,22 @@ class TestTrades:
             rows[:1], "off_step_count", "trade_count", "volume_lots", "high_ticks"
         )
 
+    def test_outside_the_market(self):
+        """Prints that the venue marks as none of the market's are counted and left out, whatever
+        else is wrong with them; one of another day counts as that.
+        """
+        prints = [
+            (1, 1, 1, 10, 1, True, MARKET),
+            (2, 2, 2, 99, 9, True, OUTSIDE_MARKET),
+            (3, 3, 3, 9.5, 1, True, OUTSIDE_MARKET),
+            (4, WHOLE, 4, 11, 1, True, OUTSIDE_MARKET),
+        ]
+        rows = bars_of(a_trades(*prints))
+
+        names = ("outside_market_count", "off_step_count", "trade_count", "high_ticks")
+        assert [(2, 0, 1, 10)] == only(rows[:1], *names)
+        assert [(2, 1)] == only(rows[-1:], "outside_market_count", "other_day_count")
+
     def test_more_than_can_be_counted(self):
         """Volumes beyond what fits are refused."""
         size = 2.0**51 - 1
@@ -258,6 +276,7 @@ PRINTS = st.tuples(
     st.sampled_from([1.0, 2.0, 3.0, 4.0, 2.5]),
     st.sampled_from([1.0, 2.0, 7.0, 0.25]),
     st.booleans(),
+    st.sampled_from([UNMARKED, MARKET, OUTSIDE_MARKET]),
 )
 TICKS = st.one_of(st.none(), st.integers(90, 110))
 FLAGS = st.sampled_from([0, 0, 0, 1, 4, 256, int(BookFlag.BAD_TS_RECEIPT)])
@@ -278,7 +297,10 @@ def test_agrees_with_the_naive_twin(prints, messages, gap, at_once, cut):
     span = np.array([[at(gap[0]), at(gap[1])]]) if gap[0] < gap[1] else NO_SPANS
     bbo = a_bbo(*messages)
     expected = naive_bars(
-        [(at(r), at(s), n, Fraction(t), Fraction(q), b) for r, s, n, t, q, b in prints],
+        [
+            (at(r), at(s), n, Fraction(t), Fraction(q), b, m != OUTSIDE_MARKET)
+            for r, s, n, t, q, b, m in prints
+        ],
         [(at(second), book, flags) for second, book, flags in messages],
         [at(each) for each in gap],
         start_ns=START_NS,

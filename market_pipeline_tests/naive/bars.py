@@ -13,8 +13,8 @@ def naive_bars(prints, messages, gap, *, start_ns, widths_ns, tick, lot):
     """The rows of every width, in exact fractions.
 
     Args:
-        prints: In file order: (receipt ns, origin ns, id, ticks, lots, taker bought), where ticks
-            and lots are fractions.
+        prints: In file order: (receipt ns, origin ns, id, ticks, lots, taker bought, of the
+            market), where ticks and lots are fractions.
         messages: (receipt ns, (bid, ask) in ticks, flags).
         gap: From and to when nothing was observed.
         start_ns: Of the day.
@@ -25,8 +25,9 @@ def naive_bars(prints, messages, gap, *, start_ns, widths_ns, tick, lot):
     spans = state_spans(sound(messages), gap)
     received = [each for _, each in sorted(enumerate(prints), key=lambda p: (p[1][0], p[0]))]
     day = [p for p in received if start_ns <= p[1] < start_ns + widths_ns[-1]]
-    off = [p for p in day if p[3].denominator > 1 or p[4].denominator > 1]
-    kept = [p for p in day if p not in off]
+    outside = [p for p in day if not p[6]]
+    off = [p for p in day if p[6] and (p[3].denominator > 1 or p[4].denominator > 1)]
+    kept = [p for p in day if p not in off and p not in outside]
     late = []
     for n, p in enumerate(kept):
         bar = (p[1] - start_ns) // widths_ns[0]
@@ -46,6 +47,7 @@ def naive_bars(prints, messages, gap, *, start_ns, widths_ns, tick, lot):
                 "trade_count": len(inside),
                 "late_count": sum(begin <= p[1] < end for p in late),
                 "off_step_count": sum(begin <= p[1] < end for p in off),
+                "outside_market_count": sum(begin <= p[1] < end for p in outside),
                 "other_day_count": before + (after if end == start_ns + widths_ns[-1] else 0),
                 "first_id": inside[0][2] if inside else None,
                 "last_id": inside[-1][2] if inside else None,

@@ -18,26 +18,35 @@ from market_pipeline.defs.describe import Line, markdown_text, table_metadata
 from market_pipeline.defs.interrupts import run_step
 from market_pipeline.defs.partitions import DAILY, day_of, is_green
 from market_pipeline.defs.resources import Pipeline
+from market_pipeline.metrics.tables import BARS
 from market_pipeline.quality import evaluate as rules
+from market_pipeline.quality.checks.bar_rows import BAR_ROWS, bar_places, check_bar_rows
 from market_pipeline.quality.checks.base import Check, CheckOutcome
 from market_pipeline.quality.checks.features import FEATURES, check_features, feature_places
 from market_pipeline.quality.fidelity.check import FIDELITY, check_fidelity
 from market_pipeline.quality.fidelity.report import FidelityRow
 from market_pipeline.quality.figures.features import FeatureFigures
 from market_pipeline.quality.findings import FINDINGS, FindingRow
+from market_pipeline.quality.measures.bar_rows import bar_violations
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.quality.words import time_text
 from market_pipeline.stages.published_rows import records_of
 from market_pipeline.tables import TABLES
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.read import day_rows
 from market_pipeline.warehouse.working import read_day
 
 __all__ = ["CHECKS"]
 
 _MAX_SHOWN = 10
 _READ = ("validation_report", "quality_findings")
-_READ_OF = {FEATURES.name: ("daily_metrics",), FIDELITY.name: ("fidelity_report",)}
-"""What checks read that are not of the report."""
-_CHECKS = (*rules.CHECKS, FEATURES, FIDELITY)
+_READ_OF = {
+    BAR_ROWS.name: (),
+    FEATURES.name: ("daily_metrics",),
+    FIDELITY.name: ("fidelity_report",),
+}
+"""What checks read beside the table they are of, that are not of the report."""
+_CHECKS = (*rules.CHECKS, BAR_ROWS, FEATURES, FIDELITY)
 
 _Finding = tuple[Instrument, CheckOutcome]
 
@@ -94,6 +103,10 @@ def quality_checks(
     of_metrics, of_features = _of_metrics(instruments, published[daily.sql_name])
     found += [*of_metrics, *_of_fidelity(instruments, published[fidelity.sql_name])]
     places = pl.concat([published[findings_of_day.sql_name], of_features])
+    if BAR_ROWS.name in asked:
+        of_bars, bar_findings = _of_bars(instruments, pipeline.warehouse, day_of(context))
+        found += of_bars
+        places = pl.concat([places, bar_findings])
     evaluated = set()
     for check in _CHECKS:
         findings = [finding for finding in found if finding[1].check == check]
@@ -136,6 +149,22 @@ def _of_fidelity(instruments: Sequence[Instrument], published: pl.DataFrame) -> 
         for outcome in [check_fidelity(rows[each.id], each.fidelity)]
         if outcome is not None
     ]
+
+
+def _of_bars(
+    instruments: Sequence[Instrument], warehouse: Warehouse, day: date
+) -> tuple[list[_Finding], pl.DataFrame]:
+    """What the check `bar_rows` says of each instrument's published bars, and the places."""
+    found: list[_Finding] = []
+    places: list[FindingRow] = []
+    published = day_rows(warehouse, BARS, day)
+    for each in instruments:
+        rows = published.of(each.id).collect()
+        if rows.height:
+            violations = bar_violations(rows, day)
+            found.append((each, check_bar_rows(rows.height, violations)))
+            places += bar_places(each.venue, each.symbol, day, violations)
+    return found, FINDINGS.frame(places)
 
 
 def _take_back(context: dg.AssetCheckExecutionContext, unsaid: Collection[str]) -> None:
