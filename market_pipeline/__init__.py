@@ -22,11 +22,18 @@ if TYPE_CHECKING:
     from market_pipeline.notebook.rebuild import rebuild
     from market_pipeline.notebook.rebuilt import RebuiltBook
     from market_pipeline.notebook.sampled import asof_quotes, depth_matrix
+    from market_pipeline.plots.ladder import plot_book
+    from market_pipeline.plots.plot import Plot
+    from market_pipeline.plots.price_levels import plot_depth
+    from market_pipeline.plots.published import plot_day
+    from market_pipeline.plots.scatter import plot_scatter
+    from market_pipeline.plots.series import plot_series
 
     __version__: str
 
 __all__ = [
     "Book",
+    "Plot",
     "RebuiltBook",
     "__version__",
     "asof_quotes",
@@ -38,11 +45,17 @@ __all__ = [
     "load_bbo",
     "load_depth",
     "load_trades",
+    "plot_book",
+    "plot_day",
+    "plot_depth",
+    "plot_scatter",
+    "plot_series",
     "rebuild",
 ]
 
 _IMPORTED_WHEN_USED = {
     "Book": "market_pipeline.notebook.book",
+    "Plot": "market_pipeline.plots.plot",
     "RebuiltBook": "market_pipeline.notebook.rebuilt",
     "asof_quotes": "market_pipeline.notebook.sampled",
     "book_at": "market_pipeline.notebook.instant",
@@ -52,6 +65,11 @@ _IMPORTED_WHEN_USED = {
     "load_bbo": "market_pipeline.notebook.published",
     "load_depth": "market_pipeline.notebook.published",
     "load_trades": "market_pipeline.notebook.published",
+    "plot_book": "market_pipeline.plots.ladder",
+    "plot_day": "market_pipeline.plots.published",
+    "plot_depth": "market_pipeline.plots.price_levels",
+    "plot_scatter": "market_pipeline.plots.scatter",
+    "plot_series": "market_pipeline.plots.series",
     "rebuild": "market_pipeline.notebook.rebuild",
 }
 

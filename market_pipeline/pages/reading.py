@@ -4,27 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 
 import duckdb
 import polars as pl
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.thresholds import Thresholds
-from market_pipeline.plots.day import day_plot
 from market_pipeline.plots.hours import hours_plot
-from market_pipeline.plots.samples import (
-    interval_totals,
-    sampled_depth,
-    sampled_quotes,
-    shown_intervals,
-)
-from market_pipeline.plots.window import Window
+from market_pipeline.plots.published import plot_files
+from market_pipeline.plots.samples import interval_totals
 from market_pipeline.quality.checks.base import Check, CheckOutcome
 from market_pipeline.quality.evaluate import CHECKS, evaluate, thresholds_in_force
 from market_pipeline.quality.findings import FINDINGS, FindingRow
 from market_pipeline.quality.row import ReportRow
-from market_pipeline.quality.words import measured
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.file_views import shown_files
 from market_pipeline.warehouse.layout import Warehouse
@@ -78,30 +70,15 @@ def read_instrument_day(
     configured = Thresholds() if instrument is None else instrument.thresholds
     thresholds = thresholds_in_force(row, configured)
     by_check = {outcome.check: outcome for outcome in evaluate(row, thresholds)}
-    plots: tuple[str, str] | tuple[None, None] = None, None
     intervals: Sequence[Record] = []
     files = {
         asset: shown_files(connection, warehouse, TABLES[asset], row.dt, row.instrument_id)
         for asset in ("book_bbo", "book_depth", "book_intervals")
     }
-    if row.outcome == "rebuilt" and all(files.values()):
-        window = Window.of_day(
-            row.dt, measured(row.first_message_ns), measured(row.last_message_ns)
-        )
-        of_what = f"{row.instrument_id} on {row.dt}"
-        plots = (
-            day_plot(
-                window,
-                sampled_quotes(files["book_bbo"], window.every_ns),
-                shown_intervals(files["book_intervals"], window.every_ns),
-                sampled_depth(files["book_depth"], window.every_ns),
-                tick=Decimal(measured(row.tick)),
-                lot=Decimal(measured(row.lot)),
-                title=f"Mid, intervals, spread and depth of {of_what}",
-            ),
-            hours_plot(row, f"Skew and mismatches of {of_what} by hour"),
-        )
+    plot = plot_files(row, files)
+    if plot is not None:
         intervals = interval_totals(files["book_intervals"]).to_dicts()
+    hours_title = f"Skew and mismatches of {row.instrument_id} on {row.dt} by hour"
     return PageDay(
         row=row,
         checks=[(check, by_check.get(check)) for check in CHECKS],
@@ -109,8 +86,8 @@ def read_instrument_day(
         findings=FindingRow.read(_rows(connection, FINDINGS.sql_name, row, _PLACES)),
         raw_files=_rows(connection, "lake.manifest", row, "asset, shard").to_dicts(),
         intervals=intervals,
-        day_svg=plots[0],
-        hours_svg=plots[1],
+        day_svg=None if plot is None else plot.as_inline(),
+        hours_svg=None if plot is None else hours_plot(row, hours_title),
     )
 
 

@@ -12,7 +12,7 @@ from market_pipeline.books.flags import BookFlag
 if TYPE_CHECKING:
     from market_pipeline.quality.row import Condition
 
-__all__ = ["CAUSES", "CONDITIONS", "LETTERS", "OTHER_CAUSE"]
+__all__ = ["ASKS", "BIDS", "CAUSES", "CONDITIONS", "LETTERS", "LINES", "OTHER_CAUSE"]
 
 CONDITIONS: dict[Condition, str] = {
     "available": "#009e73",
@@ -41,3 +41,8 @@ CAUSES: dict[str, str] = {
 
 OTHER_CAUSE = "#8c8c8c"
 """Of the causes that do not."""
+
+LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
+"""Of lines in one panel, in turn."""
+
+BIDS, ASKS = LINES[:2]

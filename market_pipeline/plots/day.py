@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from decimal import Decimal
 
 import numpy as np
 import polars as pl
 
 from market_pipeline.plots._depth import DepthGrid, depth_grid
-from market_pipeline.plots._raster import SHADES, png
 from market_pipeline.plots.colours import CAUSES, OTHER_CAUSE
 from market_pipeline.plots.drawing import INK, Drawing, box_path
+from market_pipeline.plots.heat import draw_sizes
 from market_pipeline.plots.lines import draw_quotes
-from market_pipeline.plots.panel import Panel, Tick, round_ticks, time_ticks
+from market_pipeline.plots.panel import Panel, round_ticks, time_ticks
+from market_pipeline.plots.plot import Plot
 from market_pipeline.plots.window import Window
 
 __all__ = ["day_plot"]
@@ -23,7 +23,6 @@ _WIDTH, _LEFT, _PANEL_WIDTH = 1012, 142, 800
 _TITLE_HEIGHT, _TIMES_HEIGHT = 24, 30
 _MID_HEIGHT, _SPREAD_HEIGHT, _DEPTH_HEIGHT = 180, 90, 200
 _LANE_HEIGHT, _THINNEST = 20, 1.2
-_BAR_LEFT, _BAR_WIDTH = _LEFT + _PANEL_WIDTH + 12, 10
 
 
 def day_plot(
@@ -35,8 +34,8 @@ def day_plot(
     tick: Decimal,
     lot: Decimal,
     title: str,
-) -> str:
-    """Mid, intervals, spread and depth through a day on one time axis, as SVG for a page.
+) -> Plot:
+    """Mid, intervals, spread and depth through a day on one time axis.
 
     Args:
         window: The part of the day to show.
@@ -62,11 +61,11 @@ def day_plot(
     grid = depth_grid(depth, window)
     if grid is None or not np.nansum(grid.lots):
         drawing.text(_LEFT + 8, top + 10, "no valid book with two sides in books.depth")
-        return drawing.as_inline(_WIDTH, top + 24, title)
+        return Plot(drawing, _WIDTH, top + 24, title)
     _draw_depth(drawing, top, window, grid, lot)
     bottom = top + _DEPTH_HEIGHT + _TIMES_HEIGHT
     drawing.text(_LEFT + _PANEL_WIDTH / 2, bottom, "UTC, receipt clock", "middle")
-    return drawing.as_inline(_WIDTH, bottom + 12, title)
+    return Plot(drawing, _WIDTH, bottom + 12, title)
 
 
 def _titled(drawing: Drawing, top: float, title: str) -> float:
@@ -115,33 +114,9 @@ def _draw_lanes(
 def _draw_depth(
     drawing: Drawing, top: float, window: Window, grid: DepthGrid, lot: Decimal
 ) -> None:
-    """Draws the sizes in colours that go by their logarithm, and beside them what colours mean."""
-    with np.errstate(divide="ignore"):
-        size = np.log10(np.where(grid.lots > 0, grid.lots * float(lot), np.nan))
-    low, high = np.nanquantile(size, (0.02, 0.995)).tolist()
-    high = max(high, low + 1e-6)
-    shades = np.rint((size - low) / (high - low) * (SHADES - 1)).clip(0, SHADES - 1)
     panel = _panel(window, top, _DEPTH_HEIGHT, (-grid.reach_ticks, grid.reach_ticks))
     drawn_ns = window.steps * window.every_ns
     width = _PANEL_WIDTH * drawn_ns / (window.end_ns - window.start_ns)
-    drawing.image(_LEFT, top, width, _DEPTH_HEIGHT, png(shades[::-1]))
+    draw_sizes(drawing, panel, grid.lots * float(lot), width)
     panel.draw_axes(drawing, time_ticks(window, _PANEL_WIDTH), round_ticks(*panel.y_range, 6))
     drawing.line(f"M{_LEFT} {top + _DEPTH_HEIGHT / 2}h{_PANEL_WIDTH}", INK, 0.5)
-    bar = Panel(_BAR_LEFT, top + 14, _BAR_WIDTH, _DEPTH_HEIGHT - 14, (0, 1), (low, high))
-    drawing.image(
-        bar.left, bar.top, bar.width, bar.height, png(np.arange(SHADES, dtype=float)[::-1, None])
-    )
-    drawing.text(bar.left, top + 4, "size")
-    for value, label in _size_ticks(low, high):
-        drawing.text(bar.left + _BAR_WIDTH + 4, float(bar.y(np.array(value))), label)
-
-
-def _size_ticks(low: float, high: float) -> list[Tick]:
-    """One, two and five times powers of ten between two logarithms, or only the powers if many."""
-    digits = (1, 2, 5) if high - low < 3 else (1,)
-    sizes = [
-        digit * 10.0**exponent
-        for exponent in range(math.floor(low), math.ceil(high) + 1)
-        for digit in digits
-    ]
-    return [(math.log10(size), f"{size:g}") for size in sizes if low <= math.log10(size) <= high]

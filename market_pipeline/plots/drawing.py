@@ -29,6 +29,7 @@ _FONT = "system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif"
 _TEXT = f'font-family="{_FONT}" font-size="{_FONT_SIZE}" fill="{INK}"'
 # An image knows nothing of the page around it, light or dark: it brings its own paper and ink.
 _OWN_COLOURS = "color:#1c2226;--accent:#0072b2"
+_FITS = "max-width:100%;height:auto"
 _PAPER = "#fff"
 
 
@@ -103,11 +104,15 @@ class Drawing:
         )
 
     def as_image(self, width: float, height: float) -> str:
-        """The picture as a document of its own, on paper that suits a light page and a dark one."""
+        """The picture as a document of its own, on paper that suits a light page and a dark one.
+
+        In a column that is narrower it is as wide as that.
+        """
         size = f'width="{_number(width)}" height="{_number(height)}"'
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" {size} {_TEXT} '
-            f'style="{_OWN_COLOURS}">'
+            f'<svg xmlns="http://www.w3.org/2000/svg" {size} '
+            f'viewBox="0 0 {_number(width)} {_number(height)}" {_TEXT} '
+            f'style="{_OWN_COLOURS};{_FITS}">'
             f'<rect {size} rx="4" fill="{_PAPER}"/>{"".join(self._elements)}</svg>'
         )
 

@@ -1,4 +1,4 @@
-"""A line through a day, and the band from the lowest to the highest around it."""
+"""A line through time, and the band from the lowest to the highest around it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from market_pipeline.plots.drawing import ACCENT, Drawing, polyline
 from market_pipeline.plots.panel import Panel, round_ticks, time_ticks
 from market_pipeline.plots.window import Window
 
-__all__ = ["draw_quotes"]
+__all__ = ["by_pixel", "draw_line", "draw_quotes", "with_room"]
 
 _BRIDGED_STEPS = 5
 _POINT_PIXELS = 2
@@ -26,7 +26,6 @@ def draw_quotes(
 ) -> None:
     """Draws the mid or the spread of every step in a panel of its own, with its axes.
 
-    Two pixels have one point: the last value, and the lowest and the highest of all their steps.
     What was not seen is not drawn: where steps are missing the line breaks. Up to five are bridged,
     because a quiet market has no message in each.
 
@@ -37,30 +36,57 @@ def draw_quotes(
         name: "mid" or "spread".
         window: What is shown.
     """
-    width = box[2]
-    point_ns = (window.end_ns - window.start_ns) / width * _POINT_PIXELS
-    middle_ns = pl.col("start_ns") + window.every_ns // 2 - window.start_ns
-    points = quotes.group_by(
-        (pl.col("start_ns").diff() > _BRIDGED_STEPS * window.every_ns)
+    values = quotes.select(
+        at_ns=pl.col("start_ns") + window.every_ns // 2,
+        stretch=(pl.col("start_ns").diff() > _BRIDGED_STEPS * window.every_ns)
         .fill_null(False)
-        .cum_sum()
-        .alias("stretch"),
-        (middle_ns / point_ns).floor().alias("point"),
-        maintain_order=True,
-    ).agg(
-        pl.col(name).last().alias("last"),
-        pl.col(f"{name}_low").min().alias("low"),
-        pl.col(f"{name}_high").max().alias("high"),
+        .cum_sum(),
+        last=pl.col(name),
+        low=pl.col(f"{name}_low"),
+        high=pl.col(f"{name}_high"),
     )
+    points = by_pixel(values, window, box[2])
     panel = Panel(
         *box, (window.start_ns, window.end_ns), _range(points, from_zero=name == "spread")
     )
-    times = time_ticks(window, width)
+    times = time_ticks(window, panel.width)
     if points.is_empty():
         panel.draw_axes(drawing, times, ())
         drawing.text(panel.left + 8, panel.top + panel.height / 2, "no valid quote of two sides")
         return
     panel.draw_axes(drawing, times, round_ticks(*panel.y_range, round(panel.height / _TICK_PIXELS)))
+    draw_line(drawing, panel, points, ACCENT)
+
+
+def by_pixel(values: pl.DataFrame, window: Window, width: float) -> pl.DataFrame:
+    """One row for each two pixels: the last value, and the lowest and the highest of all in them.
+
+    Args:
+        values: Columns `at_ns` (int64), `stretch` (the line breaks where it changes), `last`, `low`
+            and `high`, in the order of time.
+        window: What is shown.
+        width: On so many pixels.
+
+    Returns:
+        `stretch`, `point` (how many points right of the panel's left side), `last`, `low`, `high`.
+    """
+    point_ns = (window.end_ns - window.start_ns) / width * _POINT_PIXELS
+    return values.group_by(
+        "stretch",
+        ((pl.col("at_ns") - window.start_ns) / point_ns).floor().alias("point"),
+        maintain_order=True,
+    ).agg(pl.col("last").last(), pl.col("low").min(), pl.col("high").max())
+
+
+def draw_line(drawing: Drawing, panel: Panel, points: pl.DataFrame, colour: str) -> None:
+    """Draws a line through the last values, and the band from the lowest to the highest.
+
+    Args:
+        drawing: What to draw on.
+        panel: Where.
+        points: As `by_pixel` returns them.
+        colour: Of line and band.
+    """
     bands, lines, dots = "", "", ""
     for stretch in points.partition_by("stretch", maintain_order=True):
         x = panel.left + (stretch["point"].to_numpy() + 0.5) * _POINT_PIXELS
@@ -73,9 +99,9 @@ def draw_quotes(
         else:
             lines += polyline(x, last)
         bands += polyline(np.append(x, x[::-1]), np.append(high, low[::-1])) + "z"
-    drawing.area(bands, ACCENT, _BAND_OPACITY)
-    drawing.line(lines, ACCENT)
-    drawing.line(dots, ACCENT, 3)
+    drawing.area(bands, colour, _BAND_OPACITY)
+    drawing.line(lines, colour)
+    drawing.line(dots, colour, 3)
 
 
 def _range(points: pl.DataFrame, *, from_zero: bool) -> tuple[float, float]:
@@ -85,5 +111,10 @@ def _range(points: pl.DataFrame, *, from_zero: bool) -> tuple[float, float]:
     low, high = points.select(pl.col("low").min(), pl.col("high").max()).row(0)
     if from_zero:
         low, high = min(low, 0.0), max(high, 0.0)
+    return with_room(low, high, from_zero=from_zero)
+
+
+def with_room(low: float, high: float, *, from_zero: bool = False) -> tuple[float, float]:
+    """A range with a little room below and above; `from_zero` leaves none below a zero."""
     room = 0.04 * (high - low) or abs(high) / 1_000 or 1.0
     return (low if from_zero and low == 0.0 else low - room), high + room

@@ -12,6 +12,8 @@ __all__ = ["MINUTE_NS", "Window"]
 
 MINUTE_NS = 60 * NS_PER_SECOND
 _MAX_STEPS = 1_440
+_PART_STEPS = 240
+"""A part of a day has fewer steps: a quiet market has no message in each of many short ones."""
 _WHOLE_DAY_FROM = 0.25
 """A day of whose length the messages cover less is shown only where they are."""
 
@@ -45,6 +47,17 @@ class Window:
         seconds = -(-covered_ns // ((_MAX_STEPS - 1) * NS_PER_SECOND))
         every_ns = max(seconds, 1) * NS_PER_SECOND
         return cls(first_ns // every_ns * every_ns, last_ns + 1, every_ns)
+
+    @classmethod
+    def of_span(cls, start_ns: int, end_ns: int) -> Self:
+        """A part of a day, in about 240 steps of at least a second.
+
+        Args:
+            start_ns, end_ns: Receipt times; the steps that they lie in are shown whole.
+        """
+        every_ns = max(-(-(end_ns - start_ns) // (_PART_STEPS * NS_PER_SECOND)), 1) * NS_PER_SECOND
+        start_ns = start_ns // every_ns * every_ns
+        return cls(start_ns, start_ns + -(-(end_ns - start_ns) // every_ns) * every_ns, every_ns)
 
     @property
     def steps(self) -> int:

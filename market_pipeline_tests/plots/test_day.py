@@ -58,7 +58,7 @@ def drawn(files: dict[str, list[Path]], window: Window = WINDOW, title: str = "a
         sampled_depth(files["depth"]),
         **STEPS,
         title=title,
-    )
+    ).as_inline()
 
 
 def test_lines_break_where_nothing_was_seen(files):
