@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
+import subprocess
+import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +23,7 @@ from market_pipeline.books.flags import INVALIDATING, MEANING, BookFlag
 from market_pipeline.cli.app import app
 from market_pipeline.config.instruments import load_instruments
 from market_pipeline.config.settings import Settings
+from market_pipeline.plots.plot import Plot
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
 from market_pipeline.sources.simulated import demo_plan, simulate
 from market_pipeline.tables import TABLES, VIEWS
@@ -36,6 +40,8 @@ PAGES = (
 )
 ANSWERED = ("README.md", "docs/sql.md", "docs/tour.md")
 """Pages whose queries are about the demo and therefore have an answer."""
+
+NOTEBOOKS = sorted((DOCS / "notebooks").glob("*.py"))
 
 FENCE = re.compile(r"^( *)```([^\n`]*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 
@@ -234,6 +240,31 @@ class TestExamples:
             if name not in known | {"PIPELINE_CONFIG_FILE", "MARKET_PIPELINE_SAMPLE_DATA"}
         }
         assert set() == unknown
+
+
+class TestNotebooks:
+    @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
+    def test_runs(self, notebook: Path, demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each cell of a notebook runs beside the demo's data, and its pictures are SVG."""
+        monkeypatch.chdir(demo)
+        outputs, _ = runpy.run_path(str(notebook))["app"].run()
+        plots = [each.as_svg() for each in outputs if isinstance(each, Plot)]
+        assert (True, set()) == (len(plots) > 1, {svg[:4] for svg in plots} - {"<svg"})
+
+    def test_first_look_sees_what_was_planted(
+        self, demo: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It says that the day is degraded, and its longest invalid span is the silence."""
+        monkeypatch.chdir(demo)
+        _, names = runpy.run_path(str(DOCS / "notebooks/first_look.py"))["app"].run()
+        condition = names["verdict"]["condition"]
+        assert ("degraded", ["GAP"]) == (condition, [each["cause"] for each in names["worst"]])
+
+    def test_marimo_finds_nothing_wrong(self) -> None:
+        """Marimo opens each as it is: no name defined twice, no cycle, nothing to format."""
+        command = [sys.executable, "-m", "marimo", "check", "--strict", *map(str, NOTEBOOKS)]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (0, "") == (ended.returncode, ended.stdout + ended.stderr)
 
 
 class TestSql:
