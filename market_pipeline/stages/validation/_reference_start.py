@@ -1,4 +1,4 @@
-"""Where the reference replay begins: the day's first message, and some published keyframes.
+"""Where the reference replay begins: the day's first message, or some published keyframes.
 
 A keyframe holds the whole state of a valid book but for what happened before: which snapshots were
 met, what they held, and which messages came. It is taken before the snapshots of its own last
@@ -35,7 +35,7 @@ from market_pipeline.stages.rebuild.seed import closing_book
 from market_pipeline.stages.validation.context import InstrumentDay
 from market_pipeline.warehouse.read import scan
 
-__all__ = ["Start", "starts_of"]
+__all__ = ["Start", "lot", "starts_of"]
 
 _KEYS = ("receipt_timestamp", "sequence_number")
 _UNUSABLE = int(INVALIDATING | BookFlag.BAD_TS_ORIGIN)
@@ -75,8 +75,16 @@ class _Keyframe(NamedTuple):
     sequence_number: int
 
 
-def starts_of(day: InstrumentDay, count: int, patience_ns: int) -> list[Start]:
-    """At most `count` places to begin at, in order: the day's first message is one of them.
+def lot(day: InstrumentDay, what: str, number: int = 0) -> int:
+    """A number as if drawn, that follows from the instrument, the day and what it is drawn for."""
+    text = f"{day.instrument.id} {day.day} {what} {number}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest())
+
+
+def starts_of(
+    day: InstrumentDay, count: int, patience_ns: int, *, with_first: bool = True
+) -> list[Start]:
+    """At most `count` places to begin at, in order.
 
     The keyframes follow from the instrument, the day and their messages alone. The day's beginning
     is left out where the closing book that it was seeded with is not published any more.
@@ -86,13 +94,15 @@ def starts_of(day: InstrumentDay, count: int, patience_ns: int) -> list[Start]:
         count: At least 1.
         patience_ns: How much older than the feed a snapshot may be before its place is no longer
             waited for.
+        with_first: Whether the day's first message is one of them; it is also where there is no
+            keyframe to begin at.
 
     Raises:
         LakeFileError: A raw file cannot be read, or changed since it was registered.
     """
-    keyframes = _keyframes(day, _TRIED * (count - 1))
+    keyframes = _keyframes(day, _TRIED * (count - with_first))
     places = _places(day.messages, [each.messages for each in keyframes]) if keyframes else {}
-    first = _first(day)
+    first = _first(day) if with_first else []
     further: dict[int, Start] = {}
     for keyframe in keyframes:
         message, received_ns, number = keyframe
@@ -101,6 +111,8 @@ def starts_of(day: InstrumentDay, count: int, patience_ns: int) -> list[Start]:
             continue
         met = _snapshots_met(day.snapshot_files, place.epoch, number, received_ns - patience_ns)
         further[message] = Start(None, message, place.row, *met)
+    if not further:
+        return first or _first(day)
     books = _checkpoints(day).filter(pl.col("messages").is_in(list(further))).sort("messages")
     for book in books.collect().iter_rows(named=True):
         first.append(replace(further[book["messages"]], checkpoint=book))
@@ -124,6 +136,8 @@ def _keyframes(day: InstrumentDay, count: int) -> list[_Keyframe]:
     By turns a keyframe is drawn, of which there are as many in a quiet hour as in a busy one, and a
     message, which stands for the keyframe before it.
     """
+    if count == 0:
+        return []
     keyframes = _checkpoints(day).filter(
         pl.col("flags") & _UNUSABLE == 0, format_version=CHECKPOINT_FORMAT
     )
@@ -131,14 +145,10 @@ def _keyframes(day: InstrumentDay, count: int) -> list[_Keyframe]:
     known = {each.messages: each for each in map(_Keyframe._make, rows)}
     places = list(known)
 
-    def lot(what: str, number: int) -> int:
-        text = f"{day.instrument.id} {day.day} {what} {number}"
-        return int.from_bytes(hashlib.sha256(text.encode()).digest())
-
     drawn: dict[int, None] = {}
-    by_time = sorted(places, key=lambda place: lot("keyframe", place))
+    by_time = sorted(places, key=lambda place: lot(day, "keyframe", place))
     for turn, keyframe in enumerate(by_time):
-        message = lot("message", turn) % max(day.record.messages or 0, 1)
+        message = lot(day, "message", turn) % max(day.record.messages or 0, 1)
         before = places[max(bisect_right(places, message) - 1, 0)]
         drawn |= {keyframe: None, before: None}
     return [known[place] for place in list(drawn)[:count]]

@@ -43,13 +43,16 @@ from market_pipeline.quality.words import measured, number_of, time_text
 from market_pipeline.sources.crypto_lake import DELTAS, open_shard, read_deltas
 from market_pipeline.sources.crypto_lake_snapshots import read_snapshots
 from market_pipeline.stages.rebuild.seed import keyframe_of
-from market_pipeline.stages.validation._reference_start import Start, starts_of
+from market_pipeline.stages.validation._reference_start import Start, lot, starts_of
 from market_pipeline.stages.validation.context import InstrumentDay
 
 __all__ = ["measure_reference_replay"]
 
 LEAST_WORK = 16_000
-"""So much `PlainBook.work` is done for a day: plain Python takes about 0.2 s for it …"""
+"""So much `PlainBook.work` is done for a day, shared among its instruments: plain Python takes
+about 0.2 s for it …"""
+LEAST_OF_ONE = 1_600
+"""… but this much, a hundred messages or so, for each of them …"""
 _ROWS_OF_WORK = 1_200
 """… or one for so many rows of a huge day, which takes about a tenth of its rebuild."""
 
@@ -71,8 +74,9 @@ def measure_reference_replay(day: InstrumentDay) -> Measured:
 
     The first minute of the day is one, and `reference_minutes - 1` begin at published keyframes.
     They share the work that a day may cost (`LEAST_WORK`), so that a busy minute is compared up to
-    its part of that. Each is rebuilt from the raw rows and snapshots by the policies that the day
-    was published with. Where messages are suspected to be lost is not found out again, because that
+    its part of that; an instrument with a small share has as much fewer minutes, drawn from these.
+    Each is rebuilt from the raw rows and snapshots by the policies that the day was published with.
+    Where messages are suspected to be lost is not found out again, because that
     follows from the whole day; it is taken from `books.intervals`. Nor is what later evidence says:
     a minute is compared up to the first row that is in doubt (SNAPSHOT_MISMATCH, OUT_OF_ORDER).
 
@@ -109,9 +113,12 @@ def _minutes(day: InstrumentDay, count: int) -> list[_Minute]:
     options = RebuildOptions.of(
         policies, depth_interval_ms=None, keyframe_seconds=0, day=day.day
     ).for_kernel()
-    most = max(LEAST_WORK, measured(record.rows) // _ROWS_OF_WORK) // count
+    most = max(_least_work(day), measured(record.rows) // _ROWS_OF_WORK)
+    chosen = min(count, -(-count * most // LEAST_WORK))
+    most //= chosen
     minutes = []
-    for start in starts_of(day, count, options.snapshot_patience_ns):
+    with_first = lot(day, "first") % count < chosen
+    for start in starts_of(day, chosen, options.snapshot_patience_ns, with_first=with_first):
         book = PlainBook(
             resync=policies.resync,
             crossed_resync_ns=options.crossed_resync_ns,
@@ -129,6 +136,12 @@ def _minutes(day: InstrumentDay, count: int) -> list[_Minute]:
                 continue
         minutes.append(_compared(day, start, book, scales, most))
     return minutes
+
+
+def _least_work(day: InstrumentDay) -> int:
+    """The instrument's share of what the day may cost, by how many have a book to be compared."""
+    rebuilt = day.books.rebuilds.filter(outcome="rebuilt").height
+    return max(LEAST_WORK // max(rebuilt, 1), LEAST_OF_ONE)
 
 
 def _damaged(checkpoint: Mapping[str, Any], error: CheckpointError) -> _Minute:

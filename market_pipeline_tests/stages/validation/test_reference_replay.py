@@ -64,9 +64,17 @@ def figures(day: InstrumentDay) -> tuple[int, int, int]:
     return tuple(found[f"reference_{n}"] for n in ("minutes", "messages", "differing_messages"))
 
 
-def messages_of(day: InstrumentDay) -> list[int]:
+def messages_of(day: InstrumentDay, count: int | None = None, **which: bool) -> list[int]:
     """The first messages of the sampled minutes."""
-    return [start.message for start in starts_of(day, day.settings.reference_minutes, PATIENCE_NS)]
+    count = day.settings.reference_minutes if count is None else count
+    return [start.message for start in starts_of(day, count, PATIENCE_NS, **which)]
+
+
+def among(day: InstrumentDay, others: int) -> InstrumentDay:
+    """The same day, of which so many other instruments have a book too."""
+    own = day.books.rebuilds
+    rows = [own, *(own.with_columns(symbol=pl.lit(f"OTHER{n}-USD")) for n in range(others))]
+    return replace(day, books=replace(day.books, rebuilds=pl.concat(rows)))
 
 
 class TestEqual:
@@ -101,10 +109,45 @@ class TestEqual:
         """Of a minute that takes more work than its part, the messages within that are compared."""
         _, every, _ = figures(good_day)
         monkeypatch.setattr(reference_replay, "LEAST_WORK", 400)
+        monkeypatch.setattr(reference_replay, "LEAST_OF_ONE", 0)
         _, within, differing = figures(good_day)
 
         assert 0 < within < every
         assert 0 == differing
+
+    @pytest.mark.parametrize(("others", "minutes"), [(1, 2), (2, 1), (9, 1), (999, 1)])
+    def test_instruments_of_a_day_share_its_work(
+        self, good_day: InstrumentDay, others: int, minutes: int
+    ):
+        """With many instruments fewer minutes are compared of each, drawn from those of one."""
+        few = among(good_day, others)
+        found = figures(few)
+
+        assert (minutes, 0) == (found[0], found[2])
+        assert 0 < found[1] < figures(good_day)[1]
+        assert found == figures(few)
+
+    def test_first_minutes_and_keyframes_take_turns(self, good_day: InstrumentDay):
+        """Where one minute is compared, it is the day's first of some instruments only."""
+        is_first = {
+            reference_replay.lot(replace(good_day, instrument=each), "first") % 3 == 0
+            for each in (OF, *(OF.model_copy(update={"symbol": f"S{n}-USD"}) for n in range(20)))
+        }
+        starts = [
+            messages_of(good_day, 1, with_first=with_first)[0] for with_first in (True, False)
+        ]
+
+        assert {True, False} == is_first
+        assert (0, True) == (starts[0], starts[1] > 0)
+
+    def test_a_day_without_keyframes_begins_at_its_first_message(
+        self, good_day: InstrumentDay, folder: Path
+    ):
+        """There is nothing else to begin at."""
+        nothing = replace(good_day.lookups, warehouse=Warehouse(folder))
+        empty = replace(good_day, lookups=nothing)
+
+        assert [0] == messages_of(empty, 1, with_first=False)
 
     @pytest.mark.parametrize("policy", ["never", "always"])
     def test_by_the_policies_it_was_published_with(
