@@ -66,6 +66,24 @@ class TestEventLog:
         with log.index_connection() as connection:
             assert (before, True) == (connection.exec_driver_sql(count).scalar(), before > 0)
 
+    def test_an_event_is_kept_whole_or_not_at_all(self, on_disk, monkeypatch):
+        """Where what a materialization tells of its asset cannot be kept, neither is the event."""
+        log = on_disk.event_log_storage
+        dg.materialize([price], instance=on_disk)
+        (made,) = log.fetch_materializations(price.key, 5).records
+
+        def broken(*_: object) -> None:
+            raise RuntimeError
+
+        with log.index_connection() as connection:
+            before = connection.exec_driver_sql("SELECT count(*) FROM event_logs").scalar()
+        monkeypatch.setattr(log, "_store_asset_event", broken)
+        with pytest.raises(RuntimeError):
+            log.store_event(made.event_log_entry)
+        with log.index_connection() as connection:
+            after = connection.exec_driver_sql("SELECT count(*) FROM event_logs").scalar()
+        assert before == after
+
     def test_disposing_closes_the_file(self, on_disk):
         """Nothing stays open behind an instance that ended."""
         log = on_disk.event_log_storage
