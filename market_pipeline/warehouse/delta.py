@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 from threading import Lock
@@ -58,10 +58,11 @@ class PublishedFile:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """A table as this process read it last, and what its commit was then."""
+    """A table as this process read it last, what its commit was then, and days asked for since."""
 
     delta: DeltaTable
     commit: tuple[int, int, int] | None
+    days: dict[date, list[PublishedFile]] = field(default_factory=dict)
 
 
 _opened: dict[Path, _Opened] = {}
@@ -122,10 +123,10 @@ def add_new_columns(delta: DeltaTable, table: Table) -> None:
     """
     known = {field.name: field.type for field in delta.schema().fields}
     fresh = []
-    for field in DeltaSchema.from_arrow(stored_schema(table)).fields:
-        if field.name not in known:
-            fresh.append(DeltaField(field.name, field.type))
-        elif known[field.name] != field.type:
+    for column in DeltaSchema.from_arrow(stored_schema(table)).fields:
+        if column.name not in known:
+            fresh.append(DeltaField(column.name, column.type))
+        elif known[column.name] != column.type:
             raise PublishError(
                 f"{table.sql_name} was published with another type of column before",
                 next_step=(
@@ -133,9 +134,9 @@ def add_new_columns(delta: DeltaTable, table: Table) -> None:
                     "the raw files are untouched."
                 ),
                 file=delta.table_uri,
-                column=field.name,
-                expected=str(known[field.name]),
-                found=str(field.type),
+                column=column.name,
+                expected=str(known[column.name]),
+                found=str(column.type),
             )
     if fresh:
         delta.alter.add_columns(fresh)
@@ -184,7 +185,12 @@ def files_now(
                 return []
             known = _Opened(delta, _stamp(commit_file(warehouse, table, delta.version())))
             _opened[folder] = known
-        return published_files(known.delta, day, instruments)
+        if day is None:
+            return published_files(known.delta, day, instruments)
+        if day not in known.days:
+            known.days[day] = published_files(known.delta, day)
+        files = known.days[day]
+    return [file for file in files if instruments is None or file.instrument in instruments]
 
 
 def _is_behind(warehouse: Warehouse, table: Table, known: _Opened) -> bool:
