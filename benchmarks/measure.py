@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.workspace import ROOT
+from market_pipeline.machine import peak_rss_mb
 
 __all__ = ["Spread", "child_environment", "cpu_seconds", "peak_rss_mb", "run_child"]
 
@@ -56,21 +56,6 @@ def cpu_seconds(run: Callable[[], object], prepare: Callable[[], object] = lambd
         total += time.process_time() - before
         count += 1
     return total / count
-
-
-def peak_rss_mb() -> float:
-    """The most resident memory this process ever had, in MiB.
-
-    The kernel's own mark of this address space where there is one: `ru_maxrss` also remembers the
-    parent's size from between fork and exec.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def child_environment() -> dict[str, str]:

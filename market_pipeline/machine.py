@@ -12,6 +12,7 @@ import os
 import re
 import resource
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
@@ -35,6 +36,7 @@ __all__ = [
     "in_our_words",
     "nearest_folder",
     "panic_without_backtrace",
+    "peak_rss_mb",
     "reports_machine_errors",
     "require_memory",
     "require_open_files",
@@ -193,6 +195,21 @@ def require_memory() -> dict[str, int]:
 def nearest_folder(path: Path) -> Path:
     """The path, or the nearest one above it that exists."""
     return next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
+
+
+def peak_rss_mb() -> float:
+    """The most resident memory this process ever had, in MiB.
+
+    The kernel's own mark of this address space where there is one: `ru_maxrss` also remembers the
+    parent's size from between fork and exec.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def _full(number: int, place: str) -> MachineError:

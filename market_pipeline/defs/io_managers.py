@@ -27,6 +27,7 @@ from dagster_duckdb.io_manager import DuckDbClient
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import load_settings
 from market_pipeline.defs.interrupts import run_step
+from market_pipeline.defs.step_times import loading, publishing
 from market_pipeline.machine import reports_machine_errors
 from market_pipeline.stages.published_rows import of_instrument
 from market_pipeline.tables import TABLES, refresh_catalogue, run_alive, with_catalogue
@@ -130,32 +131,33 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
     @run_step
     def handle_output(self, context: dg.OutputContext, obj: PartitionFiles) -> None:
         """Publishes a day's files; a killed run leaves the partition that was there before."""
-        warehouse = _warehouse(self.data_dir)
-        table, day = TABLES[context.asset_key.path[-1]], _day(context)
-        version = publish(
-            warehouse,
-            table,
-            day,
-            obj.files,
-            withdrawn=obj.withdrawn,
-            properties=commit_properties(table, obj.made_of),
-        )
-        rows = [
-            lineage_row(table, day, instrument, obj.made_of[instrument], sha256)
-            for instrument, parts in groupby(obj.files, key=lambda file: file.instrument)
-            if instrument in obj.made_of
-            for sha256 in [files_sha256(part.sha256 for part in parts)]
-        ]
-        with writing(warehouse) as connection:
-            record_lineage(connection, table, day, [*obj.made_of, *obj.withdrawn], rows)
-        _show(warehouse)
-        context.add_output_metadata(
-            {
-                "delta_version": version,
-                "dagster/table_name": table.sql_name,
-                "query": f"SELECT * FROM {table.sql_name} WHERE dt = '{day}'",
-            }
-        )
+        with publishing(context.add_output_metadata):
+            warehouse = _warehouse(self.data_dir)
+            table, day = TABLES[context.asset_key.path[-1]], _day(context)
+            version = publish(
+                warehouse,
+                table,
+                day,
+                obj.files,
+                withdrawn=obj.withdrawn,
+                properties=commit_properties(table, obj.made_of),
+            )
+            rows = [
+                lineage_row(table, day, instrument, obj.made_of[instrument], sha256)
+                for instrument, parts in groupby(obj.files, key=lambda file: file.instrument)
+                if instrument in obj.made_of
+                for sha256 in [files_sha256(part.sha256 for part in parts)]
+            ]
+            with writing(warehouse) as connection:
+                record_lineage(connection, table, day, [*obj.made_of, *obj.withdrawn], rows)
+            _show(warehouse)
+            context.add_output_metadata(
+                {
+                    "delta_version": version,
+                    "dagster/table_name": table.sql_name,
+                    "query": f"SELECT * FROM {table.sql_name} WHERE dt = '{day}'",
+                }
+            )
 
     @run_step
     def load_input(self, context: dg.InputContext) -> DayRows:
@@ -163,7 +165,8 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
         if context.upstream_output is None:
             raise dg.DagsterInvariantViolationError("an input of this manager is an asset")
         table = TABLES[context.asset_key.path[-1]]
-        return day_rows(_warehouse(self.data_dir), table, _day(context))
+        with loading():
+            return day_rows(_warehouse(self.data_dir), table, _day(context))
 
 
 class _RowsHandler(DbTypeHandler[Any]):
@@ -262,6 +265,18 @@ class _WarehouseClient(DuckDbClient):
         _show(warehouse)
 
 
+class _SmallTables(DbIOManager):
+    """The stock manager, which says what it took."""
+
+    def handle_output(self, context: dg.OutputContext, obj: object) -> None:
+        with publishing(context.add_output_metadata):
+            super().handle_output(context, obj)
+
+    def load_input(self, context: dg.InputContext) -> object:
+        with loading():
+            return super().load_input(context)
+
+
 class SmallTablesIOManager(DuckDBIOManager):
     """Keeps small tables in the private DuckDB database of the warehouse in `data_dir`."""
 
@@ -285,7 +300,7 @@ class SmallTablesIOManager(DuckDBIOManager):
 
     def create_io_manager(self, context: dg.InitResourceContext) -> DbIOManager:
         """The stock manager with our client and handler."""
-        return DbIOManager(
+        return _SmallTables(
             db_client=_WarehouseClient(),
             database=self.database,
             type_handlers=self.type_handlers(),

@@ -9,6 +9,7 @@ from dagster._core.definitions.metadata import RawMetadataMapping
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
 from market_pipeline.config.settings import load_settings
+from market_pipeline.defs.step_times import step_metadata
 
 __all__ = ["DAILY", "day_of", "green_if", "is_green"]
 
@@ -35,6 +36,7 @@ def green_if(
         asset: The asset of the output.
         metadata: What to tell of it.
     """
+    metadata = {**metadata, **step_metadata()}
     if has_data:
         # As metadata of the output the event log would hold it twice, in the output's event too.
         context.add_asset_metadata(metadata, asset_key=asset)

@@ -115,6 +115,19 @@ def test_every_table_is_whole(interrupted: Interrupted):
     assert [symbol for symbol, *_ in counted] == [*SYMBOLS]
 
 
+def test_metadata_has_what_the_step_took(interrupted: Interrupted):
+    """Every asset tells the CPU seconds of each part of its step, and the memory, as numbers."""
+    names = ("load_cpu_seconds", "make_cpu_seconds", "make_wall_seconds", "publish_cpu_seconds")
+    took = {
+        asset: [metadata[name] for name in (*names, "peak_rss_megabytes")]
+        for asset, metadata in interrupted.metadata.items()
+    }
+
+    assert took
+    assert {float} == {type(each) for numbers in took.values() for each in numbers}
+    assert all(min(numbers) >= 0 and numbers[-1] > 0 for numbers in took.values())
+
+
 @pytest.mark.parametrize("name", BIG)
 def test_metadata_has_the_hashes_of_the_published_files(interrupted: Interrupted, name: str):
     """The content hashes of each instrument, part after part, are those of the bytes on disk."""

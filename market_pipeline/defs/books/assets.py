@@ -21,6 +21,7 @@ from market_pipeline.defs.io_managers import PartitionFiles, PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
+from market_pipeline.defs.step_times import makes
 from market_pipeline.plots.mid import mid_plot
 from market_pipeline.stages.provenance import BOOKS
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
@@ -44,6 +45,7 @@ _BIG = ("book_bbo", "book_depth", "book_checkpoints", "book_intervals")
     partitions_def=DAILY,
     can_subset=True,
 )
+@makes
 @run_step
 def rebuild_books(
     context: dg.AssetExecutionContext,

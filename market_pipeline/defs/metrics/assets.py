@@ -20,6 +20,7 @@ from market_pipeline.defs.io_managers import PartitionFiles, PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
+from market_pipeline.defs.step_times import makes
 from market_pipeline.metrics.tables import BARS, BOOK_METRICS, DAILY_METRICS
 from market_pipeline.stages.metrics.bars import bars_day
 from market_pipeline.stages.metrics.book_metrics import metrics_day
@@ -41,6 +42,7 @@ __all__ = ["ASSETS"]
 
 
 @dg.asset(partitions_def=DAILY, **options("trades"))
+@makes
 @run_step
 def trades(
     context: dg.AssetExecutionContext,
@@ -84,6 +86,7 @@ def trades(
     outs={name: dg.AssetOut(**options(name)) for name in ("book_metrics", "daily_metrics")},
     partitions_def=DAILY,
 )
+@makes
 @run_step
 def measure_day(
     context: dg.AssetExecutionContext,
@@ -133,6 +136,7 @@ def measure_day(
 
 
 @dg.asset(partitions_def=DAILY, **options("bars"))
+@makes
 @run_step
 def bars(
     context: dg.AssetExecutionContext,

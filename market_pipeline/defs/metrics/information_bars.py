@@ -11,6 +11,7 @@ from market_pipeline.defs.io_managers import PartitionFiles
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
+from market_pipeline.defs.step_times import makes
 from market_pipeline.metrics.tables import INFORMATION_BARS
 from market_pipeline.stages.metrics.information_bars import information_bars_day
 from market_pipeline.stages.provenance import INFORMED, information_bars_made_of
@@ -21,6 +22,7 @@ __all__ = ["ASSETS"]
 
 
 @dg.asset(partitions_def=DAILY, **options("information_bars"))
+@makes
 @run_step
 def information_bars(
     context: dg.AssetExecutionContext,

@@ -22,6 +22,7 @@ from market_pipeline.defs.io_managers import PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
+from market_pipeline.defs.step_times import makes
 from market_pipeline.plots.coverage import coverage_plot
 from market_pipeline.plots.valid_time import valid_time_plot
 from market_pipeline.quality.coverage import read_coverage, with_rows
@@ -46,6 +47,7 @@ _COVERAGE_DAYS = 60
     outs={name: dg.AssetOut(**options(name)) for name in ("validation_report", "quality_findings")},
     partitions_def=DAILY,
 )
+@makes
 @run_step
 def validate_day(
     context: dg.AssetExecutionContext,

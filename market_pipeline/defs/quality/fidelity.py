@@ -11,6 +11,7 @@ from market_pipeline.defs.io_managers import PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
+from market_pipeline.defs.step_times import makes
 from market_pipeline.quality.fidelity.report import FIDELITY_REPORT, FidelityRow
 from market_pipeline.stages.fidelity.day import COMPARED, fidelity_day, fidelity_made_of
 from market_pipeline.stages.provenance import with_unchanged
@@ -25,6 +26,7 @@ __all__ = ["ASSETS"]
     deps=["book_bbo", "book_depth", "book_intervals"],
     partitions_def=DAILY,
 )
+@makes
 @run_step
 def compare_day(
     context: dg.AssetExecutionContext, pipeline: Pipeline

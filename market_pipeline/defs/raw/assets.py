@@ -19,6 +19,7 @@ from market_pipeline.defs.io_managers import PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
+from market_pipeline.defs.step_times import makes
 from market_pipeline.quality.findings import MAX_PLACES
 from market_pipeline.quality.profile import Profile
 from market_pipeline.quality.strategy import choose_strategy
@@ -45,6 +46,7 @@ def _raw_asset(name: str, raw: RawTable) -> dg.AssetsDefinition:
     table = TABLES[name]
 
     @dg.asset(name=name, partitions_def=DAILY, **options(name))
+    @makes
     @run_step
     def register(
         context: dg.AssetExecutionContext, pipeline: Pipeline
@@ -127,6 +129,7 @@ def _at_store(row: ManifestRow) -> Line:
 
 
 @dg.asset(partitions_def=DAILY, **options("raw_profiles"))
+@makes
 @run_step
 def raw_profiles(
     context: dg.AssetExecutionContext,

@@ -1,0 +1,121 @@
+"""What the parts of a step take, as numbers in the metadata of the assets that it makes.
+
+A step reads its inputs, makes its outputs and publishes them, one after the other in one process.
+The same of all steps together is what `market-pipeline run --timings` prints.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from inspect import isgeneratorfunction
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
+
+from market_pipeline.machine import peak_rss_mb
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from market_pipeline.defs.describe import Metadata
+
+__all__ = ["loading", "makes", "publishing", "step_metadata"]
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
+
+
+@dataclass(slots=True)
+class _Taken:
+    """Seconds of all threads' CPU time, and of the clock."""
+
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+
+    @contextmanager
+    def more(self) -> Iterator[None]:
+        """Adds what the block takes."""
+        cpu_s, wall_s = time.process_time(), time.perf_counter()
+        self.cpu_s, self.wall_s = self.cpu_s - cpu_s, self.wall_s - wall_s
+        try:
+            yield
+        finally:
+            cpu_s, wall_s = time.process_time(), time.perf_counter()
+            self.cpu_s, self.wall_s = self.cpu_s + cpu_s, self.wall_s + wall_s
+
+
+@dataclass(slots=True)
+class _Step:
+    """The step under way: what its inputs took to read, and what its function took so far."""
+
+    loaded: _Taken
+    made: _Taken
+
+
+_step = _Step(_Taken(), _Taken())
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Counts the block as reading of the inputs of the step that comes."""
+    with _step.loaded.more():
+        yield
+
+
+def makes(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
+    """Counts what the function of an asset takes, or between its outputs where it yields several.
+
+    Where it ends, the next step begins.
+    """
+
+    @wraps(function)
+    def call(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
+        try:
+            with _step.made.more():
+                return function(*args, **kwargs)
+        finally:
+            _begin()
+
+    @wraps(function)
+    def steps(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> Iterator[object]:
+        try:
+            with closing(cast("Generator[object]", function(*args, **kwargs))) as outputs:
+                while True:
+                    with _step.made.more():
+                        each = next(outputs, _END)
+                    if each is _END:
+                        return
+                    yield each
+        finally:
+            _begin()
+
+    return cast("Callable[_Parameters, _Result]", steps) if isgeneratorfunction(function) else call
+
+
+_END = object()
+
+
+def _begin() -> None:
+    _step.loaded, _step.made = _Taken(), _Taken()
+
+
+def step_metadata() -> Metadata:
+    """What the step took until this moment; to be asked for where it is being made."""
+    made = _Taken(_step.made.cpu_s + time.process_time(), _step.made.wall_s + time.perf_counter())
+    return {
+        "load_cpu_seconds": round(_step.loaded.cpu_s, 3),
+        "make_cpu_seconds": round(made.cpu_s, 3),
+        "make_wall_seconds": round(made.wall_s, 3),
+        "peak_rss_megabytes": round(peak_rss_mb(), 1),
+    }
+
+
+@contextmanager
+def publishing(tell: Callable[[Metadata], None]) -> Iterator[None]:
+    """Tells what the block took, which publishes an output."""
+    taken = _Taken()
+    with taken.more():
+        yield
+    tell({"publish_cpu_seconds": round(taken.cpu_s, 3)})
