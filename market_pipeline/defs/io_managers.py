@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
-from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Self
@@ -33,6 +32,7 @@ from market_pipeline.stages.published_rows import of_instrument
 from market_pipeline.tables import TABLES, refresh_catalogue, run_alive, with_catalogue
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import (
+    LINEAGE,
     MadeOf,
     commit_properties,
     files_sha256,
@@ -43,8 +43,8 @@ from market_pipeline.warehouse.lineage import (
 from market_pipeline.warehouse.publish import publish
 from market_pipeline.warehouse.read import DayRows, day_rows
 from market_pipeline.warehouse.staging import StagedFile
-from market_pipeline.warehouse.working import read_day, read_rows, replace_rows_within
-from market_pipeline.warehouse.working_file import working_mark, writing
+from market_pipeline.warehouse.working import read_day, replace_rows_within
+from market_pipeline.warehouse.working_file import writing
 
 __all__ = ["DuckDBLakeIOManager", "PartitionFiles", "PartitionRows", "SmallTablesIOManager"]
 
@@ -148,7 +148,7 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
                 if instrument in obj.made_of
                 for sha256 in [files_sha256(part.sha256 for part in parts)]
             ]
-            with writing(warehouse) as connection:
+            with writing(warehouse, [LINEAGE]) as connection:
                 record_lineage(connection, table, day, [*obj.made_of, *obj.withdrawn], rows)
             _show(warehouse)
             context.add_output_metadata(
@@ -204,19 +204,9 @@ class _RowsHandler(DbTypeHandler[Any]):
     def load_input(
         self, context: dg.InputContext, table_slice: TableSlice, connection: Warehouse
     ) -> pl.DataFrame:
-        table, day, mark = TABLES[table_slice.table], _day(context), working_mark(connection)
-        if mark and table in _TOGETHER:
-            return _rows_of_day(connection, day, mark)[table.sql_name]
-        return read_rows(connection, table, day)
-
-
-@lru_cache(maxsize=1)
-def _rows_of_day(warehouse: Warehouse, day: date, mark: str) -> Mapping[str, pl.DataFrame]:
-    """The rows of a day in the tables above, read once for all inputs of a step.
-
-    `mark` is of the working database's state: another one has other rows.
-    """
-    return read_day(warehouse, _TOGETHER, day)
+        table = TABLES[table_slice.table]
+        together = _TOGETHER if table in _TOGETHER else [table]
+        return read_day(connection, together, _day(context))[table.sql_name]
 
 
 class _WarehouseClient(DuckDbClient):
@@ -260,7 +250,7 @@ class _WarehouseClient(DuckDbClient):
         if isinstance(context, dg.InputContext):
             yield warehouse
             return
-        with writing(warehouse) as connection:
+        with writing(warehouse, [TABLES[table_slice.table], LINEAGE]) as connection:
             yield connection
         _show(warehouse)
 

@@ -13,7 +13,7 @@ from market_pipeline.errors import PublishError
 from market_pipeline.warehouse.conform import Conformer, instrument_parts
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.tables import Table
-from market_pipeline.warehouse.working_file import writing
+from market_pipeline.warehouse.working_file import keep_day, known_day, writing
 
 __all__ = [
     "count_rows",
@@ -55,7 +55,7 @@ def replace_rows(
         PublishError: The frame has other columns or types, or rows of another day or instrument.
         WarehouseBusyError: Another process kept the lock for the whole wait.
     """
-    with writing(warehouse) as connection:
+    with writing(warehouse, [table]) as connection:
         return replace_rows_within(connection, table, day, instruments, frame)
 
 
@@ -104,8 +104,9 @@ def read_rows(
     Raises:
         WarehouseBusyError: Another process kept the lock for the whole wait.
     """
-    which, values = ("", []) if day is None else ("WHERE dt = ?", [day])
-    (rows,) = _frames(warehouse, [table], f"{which} {_IN_ORDER}", values)
+    if day is not None:
+        return read_day(warehouse, [table], day)[table.sql_name]
+    (rows,) = _frames(warehouse, [table], _IN_ORDER, [])
     return rows
 
 
@@ -116,13 +117,26 @@ def read_day(
 ) -> dict[str, pl.DataFrame]:
     """By name (`schema.table`), the rows of a day in some small tables, all of one state.
 
-    To open the database takes longer than to read a day of it.
+    To open the database takes longer than to read a day of it, so it is read only if it changed
+    since this process did.
 
     Raises:
         WarehouseBusyError: Another process kept the lock for the whole wait.
     """
-    frames = _frames(warehouse, tables, f"WHERE dt = ? {_IN_ORDER}", [day])
-    return dict(zip((table.sql_name for table in tables), frames, strict=True))
+    if not warehouse.working_database.exists():
+        return {table.sql_name: table.empty() for table in tables}
+    found = known_day(warehouse, tables, day)
+    if len(found) < len(tables):
+        with writing(warehouse, ()) as connection:
+            found = known_day(warehouse, tables, day, is_locked=True)
+            fresh = {
+                table: _select(connection, table, f"WHERE dt = ? {_IN_ORDER}", [day])
+                for table in tables
+                if table not in found
+            }
+            keep_day(warehouse, day, fresh)
+        found |= fresh
+    return {table.sql_name: found[table] for table in tables}
 
 
 def _frames(
@@ -138,15 +152,20 @@ def _frames(
     """
     if not warehouse.working_database.exists():
         return [table.empty() for table in tables]
-    frames = []
-    with writing(warehouse) as connection:
-        for table in tables:
-            ensure_table(connection, table)
-            chosen = columns or [column.name for column in table.columns]
-            names = ", ".join(f'"{name}"' for name in chosen)
-            selected = f"SELECT {names} FROM {_quoted_name(table)} {query}"
-            frames.append(connection.execute(selected, values).pl())
-    return frames
+    with writing(warehouse, ()) as connection:
+        return [_select(connection, table, query, values, columns) for table in tables]
+
+
+def _select(
+    connection: duckdb.DuckDBPyConnection,
+    table: Table,
+    query: str,
+    values: Sequence[object],
+    columns: Sequence[str] | None = None,
+) -> pl.DataFrame:
+    ensure_table(connection, table)
+    names = ", ".join(f'"{name}"' for name in columns or [each.name for each in table.columns])
+    return connection.execute(f"SELECT {names} FROM {_quoted_name(table)} {query}", values).pl()
 
 
 def read_columns(
@@ -202,7 +221,7 @@ def count_rows(
     """
     if not warehouse.working_database.exists() or not tables:
         return {}
-    with writing(warehouse) as connection:
+    with writing(warehouse, ()) as connection:
         for table in tables:
             ensure_table(connection, table)
         all_rows = " UNION ALL ".join(
@@ -238,7 +257,7 @@ def delete_rows(
             "instrument": pa.array([instrument for _, instrument in pairs], pa.string()),
         }
     )
-    with writing(warehouse) as connection:
+    with writing(warehouse, tables) as connection:
         connection.register("market_pipeline_gone", gone)
         for table in tables:
             ensure_table(connection, table)

@@ -8,19 +8,32 @@ catalogue.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
+import polars as pl
 
 from market_pipeline.errors import PublishError
 from market_pipeline.warehouse.file_views import text
 from market_pipeline.warehouse.layout import PRIVATE_FILE, Warehouse
 from market_pipeline.warehouse.locks import busy, holding, is_locked_elsewhere, until_unlocked
+from market_pipeline.warehouse.tables import Table
 
-__all__ = ["WORKING_LOCK", "damaged", "open_database", "working_log", "working_mark", "writing"]
+__all__ = [
+    "WORKING_LOCK",
+    "damaged",
+    "keep_day",
+    "known_day",
+    "open_database",
+    "working_log",
+    "working_mark",
+    "writing",
+]
 
 WORKING_LOCK = "working"
 """Name of the lock that whoever opens or copies the working database holds."""
@@ -31,26 +44,79 @@ _HEADER_BYTES = 3 * 4096
 """DuckDB's file begins with three: what it is, and two of its state that are written in turns."""
 
 
+_MOST_KEPT_ROWS = 1 << 16
+
+
+class _Known(NamedTuple):
+    """Rows of days as this process read them, of the state of the file that the mark is of."""
+
+    mark: str | None
+    days: Mapping[tuple[date, Table], pl.DataFrame]
+
+
+_known: dict[Path, _Known] = {}
+
+
 @contextmanager
-def writing(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
+def writing(
+    warehouse: Warehouse, changes: Collection[Table] | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection inside one transaction: committed at the end, rolled back if the block raises.
 
     The file is closed on the way out, which moves everything into the file itself.
 
     Args:
         warehouse: Whose working database; it is made when it is not there.
+        changes: The tables whose rows the block may change; None is any.
 
     Raises:
         WarehouseBusyError: Another process kept the lock or the file for the whole wait.
     """
-    with holding(warehouse, WORKING_LOCK), open_database(warehouse) as connection:
-        connection.begin()
-        try:
-            yield connection
-        except BaseException:
-            connection.rollback()
-            raise
-        connection.commit()
+    path = warehouse.working_database
+    with holding(warehouse, WORKING_LOCK):
+        known = _known.pop(path, None)
+        if known is not None and known.mark == working_mark(warehouse):
+            _known[path] = known
+        with open_database(warehouse) as connection:
+            connection.begin()
+            try:
+                yield connection
+            except BaseException:
+                connection.rollback()
+                _known.pop(path, None)
+                raise
+            connection.commit()
+        # Nobody else changed the file meanwhile, so what was known of other tables is known still.
+        days = _known[path].days if path in _known and changes is not None else {}
+        kept = {key: rows for key, rows in days.items() if key[1] not in (changes or ())}
+        _known[path] = _Known(working_mark(warehouse), kept)
+
+
+def known_day(
+    warehouse: Warehouse, tables: Collection[Table], day: date, *, is_locked: bool = False
+) -> dict[Table, pl.DataFrame]:
+    """Rows of a day that this process read before and that are so still, of those tables it knows.
+
+    With `is_locked` the caller is inside `writing`, which looked after whether they are so still.
+    """
+    known = _known.get(warehouse.working_database)
+    if known is None:
+        return {}
+    if not is_locked and (known.mark is None or known.mark != working_mark(warehouse)):
+        return {}
+    return {table: known.days[day, table] for table in tables if (day, table) in known.days}
+
+
+def keep_day(warehouse: Warehouse, day: date, frames: Mapping[Table, pl.DataFrame]) -> None:
+    """Keeps rows of a day that were read inside `writing`, unless they are very many.
+
+    Days that are not neighbours of it are forgotten: a run asks for its own and the one before.
+    """
+    path = warehouse.working_database
+    mark, days = _known.get(path, _Known(None, {}))
+    near = {key: rows for key, rows in days.items() if abs((key[0] - day).days) <= 1}
+    few = {(day, table): rows for table, rows in frames.items() if rows.height <= _MOST_KEPT_ROWS}
+    _known[path] = _Known(mark, {**near, **few})
 
 
 def working_mark(warehouse: Warehouse) -> str | None:

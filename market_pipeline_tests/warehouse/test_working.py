@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from market_pipeline.errors import PublishError, WarehouseBusyError
+from market_pipeline.warehouse import working
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.locks import holding
 from market_pipeline.warehouse.tables import Column
@@ -227,6 +228,53 @@ class TestReadDay:
             (name, frame.height) for name, frame in found.items()
         ]
         assert found[REPORT.sql_name].equals(read_rows(warehouse, REPORT, DAY))
+
+    def test_only_what_may_have_changed_is_read_again(self, warehouse: Warehouse, monkeypatch):
+        """A replacement leaves what this process knows of other tables, and of its own nothing."""
+        other = dataclasses.replace(REPORT, name="other_report")
+        for table in (REPORT, other):
+            replace_rows(warehouse, table, DAY, None, report(BOTH, 1))
+        read, select = [], working._select
+
+        def counted(connection, table, *rest):
+            read.append(table.name)
+            return select(connection, table, *rest)
+
+        monkeypatch.setattr(working, "_select", counted)
+        for run in (2, 3):
+            before = read_day(warehouse, [REPORT, other], DAY)
+            replace_rows(warehouse, REPORT, DAY, None, report(BOTH, run))
+            after = read_day(warehouse, [REPORT, other], DAY)
+
+            assert [{run}, {1}] == [{*rows["run"]} for rows in after.values()]
+            assert before[other.sql_name] is after[other.sql_name]
+        assert ["validation_report", "other_report"] + ["validation_report"] * 2 == read
+
+    def test_what_others_commit_is_read(self, warehouse: Warehouse):
+        """Whoever else changes the file, and whatever a block changes that does not say it."""
+        replace_rows(warehouse, REPORT, DAY, None, report(BOTH, 1))
+        change = "UPDATE quality.validation_report SET run = run + 1"
+        seen = []
+        for _ in range(2):
+            seen.append({*read_rows(warehouse, REPORT, DAY)["run"]})
+            with duckdb.connect(str(warehouse.working_database)) as other:
+                other.execute(change)
+            seen.append({*read_rows(warehouse, REPORT, DAY)["run"]})
+            with writing(warehouse) as connection:
+                connection.execute(change)
+
+        assert [{1}, {2}, {3}, {4}] == seen
+        assert {5} == {*read_rows(warehouse, REPORT, DAY)["run"]}
+
+    def test_a_table_with_another_column(self, warehouse: Warehouse):
+        """Rows are those of the columns that are asked for, though the table was read before."""
+        replace_rows(warehouse, REPORT, DAY, None, report(BOTH, 1))
+        extra = Column("share", "DOUBLE", "New.")
+        wider = dataclasses.replace(REPORT, columns=(*REPORT.columns, extra))
+        narrow = read_rows(warehouse, REPORT, DAY)
+
+        assert [*narrow.columns, "share"] == read_rows(warehouse, wider, DAY).columns
+        assert narrow.columns == read_rows(warehouse, REPORT, DAY).columns
 
 
 class TestMark:
