@@ -9,12 +9,14 @@ from typing import TypeVar
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from market_pipeline.books.scale import Scale
-from market_pipeline.quality.intervals import IntArray
+from market_pipeline.mapped import ColumnArray
+from market_pipeline.quality.intervals import BoolArray, IntArray
 
-__all__ = ["InstrumentRows", "NestedGrids"]
+__all__ = ["InstrumentRows", "NestedGrids", "known"]
 
 _Number = TypeVar("_Number", np.int64, np.float64)
 _Read = Callable[[Sequence[str]], Iterator[pl.DataFrame]]
@@ -68,7 +70,10 @@ class NestedGrids:
 
         They are added one after the other, so that no processor rounds them otherwise.
         """
-        return [self._cut(of_each, int(ratio)).sum(axis=1) for ratio in self.ratios]
+        return [
+            of_each if ratio == 1 else self._cut(of_each, int(ratio)).sum(axis=1)
+            for ratio in self.ratios
+        ]
 
     def largest(self, of_each: NDArray[_Number]) -> list[NDArray[_Number]]:
         """The largest of each column in the intervals of each grid."""
@@ -80,3 +85,8 @@ class NestedGrids:
 
     def _cut(self, of_each: NDArray[_Number], ratio: int) -> NDArray[_Number]:
         return of_each.reshape(-1, ratio, of_each.shape[1])
+
+
+def known(values: ColumnArray, is_known: BoolArray) -> pl.Series:
+    """A column that is null where its value is not known."""
+    return pl.Series(pa.array(values, mask=~is_known))

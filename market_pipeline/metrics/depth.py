@@ -15,7 +15,7 @@ import polars as pl
 from market_pipeline.books.state import DEPTH_LEVELS, read_only
 from market_pipeline.metrics._depth_kernel import AVERAGED, Depths, add_depths
 from market_pipeline.metrics.book_batches import with_book_in_force, with_sound_times
-from market_pipeline.metrics.day_rows import InstrumentRows, NestedGrids
+from market_pipeline.metrics.day_rows import InstrumentRows, NestedGrids, known
 from market_pipeline.metrics.time_weighted import Grid, pieces
 from market_pipeline.quality.intervals import NS_PER_SECOND, FloatArray, IntArray
 
@@ -68,17 +68,15 @@ def _frame(
     means = sums / np.maximum(held_ns, 1)
     sizes = [not name.startswith("depth_imbalance") for name in AVERAGED]
     means[:, sizes] *= lot
-    rows = pl.DataFrame(
+    most_levels, most_bps = reach.T
+    return pl.DataFrame(
         {
             "depth_valid_seconds": valid_ns[:, 0] / NS_PER_SECOND,
-            "levels_confirmed": reach[:, 0].astype(np.int64),
-            "confirmed_bps": reach[:, 1],
-            **dict(zip(AVERAGED, means.T, strict=True)),
+            "levels_confirmed": known(most_levels.astype(np.int64), most_levels >= 0),
+            "confirmed_bps": known(most_bps, most_bps >= 0),
+            **{
+                name: known(mean, ns > 0)
+                for name, mean, ns in zip(AVERAGED, means.T, held_ns.T, strict=True)
+            },
         }
-    )
-    known = pl.DataFrame({name: held_ns[:, at] > 0 for at, name in enumerate(AVERAGED)})
-    return rows.with_columns(
-        pl.when(pl.col("levels_confirmed") >= 0).then("levels_confirmed"),
-        pl.when(pl.col("confirmed_bps") >= 0).then("confirmed_bps"),
-        *(pl.when(known[name]).then(pl.col(name)).alias(name) for name in AVERAGED),
     )

@@ -24,8 +24,8 @@ from market_pipeline.metrics._touch_kernel import (
     walk_touch,
 )
 from market_pipeline.metrics.columns import RETURN_STEPS_MS, step_text
-from market_pipeline.metrics.day_rows import InstrumentRows, NestedGrids
-from market_pipeline.quality.intervals import NS_PER_SECOND, BoolArray, FloatArray, IntArray
+from market_pipeline.metrics.day_rows import InstrumentRows, NestedGrids, known
+from market_pipeline.quality.intervals import NS_PER_SECOND, FloatArray, IntArray
 
 __all__ = ["touch_columns"]
 
@@ -97,7 +97,7 @@ def _of_book(
         "bid_touch_size": _mean(summed["bid_size"], counted["bid_ns"]) * lot_size,
         "ask_touch_size": _mean(summed["ask_size"], counted["ask_ns"]) * lot_size,
         "touch_imbalance": _mean(summed["imbalance"], counted["quoted_ns"]),
-        "ofi": _where(
+        "ofi": known(
             summed["ofi_lots"] * lot_size, counted["quoted_ns"] + counted["ofi_events"] > 0
         ),
     }
@@ -115,11 +115,11 @@ def _of_messages(
         "inter_arrival_count": arrivals,
         "inter_arrival_mean_ms": _mean(counted["arrival_ns"], arrivals) / _NS_PER_MS,
         **{
-            f"inter_arrival_{quantile}_ms": _where(column / _NS_PER_MS, column >= 0)
+            f"inter_arrival_{quantile}_ms": known(column / _NS_PER_MS, column >= 0)
             for quantile, column in zip(("p50", "p99"), arrival_ns.T, strict=True)
         },
         "inter_arrival_zero_share": _mean(counted["zero_arrivals"], arrivals),
-        "receipt_granularity_ns": _where(divisor_ns, divisor_ns > 0),
+        "receipt_granularity_ns": known(divisor_ns, divisor_ns > 0),
     }
 
 
@@ -128,16 +128,11 @@ def _of_returns(variance: FloatArray, returns: IntArray, width_ns: int) -> dict[
     for step_ms, squared, count in zip(RETURN_STEPS_MS, variance.T, returns.T, strict=True):
         divides = np.full(len(count), width_ns % (step_ms * _NS_PER_MS) == 0)
         step = step_text(step_ms)
-        columns[f"realised_variance_{step}"] = _where(squared, divides & (count > 0))
-        columns[f"return_count_{step}"] = _where(count, divides)
+        columns[f"realised_variance_{step}"] = known(squared, divides & (count > 0))
+        columns[f"return_count_{step}"] = known(count, divides)
     return columns
 
 
 def _mean(sums: FloatArray | IntArray, weights: IntArray) -> pl.Series:
     """Sums over weights, null where these are 0."""
-    return _where(sums / np.maximum(weights, 1), weights > 0)
-
-
-def _where(values: FloatArray | IntArray, is_there: BoolArray) -> pl.Series:
-    """Values that are null elsewhere."""
-    return pl.select(pl.when(pl.Series(is_there)).then(pl.Series(values))).to_series()
+    return known(sums / np.maximum(weights, 1), weights > 0)
