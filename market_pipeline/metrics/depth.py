@@ -65,9 +65,8 @@ def depth_columns(day: InstrumentRows, edges_ns: Sequence[IntArray]) -> list[pl.
 def _frame(
     sums: FloatArray, held_ns: IntArray, valid_ns: IntArray, reach: FloatArray, lot: float
 ) -> pl.DataFrame:
-    means = sums / np.maximum(held_ns, 1)
-    sizes = [not name.startswith("depth_imbalance") for name in AVERAGED]
-    means[:, sizes] *= lot
+    means = np.ascontiguousarray((sums / np.maximum(held_ns, 1)).T)
+    means[[not name.startswith("depth_imbalance") for name in AVERAGED]] *= lot
     most_levels, most_bps = reach.T
     return pl.DataFrame(
         {
@@ -76,7 +75,7 @@ def _frame(
             "confirmed_bps": known(most_bps, most_bps >= 0),
             **{
                 name: known(mean, ns > 0)
-                for name, mean, ns in zip(AVERAGED, means.T, held_ns.T, strict=True)
+                for name, mean, ns in zip(AVERAGED, means, held_ns.T, strict=True)
             },
         }
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Final
 
 import polars as pl
@@ -63,7 +64,13 @@ def of_trades(
             return [
                 pl.DataFrame(dict.fromkeys(names, [None] * (len(edges) - 1))) for edges in edges_ns
             ]
-        return [fill(day.trades(input_columns), edges) for edges in edges_ns]
+        batches = day.trades(input_columns)
+        first = list(islice(batches, 2))
+        frames = [fill(chain(first, batches), edges_ns[0])]
+        # What is one batch, as most days are, is read once for all grids.
+        for edges in edges_ns[1:]:
+            frames.append(fill(first if len(first) < 2 else day.trades(input_columns), edges))
+        return frames
 
     return Group(columns, fill_each)
 

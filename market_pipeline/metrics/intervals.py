@@ -27,6 +27,8 @@ from market_pipeline.quality.intervals import NS_PER_SECOND, SECONDS_PER_DAY, da
 __all__ = ["DayMetrics", "day_metrics"]
 
 _HOUR: Final = 3_600
+_INTERVAL_COLUMNS: Final = [column.name for column in BOOK_METRICS.columns]
+_TYPES: Final = DAILY_METRICS.empty().schema
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +70,7 @@ def day_metrics(
     found = [each for frame in intervals for each in violations(frame, in_table)]
     values = sum(frame.height for frame in intervals) * len(in_table)
     return DayMetrics(
-        [frame.select(BOOK_METRICS.empty().columns) for frame in intervals],
+        [frame.select(_INTERVAL_COLUMNS) for frame in intervals],
         _daily(of_width[SECONDS_PER_DAY], of_width[_HOUR], feature_figures(values, found)),
     )
 
@@ -76,8 +78,7 @@ def day_metrics(
 def _with_key(rows: pl.DataFrame, instrument: Instrument, day: date, width: int) -> pl.DataFrame:
     """Rows of one width with their types, what they are of, and the ratio of two groups."""
     first = pl.datetime(day.year, day.month, day.day, time_unit="us")
-    types = DAILY_METRICS.empty().schema
-    columns = [pl.col(name).cast(types[name]) for name in rows.columns]
+    columns = [pl.col(name).cast(_TYPES[name]) for name in rows.columns]
     return rows.select(
         pl.lit(instrument.venue).alias("exchange"),
         pl.lit(instrument.symbol).alias("symbol"),
@@ -100,4 +101,4 @@ def _daily(day: pl.DataFrame, hours: pl.DataFrame, figures: FeatureFigures) -> p
         **{f"{name}_by_hour": course[name].to_list() for name, _, _ in HOURLY},
         **figures.as_record(),
     }
-    return DAILY_METRICS.frame([{name: row[name] for name in DAILY_METRICS.empty().columns}])
+    return DAILY_METRICS.frame([{name: row[name] for name in _TYPES}])

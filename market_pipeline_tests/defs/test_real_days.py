@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from market_pipeline.books.flags import INVALIDATING
+from market_pipeline.quality.checks.features import FEATURES
 from market_pipeline.quality.evaluate import CHECKS
 from market_pipeline.warehouse.catalogue import FILES_SCHEMA
 from market_pipeline_tests.defs.workspace import Finished, Workspace, days_arguments
@@ -187,6 +188,26 @@ def test_metrics_count_every_message(real: Real, exchange, symbol, day):
 
 
 @EVERY_DAY
+def test_depth_of_the_day(real: Real, exchange, symbol, day):
+    """Mean depths of the day are those of its published rows, each as long as it was in force."""
+    rows = real.of("*", "books.depth", exchange, symbol, day).with_columns(
+        clock=pl.col("ts_receipt_ns").cum_max()
+    )
+    held = rows.with_columns(held=pl.col("clock").shift(-1) - pl.col("clock")).filter(
+        (pl.col("flags") & int(INVALIDATING)) == 0
+    )
+    (row,) = real.of("*", "metrics.daily", exchange, symbol, day).to_dicts()
+
+    assert 0 == row["feature_violations"]
+    for levels in (1, 5, 10, 20):
+        for side in ("bid", "ask"):
+            sizes = [pl.col(f"{side}_{level}_size") for level in range(levels)]
+            sure = held.filter(pl.col(f"{side}_levels_confirmed") >= levels)
+            mean = (pl.sum_horizontal(sizes) * pl.col("held")).sum() / pl.col("held").sum()
+            assert pytest.approx(sure.select(mean).item()) == row[f"{side}_depth_{levels}"]
+
+
+@EVERY_DAY
 def test_verdicts(real: Real, exchange, symbol, day):
     """Each day is degraded for what it does not cover and nothing else, and warned of its clock."""
     (row,) = real.of("*", "quality.validation_report", exchange, symbol, day).to_dicts()
@@ -231,7 +252,8 @@ def test_checks(real: Real):
     failed = {name: said for name, (passed, said, _) in severity.items() if not passed}
     assert {"completeness": "ERROR", "freshness": "WARN", "skew": "WARN"} == failed
     # There is no day before, and no store.
-    assert {check.name for check in CHECKS} - {"day_boundary", "delivery"} == severity.keys()
+    asked = {check.name for check in (*CHECKS, FEATURES)} - {"day_boundary", "delivery"}
+    assert asked == severity.keys()
     assert {"2024-08-08"} == {partition for _, _, partition in severity.values()}
 
 
