@@ -11,7 +11,15 @@ from pathlib import Path
 import duckdb
 
 from market_pipeline.books.flags import INVALIDATING
-from market_pipeline.books.tables import BBO, BOOK_TRADES, CHECKPOINTS, DEPTH, INTERVALS, REBUILDS
+from market_pipeline.books.tables import (
+    BBO,
+    BOOK_TRADES,
+    CHECKPOINTS,
+    DEPTH,
+    INTERVALS,
+    REBUILDS,
+    TAKER_ORDERS,
+)
 from market_pipeline.errors import PublishError, WarehouseBusyError
 from market_pipeline.metrics.tables import BARS, BOOK_METRICS, DAILY_METRICS, INFORMATION_BARS
 from market_pipeline.quality.coverage import COVERAGE
@@ -67,7 +75,7 @@ TABLES: dict[str, Table] = {
 RECORDS = (LINEAGE,)
 """Tables that are written beside those of the assets, in the same publish."""
 
-VIEWS: tuple[View, ...] = (MANIFEST, COVERAGE)
+VIEWS: tuple[View, ...] = (MANIFEST, COVERAGE, TAKER_ORDERS)
 """Further views of the catalogue."""
 _IDS = (
     "CASE WHEN typeof(instruments) = 'VARCHAR' THEN [instruments::VARCHAR] "

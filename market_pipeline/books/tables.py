@@ -5,10 +5,10 @@ from __future__ import annotations
 from market_pipeline.books.record import RebuildRecord
 from market_pipeline.books.state import DEPTH_LEVELS
 from market_pipeline.warehouse.records import Identity
-from market_pipeline.warehouse.tables import Column, Computed, Table
+from market_pipeline.warehouse.tables import Column, Computed, Table, View
 
 __all__ = ["BBO", "BOOK_FILES", "BOOK_TRADES", "CHECKPOINTS", "DEPTH", "IDENTITY", "INTERVALS"]
-__all__ += ["REBUILDS", "SECONDS_AFTER"]
+__all__ += ["REBUILDS", "SECONDS_AFTER", "TAKER_ORDERS"]
 
 IDENTITY = Identity.columns()
 _EVENT = (
@@ -245,4 +245,58 @@ BOOK_TRADES = Table(
         ),
     ),
     storage="delta",
+)
+
+_OF_FIRST = (
+    *("bid_price_ticks", "ask_price_ticks", "flags", "valid_run"),
+    *(f"price_impact_{seconds}s_ticks" for seconds in SECONDS_AFTER),
+)
+
+# A struct, because the least id of values would pass over the prints whose value is null.
+_ORDERS_QUERY = f"""
+SELECT exchange, symbol, dt, taker_order, ts_origin_ns, ts_receipt_ns, is_buy, is_market, prints,
+       prices, size, vwap, last_price, effective_spread_bps, unnest(of_first)
+FROM (
+    SELECT exchange, symbol, dt, taker_order,
+           min(ts_origin_ns) AS ts_origin_ns, min(ts_receipt_ns) AS ts_receipt_ns,
+           any_value(is_buy) AS is_buy, any_value(is_market) AS is_market,
+           count(*) AS prints, count(DISTINCT price) AS prices,
+           sum(size) AS size, sum(price * size) / sum(size) AS vwap,
+           arg_max(price, id) AS last_price,
+           sum(effective_spread_bps * size)
+               / sum(size) FILTER (effective_spread_bps IS NOT NULL) AS effective_spread_bps,
+           arg_min({{{", ".join(f"'{name}': {name}" for name in _OF_FIRST)}}}, id) AS of_first
+    FROM {BOOK_TRADES.sql_name}
+    GROUP BY exchange, symbol, dt, taker_order
+)
+"""
+
+_TRADE_COLUMNS = {column.name: column for column in BOOK_TRADES.columns}
+
+TAKER_ORDERS = View(
+    schema="books",
+    name="taker_orders",
+    description="The orders of takers: the rows of books.trades with equal taker_order as one, "
+    "with the book as it was just before its first print.",
+    columns=(
+        *IDENTITY,
+        _TRADE_COLUMNS["taker_order"],
+        Column("ts_origin_ns", "BIGINT", "Exchange time of its prints, ns UTC."),
+        Column("ts_receipt_ns", "BIGINT", "Time the vendor received the first of them, ns UTC."),
+        _TRADE_COLUMNS["is_buy"],
+        _TRADE_COLUMNS["is_market"],
+        Column("prints", "BIGINT", "How many prints it has, at least 1."),
+        Column("prices", "BIGINT", "At how many prices: 1 if it took from one level only."),
+        Column("size", "DOUBLE", "Size of all of them."),
+        Column("vwap", "DOUBLE", "Mean price, weighted by size."),
+        Column("last_price", "DOUBLE", "Price of the last print: how deep it reached."),
+        Column(
+            "effective_spread_bps",
+            "DOUBLE",
+            "Mean effective spread over the mid, weighted by size, in basis points; null without "
+            "a mid.",
+        ),
+        *(_TRADE_COLUMNS[name] for name in _OF_FIRST),
+    ),
+    query=_ORDERS_QUERY,
 )

@@ -7,6 +7,7 @@ from datetime import date
 from decimal import Decimal
 from unittest import mock
 
+import duckdb
 import numpy as np
 import polars as pl
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.books.scale import Scale
-from market_pipeline.books.tables import BOOK_TRADES
+from market_pipeline.books.tables import BOOK_TRADES, TAKER_ORDERS
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.metrics import books_around as lookup
 from market_pipeline.metrics import trades as module
@@ -23,6 +24,7 @@ from market_pipeline.metrics.books_around import books_around
 from market_pipeline.metrics.trades import trade_rows
 from market_pipeline.sources.batches import Trades
 from market_pipeline.sources.crypto_lake_trades import read_trades
+from market_pipeline.warehouse.tables import Table
 from market_pipeline_tests.naive.trades import invalid_ns, naive_trades
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS, sample_books
 
@@ -245,6 +247,39 @@ def test_orders_of_takers():
     trades = a_trades(*((ns, 100, id_, 1_003, buys, 2) for ns, id_, buys in prints))
 
     assert [1, 1, 3, 5, 6, 6, 6] == rows_of([], trades)[0]["taker_order"].to_list()
+
+
+def test_orders_of_takers_in_sql():
+    """The view has an order in two prints at 501 and 502.5 as one, with the first one's book."""
+    prints = [(1, 100, 8, 1_005, True, 6), (1, 100, 7, 1_002, True, 2), (1, 99, 9, 999, False, 4)]
+    books = [a_bbo((99, A_BOOK, 0, True), (101, A_BOOK, 0, True))]
+    trades = rows_of(books, a_trades(*prints))[0].with_columns(taker_order=pl.Series([7, 7, 9]))
+    with duckdb.connect() as connection:
+        connection.execute("CREATE SCHEMA books; CREATE TABLE books.trades AS FROM trades")
+        found = connection.sql(TAKER_ORDERS.query).order("taker_order").pl()
+    buy, sell = found.to_dicts()
+
+    assert trades.height == 3
+    assert [column.name for column in TAKER_ORDERS.columns] == found.columns
+    schema = Table("a", "b", "c", TAKER_ORDERS.columns, "duckdb").empty().schema
+    assert schema == found.schema
+    assert (2, 2, 0.008, 502.5, 1_000, 0, 1) == tuple(
+        buy[name]
+        for name in (
+            "prints",
+            "prices",
+            "size",
+            "last_price",
+            "bid_price_ticks",
+            "flags",
+            "valid_run",
+        )
+    )
+    assert pytest.approx((501 * 2 + 502.5 * 6) / 8) == buy["vwap"]
+    assert pytest.approx((0 * 2 + 2 * 1.5 * 6) / 8 / 501 * 1e4) == buy["effective_spread_bps"]
+    assert (1, False, None, None, None) == tuple(
+        sell[name] for name in ("prints", "is_buy", "flags", "valid_run", "effective_spread_bps")
+    )
 
 
 def test_marks():
