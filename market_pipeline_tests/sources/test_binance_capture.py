@@ -9,8 +9,10 @@ import pytest
 from market_pipeline.sources.batches import MARKET, OUTSIDE_MARKET, UNMARKED
 from market_pipeline.sources.binance_capture import (
     Findings,
+    agg_trades,
     book_ticker,
     deltas,
+    read_agg_trades,
     read_book_ticker,
     read_deltas,
     read_snapshots,
@@ -311,6 +313,46 @@ class TestTrades:
         ]
         batches = list(read_trades(files, "BTCUSDT", Findings()))
         assert [[1, 2], [3, 4], [5]] == [batch.id.tolist() for batch in batches]
+
+
+class TestAggTrades:
+    def test_values_beside_the_prints(self, tmp_path: Path):
+        """Each is the sum of the prints that it names, which stand in the same file."""
+        aggregated = {"e": "aggTrade", "E": BEGIN_MS, "T": BEGIN_MS, "s": "BTCUSDT", "p": "100.5"}
+        lines = [
+            line(trade(1), 1),
+            line(trade(2, q="0.5"), 2, stream="btcusdt@trade"),
+            line(aggregated | {"a": 8, "f": 1, "l": 2, "q": "0.75", "m": True}, 3),
+            line(trade(3, m=False), 4),
+            line(aggregated | {"a": 9, "f": 3, "l": 3, "q": "0.25", "m": False}, 5, stream="x"),
+        ]
+        path, findings = capture(tmp_path / "c.gz", lines), Findings()
+        (found,) = read_agg_trades([path], "BTCUSDT", findings)
+        (prints,) = read_trades([path], "BTCUSDT", findings)
+
+        assert ([8, 9], [1, 3], [2, 3]) == tuple(
+            each.tolist() for each in (found.id, found.first_id, found.last_id)
+        )
+        assert ([False, True], [3, 5]) == (
+            found.is_buy.tolist(),
+            (found.ts_receipt_ns // 10**6 - BEGIN_MS).tolist(),
+        )
+        sums = np.add.reduceat(prints.quantity, np.searchsorted(prints.id, found.first_id))
+        assert sums.tolist() == found.quantity.tolist()
+        assert [] == findings.located
+
+    def test_ids_rise_by_one(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        """A missing one is told, one that came before left out; batches are bounded."""
+        monkeypatch.setattr(agg_trades, "BATCH_ROWS", 2)
+        frame = trade(0, e="aggTrade", f=1, l=1)
+        lines = [line(frame | {"a": number}) for number in (5, 6, 6, 8, 7, 9)]
+        lines += [line(frame | {"a": 10, "q": "0"}), line(frame | {"a": 10, "T": 5})]
+        findings = Findings()
+        batches = list(read_agg_trades([capture(tmp_path / "c.gz", lines)], "BTCUSDT", findings))
+
+        assert [[5, 6], [8, 9]] == [batch.id.tolist() for batch in batches]
+        kinds = ("duplicate", "gap", "out_of_order", "undecodable", "undecodable")
+        assert list(zip(kinds, ["c.gz"] * 5, (3, 4, 5, 7, 8), strict=True)) == told(findings)
 
 
 class TestBookTicker:

@@ -12,6 +12,7 @@ Seed: the first REST snapshot that the events continue.
 
 from __future__ import annotations
 
+from market_pipeline.sources.binance_capture.agg_trades import AggTradeBatch, read_agg_trades
 from market_pipeline.sources.binance_capture.book_ticker import BookTickerBatch, read_book_ticker
 from market_pipeline.sources.binance_capture.converter import CONVERTER, BinanceCapture
 from market_pipeline.sources.binance_capture.lines import (
@@ -34,6 +35,7 @@ __all__ = [
     "CONVERTER",
     "MARKET_OF_VENUE",
     "MEANING",
+    "AggTradeBatch",
     "BinanceCapture",
     "BookTickerBatch",
     "LineFinding",
@@ -43,6 +45,7 @@ __all__ = [
     "TableFindings",
     "capture_symbol",
     "find_losses",
+    "read_agg_trades",
     "read_book_ticker",
     "read_deltas",
     "read_snapshots",

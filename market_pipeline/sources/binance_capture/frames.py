@@ -20,6 +20,7 @@ from market_pipeline.sources.batches import MARKET, OUTSIDE_MARKET, UNMARKED
 from market_pipeline.sources.binance_capture.lines import FindingKind, Findings, to_ns
 
 __all__ = [
+    "AggTradeFrame",
     "BookTickerFrame",
     "FrameDecoder",
     "FuturesDepthFrame",
@@ -125,6 +126,19 @@ class TradeFrame(Struct, gc=False):
     def is_none(self) -> bool:
         """Whether nothing was traded, which the venue numbers nevertheless."""
         return self.p == 0 and self.q == 0 and self.mark == OUTSIDE_MARKET
+
+
+class AggTradeFrame(Struct, gc=False):
+    """An `aggTrade`: as a `trade`, with its number, and the ids of its first and last print."""
+
+    T: int
+    s: str
+    a: _Id
+    f: _Id
+    p: _Positive
+    q: _Positive
+    m: bool
+    last: _Id = msgspec.field(name="l")
 
 
 class BookTickerFrame(Struct, gc=False):

@@ -107,6 +107,16 @@ class Findings:
         if self.counts[kind] <= self.LOCATED_PER_KIND:
             self.located.append(LineFinding(kind, file, line, expected, shown(found, _SHOWN_FOUND)))
 
+    def is_next_id(self, last: int | None, new: int, name: str, file: Path, line: int) -> bool:
+        """Whether an id that rises by one is above the last one; tells if it is not the next."""
+        if last is None or new == last + 1:
+            return True
+        kind = FindingKind.GAP
+        if new <= last:
+            kind = FindingKind.DUPLICATE if new == last else FindingKind.OUT_OF_ORDER
+        self.add(kind, file, line, f"{name}={last + 1}", f"{name}={new}")
+        return new > last
+
 
 class FindingsOfAll(Findings):
     """Passes on what is found to several readers' findings, and keeps nothing itself."""

@@ -82,16 +82,10 @@ class TradeReader(TableReader[Trades]):
 
     def _is_new(self, line: int, trade_id: int) -> bool:
         """Whether a trade's id is above the last one, which it becomes."""
-        last = self._last_id
-        if last is not None and trade_id != last + 1:
-            kind = FindingKind.GAP
-            if trade_id <= last:
-                kind = FindingKind.DUPLICATE if trade_id == last else FindingKind.OUT_OF_ORDER
-            self.findings.add(kind, self._file, line, f"t={last + 1}", f"t={trade_id}")
-            if trade_id <= last:
-                return False
-        self._last_id = trade_id
-        return True
+        is_new = self.findings.is_next_id(self._last_id, trade_id, "t", self._file, line)
+        if is_new:
+            self._last_id = trade_id
+        return is_new
 
     def _add(self, trades: NDArray[np.int64], values: NDArray[np.float64]) -> None:
         """Adds trades: (n, 5) times, side, id and mark, (n, 2) prices and quantities."""
