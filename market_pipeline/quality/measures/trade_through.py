@@ -16,7 +16,7 @@ Both are taken by the exchange's clock, which is the one that trades and book sh
 `docs/checks/trade_through.md` for what other clocks and windows give on real days.
 
 A stamp that contradicts the order of the others (`stray_times`) is not believed: a book then has
-the time of the one before it, and a trade is not compared.
+the time of the one before it, and a trade is not compared. Neither is a print outside the market.
 
 Books come in batches, in any cut: what crosses from one to the next are the books of the window.
 Orders are made of some prints at a time, because a day may have millions, and of those outside the
@@ -50,7 +50,7 @@ from market_pipeline.quality.intervals import (
     time_order,
 )
 from market_pipeline.quality.measures.stray_times import limited, stray_times
-from market_pipeline.sources.batches import Trades
+from market_pipeline.sources.batches import OUTSIDE_MARKET, Trades
 
 __all__ = [
     "BOOK_COLUMNS",
@@ -135,7 +135,8 @@ def find_trades_through(
         day: The UTC day.
     """
     stray = _stray_trades(trades)
-    prints = _Prints.of(trades, stray)
+    is_outside = False if trades.mark is None else trades.mark == OUTSIDE_MARKET
+    prints = _Prints.of(trades, stray | is_outside)
     clock_ns = _book_clock_ns(ts_origin_ns, flags)
     start_ns, end_ns = day_bounds_ns(day)
     compared, through = np.zeros((2, _MINUTES_PER_DAY), np.int64)
@@ -239,10 +240,10 @@ class _Prints(NamedTuple):
     row: IndexArray | None
 
     @classmethod
-    def of(cls, trades: Trades, stray: BoolArray) -> _Prints:
+    def of(cls, trades: Trades, left_out: BoolArray) -> _Prints:
         ts_ns, row = limited(trades.ts_origin_ns), None
-        if stray.any():
-            row = np.flatnonzero(~stray).astype(np.int32)
+        if left_out.any():
+            row = np.flatnonzero(~left_out).astype(np.int32)
             ts_ns = ts_ns[row]
         order = time_order(ts_ns)
         if order is not None:

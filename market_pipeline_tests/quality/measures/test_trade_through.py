@@ -25,7 +25,7 @@ from market_pipeline.quality.measures.trade_through import (
     WINDOW_NS,
     find_trades_through,
 )
-from market_pipeline.sources.batches import Trades
+from market_pipeline.sources.batches import MARKET, OUTSIDE_MARKET, UNMARKED, Trades
 from market_pipeline.sources.crypto_lake_trades import read_trades
 from market_pipeline_tests.naive.stray_times import naive_strays
 from market_pipeline_tests.quality.factory import NOON_NS, a_row
@@ -123,6 +123,14 @@ class TestRule:
             for report in (found(STILL, each) for each in (sweep, sold, late))
         ]
         assert [4.0] == pytest.approx(found(STILL, late).beyond_ticks.tolist())
+
+    def test_a_print_outside_the_market_is_not_compared(self):
+        """One of an insurance fund met no order of the book; the others have their rows."""
+        trades = a_trades((400, "buy", 1_300), (500, "sell", 999), (600, "buy", 1_001))
+        marks = np.array([OUTSIDE_MARKET, MARKET, UNMARKED], np.int8)
+        report = found(STILL, replace(trades, mark=marks))
+
+        assert (2, [1], []) == (report.compared, report.trade.tolist(), report.unplaced.tolist())
 
     def test_a_print_on_the_wrong_side_is_no_sweep(self):
         """Also a later print of a buy below the bid is outside, and is the one that is named."""
