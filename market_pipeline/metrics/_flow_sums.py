@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from market_pipeline.books.flags import INVALIDATING
 from market_pipeline.books.tables import SECONDS_AFTER
 from market_pipeline.jit import kernel
+from market_pipeline.metrics.columns import IMPACT_WINDOW_SECONDS, SIGN_LAGS, TOUCH_DISTANCES
 from market_pipeline.quality.intervals import NS_PER_SECOND, BoolArray, FloatArray, IntArray
 
-__all__ = ["AFTER", "AWAY", "LAGS", "WINDOW_SECONDS", "Orders", "Prints", "Sums", "Windows"]
+__all__ = ["AFTER", "Orders", "Prints", "Sums", "Windows"]
 
-WINDOW_SECONDS = 1
-LAGS = (1, 2, 5, 10, 20)
 _PER_MILLION = 1e-6
 
 AFTER = {
@@ -25,17 +24,9 @@ AFTER = {
     for seconds in SECONDS_AFTER
 }
 """The two figures of each time after a trade."""
-_RETURN = AFTER[WINDOW_SECONDS][1]
+_RETURN = AFTER[IMPACT_WINDOW_SECONDS][1]
 
 _FAR_TICKS = 3
-AWAY = {
-    "inside_spread_count": "at a better price than the best one of the other side",
-    "at_touch_count": "at that best price",
-    "through_1_tick_count": "one tick worse",
-    "through_2_ticks_count": "two ticks worse",
-    "through_3_ticks_count": "three ticks worse, or more",
-}
-"""Counts of prints by their distance from the touch, from one tick better to three ticks worse."""
 
 
 class Sums:
@@ -57,10 +48,6 @@ class Sums:
         """Adds 1 for each."""
         sums = self[name]
         sums += np.bincount(interval, minlength=self.intervals)
-
-    def counted(self, name: str) -> pl.Series:
-        """A sum of ones, as whole numbers."""
-        return pl.Series(self[name].astype(np.int64))
 
     def ratio(self, of: str, by: str, *, enough: BoolArray | None = None) -> FloatArray:
         """One sum over another, which is positive where there is a figure; else NaN."""
@@ -101,19 +88,19 @@ class Prints:
 
     def add_to(self, sums: Sums) -> None:
         """Adds what each print is alone."""
-        sums.count("prints", self.interval)
         self._add_distances(sums)
         spread, has = self.bps("effective_spread")
         size, interval, spread = self.size[has], self.interval[has], spread[has]
         sums.add("effective", interval, spread * size)
         sums.add("effective_size", interval, size)
         sums.add("effective_equal", interval, spread)
-        sums.count("effective_count", interval)
+        sums.count("effective_spread_count", interval)
         for names in AFTER.values():
             (realised, has_it), (impact, has) = (self.bps(name) for name in names)
             has &= has_it
             size, interval = self.size[has], self.interval[has]
-            sums.add(f"{names[0]}_size", interval, size)
+            sums.count(f"{names[1]}_count", interval)
+            sums.add(f"{names[1]}_size", interval, size)
             for name, figure in zip(names, (realised, impact), strict=True):
                 sums.add(name, interval, figure[has] * size)
 
@@ -122,7 +109,7 @@ class Prints:
         has = np.where(self.is_buy, self._has_ask, self._has_bid)
         has &= self.is_valid & self.has_price
         away = np.clip(self.sign * (self.price - touch), -1, _FAR_TICKS)
-        for ticks, name in enumerate(AWAY, start=-1):
+        for ticks, name in enumerate(TOUCH_DISTANCES, start=-1):
             sums.count(name, self.interval[has & (away == ticks)])
         sums.count("no_touch_count", self.interval[~has])
 
@@ -138,7 +125,7 @@ def _find_windows(ts_ns: IntArray, start_ns: int, width_ns: int, begins: BoolArr
 
 
 class Windows:
-    """The windows of `WINDOW_SECONDS`, of which the last one is still open."""
+    """The windows of `IMPACT_WINDOW_SECONDS`, of which the last one is still open."""
 
     def __init__(self, sums: Sums) -> None:
         self._sums = sums
@@ -150,7 +137,7 @@ class Windows:
     def add(self, prints: Prints) -> None:
         """Adds prints to the open window, or to further ones."""
         begins = np.empty(prints.ts_ns.size, np.bool_)
-        width_ns = WINDOW_SECONDS * NS_PER_SECOND
+        width_ns = IMPACT_WINDOW_SECONDS * NS_PER_SECOND
         self._start_ns = _find_windows(prints.ts_ns, self._start_ns, width_ns, begins)
         impact_bps, has_impact = prints.bps(_RETURN)
         # An impact is twice a move, in the taker's direction.
@@ -175,7 +162,7 @@ class Windows:
             each[:windows][has]
             for each in (self._interval, self._return_bps, self._value, self._net)
         )
-        self._sums.count("windows", interval)
+        self._sums.count("impact_window_count", interval)
         self._sums.add("return_net", interval, change * net)
         self._sums.add("net_net", interval, net * net)
         self._sums.add("amihud", interval, np.abs(change) / value)
@@ -211,17 +198,17 @@ class Orders:
     def _count(self, columns: list[IntArray], first: IntArray, last: IntArray) -> None:
         """Counts whole orders, given by their first and last print."""
         _, sign, interval, run, price, has_price = columns
-        self._sums.count("orders", interval[first])
+        self._sums.count("sign_count", interval[first])
         self._sums.add("signs", interval[first], sign[first])
         orders = np.stack(
             [sign[first], interval[first], run[first], price[last], has_price[last]], dtype=np.int64
         )
         past = self._past.shape[1]
         orders = np.concatenate([self._past, orders], axis=1)
-        for lag in LAGS:
+        for lag in SIGN_LAGS:
             self._add_pairs(orders, past, lag)
         self._add_bounces(orders, past)
-        self._past = orders[:, -max(LAGS) :]
+        self._past = orders[:, -max(SIGN_LAGS) :]
 
     def _add_pairs(self, orders: IntArray, past: int, lag: int) -> None:
         """Adds the products of signs of all pairs whose later order is new."""

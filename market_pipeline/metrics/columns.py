@@ -11,16 +11,23 @@ from typing import Final
 
 import polars as pl
 
+from market_pipeline.books.tables import SECONDS_AFTER
 from market_pipeline.warehouse.tables import Column
 
 __all__ = [
     "DEPTH_BPS",
     "DEPTH_COLUMNS",
     "DEPTH_LEVELS_SUMMED",
+    "FLOW_COLUMNS",
+    "IMPACT_WINDOW_SECONDS",
+    "LEAST_PAIRS",
+    "LEAST_WINDOWS",
     "METRIC_COLUMNS",
     "RATIO_COLUMN",
     "RETURN_STEPS_MS",
+    "SIGN_LAGS",
     "TOUCH_COLUMNS",
+    "TOUCH_DISTANCES",
     "TRADE_COLUMNS",
     "MetricColumn",
     "step_text",
@@ -35,7 +42,29 @@ DEPTH_LEVELS_SUMMED: Final = (1, 5, 10, 20)
 DEPTH_BPS: Final = (1, 5, 10, 25)
 """So far from the mid, in basis points, levels are summed."""
 
+IMPACT_WINDOW_SECONDS: Final = 1
+"""Length of the windows of trades whose value is held against the mid's return."""
+
+LEAST_WINDOWS: Final = 10
+"""A slope or mean is not made of fewer of them."""
+
+SIGN_LAGS: Final = (1, 2, 5, 10, 20)
+"""So many orders of takers lie between those whose signs are compared."""
+
+LEAST_PAIRS: Final = 30
+"""A covariance is not made of fewer pairs."""
+
+TOUCH_DISTANCES: Final = {
+    "inside_spread_count": "at a better price than the best one of the other side",
+    "at_touch_count": "at that best price",
+    "through_1_tick_count": "one tick worse",
+    "through_2_ticks_count": "two ticks worse",
+    "through_3_ticks_count": "three ticks worse, or more",
+}
+"""Where trades were, from one tick or more better than the touch to three ticks or more worse."""
+
 _NEVER = pl.lit(value=False)
+_ANYWHERE = pl.lit(value=True)
 _INTERVAL = pl.col("interval_seconds")
 _NO_TIME = pl.col("quoted_seconds") == 0
 
@@ -266,6 +295,96 @@ TRADE_COLUMNS: Final = (
     ),
     MetricColumn("buy_volume", "DOUBLE", "Size bought by takers.", _NO_FILE),
     MetricColumn("sell_volume", "DOUBLE", "Size sold by takers.", _NO_FILE),
+)
+
+
+def _flow_count(name: str, description: str) -> MetricColumn:
+    return MetricColumn(name, "BIGINT", description, _NO_FILE, highest=pl.col("trade_count"))
+
+
+def _flow_mean(name: str, description: str, is_null: pl.Expr) -> MetricColumn:
+    return MetricColumn(name, "DOUBLE", description, _NO_FILE | is_null, lowest=-math.inf)
+
+
+def _flow_after(seconds: int) -> tuple[MetricColumn, ...]:
+    realised, impact = f"realised_spread_{seconds}s", f"price_impact_{seconds}s"
+    is_null = pl.col(f"{impact}_count") == 0
+    return (
+        _flow_count(f"{impact}_count", f"Trades whose mid {seconds} s later is known too."),
+        _flow_mean(
+            f"{realised}_bps",
+            f"Their mean realised spread after {seconds} s, weighted by size, in basis points.",
+            is_null,
+        ),
+        _flow_mean(
+            f"{impact}_bps",
+            f"Their mean price impact after {seconds} s, weighted by size, in basis points.",
+            is_null,
+        ),
+    )
+
+
+_NO_SPREAD = pl.col("effective_spread_count") == 0
+_FEW_WINDOWS = pl.col("impact_window_count") < LEAST_WINDOWS
+
+FLOW_COLUMNS: Final = (
+    _flow_count("outside_market_count", "Prints outside the market, in none of the next columns."),
+    *(
+        _flow_count(name, f"Trades {where}, in the valid book just before.")
+        for name, where in TOUCH_DISTANCES.items()
+    ),
+    _flow_count("no_touch_count", "Trades without such a price, or off the tick."),
+    _flow_count("effective_spread_count", "Trades with a mid in the valid book just before."),
+    _flow_mean(
+        "effective_spread_bps", "Their mean effective spread in bps, weighted by size.", _NO_SPREAD
+    ),
+    _flow_mean("effective_spread_equal_bps", "The same with each trade alike.", _NO_SPREAD),
+    *(column for seconds in SECONDS_AFTER for column in _flow_after(seconds)),
+    _flow_count(
+        "impact_window_count",
+        f"Windows of {IMPACT_WINDOW_SECONDS} s from a trade on in which the book was valid.",
+    ),
+    _flow_mean(
+        "kyle_lambda_bps_per_million",
+        "Slope of their mid returns in basis points on the net value bought, in millions of quote "
+        f"currency; null below {LEAST_WINDOWS} windows.",
+        _FEW_WINDOWS,
+    ),
+    MetricColumn(
+        "amihud_bps_per_million",
+        "DOUBLE",
+        "Mean of their absolute mid returns in basis points over the value traded, in millions of "
+        f"quote currency; null below {LEAST_WINDOWS} windows.",
+        _NO_FILE | _FEW_WINDOWS,
+    ),
+    MetricColumn(
+        "roll_spread_ticks",
+        "DOUBLE",
+        "Spread that the bounce of prices from order to order shows, in ticks; null without a "
+        f"bounce, or below {LEAST_PAIRS} pairs of changes.",
+        _ANYWHERE,
+    ),
+    _flow_count("sign_count", "Orders of takers, each at its first trade."),
+    MetricColumn(
+        "sign_mean",
+        "DOUBLE",
+        "Mean of their signs, 1 for a buy and -1 for a sell.",
+        _NO_FILE | (pl.col("sign_count") == 0),
+        -1.0,
+        1.0,
+    ),
+    *(
+        MetricColumn(
+            f"sign_autocorrelation_{lag}",
+            "DOUBLE",
+            f"Mean product of the signs of orders {lag} apart less the squared mean; null below "
+            f"{LEAST_PAIRS} pairs.",
+            _ANYWHERE,
+            -2.0,
+            1.0,
+        )
+        for lag in SIGN_LAGS
+    ),
 )
 
 RATIO_COLUMN: Final = MetricColumn(

@@ -8,8 +8,9 @@ too little of what it is made of; counts are 0 there.
   and price impact are of the prints that have both and an effective spread, so that they sum to the
   effective spread of those prints.
 - **Windows** (Kyle, Amihud): one begins with the first print that is in no window before, or at
-  which the receipt clock ran back, and is `WINDOW_SECONDS` long. Its return is that of the mid from
-  just before that print to the window's end. It counts only if the book was valid all the time.
+  which the receipt clock ran back, and is `IMPACT_WINDOW_SECONDS` long. Its return is that of the
+  mid from just before that print to the window's end. It counts only if the book was valid all the
+  time.
 - **Kyle's lambda** is the slope, through the origin, of those returns r on the net value Q that
   takers bought in the window: sum(r Q) / sum(Q Q) (Kyle 1985, Econometrica 53:1315). **Amihud** is
   the mean of |r| over the value traded (Amihud 2002, J. Fin. Markets 5:31). A value is price times
@@ -30,114 +31,30 @@ from collections.abc import Iterable
 import numpy as np
 import polars as pl
 
-from market_pipeline.metrics._flow_sums import (
-    AFTER,
-    AWAY,
-    LAGS,
-    WINDOW_SECONDS,
-    Orders,
-    Prints,
-    Sums,
-    Windows,
+from market_pipeline.metrics._flow_sums import AFTER, Orders, Prints, Sums, Windows
+from market_pipeline.metrics.columns import (
+    FLOW_COLUMNS,
+    LEAST_PAIRS,
+    LEAST_WINDOWS,
+    SIGN_LAGS,
 )
 from market_pipeline.quality.intervals import FloatArray, IntArray
-from market_pipeline.warehouse.tables import Column
 
-__all__ = ["FLOW_COLUMNS", "TRADE_COLUMNS", "flow_columns"]
+__all__ = ["FLOW_INPUT", "flow_columns"]
 
-_LEAST_WINDOWS = 10
-_LEAST_PAIRS = 30
-
-TRADE_COLUMNS = (
+FLOW_INPUT = (
     *("ts_receipt_ns", "taker_order", "price", "size", "is_buy", "is_market", "flags", "valid_run"),
     *("price_ticks", "bid_price_ticks", "ask_price_ticks", "effective_spread_ticks"),
     *(f"{name}_ticks" for names in AFTER.values() for name in names),
 )
 """The columns that are read of `books.trades`."""
 
-_A_PRINT = "Prints of takers"
-
-FLOW_COLUMNS: tuple[Column, ...] = (
-    Column("print_count", "BIGINT", "Trades of the market, at least 0."),
-    Column("outside_market_count", "BIGINT", "Prints outside the market, in no other figure."),
-    Column("taker_order_count", "BIGINT", "Orders of takers that these trades began, at least 0."),
-    *(
-        Column(name, "BIGINT", f"{_A_PRINT} {where}, in the valid book just before.")
-        for name, where in AWAY.items()
-    ),
-    Column("no_touch_count", "BIGINT", f"{_A_PRINT} without such a price, or off the tick."),
-    Column(
-        "effective_spread_bps",
-        "DOUBLE",
-        "Mean effective spread over the mid, weighted by size, in basis points, of prints with a "
-        "valid book; any sign.",
-    ),
-    Column(
-        "effective_spread_equal_bps",
-        "DOUBLE",
-        "The same with each print alike, in basis points; any sign.",
-    ),
-    *(
-        column
-        for seconds, (realised, impact) in AFTER.items()
-        for column in (
-            Column(
-                f"{realised}_bps",
-                "DOUBLE",
-                f"Mean realised spread after {seconds} s, weighted by size, in basis points; any "
-                "sign.",
-            ),
-            Column(
-                f"{impact}_bps",
-                "DOUBLE",
-                f"Mean price impact after {seconds} s of the same prints; any sign.",
-            ),
-        )
-    ),
-    Column(
-        "impact_window_count",
-        "BIGINT",
-        f"Windows of {WINDOW_SECONDS} s that the next two figures are made of.",
-    ),
-    Column(
-        "kyle_lambda_bps_per_million",
-        "DOUBLE",
-        "Slope of mid returns in basis points on the net value bought, in millions of quote "
-        f"currency; null below {_LEAST_WINDOWS} windows; any sign.",
-    ),
-    Column(
-        "amihud_bps_per_million",
-        "DOUBLE",
-        "Mean of absolute mid returns in basis points over the value traded, in millions of quote "
-        f"currency; null below {_LEAST_WINDOWS} windows; at least 0.",
-    ),
-    Column(
-        "roll_spread_ticks",
-        "DOUBLE",
-        "Spread that the bounce of prices from order to order shows, in ticks; null without a "
-        f"bounce or below {_LEAST_PAIRS} pairs; above 0.",
-    ),
-    Column(
-        "sign_mean", "DOUBLE", "Mean sign of taker orders, 1 for a buy, -1 for a sell; -1 to 1."
-    ),
-    *(
-        Column(
-            f"sign_autocorrelation_{lag}",
-            "DOUBLE",
-            f"Mean product of the signs of taker orders {lag} apart, less the squared mean; null "
-            f"below {_LEAST_PAIRS} pairs; -2 to 1.",
-        )
-        for lag in LAGS
-    ),
-)
-"""What `flow_columns` gives."""
-
 
 def flow_columns(trades: Iterable[pl.DataFrame], edges_ns: IntArray) -> pl.DataFrame:
     """The figures of intervals one after the other, in the columns `FLOW_COLUMNS`.
 
     Args:
-        trades: `TRADE_COLUMNS` of `books.trades`, in the order of its rows, cut anywhere.
+        trades: `FLOW_INPUT` of `books.trades`, in the order of its rows, cut anywhere.
         edges_ns: int64, shape (intervals + 1,), ascending: interval i is from edge i up to edge
             i + 1. Trades outside of all are left out.
 
@@ -150,7 +67,7 @@ def flow_columns(trades: Iterable[pl.DataFrame], edges_ns: IntArray) -> pl.DataF
         interval = np.searchsorted(edges_ns, rows["ts_receipt_ns"].to_numpy(), side="right") - 1
         is_within = (interval >= 0) & (interval < sums.intervals)
         is_market = rows["is_market"].fill_null(value=True).to_numpy()
-        sums.count("outside_market", interval[is_within & ~is_market])
+        sums.count("outside_market_count", interval[is_within & ~is_market])
         kept = is_within & is_market
         if kept.any():
             prints = Prints(rows.filter(kept), interval[kept])
@@ -163,35 +80,36 @@ def flow_columns(trades: Iterable[pl.DataFrame], edges_ns: IntArray) -> pl.DataF
 
 
 def _figures(sums: Sums) -> pl.DataFrame:
-    enough = sums["windows"] >= _LEAST_WINDOWS
+    enough = sums["impact_window_count"] >= LEAST_WINDOWS
     floats = {
         "effective_spread_bps": sums.ratio("effective", "effective_size"),
-        "effective_spread_equal_bps": sums.ratio("effective_equal", "effective_count"),
+        "effective_spread_equal_bps": sums.ratio("effective_equal", "effective_spread_count"),
         **{
-            f"{name}_bps": sums.ratio(name, f"{names[0]}_size")
+            f"{name}_bps": sums.ratio(name, f"{names[1]}_size")
             for names in AFTER.values()
             for name in names
         },
         "kyle_lambda_bps_per_million": sums.ratio("return_net", "net_net", enough=enough),
-        "amihud_bps_per_million": sums.ratio("amihud", "windows", enough=enough),
+        "amihud_bps_per_million": sums.ratio("amihud", "impact_window_count", enough=enough),
         "roll_spread_ticks": _roll_spread(sums),
-        "sign_mean": sums.ratio("signs", "orders"),
+        "sign_mean": sums.ratio("signs", "sign_count"),
     }
-    for lag in LAGS:
-        enough = sums[f"pairs_{lag}"] >= _LEAST_PAIRS
+    for lag in SIGN_LAGS:
+        enough = sums[f"pairs_{lag}"] >= LEAST_PAIRS
         product = sums.ratio(f"products_{lag}", f"pairs_{lag}", enough=enough)
         floats[f"sign_autocorrelation_{lag}"] = product - floats["sign_mean"] ** 2
-    counts = {"print_count": "prints", "outside_market_count": "outside_market"}
-    counts |= {"taker_order_count": "orders", "impact_window_count": "windows"}
-    counts |= {name: name for name in (*AWAY, "no_touch_count")}
     return pl.DataFrame(
-        {name: sums.counted(of) for name, of in counts.items()}
-        | {name: pl.Series(values, nan_to_null=True) for name, values in floats.items()}
-    ).select(column.name for column in FLOW_COLUMNS)
+        {
+            name: pl.Series(floats[name], nan_to_null=True)
+            if name in floats
+            else pl.Series(sums[name].astype(np.int64))
+            for name in (column.name for column in FLOW_COLUMNS)
+        }
+    )
 
 
 def _roll_spread(sums: Sums) -> FloatArray:
-    enough = sums["bounces"] >= _LEAST_PAIRS
+    enough = sums["bounces"] >= LEAST_PAIRS
     products, changes, before = (
         sums.ratio(name, "bounces", enough=enough)
         for name in ("bounce_products", "changes", "changes_before")

@@ -16,7 +16,8 @@ from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.tables import BOOK_TRADES
 from market_pipeline.metrics.books_around import books_around
-from market_pipeline.metrics.flow import FLOW_COLUMNS, TRADE_COLUMNS, flow_columns
+from market_pipeline.metrics.columns import FLOW_COLUMNS, TOUCH_DISTANCES
+from market_pipeline.metrics.flow import FLOW_INPUT, flow_columns
 from market_pipeline.metrics.trades import trade_rows
 from market_pipeline.sources.crypto_lake_trades import read_trades
 from market_pipeline.warehouse.tables import Table
@@ -25,7 +26,7 @@ from market_pipeline_tests.naive.flow import naive_flow
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS, sample_books
 
 SECOND = 10**9
-SCHEMA = {name: kind for name, kind in BOOK_TRADES.empty().schema.items() if name in TRADE_COLUMNS}
+SCHEMA = {name: kind for name, kind in BOOK_TRADES.empty().schema.items() if name in FLOW_INPUT}
 COUNTS = [column.name for column in FLOW_COLUMNS if column.type == "BIGINT"]
 
 
@@ -67,7 +68,8 @@ class TestByHand:
     def test_distances(self):
         """Buys one tick below the ask, at it, and up to 4 above; a sell a tick below the bid."""
         rows = [a_print(1, ticks=ticks) for ticks in (1_003, 1_004, 1_004, 1_005, 1_006, 1_008)]
-        rows += [a_print(1, ticks=999, is_buy=False), a_print(1, price_ticks=None)]
+        rows += [a_print(1, ticks=999, is_buy=False)]
+        rows += [a_print(1, price_ticks=None, effective_spread_ticks=None)]
         rows += [a_print(1, touch=(1_000, None)), a_print(1, flags=int(BookFlag.CROSSED))]
         found = figures(rows)
 
@@ -78,7 +80,7 @@ class TestByHand:
                 *("through_3_ticks", "no_touch"),
             )
         ]
-        assert (10, 1) == (found["print_count"], found["taker_order_count"])
+        assert (7, 1) == (found["effective_spread_count"], found["sign_count"])
 
     def test_kyle_and_amihud(self):
         """Ten windows of a buy of 502 that moves the mid by 2 ticks, each with a sell of 251."""
@@ -122,7 +124,7 @@ class TestByHand:
         rows = [a_print(at, at // 3, is_buy=at // 3 % 2 == 0) for at in range(120)]
 
         assert (40, -1) == tuple(
-            figures(rows)[name] for name in ("taker_order_count", "sign_autocorrelation_1")
+            figures(rows)[name] for name in ("sign_count", "sign_autocorrelation_1")
         )
 
 
@@ -142,7 +144,7 @@ class TestEdges:
             [frame_of([a_print(at) for at in (4, 5, 9, 10)])], np.array([5, 9, 10])
         )
 
-        assert [1, 1] == found["print_count"].to_list()
+        assert [1, 1] == found["at_touch_count"].to_list()
 
     def test_outside_the_market(self):
         """A print that is none of the market is counted, and changes nothing else."""
@@ -170,8 +172,9 @@ class TestEdges:
         """Its prints have no cost, but are prints."""
         found = figures([a_print(1, flags=int(BookFlag.GAP), valid_run=None)])
 
-        assert (1, 1, None) == tuple(
-            found[name] for name in ("print_count", "no_touch_count", "effective_spread_bps")
+        assert (1, 0, None) == tuple(
+            found[name]
+            for name in ("no_touch_count", "effective_spread_count", "effective_spread_bps")
         )
 
     def test_a_stamp_far_ahead_costs_one_window(self):
@@ -259,7 +262,7 @@ def test_a_real_day(key, sample_data):
         tick=tick,
         lot=lot,
     )
-    frame = pl.concat(pl.DataFrame(part.rows) for part in parts).select(TRADE_COLUMNS)
+    frame = pl.concat(pl.DataFrame(part.rows) for part in parts).select(FLOW_INPUT)
     width_ns = 30 * SECOND
     first_ns = int(frame["ts_receipt_ns"].min())
     edges_ns = np.arange(first_ns, int(frame["ts_receipt_ns"].max()) + width_ns, width_ns)
@@ -268,7 +271,8 @@ def test_a_real_day(key, sample_data):
         naive_flow(frame.to_dicts(), edges_ns.tolist()), infer_schema_length=None
     )
 
-    assert found["print_count"].sum() == frame.height
+    counted = found.select(pl.sum_horizontal(*TOUCH_DISTANCES, "no_touch_count"))
+    assert counted.sum().item() == frame.height
     for name in found.columns:
         one, other = (each[name].cast(pl.Float64) for each in (found, expected))
         assert one.is_null().equals(other.is_null())

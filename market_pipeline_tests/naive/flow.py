@@ -28,9 +28,7 @@ def naive_flow(rows: list[Row], edges_ns: list[int]) -> list[Row]:
 
         here = [row for row in prints if is_here(row)]
         figures = {
-            "print_count": len(here),
             "outside_market_count": sum(is_here(row) for row in rows) - len(here),
-            "taker_order_count": sum(is_here(order[0]) for order in orders),
             **distances(here),
             **spreads(here),
             **impact([each for each in windows if is_here(each[0])]),
@@ -82,12 +80,14 @@ def spreads(rows: list[Row]) -> Row:
     has = [row for row in rows if row["effective_spread_ticks"] is not None]
     costs = [(bps(row["effective_spread_ticks"], row), row["size"]) for row in has]
     figures = {
+        "effective_spread_count": len(has),
         "effective_spread_bps": mean(costs),
         "effective_spread_equal_bps": mean([(cost, 1) for cost, _ in costs]),
     }
     for after in AFTER.values():
         names = (f"realised_spread_{after}", f"price_impact_{after}")
         has = [row for row in rows if None not in (row[f"{name}_ticks"] for name in names)]
+        figures[f"{names[1]}_count"] = len(has)
         for name in names:
             parts = [(bps(row[f"{name}_ticks"], row), row["size"]) for row in has]
             figures[f"{name}_bps"] = mean(parts)
@@ -129,7 +129,8 @@ def impact(windows: list[list[Row]]) -> Row:
 def sequences(orders: list[list[Row]], is_here) -> Row:
     signs = [sign(order[0]) for order in orders if is_here(order[0])]
     bias = Fraction(sum(signs), len(signs)) if signs else None
-    figures: Row = {"sign_mean": None if bias is None else float(bias)}
+    figures: Row = {"sign_count": len(signs)}
+    figures["sign_mean"] = None if bias is None else float(bias)
     for lag in (1, 2, 5, 10, 20):
         pairs = [
             sign(one[0]) * sign(other[0])
