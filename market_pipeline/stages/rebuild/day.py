@@ -104,8 +104,7 @@ def rebuild_day(
         recorded: What is published of the day; None rebuilds what is unchanged too.
 
     Raises:
-        Exception: What is the machine's (`errors.is_of_machine`: a full disk, no memory), after the
-            others were stopped.
+        Exception: What is the machine's (`errors.is_of_machine`), after the others were stopped.
         PublishError: A raw file that cannot be used could not be copied.
     """
     give_back_memory()
