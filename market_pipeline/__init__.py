@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from market_pipeline.notebook.rebuild import rebuild
     from market_pipeline.notebook.rebuilt import RebuiltBook
+    from market_pipeline.notebook.replay import ReplayedMessage, replay
     from market_pipeline.notebook.sampled import asof_quotes, depth_matrix
     from market_pipeline.plots.ladder import plot_book
     from market_pipeline.plots.plot import Plot
@@ -35,6 +36,7 @@ __all__ = [
     "Book",
     "Plot",
     "RebuiltBook",
+    "ReplayedMessage",
     "__version__",
     "asof_quotes",
     "book_at",
@@ -51,6 +53,7 @@ __all__ = [
     "plot_scatter",
     "plot_series",
     "rebuild",
+    "replay",
 ]
 
 _IMPORTED_WHEN_USED = {
@@ -58,6 +61,7 @@ _IMPORTED_WHEN_USED = {
     "Plot": "market_pipeline.plots.plot",
     "RebuiltBook": "market_pipeline.notebook.rebuilt",
     "asof_quotes": "market_pipeline.notebook.sampled",
+    "ReplayedMessage": "market_pipeline.notebook.replay",
     "book_at": "market_pipeline.notebook.instant",
     "depth_matrix": "market_pipeline.notebook.sampled",
     "books_at": "market_pipeline.notebook.instant",
@@ -71,6 +75,7 @@ _IMPORTED_WHEN_USED = {
     "plot_scatter": "market_pipeline.plots.scatter",
     "plot_series": "market_pipeline.plots.series",
     "rebuild": "market_pipeline.notebook.rebuild",
+    "replay": "market_pipeline.notebook.replay",
 }
 
 # Polars, which looks here as it is imported, has its allocator give memory back half a second after

@@ -21,7 +21,7 @@ from numba.core.types import Type, unliteral
 from numba.core.typing.templates import CallableTemplate, Signature
 from platformdirs import user_cache_path
 
-__all__ = ["inlined_kernel", "is_compiled", "kernel"]
+__all__ = ["callback_kernel", "inlined_kernel", "is_compiled", "kernel"]
 
 _GIVEN = os.environ.get("NUMBA_CACHE_DIR")
 _CACHE_FOLDER = Path(_GIVEN) if _GIVEN else user_cache_path("market_pipeline") / "numba"
@@ -50,6 +50,17 @@ def kernel(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _R
 def inlined_kernel(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
     """A kernel that becomes part of each kernel that calls it: for what every message calls."""
     return _Kernel(function, {**_PART_OPTIONS, "forceinline": True})
+
+
+@cache
+def callback_kernel(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
+    """A kernel for a function that is given others to call, or is given to one as such.
+
+    It is compiled in each process: what it calls is no part of the package's sources.
+    """
+    if isinstance(function, CPUDispatcher):
+        return function
+    return CPUDispatcher(function, targetoptions=_OPTIONS)
 
 
 def is_compiled(package: Path) -> bool:

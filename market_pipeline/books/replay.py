@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +82,12 @@ class Replayed:
     verified: NDArray[np.bool_]
     clock_ns: NDArray[np.int64]
     changes: Changes
+
+    @classmethod
+    def empty(cls) -> Self:
+        """No message."""
+        messages, changes = log.room_for_messages(0), log.room_for_changes(0)
+        return cls(0, messages, np.empty(0, np.bool_), np.empty(0, np.int64), changes)
 
 
 class ReplayMismatch(Exception):

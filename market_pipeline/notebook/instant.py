@@ -22,7 +22,7 @@ from market_pipeline.notebook._from_checkpoint import PublishedRow, replayed
 from market_pipeline.notebook.book import Book
 from market_pipeline.notebook.published import load_bbo
 
-__all__ = ["book_at", "books_at", "nanoseconds_of"]
+__all__ = ["book_at", "books_at", "day_of", "nanoseconds_of"]
 
 _NS_PER_SECOND = 1_000_000_000
 _ROWS_AT_ONCE = 1 << 20
@@ -112,7 +112,7 @@ def _books(
     depth: int | None,
     max_age_seconds: float,
 ) -> Iterator[Book]:
-    for day, of_day in groupby(asked_ns, _day_of):
+    for day, of_day in groupby(asked_ns, day_of):
         instants_ns = np.array([*of_day], np.int64)
         messages = _last_messages(instrument, day, instants_ns, settings.data_dir)
         # Before the first message of a day the book is that of the day before.
@@ -133,7 +133,12 @@ def _books(
             yield given
 
 
-def _day_of(at_ns: int) -> date:
+def day_of(at_ns: int) -> date:
+    """The UTC day of an instant.
+
+    Raises:
+        DomainError: It is none that has a date, or a day before.
+    """
     try:
         day = datetime.fromtimestamp(at_ns // _NS_PER_SECOND, UTC).date()
         day - timedelta(days=1)

@@ -1,0 +1,238 @@
+"""Plays logged messages of several instruments in order of time, and shows each to a callback.
+
+The callback is compiled into the loop, so it sees the whole book after every message, in the arrays
+it lies in, at no cost beyond what it looks at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from market_pipeline.books.changes import Change, Changes, LoggedMessages
+from market_pipeline.books.keyframe import Keyframe
+from market_pipeline.books.levels import (
+    ASK,
+    BID,
+    Levels,
+    empty_levels,
+    far_is_full,
+    key_of,
+    set_level,
+)
+from market_pipeline.books.replay import Replayed
+from market_pipeline.books.walk import export_side, levels_around
+from market_pipeline.jit import callback_kernel
+
+__all__ = ["Message", "Player", "Start"]
+
+_OLD = int(Change.OLD_MESSAGE)
+_REFUSED = int(Change.REFUSED)
+_NEVER = np.int64(2**63 - 1)
+
+OnMessage = Callable[..., bool]
+
+
+class Message(NamedTuple):
+    """What a callback is told of a message; numbers but for the changes.
+
+    Attributes:
+        instrument: Which of the instruments, from 0 in the order they were given.
+        number: Its number in its day, from 0: its row in `books.bbo`.
+        clock_ns: The receipt clock that never runs back, by which messages are ordered.
+        ts_origin_ns, ts_receipt_ns, sequence_number: As published.
+        bid_price_ticks, bid_size_lots, ask_price_ticks, ask_size_lots: The touch; an empty side has
+            size 0.
+        flags, verified: As published.
+        first, end: What it changed are the changes from `first` up to `end`.
+        changes: `Changes`, of this message and of others.
+    """
+
+    instrument: int
+    number: int
+    clock_ns: int
+    ts_origin_ns: int
+    ts_receipt_ns: int
+    sequence_number: int
+    bid_price_ticks: int
+    bid_size_lots: int
+    ask_price_ticks: int
+    ask_size_lots: int
+    flags: int
+    verified: bool
+    first: int
+    end: int
+    changes: Changes
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A day begins with this book; None is an empty one."""
+
+    book: Keyframe | None
+
+
+class _Part(NamedTuple):
+    """The messages of one instrument that are to be played, and its book."""
+
+    levels: Levels
+    messages: LoggedMessages
+    verified: NDArray[np.bool_]
+    clock_ns: NDArray[np.int64]
+    changes: Changes
+
+
+# Entries of a place, for each instrument: its next message, the number of its first in the day, the
+# next change, how many messages there are, whether its book has no room for the next change.
+_NEXT, _FIRST, _CHANGE, _COUNT, _IS_FULL = range(5)
+
+
+@callback_kernel
+def _play(on_message, state, parts, places, from_ns, until_ns):
+    """Plays on until an instrument has no message left, or the callback asks to stop.
+
+    Returns the instrument that has none left, or no room, or ended; -1 if it was asked to stop.
+    """
+    while True:
+        now, soonest_ns = np.int64(-1), _NEVER
+        for k in range(len(parts)):
+            if places[k, _NEXT] >= places[k, _COUNT]:
+                if places[k, _COUNT] >= 0:
+                    return k
+            else:
+                clock_ns = parts[k].clock_ns[places[k, _NEXT]]
+                if now < 0 or clock_ns < soonest_ns:
+                    now, soonest_ns = k, clock_ns
+        if now < 0:
+            return len(parts)
+        if soonest_ns >= until_ns:
+            return len(parts)
+        levels, messages, verified, _, changes = parts[now]
+        n, change = places[now, _NEXT], places[now, _CHANGE]
+        first = messages.end[n - 1] if n > 0 else np.int64(0)
+        end = messages.end[n]
+        while change < end:
+            kind = changes.kind[change]
+            if kind not in (_OLD, _REFUSED):
+                if far_is_full(levels.far_keys, levels.far_sizes, levels.meta, 1):
+                    places[now, _CHANGE] = change
+                    places[now, _IS_FULL] = 1
+                    return now
+                side = BID if changes.is_bid[change] else ASK
+                key = key_of(side, changes.price_ticks[change])
+                set_level(levels, side, key, changes.size_lots[change])
+            change += 1
+        places[now, _CHANGE] = change
+        places[now, _NEXT] = n + 1
+        if soonest_ns < from_ns:
+            continue
+        message = Message(
+            now,
+            places[now, _FIRST] + n,
+            soonest_ns,
+            messages.ts_origin_ns[n],
+            messages.ts_receipt_ns[n],
+            messages.sequence_number[n],
+            messages.bid_price_ticks[n],
+            messages.bid_size_lots[n],
+            messages.ask_price_ticks[n],
+            messages.ask_size_lots[n],
+            np.int64(messages.flags[n]),
+            verified[n],
+            first,
+            end,
+            changes,
+        )
+        if on_message(state, message, levels):
+            return np.int64(-1)
+
+
+class Player:
+    """Plays several instruments in order of their receipt clocks; equal times by instrument.
+
+    Args:
+        sources: Of each instrument, its days in order: the book each begins with, then its blocks.
+        on_message: `on_message(state, message, levels)`, compiled or fit to be: it is given the
+            state, a `Message`, and the `Levels` of its instrument after it, and returns whether to
+            stop. It must not change the levels, nor allocate.
+        state: What it is given: an array, or a tuple of arrays and numbers.
+        from_ns, until_ns: Of the receipt clock: earlier messages are played and not shown, later
+            ones, and those at the end, not played.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Iterable[Start | Replayed]],
+        on_message: OnMessage,
+        state: object,
+        from_ns: int,
+        until_ns: int,
+    ) -> None:
+        self._sources: list[Iterator[Start | Replayed]] = [iter(each) for each in sources]
+        self._on_message = callback_kernel(on_message)
+        self._state = state
+        self._range_ns = np.int64(from_ns), np.int64(until_ns)
+        nothing = Replayed.empty()
+        self._parts = [_part(empty_levels(), nothing) for _ in self._sources]
+        self._places = np.zeros((len(self._sources), 5), np.int64)
+
+    def play(self) -> bool:
+        """Plays until the callback asks to stop; False if instead there is nothing left.
+
+        Raises:
+            MarketPipelineError: Whatever the sources raise.
+        """
+        while self._sources:
+            stopped = _play(
+                self._on_message, self._state, tuple(self._parts), self._places, *self._range_ns
+            )
+            if stopped < 0:
+                return True
+            if stopped == len(self._parts):
+                return False
+            self._serve(int(stopped))
+        return False
+
+    def levels(self, instrument: int) -> Levels:
+        """The book of an instrument as it stands."""
+        return self._parts[instrument].levels
+
+    def _serve(self, k: int) -> None:
+        """Gives an instrument room in its book, or its next messages."""
+        part, place = self._parts[k], self._places[k]
+        if place[_IS_FULL]:
+            sides = [export_side(part.levels, side) for side in (BID, ASK)]
+            self._parts[k] = part._replace(levels=_levels(*sides))
+            place[_IS_FULL] = 0
+            return
+        levels = part.levels
+        for given in self._sources[k]:
+            if isinstance(given, Replayed):
+                self._parts[k] = _part(levels, given)
+                place[:] = 0, given.first, 0, given.messages.end.size, 0
+                return
+            levels = empty_levels() if given.book is None else _levels_of(given.book)
+        # Ended: it has no next message, and needs none.
+        place[_COUNT] = -1
+
+
+def _part(levels: Levels, block: Replayed) -> _Part:
+    return _Part(levels, block.messages, block.verified, block.clock_ns, block.changes)
+
+
+def _levels_of(book: Keyframe) -> Levels:
+    return _levels(
+        (book.bid_price_ticks, book.bid_size_lots), (book.ask_price_ticks, book.ask_size_lots)
+    )
+
+
+def _levels(
+    bids: tuple[NDArray[np.int64], NDArray[np.int64]],
+    asks: tuple[NDArray[np.int64], NDArray[np.int64]],
+) -> Levels:
+    best = [int(prices[0]) for prices, _ in (bids, asks) if prices.size]
+    return levels_around(sum(best) // len(best), bids, asks) if best else empty_levels()

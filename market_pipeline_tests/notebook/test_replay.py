@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from market_pipeline import books_at, replay
+from market_pipeline.errors import DomainError, MissingDataError
+from market_pipeline_tests.notebook.conftest import FAULTY, NEXT, QUIET, Market
+
+pytestmark = pytest.mark.slow
+NS = 10**9
+ALL = ("2025-03-05T00:00:00Z", "2025-03-07T00:00:00Z")
+FAULTS = ("2025-03-03T00:00:00Z", "2025-03-04T00:00:00Z")
+
+
+def touch(message) -> tuple:
+    sides = [(*side[0].tolist(),) if len(side) else (None, None) for side in
+             (message.bids, message.asks)]  # fmt: skip
+    return (message.ts_receipt_ns, message.sequence_number, *sides[0], *sides[1], message.flags)
+
+
+def published(market: Market, *days) -> list[tuple]:
+    columns = [
+        *("ts_receipt_ns", "sequence_number", "bid_price_ticks", "bid_size_lots"),
+        *("ask_price_ticks", "ask_size_lots", "flags"),
+    ]
+    frames = [market.published("book_bbo", day).select(columns) for day in days]
+    return pl.concat(frames).rows()
+
+
+def count(state, message, levels):
+    state[0] += 1
+    state[1] += message.sequence_number
+    return state[0] == state[2]
+
+
+class TestReplay:
+    def test_is_what_is_published(self, market: Market):
+        """All messages of a day with faults, and over a border, have the published touch."""
+        for span, days in ((FAULTS, [FAULTY]), (ALL, [QUIET, NEXT])):
+            found = replay(market.instrument.id, *span, depth=1, data_dir=market.data_dir)
+            assert published(market, *days) == [touch(message) for message in found]
+
+    def test_full_books_are_books_at(self, market: Market):
+        """With all levels the books are those of `books_at`, and those of a depth their best."""
+        span = ("2025-03-03T13:00:00Z", "2025-03-03T13:10:00Z")
+        ask = {"instruments": market.instrument.id, "start": span[0], "end": span[1],
+               "data_dir": market.data_dir}  # fmt: skip
+        whole, some = list(replay(**ask, depth=None)), list(replay(**ask, depth=7))
+        times = [message.ts_receipt_ns for message in whole]
+        books = books_at(market.instrument.id, times, data_dir=market.data_dir)
+        for message, cut, book in zip(whole, some, books, strict=True):
+            for side, part, frame in (
+                (message.bids, cut.bids, book.bids),
+                (message.asks, cut.asks, book.asks),
+            ):
+                assert frame.select("price_ticks", "size_lots").rows() == list(
+                    map(tuple, side.tolist())
+                )
+                assert part.tolist() == side[:7].tolist()
+
+    def test_a_part_of_a_day(self, market: Market):
+        """The messages from the start up to the end, and none at the end, are shown."""
+        rows = published(market, QUIET)
+        start, end = rows[900][0], rows[1_300][0]
+        found = replay(market.instrument.id, start, end, depth=1, data_dir=market.data_dir)
+        assert rows[900:1_300] == [touch(message) for message in found]
+
+    def test_two_instruments(self, market: Market):
+        """Messages of two come in order of time, of equal times as the instruments are given."""
+        ids = [market.instrument.id] * 2
+        found = list(replay(ids, *ALL, depth=1, data_dir=market.data_dir))
+        rows = published(market, QUIET, NEXT)
+        assert [row for row in rows for _ in range(2)] == [touch(message) for message in found]
+
+    def test_a_callback(self, market: Market):
+        """A compiled callback is shown every message, and ends the replay when it asks to."""
+        rows = published(market, QUIET, NEXT)
+        ask = (market.instrument.id, *ALL)
+        state = np.array([0, 0, -1])
+        assert state is replay(*ask, on_message=count, state=state, data_dir=market.data_dir)
+        assert [len(rows), sum(row[1] for row in rows)] == state[:2].tolist()
+        state = np.array([0, 0, 5])
+        replay(*ask, on_message=count, state=state, data_dir=market.data_dir)
+        assert [5, sum(row[1] for row in rows[:5])] == state[:2].tolist()
+
+
+class TestRefusals:
+    def test_a_day_that_is_missing(self, market: Market):
+        """A range with a day that is not published names it, after the days before it."""
+        found = replay(
+            market.instrument.id, "2025-03-03T23:00:00Z", ALL[1], data_dir=market.data_dir
+        )
+        with pytest.raises(MissingDataError, match="2025-03-04"):
+            list(found)
+
+    def test_times(self, market: Market):
+        """An end before the start is refused at once."""
+        with pytest.raises(DomainError, match="end is before the start"):
+            replay(market.instrument.id, *reversed(ALL), data_dir=market.data_dir)
+
+    def test_nothing(self, market: Market):
+        """An empty span has no message."""
+        span = (ALL[0], ALL[0])
+        assert [] == list(replay(market.instrument.id, *span, data_dir=market.data_dir))
