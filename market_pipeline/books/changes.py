@@ -53,7 +53,7 @@ class Changes(NamedTuple):
 
     Attributes:
         ts_origin_ns, ts_receipt_ns, sequence_number: int64, of the message, or of the raw row.
-        feed_row: int64, the raw row it is, counted over the rows that were fed; -1 for none.
+        feed_row: int64, the raw row it is, counted over the rows of the day; -1 for none.
         kind: int8, a `Change`: a row of the message itself; a row of an old message, which changes
             nothing; a row that is not on the grid, which changes nothing either; what a snapshot, a
             policy or a late message changed.

@@ -25,7 +25,7 @@ from market_pipeline.books.levels import (
     set_level,
 )
 from market_pipeline.books.replay import Replayed
-from market_pipeline.books.walk import export_side, levels_around
+from market_pipeline.books.walk import levels_of, sides_of
 from market_pipeline.jit import callback_kernel
 
 __all__ = ["Message", "Player", "Start"]
@@ -71,9 +71,9 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A day begins with this book; None is an empty one."""
+    """A day begins with this book."""
 
-    book: Keyframe | None
+    book: Keyframe
 
 
 class _Part(NamedTuple):
@@ -205,8 +205,7 @@ class Player:
         """Gives an instrument room in its book, or its next messages."""
         part, place = self._parts[k], self._places[k]
         if place[_IS_FULL]:
-            sides = [export_side(part.levels, side) for side in (BID, ASK)]
-            self._parts[k] = part._replace(levels=_levels(*sides))
+            self._parts[k] = part._replace(levels=levels_of(*sides_of(part.levels)))
             place[_IS_FULL] = 0
             return
         levels = part.levels
@@ -215,24 +214,12 @@ class Player:
                 self._parts[k] = _part(levels, given)
                 place[:] = 0, given.first, 0, given.messages.end.size, 0
                 return
-            levels = empty_levels() if given.book is None else _levels_of(given.book)
+            book = given.book
+            bids = book.bid_price_ticks, book.bid_size_lots
+            levels = levels_of(bids, (book.ask_price_ticks, book.ask_size_lots))
         # Ended: it has no next message, and needs none.
         place[_COUNT] = -1
 
 
 def _part(levels: Levels, block: Replayed) -> _Part:
     return _Part(levels, block.messages, block.verified, block.clock_ns, block.changes)
-
-
-def _levels_of(book: Keyframe) -> Levels:
-    return _levels(
-        (book.bid_price_ticks, book.bid_size_lots), (book.ask_price_ticks, book.ask_size_lots)
-    )
-
-
-def _levels(
-    bids: tuple[NDArray[np.int64], NDArray[np.int64]],
-    asks: tuple[NDArray[np.int64], NDArray[np.int64]],
-) -> Levels:
-    best = [int(prices[0]) for prices, _ in (bids, asks) if prices.size]
-    return levels_around(sum(best) // len(best), bids, asks) if best else empty_levels()

@@ -161,6 +161,7 @@ class Replay(Rebuild):
         self._log = Log(log.room_for_messages(_MESSAGE_ROOM), log.room_for_changes(_CHANGE_ROOM))
         self._place = log.new_place(self._registers)
         self._before: tuple[int, int] | None = None
+        self._first_row = 0
 
     @property
     def message(self) -> int:
@@ -171,8 +172,17 @@ class Replay(Rebuild):
         """The full book after the last message, with the flags that are known by then."""
         return self._keyframe("keyframe")
 
-    def open(self, deltas: Iterable[DeltaBatch], snapshots: Iterable[SnapshotBatch] = ()) -> None:
-        """Takes the raw rows: those of the first message and after, and the snapshots not met."""
+    def open(
+        self,
+        deltas: Iterable[DeltaBatch],
+        snapshots: Iterable[SnapshotBatch] = (),
+        first_row: int = 0,
+    ) -> None:
+        """Takes the raw rows: those of the first message and after, and the snapshots not met.
+
+        `first_row` is which row of the day the first of them is.
+        """
+        self._first_row = first_row
         self._open(deltas, snapshots)
 
     def until(self, message: int | None = None) -> Iterator[Replayed]:
@@ -253,6 +263,7 @@ class Replay(Rebuild):
         if count or end:
             messages = LoggedMessages._make(column[:count].copy() for column in self._log.messages)
             changes = Changes._make(column[:end].copy() for column in self._log.changes)
+            np.add(changes.feed_row, self._first_row, changes.feed_row, where=changes.feed_row >= 0)
             yield self._as_published(first, messages, changes)
         elif written:
             self._enlarge(self._log.changes.kind.size)

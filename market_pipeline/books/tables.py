@@ -8,7 +8,7 @@ from market_pipeline.warehouse.records import Identity
 from market_pipeline.warehouse.tables import Column, Computed, Table, View
 
 __all__ = ["BBO", "BOOK_FILES", "BOOK_TRADES", "CHECKPOINTS", "DEPTH", "IDENTITY", "INTERVALS"]
-__all__ += ["REBUILDS", "SECONDS_AFTER", "TAKER_ORDERS"]
+__all__ += ["MARKET_EVENTS", "REBUILDS", "SECONDS_AFTER", "TAKER_ORDERS"]
 
 IDENTITY = Identity.columns()
 _EVENT = (
@@ -299,4 +299,57 @@ TAKER_ORDERS = View(
         *(_TRADE_COLUMNS[name] for name in _OF_FIRST),
     ),
     query=_ORDERS_QUERY,
+)
+
+MARKET_EVENTS = Table(
+    schema="books",
+    name="market_events",
+    description="Trades, deltas, snapshots and clears in one order, of those that ask for it.",
+    columns=(
+        *IDENTITY,
+        Column("ts_origin_ns", "BIGINT", "Exchange time of the message or trade, ns UTC."),
+        Column(
+            "ts_receipt_ns", "BIGINT", "Time the vendor received it, ns UTC; may be the earlier."
+        ),
+        Column(
+            "sequence_number",
+            "BIGINT",
+            "The venue's last update id in it; null of trades.",
+        ),
+        Column("kind", "VARCHAR", "trade, delta, snapshot or clear."),
+        Column(
+            "action",
+            "VARCHAR",
+            "T trade, A add, M modify, C cancel (the level is gone), R clear, N changes nothing.",
+        ),
+        Column("side", "VARCHAR", "B bid, A ask, N none; of a trade the taker's: B bought."),
+        Column("price_ticks", "BIGINT", "Price in ticks; null of a clear and off the tick."),
+        Column(
+            "size_lots",
+            "BIGINT",
+            "Traded size, or the level's whole size after it, in lots; null as price_ticks is.",
+        ),
+        Column("price", "DOUBLE", "Price; null of a clear, and of a delta off the tick."),
+        Column("size", "DOUBLE", "Size; null of a clear, and of a delta off the lot."),
+        Column(
+            "flags",
+            "USMALLINT",
+            "DBN's bits: 128 last of its event, 32 snapshot, 16 price levels, 8 bad receipt time, "
+            "4 book not valid.",
+        ),
+        Column(
+            "book_flags",
+            "USMALLINT",
+            "Flags of the message in books.bbo; of a trade those of the message before it.",
+        ),
+        Column("message", "BIGINT", "The message's row of the day in books.bbo, from 0; or null."),
+        Column(
+            "file_row",
+            "BIGINT",
+            "Row of the day's raw deltas or trades, counted over its files from 0; null of a clear "
+            "and a snapshot.",
+        ),
+        Column("trade_id", "BIGINT", "The venue's number of the trade; null of all else."),
+    ),
+    storage="delta",
 )

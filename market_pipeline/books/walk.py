@@ -35,9 +35,14 @@ __all__ = [
     "first_index",
     "level_at_or_after",
     "levels_around",
+    "levels_of",
+    "sides_of",
     "write_levels",
     "write_top",
 ]
+
+Side = tuple[NDArray[np.int64], NDArray[np.int64]]
+Sides = tuple[Side, Side]
 
 _ONE = np.uint64(1)
 _ALL_BITS = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
@@ -250,6 +255,17 @@ def write_levels(levels, side, prices, sizes, row):
 def _insert_all(levels, side, prices, sizes):
     for i in range(prices.size):
         set_level(levels, side, key_of(side, prices[i]), sizes[i])
+
+
+def sides_of(levels: Levels) -> Sides:
+    """All levels of a book, bids and asks, each as `export_side` gives them."""
+    return export_side(levels, BID), export_side(levels, ASK)
+
+
+def levels_of(bids: Side, asks: Side) -> Levels:
+    """A book of the given levels, int64 (price_ticks, size_lots), best first, around its middle."""
+    best = [int(prices[0]) for prices, _ in (bids, asks) if prices.size]
+    return levels_around(sum(best) // len(best), bids, asks) if best else empty_levels()
 
 
 def levels_around(

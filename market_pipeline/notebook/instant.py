@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import operator
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import chain, groupby, pairwise
 from pathlib import Path
 
@@ -18,15 +16,15 @@ from numpy.typing import NDArray
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.errors import DomainError, MissingDataError
-from market_pipeline.notebook._from_checkpoint import PublishedRow, replayed
 from market_pipeline.notebook.book import Book
+from market_pipeline.notebook.from_checkpoint import PublishedRow, replayed
 from market_pipeline.notebook.published import load_bbo
+from market_pipeline.notebook.times import day_of, nanoseconds_of
 
-__all__ = ["book_at", "books_at", "day_of", "nanoseconds_of"]
+__all__ = ["book_at", "books_at"]
 
 _NS_PER_SECOND = 1_000_000_000
 _ROWS_AT_ONCE = 1 << 20
-_ISO = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?)(?:[.,](\d{1,9}))?(Z|[+-]\d\d:?\d\d)")
 
 
 def book_at(
@@ -133,20 +131,6 @@ def _books(
             yield given
 
 
-def day_of(at_ns: int) -> date:
-    """The UTC day of an instant.
-
-    Raises:
-        DomainError: It is none that has a date, or a day before.
-    """
-    try:
-        day = datetime.fromtimestamp(at_ns // _NS_PER_SECOND, UTC).date()
-        day - timedelta(days=1)
-    except (OverflowError, ValueError):
-        raise _no_instant(at_ns) from None
-    return day
-
-
 def _rows_before(
     instrument: str, day: date, instants_ns: NDArray[np.int64], data_dir: Path
 ) -> list[PublishedRow]:
@@ -195,44 +179,3 @@ def _rows(
     found = rows.rename({"dt": "day"}).filter(wanted).select(names).collect()
     by_message = {row[names.index("message")]: PublishedRow(*row) for row in found.iter_rows()}
     return [by_message[message] for message in messages.tolist()]
-
-
-def nanoseconds_of(time: datetime | str | int) -> int:
-    """An instant as ns since the epoch, UTC, without losing one.
-
-    Raises:
-        DomainError: It is no time, or has no zone.
-    """
-    if isinstance(time, datetime):
-        if time.tzinfo is None:
-            raise _no_instant(time)
-        # A subclass may be finer than datetime itself.
-        return _ns_of(time) + int(getattr(time, "nanosecond", 0))
-    if isinstance(time, str):
-        parts = _ISO.fullmatch(time.strip())
-        if parts is None:
-            raise _no_instant(time)
-        try:
-            whole = datetime.fromisoformat(parts[1] + parts[3])
-        except ValueError:
-            raise _no_instant(time) from None
-        return _ns_of(whole) + int((parts[2] or "").ljust(9, "0"))
-    try:
-        return operator.index(time)
-    except TypeError:
-        raise _no_instant(time) from None
-
-
-def _ns_of(time: datetime) -> int:
-    since = time - datetime(1970, 1, 1, tzinfo=UTC)
-    return since // timedelta(microseconds=1) * 1_000
-
-
-def _no_instant(found: object) -> DomainError:
-    return DomainError(
-        "`time` is no instant",
-        next_step="Say which zone is meant: a local time may be any of 24 instants.",
-        column="time",
-        expected="a datetime with a zone, text as 2024-08-08T12:00:00Z, or int ns since the epoch",
-        found=repr(found),
-    )

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, TypeVar, overload
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from market_pipeline.books.flags import INVALIDATING, BookFlag
@@ -18,10 +17,8 @@ from market_pipeline.books.player import OnMessage, Player, Start
 from market_pipeline.books.replay import Replayed
 from market_pipeline.books.walk import export_side, write_levels
 from market_pipeline.config.settings import Settings, load_settings
-from market_pipeline.errors import DomainError
-from market_pipeline.notebook._from_checkpoint import published_day
-from market_pipeline.notebook.instant import day_of, nanoseconds_of
-from market_pipeline.notebook.published import load_bbo
+from market_pipeline.notebook.from_checkpoint import days_between
+from market_pipeline.notebook.times import span_of
 from market_pipeline.stages.rebuild.replay import DayReplay
 
 __all__ = ["ReplayedMessage", "replay"]
@@ -158,15 +155,7 @@ def replay(
     """
     settings = load_settings() if data_dir is None else load_settings(data_dir=data_dir)
     ids = [instruments] if isinstance(instruments, str) else list(instruments)
-    from_ns, until_ns = nanoseconds_of(start), nanoseconds_of(end)
-    if until_ns < from_ns:
-        raise DomainError(
-            "The end is before the start",
-            next_step="Give the first instant, and the one to stop before.",
-            column="end",
-            expected=f"{from_ns} or later",
-            found=str(until_ns),
-        )
+    from_ns, until_ns = span_of(start, end)
     sources = [_days(each, from_ns, until_ns, settings) for each in ids]
     if on_message is not None:
         Player(sources, on_message, state, from_ns, until_ns).play()
@@ -178,15 +167,8 @@ def _days(
     instrument: str, from_ns: int, until_ns: int, settings: Settings
 ) -> Iterator[Start | Replayed]:
     """The messages of an instrument's days, each day after the book it begins with."""
-    first, last = (day_of(ns) for ns in (from_ns, max(until_ns - 1, from_ns)))
-    for n in range((last - first).days + 1):
-        day = first + timedelta(days=n)
-        rows = load_bbo(instrument, day, data_dir=settings.data_dir, columns=["ts_receipt_ns"])
-        later = rows.with_row_index("message").filter(pl.col("ts_receipt_ns") >= from_ns)
-        message = later.select(pl.col("message").min()).collect().item()
-        if message is None:
-            continue
-        day_replay = DayReplay(published_day(instrument, day, settings), message)
+    for day, message in days_between(instrument, from_ns, until_ns, settings):
+        day_replay = DayReplay(day, message)
         yield Start(day_replay.book())
         yield from day_replay.until()
 

@@ -17,11 +17,10 @@ from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.rebuild import Rebuild, RebuildOptions
 from market_pipeline.books.scale import Scale
 from market_pipeline.errors import CheckpointError, DomainError, LakeFileError, MissingDataError
-from market_pipeline.notebook import _from_checkpoint as from_checkpoint
-from market_pipeline.notebook import instant
+from market_pipeline.notebook import from_checkpoint
 from market_pipeline.notebook._raw_scan import scan_raw
 from market_pipeline.notebook.feeds import feeds_of
-from market_pipeline.notebook.instant import nanoseconds_of
+from market_pipeline.notebook.times import nanoseconds_of
 from market_pipeline.sources.binance_capture import Findings
 from market_pipeline_tests.notebook.conftest import FAULTY, MISSING, NEXT, QUIET, Market
 
@@ -207,7 +206,7 @@ class TestTime:
         zone = timezone(timedelta(minutes=offset_minutes))
         whole = datetime.fromtimestamp(time_ns // 10**9, zone).isoformat()
         text = f"{whole[:19]}.{time_ns % 10**9:09d}{whole[19:]}"
-        assert time_ns == instant.nanoseconds_of(text)
+        assert time_ns == nanoseconds_of(text)
 
     @pytest.mark.parametrize(
         "time",

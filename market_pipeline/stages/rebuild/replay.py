@@ -209,7 +209,7 @@ class DayReplay:
             # That of the checkpoint's own number is met after it.
             unmet = pl.col("sequence_number") >= self._start.sequence_number
             snapshot = _first_row(snapshots, SNAPSHOTS, unmet) or 0
-        self._replay.open(read_deltas(deltas, row), read_snapshots(snapshots, snapshot))
+        self._replay.open(read_deltas(deltas, row), read_snapshots(snapshots, snapshot), row)
         self._is_open = True
 
 

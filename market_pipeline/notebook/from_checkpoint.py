@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
@@ -26,16 +26,22 @@ from market_pipeline.config.settings import Settings
 from market_pipeline.errors import LakeFileError, MissingDataError
 from market_pipeline.notebook.book import Book
 from market_pipeline.notebook.in_memory import snapshot_slices
-from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, RawTable, open_shard
+from market_pipeline.notebook.published import load_bbo
+from market_pipeline.notebook.times import day_of
+from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, open_shard
 from market_pipeline.stages.raw.objects import RawObjects
 from market_pipeline.stages.rebuild.replay import DayReplay, PublishedDay
 from market_pipeline.tables import open_catalogue
 from market_pipeline.warehouse.layout import Warehouse
 
-__all__ = ["PublishedRow", "published_day", "replayed"]
+__all__ = ["PublishedRow", "days_between", "published_day", "replayed"]
 
 _TOUCH = ("bid_price_ticks", "bid_size_lots", "ask_price_ticks", "ask_size_lots")
-_RAW = {"lake.raw_book_deltas": DELTAS, "lake.raw_book_snapshots": SNAPSHOTS}
+_RAW = {
+    "lake.raw_book_deltas": DELTAS,
+    "lake.raw_book_snapshots": SNAPSHOTS,
+    "lake.raw_trades": TRADES,
+}
 # So many messages are replayed about as fast as a new start is found.
 _WORTH_A_START = 1 << 17
 
@@ -111,6 +117,26 @@ def published_day(instrument: str, day: date, settings: Settings) -> PublishedDa
         record,
         lambda table: _files(registered[table.name], of_day, day),
     )
+
+
+def days_between(
+    instrument: str, from_ns: int, until_ns: int, settings: Settings
+) -> Iterator[tuple[PublishedDay, int]]:
+    """The published days of an instrument in a span, each with its first message at or after it.
+
+    A day whose messages are all before the span is passed over.
+
+    Raises:
+        MissingDataError: A day of the span is not published.
+    """
+    first, last = (day_of(ns) for ns in (from_ns, max(until_ns - 1, from_ns)))
+    for n in range((last - first).days + 1):
+        day = first + timedelta(days=n)
+        rows = load_bbo(instrument, day, data_dir=settings.data_dir, columns=["ts_receipt_ns"])
+        later = rows.with_row_index("message").filter(pl.col("ts_receipt_ns") >= from_ns)
+        message: int | None = later.select(pl.col("message").min()).collect().item()
+        if message is not None:
+            yield published_day(instrument, day, settings), message
 
 
 def _record(

@@ -1,0 +1,87 @@
+"""Instants as they are asked for: datetimes, text or nanoseconds, each as int ns, UTC."""
+
+from __future__ import annotations
+
+import operator
+import re
+from datetime import UTC, date, datetime, timedelta
+
+from market_pipeline.errors import DomainError
+
+__all__ = ["day_of", "nanoseconds_of", "span_of"]
+
+_NS_PER_SECOND = 1_000_000_000
+_ISO = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?)(?:[.,](\d{1,9}))?(Z|[+-]\d\d:?\d\d)")
+
+
+def span_of(start: datetime | str | int, end: datetime | str | int) -> tuple[int, int]:
+    """The first instant of a span, and the one that it ends before.
+
+    Raises:
+        DomainError: One is no time, or has no zone, or the end is before the start.
+    """
+    from_ns, until_ns = nanoseconds_of(start), nanoseconds_of(end)
+    if until_ns < from_ns:
+        raise DomainError(
+            "The end is before the start",
+            next_step="Give the first instant, and the one to stop before.",
+            column="end",
+            expected=f"{from_ns} or later",
+            found=str(until_ns),
+        )
+    return from_ns, until_ns
+
+
+def day_of(at_ns: int) -> date:
+    """The UTC day of an instant.
+
+    Raises:
+        DomainError: It is none that has a date, or a day before.
+    """
+    try:
+        day = datetime.fromtimestamp(at_ns // _NS_PER_SECOND, UTC).date()
+        day - timedelta(days=1)
+    except (OverflowError, ValueError):
+        raise _no_instant(at_ns) from None
+    return day
+
+
+def nanoseconds_of(time: datetime | str | int) -> int:
+    """An instant as ns since the epoch, UTC, without losing one.
+
+    Raises:
+        DomainError: It is no time, or has no zone.
+    """
+    if isinstance(time, datetime):
+        if time.tzinfo is None:
+            raise _no_instant(time)
+        # A subclass may be finer than datetime itself.
+        return _ns_of(time) + int(getattr(time, "nanosecond", 0))
+    if isinstance(time, str):
+        parts = _ISO.fullmatch(time.strip())
+        if parts is None:
+            raise _no_instant(time)
+        try:
+            whole = datetime.fromisoformat(parts[1] + parts[3])
+        except ValueError:
+            raise _no_instant(time) from None
+        return _ns_of(whole) + int((parts[2] or "").ljust(9, "0"))
+    try:
+        return operator.index(time)
+    except TypeError:
+        raise _no_instant(time) from None
+
+
+def _ns_of(time: datetime) -> int:
+    since = time - datetime(1970, 1, 1, tzinfo=UTC)
+    return since // timedelta(microseconds=1) * 1_000
+
+
+def _no_instant(found: object) -> DomainError:
+    return DomainError(
+        "`time` is no instant",
+        next_step="Say which zone is meant: a local time may be any of 24 instants.",
+        column="time",
+        expected="a datetime with a zone, text as 2024-08-08T12:00:00Z, or int ns since the epoch",
+        found=repr(found),
+    )

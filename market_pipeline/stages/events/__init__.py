@@ -1,0 +1,1 @@
+"""The event stream: trades and book events of a day in one order, made and published."""
