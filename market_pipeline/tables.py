@@ -17,6 +17,7 @@ from market_pipeline.books.tables import (
     CHECKPOINTS,
     DEPTH,
     INTERVALS,
+    MARKET_EVENTS,
     REBUILDS,
     TAKER_ORDERS,
 )
@@ -61,6 +62,7 @@ TABLES: dict[str, Table] = {
     "book_intervals": INTERVALS,
     "book_rebuilds": REBUILDS,
     "trades": BOOK_TRADES,
+    "market_events": MARKET_EVENTS,
     "validation_report": VALIDATION_REPORT,
     "quality_findings": FINDINGS,
     "fidelity_report": FIDELITY_REPORT,

@@ -58,8 +58,10 @@ _REPAIR = int(Change.REPAIR)
 BLOCK_DONE, ROWS_FULL, BOOK_FULL, ENDED = range(4)
 # Entries of a place: the next trade, message and change; how far that message is written; whether
 # a reader has the book (-1: whatever it had); side and key the whole book is written from; rows
-# written; the last change to write of the message; the flags of the message before.
-TRADE, MESSAGE, NEXT_CHANGE, _PHASE, _HAS_BOOK, _SIDE, _KEY, COUNT, _LAST, _BOOK_FLAGS = range(10)
+# written; the last change to write of the message; the flags and the clock of the message before.
+(
+    TRADE, MESSAGE, NEXT_CHANGE, _PHASE, _HAS_BOOK, _SIDE, _KEY, COUNT, _LAST, _BOOK_FLAGS, _CLOCK,
+) = range(11)  # fmt: skip
 _TRADES_FIRST, _CHANGES, _BOOK_CLEAR, _BOOK, _CLOSED = range(5)
 _FROM_BEST = np.int64(-(2**62))
 
@@ -102,8 +104,8 @@ class TradeFeed(NamedTuple):
 
 def new_event_place(trade: int) -> NDArray[np.int64]:
     """The place at the beginning of a day, before a trade in the order of receipt."""
-    place = np.zeros(10, np.int64)
-    place[TRADE], place[_HAS_BOOK] = trade, -1
+    place = np.zeros(11, np.int64)
+    place[TRADE], place[_HAS_BOOK], place[_CLOCK] = trade, -1, -(2**63)
     return place
 
 
@@ -170,12 +172,11 @@ def write_events(
             return ROWS_FULL
         place[MESSAGE] = n + 1
         place[_PHASE] = _TRADES_FIRST
-        place[_BOOK_FLAGS] = book_flags
-    # Rows of old messages behind the last message.
-    count = messages.end.size
-    if count == 0 or place[NEXT_CHANGE] >= changes.kind.size or clock_ns[count - 1] < from_ns:
+        place[_BOOK_FLAGS], place[_CLOCK] = book_flags, now_ns
+    if place[NEXT_CHANGE] >= changes.kind.size or place[_HAS_BOOK] < 0:
         return BLOCK_DONE
-    head = place[_BOOK_FLAGS], clock_ns[count - 1], np.int64(-1)
+    # Rows of old messages behind the last message.
+    head = place[_BOOK_FLAGS], place[_CLOCK], np.int64(-1)
     flags = F_MBP | (F_MAYBE_BAD_BOOK if place[_BOOK_FLAGS] & _INVALID else 0)
     end = np.int64(changes.kind.size)
     return _write_changes(changes, end, levels, rows, place, flags, head, True, end - 1)

@@ -211,6 +211,9 @@ class Instrument(StrictModel):
     bars: InformationBars = Field(InformationBars(), description="Its bars of equal activity.")
     thresholds: Thresholds = Field(Thresholds(), description="When a figure warns or fails.")
     fidelity: Fidelity = Field(Fidelity(), description="Which golden book it is compared with.")
+    market_events: bool = Field(
+        False, description="Whether its event stream is published, as books.market_events."
+    )
 
     @property
     def id(self) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from market_pipeline.books.record import KernelFigures, RebuildRecord
 from market_pipeline.books.state import DEPTH_LEVELS
+from market_pipeline.defs._event_columns import EVENT_COLUMNS
 from market_pipeline.defs._fidelity_columns import FIDELITY_COLUMNS
 from market_pipeline.defs._information_bar_columns import INFORMATION_BAR_COLUMNS
 from market_pipeline.defs._metric_columns import (
@@ -363,6 +364,7 @@ COLUMN_SOURCES: Mapping[str, _Sources] = {
     "book_intervals": _INTERVALS,
     "book_rebuilds": _REBUILDS,
     "trades": _BOOK_TRADES,
+    "market_events": EVENT_COLUMNS,
     "validation_report": dict(_of_report()),
     "quality_findings": _FINDINGS,
     "book_metrics": MEASURES,
@@ -371,5 +373,4 @@ COLUMN_SOURCES: Mapping[str, _Sources] = {
     "bars": _BAR_COLUMNS,
     "information_bars": INFORMATION_BAR_COLUMNS,
 }
-"""By asset and column, the assets and columns it comes from; what is not here is a name or a count
-that comes from no single column."""
+"""By asset and column, where it comes from; what is not here comes from no single column."""

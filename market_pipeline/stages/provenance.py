@@ -16,6 +16,7 @@ from market_pipeline.books.tables import (
     CHECKPOINTS,
     DEPTH,
     INTERVALS,
+    MARKET_EVENTS,
     REBUILDS,
 )
 from market_pipeline.config.instruments import Instrument
@@ -49,6 +50,7 @@ from market_pipeline.warehouse.working import read_day
 __all__ = [
     "BARRED",
     "BOOKS",
+    "EVENTED",
     "INFORMED",
     "METRICS",
     "PROFILED",
@@ -58,6 +60,7 @@ __all__ = [
     "UnchangedDay",
     "bars_made_of",
     "books_made_of",
+    "events_made_of",
     "information_bars_made_of",
     "made_of_each",
     "metrics_made_of",
@@ -74,6 +77,7 @@ __all__ = [
 PROFILED: tuple[Table, ...] = (PROFILES,)
 BOOKS: tuple[Table, ...] = (*BOOK_FILES, REBUILDS)
 TRADED: tuple[Table, ...] = (BOOK_TRADES,)
+EVENTED: tuple[Table, ...] = (MARKET_EVENTS,)
 VALIDATED: tuple[Table, ...] = (VALIDATION_REPORT, FINDINGS)
 METRICS: tuple[Table, ...] = (BOOK_METRICS, DAILY_METRICS)
 BARRED: tuple[Table, ...] = (BARS,)
@@ -171,6 +175,25 @@ def trades_made_of(
         return MadeOf(tuple(inputs), {})
 
     return made_of_each(day, instruments, made_of)
+
+
+def events_made_of(
+    raw: RegisteredDay,
+    instruments: Sequence[Instrument],
+    rebuilds: pl.DataFrame,
+    warehouse: Warehouse,
+) -> dict[str, MadeOf]:
+    """By id, what the rows of `books.market_events` of a day follow from."""
+    published = [published_inputs(warehouse, table, raw.day) for table in (BBO, CHECKPOINTS)]
+
+    def made_of(instrument: Instrument) -> MadeOf:
+        inputs = raw_inputs(raw, instrument)
+        for table in published:
+            inputs += table.get(instrument.id, ())
+        inputs += rows_input(REBUILDS, raw.day, rebuilds, instrument)
+        return MadeOf(inputs, {})
+
+    return made_of_each(raw.day, instruments, made_of)
 
 
 def metrics_made_of(

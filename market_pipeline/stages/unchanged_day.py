@@ -19,6 +19,7 @@ from market_pipeline.stages.fidelity.day import COMPARED, fidelity_made_of
 from market_pipeline.stages.provenance import (
     BARRED,
     BOOKS,
+    EVENTED,
     INFORMED,
     METRICS,
     PROFILED,
@@ -26,6 +27,7 @@ from market_pipeline.stages.provenance import (
     VALIDATED,
     bars_made_of,
     books_made_of,
+    events_made_of,
     information_bars_made_of,
     made_of_each,
     metrics_made_of,
@@ -57,8 +59,8 @@ def is_unchanged_day(
     Raises:
         Exception: Whatever a run would record, or fail with.
     """
-    tables = (*MANIFESTS, *PROFILED, *BOOKS, *TRADED, *VALIDATED, *METRICS, *BARRED, *INFORMED)
-    tables += COMPARED
+    tables = (*MANIFESTS, *PROFILED, *BOOKS, *TRADED, *EVENTED, *VALIDATED, *METRICS, *BARRED)
+    tables += (*INFORMED, *COMPARED)
     recorded = recorded_day(warehouse, tables, day)
     if not _is_registered(day, instruments, settings, recorded.rows):
         return False
@@ -67,7 +69,7 @@ def is_unchanged_day(
         replace(recorded, tables=made_together).unchanged(instrument, made_of[instrument.id])
         for made_together, made_of in stages
         for instrument in instruments
-        if instrument.id in made_of
+        if instrument.id in made_of and (made_together is not EVENTED or instrument.market_events)
     )
 
 
@@ -116,6 +118,7 @@ def _stages(
     rebuilds = published[REBUILDS.sql_name]
     yield TRADED, trades_made_of(day, instruments, rebuilds, trades, warehouse)
     yield INFORMED, information_bars_made_of(day, instruments, rebuilds, warehouse)
+    yield EVENTED, events_made_of(raw, instruments, rebuilds, warehouse)
     lookups = Lookups(raw, warehouse)
     yield VALIDATED, report_made_of(lookups, instruments, rebuilds, settings)
     reports = published[VALIDATION_REPORT.sql_name]

@@ -1,4 +1,4 @@
-"""The rebuilt books: one pass over the raw day publishes five products."""
+"""The rebuilt books: one pass over the raw day publishes five products; and its event stream."""
 
 from collections.abc import Iterator, Sequence
 from datetime import date
@@ -6,6 +6,7 @@ from datetime import date
 import dagster as dg
 import polars as pl
 
+from market_pipeline.defs.books.events import market_events
 from market_pipeline.defs.describe import (
     Line,
     Metadata,
@@ -145,4 +146,4 @@ def _instruments(rebuilt: RebuiltDay) -> list[Line]:
     ]
 
 
-ASSETS = [rebuild_books]
+ASSETS = [rebuild_books, market_events]

@@ -1,0 +1,67 @@
+"""The event stream of the instruments that ask for it."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import polars as pl
+
+from market_pipeline.books.tables import MARKET_EVENTS
+from market_pipeline.defs.describe import files_metadata, table_metadata, unchanged_table
+from market_pipeline.defs.interrupts import run_step
+from market_pipeline.defs.io_managers import PartitionFiles
+from market_pipeline.defs.options import options
+from market_pipeline.defs.partitions import DAILY, day_of, green_if
+from market_pipeline.defs.resources import Pipeline
+from market_pipeline.stages.events.day import events_day
+from market_pipeline.stages.provenance import EVENTED, events_made_of
+from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
+from market_pipeline.warehouse.staging import staging_in_use
+
+__all__ = ["market_events"]
+
+
+@dg.asset(
+    partitions_def=DAILY,
+    deps=["book_bbo", "book_checkpoints"],
+    **options("market_events"),
+)
+@run_step
+def market_events(
+    context: dg.AssetExecutionContext,
+    pipeline: Pipeline,
+    book_rebuilds: pl.DataFrame,
+    raw_book_deltas: pl.DataFrame,
+    raw_book_snapshots: pl.DataFrame,
+    raw_trades: pl.DataFrame,
+) -> Iterator[dg.Output[PartitionFiles]]:
+    """Trades, deltas, snapshots and clears in one order."""
+    day, warehouse, lake = day_of(context), pipeline.warehouse, pipeline.settings.lake_path
+    manifests = raw_book_deltas, raw_book_snapshots, raw_trades
+    deltas, snapshots, trades = (RawObjects(lake, manifest) for manifest in manifests)
+    raw = RegisteredDay(day, lake, deltas, snapshots, trades)
+    made_of = events_made_of(raw, pipeline.selected, book_rebuilds, warehouse)
+    unchanged = pipeline.unchanged(context, EVENTED, made_of)
+    made = [each for each in pipeline.selected if each.id not in unchanged]
+    # Until the output is published: Dagster does that while this generator waits.
+    with staging_in_use(warehouse):
+        found = events_day(raw, made, book_rebuilds, warehouse, context.log.warning)
+        kept = [file for each in unchanged.values() for file in each.files[MARKET_EVENTS.sql_name]]
+        files = sorted([*kept, *found.staged], key=lambda file: file.instrument)
+        metadata = {
+            **files_metadata(files),
+            "instruments": table_metadata(
+                [{"instrument": name, **counts} for name, counts in found.counts.items()]
+            ),
+            "without": table_metadata(
+                [{"instrument": name, "reason": why} for name, why in found.without.items()]
+            ),
+            "unchanged": unchanged_table(unchanged),
+        }
+        yield dg.Output(
+            PartitionFiles(
+                found.staged,
+                found.withdrawn,
+                {file.instrument: made_of[file.instrument] for file in found.staged},
+            ),
+            metadata=green_if(bool(files), context, "market_events", metadata),
+        )
