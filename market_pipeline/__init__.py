@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from market_pipeline.notebook.book import Book
+    from market_pipeline.notebook.events import events
     from market_pipeline.notebook.instant import book_at, books_at
     from market_pipeline.notebook.published import (
         load_bars,
@@ -43,6 +44,7 @@ __all__ = [
     "books_at",
     "connect",
     "depth_matrix",
+    "events",
     "load_bars",
     "load_bbo",
     "load_depth",
@@ -65,6 +67,7 @@ _IMPORTED_WHEN_USED = {
     "book_at": "market_pipeline.notebook.instant",
     "depth_matrix": "market_pipeline.notebook.sampled",
     "books_at": "market_pipeline.notebook.instant",
+    "events": "market_pipeline.notebook.events",
     "load_bars": "market_pipeline.notebook.published",
     "load_bbo": "market_pipeline.notebook.published",
     "load_depth": "market_pipeline.notebook.published",

@@ -8,6 +8,7 @@ from datetime import date
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
+from market_pipeline.stages.events.day import events_day
 from market_pipeline.stages.metrics.bars import bars_day
 from market_pipeline.stages.metrics.book_metrics import metrics_day
 from market_pipeline.stages.metrics.information_bars import information_bars_day
@@ -69,6 +70,8 @@ def publish_day(
     publish(
         *(warehouse, TABLES["information_bars"], day, informed.files), withdrawn=informed.withdrawn
     )
+    told = events_day(looked_through, instruments, small["book_rebuilds"], warehouse)
+    publish(warehouse, TABLES["market_events"], day, told.staged, withdrawn=told.withdrawn)
     validated = report_day(
         Lookups(looked_through, warehouse),
         instruments,

@@ -84,7 +84,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Market:
     ]
     lake, data_dir = root / "data" / "lake", root / "data"
     simulate(lake, [simulated], FAULTY, NEXT, faults=faults, messages_per_day=4_000, shards=11)
-    instrument = simulated.as_instrument()
+    instrument = simulated.as_instrument().model_copy(update={"market_events": True})
     carried_on = instrument.model_copy(update={"policies": Policies(seed="previous_close")})
     with pytest.MonkeyPatch.context() as changed:
         changed.chdir(root)

@@ -15,6 +15,7 @@ from market_pipeline.sources.simulated import simulate
 from market_pipeline.stages.provenance import (
     BARRED,
     BOOKS,
+    EVENTED,
     INFORMED,
     METRICS,
     PROFILED,
@@ -58,7 +59,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     simulate(root / "lake", [market], DAY, NEXT_DAY, messages_per_day=2_000)
     settings = load_settings(data_dir=root / "data", lake_uri=str(root / "lake"))
     for day in (DAY, NEXT_DAY):
-        publish_day(settings, [market.as_instrument()], day)
+        asking = market.as_instrument().model_copy(update={"market_events": True})
+        publish_day(settings, [asking], day)
     warehouse = Warehouse(settings.data_dir)
     return {
         f"{table.name}: {code_version(table)}": digest(
@@ -66,7 +68,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             if table.storage == "delta"
             else read_rows(warehouse, table)
         )
-        for table in (*PROFILED, *BOOKS, *TRADED, *VALIDATED, *METRICS, *BARRED, *INFORMED)
+        for stage in (PROFILED, BOOKS, TRADED, EVENTED, VALIDATED, METRICS, BARRED, INFORMED)
+        for table in stage
     }
 
 
