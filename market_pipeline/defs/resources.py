@@ -96,13 +96,13 @@ class Pipeline(dg.ConfigurableResource):  # type: ignore[type-arg]
         Args:
             context: Of the step.
             tables: The tables that are made together.
-            made_of: By id, what they would be made of now.
+            made_of: By id, what they would be made of now; of others nothing is made.
         """
         recorded = self.recorded(context, tables)
         unchanged: dict[str, UnchangedDay] = {}
         if recorded is None:
             return unchanged
-        for instrument in self.selected:
+        for instrument in (each for each in self.selected if each.id in made_of):
             found = recorded.unchanged(instrument, made_of[instrument.id])
             if found is not None:
                 unchanged[instrument.id] = found

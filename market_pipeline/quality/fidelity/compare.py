@@ -181,8 +181,8 @@ def _notes(measured: Measured, by_number: bool, clock: Clock, blocks: int) -> It
         yield "A book has no exchange times of its own, so the grids are of receipt times."
     if blocks < MIN_BLOCKS:
         yield (
-            f"There are {blocks} five-minute blocks of valid time, and {MIN_BLOCKS} are needed to "
-            "know how far the golden book is from itself: distributions are not compared."
+            f"Five-minute blocks of valid time: {blocks}. At least {MIN_BLOCKS} are needed to know "
+            "how far the golden book is from itself: distributions are not compared."
         )
     if not measured.has_depth:
         yield "No message has its depth in both books, so only the best level is compared."

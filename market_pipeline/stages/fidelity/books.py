@@ -139,7 +139,8 @@ class _Depth:
 def _batches(files: Sequence[Path], columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
     """The rows of files in their order; of depth only what is stored of keys and levels."""
     for path in files:
-        with pq.ParquetFile(path) as file:
+        # Buffered ahead, what was read of a file would stay in memory until its end.
+        with pq.ParquetFile(path, pre_buffer=False) as file:
             there = set(file.schema_arrow.names)
             wanted = columns or (*_KEY, *(name for *_, name in _LEVELS), *_CONFIRMED)
             rows = _BATCH_ROWS if columns else _BATCH_ROWS // 4
