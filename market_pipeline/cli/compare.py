@@ -55,6 +55,12 @@ def compare(
             help="Whose lines of a capture to take; default the one of the published book.",
         ),
     ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False, readable=False, help="Also write an HTML page with plots to this file."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare two books of one instrument: messages, time grids, distributions.
@@ -74,15 +80,26 @@ def compare(
 
     Exit code 0: pass. 1: warn or fail, or nothing was comparable. 2: a book could not be read.
     """
+    from market_pipeline.config.fidelity import BookAddress
     from market_pipeline.config.settings import load_settings
     from market_pipeline.quality.fidelity.compare import compare_books
 
     settings = load_settings()
+    whose = {BookAddress(other).instrument, instrument}
     with TemporaryDirectory(prefix="market-pipeline-compare-") as folder:
         right = _book(golden, other, settings, day, instrument, Path(folder, "golden"))
         measured = _book(other, golden, settings, day, instrument, Path(folder, "other"))
         with _progress() as progress:
-            found = compare_books(right, measured, _rule(other, settings), progress)
+            found = compare_books(
+                right,
+                measured,
+                _rule({BookAddress(other).instrument, instrument}, settings),
+                progress,
+            )
+    if page is not None:
+        from market_pipeline.pages.fidelity import write_fidelity_page
+
+        write_fidelity_page(page.absolute(), measured.name, found)
     if as_json:
         typer.echo(json.dumps(_as_json(measured.name, found), indent=2))
     else:
@@ -119,16 +136,15 @@ def _book(
     return published_book(warehouse, address.instrument, day.date())
 
 
-def _rule(other: str, settings: Settings) -> Fidelity:
+def _rule(names: set[str | None], settings: Settings) -> Fidelity:
     """The bounds of the measured instrument, if it is configured; else the defaults."""
-    from market_pipeline.config.fidelity import BookAddress, Fidelity
+    from market_pipeline.config.fidelity import Fidelity
     from market_pipeline.config.instruments import load_instruments
 
     if not settings.instruments_file.exists():
         return Fidelity()
     configured = load_instruments(settings.instruments_file)
-    name = BookAddress(other).instrument
-    return next((each.fidelity for each in configured if each.id == name), Fidelity())
+    return next((each.fidelity for each in configured if each.id in names), Fidelity())
 
 
 @contextmanager

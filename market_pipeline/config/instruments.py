@@ -13,9 +13,16 @@ from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from market_pipeline.config.fidelity import Fidelity
@@ -214,6 +221,12 @@ class Instrument(StrictModel):
     market_events: bool = Field(
         False, description="Whether its event stream is published, as books.market_events."
     )
+
+    @model_validator(mode="after")
+    def _is_not_its_own_golden_book(self) -> Self:
+        if self.fidelity.golden == self.id:
+            raise ValueError("fidelity.golden is the instrument itself, which it always equals")
+        return self
 
     @property
     def id(self) -> str:

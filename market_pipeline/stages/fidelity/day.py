@@ -95,7 +95,9 @@ def fidelity_day(
         comparison = found.made.get(instrument.id)
         if comparison is not None:
             whose = {"exchange": instrument.venue, "symbol": instrument.symbol, "dt": day}
-            pairs.append(FidelityRow.taken_from(comparison.pair, **whose))
+            # As it is configured: where a data folder lies is no part of a row.
+            golden = instrument.fidelity.golden
+            pairs.append(FidelityRow.taken_from(comparison.pair, **whose, golden=golden))
             metrics += [FidelityMetricRow.taken_from(each, **whose) for each in comparison.metrics]
     return FidelityDay(
         found.made,
