@@ -93,7 +93,7 @@ def compare(
             found = compare_books(
                 right,
                 measured,
-                _rule({BookAddress(other).instrument, instrument}, settings),
+                _rule(whose, settings),
                 progress,
             )
     if page is not None:
