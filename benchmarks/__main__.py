@@ -25,6 +25,7 @@ from benchmarks.report import print_results
 from benchmarks.resume import resume_figures
 from benchmarks.rivals import lakeapi_figures, rival_python
 from benchmarks.start import start_figures
+from benchmarks.trades import trade_figures
 from benchmarks.workspace import work_folder
 
 _FULL_ROWS = 100_000_000
@@ -36,7 +37,8 @@ class Suite:
     """The benchmarks in their order; what cannot be run is left out with its reason.
 
     Attributes:
-        kernel_rows, end_to_end_rows, history_days, capture_frames, runs: How much, and how often.
+        kernel_rows, end_to_end_rows, history_days, capture_frames, trades_number: How much.
+        runs: How often.
         console: Where progress is said.
     """
 
@@ -44,6 +46,7 @@ class Suite:
     end_to_end_rows: Sequence[int]
     history_days: int
     capture_frames: int
+    trades_number: int
     runs: int
     console: Console
     figures: list[Figure] = field(default_factory=list)
@@ -112,6 +115,10 @@ class Suite:
         made = made_capture(self.capture_frames)
         self.figures += capture_figures("made", [made], self.runs)
 
+    def trades(self) -> None:
+        """Trades with their books, and bars of them."""
+        self.figures += trade_figures(self.trades_number, self.runs)
+
     def start(self) -> None:
         """The first row of a fresh process."""
         self.figures += start_figures(self.runs)
@@ -127,6 +134,7 @@ _PARTS = (
     "month",
     "history",
     "captures",
+    "trades",
     "start",
 )
 
@@ -145,7 +153,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
         sizes.append(_FULL_ROWS)
     suite = Suite(
-        given.kernel_rows, sizes, given.history_days, given.capture_frames, given.runs, console
+        given.kernel_rows,
+        sizes,
+        given.history_days,
+        given.capture_frames,
+        given.trades,
+        given.runs,
+        console,
     )
     machine = describe_machine()
     for part in _PARTS:
@@ -180,6 +194,7 @@ def _parser() -> argparse.ArgumentParser:
         "--history-days", type=int, default=1_000, help="published before what is measured"
     )
     parser.add_argument("--capture-frames", type=int, default=1_000_000, help="of the made capture")
+    parser.add_argument("--trades", type=int, default=2_000_000, help="of a day")
     parser.add_argument("--full", action="store_true", help="end to end at 100 M rows as well")
     parser.add_argument("--runs", type=int, default=5, help="runs, or pairs of runs, of each")
     parser.add_argument("--json", type=Path, help="the results file (.bench/results.json)")

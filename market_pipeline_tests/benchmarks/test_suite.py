@@ -33,6 +33,17 @@ class TestSuite:
         assert 2 + 4 + 4 == sum(figure["met"] is not None for figure in figures)
         assert {"cpu", "cores", "python", "numba", "commit"} <= set(results["machine"])
 
+    @pytest.mark.slow
+    def test_trades_at_a_tiny_size(self, bench_folder):
+        """Trades with books and both kinds of bars are measured, and no file is left."""
+        main(["--only", "trades", "--trades", "20000", "--runs", "1"])
+        results = json.loads((bench_folder / "results.json").read_text(encoding="utf-8"))
+        assert [True] * 6 == [each["spread"]["median"] > 0 for each in results["figures"]]
+        widths = sum(86_400 // width for width in (1, 60, 300, 3_600, 86_400))
+        expected = [f"{rows:,} rows" for rows in (20_000, widths, widths, widths)]
+        assert expected == [each["name"].split(", ")[-1] for each in results["figures"][:4]]
+        assert ["results.json"] == [file.name for file in bench_folder.glob("[!.]*")]
+
     def test_full_is_refused_on_a_full_disk(self, monkeypatch):
         """A day of 100 M rows is not begun where there is no room for it."""
         monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 10**9}))

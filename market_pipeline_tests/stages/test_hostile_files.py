@@ -57,13 +57,13 @@ def run_day(lake: Path, folder: Path) -> list[dict[str, object]]:
     later = Later(lake, folder, warehouse)
     rows = later.report(BTC, ETH)
     later.metrics(BTC, ETH, rows=rows)
-    later.bars(BTC, ETH, rows=rows)
-    later.information_bars(BTC, ETH)
+    bars = later.bars(BTC, ETH, rows=rows).files + later.information_bars(BTC, ETH).files
     return [
         {
             "outcome": row.outcome,
             "condition": row.condition,
             "failure": row.failure,
+            "bars": sum(file.instrument == of.id for file in bars),
             "raw": [each["failure"] for each in profiles if each["symbol"] == of.symbol],
         }
         for of, row in zip((BTC, ETH), rows, strict=True)
@@ -142,6 +142,7 @@ def test_a_day_of_most_rows(folder: Path, table, make, rows):
     make(day_folder(folder / "hostile", table, BTC.venue, BTC.symbol, DAY), rows)
     found = printed_by(__name__, folder)
     assert ["rebuilt", "rebuilt"] == [each["outcome"] for each in found["verdicts"]]
+    assert [2, 2] == [each["bars"] for each in found["verdicts"]]
     assert "available" == found["verdicts"][1]["condition"]
 
 
