@@ -12,6 +12,7 @@ from market_pipeline.defs.books.assets import ASSETS as BOOKS
 from market_pipeline.defs.io_managers import DuckDBLakeIOManager, SmallTablesIOManager
 from market_pipeline.defs.jobs import DAILY_JOB
 from market_pipeline.defs.metrics.assets import ASSETS as METRICS
+from market_pipeline.defs.metrics.contract_states import ASSETS as CONTRACTS
 from market_pipeline.defs.metrics.information_bars import ASSETS as INFORMATION_BARS
 from market_pipeline.defs.quality.assets import ASSETS as QUALITY
 from market_pipeline.defs.quality.checks import CHECKS
@@ -33,7 +34,7 @@ give_memory_back()
 _warehouse = Warehouse(load_settings().data_dir)
 
 defs = dg.Definitions(
-    assets=[*LAKE, *BOOKS, *QUALITY, *FIDELITY, *METRICS, *INFORMATION_BARS],
+    assets=[*LAKE, *BOOKS, *QUALITY, *FIDELITY, *METRICS, *INFORMATION_BARS, *CONTRACTS],
     asset_checks=CHECKS,
     jobs=[DAILY_JOB],
     schedules=[DAILY_SCHEDULE],

@@ -22,6 +22,7 @@ from market_pipeline.books.tables import (
     TAKER_ORDERS,
 )
 from market_pipeline.errors import PublishError, WarehouseBusyError
+from market_pipeline.metrics.contract_states import BOOK_FUNDING, BOOK_OPEN_INTEREST
 from market_pipeline.metrics.tables import BARS, BOOK_METRICS, DAILY_METRICS, INFORMATION_BARS
 from market_pipeline.quality.coverage import COVERAGE
 from market_pipeline.quality.fidelity.report import FIDELITY_METRICS, FIDELITY_REPORT
@@ -36,6 +37,8 @@ from market_pipeline.warehouse.manifest import (
     MANIFEST,
     RAW_BOOK_DELTAS,
     RAW_BOOK_SNAPSHOTS,
+    RAW_FUNDING,
+    RAW_OPEN_INTEREST,
     RAW_TRADES,
 )
 from market_pipeline.warehouse.tables import Macro, Table, View
@@ -55,6 +58,8 @@ TABLES: dict[str, Table] = {
     "raw_book_deltas": RAW_BOOK_DELTAS,
     "raw_book_snapshots": RAW_BOOK_SNAPSHOTS,
     "raw_trades": RAW_TRADES,
+    "raw_funding": RAW_FUNDING,
+    "raw_open_interest": RAW_OPEN_INTEREST,
     "raw_profiles": PROFILES,
     "book_bbo": BBO,
     "book_depth": DEPTH,
@@ -63,6 +68,8 @@ TABLES: dict[str, Table] = {
     "book_rebuilds": REBUILDS,
     "trades": BOOK_TRADES,
     "market_events": MARKET_EVENTS,
+    "funding": BOOK_FUNDING,
+    "open_interest": BOOK_OPEN_INTEREST,
     "validation_report": VALIDATION_REPORT,
     "quality_findings": FINDINGS,
     "fidelity_report": FIDELITY_REPORT,
@@ -102,24 +109,64 @@ def _loader(name: str, table: Table, parameter: str, condition: str) -> Macro:
     )
 
 
-_VALID = f"(NOT valid_only OR flags & {int(INVALIDATING)} = 0)"
-MACROS: tuple[Macro, ...] = (
-    *(
-        _loader(name, table, "valid_only := true", _VALID)
-        for name, table in (
-            ("load_bbo", BBO),
-            ("load_depth", DEPTH),
-            ("load_trades", BOOK_TRADES),
+def _with_contract(name: str, loader: Macro, choice: str, instant_ns: str) -> Macro:
+    """The rows of a loader, and beside each what was known of its contract at that instant."""
+
+    def in_force(table: Table) -> str:
+        # Of rows received at one time the last counts; of the day before, what holds over midnight.
+        return (
+            f"(SELECT * FROM {table.sql_name} "
+            "WHERE dt BETWEEN first_day::DATE - 1 AND coalesce(last_day, first_day)::DATE "
+            'QUALIFY "row" = max("row") OVER (PARTITION BY exchange, symbol, ts_receipt_ns))'
         )
-    ),
-    _loader(
-        "load_bars",
-        BARS,
-        "width_seconds := NULL",
-        "(width_seconds IS NULL OR bars.width_seconds = width_seconds)",
+
+    def joined(table: Table, alias: str) -> str:
+        keys = " AND ".join(f"rows.{key} = {alias}.{key}" for key in ("exchange", "symbol"))
+        return (
+            f"ASOF LEFT JOIN {in_force(table)} AS {alias} "
+            f"ON {keys} AND rows.instant_ns > {alias}.ts_receipt_ns"
+        )
+
+    given = f"instruments, first_day, last_day := last_day, {choice} := {choice}"
+    return Macro(
+        name,
+        f"Rows of {loader.name}, with the funding and the open interest received last before "
+        f"{'each' if loader.name == 'load_trades' else 'the end of each'}.",
+        loader.parameters,
+        "SELECT rows.* EXCLUDE (instant_ns), funding.rate AS funding_rate, funding.mark_price, "
+        "funding.index_price, funding.next_funding_ns, "
+        "rows.instant_ns - funding.ts_receipt_ns AS funding_age_ns, interest.open_interest, "
+        "rows.instant_ns - interest.ts_receipt_ns AS open_interest_age_ns "
+        f"FROM (SELECT *, {instant_ns} AS instant_ns FROM {loader.name}({given}) AS loaded) "
+        "AS rows "
+        f"{joined(BOOK_FUNDING, 'funding')} {joined(BOOK_OPEN_INTEREST, 'interest')}",
+    )
+
+
+_VALID = f"(NOT valid_only OR flags & {int(INVALIDATING)} = 0)"
+_LOAD_BBO, _LOAD_DEPTH, _LOAD_TRADES = (
+    _loader(name, table, "valid_only := true", _VALID)
+    for name, table in (
+        ("load_bbo", BBO),
+        ("load_depth", DEPTH),
+        ("load_trades", BOOK_TRADES),
+    )
+)
+_LOAD_BARS = _loader(
+    "load_bars",
+    BARS,
+    "width_seconds := NULL",
+    "(width_seconds IS NULL OR bars.width_seconds = width_seconds)",
+)
+MACROS: tuple[Macro, ...] = (
+    *(_LOAD_BBO, _LOAD_DEPTH, _LOAD_TRADES, _LOAD_BARS),
+    _with_contract("trades_with_contract", _LOAD_TRADES, "valid_only", "ts_receipt_ns"),
+    _with_contract(
+        *("bars_with_contract", _LOAD_BARS, "width_seconds"),
+        "epoch_ns(bar_start) + loaded.width_seconds::BIGINT * 1000000000",
     ),
 )
-"""The names of Python's loaders as table macros of the catalogue."""
+"""The loaders of Python as table macros of the catalogue, and trades and bars with the funding."""
 
 _EVERY = (*TABLES.values(), *RECORDS)
 _RUNS = "runs"

@@ -7,10 +7,13 @@ from datetime import date
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
+from market_pipeline.metrics.contract_states import CONTRACT_STATES
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
+from market_pipeline.sources.crypto_lake_contracts import FUNDING, OPEN_INTEREST
 from market_pipeline.stages.events.day import events_day
 from market_pipeline.stages.metrics.bars import bars_day
 from market_pipeline.stages.metrics.book_metrics import metrics_day
+from market_pipeline.stages.metrics.contract_states import states_day
 from market_pipeline.stages.metrics.information_bars import information_bars_day
 from market_pipeline.stages.metrics.trades import trades_day
 from market_pipeline.stages.raw.day import raw_day
@@ -29,6 +32,7 @@ from market_pipeline.warehouse.working import replace_rows_within
 from market_pipeline.warehouse.working_file import writing
 
 _RAW = {"raw_book_deltas": DELTAS, "raw_book_snapshots": SNAPSHOTS, "raw_trades": TRADES}
+_OPTIONAL = {"raw_funding": FUNDING, "raw_open_interest": OPEN_INTEREST}
 _BIG = ("book_bbo", "book_depth", "book_checkpoints", "book_intervals")
 
 
@@ -46,6 +50,12 @@ def publish_day(
         for name, raw in _RAW.items()
     }
     objects = [RawObjects(lake, frame) for frame in small.values()]
+    for name, raw in _OPTIONAL.items():
+        small[name] = TABLES[name].frame(raw_day(store, settings, raw, instruments, day).rows)
+    for name, state in CONTRACT_STATES.items():
+        of = RawObjects(lake, small[state.manifest.name])
+        states = states_day(state, day, instruments, of, warehouse, lake)
+        publish(warehouse, TABLES[name], day, states.staged, withdrawn=states.withdrawn)
     small["raw_profiles"] = TABLES["raw_profiles"].frame(
         profile_day(RegisteredDay(day, lake, *objects), instruments, warehouse)
     )

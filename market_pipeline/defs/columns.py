@@ -356,6 +356,22 @@ _FINDINGS = {
     "note": _of("book_intervals", "evidence"),
 }
 
+_FUNDING, _OPEN_INTEREST = (
+    {
+        "ts_origin_ns": [(raw, "timestamp")],
+        "ts_receipt_ns": [(raw, "receipt_timestamp")],
+        **{name: [(raw, column)] for name, column in columns.items()},
+    }
+    for raw, columns in (
+        (
+            "raw_funding",
+            {name: name for name in ("rate", "mark_price", "index_price")}
+            | {"next_funding_ns": "next_funding_time"},
+        ),
+        ("raw_open_interest", {"open_interest": "open_interest"}),
+    )
+)
+
 COLUMN_SOURCES: Mapping[str, _Sources] = {
     "raw_profiles": _PROFILES,
     "book_bbo": _BBO,
@@ -365,6 +381,8 @@ COLUMN_SOURCES: Mapping[str, _Sources] = {
     "book_rebuilds": _REBUILDS,
     "trades": _BOOK_TRADES,
     "market_events": EVENT_COLUMNS,
+    "funding": _FUNDING,
+    "open_interest": _OPEN_INTEREST,
     "validation_report": dict(_of_report()),
     "quality_findings": _FINDINGS,
     "book_metrics": MEASURES,

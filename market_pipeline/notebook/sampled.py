@@ -15,7 +15,6 @@ from market_pipeline.books.state import DEPTH_LEVELS
 from market_pipeline.books.tables import BBO, INTERVALS
 from market_pipeline.errors import DomainError
 from market_pipeline.metrics.book_batches import with_book_in_force, with_sound_times
-from market_pipeline.notebook.instant import nanoseconds_of
 from market_pipeline.notebook.published import (
     Missing,
     PublishedDays,
@@ -24,6 +23,7 @@ from market_pipeline.notebook.published import (
     published_days,
     with_times,
 )
+from market_pipeline.notebook.times import nanoseconds_of
 from market_pipeline.quality.intervals import IntArray, running_time_ns
 from market_pipeline.stages.metrics.trades import unknown_spans
 from market_pipeline.warehouse.read import scan

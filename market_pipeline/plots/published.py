@@ -11,7 +11,7 @@ import polars as pl
 
 from market_pipeline.config.settings import load_settings
 from market_pipeline.errors import DomainError, MissingDataError
-from market_pipeline.notebook.instant import nanoseconds_of
+from market_pipeline.notebook.times import nanoseconds_of
 from market_pipeline.plots.day import day_plot
 from market_pipeline.plots.plot import Plot
 from market_pipeline.plots.samples import sampled_depth, sampled_quotes, shown_intervals

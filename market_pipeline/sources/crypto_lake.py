@@ -95,6 +95,7 @@ TRADES = RawTable(
     "trades", {"side": "string", "amount": "double", "price": "double", "id": "int64"} | _TIMES
 )
 RAW_TABLES = (DELTAS, SNAPSHOTS, TRADES)
+"""What a book is rebuilt from and validated by."""
 
 
 def day_folder(lake: Path, table: RawTable, exchange: str, symbol: str, day: date) -> Path:

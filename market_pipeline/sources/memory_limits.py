@@ -6,6 +6,7 @@ __all__ = [
     "FOOTER_BYTES",
     "HEADING_BYTES",
     "LINE_BYTES",
+    "MAX_CONTRACT_ROWS",
     "MAX_LEVELS",
     "MAX_MESSAGES",
     "MAX_MESSAGE_ROWS",
@@ -50,6 +51,9 @@ MAX_MESSAGE_ROWS = 1 << 20
 
 MAX_TRADES = 1 << 24
 """Most trades of an instrument and day: several stages sort them."""
+
+MAX_CONTRACT_ROWS = 1 << 21
+"""Most rows of funding or open interest of an instrument and day, one every 41 ms: held at once."""
 
 MAX_LEVELS = 1_000
 """Levels a side that a row of `book` holds at most; deeper ones come as rows of a message."""

@@ -11,11 +11,14 @@ import polars as pl
 from market_pipeline.books.tables import REBUILDS
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
+from market_pipeline.metrics.contract_states import CONTRACT_STATES
 from market_pipeline.quality.fidelity.report import FIDELITY_REPORT
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import VALIDATION_REPORT
 from market_pipeline.sources.crypto_lake import RAW_TABLES
+from market_pipeline.sources.crypto_lake_contracts import OPTIONAL_TABLES
 from market_pipeline.stages.fidelity.day import COMPARED, fidelity_made_of
+from market_pipeline.stages.metrics.contract_states import states_made_of
 from market_pipeline.stages.provenance import (
     BARRED,
     BOOKS,
@@ -37,12 +40,12 @@ from market_pipeline.stages.provenance import (
 )
 from market_pipeline.stages.published_rows import of_instrument
 from market_pipeline.stages.raw.day import raw_day
-from market_pipeline.stages.raw.days import MANIFEST_OF
+from market_pipeline.stages.raw.days import MANIFEST_OF, OPTIONAL_MANIFEST_OF
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
 from market_pipeline.stages.validation.lookups import Lookups, report_made_of
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import MadeOf, rows_sha256
-from market_pipeline.warehouse.manifest import MANIFESTS
+from market_pipeline.warehouse.manifest import MANIFESTS, OPTIONAL_MANIFESTS
 from market_pipeline.warehouse.tables import Table
 
 __all__ = ["is_unchanged_day"]
@@ -60,7 +63,8 @@ def is_unchanged_day(
         Exception: Whatever a run would record, or fail with.
     """
     tables = (*MANIFESTS, *PROFILED, *BOOKS, *TRADED, *EVENTED, *VALIDATED, *METRICS, *BARRED)
-    tables += (*INFORMED, *COMPARED)
+    tables += (*INFORMED, *COMPARED, *OPTIONAL_MANIFESTS)
+    tables += tuple(each.table for each in CONTRACT_STATES.values())
     recorded = recorded_day(warehouse, tables, day)
     if not _is_registered(day, instruments, settings, recorded.rows):
         return False
@@ -80,8 +84,9 @@ def _is_registered(
     published: Mapping[str, pl.DataFrame],
 ) -> bool:
     """Whether the raw files are, byte for byte, those that are registered."""
-    for raw in RAW_TABLES:
-        table = MANIFEST_OF[raw.name]
+    tables = {**MANIFEST_OF, **OPTIONAL_MANIFEST_OF}
+    for raw in (*RAW_TABLES, *OPTIONAL_TABLES):
+        table = tables[raw.name]
         now = table.frame(raw_day(None, settings, raw, instruments, day).rows)
         for each in instruments:
             frames = (rows.filter(of_instrument(each)) for rows in (now, published[table.sql_name]))
@@ -97,7 +102,10 @@ def _stages(
     warehouse: Warehouse,
     published: Mapping[str, pl.DataFrame],
 ) -> Iterator[tuple[Sequence[Table], Mapping[str, MadeOf]]]:
-    """The tables that each stage makes, and by id what it would make them of now."""
+    """The tables that each stage makes, and by id what it would make them of now.
+
+    Who has no raw file of an optional table is left out there: nothing is made of it.
+    """
     lake = settings.lake_path
     deltas, snapshots, trades = (
         RawObjects(lake, published[MANIFEST_OF[raw.name].sql_name]) for raw in RAW_TABLES
@@ -128,3 +136,7 @@ def _stages(
     yield BARRED, bars_made_of(day, instruments, reports, trades, warehouse, widths)
     compared = published[FIDELITY_REPORT.sql_name]
     yield COMPARED, fidelity_made_of(day, instruments, compared, warehouse)
+    for state in CONTRACT_STATES.values():
+        optional = RawObjects(lake, published[state.manifest.sql_name])
+        made_of = states_made_of(state, day, instruments, optional)
+        yield (state.table,), {name: each for name, each in made_of.items() if each.inputs}

@@ -11,8 +11,11 @@ from market_pipeline.warehouse.tables import Column, Table, View
 __all__ = [
     "MANIFEST",
     "MANIFESTS",
+    "OPTIONAL_MANIFESTS",
     "RAW_BOOK_DELTAS",
     "RAW_BOOK_SNAPSHOTS",
+    "RAW_FUNDING",
+    "RAW_OPEN_INTEREST",
     "RAW_TRADES",
     "ManifestRow",
 ]
@@ -74,12 +77,18 @@ RAW_TRADES = _raw("raw_trades", "trades")
 MANIFESTS = (RAW_BOOK_DELTAS, RAW_BOOK_SNAPSHOTS, RAW_TRADES)
 """What says which raw objects a day was made from."""
 
+RAW_FUNDING = _raw("raw_funding", "funding rates and marks")
+RAW_OPEN_INTEREST = _raw("raw_open_interest", "open interest")
+OPTIONAL_MANIFESTS = (RAW_FUNDING, RAW_OPEN_INTEREST)
+"""The same of what a day may have besides."""
+
 MANIFEST = View(
     schema="lake",
     name="manifest",
-    description="The three tables of raw objects as one.",
+    description="The tables of raw objects as one.",
     columns=(Column("asset", "VARCHAR", "The table it is a row of."), *ManifestRow.columns()),
     query=" UNION ALL BY NAME ".join(
-        f"SELECT '{table.name}' AS asset, * FROM {table.sql_name}" for table in MANIFESTS
+        f"SELECT '{table.name}' AS asset, * FROM {table.sql_name}"
+        for table in (*MANIFESTS, *OPTIONAL_MANIFESTS)
     ),
 )

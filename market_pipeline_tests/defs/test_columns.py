@@ -6,9 +6,16 @@ import pytest
 
 from market_pipeline.defs.columns import COLUMN_SOURCES
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
+from market_pipeline.sources.crypto_lake_contracts import FUNDING, OPEN_INTEREST
 from market_pipeline.tables import TABLES
 
-RAW = {"raw_book_deltas": DELTAS, "raw_book_snapshots": SNAPSHOTS, "raw_trades": TRADES}
+RAW = {
+    "raw_book_deltas": DELTAS,
+    "raw_book_snapshots": SNAPSHOTS,
+    "raw_trades": TRADES,
+    "raw_funding": FUNDING,
+    "raw_open_interest": OPEN_INTEREST,
+}
 # Read where they are published, because it is the closing book of the day before.
 BESIDE = {"validation_report": {"book_checkpoints"}, "quality_findings": {"book_checkpoints"}}
 

@@ -59,6 +59,31 @@ def snapshots(rows: int = 3, **columns) -> pa.Table:
     return pa.table({**values, **columns})
 
 
+def funding(rows: int = 3, **columns) -> pa.Table:
+    """Funding of a contract that pays at 08:00; a column given replaces that one."""
+    number = np.arange(rows, dtype=np.int64)
+    values = {
+        "mark_price": 100.0 + number,
+        "rate": np.round(0.0001 * (1 + number), 4),
+        "next_funding_time": np.full(rows, 1_723_104_000.0),
+        "timestamp": 10 + number,
+        "receipt_timestamp": 20 + number,
+        "index_price": 99.5 + number,
+    }
+    return pa.table({**values, **columns})
+
+
+def open_interest(rows: int = 2, **columns) -> pa.Table:
+    """Open interest that rises from 0; a column given replaces that one."""
+    number = np.arange(rows, dtype=np.int64)
+    values = {
+        "open_interest": 7.5 * number,
+        "timestamp": 10 + number,
+        "receipt_timestamp": 20 + number,
+    }
+    return pa.table({**values, **columns})
+
+
 def shard(folder: Path, number: int, rows: pa.Table, **settings) -> Path:
     """Writes rows as the shard of that number."""
     folder.mkdir(parents=True, exist_ok=True)

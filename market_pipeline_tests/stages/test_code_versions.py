@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from market_pipeline.config.settings import load_settings
+from market_pipeline.metrics.contract_states import CONTRACT_STATES
 from market_pipeline.sources.simulated import simulate
 from market_pipeline.stages.provenance import (
     BARRED,
@@ -31,6 +33,7 @@ from market_pipeline_tests.sources.simulated.days import DAY, NEXT_DAY, instrume
 
 pytestmark = pytest.mark.slow
 
+STATES = tuple(state.table for state in CONTRACT_STATES.values())
 SNAPSHOT = Path(__file__).parent / "snapshots" / "code_versions.yaml"
 # What follows from the package's version or from the Parquet writer, and not from our code.
 NOT_OURS = ("code_version", "input_sha256", "output_sha256", "bytes_in_flight")
@@ -68,7 +71,17 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             if table.storage == "delta"
             else read_rows(warehouse, table)
         )
-        for stage in (PROFILED, BOOKS, TRADED, EVENTED, VALIDATED, METRICS, BARRED, INFORMED)
+        for stage in (
+            PROFILED,
+            BOOKS,
+            TRADED,
+            EVENTED,
+            VALIDATED,
+            METRICS,
+            BARRED,
+            INFORMED,
+            STATES,
+        )
         for table in stage
     }
 

@@ -18,7 +18,7 @@ ASSETS_OF = {
     "lake": ("raw_",),
     "books": (
         *("book_bbo", "book_checkpoints", "book_depth", "book_intervals", "book_rebuilds"),
-        "trades",
+        *("trades", "funding", "open_interest"),
     ),
     "quality": ("validation_report", "quality_findings", "fidelity_report", "fidelity_metrics"),
     "metrics": ("book_metrics", "daily_metrics", "bars", "information_bars"),

@@ -24,6 +24,7 @@ from market_pipeline.quality.findings import MAX_PLACES
 from market_pipeline.quality.profile import Profile
 from market_pipeline.quality.strategy import choose_strategy
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
+from market_pipeline.sources.crypto_lake_contracts import FUNDING, OPEN_INTEREST
 from market_pipeline.stages.provenance import (
     PROFILED,
     made_of_each,
@@ -42,7 +43,7 @@ FETCHING = "Fetching: "
 """How a log line of a run begins that says how far a fetch is, or what it came to."""
 
 
-def _raw_asset(name: str, raw: RawTable) -> dg.AssetsDefinition:
+def _raw_asset(name: str, raw: RawTable, *, optional: bool = False) -> dg.AssetsDefinition:
     table = TABLES[name]
 
     @dg.asset(name=name, partitions_def=DAILY, **options(name))
@@ -88,7 +89,8 @@ def _raw_asset(name: str, raw: RawTable) -> dg.AssetsDefinition:
         }
         return dg.MaterializeResult(
             value=PartitionRows(frame, pipeline.selected),
-            metadata=green_if(has_data(frame), context, name, metadata),
+            # What need not be there is never missing.
+            metadata=metadata if optional else green_if(has_data(frame), context, name, metadata),
         )
 
     return register
@@ -197,5 +199,7 @@ ASSETS = [
     _raw_asset("raw_book_deltas", DELTAS),
     _raw_asset("raw_book_snapshots", SNAPSHOTS),
     _raw_asset("raw_trades", TRADES),
+    _raw_asset("raw_funding", FUNDING, optional=True),
+    _raw_asset("raw_open_interest", OPEN_INTEREST, optional=True),
     raw_profiles,
 ]

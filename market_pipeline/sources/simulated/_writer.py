@@ -22,7 +22,7 @@ from market_pipeline.sources.simulated.state import TOP_LEVELS
 from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder
 from market_pipeline.warehouse.staging import abandon
 
-__all__ = ["RAW_TABLES", "REFERENCE_TABLE", "DayWriter"]
+__all__ = ["CONTRACT_TABLES", "RAW_TABLES", "REFERENCE_TABLE", "DayWriter"]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -39,6 +39,12 @@ _SCHEMAS = {
         {"side": "string", "amount": "double", "price": "double", "id": "int64"} | _TIMES
     ),
     "book": arrow_schema(_MESSAGE | dict.fromkeys(level_columns(TOP_LEVELS), "double")),
+    "funding": arrow_schema(
+        dict.fromkeys(("mark_price", "rate", "next_funding_time"), "double")
+        | _TIMES
+        | {"index_price": "double"}
+    ),
+    "open_interest": arrow_schema({"open_interest": "double"} | _TIMES),
     REFERENCE_TABLE: arrow_schema(
         {"sequence_number": "int64"}
         | _TIMES
@@ -50,11 +56,19 @@ _ROW_GROUP_ROWS = {
     "book_delta_v2": 100_000,
     "trades": 100_000,
     "book": 20_000,
+    "funding": 20_000,
+    "open_interest": 20_000,
     "reference_bbo": 100_000,
 }
 
 RAW_TABLES = ("trades", "book", "book_delta_v2")
 """The raw tables in the order a day's files appear in: who sees deltas sees the other two."""
+
+CONTRACT_TABLES = ("funding", "open_interest")
+"""What perpetual contracts have besides, which appears before the others."""
+
+_CONTRACT_SLOT_MS = {"funding": 10_000, "open_interest": 60_000}
+_FUNDING_S = 28_800
 
 
 class DayWriter:
@@ -181,6 +195,8 @@ def _columns(table: str, batch: Batch) -> tuple[list[pa.Array], IntArray]:
             *np.ascontiguousarray(snapshots.levels.T),
         ]
         return [pa.array(column) for column in columns], snapshots.origin_ms
+    if table in _CONTRACT_SLOT_MS:
+        return _contract_columns(table, batch)
     touch = batch.touch
     columns = [
         touch.sequence_number,
@@ -189,6 +205,23 @@ def _columns(table: str, batch: Batch) -> tuple[list[pa.Array], IntArray]:
         *np.ascontiguousarray(touch.level_counts.T),
     ]
     return [pa.array(column) for column in columns], touch.origin_ms
+
+
+def _contract_columns(table: str, batch: Batch) -> tuple[list[pa.Array], IntArray]:
+    """A row for the first message of each slot: its mid is the mark, the rest follows from time."""
+    touch = batch.touch
+    slot = touch.origin_ms // _CONTRACT_SLOT_MS[table]
+    first = np.flatnonzero(np.diff(slot)) + 1
+    origin_ms, number = touch.origin_ms[first], slot[first]
+    times = _vendor_times(origin_ms, touch.receipt_ns[first])
+    phase = np.sin(number / 360.0)
+    if table == "open_interest":
+        return [pa.array(each) for each in (np.rint(80_000 + 900 * phase), *times)], origin_ms
+    mark = touch.prices_and_sizes[first][:, [0, 2]].mean(axis=1)
+    rate = np.rint(1e4 + 2e3 * phase) / 1e8
+    next_s = (origin_ms // 1_000 // _FUNDING_S + 1) * _FUNDING_S
+    columns = mark, rate, next_s.astype(np.float64), *times, mark * (1 - rate)
+    return [pa.array(each) for each in columns], origin_ms
 
 
 def _vendor_times(origin_ms: IntArray, receipt_ns: IntArray) -> tuple[IntArray, IntArray]:

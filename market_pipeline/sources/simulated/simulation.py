@@ -14,7 +14,12 @@ from pathlib import Path
 from market_pipeline.errors import SimulationError, naming
 from market_pipeline.sources.raw_names import Series
 from market_pipeline.sources.simulated._faults import TRUNCATED_SHARE, planters
-from market_pipeline.sources.simulated._writer import RAW_TABLES, REFERENCE_TABLE, DayWriter
+from market_pipeline.sources.simulated._writer import (
+    CONTRACT_TABLES,
+    RAW_TABLES,
+    REFERENCE_TABLE,
+    DayWriter,
+)
 from market_pipeline.sources.simulated.market import Market
 from market_pipeline.sources.simulated.plan import Fault, FaultKind, SimulatedInstrument
 from market_pipeline.threads import Workers, check_stopped
@@ -104,7 +109,8 @@ class _Run:
             series = Series(table, instrument.venue, instrument.symbol)
             return root / series.day_folder(day)
 
-        folders = {table: folder(self.lake, table) for table in RAW_TABLES}
+        contract = CONTRACT_TABLES if instrument.symbol.endswith("-PERP") else ()
+        folders = {table: folder(self.lake, table) for table in (*contract, *RAW_TABLES)}
         if self.truth is not None:
             # First, so that whoever waits for the deltas finds it.
             return {REFERENCE_TABLE: folder(self.truth, REFERENCE_TABLE)} | folders
@@ -124,7 +130,7 @@ class _Run:
         counts = dict.fromkeys(RAW_TABLES, 0)
         folders = self.folders(instrument, day)
         if FaultKind.MISSING_DAY in kinds:
-            for table in RAW_TABLES:
+            for table in {*folders} - {REFERENCE_TABLE}:
                 _remove_day(folders.pop(table))
         with ExitStack() as open_files:
             writers = {

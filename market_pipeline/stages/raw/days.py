@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from market_pipeline.sources.crypto_lake import RAW_TABLES
+from market_pipeline.sources.crypto_lake_contracts import OPTIONAL_TABLES
 from market_pipeline.sources.raw_names import Series, Shard, day_of, days_below, shard_versions
 from market_pipeline.store.objects import StoreObject, may_be_md5
 from market_pipeline.warehouse.ledger import KnownObject, digest, read_ledger
-from market_pipeline.warehouse.manifest import MANIFESTS
+from market_pipeline.warehouse.manifest import MANIFESTS, OPTIONAL_MANIFESTS
 from market_pipeline.warehouse.tables import Table
 
 __all__ = [
     "MANIFEST_OF",
+    "OPTIONAL_MANIFEST_OF",
     "FolderDays",
     "RawFile",
     "StoreDays",
@@ -36,6 +38,11 @@ MANIFEST_OF: Mapping[str, Table] = dict(
     zip((raw.name for raw in RAW_TABLES), MANIFESTS, strict=True)
 )
 """By name of the raw table, the published table that registers its files."""
+
+OPTIONAL_MANIFEST_OF: Mapping[str, Table] = dict(
+    zip((raw.name for raw in OPTIONAL_TABLES), OPTIONAL_MANIFESTS, strict=True)
+)
+"""The same of the raw tables that a day may have besides."""
 
 
 class RawFile(NamedTuple):

@@ -25,10 +25,10 @@ from market_pipeline.errors import (
     SchemaError,
 )
 from market_pipeline.sources.crypto_lake import open_shard, read_deltas
-from market_pipeline.stages.raw.objects import RegisteredDay
+from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
 from market_pipeline.warehouse.layout import Warehouse, make_private_folder, written_whole
 
-__all__ = ["BadFile", "bad_files", "keep_copy"]
+__all__ = ["BadFile", "bad_files", "keep_bad_file", "keep_copy"]
 
 _UNUSABLE = (LakeFileError, SchemaError, DomainError)
 _CHUNK_BYTES = 8 << 20
@@ -118,6 +118,23 @@ def keep_copy(warehouse: Warehouse, bad: BadFile) -> Path:
     except OSError as error:
         raise _no_copy(bad, copy, f"{error.strerror or error}") from error
     return copy
+
+
+def keep_bad_file(
+    warehouse: Warehouse,
+    lake: Path,
+    objects: RawObjects,
+    error: LakeFileError | SchemaError | DomainError,
+) -> None:
+    """Keeps a copy of the file that an error is about, if it is as it was registered.
+
+    Raises:
+        PublishError, LakeFileError: See `keep_copy`.
+    """
+    file = Path(error.file or "")
+    registered = objects.as_registered(file)
+    if registered is not None:
+        keep_copy(warehouse, BadFile(file, _below(lake, file), *registered, error))
 
 
 def _registered_as_unusable(

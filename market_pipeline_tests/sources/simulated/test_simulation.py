@@ -82,7 +82,7 @@ class TestFiles:
         files = run(tmp_path, [ETHER, BITCOIN], end=NEXT_DAY, shards=2, truth=tmp_path / "truth")
 
         assert sorted(file for file in tmp_path.rglob("*") if file.is_file()) == files
-        assert len(files) == 2 * 2 * (3 * 2 + 1)
+        assert len(files) == 2 * 2 * (5 * 2 + 1)
 
     def test_truth_has_every_message(self, tmp_path):
         """The reference has one row for each message of the deltas."""
@@ -225,7 +225,7 @@ class TestArguments:
             offset_ms=5,
         )
 
-        assert len(run(tmp_path, faults=[*faults, skew])) == 3
+        assert len(run(tmp_path, faults=[*faults, skew])) == 5
 
 
 class TestDemo:
@@ -238,7 +238,7 @@ class TestDemo:
         clean, faulty = plan.instruments
         cut = folder(tmp_path, "book_delta_v2", faulty.symbol, plan.end) / "1.snappy.parquet"
 
-        assert len(files) == 3 * 2 * 3
+        assert len(files) == 3 * 2 * 5
         assert {clean.symbol} == {one.symbol for one in plan.instruments} - {
             fault.symbol for fault in plan.faults
         }
