@@ -86,6 +86,41 @@ def _():
 @app.cell(hide_code=True)
 def _():
     mo.md("""
+    ## Who keeps it
+    The effective spread is what the resting side keeps after a while, the realised spread, and what the market moves the taker's way in that time, the price impact.
+    A mid that was moved cannot be earned back by the resting side, so a quoter looks at the realised spread and not at the quoted one.
+    Both are null unless the book was valid from the trade until then; all three rows are of the trades that have all of them.
+    """)
+    return
+
+
+@app.cell
+def _(trades):
+    horizons = ("1s", "5s", "60s")
+    parts = [
+        f"{part}_{at}_ticks" for at in horizons for part in ("realised_spread", "price_impact")
+    ]
+    known = trades.drop_nulls(["effective_spread_ticks", *parts])
+    who_keeps = pl.concat(
+        known.select(
+            pl.lit(at).alias("after"),
+            pl.len().alias("trades"),
+            pl.col("effective_spread_ticks").mean().round(3).alias("effective, ticks"),
+            pl.col(f"realised_spread_{at}_ticks").mean().round(3).alias("realised, ticks"),
+            pl.col(f"price_impact_{at}_ticks").mean().round(3).alias("impact, ticks"),
+            (pl.col(f"price_impact_{at}_ticks").std() / pl.len().cast(pl.Float64).sqrt())
+            .round(3)
+            .alias("standard error of the impact"),
+        )
+        for at in horizons
+    )
+    who_keeps
+    return (who_keeps,)
+
+
+@app.cell(hide_code=True)
+def _():
+    mo.md("""
     ## Through the day
     The quoted spread is weighted by time, the effective one by volume, both in five minutes.
     Shaded is what is not valid: trades there have no trusted book and are in neither line.
