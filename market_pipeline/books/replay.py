@@ -27,6 +27,7 @@ from market_pipeline.books.scale import Scale
 from market_pipeline.books.soundness import Mark
 from market_pipeline.books.state import Deltas, Status, int64_columns
 from market_pipeline.books.walk import export_side, levels_around
+from market_pipeline.mapped import ColumnArray
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 
 __all__ = ["PublishedRows", "Replay", "ReplayMismatch", "Replayed"]

@@ -48,7 +48,7 @@ def plot_day(
         data_dir: The data folder; by default the one of the settings in force.
 
     Raises:
-        MissingDataError: That day is not published of that instrument.
+        MissingDataError: That day is not published of that instrument, or is no day.
         DomainError: A time cannot be read, or the end is not after the start.
         SettingsError: No folder is given and the settings are not usable.
     """
@@ -57,7 +57,7 @@ def plot_day(
     with open_catalogue(folder) as connection:
         found = connection.execute(
             f"FROM {VALIDATION_REPORT.sql_name} "
-            "WHERE exchange = $1 AND symbol = $2 AND dt = $3::VARCHAR::DATE",
+            "WHERE exchange = $1 AND symbol = $2 AND dt = try_cast($3::VARCHAR AS DATE)",
             [venue, symbol, str(day)],
         ).pl()
         rows = ReportRow.read(found)

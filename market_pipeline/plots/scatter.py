@@ -60,7 +60,7 @@ def plot_scatter(
         _draw_fit(drawing, panel, line)
     bottom = panel.bottom + 28
     drawing.text(_LEFT + _WIDTH, bottom, across, "end", is_bold=True)
-    of_how_many = f"{both.height:,} points" + (f", every {every}th is drawn" if every > 1 else "")
+    of_how_many = f"{both.height:,} points" + (f", one in {every} is drawn" if every > 1 else "")
     drawing.text(_LEFT, bottom, of_how_many)
     return Plot(drawing, _LEFT + _WIDTH + 24, bottom + 14, f"{up} against {across}")
 

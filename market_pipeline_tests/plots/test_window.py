@@ -36,3 +36,17 @@ def test_most_of_a_day_is_the_day():
 
     assert Window(START_NS, START_NS + DAY_NS, MINUTE_NS) == window
     assert 1_440 == window.steps
+
+
+@given(moments, st.integers(1, DAY_NS))
+def test_a_part_is_shown_whole_in_about_240_steps(start_ns, length_ns):
+    """A part of a day is inside, in whole steps of seconds that begin at whole steps."""
+    window = Window.of_span(start_ns, start_ns + length_ns)
+
+    assert window.start_ns <= start_ns < start_ns + length_ns <= window.end_ns
+    assert 1 <= window.steps <= 241
+    assert (0, 0, 0) == (
+        window.every_ns % SECOND_NS,
+        window.start_ns % window.every_ns,
+        (window.end_ns - window.start_ns) % window.every_ns,
+    )
