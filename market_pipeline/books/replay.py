@@ -252,8 +252,9 @@ class Replay(Rebuild):
         """Makes room for so many changes beyond those under way, and some."""
         written = int(self._place[log.CHANGES])
         changes = log.room_for_changes(2 * (written + rows + _SPARE_ROOM))
-        into: tuple[ColumnArray, ...] = changes
-        for new, old in zip(into, self._log.changes, strict=True):
+        before: tuple[ColumnArray, ...] = self._log.changes
+        after: tuple[ColumnArray, ...] = changes
+        for old, new in zip(before, after, strict=True):
             new[:written] = old[:written]
         self._log = self._log._replace(changes=changes)
 
