@@ -7,7 +7,7 @@ import pytest
 
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.scale import Scale
-from market_pipeline.metrics.day_rows import DayRows
+from market_pipeline.metrics.day_rows import InstrumentRows
 from market_pipeline.metrics.intervals import day_metrics
 from market_pipeline.quality.intervals import NO_SPANS, NS_PER_SECOND, day_bounds_ns
 from market_pipeline_tests.metrics.rows import INSTRUMENT, LOT, TICK, TOUCH, a_depth, reader
@@ -139,7 +139,7 @@ def test_agrees_with_polars(key):
     """Means, flow, counts, returns and volumes of every second are those of the other pass."""
     start_ns, _ = day_bounds_ns(key[2])
     books, trades = reference_books(key), trades_of(key)
-    day = DayRows(
+    day = InstrumentRows(
         bbo=reader(books),
         depth=reader(a_depth()),
         trades=reader(trades),
