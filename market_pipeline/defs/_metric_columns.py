@@ -50,8 +50,9 @@ _RETURNS = [
     for step_ms in RETURN_STEPS_MS
     for name in ("realised_variance", "return_count")
 ]
-_TAKER = [("trades", name) for name in ("ts_receipt_ns", "is_buy")]
-_ORDERS = [("trades", name) for name in ("ts_receipt_ns", "id", "taker_order")]
+_TRADED = [("trades", name) for name in ("ts_receipt_ns", "is_market")]
+_TAKER = [*_TRADED, ("trades", "is_buy")]
+_ORDERS = [*_TRADED, ("trades", "id"), ("trades", "taker_order")]
 _VOLUME = [*_TAKER, ("trades", "size")]
 MEASURES = {
     **each(("interval_start", "message_count"), _STAMPS),
@@ -82,7 +83,7 @@ MEASURES = {
         for column in DEPTH_COLUMNS
         if "depth_" in column.name.removeprefix("depth_valid")
     },
-    "trade_count": _TAKER[:1],
+    "trade_count": _TRADED,
     "buy_count": _TAKER,
     "taker_order_count": _ORDERS,
     **each(("buy_volume", "sell_volume"), _VOLUME),

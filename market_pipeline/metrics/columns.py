@@ -276,7 +276,7 @@ TRADE_COLUMNS: Final = (
     MetricColumn(
         "trade_count",
         "BIGINT",
-        "Trades received; null without a trades file.",
+        "Trades of the market that were received; null without a trades file.",
         pl.col("trade_count").is_null().all(),
     ),
     MetricColumn(

@@ -1,4 +1,7 @@
-"""Trades and orders of takers by interval of receipt, of every row of `books.trades`."""
+"""Trades and orders of takers by interval of receipt, of the rows of `books.trades`.
+
+Prints outside the market (`is_market` is false) are in none, as they are in no bar.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from market_pipeline.quality.intervals import IntArray
 
 __all__ = ["TRADED_INPUT", "traded_columns"]
 
-TRADED_INPUT = ("ts_receipt_ns", "id", "taker_order", "size", "is_buy")
+TRADED_INPUT = ("ts_receipt_ns", "id", "taker_order", "size", "is_buy", "is_market")
 """The columns that are read of `books.trades`."""
 
 
@@ -29,7 +32,8 @@ def traded_columns(trades: Iterable[pl.DataFrame], edges_ns: IntArray) -> pl.Dat
     buy_volume, sell_volume = np.zeros((2, number))
     for batch in trades:
         at = (batch["ts_receipt_ns"].to_numpy() - edges_ns[0]) // width_ns
-        inside = (at >= 0) & (at < number)
+        is_market = batch["is_market"].fill_null(value=True).to_numpy()
+        inside = (at >= 0) & (at < number) & is_market
         is_first = (batch["id"] == batch["taker_order"]).to_numpy() & inside
         is_buy, is_sell = (batch["is_buy"].to_numpy() == side for side in (True, False))
         size = batch["size"].to_numpy()

@@ -67,7 +67,8 @@ def a_trades(*trades):
         "size": pl.Float64,
         "is_buy": pl.Boolean,
     }
-    return pl.DataFrame(made, schema=schema, orient="row")
+    rows = pl.DataFrame(made, schema=schema, orient="row")
+    return rows.with_columns(pl.lit(None, pl.Boolean).alias("is_market"))
 
 
 def batches_of(frame, cuts):

@@ -50,6 +50,7 @@ def trades_of(key):
         pl.int_range(pl.len()).alias("taker_order"),
         pl.col("quantity").alias("size"),
         pl.col("is_buy"),
+        pl.lit(None, pl.Boolean).alias("is_market"),
     )
 
 

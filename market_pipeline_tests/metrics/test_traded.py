@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +27,15 @@ def test_an_order_of_several_trades():
         sum(row[0] for row in rows),
         sum(row[3] + row[4] for row in rows),
     )
+
+
+def test_prints_outside_the_market():
+    """They are no trades; of what is not known to be outside it is."""
+    trades = a_trades((1, 0.5, True), (2, 2.0, True), (3, 4.0, False)).with_columns(
+        is_market=pl.Series([True, False, None])
+    )
+
+    assert [(2, 1, 2, 0.5, 4.0)] == traded_columns([trades], grids(600)[0]).rows()
 
 
 def test_no_trade():
