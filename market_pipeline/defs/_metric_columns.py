@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from market_pipeline.books.state import DEPTH_LEVELS
-from market_pipeline.metrics.columns import DEPTH_COLUMNS, RETURN_STEPS_MS, step_text
+from market_pipeline.metrics.columns import DEPTH_COLUMNS, FLOW_COLUMNS, RETURN_STEPS_MS, step_text
+from market_pipeline.metrics.flow import FLOW_INPUT
 from market_pipeline.metrics.tables import HOURLY
 
 __all__ = ["DAILY", "IN_FORCE", "MEASURES", "PRICES", "SIZES", "TOUCH", "each"]
@@ -87,6 +88,7 @@ MEASURES = {
     "buy_count": _TAKER,
     "taker_order_count": _ORDERS,
     **each(("buy_volume", "sell_volume"), _VOLUME),
+    **each((column.name for column in FLOW_COLUMNS), [("trades", name) for name in FLOW_INPUT]),
     "trade_to_book_ratio": [*_ORDERS, *_STAMPS],
 }
 DAILY = {

@@ -328,7 +328,7 @@ _NO_SPREAD = pl.col("effective_spread_count") == 0
 _FEW_WINDOWS = pl.col("impact_window_count") < LEAST_WINDOWS
 
 FLOW_COLUMNS: Final = (
-    _flow_count("outside_market_count", "Prints outside the market, in none of the next columns."),
+    MetricColumn("outside_market_count", "BIGINT", "Prints outside the market.", _NO_FILE),
     *(
         _flow_count(name, f"Trades {where}, in the valid book just before.")
         for name, where in TOUCH_DISTANCES.items()
@@ -394,5 +394,6 @@ RATIO_COLUMN: Final = MetricColumn(
     _NO_FILE | (pl.col("message_count") == 0),
 )
 
-METRIC_COLUMNS: Final = (*TOUCH_COLUMNS, *DEPTH_COLUMNS, *TRADE_COLUMNS, RATIO_COLUMN)
+_OF_TRADES: Final = (*TRADE_COLUMNS, *FLOW_COLUMNS, RATIO_COLUMN)
+METRIC_COLUMNS: Final = (*TOUCH_COLUMNS, *DEPTH_COLUMNS, *_OF_TRADES)
 """All of them, in the order of the tables."""

@@ -16,12 +16,14 @@ import polars as pl
 
 from market_pipeline.metrics.columns import (
     DEPTH_COLUMNS,
+    FLOW_COLUMNS,
     TOUCH_COLUMNS,
     TRADE_COLUMNS,
     MetricColumn,
 )
 from market_pipeline.metrics.day_rows import InstrumentRows
 from market_pipeline.metrics.depth import depth_columns
+from market_pipeline.metrics.flow import FLOW_INPUT, flow_columns
 from market_pipeline.metrics.touch import touch_columns
 from market_pipeline.metrics.traded import TRADED_INPUT, traded_columns
 from market_pipeline.quality.intervals import IntArray
@@ -79,5 +81,6 @@ GROUPS: Final = (
     Group(TOUCH_COLUMNS, touch_columns),
     Group(DEPTH_COLUMNS, depth_columns),
     of_trades(TRADE_COLUMNS, TRADED_INPUT, traded_columns),
+    of_trades(FLOW_COLUMNS, FLOW_INPUT, flow_columns),
 )
 """All there are, in the order of their columns."""

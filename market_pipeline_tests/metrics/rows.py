@@ -11,6 +11,7 @@ import polars as pl
 
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.scale import Scale
+from market_pipeline.books.tables import BOOK_TRADES
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.metrics.day_rows import InstrumentRows
 from market_pipeline.metrics.intervals import day_metrics
@@ -68,7 +69,14 @@ def a_trades(*trades):
         "is_buy": pl.Boolean,
     }
     rows = pl.DataFrame(made, schema=schema, orient="row")
-    return rows.with_columns(pl.lit(None, pl.Boolean).alias("is_market"))
+    return with_no_book(rows)
+
+
+def with_no_book(trades):
+    """Trades at one price with the further columns of `books.trades`, null as before any book."""
+    rest = {n: kind for n, kind in BOOK_TRADES.empty().schema.items() if n not in trades.columns}
+    nulls = trades.with_columns(pl.lit(None, kind).alias(name) for name, kind in rest.items())
+    return nulls.with_columns(price=100.0)
 
 
 def batches_of(frame, cuts):

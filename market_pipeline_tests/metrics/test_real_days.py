@@ -10,7 +10,15 @@ from market_pipeline.books.scale import Scale
 from market_pipeline.metrics.day_rows import InstrumentRows
 from market_pipeline.metrics.intervals import day_metrics
 from market_pipeline.quality.intervals import NO_SPANS, NS_PER_SECOND, day_bounds_ns
-from market_pipeline_tests.metrics.rows import INSTRUMENT, LOT, TICK, TOUCH, a_depth, reader
+from market_pipeline_tests.metrics.rows import (
+    INSTRUMENT,
+    LOT,
+    TICK,
+    TOUCH,
+    a_depth,
+    reader,
+    with_no_book,
+)
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS, read_table, sample_day
 
 EVERY_DAY = pytest.mark.parametrize("key", SAMPLE_DAYS, ids=lambda key: f"{key[1]} {key[2]}")
@@ -44,14 +52,14 @@ def reference_books(key):
 
 def trades_of(key):
     """The sample's trades as `books.trades` has them, each an order of its own."""
-    return sample_day(*key).trades.select(
+    trades = sample_day(*key).trades.select(
         pl.col("ts_receipt_ns"),
         pl.int_range(pl.len()).alias("id"),
         pl.int_range(pl.len()).alias("taker_order"),
         pl.col("quantity").alias("size"),
         pl.col("is_buy"),
-        pl.lit(None, pl.Boolean).alias("is_market"),
     )
+    return with_no_book(trades)
 
 
 def second_of(times, start_ns):
