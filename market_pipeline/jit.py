@@ -11,11 +11,13 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Never, ParamSpec, TypeVar
+from typing import Never, ParamSpec, TypeVar, cast
 
 import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.cpu import CPUContext
 from numba.core.registry import CPUDispatcher
 from numba.core.types import Type, unliteral
 from numba.core.typing.templates import CallableTemplate, Signature
@@ -68,8 +70,39 @@ def is_compiled(package: Path) -> bool:
     return any((_CACHE_FOLDER / _digest(package)).rglob("*.nbc"))
 
 
+class _PartLibrary(JITCodeLibrary):
+    """What is compiled of a part: nobody calls it but kernels, into which it is linked.
+
+    So it is neither optimised on its own, which those do once more, nor made machine code of: that
+    took a fifth of the compilation.
+    """
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalized = True
+
+
+@contextmanager
+def _for_linking(codegen: JITCPUCodegen) -> Iterator[None]:
+    # What has no machine code has no place for the Python objects that it uses, which are none.
+    ours = {"_library_class": _PartLibrary, "set_env": lambda *_: None}
+    of_caller = {name: getattr(codegen, name) for name in ours}
+    try:
+        vars(codegen).update(ours)
+        yield
+    finally:
+        vars(codegen).update(of_caller)
+
+
 class _Part(CPUDispatcher):
     """A function as kernels call it; its machine code is kept with theirs."""
+
+    def compile(self, sig: str | tuple[Type, ...] | Signature) -> Callable[..., object]:
+        """Compiles it, and what it calls, for linking alone."""
+        with global_compiler_lock, _for_linking(cast("CPUContext", self.targetctx).codegen()):
+            return super().compile(sig)
 
     def get_call_template(
         self, args: Sequence[_Type], kws: Sequence[tuple[str, _Type]] | dict[str, _Type]

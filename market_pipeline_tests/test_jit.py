@@ -58,6 +58,28 @@ def test_machine_code_is_there(cache: Path):
     assert (False, True, False) == (before, jit.is_compiled(folder), jit.is_compiled(folder.parent))
 
 
+def test_a_part_is_a_kernel_too(cache: Path):
+    """What was compiled for other kernels alone can be called itself, and linked once more."""
+    total = jit.kernel(total_of)
+    values = np.array([1, 2])
+
+    doubled = jit.kernel(lambda numbers: 2 * total(numbers))
+    first = doubled(values), total(values)
+    trebled = jit.kernel(lambda numbers: 3 * total(numbers))
+
+    assert ((6, 3), 9, 6) == (first, trebled(values), doubled(values))
+
+
+def test_a_part_is_no_machine_code(cache: Path):
+    """Of what a kernel calls nothing is optimised or made ready to run but within the kernel."""
+    total = jit.kernel(total_of)
+    jit.kernel(lambda numbers: 2 * total(numbers))(np.array([1, 2]))
+    (compiled,) = total.part.overloads.values()
+
+    name = compiled.fndesc.llvm_func_name
+    assert 0 == compiled.library.get_pointer_to_function(name)
+
+
 def test_constants_are_no_types_of_their_own(cache: Path):
     """A kernel that others call with constants is compiled once for them all."""
     total = jit.kernel(total_of)
