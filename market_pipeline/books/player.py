@@ -38,7 +38,7 @@ OnMessage = Callable[..., bool]
 
 
 class Message(NamedTuple):
-    """What a callback is told of a message; numbers but for the changes.
+    """What a callback is given of a message; numbers but for the changes.
 
     Attributes:
         instrument: Which of the instruments, from 0 in the order they were given.

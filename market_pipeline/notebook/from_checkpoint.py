@@ -102,7 +102,7 @@ def published_day(instrument: str, day: date, settings: Settings) -> PublishedDa
     """A published day of an instrument, with the raw files that were registered for it.
 
     Raises:
-        MissingDataError: It is not said how the day was rebuilt.
+        MissingDataError: How the day was rebuilt is not recorded.
     """
     venue, _, symbol = instrument.partition(":")
     of_day = Instrument(venue=venue, symbol=symbol, source="crypto_lake")

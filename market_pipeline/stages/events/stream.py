@@ -174,14 +174,14 @@ class DayEvents:
             (self._scales[0], rows.price_ticks, self._trades.price),
             (self._scales[1], rows.size_lots, self._trades.quantity),
         ):
-            told = of_trades[trade]
+            given = of_trades[trade]
             of_trade = np.empty(trade.size, np.int64)
-            to_steps(np.ascontiguousarray(told), scale, of_trade)
+            to_steps(np.ascontiguousarray(given), scale, of_trade)
             steps[is_trade] = of_trade
             is_off = (steps == NOT_REPRESENTABLE) | is_clear
             floats = scale.to_floats(np.where(is_off, 0, steps))
             # A trade's price that is not on the tick is given as the source has it.
-            floats[is_trade] = np.where(is_off[is_trade], told, floats[is_trade])
+            floats[is_trade] = np.where(is_off[is_trade], given, floats[is_trade])
             values.append((pa.array(steps, mask=is_off), pa.array(floats, mask=is_off & ~is_trade)))
         ids = np.full(rows.kind.size, -1, np.int64)
         ids[is_trade] = self._ids[trade]
