@@ -32,35 +32,41 @@ _SHOWN = 12
 _NUMBERS = ("figure", "bound", "ratio")
 
 
+_Golden = Annotated[
+    str,
+    typer.Argument(
+        metavar="GOLDEN",
+        help="The book that is right: `VENUE:SYMBOL`, `VENUE:SYMBOL@DATA_FOLDER`, a capture, or a "
+        "folder of captures.",
+    ),
+]
+_Other = Annotated[
+    str, typer.Argument(metavar="OTHER", help="The book that is measured; given alike.")
+]
+_Day = Annotated[
+    datetime | None, typer.Option(formats=DAY_FORMATS, help="The UTC day of published books.")
+]
+_Whose = Annotated[
+    str | None,
+    typer.Option(
+        metavar="VENUE:SYMBOL",
+        help="Whose lines of a capture to take; default the one of the published book.",
+    ),
+]
+_Page = Annotated[
+    Path | None,
+    typer.Option(
+        dir_okay=False, readable=False, help="Also write an HTML page with plots to this file."
+    ),
+]
+
+
 def compare(
-    golden: Annotated[
-        str,
-        typer.Argument(
-            metavar="GOLDEN",
-            help="The book that is right: `VENUE:SYMBOL`, `VENUE:SYMBOL@DATA_FOLDER`, a capture, "
-            "or a folder of captures.",
-        ),
-    ],
-    other: Annotated[
-        str, typer.Argument(metavar="OTHER", help="The book that is measured; given alike.")
-    ],
-    day: Annotated[
-        datetime | None,
-        typer.Option(formats=DAY_FORMATS, help="The UTC day of published books."),
-    ] = None,
-    instrument: Annotated[
-        str | None,
-        typer.Option(
-            metavar="VENUE:SYMBOL",
-            help="Whose lines of a capture to take; default the one of the published book.",
-        ),
-    ] = None,
-    page: Annotated[
-        Path | None,
-        typer.Option(
-            dir_okay=False, readable=False, help="Also write an HTML page with plots to this file."
-        ),
-    ] = None,
+    golden: _Golden,
+    other: _Other,
+    day: _Day = None,
+    instrument: _Whose = None,
+    page: _Page = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare two books of one instrument: messages, time grids, distributions.
