@@ -14,6 +14,7 @@ with app.setup:
 
     # `make demo` makes this day. For one of your own change these three.
     instrument, day, data_dir = "SIMULATED:ETH-USDT-PERP", "2025-01-06", "data/demo"
+    base, currency = instrument.partition(":")[2].split("-")[:2]
     BUY, SELL = 1, -1
 
 
@@ -223,7 +224,7 @@ def _(fills, rows):
 def _():
     mo.md("""
     ## Results
-    In USDT. `gross` is cash and the position at the last valid mid; `fees` are of every fill, and of closing what is left at the opposite touch.
+    In the quote currency, of spot or a linear contract. `gross` is cash and the position at the last valid mid; `fees` are of every fill, and of closing what is left at the opposite touch.
     `after 10 s` is what the mid did in the ten seconds after a fill, per fill and in ticks, positive in its favour: a resting order is filled more often when the price comes its way and goes on.
     It is known ten seconds late and is an evaluation, no input; a fill without a valid quote within a minute before that instant has none.
     `orders caught` were there when the book became invalid or silent: what became of them nobody knows, and here nothing did.
@@ -288,11 +289,11 @@ def _(events, fills, makers):
         return {
             "orders": name,
             "fills": frame.height,
-            "traded, ETH": round(frame["lots"].sum() * lot),
+            f"traded, {base}": round(frame["lots"].sum() * lot),
             "gross": round(gross),
             "fees": round(end["fees"] + closing),
             "net": round(gross - end["fees"] - closing),
-            "position, ETH": round(frame["position"].abs().max(), 2),
+            f"position, {base}": round(frame["position"].abs().max(), 2),
             "after 10 s": round(later.select(moved).item(), 2),
             "orders caught": makers[name].caught,
         }
@@ -310,8 +311,8 @@ def _(con, results, symbol, venue):
     plot_series(
         results["back of the queue, 50 ms"],
         {
-            "back of the queue, 50 ms: USDT": ["gross", "net"],
-            "position, ETH": "position",
+            f"back of the queue, 50 ms: {currency}": ["gross", "net"],
+            f"position, {base}": "position",
         },
         spans=spans,
     )

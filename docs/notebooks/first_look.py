@@ -20,6 +20,7 @@ with app.setup:
 
     # `make demo` makes this day. For one of your own change these three.
     instrument, day, data_dir = "SIMULATED:ETH-USDT-PERP", "2025-01-06", "data/demo"
+    currency = instrument.split("-")[1]
 
 
 @app.cell(hide_code=True)
@@ -179,18 +180,20 @@ def _():
         .drop_nulls("mid")
         .collect()
     )
+    middle = quotes["ts_receipt"][quotes.height // 2]
     quotes.select("ts_receipt", "bid_price", "bid_size", "ask_price", "ask_size", "flags").head(5)
-    return (quotes,)
+    return middle, quotes
 
 
 @app.cell
 def _(con, quotes, symbol, venue):
     minutes = con.execute(
-        "FROM metrics.book_metrics WHERE exchange = ? AND symbol = ? AND dt = ? ORDER BY ALL",
+        "FROM metrics.book_metrics WHERE exchange = ? AND symbol = ? AND dt = ? "
+        "AND interval_seconds = 60",
         [venue, symbol, day],
     ).pl()
     over_time = minutes.select(
-        (pl.col("spread_ticks") * pl.col("valid_seconds")).sum() / pl.col("valid_seconds").sum()
+        (pl.col("spread_ticks") * pl.col("quoted_seconds")).sum() / pl.col("quoted_seconds").sum()
     ).item()
     spread = {"mean over rows": quotes["spread_ticks"].mean(), "mean over valid time": over_time}
     pl.DataFrame({"spread in ticks": list(spread), "value": [round(v, 3) for v in spread.values()]})
@@ -209,7 +212,7 @@ def _():
 
 @app.cell
 def _(quotes, spans):
-    plot_series(quotes, {"mid, USDT": "mid", "spread, ticks": "spread_ticks"}, spans=spans)
+    plot_series(quotes, {f"mid, {currency}": "mid", "spread, ticks": "spread_ticks"}, spans=spans)
     return
 
 
@@ -218,15 +221,16 @@ def _():
     mo.md("""
     ## The book at an instant
     `book_at` replays the raw messages from the last checkpoint, so it is the whole book and not only 20 levels.
+    This is the book after half of the day's messages; the best 50 levels a side are drawn.
     """)
     return
 
 
 @app.cell
-def _():
-    noon = book_at(instrument, f"{day}T12:00:00Z", data_dir=data_dir)
-    plot_book(noon)
-    return (noon,)
+def _(middle):
+    book = book_at(instrument, middle, data_dir=data_dir)
+    plot_book(book)
+    return (book,)
 
 
 @app.cell(hide_code=True)
@@ -241,12 +245,13 @@ def _():
 
 
 @app.cell
-def _():
-    hour = pl.col("ts_interval").dt.hour() == 12
+def _(middle):
+    half_an_hour = pl.duration(minutes=30)
+    around = pl.col("ts_interval").is_between(middle - half_an_hour, middle + half_an_hour)
     cells = depth_matrix(
         instrument, day, every_seconds=10, step_ticks=2, times="datetime", data_dir=data_dir
     )
-    plot_depth(cells.filter(hour).collect())
+    plot_depth(cells.filter(around).collect())
     return
 
 

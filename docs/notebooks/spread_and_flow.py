@@ -8,12 +8,18 @@ with app.setup:
     import numpy as np
     import polars as pl
 
-    from market_pipeline import connect, load_bars, load_bbo, load_trades, plot_scatter, plot_series
-    from market_pipeline.books.flags import INVALIDATING
+    from market_pipeline import (
+        asof_quotes,
+        connect,
+        load_bars,
+        load_trades,
+        plot_scatter,
+        plot_series,
+    )
 
     # `make demo` makes this day. For one of your own change these three.
     instrument, day, data_dir = "SIMULATED:ETH-USDT-PERP", "2025-01-06", "data/demo"
-    is_valid = pl.col("flags") & int(INVALIDATING) == 0
+    base, currency = instrument.partition(":")[2].split("-")[:2]
 
 
 @app.cell(hide_code=True)
@@ -135,13 +141,15 @@ def _(trades):
     of_day = [venue, symbol, day]
     where = "WHERE exchange = ? AND symbol = ? AND dt = ?"
     spans = con.execute(f"FROM books.intervals {where}", of_day).pl()
+    metrics = con.execute(
+        f"FROM metrics.book_metrics {where} AND interval_seconds = 1", of_day
+    ).pl()
     quoted = (
-        con.execute(f"FROM metrics.book_metrics {where} ORDER BY minute_start", of_day)
-        .pl()
-        .group_by_dynamic("minute_start", every="5m")
+        metrics.sort("interval_start")
+        .group_by_dynamic("interval_start", every="5m")
         .agg(
-            quoted=(pl.col("spread_bps") * pl.col("valid_seconds")).sum()
-            / pl.col("valid_seconds").sum()
+            quoted=(pl.col("spread_bps") * pl.col("quoted_seconds")).sum()
+            / pl.col("quoted_seconds").sum()
         )
     )
     effective = (
@@ -152,19 +160,19 @@ def _(trades):
             effective=(pl.col("effective_spread_bps") * pl.col("size")).sum() / pl.col("size").sum()
         )
         .with_columns(
-            minute_start=pl.col("ts_receipt").dt.replace_time_zone(None).cast(pl.Datetime)
+            interval_start=pl.col("ts_receipt").dt.replace_time_zone(None).cast(pl.Datetime)
         )
     )
-    spreads = quoted.with_columns(pl.col("minute_start").cast(pl.Datetime)).join(
-        effective, on="minute_start", how="left", maintain_order="left"
+    spreads = quoted.with_columns(pl.col("interval_start").cast(pl.Datetime)).join(
+        effective, on="interval_start", how="left", maintain_order="left"
     )
     plot_series(
         spreads,
         {"spread, basis points": ["quoted", "effective"]},
-        time="minute_start",
+        time="interval_start",
         spans=spans,
     )
-    return con, spans
+    return metrics, spans
 
 
 @app.cell(hide_code=True)
@@ -187,9 +195,9 @@ def _(spans):
     plot_series(
         bars,
         {
-            "volume in 5 minutes, ETH": "volume",
-            "bought less sold in 5 minutes, ETH": "net",
-            "last trade, USDT": "close",
+            f"volume in 5 minutes, {base}": "volume",
+            f"bought less sold in 5 minutes, {base}": "net",
+            f"last trade, {currency}": "close",
         },
         time="bar_start",
         bars=["volume", "net"],
@@ -237,49 +245,28 @@ def _():
 
     $$e_n = q^b_n 1_{b_n \ge b_{n-1}} - q^b_{n-1} 1_{b_n \le b_{n-1}} - q^a_n 1_{a_n \le a_{n-1}} + q^a_{n-1} 1_{a_n \ge a_{n-1}}$$
 
-    All messages are read, both of a pair must be valid, and no span that invalidates may begin between them: of valid rows alone, the two around a gap would look like neighbours.
-    An interval with any pair that is not valid is left out whole.
+    `ofi` of [`metrics.book_metrics`](../metrics.md) adds it up over the messages before and after which the book is valid, with no gap between: of valid rows alone, the two around a gap would look like neighbours.
+    The mid is that in force at the ends of each interval, by `asof_quotes`; an interval that is not valid throughout is left out.
     """)
     return
 
 
 @app.cell
-def _(spans):
-    starts_ns = spans.filter("invalidates")["start_ns"].sort()
-    columns = ["ts_receipt_ns", "flags"] + [
-        f"{side}_{part}" for side in ("bid", "ask") for part in ("price", "size")
-    ]
-    touch = load_bbo(instrument, day, data_dir=data_dir, valid_only=False, columns=columns)
-    b, a, qb, qa = (pl.col(n) for n in ("bid_price", "ask_price", "bid_size", "ask_size"))
-    flow = (
-        pl.when(b >= b.shift()).then(qb).otherwise(0)
-        - pl.when(b <= b.shift()).then(qb.shift()).otherwise(0)
-        - pl.when(a <= a.shift()).then(qa).otherwise(0)
-        + pl.when(a >= a.shift()).then(qa.shift()).otherwise(0)
+def _(metrics):
+    flows = (
+        metrics.sort("interval_start")
+        .group_by_dynamic("interval_start", every="10s")
+        .agg(ofi=pl.col("ofi").sum(), valid=pl.col("valid_seconds").sum() > 10 - 1e-6)
+        .with_columns(at=pl.col("interval_start").dt.replace_time_zone("UTC"))
     )
-    begun = pl.col("ts_receipt_ns").map_batches(
-        lambda at_ns: starts_ns.search_sorted(at_ns, "right"), return_dtype=pl.UInt32
-    )
-    pair_is_valid = is_valid & is_valid.shift().fill_null(False) & (begun == begun.shift())
+    quotes = asof_quotes(instrument, flows["at"], data_dir=data_dir).collect()
+    mid = (quotes["bid_price"] + quotes["ask_price"]) / 2
     ofi = (
-        touch.with_columns(flow=flow, mid=(b + a) / 2, usable=pair_is_valid)
-        .with_columns(moved=pl.col("mid") - pl.col("mid").shift())
-        .group_by(ts_ns=pl.col("ts_receipt_ns") // 10_000_000_000 * 10_000_000_000)
-        .agg(
-            ofi=pl.col("flow").sum(),
-            move=pl.col("moved").sum(),
-            usable=pl.col("usable").all() & pl.col("moved").is_not_null().all(),
-        )
-        .sort("ts_ns")
+        flows.with_columns(move=mid.shift(-1) - mid)
         .with_columns(
-            # The next interval, if it is the next ten seconds and usable.
-            next_move=pl.when(
-                (pl.col("ts_ns").shift(-1) - pl.col("ts_ns") == 10_000_000_000)
-                & pl.col("usable").shift(-1)
-            ).then(pl.col("move").shift(-1))
+            next_move=pl.when(pl.col("valid").shift(-1)).then(pl.col("move").shift(-1)),
         )
-        .filter("usable")
-        .collect()
+        .filter("valid")
     )
     return (ofi,)
 
@@ -302,7 +289,7 @@ def _(ofi):
         [
             {
                 "change of the mid": name,
-                "USDT per 100 ETH": round(100 * slope, 4),
+                f"{currency} per 100 {base}": round(100 * slope, 4),
                 "standard error": round(100 * error, 4),
                 "R squared": round(r2, 4),
                 "intervals": rows,
@@ -323,8 +310,8 @@ def _(ofi, same):
         ofi,
         "ofi",
         "move",
-        x_title="order flow imbalance, ETH",
-        y_title="change of the mid in the same 10 s, USDT",
+        x_title=f"order flow imbalance, {base}",
+        y_title=f"change of the mid in the same 10 s, {currency}",
         line=same[:2],
     )
     return
