@@ -67,4 +67,4 @@ def _draw_side(
     drawing.area(f"{path}V{panel.bottom:.1f}z", colour, 0.25)
     drawing.line(path, colour, 1.5)
     middle = float((x[0] + x[-1]) / 2)
-    drawing.text(middle, panel.bottom - 10, name, "middle", is_bold=True)
+    drawing.text(middle, panel.top + 12, name, "middle", is_bold=True)
