@@ -14,7 +14,7 @@ from dagster._core.definitions.metadata import RawMetadataValue
 from market_pipeline.books.record import RebuildRecord
 from market_pipeline.quality.profile import Profile
 from market_pipeline.shown import shown_lines
-from market_pipeline.stages.provenance import UnchangedDay
+from market_pipeline.stages.recorded_day import UnchangedDay
 from market_pipeline.warehouse.manifest import ManifestRow
 from market_pipeline.warehouse.staging import StagedFile
 from market_pipeline.warehouse.tables import Table

@@ -12,7 +12,7 @@ from pydantic import Field
 from market_pipeline.config.instruments import Instrument, load_instruments, select_instruments
 from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.defs.partitions import day_of
-from market_pipeline.stages.provenance import RecordedDay, UnchangedDay, recorded_day
+from market_pipeline.stages.recorded_day import RecordedDay, UnchangedDay, recorded_day
 from market_pipeline.tables import with_catalogue
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import MadeOf

@@ -1,10 +1,9 @@
-"""What a day's outputs are made of, and which of them a run would only make again as they are."""
+"""What a day's outputs are made of: the inputs, parameters and code of each instrument's."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from uuid import uuid4
 
 import polars as pl
@@ -34,18 +33,14 @@ from market_pipeline.stages.raw.days import MANIFEST_OF
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import (
-    LINEAGE,
     Input,
-    LineageRow,
     MadeOf,
     files_sha256,
     rows_sha256,
 )
 from market_pipeline.warehouse.manifest import RAW_TRADES
 from market_pipeline.warehouse.read import staged_as_published
-from market_pipeline.warehouse.staging import StagedFile
 from market_pipeline.warehouse.tables import Table
-from market_pipeline.warehouse.working import read_day
 
 __all__ = [
     "BARRED",
@@ -56,8 +51,6 @@ __all__ = [
     "PROFILED",
     "TRADED",
     "VALIDATED",
-    "RecordedDay",
-    "UnchangedDay",
     "bars_made_of",
     "books_made_of",
     "events_made_of",
@@ -67,11 +60,9 @@ __all__ = [
     "profiles_made_of",
     "published_inputs",
     "raw_inputs",
-    "recorded_day",
     "rows_input",
     "trades_made_of",
     "validation_options",
-    "with_unchanged",
 ]
 
 PROFILED: tuple[Table, ...] = (PROFILES,)
@@ -84,20 +75,7 @@ BARRED: tuple[Table, ...] = (BARS,)
 INFORMED: tuple[Table, ...] = (INFORMATION_BARS,)
 """The tables that are made together: an instrument's day of all is unchanged, or made again."""
 
-# What failed is tried again, whatever it was made of: it is soon done, and the reason may be gone.
-_SUCCEEDED: Mapping[str, pl.Expr] = {
-    PROFILES.sql_name: pl.col("status") != "unusable",
-    REBUILDS.sql_name: pl.col("outcome") == "rebuilt",
-    VALIDATION_REPORT.sql_name: (pl.col("outcome") == "rebuilt")
-    & (pl.col("unmeasured_checks").list.len().fill_null(0) == 0),
-    DAILY_METRICS.sql_name: pl.lit(value=True),
-}
-
-
 _LOG = shown_logger(__name__)
-
-
-# --- what it is made of -----------------------------------------------------------------------
 
 
 def made_of_each(
@@ -293,121 +271,3 @@ def rows_input(
     """The rows of an instrument in a small table's day, as an input; nothing if there are none."""
     own = rows.filter(of_instrument(instrument))
     return () if own.is_empty() else (Input(table.sql_name, day, None, rows_sha256(table, own)),)
-
-
-# --- whether it is there already --------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class UnchangedDay:
-    """An instrument's published day that a run would only make again.
-
-    Attributes:
-        since: When it was made, UTC.
-        files: By big table, its published files in order.
-        rows: By small table, its published rows.
-    """
-
-    since: datetime
-    files: Mapping[str, list[StagedFile]]
-    rows: Mapping[str, pl.DataFrame]
-
-    @property
-    def text(self) -> str:
-        """For a person: since when."""
-        return f"unchanged since {self.since:%Y-%m-%d %H:%M:%S} UTC"
-
-
-@dataclass(frozen=True)
-class RecordedDay:
-    """What is recorded and published of a day's tables that are made together.
-
-    Attributes:
-        tables: These tables.
-        lineage: The day's rows of `lake.lineage`.
-        rows: By small table, the published rows.
-        files: By big table and instrument, the published files.
-    """
-
-    tables: Sequence[Table]
-    lineage: pl.DataFrame
-    rows: Mapping[str, pl.DataFrame]
-    files: Mapping[str, Mapping[str, list[StagedFile]]]
-
-    def unchanged(self, instrument: Instrument, made_of: MadeOf) -> UnchangedDay | None:
-        """What is published of an instrument if it need not be made again; None if it must.
-
-        That is if each table was made of the same inputs with the same parameters and code, is
-        there byte for byte as it was recorded, and did not fail. The files are read for it.
-        """
-        recorded = {
-            row.output_table: row
-            for row in LineageRow.read(self.lineage.filter(of_instrument(instrument)))
-        }
-        files: dict[str, list[StagedFile]] = {}
-        rows: dict[str, pl.DataFrame] = {}
-        for table in self.tables:
-            name = table.sql_name
-            row = recorded.get(name)
-            if row is None or row.made_key != made_of.key(table):
-                return None
-            if table.storage == "delta":
-                files[name] = self.files[name].get(instrument.id, [])
-                there = files_sha256(part.sha256 for part in files[name])
-            else:
-                rows[name] = self.rows[name].filter(of_instrument(instrument))
-                there = rows_sha256(table, rows[name])
-                succeeded = _SUCCEEDED.get(name)
-                if succeeded is not None and (
-                    rows[name].is_empty() or not rows[name].select(succeeded).to_series().all()
-                ):
-                    return None
-            if row.output_sha256 != there:
-                return None
-        if not all(part.lies_at(part.path) for parts in files.values() for part in parts):
-            return None
-        since = max(recorded[table.sql_name].made_at for table in self.tables)
-        return UnchangedDay(since, files, rows)
-
-
-def recorded_day(warehouse: Warehouse, tables: Sequence[Table], day: date) -> RecordedDay:
-    """Reads what is recorded and published of a day.
-
-    Args:
-        warehouse: Where.
-        tables: The tables that are made together.
-        day: The UTC day.
-
-    Raises:
-        WarehouseBusyError: Another process kept the working database for the whole wait.
-    """
-    small = [table for table in tables if table.storage == "duckdb"]
-    rows = read_day(warehouse, [LINEAGE, *small], day)
-    return RecordedDay(
-        tables,
-        rows.pop(LINEAGE.sql_name),
-        rows,
-        {
-            table.sql_name: staged_as_published(warehouse, table, day)
-            for table in tables
-            if table.storage == "delta"
-        },
-    )
-
-
-def with_unchanged(
-    table: Table,
-    made: pl.DataFrame,
-    unchanged: Mapping[str, UnchangedDay],
-    instruments: Sequence[Instrument],
-) -> pl.DataFrame:
-    """The rows of all instruments in their order: those made now, and the unchanged ones."""
-    return pl.concat(
-        [
-            unchanged[each.id].rows[table.sql_name]
-            if each.id in unchanged
-            else made.filter(of_instrument(each))
-            for each in instruments
-        ]
-        or [table.empty()]
-    )

@@ -35,13 +35,13 @@ from market_pipeline.stages.provenance import (
     made_of_each,
     metrics_made_of,
     profiles_made_of,
-    recorded_day,
     trades_made_of,
 )
 from market_pipeline.stages.published_rows import of_instrument
 from market_pipeline.stages.raw.day import raw_day
 from market_pipeline.stages.raw.days import MANIFEST_OF, OPTIONAL_MANIFEST_OF
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
+from market_pipeline.stages.recorded_day import recorded_day
 from market_pipeline.stages.validation.lookups import Lookups, report_made_of
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import MadeOf, rows_sha256

@@ -16,24 +16,25 @@ from market_pipeline.config.thresholds import Thresholds
 from market_pipeline.metrics.contract_states import CONTRACT_STATES
 from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
+from market_pipeline.stages.fidelity.day import COMPARED
 from market_pipeline.stages.provenance import (
     BARRED,
     BOOKS,
+    EVENTED,
     INFORMED,
     METRICS,
     PROFILED,
     TRADED,
     VALIDATED,
-    RecordedDay,
     bars_made_of,
     books_made_of,
     information_bars_made_of,
     made_of_each,
     metrics_made_of,
     profiles_made_of,
-    with_unchanged,
 )
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
+from market_pipeline.stages.recorded_day import RecordedDay, with_unchanged
 from market_pipeline.stages.validation import lookups
 from market_pipeline.stages.validation.lookups import Lookups, report_made_of
 from market_pipeline.tables import TABLES
@@ -410,7 +411,8 @@ class TestKept:
 
 def test_every_derived_table_is_kept_with_its_stage():
     """Each table but those of raw objects is in exactly one group that is made together."""
-    groups = [*PROFILED, *BOOKS, *TRADED, *VALIDATED, *METRICS, *BARRED, *INFORMED]
+    groups = [*PROFILED, *BOOKS, *TRADED, *EVENTED, *VALIDATED, *METRICS, *BARRED, *INFORMED]
+    groups += COMPARED
     groups += [state.table for state in CONTRACT_STATES.values()]
     raw_tables = {name for name in TABLES if name.startswith("raw_")} - {"raw_profiles"}
 

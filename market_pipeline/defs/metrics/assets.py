@@ -32,9 +32,9 @@ from market_pipeline.stages.provenance import (
     bars_made_of,
     metrics_made_of,
     trades_made_of,
-    with_unchanged,
 )
 from market_pipeline.stages.raw.objects import RawObjects
+from market_pipeline.stages.recorded_day import with_unchanged
 from market_pipeline.warehouse.read import DayRows
 from market_pipeline.warehouse.staging import staging_in_use
 

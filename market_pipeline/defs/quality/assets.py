@@ -28,9 +28,10 @@ from market_pipeline.plots.valid_time import valid_time_plot
 from market_pipeline.quality.coverage import read_coverage, with_rows
 from market_pipeline.quality.findings import FINDINGS
 from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
-from market_pipeline.stages.provenance import VALIDATED, UnchangedDay
+from market_pipeline.stages.provenance import VALIDATED
 from market_pipeline.stages.raw.message_index import forget_messages
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
+from market_pipeline.stages.recorded_day import UnchangedDay
 from market_pipeline.stages.validation.context import PublishedBooks
 from market_pipeline.stages.validation.day import ValidatedDay, report_day
 from market_pipeline.stages.validation.lookups import Lookups, report_made_of

@@ -14,7 +14,7 @@ from market_pipeline.defs.resources import Pipeline
 from market_pipeline.defs.step_times import makes
 from market_pipeline.quality.fidelity.report import FIDELITY_REPORT, FidelityRow
 from market_pipeline.stages.fidelity.day import COMPARED, fidelity_day, fidelity_made_of
-from market_pipeline.stages.provenance import with_unchanged
+from market_pipeline.stages.recorded_day import with_unchanged
 from market_pipeline.warehouse.working import read_rows
 
 __all__ = ["ASSETS"]

@@ -25,15 +25,11 @@ from market_pipeline.quality.profile import Profile
 from market_pipeline.quality.strategy import choose_strategy
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
 from market_pipeline.sources.crypto_lake_contracts import FUNDING, OPEN_INTEREST
-from market_pipeline.stages.provenance import (
-    PROFILED,
-    made_of_each,
-    profiles_made_of,
-    with_unchanged,
-)
+from market_pipeline.stages.provenance import PROFILED, made_of_each, profiles_made_of
 from market_pipeline.stages.raw.day import ManifestRows, raw_day
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay, has_data
 from market_pipeline.stages.raw.profile import profile_day
+from market_pipeline.stages.recorded_day import with_unchanged
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.manifest import ManifestRow
 

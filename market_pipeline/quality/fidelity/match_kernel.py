@@ -1,4 +1,4 @@
-"""The kernels that pair messages of two books by their numbers; called by `matching.Matching` only.
+"""The kernels that pair messages of two books by their numbers; called by `matching` only.
 
 numba infers their types.
 """

@@ -21,11 +21,12 @@ from market_pipeline.errors import (
 from market_pipeline.memory import give_back_memory
 from market_pipeline.shown import shown_logger
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
-from market_pipeline.stages.provenance import RecordedDay, UnchangedDay, books_made_of, made_of_each
+from market_pipeline.stages.provenance import books_made_of, made_of_each
 from market_pipeline.stages.published_rows import records_of
 from market_pipeline.stages.raw.objects import RegisteredDay
 from market_pipeline.stages.rebuild.instrument import blank_record, rebuild_instrument
 from market_pipeline.stages.rebuild.quarantine import BadFile, bad_files, keep_copy
+from market_pipeline.stages.recorded_day import RecordedDay, UnchangedDay
 from market_pipeline.threads import Workers
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import MadeOf

@@ -227,7 +227,7 @@ def _messages(
 def _snapshots(
     day: InstrumentDay, start: Start, book: PlainBook, scales: tuple[Scale, Scale]
 ) -> Iterator[Snapshot]:
-    """The snapshots to come; the book is told how to get the content of the latest ones before.
+    """The snapshots to come; the book knows how to get the content of the latest ones before.
 
     Only one that disagrees asks for it, and to read them takes longer than most minutes.
     """
