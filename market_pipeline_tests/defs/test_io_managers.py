@@ -12,11 +12,11 @@ import pytest
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import PublishError, WarehouseBusyError
 from market_pipeline.tables import TABLES, refresh_catalogue
+from market_pipeline.warehouse import working
 from market_pipeline.warehouse.catalogue import FILES_SCHEMA, connect
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.locks import holding
 from market_pipeline.warehouse.staging import StagedFile, StagedWriter
-from market_pipeline.warehouse.working import read_day
 
 DAY, NEXT_DAY = date(2024, 8, 8), date(2024, 8, 9)
 BBO, RAW = TABLES["book_bbo"], TABLES["raw_trades"]
@@ -186,12 +186,8 @@ class TestSmallTables:
         self, small, store, warehouse, instruments, monkeypatch
     ):
         """The inputs that one state of the database holds are read at once, a later state again."""
-        from market_pipeline.defs import io_managers
-
-        opened = []
-        monkeypatch.setattr(
-            io_managers, "read_day", lambda *given: opened.append(1) or read_day(*given)
-        )
+        opened, writing = [], working.writing
+        monkeypatch.setattr(working, "writing", lambda *of: opened.append(1) or writing(*of))
         seen = []
         for size in (1, 2):
             store(rows(["BTC-USDT"], size), instruments)
