@@ -28,17 +28,17 @@ from market_pipeline.config.settings import load_settings
 from market_pipeline.defs.interrupts import run_step
 from market_pipeline.defs.step_times import loading, publishing
 from market_pipeline.machine import reports_machine_errors
-from market_pipeline.stages.published_rows import of_instrument
 from market_pipeline.tables import TABLES, refresh_catalogue, run_alive, with_catalogue
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import (
     LINEAGE,
+    NO_ROWS_SHA256,
     MadeOf,
     commit_properties,
     files_sha256,
     lineage_row,
     record_lineage,
-    rows_sha256,
+    rows_sha256_of_each,
 )
 from market_pipeline.warehouse.publish import publish
 from market_pipeline.warehouse.read import DayRows, day_rows
@@ -188,17 +188,12 @@ class _RowsHandler(DbTypeHandler[Any]):
         day = _day(context)
         rows = replace_rows_within(connection, table, day, ids, obj.frame)
         if obj.made_of:
-            record_lineage(
-                connection,
-                table,
-                day,
-                ids,
-                [
-                    lineage_row(table, day, each.id, obj.made_of[each.id], rows_sha256(table, own))
-                    for each in obj.instruments
-                    for own in [obj.frame.filter(of_instrument(each))]
-                ],
-            )
+            hashes = rows_sha256_of_each(table, obj.frame)
+            made = [
+                lineage_row(table, day, each, obj.made_of[each], hashes.get(each, NO_ROWS_SHA256))
+                for each in ids
+            ]
+            record_lineage(connection, table, day, ids, made)
         return {"dagster/partition_row_count": rows}
 
     def load_input(

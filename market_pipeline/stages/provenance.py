@@ -28,7 +28,6 @@ from market_pipeline.quality.profile import PROFILES
 from market_pipeline.quality.row import VALIDATION_REPORT
 from market_pipeline.quality.strategy import choose_strategy
 from market_pipeline.shown import shown_logger
-from market_pipeline.stages.published_rows import of_instrument
 from market_pipeline.stages.raw.days import MANIFEST_OF
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
 from market_pipeline.warehouse.layout import Warehouse
@@ -36,7 +35,7 @@ from market_pipeline.warehouse.lineage import (
     Input,
     MadeOf,
     files_sha256,
-    rows_sha256,
+    rows_sha256_of_each,
 )
 from market_pipeline.warehouse.manifest import RAW_TRADES
 from market_pipeline.warehouse.read import staged_as_published
@@ -60,7 +59,7 @@ __all__ = [
     "profiles_made_of",
     "published_inputs",
     "raw_inputs",
-    "rows_input",
+    "rows_inputs",
     "trades_made_of",
     "validation_options",
 ]
@@ -144,12 +143,12 @@ def trades_made_of(
 ) -> dict[str, MadeOf]:
     """By id, what the rows of `books.trades` of a day follow from."""
     published = [published_inputs(warehouse, table, day) for table in (BBO, INTERVALS)]
+    published.append(rows_inputs(REBUILDS, day, rebuilds))
 
     def made_of(instrument: Instrument) -> MadeOf:
         inputs = trades.made_from(RAW_TRADES, instrument, day)
         for table in published:
             inputs += table.get(instrument.id, ())
-        inputs += rows_input(REBUILDS, day, rebuilds, instrument)
         return MadeOf(tuple(inputs), {})
 
     return made_of_each(day, instruments, made_of)
@@ -163,12 +162,12 @@ def events_made_of(
 ) -> dict[str, MadeOf]:
     """By id, what the rows of `books.market_events` of a day follow from."""
     published = [published_inputs(warehouse, table, raw.day) for table in (BBO, CHECKPOINTS)]
+    published.append(rows_inputs(REBUILDS, raw.day, rebuilds))
 
     def made_of(instrument: Instrument) -> MadeOf:
         inputs = raw_inputs(raw, instrument)
         for table in published:
             inputs += table.get(instrument.id, ())
-        inputs += rows_input(REBUILDS, raw.day, rebuilds, instrument)
         return MadeOf(inputs, {})
 
     return made_of_each(raw.day, instruments, made_of)
@@ -206,10 +205,10 @@ def information_bars_made_of(
 ) -> dict[str, MadeOf]:
     """By id, what the bars of equal activity of a day follow from."""
     trades = published_inputs(warehouse, BOOK_TRADES, day)
+    books = rows_inputs(REBUILDS, day, rebuilds)
 
     def made_of(instrument: Instrument) -> MadeOf:
-        inputs = trades.get(instrument.id, ())
-        inputs += rows_input(REBUILDS, day, rebuilds, instrument)
+        inputs = trades.get(instrument.id, ()) + books.get(instrument.id, ())
         return MadeOf(inputs, {"bars": instrument.bars.model_dump(mode="json")})
 
     return made_of_each(day, instruments, made_of)
@@ -225,12 +224,12 @@ def _measured_made_of(
     settings: Mapping[str, JsonValue],
 ) -> dict[str, MadeOf]:
     published = [published_inputs(warehouse, table, day) for table in tables]
+    published.append(rows_inputs(VALIDATION_REPORT, day, reports))
 
     def made_of(instrument: Instrument) -> MadeOf:
         inputs = trades.made_from(RAW_TRADES, instrument, day)
         for table in published:
             inputs += table.get(instrument.id, ())
-        inputs += rows_input(VALIDATION_REPORT, day, reports, instrument)
         return MadeOf(tuple(inputs), {**validation_options(instrument), **settings})
 
     return made_of_each(day, instruments, made_of)
@@ -265,9 +264,7 @@ def published_inputs(warehouse: Warehouse, table: Table, day: date) -> dict[str,
     }
 
 
-def rows_input(
-    table: Table, day: date, rows: pl.DataFrame, instrument: Instrument
-) -> tuple[Input, ...]:
-    """The rows of an instrument in a small table's day, as an input; nothing if there are none."""
-    own = rows.filter(of_instrument(instrument))
-    return () if own.is_empty() else (Input(table.sql_name, day, None, rows_sha256(table, own)),)
+def rows_inputs(table: Table, day: date, rows: pl.DataFrame) -> dict[str, tuple[Input, ...]]:
+    """By instrument, the rows of a small table's day, as an input."""
+    hashes = rows_sha256_of_each(table, rows)
+    return {each: (Input(table.sql_name, day, None, found),) for each, found in hashes.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 
 import polars as pl
@@ -19,10 +19,11 @@ from market_pipeline.stages.published_rows import of_instrument
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import (
     LINEAGE,
+    NO_ROWS_SHA256,
     LineageRow,
     MadeOf,
     files_sha256,
-    rows_sha256,
+    rows_sha256_of_each,
 )
 from market_pipeline.warehouse.read import staged_as_published
 from market_pipeline.warehouse.staging import StagedFile
@@ -76,6 +77,7 @@ class RecordedDay:
     lineage: pl.DataFrame
     rows: Mapping[str, pl.DataFrame]
     files: Mapping[str, Mapping[str, list[StagedFile]]]
+    _hashes: dict[str, Mapping[str, str]] = field(default_factory=dict, init=False)
 
     def unchanged(self, instrument: Instrument, made_of: MadeOf) -> UnchangedDay | None:
         """What is published of an instrument if it need not be made again; None if it must.
@@ -99,7 +101,7 @@ class RecordedDay:
                 there = files_sha256(part.sha256 for part in files[name])
             else:
                 rows[name] = self.rows[name].filter(of_instrument(instrument))
-                there = rows_sha256(table, rows[name])
+                there = self._hashes_of(table).get(instrument.id, NO_ROWS_SHA256)
                 succeeded = _SUCCEEDED.get(name)
                 if succeeded is not None and (
                     rows[name].is_empty() or not rows[name].select(succeeded).to_series().all()
@@ -111,6 +113,11 @@ class RecordedDay:
             return None
         since = max(recorded[table.sql_name].made_at for table in self.tables)
         return UnchangedDay(since, files, rows)
+
+    def _hashes_of(self, table: Table) -> Mapping[str, str]:
+        if table.sql_name not in self._hashes:
+            self._hashes[table.sql_name] = rows_sha256_of_each(table, self.rows[table.sql_name])
+        return self._hashes[table.sql_name]
 
 
 def recorded_day(warehouse: Warehouse, tables: Sequence[Table], day: date) -> RecordedDay:

@@ -37,14 +37,13 @@ from market_pipeline.stages.provenance import (
     profiles_made_of,
     trades_made_of,
 )
-from market_pipeline.stages.published_rows import of_instrument
 from market_pipeline.stages.raw.day import raw_day
 from market_pipeline.stages.raw.days import MANIFEST_OF, OPTIONAL_MANIFEST_OF
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
 from market_pipeline.stages.recorded_day import recorded_day
 from market_pipeline.stages.validation.lookups import Lookups, report_made_of
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.lineage import MadeOf, rows_sha256
+from market_pipeline.warehouse.lineage import MadeOf, rows_sha256_of_each
 from market_pipeline.warehouse.manifest import MANIFESTS, OPTIONAL_MANIFESTS
 from market_pipeline.warehouse.tables import Table
 
@@ -88,10 +87,11 @@ def _is_registered(
     for raw in (*RAW_TABLES, *OPTIONAL_TABLES):
         table = tables[raw.name]
         now = table.frame(raw_day(None, settings, raw, instruments, day).rows)
-        for each in instruments:
-            frames = (rows.filter(of_instrument(each)) for rows in (now, published[table.sql_name]))
-            if len({rows_sha256(table, rows) for rows in frames}) > 1:
-                return False
+        ours, theirs = (
+            rows_sha256_of_each(table, rows) for rows in (now, published[table.sql_name])
+        )
+        if any(ours.get(each.id) != theirs.get(each.id) for each in instruments):
+            return False
     return True
 
 

@@ -14,6 +14,7 @@ from market_pipeline.warehouse import lineage
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import (
     LINEAGE,
+    NO_ROWS_SHA256,
     Input,
     LineageRow,
     MadeOf,
@@ -22,6 +23,7 @@ from market_pipeline.warehouse.lineage import (
     lineage_row,
     record_lineage,
     rows_sha256,
+    rows_sha256_of_each,
 )
 from market_pipeline.warehouse.manifest import RAW_TRADES
 from market_pipeline.warehouse.tables import Column
@@ -113,6 +115,24 @@ def test_rows_have_one_hash():
     assert rows_sha256(RAW_TRADES, rows) != rows_sha256(
         RAW_TRADES, rows.with_columns(bytes=pl.lit(1, pl.Int64))
     )
+
+
+def test_each_instruments_rows_have_the_hash_of_them_alone():
+    """To hash the rows of all at once gives the same, also where texts hold what ends a line."""
+    rows = RAW_TRADES.frame(
+        {"exchange": "A", "symbol": symbol, "dt": DAY, "status": text, "shard": shard}
+        for shard, (symbol, text) in enumerate(
+            [("B", "x\u2028y"), ("C", "\n"), ("B", "a\x85b"), ("é:", ""), ("C", "\r\n\x0b")]
+        )
+    )
+    alone = {
+        f"A:{symbol}": rows_sha256(RAW_TRADES, rows.filter(symbol=symbol))
+        for symbol in ("B", "C", "é:")
+    }
+
+    assert alone == rows_sha256_of_each(RAW_TRADES, rows)
+    assert {} == rows_sha256_of_each(RAW_TRADES, rows.clear())
+    assert NO_ROWS_SHA256 == rows_sha256(RAW_TRADES, rows.clear())
 
 
 def test_commit_names_code_and_inputs():

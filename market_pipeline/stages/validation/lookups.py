@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property
+from functools import cache, cached_property
 
 import polars as pl
 
@@ -19,14 +19,14 @@ from market_pipeline.stages.provenance import (
     made_of_each,
     published_inputs,
     raw_inputs,
-    rows_input,
+    rows_inputs,
     validation_options,
 )
 from market_pipeline.stages.published_rows import records_of
 from market_pipeline.stages.raw.objects import RegisteredDay
 from market_pipeline.stages.raw.same_bytes import RegisteredFile, registered, same_bytes
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.lineage import MadeOf
+from market_pipeline.warehouse.lineage import Input, MadeOf
 from market_pipeline.warehouse.working import read_day
 
 __all__ = ["Lookups", "failed_identity", "report_made_of"]
@@ -91,12 +91,17 @@ def report_made_of(
     before = raw.day - timedelta(days=1)
     published = [published_inputs(warehouse, table, raw.day) for table in BOOK_FILES]
     published.append(published_inputs(warehouse, CHECKPOINTS, before))
+    profiles = rows_inputs(PROFILES, raw.day, raw.profiles)
+    books = rows_inputs(REBUILDS, raw.day, rebuilds)
+
+    @cache
+    def profiles_before() -> dict[str, tuple[Input, ...]]:
+        return rows_inputs(PROFILES, before, lookups.profiles_before)
 
     def made_of(instrument: Instrument) -> MadeOf:
         inputs = [*raw_inputs(raw, instrument)]
-        inputs += rows_input(PROFILES, raw.day, raw.profiles, instrument)
-        inputs += rows_input(PROFILES, before, lookups.profiles_before, instrument)
-        inputs += rows_input(REBUILDS, raw.day, rebuilds, instrument)
+        for rows in (profiles, profiles_before(), books):
+            inputs += rows.get(instrument.id, ())
         for table in published:
             inputs += table.get(instrument.id, ())
         parameters = {
