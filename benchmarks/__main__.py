@@ -21,6 +21,7 @@ from benchmarks.figures import Figure
 from benchmarks.history import history_figures
 from benchmarks.kernel import kernel_figures
 from benchmarks.machine import describe_machine
+from benchmarks.replay import replay_figures
 from benchmarks.report import print_results
 from benchmarks.resume import resume_figures
 from benchmarks.rivals import lakeapi_figures, rival_python
@@ -85,6 +86,10 @@ class Suite:
         """Two instruments in one thread and in two."""
         self.figures += thread_figures(min(self.end_to_end_rows), self.runs)
 
+    def replay(self) -> None:
+        """A published day replayed message by message."""
+        self.figures += replay_figures(self.kernel_rows, self.runs)
+
     def resume(self) -> None:
         """Saving a rebuild, and going on after it was killed."""
         self.figures += resume_figures(self.runs)
@@ -129,6 +134,7 @@ _PARTS = (
     "lakeapi",
     "end_to_end",
     "threads",
+    "replay",
     "resume",
     "chain",
     "month",
