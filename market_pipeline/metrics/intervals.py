@@ -27,6 +27,7 @@ from market_pipeline.quality.intervals import NS_PER_SECOND, SECONDS_PER_DAY, da
 __all__ = ["DayMetrics", "day_metrics"]
 
 _HOUR: Final = 3_600
+_COURSE: Final = {"buy_volume", *(name for name, _, _ in HOURLY)}
 _INTERVAL_COLUMNS: Final = [column.name for column in BOOK_METRICS.columns]
 _TYPES: Final = DAILY_METRICS.empty().schema
 
@@ -59,11 +60,17 @@ def day_metrics(
     """
     start_ns, end_ns = day_bounds_ns(day)
     widths = list(dict.fromkeys((*metrics_seconds, _HOUR, SECONDS_PER_DAY)))
-    edges = [np.arange(start_ns, end_ns + 1, width * NS_PER_SECOND) for width in widths]
-    filled = zip(*(group.fill(rows, edges) for group in GROUPS), strict=True)
+    edges = {w: np.arange(start_ns, end_ns + 1, w * NS_PER_SECOND) for w in widths}
+    filled: dict[int, list[pl.DataFrame]] = {width: [] for width in widths}
+    for group in GROUPS:
+        # Of hours that nobody asked for only what the row of the day has by hour is made.
+        has_course = not _COURSE.isdisjoint(column.name for column in group.columns)
+        made = [w for w in widths if w != _HOUR or w in metrics_seconds or has_course]
+        for width, frame in zip(made, group.fill(rows, [edges[w] for w in made]), strict=True):
+            filled[width].append(frame)
     of_width = {
         width: _with_key(pl.concat(frames, how="horizontal"), instrument, day, width)
-        for width, frames in zip(widths, filled, strict=True)
+        for width, frames in filled.items()
     }
     intervals = [of_width[width] for width in metrics_seconds]
     in_table = [column for column in METRIC_COLUMNS if not column.only_daily]
