@@ -43,7 +43,7 @@ DEPTH_BPS: Final = (1, 5, 10, 25)
 """So far from the mid, in basis points, levels are summed."""
 
 IMPACT_WINDOW_SECONDS: Final = 1
-"""Length of the windows of trades whose value is set beside the mid's return."""
+"""Length of the windows of trades whose value is compared with the mid's return."""
 
 LEAST_WINDOWS: Final = 10
 """A slope or mean is not made of fewer of them."""
