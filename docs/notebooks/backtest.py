@@ -10,7 +10,7 @@ with app.setup:
     import polars as pl
 
     from market_pipeline import connect, load_bbo, load_trades, plot_series
-    from market_pipeline.books.flags import INVALIDATING
+    from market_pipeline.books.flags import INVALIDATING, BookFlag
 
     # `make demo` makes this day. For one of your own change these three.
     instrument, day, data_dir = "SIMULATED:ETH-USDT-PERP", "2025-01-06", "data/demo"
@@ -34,7 +34,10 @@ def _():
     | filled | by what trades beyond the queue, in full when the market trades or is quoted through the price | no |
     | its own effect | none: nobody reacts to its orders, and its fills leave the others' trades as they were | yes |
     | fees | 2 bp of the value where it rested, 5 bp to close at the end | take those of your venue |
-    | a book that is not valid, or silent for 10 s | orders are cancelled, nothing is decided and nothing is filled | unknown: that time is counted |
+    | a book that is not valid, or silent for 10 s | orders are cancelled, nothing is decided and nothing is filled | unknown, see below |
+
+    **Valid is known with hindsight**: a snapshot that disagrees marks all messages since the last one that agreed, and whoever traded then did not know.
+    So leaving out what is not valid chooses the sample and is no rule that could be traded; the orders that it cuts off are counted.
     """)
     return
 
@@ -45,6 +48,7 @@ def _():
     ## Events
     All rows are loaded, also those that are not valid: a backtest has to know when to stop.
     A trade comes before the quote of the same receipt time, as in `books.trades`.
+    A receipt clock may run back: the order is that of the feed, at the latest time so far that is sound.
     """)
     return
 
@@ -54,9 +58,11 @@ def load_events(instrument, day, data_dir):
     """Quotes and trades in the order in which they were received."""
     valid = (pl.col("flags") & int(INVALIDATING) == 0).fill_null(False)
     touch = [f"{side}_{part}" for side in ("bid", "ask") for part in ("price_ticks", "size_lots")]
+    is_sound = pl.col("flags") & int(BookFlag.BAD_TS_RECEIPT) == 0
+    clock = pl.when(is_sound).then("ts_receipt_ns").cum_max().forward_fill()
     options = {"valid_only": False, "data_dir": data_dir}
     quotes = load_bbo(instrument, day, **options).select(
-        "ts_receipt_ns", pl.lit(True).alias("is_quote"), valid.alias("valid"), *touch
+        clock.alias("ts_receipt_ns"), pl.lit(True).alias("is_quote"), valid.alias("valid"), *touch
     )
     trades = (
         load_trades(instrument, day, **options)
@@ -66,7 +72,7 @@ def load_events(instrument, day, data_dir):
             *("price_ticks", "size_lots", "is_buy"),
         )
     )
-    both = pl.concat([trades, quotes], how="diagonal")
+    both = pl.concat([trades, quotes], how="diagonal").drop_nulls("ts_receipt_ns")
     return both.sort("ts_receipt_ns", "is_quote", maintain_order=True).collect()
 
 
@@ -206,6 +212,7 @@ def _():
     ## Does it look ahead?
     The fills up to noon must be the same if the afternoon has not happened yet.
     This finds what reads a later row, and it costs one more run; keep it in every backtest.
+    It does not find what the flags know of the afternoon.
     """)
     return
 
