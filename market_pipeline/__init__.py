@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         load_bars,
         load_bbo,
         load_depth,
+        load_metrics,
         load_trades,
     )
     from market_pipeline.notebook.rebuild import rebuild
@@ -48,6 +49,7 @@ __all__ = [
     "load_bars",
     "load_bbo",
     "load_depth",
+    "load_metrics",
     "load_trades",
     "plot_book",
     "plot_day",
@@ -71,6 +73,7 @@ _IMPORTED_WHEN_USED = {
     "load_bars": "market_pipeline.notebook.published",
     "load_bbo": "market_pipeline.notebook.published",
     "load_depth": "market_pipeline.notebook.published",
+    "load_metrics": "market_pipeline.notebook.published",
     "load_trades": "market_pipeline.notebook.published",
     "plot_book": "market_pipeline.plots.ladder",
     "plot_day": "market_pipeline.plots.published",
@@ -86,7 +89,7 @@ _IMPORTED_WHEN_USED = {
 # And it has an arena for four threads in each core, which all keep such memory: 125 MB of a rebuild
 # on two cores. A few large columns at a time need no second one.
 os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:10000,narenas:1")
-# Arrow looks here. Its own default kept twice what a rebuild holds in it, this one a tenth more.
+# Arrow looks here. Its own default kept twice what a rebuild holds in it.
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")
 
 

@@ -86,6 +86,7 @@ RECORDS = (LINEAGE,)
 
 VIEWS: tuple[View, ...] = (MANIFEST, COVERAGE, TAKER_ORDERS)
 """Further views of the catalogue."""
+
 _IDS = (
     "CASE WHEN typeof(instruments) = 'VARCHAR' THEN [instruments::VARCHAR] "
     "ELSE instruments::VARCHAR[] END"
@@ -158,8 +159,14 @@ _LOAD_BARS = _loader(
     "width_seconds := NULL",
     "(width_seconds IS NULL OR bars.width_seconds = width_seconds)",
 )
+_LOAD_METRICS = _loader(
+    "load_metrics",
+    BOOK_METRICS,
+    "interval_seconds := NULL",
+    "(interval_seconds IS NULL OR book_metrics.interval_seconds = interval_seconds)",
+)
 MACROS: tuple[Macro, ...] = (
-    *(_LOAD_BBO, _LOAD_DEPTH, _LOAD_TRADES, _LOAD_BARS),
+    *(_LOAD_BBO, _LOAD_DEPTH, _LOAD_TRADES, _LOAD_BARS, _LOAD_METRICS),
     _with_contract("trades_with_contract", _LOAD_TRADES, "valid_only", "ts_receipt_ns"),
     _with_contract(
         *("bars_with_contract", _LOAD_BARS, "width_seconds"),

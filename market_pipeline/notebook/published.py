@@ -1,4 +1,4 @@
-"""`load_bbo`, `load_depth`, `load_trades`, `load_bars`: what is published of some days, lazily."""
+"""`load_bbo`, `load_trades`, `load_metrics` and so on: what is published of some days, lazily."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from market_pipeline.books.tables import BBO, BOOK_TRADES, DEPTH
 from market_pipeline.config.settings import load_settings
 from market_pipeline.config.yaml_files import nearest_known
 from market_pipeline.errors import DomainError, MissingDataError, SchemaError
-from market_pipeline.metrics.tables import BARS
+from market_pipeline.metrics.tables import BARS, BOOK_METRICS
 from market_pipeline.warehouse.delta import PublishedFile, delta_table, published_files
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.read import scan
@@ -30,6 +30,7 @@ __all__ = [
     "load_bars",
     "load_bbo",
     "load_depth",
+    "load_metrics",
     "load_trades",
     "published_days",
     "with_times",
@@ -179,6 +180,37 @@ def load_bars(
     rows = _load(BARS, instruments, start, end, columns, data_dir, missing)
     if width_seconds is not None:
         rows = rows.filter(pl.col("width_seconds") == width_seconds)
+    return _chosen(rows, columns, "ns")
+
+
+def load_metrics(
+    instruments: str | Sequence[str],
+    start: date | str,
+    end: date | str | None = None,
+    *,
+    interval_seconds: int | None = None,
+    columns: Sequence[str] | None = None,
+    data_dir: Path | str | None = None,
+    missing: Missing = "error",
+) -> pl.LazyFrame:
+    """The figures of every interval, as published in `metrics.book_metrics`.
+
+    Rows come by instrument as they are given, by day, in a day by width, and of a width by time.
+    All are of valid time only, and each says in `valid_seconds` how much of that there was.
+
+    Args:
+        instruments, start, end, data_dir, missing: As for `load_bbo`.
+        interval_seconds: Only intervals of this width; by default of all widths
+            (`PIPELINE_METRICS_SECONDS`).
+        columns: Only these columns; by default all, see `metrics.book_metrics` in docs/sql.md,
+            which says of each why it may be null, and docs/metrics.md, which has the formulas.
+
+    Raises:
+        MissingDataError, SchemaError, DomainError, SettingsError: As `load_bbo`.
+    """
+    rows = _load(BOOK_METRICS, instruments, start, end, columns, data_dir, missing)
+    if interval_seconds is not None:
+        rows = rows.filter(pl.col("interval_seconds") == interval_seconds)
     return _chosen(rows, columns, "ns")
 
 

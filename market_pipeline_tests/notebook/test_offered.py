@@ -19,7 +19,7 @@ def modules_after(code: str) -> set[str]:
     ("code", "absent"),
     [
         ("import market_pipeline", {"polars", "pyarrow", "numba", "numpy", "duckdb", "dagster"}),
-        ("from market_pipeline import load_bars, load_bbo, load_trades", {"numba", "dagster"}),
+        ("from market_pipeline import load_bbo, load_metrics, load_trades", {"numba", "dagster"}),
         ("from market_pipeline import rebuild", {"polars", "pyarrow", "numba", "numpy", "duckdb"}),
         ("from market_pipeline import Book, RebuiltBook", {"duckdb", "dagster"}),
         ("from market_pipeline import asof_quotes, book_at, depth_matrix", {"dagster"}),

@@ -6,7 +6,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from market_pipeline import connect, load_bars, load_bbo, load_depth, load_trades
+from market_pipeline import (
+    connect,
+    load_bars,
+    load_bbo,
+    load_depth,
+    load_metrics,
+    load_trades,
+)
 from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.errors import DomainError, MissingDataError, SchemaError
 from market_pipeline_tests.notebook.conftest import FAULTY, MISSING, NEXT, QUIET, Market
@@ -22,12 +29,13 @@ class TestLoad:
             (load_depth, "book_depth"),
             (load_trades, "trades"),
             (load_bars, "bars"),
+            (load_metrics, "book_metrics"),
         ],
     )
     def test_one_day(self, market: Market, load, asset):
         """A day named as text or as a date is what was published of it, lazily."""
         for day in (FAULTY, FAULTY.isoformat()):
-            every = {} if load is load_bars else {"valid_only": False}
+            every = {} if load in (load_bars, load_metrics) else {"valid_only": False}
             rows = load(market.instrument.id, day, data_dir=market.data_dir, **every)
             assert isinstance(rows, pl.LazyFrame)
             assert market.published(asset).equals(rows.collect())
@@ -146,7 +154,7 @@ class TestLoad:
 
 
 class TestMacros:
-    @pytest.mark.parametrize("load", [load_bbo, load_depth, load_trades, load_bars])
+    @pytest.mark.parametrize("load", [load_bbo, load_depth, load_trades, load_bars, load_metrics])
     @pytest.mark.parametrize("days", [(FAULTY,), (QUIET, NEXT)])
     def test_are_the_loaders(self, market: Market, load, days):
         """In SQL a macro of the loader's name has its rows, for an id as for a list of ids."""
@@ -163,10 +171,13 @@ class TestMacros:
         id_, asked = market.instrument.id, {"data_dir": market.data_dir}
         every = load_bbo(id_, FAULTY, valid_only=False, **asked).collect().height
         wide = load_bars(id_, FAULTY, width_seconds=3_600, **asked).collect().height
+        minutes = load_metrics(id_, FAULTY, interval_seconds=60, **asked).collect().height
+        assert (24, 1_440) == (wide, minutes)
         with connect(market.data_dir) as connection:
             for macro, expected in (
                 (f"load_bbo('{id_}', '{FAULTY}', valid_only := false)", every),
                 (f"load_bars('{id_}', '{FAULTY}', width_seconds := 3600)", wide),
+                (f"load_metrics('{id_}', '{FAULTY}', interval_seconds := 60)", minutes),
             ):
                 assert [(expected,)] == connection.sql(f"SELECT count(*) FROM {macro}").fetchall()
 
