@@ -259,6 +259,9 @@ def _draw_outline(
         for table in tables:
             if table.storage == "duckdb":
                 ensure_table(connection, table)
+            else:
+                # A release before kept it here; its days are there again once they are run again.
+                connection.execute(f"DROP TABLE IF EXISTS {table.sql_name}")
         for statement in _outline(tables):
             connection.execute(statement)
         for view in views:

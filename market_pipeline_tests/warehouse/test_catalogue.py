@@ -62,6 +62,14 @@ class TestRefresh:
             refresh(warehouse, TABLES)
         assert before == warehouse.catalogue.read_bytes()
 
+    def test_a_small_table_that_became_a_big_one(self, warehouse: Warehouse):
+        """What a release before kept in the working database makes room for the view of files."""
+        small = dataclasses.replace(BBO, storage="duckdb")
+        refresh(warehouse, [small, REPORT])
+        refresh(warehouse, TABLES)
+        with connect(warehouse.data_dir) as connection:
+            assert [(0,)] == connection.execute("SELECT count(*) FROM books.bbo").fetchall()
+
     def test_before_anything_was_published(self, warehouse: Warehouse):
         """Every table is there, typed, described and empty, also in a plain DuckDB shell."""
         refresh(warehouse, TABLES)
