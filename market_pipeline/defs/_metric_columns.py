@@ -55,8 +55,8 @@ _TRADED = [("trades", name) for name in ("ts_receipt_ns", "is_market")]
 _TAKER = [*_TRADED, ("trades", "is_buy")]
 _ORDERS = [*_TRADED, ("trades", "id"), ("trades", "taker_order")]
 _VOLUME = [*_TAKER, ("trades", "size")]
-MEASURES = {
-    **each(("interval_start", "message_count"), _STAMPS),
+_MEASURES = {
+    "message_count": _STAMPS,
     "valid_seconds": IN_FORCE,
     **each(("quoted_seconds", "spread", "spread_ticks", "spread_bps", "mid"), TOUCH),
     **each(_RETURNS, TOUCH),
@@ -73,7 +73,7 @@ MEASURES = {
     **each(
         (
             *(f"inter_arrival_{name}" for name in ("count", "mean_ms", "p50_ms", "p99_ms")),
-            *("inter_arrival_zero_share", "receipt_granularity_ns"),
+            "inter_arrival_zero_share",
         ),
         IN_FORCE,
     ),
@@ -91,8 +91,10 @@ MEASURES = {
     **each((column.name for column in FLOW_COLUMNS), [("trades", name) for name in FLOW_INPUT]),
     "trade_to_book_ratio": [*_ORDERS, *_STAMPS],
 }
+MEASURES = {"interval_start": _STAMPS, **_MEASURES}
 DAILY = {
-    **MEASURES,
-    **{f"{name}_by_hour": MEASURES[name] for name, _, _ in HOURLY if name != "volume"},
+    **_MEASURES,
+    "receipt_granularity_ns": IN_FORCE,
+    **{f"{name}_by_hour": _MEASURES[name] for name, _, _ in HOURLY if name != "volume"},
     "volume_by_hour": _VOLUME,
 }

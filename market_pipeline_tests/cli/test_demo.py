@@ -46,7 +46,7 @@ class TestSimulate:
         assert "2025-03-01 SIM002-USDT-PERP: missing_day" in result.output
         assert "2025-03-02 SIM003-USDT-PERP: bad_value" in result.output
         assert {f"symbol=SIM00{n}-USDT-PERP" for n in (1, 2, 3)} == folders
-        assert (15, 6) == (len(list(lake.rglob("*.parquet"))), len(of_truth))
+        assert (25, 6) == (len(list(lake.rglob("*.parquet"))), len(of_truth))
         assert [f"SIMULATED:SIM00{n}-USDT-PERP" for n in (1, 2, 3)] == [
             each.id for each in load_instruments(file)
         ]
