@@ -20,6 +20,7 @@ WHOLE, TRADES_ONLY, ABSENT = (DAY + timedelta(days=n) for n in range(3))
 FIRST, SECOND = instrument("FIRST-USD"), instrument("SECOND-USD", seed=8)
 RAW = ("book_delta_v2", "book", "trades")
 OPTIONAL = {"raw_funding", "raw_open_interest", "funding", "open_interest"}
+OPTIONAL |= {"market_events", "fidelity_report", "fidelity_metrics"}
 
 
 def green(workspace: Workspace, day: date) -> set[str]:

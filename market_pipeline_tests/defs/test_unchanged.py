@@ -20,7 +20,10 @@ pytestmark = pytest.mark.slow
 RAW, TICK, DAMAGED, SAME = (f"SIMULATED:{name}-USD" for name in ("RAW", "TICK", "DAMAGED", "SAME"))
 IDS = {RAW, TICK, DAMAGED, SAME}
 
-BIG = tuple(name for name, table in TABLES.items() if table.storage == "delta")
+NOT_ASKED_FOR = {"market_events", "funding", "open_interest"}
+BIG = tuple(
+    name for name, table in TABLES.items() if table.storage == "delta" and name not in NOT_ASKED_FOR
+)
 STAGES = (
     *("raw_profiles", "book_bbo", "trades", "information_bars", "validation_report"),
     *("book_metrics", "bars"),
@@ -130,7 +133,9 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
 def test_every_output_names_its_inputs(story: Story):
     """Each derived table has a row for each instrument, and names what its rows are of."""
     recorded = story.workspace.sql("SELECT DISTINCT output_table FROM lake.lineage").to_series()
-    derived = {table.sql_name for name, table in TABLES.items() if name not in list(TABLES)[:3]}
+    raw = {name for name in TABLES if name.startswith("raw_")} - {"raw_profiles"}
+    absent = raw | NOT_ASKED_FOR | {"fidelity_report", "fidelity_metrics"}
+    derived = {table.sql_name for name, table in TABLES.items() if name not in absent}
 
     assert derived == set(recorded)
     assert len(derived) * len(IDS) == len(story.first.lineage)

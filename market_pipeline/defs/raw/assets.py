@@ -86,7 +86,7 @@ def _raw_asset(name: str, raw: RawTable, *, optional: bool = False) -> dg.Assets
         return dg.MaterializeResult(
             value=PartitionRows(frame, pipeline.selected),
             # What need not be there is never missing.
-            metadata=metadata if optional else green_if(has_data(frame), context, name, metadata),
+            metadata=green_if(optional or has_data(frame), context, name, metadata),
         )
 
     return register
