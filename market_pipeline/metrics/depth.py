@@ -65,17 +65,23 @@ def depth_columns(day: InstrumentRows, edges_ns: Sequence[IntArray]) -> list[pl.
 def _frame(
     sums: FloatArray, held_ns: IntArray, valid_ns: IntArray, reach: FloatArray, lot: float
 ) -> pl.DataFrame:
-    means = np.ascontiguousarray((sums / np.maximum(held_ns, 1)).T)
-    means[[not name.startswith("depth_imbalance") for name in AVERAGED]] *= lot
     most_levels, most_bps = reach.T
+
+    def mean(name: str, of_each: FloatArray, ns: IntArray) -> pl.Series:
+        # One after the other: all at once would take as much memory as the sums again.
+        means = of_each / np.maximum(ns, 1)
+        if not name.startswith("depth_imbalance"):
+            means *= lot
+        return known(means, ns > 0)
+
     return pl.DataFrame(
         {
             "depth_valid_seconds": valid_ns[:, 0] / NS_PER_SECOND,
             "levels_confirmed": known(most_levels.astype(np.int64), most_levels >= 0),
             "confirmed_bps": known(most_bps, most_bps >= 0),
             **{
-                name: known(mean, ns > 0)
-                for name, mean, ns in zip(AVERAGED, means, held_ns.T, strict=True)
+                name: mean(name, of_each, ns)
+                for name, of_each, ns in zip(AVERAGED, sums.T, held_ns.T, strict=True)
             },
         }
     )

@@ -11,7 +11,7 @@ import pytest
 from market_pipeline.quality.evaluate import CHECKS
 from market_pipeline.sources.simulated import simulate
 from market_pipeline.tables import TABLES
-from market_pipeline_tests.defs.workspace import Finished, Workspace, raw_file
+from market_pipeline_tests.defs.workspace import NOT_ASKED_FOR, Finished, Workspace, raw_file
 from market_pipeline_tests.sources.simulated.days import DAY, instrument
 
 pytestmark = pytest.mark.slow
@@ -19,8 +19,7 @@ pytestmark = pytest.mark.slow
 WHOLE, TRADES_ONLY, ABSENT = (DAY + timedelta(days=n) for n in range(3))
 FIRST, SECOND = instrument("FIRST-USD"), instrument("SECOND-USD", seed=8)
 RAW = ("book_delta_v2", "book", "trades")
-OPTIONAL = {"raw_funding", "raw_open_interest", "funding", "open_interest"}
-OPTIONAL |= {"market_events", "fidelity_report", "fidelity_metrics"}
+OPTIONAL = {"raw_funding", "raw_open_interest", *NOT_ASKED_FOR}
 
 
 def green(workspace: Workspace, day: date) -> set[str]:

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from market_pipeline.books.flags import INVALIDATING
+from market_pipeline.quality.checks.bar_rows import BAR_ROWS
 from market_pipeline.quality.checks.features import FEATURES
 from market_pipeline.quality.evaluate import CHECKS
 from market_pipeline.warehouse.catalogue import FILES_SCHEMA
@@ -252,7 +253,7 @@ def test_checks(real: Real):
     failed = {name: said for name, (passed, said, _) in severity.items() if not passed}
     assert {"completeness": "ERROR", "freshness": "WARN", "skew": "WARN"} == failed
     # There is no day before, and no store.
-    asked = {check.name for check in (*CHECKS, FEATURES)} - {"day_boundary", "delivery"}
+    asked = {check.name for check in (*CHECKS, BAR_ROWS, FEATURES)} - {"day_boundary", "delivery"}
     assert asked == severity.keys()
     assert {"2024-08-08"} == {partition for _, _, partition in severity.values()}
 

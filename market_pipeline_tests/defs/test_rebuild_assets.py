@@ -13,13 +13,15 @@ from market_pipeline.sources.simulated import simulate
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.read import current_files
 from market_pipeline.warehouse.staging import KEEP_STAGED, staging_age
-from market_pipeline_tests.defs.workspace import Finished, Workspace, days_arguments
+from market_pipeline_tests.defs.workspace import NOT_ASKED_FOR, Finished, Workspace, days_arguments
 from market_pipeline_tests.sources.simulated.days import DAY, instrument
 
 pytestmark = pytest.mark.slow
 
 SYMBOLS = ("ONE-USD", "TWO-USD")
-BIG = tuple(name for name, table in TABLES.items() if table.storage == "delta")
+BIG = tuple(
+    name for name, table in TABLES.items() if table.storage == "delta" and name not in NOT_ASKED_FOR
+)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from market_pipeline.sources.simulated import simulate
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.read import current_files
 from market_pipeline_tests.defs.runs import run_under_way
-from market_pipeline_tests.defs.workspace import Finished, Workspace, entry, raw_file
+from market_pipeline_tests.defs.workspace import NOT_ASKED_FOR, Finished, Workspace, entry, raw_file
 from market_pipeline_tests.sources.simulated.days import DAY, instrument
 
 pytestmark = pytest.mark.slow
@@ -20,7 +20,6 @@ pytestmark = pytest.mark.slow
 RAW, TICK, DAMAGED, SAME = (f"SIMULATED:{name}-USD" for name in ("RAW", "TICK", "DAMAGED", "SAME"))
 IDS = {RAW, TICK, DAMAGED, SAME}
 
-NOT_ASKED_FOR = {"market_events", "funding", "open_interest"}
 BIG = tuple(
     name for name, table in TABLES.items() if table.storage == "delta" and name not in NOT_ASKED_FOR
 )
@@ -134,7 +133,7 @@ def test_every_output_names_its_inputs(story: Story):
     """Each derived table has a row for each instrument, and names what its rows are of."""
     recorded = story.workspace.sql("SELECT DISTINCT output_table FROM lake.lineage").to_series()
     raw = {name for name in TABLES if name.startswith("raw_")} - {"raw_profiles"}
-    absent = raw | NOT_ASKED_FOR | {"fidelity_report", "fidelity_metrics"}
+    absent = raw | NOT_ASKED_FOR
     derived = {table.sql_name for name, table in TABLES.items() if name not in absent}
 
     assert derived == set(recorded)

@@ -37,6 +37,11 @@ from market_pipeline.warehouse.working import read_rows
 from market_pipeline_tests.conftest import REPOSITORY
 
 PATIENCE_SECONDS = 900
+
+NOT_ASKED_FOR = frozenset(
+    {"market_events", "funding", "open_interest", "fidelity_report", "fidelity_metrics"}
+)
+"""Tables that are empty where no instrument is a contract, or asks for more."""
 """After so long a process hangs; the first one may have to compile the kernels."""
 
 

@@ -10,7 +10,7 @@ import pytest
 from market_pipeline.sources.simulated import simulate
 from market_pipeline.tables import TABLES
 from market_pipeline_tests.conftest import REPOSITORY
-from market_pipeline_tests.defs.workspace import PATIENCE_SECONDS, Workspace
+from market_pipeline_tests.defs.workspace import NOT_ASKED_FOR, PATIENCE_SECONDS, Workspace
 from market_pipeline_tests.ui.conftest import CLEAN, DAYS, FAULTY, FAULTY_DAY, Server
 
 SENSOR = "new_lake_days"
@@ -47,8 +47,8 @@ def published(workspace: Workspace) -> list[str]:
     days = {
         name: [day for (day,) in workspace.sql(query.format(table.sql_name)).iter_rows()]
         for name, table in TABLES.items()
-        # A good day has no findings, and nothing here names a golden book.
-        if name not in {"quality_findings", "fidelity_report", "fidelity_metrics"}
+        # A good day has no findings, and nothing here asks for events or names a golden book.
+        if name not in {"quality_findings", "market_events", "fidelity_report", "fidelity_metrics"}
     }
     first, *others = days.values()
     assert [] == [other for other in others if other != first], days
@@ -202,7 +202,11 @@ class TestFailedAndMissing:
             "the backfill's run has ended",
         )
 
-        assert {WHOLE: set(), PARTIAL: set(), ABSENT: set(TABLES)} == before
+        assert {
+            WHOLE: set(),
+            PARTIAL: set(),
+            ABSENT: set(TABLES) - {"raw_funding", "raw_open_interest"} - NOT_ASKED_FOR,
+        } == before
         assert ("SUCCESS", str(ABSENT)) == (run["status"], run["partition"])
         assert 1 == len(server.runs(backfill=launched["backfillId"]))
         assert before == missing(server)

@@ -10,6 +10,7 @@ from functools import partial
 import polars as pl
 
 from market_pipeline.config.instruments import Instrument
+from market_pipeline.memory import give_back_memory
 from market_pipeline.metrics.day_rows import InstrumentRows
 from market_pipeline.metrics.intervals import day_metrics
 from market_pipeline.metrics.tables import BOOK_METRICS, DAILY_METRICS
@@ -23,7 +24,7 @@ from market_pipeline.warehouse.staging import StagedFile, StagedWriter
 __all__ = ["MetricsDay", "metrics_day"]
 
 _BBO_BATCH_ROWS = 1 << 17
-_DEPTH_BATCH_ROWS = 1 << 16
+_DEPTH_BATCH_ROWS = 1 << 15
 _TRADES_BATCH_ROWS = 1 << 17
 
 
@@ -92,6 +93,7 @@ def metrics_day(
                 writer.write(width.to_arrow())
         return writer.staged, made.daily
 
+    give_back_memory()  # what the stages before are done with
     measured = measure_each(day, instruments, reports, staged, "metrics", warn)
     return MetricsDay(
         [file for file, _ in measured.made.values()],
