@@ -32,6 +32,7 @@ __all__ = [
     "markdown_text",
     "table_metadata",
     "unchanged_table",
+    "without_table",
 ]
 
 _Figure = TypeVar("_Figure")
@@ -117,6 +118,13 @@ def unchanged_table(unchanged: Mapping[str, UnchangedDay]) -> _Shown:
     """The instruments that were not made again, and since when they are unchanged."""
     return table_metadata(
         [{"instrument": name, "unchanged": unchanged[name].text} for name in sorted(unchanged)]
+    )
+
+
+def without_table(without: Mapping[str, str]) -> _Shown:
+    """Why instruments have nothing here, though they might."""
+    return table_metadata(
+        [{"instrument": name, "reason": reason} for name, reason in without.items()]
     )
 
 

@@ -20,6 +20,7 @@ from market_pipeline.notebook.book import Book
 from market_pipeline.notebook.from_checkpoint import PublishedRow, replayed
 from market_pipeline.notebook.published import load_bbo
 from market_pipeline.notebook.times import day_of, nanoseconds_of
+from market_pipeline.stages.published_rows import in_batches
 
 __all__ = ["book_at", "books_at"]
 
@@ -159,7 +160,7 @@ def _last_messages(
     )
     messages = np.full(instants_ns.size, -1, np.int64)
     first = 0
-    while (part := receipts.slice(first, _ROWS_AT_ONCE).collect()).height:
+    for part in in_batches(receipts, _ROWS_AT_ONCE):
         # A receipt clock may run back, so the last in the order of the feed is asked for: from each
         # message on, the earliest time there is.
         earliest_ns = np.minimum.accumulate(part["ts_receipt_ns"].to_numpy()[::-1])[::-1]

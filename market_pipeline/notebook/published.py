@@ -275,7 +275,8 @@ def _load(
     # With a day named only its file is opened; a range opens the footers of the instrument's files.
     day = found.days[0] if len(found.days) == 1 else None
     rows = pl.concat(found.rows(each, day) for each in found.instruments)
-    return rows.filter(pl.col("dt").is_between(found.days[0], found.days[-1]))
+    # Behind a filter, who takes a part of the rows would read all before it.
+    return rows if day else rows.filter(pl.col("dt").is_between(found.days[0], found.days[-1]))
 
 
 def _valid(rows: pl.LazyFrame, valid_only: bool) -> pl.LazyFrame:

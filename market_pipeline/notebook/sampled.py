@@ -26,6 +26,7 @@ from market_pipeline.notebook.published import (
 from market_pipeline.notebook.times import nanoseconds_of
 from market_pipeline.quality.intervals import IntArray, running_time_ns
 from market_pipeline.stages.metrics.trades import unknown_spans
+from market_pipeline.stages.published_rows import in_batches
 from market_pipeline.warehouse.read import scan
 
 __all__ = ["asof_quotes", "depth_matrix"]
@@ -225,8 +226,7 @@ def _batches(found: PublishedDays, instrument: str, days: Sequence[date]) -> Ite
         # What gives each row its place in time may move its stamp.
         stamp = pl.col("ts_receipt_ns").alias("stamp_ns")
         rows = found.rows(instrument, day).select(*_EVENT, *_QUOTE, "flags", "verified", stamp)
-        for start in range(0, rows.select(pl.len()).collect().item(), _ROWS_AT_ONCE):
-            yield rows.slice(start, _ROWS_AT_ONCE).collect()
+        yield from in_batches(rows, _ROWS_AT_ONCE)
 
 
 def _looked_up(batches: Iterator[pl.DataFrame], at_ns: IntArray) -> Iterator[pl.DataFrame]:

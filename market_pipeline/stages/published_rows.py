@@ -1,4 +1,4 @@
-"""Reads one instrument's rows of a published day, a bounded number at a time."""
+"""Reads the published rows of one instrument, a bounded number at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from market_pipeline.config.instruments import Instrument
 from market_pipeline.warehouse.read import DayRows
 from market_pipeline.warehouse.records import Columns
 
-__all__ = ["count_rows", "of_instrument", "read_rows", "records_of"]
+__all__ = ["count_rows", "in_batches", "of_instrument", "read_rows", "records_of"]
 
 _Row = TypeVar("_Row", bound=Columns)
 
@@ -34,10 +34,7 @@ def count_rows(rows: DayRows, instrument: Instrument) -> int:
 def read_rows(
     rows: DayRows, instrument: Instrument, columns: Sequence[str], batch_rows: int
 ) -> Iterator[pl.DataFrame]:
-    """Yields an instrument's rows in the order of its files, none twice and none left out.
-
-    A scan is cut by the places of its rows and not by their times, because a clock may run back,
-    and not by Polars' own streaming, which reads a day's row groups ahead of whoever takes them.
+    """Yields an instrument's rows in the order of its files, as `in_batches` does.
 
     Args:
         rows: The day's rows of all instruments.
@@ -45,9 +42,23 @@ def read_rows(
         columns: Which columns.
         batch_rows: So many rows at most are in memory, and the row groups they are of.
     """
-    own = rows.of(instrument.id).select(columns)
-    first = 0
-    while (batch := own.slice(first, batch_rows).collect()).height:
+    return in_batches(rows.of(instrument.id).select(columns), batch_rows)
+
+
+def in_batches(rows: pl.LazyFrame, batch_rows: int, first_row: int = 0) -> Iterator[pl.DataFrame]:
+    """Yields the rows of a scan from one on in its order, none twice and none left out.
+
+    It is cut by the places of its rows and not by their times, because a clock may run back, and
+    not by Polars' own streaming, which reads a day's row groups ahead of whoever takes them.
+
+    Args:
+        rows: A scan with nothing behind it that drops rows: behind a filter each batch would read
+            all rows before it.
+        batch_rows: So many rows at most are in memory, and the row groups they are of.
+        first_row: Where to begin.
+    """
+    first = first_row
+    while (batch := rows.slice(first, batch_rows).collect()).height:
         yield batch
         if batch.height < batch_rows:
             return

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import dagster as dg
 import polars as pl
 
-from market_pipeline.books.tables import MARKET_EVENTS
-from market_pipeline.defs.describe import files_metadata, table_metadata, unchanged_table
+from market_pipeline.defs.describe import table_metadata
+from market_pipeline.defs.files_output import files_output
 from market_pipeline.defs.interrupts import run_step
 from market_pipeline.defs.io_managers import PartitionFiles
 from market_pipeline.defs.options import options
-from market_pipeline.defs.partitions import DAILY, day_of, green_if
+from market_pipeline.defs.partitions import DAILY, day_of
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.defs.step_times import makes
 from market_pipeline.stages.events.day import events_day
@@ -48,24 +48,13 @@ def market_events(
     # Until the output is published: Dagster does that while this generator waits.
     with staging_in_use(warehouse):
         found = events_day(raw, made, book_rebuilds, warehouse, context.log.warning)
-        kept = [file for each in unchanged.values() for file in each.files[MARKET_EVENTS.sql_name]]
-        files = sorted([*kept, *found.staged], key=lambda file: file.instrument)
-        metadata = {
-            **files_metadata(files),
-            "instruments": table_metadata(
-                [{"instrument": name, **counts} for name, counts in found.counts.items()]
-            ),
-            "without": table_metadata(
-                [{"instrument": name, "reason": why} for name, why in found.without.items()]
-            ),
-            "unchanged": unchanged_table(unchanged),
-        }
-        yield dg.Output(
-            PartitionFiles(
-                found.staged,
-                found.withdrawn,
-                {file.instrument: made_of[file.instrument] for file in found.staged},
-            ),
+        counts = [{"instrument": name, **each} for name, each in found.counts.items()]
+        yield files_output(
+            *(context, "market_events", found.staged, found.withdrawn),
+            made_of=made_of,
+            unchanged=unchanged,
+            without=found.without,
             # Where nobody asks for events nothing is missing.
-            metadata=green_if(bool(files) or not is_asked, context, "market_events", metadata),
+            is_green=lambda files: bool(files) or not is_asked,
+            more={"instruments": table_metadata(counts)},
         )

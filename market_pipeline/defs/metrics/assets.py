@@ -7,21 +7,20 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
-from market_pipeline.books.tables import BOOK_TRADES
 from market_pipeline.defs.describe import (
     Line,
     Metadata,
-    files_metadata,
     table_metadata,
     unchanged_table,
 )
+from market_pipeline.defs.files_output import files_output, has_rows
 from market_pipeline.defs.interrupts import run_step
 from market_pipeline.defs.io_managers import PartitionFiles, PartitionRows
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.defs.step_times import makes
-from market_pipeline.metrics.tables import BARS, BOOK_METRICS, DAILY_METRICS
+from market_pipeline.metrics.tables import DAILY_METRICS
 from market_pipeline.stages.metrics.bars import bars_day
 from market_pipeline.stages.metrics.book_metrics import metrics_day
 from market_pipeline.stages.metrics.trades import TradeCounts, trades_day
@@ -63,21 +62,13 @@ def trades(
         found = trades_day(
             day, made, book_rebuilds, book_bbo, book_intervals, raw, warehouse, context.log.warning
         )
-        kept = [file for each in unchanged.values() for file in each.files[BOOK_TRADES.sql_name]]
-        files = sorted([*kept, *found.staged], key=lambda file: file.instrument)
-        metadata = {
-            **files_metadata(files),
-            **_of_trades(found.counts, pipeline.settings.lake_path),
-            "without": _without_table(found.without),
-            "unchanged": unchanged_table(unchanged),
-        }
-        yield dg.Output(
-            PartitionFiles(
-                found.staged,
-                found.withdrawn,
-                {file.instrument: made_of[file.instrument] for file in found.staged},
-            ),
-            metadata=green_if(metadata["rows"] != 0, context, "trades", metadata),
+        yield files_output(
+            *(context, "trades", found.staged, found.withdrawn),
+            made_of=made_of,
+            unchanged=unchanged,
+            without=found.without,
+            is_green=has_rows,
+            more=_of_trades(found.counts, pipeline.settings.lake_path),
         )
 
 
@@ -108,19 +99,14 @@ def measure_day(
             *(day, made, validation_report, book_bbo, book_depth, trades, raw, warehouse, widths),
             context.log.warning,
         )
-        kept = [file for each in unchanged.values() for file in each.files[BOOK_METRICS.sql_name]]
-        files = sorted([*kept, *metrics.files], key=lambda file: file.instrument)
-        metadata = {
-            **files_metadata(files),
-            "widths": ", ".join(map(str, widths)),
-            "without": _without_table(metrics.without),
-            "unchanged": unchanged_table(unchanged),
-        }
-        new = {file.instrument: made_of[file.instrument] for file in metrics.files}
-        yield dg.Output(
-            PartitionFiles(metrics.files, metrics.withdrawn, new),
+        yield files_output(
+            *(context, "book_metrics", metrics.files, metrics.withdrawn),
+            made_of=made_of,
+            unchanged=unchanged,
+            without=metrics.without,
+            is_green=bool,
+            more={"widths": ", ".join(map(str, widths))},
             output_name="book_metrics",
-            metadata=green_if(bool(files), context, "book_metrics", metadata),
         )
     frame = with_unchanged(DAILY_METRICS, metrics.daily, unchanged, pipeline.selected)
     metadata = {
@@ -156,18 +142,13 @@ def bars(
     warehouse, warn = pipeline.warehouse, context.log.warning
     with staging_in_use(warehouse):
         staged = bars_day(day, made, validation_report, book_bbo, trades, warehouse, widths, warn)
-        kept = [file for each in unchanged.values() for file in each.files[BARS.sql_name]]
-        files = sorted([*kept, *staged.files], key=lambda file: file.instrument)
-        metadata = {
-            **files_metadata(files),
-            "widths": ", ".join(map(str, widths)),
-            "without": _without_table(staged.without),
-            "unchanged": unchanged_table(unchanged),
-        }
-        new = {file.instrument: made_of[file.instrument] for file in staged.files}
-        yield dg.Output(
-            PartitionFiles(staged.files, staged.withdrawn, new),
-            metadata=green_if(bool(files), context, "bars", metadata),
+        yield files_output(
+            *(context, "bars", staged.files, staged.withdrawn),
+            made_of=made_of,
+            unchanged=unchanged,
+            without=staged.without,
+            is_green=bool,
+            more={"widths": ", ".join(map(str, widths))},
         )
 
 
@@ -213,13 +194,6 @@ def _of_trades(found: Mapping[str, TradeCounts], lake: Path) -> Metadata:
             ]
         ),
     }
-
-
-def _without_table(without: Mapping[str, str]) -> dg.TableMetadataValue | dg.TextMetadataValue:
-    """Why an instrument with a rebuilt book has nothing here."""
-    return table_metadata(
-        [{"instrument": name, "reason": reason} for name, reason in without.items()]
-    )
 
 
 ASSETS = [trades, measure_day, bars]

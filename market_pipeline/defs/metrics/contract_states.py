@@ -6,11 +6,12 @@ from dataclasses import asdict
 import dagster as dg
 import polars as pl
 
-from market_pipeline.defs.describe import files_metadata, table_metadata, unchanged_table
+from market_pipeline.defs.describe import table_metadata
+from market_pipeline.defs.files_output import files_output
 from market_pipeline.defs.interrupts import run_step
 from market_pipeline.defs.io_managers import PartitionFiles
 from market_pipeline.defs.options import options
-from market_pipeline.defs.partitions import DAILY, day_of, green_if
+from market_pipeline.defs.partitions import DAILY, day_of
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.defs.step_times import makes
 from market_pipeline.metrics.contract_states import CONTRACT_STATES, ContractState
@@ -44,23 +45,14 @@ def _state_asset(name: str, state: ContractState) -> dg.AssetsDefinition:
             found = states_day(
                 state, day, made, objects, pipeline.warehouse, lake, context.log.warning
             )
-            kept = [f for each in unchanged.values() for f in each.files[state.table.sql_name]]
-            files = sorted([*kept, *found.staged], key=lambda file: file.instrument)
-            metadata = {
-                **files_metadata(files),
-                "instruments": table_metadata(
-                    [{"instrument": name} | asdict(each) for name, each in found.counts.items()]
-                ),
-                "without": table_metadata(
-                    [{"instrument": name, "reason": why} for name, why in found.without.items()]
-                ),
-                "unchanged": unchanged_table(unchanged),
-            }
-            new = {file.instrument: made_of[file.instrument] for file in found.staged}
-            yield dg.Output(
-                PartitionFiles(found.staged, found.withdrawn, new),
-                # Who has no contract misses nothing.
-                metadata=green_if(True, context, name, metadata),
+            counts = [{"instrument": id_} | asdict(each) for id_, each in found.counts.items()]
+            yield files_output(
+                *(context, name, found.staged, found.withdrawn),
+                made_of=made_of,
+                unchanged=unchanged,
+                without=found.without,
+                is_green=lambda _: True,  # who has no contract misses nothing
+                more={"instruments": table_metadata(counts)},
             )
 
     return publish

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import dagster as dg
 import polars as pl
 
-from market_pipeline.defs.describe import files_metadata, table_metadata, unchanged_table
+from market_pipeline.defs.describe import table_metadata
+from market_pipeline.defs.files_output import files_output, has_rows
 from market_pipeline.defs.interrupts import run_step
 from market_pipeline.defs.io_managers import PartitionFiles
 from market_pipeline.defs.options import options
-from market_pipeline.defs.partitions import DAILY, day_of, green_if
+from market_pipeline.defs.partitions import DAILY, day_of
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.defs.step_times import makes
-from market_pipeline.metrics.tables import INFORMATION_BARS
 from market_pipeline.stages.metrics.information_bars import information_bars_day
 from market_pipeline.stages.provenance import INFORMED, information_bars_made_of
 from market_pipeline.warehouse.read import DayRows
@@ -40,27 +40,17 @@ def information_bars(
         found = information_bars_day(
             day, made, book_rebuilds, trades, warehouse, context.log.warning
         )
-        kept = [
-            file for each in unchanged.values() for file in each.files[INFORMATION_BARS.sql_name]
+        left_out = [
+            {"instrument": name, "trades left out": number}
+            for name, number in found.left_out.items()
         ]
-        files = sorted([*kept, *found.files], key=lambda file: file.instrument)
-        metadata = {
-            **files_metadata(files),
-            "left_out": table_metadata(
-                [
-                    {"instrument": name, "trades left out": left_out}
-                    for name, left_out in found.left_out.items()
-                ]
-            ),
-            "without": table_metadata(
-                [{"instrument": name, "reason": why} for name, why in found.without.items()]
-            ),
-            "unchanged": unchanged_table(unchanged),
-        }
-        new = {file.instrument: made_of[file.instrument] for file in found.files}
-        yield dg.Output(
-            PartitionFiles(found.files, found.withdrawn, new),
-            metadata=green_if(metadata["rows"] != 0, context, "information_bars", metadata),
+        yield files_output(
+            *(context, "information_bars", found.files, found.withdrawn),
+            made_of=made_of,
+            unchanged=unchanged,
+            without=found.without,
+            is_green=has_rows,
+            more={"left_out": table_metadata(left_out)},
         )
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import dagster as dg
 
-from market_pipeline.defs.describe import Line, table_metadata, unchanged_table
+from market_pipeline.defs.describe import Line, table_metadata, unchanged_table, without_table
 from market_pipeline.defs.interrupts import run_step
 from market_pipeline.defs.io_managers import PartitionRows
 from market_pipeline.defs.options import options
@@ -48,9 +48,7 @@ def compare_day(
     for table, frame in zip(COMPARED, (compared.rows, compared.metrics), strict=True):
         metadata = {
             "pairs": table_metadata([_line(row) for row in FidelityRow.read(rows)]),
-            "without": table_metadata(
-                [{"instrument": name, "reason": why} for name, why in compared.without.items()]
-            ),
+            "without": without_table(compared.without),
             "unchanged": unchanged_table(unchanged),
         }
         yield dg.Output(

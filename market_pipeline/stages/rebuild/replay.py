@@ -30,6 +30,7 @@ from market_pipeline.sources.crypto_lake import (
     read_deltas,
 )
 from market_pipeline.sources.crypto_lake_snapshots import read_snapshots
+from market_pipeline.stages.published_rows import in_batches
 from market_pipeline.stages.rebuild.seed import closing_book, keyframe_of
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.read import scan
@@ -176,12 +177,7 @@ class DayReplay:
             for part in ("price_ticks", "size_lots")
         ]
         columns = ["ts_receipt_ns", "sequence_number", *sides, "flags", "verified"]
-        rows = self._rows.select(columns)
-        while True:
-            batch = rows.slice(first, _BATCH_ROWS).collect()
-            if batch.is_empty():
-                return
-            first += batch.height
+        for batch in in_batches(self._rows.select(columns), _BATCH_ROWS, first):
             yield PublishedRows._make(column.to_numpy() for column in batch)
 
     def _clock_before(self, first: int) -> int | None:
