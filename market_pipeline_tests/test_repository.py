@@ -41,6 +41,7 @@ LAYERS = (
     ("books",),
     ("quality",),
     ("metrics",),
+    ("macros",),
     ("tables",),
     ("stages",),
     ("alerts",),

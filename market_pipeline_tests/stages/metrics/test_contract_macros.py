@@ -11,10 +11,11 @@ import pytest
 
 from market_pipeline import connect
 from market_pipeline.books.tables import BOOK_TRADES
+from market_pipeline.macros import MACROS
 from market_pipeline.metrics.contract_states import BOOK_FUNDING, BOOK_OPEN_INTEREST
 from market_pipeline.metrics.tables import BARS
 from market_pipeline.quality.intervals import day_bounds_ns
-from market_pipeline.tables import MACROS, refresh_catalogue
+from market_pipeline.tables import refresh_catalogue
 from market_pipeline.warehouse.publish import publish
 from market_pipeline.warehouse.staging import StagedWriter
 

@@ -1,0 +1,99 @@
+"""The loaders of Python as table macros of the catalogue, for those who ask in SQL."""
+
+from __future__ import annotations
+
+from market_pipeline.books.flags import INVALIDATING
+from market_pipeline.books.tables import BBO, BOOK_TRADES, DEPTH
+from market_pipeline.metrics.contract_states import BOOK_FUNDING, BOOK_OPEN_INTEREST
+from market_pipeline.metrics.tables import BARS, BOOK_METRICS
+from market_pipeline.warehouse.tables import Macro, Table
+
+__all__ = ["MACROS"]
+
+_IDS = (
+    "CASE WHEN typeof(instruments) = 'VARCHAR' THEN [instruments::VARCHAR] "
+    "ELSE instruments::VARCHAR[] END"
+)
+
+
+def _loader(name: str, table: Table, parameter: str, condition: str) -> Macro:
+    """The rows of instruments and days as `notebook.published` gives them, with one more choice."""
+    # As a join of two columns it leaves out the files of other instruments unread.
+    own = (
+        "(exchange, symbol) IN (SELECT (split_part(id, ':', 1), substr(id, strpos(id, ':') + 1)) "
+        f"FROM (SELECT unnest({_IDS}) AS id))"
+    )
+    days = "dt BETWEEN first_day::DATE AND coalesce(last_day, first_day)::DATE"
+    return Macro(
+        name,
+        f"Rows of {table.sql_name}: instruments as VENUE:SYMBOL or a list of them, first and last "
+        f"day, both included; {parameter}.",
+        f"instruments, first_day, last_day := NULL, {parameter}",
+        f"SELECT * FROM {table.sql_name} WHERE {days} AND {own} AND {condition}",
+    )
+
+
+def _with_contract(name: str, loader: Macro, choice: str, instant_ns: str) -> Macro:
+    """The rows of a loader, and beside each what was known of its contract at that instant."""
+
+    def in_force(table: Table) -> str:
+        # Of rows received at one time the last counts; of the day before, what holds over midnight.
+        return (
+            f"(SELECT * FROM {table.sql_name} "
+            "WHERE dt BETWEEN first_day::DATE - 1 AND coalesce(last_day, first_day)::DATE "
+            'QUALIFY "row" = max("row") OVER (PARTITION BY exchange, symbol, ts_receipt_ns))'
+        )
+
+    def joined(table: Table, alias: str) -> str:
+        keys = " AND ".join(f"rows.{key} = {alias}.{key}" for key in ("exchange", "symbol"))
+        return (
+            f"ASOF LEFT JOIN {in_force(table)} AS {alias} "
+            f"ON {keys} AND rows.instant_ns > {alias}.ts_receipt_ns"
+        )
+
+    given = f"instruments, first_day, last_day := last_day, {choice} := {choice}"
+    return Macro(
+        name,
+        f"Rows of {loader.name}, with the funding and the open interest received last before "
+        f"{'each' if loader.name == 'load_trades' else 'the end of each'}.",
+        loader.parameters,
+        "SELECT rows.* EXCLUDE (instant_ns), funding.rate AS funding_rate, funding.mark_price, "
+        "funding.index_price, funding.next_funding_ns, "
+        "rows.instant_ns - funding.ts_receipt_ns AS funding_age_ns, interest.open_interest, "
+        "rows.instant_ns - interest.ts_receipt_ns AS open_interest_age_ns "
+        f"FROM (SELECT *, {instant_ns} AS instant_ns FROM {loader.name}({given}) AS loaded) "
+        "AS rows "
+        f"{joined(BOOK_FUNDING, 'funding')} {joined(BOOK_OPEN_INTEREST, 'interest')}",
+    )
+
+
+_VALID = f"(NOT valid_only OR flags & {int(INVALIDATING)} = 0)"
+_LOAD_BBO, _LOAD_DEPTH, _LOAD_TRADES = (
+    _loader(name, table, "valid_only := true", _VALID)
+    for name, table in (
+        ("load_bbo", BBO),
+        ("load_depth", DEPTH),
+        ("load_trades", BOOK_TRADES),
+    )
+)
+_LOAD_BARS = _loader(
+    "load_bars",
+    BARS,
+    "width_seconds := NULL",
+    "(width_seconds IS NULL OR bars.width_seconds = width_seconds)",
+)
+_LOAD_METRICS = _loader(
+    "load_metrics",
+    BOOK_METRICS,
+    "interval_seconds := NULL",
+    "(interval_seconds IS NULL OR book_metrics.interval_seconds = interval_seconds)",
+)
+MACROS: tuple[Macro, ...] = (
+    *(_LOAD_BBO, _LOAD_DEPTH, _LOAD_TRADES, _LOAD_BARS, _LOAD_METRICS),
+    _with_contract("trades_with_contract", _LOAD_TRADES, "valid_only", "ts_receipt_ns"),
+    _with_contract(
+        *("bars_with_contract", _LOAD_BARS, "width_seconds"),
+        "epoch_ns(bar_start) + loaded.width_seconds::BIGINT * 1000000000",
+    ),
+)
+"""The loaders of Python as table macros of the catalogue, and trades and bars with the funding."""
