@@ -14,11 +14,14 @@ if TYPE_CHECKING:
     from market_pipeline.notebook.book import Book
     from market_pipeline.notebook.events import events
     from market_pipeline.notebook.instant import book_at, books_at
-    from market_pipeline.notebook.published import (
+    from market_pipeline.notebook.loaders import (
         load_bars,
         load_bbo,
         load_depth,
+        load_funding,
+        load_information_bars,
         load_metrics,
+        load_open_interest,
         load_trades,
     )
     from market_pipeline.notebook.rebuild import rebuild
@@ -49,7 +52,10 @@ __all__ = [
     "load_bars",
     "load_bbo",
     "load_depth",
+    "load_funding",
+    "load_information_bars",
     "load_metrics",
+    "load_open_interest",
     "load_trades",
     "plot_book",
     "plot_day",
@@ -70,11 +76,14 @@ _IMPORTED_WHEN_USED = {
     "depth_matrix": "market_pipeline.notebook.sampled",
     "books_at": "market_pipeline.notebook.instant",
     "events": "market_pipeline.notebook.events",
-    "load_bars": "market_pipeline.notebook.published",
-    "load_bbo": "market_pipeline.notebook.published",
-    "load_depth": "market_pipeline.notebook.published",
-    "load_metrics": "market_pipeline.notebook.published",
-    "load_trades": "market_pipeline.notebook.published",
+    "load_bars": "market_pipeline.notebook.loaders",
+    "load_bbo": "market_pipeline.notebook.loaders",
+    "load_depth": "market_pipeline.notebook.loaders",
+    "load_funding": "market_pipeline.notebook.loaders",
+    "load_information_bars": "market_pipeline.notebook.loaders",
+    "load_metrics": "market_pipeline.notebook.loaders",
+    "load_open_interest": "market_pipeline.notebook.loaders",
+    "load_trades": "market_pipeline.notebook.loaders",
     "plot_book": "market_pipeline.plots.ladder",
     "plot_day": "market_pipeline.plots.published",
     "plot_depth": "market_pipeline.plots.price_levels",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from market_pipeline.books.flags import INVALIDATING
 from market_pipeline.books.tables import BBO, BOOK_TRADES, DEPTH
 from market_pipeline.metrics.contract_states import BOOK_FUNDING, BOOK_OPEN_INTEREST
-from market_pipeline.metrics.tables import BARS, BOOK_METRICS
+from market_pipeline.metrics.tables import BARS, BOOK_METRICS, INFORMATION_BARS
 from market_pipeline.warehouse.tables import Macro, Table
 
 __all__ = ["MACROS"]
@@ -16,8 +18,10 @@ _IDS = (
 )
 
 
-def _loader(name: str, table: Table, parameter: str, condition: str) -> Macro:
-    """The rows of instruments and days as `notebook.published` gives them, with one more choice."""
+def _loader(
+    name: str, table: Table, parameters: Sequence[str] = (), condition: str = "true"
+) -> Macro:
+    """The rows of instruments and days as `notebook.loaders` gives them, with further choices."""
     # As a join of two columns it leaves out the files of other instruments unread.
     own = (
         "(exchange, symbol) IN (SELECT (split_part(id, ':', 1), substr(id, strpos(id, ':') + 1)) "
@@ -27,8 +31,8 @@ def _loader(name: str, table: Table, parameter: str, condition: str) -> Macro:
     return Macro(
         name,
         f"Rows of {table.sql_name}: instruments as VENUE:SYMBOL or a list of them, first and last "
-        f"day, both included; {parameter}.",
-        f"instruments, first_day, last_day := NULL, {parameter}",
+        f"day, both included{''.join(f'; {each}' for each in parameters)}.",
+        ", ".join(("instruments", "first_day", "last_day := NULL", *parameters)),
         f"SELECT * FROM {table.sql_name} WHERE {days} AND {own} AND {condition}",
     )
 
@@ -69,7 +73,7 @@ def _with_contract(name: str, loader: Macro, choice: str, instant_ns: str) -> Ma
 
 _VALID = f"(NOT valid_only OR flags & {int(INVALIDATING)} = 0)"
 _LOAD_BBO, _LOAD_DEPTH, _LOAD_TRADES = (
-    _loader(name, table, "valid_only := true", _VALID)
+    _loader(name, table, ["valid_only := true"], _VALID)
     for name, table in (
         ("load_bbo", BBO),
         ("load_depth", DEPTH),
@@ -79,17 +83,26 @@ _LOAD_BBO, _LOAD_DEPTH, _LOAD_TRADES = (
 _LOAD_BARS = _loader(
     "load_bars",
     BARS,
-    "width_seconds := NULL",
+    ["width_seconds := NULL"],
     "(width_seconds IS NULL OR bars.width_seconds = width_seconds)",
 )
 _LOAD_METRICS = _loader(
     "load_metrics",
     BOOK_METRICS,
-    "interval_seconds := NULL",
+    ["interval_seconds := NULL"],
     "(interval_seconds IS NULL OR book_metrics.interval_seconds = interval_seconds)",
 )
+_LOAD_INFORMATION_BARS = _loader(
+    "load_information_bars",
+    INFORMATION_BARS,
+    ["kind := NULL", "step := NULL"],
+    "(kind IS NULL OR information_bars.kind = kind) "
+    "AND (step IS NULL OR information_bars.step = step)",
+)
 MACROS: tuple[Macro, ...] = (
-    *(_LOAD_BBO, _LOAD_DEPTH, _LOAD_TRADES, _LOAD_BARS, _LOAD_METRICS),
+    *(_LOAD_BBO, _LOAD_DEPTH, _LOAD_TRADES, _LOAD_BARS, _LOAD_METRICS, _LOAD_INFORMATION_BARS),
+    _loader("load_funding", BOOK_FUNDING),
+    _loader("load_open_interest", BOOK_OPEN_INTEREST),
     _with_contract("trades_with_contract", _LOAD_TRADES, "valid_only", "ts_receipt_ns"),
     _with_contract(
         *("bars_with_contract", _LOAD_BARS, "width_seconds"),

@@ -26,7 +26,7 @@ from market_pipeline.config.settings import Settings
 from market_pipeline.errors import LakeFileError, MissingDataError
 from market_pipeline.notebook.book import Book
 from market_pipeline.notebook.in_memory import snapshot_slices
-from market_pipeline.notebook.published import load_bbo
+from market_pipeline.notebook.loaders import load_bbo
 from market_pipeline.notebook.times import day_of
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, open_shard
 from market_pipeline.stages.raw.objects import RawObjects

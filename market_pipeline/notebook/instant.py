@@ -18,7 +18,7 @@ from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.errors import DomainError, MissingDataError
 from market_pipeline.notebook.book import Book
 from market_pipeline.notebook.from_checkpoint import PublishedRow, replayed
-from market_pipeline.notebook.published import load_bbo
+from market_pipeline.notebook.loaders import load_bbo
 from market_pipeline.notebook.times import day_of, nanoseconds_of
 from market_pipeline.stages.published_rows import in_batches
 

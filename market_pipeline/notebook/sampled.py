@@ -15,11 +15,11 @@ from market_pipeline.books.state import DEPTH_LEVELS
 from market_pipeline.books.tables import BBO, INTERVALS
 from market_pipeline.errors import DomainError
 from market_pipeline.metrics.book_batches import with_book_in_force, with_sound_times
+from market_pipeline.notebook.loaders import load_depth
 from market_pipeline.notebook.published import (
     Missing,
     PublishedDays,
     Times,
-    load_depth,
     published_days,
     with_times,
 )

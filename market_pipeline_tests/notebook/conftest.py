@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from market_pipeline.config.instruments import Instrument, Policies
+from market_pipeline.config.instruments import InformationBars, Instrument, Policies
 from market_pipeline.config.settings import Settings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
 from market_pipeline.sources.simulated import Fault, FaultKind, SimulatedInstrument, simulate
@@ -84,7 +84,9 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Market:
     ]
     lake, data_dir = root / "data" / "lake", root / "data"
     simulate(lake, [simulated], FAULTY, NEXT, faults=faults, messages_per_day=4_000, shards=11)
-    instrument = simulated.as_instrument().model_copy(update={"market_events": True})
+    instrument = simulated.as_instrument().model_copy(
+        update={"market_events": True, "bars": InformationBars(tick=(50, 1_000))}
+    )
     carried_on = instrument.model_copy(update={"policies": Policies(seed="previous_close")})
     with pytest.MonkeyPatch.context() as changed:
         changed.chdir(root)

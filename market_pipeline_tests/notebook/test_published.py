@@ -11,7 +11,10 @@ from market_pipeline import (
     load_bars,
     load_bbo,
     load_depth,
+    load_funding,
+    load_information_bars,
     load_metrics,
+    load_open_interest,
     load_trades,
 )
 from market_pipeline.books.flags import INVALIDATING, BookFlag
@@ -30,15 +33,20 @@ class TestLoad:
             (load_trades, "trades"),
             (load_bars, "bars"),
             (load_metrics, "book_metrics"),
+            (load_information_bars, "information_bars"),
+            (load_funding, "funding"),
+            (load_open_interest, "open_interest"),
         ],
     )
     def test_one_day(self, market: Market, load, asset):
         """A day named as text or as a date is what was published of it, lazily."""
         for day in (FAULTY, FAULTY.isoformat()):
-            every = {} if load in (load_bars, load_metrics) else {"valid_only": False}
+            every = {"valid_only": False} if load in (load_bbo, load_depth, load_trades) else {}
             rows = load(market.instrument.id, day, data_dir=market.data_dir, **every)
             assert isinstance(rows, pl.LazyFrame)
-            assert market.published(asset).equals(rows.collect())
+            published = market.published(asset)
+            assert not published.is_empty()
+            assert published.equals(rows.collect())
 
     def test_a_range(self, market: Market):
         """Both ends are included; days come in order; absent days only on request."""
@@ -124,6 +132,21 @@ class TestLoad:
         expected = market.published("bars").filter(pl.col("width_seconds") == 3_600)
         assert expected.select("bar_start", "trade_count").equals(rows)
         assert (24, True) == (rows.height, rows["trade_count"].sum() > 0)
+
+    def test_bars_of_one_kind_and_step(self, market: Market):
+        """A kind and a step are taken also where their columns are not asked for."""
+        rows = load_information_bars(
+            *(market.instrument.id, FAULTY),
+            kind="tick",
+            step=50,
+            times="datetime",
+            data_dir=market.data_dir,
+            columns=["bar_number", "first_ns"],
+        ).collect()
+        expected = market.published("information_bars").filter(kind="tick", step=50.0)
+        assert expected["bar_number"].to_list() == rows["bar_number"].to_list()
+        assert expected["first_ns"].to_list() == rows["first"].dt.epoch("ns").to_list()
+        assert 0 < rows.height < market.published("information_bars").height
 
     def test_an_unknown_instrument(self, market: Market):
         """An instrument that is not published is answered with those that are."""
