@@ -44,6 +44,7 @@ LAYERS = (
     ("macros",),
     ("tables",),
     ("stages",),
+    ("capture",),
     ("alerts",),
     ("notebook",),
     ("plots",),

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market_pipeline.sources.binance_capture.lines import FindingKind, Findings
+from market_pipeline.sources.venues.continuity import Step, step_between
 
 __all__ = [
     "MARKET_OF_VENUE",
@@ -159,17 +160,15 @@ class Linker:
 
     def link(self, file: Path, line: int, start: int, u: int, *, has_levels: bool) -> Link:
         """Links the next event of the stream in file order."""
-        continues = False
-        if self._last_seen is not None:
-            if u <= self._last_seen[1]:
-                self._report_old(file, line, start, u)
-                return Link.LEAVE_OUT
-            continues = start == self._last_seen[1]
-            if not continues:
-                self._report_gap(file, line, start)
-                self._lost_since_applied = True
+        step = step_between(self._last_seen and self._last_seen[1], start, u)
+        if step is Step.OLD:
+            self._report_old(file, line, start, u)
+            return Link.LEAVE_OUT
+        if step is Step.GAP:
+            self._report_gap(file, line, start)
+            self._lost_since_applied = True
         self._last_seen = (start, u)
-        if continues and self._empty_start is not None:
+        if step is Step.FOLLOWS and self._empty_start is not None:
             start = self._empty_start
         self._empty_start = None if has_levels else start
         if not has_levels:
