@@ -34,6 +34,7 @@ from market_pipeline.quality.intervals import NO_SPANS, day_bounds_ns
 from market_pipeline.sources.batches import Trades
 from market_pipeline.sources.crypto_lake_trades import read_trades
 from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.runs import RowRuns, StagedRuns
 from market_pipeline.warehouse.staging import StagedWriter
 from market_pipeline.warehouse.tables import Table
 
@@ -69,7 +70,7 @@ def trade_figures(number: int, runs: int) -> list[Figure]:
         trades = read_trades([raw], folder, with_ids=True)
         products: Mapping[str, Callable[[], int]] = {
             _WITH_BOOKS: lambda: _trades(raw, messages, warehouse),
-            _IN_MEMORY: lambda: sum(frame.height for frame in _bars(trades, [])),
+            _IN_MEMORY: lambda: sum(int(width.rows.sum()) for width in _bars(trades, [])),
             _PUBLISHED: lambda: _published_bars(raw, messages, warehouse),
             _EQUAL: lambda: _equal(published, warehouse),
         }
@@ -142,7 +143,7 @@ def _trades(raw: Path, books: list[pl.DataFrame], warehouse: Warehouse) -> int:
     return _staged(BOOK_TRADES, (part.rows for part in parts), warehouse)
 
 
-def _bars(trades: Trades, books: list[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+def _bars(trades: Trades, books: list[pl.DataFrame]) -> Iterator[RowRuns]:
     return day_bars(
         (batch.select(QUOTE_COLUMNS) for batch in books),
         trades,
@@ -156,8 +157,11 @@ def _bars(trades: Trades, books: list[pl.DataFrame]) -> Iterator[pl.DataFrame]:
 
 
 def _published_bars(raw: Path, books: list[pl.DataFrame], warehouse: Warehouse) -> int:
-    frames = _bars(read_trades([raw], warehouse.staging_dir, with_ids=True), books)
-    return _staged(BARS, (frame.to_arrow() for frame in frames), warehouse)
+    with StagedRuns(warehouse, BARS, _INSTRUMENT.id, {}) as writer:
+        for width in _bars(read_trades([raw], warehouse.staging_dir, with_ids=True), books):
+            writer.write(width)
+    writer.staged.path.unlink()
+    return writer.staged.rows
 
 
 def _equal(published: pl.DataFrame, warehouse: Warehouse) -> int:

@@ -5,6 +5,8 @@ Whatever is taken over from one batch of rows to the next is here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ from market_pipeline.books.flags import INVALIDATING
 from market_pipeline.books.tables import SECONDS_AFTER
 from market_pipeline.jit import kernel
 from market_pipeline.metrics.columns import IMPACT_WINDOW_SECONDS, SIGN_LAGS, TOUCH_DISTANCES
+from market_pipeline.metrics.day_rows import Chosen, picked
 from market_pipeline.quality.intervals import NS_PER_SECOND, BoolArray, FloatArray, IntArray
 
 __all__ = ["AFTER", "Orders", "Prints", "Sums", "Windows"]
@@ -25,16 +28,31 @@ AFTER = {
 }
 """The two figures of each time after a trade."""
 _RETURN = AFTER[IMPACT_WINDOW_SECONDS][1]
+_SPREADS = ("effective_spread", *(name for names in AFTER.values() for name in names))
 
 _FAR_TICKS = 3
 
 
 class Sums:
-    """Sums by interval, made term by term, so that no cut of the rows changes a rounding."""
+    """Sums by interval, made term by term, so that no cut of the rows changes a rounding.
+
+    Attributes:
+        intervals: How many.
+        has_any: bool, shape (intervals,): to which of them anything was added.
+    """
 
     def __init__(self, intervals: int) -> None:
         self.intervals = intervals
+        self.has_any = np.zeros(intervals, np.bool_)
         self._of: dict[str, FloatArray] = {}
+
+    @classmethod
+    def picked(cls, sums: Sequence[Sums], chosen: Chosen) -> Sums:
+        """The sums of some intervals of each grid, those of one grid after the other."""
+        names = dict.fromkeys(name for each in sums for name in each._of)
+        made = cls(sum(len(each) for each in chosen))
+        made._of = {name: picked([each[name] for each in sums], chosen) for name in names}
+        return made
 
     def __getitem__(self, name: str) -> FloatArray:
         """A sum by its name, float64 (intervals,)."""
@@ -43,11 +61,12 @@ class Sums:
     def add(self, name: str, interval: IntArray, values: FloatArray | IntArray) -> None:
         """Adds values, each to the sum of its interval."""
         np.add.at(self[name], interval, values)
+        self.has_any[interval] = True
 
     def count(self, name: str, interval: IntArray) -> None:
         """Adds 1 for each."""
-        sums = self[name]
-        sums += np.bincount(interval, minlength=self.intervals)
+        np.add.at(self[name], interval, 1.0)
+        self.has_any[interval] = True
 
     def ratio(self, of: str, by: str, *, enough: BoolArray | None = None) -> FloatArray:
         """One sum over another, which is positive where there is a figure; else NaN."""
@@ -58,10 +77,9 @@ class Sums:
 
 
 class Prints:
-    """Some prints of the market, in the order of the rows, with the interval of each."""
+    """Some prints of the market, in the order of the rows."""
 
-    def __init__(self, rows: pl.DataFrame, interval: IntArray) -> None:
-        self.interval = interval
+    def __init__(self, rows: pl.DataFrame) -> None:
         self.ts_ns: IntArray = rows["ts_receipt_ns"].to_numpy()
         self.order: IntArray = rows["taker_order"].to_numpy()
         self.is_buy: BoolArray = rows["is_buy"].to_numpy()
@@ -74,44 +92,45 @@ class Prints:
         self.price, self.has_price = self.whole("price_ticks")
         self._bid, self._has_bid = self.whole("bid_price_ticks")
         self._ask, self._has_ask = self.whole("ask_price_ticks")
+        self.in_bps = {name: self._bps(name) for name in _SPREADS}
 
     def whole(self, name: str) -> tuple[IntArray, BoolArray]:
         """A column of ticks, 0 where it is null, and where it is not."""
         return self._rows[name].fill_null(0).to_numpy(), self._rows[name].is_not_null().to_numpy()
 
-    def bps(self, name: str) -> tuple[FloatArray, BoolArray]:
+    def _bps(self, name: str) -> tuple[FloatArray, BoolArray]:
         """Twice a distance, given in ticks, over the mid, and where there is one."""
         ticks, has = self.whole(f"{name}_ticks")
         has &= self.is_valid & self._has_bid & self._has_ask
         # The 1 only keeps the division quiet.
         return 20_000 * ticks / np.where(has, self._bid + self._ask, 1), has
 
-    def add_to(self, sums: Sums) -> None:
-        """Adds what each print is alone."""
-        self._add_distances(sums)
-        spread, has = self.bps("effective_spread")
-        size, interval, spread = self.size[has], self.interval[has], spread[has]
+    def add_to(self, sums: Sums, interval_of: IntArray) -> None:
+        """Adds what each print is alone, given the interval of each."""
+        self._add_distances(sums, interval_of)
+        spread, has = self.in_bps["effective_spread"]
+        size, interval, spread = self.size[has], interval_of[has], spread[has]
         sums.add("effective", interval, spread * size)
         sums.add("effective_size", interval, size)
         sums.add("effective_equal", interval, spread)
         sums.count("effective_spread_count", interval)
         for names in AFTER.values():
-            (realised, has_it), (impact, has) = (self.bps(name) for name in names)
-            has &= has_it
-            size, interval = self.size[has], self.interval[has]
+            (realised, has_it), (impact, has) = (self.in_bps[name] for name in names)
+            has = has & has_it
+            size, interval = self.size[has], interval_of[has]
             sums.count(f"{names[1]}_count", interval)
             sums.add(f"{names[1]}_size", interval, size)
             for name, figure in zip(names, (realised, impact), strict=True):
                 sums.add(name, interval, figure[has] * size)
 
-    def _add_distances(self, sums: Sums) -> None:
+    def _add_distances(self, sums: Sums, interval: IntArray) -> None:
         touch = np.where(self.is_buy, self._ask, self._bid)
         has = np.where(self.is_buy, self._has_ask, self._has_bid)
         has &= self.is_valid & self.has_price
         away = np.clip(self.sign * (self.price - touch), -1, _FAR_TICKS)
         for ticks, name in enumerate(TOUCH_DISTANCES, start=-1):
-            sums.count(name, self.interval[has & (away == ticks)])
-        sums.count("no_touch_count", self.interval[~has])
+            sums.count(name, interval[has & (away == ticks)])
+        sums.count("no_touch_count", interval[~has])
 
 
 @kernel
@@ -134,15 +153,15 @@ class Windows:
         self._return_bps = np.full(1, np.nan)
         self._value, self._net = np.zeros((2, 1))
 
-    def add(self, prints: Prints) -> None:
+    def add(self, prints: Prints, interval: IntArray) -> None:
         """Adds prints to the open window, or to further ones."""
         begins = np.empty(prints.ts_ns.size, np.bool_)
         width_ns = IMPACT_WINDOW_SECONDS * NS_PER_SECOND
         self._start_ns = _find_windows(prints.ts_ns, self._start_ns, width_ns, begins)
-        impact_bps, has_impact = prints.bps(_RETURN)
+        impact_bps, has_impact = prints.in_bps[_RETURN]
         # An impact is twice a move, in the taker's direction.
         return_bps = np.where(has_impact, prints.sign * impact_bps / 2, np.nan)[begins]
-        self._interval = np.append(self._interval, prints.interval[begins])
+        self._interval = np.append(self._interval, interval[begins])
         self._return_bps = np.append(self._return_bps, return_bps)
         further = np.zeros(len(return_bps))
         self._value, self._net = np.append(self._value, further), np.append(self._net, further)
@@ -179,9 +198,9 @@ class Orders:
         self._open: list[NDArray[np.int64]] = [np.empty(0, np.int64) for _ in range(6)]
         self._past = np.empty((5, 0), np.int64)
 
-    def add(self, prints: Prints) -> None:
+    def add(self, prints: Prints, interval: IntArray) -> None:
         """Adds prints, to the open order first."""
-        new = (prints.order, prints.sign, prints.interval, prints.run, prints.price)
+        new = (prints.order, prints.sign, interval, prints.run, prints.price)
         columns = [
             np.concatenate(pair) for pair in zip(self._open, (*new, prints.has_price), strict=True)
         ]

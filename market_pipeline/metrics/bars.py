@@ -30,12 +30,14 @@ from market_pipeline.metrics.tables import BARS
 from market_pipeline.metrics.time_weighted import Grid, pieces
 from market_pipeline.quality.intervals import (
     NS_PER_SECOND,
+    BoolArray,
     FloatArray,
     IntArray,
     day_bounds_ns,
 )
 from market_pipeline.quality.measures.print_bars import PrintBars, in_receipt_order
 from market_pipeline.sources.batches import OUTSIDE_MARKET, Trades
+from market_pipeline.warehouse.runs import RowRuns
 
 __all__ = ["MOST_LOTS", "QUOTE_COLUMNS", "day_bars", "too_many_lots"]
 
@@ -69,6 +71,8 @@ _OF_FIRST, _OF_HIGHEST, _OF_LOWEST, _OF_LAST = (
 )
 """What is of a bar's first, highest, lowest and last, by what is above 0 where there is one."""
 
+_OF_RUNS = [column.name for column in BARS.columns if column.type in {"BIGINT", "DOUBLE"}]
+
 _LEAST, _MOST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
 
@@ -82,8 +86,8 @@ def day_bars(
     size_scale: Scale,
     not_observed: IntArray,
     bar_seconds: Sequence[int],
-) -> Iterator[pl.DataFrame]:
-    """The bars of one instrument's day in the columns of `metrics.bars`, a frame for each width.
+) -> Iterator[RowRuns]:
+    """The bars of one instrument's day, rows of `metrics.bars`, of one width after the other.
 
     Args:
         bbo: One row per message in order, `QUOTE_COLUMNS`, cut anywhere.
@@ -101,20 +105,37 @@ def day_bars(
         **_trade_bars(trades, grid, price_scale, size_scale),
         **_quote_bars(bbo, grid, not_observed),
     }
+    constants: dict[str, str | int | date] = {
+        "exchange": instrument.venue,
+        "symbol": instrument.symbol,
+        "dt": day,
+    }
     for narrow, wide in pairwise((bar_seconds[0], *bar_seconds)):
-        bars = _wider(bars, wide // narrow)
-        starts_us = grid.starts_ns[0] // 1_000 + np.arange(len(bars["valid_ns"])) * wide * 1_000_000
-        yield (
-            _rows(bars, wide, price_scale, size_scale, has_file=trades is not None)
-            .with_columns(
-                pl.lit(instrument.venue).alias("exchange"),
-                pl.lit(instrument.symbol).alias("symbol"),
-                pl.lit(day).alias("dt"),
-                pl.lit(wide, pl.Int32).alias("width_seconds"),
-                pl.Series("bar_start", starts_us).cast(pl.Datetime("us")),
-            )
-            .select(column.name for column in BARS.columns)
+        bars = bars if wide == narrow else _wider(bars, wide // narrow)
+        first = np.flatnonzero(_changes(bars))
+        yield RowRuns(
+            {**constants, "width_seconds": wide},
+            "bar_start",
+            int(grid.starts_ns[0]) // 1_000,
+            wide * 1_000_000,
+            _rows(
+                {name: column[first] for name, column in bars.items()},
+                wide,
+                price_scale,
+                size_scale,
+                has_file=trades is not None,
+            ).select(_OF_RUNS),
+            np.diff(first, append=len(bars["valid_ns"])),
         )
+
+
+def _changes(bars: _Bars) -> BoolArray:
+    """Where a bar is not the one before it, but for its start; the first one always."""
+    changed = np.zeros(len(bars["valid_ns"]), np.bool_)
+    changed[:1] = True
+    for column in bars.values():
+        changed[1:] |= column[1:] != column[:-1]
+    return changed
 
 
 def _trade_bars(

@@ -7,15 +7,21 @@ confirmed level as far as that, or farther: what lies beyond the last one is unk
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import polars as pl
 
 from market_pipeline.books.state import DEPTH_LEVELS, read_only
+from market_pipeline.mapped import ColumnArray
 from market_pipeline.metrics._depth_kernel import AVERAGED, Depths, add_depths
 from market_pipeline.metrics.book_batches import with_book_in_force, with_sound_times
-from market_pipeline.metrics.day_rows import InstrumentRows, NestedGrids, known
+from market_pipeline.metrics.day_rows import (
+    Chosen,
+    Filled,
+    InstrumentRows,
+    NestedGrids,
+    known,
+    picked,
+)
 from market_pipeline.metrics.time_weighted import Grid, pieces
 from market_pipeline.quality.intervals import NS_PER_SECOND, FloatArray, IntArray
 
@@ -32,14 +38,13 @@ _CONFIRMED = tuple(f"{side}_levels_confirmed" for side in _SIDES)
 _COLUMNS = ("ts_receipt_ns", "flags", *_LEVELS, *_CONFIRMED)
 
 
-def depth_columns(day: InstrumentRows, edges_ns: Sequence[IntArray]) -> list[pl.DataFrame]:
-    """The columns of `DEPTH_COLUMNS`, a frame for each grid, a row for each of its intervals.
+def depth_columns(day: InstrumentRows, grids: NestedGrids) -> Filled:
+    """The columns of `DEPTH_COLUMNS`.
 
     Args:
         day: What is read: `books.depth`.
-        edges_ns: Of each grid, int64, shape (intervals + 1,); all of equal width, over one span.
+        grids: The intervals.
     """
-    grids = NestedGrids(edges_ns)
     end_ns = grids.start_ns + grids.number * grids.width_ns
     grid = Grid.between(grids.start_ns, end_ns, grids.width_ns)
     depths = Depths.of(grids.number)
@@ -51,37 +56,31 @@ def depth_columns(day: InstrumentRows, edges_ns: Sequence[IntArray]) -> list[pl.
         levels = rows.select(*no_null[:1]).to_numpy(order="fortran").T
         confirmed = rows.select(no_null[1].cast(pl.Int64)).to_numpy(order="fortran").T
         add_depths(depths, *(read_only(each) for each in (*held, levels, confirmed)))
+    sums, reach = grids.sums(depths.sums), grids.largest(depths.reach)
+    held_ns, valid_ns = grids.sums(depths.held_ns), grids.sums(depths.valid_ns)
     lot = float(day.lot.step)
-    summed = zip(
-        grids.sums(depths.sums),
-        grids.sums(depths.held_ns),
-        grids.sums(depths.valid_ns),
-        grids.largest(depths.reach),
-        strict=True,
-    )
-    return [_frame(*each, lot) for each in summed]
+
+    def columns(chosen: Chosen) -> dict[str, ColumnArray | pl.Series]:
+        of_each = (picked(sums, chosen), picked(held_ns, chosen))
+        return _columns(*of_each, picked(valid_ns, chosen), picked(reach, chosen), lot)
+
+    return Filled(grids.changes(sums, held_ns, valid_ns, reach), columns)
 
 
-def _frame(
+def _columns(
     sums: FloatArray, held_ns: IntArray, valid_ns: IntArray, reach: FloatArray, lot: float
-) -> pl.DataFrame:
+) -> dict[str, ColumnArray | pl.Series]:
     most_levels, most_bps = reach.T
-
-    def mean(name: str, of_each: FloatArray, ns: IntArray) -> pl.Series:
-        # One after the other: all at once would take as much memory as the sums again.
-        means = of_each / np.maximum(ns, 1)
+    means = sums / np.maximum(held_ns, 1)
+    for each, name in enumerate(AVERAGED):
         if not name.startswith("depth_imbalance"):
-            means *= lot
-        return known(means, ns > 0)
-
-    return pl.DataFrame(
-        {
-            "depth_valid_seconds": valid_ns[:, 0] / NS_PER_SECOND,
-            "levels_confirmed": known(most_levels.astype(np.int64), most_levels >= 0),
-            "confirmed_bps": known(most_bps, most_bps >= 0),
-            **{
-                name: mean(name, of_each, ns)
-                for name, of_each, ns in zip(AVERAGED, sums.T, held_ns.T, strict=True)
-            },
-        }
-    )
+            means[:, each] *= lot
+    return {
+        "depth_valid_seconds": valid_ns[:, 0] / NS_PER_SECOND,
+        "levels_confirmed": known(most_levels.astype(np.int64), most_levels >= 0),
+        "confirmed_bps": known(most_bps, most_bps >= 0),
+        **{
+            name: known(mean, ns > 0)
+            for name, mean, ns in zip(AVERAGED, means.T, held_ns.T, strict=True)
+        },
+    }

@@ -7,16 +7,16 @@ nothing explains, and by a column that ought to vary and has one value all over 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import polars as pl
 
 from market_pipeline.metrics.columns import MetricColumn
 from market_pipeline.quality.figures.features import FeatureFigures
 
-__all__ = ["BUSY_MESSAGES", "Violation", "feature_figures", "violations"]
+__all__ = ["BUSY_MESSAGES", "Features", "Violation"]
 
 BUSY_MESSAGES: Final = 10_000
 """A day with so many messages is busy: sizes at the touch stay the same over none."""
@@ -45,23 +45,118 @@ class Violation:
     expected: str
 
 
-def violations(rows: pl.DataFrame, columns: Sequence[MetricColumn]) -> Iterator[Violation]:
-    """What breaks a rule in all rows of one width of a day, column by column.
+class Features:
+    """Holds the rows of a day's metrics against what is declared of their columns.
 
     Args:
-        rows: With interval_seconds, interval_start and the columns.
-        columns: Which are looked at.
+        columns: Those that are looked at.
+
+    Attributes:
+        is_busy: Whether the day is one of `BUSY_MESSAGES`; to be set before anything is added.
     """
-    rules = _rules_of(tuple(columns))
-    counts = rows.select(
-        broken.sum().alias(str(at)) for at, (_, broken, _) in enumerate(rules)
-    ).row(0)
-    for (column, broken, expected), count in zip(rules, counts, strict=True):
-        if count:
-            where = rows.filter(broken).row(0, named=True)
-            yield _violation(column, count, where, expected)
-    if rows["message_count"].sum() >= BUSY_MESSAGES:
-        yield from _constant(rows, [each for each in columns if each.varies])
+
+    def __init__(self, columns: Sequence[MetricColumn], *, is_busy: bool = False) -> None:
+        self.is_busy = is_busy
+        self._columns = tuple(columns)
+        self._varying = [column for column in columns if column.varies]
+        self._values = 0
+        self._widths: dict[int, _OfWidth] = {}
+
+    def add(self, of_widths: Sequence[pl.DataFrame]) -> None:
+        """Looks at rows, which follow those of the same width that were added before.
+
+        Args:
+            of_widths: Each of one width, with interval_seconds, interval_start, the columns, and in
+                `rows` how many intervals each row stands for.
+        """
+        # What takes long is to state so many rules: most rows break none, whatever their width.
+        broken = pl.concat(of_widths).select(_any_of(self._columns)).row(0) if of_widths else ()
+        suspects = [at for at, is_broken in enumerate(broken) if is_broken]
+        for rows in of_widths:
+            seconds = int(rows["interval_seconds"][0])
+            found = self._widths.setdefault(seconds, _OfWidth({}, {}))
+            self._values += int(rows["rows"].sum()) * len(self._columns)
+            for at in suspects:
+                column, rule, expected = _rules_of(self._columns)[at]
+                where = rows.filter(rule)
+                if where.height:
+                    first = found.broken.get(at) or _violation(
+                        column, where.row(0, named=True), expected
+                    )
+                    count = first.count + int(where["rows"].sum())
+                    found.broken[at] = replace(first, count=count)
+            if self.is_busy:
+                self._add_varying(rows, found)
+
+    def _add_varying(self, rows: pl.DataFrame, found: _OfWidth) -> None:
+        """Notes the only value of columns that ought to have several."""
+        there = rows.select(
+            each
+            for name in (column.name for column in self._varying)
+            for each in (
+                pl.col(name).min().alias(f"{name}:least"),
+                pl.col(name).max().alias(f"{name}:most"),
+                pl.col("rows").filter(pl.col(name).is_not_null()).sum().alias(f"{name}:rows"),
+            )
+        ).row(0, named=True)
+        for column in self._varying:
+            name = column.name
+            least, most, count = (there[f"{name}:{each}"] for each in ("least", "most", "rows"))
+            if not count:
+                continue
+            if name not in found.only:
+                where = rows.filter(pl.col(name).is_not_null()).row(0, named=True)
+                expected = "more than one value in a busy day"
+                found.only[name] = _Only(_violation(column, where, expected), least, most, 0)
+            only = found.only[name]
+            found.only[name] = _Only(
+                only.violation, min(only.least, least), max(only.most, most), only.rows + count
+            )
+
+    def violations(self) -> Iterator[Violation]:
+        """What breaks a rule, width by width, column by column."""
+        for found in self._widths.values():
+            yield from (found.broken[at] for at in sorted(found.broken))
+            for column in self._varying:
+                only = found.only.get(column.name)
+                if only and only.rows >= _FEW_INTERVALS and only.least == only.most:
+                    yield replace(only.violation, count=1)
+
+    def figures(self) -> FeatureFigures:
+        """The figures of the day."""
+        found = [*self.violations()]
+        first = found[:_PLACES]
+        return FeatureFigures(
+            feature_values=self._values,
+            feature_violations=sum(each.count for each in found),
+            violation_columns=tuple(each.column for each in first),
+            violation_seconds=tuple(each.seconds for each in first),
+            violation_starts_ns=tuple(each.start_ns for each in first),
+            violation_values=tuple(each.value for each in first),
+            violation_expected=tuple(each.expected for each in first),
+        )
+
+
+class _Only(NamedTuple):
+    """What a column has: where a value first is, the least and the most, and in how many rows."""
+
+    violation: Violation
+    least: float
+    most: float
+    rows: int
+
+
+class _OfWidth(NamedTuple):
+    """What was found in the rows of one width: by number of the rule, and by column."""
+
+    broken: dict[int, Violation]
+    only: dict[str, _Only]
+
+
+@cache
+def _any_of(columns: tuple[MetricColumn, ...]) -> list[pl.Expr]:
+    """Whether any row breaks each rule."""
+    return [rule.any().alias(str(at)) for at, (_, rule, _) in enumerate(_rules_of(columns))]
 
 
 @cache
@@ -80,49 +175,15 @@ def _rules(column: MetricColumn) -> Iterator[tuple[MetricColumn, pl.Expr, str]]:
     yield column, value.is_null() & ~column.null_where, "a value: nothing explains a null here"
 
 
-def _constant(rows: pl.DataFrame, columns: Sequence[MetricColumn]) -> Iterator[Violation]:
-    """Columns with one value in all of many rows."""
-    names = [each.name for each in columns]
-    least, most, there = (
-        rows.select(statistic).row(0, named=True)
-        for statistic in (pl.col(names).min(), pl.col(names).max(), pl.col(names).count())
-    )
-    for column in columns:
-        name = column.name
-        if there[name] >= _FEW_INTERVALS and least[name] == most[name]:
-            where = rows.filter(pl.col(name).is_not_null()).row(0, named=True)
-            yield _violation(column, 1, where, "more than one value in a busy day")
-
-
-def _violation(
-    column: MetricColumn, count: int, where: dict[str, object], expected: str
-) -> Violation:
+def _violation(column: MetricColumn, where: dict[str, object], expected: str) -> Violation:
+    """One that was not counted yet."""
     start = pl.Series([where["interval_start"]], dtype=pl.Datetime("us")).dt.timestamp("ns")
     value = where[column.name]
     return Violation(
         column.name,
-        count,
+        0,
         int(str(where["interval_seconds"])),
         int(start[0]),
         "null" if value is None else repr(value),
         expected,
-    )
-
-
-def feature_figures(values: int, found: Sequence[Violation]) -> FeatureFigures:
-    """The figures of a day.
-
-    Args:
-        values: How many were looked at.
-        found: Of every width.
-    """
-    first = found[:_PLACES]
-    return FeatureFigures(
-        feature_values=values,
-        feature_violations=sum(each.count for each in found),
-        violation_columns=tuple(each.column for each in first),
-        violation_seconds=tuple(each.seconds for each in first),
-        violation_starts_ns=tuple(each.start_ns for each in first),
-        violation_values=tuple(each.value for each in first),
-        violation_expected=tuple(each.expected for each in first),
     )

@@ -26,7 +26,7 @@ too little of what it is made of; counts are 0 there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import polars as pl
@@ -38,6 +38,7 @@ from market_pipeline.metrics.columns import (
     LEAST_WINDOWS,
     SIGN_LAGS,
 )
+from market_pipeline.metrics.day_rows import Filled, changes_at
 from market_pipeline.quality.intervals import FloatArray, IntArray
 
 __all__ = ["FLOW_INPUT", "flow_columns"]
@@ -50,36 +51,40 @@ FLOW_INPUT = (
 """The columns that are read of `books.trades`."""
 
 
-def flow_columns(trades: Iterable[pl.DataFrame], edges_ns: IntArray) -> pl.DataFrame:
-    """The figures of intervals one after the other, in the columns `FLOW_COLUMNS`.
+def flow_columns(trades: Iterable[pl.DataFrame], edges_ns: Sequence[IntArray]) -> Filled:
+    """The columns `FLOW_COLUMNS`; where the trades are cut changes no value.
 
     Args:
         trades: `FLOW_INPUT` of `books.trades`, in the order of its rows, cut anywhere.
-        edges_ns: int64, shape (intervals + 1,), ascending: interval i is from edge i up to edge
-            i + 1. Trades outside of all are left out.
-
-    Returns:
-        One row for each interval, in order. Where the trades are cut changes no value.
+        edges_ns: Of each grid, int64, shape (intervals + 1,), ascending, all over one span:
+            interval i is from edge i up to edge i + 1. Trades outside of all are left out.
     """
-    sums = Sums(len(edges_ns) - 1)
-    windows, orders = Windows(sums), Orders(sums)
+    sums = [Sums(len(edges) - 1) for edges in edges_ns]
+    sequences = [(Windows(each), Orders(each)) for each in sums]
+    start_ns, end_ns = edges_ns[0][0], edges_ns[0][-1]
     for rows in trades:
-        interval = np.searchsorted(edges_ns, rows["ts_receipt_ns"].to_numpy(), side="right") - 1
-        is_within = (interval >= 0) & (interval < sums.intervals)
+        ts_ns = rows["ts_receipt_ns"].to_numpy()
+        is_within = (start_ns <= ts_ns) & (ts_ns < end_ns)
         is_market = rows["is_market"].fill_null(value=True).to_numpy()
-        sums.count("outside_market_count", interval[is_within & ~is_market])
         kept = is_within & is_market
-        if kept.any():
-            prints = Prints(rows.filter(kept), interval[kept])
-            prints.add_to(sums)
-            windows.add(prints)
-            orders.add(prints)
-    windows.close()
-    orders.close()
-    return _figures(sums)
+        prints = Prints(rows.filter(kept)) if kept.any() else None
+        for edges, each, (windows, orders) in zip(edges_ns, sums, sequences, strict=True):
+            interval = np.searchsorted(edges, ts_ns, side="right") - 1
+            each.count("outside_market_count", interval[is_within & ~is_market])
+            if prints is not None:
+                prints.add_to(each, interval[kept])
+                windows.add(prints, interval[kept])
+                orders.add(prints, interval[kept])
+    for windows, orders in sequences:
+        windows.close()
+        orders.close()
+    return Filled(
+        [changes_at(each.has_any) for each in sums],
+        lambda chosen: _figures(Sums.picked(sums, chosen)),
+    )
 
 
-def _figures(sums: Sums) -> pl.DataFrame:
+def _figures(sums: Sums) -> dict[str, pl.Series]:
     enough = sums["impact_window_count"] >= LEAST_WINDOWS
     floats = {
         "effective_spread_bps": sums.ratio("effective", "effective_size"),
@@ -98,14 +103,12 @@ def _figures(sums: Sums) -> pl.DataFrame:
         enough = sums[f"pairs_{lag}"] >= LEAST_PAIRS
         product = sums.ratio(f"products_{lag}", f"pairs_{lag}", enough=enough)
         floats[f"sign_autocorrelation_{lag}"] = product - floats["sign_mean"] ** 2
-    return pl.DataFrame(
-        {
-            name: pl.Series(floats[name], nan_to_null=True)
-            if name in floats
-            else pl.Series(sums[name].astype(np.int64))
-            for name in (column.name for column in FLOW_COLUMNS)
-        }
-    )
+    return {
+        name: pl.Series(floats[name], nan_to_null=True)
+        if name in floats
+        else pl.Series(sums[name].astype(np.int64))
+        for name in (column.name for column in FLOW_COLUMNS)
+    }
 
 
 def _roll_spread(sums: Sums) -> FloatArray:

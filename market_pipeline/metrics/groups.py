@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
 from typing import Final
 
+import numpy as np
 import polars as pl
 
 from market_pipeline.metrics.columns import (
@@ -21,7 +21,13 @@ from market_pipeline.metrics.columns import (
     TRADE_COLUMNS,
     MetricColumn,
 )
-from market_pipeline.metrics.day_rows import InstrumentRows
+from market_pipeline.metrics.day_rows import (
+    Chosen,
+    Filled,
+    InstrumentRows,
+    NestedGrids,
+    changes_at,
+)
 from market_pipeline.metrics.depth import depth_columns
 from market_pipeline.metrics.flow import FLOW_INPUT, flow_columns
 from market_pipeline.metrics.touch import touch_columns
@@ -30,8 +36,8 @@ from market_pipeline.quality.intervals import IntArray
 
 __all__ = ["GROUPS", "Group", "of_trades"]
 
-_Fill = Callable[[InstrumentRows, Sequence[IntArray]], list[pl.DataFrame]]
-_FillOfTrades = Callable[[Iterable[pl.DataFrame], IntArray], pl.DataFrame]
+_Fill = Callable[[InstrumentRows, NestedGrids], Filled]
+_FillOfTrades = Callable[[Iterable[pl.DataFrame], Sequence[IntArray]], Filled]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +46,7 @@ class Group:
 
     Attributes:
         columns: Those it fills.
-        fill: Makes them of a day: for each grid, given as the edges of its intervals in ns, a frame
-            with a row for each interval, in order. The intervals of a grid are equally wide, and
-            all grids go from midnight to midnight.
+        fill: Makes them of a day, for all intervals of grids from midnight to midnight.
     """
 
     columns: tuple[MetricColumn, ...]
@@ -57,22 +61,20 @@ def of_trades(
     Args:
         columns: Those it fills.
         input_columns: Those it reads of `books.trades`.
-        fill: Makes them of batches of rows, in file order, for the intervals of one grid.
+        fill: Makes them of batches of rows, in file order, for grids given by their edges in ns.
     """
 
-    def fill_each(day: InstrumentRows, edges_ns: Sequence[IntArray]) -> list[pl.DataFrame]:
-        if day.trades is None:
-            names = [each.name for each in columns]
-            return [
-                pl.DataFrame(dict.fromkeys(names, [None] * (len(edges) - 1))) for edges in edges_ns
-            ]
-        batches = day.trades(input_columns)
-        first = list(islice(batches, 2))
-        frames = [fill(chain(first, batches), edges_ns[0])]
-        # What is one batch, as most days are, is read once for all grids.
-        for edges in edges_ns[1:]:
-            frames.append(fill(first if len(first) < 2 else day.trades(input_columns), edges))
-        return frames
+    def fill_each(day: InstrumentRows, grids: NestedGrids) -> Filled:
+        if day.trades is not None:
+            return fill(day.trades(input_columns), grids.edges_ns)
+        names = [each.name for each in columns]
+
+        def nulls(chosen: Chosen) -> dict[str, pl.Series]:
+            number = sum(len(each) for each in chosen)
+            return dict.fromkeys(names, pl.Series([None] * number, dtype=pl.Null))
+
+        empty = [np.zeros(len(edges) - 1, np.bool_) for edges in grids.edges_ns]
+        return Filled([changes_at(each) for each in empty], nulls)
 
     return Group(columns, fill_each)
 

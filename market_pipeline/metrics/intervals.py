@@ -7,104 +7,159 @@ one is known.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.metrics.columns import METRIC_COLUMNS, RATIO_COLUMN
-from market_pipeline.metrics.day_rows import InstrumentRows
-from market_pipeline.metrics.features import feature_figures, violations
+from market_pipeline.metrics.day_rows import Filled, InstrumentRows, NestedGrids
+from market_pipeline.metrics.features import BUSY_MESSAGES, Features
 from market_pipeline.metrics.groups import GROUPS
-from market_pipeline.metrics.tables import BOOK_METRICS, DAILY_METRICS, HOURLY
+from market_pipeline.metrics.tables import DAILY_METRICS, HOURLY
 from market_pipeline.quality.figures.features import FeatureFigures
-from market_pipeline.quality.intervals import NS_PER_SECOND, SECONDS_PER_DAY, day_bounds_ns
+from market_pipeline.quality.intervals import (
+    NS_PER_SECOND,
+    SECONDS_PER_DAY,
+    IntArray,
+    day_bounds_ns,
+)
+from market_pipeline.warehouse.runs import RowRuns
 
-__all__ = ["DayMetrics", "day_metrics"]
+__all__ = ["day_metrics"]
 
 _HOUR: Final = 3_600
-_COURSE: Final = {"buy_volume", *(name for name, _, _ in HOURLY)}
-_INTERVAL_COLUMNS: Final = [column.name for column in BOOK_METRICS.columns]
+_BLOCK_RUNS: Final = 1 << 14
+_IN_TABLE: Final = tuple(column for column in METRIC_COLUMNS if not column.only_daily)
+_NAMES: Final = [column.name for column in _IN_TABLE]
 _TYPES: Final = DAILY_METRICS.empty().schema
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class DayMetrics:
-    """The metrics of one instrument's day.
-
-    Attributes:
-        intervals: Rows of `metrics.book_metrics`, a frame for each width.
-        daily: The row of `metrics.daily`.
-    """
-
-    intervals: list[pl.DataFrame]
-    daily: pl.DataFrame
-
-
 def day_metrics(
-    rows: InstrumentRows, *, instrument: Instrument, day: date, metrics_seconds: Sequence[int]
-) -> DayMetrics:
-    """The metrics of one instrument's day; where batches are cut changes nothing.
+    rows: InstrumentRows,
+    *,
+    instrument: Instrument,
+    day: date,
+    metrics_seconds: Sequence[int],
+    write: Callable[[RowRuns], None],
+) -> pl.DataFrame:
+    """Makes the metrics of one instrument's day; where batches are cut changes nothing.
+
+    Rows of `metrics.book_metrics` that follow each other and differ in nothing but their start are
+    made, looked at and written as one, a bounded number of them at a time.
 
     Args:
         rows: The published rows of the day.
         instrument, day: What they are of.
         metrics_seconds: The widths, ascending, each a divisor of the day.
+        write: Takes the rows of `metrics.book_metrics`, width by width.
+
+    Returns:
+        The row of `metrics.daily`.
 
     Raises:
         DomainError: Of a column that cannot be summed.
     """
     start_ns, end_ns = day_bounds_ns(day)
-    widths = list(dict.fromkeys((*metrics_seconds, _HOUR, SECONDS_PER_DAY)))
-    edges = {w: np.arange(start_ns, end_ns + 1, w * NS_PER_SECOND) for w in widths}
-    filled: dict[int, list[pl.DataFrame]] = {width: [] for width in widths}
-    for group in GROUPS:
-        # Of hours that nobody asked for only what the row of the day has by hour is made.
-        has_course = not _COURSE.isdisjoint(column.name for column in group.columns)
-        made = [w for w in widths if w != _HOUR or w in metrics_seconds or has_course]
-        for width, frame in zip(made, group.fill(rows, [edges[w] for w in made]), strict=True):
-            filled[width].append(frame)
-    of_width = {
-        width: _with_key(pl.concat(frames, how="horizontal"), instrument, day, width)
-        for width, frames in filled.items()
+    # The day comes first: whether it is a busy one says what is looked at in the others.
+    widths = (SECONDS_PER_DAY, _HOUR, *metrics_seconds)
+    grids = NestedGrids([np.arange(start_ns, end_ns + 1, w * NS_PER_SECOND) for w in widths])
+    filled = [group.fill(rows, grids) for group in GROUPS]
+    constants: dict[str, str | date] = {
+        "exchange": instrument.venue,
+        "symbol": instrument.symbol,
+        "dt": day,
     }
-    intervals = [of_width[width] for width in metrics_seconds]
-    in_table = [column for column in METRIC_COLUMNS if not column.only_daily]
-    found = [each for frame in intervals for each in violations(frame, in_table)]
-    values = sum(frame.height for frame in intervals) * len(in_table)
-    return DayMetrics(
-        [frame.select(_INTERVAL_COLUMNS) for frame in intervals],
-        _daily(of_width[SECONDS_PER_DAY], of_width[_HOUR], feature_figures(values, found)),
-    )
+    features, whole, hours = Features(_IN_TABLE), None, None
+    for block in _blocks(filled, len(widths)):
+        parts = _frames(filled, block, widths, start_ns)
+        if whole is None or hours is None:
+            whole, hours, *parts = parts
+            features.is_busy = whole["message_count"].item() >= BUSY_MESSAGES
+        features.add(parts)
+        for part in parts:
+            width_us = int(part["interval_seconds"][0]) * 1_000_000
+            write(
+                RowRuns(
+                    {**constants, "interval_seconds": width_us // 1_000_000},
+                    "interval_start",
+                    int(part["interval_start"].dt.timestamp("us")[0]),
+                    width_us,
+                    part.select(_NAMES),
+                    part["rows"].to_numpy(),
+                )
+            )
+    if whole is None or hours is None:
+        raise AssertionError("a day has a row")
+    return _daily(constants, whole, hours, features.figures())
 
 
-def _with_key(rows: pl.DataFrame, instrument: Instrument, day: date, width: int) -> pl.DataFrame:
-    """Rows of one width with their types, what they are of, and the ratio of two groups."""
-    first = pl.datetime(day.year, day.month, day.day, time_unit="us")
-    columns = [pl.col(name).cast(_TYPES[name]) for name in rows.columns]
-    return rows.select(
-        pl.lit(instrument.venue).alias("exchange"),
-        pl.lit(instrument.symbol).alias("symbol"),
-        pl.lit(day).alias("dt"),
-        pl.lit(width, pl.Int32).alias("interval_seconds"),
-        (first + pl.duration(seconds=pl.int_range(pl.len()) * width)).alias("interval_start"),
-        *columns,
-    ).with_columns(
+class _Runs(NamedTuple):
+    """Rows of one grid: the first interval of each, and how many intervals are like it."""
+
+    first: IntArray
+    rows: IntArray
+
+
+def _blocks(filled: Sequence[Filled], grids: int) -> Iterator[list[_Runs]]:
+    """All rows of all grids, grid after grid, a bounded number at a time; the first two by itself.
+
+    The intervals of the day and of its hours are rows each.
+    """
+    runs = []
+    for grid in range(grids):
+        changed = np.logical_or.reduce([each.changes[grid] for each in filled])
+        first = np.flatnonzero(changed) if grid > 1 else np.arange(len(changed))
+        runs.append(_Runs(first, np.diff(first, append=len(changed))))
+    offsets = np.cumsum([0, *(len(each.first) for each in runs)])
+    for start in range(0, int(offsets[-1]), _BLOCK_RUNS):
+        cuts = [
+            slice(max(0, start - int(offset)), max(0, start + _BLOCK_RUNS - int(offset)))
+            for offset in offsets[:-1]
+        ]
+        yield [_Runs(each.first[cut], each.rows[cut]) for each, cut in zip(runs, cuts, strict=True)]
+
+
+def _frames(
+    filled: Sequence[Filled], block: Sequence[_Runs], widths: Sequence[int], start_ns: int
+) -> list[pl.DataFrame]:
+    """The rows of a block with their types, a frame for each grid that has any."""
+    sizes = [len(each.first) for each in block]
+    chosen = [each.first for each in block]
+    width = np.repeat(np.array(widths, np.int32), sizes)
+    starts_us = start_ns // 1_000 + np.concatenate(chosen) * width * 1_000_000
+    columns = {
+        "interval_seconds": pl.Series(width),
+        "interval_start": pl.Series(starts_us).cast(pl.Datetime("us")),
+        "rows": pl.Series(np.concatenate([each.rows for each in block])),
+    }
+    for group in filled:
+        for name, made in group.columns(chosen).items():
+            column = made if isinstance(made, pl.Series) else pl.Series(made)
+            columns[name] = column if column.dtype == _TYPES[name] else column.cast(_TYPES[name])
+    frame = pl.DataFrame(columns).with_columns(
         pl.when(pl.col("message_count") > 0)
         .then(pl.col("taker_order_count") / pl.col("message_count"))
         .alias(RATIO_COLUMN.name)
     )
+    ends = np.cumsum(sizes).tolist()
+    return [frame[end - size : end] for end, size in zip(ends, sizes, strict=True) if size]
 
 
-def _daily(day: pl.DataFrame, hours: pl.DataFrame, figures: FeatureFigures) -> pl.DataFrame:
+def _daily(
+    constants: Mapping[str, str | date],
+    whole: pl.DataFrame,
+    hours: pl.DataFrame,
+    figures: FeatureFigures,
+) -> pl.DataFrame:
     """The row of the day, with its course by hour and what breaks a rule."""
     course = hours.with_columns((pl.col("buy_volume") + pl.col("sell_volume")).alias("volume"))
     row = {
-        **day.row(0, named=True),
+        **constants,
+        **whole.row(0, named=True),
         **{f"{name}_by_hour": course[name].to_list() for name, _, _ in HOURLY},
         **figures.as_record(),
     }

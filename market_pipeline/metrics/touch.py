@@ -7,13 +7,12 @@ Gatheral and Oomen (2009), which is no fitted micro-price. docs/metrics.md has f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import polars as pl
 
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.state import read_only
+from market_pipeline.mapped import ColumnArray
 from market_pipeline.metrics._touch_kernel import (
     COUNTS,
     SUMS,
@@ -24,7 +23,15 @@ from market_pipeline.metrics._touch_kernel import (
     walk_touch,
 )
 from market_pipeline.metrics.columns import RETURN_STEPS_MS, step_text
-from market_pipeline.metrics.day_rows import InstrumentRows, NestedGrids, known
+from market_pipeline.metrics.day_rows import (
+    Chosen,
+    Filled,
+    InstrumentRows,
+    NestedGrids,
+    either,
+    known,
+    picked,
+)
 from market_pipeline.quality.intervals import NS_PER_SECOND, FloatArray, IntArray
 
 __all__ = ["touch_columns"]
@@ -34,21 +41,15 @@ _TOUCH = ("bid_price_ticks", "bid_size_lots", "ask_price_ticks", "ask_size_lots"
 _COLUMNS = ("ts_receipt_ns", "flags", *_TOUCH)
 
 
-def touch_columns(day: InstrumentRows, edges_ns: Sequence[IntArray]) -> list[pl.DataFrame]:
-    """The columns of `TOUCH_COLUMNS`, a frame for each grid, a row for each of its intervals.
+def touch_columns(day: InstrumentRows, grids: NestedGrids) -> Filled:
+    """The columns of `TOUCH_COLUMNS`.
 
     Args:
         day: What is read: `books.bbo`.
-        edges_ns: Of each grid, int64, shape (intervals + 1,); all of equal width, over one span.
+        grids: The intervals.
     """
-    grids = NestedGrids(edges_ns)
-    walk = TouchWalk.of(
-        grids.start_ns,
-        grids.width_ns,
-        grids.number,
-        day.not_observed,
-        np.array(RETURN_STEPS_MS, np.int64) * _NS_PER_MS,
-    )
+    steps_ns = np.array(RETURN_STEPS_MS, np.int64) * _NS_PER_MS
+    walk = TouchWalk.of(grids.start_ns, grids.width_ns, grids.number, day.not_observed, steps_ns)
     quantiles = QuantileBins.of(grids.ratios, grids.number)
     for batch in day.bbo(_COLUMNS):
         rows = batch.with_columns(pl.col(*_TOUCH).fill_null(0))
@@ -56,27 +57,24 @@ def touch_columns(day: InstrumentRows, edges_ns: Sequence[IntArray]) -> list[pl.
             walk, quantiles, TouchRows(*(read_only(rows[name].to_numpy()) for name in _COLUMNS))
         )
     finish_quantiles(quantiles)
-    ends = np.split(quantiles.results, quantiles.offsets[1:])
+    arrival_ns = np.split(quantiles.results, quantiles.offsets[1:])
     divisors = grids.divisors(walk.counts[:, COUNTS.index("divisor_ns")])
-    summed = zip(
-        grids.sums(walk.sums),
-        grids.sums(walk.counts),
-        grids.sums(walk.variance),
-        grids.sums(walk.returns),
-        strict=True,
-    )
-    return [
-        pl.DataFrame(
-            {
-                **_of_book(*each[:2], day.tick, day.lot),
-                **_of_messages(each[1], arrival_ns, divisor_ns),
-                **_of_returns(*each[2:], grids.width_ns * int(ratio)),
-            }
-        )
-        for each, arrival_ns, divisor_ns, ratio in zip(
-            summed, ends, divisors, grids.ratios, strict=True
-        )
-    ]
+    sums, counts = grids.sums(walk.sums), grids.sums(walk.counts)
+    variance, returns = grids.sums(walk.variance), grids.sums(walk.returns)
+    widths_ns = grids.width_ns * grids.ratios
+    known_steps = [np.flatnonzero(width_ns % steps_ns == 0) for width_ns in widths_ns]
+
+    def columns(chosen: Chosen) -> dict[str, ColumnArray | pl.Series]:
+        counted = picked(counts, chosen)
+        width_ns = np.repeat(widths_ns, [len(each) for each in chosen])
+        return {
+            **_of_book(picked(sums, chosen), counted, day.tick, day.lot),
+            **_of_messages(counted, picked(arrival_ns, chosen), picked(divisors, chosen)),
+            **_of_returns(picked(variance, chosen), picked(returns, chosen), width_ns),
+        }
+
+    of_steps = grids.changes(returns, variance, columns=known_steps)
+    return Filled(either(grids.changes(sums, counts, arrival_ns), of_steps), columns)
 
 
 def _of_book(
@@ -123,10 +121,12 @@ def _of_messages(
     }
 
 
-def _of_returns(variance: FloatArray, returns: IntArray, width_ns: int) -> dict[str, pl.Series]:
+def _of_returns(
+    variance: FloatArray, returns: IntArray, width_ns: IntArray
+) -> dict[str, pl.Series]:
     columns = {}
     for step_ms, squared, count in zip(RETURN_STEPS_MS, variance.T, returns.T, strict=True):
-        divides = np.full(len(count), width_ns % (step_ms * _NS_PER_MS) == 0)
+        divides = width_ns % (step_ms * _NS_PER_MS) == 0
         step = step_text(step_ms)
         columns[f"realised_variance_{step}"] = known(squared, divides & (count > 0))
         columns[f"return_count_{step}"] = known(count, divides)

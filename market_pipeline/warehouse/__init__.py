@@ -1,4 +1,4 @@
 """What is published: layout, staging, atomic publishing, lineage, and the catalogue users open.
 
-May import `errors`, `threads` and `config`.
+May import `errors`, `threads`, `jit` and `config`.
 """

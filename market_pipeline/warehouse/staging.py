@@ -7,25 +7,23 @@ were cut into batches, so publishing them a second time changes nothing.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from market_pipeline.errors import WarehouseBusyError
 from market_pipeline.warehouse.conform import Conformer, instrument_parts, stored_schema
-from market_pipeline.warehouse.layout import PRIVATE_FILE, Warehouse, make_private_folder
+from market_pipeline.warehouse.layout import Warehouse, make_private_folder
 from market_pipeline.warehouse.ledger import digest
 from market_pipeline.warehouse.locks import locking
+from market_pipeline.warehouse.staging_file import StagingFile
 from market_pipeline.warehouse.tables import Table
 
 __all__ = [
@@ -125,12 +123,7 @@ class StagedWriter:
         self._staged: StagedFile | None = None
 
     def __enter__(self) -> Self:
-        make_private_folder(self._folder)
-        # A name nobody else has: two runs may write the same instrument and day at once.
-        self._unique = uuid.uuid4().hex
-        self._path = self._folder / f"{self._table.sql_name}-{self._unique}.partial"
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
-        self._file = _HashingFile(os.fdopen(descriptor, "wb"))
+        self._file = StagingFile(self._folder, self._table.sql_name)
         self._writer = pq.ParquetWriter(
             self._file,
             self._schema,
@@ -172,7 +165,7 @@ class StagedWriter:
                 self._finish()
         finally:
             # On a full disk neither of the others succeeds.
-            self._path.unlink(missing_ok=True)
+            self._file.remove()
             abandon(self._writer)
             with suppress(OSError):
                 self._file.close()
@@ -207,12 +200,9 @@ class StagedWriter:
         if self._group:
             self._write_group()
         self._writer.close()
-        self._file.sync()
-        sha256 = self._file.sha256
-        final = self._folder / f"{sha256}-{self._unique}.parquet"
-        self._path.rename(final)
+        path = self._file.finish()
         self._staged = StagedFile(
-            self._instrument, final, self._rows, self._file.bytes, sha256, self._part
+            self._instrument, path, self._rows, self._file.bytes, self._file.sha256, self._part
         )
 
 
@@ -287,53 +277,6 @@ def sweep_staging(warehouse: Warehouse, older_than: timedelta = KEEP_STAGED) -> 
             path.unlink()
             swept.append(path)
     return swept
-
-
-class _HashingFile:
-    """A file for the Parquet writer that hashes the bytes as they pass.
-
-    The writer only appends, so no second read of the file is needed.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._hash = hashlib.sha256()
-        self.bytes = 0
-
-    @property
-    def closed(self) -> bool:
-        return self._file.closed
-
-    @property
-    def sha256(self) -> str:
-        return self._hash.hexdigest()
-
-    def write(self, data: bytes) -> int:
-        self._hash.update(data)
-        self.bytes += len(data)
-        return self._file.write(data)
-
-    def tell(self) -> int:
-        return self.bytes
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    def sync(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        self._file.close()
-
-    def seekable(self) -> bool:
-        return False
-
-    def readable(self) -> bool:
-        return False
-
-    def writable(self) -> bool:
-        return True
 
 
 def _written_schema(table: Table) -> pa.Schema:

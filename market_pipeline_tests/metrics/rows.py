@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from datetime import date
 from decimal import Decimal
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -15,6 +16,7 @@ from market_pipeline.books.tables import BOOK_TRADES
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.metrics.day_rows import InstrumentRows
 from market_pipeline.metrics.intervals import day_metrics
+from market_pipeline.metrics.tables import BOOK_METRICS
 from market_pipeline.quality.intervals import NO_SPANS, NS_PER_SECOND, day_bounds_ns
 
 DAY = date(2024, 8, 8)
@@ -113,9 +115,34 @@ def grids(*widths, seconds=600):
     ]
 
 
-def made(day, *widths):
+def frames_of(filled):
+    """All rows of a group, a frame for each grid; what changes nowhere is to be the row before."""
+    sizes = [len(each) for each in filled.changes]
+    whole = pl.DataFrame(dict(filled.columns([np.arange(size) for size in sizes])))
+    frames = [whole[sum(sizes[:grid]) :][:size] for grid, size in enumerate(sizes)]
+    for frame, changed in zip(frames, filled.changes, strict=True):
+        assert changed[0]
+        repeats = np.flatnonzero(~changed)
+        assert frame[repeats].equals(frame[repeats - 1])
+    return frames
+
+
+class Made(NamedTuple):
+    """The rows of `metrics.book_metrics`, a frame for each width, and that of `metrics.daily`."""
+
+    intervals: list[pl.DataFrame]
+    daily: pl.DataFrame
+
+
+def made(day, *widths, of=DAY):
     """The metrics of a day."""
-    return day_metrics(day, instrument=INSTRUMENT, day=DAY, metrics_seconds=widths)
+    runs = []
+    daily = day_metrics(
+        day, instrument=INSTRUMENT, day=of, metrics_seconds=widths, write=runs.append
+    )
+    types = BOOK_METRICS.empty().schema
+    rows = pl.concat(each.expanded().select(*types).cast(types) for each in runs)
+    return Made(rows.partition_by("interval_seconds", maintain_order=True), daily)
 
 
 def minutes_of(*rows, **more):

@@ -66,7 +66,7 @@ def a_bbo(*messages):
 
 def bars_of(trades, bbo=None, widths=WIDTHS, not_observed=NO_SPANS, tick=TICK, lot=LOT, day=DAY):
     """All rows, smallest width first."""
-    frames = day_bars(
+    runs = day_bars(
         [a_bbo()] if bbo is None else bbo,
         trades,
         instrument=INSTRUMENT,
@@ -76,7 +76,8 @@ def bars_of(trades, bbo=None, widths=WIDTHS, not_observed=NO_SPANS, tick=TICK, l
         not_observed=not_observed,
         bar_seconds=widths,
     )
-    return pl.concat(frames)
+    types = BARS.empty().schema
+    return pl.concat(each.expanded().select(*types).cast(types) for each in runs)
 
 
 def only(rows, *names):

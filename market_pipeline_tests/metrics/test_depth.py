@@ -12,8 +12,18 @@ from hypothesis import strategies as st
 
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.metrics.columns import DEPTH_COLUMNS
+from market_pipeline.metrics.day_rows import NestedGrids
 from market_pipeline.metrics.depth import depth_columns
-from market_pipeline_tests.metrics.rows import LOT, NO_TIME, START_NS, a_day, a_depth, at, grids
+from market_pipeline_tests.metrics.rows import (
+    LOT,
+    NO_TIME,
+    START_NS,
+    a_day,
+    a_depth,
+    at,
+    frames_of,
+    grids,
+)
 from market_pipeline_tests.naive.metrics import naive_depth
 
 NAMES = [column.name for column in DEPTH_COLUMNS]
@@ -23,7 +33,9 @@ ASKS = [(1_002, 4_000)]
 
 def depth_of(*rows, gap=None):
     """The depth columns of ten minutes."""
-    (frame,) = depth_columns(a_day(depth=a_depth(*rows), gap=gap), grids(600))
+    (frame,) = frames_of(
+        depth_columns(a_day(depth=a_depth(*rows), gap=gap), NestedGrids(grids(600)))
+    )
     return frame.row(0, named=True)
 
 
@@ -81,7 +93,7 @@ class TestConfirmedLevels:
         depth = a_depth((0, BIDS, ASKS, 0), (20, BIDS, ASKS, 0)).with_columns(
             bid_levels_confirmed=pl.lit(None, pl.Int8)
         )
-        (frame,) = depth_columns(a_day(depth=depth), grids(600))
+        (frame,) = frames_of(depth_columns(a_day(depth=depth), NestedGrids(grids(600))))
 
         assert 3.0 == frame["bid_depth_20"][0]
 
@@ -148,9 +160,11 @@ def test_agrees_with_the_naive_twin(rows, gap, cuts):
         *((second, state[0], state[1], flags, *state[2:]) for second, state, flags in rows)
     )
     edges = grids(20, 60, 600)
-    frames = depth_columns(a_day(depth=depth, gap=gap, cuts=((), cuts, ())), edges)
+    frames = frames_of(
+        depth_columns(a_day(depth=depth, gap=gap, cuts=((), cuts, ())), NestedGrids(edges))
+    )
 
-    whole = depth_columns(a_day(depth=depth, gap=gap), edges)
+    whole = frames_of(depth_columns(a_day(depth=depth, gap=gap), NestedGrids(edges)))
     assert all(a.equals(b) for a, b in zip(whole, frames, strict=True))
     of_time = [(at(second), state, flags) for second, state, flags in rows]
     for frame, grid in zip(frames, edges, strict=True):

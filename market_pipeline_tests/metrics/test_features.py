@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from market_pipeline.metrics.columns import METRIC_COLUMNS
-from market_pipeline.metrics.features import BUSY_MESSAGES, feature_figures, violations
+from market_pipeline.metrics.features import Features
 from market_pipeline.quality.intervals import NS_PER_SECOND
 from market_pipeline_tests.metrics.rows import START_NS, made
 from market_pipeline_tests.metrics.test_intervals import a_busy_day
@@ -22,6 +22,18 @@ def minutes():
     return made(a_busy_day(), 60).intervals[0]
 
 
+def features_of(rows, **options):
+    """Of rows that stand for one interval each."""
+    features = Features(COLUMNS, **options)
+    features.add([rows.with_columns(rows=pl.lit(1, pl.Int64))])
+    return features
+
+
+def found_in(rows, **options):
+    """What breaks a rule."""
+    return [*features_of(rows, **options).violations()]
+
+
 def with_value(rows, name, row, value):
     """The rows with another value in one place."""
     changed = pl.when(pl.int_range(pl.len()) == row).then(pl.lit(value)).otherwise(pl.col(name))
@@ -30,7 +42,7 @@ def with_value(rows, name, row, value):
 
 def test_rows_as_they_are(minutes):
     """Nothing is found."""
-    assert [] == list(violations(minutes, COLUMNS))
+    assert [] == found_in(minutes)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +68,7 @@ def test_rows_as_they_are(minutes):
 )
 def test_a_value_that_breaks_a_rule(minutes, name, value, text):
     """It is located: column, interval, value."""
-    found = [each for each in violations(with_value(minutes, name, 7, value), COLUMNS)]
+    found = found_in(with_value(minutes, name, 7, value))
 
     start_ns = START_NS + 7 * 60 * NS_PER_SECOND
     (same,) = [each for each in found if each.column == name and text in each.expected]
@@ -74,7 +86,7 @@ def test_nulls_that_something_explains(minutes):
     )
 
     assert (True, 0) == (in_gap.height > 1_000, in_gap["mid"].drop_nulls().len())
-    assert [] == [*violations(in_gap, COLUMNS), *violations(no_file, COLUMNS)]
+    assert [] == [*found_in(in_gap), *found_in(no_file)]
 
 
 def test_a_column_with_one_value(minutes):
@@ -82,10 +94,8 @@ def test_a_column_with_one_value(minutes):
     frozen = minutes.with_columns(
         pl.when(pl.col("ask_touch_size").is_not_null()).then(0.5).alias("ask_touch_size")
     )
-    busy = frozen.with_columns(pl.col("message_count") * BUSY_MESSAGES)
-
-    assert [] == list(violations(frozen, COLUMNS))
-    (found,) = violations(busy, COLUMNS)
+    assert [] == found_in(frozen)
+    (found,) = found_in(frozen, is_busy=True)
     assert ("ask_touch_size", "0.5", "more than one value in a busy day") == (
         *(found.column, found.value),
         found.expected,
@@ -94,12 +104,26 @@ def test_a_column_with_one_value(minutes):
 
 def test_figures_of_a_day(minutes):
     """All are counted, the first ten columns named."""
-    broken = minutes.with_columns(pl.lit(-1.0).alias(each.name) for each in COLUMNS[4:9])
-    found = list(violations(broken, COLUMNS))
-    figures = feature_figures(99, found * 3)
+    broken = minutes.with_columns(pl.lit(-1.0).alias(each.name) for each in COLUMNS[:14])
+    features = features_of(broken)
+    figures, found = features.figures(), [*features.violations()]
 
-    assert (99, 3 * sum(each.count for each in found)) == (
+    assert (1_440 * len(COLUMNS), sum(each.count for each in found)) == (
         figures.feature_values,
         figures.feature_violations,
     )
     assert (10, 10) == (len(figures.violation_columns), len(figures.violation_expected))
+
+
+def test_rows_that_stand_for_several(minutes):
+    """A fault counts for each interval that its row stands for, in parts as at once."""
+    broken = with_value(minutes, "spread_bps", 7, math.nan).with_columns(rows=pl.lit(3, pl.Int64))
+    features = Features(COLUMNS)
+    for start in range(0, 1_440, 500):
+        features.add([broken[start : start + 500]])
+    again = broken.with_columns(interval_seconds=pl.lit(120, pl.Int32))
+    features.add([again])
+
+    assert [("spread_bps", 3, 60), ("spread_bps", 3, 120)] == [
+        (each.column, each.count, each.seconds) for each in features.violations()
+    ]

@@ -21,6 +21,7 @@ from market_pipeline.metrics.flow import FLOW_INPUT, flow_columns
 from market_pipeline.metrics.trades import trade_rows
 from market_pipeline.sources.crypto_lake_trades import read_trades
 from market_pipeline.warehouse.tables import Table
+from market_pipeline_tests.metrics.rows import frames_of
 from market_pipeline_tests.metrics.test_trades import DAY, INSTRUMENT
 from market_pipeline_tests.naive.flow import naive_flow
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS, sample_books
@@ -48,9 +49,15 @@ def frame_of(rows):
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
+def flow_of(batches, edges_ns):
+    """The figures of the intervals of one grid."""
+    (frame,) = frames_of(flow_columns(batches, [edges_ns]))
+    return frame
+
+
 def figures(rows, edges_ns=(0, 60 * SECOND)):
     """The figures of the first interval."""
-    return flow_columns([frame_of(rows)], np.array(edges_ns)).to_dicts()[0]
+    return flow_of([frame_of(rows)], np.array(edges_ns)).to_dicts()[0]
 
 
 class TestByHand:
@@ -131,18 +138,16 @@ class TestByHand:
 class TestEdges:
     def test_no_trade(self):
         """Counts are 0 and figures null, in the declared order and types."""
-        found = flow_columns([], np.array([0, 5, 9]))
+        found = flow_of([], np.array([0, 5, 9]))
 
         assert Table("a", "b", "c", FLOW_COLUMNS, "duckdb").empty().schema == found.schema
         assert (2, [0] * len(COUNTS)) == (found.height, list(found.select(COUNTS).row(1)))
         assert {None} == set(found.drop(COUNTS).row(0))
-        assert found.equals(flow_columns([frame_of([])], np.array([0, 5, 9])))
+        assert found.equals(flow_of([frame_of([])], np.array([0, 5, 9])))
 
     def test_borders(self):
         """A trade is of the interval that begins at its time; those outside of all are left out."""
-        found = flow_columns(
-            [frame_of([a_print(at) for at in (4, 5, 9, 10)])], np.array([5, 9, 10])
-        )
+        found = flow_of([frame_of([a_print(at) for at in (4, 5, 9, 10)])], np.array([5, 9, 10]))
 
         assert [1, 1] == found["at_touch_count"].to_list()
 
@@ -234,9 +239,9 @@ def test_agrees_with_the_naive_twin(rows, edges, cuts):
     frame = frame_of(rows)
     at = [0, *sorted(min(cut, frame.height) for cut in cuts), frame.height]
     batches = [frame.slice(a, b - a) for a, b in itertools.pairwise(at)]
-    found = flow_columns(batches, np.array(edges_ns))
+    found = flow_of(batches, np.array(edges_ns))
 
-    assert found.equals(flow_columns([frame], np.array(edges_ns)))
+    assert found.equals(flow_of([frame], np.array(edges_ns)))
     for one, expected in zip(found.to_dicts(), naive_flow(rows, edges_ns), strict=True):
         assert set(expected) == set(one)
         for name, value in expected.items():
@@ -266,7 +271,7 @@ def test_a_real_day(key, sample_data):
     width_ns = 30 * SECOND
     first_ns = int(frame["ts_receipt_ns"].min())
     edges_ns = np.arange(first_ns, int(frame["ts_receipt_ns"].max()) + width_ns, width_ns)
-    found = flow_columns([frame], edges_ns)
+    found = flow_of([frame], edges_ns)
     expected = pl.DataFrame(
         naive_flow(frame.to_dicts(), edges_ns.tolist()), infer_schema_length=None
     )

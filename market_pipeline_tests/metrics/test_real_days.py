@@ -8,14 +8,13 @@ import pytest
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.scale import Scale
 from market_pipeline.metrics.day_rows import InstrumentRows
-from market_pipeline.metrics.intervals import day_metrics
 from market_pipeline.quality.intervals import NO_SPANS, NS_PER_SECOND, day_bounds_ns
 from market_pipeline_tests.metrics.rows import (
-    INSTRUMENT,
     LOT,
     TICK,
     TOUCH,
     a_depth,
+    made,
     reader,
     with_no_book,
 )
@@ -156,9 +155,9 @@ def test_agrees_with_polars(key):
         lot=Scale.of(LOT),
         not_observed=NO_SPANS,
     )
-    made = day_metrics(day, instrument=INSTRUMENT, day=key[2], metrics_seconds=(1,))
+    found = made(day, 1, of=key[2])
 
-    rows = made.intervals[0].with_row_index("second").with_columns(pl.col("second").cast(pl.Int64))
+    rows = found.intervals[0].with_row_index("second").with_columns(pl.col("second").cast(pl.Int64))
     # On one clock: a receipt time before that of the row above counts as that.
     books = books.with_columns(pl.col("ts_receipt_ns").cum_max())
     volumes = trades.group_by(second_of(pl.col("ts_receipt_ns"), start_ns)).agg(
@@ -180,6 +179,6 @@ def test_agrees_with_polars(key):
             if name == "ofi":  # without a pair and without time there is no flow
                 made_here = [each or 0.0 for each in made_here]
             assert wanted == made_here, name
-    assert (books.height, trades.height, 0) == made.daily.select(
+    assert (books.height, trades.height, 0) == found.daily.select(
         "message_count", "trade_count", "feature_violations"
     ).row(0)

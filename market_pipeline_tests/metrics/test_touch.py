@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.metrics.columns import TOUCH_COLUMNS
+from market_pipeline.metrics.day_rows import NestedGrids
 from market_pipeline.metrics.touch import touch_columns
 from market_pipeline_tests.metrics.rows import (
     A_BOOK,
@@ -23,6 +24,7 @@ from market_pipeline_tests.metrics.rows import (
     a_bbo,
     a_day,
     at,
+    frames_of,
     grids,
     minutes_of,
 )
@@ -33,7 +35,7 @@ NAMES = [column.name for column in TOUCH_COLUMNS]
 
 def touch_of(*messages, width=600, gap=None):
     """The touch columns of ten minutes in intervals of a width."""
-    (frame,) = touch_columns(a_day(a_bbo(*messages), gap=gap), grids(width))
+    (frame,) = frames_of(touch_columns(a_day(a_bbo(*messages), gap=gap), NestedGrids(grids(width))))
     return frame.to_dicts()
 
 
@@ -292,7 +294,7 @@ def test_agrees_with_the_naive_twin(messages, gap, ordered):
     messages = sorted(messages, key=lambda m: m[0]) if ordered else messages
     books = [(second, (*bid, *ask), flags) for second, bid, ask, flags in messages]
     edges = grids(30, 60, 600)
-    frames = touch_columns(a_day(a_bbo(*books), gap=gap), edges)
+    frames = frames_of(touch_columns(a_day(a_bbo(*books), gap=gap), NestedGrids(edges)))
 
     rows = [(at(second), book, flags) for second, book, flags in books]
     for frame, grid in zip(frames, edges, strict=True):
@@ -321,8 +323,8 @@ def test_no_cut_changes_a_bit(messages, gap, cuts):
     bbo = a_bbo(*((second, (*bid, *ask), flags) for second, bid, ask, flags in messages))
     edges = grids(10, 60, 600)
 
-    whole = touch_columns(a_day(bbo, gap=gap), edges)
-    cut = touch_columns(a_day(bbo, gap=gap, cuts=(cuts, (), ())), edges)
+    whole = frames_of(touch_columns(a_day(bbo, gap=gap), NestedGrids(edges)))
+    cut = frames_of(touch_columns(a_day(bbo, gap=gap, cuts=(cuts, (), ())), NestedGrids(edges)))
 
     assert all(a.equals(b) for a, b in zip(whole, cut, strict=True))
 

@@ -11,8 +11,15 @@ from hypothesis import strategies as st
 
 from market_pipeline.metrics.columns import TRADE_COLUMNS
 from market_pipeline.metrics.traded import traded_columns
-from market_pipeline_tests.metrics.rows import a_trades, at, batches_of, grids
+from market_pipeline_tests.metrics.rows import a_trades, at, batches_of, frames_of, grids
 from market_pipeline_tests.naive.metrics import naive_traded
+
+
+def traded_of(batches, edges):
+    """The rows of one grid."""
+    (frame,) = frames_of(traded_columns(batches, [edges]))
+    return frame
+
 
 NAMES = [column.name for column in TRADE_COLUMNS]
 
@@ -20,7 +27,7 @@ NAMES = [column.name for column in TRADE_COLUMNS]
 def test_an_order_of_several_trades():
     """It counts once, where its first trade was received; volumes are by the taker's side."""
     trades = a_trades((59, 0.5, True, 0), (61, 2.0, True, 0), (62, 0.25, False), (-1, 9, True))
-    rows = traded_columns([trades], grids(60)[0]).rows()
+    rows = traded_of([trades], grids(60)[0]).rows()
 
     assert [(1, 1, 1, 0.5, 0.0), (2, 1, 1, 2.0, 0.25), (0, 0, 0, 0.0, 0.0)] == rows[:3]
     assert (3, 2.75) == (
@@ -35,12 +42,12 @@ def test_prints_outside_the_market():
         is_market=pl.Series([True, False, None])
     )
 
-    assert [(2, 1, 2, 0.5, 4.0)] == traded_columns([trades], grids(600)[0]).rows()
+    assert [(2, 1, 2, 0.5, 4.0)] == traded_of([trades], grids(600)[0]).rows()
 
 
 def test_no_trade():
     """A file without a trade is none of any: 0 and not null."""
-    assert [(0, 0, 0, 0.0, 0.0)] == traded_columns([a_trades()], grids(600)[0]).rows()
+    assert [(0, 0, 0, 0.0, 0.0)] == traded_of([a_trades()], grids(600)[0]).rows()
 
 
 @given(
@@ -54,9 +61,9 @@ def test_no_trade():
 def test_agrees_with_the_naive_twin(trades, cuts, width):
     """Every figure of every interval, whatever the order and the cut; a whole to the last bit."""
     frame, (edges,) = a_trades(*trades), grids(width)
-    made = traded_columns(batches_of(frame, cuts), edges)
+    made = traded_of(batches_of(frame, cuts), edges)
 
-    assert made.equals(traded_columns([frame], edges))
+    assert made.equals(traded_of([frame], edges))
     rows = [
         (at(s), number, order, size, buy) for number, (s, size, buy, order) in enumerate(trades)
     ]

@@ -17,7 +17,8 @@ from market_pipeline.stages.published_rows import read_rows
 from market_pipeline.stages.raw.objects import RawObjects
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.read import DayRows
-from market_pipeline.warehouse.staging import StagedFile, StagedWriter
+from market_pipeline.warehouse.runs import StagedRuns
+from market_pipeline.warehouse.staging import StagedFile
 
 __all__ = ["BarsDay", "bars_day"]
 
@@ -77,9 +78,9 @@ def bars_day(
             bar_seconds=bar_seconds,
         )
         scales = {"tick": f"{book.tick.step:f}", "lot": f"{book.lot.step:f}"}
-        with StagedWriter(warehouse, BARS, instrument.id, metadata=scales) as writer:
+        with StagedRuns(warehouse, BARS, instrument.id, scales) as writer:
             for width in bars:
-                writer.write(width.to_arrow())
+                writer.write(width)
         return writer.staged
 
     measured = measure_each(day, instruments, reports, staged, "bars", warn)

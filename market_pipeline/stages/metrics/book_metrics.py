@@ -19,7 +19,8 @@ from market_pipeline.stages.published_rows import count_rows, read_rows
 from market_pipeline.stages.raw.objects import RawObjects
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.read import DayRows
-from market_pipeline.warehouse.staging import StagedFile, StagedWriter
+from market_pipeline.warehouse.runs import StagedRuns
+from market_pipeline.warehouse.staging import StagedFile
 
 __all__ = ["MetricsDay", "metrics_day"]
 
@@ -86,12 +87,16 @@ def metrics_day(
             lot=book.lot,
             not_observed=book.not_observed,
         )
-        made = day_metrics(rows, instrument=instrument, day=day, metrics_seconds=metrics_seconds)
         scales = {"tick": f"{book.tick.step:f}", "lot": f"{book.lot.step:f}"}
-        with StagedWriter(warehouse, BOOK_METRICS, instrument.id, metadata=scales) as writer:
-            for width in made.intervals:
-                writer.write(width.to_arrow())
-        return writer.staged, made.daily
+        with StagedRuns(warehouse, BOOK_METRICS, instrument.id, scales) as writer:
+            daily = day_metrics(
+                rows,
+                instrument=instrument,
+                day=day,
+                metrics_seconds=metrics_seconds,
+                write=writer.write,
+            )
+        return writer.staged, daily
 
     give_back_memory()  # what the stages before are done with
     measured = measure_each(day, instruments, reports, staged, "metrics", warn)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from market_pipeline.books.scale import Scale
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.metrics.bars import QUOTE_COLUMNS, day_bars
+from market_pipeline.metrics.tables import BARS
 from market_pipeline.quality.intervals import NO_SPANS, day_bounds_ns
 from market_pipeline.quality.measures.bar_rows import bar_violations
 from market_pipeline.sources.batches import Trades
@@ -44,7 +45,7 @@ def sound(*, trades: bool = True, seed: int = 1) -> pl.DataFrame:
     )
     bids = generator.integers(90, 100, number)
     columns = (ts_ns[7:], np.zeros(number - 7, np.uint16), bids[7:], bids[7:] + 2)
-    frames = day_bars(
+    runs = day_bars(
         [pl.DataFrame(dict(zip(QUOTE_COLUMNS, columns, strict=True)))],
         found if trades else None,
         instrument=INSTRUMENT,
@@ -54,7 +55,8 @@ def sound(*, trades: bool = True, seed: int = 1) -> pl.DataFrame:
         not_observed=NO_SPANS,
         bar_seconds=WIDTHS,
     )
-    return pl.concat(frames)
+    types = BARS.empty().schema
+    return pl.concat(each.expanded().select(*types).cast(types) for each in runs)
 
 
 def at(width, start):

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from market_pipeline.metrics import intervals
+from market_pipeline.metrics.day_rows import Filled
 from market_pipeline.quality.checks.features import check_features
 from market_pipeline.quality.figures.features import FeatureFigures
 from market_pipeline.stages.metrics import book_metrics as stage
@@ -148,10 +149,18 @@ def test_a_wrong_value_is_located(lake: Path, rebuilt, monkeypatch, column, plan
     touch, *others = intervals.GROUPS
 
     def fill(*given):
-        first, *wider = touch.fill(*given)
-        is_here = pl.int_range(pl.len()) == 50_000
-        value = pl.when(is_here).then(pl.lit(planted, pl.Float64)).otherwise(pl.col(column))
-        return [first.with_columns(value.alias(column)), *wider]
+        made = touch.fill(*given)
+        seconds = [len(each) for each in made.changes].index(86_400)
+        made.changes[seconds][50_000:50_002] = True
+
+        def columns(chosen):
+            rows = pl.DataFrame(made.columns(chosen))
+            row = sum(map(len, chosen[:seconds])) + chosen[seconds].tolist().index(50_000)
+            is_here = pl.int_range(pl.len()) == row
+            value = pl.when(is_here).then(pl.lit(planted, pl.Float64)).otherwise(pl.col(column))
+            return rows.with_columns(value.alias(column)).to_dict()
+
+        return Filled(made.changes, columns)
 
     monkeypatch.setattr(intervals, "GROUPS", (replace(touch, fill=fill), *others))
     (figures,) = FeatureFigures.read(day.metrics_and_reasons(BTC, rows=rows).daily)

@@ -1,0 +1,92 @@
+"""Thrift's compact protocol, as far as Parquet's page headers and footers take it.
+
+https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+__all__ = ["Encoded", "array", "flag", "i16", "i32", "i64", "struct", "text", "varint", "zigzag"]
+
+_TRUE, _FALSE, _I16, _I32, _I64, _BINARY, _LIST, _STRUCT = 1, 2, 4, 5, 6, 8, 9, 12
+_SHORT_LIST: Final = 15
+_SHORT_STEP: Final = 15
+_ONE_BYTE: Final = [bytes([value]) for value in range(0x80)]
+
+
+class Encoded(NamedTuple):
+    """A value: the protocol's number of its type, and its bytes."""
+
+    kind: int
+    data: bytes
+
+
+def varint(value: int) -> bytes:
+    """A whole number of at least 0, 7 bits a byte, the lowest first."""
+    if value <= 0x7F:  # which most of them are
+        return _ONE_BYTE[value]
+    data = bytearray()
+    while value > 0x7F:
+        data.append(value & 0x7F | 0x80)
+        value >>= 7
+    data.append(value)
+    return bytes(data)
+
+
+def zigzag(value: int) -> bytes:
+    """A signed number of 64 bits."""
+    return varint((value << 1) ^ (value >> 63))
+
+
+def flag(value: bool) -> Encoded:
+    """A truth value of a struct."""
+    return Encoded(_TRUE if value else _FALSE, b"")
+
+
+def i16(value: int) -> Encoded:
+    """A number of 16 bits."""
+    return Encoded(_I16, zigzag(value))
+
+
+@lru_cache(1 << 10)  # sizes and numbers of Parquet come again and again
+def i32(value: int) -> Encoded:
+    """A number of 32 bits."""
+    return Encoded(_I32, zigzag(value))
+
+
+def i64(value: int) -> Encoded:
+    """A number of 64 bits."""
+    return Encoded(_I64, zigzag(value))
+
+
+def text(value: str | bytes) -> Encoded:
+    """A text, or bytes."""
+    data = value.encode() if isinstance(value, str) else value
+    return Encoded(_BINARY, varint(len(data)) + data)
+
+
+def array(items: Sequence[Encoded]) -> Encoded:
+    """A list of at least one value, all of one type."""
+    kind, number = items[0].kind, len(items)
+    head = (
+        bytes([number << 4 | kind])
+        if number < _SHORT_LIST
+        else bytes([_SHORT_LIST << 4 | kind]) + varint(number)
+    )
+    return Encoded(_LIST, head + b"".join(item.data for item in items))
+
+
+def struct(fields: Mapping[int, Encoded]) -> Encoded:
+    """A struct of its fields by number, ascending."""
+    parts, last = [], 0
+    for number, (kind, data) in fields.items():
+        step = number - last
+        parts.append(
+            bytes([step << 4 | kind]) if step <= _SHORT_STEP else bytes([kind]) + zigzag(number)
+        )
+        parts.append(data)
+        last = number
+    return Encoded(_STRUCT, b"".join((*parts, b"\0")))
