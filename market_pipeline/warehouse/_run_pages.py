@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market_pipeline.warehouse._run_kernel import MOST_RUN_BYTES, encode_runs
-from market_pipeline.warehouse._thrift import varint, zigzag
+from market_pipeline.warehouse.thrift import varint, zigzag
 
 __all__ = ["PLAIN", "RLE", "Page", "RunEncoder", "counting_page", "one_page"]
 

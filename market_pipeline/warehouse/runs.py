@@ -28,12 +28,12 @@ from market_pipeline.warehouse._run_pages import (
     counting_page,
     one_page,
 )
-from market_pipeline.warehouse._thrift import Encoded, array, flag, i16, i32, i64, struct, text
 from market_pipeline.warehouse.conform import instrument_parts
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.staging import StagedFile
 from market_pipeline.warehouse.staging_file import StagingFile
 from market_pipeline.warehouse.tables import Column, Table
+from market_pipeline.warehouse.thrift import Encoded, array, flag, i16, i32, i64, struct, text
 
 __all__ = ["RowRuns", "StagedRuns"]
 
