@@ -66,7 +66,7 @@ class FrameReader:
         self.venue = venue
         self._keys = [(_Header([path]), re.compile(pattern)) for path, pattern in venue.keys]
         self._channels = {channel.key: channel for channel in venue.channels}
-        self._of_text: dict[str, Channel | None] = {}
+        self._of_text: dict[str, tuple[Channel, str] | None] = {}
         self._headers = {channel.kind: _FormHeader(channel.form) for channel in venue.channels}
         self._reply = venue.keepalive.reply.encode()
         self._other = _FormHeader(venue.other)
@@ -79,9 +79,10 @@ class FrameReader:
     def classify(self, frame: bytes) -> Classified:
         """What a frame is; whatever it holds, nothing is raised."""
         try:
-            channel = self._channel(frame)
-            if channel is not None:
-                return self._headers[channel.kind].read(channel.kind, frame)
+            found = self._channel(frame)
+            if found is not None:
+                channel, symbol = found
+                return self._headers[channel.kind].read(channel.kind, frame, symbol)
             if self._snapshot is not None:
                 snapshot = self._snapshot.read(Kind.SNAPSHOT, frame)
                 if snapshot.last_id is not None:
@@ -90,17 +91,23 @@ class FrameReader:
         except _REFUSED:
             return _CONTROL if frame == self._reply else _UNDECODABLE
 
-    def _channel(self, frame: bytes) -> Channel | None:
+    def _channel(self, frame: bytes) -> tuple[Channel, str] | None:
+        """The channel of a frame, and the symbol if that is in its name."""
         for header, pattern in self._keys:
             (text,) = header.values(frame)
             if isinstance(text, str):
                 if text not in self._of_text:
                     if len(self._of_text) > _MOST_TEXTS:
                         self._of_text.clear()
-                    match = pattern.search(text)
-                    self._of_text[text] = self._channels.get(match[1]) if match else None
+                    self._of_text[text] = self._named(pattern.search(text))
                 return self._of_text[text]
         return None
+
+    def _named(self, match: re.Match[str] | None) -> tuple[Channel, str] | None:
+        channel = self._channels.get(match[1]) if match else None
+        if channel is None or match is None:
+            return None
+        return channel, match.groupdict().get("symbol") or ""
 
     def levels(self, frame: bytes, kind: Kind = Kind.DEPTH) -> BookLevels:
         """The levels of a `DEPTH` frame, or of a `SNAPSHOT`.
@@ -140,6 +147,8 @@ class FrameReader:
         try:
             content = _untyped.decode(frame)
             items = _at(content, _steps(form.items)) if form.items else [content]
+            if form.item:
+                items = [_at(content, _steps(form.item))]
             fields = [(name, _steps(path)) for name, path in form.fields.items()]
             found = []
             for item in items or ():
@@ -168,7 +177,7 @@ class FrameReader:
 
 @cache
 def _steps(path: str) -> _Steps:
-    return tuple(int(step) if step.isdigit() else step for step in path.split("."))
+    return tuple(int(step) if step.lstrip("-").isdigit() else step for step in path.split("."))
 
 
 def _at(content: Any, steps: _Steps) -> Any:
@@ -177,7 +186,7 @@ def _at(content: Any, steps: _Steps) -> Any:
         if isinstance(step, int):
             if not content or not isinstance(content, list):
                 return None
-            content = content[step] if step < len(content) else None
+            content = content[step] if content[step:] else None
         else:
             content = content.get(step) if isinstance(content, dict) else None
     return content
@@ -203,7 +212,7 @@ class _Header:
             value: Any = None if attributes is None else header
             for attribute in attributes or ():
                 if isinstance(attribute, int):
-                    value = value[attribute] if value and attribute < len(value) else None
+                    value = value[attribute] if value and value[attribute:] else None
                 else:
                     value = getattr(value, attribute, None)
             found.append(value)
@@ -216,7 +225,7 @@ def _attributes(path: str) -> _Steps:
 
 def _type_of(tree: dict[str, Any]) -> Any:
     """The type that decodes a tree of members: a structure, or a list of one."""
-    if tree and all(step.isdigit() for step in tree):
+    if tree and all(isinstance(_steps(step)[0], int) for step in tree):
         # The places in a list that are asked for have one type.
         merged: dict[str, Any] = {}
         for inner in tree.values():
@@ -253,10 +262,10 @@ class _FormHeader:
             ]
         )
 
-    def read(self, kind: Kind, frame: bytes) -> Classified:
-        """See `FrameReader.classify`."""
+    def read(self, kind: Kind, frame: bytes, named: str = "") -> Classified:
+        """See `FrameReader.classify`; `named` is the symbol where the form has none."""
         symbol, first, last, previous, time, checksum, snapshot = self._header.values(frame)
-        symbol = symbol if isinstance(symbol, str) else ""
+        symbol = symbol if isinstance(symbol, str) else named
         is_snapshot = kind is Kind.SNAPSHOT
         if self._snapshot is not None:
             is_snapshot = not self._snapshot[0] or str(snapshot) == self._snapshot[1]

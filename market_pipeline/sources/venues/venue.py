@@ -1,8 +1,8 @@
 """What a venue is: addresses, limits, streams, the forms of its frames, and what proves a loss.
 
 All of it is data. A path such as `data.0.seqId` leads from a frame to one of its members; a number
-in it counts in a list. Topics and messages are templates with `$symbol`, as the venue spells it,
-`$lower`, the same in lower case, and `$topics`.
+in it counts in a list, -1 being its last. Topics and messages are templates with `$symbol`, as the
+venue spells it, `$lower`, the same in lower case, and `$topics`.
 """
 
 from __future__ import annotations
@@ -165,7 +165,8 @@ class Form:
         snapshot: A path and the value there that make the frame a whole book; `("", "")` if every
             frame is one.
         book: Where the levels of a `DEPTH` frame are.
-        items: Path to the list of records of any other kind; empty if the frame has one, at `item`.
+        items: Path to the list of records of any other kind; empty if a frame has one record, which
+            is at `item`.
         fields: By the names of the record (see `venues.records`) paths from each item.
         values: By such a name what the venue's words mean: `{"is_buy": {"Sell": False}}`.
     """
@@ -282,8 +283,8 @@ class Venue:
         name: As the settings name it.
         exchange: As instruments and raw tables name it.
         websocket, rest: Base addresses, the first of each being the primary.
-        keys: Paths and patterns that lead to a channel's key; of a pattern the first group counts,
-            of the paths the first that leads to a text.
+        keys: Paths and patterns that lead to a channel's key; of the paths the first that leads to
+            a text counts, of its pattern the first group. A group named `symbol` is the symbol.
         other: The form of frames of no channel.
         snapshot: None if a book begins with a snapshot among the messages.
     """
