@@ -105,7 +105,7 @@ BARS = Table(
         Column(
             "late_count",
             "BIGINT",
-            "Trades received after one of a later bar of the smallest width; they are in the bar.",
+            "Trades behind one of a later bar of the smallest width in the files, but in this bar.",
         ),
         Column(
             "off_step_count",

@@ -18,6 +18,7 @@ from market_pipeline.notebook.published import (
     Missing,
     Times,
     published_days,
+    refuse_other,
     refuse_unknown,
     with_times,
 )
@@ -33,6 +34,8 @@ __all__ = [
     "load_open_interest",
     "load_trades",
 ]
+
+Kind = Literal["tick", "volume", "value"]
 
 
 def load_bbo(
@@ -52,7 +55,8 @@ def load_bbo(
     read before `collect`.
 
     Args:
-        instruments: An id, such as BINANCE_FUTURES:BTC-USDT-PERP, or several.
+        instruments: An id, such as BINANCE_FUTURES:BTC-USDT-PERP, or several; one that is named
+            twice is there once.
         start, end: The first and the last UTC day, both included; without an end only the first.
             A date, or text as 2024-08-08.
         valid_only: Leave out the rows whose flags say that the book is not valid, as is the
@@ -71,7 +75,8 @@ def load_bbo(
     Raises:
         MissingDataError: An instrument, or a day of it, is not published.
         SchemaError: A column is asked for that the table does not have.
-        DomainError: A day cannot be read as one, or the end is before the start.
+        DomainError: A day cannot be read as one, the end is before the start, or an argument is
+            none of its values.
         SettingsError: No folder is given and the settings are not usable.
     """
     rows = _load(BBO, instruments, start, end, columns, data_dir, missing)
@@ -212,7 +217,7 @@ def load_information_bars(
     start: date | str,
     end: date | str | None = None,
     *,
-    kind: Literal["tick", "volume", "value"] | None = None,
+    kind: Kind | None = None,
     step: float | None = None,
     times: Times = "ns",
     columns: Sequence[str] | None = None,
@@ -237,6 +242,7 @@ def load_information_bars(
     """
     rows = _load(INFORMATION_BARS, instruments, start, end, columns, data_dir, missing)
     if kind is not None:
+        refuse_other("kind", kind, Kind)
         rows = rows.filter(pl.col("kind") == kind)
     if step is not None:
         rows = rows.filter(pl.col("step") == step)

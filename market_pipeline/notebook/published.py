@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import polars as pl
 import polars.selectors as cs
@@ -25,6 +25,7 @@ __all__ = [
     "PublishedDays",
     "Times",
     "published_days",
+    "refuse_other",
     "refuse_unknown",
     "with_times",
 ]
@@ -65,7 +66,9 @@ def published_days(
 ) -> PublishedDays:
     """What is asked for, if it is there. Arguments and errors as of `load_bbo`."""
     days = _days(start, end)
-    ids = (instruments,) if isinstance(instruments, str) else tuple(instruments)
+    refuse_other("missing", missing, Missing)
+    # One that is named twice is there once, as in the macros: a sum would count it twice.
+    ids = (instruments,) if isinstance(instruments, str) else tuple(dict.fromkeys(instruments))
     if not ids:
         raise DomainError(
             "No instrument is asked for",
@@ -85,11 +88,25 @@ def published_days(
 
 def with_times(rows: pl.LazyFrame, times: Times) -> pl.LazyFrame:
     """The rows with points in time as they are, `ts_receipt_ns`, or as datetimes `ts_receipt`."""
+    refuse_other("times", times, Times)
     if times == "ns":
         return rows
     return rows.with_columns(
         pl.from_epoch(cs.matches(_POINTS_IN_TIME), "ns").dt.replace_time_zone("UTC")
     ).rename(lambda name: name.removesuffix("_ns") if re.match(_POINTS_IN_TIME, name) else name)
+
+
+def refuse_other(name: str, value: str, choice: object) -> None:
+    """Refuses an argument that is none of a `Literal`: a misspelt one would pass for another."""
+    known = get_args(choice)
+    if value not in known:
+        raise DomainError(
+            f"`{name}` is none of its values",
+            next_step=f"Give one of them; {nearest_known(str(value), known)}",
+            column=name,
+            expected=" or ".join(map(repr, known)),
+            found=repr(value),
+        )
 
 
 def refuse_unknown(table: Table, columns: Sequence[str] | None) -> None:

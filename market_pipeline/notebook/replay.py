@@ -17,6 +17,7 @@ from market_pipeline.books.player import OnMessage, Player, Start
 from market_pipeline.books.replay import Replayed
 from market_pipeline.books.walk import export_side, write_levels
 from market_pipeline.config.settings import Settings, load_settings
+from market_pipeline.errors import DomainError
 from market_pipeline.notebook.from_checkpoint import days_between
 from market_pipeline.notebook.times import span_of
 from market_pipeline.stages.rebuild.replay import DayReplay
@@ -148,7 +149,8 @@ def replay(
     Raises:
         MissingDataError: A day of the range is not published, was published from snapshots only, or
             its raw files are not in the lake any more.
-        DomainError: A time cannot be read, has no zone, or the end is before the start.
+        DomainError: A time cannot be read, has no zone, the end is before the start, or the depth
+            is below 0.
         CheckpointError: A checkpoint is damaged, or a message is not the published one.
         LakeFileError: A raw file cannot be read, or changed since it was registered.
         SettingsError: The settings are not usable.
@@ -156,6 +158,14 @@ def replay(
     settings = load_settings() if data_dir is None else load_settings(data_dir=data_dir)
     ids = [instruments] if isinstance(instruments, str) else list(instruments)
     from_ns, until_ns = span_of(start, end)
+    if depth is not None and depth < 0:
+        raise DomainError(
+            "`depth` is no number of levels",
+            next_step="Give how many levels a side are wanted, or None for all.",
+            column="depth",
+            expected="0 or more",
+            found=str(depth),
+        )
     sources = [_days(each, from_ns, until_ns, settings) for each in ids]
     if on_message is not None:
         Player(sources, on_message, state, from_ns, until_ns).play()

@@ -106,6 +106,17 @@ class TestLoad:
         with pytest.raises(DomainError, match="No instrument is asked for"):
             load_bbo([], QUIET, data_dir=market.data_dir)
 
+    @pytest.mark.parametrize(
+        ("argument", "value"), [("missing", "skp"), ("times", "date"), ("kind", "volum")]
+    )
+    def test_a_misspelt_choice(self, market: Market, argument: str, value: str):
+        """An argument that is none of its values is refused, and does not pass for another."""
+        with pytest.raises(DomainError, match="none of its values") as caught:
+            load_information_bars(
+                market.instrument.id, FAULTY, data_dir=market.data_dir, **{argument: value}
+            )
+        assert argument == caught.value.column
+
     def test_an_unknown_column(self, market: Market):
         """A column that the table does not have is named with the nearest that it has."""
         with pytest.raises(SchemaError, match="did you mean bid_price") as caught:
@@ -206,13 +217,13 @@ class TestMacros:
 
 
 class TestTrades:
-    def test_of_several_instruments(self, market: Market):
-        """Instruments come as they are given, each with its days in order."""
+    def test_of_an_instrument_named_twice(self, market: Market):
+        """An instrument that is named twice is there once, with its days in order."""
         id_ = market.instrument.id
         rows = load_trades([id_, id_], QUIET, NEXT, data_dir=market.data_dir, valid_only=False)
         days = [market.published("trades", day) for day in (QUIET, NEXT)]
 
-        assert pl.concat([*days, *days]).equals(rows.collect())
+        assert pl.concat(days).equals(rows.collect())
 
     def test_valid_rows(self, market: Market):
         """Only trades with a valid book are left: none within the silence, none before the book."""

@@ -100,6 +100,11 @@ class TestRefusals:
         with pytest.raises(DomainError, match="end is before the start"):
             replay(market.instrument.id, *reversed(ALL), data_dir=market.data_dir)
 
+    def test_a_depth_below_0(self, market: Market):
+        """A negative number of levels is refused at once, as an error of this package."""
+        with pytest.raises(DomainError, match="no number of levels"):
+            replay(market.instrument.id, *ALL, depth=-1, data_dir=market.data_dir)
+
     def test_nothing(self, market: Market):
         """An empty span has no message."""
         span = (ALL[0], ALL[0])
