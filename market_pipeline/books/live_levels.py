@@ -1,0 +1,46 @@
+"""Sets the levels of a message in a book, and drops what lies beyond the depth a venue keeps."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from market_pipeline.books.levels import far_is_full, key_of, set_level
+from market_pipeline.books.walk import level_at_or_after
+from market_pipeline.jit import kernel
+
+__all__ = ["drop_beyond", "set_levels"]
+
+
+@kernel
+def set_levels(levels, side, prices, sizes, at):
+    """Sets levels of a side from a place in the arrays on; a negative size is passed over.
+
+    Args:
+        levels: The book.
+        prices, sizes: int64 (n,), ticks and lots; 0 lots remove a level.
+
+    Returns:
+        Where it stopped: n, or a level that there is no room for among the far ones.
+    """
+    while at < prices.size:
+        if sizes[at] >= 0 and prices[at] > 0:
+            if far_is_full(levels.far_keys, levels.far_sizes, levels.meta, 1):
+                return at
+            set_level(levels, side, key_of(side, prices[at]), sizes[at])
+        at += 1
+    return at
+
+
+@kernel
+def drop_beyond(levels, side, depth):
+    """Removes the levels of a side that are worse than its best ones, `depth` of them."""
+    key = np.int64(-(2**62))
+    for _ in range(depth):
+        found, size = level_at_or_after(levels, side, key)
+        if size == 0:
+            return
+        key = found + 1
+    found, size = level_at_or_after(levels, side, key)
+    while size > 0:
+        set_level(levels, side, found, 0)
+        found, size = level_at_or_after(levels, side, found + 1)

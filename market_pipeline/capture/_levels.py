@@ -1,0 +1,35 @@
+"""Levels as a venue writes them, and as a snapshot has them beside a book."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from market_pipeline.books.levels import BID
+from market_pipeline.books.walk import Side
+
+__all__ = ["levels_differing", "number"]
+
+
+def number(text: str) -> float:
+    """A number as text; NaN, which is no whole number of steps, if it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def levels_differing(
+    side: int, own: Side, whole: NDArray[np.int64], after: list[NDArray[np.int64]]
+) -> int:
+    """How many levels of a side differ from a snapshot's with the messages after it."""
+    theirs = dict(zip(*whole.tolist(), strict=True))
+    reach = (min if side == BID else max)(theirs, default=0)
+    for steps in after:
+        theirs.update(zip(*steps.tolist(), strict=True))
+    ours = dict(zip(*(each.tolist() for each in own), strict=True))
+    differing = 0
+    for price in theirs.keys() | ours.keys():
+        is_within = price >= reach if side == BID else price <= reach
+        differing += is_within and ours.get(price, 0) != max(theirs.get(price, 0), 0)
+    return differing
