@@ -1,6 +1,6 @@
 """Rows of `books.bbo` or `books.depth` that come in batches, in any cut, on one receipt clock.
 
-A row whose receipt time is bad, or of another day (`_NO_TIME`), has no time here: it is taken to
+A row whose receipt time is bad, or of another day (`NO_TIME`), has no time here: it is taken to
 have come with the sound one before it, so that its stamp moves no clock, and its book is invalid
 until the next row. Before the first sound one it is left out.
 """
@@ -8,20 +8,22 @@ until the next row. Before the first sound one it is left out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
+import numpy as np
 import polars as pl
 
 from market_pipeline.books.flags import BookFlag
 
-__all__ = ["with_book_in_force", "with_sound_times"]
+__all__ = ["NO_TIME", "with_book_in_force", "with_sound_times"]
 
-_NO_TIME = BookFlag.BAD_TS_RECEIPT | BookFlag.OUTSIDE_DAY
+NO_TIME: Final = np.uint16(BookFlag.BAD_TS_RECEIPT | BookFlag.OUTSIDE_DAY)
 
 
 def with_sound_times(batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
     """The batches with the receipt time of the sound row before in each row without a time."""
     latest: int | None = None
-    has_time = (pl.col("flags") & int(_NO_TIME)) == 0
+    has_time = (pl.col("flags") & int(NO_TIME)) == 0
     for batch in batches:
         timed = batch.with_columns(
             pl.when(has_time)

@@ -11,8 +11,8 @@ which the row of the last message before has not.
 
 The mid some time after a trade is that of the book just before that time, found in the same way.
 There is none unless the book was valid from the trade until then: not if any invalid book was in
-force in between for some time, nor if no message came at that time or later, which alone would show
-that the feed went on.
+force in between for some time or for nobody knows how long (`NO_TIME`), nor if no message came at
+that time or later, which alone would show that the feed went on.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from numpy.typing import DTypeLike, NDArray
 from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.books.tables import SECONDS_AFTER
 from market_pipeline.mapped import ColumnArray, mapped_zeros
-from market_pipeline.metrics.book_batches import with_book_in_force, with_sound_times
+from market_pipeline.metrics.book_batches import NO_TIME, with_book_in_force, with_sound_times
 from market_pipeline.quality.intervals import (
     NS_PER_SECOND,
     BoolArray,
@@ -162,8 +162,10 @@ class _Rows:
         bid_ticks, bid_lots, ask_ticks, ask_lots, flags, _ = columns
         is_valid = (flags & np.uint16(INVALIDATING)) == 0
         runs = np.full(len(clock_ns), run, np.int32)
-        # An invalid book ends a run if it is in force for some time.
-        runs[1:] += np.cumsum(~is_valid[:-1] & (np.diff(clock_ns) > 0), dtype=np.int32)
+        # An invalid book ends a run if it is in force for some time, or nobody knows how long: what
+        # lies behind a clock that was set back is later than the clock says.
+        ends_run = ~is_valid[:-1] & ((np.diff(clock_ns) > 0) | (flags[:-1] & NO_TIME != 0))
+        runs[1:] += np.cumsum(ends_run, dtype=np.int32)
         has_mid = is_valid & (bid_lots > 0) & (ask_lots > 0)
         return cls(
             clock_ns,

@@ -25,7 +25,7 @@ from market_pipeline.metrics.trades import trade_rows
 from market_pipeline.sources.batches import Trades
 from market_pipeline.sources.crypto_lake_trades import read_trades
 from market_pipeline.warehouse.tables import Table
-from market_pipeline_tests.naive.trades import invalid_ns, naive_trades
+from market_pipeline_tests.naive.trades import is_broken, naive_trades
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS, sample_books
 
 DAY = date(2024, 8, 8)
@@ -210,6 +210,14 @@ class TestMidsAfter:
         assert [2, 0, 0, 2, -18, 20] == self.after((102, A_BOOK, crossed), (102, A_BOOK, 0))
         assert [None] * 6 == self.after((99, A_BOOK, crossed), (100, A_BOOK, 0))
 
+    def test_a_clock_that_was_set_back_in_between(self):
+        """Nobody knows how much later a mid behind a message without a time is: it is none."""
+        bad = BookFlag.BAD_TS_RECEIPT
+        rows = [(40, 0), (50, 0), (70, bad), (45, 0), (120, 0)]
+        messages = [(second * 10**9, A_BOOK, flags, True) for second, flags in rows]
+        row = row_of(messages, receipt_ns=42 * 10**9)
+        assert [2, 0, 2, 0, None, None] == [row[name] for name in AFTER]
+
     @pytest.mark.parametrize(
         ("span", "known"),
         [((104, 110), 2), ((105, 110), 4), ((90, 100), 0), ((50, 99), 6), ((102, 102), 6)],
@@ -373,7 +381,7 @@ def test_agrees_with_the_naive_twin(messages, spans, prints, in_order, cuts, at_
     timed = [(each[1], run) for each, run in zip(prints, runs, strict=True) if run is not None]
     for (one_ns, one), (other_ns, other) in itertools.combinations(sorted(timed), 2):
         assert one <= other
-        assert (one == other) == (invalid_ns(messages, spans, one_ns, other_ns) == 0)
+        assert (one == other) != is_broken(messages, spans, one_ns, other_ns)
     effective = frame["effective_spread_ticks"]
     for seconds in (1, 5, 60):
         realised, impact = (frame[f"{each}_{seconds}s_ticks"] for each in NAMES_AFTER)

@@ -89,8 +89,8 @@ def mids_after(messages, spans, receipt_ns, ticks, is_buy) -> dict[str, Any]:
         ]
         is_valid = before["flags"] is not None and not before["flags"] & INVALIDATING
         ended = not any(clock >= then_ns for clock, _ in on_one_clock(messages))
-        is_broken = ended or invalid_ns(messages, spans, receipt_ns, then_ns) > 0
-        if not is_valid or mids[1] is None or is_broken:
+        broken = ended or is_broken(messages, spans, receipt_ns, then_ns)
+        if not is_valid or mids[1] is None or broken:
             continue
         sign = 1 if is_buy else -1
         row[names[0]] = int(2 * sign * (ticks - mids[1]))
@@ -110,10 +110,12 @@ def on_one_clock(messages) -> list[tuple[int, int]]:
     return clocks
 
 
-def invalid_ns(messages, spans, start_ns, end_ns) -> int:
-    """For how long the book was invalid or unknown between two times."""
+def is_broken(messages, spans, start_ns, end_ns) -> bool:
+    """Whether between two times the book was invalid or unknown, or how long it was is."""
     invalid = [(start, end) for _, start, end in spans]
     for (start, flags), (end, _) in itertools.pairwise([*on_one_clock(messages), (10**18, 0)]):
+        if flags & NO_TIME and start_ns <= start < end_ns:
+            return True
         if flags & INVALIDATING:
             invalid.append((start, end))
-    return sum(max(min(end, end_ns) - max(start, start_ns), 0) for start, end in invalid)
+    return any(min(end, end_ns) > max(start, start_ns) for start, end in invalid)
