@@ -38,8 +38,9 @@ from market_pipeline.warehouse.thrift import Encoded, array, flag, i16, i32, i64
 __all__ = ["RowRuns", "StagedRuns"]
 
 _MAGIC: Final = b"PAR1"
-_ZSTD: Final = 6
-_SHORT_PAGE_BYTES: Final = 1 << 10  # columns without a value have the same ones
+_PLAIN_BYTES, _ZSTD = 0, 6
+_SHORT_CHUNK_BYTES: Final = 1 << 9
+"""What is no longer is not compressed: that would take as long as to make it."""
 _DATA_PAGE, _DICTIONARY_PAGE = 0, 2
 _EPOCH: Final = date(1970, 1, 1)
 
@@ -115,7 +116,6 @@ class StagedRuns:
         self._folder = warehouse.staging_dir
         self._metadata = dict(sorted(metadata.items()))
         self._codec = pa.Codec("zstd", 1)
-        self._compressed: dict[bytes, bytes] = {}
         self._groups: list[Encoded] = []
         self._pages: list[bytes] = []
         self._end = 0
@@ -154,7 +154,6 @@ class StagedRuns:
             )
         )
         self._write_pages()
-        self._compressed.clear()
         self._rows += number
 
     @property
@@ -199,14 +198,15 @@ class StagedRuns:
         start = self._end
         plain_bytes = 0
         places = {}
+        is_short = len(page.data) + len(page.dictionary) <= _SHORT_CHUNK_BYTES
         if page.distinct:
             head = {7: struct({1: i32(page.distinct), 2: i32(PLAIN)})}
             places[11] = i64(start)
-            plain_bytes += self._add_page(_DICTIONARY_PAGE, page.dictionary, head)
+            plain_bytes += self._add_page(_DICTIONARY_PAGE, page.dictionary, head, is_short)
         at = self._end
         levels = {3: i32(RLE), 4: i32(RLE)}
         head = {5: struct({1: i32(rows), 2: i32(page.encoding), **levels})}
-        plain_bytes += self._add_page(_DATA_PAGE, page.data, head)
+        plain_bytes += self._add_page(_DATA_PAGE, page.data, head, is_short)
         encodings = sorted({RLE, page.encoding, *([PLAIN] if page.distinct else [])})
         statistics = {}
         if bounds:
@@ -217,7 +217,7 @@ class StagedRuns:
                 1: i32(_PHYSICAL[column.type]),
                 2: array([i32(each) for each in encodings]),
                 3: array([text(column.name)]),
-                4: i32(_ZSTD),
+                4: i32(_PLAIN_BYTES if is_short else _ZSTD),
                 5: i64(rows),
                 6: i64(plain_bytes),
                 7: i64(self._end - start),
@@ -228,15 +228,11 @@ class StagedRuns:
         )
         return _Chunk(metadata, plain_bytes, self._end - start)
 
-    def _add_page(self, kind: int, data: bytes, head: dict[int, Encoded]) -> int:
+    def _add_page(self, kind: int, data: bytes, head: dict[int, Encoded], is_short: bool) -> int:
         """Adds a page to those of the row group; returns its bytes before compression."""
-        compressed = self._compressed.get(data)
-        if compressed is None:
-            compressed = self._codec.compress(data, asbytes=True)
-            if len(data) <= _SHORT_PAGE_BYTES:
-                self._compressed[data] = compressed
+        compressed = data if is_short else self._codec.compress(data, asbytes=True)
         sizes = {2: i32(len(data)), 3: i32(len(compressed))}
-        header = struct({1: i32(kind), **sizes, **head}).data
+        header = struct({1: i32(kind), **sizes, **head})[1]
         self._pages += header, compressed
         self._end += len(header) + len(compressed)
         return len(header) + len(data)
@@ -260,7 +256,7 @@ class StagedRuns:
                 6: text("market-pipeline"),
                 7: array([struct({1: struct({})}) for _ in self._table.columns]),
             }
-        ).data
+        )[1]
         self._file.write(footer + packed.pack("<I", len(footer)) + _MAGIC)
         path = self._file.finish()
         self._staged = StagedFile(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
 __all__ = ["Encoded", "array", "flag", "i16", "i32", "i64", "struct", "text", "varint", "zigzag"]
 
@@ -17,11 +17,8 @@ _SHORT_STEP: Final = 15
 _ONE_BYTE: Final = [bytes([value]) for value in range(0x80)]
 
 
-class Encoded(NamedTuple):
-    """A value: the protocol's number of its type, and its bytes."""
-
-    kind: int
-    data: bytes
+Encoded = tuple[int, bytes]
+"""A value: the protocol's number of its type, and its bytes."""
 
 
 def varint(value: int) -> bytes:
@@ -43,40 +40,40 @@ def zigzag(value: int) -> bytes:
 
 def flag(value: bool) -> Encoded:
     """A truth value of a struct."""
-    return Encoded(_TRUE if value else _FALSE, b"")
+    return _TRUE if value else _FALSE, b""
 
 
 def i16(value: int) -> Encoded:
     """A number of 16 bits."""
-    return Encoded(_I16, zigzag(value))
+    return _I16, zigzag(value)
 
 
 @lru_cache(1 << 10)  # sizes and numbers of Parquet come again and again
 def i32(value: int) -> Encoded:
     """A number of 32 bits."""
-    return Encoded(_I32, zigzag(value))
+    return _I32, zigzag(value)
 
 
 def i64(value: int) -> Encoded:
     """A number of 64 bits."""
-    return Encoded(_I64, zigzag(value))
+    return _I64, zigzag(value)
 
 
 def text(value: str | bytes) -> Encoded:
     """A text, or bytes."""
     data = value.encode() if isinstance(value, str) else value
-    return Encoded(_BINARY, varint(len(data)) + data)
+    return _BINARY, varint(len(data)) + data
 
 
 def array(items: Sequence[Encoded]) -> Encoded:
     """A list of at least one value, all of one type."""
-    kind, number = items[0].kind, len(items)
+    kind, number = items[0][0], len(items)
     head = (
         bytes([number << 4 | kind])
         if number < _SHORT_LIST
         else bytes([_SHORT_LIST << 4 | kind]) + varint(number)
     )
-    return Encoded(_LIST, head + b"".join(item.data for item in items))
+    return _LIST, head + b"".join([data for _, data in items])
 
 
 def struct(fields: Mapping[int, Encoded]) -> Encoded:
@@ -89,4 +86,4 @@ def struct(fields: Mapping[int, Encoded]) -> Encoded:
         )
         parts.append(data)
         last = number
-    return Encoded(_STRUCT, b"".join((*parts, b"\0")))
+    return _STRUCT, b"".join((*parts, b"\0"))
