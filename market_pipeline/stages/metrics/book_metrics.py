@@ -25,7 +25,7 @@ from market_pipeline.warehouse.staging import StagedFile
 __all__ = ["MetricsDay", "metrics_day"]
 
 _BBO_BATCH_ROWS = 1 << 17
-_DEPTH_BATCH_ROWS = 1 << 15
+_DEPTH_BATCH_ROWS = 1 << 14
 _TRADES_BATCH_ROWS = 1 << 17
 
 
