@@ -1,0 +1,14 @@
+"""Source `recording`: this package's own live captures, byte for byte as the venue sent them.
+
+A file holds an instrument's hour of one recorder; `docs/sources/recording.md` has its format.
+"""
+
+from __future__ import annotations
+
+from market_pipeline.sources.recording.format import RecordKind
+from market_pipeline.sources.recording.hours import HourlyRecorder
+from market_pipeline.sources.recording.reader import read_recording, recover
+from market_pipeline.sources.recording.writer import ClosedRecording, RecordingOf, RecordingWriter
+
+__all__ = ["ClosedRecording", "HourlyRecorder", "RecordKind", "RecordingOf", "RecordingWriter"]
+__all__ += ["read_recording", "recover"]

@@ -1,0 +1,81 @@
+"""The files of a recording, one for each UTC hour."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from market_pipeline.sources.recording.format import RecordKind
+from market_pipeline.sources.recording.writer import RecordingOf, RecordingWriter
+
+__all__ = ["HourlyRecorder"]
+
+_HOUR_NS = 3_600_000_000_000
+
+
+class HourlyRecorder:
+    """Writes a file for each hour of the wall clock; used by one thread.
+
+    A clock that is put back by less than an hour makes no further file.
+
+    Args:
+        root: The folder of all recordings.
+        of: What is recorded.
+    """
+
+    def __init__(self, root: Path, of: RecordingOf) -> None:
+        self._root, self._of = root, of
+        self._hour = -1
+        self._now = RecordingWriter(root, of)
+        self._past: list[RecordingWriter] = []
+
+    def append(
+        self,
+        kind: RecordKind,
+        wall_ns: int,
+        monotonic_ns: int,
+        connection: int,
+        stream: str,
+        payload: bytes,
+        opcode: int = 1,
+        update_id: int | None = None,
+    ) -> None:
+        """See `RecordingWriter.append`."""
+        self._turn(wall_ns)
+        self._now.append(
+            kind, wall_ns, monotonic_ns, connection, stream, payload, opcode, update_id
+        )
+
+    def flush(self, wall_ns: int | None = None) -> None:
+        """Writes what was appended, and closes the files of hours that are over.
+
+        Args:
+            wall_ns: Now, so that the file of an hour is closed also where no record comes after it.
+
+        Raises:
+            OSError: See `RecordingWriter.flush`.
+        """
+        if wall_ns is not None and self._hour >= 0:
+            self._turn(wall_ns)
+        while self._past:
+            self._past[0].close()
+            del self._past[0]
+        self._now.flush()
+
+    def sync(self) -> None:
+        """See `RecordingWriter.sync`."""
+        self._now.sync()
+
+    def close(self) -> None:
+        """Closes all files."""
+        self._past.append(self._now)
+        self._now = RecordingWriter(self._root, self._of)
+        self.flush()
+
+    def _turn(self, wall_ns: int) -> None:
+        hour = wall_ns // _HOUR_NS
+        if hour in (self._hour, self._hour - 1):
+            return
+        if self._hour >= 0:
+            self._past.append(self._now)
+            self._now = RecordingWriter(self._root, self._of)
+        self._hour = hour

@@ -1,0 +1,277 @@
+import errno
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from market_pipeline.errors import LakeFileError, WarehouseBusyError
+from market_pipeline.sources.recording import (
+    HourlyRecorder,
+    RecordingOf,
+    RecordingWriter,
+    read_recording,
+    recover,
+)
+from market_pipeline.sources.recording import writer as writer_module
+from market_pipeline.sources.recording.format import Drop, Record, RecordKind
+from market_pipeline.sources.recording.reader import read_footer, read_header
+
+OF = RecordingOf("BINANCE", "BTC-USDT", "host", "run")
+START_NS = 1_723_161_600_000_000_000
+HOUR_NS = 3_600_000_000_000
+
+_records = st.lists(
+    st.builds(
+        Record,
+        st.sampled_from(list(RecordKind)),
+        st.integers(0, 2**62),
+        st.integers(0, 2**62),
+        st.integers(0, 65_535),
+        st.text(max_size=8),
+        st.binary(max_size=40),
+        st.integers(0, 15),
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+def frames(count, begin_ns=START_NS, step_ns=1_000):
+    return [
+        Record(RecordKind.FRAME, begin_ns + at * step_ns, at * step_ns, 1, "depth", b"%d" % at * 9)
+        for at in range(count)
+    ]
+
+
+def written(root, records, flush_every=4):
+    writer = RecordingWriter(root, OF)
+    for at, record in enumerate(records, 1):
+        writer.append(*record)
+        if at % flush_every == 0:
+            writer.flush()
+    return writer
+
+
+def read(path, on_damage=None):
+    return [record for chunk in read_recording(path, on_damage) for record in chunk.records()]
+
+
+class TestRoundTrip:
+    @given(records=_records, flush_every=st.integers(1, 9))
+    @settings(max_examples=20, deadline=None)
+    def test_gives_back_what_was_appended(self, tmp_path_factory, records, flush_every):
+        """Any records come back equal and in order, however flushes cut them into blocks."""
+        root = tmp_path_factory.mktemp("records")
+        records = [record._replace(wall_ns=records[0].wall_ns) for record in records]
+        closed = written(root, records, flush_every).close()
+        assert records == read(closed.path)
+
+    def test_says_what_it_holds(self, tmp_path):
+        """Header, footer and the result of closing agree with the bytes and the records."""
+        writer = written(tmp_path, frames(10))
+        writer.append(RecordKind.FRAME, START_NS, 0, 1, "trade", b"x", update_id=7)
+        writer.append(RecordKind.FRAME, START_NS, 0, 1, "trade", b"x", update_id=9)
+        closed = writer.close()
+        data = closed.path.read_bytes()
+        footer = read_footer(closed.path)
+        assert ("BINANCE", "BTC-USDT") == (
+            read_header(closed.path).exchange,
+            read_header(closed.path).symbol,
+        )
+        assert {"frame": 12} == footer.kinds
+        assert (2, 7, 9) == (
+            footer.streams["trade"].records,
+            footer.streams["trade"].first_id,
+            footer.streams["trade"].last_id,
+        )
+        assert [4, 4, 4] == [entry.records for entry in footer.index]
+        assert hashlib.sha256(data).hexdigest() == closed.sha256
+        assert len(data) == closed.size_bytes
+        assert "cannot be seen" in footer.note
+
+    def test_keeps_files_private_and_never_writes_over_one(self, tmp_path):
+        """Files are 0600 in folders 0700, and a second run of the same name makes another part."""
+        first = written(tmp_path, frames(3)).close()
+        second = written(tmp_path, frames(5)).close()
+        assert ("00_host_run_0.recording", "00_host_run_1.recording") == (
+            first.path.name,
+            second.path.name,
+        )
+        assert (0o600, 0o700) == (
+            first.path.stat().st_mode & 0o777,
+            first.path.parent.stat().st_mode & 0o777,
+        )
+        assert frames(3) == read(first.path)
+
+    def test_makes_a_file_for_each_hour(self, tmp_path):
+        """Records of three hours lie in three closed files, and a clock put back makes no more."""
+        recorder = HourlyRecorder(tmp_path, OF)
+        records = [record for hour in range(3) for record in frames(4, START_NS + hour * HOUR_NS)]
+        records.append(records[-1]._replace(wall_ns=records[-1].wall_ns - 1_000_000_000))
+        for record in records:
+            recorder.append(*record)
+        recorder.flush()
+        assert 2 == len(list(tmp_path.rglob("*.recording")))
+        recorder.close()
+        files = sorted(tmp_path.rglob("*.recording"))
+        assert [4, 4, 5] == [len(read(file)) for file in files]
+        assert not list(tmp_path.rglob("*.partial"))
+
+
+class TestDamage:
+    def test_cut_at_every_byte(self, tmp_path):
+        """A file cut anywhere is recovered to its last whole block, and says how much is gone."""
+        writer = written(tmp_path, frames(12))
+        (partial,) = tmp_path.rglob("*.partial")
+        data = partial.read_bytes()
+        writer.close().path.unlink()
+        ends = [block_end(data, number) for number in range(4)]
+        for size in range(len(data) + 1):
+            partial.write_bytes(data[:size])
+            recovered = recover(partial)
+            whole = max((number for number in range(4) if ends[number] <= size), default=0)
+            if whole == 0:
+                assert recovered is None
+                continue
+            assert size - ends[whole] == recovered.lost_bytes
+            assert frames(4 * whole) == read(recovered.closed.path)
+            assert recovered.lost_bytes == read_footer(recovered.closed.path).recovered_bytes
+            recovered.closed.path.unlink()
+
+    def test_every_flipped_byte_is_found(self, tmp_path):
+        """A changed byte anywhere in the blocks is refused, located, and costs one block."""
+        path = written(tmp_path, frames(12)).close().path
+        data = path.read_bytes()
+        ends = [block_end(data, number) for number in range(4)]
+        records = frames(12)
+        for at in range(ends[-1]):
+            changed = bytearray(data)
+            changed[at] ^= 0x10
+            path.write_bytes(changed)
+            hit = next(number for number in range(4) if at < ends[number])
+            with pytest.raises(LakeFileError):
+                read(path)
+            damages = []
+            found = read(path, damages.append)
+            expected = [each for n, each in enumerate(records) if n // 4 + 1 != hit]
+            assert expected == found
+            assert [(ends[hit - 1] if hit else 0, ends[hit])] == [
+                (each.offset, each.offset + each.size_bytes) for each in damages
+            ]
+
+    def test_refuses_a_file_under_way(self, tmp_path):
+        """A file that a process still writes is left alone."""
+        writer = written(tmp_path, frames(4))
+        (partial,) = tmp_path.rglob("*.partial")
+        with pytest.raises(WarehouseBusyError):
+            recover(partial)
+        assert 4 == writer.close().records
+
+
+def block_end(data, number):
+    end = 0
+    for _ in range(number + 1):
+        end += 28 + int.from_bytes(data[end + 12 : end + 16], "little")
+    return end
+
+
+class TestFullDisk:
+    @pytest.fixture
+    def full(self, monkeypatch):
+        """Has every write stop after so many bytes, as on a full disk, until that is None."""
+        room = [None]
+        pwrite = os.pwrite
+
+        def write(file, data, offset):
+            if room[0] is None:
+                return pwrite(file, data, offset)
+            if room[0] == 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            done = pwrite(file, data[: room[0]], offset)
+            room[0] -= done
+            return done
+
+        monkeypatch.setattr(writer_module.os, "pwrite", write)
+        return room
+
+    def test_resumes_when_there_is_room(self, tmp_path, full):
+        """A write that fails half way spoils nothing, and its records follow when there is room."""
+        writer = written(tmp_path, frames(8))
+        (partial,) = tmp_path.rglob("*.partial")
+        size = partial.stat().st_size
+        full[0] = 5
+        for record in frames(20)[8:]:
+            writer.append(*record)
+            with pytest.raises(OSError, match="No space") as refused:
+                writer.flush()
+        assert str(partial) == refused.value.filename
+        assert size == partial.stat().st_size
+        full[0] = None
+        assert frames(20) == read(writer.close().path)
+
+    def test_records_what_memory_could_not_hold(self, tmp_path, full, monkeypatch):
+        """Records dropped while the disk stayed full are counted by a record in their place."""
+        monkeypatch.setattr(writer_module, "BACKLOG_BYTES", 100)
+        writer = written(tmp_path, frames(4))
+        full[0] = 0
+        for record in frames(12)[4:]:
+            writer.append(*record)
+            with pytest.raises(OSError, match="No space"):
+                writer.flush()
+        full[0] = None
+        records = read(writer.close().path)
+        (drop,) = (each for each in records if each.kind == RecordKind.DROP)
+        dropped = msgspec.json.decode(drop.payload, type=Drop)
+        assert frames(12 - dropped.records) == [each for each in records if each is not drop]
+        assert ("depth", frames(12)[-1].wall_ns) == (drop.stream, dropped.last_wall_ns)
+        assert dropped.records > 0
+
+
+_VICTIM = """
+import sys
+from pathlib import Path
+from market_pipeline.sources.recording import HourlyRecorder, RecordKind, RecordingOf
+recorder = HourlyRecorder(Path(sys.argv[1]), RecordingOf("BINANCE", "BTC-USDT", "h", sys.argv[2]))
+at, start_ns = int(sys.argv[3]), int(sys.argv[4])
+while True:
+    for _ in range(200):
+        wall_ns = start_ns + at * 20_000_000
+        recorder.append(RecordKind.FRAME, wall_ns, at, 1, "depth", str(at).encode())
+        at += 1
+    recorder.flush()
+    print(at, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_kill_at_random_moments(tmp_path):
+    """After kill -9 at 50 random moments all that was flushed is read, in order, with no hole."""
+    chance = random.Random(5)
+    at = 0
+    for session in range(50):
+        process = subprocess.Popen(
+            [sys.executable, "-c", _VICTIM, str(tmp_path), str(session), str(at), str(START_NS)],
+            stdout=subprocess.PIPE,
+        )
+        flushed = int(process.stdout.readline())
+        time.sleep(chance.uniform(0, 0.05))
+        process.send_signal(signal.SIGKILL)
+        flushed = max([flushed, *map(int, process.stdout.read().split(b"\n")[:-1])])
+        process.wait()
+        for partial in tmp_path.rglob("*.partial"):
+            recover(partial)
+        files = [f for f in tmp_path.rglob("*.recording") if f"_{session}_" in f.name]
+        found = [
+            int(r.payload) for f in sorted(files, key=lambda f: (f.parent, f)) for r in read(f)
+        ]
+        assert list(range(at, at + len(found))) == found
+        assert at + len(found) >= flushed
+        at += len(found)
