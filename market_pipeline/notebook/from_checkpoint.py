@@ -132,7 +132,13 @@ def days_between(
     first, last = (day_of(ns) for ns in (from_ns, max(until_ns - 1, from_ns)))
     for n in range((last - first).days + 1):
         day = first + timedelta(days=n)
-        rows = load_bbo(instrument, day, data_dir=settings.data_dir, columns=["ts_receipt_ns"])
+        # All rows: the message's number is its place among them, and a day may have no valid one.
+        rows = load_bbo(
+            *(instrument, day),
+            valid_only=False,
+            data_dir=settings.data_dir,
+            columns=["ts_receipt_ns"],
+        )
         later = rows.with_row_index("message").filter(pl.col("ts_receipt_ns") >= from_ns)
         message: int | None = later.select(pl.col("message").min()).collect().item()
         if message is not None:
