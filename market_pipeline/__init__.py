@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from market_pipeline.notebook.book import Book
+    from market_pipeline.notebook.compared import compare
     from market_pipeline.notebook.events import events
     from market_pipeline.notebook.instant import book_at, books_at
     from market_pipeline.notebook.loaders import (
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from market_pipeline.notebook.rebuilt import RebuiltBook
     from market_pipeline.notebook.replay import ReplayedMessage, replay
     from market_pipeline.notebook.sampled import asof_quotes, depth_matrix
+    from market_pipeline.plots.fidelity import plot_fidelity
     from market_pipeline.plots.ladder import plot_book
     from market_pipeline.plots.plot import Plot
     from market_pipeline.plots.price_levels import plot_depth
@@ -46,6 +48,7 @@ __all__ = [
     "asof_quotes",
     "book_at",
     "books_at",
+    "compare",
     "connect",
     "depth_matrix",
     "events",
@@ -60,6 +63,7 @@ __all__ = [
     "plot_book",
     "plot_day",
     "plot_depth",
+    "plot_fidelity",
     "plot_scatter",
     "plot_series",
     "rebuild",
@@ -75,6 +79,7 @@ _IMPORTED_WHEN_USED = {
     "book_at": "market_pipeline.notebook.instant",
     "depth_matrix": "market_pipeline.notebook.sampled",
     "books_at": "market_pipeline.notebook.instant",
+    "compare": "market_pipeline.notebook.compared",
     "events": "market_pipeline.notebook.events",
     "load_bars": "market_pipeline.notebook.loaders",
     "load_bbo": "market_pipeline.notebook.loaders",
@@ -87,6 +92,7 @@ _IMPORTED_WHEN_USED = {
     "plot_book": "market_pipeline.plots.ladder",
     "plot_day": "market_pipeline.plots.published",
     "plot_depth": "market_pipeline.plots.price_levels",
+    "plot_fidelity": "market_pipeline.plots.fidelity",
     "plot_scatter": "market_pipeline.plots.scatter",
     "plot_series": "market_pipeline.plots.series",
     "rebuild": "market_pipeline.notebook.rebuild",

@@ -228,7 +228,7 @@ def _():
     - **A difference while both say valid** is the one to look at first: it is what a model would be fitted to.
     - Do not merge two feeds row by row where they differ: take one, and the other where the first is not valid.
 
-    For two published days or captures, `market-pipeline compare` does this for all levels, on several grids, and grades it; see [Fidelity](../fidelity.md).
+    For two published days or captures, `compare` (and `market-pipeline compare`) does this for all levels, on several grids, and grades it; see [Fidelity](../fidelity.md).
     """)
     return
 

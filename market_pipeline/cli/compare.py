@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,9 +19,6 @@ from market_pipeline.cli.options import DAY_FORMATS, AsJson
 from market_pipeline.cli.output import console, errors_console
 
 if TYPE_CHECKING:
-    from market_pipeline.config.fidelity import Fidelity
-    from market_pipeline.config.settings import Settings
-    from market_pipeline.quality.fidelity.books import ComparedBook
     from market_pipeline.quality.fidelity.report import Comparison, FidelityMetric
 
 __all__ = ["compare"]
@@ -86,71 +82,21 @@ def compare(
 
     Exit code 0: pass. 1: warn or fail, or nothing was comparable. 2: a book could not be read.
     """
-    from market_pipeline.config.fidelity import BookAddress
-    from market_pipeline.config.settings import load_settings
-    from market_pipeline.quality.fidelity.compare import compare_books
+    from market_pipeline.notebook import compared
 
-    settings = load_settings()
-    whose = {BookAddress(other).instrument, instrument}
-    with TemporaryDirectory(prefix="market-pipeline-compare-") as folder:
-        right = _book(golden, other, settings, day, instrument, Path(folder, "golden"))
-        measured = _book(other, golden, settings, day, instrument, Path(folder, "other"))
-        with _progress() as progress:
-            found = compare_books(
-                right,
-                measured,
-                _rule(whose, settings),
-                progress,
-            )
+    with _progress() as progress:
+        found = compared.compare(
+            *(golden, other, day.date() if day else None), instrument=instrument, progress=progress
+        )
     if page is not None:
         from market_pipeline.pages.fidelity import write_fidelity_page
 
-        write_fidelity_page(page.absolute(), measured.name, found)
+        write_fidelity_page(page.absolute(), found)
     if as_json:
-        typer.echo(json.dumps(_as_json(measured.name, found), indent=2))
+        typer.echo(json.dumps(_as_json(found), indent=2))
     else:
-        _print(console(), measured.name, found)
+        _print(console(), found)
     raise typer.Exit(0 if found.pair.grade == "pass" else 1)
-
-
-def _book(
-    given: str,
-    counterpart: str,
-    settings: Settings,
-    day: datetime | None,
-    instrument: str | None,
-    folder: Path,
-) -> ComparedBook:
-    """The book that an argument names."""
-    from market_pipeline.cli._captured_book import capture_files, captured_book
-    from market_pipeline.config.fidelity import BookAddress
-    from market_pipeline.stages.fidelity.books import published_book
-    from market_pipeline.warehouse.layout import Warehouse
-
-    files = capture_files(Path(given))
-    if files:
-        whose = instrument or BookAddress(counterpart).instrument
-        return captured_book(files, whose, folder)
-    address = BookAddress(given)
-    if ":" not in address.instrument:
-        raise typer.BadParameter(
-            f"{given} is no VENUE:SYMBOL, no capture (….gz) and no folder of captures"
-        )
-    if day is None:
-        raise typer.BadParameter("a published book is of a day", param_hint="--day")
-    warehouse = Warehouse(address.data_dir or settings.data_dir)
-    return published_book(warehouse, address.instrument, day.date())
-
-
-def _rule(names: set[str | None], settings: Settings) -> Fidelity:
-    """The bounds of the measured instrument, if it is configured; else the defaults."""
-    from market_pipeline.config.fidelity import Fidelity
-    from market_pipeline.config.instruments import load_instruments
-
-    if not settings.instruments_file.exists():
-        return Fidelity()
-    configured = load_instruments(settings.instruments_file)
-    return next((each.fidelity for each in configured if each.id in names), Fidelity())
 
 
 @contextmanager
@@ -176,7 +122,7 @@ def _progress() -> Iterator[Callable[[str, int], None]]:
         yield advance
 
 
-def _as_json(name: str, found: Comparison) -> dict[str, object]:
+def _as_json(found: Comparison) -> dict[str, object]:
     """The columns of both tables; an infinite ratio is a text, because JSON has none."""
 
     def plain(record: object) -> object:
@@ -184,14 +130,14 @@ def _as_json(name: str, found: Comparison) -> dict[str, object]:
             return {key: plain(value) for key, value in record.items()}
         return "infinite" if record == float("inf") else record
 
-    pair = {"book": name, **found.pair.as_record()}
+    pair = {"book": found.other, **found.pair.as_record()}
     metrics = [dict(each.as_record()) for each in found.metrics]
     return {**{key: plain(value) for key, value in pair.items()}, "metrics": [*map(plain, metrics)]}
 
 
-def _print(out: Console, name: str, found: Comparison) -> None:
+def _print(out: Console, found: Comparison) -> None:
     pair = found.pair
-    out.print(Text(f"{name} against {pair.golden}"))
+    out.print(Text(found.title))
     grade = pair.grade or "not comparable"
     out.print(Text(grade, _STYLES.get(grade, "")), Text(pair.reason))
     for note in pair.notes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -15,6 +15,7 @@ import polars.selectors as cs
 from market_pipeline.config.settings import load_settings
 from market_pipeline.config.yaml_files import nearest_known
 from market_pipeline.errors import DomainError, MissingDataError, SchemaError
+from market_pipeline.notebook.times import utc_day
 from market_pipeline.warehouse.delta import PublishedFile, delta_table, published_files
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.read import scan
@@ -159,8 +160,8 @@ def _some(names: Sequence[str]) -> str:
 
 def _days(start: date | str, end: date | str | None) -> list[date]:
     """All days from start to end."""
-    first = _day("start", start)
-    last = first if end is None else _day("end", end)
+    first = utc_day("start", start)
+    last = first if end is None else utc_day("end", end)
     if last < first:
         raise DomainError(
             "The end is before the start",
@@ -170,18 +171,3 @@ def _days(start: date | str, end: date | str | None) -> list[date]:
             found=str(last),
         )
     return [first + timedelta(days=n) for n in range((last - first).days + 1)]
-
-
-def _day(name: str, value: date | str) -> date:
-    if isinstance(value, date) and not isinstance(value, datetime):
-        return value
-    try:
-        return date.fromisoformat(str(value))
-    except ValueError:
-        raise DomainError(
-            f"`{name}` is no day",
-            next_step="Give a UTC day, and filter the frame by ts_receipt_ns for less than that.",
-            column=name,
-            expected="a date, or text as 2024-08-08",
-            found=repr(value),
-        ) from None

@@ -1,4 +1,4 @@
-"""Instants as they are asked for: datetimes, text or nanoseconds, each as int ns, UTC."""
+"""Days and instants as they are asked for; instants of any kind become int ns, UTC."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from market_pipeline.errors import DomainError
 
-__all__ = ["day_of", "nanoseconds_of", "span_of"]
+__all__ = ["day_of", "nanoseconds_of", "span_of", "utc_day"]
 
 _NS_PER_SECOND = 1_000_000_000
 _ISO = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?)(?:[.,](\d{1,9}))?(Z|[+-]\d\d:?\d\d)")
@@ -44,6 +44,26 @@ def day_of(at_ns: int) -> date:
     except (OverflowError, ValueError):
         raise _no_instant(at_ns) from None
     return day
+
+
+def utc_day(name: str, value: date | str) -> date:
+    """A day given as one or as text; `name` is that of the argument.
+
+    Raises:
+        DomainError: It is no day, or an instant.
+    """
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    try:
+        return date.fromisoformat(str(value))
+    except ValueError:
+        raise DomainError(
+            f"`{name}` is no day",
+            next_step="Give a UTC day, and filter the frame by ts_receipt_ns for less than that.",
+            column=name,
+            expected="a date, or text as 2024-08-08",
+            found=repr(value),
+        ) from None
 
 
 def nanoseconds_of(time: datetime | str | int) -> int:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from market_pipeline.pages.environment import page_environment
-from market_pipeline.plots.fidelity import GRADES, fidelity_plot
+from market_pipeline.plots.fidelity import GRADES, plot_fidelity
 from market_pipeline.quality.fidelity.report import FIDELITY_REPORT, Comparison
 from market_pipeline.warehouse.layout import written_whole
 
 __all__ = ["write_fidelity_page"]
 
 
-def write_fidelity_page(file: Path, book: str, found: Comparison) -> None:
+def write_fidelity_page(file: Path, found: Comparison) -> None:
     """Writes the page of one pair: its grade, the plots, every figure, and what was compared.
 
     Every text is escaped. The same comparison gives the same page. A file that is there stays until
@@ -20,7 +20,6 @@ def write_fidelity_page(file: Path, book: str, found: Comparison) -> None:
 
     Args:
         file: Where to; as every file of ours only its owner may read it.
-        book: The name of the measured book.
         found: The comparison.
 
     Raises:
@@ -30,7 +29,7 @@ def write_fidelity_page(file: Path, book: str, found: Comparison) -> None:
     environment = page_environment()
     environment.globals |= {"grades": GRADES}
     text = environment.get_template("fidelity.html.j2").generate(
-        book=book,
+        book=found.other,
         pair=pair,
         facts=[
             (column.name, column.description, getattr(pair, column.name))
@@ -38,7 +37,7 @@ def write_fidelity_page(file: Path, book: str, found: Comparison) -> None:
             if column.name in pair.names()
         ],
         metrics=sorted(found.metrics, key=lambda each: -(each.ratio or 0.0)),
-        plot=fidelity_plot(found.metrics, f"{book} against {pair.golden}"),
+        plot=plot_fidelity(found).as_inline(),
     )
     with written_whole(file) as page:
         page.writelines(part.encode() for part in text)

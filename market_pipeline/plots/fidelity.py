@@ -1,4 +1,4 @@
-"""How far a book is from the golden one: by level, and each kind of figure against its bound."""
+"""`plot_fidelity`: how far a book is from the golden one, by level and by kind of figure."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import numpy as np
 from market_pipeline.books.state import DEPTH_LEVELS
 from market_pipeline.plots.drawing import ACCENT, INK, Drawing
 from market_pipeline.plots.panel import Panel, round_ticks
-from market_pipeline.quality.fidelity.report import FidelityMetric, Grade
+from market_pipeline.plots.plot import Plot
+from market_pipeline.quality.fidelity.report import Comparison, FidelityMetric, Grade
 
-__all__ = ["GRADES", "fidelity_plot"]
+__all__ = ["GRADES", "plot_fidelity"]
 
 GRADES: dict[Grade, str] = {"pass": "#009e73", "warn": "#e69f00", "fail": "#d55e00"}
 
@@ -26,13 +27,13 @@ _LEAST, _MOST = 1e-3, 1e3
 _DECADES = [(math.log10(ratio), f"{ratio:g}") for ratio in (1e-3, 1e-2, 0.1, 1, 10, 100, 1e3)]
 
 
-def fidelity_plot(metrics: Sequence[FidelityMetric], title: str) -> str:
+def plot_fidelity(found: Comparison) -> Plot:
     """Each level's share of differing messages and size error, and the worst ratio of each kind.
 
     Args:
-        metrics: The figures of one pair.
-        title: What a screen reader says of the plot.
+        found: As `compare` returns it.
     """
+    metrics = found.metrics
     drawing = Drawing()
     for metric, name, left in _PANELS:
         shown = [each for each in metrics if each.metric == metric and each.grid_ms in (None, 100)]
@@ -41,7 +42,7 @@ def fidelity_plot(metrics: Sequence[FidelityMetric], title: str) -> str:
     top = _TOP + _LEVELS_HEIGHT + 66
     drawing.text(_PANELS[0][2], top - 14, "worst ratio to the bound, by figure", is_bold=True)
     _draw_ratios(drawing, top, ratios)
-    return drawing.as_inline(_WIDTH, top + _ROW * len(ratios) + 40, title)
+    return Plot(drawing, _WIDTH, top + _ROW * len(ratios) + 40, found.title)
 
 
 def _draw_levels(

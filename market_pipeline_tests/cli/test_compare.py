@@ -51,9 +51,9 @@ def test_a_page_is_written_beside(workspace: Workspace, tmp_path: Path):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ((GOOD, GOOD), "a published book is of a day"),
+        ((GOOD, GOOD), "A published book is of a day"),
         ((GOOD, NONE, "--day", str(DAY)), "There is no published book to compare"),
-        ((GOOD, "nothing.gz", "--day", str(DAY)), "no VENUE:SYMBOL, no capture"),
+        ((GOOD, "nothing.gz", "--day", str(DAY)), "neither published nor captured"),
         ((GOOD,), "Missing argument"),
     ],
     ids=["no day", "not published", "no file", "one book"],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -8,7 +9,7 @@ import pytest
 
 from market_pipeline.config.fidelity import Fidelity
 from market_pipeline.pages.fidelity import write_fidelity_page
-from market_pipeline.plots.fidelity import fidelity_plot
+from market_pipeline.plots.fidelity import plot_fidelity
 from market_pipeline.quality.fidelity.compare import compare_books
 from market_pipeline.quality.fidelity.report import Comparison, FidelityMetric
 from market_pipeline_tests.quality.fidelity.made_books import (
@@ -31,9 +32,9 @@ def found() -> Comparison:
     return compare_books(own, its, Fidelity())
 
 
-def written(found: Comparison, tmp_path: Path, book: str = "X:Y") -> str:
+def written(found: Comparison, tmp_path: Path) -> str:
     file = tmp_path / "page.html"
-    write_fidelity_page(file, book, found)
+    write_fidelity_page(file, found)
     return file.read_text(encoding="utf-8")
 
 
@@ -50,7 +51,7 @@ def test_every_figure_is_told(found: Comparison, tmp_path: Path):
 
 def test_what_others_wrote_is_escaped(found: Comparison, tmp_path: Path):
     """A name that is markup is text, on the page and in the plot."""
-    page = written(found, tmp_path, "<script>alert(1)</script>")
+    page = written(replace(found, other="<script>alert(1)</script>"), tmp_path)
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
 
@@ -70,20 +71,20 @@ def test_a_pair_that_was_not_comparable_has_a_page(tmp_path: Path):
 
 def test_bars_of_levels_and_ratios(found: Comparison):
     """A plot is well-formed, with a bar for the level that differs and one for each kind beyond."""
-    shapes = ET.fromstring(fidelity_plot(found.metrics, "of a pair"))
-    assert "of a pair" == shapes.attrib["aria-label"]
+    shapes = ET.fromstring(plot_fidelity(found).as_inline())
+    assert "made against made" == shapes.attrib["aria-label"]
     kinds = {each.metric for each in found.metrics if each.ratio}
     filled = [each.attrib["fill"] for each in shapes.iter("path") if each.get("fill") != "none"]
     of_grades = [colour for colour in filled if colour in {"#009e73", "#e69f00", "#d55e00"}]
     assert len(kinds) == len(of_grades)
 
 
-def test_ratios_without_an_end_are_drawn():
+def test_ratios_without_an_end_are_drawn(found: Comparison):
     """An infinite ratio and one of 0 have their place on a logarithmic scale."""
     metrics = [
         FidelityMetric(metric=f"m{k}", value=value, bound=0.0, ratio=value, grade="fail")
         for k, value in enumerate((inf, 0.0, 1e9))
     ]
-    text = fidelity_plot(metrics, "edges")
+    text = plot_fidelity(replace(found, metrics=metrics)).as_svg()
     assert "inf (fail)" in text
     assert "nan" not in text

@@ -18,7 +18,14 @@ from market_pipeline.quality.fidelity.matching import Shift
 from market_pipeline.quality.fidelity.report import FidelityMetric, Grade
 from market_pipeline.quality.intervals import NS_PER_SECOND
 
-__all__ = ["Measured", "distance_figures", "grid_figures", "match_figures", "time_figures"]
+__all__ = [
+    "Measured",
+    "distance_figures",
+    "grid_figures",
+    "match_figures",
+    "shift_figures",
+    "time_figures",
+]
 
 _SIDES: tuple[Literal["bid", "ask"], ...] = ("bid", "ask")
 _NS_PER_MS = 1e6
@@ -84,9 +91,7 @@ class Measured:
         return float(self.lot.step * int(value) / self.units.size)
 
 
-def match_figures(
-    measured: Measured, receipt: Shift | None, exchange: Shift | None, *, with_exchange: bool
-) -> Iterator[FidelityMetric]:
+def match_figures(measured: Measured) -> Iterator[FidelityMetric]:
     """The figures of messages that were paired by number."""
     counts, rule = measured.tallies.counts, measured.rule
     golden = int(counts[Count.MATCHED] + counts[Count.ONLY_GOLDEN])
@@ -107,17 +112,29 @@ def match_figures(
             ),
             rule.missing_share,
         )
-    if exchange is not None and with_exchange:
-        shift_ms = abs(exchange.median_ns) / _NS_PER_MS
-        yield _graded(_of_shift("exchange_shift_ms", shift_ms), rule.exchange_shift_ms)
-    if receipt is not None:
-        # The book of a host whose clock is set differently is none the worse for it.
-        shift_ms = abs(receipt.median_ns) / _NS_PER_MS
-        metric = _of_shift("receipt_shift_ms", shift_ms)
-        yield _graded(metric, rule.receipt_shift_ms, worst="warn")
     for level in range(DEPTH_LEVELS):
         for side in range(2):
             yield from _level_figures(measured, level, side)
+
+
+def shift_figures(
+    rule: Fidelity,
+    receipt: Shift | None,
+    exchange: Shift | None,
+    *,
+    by_number: bool,
+    with_exchange: bool,
+) -> Iterator[FidelityMetric]:
+    """How far the clocks are apart; exchange times count where both books have them."""
+    if exchange is not None and with_exchange:
+        shift_ms = abs(exchange.median_ns) / _NS_PER_MS
+        # The same message has one exchange time. Of unlike streams one may show a touch later.
+        worst: Grade = "fail" if by_number else "warn"
+        yield _graded(_of_shift("exchange_shift_ms", shift_ms), rule.exchange_shift_ms, worst)
+    if receipt is not None:
+        # The book of a host whose clock is set differently is none the worse for it.
+        shift_ms = abs(receipt.median_ns) / _NS_PER_MS
+        yield _graded(_of_shift("receipt_shift_ms", shift_ms), rule.receipt_shift_ms, "warn")
 
 
 def _of_shift(name: str, shift_ms: float) -> FidelityMetric:

@@ -14,9 +14,11 @@ from market_pipeline.quality.fidelity._figures import (
     distance_figures,
     grid_figures,
     match_figures,
+    shift_figures,
     time_figures,
 )
 from market_pipeline.quality.fidelity.books import BookRows, ComparedBook, shared_units
+from market_pipeline.quality.fidelity.clock_shift import MIN_TOUCHES, touch_shifts
 from market_pipeline.quality.fidelity.distributions import MIN_BLOCKS, usable_blocks
 from market_pipeline.quality.fidelity.match_kernel import Count, Tallies
 from market_pipeline.quality.fidelity.matching import Shift, match_books, shift_of
@@ -44,7 +46,8 @@ def compare_books(
 
     Both are read twice, in batches, and memory does not grow with them: the first time their
     messages are paired by number, which also shows how far their clocks are apart, the second time
-    they are walked through side by side in time.
+    they are walked through side by side in time. Where their numbers are not comparable, they are
+    read once more in between, for what both books came to.
 
     Args:
         golden: The book that is right.
@@ -65,19 +68,24 @@ def compare_books(
 
     tallies = match_books(read(0, "messages"), read(1, "messages"))
     by_number = _comparable(tallies)
-    shifts = (shift_of(tallies, 0), shift_of(tallies, 1)) if by_number else (None, None)
+    shifts = (
+        (shift_of(tallies, 0), shift_of(tallies, 1))
+        if by_number
+        else touch_shifts(read(0, "touch"), read(1, "touch"))
+    )
     clock = clocks.shared
     shift = shifts[1 if clock == "exchange" else 0]
     sums = pair_books(read(0, "time"), read(1, "time"), clock, shift.median_ns if shift else 0)
     measured = Measured(tallies, sums, golden.tick, golden.lot, units[0], rule)
     metrics = [
-        *(match_figures(measured, *shifts, with_exchange=clock == "exchange") if by_number else ()),
+        *(match_figures(measured) if by_number else ()),
+        *shift_figures(rule, *shifts, by_number=by_number, with_exchange=clock == "exchange"),
         *time_figures(measured),
         *grid_figures(measured),
         *distance_figures(measured),
     ]
     pair = _pair(golden.name, measured, metrics, by_number, clock, shifts)
-    return Comparison(pair, metrics)
+    return Comparison(other.name, pair, metrics)
 
 
 @dataclass(slots=True)
@@ -124,7 +132,7 @@ def _pair(
         golden=golden,
         grade=None if worst is None else worst.grade,
         reason=_reason(worst),
-        notes=tuple(_notes(measured, by_number, clock, blocks)),
+        notes=tuple(_notes(measured, by_number, clock, shifts, blocks)),
         worst_metric=None if worst is None else worst.title,
         worst_ratio=None if worst is None else worst.ratio,
         matched_by="number" if by_number else "time",
@@ -170,13 +178,24 @@ def _reason(worst: FidelityMetric | None) -> str:
     return f"{worst.title} is {where} its bound: {worst.value:.6g} of {worst.bound:.6g}."
 
 
-def _notes(measured: Measured, by_number: bool, clock: Clock, blocks: int) -> Iterator[str]:
+def _notes(
+    measured: Measured,
+    by_number: bool,
+    clock: Clock,
+    shifts: tuple[Shift | None, Shift | None],
+    blocks: int,
+) -> Iterator[str]:
     """What could not be compared, and why."""
     if not by_number:
         yield (
             "The numbers of the messages are not comparable, so the books are compared on time "
-            "grids only, and a shift between their clocks is not known."
+            "grids only."
         )
+        if shifts == (None, None):
+            yield (
+                f"Fewer than {MIN_TOUCHES} touches are in both books exactly once, so a shift "
+                "between their clocks is not known."
+            )
     if clock == "receipt":
         yield "A book has no exchange times of its own, so the grids are of receipt times."
     if blocks < MIN_BLOCKS:

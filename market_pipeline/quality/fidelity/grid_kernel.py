@@ -280,8 +280,8 @@ def _pass_time(held, sums, until_ns):
 
 
 @inlined_kernel
-def _take(held, sums, book, rows, row, time_ns, holds):
-    if held.begun[0] and held.begun[1] and held.valid[0] and held.valid[1]:
+def _take(held, sums, book, rows, row, time_ns, holds, is_counted):
+    if is_counted:
         block = time_ns // BLOCK_NS - sums.span[Span.FIRST_BLOCK]
         if sums.span[Span.BOTH_BEGUN] and 0 <= block < BLOCKS:
             waited_us = float((time_ns - held.time_ns[book]) // 1_000)
@@ -324,10 +324,12 @@ def walk(golden, golden_ns, golden_holds, other, other_ns, other_holds, cursor, 
             # At the same time both are taken, so that equal books are sampled equally to the end.
             own, its = golden_ns[i], other_ns[j]
             _pass_time(held, sums, min(own, its))
+            # Of both books before either message: the first may end the book of the second.
+            is_counted = held.begun[0] and held.begun[1] and held.valid[0] and held.valid[1]
             if own <= its:
-                _take(held, sums, 0, golden, i, own, golden_holds[i])
+                _take(held, sums, 0, golden, i, own, golden_holds[i], is_counted)
                 i += 1
             if its <= own:
-                _take(held, sums, 1, other, j, its, other_holds[j])
+                _take(held, sums, 1, other, j, its, other_holds[j], is_counted)
                 j += 1
     cursor[0], cursor[1] = i, j

@@ -23,7 +23,7 @@ __all__ = ["Shift", "match_books", "shift_of"]
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """The other book's clock minus the golden one's over matched messages, ns.
+    """The other book's clock minus the golden one's over what both have, ns.
 
     Attributes:
         median_ns: The estimate.
@@ -33,6 +33,12 @@ class Shift:
     median_ns: int
     low_ns: int
     high_ns: int
+
+    @classmethod
+    def of(cls, differences_ns: IntArray) -> Shift:
+        """The shift that these differences, at least one, show."""
+        low, median, high = np.quantile(differences_ns, (0.01, 0.5, 0.99), method="lower")
+        return cls(int(median), int(low), int(high))
 
 
 class _Numbered:
@@ -91,7 +97,4 @@ def match_books(golden: Iterator[BookRows], other: Iterator[BookRows]) -> Tallie
 def shift_of(tallies: Tallies, clock: int) -> Shift | None:
     """The shift of the receipt clocks (0) or of exchange times (1); None without a pair."""
     kept = tallies.shifts[clock, : tallies.counts[Count.SHIFTS]]
-    if kept.size == 0:
-        return None
-    low, median, high = np.quantile(kept, (0.01, 0.5, 0.99), method="lower")
-    return Shift(int(median), int(low), int(high))
+    return Shift.of(kept) if kept.size else None

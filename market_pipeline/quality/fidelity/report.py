@@ -7,6 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import polars as pl
+
 from market_pipeline.quality.words import time_text
 from market_pipeline.warehouse.records import Columns, Identity, figure, table_column
 from market_pipeline.warehouse.tables import Table
@@ -114,10 +116,12 @@ class FidelityPair(Columns):
     both_valid_seconds: float = table_column("Of these, those in which both books are valid.")
     golden_only_seconds: float = table_column("Those in which only the golden book is valid.")
     other_only_seconds: float = table_column("Those in which only the other book is.")
-    receipt_shift_ns: int | None = figure("Other minus golden receipt time of a message, median.")
+    receipt_shift_ns: int | None = figure(
+        "Other minus golden receipt time of a message, or of a touch, median."
+    )
     receipt_shift_p01_ns: int | None = figure("The same, 1 % quantile.")
     receipt_shift_p99_ns: int | None = figure("The same, 99 % quantile.")
-    exchange_shift_ns: int | None = figure("Other minus golden exchange time, median.")
+    exchange_shift_ns: int | None = figure("Other minus golden exchange time of these, median.")
     exchange_shift_p01_ns: int | None = figure("The same, 1 % quantile.")
     exchange_shift_p99_ns: int | None = figure("The same, 99 % quantile.")
     blocks: int = table_column("Five-minute blocks in which both books are valid long enough.")
@@ -135,10 +139,27 @@ class FidelityMetricRow(Identity, FidelityMetric):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A compared pair and its figures."""
+    """A compared pair and its figures.
 
+    Attributes:
+        other: The name of the measured book.
+        pair: What is known of both.
+        metrics: The figures.
+    """
+
+    other: str
     pair: FidelityPair
     metrics: list[FidelityMetric]
+
+    @property
+    def title(self) -> str:
+        """Which book is compared with which."""
+        return f"{self.other} against {self.pair.golden}"
+
+    @property
+    def figures(self) -> pl.DataFrame:
+        """A row of each figure, in the columns of `quality.fidelity_metrics`."""
+        return FIDELITY_METRICS.frame(self.metrics).select(FidelityMetric.names())
 
 
 FIDELITY_REPORT = Table(

@@ -166,3 +166,13 @@ def test_the_kernel_finds_what_is_found_instant_by_instant(golden, other, clock,
         found = [errors[each] for each in (Error.INSTANTS, Error.PAIRED, Error.MID_SQUARES)]
         found += [errors[Error.MID_MOST], sums.size_errors[grid, 0, 0], sums.sizes[grid, 0, 0]]
         assert expected == found
+
+
+@given(MESSAGES, st.sampled_from(["exchange", "receipt"]), st.integers(1, 6))
+def test_a_book_against_itself_has_equal_histograms(messages, clock, cut):
+    """Whatever is sampled of one of two equal books is sampled of the other, also where a message
+    ends the book.
+    """
+    rows = drawn(messages)
+    sums = pair(rows, rows, clock, cut=cut)
+    assert (sums.histograms[0] == sums.histograms[1]).all()
