@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 from selenium import webdriver
 
+from market_pipeline.config.fidelity import Fidelity
+from market_pipeline.pages.fidelity import write_fidelity_page
 from market_pipeline.pages.reading import PageDay
 from market_pipeline.pages.report import write_report_page
+from market_pipeline.quality.fidelity.compare import compare_books
+from market_pipeline_tests.quality.fidelity.made_books import compared_book, taken, walked_rows
 from market_pipeline_tests.sources.simulated.days import DAY
 
 pytestmark = pytest.mark.browser
@@ -42,18 +46,30 @@ def driver(
 
 
 @pytest.fixture(scope="module")
-def opened(
-    driver: webdriver.Chrome, days: list[PageDay], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """The page of three instruments, open in the browser."""
+def opened(days: list[PageDay], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of three instruments."""
     file = tmp_path_factory.mktemp("page") / "report.html"
     write_report_page(file, DAY, [each.row for each in days], ("BINANCE:X",), iter(days))
-    driver.get(file.as_uri())
     return file
 
 
-def test_opens_offline_without_complaint(driver: webdriver.Chrome, opened: Path):
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of two books of which one lost messages."""
+    whole = walked_rows(2_000)
+    other = compared_book(taken(whole, [k for k in range(2_000) if k % 100]))
+    file = tmp_path_factory.mktemp("page") / "fidelity.html"
+    write_fidelity_page(file, compare_books(compared_book(whole), other, Fidelity()))
+    return file
+
+
+@pytest.mark.parametrize("page", ["report", "fidelity"])
+def test_opens_offline_without_complaint(
+    driver: webdriver.Chrome, opened: Path, compared: Path, page: str
+):
     """The browser asks for nothing but the file and writes nothing into its console."""
+    asked_for = {"report": opened, "fidelity": compared}[page]
+    driver.get(asked_for.as_uri())
     events = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
     asked = {
         event["params"]["request"]["url"].split(",")[0]
@@ -62,25 +78,31 @@ def test_opens_offline_without_complaint(driver: webdriver.Chrome, opened: Path)
     }
 
     assert [] == driver.get_log("browser")
-    assert {opened.as_uri()} == {url for url in asked if url.startswith(("file:", "http"))}
+    assert {asked_for.as_uri()} == {url for url in asked if url.startswith(("file:", "http"))}
 
 
-def test_fits_the_window(driver: webdriver.Chrome, opened: Path):
+@pytest.mark.parametrize(("page", "plots"), [("report", 4), ("fidelity", 1)])
+def test_fits_the_window(
+    driver: webdriver.Chrome, opened: Path, compared: Path, page: str, plots: int
+):
     """Nothing sticks out at the side, and the plots are as wide as the text."""
+    driver.get({"report": opened, "fidelity": compared}[page].as_uri())
     wide, room = driver.execute_script(
         "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
     )
-    plots = driver.execute_script(
+    widths = driver.execute_script(
         "return [...document.querySelectorAll('figure svg')].map(svg => svg.clientWidth)"
     )
 
-    assert (True, "report.html") == (wide <= room, opened.name)
-    assert 4 == len(plots)
-    assert [] == [width for width in plots if width < 1_000]
+    assert wide <= room
+    assert plots == len(widths)
+    assert [] == [width for width in widths if width < 1_000]
 
 
-def test_takes_on_the_dark(driver: webdriver.Chrome, opened: Path):
+@pytest.mark.parametrize("page", ["report", "fidelity"])
+def test_takes_on_the_dark(driver: webdriver.Chrome, opened: Path, compared: Path, page: str):
     """In the dark scheme ground and text change, and the text in the plots with them."""
+    driver.get({"report": opened, "fidelity": compared}[page].as_uri())
 
     def colours(scheme: str) -> list[str]:
         driver.execute_cdp_cmd(
@@ -95,6 +117,5 @@ def test_takes_on_the_dark(driver: webdriver.Chrome, opened: Path):
 
     light, dark = colours("light"), colours("dark")
 
-    assert opened.is_file()
     assert [True] * 3 == [one != other for one, other in zip(light, dark, strict=True)]
     assert [light[1], dark[1]] == [light[2], dark[2]]
