@@ -265,8 +265,8 @@ def load_funding(
     receipt until that of the next.
 
     Args:
-        instruments, start, end, data_dir, missing: As for `load_bbo`. A day without a report,
-            or of spot, has no rows.
+        instruments, start, end, data_dir, missing: As for `load_bbo`. A day without a report
+            of the instrument, as all days of spot are, is missing.
         times: As for `load_bbo`, also of `next_funding_ns`.
         columns: Only these columns; by default all, see `books.funding` in docs/sql.md.
 

@@ -5,7 +5,6 @@ import polars as pl
 import pytest
 
 from market_pipeline import books_at, replay
-from market_pipeline.books.flags import INVALIDATING
 from market_pipeline.errors import DomainError, MissingDataError
 from market_pipeline_tests.notebook.conftest import FAULTY, NEXT, QUIET, Market
 
@@ -74,17 +73,6 @@ class TestReplay:
         found = list(replay(ids, *ALL, depth=1, data_dir=market.data_dir))
         rows = published(market, QUIET, NEXT)
         assert [row for row in rows for _ in range(2)] == [touch(message) for message in found]
-
-    def test_begins_with_the_first_message_at_the_start(self, market: Market):
-        """Also where it, or messages before it, are not valid: none too early, none left out."""
-        rows = published(market, FAULTY)
-        invalid = [n for n, row in enumerate(rows) if row[-1] & INVALIDATING]
-        for first in (invalid[-1], invalid[-1] + 1):
-            found = replay(
-                market.instrument.id, rows[first][0], FAULTS[1], depth=1, data_dir=market.data_dir
-            )
-            at_or_later = [row for row in rows if row[0] >= rows[first][0]]
-            assert at_or_later == [touch(message) for message in found]
 
     def test_a_callback(self, market: Market):
         """A compiled callback is shown every message, and ends the replay when it asks to."""

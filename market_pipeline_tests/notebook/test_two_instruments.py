@@ -1,0 +1,93 @@
+"""Two instruments of one day, of which the second has no snapshot and so no valid message."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from market_pipeline import asof_quotes, events, load_bbo, load_trades, replay
+from market_pipeline.config.settings import Settings
+from market_pipeline.sources.crypto_lake import SNAPSHOTS, day_folder
+from market_pipeline.sources.simulated import SimulatedInstrument, simulate
+from market_pipeline.tables import TABLES
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.read import scan
+from market_pipeline_tests.notebook.conftest import QUIET
+from market_pipeline_tests.published_day import publish_day
+
+pytestmark = pytest.mark.slow
+SPAN = ("2025-03-05T00:00:00Z", "2025-03-06T00:00:00Z")
+
+
+@dataclass(frozen=True)
+class Two:
+    """What is published of both."""
+
+    data_dir: Path
+    seeded: str
+    unseeded: str
+
+    def rows(self, asset: str, instrument: str) -> pl.DataFrame:
+        """The published rows of one of them."""
+        return scan(Warehouse(self.data_dir), TABLES[asset], QUIET, {instrument}).collect()
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Two:
+    root = tmp_path_factory.mktemp("two")
+    made = [
+        SimulatedInstrument(
+            symbol=symbol,
+            tick=Decimal("0.1"),
+            lot=Decimal("0.001"),
+            start_price=Decimal(price),
+            seed=7,
+        )
+        for symbol, price in (("BTC-USDT-PERP", "60000.0"), ("ETH-USDT-PERP", "3000.0"))
+    ]
+    lake = root / "data" / "lake"
+    simulate(lake, made, QUIET, QUIET, messages_per_day=400)
+    seeded, unseeded = (each.as_instrument() for each in made)
+    shutil.rmtree(day_folder(lake, SNAPSHOTS, unseeded.venue, unseeded.symbol, QUIET))
+    with pytest.MonkeyPatch.context() as changed:
+        changed.chdir(root)
+        settings = Settings(data_dir=root / "data", lake_uri=str(lake))
+        publish_day(settings, (seeded, unseeded), QUIET)
+    return Two(root / "data", seeded.id, unseeded.id)
+
+
+def test_loaders_give_instruments_as_they_are_given(two: Two):
+    """The rows of each follow one another in the order of the list, whatever the files' is."""
+    ids = [two.unseeded, two.seeded]
+    for load, asset in ((load_bbo, "book_bbo"), (load_trades, "trades")):
+        rows = load(ids, QUIET, valid_only=False, data_dir=two.data_dir).collect()
+        assert pl.concat(two.rows(asset, each) for each in ids).equals(rows)
+
+
+def test_quotes_of_both(two: Two):
+    """Each has all times; the one without a valid message has no quote."""
+    valid = load_bbo(two.seeded, QUIET, data_dir=two.data_dir).collect()
+    at = valid["ts_receipt_ns"][[100, 200]].to_list()
+    quotes = asof_quotes([two.unseeded, two.seeded], at, data_dir=two.data_dir).collect()
+    assert ["ETH-USDT-PERP"] * 2 + ["BTC-USDT-PERP"] * 2 == quotes["symbol"].to_list()
+    assert [False, False, True, True] == quotes["bid_price"].is_not_null().to_list()
+
+
+def test_messages_of_a_day_without_a_valid_one(two: Two):
+    """Replay and events have every message of it, also beside those of another instrument."""
+    published = two.rows("book_bbo", two.unseeded)["sequence_number"].to_list()
+    assert 0 == load_bbo(two.unseeded, QUIET, data_dir=two.data_dir).collect().height
+    found = [
+        message.sequence_number
+        for message in replay([two.seeded, two.unseeded], *SPAN, depth=1, data_dir=two.data_dir)
+        if message.instrument == two.unseeded
+    ]
+    assert published == found
+    batches = events(two.unseeded, *SPAN, data_dir=two.data_dir)
+    frames = pl.concat(pl.DataFrame(batch) for batch in batches)
+    assert set(published) <= set(frames["sequence_number"].drop_nulls())
