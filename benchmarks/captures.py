@@ -17,7 +17,9 @@ from benchmarks.figures import Figure
 from benchmarks.lake_files import DAY, LOTS_PER_UNIT, TICKS_PER_UNIT
 from benchmarks.measure import Spread, cpu_seconds
 from benchmarks.workspace import ROOT, scratch, work_folder
+from market_pipeline.books.scale import Scale
 from market_pipeline.books.state import Deltas
+from market_pipeline.capture.book import LiveBook
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.sources.binance_capture import (
     CONVERTER,
@@ -26,8 +28,12 @@ from market_pipeline.sources.binance_capture import (
     capture_symbol,
     find_losses,
 )
-from market_pipeline.sources.binance_capture.lines import read_blocks
+from market_pipeline.sources.binance_capture.lines import read_blocks, read_lines
 from market_pipeline.sources.raw_writer import RawWriter
+from market_pipeline.sources.venues import VENUES
+from market_pipeline.sources.venues.continuity import ContinuityChecker
+from market_pipeline.sources.venues.reading import FrameReader
+from market_pipeline.sources.venues.venue import Kind
 
 __all__ = ["Capture", "capture_figures", "made_capture", "real_captures"]
 
@@ -43,6 +49,8 @@ _MADE = _REAL[0]
 _TICKERS_PER_EVENT, _TRADES_PER_EVENT = 6, 2
 _FRAMES_PER_EVENT = 1 + _TICKERS_PER_EVENT + _TRADES_PER_EVENT
 _SNAPSHOT_LEVELS = 1_000
+# Every price and size of the captures is a whole number of these.
+_STEPS = Scale(1, 2), Scale(1, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,8 @@ def capture_figures(name: str, captures: Sequence[Capture], runs: int) -> list[F
     passes = (
         ("raw tables of all frames", _convert, _CONVERT_BAR_K),
         ("lost messages alone", _follow, _FOLLOW_BAR_K),
+        ("live: classified, ids followed", _classify, None),
+        ("live: the book and its best quotes checked", _keep_book, None),
     )
     rates: list[list[float]] = [[] for _ in passes]
     for run in range(runs + 1):
@@ -86,6 +96,34 @@ def _follow(capture: Capture) -> None:
     market = MARKET_OF_VENUE[capture.instrument.venue]
     symbol = capture_symbol(market, capture.instrument.symbol)
     find_losses(capture.files, market, symbol, Findings())
+
+
+def _classify(capture: Capture) -> None:
+    """Every frame by itself, as it is received."""
+    reader = _reader(capture)
+    checker = ContinuityChecker(reader.venue)
+    for file in capture.files:
+        for _, _, frame in read_lines(file, Findings()):
+            checker.check("", reader.classify(frame))
+
+
+def _keep_book(capture: Capture) -> None:
+    reader = _reader(capture)
+    book = LiveBook(reader, *_STEPS)
+    for file in capture.files:
+        for _, received_ns, frame in read_lines(file, Findings()):
+            found = reader.classify(frame)
+            if found.kind is Kind.DEPTH:
+                book.take(frame, found, received_ns)
+            elif found.kind is Kind.SNAPSHOT:
+                book.take_snapshot(frame, received_ns)
+            elif found.kind is Kind.QUOTES:
+                for quote in reader.records(frame, Kind.QUOTES):
+                    book.take_quote(quote)
+
+
+def _reader(capture: Capture) -> FrameReader:
+    return FrameReader(VENUES[f"binance_{MARKET_OF_VENUE[capture.instrument.venue]}"])
 
 
 def _instrument(venue: str, symbol: str) -> Instrument:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from market_pipeline.capture.sinks import SINKS_GROUP
 from market_pipeline.config.instruments import CONVERTERS_GROUP
 from market_pipeline.tables import RECORDS, TABLES, VIEWS
 from market_pipeline_tests.test_repository import PACKAGE, ROOT, modules, parsed
@@ -17,7 +18,7 @@ from market_pipeline_tests.test_repository import PACKAGE, ROOT, modules, parsed
 _DOTTED = re.compile(r"`((?:\w+\.)+\w+)(?:\(\))?`")
 _PATH = re.compile(r"`((?:\w+/)+\w+\.py)`")
 _FILES = {"yaml", "py", "json", "duckdb", "parquet", "md", "gz", "PARQUET"}
-NOT_OURS = {CONVERTERS_GROUP, "Thread.start", "schema.name", "schema.table"}
+NOT_OURS = {CONVERTERS_GROUP, SINKS_GROUP, "Thread.start", "schema.name", "schema.table"}
 
 
 @cache
