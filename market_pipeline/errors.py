@@ -31,6 +31,7 @@ __all__ = [
     "SettingsError",
     "SimulationError",
     "StoreError",
+    "VenueError",
     "WarehouseBusyError",
     "error_text",
     "is_of_machine",
@@ -179,6 +180,29 @@ class MachineError(MarketPipelineError):
 
 class SimulationError(MarketPipelineError):
     """A simulated day was asked for that cannot be made."""
+
+
+class VenueError(MarketPipelineError):
+    """A live venue cannot be recorded as it is asked for, or its endpoint cannot be trusted.
+
+    Args:
+        problem: One sentence saying what is wrong.
+        next_step: One sentence saying what to do next.
+        address: The address or venue that it concerns.
+        expected, found: What is needed and what was met.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        next_step: str,
+        address: str,
+        expected: str | None = None,
+        found: str | None = None,
+    ) -> None:
+        self.address = address
+        super().__init__(problem, next_step=next_step, file=address, expected=expected, found=found)
 
 
 class StoreError(MarketPipelineError):

@@ -8,6 +8,7 @@ import typer
 
 from market_pipeline.cli.alerts import alerts
 from market_pipeline.cli.analyze import analyze
+from market_pipeline.cli.capture import capture
 from market_pipeline.cli.compare import compare
 from market_pipeline.cli.coverage import coverage
 from market_pipeline.cli.demo import demo, simulate
@@ -34,6 +35,7 @@ for verb in (
     analyze,
     inventory,
     fetch,
+    capture,
     run,
     verdict,
     coverage,

@@ -21,7 +21,8 @@ from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 from pydantic import ConfigDict, Field, SecretStr, ValidationError
 
-from market_pipeline.config.addresses import PageAddress, SecretAddresses
+from market_pipeline.config.alerting import AlertSettings
+from market_pipeline.config.capture import CaptureSettings
 from market_pipeline.config.lake import LakeSettings
 from market_pipeline.config.values import (
     AbsolutePath,
@@ -35,7 +36,7 @@ from market_pipeline.config.values import (
 from market_pipeline.config.yaml_files import nearest_known, read_yaml_mapping
 from market_pipeline.errors import SettingsError
 
-__all__ = ["CREDENTIAL_VARIABLES", "ENV_FILE", "ENV_PREFIX", "Settings", "load_settings"]
+__all__ = ["CREDENTIAL_VARIABLES", "ENV_FILE", "ENV_PREFIX", "FIELDS", "Settings", "load_settings"]
 
 ENV_PREFIX = "PIPELINE_"
 ENV_FILE = Path(".env")
@@ -59,11 +60,12 @@ def _cpu_count() -> int:
     return os.cpu_count() or 1
 
 
-class Settings(LakeSettings):
+class Settings(AlertSettings, LakeSettings):
     """Everything a user may set, immutable once loaded.
 
     Each field is the environment variable `PIPELINE_<FIELD>` and the key `<field>` of
-    `config.yaml`, which `load_settings()` reads; this class knows only what it is given.
+    `config.yaml`, which `load_settings()` reads; this class knows only what it is given. A field of
+    a section is `PIPELINE_<SECTION>__<FIELD>`, and `<field>` below `<section>` in `config.yaml`.
     """
 
     model_config = ConfigDict(
@@ -169,68 +171,22 @@ class Settings(LakeSettings):
             "run that made a published day; without it for ever."
         ),
     )
-    alert_webhook_urls: SecretAddresses = Field(
-        default=None,
-        description=(
-            "Addresses that take alerts in the payload of Alertmanager's webhooks, separated by "
-            "commas. A secret."
-        ),
-    )
-    alert_slack_urls: SecretAddresses = Field(
-        default=None,
-        description=(
-            "Addresses of Slack-compatible incoming webhooks that take alerts, separated by "
-            "commas. A secret."
-        ),
-    )
-    alert_log: bool = Field(
-        default=True, description="Whether each alert is also a line of the daemon's log."
-    )
-    alert_interval_seconds: Integer = Field(
-        default=30,
-        ge=1,
-        le=3_600,
-        description="Seconds between two looks for ended runs, and for alerts to be delivered.",
-    )
-    alert_timeout_seconds: Real = Field(
-        default=5.0,
-        gt=0,
-        le=15,
-        description=(
-            "Seconds for one attempt to hand an alert to a receiver, from looking up its address "
-            "to its answer."
-        ),
-    )
-    alert_attempts: Integer = Field(
-        default=20,
-        ge=1,
-        description="Attempts to deliver an alert before it is put with the dead letters.",
-    )
-    alert_first_retry_seconds: Real = Field(
-        default=30.0,
-        gt=0,
-        description="Seconds until the second attempt; each later wait is twice as long.",
-    )
-    alert_longest_retry_seconds: Real = Field(
-        default=3600.0,
-        gt=0,
-        description="The longest wait in seconds between two attempts.",
-    )
-    ui_url: PageAddress = Field(
-        default="http://127.0.0.1:3000",
-        description="Where the UI is to be reached; alerts link to their run there.",
-    )
-    docs_url: str = Field(
-        default="docs",
-        min_length=1,
-        description="Where these pages are to be read: an address or a folder; alerts name theirs.",
+    capture: CaptureSettings = Field(
+        default=CaptureSettings(), description="What the live capture records, and how."
     )
 
+
+_SECTIONS = {"capture": CaptureSettings}
+
+FIELDS = {name: info for name, info in Settings.model_fields.items() if name not in _SECTIONS} | {
+    f"{section}__{name}": info
+    for section, model in _SECTIONS.items()
+    for name, info in model.model_fields.items()
+}
+"""Every setting by its name in lower case, those of a section as `section__name`."""
 
 _SECRETS = frozenset(
-    name
-    for name, field_info in Settings.model_fields.items()
-    if SecretStr in get_args(field_info.annotation)
+    name for name, info in FIELDS.items() if SecretStr in get_args(info.annotation)
 )
 
 
@@ -249,10 +205,11 @@ def load_settings(**overrides: Any) -> Settings:
     problems = [problem for layer in layers for problem in layer.problems]
     merged = {key: value for layer in reversed(layers) for key, value in layer.values.items()}
     try:
-        settings = Settings(**merged)
+        settings = Settings(**_nested(merged))
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
-            name = str(detail["loc"][0])
+            section, *inner = map(str, detail["loc"][:2])
+            name = f"{section}__{inner[0]}" if section in _SECTIONS and inner else section
             layer = next((layer for layer in layers if name in layer.values), None)
             if layer is not None:
                 problems.append(_refusal(layer, name, detail["msg"]))
@@ -263,12 +220,23 @@ def load_settings(**overrides: Any) -> Settings:
     return settings
 
 
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as the model takes them: those of a section in a mapping of their own."""
+    nested: dict[str, Any] = {}
+    for name, value in values.items():
+        section, separator, inner = name.partition("__")
+        if separator:
+            nested.setdefault(section, {})[inner] = value
+        else:
+            nested[name] = value
+    return nested
+
+
 def _refusal(layer: _Layer, name: str, message: str) -> str:
-    field = Settings.model_fields[name]
     reason = message.removeprefix("Value error, ").replace("Input should be", "must be")
     return (
         f"{layer.label}: {layer.keys[name]}: {reason}. "
-        f"What it is: {field.description} Correct it, or remove it to use the default."
+        f"What it is: {FIELDS[name].description} Correct it, or remove it to use the default."
     )
 
 
@@ -286,11 +254,16 @@ class _Layer:
 
     def add(self, spelt: str, name: str, value: object, spelling: Callable[[str], str]) -> None:
         """Take one key of the source, or list it as a problem if no field has that name."""
-        if name in Settings.model_fields:
+        if name in FIELDS:
+            if name in self.values:
+                self.problems.append(
+                    f"{self.label}: {spelt} is given twice, the first time as {self.keys[name]}. "
+                    "Remove one of them."
+                )
             self.values[name] = value
             self.keys[name] = spelt
             return
-        known = [spelling(known_name) for known_name in Settings.model_fields]
+        known = [spelling(known_name) for known_name in FIELDS]
         self.problems.append(
             f"{self.label}: {spelt} is not a known key ({nearest_known(spelt, known)}). "
             "Rename or remove it."
@@ -334,7 +307,13 @@ def _read_env_file() -> _Layer:
         layer.problems.append(f"{ENV_FILE}: cannot be read: {error}. Make it a readable text file.")
         return layer
     understood = StringIO()
+    given: set[str] = set()
     for line in parse_stream(StringIO(text)):
+        if line.key is not None and line.key in given:
+            layer.problems.append(
+                f"{ENV_FILE}: line {line.original.line} gives {line.key} a second time. Remove one."
+            )
+        given.update([line.key] if line.key else [])
         if line.error or (line.key is not None and line.value is None):
             layer.problems.append(
                 f"{ENV_FILE}: line {line.original.line} is not KEY=value. Correct or remove it."
@@ -377,6 +356,23 @@ def _read_config_file(named: object) -> _Layer:
                 f"{layer.label}: {name} is a secret and cannot stand in a settings file. Remove it "
                 f"and set {_variable(name)} in the environment or in {ENV_FILE}."
             )
+        elif name in _SECTIONS:
+            _add_section(layer, name, value)
         else:
-            layer.add(name, name, value, str)
+            layer.add(name, name, value, _dotted)
     return layer
+
+
+def _dotted(name: str) -> str:
+    return name.replace("__", ".")
+
+
+def _add_section(layer: _Layer, section: str, values: object) -> None:
+    if not isinstance(values, Mapping):
+        layer.problems.append(
+            f"{layer.label}: {section} is a section. Write its keys below it, indented."
+        )
+        return
+    for name, value in values.items():
+        spelt = f"{section}.{name}"
+        layer.add(spelt, f"{section}__{name}", value, _dotted)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from market_pipeline.config.instruments import Instrument
-from market_pipeline.config.settings import Settings, load_settings
+from market_pipeline.config.settings import FIELDS, Settings, load_settings
 from market_pipeline.doctor import _environment as environment
 from market_pipeline.doctor import _lake as lake
 from market_pipeline.doctor import folders
@@ -45,7 +45,7 @@ def run_doctor(load: Callable[[], Settings] = load_settings) -> DoctorReport:
         return DoctorReport((Diagnosis("settings", "error", found, next_step), *findings))
     except Exception as error:  # a finding must not hide the others
         return DoctorReport((_unexpected("settings", error), *findings))
-    start = Diagnosis("settings", "ok", f"{len(Settings.model_fields)} settings are usable")
+    start = Diagnosis("settings", "ok", f"{len(FIELDS)} settings are usable")
     findings += _collect("data_dir", folders.check_data_dir, settings.data_dir)
     if findings[-1].next_step != folders.OTHER_PATH:
         findings += _collect("working", folders.check_working, settings.data_dir)

@@ -11,6 +11,7 @@ from typing import Any
 from market_pipeline.sources.venues.venue import (
     BookForm,
     Channel,
+    ClockRequest,
     Continuity,
     Form,
     Keepalive,
@@ -131,6 +132,7 @@ BINANCE_SPOT = Venue(
     snapshot=SnapshotRequest(
         "/api/v3/depth?symbol=$symbol&limit=5000", 250, "X-MBX-USED-WEIGHT-1M", _SNAPSHOT
     ),
+    clock=ClockRequest("/api/v3/time", "serverTime"),
 )
 
 
@@ -161,6 +163,7 @@ def _futures(name: str, exchange: str, host: str, rest: str, prefix: str, routes
         snapshot=SnapshotRequest(
             f"{prefix}/v1/depth?symbol=$symbol&limit=1000", 20, "X-MBX-USED-WEIGHT-1M", _SNAPSHOT
         ),
+        clock=ClockRequest(f"{prefix}/v1/time", "serverTime"),
     )
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "BookForm",
     "Channel",
     "Classified",
+    "ClockRequest",
     "Continuity",
     "Form",
     "Keepalive",
@@ -276,6 +277,14 @@ class SnapshotRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockRequest:
+    """A REST request for the venue's time: what comes after the REST base, and where it stands."""
+
+    path: str
+    time: str
+
+
+@dataclass(frozen=True, slots=True)
 class Venue:
     """A venue's adapter.
 
@@ -287,6 +296,7 @@ class Venue:
             a text counts, of its pattern the first group. A group named `symbol` is the symbol.
         other: The form of frames of no channel.
         snapshot: None if a book begins with a snapshot among the messages.
+        clock: None if the venue's time cannot be asked for.
     """
 
     name: str
@@ -299,6 +309,7 @@ class Venue:
     limits: Limits
     keepalive: Keepalive = Keepalive()
     snapshot: SnapshotRequest | None = None
+    clock: ClockRequest | None = None
     other: Form = Form()
 
     def channel(self, kind: Kind) -> Channel:

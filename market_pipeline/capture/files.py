@@ -1,0 +1,93 @@
+"""Where entries are kept: hourly files of each symbol, written by one process a venue and host."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from market_pipeline.capture.raw import Entry
+from market_pipeline.capture.recorder import recorded_venue
+from market_pipeline.config.settings import Settings
+from market_pipeline.sources.recording import HourlyRecorder, RecordingOf, RecordKind
+from market_pipeline.warehouse.layout import make_private_folder
+from market_pipeline.warehouse.locks import locking
+
+__all__ = ["RecordingFiles", "recording_files"]
+
+
+class RecordingFiles:
+    """A `RawSink` of recordings.
+
+    Args:
+        root: The folder of all recordings.
+        exchange: Whose symbols.
+        host, session: Which machine, and which run of the recorder.
+    """
+
+    def __init__(self, root: Path, exchange: str, host: str, session: str) -> None:
+        self._root, self._exchange, self._host, self._session = root, exchange, host, session
+        self._recorders: dict[str, HourlyRecorder] = {}
+
+    def append(self, entry: Entry) -> None:
+        """Takes an entry for the file of its symbol."""
+        symbol = entry.symbol
+        recorder = self._recorders.get(symbol)
+        if recorder is None:
+            of = RecordingOf(self._exchange, symbol, self._host, self._session)
+            recorder = self._recorders[symbol] = HourlyRecorder(self._root, of)
+        recorder.append(
+            RecordKind(entry.kind),
+            entry.wall_ns,
+            entry.monotonic_ns,
+            entry.connection,
+            entry.stream,
+            entry.payload,
+            entry.opcode,
+            entry.update_id,
+        )
+
+    def flush(self) -> None:
+        """Gives everything taken to the system.
+
+        Raises:
+            OSError: The machine refuses a file; the others are written all the same.
+        """
+        self._each(lambda recorder: recorder.flush(time.time_ns()))
+
+    def sync(self) -> None:
+        """Puts everything on the disk, with the same errors."""
+        self._each(HourlyRecorder.sync)
+
+    def close(self) -> None:
+        """Closes all files, with the same errors."""
+        self._each(HourlyRecorder.close)
+
+    def _each(self, write: Callable[[HourlyRecorder], None]) -> None:
+        refused = None
+        for recorder in self._recorders.values():
+            try:
+                write(recorder)
+            except OSError as error:
+                refused = error
+        if refused is not None:
+            raise refused
+
+
+@contextmanager
+def recording_files(settings: Settings) -> Iterator[RecordingFiles]:
+    """The files of a new session, below `capture` in the data folder.
+
+    Raises:
+        WarehouseBusyError: Another process on this host records the venue.
+        VenueError: The settings name nothing that can be recorded.
+    """
+    venue = recorded_venue(settings.capture)
+    root, host = settings.data_dir / "capture", socket.gethostname()
+    make_private_folder(root)
+    name = f"the recorder of {venue.name} on {host}"
+    with locking(root / f".{venue.name}.{host}.lock", name=name, timeout_seconds=0.0):
+        yield RecordingFiles(root, venue.exchange, host, uuid4().hex[:12])

@@ -1,0 +1,150 @@
+"""`market-pipeline capture`: records a venue live, and shows how it goes."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from market_pipeline.cli.options import AsJson
+from market_pipeline.cli.output import bytes_text, console, errors_console
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from market_pipeline.capture.recorder import Recorder
+    from market_pipeline.capture.status import Status
+
+__all__ = ["capture"]
+
+_STYLES = {"info": "", "warning": "yellow", "error": "red"}
+_PLAIN_EVERY_S = 10.0
+
+
+def capture(
+    venue: Annotated[str | None, typer.Option(help="The venue, such as binance_spot.")] = None,
+    symbol: Annotated[
+        list[str] | None, typer.Option(help="A symbol as the venue spells it; may be repeated.")
+    ] = None,
+    stream: Annotated[
+        list[str] | None, typer.Option(help="A kind of stream, such as depth; may be repeated.")
+    ] = None,
+    redundancy: Annotated[
+        int | None, typer.Option(help="Connections that receive the same streams.")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0, help="End after so long; without it when stopped.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Record streams of a venue as they come, until Ctrl-C or SIGTERM.
+
+    Exit code 0: ended as asked, and no message is known to be missing. 1: ended as asked, with
+    gaps. 2: it could not start, or could not go on.
+    """
+    from market_pipeline.capture.files import recording_files
+    from market_pipeline.capture.recorder import Recorder
+    from market_pipeline.config.settings import load_settings
+
+    flags = {
+        "capture__venue": venue,
+        "capture__symbols": symbol,
+        "capture__streams": stream,
+        "capture__redundancy": redundancy,
+    }
+    settings = load_settings(**{name: value for name, value in flags.items() if value})
+    with recording_files(settings) as files:
+        view = _View(console(), errors_console(), settings.data_dir, as_json=as_json)
+        recorder = Recorder(settings.capture, files, report=view.report)
+        asyncio.run(_record(recorder, view, seconds, settings.capture.status_seconds))
+    raise typer.Exit(1 if recorder.status.gaps else 0)
+
+
+async def _record(recorder: Recorder, view: _View, seconds: float | None, every_s: float) -> None:
+    """Records until a signal or the end of the time, and shows the state meanwhile."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    if seconds is not None:
+        loop.call_later(seconds, stop.set)
+    task = asyncio.create_task(recorder.run(stop))
+    frames, shown_s = 0, time.monotonic()
+    with view:
+        while not task.done():
+            await asyncio.wait({task}, timeout=every_s)
+            now_s = time.monotonic()
+            recorder.refresh(now_s - shown_s, frames)
+            frames, shown_s = recorder.status.frames, now_s
+            view.show(recorder.status, last=task.done())
+    await task
+
+
+class _View:
+    """A table that stays in place on a terminal, and lines elsewhere."""
+
+    def __init__(self, out: Console, errors: Console, folder: Path, *, as_json: bool) -> None:
+        from rich.live import Live
+
+        self._out, self._errors, self._folder, self._as_json = out, errors, folder, as_json
+        self._live = Live(console=out) if out.is_terminal and not as_json else None
+        self._printed_s = float("-inf")
+
+    def __enter__(self) -> None:
+        if self._live is not None:
+            self._live.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def report(self, level: str, text: str) -> None:
+        """Prints what happened, on standard error."""
+        self._errors.print(f"{level}: {text}", style=_STYLES[level], soft_wrap=True)
+
+    def show(self, status: Status, *, last: bool) -> None:
+        """Shows the state: each time on a terminal or as JSON, else every 10 s and at the end."""
+        import msgspec
+
+        status.free_bytes = shutil.disk_usage(self._folder).free
+        if self._as_json:
+            sys.stdout.write(msgspec.json.encode(status).decode() + "\n")
+            sys.stdout.flush()
+        elif self._live is not None:
+            self._live.update(_table(status))
+        elif last or time.monotonic() - self._printed_s >= _PLAIN_EVERY_S:
+            self._printed_s = time.monotonic()
+            self._out.print(_line(status), soft_wrap=True)
+
+
+def _line(status: Status) -> str:
+    lag = "" if status.lag_p99_ms is None else f", lag p99 {status.lag_p99_ms:.1f} ms"
+    offset = "" if status.offset_ms is None else f", clock {status.offset_ms:+.1f} ms"
+    return (
+        f"{status.connections} of {status.links} connections, {status.frames:,} frames, "
+        f"{status.frames_per_second:,.0f}/s{lag}, {status.waiting:,} waiting, "
+        f"{status.gaps} gaps{offset}, {bytes_text(status.free_bytes)} free"
+        + (f", DISK: {status.disk}" if status.disk else "")
+    )
+
+
+def _table(status: Status) -> Table:
+    from rich.table import Table
+
+    table = Table(title=_line(status), title_justify="left")
+    table.add_column("stream", no_wrap=True)
+    for name in ("frames", "messages", "filled", "gaps", "age s"):
+        table.add_column(name, justify="right")
+    table.add_column("silence")
+    for name, stream in status.streams.items():
+        ns = stream.last_wall_ns
+        age = "" if ns is None else f"{(status.wall_ns - ns) / 1e9:,.1f}"
+        numbers = (stream.frames, stream.messages, stream.filled, stream.gaps)
+        table.add_row(name, *(f"{each:,}" for each in numbers), age, stream.silence)
+    return table

@@ -1,0 +1,186 @@
+"""A recorder against the fake exchange, for so many steps of its markets."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+import msgspec
+
+from market_pipeline.books.scale import Scale
+from market_pipeline.capture.book import LiveBook
+from market_pipeline.capture.merge import Message
+from market_pipeline.capture.raw import Entry
+from market_pipeline.capture.recorder import Recorder
+from market_pipeline.config.capture import CaptureSettings
+from market_pipeline.sources.recording.format import Gap, RecordKind
+from market_pipeline.sources.venues.binance import BINANCE_SPOT
+from market_pipeline.sources.venues.reading import FrameReader
+from market_pipeline.sources.venues.venue import Kind
+from market_pipeline_tests.exchange.market import Market
+from market_pipeline_tests.exchange.server import FakeExchange, Faults
+
+FAST = {
+    "venue": "binance_spot",
+    "symbols": "BTCUSDT",
+    "redundancy": 2,
+    "connect_timeout_seconds": 1.0,
+    "retry_first_seconds": 0.02,
+    "retry_longest_seconds": 0.1,
+    "breaker_seconds": 0.5,
+    "fill_ms": 100.0,
+}
+"""Settings by which a day is lived in seconds."""
+
+
+@dataclass
+class Kept:
+    """A sink that keeps entries in memory."""
+
+    entries: list[Entry] = field(default_factory=list)
+    is_closed: bool = False
+
+    def append(self, entry: Entry) -> None:
+        self.entries.append(entry)
+
+    def flush(self) -> None:
+        pass
+
+    def sync(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class Follower:
+    """The live book of the only symbol, which asks for snapshots when it needs one."""
+
+    def __init__(self, reader: FrameReader) -> None:
+        self.book = LiveBook(reader, Scale(1, 2), Scale(1, 3))
+        self.delivered: list[Message] = []
+        self.recorder: Recorder | None = None
+
+    def __call__(self, message: Message) -> None:
+        self.delivered.append(message)
+        now_ns, head = time.time_ns(), message.head
+        if head.kind is Kind.SNAPSHOT:
+            self.book.take_snapshot(message.payload, now_ns)
+        elif head.kind is Kind.DEPTH:
+            self.book.take(message.payload, head, now_ns)
+        if self.book.needs_snapshot and head.kind is Kind.DEPTH:
+            self.recorder.request_snapshot(head.symbol)
+
+    def levels(self) -> tuple[dict[int, int], dict[int, int]]:
+        """Bids and asks by ticks, in lots."""
+        bids, asks = (
+            dict(zip(ticks.tolist(), lots.tolist(), strict=True))
+            for ticks, lots in self.book.sides()
+        )
+        return bids, asks
+
+
+@dataclass
+class Outcome:
+    """What came of a scenario."""
+
+    exchange: FakeExchange
+    recorder: Recorder
+    entries: list[Entry]
+    delivered: list[tuple]
+    reports: list[tuple[str, str]]
+    follower: Follower
+
+    def truth(self) -> tuple[dict[int, int], dict[int, int]]:
+        """The exchange's own book, as `Follower.levels` has it."""
+        (market,) = self.exchange.markets.values()
+        bids, asks = (
+            {round(float(p) * 100): round(float(s) * 1000) for p, s in side.items()}
+            for side in (market.book.bids, market.book.asks)
+        )
+        return bids, asks
+
+    def of(self, kind: RecordKind) -> list[Entry]:
+        return [entry for entry in self.entries if entry.kind == kind]
+
+    def frames(self) -> Counter[bytes]:
+        return Counter(entry.payload for entry in self.of(RecordKind.FRAME))
+
+    def gaps(self, stream: str) -> list[tuple[int, int]]:
+        gaps = [e for e in self.of(RecordKind.GAP) if e.stream == stream]
+        decoded = [msgspec.json.decode(entry.payload, type=Gap) for entry in gaps]
+        return [(gap.after_id, gap.before_id) for gap in decoded]
+
+    def sent(self) -> Counter[bytes]:
+        """What was sent over connections that did not end in the middle of a write."""
+        whole = [client for client in self.exchange.clients if client.is_whole]
+        return Counter(payload for client in whole for payload in client.sent)
+
+    def delivered_ids(self, stream: str) -> list[tuple[int, int]]:
+        heads = [head for head, _ in self.delivered if head.stream == stream]
+        return [(head.first_id, head.last_id) for head in heads]
+
+
+async def until_live(book: LiveBook) -> None:
+    """Waits a few seconds for the book to be right; the test says whether it is."""
+    for _ in range(500):
+        if book.is_live:
+            break
+        await asyncio.sleep(0.01)
+
+
+def lived(certificates, **scenario) -> Outcome:
+    """A scenario in an event loop of its own; see `scene`."""
+    return asyncio.run(scene(certificates, **scenario))
+
+
+async def scene(
+    certificates,
+    *,
+    faults=None,
+    steps=200,
+    markets=None,
+    every_s=0.002,
+    script=None,
+    server=None,
+    newest_tls=None,
+    more_urls=(),
+    **settings,
+) -> Outcome:
+    """Runs a recorder on an exchange with these faults until all its messages were sent.
+
+    Args:
+        script: Awaited with exchange and recorder in place of so many `steps`.
+        server: The certificates of the exchange, if they are others than those trusted.
+        more_urls: Backup addresses.
+    """
+    exchange = FakeExchange(markets or [Market("BTCUSDT")], faults or Faults())
+    sink, reports, follower = Kept(), [], Follower(FrameReader(BINANCE_SPOT))
+    async with exchange.serving(server or certificates, newest_tls=newest_tls):
+        addresses = {
+            "websocket_urls": (exchange.websocket, *more_urls),
+            "rest_url": exchange.rest,
+            "ca_bundle": certificates.authority,
+        }
+        chosen = CaptureSettings(**FAST | addresses | settings)
+        recorder = Recorder(
+            chosen, sink, report=lambda *line: reports.append(line), deliver=follower
+        )
+        follower.recorder = recorder
+        stop = asyncio.Event()
+        task = asyncio.create_task(recorder.run(stop))
+        try:
+            if script is None:
+                await exchange.until_connected(chosen.redundancy)
+                await exchange.run(steps, every_s=every_s)
+                await asyncio.sleep(0.3)
+                await until_live(follower.book)
+            else:
+                await script(exchange, recorder)
+        finally:
+            stop.set()
+            await task
+    assert sink.is_closed
+    return Outcome(exchange, recorder, sink.entries, follower.delivered, reports, follower)

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from market_pipeline.sources.recording import RecordKind, read_recording
+from market_pipeline_tests.exchange.market import Market
+from market_pipeline_tests.exchange.server import FakeExchange
+from market_pipeline_tests.store.certificates import make_certificates
+
+pytestmark = pytest.mark.slow
+
+
+@contextmanager
+def living_exchange(folder):
+    """An exchange in a thread, with a step every 5 ms; yields it and the environment for it."""
+    certificates = make_certificates(folder)
+    exchange, ready, over = FakeExchange([Market("BTCUSDT")]), threading.Event(), threading.Event()
+
+    async def live():
+        async with exchange.serving(certificates):
+            ready.set()
+            while not over.is_set():
+                exchange.step()
+                await asyncio.sleep(0.005)
+
+    thread = threading.Thread(target=lambda: asyncio.run(live()))
+    thread.start()
+    ready.wait()
+    variables = {
+        "PIPELINE_DATA_DIR": str(folder / "data"),
+        "PIPELINE_CAPTURE__VENUE": "binance_spot",
+        "PIPELINE_CAPTURE__SYMBOLS": "BTCUSDT",
+        "PIPELINE_CAPTURE__WEBSOCKET_URLS": exchange.websocket,
+        "PIPELINE_CAPTURE__REST_URL": exchange.rest,
+        "PIPELINE_CAPTURE__CA_BUNDLE": str(certificates.authority),
+        "PIPELINE_CAPTURE__STATUS_SECONDS": "0.2",
+    }
+    try:
+        yield exchange, os.environ | variables
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextmanager
+def capturing(folder, environment, *arguments):
+    """The console script as a process, killed at the end if it is still there."""
+    script = "from market_pipeline.cli.main import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, "capture", *arguments],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def until_recorded(folder):
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if any(path.stat().st_size > 5_000 for path in folder.rglob("*.recording.partial")):
+            return
+        time.sleep(0.05)
+    raise AssertionError("nothing is recorded")
+
+
+def payloads(path):
+    records = (record for chunk in read_recording(path) for record in chunk.records())
+    return [record.payload for record in records if record.kind == RecordKind.FRAME]
+
+
+class TestCapture:
+    def test_ends_cleanly_on_sigterm(self, tmp_path):
+        """Status lines are JSON, the file is closed with every frame sent, the exit code is 0."""
+        with living_exchange(tmp_path) as (exchange, environment):
+            with capturing(tmp_path, environment, "--json") as process:
+                until_recorded(tmp_path)
+                process.send_signal(signal.SIGTERM)
+                out, errors = process.communicate(timeout=20)
+            assert 0 == process.returncode, errors
+            sent = [each for client in exchange.clients for each in client.sent]
+        (path,) = tmp_path.rglob("*.recording")
+        assert sorted(sent) == sorted(payloads(path))
+        last = json.loads(out.splitlines()[-1])
+        assert (len(sent), 0) == (last["frames"], last["streams"]["depth:BTCUSDT"]["gaps"])
+        assert [] == list(tmp_path.rglob("*.partial"))
+
+    def test_refuses_to_start_twice(self, tmp_path):
+        """A second recorder of the venue on this host ends with 2 and names the first."""
+        with (
+            living_exchange(tmp_path) as (_, environment),
+            capturing(tmp_path, environment) as first,
+        ):
+            until_recorded(tmp_path)
+            with capturing(tmp_path, environment) as second:
+                _, errors = second.communicate(timeout=20)
+            assert (2, True) == (second.returncode, f"process {first.pid}" in errors)
+
+    def test_kill_and_restart(self, tmp_path):
+        """After kill -9 the file is readable to its last block, and a new one is begun."""
+        with living_exchange(tmp_path) as (_, environment):
+            with capturing(tmp_path, environment) as process:
+                until_recorded(tmp_path)
+                process.kill()
+            (left,) = tmp_path.rglob("*.recording.partial")
+            assert payloads(left)
+            before = left.read_bytes()
+            with capturing(tmp_path, environment, "--seconds", "2") as process:
+                process.communicate(timeout=20)
+            assert 0 == process.returncode
+        assert before == left.read_bytes()
+        (path,) = tmp_path.rglob("*.recording")
+        assert payloads(path)
+
+    def test_nothing_to_record(self, tmp_path):
+        """Without a venue the exit code is 2, and the message names those there are."""
+        with capturing(tmp_path, os.environ | {"PIPELINE_DATA_DIR": str(tmp_path)}) as process:
+            _, errors = process.communicate(timeout=20)
+        assert (2, True) == (process.returncode, "binance_spot" in errors)
