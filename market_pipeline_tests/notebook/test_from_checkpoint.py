@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -8,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from market_pipeline import book_at
+from market_pipeline import book_at, events, replay
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.tables import BOOK_FILES
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
-from market_pipeline.errors import CheckpointError, LakeFileError
+from market_pipeline.errors import CheckpointError, LakeFileError, MissingDataError
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
 from market_pipeline.stages.raw.profile import profile_day
@@ -106,6 +107,15 @@ class TestADayOfSnapshots:
         book = book_at(BTC.id, START_NS + 299 * SECOND, data_dir=data_dir)
 
         assert BookFlag.SNAPSHOT_ONLY | BookFlag.STALE == book.flags
+
+    @pytest.mark.parametrize("read", [replay, events])
+    def test_has_no_messages(self, data_dir: Path, read: Callable[..., Iterator[object]]):
+        """Replay and events refuse it and name the day and the instrument."""
+        with pytest.raises(MissingDataError, match="from its snapshots") as refused:
+            list(read(BTC.id, START_NS, START_NS + 10 * SECOND, data_dir=data_dir))
+
+        error = refused.value
+        assert (BTC.venue, BTC.symbol, DAY) == (error.exchange, error.symbol, error.day)
 
     def test_the_raw_file_changed(self, data_dir: Path, folder: Path):
         """A snapshot that is not in the lake any more is not made up."""
