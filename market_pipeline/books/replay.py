@@ -116,7 +116,7 @@ class _Published:
             if more is None:
                 break
             self._rows = PublishedRows._make(
-                map(np.concatenate, zip(self._rows, more, strict=True))
+                np.concatenate(pair) for pair in zip(self._rows, more, strict=True)
             )
         return self._rows.flags[start : self._looked_at]
 
