@@ -63,6 +63,7 @@ _TAIL_PART = 4
 
 _LARGEST_SHOWN = 1_000.0
 _PACE_PARTS = 32
+_WINDOWS_AT_ONCE = 1 << 12
 _TRADES_AT_ONCE = 1 << 18
 
 
@@ -239,21 +240,31 @@ def silences_of(
 def usual_around_ns(silences: Silences, candidates: BoolArray, ts_receipt_ns: IntArray) -> IntArray:
     """What is usual on the slower side of each candidate, int64, shape (k,); 0 of the others."""
     usual_ns = np.zeros(len(silences), dtype=np.int64)
-    for index in np.flatnonzero(candidates).tolist():
-        after = int(silences.messages_after[index])
-        before_ns = ts_receipt_ns[max(after - 1 - NEIGHBOURS, 0) : after]
-        after_ns = ts_receipt_ns[after : after + 1 + NEIGHBOURS]
-        usual_ns[index] = max(_usual_between(before_ns), _usual_between(after_ns))
+    indices = np.flatnonzero(candidates)
+    after = silences.messages_after[indices]
+    for first in (after - 1 - NEIGHBOURS, after):
+        is_whole = (first >= 0) & (first + NEIGHBOURS < len(ts_receipt_ns))
+        whole = np.flatnonzero(is_whole)
+        for begin in range(0, len(whole), _WINDOWS_AT_ONCE):
+            some = whole[begin : begin + _WINDOWS_AT_ONCE]
+            ts_ns = ts_receipt_ns[first[some, None] + np.arange(NEIGHBOURS + 1)]
+            found = indices[some]
+            usual_ns[found] = np.maximum(usual_ns[found], _usual_between(ts_ns))
+        # Near an end of the day there are fewer neighbours.
+        for place in np.flatnonzero(~is_whole).tolist():
+            start = int(first[place])
+            ts_ns = ts_receipt_ns[max(start, 0) : start + NEIGHBOURS + 1]
+            if ts_ns.size > 1:
+                usual_ns[indices[place]] = max(usual_ns[indices[place]], _usual_between(ts_ns))
     return usual_ns
 
 
-def _usual_between(ts_ns: IntArray) -> int:
-    """The usual time between a few messages; one that runs back is 0."""
+def _usual_between(ts_ns: IntArray) -> IntArray:
+    """The usual time between the messages of each row; one that runs back is 0."""
     steps_ns = np.maximum(np.diff(ts_ns), 0)
-    if not steps_ns.size:
-        return 0
-    rank = _usual_rank(steps_ns.size)
-    return int(np.partition(steps_ns, rank)[rank])
+    rank = _usual_rank(steps_ns.shape[-1])
+    usual_ns: IntArray = np.partition(steps_ns, rank)[..., rank]
+    return usual_ns
 
 
 def _usual_rank(steps: int) -> int:

@@ -232,9 +232,24 @@ def _course(
 
 
 @njit(nogil=True, cache=True)
+def _median_y(ts_origin_ns: IntArray, ts_receipt_ns: IntArray, ordered: FloatArray) -> np.float64:
+    """The median y of a few messages; `np.median` takes 1.3 s of CPU time longer to compile."""
+    size = ts_origin_ns.size
+    for i in range(size):
+        y, place = np.float64(ts_receipt_ns[i] - ts_origin_ns[i]), i
+        while place > 0 and ordered[place - 1] > y:
+            ordered[place] = ordered[place - 1]
+            place -= 1
+        ordered[place] = y
+    median: np.float64 = (ordered[(size - 1) // 2] + ordered[size // 2]) / 2.0
+    return median
+
+
+@njit(nogil=True, cache=True)
 def _mark_alone(ts_origin_ns: IntArray, ts_receipt_ns: IntArray, stray: BoolArray) -> None:
     """Marks messages whose y lies to one side of both neighbourhoods' medians by over a second."""
     size = ts_origin_ns.size
+    ordered = np.empty(_NEIGHBOURS, dtype=np.float64)
     latest_jump = -_NEIGHBOURS - 1
     for i in range(1, size):
         # float64, because the difference of two y of any size fits no int64.
@@ -252,12 +267,10 @@ def _mark_alone(ts_origin_ns: IntArray, ts_receipt_ns: IntArray, stray: BoolArra
             has_behind = after > j + 1 and (after - j > _NEIGHBOURS or j - first < _NEIGHBOURS)
             before = behind = here
             if has_before:
-                before = np.median(
-                    (ts_receipt_ns[first:j] - ts_origin_ns[first:j]).astype(np.float64)
-                )
+                before = _median_y(ts_origin_ns[first:j], ts_receipt_ns[first:j], ordered)
             if has_behind:
-                behind = np.median(
-                    (ts_receipt_ns[j + 1 : after] - ts_origin_ns[j + 1 : after]).astype(np.float64)
+                behind = _median_y(
+                    ts_origin_ns[j + 1 : after], ts_receipt_ns[j + 1 : after], ordered
                 )
             if not has_before:
                 before = behind
