@@ -23,6 +23,7 @@ import yaml
 
 from market_pipeline.books.flags import INVALIDATING, MEANING, BookFlag
 from market_pipeline.cli.app import app
+from market_pipeline.config.capture import CaptureSettings
 from market_pipeline.config.instruments import load_instruments
 from market_pipeline.config.settings import Settings
 from market_pipeline.plots.plot import Plot
@@ -247,6 +248,7 @@ class TestExamples:
     def test_settings_exist(self) -> None:
         """Each PIPELINE_… name in a page is a setting."""
         known = {f"PIPELINE_{name.upper()}" for name in Settings.model_fields}
+        known |= {f"PIPELINE_CAPTURE__{name.upper()}" for name in CaptureSettings.model_fields}
         unknown = {
             f"{name_of(page)}: {name}"
             for page in PAGES

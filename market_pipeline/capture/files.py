@@ -5,14 +5,22 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
 from market_pipeline.capture.raw import Entry
 from market_pipeline.capture.recorder import recorded_venue
 from market_pipeline.config.settings import Settings
-from market_pipeline.sources.recording import HourlyRecorder, RecordingOf, RecordKind
+from market_pipeline.errors import LakeFileError, WarehouseBusyError
+from market_pipeline.sources.recording import (
+    CONVERTER,
+    HourlyRecorder,
+    RecordingOf,
+    RecordKind,
+    recover,
+)
+from market_pipeline.sources.recording.format import PARTIAL_SUFFIX
 from market_pipeline.warehouse.layout import make_private_folder
 from market_pipeline.warehouse.locks import locking
 
@@ -79,15 +87,26 @@ class RecordingFiles:
 
 @contextmanager
 def recording_files(settings: Settings) -> Iterator[RecordingFiles]:
-    """The files of a new session, below `capture` in the data folder.
+    """The files of a new session, below `recording` in the folder of the lake.
+
+    There the source `recording` finds them. What a recorder that was killed left is closed first,
+    at its last whole block.
 
     Raises:
         WarehouseBusyError: Another process on this host records the venue.
         VenueError: The settings name nothing that can be recorded.
     """
     venue = recorded_venue(settings.capture)
-    root, host = settings.data_dir / "capture", socket.gethostname()
+    root, host = settings.lake_path / CONVERTER.name, socket.gethostname()
     make_private_folder(root)
     name = f"the recorder of {venue.name} on {host}"
     with locking(root / f".{venue.name}.{host}.lock", name=name, timeout_seconds=0.0):
+        _close_what_was_left(root / venue.exchange)
         yield RecordingFiles(root, venue.exchange, host, uuid4().hex[:12])
+
+
+def _close_what_was_left(folder: Path) -> None:
+    for partial in sorted(folder.rglob(f"*{PARTIAL_SUFFIX}")):
+        # Another host's, or damaged in the middle: it stays for whoever looks at it.
+        with suppress(WarehouseBusyError, LakeFileError):
+            recover(partial)

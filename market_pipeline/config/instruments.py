@@ -54,7 +54,7 @@ _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9._-]{0,63}")
 NATIVE_SOURCES = ("crypto_lake", "simulated")
 """Sources whose days lie in the lake in the raw layout that the pipeline reads."""
 
-BUILT_IN_CONVERTERS = ("tardis_csv", "binance_capture")
+BUILT_IN_CONVERTERS = ("tardis_csv", "binance_capture", "recording")
 """Sources whose files the package itself turns into that layout."""
 
 CONVERTERS_GROUP = "market_pipeline.converters"

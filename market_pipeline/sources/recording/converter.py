@@ -1,0 +1,86 @@
+"""The converter of recordings: the union of all hosts and connections, read as a capture is."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.sources.binance_capture import CONVERTER as CAPTURES
+from market_pipeline.sources.binance_capture import MARKET_OF_VENUE, capture_symbol
+from market_pipeline.sources.converter import ConverterFacts
+from market_pipeline.sources.raw_writer import RawWriter
+from market_pipeline.sources.recording.format import SUFFIX, Record
+from market_pipeline.sources.recording.reader import Damage, read_header
+from market_pipeline.sources.recording.union import export_collector_form
+from market_pipeline.sources.venues import VENUES
+from market_pipeline.sources.venues.reading import FrameReader
+from market_pipeline.sources.venues.venue import Kind
+
+__all__ = ["RecordingConverter"]
+
+_CLOSES_WITHIN = timedelta(minutes=5)
+_ORDERED = frozenset({Kind.DEPTH, Kind.TRADES, Kind.AGG_TRADES})
+
+
+class RecordingConverter:
+    """The converter for this package's own recordings of Binance spot, USD-M and COIN-M."""
+
+    name = "recording"
+    version = 1
+    facts: ConverterFacts = replace(
+        CAPTURES.facts,
+        clock="The event time `E` (of trades the match time `T`), and the wall clock of the host "
+        "that had the frame first.",
+        gap="Every event names the event it continues, so what no connection of any host received "
+        "is proven; besides, a gap is suspected by silence.",
+    )
+
+    def find(self, lake: Path, instrument: Instrument, day: date) -> list[Path]:
+        """Files `<lake>/recording/<exchange>/<symbol>/<YYYY-MM-DD>/*.recording`, by name.
+
+        None before the day is over and its last hour closed: each hour would make the day again.
+        """
+        market = MARKET_OF_VENUE.get(instrument.venue)
+        end = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
+        if market is None or datetime.now(UTC) < end + _CLOSES_WITHIN:
+            return []
+        symbol = capture_symbol(market, instrument.symbol)
+        folder = lake / self.name / instrument.venue / symbol / day.isoformat()
+        return sorted(file for file in folder.glob(f"*{SUFFIX}") if file.is_file())
+
+    def convert(
+        self, files: Sequence[Path], out: RawWriter, instrument: Instrument, day: date
+    ) -> None:
+        """See `Converter`. Damaged blocks are noted and passed over; their frames may be a gap."""
+        reader = FrameReader(
+            next(venue for venue in VENUES.values() if venue.exchange == instrument.venue)
+        )
+
+        def update_id(record: Record) -> int | None:
+            found = reader.classify(record.payload)
+            return found.last_id if found.kind in _ORDERED else None
+
+        def note(damage: Damage) -> None:
+            where = f"byte {damage.offset} of {damage.path.name}: {damage.found}"
+            out.note("damaged bytes of a recording", where, damage.size_bytes)
+
+        with TemporaryDirectory(prefix="market-pipeline-recording-") as folder:
+            united = Path(folder, f"{day}.gz")
+            export_collector_form(_by_host(files), united, update_id, note)
+            CAPTURES.convert([united], out, instrument, day)
+
+
+def _by_host(files: Sequence[Path]) -> list[list[Path]]:
+    """The files of each host in the order in which they were begun."""
+    headers = sorted(
+        ((read_header(file), file) for file in files), key=lambda each: each[0].start_wall_ns
+    )
+    hosts: dict[str, list[Path]] = defaultdict(list)
+    for header, file in headers:
+        hosts[header.host].append(file)
+    return list(hosts.values())
