@@ -209,7 +209,7 @@ class Recorder:
         symbol = head.symbol if head.stream in self._merges else link.symbols[0]
         self._raw.put(
             Entry(symbol, RecordKind.FRAME, arrival.wall_ns, arrival.monotonic_ns, connection,
-                  head.stream, arrival.payload, arrival.opcode)
+                  head.stream, arrival.payload, arrival.opcode, head.last_id)
         )  # fmt: skip
         self.status.frames += 1
         merge = self._merges.get(head.stream)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from market_pipeline.sources.recording import RecordKind, read_recording
+from market_pipeline.sources.recording.reader import read_footer
 from market_pipeline_tests.exchange.market import Market
 from market_pipeline_tests.exchange.server import FakeExchange
 from market_pipeline_tests.store.certificates import make_certificates
@@ -100,6 +101,9 @@ class TestCapture:
         last = json.loads(out.splitlines()[-1])
         assert (len(sent), 0) == (last["frames"], last["streams"]["depth:BTCUSDT"]["gaps"])
         assert [] == list(tmp_path.rglob("*.partial"))
+        ids = [json.loads(each)["data"]["u"] for each in sent if b"depthUpdate" in each]
+        depth = read_footer(path).streams["depth:BTCUSDT"]
+        assert (min(ids), max(ids)) == (depth.first_id, depth.last_id)
 
     def test_refuses_to_start_twice(self, tmp_path):
         """A second recorder of the venue on this host ends with 2 and names the first."""
