@@ -33,7 +33,7 @@ from market_pipeline.books.rebuild import RebuildOptions, Rows
 from market_pipeline.books.registers import figures_of, hourly_figures_of, new_registers
 from market_pipeline.books.scale import NOT_REPRESENTABLE, Scale, to_steps
 from market_pipeline.books.soundness import Mark
-from market_pipeline.books.state import DEPTH_LEVELS, BboRows, DepthRows
+from market_pipeline.books.state import DEPTH_LEVELS, BboRows, DepthRows, rows_behind
 from market_pipeline.sources.batches import SnapshotBatch
 
 __all__ = ["SnapshotRebuild"]
@@ -127,7 +127,7 @@ class SnapshotRebuild:
         for batch in snapshots:
             books = self._take(batch)
             if last is not None:
-                books = _Books._make(map(np.concatenate, zip(last, books, strict=True)))
+                books = rows_behind(_Books._make, last, books)
             if books.sequence_number.size == 0:
                 continue
             last = books.where(slice(-1, None))

@@ -25,7 +25,7 @@ from market_pipeline.books.rebuild import Rebuild, RebuildOptions
 from market_pipeline.books.rebuild_state import RebuildState
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.soundness import Mark
-from market_pipeline.books.state import Deltas, Status, int64_columns
+from market_pipeline.books.state import Deltas, Status, int64_columns, rows_behind
 from market_pipeline.books.walk import export_side, levels_around
 from market_pipeline.mapped import ColumnArray
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
@@ -115,9 +115,7 @@ class _Published:
             more = next(self._batches, None)
             if more is None:
                 break
-            self._rows = PublishedRows._make(
-                np.concatenate(pair) for pair in zip(self._rows, more, strict=True)
-            )
+            self._rows = rows_behind(PublishedRows._make, self._rows, more)
         return self._rows.flags[start : self._looked_at]
 
     def take(self, count: int) -> PublishedRows:

@@ -6,8 +6,9 @@ rebuild can be stopped, written down and resumed.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,9 +36,11 @@ __all__ = [
     "read_only",
     "room_for_bbo",
     "room_for_depth",
+    "rows_behind",
 ]
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
+_Made = TypeVar("_Made")
 
 DEPTH_LEVELS = 20
 
@@ -316,6 +319,17 @@ def read_only(column: NDArray[_Scalar]) -> NDArray[_Scalar]:
     view = np.ascontiguousarray(column).view()
     view.flags.writeable = False
     return view
+
+
+def rows_behind(
+    make: Callable[[Iterable[Any]], _Made], first: Sequence[Any], then: Sequence[Any]
+) -> _Made:
+    """The rows of two tuples of equal columns, one behind the other.
+
+    `make` is the `_make` of their type: what a checker takes the columns of a tuple to have in
+    common depends on the order in which it comes to modules.
+    """
+    return make(np.concatenate(pair) for pair in zip(first, then, strict=True))
 
 
 _Columns = TypeVar("_Columns", Deltas, Marks, Snapshots)

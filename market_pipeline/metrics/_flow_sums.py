@@ -6,6 +6,7 @@ Whatever is taken over from one batch of rows to the next is here.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -200,10 +201,10 @@ class Orders:
 
     def add(self, prints: Prints, interval: IntArray) -> None:
         """Adds prints, to the open order first."""
-        new = (prints.order, prints.sign, interval, prints.run, prints.price)
-        columns = [
-            np.concatenate(pair) for pair in zip(self._open, (*new, prints.has_price), strict=True)
+        new: list[NDArray[Any]] = [
+            *(prints.order, prints.sign, interval, prints.run, prints.price, prints.has_price)
         ]
+        columns = [np.concatenate(pair) for pair in zip(self._open, new, strict=True)]
         first = np.flatnonzero(np.append(True, np.diff(columns[0]) != 0))
         last = np.append(first[1:], len(columns[0])) - 1
         self._open = [column[[first[-1], last[-1]]] for column in columns]

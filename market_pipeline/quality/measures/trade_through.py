@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.books.scale import NOT_REPRESENTABLE, Scale, to_steps
 from market_pipeline.books.soundness import sound_times_ns
+from market_pipeline.books.state import rows_behind
 from market_pipeline.quality.findings import MAX_PLACES
 from market_pipeline.quality.intervals import (
     NS_PER_SECOND,
@@ -182,7 +183,7 @@ class _Places(NamedTuple):
         """The first ones of these and of later ones, and the worst, which comes last if later."""
         if not len(later.trade):
             return self
-        every = _Places._make(map(np.concatenate, zip(self, later, strict=True)))
+        every = rows_behind(_Places._make, self, later)
         first = np.arange(min(len(every.trade), MAX_PLACES))
         return every.of(np.union1d(first, [every.worst]))
 
@@ -285,7 +286,7 @@ class _Orders(NamedTuple):
 
     def after(self, last: _Orders) -> _Orders:
         """These orders behind the one before, which goes on in the first of them if it is alike."""
-        joined = _Orders._make(map(np.concatenate, zip(last, self, strict=True)))
+        joined = rows_behind(_Orders._make, last, self)
         if joined.ts_ns[0] != joined.ts_ns[1] or joined.is_buy[0] != joined.is_buy[1]:
             return joined
         if joined.signed_ticks[1] < joined.signed_ticks[0]:
@@ -342,7 +343,7 @@ class _Books(NamedTuple):
 
     def after(self, earlier: _Books) -> _Books:
         """These books behind some earlier ones."""
-        return _Books._make(map(np.concatenate, zip(earlier, self, strict=True)))
+        return rows_behind(_Books._make, earlier, self)
 
     def since(self, first: int) -> _Books:
         """The books from one on."""
