@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from market_pipeline.errors import is_of_machine
 
-__all__ = ["Entry", "RawSink", "RawWriter"]
+__all__ = ["Entry", "EntryWriter", "RawSink"]
 
 _FULL_BYTES = 64 << 20
 """At so much backlog the connections are not read until it is written."""
@@ -49,7 +49,7 @@ class RawSink(Protocol):
         """Closes the files, whole and synced."""
 
 
-class RawWriter:
+class EntryWriter:
     """Entries from the event loop to a sink.
 
     Args:

@@ -16,7 +16,7 @@ from market_pipeline.capture.connection import Arrival, tls_context
 from market_pipeline.capture.limits import WindowBudget
 from market_pipeline.capture.link import Link
 from market_pipeline.capture.merge import Merge, Message
-from market_pipeline.capture.raw import Entry, RawSink, RawWriter
+from market_pipeline.capture.raw import Entry, EntryWriter, RawSink
 from market_pipeline.capture.rest import RestClient
 from market_pipeline.capture.status import Status, StreamStatus
 from market_pipeline.capture.watchdog import Silence
@@ -98,7 +98,7 @@ class Recorder:
         self._open: dict[int, tuple[Link, str]] = {}
         self._resync: dict[str, asyncio.Event] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._raw = RawWriter(
+        self._raw = EntryWriter(
             sink,
             flush_s=settings.flush_ms / 1000,
             sync_s=settings.sync_seconds,

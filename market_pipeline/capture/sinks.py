@@ -18,6 +18,7 @@ import polars as pl
 from msgspec import Struct
 
 from market_pipeline.errors import SettingsError
+from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder, written_whole
 
 __all__ = ["SINKS_GROUP", "JsonLines", "ParquetParts", "Sink", "sink_of"]
 
@@ -46,9 +47,9 @@ class JsonLines:
     def write(self, kind: str, rows: Sequence[Struct]) -> None:
         """See `Sink`."""
         if kind not in self._files:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(self._folder)
             path = self._folder / f"{kind}.jsonl"
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_FILE)
             self._files[kind] = os.fdopen(handle, "ab")
         file = self._files[kind]
         file.write(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
@@ -73,14 +74,9 @@ class ParquetParts:
     def write(self, kind: str, rows: Sequence[Struct]) -> None:
         """See `Sink`."""
         folder = self._folder / kind
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part = folder / f"{time.time_ns()}-{os.getpid()}.parquet"
-        beside = part.with_suffix(".partial")
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        make_private_folder(folder)
+        with written_whole(folder / f"{time.time_ns()}-{os.getpid()}.parquet") as file:
             pl.DataFrame([msgspec.structs.asdict(row) for row in rows]).write_parquet(file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.rename(part)
 
     def close(self) -> None:
         """See `Sink`."""
