@@ -17,6 +17,7 @@ from market_pipeline.cli.fetch import fetch
 from market_pipeline.cli.inventory import inventory
 from market_pipeline.cli.lineage import lineage
 from market_pipeline.cli.prune import prune
+from market_pipeline.cli.recording import recording
 from market_pipeline.cli.report import report
 from market_pipeline.cli.run import run
 from market_pipeline.cli.verdict import verdict
@@ -49,6 +50,7 @@ for verb in (
 ):
     app.command()(verb)
 app.add_typer(alerts)
+app.add_typer(recording)
 
 
 def _show_version(asked: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -14,17 +13,14 @@ from market_pipeline.sources.binance_capture import CONVERTER as CAPTURES
 from market_pipeline.sources.binance_capture import MARKET_OF_VENUE, capture_symbol
 from market_pipeline.sources.converter import ConverterFacts
 from market_pipeline.sources.raw_writer import RawWriter
-from market_pipeline.sources.recording.format import SUFFIX, Record
-from market_pipeline.sources.recording.reader import Damage, read_header
-from market_pipeline.sources.recording.union import export_collector_form
-from market_pipeline.sources.venues import VENUES
-from market_pipeline.sources.venues.reading import FrameReader
-from market_pipeline.sources.venues.venue import Kind
+from market_pipeline.sources.recording.format import SUFFIX
+from market_pipeline.sources.recording.heads import Heads, venue_of
+from market_pipeline.sources.recording.reader import Damage
+from market_pipeline.sources.recording.union import by_host, export_collector_form
 
 __all__ = ["RecordingConverter"]
 
 _CLOSES_WITHIN = timedelta(minutes=5)
-_ORDERED = frozenset({Kind.DEPTH, Kind.TRADES, Kind.AGG_TRADES})
 
 
 class RecordingConverter:
@@ -57,13 +53,7 @@ class RecordingConverter:
         self, files: Sequence[Path], out: RawWriter, instrument: Instrument, day: date
     ) -> None:
         """See `Converter`. Damaged blocks are noted and passed over; their frames may be a gap."""
-        reader = FrameReader(
-            next(venue for venue in VENUES.values() if venue.exchange == instrument.venue)
-        )
-
-        def update_id(record: Record) -> int | None:
-            found = reader.classify(record.payload)
-            return found.last_id if found.kind in _ORDERED else None
+        heads = Heads(venue_of(instrument.venue))
 
         def note(damage: Damage) -> None:
             where = f"byte {damage.offset} of {damage.path.name}: {damage.found}"
@@ -71,16 +61,5 @@ class RecordingConverter:
 
         with TemporaryDirectory(prefix="market-pipeline-recording-") as folder:
             united = Path(folder, f"{day}.gz")
-            export_collector_form(_by_host(files), united, update_id, note)
+            export_collector_form(by_host(files), united, heads.update_id, note)
             CAPTURES.convert([united], out, instrument, day)
-
-
-def _by_host(files: Sequence[Path]) -> list[list[Path]]:
-    """The files of each host in the order in which they were begun."""
-    headers = sorted(
-        ((read_header(file), file) for file in files), key=lambda each: each[0].start_wall_ns
-    )
-    hosts: dict[str, list[Path]] = defaultdict(list)
-    for header, file in headers:
-        hosts[header.host].append(file)
-    return list(hosts.values())

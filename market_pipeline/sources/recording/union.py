@@ -5,16 +5,16 @@ from __future__ import annotations
 import gzip
 import heapq
 import os
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from market_pipeline.sources.recording.format import Record, RecordKind
-from market_pipeline.sources.recording.reader import Damage, read_recording
+from market_pipeline.sources.recording.reader import Damage, read_header, read_recording
 from market_pipeline.warehouse.layout import written_whole
 
-__all__ = ["HOLD_NS", "export_collector_form", "union"]
+__all__ = ["HOLD_NS", "Received", "by_host", "export_collector_form", "received", "union"]
 
 HOLD_NS = 2_000_000_000
 """A frame that another connection or host received so much later still finds its place."""
@@ -24,6 +24,14 @@ _RECEIVED = frozenset({RecordKind.FRAME, RecordKind.SNAPSHOT})
 UpdateId = Callable[[Record], int | None]
 
 
+class Received(NamedTuple):
+    """A record, the number of the host that has it, and the file it is in."""
+
+    host: int
+    file: Path
+    record: Record
+
+
 class _Seen(NamedTuple):
     """How often a frame came, by where it came from."""
 
@@ -31,38 +39,69 @@ class _Seen(NamedTuple):
     counts: Counter[tuple[int, int]]
 
 
-def union(sources: Sequence[Iterable[Record]], update_id: UpdateId) -> Iterator[Record]:
-    """Yields frames and snapshots of all sources and connections once each.
+def by_host(files: Iterable[Path]) -> list[list[Path]]:
+    """The files of each host in the order in which they were begun, hosts by their names.
+
+    Raises:
+        LakeFileError: A file is no recording.
+    """
+    headers = sorted(
+        ((read_header(file), file) for file in files), key=lambda each: each[0].start_wall_ns
+    )
+    hosts: dict[str, list[Path]] = defaultdict(list)
+    for header, file in headers:
+        hosts[header.host].append(file)
+    return [hosts[host] for host in sorted(hosts)]
+
+
+def received(
+    hosts: Sequence[Sequence[Path]], on_damage: Callable[[Damage], None] | None = None
+) -> Iterator[Received]:
+    """Yields the records of all hosts in the order of their wall clocks, one block of each at once.
+
+    Args:
+        hosts: The files of each host, the earliest first.
+        on_damage: See `read_recording`.
+
+    Raises:
+        LakeFileError: A recording cannot be read.
+    """
+    sources = [_records(host, files, on_damage) for host, files in enumerate(hosts)]
+    return heapq.merge(*sources, key=lambda each: each.record.wall_ns)
+
+
+def union(arrivals: Iterable[Received], update_id: UpdateId) -> Iterator[Received]:
+    """Yields frames and snapshots of all hosts and connections once each.
 
     Order is that of receipt, but a frame whose id is below that of one received before it, less
     than `HOLD_NS` ago, comes before that one. A frame is the same as another if stream and bytes
     are, within `HOLD_NS`; one that a connection sent twice comes twice.
 
     Args:
-        sources: The records of each host, in the order they were written.
+        arrivals: The records of all hosts, in the order of their wall clocks.
         update_id: The id of a record by which its stream is ordered; None if it has none.
     """
-    held: deque[tuple[Record, int | None]] = deque()
+    held: deque[tuple[Received, int | None]] = deque()
     seen: dict[tuple[str, bytes], _Seen] = {}
     newest_of: dict[str, int] = {}
     newest_ns = 0
-    merged = heapq.merge(
-        *(_from(at, each) for at, each in enumerate(sources)), key=lambda each: each[1].wall_ns
-    )
-    for source, record in merged:
+    for arrival in arrivals:
+        record = arrival.record
+        if record.kind not in _RECEIVED:
+            continue
         newest_ns = max(newest_ns, record.wall_ns)
-        while held and held[0][0].wall_ns <= newest_ns - HOLD_NS:
+        while held and held[0][0].record.wall_ns <= newest_ns - HOLD_NS:
             yield held.popleft()[0]
-        if _is_again(seen, source, record, newest_ns):
+        if _is_again(seen, arrival, newest_ns):
             continue
         number = update_id(record) if record.kind == RecordKind.FRAME else None
         if number is not None and number < newest_of.get(record.stream, number):
-            held.insert(_place(held, record.stream, number), (record, number))
+            held.insert(_place(held, record.stream, number), (arrival, number))
             continue
-        held.append((record, number))
+        held.append((arrival, number))
         if number is not None:
             newest_of[record.stream] = number
-    yield from (record for record, _ in held)
+    yield from (arrival for arrival, _ in held)
 
 
 def export_collector_form(
@@ -91,12 +130,11 @@ def export_collector_form(
     if os.path.lexists(path):
         raise FileExistsError(f"A file of that name exists: {path}")
     count = 0
-    sources = [_records(files, on_damage) for files in hosts]
     with (
         written_whole(path) as raw,
         gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=6, mtime=0) as out,
     ):
-        for record in union(sources, update_id):
+        for _, _, record in union(received(hosts, on_damage), update_id):
             if record.opcode == 1:
                 text = record.payload.replace(b"\r", b" ").replace(b"\n", b" ")
                 out.write(b"%d %b\n" % (record.wall_ns, text))
@@ -104,34 +142,30 @@ def export_collector_form(
     return count
 
 
-def _records(files: Sequence[Path], on_damage: Callable[[Damage], None] | None) -> Iterator[Record]:
+def _records(
+    host: int, files: Sequence[Path], on_damage: Callable[[Damage], None] | None
+) -> Iterator[Received]:
     for file in files:
         for chunk in read_recording(file, on_damage):
-            yield from chunk.records()
+            for record in chunk.records():
+                yield Received(host, file, record)
 
 
-def _from(source: int, records: Iterable[Record]) -> Iterator[tuple[int, Record]]:
-    for record in records:
-        if record.kind in _RECEIVED:
-            yield source, record
-
-
-def _is_again(
-    seen: dict[tuple[str, bytes], _Seen], source: int, record: Record, newest_ns: int
-) -> bool:
+def _is_again(seen: dict[tuple[str, bytes], _Seen], arrival: Received, newest_ns: int) -> bool:
     """Whether another connection or host had this frame as often as this one now has it."""
+    record, source = arrival.record, (arrival.host, arrival.record.connection)
     while seen and next(iter(seen.values())).wall_ns <= newest_ns - HOLD_NS:
         del seen[next(iter(seen))]
     key = record.stream, record.payload
     counts = seen.setdefault(key, _Seen(record.wall_ns, Counter())).counts
     most = max(counts.values(), default=0)
-    counts[source, record.connection] += 1
-    return counts[source, record.connection] <= most
+    counts[source] += 1
+    return counts[source] <= most
 
 
-def _place(held: deque[tuple[Record, int | None]], stream: str, number: int) -> int:
+def _place(held: deque[tuple[Received, int | None]], stream: str, number: int) -> int:
     """Before the first held record of that stream with a higher id."""
-    for at, (record, other) in enumerate(held):
-        if record.stream == stream and other is not None and other > number:
+    for at, (arrival, other) in enumerate(held):
+        if arrival.record.stream == stream and other is not None and other > number:
             return at
     return len(held)

@@ -13,7 +13,7 @@ from market_pipeline.config.instruments import Instrument
 from market_pipeline.sources.binance_capture import CONVERTER
 from market_pipeline.sources.raw_writer import RawWriter
 from market_pipeline.sources.recording.format import Record, RecordKind
-from market_pipeline.sources.recording.union import export_collector_form, union
+from market_pipeline.sources.recording.union import Received, export_collector_form, union
 from market_pipeline.sources.recording.writer import RecordingOf, RecordingWriter
 from market_pipeline_tests.sources.capture_sample import SETS
 
@@ -27,6 +27,13 @@ def update_id(record):
 
 def frame(number, wall_ns, connection):
     return Record(RecordKind.FRAME, wall_ns, wall_ns, connection, "depth", b'{"u":%d}' % number)
+
+
+def united(sources):
+    """The ids of the union of hosts, whose records are merged as files are."""
+    arrivals = [Received(host, None, each) for host, some in enumerate(sources) for each in some]
+    arrivals.sort(key=lambda each: each.record.wall_ns)
+    return [update_id(each.record) for each in union(arrivals, update_id)]
 
 
 class TestUnion:
@@ -46,13 +53,12 @@ class TestUnion:
         sources = [first, second]
         if hosts == 1:
             sources = [sorted(first + second, key=lambda each: each.wall_ns)]
-        found = [update_id(each) for each in union(sources, update_id)]
-        assert [n for n, gone in enumerate(lost) if not all(gone)] == found
+        assert [n for n, gone in enumerate(lost) if not all(gone)] == united(sources)
 
     def test_keeps_what_a_connection_sent_twice(self):
         """A frame that the venue sends twice on each of two connections comes twice."""
         records = [frame(1, at, connection) for at, connection in enumerate((1, 2, 1, 2))]
-        assert [1, 1] == [update_id(each) for each in union([records], update_id)]
+        assert [1, 1] == united([records])
 
 
 def stream_of(payload):

@@ -1,0 +1,256 @@
+"""`market-pipeline recording`: the hourly files of a capture: listed, checked, closed, exported."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from market_pipeline.cli.options import AsJson
+from market_pipeline.cli.output import bytes_text, console, errors_console
+
+if TYPE_CHECKING:
+    from market_pipeline.sources.recording.check import CheckedFile, RecordedFile
+
+__all__ = ["recording"]
+
+recording = typer.Typer(
+    name="recording",
+    help="List, check, close and export the hourly files of a capture.",
+    no_args_is_help=True,
+)
+Places = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="[PATH]...", exists=True, help="Files or folders; by default those of the lake."
+    ),
+]
+
+
+@recording.command("list")
+def list_recordings(paths: Places = None, as_json: AsJson = False) -> None:
+    """Show what is recorded, a line for each symbol and day.
+
+    Exit code 0: every file is closed. 1: one is being written, was left open or cannot be read, or
+    there is none. 2: wrong usage.
+    """
+    from market_pipeline.sources.recording.check import FileState, read_facts
+
+    days = _by_day(read_facts(path) for path in _found(paths))
+    if as_json:
+        typer.echo(json.dumps(days, indent=2))
+    elif days:
+        console().print(_table(days))
+    else:
+        console().print("No recording; `market-pipeline capture` makes some.")
+    whole = {FileState.CLOSED, FileState.RECOVERED}
+    states = {file["state"] for day in days for file in day["files"]}
+    raise typer.Exit(0 if days and states <= whole else 1)
+
+
+@recording.command("verify")
+def verify_recordings(paths: Places = None, as_json: AsJson = False) -> None:
+    """Read every byte of every file, and say which are not as they were written, and where.
+
+    A file that is being written is read up to its last whole block and is no fault.
+
+    Exit code 0: all are as written. 1: one is damaged or was left open, or there is none. 2: wrong
+    usage, or a file cannot be opened.
+    """
+    from market_pipeline.sources.recording.check import FileState, check_recording
+
+    checked, wrong = 0, 0
+    for path in _found(paths):
+        found = check_recording(path)
+        is_live = found.state is FileState.WRITTEN
+        is_wrong = found.state is FileState.LEFT_OPEN or bool(found.damages and not is_live)
+        checked, wrong = checked + 1, wrong + is_wrong
+        if as_json:
+            typer.echo(json.dumps(_checked_record(found)))
+        else:
+            _show_checked(found, is_wrong=is_wrong)
+    if not as_json:
+        console().print(f"{checked:,} files, {wrong:,} not as written", highlight=False)
+    raise typer.Exit(0 if checked and not wrong else 1)
+
+
+@recording.command("recover")
+def recover_recordings(paths: Places = None, as_json: AsJson = False) -> None:
+    """Close the files that a process left open, each at its last whole block.
+
+    The next start of the recorder does the same. A file that is being written is left alone.
+
+    Exit code 0: no file is left open. 1: one is damaged before its end and stays as it is. 2: wrong
+    usage, or what the machine refuses.
+    """
+    from market_pipeline.errors import LakeFileError, WarehouseBusyError
+    from market_pipeline.sources.recording import recover
+    from market_pipeline.sources.recording.format import PARTIAL_SUFFIX
+
+    outcomes, failed = [], 0
+    for path in _found(paths):
+        if not path.name.endswith(PARTIAL_SUFFIX):
+            continue
+        try:
+            done = recover(path)
+        except WarehouseBusyError:
+            outcome: dict[str, Any] = {"outcome": "being written"}
+        except LakeFileError as error:
+            failed += 1
+            outcome = {"outcome": "damaged", "error": str(error)}
+        else:
+            outcome = {"outcome": "removed: it had no whole block"}
+            if done is not None:
+                outcome = {
+                    "outcome": "closed",
+                    "records": done.closed.records,
+                    "lost_bytes": done.lost_bytes,
+                    "sha256": done.closed.sha256,
+                }
+        outcomes.append({"file": str(path), **outcome})
+    if as_json:
+        typer.echo(json.dumps(outcomes, indent=2))
+    else:
+        for each in outcomes:
+            facts = ", ".join(f"{name} {value}" for name, value in each.items() if name != "file")
+            console().print(f"{each['file']}: {facts}", soft_wrap=True, highlight=False)
+        console().print(f"{len(outcomes):,} files were not closed", highlight=False)
+    raise typer.Exit(1 if failed else 0)
+
+
+@recording.command("export")
+def export_recordings(
+    out: Annotated[Path, typer.Argument(metavar="OUT.gz", help="The file to write.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH...", exists=True, help="Files or folders of one symbol."),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Write recordings of one symbol as hftbacktest's collector does: `<receive ns> <frame>`, gzip.
+
+    Frames of all connections and hosts are written once each, in order. A file that is there is
+    never replaced. Damaged bytes are passed over.
+
+    Exit code 0: written. 1: written, without bytes that are damaged. 2: wrong usage, nothing to
+    write, or a file of that name is there.
+    """
+    from market_pipeline.sources.recording.heads import Heads, venue_of
+    from market_pipeline.sources.recording.reader import Damage, read_header
+    from market_pipeline.sources.recording.union import by_host, export_collector_form
+
+    files = _found(paths)
+    if not files:
+        raise typer.BadParameter("there is no recording", param_hint="PATH")
+    if out.exists():
+        raise typer.BadParameter(f"{out} is there; name another file", param_hint="OUT.gz")
+    damages: list[Damage] = []
+    of = {(header.exchange, header.symbol) for header in map(read_header, files)}
+    if len(of) > 1:
+        raise typer.BadParameter(f"recordings of {len(of)} symbols", param_hint="PATH")
+    heads = Heads(venue_of(of.pop()[0]))
+    count = export_collector_form(by_host(files), out, heads.update_id, damages.append)
+    for damage in damages:
+        text = f"passed over: {damage.path}, byte {damage.offset}: {damage.found}"
+        errors_console().print(text, soft_wrap=True)
+    if as_json:
+        record = {"file": str(out), "frames": count, "damaged": len(damages)}
+        typer.echo(json.dumps(record, indent=2))
+    else:
+        console().print(f"{out}: {count:,} frames", soft_wrap=True, highlight=False)
+    raise typer.Exit(1 if damages else 0)
+
+
+def _found(paths: list[Path] | None) -> list[Path]:
+    from market_pipeline.config.settings import load_settings
+    from market_pipeline.sources.recording import CONVERTER
+    from market_pipeline.sources.recording.check import find_recordings
+
+    return find_recordings(paths or [load_settings().lake_path / CONVERTER.name])
+
+
+def _by_day(facts: Iterable[RecordedFile]) -> list[dict[str, Any]]:
+    def day(each: RecordedFile) -> tuple[str, str, str]:
+        header = each.header
+        of = ("", "") if header is None else (header.exchange, header.symbol)
+        return *of, each.path.parent.name
+
+    days = []
+    for (exchange, symbol, name), group in groupby(sorted(facts, key=day), day):
+        files = list(group)
+        footers = [each.footer for each in files if each.footer is not None]
+        spans = [each.span_ns for each in files if each.span_ns is not None]
+        days.append(
+            {
+                "exchange": exchange,
+                "symbol": symbol,
+                "day": name,
+                "hosts": sorted({each.header.host for each in files if each.header}),
+                "records": sum(each.records for each in files),
+                "bytes": sum(each.size_bytes for each in files),
+                "first_ns": min((first for first, _ in spans), default=None),
+                "last_ns": max((last for _, last in spans), default=None),
+                "gaps": sum(each.kinds.get("gap", 0) for each in footers),
+                "drops": sum(each.kinds.get("drop", 0) for each in footers),
+                "files": [
+                    {"file": str(e.path), "state": e.state, "records": e.records} for e in files
+                ],
+            }
+        )
+    return days
+
+
+def _table(days: Iterable[dict[str, Any]]) -> Table:
+    table = Table(title="Recordings", title_justify="left")
+    for name in ("exchange", "symbol", "day", "hosts"):
+        table.add_column(name)
+    for name in ("files", "not closed", "records", "size", "gaps", "drops"):
+        table.add_column(name, justify="right")
+    for name in ("first UTC", "last UTC"):
+        table.add_column(name, no_wrap=True)
+    for day in days:
+        open_files = sum(each["state"] not in ("closed", "recovered") for each in day["files"])
+        numbers = (len(day["files"]), open_files, day["records"])
+        table.add_row(
+            *(day[name] for name in ("exchange", "symbol", "day")),
+            ", ".join(day["hosts"]),
+            *(f"{number:,}" for number in numbers),
+            bytes_text(day["bytes"]),
+            f"{day['gaps']:,}",
+            f"{day['drops']:,}",
+            *(_clock(day[name]) for name in ("first_ns", "last_ns")),
+        )
+    return table
+
+
+def _clock(wall_ns: int | None) -> str:
+    return "" if wall_ns is None else f"{datetime.fromtimestamp(wall_ns / 1e9, UTC):%H:%M:%S}"
+
+
+def _checked_record(found: CheckedFile) -> dict[str, Any]:
+    return {
+        "file": str(found.path),
+        "state": found.state,
+        "bytes": found.size_bytes,
+        "sha256": found.sha256,
+        "records": found.records,
+        "damages": [
+            {"offset": each.offset, "bytes": each.size_bytes, "found": each.found}
+            for each in found.damages
+        ],
+    }
+
+
+def _show_checked(found: CheckedFile, *, is_wrong: bool) -> None:
+    style = "red" if is_wrong else ""
+    text = f"{found.path}: {found.state}, {found.records:,} records"
+    console().print(text, style=style, soft_wrap=True, highlight=False)
+    for damage in found.damages:
+        place = f"bytes {damage.offset:,} to {damage.offset + damage.size_bytes:,}"
+        console().print(f"  {place}: {damage.found}", style=style, soft_wrap=True, highlight=False)
