@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from market_pipeline.books.state import DEPTH_LEVELS
+from market_pipeline.metrics.change_columns import DEPTH_CHANGE_COLUMNS
 from market_pipeline.metrics.columns import DEPTH_COLUMNS, FLOW_COLUMNS, RETURN_STEPS_MS, step_text
 from market_pipeline.metrics.flow import FLOW_INPUT
 from market_pipeline.metrics.tables import HOURLY
@@ -43,6 +44,28 @@ def _depth_sources(name: str) -> list[tuple[str, str]]:
         *_CONFIRMED,
         *_DEPTH_IN_FORCE,
     ]
+
+
+def _change_sources(name: str) -> list[tuple[str, str]]:
+    """What is compared of two rows: of one level that alone, else all levels."""
+    first, last = 0, DEPTH_LEVELS
+    if name.startswith("ofi_level"):
+        last = int(name.rsplit("_", 1)[1])
+        first = last - 1 if name.startswith("ofi_level_") else 0
+    return [
+        *(
+            ("book_depth", f"{side}_{level}_{part}")
+            for side in ("bid", "ask")
+            for part in ("price_ticks", "size_lots")
+            for level in range(first, last)
+        ),
+        *_CONFIRMED,
+        *_DEPTH_IN_FORCE,
+        *_PAIRS,
+    ]
+
+
+_PAIRS = [("book_bbo", "sequence_number"), ("book_depth", "sequence_number"), *IN_FORCE]
 
 
 _STAMPS = [IN_FORCE[0]]
@@ -84,6 +107,7 @@ _MEASURES = {
         for column in DEPTH_COLUMNS
         if "depth_" in column.name.removeprefix("depth_valid")
     },
+    **{column.name: _change_sources(column.name) for column in DEPTH_CHANGE_COLUMNS},
     "trade_count": _TRADED,
     "buy_count": _TAKER,
     "taker_order_count": _ORDERS,

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import Final
 
 import polars as pl
 
 from market_pipeline.books.tables import SECONDS_AFTER
-from market_pipeline.warehouse.tables import Column
+from market_pipeline.metrics.change_columns import DEPTH_CHANGE_COLUMNS
+from market_pipeline.metrics.metric_column import MetricColumn
 
 __all__ = [
     "DEPTH_BPS",
@@ -29,7 +29,6 @@ __all__ = [
     "TOUCH_COLUMNS",
     "TOUCH_DISTANCES",
     "TRADE_COLUMNS",
-    "MetricColumn",
     "step_text",
 ]
 
@@ -67,24 +66,6 @@ _NEVER = pl.lit(value=False)
 _ANYWHERE = pl.lit(value=True)
 _INTERVAL = pl.col("interval_seconds")
 _NO_TIME = pl.col("quoted_seconds") == 0
-
-
-@dataclass(frozen=True, slots=True)
-class MetricColumn(Column):
-    """A column with what may stand in it, which the check `features` holds it against.
-
-    Attributes:
-        null_where: Where a null is explained; nowhere else may there be one.
-        lowest, highest: Its domain, both included; of a number or of the row.
-        varies: Whether one value over a busy day is a fault.
-        only_daily: Whether it is a column of `metrics.daily` alone.
-    """
-
-    null_where: pl.Expr = field(default=_NEVER, compare=False)
-    lowest: float = 0.0
-    highest: float | pl.Expr = field(default=math.inf, compare=False)
-    varies: bool = False
-    only_daily: bool = False
 
 
 def step_text(step_ms: int) -> str:
@@ -395,5 +376,5 @@ RATIO_COLUMN: Final = MetricColumn(
 )
 
 _OF_TRADES: Final = (*TRADE_COLUMNS, *FLOW_COLUMNS, RATIO_COLUMN)
-METRIC_COLUMNS: Final = (*TOUCH_COLUMNS, *DEPTH_COLUMNS, *_OF_TRADES)
+METRIC_COLUMNS: Final = (*TOUCH_COLUMNS, *DEPTH_COLUMNS, *DEPTH_CHANGE_COLUMNS, *_OF_TRADES)
 """All of them, in the order of the tables."""

@@ -1,8 +1,12 @@
-"""Depth of both sides by interval, of every row of `books.depth`, as far as levels are confirmed.
+"""Depth of both sides by interval, and what changed, of every row of `books.depth`.
 
 A row is in force until the next one. A level that no snapshot confirmed may have unknown levels
 before it, so a sum is formed only of confirmed ones. Within a distance from the mid that takes a
 confirmed level as far as that, or farther: what lies beyond the last one is unknown.
+
+What changed is what differs from the row before, if no book between the two is invalid and nothing
+was lost: order flow imbalance by level, as Xu, Gould and Howison (2018) have it, and how many
+prices have another size. docs/metrics.md has formulas and edges.
 """
 
 from __future__ import annotations
@@ -10,10 +14,17 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from market_pipeline.books.flags import INVALIDATING
 from market_pipeline.books.state import DEPTH_LEVELS, read_only
 from market_pipeline.mapped import ColumnArray
+from market_pipeline.metrics._change_kernel import COUNTED, Changes, add_changes
 from market_pipeline.metrics._depth_kernel import AVERAGED, Depths, add_depths
-from market_pipeline.metrics.book_batches import with_book_in_force, with_sound_times
+from market_pipeline.metrics.book_batches import (
+    with_book_in_force,
+    with_sound_times,
+    with_valid_since,
+)
+from market_pipeline.metrics.change_columns import CHANGED_LEVELS, CHANGED_TICKS, OFI_LEVELS
 from market_pipeline.metrics.day_rows import (
     Chosen,
     Filled,
@@ -23,7 +34,14 @@ from market_pipeline.metrics.day_rows import (
     picked,
 )
 from market_pipeline.metrics.time_weighted import Grid, pieces
-from market_pipeline.quality.intervals import NS_PER_SECOND, FloatArray, IntArray
+from market_pipeline.quality.intervals import (
+    NS_PER_SECOND,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    overlap_ns,
+    running_time_ns,
+)
 
 __all__ = ["depth_columns"]
 
@@ -35,36 +53,57 @@ _LEVELS = tuple(
     for level in range(DEPTH_LEVELS)
 )
 _CONFIRMED = tuple(f"{side}_levels_confirmed" for side in _SIDES)
-_COLUMNS = ("ts_receipt_ns", "flags", *_LEVELS, *_CONFIRMED)
+_KEYS = ("ts_receipt_ns", "sequence_number", "flags")
+_COLUMNS = (*_KEYS, *_LEVELS, *_CONFIRMED)
 
 
 def depth_columns(day: InstrumentRows, grids: NestedGrids) -> Filled:
-    """The columns of `DEPTH_COLUMNS`.
+    """The columns of `DEPTH_COLUMNS` and of `DEPTH_CHANGE_COLUMNS`.
 
     Args:
-        day: What is read: `books.depth`.
+        day: What is read: `books.depth`, and of `books.bbo` what is valid.
         grids: The intervals.
     """
     end_ns = grids.start_ns + grids.number * grids.width_ns
     grid = Grid.between(grids.start_ns, end_ns, grids.width_ns)
-    depths = Depths.of(grids.number)
+    depths, changes = Depths.of(grids.number), Changes.of(grids.number)
     no_null = [pl.col(*_LEVELS).fill_null(0), pl.col(*_CONFIRMED).fill_null(DEPTH_LEVELS)]
-    for rows, _ in with_book_in_force(with_sound_times(day.depth(_COLUMNS))):
+    batches = with_sound_times(with_valid_since(day.depth(_COLUMNS), day.bbo(_KEYS)))
+    for rows, _ in with_book_in_force(batches):
         held = pieces(
             rows["ts_receipt_ns"].to_numpy(), rows["flags"].to_numpy(), grid, day.not_observed
         )
         levels = rows.select(*no_null[:1]).to_numpy(order="fortran").T
         confirmed = rows.select(no_null[1].cast(pl.Int64)).to_numpy(order="fortran").T
-        add_depths(depths, *(read_only(each) for each in (*held, levels, confirmed)))
+        of_levels = [read_only(each) for each in (levels, confirmed)]
+        add_depths(depths, *map(read_only, held), *of_levels)
+        pairs = _pairs(rows, grid, day.not_observed)
+        add_changes(changes, *map(read_only, pairs), *of_levels)
     sums, reach = grids.sums(depths.sums), grids.largest(depths.reach)
     held_ns, valid_ns = grids.sums(depths.held_ns), grids.sums(depths.valid_ns)
+    ofi, counts = grids.sums(changes.ofi), grids.sums(changes.counts)
+    compared = grids.largest(changes.reach)
     lot = float(day.lot.step)
 
     def columns(chosen: Chosen) -> dict[str, ColumnArray | pl.Series]:
         of_each = (picked(sums, chosen), picked(held_ns, chosen))
-        return _columns(*of_each, picked(valid_ns, chosen), picked(reach, chosen), lot)
+        of_pairs = (picked(each, chosen) for each in (counts, compared))
+        return {
+            **_columns(*of_each, picked(valid_ns, chosen), picked(reach, chosen), lot),
+            **_change_columns(picked(ofi, chosen) * lot, *of_pairs),
+        }
 
-    return Filled(grids.changes(sums, held_ns, valid_ns, reach), columns)
+    made_of = (sums, held_ns, valid_ns, reach, ofi, counts, compared)
+    return Filled(grids.changes(*made_of), columns)
+
+
+def _pairs(rows: pl.DataFrame, grid: Grid, not_observed: IntArray) -> tuple[IntArray, BoolArray]:
+    """Which interval each row is in, and whether it is compared with the row before."""
+    time_ns = running_time_ns(rows["ts_receipt_ns"].to_numpy())
+    is_valid = (rows["flags"].to_numpy() & np.uint16(INVALIDATING)) == 0
+    is_pair = rows["valid_since"].to_numpy() & grid.hold(time_ns)
+    is_pair[1:] &= is_valid[:-1] & (overlap_ns(time_ns[:-1], time_ns[1:], not_observed) == 0)
+    return grid.of(time_ns), is_pair
 
 
 def _columns(
@@ -82,5 +121,29 @@ def _columns(
         **{
             name: known(mean, ns > 0)
             for name, mean, ns in zip(AVERAGED, means.T, held_ns.T, strict=True)
+        },
+    }
+
+
+def _change_columns(
+    ofi: FloatArray, counts: IntArray, reach: IntArray
+) -> dict[str, ColumnArray | pl.Series]:
+    """An interval has a figure if two of its rows showed as many levels, or ticks, as it takes."""
+    levels, ticks = reach.T
+    counted = dict(zip(COUNTED, counts.T, strict=True))
+    is_any = counted["depth_pair_count"] > 0
+    return {
+        "depth_pair_count": counted["depth_pair_count"],
+        "levels_compared": known(levels, is_any),
+        "ticks_compared": known(ticks, is_any),
+        **{
+            f"ofi_level_{level}": known(ofi[:, level - 1], levels >= level)
+            for level in range(1, OFI_LEVELS + 1)
+        },
+        f"ofi_levels_1_{OFI_LEVELS}": known(ofi[:, OFI_LEVELS], levels >= OFI_LEVELS),
+        **{
+            of.column: known(counted[of.column], compared >= of.last)
+            for ranges, compared in ((CHANGED_LEVELS, levels), (CHANGED_TICKS, ticks))
+            for of in ranges
         },
     }

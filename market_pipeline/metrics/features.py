@@ -1,4 +1,4 @@
-"""Holds rows of metrics against what their columns declare (`columns.MetricColumn`).
+"""Holds rows of metrics against what their columns declare (`metric_column.MetricColumn`).
 
 A rule is broken by a number that is none, by a value outside the column's domain, by a null that
 nothing explains, and by a column that ought to vary and has one value all over a busy day.
@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import polars as pl
 
-from market_pipeline.metrics.columns import MetricColumn
+from market_pipeline.metrics.metric_column import MetricColumn
 from market_pipeline.quality.figures.features import FeatureFigures
 
 __all__ = ["BUSY_MESSAGES", "Features", "Violation"]

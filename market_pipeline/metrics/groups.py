@@ -14,12 +14,12 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from market_pipeline.metrics.change_columns import DEPTH_CHANGE_COLUMNS
 from market_pipeline.metrics.columns import (
     DEPTH_COLUMNS,
     FLOW_COLUMNS,
     TOUCH_COLUMNS,
     TRADE_COLUMNS,
-    MetricColumn,
 )
 from market_pipeline.metrics.day_rows import (
     Chosen,
@@ -30,6 +30,7 @@ from market_pipeline.metrics.day_rows import (
 )
 from market_pipeline.metrics.depth import depth_columns
 from market_pipeline.metrics.flow import FLOW_INPUT, flow_columns
+from market_pipeline.metrics.metric_column import MetricColumn
 from market_pipeline.metrics.touch import touch_columns
 from market_pipeline.metrics.traded import TRADED_INPUT, traded_columns
 from market_pipeline.quality.intervals import IntArray
@@ -81,7 +82,7 @@ def of_trades(
 
 GROUPS: Final = (
     Group(TOUCH_COLUMNS, touch_columns),
-    Group(DEPTH_COLUMNS, depth_columns),
+    Group((*DEPTH_COLUMNS, *DEPTH_CHANGE_COLUMNS), depth_columns),
     of_trades(TRADE_COLUMNS, TRADED_INPUT, traded_columns),
     of_trades(FLOW_COLUMNS, FLOW_INPUT, flow_columns),
 )

@@ -38,7 +38,12 @@ def a_bbo(*messages):
     """The frame of messages given as (second, (bid, size, ask, size), flags)."""
     rows = [(at(second), *book, int(flags)) for second, book, flags in messages]
     schema = {"ts_receipt_ns": pl.Int64, **dict.fromkeys(TOUCH, pl.Int64), "flags": pl.UInt16}
-    return pl.DataFrame(rows, schema=schema, orient="row")
+    return with_numbers(pl.DataFrame(rows, schema=schema, orient="row"))
+
+
+def with_numbers(rows):
+    """The rows with their times as sequence numbers, the same in either table."""
+    return rows.with_columns(sequence_number="ts_receipt_ns")
 
 
 def a_depth(*rows):
@@ -55,7 +60,7 @@ def a_depth(*rows):
         parts = [[level[part] for level in side] for side in (bids, asks) for part in (0, 1)]
         padded = [each for part in parts for each in (*part, *[None] * (20 - len(part)))]
         made.append((at(second), int(flags), *padded, *(confirmed or (20, 20))))
-    return pl.DataFrame(made, schema=schema, orient="row")
+    return with_numbers(pl.DataFrame(made, schema=schema, orient="row"))
 
 
 def a_trades(*trades):

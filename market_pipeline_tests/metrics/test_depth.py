@@ -71,7 +71,9 @@ class TestLevels:
         """What was not built is not measured."""
         row = depth_of()
 
-        assert {"depth_valid_seconds": 0.0} == {n: v for n, v in row.items() if v is not None}
+        assert {"depth_valid_seconds": 0.0, "depth_pair_count": 0} == {
+            n: v for n, v in row.items() if v is not None
+        }
 
 
 class TestConfirmedLevels:
