@@ -6,6 +6,7 @@ two and not five. It reads its settings afresh, and it can be killed.
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import multiprocessing
 import os
@@ -258,6 +259,7 @@ def _in_environment(
     for number, file in ((1, output), (2, errors)):
         with file.open("wb") as stream:
             os.dup2(stream.fileno(), number)
+    faulthandler.enable()  # else a crash in native code is an end without a word
     function(*arguments)
 
 

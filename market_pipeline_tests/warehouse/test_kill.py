@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import random
 import signal
 import threading
@@ -107,8 +106,9 @@ def test_killed_at_any_moment(warehouse: Warehouse, processes: ForkServerContext
             writer.start()
             ours.recv()
             time.sleep(moments.uniform(0.0, 0.3))
-            os.kill(writer.pid, signal.SIGKILL)
+            writer.kill()
             writer.join(30)
+            assert writer.exitcode == -signal.SIGKILL, "it ended before it was killed"
             if kill % 5 == 4:  # whatever the killed one held is free at once
                 publish_run(warehouse, 1_000 * kill + 999)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import itertools
 from collections.abc import Iterable
 from datetime import date
@@ -107,6 +108,7 @@ def publish_run(warehouse: Warehouse, run: int) -> None:
 
 def publish_until_killed(data_dir: Path, first_run: int, started: Connection) -> None:
     """Publish run after run of the same day; never returns."""
+    faulthandler.enable()  # else a crash in native code is an end without a word
     started.send(True)
     for run in itertools.count(first_run):
         publish_run(Warehouse(data_dir), run)
