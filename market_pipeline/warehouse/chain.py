@@ -19,6 +19,7 @@ from market_pipeline.config.values import JsonValue
 from market_pipeline.warehouse.conform import instrument_parts
 from market_pipeline.warehouse.lineage import LINEAGE, NOT_FETCHED, LineageRow
 from market_pipeline.warehouse.manifest import MANIFEST
+from market_pipeline.warehouse.working_file import frame_of
 
 __all__ = ["Link", "NamedInput", "State", "read_chain"]
 
@@ -103,7 +104,7 @@ def read_chain(connection: duckdb.DuckDBPyConnection, instrument: str, day: date
     own = "exchange = ? AND symbol = ? AND dt BETWEEN ? AND ?"
     try:
         rows = LineageRow.read(
-            connection.execute(f"FROM {LINEAGE.sql_name} WHERE {own}", values).pl()
+            frame_of(connection.execute(f"FROM {LINEAGE.sql_name} WHERE {own}", values))
         )
     except duckdb.CatalogException:
         return []

@@ -13,7 +13,7 @@ from market_pipeline.errors import PublishError
 from market_pipeline.warehouse.conform import Conformer, instrument_parts
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.tables import Table
-from market_pipeline.warehouse.working_file import keep_day, known_day, writing
+from market_pipeline.warehouse.working_file import frame_of, keep_day, known_day, writing
 
 __all__ = [
     "count_rows",
@@ -165,7 +165,8 @@ def _select(
 ) -> pl.DataFrame:
     ensure_table(connection, table)
     names = ", ".join(f'"{name}"' for name in columns or [each.name for each in table.columns])
-    return connection.execute(f"SELECT {names} FROM {_quoted_name(table)} {query}", values).pl()
+    select = f"SELECT {names} FROM {_quoted_name(table)} {query}"
+    return frame_of(connection.execute(select, values))
 
 
 def read_columns(
