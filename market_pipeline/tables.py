@@ -22,6 +22,7 @@ from market_pipeline.books.tables import (
 )
 from market_pipeline.errors import PublishError, WarehouseBusyError
 from market_pipeline.macros import MACROS
+from market_pipeline.metrics.checkpoint_depth import CHECKPOINT_DEPTH
 from market_pipeline.metrics.contract_states import BOOK_FUNDING, BOOK_OPEN_INTEREST
 from market_pipeline.metrics.tables import BARS, BOOK_METRICS, DAILY_METRICS, INFORMATION_BARS
 from market_pipeline.quality.coverage import COVERAGE
@@ -83,7 +84,7 @@ TABLES: dict[str, Table] = {
 RECORDS = (LINEAGE,)
 """Tables that are written beside those of the assets, in the same publish."""
 
-VIEWS: tuple[View, ...] = (MANIFEST, COVERAGE, TAKER_ORDERS)
+VIEWS: tuple[View, ...] = (MANIFEST, COVERAGE, TAKER_ORDERS, CHECKPOINT_DEPTH)
 """Further views of the catalogue."""
 
 _EVERY = (*TABLES.values(), *RECORDS)
