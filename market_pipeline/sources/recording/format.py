@@ -214,7 +214,7 @@ class Footer(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a file holds: the JSON of its last block.
 
     Attributes:
-        kinds: Records by the name of their kind, in lower case.
+        kinds: Records by the name of their kind, in lower case; `kind_<number>` of one not known.
         streams: What there is of each stream.
         index: Every block of records.
         sha256: Of all bytes before the footer's block, in hexadecimal.

@@ -142,6 +142,10 @@ def read_header(path: Path) -> Header:
     block = next(_blocks(path, None), None)
     if block is None or block.kind != BlockKind.HEADER:
         raise _damaged(path, 0, "no header")
+    return _header(path, block)
+
+
+def _header(path: Path, block: _Block) -> Header:
     header = _decoded(path, block, Header)
     if header.format != FORMAT or header.version != VERSION:
         raise LakeFileError(
@@ -181,7 +185,8 @@ def recover(partial: Path) -> Recovered | None:
 
     Raises:
         WarehouseBusyError: A process still writes it.
-        LakeFileError: Blocks before the last are damaged; nothing is changed.
+        LakeFileError: Blocks before the last are damaged, or a later version of the format wrote
+            them; nothing is changed.
     """
     file = os.open(partial, os.O_RDWR | os.O_CLOEXEC)
     with naming(partial), os.fdopen(file, "r+b") as stream:
@@ -201,7 +206,9 @@ def recover(partial: Path) -> Recovered | None:
                 break
             if damages:
                 raise _damaged(partial, damages[0].offset, damages[0].found)
-            if block.kind == BlockKind.RECORDS:
+            if block.kind == BlockKind.HEADER:
+                _header(partial, block)
+            elif block.kind == BlockKind.RECORDS:
                 contents.add(block.offset, list(_chunk(partial, block).records()))
             number, end = block.number + 1, block.end
         if not contents.index:

@@ -97,7 +97,7 @@ class Contents:
         walls = [record.wall_ns for record in records]
         self.index.append(IndexEntry(offset, len(records), min(walls), max(walls)))
         for kind, count in Counter(record.kind for record in records).items():
-            self.kinds[RecordKind(kind).name.lower()] += count
+            self.kinds[_name_of(kind)] += count
         by_stream: dict[str, list[Record]] = defaultdict(list)
         for record in records:
             by_stream[record.stream].append(record)
@@ -363,6 +363,14 @@ def _parts(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
             begin, size = at, 0
     if begin < len(records):
         yield records[begin:]
+
+
+def _name_of(kind: int) -> str:
+    """A kind's name in lower case; of one that a later version knows, `kind_` and its number."""
+    try:
+        return RecordKind(kind).name.lower()
+    except ValueError:
+        return f"kind_{kind}"
 
 
 def _utc(wall_ns: int) -> datetime:

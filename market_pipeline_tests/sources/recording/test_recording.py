@@ -2,10 +2,12 @@ import errno
 import hashlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -21,7 +23,14 @@ from market_pipeline.sources.recording import (
     recover,
 )
 from market_pipeline.sources.recording import writer as writer_module
-from market_pipeline.sources.recording.format import Drop, Record, RecordKind
+from market_pipeline.sources.recording.format import (
+    VERSION,
+    BlockKind,
+    Drop,
+    Record,
+    RecordKind,
+    encode_block,
+)
 from market_pipeline.sources.recording.reader import read_footer, read_header
 
 OF = RecordingOf("BINANCE", "BTC-USDT", "host", "run")
@@ -167,6 +176,26 @@ class TestDamage:
                 (each.offset, each.offset + each.size_bytes) for each in damages
             ]
 
+    def test_counts_kinds_it_does_not_know(self, tmp_path):
+        """Records of a kind that a later version added are recovered, and counted by number."""
+        later = frames(4)[3]._replace(kind=99)
+        partial = left_behind(tmp_path, [*frames(3), later])
+        closed = recover(partial).closed
+        assert [*frames(3), later] == read(closed.path)
+        assert {"frame": 3, "kind_99": 1} == read_footer(closed.path).kinds
+
+    def test_refuses_a_later_version(self, tmp_path):
+        """A file of a later version is left as it is, and the error names both versions."""
+        partial = left_behind(tmp_path, frames(4))
+        data = partial.read_bytes()
+        header = msgspec.structs.replace(read_header(partial), version=VERSION + 1)
+        block = encode_block(BlockKind.HEADER, 0, msgspec.json.encode(header))
+        partial.write_bytes(block + data[block_end(data, 0) :])
+        before = partial.read_bytes()
+        with pytest.raises(LakeFileError, match="recording 1.*recording 2"):
+            recover(partial)
+        assert before == partial.read_bytes()
+
     def test_refuses_a_file_under_way(self, tmp_path):
         """A file that a process still writes is left alone."""
         writer = written(tmp_path, frames(4))
@@ -174,6 +203,13 @@ class TestDamage:
         with pytest.raises(WarehouseBusyError):
             recover(partial)
         assert 4 == writer.close().records
+
+
+def left_behind(folder, records):
+    """A file as a killed process leaves it."""
+    written(folder / "written", records)
+    (partial,) = (folder / "written").rglob("*.partial")
+    return Path(shutil.copy(partial, folder))
 
 
 def block_end(data, number):
