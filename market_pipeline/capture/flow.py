@@ -7,14 +7,16 @@ until it is down to 50 %.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-__all__ = ["BoundedQueue", "Policy", "TokenBucket"]
+__all__ = ["BoundedQueue", "Handover", "Policy", "TokenBucket"]
 
 Item = TypeVar("Item")
 
@@ -107,6 +109,99 @@ class BoundedQueue(Generic[Item]):
         async with self._changed:
             self._is_closed = True
             self._changed.notify_all()
+
+
+class Handover(Generic[Item]):
+    """Items from one thread to the event loop of another, in batches; who gives never waits.
+
+    A batch is whole with so many items or bytes, or after so long, whichever is first.
+
+    Args:
+        rows, size_bytes, every_s: What makes a batch whole.
+        capacity: How many batches wait; what comes beyond is dropped.
+
+    Attributes:
+        given, dropped: Items, since it began.
+    """
+
+    def __init__(self, rows: int, size_bytes: int, every_s: float, capacity: int) -> None:
+        self.given = self.dropped = 0
+        self._rows, self._size_bytes, self._every_s = rows, size_bytes, every_s
+        self._capacity = capacity
+        self._batches: deque[list[Item]] = deque()
+        self._last_bytes = 0
+        self._is_closed = self._is_pressed = False
+        self._lock = threading.Lock()
+        self._wake: Callable[[], object] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Items that were not taken yet."""
+        with self._lock:
+            return sum(map(len, self._batches))
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the next item is taken."""
+        with self._lock:
+            return len(self._batches) < self._capacity or not self._last_is_whole()
+
+    @property
+    def is_pressed(self) -> bool:
+        """Whether it was 80 % full, and has not been down to 50 % since."""
+        return self._is_pressed
+
+    def put(self, item: Item, size_bytes: int = 0, *, always: bool = False) -> bool:
+        """Gives an item; whether it was taken. `always` is for what is rare and must not be lost.
+
+        Called by one thread only.
+        """
+        with self._lock:
+            is_whole = self._last_is_whole()
+            if is_whole and len(self._batches) >= self._capacity and not always:
+                self.dropped += 1
+                return False
+            if is_whole or not self._batches:
+                self._batches.append([])
+                self._last_bytes = 0
+            self._batches[-1].append(item)
+            self._last_bytes += size_bytes
+            self.given += 1
+            self._is_pressed |= len(self._batches) >= _PRESSED * self._capacity
+            wake = self._wake if self._last_is_whole() else None
+        if wake is not None:
+            with contextlib.suppress(RuntimeError):  # whoever took them has ended
+                wake()
+        return True
+
+    def close(self) -> None:
+        """Gives no more; what waits is still taken."""
+        self._is_closed = True
+
+    async def batches(self) -> AsyncIterator[list[Item]]:
+        """The batches, until it is closed and empty."""
+        loop, whole = asyncio.get_running_loop(), asyncio.Event()
+        self._wake = lambda: loop.call_soon_threadsafe(whole.set)
+        while True:
+            is_closed = self._is_closed
+            while (batch := self._take()) is not None:
+                yield batch
+            if is_closed:
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._every_s):
+                    await whole.wait()
+            whole.clear()
+
+    def _take(self) -> list[Item] | None:
+        with self._lock:
+            batch = self._batches.popleft() if self._batches else None
+            self._is_pressed &= len(self._batches) > _RELEASED * self._capacity
+        return batch
+
+    def _last_is_whole(self) -> bool:
+        is_full = self._last_bytes >= self._size_bytes
+        return bool(self._batches) and (is_full or len(self._batches[-1]) >= self._rows)
 
 
 @dataclass(slots=True)

@@ -1,24 +1,44 @@
-"""Operators over events: bars, and the best bid and ask of the live book."""
+"""Operators over the events of a symbol: its live book with the best quotes, and its bars."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 from msgspec import Struct
 
 from market_pipeline.capture.bars import Bar, BarOperator
 from market_pipeline.capture.book import LiveBook
-from market_pipeline.capture.pipeline import Event
+from market_pipeline.capture.pipeline import Change, Event, Notice, Taken
+from market_pipeline.capture.scales import Scales, scales_of_levels
+from market_pipeline.capture.stream_state import BookState, Touch
 from market_pipeline.errors import DomainError
+from market_pipeline.quality.intervals import NS_PER_SECOND
 from market_pipeline.sources.venues.reading import FrameReader
-from market_pipeline.sources.venues.records import Trade
+from market_pipeline.sources.venues.records import Quote, Trade
 from market_pipeline.sources.venues.venue import Kind
 
 __all__ = ["Bars", "BestQuoteRow", "BestQuotes"]
 
+_MOST_WAITING = 10_000
+_ASK_AGAIN_NS = 10_000_000_000
+_AFTER_UNHELPFUL_NS = 250_000_000
+_OF_BOOK = frozenset({Kind.DEPTH, Kind.SNAPSHOT, Kind.QUOTES})
+_COUNTS = (
+    *("seconds", "messages", "old", "gaps", "healed", "resyncs", "refused"),
+    *("quotes_compared", "quotes_differing", "snapshots_compared", "snapshots_differing"),
+)
+
 
 class Bars:
     """Bars of the prints of one symbol; see `BarOperator`.
+
+    A bar that had begun before the first event came is left out: it would not be whole.
+
+    Args:
+        make: Gives the operator for a tick and a lot.
+        scales: Gives both, or None while they are not known; prints wait meanwhile.
 
     Attributes:
         refused: Frames that could not be read.
@@ -26,30 +46,66 @@ class Bars:
 
     name = "bars"
 
-    def __init__(self, reader: FrameReader, bars: BarOperator) -> None:
-        self._reader, self._bars = reader, bars
-        self.refused = 0
+    def __init__(
+        self,
+        symbol: str,
+        reader: FrameReader,
+        make: Callable[[Scales], BarOperator],
+        scales: Callable[[], Scales | None],
+    ) -> None:
+        self.symbol, self.refused = symbol, 0
+        self._reader, self._make, self._scales = reader, make, scales
+        self._made_for: Scales | None = None
+        self._bars: BarOperator | None = None
+        self._waiting: deque[Trade] = deque(maxlen=_MOST_WAITING)
+        self._whole_from_ns: int | None = None
 
-    def take(self, events: Sequence[Event]) -> list[Bar]:
+    def take(self, events: Sequence[Taken]) -> list[Bar]:
         """See `Operator`."""
-        trades: list[Trade] = []
         for event in events:
-            if event.found.kind is Kind.TRADES and event.found.symbol == self._bars.symbol:
+            if not isinstance(event, Event) or event.found.kind is not Kind.TRADES:
+                continue
+            # A list of prints from before the subscription has some twice.
+            if event.found.symbol == self.symbol and not event.found.is_snapshot:
+                if self._whole_from_ns is None:
+                    self._whole_from_ns = event.found.event_time_ns or event.received_ns
                 try:
                     records = self._reader.records(event.frame, Kind.TRADES)
                 except DomainError:
                     self.refused += 1
                     continue
-                trades += [each for each in records if isinstance(each, Trade)]
-        return self._bars.take(trades)
+                self._waiting += [each for each in records if isinstance(each, Trade)]
+        scales = self._scales()
+        if scales is None:
+            return []
+        if scales != self._made_for:
+            # Bars that are open in other steps are not whole in these.
+            if self._bars is not None:
+                self._whole_from_ns = self._bars.watermark_ns + self._bars.allowed_lateness_ns
+            self._bars, self._made_for = self._make(scales), scales
+        trades = list(self._waiting)
+        self._waiting.clear()
+        return self._whole(self._bars.take(trades)) if self._bars is not None else []
 
     def finish(self) -> list[Bar]:
-        """See `Operator`."""
-        return self._bars.finish()
+        """See `Operator`; a bar whose end the prints have not passed is left out."""
+        if self._bars is None:
+            return []
+        latest_ns = self._bars.watermark_ns + self._bars.allowed_lateness_ns
+        width_ns = self._bars.width_seconds * NS_PER_SECOND
+        bars = self._whole(self._bars.finish())
+        return [each for each in bars if each.start_ns + width_ns <= latest_ns]
+
+    def _whole(self, bars: list[Bar]) -> list[Bar]:
+        first_ns = self._whole_from_ns or 0
+        return [each for each in bars if each.start_ns >= first_ns]
 
 
 class BestQuoteRow(Struct, frozen=True, gc=False):
-    """Best bid and ask after a message, in ticks and lots; null where the side is empty."""
+    """Best bid and ask after a message, in ticks and lots; null where the side is empty.
+
+    `tick` and `lot` are exact decimals.
+    """
 
     symbol: str
     ts_origin_ns: int | None
@@ -59,51 +115,169 @@ class BestQuoteRow(Struct, frozen=True, gc=False):
     bid_size_lots: int
     ask_price_ticks: int | None
     ask_size_lots: int
+    tick: str
+    lot: str
 
 
 class BestQuotes:
-    """Best bid and ask of one symbol's live book, a row for each message that changes them.
+    """The live book of one symbol, and a row for each message that changes its best bid or ask.
+
+    Args:
+        symbol, reader: Of the book.
+        scales: Tick and lot. Without them they are inferred from the first whole book, events
+            waiting for it, and refined with a further one when a level is finer.
+        ask: Called when a whole book is needed.
+        report: Takes lines about what happens: level and text.
 
     Attributes:
+        book: None until tick and lot are known.
         refused: Frames that could not be read; the book is lost with each.
     """
 
     name = "best_quotes"
 
-    def __init__(self, symbol: str, book: LiveBook) -> None:
-        self._symbol, self._book = symbol, book
-        self.refused = 0
+    def __init__(
+        self,
+        symbol: str,
+        reader: FrameReader,
+        scales: Scales | None = None,
+        *,
+        ask: Callable[[str], None] = lambda symbol: None,
+        report: Callable[[str, str], None] = lambda level, text: None,
+    ) -> None:
+        self.symbol, self.refused = symbol, 0
+        self.scales = scales
+        self.book = None if scales is None else LiveBook(reader, *scales)
+        self._reader, self._ask, self._report = reader, ask, report
+        self._may_refine = scales is None
+        self._waiting: deque[Taken] = deque(maxlen=_MOST_WAITING)
+        self._began_ns: int | None = None
+        self._asked_ns = -_ASK_AGAIN_NS
+        self._touch = Touch(0, 0, 0, 0)
 
-    def take(self, events: Sequence[Event]) -> Iterator[BestQuoteRow]:
+    def take(self, events: Sequence[Taken]) -> Iterator[BestQuoteRow]:
         """See `Operator`."""
-        book = self._book
-        before = book.touch()
         for event in events:
-            found = event.found
-            if found.symbol not in ("", self._symbol):
+            if isinstance(event, Event):
+                if event.found.kind not in _OF_BOOK or event.found.symbol not in ("", self.symbol):
+                    continue
+            elif event.stream not in ("", f"{Kind.DEPTH}:{self.symbol}"):
                 continue
-            try:
-                if found.kind is Kind.SNAPSHOT:
-                    book.take_snapshot(event.frame, event.received_ns)
-                elif found.kind is Kind.DEPTH:
-                    book.take(event.frame, found, event.received_ns)
-            except DomainError as error:
-                self.refused += 1
-                book.lost(str(error), event.received_ns)
-            touch = book.touch() if found.kind in (Kind.SNAPSHOT, Kind.DEPTH) else before
-            if book.is_live and touch != before:
-                yield BestQuoteRow(
-                    self._symbol,
-                    found.event_time_ns,
-                    event.received_ns,
-                    book.last_id,
-                    touch.bid_price_ticks if touch.bid_size_lots else None,
-                    touch.bid_size_lots,
-                    touch.ask_price_ticks if touch.ask_size_lots else None,
-                    touch.ask_size_lots,
-                )
-                before = touch
+            if self.book is None:
+                yield from self._before(event)
+            else:
+                yield from self._with(self.book, event)
 
     def finish(self) -> Sequence[BestQuoteRow]:
         """See `Operator`."""
         return ()
+
+    def _before(self, event: Taken) -> Iterator[BestQuoteRow]:
+        """Keeps events until a whole book shows tick and lot."""
+        if self._began_ns is None:
+            self._began_ns = event.received_ns if isinstance(event, Event) else event.at_ns
+        self._waiting.append(event)
+        if not isinstance(event, Event) or not event.found.is_snapshot:
+            return
+        scales = None
+        for each in reversed(self._waiting):  # the whole book, and what it is to be joined with
+            if isinstance(each, Event) and each.found.kind is not Kind.QUOTES:
+                with suppress(DomainError):
+                    levels = self._reader.levels(each.frame, each.found.kind)
+                    scales = scales_of_levels(levels, scales)
+        if scales is None:
+            return
+        self.scales, self.book = scales, LiveBook(self._reader, *scales)
+        self._report("info", f"{self._steps_text()}, inferred from the first whole book")
+        self.book.observe(self._began_ns)
+        while self._waiting:
+            yield from self._with(self.book, self._waiting.popleft())
+
+    def _with(self, book: LiveBook, event: Taken) -> Iterator[BestQuoteRow]:
+        if isinstance(event, Notice):
+            self._notice(book, event)
+            return
+        state, refused = book.state, book.refused
+        try:
+            self._feed(book, event)
+        except DomainError as error:
+            self.refused += 1
+            book.lost(str(error), event.received_ns)
+        if book.refused > refused and self._may_refine and self._refined(book, event):
+            return
+        self._report_change(book, state)
+        if event.received_ns - self._asked_ns >= _ASK_AGAIN_NS:
+            self._ask_if_needed(book, event.received_ns)
+        if book.is_live and (touch := book.touch()) != self._touch:
+            self._touch = touch
+            yield self._row(book, event, touch)
+
+    def _feed(self, book: LiveBook, event: Event) -> None:
+        found = event.found
+        if found.kind is Kind.DEPTH:
+            book.take(event.frame, found, event.received_ns, event.checked)
+        elif found.kind is Kind.SNAPSHOT:
+            if not book.take_snapshot(event.frame, event.received_ns):
+                self._asked_ns = event.received_ns - _ASK_AGAIN_NS + _AFTER_UNHELPFUL_NS
+        elif found.kind is Kind.QUOTES:
+            for quote in self._reader.records(event.frame, Kind.QUOTES):
+                if isinstance(quote, Quote):
+                    book.take_quote(quote)
+
+    def _notice(self, book: LiveBook, notice: Notice) -> None:
+        state = book.state
+        if notice.change is Change.NONE:
+            book.observe(notice.at_ns)
+        elif notice.change is Change.UP:
+            book.connected(notice.at_ns)
+            self._ask_if_needed(book, notice.at_ns)
+        else:
+            is_down = notice.change is Change.DOWN
+            book.lost(notice.reason, notice.at_ns, is_down=is_down)
+        self._report_change(book, state)
+
+    def _ask_if_needed(self, book: LiveBook, at_ns: int) -> None:
+        if book.needs_snapshot:
+            self._asked_ns = at_ns
+            self._ask(self.symbol)
+
+    def _report_change(self, book: LiveBook, before: BookState) -> None:
+        if book.state is not before:
+            level = "info" if book.is_live else "warning"
+            text = f"the book is {book.state}: {book.reason}"
+            self._report(level, f"{Kind.DEPTH}:{self.symbol}: {text}")
+
+    def _refined(self, book: LiveBook, event: Event) -> bool:
+        """Begins again where a level is finer than the steps that were inferred."""
+        if event.found.kind not in (Kind.DEPTH, Kind.SNAPSHOT):
+            return False
+        finer = scales_of_levels(self._reader.levels(event.frame, event.found.kind), self.scales)
+        if finer == self.scales:
+            return False
+        self.scales, self.book = finer, LiveBook(self._reader, *finer)
+        for name in _COUNTS:
+            setattr(self.book, name, getattr(book, name))
+        self.book.gaps += 1
+        self._report("warning", f"{self._steps_text()}, as a level is finer than those before")
+        self._feed(self.book, event)
+        self._ask_if_needed(self.book, event.received_ns)
+        return True
+
+    def _row(self, book: LiveBook, event: Event, touch: Touch) -> BestQuoteRow:
+        assert self.scales is not None
+        return BestQuoteRow(
+            self.symbol,
+            event.found.event_time_ns,
+            event.received_ns,
+            book.last_id,
+            touch.bid_price_ticks if touch.bid_size_lots else None,
+            touch.bid_size_lots,
+            touch.ask_price_ticks if touch.ask_size_lots else None,
+            touch.ask_size_lots,
+            *(f"{scale.step:f}" for scale in self.scales),
+        )
+
+    def _steps_text(self) -> str:
+        assert self.scales is not None
+        tick, lot = (f"{scale.step:f}" for scale in self.scales)
+        return f"{Kind.DEPTH}:{self.symbol}: tick {tick} and lot {lot}"

@@ -1,24 +1,28 @@
-"""Source, operators and sinks of a live stream, with bounded queues between them.
+"""Operators and sinks of a live stream, with bounded queues between them.
 
-Frames wait for the operators (`BLOCK`: none is lost), derived rows for each sink by the policy that
-is asked for. The raw record is written before any of this and never waits for it.
+The source is asked for events once the operators have room, derived rows wait for each sink by the
+policy that is asked for. The raw record is written before any of this and never waits for it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
+from enum import StrEnum
+from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
 from market_pipeline.capture.flow import BoundedQueue, Policy, TokenBucket
 from market_pipeline.capture.sinks import Sink
+from market_pipeline.sources.venues.continuity import Checked
 from market_pipeline.sources.venues.venue import Classified
 
-__all__ = ["Event", "Operator", "Pipeline"]
+__all__ = ["Change", "Event", "Notice", "Operator", "Pipeline", "Taken", "label_of"]
 
 _Rows = tuple[str, list[Struct]]
 
@@ -28,21 +32,47 @@ class Event(Struct, frozen=True, gc=False):
 
     Attributes:
         received_ns: When, ns UTC.
-        connection: On which connection.
+        checked: What it is to the frames of its connection, where those are counted.
     """
 
     frame: bytes
     found: Classified
     received_ns: int
-    connection: str = ""
+    checked: Checked | None = None
+
+
+class Change(StrEnum):
+    """What became of a stream beside its frames."""
+
+    NONE = "none"
+    """Time has passed."""
+    LOST = "lost"
+    DOWN = "down"
+    """No connection has it."""
+    UP = "up"
+    """A connection has it again."""
+
+
+class Notice(Struct, frozen=True, gc=False):
+    """What frames do not show of a stream, in its place among them; `stream` is empty for all."""
+
+    change: Change
+    at_ns: int
+    stream: str = ""
+    reason: str = ""
+
+
+Taken: TypeAlias = Event | Notice
+"""What operators take."""
 
 
 class Operator(Protocol):
-    """Makes rows of events; each row is of the kind `name`."""
+    """Makes rows of the events of one symbol; each row is of the kind `name`."""
 
     name: str
+    symbol: str
 
-    def take(self, events: Sequence[Event]) -> Iterable[Struct]:
+    def take(self, events: Sequence[Taken]) -> Iterable[Struct]:
         """The rows that further events give."""
         ...
 
@@ -51,79 +81,88 @@ class Operator(Protocol):
         ...
 
 
+def label_of(operator: Operator) -> str:
+    """What an operator is called where several make rows of its kind."""
+    return f"{operator.name}:{operator.symbol}"
+
+
 @dataclass(slots=True)
 class Pipeline:
     """Runs operators over a source, and writes their rows to every sink.
 
+    An operator or a sink that raises is switched off, and all others go on.
+
     Attributes:
-        operators, sinks: By name; every sink gets the rows of every operator.
-        batch: So many events are taken at a time, if they are there.
-        batches: Capacity of the queue before the operators.
+        operators, sinks: Every sink, by its name, gets the rows of every operator.
         sink_batches, sink_policy: Of the queue before each sink.
-        pace: Limits events a second; None is no limit.
-        failed: What a sink raised, by its name; its rows are dropped from then on.
+        sink_workers: How many sinks write at the same time, each in a thread.
+        pace: Makes what limits the rows a second of a sink; None is no limit.
+        on_failed: Called with what was switched off, and why.
+        failed: What an operator (`<name>:<symbol>`) or a sink (by its name) raised.
+        written: How many rows each sink took.
     """
 
     operators: Sequence[Operator]
     sinks: dict[str, Sink]
-    batch: int = 1_000
-    batches: int = 16
     sink_batches: int = 200
     sink_policy: Policy = Policy.BLOCK
-    pace: TokenBucket | None = None
+    sink_workers: int = 2
+    pace: Callable[[], TokenBucket] | None = None
+    on_failed: Callable[[str, Exception], None] = lambda name, error: None
     failed: dict[str, Exception] = field(default_factory=dict)
-    events: BoundedQueue[list[Event]] = field(init=False)
     queues: dict[str, BoundedQueue[_Rows]] = field(init=False)
+    written: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
         """Makes the queues."""
-        self.events = BoundedQueue("events", self.batches)
         self.queues = {
             name: BoundedQueue(name, self.sink_batches, self.sink_policy) for name in self.sinks
         }
+        self.written = dict.fromkeys(self.sinks, 0)
 
     @property
     def is_pressed(self) -> bool:
-        """Whether a queue asks for less: REST work and derived outputs should wait."""
-        pressed = [queue.is_pressed for queue in self.queues.values()]
-        return self.events.is_pressed or any(pressed)
+        """Whether a sink's queue asks for less."""
+        return any(queue.is_pressed for queue in self.queues.values())
 
-    async def run(self, source: AsyncIterator[list[Event]]) -> None:
+    async def run(self, source: AsyncIterator[Sequence[Taken]]) -> None:
         """Runs until the source ends and every row is written."""
+        workers = asyncio.Semaphore(self.sink_workers)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._feed(source))
-            tasks.create_task(self._operate())
+            tasks.create_task(self._operate(source))
             for name, sink in self.sinks.items():
-                tasks.create_task(self._write(name, sink))
+                tasks.create_task(self._write(name, sink, workers))
 
-    async def _feed(self, source: AsyncIterator[list[Event]]) -> None:
+    async def _operate(self, source: AsyncIterator[Sequence[Taken]]) -> None:
         async for events in source:
-            for at in range(0, len(events), self.batch):
-                part = events[at : at + self.batch]
-                if self.pace is not None:
-                    await self.pace.take(len(part))
-                await self.events.put(part)
-        await self.events.close()
-
-    async def _operate(self) -> None:
-        while (events := await self.events.get()) is not None:
             for operator in self.operators:
-                await self._give(operator.name, operator.take(events))
+                await self._give(operator, events)
             # Queues that have room do not let the others run by themselves.
             await asyncio.sleep(0)
         for operator in self.operators:
-            await self._give(operator.name, operator.finish())
+            await self._give(operator, None)
         for queue in self.queues.values():
             await queue.close()
 
-    async def _give(self, kind: str, rows: Iterable[Struct]) -> None:
-        found = list(rows)
+    async def _give(self, operator: Operator, events: Sequence[Taken] | None) -> None:
+        """Has an operator take events, or finish, and gives its rows to the sinks."""
+        label = label_of(operator)
+        if label in self.failed:
+            return
+        found: list[Struct] = []
+        try:
+            # Row by row, so that those made before it failed are there.
+            for row in operator.finish() if events is None else operator.take(events):
+                found.append(row)
+        except Exception as error:  # whatever it is, the other operators go on
+            self._switch_off(label, error)
         if found:
             for queue in self.queues.values():
-                await queue.put((kind, found))
+                await queue.put((operator.name, found))
 
-    async def _write(self, name: str, sink: Sink) -> None:
+    async def _write(self, name: str, sink: Sink, workers: asyncio.Semaphore) -> None:
         queue = self.queues[name]
+        pace = self.pace() if self.pace is not None else None
         while (first := await queue.get()) is not None:
             gathered: dict[str, list[Struct]] = defaultdict(list)
             rows: _Rows | None = first
@@ -133,8 +172,47 @@ class Pipeline:
             if name not in self.failed:
                 try:
                     for kind, each in gathered.items():
-                        # In a thread: the disk's waits are not those of the event loop.
-                        await asyncio.to_thread(sink.write, kind, each)
+                        if pace is not None:
+                            await pace.take(len(each))
+                        async with workers:
+                            await _in_thread(sink.write, kind, each)
+                        self.written[name] += len(each)
                 except Exception as error:  # a sink is anybody's code
-                    self.failed[name] = error
-        await asyncio.to_thread(sink.close)
+                    self._switch_off(name, error)
+        try:
+            await _in_thread(sink.close)
+        except Exception as error:
+            self._switch_off(name, error)
+
+    def _switch_off(self, name: str, error: Exception) -> None:
+        self.failed.setdefault(name, error)
+        self.on_failed(name, error)
+
+
+async def _in_thread(call: Callable[..., None], *arguments: object) -> None:
+    """Calls a function in a thread: its waits are not those of the event loop.
+
+    The thread does not keep the process from ending, as one of a pool would.
+    """
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: Exception | None) -> None:
+        if ended.done():
+            return
+        if error is None:
+            ended.set_result(None)
+        else:
+            ended.set_exception(error)
+
+    def run() -> None:
+        error = None
+        try:
+            call(*arguments)
+        except Exception as raised:
+            error = raised
+        with suppress(RuntimeError):  # the loop did not wait for it
+            loop.call_soon_threadsafe(settle, error)
+
+    threading.Thread(target=run, name="sink", daemon=True).start()
+    await ended

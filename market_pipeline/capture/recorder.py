@@ -13,12 +13,14 @@ import httpx
 import msgspec
 
 from market_pipeline.capture.connection import Arrival, tls_context
+from market_pipeline.capture.derived import Derived
 from market_pipeline.capture.limits import WindowBudget
 from market_pipeline.capture.link import Link
-from market_pipeline.capture.merge import Merge, Message
+from market_pipeline.capture.merge import Message
 from market_pipeline.capture.raw import Entry, EntryWriter, RawSink
 from market_pipeline.capture.rest import RestClient
-from market_pipeline.capture.status import Status, StreamStatus
+from market_pipeline.capture.status import Status
+from market_pipeline.capture.streams import Streams
 from market_pipeline.capture.watchdog import Silence
 from market_pipeline.config.capture import CaptureSettings
 from market_pipeline.errors import VenueError
@@ -74,7 +76,7 @@ class Recorder:
         settings: What to record and how.
         sink: Where entries are kept.
         report: Takes lines about what happens: level (`info`, `warning`, `error`) and text.
-        deliver: Takes each message of each stream once, in order.
+        derived: Takes each message of each stream once, in order, after it was recorded.
 
     Attributes:
         status: What is going on; figures of rate, lag and disk are brought up to date by `refresh`.
@@ -86,15 +88,16 @@ class Recorder:
         sink: RawSink,
         *,
         report: Callable[[str, str], None],
-        deliver: Callable[[Message], None] = lambda message: None,
+        derived: Derived | None = None,
     ) -> None:
         self.status = Status(time.time_ns())
-        self._settings, self._report, self._deliver = settings, report, deliver
+        self._settings, self._report, self._derived = settings, report, derived
         self._venue = recorded_venue(settings)
         self._reader = FrameReader(self._venue)
         self._numbers = cycle(range(1, _MOST_CONNECTIONS))
         self._links: list[Link] = []
-        self._merges: dict[str, Merge] = {}
+        self._streams = Streams(self._venue, settings, self.status, derived, self._record_gap)
+        self._renewed_s: dict[str, float] = {}
         self._open: dict[int, tuple[Link, str]] = {}
         self._resync: dict[str, asyncio.Event] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -119,6 +122,11 @@ class Recorder:
         self._links = self._planned_links(context)
         self.status.links = len(self._links)
         self._raw.start()
+        if self._derived is not None:
+            self._derived.start(
+                lambda symbol: self._in_loop(self.request_snapshot, symbol),
+                lambda level, text: self._in_loop(self._report, level, text),
+            )
         stopped = asyncio.create_task(stop.wait())
         tasks = [asyncio.create_task(link.run()) for link in self._links]
         tasks += [asyncio.create_task(self._look_after_gaps())]
@@ -135,9 +143,12 @@ class Recorder:
             for task in (stopped, *tasks):
                 task.cancel()
             ended = await asyncio.gather(*tasks, return_exceptions=True)
-            self._close_gaps(float("inf"))
+            self._streams.expire(float("inf"))
+            self._streams.observe(time.time_ns())
             await rest.close()
             await asyncio.to_thread(self._raw.stop)
+            if self._derived is not None:
+                await asyncio.to_thread(self._derived.stop)
         for error in ended:
             if isinstance(error, Exception):
                 raise error
@@ -152,6 +163,8 @@ class Recorder:
         if lags:
             status.lag_p50_ms = lags[len(lags) // 2] / 1e6
             status.lag_p99_ms = lags[len(lags) * 99 // 100] / 1e6
+        self._streams.observe(status.wall_ns)
+        self._streams.refresh(status)
         for name, stream in status.streams.items():
             levels = [link.watchdog.level(name) for link in self._links if name in link.streams]
             stream.silence = max(levels, key=("", "warning", "error").index, default="")
@@ -176,12 +189,6 @@ class Recorder:
                     )
                     for number in range(self._settings.redundancy)
                 ]  # fmt: skip
-            for symbol in self._settings.symbols:
-                for kind in kinds:
-                    name = f"{kind.value}:{symbol}"
-                    continuity = self._venue.channel(kind).continuity
-                    self._merges[name] = Merge(continuity, self._settings.fill_ms / 1000)
-                    self.status.streams[name] = StreamStatus()
         return links
 
     def _most_symbols(self, kinds: Sequence[Kind]) -> int:
@@ -193,9 +200,20 @@ class Recorder:
         return max(1, min((limits.streams or 1024) // len(kinds), limits.symbols or 1024))
 
     def request_snapshot(self, symbol: str) -> None:
-        """Has a whole book taken over REST now, as a book that is not right needs one."""
-        if symbol in self._resync:
-            self._resync[symbol].set()
+        """Has a whole book sent, as a book that is not right needs one.
+
+        Over REST, or by a new connection where the venue sends it at the beginning of a stream.
+        """
+        if self._venue.snapshot is not None:
+            if symbol in self._resync:
+                self._resync[symbol].set()
+            return
+        now_s, stream = time.monotonic(), f"{Kind.DEPTH}:{symbol}"
+        since_s = now_s - self._renewed_s.get(symbol, float("-inf"))
+        having = [link for link, _ in self._open.values() if stream in link.streams]
+        if having and since_s > self._settings.connect_timeout_seconds:
+            self._renewed_s[symbol] = now_s
+            having[0].renew(f"the book of {symbol} needs a whole one")
 
     # --- what links report ---------------------------------------------------------------------
 
@@ -206,38 +224,36 @@ class Recorder:
     def arrived(self, link: Link, connection: int, arrival: Arrival) -> None:
         """Records a frame, before anything else is done with it."""
         head = self._reader.classify(arrival.payload)
-        symbol = head.symbol if head.stream in self._merges else link.symbols[0]
+        symbol = head.symbol if head.stream in self._streams else link.symbols[0]
         self._raw.put(
             Entry(symbol, RecordKind.FRAME, arrival.wall_ns, arrival.monotonic_ns, connection,
                   head.stream, arrival.payload, arrival.opcode, head.last_id)
         )  # fmt: skip
         self.status.frames += 1
-        merge = self._merges.get(head.stream)
-        if merge is None:
+        checked = self._streams.check(connection, head, arrival.wall_ns)
+        if head.stream not in self._streams:
             self.status.undecodable += head.kind is Kind.UNDECODABLE
             if head.kind is Kind.CONTROL and _SHUTDOWN in arrival.payload:
                 link.renew("the venue announced its shutdown")
             return
         now_s = arrival.monotonic_ns / 1e9
         link.watchdog.heard(head.stream, now_s)
-        stream = self.status.streams[head.stream]
-        stream.frames += 1
-        stream.last_wall_ns = arrival.wall_ns
-        for message in merge.push(Message(head, arrival.payload), now_s):
-            stream.messages += 1
-            self._deliver(message)
-        stream.duplicates, stream.filled = merge.duplicates, merge.filled
+        message = Message(head, arrival.payload, arrival.wall_ns, connection)
+        self._streams.take(message, now_s, checked)
 
     def connected(self, link: Link, connection: int, address: str, replaces: int | None) -> None:
         """Records a connection that is open, in the file of each of its symbols."""
         self._open[connection] = (link, address)
         self._note(RecordKind.CONNECT, connection, link, Connect(address, link.streams, replaces))
+        self._cover(link, "")
         self._report("info", f"connection {connection} to {address} is open")
 
     def disconnected(self, link: Link, connection: int, reason: str, code: int | None) -> None:
         """Records the end of a connection."""
         self._open.pop(connection, None)
         self._note(RecordKind.DISCONNECT, connection, link, Disconnect(reason, code))
+        self._cover(link, f"connection {connection} has ended: {reason}")
+        self._streams.end(connection, link.streams, time.time_ns())
         self.status.reconnects += reason == "lost"
         self._report("info", f"connection {connection} has ended: {reason}")
 
@@ -250,6 +266,14 @@ class Recorder:
         level = silence.level or "info"
         text = f"silent for {silence.seconds:.0f} s" if silence.level else "heard again"
         self._report(level, f"{silence.stream} is {text}")
+        self._cover(link, text)
+
+    def _cover(self, link: Link, reason: str) -> None:
+        """Says of each stream of a link whether a connection has it, and is not silent."""
+        for name in link.streams:
+            links = [each for each, _ in self._open.values() if name in each.streams]
+            is_covered = any(each.watchdog.level(name) != "error" for each in links)
+            self._streams.cover(name, is_covered, reason, time.time_ns())
 
     def _note(self, kind: RecordKind, connection: int, link: Link, what: msgspec.Struct) -> None:
         for symbol in link.symbols:
@@ -268,25 +292,15 @@ class Recorder:
         step_s = min(_EVENT_STEP_S, max(self._settings.fill_ms / 4000, 0.001))
         while True:
             await asyncio.sleep(step_s)
-            self._close_gaps(time.monotonic())
+            self._streams.expire(time.monotonic())
 
-    def _close_gaps(self, now_s: float) -> None:
-        for name, merge in self._merges.items():
-            while merge.is_waiting:
-                holes, messages = merge.expire(now_s)
-                if not holes:
-                    break
-                stream, symbol = self.status.streams[name], name.partition(":")[2]
-                for hole in holes:
-                    stream.gaps += 1
-                    gap = Gap("no connection had these ids", hole.after_id, hole.before_id)
-                    self._put(RecordKind.GAP, 0, symbol, name, msgspec.json.encode(gap))
-                    self._report("warning", f"{name}: gap after {hole.after_id}")
-                for message in messages:
-                    stream.messages += 1
-                    self._deliver(message)
-                if name.startswith(Kind.DEPTH):
-                    self.request_snapshot(symbol)
+    def _record_gap(self, name: str, gap: Gap) -> None:
+        kind, _, symbol = name.partition(":")
+        self.status.streams[name].gaps += 1
+        self._put(RecordKind.GAP, 0, symbol, name, msgspec.json.encode(gap))
+        self._report("warning", f"{name}: gap after {gap.after_id}")
+        if kind == Kind.DEPTH:
+            self.request_snapshot(symbol)
 
     async def _snapshots(self, rest: RestClient, symbol: str, number: int) -> None:
         every_s = self._settings.snapshot_seconds
@@ -295,23 +309,34 @@ class Recorder:
             await asyncio.sleep(_EVENT_STEP_S)
         wait_s = every_s * (1 + number / len(self._resync))
         while True:
-            self._resync[symbol].clear()
+            await self._until_unpressed()
             taken = False
             with contextlib.suppress(httpx.HTTPError):
                 answer = await rest.snapshot(symbol)
                 if answer is not None:
                     taken = True
                     self.status.snapshots += 1
+                    stream = f"{Kind.SNAPSHOT}:{symbol}"
                     self._raw.put(
                         Entry(symbol, RecordKind.SNAPSHOT, answer.wall_ns, answer.monotonic_ns, 0,
-                              f"{Kind.SNAPSHOT}:{symbol}", answer.body)
+                              stream, answer.body)
                     )  # fmt: skip
-                    self._deliver(Message(self._reader.classify(answer.body), answer.body))
+                    self._resync[symbol].clear()
+                    head = self._reader.classify(answer.body)
+                    head = msgspec.structs.replace(head, symbol=symbol, stream=stream)
+                    self._streams.take_snapshot(Message(head, answer.body, answer.wall_ns))
             self.status.refused = rest.refused
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s if taken else min(1.0, wait_s)):
                     await self._resync[symbol].wait()
             wait_s = every_s
+
+    async def _until_unpressed(self) -> None:
+        """Puts REST work off while sinks or books are behind, at most to the next snapshot."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.snapshot_seconds):
+                while self._derived is not None and self._derived.is_pressed:
+                    await asyncio.sleep(_EVENT_STEP_S)
 
     async def _record_clock(self, rest: RestClient) -> None:
         while True:
@@ -328,9 +353,10 @@ class Recorder:
 
     # --- what the writer reports ---------------------------------------------------------------
 
-    def _in_loop(self, call: Callable[..., None], what: bool | str) -> None:
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(call, what)
+    def _in_loop(self, call: Callable[..., None], *what: bool | str) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(call, *what)
 
     def _hold_back(self, full: bool) -> None:
         for link in self._links:

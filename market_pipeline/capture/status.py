@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Status", "StreamStatus"]
+from market_pipeline.capture.stream_state import StreamSeconds
+from market_pipeline.quality.intervals import NS_PER_SECOND
+
+__all__ = ["SinkStatus", "Status", "StreamStatus"]
 
 
 class StreamStatus(msgspec.Struct):
@@ -18,6 +21,15 @@ class StreamStatus(msgspec.Struct):
         gaps: What no connection had.
         silence: Empty, `warning` or `error`, the worst of its connections.
         last_wall_ns: When its last frame arrived; null before the first.
+        verified_s: For how long the venue's proof vouches for it; they and the next three add up to
+            the time observed.
+        unverifiable_s: For how long it came and the venue proves nothing.
+        gap_s: For how long something was missing, or its book not right.
+        downtime_s: For how long no connection had it.
+        book: `syncing`, `live`, `resync`, `down`, `off` after a fault of ours; empty without one.
+        reason: What made the book so.
+        resyncs: How often a whole book took its place.
+        refused_levels: Levels that are no whole number of ticks or lots.
     """
 
     frames: int = 0
@@ -27,6 +39,30 @@ class StreamStatus(msgspec.Struct):
     gaps: int = 0
     silence: str = ""
     last_wall_ns: int | None = None
+    verified_s: float = 0.0
+    unverifiable_s: float = 0.0
+    gap_s: float = 0.0
+    downtime_s: float = 0.0
+    book: str = ""
+    reason: str = ""
+    resyncs: int = 0
+    refused_levels: int = 0
+
+    def count(self, seconds: StreamSeconds) -> None:
+        """Takes the time in each state over."""
+        self.verified_s = seconds.verified_ns / NS_PER_SECOND
+        self.unverifiable_s = seconds.unverifiable_ns / NS_PER_SECOND
+        self.gap_s = seconds.gap_ns / NS_PER_SECOND
+        self.downtime_s = seconds.downtime_ns / NS_PER_SECOND
+
+
+class SinkStatus(msgspec.Struct):
+    """One sink: rows it took, batches dropped before it and waiting, and seconds it made wait."""
+
+    written: int = 0
+    dropped: int = 0
+    waiting: int = 0
+    blocked_s: float = 0.0
 
 
 class Status(msgspec.Struct):
@@ -45,6 +81,10 @@ class Status(msgspec.Struct):
         free_bytes: What the disk has left.
         offset_ms: The machine's clock less the venue's; null if unknown.
         disk: Why nothing can be written; empty if it can.
+        derived_waiting, derived_dropped: Frames that wait for books and bars, and that these never
+            had because they were too slow; all are recorded.
+        switched_off: Books, bars and sinks that failed, and why.
+        sinks: Every sink by its name.
         streams: Every stream by its name.
     """
 
@@ -63,9 +103,20 @@ class Status(msgspec.Struct):
     free_bytes: int = 0
     offset_ms: float | None = None
     disk: str = ""
+    derived_waiting: int = 0
+    derived_dropped: int = 0
+    switched_off: dict[str, str] = {}
+    sinks: dict[str, SinkStatus] = {}
     streams: dict[str, StreamStatus] = {}
 
     @property
     def gaps(self) -> int:
         """Gaps of all streams."""
         return sum(stream.gaps for stream in self.streams.values())
+
+    @property
+    def verified_share(self) -> float | None:
+        """Verified time of that of all streams whose venue proves something; null before any."""
+        proven = [each for each in self.streams.values() if not each.unverifiable_s]
+        whole = sum(each.verified_s + each.gap_s + each.downtime_s for each in proven)
+        return sum(each.verified_s for each in proven) / whole if whole else None

@@ -1,4 +1,4 @@
-"""What a live book is at a time, and how long a stream was proven, unproven, broken or down."""
+"""What a stream or its live book is at a time, and how long it was verified, in a gap or down."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-__all__ = ["BookState", "StreamSeconds", "Touch"]
+__all__ = ["BookState", "StreamClock", "StreamSeconds", "Touch"]
 
 
 class BookState(StrEnum):
@@ -62,3 +62,56 @@ class StreamSeconds:
             self.verified_ns += passed_ns
         else:
             self.unverifiable_ns += passed_ns
+
+
+class StreamClock:
+    """How long a stream without a book was in each state; times are ns UTC.
+
+    Attributes:
+        seconds: Up to the last call.
+    """
+
+    def __init__(self, *, has_proof: bool) -> None:
+        self.seconds = StreamSeconds()
+        self._has_proof = has_proof
+        self._state = BookState.SYNCING
+        self._at_ns: int | None = None
+        self._since_ns = 0
+
+    def observe(self, at_ns: int) -> None:
+        """Adds the time up to an instant; earlier ones add nothing."""
+        if self._at_ns is None:
+            self._at_ns = at_ns
+        passed = max(at_ns - self._at_ns, 0)
+        self._at_ns += passed
+        self.seconds.add(self._state, passed, has_proof=self._has_proof)
+        if self._state is BookState.LIVE:
+            self._since_ns += passed
+
+    def heard(self, at_ns: int) -> None:
+        """A message was handed on that continues what came before it."""
+        self.observe(at_ns)
+        self._since_ns = 0
+        if self._state is not BookState.DOWN:
+            self._state = BookState.LIVE
+
+    def lost(self, at_ns: int) -> None:
+        """Something is lost since the last message: the time since then was a gap."""
+        self.observe(at_ns)
+        since_ns, self._since_ns = self._since_ns, 0
+        if self._has_proof:
+            self.seconds.verified_ns -= since_ns
+        else:
+            self.seconds.unverifiable_ns -= since_ns
+        self.seconds.gap_ns += since_ns
+
+    def down(self, at_ns: int) -> None:
+        """No connection has the stream."""
+        self.observe(at_ns)
+        self._state = BookState.DOWN
+
+    def up(self, at_ns: int) -> None:
+        """A connection has it again; until its first message that is a gap."""
+        self.observe(at_ns)
+        if self._state is BookState.DOWN:
+            self._state = BookState.SYNCING

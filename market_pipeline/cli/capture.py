@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from market_pipeline.capture.recorder import Recorder
-    from market_pipeline.capture.status import Status
+    from market_pipeline.capture.status import SinkStatus, Status, StreamStatus
 
 __all__ = ["capture"]
 
@@ -39,6 +39,10 @@ def capture(
     redundancy: Annotated[
         int | None, typer.Option(help="Connections that receive the same streams.")
     ] = None,
+    sink: Annotated[
+        list[str] | None,
+        typer.Option(help="Where bars and best quotes go, such as jsonl; may be repeated."),
+    ] = None,
     seconds: Annotated[
         float | None, typer.Option(min=0, help="End after so long; without it when stopped.")
     ] = None,
@@ -49,8 +53,9 @@ def capture(
     Exit code 0: ended as asked, and no message is known to be missing. 1: ended as asked, with
     gaps. 2: it could not start, or could not go on.
     """
+    from market_pipeline.capture.derived import derived_part
     from market_pipeline.capture.files import recording_files
-    from market_pipeline.capture.recorder import Recorder
+    from market_pipeline.capture.recorder import Recorder, recorded_venue
     from market_pipeline.config.settings import load_settings
 
     flags = {
@@ -58,11 +63,13 @@ def capture(
         "capture__symbols": symbol,
         "capture__streams": stream,
         "capture__redundancy": redundancy,
+        "capture__sinks": sink,
     }
     settings = load_settings(**{name: value for name, value in flags.items() if value})
     with recording_files(settings) as files:
         view = _View(console(), errors_console(), settings.data_dir, as_json=as_json)
-        recorder = Recorder(settings.capture, files, report=view.report)
+        derived = derived_part(settings, recorded_venue(settings.capture), view.report)
+        recorder = Recorder(settings.capture, files, report=view.report, derived=derived)
         asyncio.run(_record(recorder, view, seconds, settings.capture.status_seconds))
     raise typer.Exit(1 if recorder.status.gaps else 0)
 
@@ -121,16 +128,41 @@ class _View:
         elif last or time.monotonic() - self._printed_s >= _PLAIN_EVERY_S:
             self._printed_s = time.monotonic()
             self._out.print(_line(status), soft_wrap=True)
+            for name, stream in status.streams.items():
+                self._out.print(f"  {name}: {_seconds_text(stream)}", soft_wrap=True)
 
 
 def _line(status: Status) -> str:
     lag = "" if status.lag_p99_ms is None else f", lag p99 {status.lag_p99_ms:.1f} ms"
     offset = "" if status.offset_ms is None else f", clock {status.offset_ms:+.1f} ms"
+    share = status.verified_share
+    verified = "" if share is None else f", {100 * share:.2f} % verified"
     return (
         f"{status.connections} of {status.links} connections, {status.frames:,} frames, "
         f"{status.frames_per_second:,.0f}/s{lag}, {status.waiting:,} waiting, "
-        f"{status.gaps} gaps{offset}, {bytes_text(status.free_bytes)} free"
+        f"{status.gaps} gaps{verified}{offset}, {bytes_text(status.free_bytes)} free"
+        + (f", {status.derived_dropped:,} left out of books" if status.derived_dropped else "")
+        + "".join(f", sink {name}: {_sink_text(each)}" for name, each in status.sinks.items())
+        + (f", OFF: {', '.join(status.switched_off)}" if status.switched_off else "")
         + (f", DISK: {status.disk}" if status.disk else "")
+    )
+
+
+def _sink_text(sink: SinkStatus) -> str:
+    dropped = f", {sink.dropped:,} batches dropped" if sink.dropped else ""
+    return f"{sink.written:,} rows, {sink.waiting:,} batches waiting{dropped}"
+
+
+def _seconds_text(stream: StreamStatus) -> str:
+    book = f"book {stream.book}, " if stream.book else ""
+    return book + ", ".join(
+        f"{name} {seconds:,.1f} s"
+        for name, seconds in (
+            ("verified", stream.verified_s),
+            ("unverifiable", stream.unverifiable_s),
+            ("gap", stream.gap_s),
+            ("downtime", stream.downtime_s),
+        )
     )
 
 
@@ -139,12 +171,22 @@ def _table(status: Status) -> Table:
 
     table = Table(title=_line(status), title_justify="left")
     table.add_column("stream", no_wrap=True)
-    for name in ("frames", "messages", "filled", "gaps", "age s"):
+    seconds = ("verified s", "unverifiable s", "gap s", "downtime s")
+    for name in ("frames", "messages", "filled", "gaps", *seconds, "age s"):
         table.add_column(name, justify="right")
+    table.add_column("book")
     table.add_column("silence")
     for name, stream in status.streams.items():
         ns = stream.last_wall_ns
         age = "" if ns is None else f"{(status.wall_ns - ns) / 1e9:,.1f}"
         numbers = (stream.frames, stream.messages, stream.filled, stream.gaps)
-        table.add_row(name, *(f"{each:,}" for each in numbers), age, stream.silence)
+        times = (stream.verified_s, stream.unverifiable_s, stream.gap_s, stream.downtime_s)
+        table.add_row(
+            name,
+            *(f"{each:,}" for each in numbers),
+            *(f"{each:,.1f}" for each in times),
+            age,
+            stream.book,
+            stream.silence,
+        )
     return table

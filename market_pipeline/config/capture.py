@@ -134,3 +134,67 @@ class CaptureSettings(BaseModel):
     status_seconds: Real = Field(
         default=1.0, gt=0, description="Seconds between two states of the capture that are shown."
     )
+    live: bool = Field(
+        default=True,
+        description="Whether books are kept live, with bars and best quotes, beside the record.",
+    )
+    sinks: Names = Field(
+        default=(),
+        description=(
+            "Where bars and best quotes go, separated by commas: jsonl, parquet, or an entry point "
+            "of market_pipeline.sinks; without any nowhere."
+        ),
+    )
+    sink_folder: OptionalPath = Field(
+        default=None,
+        description=("The folder of the sinks' files; without it live/<venue> in the data folder."),
+    )
+    sink_policy: Literal["block", "drop_oldest", "drop_newest"] = Field(
+        default="drop_oldest",
+        description=(
+            "What becomes of rows for a sink that is behind: drop_oldest, drop_newest, or block, "
+            "by which books and bars wait for it, and never the record."
+        ),
+    )
+    sink_batches: Integer = Field(
+        default=200, ge=1, description="Batches of rows that wait for each sink."
+    )
+    sink_workers: Integer = Field(
+        default=2, ge=1, description="How many sinks write at the same time."
+    )
+    sink_rows_per_second: Real = Field(
+        default=2_000.0, gt=0, description="Rows a second that each sink is given at most."
+    )
+    sink_rows_burst: Real = Field(
+        default=2_000.0, gt=0, description="Rows that each sink is given at once after a pause."
+    )
+    sink_end_seconds: Real = Field(
+        default=10.0,
+        gt=0,
+        description="Seconds that sinks have at the end of a capture to write what waits.",
+    )
+    batch_rows: Integer = Field(
+        default=1_000, ge=1, description="Frames after which a batch goes to books and bars."
+    )
+    batch_bytes: Integer = Field(
+        default=1_048_576, ge=1, description="Bytes of frames after which a batch goes to them."
+    )
+    batch_ms: Real = Field(
+        default=50.0, gt=0, description="Milliseconds after which a batch goes to them."
+    )
+    queue_batches: Integer = Field(
+        default=16,
+        ge=1,
+        description=(
+            "Batches that wait for books and bars; further frames are recorded and not given to "
+            "them, and the books begin again."
+        ),
+    )
+    bar_width_seconds: Integer = Field(
+        default=60, ge=1, le=86_400, description="Seconds of each bar of prints."
+    )
+    bar_lateness_seconds: Real = Field(
+        default=5.0,
+        ge=0,
+        description="Seconds that a print may be behind the latest one and still be in its bar.",
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -11,14 +10,14 @@ import msgspec
 
 from market_pipeline.books.scale import Scale
 from market_pipeline.capture.book import LiveBook
-from market_pipeline.capture.merge import Message
+from market_pipeline.capture.derived import Derived
+from market_pipeline.capture.pipeline import Event
 from market_pipeline.capture.raw import Entry
 from market_pipeline.capture.recorder import Recorder
+from market_pipeline.capture.sinks import Sink
 from market_pipeline.config.capture import CaptureSettings
 from market_pipeline.sources.recording.format import Gap, RecordKind
 from market_pipeline.sources.venues.binance import BINANCE_SPOT
-from market_pipeline.sources.venues.reading import FrameReader
-from market_pipeline.sources.venues.venue import Kind
 from market_pipeline_tests.exchange.market import Market
 from market_pipeline_tests.exchange.server import FakeExchange, Faults
 
@@ -55,23 +54,21 @@ class Kept:
         self.is_closed = True
 
 
-class Follower:
-    """The live book of the only symbol, which asks for snapshots when it needs one."""
+class Follower(Derived):
+    """The derived part of a capture of one symbol, which keeps what it was given."""
 
-    def __init__(self, reader: FrameReader) -> None:
-        self.book = LiveBook(reader, Scale(1, 2), Scale(1, 3))
-        self.delivered: list[Message] = []
-        self.recorder: Recorder | None = None
+    def __init__(self, settings: CaptureSettings, sinks: dict[str, Sink]) -> None:
+        scales = {"BTCUSDT": (Scale(1, 2), Scale(1, 3))}
+        super().__init__(settings, BINANCE_SPOT, scales, sinks)
+        self.delivered: list[Event] = []
 
-    def __call__(self, message: Message) -> None:
-        self.delivered.append(message)
-        now_ns, head = time.time_ns(), message.head
-        if head.kind is Kind.SNAPSHOT:
-            self.book.take_snapshot(message.payload, now_ns)
-        elif head.kind is Kind.DEPTH:
-            self.book.take(message.payload, head, now_ns)
-        if self.book.needs_snapshot and head.kind is Kind.DEPTH:
-            self.recorder.request_snapshot(head.symbol)
+    @property
+    def book(self) -> LiveBook:
+        return self.books["BTCUSDT"].book
+
+    def put(self, event: Event) -> None:
+        self.delivered.append(event)
+        super().put(event)
 
     def levels(self) -> tuple[dict[int, int], dict[int, int]]:
         """Bids and asks by ticks, in lots."""
@@ -89,9 +86,11 @@ class Outcome:
     exchange: FakeExchange
     recorder: Recorder
     entries: list[Entry]
-    delivered: list[tuple]
+    delivered: list[Event]
     reports: list[tuple[str, str]]
     follower: Follower
+    was_right: bool
+    """Whether the live book was right at the last id of the exchange's."""
 
     def truth(self) -> tuple[dict[int, int], dict[int, int]]:
         """The exchange's own book, as `Follower.levels` has it."""
@@ -119,16 +118,18 @@ class Outcome:
         return Counter(payload for client in whole for payload in client.sent)
 
     def delivered_ids(self, stream: str) -> list[tuple[int, int]]:
-        heads = [head for head, _ in self.delivered if head.stream == stream]
+        heads = [event.found for event in self.delivered if event.found.stream == stream]
         return [(head.first_id, head.last_id) for head in heads]
 
 
-async def until_live(book: LiveBook) -> None:
-    """Waits a few seconds for the book to be right; the test says whether it is."""
+async def until_right(follower: Follower, exchange: FakeExchange) -> bool:
+    """Waits a few seconds for the book to be live at the exchange's last id; whether it was."""
+    (market,) = exchange.markets.values()
     for _ in range(500):
-        if book.is_live:
-            break
+        if follower.book.is_live and follower.book.last_id == market.book.last_id:
+            return True
         await asyncio.sleep(0.01)
+    return False
 
 
 def lived(certificates, **scenario) -> Outcome:
@@ -147,6 +148,7 @@ async def scene(
     server=None,
     newest_tls=None,
     more_urls=(),
+    sinks=None,
     **settings,
 ) -> Outcome:
     """Runs a recorder on an exchange with these faults until all its messages were sent.
@@ -155,9 +157,10 @@ async def scene(
         script: Awaited with exchange and recorder in place of so many `steps`.
         server: The certificates of the exchange, if they are others than those trusted.
         more_urls: Backup addresses.
+        sinks: By name; none by default.
     """
     exchange = FakeExchange(markets or [Market("BTCUSDT")], faults or Faults())
-    sink, reports, follower = Kept(), [], Follower(FrameReader(BINANCE_SPOT))
+    sink, reports = Kept(), []
     async with exchange.serving(server or certificates, newest_tls=newest_tls):
         addresses = {
             "websocket_urls": (exchange.websocket, *more_urls),
@@ -165,22 +168,25 @@ async def scene(
             "ca_bundle": certificates.authority,
         }
         chosen = CaptureSettings(**FAST | addresses | settings)
+        follower = Follower(chosen, sinks or {})
         recorder = Recorder(
-            chosen, sink, report=lambda *line: reports.append(line), deliver=follower
+            chosen, sink, report=lambda *line: reports.append(line), derived=follower
         )
-        follower.recorder = recorder
-        stop = asyncio.Event()
+        stop, was_right = asyncio.Event(), False
         task = asyncio.create_task(recorder.run(stop))
         try:
             if script is None:
                 await exchange.until_connected(chosen.redundancy)
                 await exchange.run(steps, every_s=every_s)
+                was_right = await until_right(follower, exchange)
                 await asyncio.sleep(0.3)
-                await until_live(follower.book)
             else:
                 await script(exchange, recorder)
         finally:
             stop.set()
             await task
+    recorder.refresh(1.0, 0)
     assert sink.is_closed
-    return Outcome(exchange, recorder, sink.entries, follower.delivered, reports, follower)
+    return Outcome(
+        exchange, recorder, sink.entries, follower.delivered, reports, follower, was_right
+    )

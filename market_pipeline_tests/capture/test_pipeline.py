@@ -14,8 +14,7 @@ from msgspec import Struct
 
 from market_pipeline.books.scale import Scale
 from market_pipeline.capture.bars import BarOperator
-from market_pipeline.capture.book import LiveBook
-from market_pipeline.capture.flow import BoundedQueue, Policy, TokenBucket
+from market_pipeline.capture.flow import BoundedQueue, Handover, Policy, TokenBucket
 from market_pipeline.capture.operators import Bars, BestQuotes
 from market_pipeline.capture.pipeline import Event, Pipeline
 from market_pipeline.capture.replay import replay
@@ -131,54 +130,134 @@ class Refusing:
         self.is_closed = True
 
 
-class TestPipeline:
-    def run(self, sinks: dict, **more: object) -> tuple[Pipeline, LiveBook]:
-        book = LiveBook(READER, TICK, LOT)
-        operators = [Bars(READER, BarOperator("X", TICK, LOT)), BestQuotes("X", book)]
-        pipeline = Pipeline(operators, sinks, **more)
-        asyncio.run(pipeline.run(replay(frames(3), READER, batch=7)))
-        return pipeline, book
+def operators(**options: object) -> list[Bars | BestQuotes]:
+    """Book and bars of the symbol, with its tick and lot."""
+    quotes = BestQuotes("X", READER, (TICK, LOT), **options)
+    bars = Bars("X", READER, lambda scales: BarOperator("X", *scales), lambda: quotes.scales)
+    return [quotes, bars]
 
+
+def run(
+    made: list[tuple[int, bytes]], chosen: list[Bars | BestQuotes], sinks: dict, **more: object
+) -> Pipeline:
+    pipeline = Pipeline(chosen, sinks, **more)
+    asyncio.run(pipeline.run(replay(made, READER, batch=7)))
+    return pipeline
+
+
+class Raising:
+    name, symbol = "raising", "X"
+
+    def take(self, events: Sequence[Event]) -> Sequence[Struct]:
+        raise ZeroDivisionError("a fault of ours")
+
+
+class TestPipeline:
     def test_frames_become_rows_in_every_sink(self, tmp_path):
-        """Three minutes of frames are three bars, and each change of the touch, in both files."""
-        self.run({"a": JsonLines(tmp_path / "j"), "b": ParquetParts(tmp_path / "p")}, batch=5)
+        """Of three minutes of frames two bars are whole; each change of the touch is in both."""
+        sinks = {"a": JsonLines(tmp_path / "j"), "b": ParquetParts(tmp_path / "p")}
+        pipeline = run(frames(3), operators(), sinks)
         lines = (tmp_path / "j" / "bars.jsonl").read_text().splitlines()
         parquet = pl.read_parquet(tmp_path / "p" / "bars").sort("start_ns")
-        assert [30.0] * 3 == [json.loads(line)["volume"] for line in lines]
+        assert [30.0] * 2 == [json.loads(line)["volume"] for line in lines]
         assert [json.loads(line) for line in lines] == parquet.to_dicts()
         quotes = pl.read_parquet(tmp_path / "p" / "best_quotes")
         # The best bid rises over the first five seconds, and then every level is there.
         assert [90, 91, 92, 93, 94, 95] == quotes["bid_price_ticks"].sort().to_list()
+        assert {"a": 8, "b": 8} == pipeline.written
 
     def test_a_sink_that_fails_stops_nobody_else(self, tmp_path):
         """Its error is kept, it is closed, and the other sink has every row."""
         refusing = Refusing()
-        pipeline, book = self.run({"bad": refusing, "good": JsonLines(tmp_path)})
-        assert (["bad"], True, True) == (list(pipeline.failed), refusing.is_closed, book.is_live)
-        assert 3 == len((tmp_path / "bars.jsonl").read_text().splitlines())
+        quotes, bars = operators()
+        pipeline = run(frames(3), [quotes, bars], {"bad": refusing, "good": JsonLines(tmp_path)})
+        assert ["bad"] == list(pipeline.failed)
+        assert (True, True) == (refusing.is_closed, quotes.book.is_live)
+        assert 2 == len((tmp_path / "bars.jsonl").read_text().splitlines())
+
+    def test_an_operator_that_fails_is_switched_off(self, tmp_path):
+        """It is called once, its error is reported, and the others make their rows."""
+        reported = []
+        pipeline = run(
+            frames(3),
+            [Raising(), *operators()],
+            {"a": JsonLines(tmp_path)},
+            on_failed=lambda name, error: reported.append((name, str(error))),
+        )
+        assert [("raising:X", "a fault of ours")] == reported
+        assert ["raising:X"] == list(pipeline.failed)
+        assert 2 == len((tmp_path / "bars.jsonl").read_text().splitlines())
 
     def test_frames_that_cannot_be_read(self, tmp_path):
         """A broken print is counted and left out; a broken depth event is a gap of the book."""
-        book = LiveBook(READER, TICK, LOT)
-        bars = Bars(READER, BarOperator("X", TICK, LOT))
-        made = frames(1)
+        asked = []
+        quotes, bars = operators(ask=asked.append)
+        made = frames(2)
         for at in (9, 10):
             made[at] = (
                 made[at][0],
                 made[at][1].replace(b'"b": [[', b'"b": [[[').replace(b'"q": "0.5"', b'"q": "no"'),
             )
             made[at] = made[at][0], made[at][1].replace(b'"1"]]', b'"1"]]]')
-        quotes = BestQuotes("X", book)
-        pipeline = Pipeline([bars, quotes], {"a": JsonLines(tmp_path)})
-        asyncio.run(pipeline.run(replay(made, READER)))
+        run(made, [quotes, bars], {"a": JsonLines(tmp_path)})
         (bar,) = (tmp_path / "bars.jsonl").read_text().splitlines()
         assert (59, 1, 1) == (json.loads(bar)["trade_count"], bars.refused, quotes.refused)
-        assert (1, False) == (book.gaps, book.is_live)
+        assert (1, False) == (quotes.book.gaps, quotes.book.is_live)
+        assert {"X"} == {*asked}
+
+    def test_a_bar_that_had_begun_is_left_out(self, tmp_path):
+        """Prints from the middle of a minute on make no bar of it."""
+        run(frames(3)[40:], operators(), {"a": JsonLines(tmp_path)})
+        (bar,) = (tmp_path / "bars.jsonl").read_text().splitlines()
+        assert START_MS * 1_000_000 + 60_000_000_000 == json.loads(bar)["start_ns"]
 
     def test_an_unknown_sink(self, tmp_path):
         """The error names what there is."""
         with pytest.raises(SettingsError, match="jsonl, parquet"):
             sink_of("kafka", tmp_path)
+
+
+class TestInferredSteps:
+    def quotes(self, made: list[tuple[int, bytes]]) -> tuple[BestQuotes, list[str]]:
+        reports: list[str] = []
+        quotes = BestQuotes("X", READER, report=lambda level, text: reports.append(text))
+        events = [Event(each, READER.classify(each), at_ns) for at_ns, each in made]
+        list(quotes.take(events))
+        return quotes, reports
+
+    def test_from_the_first_whole_book(self):
+        """Events wait for it, and tick and lot are as fine as its levels and theirs."""
+        made = frames(1)
+        quotes, reports = self.quotes([*made[1:6], made[0], *made[6:]])
+        assert (Scale(1, 1), Scale(1, 0)) == quotes.scales
+        assert (True, 0) == (quotes.book.is_live, quotes.book.refused)
+        assert "tick 0.1 and lot 1, inferred" in reports[0]
+
+    def test_a_finer_level_begins_again(self):
+        """A level that is no whole number of steps is not left out: the book takes finer ones."""
+        made = [(at_ns, each.replace(b'"9.0"', b'"9.1"')) for at_ns, each in frames(1)]
+        made[21] = made[21][0], made[21][1].replace(b'"1"', b'"0.25"')
+        quotes, reports = self.quotes(made[:31])
+        assert (Scale(1, 2), 1) == (quotes.scales[1], quotes.book.gaps)
+        assert (False, True) == (quotes.book.is_live, any("finer" in each for each in reports))
+        whole = made[0][1].replace(b"100", b"110")
+        list(quotes.take([Event(whole, READER.classify(whole), made[30][0])]))
+        assert (True, 25) == (quotes.book.is_live, min(quotes.book.sides()[0][1].tolist()))
+
+
+def test_a_handover_drops_what_is_beyond_its_batches():
+    """What is given comes out in whole batches; beyond its capacity it is dropped and counted."""
+    handover: Handover[int] = Handover(2, 100, 0.001, 2)
+    assert [True, True, True, True, False] == [handover.put(item, 60) for item in range(5)]
+    assert (True, False) == (handover.is_pressed, handover.has_room)
+    assert handover.put(9, always=True)
+    handover.close()
+
+    async def taken() -> list[list[int]]:
+        return [batch async for batch in handover.batches()]
+
+    assert [[0, 1], [2, 3], [9]] == asyncio.run(taken())
+    assert (1, False) == (handover.dropped, handover.is_pressed)
 
 
 def test_replay_keeps_the_distances():

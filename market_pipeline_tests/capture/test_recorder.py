@@ -126,8 +126,7 @@ def test_fault(certificates, name, redundancy):
     ids = outcome.delivered_ids(DEPTH)
     assert sorted(set(ids)) == ids
     assert set(depth_ids(whole(outcome.frames()))) == set(ids)
-    follower = outcome.follower
-    assert (True, outcome.truth()) == (follower.book.is_live, follower.levels())
+    assert (True, outcome.truth()) == (outcome.was_right, outcome.follower.levels())
 
 
 @pytest.mark.slow

@@ -192,7 +192,7 @@ class TestDamage:
         block = encode_block(BlockKind.HEADER, 0, msgspec.json.encode(header))
         partial.write_bytes(block + data[block_end(data, 0) :])
         before = partial.read_bytes()
-        with pytest.raises(LakeFileError, match="recording 1.*recording 2"):
+        with pytest.raises(LakeFileError, match=r"recording 1.*recording 2"):
             recover(partial)
         assert before == partial.read_bytes()
 
