@@ -152,7 +152,7 @@ class BestQuotes:
         self._may_refine = scales is None
         self._waiting: deque[Taken] = deque(maxlen=_MOST_WAITING)
         self._began_ns: int | None = None
-        self._asked_ns = -_ASK_AGAIN_NS
+        self._asked_ns: int | None = None
         self._touch = Touch(0, 0, 0, 0)
 
     def take(self, events: Sequence[Taken]) -> Iterator[BestQuoteRow]:
@@ -206,7 +206,9 @@ class BestQuotes:
         if book.refused > refused and self._may_refine and self._refined(book, event):
             return
         self._report_change(book, state)
-        if event.received_ns - self._asked_ns >= _ASK_AGAIN_NS:
+        if self._asked_ns is None:
+            self._asked_ns = event.received_ns  # the first whole book comes unasked
+        if book.state is not state or event.received_ns - self._asked_ns >= _ASK_AGAIN_NS:
             self._ask_if_needed(book, event.received_ns)
         if book.is_live and (touch := book.touch()) != self._touch:
             self._touch = touch
@@ -230,11 +232,12 @@ class BestQuotes:
             book.observe(notice.at_ns)
         elif notice.change is Change.UP:
             book.connected(notice.at_ns)
-            self._ask_if_needed(book, notice.at_ns)
         else:
             is_down = notice.change is Change.DOWN
             book.lost(notice.reason, notice.at_ns, is_down=is_down)
         self._report_change(book, state)
+        if book.state is not state:
+            self._ask_if_needed(book, notice.at_ns)
 
     def _ask_if_needed(self, book: LiveBook, at_ns: int) -> None:
         if book.needs_snapshot:

@@ -252,8 +252,9 @@ class Recorder:
         """Records the end of a connection."""
         self._open.pop(connection, None)
         self._note(RecordKind.DISCONNECT, connection, link, Disconnect(reason, code))
-        self._cover(link, f"connection {connection} has ended: {reason}")
-        self._streams.end(connection, link.streams, time.time_ns())
+        if reason != "stopped":  # at the end of the capture nothing is missing
+            self._cover(link, f"connection {connection} has ended: {reason}")
+            self._streams.end(connection, link.streams, time.time_ns())
         self.status.reconnects += reason == "lost"
         self._report("info", f"connection {connection} has ended: {reason}")
 

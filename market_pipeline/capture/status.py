@@ -83,6 +83,8 @@ class Status(msgspec.Struct):
         disk: Why nothing can be written; empty if it can.
         derived_waiting, derived_dropped: Frames that wait for books and bars, and that these never
             had because they were too slow; all are recorded.
+        verified_share: Verified time of the time observed, of all streams whose venue proves
+            something; null before any.
         switched_off: Books, bars and sinks that failed, and why.
         sinks: Every sink by its name.
         streams: Every stream by its name.
@@ -105,6 +107,7 @@ class Status(msgspec.Struct):
     disk: str = ""
     derived_waiting: int = 0
     derived_dropped: int = 0
+    verified_share: float | None = None
     switched_off: dict[str, str] = {}
     sinks: dict[str, SinkStatus] = {}
     streams: dict[str, StreamStatus] = {}
@@ -114,9 +117,8 @@ class Status(msgspec.Struct):
         """Gaps of all streams."""
         return sum(stream.gaps for stream in self.streams.values())
 
-    @property
-    def verified_share(self) -> float | None:
-        """Verified time of that of all streams whose venue proves something; null before any."""
+    def count_verified(self) -> None:
+        """Brings `verified_share` up to date."""
         proven = [each for each in self.streams.values() if not each.unverifiable_s]
         whole = sum(each.verified_s + each.gap_s + each.downtime_s for each in proven)
-        return sum(each.verified_s for each in proven) / whole if whole else None
+        self.verified_share = sum(each.verified_s for each in proven) / whole if whole else None

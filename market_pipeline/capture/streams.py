@@ -126,6 +126,7 @@ class Streams:
             status.streams[name].count(clock.seconds)
         if self._derived is not None:
             self._derived.refresh(status)
+        status.count_verified()
 
     def _hand_on(self, name: str, message: Message, checked: Checked | None) -> None:
         self._status[name].messages += 1

@@ -79,6 +79,16 @@ class Follower(Derived):
         return bids, asks
 
 
+def truth_of(exchange: FakeExchange) -> tuple[dict[int, int], dict[int, int]]:
+    """The book of the exchange's only market, as `Follower.levels` has it."""
+    (market,) = exchange.markets.values()
+    bids, asks = (
+        {round(float(p) * 100): round(float(s) * 1000) for p, s in side.items()}
+        for side in (market.book.bids, market.book.asks)
+    )
+    return bids, asks
+
+
 @dataclass
 class Outcome:
     """What came of a scenario."""
@@ -94,12 +104,7 @@ class Outcome:
 
     def truth(self) -> tuple[dict[int, int], dict[int, int]]:
         """The exchange's own book, as `Follower.levels` has it."""
-        (market,) = self.exchange.markets.values()
-        bids, asks = (
-            {round(float(p) * 100): round(float(s) * 1000) for p, s in side.items()}
-            for side in (market.book.bids, market.book.asks)
-        )
-        return bids, asks
+        return truth_of(self.exchange)
 
     def of(self, kind: RecordKind) -> list[Entry]:
         return [entry for entry in self.entries if entry.kind == kind]

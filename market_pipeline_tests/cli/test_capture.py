@@ -81,6 +81,13 @@ def until_recorded(folder):
     raise AssertionError("nothing is recorded")
 
 
+def until_there(path):
+    deadline = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < deadline, path
+        time.sleep(0.05)
+
+
 def payloads(path):
     records = (record for chunk in read_recording(path) for record in chunk.records())
     return [record.payload for record in records if record.kind == RecordKind.FRAME]
@@ -90,8 +97,9 @@ class TestCapture:
     def test_ends_cleanly_on_sigterm(self, tmp_path):
         """Status lines are JSON, the file is closed with every frame sent, the exit code is 0."""
         with living_exchange(tmp_path) as (exchange, environment):
-            with capturing(tmp_path, environment, "--json") as process:
+            with capturing(tmp_path, environment, "--json", "--sink", "jsonl") as process:
                 until_recorded(tmp_path)
+                until_there(tmp_path / "data/live/binance_spot/best_quotes.jsonl")
                 process.send_signal(signal.SIGTERM)
                 out, errors = process.communicate(timeout=20)
             assert 0 == process.returncode, errors
@@ -101,6 +109,15 @@ class TestCapture:
         last = json.loads(out.splitlines()[-1])
         assert (len(sent), 0) == (last["frames"], last["streams"]["depth:BTCUSDT"]["gaps"])
         assert [] == list(tmp_path.rglob("*.partial"))
+        book = last["streams"]["depth:BTCUSDT"]
+        rows = (tmp_path / "data/live/binance_spot/best_quotes.jsonl").read_text().splitlines()
+        assert ("live", len(rows), 0, {}) == (
+            *(book["book"], last["sinks"]["jsonl"]["written"]),
+            *(book["unverifiable_s"], last["switched_off"]),
+        )
+        assert book["verified_s"] > 0
+        assert ("0.01", "0.001") == tuple(json.loads(rows[0])[name] for name in ("tick", "lot"))
+        assert "tick 0.01 and lot 0.001, inferred from the first whole book" in errors
         ids = [json.loads(each)["data"]["u"] for each in sent if b"depthUpdate" in each]
         depth = read_footer(path).streams["depth:BTCUSDT"]
         assert (min(ids), max(ids)) == (depth.first_id, depth.last_id)
@@ -127,8 +144,9 @@ class TestCapture:
             (left,) = tmp_path.rglob("*.recording.partial")
             before = payloads(left)
             with capturing(tmp_path, environment, "--seconds", "2") as process:
-                process.communicate(timeout=20)
+                out, _ = process.communicate(timeout=20)
             assert 0 == process.returncode
+            assert "  depth:BTCUSDT: book live, verified " in out
         assert [] == list(tmp_path.rglob("*.partial"))
         closed = left.with_suffix("")
         (other,) = {*tmp_path.rglob("*.recording")} - {closed}
