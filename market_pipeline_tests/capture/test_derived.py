@@ -86,8 +86,8 @@ class TestBook:
         for name in (DEPTH, TRADES):
             stream = status.streams[name]
             whole = stream.verified_s + stream.gap_s + stream.downtime_s
-            assert stream.downtime_s >= 0.25
-            assert 0.1 < stream.verified_s < whole
+            assert stream.downtime_s > 0
+            assert 0 < stream.verified_s < whole
             assert 0 == stream.unverifiable_s
         assert 0 < status.verified_share < 1
 
@@ -153,8 +153,8 @@ class TestIsolation:
         status = outcome.recorder.status
         stream = status.streams[DEPTH]
         assert {"best_quotes:BTCUSDT": "a fault of ours"} == status.switched_off
-        assert ("off", 0, True) == (stream.book, stream.verified_s, stream.gap_s > 0.1)
-        assert status.streams[TRADES].verified_s > 0.1
+        assert ("off", 0, True) == (stream.book, stream.verified_s, stream.gap_s > 0)
+        assert status.streams[TRADES].verified_s > 0
 
 
 class TestCountedConnections:
