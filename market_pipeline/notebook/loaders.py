@@ -12,6 +12,7 @@ import polars as pl
 from market_pipeline.books.flags import INVALIDATING
 from market_pipeline.books.state import DEPTH_LEVELS
 from market_pipeline.books.tables import BBO, BOOK_TRADES, DEPTH
+from market_pipeline.errors import DomainError
 from market_pipeline.metrics.contract_states import BOOK_FUNDING, BOOK_OPEN_INTEREST
 from market_pipeline.metrics.tables import BARS, BOOK_METRICS, INFORMATION_BARS
 from market_pipeline.notebook.published import (
@@ -173,11 +174,11 @@ def load_bars(
             null without a trade, mid and spread without valid time, volumes without a trades file.
 
     Raises:
-        MissingDataError, SchemaError, DomainError, SettingsError: As `load_bbo`.
+        MissingDataError, SchemaError, DomainError, SettingsError: As `load_bbo`. `DomainError` also
+            if no day has bars of that width.
     """
     rows = _load(BARS, instruments, start, end, columns, data_dir, missing)
-    if width_seconds is not None:
-        rows = rows.filter(pl.col("width_seconds") == width_seconds)
+    rows = _of_width(rows, BARS, "width_seconds", width_seconds)
     return _chosen(rows, columns, "ns")
 
 
@@ -204,11 +205,11 @@ def load_metrics(
             which says of each why it may be null, and docs/metrics.md, which has the formulas.
 
     Raises:
-        MissingDataError, SchemaError, DomainError, SettingsError: As `load_bbo`.
+        MissingDataError, SchemaError, DomainError, SettingsError: As `load_bbo`. `DomainError` also
+            if no day has intervals of that width.
     """
     rows = _load(BOOK_METRICS, instruments, start, end, columns, data_dir, missing)
-    if interval_seconds is not None:
-        rows = rows.filter(pl.col("interval_seconds") == interval_seconds)
+    rows = _of_width(rows, BOOK_METRICS, "interval_seconds", interval_seconds)
     return _chosen(rows, columns, "ns")
 
 
@@ -317,6 +318,27 @@ def _load(
     rows = pl.concat(found.rows(each, day) for each in found.instruments)
     # Behind a filter, who takes a part of the rows would read all before it.
     return rows if day else rows.filter(pl.col("dt").is_between(found.days[0], found.days[-1]))
+
+
+def _of_width(rows: pl.LazyFrame, table: Table, column: str, seconds: int | None) -> pl.LazyFrame:
+    """The rows of one width; one that no day has is refused, as nothing at all would pass for it.
+
+    To find the first row of a width takes a row group.
+    """
+    if seconds is None:
+        return rows
+    chosen = rows.filter(pl.col(column) == seconds)
+    if chosen.select(column).head(1).collect().is_empty():
+        widths = rows.select(pl.col(column).unique().sort()).collect().to_series()
+        raise DomainError(
+            f"{table.sql_name} has no rows of this width in those days",
+            next_step="Give one of its widths, or add yours to the settings (PIPELINE_BAR_SECONDS, "
+            "PIPELINE_METRICS_SECONDS) and run the days again.",
+            column=column,
+            expected=" or ".join(map(str, widths)),
+            found=str(seconds),
+        )
+    return chosen
 
 
 def _valid(rows: pl.LazyFrame, valid_only: bool) -> pl.LazyFrame:

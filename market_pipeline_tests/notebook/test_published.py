@@ -181,6 +181,17 @@ class TestLoad:
             load_bbo("BINANCE:BTC-USDT", day)
         assert "start" == caught.value.column
 
+    @pytest.mark.parametrize(
+        ("load", "width"), [(load_bars, "width_seconds"), (load_metrics, "interval_seconds")]
+    )
+    def test_a_width_that_no_day_has(self, market: Market, load, width: str):
+        """The error names the widths that there are; no row at all would pass for an empty day."""
+        asked = {"data_dir": market.data_dir, width: 7}
+        with pytest.raises(DomainError, match=r"expected=1 or 60.*found=7") as refused:
+            load(market.instrument.id, QUIET, NEXT, **asked)
+
+        assert width == refused.value.column
+
     def test_the_end_before_the_start(self):
         """A range that ends before it starts is refused."""
         with pytest.raises(DomainError, match="before the start"):
