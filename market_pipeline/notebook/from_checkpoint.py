@@ -15,7 +15,7 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from market_pipeline.books.flags import BookFlag
+from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.books.from_snapshots import SnapshotRebuild
 from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.rebuild import RebuildOptions
@@ -91,6 +91,9 @@ def replayed(rows: Sequence[PublishedRow], settings: Settings) -> Iterator[Book]
         else:
             if replay is None or row.message - replay.message > _WORTH_A_START:
                 replay = DayReplay(day, row.message + 1)
+                if replay.message > row.message and not _is_after(replay.book(), row):
+                    # A snapshot began the book again between the message and the checkpoint.
+                    replay = DayReplay(day, row.message)
             for _ in replay.until(row.message):
                 pass
             book = replay.book()
@@ -235,13 +238,23 @@ def _raw_rows(files: Sequence[Path], table: RawTable, wanted: pl.Expr) -> pl.Dat
         ) from error
 
 
+def _is_after(book: Keyframe, row: PublishedRow) -> bool:
+    """Whether a book is what a published row's message led to, as far as the row tells."""
+    is_as_valid = (book.flags ^ row.flags) & int(INVALIDATING) == 0
+    return is_as_valid and _touch(book) == {name: getattr(row, name) for name in _TOUCH}
+
+
 def _refuse_another_book(book: Keyframe, row: PublishedRow, day: PublishedDay) -> None:
     """Refuses a book whose best bid and ask are not those of the published row."""
+    published, found = {name: getattr(row, name) for name in _TOUCH}, _touch(book)
+    if found != published:
+        raise day.error(str(published), str(found))
+
+
+def _touch(book: Keyframe) -> dict[str, int | None]:
+    """The best bid and ask by the names of `books.bbo`."""
     found: list[int | None] = []
     sides = [(book.bid_price_ticks, book.bid_size_lots), (book.ask_price_ticks, book.ask_size_lots)]
     for prices, sizes in sides:
         found += [int(prices[0]), int(sizes[0])] if prices.size else [None, None]
-    published = {name: getattr(row, name) for name in _TOUCH}
-    columns = dict(zip(_TOUCH, found, strict=True))
-    if columns != published:
-        raise day.error(str(published), str(columns))
+    return dict(zip(_TOUCH, found, strict=True))

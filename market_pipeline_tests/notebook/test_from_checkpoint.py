@@ -24,7 +24,7 @@ from market_pipeline.tables import TABLES, refresh_catalogue
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.publish import publish
 from market_pipeline.warehouse.working import replace_rows
-from market_pipeline_tests.sources.raw_files import shard, snapshots
+from market_pipeline_tests.sources.raw_files import deltas, shard, snapshots
 
 pytestmark = pytest.mark.slow
 
@@ -50,11 +50,33 @@ def rows() -> pa.Table:
 @pytest.fixture
 def data_dir(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A day that was published from its snapshots; it has no deltas."""
+    return _published(folder, monkeypatch, [(SNAPSHOTS, rows())])
+
+
+@pytest.fixture
+def one_message(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A day of one message, which the first snapshot has the number of."""
+    message = deltas(
+        2,
+        timestamp=[START_NS] * 2,
+        receipt_timestamp=[START_NS + 1] * 2,
+        sequence_number=[1] * 2,
+        side_is_bid=[True, False],
+        price=[98.0, 103.0],
+        size=[1.0, 2.0],
+    )
+    return _published(folder, monkeypatch, [(SNAPSHOTS, rows()), (DELTAS, message)])
+
+
+def _published(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tables: list[tuple[RawTable, pa.Table]]
+) -> Path:
     lake, data_dir = folder / "lake", folder / "data"
     monkeypatch.setenv("PIPELINE_LAKE_URI", str(lake))
     warehouse = Warehouse(data_dir)
     warehouse.prepare()
-    shard(day_folder(lake, SNAPSHOTS, BTC.venue, BTC.symbol, DAY), 1, rows())
+    for table, of_day in tables:
+        shard(day_folder(lake, table, BTC.venue, BTC.symbol, DAY), 1, of_day)
 
     def registered(asset: str, raw: RawTable) -> RawObjects:
         frame = TABLES[asset].frame(register_day(lake, raw, BTC, DAY))
@@ -127,3 +149,14 @@ class TestADayOfSnapshots:
         # Which of the two depends on whether the file has the same size as before.
         with pytest.raises((CheckpointError, LakeFileError), match=r"changed since|do not lead"):
             book_at(BTC.id, START_NS + SECOND, data_dir=data_dir)
+
+
+def test_a_message_that_a_snapshot_begins_the_book_after(one_message: Path):
+    """The book after a message is its own, though the checkpoint behind it is of the snapshot."""
+    book = book_at(BTC.id, START_NS + 1, data_dir=one_message)
+
+    assert (BookFlag.NOT_SEEDED, [98.0], [103.0]) == (
+        book.flags,
+        book.bids["price"].to_list(),
+        book.asks["price"].to_list(),
+    )
