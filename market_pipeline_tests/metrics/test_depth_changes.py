@@ -79,17 +79,14 @@ class TestFlow:
         )
 
     def test_the_sum_is_of_whole_pairs(self):
-        """Ten levels a side that gain 1 to 10 lots at the bid: 55 lots in all."""
-        bids, asks = ([(step * n, 100) for n in range(1, 11)] for step in (-1, 1))
-        bids = [(1_000 + ticks, lots) for ticks, lots in bids]
-        asks = [(1_000 + ticks, lots) for ticks, lots in asks]
+        """Ten bids gain 1 to 10 lots: 55 in all; nine of them lose those, in no sum of ten."""
+        bids = [(1_000 - n, 100) for n in range(10)]
+        asks = [(1_001 + n, 100) for n in range(10)]
         more = [(ticks, lots + n) for n, (ticks, lots) in enumerate(bids, start=1)]
-        row = changes_of((0, (bids, asks), 0), (1, (more, asks), 0))
+        row = changes_of(*((n, (each, asks), 0) for n, each in enumerate((bids, more, bids[:9]))))
 
-        assert pytest.approx(0.055) == row["ofi_levels_1_10"]
-        assert pytest.approx(row["ofi_levels_1_10"]) == sum(
-            row[f"ofi_level_{level}"] for level in range(1, 11)
-        )
+        assert (2, pytest.approx(0.055)) == (row["depth_pair_count"], row["ofi_levels_1_10"])
+        assert [0.0] * 9 + [0.01] == [row[f"ofi_level_{level}"] for level in range(1, 11)]
 
     def test_the_first_level_is_the_touch(self):
         """With a row for every message it is the order flow imbalance of books.bbo."""
