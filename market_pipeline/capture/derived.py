@@ -26,7 +26,7 @@ from market_pipeline.capture.pipeline import (
 from market_pipeline.capture.scales import Scales, listed_scales
 from market_pipeline.capture.sinks import Sink, sink_of
 from market_pipeline.capture.status import SinkStatus, Status, StreamStatus
-from market_pipeline.capture.stream_state import StreamSeconds
+from market_pipeline.capture.stream_state import BookState
 from market_pipeline.config.capture import CaptureSettings
 from market_pipeline.config.instruments import Instrument, load_instruments
 from market_pipeline.config.settings import Settings
@@ -37,6 +37,7 @@ from market_pipeline.sources.venues.venue import Kind, Venue
 
 __all__ = ["Derived", "derived_part"]
 
+_CUT = "the queue before the book was full"
 _OF_OPERATORS = frozenset({Kind.DEPTH, Kind.SNAPSHOT, Kind.QUOTES, Kind.TRADES})
 
 
@@ -68,7 +69,7 @@ class Derived:
         )
         self.books: dict[str, BestQuotes] = {}
         self._failed_at_ns: dict[str, int] = {}
-        self._cut: set[str] = set()
+        self._cut_at_ns: dict[str, int] = {}
         self._without_bars: list[str] = []
         self._now_ns = 0
         self.pipeline = Pipeline(
@@ -113,18 +114,26 @@ class Derived:
         if event.found.kind not in _OF_OPERATORS:
             return
         self._now_ns = event.received_ns
-        if self._cut and self.handover.has_room:
-            self._note_cut(event.received_ns)
+        if self._cut_at_ns and self.handover.has_room:
+            self._note_cut()
         if not self.handover.put(event, len(event.frame)):
-            self._cut.add(event.found.stream)
+            self._cut_at_ns.setdefault(event.found.stream, event.received_ns)
 
     def note(self, notice: Notice) -> None:
         """Gives what frames do not show, in its place among them."""
         self._now_ns = notice.at_ns
+        if self._cut_at_ns:
+            # What passes while frames are left out is not to count as what the book was before.
+            if notice.change is Change.NONE:
+                return
+            self._note_cut()
         self.handover.put(notice, always=True)
 
     def stop(self) -> None:
         """Has what waits made and written, for so long as the settings allow."""
+        if self._cut_at_ns:
+            self._note_cut()
+            self.note(Notice(Change.NONE, self._now_ns))
         self.handover.close()
         self._thread.join(self._settings.sink_end_seconds)
         if self._thread.is_alive():
@@ -143,19 +152,23 @@ class Derived:
                 self.pipeline.written[name], queue.dropped, len(queue), queue.blocked_s
             )
         for symbol, each in self.books.items():
-            self._refresh_stream(status.streams[f"{Kind.DEPTH}:{symbol}"], each)
+            name = f"{Kind.DEPTH}:{symbol}"
+            self._refresh_stream(name, status.streams[name], each)
 
-    def _refresh_stream(self, stream: StreamStatus, each: BestQuotes) -> None:
-        failed_at_ns = self._failed_at_ns.get(label_of(each))
-        book = each.book
-        seconds = StreamSeconds() if book is None else book.seconds
-        stream.book, stream.reason = ("", "") if book is None else (book.state, book.reason)
-        stream.count(seconds)
+    def _refresh_stream(self, name: str, stream: StreamStatus, each: BestQuotes) -> None:
+        book, label = each.book, label_of(each)
         if book is not None:
+            stream.book, stream.reason = book.state, book.reason
             stream.resyncs, stream.refused_levels = book.resyncs, book.refused
-        if failed_at_ns is not None:
-            stream.book, stream.reason = "off", str(self.pipeline.failed.get(label_of(each), ""))
-            stream.gap_s += max(self._now_ns - failed_at_ns, 0) / NS_PER_SECOND
+            stream.count(book.seconds)
+        since_ns = self._cut_at_ns.get(name)
+        if since_ns is not None:
+            stream.book, stream.reason = BookState.RESYNC, _CUT
+        if label in self._failed_at_ns:
+            since_ns = self._failed_at_ns[label]
+            stream.book, stream.reason = "off", str(self.pipeline.failed.get(label, ""))
+        if since_ns is not None:
+            stream.gap_s += max(self._now_ns - since_ns, 0) / NS_PER_SECOND
 
     def _operators(self, scales: Mapping[str, Scales]) -> list[Operator]:
         settings, operators = self._settings, list[Operator]()
@@ -193,13 +206,12 @@ class Derived:
         known = (lambda: listed) if book is None else (lambda: book.scales)
         return Bars(symbol, self._reader, make, known)
 
-    def _note_cut(self, at_ns: int) -> None:
-        """Has the books lose what was not taken, before the next frame that is."""
-        reason = "the queue before the book was full"
-        for stream in self._cut:
-            self.note(Notice(Change.LOST, at_ns, stream, reason))
-        self._cut.clear()
-        self._report("warning", f"{reason}: {self.handover.dropped:,} frames left out so far")
+    def _note_cut(self) -> None:
+        """Has books and bars lose what was not taken, from the first such frame of a stream on."""
+        for stream, at_ns in self._cut_at_ns.items():
+            self.handover.put(Notice(Change.LOST, at_ns, stream, _CUT), always=True)
+        self._cut_at_ns.clear()
+        self._report("warning", f"{_CUT}: {self.handover.dropped:,} frames left out so far")
 
     def _switched_off(self, name: str, error: Exception) -> None:
         self._failed_at_ns[name] = self._now_ns

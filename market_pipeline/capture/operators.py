@@ -34,7 +34,8 @@ _COUNTS = (
 class Bars:
     """Bars of the prints of one symbol; see `BarOperator`.
 
-    A bar that had begun before the first event came is left out: it would not be whole.
+    A bar that had begun before the first print came is left out, also the first one after prints
+    were left out: it would not be whole.
 
     Args:
         make: Gives the operator for a tick and a lot.
@@ -63,7 +64,11 @@ class Bars:
     def take(self, events: Sequence[Taken]) -> list[Bar]:
         """See `Operator`."""
         for event in events:
-            if not isinstance(event, Event) or event.found.kind is not Kind.TRADES:
+            if not isinstance(event, Event):
+                if event.change is Change.LOST and event.stream == f"{Kind.TRADES}:{self.symbol}":
+                    self._whole_from_ns = None
+                continue
+            if event.found.kind is not Kind.TRADES:
                 continue
             # A list of prints from before the subscription has some twice.
             if event.found.symbol == self.symbol and not event.found.is_snapshot:

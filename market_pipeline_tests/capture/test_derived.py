@@ -97,13 +97,19 @@ class TestIsolation:
         """Books and bars wait for it and leave frames out; the record has all of them, and the
         book is right again once the sink goes on.
         """
-        sink = Blocking()
+        sink, seen = Blocking(), []
 
         async def script(exchange, recorder):
             follower = recorder._streams._derived
             await exchange.until_connected(1)
+            sink.released.set()
+            await exchange.run(20, every_s=0.002)
+            assert await until_right(follower, exchange)
+            sink.released.clear()
             while not follower.handover.dropped:
                 await exchange.run(20, every_s=0.001)
+            recorder.refresh(1.0, 0)
+            seen.append(recorder.status.streams[DEPTH].book)
             sink.released.set()
             await asyncio.sleep(0.1)
             await exchange.run(50, every_s=0.002)
@@ -123,7 +129,10 @@ class TestIsolation:
         assert [] == outcome.gaps(DEPTH)
         assert outcome.truth() == outcome.follower.levels()
         assert any("queue before the book was full" in text for _, text in outcome.reports)
-        assert outcome.recorder.status.derived_dropped > 0
+        status = outcome.recorder.status
+        assert ("resync", True) == (seen[0], status.derived_dropped > 0)
+        assert 0 < status.streams[DEPTH].verified_s
+        assert 0 < status.streams[DEPTH].gap_s
 
     def test_a_sink_that_never_ends_is_left(self, certificates):
         """The capture ends in the time given, its files are closed, and the error names batches."""

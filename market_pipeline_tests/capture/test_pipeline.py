@@ -16,7 +16,7 @@ from market_pipeline.books.scale import Scale
 from market_pipeline.capture.bars import BarOperator
 from market_pipeline.capture.flow import BoundedQueue, Handover, Policy, TokenBucket
 from market_pipeline.capture.operators import Bars, BestQuotes
-from market_pipeline.capture.pipeline import Event, Pipeline
+from market_pipeline.capture.pipeline import Change, Event, Notice, Pipeline
 from market_pipeline.capture.replay import replay
 from market_pipeline.capture.sinks import JsonLines, ParquetParts, sink_of
 from market_pipeline.errors import SettingsError
@@ -215,6 +215,15 @@ class TestPipeline:
         """The error names what there is."""
         with pytest.raises(SettingsError, match="jsonl, parquet"):
             sink_of("kafka", tmp_path)
+
+
+def test_a_bar_that_prints_were_left_out_of_is_none():
+    """Where prints were not given to it, the bars before the next print are left out."""
+    _, bars = operators()
+    made = [Event(each, READER.classify(each), at_ns) for at_ns, each in frames(4)]
+    made.insert(100, Notice(Change.LOST, made[100].received_ns, "trades:X", "the queue was full"))
+    starts = [bar.start_ns for bar in [*bars.take(made), *bars.finish()]]
+    assert [START_MS * 1_000_000 + 60_000_000_000 * minute for minute in (1, 2)] == starts
 
 
 class TestInferredSteps:
