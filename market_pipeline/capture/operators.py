@@ -58,7 +58,7 @@ class Bars:
         self._reader, self._make, self._scales = reader, make, scales
         self._made_for: Scales | None = None
         self._bars: BarOperator | None = None
-        self._waiting: deque[Trade] = deque(maxlen=_MOST_WAITING)
+        self._waiting: list[Trade] = []
         self._whole_from_ns: int | None = None
 
     def take(self, events: Sequence[Taken]) -> list[Bar]:
@@ -82,14 +82,15 @@ class Bars:
                 self._waiting += [each for each in records if isinstance(each, Trade)]
         scales = self._scales()
         if scales is None:
+            if len(self._waiting) > _MOST_WAITING:
+                self._waiting, self._whole_from_ns = [], None
             return []
         if scales != self._made_for:
             # Bars that are open in other steps are not whole in these.
             if self._bars is not None:
                 self._whole_from_ns = self._bars.watermark_ns + self._bars.allowed_lateness_ns
             self._bars, self._made_for = self._make(scales), scales
-        trades = list(self._waiting)
-        self._waiting.clear()
+        trades, self._waiting = self._waiting, []
         return self._whole(self._bars.take(trades)) if self._bars is not None else []
 
     def finish(self) -> list[Bar]:

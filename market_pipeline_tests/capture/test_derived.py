@@ -11,6 +11,7 @@ import pytest
 
 from market_pipeline.capture.book import LiveBook
 from market_pipeline.capture.connection import Arrival, tls_context
+from market_pipeline.capture.derived import Derived
 from market_pipeline.capture.limits import WindowBudget
 from market_pipeline.capture.link import Link
 from market_pipeline.capture.merge import Message
@@ -26,6 +27,7 @@ from market_pipeline.sources.venues import VENUES
 from market_pipeline.sources.venues.reading import FrameReader
 from market_pipeline.sources.venues.venue import Kind
 from market_pipeline_tests.capture.scenario import Kept, lived, truth_of, until_right
+from market_pipeline_tests.capture.test_book import KRAKEN_BOOK, kraken_frame, plain_checksum
 
 DEPTH, TRADES = "depth:BTCUSDT", "trades:BTCUSDT"
 
@@ -218,6 +220,28 @@ class TestCountedConnections:
             return [*found, link._wanted.is_set()]
 
         assert [False, True, False] == asyncio.run(renewed())
+
+
+def test_a_newer_connection_brings_the_whole_book():
+    """A checksum that differs has one asked for, and the book is that of the connection with it."""
+    settings = CaptureSettings(venue="kraken", symbols="X", streams="depth")
+    venue, asked, reports = VENUES["kraken"], [], []
+    derived, reader = Derived(settings, venue, {}, {}), FrameReader(venue)
+    streams = Streams(venue, settings, Status(0), derived, lambda name, gap: None)
+    derived.start(asked.append, lambda level, text: reports.append(text))
+    bids, asks = (dict(KRAKEN_BOOK[side]) for side in ("bids", "asks"))
+    whole = kraken_frame("snapshot", plain_checksum(bids, asks), **KRAKEN_BOOK)
+    wrong = kraken_frame("update", 5, asks=[(101.0, 9)])
+    right = kraken_frame("update", plain_checksum(bids | {100.0: 3.0}, asks), bids=[(100.0, 3.0)])
+    came = [(whole, 1), (wrong, 1), (whole, 2), (wrong, 1), (right, 2)]
+    for at_ns, (payload, connection) in enumerate(came):
+        message = Message(reader.classify(payload), payload, at_ns, connection)
+        streams.take(message, at_ns / 1e9, None)
+    derived.stop()
+    book = derived.books["X"].book
+    assert (True, 1, ["X"]) == (book.is_live, book.gaps, asked)
+    assert any("checksum 5 expected" in text for text in reports)
+    assert 300 == book.sides()[0][1][0]  # of 0.01, as the sizes of the whole book are
 
 
 def test_time_of_a_stream_without_a_book():
