@@ -209,8 +209,12 @@ class BestQuotes:
         except DomainError as error:
             self.refused += 1
             book.lost(str(error), event.received_ns)
-        if book.refused > refused and self._may_refine and self._refined(book, event):
-            return
+        if book.refused > refused:
+            if self._may_refine and self._refined(book, event):
+                return
+            if not refused:
+                text = "a level is no whole number of them: it and further ones are left out"
+                self._report("warning", f"{self._steps_text()}: {text}")
         self._report_change(book, state)
         if self._asked_ns is None:
             self._asked_ns = event.received_ns  # the first whole book comes unasked

@@ -28,6 +28,7 @@ from market_pipeline.sources.venues.reading import FrameReader
 from market_pipeline.sources.venues.venue import Kind
 from market_pipeline_tests.capture.scenario import Kept, lived, truth_of, until_right
 from market_pipeline_tests.capture.test_book import KRAKEN_BOOK, kraken_frame, plain_checksum
+from market_pipeline_tests.exchange.market import Market
 
 DEPTH, TRADES = "depth:BTCUSDT", "trades:BTCUSDT"
 
@@ -67,6 +68,30 @@ class TestBook:
         lost = [text for _, text in outcome.reports if "is resync: expected to follow" in text]
         live = [text for _, text in outcome.reports if "is live: a snapshot" in text]
         assert (2, 3) == (len(lost), len(live))
+
+    def test_each_symbol_has_its_own_snapshots(self, certificates):
+        """Books of two symbols are both the exchange's, one in steps that were inferred."""
+        markets = [Market("BTCUSDT"), Market("ETHUSDT", seed=2)]
+
+        async def script(exchange, recorder):
+            books = recorder._streams._derived.books
+            await exchange.until_connected(2)
+            await exchange.run(40, every_s=0.002)
+            async with asyncio.timeout(10):
+                while any(
+                    (book := books[market.symbol].book) is None
+                    or (not book.is_live or book.last_id != market.book.last_id)
+                    for market in markets
+                ):
+                    await asyncio.sleep(0.01)
+
+        outcome = lived(certificates, markets=markets, symbols="BTCUSDT,ETHUSDT", script=script)
+        for market in markets:
+            bids, asks = outcome.follower.books[market.symbol].book.sides()
+            best = [int(float(min(market.book.asks, key=float)) * 100 + 0.5), len(market.book.bids)]
+            assert best == [asks[0][0], bids[0].size]
+        text = "depth:ETHUSDT: tick 0.01 and lot 0.001, inferred from the first whole book"
+        assert ("info", text) in outcome.reports
 
     def test_time_of_each_stream(self, certificates):
         """Verified, gap and downtime of a stream add up to the time it was observed."""

@@ -253,6 +253,19 @@ class TestInferredSteps:
         list(quotes.take([Event(whole, READER.classify(whole), made[30][0])]))
         assert (True, 25) == (quotes.book.is_live, min(quotes.book.sides()[0][1].tolist()))
 
+    def test_listed_steps_stay(self):
+        """A level off the steps of the instruments file is left out, counted, and reported once."""
+        reports: list[str] = []
+        quotes = BestQuotes(
+            "X", READER, (TICK, LOT), report=lambda level, text: reports.append(text)
+        )
+        made = frames(1)
+        for at in (21, 23):
+            made[at] = made[at][0], made[at][1].replace(b'"1"', b'"0.255"')
+        list(quotes.take([Event(each, READER.classify(each), at_ns) for at_ns, each in made]))
+        assert (True, 2, (TICK, LOT)) == (quotes.book.is_live, quotes.book.refused, quotes.scales)
+        assert 1 == len([text for text in reports if "left out" in text])
+
 
 def test_a_handover_drops_what_is_beyond_its_batches():
     """What is given comes out in whole batches; beyond its capacity it is dropped and counted."""
