@@ -45,6 +45,7 @@ LAYERS = (
     ("tables",),
     ("stages",),
     ("capture",),
+    ("golden",),
     ("alerts",),
     ("notebook",),
     ("plots",),

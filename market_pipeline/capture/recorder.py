@@ -16,7 +16,6 @@ from market_pipeline.capture.connection import Arrival, tls_context
 from market_pipeline.capture.derived import Derived
 from market_pipeline.capture.limits import WindowBudget
 from market_pipeline.capture.link import Link
-from market_pipeline.capture.merge import Message
 from market_pipeline.capture.raw import Entry, EntryWriter, RawSink
 from market_pipeline.capture.rest import RestClient
 from market_pipeline.capture.status import Status
@@ -32,6 +31,7 @@ from market_pipeline.sources.recording.format import (
     RecordKind,
 )
 from market_pipeline.sources.venues import VENUES
+from market_pipeline.sources.venues.merge import Message
 from market_pipeline.sources.venues.reading import FrameReader
 from market_pipeline.sources.venues.venue import Kind, Scope, Venue
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from market_pipeline.capture.derived import Derived
-from market_pipeline.capture.merge import Merge, Message
 from market_pipeline.capture.pipeline import Change, Event, Notice
 from market_pipeline.capture.status import Status, StreamStatus
 from market_pipeline.capture.stream_state import StreamClock
 from market_pipeline.config.capture import CaptureSettings
 from market_pipeline.sources.recording.format import Gap
 from market_pipeline.sources.venues.continuity import Checked, ContinuityChecker, Step
+from market_pipeline.sources.venues.merge import Merge, Message
 from market_pipeline.sources.venues.venue import Classified, Kind, Proof, Scope, Venue
 
 __all__ = ["Streams"]

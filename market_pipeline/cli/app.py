@@ -14,6 +14,7 @@ from market_pipeline.cli.coverage import coverage
 from market_pipeline.cli.demo import demo, simulate
 from market_pipeline.cli.doctor import doctor
 from market_pipeline.cli.fetch import fetch
+from market_pipeline.cli.golden import golden
 from market_pipeline.cli.inventory import inventory
 from market_pipeline.cli.lineage import lineage
 from market_pipeline.cli.prune import prune
@@ -51,6 +52,7 @@ for verb in (
     app.command()(verb)
 app.add_typer(alerts)
 app.add_typer(recording)
+app.add_typer(golden)
 
 
 def _show_version(asked: bool) -> None:

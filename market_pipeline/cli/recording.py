@@ -172,7 +172,8 @@ def _found(paths: list[Path] | None) -> list[Path]:
     from market_pipeline.sources.recording import CONVERTER
     from market_pipeline.sources.recording.check import find_recordings
 
-    return find_recordings(paths or [load_settings().lake_path / CONVERTER.name])
+    root = load_settings().lake_path / CONVERTER.name
+    return find_recordings(paths or ([root] if root.is_dir() else []))
 
 
 def _by_day(facts: Iterable[RecordedFile]) -> list[dict[str, Any]]:

@@ -19,10 +19,11 @@ from typing import Any, get_args
 
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
-from pydantic import ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from market_pipeline.config.alerting import AlertSettings
 from market_pipeline.config.capture import CaptureSettings
+from market_pipeline.config.golden import GoldenSettings
 from market_pipeline.config.lake import LakeSettings
 from market_pipeline.config.values import (
     AbsolutePath,
@@ -174,9 +175,12 @@ class Settings(AlertSettings, LakeSettings):
     capture: CaptureSettings = Field(
         default=CaptureSettings(), description="What the live capture records, and how."
     )
+    golden: GoldenSettings = Field(
+        default=GoldenSettings(), description="What a golden sample must be to pass."
+    )
 
 
-_SECTIONS = {"capture": CaptureSettings}
+_SECTIONS: dict[str, type[BaseModel]] = {"capture": CaptureSettings, "golden": GoldenSettings}
 
 FIELDS = {name: info for name, info in Settings.model_fields.items() if name not in _SECTIONS} | {
     f"{section}__{name}": info

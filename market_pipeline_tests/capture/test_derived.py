@@ -14,7 +14,6 @@ from market_pipeline.capture.connection import Arrival, tls_context
 from market_pipeline.capture.derived import Derived
 from market_pipeline.capture.limits import WindowBudget
 from market_pipeline.capture.link import Link
-from market_pipeline.capture.merge import Message
 from market_pipeline.capture.recorder import Recorder
 from market_pipeline.capture.scales import listed_scales
 from market_pipeline.capture.sinks import JsonLines
@@ -24,6 +23,7 @@ from market_pipeline.capture.streams import Streams
 from market_pipeline.config.capture import CaptureSettings
 from market_pipeline.config.instruments import load_instruments
 from market_pipeline.sources.venues import VENUES
+from market_pipeline.sources.venues.merge import Message
 from market_pipeline.sources.venues.reading import FrameReader
 from market_pipeline.sources.venues.venue import Kind
 from market_pipeline_tests.capture.scenario import Kept, lived, truth_of, until_right

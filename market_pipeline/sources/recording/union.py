@@ -14,7 +14,8 @@ from market_pipeline.sources.recording.format import Record, RecordKind
 from market_pipeline.sources.recording.reader import Damage, read_header, read_recording
 from market_pipeline.warehouse.layout import written_whole
 
-__all__ = ["HOLD_NS", "Received", "by_host", "export_collector_form", "received", "union"]
+__all__ = ["HOLD_NS", "Received", "by_host", "export_collector_form", "file_name"]
+__all__ += ["received", "union"]
 
 HOLD_NS = 2_000_000_000
 """A frame that another connection or host received so much later still finds its place."""
@@ -37,6 +38,11 @@ class _Seen(NamedTuple):
 
     wall_ns: int
     counts: Counter[tuple[int, int]]
+
+
+def file_name(file: Path) -> str:
+    """A recording's day and name; the name alone comes again the next day."""
+    return f"{file.parent.name}/{file.name}"
 
 
 def by_host(files: Iterable[Path]) -> list[list[Path]]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market_pipeline.capture.merge import Hole, Merge, Message
+from market_pipeline.sources.venues.merge import Hole, Merge, Message
 from market_pipeline.sources.venues.venue import (
     NO_PROOF,
     Classified,

@@ -1,0 +1,259 @@
+"""Keeps a span of recordings as a golden sample, and makes one sample of several hosts' samples.
+
+A sample is a folder that is there whole or not at all. Its files lie in it as they lay in the lake,
+so that the folder can be used as a lake.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from uuid import uuid4
+
+from market_pipeline.errors import LakeFileError, MissingDataError
+from market_pipeline.golden.figures import measure
+from market_pipeline.golden.manifest import (
+    MANIFEST,
+    VERSION,
+    GoldenFile,
+    Manifest,
+    read_manifest,
+    utc,
+    write_manifest,
+)
+from market_pipeline.golden.provenance import FrameOrigins
+from market_pipeline.sources.recording import CONVERTER
+from market_pipeline.sources.recording.check import (
+    FileState,
+    RecordedFile,
+    find_recordings,
+    hash_of,
+    read_facts,
+)
+from market_pipeline.sources.recording.heads import venue_of
+from market_pipeline.sources.recording.proof import FoundGap
+from market_pipeline.sources.recording.union import by_host, file_name
+from market_pipeline.warehouse.layout import make_private_folder, sync, written_whole
+from market_pipeline.warehouse.locks import locking
+
+__all__ = ["FRAMES", "GAPS", "GOLDEN_FOLDER", "keep", "merge", "recordings_of"]
+
+GOLDEN_FOLDER = "golden"
+"""Below the data folder; nothing in it is ever pruned."""
+
+FRAMES, GAPS = "frames.parquet", "gaps.jsonl"
+"""Of merged samples: which file each frame came from, and every gap that was found."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_COPY_BYTES = 1 << 20
+
+
+def keep(
+    lake: Path,
+    data_dir: Path,
+    name: str,
+    instrument: tuple[str, str],
+    span_ns: tuple[int, int] | None = None,
+    label: str = "",
+) -> Manifest:
+    """Copies the recordings of a span into a sample of its own.
+
+    Args:
+        lake: The folder of the lake, below which the recorder writes.
+        data_dir: The data folder.
+        name: Of the sample: letters, digits, `.`, `_` and `-`.
+        instrument: Exchange and symbol as the recordings have them, such as BINANCE and BTCUSDT.
+        span_ns: From when to before when, ns UTC; None is all that is recorded.
+        label: What is to be remembered of it.
+
+    Raises:
+        MissingDataError: Nothing of the span is recorded.
+        LakeFileError: A file of it is not closed or is damaged, or the name is taken or no name.
+    """
+    exchange, symbol = instrument
+    files = list(_in_span(lake / CONVERTER.name, exchange, symbol, span_ns))
+    if not files:
+        raise MissingDataError(
+            "There is no recording of the span",
+            next_step="`market-pipeline recording list` shows what there is.",
+            exchange=exchange,
+            symbol=symbol,
+            file=lake / CONVERTER.name / exchange / symbol,
+            expected="a recording" if span_ns is None else " to ".join(map(utc, span_ns)),
+        )
+    spans = [each.span_ns for each in files if each.span_ns is not None]
+    if span_ns is None:
+        span_ns = min(first for first, _ in spans), max(last for _, last in spans) + 1
+    with _new_sample(data_dir, name) as folder:
+        for each in files:
+            _copy(each.path, folder / each.path.relative_to(lake))
+        return _finish(folder, name, label, instrument, span_ns)
+
+
+def merge(data_dir: Path, name: str, samples: Sequence[Path], label: str | None = None) -> Manifest:
+    """Makes one sample of several that recorded the same streams on several hosts.
+
+    It has the files of all of them, whose union by the venue's ids and the bytes of frames is what
+    is read; and it says of each frame which file it came from, and of each gap who filled it.
+
+    Args:
+        data_dir: The data folder.
+        name: Of the new sample.
+        samples: Folders of samples, also ones that were copied here from another host.
+        label: Of the new one; without it those of the others.
+
+    Raises:
+        LakeFileError: They are of different symbols or are not as they were kept, or see `keep`.
+    """
+    found = {folder: read_manifest(folder) for folder in samples}
+    of = {(each.exchange, each.symbol) for each in found.values()}
+    if len(of) != 1:
+        raise LakeFileError(
+            "The samples are not of one symbol",
+            next_step="Merge samples of the same streams.",
+            file=samples[-1],
+            expected="one exchange and symbol",
+            found=", ".join(sorted(":".join(each) for each in of)),
+        )
+    labels = dict.fromkeys(each.label for each in found.values() if each.label)
+    merged = {each.name: hash_of(folder / MANIFEST) for folder, each in found.items()}
+    with _new_sample(data_dir, name) as folder:
+        for source, each in found.items():
+            for file in each.files:
+                if file.path not in (FRAMES, GAPS):
+                    _copy_kept(source, file, folder / file.path)
+        span_ns = min(m.start_ns for m in found.values()), max(m.end_ns for m in found.values())
+        text = " / ".join(labels) if label is None else label
+        return _finish(folder, name, text, of.pop(), span_ns, merged)
+
+
+def recordings_of(folder: Path, manifest: Manifest) -> list[Path]:
+    """The recordings of a sample that are there."""
+    paths = [folder / each.path for each in manifest.files]
+    return [each for each in paths if each.name not in (FRAMES, GAPS) and each.is_file()]
+
+
+def _in_span(
+    root: Path, exchange: str, symbol: str, span_ns: tuple[int, int] | None
+) -> Iterator[RecordedFile]:
+    for path in find_recordings([root / exchange / symbol] if (root / exchange).is_dir() else []):
+        facts = read_facts(path) if path.exists() else None
+        if facts is None or (facts.header and facts.header.symbol != symbol):
+            continue
+        begun_ns = facts.header.start_wall_ns if facts.header else 0
+        if span_ns is not None and begun_ns >= span_ns[1]:
+            continue
+        if facts.state not in (FileState.CLOSED, FileState.RECOVERED):
+            raise LakeFileError(
+                "A recording of the span is not closed",
+                next_step="Wait for the end of its hour, or close what a killed recorder left with "
+                "`market-pipeline recording recover`.",
+                file=path,
+                expected="a file with its footer",
+                found=facts.state,
+            )
+        if facts.span_ns and (span_ns is None or facts.span_ns[1] >= span_ns[0]):
+            yield facts
+
+
+@contextmanager
+def _new_sample(data_dir: Path, name: str) -> Iterator[Path]:
+    """A folder that has its name once the block ends well, and else is gone."""
+    root = data_dir / GOLDEN_FOLDER
+    if not _NAME.fullmatch(name) or (root / name).exists():
+        raise LakeFileError(
+            "The golden sample cannot have that name",
+            next_step="Choose another name; a sample is never replaced.",
+            file=root / name,
+            expected="letters, digits, `.`, `_` and `-`, and no sample of that name",
+            found=name,
+        )
+    make_private_folder(root)
+    with locking(root / ".lock", name="the golden samples"):
+        for left in root.glob(".*.partial"):
+            shutil.rmtree(left)
+        folder = root / f".{name}.{uuid4().hex}.partial"
+        make_private_folder(folder)
+        try:
+            yield folder
+            folder.rename(root / name)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        sync(root)
+
+
+def _copy(source: Path, target: Path) -> None:
+    make_private_folder(target.parent)
+    with source.open("rb") as read, written_whole(target) as written:
+        shutil.copyfileobj(read, written, _COPY_BYTES)
+
+
+def _copy_kept(source: Path, file: GoldenFile, target: Path) -> None:
+    """Copies a file of a sample, unless another sample has brought the same bytes."""
+    if not target.exists():
+        _copy(source / file.path, target)
+    found = hash_of(target)
+    if found != file.sha256:
+        raise LakeFileError(
+            "A file of a golden sample is not the one that was kept",
+            next_step="`market-pipeline golden verify` says what is wrong with a sample; leave it "
+            "out, or bring the file back from a copy.",
+            file=source / file.path,
+            expected=f"SHA-256 {file.sha256}",
+            found=f"SHA-256 {found}",
+        )
+
+
+def _finish(
+    folder: Path,
+    name: str,
+    label: str,
+    instrument: tuple[str, str],
+    span_ns: tuple[int, int],
+    merged: dict[str, str] | None = None,
+) -> Manifest:
+    """Measures what a folder has, and writes its manifest."""
+    exchange, symbol = instrument
+    venue = venue_of(exchange)
+    hosts = by_host(find_recordings([folder]))
+    if merged:
+        with FrameOrigins(folder / FRAMES) as origins, _gap_lines(folder / GAPS, hosts) as on_gap:
+            figures = measure(venue, hosts, span_ns, on_frame=origins.take, on_gap=on_gap)
+    else:
+        figures = measure(venue, hosts, span_ns)
+    paths = sorted(each for each in folder.rglob("*") if each.is_file())
+    files = (
+        GoldenFile(str(each.relative_to(folder)), each.stat().st_size, hash_of(each))
+        for each in paths
+    )
+    manifest = Manifest(
+        VERSION, name, label, venue.name, exchange, symbol, *span_ns,
+        f"market-pipeline {version('market-pipeline')}", merged or {}, tuple(files), figures,
+    )  # fmt: skip
+    write_manifest(folder, manifest)
+    return read_manifest(folder)
+
+
+@contextmanager
+def _gap_lines(path: Path, hosts: Sequence[Iterable[Path]]) -> Iterator[Callable[[FoundGap], None]]:
+    """Writes each gap as a line of JSON, with the host that lacked it by name."""
+    names = [read_facts(next(iter(files))).header for files in hosts]
+
+    with written_whole(path) as file:
+
+        def write(gap: FoundGap) -> None:
+            host = None if gap.host is None else names[gap.host]
+            line = {
+                **gap._asdict(),
+                "host": host and host.host,
+                "filled_by": gap.filled_by and file_name(gap.filled_by),
+            }
+            file.write(json.dumps(line).encode() + b"\n")
+
+        yield write
