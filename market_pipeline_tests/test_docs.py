@@ -246,7 +246,7 @@ class TestExamples:
 
     def test_settings_exist(self) -> None:
         """Each PIPELINE_… name in a page is a setting."""
-        known = {f"PIPELINE_{name.upper()}" for name in FIELDS}
+        known = {f"PIPELINE_{name.upper()}" for name in {*FIELDS, *Settings.model_fields}}
         unknown = {
             f"{name_of(page)}: {name}"
             for page in PAGES

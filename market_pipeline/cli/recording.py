@@ -143,7 +143,12 @@ def export_recordings(
     """
     from market_pipeline.sources.recording.heads import Heads, venue_of
     from market_pipeline.sources.recording.reader import Damage, read_header
-    from market_pipeline.sources.recording.union import by_host, export_collector_form
+    from market_pipeline.sources.recording.union import (
+        by_host,
+        export_collector_form,
+        received,
+        union,
+    )
 
     files = _found(paths)
     if not files:
@@ -155,7 +160,8 @@ def export_recordings(
     if len(of) > 1:
         raise typer.BadParameter(f"recordings of {len(of)} symbols", param_hint="PATH")
     heads = Heads(venue_of(of.pop()[0]))
-    count = export_collector_form(by_host(files), out, heads.update_id, damages.append)
+    frames = union(received(by_host(files), damages.append), heads.update_id)
+    count = export_collector_form(frames, out)
     for damage in damages:
         text = f"passed over: {damage.path}, byte {damage.offset}: {damage.found}"
         errors_console().print(text, soft_wrap=True)

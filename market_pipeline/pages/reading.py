@@ -39,6 +39,7 @@ class PageDay:
             it recorded none; else they are the defaults.
         findings: Its rows of `quality.findings`, by check.
         raw_files: Its rows of `lake.manifest`.
+        converter_notes: What is noted in them, once each, as every raw table has all of it.
         intervals: Its rows of `interval_totals`; empty for a day that was not rebuilt.
         day_svg, hours_svg: Its plots; None for a day that was not rebuilt.
     """
@@ -48,6 +49,7 @@ class PageDay:
     configured: bool
     findings: list[FindingRow]
     raw_files: Sequence[Record]
+    converter_notes: Sequence[str]
     intervals: Sequence[Record]
     day_svg: str | None
     hours_svg: str | None
@@ -79,12 +81,15 @@ def read_instrument_day(
     if plot is not None:
         intervals = interval_totals(files["book_intervals"]).to_dicts()
     hours_title = f"Skew and mismatches of {row.instrument_id} on {row.dt} by hour"
+    raw_files = _rows(connection, "lake.manifest", row, "asset, shard")
+    notes = raw_files["converter_notes"].explode()
     return PageDay(
         row=row,
         checks=[(check, by_check.get(check)) for check in CHECKS],
         configured=instrument is not None or row.thresholds is not None,
         findings=FindingRow.read(_rows(connection, FINDINGS.sql_name, row, _PLACES)),
-        raw_files=_rows(connection, "lake.manifest", row, "asset, shard").to_dicts(),
+        raw_files=raw_files.to_dicts(),
+        converter_notes=notes.drop_nulls().unique(maintain_order=True).to_list(),
         intervals=intervals,
         day_svg=None if plot is None else plot.as_inline(),
         hours_svg=None if plot is None else hours_plot(row, hours_title),

@@ -15,12 +15,19 @@ from market_pipeline.sources.converter import ConverterFacts
 from market_pipeline.sources.raw_writer import RawWriter
 from market_pipeline.sources.recording.format import SUFFIX
 from market_pipeline.sources.recording.heads import Heads, venue_of
+from market_pipeline.sources.recording.proof import FoundGap, SpanProof
 from market_pipeline.sources.recording.reader import Damage
-from market_pipeline.sources.recording.union import by_host, export_collector_form
+from market_pipeline.sources.recording.union import (
+    by_host,
+    export_collector_form,
+    file_name,
+    received,
+)
 
 __all__ = ["RecordingConverter"]
 
 _CLOSES_WITHIN = timedelta(minutes=5)
+_NO_END_NS = 2**63 - 1
 
 
 class RecordingConverter:
@@ -52,14 +59,26 @@ class RecordingConverter:
     def convert(
         self, files: Sequence[Path], out: RawWriter, instrument: Instrument, day: date
     ) -> None:
-        """See `Converter`. Damaged blocks are noted and passed over; their frames may be a gap."""
+        """See `Converter`. Damaged blocks are noted and passed over; their frames may be a gap.
+
+        Noted by hour are gaps that another host or connection filled, and those that are left.
+        """
         heads = Heads(venue_of(instrument.venue))
 
         def note(damage: Damage) -> None:
             where = f"byte {damage.offset} of {damage.path.name}: {damage.found}"
             out.note("damaged bytes of a recording", where, damage.size_bytes)
 
+        def note_gap(gap: FoundGap) -> None:
+            hour = datetime.fromtimestamp(gap.wall_ns // 1_000_000_000, UTC)
+            kind = f"{'left' if gap.filled_by is None else 'filled'} gaps of {gap.stream}"
+            by = "" if gap.filled_by is None else f", filled from {file_name(gap.filled_by)}"
+            out.note(f"{kind} in the hour of {hour:%H}:00 UTC", f"after id {gap.after_id}{by}")
+
+        hosts = by_host(files)
+        proof = SpanProof(heads, hosts, 0, _NO_END_NS, note_gap)
         with TemporaryDirectory(prefix="market-pipeline-recording-") as folder:
             united = Path(folder, f"{day}.gz")
-            export_collector_form(by_host(files), united, heads.update_id, note)
+            frames = (arrival for arrival, _ in proof.union(received(hosts, note)))
+            export_collector_form(frames, united)
             CAPTURES.convert([united], out, instrument, day)

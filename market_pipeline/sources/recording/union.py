@@ -110,21 +110,14 @@ def union(arrivals: Iterable[Received], update_id: UpdateId) -> Iterator[Receive
     yield from (arrival for arrival, _ in held)
 
 
-def export_collector_form(
-    hosts: Sequence[Sequence[Path]],
-    path: Path,
-    update_id: UpdateId,
-    on_damage: Callable[[Damage], None] | None = None,
-) -> int:
-    """Writes the union of recordings as hftbacktest's collector does: `<ns> <JSON>`, gzip.
+def export_collector_form(frames: Iterable[Received], path: Path) -> int:
+    """Writes frames as hftbacktest's collector does: `<ns> <JSON>`, gzip.
 
     That is also the form of the source `binance_capture`. The same records give the same bytes.
 
     Args:
-        hosts: The files of each host, the earliest first.
+        frames: Those of a union.
         path: The file to write; it is there, mode 0600, once all was written.
-        update_id: See `union`.
-        on_damage: See `read_recording`.
 
     Returns:
         How many frames and snapshots it has; those in binary are left out.
@@ -140,7 +133,7 @@ def export_collector_form(
         written_whole(path) as raw,
         gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=6, mtime=0) as out,
     ):
-        for _, _, record in union(received(hosts, on_damage), update_id):
+        for _, _, record in frames:
             if record.opcode == 1:
                 text = record.payload.replace(b"\r", b" ").replace(b"\n", b" ")
                 out.write(b"%d %b\n" % (record.wall_ns, text))

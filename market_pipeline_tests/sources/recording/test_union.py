@@ -13,7 +13,12 @@ from market_pipeline.config.instruments import Instrument
 from market_pipeline.sources.binance_capture import CONVERTER
 from market_pipeline.sources.raw_writer import RawWriter
 from market_pipeline.sources.recording.format import Record, RecordKind
-from market_pipeline.sources.recording.union import Received, export_collector_form, union
+from market_pipeline.sources.recording.union import (
+    Received,
+    export_collector_form,
+    received,
+    union,
+)
 from market_pipeline.sources.recording.writer import RecordingOf, RecordingWriter
 from market_pipeline_tests.sources.capture_sample import SETS
 
@@ -110,7 +115,7 @@ def test_real_frames_convert_as_the_original(sample_data, tmp_path, of, hosts, l
     lines = gzip.decompress(original.read_bytes()).splitlines()
     files = [recorded(tmp_path / str(n), lines, each, loss) for n, each in enumerate(hosts)]
     exported = tmp_path / "exported.gz"
-    assert len(lines) == export_collector_form(files, exported, update_id)
+    assert len(lines) == export_collector_form(union(received(files), update_id), exported)
     expected, expected_notes = tables(original, instrument, of.days[0], tmp_path / "expected")
     found, notes = tables(exported, instrument, of.days[0], tmp_path / "found")
     assert expected_notes == notes
