@@ -437,6 +437,7 @@ class TestDocumentation:
             "threads": "the CPUs this process may",
             "bar_seconds": "| `1,60,300,3600,86400` |",
             "metrics_seconds": "| `1,60` |",
+            "capture__sinks": "| none |",
             "capture__streams": "| `depth,trades` |",
             "capture__symbols": "| none |",
             "capture__websocket_urls": "| none |",
