@@ -9,21 +9,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from market_pipeline.config.values import Integer, OptionalPath, OptionalText, Real
+from market_pipeline.config.values import Integer, Names, OptionalPath, OptionalText, Real, texts
 
 __all__ = ["CaptureSettings"]
 
 Stream = Literal["depth", "trades", "agg_trades", "quotes", "klines", "funding"]
-
-
-def _texts(value: object) -> object:
-    """The texts of a list with commas, as the environment has it; others as they are."""
-    if isinstance(value, str):
-        return [each.strip() for each in value.split(",") if each.strip()]
-    return value
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 
 
 class CaptureSettings(BaseModel):
@@ -39,7 +29,7 @@ class CaptureSettings(BaseModel):
     symbols: Names = Field(
         default=(), description="What to record, as the venue spells it, separated by commas."
     )
-    streams: Annotated[tuple[Stream, ...], BeforeValidator(_texts)] = Field(
+    streams: Annotated[tuple[Stream, ...], BeforeValidator(texts)] = Field(
         default=("depth", "trades"),
         description=(
             "Streams of each symbol, separated by commas: depth, trades, agg_trades, quotes, "

@@ -25,10 +25,12 @@ from market_pipeline.config.alerting import AlertSettings
 from market_pipeline.config.capture import CaptureSettings
 from market_pipeline.config.golden import GoldenSettings
 from market_pipeline.config.lake import LakeSettings
+from market_pipeline.config.transport import spoken_to_in_clear
 from market_pipeline.config.values import (
     AbsolutePath,
     Day,
     Integer,
+    Names,
     OptionalInteger,
     Real,
     Widths,
@@ -172,6 +174,13 @@ class Settings(AlertSettings, LakeSettings):
             "run that made a published day; without it for ever."
         ),
     )
+    plain_hosts: Names = Field(
+        default=(),
+        description=(
+            "Hosts besides this machine that may be spoken to without TLS (http://, ws://), "
+            "separated by commas: whatever is sent to them can be read on the way."
+        ),
+    )
     capture: CaptureSettings = Field(
         default=CaptureSettings(), description="What the live capture records, and how."
     )
@@ -219,6 +228,10 @@ def load_settings(**overrides: Any) -> Settings:
                 problems.append(_refusal(layer, name, detail["msg"]))
         if not problems:
             raise
+    else:
+        for name, reason in spoken_to_in_clear(settings):
+            layer = next(layer for layer in layers if name in layer.values)
+            problems.append(_refusal(layer, name, reason))
     if problems:
         raise SettingsError(problems)
     return settings

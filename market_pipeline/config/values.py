@@ -17,6 +17,7 @@ __all__ = [
     "Day",
     "Integer",
     "JsonValue",
+    "Names",
     "OptionalInteger",
     "OptionalPath",
     "OptionalText",
@@ -27,6 +28,7 @@ __all__ = [
     "absolute_path",
     "blank_is_none",
     "filled_path",
+    "texts",
 ]
 
 JsonValue: TypeAlias = "str | float | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
@@ -53,6 +55,13 @@ def absolute_path(value: Path) -> Path:
 def blank_is_none(value: object) -> object:
     """The value, or None if it is blank: a line `KEY=` of `.env` sets nothing."""
     return None if isinstance(value, str) and not value.strip() else value
+
+
+def texts(value: object) -> object:
+    """The texts of a list with commas, as the environment has it; others as they are."""
+    if isinstance(value, str):
+        return [each.strip() for each in value.split(",") if each.strip()]
+    return value
 
 
 def _number_not_bool(value: object) -> object:
@@ -93,6 +102,7 @@ AbsolutePath = Annotated[Path, BeforeValidator(filled_path), AfterValidator(abso
 OptionalPath = Annotated[
     Annotated[Path, AfterValidator(absolute_path)] | None, BeforeValidator(blank_is_none)
 ]
+Names = Annotated[tuple[str, ...], BeforeValidator(texts)]
 OptionalText = Annotated[str | None, BeforeValidator(blank_is_none)]
 Integer = Annotated[int, BeforeValidator(_number_not_bool)]
 OptionalInteger = Annotated[Integer | None, BeforeValidator(blank_is_none)]

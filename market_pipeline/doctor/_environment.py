@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -20,6 +20,7 @@ __all__ = [
     "check_memory",
     "check_open_files",
     "check_package",
+    "check_plain_hosts",
     "check_python",
 ]
 
@@ -110,3 +111,13 @@ def check_env_file() -> Iterator[Finding]:
     if ENV_FILE.is_file():
         path = ENV_FILE.absolute()
         yield open_to_others(path, "600") or ("ok", f"{path} is its owner's alone")
+
+
+def check_plain_hosts(hosts: Collection[str]) -> Iterator[Finding]:
+    """Is another machine spoken to without TLS? Only if the settings except it by name."""
+    if hosts:
+        yield (
+            "warn",
+            f"PIPELINE_PLAIN_HOSTS: {', '.join(hosts)}: what is sent there can be read on the way",
+            "Give these machines certificates (a private authority will do), then remove them.",
+        )

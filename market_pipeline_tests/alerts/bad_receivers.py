@@ -123,7 +123,7 @@ def bad_receivers() -> Iterator[dict[str, str]]:
             for name, (serve, scheme, _) in _KINDS.items()
         }
         found[CANNOT_BE_CONNECTED] = f"http://127.0.0.1:{stack.enter_context(_full())}/"
-        yield found | {HAS_NO_ADDRESS: f"http://{HANGING_NAME}/"}
+        yield found | {HAS_NO_ADDRESS: f"https://{HANGING_NAME}/"}
 
 
 @contextmanager

@@ -167,14 +167,14 @@ class TestConfigured:
         """The log first, then each address of both lists; names tell them apart."""
         targets = configured_targets(
             load_settings(
-                alert_webhook_urls="http://a/1, https://b/2,http://a/1,",
+                alert_webhook_urls="https://a/1, https://b/2,https://a/1,",
                 alert_slack_urls="https://c/3",
             )
         )
 
         assert [
             ("log", ""),
-            ("webhook", "http://a/1"),
+            ("webhook", "https://a/1"),
             ("webhook", "https://b/2"),
             ("slack", "https://c/3"),
         ] == [(target.kind, target.url) for target in targets]

@@ -32,10 +32,10 @@ class TestSecrets:
         """Both may hold it; the environment decides."""
         (folder / ".env").write_text(f"PIPELINE_{name.upper()}=https://a.example/{SECRET}\n")
         from_file = addresses_of(getattr(load_settings(), name))
-        monkeypatch.setenv(f"PIPELINE_{name.upper()}", "http://b.example/1, http://c.example/2")
+        monkeypatch.setenv(f"PIPELINE_{name.upper()}", "https://b.example/1, https://c.example/2")
 
         assert (f"https://a.example/{SECRET}",) == from_file
-        assert ("http://b.example/1", "http://c.example/2") == addresses_of(
+        assert ("https://b.example/1", "https://c.example/2") == addresses_of(
             getattr(load_settings(), name)
         )
 

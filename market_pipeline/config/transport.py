@@ -1,0 +1,51 @@
+"""Which addresses of the settings would be spoken to without TLS, and so in clear on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from market_pipeline.config.addresses import addresses_of
+
+if TYPE_CHECKING:
+    from market_pipeline.config.settings import Settings
+
+__all__ = ["spoken_to_in_clear"]
+
+_PLAIN = {"http", "ws"}
+
+
+def spoken_to_in_clear(settings: Settings) -> Iterator[tuple[str, str]]:
+    """The settings that name such an address of another machine, each with what is wrong with it.
+
+    No text shows an address. The hosts of `plain_hosts` are the ones that the user excepts.
+    """
+    capture = settings.capture
+    addresses = {
+        "alert_webhook_urls": addresses_of(settings.alert_webhook_urls),
+        "alert_slack_urls": addresses_of(settings.alert_slack_urls),
+        "lake_endpoint_url": (settings.lake_endpoint_url or "",),
+        "capture__websocket_urls": capture.websocket_urls,
+        "capture__rest_url": (capture.rest_url or "",),
+    }
+    for name, of_setting in addresses.items():
+        for number, address in enumerate(of_setting, start=1):
+            parts = urlsplit(address)
+            host = parts.hostname or ""
+            if parts.scheme not in _PLAIN or _is_loopback(host) or host in settings.plain_hosts:
+                continue
+            yield (
+                name,
+                f"expected address {number} to begin with https:// or wss://, as whatever is sent "
+                "to it could be read on the way; PIPELINE_PLAIN_HOSTS names hosts for which that "
+                "is accepted",
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host == "localhost"
