@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from market_pipeline.cli.app import app
 from market_pipeline.sources.recording import CONVERTER
-from market_pipeline_tests.golden.recorded import DEPTH, STEPS, record_host
+from market_pipeline_tests.cli.test_capture import capturing, living_exchange
+from market_pipeline_tests.golden.recorded import DEPTH, STEPS, TRADES, record_host
 
 RECORD = ("--instrument", "BINANCE:BTCUSDT", "--start", "2024-08-09", "--end", "2024-08-09T03:00")
 
@@ -71,3 +72,26 @@ def test_nothing_to_show(two_hosts):
     assert 2 == ran("record", "night", *RECORD[:4])[0]
     shutil.rmtree(two_hosts / "data" / "lake")
     assert 1 == ran("record", "night", *RECORD)[0]
+
+
+@pytest.mark.slow
+def test_of_a_live_capture(tmp_path, monkeypatch):
+    """What the recorder itself recorded, of two connections, is kept and verified whole."""
+    with (
+        living_exchange(tmp_path) as (_, environment),
+        capturing(tmp_path, environment, "--seconds", "2") as process,
+    ):
+        process.communicate(timeout=60)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PIPELINE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("PIPELINE_GOLDEN__MIN_HOURS", "0")
+    monkeypatch.setenv("PIPELINE_GOLDEN__MIN_MESSAGES", "10")
+    monkeypatch.setenv("PIPELINE_GOLDEN__MIN_VERIFIED_SHARE", "0.1")
+    assert 0 == ran("record", "live", "--instrument", "BINANCE:BTCUSDT")[0]
+    code, out = ran("verify", "live", "--json")
+    streams = json.loads(out)["figures"]["streams"]
+    assert (0, [0, 0], [0, 0]) == (
+        code,
+        [streams[name]["gaps"] for name in (DEPTH, TRADES)],
+        [streams[name]["out_of_order"] for name in (DEPTH, TRADES)],
+    )
