@@ -20,6 +20,9 @@ from market_pipeline_tests.store.certificates import make_certificates
 
 pytestmark = pytest.mark.slow
 
+PATIENCE_SECONDS = 120
+"""After so long something hangs, however busy the machine."""
+
 
 @contextmanager
 def living_exchange(folder):
@@ -73,7 +76,7 @@ def capturing(folder, environment, *arguments):
 
 
 def until_recorded(folder):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         if any(path.stat().st_size > 5_000 for path in folder.rglob("*.recording.partial")):
             return
@@ -82,7 +85,7 @@ def until_recorded(folder):
 
 
 def until_there(path):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not path.exists():
         assert time.monotonic() < deadline, path
         time.sleep(0.05)
@@ -101,7 +104,7 @@ class TestCapture:
                 until_recorded(tmp_path)
                 until_there(tmp_path / "data/live/binance_spot/best_quotes.jsonl")
                 process.send_signal(signal.SIGTERM)
-                out, errors = process.communicate(timeout=20)
+                out, errors = process.communicate(timeout=PATIENCE_SECONDS)
             assert 0 == process.returncode, errors
             sent = [each for client in exchange.clients for each in client.sent]
         (path,) = tmp_path.rglob("*.recording")
@@ -130,7 +133,7 @@ class TestCapture:
         ):
             until_recorded(tmp_path)
             with capturing(tmp_path, environment) as second:
-                _, errors = second.communicate(timeout=20)
+                _, errors = second.communicate(timeout=PATIENCE_SECONDS)
             assert (2, True) == (second.returncode, f"process {first.pid}" in errors)
 
     def test_kill_and_restart(self, tmp_path):
@@ -143,10 +146,11 @@ class TestCapture:
                 process.kill()
             (left,) = tmp_path.rglob("*.recording.partial")
             before = payloads(left)
-            with capturing(tmp_path, environment, "--seconds", "2") as process:
-                out, _ = process.communicate(timeout=20)
+            with capturing(tmp_path, environment, "--seconds", "60") as process:
+                assert any("  depth:BTCUSDT: book live, verified " in x for x in process.stdout)
+                process.send_signal(signal.SIGTERM)
+                process.communicate(timeout=PATIENCE_SECONDS)
             assert 0 == process.returncode
-            assert "  depth:BTCUSDT: book live, verified " in out
         assert [] == list(tmp_path.rglob("*.partial"))
         closed = left.with_suffix("")
         (other,) = {*tmp_path.rglob("*.recording")} - {closed}
@@ -155,5 +159,5 @@ class TestCapture:
     def test_nothing_to_record(self, tmp_path):
         """Without a venue the exit code is 2, and the message names those there are."""
         with capturing(tmp_path, os.environ | {"PIPELINE_DATA_DIR": str(tmp_path)}) as process:
-            _, errors = process.communicate(timeout=20)
+            _, errors = process.communicate(timeout=PATIENCE_SECONDS)
         assert (2, True) == (process.returncode, "binance_spot" in errors)
