@@ -146,7 +146,7 @@ def days(draw):
 
 
 class TestAgainstTheNaiveTwin:
-    @settings(max_examples=250, deadline=None)
+    @settings(max_examples=100, deadline=None)
     @given(days(), st.lists(st.integers(0, 100), max_size=5), st.booleans(), st.booleans())
     def test_equals_it_wherever_the_blocks_are_cut(self, day, cuts, always, resume):
         """Every column, the evidence and the order equal the twin's, in any blocks, resumed too."""

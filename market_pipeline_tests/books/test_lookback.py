@@ -168,14 +168,14 @@ def assert_alike(told: Told, other: Told) -> None:
 
 
 class TestAgainstThePlainRules:
-    @settings(max_examples=500)
+    @settings(max_examples=200)
     @given(stories(), cuts, st.booleans(), st.booleans())
     def test_rows_wherever_blocks_are_cut_and_resumed(self, story, cuts, ids_prove, resumed):
         """Every row of the touch and of the depth says what asking it alone would say."""
         told = run(story, cuts, ids_prove=ids_prove, resumed=resumed)
         assert_alike(told, expected(story, ids_prove=ids_prove))
 
-    @settings(max_examples=500)
+    @settings(max_examples=200)
     @given(stories(), cuts, st.booleans(), st.integers(10, 20), st.integers(3, 12))
     def test_within_limits(self, story, cuts, ids_prove, most, most_depth):
         """Evidence reaches back over so many rows and no further, however the rows come."""
@@ -187,7 +187,7 @@ class TestAgainstThePlainRules:
         limits = {"most_messages": most, "most_depth_rows": most_depth}
         assert_alike(told, expected(story, ids_prove=ids_prove, **limits))
 
-    @settings(max_examples=200)
+    @settings(max_examples=100)
     @given(stories(), cuts, st.integers(10, 20))
     def test_memory_is_bounded(self, story, cuts, most):
         """No more rows are held than evidence reaches back over, or a late message may need."""

@@ -133,10 +133,11 @@ class TestIsolation:
             await exchange.run(20, every_s=0.002)
             assert await until_right(follower, exchange)
             sink.released.clear()
-            while not follower.handover.dropped:
+            # The first frames that are left out may be of trades alone.
+            while seen[-1:] != ["resync"]:
                 await exchange.run(20, every_s=0.001)
-            recorder.refresh(1.0, 0)
-            seen.append(recorder.status.streams[DEPTH].book)
+                recorder.refresh(1.0, 0)
+                seen.append(recorder.status.streams[DEPTH].book)
             sink.released.set()
             await asyncio.sleep(0.1)
             await exchange.run(50, every_s=0.002)
@@ -157,7 +158,7 @@ class TestIsolation:
         assert outcome.truth() == outcome.follower.levels()
         assert any("queue before the book was full" in text for _, text in outcome.reports)
         status = outcome.recorder.status
-        assert ("resync", True) == (seen[0], status.derived_dropped > 0)
+        assert status.derived_dropped > 0
         assert 0 < status.streams[DEPTH].verified_s
         assert 0 < status.streams[DEPTH].gap_s
 

@@ -321,7 +321,7 @@ FLAGS = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     messages=st.lists(
         st.tuples(
