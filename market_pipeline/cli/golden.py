@@ -55,7 +55,8 @@ def record(
     """Copy the recordings of a span into a sample of its own, with hashes and figures.
 
     Files are kept whole; what counts of them is the span. All hosts' files that lie in the lake are
-    taken. No sample is ever replaced, and none is ever pruned.
+    taken; without a span, those that are not being written. No sample is ever replaced, and none is
+    ever pruned.
 
     Exit code 0: kept, and it meets every threshold. 1: kept, and below a threshold. 2: wrong usage,
     nothing recorded, or a recording that is damaged or not closed.

@@ -68,7 +68,8 @@ def keep(
         data_dir: The data folder.
         name: Of the sample: letters, digits, `.`, `_` and `-`.
         instrument: Exchange and symbol as the recordings have them, such as BINANCE and BTCUSDT.
-        span_ns: From when to before when, ns UTC; None is all that is recorded.
+        span_ns: From when to before when, ns UTC; None is all that is recorded, but for files that
+            are being written.
         label: What is to be remembered of it.
 
     Raises:
@@ -145,6 +146,8 @@ def _in_span(
         facts = read_facts(path) if path.exists() else None
         if facts is None or (facts.header and facts.header.symbol != symbol):
             continue
+        if span_ns is None and facts.state is FileState.WRITTEN:
+            continue  # what is recorded so far is what is closed
         begun_ns = facts.header.start_wall_ns if facts.header else 0
         if span_ns is not None and begun_ns >= span_ns[1]:
             continue

@@ -94,6 +94,8 @@ class TestKeep:
         writer.append(RecordKind.FRAME, START_NS, 0, 1, DEPTH, frame_of(0, "depth"))
         writer.flush()
         with pytest.raises(LakeFileError, match="not closed"):
+            keep(tmp_path, tmp_path, "other", BTC, (START_NS, START_NS + HOUR_NS))
+        with pytest.raises(MissingDataError):  # without a span it is not asked for
             keep(tmp_path, tmp_path, "other", BTC)
         writer.close()
         assert [".lock"] == [each.name for each in root.glob(f"{GOLDEN_FOLDER}/.*")]
