@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from select import select
@@ -41,13 +42,18 @@ def stoppable(days: str, *, announced: bool = True) -> Iterator[None]:
     watch = Thread(target=_end_if_deaf, args=(reading, days, came), daemon=True, name="signals")
     watch.start()
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    on_sigterm = signal.getsignal(signal.SIGTERM)
+    on_sigterm, unraisable = signal.getsignal(signal.SIGTERM), sys.unraisablehook
+    # Where a handler raises while something is finalized, nobody catches it, and Python prints it.
+    sys.unraisablehook = lambda lost: (
+        unraisable(lost) if isinstance(lost.exc_value, Exception) else None
+    )
     raised = None
     try:
         yield
     except BaseException as error:
         raised = error
     finally:
+        sys.unraisablehook = unraisable
         signal.signal(signal.SIGTERM, on_sigterm)
         signal.set_wakeup_fd(before)
         os.write(writing, _NO_MORE)

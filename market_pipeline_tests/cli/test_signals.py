@@ -47,6 +47,24 @@ class TestSignals:
         assert f"stopped by {sent.name} at {DAY}" in capsys.readouterr().err
         assert signal.SIG_DFL == left
 
+    def test_while_something_is_finalized(self, monkeypatch: pytest.MonkeyPatch):
+        """What a handler raises there is not printed, and any other error is."""
+        printed: list[type[BaseException]] = []
+        monkeypatch.setattr(sys, "unraisablehook", lambda lost: printed.append(lost.exc_type))
+
+        class Finalized:
+            def __init__(self, error: BaseException) -> None:
+                self.error = error
+
+            def __del__(self) -> None:
+                raise self.error
+
+        with stoppable(DAY):
+            for error in (KeyboardInterrupt(), ValueError()):
+                Finalized(error)
+
+        assert [ValueError] == printed
+
     def test_helpers_of_a_step(self):
         """What Dagster starts to keep a step's output does not see Ctrl-C, and can be ended."""
 
