@@ -128,9 +128,9 @@ class Outcome:
 
 
 async def until_right(follower: Follower, exchange: FakeExchange) -> bool:
-    """Waits a few seconds for the book to be live at the exchange's last id; whether it was."""
+    """Waits a minute at most for the book to be live at the exchange's last id; whether it was."""
     (market,) = exchange.markets.values()
-    for _ in range(500):
+    for _ in range(6_000):
         if follower.book.is_live and follower.book.last_id == market.book.last_id:
             return True
         await asyncio.sleep(0.01)
