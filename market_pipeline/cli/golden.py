@@ -222,7 +222,7 @@ def _summary(manifest: Manifest, regime: Regime) -> dict[str, Any]:
         "gaps": {name: getattr(gaps, name) for name in _GAPS},
         "files": len(manifest.files),
         "bytes": sum(each.size_bytes for each in manifest.files),
-        "merged_from": sorted(manifest.merged_from),
+        "merged_from": sorted(manifest.merged_from.values()),
         "regime": to_builtins(regime),
     }
 

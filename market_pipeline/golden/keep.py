@@ -7,6 +7,7 @@ so that the folder can be used as a lake.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +23,7 @@ from market_pipeline.golden.manifest import (
     VERSION,
     GoldenFile,
     Manifest,
+    edited_parts,
     read_manifest,
     utc,
     write_manifest,
@@ -41,7 +43,7 @@ from market_pipeline.sources.recording.union import by_host, file_name
 from market_pipeline.warehouse.layout import make_private_folder, sync, written_whole
 from market_pipeline.warehouse.locks import locking
 
-__all__ = ["FRAMES", "GAPS", "GOLDEN_FOLDER", "keep", "merge", "recordings_of"]
+__all__ = ["FRAMES", "GAPS", "GOLDEN_FOLDER", "is_linked", "keep", "merge", "recordings_of"]
 
 GOLDEN_FOLDER = "golden"
 """Below the data folder; nothing in it is ever pruned."""
@@ -51,6 +53,7 @@ FRAMES, GAPS = "frames.parquet", "gaps.jsonl"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _COPY_BYTES = 1 << 20
+_HOUR_NS = 3_600_000_000_000
 
 
 def keep(
@@ -121,8 +124,17 @@ def merge(data_dir: Path, name: str, samples: Sequence[Path], label: str | None 
             expected="one exchange and symbol",
             found=", ".join(sorted(":".join(each) for each in of)),
         )
+    for folder, each in found.items():
+        if edited := edited_parts(each):
+            raise LakeFileError(
+                "The manifest of a golden sample was edited",
+                next_step="Bring the sample back from a copy, or leave it out.",
+                file=folder / MANIFEST,
+                expected="the hash of each of its parts",
+                found=f"another hash of {', '.join(edited)}",
+            )
     labels = dict.fromkeys(each.label for each in found.values() if each.label)
-    merged = {each.name: hash_of(folder / MANIFEST) for folder, each in found.items()}
+    merged = {hash_of(folder / MANIFEST): each.name for folder, each in found.items()}
     with _new_sample(data_dir, name) as folder:
         for source, each in found.items():
             for file in each.files:
@@ -134,9 +146,14 @@ def merge(data_dir: Path, name: str, samples: Sequence[Path], label: str | None 
 
 
 def recordings_of(folder: Path, manifest: Manifest) -> list[Path]:
-    """The recordings of a sample that are there."""
-    paths = [folder / each.path for each in manifest.files]
+    """The recordings of a sample that are there; what a link leads to is not."""
+    paths = [folder / each.path for each in manifest.files if not is_linked(folder, each.path)]
     return [each for each in paths if each.name not in (FRAMES, GAPS) and each.is_file()]
+
+
+def is_linked(folder: Path, path: str) -> bool:
+    """Whether a path below a folder leads over a link, so perhaps to what is not of the folder."""
+    return (folder / path).resolve() != folder.resolve() / path
 
 
 def _in_span(
@@ -149,7 +166,8 @@ def _in_span(
         if span_ns is None and facts.state is FileState.WRITTEN:
             continue  # what is recorded so far is what is closed
         begun_ns = facts.header.start_wall_ns if facts.header else 0
-        if span_ns is not None and begun_ns >= span_ns[1]:
+        # Its clock may have been set back since, for as long as its hour.
+        if span_ns is not None and not facts.footer and begun_ns >= span_ns[1] + _HOUR_NS:
             continue
         if facts.state not in (FileState.CLOSED, FileState.RECOVERED):
             raise LakeFileError(
@@ -160,24 +178,34 @@ def _in_span(
                 expected="a file with its footer",
                 found=facts.state,
             )
-        if facts.span_ns and (span_ns is None or facts.span_ns[1] >= span_ns[0]):
-            yield facts
+        if facts.span_ns is None or (
+            span_ns and not (facts.span_ns[0] < span_ns[1] and facts.span_ns[1] >= span_ns[0])
+        ):
+            continue
+        if not path.name.isprintable():
+            raise LakeFileError(
+                "A recording of the span has a name that no manifest can hold",
+                next_step="Rename it as the recorder names its files.",
+                file=path,
+                expected="printable text",
+            )
+        yield facts
 
 
 @contextmanager
 def _new_sample(data_dir: Path, name: str) -> Iterator[Path]:
     """A folder that has its name once the block ends well, and else is gone."""
     root = data_dir / GOLDEN_FOLDER
-    if not _NAME.fullmatch(name) or (root / name).exists():
-        raise LakeFileError(
-            "The golden sample cannot have that name",
-            next_step="Choose another name; a sample is never replaced.",
-            file=root / name,
-            expected="letters, digits, `.`, `_` and `-`, and no sample of that name",
-            found=name,
-        )
     make_private_folder(root)
     with locking(root / ".lock", name="the golden samples"):
+        if not _NAME.fullmatch(name) or os.path.lexists(root / name):
+            raise LakeFileError(
+                "The golden sample cannot have that name",
+                next_step="Choose another name; a sample is never replaced.",
+                file=root / name,
+                expected="letters, digits, `.`, `_` and `-`, and no sample of that name",
+                found=name,
+            )
         for left in root.glob(".*.partial"):
             shutil.rmtree(left)
         folder = root / f".{name}.{uuid4().hex}.partial"
@@ -199,17 +227,20 @@ def _copy(source: Path, target: Path) -> None:
 
 def _copy_kept(source: Path, file: GoldenFile, target: Path) -> None:
     """Copies a file of a sample, unless another sample has brought the same bytes."""
-    if not target.exists():
-        _copy(source / file.path, target)
-    found = hash_of(target)
-    if found != file.sha256:
+    if is_linked(source, file.path):
+        found = "a link"
+    else:
+        if not target.exists():
+            _copy(source / file.path, target)
+        found = f"SHA-256 {hash_of(target)}"
+    if found != f"SHA-256 {file.sha256}":
         raise LakeFileError(
             "A file of a golden sample is not the one that was kept",
             next_step="`market-pipeline golden verify` says what is wrong with a sample; leave it "
             "out, or bring the file back from a copy.",
             file=source / file.path,
             expected=f"SHA-256 {file.sha256}",
-            found=f"SHA-256 {found}",
+            found=found,
         )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import msgspec
 
@@ -21,6 +21,7 @@ __all__ += ["utc", "write_manifest"]
 
 MANIFEST = "manifest.json"
 VERSION = 1
+_LAST_NS = 2**63 - 1
 
 
 class GoldenFile(msgspec.Struct, frozen=True, order=True):
@@ -41,7 +42,8 @@ class Manifest(msgspec.Struct, frozen=True):
         venue, exchange, symbol: As the recorder names them.
         start_ns, end_ns: The span, its end excluded, ns UTC.
         software: Name and version of what kept it.
-        merged_from: Of which samples it is the union, with the hash of each one's manifest.
+        merged_from: Of which samples it is the union: the name of each by the hash of its manifest,
+            as those of several hosts may have one name.
         files: By path.
         figures: As they were when it was kept.
         sha256: Of each of the parts above, by its name.
@@ -73,7 +75,8 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of a sample.
 
     Raises:
-        LakeFileError: There is none, or it is none that is known here.
+        LakeFileError: There is none, it is none that is known here, or it names a file outside its
+            folder or a time that is none.
     """
     path = folder / MANIFEST
     try:
@@ -94,7 +97,33 @@ def read_manifest(folder: Path) -> Manifest:
             expected=f"version {VERSION}",
             found=f"version {manifest.version}",
         )
+    if (wrong := _impossible(manifest)) is not None:
+        raise LakeFileError(
+            "The manifest of a golden sample cannot be one that was written here",
+            next_step="Bring the folder back from a copy, or keep the span again.",
+            file=path,
+            expected="files below its folder, each once, and a span of time",
+            found=wrong,
+        )
     return manifest
+
+
+def _impossible(manifest: Manifest) -> str | None:
+    """What no sample has, whoever edited its hashes too: a file elsewhere, or a time that is none.
+
+    What is read and copied goes by these, and a sample may come from anywhere.
+    """
+    paths = [each.path for each in manifest.files]
+    for path in paths:
+        parts = PurePosixPath(path).parts
+        is_below = parts and parts[0] != "/" and ".." not in parts and "\0" not in path
+        if not is_below or str(PurePosixPath(path)) != path or path == MANIFEST:
+            return f"the file {path!r}"
+    if len(set(paths)) < len(paths):
+        return f"the file {max(paths, key=paths.count)!r} more than once"
+    if not 0 <= manifest.start_ns < manifest.end_ns <= _LAST_NS:
+        return f"the span from {manifest.start_ns} to {manifest.end_ns}"
+    return None
 
 
 def edited_parts(manifest: Manifest) -> list[str]:

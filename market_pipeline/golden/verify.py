@@ -11,7 +11,7 @@ import msgspec
 from market_pipeline.config.golden import GoldenSettings
 from market_pipeline.errors import LakeFileError
 from market_pipeline.golden.figures import Figures, measure
-from market_pipeline.golden.keep import recordings_of
+from market_pipeline.golden.keep import is_linked, recordings_of
 from market_pipeline.golden.manifest import MANIFEST, Manifest, edited_parts, read_manifest
 from market_pipeline.sources.recording.check import check_recording, hash_of, read_facts
 from market_pipeline.sources.recording.heads import venue_of
@@ -136,7 +136,9 @@ def _changed_files(folder: Path, manifest: Manifest) -> Iterator[Change]:
     kept = {each.path: each for each in manifest.files}
     there = {str(e.relative_to(folder)) for e in folder.rglob("*") if e.is_file()} - {MANIFEST}
     for path, file in sorted(kept.items()):
-        if path not in there:
+        if is_linked(folder, path):
+            yield Change(path, "the file", "a link leads to it, so it is not kept here")
+        elif path not in there:
             yield Change(path, "the file", "it is gone")
         elif hash_of(folder / path) != file.sha256:
             yield from _located(folder, path, file.size_bytes)

@@ -6,6 +6,7 @@ import json
 import shutil
 from datetime import date
 
+import msgspec
 import pyarrow.parquet as pq
 import pytest
 
@@ -13,9 +14,15 @@ from market_pipeline.config.golden import GoldenSettings
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import LakeFileError, MissingDataError
 from market_pipeline.golden.keep import FRAMES, GAPS, GOLDEN_FOLDER, keep, merge
-from market_pipeline.golden.manifest import MANIFEST, read_manifest
+from market_pipeline.golden.manifest import MANIFEST, GoldenFile, read_manifest, write_manifest
 from market_pipeline.golden.verify import verify
-from market_pipeline.sources.recording import CONVERTER, RecordingOf, RecordingWriter, RecordKind
+from market_pipeline.sources.recording import (
+    CONVERTER,
+    HourlyRecorder,
+    RecordingOf,
+    RecordingWriter,
+    RecordKind,
+)
 from market_pipeline.sources.recording.reader import read_footer
 from market_pipeline.stages.retention.candidates import find_candidates
 from market_pipeline.stages.retention.prune import Retention
@@ -79,6 +86,15 @@ class TestKeep:
             [each.path.rpartition("/")[2][:2] for each in manifest.files],
             manifest.figures.messages,
         )
+
+    def test_takes_a_file_whose_clock_was_set_back(self, tmp_path):
+        """A file that begins after the span may have records of it."""
+        recorder = HourlyRecorder(tmp_path / CONVERTER.name, RecordingOf(*BTC, "one", "run"))
+        for at, wall_ns in enumerate((START_NS + HOUR_NS + 1, START_NS + HOUR_NS - 1)):
+            recorder.append(RecordKind.FRAME, wall_ns, at, 1, DEPTH, frame_of(at, "depth"))
+        recorder.close()
+        manifest = keep(tmp_path, tmp_path, "back", BTC, (START_NS, START_NS + HOUR_NS))
+        assert 1 == manifest.figures.messages
 
     def test_refuses_what_is_no_sample(self, sample, tmp_path):
         """An unknown symbol, an empty span, a name that is taken or none, and a file under way."""
@@ -181,6 +197,41 @@ class TestVerify:
                 verify(copied, LOW)
             (copied / MANIFEST).touch()
 
+    @pytest.mark.parametrize(
+        "path", ["../escaped", "/etc/hostname", "a/../../b", "./a", "a//b", "", MANIFEST, "twice"]
+    )
+    def test_a_file_elsewhere_is_refused(self, copied, tmp_path, path):
+        """Nothing is read, hashed or copied by a path that leads out of the sample's folder."""
+        manifest = read_manifest(copied)
+        files = (*manifest.files, *[GoldenFile(path, 1, "0")] * (2 if path == "twice" else 1))
+        write_manifest(copied, msgspec.structs.replace(manifest, files=files))
+        with pytest.raises(LakeFileError, match="cannot be one that was written here"):
+            verify(copied, LOW)
+        with pytest.raises(LakeFileError, match="cannot be one that was written here"):
+            merge(tmp_path, "both", [copied])
+        assert not (tmp_path / GOLDEN_FOLDER).exists()
+
+    @pytest.mark.parametrize("span", [(-1, 1), (0, 2**63), (10**30, 10**31), (2, 1)])
+    def test_a_time_that_is_none_is_refused(self, copied, span):
+        """It ends neither the verb with a traceback nor the list of all samples."""
+        manifest = read_manifest(copied)
+        start, end = span
+        write_manifest(copied, msgspec.structs.replace(manifest, start_ns=start, end_ns=end))
+        with pytest.raises(LakeFileError, match="golden sample"):
+            read_manifest(copied)
+
+    def test_a_link_is_located(self, copied, sample, tmp_path):
+        """A recording that a link replaces is named, not counted, and not merged."""
+        path = sorted(copied.rglob("*.recording"))[0]
+        name = str(path.relative_to(copied))
+        path.unlink()
+        path.symlink_to(sample / name)
+        found = changes(copied)
+        assert (name, "the file") == found[0]
+        assert (MANIFEST, "figures.messages") in found
+        with pytest.raises(LakeFileError, match="a link"):
+            merge(tmp_path, "both", [copied])
+
 
 class TestMerge:
     def test_each_host_fills_the_other(self, tmp_path):
@@ -193,6 +244,7 @@ class TestMerge:
             keep(tmp_path / host / "lake", tmp_path / host, host, BTC, label=host)
             folders.append(tmp_path / host / GOLDEN_FOLDER / host)
         manifest = merge(tmp_path, "both", folders)
+        assert ["one", "two"] == sorted(manifest.merged_from.values())
         folder = tmp_path / GOLDEN_FOLDER / "both"
         gaps = manifest.figures.gaps
         assert ((4, 3, 1), "one / two") == ((gaps.found, gaps.filled, gaps.left), manifest.label)
@@ -215,6 +267,21 @@ class TestMerge:
             1802: "2024-08-09/02_one_one1_0.recording",
         } == filled
         assert (2 * STEPS - 1, True) == (len(frames), verify(folder, LOW).changes == [])
+
+    def test_samples_of_one_name_are_all_named(self, sample, tmp_path):
+        """Hosts may name theirs alike: each is there by the hash of its manifest."""
+        record_host(tmp_path / "lake" / CONVERTER.name, "two")
+        keep(tmp_path / "lake", tmp_path, "quiet", BTC)
+        manifest = merge(tmp_path, "both", [sample, tmp_path / GOLDEN_FOLDER / "quiet"])
+        assert ["quiet", "quiet"] == [*manifest.merged_from.values()]
+
+    def test_refuses_an_edited_manifest(self, copied, tmp_path):
+        """Its span and files would be believed."""
+        path = copied / MANIFEST
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps(content | {"start_ns": content["start_ns"] + 1}))
+        with pytest.raises(LakeFileError, match="was edited"):
+            merge(tmp_path, "both", [copied])
 
     def test_refuses_a_sample_that_was_changed(self, copied, tmp_path):
         """A file that is not the one that was kept is refused, and nothing is left behind."""
