@@ -115,9 +115,9 @@ def _impossible(manifest: Manifest) -> str | None:
     """
     paths = [each.path for each in manifest.files]
     for path in paths:
-        parts = PurePosixPath(path).parts
-        is_below = parts and parts[0] != "/" and ".." not in parts and "\0" not in path
-        if not is_below or str(PurePosixPath(path)) != path or path == MANIFEST:
+        own = PurePosixPath(path)  # `//x` is absolute too
+        leads_out = own.is_absolute() or ".." in own.parts or "\0" in path
+        if leads_out or str(own) != path or path in (".", MANIFEST):
             return f"the file {path!r}"
     if len(set(paths)) < len(paths):
         return f"the file {max(paths, key=paths.count)!r} more than once"
