@@ -121,11 +121,11 @@ class Handover(Generic[Item]):
         capacity: How many batches wait; what comes beyond is dropped.
 
     Attributes:
-        given, dropped: Items, since it began.
+        dropped: Items, since it began.
     """
 
     def __init__(self, rows: int, size_bytes: int, every_s: float, capacity: int) -> None:
-        self.given = self.dropped = 0
+        self.dropped = 0
         self._rows, self._size_bytes, self._every_s = rows, size_bytes, every_s
         self._capacity = capacity
         self._batches: deque[list[Item]] = deque()
@@ -166,7 +166,6 @@ class Handover(Generic[Item]):
                 self._last_bytes = 0
             self._batches[-1].append(item)
             self._last_bytes += size_bytes
-            self.given += 1
             self._is_pressed |= len(self._batches) >= _PRESSED * self._capacity
             wake = self._wake if self._last_is_whole() else None
         if wake is not None:

@@ -40,7 +40,7 @@ def list_recordings(paths: Places = None, as_json: AsJson = False) -> None:
     Exit code 0: every file is closed. 1: one is being written, was left open or cannot be read, or
     there is none. 2: wrong usage.
     """
-    from market_pipeline.sources.recording.check import FileState, read_facts
+    from market_pipeline.sources.recording.check import read_facts
 
     days = _by_day(read_facts(path) for path in _found(paths))
     if as_json:
@@ -49,9 +49,8 @@ def list_recordings(paths: Places = None, as_json: AsJson = False) -> None:
         console().print(_table(days))
     else:
         console().print("No recording; `market-pipeline capture` makes some.")
-    whole = {FileState.CLOSED, FileState.RECOVERED}
-    states = {file["state"] for day in days for file in day["files"]}
-    raise typer.Exit(0 if days and states <= whole else 1)
+    are_closed = all(file["state"].is_closed for day in days for file in day["files"])
+    raise typer.Exit(0 if days and are_closed else 1)
 
 
 @recording.command("verify")
@@ -222,7 +221,7 @@ def _table(days: Iterable[dict[str, Any]]) -> Table:
     for name in ("first UTC", "last UTC"):
         table.add_column(name, no_wrap=True)
     for day in days:
-        open_files = sum(each["state"] not in ("closed", "recovered") for each in day["files"])
+        open_files = sum(not each["state"].is_closed for each in day["files"])
         numbers = (len(day["files"]), open_files, day["records"])
         table.add_row(
             *(day[name] for name in ("exchange", "symbol", "day")),

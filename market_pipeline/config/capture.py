@@ -7,21 +7,25 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
-from market_pipeline.config.values import Integer, Names, OptionalPath, OptionalText, Real, texts
+from market_pipeline.config.values import (
+    Integer,
+    Names,
+    OptionalPath,
+    OptionalText,
+    Real,
+    SettingsModel,
+    texts,
+)
 
 __all__ = ["CaptureSettings"]
 
 Stream = Literal["depth", "trades", "agg_trades", "quotes", "klines", "funding"]
 
 
-class CaptureSettings(BaseModel):
+class CaptureSettings(SettingsModel):
     """The section `capture` of the settings; see `market_pipeline.config.settings`."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True
-    )
 
     venue: OptionalText = Field(
         default=None, description="The venue to record, such as binance_spot."

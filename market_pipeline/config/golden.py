@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from market_pipeline.config.values import Integer, Real
+from market_pipeline.config.values import Integer, Real, SettingsModel
 
 __all__ = ["GoldenSettings"]
 
 
-class GoldenSettings(BaseModel):
+class GoldenSettings(SettingsModel):
     """The section `golden` of the settings; see `market_pipeline.config.settings`."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True
-    )
 
     min_hours: Real = Field(
         default=20.0, ge=0, description="The least hours from the first to the last frame."

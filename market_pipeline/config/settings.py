@@ -19,7 +19,7 @@ from typing import Any, get_args
 
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 
 from market_pipeline.config.alerting import AlertSettings
 from market_pipeline.config.capture import CaptureSettings
@@ -33,6 +33,7 @@ from market_pipeline.config.values import (
     Names,
     OptionalInteger,
     Real,
+    SettingsModel,
     Widths,
     absolute_path,
 )
@@ -71,9 +72,7 @@ class Settings(AlertSettings, LakeSettings):
     a section is `PIPELINE_<SECTION>__<FIELD>`, and `<field>` below `<section>` in `config.yaml`.
     """
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True
-    )
+    model_config = SettingsModel.model_config
 
     config_file: AbsolutePath = Field(
         default=Path("config.yaml"),
@@ -189,7 +188,7 @@ class Settings(AlertSettings, LakeSettings):
     )
 
 
-_SECTIONS: dict[str, type[BaseModel]] = {"capture": CaptureSettings, "golden": GoldenSettings}
+_SECTIONS: dict[str, type[SettingsModel]] = {"capture": CaptureSettings, "golden": GoldenSettings}
 
 FIELDS = {name: info for name, info in Settings.model_fields.items() if name not in _SECTIONS} | {
     f"{section}__{name}": info

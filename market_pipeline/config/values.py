@@ -22,6 +22,7 @@ __all__ = [
     "OptionalPath",
     "OptionalText",
     "Real",
+    "SettingsModel",
     "Share",
     "StrictModel",
     "Widths",
@@ -117,6 +118,14 @@ Day = Annotated[date, BeforeValidator(_calendar_day)]
 Count = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class SettingsModel(BaseModel):
+    """Settings or a section of them: no unknown key, immutable, and no value in an error's text."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True
+    )
 
 
 class StrictModel(BaseModel):

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -38,7 +38,9 @@ from market_pipeline.sources.recording.check import (
     read_facts,
 )
 from market_pipeline.sources.recording.heads import venue_of
+from market_pipeline.sources.recording.hours import HOUR_NS
 from market_pipeline.sources.recording.proof import FoundGap
+from market_pipeline.sources.recording.reader import read_header
 from market_pipeline.sources.recording.union import by_host, file_name
 from market_pipeline.warehouse.layout import make_private_folder, sync, written_whole
 from market_pipeline.warehouse.locks import locking
@@ -53,7 +55,6 @@ FRAMES, GAPS = "frames.parquet", "gaps.jsonl"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _COPY_BYTES = 1 << 20
-_HOUR_NS = 3_600_000_000_000
 
 
 def keep(
@@ -167,9 +168,9 @@ def _in_span(
             continue  # what is recorded so far is what is closed
         begun_ns = facts.header.start_wall_ns if facts.header else 0
         # Its clock may have been set back since, for as long as its hour.
-        if span_ns is not None and not facts.footer and begun_ns >= span_ns[1] + _HOUR_NS:
+        if span_ns is not None and not facts.footer and begun_ns >= span_ns[1] + HOUR_NS:
             continue
-        if facts.state not in (FileState.CLOSED, FileState.RECOVERED):
+        if not facts.state.is_closed:
             raise LakeFileError(
                 "A recording of the span is not closed",
                 next_step="Wait for the end of its hour, or close what a killed recorder left with "
@@ -178,9 +179,8 @@ def _in_span(
                 expected="a file with its footer",
                 found=facts.state,
             )
-        if facts.span_ns is None or (
-            span_ns and not (facts.span_ns[0] < span_ns[1] and facts.span_ns[1] >= span_ns[0])
-        ):
+        own_ns = facts.span_ns
+        if own_ns is None or (span_ns and (own_ns[0] >= span_ns[1] or own_ns[1] < span_ns[0])):
             continue
         if not path.name.isprintable():
             raise LakeFileError(
@@ -227,19 +227,17 @@ def _copy(source: Path, target: Path) -> None:
 
 def _copy_kept(source: Path, file: GoldenFile, target: Path) -> None:
     """Copies a file of a sample, unless another sample has brought the same bytes."""
-    if is_linked(source, file.path):
-        found = "a link"
-    else:
-        if not target.exists():
-            _copy(source / file.path, target)
-        found = f"SHA-256 {hash_of(target)}"
-    if found != f"SHA-256 {file.sha256}":
+    is_link, expected = is_linked(source, file.path), f"SHA-256 {file.sha256}"
+    if not is_link and not target.exists():
+        _copy(source / file.path, target)
+    found = "a link" if is_link else f"SHA-256 {hash_of(target)}"
+    if found != expected:
         raise LakeFileError(
             "A file of a golden sample is not the one that was kept",
             next_step="`market-pipeline golden verify` says what is wrong with a sample; leave it "
             "out, or bring the file back from a copy.",
             file=source / file.path,
-            expected=f"SHA-256 {file.sha256}",
+            expected=expected,
             found=found,
         )
 
@@ -275,17 +273,15 @@ def _finish(
 
 
 @contextmanager
-def _gap_lines(path: Path, hosts: Sequence[Iterable[Path]]) -> Iterator[Callable[[FoundGap], None]]:
+def _gap_lines(path: Path, hosts: Sequence[Sequence[Path]]) -> Iterator[Callable[[FoundGap], None]]:
     """Writes each gap as a line of JSON, with the host that lacked it by name."""
-    names = [read_facts(next(iter(files))).header for files in hosts]
-
+    names = [read_header(files[0]).host for files in hosts]
     with written_whole(path) as file:
 
         def write(gap: FoundGap) -> None:
-            host = None if gap.host is None else names[gap.host]
             line = {
                 **gap._asdict(),
-                "host": host and host.host,
+                "host": None if gap.host is None else names[gap.host],
                 "filled_by": gap.filled_by and file_name(gap.filled_by),
             }
             file.write(json.dumps(line).encode() + b"\n")

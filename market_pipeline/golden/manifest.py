@@ -24,7 +24,7 @@ VERSION = 1
 _LAST_NS = 2**63 - 1
 
 
-class GoldenFile(msgspec.Struct, frozen=True, order=True):
+class GoldenFile(msgspec.Struct, frozen=True):
     """A file of a sample: its path below the sample's folder, size, and SHA-256."""
 
     path: str

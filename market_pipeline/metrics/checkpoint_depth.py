@@ -56,11 +56,9 @@ CHECKPOINT_DEPTH = View(
             Column(
                 f"{side}_confirmed_bps",
                 "DOUBLE",
-                f"How far below the mid snapshots confirmed every {side}, in basis points."
-                if side == _BIDS
-                else f"How far above the mid snapshots confirmed every {side}, in basis points.",
+                f"How far {where} the mid snapshots confirmed every {side}, in basis points.",
             )
-            for side in (_BIDS, _ASKS)
+            for side, where in ((_BIDS, "below"), (_ASKS, "above"))
         ),
         *(
             Column(

@@ -44,6 +44,11 @@ class FileState(StrEnum):
     UNREADABLE = "unreadable"
     """Its header or its footer is damaged."""
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it has its footer, by whoever closed it."""
+        return self in (FileState.CLOSED, FileState.RECOVERED)
+
 
 @dataclass(frozen=True, slots=True)
 class RecordedFile:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 
 from market_pipeline.errors import LakeFileError
 from market_pipeline.sources.recording.format import Record
@@ -17,7 +16,7 @@ _ORDERED = frozenset({Kind.DEPTH, Kind.TRADES, Kind.AGG_TRADES})
 _FRAMES_KEPT = 1_024
 
 
-def venue_of(exchange: str, file: Path | None = None) -> Venue:
+def venue_of(exchange: str) -> Venue:
     """The venue that headers name by its exchange.
 
     Raises:
@@ -29,7 +28,6 @@ def venue_of(exchange: str, file: Path | None = None) -> Venue:
     raise LakeFileError(
         "The recording is of a venue that is not known here",
         next_step="Read it with the version of market-pipeline that wrote it.",
-        file=file,
         expected=", ".join(sorted({venue.exchange for venue in VENUES.values()})),
         found=exchange,
     )

@@ -7,9 +7,9 @@ from pathlib import Path
 from market_pipeline.sources.recording.format import RecordKind
 from market_pipeline.sources.recording.writer import RecordingOf, RecordingWriter
 
-__all__ = ["HourlyRecorder"]
+__all__ = ["HOUR_NS", "HourlyRecorder"]
 
-_HOUR_NS = 3_600_000_000_000
+HOUR_NS = 3_600_000_000_000
 
 
 class HourlyRecorder:
@@ -72,7 +72,7 @@ class HourlyRecorder:
         self.flush()
 
     def _turn(self, wall_ns: int) -> None:
-        hour = wall_ns // _HOUR_NS
+        hour = wall_ns // HOUR_NS
         if hour in (self._hour, self._hour - 1):
             return
         if self._hour >= 0:

@@ -20,6 +20,7 @@ import msgspec
 
 from market_pipeline.sources.recording.format import RecordKind
 from market_pipeline.sources.recording.heads import Heads
+from market_pipeline.sources.recording.hours import HOUR_NS
 from market_pipeline.sources.recording.union import Received, file_name, union
 from market_pipeline.sources.recording.uptime import Uptime
 from market_pipeline.sources.venues.continuity import Sequence as Ids
@@ -31,8 +32,6 @@ __all__ = ["FoundGap", "Hour", "HourGaps", "SpanProof", "StreamProof"]
 
 _FILL_S = 1.0
 """So long a message of one host waits for another of its connections to have those before it."""
-
-_HOUR_NS = 3_600_000_000_000
 
 
 class StreamProof(msgspec.Struct):
@@ -181,7 +180,7 @@ class SpanProof:
             head = self._heads.of(record.payload)
             self._hash.update(b"%b %d " % (record.stream.encode(), len(record.payload)))
             self._hash.update(record.payload)
-            self._frames[record.wall_ns // _HOUR_NS][file_name(arrival.file)] += 1
+            self._frames[record.wall_ns // HOUR_NS][file_name(arrival.file)] += 1
             self.first_ns = record.wall_ns if self.first_ns is None else self.first_ns
             self.last_ns = max(self.last_ns or 0, record.wall_ns)
             if record.kind == RecordKind.FRAME and head.kind in self._rules:
@@ -292,7 +291,7 @@ class SpanProof:
         stream.pending = waiting
 
     def _hour(self, stream: str, wall_ns: int) -> HourGaps:
-        return self._gaps[wall_ns // _HOUR_NS].setdefault(stream, HourGaps())
+        return self._gaps[wall_ns // HOUR_NS].setdefault(stream, HourGaps())
 
     def _account(self, stream: _Stream, until_ns: int, step: Step) -> None:
         """Adds the time up to an instant to what it was."""

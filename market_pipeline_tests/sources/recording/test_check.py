@@ -64,7 +64,7 @@ class TestCheck:
         assert () != check_recording(path).damages
 
     def test_files_that_are_not_closed(self, tmp_path):
-        """A file that is written is told from one that was left, and that from a recovered one."""
+        """A file that is written is not one that was left, and that is not a recovered one."""
         writer = writer_of(tmp_path)
         (partial,) = find_recordings([tmp_path])
         assert FileState.WRITTEN is read_facts(partial).state
