@@ -128,11 +128,17 @@ class Outcome:
 
 
 async def until_right(follower: Follower, exchange: FakeExchange) -> bool:
-    """Waits a minute at most for the book to be live at the exchange's last id; whether it was."""
+    """Waits for the book to be live at the exchange's last id, at most a minute; whether it was.
+
+    The exchange goes on after ten seconds: where it stands still, a stream that a busy machine has
+    found silent is down for good.
+    """
     (market,) = exchange.markets.values()
-    for _ in range(6_000):
+    for look in range(6_000):
         if follower.book.is_live and follower.book.last_id == market.book.last_id:
             return True
+        if look >= 1_000 and look % 10 == 0:
+            await exchange.run(1)
         await asyncio.sleep(0.01)
     return False
 

@@ -78,6 +78,7 @@ class FakeExchange:
         self.clients: list[Client] = []
         self.live: set[Client] = set()
         self.requests: Counter[str] = Counter()
+        self.refused_ns: list[int] = []
         self.port = 0
         self._server: Server | None = None
 
@@ -230,6 +231,7 @@ class FakeExchange:
         self.requests[parts.path] += 1
         if self.faults.rest:
             status, after = self.faults.rest.pop(0)
+            self.refused_ns.append(time.time_ns())
             return self._answer(status, b"{}", {"Retry-After": after})
         if parts.path.endswith("/time"):
             body = json.dumps({"serverTime": time.time_ns() // 1_000_000}).encode()
