@@ -30,6 +30,7 @@ STATES: tuple[State, ...] = ("waiting", "sent", "dead")
 _Values = Sequence[str | float] | Mapping[str, str | float]
 
 _WAIT_SECONDS = 30.0
+_alert = msgspec.json.Decoder(Alert)
 _MOST_DUE = 1_000
 """No turn sends so many; a receiver that is down for weeks does not fill the memory."""
 _SCHEMA = """
@@ -359,7 +360,7 @@ class Outbox:
         rows = connection.execute(f"SELECT {_COLUMNS} FROM deliveries {clause}", values)
         for number, target, text, *others in rows.fetchall():
             try:
-                alert = msgspec.json.decode(text, type=Alert)
+                alert = _alert.decode(text)
                 found.append(Delivery(number, target, alert, *others))
             except ValueError:
                 # Damaged, or of another version: it must not hold up what waits behind it.

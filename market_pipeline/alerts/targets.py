@@ -109,6 +109,9 @@ class _Answer(msgspec.Struct):
     refused: str | None = None
 
 
+_answer = msgspec.json.Decoder(_Answer)
+
+
 def _posted(url: str, payload: Mapping[str, JsonValue], timeout_seconds: float) -> _Answer:
     """What `_post.main` reported. The address goes through a pipe: anybody may see arguments."""
     message = {"url": url, "payload": payload, "seconds": timeout_seconds}
@@ -126,7 +129,7 @@ def _posted(url: str, payload: Mapping[str, JsonValue], timeout_seconds: float) 
     except OSError as error:
         raise Refused(f"it was not asked: no process could be started ({error})") from None
     if ended.returncode == 0:
-        return msgspec.json.decode(ended.stdout.splitlines()[-1], type=_Answer)
+        return _answer.decode(ended.stdout.splitlines()[-1])
     if ended.returncode == -signal.SIGALRM:
         raise Refused(f"no answer within {timeout_seconds:g} s")
     raise Refused(f"no answer: the process that asked ended with {ended.returncode}")

@@ -64,6 +64,9 @@ class Manifest(msgspec.Struct, frozen=True):
     sha256: dict[str, str] = {}
 
 
+_manifest = msgspec.json.Decoder(Manifest)
+
+
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes the manifest of a sample with the hashes of its parts, mode 0600."""
     whole = msgspec.structs.replace(manifest, sha256=_hashes(manifest))
@@ -80,7 +83,7 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        manifest = _manifest.decode(path.read_bytes())
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise LakeFileError(
             "The manifest of a golden sample cannot be read",

@@ -49,6 +49,9 @@ class KnownObject:
     sha256: str
 
 
+_ledger = msgspec.json.Decoder(dict[str, dict[str, KnownObject]])
+
+
 class Ledger:
     """The ledger of one folder, by the names of the objects; use it inside `alone_in`.
 
@@ -124,7 +127,7 @@ def read_ledger(folder: Path) -> dict[str, KnownObject]:
 
 def _read(file: Path) -> list[dict[str, KnownObject]]:
     try:
-        found = msgspec.json.decode(file.read_bytes(), type=dict[str, dict[str, KnownObject]])
+        found = _ledger.decode(file.read_bytes())
         return [found[part] for part in _PARTS]
     except (FileNotFoundError, ValueError, KeyError):
         return [{} for _ in _PARTS]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Generic, Protocol, TypeVar
+from typing import Annotated, Any, Generic, Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -163,6 +163,21 @@ class _AnyObject(Struct):
 
 
 _any_object = msgspec.json.Decoder(_AnyObject)
+# Of each frame bare and in its envelope; not strict, because the venue sends numbers as text.
+_decoders: dict[type[Any], tuple[msgspec.json.Decoder[Any], msgspec.json.Decoder[Any]]] = {
+    kind: (
+        msgspec.json.Decoder(kind, strict=False),
+        msgspec.json.Decoder(_Envelope[kind], strict=False),  # type: ignore[valid-type]
+    )
+    for kind in (
+        SpotDepthFrame,
+        FuturesDepthFrame,
+        SnapshotFrame,
+        TradeFrame,
+        AggTradeFrame,
+        BookTickerFrame,
+    )
+}
 
 
 class FrameDecoder(Generic[Frame]):
@@ -175,10 +190,9 @@ class FrameDecoder(Generic[Frame]):
     """
 
     def __init__(self, kind: type[Frame], symbol: str, findings: Findings) -> None:
-        # Not strict, because the venue sends numbers as text.
-        self._bare = msgspec.json.Decoder(kind, strict=False)
-        envelope: type[_Envelope[Frame]] = _Envelope[kind]  # type: ignore[valid-type]
-        self._enveloped = msgspec.json.Decoder(envelope, strict=False)
+        self._bare: msgspec.json.Decoder[Frame]
+        self._enveloped: msgspec.json.Decoder[_Envelope[Frame]]
+        self._bare, self._enveloped = _decoders[kind]
         self._symbol = symbol
         self._findings = findings
 

@@ -41,6 +41,8 @@ _SEARCH_BYTES = 1 << 20
 _SAFE = "The blocks before and after it are whole; take the time of this one from another host."
 
 Form = TypeVar("Form", Header, Footer)
+_header_decoder = msgspec.json.Decoder(Header)
+_footer_decoder = msgspec.json.Decoder(Footer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ def read_header(path: Path) -> Header:
 
 
 def _header(path: Path, block: _Block) -> Header:
-    header = _decoded(path, block, Header)
+    header = _decoded(path, block, _header_decoder)
     if header.format != FORMAT or header.version != VERSION:
         raise LakeFileError(
             "The recording has a format that is not known here",
@@ -173,7 +175,7 @@ def read_footer(path: Path) -> Footer:
                 file.seek(offset)
                 block = _block(file, offset)
                 if isinstance(block, _Block) and block.kind == BlockKind.FOOTER:
-                    return _decoded(path, block, Footer)
+                    return _decoded(path, block, _footer_decoder)
     raise _damaged(path, size, "no footer")
 
 
@@ -319,9 +321,9 @@ def _chunk(path: Path, block: _Block) -> Chunk:
     )
 
 
-def _decoded(path: Path, block: _Block, form: type[Form]) -> Form:
+def _decoded(path: Path, block: _Block, decoder: msgspec.json.Decoder[Form]) -> Form:
     try:
-        return msgspec.json.decode(block.text, type=form)
+        return decoder.decode(block.text)
     except msgspec.MsgspecError as error:
         raise _damaged(path, block.offset, str(error)) from error
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Annotated
 
 from msgspec import Meta, Struct
+from msgspec.json import Decoder
 
 from market_pipeline.sources.venues.venue import Kind
 
@@ -94,3 +95,7 @@ RECORDS: Mapping[Kind, type[Record]] = {
     Kind.FUNDING: Funding,
 }
 """The record of each kind whose frames have some."""
+
+# Known to msgspec before any thread converts to one.
+for _record in RECORDS.values():
+    Decoder(_record)

@@ -82,10 +82,13 @@ class DayRecord(msgspec.Struct, tag_field="format", tag=_RECORD_FORMAT):
         return next((file for file in self.files if file.path == path), self.files[0])
 
 
+_record = msgspec.json.Decoder(DayRecord)
+
+
 def read_record(path: Path) -> DayRecord | None:
     """The record in a file; None if there is none, or one of another format."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=DayRecord)
+        return _record.decode(path.read_bytes())
     except (OSError, ValueError):
         return None
 

@@ -110,7 +110,7 @@ def load_rebuild(
     actual = hashlib.sha256(content).hexdigest()
     if digest != actual:
         raise refused("The saved rebuild is damaged", f"SHA-256 {digest[:64]}", actual)
-    body = msgspec.msgpack.decode(content, type=_Body)
+    body = _body.decode(content)
     differing = sorted(dict(body.made_from.items() ^ made_from.items()))
     if differing:
         raise refused(
@@ -118,7 +118,7 @@ def load_rebuild(
             {name: made_from.get(name) for name in differing},
             {name: body.made_from.get(name) for name in differing},
         )
-    return msgspec.msgpack.decode(body.saved, type=SavedRebuild, dec_hook=_decoded)
+    return _saved.decode(body.saved)
 
 
 def forget_rebuilds(warehouse: Warehouse, instruments: Iterable[Instrument], day: date) -> None:
@@ -160,3 +160,7 @@ def _decoded(kind: type, value: object) -> object:
     # All structured arrays are of intervals.
     array = np.frombuffer(content, SPAN if dtype == SPAN.str else dtype)
     return array.reshape(shape).copy()
+
+
+_body = msgspec.msgpack.Decoder(_Body)
+_saved = msgspec.msgpack.Decoder(SavedRebuild, dec_hook=_decoded)

@@ -344,9 +344,12 @@ class LakeState(msgspec.Struct, tag_field="format", tag=_FORMAT):
         """The state that `to_text` wrote; a new one for no text, or one of another format."""
         try:
             packed = base64.b64decode(text or "", validate=True)
-            return msgspec.json.decode(zlib.decompress(packed), type=cls)
+            return _state.decode(zlib.decompress(packed))
         except (ValueError, zlib.error):
             return cls()
+
+
+_state = msgspec.json.Decoder(LakeState)
 
 
 def _digest(value: object) -> str:
