@@ -17,12 +17,13 @@ __all__ = [
     "DayOutcomes",
     "FailedOutcome",
     "Kind",
+    "Severity",
     "check_alerts",
     "trial_alert",
 ]
 
 Severity = Literal["WARN", "ERROR"]
-Kind = Literal["check_failed", "run_failed", "run_cancelled", "day_late", "test"]
+Kind = Literal["check_failed", "run_failed", "run_cancelled", "day_late", "frames_missing", "test"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,14 @@ class Alert:
         severity: WARN or ERROR, as of the check.
         summary: One or more sentences that locate the fault.
         at_ns: When it was found, ns UTC; it is the same whenever the alert is delivered.
+            Of frames that are missing, when that began.
         check: The check; None for a run.
         instrument: `VENUE:SYMBOL`; None for a run.
         day: The UTC day; None for a run that is about none.
         figure, threshold: What decided, in the check's own unit; None where there is no figure.
         run_id: The run that found it; None if no run did.
+        host: The machine that records what is missing; None for all others.
+        ended_ns: When what was wrong was over, ns UTC; None while it is in force.
     """
 
     kind: Kind
@@ -52,6 +56,8 @@ class Alert:
     figure: int | float | None = None
     threshold: int | float | None = None
     run_id: str | None = None
+    host: str | None = None
+    ended_ns: int | None = None
 
     def __post_init__(self) -> None:
         # It may quote what a vendor or a library wrote, and receivers show it as it is.
@@ -62,17 +68,20 @@ class Alert:
         """What it is about: there is one finding in force for each subject."""
         if self.kind in {"run_failed", "run_cancelled"}:
             return f"run|{self.run_id}"
+        if self.kind == "frames_missing":
+            # Receivers know an alert by its labels, and its severity is one of them.
+            return f"{self.kind}|{self.instrument}|{self.host}|{self.severity}"
         return _subject(self.kind, self.check, self.instrument, self.day)
 
     @property
     def finding(self) -> str:
         """A digest of what was found; the same one is not reported twice in a row.
 
-        A late day is reported once, whatever the reason why it is late.
+        A late day is reported once, whatever the reason why it is late, and missing frames until
+        they are no more.
         """
-        decisive = (
-            [] if self.kind == "day_late" else [self.severity, repr(self.figure), self.summary]
-        )
+        is_once = self.kind in {"day_late", "frames_missing"}
+        decisive = [] if is_once else [self.severity, repr(self.figure), self.summary]
         return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
 
 

@@ -15,7 +15,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -100,7 +100,12 @@ class Delivered:
 
 
 def deliver(
-    warehouse: Warehouse, targets: Sequence[Target], links: Links, patience: Patience
+    warehouse: Warehouse,
+    targets: Sequence[Target],
+    links: Links,
+    patience: Patience,
+    *,
+    only: Collection[str] | None = None,
 ) -> Delivered:
     """Send what is due, to all receivers at the same time, and note how each attempt ended.
 
@@ -109,12 +114,21 @@ def deliver(
     One to which another turn is sending is left alone: a daemon that was killed may have left one
     behind.
 
+    Args:
+        warehouse: Whose outbox.
+        targets: The receivers there are.
+        links: Where alerts point to.
+        patience: How long to bear with each receiver.
+        only: The names of those that have a turn; all that are due if None.
+
     Raises:
         PublishError: The outbox cannot be used.
         WarehouseBusyError: Another process kept it.
     """
     outbox = Outbox(warehouse)
     due = set(outbox.receivers_due(time.time()))
+    if only is not None:
+        due &= set(only)
     if not due:
         return Delivered()
     standings = sorted(outbox.standings(), key=lambda each: each.failed_s or 0.0)

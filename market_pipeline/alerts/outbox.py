@@ -70,6 +70,12 @@ INSERT OR IGNORE INTO receivers (target, sent_s)
 ALTER TABLE receivers ADD COLUMN not_before_s REAL NOT NULL DEFAULT 0;
 """,
 }
+_PUT_IN = "INSERT OR IGNORE INTO deliveries (alert_id, target, alert, changed_s, put_in_s) "
+_NOTE_FINDING = """
+INSERT INTO findings VALUES (?, ?)
+ON CONFLICT (subject) DO UPDATE SET finding = excluded.finding WHERE finding <> excluded.finding
+"""
+_END_FINDING = "DELETE FROM findings WHERE subject = ? AND finding = ?"
 _COLUMNS = "id, target, alert, state, attempts, next_attempt_s, changed_s, error, put_in_s"
 # A time of before that lies ahead is of a clock that was set back since.
 _DUE = "state = 'waiting' AND (next_attempt_s <= :now_s OR changed_s > :now_s)"
@@ -204,7 +210,7 @@ class Outbox:
         """Put in, in one transaction, what is not in force already.
 
         Args:
-            alerts: What was found.
+            alerts: What was found; the end of something is new if that was in force.
             targets: The names of the receivers.
             now_s: Unix time.
             passed: Subjects of which nothing is in force any more.
@@ -223,18 +229,14 @@ class Outbox:
                 "DELETE FROM findings WHERE subject = ?", [(subject,) for subject in passed]
             )
             for alert in alerts:
-                changed = connection.execute(
-                    "INSERT INTO findings VALUES (?, ?) ON CONFLICT (subject) DO UPDATE "
-                    "SET finding = excluded.finding WHERE finding <> excluded.finding",
-                    [alert.subject, alert.finding],
-                )
+                note = _NOTE_FINDING if alert.ended_ns is None else _END_FINDING
+                changed = connection.execute(note, (alert.subject, alert.finding))
                 if changed.rowcount:
                     new += 1
                     text = json.dumps(msgspec.to_builtins(alert))
                     alert_id = hashlib.sha256(text.encode()).hexdigest()
                     connection.executemany(
-                        "INSERT OR IGNORE INTO deliveries "
-                        "(alert_id, target, alert, changed_s, put_in_s) VALUES (?, ?, ?, ?, ?)",
+                        _PUT_IN + "VALUES (?, ?, ?, ?, ?)",
                         [(alert_id, target, text, now_s, now_s) for target in targets],
                     )
         return new
@@ -335,9 +337,8 @@ class Outbox:
                 revived += 1
                 if each.target not in targets:
                     connection.executemany(
-                        "INSERT OR IGNORE INTO deliveries "
-                        "(alert_id, target, alert, changed_s, put_in_s) "
-                        "SELECT alert_id, ?, alert, ?, put_in_s FROM deliveries WHERE id = ?",
+                        _PUT_IN
+                        + "SELECT alert_id, ?, alert, ?, put_in_s FROM deliveries WHERE id = ?",
                         [(target, now_s, each.id) for target in heirs],
                     )
                     connection.execute("DELETE FROM deliveries WHERE id = ?", [each.id])

@@ -22,12 +22,14 @@ _NAMES = {
     "run_failed": "PipelineRunFailed",
     "run_cancelled": "PipelineRunCancelled",
     "day_late": "PipelineDayLate",
+    "frames_missing": "PipelineFramesMissing",
     "test": "PipelineTest",
 }
 _TITLES = {
     "run_failed": "run failed",
     "run_cancelled": "run cancelled",
     "day_late": "day is late",
+    "frames_missing": "frames are missing",
     "test": "test",
 }
 _SLACK_SECTION = 3_000  # characters; Slack refuses a longer one
@@ -57,7 +59,9 @@ class Links:
 
     def page(self, alert: Alert) -> str:
         """The page that says what it means and what to do."""
-        name = f"checks/{alert.check}.md" if alert.check else "alerts.md"
+        name = "capture/recorder.md" if alert.kind == "frames_missing" else "alerts.md"
+        if alert.check:
+            name = f"checks/{alert.check}.md"
         return f"{self.docs_url.rstrip('/')}/{name}"
 
 
@@ -70,11 +74,12 @@ def alertmanager_payload(alert: Alert, links: Links) -> Mapping[str, JsonValue]:
     labels = _labels(alert)
     annotations = _annotations(alert, links)
     grouped = {"alertname": labels["alertname"]}
+    status = "firing" if alert.ended_ns is None else "resolved"
     return {
         "version": "4",
         "groupKey": f'{{}}:{{alertname="{labels["alertname"]}"}}',
         "truncatedAlerts": 0,
-        "status": "firing",
+        "status": status,
         "receiver": _RECEIVER,
         "groupLabels": grouped,
         "commonLabels": labels,
@@ -82,11 +87,11 @@ def alertmanager_payload(alert: Alert, links: Links) -> Mapping[str, JsonValue]:
         "externalURL": links.ui_url,
         "alerts": [
             {
-                "status": "firing",
+                "status": status,
                 "labels": labels,
                 "annotations": annotations,
                 "startsAt": _time(alert.at_ns),
-                "endsAt": _NEVER,
+                "endsAt": _NEVER if alert.ended_ns is None else _time(alert.ended_ns),
                 "generatorURL": links.run(alert),
                 "fingerprint": hashlib.sha256(
                     json.dumps(labels, sort_keys=True).encode()
@@ -102,6 +107,8 @@ def slack_payload(alert: Alert, links: Links) -> Mapping[str, JsonValue]:
     What was found is plain text: no character of it makes a link, a list or bold letters.
     """
     sign = ":red_circle:" if alert.severity == "ERROR" else ":warning:"
+    if alert.ended_ns is not None:
+        sign = ":white_check_mark:"
     figure = _figure(alert)
     title, summary = _escaped(_title(alert)), _escaped(_shortened(alert.summary))
     page = links.page(alert)
@@ -143,6 +150,7 @@ def _labels(alert: Alert) -> dict[str, str]:
         "day": None if alert.day is None else alert.day.isoformat(),
         # Two failed runs of a day are two facts; two runs that find the same fault are one.
         "run_id": alert.run_id if alert.kind in {"run_failed", "run_cancelled"} else None,
+        "host": alert.host,
     }
     return {name: value for name, value in labels.items() if value}
 
@@ -163,7 +171,8 @@ def _annotations(alert: Alert, links: Links) -> dict[str, str]:
 def _title(alert: Alert) -> str:
     """What, which instrument, which day: `gap BINANCE:BTC-USDT 2024-08-08`."""
     what = _TITLES.get(alert.kind) or alert.check
-    return " ".join(str(part) for part in (what, alert.instrument, alert.day) if part)
+    over = None if alert.ended_ns is None else "no more:"
+    return " ".join(str(part) for part in (over, what, alert.instrument, alert.day) if part)
 
 
 def _figure(alert: Alert) -> str:

@@ -26,7 +26,7 @@ from market_pipeline.capture.pipeline import (
 from market_pipeline.capture.scales import Scales, listed_scales
 from market_pipeline.capture.sinks import Sink, sink_of
 from market_pipeline.capture.status import SinkStatus, Status, StreamStatus
-from market_pipeline.capture.stream_state import BookState
+from market_pipeline.capture.stream_state import CUT, BookState
 from market_pipeline.config.capture import CaptureSettings
 from market_pipeline.config.instruments import Instrument, load_instruments
 from market_pipeline.config.settings import Settings
@@ -37,7 +37,6 @@ from market_pipeline.sources.venues.venue import Kind, Venue
 
 __all__ = ["Derived", "derived_part"]
 
-_CUT = "the queue before the book was full"
 _OF_OPERATORS = frozenset({Kind.DEPTH, Kind.SNAPSHOT, Kind.QUOTES, Kind.TRADES})
 
 
@@ -163,7 +162,7 @@ class Derived:
             stream.count(book.seconds)
         since_ns = self._cut_at_ns.get(name)
         if since_ns is not None:
-            stream.book, stream.reason = BookState.RESYNC, _CUT
+            stream.book, stream.reason = BookState.RESYNC, CUT
         if label in self._failed_at_ns:
             since_ns = self._failed_at_ns[label]
             stream.book, stream.reason = "off", str(self.pipeline.failed.get(label, ""))
@@ -209,9 +208,9 @@ class Derived:
     def _note_cut(self) -> None:
         """Has books and bars lose what was not taken, from the first such frame of a stream on."""
         for stream, at_ns in self._cut_at_ns.items():
-            self.handover.put(Notice(Change.LOST, at_ns, stream, _CUT), always=True)
+            self.handover.put(Notice(Change.LOST, at_ns, stream, CUT), always=True)
         self._cut_at_ns.clear()
-        self._report("warning", f"{_CUT}: {self.handover.dropped:,} frames left out so far")
+        self._report("warning", f"{CUT}: {self.handover.dropped:,} frames left out so far")
 
     def _switched_off(self, name: str, error: Exception) -> None:
         self._failed_at_ns[name] = self._now_ns

@@ -127,6 +127,8 @@ class Recorder:
                 lambda symbol: self._in_loop(self.request_snapshot, symbol),
                 lambda level, text: self._in_loop(self._report, level, text),
             )
+        for link in self._links:
+            self._cover(link, "no connection yet")
         stopped = asyncio.create_task(stop.wait())
         tasks = [asyncio.create_task(link.run()) for link in self._links]
         tasks += [asyncio.create_task(self._look_after_gaps())]
@@ -165,9 +167,15 @@ class Recorder:
             status.lag_p99_ms = lags[len(lags) * 99 // 100] / 1e6
         self._streams.observe(status.wall_ns)
         self._streams.refresh(status)
+        rank = ("", "warning", "error").index
+        having_one = [link for link, _ in self._open.values()]
         for name, stream in status.streams.items():
-            levels = [link.watchdog.level(name) for link in self._links if name in link.streams]
-            stream.silence = max(levels, key=("", "warning", "error").index, default="")
+            every, having = (
+                [link.watchdog.level(name) for link in links if name in link.streams]
+                for links in (self._links, having_one)
+            )
+            stream.silence = max(every, key=rank, default="")
+            stream.unheard = min(having, key=rank, default="")
 
     def _planned_links(self, context: ssl.SSLContext) -> list[Link]:
         """The links of each route, each with as many symbols as the venue allows."""

@@ -20,6 +20,7 @@ class StreamStatus(msgspec.Struct):
         filled: Messages that one connection lost and another had.
         gaps: What no connection had.
         silence: Empty, `warning` or `error`, the worst of its connections.
+        unheard: The same, the least of its open connections: what is not empty comes over none.
         last_wall_ns: When its last frame arrived; null before the first.
         verified_s: For how long the venue's proof vouches for it; they and the next three add up to
             the time observed.
@@ -38,6 +39,7 @@ class StreamStatus(msgspec.Struct):
     filled: int = 0
     gaps: int = 0
     silence: str = ""
+    unheard: str = ""
     last_wall_ns: int | None = None
     verified_s: float = 0.0
     unverifiable_s: float = 0.0

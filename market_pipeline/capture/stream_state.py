@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-__all__ = ["BookState", "StreamClock", "StreamSeconds", "Touch"]
+__all__ = ["CUT", "BookState", "StreamClock", "StreamSeconds", "Touch"]
+
+CUT = "the queue before the book was full"
+"""Why a book is lost that was too slow; the frames that it was not given are recorded."""
 
 
 class BookState(StrEnum):

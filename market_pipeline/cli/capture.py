@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from market_pipeline.alerts.capture import CaptureAlerts
     from market_pipeline.capture.recorder import Recorder
     from market_pipeline.capture.status import SinkStatus, Status, StreamStatus
 
@@ -26,6 +27,8 @@ __all__ = ["capture"]
 
 _STYLES = {"info": "", "warning": "yellow", "error": "red"}
 _PLAIN_EVERY_S = 10.0
+_LOOK_S = 5.0
+"""Missing frames are looked for so often, however rarely the state is shown."""
 
 
 def capture(
@@ -53,6 +56,7 @@ def capture(
     Exit code 0: ended as asked, and no message is known to be missing. 1: ended as asked, with
     gaps. 2: it could not start, or could not go on.
     """
+    from market_pipeline.alerts.capture import CaptureAlerts
     from market_pipeline.capture.derived import derived_part
     from market_pipeline.capture.files import recording_files
     from market_pipeline.capture.recorder import Recorder, recorded_venue
@@ -66,16 +70,19 @@ def capture(
         "capture__sinks": sink,
     }
     settings = load_settings(**{name: value for name, value in flags.items() if value})
-    with recording_files(settings) as files:
+    recorded = recorded_venue(settings.capture)
+    with CaptureAlerts(settings, recorded.exchange) as alerts, recording_files(settings) as files:
         view = _View(console(), errors_console(), settings.data_dir, as_json=as_json)
-        derived = derived_part(settings, recorded_venue(settings.capture), view.report)
+        derived = derived_part(settings, recorded, view.report)
         recorder = Recorder(settings.capture, files, report=view.report, derived=derived)
-        asyncio.run(_record(recorder, view, seconds, settings.capture.status_seconds))
+        asyncio.run(_record(recorder, view, alerts, seconds, settings.capture.status_seconds))
     raise typer.Exit(1 if recorder.status.gaps else 0)
 
 
-async def _record(recorder: Recorder, view: _View, seconds: float | None, every_s: float) -> None:
-    """Records until a signal or the end of the time, and shows the state meanwhile."""
+async def _record(
+    recorder: Recorder, view: _View, alerts: CaptureAlerts, seconds: float | None, every_s: float
+) -> None:
+    """Records until a signal or the end of the time, and shows and watches the state meanwhile."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
@@ -85,12 +92,18 @@ async def _record(recorder: Recorder, view: _View, seconds: float | None, every_
     frames, shown_s = 0, time.monotonic()
     with view:
         while not task.done():
-            await asyncio.wait({task}, timeout=every_s)
+            await asyncio.wait({task}, timeout=min(every_s, _LOOK_S))
             now_s = time.monotonic()
             recorder.refresh(now_s - shown_s, frames)
-            frames, shown_s = recorder.status.frames, now_s
-            view.show(recorder.status, last=task.done())
-    await task
+            alerts.look(recorder.status)
+            if task.done() or now_s - shown_s >= every_s:
+                frames, shown_s = recorder.status.frames, now_s
+                view.show(recorder.status, last=task.done())
+    try:
+        await task
+    except Exception as error:
+        alerts.ended(error)
+        raise
 
 
 class _View:

@@ -15,6 +15,7 @@ import dagster as dg
 import msgspec
 
 from market_pipeline.alerts.alert import Alert, CheckAlerts, DayOutcomes, check_alerts
+from market_pipeline.alerts.capture import stopped_captures
 from market_pipeline.alerts.delivery import Delivered, Patience, deliver
 from market_pipeline.alerts.late import late_days
 from market_pipeline.alerts.outbox import Outbox, Standing
@@ -38,6 +39,8 @@ _STATUS = (
     else dg.DefaultSensorStatus.STOPPED
 )
 _MAX_RUNS = 50
+_RESTART_SECONDS = 10.0
+"""So long a recorder that was killed may take to be started again by the system."""
 _ENDS: dict[dg.DagsterEventType, Literal["run_failed", "run_cancelled"] | None] = {
     dg.DagsterEventType.RUN_SUCCESS: None,
     dg.DagsterEventType.RUN_FAILURE: "run_failed",
@@ -177,6 +180,25 @@ def late_day_alerts(pipeline: Pipeline) -> dg.SkipReason:
 
 
 @dg.sensor(
+    name="stopped_capture_alerts",
+    minimum_interval_seconds=15,
+    default_status=_STATUS,
+    description="Puts an alert into the outbox for each symbol that a killed recorder left open.",
+)
+@reports_machine_errors
+def stopped_capture_alerts(pipeline: Pipeline) -> dg.SkipReason:
+    """Look for recordings of this host that nobody writes and nobody closed.
+
+    A recorder that lives reports what it misses itself.
+    """
+    settings, now_s = pipeline.settings, time.time()
+    stopped = stopped_captures(settings, now_s, "ERROR", _RESTART_SECONDS)
+    targets = [target.name for target in configured_targets(settings)]
+    new = Outbox(_folders(pipeline)).take(stopped, targets, now_s=now_s)
+    return dg.SkipReason(f"{len(stopped)} symbols are recorded no more, {new} of them new.")
+
+
+@dg.sensor(
     name="alert_delivery",
     minimum_interval_seconds=_INTERVAL_SECONDS,
     default_status=_STATUS,
@@ -203,4 +225,4 @@ def _delivery_text(done: Delivered, standings: Sequence[Standing], now_s: float)
     return " ".join(parts)
 
 
-ALERT_SENSORS = [run_alerts, late_day_alerts, alert_delivery]
+ALERT_SENSORS = [run_alerts, late_day_alerts, stopped_capture_alerts, alert_delivery]

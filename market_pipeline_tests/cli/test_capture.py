@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from market_pipeline.sources.recording import RecordKind, read_recording
 from market_pipeline.sources.recording.reader import read_footer
+from market_pipeline_tests.alerts.receiver import Receiver
 from market_pipeline_tests.exchange.market import Market
 from market_pipeline_tests.exchange.server import FakeExchange
 from market_pipeline_tests.store.certificates import make_certificates
@@ -84,11 +86,22 @@ def until_recorded(folder):
     raise AssertionError("nothing is recorded")
 
 
-def until_there(path):
+def until(happened):
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while not path.exists():
-        assert time.monotonic() < deadline, path
+    while not happened():
+        assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def summaries(receiver):
+    return [each["alerts"][0]["annotations"]["summary"] for each in receiver.taken]
+
+
+@pytest.fixture
+def receiver():
+    made = Receiver().open()
+    yield made
+    made.close()
 
 
 def payloads(path):
@@ -102,7 +115,7 @@ class TestCapture:
         with living_exchange(tmp_path) as (exchange, environment):
             with capturing(tmp_path, environment, "--json", "--sink", "jsonl") as process:
                 until_recorded(tmp_path)
-                until_there(tmp_path / "data/live/binance_spot/best_quotes.jsonl")
+                until((tmp_path / "data/live/binance_spot/best_quotes.jsonl").exists)
                 process.send_signal(signal.SIGTERM)
                 out, errors = process.communicate(timeout=PATIENCE_SECONDS)
             assert 0 == process.returncode, errors
@@ -125,22 +138,33 @@ class TestCapture:
         depth = read_footer(path).streams["depth:BTCUSDT"]
         assert (min(ids), max(ids)) == (depth.first_id, depth.last_id)
 
-    def test_refuses_to_start_twice(self, tmp_path):
-        """A second recorder of the venue on this host ends with 2 and names the first."""
+    def test_refuses_to_start_twice(self, tmp_path, receiver):
+        """A second recorder of the venue on this host ends with 2 and names the first, which goes
+        on, and reports what no connection had, without any Dagster.
+        """
         with (
-            living_exchange(tmp_path) as (_, environment),
-            capturing(tmp_path, environment) as first,
+            living_exchange(tmp_path) as (exchange, environment),
+            capturing(
+                tmp_path, environment | {"PIPELINE_ALERT_WEBHOOK_URLS": receiver.url()}
+            ) as first,
         ):
             until_recorded(tmp_path)
             with capturing(tmp_path, environment) as second:
                 _, errors = second.communicate(timeout=PATIENCE_SECONDS)
-            assert (2, True) == (second.returncode, f"process {first.pid}" in errors)
+            assert ([], 2, True) == (
+                *(receiver.taken, second.returncode),
+                f"process {first.pid}" in errors,
+            )
+            exchange.faults.loss = 0.5
+            until(lambda: receiver.taken)
+            assert "gaps that no one filled" in summaries(receiver)[0]
 
-    def test_kill_and_restart(self, tmp_path):
+    def test_kill_and_restart(self, tmp_path, receiver):
         """After kill -9 the file is readable to its last block; the next start closes it there and
-        begins another one.
+        begins another one, and reports it.
         """
         with living_exchange(tmp_path) as (_, environment):
+            environment["PIPELINE_ALERT_WEBHOOK_URLS"] = receiver.url()
             with capturing(tmp_path, environment) as process:
                 until_recorded(tmp_path)
                 process.kill()
@@ -148,9 +172,13 @@ class TestCapture:
             before = payloads(left)
             with capturing(tmp_path, environment, "--seconds", "60") as process:
                 assert any("  depth:BTCUSDT: book live, verified " in x for x in process.stdout)
+                until(lambda: receiver.taken)
                 process.send_signal(signal.SIGTERM)
                 process.communicate(timeout=PATIENCE_SECONDS)
             assert 0 == process.returncode
+        assert ["the recorder ended without closing its files"] == [
+            re.findall("the recorder .* files", each)[0] for each in summaries(receiver)
+        ]
         assert [] == list(tmp_path.rglob("*.partial"))
         closed = left.with_suffix("")
         (other,) = {*tmp_path.rglob("*.recording")} - {closed}

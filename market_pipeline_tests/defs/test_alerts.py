@@ -263,3 +263,10 @@ def test_a_warehouse_that_cannot_be_used(tick, outbox: Outbox, monkeypatch):
         tick(),
         tick(alert_delivery),
     ]
+
+
+def test_stopped_captures(tick):
+    """Where nothing is recorded none has stopped."""
+    from market_pipeline.defs.alerts import stopped_capture_alerts
+
+    assert "0 symbols are recorded no more, 0 of them new." == tick(stopped_capture_alerts)

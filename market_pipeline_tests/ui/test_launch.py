@@ -102,7 +102,13 @@ class TestAutomation:
                     "targets": [{"pipelineName": "daily_books"}] if name == SENSOR else [],
                     "sensorState": {"status": "STOPPED"},
                 }
-                for name in ("alert_delivery", "late_day_alerts", SENSOR, "run_alerts")
+                for name in (
+                    "alert_delivery",
+                    "late_day_alerts",
+                    SENSOR,
+                    "run_alerts",
+                    "stopped_capture_alerts",
+                )
             ],
         } == found
 

@@ -1,0 +1,157 @@
+"""Alerts of a capture: put into the outbox and delivered by the recorder's own process.
+
+Within a minute something must be known of frames that are missing, also where Dagster does not run
+or its code cannot be loaded. A thread does it all: the record waits for nothing here.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from queue import SimpleQueue
+
+from market_pipeline.alerts.alert import Alert, Severity
+from market_pipeline.alerts.delivery import Patience, deliver
+from market_pipeline.alerts.missing_frames import (
+    ALL_SYMBOLS,
+    MissingFrames,
+    frames_missing,
+    utc_text,
+)
+from market_pipeline.alerts.outbox import Outbox
+from market_pipeline.alerts.payloads import Links
+from market_pipeline.alerts.targets import LOGGER, Refused, configured_targets, send
+from market_pipeline.capture.status import Status
+from market_pipeline.config.settings import Settings
+from market_pipeline.errors import MarketPipelineError
+from market_pipeline.quality.intervals import NS_PER_SECOND
+from market_pipeline.sources.recording import CONVERTER
+from market_pipeline.sources.recording.check import FileState, read_facts
+from market_pipeline.sources.recording.format import PARTIAL_SUFFIX
+from market_pipeline.warehouse.layout import Warehouse
+
+__all__ = ["CaptureAlerts", "stopped_captures"]
+
+_END_SECONDS = 30.0
+"""For the last alerts of a recorder that ends; what is not sent by then waits in the outbox."""
+
+
+class CaptureAlerts:
+    """What a capture misses, to every receiver; without one but the log nothing is done.
+
+    Entered before the recorder's files are opened, it reports what a recorder before left open.
+
+    Args:
+        settings: The receivers, and what is recorded.
+        exchange: Whose symbols.
+    """
+
+    def __init__(self, settings: Settings, exchange: str) -> None:
+        self._settings, self._exchange = settings, exchange
+        self._warehouse = Warehouse(settings.data_dir)
+        self._targets = configured_targets(settings)
+        # The log is the daemon's: what happens here the recorder prints itself.
+        self._receivers = [target for target in self._targets if target.kind != "log"]
+        self._host = socket.gethostname()
+        self._watch = MissingFrames(exchange, self._host, settings.capture)
+        self._found: SimpleQueue[list[Alert] | None] = SimpleQueue()
+        self._waiting: list[Alert] = []
+        self._past: set[Alert] = set()
+        self._thread = threading.Thread(target=self._run, name="alerts", daemon=True)
+
+    def __enter__(self) -> CaptureAlerts:
+        if self._receivers:
+            left = stopped_captures(self._settings, time.time(), "WARN")
+            prefix = f"{self._exchange}:"
+            self._found.put([each for each in left if (each.instrument or "").startswith(prefix)])
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._found.put(None)
+        if self._thread.is_alive():
+            self._thread.join(_END_SECONDS)
+
+    def look(self, status: Status) -> None:
+        """Takes the state of the capture; called every few seconds, and waits for nothing."""
+        if self._receivers:
+            self._found.put(self._watch.look(status))
+
+    def ended(self, error: Exception) -> None:
+        """Takes what the recorder ended by."""
+        text = f"the recorder has ended, {type(error).__name__}: {error}"
+        instrument = f"{self._exchange}:{ALL_SYMBOLS}"
+        self._found.put([frames_missing(instrument, self._host, text, "ERROR", time.time_ns())])
+
+    def _run(self) -> None:
+        turn_s = float("-inf")
+        while (found := self._found.get()) is not None:
+            self._waiting += found
+            is_due = time.monotonic() - turn_s >= self._settings.alert_interval_seconds
+            if self._waiting or is_due:
+                self._turn()
+                turn_s = time.monotonic()
+
+    def _turn(self) -> None:
+        """Puts in what waits, and sends what is due."""
+        fresh = [each for each in self._waiting if each.ended_ns is None]
+        links, names = Links.of(self._settings), [each.name for each in self._targets]
+        try:
+            Outbox(self._warehouse).take(self._waiting, names, now_s=time.time())
+            self._waiting.clear()
+            self._past.clear()
+            deliver(
+                *(self._warehouse, self._targets, links, Patience.of(self._settings)),
+                only=[each.name for each in self._receivers],
+            )
+        except (MarketPipelineError, OSError) as error:
+            # A full disk keeps the outbox from being written, and is what is to be reported.
+            for alert in [each for each in fresh if each not in self._past]:
+                self._past.add(alert)
+                self._send_past(alert, links, error)
+
+    def _send_past(self, alert: Alert, links: Links, why: Exception) -> None:
+        """Sends an alert once to each receiver, with no note of it and no second attempt."""
+        LOGGER.warning("An alert is sent past the outbox, which cannot be used: %s", why)
+        for target in self._receivers:
+            try:
+                send(target, alert, links, timeout_seconds=self._settings.alert_timeout_seconds)
+            except Refused as refused:
+                LOGGER.warning("%s did not take it: %s", target.name, refused)
+
+
+def stopped_captures(
+    settings: Settings, now_s: float, severity: Severity, quiet_seconds: float = 0.0
+) -> list[Alert]:
+    """An alert for each symbol that a killed recorder of this host left open, today or yesterday.
+
+    Args:
+        settings: Where recordings lie.
+        now_s: Unix time.
+        severity: Of the alerts.
+        quiet_seconds: Only where nothing was written for so long.
+    """
+    host, root = socket.gethostname(), settings.lake_path / CONVERTER.name
+    today = datetime.fromtimestamp(now_s, UTC).date()
+    left, going_on = dict[str, int](), set[str]()
+    for day in (today, today - timedelta(days=1)):
+        for path in sorted(root.glob(f"*/*/{day}/*{PARTIAL_SUFFIX}")):
+            try:
+                facts, written_ns = read_facts(path), path.stat().st_mtime_ns
+            except FileNotFoundError:
+                continue  # it was closed meanwhile
+            if facts.header is None or facts.header.host != host:
+                continue
+            instrument = f"{facts.header.exchange}:{facts.header.symbol}"
+            if facts.state is FileState.LEFT_OPEN:
+                left[instrument] = max(written_ns, left.get(instrument, 0))
+            else:
+                going_on.add(instrument)
+    text = "the recorder ended without closing its files, and nothing was recorded since {}"
+    return [
+        frames_missing(instrument, host, text.format(utc_text(written_ns)), severity, written_ns)
+        for instrument, written_ns in left.items()
+        if instrument not in going_on and now_s - written_ns / NS_PER_SECOND >= quiet_seconds
+    ]
