@@ -107,6 +107,6 @@ def recording_files(settings: Settings) -> Iterator[RecordingFiles]:
 
 def _close_what_was_left(folder: Path) -> None:
     for partial in sorted(folder.rglob(f"*{PARTIAL_SUFFIX}")):
-        # Another host's, or damaged in the middle: it stays for whoever looks at it.
-        with suppress(WarehouseBusyError, LakeFileError):
+        # Another process's, or damaged in the middle: it stays for whoever looks at it.
+        with suppress(WarehouseBusyError, LakeFileError, FileNotFoundError, PermissionError):
             recover(partial)

@@ -82,7 +82,7 @@ class EntryWriter:
         self._waiting: list[Entry] = []
         self._waiting_bytes = 0
         self._is_full = False
-        self._refused = ""
+        self._refused: dict[Callable[[], None], str] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="raw", daemon=True)
@@ -156,13 +156,18 @@ class EntryWriter:
 
     def _attempt(self, write: Callable[[], None]) -> None:
         """Writes; a machine that refuses is reported, and asked again with the next entries."""
-        refused = ""
+        before, refused = self._why, ""
         try:
             write()
         except OSError as error:
             if not is_of_machine(error):
                 raise
             refused = str(error)
-        if refused != self._refused:
-            self._refused = refused
-            self._on_refused(refused)
+        self._refused[write] = refused
+        if self._why != before:
+            self._on_refused(self._why)
+
+    @property
+    def _why(self) -> str:
+        """Why something cannot be written; a sync that goes well does not end a flush's refusal."""
+        return next(filter(None, self._refused.values()), "")

@@ -62,20 +62,21 @@ def verify_recordings(paths: Places = None, as_json: AsJson = False) -> None:
     Exit code 0: all are as written. 1: one is damaged or was left open, or there is none. 2: wrong
     usage, or a file cannot be opened.
     """
-    from market_pipeline.sources.recording.check import FileState, check_recording
+    from market_pipeline.sources.recording.check import CheckedFile, FileState, check_recording
 
-    checked, wrong = 0, 0
+    checked, wrong = list[CheckedFile](), 0
     for path in _found(paths):
         found = check_recording(path)
         is_live = found.state is FileState.WRITTEN
         is_wrong = found.state is FileState.LEFT_OPEN or bool(found.damages and not is_live)
-        checked, wrong = checked + 1, wrong + is_wrong
-        if as_json:
-            typer.echo(json.dumps(_checked_record(found)))
-        else:
+        checked.append(found)
+        wrong += is_wrong
+        if not as_json:
             _show_checked(found, is_wrong=is_wrong)
-    if not as_json:
-        console().print(f"{checked:,} files, {wrong:,} not as written", highlight=False)
+    if as_json:
+        typer.echo(json.dumps([_checked_record(each) for each in checked], indent=2))
+    else:
+        console().print(f"{len(checked):,} files, {wrong:,} not as written", highlight=False)
     raise typer.Exit(0 if checked and not wrong else 1)
 
 
@@ -98,6 +99,8 @@ def recover_recordings(paths: Places = None, as_json: AsJson = False) -> None:
             continue
         try:
             done = recover(path)
+        except FileNotFoundError:
+            continue  # its writer has closed it meanwhile
         except WarehouseBusyError:
             outcome: dict[str, Any] = {"outcome": "being written"}
         except LakeFileError as error:

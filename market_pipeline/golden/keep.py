@@ -6,6 +6,7 @@ so that the folder can be used as a lake.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -95,9 +96,11 @@ def keep(
     if span_ns is None:
         span_ns = min(first for first, _ in spans), max(last for _, last in spans) + 1
     with _new_sample(data_dir, name) as folder:
+        hashes = {}
         for each in files:
-            _copy(each.path, folder / each.path.relative_to(lake))
-        return _finish(folder, name, label, instrument, span_ns)
+            path = each.path.relative_to(lake)
+            hashes[str(path)] = _copy(each.path, folder / path)
+        return _finish(folder, name, label, instrument, span_ns, hashes)
 
 
 def merge(data_dir: Path, name: str, samples: Sequence[Path], label: str | None = None) -> Manifest:
@@ -137,13 +140,14 @@ def merge(data_dir: Path, name: str, samples: Sequence[Path], label: str | None 
     labels = dict.fromkeys(each.label for each in found.values() if each.label)
     merged = {hash_of(folder / MANIFEST): each.name for folder, each in found.items()}
     with _new_sample(data_dir, name) as folder:
+        hashes: dict[str, str] = {}
         for source, each in found.items():
             for file in each.files:
                 if file.path not in (FRAMES, GAPS):
-                    _copy_kept(source, file, folder / file.path)
+                    _copy_kept(source, file, folder / file.path, hashes)
         span_ns = min(m.start_ns for m in found.values()), max(m.end_ns for m in found.values())
         text = " / ".join(labels) if label is None else label
-        return _finish(folder, name, text, of.pop(), span_ns, merged)
+        return _finish(folder, name, text, of.pop(), span_ns, hashes, merged)
 
 
 def recordings_of(folder: Path, manifest: Manifest) -> list[Path]:
@@ -219,18 +223,24 @@ def _new_sample(data_dir: Path, name: str) -> Iterator[Path]:
         sync(root)
 
 
-def _copy(source: Path, target: Path) -> None:
+def _copy(source: Path, target: Path) -> str:
+    """Copies a file, and gives the SHA-256 of what was copied."""
     make_private_folder(target.parent)
+    found = hashlib.sha256()
     with source.open("rb") as read, written_whole(target) as written:
-        shutil.copyfileobj(read, written, _COPY_BYTES)
+        while data := read.read(_COPY_BYTES):
+            found.update(data)
+            written.write(data)
+    return found.hexdigest()
 
 
-def _copy_kept(source: Path, file: GoldenFile, target: Path) -> None:
+def _copy_kept(source: Path, file: GoldenFile, target: Path, hashes: dict[str, str]) -> None:
     """Copies a file of a sample, unless another sample has brought the same bytes."""
-    is_link, expected = is_linked(source, file.path), f"SHA-256 {file.sha256}"
-    if not is_link and not target.exists():
-        _copy(source / file.path, target)
-    found = "a link" if is_link else f"SHA-256 {hash_of(target)}"
+    found, expected = "a link", f"SHA-256 {file.sha256}"
+    if not is_linked(source, file.path):
+        if file.path not in hashes:
+            hashes[file.path] = _copy(source / file.path, target)
+        found = f"SHA-256 {hashes[file.path]}"
     if found != expected:
         raise LakeFileError(
             "A file of a golden sample is not the one that was kept",
@@ -248,9 +258,10 @@ def _finish(
     label: str,
     instrument: tuple[str, str],
     span_ns: tuple[int, int],
+    hashes: dict[str, str],
     merged: dict[str, str] | None = None,
 ) -> Manifest:
-    """Measures what a folder has, and writes its manifest."""
+    """Measures what a folder has, and writes its manifest; `hashes` are those of its recordings."""
     exchange, symbol = instrument
     venue = venue_of(exchange)
     hosts = by_host(find_recordings([folder]))
@@ -259,10 +270,10 @@ def _finish(
             figures = measure(venue, hosts, span_ns, on_frame=origins.take, on_gap=on_gap)
     else:
         figures = measure(venue, hosts, span_ns)
-    paths = sorted(each for each in folder.rglob("*") if each.is_file())
+    hashes |= {name: hash_of(folder / name) for name in (FRAMES, GAPS) if merged}
     files = (
-        GoldenFile(str(each.relative_to(folder)), each.stat().st_size, hash_of(each))
-        for each in paths
+        GoldenFile(path, (folder / path).stat().st_size, sha256)
+        for path, sha256 in sorted(hashes.items())
     )
     manifest = Manifest(
         VERSION, name, label, venue.name, exchange, symbol, *span_ns,

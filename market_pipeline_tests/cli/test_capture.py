@@ -27,10 +27,11 @@ PATIENCE_SECONDS = 120
 
 
 @contextmanager
-def living_exchange(folder):
+def living_exchange(folder, market=None):
     """An exchange in a thread, with a step every 5 ms; yields it and the environment for it."""
     certificates = make_certificates(folder)
-    exchange, ready, over = FakeExchange([Market("BTCUSDT")]), threading.Event(), threading.Event()
+    exchange = FakeExchange([market or Market("BTCUSDT")])
+    ready, over = threading.Event(), threading.Event()
 
     async def live():
         async with exchange.serving(certificates):
@@ -77,10 +78,12 @@ def capturing(folder, environment, *arguments):
         process.communicate()
 
 
-def until_recorded(folder):
+def until_recorded(folder, besides=()):
+    """Waits for a file with some frames, and not one of those that were left before."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
-        if any(path.stat().st_size > 5_000 for path in folder.rglob("*.recording.partial")):
+        files = {*folder.rglob("*.recording.partial")}.difference(besides)
+        if any(path.stat().st_size > 5_000 for path in files):
             return
         time.sleep(0.05)
     raise AssertionError("nothing is recorded")

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 
 import pytest
 from typer.testing import CliRunner
 
 from market_pipeline.cli.app import app
 from market_pipeline.sources.recording import CONVERTER
-from market_pipeline_tests.cli.test_capture import capturing, living_exchange
+from market_pipeline_tests.cli.test_capture import (
+    PATIENCE_SECONDS,
+    capturing,
+    living_exchange,
+    until_recorded,
+)
 from market_pipeline_tests.golden.recorded import DEPTH, STEPS, TRADES, record_host
 
 RECORD = ("--instrument", "BINANCE:BTCUSDT", "--start", "2024-08-09", "--end", "2024-08-09T03:00")
@@ -79,14 +85,16 @@ def test_of_a_live_capture(tmp_path, monkeypatch):
     """What the recorder itself recorded, of two connections, is kept and verified whole."""
     with (
         living_exchange(tmp_path) as (_, environment),
-        capturing(tmp_path, environment, "--seconds", "2") as process,
+        capturing(tmp_path, environment) as process,
     ):
-        process.communicate(timeout=60)
+        until_recorded(tmp_path)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=PATIENCE_SECONDS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PIPELINE_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("PIPELINE_GOLDEN__MIN_HOURS", "0")
     monkeypatch.setenv("PIPELINE_GOLDEN__MIN_MESSAGES", "10")
-    monkeypatch.setenv("PIPELINE_GOLDEN__MIN_VERIFIED_SHARE", "0.1")
+    monkeypatch.setenv("PIPELINE_GOLDEN__MIN_VERIFIED_SHARE", "0")
     assert 0 == ran("record", "live", "--instrument", "BINANCE:BTCUSDT")[0]
     code, out = ran("verify", "live", "--json")
     streams = json.loads(out)["figures"]["streams"]

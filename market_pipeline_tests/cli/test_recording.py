@@ -57,7 +57,7 @@ def test_verify(recorded):
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     code, out = ran("verify", "--json")
-    faulty = [each for each in map(json.loads, out.splitlines()) if each["damages"]]
+    faulty = [each for each in json.loads(out) if each["damages"]]
     assert (1, [str(path)]) == (code, [each["file"] for each in faulty])
     assert "checksum" in faulty[0]["damages"][0]["found"]
 

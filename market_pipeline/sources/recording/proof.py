@@ -124,12 +124,12 @@ class SpanProof:
     Args:
         heads: Of the venue.
         hosts: The files of each host, the earliest first.
-        start_ns, end_ns: The span; records outside it are passed over.
+        start_ns, end_ns: The span; records received outside it are passed over.
         on_gap: Takes each gap once it is known what became of it.
 
     Attributes:
         streams: By name.
-        first_ns, last_ns: The wall clock of the first and the last frame; None without one.
+        first_ns, last_ns: When the first and the last frame was received; None without one.
     """
 
     def __init__(
@@ -173,16 +173,16 @@ class SpanProof:
         """Yields the frames and snapshots of all hosts once each, with their heads.
 
         Args:
-            arrivals: The records of all hosts, in the order of their wall clocks.
+            arrivals: The records of all hosts, in the order of receipt.
         """
         for arrival in union(self._heard(arrivals), self._heads.update_id):
             record = arrival.record
             head = self._heads.of(record.payload)
             self._hash.update(b"%b %d " % (record.stream.encode(), len(record.payload)))
             self._hash.update(record.payload)
-            self._frames[record.wall_ns // HOUR_NS][file_name(arrival.file)] += 1
-            self.first_ns = record.wall_ns if self.first_ns is None else self.first_ns
-            self.last_ns = max(self.last_ns or 0, record.wall_ns)
+            self._frames[arrival.at_ns // HOUR_NS][file_name(arrival.file)] += 1
+            self.first_ns = arrival.at_ns if self.first_ns is None else self.first_ns
+            self.last_ns = max(self.last_ns or 0, arrival.at_ns)
             if record.kind == RecordKind.FRAME and head.kind in self._rules:
                 self._take(arrival, head)
             yield arrival, head
@@ -194,11 +194,10 @@ class SpanProof:
         """The records of the span; what each host lacks is noted as they pass."""
         begin, end = self._span
         for arrival in arrivals:
-            record = arrival.record
-            if not begin <= record.wall_ns < end:
+            if not begin <= arrival.at_ns < end:
                 continue
             self._uptime.hear(arrival)
-            if record.kind == RecordKind.FRAME:
+            if arrival.record.kind == RecordKind.FRAME:
                 self._follow_host(arrival)
             yield arrival
         self._uptime.end(end)
@@ -217,9 +216,9 @@ class SpanProof:
         merge = self._merges.get(key)
         if merge is None:
             merge = self._merges[key] = Merge(stream.ids.continuity, _FILL_S)
-        now_s = record.wall_ns / 1e9
+        now_s = arrival.at_ns / 1e9
         self._note_holes(key, merge, now_s)
-        merge.push(Message(head, b"", record.wall_ns, record.connection), now_s)
+        merge.push(Message(head, b"", arrival.at_ns, record.connection), now_s)
 
     def _note_holes(self, key: tuple[str, int, int | None], merge: Merge, now_s: float) -> None:
         name, host, connection = key
@@ -241,7 +240,7 @@ class SpanProof:
         return stream
 
     def _take(self, arrival: Received, head: Classified) -> None:
-        stream, wall_ns = self._stream(head), arrival.record.wall_ns
+        stream, at_ns = self._stream(head), arrival.at_ns
         proof, seen = stream.proof, stream.ids.last_id if stream.ids else None
         proof.messages += 1
         if head.last_id is not None:
@@ -256,14 +255,14 @@ class SpanProof:
                 # One that begins within the message before was cut another way: nothing lacks.
                 step = Step.GAP if start > seen else Step.FOLLOWS
                 if step is Step.GAP:
-                    self._leave(stream, head.stream, wall_ns, Hole(seen, start))
+                    self._leave(stream, head.stream, at_ns, Hole(seen, start))
         if step is Step.OLD:
             proof.repeated += head.last_id == seen
             proof.out_of_order += head.last_id != seen
             return
         self._resolve(stream, head.last_id)
         stream.file = arrival.file
-        self._account(stream, wall_ns, step)
+        self._account(stream, at_ns, step)
 
     def _leave(self, stream: _Stream, name: str, wall_ns: int, hole: Hole) -> None:
         stream.proof.gaps += 1

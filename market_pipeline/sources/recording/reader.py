@@ -7,6 +7,7 @@ import hashlib
 import os
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
@@ -31,7 +32,7 @@ from market_pipeline.sources.recording.format import (
     Record,
     decompressed,
 )
-from market_pipeline.sources.recording.writer import ClosedRecording, Contents, finish
+from market_pipeline.sources.recording.writer import ClosedRecording, Contents, finish, is_at
 
 __all__ = ["Chunk", "Damage", "Recovered", "read_footer", "read_header", "read_recording"]
 __all__ += ["recover"]
@@ -186,20 +187,23 @@ def recover(partial: Path) -> Recovered | None:
     block of records is removed, and None returned. A recovery that is killed is repeated.
 
     Raises:
-        WarehouseBusyError: A process still writes it.
+        WarehouseBusyError: A process still writes it, or has closed it just now.
+        OSError: It is not there, or the machine refuses.
         LakeFileError: Blocks before the last are damaged, or a later version of the format wrote
             them; nothing is changed.
     """
     file = os.open(partial, os.O_RDWR | os.O_CLOEXEC)
     with naming(partial), os.fdopen(file, "r+b") as stream:
-        try:
+        is_ours = False
+        with suppress(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            is_ours = is_at(file, partial)  # or its writer has closed it, or another recovery has
+        if not is_ours:
             raise WarehouseBusyError(
                 "The recording is being written",
                 next_step="Stop the recorder first, or leave this file to it.",
                 file=partial,
-            ) from None
+            )
         size = stream.seek(0, os.SEEK_END)
         contents, number, end = Contents(), 0, 0
         damages: list[Damage] = []

@@ -39,19 +39,19 @@ class Uptime:
         self._ends: list[int] = []
 
     def hear(self, arrival: Received) -> None:
-        """Takes the next record, in the order of the wall clock."""
+        """Takes the next record, in the order of receipt."""
         record, session = arrival.record, self._session_of[arrival.file]
-        self.end(record.wall_ns)
+        self.end(arrival.at_ns)
         if record.kind == RecordKind.DISCONNECT:
             connections = self._open.get(session, set())
             connections.discard(record.connection)
             if not connections:
                 self._open.pop(session, None)
-            self._close(record.wall_ns)
+            self._close(arrival.at_ns)
         elif record.kind in (RecordKind.FRAME, RecordKind.CONNECT):
             self._open.setdefault(session, set()).add(record.connection)
             if len(self._ends) < len(self._begins):
-                self._ends.append(record.wall_ns)
+                self._ends.append(arrival.at_ns)
 
     def end(self, before_ns: int) -> None:
         """Closes what sessions left open whose last record came before a time."""

@@ -12,6 +12,7 @@ import os
 import re
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -41,7 +42,7 @@ from market_pipeline.sources.recording.format import (
 from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder, sync
 
 __all__ = ["BACKLOG_BYTES", "ClosedRecording", "Contents", "RecordingOf", "RecordingWriter"]
-__all__ += ["finish"]
+__all__ += ["finish", "is_at"]
 
 BACKLOG_BYTES = 64 << 20
 """So many compressed bytes wait in memory while the disk takes none; later records are dropped,
@@ -225,18 +226,10 @@ class RecordingWriter:
         part = 0
         while self._file is None:
             path = folder / self._of.stem(wall_ns, part)
-            partial = path.with_name(path.name + PARTIAL_SUFFIX)
+            self._partial = path.with_name(path.name + PARTIAL_SUFFIX)
             part += 1
-            if path.with_name(path.name + SUFFIX).exists():
-                continue
-            try:
-                self._file = os.open(
-                    partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE
-                )
-            except FileExistsError:
-                continue
-            self._partial = partial
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+            if not path.with_name(path.name + SUFFIX).exists():
+                self._file = _created(self._partial)
         sync(folder)
 
     def _write_backlog(self) -> None:
@@ -294,6 +287,29 @@ class RecordingWriter:
             )
             for stream, drop in dropped.items()
         ]
+
+
+def is_at(file: int, path: Path) -> bool:
+    """Whether that path still leads to an open file."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file), path.stat())
+    return False
+
+
+def _created(partial: Path) -> int | None:
+    """A new file of that name, locked; None if there is one.
+
+    Before it is locked, whoever recovers files may take it for one that was left, and remove it.
+    """
+    while True:
+        try:
+            file = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE)
+        except FileExistsError:
+            return None
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if is_at(file, partial):
+            return file
+        os.close(file)
 
 
 def write_at(file: int, offset: int, data: bytes) -> None:

@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import hashlib
 import os
 import random
@@ -203,6 +204,28 @@ class TestDamage:
         with pytest.raises(WarehouseBusyError):
             recover(partial)
         assert 4 == writer.close().records
+
+    def test_a_file_that_is_opened_or_closed_meanwhile(self, tmp_path, monkeypatch):
+        """A recovery in the moment between a writer's open and its lock costs the writer nothing,
+        and one in the moment in which it closes its file changes nothing.
+        """
+        lock, between = fcntl.flock, []
+
+        def locked(file, how):
+            if between:
+                between.pop()()
+            lock(file, how)
+
+        monkeypatch.setattr(fcntl, "flock", locked)
+        between.append(lambda: recover(next(tmp_path.rglob("*.partial"))))
+        writer = written(tmp_path, frames(4))
+        (partial,) = tmp_path.rglob("*.partial")
+        closed = []
+        between.append(lambda: closed.append(writer.close()))
+        with pytest.raises(WarehouseBusyError):
+            recover(partial)
+        assert frames(4) == read(closed[0].path)
+        assert closed[0].sha256 == hashlib.sha256(closed[0].path.read_bytes()).hexdigest()
 
 
 def left_behind(folder, records):

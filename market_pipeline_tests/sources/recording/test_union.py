@@ -3,6 +3,7 @@
 import gzip
 import random
 import re
+import shutil
 
 import polars as pl
 import pytest
@@ -15,6 +16,7 @@ from market_pipeline.sources.raw_writer import RawWriter
 from market_pipeline.sources.recording.format import Record, RecordKind
 from market_pipeline.sources.recording.union import (
     Received,
+    by_host,
     export_collector_form,
     received,
     union,
@@ -36,8 +38,12 @@ def frame(number, wall_ns, connection):
 
 def united(sources):
     """The ids of the union of hosts, whose records are merged as files are."""
-    arrivals = [Received(host, None, each) for host, some in enumerate(sources) for each in some]
-    arrivals.sort(key=lambda each: each.record.wall_ns)
+    arrivals = [
+        Received(each.wall_ns, host, host, None, each)
+        for host, some in enumerate(sources)
+        for each in some
+    ]
+    arrivals.sort(key=lambda each: each.at_ns)
     return [update_id(each.record) for each in union(arrivals, update_id)]
 
 
@@ -64,6 +70,55 @@ class TestUnion:
         """A frame that the venue sends twice on each of two connections comes twice."""
         records = [frame(1, at, connection) for at, connection in enumerate((1, 2, 1, 2))]
         assert [1, 1] == united([records])
+
+
+STEP_NS = 100_000_000
+START_NS = 1_723_161_600_000_000_000
+
+
+def file_of(folder, numbers, host, wall_ns=lambda number: START_NS + number * STEP_NS):
+    """A file with a frame of each number on each of two connections, and stamps as given."""
+    writer = RecordingWriter(folder, RecordingOf("BINANCE", "BTC-USDT", host, "run"))
+    for number in numbers:
+        for connection in (1, 2):
+            writer.append(
+                *frame(number, wall_ns(number), connection)._replace(monotonic_ns=number * STEP_NS)
+            )
+    return writer.close().path
+
+
+def ids_of(*files):
+    return [update_id(e.record) for e in union(received(by_host(files)), update_id)]
+
+
+class TestFiles:
+    def test_a_copy_counts_once(self, tmp_path):
+        """A file under two names, or its beginning as a recovery leaves it, adds nothing."""
+        first = file_of(tmp_path, range(50), "one")
+        later = file_of(tmp_path, range(50, 80), "one")
+        copy = shutil.copy(first, tmp_path / "copy.recording")
+        beginning = file_of(tmp_path / "other", range(20), "one")
+        assert list(range(80)) == ids_of(first, copy, later, beginning)
+
+    @pytest.mark.parametrize("ahead_ns", [3 * STEP_NS * 10**4, -3 * STEP_NS * 10**4])
+    @pytest.mark.parametrize("wrong", [range(20, 21), range(20, 40)])
+    def test_a_stamp_far_off_misplaces_nothing(self, tmp_path, ahead_ns, wrong):
+        """Stamps of one host that leave its monotonic clock and come back cost no duplicate."""
+
+        def stamp(number):
+            return START_NS + number * STEP_NS + (ahead_ns if number in wrong else 0)
+
+        files = file_of(tmp_path, range(90), "one", stamp), file_of(tmp_path, range(90), "two")
+        assert list(range(90)) == ids_of(*files)
+
+    def test_a_clock_that_was_set_back(self, tmp_path):
+        """Of one host each frame comes once, before and after its clock is set back."""
+        back_ns = 60 * 10**9
+        file = file_of(
+            tmp_path, range(200), "one",
+            lambda number: START_NS + number * STEP_NS - (back_ns if number > 99 else 0),
+        )  # fmt: skip
+        assert list(range(200)) == ids_of(file)
 
 
 def stream_of(payload):
