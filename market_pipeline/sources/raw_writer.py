@@ -165,6 +165,16 @@ class RawWriter:
             schema = schema.append(pa.field(IS_MARKET, pa.bool_()))
         self._write(TRADES, columns, schema)
 
+    def contract_states(self, table: RawTable, columns: Mapping[str, ColumnArray]) -> None:
+        """Adds rows to an optional table (`crypto_lake_contracts.OPTIONAL_TABLES`).
+
+        Args:
+            table: Which.
+            columns: Its columns by name, one length; times are int64, ns UTC, and the next funding
+                time is in any unit since the epoch.
+        """
+        self._write(table, columns, arrow_schema(table.columns))
+
     def _write(
         self, table: RawTable, columns: Mapping[str, ColumnArray | pa.Array], schema: pa.Schema
     ) -> None:

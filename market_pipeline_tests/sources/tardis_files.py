@@ -11,6 +11,7 @@ import polars as pl
 INCREMENTAL = "incremental_book_L2"
 TRADES = "trades"
 BOOK_25 = "book_snapshot_25"
+TICKER = "derivative_ticker"
 
 HEADINGS = {
     INCREMENTAL: "exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount",
@@ -20,6 +21,8 @@ HEADINGS = {
         f"asks[{level}].price,asks[{level}].amount,bids[{level}].price,bids[{level}].amount"
         for level in range(25)
     ),
+    TICKER: "exchange,symbol,timestamp,local_timestamp,funding_timestamp,funding_rate,"
+    "predicted_funding_rate,open_interest,last_price,index_price,mark_price",
 }
 
 

@@ -19,6 +19,7 @@ from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import DomainError, LakeFileError, SchemaError
 from market_pipeline.sources.converted_columns import LOST_BEFORE, RECOVERED
 from market_pipeline.sources.crypto_lake import read_deltas
+from market_pipeline.sources.crypto_lake_contracts import read_funding, read_open_interest
 from market_pipeline.sources.crypto_lake_snapshots import read_snapshots
 from market_pipeline.sources.crypto_lake_trades import read_trades
 from market_pipeline.sources.raw_writer import RawWriter
@@ -35,6 +36,7 @@ from market_pipeline_tests.sources.tardis_files import (
     BOOK_25,
     HEADINGS,
     INCREMENTAL,
+    TICKER,
     TRADES,
     path_of,
     write_lines,
@@ -67,7 +69,7 @@ def lines_of(*rows: str) -> list[str]:
 
 
 def write_day(lake: Path, **types: list[str]) -> None:
-    names = {"incremental": INCREMENTAL, "book": BOOK_25, "trades": TRADES}
+    names = {"incremental": INCREMENTAL, "book": BOOK_25, "trades": TRADES, "ticker": TICKER}
     for name, lines in types.items():
         kind = names[name]
         write_lines(path_of(lake, "binance-futures", kind, DAY, "BTCUSDT"), kind, lines)
@@ -364,6 +366,70 @@ class TestFind:
         """Binance's symbols are translated; those of other venues are the venue's own."""
         of = Instrument(venue=venue, symbol=symbol, source="tardis_csv")
         assert expected == (tardis_exchange(of), tardis_symbol(of))
+
+
+class TestTicker:
+    @pytest.mark.parametrize("block_bytes", [256, 1 << 20])
+    def test_a_row_where_a_value_changes(self, tmp_path, monkeypatch, block_bytes):
+        """Funding and open interest have the rows in which one of their own values is another.
+
+        What is not given is null; where the file is cut while it is read changes nothing.
+        """
+        monkeypatch.setattr(reading, "_BLOCK_BYTES", block_bytes)
+        paid = T0 + 28_800_000_000
+        write_day(
+            tmp_path,
+            ticker=lines_of(
+                f"{T0 + 1},{T0 + 5},,,,,60000.5,,",  # a price of a trade: no row of either
+                f"{T0 + 2},{T0 + 6},{paid},0.0001,0.0002,,60000.5,59999.5,60000.25",
+                f"{T0 + 3},{T0 + 7},{paid},0.0001,0.0003,,60000.5,59999.5,60000.25",
+                f"{T0 + 4},{T0 + 8},{paid},0.0001,0.0003,0,60000.5,59999.5,60000.25",
+                f"{T0 + 5},{T0 + 9},{paid},-0.0001,0.0003,0,60000.5,59999.5,",
+                f"{T0 + 6},{T0 + 9},{paid},-0.0001,0.0003,7.5,60001,59999.5,",
+            ),
+        )
+        day = made(tmp_path)
+
+        paid_ns = paid * 1_000
+        assert [
+            ((T0 + 2) * 1_000, (T0 + 6) * 1_000, 0.0001, 60_000.25, 59_999.5, paid_ns),
+            ((T0 + 5) * 1_000, (T0 + 9) * 1_000, -0.0001, None, 59_999.5, paid_ns),
+        ] == read_funding(day.files("funding")).rows()
+        assert [
+            ((T0 + 4) * 1_000, (T0 + 8) * 1_000, 0.0),
+            ((T0 + 6) * 1_000, (T0 + 9) * 1_000, 7.5),
+        ] == read_open_interest(day.files("open_interest")).rows()
+        assert [] == day.notes
+
+    @pytest.mark.parametrize(
+        ("bad", "column"),
+        [
+            (f"{T0},{T0},,inf,,,,,", "funding_rate"),
+            (f"{T0},{T0},,0.1,,,,,0", "mark_price"),
+            (f"{T0},{T0},,0.1,,,,-1,", "index_price"),
+            (f"{T0},{T0},,,,-1,,,", "open_interest"),
+            (f"{T0},{T0},1723075200000,0.1,,,,,", "funding_timestamp"),
+            (f"{T0 - 1},{T0 - 1},,0.1,,,,,", "local_timestamp"),
+        ],
+    )
+    def test_a_bad_file_is_left_out_and_the_book_stays(self, tmp_path, bad, column):
+        """It is noted with the row and column that are wrong, and nothing of it is used."""
+        write_day(
+            tmp_path,
+            incremental=lines_of(f"{T0},{T0},false,bid,1,1"),
+            ticker=lines_of(f"{T0},{T0},,0.1,,5,,,", bad),
+        )
+        day = made(tmp_path)
+        (note,) = day.notes
+
+        file = path_of(tmp_path, "binance-futures", TICKER, DAY, "BTCUSDT").name
+        expected = f"1 x derivative_ticker file left out; first: row 1 of {file}, {column}: "
+        assert note.startswith(expected)
+        assert (1, [], []) == (
+            day.deltas().height,
+            day.files("funding"),
+            day.files("open_interest"),
+        )
 
 
 ROWS = st.lists(

@@ -12,11 +12,13 @@ from market_pipeline.sources.binance_capture.linking import MARKET_OF_VENUE, cap
 from market_pipeline.sources.converter import ConverterFacts
 from market_pipeline.sources.raw_writer import RawWriter
 from market_pipeline.sources.tardis_csv._books import convert_books, convert_lone_snapshots
+from market_pipeline.sources.tardis_csv._ticker import convert_ticker
 from market_pipeline.sources.tardis_csv._trades import convert_trades
 from market_pipeline.sources.tardis_csv.reading import (
     BOOK_25,
     DATA_TYPES,
     INCREMENTAL,
+    TICKER,
     TRADES,
     Whose,
 )
@@ -41,7 +43,7 @@ def tardis_symbol(instrument: Instrument) -> str:
 
 
 class TardisCsv:
-    """The converter for `incremental_book_L2`, `trades` and `book_snapshot_25`."""
+    """The converter for the files of `DATA_TYPES`."""
 
     name = "tardis_csv"
     version = 1
@@ -99,6 +101,8 @@ class TardisCsv:
             convert_lone_snapshots(out, book, whose)
         if TRADES in by_type:
             convert_trades(out, by_type[TRADES], whose)
+        if TICKER in by_type:
+            convert_ticker(out, by_type[TICKER], whose)
 
 
 CONVERTER = TardisCsv()

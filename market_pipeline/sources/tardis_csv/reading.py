@@ -28,6 +28,7 @@ __all__ = [
     "BOOK_LEVELS",
     "DATA_TYPES",
     "INCREMENTAL",
+    "TICKER",
     "TRADES",
     "BoolArray",
     "IntArray",
@@ -38,7 +39,8 @@ __all__ = [
 ]
 
 INCREMENTAL, TRADES, BOOK_25 = "incremental_book_L2", "trades", "book_snapshot_25"
-DATA_TYPES = (INCREMENTAL, BOOK_25, TRADES)
+TICKER = "derivative_ticker"
+DATA_TYPES = (INCREMENTAL, BOOK_25, TRADES, TICKER)
 BOOK_LEVELS = 25
 
 IntArray = NDArray[np.int64]
@@ -73,8 +75,22 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
         for side in ("ask", "bid")
         for part in ("price", "amount")
     },
+    TICKER: _HEAD
+    | {
+        # A float, because it may be empty: exact to the microsecond until 2255.
+        name: pa.float64()
+        for name in (
+            "funding_timestamp",
+            "funding_rate",
+            "predicted_funding_rate",
+            "open_interest",
+            "last_price",
+            "index_price",
+            "mark_price",
+        )
+    },
 }
-_MAY_BE_EMPTY = {"id", *list(_COLUMNS[BOOK_25])[len(_HEAD) :]}
+_MAY_BE_EMPTY = {"id"}.union(*(list(_COLUMNS[each])[len(_HEAD) :] for each in (BOOK_25, TICKER)))
 _NEXT_STEP = "Fetch the file from Tardis again, or report the row to the vendor."
 
 

@@ -19,6 +19,7 @@ from market_pipeline.errors import LakeFileError, MarketPipelineError, is_of_mac
 from market_pipeline.shown import shown
 from market_pipeline.sources.converter import Converter
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
+from market_pipeline.sources.crypto_lake_contracts import OPTIONAL_TABLES
 from market_pipeline.sources.raw_names import Series
 from market_pipeline.sources.raw_writer import RawWriter
 from market_pipeline.sources.registry import converter_of, is_converter
@@ -250,7 +251,7 @@ class _Root:
     def _put_in_place(self, staging: Path) -> list[tuple[str, int]]:
         """Moves the new shards to their folders and takes old ones away: (path, bytes) of each."""
         made = []
-        for table in (TRADES, SNAPSHOTS, DELTAS):
+        for table in (*OPTIONAL_TABLES, TRADES, SNAPSHOTS, DELTAS):
             venue, symbol = self._instrument.venue, self._instrument.symbol
             folder = day_folder(self._folder, table, venue, symbol, self._day)
             new = sorted((staging / table.name).glob("*.snappy.parquet"))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import LakeFileError, StoreError
 from market_pipeline.sources.crypto_lake import RAW_TABLES, RawTable
+from market_pipeline.sources.crypto_lake_contracts import OPTIONAL_TABLES
 from market_pipeline.stages.raw.download import fetch_table
 from market_pipeline.stages.raw.fetched import FetchedObject, FetchProgress
 from market_pipeline.stages.raw.inventory import TableInventory
@@ -52,7 +53,7 @@ class FetchedDay:
 def to_fetch(tables: Sequence[TableInventory], instruments: Sequence[Instrument]) -> list[TableDay]:
     """The days that the store has, or that were fetched from it, the earliest first."""
     by_id = {each.id: each for each in instruments}
-    by_name = {raw.name: raw for raw in RAW_TABLES}
+    by_name = {raw.name: raw for raw in (*RAW_TABLES, *OPTIONAL_TABLES)}
     found = [
         TableDay(by_id[table.instrument], by_name[table.raw_table], day)
         for table in tables

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.values import JsonValue
 from market_pipeline.sources.crypto_lake import RAW_TABLES, RawTable
+from market_pipeline.sources.crypto_lake_contracts import OPTIONAL_TABLES
 from market_pipeline.sources.raw_names import Series
 from market_pipeline.sources.registry import is_converter
 from market_pipeline.stages.raw.days import FolderDays, RawFile, StoreDays, by_day, same_files
@@ -58,7 +59,7 @@ class TableInventory:
         raw_table: Name of the raw table, e.g. book_delta_v2.
         days: The days that have an object, at the store or only locally, in order.
         missing: The days of the range without any: the range asked for, or from the first to the
-            last day that any table of the instrument has.
+            last day that any table of the instrument has. Of an optional table nothing is missing.
     """
 
     instrument: str
@@ -119,7 +120,7 @@ def take_inventory(
     converted: Path | None = None,
     parallel: int = 1,
 ) -> list[TableInventory]:
-    """The raw tables of the instruments, in the order given.
+    """The raw tables of the instruments, in the order given; optional ones that have any day.
 
     Of an instrument whose source is a converter, they are what the converter made: local, and at no
     store.
@@ -144,17 +145,23 @@ def take_inventory(
         made = None if converted is None else converted / instrument.source
         return {} if made is None else _days_of(made, None, series, start, end)
 
+    listed = (*RAW_TABLES, *OPTIONAL_TABLES)
     with Workers(parallel, "list") as pool:
-        found = list(pool.map(days_of, [(each, raw) for each in instruments for raw in RAW_TABLES]))
+        found = list(pool.map(days_of, [(each, raw) for each in instruments for raw in listed]))
     tables = []
     for number, instrument in enumerate(instruments):
-        own = found[number * len(RAW_TABLES) : (number + 1) * len(RAW_TABLES)]
+        own = found[number * len(listed) : (number + 1) * len(listed)]
         known = [day for days in own for day in days]
         first, last = start or min(known, default=None), end or max(known, default=None)
         span = [] if first is None or last is None else list(_days_between(first, last))
         tables += [
             TableInventory(instrument.id, raw.name, days, [day for day in span if day not in days])
-            for raw, days in zip(RAW_TABLES, own, strict=True)
+            for raw, days in zip(RAW_TABLES, own[: len(RAW_TABLES)], strict=True)
+        ]
+        tables += [
+            TableInventory(instrument.id, raw.name, days, [])
+            for raw, days in zip(OPTIONAL_TABLES, own[len(RAW_TABLES) :], strict=True)
+            if days
         ]
     return tables
 

@@ -7,13 +7,16 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from market_pipeline.config.settings import load_settings
 from market_pipeline.metrics.contract_states import CONTRACT_STATES
 from market_pipeline.sources.crypto_lake import TRADES, day_folder
 from market_pipeline.sources.crypto_lake_contracts import FUNDING
 from market_pipeline.stages.metrics.contract_states import StateCounts, states_day
+from market_pipeline.stages.raw.convert import register_local_day
 from market_pipeline.stages.raw.objects import RawObjects
 from market_pipeline.stages.raw.register import register_day
 from market_pipeline_tests.sources.raw_files import funding, shard, trades
+from market_pipeline_tests.sources.tardis_files import INCREMENTAL, TICKER, path_of, write_lines
 from market_pipeline_tests.stages.days import BTC, DAY, END_NS, ETH, START_NS
 
 STATE = CONTRACT_STATES["funding"]
@@ -103,3 +106,24 @@ def test_a_file_without_rows(lake: Path, warehouse):
     write(lake, BTC, funding(0))
 
     assert [0] == [file.rows for file in states_of(lake, warehouse, BTC).staged]
+
+
+@pytest.mark.parametrize("state", CONTRACT_STATES.values(), ids=list(CONTRACT_STATES))
+def test_of_a_converter(lake: Path, warehouse, state):
+    """What a converter made of a vendor's file is registered with that file, and published."""
+    of = BTC.model_copy(update={"source": "tardis_csv"})
+    settings = load_settings(lake_uri=lake, data_dir=warehouse.data_dir)
+    at = START_NS // 1_000
+    for kind, row in ((INCREMENTAL, "true,bid,1,1"), (TICKER, ",0.0001,,7.5,,,60000")):
+        file = path_of(lake, "binance", kind, DAY, "BTCUSDT")
+        write_lines(file, kind, [f"binance,BTCUSDT,{at},{at + 5},{row}"])
+    registered = register_local_day(settings, state.raw, of, DAY)
+    raw = RawObjects(lake, state.manifest.frame(registered))
+    (staged,) = states_day(state, DAY, [of], raw, warehouse, lake).staged
+    rows = pl.read_parquet(staged.path)
+
+    assert [TICKER in each for each in registered[0].made_from or ()] == [False, True]
+    assert [at * 1_000 + 5_000] == rows["ts_receipt_ns"].to_list()
+    assert [0.0001, 7.5][state is CONTRACT_STATES["open_interest"]] == rows[
+        {"funding": "rate"}.get(state.raw.name, state.raw.name)
+    ].item()

@@ -8,6 +8,7 @@ import pytest
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import StoreError
 from market_pipeline.sources.crypto_lake import DELTAS, RAW_TABLES, SNAPSHOTS, TRADES
+from market_pipeline.sources.crypto_lake_contracts import FUNDING
 from market_pipeline.stages.raw.download import fetch_table
 from market_pipeline.stages.raw.inventory import DayObjects, take_inventory
 from market_pipeline_tests.stages.raw.fake_store import FakeStore, store_error
@@ -84,6 +85,18 @@ class TestStore:
         assert [[], DAYS[1:3]] == [list(found[0].days), list(found[0].missing)]
         assert [DAYS[1:3], []] == [list(found[3].days), list(found[3].missing)]
 
+    def test_optional_tables(self, tmp_path):
+        """One that has days comes behind the others, and of none is anything missing."""
+        store = FakeStore({key(DELTAS, day): b"a" for day in DAYS[:2]} | {key(FUNDING): b"b"})
+        found = take_inventory(tmp_path, store, [ETH, BTC])
+
+        assert [3, 4] == [sum(each.instrument == of.id for each in found) for of in (ETH, BTC)]
+        assert ("funding", [DAY], []) == (
+            found[-1].raw_table,
+            list(found[-1].days),
+            found[-1].missing,
+        )
+
     def test_requests_at_scale(self, tmp_path):
         """A year of a table is a listing of its own, one request for each thousand objects."""
         store = YearInStore(date(2024, 1, 1), 365)
@@ -93,7 +106,7 @@ class TestStore:
         ]
         found = take_inventory(tmp_path, store, instruments, parallel=2)
 
-        assert 20 * 3 == store.requests
+        assert 20 * 5 == store.requests
         assert {365} == {len(each.days) for each in found}
 
     def test_refused(self, tmp_path):
