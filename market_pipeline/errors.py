@@ -28,6 +28,7 @@ __all__ = [
     "MissingDataError",
     "PublishError",
     "SchemaError",
+    "SealError",
     "SettingsError",
     "SimulationError",
     "StoreError",
@@ -176,6 +177,10 @@ class MachineError(MarketPipelineError):
     `file` is where, `expected` what was needed, `found` what there was. `machine.in_our_words`
     makes it of what the system and the libraries say.
     """
+
+
+class SealError(MarketPipelineError):
+    """A sealed file, or a key, is not usable: missing, wrong, destroyed or tampered with."""
 
 
 class SimulationError(MarketPipelineError):

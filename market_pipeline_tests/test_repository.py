@@ -36,6 +36,7 @@ LAYERS = (
     ("errors", "mapped", "memory", "threads", "jit"),
     ("config",),
     ("warehouse",),
+    ("security",),
     ("store",),
     ("sources",),
     ("books",),

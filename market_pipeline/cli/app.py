@@ -16,6 +16,7 @@ from market_pipeline.cli.doctor import doctor
 from market_pipeline.cli.fetch import fetch
 from market_pipeline.cli.golden import golden
 from market_pipeline.cli.inventory import inventory
+from market_pipeline.cli.keys import keys
 from market_pipeline.cli.lineage import lineage
 from market_pipeline.cli.prune import prune
 from market_pipeline.cli.recording import recording
@@ -53,6 +54,7 @@ for verb in (
 app.add_typer(alerts)
 app.add_typer(recording)
 app.add_typer(golden)
+app.add_typer(keys)
 
 
 def _show_version(asked: bool) -> None:

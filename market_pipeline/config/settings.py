@@ -25,6 +25,7 @@ from market_pipeline.config.alerting import AlertSettings
 from market_pipeline.config.capture import CaptureSettings
 from market_pipeline.config.golden import GoldenSettings
 from market_pipeline.config.lake import LakeSettings
+from market_pipeline.config.security import SecuritySettings
 from market_pipeline.config.transport import spoken_to_in_clear
 from market_pipeline.config.values import (
     AbsolutePath,
@@ -64,7 +65,7 @@ def _cpu_count() -> int:
     return os.cpu_count() or 1
 
 
-class Settings(AlertSettings, LakeSettings):
+class Settings(AlertSettings, LakeSettings, SecuritySettings):
     """Everything a user may set, immutable once loaded.
 
     Each field is the environment variable `PIPELINE_<FIELD>` and the key `<field>` of

@@ -1,0 +1,319 @@
+"""`market-pipeline keys`: the keys of sealed files, and the files they open."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import track
+from rich.table import Table
+
+from market_pipeline.cli.options import AsJson
+from market_pipeline.cli.output import bytes_text, console, errors_console
+from market_pipeline.errors import SealError
+
+if TYPE_CHECKING:
+    from market_pipeline.config.settings import Settings
+    from market_pipeline.security.ring import Key, KeyRing, Purpose
+
+__all__ = ["keys"]
+
+keys = typer.Typer(
+    name="keys",
+    help="Make, list, rotate, verify and destroy the keys of sealed files.",
+    no_args_is_help=True,
+)
+PurposeName = Annotated[
+    str, typer.Argument(metavar="PURPOSE", help="captures, raw, exports or backups.")
+]
+Files = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[FILE]...", help="By default all below data and lake folder."),
+]
+
+
+@keys.command("new")
+def new(
+    purpose: PurposeName,
+    pair: Annotated[
+        bool, typer.Option("--pair", help="A pair, whose public half other hosts seal with.")
+    ] = False,
+    public: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Take the public half that --pair printed elsewhere."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make the key that seals from now on; the one before it goes on opening what it sealed.
+
+    Exit code 0: made. 2: wrong usage, no master key, or no such public half.
+    """
+    settings = _settings()
+    if pair and public is not None:
+        raise typer.BadParameter("give one of --pair and --public", param_hint="--public")
+    ring, of = _ring(settings), _purpose(purpose)
+    if public is not None and not public.startswith(f"{of}-"):
+        raise typer.BadParameter(f"it is no key for {of}", param_hint="--public")
+    key = ring.adopt(public) if public is not None else ring.new(of, pair=pair)
+    if as_json:
+        typer.echo(json.dumps(_described(key, None), indent=2))
+        return
+    console().print(f"{key.id} seals {of} from now on.")
+    if pair:
+        console().print(
+            f"On the host that seals: market-pipeline keys new {of} --public {key.public_text}",
+            soft_wrap=True,
+        )
+
+
+@keys.command("list")
+def list_keys(as_json: AsJson = False) -> None:
+    """Show every key with the number of files that it opens.
+
+    Exit code 0: shown. 1: there is none, or slots of a file cannot be read. 2: wrong usage.
+    """
+    settings = _settings()
+    ring = _ring(settings, with_master=False)
+    by_key, unread = _files_by_key(_sealed(settings, None))
+    counts = Counter({key: len(files) for key, files in by_key.items()})
+    if as_json:
+        typer.echo(json.dumps([_described(key, counts[key.id]) for key in ring.keys], indent=2))
+    else:
+        table = Table(title="Keys", title_justify="left")
+        for name in ("key", "purpose", "state", "wraps by"):
+            table.add_column(name, no_wrap=True)
+        table.add_column("files", justify="right")
+        for key in ring.keys:
+            table.add_row(key.id, key.purpose, key.state, key.kind, f"{counts[key.id]:,}")
+        console().print(table if ring.keys else "No key; `market-pipeline keys new` makes one.")
+    raise typer.Exit(1 if unread or not ring.keys else 0)
+
+
+@keys.command("rotate")
+def rotate(
+    purpose: PurposeName,
+    files: Files = None,
+    only_files: Annotated[
+        bool,
+        typer.Option("--only-files", help="Make no key: go on with a rotation that was stopped."),
+    ] = False,
+) -> None:
+    """Make a new key and give it every file of the purpose; no file is written, only its slots.
+
+    It may be stopped at any moment: each file is opened by one key or the other.
+
+    Exit code 0: every file has the new key. 1: some file could not be given to it. 2: wrong usage.
+    """
+    from market_pipeline.security.files import purpose_of, rewrap
+
+    settings = _settings()
+    ring, of = _ring(settings), _purpose(purpose)
+    key = ring.active(of) if only_files else ring.new(of)
+    todo = [path for path in _sealed(settings, files) if _of(path, of, purpose_of)]
+    written, failed = _each(todo, lambda path: rewrap(path, ring), "rotating")
+    console().print(
+        f"{key.id}: {len(written):,} files of {len(todo):,}, {sum(written):,} bytes written"
+    )
+    raise typer.Exit(1 if failed else 0)
+
+
+@keys.command("reseal")
+def reseal_files(files: Annotated[list[Path], typer.Argument(metavar="FILE...")]) -> None:
+    """Seal files with a file key of their own once more, as when the old one may be known.
+
+    Exit code 0: done. 1: some file could not be. 2: wrong usage.
+    """
+    from market_pipeline.security.files import reseal
+
+    ring = _ring(_settings())
+    written, failed = _each(files, lambda path: reseal(path, ring), "resealing")
+    console().print(f"{len(written):,} files of {len(files):,}, {bytes_text(sum(written))}")
+    raise typer.Exit(1 if failed else 0)
+
+
+@keys.command("verify")
+def verify(files: Files = None) -> None:
+    """Open every sealed file, whole.
+
+    Exit code 0: all are as they were sealed. 1: some is not, or no key opens it. 2: wrong usage.
+    """
+    from market_pipeline.security.files import open_sealed
+
+    settings = _settings()
+    ring, todo = _ring(settings), _sealed(settings, files)
+
+    def read(path: Path) -> int:
+        with open_sealed(path, ring) as file:
+            return sum(len(part) for part in iter(lambda: file.read(1 << 20), b""))
+
+    sizes, failed = _each(todo, read, "verifying")
+    console().print(f"{len(sizes):,} files of {len(todo):,} verified, {bytes_text(sum(sizes))}")
+    raise typer.Exit(1 if failed else 0)
+
+
+@keys.command("destroy")
+def destroy(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Its id, as `keys list` shows it.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Destroy it.")] = False,
+) -> None:
+    """Show which files nothing will open without a key, and with --yes destroy it.
+
+    Its slots beside the files go with it. Copies of them elsewhere, such as in backups, have to be
+    destroyed too: whoever has one and the master key opens the file.
+
+    Exit code 0: shown, or destroyed. 2: wrong usage, or there is no such key.
+    """
+    from market_pipeline.security.files import forget_key
+
+    settings = _settings()
+    ring = _ring(settings, with_master=False)
+    found = ring.named(key)
+    by_key, _ = _files_by_key(_sealed(settings, None))
+    opens = by_key.get(key, [])
+    others = {path for name, paths in by_key.items() if name != key for path in paths}
+    for path in opens:
+        console().print(
+            f"{path}: {'another key opens it' if path in others else 'nothing will open it'}"
+        )
+    if not yes:
+        console().print(f"{found.id} opens {len(opens):,} files; --yes destroys it.")
+        return
+    ring.destroy(key)
+    for path in opens:
+        forget_key(path, key)
+    console().print(f"{found.id} is destroyed.")
+
+
+@keys.command("seal")
+def seal(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...")],
+    purpose: Annotated[str, typer.Option(help="Whose key opens them.")] = "exports",
+) -> None:
+    """Make a sealed copy `FILE.sealed` of files, as of exports that leave the machine.
+
+    Exit code 0: done. 1: some file could not be sealed. 2: wrong usage, or no key.
+    """
+    from market_pipeline.security.envelope import SUFFIX
+    from market_pipeline.security.files import sealed_whole
+
+    of, ring = _purpose(purpose), _ring(_settings())
+
+    def sealed(path: Path) -> int:
+        with path.open("rb") as source, sealed_whole(Path(f"{path}{SUFFIX}"), ring, of) as target:
+            return sum(target.write(part) for part in iter(lambda: source.read(1 << 20), b""))
+
+    sizes, failed = _each(files, sealed, "sealing")
+    console().print(f"{len(sizes):,} files of {len(files):,} sealed, {bytes_text(sum(sizes))}")
+    raise typer.Exit(1 if failed else 0)
+
+
+@keys.command("open")
+def open_file(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A sealed file.")],
+    to: Annotated[Path, typer.Option(help="Where its content is put; no file is replaced.")],
+    crashed: Annotated[
+        bool, typer.Option("--crashed", help="Give what is whole of a file that was cut off.")
+    ] = False,
+) -> None:
+    """Write what is sealed in a file to another one, mode 0600.
+
+    Exit code 0: done. 2: wrong usage, no key opens it, or it is not as it was sealed.
+    """
+    from market_pipeline.security.files import open_sealed
+    from market_pipeline.warehouse.layout import written_whole
+
+    if to.exists():
+        raise typer.BadParameter(f"{to} is there already", param_hint="--to")
+    with open_sealed(file, _ring(_settings()), crashed=crashed) as source, written_whole(to) as out:
+        for part in iter(lambda: source.read(1 << 20), b""):
+            out.write(part)
+
+
+def _settings() -> Settings:
+    from market_pipeline.config.settings import load_settings
+
+    return load_settings()
+
+
+def _ring(settings: Settings, *, with_master: bool = True) -> KeyRing:
+    from market_pipeline.security.master import master_key
+    from market_pipeline.security.ring import KEYS_FOLDER, KeyRing
+
+    folder = settings.data_dir / KEYS_FOLDER
+    return KeyRing(folder, master_key(settings, folder) if with_master else None)
+
+
+def _purpose(text: str) -> Purpose:
+    from market_pipeline.security.ring import PURPOSES
+
+    for purpose in PURPOSES:
+        if purpose == text:
+            return purpose
+    raise typer.BadParameter(f"expected one of {', '.join(PURPOSES)}", param_hint="PURPOSE")
+
+
+def _of(path: Path, purpose: str, purpose_of: Callable[[Path], str]) -> bool:
+    """Whether a file is of a purpose; one that cannot be read is, so that it is reported."""
+    try:
+        return purpose_of(path) == purpose
+    except (SealError, OSError):
+        return True
+
+
+def _sealed(settings: Settings, files: Sequence[Path] | None) -> list[Path]:
+    from market_pipeline.security.files import find_sealed
+
+    return list(files) if files else find_sealed([settings.data_dir, *_lake(settings)])
+
+
+def _lake(settings: Settings) -> Iterator[Path]:
+    if settings.lake_path.is_dir():
+        yield settings.lake_path
+
+
+def _files_by_key(paths: Sequence[Path]) -> tuple[dict[str, list[Path]], int]:
+    """By key, the files with a slot of it; and how many files' slots cannot be read."""
+    from market_pipeline.security.envelope import read_all_slots
+
+    found: dict[str, list[Path]] = {}
+    unread = 0
+    for path in paths:
+        try:
+            slots = read_all_slots(path)
+        except (OSError, ValueError) as error:
+            unread += 1
+            errors_console().print(f"{path}: its slots cannot be read: {error}", soft_wrap=True)
+            continue
+        for key in {slot.key for each in slots.values() for slot in each}:
+            found.setdefault(key, []).append(path)
+    return found, unread
+
+
+def _each(
+    paths: Sequence[Path], work: Callable[[Path], int], what: str
+) -> tuple[list[int], list[str]]:
+    """What `work` gives for each file; a file that fails is reported and the others go on."""
+    done, failed = [], []
+    shown = track(paths, what, console=errors_console(), transient=True)
+    for path in shown if errors_console().is_terminal else paths:
+        try:
+            done.append(work(path))
+        except (SealError, OSError) as error:
+            failed.append(str(error))
+            errors_console().print(str(error), soft_wrap=True)
+    return done, failed
+
+
+def _described(key: Key, files: int | None) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "purpose": key.purpose,
+        "state": key.state,
+        "wraps_by": key.kind,
+        "public": key.public_text if key.public_key else None,
+        "files": files,
+    }

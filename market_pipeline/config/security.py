@@ -1,0 +1,66 @@
+"""Settings of sealed files: the one secret that every key is derived from."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr
+
+from market_pipeline.config.values import OptionalPath, blank_is_none
+
+__all__ = ["MASTER_KEY_BYTES", "SecuritySettings", "master_key_of"]
+
+MASTER_KEY_BYTES = 32
+_MIN_PASSPHRASE = 16
+
+
+def master_key_of(text: str) -> bytes:
+    """The 32 bytes of a master key in base64.
+
+    Raises:
+        ValueError: It is none; the text is not shown.
+    """
+    try:
+        key = base64.b64decode(text.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != MASTER_KEY_BYTES:
+        raise ValueError(f"expected {MASTER_KEY_BYTES} bytes in base64")
+    return key
+
+
+def _usable_key(value: SecretStr | None) -> SecretStr | None:
+    if value is not None:
+        master_key_of(value.get_secret_value())
+    return value
+
+
+def _usable_passphrase(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and len(value.get_secret_value()) < _MIN_PASSPHRASE:
+        raise ValueError(f"expected {_MIN_PASSPHRASE} characters or more")
+    return value
+
+
+class SecuritySettings(BaseModel):
+    """The part of the settings that is about keys; see `Settings`."""
+
+    master_key: Annotated[
+        SecretStr | None, BeforeValidator(blank_is_none), AfterValidator(_usable_key)
+    ] = Field(
+        default=None,
+        description=(
+            "The key that every key of sealed files is derived from: 32 bytes in base64. A secret."
+        ),
+    )
+    master_key_file: OptionalPath = Field(
+        default=None,
+        description="A file that holds the master key, mode 0600, instead of the variable.",
+    )
+    master_passphrase: Annotated[
+        SecretStr | None, BeforeValidator(blank_is_none), AfterValidator(_usable_passphrase)
+    ] = Field(
+        default=None,
+        description="What the master key is derived from instead, 16 characters or more. A secret.",
+    )

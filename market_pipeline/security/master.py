@@ -1,0 +1,75 @@
+"""The master key: from a variable, a file or a passphrase, whichever is set."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+from market_pipeline.config.security import MASTER_KEY_BYTES, SecuritySettings, master_key_of
+from market_pipeline.errors import SettingsError
+from market_pipeline.warehouse.layout import make_private_folder, written_whole
+
+__all__ = ["master_key"]
+
+_SALT = "passphrase.salt"
+_SALT_BYTES = 16
+# RFC 7914's cost: 128 MiB and some tenths of a second for each guess.
+_COST, _BLOCK, _PARALLEL = 1 << 17, 8, 1
+
+
+def master_key(settings: SecuritySettings, folder: Path) -> bytes | None:
+    """The master key, 32 bytes; None where nothing is set.
+
+    Args:
+        settings: What is set.
+        folder: Of the ring; holds the salt of a passphrase, which is no secret and is needed again.
+
+    Raises:
+        SettingsError: More than one is set, or the file is no key or may be read by others.
+    """
+    key, file, passphrase = (
+        settings.master_key,
+        settings.master_key_file,
+        settings.master_passphrase,
+    )
+    if sum(each is not None for each in (key, file, passphrase)) > 1:
+        raise SettingsError(
+            ["master_key, master_key_file, master_passphrase: more than one is set. Keep one."]
+        )
+    if key is not None:
+        return master_key_of(key.get_secret_value())
+    if file is not None:
+        return _from_file(file)
+    if passphrase is not None:
+        return _from_passphrase(passphrase.get_secret_value(), folder)
+    return None
+
+
+def _from_file(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            if mode & 0o077:
+                raise ValueError(f"others may read it (mode {mode:o}); `chmod 600` it")
+            return master_key_of(file.read(1_000).decode())
+    except (OSError, ValueError) as error:
+        raise SettingsError([f"master_key_file {path}: {error}"]) from None
+
+
+def _from_passphrase(passphrase: str, folder: Path) -> bytes:
+    path = folder / _SALT
+    if not path.exists():
+        make_private_folder(folder)
+        with written_whole(path) as file:
+            file.write(os.urandom(_SALT_BYTES).hex().encode() + b"\n")
+    try:
+        salt = bytes.fromhex(path.read_text().strip())
+        if len(salt) != _SALT_BYTES:
+            raise ValueError(f"expected {_SALT_BYTES} bytes in hexadecimal")
+    except (OSError, ValueError) as error:
+        raise SettingsError([f"master_passphrase: {path}: {error}"]) from None
+    derive = Scrypt(salt, MASTER_KEY_BYTES, _COST, _BLOCK, _PARALLEL)
+    return derive.derive(passphrase.encode())

@@ -1,0 +1,306 @@
+"""The keys that open sealed files: which there are, what each is for, and what they wrap.
+
+A key is HKDF-SHA256 of the master key, with its purpose and id as info, and is never stored. So the
+ring holds no secret; it says which key is in use and which was destroyed. A pair's public half
+alone lets a host seal what it cannot open.
+
+Sources: RFC 5869 (HKDF), RFC 3394 (AES key wrap), RFC 9180 (HPKE), RFC 7914 (scrypt).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.keywrap import (
+    InvalidUnwrap,
+    aes_key_unwrap,
+    aes_key_wrap,
+)
+
+from market_pipeline.errors import SealError
+from market_pipeline.security.envelope import Head, Slot
+from market_pipeline.security.segments import FILE_KEY_BYTES
+from market_pipeline.warehouse.layout import make_private_folder, written_whole
+from market_pipeline.warehouse.locks import locking
+
+__all__ = ["KEYS_FOLDER", "PURPOSES", "Key", "KeyRing", "Purpose"]
+
+Purpose = Literal["captures", "raw", "exports", "backups"]
+PURPOSES: tuple[Purpose, ...] = ("captures", "raw", "exports", "backups")
+
+KEYS_FOLDER = "keys"
+"""Where the ring lies below the data folder."""
+_RING = "ring.json"
+_SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+_INFO = b"market-pipeline key 1 "
+_PUBLIC = re.compile(r"([a-z]+)-(\d{8}-[0-9a-f]{8}):(\S+)")
+
+
+class Key(msgspec.Struct, frozen=True):
+    """A key of the ring.
+
+    Attributes:
+        id: Its name in slots and errors, such as `captures-20261125-0f1e2d3c`.
+        purpose: What it seals.
+        kind: How it wraps: `aes-kw` with a derived key, `hpke-x25519` for a public key.
+        state: `active` (the one that seals), `retired` (opens only) or `destroyed`.
+        check: Tells another master key from the right one; null of a public half alone.
+        public_key: Of a pair; null else.
+    """
+
+    id: str
+    purpose: Purpose
+    kind: Literal["aes-kw", "hpke-x25519"]
+    state: Literal["active", "retired", "destroyed"]
+    check: bytes | None = None
+    public_key: bytes | None = None
+
+    @property
+    def public_text(self) -> str:
+        """What a host is given that may seal and not open."""
+        return f"{self.id}:{base64.b64encode(self.public_key or b'').decode()}"
+
+
+_keys = msgspec.json.Decoder(list[Key])
+
+
+class KeyRing:
+    """The keys of a folder.
+
+    Args:
+        folder: Where the ring lies; made, mode 0700, with the first key.
+        master: The master key, 32 bytes; None on a host that has public halves only.
+
+    Raises:
+        SealError: The ring cannot be read.
+    """
+
+    def __init__(self, folder: Path, master: bytes | None) -> None:
+        self._folder, self._master = folder, master
+        self.path = folder / _RING
+        self.keys: tuple[Key, ...] = self._read()
+
+    def new(self, purpose: Purpose, *, pair: bool = False) -> Key:
+        """Makes the key that seals from now on; the one before it goes on opening.
+
+        Raises:
+            SealError: There is no master key.
+        """
+        key_id = f"{purpose}-{datetime.now(UTC):%Y%m%d}-{os.urandom(4).hex()}"
+        derived = self._derived(purpose, key_id)
+        public = _pair(derived).public_key().public_bytes_raw() if pair else None
+        kind: Literal["aes-kw", "hpke-x25519"] = "hpke-x25519" if pair else "aes-kw"
+        return self._add(Key(key_id, purpose, kind, "active", _check(derived), public))
+
+    def adopt(self, public_text: str) -> Key:
+        """Takes a pair's public half, as `public_text` of the host that may open has it.
+
+        Raises:
+            SealError: It is no such text.
+        """
+        found = _PUBLIC.fullmatch(public_text.strip())
+        purpose = next((each for each in PURPOSES if found and found[1] == each), None)
+        try:
+            public = base64.b64decode(found[3] if found else "", validate=True)
+            X25519PublicKey.from_public_bytes(public)
+        except (binascii.Error, ValueError):
+            purpose = None
+        if found is None or purpose is None:
+            raise SealError(
+                "The public key cannot be read",
+                next_step="Copy what `market-pipeline keys new --pair` printed, whole.",
+                expected="PURPOSE-DATE-NUMBER:BASE64",
+                found=public_text,
+            )
+        key_id = f"{purpose}-{found[2]}"
+        return self._add(Key(key_id, purpose, "hpke-x25519", "active", None, public))
+
+    def destroy(self, key_id: str) -> Key:
+        """Marks a key as destroyed: it neither seals nor opens from now on.
+
+        Raises:
+            SealError: There is no such key.
+        """
+        with self._changing():
+            key = self.named(key_id)
+            gone = msgspec.structs.replace(key, state="destroyed", check=None, public_key=None)
+            self._write([gone if each.id == key_id else each for each in self.keys])
+        return gone
+
+    def named(self, key_id: str) -> Key:
+        """The key of that id.
+
+        Raises:
+            SealError: There is no such key.
+        """
+        for key in self.keys:
+            if key.id == key_id:
+                return key
+        raise SealError(
+            "There is no such key",
+            next_step="`market-pipeline keys list` shows those there are.",
+            file=self.path,
+            expected="the id of a key",
+            found=key_id,
+        )
+
+    def active(self, purpose: str) -> Key:
+        """The key that seals for a purpose.
+
+        Raises:
+            SealError: There is none.
+        """
+        for key in self.keys:
+            if (key.purpose, key.state) == (purpose, "active"):
+                return key
+        raise SealError(
+            f"There is no key for {purpose}",
+            next_step=f"Make one: `market-pipeline keys new {purpose}`.",
+            file=self.path,
+        )
+
+    def wrap(self, head: Head, file_key: bytes) -> Slot:
+        """A file's key in a slot of the active key of its purpose.
+
+        Raises:
+            SealError: There is no such key, or the master key is not the one it was made with.
+        """
+        key = self.active(head.purpose)
+        if key.public_key is not None:
+            public = X25519PublicKey.from_public_bytes(key.public_key)
+            wrapped = _SUITE.encrypt(file_key, public, _slot_info(head))
+        else:
+            derived = self._derived(key.purpose, key.id)
+            if key.check != _check(derived):
+                raise self._unusable(f"{key.id}: {_OTHER_MASTER}")
+            wrapped = aes_key_wrap(derived, file_key + bytes.fromhex(head.file_id))
+        return Slot(key.id, key.kind, wrapped)
+
+    def unwrap(self, path: Path, head: Head, slots: Sequence[Slot]) -> bytes:
+        """The key of a file, from the first of its slots that opens.
+
+        Raises:
+            SealError: None does; it says of each why.
+        """
+        reasons = []
+        for slot in slots:
+            found = self._unwrapped(head, slot)
+            if isinstance(found, bytes):
+                return found
+            reasons.append(f"{slot.key}: {found}")
+        raise self._unusable("; ".join(reasons) or "the file has no slot left", path)
+
+    def _unwrapped(self, head: Head, slot: Slot) -> bytes | str:
+        """A file's key, or why the slot does not give it."""
+        known = next((key for key in self.keys if key.id == slot.key), None)
+        if known is not None and known.state == "destroyed":
+            return "it was destroyed"
+        if self._master is None:
+            return "no master key is set"
+        derived = self._derived(head.purpose, slot.key)
+        try:
+            if slot.kind == "aes-kw":
+                file_key = aes_key_unwrap(derived, slot.wrapped)
+                if file_key[FILE_KEY_BYTES:].hex() != head.file_id:
+                    return "the slot is of another file"
+                return file_key[:FILE_KEY_BYTES]
+            return _SUITE.decrypt(slot.wrapped, _pair(derived), _slot_info(head))
+        except (InvalidUnwrap, InvalidTag, ValueError):
+            pass
+        if known is None:
+            return "it is not in the ring, and this master key does not open its slot"
+        if known.check not in (None, _check(derived)):
+            return _OTHER_MASTER
+        return "the slot was changed, or is of another file"
+
+    def _unusable(self, found: str, path: Path | None = None) -> SealError:
+        return SealError(
+            "No key opens the sealed file" if path else "The key cannot be used",
+            next_step=(
+                "Set PIPELINE_MASTER_KEY to the one it was sealed under; what a destroyed key "
+                "sealed is gone."
+            ),
+            file=path or self.path,
+            expected="a key of the ring",
+            found=found,
+        )
+
+    def _derived(self, purpose: str, key_id: str) -> bytes:
+        if self._master is None:
+            raise self._unusable("no master key is set")
+        info = _INFO + f"{purpose} {key_id}".encode()
+        return HKDF(SHA256(), 32, None, info).derive(self._master)
+
+    def _add(self, key: Key) -> Key:
+        make_private_folder(self._folder)
+        with self._changing():
+            if any(each.id == key.id for each in self.keys):
+                raise SealError(
+                    "The ring has a key of that id already",
+                    next_step="Nothing to do, or make another pair.",
+                    file=self.path,
+                    found=key.id,
+                )
+            before = [
+                msgspec.structs.replace(each, state="retired")
+                if (each.purpose, each.state) == (key.purpose, "active")
+                else each
+                for each in self.keys
+            ]
+            self._write([*before, key])
+        return key
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Alone with the ring as it is on the disk."""
+        with locking(self._folder):
+            self.keys = self._read()
+            yield
+
+    def _write(self, keys: Sequence[Key]) -> None:
+        with written_whole(self.path) as file:
+            file.write(msgspec.json.format(msgspec.json.encode(keys), indent=1) + b"\n")
+        self.keys = tuple(keys)
+
+    def _read(self) -> tuple[Key, ...]:
+        try:
+            return tuple(_keys.decode(self.path.read_bytes()))
+        except FileNotFoundError:
+            return ()
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise SealError(
+                "The ring of keys cannot be read",
+                next_step="Put it back from a backup; it holds no secret.",
+                file=self.path,
+                expected="a list of keys",
+                found=str(error),
+            ) from error
+
+
+_OTHER_MASTER = "the master key is not the one it was made with"
+
+
+def _check(derived: bytes) -> bytes:
+    return HKDF(SHA256(), 8, None, _INFO + b"check").derive(derived)
+
+
+def _pair(derived: bytes) -> X25519PrivateKey:
+    return X25519PrivateKey.from_private_bytes(derived)
+
+
+def _slot_info(head: Head) -> bytes:
+    return f"market-pipeline slot 1 {head.file_id}".encode()

@@ -1,0 +1,1 @@
+"""Tests of sealed files and of the keys that open them."""
