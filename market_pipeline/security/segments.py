@@ -38,8 +38,10 @@ class _Cipher:
         self._aead = AESGCM(HKDF(SHA256(), 32, salt, associated).derive(file_key))
         self._prefix = prefix
 
-    def seal(self, number: int, plain: bytes | memoryview, *, last: bool) -> bytes:
-        return self._aead.encrypt(self._nonce(number, last=last), plain, None)
+    def seal(self, number: int, plain: memoryview, into: bytearray, *, last: bool) -> int:
+        """Puts the sealed segment there; gives its length."""
+        sealed = memoryview(into)[: len(plain) + _TAG_BYTES]
+        return self._aead.encrypt_into(self._nonce(number, last=last), plain, None, sealed)
 
     def open(self, number: int, sealed: bytes, *, last: bool) -> bytes | None:
         """What a segment holds; None if it is not that segment as it was sealed."""
@@ -53,7 +55,7 @@ class _Cipher:
 
 
 class SealingStream:
-    """Seals what is written to it; holds at most a segment.
+    """Seals what is written to it; holds a segment.
 
     Args:
         file: Receives the sealed bytes, from where it is on.
@@ -65,25 +67,34 @@ class SealingStream:
         salt, prefix = os.urandom(_SALT_BYTES), os.urandom(_PREFIX_BYTES)
         self._file = file
         self._cipher = _Cipher(file_key, associated, salt, prefix)
-        self._waiting = bytearray()
-        self._number = 0
+        self._plain, self._sealed = bytearray(SEGMENT_BYTES), bytearray(SEGMENT_BYTES)
+        self._size = _FIRST_BYTES
+        self._filled = self._number = 0
         file.write(bytes([_HEADER_BYTES]) + salt + prefix)
 
     def write(self, data: bytes | memoryview) -> int:
         """Seals every segment that is full and is not the last."""
-        self._waiting += data
-        while len(self._waiting) > (size := _OTHER_BYTES if self._number else _FIRST_BYTES):
-            self._seal(size, last=False)
-        return len(data)
+        view = memoryview(data).cast("B")
+        at = 0
+        while at < len(view):
+            if self._filled == self._size:
+                self._seal(last=False)
+            part = view[at : at + self._size - self._filled]
+            self._plain[self._filled : self._filled + len(part)] = part
+            self._filled += len(part)
+            at += len(part)
+        return len(view)
 
     def finish(self) -> None:
         """Seals the rest as the last segment; nothing may be written after it."""
-        self._seal(len(self._waiting), last=True)
+        self._seal(last=True)
 
-    def _seal(self, size: int, *, last: bool) -> None:
+    def _seal(self, *, last: bool) -> None:
         # A file of more segments than 4 bytes count (4 PiB) fails here before a nonce repeats.
-        self._file.write(self._cipher.seal(self._number, bytes(self._waiting[:size]), last=last))
-        del self._waiting[:size]
+        plain = memoryview(self._plain)[: self._filled]
+        size = self._cipher.seal(self._number, plain, self._sealed, last=last)
+        self._file.write(memoryview(self._sealed)[:size])
+        self._filled, self._size = 0, _OTHER_BYTES
         self._number += 1
 
 
