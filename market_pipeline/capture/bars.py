@@ -17,9 +17,9 @@ from msgspec import Struct
 from market_pipeline.books.scale import Scale, to_steps
 from market_pipeline.quality.intervals import NS_PER_SECOND, BoolArray, IntArray
 from market_pipeline.quality.measures.print_bars import PrintBars
-from market_pipeline.sources.venues.records import Kline, Trade
+from market_pipeline.sources.venues.records import Trade
 
-__all__ = ["Bar", "BarOperator", "kline_differences"]
+__all__ = ["Bar", "BarOperator"]
 
 
 class Bar(Struct, frozen=True, gc=False):
@@ -83,6 +83,11 @@ class BarOperator:
     def watermark_ns(self) -> int:
         """No print at or before this instant is waited for."""
         return self._latest_ns - self.allowed_lateness_ns
+
+    @property
+    def closed_until_ns(self) -> int:
+        """The end of the last bar that was closed."""
+        return self._closed_until * self.width_seconds * NS_PER_SECOND
 
     def take(self, trades: Sequence[Trade]) -> list[Bar]:
         """Adds prints in the order they were received; the bars that this closes, oldest first."""
@@ -175,19 +180,3 @@ class BarOperator:
             off_step_count=opened.off_step,
             outside_market_count=opened.outside_market,
         )
-
-
-_OF_KLINE = ("start_ns", "open", "high", "low", "close", "volume", "buy_volume", "trade_count")
-
-
-def kline_differences(bar: Bar, kline: Kline) -> list[str]:
-    """What a closed kline of the venue says otherwise, as `name: ours, theirs`; none if all agrees.
-
-    What the venue leaves out is not compared.
-    """
-    pairs = ((name, getattr(bar, name), getattr(kline, name)) for name in _OF_KLINE)
-    return [
-        f"{name}: {ours}, {theirs}"
-        for name, ours, theirs in pairs
-        if theirs is not None and ours != theirs
-    ]

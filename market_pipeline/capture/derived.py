@@ -13,6 +13,7 @@ from functools import partial
 
 from market_pipeline.capture.bars import BarOperator
 from market_pipeline.capture.flow import Handover, Policy, TokenBucket
+from market_pipeline.capture.klines import KLINE_SECONDS, KlineComparison
 from market_pipeline.capture.operators import Bars, BestQuotes
 from market_pipeline.capture.pipeline import (
     Change,
@@ -37,7 +38,7 @@ from market_pipeline.sources.venues.venue import Kind, Venue
 
 __all__ = ["Derived", "derived_part"]
 
-_OF_OPERATORS = frozenset({Kind.DEPTH, Kind.SNAPSHOT, Kind.QUOTES, Kind.TRADES})
+_OF_OPERATORS = frozenset({Kind.DEPTH, Kind.SNAPSHOT, Kind.QUOTES, Kind.TRADES, Kind.KLINES})
 
 
 class Derived:
@@ -69,6 +70,7 @@ class Derived:
         self.books: dict[str, BestQuotes] = {}
         self._failed_at_ns: dict[str, int] = {}
         self._cut_at_ns: dict[str, int] = {}
+        self._klines: dict[str, KlineComparison] = {}
         self._without_bars: list[str] = []
         self._now_ns = 0
         self.pipeline = Pipeline(
@@ -153,6 +155,9 @@ class Derived:
         for symbol, each in self.books.items():
             name = f"{Kind.DEPTH}:{symbol}"
             self._refresh_stream(name, status.streams[name], each)
+        for symbol, klines in self._klines.items():
+            stream = status.streams[f"{Kind.KLINES}:{symbol}"]
+            stream.klines_equal, stream.klines_different = klines.equal, klines.different
 
     def _refresh_stream(self, name: str, stream: StreamStatus, each: BestQuotes) -> None:
         book, label = each.book, label_of(each)
@@ -196,14 +201,16 @@ class Derived:
 
     def _bars(self, symbol: str, listed: Scales | None) -> Bars:
         lateness_ns = round(self._settings.bar_lateness_seconds * NS_PER_SECOND)
+        width_s = self._settings.bar_width_seconds
 
         def make(scales: Scales) -> BarOperator:
-            width_s = self._settings.bar_width_seconds
             return BarOperator(symbol, *scales, width_s, lateness_ns)
 
+        if Kind.KLINES in self._settings.streams and width_s == KLINE_SECONDS:
+            self._klines[symbol] = KlineComparison(symbol, self._report)
         book = self.books.get(symbol)
         known = (lambda: listed) if book is None else (lambda: book.scales)
-        return Bars(symbol, self._reader, make, known)
+        return Bars(symbol, self._reader, make, known, self._klines.get(symbol))
 
     def _note_cut(self) -> None:
         """Has books and bars lose what was not taken, from the first such frame of a stream on."""

@@ -10,13 +10,14 @@ from msgspec import Struct
 
 from market_pipeline.capture.bars import Bar, BarOperator
 from market_pipeline.capture.book import LiveBook
+from market_pipeline.capture.klines import KlineComparison
 from market_pipeline.capture.pipeline import Change, Event, Notice, Taken
 from market_pipeline.capture.scales import Scales, scales_of_levels
 from market_pipeline.capture.stream_state import BookState, Touch
 from market_pipeline.errors import DomainError
 from market_pipeline.quality.intervals import NS_PER_SECOND
 from market_pipeline.sources.venues.reading import FrameReader
-from market_pipeline.sources.venues.records import Quote, Trade
+from market_pipeline.sources.venues.records import Kline, Quote, Trade
 from market_pipeline.sources.venues.venue import Kind
 
 __all__ = ["Bars", "BestQuoteRow", "BestQuotes"]
@@ -24,6 +25,7 @@ __all__ = ["Bars", "BestQuoteRow", "BestQuotes"]
 _MOST_WAITING = 10_000
 _ASK_AGAIN_NS = 10_000_000_000
 _AFTER_UNHELPFUL_NS = 250_000_000
+_OF_BARS = frozenset({Kind.TRADES, Kind.KLINES})
 _OF_BOOK = frozenset({Kind.DEPTH, Kind.SNAPSHOT, Kind.QUOTES})
 _COUNTS = (
     *("seconds", "messages", "old", "gaps", "healed", "resyncs", "refused"),
@@ -40,6 +42,7 @@ class Bars:
     Args:
         make: Gives the operator for a tick and a lot.
         scales: Gives both, or None while they are not known; prints wait meanwhile.
+        klines: What bars of their width are compared with.
 
     Attributes:
         refused: Frames that could not be read.
@@ -53,8 +56,9 @@ class Bars:
         reader: FrameReader,
         make: Callable[[Scales], BarOperator],
         scales: Callable[[], Scales | None],
+        klines: KlineComparison | None = None,
     ) -> None:
-        self.symbol, self.refused = symbol, 0
+        self.symbol, self.refused, self.klines = symbol, 0, klines
         self._reader, self._make, self._scales = reader, make, scales
         self._made_for: Scales | None = None
         self._bars: BarOperator | None = None
@@ -67,19 +71,33 @@ class Bars:
             if not isinstance(event, Event):
                 if event.change is Change.LOST and event.stream == f"{Kind.TRADES}:{self.symbol}":
                     self._whole_from_ns = None
-                continue
-            if event.found.kind is not Kind.TRADES:
-                continue
-            # A list of prints from before the subscription has some twice.
-            if event.found.symbol == self.symbol and not event.found.is_snapshot:
-                if self._whole_from_ns is None:
-                    self._whole_from_ns = event.found.event_time_ns or event.received_ns
+            elif event.found.symbol == self.symbol and event.found.kind in _OF_BARS:
                 try:
-                    records = self._reader.records(event.frame, Kind.TRADES)
+                    self._take(event)
                 except DomainError:
                     self.refused += 1
-                    continue
-                self._waiting += [each for each in records if isinstance(each, Trade)]
+        bars = self._bars_of_waiting()
+        if self._bars is not None:
+            self._compare(bars, self._bars.closed_until_ns)
+        return bars
+
+    def _take(self, event: Event) -> None:
+        """Keeps the prints of a frame until tick and lot are known, and has its klines compared."""
+        if event.found.kind is Kind.KLINES:
+            if self.klines is not None:
+                for each in self._reader.records(event.frame, Kind.KLINES):
+                    if isinstance(each, Kline):
+                        self.klines.take_kline(each)
+            return
+        if event.found.is_snapshot:
+            return  # prints from before the subscription, of which some come again
+        if self._whole_from_ns is None:
+            self._whole_from_ns = event.found.event_time_ns or event.received_ns
+        records = self._reader.records(event.frame, Kind.TRADES)
+        self._waiting += [each for each in records if isinstance(each, Trade)]
+
+    def _bars_of_waiting(self) -> list[Bar]:
+        """The bars that the prints which wait have closed."""
         scales = self._scales()
         if scales is None:
             if len(self._waiting) > _MOST_WAITING:
@@ -100,7 +118,15 @@ class Bars:
         latest_ns = self._bars.watermark_ns + self._bars.allowed_lateness_ns
         width_ns = self._bars.width_seconds * NS_PER_SECOND
         bars = self._whole(self._bars.finish())
-        return [each for each in bars if each.start_ns + width_ns <= latest_ns]
+        bars = [each for each in bars if each.start_ns + width_ns <= latest_ns]
+        self._compare(bars, latest_ns)
+        return bars
+
+    def _compare(self, bars: list[Bar], until_ns: int) -> None:
+        if self.klines is not None:
+            self.klines.take_bars(bars)
+            if self._whole_from_ns is not None:
+                self.klines.compare(self._whole_from_ns, until_ns)
 
     def _whole(self, bars: list[Bar]) -> list[Bar]:
         first_ns = self._whole_from_ns or 0

@@ -12,7 +12,7 @@ from market_pipeline.sources.binance_capture import MARKET_OF_VENUE, capture_sym
 from market_pipeline.sources.venues.records import BookLevels
 from market_pipeline.sources.venues.venue import Venue
 
-__all__ = ["Scales", "listed_scales", "scales_of_levels"]
+__all__ = ["Scales", "is_of", "listed_scales", "scales_of_levels"]
 
 Scales = tuple[Scale, Scale]
 """Tick and lot."""
@@ -27,12 +27,13 @@ def listed_scales(
     for symbol in symbols:
         for each in listed:
             tick, lot = each.tick, each.lot
-            if _is_of(each, symbol) and isinstance(tick, Decimal) and isinstance(lot, Decimal):
+            if is_of(each, symbol) and isinstance(tick, Decimal) and isinstance(lot, Decimal):
                 found[symbol] = Scale.of(tick), Scale.of(lot)
     return found
 
 
-def _is_of(instrument: Instrument, symbol: str) -> bool:
+def is_of(instrument: Instrument, symbol: str) -> bool:
+    """Whether an instrument of a venue is what the venue spells so."""
     market = MARKET_OF_VENUE.get(instrument.venue)
     if market is not None:
         return capture_symbol(market, instrument.symbol) == symbol

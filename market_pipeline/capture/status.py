@@ -31,6 +31,8 @@ class StreamStatus(msgspec.Struct):
         reason: What made the book so.
         resyncs: How often a whole book took its place.
         refused_levels: Levels that are no whole number of ticks or lots.
+        klines_equal, klines_different: Closed klines of the venue that are our bars of their
+            minutes, and that are not.
     """
 
     frames: int = 0
@@ -49,6 +51,8 @@ class StreamStatus(msgspec.Struct):
     reason: str = ""
     resyncs: int = 0
     refused_levels: int = 0
+    klines_equal: int = 0
+    klines_different: int = 0
 
     def count(self, seconds: StreamSeconds) -> None:
         """Takes the time in each state over."""

@@ -167,7 +167,7 @@ def _sink_text(sink: SinkStatus) -> str:
 
 
 def _seconds_text(stream: StreamStatus) -> str:
-    book = f"book {stream.book}, " if stream.book else ""
+    book = f"book {stream.book}, " if stream.book else _klines_text(stream)
     return book + ", ".join(
         f"{name} {seconds:,.1f} s"
         for name, seconds in (
@@ -179,6 +179,12 @@ def _seconds_text(stream: StreamStatus) -> str:
     )
 
 
+def _klines_text(stream: StreamStatus) -> str:
+    if not stream.klines_equal + stream.klines_different:
+        return ""
+    return f"klines {stream.klines_equal:,} equal, {stream.klines_different:,} different, "
+
+
 def _table(status: Status) -> Table:
     from rich.table import Table
 
@@ -187,7 +193,7 @@ def _table(status: Status) -> Table:
     seconds = ("verified s", "unverifiable s", "gap s", "downtime s")
     for name in ("frames", "messages", "filled", "gaps", *seconds, "age s"):
         table.add_column(name, justify="right")
-    table.add_column("book")
+    table.add_column("book or klines")
     table.add_column("silence")
     for name, stream in status.streams.items():
         ns = stream.last_wall_ns
@@ -199,7 +205,7 @@ def _table(status: Status) -> Table:
             *(f"{each:,}" for each in numbers),
             *(f"{each:,.1f}" for each in times),
             age,
-            stream.book,
+            stream.book or _klines_text(stream).removeprefix("klines ").rstrip(", "),
             stream.silence,
         )
     return table

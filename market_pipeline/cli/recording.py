@@ -1,9 +1,13 @@
-"""`market-pipeline recording`: the hourly files of a capture: listed, checked, closed, exported."""
+"""`market-pipeline recording`: the hourly files of a capture: listed, checked, closed, exported.
+
+Their klines are compared with the bars that were published.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -17,12 +21,13 @@ from market_pipeline.cli.output import bytes_text, console, errors_console
 
 if TYPE_CHECKING:
     from market_pipeline.sources.recording.check import CheckedFile, RecordedFile
+    from market_pipeline.sources.recording.reader import Damage
 
 __all__ = ["recording"]
 
 recording = typer.Typer(
     name="recording",
-    help="List, check, close and export the hourly files of a capture.",
+    help="List, check, close, compare and export the hourly files of a capture.",
     no_args_is_help=True,
 )
 Places = Annotated[
@@ -144,7 +149,7 @@ def export_recordings(
     write, or a file of that name is there.
     """
     from market_pipeline.sources.recording.heads import Heads, venue_of
-    from market_pipeline.sources.recording.reader import Damage, read_header
+    from market_pipeline.sources.recording.reader import read_header
     from market_pipeline.sources.recording.union import (
         by_host,
         export_collector_form,
@@ -165,14 +170,93 @@ def export_recordings(
     frames = union(received(by_host(files), damages.append), heads.update_id)
     count = export_collector_form(frames, out)
     for damage in damages:
-        text = f"passed over: {damage.path}, byte {damage.offset}: {damage.found}"
-        errors_console().print(text, soft_wrap=True)
+        _passed_over(damage)
     if as_json:
         record = {"file": str(out), "frames": count, "damaged": len(damages)}
         typer.echo(json.dumps(record, indent=2))
     else:
         console().print(f"{out}: {count:,} frames", soft_wrap=True, highlight=False)
     raise typer.Exit(1 if damages else 0)
+
+
+@recording.command("klines")
+def compare_klines(paths: Places = None, as_json: AsJson = False) -> None:
+    """Compare the closed klines that a venue sent with the published one-minute bars.
+
+    Open, high, low, close, volume, buy volume and number of trades are to be the same.
+
+    Exit code 0: all are. 1: one differs, or has no published bar, or there is no kline. 2: wrong
+    usage, or a file cannot be read.
+    """
+    from market_pipeline.sources.recording.reader import read_header
+
+    headers = [(read_header(path), path) for path in _found(paths)]
+    of_symbol: dict[tuple[str, str], list[Path]] = {}
+    for header, path in headers:
+        of_symbol.setdefault((header.exchange, header.symbol), []).append(path)
+    compared = [_compared_klines(*of, files) for of, files in sorted(of_symbol.items())]
+    if as_json:
+        typer.echo(json.dumps(compared, indent=2))
+    else:
+        for each in compared:
+            numbers = ", ".join(
+                f"{each[name]:,} {name.replace('_', ' ')}"
+                for name in ("equal", "different", "not_published")
+            )
+            line = f"{each['exchange']} {each['symbol']}: {each['klines']:,} klines, {numbers}"
+            console().print(line, soft_wrap=True, highlight=False)
+            for minute, found in each["differences"].items():
+                text = f"  {minute}: {'; '.join(found)}"
+                console().print(text, style="red", soft_wrap=True, highlight=False)
+    klines = sum(each["klines"] for each in compared)
+    raise typer.Exit(0 if klines and klines == sum(each["equal"] for each in compared) else 1)
+
+
+def _compared_klines(exchange: str, symbol: str, files: list[Path]) -> dict[str, Any]:
+    from market_pipeline.capture.klines import (
+        KLINE_SECONDS,
+        published_differences,
+        recorded_klines,
+    )
+    from market_pipeline.capture.scales import is_of
+    from market_pipeline.config.instruments import load_instruments
+    from market_pipeline.config.settings import load_settings
+    from market_pipeline.errors import MissingDataError
+    from market_pipeline.notebook.loaders import load_bars
+
+    klines = recorded_klines(files, exchange, _passed_over)
+    bars = None
+    instruments = load_instruments(load_settings().instruments_file)
+    ours = [each.id for each in instruments if each.venue == exchange and is_of(each, symbol)]
+    if klines and ours:
+        first, last = (
+            datetime.fromtimestamp(ns // 10**9, UTC) for ns in (min(klines), max(klines))
+        )
+        with suppress(MissingDataError):
+            bars = load_bars(
+                *(ours[0], first.date(), last.date()), width_seconds=KLINE_SECONDS, missing="skip"
+            ).collect()
+    found = {} if bars is None else published_differences(klines, bars)
+    differences = {
+        f"{datetime.fromtimestamp(start_ns // 10**9, UTC):%Y-%m-%d %H:%M}": each
+        for start_ns, each in found.items()
+        if each
+    }
+    equal = sum(each == [] for each in found.values())
+    return {
+        "exchange": exchange,
+        "symbol": symbol,
+        "klines": len(klines),
+        "equal": equal,
+        "different": len(differences),
+        "not_published": len(klines) - equal - len(differences),
+        "differences": differences,
+    }
+
+
+def _passed_over(damage: Damage) -> None:
+    text = f"passed over: {damage.path}, byte {damage.offset}: {damage.found}"
+    errors_console().print(text, soft_wrap=True)
 
 
 def _found(paths: list[Path] | None) -> list[Path]:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from market_pipeline.books.scale import Scale
-from market_pipeline.capture.bars import Bar, BarOperator, kline_differences
+from market_pipeline.capture.bars import Bar, BarOperator
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.metrics.bars import QUOTE_COLUMNS, day_bars
 from market_pipeline.quality.intervals import NS_PER_SECOND
@@ -21,8 +21,9 @@ from market_pipeline.sources.batches import MARKET, OUTSIDE_MARKET, UNMARKED, Tr
 from market_pipeline.sources.binance_capture.lines import Findings, read_lines
 from market_pipeline.sources.venues import VENUES
 from market_pipeline.sources.venues.reading import FrameReader
-from market_pipeline.sources.venues.records import Kline, Trade
+from market_pipeline.sources.venues.records import Trade
 from market_pipeline.sources.venues.venue import Kind
+from market_pipeline.warehouse.runs import RowRuns
 from market_pipeline_tests.sources.capture_sample import SETS
 
 TICK, LOT = Scale.of(Decimal("0.1")), Scale.of(Decimal("0.001"))
@@ -61,22 +62,26 @@ def batch_bars(trades: list[Trade], day: date, tick: Scale, lot: Scale) -> list[
         np.array([each.id for each in trades]),
         np.array([marks[each.is_market] for each in trades], np.int8),
     )
+    rows = minute_bars(columns, day, tick, lot).expanded().filter(pl.col("trade_count") > 0)
+    return list(rows.select(pl.col("bar_start").dt.epoch("us") * 1000, *COLUMNS).iter_rows())
+
+
+def minute_bars(trades: Trades, day: date, tick: Scale, lot: Scale) -> RowRuns:
+    """The bars that are published of trades, without books."""
     no_books = pl.DataFrame(schema=dict.fromkeys(QUOTE_COLUMNS, pl.Int64)).with_columns(
         pl.col("flags").cast(pl.UInt16)
     )
-    instrument = Instrument(venue="BINANCE", symbol="BTC-USDT", source="simulated")
     (bars,) = day_bars(
         [no_books],
-        columns,
-        instrument=instrument,
+        trades,
+        instrument=Instrument(venue="BINANCE", symbol="BTC-USDT", source="simulated"),
         day=day,
         price_scale=tick,
         size_scale=lot,
         not_observed=np.empty((0, 2), np.int64),
         bar_seconds=[60],
     )
-    rows = bars.expanded().filter(pl.col("trade_count") > 0)
-    return list(rows.select(pl.col("bar_start").dt.epoch("us") * 1000, *COLUMNS).iter_rows())
+    return bars
 
 
 def live_rows(bars: list[Bar]) -> list[tuple]:
@@ -118,24 +123,6 @@ class TestWatermark:
         operator.take([a_print(10), a_print(70)])
         operator.take([a_print(20)])
         assert (1, 1) == (operator.too_late, len(operator.finish()))
-
-
-class TestKlines:
-    KLINE = Kline(START_NS, 1.0, 2.0, 1.0, 2.0, 2.0, True, 2, 2.0)
-
-    def bar(self) -> Bar:
-        operator = BarOperator("X", TICK, LOT)
-        operator.take([a_print(1), a_print(2, 2.0)])
-        return operator.finish()[0]
-
-    def test_a_closed_kline_agrees(self):
-        """The venue's own bar of the same prints equals ours in every figure it has."""
-        assert [] == kline_differences(self.bar(), self.KLINE)
-
-    def test_what_differs_is_named(self):
-        """A missing print shows in count and volume."""
-        more = Kline(START_NS, 1.0, 2.0, 1.0, 2.0, 3.0, True, 3)
-        assert ["volume: 2.0, 3.0", "trade_count: 2, 3"] == kline_differences(self.bar(), more)
 
 
 @pytest.mark.slow

@@ -1,0 +1,150 @@
+"""Bars held against the venue's own: each closed kline of a minute is to be our bar of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+import polars as pl
+
+from market_pipeline.capture.bars import Bar
+from market_pipeline.quality.intervals import NS_PER_SECOND
+from market_pipeline.sources.recording.heads import Heads, venue_of
+from market_pipeline.sources.recording.reader import Damage
+from market_pipeline.sources.recording.union import by_host, received
+from market_pipeline.sources.venues.records import Kline
+from market_pipeline.sources.venues.venue import Kind
+
+__all__ = [
+    "KLINE_SECONDS",
+    "KlineComparison",
+    "kline_differences",
+    "published_differences",
+    "recorded_klines",
+]
+
+KLINE_SECONDS = 60
+"""The width that klines are asked for, of every venue."""
+
+_WIDTH_NS = KLINE_SECONDS * NS_PER_SECOND
+_KEPT = 16
+_NO_PRINTS: Mapping[str, float] = {"volume": 0.0, "buy_volume": 0.0, "trade_count": 0}
+_PRICES = ("open", "high", "low", "close")
+
+Differences: TypeAlias = list[str]
+"""What is not the same, each as `name: ours, theirs`."""
+
+
+def kline_differences(bar: Mapping[str, object], kline: Kline) -> Differences:
+    """What a closed kline says otherwise than the bar of its minute; none if all agrees.
+
+    What the venue leaves out is not compared, and neither are prices of a minute without a print.
+
+    Args:
+        bar: The columns of `metrics.bars`, without those that are not known.
+    """
+    names = tuple(_NO_PRINTS) if _is_empty(kline) else (*_PRICES, *_NO_PRINTS)
+    pairs = ((name, bar.get(name), getattr(kline, name)) for name in names)
+    return [
+        f"{name}: {ours}, {theirs}"
+        for name, ours, theirs in pairs
+        if theirs is not None and ours != theirs
+    ]
+
+
+def _is_empty(kline: Kline) -> bool:
+    return not kline.volume and not kline.trade_count
+
+
+class KlineComparison:
+    """Compares the live bars of a symbol with the venue's klines, whichever of both comes first.
+
+    Args:
+        symbol: As the venue spells it.
+        report: Takes level and text of what differs.
+
+    Attributes:
+        equal, different: Klines.
+    """
+
+    def __init__(self, symbol: str, report: Callable[[str, str], None]) -> None:
+        self.equal = self.different = 0
+        self._symbol, self._report = symbol, report
+        self._bars: dict[int, Bar] = {}
+        self._klines: dict[int, Kline] = {}
+
+    def take_kline(self, kline: Kline) -> None:
+        """Takes a kline, which counts once it is closed."""
+        if kline.is_closed:
+            self._klines[kline.start_ns] = kline
+            _forget(self._klines)
+
+    def take_bars(self, bars: Iterable[Bar]) -> None:
+        """Takes bars of a minute."""
+        for bar in bars:
+            self._bars[bar.start_ns] = bar
+            _forget(self._bars)
+
+    def compare(self, from_ns: int, until_ns: int) -> None:
+        """Compares the klines of a span whose bars were all given.
+
+        A kline from before it is left out: prints of its minute were not all taken.
+        """
+        for start_ns in sorted(self._klines):
+            if start_ns + _WIDTH_NS > until_ns:
+                return
+            kline, bar = self._klines.pop(start_ns), self._bars.pop(start_ns, None)
+            if start_ns < from_ns:
+                continue
+            ours = _NO_PRINTS if bar is None else msgspec.structs.asdict(bar)
+            found = kline_differences(ours, kline)
+            self.equal, self.different = self.equal + (not found), self.different + bool(found)
+            if found:
+                minute = f"{datetime.fromtimestamp(start_ns // NS_PER_SECOND, UTC):%H:%M}"
+                text = f"the bar of {minute} UTC is not the venue's: {'; '.join(found)}"
+                self._report("warning", f"{Kind.KLINES}:{self._symbol}: {text}")
+
+
+def _forget(by_start: dict[int, Bar] | dict[int, Kline]) -> None:
+    """Leaves the latest ones."""
+    while len(by_start) > _KEPT:
+        del by_start[min(by_start)]
+
+
+def recorded_klines(
+    files: Iterable[Path], exchange: str, on_damage: Callable[[Damage], None]
+) -> dict[int, Kline]:
+    """The closed klines of one symbol's recordings, by their start in ns.
+
+    Raises:
+        LakeFileError: A file is no recording, or of a venue that is not known.
+        DomainError: A kline cannot be read.
+    """
+    heads, found = Heads(venue_of(exchange)), dict[int, Kline]()
+    for arrival in received(by_host(files), on_damage):
+        frame = arrival.record.payload
+        if heads.of(frame).kind is Kind.KLINES:
+            for each in heads.reader.records(frame, Kind.KLINES):
+                if isinstance(each, Kline) and each.is_closed:
+                    found[each.start_ns] = each
+    return found
+
+
+def published_differences(
+    klines: Mapping[int, Kline], bars: pl.DataFrame
+) -> dict[int, Differences | None]:
+    """What published bars have otherwise than klines, by start; None where there is no bar.
+
+    Args:
+        klines: By their start, ns.
+        bars: Rows of `metrics.bars` of the width of klines, of one instrument.
+    """
+    rows = bars.with_columns(start_ns=pl.col("bar_start").dt.epoch("us") * 1000)
+    by_start = {row["start_ns"]: row for row in rows.iter_rows(named=True)}
+    return {
+        start_ns: kline_differences(by_start[start_ns], kline) if start_ns in by_start else None
+        for start_ns, kline in sorted(klines.items())
+    }

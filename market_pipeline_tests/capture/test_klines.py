@@ -1,0 +1,168 @@
+"""Our bars of a minute held against the venue's klines, live and of a published day."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from decimal import Decimal
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from market_pipeline.books.scale import Scale
+from market_pipeline.capture.bars import Bar, BarOperator
+from market_pipeline.capture.klines import KlineComparison, kline_differences
+from market_pipeline.cli.app import app
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.metrics.tables import BARS
+from market_pipeline.sources.crypto_lake_trades import read_trades
+from market_pipeline.sources.raw_writer import RawWriter
+from market_pipeline.sources.recording import CONVERTER, RecordingOf, RecordingWriter, RecordKind
+from market_pipeline.sources.venues.records import Kline
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.publish import publish
+from market_pipeline.warehouse.runs import StagedRuns
+from market_pipeline_tests.capture.scenario import lived
+from market_pipeline_tests.capture.test_bars import DAY, LOT, START_NS, TICK, a_print, minute_bars
+from market_pipeline_tests.exchange.market import START_MS, Market
+from market_pipeline_tests.exchange.server import Faults
+
+MINUTE_NS = 60_000_000_000
+KLINE = Kline(START_NS, 1.0, 2.0, 1.0, 2.0, 2.0, True, 2, 2.0)
+
+
+def a_bar() -> Bar:
+    operator = BarOperator("X", TICK, LOT)
+    operator.take([a_print(1), a_print(2, 2.0)])
+    return operator.finish()[0]
+
+
+def test_what_differs_is_named():
+    """The venue's bar of the same prints equals ours; a missing print is in count and volume."""
+    columns = msgspec.structs.asdict(a_bar())
+    more = msgspec.structs.replace(KLINE, volume=3.0, trade_count=3)
+    assert [] == kline_differences(columns, KLINE)
+    assert ["volume: 2.0, 3.0", "trade_count: 2, 3"] == kline_differences(columns, more)
+
+
+class TestComparison:
+    def test_whichever_comes_first(self):
+        """A kline waits for its bar and a bar for its kline; one that is not closed is none."""
+        reports = []
+        klines = KlineComparison("X", lambda level, text: reports.append(text))
+        klines.take_kline(KLINE)
+        klines.compare(START_NS, START_NS + MINUTE_NS - 1)
+        assert (0, 0) == (klines.equal, klines.different)
+        klines.take_bars([a_bar()])
+        klines.compare(START_NS, START_NS + MINUTE_NS)
+        klines.take_bars([a_bar()])
+        klines.take_kline(msgspec.structs.replace(KLINE, is_closed=False, volume=9.0))
+        klines.take_kline(msgspec.structs.replace(KLINE, high=3.0))
+        klines.compare(START_NS, START_NS + MINUTE_NS)
+        assert (1, 1) == (klines.equal, klines.different)
+        assert ["klines:X: the bar of 00:00 UTC is not the venue's: high: 2.0, 3.0"] == reports
+
+    def test_minutes_without_a_bar(self):
+        """A minute without a print agrees with an empty kline; one that was begun is left out."""
+        klines = KlineComparison("X", lambda level, text: None)
+        empty = msgspec.structs.replace(KLINE, volume=0.0, buy_volume=0.0, trade_count=0)
+        for kline, from_ns in ((empty, START_NS), (KLINE, START_NS), (KLINE, START_NS + 1)):
+            klines.take_kline(kline)
+            klines.compare(from_ns, START_NS + MINUTE_NS)
+        assert (1, 1) == (klines.equal, klines.different)
+
+
+def minutes_of(sent: list[bytes]) -> tuple[Counter[int], dict[int, int]]:
+    """By minute the prints that were sent, and those that its closed kline counts."""
+    prints, klines = Counter(), {}
+    for data in (json.loads(each)["data"] for each in sent):
+        if data["e"] == "trade":
+            prints[data["T"] // 60_000] += 1
+        elif data["e"] == "kline" and data["k"]["x"]:
+            klines[data["k"]["t"] // 60_000] = data["k"]["n"]
+    return prints, klines
+
+
+@pytest.mark.slow
+def test_live_bars_are_the_venues(certificates):
+    """Every closed kline is our bar where every print came, and none where one was lost."""
+    options = {"streams": "depth,trades,klines", "steps": 600, "redundancy": 1}
+    markets = [Market("BTCUSDT", step_ms=1_000)]
+    outcome = lived(certificates, markets=markets, faults=Faults(loss=0.01), **options)
+    prints, klines = minutes_of(outcome.exchange.clients[0].sent)
+    # The first minute had begun, and of the last bars no later print was sent.
+    whole = [minute for minute in klines if min(prints) < minute < max(prints)]
+    equal = sum(prints[minute] == klines[minute] for minute in whole)
+    status = outcome.recorder.status.streams["klines:BTCUSDT"]
+    assert 0 < equal < len(whole)
+    assert (equal, len(whole) - equal) == (status.klines_equal, status.klines_different)
+    warned = [text for level, text in outcome.reports if "is not the venue's" in text]
+    assert status.klines_different == len(warned)
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """The recording of some minutes, of which what was converted is published as bars."""
+    monkeypatch.setenv("PIPELINE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "instruments.yaml").write_text(
+        "instruments: [{venue: BINANCE, symbol: BTC-USDT, source: recording}]\n"
+    )
+    lake, market = tmp_path / "data" / "lake", Market("BTCUSDT", step_ms=7_000)
+    writer = RecordingWriter(
+        lake / CONVERTER.name, RecordingOf("BINANCE", "BTCUSDT", "host", "session")
+    )
+    kept = RecordKind.FRAME
+    for step in range(60):
+        for topic, frame in market.step():
+            wall_ns = (START_MS + step * 7_000) * 1_000_000
+            writer.append(kept, wall_ns, wall_ns, 1, topic, frame)
+    writer.close()
+    instrument = Instrument(venue="BINANCE", symbol="BTC-USDT", source=CONVERTER.name)
+    files = CONVERTER.find(lake, instrument, DAY)
+    with RawWriter(tmp_path / "raw", "test") as raw:
+        CONVERTER.convert(files, raw, instrument, DAY)
+    shards = sorted((tmp_path / "raw").glob("trades/*.parquet"))
+    scales = Scale.of(Decimal("0.01")), Scale.of(Decimal("0.001"))
+    bars = minute_bars(read_trades(shards, with_ids=True), DAY, *scales)
+    warehouse = Warehouse(tmp_path / "data")
+    warehouse.prepare()
+    with StagedRuns(warehouse, BARS, instrument.id, {"tick": "0.01", "lot": "0.001"}) as staged:
+        staged.write(bars)
+    publish(warehouse, BARS, DAY, [staged.staged])
+    return files
+
+
+def compared(*arguments: str) -> tuple[int, dict]:
+    done = CliRunner().invoke(app, ["recording", "klines", "--json", *arguments])
+    return done.exit_code, json.loads(done.stdout)[0]
+
+
+@pytest.mark.slow
+def test_published_bars_are_the_venues(published):
+    """Bars of a converted day equal the klines of its recording; a changed one is named."""
+    code, found = compared()
+    assert (0, 7, 7) == (code, found["klines"], found["equal"])
+    (file,) = published
+    folder = file.parent.parent / "2024-08-09"
+    later = RecordingWriter(folder.parents[2], RecordingOf("BINANCE", "BTCUSDT", "host", "later"))
+    other, none = (
+        json.dumps(
+            {"stream": "btcusdt@kline_1m", "data": {"e": "kline", "s": "BTCUSDT", "k": kline}}
+        ).encode()
+        for kline in (
+            {**dict.fromkeys("ohlc", "1.00"), "t": START_MS, "v": "1", "n": 1, "x": True},
+            {**dict.fromkeys("ohlc", "1.00"), "t": START_MS + 86_400_000, "v": "0", "x": True},
+        )
+    )
+    for at, frame in enumerate((other, none)):
+        wall_ns = (START_MS + 86_400_000) * 1_000_000 + at
+        later.append(RecordKind.FRAME, wall_ns, wall_ns, 1, "klines:BTCUSDT", frame)
+    later.close()
+    code, found = compared()
+    assert (1, 8, 6, 1, 1) == (
+        code,
+        *(found[name] for name in ("klines", "equal", "different", "not_published")),
+    )
+    assert ["2024-08-08 00:00"] == list(found["differences"])
