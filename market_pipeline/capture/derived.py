@@ -149,8 +149,12 @@ class Derived:
         )
         status.switched_off = {name: str(error) for name, error in self.pipeline.failed.items()}
         for name, queue in self.pipeline.queues.items():
+            sink = self.pipeline.sinks[name]
+            # A sink of one's own need not count.
+            commits, failures = (getattr(sink, each, 0) for each in ("commits", "failures"))
             status.sinks[name] = SinkStatus(
-                self.pipeline.written[name], queue.dropped, len(queue), queue.blocked_s
+                *(self.pipeline.written[name], queue.dropped, len(queue), queue.blocked_s),
+                *(commits, failures),
             )
         for symbol, each in self.books.items():
             name = f"{Kind.DEPTH}:{symbol}"
@@ -252,5 +256,5 @@ def derived_part(
         except InstrumentsError as error:
             report("warning", f"ticks and lots are inferred: {error}")
     folder = capture.sink_folder or settings.data_dir / "live" / venue.name
-    sinks = {name: sink_of(name, folder) for name in capture.sinks}
+    sinks = {name: sink_of(name, folder, capture.sink_file_seconds) for name in capture.sinks}
     return Derived(capture, venue, listed_scales(instruments, venue, capture.symbols), sinks)

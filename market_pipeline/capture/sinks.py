@@ -1,4 +1,4 @@
-"""Where derived rows go: JSON lines, Parquet parts, or a sink of one's own.
+"""Where derived rows go: JSON lines, Parquet parts, Delta tables, or a sink of one's own.
 
 A sink of another package is an entry point of the group `market_pipeline.sinks`: a function that
 takes a folder and gives a `Sink`.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -15,23 +16,34 @@ from typing import BinaryIO, Protocol, get_args, get_type_hints
 
 import msgspec
 import polars as pl
+from deltalake import DeltaTable
+from deltalake import Schema as DeltaSchema
+from deltalake.exceptions import DeltaError
+from deltalake.transaction import AddAction
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from market_pipeline.errors import SettingsError
+from market_pipeline.warehouse.delta import settle_log
 from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder, written_whole
 
-__all__ = ["SINKS_GROUP", "JsonLines", "ParquetParts", "Sink", "sink_of"]
+__all__ = ["SINKS_GROUP", "DeltaTables", "JsonLines", "ParquetParts", "Sink", "sink_of"]
 
 SINKS_GROUP = "market_pipeline.sinks"
 
 _PART_ROWS = 100_000
+_MOST_ROWS = 3 * _PART_ROWS
 
 
 class Sink(Protocol):
-    """Takes rows of one kind at a time; it is called by one task, in order."""
+    """Takes rows of one kind at a time; it is called by one task, in order.
+
+    Where it has integers `commits` and `failures`, the status shows them: how often it has put rows
+    where they are safe, and could not.
+    """
 
     def write(self, kind: str, rows: Sequence[Struct]) -> None:
-        """Takes rows; it has `close` to write what it gathers."""
+        """Takes rows; it has `close` to write what it gathers. If it raises it is left out."""
         ...
 
     def close(self) -> None:
@@ -40,10 +52,14 @@ class Sink(Protocol):
 
 
 class JsonLines:
-    """One file for each kind, a row a line; it is continued, never overwritten."""
+    """One file for each kind, a row a line; it is continued, never overwritten.
+
+    Attributes:
+        commits: How often lines were written.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder, self.commits = folder, 0
         self._files: dict[str, BinaryIO] = {}
 
     def write(self, kind: str, rows: Sequence[Struct]) -> None:
@@ -56,6 +72,7 @@ class JsonLines:
         file = self._files[kind]
         file.write(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
         file.flush()
+        self.commits += 1
 
     def close(self) -> None:
         """See `Sink`."""
@@ -64,18 +81,30 @@ class JsonLines:
         self._files.clear()
 
 
-class ParquetParts:
-    """A folder for each kind, and in it Parquet files named by the time they were written.
+class _Gathering(ABC):
+    """Gathers the rows of each kind until they are worth a file.
 
-    Rows are gathered for a minute, so that a part is worth a file; what was gathered is lost with
-    the process, and can be made of the record again. A part has its name only once it is whole, so
-    that whoever reads the folder reads whole ones.
+    What is gathered is lost with the process, and can be made of the record again. Rows that cannot
+    be written, as on a full disk, stay and are tried again after as long, up to so many that they
+    are no longer a file's.
+
+    Args:
+        folder: With a folder for each kind.
+        every_s: For how long they are gathered.
+
+    Attributes:
+        commits, failures: How often rows were written, and could not be.
     """
 
-    def __init__(self, folder: Path, *, every_s: float = 60.0) -> None:
+    def __init__(self, folder: Path, every_s: float) -> None:
+        self.commits = self.failures = 0
         self._folder, self._every_s = folder, every_s
         self._rows: dict[str, list[Struct]] = {}
         self._since_s: dict[str, float] = {}
+
+    @abstractmethod
+    def _put(self, folder: Path, rows: pl.DataFrame) -> None:
+        """Writes rows of a kind whole or not at all."""
 
     def write(self, kind: str, rows: Sequence[Struct]) -> None:
         """See `Sink`."""
@@ -84,20 +113,75 @@ class ParquetParts:
         if not gathered:
             self._since_s[kind] = now_s
         gathered += rows
-        if len(gathered) >= _PART_ROWS or now_s - self._since_s[kind] >= self._every_s:
-            self._write_part(kind)
+        is_due = now_s - self._since_s[kind] >= self._every_s
+        if is_due or len(gathered) >= _PART_ROWS:
+            try:
+                self._write(kind)
+            except (OSError, DeltaError):
+                self._since_s[kind] = now_s
+                if len(gathered) >= _MOST_ROWS:
+                    raise
 
     def close(self) -> None:
         """See `Sink`."""
         for kind in [kind for kind, rows in self._rows.items() if rows]:
-            self._write_part(kind)
+            self._write(kind)
 
-    def _write_part(self, kind: str) -> None:
-        rows, folder = self._rows.pop(kind), self._folder / kind
-        make_private_folder(folder)
-        frame = pl.DataFrame(list(map(msgspec.structs.asdict, rows)), schema=_schema(type(rows[0])))
-        with written_whole(folder / f"{time.time_ns()}-{os.getpid()}.parquet") as file:
-            frame.write_parquet(file)
+    def _write(self, kind: str) -> None:
+        rows, folder = self._rows[kind], self._folder / kind
+        try:
+            make_private_folder(folder)
+            frame = pl.DataFrame([asdict(row) for row in rows], schema=_schema(type(rows[0])))
+            self._put(folder, frame)
+        except Exception:
+            self.failures += 1
+            raise
+        del self._rows[kind]
+        self.commits += 1
+
+
+class ParquetParts(_Gathering):
+    """A folder for each kind, and in it Parquet files named by the time they were written.
+
+    A part has its name only once it is whole, so that whoever reads the folder reads whole ones.
+    """
+
+    def _put(self, folder: Path, rows: pl.DataFrame) -> None:
+        _write_part(folder, rows)
+
+
+class DeltaTables(_Gathering):
+    """A Delta table for each kind; what is gathered is one commit, there whole or not at all.
+
+    Columns that a later version adds are added to the table.
+    """
+
+    def _put(self, folder: Path, rows: pl.DataFrame) -> None:
+        schema = DeltaSchema.from_arrow(rows.to_arrow().schema)
+        make_private_folder(folder / "_delta_log")
+        table = DeltaTable.create(str(folder), schema, mode="ignore")
+        known = {each.name for each in table.schema().fields}
+        fresh = [each for each in schema.fields if each.name not in known]
+        if fresh:
+            table.alter.add_columns(fresh)
+        part = _write_part(folder, rows)
+        added = AddAction(
+            path=part.name,
+            size=part.stat().st_size,
+            partition_values={},
+            modification_time=time.time_ns() // 1_000_000,
+            data_change=True,
+            stats=msgspec.json.encode({"numRecords": rows.height}).decode(),
+        )
+        table.create_write_transaction([added], mode="append", schema=table.schema())
+        settle_log(folder)
+
+
+def _write_part(folder: Path, rows: pl.DataFrame) -> Path:
+    path = folder / f"{time.time_ns()}-{os.getpid()}.parquet"
+    with written_whole(path) as file:
+        rows.write_parquet(file)
+    return path
 
 
 def _schema(row: type[Struct]) -> dict[str, pl.DataType | type[pl.DataType]]:
@@ -115,17 +199,25 @@ def _schema(row: type[Struct]) -> dict[str, pl.DataType | type[pl.DataType]]:
     }
 
 
-_OURS: dict[str, Callable[[Path], Sink]] = {"jsonl": JsonLines, "parquet": ParquetParts}
+_OURS: dict[str, Callable[[Path, float], Sink]] = {
+    "jsonl": lambda folder, every_s: JsonLines(folder),
+    "parquet": ParquetParts,
+    "delta": DeltaTables,
+}
 
 
-def sink_of(name: str, folder: Path) -> Sink:
+def sink_of(name: str, folder: Path, every_s: float) -> Sink:
     """A sink by its name, ours or another package's.
+
+    Args:
+        folder: Where it may write.
+        every_s: How long the rows of one file are gathered, where it gathers any.
 
     Raises:
         SettingsError: There is none, or several packages bring one.
     """
     if name in _OURS:
-        return _OURS[name](folder)
+        return _OURS[name](folder, every_s)
     entries = list(entry_points(group=SINKS_GROUP, name=name))
     if len(entries) != 1:
         problem = "is brought by several packages" if entries else "is unknown"

@@ -63,12 +63,21 @@ class StreamStatus(msgspec.Struct):
 
 
 class SinkStatus(msgspec.Struct):
-    """One sink: rows it took, batches dropped before it and waiting, and seconds it made wait."""
+    """One sink.
+
+    Attributes:
+        written: Rows it took.
+        dropped, waiting: Batches that were dropped before it, and that wait.
+        blocked_s: For how long books and bars waited for it.
+        commits, failures: How often it put rows where they are safe, and could not.
+    """
 
     written: int = 0
     dropped: int = 0
     waiting: int = 0
     blocked_s: float = 0.0
+    commits: int = 0
+    failures: int = 0
 
 
 class Status(msgspec.Struct):

@@ -163,7 +163,9 @@ def _line(status: Status) -> str:
 
 def _sink_text(sink: SinkStatus) -> str:
     dropped = f", {sink.dropped:,} batches dropped" if sink.dropped else ""
-    return f"{sink.written:,} rows, {sink.waiting:,} batches waiting{dropped}"
+    failed = f", {sink.failures:,} failed" if sink.failures else ""
+    commits = f" in {sink.commits:,} commits" if sink.commits else ""
+    return f"{sink.written:,} rows{commits}{failed}, {sink.waiting:,} batches waiting{dropped}"
 
 
 def _seconds_text(stream: StreamStatus) -> str:

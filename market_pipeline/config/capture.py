@@ -135,13 +135,18 @@ class CaptureSettings(SettingsModel):
     sinks: Names = Field(
         default=(),
         description=(
-            "Where bars and best quotes go, separated by commas: jsonl, parquet, or an entry point "
-            "of market_pipeline.sinks; without any nowhere."
+            "Where bars and best quotes go, separated by commas: jsonl, parquet, delta, or an "
+            "entry point of market_pipeline.sinks; without any nowhere."
         ),
     )
     sink_folder: OptionalPath = Field(
         default=None,
         description=("The folder of the sinks' files; without it live/<venue> in the data folder."),
+    )
+    sink_file_seconds: Real = Field(
+        default=60.0,
+        gt=0,
+        description="Seconds of rows that parquet puts into one file, and delta into one commit.",
     )
     sink_policy: Literal["block", "drop_oldest", "drop_newest"] = Field(
         default="drop_oldest",

@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import Sequence
 from decimal import Decimal
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -18,8 +17,7 @@ from market_pipeline.capture.flow import BoundedQueue, Handover, Policy, TokenBu
 from market_pipeline.capture.operators import Bars, BestQuotes
 from market_pipeline.capture.pipeline import Change, Event, Notice, Pipeline
 from market_pipeline.capture.replay import replay
-from market_pipeline.capture.sinks import JsonLines, ParquetParts, sink_of
-from market_pipeline.errors import SettingsError
+from market_pipeline.capture.sinks import JsonLines, ParquetParts
 from market_pipeline.sources.venues import VENUES
 from market_pipeline.sources.venues.reading import FrameReader
 
@@ -155,7 +153,7 @@ class Raising:
 class TestPipeline:
     def test_frames_become_rows_in_every_sink(self, tmp_path):
         """Of three minutes of frames two bars are whole; each change of the touch is in both."""
-        sinks = {"a": JsonLines(tmp_path / "j"), "b": ParquetParts(tmp_path / "p")}
+        sinks = {"a": JsonLines(tmp_path / "j"), "b": ParquetParts(tmp_path / "p", 60.0)}
         pipeline = run(frames(3), operators(), sinks)
         lines = (tmp_path / "j" / "bars.jsonl").read_text().splitlines()
         parquet = pl.read_parquet(tmp_path / "p" / "bars").sort("start_ns")
@@ -210,11 +208,6 @@ class TestPipeline:
         run(frames(3)[40:], operators(), {"a": JsonLines(tmp_path)})
         (bar,) = (tmp_path / "bars.jsonl").read_text().splitlines()
         assert START_MS * 1_000_000 + 60_000_000_000 == json.loads(bar)["start_ns"]
-
-    def test_an_unknown_sink(self, tmp_path):
-        """The error names what there is."""
-        with pytest.raises(SettingsError, match="jsonl, parquet"):
-            sink_of("kafka", tmp_path)
 
 
 def test_a_bar_that_prints_were_left_out_of_is_none():
@@ -301,14 +294,3 @@ def test_replay_keeps_the_distances():
     assert [1] * 5 == asyncio.run(sizes(speed=10))
     assert [0.05] * 4 == slept
     assert [2, 2, 1] == asyncio.run(sizes(batch=2))
-
-
-def test_json_lines_are_continued(tmp_path: Path):
-    """A second run appends; files are for their owner only."""
-    row = Event(b"", READER.classify(b"{}"), 1)
-    for _ in range(2):
-        sink = sink_of("jsonl", tmp_path / "new")
-        sink.write("rows", [row])
-        sink.close()
-    file = tmp_path / "new" / "rows.jsonl"
-    assert (2, 0o600) == (len(file.read_text().splitlines()), file.stat().st_mode & 0o777)
