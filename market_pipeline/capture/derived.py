@@ -28,6 +28,7 @@ from market_pipeline.capture.scales import Scales, listed_scales
 from market_pipeline.capture.sinks import Sink, sink_of
 from market_pipeline.capture.status import SinkStatus, Status, StreamStatus
 from market_pipeline.capture.stream_state import CUT, BookState
+from market_pipeline.capture.touch_metrics import TouchMetrics
 from market_pipeline.config.capture import CaptureSettings
 from market_pipeline.config.instruments import Instrument, load_instruments
 from market_pipeline.config.settings import Settings
@@ -74,7 +75,7 @@ class Derived:
         self._without_bars: list[str] = []
         self._now_ns = 0
         self.pipeline = Pipeline(
-            self._operators(scales),
+            self._operators(scales, bool(sinks)),
             sinks,
             sink_batches=settings.sink_batches,
             sink_policy=Policy(settings.sink_policy),
@@ -178,18 +179,21 @@ class Derived:
         if since_ns is not None:
             stream.gap_s += max(self._now_ns - since_ns, 0) / NS_PER_SECOND
 
-    def _operators(self, scales: Mapping[str, Scales]) -> list[Operator]:
+    def _operators(self, scales: Mapping[str, Scales], has_sinks: bool) -> list[Operator]:
         settings, operators = self._settings, list[Operator]()
         for symbol in settings.symbols:
             if Kind.DEPTH in settings.streams:
+                metrics = TouchMetrics(symbol, settings.metrics_seconds) if has_sinks else None
                 self.books[symbol] = BestQuotes(
                     symbol,
                     self._reader,
                     scales.get(symbol),
                     ask=self._ask,
                     report=self._report,
+                    metrics=metrics,
                 )
-                operators.append(self.books[symbol])
+                # They are made of the books that the one before them has given.
+                operators += [self.books[symbol], *([] if metrics is None else [metrics])]
             if Kind.TRADES in settings.streams:
                 if symbol in self.books or symbol in scales:
                     operators.append(self._bars(symbol, scales.get(symbol)))

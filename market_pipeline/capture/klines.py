@@ -1,4 +1,4 @@
-"""Bars held against the venue's own: each closed kline of a minute is to be our bar of it."""
+"""Bars and the venue's own: each closed kline of a minute is to be our bar of it."""
 
 from __future__ import annotations
 

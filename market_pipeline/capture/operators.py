@@ -14,6 +14,7 @@ from market_pipeline.capture.klines import KlineComparison
 from market_pipeline.capture.pipeline import Change, Event, Notice, Taken
 from market_pipeline.capture.scales import Scales, scales_of_levels
 from market_pipeline.capture.stream_state import BookState, Touch
+from market_pipeline.capture.touch_metrics import TouchMetrics
 from market_pipeline.errors import DomainError
 from market_pipeline.quality.intervals import NS_PER_SECOND
 from market_pipeline.sources.venues.reading import FrameReader
@@ -160,6 +161,7 @@ class BestQuotes:
             waiting for it, and refined with a further one when a level is finer.
         ask: Called when a whole book is needed.
         report: Takes lines about what happens: level and text.
+        metrics: Is given the best bid and ask after each message.
 
     Attributes:
         book: None until tick and lot are known.
@@ -176,11 +178,13 @@ class BestQuotes:
         *,
         ask: Callable[[str], None] = lambda symbol: None,
         report: Callable[[str, str], None] = lambda level, text: None,
+        metrics: TouchMetrics | None = None,
     ) -> None:
         self.symbol, self.refused = symbol, 0
         self.scales = scales
         self.book = None if scales is None else LiveBook(reader, *scales)
         self._reader, self._ask, self._report = reader, ask, report
+        self._metrics = metrics
         self._may_refine = scales is None
         self._waiting: deque[Taken] = deque(maxlen=_MOST_WAITING)
         self._began_ns: int | None = None
@@ -246,7 +250,10 @@ class BestQuotes:
             self._asked_ns = event.received_ns  # the first whole book comes unasked
         if book.state is not state or event.received_ns - self._asked_ns >= _ASK_AGAIN_NS:
             self._ask_if_needed(book, event.received_ns)
-        if book.is_live and (touch := book.touch()) != self._touch:
+        touch = book.touch() if book.is_live else None
+        if self._metrics is not None and self.scales and event.found.kind is Kind.DEPTH:
+            self._metrics.add(event.received_ns, touch, self.scales)
+        if touch is not None and touch != self._touch:
             self._touch = touch
             yield self._row(book, event, touch)
 
@@ -271,6 +278,8 @@ class BestQuotes:
         else:
             is_down = notice.change is Change.DOWN
             book.lost(notice.reason, notice.at_ns, is_down=is_down)
+            if self._metrics is not None:
+                self._metrics.lost()
         self._report_change(book, state)
         if book.state is not state:
             self._ask_if_needed(book, notice.at_ns)

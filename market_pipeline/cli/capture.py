@@ -44,7 +44,9 @@ def capture(
     ] = None,
     sink: Annotated[
         list[str] | None,
-        typer.Option(help="Where bars and best quotes go, such as jsonl; may be repeated."),
+        typer.Option(
+            help="Where bars, best quotes and metrics go, such as jsonl; may be repeated."
+        ),
     ] = None,
     seconds: Annotated[
         float | None, typer.Option(min=0, help="End after so long; without it when stopped.")

@@ -135,8 +135,8 @@ class CaptureSettings(SettingsModel):
     sinks: Names = Field(
         default=(),
         description=(
-            "Where bars and best quotes go, separated by commas: jsonl, parquet, delta, or an "
-            "entry point of market_pipeline.sinks; without any nowhere."
+            "Where bars, best quotes and metrics go, separated by commas: jsonl, parquet, delta, "
+            "or an entry point of market_pipeline.sinks; without any nowhere."
         ),
     )
     sink_folder: OptionalPath = Field(
@@ -196,4 +196,7 @@ class CaptureSettings(SettingsModel):
         default=5.0,
         ge=0,
         description="Seconds that a print may be behind the latest one and still be in its bar.",
+    )
+    metrics_seconds: Integer = Field(
+        default=1, ge=1, le=86_400, description="Seconds of each interval of live touch metrics."
     )

@@ -34,11 +34,12 @@ from market_pipeline.metrics.day_rows import (
 )
 from market_pipeline.quality.intervals import NS_PER_SECOND, FloatArray, IntArray
 
-__all__ = ["touch_columns"]
+__all__ = ["TOUCH_INPUT", "touch_columns"]
 
 _NS_PER_MS = 1_000_000
 _TOUCH = ("bid_price_ticks", "bid_size_lots", "ask_price_ticks", "ask_size_lots")
-_COLUMNS = ("ts_receipt_ns", "flags", *_TOUCH)
+TOUCH_INPUT = ("ts_receipt_ns", "flags", *_TOUCH)
+"""The columns that are read of `books.bbo`."""
 
 
 def touch_columns(day: InstrumentRows, grids: NestedGrids) -> Filled:
@@ -51,10 +52,10 @@ def touch_columns(day: InstrumentRows, grids: NestedGrids) -> Filled:
     steps_ns = np.array(RETURN_STEPS_MS, np.int64) * _NS_PER_MS
     walk = TouchWalk.of(grids.start_ns, grids.width_ns, grids.number, day.not_observed, steps_ns)
     quantiles = QuantileBins.of(grids.ratios, grids.number)
-    for batch in day.bbo(_COLUMNS):
+    for batch in day.bbo(TOUCH_INPUT):
         rows = batch.with_columns(pl.col(*_TOUCH).fill_null(0))
         walk_touch(
-            walk, quantiles, TouchRows(*(read_only(rows[name].to_numpy()) for name in _COLUMNS))
+            walk, quantiles, TouchRows(*(read_only(rows[name].to_numpy()) for name in TOUCH_INPUT))
         )
     finish_quantiles(quantiles)
     arrival_ns = np.split(quantiles.results, quantiles.offsets[1:])
