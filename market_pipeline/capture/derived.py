@@ -131,12 +131,21 @@ class Derived:
             self._note_cut()
         self.handover.put(notice, always=True)
 
-    def stop(self) -> None:
-        """Has what waits made and written, for so long as the settings allow."""
+    @property
+    def is_running(self) -> bool:
+        """Whether rows are still made or written."""
+        return self._thread.is_alive()
+
+    def close(self) -> None:
+        """Takes nothing more; what waits is made and written."""
         if self._cut_at_ns:
             self._note_cut()
             self.note(Notice(Change.NONE, self._now_ns))
         self.handover.close()
+
+    def stop(self) -> None:
+        """Has what waits made and written, for so long as the settings allow."""
+        self.close()
         self._thread.join(self._settings.sink_end_seconds)
         if self._thread.is_alive():
             rows = {name: len(queue) for name, queue in self.pipeline.queues.items()}

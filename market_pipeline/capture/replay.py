@@ -1,47 +1,262 @@
-"""Replays recorded frames as a source of the pipeline: as fast as they came, faster, or at once."""
+"""Recorded files as a source: what was made of a capture is made of them again, and no record."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from itertools import count
+from pathlib import Path
 
-from market_pipeline.capture.pipeline import Event
+import msgspec
+
+from market_pipeline.capture.derived import Derived
+from market_pipeline.capture.status import Status
+from market_pipeline.capture.streams import Streams
+from market_pipeline.config.capture import CaptureSettings
+from market_pipeline.config.settings import Settings
+from market_pipeline.errors import LakeFileError, SettingsError
+from market_pipeline.quality.intervals import NS_PER_SECOND
+from market_pipeline.sources.recording.format import Connect, Disconnect, Gap, Header, RecordKind
+from market_pipeline.sources.recording.heads import venue_of
+from market_pipeline.sources.recording.reader import Damage, read_header, read_recording
+from market_pipeline.sources.recording.union import Received, by_host, received
+from market_pipeline.sources.venues.merge import Message
 from market_pipeline.sources.venues.reading import FrameReader
+from market_pipeline.sources.venues.venue import Kind, Venue
 
-__all__ = ["replay"]
+__all__ = ["Replay", "replay_settings"]
+
+_EXPIRE_NS, _OBSERVE_NS = 50_000_000, NS_PER_SECOND
+_LOOK_S = 0.005
+_AT_ONCE = 256
+_UNPACED = 1e12
+_STOPPED = "stopped"
 
 
-async def replay(
-    frames: Iterable[tuple[int, bytes]],
-    reader: FrameReader,
-    *,
-    speed: float | None = None,
-    batch: int = 1_000,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> AsyncIterator[list[Event]]:
-    """Yields events in batches, those that are due together.
+def replay_settings(settings: Settings, files: Sequence[Path]) -> Settings:
+    """The settings by which recorded files are replayed: of what they are, and nothing dropped.
+
+    Rows go below `replay/<venue>` in the data folder unless the settings name a folder.
+
+    Raises:
+        LakeFileError: A file is no recording, or they are of several venues.
+        SettingsError: Rows of another replay lie there.
+    """
+    headers = [read_header(file) for file in files]
+    exchanges = sorted({header.exchange for header in headers})
+    if len(exchanges) != 1:
+        raise LakeFileError(
+            "The recordings are not of one venue",
+            next_step="Replay those of one venue at a time.",
+            expected="files of one venue",
+            found=", ".join(exchanges) or "no file",
+        )
+    venue, capture = venue_of(exchanges[0]), settings.capture
+    kinds = {name.partition(":")[0] for file in files for name in _streams_in(file)}
+    folder = capture.sink_folder
+    if folder is None:
+        folder = settings.data_dir / "replay" / venue.name
+        if capture.sinks and folder.exists():
+            problem = f"rows of another replay lie in {folder}; remove it, or set"
+            raise SettingsError([f"{problem} PIPELINE_CAPTURE__SINK_FOLDER to another folder"])
+    return settings.model_copy(
+        update={
+            "capture": capture.model_copy(
+                update={
+                    "venue": venue.name,
+                    "symbols": tuple(dict.fromkeys(header.symbol for header in headers)),
+                    "streams": tuple(c.kind.value for c in venue.channels if c.kind in kinds),
+                    "live": True,
+                    "sink_folder": folder,
+                    # The source waits for whoever is slow, so nothing need be left out.
+                    "sink_policy": "block",
+                    "sink_rows_per_second": _UNPACED,
+                    "sink_rows_burst": _UNPACED,
+                }
+            )
+        }
+    )
+
+
+def _streams_in(file: Path) -> set[str]:
+    return {name for chunk in read_recording(file, lambda damage: None) for name in chunk.streams}
+
+
+class Replay:
+    """Gives recorded files to books, bars and sinks as the recorder gave what it received.
+
+    Redundant connections, also those of several hosts, are united by the same rule as live, with
+    the stamps of the record as the time. The silence of a stream is not watched.
 
     Args:
-        frames: (received_ns, frame) in the order they were received.
+        files: Of one venue; those of a host and symbol in any order.
+        settings, venue: See `replay_settings`.
+        report: Takes lines about what happens: level and text.
+        derived: What is made of them.
         speed: 1 is as they came, 10 ten times as fast, None as fast as they are taken.
-        batch: The most events that are given at a time.
+
+    Attributes:
+        status: As of `Recorder`, at the time of the record.
     """
-    began_s, first_ns = clock(), None
-    due: list[Event] = []
-    for received_ns, frame in frames:
-        first_ns = received_ns if first_ns is None else first_ns
-        if speed is not None:
-            wait_s = began_s + (received_ns - first_ns) / 1e9 / speed - clock()
-            if wait_s > 0:
-                if due:
-                    yield due
-                    due = []
-                await sleep(wait_s)
-        due.append(Event(frame, reader.classify(frame), received_ns))
-        if len(due) >= batch:
-            yield due
-            due = []
-    if due:
-        yield due
+
+    def __init__(
+        self,
+        files: Iterable[Path],
+        settings: CaptureSettings,
+        venue: Venue,
+        *,
+        report: Callable[[str, str], None],
+        derived: Derived,
+        speed: float | None = None,
+    ) -> None:
+        self._headers = {file: read_header(file) for file in files}
+        self.status = Status(min(each.start_wall_ns for each in self._headers.values()))
+        self._report, self._derived, self._speed = report, derived, speed
+        self._reader = FrameReader(venue)
+        self._streams = Streams(venue, settings, self.status, derived, self._count_gap)
+        self._numbers = count(1)
+        self._number_of: dict[tuple[int, str, int], int] = {}
+        self._open: dict[int, list[str]] = {}
+        self._session_of: dict[int, str] = {}
+        self._expired_ns = self._observed_ns = 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Replays to the end, or until `stop` is set; then what was given is made and written.
+
+        Raises:
+            LakeFileError: A file cannot be read. Damaged blocks are reported and passed over.
+        """
+        loop = asyncio.get_running_loop()
+
+        def report(level: str, text: str) -> None:
+            loop.call_soon_threadsafe(self._report, level, text)
+
+        # A book that needs a whole one waits for the next that was recorded.
+        self._derived.start(lambda symbol: None, report)
+        try:
+            await self._give(stop)
+            self._streams.expire(float("inf"))
+            self._streams.observe(self.status.wall_ns)
+            self._derived.close()
+            while self._derived.is_running and not stop.is_set():
+                await asyncio.sleep(_LOOK_S)
+        finally:
+            await asyncio.to_thread(self._derived.stop)
+
+    def refresh(self, seconds: float, frames_before: int) -> None:
+        """Brings the figures that are not counted up to date, for a span that has passed."""
+        self.status.frames_per_second = (self.status.frames - frames_before) / seconds
+        self._streams.refresh(self.status)
+
+    async def _give(self, stop: asyncio.Event) -> None:
+        began_s = time.monotonic()
+        first_ns: int | None = None
+        for number, arrival in enumerate(received(self._sources(), self._passed_over)):
+            at_ns = arrival.record.wall_ns
+            first_ns = at_ns if first_ns is None else first_ns
+            wait_s = 0.0
+            if self._speed is not None:
+                due_s = (at_ns - first_ns) / NS_PER_SECOND / self._speed
+                wait_s = began_s + due_s - time.monotonic()
+            if wait_s > 0 or number % _AT_ONCE == 0:
+                await _sleep_unless(stop, max(wait_s, 0.0))
+            while self._derived.is_pressed and not stop.is_set():
+                await asyncio.sleep(_LOOK_S)
+            if stop.is_set():
+                return
+            self._take(arrival)
+
+    def _sources(self) -> list[list[Path]]:
+        """The files of each symbol and host in their order."""
+        of_symbol: dict[str, list[Path]] = defaultdict(list)
+        for file, header in self._headers.items():
+            of_symbol[header.symbol].append(file)
+        return [files for each in of_symbol.values() for files in by_host(each)]
+
+    def _take(self, arrival: Received) -> None:
+        source, file, record = arrival
+        header, at_ns = self._headers[file], record.wall_ns
+        self._begin_session(source, header)
+        self.status.wall_ns = max(self.status.wall_ns, at_ns)
+        key = source, header.session, record.connection
+        if key not in self._number_of:
+            self._number_of[key] = next(self._numbers)
+        connection = self._number_of[key]
+        if record.kind == RecordKind.FRAME:
+            self._take_frame(connection, record.payload, at_ns)
+        elif record.kind == RecordKind.SNAPSHOT:
+            stream = f"{Kind.SNAPSHOT}:{header.symbol}"
+            head = self._reader.classify(record.payload)
+            head = msgspec.structs.replace(head, symbol=header.symbol, stream=stream)
+            self._streams.take_snapshot(Message(head, record.payload, at_ns))
+        elif record.kind == RecordKind.CONNECT:
+            streams = msgspec.json.decode(record.payload, type=Connect).streams
+            names = [name for name in streams if name.endswith(f":{header.symbol}")]
+            self._open[connection] = [name for name in names if name in self._streams]
+            self._cover(self._open[connection], "", at_ns)
+        elif record.kind == RecordKind.DISCONNECT:
+            reason = msgspec.json.decode(record.payload, type=Disconnect).reason
+            if reason != _STOPPED:  # as at the end of a capture nothing is missing
+                self._end(connection, reason, at_ns)
+        self._pass_time(self.status.wall_ns)
+
+    def _take_frame(self, connection: int, payload: bytes, at_ns: int) -> None:
+        head = self._reader.classify(payload)
+        self.status.frames += 1
+        checked = self._streams.check(connection, head, at_ns)
+        if head.stream in self._streams:
+            message = Message(head, payload, at_ns, connection)
+            self._streams.take(message, at_ns / NS_PER_SECOND, checked)
+        else:
+            self.status.undecodable += head.kind is Kind.UNDECODABLE
+
+    def _begin_session(self, source: int, header: Header) -> None:
+        """Ends the connections of a recorder that was stopped or killed, once another one began."""
+        before = self._session_of.setdefault(source, header.session)
+        if before != header.session:
+            self._session_of[source] = header.session
+            for key, connection in self._number_of.items():
+                if key[:2] == (source, before) and connection in self._open:
+                    self._end(connection, "the recorder ended", self.status.wall_ns)
+
+    def _end(self, connection: int, reason: str, at_ns: int) -> None:
+        names = self._open.pop(connection, [])
+        self._cover(names, f"connection {connection} has ended: {reason}", at_ns)
+        self._streams.end(connection, names, at_ns)
+        self.status.reconnects += reason == "lost"
+
+    def _cover(self, names: Iterable[str], reason: str, at_ns: int) -> None:
+        for name in names:
+            is_covered = any(name in each for each in self._open.values())
+            self._streams.cover(name, is_covered, reason, at_ns)
+        self.status.connections = len(self._open)
+
+    def _pass_time(self, at_ns: int) -> None:
+        if at_ns - self._expired_ns >= _EXPIRE_NS:
+            self._expired_ns = at_ns
+            self._streams.expire(at_ns / NS_PER_SECOND)
+        if at_ns - self._observed_ns >= _OBSERVE_NS:
+            self._observed_ns = at_ns
+            self._streams.observe(at_ns)
+
+    def _count_gap(self, name: str, gap: Gap) -> None:
+        self.status.streams[name].gaps += 1
+        self._report("warning", f"{name}: gap after {gap.after_id}")
+
+    def _passed_over(self, damage: Damage) -> None:
+        where = f"{damage.path}, byte {damage.offset}: {damage.found}"
+        self._report("warning", f"passed over: {where}")
+
+
+async def _sleep_unless(stop: asyncio.Event, seconds: float) -> None:
+    """Sleeps, or less where it is to stop."""
+    if not seconds:
+        await asyncio.sleep(0)
+        return
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        pass

@@ -1,4 +1,4 @@
-"""`market-pipeline capture`: records a venue live, and shows how it goes."""
+"""`market-pipeline capture`: records a venue live, or replays a record, and shows how it goes."""
 
 from __future__ import annotations
 
@@ -19,16 +19,15 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from market_pipeline.alerts.capture import CaptureAlerts
     from market_pipeline.capture.recorder import Recorder
+    from market_pipeline.capture.replay import Replay
     from market_pipeline.capture.status import SinkStatus, Status, StreamStatus
+    from market_pipeline.config.settings import Settings
 
 __all__ = ["capture"]
 
 _STYLES = {"info": "", "warning": "yellow", "error": "red"}
 _PLAIN_EVERY_S = 10.0
-_LOOK_S = 5.0
-"""Missing frames are looked for so often, however rarely the state is shown."""
 
 
 def capture(
@@ -48,17 +47,26 @@ def capture(
             help="Where bars, best quotes and metrics go, such as jsonl; may be repeated."
         ),
     ] = None,
+    replay: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, help="Recorded files or folders to replay; nothing is recorded."),
+    ] = None,
+    speed: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Of a replay: 1 as recorded; without it as fast as possible."),
+    ] = None,
     seconds: Annotated[
         float | None, typer.Option(min=0, help="End after so long; without it when stopped.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Record streams of a venue as they come, until Ctrl-C or SIGTERM.
+    """Record streams of a venue as they come, until Ctrl-C or SIGTERM; or replay what was recorded.
+
+    A replay makes books, bars and rows for the sinks again, and records nothing.
 
     Exit code 0: ended as asked, and no message is known to be missing. 1: ended as asked, with
     gaps. 2: it could not start, or could not go on.
     """
-    from market_pipeline.alerts.capture import CaptureAlerts
     from market_pipeline.capture.derived import derived_part
     from market_pipeline.capture.files import recording_files
     from market_pipeline.capture.recorder import Recorder, recorded_venue
@@ -72,19 +80,55 @@ def capture(
         "capture__sinks": sink,
     }
     settings = load_settings(**{name: value for name, value in flags.items() if value})
-    recorded = recorded_venue(settings.capture)
-    with CaptureAlerts(settings, recorded.exchange) as alerts, recording_files(settings) as files:
+    if replay:
+        _refuse_with_replay(venue=venue, symbol=symbol, stream=stream, redundancy=redundancy)
+        raise typer.Exit(_replayed(settings, replay, speed, seconds, as_json=as_json))
+    if speed is not None:
+        raise typer.BadParameter("a venue has its own speed", param_hint="--speed")
+    with recording_files(settings) as files:
         view = _View(console(), errors_console(), settings.data_dir, as_json=as_json)
-        derived = derived_part(settings, recorded, view.report)
+        derived = derived_part(settings, recorded_venue(settings.capture), view.report)
         recorder = Recorder(settings.capture, files, report=view.report, derived=derived)
-        asyncio.run(_record(recorder, view, alerts, seconds, settings.capture.status_seconds))
+        asyncio.run(_record(recorder, view, seconds, settings.capture.status_seconds))
     raise typer.Exit(1 if recorder.status.gaps else 0)
 
 
+def _refuse_with_replay(**flags: object) -> None:
+    for name, value in flags.items():
+        if value is not None:
+            text = "recorded files say what they are of"
+            raise typer.BadParameter(text, param_hint=f"--{name} with --replay")
+
+
+def _replayed(
+    settings: Settings,
+    places: list[Path],
+    speed: float | None,
+    seconds: float | None,
+    *,
+    as_json: bool,
+) -> int:
+    """Replays files; the exit code."""
+    from market_pipeline.capture.derived import derived_part
+    from market_pipeline.capture.recorder import recorded_venue
+    from market_pipeline.capture.replay import Replay, replay_settings
+    from market_pipeline.sources.recording.check import find_recordings
+
+    files = find_recordings(places)
+    chosen = replay_settings(settings, files)
+    view = _View(console(), errors_console(), settings.data_dir, as_json=as_json)
+    venue = recorded_venue(chosen.capture)
+    derived = derived_part(chosen, venue, view.report)
+    assert derived is not None  # a replay is nothing else
+    source = Replay(files, chosen.capture, venue, report=view.report, derived=derived, speed=speed)
+    asyncio.run(_record(source, view, seconds, settings.capture.status_seconds))
+    return 1 if source.status.gaps else 0
+
+
 async def _record(
-    recorder: Recorder, view: _View, alerts: CaptureAlerts, seconds: float | None, every_s: float
+    recorder: Recorder | Replay, view: _View, seconds: float | None, every_s: float
 ) -> None:
-    """Records until a signal or the end of the time, and shows and watches the state meanwhile."""
+    """Runs until a signal or the end of the time or record, and shows the state meanwhile."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
@@ -94,18 +138,12 @@ async def _record(
     frames, shown_s = 0, time.monotonic()
     with view:
         while not task.done():
-            await asyncio.wait({task}, timeout=min(every_s, _LOOK_S))
+            await asyncio.wait({task}, timeout=every_s)
             now_s = time.monotonic()
             recorder.refresh(now_s - shown_s, frames)
-            alerts.look(recorder.status)
-            if task.done() or now_s - shown_s >= every_s:
-                frames, shown_s = recorder.status.frames, now_s
-                view.show(recorder.status, last=task.done())
-    try:
-        await task
-    except Exception as error:
-        alerts.ended(error)
-        raise
+            frames, shown_s = recorder.status.frames, now_s
+            view.show(recorder.status, last=task.done())
+    await task
 
 
 class _View:

@@ -250,7 +250,7 @@ class TestCountedConnections:
 
 def test_a_newer_connection_brings_the_whole_book():
     """A checksum that differs has one asked for, and the book is that of the connection with it."""
-    settings = CaptureSettings(venue="kraken", symbols="X", streams="depth")
+    settings = CaptureSettings(venue="kraken", symbols="X", streams="depth", sink_end_seconds=120.0)
     venue, asked, reports = VENUES["kraken"], [], []
     derived, reader = Derived(settings, venue, {}, {}), FrameReader(venue)
     streams = Streams(venue, settings, Status(0), derived, lambda name, gap: None)

@@ -23,6 +23,7 @@ from market_pipeline.sources.venues.records import Kline
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.publish import publish
 from market_pipeline.warehouse.runs import StagedRuns
+from market_pipeline_tests.capture.recorded import record_market
 from market_pipeline_tests.capture.scenario import lived
 from market_pipeline_tests.capture.test_bars import DAY, LOT, START_NS, TICK, a_print, minute_bars
 from market_pipeline_tests.exchange.market import START_MS, Market
@@ -109,16 +110,8 @@ def published(tmp_path, monkeypatch):
     (tmp_path / "instruments.yaml").write_text(
         "instruments: [{venue: BINANCE, symbol: BTC-USDT, source: recording}]\n"
     )
-    lake, market = tmp_path / "data" / "lake", Market("BTCUSDT", step_ms=7_000)
-    writer = RecordingWriter(
-        lake / CONVERTER.name, RecordingOf("BINANCE", "BTCUSDT", "host", "session")
-    )
-    kept = RecordKind.FRAME
-    for step in range(60):
-        for topic, frame in market.step():
-            wall_ns = (START_MS + step * 7_000) * 1_000_000
-            writer.append(kept, wall_ns, wall_ns, 1, topic, frame)
-    writer.close()
+    lake = tmp_path / "data" / "lake"
+    record_market(lake, 60)
     instrument = Instrument(venue="BINANCE", symbol="BTC-USDT", source=CONVERTER.name)
     files = CONVERTER.find(lake, instrument, DAY)
     with RawWriter(tmp_path / "raw", "test") as raw:

@@ -1,10 +1,10 @@
-"""Queues, pacing, sinks, and the pipeline from replayed frames to files."""
+"""Queues, pacing, sinks, and the pipeline from frames to files."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
 
 import polars as pl
@@ -16,7 +16,6 @@ from market_pipeline.capture.bars import BarOperator
 from market_pipeline.capture.flow import BoundedQueue, Handover, Policy, TokenBucket
 from market_pipeline.capture.operators import Bars, BestQuotes
 from market_pipeline.capture.pipeline import Change, Event, Notice, Pipeline
-from market_pipeline.capture.replay import replay
 from market_pipeline.capture.sinks import JsonLines, ParquetParts
 from market_pipeline.sources.venues import VENUES
 from market_pipeline.sources.venues.reading import FrameReader
@@ -138,8 +137,13 @@ def operators(**options: object) -> list[Bars | BestQuotes]:
 def run(
     made: list[tuple[int, bytes]], chosen: list[Bars | BestQuotes], sinks: dict, **more: object
 ) -> Pipeline:
+    async def source() -> AsyncIterator[list[Event]]:
+        events = [Event(each, READER.classify(each), at_ns) for at_ns, each in made]
+        for at in range(0, len(events), 7):
+            yield events[at : at + 7]
+
     pipeline = Pipeline(chosen, sinks, **more)
-    asyncio.run(pipeline.run(replay(made, READER, batch=7)))
+    asyncio.run(pipeline.run(source()))
     return pipeline
 
 
@@ -273,24 +277,3 @@ def test_a_handover_drops_what_is_beyond_its_batches():
 
     assert [[0, 1], [2, 3], [9]] == asyncio.run(taken())
     assert (1, False) == (handover.dropped, handover.is_pressed)
-
-
-def test_replay_keeps_the_distances():
-    """Ten times as fast, frames come at a tenth of their distances; at once, in whole batches."""
-    now, slept = [0.0], []
-
-    async def sleep(seconds: float) -> None:
-        slept.append(round(seconds, 6))
-        now[0] += seconds
-
-    async def sizes(**more: object) -> list[int]:
-        given: list[list[Event]] = []
-        async for events in replay(
-            frames(1)[:5], READER, clock=lambda: now[0], sleep=sleep, **more
-        ):
-            given.append(events)
-        return [len(each) for each in given]
-
-    assert [1] * 5 == asyncio.run(sizes(speed=10))
-    assert [0.05] * 4 == slept
-    assert [2, 2, 1] == asyncio.run(sizes(batch=2))
