@@ -33,6 +33,7 @@ _LOOK_S = 0.005
 _AT_ONCE = 256
 _UNPACED = 1e12
 _STOPPED = "stopped"
+_connect, _disconnect = msgspec.json.Decoder(Connect), msgspec.json.Decoder(Disconnect)
 
 
 def replay_settings(settings: Settings, files: Sequence[Path]) -> Settings:
@@ -192,12 +193,12 @@ class Replay:
             head = msgspec.structs.replace(head, symbol=header.symbol, stream=stream)
             self._streams.take_snapshot(Message(head, record.payload, at_ns))
         elif record.kind == RecordKind.CONNECT:
-            streams = msgspec.json.decode(record.payload, type=Connect).streams
+            streams = _connect.decode(record.payload).streams
             names = [name for name in streams if name.endswith(f":{header.symbol}")]
             self._open[connection] = [name for name in names if name in self._streams]
             self._cover(self._open[connection], "", at_ns)
         elif record.kind == RecordKind.DISCONNECT:
-            reason = msgspec.json.decode(record.payload, type=Disconnect).reason
+            reason = _disconnect.decode(record.payload).reason
             if reason != _STOPPED:  # as at the end of a capture nothing is missing
                 self._end(connection, reason, at_ns)
         self._pass_time(self.status.wall_ns)

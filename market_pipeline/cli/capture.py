@@ -67,37 +67,35 @@ def capture(
     Exit code 0: ended as asked, and no message is known to be missing. 1: ended as asked, with
     gaps. 2: it could not start, or could not go on.
     """
+    from market_pipeline.config.settings import load_settings
+
+    flags = {"venue": venue, "symbols": symbol, "streams": stream, "redundancy": redundancy}
+    if replay and any(flags.values()):
+        text = "recorded files say what they are of"
+        raise typer.BadParameter(text, param_hint="--replay")
+    if speed is not None and not replay:
+        raise typer.BadParameter("a venue has its own speed", param_hint="--speed")
+    flags["sinks"] = sink
+    settings = load_settings(**{f"capture__{name}": each for name, each in flags.items() if each})
+    if replay:
+        gaps = _replayed(settings, replay, speed, seconds, as_json=as_json)
+    else:
+        gaps = _recorded(settings, seconds, as_json=as_json)
+    raise typer.Exit(1 if gaps else 0)
+
+
+def _recorded(settings: Settings, seconds: float | None, *, as_json: bool) -> int:
+    """Records; how many gaps there are."""
     from market_pipeline.capture.derived import derived_part
     from market_pipeline.capture.files import recording_files
     from market_pipeline.capture.recorder import Recorder, recorded_venue
-    from market_pipeline.config.settings import load_settings
 
-    flags = {
-        "capture__venue": venue,
-        "capture__symbols": symbol,
-        "capture__streams": stream,
-        "capture__redundancy": redundancy,
-        "capture__sinks": sink,
-    }
-    settings = load_settings(**{name: value for name, value in flags.items() if value})
-    if replay:
-        _refuse_with_replay(venue=venue, symbol=symbol, stream=stream, redundancy=redundancy)
-        raise typer.Exit(_replayed(settings, replay, speed, seconds, as_json=as_json))
-    if speed is not None:
-        raise typer.BadParameter("a venue has its own speed", param_hint="--speed")
     with recording_files(settings) as files:
         view = _View(console(), errors_console(), settings.data_dir, as_json=as_json)
         derived = derived_part(settings, recorded_venue(settings.capture), view.report)
         recorder = Recorder(settings.capture, files, report=view.report, derived=derived)
         asyncio.run(_record(recorder, view, seconds, settings.capture.status_seconds))
-    raise typer.Exit(1 if recorder.status.gaps else 0)
-
-
-def _refuse_with_replay(**flags: object) -> None:
-    for name, value in flags.items():
-        if value is not None:
-            text = "recorded files say what they are of"
-            raise typer.BadParameter(text, param_hint=f"--{name} with --replay")
+    return recorder.status.gaps
 
 
 def _replayed(
@@ -108,7 +106,7 @@ def _replayed(
     *,
     as_json: bool,
 ) -> int:
-    """Replays files; the exit code."""
+    """Replays files; how many gaps there are."""
     from market_pipeline.capture.derived import derived_part
     from market_pipeline.capture.recorder import recorded_venue
     from market_pipeline.capture.replay import Replay, replay_settings
@@ -122,7 +120,7 @@ def _replayed(
     assert derived is not None  # a replay is nothing else
     source = Replay(files, chosen.capture, venue, report=view.report, derived=derived, speed=speed)
     asyncio.run(_record(source, view, seconds, settings.capture.status_seconds))
-    return 1 if source.status.gaps else 0
+    return source.status.gaps
 
 
 async def _record(
