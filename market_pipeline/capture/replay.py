@@ -155,7 +155,7 @@ class Replay:
         began_s = time.monotonic()
         first_ns: int | None = None
         for number, arrival in enumerate(received(self._sources(), self._passed_over)):
-            at_ns = arrival.record.wall_ns
+            at_ns = arrival.at_ns
             first_ns = at_ns if first_ns is None else first_ns
             wait_s = 0.0
             if self._speed is not None:
@@ -177,8 +177,8 @@ class Replay:
         return [files for each in of_symbol.values() for files in by_host(each)]
 
     def _take(self, arrival: Received) -> None:
-        source, file, record = arrival
-        header, at_ns = self._headers[file], record.wall_ns
+        at_ns, source, record = arrival.at_ns, arrival.lane, arrival.record
+        header = self._headers[arrival.file]
         self._begin_session(source, header)
         self.status.wall_ns = max(self.status.wall_ns, at_ns)
         key = source, header.session, record.connection

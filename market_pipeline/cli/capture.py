@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from market_pipeline.alerts.capture import CaptureAlerts
     from market_pipeline.capture.recorder import Recorder
     from market_pipeline.capture.replay import Replay
     from market_pipeline.capture.status import SinkStatus, Status, StreamStatus
@@ -28,6 +29,8 @@ __all__ = ["capture"]
 
 _STYLES = {"info": "", "warning": "yellow", "error": "red"}
 _PLAIN_EVERY_S = 10.0
+_LOOK_S = 5.0
+"""Missing frames are looked for so often, however rarely the state is shown."""
 
 
 def capture(
@@ -86,15 +89,17 @@ def capture(
 
 def _recorded(settings: Settings, seconds: float | None, *, as_json: bool) -> int:
     """Records; how many gaps there are."""
+    from market_pipeline.alerts.capture import CaptureAlerts
     from market_pipeline.capture.derived import derived_part
     from market_pipeline.capture.files import recording_files
     from market_pipeline.capture.recorder import Recorder, recorded_venue
 
-    with recording_files(settings) as files:
+    recorded = recorded_venue(settings.capture)
+    with CaptureAlerts(settings, recorded.exchange) as alerts, recording_files(settings) as files:
         view = _View(console(), errors_console(), settings.data_dir, as_json=as_json)
-        derived = derived_part(settings, recorded_venue(settings.capture), view.report)
+        derived = derived_part(settings, recorded, view.report)
         recorder = Recorder(settings.capture, files, report=view.report, derived=derived)
-        asyncio.run(_record(recorder, view, seconds, settings.capture.status_seconds))
+        asyncio.run(_record(recorder, view, alerts, seconds, settings.capture.status_seconds))
     return recorder.status.gaps
 
 
@@ -119,14 +124,18 @@ def _replayed(
     derived = derived_part(chosen, venue, view.report)
     assert derived is not None  # a replay is nothing else
     source = Replay(files, chosen.capture, venue, report=view.report, derived=derived, speed=speed)
-    asyncio.run(_record(source, view, seconds, settings.capture.status_seconds))
+    asyncio.run(_record(source, view, None, seconds, settings.capture.status_seconds))
     return source.status.gaps
 
 
 async def _record(
-    recorder: Recorder | Replay, view: _View, seconds: float | None, every_s: float
+    recorder: Recorder | Replay,
+    view: _View,
+    alerts: CaptureAlerts | None,
+    seconds: float | None,
+    every_s: float,
 ) -> None:
-    """Runs until a signal or the end of the time or record, and shows the state meanwhile."""
+    """Runs until a signal, or the end of time or record, and shows and watches the state."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
@@ -136,12 +145,20 @@ async def _record(
     frames, shown_s = 0, time.monotonic()
     with view:
         while not task.done():
-            await asyncio.wait({task}, timeout=every_s)
+            await asyncio.wait({task}, timeout=min(every_s, _LOOK_S))
             now_s = time.monotonic()
             recorder.refresh(now_s - shown_s, frames)
-            frames, shown_s = recorder.status.frames, now_s
-            view.show(recorder.status, last=task.done())
-    await task
+            if alerts is not None:
+                alerts.look(recorder.status)
+            if task.done() or now_s - shown_s >= every_s:
+                frames, shown_s = recorder.status.frames, now_s
+                view.show(recorder.status, last=task.done())
+    try:
+        await task
+    except Exception as error:
+        if alerts is not None:
+            alerts.ended(error)
+        raise
 
 
 class _View:
