@@ -81,6 +81,8 @@ class Derived:
             sink_policy=Policy(settings.sink_policy),
             sink_workers=settings.sink_workers,
             pace=partial(TokenBucket, settings.sink_rows_per_second, settings.sink_rows_burst),
+            # A touch is worth nothing once there is a later one; with `block` none is left out.
+            conflate=() if settings.sink_policy == "block" else {BestQuotes.name},
             on_failed=self._switched_off,
         )
         self._thread = threading.Thread(target=self._run, name="derived", daemon=True)
@@ -164,8 +166,9 @@ class Derived:
             commits, failures = (getattr(sink, each, 0) for each in ("commits", "failures"))
             status.sinks[name] = SinkStatus(
                 *(self.pipeline.written[name], queue.dropped, len(queue), queue.blocked_s),
-                *(commits, failures),
+                *(commits, failures, self.pipeline.paces[name].blocked_s),
             )
+        status.conflated = self.pipeline.conflated
         for symbol, each in self.books.items():
             name = f"{Kind.DEPTH}:{symbol}"
             self._refresh_stream(name, status.streams[name], each)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -97,9 +97,13 @@ class Pipeline:
         sink_batches, sink_policy: Of the queue before each sink.
         sink_workers: How many sinks write at the same time, each in a thread.
         pace: Makes what limits the rows a second of a sink; None is no limit.
+        conflate: Kinds of which a row takes the place of the one before: while a sink asks for less
+            only the last of each batch is given.
         on_failed: Called with what was switched off, and why.
         failed: What an operator (`<name>:<symbol>`) or a sink (by its name) raised.
         written: How many rows each sink took.
+        paces: What limits each sink.
+        conflated: Rows that were not given, as the last of their batch was.
     """
 
     operators: Sequence[Operator]
@@ -108,10 +112,13 @@ class Pipeline:
     sink_policy: Policy = Policy.BLOCK
     sink_workers: int = 2
     pace: Callable[[], TokenBucket] | None = None
+    conflate: Collection[str] = ()
     on_failed: Callable[[str, Exception], None] = lambda name, error: None
     failed: dict[str, Exception] = field(default_factory=dict)
     queues: dict[str, BoundedQueue[_Rows]] = field(init=False)
     written: dict[str, int] = field(init=False)
+    paces: dict[str, TokenBucket] = field(init=False)
+    conflated: int = 0
 
     def __post_init__(self) -> None:
         """Makes the queues."""
@@ -119,6 +126,7 @@ class Pipeline:
             name: BoundedQueue(name, self.sink_batches, self.sink_policy) for name in self.sinks
         }
         self.written = dict.fromkeys(self.sinks, 0)
+        self.paces = {} if self.pace is None else {name: self.pace() for name in self.sinks}
 
     @property
     def is_pressed(self) -> bool:
@@ -156,13 +164,15 @@ class Pipeline:
                 found.append(row)
         except Exception as error:  # whatever it is, the other operators go on
             self._switch_off(label, error)
+        if found and operator.name in self.conflate and self.is_pressed:
+            self.conflated += len(found) - 1
+            found = found[-1:]
         if found:
             for queue in self.queues.values():
                 await queue.put((operator.name, found))
 
     async def _write(self, name: str, sink: Sink, workers: asyncio.Semaphore) -> None:
-        queue = self.queues[name]
-        pace = self.pace() if self.pace is not None else None
+        queue, pace = self.queues[name], self.paces.get(name)
         while (first := await queue.get()) is not None:
             gathered: dict[str, list[Struct]] = defaultdict(list)
             rows: _Rows | None = first

@@ -342,10 +342,12 @@ class Recorder:
 
     async def _until_unpressed(self) -> None:
         """Puts REST work off while sinks or books are behind, at most to the next snapshot."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.snapshot_seconds):
-                while self._derived is not None and self._derived.is_pressed:
-                    await asyncio.sleep(_EVENT_STEP_S)
+        began_s = time.monotonic()
+        while self._derived is not None and self._derived.is_pressed:
+            if time.monotonic() - began_s >= self._settings.snapshot_seconds:
+                return
+            await asyncio.sleep(_EVENT_STEP_S)
+            self.status.snapshots_held_s += _EVENT_STEP_S
 
     async def _record_clock(self, rest: RestClient) -> None:
         while True:

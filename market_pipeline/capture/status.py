@@ -70,6 +70,7 @@ class SinkStatus(msgspec.Struct):
         dropped, waiting: Batches that were dropped before it, and that wait.
         blocked_s: For how long books and bars waited for it.
         commits, failures: How often it put rows where they are safe, and could not.
+        paced_s: For how long rows waited for its rows a second.
     """
 
     written: int = 0
@@ -78,6 +79,7 @@ class SinkStatus(msgspec.Struct):
     blocked_s: float = 0.0
     commits: int = 0
     failures: int = 0
+    paced_s: float = 0.0
 
 
 class Status(msgspec.Struct):
@@ -98,6 +100,9 @@ class Status(msgspec.Struct):
         disk: Why nothing can be written; empty if it can.
         derived_waiting, derived_dropped: Frames that wait for books and bars, and that these never
             had because they were too slow; all are recorded.
+        conflated: Best quotes that no sink was given, as a later one was while a sink was behind.
+        snapshots_held_s: For how long REST snapshots were put off because books or sinks were
+            behind.
         verified_share: Verified time of the time observed, of all streams whose venue proves
             something; null before any.
         switched_off: Books, bars and sinks that failed, and why.
@@ -122,6 +127,8 @@ class Status(msgspec.Struct):
     disk: str = ""
     derived_waiting: int = 0
     derived_dropped: int = 0
+    conflated: int = 0
+    snapshots_held_s: float = 0.0
     verified_share: float | None = None
     switched_off: dict[str, str] = {}
     sinks: dict[str, SinkStatus] = {}

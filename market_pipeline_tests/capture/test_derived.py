@@ -162,6 +162,40 @@ class TestIsolation:
         assert 0 < status.streams[DEPTH].verified_s
         assert 0 < status.streams[DEPTH].gap_s
 
+    def test_a_sink_that_is_behind_puts_snapshots_off(self, certificates):
+        """From 80 % of its queue on REST snapshots wait, at 50 % they come again; frames never."""
+        sink = Blocking()
+
+        async def script(exchange, recorder):
+            follower = recorder._streams._derived
+            await exchange.until_connected(1)
+            async with asyncio.timeout(120):
+                while not follower.is_pressed:
+                    await exchange.run(10, every_s=0.002)
+                while not recorder.status.snapshots_held_s:
+                    await exchange.run(10, every_s=0.002)
+                sink.released.set()
+                while follower.is_pressed:
+                    await exchange.run(1, every_s=0.01)
+                taken = recorder.status.snapshots
+                while recorder.status.snapshots == taken:
+                    await exchange.run(1, every_s=0.01)
+
+        outcome = lived(
+            certificates,
+            script=script,
+            redundancy=1,
+            sinks={"blocking": sink},
+            sink_batches=5,
+            batch_rows=5,
+            snapshot_seconds=0.3,
+        )
+        status = outcome.recorder.status
+        assert outcome.sent() == outcome.frames()
+        assert [] == outcome.gaps(DEPTH)
+        assert 0 < status.snapshots_held_s
+        assert status.sinks["blocking"].paced_s >= 0
+
     def test_a_sink_that_never_ends_is_left(self, certificates):
         """The capture ends in the time given, its files are closed, and the error names batches."""
         sink = Blocking()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
 
@@ -152,6 +153,63 @@ class Raising:
 
     def take(self, events: Sequence[Event]) -> Sequence[Struct]:
         raise ZeroDivisionError("a fault of ours")
+
+
+class Counting:
+    """A row for each event."""
+
+    name, symbol = "counting", "X"
+
+    def take(self, events: Sequence[Event]) -> Sequence[Struct]:
+        return events
+
+    def finish(self) -> Sequence[Struct]:
+        return ()
+
+
+class Held:
+    """A sink that takes its first rows once it is released."""
+
+    def __init__(self) -> None:
+        self.released, self.rows = threading.Event(), 0
+
+    def write(self, kind: str, rows: Sequence[Struct]) -> None:
+        self.released.wait(60)
+        self.rows += len(rows)
+
+    def close(self) -> None:
+        pass
+
+
+class TestPressure:
+    def given(self, conflate: Sequence[str]) -> tuple[Pipeline, Held]:
+        """Ten batches of seven rows for a sink that is held until half of them were given."""
+        held = Held()
+        pipeline = Pipeline([Counting()], {"held": held}, sink_batches=10, conflate=conflate)
+        events = [Event(each, READER.classify(each), at_ns) for at_ns, each in frames(1)[:70]]
+
+        async def source() -> AsyncIterator[list[Event]]:
+            for number in range(10):
+                yield events[7 * number : 7 * number + 7]
+            held.released.set()
+            while pipeline.is_pressed:
+                await asyncio.sleep(0.001)
+            yield events[:7]
+
+        asyncio.run(pipeline.run(source()))
+        return pipeline, held
+
+    def test_state_is_conflated_from_80_to_50_percent(self):
+        """While a sink is behind only the last row of a batch is given; then all are again."""
+        pipeline, held = self.given(["counting"])
+        # The sink holds the first batch or none, and eight wait: after them only last rows come.
+        assert pipeline.conflated in (6, 12)
+        assert 77 == held.rows + pipeline.conflated
+
+    def test_other_rows_are_not(self):
+        """Rows of a kind that is not named are all given."""
+        pipeline, held = self.given([])
+        assert (0, 77, 0) == (pipeline.conflated, held.rows, pipeline.queues["held"].dropped)
 
 
 class TestPipeline:
