@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 __all__ = ["prune"]
 
-_KINDS = ("derived", "raw", "quarantine", "staging", "replaced")
+_KINDS = ("derived", "raw", "recording", "quarantine", "staging", "replaced")
 
 
 def prune(
     older_than: Annotated[
         int | None,
-        typer.Option(min=1, metavar="DAYS", help="Days to keep, of all kinds, for this once."),
+        typer.Option(min=1, metavar="DAYS", help="Days to keep all but recordings, for this once."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Remove nothing, as without --yes.")
@@ -50,28 +50,24 @@ def prune(
 ) -> None:
     """Show what is older than it is to be kept, and with --yes remove it.
 
-    PIPELINE_KEEP_RAW_DAYS, PIPELINE_KEEP_DERIVED_DAYS and PIPELINE_KEEP_RUN_DAYS say how long;
-    without them days and the history of runs are kept for ever. Raw files of a store go if the
-    store still has the same bytes, published days if their raw files can be had, runs if a later
-    one made their day, and what else is the last copy stays. A lake that is a folder is yours and
-    never touched. What killed runs left and what no reader can need goes too.
+    PIPELINE_KEEP_RAW_DAYS, PIPELINE_KEEP_DERIVED_DAYS, PIPELINE_KEEP_RUN_DAYS and
+    PIPELINE_CAPTURE__KEEP_DAYS say how long; without them all is kept for ever. Raw files of a
+    store go if it still has the same bytes, published days if their raw files can be had, runs if a
+    later one made their day, recordings if their day was converted; what else is the last copy
+    stays. A lake that is a folder is yours and never touched, but for recordings. What killed runs
+    left and what no reader can need goes too.
 
     Exit code 0: done, or shown. 1: something could not be looked at or removed; run it again. 2:
     wrong usage, or it could not be done.
     """
     from market_pipeline.config.settings import load_settings
     from market_pipeline.stages.retention.candidates import find_candidates
-    from market_pipeline.stages.retention.prune import Retention, plan
+    from market_pipeline.stages.retention.prune import plan
 
     if dry_run and yes:
         raise typer.BadParameter("give one of --dry-run and --yes", param_hint="--yes")
     settings = load_settings()
-    retention = Retention(
-        today=datetime.now(UTC).date(),
-        keep_raw_days=older_than or settings.keep_raw_days,
-        keep_derived_days=older_than or settings.keep_derived_days,
-        also_last_copies=also_last_copies,
-    )
+    retention = _retention(settings, older_than, also_last_copies=also_last_copies)
     out = errors_console() if as_json else console()
     with ExitStack() as stack:
         found = find_candidates(settings, retention, _store(settings, stack))
@@ -92,6 +88,18 @@ def prune(
     raise typer.Exit(1 if found.failures or failed else 0)
 
 
+def _retention(settings: Settings, older_than: int | None, *, also_last_copies: bool) -> Retention:
+    from market_pipeline.stages.retention.prune import Retention
+
+    return Retention(
+        today=datetime.now(UTC).date(),
+        keep_raw_days=older_than or settings.keep_raw_days,
+        keep_derived_days=older_than or settings.keep_derived_days,
+        also_last_copies=also_last_copies,
+        keep_recording_days=settings.capture.keep_days,
+    )
+
+
 def _record(
     retention: Retention,
     of_runs: Mapping[str, JsonValue],
@@ -102,6 +110,7 @@ def _record(
     return {
         "keep_raw_days": retention.keep_raw_days,
         "keep_derived_days": retention.keep_derived_days,
+        "keep_recording_days": retention.keep_recording_days,
         **of_runs,
         "items": [each.as_json() for each in planned],
         "not_looked_at": not_looked_at,
@@ -213,6 +222,7 @@ def _show(
     for name, keep, due in (
         ("raw days", retention.keep_raw_days, ""),
         ("derived days", retention.keep_derived_days, ""),
+        ("recordings", retention.keep_recording_days, ""),
         ("history of runs", keep_run_days, f", {runs:,} go"),
     ):
         kept = "kept for ever" if keep is None else f"kept for {keep:,} days{due}"

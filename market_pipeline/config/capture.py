@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field
 from market_pipeline.config.values import (
     Integer,
     Names,
+    OptionalInteger,
     OptionalPath,
     OptionalText,
     Real,
@@ -127,6 +128,14 @@ class CaptureSettings(SettingsModel):
     )
     status_seconds: Real = Field(
         default=1.0, gt=0, description="Seconds between two states of the capture that are shown."
+    )
+    keep_days: OptionalInteger = Field(
+        default=None,
+        ge=1,
+        description=(
+            "Days that recordings are kept before `prune` removes those of days that were "
+            "converted; without it for ever."
+        ),
     )
     live: bool = Field(
         default=True,

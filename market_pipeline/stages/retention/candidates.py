@@ -3,6 +3,7 @@
 A raw day in the local lake could be had again if the store still lists each of its files with the
 size and ETag it was fetched with. A published day could be made again if every raw file that the
 manifest names is in the lake or at the store. Where neither is known, it counts as a last copy.
+A recorded day is worth what was converted of it, and goes only while that stays.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import StoreError
 from market_pipeline.sources.crypto_lake import RAW_TABLES
+from market_pipeline.sources.crypto_lake_contracts import OPTIONAL_TABLES
 from market_pipeline.sources.raw_names import Series, Shard, day_of, days_below, series_below
 from market_pipeline.stages.raw.days import (
     MANIFEST_OF,
@@ -28,7 +30,8 @@ from market_pipeline.stages.raw.days import (
     is_object,
     object_name,
 )
-from market_pipeline.stages.retention._converted import ConvertedDays
+from market_pipeline.stages.retention._recorded import recorded_days
+from market_pipeline.stages.retention.converted import ConvertedDays
 from market_pipeline.stages.retention.prune import DELTA_TABLES, SMALL_TABLES, Candidate, Retention
 from market_pipeline.threads import Workers
 from market_pipeline.warehouse.delta import delta_table, published_files
@@ -112,7 +115,8 @@ def find_candidates(
     warehouse = Warehouse(settings.data_dir, settings.lock_timeout_seconds)
     found = Candidates()
     raw_before, derived_before = retention.keeps_from("raw"), retention.keeps_from("derived")
-    limits = [each for each in (raw_before, derived_before) if each is not None]
+    recorded_before = retention.keeps_from("recording")
+    limits = [each for each in (raw_before, derived_before, recorded_before) if each is not None]
     if limits:
         at_store = _AtStore(store, max(limits))
         converted = ConvertedDays(settings, max(limits))
@@ -124,6 +128,10 @@ def find_candidates(
         if raw_before is not None:
             found.candidates += converted.candidates(raw_before)
             found.candidates += _quarantined(settings, warehouse, at_store, raw_before)
+        if recorded_before is not None:
+            found.candidates += recorded_days(
+                settings.lake_path, converted, recorded_before, raw_before
+            )
         found.failures += at_store.failures
     with staging_age(warehouse) as older_than:
         left_over = stale_staging(warehouse, older_than)
@@ -142,7 +150,7 @@ def _raw(lake: Path, at_store: _AtStore, before: date, parallel: int) -> Iterato
     """The days of every raw table in the local lake, of all instruments that were ever fetched."""
     found = [
         (series, day)
-        for raw in RAW_TABLES
+        for raw in (*RAW_TABLES, *OPTIONAL_TABLES)
         for series in series_below(lake, raw.name)
         for day in days_below(lake / series.folder)
         if day < before

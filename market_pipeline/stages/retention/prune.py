@@ -35,7 +35,7 @@ __all__ = [
     "plan",
 ]
 
-Kind = Literal["raw", "derived", "quarantine", "staging", "replaced"]
+Kind = Literal["raw", "derived", "recording", "quarantine", "staging", "replaced"]
 
 DELTA_TABLES = tuple(table for table in TABLES.values() if table.storage == "delta")
 SMALL_TABLES = tuple(
@@ -52,9 +52,9 @@ class Candidate:
 
     Attributes:
         kind: raw (a day's folder of a raw table in the local lake of a store, or what a converter
-            made of a day), derived (the day in all published tables), quarantine (a copied file and
-            its reason), staging (what killed runs left), replaced (files of a table that no version
-            within a week holds).
+            made of a day), derived (the day in all published tables), recording (what the live
+            capture recorded of a day), quarantine (a copied file and its reason), staging (what
+            killed runs left), replaced (files of a table that no version within a week holds).
         name: The raw table, the published table, or the file.
         instrument, day: Whose; None if that is unknown.
         files, rows, bytes: How much it is; rows are those of small tables.
@@ -87,8 +87,8 @@ class Retention:
 
     Attributes:
         today: The UTC day under way.
-        keep_raw_days, keep_derived_days: A day goes once so many whole days have passed since its
-            end; None is never.
+        keep_raw_days, keep_derived_days, keep_recording_days: A day goes once so many whole days
+            have passed since its end; None is never.
         also_last_copies: Whether what could not be had again goes too.
     """
 
@@ -96,10 +96,12 @@ class Retention:
     keep_raw_days: int | None = None
     keep_derived_days: int | None = None
     also_last_copies: bool = False
+    keep_recording_days: int | None = None
 
     def keeps_from(self, kind: Kind) -> date | None:
         """The first day that stays; None if all do."""
-        days = self.keep_derived_days if kind == "derived" else self.keep_raw_days
+        own = {"derived": self.keep_derived_days, "recording": self.keep_recording_days}
+        days = own.get(kind, self.keep_raw_days)
         return None if days is None else self.today - timedelta(days=days)
 
 
@@ -185,7 +187,7 @@ def carry_out(
     _remove_derived(going, warehouse, progress)
     failed = []
     for each in going:
-        if each.kind in {"raw", "quarantine"}:
+        if each.kind in {"raw", "recording", "quarantine"}:
             progress(f"{each.name} {each.instrument} {each.day}")
             failed += [(each, reason) for reason in _remove_files(each, warehouse)]
     if any(each.kind == "staging" for each in going):
@@ -225,7 +227,7 @@ def _remove_derived(
 
 
 def _remove_files(candidate: Candidate, warehouse: Warehouse) -> list[str]:
-    """Removes the files of a raw day or of quarantine; why some could not be."""
+    """Removes the files of a raw or recorded day or of quarantine; why some could not be."""
     folders = {path.parent for path, _ in candidate.paths}
     failed = []
     for folder in sorted(folders):
@@ -243,6 +245,8 @@ def _remove_files(candidate: Candidate, warehouse: Warehouse) -> list[str]:
             failed.append(f"{folder}: {error.strerror}")
         if candidate.kind == "quarantine":
             _remove_empty(folder, warehouse.quarantine_dir)
+        elif candidate.kind == "recording":
+            _remove_empty(folder, folder.parents[2])
     return failed
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -40,6 +40,11 @@ class ConvertedDays:
     def __init__(self, settings: Settings, before: date) -> None:
         self._lake = settings.lake_path
         self._records = list(_records(settings.data_dir / CONVERTED_FOLDER, before))
+        self._made_of = {
+            frozenset((file.path, file.bytes) for file in each.known.files): each
+            for each in self._records
+            if each.known.made
+        }
         self._files = {file.reference: file for each in self._records for file in each.known.files}
 
     def has_all(self, made_from: Sequence[str] | None) -> bool:
@@ -50,6 +55,20 @@ class ConvertedDays:
 
     def _has(self, file: VendorFile) -> bool:
         return has_size(self._lake / file.path, file.bytes)
+
+    def record_of(self, folder: str, files: Mapping[Path, int]) -> Path | None:
+        """The lock file of the day that was made of these files and no others, and is still there.
+
+        Args:
+            folder: Their folder, below the lake.
+            files: The files with their sizes.
+        """
+        found = frozenset((f"{folder}/{path.name}", size) for path, size in files.items())
+        each = self._made_of.get(found)
+        is_there = each is not None and all(
+            has_size(each.source / path, size) for path, size in each.known.made
+        )
+        return each.path.with_suffix(".lock") if each is not None and is_there else None
 
     def candidates(self, before: date) -> Iterator[Candidate]:
         """What is left of each day before one."""
