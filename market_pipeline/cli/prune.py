@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["prune"]
 
 _KINDS = ("derived", "raw", "recording", "quarantine", "staging", "replaced")
+_NAMELESS = frozenset({"derived", "recording", "quarantine", "staging"})
 
 
 def prune(
@@ -256,7 +257,7 @@ def _grouped(
 ) -> list[tuple[tuple[bool, str, str, str, str], list[Planned]]]:
     def key(each: Planned) -> tuple[bool, str, str, str, str]:
         candidate = each.candidate
-        name = "" if candidate.kind in {"staging", "quarantine", "derived"} else candidate.name
+        name = "" if candidate.kind in _NAMELESS else candidate.name
         return each.goes, candidate.kind, name, candidate.instrument or "", each.why
 
     order = sorted(
