@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import json
 import signal
+import ssl
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import requests
+from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth
 from requests.utils import get_auth_from_url
 
@@ -26,12 +28,16 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+# How OpenSSL names what a server answers that has no version as new as is asked for.
+_OLDER = "PROTOCOL_VERSION"
+
 
 def main() -> None:
     """Posts what stands on standard input, and writes how it ended to standard output.
 
-    Input is an object of `url`, `payload` (the JSON to send) and `seconds` (for all of it, from
-    the name's resolution to the head of the answer). The last line of output is an object of
+    Input is an object of `url`, `payload` (the JSON to send), `seconds` (for all of it, from the
+    name's resolution to the head of the answer), `tls_minimum` (1.2 or 1.3) and `ca_bundle` (a
+    path, or null). The last line of output is an object of
     `status` and `retry_after_seconds`, or of `refused`, a text that shows nothing of the address.
     The process is ended by SIGALRM if the time is over.
     """
@@ -40,21 +46,48 @@ def main() -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
     signal.setitimer(signal.ITIMER_REAL, message["seconds"])
-    outcome = _post(message["url"], message["payload"])
+    outcome = _post(
+        message["url"], message["payload"], message["tls_minimum"], message["ca_bundle"]
+    )
     signal.setitimer(signal.ITIMER_REAL, 0)
     # A line of its own: what Python loads at its start may have written to the same place.
     sys.stdout.write(f"\n{json.dumps(outcome)}\n")
 
 
-def _post(url: str, payload: JsonType) -> dict[str, str | float]:
+class _Adapter(HTTPAdapter):
+    """Connects with a TLS context of ours; requests loads the authorities into it."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        super().__init__()
+
+    def init_poolmanager(self, *places: Any, **named: Any) -> None:
+        super().init_poolmanager(*places, ssl_context=self._context, **named)
+
+
+def _post(
+    url: str, payload: JsonType, tls_minimum: str, ca_bundle: str | None
+) -> dict[str, str | float]:
     """No redirect is followed, TLS certificates are verified, the answer's body is not read."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion[f"TLSv{tls_minimum.replace('.', '_')}"]
+    try:
+        if ca_bundle is not None:
+            context.load_verify_locations(ca_bundle)
+    except OSError:
+        return {"refused": "the file of certificate authorities cannot be used"}
     try:
         with requests.Session() as session:
+            session.mount("https://", _Adapter(context))
             session.auth = _login(url)
-            answer = session.post(url, json=payload, allow_redirects=False, stream=True)
+            answer = session.post(
+                url, json=payload, allow_redirects=False, stream=True, verify=ca_bundle
+            )
             answer.close()
     # Texts and causes of these errors hold the address: only their kind is reported.
-    except requests.exceptions.SSLError:
+    except requests.exceptions.SSLError as error:
+        if _OLDER in str(error):
+            return {"refused": f"it does not offer TLS {tls_minimum} (PIPELINE_TLS_MINIMUM)"}
         return {"refused": "its TLS certificate was not accepted"}
     except requests.exceptions.ConnectionError:
         return {"refused": "no connection to it"}

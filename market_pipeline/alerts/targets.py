@@ -21,6 +21,7 @@ from market_pipeline.alerts.alert import Alert
 from market_pipeline.alerts.payloads import Links, alertmanager_payload, line, slack_payload
 from market_pipeline.config.addresses import addresses_of
 from market_pipeline.config.settings import Settings
+from market_pipeline.config.transport import TlsVersion
 from market_pipeline.config.values import JsonValue
 
 __all__ = ["LOGGER", "Refused", "Target", "configured_targets", "send"]
@@ -43,10 +44,14 @@ class Target:
     Attributes:
         kind: How an alert is worded for it.
         url: Its address, a secret; empty for the log.
+        tls_minimum: The least version of TLS it must offer, where its address has any.
+        ca_bundle: PEM file of the authorities that are trusted; None for the usual.
     """
 
     kind: Literal["log", "webhook", "slack"]
     url: str = field(default="", repr=False)
+    tls_minimum: TlsVersion = "1.3"
+    ca_bundle: Path | None = None
 
     @property
     def name(self) -> str:
@@ -70,8 +75,9 @@ class Refused(Exception):
 
 def configured_targets(settings: Settings) -> tuple[Target, ...]:
     """Every receiver that the settings name, the log first."""
-    webhooks = [Target("webhook", url) for url in addresses_of(settings.alert_webhook_urls)]
-    slack = [Target("slack", url) for url in addresses_of(settings.alert_slack_urls)]
+    trust = (settings.tls_minimum, settings.alert_ca_bundle)
+    webhooks = [Target("webhook", url, *trust) for url in addresses_of(settings.alert_webhook_urls)]
+    slack = [Target("slack", url, *trust) for url in addresses_of(settings.alert_slack_urls)]
     return (*([Target("log")] if settings.alert_log else []), *webhooks, *slack)
 
 
@@ -94,7 +100,7 @@ def send(target: Target, alert: Alert, links: Links, *, timeout_seconds: float) 
         level = logging.ERROR if alert.severity == "ERROR" else logging.WARNING
         LOGGER.log(level, "%s", line(alert, links))
         return
-    answer = _posted(target.url, _PAYLOADS[target.kind](alert, links), timeout_seconds)
+    answer = _posted(target, _PAYLOADS[target.kind](alert, links), timeout_seconds)
     if answer.refused is not None:
         raise Refused(answer.refused)
     if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
@@ -112,9 +118,15 @@ class _Answer(msgspec.Struct):
 _answer = msgspec.json.Decoder(_Answer)
 
 
-def _posted(url: str, payload: Mapping[str, JsonValue], timeout_seconds: float) -> _Answer:
+def _posted(target: Target, payload: Mapping[str, JsonValue], timeout_seconds: float) -> _Answer:
     """What `_post.main` reported. The address goes through a pipe: anybody may see arguments."""
-    message = {"url": url, "payload": payload, "seconds": timeout_seconds}
+    message = {
+        "url": target.url,
+        "payload": payload,
+        "seconds": timeout_seconds,
+        "tls_minimum": target.tls_minimum,
+        "ca_bundle": None if target.ca_bundle is None else str(target.ca_bundle),
+    }
     try:
         ended = subprocess.run(
             [sys.executable, "-P", str(Path(post.__file__))],

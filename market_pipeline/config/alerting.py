@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, Field
 
 from market_pipeline.config.addresses import PageAddress, SecretAddresses
-from market_pipeline.config.values import Integer, Real
+from market_pipeline.config.values import Integer, OptionalPath, Real
 
 __all__ = ["AlertSettings"]
 
@@ -25,6 +25,13 @@ class AlertSettings(BaseModel):
         description=(
             "Addresses of Slack-compatible incoming webhooks that take alerts, separated by "
             "commas. A secret."
+        ),
+    )
+    alert_ca_bundle: OptionalPath = Field(
+        default=None,
+        description=(
+            "A PEM file with the certificate authorities to trust for receivers of alerts, instead "
+            "of the usual ones."
         ),
     )
     alert_log: bool = Field(

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import Field, field_validator
 
 from market_pipeline.config.addresses import OptionalEndpoint
 from market_pipeline.config.store_address import StoreAddress, store_address
+from market_pipeline.config.transport import TransportSettings
 from market_pipeline.config.values import (
     AbsolutePath,
     Integer,
@@ -50,7 +51,7 @@ def _lake_below_data_dir(earlier: dict[str, Any]) -> str:
     return str(Path(earlier.get("data_dir", "data")) / "lake")
 
 
-class LakeSettings(BaseModel):
+class LakeSettings(TransportSettings):
     """The part of the settings that is about the lake; see `Settings`."""
 
     data_dir: AbsolutePath = Field(
@@ -138,6 +139,7 @@ class LakeSettings(BaseModel):
             endpoint_url=self.lake_endpoint_url,
             region=self.lake_region or address.region,
             ca_bundle=self.lake_ca_bundle,
+            tls_minimum=self.tls_minimum,
         )
 
     @property

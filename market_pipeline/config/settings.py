@@ -31,7 +31,6 @@ from market_pipeline.config.values import (
     AbsolutePath,
     Day,
     Integer,
-    Names,
     OptionalInteger,
     Real,
     SettingsModel,
@@ -172,13 +171,6 @@ class Settings(AlertSettings, LakeSettings, SecuritySettings):
         description=(
             "Days that the history of runs is kept before `prune` removes it, but for the last "
             "run that made a published day; without it for ever."
-        ),
-    )
-    plain_hosts: Names = Field(
-        default=(),
-        description=(
-            "Hosts besides this machine that may be spoken to without TLS (http://, ws://), "
-            "separated by commas: whatever is sent to them can be read on the way."
         ),
     )
     capture: CaptureSettings = Field(

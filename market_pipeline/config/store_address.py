@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 __all__ = ["PRESETS", "StoreAddress", "store_address"]
 
@@ -23,6 +24,7 @@ class StoreAddress:
         endpoint_url: The store's own address; None for Amazon's.
         region: The bucket's region; None for what the AWS configuration says.
         ca_bundle: PEM file of the certificate authorities that are trusted; None for the usual.
+        tls_minimum: The least version of TLS.
     """
 
     bucket: str
@@ -31,6 +33,7 @@ class StoreAddress:
     endpoint_url: str | None = None
     region: str | None = None
     ca_bundle: Path | None = None
+    tls_minimum: Literal["1.2", "1.3"] = "1.3"
 
     @property
     def uri(self) -> str:

@@ -1,20 +1,43 @@
-"""Which addresses of the settings would be spoken to without TLS, and so in clear on the way."""
+"""How other machines are spoken to: the least version of TLS, and which addresses have none."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
+from pydantic import BaseModel, Field
+
 from market_pipeline.config.addresses import addresses_of
+from market_pipeline.config.values import Names
 
 if TYPE_CHECKING:
     from market_pipeline.config.settings import Settings
 
-__all__ = ["spoken_to_in_clear"]
+__all__ = ["TlsVersion", "TransportSettings", "spoken_to_in_clear"]
 
+TlsVersion = Literal["1.2", "1.3"]
 _PLAIN = {"http", "ws"}
+
+
+class TransportSettings(BaseModel):
+    """The part of the settings that is about how other machines are spoken to; see `Settings`."""
+
+    tls_minimum: TlsVersion = Field(
+        default="1.3",
+        description=(
+            "The least version of TLS that a store or a receiver of alerts must offer: 1.3, or 1.2 "
+            "for those that are older."
+        ),
+    )
+    plain_hosts: Names = Field(
+        default=(),
+        description=(
+            "Hosts besides this machine that may be spoken to without TLS (http://, ws://), "
+            "separated by commas: whatever is sent to them can be read on the way."
+        ),
+    )
 
 
 def spoken_to_in_clear(settings: Settings) -> Iterator[tuple[str, str]]:

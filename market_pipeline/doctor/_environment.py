@@ -22,6 +22,7 @@ __all__ = [
     "check_package",
     "check_plain_hosts",
     "check_python",
+    "check_tls_minimum",
 ]
 
 # A lower bound that is included and an upper bound that is not.
@@ -111,6 +112,16 @@ def check_env_file() -> Iterator[Finding]:
     if ENV_FILE.is_file():
         path = ENV_FILE.absolute()
         yield open_to_others(path, "600") or ("ok", f"{path} is its owner's alone")
+
+
+def check_tls_minimum(minimum: str) -> Iterator[Finding]:
+    """Is an older version of TLS accepted than is safe? Only if the settings say so."""
+    if minimum != "1.3":
+        yield (
+            "warn",
+            f"PIPELINE_TLS_MINIMUM: stores and receivers of alerts may speak TLS {minimum}",
+            "Have them offer TLS 1.3, then remove the setting.",
+        )
 
 
 def check_plain_hosts(hosts: Collection[str]) -> Iterator[Finding]:

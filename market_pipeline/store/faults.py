@@ -21,6 +21,9 @@ from botocore.parsers import ResponseParserError
 from market_pipeline.errors import StoreError
 from market_pipeline.shown import shown
 
+# How OpenSSL names what a server answers that has no version as new as is asked for.
+_OLDER = "PROTOCOL_VERSION"
+
 __all__ = [
     "BOTO_ERRORS",
     "changed",
@@ -69,6 +72,16 @@ def store_error(error: Exception, uri: str) -> StoreError:
             next_step=(
                 "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment or .env, or "
                 "PIPELINE_LAKE_ANONYMOUS=true if the store is public."
+            ),
+            uri=uri,
+            found=found,
+        )
+    if isinstance(error, SSLError) and _OLDER in str(error):
+        return StoreError(
+            "the store does not offer a version of TLS that is as new as it must be",
+            kind="unavailable",
+            next_step=(
+                "Use an endpoint that does; PIPELINE_TLS_MINIMUM=1.2 accepts the older version."
             ),
             uri=uri,
             found=found,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import ssl
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,8 @@ from market_pipeline_tests.alerts.bad_receivers import (
 )
 from market_pipeline_tests.alerts.factory import LINKS, an_alert
 from market_pipeline_tests.alerts.receiver import Receiver
+from market_pipeline_tests.store.certificates import make_certificates
+from market_pipeline_tests.tls_servers import serving_tls
 
 SECRET = "hunter2"
 
@@ -130,6 +133,42 @@ class TestSend:
 
         assert "TLS" in str(refusal(target))
         assert [] == receiver.taken
+
+    @pytest.mark.parametrize(
+        ("newest", "minimum", "said"),
+        [
+            ("1.3", "1.3", None),
+            ("1.2", "1.3", "it does not offer TLS 1.3 (PIPELINE_TLS_MINIMUM)"),
+            ("1.2", "1.2", None),
+        ],
+    )
+    def test_an_older_tls(self, tmp_path: Path, newest, minimum, said):
+        """A receiver that offers TLS 1.2 gets nothing, unless the settings accept it."""
+        certificates = make_certificates(tmp_path)
+        version = ssl.TLSVersion[f"TLSv1_{newest[-1]}"]
+        with serving_tls(certificates, version) as (url, asked):
+            target = Target("webhook", f"{url}/{SECRET}", minimum, certificates.authority)
+            if said is None:
+                send(target, an_alert(), LINKS, timeout_seconds=60)
+            else:
+                assert said == str(refusal(target, 60))
+        assert [f"/{SECRET}"] * (said is None) == asked
+
+    @pytest.mark.parametrize(
+        ("bundle", "said"),
+        [
+            (None, "its TLS certificate was not accepted"),
+            ("none.pem", "the file of certificate authorities cannot be used"),
+            ("empty.pem", "the file of certificate authorities cannot be used"),
+        ],
+    )
+    def test_authorities(self, tmp_path: Path, bundle, said):
+        """Without the authority that signed its certificate a receiver gets nothing."""
+        (tmp_path / "empty.pem").touch()
+        named = bundle and tmp_path / bundle
+        with serving_tls(make_certificates(tmp_path), ssl.TLSVersion.TLSv1_3) as (url, asked):
+            assert said == str(refusal(Target("webhook", url, "1.3", named), 60))
+        assert [] == asked
 
     @pytest.mark.parametrize(
         "url", [f"http://127.0.0.1:1/{SECRET}", f"http://{SECRET}.invalid/", f"http://*{SECRET}:1"]

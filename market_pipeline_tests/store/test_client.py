@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import ssl
 import time
 import traceback
 from datetime import UTC, datetime, timedelta
@@ -14,9 +15,11 @@ from market_pipeline.config.store_address import StoreAddress
 from market_pipeline.errors import StoreError
 from market_pipeline.store.client import Store, open_store
 from market_pipeline.store.objects import Patience, may_be_md5
+from market_pipeline_tests.store.certificates import make_certificates
 from market_pipeline_tests.store.proxy import Fault
 from market_pipeline_tests.store.servers import ACCESS_KEY, SECRET_KEY, no_credentials
 from market_pipeline_tests.test_shown import acting
+from market_pipeline_tests.tls_servers import serving_tls
 
 ONCE = Patience(attempts=1, connect_seconds=2.0, read_seconds=5.0)
 NOWHERE = "http://127.0.0.1:9"  # the discard port, which nobody serves
@@ -220,6 +223,22 @@ class TestTls:
             error = failure(store, "certificate was not accepted")
         assert "unavailable" == error.kind
         assert "PIPELINE_LAKE_CA_BUNDLE" in error.next_step
+
+    @pytest.mark.parametrize(("minimum", "told"), [("1.3", "TLS"), ("1.2", "does not answer")])
+    def test_an_older_version(self, keys, tmp_path, minimum, told):
+        """A store that offers TLS 1.2 is asked for nothing, unless the settings accept it."""
+        certificates = make_certificates(tmp_path)
+        with serving_tls(certificates, ssl.TLSVersion.TLSv1_2) as (url, asked):
+            address = StoreAddress(
+                "bucket",
+                endpoint_url=url,
+                region="us-east-1",
+                ca_bundle=certificates.authority,
+                tls_minimum=minimum,
+            )
+            with Store(address, patience=ONCE) as store:
+                error = failure(store, told)
+        assert ("PIPELINE_TLS_MINIMUM" in error.next_step) == (minimum == "1.3") == (not asked)
 
     @pytest.mark.parametrize("text", [None, "", "no certificate"])
     def test_unusable_bundle(self, object_store, tmp_path, text):
