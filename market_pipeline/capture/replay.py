@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -18,15 +19,15 @@ from market_pipeline.config.capture import CaptureSettings
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import LakeFileError, SettingsError
 from market_pipeline.quality.intervals import NS_PER_SECOND
-from market_pipeline.sources.recording.format import Connect, Disconnect, Gap, Header, RecordKind
+from market_pipeline.sources.recording.format import Connect, Disconnect, Gap, Record, RecordKind
 from market_pipeline.sources.recording.heads import venue_of
 from market_pipeline.sources.recording.reader import Damage, read_header, read_recording
-from market_pipeline.sources.recording.union import Received, by_host, received
+from market_pipeline.sources.recording.union import by_host, received
 from market_pipeline.sources.venues.merge import Message
 from market_pipeline.sources.venues.reading import FrameReader
 from market_pipeline.sources.venues.venue import Kind, Venue
 
-__all__ = ["Replay", "replay_settings"]
+__all__ = ["Given", "Replay", "recorded", "recorded_settings", "replay_settings"]
 
 _EXPIRE_NS, _OBSERVE_NS = 50_000_000, NS_PER_SECOND
 _LOOK_S = 0.005
@@ -36,10 +37,41 @@ _STOPPED = "stopped"
 _connect, _disconnect = msgspec.json.Decoder(Connect), msgspec.json.Decoder(Disconnect)
 
 
-def replay_settings(settings: Settings, files: Sequence[Path]) -> Settings:
-    """The settings by which recorded files are replayed: of what they are, and nothing dropped.
+class Given(NamedTuple):
+    """A record as it is replayed.
 
-    Rows go below `replay/<venue>` in the data folder unless the settings name a folder.
+    Attributes:
+        at_ns: When it was received.
+        lane, session: Of the run of a recorder, whose connections are numbered by themselves.
+    """
+
+    at_ns: int
+    lane: int
+    session: str
+    symbol: str
+    record: Record
+
+
+def recorded(
+    files: Iterable[Path], on_damage: Callable[[Damage], None] | None = None
+) -> Iterator[Given]:
+    """Yields the records of files of one venue in the order of receipt.
+
+    Raises:
+        LakeFileError: A file cannot be read.
+    """
+    headers = {file: read_header(file) for file in files}
+    of_symbol: dict[str, list[Path]] = defaultdict(list)
+    for file, header in headers.items():
+        of_symbol[header.symbol].append(file)
+    sources = [each for symbol in of_symbol.values() for each in by_host(symbol)]
+    for arrival in received(sources, on_damage):
+        header = headers[arrival.file]
+        yield Given(arrival.at_ns, arrival.lane, header.session, header.symbol, arrival.record)
+
+
+def recorded_settings(settings: Settings, files: Sequence[Path]) -> tuple[Settings, Venue]:
+    """`replay_settings` for recorded files, and their venue.
 
     Raises:
         LakeFileError: A file is no recording, or they are of several venues.
@@ -54,45 +86,58 @@ def replay_settings(settings: Settings, files: Sequence[Path]) -> Settings:
             expected="files of one venue",
             found=", ".join(exchanges) or "no file",
         )
-    venue, capture = venue_of(exchanges[0]), settings.capture
-    kinds = {name.partition(":")[0] for file in files for name in _streams_in(file)}
+    venue = venue_of(exchanges[0])
+    names = {
+        name
+        for file in files
+        for chunk in read_recording(file, lambda damage: None)
+        for name in chunk.streams
+    }
+    kinds = {name.partition(":")[0] for name in names}
+    streams = [each.kind for each in venue.channels if each.kind in kinds]
+    symbols = dict.fromkeys(header.symbol for header in headers)
+    return replay_settings(settings, venue, symbols, streams), venue
+
+
+def replay_settings(
+    settings: Settings, venue: Venue, symbols: Iterable[str], streams: Iterable[Kind]
+) -> Settings:
+    """The settings by which these streams are replayed; nothing is dropped.
+
+    Rows go below `replay/<venue>` in the data folder unless the settings name a folder.
+
+    Raises:
+        SettingsError: Rows of another replay lie there.
+    """
+    capture = settings.capture
     folder = capture.sink_folder
     if folder is None:
         folder = settings.data_dir / "replay" / venue.name
         if capture.sinks and folder.exists():
             problem = f"rows of another replay lie in {folder}; remove it, or set"
             raise SettingsError([f"{problem} PIPELINE_CAPTURE__SINK_FOLDER to another folder"])
-    return settings.model_copy(
-        update={
-            "capture": capture.model_copy(
-                update={
-                    "venue": venue.name,
-                    "symbols": tuple(dict.fromkeys(header.symbol for header in headers)),
-                    "streams": tuple(c.kind.value for c in venue.channels if c.kind in kinds),
-                    "live": True,
-                    "sink_folder": folder,
-                    # The source waits for whoever is slow, so nothing need be left out.
-                    "sink_policy": "block",
-                    "sink_rows_per_second": _UNPACED,
-                    "sink_rows_burst": _UNPACED,
-                }
-            )
-        }
-    )
-
-
-def _streams_in(file: Path) -> set[str]:
-    return {name for chunk in read_recording(file, lambda damage: None) for name in chunk.streams}
+    replayed = {
+        "venue": venue.name,
+        "symbols": tuple(symbols),
+        "streams": tuple(kind.value for kind in streams),
+        "live": True,
+        "sink_folder": folder,
+        # The source waits for whoever is slow, so nothing need be left out.
+        "sink_policy": "block",
+        "sink_rows_per_second": _UNPACED,
+        "sink_rows_burst": _UNPACED,
+    }
+    return settings.model_copy(update={"capture": capture.model_copy(update=replayed)})
 
 
 class Replay:
-    """Gives recorded files to books, bars and sinks as the recorder gave what it received.
+    """Gives records to books, bars and sinks as the recorder gave what it received.
 
     Redundant connections, also those of several hosts, are united by the same rule as live, with
     the stamps of the record as the time. The silence of a stream is not watched.
 
     Args:
-        files: Of one venue; those of a host and symbol in any order.
+        records: Of one venue, in the order of receipt.
         settings, venue: See `replay_settings`.
         report: Takes lines about what happens: level and text.
         derived: What is made of them.
@@ -104,7 +149,7 @@ class Replay:
 
     def __init__(
         self,
-        files: Iterable[Path],
+        records: Iterable[Given],
         settings: CaptureSettings,
         venue: Venue,
         *,
@@ -112,8 +157,7 @@ class Replay:
         derived: Derived,
         speed: float | None = None,
     ) -> None:
-        self._headers = {file: read_header(file) for file in files}
-        self.status = Status(min(each.start_wall_ns for each in self._headers.values()))
+        self._records, self.status = records, Status(0)
         self._report, self._derived, self._speed = report, derived, speed
         self._reader = FrameReader(venue)
         self._streams = Streams(venue, settings, self.status, derived, self._count_gap)
@@ -127,7 +171,7 @@ class Replay:
         """Replays to the end, or until `stop` is set; then what was given is made and written.
 
         Raises:
-            LakeFileError: A file cannot be read. Damaged blocks are reported and passed over.
+            LakeFileError: A file cannot be read.
         """
         loop = asyncio.get_running_loop()
 
@@ -154,8 +198,8 @@ class Replay:
     async def _give(self, stop: asyncio.Event) -> None:
         began_s = time.monotonic()
         first_ns: int | None = None
-        for number, arrival in enumerate(received(self._sources(), self._passed_over)):
-            at_ns = arrival.at_ns
+        for number, given in enumerate(self._records):
+            at_ns = given.at_ns
             first_ns = at_ns if first_ns is None else first_ns
             wait_s = 0.0
             if self._speed is not None:
@@ -167,34 +211,26 @@ class Replay:
                 await asyncio.sleep(_LOOK_S)
             if stop.is_set():
                 return
-            self._take(arrival)
+            self._take(given)
 
-    def _sources(self) -> list[list[Path]]:
-        """The files of each symbol and host in their order."""
-        of_symbol: dict[str, list[Path]] = defaultdict(list)
-        for file, header in self._headers.items():
-            of_symbol[header.symbol].append(file)
-        return [files for each in of_symbol.values() for files in by_host(each)]
-
-    def _take(self, arrival: Received) -> None:
-        at_ns, source, record = arrival.at_ns, arrival.lane, arrival.record
-        header = self._headers[arrival.file]
-        self._begin_session(source, header)
+    def _take(self, given: Given) -> None:
+        at_ns, lane, session, symbol, record = given
+        self._begin_session(lane, session)
         self.status.wall_ns = max(self.status.wall_ns, at_ns)
-        key = source, header.session, record.connection
+        key = lane, session, record.connection
         if key not in self._number_of:
             self._number_of[key] = next(self._numbers)
         connection = self._number_of[key]
         if record.kind == RecordKind.FRAME:
             self._take_frame(connection, record.payload, at_ns)
         elif record.kind == RecordKind.SNAPSHOT:
-            stream = f"{Kind.SNAPSHOT}:{header.symbol}"
+            stream = f"{Kind.SNAPSHOT}:{symbol}"
             head = self._reader.classify(record.payload)
-            head = msgspec.structs.replace(head, symbol=header.symbol, stream=stream)
+            head = msgspec.structs.replace(head, symbol=symbol, stream=stream)
             self._streams.take_snapshot(Message(head, record.payload, at_ns))
         elif record.kind == RecordKind.CONNECT:
             streams = _connect.decode(record.payload).streams
-            names = [name for name in streams if name.endswith(f":{header.symbol}")]
+            names = [name for name in streams if name.endswith(f":{symbol}")]
             self._open[connection] = [name for name in names if name in self._streams]
             self._cover(self._open[connection], "", at_ns)
         elif record.kind == RecordKind.DISCONNECT:
@@ -213,13 +249,13 @@ class Replay:
         else:
             self.status.undecodable += head.kind is Kind.UNDECODABLE
 
-    def _begin_session(self, source: int, header: Header) -> None:
+    def _begin_session(self, lane: int, session: str) -> None:
         """Ends the connections of a recorder that was stopped or killed, once another one began."""
-        before = self._session_of.setdefault(source, header.session)
-        if before != header.session:
-            self._session_of[source] = header.session
+        before = self._session_of.setdefault(lane, session)
+        if before != session:
+            self._session_of[lane] = session
             for key, connection in self._number_of.items():
-                if key[:2] == (source, before) and connection in self._open:
+                if key[:2] == (lane, before) and connection in self._open:
                     self._end(connection, "the recorder ended", self.status.wall_ns)
 
     def _end(self, connection: int, reason: str, at_ns: int) -> None:
@@ -245,10 +281,6 @@ class Replay:
     def _count_gap(self, name: str, gap: Gap) -> None:
         self.status.streams[name].gaps += 1
         self._report("warning", f"{name}: gap after {gap.after_id}")
-
-    def _passed_over(self, damage: Damage) -> None:
-        where = f"{damage.path}, byte {damage.offset}: {damage.found}"
-        self._report("warning", f"passed over: {where}")
 
 
 async def _sleep_unless(stop: asyncio.Event, seconds: float) -> None:

@@ -56,7 +56,7 @@ def capture(
     ] = None,
     speed: Annotated[
         float | None,
-        typer.Option(min=0.001, help="Of a replay: 1 as recorded; without it as fast as possible."),
+        typer.Option(min=0.001, help="Of a replay: 1 as received; without it as fast as possible."),
     ] = None,
     seconds: Annotated[
         float | None, typer.Option(min=0, help="End after so long; without it when stopped.")
@@ -76,12 +76,12 @@ def capture(
     if replay and any(flags.values()):
         text = "recorded files say what they are of"
         raise typer.BadParameter(text, param_hint="--replay")
-    if speed is not None and not replay:
-        raise typer.BadParameter("a venue has its own speed", param_hint="--speed")
     flags["sinks"] = sink
     settings = load_settings(**{f"capture__{name}": each for name, each in flags.items() if each})
-    if replay:
+    if replay or settings.capture.venue == "simulated":
         gaps = _replayed(settings, replay, speed, seconds, as_json=as_json)
+    elif speed is not None:
+        raise typer.BadParameter("a venue has its own speed", param_hint="--speed")
     else:
         gaps = _recorded(settings, seconds, as_json=as_json)
     raise typer.Exit(1 if gaps else 0)
@@ -105,25 +105,37 @@ def _recorded(settings: Settings, seconds: float | None, *, as_json: bool) -> in
 
 def _replayed(
     settings: Settings,
-    places: list[Path],
+    places: list[Path] | None,
     speed: float | None,
     seconds: float | None,
     *,
     as_json: bool,
 ) -> int:
-    """Replays files; how many gaps there are."""
+    """Replays files, or without any a day of the simulated venue; how many gaps there are."""
     from market_pipeline.capture.derived import derived_part
-    from market_pipeline.capture.recorder import recorded_venue
-    from market_pipeline.capture.replay import Replay, replay_settings
+    from market_pipeline.capture.replay import Replay, recorded, recorded_settings
+    from market_pipeline.capture.simulated import SIMULATED, simulated_day, simulated_settings
     from market_pipeline.sources.recording.check import find_recordings
+    from market_pipeline.sources.recording.reader import Damage
 
-    files = find_recordings(places)
-    chosen = replay_settings(settings, files)
     view = _View(console(), errors_console(), settings.data_dir, as_json=as_json)
-    venue = recorded_venue(chosen.capture)
+
+    def passed_over(damage: Damage) -> None:
+        where = f"{damage.path}, byte {damage.offset}: {damage.found}"
+        view.report("warning", f"passed over: {where}")
+
+    if places:
+        files = find_recordings(places)
+        chosen, venue = recorded_settings(settings, files)
+        records = recorded(files, passed_over)
+    else:
+        chosen, venue = simulated_settings(settings), SIMULATED
+        records = simulated_day(chosen.capture.symbols)
     derived = derived_part(chosen, venue, view.report)
     assert derived is not None  # a replay is nothing else
-    source = Replay(files, chosen.capture, venue, report=view.report, derived=derived, speed=speed)
+    source = Replay(
+        records, chosen.capture, venue, report=view.report, derived=derived, speed=speed
+    )
     asyncio.run(_record(source, view, None, seconds, settings.capture.status_seconds))
     return source.status.gaps
 

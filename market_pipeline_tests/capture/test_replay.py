@@ -14,15 +14,18 @@ from typer.testing import CliRunner
 from market_pipeline.books.scale import Scale
 from market_pipeline.capture.derived import derived_part
 from market_pipeline.capture.files import RecordingFiles
-from market_pipeline.capture.replay import Replay, replay_settings
+from market_pipeline.capture.replay import Replay, recorded, recorded_settings
+from market_pipeline.capture.simulated import SIMULATED, simulated, simulated_settings
 from market_pipeline.capture.sinks import JsonLines
 from market_pipeline.cli.app import app
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
+from market_pipeline.errors import VenueError
 from market_pipeline.sources.crypto_lake_trades import read_trades
 from market_pipeline.sources.raw_writer import RawWriter
 from market_pipeline.sources.recording import CONVERTER
-from market_pipeline.sources.venues import VENUES
+from market_pipeline.sources.simulated.market import Market as SimulatedMarket
+from market_pipeline.sources.simulated.plan import demo_plan
 from market_pipeline_tests.capture.recorded import STEP_MS, record_market
 from market_pipeline_tests.capture.scenario import lived
 from market_pipeline_tests.capture.test_bars import COLUMNS, DAY, minute_bars
@@ -32,20 +35,27 @@ from market_pipeline_tests.exchange.server import Faults
 
 def replayed(folder, root, *, speed=None) -> Replay:
     """Replays what is recorded below `root` to JSON lines below `folder`."""
-    settings = Settings(data_dir=folder, capture={"sinks": "jsonl", "sink_folder": folder / "rows"})
     files = sorted(root.rglob("*.recording"))
-    chosen, venue = replay_settings(settings, files), VENUES["binance_spot"]
-    reports = []
-    derived = derived_part(chosen, venue, lambda level, text: None)
+    chosen, venue = recorded_settings(settings_in(folder), files)
+    return run(recorded(files), chosen, venue, speed=speed)
+
+
+def settings_in(folder, **more) -> Settings:
+    capture = {"sinks": "jsonl", "sink_folder": folder / "rows", **more}
+    return Settings(data_dir=folder, capture=capture)
+
+
+def run(records, settings, venue, *, speed=None) -> Replay:
+    derived = derived_part(settings, venue, lambda level, text: None)
     source = Replay(
-        *(files, chosen.capture, venue), derived=derived, speed=speed,
-        report=lambda level, text: reports.append(text),
+        *(records, settings.capture, venue), derived=derived, speed=speed,
+        report=lambda level, text: None,
     )  # fmt: skip
 
-    async def run() -> None:
+    async def running() -> None:
         await source.run(asyncio.Event())
 
-    asyncio.run(run())
+    asyncio.run(running())
     source.refresh(1.0, 0)
     return source
 
@@ -131,3 +141,33 @@ def test_the_verb(tmp_path, monkeypatch):
     again = capture("--replay", tmp_path / "lake", "--sink", "jsonl")
     assert "another replay" in str(again.exception)
     assert 2 == capture("--replay", tmp_path / "lake", "--venue", "okx").exit_code
+
+
+@pytest.mark.slow
+def test_the_simulated_venue(tmp_path):
+    """Of every message the live book has the touch that the venue's own market had after it."""
+    instrument, day, messages = demo_plan().instruments[0], demo_plan().start, 2_000
+    chosen = simulated_settings(settings_in(tmp_path, symbols=instrument.symbol))
+    source = run(simulated([instrument], day, messages), chosen, SIMULATED)
+    found = pl.read_ndjson(tmp_path / "rows" / "best_quotes.jsonl")
+    tick, lot = (float(found[name][0]) for name in ("tick", "lot"))
+    market, last, expected = SimulatedMarket(instrument, messages, 86_400.0), None, []
+    market.open(day)
+    for batch in market.day(day):
+        touch = batch.touch
+        for sequence, (bid, bid_size, ask, ask_size) in zip(
+            touch.sequence_number.tolist(), touch.prices_and_sizes.tolist(), strict=True
+        ):
+            row = (
+                *(round(bid / tick), round(bid_size / lot)),
+                *(round(ask / tick), round(ask_size / lot)),
+            )
+            if row != last:
+                expected.append((sequence, *row))
+            last = row
+    columns = ("bid_price_ticks", "bid_size_lots", "ask_price_ticks", "ask_size_lots")
+    # The first row is of the book before the first message.
+    assert expected == found.select("sequence_number", *columns).rows()[-len(expected) :]
+    assert (0, "live") == (source.status.gaps, source.status.streams["depth:BTC-USDT-PERP"].book)
+    with pytest.raises(VenueError, match="ETH-USDT-PERP"):
+        simulated_settings(settings_in(tmp_path, symbols="XRP"))

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,16 @@ from market_pipeline.sources.simulated.state import (
     Output,
 )
 
-__all__ = ["MAX_MESSAGES_PER_DAY", "Batch", "Deltas", "Market", "Snapshots", "Touch", "Trades"]
+__all__ = [
+    "MAX_MESSAGES_PER_DAY",
+    "Batch",
+    "Deltas",
+    "Market",
+    "Snapshots",
+    "Touch",
+    "Trades",
+    "WholeBook",
+]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -133,6 +143,14 @@ class Batch:
     touch: Touch
 
 
+class WholeBook(NamedTuple):
+    """Every level of a moment, best first, each side as prices and sizes, float64 (levels,)."""
+
+    sequence_number: int
+    bids: tuple[FloatArray, FloatArray]
+    asks: tuple[FloatArray, FloatArray]
+
+
 class Market:
     """One instrument's market; `day` is called for consecutive days.
 
@@ -163,14 +181,24 @@ class Market:
         self._size = _Scale.of(instrument.lot)
         self._opened = False
 
-    def day(self, day: date) -> Iterator[Batch]:
-        """The messages of the next day, in order; must be exhausted before the day after."""
-        start_ms = round(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000
+    def open(self, day: date) -> WholeBook:
+        """The book before the first message, which opens on that day unless it is open already."""
         if not self._opened:
             open_book(self._random(day, "opening"), self._character, self._book, self._state)
             self._state["sequence"] = _FIRST_SEQUENCE
             self._state["trade_id"] = _FIRST_TRADE_ID
             self._opened = True
+        levels = self._book.levels
+        sides = np.flatnonzero(levels > 0)[::-1], np.flatnonzero(levels < 0)
+        return WholeBook(
+            int(self._state["sequence"][0]),
+            *((self._prices(index), self._size.values(abs(levels[index]))) for index in sides),
+        )
+
+    def day(self, day: date) -> Iterator[Batch]:
+        """The messages of the next day, in order; must be exhausted before the day after."""
+        start_ms = round(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000
+        self.open(day)
         # The last message of the day before may have been sent long before midnight, but the time
         # to the next has no memory of that.
         self._state["origin_ms"] = start_ms
