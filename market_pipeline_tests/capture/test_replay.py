@@ -7,6 +7,7 @@ import json
 import time
 from decimal import Decimal
 
+import msgspec
 import polars as pl
 import pytest
 from typer.testing import CliRunner
@@ -23,12 +24,13 @@ from market_pipeline.config.settings import Settings
 from market_pipeline.errors import VenueError
 from market_pipeline.sources.crypto_lake_trades import read_trades
 from market_pipeline.sources.raw_writer import RawWriter
-from market_pipeline.sources.recording import CONVERTER
+from market_pipeline.sources.recording import CONVERTER, RecordingOf, RecordingWriter, RecordKind
+from market_pipeline.sources.recording.format import Connect
 from market_pipeline.sources.simulated.market import Market as SimulatedMarket
 from market_pipeline.sources.simulated.plan import demo_plan
 from market_pipeline_tests.capture.recorded import STEP_MS, record_market
 from market_pipeline_tests.capture.scenario import lived
-from market_pipeline_tests.capture.test_bars import COLUMNS, DAY, minute_bars
+from market_pipeline_tests.capture.test_bars import COLUMNS, DAY, START_NS, minute_bars
 from market_pipeline_tests.exchange.market import Market
 from market_pipeline_tests.exchange.server import Faults
 
@@ -117,6 +119,26 @@ def test_speed(tmp_path):
     source = replayed(tmp_path, tmp_path / CONVERTER.name, speed=10_000.0)
     assert 59 * STEP_MS / 1_000 / 10_000 <= time.monotonic() - began_s
     assert 60 == source.status.streams["depth:BTCUSDT"].messages
+
+
+def test_a_recorder_that_was_killed(tmp_path):
+    """Where another session goes on, its stream was down between; the first one's end is not."""
+    between_ns = 1_000_000_000
+    for number, session in enumerate(("one", "two")):
+        of = RecordingOf("BINANCE", "BTCUSDT", "host", session)
+        writer = RecordingWriter(tmp_path / CONVERTER.name, of)
+        at_ns = START_NS + 4 * number * between_ns
+        connect = msgspec.json.encode(Connect("wss://one", ("trades:BTCUSDT",)))
+        writer.append(RecordKind.CONNECT, at_ns, at_ns, 1, "", connect)
+        for at in range(3):
+            frame = json.dumps(
+                {"stream": "btcusdt@trade", "data": {"s": "BTCUSDT", "t": 4 * number + at}}
+            ).encode()
+            stamp = at_ns + at * between_ns
+            writer.append(RecordKind.FRAME, stamp, stamp, 1, "trades:BTCUSDT", frame)
+        writer.close()
+    stream = replayed(tmp_path, tmp_path / CONVERTER.name).status.streams["trades:BTCUSDT"]
+    assert (6, 1, 2.0) == (stream.messages, stream.gaps, stream.downtime_s)
 
 
 def capture(*arguments):
