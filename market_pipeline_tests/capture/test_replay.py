@@ -168,8 +168,9 @@ def test_the_verb(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_the_simulated_venue(tmp_path):
     """Of every message the live book has the touch that the venue's own market had after it."""
-    instrument, day, messages = demo_plan().instruments[0], demo_plan().start, 2_000
-    chosen = simulated_settings(settings_in(tmp_path, symbols=instrument.symbol))
+    instrument, day, messages = demo_plan().instruments[0], demo_plan().start, 500
+    of = settings_in(tmp_path, symbols=instrument.symbol, metrics_seconds=3_600)
+    chosen = simulated_settings(of)
     source = run(simulated([instrument], day, messages), chosen, SIMULATED)
     found = pl.read_ndjson(tmp_path / "rows" / "best_quotes.jsonl")
     tick, lot = (float(found[name][0]) for name in ("tick", "lot"))

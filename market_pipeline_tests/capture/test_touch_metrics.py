@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market_pipeline.books.scale import Scale
@@ -67,6 +67,7 @@ class Watched(TouchMetrics):
             self.seen.append(self._books[-1])
 
 
+@settings(max_examples=40, deadline=None)
 @given(BOOKS)
 def test_live_metrics_are_those_of_the_batch(books):
     """Cut anywhere, with losses and clocks that run back, each interval has the batch's row."""
