@@ -69,7 +69,8 @@ def captured_book(files: Sequence[Path], instrument: str, folder: Path) -> Compa
     venue, _, symbol = instrument.partition(":")
     whose = Instrument(venue=venue, symbol=symbol, source="binance_capture")
     tick, lot = prices.scale or _NO_LEVELS, sizes.scale or _NO_LEVELS
-    rebuild = Rebuild(tick, lot, RebuildOptions(depth_interval_ms=0, keyframe_seconds=0))
+    options = RebuildOptions(depth_interval_ms=0, keyframe_seconds=0, ids_prove=feeds.ids_prove)
+    rebuild = Rebuild(tick, lot, options)
     day = datetime.fromtimestamp(first_ns // 1_000_000_000, UTC).date()
     intervals, arrow = Intervals(whose, day, tick), BookArrow(whose, day, tick, lot)
     warehouse = Warehouse(folder)

@@ -55,11 +55,13 @@ class Feeds:
             argument what a capture has wrong.
         snapshots: The same for the snapshots, once.
         trade_times: None without trades.
+        ids_prove: Whether the ids link each message to the one before, as in a capture.
     """
 
     deltas: Callable[[Findings], Iterator[DeltaBatch]]
     snapshots: Callable[[Findings], Iterator[SnapshotBatch]]
     trade_times: TradeTimes | None
+    ids_prove: bool
 
 
 def feeds_of(
@@ -78,12 +80,14 @@ def feeds_of(
         LakeFileError: A file of trades cannot be read, or names in a folder or list leave open
             which files are its shards.
     """
-    if snapshots is None and _is_capture(_files(deltas)):
+    is_capture = _is_capture(_files(deltas))
+    if snapshots is None and is_capture:
         snapshots = deltas
     return Feeds(
         deltas=_deltas(deltas, instrument),
         snapshots=_snapshots(snapshots, instrument),
         trade_times=None if trades is None else _trade_times(trades, instrument),
+        ids_prove=is_capture,
     )
 
 

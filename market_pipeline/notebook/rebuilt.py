@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, get_args
 
@@ -72,6 +72,7 @@ def rebuilt_book(
     options: RebuildOptions,
 ) -> RebuiltBook:
     """Rebuilds the book of the feeds; see `rebuild`."""
+    options = replace(options, ids_prove=feeds.ids_prove)
     infers = "infer" in (tick, lot)
     known = scan_raw(feeds.deltas(Findings()), feeds.trade_times, infer_steps=infers)
     # Rows that only remove levels show no lot; any step then represents their sizes, all 0.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 from decimal import Decimal
 from pathlib import Path
 
@@ -304,6 +305,19 @@ class TestCapture:
         assert [0, beyond, beyond | BookFlag.GAP] == rebuilt.bbo["flags"].to_list()
         assert [100.0, 99.9, 99.8] == rebuilt.book.bids["price"].to_list()
         assert [100.3] == rebuilt.book.asks["price"].to_list()
+
+    def test_a_mismatch_after_a_loss_reaches_back_to_the_loss(self, file: Path):
+        """Ids prove the messages before it, so only what follows it is in doubt."""
+        levels = [("99.0", "1.0")], [("101.0", "1.0")]
+        more = [
+            line(rest(21, *levels), 500),
+            line(depth("spot", (22, 22), bids=[("98.9", "1.0")]), 600),
+        ]
+        capture(file, [*gzip.decompress(file.read_bytes()).splitlines(), *more])
+        flags = rebuild(file, instrument="BINANCE:BTC-USDT").bbo["flags"].to_list()
+        assert [0, 0, BookFlag.SNAPSHOT_MISMATCH, 0] == [
+            flag & BookFlag.SNAPSHOT_MISMATCH for flag in flags
+        ]
 
     def test_tells_what_it_found(self, file: Path):
         """Each finding comes once, with its file, its line and what it means."""

@@ -122,7 +122,10 @@ def _pair(
     shifts: tuple[Shift | None, Shift | None],
 ) -> FidelityPair:
     """The row of the pair, graded by its worst figure."""
-    graded = [each for each in metrics if each.grade is not None]
+    seconds = measured.seconds
+    # Messages that are all there say nothing of a book that is never right.
+    is_known = seconds.both_valid_seconds + seconds.golden_only_seconds > 0
+    graded = [each for each in metrics if each.grade is not None and is_known]
     worst = max(
         graded, key=lambda each: (_GRADES.index(each.grade or "pass"), each.ratio), default=None
     )
@@ -143,7 +146,7 @@ def _pair(
         other_invalid=int(counts[Count.OTHER_INVALID]),
         only_golden=int(counts[Count.ONLY_GOLDEN]),
         only_other=int(counts[Count.ONLY_OTHER]),
-        **measured.seconds._asdict(),
+        **seconds._asdict(),
         **{
             f"{clock_name}_shift{part}_ns": getattr(shift, attribute)
             for clock_name, shift in zip(("receipt", "exchange"), shifts, strict=True)

@@ -202,6 +202,37 @@ def test_numbers_of_another_kind_leave_the_time_grids():
     assert "fail" == compare(different).pair.grade
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_two_honest_captures_pass(seed):
+    """Two captures of one market, each with its own losses, snapshot after each, network and clock.
+
+    What is left differs by time that only one knows: the levels agree wherever both are valid, and
+    every distribution is within the golden one's own noise.
+    """
+
+    def captured(seed):
+        random = np.random.default_rng(seed)
+        rows = DAY._replace(
+            ts_receipt_ns=DAY.ts_receipt_ns + random.integers(0, 20 * MS, 21_000) + seed * MS,
+            flags=DAY.flags.copy(),
+        )
+        kept = np.ones(21_000, np.bool_)
+        for lost in random.integers(100, 20_900, 2):
+            kept[lost] = False
+            rows.flags[lost : lost + 5] = int(BookFlag.GAP)
+        return taken(rows, kept)
+
+    found = compare(captured(2 * seed + 1), captured(2 * seed))
+    graded = [each for each in found.metrics if each.grade is not None]
+    distances = [each for each in graded if each.metric.startswith(("spread_ks", "mid_return"))]
+    assert ("pass", 0) == (
+        found.pair.grade,
+        sum(each.differing for each in graded if each.metric == "level_mismatch"),
+    )
+    assert 0 < found.pair.worst_ratio < 1
+    assert 5 == len(distances) and max(each.ratio for each in distances) < 0.2
+
+
 def test_a_short_span_has_no_verdict_from_distributions():
     """With fewer than six blocks no distance is given, and a note says why."""
     short = taken(DAY, slice(0, 9_000))
@@ -244,7 +275,11 @@ def test_a_golden_book_that_is_never_valid():
     invalid = np.full(21_000, int(BookFlag.NOT_SEEDED), np.uint16)
     found = compare(DAY, DAY._replace(flags=invalid))
     assert not [each for each in found.metrics if each.grade == "fail"]
-    assert 0.0 == found.pair.both_valid_seconds
+    assert (None, 0.0, 21_000) == (
+        found.pair.grade,
+        found.pair.both_valid_seconds,
+        found.pair.matched,
+    )
 
 
 def test_a_bound_of_0_allows_nothing():
