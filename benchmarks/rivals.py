@@ -25,7 +25,7 @@ from benchmarks.measure import Spread, child_environment, cpu_seconds
 from benchmarks.workspace import scratch, work_folder
 from market_pipeline.books.state import Deltas
 
-__all__ = ["LAKEAPI", "compare", "lakeapi_figures", "rival_python"]
+__all__ = ["LAKEAPI", "compare", "lakeapi_figures", "own_python", "rival_python"]
 
 LAKEAPI = "lakeapi==0.22.3"
 _TOP_ROWS = 200_000
@@ -33,13 +33,27 @@ _PIP_OPTIONS = ("--disable-pip-version-check", "--only-binary", ":all:")
 
 
 def rival_python() -> Path:
-    """The Python of the rivals' environment, which is made on first use.
+    """The Python of the rivals' environment: lakeapi, with our versions of numba and numpy.
 
     Raises:
         RuntimeError: If lakeapi cannot be installed.
     """
-    wanted = [LAKEAPI, *(f"{name}=={version(name)}" for name in ("numba", "numpy"))]
-    folder = work_folder() / "rivals"
+    return own_python(
+        "rivals", [LAKEAPI, *(f"{name}=={version(name)}" for name in ("numba", "numpy"))]
+    )
+
+
+def own_python(name: str, wanted: list[str]) -> Path:
+    """The Python of an environment below the work folder, which is made on first use.
+
+    Args:
+        name: Of its folder.
+        wanted: What is installed into it, as pip is given it.
+
+    Raises:
+        RuntimeError: If it cannot be installed.
+    """
+    folder = work_folder() / name
     python, stamp = folder / "bin" / "python", folder / "installed.txt"
     if not stamp.exists() or stamp.read_text(encoding="utf-8").splitlines() != wanted:
         for command in (
@@ -49,7 +63,7 @@ def rival_python() -> Path:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise RuntimeError(
-                    f"{LAKEAPI} could not be installed: {done.stderr.strip()[-300:]}"
+                    f"{wanted[0]} could not be installed: {done.stderr.strip()[-300:]}"
                 )
         stamp.write_text("\n".join(wanted) + "\n", encoding="utf-8")
     return python
