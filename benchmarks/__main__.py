@@ -23,6 +23,7 @@ from benchmarks.kernel import kernel_figures
 from benchmarks.machine import describe_machine
 from benchmarks.replay import replay_figures
 from benchmarks.report import print_results
+from benchmarks.research import research_figures
 from benchmarks.resume import resume_figures
 from benchmarks.rivals import lakeapi_figures, rival_python
 from benchmarks.start import start_figures
@@ -124,6 +125,10 @@ class Suite:
         """Trades with their books, and bars of them."""
         self.figures += trade_figures(self.trades_number, self.runs)
 
+    def research(self) -> None:
+        """A published day as a researcher uses it."""
+        self.figures += research_figures(min(self.end_to_end_rows), self.runs)
+
     def start(self) -> None:
         """The first row of a fresh process."""
         self.figures += start_figures(self.runs)
@@ -141,6 +146,7 @@ _PARTS = (
     "history",
     "captures",
     "trades",
+    "research",
     "start",
 )
 

@@ -44,6 +44,7 @@ __all__ = [
     "settings_of",
     "tiny_figures",
     "vendor_figures",
+    "vendor_task",
 ]
 
 _TINY_DAYS = 8
@@ -71,7 +72,7 @@ class Task:
 
 def vendor_figures(rows: int, runs: int) -> list[Figure]:
     """The rate and peak memory of a vendor's day of so many rows."""
-    answers = [_measured(_vendor_task(rows)) for _ in range(runs)]
+    answers = [_measured(vendor_task(rows)) for _ in range(runs)]
     group = f"whole chain, a vendor's day of {rows:,} rows"
     further = [cpu_s for answer in answers for cpu_s in answer["cpu_s"][1:]]
     return [
@@ -141,7 +142,8 @@ def month_figures() -> list[Figure]:
     ]
 
 
-def _vendor_task(rows: int) -> Task:
+def vendor_task(rows: int) -> Task:
+    """A vendor's day of so many rows, and the same day again."""
     instrument = {
         "venue": EXCHANGE,
         "symbol": symbol_of(SEED),

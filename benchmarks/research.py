@@ -1,0 +1,139 @@
+"""What a researcher does with a published day: its tables, `replay`, and `compare`, from files.
+
+`python -m benchmarks.research WHAT TASK` is a process of its own, so that memory is one thing's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from benchmarks.chain import Task, settings_of, vendor_task
+from benchmarks.figures import Figure
+from benchmarks.measure import Spread, peak_rss_mb, run_child
+from benchmarks.workspace import scratch
+from market_pipeline import compare, replay
+from market_pipeline.books.player import Message
+from market_pipeline.cli.days import run_days
+from market_pipeline.cli.timings import StepTimes
+
+__all__ = ["research_figures"]
+
+_REBUILD, _TABLES = "rebuild_books", ("trades", "bars", "measure_day")
+_DEPTH = 5
+
+
+def research_figures(rows: int, runs: int) -> list[Figure]:
+    """What the tables of a vendor's day cost beside its rebuild, and how fast it is read again.
+
+    Args:
+        rows: Of the deltas of the day.
+        runs: Of each.
+    """
+    task = vendor_task(rows)
+    with scratch() as folder:
+        variables = settings_of(task, folder, folder / "data")
+
+        def measured(what: str) -> dict[str, Any]:
+            arguments = what, json.dumps(asdict(task)), runs
+            return run_child("benchmarks.research", arguments, folder, **variables)
+
+        days = measured("publish")["steps"]
+        found = {what: measured(what) for what in ("callback", "loop", "compare")}
+    group = f"research on a vendor's day of {rows:,} rows"
+    ratio = Spread.of(sum(each[name] for name in _TABLES) / each[_REBUILD] for each in days)
+    figures = [
+        Figure(
+            group,
+            "trades, bars and metrics over the rebuild",
+            "x CPU",
+            ratio,
+            bar=1.0,
+            more_is_better=False,
+        )
+    ]
+    for what, name, bar in (
+        ("callback", "replay through a compiled callback", 1.0),
+        ("loop", f"replay through a Python loop, {_DEPTH} levels", None),
+        ("compare", "compared with itself", None),
+    ):
+        rates = Spread.of(found[what]["messages"] / s / 1e6 for s in found[what]["cpu_s"])
+        peak = Spread.of([found[what]["peak_mb"]])
+        figures += [
+            Figure(group, name, "M messages / CPU s", rates, bar=bar),
+            Figure(group, f"peak memory: {name}", "MB RSS", peak, more_is_better=False),
+        ]
+    return figures
+
+
+def _publish(task: Task, runs: int) -> dict[str, Any]:
+    """What the steps of the day took, but the first time, which loads the kernels."""
+    days = []
+    for _ in range(1 + runs):
+        times, out = StepTimes(), Console(file=sys.stderr)
+        failed = run_days([_day(task)], task.ids, out, force=True, times=times)
+        if failed:
+            raise RuntimeError(f"the day failed: {failed}")
+        days.append(times.cpu_s)
+    return {"steps": days[1:]}
+
+
+def _day(task: Task) -> date:
+    return date.fromisoformat(task.days[0])
+
+
+def _count(state: np.ndarray, message: Message, _levels: object) -> bool:
+    state[0] += 1
+    state[1] += message.flags == 0
+    return False
+
+
+def _called_back(task: Task) -> int:
+    state = np.zeros(2, np.int64)
+    return int(replay(task.ids, *_span(task), on_message=_count, state=state)[0])
+
+
+def _looped(task: Task) -> int:
+    return sum(1 for _ in replay(task.ids, *_span(task), depth=_DEPTH))
+
+
+def _span(task: Task) -> tuple[str, str]:
+    day = _day(task)
+    return f"{day}T00:00:00Z", f"{day + timedelta(days=1)}T00:00:00Z"
+
+
+def _compared(task: Task) -> int:
+    (instrument,) = task.ids
+    return compare(instrument, instrument, _day(task)).pair.matched
+
+
+def _timed(run: Callable[[Task], int], task: Task, runs: int) -> dict[str, Any]:
+    """CPU seconds but of the first time, and the most memory of all."""
+    cpu_s, messages = [], 0
+    for _ in range(1 + runs):
+        before = time.process_time()
+        messages = run(task)
+        cpu_s.append(time.process_time() - before)
+    return {"messages": messages, "cpu_s": cpu_s[1:], "peak_mb": peak_rss_mb()}
+
+
+def main() -> None:
+    """Does what is named for a task given as JSON, and prints what it took as JSON."""
+    os.umask(0o077)
+    what, task, runs = sys.argv[1], Task(**json.loads(sys.argv[2])), int(sys.argv[3])
+    timed = {"callback": _called_back, "loop": _looped, "compare": _compared}
+    answer = _publish(task, runs) if what == "publish" else _timed(timed[what], task, runs)
+    sys.stdout.write(json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    main()
