@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,7 +32,9 @@ PurposeName = Annotated[
 ]
 Files = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="[FILE]...", help="By default all below data and lake folder."),
+    typer.Argument(
+        metavar="[PATH]...", help="Files or folders; by default the data and the lake folder."
+    ),
 ]
 
 
@@ -139,7 +141,8 @@ def reseal_files(files: Annotated[list[Path], typer.Argument(metavar="FILE...")]
 def verify(files: Files = None) -> None:
     """Open every sealed file, whole.
 
-    Exit code 0: all are as they were sealed. 1: some is not, or no key opens it. 2: wrong usage.
+    Exit code 0: all are as they were sealed. 1: some is not, no key opens it, or there is none. 2:
+    wrong usage.
     """
     from market_pipeline.security.files import open_sealed
 
@@ -152,18 +155,24 @@ def verify(files: Files = None) -> None:
 
     sizes, failed = _each(todo, read, "verifying")
     console().print(f"{len(sizes):,} files of {len(todo):,} verified, {bytes_text(sum(sizes))}")
-    raise typer.Exit(1 if failed else 0)
+    raise typer.Exit(1 if failed or not todo else 0)
 
 
 @keys.command("destroy")
 def destroy(
     key: Annotated[str, typer.Argument(metavar="KEY", help="Its id, as `keys list` shows it.")],
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FOLDER]...", help="Where sealed files lie besides."),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Destroy it.")] = False,
 ) -> None:
     """Show which files nothing will open without a key, and with --yes destroy it.
 
-    Its slots beside the files go with it. Copies of them elsewhere, such as in backups, have to be
-    destroyed too: whoever has one and the master key opens the file.
+    It looks through the data and the lake folder and those that are named: files that lie
+    elsewhere are not known, and are gone as well. The key's slots beside the files go with it.
+    Copies of them elsewhere, such as in backups, have to be destroyed too: whoever has one and the
+    master key opens the file.
 
     Exit code 0: shown, or destroyed. 2: wrong usage, or there is no such key.
     """
@@ -172,7 +181,8 @@ def destroy(
     settings = _settings()
     ring = _ring(settings, with_master=False)
     found = ring.named(key)
-    by_key, _ = _files_by_key(_sealed(settings, None))
+    roots = [*_roots(settings), *(folders or ())]
+    by_key, _ = _files_by_key(_sealed(settings, roots))
     opens = by_key.get(key, [])
     others = {path for name, paths in by_key.items() if name != key for path in paths}
     for path in opens:
@@ -180,7 +190,12 @@ def destroy(
             f"{path}: {'another key opens it' if path in others else 'nothing will open it'}"
         )
     if not yes:
-        console().print(f"{found.id} opens {len(opens):,} files; --yes destroys it.")
+        looked = ", ".join(dict.fromkeys(map(str, roots)))
+        console().print(
+            f"{found.id} opens {len(opens):,} files of those in {looked}; what lies elsewhere is "
+            "not known. --yes destroys it.",
+            soft_wrap=True,
+        )
         return
     ring.destroy(key)
     for path in opens:
@@ -264,15 +279,17 @@ def _of(path: Path, purpose: str, purpose_of: Callable[[Path], str]) -> bool:
         return True
 
 
-def _sealed(settings: Settings, files: Sequence[Path] | None) -> list[Path]:
+def _roots(settings: Settings) -> list[Path]:
+    return [each for each in (settings.data_dir, settings.lake_path) if each.is_dir()]
+
+
+def _sealed(settings: Settings, paths: Sequence[Path] | None) -> list[Path]:
+    """The files that are named, and the sealed ones in the folders that are."""
     from market_pipeline.security.files import find_sealed
 
-    return list(files) if files else find_sealed([settings.data_dir, *_lake(settings)])
-
-
-def _lake(settings: Settings) -> Iterator[Path]:
-    if settings.lake_path.is_dir():
-        yield settings.lake_path
+    paths = paths or _roots(settings)
+    folders = [path for path in paths if path.is_dir()]
+    return [*(path for path in paths if path not in folders), *find_sealed(folders)]
 
 
 def _files_by_key(paths: Sequence[Path]) -> tuple[dict[str, list[Path]], int]:

@@ -66,6 +66,7 @@ def test_a_life_of_keys(folder):
         "rotate", "exports", "--only-files"
     )[:2]
     assert f"{old} opens 0 files" in ran("destroy", old)[1]
+    assert 1 == ran("verify", folder / "keys")[0]
     assert 0 == ran("destroy", old, "--yes")[0]
 
     assert (0, "1 files of 1, 2.3 MB\n") == ran("reseal", folder / "one.sealed")[:2]
