@@ -20,7 +20,7 @@ from market_pipeline.defs.quality.fidelity import ASSETS as FIDELITY
 from market_pipeline.defs.raw.assets import ASSETS as LAKE
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.defs.schedules import DAILY_SCHEDULE
-from market_pipeline.defs.sensors import NEW_DAYS
+from market_pipeline.defs.sensors import SENSORS
 from market_pipeline.machine import give_memory_back, panic_without_backtrace
 from market_pipeline.warehouse.layout import PRIVATE_UMASK, Warehouse
 
@@ -38,7 +38,7 @@ defs = dg.Definitions(
     asset_checks=CHECKS,
     jobs=[DAILY_JOB],
     schedules=[DAILY_SCHEDULE],
-    sensors=[NEW_DAYS, *ALERT_SENSORS],
+    sensors=[*SENSORS, *ALERT_SENSORS],
     resources={
         "pipeline": Pipeline(),
         "lake_tables": DuckDBLakeIOManager(data_dir=str(_warehouse.data_dir)),

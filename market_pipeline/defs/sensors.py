@@ -1,4 +1,6 @@
-"""The sensor: a day that is new or changed in the lake is requested, once for what it then is."""
+"""The sensors: a day that is new or changed in the lake is requested, once for what it then is, and
+a comparison with a golden book that came later.
+"""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -12,6 +14,8 @@ from market_pipeline.defs.ran import is_under_way, last_whole_run_s
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.defs.schedules import is_about_to_run
 from market_pipeline.machine import reports_machine_errors
+from market_pipeline.stages.fidelity.day import COMPARED
+from market_pipeline.stages.fidelity.uncompared import uncompared_days
 from market_pipeline.stages.triggers.lake_state import (
     FOLDER_PACE,
     STORE_PACE,
@@ -27,7 +31,7 @@ from market_pipeline.stages.triggers.run_requests import (
     run_requests,
 )
 
-__all__ = ["NEW_DAYS", "span_of"]
+__all__ = ["SENSORS", "span_of"]
 
 _MAX_REQUESTS = 10
 
@@ -90,4 +94,37 @@ def _reason(tick: Tick, left: int, requests: RunRequests) -> str:
     return f"{tick.listings} listings; no day is new or changed, whole or due, and settled."
 
 
-NEW_DAYS = new_lake_days
+@dg.sensor(
+    name="golden_books",
+    job=DAILY_JOB,
+    minimum_interval_seconds=60,
+    description="Requests the fidelity report of a day once both of its books are there.",
+)
+@reports_machine_errors
+def golden_books(context: dg.SensorEvaluationContext, pipeline: Pipeline) -> dg.SensorResult:
+    """Request the comparison alone, of the instruments whose golden book came or was made again."""
+    found = uncompared_days(pipeline.selected, pipeline.warehouse, pipeline.settings.start_date)
+    free = [each for each in found.days if not is_under_way(context.instance, each.day)]
+    requested = free[:_MAX_REQUESTS]
+    compared = [dg.AssetKey(table.name) for table in COMPARED]
+    return dg.SensorResult(
+        run_requests=[
+            dg.RunRequest(
+                run_key=f"{each.day}:{each.fingerprint}",
+                partition_key=each.day.isoformat(),
+                asset_selection=compared,
+                run_config={
+                    "resources": {"pipeline": {"config": {"instruments": [*each.instruments]}}}
+                },
+            )
+            for each in requested
+        ],
+        skip_reason=None
+        if requested
+        else dg.SkipReason(
+            " ".join([f"{len(found.days)} days to compare wait for a run.", *found.failures])
+        ),
+    )
+
+
+SENSORS = [new_lake_days, golden_books]

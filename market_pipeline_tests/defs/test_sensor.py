@@ -62,7 +62,7 @@ def land(
 def tick(instance: dg.DagsterInstance, instruments: tuple[Instrument, ...]):
     """Evaluates the sensor as Dagster would, from the cursor of the tick before."""
     from market_pipeline.defs.resources import Pipeline
-    from market_pipeline.defs.sensors import NEW_DAYS
+    from market_pipeline.defs.sensors import new_lake_days
 
     cursor: list[str | None] = [None]
 
@@ -70,7 +70,7 @@ def tick(instance: dg.DagsterInstance, instruments: tuple[Instrument, ...]):
         with dg.build_sensor_context(
             instance=instance, cursor=cursor[0], resources={"pipeline": Pipeline()}
         ) as context:
-            result = NEW_DAYS(context)
+            result = new_lake_days(context)
         if keep_cursor:
             cursor[0] = result.cursor
         assert bool(result.run_requests) != bool(result.skip_reason)
@@ -414,3 +414,13 @@ class TestSpan:
         span = span_of(settings, self.NOW_S)
 
         assert (first, NEXT_DAY) == (span.first, span.newest)
+
+
+def test_no_golden_book(lake, instance, instruments):
+    """Where no instrument names one there is nothing to compare."""
+    from market_pipeline.defs.resources import Pipeline
+    from market_pipeline.defs.sensors import golden_books
+
+    with dg.build_sensor_context(instance=instance, resources={"pipeline": Pipeline()}) as context:
+        result = golden_books(context)
+    assert "0 days to compare wait for a run." == result.skip_reason.skip_message

@@ -99,11 +99,14 @@ class TestAutomation:
             "sensors": [
                 {
                     "name": name,
-                    "targets": [{"pipelineName": "daily_books"}] if name == SENSOR else [],
+                    "targets": [{"pipelineName": "daily_books"}]
+                    if name in {SENSOR, "golden_books"}
+                    else [],
                     "sensorState": {"status": "STOPPED"},
                 }
                 for name in (
                     "alert_delivery",
+                    "golden_books",
                     "late_day_alerts",
                     SENSOR,
                     "run_alerts",

@@ -31,11 +31,13 @@ from market_pipeline.warehouse.lineage import MadeOf
 from market_pipeline.warehouse.read import current_files
 from market_pipeline.warehouse.tables import Table
 
-__all__ = ["COMPARED", "FidelityDay", "fidelity_day", "fidelity_made_of"]
+__all__ = ["COMPARED", "COMPARED_BOOKS", "FidelityDay", "fidelity_day", "fidelity_made_of"]
+__all__ += ["golden_of", "warehouse_of"]
 
 COMPARED: tuple[Table, ...] = (FIDELITY_REPORT, FIDELITY_METRICS)
 """The tables that are made together."""
-_READ = (BBO, DEPTH, INTERVALS)
+COMPARED_BOOKS: tuple[Table, ...] = (BBO, DEPTH, INTERVALS)
+"""What is read of both books, in this order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +77,10 @@ def fidelity_day(
     """
 
     def books_of(instrument: Instrument) -> tuple[ComparedBook, ComparedBook] | str | None:
-        address = _golden(instrument)
+        address = golden_of(instrument)
         if address is None or not current_files(warehouse, BBO, day, {instrument.id}):
             return None
-        golden = _warehouse_of(address, warehouse)
+        golden = warehouse_of(address, warehouse)
         if not current_files(golden, BBO, day, {address.instrument}):
             return f"Its golden book {address} has nothing of {day}."
         return (
@@ -124,18 +126,18 @@ def fidelity_made_of(
     concerned = [
         each
         for each in instruments
-        if _golden(each) or not published.filter(of_instrument(each)).is_empty()
+        if golden_of(each) or not published.filter(of_instrument(each)).is_empty()
     ]
-    own = [published_inputs(warehouse, table, day) for table in _READ if concerned]
+    own = [published_inputs(warehouse, table, day) for table in COMPARED_BOOKS if concerned]
 
     def made_of(instrument: Instrument) -> MadeOf:
-        address = _golden(instrument)
+        address = golden_of(instrument)
         if address is None:
             return MadeOf((), {"golden": None})
-        its = _warehouse_of(address, warehouse)
+        its = warehouse_of(address, warehouse)
         golden: list[JsonValue] = [
             each.sha256
-            for table in _READ
+            for table in COMPARED_BOOKS
             for each in published_inputs(its, table, day).get(address.instrument, ())
         ]
         parameters: dict[str, JsonValue] = {
@@ -148,12 +150,13 @@ def fidelity_made_of(
     return made_of_each(day, concerned, made_of)
 
 
-def _golden(instrument: Instrument) -> BookAddress | None:
+def golden_of(instrument: Instrument) -> BookAddress | None:
+    """The golden book that an instrument names; None if it names none."""
     given = instrument.fidelity.golden
     return None if given is None else BookAddress(given)
 
 
-def _warehouse_of(address: BookAddress, own: Warehouse) -> Warehouse:
+def warehouse_of(address: BookAddress, own: Warehouse) -> Warehouse:
     """Where a golden book is published.
 
     Raises:
