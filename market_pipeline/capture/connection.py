@@ -58,7 +58,8 @@ class StampedConnection(ClientConnection):
         if event.opcode is not Opcode.CONT:
             self._opcode = int(event.opcode)
         if not event.fin:
-            self._parts.append(bytes(event.data))
+            if event.data:  # without end they would fill the memory
+                self._parts.append(bytes(event.data))
             return
         payload = bytes(event.data)
         if self._parts:

@@ -47,16 +47,7 @@ class RecordingFiles:
         if recorder is None:
             of = RecordingOf(self._exchange, symbol, self._host, self._session)
             recorder = self._recorders[symbol] = HourlyRecorder(self._root, of)
-        recorder.append(
-            RecordKind(entry.kind),
-            entry.wall_ns,
-            entry.monotonic_ns,
-            entry.connection,
-            entry.stream,
-            entry.payload,
-            entry.opcode,
-            entry.update_id,
-        )
+        recorder.append(*entry[1:])
 
     def flush(self) -> None:
         """Gives everything taken to the system.

@@ -104,8 +104,17 @@ class Endpoints:
         if self._failed[address] >= self._most:
             self._closed_at_s[address] = now_s + self._open_s
 
+    def unreachable(self, address: str, now_s: float) -> None:
+        """It does not even answer: its breaker opens at once."""
+        self._failed[address] = self._most
+        self._closed_at_s[address] = now_s + self._open_s
+
+    def has_other(self, address: str, now_s: float) -> bool:
+        """Whether another endpoint could be used now."""
+        return any(at <= now_s for each, at in self._closed_at_s.items() if each != address)
+
     def worked(self, address: str) -> None:
-        """It delivered."""
+        """It delivered for long enough."""
         self._failed[address] = 0
 
     def is_backup(self, address: str, now_s: float) -> bool:

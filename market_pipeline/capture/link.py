@@ -22,6 +22,8 @@ from market_pipeline.sources.venues.venue import Kind, Venue
 __all__ = ["Link", "Observer"]
 
 _GOING_AWAY = 1001
+_ANSWERS_S = 2.0
+"""An endpoint that does not answer for so long is left for another one, while nothing is live."""
 _FAILURES = (OSError, WebSocketException, VenueError)
 
 
@@ -57,6 +59,7 @@ class _Session:
     connection: StampedConnection
     opened_s: float
     messages: int = 0
+    has_lasted: bool = False
     heard: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -123,7 +126,9 @@ class Link:
                 reason = await self._until_due(live)
                 if reason is None:
                     self._lost(live)
-                    live = None
+                    has_lasted, live = live.has_lasted, None
+                    if not has_lasted:  # a venue that hangs up again and again is given time
+                        await asyncio.sleep(self._backoff.next_s())
                     continue
                 following = await self._connected(live)
                 await self._close(live, reason)
@@ -142,7 +147,10 @@ class Link:
                 session = await self._open(base, address, replaced)
             except _FAILURES as error:
                 self._observer.failed(self, address, str(error) or type(error).__name__)
-                self.endpoints.failed(base, time.monotonic())
+                if isinstance(error, TimeoutError) and replaced is None:
+                    self.endpoints.unreachable(base, time.monotonic())
+                else:
+                    self.endpoints.failed(base, time.monotonic())
                 await asyncio.sleep(self._backoff.next_s())
                 continue
             if replaced is None or await self._delivers(session):
@@ -155,9 +163,11 @@ class Link:
         while (wait_s := self._connects.wait_s(1, time.monotonic())) > 0:
             await asyncio.sleep(wait_s)
         self._connects.spend(1, time.monotonic())
-        connection = await open_connection(
-            address, self._settings, self._context, own_pings=self.venue.keepalive.own_pings
-        )
+        is_alone = replaced is not None or not self.endpoints.has_other(base, time.monotonic())
+        async with asyncio.timeout(None if is_alone else _ANSWERS_S):
+            connection = await open_connection(
+                address, self._settings, self._context, own_pings=self.venue.keepalive.own_pings
+            )
         session = _Session(
             self._observer.next_number(), address, base, connection, time.monotonic()
         )
@@ -185,8 +195,6 @@ class Link:
             session.messages += 1
             if session.messages == 1:
                 session.heard.set()
-                self._backoff.reset()
-                self.endpoints.worked(session.base)
             arrived(self, number, arrival)
 
         return receive
@@ -210,6 +218,7 @@ class Link:
                     {closed, wanted}, timeout=look_s, return_when=asyncio.FIRST_COMPLETED
                 )
                 now_s = time.monotonic()
+                self._look_for_age(session, now_s)
                 if closed.done():
                     return None
                 if wanted.done():
@@ -227,6 +236,13 @@ class Link:
         finally:
             closed.cancel()
             wanted.cancel()
+
+    def _look_for_age(self, session: _Session, now_s: float) -> None:
+        lasted_s = now_s - session.opened_s
+        if session.messages and lasted_s >= self._settings.retry_longest_seconds:
+            session.has_lasted = True
+            self._backoff.reset()
+            self.endpoints.worked(session.base)
 
     def _look_for_silence(self, session: _Session, now_s: float) -> None:
         for silence in self.watchdog.changes(now_s):

@@ -232,14 +232,16 @@ class Recorder:
     def arrived(self, link: Link, connection: int, arrival: Arrival) -> None:
         """Records a frame, before anything else is done with it."""
         head = self._reader.classify(arrival.payload)
-        symbol = head.symbol if head.stream in self._streams else link.symbols[0]
+        # The name of a stream that nobody asked for is whatever the venue sends.
+        is_ours = head.stream in self._streams
+        symbol, stream = (head.symbol, head.stream) if is_ours else (link.symbols[0], "")
         self._raw.put(
             Entry(symbol, RecordKind.FRAME, arrival.wall_ns, arrival.monotonic_ns, connection,
-                  head.stream, arrival.payload, arrival.opcode, head.last_id)
+                  stream, arrival.payload, arrival.opcode, head.last_id if is_ours else None)
         )  # fmt: skip
         self.status.frames += 1
         checked = self._streams.check(connection, head, arrival.wall_ns)
-        if head.stream not in self._streams:
+        if not is_ours:
             self.status.undecodable += head.kind is Kind.UNDECODABLE
             if head.kind is Kind.CONTROL and _SHUTDOWN in arrival.payload:
                 link.renew("the venue announced its shutdown")

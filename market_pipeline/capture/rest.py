@@ -7,7 +7,9 @@ import ctypes
 import ssl
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import msgspec
@@ -21,7 +23,11 @@ __all__ = ["Answer", "RestClient", "kernel_clock"]
 
 _REFUSED = (429, 418)
 _TIMEOUT_S = 10.0
-_RETRY_AFTER_S = 60.0
+_WHOLE_S = 60.0
+_MOST_BYTES = 64 << 20
+_RETRY_AFTER_S, _LONGEST_S = 60.0, 3 * 86_400.0
+"""After a refusal that does not say how long, and at most: the longest ban of Binance."""
+_object = msgspec.json.Decoder(dict[str, Any])
 _UNSYNCHRONISED = 5  # `TIME_ERROR` of adjtimex(2)
 
 
@@ -81,7 +87,9 @@ class RestClient:
         synchronised, error_ns = kernel_clock()
         if answer is None or request is None:
             return Clock(synchronised=synchronised, estimated_error_ns=error_ns)
-        venue_ns = time_ns(msgspec.json.decode(answer.body).get(request.time))
+        venue_ns = None
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            venue_ns = time_ns(_object.decode(answer.body).get(request.time))
         middle_ns = (sent_ns + answer.wall_ns) // 2
         return Clock(
             None if venue_ns is None else middle_ns - venue_ns,
@@ -94,18 +102,34 @@ class RestClient:
         while (wait_s := self._budget.wait_s(weight, time.monotonic())) > 0:
             await asyncio.sleep(wait_s)
         self._budget.spend(weight, time.monotonic())
-        response = await self._client.get(address)
-        answer = Answer(time.time_ns(), time.monotonic_ns(), response.content)
+        response, body = await self._whole(address)
+        answer = Answer(time.time_ns(), time.monotonic_ns(), body)
         if response.status_code in _REFUSED:
             self.refused += 1
             after = response.headers.get("Retry-After", "")
-            seconds = float(after) if after.isdigit() else _RETRY_AFTER_S
-            self._budget.close(seconds, time.monotonic())
+            seconds = float(after) if after.isdecimal() else _RETRY_AFTER_S
+            self._budget.close(min(seconds, _LONGEST_S), time.monotonic())
             return None
         used = response.headers.get(used_weight, "") if used_weight else ""
-        if used.isdigit():
+        if used.isdecimal():
             self._budget.used(float(used), time.monotonic())
         return answer if response.is_success else None
+
+    async def _whole(self, address: str) -> tuple[httpx.Response, bytes]:
+        """An answer, unless it is larger or takes longer than any that is worth having."""
+        body = bytearray()
+        try:
+            async with (
+                asyncio.timeout(_WHOLE_S),
+                self._client.stream("GET", address) as response,
+            ):
+                async for data in response.aiter_bytes():
+                    body += data
+                    if len(body) > _MOST_BYTES:
+                        raise httpx.DecodingError(f"an answer of more than {_MOST_BYTES:,} bytes")
+        except TimeoutError as error:
+            raise httpx.ReadTimeout(f"no whole answer in {_WHOLE_S:g} s") from error
+        return response, bytes(body)
 
 
 def kernel_clock() -> tuple[bool | None, int | None]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
-import sys
+import threading
 import time
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from queue import Full, Queue
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,6 +32,7 @@ __all__ = ["capture"]
 
 _STYLES = {"info": "", "warning": "yellow", "error": "red"}
 _PLAIN_EVERY_S = 10.0
+_WAITING_LINES, _END_S = 1_000, 5.0
 _LOOK_S = 5.0
 """Missing frames are looked for so often, however rarely the state is shown."""
 
@@ -149,8 +153,9 @@ async def _record(
 ) -> None:
     """Runs until a signal, or the end of time or record, and shows and watches the state."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as with nohup
+            loop.add_signal_handler(number, stop.set)
     if seconds is not None:
         loop.call_later(seconds, stop.set)
     task = asyncio.create_task(recorder.run(stop))
@@ -174,7 +179,11 @@ async def _record(
 
 
 class _View:
-    """A table that stays in place on a terminal, and lines elsewhere."""
+    """A table that stays in place on a terminal, and lines elsewhere.
+
+    Printed by a thread of its own: a terminal or a pipe that takes nothing keeps nobody from
+    recording, and neither does one that is gone. What it has no time for is left out.
+    """
 
     def __init__(self, out: Console, errors: Console, folder: Path, *, as_json: bool) -> None:
         from rich.live import Live
@@ -182,34 +191,53 @@ class _View:
         self._out, self._errors, self._folder, self._as_json = out, errors, folder, as_json
         self._live = Live(console=out) if out.is_terminal and not as_json else None
         self._printed_s = float("-inf")
+        self._waiting: Queue[Callable[[], object] | None] = Queue(_WAITING_LINES)
+        self._thread = threading.Thread(target=self._print, name="view", daemon=True)
 
     def __enter__(self) -> None:
-        if self._live is not None:
-            self._live.start()
+        self._thread.start()
 
     def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
+        self._say(None)
+        self._thread.join(_END_S)
 
     def report(self, level: str, text: str) -> None:
         """Prints what happened, on standard error."""
-        self._errors.print(f"{level}: {text}", style=_STYLES[level], soft_wrap=True)
+        line = f"{level}: {text}"
+        self._say(lambda: self._errors.print(line, style=_STYLES[level], soft_wrap=True))
 
     def show(self, status: Status, *, last: bool) -> None:
         """Shows the state: each time on a terminal or as JSON, else every 10 s and at the end."""
         import msgspec
 
-        status.free_bytes = shutil.disk_usage(self._folder).free
+        status.free_bytes = _free_bytes(self._folder)
         if self._as_json:
-            sys.stdout.write(msgspec.json.encode(status).decode() + "\n")
-            sys.stdout.flush()
+            line = msgspec.json.encode(status).decode()
+            self._say(lambda: typer.echo(line))
         elif self._live is not None:
-            self._live.update(_table(status))
+            live, table = self._live, _table(status)
+            self._say(lambda: live.update(table))
         elif last or time.monotonic() - self._printed_s >= _PLAIN_EVERY_S:
             self._printed_s = time.monotonic()
-            self._out.print(_line(status), soft_wrap=True)
-            for name, stream in status.streams.items():
-                self._out.print(f"  {name}: {_seconds_text(stream)}", soft_wrap=True)
+            lines = [_line(status)]
+            lines += [f"  {name}: {_seconds_text(each)}" for name, each in status.streams.items()]
+            self._say(lambda: self._out.print("\n".join(lines), soft_wrap=True))
+
+    def _say(self, what: Callable[[], object] | None) -> None:
+        with suppress(Full):
+            self._waiting.put_nowait(what)
+
+    def _print(self) -> None:
+        with self._live or nullcontext():
+            while (what := self._waiting.get()) is not None:
+                with suppress(OSError):  # whoever read it has ended
+                    what()
+
+
+def _free_bytes(folder: Path) -> int:
+    """What the disk has left, also where somebody has removed the folder."""
+    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    return shutil.disk_usage(there).free
 
 
 def _line(status: Status) -> str:

@@ -54,6 +54,14 @@ class TestEndpoints:
         assert ("b", False) == (endpoints.choose(2.0), endpoints.is_backup("b", 2.0))
         assert ("a", True) == (endpoints.choose(62.0), endpoints.is_backup("b", 62.0))
 
+    def test_one_that_does_not_answer_is_left_at_once(self):
+        """One failure to answer leads to the backup, where there is one."""
+        endpoints = Endpoints(("a", "b"), 3, 60.0)
+        assert endpoints.has_other("a", 0.0)
+        endpoints.unreachable("a", 0.0)
+        assert ("b", False) == (endpoints.choose(1.0), endpoints.has_other("b", 1.0))
+        assert "a" == endpoints.choose(61.0)
+
     def test_all_open(self):
         """With every breaker open the one that closes first is tried."""
         endpoints = Endpoints(("a", "b"), 1, 60.0)

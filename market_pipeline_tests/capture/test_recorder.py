@@ -73,6 +73,47 @@ class TestRecord:
         assert outcome.of(RecordKind.SNAPSHOT)
 
 
+class TestHostile:
+    @pytest.mark.parametrize("body", [b"[" * 9_999, b"[]", b"<html>", b'{"serverTime":"\xb2"}'])
+    def test_rest_that_is_none(self, certificates, body):
+        """Whatever stands where the venue's time should be, the record goes on without it."""
+
+        async def live(exchange, recorder):
+            await exchange.until_connected(2)
+            await exchange.run(20)
+
+        faults = Faults(rest=[(200, ""), (429, "9" * 400)], body=body)
+        outcome = lived(certificates, faults=faults, script=live)
+        assert outcome.sent() == outcome.frames()
+        assert "offset_ns" not in json.loads(outcome.of(RecordKind.CLOCK)[0].payload)
+
+    def test_a_name_that_nobody_asked_for(self, certificates):
+        """A frame of such a stream is recorded, and its name is not that of a stream here."""
+        faults = Faults(at={(1, 9): "foreign"})
+        outcome = lived(certificates, faults=faults, steps=20, redundancy=1)
+        assert outcome.sent() == outcome.frames()
+        assert {DEPTH, TRADES, ""} == {entry.stream for entry in outcome.of(RecordKind.FRAME)}
+
+    def test_a_venue_that_hangs_up_is_given_time(self, certificates):
+        """After a connection that has not lasted the next one waits."""
+
+        async def hang_up(exchange, recorder):
+            await exchange.until_connected(1)
+            await exchange.run(5)
+            for client in list(exchange.live):
+                client.socket.transport.abort()
+            async with asyncio.timeout(60):
+                while recorder._open:
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(0.3)
+            assert 1 == len(exchange.clients)
+
+        lived(
+            certificates, script=hang_up, redundancy=1,
+            retry_first_seconds=60, retry_longest_seconds=60,
+        )  # fmt: skip
+
+
 FAULTS = {
     "none": Faults(),
     "duplicate": Faults(duplicate=0.2),

@@ -33,10 +33,10 @@ class Faults:
     Attributes:
         loss, duplicate, reorder: Shares of messages, of every connection by itself.
         at: `(connection, message)` to what happens instead of, or beside, sending it: gap, stall,
-            slow, close, reset, bad_json, truncated_json, oversized, fragmented, shutdown.
+            slow, close, reset, bad_json, truncated_json, oversized, foreign, fragmented, shutdown.
         silent: Topics that are acknowledged and never sent.
         life_s: After which each connection is closed.
-        rest: Status and `Retry-After` of the next REST answers.
+        rest: Status and `Retry-After` of the next REST answers, and `body` what these are.
         stale: How many messages old a snapshot is.
         refuse: Whether new connections are refused.
     """
@@ -48,6 +48,7 @@ class Faults:
     silent: frozenset[str] = frozenset()
     life_s: float | None = None
     rest: list[tuple[int, str]] = field(default_factory=list)
+    body: bytes = b"{}"
     stale: int = 0
     refuse: bool = False
 
@@ -212,6 +213,10 @@ class FakeExchange:
             await self._send(client, b'{"stream":"x","data":"' + b"y" * (3 << 20) + b'"}')
             await self._send(client, payload)
             return True
+        elif fault == "foreign":
+            await self._send(client, payload.replace(b"BTCUSDT", b"X" * 70_000))
+            await self._send(client, payload)
+            return True
         elif fault == "fragmented":
             third = len(payload) // 3
             parts = [payload[:third], payload[third : 2 * third], payload[2 * third :]]
@@ -232,7 +237,7 @@ class FakeExchange:
         if self.faults.rest:
             status, after = self.faults.rest.pop(0)
             self.refused_ns.append(time.time_ns())
-            return self._answer(status, b"{}", {"Retry-After": after})
+            return self._answer(status, self.faults.body, {"Retry-After": after})
         if parts.path.endswith("/time"):
             body = json.dumps({"serverTime": time.time_ns() // 1_000_000}).encode()
             return self._answer(200, body)

@@ -40,7 +40,8 @@ class HourlyRecorder:
         update_id: int | None = None,
     ) -> None:
         """See `RecordingWriter.append`."""
-        self._turn(wall_ns)
+        if wall_ns // HOUR_NS != self._hour:
+            self._turn(wall_ns)
         self._now.append(
             kind, wall_ns, monotonic_ns, connection, stream, payload, opcode, update_id
         )

@@ -32,7 +32,8 @@ from market_pipeline.sources.recording.format import (
     Record,
     decompressed,
 )
-from market_pipeline.sources.recording.writer import ClosedRecording, Contents, finish, is_at
+from market_pipeline.sources.recording.open_file import is_at
+from market_pipeline.sources.recording.writer import ClosedRecording, Contents, finish
 
 __all__ = ["Chunk", "Damage", "Recovered", "read_footer", "read_header", "read_recording"]
 __all__ += ["recover"]

@@ -6,13 +6,12 @@ synced. A file ends in `.partial` until it is closed, whole and synced; no name 
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import hashlib
 import os
 import re
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -39,16 +38,18 @@ from market_pipeline.sources.recording.format import (
     encode_block,
     encode_records,
 )
-from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder, sync
+from market_pipeline.sources.recording.open_file import created, is_at, write_at
+from market_pipeline.warehouse.layout import make_private_folder, sync
 
 __all__ = ["BACKLOG_BYTES", "ClosedRecording", "Contents", "RecordingOf", "RecordingWriter"]
-__all__ += ["finish", "is_at"]
+__all__ += ["finish"]
 
 BACKLOG_BYTES = 64 << 20
 """So many compressed bytes wait in memory while the disk takes none; later records are dropped,
 and a record tells how many.
 """
 
+_COPY_BYTES = 1 << 20
 _UNSAFE = re.compile(r"[^A-Za-z0-9.]+")
 
 
@@ -191,11 +192,15 @@ class RecordingWriter:
         """Puts on the disk what was flushed.
 
         Raises:
-            OSError: The machine refuses.
+            OSError: The machine refuses; or somebody removed the file, which is there again.
         """
-        if self._file is not None:
-            with naming(self._partial):
-                os.fsync(self._file)
+        if self._file is None:
+            return
+        with naming(self._partial):
+            if not is_at(self._file, self._partial):
+                self._write_again()
+                raise OSError(errno.ESTALE, "The file was removed, and was written again")
+            os.fsync(self._file)
 
     def close(self) -> ClosedRecording | None:
         """Writes the rest and the footer, and gives the file its name; None if it has no record.
@@ -210,6 +215,8 @@ class RecordingWriter:
             facts = self._contents.streams.setdefault(stream, StreamFacts())
             facts.first_id, facts.last_id = first, last
         with naming(self._partial):
+            if not is_at(self._file, self._partial):
+                self._write_again()
             closed = finish(
                 self._file, self._partial, self._contents, self._number, self._end, self._hash
             )
@@ -218,19 +225,40 @@ class RecordingWriter:
         return closed
 
     def _open(self) -> None:
-        if self._file is not None:
-            return
-        wall_ns = self._backlog[1][1][0].wall_ns
+        if self._file is None:
+            self._file = self._created(self._backlog[1][1][0].wall_ns)
+
+    def _created(self, wall_ns: int) -> int:
+        """A new file of that hour, of the first part that is not there; `_partial` is its name."""
         folder = self._of.folder(self._root, wall_ns)
         make_private_folder(folder)
-        part = 0
-        while self._file is None:
+        file, part = None, 0
+        while file is None:
             path = folder / self._of.stem(wall_ns, part)
             self._partial = path.with_name(path.name + PARTIAL_SUFFIX)
             part += 1
             if not path.with_name(path.name + SUFFIX).exists():
-                self._file = _created(self._partial)
+                file = created(self._partial)
         sync(folder)
+        return file
+
+    def _write_again(self) -> None:
+        """Copies what was written so far to a new file, as somebody removed the one there was."""
+        assert self._file is not None
+        before = self._file
+        file = self._created(self._contents.index[0].first_wall_ns)
+        try:
+            done = 0
+            while done < self._end:
+                data = os.pread(before, _COPY_BYTES, done)
+                write_at(file, done, data)
+                done += len(data)
+        except OSError:
+            os.close(file)
+            self._partial.unlink(missing_ok=True)
+            raise
+        os.close(before)
+        self._file = file
 
     def _write_backlog(self) -> None:
         assert self._file is not None
@@ -287,44 +315,6 @@ class RecordingWriter:
             )
             for stream, drop in dropped.items()
         ]
-
-
-def is_at(file: int, path: Path) -> bool:
-    """Whether that path still leads to an open file."""
-    with suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(file), path.stat())
-    return False
-
-
-def _created(partial: Path) -> int | None:
-    """A new file of that name, locked; None if there is one.
-
-    Before it is locked, whoever recovers files may take it for one that was left, and remove it.
-    """
-    while True:
-        try:
-            file = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE)
-        except FileExistsError:
-            return None
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if is_at(file, partial):
-            return file
-        os.close(file)
-
-
-def write_at(file: int, offset: int, data: bytes) -> None:
-    """Writes all bytes there, or takes away what was written of them.
-
-    Raises:
-        OSError: The machine refuses.
-    """
-    done = 0
-    try:
-        while done < len(data):
-            done += os.pwrite(file, data[done:], offset + done)
-    except OSError:
-        os.ftruncate(file, offset)
-        raise
 
 
 def finish(

@@ -24,13 +24,14 @@ _Steps = tuple[str | int, ...]
 _Leaf = str | int | float | bool | None
 _UNDECODABLE = Classified(Kind.UNDECODABLE)
 _CONTROL = Classified(Kind.CONTROL)
-_REFUSED = (msgspec.DecodeError, UnicodeDecodeError)
+_REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 # Numbers stay as the venue wrote them: a checksum is of their text.
 _untyped = msgspec.json.Decoder(float_hook=str)
 _NS = 1_000_000_000
 _SECONDS = re.compile(r"\d{10}\.\d{1,9}")
 _ISO = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|\+00:00)")
 _MOST_DIGITS = 19
+_MOST_ID = 2**63 - 1
 _MOST_TEXTS = 10_000
 _SHOWN_BYTES = 120
 
@@ -44,7 +45,7 @@ def time_ns(value: object) -> int | None:
         return to_ns(value)
     if not isinstance(value, str):
         return None
-    if value.isdigit():
+    if value.isdecimal() and len(value) <= _MOST_DIGITS:
         return to_ns(int(value))
     if _SECONDS.fullmatch(value):
         return int(value[:10]) * _NS + int(value[11:].ljust(9, "0"))
@@ -283,7 +284,9 @@ class _FormHeader:
 
 
 def _whole(value: object) -> int | None:
-    """An id, which some venues send as text."""
-    if isinstance(value, str) and value.isdigit() and len(value) <= _MOST_DIGITS:
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    """An id, which some venues send as text; what no 64 bits hold is none."""
+    if isinstance(value, str) and value.isdecimal() and len(value) <= _MOST_DIGITS:
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > _MOST_ID:
+        return None
+    return value

@@ -205,6 +205,21 @@ class TestDamage:
             recover(partial)
         assert 4 == writer.close().records
 
+    def test_a_file_that_is_removed_is_written_again(self, tmp_path):
+        """A file that somebody removes while it is written is an error once, and nothing is lost;
+        one that was moved away is left to who did it.
+        """
+        writer = written(tmp_path / "lake", frames(8))
+        shutil.rmtree(tmp_path / "lake")
+        with pytest.raises(OSError, match="removed"):
+            writer.sync()
+        writer.sync()
+        for record in frames(12)[8:]:
+            writer.append(*record)
+        (tmp_path / "lake").rename(tmp_path / "moved")
+        assert frames(12) == read(writer.close().path)
+        assert frames(12) == read(next((tmp_path / "moved").rglob("*.partial")))
+
     def test_a_file_that_is_opened_or_closed_meanwhile(self, tmp_path, monkeypatch):
         """A recovery in the moment between a writer's open and its lock costs the writer nothing,
         and one in the moment in which it closes its file changes nothing.

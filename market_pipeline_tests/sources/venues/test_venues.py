@@ -199,6 +199,28 @@ class TestDeclarations:
         assert bool(messages) == bool(venue.subscription.message)
 
 
+DEPTH = b'{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","s":"BTCUSDT",%b,"b":[]}}'
+HOSTILE = {
+    "empty": b"",
+    "zero": b"\0",
+    "number": b"1" * 5_000,
+    "no UTF-8": b'{"e":"\xff\xfe"}',
+    "half of a pair": b'{"s":"\\ud800"}',
+    "deep list": b"[" * 100_000,
+    "deep object": b'{"a":' * 100_000,
+    "ids beyond 64 bits": DEPTH % b'"U":1e400,"u":99999999999999999999999999',
+    "ids of other digits": DEPTH % '"U":"²³","u":"²"'.encode(),
+    "other types": b'{"stream":5,"data":[{"e":{}}],"channel":[],"topic":{},"arg":7,"params":[1]}',
+}
+
+
+@pytest.mark.parametrize("frame", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("venue", VENUES.values(), ids=VENUES)
+def test_whatever_comes_is_classified(venue, frame):
+    """A venue that sends what no venue sends raises nothing, and has no id that is none."""
+    assert FrameReader(venue).classify(frame).last_id is None
+
+
 class TestCoinbase:
     def test_every_frame_of_a_connection_counts(self):
         """A heartbeat that is missing is a gap of the book, whose connection it shared."""

@@ -1,0 +1,50 @@
+"""Open files of recordings: made and locked at once, and written whole or not at all."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from market_pipeline.warehouse.layout import PRIVATE_FILE
+
+__all__ = ["created", "is_at", "write_at"]
+
+
+def is_at(file: int, path: Path) -> bool:
+    """Whether that path still leads to an open file."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file), path.stat())
+    return False
+
+
+def created(partial: Path) -> int | None:
+    """A new file of that name, locked; None if there is one.
+
+    Before it is locked, whoever recovers files may take it for one that was left, and remove it.
+    """
+    while True:
+        try:
+            file = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE)
+        except FileExistsError:
+            return None
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if is_at(file, partial):
+            return file
+        os.close(file)
+
+
+def write_at(file: int, offset: int, data: bytes) -> None:
+    """Writes all bytes there, or takes away what was written of them.
+
+    Raises:
+        OSError: The machine refuses.
+    """
+    done = 0
+    try:
+        while done < len(data):
+            done += os.pwrite(file, data[done:], offset + done)
+    except OSError:
+        os.ftruncate(file, offset)
+        raise
