@@ -17,7 +17,6 @@ from market_pipeline.sources.recording import (
     CONVERTER,
     HourlyRecorder,
     RecordingOf,
-    RecordKind,
     recover,
 )
 from market_pipeline.sources.recording.format import PARTIAL_SUFFIX

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from market_pipeline.sources.recording.format import RecordKind
 from market_pipeline.sources.recording.writer import RecordingOf, RecordingWriter
 
 __all__ = ["HOUR_NS", "HourlyRecorder"]
@@ -30,7 +29,7 @@ class HourlyRecorder:
 
     def append(
         self,
-        kind: RecordKind,
+        kind: int,
         wall_ns: int,
         monotonic_ns: int,
         connection: int,

@@ -135,7 +135,7 @@ class RecordingWriter:
 
     def append(
         self,
-        kind: RecordKind,
+        kind: int,
         wall_ns: int,
         monotonic_ns: int,
         connection: int,
@@ -147,7 +147,7 @@ class RecordingWriter:
         """Takes a record; nothing is written yet.
 
         Args:
-            kind: What it is.
+            kind: What it is, see `RecordKind`.
             wall_ns, monotonic_ns: When it was received: since the epoch, and since some start.
             connection: Which connection it came on, up to 65,535; 0 for none.
             stream: Which stream it is of, as the venue spells it; empty for the connection itself.
