@@ -19,6 +19,7 @@ from market_pipeline.config.capture import CaptureSettings
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import LakeFileError, SettingsError
 from market_pipeline.quality.intervals import NS_PER_SECOND
+from market_pipeline.sources.recording.check import read_facts
 from market_pipeline.sources.recording.format import Connect, Disconnect, Gap, Record, RecordKind
 from market_pipeline.sources.recording.heads import venue_of
 from market_pipeline.sources.recording.reader import Damage, read_header, read_recording
@@ -87,16 +88,18 @@ def recorded_settings(settings: Settings, files: Sequence[Path]) -> tuple[Settin
             found=", ".join(exchanges) or "no file",
         )
     venue = venue_of(exchanges[0])
-    names = {
-        name
-        for file in files
-        for chunk in read_recording(file, lambda damage: None)
-        for name in chunk.streams
-    }
+    names = {name for file in files for name in _streams_in(file)}
     kinds = {name.partition(":")[0] for name in names}
     streams = [each.kind for each in venue.channels if each.kind in kinds]
     symbols = dict.fromkeys(header.symbol for header in headers)
     return replay_settings(settings, venue, symbols, streams), venue
+
+
+def _streams_in(file: Path) -> set[str]:
+    footer = read_facts(file).footer
+    if footer is not None:
+        return {*footer.streams}
+    return {name for chunk in read_recording(file, lambda damage: None) for name in chunk.streams}
 
 
 def replay_settings(
