@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks.capture import capture_figures as recorder_figures
 from benchmarks.captures import capture_figures, made_capture, real_captures
 from benchmarks.chain import month_figures, tiny_figures, vendor_figures
 from benchmarks.days import DayArrays, real_day, synthetic_day
@@ -39,7 +40,8 @@ class Suite:
     """The benchmarks in their order; what cannot be run is left out with its reason.
 
     Attributes:
-        kernel_rows, end_to_end_rows, history_days, capture_frames, trades_number: How much.
+        kernel_rows, end_to_end_rows, history_days, capture_frames, trades_number, recorded_frames,
+            failovers: How much.
         runs: How often.
         console: Where progress is said.
     """
@@ -49,6 +51,8 @@ class Suite:
     history_days: int
     capture_frames: int
     trades_number: int
+    recorded_frames: int
+    failovers: int
     runs: int
     console: Console
     figures: list[Figure] = field(default_factory=list)
@@ -121,6 +125,10 @@ class Suite:
         made = made_capture(self.capture_frames)
         self.figures += capture_figures("made", [made], self.runs)
 
+    def capture(self) -> None:
+        """The recorder: lag, CPU time, memory and failovers."""
+        self.figures += recorder_figures(self.recorded_frames, self.failovers)
+
     def trades(self) -> None:
         """Trades with their books, and bars of them."""
         self.figures += trade_figures(self.trades_number, self.runs)
@@ -145,6 +153,7 @@ _PARTS = (
     "month",
     "history",
     "captures",
+    "capture",
     "trades",
     "research",
     "start",
@@ -170,6 +179,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given.history_days,
         given.capture_frames,
         given.trades,
+        given.recorded_frames,
+        given.failovers,
         given.runs,
         console,
     )
@@ -207,6 +218,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--capture-frames", type=int, default=1_000_000, help="of the made capture")
     parser.add_argument("--trades", type=int, default=2_000_000, help="of a day")
+    parser.add_argument("--recorded-frames", type=int, default=10_000_000, help="of the recorder")
+    parser.add_argument("--failovers", type=int, default=50, help="of each kind of loss")
     parser.add_argument("--full", action="store_true", help="end to end at 100 M rows as well")
     parser.add_argument("--runs", type=int, default=5, help="runs, or pairs of runs, of each")
     parser.add_argument("--json", type=Path, help="the results file (.bench/results.json)")
