@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 import threading
@@ -104,6 +105,8 @@ def _recorded(settings: Settings, seconds: float | None, *, as_json: bool) -> in
         derived = derived_part(settings, recorded, view.report)
         recorder = Recorder(settings.capture, files, report=view.report, derived=derived)
         asyncio.run(_record(recorder, view, alerts, seconds, settings.capture.status_seconds))
+    if view.is_stuck:  # at its end the interpreter would wait for whoever is to read the output
+        os._exit(1 if recorder.status.gaps else 0)
     return recorder.status.gaps
 
 
@@ -200,6 +203,11 @@ class _View:
     def __exit__(self, *_: object) -> None:
         self._say(None)
         self._thread.join(_END_S)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether nobody takes the output, so that what there is could not be printed."""
+        return self._thread.is_alive()
 
     def report(self, level: str, text: str) -> None:
         """Prints what happened, on standard error."""
