@@ -30,6 +30,8 @@ __all__ = ["main"]
 
 # How OpenSSL names what a server answers that has no version as new as is asked for.
 _OLDER = "PROTOCOL_VERSION"
+# More are no time to wait, and an infinite one is no JSON.
+_MOST_DIGITS = 9
 
 
 def main() -> None:
@@ -64,6 +66,9 @@ class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *places: Any, **named: Any) -> None:
         super().init_poolmanager(*places, ssl_context=self._context, **named)
 
+    def proxy_manager_for(self, proxy: str, **named: Any) -> Any:
+        return super().proxy_manager_for(proxy, ssl_context=self._context, **named)
+
 
 def _post(
     url: str, payload: JsonType, tls_minimum: str, ca_bundle: str | None
@@ -96,7 +101,9 @@ def _post(
     asked = answer.headers.get("Retry-After", "")
     return {
         "status": answer.status_code,
-        "retry_after_seconds": float(asked) if asked.isdecimal() else 0.0,
+        "retry_after_seconds": float(asked)
+        if asked.isdecimal() and len(asked) <= _MOST_DIGITS
+        else 0.0,
     }
 
 

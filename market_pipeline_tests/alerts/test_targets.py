@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from market_pipeline.alerts import _post as post
 from market_pipeline.alerts.targets import Refused, Target, configured_targets, send
 from market_pipeline.config.settings import load_settings
 from market_pipeline_tests.alerts.bad_receivers import (
@@ -65,7 +66,9 @@ class TestSend:
         assert f"it answered {answer}" == str(refusal(Target("webhook", receiver.url())))
         assert ["/hook"] == [path for path, _ in receiver.asked]
 
-    @pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("soon", 0.0), ("-1", 0.0)])
+    @pytest.mark.parametrize(
+        ("header", "seconds"), [("7", 7.0), ("soon", 0.0), ("-1", 0.0), ("9" * 400, 0.0)]
+    )
     def test_retry_after(self, receiver: Receiver, header, seconds):
         """How long it wants to be left alone is told; a date or nonsense is passed over."""
         receiver.answers[:] = [429]
@@ -95,6 +98,12 @@ class TestSend:
 
         assert REFUSALS == said
         assert [] == posting(psutil.Process())
+
+    def test_a_proxy_does_not_lower_the_version(self):
+        """A connection through a proxy is made with the same least version of TLS."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        manager = post._Adapter(context).proxy_manager_for("http://127.0.0.1:1")
+        assert context is manager.connection_pool_kw["ssl_context"]
 
     @pytest.mark.parametrize("kind", STRANGE)
     def test_the_body_of_an_answer_is_not_waited_for(self, kind):
