@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from rich.table import Table
 
 from market_pipeline.cli.options import AsJson
 from market_pipeline.cli.output import bytes_text, console, errors_console
-from market_pipeline.errors import SealError
+from market_pipeline.errors import MarketPipelineError, SealError
 
 if TYPE_CHECKING:
     from market_pipeline.config.settings import Settings
@@ -110,12 +111,12 @@ def rotate(
 
     Exit code 0: every file has the new key. 1: some file could not be given to it. 2: wrong usage.
     """
-    from market_pipeline.security.files import purpose_of, rewrap
+    from market_pipeline.security.files import rewrap
 
     settings = _settings()
     ring, of = _ring(settings), _purpose(purpose)
     key = ring.active(of) if only_files else ring.new(of)
-    todo = [path for path in _sealed(settings, files) if _of(path, of, purpose_of)]
+    todo = [path for path in _sealed(settings, files) if _of(path, of)]
     written, failed = _each(todo, lambda path: rewrap(path, ring), "rotating")
     console().print(
         f"{key.id}: {len(written):,} files of {len(todo):,}, {sum(written):,} bytes written"
@@ -163,7 +164,12 @@ def destroy(
     key: Annotated[str, typer.Argument(metavar="KEY", help="Its id, as `keys list` shows it.")],
     folders: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[FOLDER]...", help="Where sealed files lie besides."),
+        typer.Argument(
+            metavar="[FOLDER]...",
+            exists=True,
+            file_okay=False,
+            help="Where sealed files lie besides.",
+        ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Destroy it.")] = False,
 ) -> None:
@@ -174,7 +180,8 @@ def destroy(
     Copies of them elsewhere, such as in backups, have to be destroyed too: whoever has one and the
     master key opens the file.
 
-    Exit code 0: shown, or destroyed. 2: wrong usage, or there is no such key.
+    Exit code 0: shown, or destroyed. 1: destroyed, but slots beside some file could not be removed.
+    2: wrong usage, there is no such key, or what it opens cannot be listed.
     """
     from market_pipeline.security.files import forget_key
 
@@ -182,13 +189,9 @@ def destroy(
     ring = _ring(settings, with_master=False)
     found = ring.named(key)
     roots = [*_roots(settings), *(folders or ())]
-    by_key, _ = _files_by_key(_sealed(settings, roots))
-    opens = by_key.get(key, [])
-    others = {path for name, paths in by_key.items() if name != key for path in paths}
-    for path in opens:
-        console().print(
-            f"{path}: {'another key opens it' if path in others else 'nothing will open it'}"
-        )
+    opens = _opened_by(key, ring, roots)
+    for path, what in opens.items():
+        console().print(f"{path}: {what}", soft_wrap=True)
     if not yes:
         looked = ", ".join(dict.fromkeys(map(str, roots)))
         console().print(
@@ -197,10 +200,10 @@ def destroy(
             soft_wrap=True,
         )
         return
-    ring.destroy(key)
-    for path in opens:
-        forget_key(path, key)
+    ring.destroy(key, agreed=lambda: _opened_by(key, ring, roots) == opens)
+    _, failed = _each(list(opens), lambda path: forget_key(path, key), "removing slots")
     console().print(f"{found.id} is destroyed.")
+    raise typer.Exit(1 if failed else 0)
 
 
 @keys.command("seal")
@@ -212,14 +215,26 @@ def seal(
 
     Exit code 0: done. 1: some file could not be sealed. 2: wrong usage, or no key.
     """
-    from market_pipeline.security.envelope import SUFFIX
+    from market_pipeline.security.envelope import SUFFIX, open_regular
     from market_pipeline.security.files import sealed_whole
 
     of, ring = _purpose(purpose), _ring(_settings())
 
     def sealed(path: Path) -> int:
-        with path.open("rb") as source, sealed_whole(Path(f"{path}{SUFFIX}"), ring, of) as target:
-            return sum(target.write(part) for part in iter(lambda: source.read(1 << 20), b""))
+        with (
+            os.fdopen(open_regular(path), "rb") as source,
+            sealed_whole(Path(f"{path}{SUFFIX}"), ring, of) as target,
+        ):
+            before = os.fstat(source.fileno())
+            size = sum(target.write(part) for part in iter(lambda: source.read(1 << 20), b""))
+            after = os.fstat(source.fileno())
+            if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, size):
+                raise SealError(
+                    "The file changed while it was sealed",
+                    next_step="Seal it when nobody writes to it.",
+                    file=path,
+                )
+            return size
 
     sizes, failed = _each(files, sealed, "sealing")
     console().print(f"{len(sizes):,} files of {len(files):,} sealed, {bytes_text(sum(sizes))}")
@@ -241,7 +256,7 @@ def open_file(
     from market_pipeline.security.files import open_sealed
     from market_pipeline.warehouse.layout import written_whole
 
-    if to.exists():
+    if os.path.lexists(to):
         raise typer.BadParameter(f"{to} is there already", param_hint="--to")
     with open_sealed(file, _ring(_settings()), crashed=crashed) as source, written_whole(to) as out:
         for part in iter(lambda: source.read(1 << 20), b""):
@@ -271,10 +286,12 @@ def _purpose(text: str) -> Purpose:
     raise typer.BadParameter(f"expected one of {', '.join(PURPOSES)}", param_hint="PURPOSE")
 
 
-def _of(path: Path, purpose: str, purpose_of: Callable[[Path], str]) -> bool:
+def _of(path: Path, purpose: str) -> bool:
     """Whether a file is of a purpose; one that cannot be read is, so that it is reported."""
+    from market_pipeline.security.files import head_of
+
     try:
-        return purpose_of(path) == purpose
+        return head_of(path).purpose == purpose
     except (SealError, OSError):
         return True
 
@@ -301,13 +318,34 @@ def _files_by_key(paths: Sequence[Path]) -> tuple[dict[str, list[Path]], int]:
     for path in paths:
         try:
             slots = read_all_slots(path)
-        except (OSError, ValueError) as error:
+        except SealError as error:
             unread += 1
-            errors_console().print(f"{path}: its slots cannot be read: {error}", soft_wrap=True)
+            errors_console().print(str(error), soft_wrap=True)
             continue
         for key in {slot.key for each in slots.values() for slot in each}:
             found.setdefault(key, []).append(path)
     return found, unread
+
+
+def _opened_by(key_id: str, ring: KeyRing, roots: Sequence[Path]) -> dict[Path, str]:
+    """The files with a slot of a key, and what is left of each without it."""
+    from market_pipeline.security.envelope import read_all_slots
+    from market_pipeline.security.files import find_slots, head_of
+
+    usable = {key.id for key in ring.keys if key.state != "destroyed"} - {key_id}
+    found = {}
+    for path in find_slots(roots):
+        keys_of = {of: {slot.key for slot in each} for of, each in read_all_slots(path).items()}
+        gone = {of for of, ids in keys_of.items() if key_id in ids and not ids & usable}
+        if not any(key_id in ids for ids in keys_of.values()):
+            continue
+        if not gone:
+            found[path] = "another key opens it"
+        elif path.exists() and head_of(path).file_id not in gone:
+            found[path] = "nothing will open an earlier file of that name"
+        else:
+            found[path] = "nothing will open it"
+    return found
 
 
 def _each(
@@ -319,7 +357,7 @@ def _each(
     for path in shown if errors_console().is_terminal else paths:
         try:
             done.append(work(path))
-        except (SealError, OSError) as error:
+        except (MarketPipelineError, OSError) as error:
             failed.append(str(error))
             errors_console().print(str(error), soft_wrap=True)
     return done, failed

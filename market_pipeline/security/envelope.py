@@ -6,8 +6,11 @@ each key of the ring that may open it, so that a key is replaced without a byte 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
+import stat
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,20 +21,23 @@ import msgspec
 from market_pipeline.errors import SealError
 from market_pipeline.warehouse.layout import written_whole
 
-__all__ = ["SUFFIX", "Head", "Slot", "make_head", "read_head", "read_slots", "slots_path"]
-__all__ += ["read_all_slots", "write_slots"]
+__all__ = ["SLOTS_SUFFIX", "SUFFIX", "Head", "Slot", "make_head", "open_regular", "read_all_slots"]
+__all__ += ["read_head", "read_slots", "read_whole", "slots_path", "write_slots"]
 
 SUFFIX = ".sealed"
 """How the name of a sealed file ends."""
-_SLOTS_SUFFIX = ".keys"
+SLOTS_SUFFIX = ".keys"
+"""What follows it in the name of its slots."""
 _MAGIC = b"MPSEALED"
 _LENGTH = struct.Struct("<H")
 _MAX_SLOTS_BYTES = 1 << 16
+# What `written_whole` was killed at.
+_PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial$")
 
 
 class _HeadParts(msgspec.Struct):
     id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
-    purpose: str
+    purpose: Annotated[str, msgspec.Meta(pattern="^[a-z]{1,32}$")]
     algorithm: Literal["AES256_GCM_HKDF_1MB"] = "AES256_GCM_HKDF_1MB"
     version: Literal[1] = 1
 
@@ -72,6 +78,34 @@ def make_head(purpose: str) -> tuple[Head, bytes]:
     return Head(file_id, purpose, len(text), hashlib.sha256(text).digest()), text
 
 
+def open_regular(path: Path) -> int:
+    """A descriptor of a file, open for reading.
+
+    Raises:
+        OSError: There is none, or it is a pipe, device or folder: one that may never end, or keep
+            whoever opens it waiting.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
+def read_whole(path: Path, most_bytes: int) -> bytes:
+    """What is in a small file.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is not that small.
+    """
+    with os.fdopen(open_regular(path), "rb") as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise ValueError(f"more than {most_bytes:,} bytes")
+    return content
+
+
 def read_head(path: Path, descriptor: int) -> Head:
     """The head of an open file.
 
@@ -86,7 +120,7 @@ def read_head(path: Path, descriptor: int) -> Head:
         (length,) = _LENGTH.unpack(start[len(_MAGIC) :])
         text = start + os.pread(descriptor, length, size)
         parts = _head_parts.decode(text[size:])
-    except ValueError as error:  # msgspec's is one
+    except (ValueError, RecursionError) as error:  # msgspec's is one
         raise SealError(
             "The file does not begin as a sealed file does",
             next_step="Take it from a backup, or open it as what it is.",
@@ -98,8 +132,8 @@ def read_head(path: Path, descriptor: int) -> Head:
 
 
 def slots_path(path: Path) -> Path:
-    """Where the slots of a sealed file lie: beside it."""
-    return path.with_name(path.name + _SLOTS_SUFFIX)
+    """Where the slots of a sealed file lie: beside it, also of what a kill left of one."""
+    return path.with_name(_PARTIAL.sub("", path.name) + SLOTS_SUFFIX)
 
 
 def write_slots(path: Path, slots: Mapping[str, Sequence[Slot]]) -> int:
@@ -108,8 +142,19 @@ def write_slots(path: Path, slots: Mapping[str, Sequence[Slot]]) -> int:
     Args:
         path: The sealed file.
         slots: By file id; of two files while one is about to replace the other.
+
+    Raises:
+        SealError: They are more than would be read.
     """
     text = msgspec.json.encode(slots) + b"\n"
+    if len(text) > _MAX_SLOTS_BYTES:
+        raise SealError(
+            "The slots beside the sealed file are too many",
+            next_step="Move them away if no earlier file of that name is needed.",
+            file=slots_path(path),
+            expected=f"{_MAX_SLOTS_BYTES:,} bytes or fewer",
+            found=f"{len(text):,}",
+        )
     with written_whole(slots_path(path)) as file:
         file.write(text)
     return len(text)
@@ -121,22 +166,12 @@ def read_slots(path: Path, file_id: str) -> list[Slot]:
     Raises:
         SealError: There are none, they cannot be read, or they are of another file.
     """
-    beside = slots_path(path)
-    try:
-        found = read_all_slots(path)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise SealError(
-            "The keys beside the sealed file cannot be read",
-            next_step="Put back the file that belongs there: without it nothing opens this one.",
-            file=beside,
-            expected="the slots of the sealed file",
-            found=str(error),
-        ) from error
+    found = read_all_slots(path)
     if file_id not in found:
         raise SealError(
             "The keys beside the sealed file are those of another file",
             next_step="Put the file back that belongs beside it.",
-            file=beside,
+            file=slots_path(path),
             expected=f"slots of the file {file_id}",
             found=", ".join(found) or "none",
         )
@@ -147,7 +182,16 @@ def read_all_slots(path: Path) -> dict[str, list[Slot]]:
     """The slots beside a sealed file, by file id in hexadecimal.
 
     Raises:
-        OSError, ValueError: There are none, or they cannot be read.
+        SealError: There are none, or they cannot be read.
     """
-    with slots_path(path).open("rb") as file:
-        return _slots.decode(file.read(_MAX_SLOTS_BYTES))
+    beside = slots_path(path)
+    try:
+        return _slots.decode(read_whole(beside, _MAX_SLOTS_BYTES))
+    except (OSError, ValueError, RecursionError) as error:
+        raise SealError(
+            "The keys beside the sealed file cannot be read",
+            next_step="Put back the file that belongs there: without it nothing opens this one.",
+            file=beside,
+            expected="the slots of the sealed file",
+            found=str(error),
+        ) from error

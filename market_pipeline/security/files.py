@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from market_pipeline.errors import SealError
+from market_pipeline.errors import MarketPipelineError, SealError
 from market_pipeline.security.envelope import (
+    SLOTS_SUFFIX,
     SUFFIX,
     Head,
     make_head,
+    open_regular,
     read_all_slots,
     read_head,
     read_slots,
@@ -25,8 +27,11 @@ from market_pipeline.security.segments import FILE_KEY_BYTES, SealedBytes, Seali
 from market_pipeline.warehouse.layout import written_whole
 from market_pipeline.warehouse.locks import locking
 
-__all__ = ["find_sealed", "forget_key", "open_sealed", "purpose_of", "reseal", "rewrap"]
+__all__ = ["find_sealed", "find_slots", "forget_key", "head_of", "open_sealed", "reseal", "rewrap"]
 __all__ += ["sealed_whole"]
+
+# A file that took an hour is not given up because another is read through for so long.
+_WAIT_SECONDS = 3_600.0
 
 
 @contextmanager
@@ -40,31 +45,66 @@ def sealed_whole(path: Path, ring: KeyRing, purpose: Purpose) -> Iterator[Sealin
     Raises:
         SealError: There is a file of that name, or no key.
     """
-    if path.exists():
+    head, text = make_head(purpose)
+    file_key = os.urandom(FILE_KEY_BYTES)
+    with locking(path.parent.resolve(strict=True)), ring.unchanged():
+        _require_free(path)
+        # First what opens it: of what a kill leaves, the whole segments are read.
+        _give(path, head, file_key, ring)
+    try:
+        with _written(path, head, text, file_key, ring, lambda: _require_free(path)) as stream:
+            yield stream
+    except BaseException:
+        with suppress(OSError, MarketPipelineError), locking(path.parent):
+            others = read_all_slots(path)
+            if not path.exists():  # else it failed where the file was there already
+                others.pop(head.file_id, None)
+            if others:
+                write_slots(path, others)
+            else:
+                slots_path(path).unlink()
+        raise
+
+
+def _require_free(path: Path) -> None:
+    if os.path.lexists(path):
         raise SealError(
             "There is a file of that name already",
             next_step="Remove it first, or give another name.",
             file=path,
         )
-    head, text = make_head(purpose)
-    file_key = os.urandom(FILE_KEY_BYTES)
-    slots = {head.file_id: [ring.wrap(head, file_key)]}
-    with locking(path.parent):
-        # Those of a file that was moved away stay: it may be put back.
-        others = read_all_slots(path) if slots_path(path).exists() else {}
-        # First what opens it: at no moment there is a file that nothing opens.
-        write_slots(path, others | slots)
-    with _written(path, head, text, file_key) as stream:
-        yield stream
+
+
+def _give(path: Path, head: Head, file_key: bytes, ring: KeyRing) -> int:
+    """Puts a file's key into a slot of the active key; gives the bytes written.
+
+    The slots of other files of that name stay: one that was moved away may be put back.
+    """
+    others = read_all_slots(path) if slots_path(path).exists() else {}
+    return write_slots(path, others | {head.file_id: [ring.wrap(head, file_key)]})
 
 
 @contextmanager
-def _written(path: Path, head: Head, text: bytes, file_key: bytes) -> Iterator[SealingStream]:
-    with written_whole(path) as file:
+def _written(
+    path: Path,
+    head: Head,
+    text: bytes,
+    file_key: bytes,
+    ring: KeyRing,
+    require: Callable[[], None],
+) -> Iterator[SealingStream]:
+    """Seals a file that gets its name, and a slot, where `require` still finds what it must."""
+    with ExitStack() as until_it_is_there, written_whole(path) as file:
         file.write(text)
         stream = SealingStream(file, file_key, head.digest)
         yield stream
         stream.finish()
+        lock = locking(path.parent, timeout_seconds=_WAIT_SECONDS)
+        until_it_is_there.enter_context(lock)
+        until_it_is_there.enter_context(ring.unchanged())
+        require()
+        # The key it was begun with may have been rotated and destroyed meanwhile.
+        _give(path, head, file_key, ring)
 
 
 def open_sealed(path: Path, ring: KeyRing, *, crashed: bool = False) -> BinaryIO:
@@ -78,17 +118,22 @@ def open_sealed(path: Path, ring: KeyRing, *, crashed: bool = False) -> BinaryIO
     Raises:
         SealError: It is not as it was sealed, or no key opens it; later, of a part that is read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        head = read_head(path, descriptor)
-        file_key = ring.unwrap(path, head, read_slots(path, head.file_id))
-        sealed = SealedBytes(
-            descriptor, path, head.size_bytes, file_key, head.digest, crashed=crashed
-        )
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return io.BufferedReader(_Reader(descriptor, sealed))
+    while True:
+        descriptor = open_regular(path)
+        try:
+            head = read_head(path, descriptor)
+            file_key = ring.unwrap(path, head, read_slots(path, head.file_id))
+            sealed = SealedBytes(
+                descriptor, path, head.size_bytes, file_key, head.digest, crashed=crashed
+            )
+        except BaseException as error:
+            opened = os.fstat(descriptor)
+            os.close(descriptor)
+            # Resealed between the two, the slots are those of the file that is there now.
+            if isinstance(error, SealError) and not os.path.samestat(opened, path.stat()):
+                continue
+            raise
+        return io.BufferedReader(_Reader(descriptor, sealed))
 
 
 class _Reader(io.RawIOBase):
@@ -134,8 +179,35 @@ class _Reader(io.RawIOBase):
 
 
 def find_sealed(roots: Iterable[Path]) -> list[Path]:
-    """All sealed files in some folders, each once."""
-    return sorted({path.resolve() for root in roots for path in root.rglob(f"*{SUFFIX}")})
+    """All sealed files in some folders, each once.
+
+    Raises:
+        OSError: A folder cannot be read: what lies in it would be missed.
+    """
+    return sorted(set(_found(roots, SUFFIX)))
+
+
+def find_slots(roots: Iterable[Path]) -> list[Path]:
+    """The names of all sealed files that slots lie beside, also of those that are not there.
+
+    Raises:
+        OSError: As `find_sealed`.
+    """
+    found = _found(roots, SUFFIX + SLOTS_SUFFIX)
+    return sorted({path.with_name(path.name.removesuffix(SLOTS_SUFFIX)) for path in found})
+
+
+def _found(roots: Iterable[Path], ending: str) -> Iterator[Path]:
+    for root in roots:
+        for folder, _, names in os.walk(root, onerror=_refuse):
+            for path in (Path(folder, name) for name in names if name.endswith(ending)):
+                if path.is_file():
+                    yield path.resolve()
+
+
+def _refuse(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # removed meanwhile
+        raise error
 
 
 def rewrap(path: Path, ring: KeyRing) -> int:
@@ -147,13 +219,13 @@ def rewrap(path: Path, ring: KeyRing) -> int:
     Raises:
         SealError: No key opens it.
     """
-    with locking(path.parent):
-        head = _head(path)
+    path = path.resolve(strict=True)
+    with locking(path.parent), ring.unchanged():
+        head = head_of(path)
         slots = read_slots(path, head.file_id)
         if [slot.key for slot in slots] == [ring.active(head.purpose).id]:
             return 0
-        file_key = ring.unwrap(path, head, slots)
-        return write_slots(path, {head.file_id: [ring.wrap(head, file_key)]})
+        return _give(path, head, ring.unwrap(path, head, slots), ring)
 
 
 def reseal(path: Path, ring: KeyRing) -> int:
@@ -165,42 +237,50 @@ def reseal(path: Path, ring: KeyRing) -> int:
         The bytes that are sealed.
 
     Raises:
-        SealError: No key opens it, or it is not as it was sealed.
+        SealError: No key opens it, it is not as it was sealed, or was resealed meanwhile.
     """
-    with locking(path.parent), open_sealed(path, ring) as source:
-        before = _head(path)
-        head, text = make_head(before.purpose)
+    path = path.resolve()
+    before = head_of(path)
+
+    def require() -> None:
+        if head_of(path) != before:
+            raise SealError(
+                "The sealed file was replaced while it was resealed",
+                next_step="Nothing to do if another process resealed it; else do it again.",
+                file=path,
+            )
+
+    head, text = make_head(before.purpose)
+    with open_sealed(path, ring) as source:
         file_key = os.urandom(FILE_KEY_BYTES)
-        slots = {head.file_id: [ring.wrap(head, file_key)]}
-        write_slots(path, {before.file_id: read_slots(path, before.file_id)} | slots)
-        with _written(path, head, text, file_key) as stream:
+        with _written(path, head, text, file_key, ring, require) as stream:
             while part := source.read(1 << 20):
                 stream.write(part)
+        size = source.tell()
+    with locking(path.parent):
+        slots = read_all_slots(path)
+        slots.pop(before.file_id, None)
         write_slots(path, slots)
-        return source.tell()
+    return size
 
 
-def forget_key(path: Path, key_id: str) -> None:
-    """Removes the slots of a key beside a file."""
+def forget_key(path: Path, key_id: str) -> int:
+    """Removes the slots of a key beside a file; gives the bytes written."""
     with locking(path.parent):
         slots = {
             file_id: [slot for slot in each if slot.key != key_id]
             for file_id, each in read_all_slots(path).items()
         }
-        write_slots(path, slots)
+        return write_slots(path, slots)
 
 
-def purpose_of(path: Path) -> str:
-    """What kind of data is sealed in a file.
+def head_of(path: Path) -> Head:
+    """The head of a sealed file.
 
     Raises:
         SealError: It is no sealed file.
     """
-    return _head(path).purpose
-
-
-def _head(path: Path) -> Head:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = open_regular(path)
     try:
         return read_head(path, descriptor)
     finally:

@@ -10,12 +10,16 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from market_pipeline.config.security import MASTER_KEY_BYTES, SecuritySettings, master_key_of
 from market_pipeline.errors import SettingsError
+from market_pipeline.security.envelope import read_whole
+from market_pipeline.security.ring import RING
 from market_pipeline.warehouse.layout import make_private_folder, written_whole
+from market_pipeline.warehouse.locks import locking
 
 __all__ = ["master_key"]
 
 _SALT = "passphrase.salt"
 _SALT_BYTES = 16
+_MAX_BYTES = 1_000
 # RFC 7914's cost: 128 MiB and some tenths of a second for each guess.
 _COST, _BLOCK, _PARALLEL = 1 << 17, 8, 1
 
@@ -50,26 +54,28 @@ def master_key(settings: SecuritySettings, folder: Path) -> bytes | None:
 
 def _from_file(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            if mode & 0o077:
-                raise ValueError(f"others may read it (mode {mode:o}); `chmod 600` it")
-            return master_key_of(file.read(1_000).decode())
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & 0o077:
+            raise ValueError(f"others may read it (mode {mode:o}); `chmod 600` it")
+        # An error of decoding would show a byte of it.
+        return master_key_of(read_whole(path, _MAX_BYTES).decode(errors="replace"))
     except (OSError, ValueError) as error:
         raise SettingsError([f"master_key_file {path}: {error}"]) from None
 
 
 def _from_passphrase(passphrase: str, folder: Path) -> bytes:
     path = folder / _SALT
-    if not path.exists():
-        make_private_folder(folder)
-        with written_whole(path) as file:
-            file.write(os.urandom(_SALT_BYTES).hex().encode() + b"\n")
     try:
-        salt = bytes.fromhex(path.read_text().strip())
+        make_private_folder(folder)
+        with locking(folder):
+            # Nothing of a ring opens with another salt than its own: a lost one is put back.
+            if not path.exists() and not (folder / RING).exists():
+                with written_whole(path) as file:
+                    file.write(os.urandom(_SALT_BYTES).hex().encode() + b"\n")
+        salt = bytes.fromhex(read_whole(path, _MAX_BYTES).decode().strip())
         if len(salt) != _SALT_BYTES:
             raise ValueError(f"expected {_SALT_BYTES} bytes in hexadecimal")
     except (OSError, ValueError) as error:
         raise SettingsError([f"master_passphrase: {path}: {error}"]) from None
     derive = Scrypt(salt, MASTER_KEY_BYTES, _COST, _BLOCK, _PARALLEL)
-    return derive.derive(passphrase.encode())
+    return derive.derive(passphrase.encode(errors="surrogateescape"))

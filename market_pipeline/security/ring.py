@@ -13,11 +13,11 @@ import base64
 import binascii
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -32,19 +32,25 @@ from cryptography.hazmat.primitives.keywrap import (
 )
 
 from market_pipeline.errors import SealError
-from market_pipeline.security.envelope import Head, Slot
+from market_pipeline.security.envelope import Head, Slot, read_whole
 from market_pipeline.security.segments import FILE_KEY_BYTES
 from market_pipeline.warehouse.layout import make_private_folder, written_whole
 from market_pipeline.warehouse.locks import locking
 
-__all__ = ["KEYS_FOLDER", "PURPOSES", "Key", "KeyRing", "Purpose"]
+__all__ = ["KEYS_FOLDER", "PURPOSES", "RING", "Key", "KeyRing", "Purpose"]
 
 Purpose = Literal["captures", "raw", "exports", "backups"]
 PURPOSES: tuple[Purpose, ...] = ("captures", "raw", "exports", "backups")
 
 KEYS_FOLDER = "keys"
 """Where the ring lies below the data folder."""
-_RING = "ring.json"
+RING = "ring.json"
+"""Its file."""
+_LOCK = "lock"
+# Thousands of keys.
+_MAX_RING_BYTES = 1 << 22
+# Who destroys a key looks through folders first.
+_WAIT_SECONDS = 3_600.0
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _INFO = b"market-pipeline key 1 "
 _PUBLIC = re.compile(r"([a-z]+)-(\d{8}-[0-9a-f]{8}):(\S+)")
@@ -67,7 +73,7 @@ class Key(msgspec.Struct, frozen=True):
     kind: Literal["aes-kw", "hpke-x25519"]
     state: Literal["active", "retired", "destroyed"]
     check: bytes | None = None
-    public_key: bytes | None = None
+    public_key: Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)] | None = None
 
     @property
     def public_text(self) -> str:
@@ -91,15 +97,16 @@ class KeyRing:
 
     def __init__(self, folder: Path, master: bytes | None) -> None:
         self._folder, self._master = folder, master
-        self.path = folder / _RING
+        self.path = folder / RING
         self.keys: tuple[Key, ...] = self._read()
 
     def new(self, purpose: Purpose, *, pair: bool = False) -> Key:
         """Makes the key that seals from now on; the one before it goes on opening.
 
         Raises:
-            SealError: There is no master key.
+            SealError: There is no master key, or it is not the one the others were made with.
         """
+        self._require_its_master()
         key_id = f"{purpose}-{datetime.now(UTC):%Y%m%d}-{os.urandom(4).hex()}"
         derived = self._derived(purpose, key_id)
         public = _pair(derived).public_key().public_bytes_raw() if pair else None
@@ -116,7 +123,7 @@ class KeyRing:
         purpose = next((each for each in PURPOSES if found and found[1] == each), None)
         try:
             public = base64.b64decode(found[3] if found else "", validate=True)
-            X25519PublicKey.from_public_bytes(public)
+            _SUITE.encrypt(b"", X25519PublicKey.from_public_bytes(public))  # some points do not
         except (binascii.Error, ValueError):
             purpose = None
         if found is None or purpose is None:
@@ -129,14 +136,27 @@ class KeyRing:
         key_id = f"{purpose}-{found[2]}"
         return self._add(Key(key_id, purpose, "hpke-x25519", "active", None, public))
 
-    def destroy(self, key_id: str) -> Key:
+    def destroy(self, key_id: str, *, agreed: Callable[[], bool] = lambda: True) -> Key:
         """Marks a key as destroyed: it neither seals nor opens from now on.
 
+        Args:
+            key_id: The key.
+            agreed: Whether what it opens is still what was agreed to; asked while no key is
+                given a file.
+
         Raises:
-            SealError: There is no such key.
+            SealError: There is no such key, or it opens something else.
         """
+        self.named(key_id)
         with self._changing():
             key = self.named(key_id)
+            if not agreed():
+                raise SealError(
+                    "What the key opens has changed meanwhile",
+                    next_step="Nothing is destroyed. Look again what it opens.",
+                    file=self.path,
+                    found=key_id,
+                )
             gone = msgspec.structs.replace(key, state="destroyed", check=None, public_key=None)
             self._write([gone if each.id == key_id else each for each in self.keys])
         return gone
@@ -181,14 +201,16 @@ class KeyRing:
         """
         key = self.active(head.purpose)
         if key.public_key is not None:
-            public = X25519PublicKey.from_public_bytes(key.public_key)
-            wrapped = _SUITE.encrypt(file_key, public, _slot_info(head))
-        else:
-            derived = self._derived(key.purpose, key.id)
-            if key.check != _check(derived):
-                raise self._unusable(f"{key.id}: {_OTHER_MASTER}")
-            wrapped = aes_key_wrap(derived, file_key + bytes.fromhex(head.file_id))
-        return Slot(key.id, key.kind, wrapped)
+            try:
+                public = X25519PublicKey.from_public_bytes(key.public_key)
+                wrapped = _SUITE.encrypt(file_key, public, _slot_info(head))
+            except ValueError:
+                raise self._unusable(f"{key.id}: its public half is none") from None
+            return Slot(key.id, "hpke-x25519", wrapped)
+        derived = self._derived(key.purpose, key.id)
+        if key.check != _check(derived):
+            raise self._unusable(f"{key.id}: {_OTHER_MASTER}")
+        return Slot(key.id, "aes-kw", aes_key_wrap(derived, file_key + bytes.fromhex(head.file_id)))
 
     def unwrap(self, path: Path, head: Head, slots: Sequence[Slot]) -> bytes:
         """The key of a file, from the first of its slots that opens.
@@ -196,6 +218,7 @@ class KeyRing:
         Raises:
             SealError: None does; it says of each why.
         """
+        self.keys = self._read()
         reasons = []
         for slot in slots:
             found = self._unwrapped(head, slot)
@@ -227,6 +250,11 @@ class KeyRing:
             return _OTHER_MASTER
         return "the slot was changed, or is of another file"
 
+    def _require_its_master(self) -> None:
+        for key in self.keys:
+            if key.check not in (None, _check(self._derived(key.purpose, key.id))):
+                raise self._unusable(f"{key.id}: {_OTHER_MASTER}")
+
     def _unusable(self, found: str, path: Path | None = None) -> SealError:
         return SealError(
             "No key opens the sealed file" if path else "The key cannot be used",
@@ -246,7 +274,6 @@ class KeyRing:
         return HKDF(SHA256(), 32, None, info).derive(self._master)
 
     def _add(self, key: Key) -> Key:
-        make_private_folder(self._folder)
         with self._changing():
             if any(each.id == key.id for each in self.keys):
                 raise SealError(
@@ -265,9 +292,23 @@ class KeyRing:
         return key
 
     @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """With the ring as it is on the disk, while nobody makes or destroys a key.
+
+        So no file is given to a key that another process has destroyed.
+        """
+        with ExitStack() as held:
+            # A folder of its own: a file may be sealed beside the ring. Who has none has no key.
+            if (lock := self._folder / _LOCK).is_dir():
+                held.enter_context(locking(lock, shared=True, timeout_seconds=_WAIT_SECONDS))
+            self.keys = self._read()
+            yield
+
+    @contextmanager
     def _changing(self) -> Iterator[None]:
         """Alone with the ring as it is on the disk."""
-        with locking(self._folder):
+        make_private_folder(lock := self._folder / _LOCK)
+        with locking(lock):
             self.keys = self._read()
             yield
 
@@ -278,10 +319,10 @@ class KeyRing:
 
     def _read(self) -> tuple[Key, ...]:
         try:
-            return tuple(_keys.decode(self.path.read_bytes()))
+            return tuple(_keys.decode(read_whole(self.path, _MAX_RING_BYTES)))
         except FileNotFoundError:
             return ()
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise SealError(
                 "The ring of keys cannot be read",
                 next_step="Put it back from a backup; it holds no secret.",

@@ -93,9 +93,10 @@ class SealingStream:
         # A file of more segments than 4 bytes count (4 PiB) fails here before a nonce repeats.
         plain = memoryview(self._plain)[: self._filled]
         size = self._cipher.seal(self._number, plain, self._sealed, last=last)
-        self._file.write(memoryview(self._sealed)[:size])
+        # Counted before it is written: after a write that fails, its nonce is not used again.
         self._filled, self._size = 0, _OTHER_BYTES
         self._number += 1
+        self._file.write(memoryview(self._sealed)[:size])
 
 
 class SealedBytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import stat
 
 import pytest
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from market_pipeline.cli.app import app
 from market_pipeline.errors import SealError, SettingsError
+from market_pipeline.security.segments import SealingStream
 
 MASTER = base64.b64encode(bytes(range(32))).decode()
 ROWS = bytes(range(256)) * 9_000
@@ -128,6 +130,71 @@ def test_a_crashed_file(folder):
     assert ROWS[: (1 << 20) - 56] == (folder / "opened").read_bytes()
 
 
+def test_what_is_destroyed_is_not_seen_in_part(folder, tmp_path):
+    """A named folder that is not there, and slots that cannot be read, are errors before it."""
+    ran("new", "exports")
+    ran("seal", folder / "one")
+    (key,) = listed()
+    assert 2 == ran("destroy", key, tmp_path / "none", "--yes")[0]
+    (folder / "two.sealed.keys").write_bytes(b"[")
+    with pytest.raises(SealError, match="cannot be read"):
+        ran("destroy", key, "--yes")
+    assert "active" == listed()[key]["state"]
+
+
+def test_what_only_seems_to_be_opened_by_another_key(folder):
+    """Slots of a reseal that was killed, and of destroyed keys, do not count."""
+    ran("new", "exports")
+    ran("seal", folder / "one", folder / "two")
+    (old,) = listed()
+    ran("new", "exports")
+    new = next(name for name in listed() if name != old)
+    beside = folder / "one.sealed.keys"
+    ((of, slots),) = json.loads(beside.read_text()).items()
+    half = {of: slots, "0" * 32: [{"key": new, "kind": "aes-kw", "wrapped": ""}]}
+    beside.write_text(json.dumps(half))
+    assert 2 == ran("destroy", old)[1].count("nothing will open it")
+    assert "nothing will open an earlier file of that name" in ran("destroy", new)[1]
+    beside.write_text(json.dumps({of: slots + half["0" * 32]}))
+    assert 1 == ran("destroy", old)[1].count("another key opens it")
+    (folder / "one.sealed").rename(folder / "aside")
+    ran("destroy", new, "--yes")
+    assert 2 == ran("destroy", old)[1].count("nothing will open it")
+    ran("destroy", old, "--yes")
+    assert {of: []} == json.loads(beside.read_text())
+
+
+def test_what_is_no_file_to_seal(folder):
+    """A pipe, a folder, a device and a name in a folder that is not there make nothing."""
+    ran("new", "exports")
+    os.mkfifo(folder / "pipe")
+    (folder / "folder").mkdir()
+    before = sorted(folder.iterdir())
+    code, _, errors = ran("seal", folder / "pipe", folder / "folder", "/dev/zero")
+    assert (1, 3) == (code, errors.count("not a regular file"))
+    assert 1 == ran("rotate", "exports", folder / "none" / "one.sealed", "--only-files")[0]
+    assert before == sorted(folder.iterdir())
+
+
+def test_a_file_that_grows_while_it_is_sealed(folder, monkeypatch):
+    """It is refused and leaves nothing: half a row would be sealed."""
+    ran("new", "exports")
+    write = SealingStream.write
+
+    def growing(stream, part):
+        monkeypatch.undo()
+        with (folder / "one").open("ab") as file:
+            file.write(b"more")
+        return write(stream, part)
+
+    monkeypatch.setattr(SealingStream, "write", growing)
+    (folder / "odd\n\udcff").write_bytes(b"rows")
+    code, out, errors = ran("seal", folder / "one", folder / "odd\n\udcff")
+    assert (1, True) == (code, "changed while it was sealed" in errors)
+    assert out.startswith("1 files of 2 sealed")
+    assert not list(folder.glob("one.*"))
+
+
 @pytest.mark.parametrize(
     ("wrong", "where"),
     [
@@ -135,15 +202,17 @@ def test_a_crashed_file(folder):
         (["new", "raw", "--pair", "--public", "raw-1"], "--public"),
         (["new", "raw", "--public", "captures-20261125-0f1e2d3c:AAAA"], "--public"),
         (["open", "one.sealed", "--to", "one"], "--to"),
+        (["open", "one.sealed", "--to", "link"], "--to"),
         (["seal", "one", "--purpose", "mine"], "PURPOSE"),
     ],
 )
 def test_wrong_usage(folder, monkeypatch, wrong, where):
     """It is code 2, and nothing is made."""
     monkeypatch.chdir(folder)
+    (folder / "link").symlink_to("nowhere")
     code, _, errors = ran(*wrong)
     assert (2, True) == (code, where in errors)
-    assert ["one", "two"] == sorted(path.name for path in folder.iterdir())
+    assert ["link", "one", "two"] == sorted(path.name for path in folder.iterdir())
 
 
 def test_the_master_key_from_a_file_and_from_a_passphrase(folder, tmp_path, monkeypatch):
@@ -161,7 +230,9 @@ def test_the_master_key_from_a_file_and_from_a_passphrase(folder, tmp_path, monk
     with pytest.raises(SettingsError, match="more than one"):
         ran("verify")
     monkeypatch.delenv("PIPELINE_MASTER_KEY_FILE")
-    assert 1 == ran("verify")[0]
+    with pytest.raises(SettingsError, match=r"passphrase\.salt"):
+        ran("verify")
+    monkeypatch.setenv("PIPELINE_DATA_DIR", str(tmp_path / "other"))
     ran("new", "exports")
     assert 0 == ran("seal", folder / "two")[0]
     assert 0 == ran("verify", folder / "two.sealed")[0]

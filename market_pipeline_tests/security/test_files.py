@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import random
 import signal
@@ -14,8 +15,16 @@ import polars as pl
 import pytest
 
 from market_pipeline.errors import SealError
-from market_pipeline.security.envelope import read_all_slots, slots_path, write_slots
-from market_pipeline.security.files import find_sealed, open_sealed, reseal, rewrap, sealed_whole
+from market_pipeline.security import files
+from market_pipeline.security.envelope import Slot, read_all_slots, slots_path, write_slots
+from market_pipeline.security.files import (
+    find_sealed,
+    find_slots,
+    open_sealed,
+    reseal,
+    rewrap,
+    sealed_whole,
+)
 from market_pipeline.security.ring import KeyRing
 
 MASTER, OTHER_MASTER = bytes(range(32)), bytes(range(1, 33))
@@ -92,7 +101,7 @@ def test_what_fails_leaves_no_file(tmp_path, ring):
     with pytest.raises(OSError, match="broke"), sealed_whole(path, ring, "exports") as stream:
         stream.write(b"half")
         raise OSError("the source broke")
-    assert not path.exists()
+    assert [] == list(tmp_path.glob("rows*"))
     assert b"whole" == content_of(make(path, ring, b"whole"), ring)
 
 
@@ -168,6 +177,7 @@ def test_a_host_that_seals_and_does_not_open(tmp_path, ring):
         "captures-20261125-0f1e2d3c:AAAA",
         "trades-20261125-0f1e2d3c:" + "A" * 43 + "=",
         "captures-20261125-0f1e2d3c:" + "é" * 44,
+        "captures-20261125-0f1e2d3c:" + "A" * 43 + "=",
     ],
 )
 def test_no_public_key(ring, text):
@@ -199,7 +209,19 @@ def test_a_changed_slot(file, ring):
         assert "the slot was changed" in refusal(file, ring).found
 
 
-@pytest.mark.parametrize("text", [b"", b"{}", b"[1]", b"\xff", b'{"0":[{"key":1}]}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{}",
+        b"[1]",
+        b"\xff",
+        b'{"0":[{"key":1}]}',
+        b'{"0":[{"key":"","kind":"aes-kw","wrapped":"","x":' + b"[" * 30_000,
+        b"{" + b" " * (1 << 16) + b"}",
+    ],
+    ids=range(7),
+)
 def test_damaged_slots(file, ring, text):
     """Slots that cannot be read, or none, are an error that names their file."""
     slots_path(file).write_bytes(text)
@@ -227,6 +249,170 @@ def test_slots_of_a_file_that_was_moved_away_stay(file, ring):
     make(file, ring, b"new").unlink()
     aside.rename(file)
     assert CONTENT == content_of(file, ring)
+
+
+def test_rotation_leaves_the_slots_of_a_file_that_was_moved_away(file, ring):
+    """The file that has its name now is given to the new key, and the one put back opens."""
+    aside = file.with_name("aside")
+    file.rename(aside)
+    make(file, ring, b"new")
+    ring.new("exports")
+    rewrap(file, ring)
+    reseal(file, ring)
+    aside.replace(file)
+    assert CONTENT == content_of(file, ring)
+
+
+def test_rotated_and_destroyed_while_it_is_sealed(tmp_path, ring):
+    """What is being sealed when another process destroys its key is given to the active one."""
+    old, path = ring.active("exports").id, tmp_path / "hour.sealed"
+    with sealed_whole(path, ring, "exports") as stream:
+        stream.write(b"rows")
+        elsewhere = KeyRing(ring.path.parent, MASTER)
+        elsewhere.new("exports")
+        elsewhere.destroy(old)
+    assert b"rows" == content_of(path, elsewhere)
+
+
+def test_no_file_is_given_to_a_key_that_another_process_destroyed(file, ring):
+    """Its old key goes on opening it; and what another process destroyed opens nothing here."""
+    old, new = ring.active("exports").id, ring.new("exports").id
+    elsewhere = KeyRing(ring.path.parent, MASTER)
+    elsewhere.destroy(new)
+    with pytest.raises(SealError, match="no key for exports"):
+        rewrap(file, ring)
+    assert CONTENT == content_of(file, ring)
+    elsewhere.destroy(old)
+    assert "it was destroyed" in refusal(file, ring).found
+
+
+def test_a_key_is_destroyed_only_as_agreed(ring):
+    """If it opens something else by then, it stays."""
+    key = ring.active("exports")
+    with pytest.raises(SealError, match="changed meanwhile"):
+        ring.destroy(key.id, agreed=lambda: False)
+    assert key == KeyRing(ring.path.parent, None).active("exports")
+
+
+def test_two_seal_one_name_at_once(tmp_path, ring):
+    """The first to end has it, the other is refused, and no slot of that one stays."""
+    path = tmp_path / "rows.sealed"
+    with pytest.raises(SealError, match="already"), sealed_whole(path, ring, "exports") as late:
+        late.write(b"late")
+        make(path, ring, b"first")
+        ring.new("exports")
+        rewrap(path, ring)
+    assert b"first" == content_of(path, ring)
+    assert [] == list(tmp_path.glob("*.partial"))
+
+
+def test_resealed_while_it_is_opened(file, ring, monkeypatch):
+    """Whoever opens it between its head and its slots gets it all the same."""
+    read_slots = files.read_slots
+
+    def late(path, file_id):
+        monkeypatch.undo()
+        reseal(path, ring)
+        return read_slots(path, file_id)
+
+    monkeypatch.setattr(files, "read_slots", late)
+    assert CONTENT == content_of(file, ring)
+
+
+def test_two_reseal_one_file_at_once(file, ring, monkeypatch):
+    """The second is refused, and what the first sealed opens."""
+    stream = files.SealingStream
+
+    def late(*parts):
+        monkeypatch.undo()
+        reseal(file, ring)
+        return stream(*parts)
+
+    monkeypatch.setattr(files, "SealingStream", late)
+    with pytest.raises(SealError, match="replaced while"):
+        reseal(file, ring)
+    assert CONTENT == content_of(file, ring)
+
+
+def test_a_link_stands_for_its_file(file, ring, tmp_path):
+    """Rotated or resealed by a link it is the file that is, and the link stays one."""
+    link = tmp_path / "link.sealed"
+    link.symlink_to(file)
+    before, old = file.read_bytes(), ring.active("exports").id
+    ring.new("exports")
+    rewrap(link, ring)
+    ring.destroy(old)
+    reseal(link, ring)
+    assert (True, False) == (link.is_symlink(), before == file.read_bytes())
+    assert CONTENT == content_of(file, ring)
+
+
+def test_what_a_kill_leaves_is_opened_under_its_name(file, ring):
+    """The slots of the file that was being sealed are found for its first part."""
+    partial = file.rename(f"{file}.{'0' * 32}.partial")
+    os.truncate(partial, 3 << 19)
+    found = content_of(partial, ring, crashed=True)
+    assert CONTENT[: len(found)] == found
+    assert len(found) > 1_000_000
+
+
+def test_more_slots_than_are_read_are_not_written(file, ring):
+    """They are refused, and those that are there stay."""
+    slot = Slot("exports", "aes-kw", bytes(56))
+    with pytest.raises(SealError, match="too many"):
+        write_slots(file, {str(number): [slot] for number in range(900)})
+    assert CONTENT == content_of(file, ring)
+
+
+@pytest.mark.parametrize("make_it", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+@pytest.mark.parametrize("which", [lambda path: path, slots_path], ids=["file", "slots"])
+def test_no_regular_file(file, ring, make_it, which):
+    """A pipe or folder in its place is an error at once, and none is found by looking."""
+    which(file).unlink()
+    make_it(which(file))
+    with pytest.raises((OSError, SealError), match=r"not a regular|Is a directory"):
+        content_of(file, ring)
+    assert file not in (find_sealed if which(file) == file else find_slots)([file.parent])
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(file):
+    """What lies in it would be missed."""
+    with pytest.raises(NotADirectoryError):
+        find_sealed([file])
+
+
+def test_a_deep_head(file, ring):
+    """A head of lists in lists is refused as any other."""
+    text = b'{"id":"' + b"0" * 32 + b'","purpose":"raw","x":' + b"[" * 30_000
+    file.write_bytes(b"MPSEALED" + len(text).to_bytes(2, "little") + text)
+    assert "does not begin" in refusal(file, ring).problem
+
+
+def test_a_ring_has_one_master_key(ring):
+    """With another none is made, and the active one stays; once they are destroyed it is."""
+    other, key = KeyRing(ring.path.parent, OTHER_MASTER), ring.active("exports")
+    with pytest.raises(SealError, match="not the one"):
+        other.new("exports")
+    assert key == KeyRing(ring.path.parent, MASTER).active("exports")
+    other.destroy(key.id)
+    assert other.new("exports") == other.active("exports")
+
+
+def test_a_public_half_that_hides_nothing(ring):
+    """A point of low order is refused when it is taken, and when it stands in the ring."""
+    ring.adopt("raw-20261125-0f1e2d3c:" + base64.b64encode(bytes([9] + [0] * 31)).decode())
+    before = base64.b64encode(bytes([9] + [0] * 31))
+    ring.path.write_bytes(ring.path.read_bytes().replace(before, base64.b64encode(bytes(32))))
+    with pytest.raises(SealError, match="public half is none"):
+        make(ring.path.with_name("rows.sealed"), ring, purpose="raw")
+
+
+@pytest.mark.parametrize("text", [b"[" * 60_000, b'[{"id":' + b"[" * 60_000, b" " * (1 << 23)])
+def test_a_ring_that_is_no_list_of_keys(ring, text):
+    """However deep or large, it is an error."""
+    ring.path.write_bytes(text)
+    with pytest.raises(SealError, match="ring"):
+        KeyRing(ring.path.parent, MASTER)
 
 
 def test_a_damaged_ring(ring):

@@ -173,6 +173,25 @@ def test_more_segments_than_can_be_counted_are_refused():
         stream.finish()
 
 
+class _Full(io.BytesIO):
+    def write(self, data):
+        if self.tell() == 0:
+            return super().write(data)
+        self.nonces = [*getattr(self, "nonces", []), bytes(data)]
+        raise OSError(28, "No space left on device")
+
+
+def test_a_failed_write_uses_up_its_nonce():
+    """Sealed once more after an error, the same bytes are sealed to others."""
+    out = _Full()
+    stream = SealingStream(out, KEY, BOUND_TO)
+    for _ in range(2):
+        stream.write(b"x")
+        with pytest.raises(OSError, match="space"):
+            stream.finish()
+    assert out.nonces[0] != out.nonces[1]
+
+
 @pytest.mark.parametrize(
     "offset", [0, 1, FIRST - 1, FIRST, FIRST + 1, FIRST + OTHER - 1, FIRST + OTHER]
 )
