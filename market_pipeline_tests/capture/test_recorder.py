@@ -173,10 +173,11 @@ def test_fault(certificates, name, redundancy):
 @pytest.mark.slow
 class TestConnections:
     def test_renewal_loses_nothing(self, certificates):
-        """Connections that live for three seconds are replaced before, and no id is missing."""
+        """Connections that live for ten seconds are replaced before, and no id is missing."""
         outcome = lived(
             certificates,
-            faults=Faults(life_s=3.0),
+            # Sixteen times the age of renewal: a slow machine stands still for seconds.
+            faults=Faults(life_s=10.0),
             steps=1_000,
             renewal_seconds=0.6,
         )
