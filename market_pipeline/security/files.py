@@ -57,7 +57,7 @@ def sealed_whole(path: Path, ring: KeyRing, purpose: Purpose) -> Iterator[Sealin
     except BaseException:
         with suppress(OSError, MarketPipelineError), locking(path.parent):
             others = read_all_slots(path)
-            if not path.exists():  # else it failed where the file was there already
+            if not path.exists() or head_of(path) != head:  # else it failed when it was there
                 others.pop(head.file_id, None)
             if others:
                 write_slots(path, others)

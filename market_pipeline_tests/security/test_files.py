@@ -303,6 +303,7 @@ def test_two_seal_one_name_at_once(tmp_path, ring):
         ring.new("exports")
         rewrap(path, ring)
     assert b"first" == content_of(path, ring)
+    assert 1 == len(read_all_slots(path))
     assert [] == list(tmp_path.glob("*.partial"))
 
 
