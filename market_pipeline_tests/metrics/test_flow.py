@@ -227,7 +227,7 @@ def many_prints(draw):
     return rows
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     rows=many_prints(),
     edges=st.lists(st.integers(-10, 400), min_size=2, max_size=5, unique=True),
