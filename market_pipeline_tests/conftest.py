@@ -58,7 +58,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFixtures 
     return _ByFixtures(config, log) if config.getoption("dist") == "loadfile" else None
 
 
-_LONGEST = ("ui", "defs", "cli", "detection")
+_LONGEST = ("ui", "stages", "defs", "cli", "detection")
 """Folders whose files take longest: begun at last, one would be waited for by idle cores."""
 
 

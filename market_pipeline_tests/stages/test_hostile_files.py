@@ -128,7 +128,8 @@ def many_trades(folder: Path, rows: int) -> None:
 @pytest.mark.parametrize(
     ("table", "make", "rows"),
     [
-        (DELTAS, many_messages, MAX_MESSAGES),
+        # With bad stamps a day needs more of everything.
+        pytest.param(DELTAS, many_messages, MAX_MESSAGES, marks=pytest.mark.attack),
         (DELTAS, partial(many_messages, bad=True), MAX_MESSAGES),
         (TRADES, many_trades, MAX_TRADES),
     ],
