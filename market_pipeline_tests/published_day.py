@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
+
+import polars as pl
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
@@ -36,6 +39,29 @@ _OPTIONAL = {"raw_funding": FUNDING, "raw_open_interest": OPEN_INTEREST}
 _BIG = ("book_bbo", "book_depth", "book_checkpoints", "book_intervals")
 
 
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A day up to its verdicts: what the stages after them read, and the small tables so far."""
+
+    registered: RegisteredDay
+    books: PublishedBooks
+    verdicts: list[ValidatedDay]
+    small: dict[str, pl.DataFrame]
+
+
+def publish_verdicts(
+    settings: Settings, instruments: Sequence[Instrument], day: date, store: Store | None = None
+) -> list[ValidatedDay]:
+    """The stages of a day up to its verdicts, and what they publish but for the catalogue.
+
+    With a store the raw days are fetched from it.
+    """
+    warehouse = Warehouse(settings.data_dir)
+    judged = _judged(settings, instruments, day, warehouse, store)
+    _record(warehouse, instruments, day, judged.small)
+    return judged.verdicts
+
+
 def publish_day(
     settings: Settings, instruments: Sequence[Instrument], day: date, store: Store | None = None
 ) -> list[ValidatedDay]:
@@ -44,23 +70,59 @@ def publish_day(
     With a store the raw days are fetched from it.
     """
     warehouse, lake = Warehouse(settings.data_dir), settings.lake_path
-    warehouse.prepare()
-    small = {
-        name: TABLES[name].frame(raw_day(store, settings, raw, instruments, day).rows)
-        for name, raw in _RAW.items()
-    }
-    objects = [RawObjects(lake, frame) for frame in small.values()]
+    judged = _judged(settings, instruments, day, warehouse, store)
+    small, books, raw_trades = judged.small, judged.books, judged.registered.trades
     for name, raw in _OPTIONAL.items():
         small[name] = TABLES[name].frame(raw_day(store, settings, raw, instruments, day).rows)
     for name, state in CONTRACT_STATES.items():
         of = RawObjects(lake, small[state.manifest.name])
         states = states_day(state, day, instruments, of, warehouse, lake)
         publish(warehouse, TABLES[name], day, states.staged, withdrawn=states.withdrawn)
-    small["raw_profiles"] = TABLES["raw_profiles"].frame(
-        profile_day(RegisteredDay(day, lake, *objects), instruments, warehouse)
+    traded = trades_day(
+        day, instruments, books.rebuilds, books.bbo, books.intervals, raw_trades, warehouse
     )
-    looked_through = RegisteredDay(day, lake, *objects, small["raw_profiles"])
-    rebuilt = rebuild_day(looked_through, instruments, settings, warehouse)
+    publish(warehouse, TABLES["trades"], day, traded.staged, withdrawn=traded.withdrawn)
+    trades = day_rows(warehouse, TABLES["trades"], day)
+    informed = information_bars_day(day, instruments, books.rebuilds, trades, warehouse)
+    publish(
+        *(warehouse, TABLES["information_bars"], day, informed.files), withdrawn=informed.withdrawn
+    )
+    told = events_day(judged.registered, instruments, books.rebuilds, warehouse)
+    publish(warehouse, TABLES["market_events"], day, told.staged, withdrawn=told.withdrawn)
+    reports = small["validation_report"]
+    metrics = metrics_day(
+        *(day, instruments, reports, books.bbo, books.depth, trades, raw_trades, warehouse),
+        settings.metrics_seconds,
+    )
+    publish(warehouse, TABLES["book_metrics"], day, metrics.files, withdrawn=metrics.withdrawn)
+    small["daily_metrics"] = metrics.daily
+    bars = bars_day(
+        day, instruments, reports, books.bbo, raw_trades, warehouse, settings.bar_seconds
+    )
+    publish(warehouse, TABLES["bars"], day, bars.files, withdrawn=bars.withdrawn)
+    _record(warehouse, instruments, day, small)
+    refresh_catalogue(warehouse)
+    return judged.verdicts
+
+
+def _judged(
+    settings: Settings,
+    instruments: Sequence[Instrument],
+    day: date,
+    warehouse: Warehouse,
+    store: Store | None,
+) -> _Judged:
+    warehouse.prepare()
+    small = {
+        name: TABLES[name].frame(raw_day(store, settings, raw, instruments, day).rows)
+        for name, raw in _RAW.items()
+    }
+    objects = [RawObjects(settings.lake_path, frame) for frame in small.values()]
+    small["raw_profiles"] = TABLES["raw_profiles"].frame(
+        profile_day(RegisteredDay(day, settings.lake_path, *objects), instruments, warehouse)
+    )
+    registered = RegisteredDay(day, settings.lake_path, *objects, small["raw_profiles"])
+    rebuilt = rebuild_day(registered, instruments, settings, warehouse)
     for name in _BIG:
         table = TABLES[name]
         publish(warehouse, table, day, rebuilt.staged[table.sql_name], withdrawn=rebuilt.withdrawn)
@@ -68,51 +130,25 @@ def publish_day(
     small["book_rebuilds"] = TABLES["book_rebuilds"].frame(
         each.as_record() for each in rebuilt.records
     )
-    traded = trades_day(
-        *(day, instruments, small["book_rebuilds"], bbo, intervals, looked_through.trades),
-        warehouse,
+    books = PublishedBooks(small["book_rebuilds"], bbo, depth, intervals)
+    verdicts = report_day(
+        Lookups(registered, warehouse), instruments, books, settings, as_of_ns=2**62
     )
-    publish(warehouse, TABLES["trades"], day, traded.staged, withdrawn=traded.withdrawn)
-    informed = information_bars_day(
-        *(day, instruments, small["book_rebuilds"], day_rows(warehouse, TABLES["trades"], day)),
-        warehouse,
-    )
-    publish(
-        *(warehouse, TABLES["information_bars"], day, informed.files), withdrawn=informed.withdrawn
-    )
-    told = events_day(looked_through, instruments, small["book_rebuilds"], warehouse)
-    publish(warehouse, TABLES["market_events"], day, told.staged, withdrawn=told.withdrawn)
-    validated = report_day(
-        Lookups(looked_through, warehouse),
-        instruments,
-        PublishedBooks(small["book_rebuilds"], bbo, depth, intervals),
-        settings,
-        as_of_ns=2**62,
-    )
-    small["validation_report"] = TABLES["validation_report"].frame(each.row for each in validated)
+    small["validation_report"] = TABLES["validation_report"].frame(each.row for each in verdicts)
     small["quality_findings"] = TABLES["quality_findings"].frame(
-        row for each in validated for row in each.finding_rows
+        row for each in verdicts for row in each.finding_rows
     )
-    metrics = metrics_day(
-        *(day, instruments, small["validation_report"], bbo, depth),
-        day_rows(warehouse, TABLES["trades"], day),
-        *(looked_through.trades, warehouse, settings.metrics_seconds),
-    )
-    publish(warehouse, TABLES["book_metrics"], day, metrics.files, withdrawn=metrics.withdrawn)
-    small["daily_metrics"] = metrics.daily
-    bars = bars_day(
-        day,
-        instruments,
-        small["validation_report"],
-        bbo,
-        looked_through.trades,
-        warehouse,
-        settings.bar_seconds,
-    )
-    publish(warehouse, TABLES["bars"], day, bars.files, withdrawn=bars.withdrawn)
+    return _Judged(registered, books, verdicts, small)
+
+
+def _record(
+    warehouse: Warehouse,
+    instruments: Sequence[Instrument],
+    day: date,
+    small: Mapping[str, pl.DataFrame],
+) -> None:
+    """Puts the rows of small tables into the working database."""
     ids = [instrument.id for instrument in instruments]
     with writing(warehouse) as connection:
         for name, frame in small.items():
             replace_rows_within(connection, TABLES[name], day, ids, frame)
-    refresh_catalogue(warehouse)
-    return validated

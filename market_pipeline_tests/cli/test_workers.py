@@ -110,7 +110,7 @@ class TestRun:
         _, left = psutil.wait_procs(started, timeout=120)
 
         assert (2, []) == (len(started), left)
-        assert 0 == workspace.run(*WHOLE).exit_code
+        assert 0 == workspace.run(*days_arguments(DAYS[0])).exit_code
 
     def test_goes_on_without_a_process_that_died(self, lake: Path, tmp_path: Path):
         """The day of a process that is killed has failed with the reason; the others are done."""

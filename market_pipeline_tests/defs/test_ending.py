@@ -20,9 +20,10 @@ from market_pipeline_tests.conftest import REPOSITORY
 from market_pipeline_tests.defs.workspace import PATIENCE_SECONDS, Workspace
 from market_pipeline_tests.sources.simulated.days import instrument
 
-pytestmark = pytest.mark.slow
-
 DAY = date(2025, 3, 3)
+DAEMON = ["-m", "dagster._daemon", "run"]
+DEV = ["-m", "dagster", "dev", "-h", "127.0.0.1", "-p", "0"]
+slow, attack = pytest.mark.slow, pytest.mark.attack
 ENDED = {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 
 
@@ -47,11 +48,10 @@ def is_rebuild(staged: Path) -> bool:
 @pytest.mark.parametrize(
     ("command", "number", "under_way"),
     [
-        (["-m", "dagster._daemon", "run"], signal.SIGTERM, is_profile),
-        (["-m", "dagster._daemon", "run"], signal.SIGTERM, is_rebuild),
-        (["-m", "dagster", "dev", "-h", "127.0.0.1", "-p", "0"], signal.SIGINT, is_rebuild),
+        pytest.param(DAEMON, signal.SIGTERM, is_profile, id="daemon-profile", marks=slow),
+        pytest.param(DAEMON, signal.SIGTERM, is_rebuild, id="daemon-rebuild", marks=attack),
+        pytest.param(DEV, signal.SIGINT, is_rebuild, id="dev-rebuild", marks=slow),
     ],
-    ids=["daemon-profile", "daemon-rebuild", "dev-rebuild"],
 )
 def test_ended(
     tmp_path: Path,

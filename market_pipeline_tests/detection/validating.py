@@ -1,4 +1,4 @@
-"""A raw day validated by every stage in turn, published as the pipeline does, without Dagster."""
+"""A raw day led through the stages up to its verdicts, as the pipeline does, without Dagster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from market_pipeline.quality.evaluate import evaluate
 from market_pipeline.quality.findings import Finding
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.store.client import Store
-from market_pipeline_tests.published_day import publish_day
+from market_pipeline_tests.published_day import publish_verdicts
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def validate(
     Further arguments are settings.
     """
     settings = Settings(data_dir=data_dir, lake_uri=str(lake), **more)
-    validated = publish_day(settings, instruments, day, store)
+    validated = publish_verdicts(settings, instruments, day, store)
     return {
         instrument.symbol: Validated(
             each.row,

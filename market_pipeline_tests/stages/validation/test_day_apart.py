@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -231,10 +234,16 @@ def with_stamps(file: Path, column: str, stamps, where: slice) -> None:
     rows.with_columns(pl.Series(column, times)).write_parquet(file, compression="snappy")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("table", ["book_delta_v2", "book", "trades"])
-@pytest.mark.parametrize("column", ["timestamp", "receipt_timestamp"])
-@pytest.mark.parametrize("where", WHERE)
+def each_pair() -> Iterator[Any]:
+    """Every table, column and place, each two of them together; by hand, all three as well."""
+    tables, columns = ("book_delta_v2", "book", "trades"), ("timestamp", "receipt_timestamp")
+    for (t, table), (c, column), (w, where) in product(*map(enumerate, (tables, columns, WHERE))):
+        by_hand = (t + c + w) % 2
+        mark = pytest.mark.attack if by_hand else pytest.mark.slow
+        yield pytest.param(table, column, where, marks=mark)
+
+
+@pytest.mark.parametrize(("table", "column", "where"), [*each_pair()])
 def test_no_stamps_of_one_instrument_stop_another(
     folder: Path, lake: Path, warehouse, table: str, column: str, where: str
 ):
