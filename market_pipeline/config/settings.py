@@ -25,13 +25,13 @@ from market_pipeline.config.alerting import AlertSettings
 from market_pipeline.config.capture import CaptureSettings
 from market_pipeline.config.golden import GoldenSettings
 from market_pipeline.config.lake import LakeSettings
+from market_pipeline.config.retention import RetentionSettings
 from market_pipeline.config.security import SecuritySettings
 from market_pipeline.config.transport import spoken_to_in_clear
 from market_pipeline.config.values import (
     AbsolutePath,
     Day,
     Integer,
-    OptionalInteger,
     Real,
     SettingsModel,
     Widths,
@@ -40,7 +40,15 @@ from market_pipeline.config.values import (
 from market_pipeline.config.yaml_files import nearest_known, read_yaml_mapping
 from market_pipeline.errors import SettingsError
 
-__all__ = ["CREDENTIAL_VARIABLES", "ENV_FILE", "ENV_PREFIX", "FIELDS", "Settings", "load_settings"]
+__all__ = [
+    "CREDENTIAL_VARIABLES",
+    "ENV_FILE",
+    "ENV_PREFIX",
+    "FIELDS",
+    "Settings",
+    "load_settings",
+    "usable_settings",
+]
 
 ENV_PREFIX = "PIPELINE_"
 ENV_FILE = Path(".env")
@@ -64,7 +72,7 @@ def _cpu_count() -> int:
     return os.cpu_count() or 1
 
 
-class Settings(AlertSettings, LakeSettings, SecuritySettings):
+class Settings(AlertSettings, LakeSettings, RetentionSettings, SecuritySettings):
     """Everything a user may set, immutable once loaded.
 
     Each field is the environment variable `PIPELINE_<FIELD>` and the key `<field>` of
@@ -150,29 +158,6 @@ class Settings(AlertSettings, LakeSettings, SecuritySettings):
             "without files is pending, after it the day is missing."
         ),
     )
-    keep_raw_days: OptionalInteger = Field(
-        default=None,
-        ge=1,
-        description=(
-            "Days that raw files of a store, and converted files, are kept locally before `prune` "
-            "removes them; without it for ever. A lake that is a folder is never touched."
-        ),
-    )
-    keep_derived_days: OptionalInteger = Field(
-        default=None,
-        ge=1,
-        description=(
-            "Days that published tables are kept before `prune` removes them; without it for ever."
-        ),
-    )
-    keep_run_days: OptionalInteger = Field(
-        default=None,
-        ge=1,
-        description=(
-            "Days that the history of runs is kept before `prune` removes it, but for the last "
-            "run that made a published day; without it for ever."
-        ),
-    )
     capture: CaptureSettings = Field(
         default=CaptureSettings(), description="What the live capture records, and how."
     )
@@ -206,27 +191,42 @@ def load_settings(**overrides: Any) -> Settings:
             files, unknown keys and refused values, each with its source and key, what was
             expected and what to do. Values are not shown.
     """
-    layers = _read_layers(overrides)
-    problems = [problem for layer in layers for problem in layer.problems]
-    merged = {key: value for layer in reversed(layers) for key, value in layer.values.items()}
-    try:
-        settings = Settings(**_nested(merged))
-    except ValidationError as error:
-        for detail in error.errors(include_url=False, include_input=False):
-            section, *inner = map(str, detail["loc"][:2])
-            name = f"{section}__{inner[0]}" if section in _SECTIONS and inner else section
-            layer = next((layer for layer in layers if name in layer.values), None)
-            if layer is not None:
-                problems.append(_refusal(layer, name, detail["msg"]))
-        if not problems:
-            raise
-    else:
-        for name, reason in spoken_to_in_clear(settings):
-            layer = next(layer for layer in layers if name in layer.values)
-            problems.append(_refusal(layer, name, reason))
+    settings, problems = usable_settings(**overrides)
     if problems:
         raise SettingsError(problems)
     return settings
+
+
+def usable_settings(**overrides: Any) -> tuple[Settings, list[str]]:
+    """The settings without what is not usable in them, and every problem with the rest.
+
+    For who must go on whatever is wrong, as the watch that reports it; see `load_settings`.
+    """
+    layers = _read_layers(overrides)
+    problems = [problem for layer in layers for problem in layer.problems]
+    merged = {key: value for layer in reversed(layers) for key, value in layer.values.items()}
+    while True:
+        try:
+            settings = Settings(**_nested(merged))
+            refused = [*spoken_to_in_clear(settings)]
+        except ValidationError as error:
+            details = error.errors(include_url=False, include_input=False)
+            found = [(_name_of(*map(str, each["loc"])), each["msg"]) for each in details]
+            refused = [(name, reason) for name, reason in found if name in merged]
+            if not refused:
+                raise
+        else:
+            if not refused:
+                return settings, problems
+        for name, reason in refused:
+            layer = next(layer for layer in layers if name in layer.values)
+            problems.append(_refusal(layer, name, reason))
+            merged.pop(name, None)
+
+
+def _name_of(section: str, *inner: str) -> str:
+    """The name of what the model refuses, by where in its input that stands."""
+    return f"{section}__{inner[0]}" if section in _SECTIONS and inner else section
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:

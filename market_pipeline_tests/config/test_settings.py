@@ -14,6 +14,7 @@ from market_pipeline.config.settings import (
     FIELDS,
     Settings,
     load_settings,
+    usable_settings,
 )
 from market_pipeline.config.store_address import PRESETS, StoreAddress
 from market_pipeline.errors import SettingsError
@@ -181,6 +182,18 @@ class TestProblems:
         text = str(caught.value)
         assert all(problem in text for problem in caught.value.problems)
         assert "market-pipeline doctor" in text
+
+    def test_the_rest_is_usable(self, folder, monkeypatch):
+        """What is refused or unknown has its default, each is a problem, and the rest holds."""
+        monkeypatch.setenv("PIPELINE_TREADS", "4")
+        monkeypatch.setenv("PIPELINE_THREADS", "none")
+        monkeypatch.setenv("PIPELINE_CAPTURE__REDUNDANCY", "-1")
+        monkeypatch.setenv("PIPELINE_LAKE_ENDPOINT_URL", "http://store.example")
+        monkeypatch.setenv("PIPELINE_ALERT_INTERVAL_SECONDS", "7")
+        settings, problems = usable_settings()
+        assert (7, None) == (settings.alert_interval_seconds, settings.lake_endpoint_url)
+        assert Settings().capture == settings.capture and settings.threads >= 1
+        assert 4 == len(problems) and sorted(problems) == sorted(problems_of())
 
     def test_value_is_never_shown(self, folder, monkeypatch):
         """A refused value stays out of every text, because it might be a misplaced secret."""
