@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-ui ui private-home test test-all lint kernels bench lock clean
+.PHONY: help setup demo demo-ui ui private-home test test-all lint kernels security bench lock clean
 
 # The order of this list is the order of the targets below.
 help: ## List the targets
@@ -41,6 +41,23 @@ lint: setup ## Ruff (rules and format) and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+security: setup ## Scan for secrets, review exceptions, write the bill of materials to build/
+	$(BIN)/ruff check .
+	$(BIN)/python -m supply_chain.secrets
+	@mkdir -p build
+	$(BIN)/python -m supply_chain.sbom requirements.lock > build/sbom.cdx.json
+	$(BIN)/python -m supply_chain.sbom requirements-runtime.lock > build/sbom-runtime.cdx.json
+	@$(BIN)/python -m supply_chain.exceptions > build/accepted-vulnerabilities
+	@if command -v pip-audit >/dev/null; then \
+		for lock in requirements.lock requirements-runtime.lock; do \
+			pip-audit --disable-pip --require-hashes --vulnerability-service osv \
+				$$(cat build/accepted-vulnerabilities) --requirement $$lock || exit 1; \
+		done; \
+	else \
+		echo 'security: left out: known vulnerabilities of the locked versions. It needs a network' \
+			'and pip-audit, and the hosted workflow does it.'; \
+	fi
 
 kernels: setup ## Compile the kernels of the rebuild, which the first run does otherwise
 	$(BIN)/python -c 'import market_pipeline_tests.defs.warm'
