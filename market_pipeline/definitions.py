@@ -6,6 +6,7 @@ import os
 
 import dagster as dg
 
+from market_pipeline.audit.record import acting_as, record_settings
 from market_pipeline.config.settings import load_settings
 from market_pipeline.defs.alerts import ALERT_SENSORS
 from market_pipeline.defs.books.assets import ASSETS as BOOKS
@@ -31,7 +32,10 @@ os.umask(PRIVATE_UMASK)
 panic_without_backtrace()
 give_memory_back()
 
-_warehouse = Warehouse(load_settings().data_dir)
+acting_as("dagster")
+_settings = load_settings()
+record_settings(_settings)
+_warehouse = Warehouse(_settings.data_dir)
 
 defs = dg.Definitions(
     assets=[*LAKE, *BOOKS, *QUALITY, *FIDELITY, *METRICS, *INFORMATION_BARS, *CONTRACTS],

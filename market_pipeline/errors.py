@@ -19,6 +19,7 @@ from typing import Literal
 from market_pipeline.shown import shown
 
 __all__ = [
+    "AuditError",
     "CheckpointError",
     "DomainError",
     "InstrumentsError",
@@ -181,6 +182,10 @@ class MachineError(MarketPipelineError):
 
 class SealError(MarketPipelineError):
     """A sealed file, or a key, is not usable: missing, wrong, destroyed or tampered with."""
+
+
+class AuditError(MarketPipelineError):
+    """An access could not be recorded, and is refused therefore, or the record cannot be read."""
 
 
 class SimulationError(MarketPipelineError):

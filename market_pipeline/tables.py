@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 
+from market_pipeline.audit.record import record
 from market_pipeline.books.tables import (
     BBO,
     BOOK_TRADES,
@@ -129,8 +130,10 @@ def open_catalogue(data_dir: Path) -> duckdb.DuckDBPyConnection:
     Raises:
         WarehouseBusyError: Somebody opened the new one for writing, too, or keeps a lock.
         PublishError: The new one cannot be opened, or this user may not make one.
+        AuditError: The access could not be recorded, and `PIPELINE_AUDIT` requires it.
     """
     warehouse = with_catalogue(data_dir)
+    record(warehouse.data_dir, "read", {"table": "every table", "by": "SQL"})
     try:
         connection = connect(data_dir)
     except (PublishError, WarehouseBusyError) as spoilt:

@@ -37,6 +37,7 @@ LAYERS = (
     ("config",),
     ("warehouse",),
     ("security",),
+    ("audit",),
     ("store",),
     ("sources",),
     ("books",),

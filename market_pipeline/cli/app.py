@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from market_pipeline.cli.alerts import alerts
 from market_pipeline.cli.analyze import analyze
+from market_pipeline.cli.audit import audit, record_verb
 from market_pipeline.cli.capture import capture
 from market_pipeline.cli.compare import compare
 from market_pipeline.cli.coverage import coverage
@@ -27,8 +29,20 @@ from market_pipeline.machine import require_open_files
 
 __all__ = ["app"]
 
+
+class _RecordedVerbs(TyperGroup):
+    """Records each verb in the audit log before it begins."""
+
+    def invoke(self, ctx: Any) -> Any:
+        words: list[str] = [*ctx._protected_args, *ctx.args]
+        if words and words[0] in self.commands:
+            record_verb(words[0], words[1:])
+        return super().invoke(ctx)
+
+
 app = typer.Typer(
     name="market-pipeline",
+    cls=_RecordedVerbs,
     help="Raw level-2 days in; rebuilt order books, a verdict for every day, and metrics out.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
@@ -55,6 +69,7 @@ app.add_typer(alerts)
 app.add_typer(recording)
 app.add_typer(golden)
 app.add_typer(keys)
+app.add_typer(audit)
 
 
 def _show_version(asked: bool) -> None:

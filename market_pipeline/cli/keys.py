@@ -62,6 +62,7 @@ def new(
     if public is not None and not public.startswith(f"{of}-"):
         raise typer.BadParameter(f"it is no key for {of}", param_hint="--public")
     key = ring.adopt(public) if public is not None else ring.new(of, pair=pair)
+    _record(settings, key.id, "made" if public is None else "taken")
     if as_json:
         typer.echo(json.dumps(_described(key, None), indent=2))
         return
@@ -116,6 +117,7 @@ def rotate(
     settings = _settings()
     ring, of = _ring(settings), _purpose(purpose)
     key = ring.active(of) if only_files else ring.new(of)
+    _record(settings, key.id, "given every file" if only_files else "made")
     todo = [path for path in _sealed(settings, files) if _of(path, of)]
     written, failed = _each(todo, lambda path: rewrap(path, ring), "rotating")
     console().print(
@@ -200,6 +202,7 @@ def destroy(
             soft_wrap=True,
         )
         return
+    _record(settings, key, "destroyed")
     ring.destroy(key, agreed=lambda: _opened_by(key, ring, roots) == opens)
     _, failed = _each(list(opens), lambda path: forget_key(path, key), "removing slots")
     console().print(f"{found.id} is destroyed.")
@@ -267,6 +270,12 @@ def _settings() -> Settings:
     from market_pipeline.config.settings import load_settings
 
     return load_settings()
+
+
+def _record(settings: Settings, key_id: str, done: str) -> None:
+    from market_pipeline.audit.record import record
+
+    record(settings.data_dir, "key", {"key": key_id, "done": done})
 
 
 def _ring(settings: Settings, *, with_master: bool = True) -> KeyRing:

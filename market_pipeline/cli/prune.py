@@ -142,6 +142,7 @@ def _remove(
     planned: list[Planned], runs: list[str], settings: Settings, out: Console
 ) -> list[tuple[Candidate, str]]:
     """Removes what goes, after asking for last copies; what could not be removed, and why."""
+    from market_pipeline.audit.record import record
     from market_pipeline.stages.retention.prune import carry_out
     from market_pipeline.warehouse.layout import Warehouse
 
@@ -154,6 +155,7 @@ def _remove(
         )
         if runs:
             status.update(Text(f"removing the history of {len(runs):,} runs"))
+            record(settings.data_dir, "delete", {"kind": "runs", "runs": runs})
             _forget_runs(runs)
     return failed
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr
 
 from market_pipeline.config.values import OptionalPath, blank_is_none
 
-__all__ = ["MASTER_KEY_BYTES", "SecuritySettings", "master_key_of"]
+__all__ = ["MASTER_KEY_BYTES", "Auditing", "SecuritySettings", "master_key_of"]
 
 MASTER_KEY_BYTES = 32
 _MIN_PASSPHRASE = 16
+
+Auditing = Literal["on", "required", "off"]
+"""Whether accesses are recorded: `required` refuses also a read that cannot be."""
 
 
 def master_key_of(text: str) -> bytes:
@@ -43,6 +46,11 @@ def _usable_passphrase(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _yaml_word(value: object) -> object:
+    """The word that YAML took for a true/false value."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
 class SecuritySettings(BaseModel):
     """The part of the settings that is about keys; see `Settings`."""
 
@@ -63,4 +71,11 @@ class SecuritySettings(BaseModel):
     ] = Field(
         default=None,
         description="What the master key is derived from instead, 16 characters or more. A secret.",
+    )
+    audit: Annotated[Auditing, BeforeValidator(_yaml_word)] = Field(
+        default="on",
+        description=(
+            "Whether every access to data is recorded below the data folder: on, off, or required, "
+            "which refuses also a read that cannot be recorded."
+        ),
     )

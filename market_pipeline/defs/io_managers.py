@@ -23,6 +23,7 @@ from dagster._core.storage.db_io_manager import DbIOManager, DbTypeHandler, Tabl
 from dagster_duckdb import DuckDBIOManager
 from dagster_duckdb.io_manager import DuckDbClient
 
+from market_pipeline.audit.record import record
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import load_settings
 from market_pipeline.defs.interrupts import run_step
@@ -114,6 +115,20 @@ def _day(context: dg.OutputContext | dg.InputContext) -> date:
     return date.fromisoformat(context.asset_partition_key)
 
 
+def _run_id(context: dg.InputContext) -> str:
+    with suppress(dg.DagsterInvariantViolationError):
+        return context.step_context.run_id
+    return ""  # somebody loads it outside a run
+
+
+def _objects(frame: pl.DataFrame) -> dict[str, dict[str, str]]:
+    """Of a manifest, the hash of each raw object by its path."""
+    if not {"path", "sha256"} <= {*frame.columns}:
+        return {}
+    known = frame.drop_nulls(["path", "sha256"])
+    return {"objects": dict(zip(known["path"], known["sha256"], strict=True))}
+
+
 class DuckDBLakeIOManager(dg.ConfigurableIOManager):
     """Publishes staged Parquet files as one Delta commit; reads a day back by instrument.
 
@@ -134,6 +149,17 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
         with publishing(context.add_output_metadata):
             warehouse = _warehouse(self.data_dir)
             table, day = TABLES[context.asset_key.path[-1]], _day(context)
+            hashes = {
+                instrument: files_sha256(part.sha256 for part in parts)
+                for instrument, parts in groupby(obj.files, key=lambda file: file.instrument)
+            }
+            what = {"table": table.sql_name, "day": f"{day}", "sha256": hashes}
+            record(
+                warehouse.data_dir,
+                "write",
+                what | {"withdrawn": [*obj.withdrawn]},
+                why=context.run_id,
+            )
             version = publish(
                 warehouse,
                 table,
@@ -144,9 +170,8 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
             )
             rows = [
                 lineage_row(table, day, instrument, obj.made_of[instrument], sha256)
-                for instrument, parts in groupby(obj.files, key=lambda file: file.instrument)
+                for instrument, sha256 in hashes.items()
                 if instrument in obj.made_of
-                for sha256 in [files_sha256(part.sha256 for part in parts)]
             ]
             with writing(warehouse, [LINEAGE]) as connection:
                 record_lineage(connection, table, day, [*obj.made_of, *obj.withdrawn], rows)
@@ -166,7 +191,11 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
             raise dg.DagsterInvariantViolationError("an input of this manager is an asset")
         table = TABLES[context.asset_key.path[-1]]
         with loading():
-            return day_rows(_warehouse(self.data_dir), table, _day(context))
+            warehouse, day = _warehouse(self.data_dir), _day(context)
+            rows = day_rows(warehouse, table, day)
+            what = {"table": table.sql_name, "day": f"{day}", "instruments": [*rows.files]}
+            record(warehouse.data_dir, "read", what, why=_run_id(context))
+            return rows
 
 
 class _RowsHandler(DbTypeHandler[Any]):
@@ -186,9 +215,12 @@ class _RowsHandler(DbTypeHandler[Any]):
         ids = [instrument.id for instrument in obj.instruments]
         table = TABLES[table_slice.table]
         day = _day(context)
+        hashes = rows_sha256_of_each(table, obj.frame)
+        what = {"table": table.sql_name, "day": f"{day}", "instruments": ids, "sha256": hashes}
+        folder = Path(str((context.resource_config or {})["data_dir"]))
+        record(folder, "write", what | _objects(obj.frame), why=context.run_id)
         rows = replace_rows_within(connection, table, day, ids, obj.frame)
         if obj.made_of:
-            hashes = rows_sha256_of_each(table, obj.frame)
             made = [
                 lineage_row(table, day, each, obj.made_of[each], hashes.get(each, NO_ROWS_SHA256))
                 for each in ids
@@ -199,9 +231,11 @@ class _RowsHandler(DbTypeHandler[Any]):
     def load_input(
         self, context: dg.InputContext, table_slice: TableSlice, connection: Warehouse
     ) -> pl.DataFrame:
-        table = TABLES[table_slice.table]
+        table, day = TABLES[table_slice.table], _day(context)
         together = _TOGETHER if table in _TOGETHER else [table]
-        return read_day(connection, together, _day(context))[table.sql_name]
+        what = {"table": table.sql_name, "day": f"{day}"}
+        record(connection.data_dir, "read", what, why=_run_id(context))
+        return read_day(connection, together, day)[table.sql_name]
 
 
 class _WarehouseClient(DuckDbClient):

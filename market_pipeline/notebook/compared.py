@@ -7,6 +7,8 @@ from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from market_pipeline.audit.record import record
+from market_pipeline.books.tables import BBO
 from market_pipeline.config.fidelity import BookAddress, Fidelity
 from market_pipeline.config.instruments import load_instruments
 from market_pipeline.config.settings import Settings, load_settings
@@ -95,7 +97,10 @@ def _book(
             found="none",
         )
     of = Warehouse(address.data_dir) if address.data_dir else warehouse
-    return published_book(of, address.instrument, utc_day("day", day))
+    found = published_book(of, address.instrument, utc_day("day", day))
+    what = {"table": BBO.sql_name, "instruments": [address.instrument], "days": [f"{day}"]}
+    record(of.data_dir, "read", what)
+    return found
 
 
 def _rule(names: set[str | None], settings: Settings) -> Fidelity:

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 import polars as pl
 import polars.selectors as cs
 
+from market_pipeline.audit.record import record
 from market_pipeline.config.settings import load_settings
 from market_pipeline.config.yaml_files import nearest_known
 from market_pipeline.errors import DomainError, MissingDataError, SchemaError
@@ -84,6 +85,8 @@ def published_days(
     for instrument in ids:
         _refuse_missing(warehouse, table, instrument, files, days, missing)
     version = None if delta is None else delta.version()
+    what = {"table": table.sql_name, "instruments": ids, "days": [f"{days[0]}", f"{days[-1]}"]}
+    record(warehouse.data_dir, "read", what | {"version": version})
     return PublishedDays(warehouse, table, ids, tuple(days), version)
 
 

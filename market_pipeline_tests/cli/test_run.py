@@ -83,7 +83,7 @@ class TestRuns:
         assert 160 >= max(map(len, runs.missing.output.splitlines()))
 
     def test_what_a_run_leaves(self, workspace: Workspace, runs: Runs):
-        """Its events tell each table once, and all that Dagster writes is the user's alone."""
+        """Its events tell each table once, and all that it and Dagster write is the user's."""
         with closing(sqlite3.connect(workspace.home / "event_log.db")) as database:
             (outputs,) = database.execute(
                 "SELECT max(length(event)) FROM event_logs WHERE dagster_event_type = 'STEP_OUTPUT'"
@@ -92,7 +92,11 @@ class TestRuns:
                 "SELECT max(bytes) FROM "
                 "(SELECT sum(length(event)) AS bytes FROM event_logs GROUP BY run_id)"
             ).fetchone()
-        written = [each for each in workspace.home.rglob("*") if each.name != "dagster.yaml"]
+        of_readers = {workspace.warehouse.catalogue, workspace.warehouse.catalogue_log}
+        written = {
+            *(each for each in workspace.home.rglob("*") if each.name != "dagster.yaml"),
+            *(each for each in workspace.data_dir.rglob("*") if each not in of_readers),
+        }
 
         assert 0 == runs.good.exit_code
         assert (True, True) == (2_000 > outputs, 550_000 > of_a_run), (outputs, of_a_run)

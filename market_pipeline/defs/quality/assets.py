@@ -8,8 +8,10 @@ from datetime import date, timedelta
 import dagster as dg
 import polars as pl
 
+from market_pipeline.audit.record import anchor
 from market_pipeline.books.record import RebuildRecord
 from market_pipeline.config.instruments import Instrument
+from market_pipeline.defs.anchors import AUDIT_ANCHOR
 from market_pipeline.defs.describe import (
     Line,
     Metadata,
@@ -84,6 +86,8 @@ def validate_day(
     report = VALIDATION_REPORT.frame(each.row for each in validated)
     metadata = _of_verdicts(rows, book_rebuilds, _coverage(pipeline, raw.day, rows))
     metadata["unchanged"] = unchanged_table(unchanged)
+    if noted := anchor(pipeline.warehouse.data_dir):
+        metadata[AUDIT_ANCHOR] = dg.MetadataValue.json(noted)
     yield dg.Output(
         PartitionRows(report, made, made_of),
         output_name="validation_report",

@@ -14,7 +14,9 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Literal
 
+from market_pipeline.audit.record import record
 from market_pipeline.config.values import JsonValue
+from market_pipeline.security.envelope import SUFFIX, slots_path
 from market_pipeline.tables import RECORDS, TABLES, refresh_catalogue
 from market_pipeline.warehouse.layout import Warehouse, sync
 from market_pipeline.warehouse.ledger import alone_in
@@ -180,8 +182,11 @@ def carry_out(
         warehouse: Whose tables, staging and quarantine.
         progress: Called with a line on what is done next.
 
+    Each removal is recorded in the audit log before it is done.
+
     Raises:
         WarehouseBusyError: Another process kept a table for the whole wait.
+        AuditError: A removal could not be recorded; it and those after it are not done.
     """
     going = [each.candidate for each in planned if each.goes]
     _remove_derived(going, warehouse, progress)
@@ -189,15 +194,18 @@ def carry_out(
     for each in going:
         if each.kind in {"raw", "recording", "quarantine"}:
             progress(f"{each.name} {each.instrument} {each.day}")
+            _record(each, warehouse)
             failed += [(each, reason) for reason in _remove_files(each, warehouse)]
     if any(each.kind == "staging" for each in going):
         progress("staging")
+        record(warehouse.data_dir, "delete", {"kind": "staging"})
         with staging_age(warehouse) as older_than:
             sweep_staging(warehouse, older_than)
     of_tables = {each.name for each in going if each.kind == "replaced"}
     for table in DELTA_TABLES:
         if table.sql_name in of_tables:
             progress(f"replaced files of {table.sql_name}")
+            record(warehouse.data_dir, "delete", {"kind": "replaced", "table": table.sql_name})
             vacuum(warehouse, table)
     return failed
 
@@ -216,6 +224,9 @@ def _remove_derived(
             partitions.setdefault(each.day, set()).add(each.instrument)
     if partitions:
         progress("rows of published tables")
+        for day, instruments in partitions.items():
+            what = {"kind": "derived", "day": f"{day}", "instruments": sorted(instruments)}
+            record(warehouse.data_dir, "delete", what)
         delete_rows(warehouse, SMALL_TABLES, partitions)
         for table in DELTA_TABLES:
             progress(table.sql_name)
@@ -224,6 +235,18 @@ def _remove_derived(
     if partitions or vacuums:
         progress("catalogue")
         refresh_catalogue(warehouse)
+
+
+def _record(candidate: Candidate, warehouse: Warehouse) -> None:
+    what = {
+        "kind": candidate.kind,
+        "name": candidate.name,
+        "instrument": candidate.instrument,
+        "day": candidate.day and f"{candidate.day}",
+        "files": [str(path) for path, _ in candidate.paths],
+        "last_copy": candidate.last_copy,
+    }
+    record(warehouse.data_dir, "delete", what)
 
 
 def _remove_files(candidate: Candidate, warehouse: Warehouse) -> list[str]:
@@ -238,9 +261,7 @@ def _remove_files(candidate: Candidate, warehouse: Warehouse) -> list[str]:
                 if changed:
                     failed.append(f"{changed[0]} changed meanwhile, and the day stays")
                     continue
-                for path, _ in own:
-                    path.unlink(missing_ok=True)
-                sync(folder)
+                _unlink([path for path, _ in own], folder)
         except OSError as error:
             failed.append(f"{folder}: {error.strerror}")
         if candidate.kind == "quarantine":
@@ -248,6 +269,21 @@ def _remove_files(candidate: Candidate, warehouse: Warehouse) -> list[str]:
         elif candidate.kind == "recording":
             _remove_empty(folder, folder.parents[2])
     return failed
+
+
+def _unlink(paths: Sequence[Path], folder: Path) -> None:
+    """Removes files; of sealed ones the slots first, without which nothing of them is readable.
+
+    What a disk still has of the bytes is then as good as noise.
+    """
+    slots = [slots_path(path) for path in paths if path.name.endswith(SUFFIX)]
+    for path in slots:
+        path.unlink(missing_ok=True)
+    if slots:
+        sync(folder)
+    for path in paths:
+        path.unlink(missing_ok=True)
+    sync(folder)
 
 
 def _size(path: Path) -> int | None:

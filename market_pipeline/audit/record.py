@@ -1,0 +1,222 @@
+"""Records accesses in the audit log of a data folder, as `PIPELINE_AUDIT` says.
+
+What changes something is recorded before it is done, and not done if it cannot be recorded. A read
+that cannot be, as by a user who may only read the folder, is warned of once, unless `required`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import os
+import pwd
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel, SecretStr
+
+from market_pipeline.audit.chain import Action, ChainKey
+from market_pipeline.audit.log import AuditLog
+from market_pipeline.config.security import Auditing, SecuritySettings
+from market_pipeline.config.settings import FIELDS, Settings, load_settings
+from market_pipeline.errors import AuditError, MarketPipelineError, SettingsError
+from market_pipeline.warehouse.layout import written_whole
+
+__all__ = ["AUDIT_FOLDER", "acting_as", "anchor", "chain_key", "record", "record_settings"]
+
+_LOG = logging.getLogger(__name__)
+
+AUDIT_FOLDER = "audit"
+"""Where the log lies below the data folder."""
+
+_SETTINGS = "settings.json"
+_REFUSED: frozenset[Action] = frozenset({"write", "delete", "key", "secret"})
+_FLUSHED: frozenset[Action] = frozenset({"delete", "key", "secret", "settings"})
+_Digests = dict[str, str]
+_states = msgspec.json.Decoder(dict[str, _Digests])
+
+
+class _Process:
+    """What this process is, and the logs it has open; a fork begins with none."""
+
+    def __init__(self) -> None:
+        self.component, self.why = "python", ""
+        self.forget()
+
+    def forget(self) -> None:
+        self.opening = Lock()
+        self.modes: dict[Path, Auditing] = {}
+        self.logs: dict[Path, AuditLog] = {}
+        self.warned: set[Path] = set()
+
+
+_process = _Process()
+os.register_at_fork(after_in_child=_process.forget)
+
+
+def acting_as(component: str, why: str = "") -> None:
+    """Sets what this process is in entries; a verb that loads Dagster's code stays a verb."""
+    if component == "cli" or _process.component == "python":
+        _process.component, _process.why = component, why
+
+
+def chain_key(settings: SecuritySettings, data_dir: Path) -> ChainKey:
+    """The key of the audit log, from the master key; without one, codes are plain hashes.
+
+    Raises:
+        SettingsError: The master key cannot be read.
+    """
+    if not (settings.master_key or settings.master_key_file or settings.master_passphrase):
+        return ChainKey()
+    from market_pipeline.security.master import master_key  # noqa: PLC0415 # half a second
+    from market_pipeline.security.ring import KEYS_FOLDER  # noqa: PLC0415
+
+    master = master_key(settings, data_dir / KEYS_FOLDER)
+    return ChainKey() if master is None else ChainKey.derived(master)
+
+
+def record(
+    data_dir: Path, action: Action, what: Mapping[str, Any], *, why: str | None = None
+) -> None:
+    """Adds an entry to the log of a data folder.
+
+    Args:
+        data_dir: Whose data; of a folder that is not there nothing is read, and nothing recorded.
+        action, what: As of `Entry`.
+        why: The id of a run; by default the verb.
+
+    Raises:
+        AuditError: It could not be written, and the access is refused therefore.
+    """
+    folder = data_dir.absolute()
+    mode = _mode(folder)
+    component = _process.component if why is None else "run"
+    if mode == "off" or (action not in _REFUSED and not folder.is_dir()):
+        return
+    if action == "read" and component == "dagster":
+        return  # what sensors and schedules look up at every tick is nobody's access
+    try:
+        _log(folder).append(
+            component, _process.why if why is None else why, action, what, flush=action in _FLUSHED
+        )
+    except (OSError, MarketPipelineError) as error:
+        _refuse_or_warn(folder, error, is_refused=mode == "required" or action in _REFUSED)
+
+
+def anchor(data_dir: Path) -> dict[str, Any] | None:
+    """Folder, sequence and code of the last entry, to be kept elsewhere; None without a log.
+
+    Raises:
+        AuditError: The log cannot be read.
+    """
+    folder = data_dir.absolute()
+    if _mode(folder) == "off":
+        return None
+    try:
+        sequence, code = _log(folder).last()
+    except (OSError, MarketPipelineError) as error:
+        _refuse_or_warn(folder, error, is_refused=True)
+        return None
+    return {"folder": str(folder / AUDIT_FOLDER), "sequence": sequence, "code": code}
+
+
+def record_settings(settings: Settings) -> None:
+    """Records which settings differ from those that this component last began with.
+
+    The log has their names and hashes of their values, of secrets one that needs the key; without a
+    key it says of a secret only that it is set.
+
+    Raises:
+        AuditError: With `required`, that could not be recorded.
+    """
+    folder = settings.data_dir
+    if settings.audit == "off" or not folder.is_dir():
+        return
+    try:
+        path = folder / AUDIT_FOLDER / _SETTINGS
+        digests = _digests(settings, chain_key(settings, folder))
+        states: dict[str, _Digests] = {}
+        with suppress(FileNotFoundError, msgspec.DecodeError):
+            states = _states.decode(path.read_bytes())
+        before = states.get(_process.component, {})
+        changed = sorted(dict(before.items() ^ digests.items()))
+        if not changed:
+            return
+        what = {name: [before.get(name), digests.get(name)] for name in changed}
+        record(folder, "settings", {"changed": what})
+        with written_whole(path) as file:
+            file.write(msgspec.json.encode(states | {_process.component: digests}))
+    except (OSError, SettingsError) as error:
+        _refuse_or_warn(folder, error, is_refused=settings.audit == "required")
+
+
+def _digests(settings: Settings, key: ChainKey) -> _Digests:
+    """By name, the hash of each setting that some source gives."""
+    digests = {}
+    for name in FIELDS:
+        section, _, inner = name.rpartition("__")
+        of: BaseModel = getattr(settings, section) if section else settings
+        if inner not in of.model_fields_set:
+            continue
+        value = getattr(of, inner)
+        secrets = [
+            each.get_secret_value()
+            for each in (value if isinstance(value, tuple) else (value,))
+            if isinstance(each, SecretStr)
+        ]
+        if not secrets:
+            digests[name] = hashlib.sha256(f"{name}={value!r}".encode()).hexdigest()[:16]
+        elif key.secret is None:
+            digests[name] = "set"
+        else:
+            text = f"{name}={secrets!r}".encode(errors="surrogateescape")
+            digests[name] = hmac.digest(key.secret, text, "sha256").hex()[:16]
+    return digests
+
+
+def _mode(folder: Path) -> Auditing:
+    """The setting, as the process found it first; unusable settings record what they can."""
+    if folder not in _process.modes:
+        mode: Auditing = "on"
+        with suppress(SettingsError):
+            mode = load_settings().audit
+        _process.modes[folder] = mode
+    return _process.modes[folder]
+
+
+def _log(folder: Path) -> AuditLog:
+    with _process.opening:
+        if folder not in _process.logs:
+            try:
+                settings = load_settings()
+            except SettingsError:
+                key = ChainKey()
+            else:
+                key = chain_key(settings, folder)
+            _process.logs[folder] = AuditLog(folder / AUDIT_FOLDER, key, _user())
+        return _process.logs[folder]
+
+
+def _user() -> str:
+    with suppress(KeyError):
+        return pwd.getpwuid(os.geteuid()).pw_name
+    return str(os.geteuid())
+
+
+def _refuse_or_warn(folder: Path, error: Exception, *, is_refused: bool) -> None:
+    if is_refused:
+        raise AuditError(
+            "An access could not be recorded, and is refused therefore",
+            next_step="Let this user write there, or free the disk; PIPELINE_AUDIT=off records "
+            "nothing.",
+            file=folder / AUDIT_FOLDER,
+            found=str(error),
+        ) from error
+    if folder not in _process.warned:
+        _process.warned.add(folder)
+        _LOG.warning("Reads of %s are not in its audit log: %s", folder, error)

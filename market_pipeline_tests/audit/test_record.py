@@ -1,0 +1,142 @@
+"""Facts about what is recorded of the package's own accesses, and when an access is refused."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from market_pipeline import connect
+from market_pipeline.audit.chain import ChainKey
+from market_pipeline.audit.record import AUDIT_FOLDER, _Process, anchor, record, record_settings
+from market_pipeline.audit.verify import read_entries, verify
+from market_pipeline.config.settings import load_settings
+from market_pipeline.errors import AuditError
+
+MASTER = bytes(range(32))
+SECRET = base64.b64encode(MASTER).decode()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder in a place without settings."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("market_pipeline.audit.record._process", _Process())
+    monkeypatch.setenv("PIPELINE_DATA_DIR", str(tmp_path / "data"))
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data"
+
+
+def entries(folder: Path) -> list[tuple[str, dict]]:
+    return [(each.action, each.what) for each in read_entries(folder / AUDIT_FOLDER)]
+
+
+def not_writable(folder: Path) -> None:
+    """A file in the log's place: who runs the tests may write to every folder."""
+    (folder / AUDIT_FOLDER).touch()
+
+
+class TestRecord:
+    def test_a_connection_is_recorded(self, folder: Path):
+        """`connect` is in the log before it gives a connection, with who asked."""
+        connect(folder).close()
+        (entry,) = read_entries(folder / AUDIT_FOLDER)
+        assert ("read", "python", os.getpid(), "every table") == (
+            *(entry.action, entry.component, entry.process),
+            entry.what["table"],
+        )
+
+    def test_with_a_master_key(self, folder: Path, monkeypatch: pytest.MonkeyPatch):
+        """Entries need the key that is derived of the master key for this purpose alone."""
+        monkeypatch.setenv("PIPELINE_MASTER_KEY", SECRET)
+        record(folder, "read", {})
+        found = verify(folder / AUDIT_FOLDER, ChainKey.derived(MASTER))
+        assert (1, []) == (found.keyed, found.faults)
+
+    def test_off(self, folder: Path, monkeypatch: pytest.MonkeyPatch):
+        """Nothing is recorded where the settings say so, and there is no anchor."""
+        monkeypatch.setenv("PIPELINE_AUDIT", "off")
+        record(folder, "write", {})
+        assert (None, []) == (anchor(folder), [*folder.iterdir()])
+
+    def test_nothing_to_read(self, tmp_path: Path):
+        """Of a folder that is not there no read is recorded, and none is made."""
+        record(tmp_path / "none", "read", {})
+        assert not (tmp_path / "none").exists()
+
+    def test_a_change_that_cannot_be_recorded(self, folder: Path):
+        """It is refused, with the place and what to do."""
+        not_writable(folder)
+        for action in ("write", "delete", "key", "secret"):
+            with pytest.raises(AuditError, match=f"file={folder / AUDIT_FOLDER}.*PIPELINE_AUDIT"):
+                record(folder, action, {})
+
+    def test_a_read_that_cannot_be_recorded(self, folder: Path, caplog: pytest.LogCaptureFixture):
+        """It is warned of once, and is done."""
+        not_writable(folder)
+        with caplog.at_level(logging.WARNING):
+            connect(folder).close()
+            connect(folder).close()
+        (message,) = caplog.messages
+        assert message.startswith(f"Reads of {folder} are not in its audit log")
+
+    def test_a_read_that_has_to_be_recorded(self, folder: Path, monkeypatch: pytest.MonkeyPatch):
+        """With `required` it is refused."""
+        monkeypatch.setenv("PIPELINE_AUDIT", "required")
+        not_writable(folder)
+        with pytest.raises(AuditError):
+            connect(folder)
+
+    def test_a_process_that_was_forked(self, folder: Path):
+        """It goes on with the chain by a file of its own."""
+        record(folder, "read", {"number": 1})
+        child = os.fork()
+        if not child:
+            record(folder, "read", {"number": 2})
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        record(folder, "read", {"number": 3})
+        found = verify(folder / AUDIT_FOLDER, ChainKey())
+        assert (0, 3, []) == (status, found.entries, found.faults)
+        assert [1, 2, 3] == [what["number"] for _, what in entries(folder)]
+
+
+class TestSettings:
+    def started(self, **settings: object) -> None:
+        record_settings(load_settings(**settings))
+
+    def test_changes_between_two_starts(self, folder: Path):
+        """A start records the names of settings that are other than at the one before."""
+        self.started()
+        self.started(threads=7, bar_seconds=(1, 60))
+        self.started(threads=7)
+        self.started(threads=7)
+        changes = [what["changed"] for action, what in entries(folder) if action == "settings"]
+        first, second, third = changes
+        assert (["data_dir"], ["bar_seconds", "threads"], ["bar_seconds"]) == (
+            *([*first], [*second], [*third]),
+        )
+        assert (None, True) == (second["threads"][0], len(second["threads"][1]) == 16)
+        assert [second["bar_seconds"][1], None] == third["bar_seconds"]
+
+    def test_no_value(self, folder: Path):
+        """No value of a setting is in the log or beside it."""
+        self.started(master_passphrase=SecretStr("sixteen characters!"), lake_region="atlantis-1")
+        text = "".join(path.read_text() for path in (folder / AUDIT_FOLDER).iterdir())
+        assert (True, False, False, False) == (
+            *("master_passphrase" in text, "sixteen" in text),
+            *("atlantis" in text, str(folder) in text),
+        )
+
+    def test_a_secret_has_a_hash_with_a_key_alone(self, folder: Path):
+        """Without a master key the log says of a secret that it is set: its hash could be tried."""
+        urls = {"alert_slack_urls": "https://hooks.example/guessable"}
+        self.started(**urls)
+        self.started(**urls, master_key=SecretStr(SECRET))
+        (_, plain), (_, keyed) = entries(folder)
+        before, after = keyed["changed"]["alert_slack_urls"]
+        assert ("set", "set", 16) == (plain["changed"]["alert_slack_urls"][1], before, len(after))
