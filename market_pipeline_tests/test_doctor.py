@@ -483,3 +483,17 @@ class TestWhatARunRefuses:
         assert "error" == found.status
         assert "needed: 128 open files or more; Too many open files; a limit of 64" in found.found
         assert "ulimit -n 4096" in found.next_step
+
+
+class TestModes:
+    def test_one_that_is_open(self, folder):
+        """A file that other users may read is named with its mode, and how many there are."""
+        warehouse = with_catalogue(folder / "data")
+        (folder / "home/event_log.db").touch(0o600)
+        assert "ok" == finding("modes").status
+        (folder / "home/event_log.db").chmod(0o644)
+        warehouse.staging_dir.chmod(0o750)
+        found = finding("modes")
+        assert ("warn", True) == (found.status, found.found.startswith("2 of "))
+        assert f"{warehouse.staging_dir} (0750)" in found.found
+        assert found.next_step.endswith(f"`chmod -R go= {folder}/data {folder}/home`.")

@@ -423,7 +423,7 @@ class TestTests:
         ran = [line for line in (ROOT / ".ci/run").read_text().splitlines() if line[:5] == "make "]
 
         assert ("not slow and not attack", "slow and not attack") == (options[-1], slow)
-        assert ["make test", "make test-all"] == ran
+        assert ["make security", "make test", "make test-all"] == ran
 
 
 class TestDagsterHome:

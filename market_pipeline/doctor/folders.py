@@ -7,7 +7,8 @@ import shlex
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
@@ -28,12 +29,14 @@ __all__ = [
     "check_catalogue",
     "check_data_dir",
     "check_free_disk",
+    "check_modes",
     "check_working",
     "dagster_home",
     "open_to_others",
     "unusable",
 ]
 
+_COMMITTED = {"dagster.yaml", ".gitignore"}
 FREE_DISK_WARN_BYTES = 5 * 10**9
 FREE_DISK_ERROR_BYTES = 500 * 10**6
 OTHER_PATH = "Set PIPELINE_DATA_DIR to a path without them; `run` refuses this one."
@@ -105,6 +108,43 @@ def check_data_dir(data_dir: Path) -> Iterator[Finding]:
             "ok",
             f"{data_dir} can be written to and is its owner's alone",
         )
+
+
+def check_modes(data_dir: Path, own_lake: Path | None) -> Iterator[Finding]:
+    """Is every file below the data folder and DAGSTER_HOME its owner's alone?
+
+    Left out are a lake in a folder, which is the user's, and what the project has committed.
+    """
+    roots = [data_dir, *([Path(home)] if (home := dagster_home()) else [])]
+    looked_at, wider = 0, []
+    for path, mode in _modes([root for root in roots if root.is_dir()], {own_lake}):
+        looked_at += 1
+        if mode & 0o077:
+            wider.append((path, mode))
+    if wider:
+        path, mode = min(wider)
+        of = " ".join(shlex.quote(str(root)) for root in roots)
+        yield (
+            "warn",
+            f"{len(wider):,} of {looked_at:,} files and folders may be used by other users, the "
+            f"first is {path} ({mode:04o})",
+            f"Close them, unless they are open on purpose: `chmod -R go= {of}`.",
+        )
+    elif looked_at:
+        yield "ok", f"all {looked_at:,} files and folders are their owner's alone"
+
+
+def _modes(folders: list[Path], left_out: Container[Path | None]) -> Iterator[tuple[Path, int]]:
+    """Every file and folder below, but links, with its mode."""
+    while folders:
+        for entry in os.scandir(folders.pop()):
+            path = Path(entry.path)
+            if entry.is_symlink() or path in left_out or entry.name in _COMMITTED:
+                continue
+            if entry.is_dir():
+                folders.append(path)
+            with suppress(FileNotFoundError):  # a run removes what it is done with
+                yield path, stat.S_IMODE(entry.stat().st_mode)
 
 
 def check_working(data_dir: Path) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -154,7 +155,12 @@ def make_private_folder(folder: Path) -> None:
     """Make a folder and its missing parents, each mode 0700 whatever the process's umask.
 
     A folder that is there keeps its mode: its owner may have opened it to a group on purpose.
+
+    Raises:
+        SettingsError: In its place is a link to a folder of another user, or one that every user
+            may write to, where they could change what is written.
     """
+    _refuse_foreign(folder)
     missing = []
     while not folder.is_dir():
         missing.append(folder)
@@ -168,6 +174,19 @@ def make_private_folder(folder: Path) -> None:
             raise
         # The umask can only have taken bits away from mkdir's mode, never have added any.
         path.chmod(PRIVATE_FOLDER)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if not folder.is_symlink() or not folder.is_dir():
+        return
+    target = folder.stat()
+    if target.st_uid not in {os.geteuid(), 0} or target.st_mode & stat.S_IWOTH:
+        raise SettingsError(
+            [
+                f"{folder} is a link to {folder.resolve()}, which other users may write to: link "
+                "to a folder of your own that is closed to them"
+            ]
+        )
 
 
 @contextmanager

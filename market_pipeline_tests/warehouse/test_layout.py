@@ -78,6 +78,32 @@ class TestWarehouse:
         assert {"a/data/warehouse/market.duckdb": "0o400"} == wrong
 
 
+class TestLinks:
+    def test_a_folder_of_ones_own(self, tmp_path: Path):
+        """Tables may lie on another disk, where the data folder links to."""
+        (tmp_path / "disk").mkdir(mode=0o700)
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data/tables").symlink_to(tmp_path / "disk")
+        Warehouse(tmp_path / "data").prepare()
+        assert (tmp_path / "data/state").is_dir()
+
+    def test_a_foreign_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        """A link to a folder of another user, or that all may write to, is refused by name."""
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data/tables").symlink_to(tmp_path / "disk")
+        (tmp_path / "disk").mkdir()
+        (tmp_path / "disk").chmod(0o777)
+        with pytest.raises(SettingsError, match=f"{tmp_path}/data/tables is a link to"):
+            Warehouse(tmp_path / "data").prepare()
+        (tmp_path / "disk").chmod(0o700)
+        if os.getuid() == 0:
+            os.chown(tmp_path / "disk", 4711, 4711)
+        else:
+            monkeypatch.setattr(os, "geteuid", lambda: 4711)
+        with pytest.raises(SettingsError, match="other users may write to"):
+            make_private_folder(tmp_path / "data/tables")
+
+
 def test_make_private_folder_over_a_file(tmp_path: Path):
     """A file where a folder should be is an error, not something to replace."""
     (tmp_path / "data").touch()
