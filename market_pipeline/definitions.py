@@ -22,7 +22,9 @@ from market_pipeline.defs.raw.assets import ASSETS as LAKE
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.defs.schedules import DAILY_SCHEDULE
 from market_pipeline.defs.sensors import SENSORS
+from market_pipeline.doctor.folders import written_to
 from market_pipeline.machine import give_memory_back, panic_without_backtrace
+from market_pipeline.security.disks import require_encrypted
 from market_pipeline.warehouse.layout import PRIVATE_UMASK, Warehouse
 
 __all__ = ["defs"]
@@ -34,6 +36,8 @@ give_memory_back()
 
 acting_as("dagster")
 _settings = load_settings()
+if _settings.require_encrypted_disk:
+    require_encrypted(written_to(_settings.data_dir))
 record_settings(_settings)
 _warehouse = Warehouse(_settings.data_dir)
 

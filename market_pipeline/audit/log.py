@@ -1,9 +1,9 @@
 """The files of the audit log: one entry is one appended line, whoever writes at the same time.
 
 A file is named by the sequence of its first entry. It is never written to but at its end, and a
-new one is begun once it is large; the chain continues through all files. A process that is killed in
-the middle of an append leaves a torn line, which the next append ends, and accounts for in an entry
-of its own.
+new one is begun once it is large; the chain continues through all files. A process that is killed
+in the middle of an append leaves a torn line, which the next append ends, and accounts for in an
+entry of its own.
 """
 
 from __future__ import annotations

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from market_pipeline.cli._begin import begin
 from market_pipeline.cli.alerts import alerts
 from market_pipeline.cli.analyze import analyze
-from market_pipeline.cli.audit import audit, record_verb
+from market_pipeline.cli.audit import audit
 from market_pipeline.cli.capture import capture
 from market_pipeline.cli.compare import compare
 from market_pipeline.cli.coverage import coverage
@@ -30,19 +31,19 @@ from market_pipeline.machine import require_open_files
 __all__ = ["app"]
 
 
-class _RecordedVerbs(TyperGroup):
-    """Records each verb in the audit log before it begins."""
+class _Verbs(TyperGroup):
+    """Has each verb begin with what all begin with."""
 
     def invoke(self, ctx: Any) -> Any:
         words: list[str] = [*ctx._protected_args, *ctx.args]
         if words and words[0] in self.commands:
-            record_verb(words[0], words[1:])
+            begin(words[0], words[1:])
         return super().invoke(ctx)
 
 
 app = typer.Typer(
     name="market-pipeline",
-    cls=_RecordedVerbs,
+    cls=_Verbs,
     help="Raw level-2 days in; rebuilt order books, a verdict for every day, and metrics out.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from market_pipeline.audit.chain import Entry
     from market_pipeline.audit.verify import Anchor, Verified
 
-__all__ = ["audit", "record_verb"]
+__all__ = ["audit"]
 
 audit = typer.Typer(
     name="audit",
@@ -30,31 +29,7 @@ audit = typer.Typer(
     no_args_is_help=True,
 )
 
-# They touch no data, and must leave a folder as they find it.
-_UNRECORDED = {"audit", "doctor"}
-_LOGIN = re.compile(r"(?<=://)[^/@\s]*@")
 _SHOWN_WHAT = 120
-
-
-def record_verb(verb: str, arguments: Sequence[str]) -> None:
-    """Records that a verb began, and which settings it found changed.
-
-    Without usable settings nothing is recorded: what needs them fails, and says why.
-    """
-    from market_pipeline.audit.record import acting_as, record, record_settings
-    from market_pipeline.config.settings import load_settings
-    from market_pipeline.errors import SettingsError
-
-    acting_as("cli", verb)
-    if verb in _UNRECORDED or "--help" in arguments:
-        return
-    try:
-        settings = load_settings()
-    except SettingsError:
-        return
-    record_settings(settings)
-    shown = [_LOGIN.sub("***@", each) for each in arguments]
-    record(settings.data_dir, "verb", {"verb": verb, "arguments": shown})
 
 
 @audit.command("verify")

@@ -79,3 +79,10 @@ class SecuritySettings(BaseModel):
             "which refuses also a read that cannot be recorded."
         ),
     )
+    require_encrypted_disk: bool = Field(
+        default=False,
+        description=(
+            "Whether verbs and Dagster's code refuse to begin where data, history of runs or "
+            "temporary files lie on a disk that is not known to be encrypted."
+        ),
+    )

@@ -18,6 +18,7 @@ from market_pipeline.config.settings import ENV_FILE
 from market_pipeline.doctor.finding import Finding
 from market_pipeline.errors import PublishError, SettingsError, WarehouseBusyError
 from market_pipeline.machine import nearest_folder
+from market_pipeline.security.disks import disk_of
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.catalogue import connect
 from market_pipeline.warehouse.layout import Warehouse
@@ -28,12 +29,14 @@ __all__ = [
     "OTHER_PATH",
     "check_catalogue",
     "check_data_dir",
+    "check_disks",
     "check_free_disk",
     "check_modes",
     "check_working",
     "dagster_home",
     "open_to_others",
     "unusable",
+    "written_to",
 ]
 
 _COMMITTED = {"dagster.yaml", ".gitignore"}
@@ -183,6 +186,29 @@ def check_catalogue(data_dir: Path) -> Iterator[Finding]:
         )
         return
     yield "ok", f"{warehouse.catalogue} is as it was published"
+
+
+def written_to(data_dir: Path) -> list[Path]:
+    """Where data, the history and logs of runs, and temporary files lie."""
+    homes = [Path(home)] if (home := dagster_home()) else []
+    return [data_dir, *homes, Path(tempfile.gettempdir())]
+
+
+def check_disks(data_dir: Path, *, is_required: bool) -> Iterator[Finding]:
+    """Is what is written known to be encrypted on its disk?"""
+    for disk in map(disk_of, written_to(data_dir)):
+        found = f"{disk.folder} lies on {disk.found}"
+        if disk.is_encrypted:
+            yield "ok", found
+        elif not is_required:
+            yield "ok", f"{found}, which is not known to be encrypted"
+        else:
+            yield (
+                "error",
+                f"{found}, which is not known to be encrypted",
+                "Move it, encrypt the disk (docs/security.md), or remove "
+                "PIPELINE_REQUIRE_ENCRYPTED_DISK.",
+            )
 
 
 def check_free_disk(data_dir: Path) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ finding, so that one run names everything. Nothing is created or changed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import FIELDS, Settings, load_settings
@@ -55,6 +56,10 @@ def run_doctor(load: Callable[[], Settings] = load_settings) -> DoctorReport:
     own_lake = settings.lake_path if settings.store_address is None else None
     findings += _collect("modes", folders.check_modes, settings.data_dir, own_lake)
     findings += _collect("free_disk", folders.check_free_disk, settings.data_dir)
+    is_required = settings.require_encrypted_disk
+    findings += _collect(
+        "disks", partial(folders.check_disks, is_required=is_required), settings.data_dir
+    )
     instruments: list[Instrument] = []
     findings += _collect("instruments", lake.check_instruments, settings, instruments)
     if settings.store_address is None:

@@ -14,7 +14,8 @@ from market_pipeline.audit.log import log_files
 from market_pipeline.audit.record import AUDIT_FOLDER
 from market_pipeline.audit.verify import read_entries
 from market_pipeline.cli.app import app
-from market_pipeline.errors import AuditError
+from market_pipeline.errors import AuditError, SettingsError
+from market_pipeline.security.disks import Disk
 from market_pipeline_tests.cli.conftest import GOOD, Runs
 from market_pipeline_tests.defs.workspace import Workspace
 from market_pipeline_tests.sources.simulated.days import DAY
@@ -105,6 +106,19 @@ def test_without_the_key(folder, monkeypatch):
     found = ran("audit", "verify")
     assert (2, True) == (found.exit_code, "unchecked: " in found.stderr)
     assert 2 == ran("audit", "verify", "--anchor", "nonsense").exit_code
+
+
+def test_a_disk_that_has_to_be_encrypted(folder, monkeypatch):
+    """A verb that touches data does not begin on a plain one; those that say so do."""
+    monkeypatch.setenv("PIPELINE_REQUIRE_ENCRYPTED_DISK", "true")
+    monkeypatch.setattr(
+        "market_pipeline.security.disks.disk_of",
+        lambda folder: Disk(folder, False, "ext4 on /dev/x"),
+    )
+    with pytest.raises(SettingsError, match=f"{folder} lies on ext4 on /dev/x, which is not known"):
+        ran("verdict")
+    assert 0 == ran("keys", "new", "exports").exit_code
+    assert 1 == ran("doctor").exit_code
 
 
 @pytest.mark.slow

@@ -1,0 +1,45 @@
+"""What every verb begins with: it is recorded, and refused where disks have to be encrypted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from market_pipeline.errors import SettingsError
+
+__all__ = ["begin"]
+
+# They touch no data, and must leave a folder as they find it.
+_UNRECORDED = {"audit", "doctor"}
+# They say what is wrong, or are needed to move away from a plain disk.
+_ON_ANY_DISK = {*_UNRECORDED, "keys"}
+_LOGIN = re.compile(r"(?<=://)[^/@\s]*@")
+
+
+def begin(verb: str, arguments: Sequence[str]) -> None:
+    """Records that a verb begins, and which settings it found changed.
+
+    Without usable settings nothing is recorded: what needs them fails, and says why.
+
+    Raises:
+        SettingsError: A folder lies on a plain disk, and the settings want none.
+        AuditError: Accesses have to be recorded, and this one cannot be.
+    """
+    from market_pipeline.audit.record import acting_as, record, record_settings
+    from market_pipeline.config.settings import load_settings
+
+    acting_as("cli", verb)
+    if verb in _UNRECORDED or "--help" in arguments:
+        return
+    try:
+        settings = load_settings()
+    except SettingsError:
+        return
+    if settings.require_encrypted_disk and verb not in _ON_ANY_DISK:
+        from market_pipeline.doctor.folders import written_to
+        from market_pipeline.security.disks import require_encrypted
+
+        require_encrypted(written_to(settings.data_dir))
+    record_settings(settings)
+    shown = [_LOGIN.sub("***@", each) for each in arguments]
+    record(settings.data_dir, "verb", {"verb": verb, "arguments": shown})
