@@ -25,12 +25,12 @@ def begin(verb: str, arguments: Sequence[str]) -> None:
         SettingsError: A folder lies on a plain disk, and the settings want none.
         AuditError: Accesses have to be recorded, and this one cannot be.
     """
+    if verb in _UNRECORDED or "--help" in arguments:
+        return
     from market_pipeline.audit.record import acting_as, record, record_settings
     from market_pipeline.config.settings import load_settings
 
     acting_as("cli", verb)
-    if verb in _UNRECORDED or "--help" in arguments:
-        return
     try:
         settings = load_settings()
     except SettingsError:
