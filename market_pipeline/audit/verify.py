@@ -119,7 +119,7 @@ class _Reading:
         self._check_junk(entry, file, number)
         self._check_order(entry.sequence, file, number)
         self._check_code(entry, body, file, number)
-        self._codes[entry.sequence] = entry.mac
+        self._codes.setdefault(entry.sequence, entry.mac)
         if entry.sequence in self._anchored:
             self._at_anchors[entry.sequence] = entry.mac
         if entry.sequence >= self.result.last:

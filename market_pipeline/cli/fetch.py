@@ -172,6 +172,16 @@ def _of_the_store(settings: Settings, ids: Sequence[str]) -> list[Instrument]:
     return chosen
 
 
+def _record(settings: Settings, day: FetchedDay) -> None:
+    """Records the objects of a day that came, once their hashes are known."""
+    from market_pipeline.audit.record import record
+
+    came = {each.uri: each.sha256 for each in day.objects if each.action in {"fetched", "changed"}}
+    if came:
+        what = {"table": day.of.raw.name, "day": f"{day.of.day}", "objects": came}
+        record(settings.data_dir, "write", what | {"instruments": [day.of.instrument.id]})
+
+
 def _fetch(
     store: Store,
     settings: Settings,
@@ -202,6 +212,7 @@ def _fetch(
             for number, day in enumerate(days, start=1):
                 result.days.append(day)
                 of = day.of
+                _record(settings, day)
                 text = f"{of.day} {of.instrument.id} {of.raw.name}"
                 bar.update(task, description=text)
                 if not out.is_terminal:
