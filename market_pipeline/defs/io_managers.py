@@ -215,11 +215,12 @@ class _RowsHandler(DbTypeHandler[Any]):
         ids = [instrument.id for instrument in obj.instruments]
         table = TABLES[table_slice.table]
         day = _day(context)
+        rows = replace_rows_within(connection, table, day, ids, obj.frame)
         hashes = rows_sha256_of_each(table, obj.frame)
+        # Before the transaction ends: what cannot be recorded is not published.
         what = {"table": table.sql_name, "day": f"{day}", "instruments": ids, "sha256": hashes}
         folder = Path(str((context.resource_config or {})["data_dir"]))
         record(folder, "write", what | _objects(obj.frame), why=context.run_id)
-        rows = replace_rows_within(connection, table, day, ids, obj.frame)
         if obj.made_of:
             made = [
                 lineage_row(table, day, each, obj.made_of[each], hashes.get(each, NO_ROWS_SHA256))

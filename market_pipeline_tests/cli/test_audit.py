@@ -141,7 +141,7 @@ class TestRuns:
         assert 64 == len(bbo.what["sha256"][GOOD])
         assert [64] == [len(sha256) for sha256 in deltas.what["objects"].values()]
         assert by["read", "books.bbo"] > 0
-        assert 3 == len({each.why for each in ours})
+        assert len({each.why for each in ours}) >= 4
         (first, *_) = (each.what for each in found if each.action == "verb")
         assert "run" == first["verb"]
 

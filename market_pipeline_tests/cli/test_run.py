@@ -236,12 +236,17 @@ class TestDryRun:
 
     @pytest.mark.slow
     def test_nothing_published_changes(self, workspace: Workspace, runs: Runs):
-        """Beside a published day a look changes no byte of the data folder."""
-        before = digest(workspace.data_dir)
+        """Beside a published day a look changes no byte but of the log that it looked."""
+
+        def digests() -> dict[str, object]:
+            found = digest(workspace.data_dir)
+            return {name: each for name, each in found.items() if name.split("/")[0] != "audit"}
+
+        before = digests()
         finished = workspace.run_days(DAY, DAY, "--instrument", GOOD, "--dry-run")
 
         assert (0, 0) == (runs.good.exit_code, finished.exit_code)
-        assert before == digest(workspace.data_dir)
+        assert before == digests()
 
 
 class TestRefusals:
