@@ -54,7 +54,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 _entries = msgspec.json.Decoder(Entry)
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,10 @@ def _expanded(secret: bytes, info: bytes) -> bytes:
 
 def line_of(entry: Entry, before: str, key: ChainKey) -> tuple[bytes, str]:
     """The line of an entry that has no code yet, and the code."""
-    body = _encode(entry)[:-1]
+    try:
+        body = _encode(entry)[:-1]
+    except UnicodeEncodeError:  # a name on the disk or the command line need not be text
+        body = _encode(msgspec.structs.replace(entry, what={"text": ascii(entry.what)}))[:-1]
     code = key.code(before, body)
     return b"".join((body, _CODE, code.encode(), _END, b"\n")), code
 

@@ -73,7 +73,7 @@ def chain_key(settings: SecuritySettings, data_dir: Path) -> ChainKey:
     """
     if not (settings.master_key or settings.master_key_file or settings.master_passphrase):
         return ChainKey()
-    from market_pipeline.security.master import master_key  # noqa: PLC0415 # half a second
+    from market_pipeline.security.master import master_key  # noqa: PLC0415 # some tenths of a second
     from market_pipeline.security.ring import KEYS_FOLDER  # noqa: PLC0415
 
     master = master_key(settings, data_dir / KEYS_FOLDER)
@@ -122,7 +122,8 @@ def anchor(data_dir: Path) -> dict[str, Any] | None:
     except (OSError, MarketPipelineError) as error:
         _refuse_or_warn(folder, error, is_refused=True)
         return None
-    return {"folder": str(folder / AUDIT_FOLDER), "sequence": sequence, "code": code}
+    where = str(folder / AUDIT_FOLDER)
+    return {"folder": where, "sequence": sequence, "code": code} if sequence else None
 
 
 def record_settings(settings: Settings) -> None:

@@ -156,6 +156,13 @@ class TestAppend:
         with other._alone(), pytest.raises(WarehouseBusyError, match=str(tmp_path / "lock")):
             write(log_of(tmp_path), range(1))
 
+    def test_what_is_no_text(self, tmp_path: Path):
+        """A name that is no text is recorded in a form that is."""
+        log_of(tmp_path).append("cli", "", "read", {"file": "\udcff", "at": tmp_path}, flush=True)
+        log_of(tmp_path).append("cli", "", "read", {"at": tmp_path}, flush=True)
+        assert [True, True] == [str(tmp_path) in str(each.what) for each in read_entries(tmp_path)]
+        assert [] == verify(tmp_path, KEY).faults
+
     def test_a_link_is_not_followed(self, tmp_path: Path):
         """A file that is a link to another place is refused."""
         (tmp_path / "audit").mkdir()
