@@ -9,17 +9,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+from market_pipeline.capture._sealer import HourSealer
 from market_pipeline.capture.raw import Entry
 from market_pipeline.capture.recorder import recorded_venue
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import LakeFileError, WarehouseBusyError
+from market_pipeline.security.master import sealing_ring
 from market_pipeline.sources.recording import (
     CONVERTER,
     HourlyRecorder,
     RecordingOf,
     recover,
 )
-from market_pipeline.sources.recording.format import PARTIAL_SUFFIX
+from market_pipeline.sources.recording.format import PARTIAL_SUFFIX, SUFFIX
 from market_pipeline.warehouse.layout import make_private_folder
 from market_pipeline.warehouse.locks import locking
 
@@ -33,10 +35,19 @@ class RecordingFiles:
         root: The folder of all recordings.
         exchange: Whose symbols.
         host, session: Which machine, and which run of the recorder.
+        on_closed: See `HourlyRecorder`.
     """
 
-    def __init__(self, root: Path, exchange: str, host: str, session: str) -> None:
+    def __init__(
+        self,
+        root: Path,
+        exchange: str,
+        host: str,
+        session: str,
+        on_closed: Callable[[Path], None] = lambda _: None,
+    ) -> None:
         self._root, self._exchange, self._host, self._session = root, exchange, host, session
+        self._on_closed = on_closed
         self._recorders: dict[str, HourlyRecorder] = {}
 
     def append(self, entry: Entry) -> None:
@@ -45,7 +56,7 @@ class RecordingFiles:
         recorder = self._recorders.get(symbol)
         if recorder is None:
             of = RecordingOf(self._exchange, symbol, self._host, self._session)
-            recorder = self._recorders[symbol] = HourlyRecorder(self._root, of)
+            recorder = self._recorders[symbol] = HourlyRecorder(self._root, of, self._on_closed)
         recorder.append(*entry[1:])
 
     def flush(self) -> None:
@@ -80,19 +91,30 @@ def recording_files(settings: Settings) -> Iterator[RecordingFiles]:
     """The files of a new session, below `recording` in the folder of the lake.
 
     There the source `recording` finds them. What a recorder that was killed left is closed first,
-    at its last whole block.
+    at its last whole block. Where the settings seal captures, each file is sealed once its hour is
+    over, and those that lie there plain since before as well.
 
     Raises:
         WarehouseBusyError: Another process on this host records the venue.
         VenueError: The settings name nothing that can be recorded.
+        SealError: There is no key to seal captures with.
     """
+    ring = sealing_ring(settings, "captures")
     venue = recorded_venue(settings.capture)
     root, host = settings.lake_path / CONVERTER.name, socket.gethostname()
     make_private_folder(root)
     name = f"the recorder of {venue.name} on {host}"
     with locking(root / f".{venue.name}.{host}.lock", name=name, timeout_seconds=0.0):
-        _close_what_was_left(root / venue.exchange)
-        yield RecordingFiles(root, venue.exchange, host, uuid4().hex[:12])
+        folder = root / venue.exchange
+        _close_what_was_left(folder)
+        if ring is None:
+            yield RecordingFiles(root, venue.exchange, host, uuid4().hex[:12])
+            return
+        sealer = HourSealer(ring, sorted(folder.rglob(f"*{SUFFIX}")))
+        try:
+            yield RecordingFiles(root, venue.exchange, host, uuid4().hex[:12], sealer.put)
+        finally:
+            sealer.close()
 
 
 def _close_what_was_left(folder: Path) -> None:

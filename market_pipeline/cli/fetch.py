@@ -190,6 +190,7 @@ def _fetch(
     out: Console,
 ) -> None:
     """Fetches what the inventory lists; a bar on a terminal, a line for each day without one."""
+    from market_pipeline.security.master import sealing_ring
     from market_pipeline.stages.raw.download_days import fetch_days, to_fetch
     from market_pipeline.stages.raw.fetched import FetchProgress
 
@@ -204,6 +205,7 @@ def _fetch(
             wanted,
             progress,
             parallel=settings.lake_parallel_downloads,
+            ring=sealing_ring(settings, "raw"),
             while_waiting=lambda: bar.update(
                 task, completed=min(progress.arrived_bytes, left_bytes)
             ),

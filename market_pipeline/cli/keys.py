@@ -279,11 +279,9 @@ def _record(settings: Settings, key_id: str, done: str) -> None:
 
 
 def _ring(settings: Settings, *, with_master: bool = True) -> KeyRing:
-    from market_pipeline.security.master import master_key
-    from market_pipeline.security.ring import KEYS_FOLDER, KeyRing
+    from market_pipeline.security.master import ring_of
 
-    folder = settings.data_dir / KEYS_FOLDER
-    return KeyRing(folder, master_key(settings, folder) if with_master else None)
+    return ring_of(settings, with_master=with_master)
 
 
 def _purpose(text: str) -> Purpose:

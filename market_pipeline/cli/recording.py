@@ -20,6 +20,7 @@ from market_pipeline.cli.options import AsJson
 from market_pipeline.cli.output import bytes_text, console, errors_console
 
 if TYPE_CHECKING:
+    from market_pipeline.security.ring import KeyRing, Purpose
     from market_pipeline.sources.recording.check import CheckedFile, RecordedFile
     from market_pipeline.sources.recording.reader import Damage
 
@@ -89,15 +90,18 @@ def verify_recordings(paths: Places = None, as_json: AsJson = False) -> None:
 def recover_recordings(paths: Places = None, as_json: AsJson = False) -> None:
     """Close the files that a process left open, each at its last whole block.
 
-    The next start of the recorder does the same. A file that is being written is left alone.
+    The next start of the recorder does the same. A file that is being written is left alone. One
+    that was closed is sealed where the settings seal captures.
 
     Exit code 0: no file is left open. 1: one is damaged before its end and stays as it is. 2: wrong
     usage, or what the machine refuses.
     """
     from market_pipeline.errors import LakeFileError, WarehouseBusyError
+    from market_pipeline.security.sealing import seal_in_place
     from market_pipeline.sources.recording import recover
     from market_pipeline.sources.recording.format import PARTIAL_SUFFIX
 
+    ring = _sealing("captures")
     outcomes, failed = [], 0
     for path in _found(paths):
         if not path.name.endswith(PARTIAL_SUFFIX):
@@ -114,6 +118,8 @@ def recover_recordings(paths: Places = None, as_json: AsJson = False) -> None:
         else:
             outcome = {"outcome": "removed: it had no whole block"}
             if done is not None:
+                if ring is not None:
+                    seal_in_place(done.closed.path, ring, "captures")
                 outcome = {
                     "outcome": "closed",
                     "records": done.closed.records,
@@ -143,11 +149,13 @@ def export_recordings(
     """Write recordings of one symbol as hftbacktest's collector does: `<receive ns> <frame>`, gzip.
 
     Frames of all connections and hosts are written once each, in order. A file that is there is
-    never replaced. Damaged bytes are passed over.
+    never replaced. Damaged bytes are passed over. Where the settings seal exports, the file is
+    OUT.gz.sealed.
 
     Exit code 0: written. 1: written, without bytes that are damaged. 2: wrong usage, nothing to
     write, or a file of that name is there.
     """
+    from market_pipeline.security.stored import is_stored, sealed_path
     from market_pipeline.sources.recording.heads import Heads, venue_of
     from market_pipeline.sources.recording.reader import read_header
     from market_pipeline.sources.recording.union import (
@@ -160,7 +168,8 @@ def export_recordings(
     files = _found(paths)
     if not files:
         raise typer.BadParameter("there is no recording", param_hint="PATH")
-    if out.exists():
+    ring = _sealing("exports")
+    if is_stored(out) or out.exists():
         raise typer.BadParameter(f"{out} is there; name another file", param_hint="OUT.gz")
     damages: list[Damage] = []
     of = {(header.exchange, header.symbol) for header in map(read_header, files)}
@@ -168,7 +177,8 @@ def export_recordings(
         raise typer.BadParameter(f"recordings of {len(of)} symbols", param_hint="PATH")
     heads = Heads(venue_of(of.pop()[0]))
     frames = union(received(by_host(files), damages.append), heads.update_id)
-    count = export_collector_form(frames, out)
+    count = export_collector_form(frames, out, ring)
+    out = out if ring is None else sealed_path(out)
     for damage in damages:
         _passed_over(damage)
     if as_json:
@@ -266,6 +276,13 @@ def _found(paths: list[Path] | None) -> list[Path]:
 
     root = load_settings().lake_path / CONVERTER.name
     return find_recordings(paths or ([root] if root.is_dir() else []))
+
+
+def _sealing(purpose: Purpose) -> KeyRing | None:
+    from market_pipeline.config.settings import load_settings
+    from market_pipeline.security.master import sealing_ring
+
+    return sealing_ring(load_settings(), purpose)
 
 
 def _by_day(facts: Iterable[RecordedFile]) -> list[dict[str, Any]]:

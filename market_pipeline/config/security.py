@@ -1,4 +1,4 @@
-"""Settings of sealed files: the one secret that every key is derived from."""
+"""Settings of sealed files: what is sealed, and the one secret that every key is derived from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr
 
-from market_pipeline.config.values import OptionalPath, blank_is_none
+from market_pipeline.config.values import OptionalPath, blank_is_none, texts
 
 __all__ = ["MASTER_KEY_BYTES", "Auditing", "SecuritySettings", "master_key_of"]
 
@@ -51,9 +51,29 @@ def _yaml_word(value: object) -> object:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
+def _sealable(value: object) -> object:
+    value = texts(value)
+    if isinstance(value, list | tuple) and "backups" in value:
+        raise ValueError(
+            "no verb makes backups yet; seal one by hand with `market-pipeline keys seal --purpose "
+            "backups`"
+        )
+    return value
+
+
+Sealed = Literal["captures", "raw", "exports"]
+
+
 class SecuritySettings(BaseModel):
     """The part of the settings that is about keys; see `Settings`."""
 
+    seal: Annotated[tuple[Sealed, ...], BeforeValidator(_sealable)] = Field(
+        default=(),
+        description=(
+            "What is sealed as soon as it is whole, separated by commas: captures (recordings "
+            "whose hour is over), raw (days that were downloaded or converted), exports."
+        ),
+    )
     master_key: Annotated[
         SecretStr | None, BeforeValidator(blank_is_none), AfterValidator(_usable_key)
     ] = Field(

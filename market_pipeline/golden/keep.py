@@ -6,7 +6,6 @@ so that the folder can be used as a lake.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -30,6 +29,7 @@ from market_pipeline.golden.manifest import (
     write_manifest,
 )
 from market_pipeline.golden.provenance import FrameOrigins
+from market_pipeline.security.stored import copy_stored, is_stored, stored_at, stored_size
 from market_pipeline.sources.recording import CONVERTER
 from market_pipeline.sources.recording.check import (
     FileState,
@@ -55,7 +55,6 @@ FRAMES, GAPS = "frames.parquet", "gaps.jsonl"
 """Of merged samples: which file each frame came from, and every gap that was found."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_COPY_BYTES = 1 << 20
 
 
 def keep(
@@ -153,12 +152,13 @@ def merge(data_dir: Path, name: str, samples: Sequence[Path], label: str | None 
 def recordings_of(folder: Path, manifest: Manifest) -> list[Path]:
     """The recordings of a sample that are there; what a link leads to is not."""
     paths = [folder / each.path for each in manifest.files if not is_linked(folder, each.path)]
-    return [each for each in paths if each.name not in (FRAMES, GAPS) and each.is_file()]
+    return [each for each in paths if each.name not in (FRAMES, GAPS) and is_stored(each)]
 
 
 def is_linked(folder: Path, path: str) -> bool:
     """Whether a path below a folder leads over a link, so perhaps to what is not of the folder."""
-    return (folder / path).resolve() != folder.resolve() / path
+    at = stored_at(folder / path)
+    return at.resolve() != folder.resolve() / path.rpartition("/")[0] / at.name
 
 
 def _in_span(
@@ -224,14 +224,10 @@ def _new_sample(data_dir: Path, name: str) -> Iterator[Path]:
 
 
 def _copy(source: Path, target: Path) -> str:
-    """Copies a file, and gives the SHA-256 of what was copied."""
+    """Copies a file, sealed if it is, and gives the SHA-256 of what is in the copy."""
     make_private_folder(target.parent)
-    found = hashlib.sha256()
-    with source.open("rb") as read, written_whole(target) as written:
-        while data := read.read(_COPY_BYTES):
-            found.update(data)
-            written.write(data)
-    return found.hexdigest()
+    copy_stored(source, target)
+    return hash_of(target)
 
 
 def _copy_kept(source: Path, file: GoldenFile, target: Path, hashes: dict[str, str]) -> None:
@@ -272,7 +268,7 @@ def _finish(
         figures = measure(venue, hosts, span_ns)
     hashes |= {name: hash_of(folder / name) for name in (FRAMES, GAPS) if merged}
     files = (
-        GoldenFile(path, (folder / path).stat().st_size, sha256)
+        GoldenFile(path, stored_size(folder / path), sha256)
         for path, sha256 in sorted(hashes.items())
     )
     manifest = Manifest(

@@ -13,6 +13,7 @@ from market_pipeline.errors import LakeFileError
 from market_pipeline.golden.figures import Figures, measure
 from market_pipeline.golden.keep import is_linked, recordings_of
 from market_pipeline.golden.manifest import MANIFEST, Manifest, edited_parts, read_manifest
+from market_pipeline.security.stored import is_stored, stored_in, stored_size
 from market_pipeline.sources.recording.check import check_recording, hash_of, read_facts
 from market_pipeline.sources.recording.heads import venue_of
 from market_pipeline.sources.recording.reader import Damage
@@ -134,7 +135,9 @@ def thresholds(figures: Figures, settings: GoldenSettings) -> list[Threshold]:
 
 def _changed_files(folder: Path, manifest: Manifest) -> Iterator[Change]:
     kept = {each.path: each for each in manifest.files}
-    there = {str(e.relative_to(folder)) for e in folder.rglob("*") if e.is_file()} - {MANIFEST}
+    folders = (folder, *(each for each in folder.rglob("*") if each.is_dir()))
+    files = (each for inner in folders for each in stored_in(inner) if is_stored(each))
+    there = {str(each.relative_to(folder)) for each in files} - {MANIFEST}
     for path, file in sorted(kept.items()):
         if is_linked(folder, path):
             yield Change(path, "the file", "a link leads to it, so it is not kept here")
@@ -148,7 +151,7 @@ def _changed_files(folder: Path, manifest: Manifest) -> Iterator[Change]:
 
 def _located(folder: Path, path: str, size_bytes: int) -> Iterator[Change]:
     """Where a file differs from the one that was kept, as far as its own checksums show it."""
-    size = (folder / path).stat().st_size
+    size = stored_size(folder / path)
     if size != size_bytes:
         yield Change(path, "its size", f"{size:,} bytes, {size_bytes:,} when it was kept")
     try:

@@ -2,6 +2,6 @@
 
 Everything here is also offered by `market_pipeline` itself: `from market_pipeline import rebuild`.
 
-May import `errors`, `mapped`, `config`, `warehouse`, `audit`, `sources`, `books`, `quality`,
-`metrics`, `tables` and `stages`.
+May import `errors`, `mapped`, `config`, `warehouse`, `security`, `audit`, `sources`,
+`books`, `quality`, `metrics`, `tables` and `stages`.
 """

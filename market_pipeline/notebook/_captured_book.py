@@ -18,6 +18,7 @@ from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import MissingDataError
 from market_pipeline.notebook.feeds import feeds_of
 from market_pipeline.quality.fidelity.books import ComparedBook
+from market_pipeline.security.stored import is_stored, plain_name, stored_in
 from market_pipeline.sources.binance_capture import Findings
 from market_pipeline.stages.fidelity.books import book_of_files
 from market_pipeline.warehouse.layout import Warehouse
@@ -31,8 +32,9 @@ _NO_LEVELS = Scale(1, 0)
 def capture_files(path: Path) -> list[Path]:
     """The captures at a path, in the order of their names; none if it is something else."""
     if path.is_dir():
-        return sorted(each for each in path.glob("*.gz") if each.is_file())
-    return [path] if path.suffix == ".gz" and path.is_file() else []
+        return [each for each in stored_in(path) if each.suffix == ".gz" and is_stored(each)]
+    path = plain_name(path)
+    return [path] if path.suffix == ".gz" and is_stored(path) else []
 
 
 def captured_book(files: Sequence[Path], instrument: str, folder: Path) -> ComparedBook:

@@ -19,6 +19,7 @@ from market_pipeline.notebook.in_memory import (
     snapshot_slices,
     times_of_trades,
 )
+from market_pipeline.security.stored import is_stored, plain_name
 from market_pipeline.sources import binance_capture
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch, TradeTimes
 from market_pipeline.sources.binance_capture import Findings
@@ -143,8 +144,8 @@ def _files(rows: RawRows) -> list[Path] | None:
 
 def _files_at(path: Path) -> list[Path]:
     """The file itself, or the shards in a day's folder by their numbers: 2 before 10."""
-    if path.is_file():
-        return [path]
+    if is_stored(plain := plain_name(path)):
+        return [plain]
     shards = folder_shards(path)
     if not shards:
         raise MissingDataError(

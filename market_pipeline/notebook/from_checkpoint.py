@@ -29,6 +29,7 @@ from market_pipeline.notebook.in_memory import snapshot_slices
 from market_pipeline.notebook.loaders import load_bbo
 from market_pipeline.notebook.times import day_of
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, open_shard
+from market_pipeline.sources.parquet_window import scan_shard
 from market_pipeline.stages.raw.objects import RawObjects
 from market_pipeline.stages.rebuild.replay import DayReplay, PublishedDay
 from market_pipeline.tables import open_catalogue
@@ -224,18 +225,21 @@ def _raw_rows(files: Sequence[Path], table: RawTable, wanted: pl.Expr) -> pl.Dat
     parts = []
     for file in files:
         parquet, names = open_shard(file, table)
-        parquet.close()
-        rows = pl.scan_parquet(file, glob=False, hive_partitioning=False)
-        parts.append(rows.select(pl.col(own).alias(raw) for raw, own in names.items()))
-    try:
-        return pl.concat(parts).filter(wanted).collect()
-    except pl.exceptions.PolarsError as error:
-        raise LakeFileError(
-            f"A {table.name} file is damaged inside",
-            next_step="Fetch the day from the vendor again, then run its books again.",
-            file=files[0].parent,
-            found=str(error),
-        ) from error
+        columns = [pl.col(own).alias(raw) for raw, own in names.items()]
+        try:
+            with parquet:
+                parts += [
+                    part.select(columns).filter(wanted).collect()
+                    for part in scan_shard(parquet, file, list(names.values()))
+                ]
+        except pl.exceptions.PolarsError as error:
+            raise LakeFileError(
+                f"A {table.name} file is damaged inside",
+                next_step="Fetch the day from the vendor again, then run its books again.",
+                file=file,
+                found=str(error),
+            ) from error
+    return pl.concat(parts)
 
 
 def _is_after(book: Keyframe, row: PublishedRow) -> bool:

@@ -35,12 +35,19 @@ _WAIT_SECONDS = 3_600.0
 
 
 @contextmanager
-def sealed_whole(path: Path, ring: KeyRing, purpose: Purpose) -> Iterator[SealingStream]:
+def sealed_whole(
+    path: Path,
+    ring: KeyRing,
+    purpose: Purpose,
+    *,
+    watch: Callable[[bytes | memoryview], object] | None = None,
+) -> Iterator[SealingStream]:
     """A sealed file that is there, whole, once the `with` block ends well; else there is none.
 
     Args:
         path: Its place; the name ends in `.sealed`. No file is replaced.
         ring, purpose: The active key of that purpose opens it.
+        watch: Is given every byte of the file as it is written.
 
     Raises:
         SealError: There is a file of that name, or no key.
@@ -52,8 +59,8 @@ def sealed_whole(path: Path, ring: KeyRing, purpose: Purpose) -> Iterator[Sealin
         # First what opens it: of what a kill leaves, the whole segments are read.
         _give(path, head, file_key, ring)
     try:
-        with _written(path, head, text, file_key, ring, lambda: _require_free(path)) as stream:
-            yield stream
+        with _written(path, head, text, file_key, ring, lambda: _require_free(path), watch) as out:
+            yield out
     except BaseException:
         with suppress(OSError, MarketPipelineError), locking(path.parent):
             others = read_all_slots(path)
@@ -92,9 +99,11 @@ def _written(
     file_key: bytes,
     ring: KeyRing,
     require: Callable[[], None],
+    watch: Callable[[bytes | memoryview], object] | None = None,
 ) -> Iterator[SealingStream]:
     """Seals a file that gets its name, and a slot, where `require` still finds what it must."""
-    with ExitStack() as until_it_is_there, written_whole(path) as file:
+    with ExitStack() as until_it_is_there, written_whole(path) as raw:
+        file = raw if watch is None else _Watched(raw, watch)
         file.write(text)
         stream = SealingStream(file, file_key, head.digest)
         yield stream
@@ -105,6 +114,17 @@ def _written(
         require()
         # The key it was begun with may have been rotated and destroyed meanwhile.
         _give(path, head, file_key, ring)
+
+
+class _Watched:
+    """An open file that shows what is written to it."""
+
+    def __init__(self, file: BinaryIO, watch: Callable[[bytes | memoryview], object]) -> None:
+        self._file, self._watch = file, watch
+
+    def write(self, data: bytes | memoryview, /) -> int:
+        self._watch(data)
+        return self._file.write(data)
 
 
 def open_sealed(path: Path, ring: KeyRing, *, crashed: bool = False) -> BinaryIO:
@@ -130,10 +150,17 @@ def open_sealed(path: Path, ring: KeyRing, *, crashed: bool = False) -> BinaryIO
             opened = os.fstat(descriptor)
             os.close(descriptor)
             # Resealed between the two, the slots are those of the file that is there now.
-            if isinstance(error, SealError) and not os.path.samestat(opened, path.stat()):
+            if isinstance(error, SealError) and _is_another(opened, path):
                 continue
             raise
         return io.BufferedReader(_Reader(descriptor, sealed))
+
+
+def _is_another(opened: os.stat_result, path: Path) -> bool:
+    """Whether another file has that name now; one that was removed has none, and is no other."""
+    with suppress(OSError):
+        return not os.path.samestat(opened, path.stat())
+    return False
 
 
 class _Reader(io.RawIOBase):
@@ -167,7 +194,7 @@ class _Reader(io.RawIOBase):
         if number != self._number:
             self._number, self._plain = number, self._sealed.segment(number)
         target = memoryview(buffer).cast("B")
-        part = self._plain[self._at - begin : self._at - begin + len(target)]
+        part = memoryview(self._plain)[self._at - begin : self._at - begin + len(target)]
         target[: len(part)] = part
         self._at += len(part)
         return len(part)

@@ -1,27 +1,54 @@
-"""The master key: from a variable, a file or a passphrase, whichever is set."""
+"""The master key: from a variable, a file or a passphrase, whichever is set; and its ring."""
 
 from __future__ import annotations
 
 import os
 import stat
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from market_pipeline.config.security import MASTER_KEY_BYTES, SecuritySettings, master_key_of
+from market_pipeline.config.settings import Settings
 from market_pipeline.errors import SettingsError
 from market_pipeline.security.envelope import read_whole
-from market_pipeline.security.ring import RING
+from market_pipeline.security.ring import KEYS_FOLDER, RING, KeyRing, Purpose
 from market_pipeline.warehouse.layout import make_private_folder, written_whole
 from market_pipeline.warehouse.locks import locking
 
-__all__ = ["master_key"]
+__all__ = ["master_key", "ring_of", "sealing_ring"]
 
 _SALT = "passphrase.salt"
 _SALT_BYTES = 16
 _MAX_BYTES = 1_000
 # RFC 7914's cost: 128 MiB and some tenths of a second for each guess.
 _COST, _BLOCK, _PARALLEL = 1 << 17, 8, 1
+
+
+def ring_of(settings: Settings, *, with_master: bool = True) -> KeyRing:
+    """The keys that settings name, to open files with if `with_master`.
+
+    Raises:
+        SettingsError: See `master_key`.
+        SealError: The ring cannot be read.
+    """
+    folder = settings.data_dir / KEYS_FOLDER
+    return KeyRing(folder, master_key(settings, folder) if with_master else None)
+
+
+def sealing_ring(settings: Settings, purpose: Purpose) -> KeyRing | None:
+    """The keys to seal new files of a purpose with; None if the settings leave them plain.
+
+    Raises:
+        SettingsError: See `master_key`.
+        SealError: There is no key for the purpose, or the ring cannot be read.
+    """
+    if purpose not in settings.seal:
+        return None
+    ring = ring_of(settings)
+    ring.active(purpose)
+    return ring
 
 
 def master_key(settings: SecuritySettings, folder: Path) -> bytes | None:
@@ -77,5 +104,11 @@ def _from_passphrase(passphrase: str, folder: Path) -> bytes:
             raise ValueError(f"expected {_SALT_BYTES} bytes in hexadecimal")
     except (OSError, ValueError) as error:
         raise SettingsError([f"master_passphrase: {path}: {error}"]) from None
+    return _derived(passphrase, salt)
+
+
+@lru_cache(maxsize=1)
+def _derived(passphrase: str, salt: bytes) -> bytes:
+    """Derived once: every sealed file that is opened asks for it."""
     derive = Scrypt(salt, MASTER_KEY_BYTES, _COST, _BLOCK, _PARALLEL)
     return derive.derive(passphrase.encode(errors="surrogateescape"))

@@ -193,6 +193,14 @@ class KeyRing:
             file=self.path,
         )
 
+    def opens(self, purpose: str) -> bool:
+        """Whether this host is meant to open what it seals for a purpose.
+
+        Raises:
+            SealError: There is no key that seals.
+        """
+        return self._master is not None and self.active(purpose).check is not None
+
     def wrap(self, head: Head, file_key: bytes) -> Slot:
         """A file's key in a slot of the active key of its purpose.
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import BinaryIO
+from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from market_pipeline.errors import SealError
 
-__all__ = ["FILE_KEY_BYTES", "SEGMENT_BYTES", "SealedBytes", "SealingStream"]
+__all__ = ["FILE_KEY_BYTES", "SEGMENT_BYTES", "Sealable", "SealedBytes", "SealingStream"]
+__all__ += ["plain_size"]
 
 FILE_KEY_BYTES = 32
 SEGMENT_BYTES = 1 << 20
@@ -29,6 +30,20 @@ _SALT_BYTES, _PREFIX_BYTES, _TAG_BYTES = 32, 7, 16
 _HEADER_BYTES = 1 + _SALT_BYTES + _PREFIX_BYTES
 _FIRST_BYTES = SEGMENT_BYTES - _HEADER_BYTES - _TAG_BYTES
 _OTHER_BYTES = SEGMENT_BYTES - _TAG_BYTES
+
+
+class Sealable(Protocol):
+    """Takes the bytes that are written to it."""
+
+    def write(self, data: bytes | memoryview, /) -> int:
+        """Takes further bytes; how many."""
+        ...
+
+
+def plain_size(sealed_bytes: int) -> int:
+    """How many bytes are sealed in so many; 0 in fewer than there must be."""
+    segments = -(-sealed_bytes // SEGMENT_BYTES)
+    return max(0, sealed_bytes - _HEADER_BYTES - segments * _TAG_BYTES)
 
 
 class _Cipher:
@@ -63,7 +78,7 @@ class SealingStream:
         associated: What the bytes are bound to; they are opened with the same only.
     """
 
-    def __init__(self, file: BinaryIO, file_key: bytes, associated: bytes) -> None:
+    def __init__(self, file: Sealable, file_key: bytes, associated: bytes) -> None:
         salt, prefix = os.urandom(_SALT_BYTES), os.urandom(_PREFIX_BYTES)
         self._file = file
         self._cipher = _Cipher(file_key, associated, salt, prefix)
@@ -137,7 +152,7 @@ class SealedBytes:
             self._has_last = False
             self.segments = sealed_bytes // SEGMENT_BYTES
             sealed_bytes = self.segments * SEGMENT_BYTES
-        self.size = max(0, sealed_bytes - _HEADER_BYTES - self.segments * _TAG_BYTES)
+        self.size = plain_size(sealed_bytes)
         """Bytes that are sealed."""
         for number in {0, self.segments - 1} if self.segments else ():
             self.segment(number)

@@ -1,4 +1,4 @@
 """Where raw rows come from: one module per format, each with its boundary, clock and sequence.
 
-May import `shown`, `errors`, `mapped`, `threads`, `jit`, `config` and `warehouse`.
+May import `shown`, `errors`, `mapped`, `threads`, `jit`, `config`, `warehouse` and `security`.
 """

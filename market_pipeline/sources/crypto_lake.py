@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from market_pipeline.errors import DomainError, LakeFileError, SchemaError
 from market_pipeline.mapped import ColumnArray
+from market_pipeline.security.stored import stored_at, stored_size
 from market_pipeline.shown import shown_names
 from market_pipeline.sources.batches import DeltaBatch
 from market_pipeline.sources.converted_columns import (
@@ -36,6 +37,7 @@ from market_pipeline.sources.converted_columns import (
 )
 from market_pipeline.sources.parquet import largest_piece_bytes, read_pieces, streamed_row_groups
 from market_pipeline.sources.parquet_pages import check_footer, refuse_long_footer
+from market_pipeline.sources.parquet_window import parquet_source
 from market_pipeline.sources.raw_names import Series, folder_shards
 from market_pipeline.threads import check_stopped
 
@@ -118,7 +120,7 @@ def day_shards(lake: Path, table: RawTable, exchange: str, symbol: str, day: dat
 @lru_cache(maxsize=1 << 12)
 def _check_footer_once(file: Path, file_bytes: int, changed_ns: int, inode: int) -> None:
     """Checks a footer, but not again while the file is the same: a day opens each a dozen times."""
-    with pq.ParquetFile(file) as parquet:
+    with pq.ParquetFile(parquet_source(file)) as parquet:
         check_footer(parquet, file_bytes)
 
 
@@ -130,21 +132,22 @@ def open_shard(file: Path, table: RawTable) -> tuple[pq.ParquetFile, dict[str, s
 
     Raises:
         LakeFileError: If the file is truncated or no Parquet at all, or has too long a footer.
+        SealError: If it lies sealed, and no key opens it or it is not as it was sealed.
         SchemaError: If its columns or their types are not those of the table, in either spelling.
     """
     try:
         refuse_long_footer(file)
         # Not mapped into memory: a file cut short while it is read would end the whole process.
-        parquet = pq.ParquetFile(file)
-        stat = file.stat()
-        _check_footer_once(file, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        parquet = pq.ParquetFile(parquet_source(file))
+        stat = stored_at(file).stat()
+        _check_footer_once(file, stored_size(file), stat.st_mtime_ns, stat.st_ino)
     except (pa.ArrowException, OSError, UnicodeError) as error:
         raise LakeFileError(
             f"The {table.name} file cannot be read as Parquet",
             next_step="Fetch the file from the vendor again, then rerun this day.",
             file=file,
             expected="a complete Parquet file",
-            found=f"{file.stat().st_size} bytes: {error}",
+            found=f"{stored_size(file)} bytes: {error}",
         ) from error
     schema = parquet.schema_arrow
     columns = table.columns | more_columns(schema, table.name)

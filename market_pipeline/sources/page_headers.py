@@ -6,9 +6,8 @@ wanted. A day has ten thousand pages, so a kernel walks from one header to the n
 
 from __future__ import annotations
 
-import os
 from enum import IntEnum
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -84,7 +83,7 @@ class Pages(NamedTuple):
     delta_byte_arrays: int
 
 
-def read_pages(descriptor: int, start: int, end: int) -> Pages:
+def read_pages(file: IO[bytes], start: int, end: int) -> Pages:
     """Reads the headers of the pages that begin between two places of an open file.
 
     Raises:
@@ -95,7 +94,8 @@ def read_pages(descriptor: int, start: int, end: int) -> Pages:
     block_bytes = _BLOCK_BYTES[0]
     at = start
     while at < end:
-        block = np.frombuffer(os.pread(descriptor, block_bytes, at), np.uint8)
+        file.seek(at)
+        block = np.frombuffer(file.read(block_bytes), np.uint8)
         stop, passed = _walk(block, end - at, known)
         at += passed
         if stop not in (_END, _CUT):

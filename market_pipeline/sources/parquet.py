@@ -1,7 +1,7 @@
 """Parquet shards as numpy columns, one bounded piece after the other.
 
 A piece is some whole row groups, or a half of a large one, decoded by Polars, which is about twice
-as fast as Arrow's reader.
+as fast as Arrow's reader. Of a file that lies sealed a piece's columns are opened in memory.
 A row group too large to be held whole is streamed page by page by Arrow instead, and so is a piece
 that Polars cannot read: Arrow then says where the file is damaged. What is read of a row group is
 bounded beforehand by `sources/parquet_pages.py`, and no text is longer than `TEXT_BYTES`.
@@ -10,6 +10,7 @@ bounded beforehand by `sources/parquet_pages.py`, and no text is longer than `TE
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,10 @@ from numpy.typing import NDArray
 
 from market_pipeline.errors import LakeFileError
 from market_pipeline.mapped import ColumnArray
+from market_pipeline.security.stored import is_sealed
 from market_pipeline.sources.memory_limits import PIECE_BYTES, ROW_GROUP_BYTES, TEXT_BYTES
 from market_pipeline.sources.parquet_pages import check_pages
+from market_pipeline.sources.parquet_window import parquet_source, readable_at, window_bytes
 
 __all__ = ["Columns", "largest_piece_bytes", "read_pieces", "streamed_row_groups"]
 
@@ -50,6 +53,7 @@ def read_pieces(
 
     Raises:
         LakeFileError: If a part of the file cannot be decoded, or not in bounded memory.
+        SealError: If it lies sealed, and no key opens it or it is not as it was sealed.
     """
     metadata = parquet.metadata
     # Asked once, as Arrow makes it each time: a snapshot of 1,000 levels has 4,000 columns.
@@ -59,19 +63,25 @@ def read_pieces(
         skip = max(0, skip_rows - first_row)
         if skip >= count:
             continue
-        unpacked = [check_pages(file, metadata, group, numbers, first_row) for group in groups]
-        if (
-            not _is_streamed(metadata, groups[0], columns)
-            and sum(group.all_bytes for group in unpacked) <= 2 * ROW_GROUP_BYTES
-        ):
-            most = _rows_at_once(count, columns)
-            while skip < count:
-                piece = _decode(file, columns, first_row + skip, min(most, count - skip))
-                if piece is None:
-                    break
-                yield first_row + skip, piece
-                del piece  # or it would be held while the next one is decoded
-                skip = min(skip + most, count)
+        is_streamed = _is_streamed(metadata, groups[0], columns) or (
+            is_sealed(file) and window_bytes(metadata, groups, numbers) > 2 * ROW_GROUP_BYTES
+        )
+        source = nullcontext(file) if is_streamed else readable_at(file, metadata, groups, numbers)
+        with source as at:
+            unpacked = [
+                check_pages(file, metadata, group, numbers, first_row, source=at)
+                for group in groups
+            ]
+            all_bytes = sum(group.all_bytes for group in unpacked)
+            if not is_streamed and all_bytes <= 2 * ROW_GROUP_BYTES:
+                most = _rows_at_once(count, columns)
+                while skip < count:
+                    piece = _decode(at, file, columns, first_row + skip, min(most, count - skip))
+                    if piece is None:
+                        break
+                    yield first_row + skip, piece
+                    del piece  # or it would be held while the next one is decoded
+                    skip = min(skip + most, count)
         if skip < count:
             yield from _stream(metadata, file, columns, groups, first_row, rows, skip)
 
@@ -125,11 +135,13 @@ def _rows_at_once(count: int, columns: Sequence[str]) -> int:
     return -(-count // parts)
 
 
-def _decode(file: Path, columns: Sequence[str], first_row: int, rows: int) -> Columns | None:
-    """The rows decoded by Polars; None where it cannot."""
+def _decode(
+    at: Path, file: Path, columns: Sequence[str], first_row: int, rows: int
+) -> Columns | None:
+    """The rows decoded by Polars from where they are readable; None where it cannot."""
     try:
         frame = (
-            pl.scan_parquet(file, glob=False, hive_partitioning=False)
+            pl.scan_parquet(at, glob=False, hive_partitioning=False)
             .select(pl.col(columns))  # one expression, where a snapshot has eighty columns
             .slice(first_row, rows)
             .collect()
@@ -173,7 +185,7 @@ def _stream(
     try:
         # A row group is read as it is decoded, and a text is held once however many rows share it.
         with pq.ParquetFile(
-            file,
+            parquet_source(file),
             metadata=metadata,
             read_dictionary=texts,
             pre_buffer=False,

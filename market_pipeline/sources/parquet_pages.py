@@ -9,11 +9,12 @@ from __future__ import annotations
 import io
 import struct
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import pyarrow.parquet as pq
 
 from market_pipeline.errors import LakeFileError
+from market_pipeline.security.stored import is_sealed, open_stored
 from market_pipeline.sources.memory_limits import FOOTER_BYTES, PAGES_BYTES
 
 __all__ = ["Unpacked", "check_footer", "check_pages", "refuse_long_footer"]
@@ -30,7 +31,7 @@ def refuse_long_footer(file: Path) -> None:
         LakeFileError: If it is longer than `FOOTER_BYTES`.
         OSError: If the file cannot be read.
     """
-    with file.open("rb") as raw:
+    with open_stored(file) as raw:
         if raw.seek(0, io.SEEK_END) < _FOOTER_END.size:
             return  # no Parquet file, which its reader says
         raw.seek(-_FOOTER_END.size, io.SEEK_END)
@@ -106,7 +107,13 @@ class Unpacked(NamedTuple):
 
 
 def check_pages(
-    file: Path, metadata: pq.FileMetaData, group: int, columns: list[int], first_row: int
+    file: Path,
+    metadata: pq.FileMetaData,
+    group: int,
+    columns: list[int],
+    first_row: int,
+    *,
+    source: Path | None = None,
 ) -> Unpacked:
     """Reads the page headers of some columns of a row group.
 
@@ -116,6 +123,7 @@ def check_pages(
         group: Which row group.
         columns: Which columns, by number; none may be nested.
         first_row: The row group's first row in the file.
+        source: Where these columns are readable, if not at `file`.
 
     Raises:
         LakeFileError: If the headers are damaged or hold other rows than the footer says, if texts
@@ -124,10 +132,12 @@ def check_pages(
     """
     found = Unpacked(0, 0)
     row_group = metadata.row_group(group)
-    with file.open("rb", buffering=0) as raw:
+    source = source or file
+    # A buffer would be filled for each of the headers, which lie far apart.
+    with open_stored(source) if is_sealed(source) else source.open("rb", buffering=0) as raw:
         for column in columns:
             try:
-                own = _column(raw.fileno(), row_group, column)
+                own = _column(raw, row_group, column)
             except (ValueError, OSError) as error:
                 raise LakeFileError(
                     "The file is damaged inside",
@@ -153,7 +163,7 @@ def check_pages(
     return found
 
 
-def _column(descriptor: int, row_group: pq.RowGroupMetaData, column: int) -> Unpacked:
+def _column(raw: IO[bytes], row_group: pq.RowGroupMetaData, column: int) -> Unpacked:
     # It loads numba, which readers of published rows need not wait for.
     from market_pipeline.sources.page_headers import read_pages  # noqa: PLC0415
 
@@ -165,7 +175,7 @@ def _column(descriptor: int, row_group: pq.RowGroupMetaData, column: int) -> Unp
         if chunk.dictionary_page_offset > at:
             raise ValueError("a dictionary behind the rows that need it")
         at = chunk.dictionary_page_offset
-    pages = read_pages(descriptor, at, at + chunk.total_compressed_size)
+    pages = read_pages(raw, at, at + chunk.total_compressed_size)
     if chunk.physical_type == "BYTE_ARRAY" and pages.delta_byte_arrays:
         raise ValueError("texts encoded as DELTA_BYTE_ARRAY, which may unpack to any size")
     if pages.values != rows:

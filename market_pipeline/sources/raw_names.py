@@ -9,6 +9,9 @@ Parquet file that begins with a number and is named otherwise (`1.gz.parquet`, `
 may be one too: with either, nobody can say what the day is. A folder of nothing but such files
 holds no shard.
 
+A shard may lie sealed, as `<name>.sealed`; it is known by its plain name here and wherever it is
+listed.
+
 A shard is a regular file, or a link to one. What is named so and is none (a pipe, which would keep
 its reader waiting for ever, a folder, a link that leads nowhere) is never opened, and the day is
 refused.
@@ -23,6 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from market_pipeline.errors import LakeFileError
+from market_pipeline.security.stored import is_stored, stored_in
 from market_pipeline.warehouse.ledger import GONE
 
 __all__ = [
@@ -151,8 +155,8 @@ class Shard(NamedTuple):
 def shard_versions(folder: Path) -> dict[str, Shard]:
     """The newest version of each shard in a day's folder, by the name of its object."""
     newest: dict[str, Shard] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        found = Shard.of_name(path.name) if path.is_file() else None
+    for path in stored_in(folder) if folder.is_dir() else ():
+        found = Shard.of_name(path.name) if is_stored(path) else None
         known = found and newest.get(found.object)
         if found and (known is None or known.version < found.version):
             newest[found.object] = found
@@ -176,10 +180,10 @@ def folder_shards(folder: Path) -> list[Path]:
     """
     live = live_shards(folder)
     others = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+    for path in stored_in(folder) if folder.is_dir() else ():
         if not Shard.of_name(path.name):
             others.append(path.name)
-        elif not path.is_file():
+        elif not is_stored(path):
             raise LakeFileError(
                 "What is named as a shard of a day is no file",
                 next_step="Put the file in its place or take it away, then run the day again.",

@@ -167,7 +167,7 @@ def read_of(raw: bytes, start: int, end: int) -> Pages:
     """What is read of a file of these bytes."""
     with tempfile.TemporaryFile(buffering=0) as file:
         file.write(raw)
-        return read_pages(file.fileno(), start, end)
+        return read_pages(file, start, end)
 
 
 def outcome(read, *arguments) -> object:

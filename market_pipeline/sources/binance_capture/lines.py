@@ -15,6 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from market_pipeline.errors import LakeFileError
+from market_pipeline.security.stored import open_stored
 from market_pipeline.shown import shown
 from market_pipeline.sources.memory_limits import LINE_BYTES
 
@@ -226,7 +227,7 @@ class _Broken:
 def _inflated(file: Path) -> Iterator[bytes | _Broken]:
     """Yields the decompressed bytes of all gzip members of a file, and last where they break."""
     try:
-        raw = file.open("rb")
+        raw = open_stored(file)
     except OSError as error:
         raise LakeFileError(
             "The capture cannot be opened",

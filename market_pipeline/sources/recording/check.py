@@ -11,7 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from market_pipeline.errors import LakeFileError
+from market_pipeline.errors import LakeFileError, SealError
+from market_pipeline.security.stored import is_stored, open_stored, plain_name, stored_size
 from market_pipeline.sources.recording.format import (
     BLOCK,
     END,
@@ -43,16 +44,21 @@ class FileState(StrEnum):
     WRITTEN = "being written"
     UNREADABLE = "unreadable"
     """Its header or its footer is damaged."""
+    LOCKED = "locked"
+    """It was closed and sealed, and nothing here opens it: no key, or it was changed since."""
 
     @property
     def is_closed(self) -> bool:
         """Whether it has its footer, by whoever closed it."""
-        return self in (FileState.CLOSED, FileState.RECOVERED)
+        return self in (FileState.CLOSED, FileState.RECOVERED, FileState.LOCKED)
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedFile:
-    """What header and footer of a file say; of one that is not closed there is no footer."""
+    """What header and footer of a file say; of one that is not closed there is no footer.
+
+    Path and size are those of the plain file where it is sealed.
+    """
 
     path: Path
     state: FileState
@@ -78,7 +84,7 @@ class CheckedFile(msgspec.Struct, frozen=True):
     """What was found of a file, every byte read.
 
     Attributes:
-        sha256: Of all its bytes, in hexadecimal.
+        sha256: Of all its bytes, in hexadecimal; empty where they cannot be had.
         records: Those in whole blocks.
         damages: What is damaged, and where; none if it is as it was written.
     """
@@ -92,13 +98,15 @@ class CheckedFile(msgspec.Struct, frozen=True):
 
 
 def find_recordings(places: Iterable[Path]) -> list[Path]:
-    """Recordings among files and below folders, also those that are not closed, by name."""
+    """Recordings among files and below folders, also those that are not closed, by name.
+
+    One that is sealed is found by its plain name, and once where it lies both ways.
+    """
     found = set()
     for place in places:
-        if place.is_dir():
-            found |= {each for each in place.rglob("*") if _is_recording(each) and each.is_file()}
-        else:
-            found.add(place)
+        named = (each for each in place.rglob("*") if each.is_file()) if place.is_dir() else [place]
+        own = {plain_name(each) for each in named}
+        found |= {each for each in own if _is_there(each)} if place.is_dir() else own
     return sorted(found)
 
 
@@ -108,9 +116,10 @@ def read_facts(path: Path) -> RecordedFile:
     Raises:
         OSError: It is not there.
     """
-    size = path.stat().st_size
     header = footer = None
+    size = 0
     try:
+        size = stored_size(path)
         header = read_header(path)
         if path.name.endswith(PARTIAL_SUFFIX):
             state = FileState.WRITTEN if _is_being_written(path) else FileState.LEFT_OPEN
@@ -118,6 +127,8 @@ def read_facts(path: Path) -> RecordedFile:
             footer = read_footer(path)
             is_whole = footer.recovered_bytes is None
             state = FileState.CLOSED if is_whole else FileState.RECOVERED
+    except SealError:
+        state = FileState.LOCKED
     except LakeFileError:
         state = FileState.UNREADABLE
     return RecordedFile(path, state, size, header, footer)
@@ -126,10 +137,21 @@ def read_facts(path: Path) -> RecordedFile:
 def check_recording(path: Path) -> CheckedFile:
     """Reads every byte of a file and compares it with its checksums and its footer.
 
+    Of one that nothing here opens there is no hash, and that is its damage.
+
     Raises:
         OSError: It is not there.
     """
-    facts, damages = read_facts(path), list[Damage]()
+    facts = read_facts(path)
+    try:
+        return _checked(path, facts)
+    except SealError as error:
+        damage = Damage(path, 0, facts.size_bytes, f"{error.problem}: {error.found}")
+        return CheckedFile(path, facts.state, facts.size_bytes, "", facts.records, (damage,))
+
+
+def _checked(path: Path, facts: RecordedFile) -> CheckedFile:
+    damages: list[Damage] = []
     found: list[tuple[int, int]] = []
     try:
         for chunk in read_recording(path, damages.append):
@@ -146,8 +168,8 @@ def check_recording(path: Path) -> CheckedFile:
 
 def hash_of(path: Path, size: int | None = None) -> str:
     """The SHA-256 of a file, or of so many bytes at its beginning, in hexadecimal."""
-    found, left = hashlib.sha256(), path.stat().st_size if size is None else size
-    with path.open("rb") as file:
+    found, left = hashlib.sha256(), stored_size(path) if size is None else size
+    with open_stored(path) as file:
         while data := file.read(min(_READ_BYTES, left)):
             found.update(data)
             left -= len(data)
@@ -162,7 +184,7 @@ def _against_footer(path: Path, footer: Footer, found: list[tuple[int, int]]) ->
             return (Damage(path, mine[0], 0, f"{mine[1]} records, the footer has {theirs}"),)
     if len(found) != len(expected):
         return (Damage(path, 0, 0, f"{len(found)} blocks, the footer has {len(expected)}"),)
-    with path.open("rb") as file:
+    with open_stored(path) as file:
         file.seek(-END.size, 2)
         offset, _ = END.unpack(file.read(END.size))
     if hash_of(path, offset) != footer.sha256:
@@ -170,8 +192,8 @@ def _against_footer(path: Path, footer: Footer, found: list[tuple[int, int]]) ->
     return ()
 
 
-def _is_recording(path: Path) -> bool:
-    return path.name.endswith((SUFFIX, PARTIAL_SUFFIX))
+def _is_there(path: Path) -> bool:
+    return path.name.endswith((SUFFIX, PARTIAL_SUFFIX)) and is_stored(path)
 
 
 def _is_being_written(path: Path) -> bool:

@@ -9,6 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from market_pipeline.config.instruments import Instrument
+from market_pipeline.config.settings import load_settings
+from market_pipeline.security.master import ring_of
+from market_pipeline.security.ring import KeyRing
+from market_pipeline.security.stored import is_sealed, is_stored, stored_in
 from market_pipeline.sources.binance_capture import CONVERTER as CAPTURES
 from market_pipeline.sources.binance_capture import MARKET_OF_VENUE, capture_symbol
 from market_pipeline.sources.converter import ConverterFacts
@@ -46,6 +50,7 @@ class RecordingConverter:
     def find(self, lake: Path, instrument: Instrument, day: date) -> list[Path]:
         """Files `<lake>/recording/<exchange>/<symbol>/<YYYY-MM-DD>/*.recording`, by name.
 
+        Sealed ones are among them, by their plain names.
         None before the day is over and its last hour closed: each hour would make the day again.
         """
         market = MARKET_OF_VENUE.get(instrument.venue)
@@ -54,7 +59,8 @@ class RecordingConverter:
             return []
         symbol = capture_symbol(market, instrument.symbol)
         folder = lake / self.name / instrument.venue / symbol / day.isoformat()
-        return sorted(file for file in folder.glob(f"*{SUFFIX}") if file.is_file())
+        named = stored_in(folder) if folder.is_dir() else []
+        return [file for file in named if file.name.endswith(SUFFIX) and is_stored(file)]
 
     def convert(
         self, files: Sequence[Path], out: RawWriter, instrument: Instrument, day: date
@@ -80,5 +86,10 @@ class RecordingConverter:
         with TemporaryDirectory(prefix="market-pipeline-recording-") as folder:
             united = Path(folder, f"{day}.gz")
             frames = (arrival for arrival, _ in proof.union(received(hosts, note)))
-            export_collector_form(frames, united)
+            export_collector_form(frames, united, _ring_of(files), "captures")
             CAPTURES.convert([united], out, instrument, day)
+
+
+def _ring_of(files: Sequence[Path]) -> KeyRing | None:
+    """What seals the union of recordings, so that nothing of sealed ones lies plain on the disk."""
+    return ring_of(load_settings()) if any(map(is_sealed, files)) else None

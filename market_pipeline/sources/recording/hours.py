@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from market_pipeline.sources.recording.writer import RecordingOf, RecordingWriter
@@ -19,10 +20,16 @@ class HourlyRecorder:
     Args:
         root: The folder of all recordings.
         of: What is recorded.
+        on_closed: Is given the file of each hour that is over.
     """
 
-    def __init__(self, root: Path, of: RecordingOf) -> None:
-        self._root, self._of = root, of
+    def __init__(
+        self,
+        root: Path,
+        of: RecordingOf,
+        on_closed: Callable[[Path], None] = lambda _: None,
+    ) -> None:
+        self._root, self._of, self._on_closed = root, of, on_closed
         self._hour = -1
         self._now = RecordingWriter(root, of)
         self._past: list[RecordingWriter] = []
@@ -57,8 +64,10 @@ class HourlyRecorder:
         if wall_ns is not None and self._hour >= 0:
             self._turn(wall_ns)
         while self._past:
-            self._past[0].close()
+            closed = self._past[0].close()
             del self._past[0]
+            if closed is not None:
+                self._on_closed(closed.path)
         self._now.flush()
 
     def sync(self) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market_pipeline.errors import LakeFileError, WarehouseBusyError, naming
+from market_pipeline.security.stored import open_stored
 from market_pipeline.sources.recording.format import (
     BLOCK,
     BLOCK_MAGIC,
@@ -125,12 +126,13 @@ def read_recording(
     """Yields the blocks of records, one in memory at a time; also of a `.partial` file.
 
     Args:
-        path: The file.
+        path: The file, by its plain name where it is sealed.
         on_damage: Takes what is damaged, which is passed over up to the next whole block; where a
             `.partial` file is cut off is such a damage.
 
     Raises:
         LakeFileError: It is no recording, or is damaged and `on_damage` is None.
+        SealError: See `open_stored`; here and below.
     """
     for block in _blocks(path, on_damage):
         if block.kind == BlockKind.RECORDS:
@@ -335,7 +337,7 @@ def _decoded(path: Path, block: _Block, decoder: msgspec.json.Decoder[Form]) -> 
 
 def _opened(path: Path) -> BinaryIO:
     try:
-        return path.open("rb")
+        return open_stored(path)
     except OSError as error:
         raise LakeFileError(
             "The recording cannot be opened",

@@ -9,12 +9,14 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
+from market_pipeline.security.ring import KeyRing, Purpose
+from market_pipeline.security.sealing import stored_whole
+from market_pipeline.security.stored import is_stored
 from market_pipeline.sources.recording.check import read_facts
 from market_pipeline.sources.recording.format import Record, RecordKind
 from market_pipeline.sources.recording.reader import Damage, read_header, read_recording
-from market_pipeline.warehouse.layout import written_whole
 
 __all__ = ["HOLD_NS", "Received", "by_host", "export_collector_form", "file_name"]
 __all__ += ["received", "union"]
@@ -132,7 +134,12 @@ def union(arrivals: Iterable[Received], update_id: UpdateId) -> Iterator[Receive
     yield from (arrival for arrival, _ in held)
 
 
-def export_collector_form(frames: Iterable[Received], path: Path) -> int:
+def export_collector_form(
+    frames: Iterable[Received],
+    path: Path,
+    ring: KeyRing | None = None,
+    purpose: Purpose = "exports",
+) -> int:
     """Writes frames as hftbacktest's collector does: `<ns> <JSON>`, gzip.
 
     That is also the form of the source `binance_capture`. The same records give the same bytes.
@@ -140,20 +147,23 @@ def export_collector_form(frames: Iterable[Received], path: Path) -> int:
     Args:
         frames: Those of a union.
         path: The file to write; it is there, mode 0600, once all was written.
+        ring, purpose: If given, what seals it, at `NAME.sealed`.
 
     Returns:
         How many frames and snapshots it has; those in binary are left out.
 
     Raises:
         FileExistsError: The file is there.
-        LakeFileError: A recording cannot be read.
+        LakeFileError, SealError: A recording cannot be read, or nothing can be sealed.
     """
-    if os.path.lexists(path):
+    if os.path.lexists(path) or is_stored(path):
         raise FileExistsError(f"A file of that name exists: {path}")
     count = 0
     with (
-        written_whole(path) as raw,
-        gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=6, mtime=0) as out,
+        stored_whole(path, ring, purpose) as raw,
+        gzip.GzipFile(
+            filename="", fileobj=cast("BinaryIO", raw), mode="wb", compresslevel=6, mtime=0
+        ) as out,
     ):
         for record in (each.record for each in frames):
             if record.opcode == 1:

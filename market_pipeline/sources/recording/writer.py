@@ -21,6 +21,7 @@ from typing import NamedTuple
 import msgspec
 
 from market_pipeline.errors import naming
+from market_pipeline.security.stored import is_stored
 from market_pipeline.sources.recording.format import (
     CHUNK_BYTES,
     END,
@@ -237,7 +238,7 @@ class RecordingWriter:
             path = folder / self._of.stem(wall_ns, part)
             self._partial = path.with_name(path.name + PARTIAL_SUFFIX)
             part += 1
-            if not path.with_name(path.name + SUFFIX).exists():
+            if not is_stored(path.with_name(path.name + SUFFIX)):
                 file = created(self._partial)
         sync(folder)
         return file
@@ -351,7 +352,7 @@ def finish(
     whole = before.copy()
     whole.update(block)
     path = partial.with_name(partial.name.removesuffix(PARTIAL_SUFFIX) + SUFFIX)
-    if path.exists():
+    if is_stored(path):
         raise FileExistsError(f"A recording of that name exists: {path}")
     partial.rename(path)
     sync(path.parent)

@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 
 from market_pipeline.config.instruments import Instrument
-from market_pipeline.errors import DomainError, LakeFileError, SchemaError
+from market_pipeline.errors import DomainError, LakeFileError, SchemaError, SealError
 from market_pipeline.metrics.contract_states import ContractState, StateRows
 from market_pipeline.stages.metrics.measured import make_each
 from market_pipeline.stages.provenance import made_of_each
@@ -88,7 +88,7 @@ def states_day(
     def staged(instrument: Instrument, files: list[Path]) -> tuple[StagedFile, StateCounts]:
         try:
             found = StateRows.of(state.read(files), state.table, instrument, day)
-        except (LakeFileError, SchemaError, DomainError) as error:
+        except (LakeFileError, SchemaError, DomainError, SealError) as error:
             keep_bad_file(warehouse, lake, raw, error)
             raise
         with StagedWriter(warehouse, state.table, instrument.id) as writer:

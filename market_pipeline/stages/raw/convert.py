@@ -15,7 +15,17 @@ from pyarrow import __version__ as pyarrow_version
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
-from market_pipeline.errors import LakeFileError, MarketPipelineError, is_of_machine
+from market_pipeline.errors import LakeFileError, MarketPipelineError, SealError, is_of_machine
+from market_pipeline.security.master import sealing_ring
+from market_pipeline.security.sealing import seal_in_place
+from market_pipeline.security.stored import (
+    is_sealed,
+    remove_sealed,
+    remove_stored,
+    stored_digest,
+    stored_in,
+    stored_size,
+)
 from market_pipeline.shown import shown
 from market_pipeline.sources.converter import Converter
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
@@ -26,7 +36,6 @@ from market_pipeline.sources.registry import converter_of, is_converter
 from market_pipeline.stages.raw.days import VendorFile, has_size
 from market_pipeline.stages.raw.register import no_file, register_day
 from market_pipeline.warehouse.layout import make_private_folder, sync, written_whole
-from market_pipeline.warehouse.ledger import digest
 from market_pipeline.warehouse.locks import locking, newest_change
 from market_pipeline.warehouse.manifest import ManifestRow
 
@@ -151,10 +160,11 @@ def convert_day(
 ) -> ConvertedDay | None:
     """Makes raw tables of a day of an instrument whose source is a converter; None if it is none.
 
-    They lie below `<data_dir>/converted/<source>/` in the raw layout. Nothing is done if they were
-    made from the same bytes by the same converter before. A file that the converter cannot use is
-    no error here: nothing is made, what was made before is taken away, and the reason is in the
-    answer. Where the vendor's files are gone, what was made of them stays.
+    They lie below `<data_dir>/converted/<source>/` in the raw layout, and are sealed where the
+    settings seal raw days. Nothing is made if they were made from the same bytes by the same
+    converter before. A file that the converter cannot use is no error here: nothing is made, what
+    was made before is taken away, and the reason is in the answer. Where the vendor's files are
+    gone, what was made of them stays.
 
     Args:
         settings: Where the lake and the data folder are.
@@ -164,6 +174,7 @@ def convert_day(
     Raises:
         InstrumentsError: The converter cannot be loaded.
         PublishError: What it makes cannot be written.
+        SealError: The vendor's files cannot be opened, or what is made cannot be sealed.
     """
     if not is_converter(instrument.source):
         return None
@@ -185,9 +196,15 @@ def convert_day(
     make_private_folder(root.record.parent)
     lock, partial = root.record.with_suffix(".lock"), root.record.with_suffix(".partial")
     with locking(lock, sign=lambda: newest_change(partial)):
+        ring = sealing_ring(settings, "raw")
         if not root.is_made(by, vendor):
             root.write(DayRecord(by, vendor, *root.make(converter, files)))
-        return root.converted()
+        converted = root.converted()
+        if ring is not None:
+            for path, _ in converted.record.made:
+                if not is_sealed(root.path / path):
+                    seal_in_place(root.path / path, ring, "raw")
+        return converted
 
 
 class _Root:
@@ -230,7 +247,7 @@ class _Root:
                     converter.convert(files, out, self._instrument, self._day)
                 notes = out.notes
             except Exception as error:
-                if is_of_machine(error):
+                if is_of_machine(error) or isinstance(error, SealError):
                     raise  # no fault of the files, which would stay refused
                 # A converter of another package may fail in any way: other instruments go on.
                 refusal = self._refusal(converter, files, error)
@@ -255,15 +272,18 @@ class _Root:
             venue, symbol = self._instrument.venue, self._instrument.symbol
             folder = day_folder(self._folder, table, venue, symbol, self._day)
             new = sorted((staging / table.name).glob("*.snappy.parquet"))
-            stale = set(folder.glob("*.snappy.parquet")) - {folder / file.name for file in new}
+            there = stored_in(folder) if folder.is_dir() else []
+            named = {each for each in there if each.name.endswith(".snappy.parquet")}
+            stale = named - {folder / file.name for file in new}
             if new:
                 make_private_folder(folder)
             for file in new:
                 path = (folder / file.name).relative_to(self._folder).as_posix()
                 made.append((path, file.stat().st_size))
                 file.replace(folder / file.name)
+                remove_sealed(folder / file.name)
             for file in stale:
-                file.unlink()
+                remove_stored(file)
             if new or stale:
                 sync(folder)
         return made
@@ -278,8 +298,8 @@ class _Root:
 
 
 def _vendor_file(lake: Path, file: Path) -> VendorFile:
-    path, size = file.relative_to(lake).as_posix(), file.stat().st_size
-    return VendorFile(path, size, digest(file, "sha256"))
+    path, size = file.relative_to(lake).as_posix(), stored_size(file)
+    return VendorFile(path, size, stored_digest(file))
 
 
 def _refused_for_its_name(root: _Root, lake: Path, file: Path) -> ConvertedDay:

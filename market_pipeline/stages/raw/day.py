@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import LakeFileError, PublishError, StoreError, is_of_machine
+from market_pipeline.security.master import sealing_ring
+from market_pipeline.security.ring import KeyRing
 from market_pipeline.shown import shown_logger
 from market_pipeline.sources.crypto_lake import RawTable
 from market_pipeline.sources.registry import is_converter
@@ -100,15 +102,17 @@ def raw_day(
 
     Raises:
         MachineError, OSError: The disk is full, or the local lake cannot be written.
+        SealError: What is fetched is to be sealed, and there is no key for it.
     """
     if store is None:
         found = [_register(settings, raw, each, day) for each in instruments]
         return ManifestRows([row for rows in found for row in rows], None)
+    ring = sealing_ring(settings, "raw")
     progress, started = FetchProgress(), time.monotonic()
     before, blocked = store.usage, store.blocked_seconds
     with Workers(settings.lake_parallel_downloads, "fetch") as pool:
         work = [
-            pool.submit(_fetch_and_register, store, settings, raw, each, day, progress)
+            pool.submit(_fetch_and_register, store, settings, raw, each, day, progress, ring)
             for each in instruments
         ]
         try:
@@ -170,6 +174,7 @@ def _fetch_and_register(
     instrument: Instrument,
     day: date,
     progress: FetchProgress,
+    ring: KeyRing | None,
 ) -> tuple[list[ManifestRow], bool]:
     """As `register_day`, after fetching what the store has; a converter's files are not there.
 
@@ -179,7 +184,7 @@ def _fetch_and_register(
     if is_converter(instrument.source):
         return _register(settings, raw, instrument, day), False
     try:
-        return _from_store(store, settings.lake_path, raw, instrument, day, progress)
+        return _from_store(store, settings.lake_path, raw, instrument, day, progress, ring)
     except Exception as error:
         if isinstance(error, PublishError | StoreError) or is_of_machine(error):
             raise
@@ -194,11 +199,12 @@ def _from_store(
     instrument: Instrument,
     day: date,
     progress: FetchProgress,
+    ring: KeyRing | None,
 ) -> tuple[list[ManifestRow], bool]:
     """As `_fetch_and_register`, of an instrument without a converter."""
     uri = store.address.uri_of(table_prefix(raw, instrument, day))
     try:
-        fetched = fetch_table(store, lake, raw, instrument, day, progress)
+        fetched = fetch_table(store, lake, raw, instrument, day, progress, ring)
     except StoreError as error:
         (row,) = register_day(lake, raw, instrument, day, uri=uri)
         remark = f"The folder {uri}: it could not be asked for: {error}"

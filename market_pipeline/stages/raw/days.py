@@ -12,11 +12,13 @@ from datetime import date
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from market_pipeline.errors import SealError
+from market_pipeline.security.stored import stored_changed_ns, stored_digest, stored_size
 from market_pipeline.sources.crypto_lake import RAW_TABLES
 from market_pipeline.sources.crypto_lake_contracts import OPTIONAL_TABLES
 from market_pipeline.sources.raw_names import Series, Shard, day_of, days_below, shard_versions
 from market_pipeline.store.objects import StoreObject, may_be_md5
-from market_pipeline.warehouse.ledger import KnownObject, digest, read_ledger
+from market_pipeline.warehouse.ledger import KnownObject, read_ledger
 from market_pipeline.warehouse.manifest import MANIFESTS, OPTIONAL_MANIFESTS
 from market_pipeline.warehouse.tables import Table
 
@@ -88,12 +90,12 @@ class FolderDays:
             for name, shard in shard_versions(folder).items():
                 path = folder / shard.name
                 try:
-                    stat = path.stat()
+                    size, changed_ns = stored_size(path), stored_changed_ns(path)
                 except FileNotFoundError:
                     continue  # taken back since the folder was read
                 if not shard.is_gone:
-                    below, mark = f"{folder.name}/{name}", str(stat.st_mtime_ns)
-                    yield RawFile(day, below, stat.st_size, mark, stat.st_mtime_ns / 1e9, path)
+                    below, mark = f"{folder.name}/{name}", str(changed_ns)
+                    yield RawFile(day, below, size, mark, changed_ns / 1e9, path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,18 +159,18 @@ def is_object(file: Path, known: KnownObject | None, size: int, etag: str) -> bo
             the ledger is lost. Then its MD5 has to be the ETag.
         size, etag: As listed.
     """
-    if file.stat().st_size != size:
+    if stored_size(file) != size:
         return False
     if known is not None:
         return (known.etag, known.bytes) == (etag, size)
-    return may_be_md5(etag) and digest(file, "md5") == etag
+    return may_be_md5(etag) and stored_digest(file, "md5") == etag
 
 
 def has_size(file: Path, size: int) -> bool:
     """Whether a file is there, with the size that it was registered with."""
     try:
-        return file.stat().st_size == size
-    except OSError:
+        return stored_size(file) == size
+    except (OSError, SealError):
         return False
 
 

@@ -15,12 +15,20 @@ from typing import TYPE_CHECKING
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import StoreError
+from market_pipeline.security.ring import KeyRing
+from market_pipeline.security.sealing import seal_in_place
+from market_pipeline.security.stored import (
+    is_sealed,
+    remove_sealed,
+    stored_digest,
+    stored_size,
+)
 from market_pipeline.sources.crypto_lake import RawTable
 from market_pipeline.sources.raw_names import Series, Shard, refuse_names, shard_versions
 from market_pipeline.stages.raw.days import is_object
 from market_pipeline.stages.raw.fetched import Action, FetchedObject, FetchProgress
 from market_pipeline.warehouse.layout import make_private_folder
-from market_pipeline.warehouse.ledger import GONE, KnownObject, Ledger, alone_in, digest
+from market_pipeline.warehouse.ledger import GONE, KnownObject, Ledger, alone_in
 
 if TYPE_CHECKING:
     # Its library takes long to load, and a lake in a folder does without.
@@ -42,6 +50,7 @@ def fetch_table(
     instrument: Instrument,
     day: date,
     progress: FetchProgress | None = None,
+    ring: KeyRing | None = None,
 ) -> list[FetchedObject]:
     """Downloads what is new or changed of a raw table, and says of each object what became of it.
 
@@ -54,9 +63,11 @@ def fetch_table(
         lake: The local lake.
         raw, instrument, day: Whose objects; they come in the order of their numbers.
         progress: Called with how far it is.
+        ring: If given, what is local is sealed with it, once it is whole.
 
     Raises:
         StoreError: The store cannot be listed and nothing is local.
+        SealError: A local object cannot be opened, or cannot be sealed.
         LakeFileError: Two objects of the day are named as the same shard, or one as none.
         MachineError, OSError: The disk is full, or the local folder cannot be written.
         FetchStopped: `progress` was asked to stop.
@@ -77,6 +88,9 @@ def fetch_table(
             fetched = list(fetch.unasked(failure) if failure else fetch.bring(listed))
     if failure and not fetched:
         raise failure
+    for path in (each.path for each in fetched if ring and each.path):
+        if ring and not is_sealed(path):
+            seal_in_place(path, ring, "raw")
     for each in fetched:
         progress.became(each.action)
     return sorted(fetched, key=lambda each: int(_shard(each.name).digits))
@@ -150,7 +164,7 @@ class _Fetch:
             return
         path = self._folder / shard.name
         if is_object(path, None, listed.size, listed.etag):
-            known = self._as_listed(listed, digest(path, "sha256"))
+            known = self._as_listed(listed, stored_digest(path))
             self._ledger.adopt(name, replace(known, file=shard.name, version=shard.version))
 
     def _is_here(self, name: str, listed: StoreObject) -> bool:
@@ -160,7 +174,7 @@ class _Fetch:
         return (
             known is not None
             and is_object(file, known, listed.size, listed.etag)
-            and digest(file, "sha256") == known.sha256
+            and stored_digest(file) == known.sha256
         )
 
     def _download(self, name: str, listed: StoreObject) -> int:
@@ -171,7 +185,7 @@ class _Fetch:
             waits is not None
             and (waits.etag, waits.bytes) == (listed.etag, listed.size)
             and incoming.exists()
-            and digest(incoming, "sha256") == waits.sha256
+            and stored_digest(incoming) == waits.sha256
         ):
             return 0
         arrived = 0
@@ -209,6 +223,8 @@ class _Fetch:
                     known = self._known(name) or self._by_hand(name, shard)
                     marker = shard._replace(version=shard.version + 1, is_gone=True)
                     placing[name], actions[name] = replace(known, file=marker.name), "replaced"
+        for known in placing.values():
+            remove_sealed(self._folder / known.file)  # what comes takes its place
         if placing:
             self._ledger.put_in_place(placing)
         return actions
@@ -231,7 +247,7 @@ class _Fetch:
             before = max(shard.version if shard else 0, entry.version if entry else 0)
             return version(before + 1), "changed", True
         same = version(shard.version)
-        if digest(self._folder / shard.name, "sha256") == come.sha256:
+        if stored_digest(self._folder / shard.name) == come.sha256:
             return same, "unchanged", False  # another ETag for the same bytes
         known = self._known(name)
         if known is not None and known.sha256 == come.sha256:
@@ -262,9 +278,7 @@ class _Fetch:
             version = shard.version - shard.is_gone
             return FetchedObject(name, uri, None, None, None, version, path, action)
         fetched = _fetched_object(name, known, path, action)
-        return replace(
-            fetched, is_damaged=path is not None and digest(path, "sha256") != known.sha256
-        )
+        return replace(fetched, is_damaged=path is not None and stored_digest(path) != known.sha256)
 
     def _in_place(self, name: str, action: Action) -> FetchedObject:
         known = self._ledger.in_place[name]
@@ -285,8 +299,8 @@ class _Fetch:
         """A file that never came from the store: it has no tag there."""
         uri = self._store.address.uri_of(self._prefix + name)
         path = self._folder / shard.name
-        sha256 = digest(path, "sha256")
-        return KnownObject(shard.name, shard.version, uri, "", path.stat().st_size, sha256)
+        sha256 = stored_digest(path)
+        return KnownObject(shard.name, shard.version, uri, "", stored_size(path), sha256)
 
 
 def _shard(name: str) -> Shard:

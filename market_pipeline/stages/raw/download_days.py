@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from market_pipeline.config.instruments import Instrument
-from market_pipeline.errors import LakeFileError, StoreError
+from market_pipeline.errors import LakeFileError, SealError, StoreError
+from market_pipeline.security.ring import KeyRing
 from market_pipeline.sources.crypto_lake import RAW_TABLES, RawTable
 from market_pipeline.sources.crypto_lake_contracts import OPTIONAL_TABLES
 from market_pipeline.stages.raw.download import fetch_table
@@ -41,7 +42,7 @@ class FetchedDay:
 
     of: TableDay
     objects: Sequence[FetchedObject]
-    failure: StoreError | LakeFileError | None = None
+    failure: StoreError | LakeFileError | SealError | None = None
 
     @property
     def is_there(self) -> bool:
@@ -69,6 +70,7 @@ def fetch_days(
     progress: FetchProgress,
     *,
     parallel: int,
+    ring: KeyRing | None = None,
     while_waiting: Callable[[], None] = lambda: None,
 ) -> Iterator[FetchedDay]:
     """Fetches days, some at once, and yields each when it has ended.
@@ -80,6 +82,7 @@ def fetch_days(
         days: Which.
         progress: Called with how far it is.
         parallel: How many days may be under way at once.
+        ring: See `fetch_table`.
         while_waiting: Is called a few times a second.
 
     Raises:
@@ -88,8 +91,8 @@ def fetch_days(
 
     def fetch(each: TableDay) -> FetchedDay:
         try:
-            objects = fetch_table(store, lake, each.raw, each.instrument, each.day, progress)
-        except (StoreError, LakeFileError) as error:
+            objects = fetch_table(store, lake, each.raw, each.instrument, each.day, progress, ring)
+        except (StoreError, LakeFileError, SealError) as error:
             return FetchedDay(each, (), error)
         return FetchedDay(each, objects)
 

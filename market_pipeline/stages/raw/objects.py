@@ -19,6 +19,7 @@ from market_pipeline.errors import (
     StoreError,
 )
 from market_pipeline.quality.profile import PROFILES, Profile
+from market_pipeline.security.stored import is_stored, stored_size
 from market_pipeline.sources.crypto_lake import RAW_TABLES, RawTable
 from market_pipeline.stages.published_rows import of_instrument, records_of
 from market_pipeline.stages.raw.days import has_size
@@ -134,7 +135,7 @@ class RawObjects:
     def _check_sizes(instrument: Instrument, files: list[Path], sizes: list[int]) -> None:
         for file, expected in zip(files, sizes, strict=True):
             if not has_size(file, expected):
-                found = file.stat().st_size if file.exists() else None
+                found = stored_size(file) if is_stored(file) else None
                 raise LakeFileError(
                     "A raw file changed since it was registered",
                     next_step="Materialize the raw assets of this day again, then the books.",

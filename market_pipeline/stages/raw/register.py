@@ -15,10 +15,10 @@ from market_pipeline.errors import (
     error_text,
     is_of_machine,
 )
+from market_pipeline.security.stored import stored_digest, stored_size
 from market_pipeline.shown import shown_logger
 from market_pipeline.sources.crypto_lake import RawTable, day_folder, day_shards, open_shard
 from market_pipeline.stages.raw.fetched import FetchedObject
-from market_pipeline.warehouse.ledger import digest
 from market_pipeline.warehouse.manifest import ManifestRow
 
 __all__ = ["no_file", "not_registered", "register_day"]
@@ -80,9 +80,9 @@ def _looked_at(
 ) -> ManifestRow:
     """The row of a shard with what its bytes and footer say, or why they cannot be read."""
     try:
-        row = replace(row, bytes=shard.stat().st_size)
+        row = replace(row, bytes=stored_size(shard))
         verified = at_store and at_store.verified_sha256
-        row = replace(row, sha256=verified or digest(shard, "sha256"))
+        row = replace(row, sha256=verified or stored_digest(shard))
         return _with_footer(row, shard, raw)
     except MarketPipelineError as error:
         if is_of_machine(error):

@@ -23,14 +23,17 @@ from market_pipeline.errors import (
     MarketPipelineError,
     PublishError,
     SchemaError,
+    SealError,
 )
+from market_pipeline.security.stored import copy_stored, is_sealed, plain_name
 from market_pipeline.sources.crypto_lake import open_shard, read_deltas
+from market_pipeline.stages.raw.days import has_size
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
 from market_pipeline.warehouse.layout import Warehouse, make_private_folder, written_whole
 
 __all__ = ["BadFile", "bad_files", "keep_bad_file", "keep_copy"]
 
-_UNUSABLE = (LakeFileError, SchemaError, DomainError)
+_UNUSABLE = (LakeFileError, SchemaError, DomainError, SealError)
 _CHUNK_BYTES = 8 << 20
 _SPARE_BYTES = 64 << 20
 """So much room is left to the files that are being written at the same time."""
@@ -74,12 +77,12 @@ def bad_files(
         strategy: How the day was, or was to be, rebuilt.
     """
     found: dict[Path, BadFile] = {}
-    errors = [failure] if isinstance(failure, _UNUSABLE) else []
+    errors: list[MarketPipelineError] = [failure] if isinstance(failure, _UNUSABLE) else []
     errors += _registered_as_unusable(day, instrument)
     if strategy == "snapshots_only":
         errors += _damaged_deltas(day, instrument)
     for error in errors:
-        file = Path(error.file or "")
+        file = plain_name(Path(error.file or "none"))
         for objects in (day.deltas, day.snapshots, day.trades):
             registered = objects.as_registered(file)
             if registered is not None and file not in found:
@@ -97,7 +100,8 @@ def keep_copy(warehouse: Warehouse, bad: BadFile) -> Path:
 
     The copy is `quarantine/<folder below the lake>/<first 16 digits of the SHA-256>-<name>`, and
     the reason is beside it in a file of the same name and `.reason.json`. Both appear whole or not
-    at all, and the same file and code give the same bytes.
+    at all, and the same file and code give the same bytes. The copy of a sealed file is sealed, and
+    has its slots; it is copied without being opened.
 
     Raises:
         PublishError: There is no room for it, or it cannot be written; nothing half-written stays.
@@ -108,7 +112,7 @@ def keep_copy(warehouse: Warehouse, bad: BadFile) -> Path:
     try:
         make_private_folder(folder)
         make_private_folder(warehouse.staging_dir)
-        if not (copy.exists() and copy.stat().st_size == bad.bytes):
+        if not has_size(copy, bad.bytes):
             _copy(warehouse, bad, copy)
         reason = copy.with_name(f"{copy.name}.reason.json")
         content = _reason(bad)
@@ -124,14 +128,14 @@ def keep_bad_file(
     warehouse: Warehouse,
     lake: Path,
     objects: RawObjects,
-    error: LakeFileError | SchemaError | DomainError,
+    error: LakeFileError | SchemaError | DomainError | SealError,
 ) -> None:
     """Keeps a copy of the file that an error is about, if it is as it was registered.
 
     Raises:
         PublishError, LakeFileError: See `keep_copy`.
     """
-    file = Path(error.file or "")
+    file = plain_name(Path(error.file or "none"))
     registered = objects.as_registered(file)
     if registered is not None:
         keep_copy(warehouse, BadFile(file, _below(lake, file), *registered, error))
@@ -139,7 +143,7 @@ def keep_bad_file(
 
 def _registered_as_unusable(
     day: RegisteredDay, instrument: Instrument
-) -> Iterator[LakeFileError | SchemaError | DomainError]:
+) -> Iterator[MarketPipelineError]:
     """What opening each file says again that could not be opened when it was registered."""
     for table, objects in day.tables:
         for file in objects.unusable_files(instrument):
@@ -151,9 +155,7 @@ def _registered_as_unusable(
                 continue  # gone since
 
 
-def _damaged_deltas(
-    day: RegisteredDay, instrument: Instrument
-) -> Iterator[LakeFileError | SchemaError | DomainError]:
+def _damaged_deltas(day: RegisteredDay, instrument: Instrument) -> Iterator[MarketPipelineError]:
     """What reading the deltas to their end says; they were not read by the rebuild."""
     try:
         for _ in read_deltas(day.deltas.files_if_any(instrument)[0]):
@@ -165,6 +167,9 @@ def _damaged_deltas(
 def _copy(warehouse: Warehouse, bad: BadFile, copy: Path) -> None:
     if shutil.disk_usage(copy.parent).free < bad.bytes + _SPARE_BYTES:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if is_sealed(bad.file):
+        copy_stored(bad.file, copy, warehouse.staging_dir)
+        return
     digest = hashlib.sha256()
     with bad.file.open("rb") as source, written_whole(copy, warehouse.staging_dir) as target:
         while chunk := source.read(_CHUNK_BYTES):

@@ -30,6 +30,7 @@ from market_pipeline.sources.crypto_lake import (
     read_deltas,
 )
 from market_pipeline.sources.crypto_lake_snapshots import read_snapshots
+from market_pipeline.sources.parquet_window import scan_shard
 from market_pipeline.stages.published_rows import in_batches
 from market_pipeline.stages.rebuild.seed import closing_book, keyframe_of
 from market_pipeline.warehouse.layout import Warehouse
@@ -221,15 +222,15 @@ def _first_row(files: Sequence[Path], table: RawTable, wanted: pl.Expr) -> int |
     for file in files:
         parquet, names = open_shard(file, table)
         rows = parquet.metadata.num_rows
-        parquet.close()
-        keys = [
-            pl.col(own).alias(raw)
-            for raw, own in names.items()
-            if raw in ("receipt_timestamp", "sequence_number")
-        ]
-        shard = pl.scan_parquet(file, glob=False, hive_partitioning=False, row_index_name="row")
+        keys = {raw: names[raw] for raw in ("receipt_timestamp", "sequence_number")}
+        columns = [pl.col(own).alias(raw) for raw, own in keys.items()]
         try:
-            found = shard.select("row", *keys).filter(wanted).select("row").head(1).collect()
+            with parquet:
+                for part in scan_shard(parquet, file, list(keys.values()), "row"):
+                    selected = part.select("row", *columns).filter(wanted).select("row")
+                    found = selected.head(1).collect()
+                    if found.height:
+                        return before + int(found.item())
         except pl.exceptions.PolarsError as error:
             raise LakeFileError(
                 f"A {table.name} file is damaged inside",
@@ -237,7 +238,5 @@ def _first_row(files: Sequence[Path], table: RawTable, wanted: pl.Expr) -> int |
                 file=file,
                 found=str(error),
             ) from error
-        if found.height:
-            return before + int(found.item())
         before += rows
     return None

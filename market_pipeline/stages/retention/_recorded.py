@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
+from market_pipeline.security.stored import stored_at, stored_in, stored_size
 from market_pipeline.sources.raw_names import day_of
 from market_pipeline.sources.recording import CONVERTER
 from market_pipeline.sources.recording.format import PARTIAL_SUFFIX, SUFFIX
@@ -33,9 +34,13 @@ def recorded_days(
         day = day_of(f"dt={folder.name}")
         if day is None or day >= before or folder.is_symlink() or not folder.is_dir():
             continue
-        paths = sorted(folder.iterdir())
-        own = [each for each in paths if each.name.endswith(SUFFIX) and not each.is_symlink()]
-        sizes = tuple((each, each.stat().st_size) for each in own)
+        paths = stored_in(folder)
+        own = [
+            each
+            for each in paths
+            if each.name.endswith(SUFFIX) and not stored_at(each).is_symlink()
+        ]
+        sizes = tuple((each, stored_size(each)) for each in own)
         record = converted.record_of(folder.relative_to(lake).as_posix(), dict(sizes))
         stays = "it is a golden sample" if is_golden else None
         if any(each.name.endswith(PARTIAL_SUFFIX) for each in paths):

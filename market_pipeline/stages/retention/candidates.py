@@ -17,7 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from market_pipeline.config.settings import Settings
-from market_pipeline.errors import StoreError
+from market_pipeline.errors import SealError, StoreError
+from market_pipeline.security.stored import (
+    is_stored,
+    stored_at,
+    stored_digest,
+    stored_in,
+    stored_size,
+)
 from market_pipeline.sources.crypto_lake import RAW_TABLES
 from market_pipeline.sources.crypto_lake_contracts import OPTIONAL_TABLES
 from market_pipeline.sources.raw_names import Series, Shard, day_of, days_below, series_below
@@ -36,7 +43,7 @@ from market_pipeline.stages.retention.prune import DELTA_TABLES, SMALL_TABLES, C
 from market_pipeline.threads import Workers
 from market_pipeline.warehouse.delta import delta_table, published_files
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.ledger import LEDGER_NAME, Ledger, digest, read_ledger
+from market_pipeline.warehouse.ledger import LEDGER_NAME, Ledger, read_ledger
 from market_pipeline.warehouse.manifest import MANIFESTS
 from market_pipeline.warehouse.publish import vacuum
 from market_pipeline.warehouse.staging import staging_age, stale_staging
@@ -173,14 +180,14 @@ def _raw_day(
     own: list[tuple[Path, int]] = []
     strange: Path | None = None
     last_copy: tuple[str, Path] | None = None
-    for path in sorted(folder.iterdir()):
+    for path in stored_in(folder):
         if path.name == LEDGER_NAME:
             continue
         shard, left_over = Shard.of_name(path.name), _LEFT_OVER.fullmatch(path.name)
-        if path.is_symlink() or not path.is_file() or not (shard or left_over):
+        if stored_at(path).is_symlink() or not is_stored(path) or not (shard or left_over):
             strange = strange or path
             continue
-        own.append((path, path.stat().st_size))
+        own.append((path, stored_size(path)))
         if listed is None or last_copy is not None or (shard and shard.is_gone):
             continue
         name = shard.object if shard else (left_over and left_over[1]) or ""
@@ -352,11 +359,8 @@ def _lost_without(lake: Path, reason: Path, listed: Mapping[str, RawFile]) -> st
     try:
         described = json.loads(reason.read_text(encoding="utf-8"))
         original, sha256 = lake / described["file"], str(described["sha256"])
-        if original.is_file():
-            same = (
-                original.stat().st_size == described["bytes"]
-                and digest(original, "sha256") == sha256
-            )
+        if is_stored(original):
+            same = stored_size(original) == described["bytes"] and stored_digest(original) == sha256
         else:
             same = any(
                 known.sha256 == sha256
@@ -364,7 +368,7 @@ def _lost_without(lake: Path, reason: Path, listed: Mapping[str, RawFile]) -> st
                 and (known.etag, known.bytes) == (found.mark, found.bytes)
                 for name, known in read_ledger(original.parent).items()
             )
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, SealError):
         same = False
     return None if same else "the file it was copied from is gone or has other bytes now"
 
@@ -381,4 +385,4 @@ def _replaced(warehouse: Warehouse) -> Iterator[Candidate]:
 
 
 def _sized(paths: Iterable[Path]) -> tuple[tuple[Path, int], ...]:
-    return tuple((path, path.stat().st_size) for path in paths if path.is_file())
+    return tuple((path, stored_size(path)) for path in paths if is_stored(path))

@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 
 from market_pipeline.config.settings import Settings
+from market_pipeline.security.stored import is_stored
 from market_pipeline.sources.raw_names import day_of, series_below
 from market_pipeline.stages.raw.convert import CONVERTED_FOLDER, MADE_FOLDER, DayRecord, read_record
 from market_pipeline.stages.raw.days import VendorFile, has_size
@@ -74,7 +75,7 @@ class ConvertedDays:
         """What is left of each day before one."""
         for record in self._records:
             made = [(record.source / path, size) for path, size in record.known.made]
-            paths = tuple((path, size) for path, size in made if path.is_file())
+            paths = tuple((path, size) for path, size in made if is_stored(path))
             if record.day >= before or not paths:
                 continue
             gone = next((file.path for file in record.known.files if not self._has(file)), None)

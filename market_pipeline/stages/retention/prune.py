@@ -16,7 +16,8 @@ from typing import Literal
 
 from market_pipeline.audit.record import record
 from market_pipeline.config.values import JsonValue
-from market_pipeline.security.envelope import SUFFIX, slots_path
+from market_pipeline.security.envelope import slots_path
+from market_pipeline.security.stored import is_sealed, remove_stored, sealed_path, stored_size
 from market_pipeline.tables import RECORDS, TABLES, refresh_catalogue
 from market_pipeline.warehouse.layout import Warehouse, sync
 from market_pipeline.warehouse.ledger import alone_in
@@ -276,19 +277,19 @@ def _unlink(paths: Sequence[Path], folder: Path) -> None:
 
     What a disk still has of the bytes is then as good as noise.
     """
-    slots = [slots_path(path) for path in paths if path.name.endswith(SUFFIX)]
+    slots = [slots_path(sealed_path(path)) for path in paths if sealed_path(path).exists()]
     for path in slots:
         path.unlink(missing_ok=True)
     if slots:
         sync(folder)
     for path in paths:
-        path.unlink(missing_ok=True)
+        remove_stored(path)
     sync(folder)
 
 
 def _size(path: Path) -> int | None:
     try:
-        return path.lstat().st_size
+        return stored_size(path) if is_sealed(path) else path.lstat().st_size
     except FileNotFoundError:
         return None
 

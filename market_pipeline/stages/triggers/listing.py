@@ -15,6 +15,7 @@ from pathlib import Path
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
+from market_pipeline.security.stored import stored_changed_ns, stored_size
 from market_pipeline.sources.crypto_lake import RAW_TABLES, RawTable
 from market_pipeline.sources.raw_names import Series
 from market_pipeline.sources.registry import converter_of, is_converter
@@ -63,13 +64,13 @@ class RawLake:
         while day <= datetime.now(UTC).date():
             for file in converter.find(self.lake, stream.instrument, day):
                 try:
-                    stat = file.stat()
+                    size, changed_ns = stored_size(file), stored_changed_ns(file)
                 except FileNotFoundError:
                     continue
                 name = file.relative_to(self.lake).as_posix()
                 # The bytes are part of the mark only, as a run registers no more than names.
-                mark = f"{stat.st_size}:{stat.st_mtime_ns}"
-                yield RawFile(day, name, 0, mark, stat.st_mtime_ns / 1e9, file)
+                mark = f"{size}:{changed_ns}"
+                yield RawFile(day, name, 0, mark, changed_ns / 1e9, file)
             day += timedelta(days=1)
 
 
