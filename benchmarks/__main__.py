@@ -27,6 +27,7 @@ from benchmarks.report import print_results
 from benchmarks.research import research_figures
 from benchmarks.resume import resume_figures
 from benchmarks.rivals import lakeapi_figures, rival_python
+from benchmarks.sealing import sealing_figures
 from benchmarks.start import start_figures
 from benchmarks.trades import trade_figures
 from benchmarks.workspace import work_folder
@@ -41,7 +42,7 @@ class Suite:
 
     Attributes:
         kernel_rows, end_to_end_rows, history_days, capture_frames, trades_number, recorded_frames,
-            failovers: How much.
+            failovers, sealed_mb: How much.
         runs: How often.
         console: Where progress is said.
     """
@@ -53,6 +54,7 @@ class Suite:
     trades_number: int
     recorded_frames: int
     failovers: int
+    sealed_mb: int
     runs: int
     console: Console
     figures: list[Figure] = field(default_factory=list)
@@ -137,6 +139,10 @@ class Suite:
         """A published day as a researcher uses it."""
         self.figures += research_figures(min(self.end_to_end_rows), self.runs)
 
+    def sealing(self) -> None:
+        """Files sealed and opened, and a rebuild from sealed ones."""
+        self.figures += sealing_figures(self.sealed_mb, min(self.end_to_end_rows), self.runs)
+
     def start(self) -> None:
         """The first row of a fresh process."""
         self.figures += start_figures(self.runs)
@@ -156,6 +162,7 @@ _PARTS = (
     "capture",
     "trades",
     "research",
+    "sealing",
     "start",
 )
 
@@ -181,6 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given.trades,
         given.recorded_frames,
         given.failovers,
+        given.sealed_mb,
         given.runs,
         console,
     )
@@ -220,6 +228,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--trades", type=int, default=2_000_000, help="of a day")
     parser.add_argument("--recorded-frames", type=int, default=10_000_000, help="of the recorder")
     parser.add_argument("--failovers", type=int, default=50, help="of each kind of loss")
+    parser.add_argument("--sealed-mb", type=int, default=256, help="of what is sealed")
     parser.add_argument("--full", action="store_true", help="end to end at 100 M rows as well")
     parser.add_argument("--runs", type=int, default=5, help="runs, or pairs of runs, of each")
     parser.add_argument("--json", type=Path, help="the results file (.bench/results.json)")

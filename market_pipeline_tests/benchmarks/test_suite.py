@@ -44,6 +44,17 @@ class TestSuite:
         assert expected == [each["name"].split(", ")[-1] for each in results["figures"][:4]]
         assert ["results.json"] == [file.name for file in bench_folder.glob("[!.]*")]
 
+    @pytest.mark.slow
+    def test_sealing_at_a_tiny_size(self, bench_folder):
+        """Sealing and opening are held against their bars, and a rebuild from sealed files runs."""
+        sizes = ["--sealed-mb", "2", "--end-to-end-rows", "20000", "--runs", "1"]
+        main(["--only", "sealing", *sizes])
+        results = json.loads((bench_folder / "results.json").read_text(encoding="utf-8"))
+        figures = results["figures"]
+        assert [True] * 5 == [each["spread"]["median"] > 0 for each in figures]
+        assert [1.2, 1.2, None, None, None] == [each["bar"] for each in figures]
+        assert ["days", "results.json"] == sorted(f.name for f in bench_folder.glob("[!.]*"))
+
     def test_full_is_refused_on_a_full_disk(self, monkeypatch):
         """A day of 100 M rows is not begun where there is no room for it."""
         monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 10**9}))

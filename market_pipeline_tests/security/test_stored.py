@@ -1,0 +1,256 @@
+"""Files that lie sealed are what they were; sealing one never loses it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from market_pipeline.errors import SealError
+from market_pipeline.security.envelope import slots_path
+from market_pipeline.security.ring import KeyRing
+from market_pipeline.security.sealing import seal_in_place
+from market_pipeline.security.segments import SEGMENT_BYTES
+from market_pipeline.security.stored import (
+    copy_stored,
+    is_sealed,
+    is_stored,
+    open_stored,
+    plain_name,
+    remove_stored,
+    sealed_path,
+    stored_changed_ns,
+    stored_digest,
+    stored_in,
+    stored_size,
+)
+from market_pipeline_tests.security.keys import use_keys
+
+CONTENT = random.Random(5).randbytes(2_300_000)
+# Where the plain bytes of the first, and of the second segment end.
+FIRST = SEGMENT_BYTES - 40 - 16
+BORDERS = [0, 1, FIRST - 1, FIRST, FIRST + 1, FIRST + SEGMENT_BYTES - 16]
+
+
+@pytest.fixture
+def ring(tmp_path, monkeypatch):
+    return use_keys(monkeypatch, tmp_path / "data", "captures", "raw")
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "hour" / "00_host.recording"
+    path.parent.mkdir()
+    path.write_bytes(CONTENT)
+    os.utime(path, ns=(1, 1_700_000_000_123_456_789))
+    return path
+
+
+def content_of(path):
+    with open_stored(path) as found:
+        return found.read()
+
+
+def test_sealed_it_is_what_it_was(file, ring):
+    """Name, size, hash and time of change stay, and nothing of it lies plain."""
+    before = (
+        stored_size(file),
+        stored_digest(file),
+        stored_changed_ns(file),
+        stored_in(file.parent),
+    )
+    assert not is_sealed(file)
+    seal_in_place(file, ring, "captures")
+    assert not file.exists()
+    assert is_sealed(file)
+    after = (
+        stored_size(file),
+        stored_digest(file),
+        stored_changed_ns(file),
+        stored_in(file.parent),
+    )
+    assert before == after
+    assert CONTENT == content_of(file)
+    assert stored_digest(file, "md5") == hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
+    sealed = sealed_path(file)
+    assert [file] * 3 == [plain_name(each) for each in (file, sealed, slots_path(sealed))]
+    remove_stored(file)
+    assert [] == list(file.parent.iterdir())
+
+
+@pytest.mark.parametrize("size", BORDERS)
+def test_the_size_needs_no_key(tmp_path, ring, monkeypatch, size):
+    """Also at the borders of segments it is that of the plain file."""
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT[:size])
+    seal_in_place(path, ring, "raw")
+    monkeypatch.delenv("PIPELINE_MASTER_KEY")
+    assert size == stored_size(path)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    reads=st.lists(
+        st.tuples(
+            st.one_of(st.integers(0, len(CONTENT) + 9), st.sampled_from(BORDERS)),
+            st.one_of(st.integers(-1, 3), st.integers(0, SEGMENT_BYTES * 2)),
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_any_part_is_read_as_of_the_plain_file(tmp_path_factory, ring, reads):
+    """Reads from any place, of any length, give what the plain file gives, and end where it does.
+
+    The property of reading: `seek`, `read` and `readinto`.
+    """
+    path = tmp_path_factory.getbasetemp() / "any_part"
+    if not is_stored(path):
+        path.write_bytes(CONTENT)
+        seal_in_place(path, ring, "raw")
+    with open_stored(path) as found:
+        for offset, size in reads:
+            found.seek(offset)
+            expected = CONTENT[offset:] if size < 0 else CONTENT[offset : offset + size]
+            assert expected == found.read(size)
+            assert offset + len(expected) == found.tell()
+            buffer = bytearray(max(size, 0))
+            found.seek(offset)
+            assert len(expected) >= found.readinto(buffer) or size < 0
+
+
+def test_there_both_ways(file, ring):
+    """As a kill leaves it, it is one file, and sealing it again ends with the sealed one."""
+    seal_in_place(file, ring, "captures")
+    before = sealed_path(file).read_bytes()
+    file.write_bytes(CONTENT)
+    assert ([file], False) == (stored_in(file.parent), is_sealed(file))
+    seal_in_place(file, ring, "captures")
+    assert (True, before) == (is_sealed(file), sealed_path(file).read_bytes())
+
+
+@pytest.mark.parametrize("other", [b"other", CONTENT[:-1] + b"!"], ids=["size", "bytes"])
+def test_something_else_lies_sealed_beside_it(file, ring, other):
+    """Neither is touched, the plain one is read, and the error names the sealed one."""
+    seal_in_place(file, ring, "captures")
+    file.write_bytes(other)
+    with pytest.raises(SealError, match="not what is in the plain file") as caught:
+        seal_in_place(file, ring, "captures")
+    assert str(sealed_path(file)) == caught.value.file
+    assert other == content_of(file)
+    file.unlink()
+    assert CONTENT == content_of(file)
+
+
+def test_a_host_that_cannot_open(file, ring, tmp_path, monkeypatch):
+    """It seals with a public half, also what a kill left both ways; the other host opens it."""
+    host = KeyRing(tmp_path / "host", None)
+    host.adopt(ring.new("captures", pair=True).public_text)
+    seal_in_place(file, host, "captures")
+    file.write_bytes(CONTENT)
+    seal_in_place(file, host, "captures")
+    assert CONTENT == content_of(file)
+    monkeypatch.delenv("PIPELINE_MASTER_KEY")
+    with pytest.raises(SealError, match="no master key"):
+        open_stored(file)
+    assert len(CONTENT) == stored_size(file)
+
+
+@pytest.mark.parametrize("opens", [True, False], ids=["opens", "seals only"])
+def test_what_the_disk_changed_is_found(file, ring, tmp_path, monkeypatch, opens):
+    """Sealed bytes that come back otherwise cost the sealed file, not the plain one."""
+    host = ring
+    if not opens:
+        host = KeyRing(tmp_path / "host", None)
+        host.adopt(ring.new("captures", pair=True).public_text)
+    rename = os.rename
+
+    def damaging(path, target):
+        rename(path, target)
+        if target == sealed_path(file):
+            damaged = bytearray(target.read_bytes())
+            damaged[SEGMENT_BYTES + 500_000] ^= 1
+            target.write_bytes(damaged)
+
+    monkeypatch.setattr(os, "rename", damaging)
+    with pytest.raises(SealError, match=r"not as it was sealed|not what is in"):
+        seal_in_place(file, host, "captures")
+    assert [file] == list(file.parent.iterdir())
+
+
+def test_no_key(file, ring):
+    """What there is no key for stays plain, and so does what a destroyed one would seal."""
+    ring.destroy(ring.active("captures").id)
+    with pytest.raises(SealError, match="no key for captures"):
+        seal_in_place(file, ring, "captures")
+    assert [file] == list(file.parent.iterdir())
+
+
+def test_a_lost_key_names_key_and_file(file, ring):
+    """A destroyed key is an error that names both."""
+    seal_in_place(file, ring, "captures")
+    key = ring.active("captures").id
+    ring.destroy(key)
+    with pytest.raises(SealError, match=f"{key}: it was destroyed") as caught:
+        open_stored(file)
+    assert str(sealed_path(file)) == caught.value.file
+
+
+def test_a_copy_stays_sealed(file, ring, tmp_path):
+    """It is copied without a key, and opens as the first does."""
+    seal_in_place(file, ring, "captures")
+    copy_stored(file, tmp_path / "copy")
+    assert is_sealed(tmp_path / "copy")
+    assert CONTENT == content_of(tmp_path / "copy")
+
+
+_CHILD = """
+import sys
+from pathlib import Path
+from market_pipeline.config.settings import load_settings
+from market_pipeline.security.master import ring_of
+from market_pipeline.security.sealing import seal_in_place
+
+ring = ring_of(load_settings())
+print("begun", flush=True)
+for path in sorted(Path(sys.argv[1]).glob("*.recording")):
+    seal_in_place(path, ring, "captures")
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment(tmp_path, ring):
+    """After kill -9 each file is there once with what was in it, and sealing ends it."""
+    folder, chance = tmp_path / "hours", random.Random(11)
+    folder.mkdir()
+    files = {folder / f"{at:02}.recording": chance.randbytes(1_500_000) for at in range(60)}
+    for path, content in files.items():
+        path.write_bytes(content)
+    seen = set()
+    for _ in range(6):
+        child = subprocess.Popen(
+            [sys.executable, "-c", _CHILD, str(folder)], stdout=subprocess.PIPE
+        )
+        child.stdout.readline()
+        time.sleep(chance.uniform(0.01, 0.12))
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        seen |= {path for path in files if is_sealed(path)}
+        for path, content in files.items():
+            assert content == content_of(path)
+        assert sorted(files) == [each for each in stored_in(folder) if is_stored(each)]
+    assert 0 < len(seen) < len(files)
+    for path in folder.glob("*.recording"):
+        seal_in_place(path, ring, "captures")
+    assert all(is_sealed(path) and content_of(path) == files[path] for path in files)
+    for path in files:
+        remove_stored(path)
+    assert [] == list(folder.iterdir())
