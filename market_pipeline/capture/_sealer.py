@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 
-from market_pipeline.errors import SealError
+from market_pipeline.errors import MarketPipelineError
 from market_pipeline.security.ring import KeyRing
 from market_pipeline.security.sealing import seal_in_place
 from market_pipeline.shown import shown_logger
@@ -20,7 +20,7 @@ _LOG = shown_logger(__name__)
 class HourSealer:
     """Seals closed files of a recording one after the other.
 
-    One that cannot be sealed stays plain and is tried again after the next.
+    One that cannot be sealed stays plain, and is tried again once another one could be.
 
     Args:
         ring: Its active key for captures opens them.
@@ -30,7 +30,6 @@ class HourSealer:
     def __init__(self, ring: KeyRing, left: Iterable[Path]) -> None:
         self._ring = ring
         self._new, self._left = deque[Path](), deque(left)
-        self._refused: list[Path] = []
         self._changed = threading.Condition()
         self._is_ending = False
         self._thread = threading.Thread(target=self._run, name="sealer", daemon=True)
@@ -39,8 +38,7 @@ class HourSealer:
     def put(self, path: Path) -> None:
         """Takes a file that was closed."""
         with self._changed:
-            self._new.extend([*self._refused, path])
-            self._refused.clear()
+            self._new.append(path)
             self._changed.notify()
 
     def close(self) -> None:
@@ -51,14 +49,18 @@ class HourSealer:
         self._thread.join()
 
     def _run(self) -> None:
+        refused: list[Path] = []
         while (path := self._next()) is not None:
             try:
                 seal_in_place(path, self._ring, "captures")
             except FileNotFoundError:
                 continue  # removed, or moved away
-            except (SealError, OSError) as error:
+            except (MarketPipelineError, OSError) as error:
                 _LOG.warning("%s stays plain: %s", path, error)
-                self._refused.append(path)
+                refused.append(path)
+            else:
+                self._left.extend(refused)
+                refused.clear()
 
     def _next(self) -> Path | None:
         """The file to seal, waited for; None at the end."""

@@ -168,6 +168,8 @@ def _in_span(
         facts = read_facts(path) if path.exists() else None
         if facts is None or (facts.header and facts.header.symbol != symbol):
             continue
+        if facts.state is FileState.LOCKED:
+            read_header(path)  # says what keeps it from being opened
         if span_ns is None and facts.state is FileState.WRITTEN:
             continue  # what is recorded so far is what is closed
         begun_ns = facts.header.start_wall_ns if facts.header else 0

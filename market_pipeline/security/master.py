@@ -93,12 +93,13 @@ def _from_file(path: Path) -> bytes:
 def _from_passphrase(passphrase: str, folder: Path) -> bytes:
     path = folder / _SALT
     try:
-        make_private_folder(folder)
-        with locking(folder):
-            # Nothing of a ring opens with another salt than its own: a lost one is put back.
-            if not path.exists() and not (folder / RING).exists():
-                with written_whole(path) as file:
-                    file.write(os.urandom(_SALT_BYTES).hex().encode() + b"\n")
+        if not path.exists():
+            make_private_folder(folder)
+            with locking(folder):
+                # Nothing of a ring opens with another salt than its own: a lost one is put back.
+                if not path.exists() and not (folder / RING).exists():
+                    with written_whole(path) as file:
+                        file.write(os.urandom(_SALT_BYTES).hex().encode() + b"\n")
         salt = bytes.fromhex(read_whole(path, _MAX_BYTES).decode().strip())
         if len(salt) != _SALT_BYTES:
             raise ValueError(f"expected {_SALT_BYTES} bytes in hexadecimal")

@@ -11,15 +11,17 @@ import hashlib
 import os
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
+from market_pipeline.errors import SealError
 from market_pipeline.security.envelope import SLOTS_SUFFIX, SUFFIX, open_regular, read_head
 from market_pipeline.warehouse.layout import written_whole
 
-__all__ = ["copy_stored", "is_sealed", "is_stored", "open_stored", "plain_name", "remove_sealed"]
-__all__ += ["remove_stored", "sealed_path", "sealed_size", "stored_at", "stored_changed_ns"]
-__all__ += ["stored_digest", "stored_in", "stored_size"]
+__all__ = ["StoredStat", "copy_stored", "is_sealed", "is_stored", "open_stored", "plain_name"]
+__all__ += ["remove_sealed", "remove_stored", "sealed_path", "sealed_size", "stored_at"]
+__all__ += ["stored_digest", "stored_in", "stored_size", "stored_stat"]
 
 _BESIDE = re.compile(
     rf"{re.escape(SUFFIX)}(?:{re.escape(SLOTS_SUFFIX)})?(?:\.[0-9a-f]{{32}}\.partial)?$"
@@ -59,38 +61,43 @@ def stored_in(folder: Path) -> list[Path]:
         OSError: It cannot be read.
     """
     names = set()
-    for path in folder.iterdir():
-        beside = _BESIDE.search(path.name)
+    for name in (path.name for path in folder.iterdir()):
+        beside = _BESIDE.search(name)
         if beside is None or beside[0] == SUFFIX:
-            names.add(plain_name(path))
-    return sorted(names)
+            names.add(name if beside is None else name[: beside.start()])
+    return [folder / name for name in sorted(names)]
 
 
-def stored_size(path: Path) -> int:
-    """The bytes that are in a file; no key is needed.
+class StoredStat(NamedTuple):
+    """The bytes that are in a file, and when it was last changed, ns: sealing changes neither."""
+
+    size: int
+    changed_ns: int
+
+
+def stored_stat(path: Path) -> StoredStat:
+    """Size and time of change of a file; no key is needed.
+
+    What is named as sealed and is not has its own size; whoever opens it meets the error.
 
     Raises:
         OSError: It is not there.
-        SealError: What is named as sealed begins otherwise.
     """
     try:
-        return path.stat().st_size
+        found = path.stat()
+        return StoredStat(found.st_size, found.st_mtime_ns)
     except FileNotFoundError:  # asked in this order: a file that is sealed meanwhile is one of both
         if not (sealed := sealed_path(path)).is_file():
             raise
-        return sealed_size(sealed)
+    found = sealed.stat()
+    with suppress(SealError):
+        return StoredStat(sealed_size(sealed), found.st_mtime_ns)
+    return StoredStat(found.st_size, found.st_mtime_ns)
 
 
-def stored_changed_ns(path: Path) -> int:
-    """When a file was last changed, which sealing it is not.
-
-    Raises:
-        OSError: It is not there.
-    """
-    try:
-        return path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return sealed_path(path).stat().st_mtime_ns
+def stored_size(path: Path) -> int:
+    """The `size` of `stored_stat`."""
+    return stored_stat(path).size
 
 
 def sealed_size(sealed: Path) -> int:

@@ -12,10 +12,12 @@ import pytest
 
 from market_pipeline.config.golden import GoldenSettings
 from market_pipeline.config.settings import Settings
-from market_pipeline.errors import LakeFileError, MissingDataError
+from market_pipeline.errors import LakeFileError, MissingDataError, SealError
 from market_pipeline.golden.keep import FRAMES, GAPS, GOLDEN_FOLDER, keep, merge
 from market_pipeline.golden.manifest import MANIFEST, GoldenFile, read_manifest, write_manifest
 from market_pipeline.golden.verify import verify
+from market_pipeline.security.sealing import seal_in_place
+from market_pipeline.security.stored import is_sealed, sealed_path
 from market_pipeline.sources.recording import (
     CONVERTER,
     HourlyRecorder,
@@ -34,6 +36,7 @@ from market_pipeline_tests.golden.recorded import (
     frame_of,
     record_host,
 )
+from market_pipeline_tests.security.keys import use_keys
 
 BTC = ("BINANCE", "BTCUSDT")
 LOW = GoldenSettings(min_hours=2.9, min_messages=2_000)
@@ -76,6 +79,27 @@ class TestKeep:
         )
         assert 0.1 == pytest.approx(figures.message_rate, rel=0.01)
         assert figures.verified_share > 0.999
+
+    def test_sealed_recordings_make_a_sealed_sample(self, sample, tmp_path, monkeypatch):
+        """It has the figures and hashes of the plain one, is verified, and a sealed file that was
+        changed is an error that names it; without the key there is no sample.
+        """
+        ring = use_keys(monkeypatch, tmp_path, "captures")
+        lake = shutil.copytree(sample.parent.parent / "lake", tmp_path / "lake")
+        for file in lake.rglob("*.recording"):
+            seal_in_place(file, ring, "captures")
+        manifest = keep(lake, tmp_path, "quiet", BTC, label="a quiet night")
+        assert read_manifest(sample) == manifest
+        folder = tmp_path / GOLDEN_FOLDER / "quiet"
+        assert [True] * 3 == [is_sealed(folder / each.path) for each in manifest.files]
+        assert [] == verify(folder, LOW).changes
+        damaged = sealed_path(folder / manifest.files[1].path)
+        damaged.write_bytes(damaged.read_bytes()[:-1])
+        with pytest.raises(SealError, match="not as it was sealed"):
+            verify(folder, LOW)
+        monkeypatch.delenv("PIPELINE_MASTER_KEY")
+        with pytest.raises(SealError, match="no master key"):
+            keep(lake, tmp_path, "other", BTC)
 
     def test_takes_the_files_of_the_span(self, sample, tmp_path):
         """Of a span of an hour the sample has the files of it, and counts nothing outside."""

@@ -27,10 +27,10 @@ from market_pipeline.security.stored import (
     plain_name,
     remove_stored,
     sealed_path,
-    stored_changed_ns,
     stored_digest,
     stored_in,
     stored_size,
+    stored_stat,
 )
 from market_pipeline_tests.security.keys import use_keys
 
@@ -64,7 +64,7 @@ def test_sealed_it_is_what_it_was(file, ring):
     before = (
         stored_size(file),
         stored_digest(file),
-        stored_changed_ns(file),
+        stored_stat(file),
         stored_in(file.parent),
     )
     assert not is_sealed(file)
@@ -74,7 +74,7 @@ def test_sealed_it_is_what_it_was(file, ring):
     after = (
         stored_size(file),
         stored_digest(file),
-        stored_changed_ns(file),
+        stored_stat(file),
         stored_in(file.parent),
     )
     assert before == after

@@ -11,6 +11,7 @@ import pytest
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import load_settings
 from market_pipeline.security.envelope import SLOTS_SUFFIX, SUFFIX
+from market_pipeline.security.sealing import seal_in_place
 from market_pipeline.security.stored import plain_name
 from market_pipeline.sources.recording import CONVERTER
 from market_pipeline.stages.retention.prune import SMALL_TABLES
@@ -76,8 +77,6 @@ def raw_files(root: Path) -> list[Path]:
 
 
 def seal_recordings(root: Path, ring) -> None:
-    from market_pipeline.security.sealing import seal_in_place
-
     for path in (root / "data/lake/recording").rglob("*.recording"):
         seal_in_place(path, ring, "captures")
 

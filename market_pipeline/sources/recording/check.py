@@ -116,10 +116,9 @@ def read_facts(path: Path) -> RecordedFile:
     Raises:
         OSError: It is not there.
     """
+    size = stored_size(path)
     header = footer = None
-    size = 0
     try:
-        size = stored_size(path)
         header = read_header(path)
         if path.name.endswith(PARTIAL_SUFFIX):
             state = FileState.WRITTEN if _is_being_written(path) else FileState.LEFT_OPEN

@@ -12,8 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from market_pipeline.errors import SealError
-from market_pipeline.security.stored import stored_changed_ns, stored_digest, stored_size
+from market_pipeline.security.stored import stored_digest, stored_size, stored_stat
 from market_pipeline.sources.crypto_lake import RAW_TABLES
 from market_pipeline.sources.crypto_lake_contracts import OPTIONAL_TABLES
 from market_pipeline.sources.raw_names import Series, Shard, day_of, days_below, shard_versions
@@ -90,7 +89,7 @@ class FolderDays:
             for name, shard in shard_versions(folder).items():
                 path = folder / shard.name
                 try:
-                    size, changed_ns = stored_size(path), stored_changed_ns(path)
+                    size, changed_ns = stored_stat(path)
                 except FileNotFoundError:
                     continue  # taken back since the folder was read
                 if not shard.is_gone:
@@ -170,7 +169,7 @@ def has_size(file: Path, size: int) -> bool:
     """Whether a file is there, with the size that it was registered with."""
     try:
         return stored_size(file) == size
-    except (OSError, SealError):
+    except OSError:
         return False
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
-from market_pipeline.security.stored import stored_changed_ns, stored_size
+from market_pipeline.security.stored import stored_stat
 from market_pipeline.sources.crypto_lake import RAW_TABLES, RawTable
 from market_pipeline.sources.raw_names import Series
 from market_pipeline.sources.registry import converter_of, is_converter
@@ -64,7 +64,7 @@ class RawLake:
         while day <= datetime.now(UTC).date():
             for file in converter.find(self.lake, stream.instrument, day):
                 try:
-                    size, changed_ns = stored_size(file), stored_changed_ns(file)
+                    size, changed_ns = stored_stat(file)
                 except FileNotFoundError:
                     continue
                 name = file.relative_to(self.lake).as_posix()

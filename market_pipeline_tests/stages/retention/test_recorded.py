@@ -5,7 +5,10 @@ from datetime import timedelta
 
 import pytest
 
+from market_pipeline.security.sealing import seal_in_place
+from market_pipeline.security.stored import is_stored
 from market_pipeline.stages.retention.prune import Retention
+from market_pipeline_tests.security.keys import use_keys
 from market_pipeline_tests.stages.raw.test_inventory import key
 from market_pipeline_tests.stages.retention.test_prune import OLD, TODAY, Fetched, decided
 
@@ -50,6 +53,21 @@ class TestRecordings:
         assert ([f"{OLD + timedelta(days=1)}"], True) == (left, shard.exists())
         # And then what was made is the last copy.
         assert [("raw", OLD, False)] == decided(fetched.plan(Retention(TODAY, keep_raw_days=10)))
+
+    def test_sealed_files_go_as_plain_ones(self, fetched, recorded, monkeypatch):
+        """Sealed, the recordings and what was made of them are the same candidates, and go whole."""
+        folder, shard = recorded
+        both = Retention(TODAY, keep_raw_days=10, keep_recording_days=10)
+        before = fetched.plan(both)
+        ring = use_keys(monkeypatch, fetched.settings.data_dir, "captures", "raw")
+        for file in folder.parent.rglob("*.recording"):
+            seal_in_place(file, ring, "captures")
+        seal_in_place(shard, ring, "raw")
+        assert before == fetched.plan(both)
+        fetched.prune(Retention(TODAY, keep_recording_days=10))
+        assert (False, True) == (folder.exists(), is_stored(shard))
+        fetched.prune(Retention(TODAY, keep_raw_days=10, also_last_copies=True))
+        assert [] == list(shard.parent.iterdir())
 
     @pytest.mark.parametrize("change", ["open", "strange", "other", "unmade", "golden"])
     def test_stays(self, fetched, recorded, change):
