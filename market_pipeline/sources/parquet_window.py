@@ -83,17 +83,20 @@ def scan_shard(
     Raises:
         SealError: No key opens it, or it is not as it was sealed.
     """
+    if not is_sealed(file):
+        yield _scan(file, row_index)  # of which Polars leaves out row groups by itself
+        return
     numbers = [parquet.schema_arrow.names.index(name) for name in columns]
-    groups = range(parquet.metadata.num_row_groups)
-    parts = [[group] for group in groups] if is_sealed(file) else [list(groups)]
     first = 0
-    for part in parts:
-        rows = sum(parquet.metadata.row_group(group).num_rows for group in part)
-        with readable_at(file, parquet.metadata, part, numbers) as at:
-            yield pl.scan_parquet(
-                at, glob=False, hive_partitioning=False, row_index_name=row_index
-            ).slice(first, rows)
+    for group in range(parquet.metadata.num_row_groups):
+        rows = parquet.metadata.row_group(group).num_rows
+        with readable_at(file, parquet.metadata, [group], numbers) as at:
+            yield _scan(at, row_index).slice(first, rows)
         first += rows
+
+
+def _scan(at: Path, row_index: str | None) -> pl.LazyFrame:
+    return pl.scan_parquet(at, glob=False, hive_partitioning=False, row_index_name=row_index)
 
 
 def _spans(group: pq.RowGroupMetaData, columns: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import InstrumentsError
+from market_pipeline.security.stored import is_stored, stored_in
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch, Trades
 from market_pipeline.sources.binance_capture.lines import MEANING, Findings
 from market_pipeline.sources.binance_capture.linking import (
@@ -38,13 +39,15 @@ class BinanceCapture:
     )
 
     def find(self, lake: Path, instrument: Instrument, day: date) -> list[Path]:
-        """Files `<lake>/binance_capture/<market>/<symbol>_<YYYYMMDD>*.gz`, by name."""
+        """Files `<lake>/binance_capture/<market>/<symbol>_<YYYYMMDD>*.gz`, plain or sealed."""
         market = MARKET_OF_VENUE.get(instrument.venue)
         if market is None:
             return []
         stem = f"{capture_symbol(market, instrument.symbol).lower()}_{day:%Y%m%d}"
         folder = lake / self.name / market
-        return sorted(file for file in folder.glob(f"{stem}*.gz") if file.is_file())
+        named = stored_in(folder) if folder.is_dir() else []
+        of_day = [file for file in named if file.name.startswith(stem) and file.suffix == ".gz"]
+        return [file for file in of_day if is_stored(file)]
 
     def convert(
         self, files: Sequence[Path], out: RawWriter, instrument: Instrument, day: date

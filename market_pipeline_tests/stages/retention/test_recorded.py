@@ -55,7 +55,7 @@ class TestRecordings:
         assert [("raw", OLD, False)] == decided(fetched.plan(Retention(TODAY, keep_raw_days=10)))
 
     def test_sealed_files_go_as_plain_ones(self, fetched, recorded, monkeypatch):
-        """Sealed, the recordings and what was made of them are the same candidates, and go whole."""
+        """Sealed recordings and what was made of them are the same candidates, and go whole."""
         folder, shard = recorded
         both = Retention(TODAY, keep_raw_days=10, keep_recording_days=10)
         before = fetched.plan(both)
