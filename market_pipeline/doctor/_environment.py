@@ -9,10 +9,11 @@ from collections.abc import Collection, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from market_pipeline.config.settings import ENV_FILE
+from market_pipeline.config.settings import ENV_FILE, Settings
 from market_pipeline.doctor.finding import Finding
 from market_pipeline.doctor.folders import dagster_home, open_to_others, unusable
 from market_pipeline.machine import require_memory, require_open_files
+from market_pipeline.security.master import ring_of
 
 __all__ = [
     "check_dagster_home",
@@ -122,6 +123,14 @@ def check_tls_minimum(minimum: str) -> Iterator[Finding]:
             f"PIPELINE_TLS_MINIMUM: stores and receivers of alerts may speak TLS {minimum}",
             "Have them offer TLS 1.3, then remove the setting.",
         )
+
+
+def check_sealing(settings: Settings) -> Iterator[Finding]:
+    """Is there a key for all that is to be sealed? A ring that has none raises."""
+    if settings.seal:
+        ring = ring_of(settings, with_master=False)
+        keys = ", ".join(ring.active(purpose).id for purpose in settings.seal)
+        yield "ok", f"{', '.join(settings.seal)} are sealed with {keys}"
 
 
 def check_plain_hosts(hosts: Collection[str]) -> Iterator[Finding]:

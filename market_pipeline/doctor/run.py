@@ -49,6 +49,7 @@ def run_doctor(load: Callable[[], Settings] = load_settings) -> DoctorReport:
     start = Diagnosis("settings", "ok", f"{len(FIELDS)} settings are usable")
     findings += _collect("tls_minimum", environment.check_tls_minimum, settings.tls_minimum)
     findings += _collect("plain_hosts", environment.check_plain_hosts, settings.plain_hosts)
+    findings += _collect("sealing", environment.check_sealing, settings)
     findings += _collect("data_dir", folders.check_data_dir, settings.data_dir)
     if findings[-1].next_step != folders.OTHER_PATH:
         findings += _collect("working", folders.check_working, settings.data_dir)
