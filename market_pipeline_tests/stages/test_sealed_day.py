@@ -26,9 +26,7 @@ from market_pipeline_tests.stages.raw.fake_store import FakeStore
 
 DAY = date(2024, 8, 8)
 FETCHED = days.instrument("ETH-USDT")
-RECORDED = Instrument(
-    venue="BINANCE", symbol="BTC-USDT", source=CONVERTER.name, tick="0.01", lot="0.00001"
-)
+RECORDED = Instrument(venue="BINANCE", symbol="BTC-USDT", source=CONVERTER.name)
 BOTH = (FETCHED, RECORDED)
 
 
