@@ -165,7 +165,7 @@ def _in_span(
     root: Path, exchange: str, symbol: str, span_ns: tuple[int, int] | None
 ) -> Iterator[RecordedFile]:
     for path in find_recordings([root / exchange / symbol] if (root / exchange).is_dir() else []):
-        facts = read_facts(path) if path.exists() else None
+        facts = read_facts(path) if is_stored(path) else None
         if facts is None or (facts.header and facts.header.symbol != symbol):
             continue
         if facts.state is FileState.LOCKED:

@@ -28,6 +28,7 @@ from market_pipeline.notebook.book import Book
 from market_pipeline.notebook.in_memory import snapshot_slices
 from market_pipeline.notebook.loaders import load_bbo
 from market_pipeline.notebook.times import day_of
+from market_pipeline.security.stored import is_stored
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, open_shard
 from market_pipeline.sources.parquet_window import scan_shard
 from market_pipeline.stages.raw.objects import RawObjects
@@ -180,7 +181,7 @@ def _files(registered: RawObjects, instrument: Instrument, day: date) -> list[Pa
     try:
         files, _ = registered.files_if_any(instrument)
     except LakeFileError as error:
-        if error.file is None or Path(error.file).exists():
+        if error.file is None or is_stored(Path(error.file)):
             raise
         raise MissingDataError(
             "The raw rows that lead to this instant are not in the lake any more",

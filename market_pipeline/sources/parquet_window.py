@@ -77,26 +77,28 @@ def scan_shard(
     Args:
         parquet: The open file.
         file: Its path.
-        columns: Which columns are asked for.
+        columns: Which columns.
         row_index: If given, a column of this name has the number of each row in the file.
 
     Raises:
         SealError: No key opens it, or it is not as it was sealed.
     """
     if not is_sealed(file):
-        yield _scan(file, row_index)  # of which Polars leaves out row groups by itself
+        # Of which Polars leaves out row groups by itself.
+        yield _scan(file, columns, row_index)
         return
     numbers = [parquet.schema_arrow.names.index(name) for name in columns]
     first = 0
     for group in range(parquet.metadata.num_row_groups):
         rows = parquet.metadata.row_group(group).num_rows
         with readable_at(file, parquet.metadata, [group], numbers) as at:
-            yield _scan(at, row_index).slice(first, rows)
+            yield _scan(at, columns, row_index).slice(first, rows)
         first += rows
 
 
-def _scan(at: Path, row_index: str | None) -> pl.LazyFrame:
-    return pl.scan_parquet(at, glob=False, hive_partitioning=False, row_index_name=row_index)
+def _scan(at: Path, columns: Sequence[str], row_index: str | None) -> pl.LazyFrame:
+    rows = pl.scan_parquet(at, glob=False, hive_partitioning=False, row_index_name=row_index)
+    return rows.select(*([row_index] if row_index else []), *columns)
 
 
 def _spans(group: pq.RowGroupMetaData, columns: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from market_pipeline.errors import LakeFileError, MissingDataError
+from market_pipeline.security.stored import stored_digest
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, day_folder
 from market_pipeline.stages.raw import register as stage
 from market_pipeline.stages.raw.objects import has_data
-from market_pipeline.warehouse.ledger import digest
 from market_pipeline_tests.sources.raw_files import CLIENT_SPELLING
 from market_pipeline_tests.stages.days import (
     BTC,
@@ -80,9 +80,9 @@ class TestRegister:
         def forbidden(path, *arguments):
             if "BTC" in str(path):
                 raise PermissionError(13, "Permission denied")
-            return digest(path, *arguments)
+            return stored_digest(path, *arguments)
 
-        monkeypatch.setattr(stage, "digest", forbidden)
+        monkeypatch.setattr(stage, "stored_digest", forbidden)
         btc, eth = manifest(lake, DELTAS, BTC, ETH).to_dicts()
 
         assert ("unusable", "LakeFileError", None) == (
