@@ -14,7 +14,6 @@ from market_pipeline.doctor import _environment as environment
 from market_pipeline.doctor.finding import Diagnosis, DoctorReport
 from market_pipeline.doctor.run import run_doctor
 from market_pipeline.tables import refresh_catalogue, with_catalogue
-from market_pipeline_tests.security.keys import use_keys
 from market_pipeline_tests.store.servers import no_credentials
 
 INSTRUMENTS = """
@@ -447,17 +446,6 @@ def test_check_that_fails_is_a_finding(monkeypatch):
     report = run_doctor()
     assert "RuntimeError: out of order" in finding("free_disk", report).found
     assert ("error", "ok") == (finding("free_disk", report).status, finding("lake", report).status)
-
-
-def test_what_is_to_be_sealed_has_a_key(folder, monkeypatch):
-    """A key for each is well, one that is missing is an error with the command that makes it."""
-    assert "sealing" not in [each.name for each in run_doctor().findings]
-    ring = use_keys(monkeypatch, folder / "data", "captures", seal="captures,raw")
-    found = finding("sealing")
-    assert ("error", True) == (found.status, "keys new raw" in found.next_step)
-    key = ring.new("raw")
-    found = finding("sealing")
-    assert ("ok", True) == (found.status, key.id in found.found)
 
 
 class TestWhatARunRefuses:

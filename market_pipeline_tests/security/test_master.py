@@ -8,10 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from market_pipeline.config.security import SecuritySettings
+from market_pipeline.doctor.run import run_doctor
 from market_pipeline.errors import SettingsError
 from market_pipeline.security import master
 from market_pipeline.security.master import master_key
 from market_pipeline.security.ring import KeyRing
+from market_pipeline_tests.security.keys import use_keys
 
 PASSPHRASE = SecuritySettings(master_passphrase="correct horse battery")
 
@@ -63,3 +65,22 @@ def test_a_lost_salt_is_not_replaced(tmp_path):
     (tmp_path / "passphrase.salt").unlink()
     assert "passphrase.salt" in refusal(PASSPHRASE, tmp_path)
     assert not (tmp_path / "passphrase.salt").exists()
+
+
+def test_doctor_says_what_has_no_key(tmp_path, monkeypatch):
+    """A key for each that is to be sealed is well, one that is missing is an error with the
+    command that makes it; where nothing is to be sealed there is no finding.
+    """
+
+    def found():
+        return [(each.status, each) for each in run_doctor().findings if each.name == "sealing"]
+
+    monkeypatch.chdir(tmp_path)
+    ring = use_keys(monkeypatch, tmp_path / "data", "captures")
+    assert [] == found()
+    monkeypatch.setenv("PIPELINE_SEAL", "captures,raw")
+    ((status, finding),) = found()
+    assert ("error", True) == (status, "keys new raw" in finding.next_step)
+    key = ring.new("raw")
+    ((status, finding),) = found()
+    assert ("ok", True) == (status, key.id in finding.found)

@@ -29,10 +29,10 @@ def due(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Fetched:
 def test_slots_go_before_the_sealed_file(folder: Path, monkeypatch: pytest.MonkeyPatch):
     """At whatever moment a removal ends, a sealed file that is left has no slots any more."""
     (folder / "day").mkdir()
-    sealed = [folder / f"day/{name}.sealed" for name in ("one", "two")]
-    paths = [*sealed, *(Path(f"{path}.keys") for path in sealed)]
+    paths = [folder / "day" / name for name in ("one", "two")]  # a day names them plain
     for path in paths:
-        path.touch()
+        Path(f"{path}.sealed").touch()
+        Path(f"{path}.sealed.keys").touch()
     removed: list[str] = []
     unlink = Path.unlink
 
@@ -41,7 +41,7 @@ def test_slots_go_before_the_sealed_file(folder: Path, monkeypatch: pytest.Monke
         unlink(path, **options)
 
     monkeypatch.setattr(Path, "unlink", noted)
-    raw = Candidate(*("raw", "book", BTC.id, OLD, 4, 0), paths=tuple((path, 0) for path in paths))
+    raw = Candidate(*("raw", "book", BTC.id, OLD, 2, 0), paths=tuple((path, 0) for path in paths))
     assert [] == carry_out([Planned(raw, True, "old")], Warehouse(folder / "data"))
     assert ["one.sealed.keys", "two.sealed.keys"] == sorted(removed[:2])
     assert ["one.sealed", "two.sealed"] == sorted(removed[2:])
