@@ -54,6 +54,7 @@ LAYERS = (
     ("pages",),
     ("machine",),
     ("doctor",),
+    ("health",),
     ("",),
     ("defs",),
     ("definitions",),

@@ -23,7 +23,9 @@ __all__ = [
 ]
 
 Severity = Literal["WARN", "ERROR"]
-Kind = Literal["check_failed", "run_failed", "run_cancelled", "day_late", "frames_missing", "test"]
+Kind = Literal[
+    "check_failed", "run_failed", "run_cancelled", "day_late", "frames_missing", "unhealthy", "test"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +38,12 @@ class Alert:
         summary: One or more sentences that locate the fault.
         at_ns: When it was found, ns UTC; it is the same whenever the alert is delivered.
             Of frames that are missing, when that began.
-        check: The check; None for a run.
+        check: The check, or the finding of a look at the health; None for a run.
         instrument: `VENUE:SYMBOL`; None for a run.
         day: The UTC day; None for a run that is about none.
         figure, threshold: What decided, in the check's own unit; None where there is no figure.
         run_id: The run that found it; None if no run did.
-        host: The machine that records what is missing; None for all others.
+        host: The machine that records what is missing, or was looked at; None for all others.
         ended_ns: When what was wrong was over, ns UTC; None while it is in force.
     """
 
@@ -68,19 +70,19 @@ class Alert:
         """What it is about: there is one finding in force for each subject."""
         if self.kind in {"run_failed", "run_cancelled"}:
             return f"run|{self.run_id}"
-        if self.kind == "frames_missing":
+        if self.kind in {"frames_missing", "unhealthy"}:
             # Receivers know an alert by its labels, and its severity is one of them.
-            return f"{self.kind}|{self.instrument}|{self.host}|{self.severity}"
+            return f"{self.kind}|{self.check or self.instrument}|{self.host}|{self.severity}"
         return _subject(self.kind, self.check, self.instrument, self.day)
 
     @property
     def finding(self) -> str:
         """A digest of what was found; the same one is not reported twice in a row.
 
-        A late day is reported once, whatever the reason why it is late, and missing frames until
-        they are no more.
+        A late day is reported once, whatever the reason why it is late, and missing frames and what
+        is unhealthy until they are no more.
         """
-        is_once = self.kind in {"day_late", "frames_missing"}
+        is_once = self.kind in {"day_late", "frames_missing", "unhealthy"}
         decisive = [] if is_once else [self.severity, repr(self.figure), self.summary]
         return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
 

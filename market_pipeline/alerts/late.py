@@ -13,7 +13,7 @@ from market_pipeline.quality.checks.freshness import FRESHNESS
 from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns
 from market_pipeline.tables import TABLES, open_catalogue
 
-__all__ = ["LOOK_BACK_DAYS", "late_days"]
+__all__ = ["LOOK_BACK_DAYS", "days_due", "late_days"]
 
 LOOK_BACK_DAYS = 3
 """How many days are looked at: after a longer downtime the days before are old news."""
@@ -30,7 +30,7 @@ def late_days(settings: Settings, instruments: Sequence[Instrument], now_s: floa
         instruments: Those expected.
         now_s: Unix time.
     """
-    days = _days_due(settings, now_s)
+    days = days_due(settings, now_s, LOOK_BACK_DAYS)
     if not days:
         return []
     conditions = _conditions(settings, days[0], days[-1])
@@ -59,10 +59,10 @@ def late_days(settings: Settings, instruments: Sequence[Instrument], now_s: floa
     return alerts
 
 
-def _days_due(settings: Settings, now_s: float) -> list[date]:
-    """The last days that are due now, in order."""
+def days_due(settings: Settings, now_s: float, number: int) -> list[date]:
+    """The last days, so many at most, that are due at a Unix time, in order."""
     ended = datetime.fromtimestamp(max(now_s - settings.vendor_lag_hours * 3_600, 0), UTC).date()
-    recent = (ended - timedelta(days=back) for back in range(LOOK_BACK_DAYS, 0, -1))
+    recent = (ended - timedelta(days=back) for back in range(number, 0, -1))
     return [day for day in recent if day >= settings.start_date]
 
 

@@ -23,6 +23,7 @@ _NAMES = {
     "run_cancelled": "PipelineRunCancelled",
     "day_late": "PipelineDayLate",
     "frames_missing": "PipelineFramesMissing",
+    "unhealthy": "PipelineUnhealthy",
     "test": "PipelineTest",
 }
 _TITLES = {
@@ -60,7 +61,9 @@ class Links:
     def page(self, alert: Alert) -> str:
         """The page that says what it means and what to do."""
         name = "capture/recorder.md" if alert.kind == "frames_missing" else "alerts.md"
-        if alert.check:
+        if alert.kind == "unhealthy":
+            name = f"health.md#{alert.check}"
+        elif alert.check:
             name = f"checks/{alert.check}.md"
         return f"{self.docs_url.rstrip('/')}/{name}"
 

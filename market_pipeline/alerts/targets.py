@@ -24,7 +24,15 @@ from market_pipeline.config.settings import Settings
 from market_pipeline.config.transport import TlsVersion
 from market_pipeline.config.values import JsonValue
 
-__all__ = ["LOGGER", "Refused", "Target", "configured_targets", "send"]
+__all__ = [
+    "LOGGER",
+    "Refused",
+    "Target",
+    "configured_targets",
+    "post_to",
+    "send",
+    "watchdogs",
+]
 
 LOGGER = logging.getLogger("market_pipeline.alerts")
 
@@ -48,7 +56,7 @@ class Target:
         ca_bundle: PEM file of the authorities that are trusted; None for the usual.
     """
 
-    kind: Literal["log", "webhook", "slack"]
+    kind: Literal["log", "webhook", "slack", "watchdog"]
     url: str = field(default="", repr=False)
     tls_minimum: TlsVersion = "1.3"
     ca_bundle: Path | None = None
@@ -81,6 +89,12 @@ def configured_targets(settings: Settings) -> tuple[Target, ...]:
     return (*([Target("log")] if settings.alert_log else []), *webhooks, *slack)
 
 
+def watchdogs(settings: Settings) -> tuple[Target, ...]:
+    """Who is to notice when this machine says nothing any more; they take no alerts."""
+    trust = (settings.tls_minimum, settings.alert_ca_bundle)
+    return tuple(Target("watchdog", url, *trust) for url in addresses_of(settings.watchdog_url))
+
+
 def send(target: Target, alert: Alert, links: Links, *, timeout_seconds: float) -> None:
     """Hands an alert to a receiver; it has it if this returns.
 
@@ -100,7 +114,16 @@ def send(target: Target, alert: Alert, links: Links, *, timeout_seconds: float) 
         level = logging.ERROR if alert.severity == "ERROR" else logging.WARNING
         LOGGER.log(level, "%s", line(alert, links))
         return
-    answer = _posted(target, _PAYLOADS[target.kind](alert, links), timeout_seconds)
+    post_to(target, _PAYLOADS[target.kind](alert, links), timeout_seconds)
+
+
+def post_to(target: Target, payload: Mapping[str, JsonValue], timeout_seconds: float) -> None:
+    """Posts JSON to the address of a receiver, with the limits of `send`.
+
+    Raises:
+        Refused: As `send` does.
+    """
+    answer = _posted(target, payload, timeout_seconds)
     if answer.refused is not None:
         raise Refused(answer.refused)
     if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:

@@ -18,6 +18,7 @@ from market_pipeline.cli.demo import demo, simulate
 from market_pipeline.cli.doctor import doctor
 from market_pipeline.cli.fetch import fetch
 from market_pipeline.cli.golden import golden
+from market_pipeline.cli.health import health
 from market_pipeline.cli.inventory import inventory
 from market_pipeline.cli.keys import keys
 from market_pipeline.cli.lineage import lineage
@@ -62,6 +63,7 @@ for verb in (
     lineage,
     prune,
     doctor,
+    health,
     simulate,
     demo,
 ):

@@ -104,7 +104,10 @@ def _recorded(settings: Settings, seconds: float | None, *, as_json: bool) -> in
         view = _View(console(), errors_console(), settings.data_dir, as_json=as_json)
         derived = derived_part(settings, recorded, view.report)
         recorder = Recorder(settings.capture, files, report=view.report, derived=derived)
-        asyncio.run(_record(recorder, view, alerts, seconds, settings.capture.status_seconds))
+        sign = _Sign(settings.data_dir, recorded.exchange)
+        every_s = settings.capture.status_seconds
+        asyncio.run(_record(recorder, view, alerts, seconds, every_s, sign))
+        sign.stop()
     if view.is_stuck:  # at its end the interpreter would wait for whoever is to read the output
         os._exit(1 if recorder.status.gaps else 0)
     return recorder.status.gaps
@@ -153,6 +156,7 @@ async def _record(
     alerts: CaptureAlerts | None,
     seconds: float | None,
     every_s: float,
+    sign: _Sign | None = None,
 ) -> None:
     """Runs until a signal, or the end of time or record, and shows and watches the state."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
@@ -170,6 +174,8 @@ async def _record(
             recorder.refresh(now_s - shown_s, frames)
             if alerts is not None:
                 alerts.look(recorder.status)
+            if sign is not None:
+                await sign.beat(recorder.status)
             if task.done() or now_s - shown_s >= every_s:
                 frames, shown_s = recorder.status.frames, now_s
                 view.show(recorder.status, last=task.done())
@@ -179,6 +185,40 @@ async def _record(
         if alerts is not None:
             alerts.ended(error)
         raise
+
+
+class _Sign:
+    """The heartbeat of a recorder, written from the loop that records: it stops where that hangs.
+
+    Args:
+        data_dir: Below which data folder.
+        exchange: What is recorded.
+    """
+
+    def __init__(self, data_dir: Path, exchange: str) -> None:
+        from market_pipeline.warehouse.layout import Warehouse
+
+        self._warehouse, self._process = Warehouse(data_dir), f"capture-{exchange}"
+        self._beaten_s = float("-inf")
+
+    async def beat(self, status: Status) -> None:
+        """Writes it when it is due."""
+        import msgspec
+
+        from market_pipeline.warehouse.heartbeats import BEAT_SECONDS, beat
+
+        if time.monotonic() - self._beaten_s >= BEAT_SECONDS:
+            self._beaten_s = time.monotonic()
+            state = msgspec.json.encode(status)
+            with suppress(OSError):  # a full disk the record itself reports
+                await asyncio.to_thread(beat, self._warehouse, self._process, state)
+
+    def stop(self) -> None:
+        """Takes it away, at the end that was asked for."""
+        from market_pipeline.warehouse.heartbeats import stop_beating
+
+        with suppress(OSError):
+            stop_beating(self._warehouse, self._process)
 
 
 class _View:

@@ -6,14 +6,10 @@ import json
 from typing import Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from market_pipeline.cli.output import console
+from market_pipeline.cli.output import console, findings_table
 
 __all__ = ["doctor"]
-
-_STYLES = {"ok": "green", "warn": "yellow", "error": "red"}
 
 
 def doctor(
@@ -29,11 +25,5 @@ def doctor(
     if as_json:
         typer.echo(json.dumps(report.to_json(), indent=2))
     else:
-        table = Table(show_lines=True)
-        for column in ("check", "status", "found", "what to do"):
-            table.add_column(column, overflow="fold")
-        for finding in report.findings:
-            status = Text(finding.status, _STYLES[finding.status])
-            table.add_row(finding.name, status, finding.found, finding.next_step)
-        console().print(table)
+        console().print(findings_table(report.findings))
     raise typer.Exit(0 if report.ok else 1)

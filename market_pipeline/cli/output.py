@@ -15,6 +15,7 @@ from rich.text import Text
 from market_pipeline.shown import shown_lines
 
 if TYPE_CHECKING:
+    from market_pipeline.doctor.finding import Diagnosis
     from market_pipeline.quality.row import ReportRow
 
 __all__ = [
@@ -23,12 +24,14 @@ __all__ = [
     "day_ranges",
     "errors_console",
     "exit_code",
+    "findings_table",
     "print_verdicts",
     "range_text",
     "ranges_text",
 ]
 
 _STYLES = {"available": "green", "degraded": "yellow", "pending": "blue", "missing": "red"}
+_STATUS_STYLES = {"ok": "green", "warn": "yellow", "error": "red"}
 _PLAIN_WIDTH = 160
 _MOST_RANGES = 6
 _MOST_TABLE_ROWS = 500
@@ -163,3 +166,14 @@ def _why(row: ReportRow) -> tuple[str, ...]:
 
 def _number(value: float | None, decimals: int) -> str:
     return "" if value is None else f"{value:,.{decimals}f}"
+
+
+def findings_table(findings: Iterable[Diagnosis]) -> Table:
+    """What was looked at, how it is, what was found and what to do."""
+    table = Table(show_lines=True)
+    for column in ("what", "status", "found", "what to do"):
+        table.add_column(column, overflow="fold")
+    for each in findings:
+        status = Text(each.status, _STATUS_STYLES[each.status])
+        table.add_row(each.name, status, each.found, each.next_step)
+    return table

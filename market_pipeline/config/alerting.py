@@ -27,6 +27,13 @@ class AlertSettings(BaseModel):
             "commas. A secret."
         ),
     )
+    watchdog_url: SecretAddresses = Field(
+        default=None,
+        description=(
+            "Where `market-pipeline health --alert` says at each look that this machine is alive, "
+            "for a monitor elsewhere that notices when it is not. A secret."
+        ),
+    )
     alert_ca_bundle: OptionalPath = Field(
         default=None,
         description=(

@@ -49,6 +49,7 @@ def spoken_to_in_clear(settings: Settings) -> Iterator[tuple[str, str]]:
     addresses = {
         "alert_webhook_urls": addresses_of(settings.alert_webhook_urls),
         "alert_slack_urls": addresses_of(settings.alert_slack_urls),
+        "watchdog_url": addresses_of(settings.watchdog_url),
         "lake_endpoint_url": (settings.lake_endpoint_url or "",),
         "capture__websocket_urls": capture.websocket_urls,
         "capture__rest_url": (capture.rest_url or "",),

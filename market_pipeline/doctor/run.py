@@ -18,7 +18,7 @@ from market_pipeline.doctor.finding import Diagnosis, DoctorReport, Finding
 from market_pipeline.errors import MarketPipelineError, SettingsError, StoreError
 from market_pipeline.machine import as_machine_error
 
-__all__ = ["run_doctor"]
+__all__ = ["collect", "run_doctor"]
 
 _PACKAGES = ("dagster", "duckdb", "polars", "deltalake", "numba")
 
@@ -30,13 +30,13 @@ def run_doctor(load: Callable[[], Settings] = load_settings) -> DoctorReport:
         load: How to load the settings; a CLI passes one that holds its own options. If it fails,
             the checks that need settings are left out and the finding `settings` says so.
     """
-    findings = _collect("python", environment.check_python)
+    findings = collect("python", environment.check_python)
     for package in _PACKAGES:
-        findings += _collect(package, environment.check_package, package)
-    findings += _collect("open_files", environment.check_open_files)
-    findings += _collect("memory", environment.check_memory)
-    findings += _collect("dagster_home", environment.check_dagster_home)
-    findings += _collect("env_file", environment.check_env_file)
+        findings += collect(package, environment.check_package, package)
+    findings += collect("open_files", environment.check_open_files)
+    findings += collect("memory", environment.check_memory)
+    findings += collect("dagster_home", environment.check_dagster_home)
+    findings += collect("env_file", environment.check_env_file)
     try:
         settings = load()
     except SettingsError as error:
@@ -47,32 +47,33 @@ def run_doctor(load: Callable[[], Settings] = load_settings) -> DoctorReport:
     except Exception as error:  # a finding must not hide the others
         return DoctorReport((_unexpected("settings", error), *findings))
     start = Diagnosis("settings", "ok", f"{len(FIELDS)} settings are usable")
-    findings += _collect("tls_minimum", environment.check_tls_minimum, settings.tls_minimum)
-    findings += _collect("plain_hosts", environment.check_plain_hosts, settings.plain_hosts)
-    findings += _collect("sealing", environment.check_sealing, settings)
-    findings += _collect("data_dir", folders.check_data_dir, settings.data_dir)
+    findings += collect("tls_minimum", environment.check_tls_minimum, settings.tls_minimum)
+    findings += collect("plain_hosts", environment.check_plain_hosts, settings.plain_hosts)
+    findings += collect("sealing", environment.check_sealing, settings)
+    findings += collect("data_dir", folders.check_data_dir, settings.data_dir)
     if findings[-1].next_step != folders.OTHER_PATH:
-        findings += _collect("working", folders.check_working, settings.data_dir)
-        findings += _collect("catalogue", folders.check_catalogue, settings.data_dir)
+        findings += collect("working", folders.check_working, settings.data_dir)
+        findings += collect("catalogue", folders.check_catalogue, settings.data_dir)
     own_lake = settings.lake_path if settings.store_address is None else None
-    findings += _collect("modes", folders.check_modes, settings.data_dir, own_lake)
-    findings += _collect("free_disk", folders.check_free_disk, settings.data_dir)
+    findings += collect("modes", folders.check_modes, settings.data_dir, own_lake)
+    findings += collect("free_disk", folders.check_free_disk, settings.data_dir)
     is_required = settings.require_encrypted_disk
-    findings += _collect(
+    findings += collect(
         "disks", partial(folders.check_disks, is_required=is_required), settings.data_dir
     )
     instruments: list[Instrument] = []
-    findings += _collect("instruments", lake.check_instruments, settings, instruments)
+    findings += collect("instruments", lake.check_instruments, settings, instruments)
     if settings.store_address is None:
-        findings += _collect("lake", lake.check_lake, settings.lake_path, instruments)
+        findings += collect("lake", lake.check_lake, settings.lake_path, instruments)
     else:
-        findings += _collect("lake", lake.check_store, settings, instruments)
+        findings += collect("lake", lake.check_store, settings, instruments)
     return DoctorReport((start, *findings))
 
 
-def _collect(
+def collect(
     name: str, check: Callable[..., Iterable[Finding]], *arguments: object
 ) -> list[Diagnosis]:
+    """What a check finds, under a name; what it raises is a finding itself."""
     try:
         return [Diagnosis(name, *finding) for finding in check(*arguments)]
     except Exception as error:  # a check that fails must not hide the others

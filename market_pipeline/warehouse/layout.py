@@ -89,6 +89,11 @@ class Warehouse:
         return self.data_dir / "state"
 
     @property
+    def heartbeats_dir(self) -> Path:
+        """Holds the last sign of each long-lived process."""
+        return self.state_dir / "heartbeats"
+
+    @property
     def warehouse_dir(self) -> Path:
         """Holds the catalogue."""
         return self.data_dir / "warehouse"

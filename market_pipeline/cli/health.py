@@ -1,0 +1,71 @@
+"""`market-pipeline health`: is what was expected there, and does what should run still run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import Counter
+from typing import Annotated
+
+import typer
+
+from market_pipeline.cli.days import run_days
+from market_pipeline.cli.options import AsJson
+from market_pipeline.cli.output import console, errors_console, findings_table
+from market_pipeline.cli.run import print_failed
+
+__all__ = ["health"]
+
+
+def health(
+    alert: Annotated[
+        bool, typer.Option("--alert", help="Report what is new or over to the receivers of alerts.")
+    ] = False,
+    enforce: Annotated[
+        bool, typer.Option("--enforce", help="Run the days that are missing, three times at most.")
+    ] = False,
+    days: Annotated[int, typer.Option(min=1, max=366, help="Look at so many days.")] = 7,
+    as_json: AsJson = False,
+) -> None:
+    """Look whether the days that are due are there, and whether everything runs that should.
+
+    It needs neither the daemon nor the code location, and works where settings are broken: run it
+    from a timer of the system, with `--alert`.
+
+    Exit code 0: healthy. 1: degraded, something warns. 2: failed; of the look, whatever `--enforce`
+    then brings.
+    """
+    from market_pipeline.config.settings import usable_settings
+    from market_pipeline.health.days import days_to_run
+    from market_pipeline.health.disk import free_bytes, with_sample
+    from market_pipeline.health.look import look
+    from market_pipeline.health.memory import Memory
+    from market_pipeline.health.telling import reassure, tell
+    from market_pipeline.warehouse.layout import Warehouse
+
+    settings, problems = usable_settings()
+    warehouse, now_s = Warehouse(settings.data_dir), time.time()
+    memory = Memory.of(warehouse)
+    found = look(settings, problems, memory.disks, now_s, days)
+    memory.disks = with_sample(memory.disks, free_bytes(settings, now_s))
+    if alert:
+        tell(found, settings, memory)
+        reassure(found, settings)
+    wanted = days_to_run(found.expected, memory.tries) if enforce and not problems else []
+    tries = Counter(memory.tries) + Counter(day.isoformat() for day in wanted)
+    due = {each.day.isoformat() for each in found.expected}
+    memory.tries = {day: count for day, count in tries.items() if day in due}
+    try:
+        memory.keep(warehouse)
+    except OSError as error:  # a full disk is a finding already
+        logging.getLogger(__name__).warning("Nothing is remembered of this look: %s", error)
+    if as_json:
+        typer.echo(json.dumps(found.as_json(), indent=2))
+    else:
+        console().print(findings_table(found.findings))
+        console().print(found.word)
+    if wanted:
+        ids = sorted({each.instrument for each in found.expected})
+        print_failed(run_days(wanted, ids, errors_console()))
+    raise typer.Exit(found.exit_code)

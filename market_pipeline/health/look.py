@@ -1,0 +1,91 @@
+"""One look at everything that is to be there and to run, in an order from the ground up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from market_pipeline.config.instruments import Instrument, load_instruments
+from market_pipeline.config.settings import FIELDS, Settings
+from market_pipeline.doctor.finding import Diagnosis, Finding
+from market_pipeline.doctor.folders import dagster_home
+from market_pipeline.doctor.run import collect
+from market_pipeline.health import capture, days, disk, processes, receivers
+from market_pipeline.health.disk import FreeBytes
+from market_pipeline.health.instance import dagster_instance
+from market_pipeline.health.report import ExpectedDay, Health
+from market_pipeline.quality.intervals import NS_PER_SECOND
+from market_pipeline.warehouse.heartbeats import heartbeats
+from market_pipeline.warehouse.layout import Warehouse
+
+__all__ = ["DAYS", "look"]
+
+DAYS = 7
+"""So many days that are due are looked at."""
+
+
+def look(
+    settings: Settings,
+    problems: Sequence[str],
+    samples: Sequence[FreeBytes],
+    now_s: float,
+    number: int = DAYS,
+) -> Health:
+    """Finds what is not as it is to be; whatever goes wrong meanwhile is a finding too.
+
+    Args:
+        settings: Those that are usable.
+        problems: What is not usable in them.
+        samples: What disks had left before.
+        now_s: Unix time.
+        number: So many days that are due are looked at.
+    """
+    now_ns = round(now_s * NS_PER_SECOND)
+    findings = [_of_settings(problems)]
+    findings += collect("disk", disk.check_disks, samples, disk.free_bytes(settings, now_s))
+    instruments: list[Instrument] = []
+    findings += collect("instruments", _load, settings, instruments)
+    expected: list[ExpectedDay] = []
+    findings += collect("days", _days, settings, instruments, now_s, number, expected)
+    findings += collect("coverage", days.check_coverage, expected)
+    beats = heartbeats(Warehouse(settings.data_dir))
+    captures = capture.statuses(beats)
+    findings += collect("heartbeats", processes.check_heartbeats, beats, now_ns)
+    findings += collect("capture", capture.check_captures, captures, settings.capture, now_ns)
+    findings += collect("clock", capture.check_clock, captures)
+    if dagster_home():
+        instance = dagster_instance()
+        findings += collect("daemon", processes.check_daemon, instance, now_s)
+        findings += collect("sensors", processes.check_automations, instance, settings, now_s)
+    findings += collect("receivers", receivers.check_receivers, settings, now_s)
+    return Health(now_ns, tuple(findings), tuple(expected))
+
+
+def _of_settings(problems: Sequence[str]) -> Diagnosis:
+    if not problems:
+        return Diagnosis("settings", "ok", f"{len(FIELDS)} settings are usable")
+    return Diagnosis(
+        "settings",
+        "error",
+        f"{len(problems)} settings are not usable, so nothing of the pipeline starts: "
+        + "; ".join(problems),
+        "Fix what is listed; `market-pipeline doctor` shows the same.",
+    )
+
+
+def _load(settings: Settings, instruments: list[Instrument]) -> Iterator[Finding]:
+    """Is the instruments file usable? Hands its instruments on."""
+    instruments += load_instruments(settings.instruments_file)
+    yield "ok", f"{len(instruments):,} instruments"
+
+
+def _days(
+    settings: Settings,
+    instruments: Sequence[Instrument],
+    now_s: float,
+    number: int,
+    expected: list[ExpectedDay],
+) -> Iterator[Finding]:
+    if not instruments:
+        return  # nobody knows what is expected
+    expected += days.expected_days(settings, instruments, now_s, number)
+    yield from days.check_days(expected)

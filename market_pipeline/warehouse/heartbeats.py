@@ -1,0 +1,88 @@
+"""Heartbeats of long-lived processes: a file each, written again and again while it works.
+
+One that ends as it was asked to takes its file away. So a file that is old is of a process that was
+killed, hangs, or can write no more, and whoever looks need not know how to look at a process.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from urllib.parse import quote
+
+import msgspec
+
+from market_pipeline.warehouse.layout import PRIVATE_FILE, Warehouse, make_private_folder
+
+__all__ = ["BEAT_SECONDS", "Heartbeat", "beat", "heartbeats", "stop_beating"]
+
+BEAT_SECONDS = 30.0
+"""How often a long-lived process beats."""
+
+
+class Heartbeat(msgspec.Struct, frozen=True):
+    """The last sign of a process.
+
+    Attributes:
+        process: What it does, such as `capture-BINANCE`; with the host it names the process.
+        host, pid: Where it runs, and as which process.
+        wall_ns: When it was written, ns UTC by the clock of that host.
+        state: What the process says of itself, JSON of its own form; null if nothing.
+    """
+
+    process: str
+    host: str
+    pid: int
+    wall_ns: int
+    state: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_heartbeat = msgspec.json.Decoder(Heartbeat)
+
+
+def beat(warehouse: Warehouse, process: str, state: bytes = b"null") -> None:
+    """Writes the sign of a process; not flushed to disk, as it is worth nothing after a power cut.
+
+    Args:
+        warehouse: Below whose data folder.
+        process: What the process does.
+        state: JSON of what it says of itself.
+
+    Raises:
+        OSError: The disk takes nothing.
+    """
+    sign = Heartbeat(process, socket.gethostname(), os.getpid(), time.time_ns(), msgspec.Raw(state))
+    make_private_folder(warehouse.heartbeats_dir)
+    path = warehouse.heartbeats_dir / _name(process)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(msgspec.json.encode(sign))
+        partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def stop_beating(warehouse: Warehouse, process: str) -> None:
+    """Takes the sign of a process away, which ends as it was asked to."""
+    (warehouse.heartbeats_dir / _name(process)).unlink(missing_ok=True)
+
+
+def heartbeats(warehouse: Warehouse) -> list[Heartbeat]:
+    """The last sign of each process that has not ended as it was asked to, by name."""
+    found = []
+    for path in sorted(warehouse.heartbeats_dir.glob("*.json")):
+        try:
+            found.append(_heartbeat.decode(path.read_bytes()))
+        except FileNotFoundError:
+            continue  # it ended meanwhile
+        except msgspec.DecodeError:
+            process, _, host = path.stem.rpartition("@")
+            found.append(Heartbeat(process, host, 0, path.stat().st_mtime_ns))
+    return found
+
+
+def _name(process: str) -> str:
+    return f"{quote(process, safe='-_.')}@{quote(socket.gethostname(), safe='-_.')}.json"
