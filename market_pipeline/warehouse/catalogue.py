@@ -11,9 +11,12 @@ keeps out what others write, and `connect` opens nothing but what was published.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
@@ -32,6 +35,7 @@ from market_pipeline.warehouse.file_views import (
 )
 from market_pipeline.warehouse.layout import (
     PRIVATE_FILE,
+    PRIVATE_FOLDER,
     READ_ONLY_FILE,
     Warehouse,
     make_private_folder,
@@ -148,6 +152,7 @@ def connect(data_dir: Path | str) -> duckdb.DuckDBPyConnection:
 
 def _attached(catalogue: Path) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
+    connection.execute(f"SET temp_directory = {text(_spill_folder())}")
     # Published files never change, so their footers may be kept.
     connection.execute("SET parquet_metadata_cache = true")
     try:
@@ -170,6 +175,24 @@ def _attached(catalogue: Path) -> duckdb.DuckDBPyConnection:
             file=catalogue,
         ) from error
     return connection
+
+
+def _spill_folder() -> str:
+    """Where a connection puts what its memory does not hold; DuckDB makes it and takes it away.
+
+    By itself it would be `.tmp` in the current folder, with the modes of the process's umask, and
+    the same for all processes there. Where nothing can be made, nothing is put anywhere.
+    """
+    try:
+        private = Path(tempfile.gettempdir()) / f"market-pipeline-{os.geteuid()}"
+        with suppress(FileExistsError):
+            private.mkdir(PRIVATE_FOLDER)
+        found = private.lstat()  # of a link that somebody else made it is theirs
+        if found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            private = Path(tempfile.mkdtemp(prefix="market-pipeline-"))
+    except OSError:
+        return ""
+    return str(private / uuid.uuid4().hex)
 
 
 def _build(

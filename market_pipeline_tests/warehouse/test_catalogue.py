@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
+import tempfile
 from contextlib import closing
 from datetime import date
 from pathlib import Path
@@ -369,3 +371,29 @@ class TestConnect:
         refresh(warehouse, TABLES)
 
         assert rows_of(1) == connect(warehouse.data_dir).execute(COUNT).fetchone()[0]
+
+    @pytest.mark.parametrize("of_another", [False, True])
+    def test_what_memory_does_not_hold(
+        self, warehouse: Warehouse, tmp_path: Path, monkeypatch, of_another: bool
+    ):
+        """It lies in a folder that is closed to others, and not in the current one."""
+        refresh(warehouse, TABLES)
+        (tmp_path / "temporary").mkdir()
+        (tmp_path / "current").mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+        monkeypatch.chdir(tmp_path / "current")
+        usual = tmp_path / f"temporary/market-pipeline-{os.geteuid()}"
+        if of_another:
+            usual.mkdir()
+            usual.chmod(0o777)
+        with connect(warehouse.data_dir) as connection:
+            connection.execute("SET memory_limit = '20MB'; SET threads = 1")
+            connection.execute(
+                "CREATE TEMP TABLE large AS SELECT range, md5(range::VARCHAR) FROM range(500000)"
+            )
+            (spilt,) = {path.parent for path in (tmp_path / "temporary").rglob("*.tmp")}
+            assert (0o700, of_another) == (
+                spilt.parent.stat().st_mode & 0o777,
+                spilt.parent != usual,
+            )
+        assert ([], False) == ([*(tmp_path / "current").iterdir()], spilt.exists())
