@@ -37,6 +37,8 @@ AUDIT_FOLDER = "audit"
 _SETTINGS = "settings.json"
 _REFUSED: frozenset[Action] = frozenset({"write", "delete", "key", "secret"})
 _FLUSHED: frozenset[Action] = frozenset({"delete", "key", "secret", "settings"})
+# What sensors, schedules and a timer look up again and again is nobody's access.
+_LOOKING = {"dagster", "health"}
 _Digests = dict[str, str]
 _states = msgspec.json.Decoder(dict[str, _Digests])
 
@@ -61,7 +63,7 @@ os.register_at_fork(after_in_child=_process.forget)
 
 def acting_as(component: str, why: str = "") -> None:
     """Sets what this process is in entries; a verb that loads Dagster's code stays a verb."""
-    if component == "cli" or _process.component == "python":
+    if component != "dagster" or _process.component == "python":
         _process.component, _process.why = component, why
 
 
@@ -98,8 +100,8 @@ def record(
     component = _process.component if why is None else "run"
     if mode == "off" or (action not in _REFUSED and not folder.is_dir()):
         return
-    if action == "read" and component == "dagster":
-        return  # what sensors and schedules look up at every tick is nobody's access
+    if action == "read" and component in _LOOKING:
+        return
     try:
         _log(folder).append(
             component, _process.why if why is None else why, action, what, flush=action in _FLUSHED

@@ -9,8 +9,9 @@ from market_pipeline.errors import SettingsError
 
 __all__ = ["begin"]
 
-# They touch no data, and must leave a folder as they find it.
-_UNRECORDED = {"audit", "doctor"}
+# Two touch no data, and must leave a folder as they find it; the third looks from a timer whether
+# all is well, and has to do so where nothing can be recorded.
+_UNRECORDED = {"audit", "doctor", "health"}
 # They say what is wrong, or are needed to move away from a plain disk.
 _ON_ANY_DISK = {*_UNRECORDED, "keys"}
 _LOGIN = re.compile(r"(?<=://)[^/@\s]*@")
@@ -25,12 +26,14 @@ def begin(verb: str, arguments: Sequence[str]) -> None:
         SettingsError: A folder lies on a plain disk, and the settings want none.
         AuditError: Accesses have to be recorded, and this one cannot be.
     """
-    if verb in _UNRECORDED or "--help" in arguments:
+    if "--help" in arguments:
         return
     from market_pipeline.audit.record import acting_as, record, record_settings
     from market_pipeline.config.settings import load_settings
 
-    acting_as("cli", verb)
+    acting_as("health" if verb == "health" else "cli", verb)
+    if verb in _UNRECORDED:
+        return
     try:
         settings = load_settings()
     except SettingsError:

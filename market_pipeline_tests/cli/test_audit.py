@@ -49,7 +49,13 @@ def test_verbs_are_recorded(folder):
     """A verb is recorded with its arguments, without a login; those that touch no data are not."""
     ran("keys", "new", "exports")
     ran("verdict", "--instrument", "s3://me:secret@bucket")
-    for verb in (("doctor",), ("audit", "verify"), ("audit", "show"), ("verdict", "--help")):
+    for verb in (
+        ("doctor",),
+        ("health",),
+        ("audit", "verify"),
+        ("audit", "show"),
+        ("verdict", "--help"),
+    ):
         ran(*verb)
     verbs = [each.what for each in entries(folder) if each.action == "verb"]
     assert [
