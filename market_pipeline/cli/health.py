@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections import Counter
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -48,7 +49,8 @@ def health(
     warehouse, now_s = Warehouse(settings.data_dir), time.time()
     memory = Memory.of(warehouse)
     found = look(settings, problems, memory.disks, now_s, days)
-    memory.disks = with_sample(memory.disks, free_bytes(settings, now_s))
+    with suppress(OSError):  # a disk that cannot be asked is a finding already
+        memory.disks = with_sample(memory.disks, free_bytes(settings, now_s))
     if alert:
         tell(found, settings, memory)
         reassure(found, settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -24,7 +25,8 @@ def statuses(beats: Sequence[Heartbeat]) -> dict[str, Status]:
     found = {}
     for each in beats:
         if each.process.startswith("capture-") and bytes(each.state) != b"null":
-            found[f"{each.process} on {each.host}"] = _status.decode(each.state)
+            with suppress(msgspec.DecodeError):  # of a recorder of another version
+                found[f"{each.process} on {each.host}"] = _status.decode(each.state)
     return found
 
 

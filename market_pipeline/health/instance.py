@@ -62,7 +62,10 @@ def dagster_instance() -> Instance | str:
         return f"no process could be started ({error})"
     if ended.returncode:
         return (ended.stderr.strip().splitlines() or [f"it ended with {ended.returncode}"])[-1]
-    return _instance.decode(ended.stdout)
+    try:
+        return _instance.decode(ended.stdout.splitlines()[-1])
+    except (IndexError, msgspec.DecodeError):
+        return f"it answers {ended.stdout[-200:]!r}"
 
 
 _instance = msgspec.json.Decoder(Instance)

@@ -14,7 +14,7 @@ from market_pipeline.health.disk import FreeBytes
 from market_pipeline.health.instance import dagster_instance
 from market_pipeline.health.report import ExpectedDay, Health
 from market_pipeline.quality.intervals import NS_PER_SECOND
-from market_pipeline.warehouse.heartbeats import heartbeats
+from market_pipeline.warehouse.heartbeats import Heartbeat, heartbeats
 from market_pipeline.warehouse.layout import Warehouse
 
 __all__ = ["DAYS", "look"]
@@ -41,15 +41,15 @@ def look(
     """
     now_ns = round(now_s * NS_PER_SECOND)
     findings = [_of_settings(problems)]
-    findings += collect("disk", disk.check_disks, samples, disk.free_bytes(settings, now_s))
+    findings += collect("disk", _disks, settings, samples, now_s)
     instruments: list[Instrument] = []
     findings += collect("instruments", _load, settings, instruments)
     expected: list[ExpectedDay] = []
     findings += collect("days", _days, settings, instruments, now_s, number, expected)
     findings += collect("coverage", days.check_coverage, expected)
-    beats = heartbeats(Warehouse(settings.data_dir))
+    beats: list[Heartbeat] = []
+    findings += collect("heartbeats", _heartbeats, settings, now_ns, beats)
     captures = capture.statuses(beats)
-    findings += collect("heartbeats", processes.check_heartbeats, beats, now_ns)
     findings += collect("capture", capture.check_captures, captures, settings.capture, now_ns)
     findings += collect("clock", capture.check_clock, captures)
     if dagster_home():
@@ -70,6 +70,16 @@ def _of_settings(problems: Sequence[str]) -> Diagnosis:
         + "; ".join(problems),
         "Fix what is listed; `market-pipeline doctor` shows the same.",
     )
+
+
+def _disks(settings: Settings, samples: Sequence[FreeBytes], now_s: float) -> Iterator[Finding]:
+    yield from disk.check_disks(samples, disk.free_bytes(settings, now_s))
+
+
+def _heartbeats(settings: Settings, now_ns: int, beats: list[Heartbeat]) -> Iterator[Finding]:
+    """Looks at the heartbeats, and hands them on."""
+    beats += heartbeats(Warehouse(settings.data_dir))
+    yield from processes.check_heartbeats(beats, now_ns)
 
 
 def _load(settings: Settings, instruments: list[Instrument]) -> Iterator[Finding]:

@@ -57,6 +57,7 @@ def test_statuses_are_read_from_heartbeats():
     beats = [
         Heartbeat("capture-X", "box", 1, NOW_NS, said),
         Heartbeat("capture-Y", "box", 2, NOW_NS),
+        Heartbeat("capture-Z", "box", 2, NOW_NS, msgspec.Raw(b'{"frames":1}')),
         Heartbeat("other", "box", 3, NOW_NS, said),
     ]
 
