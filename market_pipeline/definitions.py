@@ -24,6 +24,7 @@ from market_pipeline.defs.schedules import DAILY_SCHEDULE
 from market_pipeline.defs.sensors import SENSORS
 from market_pipeline.doctor.folders import written_to
 from market_pipeline.machine import give_memory_back, panic_without_backtrace
+from market_pipeline.scrub.exits import scrub_exits
 from market_pipeline.security.disks import require_encrypted
 from market_pipeline.warehouse.layout import PRIVATE_UMASK, Warehouse
 
@@ -31,6 +32,7 @@ __all__ = ["defs"]
 
 # Runs and code servers begin here, and write the event log and Dagster's own files.
 os.umask(PRIVATE_UMASK)
+scrub_exits()
 panic_without_backtrace()
 give_memory_back()
 

@@ -2,7 +2,7 @@
 
 An error carries its parts as attributes (which exchange, symbol, day, file, row, column; what was
 expected and what was found) and its text ends with what to do next. The attributes are as they came
-in; in the text each part is fit to be shown, whoever chose its characters.
+in, without secrets; in the text each part is fit to be shown, whoever chose its characters.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
+from market_pipeline.scrub.scrubber import scrubbed
 from market_pipeline.shown import shown
 
 __all__ = [
@@ -104,16 +105,16 @@ class MarketPipelineError(Exception):
         expected: str | None = None,
         found: str | None = None,
     ) -> None:
-        self.problem = problem
-        self.next_step = next_step
+        self.problem = scrubbed(problem)
+        self.next_step = scrubbed(next_step)
         self.exchange = exchange
         self.symbol = symbol
         self.day = day
         self.file = str(file) if file is not None else None
         self.row = row
         self.column = column
-        self.expected = expected
-        self.found = found
+        self.expected = None if expected is None else scrubbed(expected)
+        self.found = None if found is None else scrubbed(found)
         super().__init__(self._text())
 
     def _text(self) -> str:

@@ -7,6 +7,7 @@ So are characters that nobody sees, marks that are drawn over their neighbours, 
 written from the right, because the text around them is turned too.
 Such text is escaped where it enters a message, and once more where messages leave: on terminals, in
 logs, pages and metadata. Markup (of Rich, HTML, Slack) is a matter of those places, and is off.
+No such text holds a secret either.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import logging
 import re
 import unicodedata
 from collections.abc import Iterable
+
+from market_pipeline.scrub.scrubber import scrubbed
 
 __all__ = ["shown", "shown_lines", "shown_logger", "shown_names"]
 
@@ -31,7 +34,7 @@ _FROM_THE_RIGHT = frozenset({"R", "AL", "AN"})
 
 def shown(text: object, limit: int = _MAX_SHOWN) -> str:
     """A text in one line of printable characters, the others written out, cut after `limit`."""
-    whole = str(text)
+    whole = scrubbed(str(text))
     printable = whole[:limit].translate(_IN_ONE_LINE)
     return printable if len(whole) <= limit else f"{printable}… ({len(whole):,} characters)"
 
@@ -49,7 +52,7 @@ def shown_names(names: Iterable[str]) -> str:
 
 def shown_lines(text: str) -> str:
     """A text of ours that may hold some from outside: as `shown`, but whole and with its lines."""
-    return text.translate(_IN_LINES)
+    return scrubbed(text).translate(_IN_LINES)
 
 
 def shown_logger(name: str) -> logging.Logger:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
 
+from market_pipeline.scrub import scrubber
 from market_pipeline_tests.quality.sample import sample_root
 from market_pipeline_tests.store.servers import faulty, moto_server, object_store
 
@@ -23,6 +24,12 @@ __all__ = ["faulty", "moto_server", "object_store"]  # fixtures
 # The first example of a kernel waits for its compilation, which no deadline can foresee.
 settings.register_profile("kernels", deadline=None)
 settings.load_profile("kernels")
+
+
+@pytest.fixture(autouse=True)
+def _no_known_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test makes known as a secret is none for the next one."""
+    monkeypatch.setattr(scrubber, "_known", scrubber._Known())
 
 
 @pytest.fixture

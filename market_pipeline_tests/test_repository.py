@@ -32,6 +32,7 @@ MAX_FUNCTION_LINES = 60
 # own __init__, which offers what notebooks use and therefore sits above all it offers; only its
 # __version__ is for everybody.
 LAYERS = (
+    ("scrub",),
     ("shown",),
     ("errors", "mapped", "memory", "threads", "jit"),
     ("config",),

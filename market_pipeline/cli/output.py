@@ -12,6 +12,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from market_pipeline.scrub.scrubber import scrubbed
 from market_pipeline.shown import shown_lines
 
 if TYPE_CHECKING:
@@ -47,6 +48,10 @@ class _PrintableConsole(Console):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        # Before it is folded into a column: in two lines nobody finds a secret.
+        return super().render_str(scrubbed(text), **options)
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None

@@ -16,6 +16,7 @@ from typing import Any
 
 from market_pipeline.errors import MarketPipelineError
 from market_pipeline.machine import as_machine_error, panic_without_backtrace, require_memory
+from market_pipeline.scrub.exits import scrub_exits
 from market_pipeline.shown import shown_lines
 
 __all__ = ["run_script"]
@@ -41,6 +42,7 @@ def run_script(on_sigint: Any, load: Callable[[], Callable[[], object]] = _loade
     code: int | str | None = 2
     try:
         _write_whole()
+        scrub_exits()
         panic_without_backtrace()
         require_memory()
         verb = load()

@@ -1,4 +1,4 @@
 """Every setting, read in one place: the environment, `.env` and the instruments file.
 
-May import `errors`.
+May import `scrub` and `errors`.
 """

@@ -37,6 +37,8 @@ def _usable_secret(value: SecretStr | None) -> SecretStr | None:
 
 def _usable_page(value: str) -> str:
     _require_http(value, "it")
+    if "@" in urlsplit(value).netloc:  # it stands in every alert
+        raise ValueError("expected it to be http://host/… or https://host/… without a login")
     return value.rstrip("/")
 
 

@@ -26,6 +26,12 @@ from market_pipeline.config.capture import CaptureSettings
 from market_pipeline.config.golden import GoldenSettings
 from market_pipeline.config.lake import LakeSettings
 from market_pipeline.config.retention import RetentionSettings
+from market_pipeline.config.secret_values import (
+    learn_address,
+    learn_environment,
+    learn_secret,
+    learn_variables,
+)
 from market_pipeline.config.security import SecuritySettings
 from market_pipeline.config.transport import spoken_to_in_clear
 from market_pipeline.config.values import (
@@ -263,6 +269,8 @@ class _Layer:
 
     def add(self, spelt: str, name: str, value: object, spelling: Callable[[str], str]) -> None:
         """Take one key of the source, or list it as a problem if no field has that name."""
+        if isinstance(value, str):
+            (learn_secret if name in _SECRETS else learn_address)(value)
         if name in FIELDS:
             if name in self.values:
                 self.problems.append(
@@ -300,6 +308,7 @@ def _variable(name: str) -> str:
 
 def _read_environment() -> _Layer:
     layer = _Layer("environment")
+    learn_environment()
     for spelt, text in os.environ.items():
         if spelt.upper().startswith(ENV_PREFIX):
             layer.add(spelt, spelt[len(ENV_PREFIX) :].lower(), text, _variable)
@@ -330,7 +339,9 @@ def _read_env_file() -> _Layer:
         else:
             understood.write(line.original.string)
     understood.seek(0)
-    for spelt, value in dotenv_values(stream=understood).items():
+    values = dotenv_values(stream=understood)
+    learn_variables(values)
+    for spelt, value in values.items():
         if value is None or spelt.upper().startswith(_NEIGHBOUR_PREFIX):
             continue
         if spelt in CREDENTIAL_VARIABLES:

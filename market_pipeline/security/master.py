@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
+from market_pipeline.config.secret_values import learn_secret
 from market_pipeline.config.security import MASTER_KEY_BYTES, SecuritySettings, master_key_of
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import SettingsError
@@ -85,7 +86,9 @@ def _from_file(path: Path) -> bytes:
         if mode & 0o077:
             raise ValueError(f"others may read it (mode {mode:o}); `chmod 600` it")
         # An error of decoding would show a byte of it.
-        return master_key_of(read_whole(path, _MAX_BYTES).decode(errors="replace"))
+        text = read_whole(path, _MAX_BYTES).decode(errors="replace")
+        learn_secret(text)
+        return master_key_of(text)
     except (OSError, ValueError) as error:
         raise SettingsError([f"master_key_file {path}: {error}"]) from None
 

@@ -9,11 +9,14 @@ import logging
 import os
 
 import boto3
+from botocore.credentials import RefreshableCredentials
 from dotenv import dotenv_values
 
+from market_pipeline.config.secret_values import learn_variables
 from market_pipeline.config.settings import CREDENTIAL_VARIABLES, ENV_FILE
+from market_pipeline.scrub.scrubber import learn
 
-__all__ = ["credentials_kind", "session"]
+__all__ = ["credentials_kind", "learn_credentials", "session"]
 
 # At DEBUG it logs the headers of every request, which hold signatures and session tokens.
 logging.getLogger("botocore").setLevel(logging.INFO)
@@ -49,6 +52,17 @@ def session() -> boto3.Session:
     )
 
 
+def learn_credentials(of: boto3.Session) -> None:
+    """Has the keys of a session taken out of every text, wherever they come from.
+
+    Those that the session gets anew by itself are asked for when they are needed: their token is
+    learnt from the requests.
+    """
+    credentials = of.get_credentials()
+    if credentials is not None and not isinstance(credentials, RefreshableCredentials):
+        learn(credentials.access_key, credentials.secret_key, credentials.token)
+
+
 def credentials_kind(of: boto3.Session) -> str | None:
     """Where a session has its credentials from, in words that show none; None without any."""
     credentials = of.get_credentials()
@@ -65,4 +79,5 @@ def _from_env_file() -> dict[str, str]:
     if not ENV_FILE.is_file():
         return {}
     values = dotenv_values(ENV_FILE)
+    learn_variables(values)
     return {name: value for name in CREDENTIAL_VARIABLES if (value := values.get(name))}

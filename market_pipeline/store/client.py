@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from botocore import UNSIGNED
+from botocore.awsrequest import AWSPreparedRequest
 from botocore.config import Config
 
 from market_pipeline.config.settings import Settings
 from market_pipeline.config.store_address import StoreAddress
-from market_pipeline.store._credentials import credentials_kind, session
+from market_pipeline.scrub.scrubber import learn
+from market_pipeline.store._credentials import credentials_kind, learn_credentials, session
 from market_pipeline.store.download import Progress, download
 from market_pipeline.store.faults import (
     BOTO_ERRORS,
@@ -75,6 +77,8 @@ class Store:
         try:
             self._session = session()
             self._client = self._make_client(patience)
+            if not address.anonymous:
+                learn_credentials(self._session)
         except BOTO_ERRORS as error:
             raise store_error(error, address.uri) from None
         except ValueError:  # of the endpoint alone
@@ -107,9 +111,11 @@ class Store:
         client.meta.events.register("before-send.s3", self._before_send)
         return client
 
-    def _before_send(self, **_: object) -> None:
+    def _before_send(self, request: AWSPreparedRequest, **_: object) -> None:
         # boto3 calls this for every attempt, so that repeated requests are limited as well.
         self._requests_limit.take()
+        token = request.headers.get("X-Amz-Security-Token")
+        learn(token.decode() if isinstance(token, bytes) else token)
 
     def __enter__(self) -> Self:
         return self

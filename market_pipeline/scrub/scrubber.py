@@ -1,0 +1,138 @@
+"""The secrets this process knows, and texts without them.
+
+Whoever reads a secret, from a setting, a file or a provider, makes it known here at once; whatever
+leaves the process is scrubbed. So an exit needs to know no setting, and a reader no exit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from threading import Lock
+from typing import Any
+
+from market_pipeline.scrub.forms import forms, pattern, plain
+from market_pipeline.scrub.guessed import MARK, is_secret_name, may_hold_secret, without_guessed
+
+__all__ = ["WITHHELD", "known_secrets", "learn", "learning", "scrubbed", "scrubbed_json"]
+
+WITHHELD = "[text withheld: it holds a secret]"
+"""In the place of a text from which a secret could not be cut out."""
+
+_FEWEST, _FEWEST_LETTERS = 6, 10
+"""A shorter one stands in too many texts by chance, and so does a word (letters of one case)."""
+_MOST = 64
+"""A longer one is looked for in pieces, so that no pattern becomes too large."""
+
+
+class _Known:
+    """Each known secret with its forms; replaced as a whole, so that readers need no lock."""
+
+    def __init__(self) -> None:
+        self.by_secret: dict[str, tuple[str, ...]] = {}
+        self.learners: list[Callable[[str], None]] = []
+        self.lock = Lock()
+
+
+_known = _Known()
+
+
+def learn(*secrets: str | None) -> None:
+    """Has these taken out of every text from now on.
+
+    Not those of fewer than 6 characters, or of fewer than 10 that are all letters of one case.
+    """
+    for secret in filter(None, secrets):
+        for piece in _pieces(secret):
+            if piece in _known.by_secret:
+                continue
+            with _known.lock:
+                larger = _known.by_secret | {piece: forms(piece)}
+                # The longest first: one may be a part of another.
+                _known.by_secret = dict(sorted(larger.items(), key=lambda each: -len(each[0])))
+                for tell in _known.learners:
+                    tell(piece)
+
+
+def _pieces(secret: str) -> Iterator[str]:
+    for line in {secret, *secret.splitlines()} if "\n" in secret else (secret,):
+        text = line.strip()
+        for start in range(0, max(len(text) - _FEWEST, 1), _MOST):
+            # The last piece is a whole one too, so that none is too short.
+            piece = text[start : start + _MOST] if start + _MOST <= len(text) else text[-_MOST:]
+            is_word = piece.isalpha() and (piece.islower() or piece.isupper())
+            if len(piece) >= (_FEWEST_LETTERS if is_word else _FEWEST):
+                yield piece
+
+
+def known_secrets() -> tuple[str, ...]:
+    """What is known, the longest first."""
+    return tuple(_known.by_secret)
+
+
+@contextmanager
+def learning(tell: Callable[[str], None]) -> Iterator[None]:
+    """Calls a function with each secret that is known, and that is learnt in the `with` block."""
+    with _known.lock:
+        _known.learners.append(tell)
+        for secret in _known.by_secret:
+            tell(secret)
+    try:
+        yield
+    finally:
+        with _known.lock:
+            _known.learners.remove(tell)
+
+
+def scrubbed(text: str, *, guess: bool = True) -> str:
+    """The text with `[secret]` in the place of every secret.
+
+    Args:
+        text: Of any kind; for one in JSON there is `scrubbed_json`.
+        guess: Whether to take out also what only looks like a secret.
+    """
+    secrets = _held(text)
+    if secrets:
+        for secret in secrets:
+            text = pattern(secret).sub(MARK, text)
+        if _held(text):
+            return WITHHELD
+    return without_guessed(text) if guess and may_hold_secret(text) else text
+
+
+def _held(text: str) -> list[str]:
+    """The known secrets that a text holds in any form."""
+    known = _known.by_secret
+    if not known:
+        return []
+    unescaped = plain(text)
+    return [secret for secret, each in known.items() if any(form in unescaped for form in each)]
+
+
+def scrubbed_json(text: str, *, guess: bool = True) -> str:
+    """As `scrubbed`, of a text in JSON, which it still is afterwards; unchanged where it can be."""
+    if not _held(text) and not (guess and may_hold_secret(text)):
+        return text
+    with suppress(ValueError, RecursionError):
+        before = json.loads(text)
+        after = _without(before, guess=guess)
+        return text if after == before else json.dumps(after)
+    return scrubbed(text, guess=guess)
+
+
+def _without(value: Any, *, guess: bool, named: bool = False) -> Any:
+    """A value of JSON without secrets; `named` is whether it stands below the name of one."""
+    if isinstance(value, str):
+        inner = scrubbed_json if value[:1] in {"{", "["} else scrubbed
+        return MARK if named and value else inner(value, guess=guess)
+    if isinstance(value, list):
+        return [_without(each, guess=guess, named=named) for each in value]
+    if isinstance(value, Mapping):
+        return {
+            key if key.startswith("__") else scrubbed(key, guess=guess): each
+            if key.startswith("__")
+            else _without(each, guess=guess, named=named or (guess and is_secret_name(key)))
+            for key, each in value.items()
+        }
+    return value

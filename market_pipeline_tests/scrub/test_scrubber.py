@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+import secrets
+import string
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from market_pipeline.scrub import scrubber
+from market_pipeline.scrub.guessed import MARK
+from market_pipeline.scrub.scrubber import (
+    WITHHELD,
+    known_secrets,
+    learn,
+    scrubbed,
+    scrubbed_json,
+)
+from market_pipeline_tests.scrub.written import ways
+
+# Around a secret: nothing, a line, quotes, a path, an assignment without the name of one.
+PLACES = ("{}", "x\n{} y", 'a"{}"b', "/{}/", "k={}", "({})", "n{}")
+
+
+def random_secret(signs: str = "+/=!", length: int = 40) -> str:
+    letters = string.ascii_letters + string.digits + signs
+    return "A1" + "".join(secrets.choice(letters) for _ in range(length - 2))
+
+
+class TestKnown:
+    @pytest.mark.parametrize(
+        "secret",
+        [
+            random_secret(),
+            random_secret("-_.~"),
+            random_secret("", 6),
+            random_secret("\\\"'&<>%"),
+            'a pass phrase with "quotes" & <tags>, back\\slash und Ümlaut',
+        ],
+    )
+    def test_no_way_of_writing_is_let_out(self, secret):
+        """However a secret is written, wherever it stands in a text or in JSON, it is taken out."""
+        learn(secret)
+        out = {}
+        for name, written in ways(secret):
+            for place in PLACES:
+                text = place.format(written)
+                record = json.dumps({"text": text, "list": [json.dumps([text])]})
+                clean, clean_record = scrubbed(text), scrubbed_json(record)
+                if MARK not in clean or written in clean or clean == WITHHELD:
+                    out[name, place] = clean
+                if written in json.loads(clean_record)["text"] or secret in clean_record:
+                    out[name, place, "JSON"] = clean_record
+        assert {} == out
+
+    @settings(max_examples=20)  # each compiles patterns
+    @given(st.text(min_size=10, max_size=100), st.text(max_size=20))
+    def test_any_text_may_be_one(self, secret, around):
+        """A secret of any characters, however long, is nowhere in what is left."""
+        scrubber._known = scrubber._Known()
+        learn(secret)
+        clean = scrubbed(f"{around}{secret}{around}")
+        in_json = json.loads(scrubbed_json(json.dumps({"a": f"{around}{secret}{around}"})))
+        kept = [each for each in known_secrets() if each in clean or each in in_json.get("a", "")]
+        assert [] == kept
+
+    def test_each_line_of_a_long_one(self):
+        """A secret of many lines, such as a key in PEM, is known by each of them."""
+        lines = [random_secret(length=64) for _ in range(10)]
+        learn("\n".join(lines))
+        assert [MARK] * 10 == [scrubbed(line) for line in lines]
+
+    def test_of_few_characters(self):
+        """What stands in many texts by chance is not taken for a secret."""
+        learn("data", "dagster", "a1b2c", "", None)
+        assert () == known_secrets()
+
+    def test_other_texts_stay(self):
+        """A text without a secret is the same, to the byte, also in JSON."""
+        learn(random_secret())
+        texts = [
+            "2024-08-01 BINANCE:BTC-USDT 3 files, 10 % of 1,000 rows; see docs/checks/gap.md",
+            '{"__class__": "EventLogEntry",  "message": "\\u2026 100 %\\n", "step_key": "a_b"}',
+            "PIPELINE_MASTER_KEY: expected 32 bytes in base64. Correct it",
+            "master_key, master_key_file: more than one is set. Keep one.",
+            "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment or .env",
+            "Basic information of tokens, and 12 secrets: none",
+        ]
+        assert texts == [scrubbed(text) for text in texts]
+        assert texts == [scrubbed_json(text) for text in texts]
+
+
+class TestGuessed:
+    @pytest.mark.parametrize(
+        ("text", "clean"),
+        [
+            ("password=hunter2", "password=[secret]"),
+            ("DB_PASSWORD = 'hunter 2' x", "DB_PASSWORD = '[secret]' x"),
+            ('{"secret_key": "abc"}', '{"secret_key": "[secret]"}'),
+            ("aws_secret_access_key = abc123DEF456", "aws_secret_access_key = [secret]"),
+            ("Authorization: Bearer abc.def", "Authorization: [secret]"),
+            ("{'Authorization': 'AWS4 Credential=A, b'}", "{'Authorization': '[secret]'}"),
+            ("X-Vault-Token: abcdef", "X-Vault-Token: [secret]"),
+            ("https://user:pw@host/x?token=a&b=1", "https://[secret]@host/x?token=[secret]&b=1"),
+            ("https://h/?X-Amz-Signature=ab&c=d", "https://h/?X-Amz-Signature=[secret]&c=d"),
+            ("used AKIAIOSFODNN7EXAMPLE here", "used [secret] here"),
+            ("-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n", "[secret]\n"),
+        ],
+    )
+    def test_by_name_and_form(self, text, clean):
+        """What stands behind the name of a secret is taken out unknown, once and for all."""
+        assert (clean, clean) == (scrubbed(text), scrubbed(clean))
+
+    def test_below_the_name_of_one(self):
+        """In JSON everything below a secret's name is taken out, but the types of its parts."""
+        config = {"db": {"password": {"__class__": "T", "text": "a", "n": [1, "b"]}, "port": "1"}}
+        expected = {
+            "db": {"password": {"__class__": "T", "text": MARK, "n": [1, MARK]}, "port": "1"}
+        }
+        assert expected == json.loads(scrubbed_json(json.dumps(config)))
+
+    def test_not_where_it_is_read_back(self):
+        """What is only guessed stays in the config of a run, which Dagster reads again."""
+        text = json.dumps({"password": "needed by another project"})
+        assert text == scrubbed_json(text, guess=False)
