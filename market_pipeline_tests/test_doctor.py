@@ -14,6 +14,7 @@ from market_pipeline.doctor import _environment as environment
 from market_pipeline.doctor.finding import Diagnosis, DoctorReport
 from market_pipeline.doctor.run import run_doctor
 from market_pipeline.tables import refresh_catalogue, with_catalogue
+from market_pipeline_tests.conftest import REPOSITORY
 from market_pipeline_tests.store.servers import no_credentials
 
 INSTRUMENTS = """
@@ -39,7 +40,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     home = tmp_path / "home"
     home.mkdir()
-    (home / "dagster.yaml").touch()
+    shutil.copy(REPOSITORY / "dagster_home" / "dagster.yaml", home)
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     (tmp_path / "instruments.yaml").write_text(INSTRUMENTS)
     (tmp_path / "data").mkdir(mode=0o700)
@@ -74,7 +75,8 @@ class TestReport:
         """The findings come in a fixed order, `disks` for each of three folders."""
         assert [
             "settings", "python", "dagster", "duckdb", "polars", "deltalake", "numba",
-            "open_files", "memory", "dagster_home", "data_dir", "free_disk", *["disks"] * 3,
+            "open_files", "memory", "dagster_home", "scrubbing", "data_dir", "free_disk",
+            *["disks"] * 3,
             "instruments", "lake",
         ] == [each.name for each in run_doctor().findings]  # fmt: skip
 
@@ -221,6 +223,19 @@ class TestDagsterHome:
         """A home without dagster.yaml warns."""
         (folder / "home" / "dagster.yaml").unlink()
         assert "warn" == finding("dagster_home").status
+
+
+class TestScrubbing:
+    def test_of_the_project(self):
+        """The project's own configuration has everything written without secrets."""
+        assert "ok" == finding("scrubbing").status
+
+    def test_of_before(self, folder):
+        """One that lacks a section warns, and names it."""
+        file = folder / "home" / "dagster.yaml"
+        file.write_text(file.read_text().replace("compute_logs:", "other:"))
+        found = finding("scrubbing")
+        assert ("warn", True) == (found.status, "compute_logs" in found.found)
 
 
 class TestEnvFile:

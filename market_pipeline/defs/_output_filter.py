@@ -59,7 +59,7 @@ class _Stream:
                     left = left[os.write(descriptor, left) :]
 
 
-class _Told:
+class _Secrets:
     """The secrets that the step's process knows, a line of JSON each."""
 
     def __init__(self, source: int) -> None:
@@ -68,7 +68,7 @@ class _Told:
         os.set_blocking(source, False)
 
     def hear(self) -> None:
-        """Learns what has been told so far: before the step writes it, it has told it."""
+        """Learns what has come so far: the step sends a secret before it writes it."""
         with suppress(BlockingIOError):
             while data := os.read(self._source, _READ_BYTES):
                 *lines, self._held = (self._held + data).split(b"\n")
@@ -79,12 +79,12 @@ def main(arguments: list[str]) -> None:
     """Goes on until every stream has ended.
 
     Args:
-        arguments: Where secrets are told, then of each stream its source, the descriptor where it
+        arguments: Where secrets come from, then of each stream its source, the descriptor where it
             is shown, and its file.
     """
     for number in (signal.SIGINT, signal.SIGTERM):  # what the step says to that is kept too
         signal.signal(number, signal.SIG_IGN)
-    told = _Told(int(arguments[0]))
+    secrets = _Secrets(int(arguments[0]))
     with selectors.DefaultSelector() as selector:
         for source, shown, path in zip(*(arguments[n::3] for n in (1, 2, 3)), strict=True):
             stream = _Stream(int(source), int(shown), Path(path))
@@ -93,7 +93,7 @@ def main(arguments: list[str]) -> None:
             ready = selector.select(_IDLE_SECONDS)
             for key, _ in ready:
                 data = os.read(key.fd, _READ_BYTES)
-                told.hear()
+                secrets.hear()
                 key.data.take(data)
                 if not data:
                     key.data.flush()

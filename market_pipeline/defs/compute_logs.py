@@ -67,10 +67,10 @@ def _filtered(files: dict[TextIO, Path]) -> Iterator[None]:
             for stream, path in files.items()
             if (number := _descriptor(stream)) is not None
         }
-        told_read, told_write = os.pipe()
+        secrets_read, secrets_write = os.pipe()
         pipes = {stream: os.pipe() for stream in kept}
         shown = {stream: os.dup(number) for stream, (number, _) in kept.items()}
-        arguments = [f"{told_read}"]
+        arguments = [f"{secrets_read}"]
         for stream, (_, path) in kept.items():
             arguments += [f"{pipes[stream][0]}", f"{shown[stream]}", str(path)]
         process = subprocess.Popen(
@@ -78,13 +78,13 @@ def _filtered(files: dict[TextIO, Path]) -> Iterator[None]:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            pass_fds=[told_read, *(each[0] for each in pipes.values()), *shown.values()],
+            pass_fds=[secrets_read, *(each[0] for each in pipes.values()), *shown.values()],
         )
         stack.callback(_wait, process)
-        for descriptor in (told_read, *(each[0] for each in pipes.values())):
+        for descriptor in (secrets_read, *(each[0] for each in pipes.values())):
             os.close(descriptor)
-        stack.callback(os.close, told_write)
-        stack.enter_context(learning(lambda secret: _tell(told_write, secret)))
+        stack.callback(os.close, secrets_write)
+        stack.enter_context(learning(lambda secret: _tell(secrets_write, secret)))
         for stream, (number, _) in kept.items():
             stack.callback(_restore, stream, number, shown[stream])
             stream.flush()

@@ -13,6 +13,7 @@ from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import FIELDS, Settings, load_settings
 from market_pipeline.doctor import _environment as environment
 from market_pipeline.doctor import _lake as lake
+from market_pipeline.doctor import _secrets as secrets
 from market_pipeline.doctor import folders
 from market_pipeline.doctor.finding import Diagnosis, DoctorReport, Finding
 from market_pipeline.errors import MarketPipelineError, SettingsError, StoreError
@@ -37,6 +38,12 @@ def run_doctor(load: Callable[[], Settings] = load_settings) -> DoctorReport:
     findings += collect("memory", environment.check_memory)
     findings += collect("dagster_home", environment.check_dagster_home)
     findings += collect("env_file", environment.check_env_file)
+        findings += _collect(package, environment.check_package, package)
+    findings += _collect("open_files", environment.check_open_files)
+    findings += _collect("memory", environment.check_memory)
+    findings += _collect("dagster_home", environment.check_dagster_home)
+    findings += _collect("scrubbing", secrets.check_scrubbing)
+    findings += _collect("env_file", environment.check_env_file)
     try:
         settings = load()
     except SettingsError as error:

@@ -62,9 +62,7 @@ def test_nothing_of_a_failed_run(instance, tmp_path, capfd):
         raise_on_error=False,
     )
     error = SerializableErrorInfo(SECRETS[0], [f"line {text}\n" for text in WRITTEN], "ValueError")
-    data = TickData(
-        "origin", "sensor", InstigatorType.SENSOR, TickStatus.FAILURE, 1.0, error=error
-    )
+    data = TickData("origin", "sensor", InstigatorType.SENSOR, TickStatus.FAILURE, 1.0, error=error)
     instance.create_tick(data)
     printed = capfd.readouterr()
     home = tmp_path / "home"
