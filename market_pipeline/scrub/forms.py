@@ -39,8 +39,9 @@ def forms(secret: str) -> tuple[str, ...]:
     """What of a `plain` text shows that the text holds the secret."""
     data = secret.encode(errors="surrogateescape")
     spaced = " ".join(secret.split())
-    # Of JSON's `\t` a plain text has the letter.
-    texts = (secret, spaced, spaced.replace(" ", "+"), json.dumps(secret, ensure_ascii=False)[1:-1])
+    # A plain text has the letter of JSON's `\\t`, and no `%41` that the secret itself may have.
+    texts = [secret, spaced, spaced.replace(" ", "+"), json.dumps(secret, ensure_ascii=False)[1:-1]]
+    texts += [plain(each) for each in texts]
     found = [*texts, *(each.encode(errors="surrogateescape").decode("latin-1") for each in texts)]
     found += [*_base64_cores(data), data.hex(), data.hex().upper(), _base32(data)]
     return tuple(dict.fromkeys(map(_normal, found)))

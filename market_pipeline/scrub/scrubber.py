@@ -107,7 +107,11 @@ def _held(text: str) -> list[str]:
     if not known:
         return []
     unescaped = plain(text)
-    return [secret for secret, each in known.items() if any(form in unescaped for form in each)]
+    return [
+        secret
+        for secret, each in known.items()
+        if secret in text or any(form in unescaped for form in each)
+    ]
 
 
 def scrubbed_json(text: str, *, guess: bool = True) -> str:
