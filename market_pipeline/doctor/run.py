@@ -37,13 +37,8 @@ def run_doctor(load: Callable[[], Settings] = load_settings) -> DoctorReport:
     findings += collect("open_files", environment.check_open_files)
     findings += collect("memory", environment.check_memory)
     findings += collect("dagster_home", environment.check_dagster_home)
+    findings += collect("scrubbing", secrets.check_scrubbing)
     findings += collect("env_file", environment.check_env_file)
-        findings += _collect(package, environment.check_package, package)
-    findings += _collect("open_files", environment.check_open_files)
-    findings += _collect("memory", environment.check_memory)
-    findings += _collect("dagster_home", environment.check_dagster_home)
-    findings += _collect("scrubbing", secrets.check_scrubbing)
-    findings += _collect("env_file", environment.check_env_file)
     try:
         settings = load()
     except SettingsError as error:
