@@ -25,7 +25,7 @@ from market_pipeline.mapped import ColumnArray
 from market_pipeline.security.stored import is_sealed
 from market_pipeline.sources.memory_limits import PIECE_BYTES, ROW_GROUP_BYTES, TEXT_BYTES
 from market_pipeline.sources.parquet_pages import check_pages
-from market_pipeline.sources.parquet_window import parquet_source, readable_at, window_bytes
+from market_pipeline.sources.parquet_window import parquet_source, readable_parts, window_bytes
 
 __all__ = ["Columns", "largest_piece_bytes", "read_pieces", "streamed_row_groups"]
 
@@ -59,31 +59,34 @@ def read_pieces(
     # Asked once, as Arrow makes it each time: a snapshot of 1,000 levels has 4,000 columns.
     numbered = {name: number for number, name in enumerate(parquet.schema_arrow.names)}
     numbers = [numbered[name] for name in columns]
-    for groups, first_row, count in _pieces(metadata, columns, rows):
-        skip = max(0, skip_rows - first_row)
-        if skip >= count:
-            continue
-        is_streamed = _is_streamed(metadata, groups[0], columns) or (
-            is_sealed(file) and window_bytes(metadata, groups, numbers) > 2 * ROW_GROUP_BYTES
-        )
-        source = nullcontext(file) if is_streamed else readable_at(file, metadata, groups, numbers)
-        with source as at:
-            unpacked = [
-                check_pages(file, metadata, group, numbers, first_row, source=at)
-                for group in groups
-            ]
-            all_bytes = sum(group.all_bytes for group in unpacked)
-            if not is_streamed and all_bytes <= 2 * ROW_GROUP_BYTES:
-                most = _rows_at_once(count, columns)
-                while skip < count:
-                    piece = _decode(at, file, columns, first_row + skip, min(most, count - skip))
-                    if piece is None:
-                        break
-                    yield first_row + skip, piece
-                    del piece  # or it would be held while the next one is decoded
-                    skip = min(skip + most, count)
-        if skip < count:
-            yield from _stream(metadata, file, columns, groups, first_row, rows, skip)
+    with readable_parts(file, metadata) as part_at:
+        for groups, first_row, count in _pieces(metadata, columns, rows):
+            skip = max(0, skip_rows - first_row)
+            if skip >= count:
+                continue
+            is_streamed = _is_streamed(metadata, groups[0], columns) or (
+                is_sealed(file) and window_bytes(metadata, groups, numbers) > 2 * ROW_GROUP_BYTES
+            )
+            source = nullcontext(file) if is_streamed else part_at(groups, numbers)
+            with source as at:
+                unpacked = [
+                    check_pages(file, metadata, group, numbers, first_row, source=at)
+                    for group in groups
+                ]
+                all_bytes = sum(group.all_bytes for group in unpacked)
+                if not is_streamed and all_bytes <= 2 * ROW_GROUP_BYTES:
+                    most = _rows_at_once(count, columns)
+                    while skip < count:
+                        piece = _decode(
+                            at, file, columns, first_row + skip, min(most, count - skip)
+                        )
+                        if piece is None:
+                            break
+                        yield first_row + skip, piece
+                        del piece  # or it would be held while the next one is decoded
+                        skip = min(skip + most, count)
+            if skip < count:
+                yield from _stream(metadata, file, columns, groups, first_row, rows, skip)
 
 
 def streamed_row_groups(parquet: pq.ParquetFile, columns: Sequence[str]) -> int:

@@ -7,8 +7,8 @@ the footer, each at its own place in a file that has no name and never comes to 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from market_pipeline.security.stored import is_sealed, open_stored
 
-__all__ = ["parquet_source", "readable_at", "scan_shard", "window_bytes"]
+__all__ = ["PartAt", "parquet_source", "readable_parts", "scan_shard", "window_bytes"]
 
 _COPY_BYTES = 1 << 20
 _END_BYTES = 8
@@ -29,42 +29,50 @@ def parquet_source(file: Path) -> Path | BinaryIO:
     return open_stored(file) if is_sealed(file) else file
 
 
+PartAt = Callable[[Sequence[int], Sequence[int]], AbstractContextManager[Path]]
+"""Gives a path from which some columns of some row groups are read, by their numbers; no others
+may be.
+"""
+
+
 @contextmanager
-def readable_at(
-    file: Path, metadata: pq.FileMetaData, groups: Sequence[int], columns: Sequence[int]
-) -> Iterator[Path]:
-    """A path from which some columns of some row groups are read.
+def readable_parts(file: Path, metadata: pq.FileMetaData) -> Iterator[PartAt]:
+    """Where parts of a file are read from: where it lies, or each in memory if it lies sealed.
 
     Args:
-        file: By its plain name; one that lies plain is read where it is.
+        file: By its plain name; a sealed one is opened once.
         metadata: Its footer.
-        groups, columns: Which, by number; others must not be read.
 
     Raises:
-        SealError: No key opens it, or it is not as it was sealed.
+        SealError: No key opens it, or, also of a part, it is not as it was sealed.
         OSError: It cannot be read.
     """
     if not is_sealed(file):
-        yield file
+        yield lambda groups, columns: nullcontext(file)
         return
-    memory = os.memfd_create("parquet", os.MFD_CLOEXEC)
-    try:
-        with open_stored(file) as source:
-            size = source.seek(0, os.SEEK_END)
-            os.ftruncate(memory, size)
-            source.seek(size - _END_BYTES)
-            footer = int.from_bytes(source.read(_LENGTH_BYTES), "little") + _END_BYTES
-            for group in groups:
-                for begin, end in _spans(metadata.row_group(group), columns):
-                    _copy(source, memory, begin, min(end, size))
-            _copy(source, memory, max(0, size - footer), size)
-        yield Path(f"/proc/self/fd/{memory}")
-    finally:
-        os.close(memory)
+    with open_stored(file) as source:
+        size = source.seek(-_END_BYTES, os.SEEK_END) + _END_BYTES
+        footer_bytes = int.from_bytes(source.read(_LENGTH_BYTES), "little") + _END_BYTES
+        source.seek(max(0, size - footer_bytes))
+        footer = source.read()
+
+        @contextmanager
+        def in_memory(groups: Sequence[int], columns: Sequence[int]) -> Iterator[Path]:
+            memory = os.memfd_create("parquet", os.MFD_CLOEXEC)
+            try:
+                for group in groups:
+                    for begin, end in _spans(metadata.row_group(group), columns):
+                        _copy(source, memory, begin, min(end, size))
+                os.pwrite(memory, footer, size - len(footer))
+                yield Path(f"/proc/self/fd/{memory}")
+            finally:
+                os.close(memory)
+
+        yield in_memory
 
 
 def window_bytes(metadata: pq.FileMetaData, groups: Sequence[int], columns: Sequence[int]) -> int:
-    """What `readable_at` would hold of a sealed file, besides its footer."""
+    """What a part of a sealed file takes in memory, besides its footer."""
     rows = (metadata.row_group(group) for group in groups)
     return sum(end - begin for group in rows for begin, end in _spans(group, columns))
 
@@ -89,11 +97,12 @@ def scan_shard(
         return
     numbers = [parquet.schema_arrow.names.index(name) for name in columns]
     first = 0
-    for group in range(parquet.metadata.num_row_groups):
-        rows = parquet.metadata.row_group(group).num_rows
-        with readable_at(file, parquet.metadata, [group], numbers) as at:
-            yield _scan(at, columns, row_index).slice(first, rows)
-        first += rows
+    with readable_parts(file, parquet.metadata) as part_at:
+        for group in range(parquet.metadata.num_row_groups):
+            rows = parquet.metadata.row_group(group).num_rows
+            with part_at([group], numbers) as at:
+                yield _scan(at, columns, row_index).slice(first, rows)
+            first += rows
 
 
 def _scan(at: Path, columns: Sequence[str], row_index: str | None) -> pl.LazyFrame:

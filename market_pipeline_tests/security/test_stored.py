@@ -231,10 +231,10 @@ def test_killed_at_any_moment(tmp_path, ring):
     """After kill -9 each file is there once with what was in it, and sealing ends it."""
     folder, chance = tmp_path / "hours", random.Random(11)
     folder.mkdir()
-    files = {folder / f"{at:02}.recording": chance.randbytes(1_500_000) for at in range(60)}
+    files = {folder / f"{at:02}.recording": chance.randbytes(1_500_000) for at in range(30)}
     for path, content in files.items():
         path.write_bytes(content)
-    for _ in range(8):
+    for _ in range(5):
         child = subprocess.Popen(
             [sys.executable, "-c", _CHILD, str(folder)], stdout=subprocess.PIPE
         )
