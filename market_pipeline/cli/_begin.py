@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from market_pipeline.errors import SettingsError
+from market_pipeline.scrub.scrubber import scrubbed
 
 __all__ = ["begin"]
 
@@ -14,7 +14,6 @@ __all__ = ["begin"]
 _UNRECORDED = {"audit", "doctor", "health"}
 # They say what is wrong, or are needed to move away from a plain disk.
 _ON_ANY_DISK = {*_UNRECORDED, "keys"}
-_LOGIN = re.compile(r"(?<=://)[^/@\s]*@")
 
 
 def begin(verb: str, arguments: Sequence[str]) -> None:
@@ -44,5 +43,5 @@ def begin(verb: str, arguments: Sequence[str]) -> None:
 
         require_encrypted(written_to(settings.data_dir))
     record_settings(settings)
-    shown = [_LOGIN.sub("***@", each) for each in arguments]
-    record(settings.data_dir, "verb", {"verb": verb, "arguments": shown})
+    given = [scrubbed(each) for each in arguments]
+    record(settings.data_dir, "verb", {"verb": verb, "arguments": given})

@@ -46,7 +46,7 @@ def entries(folder):
 
 
 def test_verbs_are_recorded(folder):
-    """A verb is recorded with its arguments, without a login; those that touch no data are not."""
+    """A verb is recorded with its arguments, without a secret; those that touch no data are not."""
     ran("keys", "new", "exports")
     ran("verdict", "--instrument", "s3://me:secret@bucket")
     for verb in (
@@ -60,7 +60,7 @@ def test_verbs_are_recorded(folder):
     verbs = [each.what for each in entries(folder) if each.action == "verb"]
     assert [
         {"verb": "keys", "arguments": ["new", "exports"]},
-        {"verb": "verdict", "arguments": ["--instrument", "s3://***@bucket"]},
+        {"verb": "verdict", "arguments": ["--instrument", "s3://[secret]@bucket"]},
     ] == verbs
     (key,) = (each.what for each in entries(folder) if each.action == "key")
     assert ("made", True) == (key["done"], key["key"].startswith("exports-"))
