@@ -26,6 +26,7 @@ from market_pipeline.cli.prune import prune
 from market_pipeline.cli.recording import recording
 from market_pipeline.cli.report import report
 from market_pipeline.cli.run import run
+from market_pipeline.cli.secrets import secrets
 from market_pipeline.cli.verdict import verdict
 from market_pipeline.machine import require_open_files
 
@@ -73,6 +74,7 @@ app.add_typer(recording)
 app.add_typer(golden)
 app.add_typer(keys)
 app.add_typer(audit)
+app.add_typer(secrets)
 
 
 def _show_version(asked: bool) -> None:

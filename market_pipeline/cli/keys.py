@@ -29,7 +29,7 @@ keys = typer.Typer(
     no_args_is_help=True,
 )
 PurposeName = Annotated[
-    str, typer.Argument(metavar="PURPOSE", help="captures, raw, exports or backups.")
+    str, typer.Argument(metavar="PURPOSE", help="captures, raw, exports, backups or secrets.")
 ]
 Files = Annotated[
     list[Path] | None,

@@ -1,49 +1,51 @@
-"""Typed settings: environment over `.env` over `config.yaml` over defaults, all problems at once.
+"""Typed settings from every source over their defaults, all problems at once.
+
+The environment is before `.env`, that before the folder of secrets; then come the provider of
+secrets and `config.yaml`.
 
 Use `load_settings()`. It refuses unknown keys in every source and lists everything that is wrong
 in one `SettingsError`, so that a user fixes a file once and not once per mistake.
 
-Secrets are the fields of type `SecretStr`: read from the environment or `.env` only (a key in
-`config.yaml` is a problem) and never shown. The values of settings are kept out of error texts.
+Secrets are the fields of type `SecretStr`: refused in `config.yaml`, and never shown. The values of
+settings are kept out of error texts.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from datetime import date
-from io import StringIO
 from pathlib import Path
 from typing import Any, get_args
 
-from dotenv import dotenv_values
-from dotenv.parser import parse_stream
 from pydantic import Field, SecretStr, ValidationError
 
+from market_pipeline.config._layers import (
+    CREDENTIAL_VARIABLES,
+    ENV_FILE,
+    ENV_PREFIX,
+    Known,
+    Layer,
+    provider_layer,
+    read_layers,
+)
 from market_pipeline.config.alerting import AlertSettings
 from market_pipeline.config.capture import CaptureSettings
 from market_pipeline.config.golden import GoldenSettings
 from market_pipeline.config.lake import LakeSettings
+from market_pipeline.config.providers import SecretsSettings, provided
 from market_pipeline.config.retention import RetentionSettings
-from market_pipeline.config.secret_values import (
-    learn_address,
-    learn_environment,
-    learn_secret,
-    learn_variables,
-)
 from market_pipeline.config.security import SecuritySettings
 from market_pipeline.config.transport import spoken_to_in_clear
 from market_pipeline.config.values import (
     AbsolutePath,
     Day,
     Integer,
+    OptionalPath,
     Real,
     SettingsModel,
     Widths,
-    absolute_path,
 )
-from market_pipeline.config.yaml_files import nearest_known, read_yaml_mapping
 from market_pipeline.errors import SettingsError
 
 __all__ = [
@@ -51,24 +53,15 @@ __all__ = [
     "ENV_FILE",
     "ENV_PREFIX",
     "FIELDS",
+    "SECRETS",
     "Settings",
     "load_settings",
+    "store_credentials",
     "usable_settings",
 ]
 
-ENV_PREFIX = "PIPELINE_"
-ENV_FILE = Path(".env")
-
-# Dagster reads the same `.env`, so its variables may stand there beside ours.
-_NEIGHBOUR_PREFIX = "DAGSTER_"
-
-CREDENTIAL_VARIABLES = (
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_PROFILE",
-)
-"""What may stand in `.env` for the object store; see `store._credentials`."""
+# In the environment boto3 reads them itself.
+_NAMING_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE")
 
 
 def _cpu_count() -> int:
@@ -93,6 +86,13 @@ class Settings(AlertSettings, LakeSettings, RetentionSettings, SecuritySettings)
         description=(
             "The YAML file of settings. It can be set in the environment or in .env only, and it "
             "must exist if it is set."
+        ),
+    )
+    secrets_dir: OptionalPath = Field(
+        default=None,
+        description=(
+            "A folder with a file for each secret, or other setting, named as it, as Kubernetes "
+            "mounts them. It can be set in the environment or in .env only."
         ),
     )
     instruments_file: AbsolutePath = Field(
@@ -170,9 +170,16 @@ class Settings(AlertSettings, LakeSettings, RetentionSettings, SecuritySettings)
     golden: GoldenSettings = Field(
         default=GoldenSettings(), description="What a golden sample must be to pass."
     )
+    secrets: SecretsSettings = Field(
+        default=SecretsSettings(), description="The provider of secrets, and how it is asked."
+    )
 
 
-_SECTIONS: dict[str, type[SettingsModel]] = {"capture": CaptureSettings, "golden": GoldenSettings}
+_SECTIONS: dict[str, type[SettingsModel]] = {
+    "capture": CaptureSettings,
+    "golden": GoldenSettings,
+    "secrets": SecretsSettings,
+}
 
 FIELDS = {name: info for name, info in Settings.model_fields.items() if name not in _SECTIONS} | {
     f"{section}__{name}": info
@@ -181,9 +188,9 @@ FIELDS = {name: info for name, info in Settings.model_fields.items() if name not
 }
 """Every setting by its name in lower case, those of a section as `section__name`."""
 
-_SECRETS = frozenset(
-    name for name, info in FIELDS.items() if SecretStr in get_args(info.annotation)
-)
+SECRETS = frozenset(name for name, info in FIELDS.items() if SecretStr in get_args(info.annotation))
+"""Those that are secrets."""
+_KNOWN = Known(FIELDS, SECRETS, _SECTIONS)
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -208,7 +215,40 @@ def usable_settings(**overrides: Any) -> tuple[Settings, list[str]]:
 
     For who must go on whatever is wrong, as the watch that reports it; see `load_settings`.
     """
-    layers = _read_layers(overrides)
+    layers = _with_provider(read_layers(overrides, _KNOWN))
+    return _usable(layers)
+
+
+def store_credentials() -> tuple[dict[str, str], str]:
+    """The credentials of the object store that stand with the secrets, and where they stand.
+
+    All are of the first source that names a key or a profile: half of two would be a pair that
+    nobody meant. None where the environment names one: boto3 reads that itself.
+    """
+    if not any(os.environ.get(name) for name in _NAMING_CREDENTIALS):
+        for layer in _with_provider(read_layers({}, _KNOWN)):
+            if any(layer.credentials.get(name) for name in _NAMING_CREDENTIALS):
+                return {name: text for name, text in layer.credentials.items() if text}, layer.label
+    return {}, ""
+
+
+def _with_provider(layers: list[Layer]) -> list[Layer]:
+    """With what the provider gives that the others name; `config.yaml` stays the weakest."""
+    if any(layer.values.get("secrets__provider") for layer in layers):
+        settings, _ = _usable(layers)
+        if settings.secrets.provider is not None:
+            label = f"provider {settings.secrets.provider}"
+            try:
+                values = provided(settings)
+            except SettingsError as error:
+                values = {}
+                layers[-1].problems += error.problems
+            layers.insert(-1, provider_layer(label, values, _KNOWN))
+    return layers
+
+
+def _usable(layers: list[Layer]) -> tuple[Settings, list[str]]:
+    """The settings of some layers, and what is wrong with these."""
     problems = [problem for layer in layers for problem in layer.problems]
     merged = {key: value for layer in reversed(layers) for key, value in layer.values.items()}
     while True:
@@ -247,152 +287,9 @@ def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def _refusal(layer: _Layer, name: str, message: str) -> str:
+def _refusal(layer: Layer, name: str, message: str) -> str:
     reason = message.removeprefix("Value error, ").replace("Input should be", "must be")
     return (
         f"{layer.label}: {layer.keys[name]}: {reason}. "
         f"What it is: {FIELDS[name].description} Correct it, or remove it to use the default."
     )
-
-
-# --- sources ----------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Layer:
-    """One source of settings: known values and their keys as spelt there, and its problems."""
-
-    label: str
-    values: dict[str, Any] = field(default_factory=dict)
-    keys: dict[str, str] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-
-    def add(self, spelt: str, name: str, value: object, spelling: Callable[[str], str]) -> None:
-        """Take one key of the source, or list it as a problem if no field has that name."""
-        if isinstance(value, str):
-            (learn_secret if name in _SECRETS else learn_address)(value)
-        if name in FIELDS:
-            if name in self.values:
-                self.problems.append(
-                    f"{self.label}: {spelt} is given twice, the first time as {self.keys[name]}. "
-                    "Remove one of them."
-                )
-            self.values[name] = value
-            self.keys[name] = spelt
-            return
-        known = [spelling(known_name) for known_name in FIELDS]
-        self.problems.append(
-            f"{self.label}: {spelt} is not a known key ({nearest_known(spelt, known)}). "
-            "Rename or remove it."
-        )
-
-
-def _read_layers(arguments: Mapping[str, Any]) -> list[_Layer]:
-    """Every source that can be set, the strongest first."""
-    layers = [_read_arguments(arguments), _read_environment(), _read_env_file()]
-    named = next((x.values["config_file"] for x in layers if "config_file" in x.values), None)
-    layers.append(_read_config_file(named))
-    return layers
-
-
-def _read_arguments(arguments: Mapping[str, Any]) -> _Layer:
-    layer = _Layer("argument")
-    for name, value in arguments.items():
-        layer.add(name, name, value, str)
-    return layer
-
-
-def _variable(name: str) -> str:
-    return ENV_PREFIX + name.upper()
-
-
-def _read_environment() -> _Layer:
-    layer = _Layer("environment")
-    learn_environment()
-    for spelt, text in os.environ.items():
-        if spelt.upper().startswith(ENV_PREFIX):
-            layer.add(spelt, spelt[len(ENV_PREFIX) :].lower(), text, _variable)
-    return layer
-
-
-def _read_env_file() -> _Layer:
-    layer = _Layer(str(ENV_FILE))
-    if not ENV_FILE.exists():
-        return layer
-    try:
-        text = ENV_FILE.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        layer.problems.append(f"{ENV_FILE}: cannot be read: {error}. Make it a readable text file.")
-        return layer
-    understood = StringIO()
-    given: set[str] = set()
-    for line in parse_stream(StringIO(text)):
-        if line.key is not None and line.key in given:
-            layer.problems.append(
-                f"{ENV_FILE}: line {line.original.line} gives {line.key} a second time. Remove one."
-            )
-        given.update([line.key] if line.key else [])
-        if line.error or (line.key is not None and line.value is None):
-            layer.problems.append(
-                f"{ENV_FILE}: line {line.original.line} is not KEY=value. Correct or remove it."
-            )
-        else:
-            understood.write(line.original.string)
-    understood.seek(0)
-    values = dotenv_values(stream=understood)
-    learn_variables(values)
-    for spelt, value in values.items():
-        if value is None or spelt.upper().startswith(_NEIGHBOUR_PREFIX):
-            continue
-        if spelt in CREDENTIAL_VARIABLES:
-            continue  # secrets of the store: only its client reads them
-        own = spelt.upper().startswith(ENV_PREFIX)
-        layer.add(spelt, spelt[len(ENV_PREFIX) :].lower() if own else "", value, _variable)
-    return layer
-
-
-def _read_config_file(named: object) -> _Layer:
-    """The layer of the file that `config_file` names, or of `config.yaml` if it is not set."""
-    if named is not None and not (isinstance(named, str | Path) and str(named).strip()):
-        return _Layer("config.yaml")  # `config_file` itself is refused where it was set
-    path = Path("config.yaml") if named is None else Path(named)
-    layer = _Layer(str(path))
-    try:
-        path = absolute_path(path)
-    except ValueError:
-        return layer
-    if named is None and not path.exists():
-        return layer
-    values, problems = read_yaml_mapping(path)
-    layer.problems.extend(f"{layer.label}: {problem}." for problem in problems)
-    for name, value in values.items():
-        if name == "config_file":
-            layer.problems.append(
-                f"{layer.label}: config_file cannot be set in a settings file. Set "
-                f"{_variable(name)} in the environment or in {ENV_FILE}."
-            )
-        elif name in _SECRETS:
-            layer.problems.append(
-                f"{layer.label}: {name} is a secret and cannot stand in a settings file. Remove it "
-                f"and set {_variable(name)} in the environment or in {ENV_FILE}."
-            )
-        elif name in _SECTIONS:
-            _add_section(layer, name, value)
-        else:
-            layer.add(name, name, value, _dotted)
-    return layer
-
-
-def _dotted(name: str) -> str:
-    return name.replace("__", ".")
-
-
-def _add_section(layer: _Layer, section: str, values: object) -> None:
-    if not isinstance(values, Mapping):
-        layer.problems.append(
-            f"{layer.label}: {section} is a section. Write its keys below it, indented."
-        )
-        return
-    for name, value in values.items():
-        spelt = f"{section}.{name}"
-        layer.add(spelt, f"{section}__{name}", value, _dotted)

@@ -53,6 +53,7 @@ def spoken_to_in_clear(settings: Settings) -> Iterator[tuple[str, str]]:
         "lake_endpoint_url": (settings.lake_endpoint_url or "",),
         "capture__websocket_urls": capture.websocket_urls,
         "capture__rest_url": (capture.rest_url or "",),
+        "secrets__address": (settings.secrets.address or "",),
     }
     for name, of_setting in addresses.items():
         for number, address in enumerate(of_setting, start=1):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from market_pipeline.config.providers import ask_provider
+from market_pipeline.config.settings import Settings
 from market_pipeline.config.yaml_files import read_yaml_mapping
 from market_pipeline.doctor.finding import Finding
 from market_pipeline.doctor.folders import dagster_home
 
-__all__ = ["check_scrubbing"]
+__all__ = ["check_provider", "check_scrubbing"]
 
 _SCRUBBING = {
     "event_log_storage": "market_pipeline.defs.event_log",
@@ -39,3 +41,19 @@ def check_scrubbing() -> Iterator[Finding]:
         )
     else:
         yield "ok", f"{file}: events, runs, ticks and output are written without secrets"
+
+
+def check_provider(settings: Settings) -> Iterator[Finding]:
+    """Which secrets does the provider give? Only if there is one; it is asked once more."""
+    provider = settings.secrets.provider
+    if provider is None:
+        return
+    names = ", ".join(sorted(ask_provider(settings)))
+    if names:
+        yield "ok", f"{provider} gives {names}"
+    else:
+        yield (
+            "warn",
+            f"{provider} gives no secret",
+            "Put some there (`market-pipeline secrets set` for `sealed`), or remove the provider.",
+        )

@@ -52,6 +52,7 @@ def run_doctor(load: Callable[[], Settings] = load_settings) -> DoctorReport:
     findings += collect("tls_minimum", environment.check_tls_minimum, settings.tls_minimum)
     findings += collect("plain_hosts", environment.check_plain_hosts, settings.plain_hosts)
     findings += collect("sealing", environment.check_sealing, settings)
+    findings += collect("secrets", secrets.check_provider, settings)
     findings += collect("data_dir", folders.check_data_dir, settings.data_dir)
     if findings[-1].next_step != folders.OTHER_PATH:
         findings += collect("working", folders.check_working, settings.data_dir)

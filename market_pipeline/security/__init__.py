@@ -1,4 +1,4 @@
 """What is sealed at rest: the form of a sealed file, and the keys that open it.
 
-May import `shown`, `errors`, `config` and `warehouse`.
+May import `scrub`, `shown`, `errors`, `config` and `warehouse`.
 """

@@ -39,8 +39,8 @@ from market_pipeline.warehouse.locks import locking
 
 __all__ = ["KEYS_FOLDER", "PURPOSES", "RING", "Key", "KeyRing", "Purpose"]
 
-Purpose = Literal["captures", "raw", "exports", "backups"]
-PURPOSES: tuple[Purpose, ...] = ("captures", "raw", "exports", "backups")
+Purpose = Literal["captures", "raw", "exports", "backups", "secrets"]
+PURPOSES: tuple[Purpose, ...] = ("captures", "raw", "exports", "backups", "secrets")
 
 KEYS_FOLDER = "keys"
 """Where the ring lies below the data folder."""

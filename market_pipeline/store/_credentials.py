@@ -1,4 +1,4 @@
-"""With which credentials the store is asked: the environment, `.env`, or the usual AWS chain.
+"""With which credentials the store is asked: the environment, the secrets, or the usual AWS chain.
 
 They go from there into boto3 and nowhere else: no error, log line or repr of this package has them.
 """
@@ -6,14 +6,11 @@ They go from there into boto3 and nowhere else: no error, log line or repr of th
 from __future__ import annotations
 
 import logging
-import os
 
 import boto3
 from botocore.credentials import RefreshableCredentials
-from dotenv import dotenv_values
 
-from market_pipeline.config.secret_values import learn_variables
-from market_pipeline.config.settings import CREDENTIAL_VARIABLES, ENV_FILE
+from market_pipeline.config.settings import store_credentials
 from market_pipeline.scrub.scrubber import learn
 
 __all__ = ["credentials_kind", "learn_credentials", "session"]
@@ -35,15 +32,16 @@ _KINDS = {
 
 
 def session() -> boto3.Session:
-    """A session with the keys or the profile of `.env`, or of the AWS chain if it has none.
+    """A session with the keys or the profile of `.env`, of the folder or the provider of secrets,
+    or of the AWS chain if they have none.
 
-    If the environment names a key or a profile, `.env` is not asked: half of each would be a pair
+    If the environment names a key or a profile, they are not asked: half of each would be a pair
     that nobody meant.
 
     Raises:
         botocore.exceptions.ProfileNotFound: The profile does not exist.
     """
-    given = _from_env_file()
+    given, _ = store_credentials()
     return boto3.Session(
         aws_access_key_id=given.get("AWS_ACCESS_KEY_ID"),
         aws_secret_access_key=given.get("AWS_SECRET_ACCESS_KEY"),
@@ -69,15 +67,5 @@ def credentials_kind(of: boto3.Session) -> str | None:
     if credentials is None:
         return None
     if credentials.method == "explicit":
-        return str(ENV_FILE)
+        return store_credentials()[1]
     return _KINDS.get(credentials.method, str(credentials.method))
-
-
-def _from_env_file() -> dict[str, str]:
-    if any(os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE")):
-        return {}
-    if not ENV_FILE.is_file():
-        return {}
-    values = dotenv_values(ENV_FILE)
-    learn_variables(values)
-    return {name: value for name in CREDENTIAL_VARIABLES if (value := values.get(name))}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -15,6 +14,7 @@ from botocore.config import Config
 from market_pipeline.config.settings import Settings
 from market_pipeline.config.store_address import StoreAddress
 from market_pipeline.scrub.scrubber import learn
+from market_pipeline.security.tls import require_tls
 from market_pipeline.store._credentials import credentials_kind, learn_credentials, session
 from market_pipeline.store.download import Progress, download
 from market_pipeline.store.faults import (
@@ -107,7 +107,7 @@ class Store:
             verify=str(address.ca_bundle) if address.ca_bundle else None,
             config=config,
         )
-        _require_tls(client, address.tls_minimum)
+        require_tls(client, address.tls_minimum)
         client.meta.events.register("before-send.s3", self._before_send)
         return client
 
@@ -228,21 +228,6 @@ class Store:
             target,
             progress,
         )
-
-
-def _require_tls(client: S3Client, minimum: str) -> None:
-    """Has a client speak no older version of TLS; botocore has no option for it."""
-    session: Any = client._endpoint.http_session  # type: ignore[attr-defined]
-    version = ssl.TLSVersion[f"TLSv{minimum.replace('.', '_')}"]
-    made = session._get_ssl_context
-
-    def context() -> ssl.SSLContext:  # of a proxy, too
-        context: ssl.SSLContext = made()
-        context.minimum_version = version
-        return context
-
-    session._get_ssl_context = context
-    session._manager.connection_pool_kw["ssl_context"].minimum_version = version
 
 
 def open_store(settings: Settings, *, patience: Patience | None = None) -> Store | None:

@@ -1,0 +1,84 @@
+"""Secrets of Vault, or of OpenBao: one secret of a key-value store, version 2.
+
+Source: "KV secrets engine, version 2 (API)" of the Vault documentation.
+"""
+
+from __future__ import annotations
+
+import ssl
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import httpx
+
+from market_pipeline.config.secret_values import learn_secret
+from market_pipeline.security.envelope import read_whole
+from market_pipeline.security.providers.checked import refused, required, texts
+
+if TYPE_CHECKING:
+    from market_pipeline.config.settings import Settings
+
+__all__ = ["read"]
+
+_NAME = "vault"
+_WAIT_SECONDS = 10.0
+_MAX_BYTES = 10_000
+_ANSWERS = {
+    HTTPStatus.FORBIDDEN: ("token", "Vault does not accept the token for that path"),
+    HTTPStatus.NOT_FOUND: ("path", "Vault has no such secret"),
+    HTTPStatus.SERVICE_UNAVAILABLE: ("address", "Vault is sealed or in maintenance"),
+}
+
+
+def read(settings: Settings) -> dict[str, str]:
+    """What the secret at `PIPELINE_SECRETS__PATH` holds now.
+
+    Raises:
+        SettingsError: Vault cannot be asked, or what it has is not usable.
+    """
+    secrets = settings.secrets
+    address = required(_NAME, "address", secrets.address)
+    mount, _, path = required(_NAME, "path", secrets.path).strip("/").partition("/")
+    if not path:
+        raise refused(_NAME, "path", "expected mount/path")
+    context = ssl.create_default_context(cafile=secrets.ca_bundle)
+    context.minimum_version = ssl.TLSVersion[f"TLSv{settings.tls_minimum.replace('.', '_')}"]
+    try:
+        answer = httpx.get(
+            f"{address}/v1/{quote(mount)}/data/{quote(path)}",
+            headers={"X-Vault-Token": _token(settings)},
+            verify=context,
+            timeout=_WAIT_SECONDS,
+        )
+    except httpx.HTTPError as error:  # its text may hold what was sent
+        raise refused(_NAME, "address", f"Vault cannot be asked ({type(error).__name__})") from None
+    if answer.status_code != HTTPStatus.OK:
+        other = ("address", f"Vault answered {answer.status_code}")
+        raise refused(_NAME, *_ANSWERS.get(HTTPStatus(answer.status_code), other))
+    return texts(_NAME, _data(answer))
+
+
+def _data(answer: httpx.Response) -> Any:
+    try:
+        return answer.json()["data"]["data"]
+    except (ValueError, KeyError, TypeError):
+        raise refused(_NAME, "path", "expected a key-value store of version 2") from None
+
+
+def _token(settings: Settings) -> str:
+    secrets = settings.secrets
+    if secrets.token is not None:
+        return secrets.token.get_secret_value()
+    if secrets.token_file is None:
+        raise refused(_NAME, "token", "it is needed and not set, nor is the file")
+    try:
+        token = read_whole(secrets.token_file, _MAX_BYTES).decode("ascii").strip()
+    except OSError as error:
+        raise refused(_NAME, "token_file", f"it cannot be read: {error.strerror}") from None
+    except ValueError:
+        token = ""
+    if not token or not token.isprintable():
+        raise refused(_NAME, "token_file", "it holds no token")
+    learn_secret(token)
+    return token
