@@ -18,7 +18,8 @@ _WORD = (
     r"|(?:api|access|private|master|account|signing|sealing)[_-]?key)"
 )
 _NAME = re.compile(rf"(?i){_WORD}(?:s?$|[_-])|^auth$")
-_KEY = rf"{_WORD}[\w.-]{{0,40}}"
+# The settings that say where secrets are hold none.
+_KEY = rf"{_WORD}(?!s__(?:provider|address|path|region|ca_bundle|lifetime))[\w.-]{{0,40}}"
 _NO_MARK = r"(?!b?\\*['\"]?\s*\[secret\])"
 _BARE = r"[^\s&;,'\"<>(){}\[\]\\]+"
 # Of letters alone it is more likely a word of a sentence: `master_key: more than one is set`.

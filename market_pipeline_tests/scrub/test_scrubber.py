@@ -80,6 +80,7 @@ class TestKnown:
             "PIPELINE_MASTER_KEY: expected 32 bytes in base64. Correct it",
             "master_key, master_key_file: more than one is set. Keep one.",
             "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment or .env",
+            "Set PIPELINE_SECRETS__PROVIDER=sealed, or PIPELINE_SECRETS__PATH='kv/lake'",
             "Basic information of tokens, and 12 secrets: none",
         ]
         assert texts == [scrubbed(text) for text in texts]
