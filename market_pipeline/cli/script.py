@@ -17,6 +17,7 @@ from typing import Any
 from market_pipeline.errors import MarketPipelineError
 from market_pipeline.machine import as_machine_error, panic_without_backtrace, require_memory
 from market_pipeline.scrub.exits import scrub_exits
+from market_pipeline.scrub.exits import ScrubbedStream
 from market_pipeline.shown import shown_lines
 
 __all__ = ["run_script"]
@@ -87,7 +88,8 @@ def _print_error(error: BaseException) -> None:
 def _is_of_output(error: BaseException) -> bool:
     """Whether an error was raised where something was printed."""
     *_, (last, _) = traceback.walk_tb(error.__traceback__)
-    return str(last.f_globals.get("__name__")).partition(".")[0] in _PRINTING
+    module = str(last.f_globals.get("__name__"))
+    return module.partition(".")[0] in _PRINTING or module == ScrubbedStream.__module__
 
 
 def _with_output(code: int | str | None) -> int | str | None:
