@@ -16,8 +16,7 @@ from typing import Any
 
 from market_pipeline.errors import MarketPipelineError
 from market_pipeline.machine import as_machine_error, panic_without_backtrace, require_memory
-from market_pipeline.scrub.exits import scrub_exits
-from market_pipeline.scrub.exits import ScrubbedStream
+from market_pipeline.scrub.exits import ScrubbedStream, scrub_exits
 from market_pipeline.shown import shown_lines
 
 __all__ = ["run_script"]
