@@ -39,6 +39,7 @@ LAYERS = (
     ("warehouse",),
     ("security",),
     ("audit",),
+    ("telemetry",),
     ("store",),
     ("sources",),
     ("books",),

@@ -27,6 +27,8 @@ from market_pipeline.alerts.payloads import Links, line
 from market_pipeline.alerts.targets import LOGGER, Refused, Target, send
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import WarehouseBusyError
+from market_pipeline.telemetry.recording import flush, record
+from market_pipeline.telemetry.table import ALERT_ATTEMPTS, ALERTS_DEAD, ALERTS_WAITING
 from market_pipeline.threads import Workers
 from market_pipeline.warehouse.layout import PRIVATE_FILE, Warehouse, make_private_folder
 from market_pipeline.warehouse.locks import holding
@@ -141,7 +143,20 @@ def deliver(
     until = time.monotonic() + patience.turn_seconds
     turn = _Turn(warehouse, outbox, known, links, patience, until)
     with Workers(len(names), "alerts") as threads:
-        return sum(threads.map(turn.of, names), Delivered())
+        done = [*threads.map(turn.of, names)]
+    _record(outbox, dict(zip(names, done, strict=True)))
+    return sum(done, Delivered())
+
+
+def _record(outbox: Outbox, turn: Mapping[str, Delivered]) -> None:
+    """Records what a turn did for each receiver, and what waits after it for those there are."""
+    for name, done in turn.items():
+        for outcome in ("sent", "failed", "dead"):
+            record(ALERT_ATTEMPTS, getattr(done, outcome), receiver=name, outcome=outcome)
+    for each in outbox.standings():
+        record(ALERTS_WAITING, each.waiting, receiver=each.target)
+        record(ALERTS_DEAD, each.dead, receiver=each.target)
+    flush()
 
 
 @dataclass(frozen=True, slots=True)

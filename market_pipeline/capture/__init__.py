@@ -1,5 +1,5 @@
 """Live capture: frames as the venue sent them, the live book, and what is made of both.
 
 May import `shown`, `errors`, `mapped`, `memory`, `threads`, `jit`, `config`, `warehouse`,
-`security`, `sources`, `books`, `quality`, `metrics`, `tables` and `stages`.
+`security`, `telemetry`, `sources`, `books`, `quality`, `metrics`, `tables` and `stages`.
 """

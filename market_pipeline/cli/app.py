@@ -27,6 +27,7 @@ from market_pipeline.cli.recording import recording
 from market_pipeline.cli.report import report
 from market_pipeline.cli.run import run
 from market_pipeline.cli.secrets import secrets
+from market_pipeline.cli.telemetry import telemetry
 from market_pipeline.cli.verdict import verdict
 from market_pipeline.machine import require_open_files
 
@@ -75,6 +76,7 @@ app.add_typer(golden)
 app.add_typer(keys)
 app.add_typer(audit)
 app.add_typer(secrets)
+app.add_typer(telemetry)
 
 
 def _show_version(asked: bool) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from market_pipeline.alerts.capture import CaptureAlerts
+    from market_pipeline.capture.figures import StatusFigures
     from market_pipeline.capture.recorder import Recorder
     from market_pipeline.capture.replay import Replay
     from market_pipeline.capture.status import SinkStatus, Status, StreamStatus
@@ -96,8 +97,10 @@ def _recorded(settings: Settings, seconds: float | None, *, as_json: bool) -> in
     """Records; how many gaps there are."""
     from market_pipeline.alerts.capture import CaptureAlerts
     from market_pipeline.capture.derived import derived_part
+    from market_pipeline.capture.figures import StatusFigures
     from market_pipeline.capture.files import recording_files
     from market_pipeline.capture.recorder import Recorder, recorded_venue
+    from market_pipeline.telemetry.recording import begin
 
     recorded = recorded_venue(settings.capture)
     with CaptureAlerts(settings, recorded.exchange) as alerts, recording_files(settings) as files:
@@ -105,8 +108,10 @@ def _recorded(settings: Settings, seconds: float | None, *, as_json: bool) -> in
         derived = derived_part(settings, recorded, view.report)
         recorder = Recorder(settings.capture, files, report=view.report, derived=derived)
         sign = _Sign(settings.data_dir, recorded.exchange)
+        figures = StatusFigures(recorded.exchange)
+        begin(settings, "capture")
         every_s = settings.capture.status_seconds
-        asyncio.run(_record(recorder, view, alerts, seconds, every_s, sign))
+        asyncio.run(_record(recorder, view, alerts, seconds, every_s, sign, figures))
         sign.stop()
     if view.is_stuck:  # at its end the interpreter would wait for whoever is to read the output
         os._exit(1 if recorder.status.gaps else 0)
@@ -157,8 +162,11 @@ async def _record(
     seconds: float | None,
     every_s: float,
     sign: _Sign | None = None,
+    figures: StatusFigures | None = None,
 ) -> None:
     """Runs until a signal, or the end of time or record, and shows and watches the state."""
+    from market_pipeline.capture.figures import EVERY_S
+
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as with nohup
@@ -166,7 +174,7 @@ async def _record(
     if seconds is not None:
         loop.call_later(seconds, stop.set)
     task = asyncio.create_task(recorder.run(stop))
-    frames, shown_s = 0, time.monotonic()
+    frames, shown_s, recorded_s = 0, time.monotonic(), float("-inf")
     with view:
         while not task.done():
             await asyncio.wait({task}, timeout=min(every_s, _LOOK_S))
@@ -179,6 +187,9 @@ async def _record(
             if task.done() or now_s - shown_s >= every_s:
                 frames, shown_s = recorder.status.frames, now_s
                 view.show(recorder.status, last=task.done())
+            if figures is not None and (task.done() or now_s - recorded_s >= EVERY_S):
+                recorded_s = now_s
+                figures.look(recorder.status)
     try:
         await task
     except Exception as error:

@@ -109,6 +109,7 @@ def fetch(
     from market_pipeline.config.settings import load_settings
     from market_pipeline.stages.raw.inventory import take_inventory
     from market_pipeline.store.client import open_store
+    from market_pipeline.telemetry.recording import begin
 
     start, end = in_order(start_date, end_date)
     settings = load_settings()
@@ -120,6 +121,7 @@ def fetch(
                 "to s3://bucket/prefix, sample or crypto-lake to fetch from a store"
             ]
         )
+    begin(settings, "command")
     store = open_store(settings)
     assert store is not None
     with store:

@@ -50,7 +50,9 @@ def inventory(
     store = None
     if settings.store_address is not None:
         from market_pipeline.store.client import open_store
+        from market_pipeline.telemetry.recording import begin
 
+        begin(settings, "command")
         store = open_store(settings)
     with store or nullcontext():
         tables = take_inventory(

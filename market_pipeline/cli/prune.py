@@ -165,8 +165,10 @@ def _store(settings: Settings, stack: ExitStack) -> Store | StoreError | None:
     if settings.store_address is None:
         return None
     from market_pipeline.store.client import open_store
+    from market_pipeline.telemetry.recording import begin
 
     try:
+        begin(settings, "command")
         store = open_store(settings)
         return stack.enter_context(store) if store is not None else None
     except StoreError as error:

@@ -36,6 +36,7 @@ from market_pipeline.config.lake import LakeSettings
 from market_pipeline.config.providers import SecretsSettings, provided
 from market_pipeline.config.retention import RetentionSettings
 from market_pipeline.config.security import SecuritySettings
+from market_pipeline.config.telemetry import TelemetrySettings
 from market_pipeline.config.transport import spoken_to_in_clear
 from market_pipeline.config.values import (
     AbsolutePath,
@@ -71,7 +72,7 @@ def _cpu_count() -> int:
     return os.cpu_count() or 1
 
 
-class Settings(AlertSettings, LakeSettings, RetentionSettings, SecuritySettings):
+class Settings(AlertSettings, LakeSettings, RetentionSettings, SecuritySettings, TelemetrySettings):
     """Everything a user may set, immutable once loaded.
 
     Each field is the environment variable `PIPELINE_<FIELD>` and the key `<field>` of

@@ -28,8 +28,11 @@ from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import load_settings
 from market_pipeline.defs.interrupts import run_step
 from market_pipeline.defs.step_times import loading, publishing
+from market_pipeline.defs.telemetry import record_files, record_rows, timed
 from market_pipeline.machine import reports_machine_errors
 from market_pipeline.tables import TABLES, refresh_catalogue, run_alive, with_catalogue
+from market_pipeline.telemetry.recording import flush
+from market_pipeline.telemetry.table import CATALOGUE_DURATION
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import (
     LINEAGE,
@@ -96,7 +99,8 @@ def _one_switch(warehouse: Warehouse) -> Iterator[None]:
             # The first manager that ends shows what the other one published, too.
             if warehouse.data_dir in _unshown:
                 _unshown.discard(warehouse.data_dir)
-                refresh_catalogue(warehouse)
+                _refresh(warehouse)
+            flush()
 
 
 def _show(warehouse: Warehouse) -> None:
@@ -104,6 +108,11 @@ def _show(warehouse: Warehouse) -> None:
     if _runs[warehouse.data_dir]:
         _unshown.add(warehouse.data_dir)
     else:
+        _refresh(warehouse)
+
+
+def _refresh(warehouse: Warehouse) -> None:
+    with timed(CATALOGUE_DURATION):
         refresh_catalogue(warehouse)
 
 
@@ -146,9 +155,9 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
     @run_step
     def handle_output(self, context: dg.OutputContext, obj: PartitionFiles) -> None:
         """Publishes a day's files; a killed run leaves the partition that was there before."""
-        with publishing(context.add_output_metadata):
+        table, day = TABLES[context.asset_key.path[-1]], _day(context)
+        with publishing(context.add_output_metadata, table.sql_name):
             warehouse = _warehouse(self.data_dir)
-            table, day = TABLES[context.asset_key.path[-1]], _day(context)
             hashes = {
                 instrument: files_sha256(part.sha256 for part in parts)
                 for instrument, parts in groupby(obj.files, key=lambda file: file.instrument)
@@ -183,6 +192,7 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
                     "query": f"SELECT * FROM {table.sql_name} WHERE dt = '{day}'",
                 }
             )
+        record_files(table, obj.files)
 
     @run_step
     def load_input(self, context: dg.InputContext) -> DayRows:
@@ -227,6 +237,7 @@ class _RowsHandler(DbTypeHandler[Any]):
                 for each in ids
             ]
             record_lineage(connection, table, day, ids, made)
+        record_rows(table, obj.frame)
         return {"dagster/partition_row_count": rows}
 
     def load_input(
@@ -289,7 +300,8 @@ class _SmallTables(DbIOManager):
     """The stock manager, which says what it took."""
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
-        with publishing(context.add_output_metadata):
+        table = TABLES[context.asset_key.path[-1]]
+        with publishing(context.add_output_metadata, table.sql_name):
             super().handle_output(context, obj)
 
     def load_input(self, context: dg.InputContext) -> object:

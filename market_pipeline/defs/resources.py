@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,11 @@ from pydantic import Field
 from market_pipeline.config.instruments import Instrument, load_instruments, select_instruments
 from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.defs.partitions import day_of
+from market_pipeline.errors import SettingsError
 from market_pipeline.stages.recorded_day import RecordedDay, UnchangedDay, recorded_day
 from market_pipeline.tables import with_catalogue
+from market_pipeline.telemetry.recording import begin, flush, record
+from market_pipeline.telemetry.table import UNCHANGED_DAYS
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import MadeOf
 from market_pipeline.warehouse.tables import Table
@@ -58,10 +62,16 @@ class Pipeline(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         return open_store(self.settings)
 
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Have figures of the run, or of the sensors and schedules, recorded from here on."""
+        with suppress(SettingsError):  # whoever asks for the settings will meet it, too
+            begin(self.settings, "daemon" if context.run is None else "run")
+
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
-        """Close the connections to the store, if there are any."""
+        """Close the connections to the store, if there are any, and write what was recorded."""
         if "store" in self.__dict__ and self.store is not None:
             self.store.close()
+        flush()
 
     @cached_property
     def selected(self) -> tuple[Instrument, ...]:
@@ -107,6 +117,7 @@ class Pipeline(dg.ConfigurableResource):  # type: ignore[type-arg]
             if found is not None:
                 unchanged[instrument.id] = found
                 context.log.info(f"{instrument.id}: not made again, {found.text}")
+        record(UNCHANGED_DAYS, len(unchanged), table=tables[0].sql_name)
         return unchanged
 
     @cached_property

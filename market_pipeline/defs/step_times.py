@@ -7,14 +7,19 @@ The same of all steps together is what `market-pipeline run --timings` prints.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from inspect import isgeneratorfunction
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
+import dagster as dg
+
+from market_pipeline.defs.telemetry import record_step
 from market_pipeline.machine import peak_rss_mb
+from market_pipeline.telemetry.recording import record
+from market_pipeline.telemetry.table import PUBLISH_CPU, PUBLISH_DURATION
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -72,24 +77,21 @@ def makes(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Re
 
     @wraps(function)
     def call(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
-        try:
-            with _step.made.more():
-                return function(*args, **kwargs)
-        finally:
-            _begin()
+        with _recorded(_step_name(args, function.__name__)), _step.made.more():
+            return function(*args, **kwargs)
 
     @wraps(function)
     def steps(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> Iterator[object]:
-        try:
-            with closing(cast("Generator[object]", function(*args, **kwargs))) as outputs:
-                while True:
-                    with _step.made.more():
-                        each = next(outputs, _END)
-                    if each is _END:
-                        return
-                    yield each
-        finally:
-            _begin()
+        with (
+            _recorded(_step_name(args, function.__name__)),
+            closing(cast("Generator[object]", function(*args, **kwargs))) as outputs,
+        ):
+            while True:
+                with _step.made.more():
+                    each = next(outputs, _END)
+                if each is _END:
+                    return
+                yield each
 
     return cast("Callable[_Parameters, _Result]", steps) if isgeneratorfunction(function) else call
 
@@ -97,8 +99,33 @@ def makes(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Re
 _END = object()
 
 
-def _begin() -> None:
-    _step.loaded, _step.made = _Taken(), _Taken()
+def _step_name(args: Sequence[object], otherwise: str) -> str:
+    """The name of the step whose function is called so, which begins with its context."""
+    context = args[0] if args else None
+    if isinstance(context, dg.AssetExecutionContext):
+        return context.op_execution_context.op_def.name
+    return otherwise
+
+
+@contextmanager
+def _recorded(step: str) -> Iterator[None]:
+    """Records what the block took, which is the function of a step; then the next step begins."""
+    failed = False
+    try:
+        yield
+    except Exception:
+        failed = True
+        raise
+    finally:
+        loaded, made = _step.loaded, _step.made
+        _step.loaded, _step.made = _Taken(), _Taken()
+        record_step(
+            step,
+            wall_s=made.wall_s,
+            cpu_s={"load": loaded.cpu_s, "make": made.cpu_s},
+            peak_bytes=peak_rss_mb() * (1 << 20),
+            failed=failed,
+        )
 
 
 def step_metadata() -> Metadata:
@@ -113,9 +140,11 @@ def step_metadata() -> Metadata:
 
 
 @contextmanager
-def publishing(tell: Callable[[Metadata], None]) -> Iterator[None]:
-    """Tells what the block took, which publishes an output."""
+def publishing(tell: Callable[[Metadata], None], table: str) -> Iterator[None]:
+    """Tells and records what the block took, which publishes a day of a table."""
     taken = _Taken()
     with taken.more():
         yield
+    record(PUBLISH_DURATION, taken.wall_s, table=table)
+    record(PUBLISH_CPU, taken.cpu_s, table=table)
     tell({"publish_cpu_seconds": round(taken.cpu_s, 3)})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -28,6 +28,14 @@ from market_pipeline.store.faults import (
 from market_pipeline.store.objects import Downloaded, Patience, StoreObject, Usage
 from market_pipeline.store.ranges import RangeReader
 from market_pipeline.store.rate_limits import TokenBucket
+from market_pipeline.telemetry.recording import flush, record
+from market_pipeline.telemetry.table import (
+    STORE_BLOCKED,
+    STORE_BYTES,
+    STORE_CALLS,
+    STORE_REFUSALS,
+    STORE_REQUESTS,
+)
 from market_pipeline.threads import Workers
 
 if TYPE_CHECKING:
@@ -38,6 +46,9 @@ __all__ = ["Store", "open_store"]
 
 _ETAG = re.compile(r"[!-~]{0,256}")
 """What HTTP allows in a tag, and as many characters as any store needs."""
+
+_SLOWER = {429, 503}
+"""Answers that ask for fewer requests."""
 
 
 class Store:
@@ -70,6 +81,7 @@ class Store:
         self.address = address
         self._requests_limit = TokenBucket(requests_per_second)
         self._bytes_limit = TokenBucket(megabytes_per_second * 1e6)
+        self._recorded = self.usage
         self._parallel = parallel_downloads
         patience = patience or Patience()
         if address.ca_bundle is not None:
@@ -108,14 +120,26 @@ class Store:
             config=config,
         )
         require_tls(client, address.tls_minimum)
+        client.meta.events.register("before-call.s3", self._before_call)
         client.meta.events.register("before-send.s3", self._before_send)
+        client.meta.events.register("response-received.s3", self._response_received)
         return client
+
+    def _before_call(self, **_: object) -> None:
+        record(STORE_CALLS, 1)
 
     def _before_send(self, request: AWSPreparedRequest, **_: object) -> None:
         # boto3 calls this for every attempt, so that repeated requests are limited as well.
         self._requests_limit.take()
+        record(STORE_REQUESTS, 1)
         token = request.headers.get("X-Amz-Security-Token")
         learn(token.decode() if isinstance(token, bytes) else token)
+
+    def _response_received(
+        self, response_dict: Mapping[str, Any] | None = None, **_: object
+    ) -> None:
+        if response_dict is not None:
+            record(STORE_REFUSALS, int(response_dict["status_code"] in _SLOWER))
 
     def __enter__(self) -> Self:
         return self
@@ -127,6 +151,17 @@ class Store:
         """Give up what is under way and close the connections."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._client.close()
+        self._record_usage()
+
+    def _record_usage(self) -> None:
+        """Records what was not recorded with each request, and writes all of it."""
+        now, before = self.usage, self._recorded
+        self._recorded = now
+        record(STORE_BYTES, now.bytes - before.bytes)
+        for limit in ("requests", "bytes"):
+            blocked = f"blocked_for_{limit}_seconds"
+            record(STORE_BLOCKED, getattr(now, blocked) - getattr(before, blocked), limit=limit)
+        flush()
 
     @property
     def usage(self) -> Usage:

@@ -14,9 +14,12 @@ from market_pipeline.alerts.delivery import Delivered, Patience, deliver
 from market_pipeline.alerts.outbox import Outbox
 from market_pipeline.alerts.targets import Target
 from market_pipeline.config.settings import load_settings
+from market_pipeline.telemetry.bridge import Bridge
+from market_pipeline.telemetry.recording import begin
 from market_pipeline.warehouse.locks import holding
 from market_pipeline_tests.alerts.factory import LINKS, an_alert
 from market_pipeline_tests.alerts.receiver import Receiver
+from market_pipeline_tests.telemetry.figures import names_of
 
 PATIENCE = Patience(2.0, 3, 1e-6, 1e-6, turn_seconds=60.0)
 ALERTS = [an_alert(), an_alert(check="skew"), an_alert(check="crossed")]
@@ -43,6 +46,24 @@ def test_everything_once(turn, receiver: Receiver):
     """Each alert is sent in order, and not again in the next turn."""
     assert [Delivered(sent=3), Delivered()] == [turn(receiver), turn(receiver)]
     assert ["gap", "skew", "crossed"] == checks(receiver)
+
+
+def test_turns_are_recorded(turn, warehouse, receiver: Receiver):
+    """Every row of the table that is about alerts is there, with attempts and what waits."""
+    begin(load_settings(data_dir=warehouse.data_dir), "daemon")
+    receiver.answers[:] = [500]
+    turn(receiver)
+    begin(load_settings(data_dir=warehouse.data_dir, metrics=False), "daemon")
+    bridge = Bridge(warehouse.data_dir / "metrics")
+    bridge.update()
+    families = dict(bridge.families(0))
+    assert names_of("alerts") == families.keys()
+    attempts = families["market_pipeline.alerts.attempts"].series.values()
+    assert {"sent": 0, "failed": 1, "dead": 0} == {
+        each.labels["outcome"]: each.value for each in attempts
+    }
+    (waiting,) = families["market_pipeline.alerts.waiting"].series.values()
+    assert 3 == waiting.value
 
 
 def test_a_receiver_that_was_down_gets_everything_once(turn, receiver: Receiver):

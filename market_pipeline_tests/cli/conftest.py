@@ -19,7 +19,11 @@ THIRD_DAY = NEXT_DAY + timedelta(days=1)
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Two instruments, of which one has raw files of one day; nothing was run yet."""
     root = tmp_path_factory.mktemp("cli")
-    made = Workspace(root, root / "lake", more={"PIPELINE_CHECKPOINT_SECONDS": "21600"})
+    made = Workspace(
+        root,
+        root / "lake",
+        more={"PIPELINE_CHECKPOINT_SECONDS": "21600", "PIPELINE_METRICS": "true"},
+    )
     instruments = [instrument("GOOD-USD"), instrument("NONE-USD")]
     made.configure(*instruments)
     small = {"messages_per_day": 8_000, "snapshot_interval_s": 20.0}

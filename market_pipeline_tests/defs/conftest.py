@@ -26,6 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("PIPELINE_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("PIPELINE_LAKE_URI", str(tmp_path / "lake"))
     monkeypatch.setenv("PIPELINE_START_DATE", START.isoformat())
+    monkeypatch.setenv("PIPELINE_METRICS", "false")
     return tmp_path
 
 

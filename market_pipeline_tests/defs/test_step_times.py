@@ -95,7 +95,7 @@ def test_a_step_that_fails(clock: Clock):
 def test_an_output_that_is_published(clock: Clock):
     """It is told what its own publishing took."""
     told: dict[str, object] = {}
-    with publishing(told.update):
+    with publishing(told.update, "books.bbo"):
         clock.work(5)
 
     assert {"publish_cpu_seconds": 2.5} == told

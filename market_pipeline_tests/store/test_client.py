@@ -15,9 +15,12 @@ from market_pipeline.config.store_address import StoreAddress
 from market_pipeline.errors import StoreError
 from market_pipeline.store.client import Store, open_store
 from market_pipeline.store.objects import Patience, may_be_md5
+from market_pipeline.telemetry.bridge import Bridge
+from market_pipeline.telemetry.recording import begin
 from market_pipeline_tests.store.certificates import make_certificates
 from market_pipeline_tests.store.proxy import Fault
 from market_pipeline_tests.store.servers import ACCESS_KEY, SECRET_KEY, no_credentials
+from market_pipeline_tests.telemetry.figures import names_of
 from market_pipeline_tests.test_shown import acting
 from market_pipeline_tests.tls_servers import serving_tls
 
@@ -106,6 +109,21 @@ class TestListing:
         assert (0, hashlib.md5(b"").hexdigest()) == (found.size, found.etag)
         assert may_be_md5(found.etag)
         assert abs(datetime.now(UTC) - found.last_modified) < timedelta(hours=1)
+
+    def test_is_recorded(self, moto_server, bucket, keys, tmp_path):
+        """Every row of the table that is about stores is there, with what was asked and sent."""
+        begin(load_settings(data_dir=tmp_path), "command")
+        with Store(address_of(moto_server, bucket, "lake")) as store:
+            keys_of(store)
+        begin(load_settings(data_dir=tmp_path, metrics=False), "command")
+        bridge = Bridge(tmp_path / "metrics")
+        bridge.update()
+        families = dict(bridge.families(0))
+        assert names_of("store") == families.keys()
+        assert [3, 3, 0] == [
+            sum(each.value for each in families[f"market_pipeline.store.{name}"].series.values())
+            for name in ("calls", "requests", "refusals")
+        ]
 
     def test_empty_object(self, store, tmp_path):
         """An object of no bytes is downloaded like any other."""

@@ -23,12 +23,15 @@ from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.defs.step_times import makes
+from market_pipeline.defs.telemetry import record_rebuilds
 from market_pipeline.plots.mid import mid_plot
 from market_pipeline.stages.provenance import BOOKS
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
 from market_pipeline.stages.rebuild.day import RebuiltDay, rebuild_day
 from market_pipeline.stages.rebuild.resume import forget_rebuilds
 from market_pipeline.tables import TABLES
+from market_pipeline.telemetry.recording import record
+from market_pipeline.telemetry.table import UNCHANGED_DAYS
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.publish import where_it_lies
 from market_pipeline.warehouse.staging import StagedFile, staging_in_use
@@ -81,6 +84,8 @@ def _rebuilt_books(
     is_rebuilt = any(record.outcome == "rebuilt" for record in rebuilt.records)
     made = [each for each in pipeline.selected if each.id not in rebuilt.unchanged]
     made_of = {each.id: rebuilt.made_of[each.id] for each in made}
+    record_rebuilds(each for each in rebuilt.records if each.instrument_id in made_of)
+    record(UNCHANGED_DAYS, len(rebuilt.unchanged), table=BOOKS[0].sql_name)
     for name in _BIG:
         if name in context.selected_output_names:
             files = rebuilt.staged[TABLES[name].sql_name]

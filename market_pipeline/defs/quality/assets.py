@@ -25,6 +25,7 @@ from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.defs.step_times import makes
+from market_pipeline.defs.telemetry import record_verdicts
 from market_pipeline.plots.coverage import coverage_plot
 from market_pipeline.plots.valid_time import valid_time_plot
 from market_pipeline.quality.coverage import read_coverage, with_rows
@@ -81,6 +82,7 @@ def validate_day(
         # The only reading of the clock: whether a day without data is pending or missing.
         as_of_ns=time.time_ns(),
     )
+    record_verdicts([each.row for each in validated])
     rows = _rows(pipeline.selected, validated, unchanged)
     has_books = any(row.outcome == "rebuilt" for row in rows)
     report = VALIDATION_REPORT.frame(each.row for each in validated)

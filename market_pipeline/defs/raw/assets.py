@@ -20,6 +20,7 @@ from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.defs.step_times import makes
+from market_pipeline.defs.telemetry import record_raw
 from market_pipeline.quality.findings import MAX_PLACES
 from market_pipeline.quality.profile import Profile
 from market_pipeline.quality.strategy import choose_strategy
@@ -60,6 +61,7 @@ def _raw_asset(name: str, raw: RawTable, *, optional: bool = False) -> dg.Assets
         if registered.fetched is not None:
             context.log.info(f"{FETCHING}{registered.fetched}")
         rows = registered.rows
+        record_raw(table, rows)
         frame = table.frame(rows)
         usable = frame.filter(pl.col("status") == "usable")
         metadata = {

@@ -23,6 +23,8 @@ from market_pipeline.stages.rebuild.resume import (
     save_rebuild,
 )
 from market_pipeline.stages.rebuild.writer import BookWriter
+from market_pipeline.telemetry.recording import record
+from market_pipeline.telemetry.table import RESUMED_REBUILDS
 from market_pipeline.warehouse.publish import where_it_lies
 from market_pipeline.warehouse.staging import StagedFile
 
@@ -139,4 +141,5 @@ def _saved(
         progress(f"{name}: starts over: {gone} finished files are gone")
         return None
     progress(f"{name}: resumed after {saved.state.rows:,} rows")
+    record(RESUMED_REBUILDS, 1, venue=raw.instrument.venue, instrument=raw.instrument.id)
     return replace(saved, files=there)

@@ -1,0 +1,98 @@
+"""What a process has recorded since it last wrote, kept by the SDK of OpenTelemetry."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from opentelemetry import metrics as api
+from opentelemetry.sdk.metrics import (
+    AlwaysOffExemplarFilter,
+    Counter,
+    Histogram,
+    MeterProvider,
+    _Gauge,
+)
+from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
+from opentelemetry.sdk.resources import Resource
+
+from market_pipeline import __version__
+from market_pipeline.errors import WarehouseBusyError
+from market_pipeline.telemetry._encode import encode
+from market_pipeline.telemetry.files import append_line
+from market_pipeline.telemetry.table import METRICS, Metric
+
+__all__ = ["Meter"]
+
+_LOG = logging.getLogger(__name__)
+
+_KINDS = (Counter, _Gauge, Histogram)
+_MOST_SERIES = 100_000
+"""The SDK puts what is beyond its own limit of 2,000 into one point, under another attribute."""
+_MOST_UNWRITTEN = 100
+
+
+_Take = Callable[[float, Mapping[str, str]], None]
+
+
+class Meter:
+    """The figures of one process, written as differences: a reader adds those of all processes up.
+
+    Args:
+        folder: Where to write.
+        role: What the process is.
+    """
+
+    def __init__(self, folder: Path, role: str) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._unwritten: deque[bytes] = deque(maxlen=_MOST_UNWRITTEN)
+        self._failed = False
+        self._reader = InMemoryMetricReader(
+            # Of a gauge it means that a value is written once, and not again with each flush.
+            preferred_temporality=dict.fromkeys(_KINDS, AggregationTemporality.DELTA),
+            cardinality_limits=dict.fromkeys(_KINDS, _MOST_SERIES),
+        )
+        provider = MeterProvider(
+            [self._reader],
+            # Made whole: what the SDK would add is different in each process.
+            Resource({"service.name": "market-pipeline", "service.instance.id": role}),
+            exemplar_filter=AlwaysOffExemplarFilter(),
+            shutdown_on_exit=False,
+        )
+        meter = provider.get_meter("market_pipeline", __version__)
+        self._take = {name: _take(meter, metric) for name, metric in METRICS.items()}
+
+    def record(self, metric: Metric, value: float, attributes: Mapping[str, str]) -> None:
+        """Takes a value of a series."""
+        self._take[metric.name](value, attributes)
+
+    def flush(self) -> None:
+        """Writes a line; what cannot be written is tried again with the next."""
+        with self._lock:
+            data = self._reader.get_metrics_data()
+            if data is not None and data.resource_metrics:
+                self._unwritten.append(encode(data))
+            try:
+                while self._unwritten:
+                    append_line(self._folder, self._unwritten[0])
+                    self._unwritten.popleft()
+                self._failed = False
+            except (OSError, WarehouseBusyError) as error:
+                if not self._failed:
+                    _LOG.warning("metrics cannot be written to %s now: %s", self._folder, error)
+                self._failed = True
+
+
+def _take(meter: api.Meter, metric: Metric) -> _Take:
+    """What takes the values of a metric."""
+    about = metric.name, metric.unit, metric.description
+    if metric.kind == "counter":
+        return meter.create_counter(*about).add
+    if metric.kind == "gauge":
+        return meter.create_gauge(*about).set
+    bounds = list(metric.bounds)
+    return meter.create_histogram(*about, explicit_bucket_boundaries_advisory=bounds).record

@@ -1,0 +1,230 @@
+"""Adds up what all processes wrote: differences become the sums that Prometheus asks for.
+
+How far each file was read and what it came to are kept together in one file, so that a bridge that
+begins anew counts nothing twice and nothing less, also of files that were removed meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from market_pipeline.telemetry.files import metric_files
+from market_pipeline.telemetry.otlp import DELTA, Data, MetricsData, Point, Stream, decode
+from market_pipeline.telemetry.table import METRICS
+from market_pipeline.warehouse.layout import written_whole
+
+__all__ = ["ROLE", "Bridge", "Family", "Series"]
+
+_LOG = logging.getLogger(__name__)
+
+ROLE = "role"
+"""The label of what a process is."""
+
+_STATE = "bridge.json"
+_CHUNK_BYTES = 4 << 20
+
+
+class Series(msgspec.Struct):
+    """One series.
+
+    Attributes:
+        labels: The role and the attributes.
+        value: The sum, or a gauge's last value.
+        count, buckets: Of a histogram; `buckets` has one more than there are bounds.
+        time_ns: When it was last written to, Unix ns.
+    """
+
+    labels: dict[str, str]
+    value: float = 0
+    count: int = 0
+    buckets: list[int] = []
+    time_ns: int = 0
+
+
+class Family(msgspec.Struct):
+    """All series of a metric, by their labels as text."""
+
+    kind: str
+    unit: str
+    description: str
+    bounds: list[float] = []
+    series: dict[str, Series] = {}
+
+
+class _State(msgspec.Struct):
+    """What is kept.
+
+    Attributes:
+        read: By file, how many of its bytes.
+        families: By metric.
+        unreadable: Lines that were none of the protocol, or of which a point could not be added.
+        last_ns: By role, when its newest point was recorded.
+    """
+
+    read: dict[str, int] = {}
+    families: dict[str, Family] = {}
+    unreadable: int = 0
+    last_ns: dict[str, int] = {}
+
+
+_decoder = msgspec.json.Decoder(_State)
+
+
+class Bridge:
+    """The sums of one folder; safe for one reader and many who look.
+
+    Args:
+        folder: Where the files of metrics are; nothing need be there yet.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._state = self._kept()
+
+    @property
+    def unreadable(self) -> int:
+        """How many lines could not be read."""
+        return self._state.unreadable
+
+    @property
+    def last_ns(self) -> dict[str, int]:
+        """By role, when its newest figure was recorded, Unix ns."""
+        with self._lock:
+            return dict(self._state.last_ns)
+
+    def families(self, now_ns: int) -> Iterator[tuple[str, Family]]:
+        """Each metric with its series as of now, without gauges that nobody renews any more."""
+        with self._lock:
+            copied = msgspec.json.encode(self._state)
+        for name, family in sorted(_decoder.decode(copied).families.items()):
+            known = METRICS.get(name)
+            if known is not None and known.stale_s is not None:
+                oldest = now_ns - int(known.stale_s * 1e9)
+                family.series = {
+                    key: each for key, each in family.series.items() if each.time_ns >= oldest
+                }
+            if family.series:
+                yield name, family
+
+    def update(self) -> bool:
+        """Reads what was written since the last time; whether there was anything.
+
+        Raises:
+            OSError: A file cannot be read, or what was read cannot be noted.
+        """
+        files = metric_files(self._folder)
+        names = {path.name for path in files}
+        changed = False
+        with self._lock:
+            for gone in self._state.read.keys() - names:
+                del self._state.read[gone]
+            for path in files:
+                changed |= self._read(path)
+        if changed:
+            self._keep()
+        return changed
+
+    def _read(self, path: Path) -> bool:
+        """Adds the whole lines that are new in a file."""
+        begin = start = self._state.read.get(path.name, 0)
+        with path.open("rb") as file:
+            if file.seek(0, 2) < start:  # another file by the same name
+                begin = start = 0
+            file.seek(start)
+            rest = b""
+            while chunk := file.read(_CHUNK_BYTES):
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    self._take(line)
+                    start += len(line) + 1
+                    self._state.read[path.name] = start
+        return start > begin
+
+    def _take(self, line: bytes) -> None:
+        if not line:
+            return
+        try:
+            data: MetricsData = decode(line)
+            streams = [
+                (resource["service.instance.id"], stream) for resource, stream in data.streams
+            ]
+        except (ValueError, KeyError):
+            self._state.unreadable += 1
+            return
+        for role, stream in streams:
+            try:
+                self._add(role, stream)
+            except ValueError as error:
+                _LOG.warning("a point of %s is left out: %s", stream.name, error)
+                self._state.unreadable += 1
+
+    def _add(self, role: str, stream: Stream) -> None:
+        for kind in ("sum", "gauge", "histogram"):
+            data: Data | None = getattr(stream, kind)
+            if data is None:
+                continue
+            if kind != "gauge" and data.aggregation_temporality != DELTA:
+                raise ValueError("it is no difference to the point before")
+            for point in data.data_points:
+                family = self._family(kind, stream, point)
+                labels = {ROLE: role, **dict(sorted(point.labels.items()))}
+                key = msgspec.json.encode(labels).decode()
+                series = family.series.get(key) or Series(labels)
+                _add_point(kind, series, point)
+                family.series[key] = series
+                self._state.last_ns[role] = max(self._state.last_ns.get(role, 0), series.time_ns)
+
+    def _family(self, kind: str, stream: Stream, point: Point) -> Family:
+        family = self._state.families.get(stream.name)
+        if family is None or (family.kind, family.bounds) != (kind, point.explicit_bounds):
+            # A release changed what it is: nothing can be added to what was before.
+            family = Family(kind, stream.unit, stream.description, point.explicit_bounds)
+            self._state.families[stream.name] = family
+        family.unit, family.description = stream.unit, stream.description
+        return family
+
+    # --- what is kept --------------------------------------------------------------------------
+
+    def _kept(self) -> _State:
+        try:
+            return _decoder.decode((self._folder / _STATE).read_bytes())
+        except FileNotFoundError:
+            return _State()
+        except (OSError, ValueError) as error:
+            _LOG.warning(
+                "%s cannot be read (%s): the files that are there are added up anew",
+                self._folder / _STATE,
+                error,
+            )
+            return _State()
+
+    def _keep(self) -> None:
+        with self._lock:
+            text = msgspec.json.encode(self._state)
+        with written_whole(self._folder / _STATE) as file:
+            file.write(text)
+
+
+def _add_point(kind: str, series: Series, point: Point) -> None:
+    """Adds a point to what there is; a gauge takes it if it is the newest."""
+    time_ns = int(point.time_unix_nano)
+    if kind == "gauge":
+        if time_ns >= series.time_ns:
+            series.value = point.number
+    elif kind == "sum":
+        series.value += point.number
+    else:
+        buckets = [int(each) for each in point.bucket_counts]
+        if len(buckets) != len(point.explicit_bounds) + 1:
+            raise ValueError("its buckets do not fit its bounds")
+        series.value += point.sum
+        series.count += int(point.count or 0)
+        before = series.buckets or [0] * len(buckets)
+        series.buckets = [sum(pair) for pair in zip(before, buckets, strict=True)]
+    series.time_ns = max(series.time_ns, time_ns)

@@ -1,0 +1,107 @@
+"""The files of `metrics/`: lines of any number of processes, a file a day, cut by size, removed.
+
+A file is only ever appended to and never renamed, so a reader that knows how far it has read goes
+on there. Lines are written under a lock, whole or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder
+from market_pipeline.warehouse.locks import locking
+
+__all__ = ["MAX_AGE_DAYS", "MAX_FILE_BYTES", "MAX_TOTAL_BYTES", "append_line", "metric_files"]
+
+MAX_FILE_BYTES = 16 << 20
+"""A file that has become so large is followed by the next one of its day."""
+MAX_AGE_DAYS = 30
+MAX_TOTAL_BYTES = 256 << 20
+"""Beyond either, the oldest files are removed when a new one is begun."""
+
+_NAME = re.compile(r"metrics-(\d{4}-\d\d-\d\d)(?:\.(\d+))?\.jsonl")
+_WAIT_SECONDS = 1.0
+
+
+def metric_files(folder: Path) -> list[Path]:
+    """The files of a folder, the oldest first; none if it is not there."""
+    if not folder.is_dir():
+        return []
+    found = [(_order(path), path) for path in folder.iterdir()]
+    return [path for order, path in sorted(pair for pair in found if pair[0] is not None)]
+
+
+def append_line(folder: Path, line: bytes, now: datetime | None = None) -> None:
+    """Adds a line to the file of the day, whole or not at all.
+
+    Args:
+        folder: Made, mode 0700, where it is missing.
+        line: With its end.
+        now: When it is written, UTC; now if None.
+
+    Raises:
+        OSError: The folder or file cannot be written.
+        WarehouseBusyError: Another process held the lock for a second.
+    """
+    make_private_folder(folder)
+    day = (now or datetime.now(UTC)).date()
+    with locking(folder / ".lock", name="metrics", timeout_seconds=_WAIT_SECONDS):
+        path = _current(folder, day)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+        try:
+            _append(descriptor, line)
+        finally:
+            os.close(descriptor)
+
+
+def _append(descriptor: int, line: bytes) -> None:
+    end = os.lseek(descriptor, 0, os.SEEK_END)
+    # A writer that was killed may have left half a line: it must not swallow this one.
+    if end and os.pread(descriptor, 1, end - 1) != b"\n":
+        line = b"\n" + line
+    try:
+        if os.write(descriptor, line) != len(line):
+            raise OSError("the disk took a part of a line only")
+    except OSError:
+        os.ftruncate(descriptor, end)
+        raise
+
+
+def _current(folder: Path, day: date) -> Path:
+    """The file to append to; where a new one is begun, old ones are removed."""
+    of_day = [path for path in metric_files(folder) if _known(path)[0] == day]
+    if of_day and of_day[-1].stat().st_size < MAX_FILE_BYTES:
+        return of_day[-1]
+    number = _known(of_day[-1])[1] + 1 if of_day else 0
+    _remove_old(metric_files(folder), day)
+    part = f".{number}" if number else ""
+    return folder / f"metrics-{day.isoformat()}{part}.jsonl"
+
+
+def _remove_old(files: Iterable[Path], day: date) -> None:
+    left = MAX_TOTAL_BYTES - MAX_FILE_BYTES
+    for path in reversed([*files]):
+        left -= path.stat().st_size
+        if left < 0 or _known(path)[0] < day - timedelta(days=MAX_AGE_DAYS):
+            path.unlink(missing_ok=True)
+
+
+def _known(path: Path) -> tuple[date, int]:
+    order = _order(path)
+    assert order is not None
+    return order
+
+
+def _order(path: Path) -> tuple[date, int] | None:
+    """The day and number of a file; None for what is no file of ours."""
+    named = _NAME.fullmatch(path.name)
+    if named is None:
+        return None
+    try:
+        return date.fromisoformat(named[1]), int(named[2] or 0)
+    except ValueError:
+        return None

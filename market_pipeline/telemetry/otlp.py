@@ -1,0 +1,148 @@
+"""The JSON form of OpenTelemetry's protocol, of which each line of the files is one `MetricsData`.
+
+Only what is written here is read: attributes that are texts, and 64-bit integers as texts, which
+is how the protocol maps them to JSON.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = [
+    "DELTA",
+    "Attribute",
+    "Data",
+    "MetricsData",
+    "Point",
+    "Resource",
+    "ResourceMetrics",
+    "Scope",
+    "ScopeMetrics",
+    "Stream",
+    "Text",
+    "decode",
+]
+
+DELTA = 1
+"""The temporality of points that say what was added since the points before."""
+
+
+class Text(msgspec.Struct, rename="camel"):
+    """A value that is a text."""
+
+    string_value: str
+
+
+class Attribute(msgspec.Struct):
+    """A name and its value."""
+
+    key: str
+    value: Text
+
+
+class Point(msgspec.Struct, rename="camel", omit_defaults=True):
+    """A value of one series: a number, or the buckets of a histogram.
+
+    Attributes:
+        attributes: What tells the series apart.
+        start_time_unix_nano, time_unix_nano: Between which times it was recorded, Unix ns.
+        as_int, as_double: The number.
+        count, sum: How many values a histogram took, and what they add up to.
+        bucket_counts: How many it took up to each bound, and above the last.
+        explicit_bounds: The bounds.
+    """
+
+    attributes: list[Attribute] = []
+    start_time_unix_nano: str = "0"
+    time_unix_nano: str = "0"
+    as_int: str | None = None
+    as_double: float | None = None
+    count: str | None = None
+    sum: float = 0.0
+    bucket_counts: list[str] = []
+    explicit_bounds: list[float] = []
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The attributes by name."""
+        return {each.key: each.value.string_value for each in self.attributes}
+
+    @property
+    def number(self) -> float:
+        """The number.
+
+        Raises:
+            ValueError: There is none.
+        """
+        if self.as_int is not None:
+            return int(self.as_int)
+        if self.as_double is None:
+            raise ValueError("a point without a number")
+        return self.as_double
+
+
+class Data(msgspec.Struct, rename="camel", omit_defaults=True):
+    """The points of a metric, and how they are to be added up."""
+
+    data_points: list[Point]
+    aggregation_temporality: int = 0
+    is_monotonic: bool = False
+
+
+class Stream(msgspec.Struct, omit_defaults=True):
+    """One metric: a sum, a gauge or a histogram."""
+
+    name: str
+    unit: str = ""
+    description: str = ""
+    sum: Data | None = None
+    gauge: Data | None = None
+    histogram: Data | None = None
+
+
+class Scope(msgspec.Struct):
+    """The library that recorded."""
+
+    name: str
+    version: str = ""
+
+
+class ScopeMetrics(msgspec.Struct):
+    """The metrics of a library."""
+
+    scope: Scope
+    metrics: list[Stream]
+
+
+class Resource(msgspec.Struct):
+    """What the metrics are about."""
+
+    attributes: list[Attribute]
+
+
+class ResourceMetrics(msgspec.Struct, rename="camel"):
+    """The metrics of a resource."""
+
+    resource: Resource
+    scope_metrics: list[ScopeMetrics]
+
+
+class MetricsData(msgspec.Struct, rename="camel"):
+    """What one process wrote at once."""
+
+    resource_metrics: list[ResourceMetrics]
+
+    @property
+    def streams(self) -> list[tuple[dict[str, str], Stream]]:
+        """Each metric with the attributes of what it is about."""
+        return [
+            ({pair.key: pair.value.string_value for pair in each.resource.attributes}, stream)
+            for each in self.resource_metrics
+            for scope in each.scope_metrics
+            for stream in scope.metrics
+        ]
+
+
+_decoder = msgspec.json.Decoder(MetricsData)
+decode = _decoder.decode
+"""Reads one line; raises `msgspec.MsgspecError`, a `ValueError`, if it is none."""

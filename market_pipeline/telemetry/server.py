@@ -1,0 +1,117 @@
+"""The HTTP server of the bridge: `/metrics`, and whether it lives and is ready; on loopback."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from market_pipeline.telemetry.bridge import Bridge
+from market_pipeline.telemetry.prometheus import scraped
+
+__all__ = ["BridgeServer"]
+
+_LOG = logging.getLogger(__name__)
+
+_HOST = "127.0.0.1"
+_READ_EVERY_S = 2.0
+_STUCK_S = 60.0
+_REQUEST_S = 10.0
+_PLAIN = "text/plain; charset=utf-8"
+
+
+class BridgeServer:
+    """Reads what is written to the files, and answers.
+
+    Args:
+        bridge: What to read with, and to serve.
+        port: Where to listen; 0 is any that is free.
+
+    Raises:
+        OSError: The port is not free.
+    """
+
+    def __init__(self, bridge: Bridge, port: int) -> None:
+        self._bridge = bridge
+        self._why_not_ready = "the files were not read yet"
+        self._read_s = time.monotonic()
+        self._server = _Server((_HOST, port), _Handler)
+        self._server.answer = self._answer
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="telemetry", daemon=True
+        )
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._server.server_address[1])
+
+    def run(self, stop: threading.Event, every_s: float = _READ_EVERY_S) -> None:
+        """Reads and answers until `stop` is set."""
+        self._thread.start()
+        try:
+            while True:
+                self._read()
+                if stop.wait(every_s):
+                    return
+        finally:
+            self._server.shutdown()
+            self.close()
+
+    def close(self) -> None:
+        """Gives the port back."""
+        self._server.server_close()
+
+    def _read(self) -> None:
+        try:
+            self._bridge.update()
+        except OSError as error:  # a full disk, a folder that is forbidden: the next may do
+            if not self._why_not_ready:
+                _LOG.warning("the files of metrics cannot be read: %s", error)
+            self._why_not_ready = f"the files cannot be read: {error.strerror}"
+        else:
+            self._why_not_ready = ""
+        self._read_s = time.monotonic()
+
+    def _answer(self, path: str, accept: str) -> tuple[HTTPStatus, str, bytes]:
+        if path == "/metrics":
+            content_type, text = scraped(self._bridge, accept)
+            return HTTPStatus.OK, content_type, text
+        if path == "/livez":
+            lives = time.monotonic() - self._read_s < _STUCK_S
+            return _state("" if lives else f"nothing was read for {_STUCK_S:g} s")
+        if path == "/readyz":
+            return _state(self._why_not_ready)
+        return HTTPStatus.NOT_FOUND, _PLAIN, b"/metrics, /livez or /readyz\n"
+
+
+def _state(why_not: str) -> tuple[HTTPStatus, str, bytes]:
+    status = HTTPStatus.SERVICE_UNAVAILABLE if why_not else HTTPStatus.OK
+    return status, _PLAIN, f"{why_not or 'ok'}\n".encode()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    answer: object = None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = _REQUEST_S
+    server_version = "market-pipeline"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        assert isinstance(self.server, _Server) and callable(self.server.answer)
+        status, content_type, text = self.server.answer(
+            self.path.partition("?")[0], self.headers.get("Accept", "")
+        )
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: a scrape every few seconds is not worth a line."""

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from market_pipeline.capture.figures import StatusFigures
+from market_pipeline.capture.status import SinkStatus, Status, StreamStatus
+from market_pipeline.config.settings import load_settings
+from market_pipeline.telemetry.bridge import Bridge
+from market_pipeline.telemetry.recording import begin
+from market_pipeline_tests.telemetry.figures import names_of
+
+
+def test_states_become_figures(tmp_path: Path):
+    """Every row of the table that is about captures is there; counts are those of the last state,
+    also where seconds became fewer in between, and gauges its own.
+    """
+    begin(load_settings(data_dir=tmp_path), "capture")
+    figures = StatusFigures("BINANCE")
+    stream = StreamStatus(frames=5, verified_s=9.0)
+    status = Status(0, streams={"depth:X": stream}, sinks={"jsonl": SinkStatus(written=4)})
+    status.lag_p50_ms = status.lag_p99_ms = status.offset_ms = 2.0
+    figures.look(status)
+    stream.frames, stream.verified_s, stream.gap_s, status.waiting = 7, 4.0, 5.0, 3
+    figures.look(status)
+    stream.verified_s = 12.0
+    figures.look(status)
+    begin(load_settings(data_dir=tmp_path, metrics=False), "capture")
+
+    bridge = Bridge(tmp_path / "metrics")
+    bridge.update()
+    families = dict(bridge.families(0))
+    assert names_of("capture", "sink") == families.keys()
+
+    def value(name: str, **labels: str) -> float:
+        of = labels | {"role": "capture", "venue": "BINANCE"}
+        (found,) = (
+            each.value
+            for each in families[f"market_pipeline.{name}"].series.values()
+            if each.labels == of
+        )
+        return found
+
+    assert (7, 12.0, 5.0) == (
+        value("capture.frames", stream="depth:X"),
+        value("capture.time", stream="depth:X", state="verified"),
+        value("capture.time", stream="depth:X", state="gap"),
+    )
+    assert (4, 3, 0.002) == (
+        value("sink.rows", sink="jsonl"),
+        value("capture.queue", queue="disk"),
+        value("capture.lag", quantile="0.99"),
+    )

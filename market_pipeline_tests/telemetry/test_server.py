@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from market_pipeline.telemetry import table
+from market_pipeline.telemetry.bridge import Bridge
+from market_pipeline.telemetry.recording import flush, record
+from market_pipeline.telemetry.server import BridgeServer
+from market_pipeline_tests.telemetry.figures import families_of, parsed, scraped_name
+
+
+@pytest.fixture
+def server(folder: Path) -> Iterator[str]:
+    """The address of a server that reads the folder ten times a second."""
+    stop = threading.Event()
+    server = BridgeServer(Bridge(folder), 0)
+    thread = threading.Thread(target=server.run, args=(stop, 0.1))
+    thread.start()
+    yield f"http://127.0.0.1:{server.port}"
+    stop.set()
+    thread.join()
+
+
+def test_a_scrape(folder: Path, server: str):
+    """Every metric of the table is there by Prometheus's name, in both forms of the text."""
+    for metric in table.METRICS.values():
+        record(metric, 2.0, **{name: f'a "{name}"\n' for name in metric.attributes})
+    flush()
+    bridge = Bridge(folder)
+    bridge.update()
+    headers = {"Accept": "application/openmetrics-text; version=1.0.0"}
+    expected = {scraped_name(name) for name in table.METRICS}
+    while not expected <= families_of(text := httpx.get(f"{server}/metrics").text):
+        pass
+    assert expected == {name for name in families_of(text) if "_telemetry_" not in name}
+    assert "# EOF" in httpx.get(f"{server}/metrics", headers=headers).text
+
+    found = parsed(text)
+    of = frozenset({("role", "run"), ("table", 'a "table"\n'), ("venue", 'a "venue"\n')})
+    assert 2.0 == found["market_pipeline_publish_rows_total", of]
+    run = ("role", "run")
+    name = "market_pipeline_catalogue_duration_seconds"
+    assert (0.0, 1.0, 1.0, 2.0) == (
+        found[f"{name}_bucket", frozenset({run, ("le", "1.0")})],
+        found[f"{name}_bucket", frozenset({run, ("le", "3.0")})],
+        found[f"{name}_count", frozenset({run})],
+        found[f"{name}_sum", frozenset({run})],
+    )
+
+
+def test_whether_it_lives_and_is_ready(folder: Path, server: str):
+    """It is ready once it has read all, and not while the files cannot be read."""
+
+    def status(path: str) -> int:
+        return httpx.get(f"{server}{path}").status_code
+
+    while status("/readyz") != 200:
+        pass
+    assert (200, 404) == (status("/livez"), status("/other"))
+    folder.mkdir()
+    (folder / "metrics-2026-03-01.jsonl").mkdir()
+    while status("/readyz") != 503:
+        pass
+    assert "cannot be read" in httpx.get(f"{server}/readyz").text
+    assert 200 == status("/livez")
+
+
+def test_a_port_that_is_taken(folder: Path):
+    """It says so before anything is served."""
+    first = BridgeServer(Bridge(folder), 0)
+    with pytest.raises(OSError, match="in use"):
+        BridgeServer(Bridge(folder), first.port)
+    first.close()
