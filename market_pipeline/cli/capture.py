@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from market_pipeline.capture.replay import Replay
     from market_pipeline.capture.status import SinkStatus, Status, StreamStatus
     from market_pipeline.config.settings import Settings
+    from market_pipeline.warehouse.heartbeats import Sign
 
 __all__ = ["capture"]
 
@@ -101,13 +102,15 @@ def _recorded(settings: Settings, seconds: float | None, *, as_json: bool) -> in
     from market_pipeline.capture.files import recording_files
     from market_pipeline.capture.recorder import Recorder, recorded_venue
     from market_pipeline.telemetry.recording import begin
+    from market_pipeline.warehouse.heartbeats import Sign
+    from market_pipeline.warehouse.layout import Warehouse
 
     recorded = recorded_venue(settings.capture)
     with CaptureAlerts(settings, recorded.exchange) as alerts, recording_files(settings) as files:
         view = _View(console(), errors_console(), settings.data_dir, as_json=as_json)
         derived = derived_part(settings, recorded, view.report)
         recorder = Recorder(settings.capture, files, report=view.report, derived=derived)
-        sign = _Sign(settings.data_dir, recorded.exchange)
+        sign = Sign(Warehouse(settings.data_dir), f"capture-{recorded.exchange}")
         figures = StatusFigures(recorded.exchange)
         begin(settings, "capture")
         every_s = settings.capture.status_seconds
@@ -161,10 +164,12 @@ async def _record(
     alerts: CaptureAlerts | None,
     seconds: float | None,
     every_s: float,
-    sign: _Sign | None = None,
+    sign: Sign | None = None,
     figures: StatusFigures | None = None,
 ) -> None:
     """Runs until a signal, or the end of time or record, and shows and watches the state."""
+    import msgspec
+
     from market_pipeline.capture.figures import EVERY_S
 
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
@@ -182,8 +187,8 @@ async def _record(
             recorder.refresh(now_s - shown_s, frames)
             if alerts is not None:
                 alerts.look(recorder.status)
-            if sign is not None:
-                await sign.beat(recorder.status)
+            if sign is not None and sign.is_due:
+                await asyncio.to_thread(sign.beat, msgspec.json.encode(recorder.status))
             if task.done() or now_s - shown_s >= every_s:
                 frames, shown_s = recorder.status.frames, now_s
                 view.show(recorder.status, last=task.done())
@@ -196,40 +201,6 @@ async def _record(
         if alerts is not None:
             alerts.ended(error)
         raise
-
-
-class _Sign:
-    """The heartbeat of a recorder, written from the loop that records: it stops where that hangs.
-
-    Args:
-        data_dir: Below which data folder.
-        exchange: What is recorded.
-    """
-
-    def __init__(self, data_dir: Path, exchange: str) -> None:
-        from market_pipeline.warehouse.layout import Warehouse
-
-        self._warehouse, self._process = Warehouse(data_dir), f"capture-{exchange}"
-        self._beaten_s = float("-inf")
-
-    async def beat(self, status: Status) -> None:
-        """Writes it when it is due."""
-        import msgspec
-
-        from market_pipeline.warehouse.heartbeats import BEAT_SECONDS, beat
-
-        if time.monotonic() - self._beaten_s >= BEAT_SECONDS:
-            self._beaten_s = time.monotonic()
-            state = msgspec.json.encode(status)
-            with suppress(OSError):  # a full disk the record itself reports
-                await asyncio.to_thread(beat, self._warehouse, self._process, state)
-
-    def stop(self) -> None:
-        """Takes it away, at the end that was asked for."""
-        from market_pipeline.warehouse.heartbeats import stop_beating
-
-        with suppress(OSError):
-            stop_beating(self._warehouse, self._process)
 
 
 class _View:

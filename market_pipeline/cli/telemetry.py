@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
+import time
 from typing import Annotated
 
 import typer
 
 from market_pipeline.cli.output import console
+from market_pipeline.cli.run import FAILED
 
 __all__ = ["telemetry"]
+
+_HEALTH_SECONDS = 30.0
 
 telemetry = typer.Typer(
     name="telemetry",
@@ -39,8 +44,9 @@ def serve(
 ) -> None:
     """Serve the figures of all processes at `/metrics` on this machine, until Ctrl-C or SIGTERM.
 
-    It follows the files in the data folder and adds them up. `/livez` and `/readyz` say whether it
-    lives, and whether it has read all.
+    It follows the files in the data folder and adds them up. `/health` has what
+    `market-pipeline health` finds; `/livez` and `/readyz` say whether this process lives, and
+    whether it has read all.
 
     Exit code 0: ended as asked. 2: it could not start, as where the port is taken.
     """
@@ -48,14 +54,18 @@ def serve(
     from market_pipeline.telemetry.bridge import Bridge
     from market_pipeline.telemetry.recording import FOLDER
     from market_pipeline.telemetry.server import BridgeServer
+    from market_pipeline.warehouse.heartbeats import Sign
+    from market_pipeline.warehouse.layout import Warehouse
 
     settings = load_settings()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     wanted = settings.metrics_port if port is None else port
+    sign = Sign(Warehouse(settings.data_dir), "telemetry")
     try:
-        server = BridgeServer(Bridge(settings.data_dir / FOLDER), wanted)
+        bridge = Bridge(settings.data_dir / FOLDER)
+        server = BridgeServer(bridge, wanted, _Health(), sign.beat)
     except OSError as error:
         raise typer.BadParameter(
             f"port {wanted} of this machine cannot be used: {error.strerror}. Set "
@@ -64,3 +74,27 @@ def serve(
         ) from None
     console().print(f"http://127.0.0.1:{server.port}/metrics", soft_wrap=True)
     server.run(stop)
+    sign.stop()
+
+
+class _Health:
+    """The last look at the health; a new one once that is half a minute old."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._looked_s, self._found = float("-inf"), (False, b"")
+
+    def __call__(self) -> tuple[bool, bytes]:
+        from market_pipeline.config.settings import usable_settings
+        from market_pipeline.health.look import look
+        from market_pipeline.health.memory import Memory
+        from market_pipeline.warehouse.layout import Warehouse
+
+        with self._lock:
+            if time.monotonic() - self._looked_s > _HEALTH_SECONDS:
+                settings, problems = usable_settings()
+                samples = Memory.of(Warehouse(settings.data_dir)).disks
+                found = look(settings, problems, samples, time.time())
+                self._found = found.exit_code == FAILED, json.dumps(found.as_json()).encode()
+                self._looked_s = time.monotonic()
+            return self._found

@@ -1,10 +1,11 @@
-"""The HTTP server of the bridge: `/metrics`, and whether it lives and is ready; on loopback."""
+"""The HTTP server of the bridge: `/metrics`, `/health`, `/livez`, `/readyz`; on loopback."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -20,6 +21,7 @@ _READ_EVERY_S = 2.0
 _STUCK_S = 60.0
 _REQUEST_S = 10.0
 _PLAIN = "text/plain; charset=utf-8"
+_JSON = "application/json"
 
 
 class BridgeServer:
@@ -28,13 +30,21 @@ class BridgeServer:
     Args:
         bridge: What to read with, and to serve.
         port: Where to listen; 0 is any that is free.
+        health: Says whether the pipeline failed, and what was found, as JSON.
+        after_read: Called each time the files were read.
 
     Raises:
         OSError: The port is not free.
     """
 
-    def __init__(self, bridge: Bridge, port: int) -> None:
-        self._bridge = bridge
+    def __init__(
+        self,
+        bridge: Bridge,
+        port: int,
+        health: Callable[[], tuple[bool, bytes]],
+        after_read: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._bridge, self._health, self._after_read = bridge, health, after_read
         self._why_not_ready = "the files were not read yet"
         self._read_s = time.monotonic()
         self._server = _Server((_HOST, port), _Handler)
@@ -74,17 +84,22 @@ class BridgeServer:
         else:
             self._why_not_ready = ""
         self._read_s = time.monotonic()
+        self._after_read()
 
     def _answer(self, path: str, accept: str) -> tuple[HTTPStatus, str, bytes]:
         if path == "/metrics":
             content_type, text = scraped(self._bridge, accept)
             return HTTPStatus.OK, content_type, text
+        if path == "/health":
+            has_failed, found = self._health()
+            status = HTTPStatus.SERVICE_UNAVAILABLE if has_failed else HTTPStatus.OK
+            return status, _JSON, found
         if path == "/livez":
             lives = time.monotonic() - self._read_s < _STUCK_S
             return _state("" if lives else f"nothing was read for {_STUCK_S:g} s")
         if path == "/readyz":
             return _state(self._why_not_ready)
-        return HTTPStatus.NOT_FOUND, _PLAIN, b"/metrics, /livez or /readyz\n"
+        return HTTPStatus.NOT_FOUND, _PLAIN, b"/metrics, /health, /livez or /readyz\n"
 
 
 def _state(why_not: str) -> tuple[HTTPStatus, str, bytes]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import socket
 import time
+from contextlib import suppress
 from urllib.parse import quote
 
 import msgspec
 
 from market_pipeline.warehouse.layout import PRIVATE_FILE, Warehouse, make_private_folder
 
-__all__ = ["BEAT_SECONDS", "Heartbeat", "beat", "heartbeats", "stop_beating"]
+__all__ = ["BEAT_SECONDS", "Heartbeat", "Sign", "beat", "heartbeats", "stop_beating"]
 
 BEAT_SECONDS = 30.0
 """How often a long-lived process beats."""
@@ -68,6 +69,37 @@ def beat(warehouse: Warehouse, process: str, state: bytes = b"null") -> None:
 def stop_beating(warehouse: Warehouse, process: str) -> None:
     """Takes the sign of a process away, which ends as it was asked to."""
     (warehouse.heartbeats_dir / _name(process)).unlink(missing_ok=True)
+
+
+class Sign:
+    """The heartbeat of a process, written from the loop that does its work: it stops where that
+    hangs.
+
+    Args:
+        warehouse: Below whose data folder.
+        process: What the process does.
+    """
+
+    def __init__(self, warehouse: Warehouse, process: str) -> None:
+        self._warehouse, self._process = warehouse, process
+        self._beaten_s = float("-inf")
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the last one is `BEAT_SECONDS` old."""
+        return time.monotonic() - self._beaten_s >= BEAT_SECONDS
+
+    def beat(self, state: bytes = b"null") -> None:
+        """Writes it when it is due; a disk that takes none is for others to report."""
+        if self.is_due:
+            self._beaten_s = time.monotonic()
+            with suppress(OSError):
+                beat(self._warehouse, self._process, state)
+
+    def stop(self) -> None:
+        """Takes it away, at the end that was asked for."""
+        with suppress(OSError):
+            stop_beating(self._warehouse, self._process)
 
 
 def heartbeats(warehouse: Warehouse) -> list[Heartbeat]:

@@ -9,7 +9,7 @@ import pytest
 
 from market_pipeline.telemetry import table
 from market_pipeline_tests.cli.conftest import Runs
-from market_pipeline_tests.defs.workspace import Running, Workspace
+from market_pipeline_tests.defs.workspace import PATIENCE_SECONDS, Running, Workspace
 from market_pipeline_tests.telemetry.figures import (
     Scrape,
     families_of,
@@ -51,9 +51,16 @@ def test_runs_are_served(runs: Runs, workspace: Workspace):
     bridge, text = served(workspace)
     bridge.kill()
     second, again = served(workspace)
+    (address,) = re.findall(r"http://\S+", second.output.read_text())
+    health = httpx.get(address.replace("metrics", "health"), timeout=PATIENCE_SECONDS).json()
     second.process.terminate()
     assert 0 == second.finish().exit_code
     assert parsed(text) == parsed(again)
+    assert [f"process {second.process.pid}"] == [
+        re.findall(r"process \d+", each["found"])[0]
+        for each in health["findings"]
+        if each["name"] == "heartbeats"
+    ]
 
     expected = {scraped_name(name) for name in RUN - NOT_OF_THESE}
     assert set() == expected - families_of(text)

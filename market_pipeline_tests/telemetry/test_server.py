@@ -18,7 +18,8 @@ from market_pipeline_tests.telemetry.figures import families_of, parsed, scraped
 def server(folder: Path) -> Iterator[str]:
     """The address of a server that reads the folder ten times a second."""
     stop = threading.Event()
-    server = BridgeServer(Bridge(folder), 0)
+    looks = iter([(False, b'{"health":"healthy"}'), (True, b'{"health":"failed"}')])
+    server = BridgeServer(Bridge(folder), 0, lambda: next(looks))
     thread = threading.Thread(target=server.run, args=(stop, 0.1))
     thread.start()
     yield f"http://127.0.0.1:{server.port}"
@@ -72,7 +73,15 @@ def test_whether_it_lives_and_is_ready(folder: Path, server: str):
 
 def test_a_port_that_is_taken(folder: Path):
     """It says so before anything is served."""
-    first = BridgeServer(Bridge(folder), 0)
+    first = BridgeServer(Bridge(folder), 0, lambda: (False, b""))
     with pytest.raises(OSError, match="in use"):
-        BridgeServer(Bridge(folder), first.port)
+        BridgeServer(Bridge(folder), first.port, lambda: (False, b""))
     first.close()
+
+
+def test_the_health(server: str):
+    """What was found is answered as JSON, with 503 where the pipeline failed."""
+    healthy, failed = (httpx.get(f"{server}/health") for _ in range(2))
+
+    assert (200, {"health": "healthy"}) == (healthy.status_code, healthy.json())
+    assert (503, {"health": "failed"}) == (failed.status_code, failed.json())

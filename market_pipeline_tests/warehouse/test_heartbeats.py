@@ -5,7 +5,7 @@ import socket
 import stat
 import time
 
-from market_pipeline.warehouse.heartbeats import beat, heartbeats, stop_beating
+from market_pipeline.warehouse.heartbeats import Sign, beat, heartbeats, stop_beating
 from market_pipeline.warehouse.layout import Warehouse
 
 
@@ -52,3 +52,17 @@ def test_what_cannot_be_read_is_as_old_as_its_file(tmp_path):
     assert [("one", 0, 5 * 10**9)] == [
         (each.process, each.pid, each.wall_ns) for each in heartbeats(warehouse)
     ]
+
+
+def test_a_sign_is_written_when_it_is_due(tmp_path):
+    """Once in 30 s, whatever the disk says, until its end."""
+    warehouse = Warehouse(tmp_path / "data")
+    sign = Sign(warehouse, "one")
+    sign.beat(b"1")
+    sign.beat(b"2")
+
+    assert [b"1"] == [bytes(each.state) for each in heartbeats(warehouse)]
+    sign.stop()
+    assert [] == heartbeats(warehouse)
+    (tmp_path / "file").touch()
+    Sign(Warehouse(tmp_path / "file"), "two").beat()
