@@ -46,7 +46,7 @@ def set_secret(name: Name) -> None:
             f"expected a value of 1 to {_MAX_CHARACTERS:,} characters on standard input",
             param_hint="NAME",
         )
-    _file().set(variable, value)
+    _file(name=variable, done="set").set(variable, value)
     console().print(f"{variable} is set.")
 
 
@@ -71,7 +71,7 @@ def remove(name: Name) -> None:
     Exit code 0: taken out. 1: it was not there. 2: no master key, or the file cannot be opened.
     """
     variable = _variable(name)
-    found = _file().remove(variable)
+    found = _file(name=variable, done="removed").remove(variable)
     console().print(f"{variable} {'is taken out' if found else 'was not there'}.")
     raise typer.Exit(0 if found else 1)
 
@@ -82,14 +82,21 @@ def rotate() -> None:
 
     Exit code 0: done. 2: no master key, or the file cannot be opened.
     """
-    console().print(f"{_file().rotate()} opens the file from now on.")
+    file = _file(name="*", done="sealed anew")
+    console().print(f"{file.rotate()} opens the file from now on.")
 
 
-def _file() -> SecretFile:
+def _file(**changes: str) -> SecretFile:
+    """The file; what is to be changed in it is recorded first."""
+    from market_pipeline.audit.record import record
     from market_pipeline.config.settings import load_settings
     from market_pipeline.security.providers.sealed import SecretFile
 
-    return SecretFile(load_settings(secrets__provider=None))
+    settings = load_settings(secrets__provider=None)
+    file = SecretFile(settings)
+    if changes:
+        record(settings.data_dir, "secret", changes)
+    return file
 
 
 def _variable(name: str) -> str:

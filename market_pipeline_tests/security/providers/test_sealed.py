@@ -9,6 +9,8 @@ import stat
 import pytest
 from typer.testing import CliRunner
 
+from market_pipeline.audit.record import AUDIT_FOLDER
+from market_pipeline.audit.verify import read_entries
 from market_pipeline.cli.app import app
 from market_pipeline.config.settings import load_settings
 from market_pipeline.doctor.run import run_doctor
@@ -59,6 +61,21 @@ def test_a_life_of_secrets(master):
     files = [path for path in master.rglob("*") if path.is_file()]
     assert {0o600} == {stat.S_IMODE(path.stat().st_mode) for path in files}
     assert [] == [path for path in files if b"s3cr3t-key" in path.read_bytes()]
+
+
+def test_changes_are_recorded(master):
+    """Each change is an entry of the audit log with the name alone."""
+    ran("set", "alert_slack_urls", typed=HOOK)
+    ran("rotate")
+    ran("remove", "alert_slack_urls")
+    ran("list")
+    entries = [*read_entries(master.parent / AUDIT_FOLDER)]
+
+    assert [
+        {"name": "PIPELINE_ALERT_SLACK_URLS", "done": "set"},
+        {"name": "*", "done": "sealed anew"},
+        {"name": "PIPELINE_ALERT_SLACK_URLS", "done": "removed"},
+    ] == [each.what for each in entries if each.action == "secret"]
 
 
 def test_the_doctor_asks(master):
