@@ -15,7 +15,12 @@ from market_pipeline.security.envelope import open_regular
 from market_pipeline.security.files import open_sealed, sealed_whole
 from market_pipeline.security.ring import KeyRing, Purpose
 from market_pipeline.security.segments import Sealable
-from market_pipeline.security.stored import remove_sealed, sealed_path, sealed_size
+from market_pipeline.security.stored import (
+    remove_left_over,
+    remove_sealed,
+    sealed_path,
+    sealed_size,
+)
 from market_pipeline.warehouse.layout import sync, written_whole
 
 __all__ = ["seal_in_place", "stored_whole"]
@@ -28,16 +33,17 @@ def seal_in_place(path: Path, ring: KeyRing, purpose: Purpose) -> None:
 
     The plain one is removed when the sealed one and its slots are on the disk and were read back:
     opened and compared, or on a host that cannot open them compared with the bytes that were
-    sealed. Killed at any moment, it is there plain, sealed, or both, and may be done again. Nothing
-    is done where another process seals it, or has sealed it. The time of change stays.
+    sealed. Killed at any moment, it is there plain, sealed, or both, and may be done again; what
+    the kill left is removed then. Nothing is done where another process seals it, or has sealed it.
+    The time of change stays.
 
     Args:
         path: The plain file.
         ring, purpose: The active key of that purpose opens it.
 
     Raises:
-        SealError: There is no key, the file changed meanwhile, or what lies sealed beside it is
-            something else; the plain file stays.
+        SealError: There is no key, the file was changed or replaced meanwhile, or what lies sealed
+            beside it is something else; the plain file stays.
         OSError: It is not there, or the machine refuses.
     """
     with os.fdopen(open_regular(path), "rb") as plain:
@@ -54,12 +60,14 @@ def seal_in_place(path: Path, ring: KeyRing, purpose: Purpose) -> None:
             if not ring.opens(purpose):
                 remove_sealed(path)  # of the same size, and it cannot be known to be whole
         if not os.path.lexists(sealed):
+            remove_left_over(path)
             _seal(plain, before, path, ring, purpose)
         os.utime(sealed, ns=(before.st_atime_ns, before.st_mtime_ns))
         try:
+            _require_unchanged(path, before)
             path.unlink()
-        except FileNotFoundError:
-            remove_sealed(path)  # it was removed meanwhile, and so is what was made of it
+        except (FileNotFoundError, SealError):
+            remove_sealed(path)  # it is gone or another one, and so is what was made of it
             raise
         sync(path.parent)
 
@@ -94,13 +102,7 @@ def _seal(
         for part in _parts(plain):
             content.update(part)
             out.write(part)
-        after = os.fstat(plain.fileno())
-        if (after.st_mtime_ns, after.st_size) != (before.st_mtime_ns, plain.tell()):
-            raise SealError(
-                "The file changed while it was sealed",
-                next_step="Seal it when nobody writes to it.",
-                file=path,
-            )
+        _require_unchanged(path, before)
     try:
         read_back, expected = (
             (lambda: open_sealed(sealed, ring), content)
@@ -112,6 +114,20 @@ def _seal(
     except SealError:
         remove_sealed(path)
         raise
+
+
+def _require_unchanged(path: Path, before: os.stat_result) -> None:
+    """Refuses a file that was written to or replaced: another process may fetch or make it anew."""
+    after = path.stat()
+    if not os.path.samestat(after, before) or (after.st_mtime_ns, after.st_size) != (
+        before.st_mtime_ns,
+        before.st_size,
+    ):
+        raise SealError(
+            "The file changed while it was sealed",
+            next_step="Seal it when nobody writes to it.",
+            file=path,
+        )
 
 
 def _refuse_other(path: Path, plain: BinaryIO, ring: KeyRing, *, opens: bool) -> None:

@@ -20,11 +20,12 @@ from market_pipeline.security.envelope import SLOTS_SUFFIX, SUFFIX, open_regular
 from market_pipeline.warehouse.layout import written_whole
 
 __all__ = ["StoredStat", "copy_stored", "is_sealed", "is_stored", "open_stored", "plain_name"]
-__all__ += ["remove_sealed", "remove_stored", "sealed_path", "sealed_size", "stored_at"]
-__all__ += ["stored_digest", "stored_in", "stored_size", "stored_stat"]
+__all__ += ["remove_left_over", "remove_sealed", "remove_stored", "sealed_path", "sealed_size"]
+__all__ += ["stored_at", "stored_digest", "stored_in", "stored_size", "stored_stat"]
 
+_PARTIAL = ".partial"
 _BESIDE = re.compile(
-    rf"{re.escape(SUFFIX)}(?:{re.escape(SLOTS_SUFFIX)})?(?:\.[0-9a-f]{{32}}\.partial)?$"
+    rf"{re.escape(SUFFIX)}(?:{re.escape(SLOTS_SUFFIX)})?(?:\.[0-9a-f]{{32}}{re.escape(_PARTIAL)})?$"
 )
 
 
@@ -181,8 +182,13 @@ def remove_sealed(path: Path) -> None:
     sealed = sealed_path(path)
     sealed.unlink(missing_ok=True)
     _slots(sealed).unlink(missing_ok=True)
+    remove_left_over(path)
+
+
+def remove_left_over(path: Path) -> None:
+    """Removes what kills left of sealing a file; only for who has it alone."""
     for each in path.parent.iterdir():
-        if each.name.startswith(sealed.name) and _BESIDE.search(each.name):
+        if each.name.endswith(_PARTIAL) and plain_name(each) == path:
             each.unlink(missing_ok=True)
 
 

@@ -96,11 +96,12 @@ def scan_shard(
         yield _scan(file, columns, row_index)
         return
     numbers = [parquet.schema_arrow.names.index(name) for name in columns]
-    first = 0
-    with readable_parts(file, parquet.metadata) as part_at:
-        for group in range(parquet.metadata.num_row_groups):
-            rows = parquet.metadata.row_group(group).num_rows
-            with part_at([group], numbers) as at:
+    metadata, first = parquet.metadata, 0
+    with readable_parts(file, metadata) as part_at:
+        # A file without rows may have no row group, and is still a frame with columns.
+        for groups in [[group] for group in range(metadata.num_row_groups)] or [[]]:
+            rows = sum(metadata.row_group(group).num_rows for group in groups)
+            with part_at(groups, numbers) as at:
                 yield _scan(at, columns, row_index).slice(first, rows)
             first += rows
 

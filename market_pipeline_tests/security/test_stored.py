@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from market_pipeline.errors import SealError
+from market_pipeline.security import sealing
 from market_pipeline.security.envelope import slots_path
 from market_pipeline.security.ring import KeyRing
 from market_pipeline.security.sealing import seal_in_place
@@ -184,6 +185,49 @@ def test_what_the_disk_changed_is_found(file, ring, tmp_path, monkeypatch, opens
     with pytest.raises(SealError, match=r"not as it was sealed|not what is in"):
         seal_in_place(file, host, "captures")
     assert [file] == list(file.parent.iterdir())
+
+
+@pytest.mark.parametrize("change", ["replaced", "written to", "removed"])
+def test_changed_before_the_plain_one_goes(file, ring, monkeypatch, change):
+    """What another process puts there while it is read back stays, and nothing sealed does."""
+    read_back = sealing._sha256
+
+    def changing(opened):
+        found = read_back(opened)
+        if change == "written to":
+            file.write_bytes(b"new")
+        elif change == "removed":
+            file.unlink()
+        else:
+            (file.parent / "new").write_bytes(CONTENT)
+            os.utime(file.parent / "new", ns=(1, file.stat().st_mtime_ns))
+            (file.parent / "new").replace(file)
+        return found
+
+    monkeypatch.setattr(sealing, "_sha256", changing)
+    with pytest.raises(FileNotFoundError if change == "removed" else SealError):
+        seal_in_place(file, ring, "captures")
+    assert ([] if change == "removed" else [file]) == list(file.parent.iterdir())
+
+
+def test_what_kills_left_is_removed(file, ring):
+    """A kill leaves a part as large as the file; the next sealing removes it, and no other's."""
+    left = [file.with_name(f"{file.name}{each}.{'0' * 32}.partial") for each in (".sealed", "")]
+    for path in left:
+        path.touch()
+    seal_in_place(file, ring, "captures")
+    assert {left[1], sealed_path(file), slots_path(sealed_path(file))} == {*file.parent.iterdir()}
+    assert CONTENT == content_of(file)
+
+
+def test_a_sealed_file_that_is_sealed_is_not_removed_with_the_first(file, ring):
+    """Removing a file takes what belongs to its name, and to no longer one."""
+    seal_in_place(file, ring, "captures")
+    file.write_bytes(CONTENT)
+    other = sealed_path(sealed_path(file))
+    other.touch()
+    remove_stored(file)
+    assert [other] == list(file.parent.iterdir())
 
 
 def test_no_key(file, ring):

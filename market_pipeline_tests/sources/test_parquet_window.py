@@ -86,6 +86,20 @@ def test_rows_are_looked_for(tmp_path, ring):
     assert (500 + np.arange(ROWS) // 2).tolist() == found["sequence_number"].to_list()
 
 
+def test_no_row_group(tmp_path, ring):
+    """A file without a row group, as Polars writes one without rows, is an empty frame."""
+    file = tmp_path / "1.snappy.parquet"
+    pl.from_arrow(deltas(0)).write_parquet(file)
+    opened = pq.ParquetFile(file)
+    assert opened.metadata.num_row_groups == 0
+    names = opened.schema_arrow.names[:2]
+    plain = [each.collect() for each in scan_shard(opened, file, names, "row")]
+    seal_in_place(file, ring, "raw")
+    sealed = [each.collect() for each in scan_shard(opened, file, names, "row")]
+    assert (1, ["row", *names]) == (len(sealed), sealed[0].columns)
+    assert plain[0].equals(sealed[0])
+
+
 def test_texts_and_nulls(tmp_path, ring):
     """Columns of text, and their nulls, are the same."""
     file = written(tmp_path / "1.snappy.parquet", trades(4, side=["buy", None, "sell", "buy"]))
