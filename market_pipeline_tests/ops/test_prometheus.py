@@ -1,0 +1,72 @@
+"""The rules for Prometheus: they ask for what is served, and each says what to do."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+from market_pipeline.telemetry.table import METRICS
+from market_pipeline_tests.conftest import REPOSITORY
+from market_pipeline_tests.telemetry.figures import scraped_name
+
+FOLDER = REPOSITORY / "ops" / "prometheus"
+RULES = [
+    rule
+    for group in yaml.safe_load((FOLDER / "rules.yml").read_text())["groups"]
+    for rule in group["rules"]
+]
+ALERTS = [pytest.param(each, id=each["alert"]) for each in RULES if "alert" in each]
+SERVED = {scraped_name(name): metric.kind for name, metric in METRICS.items()}
+LABELS = {
+    *("role", "job", "le", "__name__", "otel_metric_overflow"),
+    *(attribute for metric in METRICS.values() for attribute in metric.attributes),
+}
+
+
+def test_every_metric_is_served():
+    """Each name in a rule is one of the table, a counter's with `_total`, or of the rules."""
+    known = {f"{name}_total" if kind == "counter" else name for name, kind in SERVED.items()}
+    names = {
+        name for each in RULES for name in re.findall(r"\bmarket_pipeline_\w+\b", each["expr"])
+    }
+    labels = {
+        label
+        for each in RULES
+        for inside in re.findall(r"\{([^}]*)\}", each["expr"])
+        for label in re.findall(r"(\w+)\s*(?:=|!)", inside)
+    }
+    recorded = {each["record"] for each in RULES if "record" in each}
+    used = {name for each in RULES for name in re.findall(r"market_pipeline:[\w:]+", each["expr"])}
+
+    assert (set(), set(), recorded) == (names - known - {"market_pipeline_"}, labels - LABELS, used)
+
+
+@pytest.mark.parametrize("rule", ALERTS)
+def test_each_alert_has_its_runbook(rule):
+    """Severity, a sentence, and a link to a section that is there."""
+    page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+    headings = re.findall(r"^## (.+)$", (REPOSITORY / page).read_text(), re.MULTILINE)
+
+    assert rule["labels"]["severity"] in {"warning", "critical"}
+    assert rule["annotations"]["summary"].endswith(".")
+    assert anchor in {heading.lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.slow
+def test_promtool_agrees():
+    """Prometheus reads configuration and rules, and each alert fires on its cause alone."""
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool (of Debian's package prometheus) is not installed")
+    for check in (
+        ("check", "config", "prometheus.yml"),
+        ("check", "rules", "rules.yml"),
+        ("test", "rules", "rules_test.yml"),
+    ):
+        ran = subprocess.run(
+            ["promtool", *check], cwd=FOLDER, capture_output=True, text=True, check=False
+        )
+        assert 0 == ran.returncode, ran.stdout + ran.stderr
