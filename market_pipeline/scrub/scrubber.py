@@ -25,6 +25,9 @@ _FEWEST, _FEWEST_LETTERS = 6, 10
 _MOST = 64
 """A longer one is looked for in pieces, so that no pattern becomes too large."""
 
+_OF_CLASS = {"__class__", "__enum__"}
+"""Keys of Dagster's serializer whose value names a class, without which it reads nothing back."""
+
 
 class _Known:
     """Each known secret with its forms; replaced as a whole, so that readers need no lock."""
@@ -134,8 +137,8 @@ def _without(value: Any, *, guess: bool, named: bool = False) -> Any:
         return [_without(each, guess=guess, named=named) for each in value]
     if isinstance(value, Mapping):
         return {
-            key if key.startswith("__") else scrubbed(key, guess=guess): each
-            if key.startswith("__")
+            scrubbed(key, guess=guess): each
+            if key in _OF_CLASS
             else _without(each, guess=guess, named=named or (guess and is_secret_name(key)))
             for key, each in value.items()
         }

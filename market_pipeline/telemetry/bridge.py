@@ -7,14 +7,16 @@ begins anew counts nothing twice and nothing less, also of files that were remov
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from market_pipeline.telemetry.files import metric_files
-from market_pipeline.telemetry.otlp import DELTA, Data, MetricsData, Point, Stream, decode
+from market_pipeline.telemetry.otlp import DELTA, Data, MetricsData, Point, Stream, decode, int64
 from market_pipeline.telemetry.table import METRICS
 from market_pipeline.warehouse.layout import written_whole
 
@@ -105,9 +107,11 @@ class Bridge:
         for name, family in sorted(_decoder.decode(copied).families.items()):
             known = METRICS.get(name)
             if known is not None and known.stale_s is not None:
-                oldest = now_ns - int(known.stale_s * 1e9)
+                most_ns = int(known.stale_s * 1e9)
                 family.series = {
-                    key: each for key, each in family.series.items() if each.time_ns >= oldest
+                    key: each
+                    for key, each in family.series.items()
+                    if abs(now_ns - each.time_ns) <= most_ns
                 }
             if family.series:
                 yield name, family
@@ -154,7 +158,7 @@ class Bridge:
             streams = [
                 (resource["service.instance.id"], stream) for resource, stream in data.streams
             ]
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, RecursionError):
             self._state.unreadable += 1
             return
         for role, stream in streams:
@@ -165,6 +169,7 @@ class Bridge:
                 self._state.unreadable += 1
 
     def _add(self, role: str, stream: Stream) -> None:
+        now_ns = time.time_ns()
         for kind in ("sum", "gauge", "histogram"):
             data: Data | None = getattr(stream, kind)
             if data is None:
@@ -172,13 +177,15 @@ class Bridge:
             if kind != "gauge" and data.aggregation_temporality != DELTA:
                 raise ValueError("it is no difference to the point before")
             for point in data.data_points:
+                _check(kind, point)
                 family = self._family(kind, stream, point)
                 labels = {ROLE: role, **dict(sorted(point.labels.items()))}
                 key = msgspec.json.encode(labels).decode()
                 series = family.series.get(key) or Series(labels)
-                _add_point(kind, series, point)
+                _add_point(kind, series, point, now_ns)
                 family.series[key] = series
-                self._state.last_ns[role] = max(self._state.last_ns.get(role, 0), series.time_ns)
+                last_ns = self._state.last_ns.get(role, 0)
+                self._state.last_ns[role] = _newest_ns(last_ns, point.time_ns, now_ns)
 
     def _family(self, kind: str, stream: Stream, point: Point) -> Family:
         family = self._state.families.get(stream.name)
@@ -211,20 +218,41 @@ class Bridge:
             file.write(text)
 
 
-def _add_point(kind: str, series: Series, point: Point) -> None:
-    """Adds a point to what there is; a gauge takes it if it is the newest."""
-    time_ns = int(point.time_unix_nano)
-    if kind == "gauge":
-        if time_ns >= series.time_ns:
-            series.value = point.number
-    elif kind == "sum":
-        series.value += point.number
+def _check(kind: str, point: Point) -> None:
+    """Refuses a point before anything of it is added.
+
+    Raises:
+        ValueError: It is none that can be added: sums only grow, and one number that is not finite
+            would make all that comes after it the same.
+    """
+    if kind == "histogram":
+        _ = point.buckets, int64(point.count or "0")
+        numbers = [point.sum, *point.explicit_bounds]
     else:
-        buckets = [int(each) for each in point.bucket_counts]
-        if len(buckets) != len(point.explicit_bounds) + 1:
-            raise ValueError("its buckets do not fit its bounds")
-        series.value += point.sum
-        series.count += int(point.count or 0)
-        before = series.buckets or [0] * len(buckets)
-        series.buckets = [sum(pair) for pair in zip(before, buckets, strict=True)]
-    series.time_ns = max(series.time_ns, time_ns)
+        numbers = [point.number]
+    if not all(map(math.isfinite, numbers)) or (kind == "sum" and numbers[0] < 0):
+        raise ValueError("it has a number that cannot be added")
+    _ = point.time_ns
+
+
+def _add_point(kind: str, series: Series, point: Point, now_ns: int) -> None:
+    """Adds a point to what there is; a gauge takes it if it is the newest."""
+    newest_ns = _newest_ns(series.time_ns, point.time_ns, now_ns)
+    if kind == "gauge":
+        if newest_ns == point.time_ns:
+            series.value = point.number
+    else:
+        value = series.value + (point.number if kind == "sum" else point.sum)
+        if not math.isfinite(value):
+            raise ValueError("the sum would be too large")
+        series.value = value
+        if kind == "histogram":
+            series.count += int64(point.count or "0")
+            before = series.buckets or [0] * len(point.buckets)
+            series.buckets = [sum(pair) for pair in zip(before, point.buckets, strict=True)]
+    series.time_ns = newest_ns
+
+
+def _newest_ns(known_ns: int, time_ns: int, now_ns: int) -> int:
+    """The later of two times; what is ahead of now is of a clock that was set back since."""
+    return time_ns if known_ns > now_ns else max(known_ns, time_ns)

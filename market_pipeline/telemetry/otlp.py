@@ -21,10 +21,25 @@ __all__ = [
     "Stream",
     "Text",
     "decode",
+    "int64",
 ]
 
 DELTA = 1
 """The temporality of points that say what was added since the points before."""
+
+_MOST_DIGITS = 19
+
+
+def int64(text: str) -> int:
+    """An integer of 64 bits.
+
+    Raises:
+        ValueError: It is none.
+    """
+    value = int(text) if len(text) <= _MOST_DIGITS + 1 else None
+    if value is None or not -(2**63) <= value < 2**63:
+        raise ValueError("an integer of more than 64 bits")
+    return value
 
 
 class Text(msgspec.Struct, rename="camel"):
@@ -75,10 +90,31 @@ class Point(msgspec.Struct, rename="camel", omit_defaults=True):
             ValueError: There is none.
         """
         if self.as_int is not None:
-            return int(self.as_int)
+            return int64(self.as_int)
         if self.as_double is None:
             raise ValueError("a point without a number")
         return self.as_double
+
+    @property
+    def time_ns(self) -> int:
+        """When it was recorded, Unix ns.
+
+        Raises:
+            ValueError: It is no time.
+        """
+        return int64(self.time_unix_nano)
+
+    @property
+    def buckets(self) -> list[int]:
+        """How many values a histogram took up to each bound, and above the last.
+
+        Raises:
+            ValueError: They are no counts, or do not fit the bounds.
+        """
+        counts = [int64(each) for each in self.bucket_counts]
+        if len(counts) != len(self.explicit_bounds) + 1 or min(counts) < 0:
+            raise ValueError("its buckets do not fit its bounds")
+        return counts
 
 
 class Data(msgspec.Struct, rename="camel", omit_defaults=True):

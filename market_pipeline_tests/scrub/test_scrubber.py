@@ -71,6 +71,14 @@ class TestKnown:
         learn("data", "dagster", "a1b2c", "", None)
         assert () == known_secrets()
 
+    @pytest.mark.parametrize("key", ["__set__", "__mapping_items__", "__mine"])
+    def test_below_any_key(self, key):
+        """Only what names a class is left alone: sets and mappings have keys of their own too."""
+        secret = random_secret()
+        learn(secret)
+        clean = json.loads(scrubbed_json(json.dumps({"a": {key: [[1, secret]], "n": 1}})))
+        assert {"a": {key: [[1, MARK]], "n": 1}} == clean
+
     def test_other_texts_stay(self):
         """A text without a secret is the same, to the byte, also in JSON."""
         learn(random_secret())

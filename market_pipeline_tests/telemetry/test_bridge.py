@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -134,6 +135,25 @@ class TestPoints:
         bridge.update()
         assert {("g", "run"): 3.0} == values(bridge)
 
+    def test_a_clock_that_was_set_back(self, tmp_path: Path):
+        """A gauge follows the clock back, instead of standing still until that is there again."""
+        now_ns = time.time_ns()
+        for value, time_ns in ((1.0, now_ns + 10**15), (2.0, now_ns)):
+            point = {"asDouble": value, "timeUnixNano": str(time_ns)}
+            append_line(tmp_path, line("g", "gauge", **point), NOON)
+        bridge = Bridge(tmp_path)
+        bridge.update()
+        assert ({("g", "run"): 2.0}, {"run": now_ns}) == (values(bridge), bridge.last_ns)
+
+    def test_a_sum_too_large(self, tmp_path: Path):
+        """What would make a sum infinite is left out: the sums are still kept and served."""
+        for value in (1.5e308, 1.5e308, 1.0):
+            append_line(tmp_path, line("m", "sum", asDouble=value), NOON)
+        bridge = Bridge(tmp_path)
+        bridge.update()
+        expected = ({("m", "run"): 1.5e308}, 1)
+        assert [expected] * 2 == [(values(b), b.unreadable) for b in (bridge, Bridge(tmp_path))]
+
     def test_a_gauge_that_nobody_renews(self, tmp_path: Path):
         """What was so while a process lived is not shown for ever after its end."""
         name, stale_s = table.CAPTURE_QUEUE.name, table.CAPTURE_QUEUE.stale_s
@@ -155,6 +175,12 @@ class TestPoints:
             line("m", "sum"),
             line("m", "sum", asInt="x"),
             line("m", "histogram", count="1", bucketCounts=["1"], explicitBounds=[1.0]),
+            line("m", "histogram", count="0", bucketCounts=["1", "-1"], explicitBounds=[1.0]),
+            line("m", "sum", asInt="9" * 400),
+            line("m", "sum", asInt="-5"),
+            line("m", "sum", asInt="5", timeUnixNano="9" * 30),
+            line("m", "sum", asDouble=1.5).replace(b"1.5", b"1e999"),
+            b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}\n",
         ],
     )
     def test_what_cannot_be_added(self, tmp_path: Path, bad: bytes):
