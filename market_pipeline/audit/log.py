@@ -13,7 +13,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -126,17 +126,21 @@ class AuditLog:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def _locked(self) -> bool:
-        if self._lock >= 0 and not os.fstat(self._lock).st_nlink:
-            os.close(self._lock)  # somebody removed the folder: others lock another file
-            self._lock = -1
+        path = self._folder / _LOCK
         if self._lock < 0:
             make_private_folder(self._folder)
-            self._lock = os.open(self._folder / _LOCK, os.O_RDWR | _FLAGS, PRIVATE_FILE)
+            self._lock = os.open(path, os.O_RDWR | _FLAGS, PRIVATE_FILE)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        return True
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(self._lock), path.stat()):
+                return True
+        # Somebody removed or moved the folder: others lock another file.
+        os.close(self._lock)
+        self._lock = -1
+        return False
 
     def _at_the_end(self) -> bytes:
         """Opens the newest file and finds its last entry; what lies behind that, torn.

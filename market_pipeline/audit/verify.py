@@ -8,6 +8,7 @@ key does behind the last anchor.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,8 +135,9 @@ class _Reading:
     def end(self, anchors: Sequence[Anchor]) -> Verified:
         """What was found, once everything is read."""
         self.result.torn_bytes = sum(map(len, self._junk))
+        late = sorted(self._late)
         for first, last, file, line in self._gaps:
-            for begin, end in _ranges([n for n in range(first, last + 1) if n not in self._late]):
+            for begin, end in _without(late, first, last):
                 self._add("deleted", f"{_named(begin, end)} not there", file, line)
         for anchor in anchors:
             code = self._at_anchors.get(anchor.sequence)
@@ -193,13 +195,15 @@ class _Reading:
         self.result.faults.append(Fault(kind, found, file, line))
 
 
-def _ranges(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Ascending numbers as ranges, both ends included."""
-    begin = 0
-    for n in range(1, len(numbers) + 1):
-        if n == len(numbers) or numbers[n] != numbers[n - 1] + 1:
-            yield numbers[begin], numbers[n - 1]
-            begin = n
+def _without(late: Sequence[int], first: int, last: int) -> Iterator[tuple[int, int]]:
+    """The ranges, both ends included, of a range of any size without some ascending numbers."""
+    begin = first
+    for number in late[bisect_left(late, first) : bisect_right(late, last)]:
+        if begin < number:
+            yield begin, number - 1
+        begin = number + 1
+    if begin <= last:
+        yield begin, last
 
 
 def _named(first: int, last: int) -> str:

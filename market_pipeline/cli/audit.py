@@ -6,6 +6,7 @@ import json
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from os.path import realpath
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -111,7 +112,8 @@ def _noted_by_runs(folder: Path) -> Iterator[Anchor]:
 
     with dagster_instance() as instance:
         for run_id, noted in noted_anchors(instance):
-            if noted["folder"] == str(folder):
+            # The folder may be named by way of a link, then or now.
+            if realpath(noted["folder"]) == realpath(folder):
                 yield Anchor(noted["sequence"], noted["code"], f"run {run_id}")
 
 

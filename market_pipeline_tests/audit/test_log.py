@@ -12,9 +12,10 @@ from contextlib import AbstractContextManager
 from multiprocessing import get_context
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from market_pipeline.audit.chain import ChainKey
+from market_pipeline.audit.chain import ChainKey, line_of, parsed
 from market_pipeline.audit.log import AuditLog, log_files
 from market_pipeline.audit.verify import Anchor, Fault, Verified, read_entries, verify
 from market_pipeline.errors import WarehouseBusyError
@@ -264,6 +265,32 @@ class TestTampering:
         write(log_of(tmp_path / "audit"), range(1))
         found = verify(tmp_path / "audit", KEY)
         assert (2, ["deleted"], 1) == (found.entries, kinds(found), found.faults[0].line)
+
+    def test_the_folder_is_moved_under_writers(self, tmp_path: Path):
+        """Those that had it open and those that begin behind that go on as one chain."""
+        logs = [log_of(tmp_path / "audit") for _ in range(2)]
+        for log in logs:
+            write(log, range(2))
+        (tmp_path / "audit").rename(tmp_path / "moved")
+        write(logs[1], range(1))
+        begun = log_of(tmp_path / "audit")
+        with begun._alone():
+            assert not logs[0]._locked()
+        for log in (begun, *logs):
+            write(log, range(1))
+        found = verify(tmp_path / "audit", KEY)
+        assert (4, 8, ["deleted"]) == (found.entries, found.last, kinds(found))
+
+    def test_a_sequence_far_behind_the_last(self, tmp_path: Path):
+        """An entry that was put in with a huge sequence is found at once."""
+        file = ten_entries(tmp_path)
+        entry, _ = parsed(file.read_bytes().splitlines()[-1])
+        far = msgspec.structs.replace(entry, sequence=1 << 60, mac="")
+        with file.open("ab") as end:
+            end.write(line_of(far, "", ChainKey())[0])
+        assert [("deleted", f"entries 11 to {(1 << 60) - 1} are not there")] == [
+            (each.kind, each.found) for each in verify(tmp_path, KEY).faults
+        ]
 
     def test_codes_computed_without_the_key(self, tmp_path: Path):
         """Who has no key cannot change an entry and compute it and all behind it anew."""
