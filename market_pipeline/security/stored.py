@@ -21,7 +21,8 @@ from market_pipeline.warehouse.layout import written_whole
 
 __all__ = ["StoredStat", "copy_stored", "is_sealed", "is_stored", "open_stored", "plain_name"]
 __all__ += ["remove_left_over", "remove_sealed", "remove_stored", "sealed_path", "sealed_size"]
-__all__ += ["stored_at", "stored_digest", "stored_in", "stored_size", "stored_stat"]
+__all__ += ["stat_as_it_lies", "stored_at", "stored_digest", "stored_in", "stored_size"]
+__all__ += ["stored_stat"]
 
 _PARTIAL = ".partial"
 _BESIDE = re.compile(
@@ -96,6 +97,18 @@ def stored_stat(path: Path) -> StoredStat:
     return StoredStat(found.st_size, found.st_mtime_ns)
 
 
+def stat_as_it_lies(path: Path) -> os.stat_result:
+    """What the system says of a file, plain or sealed.
+
+    Raises:
+        OSError: It is not there.
+    """
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return sealed_path(path).stat()
+
+
 def stored_size(path: Path) -> int:
     """The `size` of `stored_stat`."""
     return stored_stat(path).size
@@ -161,14 +174,22 @@ def copy_stored(source: Path, target: Path, folder: Path | None = None) -> None:
     Raises:
         OSError: It is not there, or cannot be written.
     """
-    pairs = [(source, target)]
-    if is_sealed(source):
-        sealed, copy = sealed_path(source), sealed_path(target)
-        # First what opens it.
-        pairs = [(_slots(sealed), _slots(copy)), (sealed, copy)]
-    for each, to in pairs:
-        with os.fdopen(open_regular(each), "rb") as read, written_whole(to, folder) as written:
-            shutil.copyfileobj(read, written, 1 << 20)
+    sealed, copy = sealed_path(source), sealed_path(target)
+    try:
+        _copy(source, target, folder)
+    except FileNotFoundError:
+        if not sealed.is_file():
+            raise
+        _copy(_slots(sealed), _slots(copy), folder)  # first what opens it
+        _copy(sealed, copy, folder)
+
+
+def _copy(source: Path, target: Path, folder: Path | None) -> None:
+    with (
+        os.fdopen(open_regular(source), "rb") as read,
+        written_whole(target, folder) as written,
+    ):
+        shutil.copyfileobj(read, written, 1 << 20)
 
 
 def remove_stored(path: Path) -> None:

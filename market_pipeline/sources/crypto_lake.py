@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from market_pipeline.errors import DomainError, LakeFileError, SchemaError
 from market_pipeline.mapped import ColumnArray
-from market_pipeline.security.stored import stored_at, stored_size
+from market_pipeline.security.stored import stat_as_it_lies, stored_size
 from market_pipeline.shown import shown_names
 from market_pipeline.sources.batches import DeltaBatch
 from market_pipeline.sources.converted_columns import (
@@ -139,7 +139,7 @@ def open_shard(file: Path, table: RawTable) -> tuple[pq.ParquetFile, dict[str, s
         refuse_long_footer(file)
         # Not mapped into memory: a file cut short while it is read would end the whole process.
         parquet = pq.ParquetFile(parquet_source(file))
-        stat = stored_at(file).stat()
+        stat = stat_as_it_lies(file)
         _check_footer_once(file, stored_size(file), stat.st_mtime_ns, stat.st_ino)
     except (pa.ArrowException, OSError, UnicodeError) as error:
         raise LakeFileError(

@@ -14,8 +14,9 @@ from typing import IO, NamedTuple
 import pyarrow.parquet as pq
 
 from market_pipeline.errors import LakeFileError
-from market_pipeline.security.stored import is_sealed, open_stored
+from market_pipeline.security.stored import open_stored
 from market_pipeline.sources.memory_limits import FOOTER_BYTES, PAGES_BYTES
+from market_pipeline.sources.parquet_window import open_unbuffered
 
 __all__ = ["Unpacked", "check_footer", "check_pages", "refuse_long_footer"]
 
@@ -132,9 +133,8 @@ def check_pages(
     """
     found = Unpacked(0, 0)
     row_group = metadata.row_group(group)
-    source = source or file
     # A buffer would be filled for each of the headers, which lie far apart.
-    with open_stored(source) if is_sealed(source) else source.open("rb", buffering=0) as raw:
+    with open_unbuffered(source or file) as raw:
         for column in columns:
             try:
                 own = _column(raw, row_group, column)

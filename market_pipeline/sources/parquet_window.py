@@ -6,27 +6,46 @@ the footer, each at its own place in a file that has no name and never comes to 
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from market_pipeline.security.stored import is_sealed, open_stored
+from market_pipeline.security.stored import open_stored
 
-__all__ = ["PartAt", "parquet_source", "readable_parts", "scan_shard", "window_bytes"]
+__all__ = ["PartAt", "open_unbuffered", "parquet_source", "readable_parts", "scan_shard"]
+__all__ += ["window_bytes"]
 
 _COPY_BYTES = 1 << 20
 _END_BYTES = 8
 _LENGTH_BYTES = 4
 
 
-def parquet_source(file: Path) -> Path | BinaryIO:
-    """What Arrow reads a file from: its path, or the content of one that lies sealed."""
-    return open_stored(file) if is_sealed(file) else file
+def parquet_source(file: Path) -> pa.NativeFile | BinaryIO:
+    """What Arrow reads a file from, open: it stays what it is while the file is being sealed.
+
+    Raises:
+        OSError, SealError: As `open_stored`.
+    """
+    try:
+        return pa.OSFile(os.fspath(file))
+    except FileNotFoundError:
+        return open_stored(file)
+
+
+def open_unbuffered(file: Path) -> BinaryIO | io.FileIO:
+    """A file for reading here and there; a sealed one has the segment it is in.
+
+    Raises:
+        OSError, SealError: As `open_stored`.
+    """
+    return _plain(file) or open_stored(file)
 
 
 PartAt = Callable[[Sequence[int], Sequence[int]], AbstractContextManager[Path]]
@@ -37,18 +56,19 @@ may be.
 
 @contextmanager
 def readable_parts(file: Path, metadata: pq.FileMetaData) -> Iterator[PartAt]:
-    """Where parts of a file are read from: where it lies, or each in memory if it lies sealed.
+    """Where parts of a file are read from: the open file, or each in memory if it lies sealed.
 
     Args:
-        file: By its plain name; a sealed one is opened once.
+        file: By its plain name; it is opened once, and may be sealed or removed meanwhile.
         metadata: Its footer.
 
     Raises:
         SealError: No key opens it, or, also of a part, it is not as it was sealed.
         OSError: It cannot be read.
     """
-    if not is_sealed(file):
-        yield lambda groups, columns: nullcontext(file)
+    if plain := _plain(file):
+        with plain:
+            yield lambda groups, columns: nullcontext(_path_of(plain.fileno()))
         return
     with open_stored(file) as source:
         size = source.seek(-_END_BYTES, os.SEEK_END) + _END_BYTES
@@ -64,7 +84,7 @@ def readable_parts(file: Path, metadata: pq.FileMetaData) -> Iterator[PartAt]:
                     for begin, end in _spans(metadata.row_group(group), columns):
                         _copy(source, memory, begin, min(end, size))
                 os.pwrite(memory, footer, size - len(footer))
-                yield Path(f"/proc/self/fd/{memory}")
+                yield _path_of(memory)
             finally:
                 os.close(memory)
 
@@ -91,9 +111,10 @@ def scan_shard(
     Raises:
         SealError: No key opens it, or it is not as it was sealed.
     """
-    if not is_sealed(file):
-        # Of which Polars leaves out row groups by itself.
-        yield _scan(file, columns, row_index)
+    if plain := _plain(file):
+        with plain:
+            # Of which Polars leaves out row groups by itself.
+            yield _scan(_path_of(plain.fileno()), columns, row_index)
         return
     numbers = [parquet.schema_arrow.names.index(name) for name in columns]
     metadata, first = parquet.metadata, 0
@@ -104,6 +125,18 @@ def scan_shard(
             with part_at(groups, numbers) as at:
                 yield _scan(at, columns, row_index).slice(first, rows)
             first += rows
+
+
+def _plain(file: Path) -> io.FileIO | None:
+    """A file that lies plain, open; None else. By its name it may be gone at the next moment."""
+    with suppress(FileNotFoundError):
+        return file.open("rb", buffering=0)
+    return None
+
+
+def _path_of(descriptor: int) -> Path:
+    """A path by which an open file is read, whether or not it has a name."""
+    return Path(f"/proc/self/fd/{descriptor}")
 
 
 def _scan(at: Path, columns: Sequence[str], row_index: str | None) -> pl.LazyFrame:

@@ -20,6 +20,7 @@ from market_pipeline.sources.crypto_lake import (
     read_deltas,
     read_raw,
 )
+from market_pipeline.sources.parquet import read_pieces
 from market_pipeline.sources.parquet_window import scan_shard
 from market_pipeline_tests.security.keys import use_keys
 from market_pipeline_tests.sources.raw_files import deltas, trades
@@ -84,6 +85,24 @@ def test_rows_are_looked_for(tmp_path, ring):
     assert 7 == len(parts)
     assert list(range(ROWS)) == found["row"].to_list()
     assert (500 + np.arange(ROWS) // 2).tolist() == found["sequence_number"].to_list()
+
+
+def test_sealed_while_it_is_read(tmp_path, ring):
+    """Who has begun to read a plain file reads on when another process seals it."""
+    scanned, read = (
+        written(tmp_path / f"{number}.snappy.parquet", random_deltas(), row_group_size=9_000)
+        for number in (1, 2)
+    )
+    opened, _ = open_shard(scanned, DELTAS)
+    rows = 0
+    for part in scan_shard(opened, scanned, ["price"]):
+        seal_in_place(scanned, ring, "raw")
+        rows += part.collect().height
+    opened, _ = open_shard(read, DELTAS)
+    pieces = read_pieces(opened, read, ["price"], 9_000)
+    first, _ = next(pieces)
+    seal_in_place(read, ring, "raw")
+    assert (ROWS, 0, 6) == (rows, first, len([*pieces]))
 
 
 def test_no_row_group(tmp_path, ring):
