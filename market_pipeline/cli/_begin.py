@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from market_pipeline.errors import SettingsError
+from market_pipeline.scrub.guessed import MARK, is_secret_name
 from market_pipeline.scrub.scrubber import scrubbed
 
 __all__ = ["begin"]
@@ -43,5 +44,22 @@ def begin(verb: str, arguments: Sequence[str]) -> None:
 
         require_encrypted(written_to(settings.data_dir))
     record_settings(settings)
-    given = [scrubbed(each) for each in arguments]
-    record(settings.data_dir, "verb", {"verb": verb, "arguments": given})
+    what = {"verb": verb, "arguments": _without_secrets(verb, arguments)}
+    record(settings.data_dir, "verb", what)
+
+
+def _without_secrets(verb: str, arguments: Sequence[str]) -> list[str]:
+    """Arguments before they are checked: a value given by mistake would stay in the log for ever.
+
+    `secrets` takes none by the command line, so what is not its word or the name is withheld.
+    """
+    if verb == "secrets":
+        names = [each.partition("=") for each in arguments[:2]]
+        return [
+            *(f"{name}={MARK}" if equals else name for name, equals, _ in names),
+            *(MARK for _ in arguments[2:]),
+        ]
+    return [
+        MARK if before.startswith("-") and is_secret_name(before) else scrubbed(each)
+        for before, each in zip(("", *arguments), arguments, strict=False)
+    ]

@@ -66,6 +66,22 @@ def test_verbs_are_recorded(folder):
     assert ("made", True) == (key["done"], key["key"].startswith("exports-"))
 
 
+@pytest.mark.parametrize(
+    ("given", "recorded"),
+    [
+        (("secrets", "set", "NAME", "hunter2"), ["set", "NAME", "[secret]"]),
+        (("secrets", "set", "NAME=hunter2"), ["set", "NAME=[secret]"]),
+        (("verdict", "--api-token", "hunter2"), ["--api-token", "[secret]"]),
+        (("keys", "seal", "--token=hunter2"), ["seal", "--token=[secret]"]),
+    ],
+)
+def test_a_secret_given_by_mistake(folder, given, recorded):
+    """What is refused is recorded before, and without the value."""
+    assert 0 != ran(*given).exit_code
+    (verb,) = (each.what for each in entries(folder) if each.action == "verb")
+    assert {"verb": given[0], "arguments": recorded} == verb
+
+
 def test_show(folder):
     """The newest entries are shown, also of one action; 1 where there is none."""
     assert 1 == ran("audit", "show").exit_code
