@@ -55,6 +55,7 @@ class AuditLog:
         self._folder, self._key, self._user, self._max_bytes = folder, key, user, max_bytes
         self._mutex = Lock()
         self._lock, self._file, self._path = -1, -1, folder
+        self._lock_path = folder / _LOCK
         # The last entry, and the size of the file behind it.
         self._sequence, self._code, self._size = 0, "", 0
         self._inode = 0, 0
@@ -78,34 +79,39 @@ class AuditLog:
             OSError: It could not be written.
             WarehouseBusyError: Another process kept the log for 10 s.
         """
-        with self._mutex, self._alone():
-            torn = self._at_the_end()
-            lines = [b"\n" if torn else b""]  # what is torn has no end
-            code, sequence = self._code, self._sequence
-            entries: list[tuple[Action, Mapping[str, Any]]] = [(action, what)]
-            if torn.strip():
-                digest = hashlib.sha256(torn).hexdigest()
-                entries.insert(0, ("torn", {"bytes": len(torn), "sha256": digest}))
-            for kind, about in entries:
-                sequence += 1
-                now = datetime.now(UTC).isoformat(timespec="microseconds")
-                entry = Entry(
-                    *(sequence, now, component, os.getpid(), self._user, why, kind, dict(about))
-                )
-                line, code = line_of(entry, code, self._key)
-                lines.append(line)
-            self._write(b"".join(lines))
-            self._sequence, self._code = sequence, code
-            if flush:
+        with self._mutex:
+            with self._alone():
+                self._append(component, why, action, what)
+            if flush:  # which on a busy disk takes longer than others would wait
                 os.fsync(self._file)
 
     def last(self) -> tuple[int, str]:
         """Sequence and code of the last entry, flushed to the disk; 0 and "" without one."""
-        with self._mutex, self._alone():
-            if self._at_the_end():
-                self._size = -1  # for the next append to see it again
+        with self._mutex:
+            with self._alone():
+                if self._at_the_end():
+                    self._size = -1  # for the next append to see it again
             os.fsync(self._file)
             return self._sequence, self._code
+
+    def _append(self, component: str, why: str, action: Action, what: Mapping[str, Any]) -> None:
+        torn = self._at_the_end()
+        lines = [b"\n" if torn else b""]  # what is torn has no end
+        code, sequence = self._code, self._sequence
+        entries: list[tuple[Action, Mapping[str, Any]]] = [(action, what)]
+        if torn.strip():
+            digest = hashlib.sha256(torn).hexdigest()
+            entries.insert(0, ("torn", {"bytes": len(torn), "sha256": digest}))
+        for kind, about in entries:
+            sequence += 1
+            now = datetime.now(UTC).isoformat(timespec="microseconds")
+            entry = Entry(
+                *(sequence, now, component, os.getpid(), self._user, why, kind, dict(about))
+            )
+            line, code = line_of(entry, code, self._key)
+            lines.append(line)
+        self._write(b"".join(lines))
+        self._sequence, self._code = sequence, code
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -116,7 +122,7 @@ class AuditLog:
                 raise WarehouseBusyError(
                     f"The audit log was in use by another process for {_WAIT_SECONDS:g} s",
                     next_step="Find it with `fuser` on that file; it may have been stopped.",
-                    file=self._folder / _LOCK,
+                    file=self._lock_path,
                 )
             time.sleep(sleep)
             sleep = min(2 * sleep, _LONGEST_SLEEP_SECONDS)
@@ -126,16 +132,15 @@ class AuditLog:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def _locked(self) -> bool:
-        path = self._folder / _LOCK
         if self._lock < 0:
             make_private_folder(self._folder)
-            self._lock = os.open(path, os.O_RDWR | _FLAGS, PRIVATE_FILE)
+            self._lock = os.open(self._lock_path, os.O_RDWR | _FLAGS, PRIVATE_FILE)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(self._lock), path.stat()):
+            if os.path.samestat(os.fstat(self._lock), self._lock_path.stat()):
                 return True
         # Somebody removed or moved the folder: others lock another file.
         os.close(self._lock)
@@ -154,8 +159,7 @@ class AuditLog:
         torn = b"" if size == self._size else self._read_end(size)[1]
         self._size = size
         if size >= self._max_bytes and not torn:
-            self._open(self._named_by(self._sequence + 1))
-            sync(self._folder)
+            self._begin_next()
         return torn
 
     def _size_if_newest(self) -> int | None:
@@ -177,10 +181,15 @@ class AuditLog:
             self._open(path)
             if self._read_end(os.fstat(self._file).st_size)[0]:
                 break
-        self._open(files[-1] if files else self._named_by(self._sequence + 1))
+        if files:
+            self._open(files[-1])
+        else:
+            self._begin_next()
 
-    def _named_by(self, sequence: int) -> Path:
-        return self._folder / f"{sequence:012}{_SUFFIX}"
+    def _begin_next(self) -> None:
+        """Opens a new file, named by the sequence that comes next."""
+        self._open(self._folder / f"{self._sequence + 1:012}{_SUFFIX}")
+        sync(self._folder)
 
     def _open(self, path: Path) -> None:
         descriptor = os.open(path, os.O_RDWR | _FLAGS, PRIVATE_FILE)

@@ -157,6 +157,16 @@ class TestAppend:
         with other._alone(), pytest.raises(WarehouseBusyError, match=str(tmp_path / "lock")):
             write(log_of(tmp_path), range(1))
 
+    def test_nobody_waits_for_a_flush(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        """While a process flushes, which a busy disk makes long, others append."""
+        log, other = log_of(tmp_path), log_of(tmp_path)
+        write(log, range(1))
+        monkeypatch.setattr("market_pipeline.audit.log._WAIT_SECONDS", 0.05)
+        monkeypatch.setattr("os.fsync", lambda _: write(other, range(1)))
+        log.append("cli", "", "delete", {}, flush=True)
+        assert 3 == log.last()[0]
+        assert (4, []) == (verify(tmp_path, KEY).last, verify(tmp_path, KEY).faults)
+
     def test_what_is_no_text(self, tmp_path: Path):
         """A name that is no text is recorded in a form that is."""
         log_of(tmp_path).append("cli", "", "read", {"file": "\udcff", "at": tmp_path}, flush=True)
