@@ -14,7 +14,7 @@ from market_pipeline.config.addresses import OptionalEndpoint
 from market_pipeline.config.store_address import StoreAddress, store_address
 from market_pipeline.config.transport import TransportSettings
 from market_pipeline.config.values import (
-    AbsolutePath,
+    DataPath,
     Integer,
     OptionalPath,
     OptionalText,
@@ -54,7 +54,7 @@ def _lake_below_data_dir(earlier: dict[str, Any]) -> str:
 class LakeSettings(TransportSettings):
     """The part of the settings that is about the lake; see `Settings`."""
 
-    data_dir: AbsolutePath = Field(
+    data_dir: DataPath = Field(
         default=Path("data"),
         description=(
             "The folder for everything the pipeline writes: published tables, the warehouse, "

@@ -112,8 +112,16 @@ def ask_provider(settings: Settings) -> dict[str, str]:
     Raises:
         SettingsError: As `provided` does.
     """
-    module = import_module(f"market_pipeline.security.providers.{settings.secrets.provider}")
-    values: dict[str, str] = module.read(settings)
+    name = settings.secrets.provider
+    module = import_module(f"market_pipeline.security.providers.{name}")
+    try:
+        values: dict[str, str] = module.read(settings)
+    except SettingsError:
+        raise
+    except Exception as error:  # of a library: its text may hold what was sent or received
+        raise SettingsError(
+            [f"provider {name}: it cannot be asked ({type(error).__name__}). Correct its settings."]
+        ) from None
     return values
 
 

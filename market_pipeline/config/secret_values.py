@@ -10,6 +10,8 @@ import binascii
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from market_pipeline.scrub.guessed import is_secret_name
@@ -22,7 +24,7 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^\s,]+", re.IGNORECASE)
 # A part of a path that nobody would read aloud: `T024BE7LD`, and not `webhooks`.
 _TOKEN = re.compile(r"(?=.*\d)[\w.~+=:-]{8,}|[\w.~+=:-]{20,}")
 # What only says where a secret is, and the current folder.
-_NO_VALUE = re.compile(r"_(FILE|PATH|DIR|URI|NAME|COMMAND)S?$|^(OLD)?PWD$")
+_NO_VALUE = re.compile(r"_(FILE|PATH|DIR|DIRECTORY|FOLDER|URI|NAME|COMMAND)S?$|^(OLD)?PWD$")
 _AWS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
@@ -73,10 +75,22 @@ def learn_variables(values: Mapping[str, str | None]) -> None:
     for name, value in values.items():
         if not value:
             continue
-        if name in _AWS or (is_secret_name(name) and not _NO_VALUE.search(name.upper())):
+        if name in _AWS or (is_secret_name(name) and not _is_place(name, value)):
             learn_secret(value)
         elif "://" in value:
             learn_address(value)
+
+
+def _is_place(name: str, value: str) -> bool:
+    """Whether a variable says where a secret is: by its name, or as that file or folder is there.
+
+    All paths below it would be taken out of every text.
+    """
+    if _NO_VALUE.search(name.upper()):
+        return True
+    with suppress(OSError, ValueError):  # too long for a path
+        return Path(value).is_absolute() and Path(value).exists()
+    return False
 
 
 def learn_environment() -> None:

@@ -10,10 +10,13 @@ from typing import Annotated, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from market_pipeline.config.data_path import data_path
+
 __all__ = [
     "AbsolutePath",
     "Amount",
     "Count",
+    "DataPath",
     "Day",
     "Integer",
     "JsonValue",
@@ -100,6 +103,7 @@ def _each_divides_the_next(widths: tuple[int, ...]) -> tuple[int, ...]:
 
 
 AbsolutePath = Annotated[Path, BeforeValidator(filled_path), AfterValidator(absolute_path)]
+DataPath = Annotated[AbsolutePath, AfterValidator(data_path)]
 OptionalPath = Annotated[
     Annotated[Path, AfterValidator(absolute_path)] | None, BeforeValidator(blank_is_none)
 ]

@@ -28,7 +28,14 @@ def check_heartbeats(beats: Sequence[Heartbeat], now_ns: int) -> Iterator[Findin
     for each in beats:
         age_s = (now_ns - each.wall_ns) / NS_PER_SECOND
         name = f"{each.process} on {each.host} (process {each.pid})"
-        if age_s <= _OLDEST_SECONDS:
+        if age_s < -_OLDEST_SECONDS:
+            yield (
+                "warn",
+                f"{name} beat {-age_s:,.0f} s ahead of this clock, so nobody can say that it lives",
+                "Have the system set its clock by a time server; where it was set back, start the "
+                "process again.",
+            )
+        elif age_s <= _OLDEST_SECONDS:
             yield "ok", f"{name} beat {max(age_s, 0):,.0f} s ago"
         else:
             yield (

@@ -10,6 +10,7 @@ import os
 import socket
 import time
 from contextlib import suppress
+from pathlib import Path
 from urllib.parse import quote
 
 import msgspec
@@ -106,14 +107,19 @@ def heartbeats(warehouse: Warehouse) -> list[Heartbeat]:
     """The last sign of each process that has not ended as it was asked to, by name."""
     found = []
     for path in sorted(warehouse.heartbeats_dir.glob("*.json")):
-        try:
-            found.append(_heartbeat.decode(path.read_bytes()))
-        except FileNotFoundError:
-            continue  # it ended meanwhile
-        except msgspec.DecodeError:
-            process, _, host = path.stem.rpartition("@")
-            found.append(Heartbeat(process, host, 0, path.stat().st_mtime_ns))
+        with suppress(FileNotFoundError):  # it ended meanwhile
+            found.append(_read(path))
     return found
+
+
+def _read(path: Path) -> Heartbeat:
+    """The sign in a file; of one that cannot be read what its name and age say."""
+    written_ns = path.stat().st_mtime_ns
+    try:
+        return _heartbeat.decode(path.read_bytes())
+    except (OSError, msgspec.DecodeError, RecursionError):
+        process, _, host = path.stem.rpartition("@")
+        return Heartbeat(process, host, 0, written_ns)
 
 
 def _name(process: str) -> str:

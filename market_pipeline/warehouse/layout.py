@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote
 
+from market_pipeline.config.data_path import data_path
 from market_pipeline.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -49,9 +50,6 @@ they make the modes above.
 """
 
 
-_UNUSABLE = "%?\\"
-
-
 @dataclass(frozen=True, slots=True)
 class Warehouse:
     """The paths below one data folder; making one touches nothing on disk.
@@ -62,9 +60,8 @@ class Warehouse:
         wait_seconds: How long to wait for another process that writes there.
 
     Raises:
-        SettingsError: The path holds a character that the libraries below read as something else:
-            deltalake takes `%` and a backslash for parts of a URL and refuses control characters,
-            DuckDB cuts a database's path at `?`.
+        SettingsError: The path holds a character that the libraries below read as something else;
+            `data_path` of the settings says which.
     """
 
     data_dir: Path
@@ -72,11 +69,10 @@ class Warehouse:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data_dir", Path(self.data_dir).absolute())
-        unusable = sorted({each for each in str(self.data_dir) if each in _UNUSABLE or each < " "})
-        if unusable:
-            raise SettingsError(
-                [f"data_dir {str(self.data_dir)!r} holds {', '.join(map(repr, unusable))}"]
-            )
+        try:
+            data_path(self.data_dir)
+        except ValueError as error:
+            raise SettingsError([f"data_dir {error}"]) from None
 
     @property
     def tables_dir(self) -> Path:

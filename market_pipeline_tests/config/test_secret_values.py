@@ -45,6 +45,14 @@ def test_environment_by_name(monkeypatch):
     assert expected == set(known_secrets())
 
 
+def test_places_of_secrets(monkeypatch, tmp_path):
+    """A folder or file of secrets, as systemd names one, is none: all paths below it are shown."""
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/market.service")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path))
+    learn_environment()
+    assert () == known_secrets()
+
+
 def test_refused_settings_are_known(monkeypatch):
     """Also a secret that is refused is known: an error may show what it was about."""
     monkeypatch.setenv("PIPELINE_MASTER_PASSPHRASE", "too-short-7")

@@ -183,6 +183,16 @@ class TestProblems:
         assert all(problem in text for problem in caught.value.problems)
         assert "market-pipeline doctor" in text
 
+    def test_a_data_folder_that_libraries_misread(self, monkeypatch):
+        """It is a problem with its source, so that who goes on without it has the default."""
+        monkeypatch.setenv("PIPELINE_DATA_DIR", "/srv/100%/data")
+        settings, problems = usable_settings()
+        (problem,) = problems
+        assert (Path("data").absolute(), True) == (
+            settings.data_dir,
+            "PIPELINE_DATA_DIR" in problem,
+        )
+
     def test_the_rest_is_usable(self, folder, monkeypatch):
         """What is refused or unknown has its default, each is a problem, and the rest holds."""
         monkeypatch.setenv("PIPELINE_TREADS", "4")

@@ -18,9 +18,11 @@ def automation(name="run_alerts", *, is_on=True, ticked_s=NOW_S - 5, error="") -
     return Automation(name, True, is_on, ticked_s, error)
 
 
-@pytest.mark.parametrize(("age_s", "status"), [(-5, "ok"), (90, "ok"), (91, "error")])
+@pytest.mark.parametrize(
+    ("age_s", "status"), [(-91, "warn"), (-5, "ok"), (90, "ok"), (91, "error")]
+)
 def test_heartbeats(age_s, status):
-    """What beat within 90 s is alive; what did not is named with its host."""
+    """What beat within 90 s is alive; what did not, or in the future, is named with its host."""
     beat = Heartbeat("capture-X", "box", 7, round((NOW_S - age_s) * 10**9))
     ((found, text, *_),) = check_heartbeats([beat], round(NOW_S * 10**9))
 

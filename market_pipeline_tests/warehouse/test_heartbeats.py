@@ -42,14 +42,17 @@ def test_files_are_their_owners_alone(tmp_path):
 
 
 def test_what_cannot_be_read_is_as_old_as_its_file(tmp_path):
-    """A damaged sign is one of its process, of the time when it was written."""
+    """A damaged sign is one of its process, of the time when it was written, and hides no other."""
     warehouse = Warehouse(tmp_path / "data")
     beat(warehouse, "one")
     (file,) = warehouse.heartbeats_dir.iterdir()
     file.write_bytes(b"{")
     os.utime(file, ns=(5, 5 * 10**9))
+    folder = warehouse.heartbeats_dir / "other@box.json"
+    folder.mkdir()
+    os.utime(folder, ns=(6, 6 * 10**9))
 
-    assert [("one", 0, 5 * 10**9)] == [
+    assert [("one", 0, 5 * 10**9), ("other", 0, 6 * 10**9)] == [
         (each.process, each.pid, each.wall_ns) for each in heartbeats(warehouse)
     ]
 

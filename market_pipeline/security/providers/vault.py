@@ -5,7 +5,9 @@ Source: "KV secrets engine, version 2 (API)" of the Vault documentation.
 
 from __future__ import annotations
 
+import json
 import ssl
+import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -24,7 +26,8 @@ __all__ = ["read"]
 _NAME = "vault"
 _WAIT_SECONDS = 10.0
 _MAX_BYTES = 10_000
-_ANSWERS = {
+_MAX_ANSWER_BYTES = 1 << 20
+_ANSWERS: dict[int, tuple[str, str]] = {
     HTTPStatus.FORBIDDEN: ("token", "Vault does not accept the token for that path"),
     HTTPStatus.NOT_FOUND: ("path", "Vault has no such secret"),
     HTTPStatus.SERVICE_UNAVAILABLE: ("address", "Vault is sealed or in maintenance"),
@@ -42,34 +45,58 @@ def read(settings: Settings) -> dict[str, str]:
     mount, _, path = required(_NAME, "path", secrets.path).strip("/").partition("/")
     if not path:
         raise refused(_NAME, "path", "expected mount/path")
-    context = ssl.create_default_context(cafile=secrets.ca_bundle)
-    context.minimum_version = ssl.TLSVersion[f"TLSv{settings.tls_minimum.replace('.', '_')}"]
     try:
-        answer = httpx.get(
+        with httpx.stream(
+            "GET",
             f"{address}/v1/{quote(mount)}/data/{quote(path)}",
             headers={"X-Vault-Token": _token(settings)},
-            verify=context,
+            verify=_context(settings),
             timeout=_WAIT_SECONDS,
-        )
+        ) as answer:
+            body = _body(answer)
     except httpx.HTTPError as error:  # its text may hold what was sent
         raise refused(_NAME, "address", f"Vault cannot be asked ({type(error).__name__})") from None
     if answer.status_code != HTTPStatus.OK:
         other = ("address", f"Vault answered {answer.status_code}")
-        raise refused(_NAME, *_ANSWERS.get(HTTPStatus(answer.status_code), other))
-    return texts(_NAME, _data(answer))
+        raise refused(_NAME, *_ANSWERS.get(answer.status_code, other))
+    return texts(_NAME, _data(body))
 
 
-def _data(answer: httpx.Response) -> Any:
+def _context(settings: Settings) -> ssl.SSLContext:
     try:
-        return answer.json()["data"]["data"]
-    except (ValueError, KeyError, TypeError):
+        context = ssl.create_default_context(cafile=settings.secrets.ca_bundle)
+    except OSError:
+        raise refused(
+            _NAME, "ca_bundle", "it cannot be read as a PEM file of authorities"
+        ) from None
+    context.minimum_version = ssl.TLSVersion[f"TLSv{settings.tls_minimum.replace('.', '_')}"]
+    return context
+
+
+def _body(answer: httpx.Response) -> bytes:
+    """What Vault sends, if it is little and soon there."""
+    body, until_s = b"", time.monotonic() + _WAIT_SECONDS
+    for chunk in answer.iter_bytes():
+        body += chunk
+        if len(body) > _MAX_ANSWER_BYTES or time.monotonic() > until_s:
+            raise refused(_NAME, "address", "the answer is too large or too slow for Vault")
+    return body
+
+
+def _data(body: bytes) -> Any:
+    try:
+        return json.loads(body)["data"]["data"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise refused(_NAME, "path", "expected a key-value store of version 2") from None
 
 
 def _token(settings: Settings) -> str:
     secrets = settings.secrets
     if secrets.token is not None:
-        return secrets.token.get_secret_value()
+        token = secrets.token.get_secret_value()
+        if not token.isascii() or not token.isprintable():
+            raise refused(_NAME, "token", "it holds a character that no token has")
+        return token
     if secrets.token_file is None:
         raise refused(_NAME, "token", "it is needed and not set, nor is the file")
     try:

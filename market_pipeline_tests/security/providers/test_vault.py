@@ -103,6 +103,21 @@ def test_errors_name_what_to_change(vault, setting, folder, monkeypatch):
     ]
 
 
+def test_answers_that_nobody_expects(vault, setting, folder, monkeypatch):
+    """Whatever Vault or a library does is an error of settings, so that the rest still holds."""
+    found = []
+    for answer in ((472, {}), (999, {}), (200, {"data": "x" * (1 << 21)})):
+        vault.answer = answer
+        found.append(problem())
+    setting(ca_bundle=folder)
+    found.append(problem())
+    setting(ca_bundle="", token="tök-planted-3")
+    found.append(problem())
+    monkeypatch.setattr("market_pipeline.security.providers.vault.read", lambda _: {}["planted"])
+    found.append(problem())
+    assert [] == [text for text in found if "provider vault" not in text or "planted" in text]
+
+
 def test_token_of_a_file(vault, setting, folder):
     """The token may lie in a file that an agent renews: it is read each time Vault is asked."""
     (folder / "token").write_text(f"{ROOT_TOKEN}\n")
