@@ -27,10 +27,9 @@ _TAIL = 1_000
 
 
 class _Stream:
-    """One stream: where it comes from, where it goes, and the line that is not ended."""
+    """One stream: where it goes, and the line that is not ended."""
 
-    def __init__(self, source: int, shown: int, path: Path) -> None:
-        self.source = source
+    def __init__(self, shown: int, path: Path) -> None:
         self._shown = shown
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._held = b""
@@ -63,16 +62,22 @@ class _Secrets:
     """The secrets that the step's process knows, a line of JSON each."""
 
     def __init__(self, source: int) -> None:
-        self._source = source
+        self.source = source
         self._held = b""
         os.set_blocking(source, False)
 
-    def hear(self) -> None:
-        """Learns what has come so far: the step sends a secret before it writes it."""
+    def hear(self) -> bool:
+        """Learns what has come so far: the step sends a secret before it writes it.
+
+        Returns:
+            Whether more may come.
+        """
         with suppress(BlockingIOError):
-            while data := os.read(self._source, _READ_BYTES):
+            while data := os.read(self.source, _READ_BYTES):
                 *lines, self._held = (self._held + data).split(b"\n")
                 learn(*(json.loads(line) for line in lines))
+            return False
+        return True
 
 
 def main(arguments: list[str]) -> None:
@@ -86,20 +91,25 @@ def main(arguments: list[str]) -> None:
         signal.signal(number, signal.SIG_IGN)
     secrets = _Secrets(int(arguments[0]))
     with selectors.DefaultSelector() as selector:
+        # Also while nothing is written: the step waits where the pipe is full of secrets.
+        selector.register(secrets.source, selectors.EVENT_READ)
+        streams = {}
         for source, shown, path in zip(*(arguments[n::3] for n in (1, 2, 3)), strict=True):
-            stream = _Stream(int(source), int(shown), Path(path))
-            selector.register(stream.source, selectors.EVENT_READ, stream)
-        while selector.get_map():
-            ready = selector.select(_IDLE_SECONDS)
-            for key, _ in ready:
-                data = os.read(key.fd, _READ_BYTES)
+            streams[int(source)] = _Stream(int(shown), Path(path))
+            selector.register(int(source), selectors.EVENT_READ)
+        while streams:
+            ready = [key.fd for key, _ in selector.select(_IDLE_SECONDS)]
+            if secrets.source in ready and not secrets.hear():
+                selector.unregister(secrets.source)
+            for source in streams.keys() & {*ready}:
+                data = os.read(source, _READ_BYTES)
                 secrets.hear()
-                key.data.take(data)
+                streams[source].take(data)
                 if not data:
-                    key.data.flush()
-                    selector.unregister(key.fd)
-            for key in () if ready else selector.get_map().values():
-                key.data.flush()
+                    streams.pop(source).flush()
+                    selector.unregister(source)
+            for stream in () if ready else streams.values():
+                stream.flush()
 
 
 if __name__ == "__main__":

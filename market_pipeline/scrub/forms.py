@@ -37,12 +37,12 @@ _EDGE = r"[A-Za-z0-9+/_-]{0,3}"
 
 def forms(secret: str) -> tuple[str, ...]:
     """What of a `plain` text shows that the text holds the secret."""
-    data = secret.encode(errors="surrogateescape")
+    data = _bytes(secret)
     spaced = " ".join(secret.split())
     # A plain text has the letter of JSON's `\\t`, and no `%41` that the secret itself may have.
     texts = [secret, spaced, spaced.replace(" ", "+"), json.dumps(secret, ensure_ascii=False)[1:-1]]
     texts += [plain(each) for each in texts]
-    found = [*texts, *(each.encode(errors="surrogateescape").decode("latin-1") for each in texts)]
+    found = [*texts, *(_bytes(each).decode("latin-1") for each in texts)]
     found += [*_base64_cores(data), data.hex(), data.hex().upper(), _base32(data)]
     return tuple(dict.fromkeys(map(_normal, found)))
 
@@ -58,6 +58,14 @@ def plain(text: str) -> str:
             if text == before:
                 break
     return _normal(text)
+
+
+def _bytes(text: str) -> bytes:
+    """The bytes of a text, also of one with half a pair of UTF-16, as JSON may have it."""
+    try:
+        return text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode(errors="surrogatepass")
 
 
 def _normal(text: str) -> str:
@@ -78,7 +86,7 @@ def _character(match: re.Match[str]) -> str:
 @lru_cache(maxsize=256)
 def pattern(secret: str) -> re.Pattern[str]:
     """Matches every form in a text as it is; slow, for texts that are known to hold one."""
-    data = secret.encode(errors="surrogateescape")
+    data = _bytes(secret)
     written = {"".join(map(_char, each)): None for each in (secret, data.decode("latin-1"))}
     encoded = ["".join(map(_base64_char, core)) for core in _base64_cores(data)]
     return re.compile(

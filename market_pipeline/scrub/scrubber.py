@@ -46,16 +46,17 @@ def learn(*secrets: str | None) -> None:
 
     Not those of fewer than 6 characters, or of fewer than 10 that are all letters of one case.
     """
-    for secret in filter(None, secrets):
-        for piece in _pieces(secret):
-            if piece in _known.by_secret:
-                continue
-            with _known.lock:
-                larger = _known.by_secret | {piece: forms(piece)}
-                # The longest first: one may be a part of another.
-                _known.by_secret = dict(sorted(larger.items(), key=lambda each: -len(each[0])))
-                for tell in _known.learners:
-                    tell(piece)
+    pieces = {piece for secret in filter(None, secrets) for piece in _pieces(secret)}
+    if pieces <= _known.by_secret.keys():
+        return
+    with _known.lock:
+        new = {piece: forms(piece) for piece in pieces - _known.by_secret.keys()}
+        # The longest first: one may be a part of another.
+        larger = sorted((_known.by_secret | new).items(), key=lambda each: -len(each[0]))
+        _known.by_secret = dict(larger)
+        for tell in _known.learners:
+            for piece in new:
+                tell(piece)
 
 
 def _pieces(secret: str) -> Iterator[str]:

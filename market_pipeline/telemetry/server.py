@@ -119,9 +119,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         assert isinstance(self.server, _Server) and callable(self.server.answer)
-        status, content_type, text = self.server.answer(
-            self.path.partition("?")[0], self.headers.get("Accept", "")
-        )
+        path = self.path.partition("?")[0]
+        try:
+            status, content_type, text = self.server.answer(path, self.headers.get("Accept", ""))
+        except Exception:  # also of libraries, at whatever a header holds
+            _LOG.exception("%r could not be answered", path)
+            status, content_type = HTTPStatus.INTERNAL_SERVER_ERROR, _PLAIN
+            text = b"it failed; the output of this process says why\n"
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(text)))

@@ -66,6 +66,11 @@ class TestKnown:
         learn("\n".join(lines))
         assert [MARK] * 10 == [scrubbed(line) for line in lines]
 
+    def test_half_a_pair_of_utf16(self):
+        """Also a secret that no encoding has, as JSON may give one, is known and ends nothing."""
+        learn("abc\ud800defg123")
+        assert f"a {MARK}" == scrubbed("a abc\ud800defg123")
+
     def test_of_few_characters(self):
         """What stands in many texts by chance is not taken for a secret."""
         learn("data", "dagster", "a1b2c", "", None)

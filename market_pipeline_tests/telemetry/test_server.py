@@ -71,6 +71,13 @@ def test_whether_it_lives_and_is_ready(folder: Path, server: str):
     assert 200 == status("/livez")
 
 
+def test_what_cannot_be_answered(server: str):
+    """A header that a library fails at has an answer, too, and the next one is served."""
+    headers = {"Accept": "application/openmetrics-text; version=abc"}
+    assert 500 == httpx.get(f"{server}/metrics", headers=headers).status_code
+    assert 200 == httpx.get(f"{server}/metrics").status_code
+
+
 def test_a_port_that_is_taken(folder: Path):
     """It says so before anything is served."""
     first = BridgeServer(Bridge(folder), 0, lambda: (False, b""))
