@@ -51,6 +51,8 @@ class Verified:
         last: The highest sequence.
         anchored: The highest sequence that an anchor confirms; 0 without one.
         anchors: How many anchors were compared.
+        unproven: First and last of each range of entries without a key that stands behind one with
+            a key: of a process without the master key, or of whoever may write the file.
         torn_bytes: Of a line at the end that a killed process left; the next entry accounts for it.
         faults: In the order of the log, those of anchors at the end.
     """
@@ -62,6 +64,7 @@ class Verified:
     last: int = 0
     anchored: int = 0
     anchors: int = 0
+    unproven: list[tuple[int, int]] = field(default_factory=list)
     torn_bytes: int = 0
     faults: list[Fault] = field(default_factory=list)
 
@@ -105,6 +108,7 @@ class _Reading:
         self._last_code = (0, "")
         self._gaps: list[tuple[int, int, str, int]] = []
         self._late: set[int] = set()
+        self._not_set: set[str] = set()
         self._junk: list[bytes] = []
         self._junk_at = ("", 0)
         self.result = Verified()
@@ -178,16 +182,26 @@ class _Reading:
         is_plain = prefix == ChainKey().prefix
         self.result.plain += is_plain
         self.result.keyed += not is_plain
+        if is_plain and self.result.keyed:
+            self._add_unproven(entry.sequence)
         key = self._keys.get(prefix)
         before = self._codes.get(entry.sequence - 1)
         if key is None:
-            if not any(each.kind == "unchecked" for each in self.result.faults):
+            if prefix not in self._not_set:
+                self._not_set.add(prefix)
                 of = prefix.removeprefix("hmac:").rstrip(":")
                 text = f"entry {entry.sequence} and maybe more have the key {of}, which is not set"
                 self._add("unchecked", text, file, number)
         # Behind a gap there is no code to go by; the gap itself is found.
         elif before is not None and key.code(before, body) != entry.mac:
             self._add("changed", f"entry {entry.sequence} is not as it was written", file, number)
+
+    def _add_unproven(self, sequence: int) -> None:
+        ranges = self.result.unproven
+        if ranges and ranges[-1][1] == sequence - 1:
+            ranges[-1] = (ranges[-1][0], sequence)
+        else:
+            ranges.append((sequence, sequence))
 
     def _add(
         self, kind: Kind, found: str, file: str | None = None, line: int | None = None

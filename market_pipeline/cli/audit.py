@@ -31,6 +31,7 @@ audit = typer.Typer(
 )
 
 _SHOWN_WHAT = 120
+_SHOWN_RANGES = 10
 
 
 @audit.command("verify")
@@ -143,6 +144,15 @@ def _show(found: Verified) -> None:
         out.print(
             f"{found.plain:,} entries were written without a master key: their order is proven as "
             "far as an anchor or an entry with a key follows, and no author",
+            soft_wrap=True,
+        )
+    if found.unproven:
+        ranges = [f"{first:,} to {last:,}" for first, last in found.unproven[-_SHOWN_RANGES:]]
+        more = len(found.unproven) - len(ranges)
+        out.print(
+            f"behind entries with a key are some without: {', '.join(ranges)}"
+            f"{f' and {more:,} ranges before' if more else ''}; they are of processes without the "
+            "master key, or of whoever may write there",
             soft_wrap=True,
         )
     if found.torn_bytes:

@@ -314,11 +314,20 @@ class TestTampering:
 
 class TestKeys:
     def test_entries_without_a_key_between_others(self, tmp_path: Path):
-        """Processes with and without the key share a log; both kinds are counted and verified."""
-        for number in range(4):
+        """Processes with and without the key share a log; those without are counted and named."""
+        for number in range(5):
             write(log_of(tmp_path, KEY if number % 2 else ChainKey()), range(2))
         found = verify(tmp_path, KEY)
-        assert (4, 4, []) == (found.keyed, found.plain, found.faults)
+        assert (4, 6, []) == (found.keyed, found.plain, found.faults)
+        assert [(5, 6), (9, 10)] == found.unproven
+
+    def test_a_tail_is_replaced_without_the_key(self, tmp_path: Path):
+        """What stands there instead is named, also once an entry with the key follows."""
+        file = ten_entries(tmp_path)
+        file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:7]))
+        write(log_of(tmp_path, ChainKey()), range(3))
+        write(log_of(tmp_path), range(1))
+        assert ([], [(8, 10)]) == (verify(tmp_path, KEY).faults, verify(tmp_path, KEY).unproven)
 
     def test_an_entry_without_a_key_is_proven_by_the_next_with_one(self, tmp_path: Path):
         """Who changes one and computes its code anew is found by the entry behind it."""
@@ -333,8 +342,11 @@ class TestKeys:
         assert [("changed", 2)] == [(f.kind, f.line) for f in verify(tmp_path, KEY).faults]
 
     def test_another_key(self, tmp_path: Path):
-        """Entries of a key that is not set are reported once, by the key's name, as unchecked."""
-        ten_entries(tmp_path)
+        """Entries of a key that is not set are reported once for each, by name, as unchecked."""
+        keys = KEY, ChainKey.derived(b"x" * 32)
+        for key in (*keys, *keys):
+            write(log_of(tmp_path, key), range(2))
         for key in (ChainKey(), ChainKey.derived(bytes(32))):
-            (fault,) = verify(tmp_path, key).faults
-            assert ("unchecked", True) == (fault.kind, KEY.name in fault.found)
+            faults = verify(tmp_path, key).faults
+            assert ["unchecked"] * 2 == [each.kind for each in faults]
+            assert all(key.name in each.found for key, each in zip(keys, faults, strict=True))
