@@ -6,8 +6,9 @@ import json
 import logging
 import time
 from collections import Counter
-from contextlib import suppress
-from typing import Annotated
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +16,9 @@ from market_pipeline.cli.days import run_days
 from market_pipeline.cli.options import AsJson
 from market_pipeline.cli.output import console, errors_console, findings_table
 from market_pipeline.cli.run import print_failed
+
+if TYPE_CHECKING:
+    from market_pipeline.warehouse.layout import Warehouse
 
 __all__ = ["health"]
 
@@ -54,20 +58,37 @@ def health(
     if alert:
         tell(found, settings, memory)
         reassure(found, settings)
-    wanted = days_to_run(found.expected, memory.tries) if enforce and not problems else []
-    tries = Counter(memory.tries) + Counter(day.isoformat() for day in wanted)
-    due = {each.day.isoformat() for each in found.expected}
-    memory.tries = {day: count for day, count in tries.items() if day in due}
-    try:
-        memory.keep(warehouse)
-    except OSError as error:  # a full disk is a finding already
-        logging.getLogger(__name__).warning("Nothing is remembered of this look: %s", error)
-    if as_json:
-        typer.echo(json.dumps(found.as_json(), indent=2))
-    else:
-        console().print(findings_table(found.findings))
-        console().print(found.word)
-    if wanted:
-        ids = sorted({each.instrument for each in found.expected})
-        print_failed(run_days(wanted, ids, errors_console()))
+    with ExitStack() as stack:
+        may_run = enforce and not problems and _is_alone(warehouse, stack)
+        wanted = days_to_run(found.expected, memory.tries) if may_run else []
+        tries = Counter(memory.tries) + Counter(day.isoformat() for day in wanted)
+        due = {each.day.isoformat() for each in found.expected}
+        memory.tries = {day: count for day, count in tries.items() if day in due}
+        try:
+            memory.keep(warehouse)
+        except OSError as error:  # a full disk is a finding already
+            logging.getLogger(__name__).warning("Nothing is remembered of this look: %s", error)
+            wanted = []  # nobody would know that they were tried
+        if as_json:
+            typer.echo(json.dumps(found.as_json(), indent=2))
+        else:
+            console().print(findings_table(found.findings))
+            console().print(found.word)
+        if wanted:
+            ids = sorted({each.instrument for each in found.expected})
+            print_failed(run_days(wanted, ids, errors_console()))
     raise typer.Exit(found.exit_code)
+
+
+def _is_alone(warehouse: Warehouse, stack: ExitStack) -> bool:
+    """Whether no look before still runs days, as where a timer is faster than they are; until the
+    stack ends none after it does.
+    """
+    from market_pipeline.errors import WarehouseBusyError
+    from market_pipeline.warehouse.locks import holding
+
+    try:
+        stack.enter_context(holding(replace(warehouse, wait_seconds=0.0), "health"))
+    except (WarehouseBusyError, OSError):
+        return False
+    return True
