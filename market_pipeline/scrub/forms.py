@@ -39,8 +39,11 @@ def forms(secret: str) -> tuple[str, ...]:
     """What of a `plain` text shows that the text holds the secret."""
     data = _bytes(secret)
     spaced = " ".join(secret.split())
-    # A plain text has the letter of JSON's `\\t`, and no `%41` that the secret itself may have.
-    texts = [secret, spaced, spaced.replace(" ", "+"), json.dumps(secret, ensure_ascii=False)[1:-1]]
+    # A plain text has the letter of `\\t`, which JSON writes of other characters than Python does,
+    # and no `%41` that the secret itself may have.
+    escaped = json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]
+    in_queries = (each.replace(" ", "+") for each in (secret, spaced))
+    texts = [secret, spaced, *in_queries, *escaped]
     texts += [plain(each) for each in texts]
     found = [*texts, *(_bytes(each).decode("latin-1") for each in texts)]
     found += [*_base64_cores(data), data.hex(), data.hex().upper(), _base32(data)]

@@ -27,9 +27,11 @@ def test_address_with_tokens():
     assert "the services of hooks.example" == scrubbed("the services of hooks.example")
 
 
-def test_bytes_of_a_key():
+@pytest.mark.parametrize(
+    "key", [os.urandom(32), bytes(range(32)), b"\t\r\n\x0b\x0c\x1c'\"\\%&" * 3]
+)
+def test_bytes_of_a_key(key):
     """A key in base64 is known by its bytes too, as an error of a library may print them."""
-    key = os.urandom(32)
     learn_secret(base64.b64encode(key).decode())
     assert (True, False) == ("[secret]" in scrubbed(repr(key)), key.hex() in scrubbed(key.hex()))
 
