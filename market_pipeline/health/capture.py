@@ -20,23 +20,34 @@ _LOOK = "`market-pipeline recording list` shows what is recorded; the recorder's
 _status = msgspec.json.Decoder(Status)
 
 
-def statuses(beats: Sequence[Heartbeat]) -> dict[str, Status]:
-    """What the recorders say of themselves, by process and host."""
-    found = {}
+def statuses(beats: Sequence[Heartbeat]) -> dict[str, Status | None]:
+    """What the recorders say of themselves, by process and host; None where it cannot be read, as
+    that of another version.
+    """
+    found: dict[str, Status | None] = {}
     for each in beats:
         if each.process.startswith("capture-") and bytes(each.state) != b"null":
-            with suppress(msgspec.DecodeError):  # of a recorder of another version
-                found[f"{each.process} on {each.host}"] = _status.decode(each.state)
+            name = f"{each.process} on {each.host}"
+            found[name] = None
+            with suppress(msgspec.DecodeError, RecursionError):
+                found[name] = _status.decode(each.state)
     return found
 
 
 def check_captures(
-    captures: dict[str, Status], settings: CaptureSettings, now_ns: int
+    captures: dict[str, Status | None], settings: CaptureSettings, now_ns: int
 ) -> Iterator[Finding]:
     """Does something come over every stream, and can it be written?"""
     if not captures:
         yield "ok", "nothing is captured here"
     for name, status in captures.items():
+        if status is None:
+            yield (
+                "warn",
+                f"{name} records, and what it says of itself cannot be read",
+                "Start it again: it is likely of another version than this one.",
+            )
+            continue
         if status.disk:
             yield "error", f"{name} can write nothing: {status.disk}", "Make room on its disk."
             continue
@@ -60,9 +71,9 @@ def check_captures(
             yield "ok", f"{name}: {len(silent_s):,} streams come, {status.frames:,} frames so far"
 
 
-def check_clock(captures: dict[str, Status]) -> Iterator[Finding]:
+def check_clock(captures: dict[str, Status | None]) -> Iterator[Finding]:
     """Does this machine's clock agree with the venues'?"""
-    offsets = {name: each.offset_ms for name, each in captures.items()}
+    offsets = {name: each.offset_ms for name, each in captures.items() if each is not None}
     if all(each is None for each in offsets.values()):
         yield "ok", "no capture compares the clock"
     for name, offset_ms in offsets.items():

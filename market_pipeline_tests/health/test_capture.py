@@ -52,7 +52,7 @@ def test_a_clock_nobody_measured():
 
 
 def test_statuses_are_read_from_heartbeats():
-    """Of recorders, and of those that said something."""
+    """Of recorders that said something; what cannot be read warns, instead of being no capture."""
     said = msgspec.Raw(msgspec.json.encode(Status(NOW_NS, frames=3)))
     beats = [
         Heartbeat("capture-X", "box", 1, NOW_NS, said),
@@ -61,4 +61,9 @@ def test_statuses_are_read_from_heartbeats():
         Heartbeat("other", "box", 3, NOW_NS, said),
     ]
 
-    assert {"capture-X on box": 3} == {name: s.frames for name, s in statuses(beats).items()}
+    found = statuses(beats)
+    assert {"capture-X on box": 3, "capture-Z on box": None} == {
+        name: each and each.frames for name, each in found.items()
+    }
+    checked = check_captures(found, CaptureSettings(), NOW_NS)
+    assert ["ok", "warn"] == [status for status, *_ in checked]
