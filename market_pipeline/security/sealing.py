@@ -42,10 +42,16 @@ def seal_in_place(path: Path, ring: KeyRing, purpose: Purpose) -> None:
         ring, purpose: The active key of that purpose opens it.
 
     Raises:
-        SealError: There is no key, the file was changed or replaced meanwhile, or what lies sealed
-            beside it is something else; the plain file stays.
+        SealError: There is no key, it is a link, it was changed or replaced meanwhile, or what lies
+            sealed beside it is something else; the plain file stays.
         OSError: It is not there, or the machine refuses.
     """
+    if path.is_symlink():
+        raise SealError(
+            "A link is not sealed, as the file that it leads to would stay plain",
+            next_step="Move the file to the place of the link, or leave this purpose plain.",
+            file=path,
+        )
     with os.fdopen(open_regular(path), "rb") as plain:
         try:
             fcntl.flock(plain, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -59,7 +65,7 @@ def seal_in_place(path: Path, ring: KeyRing, purpose: Purpose) -> None:
             _refuse_other(path, plain, ring, opens=ring.opens(purpose))
             if not ring.opens(purpose):
                 remove_sealed(path)  # of the same size, and it cannot be known to be whole
-        if not os.path.lexists(sealed):
+        if is_new := not os.path.lexists(sealed):
             remove_left_over(path)
             _seal(plain, before, path, ring, purpose)
         os.utime(sealed, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -67,7 +73,8 @@ def seal_in_place(path: Path, ring: KeyRing, purpose: Purpose) -> None:
             _require_unchanged(path, before)
             path.unlink()
         except (FileNotFoundError, SealError):
-            remove_sealed(path)  # it is gone or another one, and so is what was made of it
+            if is_new:
+                remove_sealed(path)  # it is gone or another one, and so is what was made of it
             raise
         sync(path.parent)
 

@@ -210,6 +210,31 @@ def test_changed_before_the_plain_one_goes(file, ring, monkeypatch, change):
     assert ([] if change == "removed" else [file]) == list(file.parent.iterdir())
 
 
+def test_the_plain_one_of_two_is_removed(file, ring, monkeypatch):
+    """Who deletes the plain one of the two that a kill left keeps the sealed one."""
+    seal_in_place(file, ring, "captures")
+    file.write_bytes(CONTENT)
+    compare = sealing._refuse_other
+
+    def removing(*arguments, **options):
+        compare(*arguments, **options)
+        file.unlink()
+
+    monkeypatch.setattr(sealing, "_refuse_other", removing)
+    with pytest.raises(FileNotFoundError):
+        seal_in_place(file, ring, "captures")
+    assert CONTENT == content_of(file)
+
+
+def test_a_link_is_not_sealed(file, ring, tmp_path):
+    """The file that it leads to would stay plain behind what says that it is sealed."""
+    link = tmp_path / "link.recording"
+    link.symlink_to(file)
+    with pytest.raises(SealError, match="A link is not sealed"):
+        seal_in_place(link, ring, "captures")
+    assert (True, False, CONTENT) == (link.is_symlink(), is_sealed(link), content_of(file))
+
+
 def test_what_kills_left_is_removed(file, ring):
     """A kill leaves a part as large as the file; the next sealing removes it, and no other's."""
     left = [file.with_name(f"{file.name}{each}.{'0' * 32}.partial") for each in (".sealed", "")]
