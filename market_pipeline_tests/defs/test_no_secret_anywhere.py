@@ -110,13 +110,14 @@ def test_every_byte(tmp_path: Path):
             start_date=DAY,
             more={
                 "PIPELINE_MASTER_KEY": MASTER_KEY,
-                "PIPELINE_MASTER_PASSPHRASE": PASSPHRASE,
                 "PIPELINE_ALERT_WEBHOOK_URLS": hook,
                 "PIPELINE_ALERT_SLACK_URLS": hook.replace("services", "slack"),
                 "PIPELINE_ALERT_ATTEMPTS": "1",
                 "AWS_ACCESS_KEY_ID": LAKE_ID,
                 "AWS_SECRET_ACCESS_KEY": LAKE_KEY,
                 "SOMEBODYS_TOKEN": OTHER,
+                # Ours beside the key is refused, as at the end.
+                "SOMEBODYS_PASSPHRASE": PASSPHRASE,
             },
         )
         work.configure(simulated)
@@ -145,6 +146,9 @@ def test_every_byte(tmp_path: Path):
         }
         work.run_days(DAY, None, "--force")
         work.run("doctor", "--json")
+        work.more |= {"PIPELINE_MASTER_PASSPHRASE": PASSPHRASE}
+        work.run("keys", "list")
+        work.run_days(DAY)
         work.more |= {"PIPELINE_LAKE_URI": f"s3://{LAKE_ID}:{LAKE_KEY}@bucket/lake"}
         refused = work.run("inventory")
     assert 2 == refused.exit_code
