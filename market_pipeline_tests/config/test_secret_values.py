@@ -27,9 +27,10 @@ def test_address_with_tokens():
     assert "the services of hooks.example" == scrubbed("the services of hooks.example")
 
 
-@pytest.mark.parametrize(
-    "key", [os.urandom(32), bytes(range(32)), b"\t\r\n\x0b\x0c\x1c'\"\\%&" * 3]
-)
+KEYS = [os.urandom(32), bytes(range(32)), b"\t\r\n\x0b\x0c\x1c'\"\\%&" * 3]
+
+
+@pytest.mark.parametrize("key", KEYS, ids=["random", "low", "escaped"])
 def test_bytes_of_a_key(key):
     """A key in base64 is known by its bytes too, as an error of a library may print them."""
     learn_secret(base64.b64encode(key).decode())
