@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from market_pipeline.capture.figures import StatusFigures
@@ -28,7 +29,7 @@ def test_states_become_figures(tmp_path: Path):
 
     bridge = Bridge(tmp_path / "metrics")
     bridge.update()
-    families = dict(bridge.families(0))
+    families = dict(bridge.families(time.time_ns()))
     assert names_of("capture", "sink") == families.keys()
 
     def value(name: str, **labels: str) -> float:
