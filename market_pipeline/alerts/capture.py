@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from queue import SimpleQueue
 
 from market_pipeline.alerts.alert import Alert, Severity
-from market_pipeline.alerts.delivery import Patience, deliver
+from market_pipeline.alerts.delivery import Patience, deliver, send_past
 from market_pipeline.alerts.missing_frames import (
     ALL_SYMBOLS,
     MissingFrames,
@@ -22,7 +22,7 @@ from market_pipeline.alerts.missing_frames import (
 )
 from market_pipeline.alerts.outbox import Outbox
 from market_pipeline.alerts.payloads import Links
-from market_pipeline.alerts.targets import LOGGER, Refused, configured_targets, send
+from market_pipeline.alerts.targets import configured_targets
 from market_pipeline.capture.status import Status
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import MarketPipelineError
@@ -110,16 +110,8 @@ class CaptureAlerts:
             # A full disk keeps the outbox from being written, and is what is to be reported.
             for alert in [each for each in fresh if each not in self._past]:
                 self._past.add(alert)
-                self._send_past(alert, links, error)
-
-    def _send_past(self, alert: Alert, links: Links, why: Exception) -> None:
-        """Sends an alert once to each receiver, with no note of it and no second attempt."""
-        LOGGER.warning("An alert is sent past the outbox, which cannot be used: %s", why)
-        for target in self._receivers:
-            try:
-                send(target, alert, links, timeout_seconds=self._settings.alert_timeout_seconds)
-            except Refused as refused:
-                LOGGER.warning("%s did not take it: %s", target.name, refused)
+                timeout_s = self._settings.alert_timeout_seconds
+                send_past(alert, self._receivers, links, timeout_s, error)
 
 
 def stopped_captures(

@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 
 from msgspec import to_builtins
 
+from market_pipeline.alerts.alert import Alert
 from market_pipeline.alerts.outbox import Delivery, Outbox
 from market_pipeline.alerts.payloads import Links, line
 from market_pipeline.alerts.targets import LOGGER, Refused, Target, send
@@ -33,7 +34,7 @@ from market_pipeline.threads import Workers
 from market_pipeline.warehouse.layout import PRIVATE_FILE, Warehouse, make_private_folder
 from market_pipeline.warehouse.locks import holding
 
-__all__ = ["Delivered", "Patience", "deliver"]
+__all__ = ["Delivered", "Patience", "deliver", "send_past"]
 
 _LONGEST_TURN_SECONDS = 20.0
 """A tick of a sensor has 60 s, and the last attempt of a turn takes its time too."""
@@ -146,6 +147,23 @@ def deliver(
         done = [*threads.map(turn.of, names)]
     _record(outbox, dict(zip(names, done, strict=True)))
     return sum(done, Delivered())
+
+
+def send_past(
+    alert: Alert, targets: Sequence[Target], links: Links, timeout_seconds: float, why: Exception
+) -> None:
+    """Sends an alert once to each receiver, with no note of it and no second attempt.
+
+    Args:
+        alert, targets, links, timeout_seconds: As for `send`.
+        why: What keeps the outbox from being used.
+    """
+    LOGGER.warning("An alert is sent past the outbox, which cannot be used: %s", why)
+    for target in targets:
+        try:
+            send(target, alert, links, timeout_seconds=timeout_seconds)
+        except Refused as refused:
+            LOGGER.warning("%s did not take it: %s", target.name, refused)
 
 
 def _record(outbox: Outbox, turn: Mapping[str, Delivered]) -> None:

@@ -111,10 +111,9 @@ def _recorded(settings: Settings, seconds: float | None, *, as_json: bool) -> in
         derived = derived_part(settings, recorded, view.report)
         recorder = Recorder(settings.capture, files, report=view.report, derived=derived)
         sign = Sign(Warehouse(settings.data_dir), f"capture-{recorded.exchange}")
-        figures = StatusFigures(recorded.exchange)
+        reports = _Reports(alerts, sign, StatusFigures(recorded.exchange))
         begin(settings, "capture")
-        every_s = settings.capture.status_seconds
-        asyncio.run(_record(recorder, view, alerts, seconds, every_s, sign, figures))
+        asyncio.run(_record(recorder, view, reports, seconds, settings.capture.status_seconds))
         sign.stop()
     if view.is_stuck:  # at its end the interpreter would wait for whoever is to read the output
         os._exit(1 if recorder.status.gaps else 0)
@@ -161,17 +160,11 @@ def _replayed(
 async def _record(
     recorder: Recorder | Replay,
     view: _View,
-    alerts: CaptureAlerts | None,
+    reports: _Reports | None,
     seconds: float | None,
     every_s: float,
-    sign: Sign | None = None,
-    figures: StatusFigures | None = None,
 ) -> None:
     """Runs until a signal, or the end of time or record, and shows and watches the state."""
-    import msgspec
-
-    from market_pipeline.capture.figures import EVERY_S
-
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as with nohup
@@ -179,28 +172,49 @@ async def _record(
     if seconds is not None:
         loop.call_later(seconds, stop.set)
     task = asyncio.create_task(recorder.run(stop))
-    frames, shown_s, recorded_s = 0, time.monotonic(), float("-inf")
+    frames, shown_s = 0, time.monotonic()
     with view:
         while not task.done():
             await asyncio.wait({task}, timeout=min(every_s, _LOOK_S))
             now_s = time.monotonic()
             recorder.refresh(now_s - shown_s, frames)
-            if alerts is not None:
-                alerts.look(recorder.status)
-            if sign is not None and sign.is_due:
-                await asyncio.to_thread(sign.beat, msgspec.json.encode(recorder.status))
+            if reports is not None:
+                await reports.look(recorder.status)
             if task.done() or now_s - shown_s >= every_s:
                 frames, shown_s = recorder.status.frames, now_s
                 view.show(recorder.status, last=task.done())
-            if figures is not None and (task.done() or now_s - recorded_s >= EVERY_S):
-                recorded_s = now_s
-                figures.look(recorder.status)
+            if reports is not None:
+                reports.record(recorder.status, last=task.done())
     try:
         await task
     except Exception as error:
-        if alerts is not None:
-            alerts.ended(error)
+        if reports is not None:
+            reports.alerts.ended(error)
         raise
+
+
+class _Reports:
+    """What is reported of a recording besides its view: alerts, its heartbeat, and its figures."""
+
+    def __init__(self, alerts: CaptureAlerts, sign: Sign, figures: StatusFigures) -> None:
+        self.alerts, self._sign, self._figures = alerts, sign, figures
+        self._recorded_s = float("-inf")
+
+    async def look(self, status: Status) -> None:
+        """Takes the state for alerts, and beats when that is due."""
+        import msgspec
+
+        self.alerts.look(status)
+        if self._sign.is_due:
+            await asyncio.to_thread(self._sign.beat, msgspec.json.encode(status))
+
+    def record(self, status: Status, *, last: bool) -> None:
+        """Records the figures of the state when they are due, and at the end."""
+        from market_pipeline.capture.figures import EVERY_S
+
+        if last or time.monotonic() - self._recorded_s >= EVERY_S:
+            self._recorded_s = time.monotonic()
+            self._figures.look(status)
 
 
 class _View:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 
 from market_pipeline.alerts.alert import Alert, Severity
-from market_pipeline.alerts.delivery import Patience, deliver
+from market_pipeline.alerts.delivery import Patience, deliver, send_past
 from market_pipeline.alerts.outbox import Outbox
 from market_pipeline.alerts.payloads import Links
 from market_pipeline.alerts.targets import (
@@ -19,7 +19,6 @@ from market_pipeline.alerts.targets import (
     Refused,
     configured_targets,
     post_to,
-    send,
     watchdogs,
 )
 from market_pipeline.config.settings import Settings
@@ -49,13 +48,8 @@ def tell(health: Health, settings: Settings, memory: Memory) -> None:
         Outbox(warehouse).take(alerts, [each.name for each in targets], now_s=time.time())
         deliver(warehouse, targets, links, Patience.of(settings))
     except (MarketPipelineError, OSError) as error:
-        LOGGER.warning("Alerts are sent past the outbox, which cannot be used: %s", error)
         for alert in alerts:
-            for target in targets:
-                try:
-                    send(target, alert, links, timeout_seconds=settings.alert_timeout_seconds)
-                except Refused as refused:
-                    LOGGER.warning("%s did not take it: %s", target.name, refused)
+            send_past(alert, targets, links, settings.alert_timeout_seconds, error)
 
 
 def reassure(health: Health, settings: Settings) -> None:

@@ -30,7 +30,7 @@ from market_pipeline.notebook.loaders import load_bbo
 from market_pipeline.notebook.times import day_of
 from market_pipeline.security.stored import is_stored
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, open_shard
-from market_pipeline.sources.parquet_window import scan_shard
+from market_pipeline.sources.parquet_window import scan_shard, scanning
 from market_pipeline.stages.raw.objects import RawObjects
 from market_pipeline.stages.rebuild.replay import DayReplay, PublishedDay
 from market_pipeline.tables import open_catalogue
@@ -227,19 +227,11 @@ def _raw_rows(files: Sequence[Path], table: RawTable, wanted: pl.Expr) -> pl.Dat
     for file in files:
         parquet, names = open_shard(file, table)
         columns = [pl.col(own).alias(raw) for raw, own in names.items()]
-        try:
-            with parquet:
-                parts += [
-                    part.select(columns).filter(wanted).collect()
-                    for part in scan_shard(parquet, file, list(names.values()))
-                ]
-        except pl.exceptions.PolarsError as error:
-            raise LakeFileError(
-                f"A {table.name} file is damaged inside",
-                next_step="Fetch the day from the vendor again, then run its books again.",
-                file=file,
-                found=str(error),
-            ) from error
+        with scanning(file, table.name), parquet:
+            parts += [
+                part.select(columns).filter(wanted).collect()
+                for part in scan_shard(parquet, file, list(names.values()))
+            ]
     return pl.concat(parts)
 
 

@@ -17,10 +17,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from market_pipeline.errors import LakeFileError
 from market_pipeline.security.stored import open_stored
 
 __all__ = ["PartAt", "open_unbuffered", "parquet_source", "readable_parts", "scan_shard"]
-__all__ += ["window_bytes"]
+__all__ += ["scanning", "window_bytes"]
 
 _COPY_BYTES = 1 << 20
 _END_BYTES = 8
@@ -125,6 +126,28 @@ def scan_shard(
             with part_at(groups, numbers) as at:
                 yield _scan(at, columns, row_index).slice(first, rows)
             first += rows
+
+
+@contextmanager
+def scanning(file: Path, table: str) -> Iterator[None]:
+    """Reports what Polars meets while frames of `scan_shard` are collected as the shard's damage.
+
+    Args:
+        file: The shard.
+        table: The name of its raw table.
+
+    Raises:
+        LakeFileError: Polars cannot read it.
+    """
+    try:
+        yield
+    except pl.exceptions.PolarsError as error:
+        raise LakeFileError(
+            f"A {table} file is damaged inside",
+            next_step="Fetch the day from the vendor again, then run its books again.",
+            file=file,
+            found=str(error),
+        ) from error
 
 
 def _plain(file: Path) -> io.FileIO | None:

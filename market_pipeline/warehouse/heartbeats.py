@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from market_pipeline.warehouse.layout import PRIVATE_FILE, Warehouse, make_private_folder
+from market_pipeline.warehouse.layout import Warehouse, make_private_folder, written_whole
 
 __all__ = ["BEAT_SECONDS", "Heartbeat", "Sign", "beat", "heartbeats", "stop_beating"]
 
@@ -56,15 +56,8 @@ def beat(warehouse: Warehouse, process: str, state: bytes = b"null") -> None:
     """
     sign = Heartbeat(process, socket.gethostname(), os.getpid(), time.time_ns(), msgspec.Raw(state))
     make_private_folder(warehouse.heartbeats_dir)
-    path = warehouse.heartbeats_dir / _name(process)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.encode(sign))
-        partial.rename(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written_whole(warehouse.heartbeats_dir / _name(process), flushed=False) as file:
+        file.write(msgspec.json.encode(sign))
 
 
 def stop_beating(warehouse: Warehouse, process: str) -> None:

@@ -191,13 +191,16 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 @contextmanager
-def written_whole(path: Path, folder: Path | None = None) -> Iterator[BinaryIO]:
+def written_whole(
+    path: Path, folder: Path | None = None, *, flushed: bool = True
+) -> Iterator[BinaryIO]:
     """A file that is there, whole and flushed, once the `with` block ends well; else as before.
 
     Args:
         path: Its place; mode 0600.
         folder: Where it is written until then, on the same disk; beside its place if None. What a
             killed process leaves there ends in `.partial`.
+        flushed: Whether it is to survive a power cut, which takes milliseconds.
     """
     partial = (folder or path.parent) / f"{path.name}.{uuid.uuid4().hex}.partial"
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
@@ -205,9 +208,11 @@ def written_whole(path: Path, folder: Path | None = None) -> Iterator[BinaryIO]:
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
-            os.fsync(descriptor)
+            if flushed:
+                os.fsync(descriptor)
         partial.rename(path)
-        sync(path.parent)
+        if flushed:
+            sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 

@@ -21,7 +21,7 @@ from market_pipeline.books.record import RebuildRecord
 from market_pipeline.books.replay import PublishedRows, Replay, Replayed, ReplayMismatch
 from market_pipeline.books.tables import BBO, CHECKPOINTS
 from market_pipeline.config.instruments import Policies
-from market_pipeline.errors import CheckpointError, LakeFileError, MissingDataError
+from market_pipeline.errors import CheckpointError, MissingDataError
 from market_pipeline.sources.crypto_lake import (
     DELTAS,
     SNAPSHOTS,
@@ -30,7 +30,7 @@ from market_pipeline.sources.crypto_lake import (
     read_deltas,
 )
 from market_pipeline.sources.crypto_lake_snapshots import read_snapshots
-from market_pipeline.sources.parquet_window import scan_shard
+from market_pipeline.sources.parquet_window import scan_shard, scanning
 from market_pipeline.stages.published_rows import in_batches
 from market_pipeline.stages.rebuild.seed import closing_book, keyframe_of
 from market_pipeline.warehouse.layout import Warehouse
@@ -224,19 +224,11 @@ def _first_row(files: Sequence[Path], table: RawTable, wanted: pl.Expr) -> int |
         rows = parquet.metadata.num_rows
         keys = {raw: names[raw] for raw in ("receipt_timestamp", "sequence_number")}
         columns = [pl.col(own).alias(raw) for raw, own in keys.items()]
-        try:
-            with parquet:
-                for part in scan_shard(parquet, file, list(keys.values()), "row"):
-                    selected = part.select("row", *columns).filter(wanted).select("row")
-                    found = selected.head(1).collect()
-                    if found.height:
-                        return before + int(found.item())
-        except pl.exceptions.PolarsError as error:
-            raise LakeFileError(
-                f"A {table.name} file is damaged inside",
-                next_step="Fetch the day from the vendor again, then run its books again.",
-                file=file,
-                found=str(error),
-            ) from error
+        with scanning(file, table.name), parquet:
+            for part in scan_shard(parquet, file, list(keys.values()), "row"):
+                selected = part.select("row", *columns).filter(wanted).select("row")
+                found = selected.head(1).collect()
+                if found.height:
+                    return before + int(found.item())
         before += rows
     return None
