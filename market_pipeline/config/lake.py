@@ -58,7 +58,8 @@ class LakeSettings(TransportSettings):
         default=Path("data"),
         description=(
             "The folder for everything the pipeline writes: published tables, the warehouse, "
-            "checkpoints. A relative path counts from the current folder."
+            "checkpoints. A relative path counts from the current folder. It holds no %, ? or "
+            "backslash, which libraries misread."
         ),
     )
     lake_uri: str = Field(

@@ -16,7 +16,7 @@ from dotenv import dotenv_values
 
 from market_pipeline.config.settings import ENV_FILE
 from market_pipeline.doctor.finding import Finding
-from market_pipeline.errors import PublishError, SettingsError, WarehouseBusyError
+from market_pipeline.errors import PublishError, WarehouseBusyError
 from market_pipeline.machine import nearest_folder
 from market_pipeline.security.disks import disk_of
 from market_pipeline.tables import TABLES
@@ -26,7 +26,6 @@ from market_pipeline.warehouse.locks import is_locked_elsewhere
 from market_pipeline.warehouse.working_file import damaged
 
 __all__ = [
-    "OTHER_PATH",
     "check_catalogue",
     "check_data_dir",
     "check_disks",
@@ -42,7 +41,6 @@ __all__ = [
 _COMMITTED = {"dagster.yaml", ".gitignore"}
 FREE_DISK_WARN_BYTES = 5 * 10**9
 FREE_DISK_ERROR_BYTES = 500 * 10**6
-OTHER_PATH = "Set PIPELINE_DATA_DIR to a path without them; `run` refuses this one."
 
 
 def dagster_home() -> str:
@@ -85,11 +83,7 @@ def unusable(folders: Iterable[Path], files: Iterable[Path], setting: str) -> Fi
 
 def check_data_dir(data_dir: Path) -> Iterator[Finding]:
     """Can it be written to, or made, and is it its owner's alone?"""
-    try:
-        warehouse = Warehouse(data_dir)
-    except SettingsError as error:
-        yield "error", "; ".join(error.problems), OTHER_PATH
-        return
+    warehouse = Warehouse(data_dir)
     existing = nearest_folder(data_dir)
     if not existing.is_dir():
         next_step = "Set PIPELINE_DATA_DIR to a folder, or move that file away."
