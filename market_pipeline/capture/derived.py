@@ -175,6 +175,10 @@ class Derived:
         for symbol, klines in self._klines.items():
             stream = status.streams[f"{Kind.KLINES}:{symbol}"]
             stream.klines_equal, stream.klines_different = klines.equal, klines.different
+        for operator in self.pipeline.operators:
+            if isinstance(operator, Bars):
+                stream = status.streams[f"{Kind.TRADES}:{operator.symbol}"]
+                stream.bars, stream.late_trades = operator.closed, operator.too_late
 
     def _refresh_stream(self, name: str, stream: StreamStatus, each: BestQuotes) -> None:
         book, label = each.book, label_of(each)

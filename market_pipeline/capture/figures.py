@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from market_pipeline.capture.status import SinkStatus, Status, StreamStatus
-from market_pipeline.telemetry import table
+from market_pipeline.telemetry import capture_table as table
+from market_pipeline.telemetry.metric import Metric
 from market_pipeline.telemetry.recording import flush, record
-from market_pipeline.telemetry.table import Metric
 
 __all__ = ["EVERY_S", "StatusFigures"]
 
@@ -53,6 +53,8 @@ class StatusFigures:
         self._grown(table.CAPTURE_MESSAGES, stream.filled, stream=name, fate="filled")
         self._grown(table.CAPTURE_GAPS, stream.gaps, stream=name)
         self._grown(table.CAPTURE_RESYNCS, stream.resyncs, stream=name)
+        self._grown(table.CAPTURE_BARS, stream.bars, stream=name)
+        self._grown(table.CAPTURE_LATE_TRADES, stream.late_trades, stream=name)
         for state in ("verified", "unverifiable", "gap", "downtime"):
             seconds: float = getattr(stream, f"{state}_s")
             self._grown(table.CAPTURE_TIME, seconds, stream=name, state=state)

@@ -47,6 +47,7 @@ class Bars:
 
     Attributes:
         refused: Frames that could not be read.
+        closed: Bars it gave.
     """
 
     name = "bars"
@@ -60,11 +61,17 @@ class Bars:
         klines: KlineComparison | None = None,
     ) -> None:
         self.symbol, self.refused, self.klines = symbol, 0, klines
+        self.closed = self._too_late_before = 0
         self._reader, self._make, self._scales = reader, make, scales
         self._made_for: Scales | None = None
         self._bars: BarOperator | None = None
         self._waiting: list[Trade] = []
         self._whole_from_ns: int | None = None
+
+    @property
+    def too_late(self) -> int:
+        """Prints that came after their bar was closed, and are in none."""
+        return self._too_late_before + (0 if self._bars is None else self._bars.too_late)
 
     def take(self, events: Sequence[Taken]) -> list[Bar]:
         """See `Operator`."""
@@ -108,6 +115,7 @@ class Bars:
             # Bars that are open in other steps are not whole in these.
             if self._bars is not None:
                 self._whole_from_ns = self._bars.watermark_ns + self._bars.allowed_lateness_ns
+            self._too_late_before = self.too_late
             self._bars, self._made_for = self._make(scales), scales
         trades, self._waiting = self._waiting, []
         return self._whole(self._bars.take(trades)) if self._bars is not None else []
@@ -131,7 +139,9 @@ class Bars:
 
     def _whole(self, bars: list[Bar]) -> list[Bar]:
         first_ns = self._whole_from_ns or 0
-        return [each for each in bars if each.start_ns >= first_ns]
+        whole = [each for each in bars if each.start_ns >= first_ns]
+        self.closed += len(whole)
+        return whole
 
 
 class BestQuoteRow(Struct, frozen=True, gc=False):

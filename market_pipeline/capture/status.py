@@ -33,6 +33,8 @@ class StreamStatus(msgspec.Struct):
         refused_levels: Levels that are no whole number of ticks or lots.
         klines_equal, klines_different: Closed klines of the venue that are our bars of their
             minutes, and that are not.
+        bars: Bars that were closed.
+        late_trades: Prints that came after their bar was closed.
     """
 
     frames: int = 0
@@ -53,6 +55,8 @@ class StreamStatus(msgspec.Struct):
     refused_levels: int = 0
     klines_equal: int = 0
     klines_different: int = 0
+    bars: int = 0
+    late_trades: int = 0
 
     def count(self, seconds: StreamSeconds) -> None:
         """Takes the time in each state over."""

@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from market_pipeline.cli._begin import begin
+from market_pipeline.cli._ending import ending_recorded
 from market_pipeline.cli.alerts import alerts
 from market_pipeline.cli.analyze import analyze
 from market_pipeline.cli.audit import audit
@@ -35,12 +36,14 @@ __all__ = ["app"]
 
 
 class _Verbs(TyperGroup):
-    """Has each verb begin with what all begin with."""
+    """Has each verb begin and end with what all do."""
 
     def invoke(self, ctx: Any) -> Any:
         words: list[str] = [*ctx._protected_args, *ctx.args]
         if words and words[0] in self.commands:
             begin(words[0], words[1:])
+            with ending_recorded(words[0]):
+                return super().invoke(ctx)
         return super().invoke(ctx)
 
 

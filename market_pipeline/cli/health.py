@@ -44,9 +44,11 @@ def health(
     from market_pipeline.config.settings import usable_settings
     from market_pipeline.health.days import days_to_run
     from market_pipeline.health.disk import free_bytes, with_sample
+    from market_pipeline.health.figures import record_health
     from market_pipeline.health.look import look
     from market_pipeline.health.memory import Memory
     from market_pipeline.health.telling import reassure, tell
+    from market_pipeline.telemetry.recording import begin
     from market_pipeline.warehouse.layout import Warehouse
 
     settings, problems = usable_settings()
@@ -55,6 +57,8 @@ def health(
     found = look(settings, problems, memory.disks, now_s, days)
     with suppress(OSError):  # a disk that cannot be asked is a finding already
         memory.disks = with_sample(memory.disks, free_bytes(settings, now_s))
+    begin(settings, "command")
+    record_health(found)
     if alert:
         tell(found, settings, memory)
         reassure(found, settings)

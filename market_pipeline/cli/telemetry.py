@@ -52,12 +52,13 @@ def serve(
     """
     from market_pipeline.config.settings import load_settings
     from market_pipeline.telemetry.bridge import Bridge
-    from market_pipeline.telemetry.recording import FOLDER
+    from market_pipeline.telemetry.recording import FOLDER, begin
     from market_pipeline.telemetry.server import BridgeServer
     from market_pipeline.warehouse.heartbeats import Sign
     from market_pipeline.warehouse.layout import Warehouse
 
     settings = load_settings()
+    begin(settings, "command")
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -86,6 +87,7 @@ class _Health:
 
     def __call__(self) -> tuple[bool, bytes]:
         from market_pipeline.config.settings import usable_settings
+        from market_pipeline.health.figures import record_health
         from market_pipeline.health.look import look
         from market_pipeline.health.memory import Memory
         from market_pipeline.warehouse.layout import Warehouse
@@ -95,6 +97,7 @@ class _Health:
                 settings, problems = usable_settings()
                 samples = Memory.of(Warehouse(settings.data_dir)).disks
                 found = look(settings, problems, samples, time.time())
+                record_health(found)
                 self._found = found.exit_code == FAILED, json.dumps(found.as_json()).encode()
                 self._looked_s = time.monotonic()
             return self._found

@@ -19,7 +19,7 @@ import dagster as dg
 from market_pipeline.defs.telemetry import record_step
 from market_pipeline.machine import peak_rss_mb
 from market_pipeline.telemetry.recording import record
-from market_pipeline.telemetry.table import PUBLISH_CPU, PUBLISH_DURATION
+from market_pipeline.telemetry.table import PUBLISH_CPU, PUBLISH_DURATION, PUBLISH_FAILURES
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -143,8 +143,13 @@ def step_metadata() -> Metadata:
 def publishing(tell: Callable[[Metadata], None], table: str) -> Iterator[None]:
     """Tells and records what the block took, which publishes a day of a table."""
     taken = _Taken()
-    with taken.more():
-        yield
+    try:
+        with taken.more():
+            yield
+    except Exception:
+        record(PUBLISH_FAILURES, 1, table=table)
+        raise
+    record(PUBLISH_FAILURES, 0, table=table)
     record(PUBLISH_DURATION, taken.wall_s, table=table)
     record(PUBLISH_CPU, taken.cpu_s, table=table)
     tell({"publish_cpu_seconds": round(taken.cpu_s, 3)})

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 import polars as pl
 
 from market_pipeline.books.record import RebuildRecord
+from market_pipeline.memory import allocated_bytes
 from market_pipeline.quality.row import ReportRow
+from market_pipeline.stages.raw.day import ManifestRows
 from market_pipeline.telemetry import table
+from market_pipeline.telemetry.metric import Metric
 from market_pipeline.telemetry.recording import flush, record
-from market_pipeline.telemetry.table import Metric
-from market_pipeline.warehouse.manifest import ManifestRow
 from market_pipeline.warehouse.staging import StagedFile
 from market_pipeline.warehouse.tables import Table
 
@@ -47,7 +48,10 @@ def record_step(
     for part, seconds in cpu_s.items():
         record(table.STEP_CPU, seconds, step=step, part=part)
     record(table.STEP_MEMORY, peak_bytes, step=step)
+    for allocator, size in allocated_bytes().items():
+        record(table.STEP_ALLOCATED, size, step=step, allocator=allocator)
     record(table.STEP_FAILURES, int(failed), step=step)
+    record(table.STEP_EXIT, int(failed), step=step)
     flush()
 
 
@@ -65,9 +69,12 @@ def record_rows(of: Table, frame: pl.DataFrame) -> None:
         record(table.PUBLISHED_ROWS, rows, table=of.sql_name, venue=venue)
 
 
-def record_raw(of: Table, rows: Iterable[ManifestRow]) -> None:
-    """The raw objects of a day that were registered."""
-    for row in rows:
+def record_raw(of: Table, registered: ManifestRows) -> None:
+    """The raw objects of a day that were fetched, if the lake is a store, and registered."""
+    if registered.fetched is not None:
+        for action, count in registered.fetched.counts.items():
+            record(table.FETCHED_OBJECTS, count, table=of.sql_name, action=action)
+    for row in registered.rows:
         attributes = {"table": of.sql_name, "venue": row.exchange}
         record(table.RAW_OBJECTS, 1, status=row.status, **attributes)
         if row.status == "usable":

@@ -3,6 +3,6 @@
 `look.look` finds it, `telling.tell` has it delivered. Nothing here needs the code location: what it
 watches is what would otherwise have to report its own end.
 
-May import `errors`, `config`, `warehouse`, `quality`, `tables`, `capture`, `alerts`, `machine` and
-`doctor`.
+May import `errors`, `config`, `warehouse`, `security`, `telemetry`, `store`, `quality`, `tables`,
+`capture`, `alerts`, `machine` and `doctor`.
 """

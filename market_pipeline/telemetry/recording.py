@@ -16,7 +16,7 @@ from market_pipeline.config.settings import Settings
 
 if TYPE_CHECKING:
     from market_pipeline.telemetry._meter import Meter
-    from market_pipeline.telemetry.table import Metric
+    from market_pipeline.telemetry.metric import Metric
 
 __all__ = ["FOLDER", "Role", "begin", "flush", "record"]
 

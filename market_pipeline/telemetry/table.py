@@ -1,74 +1,19 @@
-"""Every metric there is: its name, kind, unit, attributes, bounds of buckets, and one sentence.
-
-Names are dotted and without units, as OpenTelemetry has them; the unit is written in UCUM. An
-attribute has as many values as there are steps, tables, venues, instruments, streams, sinks or
-receivers: never a file, a run or a day, with which series would grow.
-"""
+"""Every metric there is; those of a capture are declared in `capture_table`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from market_pipeline.telemetry.capture_table import CAPTURE_METRICS
+from market_pipeline.telemetry.metric import Metrics
 
-__all__ = ["METRICS", "Kind", "Metric", "table_markdown"]
-
-Kind = Literal["counter", "gauge", "histogram"]
+__all__ = ["METRICS", "table_markdown"]
 
 _STEP_BOUNDS_S = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0)
-_COMMIT_BOUNDS_S = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+_COMMIT_BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _SKEW_BOUNDS_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-_LIVE_S = 120.0
 
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One metric.
-
-    Attributes:
-        name: Dotted, as it is recorded.
-        kind: What is done with its values: added up, replaced by the next, or sorted into buckets.
-        unit: In UCUM; what is counted stands in braces.
-        attributes: What its series are distinguished by, beside the role of the process.
-        description: One sentence.
-        bounds: Upper bounds of a histogram's buckets, in the unit.
-        stale_s: After so long a gauge that nobody renewed says nothing any more, as its process
-            ended; None for one that stays true until the next run.
-    """
-
-    name: str
-    kind: Kind
-    unit: str
-    attributes: tuple[str, ...]
-    description: str
-    bounds: tuple[float, ...] = ()
-    stale_s: float | None = None
-
-
-METRICS: dict[str, Metric] = {}
-"""Every metric by its name, in the order of the documentation."""
-
-
-def _metric(
-    name: str,
-    kind: Kind,
-    unit: str,
-    attributes: str,
-    description: str,
-    bounds: tuple[float, ...] = (),
-    stale_s: float | None = None,
-) -> Metric:
-    made = Metric(
-        f"market_pipeline.{name}",
-        kind,
-        unit,
-        tuple(attributes.split()),
-        description,
-        bounds,
-        stale_s,
-    )
-    METRICS[made.name] = made
-    return made
-
+METRICS = Metrics()
+"""By name, in the order of the documentation."""
+_metric = METRICS.declare
 
 # --- a run ------------------------------------------------------------------------------------
 
@@ -94,8 +39,18 @@ STEP_MEMORY = _metric(
     "step",
     "The most resident memory that the process had had when the step ended.",
 )
+STEP_ALLOCATED = _metric(
+    "step.allocated_memory",
+    "gauge",
+    "By",
+    "step allocator",
+    "What the allocators of C and of Arrow had given out when the step ended.",
+)
 STEP_FAILURES = _metric(
     "step.failures", "counter", "{failure}", "step", "Steps that ended with an error."
+)
+STEP_EXIT = _metric(
+    "step.exit_code", "gauge", "{code}", "step", "How the step ended last: 0 well, 1 with an error."
 )
 PUBLISH_DURATION = _metric(
     "publish.duration",
@@ -104,6 +59,9 @@ PUBLISH_DURATION = _metric(
     "table",
     "Time to publish a day of a table.",
     _COMMIT_BOUNDS_S,
+)
+PUBLISH_FAILURES = _metric(
+    "publish.failures", "counter", "{day}", "table", "Days of tables that could not be published."
 )
 PUBLISH_CPU = _metric(
     "publish.cpu_time",
@@ -139,6 +97,20 @@ RAW_OBJECTS = _metric(
 )
 RAW_ROWS = _metric("raw.rows", "counter", "{row}", "table venue", "Rows of usable raw objects.")
 RAW_BYTES = _metric("raw.size", "counter", "By", "table venue", "Bytes of usable raw objects.")
+FETCHED_OBJECTS = _metric(
+    "fetch.objects",
+    "counter",
+    "{object}",
+    "table action",
+    "Objects of a store by what became of them; unchanged ones were here already.",
+)
+RECORDING_GAPS = _metric(
+    "recording.gaps",
+    "counter",
+    "{gap}",
+    "venue outcome",
+    "Gaps found where recordings were merged: filled from another host or connection, or left.",
+)
 REBUILT_DAYS = _metric(
     "rebuild.outcomes",
     "counter",
@@ -169,6 +141,22 @@ RESUMED_REBUILDS = _metric(
     "{resume}",
     "venue instrument",
     "Rebuilds resumed from a checkpoint of a run that was killed.",
+)
+CHECKPOINT_DURATION = _metric(
+    "rebuild.checkpoint.duration",
+    "histogram",
+    "s",
+    "venue",
+    "Time to save what a killed rebuild is resumed from.",
+    _COMMIT_BOUNDS_S,
+)
+RECOVERY_DURATION = _metric(
+    "rebuild.recovery.duration",
+    "histogram",
+    "s",
+    "venue",
+    "Time to load what a killed rebuild is resumed from, and to look for its files.",
+    _COMMIT_BOUNDS_S,
 )
 VERDICTS = _metric(
     "validation.verdicts",
@@ -204,6 +192,47 @@ VALID_SHARE = _metric(
     "1",
     "venue instrument",
     "Share of the day validated last in which the book was valid; 0 without a book.",
+)
+
+LATE_TRADES = _metric(
+    "bars.late_trades",
+    "counter",
+    "{trade}",
+    "venue",
+    "Trades of published bars of the smallest width that came behind one of a later bar.",
+)
+
+# --- what is due, and what ends ---------------------------------------------------------------
+
+BACKLOG = _metric(
+    "due.backlog",
+    "gauge",
+    "{day}",
+    "venue",
+    "Of the days of instruments that the last look at the health expected, those not published.",
+)
+NEWEST = _metric(
+    "due.newest_timestamp",
+    "gauge",
+    "s",
+    "venue",
+    "Unix time at which the newest published day of a venue ended; its age is `time()` less it.",
+)
+EXPIRY = _metric(
+    "expiry.timestamp",
+    "gauge",
+    "s",
+    "kind setting",
+    "Unix time at which a certificate or credential expires, the first of those of a setting.",
+)
+COMMAND_DURATION = _metric(
+    "command.duration", "histogram", "s", "verb", "Time that a verb took.", _STEP_BOUNDS_S
+)
+COMMAND_EXIT = _metric(
+    "command.exit_code", "gauge", "{code}", "verb", "The exit code that a verb ended with last."
+)
+COMMAND_END = _metric(
+    "command.end_timestamp", "gauge", "s", "verb", "Unix time at which a verb ended last."
 )
 
 # --- the object store -------------------------------------------------------------------------
@@ -250,114 +279,7 @@ ALERTS_DEAD = _metric(
     "alerts.dead", "gauge", "{alert}", "receiver", "Alerts that are dead letters."
 )
 
-# --- a capture --------------------------------------------------------------------------------
-
-CAPTURE_FRAMES = _metric(
-    "capture.frames",
-    "counter",
-    "{frame}",
-    "venue stream",
-    "Frames recorded from all connections.",
-)
-CAPTURE_MESSAGES = _metric(
-    "capture.messages",
-    "counter",
-    "{message}",
-    "venue stream fate",
-    "Messages by what became of them: taken, duplicate, or filled from another connection.",
-)
-CAPTURE_GAPS = _metric(
-    "capture.gaps", "counter", "{gap}", "venue stream", "Gaps that no connection could fill."
-)
-CAPTURE_TIME = _metric(
-    "capture.time",
-    "counter",
-    "s",
-    "venue stream state",
-    "Time observed by state: verified, unverifiable, gap, downtime.",
-)
-CAPTURE_RESYNCS = _metric(
-    "capture.resyncs",
-    "counter",
-    "{resync}",
-    "venue stream",
-    "Times a whole book took the live book's place.",
-)
-CAPTURE_CONNECTIONS = _metric(
-    "capture.connections",
-    "gauge",
-    "{connection}",
-    "venue state",
-    "Connections by state: live, and planned.",
-    stale_s=_LIVE_S,
-)
-CAPTURE_RECONNECTS = _metric(
-    "capture.reconnects",
-    "counter",
-    "{connection}",
-    "venue",
-    "Connections that ended without having been replaced.",
-)
-CAPTURE_UNDECODABLE = _metric(
-    "capture.undecodable",
-    "counter",
-    "{frame}",
-    "venue",
-    "Frames that are no message of the venue.",
-)
-CAPTURE_SNAPSHOTS = _metric(
-    "capture.snapshots",
-    "counter",
-    "{request}",
-    "venue outcome",
-    "Whole books over REST: taken, or refused with 429 or 418.",
-)
-CAPTURE_LAG = _metric(
-    "capture.lag",
-    "gauge",
-    "s",
-    "venue quantile",
-    "From the receipt of a frame until the system has it, of the last flushes.",
-    stale_s=_LIVE_S,
-)
-CAPTURE_QUEUE = _metric(
-    "capture.queue",
-    "gauge",
-    "{item}",
-    "venue queue",
-    "What waits: frames for the disk, frames for books, batches for each sink.",
-    stale_s=_LIVE_S,
-)
-CAPTURE_DROPS = _metric(
-    "capture.drops",
-    "counter",
-    "{item}",
-    "venue reason",
-    "What was left out: frames that books were too slow for, best quotes that were conflated, "
-    "batches that a sink was too slow for.",
-)
-CAPTURE_CLOCK = _metric(
-    "capture.clock_offset",
-    "gauge",
-    "s",
-    "venue",
-    "This machine's clock less the venue's.",
-    stale_s=_LIVE_S,
-)
-CAPTURE_FREE = _metric(
-    "capture.free_space", "gauge", "By", "venue", "What the disk has left.", stale_s=_LIVE_S
-)
-SINK_ROWS = _metric("sink.rows", "counter", "{row}", "venue sink", "Rows that a sink took.")
-SINK_COMMITS = _metric(
-    "sink.commits",
-    "counter",
-    "{commit}",
-    "venue sink outcome",
-    "Times a sink put rows where they are safe, or could not.",
-)
-SINK_BLOCKED = _metric(
-    "sink.blocked_time", "counter", "s", "venue sink", "Time that books and bars waited for a sink."
-)
+METRICS |= CAPTURE_METRICS
 
 
 def table_markdown() -> str:

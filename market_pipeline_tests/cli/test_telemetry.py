@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from market_pipeline.telemetry import table
+from market_pipeline.telemetry.metric import Metric
 from market_pipeline_tests.cli.conftest import Runs
 from market_pipeline_tests.defs.workspace import PATIENCE_SECONDS, Running, Workspace
 from market_pipeline_tests.telemetry.figures import (
@@ -20,9 +21,9 @@ from market_pipeline_tests.telemetry.figures import (
 
 pytestmark = pytest.mark.slow
 
-RUN = names_of("step", "publish", "catalogue", "raw", "rebuild", "validation")
-NOT_OF_THESE = {table.RESUMED_REBUILDS.name}
-"""What only a run records that was killed before."""
+RUN = names_of("step", "publish", "catalogue", "raw", "rebuild", "validation", "bars", "command")
+NOT_OF_THESE = {table.RESUMED_REBUILDS.name, table.RECOVERY_DURATION.name}
+"""What only a run records that was killed before; `test_rebuild_assets` has one."""
 
 
 def served(workspace: Workspace) -> tuple[Running, str]:
@@ -34,7 +35,7 @@ def served(workspace: Workspace) -> tuple[Running, str]:
     return bridge, httpx.get(address).text
 
 
-def total(scrape: Scrape, metric: table.Metric, **labels: str) -> float:
+def total(scrape: Scrape, metric: Metric, **labels: str) -> float:
     """The sum of a counter over all series that have these labels."""
     name = f"{scraped_name(metric.name)}_total"
     return sum(
@@ -74,4 +75,10 @@ def test_runs_are_served(runs: Runs, workspace: Workspace):
     (rows,) = workspace.sql("SELECT count(*) FROM books.bbo").row(0)
     assert rows == total(scrape, table.PUBLISHED_ROWS, table="books.bbo")
     assert 0 == total(scrape, table.STEP_FAILURES) < total(scrape, table.STEP_CPU, part="make")
-    assert {"run"} == {dict(labels)["role"] for _, labels in scrape}
+    assert {"run", "command"} == {dict(labels)["role"] for _, labels in scrape}
+    codes = {
+        dict(labels)["verb"]: code
+        for (name, labels), code in scrape.items()
+        if name == scraped_name(table.COMMAND_EXIT.name)
+    }
+    assert {"run": 1} == codes  # a day is not available, as its verdicts say

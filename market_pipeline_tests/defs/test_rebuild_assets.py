@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +12,9 @@ import pytest
 
 from market_pipeline.sources.simulated import simulate
 from market_pipeline.tables import TABLES
+from market_pipeline.telemetry.bridge import Bridge
+from market_pipeline.telemetry.recording import FOLDER
+from market_pipeline.telemetry.table import RECOVERY_DURATION, RESUMED_REBUILDS
 from market_pipeline.warehouse.read import current_files
 from market_pipeline.warehouse.staging import KEEP_STAGED, staging_age
 from market_pipeline_tests.defs.workspace import NOT_ASKED_FOR, Finished, Workspace, days_arguments
@@ -97,6 +101,20 @@ def test_the_rerun_goes_on(interrupted: Interrupted):
     assert interrupted.finished.errors == ""
     assert interrupted.finished.exit_code in {0, 1}  # it ended by itself, whatever the verdict
     assert len([line for line in interrupted.said if "resumed after" in line]) == len(SYMBOLS)
+
+
+def test_the_rerun_is_a_figure(interrupted: Interrupted):
+    """What is resumed is counted by instrument, with the time that took; the kill loses nothing."""
+    bridge = Bridge(interrupted.workspace.warehouse.data_dir / FOLDER)
+    bridge.update()
+    families = dict(bridge.families(time.time_ns()))
+    resumes = families[RESUMED_REBUILDS.name].series.values()
+    (recovery,) = families[RECOVERY_DURATION.name].series.values()
+
+    assert {f"SIMULATED:{symbol}": 1 for symbol in SYMBOLS} == {
+        each.labels["instrument"]: each.value for each in resumes
+    }
+    assert len(SYMBOLS) == recovery.count
 
 
 def test_nothing_is_left_to_go_on_from(interrupted: Interrupted):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market_pipeline.telemetry import files, table
+from market_pipeline.telemetry import capture_table, files
 from market_pipeline.telemetry.bridge import Bridge
 from market_pipeline.telemetry.files import append_line, metric_files
 
@@ -156,7 +156,7 @@ class TestPoints:
 
     def test_a_gauge_that_nobody_renews(self, tmp_path: Path):
         """What was so while a process lived is not shown for ever after its end."""
-        name, stale_s = table.CAPTURE_QUEUE.name, table.CAPTURE_QUEUE.stale_s
+        name, stale_s = capture_table.CAPTURE_QUEUE.name, capture_table.CAPTURE_QUEUE.stale_s
         point = {"asInt": "7", "timeUnixNano": "1000000000"}
         append_line(tmp_path, line(name, "gauge", "capture", **point), NOON)
         bridge = Bridge(tmp_path)

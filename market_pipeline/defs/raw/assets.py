@@ -61,7 +61,7 @@ def _raw_asset(name: str, raw: RawTable, *, optional: bool = False) -> dg.Assets
         if registered.fetched is not None:
             context.log.info(f"{FETCHING}{registered.fetched}")
         rows = registered.rows
-        record_raw(table, rows)
+        record_raw(table, registered)
         frame = table.frame(rows)
         usable = frame.filter(pl.col("status") == "usable")
         metadata = {

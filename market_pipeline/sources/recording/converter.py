@@ -27,6 +27,8 @@ from market_pipeline.sources.recording.union import (
     file_name,
     received,
 )
+from market_pipeline.telemetry.recording import record
+from market_pipeline.telemetry.table import RECORDING_GAPS
 
 __all__ = ["RecordingConverter"]
 
@@ -70,6 +72,7 @@ class RecordingConverter:
         Noted by hour are gaps that another host or connection filled, and those that are left.
         """
         heads = Heads(venue_of(instrument.venue))
+        found = {"filled": 0, "left": 0}
 
         def note(damage: Damage) -> None:
             where = f"byte {damage.offset} of {damage.path.name}: {damage.found}"
@@ -77,7 +80,9 @@ class RecordingConverter:
 
         def note_gap(gap: FoundGap) -> None:
             hour = datetime.fromtimestamp(gap.wall_ns // 1_000_000_000, UTC)
-            kind = f"{'left' if gap.filled_by is None else 'filled'} gaps of {gap.stream}"
+            outcome = "left" if gap.filled_by is None else "filled"
+            found[outcome] += 1
+            kind = f"{outcome} gaps of {gap.stream}"
             by = "" if gap.filled_by is None else f", filled from {file_name(gap.filled_by)}"
             out.note(f"{kind} in the hour of {hour:%H}:00 UTC", f"after id {gap.after_id}{by}")
 
@@ -88,6 +93,8 @@ class RecordingConverter:
             frames = (arrival for arrival, _ in proof.union(received(hosts, note)))
             export_collector_form(frames, united, _ring_of(files), "captures")
             CAPTURES.convert([united], out, instrument, day)
+        for outcome, gaps in found.items():
+            record(RECORDING_GAPS, gaps, venue=instrument.venue, outcome=outcome)
 
 
 def _ring_of(files: Sequence[Path]) -> KeyRing | None:

@@ -15,6 +15,8 @@ from market_pipeline.sources.crypto_lake_trades import read_trades
 from market_pipeline.stages.metrics.measured import MeasuredBook, measure_each
 from market_pipeline.stages.published_rows import read_rows
 from market_pipeline.stages.raw.objects import RawObjects
+from market_pipeline.telemetry.recording import record
+from market_pipeline.telemetry.table import LATE_TRADES
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.read import DayRows
 from market_pipeline.warehouse.runs import StagedRuns
@@ -79,8 +81,11 @@ def bars_day(
         )
         scales = {"tick": f"{book.tick.step:f}", "lot": f"{book.lot.step:f}"}
         with StagedRuns(warehouse, BARS, instrument.id, scales) as writer:
-            for width in bars:
+            for number, width in enumerate(bars):
                 writer.write(width)
+                if number == 0:  # the smallest
+                    late = width.columns["late_count"].fill_null(0).to_numpy() @ width.rows
+                    record(LATE_TRADES, int(late), venue=instrument.venue)
         return writer.staged
 
     measured = measure_each(day, instruments, reports, staged, "bars", warn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
@@ -24,7 +25,7 @@ from market_pipeline.stages.rebuild.resume import (
 )
 from market_pipeline.stages.rebuild.writer import BookWriter
 from market_pipeline.telemetry.recording import record
-from market_pipeline.telemetry.table import RESUMED_REBUILDS
+from market_pipeline.telemetry.table import CHECKPOINT_DURATION, RECOVERY_DURATION, RESUMED_REBUILDS
 from market_pipeline.warehouse.publish import where_it_lies
 from market_pipeline.warehouse.staging import StagedFile
 
@@ -81,7 +82,10 @@ def _write_parts(
         for is_last in _parts(raw, rebuild, intervals, output, overlap=overlap):
             output.finish_part(last=is_last)
             state = SavedRebuild(rebuild.state(), intervals.state(), output.files, is_last)
+            began_s = time.perf_counter()
             save_rebuild(raw.warehouse, raw.instrument, raw.day, made_from, state)
+            took_s = time.perf_counter() - began_s
+            record(CHECKPOINT_DURATION, took_s, venue=raw.instrument.venue)
     except MarketPipelineError:
         # The raw data itself is bad: nothing made of it will be resumed.
         output.discard()
@@ -122,7 +126,7 @@ def _saved(
     raw: RawFiles, made_from: Mapping[str, str], progress: Callable[[str], None]
 ) -> SavedRebuild | None:
     """The rebuild to resume; what cannot be resumed is reported, and passed over."""
-    name = raw.instrument.id
+    name, began_s = raw.instrument.id, time.perf_counter()
     try:
         saved = load_rebuild(raw.warehouse, raw.instrument, raw.day, made_from)
     except CheckpointError as error:
@@ -141,5 +145,6 @@ def _saved(
         progress(f"{name}: starts over: {gone} finished files are gone")
         return None
     progress(f"{name}: resumed after {saved.state.rows:,} rows")
-    record(RESUMED_REBUILDS, 1, venue=raw.instrument.venue, instrument=raw.instrument.id)
+    record(RESUMED_REBUILDS, 1, venue=raw.instrument.venue, instrument=name)
+    record(RECOVERY_DURATION, time.perf_counter() - began_s, venue=raw.instrument.venue)
     return replace(saved, files=there)
