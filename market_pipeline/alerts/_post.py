@@ -1,6 +1,6 @@
-"""One alert, posted to one address by a process of its own that the kernel ends in time.
+"""One alert, posted or mailed to one address by a process of its own that the kernel ends in time.
 
-A time limit of an HTTP library is one for each read, which a receiver that drips bytes never
+A time limit of a library is one for each read, which a receiver that drips bytes never
 reaches, and nothing in Python interrupts the resolver or a handshake. An alarm of the kernel does:
 it ends the process wherever it is, with its sockets and threads, also when the one that started it
 has died.
@@ -13,15 +13,20 @@ from __future__ import annotations
 
 import json
 import signal
+import smtplib
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth
-from requests.utils import get_auth_from_url
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_auth_from_url
 
 if TYPE_CHECKING:
     from requests._types import JsonType
@@ -30,30 +35,63 @@ __all__ = ["main"]
 
 # How OpenSSL names what a server answers that has no version as new as is asked for.
 _OLDER = "PROTOCOL_VERSION"
+_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
 # More are no time to wait, and an infinite one is no JSON.
 _MOST_DIGITS = 9
+_PORTS = {"smtp": 25, "smtps": 465, "smtp+starttls": 587}
+_ID_HOST = "market-pipeline"
 
 
 def main() -> None:
     """Posts what stands on standard input, and writes how it ended to standard output.
 
     Input is an object of `url`, `payload` (the JSON to send), `seconds` (for all of it, from the
-    name's resolution to the head of the answer), `tls_minimum` (1.2 or 1.3) and `ca_bundle` (a
-    path, or null). The last line of output is an object of
-    `status` and `retry_after_seconds`, or of `refused`, a text that shows nothing of the address.
-    The process is ended by SIGALRM if the time is over.
+    name's resolution to the head of the answer), `tls_minimum` (1.2 or 1.3), `ca_bundle` (a path,
+    or null) and `mail`: null, or `sender`, `recipient`, `user` and `password` of a mail, whose
+    `payload` is that of `payloads.mail_payload`.
+    The last line of output is an object of `status` and `retry_after_seconds`, or of `refused`, a
+    text that shows nothing of the address. The process is ended by SIGALRM if the time is over.
     """
     message = json.load(sys.stdin)
     # Both may have been inherited from a parent that ignores or blocks it.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
     signal.setitimer(signal.ITIMER_REAL, message["seconds"])
-    outcome = _post(
-        message["url"], message["payload"], message["tls_minimum"], message["ca_bundle"]
-    )
+    outcome = _outcome(message)
     signal.setitimer(signal.ITIMER_REAL, 0)
     # A line of its own: what Python loads at its start may have written to the same place.
     sys.stdout.write(f"\n{json.dumps(outcome)}\n")
+
+
+def _outcome(message: dict[str, Any]) -> dict[str, str | float]:
+    """Texts and causes of errors hold the address: only their kind is reported."""
+    tls_minimum, ca_bundle = message["tls_minimum"], message["ca_bundle"]
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion[f"TLSv{tls_minimum.replace('.', '_')}"]
+    try:
+        if ca_bundle is not None:
+            context.load_verify_locations(ca_bundle)
+    except OSError:
+        return {"refused": "the file of certificate authorities cannot be used"}
+    url, payload, mail = message["url"], message["payload"], message["mail"]
+    try:
+        if mail is not None:
+            if ca_bundle is None:
+                context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
+            return _mailed(url, payload, mail, context)
+        return _posted(url, payload, context, ca_bundle)
+    except (requests.exceptions.SSLError, ssl.SSLError) as error:
+        if _OLDER in str(error):
+            return {"refused": f"it does not offer TLS {tls_minimum} (PIPELINE_TLS_MINIMUM)"}
+        if _UNTRUSTED in str(error):
+            return {"refused": "its TLS certificate was not accepted"}
+        return {"refused": f"no TLS {tls_minimum} or newer with it (PIPELINE_TLS_MINIMUM)"}
+    except (requests.exceptions.ConnectionError, smtplib.SMTPServerDisconnected):
+        return {"refused": "no connection to it"}
+    except (requests.exceptions.RequestException, smtplib.SMTPException, ValueError) as error:
+        return {"refused": f"it cannot be asked ({type(error).__name__})"}
+    except OSError:
+        return {"refused": "no connection to it"}
 
 
 class _Adapter(HTTPAdapter):
@@ -70,34 +108,17 @@ class _Adapter(HTTPAdapter):
         return super().proxy_manager_for(proxy, ssl_context=self._context, **named)
 
 
-def _post(
-    url: str, payload: JsonType, tls_minimum: str, ca_bundle: str | None
+def _posted(
+    url: str, payload: JsonType, context: ssl.SSLContext, ca_bundle: str | None
 ) -> dict[str, str | float]:
     """No redirect is followed, TLS certificates are verified, the answer's body is not read."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion[f"TLSv{tls_minimum.replace('.', '_')}"]
-    try:
-        if ca_bundle is not None:
-            context.load_verify_locations(ca_bundle)
-    except OSError:
-        return {"refused": "the file of certificate authorities cannot be used"}
-    try:
-        with requests.Session() as session:
-            session.mount("https://", _Adapter(context))
-            session.auth = _login(url)
-            answer = session.post(
-                url, json=payload, allow_redirects=False, stream=True, verify=ca_bundle
-            )
-            answer.close()
-    # Texts and causes of these errors hold the address: only their kind is reported.
-    except requests.exceptions.SSLError as error:
-        if _OLDER in str(error):
-            return {"refused": f"it does not offer TLS {tls_minimum} (PIPELINE_TLS_MINIMUM)"}
-        return {"refused": "its TLS certificate was not accepted"}
-    except requests.exceptions.ConnectionError:
-        return {"refused": "no connection to it"}
-    except (requests.exceptions.RequestException, ValueError) as error:
-        return {"refused": f"it cannot be asked ({type(error).__name__})"}
+    with requests.Session() as session:
+        session.mount("https://", _Adapter(context))
+        session.auth = _login(url)
+        answer = session.post(
+            url, json=payload, allow_redirects=False, stream=True, verify=ca_bundle
+        )
+        answer.close()
     asked = answer.headers.get("Retry-After", "")
     return {
         "status": answer.status_code,
@@ -105,6 +126,51 @@ def _post(
         if asked.isdecimal() and len(asked) <= _MOST_DIGITS
         else 0.0,
     }
+
+
+def _mailed(
+    url: str, payload: Mapping[str, Any], mail: Mapping[str, str | None], context: ssl.SSLContext
+) -> dict[str, str | float]:
+    """Hands a mail to a server, whose certificate is verified unless the address has no TLS."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+    server: smtplib.SMTP | None = None
+    try:
+        if parts.scheme == "smtps":
+            server = smtplib.SMTP_SSL(host, port, context=context)
+        else:
+            server = smtplib.SMTP(host, port)
+        if parts.scheme == "smtp+starttls":
+            server.starttls(context=context)
+        if mail["password"] is not None:
+            server.login(mail["user"] or "", mail["password"])
+        server.send_message(_letter(payload, mail))
+        server.putcmd("quit")  # it has the mail: whatever it says now does not matter
+    except smtplib.SMTPNotSupportedError:
+        return {"refused": "it does not offer what it is asked for: STARTTLS, or a login"}
+    except smtplib.SMTPRecipientsRefused as error:
+        return {"status": next(iter(error.recipients.values()))[0]}
+    except smtplib.SMTPResponseException as error:
+        return {"status": error.smtp_code}
+    finally:
+        if server is not None:
+            server.close()
+    return {"status": 250}
+
+
+def _letter(payload: Mapping[str, Any], mail: Mapping[str, str | None]) -> EmailMessage:
+    """The mail with its headers; no text in it becomes another header, which `email` refuses."""
+    letter = EmailMessage(policy=SMTP)
+    letter["From"], letter["To"] = mail["sender"], mail["recipient"]
+    letter["Subject"] = payload["subject"]
+    letter["Date"] = formatdate(payload["at"])
+    letter["Message-ID"] = f"<{payload['id']}@{_ID_HOST}>"
+    if payload["answers"]:
+        for name in ("In-Reply-To", "References"):
+            letter[name] = f"<{payload['answers']}@{_ID_HOST}>"
+    letter["Auto-Submitted"] = "auto-generated"  # nobody's notice of absence answers it
+    letter.set_content(payload["text"], cte="quoted-printable")
+    return letter
 
 
 def _login(url: str) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:

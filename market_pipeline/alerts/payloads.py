@@ -1,11 +1,11 @@
-"""How an alert is worded for each kind of receiver: Alertmanager's webhook, Slack's, a log line."""
+"""How an alert is worded for each kind of receiver: webhook, Slack, Alertmanager, mail, log."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -13,7 +13,14 @@ from market_pipeline.alerts.alert import Alert
 from market_pipeline.config.settings import Settings
 from market_pipeline.config.values import JsonValue
 
-__all__ = ["Links", "alertmanager_payload", "line", "slack_payload"]
+__all__ = [
+    "Links",
+    "alertmanager_payload",
+    "line",
+    "mail_payload",
+    "slack_payload",
+    "webhook_payload",
+]
 
 _RECEIVER = "market_pipeline"
 _NEVER = "0001-01-01T00:00:00Z"
@@ -33,6 +40,10 @@ _TITLES = {
     "frames_missing": "frames are missing",
     "test": "test",
 }
+_NS = 1_000_000_000
+_HELD_SECONDS = {"frames_missing": 366 * 86_400, "unhealthy": 366 * 86_400, "test": 300}
+"""How long an Alertmanager holds what is sent to it once; what has an end, until that is sent."""
+_HELD_OTHERWISE_SECONDS = 86_400
 _SLACK_SECTION = 3_000  # characters; Slack refuses a longer one
 _LONGEST_SUMMARY = 2_000
 
@@ -68,7 +79,7 @@ class Links:
         return f"{self.docs_url.rstrip('/')}/{name}"
 
 
-def alertmanager_payload(alert: Alert, links: Links) -> Mapping[str, JsonValue]:
+def webhook_payload(alert: Alert, links: Links) -> Mapping[str, JsonValue]:
     """Version 4 of the JSON that Alertmanager posts to a webhook, with this one alert.
 
     The fingerprint follows from the labels, and `startsAt` is when it was found: an alert that is
@@ -96,11 +107,57 @@ def alertmanager_payload(alert: Alert, links: Links) -> Mapping[str, JsonValue]:
                 "startsAt": _time(alert.at_ns),
                 "endsAt": _NEVER if alert.ended_ns is None else _time(alert.ended_ns),
                 "generatorURL": links.run(alert),
-                "fingerprint": hashlib.sha256(
-                    json.dumps(labels, sort_keys=True).encode()
-                ).hexdigest()[:16],
+                "fingerprint": _fingerprint(labels),
             }
         ],
+    }
+
+
+def alertmanager_payload(alert: Alert, links: Links, now_ns: int) -> Sequence[JsonValue]:
+    """What Alertmanager's own API (version 2) takes, with this one alert.
+
+    It forgets an alert some minutes after it heard of it last unless that names an end, and this
+    is sent once: what has an end is held until that is sent, all else for a day.
+
+    Args:
+        alert, links: What to tell, and where it points to.
+        now_ns: When it is sent, ns UTC: an alert whose end is over is reported to nobody.
+    """
+    ends_ns = alert.ended_ns
+    if ends_ns is None:
+        held_s = _HELD_SECONDS.get(alert.kind, _HELD_OTHERWISE_SECONDS)
+        ends_ns = max(now_ns, alert.at_ns) + held_s * _NS
+    return [
+        {
+            "labels": _labels(alert),
+            "annotations": _annotations(alert, links),
+            "startsAt": _time(alert.at_ns),
+            # An end before the start is refused, and a clock may be set back.
+            "endsAt": _time(max(ends_ns, alert.at_ns)),
+            "generatorURL": links.run(alert),
+        }
+    ]
+
+
+def mail_payload(alert: Alert, links: Links) -> Mapping[str, JsonValue]:
+    """A mail: `subject`, `text`, `id`, `answers` (the id of the mail that it ends) and `at`.
+
+    `at` is the Unix time of what it reports. A mail that is sent twice is equal to itself, so
+    readers show it once.
+    """
+    labels = _labels(alert)
+    begun = f"{_fingerprint(labels)}.{alert.at_ns}"
+    details = [
+        f"{name}: {text}"
+        for name, text in (labels | _annotations(alert, links)).items()
+        if name not in {"alertname", "job", "title", "summary"}
+    ]
+    return {
+        "subject": f"[{labels['severity']}] {_title(alert)}",
+        "text": "\n".join([_shortened(alert.summary), "", *details, ""]),
+        "id": begun if alert.ended_ns is None else f"{begun}.ended",
+        "answers": None if alert.ended_ns is None else begun,
+        "at": (alert.ended_ns or alert.at_ns) // _NS,
     }
 
 
@@ -158,6 +215,10 @@ def _labels(alert: Alert) -> dict[str, str]:
     return {name: value for name, value in labels.items() if value}
 
 
+def _fingerprint(labels: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(labels, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def _annotations(alert: Alert, links: Links) -> dict[str, str]:
     annotations = {
         "title": _title(alert),
@@ -189,7 +250,7 @@ def _number(value: float | None) -> str | None:
 
 
 def _time(ns: int) -> str:
-    at = datetime.fromtimestamp(ns // 1_000_000_000, UTC)
+    at = datetime.fromtimestamp(ns // _NS, UTC)
     return f"{at:%Y-%m-%dT%H:%M:%S}.{ns // 1_000_000 % 1_000:03}Z"
 
 

@@ -8,8 +8,9 @@ import logging
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import Literal
@@ -18,7 +19,14 @@ import msgspec
 
 from market_pipeline.alerts import _post as post
 from market_pipeline.alerts.alert import Alert
-from market_pipeline.alerts.payloads import Links, alertmanager_payload, line, slack_payload
+from market_pipeline.alerts.payloads import (
+    Links,
+    alertmanager_payload,
+    line,
+    mail_payload,
+    slack_payload,
+    webhook_payload,
+)
 from market_pipeline.config.addresses import addresses_of
 from market_pipeline.config.settings import Settings
 from market_pipeline.config.transport import TlsVersion
@@ -39,10 +47,30 @@ LOGGER = logging.getLogger("market_pipeline.alerts")
 _START_SECONDS = 20.0
 """Beyond the time limit, for the process that posts to start on a busy machine."""
 
-_PAYLOADS: dict[str, Callable[[Alert, Links], Mapping[str, JsonValue]]] = {
-    "webhook": alertmanager_payload,
+_PAYLOADS: dict[str, Callable[[Alert, Links], JsonValue]] = {
+    "webhook": webhook_payload,
     "slack": slack_payload,
+    "alertmanager": lambda alert, links: alertmanager_payload(alert, links, time.time_ns()),
+    "email": mail_payload,
 }
+_PATHS = {"alertmanager": "/api/v2/alerts"}
+"""What is added to the address of a receiver."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """Whom a mail is from and for, and the login of the server that it is handed to.
+
+    Attributes:
+        sender, recipient: Mailboxes.
+        user: Who logs in.
+        password: A secret; None if there is no login.
+    """
+
+    sender: str
+    recipient: str
+    user: str
+    password: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +79,28 @@ class Target:
 
     Attributes:
         kind: How an alert is worded for it.
-        url: Its address, a secret; empty for the log.
+        url: Its address, a secret, or that of a server of mail; empty for the log.
         tls_minimum: The least version of TLS it must offer, where its address has any.
         ca_bundle: PEM file of the authorities that are trusted; None for the usual.
+        mail: Of a mailbox only.
     """
 
-    kind: Literal["log", "webhook", "slack", "watchdog"]
+    kind: Literal["log", "webhook", "slack", "alertmanager", "email", "watchdog"]
     url: str = field(default="", repr=False)
     tls_minimum: TlsVersion = "1.3"
     ca_bundle: Path | None = None
+    mail: Mail | None = None
 
     @property
     def name(self) -> str:
-        """What may be shown of it: its kind and a few digits that tell its address from others."""
+        """What may be shown of it: its kind and a few digits that tell its address from others.
+
+        A mailbox stays the same one if another server takes its mail.
+        """
         if self.kind == "log":
             return "log"
-        return f"{self.kind}-{hashlib.sha256(self.url.encode()).hexdigest()[:8]}"
+        address = self.url if self.mail is None else self.mail.recipient
+        return f"{self.kind}-{hashlib.sha256(address.encode()).hexdigest()[:8]}"
 
 
 class Refused(Exception):
@@ -86,7 +120,26 @@ def configured_targets(settings: Settings) -> tuple[Target, ...]:
     trust = (settings.tls_minimum, settings.alert_ca_bundle)
     webhooks = [Target("webhook", url, *trust) for url in addresses_of(settings.alert_webhook_urls)]
     slack = [Target("slack", url, *trust) for url in addresses_of(settings.alert_slack_urls)]
-    return (*([Target("log")] if settings.alert_log else []), *webhooks, *slack)
+    alertmanagers = [
+        Target("alertmanager", url, *trust)
+        for url in addresses_of(settings.alert_alertmanager_urls)
+    ]
+    mails = [
+        Target("email", settings.alert_email_server, *trust, each) for each in _mails(settings)
+    ]
+    log = [Target("log")] if settings.alert_log else []
+    return (*log, *webhooks, *slack, *alertmanagers, *mails)
+
+
+def _mails(settings: Settings) -> Iterator[Mail]:
+    sender, password = settings.alert_email_from, settings.alert_email_password
+    for recipient in settings.alert_email_to:
+        yield Mail(
+            sender,
+            recipient,
+            settings.alert_email_user or sender,
+            None if password is None else password.get_secret_value(),
+        )
 
 
 def watchdogs(settings: Settings) -> tuple[Target, ...]:
@@ -117,8 +170,8 @@ def send(target: Target, alert: Alert, links: Links, *, timeout_seconds: float) 
     post_to(target, _PAYLOADS[target.kind](alert, links), timeout_seconds)
 
 
-def post_to(target: Target, payload: Mapping[str, JsonValue], timeout_seconds: float) -> None:
-    """Posts JSON to the address of a receiver, with the limits of `send`.
+def post_to(target: Target, payload: JsonValue, timeout_seconds: float) -> None:
+    """Posts JSON to the address of a receiver, or a mail, with the limits of `send`.
 
     Raises:
         Refused: As `send` does.
@@ -141,14 +194,17 @@ class _Answer(msgspec.Struct):
 _answer = msgspec.json.Decoder(_Answer)
 
 
-def _posted(target: Target, payload: Mapping[str, JsonValue], timeout_seconds: float) -> _Answer:
+def _posted(target: Target, payload: JsonValue, timeout_seconds: float) -> _Answer:
     """What `_post.main` reported. The address goes through a pipe: anybody may see arguments."""
     message = {
-        "url": target.url,
+        "url": target.url.rstrip("/") + _PATHS[target.kind]
+        if target.kind in _PATHS
+        else target.url,
         "payload": payload,
         "seconds": timeout_seconds,
         "tls_minimum": target.tls_minimum,
         "ca_bundle": None if target.ca_bundle is None else str(target.ca_bundle),
+        "mail": None if target.mail is None else asdict(target.mail),
     }
     try:
         ended = subprocess.run(

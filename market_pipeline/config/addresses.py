@@ -1,4 +1,4 @@
-"""Web addresses among the settings, some of them secret: an error never shows one."""
+"""Addresses among the settings, of the web and of mail: an error never shows one."""
 
 from __future__ import annotations
 
@@ -8,9 +8,20 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
-from market_pipeline.config.values import blank_is_none
+from market_pipeline.config.values import Names, blank_is_none
 
-__all__ = ["OptionalEndpoint", "PageAddress", "SecretAddresses", "addresses_of"]
+__all__ = [
+    "MailServer",
+    "Mailbox",
+    "Mailboxes",
+    "OptionalEndpoint",
+    "PageAddress",
+    "SecretAddresses",
+    "addresses_of",
+]
+
+_MAIL = {"smtp", "smtps", "smtp+starttls"}
+_MAILBOX = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[\w.:\[\]-]+", re.ASCII)
 
 
 def addresses_of(secret: SecretStr | None) -> tuple[str, ...]:
@@ -52,6 +63,33 @@ def _usable_endpoint(value: str | None) -> str | None:
     return value.rstrip("/")
 
 
+def _usable_mailboxes(value: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(map(_usable_mailbox, value)))
+
+
+def _usable_mailbox(value: str) -> str:
+    if not _MAILBOX.fullmatch(value):
+        raise ValueError("expected it to be name@host")
+    return value
+
+
+def _usable_mail_server(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        # Its own parts again, so nothing else is in it: no login, path or space.
+        port = "" if parts.port is None else f":{parts.port}"
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        usable = parts.port != 0 and value.lower() == f"{parts.scheme}://{host}{port}"
+    except ValueError:
+        usable = False
+    if not usable or parts.scheme not in _MAIL or re.search(r"\s", value):
+        raise ValueError(
+            "expected it to be smtps://host:465, smtp+starttls://host:587 or smtp://host:25, "
+            "without a login"
+        )
+    return value
+
+
 SecretAddresses = Annotated[
     SecretStr | None, BeforeValidator(blank_is_none), AfterValidator(_usable_secret)
 ]
@@ -64,3 +102,12 @@ OptionalEndpoint = Annotated[
     str | None, BeforeValidator(blank_is_none), AfterValidator(_usable_endpoint)
 ]
 """One address that holds no login, without a slash at its end, or None."""
+
+Mailbox = Annotated[str, AfterValidator(_usable_mailbox)]
+"""One mailbox, `name@host` and no more."""
+
+Mailboxes = Annotated[Names, AfterValidator(_usable_mailboxes)]
+"""Mailboxes separated by commas, each once."""
+
+MailServer = Annotated[str, AfterValidator(_usable_mail_server)]
+"""Scheme, host and port of a server of mail; the scheme says what is encrypted."""

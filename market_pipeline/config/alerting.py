@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from typing import Annotated
 
-from market_pipeline.config.addresses import PageAddress, SecretAddresses
-from market_pipeline.config.values import Integer, OptionalPath, Real
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr
+
+from market_pipeline.config.addresses import (
+    Mailbox,
+    Mailboxes,
+    MailServer,
+    PageAddress,
+    SecretAddresses,
+)
+from market_pipeline.config.values import Integer, OptionalPath, OptionalText, Real, blank_is_none
 
 __all__ = ["AlertSettings"]
 
@@ -26,6 +34,34 @@ class AlertSettings(BaseModel):
             "Addresses of Slack-compatible incoming webhooks that take alerts, separated by "
             "commas. A secret."
         ),
+    )
+    alert_alertmanager_urls: SecretAddresses = Field(
+        default=None,
+        description=(
+            "Addresses of Alertmanagers that take alerts through their own API, such as "
+            "http://127.0.0.1:9093, separated by commas. A secret."
+        ),
+    )
+    alert_email_to: Mailboxes = Field(
+        default=(), description="Mailboxes that take alerts, separated by commas."
+    )
+    alert_email_from: Mailbox = Field(
+        default="market-pipeline@localhost", description="Whom these mails are from."
+    )
+    alert_email_server: MailServer = Field(
+        default="smtp://127.0.0.1:25",
+        description=(
+            "The server that mails are handed to: smtps://host:465, smtp+starttls://host:587, or "
+            "without TLS smtp://host:25."
+        ),
+    )
+    alert_email_user: OptionalText = Field(
+        default=None,
+        description="Who logs in to that server; without it the mailbox of `alert_email_from`.",
+    )
+    alert_email_password: Annotated[SecretStr | None, BeforeValidator(blank_is_none)] = Field(
+        default=None,
+        description="The password for that server; without it there is no login. A secret.",
     )
     watchdog_url: SecretAddresses = Field(
         default=None,

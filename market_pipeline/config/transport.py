@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["TlsVersion", "TransportSettings", "spoken_to_in_clear"]
 
 TlsVersion = Literal["1.2", "1.3"]
-_PLAIN = {"http", "ws"}
+_SECURE = {"http": "https://", "ws": "wss://", "smtp": "smtps:// or smtp+starttls://"}
+"""What the address of another machine begins with, by how one begins that has no TLS."""
 
 
 class TransportSettings(BaseModel):
@@ -34,8 +35,8 @@ class TransportSettings(BaseModel):
     plain_hosts: Names = Field(
         default=(),
         description=(
-            "Hosts besides this machine that may be spoken to without TLS (http://, ws://), "
-            "separated by commas: whatever is sent to them can be read on the way."
+            "Hosts besides this machine that may be spoken to without TLS (http://, ws://, "
+            "smtp://), separated by commas: whatever is sent to them can be read on the way."
         ),
     )
 
@@ -49,6 +50,8 @@ def spoken_to_in_clear(settings: Settings) -> Iterator[tuple[str, str]]:
     addresses = {
         "alert_webhook_urls": addresses_of(settings.alert_webhook_urls),
         "alert_slack_urls": addresses_of(settings.alert_slack_urls),
+        "alert_alertmanager_urls": addresses_of(settings.alert_alertmanager_urls),
+        "alert_email_server": (settings.alert_email_server,),
         "watchdog_url": addresses_of(settings.watchdog_url),
         "lake_endpoint_url": (settings.lake_endpoint_url or "",),
         "capture__websocket_urls": capture.websocket_urls,
@@ -59,13 +62,13 @@ def spoken_to_in_clear(settings: Settings) -> Iterator[tuple[str, str]]:
         for number, address in enumerate(of_setting, start=1):
             parts = urlsplit(address)
             host = parts.hostname or ""
-            if parts.scheme not in _PLAIN or _is_loopback(host) or host in settings.plain_hosts:
+            if parts.scheme not in _SECURE or _is_loopback(host) or host in settings.plain_hosts:
                 continue
             yield (
                 name,
-                f"expected address {number} to begin with https:// or wss://, as whatever is sent "
-                "to it could be read on the way; PIPELINE_PLAIN_HOSTS names hosts for which that "
-                "is accepted",
+                f"expected address {number} to begin with {_SECURE[parts.scheme]}, as whatever is "
+                "sent to it could be read on the way; PIPELINE_PLAIN_HOSTS names hosts for which "
+                "that is accepted",
             )
 
 

@@ -23,7 +23,7 @@ def check_receivers(settings: Settings, now_s: float) -> Iterator[Finding]:
         yield (
             "warn",
             "no receiver of alerts is named: whatever goes wrong is a line of a log",
-            "Set PIPELINE_ALERT_WEBHOOK_URLS or PIPELINE_ALERT_SLACK_URLS, as docs/alerts.md says.",
+            "Set one, such as PIPELINE_ALERT_EMAIL_TO, as docs/alerts.md says.",
         )
         return
     outbox = Outbox(Warehouse(settings.data_dir))

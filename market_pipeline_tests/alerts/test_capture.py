@@ -9,7 +9,7 @@ import pytest
 from market_pipeline.alerts.capture import CaptureAlerts, stopped_captures
 from market_pipeline.alerts.missing_frames import frames_missing
 from market_pipeline.alerts.outbox import Outbox
-from market_pipeline.alerts.payloads import alertmanager_payload, slack_payload
+from market_pipeline.alerts.payloads import slack_payload, webhook_payload
 from market_pipeline.capture.status import Status, StreamStatus
 from market_pipeline.config.settings import load_settings
 from market_pipeline.sources.recording import RecordingOf, RecordingWriter, RecordKind
@@ -83,7 +83,7 @@ def test_end_of_an_episode(outbox):
 def test_payload_of_an_end():
     """Alertmanager's `resolved`, with the labels and the start of what it ends."""
     began, over = (
-        alertmanager_payload(frames_missing(*GAP, ended_ns=ended), LINKS)
+        webhook_payload(frames_missing(*GAP, ended_ns=ended), LINKS)
         for ended in (None, GAP[-1] + 5 * 10**9)
     )
     (first,), (last,) = began["alerts"], over["alerts"]

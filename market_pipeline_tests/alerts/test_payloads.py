@@ -1,9 +1,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
 
 from market_pipeline.alerts.alert import trial_alert
-from market_pipeline.alerts.payloads import Links, alertmanager_payload, line, slack_payload
+from market_pipeline.alerts.payloads import (
+    Links,
+    alertmanager_payload,
+    line,
+    slack_payload,
+    webhook_payload,
+)
 from market_pipeline_tests.alerts.factory import LINKS, a_failed_run, an_alert
 
 LABELS = {
@@ -18,10 +28,10 @@ LABELS = {
 }
 
 
-class TestAlertmanager:
+class TestWebhook:
     def test_whole_payload(self):
         """Every field of version 4, all of them text where Alertmanager has text."""
-        payload = alertmanager_payload(an_alert(), LINKS)
+        payload = webhook_payload(an_alert(), LINKS)
         (alert,) = payload["alerts"]
         annotations = {
             "title": "gap BINANCE:BTC-USDT 2024-08-08",
@@ -60,7 +70,7 @@ class TestAlertmanager:
         """Another run that finds the same has it too; another day, or another failed run, not."""
 
         def fingerprint(alert):
-            return alertmanager_payload(alert, LINKS)["alerts"][0]["fingerprint"]
+            return webhook_payload(alert, LINKS)["alerts"][0]["fingerprint"]
 
         assert fingerprint(an_alert()) == fingerprint(an_alert(run_id="run-2", figure=6.0))
         assert fingerprint(an_alert()) != fingerprint(an_alert(day=None))
@@ -68,10 +78,35 @@ class TestAlertmanager:
 
     def test_a_figure_that_is_no_number_is_valid_json(self):
         """Figures are text, so an infinite one breaks no receiver."""
-        payload = alertmanager_payload(an_alert(figure=float("inf")), LINKS)
+        payload = webhook_payload(an_alert(figure=float("inf")), LINKS)
 
         assert "inf" == payload["alerts"][0]["annotations"]["figure"]
         assert json.dumps(payload, allow_nan=False)
+
+
+class TestAlertmanager:
+    @pytest.mark.parametrize(
+        ("kind", "held_s"),
+        [("check_failed", 86_400), ("unhealthy", 366 * 86_400), ("test", 300)],
+    )
+    def test_until_when_it_is_held(self, kind, held_s):
+        """From when it is sent, however late that is, so that it is reported at all."""
+        alert = an_alert(kind=kind, at_ns=10**18, host="here")
+        ((late,), (ahead,), (ended,)) = (
+            alertmanager_payload(each, LINKS, now_ns)
+            for each, now_ns in [
+                (alert, 10**18 + 7 * 86_400 * 10**9),
+                (alert, 5),
+                (replace(alert, ended_ns=5), 10**18),
+            ]
+        )
+        ends = [datetime.fromisoformat(each["endsAt"]).timestamp() for each in (late, ahead, ended)]
+
+        assert ["2001-09-09T01:46:40.000Z"] * 3 == [
+            each["startsAt"] for each in (late, ahead, ended)
+        ]
+        assert [10**9 + 7 * 86_400 + held_s, 10**9 + held_s, 10**9] == ends
+        assert late["labels"] == ended["labels"]
 
 
 class TestSlack:

@@ -212,11 +212,13 @@ class TestSend:
 
 class TestConfigured:
     def test_every_address_once(self):
-        """The log first, then each address of both lists; names tell them apart."""
+        """The log first, then each address of every list; names tell them apart."""
         targets = configured_targets(
             load_settings(
                 alert_webhook_urls="https://a/1, https://b/2,https://a/1,",
                 alert_slack_urls="https://c/3",
+                alert_alertmanager_urls="https://d/",
+                alert_email_to="a@e,b@e",
             )
         )
 
@@ -225,8 +227,11 @@ class TestConfigured:
             ("webhook", "https://a/1"),
             ("webhook", "https://b/2"),
             ("slack", "https://c/3"),
+            ("alertmanager", "https://d/"),
+            ("email", "smtp://127.0.0.1:25"),
+            ("email", "smtp://127.0.0.1:25"),
         ] == [(target.kind, target.url) for target in targets]
-        assert 4 == len({target.name for target in targets})
+        assert 7 == len({target.name for target in targets})
         assert [] == [target.name for target in targets if "//" in target.name]
 
     def test_none(self):

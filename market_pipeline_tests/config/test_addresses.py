@@ -13,7 +13,7 @@ from market_pipeline.doctor.run import run_doctor
 from market_pipeline.errors import SettingsError
 
 SECRET = "hunter2"
-NAMES = ("alert_webhook_urls", "alert_slack_urls")
+NAMES = ("alert_webhook_urls", "alert_slack_urls", "alert_alertmanager_urls")
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +82,38 @@ class TestSecrets:
         shown = f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
 
         assert SECRET not in shown + str(run_doctor().to_json())
+
+
+class TestMail:
+    @pytest.mark.parametrize(
+        "server",
+        [
+            "http://mail.example",
+            f"smtps://me:{SECRET}@mail.example",
+            f"smtps://mail.example/{SECRET}",
+            f"smtps://{SECRET} mail.example",
+            "smtps://mail.example:0",
+            "smtps://",
+        ],
+    )
+    def test_refused_server(self, server):
+        """A server is a scheme of mail, a host and a port, and a login has its own settings."""
+        with pytest.raises(SettingsError, match="alert_email_server: expected it") as caught:
+            load_settings(alert_email_server=server)
+        assert SECRET not in str(caught.value)
+
+    @pytest.mark.parametrize("mailbox", ["me", "Me <me@b.example>", "a@b\nBcc: c@d", "a@b@c"])
+    def test_refused_mailbox(self, mailbox):
+        """A mailbox is `name@host`: nothing of it becomes another header or another recipient."""
+        with pytest.raises(SettingsError, match="name@host"):
+            load_settings(alert_email_to=f"ok@b.example,{mailbox}")
+
+    def test_each_mailbox_once(self):
+        """Hosts may be addresses, and a mailbox named twice gets one mail."""
+        settings = load_settings(
+            alert_email_to="a+b@c.example, a+b@c.example", alert_email_server="SMTPS://[::1]:465"
+        )
+        assert ("a+b@c.example",) == settings.alert_email_to
 
 
 class TestPages:

@@ -10,6 +10,8 @@ SECRET = "hunter2"
 NAMES = (
     "alert_webhook_urls",
     "alert_slack_urls",
+    "alert_alertmanager_urls",
+    "alert_email_server",
     "lake_endpoint_url",
     "capture__websocket_urls",
     "capture__rest_url",
@@ -17,6 +19,8 @@ NAMES = (
 
 
 def _plain(name: str, host: str) -> str:
+    if name == "alert_email_server":
+        return f"smtp://{host}"
     return f"{'ws' if name == 'capture__websocket_urls' else 'http'}://{host}/{SECRET}"
 
 
@@ -29,7 +33,9 @@ class TestInClear:
             load_settings(**{name: _plain(name, host)})
 
         (problem,) = refused.value.problems
-        assert f"argument: {name}: expected address 1 to begin with https://" in problem
+        safe = {"alert_email_server": "smtps://", "capture__websocket_urls": "wss://"}
+        begin = safe.get(name, "https://")
+        assert f"argument: {name}: expected address 1 to begin with {begin}" in problem
         assert SECRET not in problem
 
     @pytest.mark.parametrize("host", ["127.0.0.1:9000", "127.8.0.1", "[::1]:80", "localhost"])
