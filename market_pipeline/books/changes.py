@@ -1,9 +1,10 @@
 """What each message changed in the book, as a log that a book without any rule replays.
 
-The rebuild kernel is stopped after every message. What its rows set is written down, and done to a
-second book that has nothing but the log; where something else changed the first book meanwhile (a
-snapshot, a policy, a message that came late), the two are compared there, and the difference is
-written down too. So the log leads to the rebuilt book after every message, by construction.
+What the rows of messages set is written down, and done to a second book that has nothing but the
+log. After each message before which something else changed the first book (a snapshot, a policy, a
+message that came late), the rebuild kernel is stopped, the two are compared there, and the
+difference is written down too. So the log leads to the rebuilt book after every message, by
+construction.
 """
 
 from __future__ import annotations
@@ -100,9 +101,10 @@ class Log(NamedTuple):
 
 # Entries of a place: how many changes and messages are written, where the changes of the message
 # under way begin, how many of the batch's rows are written, how many messages of all, why the
-# rebuild stopped last; then what its registers were after the last message.
-CHANGES, MESSAGES, GROUP, ROW, LOGGED, STOPPED = range(6)
-_SEEDED, _RESYNCS, _LEARNED, _UNCROSSED, _LATE, _BID_HORIZON, _ASK_HORIZON = range(6, 13)
+# rebuild stopped last, how many of its rows of `books.bbo` are written, whether any row of the next
+# one is; then what its registers were after the last message that it was stopped for.
+CHANGES, MESSAGES, GROUP, ROW, LOGGED, STOPPED, _CLOSED, _IS_UNDER_WAY = range(8)
+_SEEDED, _RESYNCS, _LEARNED, _UNCROSSED, _LATE, _BID_HORIZON, _ASK_HORIZON = range(8, 15)
 
 _MESSAGE = int(Status.MESSAGE)
 _OUTPUT_FULL = int(Status.OUTPUT_FULL)
@@ -117,7 +119,7 @@ _TO_LAST = np.int64(2**62)
 
 def new_place(registers: NDArray[np.int64]) -> NDArray[np.int64]:
     """The place at the beginning of a log, of a rebuild with these registers."""
-    place = np.zeros(13, np.int64)
+    place = np.zeros(15, np.int64)
     place[LOGGED] = registers[reg.MESSAGES]
     place[STOPPED] = _MESSAGE
     _know(registers, place)
@@ -139,7 +141,7 @@ def room_for_messages(rows: int) -> LoggedMessages:
 def log_messages(
     registers, levels, history, feed, cursor, options, outputs, shadow, log, place, until
 ):  # fmt: skip
-    """As `kernel.advance`, message by message, and logs what each did; returns the stop's `Status`.
+    """As `kernel.advance`, and logs what each message did; returns the `Status` of the stop.
 
     It stops with `MESSAGE` after the message that makes `until` of them, and with `OUTPUT_FULL`
     where the log must be emptied, or enlarged if nothing in it is of an earlier message.
@@ -147,7 +149,7 @@ def log_messages(
     Args:
         registers, levels, history, feed, cursor, outputs: As for `advance`; what is written to the
             outputs is passed over.
-        options: With `each_message`.
+        options: With `is_logged`.
         shadow: The book that the log leads to, updated.
         log: `Log`, filled from the place on.
         place: int64, that of `new_place`, updated.
@@ -156,93 +158,116 @@ def log_messages(
     messages = log.messages
     while True:
         # Nothing is lost of what was done before a stop: each step is done again until it is whole.
-        if not _take_rows(registers, feed.deltas, cursor, shadow, log.changes, place):
-            return _NEEDS_WINDOW
-        if registers[reg.MESSAGES] > place[LOGGED]:
-            rows = feed.deltas.sequence_number.size
-            status = _settle(registers, levels, shadow, log.changes, place, rows)
-            if status != _MESSAGE:
-                return status
-            _close_message(registers, outputs.bbo, messages, place)
-            if place[LOGGED] == until:
-                # Why the rebuild stopped it is asked for again.
-                return _MESSAGE
-        status = place[STOPPED]
+        status = _take_rows(registers, levels, feed.deltas, cursor, outputs.bbo, shadow, log, place)
         if status != _MESSAGE:
+            return status
+        cursor[at.BBO_ROW :] = 0
+        place[_CLOSED] = 0
+        if place[LOGGED] == until:
+            # Why the rebuild stopped it is asked for again.
+            return _MESSAGE
+        status = place[STOPPED]
+        if status not in (_MESSAGE, _OUTPUT_FULL):
             place[STOPPED] = _MESSAGE
             return status
-        if place[MESSAGES] == messages.end.size:
+        room = messages.end.size - place[MESSAGES]
+        if room == 0:
             return _OUTPUT_FULL
-        cursor[at.BBO_ROW :] = 0
+        cursor[at.UNTIL] = min(until, place[LOGGED] + room)
+        cursor[at.SETTLED] = _settled(place)
         place[STOPPED] = advance(registers, levels, history, feed, cursor, options, outputs)
 
 
 @kernel
-def _take_rows(registers, deltas, cursor, shadow, changes, place):
-    """Logs the rows that were met last; False where the shadow has no room for one.
+def _take_rows(registers, levels, deltas, cursor, bbo, shadow, log, place):
+    """Logs the rows that were met last, and the messages that they closed.
 
-    Those of the message that is closed or open are the last of them; others are of old messages.
+    A row that is neither of the next message closed nor of the one that is open is of an old one.
+    Returns `MESSAGE`, or what is needed before it can go on.
     """
-    sequences, receipts = deltas.sequence_number, deltas.ts_receipt_ns
-    row, end = place[ROW], cursor[at.ROW]
-    if row == end:
-        return True
-    sequence, receipt = registers[reg.OPEN_SEQUENCE], registers[reg.OPEN_RECEIPT]
-    own = end
-    if registers[reg.OPEN] != 0 or registers[reg.MESSAGES] > place[LOGGED]:
-        while own > row and sequences[own - 1] == sequence and receipts[own - 1] == receipt:
-            own -= 1
+    sequences, receipts, changes = deltas.sequence_number, deltas.ts_receipt_ns, log.changes
+    end, closed = cursor[at.ROW], cursor[at.BBO_ROW]
     fed = registers[reg.ROWS] - end
-    while row < end:
-        size, price = deltas.size_lots[row], deltas.price_ticks[row]
-        side = BID if deltas.is_bid[row] else ASK
-        kind, before = _OF_MESSAGE, np.int64(-1)
-        if size == NOT_REPRESENTABLE:
-            kind = _REFUSED
-        elif row < own:
-            kind = _OLD
+    row, n = place[ROW], place[_CLOSED]
+    status = _MESSAGE
+    while True:
+        has_next = n < closed or registers[reg.OPEN] != 0
+        if n < closed:
+            sequence, receipt = bbo.sequence_number[n], bbo.ts_receipt_ns[n]
         else:
-            if far_is_full(shadow.far_keys, shadow.far_sizes, shadow.meta, 1):
-                return False
-            before = set_level(shadow, side, key_of(side, price), size)
-        n = place[CHANGES]
-        changes.ts_origin_ns[n] = deltas.ts_origin_ns[row]
-        changes.ts_receipt_ns[n] = receipts[row]
-        changes.sequence_number[n] = sequences[row]
-        changes.feed_row[n] = fed + row
-        changes.kind[n] = kind
-        changes.is_bid[n] = side == BID
-        changes.price_ticks[n] = price
-        changes.size_lots[n] = size
-        changes.before_lots[n] = before
-        place[CHANGES] = n + 1
+            sequence, receipt = registers[reg.OPEN_SEQUENCE], registers[reg.OPEN_RECEIPT]
+        is_own = has_next and row < end and sequences[row] == sequence and receipts[row] == receipt
+        if n < closed and place[_IS_UNDER_WAY] != 0 and not is_own:
+            if n + 1 == closed and place[STOPPED] == _MESSAGE:
+                place[ROW] = row
+                left = sequences.size - row
+                status = _settle(registers, levels, shadow, changes, place, left)
+                if status != _MESSAGE:
+                    break
+            _close_message(bbo, n, log.messages, place)
+            n += 1
+            continue
+        if row == end:
+            break
+        if is_own and far_is_full(shadow.far_keys, shadow.far_sizes, shadow.meta, 1):
+            status = _NEEDS_WINDOW
+            break
+        _log_row(deltas, row, is_own, shadow, changes, place[CHANGES], fed + row)
+        place[CHANGES] += 1
+        if is_own:
+            place[_IS_UNDER_WAY] = 1
         row += 1
-        place[ROW] = row
-    return True
+    place[ROW], place[_CLOSED] = row, n
+    return status
+
+
+@inlined_kernel
+def _log_row(deltas, row, is_own, shadow, changes, n, feed_row):
+    """Sets the shadow's level as a row of a message that is not old does, and logs the row."""
+    size, price, is_bid = deltas.size_lots[row], deltas.price_ticks[row], deltas.is_bid[row]
+    kind, before = _OF_MESSAGE, np.int64(-1)
+    if size == NOT_REPRESENTABLE:
+        kind = _REFUSED
+    elif not is_own:
+        kind = _OLD
+    else:
+        side = BID if is_bid else ASK
+        before = set_level(shadow, side, key_of(side, price), size)
+    changes.ts_origin_ns[n] = deltas.ts_origin_ns[row]
+    changes.ts_receipt_ns[n] = deltas.ts_receipt_ns[row]
+    changes.sequence_number[n] = deltas.sequence_number[row]
+    changes.feed_row[n] = feed_row
+    changes.kind[n] = kind
+    changes.is_bid[n] = is_bid
+    changes.price_ticks[n] = price
+    changes.size_lots[n] = size
+    changes.before_lots[n] = before
 
 
 @kernel
-def _close_message(registers, bbo, messages, place):
+def _close_message(bbo, row, messages, place):
     n = place[MESSAGES]
     messages.end[n] = place[CHANGES]
-    messages.ts_origin_ns[n] = bbo.ts_origin_ns[0]
-    messages.ts_receipt_ns[n] = bbo.ts_receipt_ns[0]
-    messages.sequence_number[n] = bbo.sequence_number[0]
-    messages.bid_price_ticks[n] = bbo.bid_price_ticks[0]
-    messages.bid_size_lots[n] = bbo.bid_size_lots[0]
-    messages.ask_price_ticks[n] = bbo.ask_price_ticks[0]
-    messages.ask_size_lots[n] = bbo.ask_size_lots[0]
-    messages.flags[n] = bbo.flags[0]
+    messages.ts_origin_ns[n] = bbo.ts_origin_ns[row]
+    messages.ts_receipt_ns[n] = bbo.ts_receipt_ns[row]
+    messages.sequence_number[n] = bbo.sequence_number[row]
+    messages.bid_price_ticks[n] = bbo.bid_price_ticks[row]
+    messages.bid_size_lots[n] = bbo.bid_size_lots[row]
+    messages.ask_price_ticks[n] = bbo.ask_price_ticks[row]
+    messages.ask_size_lots[n] = bbo.ask_size_lots[row]
+    messages.flags[n] = bbo.flags[row]
     place[MESSAGES] = n + 1
     place[LOGGED] += 1
     place[GROUP] = place[CHANGES]
+    place[_IS_UNDER_WAY] = 0
 
 
 @kernel
 def _settle(registers, levels, shadow, changes, place, rows):
-    """Logs what else than its rows changed the book up to the message that was closed.
+    """Logs what else than its rows changed the book up to the message that was closed last.
 
-    Returns `MESSAGE`, or what is needed before it can go on: what it did is not found again.
+    `rows` of the batch are not yet logged. Returns `MESSAGE`, or what is needed before it can go
+    on: what it did is not found again.
     """
     if registers[reg.LATE_MESSAGES] != place[_LATE]:
         # A late message sets those of its levels that nothing has overtaken.
@@ -289,12 +314,18 @@ def _know(registers, place):
 
 
 @kernel
+def _settled(place):
+    """The `other_changes` that are logged."""
+    return place[_SEEDED] + place[_RESYNCS] + place[_LEARNED] + place[_UNCROSSED] + place[_LATE]
+
+
+@kernel
 def _level_off(registers, levels, shadow, changes, place, rows, side, first, last):
     """Sets the shadow's levels between two keys to those of the book, and logs where they differ.
 
     Room in the log for the batch's other rows is left.
     """
-    key, room = first, changes.kind.size - (rows - place[ROW])
+    key, room = first, changes.kind.size - rows
     while key <= last:
         ours, our_size = level_at_or_after(levels, side, key)
         theirs, their_size = level_at_or_after(shadow, side, key)

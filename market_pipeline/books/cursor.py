@@ -12,14 +12,18 @@ __all__ = [
     "MARK",
     "REPAIR_ROW",
     "ROW",
+    "SETTLED",
     "SNAPSHOT",
+    "UNTIL",
     "new_cursor",
 ]
 
-# The next of the batch's rows, of its marks and of the snapshots; then the next row of each output.
-ROW, MARK, SNAPSHOT, BBO_ROW, DEPTH_ROW, REPAIR_ROW, EVIDENCE_ROW = range(7)
+# The next of the batch's rows, of its marks and of the snapshots; of a rebuild that is logged how
+# many messages it may reach, and its `other_changes` that are logged; then the next row of each
+# output.
+ROW, MARK, SNAPSHOT, UNTIL, SETTLED, BBO_ROW, DEPTH_ROW, REPAIR_ROW, EVIDENCE_ROW = range(9)
 
 
 def new_cursor() -> NDArray[np.int64]:
     """The cursor at the beginning of everything."""
-    return np.zeros(7, np.int64)
+    return np.zeros(9, np.int64)

@@ -29,7 +29,7 @@ from market_pipeline.books.state import HISTORY_MESSAGES, Proof, Status
 from market_pipeline.books.walk import best_level, first_index, write_top
 from market_pipeline.jit import inlined_kernel, kernel
 
-__all__ = ["LASTING_FLAGS", "apply_messages", "lasting_flags", "next_listed_row"]
+__all__ = ["LASTING_FLAGS", "apply_messages", "lasting_flags", "next_listed_row", "other_changes"]
 
 _NEEDS_ROWS = int(Status.NEEDS_ROWS)
 _OUTPUT_FULL = int(Status.OUTPUT_FULL)
@@ -81,6 +81,18 @@ def lasting_flags(registers):
     if registers[reg.REFUSED_SINCE] != 0:
         flags |= _F_PRECISION_LOSS
     return flags
+
+
+@inlined_kernel
+def other_changes(registers):
+    """A count that grows with whatever changes the book besides messages as they come."""
+    return (
+        registers[reg.SEEDED]
+        + registers[reg.RESYNCS]
+        + registers[reg.LEARNED]
+        + registers[reg.UNCROSSED]
+        + registers[reg.LATE_MESSAGES]
+    )
 
 
 @kernel
@@ -328,6 +340,11 @@ def apply_messages(registers, levels, history, feed, cursor, until, options, out
             registers[reg.KEYFRAME_TIME] = next_ns
             status = _KEYFRAME_DUE
             break
+        if options.is_logged and (
+            messages >= cursor[at.UNTIL] or other_changes(registers) != cursor[at.SETTLED]
+        ):
+            status = _MESSAGE
+            break
         middle = np.uint64(((bid_price + ask_price) >> 1) - middle_base)
         if (
             middle >= half
@@ -336,9 +353,6 @@ def apply_messages(registers, levels, history, feed, cursor, until, options, out
             and messages - registers[reg.LAST_MOVE] >= MESSAGES_BETWEEN_MOVES
         ):
             status = _NEEDS_WINDOW
-            break
-        if options.each_message:
-            status = _MESSAGE
             break
 
     registers[reg.OPEN] = is_open

@@ -151,7 +151,7 @@ class Replay(Rebuild):
     ) -> None:
         super().__init__(price_scale, size_scale, options, start=start)
         self._options = self._options._replace(
-            depth_interval_ns=-1, keyframe_interval_ns=0, each_message=True
+            depth_interval_ns=-1, keyframe_interval_ns=0, is_logged=True
         )
         self._published = _Published(published)
         self._first = first - self.figures["messages"]

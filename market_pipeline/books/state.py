@@ -294,8 +294,9 @@ class Options(NamedTuple):
     `snapshot_patience_ns` is how much older than the feed a snapshot may be by the receipt clock
     before its place is no longer waited for. Messages received before `day_start_ns`, or at
     `day_end_ns` or later, are none of the day. With `ids_prove` the ids link each message to the
-    one before, so that the book is proven up to the next lost message. With `each_message` the
-    kernel stops after every message, before the next snapshot is met.
+    one before, so that the book is proven up to the next lost message. When it `is_logged` the
+    kernel stops after every message up to which something else than messages changed the book, and
+    after the one that the cursor names, before the next snapshot is met.
     """
 
     depth_interval_ns: int
@@ -307,7 +308,7 @@ class Options(NamedTuple):
     day_start_ns: int
     day_end_ns: int
     ids_prove: bool
-    each_message: bool = False
+    is_logged: bool = False
 
 
 def read_only(column: NDArray[_Scalar]) -> NDArray[_Scalar]:
