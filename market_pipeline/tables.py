@@ -142,7 +142,10 @@ def open_catalogue(data_dir: Path) -> duckdb.DuckDBPyConnection:
         except OSError as error:  # a folder that this user may only read
             raise spoilt from error
         return connect(data_dir)
-    if is_current(connection, warehouse, _EVERY, VIEWS, MACROS) or not _catch_up(warehouse):
+    try:
+        if is_current(connection, warehouse, _EVERY, VIEWS, MACROS) or not _catch_up(warehouse):
+            return connection
+    except PermissionError:  # of a group that reads what is published, and nothing beside it
         return connection
     connection.close()
     return connect(data_dir)

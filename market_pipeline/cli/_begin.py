@@ -11,8 +11,9 @@ from market_pipeline.scrub.scrubber import scrubbed
 __all__ = ["begin"]
 
 # Two touch no data, and must leave a folder as they find it; the third looks from a timer whether
-# all is well, and has to do so where nothing can be recorded.
-_UNRECORDED = {"audit", "doctor", "health"}
+# all is well, and has to do so where nothing can be recorded. `access` records what it does: what
+# root records before, the runner could not append to.
+_UNRECORDED = {"access", "audit", "doctor", "health"}
 # They say what is wrong, or are needed to move away from a plain disk.
 _ON_ANY_DISK = {*_UNRECORDED, "keys"}
 
@@ -26,8 +27,6 @@ def begin(verb: str, arguments: Sequence[str]) -> None:
         SettingsError: A folder lies on a plain disk, and the settings want none.
         AuditError: Accesses have to be recorded, and this one cannot be.
     """
-    if "--help" in arguments:
-        return
     from market_pipeline.audit.record import acting_as, record, record_settings
     from market_pipeline.config.settings import load_settings
 

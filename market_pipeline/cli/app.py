@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +10,7 @@ from typer.core import TyperGroup
 
 from market_pipeline.cli._begin import begin
 from market_pipeline.cli._ending import ending_recorded
+from market_pipeline.cli.access import access
 from market_pipeline.cli.alerts import alerts
 from market_pipeline.cli.analyze import analyze
 from market_pipeline.cli.audit import audit
@@ -35,16 +37,48 @@ from market_pipeline.machine import require_open_files
 __all__ = ["app"]
 
 
+_WORDS = f"{__name__}.words"
+_HELP = "--help"
+
+
 class _Verbs(TyperGroup):
-    """Has each verb begin and end with what all do."""
+    """Has each verb begin and end with what all do; it begins before its arguments are looked at.
+
+    Where one of them is `--help` it begins only once it runs: then that was the value of another.
+    """
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for verb in _leaves(self):
+            verb.invoke = _begun(verb.invoke)
 
     def invoke(self, ctx: Any) -> Any:
         words: list[str] = [*ctx._protected_args, *ctx.args]
         if words and words[0] in self.commands:
-            begin(words[0], words[1:])
+            ctx.meta[_WORDS] = words
+            if _HELP not in words:
+                begin(words[0], words[1:])
             with ending_recorded(words[0]):
                 return super().invoke(ctx)
         return super().invoke(ctx)
+
+
+def _leaves(group: TyperGroup) -> Iterator[Any]:
+    for command in group.commands.values():
+        if isinstance(command, TyperGroup):
+            yield from _leaves(command)
+        else:
+            yield command
+
+
+def _begun(invoke: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def begun(ctx: Any) -> Any:
+        words = ctx.meta.get(_WORDS, [])
+        if _HELP in words:
+            begin(words[0], words[1:])
+        return invoke(ctx)
+
+    return begun
 
 
 app = typer.Typer(
@@ -68,6 +102,7 @@ for verb in (
     lineage,
     prune,
     doctor,
+    access,
     health,
     simulate,
     demo,

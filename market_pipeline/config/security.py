@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr
 
-from market_pipeline.config.values import OptionalPath, blank_is_none, texts
+from market_pipeline.config.values import OptionalPath, OptionalText, blank_is_none, texts
 
 __all__ = ["MASTER_KEY_BYTES", "Auditing", "SecuritySettings", "master_key_of"]
 
@@ -97,6 +97,13 @@ class SecuritySettings(BaseModel):
         description=(
             "Whether every access to data is recorded below the data folder: on, off, or required, "
             "which refuses also a read that cannot be recorded."
+        ),
+    )
+    readers_group: OptionalText = Field(
+        default=None,
+        description=(
+            "A group of this machine that may read the published tables and the catalogue, once "
+            "`market-pipeline access` has opened them for it."
         ),
     )
     require_encrypted_disk: bool = Field(

@@ -18,6 +18,7 @@ from market_pipeline.config.settings import ENV_FILE
 from market_pipeline.doctor.finding import Finding
 from market_pipeline.errors import PublishError, WarehouseBusyError
 from market_pipeline.machine import nearest_folder
+from market_pipeline.security.access import COMMITTED, group_bits, members
 from market_pipeline.security.disks import disk_of
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.catalogue import connect
@@ -38,7 +39,6 @@ __all__ = [
     "written_to",
 ]
 
-_COMMITTED = {"dagster.yaml", ".gitignore"}
 FREE_DISK_WARN_BYTES = 5 * 10**9
 FREE_DISK_ERROR_BYTES = 500 * 10**6
 
@@ -48,10 +48,10 @@ def dagster_home() -> str:
     return os.environ.get("DAGSTER_HOME") or dotenv_values(ENV_FILE).get("DAGSTER_HOME") or ""
 
 
-def open_to_others(path: Path, mode: str) -> Finding | None:
+def open_to_others(path: Path, mode: str, allowed: int = 0) -> Finding | None:
     """A finding if others than the owner may use a file or folder, with the mode it should have."""
     found = stat.S_IMODE(path.stat().st_mode)
-    if not found & 0o077:
+    if not found & 0o077 & ~allowed:
         return None
     command = f"chmod {mode} {shlex.quote(str(path))}"
     return (
@@ -81,8 +81,8 @@ def unusable(folders: Iterable[Path], files: Iterable[Path], setting: str) -> Fi
     return None
 
 
-def check_data_dir(data_dir: Path) -> Iterator[Finding]:
-    """Can it be written to, or made, and is it its owner's alone?"""
+def check_data_dir(data_dir: Path, readers: str | None = None) -> Iterator[Finding]:
+    """Can it be written to, or made, and is it its owner's alone, but for the group of readers?"""
     warehouse = Warehouse(data_dir)
     existing = nearest_folder(data_dir)
     if not existing.is_dir():
@@ -101,22 +101,32 @@ def check_data_dir(data_dir: Path) -> Iterator[Finding]:
     elif existing != data_dir:
         yield "ok", f"{data_dir} does not exist yet and can be created"
     else:
-        yield open_to_others(data_dir, "700") or (
+        allowed = 0
+        if readers and data_dir.stat().st_gid == members(readers)[0]:
+            allowed = group_bits(data_dir, True, data_dir)
+        yield open_to_others(data_dir, "700", allowed) or (
             "ok",
             f"{data_dir} can be written to and is its owner's alone",
         )
 
 
-def check_modes(data_dir: Path, own_lake: Path | None) -> Iterator[Finding]:
+def check_modes(
+    data_dir: Path, own_lake: Path | None, readers: str | None = None
+) -> Iterator[Finding]:
     """Is every file below the data folder and DAGSTER_HOME its owner's alone?
 
-    Left out are a lake in a folder, which is the user's, and what the project has committed.
+    Left out are a lake in a folder, which is the user's, what the project has committed, and that
+    the group of readers reads what is published.
     """
     roots = [data_dir, *([Path(home)] if (home := dagster_home()) else [])]
+    group = members(readers)[0] if readers else None
     looked_at, wider = 0, []
-    for path, mode in _modes([root for root in roots if root.is_dir()], {own_lake}):
+    for path, found in _found([root for root in roots if root.is_dir()], {own_lake}):
         looked_at += 1
-        if mode & 0o077:
+        mode, allowed = stat.S_IMODE(found.st_mode), 0
+        if found.st_gid == group:
+            allowed = group_bits(path, stat.S_ISDIR(found.st_mode), data_dir)
+        if mode & 0o077 & ~allowed:
             wider.append((path, mode))
     if wider:
         path, mode = min(wider)
@@ -125,23 +135,27 @@ def check_modes(data_dir: Path, own_lake: Path | None) -> Iterator[Finding]:
             "warn",
             f"{len(wider):,} of {looked_at:,} files and folders may be used by other users, the "
             f"first is {path} ({mode:04o})",
-            f"Close them, unless they are open on purpose: `chmod -R go= {of}`.",
+            f"Close them, unless they are open on purpose: `chmod -R go= {of}`"
+            f"{', then `market-pipeline access --apply`' if readers else ''}.",
         )
     elif looked_at:
-        yield "ok", f"all {looked_at:,} files and folders are their owner's alone"
+        but = f", but for what {readers} may read" if readers else ""
+        yield "ok", f"all {looked_at:,} files and folders are their owner's alone{but}"
 
 
-def _modes(folders: list[Path], left_out: Container[Path | None]) -> Iterator[tuple[Path, int]]:
-    """Every file and folder below, but links, with its mode."""
+def _found(
+    folders: list[Path], left_out: Container[Path | None]
+) -> Iterator[tuple[Path, os.stat_result]]:
+    """Every file and folder below, but links, with what the system says of it."""
     while folders:
         for entry in os.scandir(folders.pop()):
             path = Path(entry.path)
-            if entry.is_symlink() or path in left_out or entry.name in _COMMITTED:
+            if entry.is_symlink() or path in left_out or entry.name in COMMITTED:
                 continue
             if entry.is_dir():
                 folders.append(path)
             with suppress(FileNotFoundError):  # a run removes what it is done with
-                yield path, stat.S_IMODE(entry.stat().st_mode)
+                yield path, entry.stat()
 
 
 def check_working(data_dir: Path) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from market_pipeline.doctor import _environment as environment
 from market_pipeline.doctor import _lake as lake
 from market_pipeline.doctor import _secrets as secrets
 from market_pipeline.doctor import folders
+from market_pipeline.doctor._access import check_access
 from market_pipeline.doctor.finding import Diagnosis, DoctorReport, Finding
 from market_pipeline.errors import MarketPipelineError, SettingsError, StoreError
 from market_pipeline.machine import as_machine_error
@@ -53,11 +54,13 @@ def run_doctor(load: Callable[[], Settings] = load_settings) -> DoctorReport:
     findings += collect("plain_hosts", environment.check_plain_hosts, settings.plain_hosts)
     findings += collect("sealing", environment.check_sealing, settings)
     findings += collect("secrets", secrets.check_provider, settings)
-    findings += collect("data_dir", folders.check_data_dir, settings.data_dir)
+    readers = settings.readers_group
+    findings += collect("access", check_access, settings)
+    findings += collect("data_dir", folders.check_data_dir, settings.data_dir, readers)
     findings += collect("working", folders.check_working, settings.data_dir)
     findings += collect("catalogue", folders.check_catalogue, settings.data_dir)
     own_lake = settings.lake_path if settings.store_address is None else None
-    findings += collect("modes", folders.check_modes, settings.data_dir, own_lake)
+    findings += collect("modes", folders.check_modes, settings.data_dir, own_lake, readers)
     findings += collect("free_disk", folders.check_free_disk, settings.data_dir)
     is_required = settings.require_encrypted_disk
     findings += collect(

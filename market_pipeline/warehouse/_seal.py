@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import logging
 import os
-import stat
 from datetime import UTC, datetime
 from pathlib import Path
 
 from market_pipeline.errors import PublishError
-from market_pipeline.warehouse.layout import READ_ONLY_FILE, Warehouse, make_private_folder
+from market_pipeline.warehouse.layout import Warehouse, make_private_folder
 
 __all__ = ["check_seal", "seal", "set_aside"]
 
@@ -72,7 +71,7 @@ def set_aside(warehouse: Warehouse) -> None:
     catalogue, log = warehouse.catalogue, warehouse.catalogue_log
     has_log = log.exists() and not log.is_symlink()
     # A catalogue of a release before has neither the link nor the mode.
-    was_sealed = catalogue.exists() and (log.is_symlink() or _mode(catalogue) == READ_ONLY_FILE)
+    was_sealed = catalogue.exists() and (log.is_symlink() or _is_read_only(catalogue))
     if _is_sealed(warehouse) or not (has_log or was_sealed):
         return
     make_private_folder(warehouse.set_aside_dir)
@@ -108,5 +107,5 @@ def _name(file: Path) -> str:
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 
-def _mode(file: Path) -> int:
-    return stat.S_IMODE(file.stat().st_mode)
+def _is_read_only(file: Path) -> bool:
+    return not file.stat().st_mode & 0o222

@@ -39,6 +39,7 @@ from market_pipeline.warehouse.layout import (
     READ_ONLY_FILE,
     Warehouse,
     make_private_folder,
+    share_published,
     sync,
 )
 from market_pipeline.warehouse.locks import holding, is_locked_elsewhere
@@ -99,6 +100,7 @@ def refresh(
                 forget_file_views(warehouse)
                 _build(warehouse, building, tables, views, macros)
             building.chmod(READ_ONLY_FILE)
+            share_published(building)
             sync(building)
             set_aside(warehouse)
             seal(warehouse, building)

@@ -20,7 +20,14 @@ from deltalake.schema import Field as DeltaField
 
 from market_pipeline.errors import MissingDataError, PublishError
 from market_pipeline.warehouse.conform import stored_schema
-from market_pipeline.warehouse.layout import PRIVATE_FILE, Warehouse, make_private_folder, sync
+from market_pipeline.warehouse.layout import (
+    GROUP_FILE,
+    GROUP_FOLDER,
+    Warehouse,
+    make_published_folder,
+    share_published,
+    sync,
+)
 from market_pipeline.warehouse.tables import Table
 
 __all__ = [
@@ -100,7 +107,7 @@ def create_delta_table(warehouse: Warehouse, table: Table) -> DeltaTable:
     schema = stored_schema(table)
     for name, kind in zip(PARTITION_BY, (pa.date32(), pa.string()), strict=True):
         schema = schema.append(pa.field(name, kind))
-    make_private_folder(warehouse.table_dir(table) / "_delta_log")
+    make_published_folder(warehouse.table_dir(table) / "_delta_log")
     return DeltaTable.create(
         str(warehouse.table_dir(table)),
         schema,
@@ -243,7 +250,7 @@ def changes_since(warehouse: Warehouse, table: Table, version: int) -> tuple[int
 
 
 def settle_log(folder: Path) -> None:
-    """Make the newest commit survive a power cut, and take the log files from other users.
+    """Make the newest commit survive a power cut, and keep the log files to who may read it.
 
     The Delta library makes them under the process's umask and leaves the flush to the system.
     """
@@ -251,9 +258,10 @@ def settle_log(folder: Path) -> None:
     if not log.is_dir():
         return
     entries = [entry for entry in os.scandir(log) if entry.is_file()]
+    of_group = GROUP_FILE if log.stat().st_mode & GROUP_FOLDER == GROUP_FOLDER else 0
     for entry in entries:
-        if entry.stat().st_mode & 0o777 != PRIVATE_FILE:
-            Path(entry.path).chmod(PRIVATE_FILE)
+        if entry.stat().st_mode & 0o077 != of_group:
+            share_published(Path(entry.path))
     commits = [entry.path for entry in entries if entry.name.endswith(".json")]
     if commits:
         sync(Path(max(commits)))

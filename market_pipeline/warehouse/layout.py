@@ -22,12 +22,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_WAIT_SECONDS",
+    "GROUP_FILE",
+    "GROUP_FOLDER",
     "PRIVATE_FILE",
     "PRIVATE_FOLDER",
     "PRIVATE_UMASK",
     "READ_ONLY_FILE",
     "Warehouse",
     "make_private_folder",
+    "make_published_folder",
+    "share_published",
     "sync",
     "written_whole",
 ]
@@ -36,13 +40,19 @@ DEFAULT_WAIT_SECONDS = 60.0
 """How long a writer waits for another one; a publish itself takes well under a second."""
 
 PRIVATE_FILE = 0o600
-"""Mode of every file the package writes, but the catalogue: only its owner reads or writes it."""
+"""Mode of every file the package writes, but the catalogue: only its owner reads or writes it.
+
+What is published may be read by a group as well, see `share_published`.
+"""
 
 READ_ONLY_FILE = 0o400
 """Mode of the catalogue: only its owner reads it, and nobody but root opens it for writing."""
 
 PRIVATE_FOLDER = 0o700
 """Mode of every folder the package makes."""
+
+GROUP_FOLDER, GROUP_FILE = 0o2050, 0o040
+"""What a folder and a file have besides where a group may read them: new ones have its group."""
 
 PRIVATE_UMASK = 0o077
 """For processes in which libraries write too, as Dagster does below DAGSTER_HOME: it gives what
@@ -161,6 +171,20 @@ def make_private_folder(folder: Path) -> None:
         SettingsError: In its place is a link to a folder of another user, or one that every user
             may write to, where they could change what is written.
     """
+    for made in _make_folders(folder):
+        # The umask can only have taken bits away from mkdir's mode, never have added any.
+        made.chmod(PRIVATE_FOLDER)
+
+
+def make_published_folder(folder: Path) -> None:
+    """As `make_private_folder`, below one that a group may read: the group may read it, too."""
+    for made in _make_folders(folder):
+        made.chmod(PRIVATE_FOLDER)
+        share_published(made)
+
+
+def _make_folders(folder: Path) -> Iterator[Path]:
+    """Each that was missing, once it is made."""
     _refuse_foreign(folder)
     missing = []
     while not folder.is_dir():
@@ -173,8 +197,26 @@ def make_private_folder(folder: Path) -> None:
             if path.is_dir():
                 continue  # another process made it in between
             raise
-        # The umask can only have taken bits away from mkdir's mode, never have added any.
-        path.chmod(PRIVATE_FOLDER)
+        yield path
+
+
+def share_published(path: Path) -> None:
+    """Let the group that may read a folder read what was published in it, and nobody else.
+
+    So whoever opens `tables` and `warehouse` to a group (`security.access`) opens them for what
+    comes as well, and a folder that is not open keeps all that is in it to its owner.
+
+    Raises:
+        PermissionError: This process is not of that group.
+    """
+    above, found = path.parent.stat(), path.stat()
+    mode = stat.S_IMODE(found.st_mode) & stat.S_IRWXU
+    if above.st_mode & GROUP_FOLDER == GROUP_FOLDER:
+        mode |= GROUP_FOLDER if stat.S_ISDIR(found.st_mode) else GROUP_FILE
+        if found.st_gid != above.st_gid:  # it was moved there
+            os.chown(path, -1, above.st_gid)
+    if stat.S_IMODE(found.st_mode) != mode:
+        path.chmod(mode)
 
 
 def _refuse_foreign(folder: Path) -> None:

@@ -35,7 +35,7 @@ from market_pipeline.warehouse.delta import (
     published_files,
     settle_log,
 )
-from market_pipeline.warehouse.layout import Warehouse, make_private_folder, sync
+from market_pipeline.warehouse.layout import Warehouse, make_published_folder, share_published, sync
 from market_pipeline.warehouse.locks import busy, holding
 from market_pipeline.warehouse.staging import StagedFile
 from market_pipeline.warehouse.tables import Table
@@ -261,7 +261,7 @@ def _write_commit(
 def _move_in(warehouse: Warehouse, table: Table, day: date, file: StagedFile) -> None:
     """Move a staged file to its place, unless a file with these bytes lies there already."""
     target = warehouse.table_dir(table) / _relative(day, file)
-    make_private_folder(target.parent)
+    make_published_folder(target.parent)
     if file.path == target or not file.path.exists():
         os.utime(target)  # young again, should it be a killed run's and due for vacuum
     elif file.lies_at(target):
@@ -270,6 +270,7 @@ def _move_in(warehouse: Warehouse, table: Table, day: date, file: StagedFile) ->
         os.utime(target)
     else:
         file.path.rename(target)  # a file damaged on the disk helps no reader
+    share_published(target)
     sync(target.parent)
 
 

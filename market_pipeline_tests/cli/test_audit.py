@@ -82,6 +82,16 @@ def test_a_secret_given_by_mistake(folder, given, recorded):
     assert {"verb": given[0], "arguments": recorded} == verb
 
 
+def test_help_that_is_a_value(folder):
+    """A verb that runs with `--help` for a value is recorded; one that shows its help is not."""
+    ran("keys", "list", "--help")
+    ran("audit", "show", "--help")
+    assert [] == [*(folder / AUDIT_FOLDER).glob("*")]
+    ran("verdict", "--instrument", "--help")
+    (verb,) = (each.what for each in entries(folder) if each.action == "verb")
+    assert {"verb": "verdict", "arguments": ["--instrument", "--help"]} == verb
+
+
 def test_show(folder):
     """The newest entries are shown, also of one action; 1 where there is none."""
     assert 1 == ran("audit", "show").exit_code
