@@ -11,7 +11,7 @@ import hmac
 import logging
 import os
 import pwd
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -40,7 +40,16 @@ _FLUSHED: frozenset[Action] = frozenset({"delete", "key", "secret", "settings"})
 # What sensors, schedules and a timer look up again and again is nobody's access.
 _LOOKING = {"dagster", "health"}
 _Digests = dict[str, str]
-_states = msgspec.json.Decoder(dict[str, _Digests])
+
+
+class _State(msgspec.Struct, frozen=True):
+    """The hashes of a component's settings, and a code over them, with the key of the log."""
+
+    digests: _Digests
+    code: str
+
+
+_states = msgspec.json.Decoder(dict[str, _State])
 
 
 class _Process:
@@ -132,30 +141,50 @@ def record_settings(settings: Settings) -> None:
     """Records which settings differ from those that this component last began with.
 
     The log has their names and hashes of their values, of secrets one that needs the key; without a
-    key it says of a secret only that it is set.
+    key it says of a secret only that it is set. Of `PIPELINE_AUDIT=off` that is the last entry.
 
     Raises:
         AuditError: With `required`, that could not be recorded.
     """
     folder = settings.data_dir
-    if settings.audit == "off" or not folder.is_dir():
+    is_off = settings.audit == "off"
+    if not (folder / AUDIT_FOLDER if is_off else folder).is_dir():
         return
     try:
-        path = folder / AUDIT_FOLDER / _SETTINGS
-        digests = _digests(settings, chain_key(settings, folder))
-        states: dict[str, _Digests] = {}
+        path, of = folder / AUDIT_FOLDER / _SETTINGS, _process.component
+        key = chain_key(settings, folder)
+        states: dict[str, _State] = {}
         with suppress(FileNotFoundError, msgspec.DecodeError):
             states = _states.decode(path.read_bytes())
-        before = states.get(_process.component, {})
-        changed = sorted(dict(before.items() ^ digests.items()))
-        if not changed:
+        before = states.get(of, _State({}, ""))
+        digests = _digests(settings, key)
+        changed = dict(before.digests.items() ^ digests.items())
+        what = _changes(before, digests, changed, _code(key, of, before.digests))
+        if not what or (is_off and "audit" not in changed):
             return
-        what = {name: [before.get(name), digests.get(name)] for name in changed}
-        record(folder, "settings", {"changed": what})
+        _log(folder).append(of, _process.why, "settings", what, flush=True)
+        states[of] = _State(digests, _code(key, of, digests))
         with written_whole(path) as file:
-            file.write(msgspec.json.encode(states | {_process.component: digests}))
-    except (OSError, SettingsError) as error:
+            file.write(msgspec.json.encode(states))
+    except (OSError, MarketPipelineError) as error:
         _refuse_or_warn(folder, error, is_refused=settings.audit == "required")
+
+
+def _changes(
+    before: _State, digests: _Digests, changed: Collection[str], code: str
+) -> dict[str, Any]:
+    """What an entry says of changed settings, and of hashes that somebody else wrote."""
+    what: dict[str, Any] = {}
+    if changed:
+        pairs = {name: [before.digests.get(name), digests.get(name)] for name in sorted(changed)}
+        what["changed"] = pairs
+    if before.code and before.code != code:
+        what["before"] = "not proven: written without the key of now, or by somebody else"
+    return what
+
+
+def _code(key: ChainKey, component: str, digests: _Digests) -> str:
+    return key.code(f"settings of {component}", msgspec.json.encode(sorted(digests.items())))
 
 
 def _digests(settings: Settings, key: ChainKey) -> _Digests:
@@ -187,7 +216,9 @@ def _mode(folder: Path) -> Auditing:
     if folder not in _process.modes:
         mode: Auditing = "on"
         with suppress(SettingsError):
-            mode = load_settings().audit
+            mode = (settings := load_settings()).audit
+            if mode == "off" and settings.data_dir == folder:
+                record_settings(settings)  # also of a process that is no verb
         _process.modes[folder] = mode
     return _process.modes[folder]
 

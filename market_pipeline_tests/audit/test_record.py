@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import logging
 import os
 from pathlib import Path
@@ -122,6 +123,39 @@ class TestSettings:
         )
         assert (None, True) == (second["threads"][0], len(second["threads"][1]) == 16)
         assert [second["bar_seconds"][1], None] == third["bar_seconds"]
+
+    def test_off_and_on_again(self, folder: Path, monkeypatch: pytest.MonkeyPatch):
+        """That nothing is recorded is itself recorded, once, and the end of that with all else."""
+        record(folder, "read", {"number": 1})
+        monkeypatch.setenv("PIPELINE_AUDIT", "off")
+        monkeypatch.setattr("market_pipeline.audit.record._process", _Process())
+        record(folder, "write", {"number": 2})  # no verb, which would record settings first
+        self.started()
+        self.started(threads=7)
+        monkeypatch.delenv("PIPELINE_AUDIT")
+        self.started(threads=7)
+        first, off, on = entries(folder)
+        assert ("read", "settings", "settings") == (first[0], off[0], on[0])
+        assert (None, ["audit", "data_dir"]) == (
+            off[1]["changed"]["audit"][0],
+            [*off[1]["changed"]],
+        )
+        assert (None, ["audit", "threads"]) == (on[1]["changed"]["audit"][1], [*on[1]["changed"]])
+
+    def test_hashes_of_somebody_else(self, folder: Path):
+        """Who edits the hashes beside the log hides no change: they need the key."""
+        key = {"master_key": SecretStr(SECRET)}
+        self.started(**key)
+        path = folder / AUDIT_FOLDER / "settings.json"
+        honest = path.read_bytes()
+        self.started(**key, threads=7)
+        changed = path.read_bytes()
+        code = json.loads(honest)["python"]["code"]
+        forged = json.loads(changed) | {"python": json.loads(changed)["python"] | {"code": code}}
+        path.write_text(json.dumps(forged))
+        self.started(**key, threads=7)
+        self.started(**key, threads=7)
+        assert [["changed"], ["changed"], ["before"]] == [[*what] for _, what in entries(folder)]
 
     def test_no_value(self, folder: Path):
         """No value of a setting is in the log or beside it."""

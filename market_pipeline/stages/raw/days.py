@@ -12,6 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from market_pipeline.errors import SealError
 from market_pipeline.security.stored import stored_digest, stored_size, stored_stat
 from market_pipeline.sources.crypto_lake import RAW_TABLES
 from market_pipeline.sources.crypto_lake_contracts import OPTIONAL_TABLES
@@ -135,6 +136,9 @@ def by_day(files: Iterable[RawFile], last: date | None = None) -> dict[date, dic
 def same_files(here: Mapping[str, RawFile], there: Mapping[str, RawFile]) -> list[RawFile]:
     """Those files of a day in a folder that are what a store lists under their names.
 
+    A sealed one that cannot be opened is none of them: whoever fetches its day meets the error, and
+    who looks at many days goes on.
+
     Args:
         here, there: A day of `FolderDays` and of `StoreDays`, by name.
     """
@@ -145,8 +149,15 @@ def same_files(here: Mapping[str, RawFile], there: Mapping[str, RawFile]) -> lis
         for name, file in here.items()
         if file.path
         and (listed := there.get(name))
-        and is_object(file.path, known.get(file.path.name), listed.bytes, listed.mark)
+        and _is_object_if_it_opens(file.path, known.get(file.path.name), listed)
     ]
+
+
+def _is_object_if_it_opens(path: Path, known: KnownObject | None, listed: RawFile) -> bool:
+    try:
+        return is_object(path, known, listed.bytes, listed.mark)
+    except SealError:
+        return False
 
 
 def is_object(file: Path, known: KnownObject | None, size: int, etag: str) -> bool:
@@ -157,6 +168,9 @@ def is_object(file: Path, known: KnownObject | None, size: int, etag: str) -> bo
         known: Its entry in the ledger; None if it was copied here by hand or
             the ledger is lost. Then its MD5 has to be the ETag.
         size, etag: As listed.
+
+    Raises:
+        SealError: Its MD5 is needed, and it cannot be opened.
     """
     if stored_size(file) != size:
         return False

@@ -11,6 +11,10 @@ from market_pipeline.security.stored import is_sealed, open_stored, sealed_path
 from market_pipeline.sources.crypto_lake import DELTAS, day_shards
 from market_pipeline.sources.raw_names import Series
 from market_pipeline.stages.raw.days import FolderDays, StoreDays, by_day, same_files
+from market_pipeline.stages.raw.download_days import TableDay, fetch_days
+from market_pipeline.stages.raw.fetched import FetchProgress
+from market_pipeline.stages.raw.inventory import take_inventory
+from market_pipeline.warehouse.ledger import LEDGER_NAME
 from market_pipeline_tests.security.keys import use_keys
 from market_pipeline_tests.stages.days import BTC, DAY
 from market_pipeline_tests.stages.raw.test_download import actions, fetch, folder_of, key, store_of
@@ -74,3 +78,22 @@ def test_without_the_key(lake, ring, monkeypatch):
         fetch(store, lake)
     assert str(sealed_path(folder_of(lake) / "1.snappy.parquet")) == caught.value.file
     assert 1 == len(store.downloads)
+
+
+def test_one_that_is_damaged(lake, ring):
+    """It fails its own day alone, with the file named, also where the ledger is lost."""
+    store = store_of(b"one", b"two")
+    fetch(store, lake, ring=ring)
+    damaged = sealed_path(folder_of(lake) / "1.snappy.parquet")
+    content = bytearray(damaged.read_bytes())
+    content[-1] ^= 1
+    damaged.write_bytes(content)
+    (folder_of(lake) / LEDGER_NAME).unlink()
+
+    tables = take_inventory(lake, store, [BTC], DAY, DAY)
+    (found,) = (table.days[DAY] for table in tables if table.raw_table == DELTAS.name)
+    assert (2, 1) == (found.objects, found.local_objects)
+    (day,) = fetch_days(
+        store, lake, [TableDay(BTC, DELTAS, DAY)], FetchProgress(), parallel=1, ring=ring
+    )
+    assert (SealError, str(damaged)) == (type(day.failure), day.failure.file)
