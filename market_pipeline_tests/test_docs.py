@@ -256,6 +256,7 @@ class TestExamples:
         assert set() == unknown
 
 
+@pytest.mark.slow
 class TestNotebooks:
     @pytest.mark.parametrize("name", [notebook.stem for notebook in NOTEBOOKS])
     def test_runs(self, name: str, ran: Any) -> None:

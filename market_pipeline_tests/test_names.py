@@ -13,7 +13,7 @@ from pathlib import Path
 from market_pipeline.capture.sinks import SINKS_GROUP
 from market_pipeline.config.instruments import CONVERTERS_GROUP
 from market_pipeline.tables import RECORDS, TABLES, VIEWS
-from market_pipeline_tests.test_repository import PACKAGE, ROOT, modules, parsed
+from market_pipeline_tests.test_repository import PACKAGE, ROOT, modules, nodes, parsed
 
 _DOTTED = re.compile(r"`((?:\w+\.)+\w+)(?:\(\))?`")
 _PATH = re.compile(r"`((?:\w+/)+\w+\.py)`")
@@ -27,7 +27,7 @@ def defined() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for module, path in modules():
         names = set()
-        for node in ast.walk(parsed(path)):
+        for node in nodes(path):
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 names.add(node.name)
             elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
@@ -94,7 +94,7 @@ def texts(path: Path) -> Iterator[tuple[int, str]]:
 
 def arguments(path: Path) -> Iterator[tuple[str, set[str], set[str]]]:
     """Of each function or class that lists `Args:`, its name, what is listed and what it takes."""
-    for node in ast.walk(parsed(path)):
+    for node in nodes(path):
         if not isinstance(node, ast.FunctionDef | ast.ClassDef):
             continue
         listed = re.search(r"Args:\n((?:    .*\n?|\n)+)", ast.get_docstring(node) or "")
