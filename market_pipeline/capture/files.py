@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
 from market_pipeline.capture._sealer import HourSealer
-from market_pipeline.capture.raw import Entry
 from market_pipeline.capture.recorder import recorded_venue
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import LakeFileError, WarehouseBusyError
@@ -21,7 +21,9 @@ from market_pipeline.sources.recording import (
     RecordingOf,
     recover,
 )
-from market_pipeline.sources.recording.format import PARTIAL_SUFFIX, SUFFIX
+from market_pipeline.sources.recording.format import PARTIAL_SUFFIX, SUFFIX, Entry
+from market_pipeline.sources.recording.journal import Journal, recover_journals
+from market_pipeline.sources.recording.writer import BACKLOG_BYTES
 from market_pipeline.warehouse.layout import make_private_folder
 from market_pipeline.warehouse.locks import locking
 
@@ -49,39 +51,65 @@ class RecordingFiles:
         self._root, self._exchange, self._host, self._session = root, exchange, host, session
         self._on_closed = on_closed
         self._recorders: dict[str, HourlyRecorder] = {}
+        self._journal = self._new_journal()
+        self._settling: list[Journal] = []
 
-    def append(self, entry: Entry) -> None:
-        """Takes an entry for the file of its symbol."""
-        symbol = entry.symbol
-        recorder = self._recorders.get(symbol)
-        if recorder is None:
-            of = RecordingOf(self._exchange, symbol, self._host, self._session)
-            recorder = self._recorders[symbol] = HourlyRecorder(self._root, of, self._on_closed)
-        recorder.append(*entry[1:])
-
-    def flush(self) -> None:
-        """Gives everything taken to the system.
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Has the system keep entries; they are in no file of a symbol yet.
 
         Raises:
-            OSError: The machine refuses a file; the others are written all the same.
+            OSError: The machine refuses, and nothing but memory has them.
         """
-        self._each(lambda recorder: recorder.flush(time.time_ns()))
+        self._journal.append(entries)
 
-    def sync(self) -> None:
-        """Puts everything on the disk, with the same errors."""
-        self._each(HourlyRecorder.sync)
+    def turn(self) -> None:
+        """What is appended from now on is not of the next call of `settle`."""
+        self._settling.append(self._journal)
+        self._journal = self._new_journal()
+        # While a file refuses they are not removed; memory has what it is to take.
+        while sum(journal.size_bytes for journal in self._settling) > BACKLOG_BYTES:
+            self._settling.pop(0).remove()
+
+    def settle(self, entries: Sequence[Entry]) -> None:
+        """Puts all that was appended before `turn` into the files of its symbols, on the disk.
+
+        Raises:
+            OSError: The machine refuses a file; the others are written all the same, and what it
+                does not take waits for the next call.
+        """
+        by_symbol: dict[str, list[Entry]] = defaultdict(list)
+        for entry in entries:
+            by_symbol[entry.symbol].append(entry)
+        for symbol, own in by_symbol.items():
+            if symbol not in self._recorders:
+                of = RecordingOf(self._exchange, symbol, self._host, self._session)
+                self._recorders[symbol] = HourlyRecorder(self._root, of, self._on_closed)
+            self._recorders[symbol].extend(own)
+        now_ns = time.time_ns()
+        self._each(lambda recorder: recorder.flush(now_ns), HourlyRecorder.sync)
+        self._remove_settled()
 
     def close(self) -> None:
         """Closes all files, with the same errors."""
         self._each(HourlyRecorder.close)
+        self.turn()
+        self._remove_settled()
 
-    def _each(self, write: Callable[[HourlyRecorder], None]) -> None:
+    def _new_journal(self) -> Journal:
+        return Journal(self._root / self._exchange, self._exchange, self._host, self._session)
+
+    def _remove_settled(self) -> None:
+        while self._settling:
+            self._settling.pop().remove()
+
+    def _each(self, *writes: Callable[[HourlyRecorder], object]) -> None:
         refused = None
-        for recorder in self._recorders.values():
-            try:
-                write(recorder)
-            except OSError as error:
-                refused = error
+        for write in writes:
+            for recorder in self._recorders.values():
+                try:
+                    write(recorder)
+                except OSError as error:
+                    refused = refused or error
         if refused is not None:
             raise refused
 
@@ -106,7 +134,7 @@ def recording_files(settings: Settings) -> Iterator[RecordingFiles]:
     name = f"the recorder of {venue.name} on {host}"
     with locking(root / f".{venue.name}.{host}.lock", name=name, timeout_seconds=0.0):
         folder = root / venue.exchange
-        _close_what_was_left(folder)
+        _close_what_was_left(folder, host)
         if ring is None:
             yield RecordingFiles(root, venue.exchange, host, uuid4().hex[:12])
             return
@@ -117,7 +145,10 @@ def recording_files(settings: Settings) -> Iterator[RecordingFiles]:
             sealer.close()
 
 
-def _close_what_was_left(folder: Path) -> None:
+def _close_what_was_left(folder: Path, host: str) -> None:
+    with suppress(WarehouseBusyError, LakeFileError, PermissionError):
+        for _ in recover_journals(folder, host):
+            pass
     for partial in sorted(folder.rglob(f"*{PARTIAL_SUFFIX}")):
         # Another process's, or damaged in the middle: it stays for whoever looks at it.
         with suppress(WarehouseBusyError, LakeFileError, FileNotFoundError, PermissionError):

@@ -1,59 +1,57 @@
-"""The way of a frame to the disk: appended where it arrived, written by a thread of its own.
+"""The way of a frame to the disk: appended where it arrived, written by threads of its own.
 
-Nothing on this way drops a frame. If the disk is slower than the venue, the connections are not
-read until it has caught up, so that what waits is kept by the system and the venue.
+Nothing on this way drops a frame. One thread gives all that has come to the system every few
+milliseconds, in one write; another puts it into files and on the disk, every second or so. If the
+disk is slower than the venue, the connections are not read until it has caught up, so that what
+waits is kept by the system and the venue.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
 
 from market_pipeline.errors import is_of_machine
+from market_pipeline.sources.recording.format import Entry
 
-__all__ = ["Entry", "EntryWriter", "RawSink"]
+__all__ = ["EntryWriter", "RawSink"]
 
 _FULL_BYTES = 64 << 20
 """At so much backlog the connections are not read until it is written."""
-
-
-class Entry(NamedTuple):
-    """A record in the order of `RawSink.append`, with the symbol whose file it belongs to."""
-
-    symbol: str
-    kind: int
-    wall_ns: int
-    monotonic_ns: int
-    connection: int
-    stream: str
-    payload: bytes
-    opcode: int = 1
-    update_id: int | None = None
+_SETTLED_BYTES = 8 << 20
+"""So much is put into files at once, however little time has passed."""
+_SWITCH_S = 0.0005
+"""After so long a thread that computes lets another one run: the interpreter's own 5 ms, once for
+each write, would be most of the lag while frames arrive faster than they can be read.
+"""
 
 
 class RawSink(Protocol):
-    """Where entries are kept."""
+    """Where entries are kept; `append` and `turn` are called by one thread, `settle` by another."""
 
-    def append(self, entry: Entry) -> None:
-        """Takes an entry."""
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Gives entries to the system."""
 
-    def flush(self) -> None:
-        """Gives everything taken to the system."""
+    def turn(self) -> None:
+        """The next `settle` is of what was appended so far; there is none meanwhile."""
 
-    def sync(self) -> None:
-        """Has the system put everything on the disk."""
+    def settle(self, entries: Sequence[Entry]) -> None:
+        """Puts what was appended before the last `turn` where it stays, on the disk."""
 
     def close(self) -> None:
-        """Closes the files, whole and synced."""
+        """Closes the files, whole and synced; there is no other call meanwhile."""
 
 
 class EntryWriter:
     """Entries from the event loop to a sink.
 
     Args:
-        sink: Used by the writer's thread only.
+        sink: Used by the writer's threads only.
         flush_s, sync_s: How long an entry may wait for the system, and for the disk.
         on_full: Called by the thread with true when the backlog is full and reading is to stop,
             with false when there is room again.
@@ -61,7 +59,6 @@ class EntryWriter:
             empty text when it can again.
 
     Attributes:
-        written: How many entries the system has.
         lags_ns: From receipt to the system, of the last entry of each flush, the newest last.
     """
 
@@ -74,16 +71,17 @@ class EntryWriter:
         on_full: Callable[[bool], None],
         on_refused: Callable[[str], None],
     ) -> None:
-        self.written = 0
         self.lags_ns: list[int] = []
         self._sink = sink
         self._flush_s, self._sync_s = flush_s, sync_s
         self._on_full, self._on_refused = on_full, on_refused
-        self._waiting: list[Entry] = []
-        self._waiting_bytes = 0
+        self._waiting = deque[Entry]()
+        self._put_bytes = self._done_bytes = 0  # the one by the event loop, the other by the thread
+        self._unsettled: list[Entry] = []
+        self._unsettled_bytes = self._settling_bytes = 0
+        self._settling: Future[None] | None = None
         self._is_full = False
-        self._refused: dict[Callable[[], None], str] = {}
-        self._lock = threading.Lock()
+        self._refused = ""  # why, until files have all again
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="raw", daemon=True)
         self._error: BaseException | None = None
@@ -94,80 +92,104 @@ class EntryWriter:
         return len(self._waiting)
 
     def start(self) -> None:
-        """Starts the thread."""
+        """Starts the threads."""
+        self._switched_s = sys.getswitchinterval()
+        sys.setswitchinterval(_SWITCH_S)
         self._thread.start()
 
     def put(self, entry: Entry) -> None:
-        """Appends an entry; never waits for the disk.
+        """Appends an entry; never waits for the disk. Called by the event loop.
 
         Raises:
             OSError: The thread has ended on an error that no waiting mends.
         """
         if self._error is not None:
             raise OSError("The recording has ended") from self._error
-        with self._lock:
-            self._waiting.append(entry)
-            self._waiting_bytes += len(entry.payload)
-            fills = self._waiting_bytes > _FULL_BYTES and not self._is_full
-            self._is_full |= fills
-        if fills:
+        self._waiting.append(entry)
+        self._put_bytes += len(entry.payload)
+        if self._put_bytes - self._done_bytes > _FULL_BYTES and not self._is_full:
+            self._is_full = True
             self._on_full(True)
 
     def stop(self) -> None:
-        """Writes what is there, closes the files and ends the thread.
+        """Writes what is there, closes the files and ends the threads.
 
         Raises:
             BaseException: What the thread ended on.
         """
         self._stopping.set()
         self._thread.join()
+        sys.setswitchinterval(self._switched_s)
         if self._error is not None:
             raise self._error
 
     def _run(self) -> None:
-        synced_s = time.monotonic()
+        settled_s = time.monotonic()
         try:
-            while not self._stopping.wait(self._flush_s):
+            with ThreadPoolExecutor(1, "files") as files:
+                while not self._stopping.wait(self._flush_s):
+                    self._write()
+                    self._let_in()
+                    if self._settling is not None and not self._settling.done():
+                        continue
+                    is_due = time.monotonic() - settled_s >= self._sync_s
+                    if is_due or self._unsettled_bytes >= _SETTLED_BYTES:
+                        self._finish_settling()
+                        settled_s = time.monotonic()
+                        self._settle(files)
                 self._write()
-                if time.monotonic() - synced_s >= self._sync_s:
-                    synced_s = time.monotonic()
-                    self._attempt(self._sink.sync)
-            self._write()
+                self._finish_settling()
+                self._settle(files)
+                self._finish_settling()
             self._sink.close()
         except BaseException as error:
             self._error = error
             self._on_refused(str(error))
 
     def _write(self) -> None:
-        with self._lock:
-            entries, self._waiting = self._waiting, []
-            self._waiting_bytes = 0
-            has_room, self._is_full = self._is_full, False
-        if entries:
-            for entry in entries:
-                self._sink.append(entry)
-            self._attempt(self._sink.flush)
-            self.written += len(entries)
-            self.lags_ns.append(time.monotonic_ns() - entries[-1].monotonic_ns)
-            self.lags_ns.append(time.monotonic_ns() - entries[0].monotonic_ns)
+        """Gives the system what has come."""
+        entries = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if not entries:
+            return
+        if self._is_taken(lambda: self._sink.append(entries)):
+            now_ns = time.monotonic_ns()
+            self.lags_ns += [now_ns - entries[-1].monotonic_ns, now_ns - entries[0].monotonic_ns]
             del self.lags_ns[:-2_000]
-        if has_room:
+        self._unsettled += entries
+        self._unsettled_bytes += sum([len(entry.payload) for entry in entries])
+
+    def _settle(self, files: ThreadPoolExecutor) -> None:
+        """Has the other thread put into files what came since it was last asked."""
+        entries, self._unsettled = self._unsettled, []
+        self._settling_bytes, self._unsettled_bytes = self._unsettled_bytes, 0
+        self._sink.turn()
+        self._settling = files.submit(self._sink.settle, entries)
+
+    def _finish_settling(self) -> None:
+        """Waits for the other thread, and reports what came of it."""
+        if self._settling is None:
+            return
+        if self._is_taken(self._settling.result) and self._refused:
+            self._refused = ""
+            self._on_refused("")
+        self._done_bytes += self._settling_bytes
+        self._settling = None
+
+    def _let_in(self) -> None:
+        """Has the connections read again once there is room."""
+        if self._is_full and self._put_bytes - self._done_bytes <= _FULL_BYTES:
+            self._is_full = False
             self._on_full(False)
 
-    def _attempt(self, write: Callable[[], None]) -> None:
+    def _is_taken(self, write: Callable[[], None]) -> bool:
         """Writes; a machine that refuses is reported, and asked again with the next entries."""
-        before, refused = self._why, ""
         try:
             write()
         except OSError as error:
             if not is_of_machine(error):
                 raise
-            refused = str(error)
-        self._refused[write] = refused
-        if self._why != before:
-            self._on_refused(self._why)
-
-    @property
-    def _why(self) -> str:
-        """Why something cannot be written; a sync that goes well does not end a flush's refusal."""
-        return next(filter(None, self._refused.values()), "")
+            if not self._refused:
+                self._refused = str(error)
+                self._on_refused(self._refused)
+            return False
+        return True

@@ -16,7 +16,7 @@ from market_pipeline.capture.connection import Arrival, tls_context
 from market_pipeline.capture.derived import Derived
 from market_pipeline.capture.limits import WindowBudget
 from market_pipeline.capture.link import Link
-from market_pipeline.capture.raw import Entry, EntryWriter, RawSink
+from market_pipeline.capture.raw import EntryWriter, RawSink
 from market_pipeline.capture.rest import RestClient
 from market_pipeline.capture.status import Status
 from market_pipeline.capture.streams import Streams
@@ -27,6 +27,7 @@ from market_pipeline.sources.recording.format import (
     Clock,
     Connect,
     Disconnect,
+    Entry,
     Gap,
     RecordKind,
 )

@@ -22,7 +22,7 @@ from market_pipeline.cli.output import bytes_text, console, errors_console
 if TYPE_CHECKING:
     from market_pipeline.security.ring import KeyRing, Purpose
     from market_pipeline.sources.recording.check import CheckedFile, RecordedFile
-    from market_pipeline.sources.recording.reader import Damage
+    from market_pipeline.sources.recording.reader import Damage, Recovered
 
 __all__ = ["recording"]
 
@@ -90,19 +90,24 @@ def verify_recordings(paths: Places = None, as_json: AsJson = False) -> None:
 def recover_recordings(paths: Places = None, as_json: AsJson = False) -> None:
     """Close the files that a process left open, each at its last whole block.
 
+    What that process had received and not yet put into them is taken from its journal.
     The next start of the recorder does the same. A file that is being written is left alone. One
     that was closed is sealed where the settings seal captures.
 
     Exit code 0: no file is left open. 1: one is damaged before its end and stays as it is. 2: wrong
     usage, or what the machine refuses.
     """
+    from market_pipeline.config.settings import load_settings
     from market_pipeline.errors import LakeFileError, WarehouseBusyError
-    from market_pipeline.security.sealing import seal_in_place
-    from market_pipeline.sources.recording import recover
+    from market_pipeline.sources.recording import CONVERTER, recover
     from market_pipeline.sources.recording.format import PARTIAL_SUFFIX
+    from market_pipeline.sources.recording.journal import recover_journals
 
     ring = _sealing("captures")
-    outcomes, failed = [], 0
+    outcomes, failed = list[dict[str, Any]](), 0
+    root = load_settings().lake_path / CONVERTER.name
+    for folder in filter(Path.is_dir, paths or [root]):
+        outcomes += [_closed_record(each, ring) for each in recover_journals(folder)]
     for path in _found(paths):
         if not path.name.endswith(PARTIAL_SUFFIX):
             continue
@@ -111,22 +116,13 @@ def recover_recordings(paths: Places = None, as_json: AsJson = False) -> None:
         except FileNotFoundError:
             continue  # its writer has closed it meanwhile
         except WarehouseBusyError:
-            outcome: dict[str, Any] = {"outcome": "being written"}
+            outcomes.append({"file": str(path), "outcome": "being written"})
         except LakeFileError as error:
             failed += 1
-            outcome = {"outcome": "damaged", "error": str(error)}
+            outcomes.append({"file": str(path), "outcome": "damaged", "error": str(error)})
         else:
-            outcome = {"outcome": "removed: it had no whole block"}
-            if done is not None:
-                if ring is not None:
-                    seal_in_place(done.closed.path, ring, "captures")
-                outcome = {
-                    "outcome": "closed",
-                    "records": done.closed.records,
-                    "lost_bytes": done.lost_bytes,
-                    "sha256": done.closed.sha256,
-                }
-        outcomes.append({"file": str(path), **outcome})
+            outcome = {"file": str(path), "outcome": "removed: it had no whole block"}
+            outcomes.append(outcome if done is None else _closed_record(done, ring))
     if as_json:
         typer.echo(json.dumps(outcomes, indent=2))
     else:
@@ -135,6 +131,20 @@ def recover_recordings(paths: Places = None, as_json: AsJson = False) -> None:
             console().print(f"{each['file']}: {facts}", soft_wrap=True, highlight=False)
         console().print(f"{len(outcomes):,} files were not closed", highlight=False)
     raise typer.Exit(1 if failed else 0)
+
+
+def _closed_record(done: Recovered, ring: KeyRing | None) -> dict[str, Any]:
+    from market_pipeline.security.sealing import seal_in_place
+
+    if ring is not None:
+        seal_in_place(done.closed.path, ring, "captures")
+    return {
+        "file": str(done.closed.path),
+        "outcome": "closed",
+        "records": done.closed.records,
+        "lost_bytes": done.lost_bytes,
+        "sha256": done.closed.sha256,
+    }
 
 
 @recording.command("export")

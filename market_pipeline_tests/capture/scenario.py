@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -12,11 +13,10 @@ from market_pipeline.books.scale import Scale
 from market_pipeline.capture.book import LiveBook
 from market_pipeline.capture.derived import Derived
 from market_pipeline.capture.pipeline import Event
-from market_pipeline.capture.raw import Entry
 from market_pipeline.capture.recorder import Recorder
 from market_pipeline.capture.sinks import Sink
 from market_pipeline.config.capture import CaptureSettings
-from market_pipeline.sources.recording.format import Gap, RecordKind
+from market_pipeline.sources.recording.format import Entry, Gap, RecordKind
 from market_pipeline.sources.venues.binance import BINANCE_SPOT
 from market_pipeline_tests.exchange.market import Market
 from market_pipeline_tests.exchange.server import FakeExchange, Faults
@@ -41,13 +41,13 @@ class Kept:
     entries: list[Entry] = field(default_factory=list)
     is_closed: bool = False
 
-    def append(self, entry: Entry) -> None:
-        self.entries.append(entry)
+    def append(self, entries: Sequence[Entry]) -> None:
+        self.entries += entries
 
-    def flush(self) -> None:
+    def turn(self) -> None:
         pass
 
-    def sync(self) -> None:
+    def settle(self, entries: Sequence[Entry]) -> None:
         pass
 
     def close(self) -> None:

@@ -7,16 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from market_pipeline.capture.files import recording_files
-from market_pipeline.capture.raw import Entry
+from market_pipeline.capture.files import RecordingFiles, recording_files
 from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.errors import SealError
 from market_pipeline.security.stored import is_sealed, open_stored
 from market_pipeline.sources.recording.check import FileState, find_recordings, read_facts
+from market_pipeline.sources.recording.format import Entry
 from market_pipeline.sources.recording.hours import HOUR_NS
 from market_pipeline_tests.security.keys import use_keys
 
 VENUE = {"capture__venue": "binance_spot", "capture__symbols": ["BTCUSDT"]}
+
+
+def put(files: RecordingFiles, entry: Entry) -> None:
+    files.append([entry])
+    files.turn()
+    files.settle([entry])
 
 
 def recorded(settings: Settings, hours: int, payload: bytes = b"{}") -> None:
@@ -25,8 +31,7 @@ def recorded(settings: Settings, hours: int, payload: bytes = b"{}") -> None:
     with recording_files(settings) as files:
         for hour in range(hours, -1, -1):
             wall_ns = now_ns - hour * 2 * HOUR_NS
-            files.append(Entry("BTCUSDT", 0, wall_ns, wall_ns, 1, "depth:BTCUSDT", payload))
-            files.flush()
+            put(files, Entry("BTCUSDT", 0, wall_ns, wall_ns, 1, "depth:BTCUSDT", payload))
         open_now = [
             path for path in find_recordings([settings.lake_path]) if path.name.endswith(".partial")
         ]
@@ -76,8 +81,7 @@ def test_what_cannot_be_sealed_stays_plain(tmp_path, monkeypatch, caplog):
     with recording_files(settings) as files:
         ring.destroy(ring.active("captures").id)
         now_ns = time.time_ns()
-        files.append(Entry("BTCUSDT", 0, now_ns, now_ns, 1, "depth:BTCUSDT", b"{}"))
-        files.flush()
+        put(files, Entry("BTCUSDT", 0, now_ns, now_ns, 1, "depth:BTCUSDT", b"{}"))
         files.close()
     (path,) = found(settings)
     assert (FileState.CLOSED, False) == (read_facts(path).state, is_sealed(path))

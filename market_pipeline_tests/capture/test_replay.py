@@ -79,8 +79,7 @@ def test_a_replay_makes_what_was_made_live(certificates, tmp_path):
         **{"queue_batches": 10_000, "sink_policy": "block", "sink_rows_per_second": 1e9},
     )
     files = RecordingFiles(tmp_path / "recorded", "BINANCE", "host", "session")
-    for entry in outcome.entries:
-        files.append(entry)
+    files.settle(outcome.entries)
     files.close()
     source = replayed(tmp_path, tmp_path / "recorded")
     live, again = rows(tmp_path / "live"), rows(tmp_path / "rows")

@@ -165,8 +165,8 @@ class TestCapture:
             assert "gaps that no one filled" in summaries(receiver)[0]
 
     def test_kill_and_restart(self, tmp_path, receiver):
-        """After kill -9 the file is readable to its last block; the next start closes it there and
-        begins another one, and reports it.
+        """After kill -9 the file is readable to its last block; the next start closes it, with what
+        had come since that block, begins another one, and reports it.
         """
         with living_exchange(tmp_path) as (_, environment):
             environment["PIPELINE_ALERT_WEBHOOK_URLS"] = receiver.url()
@@ -187,7 +187,9 @@ class TestCapture:
         assert [] == list(tmp_path.rglob("*.partial"))
         closed = left.with_suffix("")
         (other,) = {*tmp_path.rglob("*.recording")} - {closed}
-        assert [before, True] == [payloads(closed), bool(payloads(other))]
+        whole = payloads(closed)
+        assert [before, True] == [whole[: len(before)], bool(payloads(other))]
+        assert [] == list(tmp_path.rglob("*.journal"))
 
     def test_nothing_to_record(self, tmp_path):
         """Without a venue the exit code is 2, and the message names those there are."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 __all__ = [
     "BLOCK",
@@ -29,9 +30,11 @@ __all__ = [
     "VERSION",
     "BlockKind",
     "Clock",
+    "Columns",
     "Connect",
     "Disconnect",
     "Drop",
+    "Entry",
     "Footer",
     "Gap",
     "Header",
@@ -39,10 +42,12 @@ __all__ = [
     "Record",
     "RecordKind",
     "StreamFacts",
+    "columns_of",
     "compressed",
     "decompressed",
     "encode_block",
     "encode_records",
+    "parts_of",
 ]
 
 FORMAT = "market-pipeline recording"
@@ -243,6 +248,48 @@ class Record(NamedTuple):
     opcode: int = 1
 
 
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A record on its way to the disk, with the symbol whose file it belongs to.
+
+    There are many, and nothing they hold leads back to them: the collector need not look at them.
+
+    Attributes:
+        update_id: The frame's last id, if known; the footer has the first and the last.
+    """
+
+    symbol: str
+    kind: int
+    wall_ns: int
+    monotonic_ns: int
+    connection: int
+    stream: str
+    payload: bytes
+    opcode: int = 1
+    update_id: int | None = None
+
+
+class Columns(NamedTuple):
+    """The records of a block, without their payloads.
+
+    Attributes:
+        wall_ns, monotonic_ns: int64 (n,).
+        size_bytes: int64 (n,), of each payload.
+        stream: uint16 (n,), indices of `streams`.
+        connection: uint16 (n,).
+        kind, opcode: uint8 (n,).
+        streams: Names.
+    """
+
+    wall_ns: NDArray[np.int64]
+    monotonic_ns: NDArray[np.int64]
+    size_bytes: NDArray[np.int64]
+    stream: NDArray[np.uint16]
+    connection: NDArray[np.uint16]
+    kind: NDArray[np.uint8]
+    opcode: NDArray[np.uint8]
+    streams: tuple[str, ...]
+
+
 def compressed(text: bytes) -> bytes:
     """One zstd frame."""
     packed: bytes = _zstd.compress(text, asbytes=True)
@@ -266,27 +313,55 @@ def encode_block(kind: BlockKind, number: int, text: bytes, records: int = 0) ->
     return b"".join((head, zlib.crc32(packed, zlib.crc32(head)).to_bytes(4, "little"), packed))
 
 
-def encode_records(records: Sequence[Record]) -> bytes:
+def columns_of(entries: Sequence[Entry]) -> Columns:
+    """The columns of entries; streams in the order in which they come first."""
+    streams = [entry.stream for entry in entries]
+    code_of = {name: code for code, name in enumerate(dict.fromkeys(streams))}
+    return Columns(
+        np.array([entry.wall_ns for entry in entries], "<i8"),
+        np.array([entry.monotonic_ns for entry in entries], "<i8"),
+        np.array([len(entry.payload) for entry in entries], "<i8"),
+        np.array([code_of[name] for name in streams], "<u2"),
+        np.array([entry.connection for entry in entries], "<u2"),
+        np.array([entry.kind for entry in entries], "u1"),
+        np.array([entry.opcode for entry in entries], "u1"),
+        tuple(code_of),
+    )
+
+
+def parts_of(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    """Entries in parts of about `CHUNK_BYTES` of payload."""
+    if sum([len(entry.payload) for entry in entries]) + 32 * len(entries) < CHUNK_BYTES:
+        if entries:
+            yield entries
+        return
+    begin = size = 0
+    for at, entry in enumerate(entries, 1):
+        size += len(entry.payload) + 32
+        if size >= CHUNK_BYTES:
+            yield entries[begin:at]
+            begin, size = at, 0
+    if begin < len(entries):
+        yield entries[begin:]
+
+
+def encode_records(columns: Columns, payloads: Iterable[bytes]) -> bytes:
     """The text of a block of records: columns, the names of its streams, payloads.
 
     The wall clock is written as differences, and the monotonic one as differences of what it is
     behind the wall clock, which are next to nothing.
     """
-    kinds, walls, monotonics, connections, streams, payloads, opcodes = zip(*records, strict=True)
-    code_of = {name: code for code, name in enumerate(dict.fromkeys(streams))}
-    wall_ns = np.array(walls, "<i8")
-    behind_ns = wall_ns - np.array(monotonics, "<i8")
-    names = [name.encode() for name in code_of]
+    names = [name.encode() for name in columns.streams]
     return b"".join(
         (
-            np.array((len(records), len(names)), "<u4").tobytes(),
-            np.diff(wall_ns, prepend=0).tobytes(),
-            np.diff(behind_ns, prepend=0).tobytes(),
-            np.fromiter(map(len, payloads), "<u4", len(payloads)).tobytes(),
-            np.array([code_of[name] for name in streams], "<u2").tobytes(),
-            np.array(connections, "<u2").tobytes(),
-            np.array(kinds, "u1").tobytes(),
-            np.array(opcodes, "u1").tobytes(),
+            np.array((len(columns.kind), len(names)), "<u4").tobytes(),
+            np.diff(columns.wall_ns, prepend=0).tobytes(),
+            np.diff(columns.wall_ns - columns.monotonic_ns, prepend=0).tobytes(),
+            columns.size_bytes.astype("<u4").tobytes(),
+            columns.stream.tobytes(),
+            columns.connection.tobytes(),
+            columns.kind.tobytes(),
+            columns.opcode.tobytes(),
             *(len(name).to_bytes(2, "little") + name for name in names),
             *payloads,
         )

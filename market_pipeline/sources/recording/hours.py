@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
 
+from market_pipeline.sources.recording.format import Entry
 from market_pipeline.sources.recording.writer import RecordingOf, RecordingWriter
 
 __all__ = ["HOUR_NS", "HourlyRecorder"]
@@ -46,11 +48,17 @@ class HourlyRecorder:
         update_id: int | None = None,
     ) -> None:
         """See `RecordingWriter.append`."""
-        if wall_ns // HOUR_NS != self._hour:
-            self._turn(wall_ns)
+        self._turn(wall_ns)
         self._now.append(
             kind, wall_ns, monotonic_ns, connection, stream, payload, opcode, update_id
         )
+
+    def extend(self, entries: Sequence[Entry]) -> None:
+        """See `RecordingWriter.extend`."""
+        for _, own in groupby(entries, key=lambda entry: entry.wall_ns // HOUR_NS):
+            part = list(own)
+            self._turn(part[0].wall_ns)
+            self._now.extend(part)
 
     def flush(self, wall_ns: int | None = None) -> None:
         """Writes what was appended, and closes the files of hours that are over.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from market_pipeline.warehouse.layout import PRIVATE_FILE
 
-__all__ = ["created", "is_at", "write_at"]
+__all__ = ["created", "is_at", "locked", "write_at"]
 
 
 def is_at(file: int, path: Path) -> bool:
@@ -33,6 +34,20 @@ def created(partial: Path) -> int | None:
         if is_at(file, partial):
             return file
         os.close(file)
+
+
+@contextmanager
+def locked(paths: Iterable[Path]) -> Iterator[list[Path]]:
+    """Those of some files that no process writes, locked."""
+    with ExitStack() as files:
+        ours = []
+        for path in paths:
+            with suppress(FileNotFoundError, BlockingIOError):
+                file = files.enter_context(path.open("rb"))
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if is_at(file.fileno(), path):
+                    ours.append(path)
+        yield ours
 
 
 def write_at(file: int, offset: int, data: bytes) -> None:

@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from market_pipeline.errors import LakeFileError, WarehouseBusyError, naming
 from market_pipeline.security.stored import open_stored
+from market_pipeline.sources.recording.footer import ClosedRecording, Contents, finish
 from market_pipeline.sources.recording.format import (
     BLOCK,
     BLOCK_MAGIC,
@@ -28,13 +29,18 @@ from market_pipeline.sources.recording.format import (
     PARTIAL_SUFFIX,
     VERSION,
     BlockKind,
+    Columns,
+    Entry,
     Footer,
     Header,
     Record,
+    columns_of,
     decompressed,
+    encode_block,
+    encode_records,
+    parts_of,
 )
-from market_pipeline.sources.recording.open_file import is_at
-from market_pipeline.sources.recording.writer import ClosedRecording, Contents, finish
+from market_pipeline.sources.recording.open_file import is_at, write_at
 
 __all__ = ["Chunk", "Damage", "Recovered", "read_footer", "read_header", "read_recording"]
 __all__ += ["recover"]
@@ -75,6 +81,13 @@ class Chunk:
     begin: NDArray[np.int64]
     streams: tuple[str, ...]
     payload: bytes
+
+    def columns(self) -> Columns:
+        """The columns, as they were written."""
+        return Columns(
+            self.wall_ns, self.monotonic_ns, np.diff(self.begin), self.stream, self.connection,
+            self.kind, self.opcode, self.streams,
+        )  # fmt: skip
 
     def records(self) -> Iterator[Record]:
         """The records, one by one."""
@@ -183,11 +196,15 @@ def read_footer(path: Path) -> Footer:
     raise _damaged(path, size, "no footer")
 
 
-def recover(partial: Path) -> Recovered | None:
+def recover(partial: Path, rest: Sequence[Entry] = ()) -> Recovered | None:
     """Closes a file that a process left without closing it, at its last whole block.
 
     What is after that block is cut off, and the footer tells how many bytes. A file with no whole
     block of records is removed, and None returned. A recovery that is killed is repeated.
+
+    Args:
+        partial: The file.
+        rest: Records that its process had and did not write, which are put behind the others.
 
     Raises:
         WarehouseBusyError: A process still writes it, or has closed it just now.
@@ -218,18 +235,26 @@ def recover(partial: Path) -> Recovered | None:
             if block.kind == BlockKind.HEADER:
                 _header(partial, block)
             elif block.kind == BlockKind.RECORDS:
-                contents.add(block.offset, list(_chunk(partial, block).records()))
+                contents.add(block.offset, _chunk(partial, block).columns())
             number, end = block.number + 1, block.end
         if not contents.index:
             partial.unlink()
             return None
         os.ftruncate(file, end)
+        lost_bytes = size - end
+        for part in parts_of(rest):
+            columns = columns_of(part)
+            text = encode_records(columns, [entry.payload for entry in part])
+            added = encode_block(BlockKind.RECORDS, number, text, len(part))
+            write_at(file, end, added)
+            contents.add(end, columns)
+            number, end = number + 1, end + len(added)
         stream.seek(0)
         before = hashlib.sha256()
         while data := stream.read(_SEARCH_BYTES):
             before.update(data)
-        closed = finish(file, partial, contents, number, end, before, size - end)
-        return Recovered(closed, size - end)
+        closed = finish(file, partial, contents, number, end, before, lost_bytes)
+        return Recovered(closed, lost_bytes)
 
 
 def _blocks(path: Path, on_damage: Callable[[Damage], None] | None) -> Iterator[_Block]:

@@ -10,40 +10,37 @@ import errno
 import hashlib
 import os
 import re
-from collections import Counter, defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
 from market_pipeline.errors import naming
 from market_pipeline.security.stored import is_stored
+from market_pipeline.sources.recording.footer import ClosedRecording, Contents, finish
 from market_pipeline.sources.recording.format import (
-    CHUNK_BYTES,
-    END,
-    END_MAGIC,
     PARTIAL_SUFFIX,
     SUFFIX,
     BlockKind,
+    Columns,
     Drop,
-    Footer,
+    Entry,
     Header,
-    IndexEntry,
-    Record,
     RecordKind,
     StreamFacts,
+    columns_of,
     encode_block,
     encode_records,
+    parts_of,
 )
 from market_pipeline.sources.recording.open_file import created, is_at, write_at
 from market_pipeline.warehouse.layout import make_private_folder, sync
 
-__all__ = ["BACKLOG_BYTES", "ClosedRecording", "Contents", "RecordingOf", "RecordingWriter"]
-__all__ += ["finish"]
+__all__ = ["BACKLOG_BYTES", "RecordingOf", "RecordingWriter"]
 
 BACKLOG_BYTES = 64 << 20
 """So many compressed bytes wait in memory while the disk takes none; later records are dropped,
@@ -78,39 +75,6 @@ class RecordingOf:
         return f"{_utc(wall_ns):%H}_{host}_{session}_{part}"
 
 
-class ClosedRecording(NamedTuple):
-    """A closed file: its place, records, size, and the SHA-256 of all its bytes."""
-
-    path: Path
-    records: int
-    size_bytes: int
-    sha256: str
-
-
-class Contents:
-    """What the blocks of a file hold, as its footer says it."""
-
-    def __init__(self) -> None:
-        self.kinds: Counter[str] = Counter()
-        self.streams: dict[str, StreamFacts] = {}
-        self.index: list[IndexEntry] = []
-
-    def add(self, offset: int, records: Sequence[Record]) -> None:
-        """Adds a block of records that lies there."""
-        walls = [record.wall_ns for record in records]
-        self.index.append(IndexEntry(offset, len(records), min(walls), max(walls)))
-        for kind, count in Counter(record.kind for record in records).items():
-            self.kinds[_name_of(kind)] += count
-        by_stream: dict[str, list[Record]] = defaultdict(list)
-        for record in records:
-            by_stream[record.stream].append(record)
-        for stream, each in by_stream.items():
-            facts = self.streams.setdefault(stream, StreamFacts(first_wall_ns=each[0].wall_ns))
-            facts.records += len(each)
-            facts.size_bytes += sum(len(record.payload) for record in each)
-            facts.last_wall_ns = each[-1].wall_ns
-
-
 class RecordingWriter:
     """Writes one file, which the first flush of a record makes; used by one thread.
 
@@ -123,9 +87,9 @@ class RecordingWriter:
 
     def __init__(self, root: Path, of: RecordingOf) -> None:
         self._root, self._of = root, of
-        self._pending: list[Record] = []
-        self._ids: dict[str, tuple[int, int]] = {}
-        self._backlog: deque[tuple[bytes, Sequence[Record]]] = deque()
+        self._pending: list[Entry] = []
+        self._ids: dict[str, tuple[int | None, int | None]] = {}
+        self._backlog: deque[tuple[bytes, Columns | None]] = deque()
         self._backlog_bytes = 0
         self._dropped: dict[str, Drop] = {}
         self._file: int | None = None
@@ -156,12 +120,23 @@ class RecordingWriter:
             opcode: The websocket's, 1 for text and 2 for binary.
             update_id: The frame's last id, if known; the footer has the first and the last.
         """
-        self._pending.append(
-            Record(kind, wall_ns, monotonic_ns, connection, stream, payload, opcode)
-        )
-        if update_id is not None:
-            first = self._ids[stream][0] if stream in self._ids else update_id
-            self._ids[stream] = (first, update_id)
+        self.extend(
+            [
+                Entry(
+                    self._of.symbol, kind, wall_ns, monotonic_ns, connection, stream, payload,
+                    opcode, update_id,
+                )
+            ]
+        )  # fmt: skip
+
+    def extend(self, entries: Sequence[Entry]) -> None:
+        """Takes records, as `append` does; all are of this file."""
+        self._pending.extend(entries)
+        known = [entry for entry in entries if entry.update_id is not None]
+        first = {entry.stream: entry.update_id for entry in reversed(known)}
+        for stream, last in {entry.stream: entry.update_id for entry in known}.items():
+            begin = self._ids[stream][0] if stream in self._ids else first[stream]
+            self._ids[stream] = begin, last
 
     def flush(self) -> None:
         """Writes what was appended, in blocks.
@@ -176,11 +151,13 @@ class RecordingWriter:
             records = []
         if self._dropped and self._backlog_bytes <= BACKLOG_BYTES:
             records = self._taken_drops() + records
-        for part in _parts(records):
+        for part in parts_of(records):
             if self._number == 0:
-                self._queue(self._header(part[0]), ())
-            text = encode_records(part)
-            self._queue(encode_block(BlockKind.RECORDS, self._number, text, len(part)), part)
+                self._queue(self._header(part[0]), None)
+            columns = columns_of(part)
+            text = encode_records(columns, [entry.payload for entry in part])
+            block = encode_block(BlockKind.RECORDS, self._number, text, len(part))
+            self._queue(block, columns)
         if not self._backlog:
             return
         with naming(self._partial if self._file is not None else self._root):
@@ -227,7 +204,9 @@ class RecordingWriter:
 
     def _open(self) -> None:
         if self._file is None:
-            self._file = self._created(self._backlog[1][1][0].wall_ns)
+            first = self._backlog[1][1]
+            assert first is not None  # behind the header come records
+            self._file = self._created(int(first.wall_ns[0]))
 
     def _created(self, wall_ns: int) -> int:
         """A new file of that hour, of the first part that is not there; `_partial` is its name."""
@@ -264,21 +243,21 @@ class RecordingWriter:
     def _write_backlog(self) -> None:
         assert self._file is not None
         while self._backlog:
-            block, records = self._backlog[0]
+            block, columns = self._backlog[0]
             write_at(self._file, self._end, block)
-            if records:
-                self._contents.add(self._end, records)
+            if columns is not None:
+                self._contents.add(self._end, columns)
             self._hash.update(block)
             self._end += len(block)
             self._backlog.popleft()
             self._backlog_bytes -= len(block)
 
-    def _queue(self, block: bytes, records: Sequence[Record]) -> None:
-        self._backlog.append((block, records))
+    def _queue(self, block: bytes, columns: Columns | None) -> None:
+        self._backlog.append((block, columns))
         self._backlog_bytes += len(block)
         self._number += 1
 
-    def _header(self, first: Record) -> bytes:
+    def _header(self, first: Entry) -> bytes:
         header = Header(
             self._of.exchange,
             self._of.symbol,
@@ -290,7 +269,7 @@ class RecordingWriter:
         )
         return encode_block(BlockKind.HEADER, 0, msgspec.json.encode(header))
 
-    def _drop(self, records: Sequence[Record]) -> None:
+    def _drop(self, records: Sequence[Entry]) -> None:
         for record in records:
             before = self._dropped.get(record.stream)
             self._dropped[record.stream] = Drop(
@@ -302,11 +281,12 @@ class RecordingWriter:
             )
         self._last_dropped = records[-1]
 
-    def _taken_drops(self) -> list[Record]:
+    def _taken_drops(self) -> list[Entry]:
         dropped, self._dropped = self._dropped, {}
         last = self._last_dropped
         return [
-            Record(
+            Entry(
+                self._of.symbol,
                 RecordKind.DROP,
                 last.wall_ns,
                 last.monotonic_ns,
@@ -316,68 +296,6 @@ class RecordingWriter:
             )
             for stream, drop in dropped.items()
         ]
-
-
-def finish(
-    file: int,
-    partial: Path,
-    contents: Contents,
-    number: int,
-    end: int,
-    before: hashlib._Hash,
-    recovered_bytes: int | None = None,
-) -> ClosedRecording:
-    """Writes a footer after the blocks of a file, syncs it and gives it its name.
-
-    Args:
-        file, partial: The open file, and its name so far.
-        contents, number, end, before: What its blocks hold, how many they are, where they end, and
-            their hash.
-        recovered_bytes: See `Footer`.
-
-    Raises:
-        OSError: The machine refuses.
-    """
-    footer = Footer(
-        dict(sorted(contents.kinds.items())),
-        dict(sorted(contents.streams.items())),
-        tuple(contents.index),
-        before.hexdigest(),
-        recovered_bytes,
-    )
-    block = encode_block(BlockKind.FOOTER, number, msgspec.json.encode(footer))
-    block += END.pack(end, END_MAGIC)
-    write_at(file, end, block)
-    os.fsync(file)
-    whole = before.copy()
-    whole.update(block)
-    path = partial.with_name(partial.name.removesuffix(PARTIAL_SUFFIX) + SUFFIX)
-    if is_stored(path):
-        raise FileExistsError(f"A recording of that name exists: {path}")
-    partial.rename(path)
-    sync(path.parent)
-    records = sum(entry.records for entry in contents.index)
-    return ClosedRecording(path, records, end + len(block), whole.hexdigest())
-
-
-def _parts(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
-    """The records in parts of about `CHUNK_BYTES` of payload."""
-    begin = size = 0
-    for at, record in enumerate(records, 1):
-        size += len(record.payload) + 32
-        if size >= CHUNK_BYTES:
-            yield records[begin:at]
-            begin, size = at, 0
-    if begin < len(records):
-        yield records[begin:]
-
-
-def _name_of(kind: int) -> str:
-    """A kind's name in lower case; of one that a later version knows, `kind_` and its number."""
-    try:
-        return RecordKind(kind).name.lower()
-    except ValueError:
-        return f"kind_{kind}"
 
 
 def _utc(wall_ns: int) -> datetime:

@@ -1,0 +1,205 @@
+"""What a recorder had received when it was killed, and no file had yet."""
+
+from __future__ import annotations
+
+import shutil
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from market_pipeline.sources.recording import HourlyRecorder, RecordingOf, read_recording
+from market_pipeline.sources.recording.check import check_recording, find_recordings
+from market_pipeline.sources.recording.format import Entry, Record
+from market_pipeline.sources.recording.hours import HOUR_NS
+from market_pipeline.sources.recording.journal import Journal, read_journal, recover_journals
+
+START_NS = 498_656 * HOUR_NS
+OF = ("BINANCE", "ho st", "run")
+
+
+def entries(count, begin=0, symbols=("A", "B")):
+    return [
+        Entry(symbols[at % len(symbols)], 0, START_NS + at, at, 1, "depth", b"%d" % at, 1, at)
+        for at in range(begin, begin + count)
+    ]
+
+
+def journal(folder, *appended):
+    made = Journal(folder, *OF)
+    for each in appended:
+        made.append(each)
+    (path,) = folder.glob(".*.journal")
+    return made, path
+
+
+def records(path):
+    return [record for chunk in read_recording(path) for record in chunk.records()]
+
+
+def of_symbol(symbol, expected):
+    return [Record(*each) for each in (_fields(e) for e in expected if e.symbol == symbol)]
+
+
+def _fields(entry):
+    return (
+        *(entry.kind, entry.wall_ns, entry.monotonic_ns, entry.connection),
+        *(entry.stream, entry.payload, entry.opcode),
+    )
+
+
+_entries = st.lists(
+    st.builds(
+        Entry,
+        st.sampled_from(["A", "B", "ß"]),
+        st.integers(0, 255),
+        st.integers(0, 2**62),
+        st.integers(0, 2**62),
+        st.integers(0, 65_535),
+        st.text(max_size=8),
+        st.binary(max_size=40),
+        st.integers(0, 15),
+        st.none() | st.integers(-(2**63), 2**63 - 1),
+    ),
+    min_size=1,
+    max_size=20,
+)
+
+
+class TestJournal:
+    # Magic, length, CRC-32 and MessagePack: of whose it is, and of one entry.
+    GOLDEN = (
+        "4d504a31 13000000 9c5677db 93a74249 4e414e43 45a5686f 207374a3 72756e4d"
+        " 504a3116 000000eb 4f96c291 99a14100 070501a7 64657074 683a41c4 027b7d01 09"
+    )
+
+    @given(appended=st.lists(_entries, min_size=1, max_size=5), data=st.data())
+    @settings(max_examples=40, deadline=None)
+    def test_cut_anywhere(self, tmp_path_factory, appended, data):
+        """Any entries come back equal and in order, and of a journal that is cut off at any byte
+        those of every whole write.
+        """
+        folder = tmp_path_factory.mktemp("journal")
+        made, path = journal(folder, appended[0])
+        ends = [path.stat().st_size]
+        for each in appended[1:]:
+            made.append(each)
+            ends.append(path.stat().st_size)
+        content = path.read_bytes()
+        of, found = read_journal(path)
+        assert (RecordingOf("BINANCE", "", "ho st", "run"), [*chain(*appended)]) == (of, found)
+        size = data.draw(st.integers(0, len(content)))
+        path.write_bytes(content[:size])
+        whole = [each for end, each in zip(ends, appended, strict=True) if end <= size]
+        read = read_journal(path)
+        assert [*chain(*whole)] == ([] if read is None else read[1])
+        made.remove()
+        assert [] == list(folder.iterdir())
+
+    def test_its_bytes(self, tmp_path):
+        """Its bytes are those that the page of the format shows."""
+        _, path = journal(tmp_path, [Entry("A", 0, 7, 5, 1, "depth:A", b"{}", 1, 9)])
+        assert ".ho-st_run_000000.journal" == path.name
+        assert 0o600 == path.stat().st_mode & 0o777
+        assert self.GOLDEN == path.read_bytes().hex(" ", -4)
+
+
+class Killed:
+    """A recorder of two symbols that was killed after some blocks and some of the journal."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.folder = root / "BINANCE"
+        self.recorders = {
+            symbol: HourlyRecorder(root, RecordingOf("BINANCE", symbol, "ho st", "run"))
+            for symbol in ("A", "B")
+        }
+
+    def write(self, symbol, own):
+        self.recorders[symbol].extend([each for each in own if each.symbol == symbol])
+        self.recorders[symbol].flush()
+
+    def left(self, to: Path) -> Path:
+        """What is on the disk, in the hands of nobody."""
+        shutil.copytree(self.root, to)
+        return to
+
+
+class TestRecovery:
+    @pytest.mark.parametrize("written", [(), ("A",), ("A", "B")], ids=["none", "one", "both"])
+    @pytest.mark.parametrize("begins", [0, 10], ids=["first", "later"])
+    def test_what_no_file_has(self, tmp_path, written, begins):
+        """Whichever files have the entries of the journal, each has them once at the end, behind
+        those of before; a second recovery changes nothing.
+        """
+        killed = Killed(tmp_path / "recording")
+        before, after = entries(begins), entries(9, begins)
+        for symbol in ("A", "B"):
+            killed.write(symbol, before)
+        journal(killed.folder, after[:4], after[4:])
+        for symbol in written:
+            killed.write(symbol, after)
+        left = killed.left(tmp_path / "left")
+        done = list(recover_journals(left))
+        assert 2 == len(done)
+        files = find_recordings([left])
+        assert [()] * 2 == [check_recording(path).damages for path in files]
+        assert [of_symbol(each, before + after) for each in ("A", "B")] == [
+            records(path) for path in files
+        ]
+        assert ([], files) == (list(recover_journals(left)), find_recordings([left]))
+        assert [] == list(left.rglob("*.journal"))
+
+    def test_over_the_hour(self, tmp_path):
+        """Of entries around a full hour, those that the closed file of the one has are not put
+        into the file of the other.
+        """
+        killed = Killed(tmp_path / "recording")
+        own = [
+            Entry("A", 0, START_NS + HOUR_NS - 3 + at, at, 1, "depth", b"%d" % at)
+            for at in range(6)
+        ]
+        killed.write("A", own[:4])
+        journal(killed.folder, own)
+        left = killed.left(tmp_path / "left")
+        list(recover_journals(left))
+        files = find_recordings([left])
+        assert [of_symbol("A", own[:3]), of_symbol("A", own[3:])] == [records(f) for f in files]
+
+    def test_a_writer_that_lives(self, tmp_path):
+        """The journal of a process that still writes is left to it, and a copy of another host's
+        to that host.
+        """
+        made, path = journal(tmp_path / "BINANCE", entries(3))
+        shutil.copytree(tmp_path / "BINANCE", tmp_path / "copies" / "BINANCE")
+        assert ([], True) == (list(recover_journals(tmp_path, "here")), path.exists())
+        made.remove()
+        assert 2 == len(list(recover_journals(tmp_path, "ho st")))
+
+    def test_not_one_of_ours(self, tmp_path):
+        """What has no whole beginning, or another one, stays for whoever looks at it."""
+        folder = tmp_path / "BINANCE"
+        folder.mkdir()
+        for name, content in ((".a.journal", b"MPJ2" + bytes(40)), (".b.journal", b"MP")):
+            (folder / name).write_bytes(content)
+        assert [] == list(recover_journals(tmp_path))
+        assert 2 == len(list(folder.iterdir()))
+
+    def test_a_damaged_file(self, tmp_path):
+        """Where the file that was left is damaged before its end, it stays, and what the journal
+        has is in a file of its own.
+        """
+        killed = Killed(tmp_path / "recording")
+        killed.write("A", entries(4))
+        killed.write("A", entries(4, 4))
+        journal(killed.folder, entries(4, 8, ("A",)))
+        left = killed.left(tmp_path / "left")
+        (partial,) = left.rglob("*.partial")
+        data = bytearray(partial.read_bytes())
+        data[len(data) // 2] ^= 1
+        partial.write_bytes(data)
+        (done,) = recover_journals(left)
+        assert of_symbol("A", entries(4, 8, ("A",))) == records(done.closed.path)
+        assert bytes(data) == partial.read_bytes()
