@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-ui ui private-home test test-all lint kernels security bench lock clean
+.PHONY: help setup demo demo-ui ui private-home test test-all lint kernels security bench dashboard lock clean
 
 # The order of this list is the order of the targets below.
 help: ## List the targets
@@ -61,6 +61,9 @@ security: setup ## Scan for secrets, review exceptions, write the bill of materi
 
 kernels: setup ## Compile the kernels of the rebuild, which the first run does otherwise
 	$(BIN)/python -c 'import market_pipeline_tests.defs.warm'
+
+dashboard: setup ## Write ops/grafana/dashboards again after a change of ops/grafana/dashboard.py
+	$(BIN)/python ops/grafana/dashboard.py
 
 bench: setup ## Run the benchmarks, see docs/benchmarks.md (BENCH_FLAGS=--full: 100 M)
 	$(BIN)/python -m benchmarks $(BENCH_FLAGS)

@@ -14,6 +14,11 @@ import httpx
 import pytest
 
 _PAUSE_SECONDS = 0.1
+_PACKAGES = {
+    "prometheus": "prometheus",
+    "prometheus-alertmanager": "prometheus-alertmanager",
+    "amtool": "prometheus-alertmanager",
+}
 
 
 def binary(*names: str) -> str:
@@ -21,7 +26,7 @@ def binary(*names: str) -> str:
     for name in names:
         if (found := shutil.which(name)) is not None:
             return found
-    return pytest.skip(f"{names[0]} (of Debian's package of that name) is not installed")
+    return pytest.skip(f"{names[0]} (of Debian's package {_PACKAGES[names[0]]}) is not installed")
 
 
 def free_port() -> int:

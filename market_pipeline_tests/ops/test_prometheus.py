@@ -1,4 +1,4 @@
-"""The rules for Prometheus: they ask for what is served, and each says what to do."""
+"""Rules and panels ask for what is served, and each alert says what to do."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import yaml
 
 from market_pipeline.telemetry.table import METRICS
 from market_pipeline_tests.conftest import REPOSITORY
+from market_pipeline_tests.ops.dashboard import dashboard_queries
 from market_pipeline_tests.telemetry.figures import scraped_name
 
 FOLDER = REPOSITORY / "ops" / "prometheus"
@@ -19,28 +20,29 @@ RULES = [
     for group in yaml.safe_load((FOLDER / "rules.yml").read_text())["groups"]
     for rule in group["rules"]
 ]
+EXPRESSIONS = [*(each["expr"] for each in RULES), *(each for _, each in dashboard_queries())]
+OF_THE_BRIDGE = {"market_pipeline_telemetry_last_point_timestamp_seconds"}
 ALERTS = [pytest.param(each, id=each["alert"]) for each in RULES if "alert" in each]
 SERVED = {scraped_name(name): metric.kind for name, metric in METRICS.items()}
 LABELS = {
-    *("role", "job", "le", "__name__", "otel_metric_overflow"),
+    *("role", "job", "le", "__name__", "otel_metric_overflow", "alertname", "alertstate"),
     *(attribute for metric in METRICS.values() for attribute in metric.attributes),
 }
 
 
 def test_every_metric_is_served():
-    """Each name in a rule is one of the table, a counter's with `_total`, or of the rules."""
-    known = {f"{name}_total" if kind == "counter" else name for name, kind in SERVED.items()}
-    names = {
-        name for each in RULES for name in re.findall(r"\bmarket_pipeline_\w+\b", each["expr"])
-    }
+    """Each name in a rule or panel is one of the table, as its kind is served, or of the rules."""
+    suffix = {"counter": "_total", "histogram": "_bucket", "gauge": ""}
+    known = {f"{name}{suffix[kind]}" for name, kind in SERVED.items()} | OF_THE_BRIDGE
+    names = {name for each in EXPRESSIONS for name in re.findall(r"\bmarket_pipeline_\w+\b", each)}
     labels = {
         label
-        for each in RULES
-        for inside in re.findall(r"\{([^}]*)\}", each["expr"])
+        for each in EXPRESSIONS
+        for inside in re.findall(r"\{([^}]*)\}", each)
         for label in re.findall(r"(\w+)\s*(?:=|!)", inside)
     }
     recorded = {each["record"] for each in RULES if "record" in each}
-    used = {name for each in RULES for name in re.findall(r"market_pipeline:[\w:]+", each["expr"])}
+    used = {name for each in EXPRESSIONS for name in re.findall(r"market_pipeline:[\w:]+", each)}
 
     assert (set(), set(), recorded) == (names - known - {"market_pipeline_"}, labels - LABELS, used)
 
@@ -64,7 +66,7 @@ def test_promtool_agrees():
     for check in (
         ("check", "config", "prometheus.yml"),
         ("check", "rules", "rules.yml"),
-        ("test", "rules", "rules_test.yml"),
+        ("test", "rules", "rules_test.yml", "rules_days_test.yml"),
     ):
         ran = subprocess.run(
             ["promtool", *check], cwd=FOLDER, capture_output=True, text=True, check=False
