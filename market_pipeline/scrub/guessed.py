@@ -6,6 +6,7 @@ A guess may take out too much; it never touches a text that has neither such a n
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 __all__ = ["MARK", "is_secret_name", "may_hold_secret", "without_guessed"]
@@ -13,8 +14,11 @@ __all__ = ["MARK", "is_secret_name", "may_hold_secret", "without_guessed"]
 MARK = "[secret]"
 """What stands in the place of a secret."""
 
+# The folder that a shell is in, and a status of HTTP, by the few forms that they have.
+_FOLDER = r"=/(?:home|root|tmp|srv|var|opt|usr|mnt|data|app|work|Users)(?:/|[\s'\"]|$)"
+_STATUS = r"code=[1-5]\d\d(?:[\s&;,'\"<>(){}\[\]\\]|$)"
 _WORD = (
-    r"(?:passw(?:or)?d|passphrase|pwd|secret|token|credentials?|signature|authorization"
+    rf"(?:passw(?:or)?d|passphrase|pwd(?!{_FOLDER})|secret|token|credentials?|signature|authorization"
     r"|(?:api|access|private|master|account|signing|sealing)[_-]?key)"
 )
 _NAME = re.compile(rf"(?i){_WORD}(?:s?$|[_-])|^auth$")
@@ -44,9 +48,9 @@ class _Rule:
     def applied(self, text: str, lowered: str) -> str:
         """The text with every match replaced."""
         starts = {
-            found.start()
+            start
             for hint in self.hints
-            for found in re.finditer(re.escape(hint), lowered if hint.islower() else text)
+            for start in _places(hint, lowered if hint.islower() else text)
         }
         parts, end = [], 0
         for start in sorted(starts):
@@ -95,7 +99,7 @@ _RULES = (
     ),
     _Rule(
         tuple(f"{sign}{name}=" for sign in "?&" for name in ("key", "code", "sig", "auth")),
-        re.compile(rf"(?i)([?&]\w+=){_NO_MARK}{_BARE}"),
+        re.compile(rf"(?i)(?![?&]{_STATUS})([?&]\w+=){_NO_MARK}{_BARE}"),
         rf"\1{MARK}",
     ),
     _Rule(
@@ -111,6 +115,13 @@ _HINTS = {hint for rule in _RULES for hint in rule.hints} - {"://"}
 _CASED = tuple(hint for hint in _HINTS if not hint.islower())
 _LOWER = tuple(hint for hint in _HINTS if hint.islower() and "key" not in hint)
 _KEYS = tuple(hint for hint in _HINTS if hint.islower() and "key" in hint)
+
+
+def _places(hint: str, text: str) -> Iterator[int]:
+    start = text.find(hint)  # in half the time of a pattern
+    while start >= 0:
+        yield start
+        start = text.find(hint, start + len(hint))
 
 
 def is_secret_name(name: str) -> bool:
@@ -132,9 +143,17 @@ def may_hold_secret(text: str) -> bool:
 
 def without_guessed(text: str) -> str:
     """The text with what looks like a secret replaced; once more, it stays as it is."""
+    lowered = _lowered(text)
     for rule in _RULES:
-        lowered = text.lower()
-        if len(lowered) != len(text):  # a few capitals become two letters
-            lowered = re.sub("[A-Z]+", lambda found: found[0].lower(), text)
-        text = rule.applied(text, lowered)
+        clean = rule.applied(text, lowered)
+        if clean != text:
+            text, lowered = clean, _lowered(clean)
     return text
+
+
+def _lowered(text: str) -> str:
+    """In lower case, of the same length."""
+    lowered = text.lower()
+    if len(lowered) == len(text):
+        return lowered
+    return re.sub("[A-Z]+", lambda found: found[0].lower(), text)  # a few become two letters

@@ -66,6 +66,25 @@ class TestKnown:
         learn("\n".join(lines))
         assert [MARK] * 10 == [scrubbed(line) for line in lines]
 
+    @pytest.mark.parametrize("at", [0, 8_150, 12_270])
+    def test_in_a_long_text(self, at):
+        """Of a text of many windows it is taken out wherever it stands, and nothing else is."""
+        secret = random_secret(length=64)
+        learn(secret)
+        around = "a word & one more % " * 1_200
+        for name, written in ways(secret):
+            cut = around[:at], around[at:]
+            before, behind = scrubbed(f"{cut[0]}|{written}|{cut[1]}").split(MARK)
+            is_whole = before.startswith(f"{cut[0]}|") and behind.endswith(f"|{cut[1]}")
+            assert is_whole and len(before) + len(behind) < len(around) + 30, name
+
+    def test_longer_than_windows_overlap(self):
+        """A secret whose every sign is escaped a hundred times over is taken out, too."""
+        secret = random_secret(signs="", length=64)
+        learn(secret)
+        written = "".join("\\" * 100 + f"x{ord(each):02x}" for each in secret)
+        assert f"a{MARK}b" == scrubbed(f"a{written}b" + "c" * 20_000).rstrip("c")
+
     def test_half_a_pair_of_utf16(self):
         """Also a secret that no encoding has, as JSON may give one, is known and ends nothing."""
         learn("abc\ud800defg123")
@@ -95,6 +114,8 @@ class TestKnown:
             "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment or .env",
             "Set PIPELINE_SECRETS__PROVIDER=sealed, or PIPELINE_SECRETS__PATH='kv/lake'",
             "Basic information of tokens, and 12 secrets: none",
+            "PWD=/home/me/lake2 OLDPWD=/srv",
+            "GET /docs?page=2&code=200 and ?code=404",
         ]
         assert texts == [scrubbed(text) for text in texts]
         assert texts == [scrubbed_json(text) for text in texts]
@@ -113,6 +134,8 @@ class TestGuessed:
             ("X-Vault-Token: abcdef", "X-Vault-Token: [secret]"),
             ("https://user:pw@host/x?token=a&b=1", "https://[secret]@host/x?token=[secret]&b=1"),
             ("https://h/?X-Amz-Signature=ab&c=d", "https://h/?X-Amz-Signature=[secret]&c=d"),
+            ("UID=sa;PWD=/homer1 PWD=/x9", "UID=sa;PWD=[secret] PWD=[secret]"),
+            ("https://h/?code=200123 ?code=2004", "https://h/?code=[secret] ?code=[secret]"),
             (f"used AKIA{'Q7' * 8} here", "used [secret] here"),
             ("-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n", "[secret]\n"),
         ],
