@@ -11,8 +11,9 @@ import hmac
 import logging
 import os
 import pwd
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -27,7 +28,8 @@ from market_pipeline.config.settings import FIELDS, Settings, load_settings
 from market_pipeline.errors import AuditError, MarketPipelineError, SettingsError
 from market_pipeline.warehouse.layout import written_whole
 
-__all__ = ["AUDIT_FOLDER", "acting_as", "anchor", "chain_key", "record", "record_settings"]
+__all__ = ["AUDIT_FOLDER", "acting_as", "anchor", "chain_key", "record"]
+__all__ += ["record_files", "record_settings"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -117,6 +119,13 @@ def record(
         )
     except (OSError, MarketPipelineError) as error:
         _refuse_or_warn(folder, error, is_refused=mode == "required" or action in _REFUSED)
+
+
+def record_files(data_dir: Path, action: Action, table: str, files: Iterable[Path]) -> None:
+    """As `record`, of files that no table names: an entry for each folder, with their names."""
+    for folder, inside in groupby(sorted(files), lambda file: file.parent):
+        names = [file.name for file in inside]
+        record(data_dir, action, {"table": table, "folder": str(folder), "files": names})
 
 
 def anchor(data_dir: Path) -> dict[str, Any] | None:

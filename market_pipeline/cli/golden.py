@@ -71,6 +71,7 @@ def record(
         raise typer.BadParameter("give both, the end after the start", param_hint="--start, --end")
     span = (_ns(start), _ns(end)) if start and end else None
     settings = load_settings()
+    _record_write(settings, name, of=instrument)
     manifest = keep(
         settings.lake_path, settings.data_dir, name, (exchange, symbol), span, label or ""
     )
@@ -100,6 +101,7 @@ def merge_samples(
 
     settings = load_settings()
     folders = [_folder(settings, each) for each in samples]
+    _record_write(settings, name, merged_from=[str(each) for each in folders])
     _show_kept(settings, merge(settings.data_dir, name, folders, label), as_json=as_json)
 
 
@@ -123,6 +125,7 @@ def list_samples(as_json: AsJson = False) -> None:
             failed += 1
             errors_console().print(str(error), soft_wrap=True)
             continue
+        _record_read(settings, manifest)
         found.append((manifest, regime_of(settings.data_dir, manifest)))
     if as_json:
         typer.echo(json.dumps([_summary(*each) for each in found], indent=2))
@@ -153,6 +156,7 @@ def verify_sample(
 
     settings = load_settings()
     found = verify(_folder(settings, sample), settings.golden)
+    _record_read(settings, found.manifest)
     regime = regime_of(settings.data_dir, found.manifest)
     if as_json:
         record = _summary(found.manifest, regime) | {
@@ -176,6 +180,22 @@ def _folder(settings: Settings, sample: str) -> Path:
     return Path(sample) if (Path(sample) / MANIFEST).is_file() else named
 
 
+def _record_write(settings: Settings, name: str, **what: object) -> None:
+    """Records a sample that is about to be made."""
+    from market_pipeline.audit.record import record
+
+    record(settings.data_dir, "write", {"table": "golden", "sample": name} | what)
+
+
+def _record_read(settings: Settings, manifest: Manifest) -> None:
+    """Records which files, by their hashes, a sample is made of."""
+    from market_pipeline.audit.record import record
+
+    files = {each.path: each.sha256 for each in manifest.files}
+    what = {"table": "golden", "sample": manifest.name, "files": files}
+    record(settings.data_dir, "read", what)
+
+
 def _ns(time: datetime) -> int:
     return int(time.replace(tzinfo=UTC).timestamp()) * 1_000_000_000
 
@@ -186,6 +206,7 @@ def _show_kept(settings: Settings, manifest: Manifest, *, as_json: bool) -> None
     from market_pipeline.golden.regime import regime_of
     from market_pipeline.golden.verify import thresholds
 
+    _record_read(settings, manifest)
     regime = regime_of(settings.data_dir, manifest)
     met = thresholds(manifest.figures, settings.golden)
     if as_json:

@@ -39,6 +39,10 @@ Places = Annotated[
 ]
 
 
+_RECORDINGS = "recordings"
+"""What entries of the audit log call them."""
+
+
 @recording.command("list")
 def list_recordings(paths: Places = None, as_json: AsJson = False) -> None:
     """Show what is recorded, a line for each symbol and day.
@@ -111,6 +115,7 @@ def recover_recordings(paths: Places = None, as_json: AsJson = False) -> None:
     for path in _found(paths):
         if not path.name.endswith(PARTIAL_SUFFIX):
             continue
+        _record_write(_RECORDINGS, path)
         try:
             done = recover(path)
         except FileNotFoundError:
@@ -187,6 +192,7 @@ def export_recordings(
         raise typer.BadParameter(f"recordings of {len(of)} symbols", param_hint="PATH")
     heads = Heads(venue_of(of.pop()[0]))
     frames = union(received(by_host(files), damages.append), heads.update_id)
+    _record_write("export", out)
     count = export_collector_form(frames, out, ring)
     out = out if ring is None else sealed_path(out)
     for damage in damages:
@@ -280,12 +286,25 @@ def _passed_over(damage: Damage) -> None:
 
 
 def _found(paths: list[Path] | None) -> list[Path]:
+    """The recordings in these places, or of the lake, which are about to be read."""
+    from market_pipeline.audit.record import record_files
     from market_pipeline.config.settings import load_settings
     from market_pipeline.sources.recording import CONVERTER
     from market_pipeline.sources.recording.check import find_recordings
 
-    root = load_settings().lake_path / CONVERTER.name
-    return find_recordings(paths or ([root] if root.is_dir() else []))
+    settings = load_settings()
+    root = settings.lake_path / CONVERTER.name
+    found = find_recordings(paths or ([root] if root.is_dir() else []))
+    record_files(settings.data_dir, "read", _RECORDINGS, found)
+    return found
+
+
+def _record_write(table: str, file: Path) -> None:
+    """Records a file that is about to be written, or changed."""
+    from market_pipeline.audit.record import record_files
+    from market_pipeline.config.settings import load_settings
+
+    record_files(load_settings().data_dir, "write", table, [file.absolute()])
 
 
 def _sealing(purpose: Purpose) -> KeyRing | None:

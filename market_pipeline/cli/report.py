@@ -35,6 +35,7 @@ def report(
     Exit code 0: it was written. 1: nothing was validated on that day, and nothing is written. 2: it
     could not be read or written.
     """
+    from market_pipeline.audit.record import record
     from market_pipeline.config.instruments import load_instruments, select_instruments
     from market_pipeline.config.settings import load_settings
     from market_pipeline.pages.reading import read_instrument_day
@@ -56,6 +57,9 @@ def report(
         raise typer.Exit(1)
     file = (output or Path(f"report-{day.date()}.html")).absolute()
     warehouse = Warehouse(settings.data_dir)
+    days, ids = [f"{day.date()}"] * 2, [row.instrument_id for row in rows]
+    what = {"table": "every table", "by": "report", "instruments": ids, "days": days}
+    record(settings.data_dir, "read", what | {"file": str(file)})
     with connect(settings.data_dir) as connection:
         shown = (
             read_instrument_day(connection, warehouse, row, configured.get(row.instrument_id))

@@ -9,6 +9,8 @@ import signal
 import pytest
 from typer.testing import CliRunner
 
+from market_pipeline.audit.record import AUDIT_FOLDER
+from market_pipeline.audit.verify import read_entries
 from market_pipeline.cli.app import app
 from market_pipeline.sources.recording import CONVERTER
 from market_pipeline_tests.cli.test_capture import (
@@ -64,6 +66,10 @@ def test_record_merge_verify(two_hosts, monkeypatch):
         found["regime"]["rate_rank"],
         found["regime"]["days"],
     )
+    log = [*read_entries(two_hosts / "data" / AUDIT_FOLDER)]
+    of_both = [each for each in log if each.what.get("sample") == "both"]
+    assert ["write", "read", "read"] == [each.action for each in of_both]
+    assert {64} == {len(sha256) for sha256 in of_both[1].what["files"].values()}
     code, out = ran("list")
     assert (0, True, True) == (code, "a quiet night" in out, "both" in out)
     manifest = two_hosts / "data" / "golden" / "both" / "manifest.json"

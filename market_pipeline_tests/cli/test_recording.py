@@ -8,6 +8,8 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from market_pipeline.audit.record import AUDIT_FOLDER
+from market_pipeline.audit.verify import read_entries
 from market_pipeline.cli.app import app
 from market_pipeline.sources.recording import RecordingOf, RecordingWriter, RecordKind
 
@@ -84,6 +86,14 @@ def test_export(recorded, tmp_path):
         int(line.split(b" ", 1)[0]) for line in lines
     ]
     assert list(range(6)) == [json.loads(line.split(b" ", 1)[1])["u"] for line in lines]
+    (read, written) = (
+        (each.action, each.what["folder"], each.what["files"])
+        for each in read_entries(tmp_path / "data" / AUDIT_FOLDER)
+        if each.action in {"read", "write"}
+    )
+    files = sorted(recorded.rglob("*.recording"))
+    assert ("read", str(files[0].parent), [each.name for each in files]) == read
+    assert ("write", str(tmp_path), [out.name]) == written
     assert (2, 2) == (
         ran("export", out, recorded)[0],
         ran("export", tmp_path / "n.gz", tmp_path / "x")[0],

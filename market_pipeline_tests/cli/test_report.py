@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from market_pipeline.audit.record import AUDIT_FOLDER
+from market_pipeline.audit.verify import read_entries
 from market_pipeline_tests.cli.conftest import GOOD, NONE
 from market_pipeline_tests.defs.workspace import Workspace
 
@@ -17,6 +19,8 @@ def test_writes_the_page(workspace: Workspace):
     page = file.read_text(encoding="utf-8")
 
     assert (0, f"{file}\n", "") == (finished.exit_code, finished.output, finished.errors)
+    entries = read_entries(workspace.data_dir / AUDIT_FOLDER)
+    assert f"{file}" in [each.what.get("file") for each in entries if each.action == "read"]
     assert [2, 2] == [page.count('class="instrument"'), page.count("<svg")]
 
 
