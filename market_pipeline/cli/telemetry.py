@@ -42,7 +42,7 @@ def serve(
         typer.Option(min=0, max=65_535, help="Instead of the setting; 0 is any that is free."),
     ] = None,
 ) -> None:
-    """Serve the figures of all processes at `/metrics` on this machine, until Ctrl-C or SIGTERM.
+    """Serve the figures of all processes at `/metrics` of this machine, until Ctrl-C or SIGTERM.
 
     It follows the files in the data folder and adds them up. `/health` has what
     `market-pipeline health` finds; `/livez` and `/readyz` say whether this process lives, and
@@ -66,14 +66,18 @@ def serve(
     sign = Sign(Warehouse(settings.data_dir), "telemetry")
     try:
         bridge = Bridge(settings.data_dir / FOLDER)
-        server = BridgeServer(bridge, wanted, _Health(), sign.beat)
+        shown = settings.metrics_token
+        token = None if shown is None else shown.get_secret_value()
+        host = settings.metrics_host
+        server = BridgeServer(bridge, wanted, _Health(), sign.beat, host=host, token=token)
     except OSError as error:
         raise typer.BadParameter(
-            f"port {wanted} of this machine cannot be used: {error.strerror}. Set "
-            "PIPELINE_METRICS_PORT to one that is free.",
+            f"port {wanted} of {settings.metrics_host} cannot be used: {error.strerror}. Set "
+            "PIPELINE_METRICS_PORT to one that is free, and PIPELINE_METRICS_HOST to an address of "
+            "this machine.",
             param_hint="--port",
         ) from None
-    console().print(f"http://127.0.0.1:{server.port}/metrics", soft_wrap=True)
+    console().print(f"http://{settings.metrics_host}:{server.port}/metrics", soft_wrap=True)
     server.run(stop)
     sign.stop()
 

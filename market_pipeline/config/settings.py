@@ -33,6 +33,7 @@ from market_pipeline.config.alerting import AlertSettings
 from market_pipeline.config.capture import CaptureSettings
 from market_pipeline.config.golden import GoldenSettings
 from market_pipeline.config.lake import LakeSettings
+from market_pipeline.config.listeners import unguarded
 from market_pipeline.config.providers import SecretsSettings, provided
 from market_pipeline.config.retention import RetentionSettings
 from market_pipeline.config.security import SecuritySettings
@@ -255,7 +256,7 @@ def _usable(layers: list[Layer]) -> tuple[Settings, list[str]]:
     while True:
         try:
             settings = Settings(**_nested(merged))
-            refused = [*spoken_to_in_clear(settings)]
+            refused = [*spoken_to_in_clear(settings), *unguarded(settings)]
         except ValidationError as error:
             details = error.errors(include_url=False, include_input=False)
             found = [(_name_of(*map(str, each["loc"])), each["msg"]) for each in details]

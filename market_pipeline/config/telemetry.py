@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from ipaddress import IPv4Address
+from typing import Annotated
 
-from market_pipeline.config.values import Integer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr
+
+from market_pipeline.config.values import Integer, blank_is_none
 
 __all__ = ["TelemetrySettings"]
+
+
+_LEAST_TOKEN = 16
+
+
+def _address(value: str) -> str:
+    return str(IPv4Address(value))
+
+
+def _usable_token(value: SecretStr | None) -> SecretStr | None:
+    text = "" if value is None else value.get_secret_value()
+    if value is not None and (len(text) < _LEAST_TOKEN or not text.isascii() or " " in text):
+        raise ValueError(f"expected {_LEAST_TOKEN} characters of ASCII or more, without a space")
+    return value
 
 
 class TelemetrySettings(BaseModel):
@@ -23,5 +40,21 @@ class TelemetrySettings(BaseModel):
         default=9464,
         ge=1,
         le=65_535,
-        description="The port at which `telemetry serve` has them for Prometheus, on loopback.",
+        description="The port at which `telemetry serve` has them for Prometheus.",
+    )
+    metrics_host: Annotated[str, AfterValidator(_address)] = Field(
+        default="127.0.0.1",
+        description=(
+            "The IPv4 address at which `telemetry serve` listens; one that other machines reach "
+            "needs `metrics_token`."
+        ),
+    )
+    metrics_token: Annotated[
+        SecretStr | None, BeforeValidator(blank_is_none), AfterValidator(_usable_token)
+    ] = Field(
+        default=None,
+        description=(
+            "What `telemetry serve` has clients show (`Authorization: Bearer …`), 16 characters or "
+            "more. A secret."
+        ),
     )

@@ -15,7 +15,7 @@ from market_pipeline.config.values import Names
 if TYPE_CHECKING:
     from market_pipeline.config.settings import Settings
 
-__all__ = ["TlsVersion", "TransportSettings", "spoken_to_in_clear"]
+__all__ = ["TlsVersion", "TransportSettings", "is_loopback", "spoken_to_in_clear"]
 
 TlsVersion = Literal["1.2", "1.3"]
 _SECURE = {"http": "https://", "ws": "wss://", "smtp": "smtps:// or smtp+starttls://"}
@@ -62,7 +62,7 @@ def spoken_to_in_clear(settings: Settings) -> Iterator[tuple[str, str]]:
         for number, address in enumerate(of_setting, start=1):
             parts = urlsplit(address)
             host = parts.hostname or ""
-            if parts.scheme not in _SECURE or _is_loopback(host) or host in settings.plain_hosts:
+            if parts.scheme not in _SECURE or is_loopback(host) or host in settings.plain_hosts:
                 continue
             yield (
                 name,
@@ -72,7 +72,8 @@ def spoken_to_in_clear(settings: Settings) -> Iterator[tuple[str, str]]:
             )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is of this machine, as far as the text tells."""
     try:
         return ip_address(host).is_loopback
     except ValueError:  # a name

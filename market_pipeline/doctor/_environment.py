@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from market_pipeline.config.settings import ENV_FILE, Settings
+from market_pipeline.config.transport import is_loopback
 from market_pipeline.doctor.finding import Finding
 from market_pipeline.doctor.folders import dagster_home, open_to_others, unusable
 from market_pipeline.machine import require_memory, require_open_files
@@ -18,6 +19,7 @@ from market_pipeline.security.master import ring_of
 __all__ = [
     "check_dagster_home",
     "check_env_file",
+    "check_listeners",
     "check_memory",
     "check_open_files",
     "check_package",
@@ -122,6 +124,17 @@ def check_tls_minimum(minimum: str) -> Iterator[Finding]:
             "warn",
             f"PIPELINE_TLS_MINIMUM: stores and receivers of alerts may speak TLS {minimum}",
             "Have them offer TLS 1.3, then remove the setting.",
+        )
+
+
+def check_listeners(settings: Settings) -> Iterator[Finding]:
+    """Do other machines reach what listens? Only if the settings say so, and with a token."""
+    if not is_loopback(settings.metrics_host):
+        yield (
+            "warn",
+            f"PIPELINE_METRICS_HOST={settings.metrics_host}: other machines reach `telemetry "
+            "serve`, and the token that they show can be read on the way",
+            "Listen at 127.0.0.1 behind a proxy with TLS, or on a network that is encrypted.",
         )
 
 

@@ -52,6 +52,7 @@ def run_doctor(load: Callable[[], Settings] = load_settings) -> DoctorReport:
     start = Diagnosis("settings", "ok", f"{len(FIELDS)} settings are usable")
     findings += collect("tls_minimum", environment.check_tls_minimum, settings.tls_minimum)
     findings += collect("plain_hosts", environment.check_plain_hosts, settings.plain_hosts)
+    findings += collect("listeners", environment.check_listeners, settings)
     findings += collect("sealing", environment.check_sealing, settings)
     findings += collect("secrets", secrets.check_provider, settings)
     readers = settings.readers_group

@@ -1,7 +1,8 @@
-"""The HTTP server of the bridge: `/metrics`, `/health`, `/livez`, `/readyz`; on loopback."""
+"""The HTTP server of the bridge: `/metrics`, `/health`, `/livez`, `/readyz`."""
 
 from __future__ import annotations
 
+import hmac
 import logging
 import threading
 import time
@@ -32,9 +33,11 @@ class BridgeServer:
         port: Where to listen; 0 is any that is free.
         health: Says whether the pipeline failed, and what was found, as JSON.
         after_read: Called each time the files were read.
+        host: The address to listen at; the settings refuse one of others without a token.
+        token: What whoever asks has to show; None is nothing.
 
     Raises:
-        OSError: The port is not free.
+        OSError: The address is not of this machine, or the port is not free.
     """
 
     def __init__(
@@ -43,12 +46,14 @@ class BridgeServer:
         port: int,
         health: Callable[[], tuple[bool, bytes]],
         after_read: Callable[[], None] = lambda: None,
+        host: str = _HOST,
+        token: str | None = None,
     ) -> None:
         self._bridge, self._health, self._after_read = bridge, health, after_read
         self._why_not_ready = "the files were not read yet"
         self._read_s = time.monotonic()
-        self._server = _Server((_HOST, port), _Handler)
-        self._server.answer = self._answer
+        self._server = _Server((host, port), _Handler)
+        self._server.answer, self._server.token = self._answer, token
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="telemetry", daemon=True
         )
@@ -110,6 +115,7 @@ def _state(why_not: str) -> tuple[HTTPStatus, str, bytes]:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     answer: object = None
+    token: str | None = None
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -120,6 +126,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         assert isinstance(self.server, _Server) and callable(self.server.answer)
         path = self.path.partition("?")[0]
+        if self.server.token is not None and not self._shows(self.server.token):
+            self.send_response(HTTPStatus.UNAUTHORIZED)
+            self.send_header("WWW-Authenticate", "Bearer")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         try:
             status, content_type, text = self.server.answer(path, self.headers.get("Accept", ""))
         except Exception:  # also of libraries, at whatever a header holds
@@ -131,6 +143,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text)
+
+    def _shows(self, token: str) -> bool:
+        given = self.headers.get("Authorization", "").encode("latin-1", "replace")
+        return hmac.compare_digest(given, f"Bearer {token}".encode())
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: a scrape every few seconds is not worth a line."""

@@ -146,7 +146,7 @@ class TestUnknownKeys:
     def test_argument(self):
         """An unknown argument is refused; without a near key all are listed."""
         (problem,) = problems_of(zzz=1)
-        assert problem.startswith("argument: zzz is not a known key (known keys: alert_attempts")
+        assert problem.startswith("argument: zzz is not a known key (known keys: alert_a")
 
     def test_config_file_inside_config_file(self, folder):
         """A settings file cannot name another."""

@@ -92,3 +92,25 @@ def test_the_health(server: str):
 
     assert (200, {"health": "healthy"}) == (healthy.status_code, healthy.json())
     assert (503, {"health": "failed"}) == (failed.status_code, failed.json())
+
+
+def test_with_a_token(folder: Path):
+    """Who does not show it is refused at every path, and learns nothing; who does is answered."""
+    stop = threading.Event()
+    server = BridgeServer(Bridge(folder), 0, lambda: (False, b"{}"), token="a-token-of-letters")
+    thread = threading.Thread(target=server.run, args=(stop, 0.1))
+    thread.start()
+
+    def status(path: str, **headers: str | bytes) -> int:
+        return httpx.get(f"http://127.0.0.1:{server.port}{path}", headers=headers).status_code
+
+    try:
+        for given in ({}, {"Authorization": "Bearer another"}, {"Authorization": b"Bearer \xfc"}):
+            assert {401} == {status(path, **given) for path in ("/metrics", "/livez", "/other")}
+        shown = {"Authorization": "Bearer a-token-of-letters"}
+        assert [200, 200, 404] == [
+            status(path, **shown) for path in ("/metrics", "/livez", "/other")
+        ]
+    finally:
+        stop.set()
+        thread.join()
