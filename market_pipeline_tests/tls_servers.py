@@ -33,14 +33,20 @@ class _Server(ThreadingHTTPServer):
         pass
 
 
+def offering(certificates: Certificates, newest: ssl.TLSVersion) -> ssl.SSLContext:
+    """What a server speaks TLS with, of no version that is newer."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.server, certificates.key)
+    context.maximum_version = newest
+    return context
+
+
 @contextmanager
 def serving_tls(
     certificates: Certificates, newest: ssl.TLSVersion
 ) -> Iterator[tuple[str, list[str]]]:
     """Its address, and the paths that it was asked for."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificates.server, certificates.key)
-    context.maximum_version = newest
+    context = offering(certificates, newest)
     with _Server(("127.0.0.1", 0), _Handler) as server:
         server.asked = []  # type: ignore[attr-defined]
         server.socket = context.wrap_socket(

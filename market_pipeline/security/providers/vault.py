@@ -55,7 +55,8 @@ def read(settings: Settings) -> dict[str, str]:
         ) as answer:
             body = _body(answer)
     except httpx.HTTPError as error:  # its text may hold what was sent
-        raise refused(_NAME, "address", f"Vault cannot be asked ({type(error).__name__})") from None
+        why = _of_tls(error, settings) or ("address", f"({type(error).__name__})")
+        raise refused(_NAME, why[0], f"Vault cannot be asked {why[1]}") from None
     if answer.status_code != HTTPStatus.OK:
         other = ("address", f"Vault answered {answer.status_code}")
         raise refused(_NAME, *_ANSWERS.get(answer.status_code, other))
@@ -71,6 +72,18 @@ def _context(settings: Settings) -> ssl.SSLContext:
         ) from None
     context.minimum_version = ssl.TLSVersion[f"TLSv{settings.tls_minimum.replace('.', '_')}"]
     return context
+
+
+def _of_tls(error: BaseException | None, settings: Settings) -> tuple[str, str] | None:
+    """The setting to look at, and why, if TLS is why; else None."""
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__cause__ or error.__context__
+    if error is None:
+        return None
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "ca_bundle", "(its TLS certificate was not accepted)"
+    minimum = f"TLS {settings.tls_minimum} or newer (PIPELINE_TLS_MINIMUM)"
+    return "address", f"(it was not reached by {minimum})"
 
 
 def _body(answer: httpx.Response) -> bytes:

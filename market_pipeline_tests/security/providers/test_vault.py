@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import ssl
+
 import pytest
 
 from market_pipeline.config.providers import forget_provided
@@ -8,6 +10,8 @@ from market_pipeline.errors import SettingsError
 from market_pipeline.scrub.scrubber import scrubbed
 from market_pipeline.store._credentials import credentials_kind, session
 from market_pipeline_tests.security.providers.vaults import ROOT_TOKEN, AnsweringVault, openbao
+from market_pipeline_tests.store.certificates import make_certificates
+from market_pipeline_tests.tls_servers import offering
 
 HOOK = "https://hooks.example/services/T0K3Nabc"
 
@@ -116,6 +120,32 @@ def test_answers_that_nobody_expects(vault, setting, folder, monkeypatch):
     monkeypatch.setattr("market_pipeline.security.providers.vault.read", lambda _: {}["planted"])
     found.append(problem())
     assert [] == [text for text in found if "provider vault" not in text or "planted" in text]
+
+
+@pytest.mark.parametrize(
+    ("newest", "minimum", "trusted", "said"),
+    [
+        ("1.3", "1.3", True, None),
+        ("1.2", "1.2", True, None),
+        ("1.2", "1.3", True, "PIPELINE_TLS_MINIMUM"),
+        ("1.3", "1.3", False, "PIPELINE_SECRETS__CA_BUNDLE"),
+    ],
+    ids=["1.3", "1.2 that is accepted", "1.2", "another authority"],
+)
+def test_tls(setting, folder, monkeypatch, newest, minimum, trusted, said):
+    """Vault is asked over TLS 1.3, or 1.2 where the settings accept it, if its certificate is of
+    an authority that they name; otherwise the token is not sent, and the error says which is wrong.
+    """
+    certificates = make_certificates(folder)
+    context = offering(certificates, ssl.TLSVersion[f"TLSv1_{newest[-1]}"])
+    with AnsweringVault().serving(context) as vault:
+        vault.values = {"PIPELINE_ALERT_SLACK_URLS": HOOK}
+        setting(provider="vault", address=vault.address, path="kv/lake", token=ROOT_TOKEN)
+        monkeypatch.setenv("PIPELINE_TLS_MINIMUM", minimum)
+        if trusted:
+            setting(ca_bundle=certificates.authority)
+        assert HOOK == hooks() if said is None else said in problem()
+        assert (said is None) == vault.asked
 
 
 def test_token_of_a_file(vault, setting, folder):

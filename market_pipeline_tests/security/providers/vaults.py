@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -58,7 +59,12 @@ class AnsweringVault:
         return 200, {"data": {"data": self.values, "metadata": {"version": 1}}}
 
     @contextmanager
-    def serving(self) -> Iterator[AnsweringVault]:
+    def serving(self, tls: ssl.SSLContext | None = None) -> Iterator[AnsweringVault]:
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
+            self.address = f"https://localhost:{self._server.server_address[1]}"
         Thread(target=self._server.serve_forever, daemon=True).start()
         try:
             yield self
