@@ -26,6 +26,7 @@ from market_pipeline.doctor.folders import written_to
 from market_pipeline.machine import give_memory_back, panic_without_backtrace
 from market_pipeline.scrub.exits import scrub_exits
 from market_pipeline.security.disks import require_encrypted
+from market_pipeline.telemetry.logs import DAGSTER, begin
 from market_pipeline.warehouse.layout import PRIVATE_UMASK, Warehouse
 
 __all__ = ["defs"]
@@ -41,6 +42,7 @@ _settings = load_settings()
 if _settings.require_encrypted_disk:
     require_encrypted(written_to(_settings.data_dir))
 record_settings(_settings)
+begin(_settings, DAGSTER)
 _warehouse = Warehouse(_settings.data_dir)
 
 defs = dg.Definitions(

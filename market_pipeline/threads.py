@@ -20,6 +20,7 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, InvalidStateError, wait
 from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -125,12 +126,12 @@ class Workers(Executor):
     def submit(
         self, fn: Callable[_Given, _Result], /, *args: _Given.args, **kwargs: _Given.kwargs
     ) -> Future[_Result]:
-        """Has a thread call it.
+        """Has a thread call it, in a copy of the context (`contextvars`) it is called in here.
 
         Raises:
             ThreadDied: There is no thread, and none can be started.
         """
-        job = _Job(self, partial(fn, *args, **kwargs))
+        job = _Job(self, partial(copy_context().run, fn, *args, **kwargs))
         with self._lock:
             if self._is_closed:
                 raise RuntimeError(f"{self._name}: no job is taken after the end")

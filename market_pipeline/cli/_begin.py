@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from market_pipeline.errors import SettingsError
 from market_pipeline.scrub.guessed import MARK, is_secret_name
 from market_pipeline.scrub.scrubber import scrubbed
 
 __all__ = ["begin"]
 
-# Two touch no data, and must leave a folder as they find it; the third looks from a timer whether
-# all is well, and has to do so where nothing can be recorded. `access` records what it does: what
-# root records before, the runner could not append to.
-_UNRECORDED = {"access", "audit", "doctor", "health"}
+# They touch no data, and must leave a folder as they find it. `access` records what it does: what
+# root writes before, the runner could not append to.
+_LEAVING_ALL = {"access", "audit", "doctor", "logs"}
+# It looks from a timer whether all is well, and has to do so where nothing can be recorded.
+_UNRECORDED = {*_LEAVING_ALL, "health"}
 # They say what is wrong, or are needed to move away from a plain disk.
 _ON_ANY_DISK = {*_UNRECORDED, "keys"}
 
@@ -21,21 +21,23 @@ _ON_ANY_DISK = {*_UNRECORDED, "keys"}
 def begin(verb: str, arguments: Sequence[str]) -> None:
     """Records that a verb begins, and which settings it found changed.
 
-    Without usable settings nothing is recorded: what needs them fails, and says why.
+    Without usable settings nothing is recorded: what needs them fails, and says why; the log has
+    it, as far as they say where.
 
     Raises:
         SettingsError: A folder lies on a plain disk, and the settings want none.
         AuditError: Accesses have to be recorded, and this one cannot be.
     """
     from market_pipeline.audit.record import acting_as, record, record_settings
-    from market_pipeline.config.settings import load_settings
+    from market_pipeline.config.settings import usable_settings
+    from market_pipeline.telemetry import logs
 
     acting_as("health" if verb == "health" else "cli", verb)
-    if verb in _UNRECORDED:
+    if verb in _LEAVING_ALL:
         return
-    try:
-        settings = load_settings()
-    except SettingsError:
+    settings, problems = usable_settings()
+    logs.begin(settings, verb)
+    if verb in _UNRECORDED or problems:
         return
     if settings.require_encrypted_disk and verb not in _ON_ANY_DISK:
         from market_pipeline.doctor.folders import written_to

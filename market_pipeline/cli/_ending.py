@@ -1,23 +1,30 @@
-"""How verbs end that run from timers and scripts: their exit codes and times as figures."""
+"""How verbs end: exit codes and times of those that timers run as figures, errors in the log."""
 
 from __future__ import annotations
 
+import logging
 import signal
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
+
+from market_pipeline.errors import MarketPipelineError
 
 __all__ = ["ending_recorded"]
 
 _RECORDED = {"capture", "fetch", "golden", "health", "inventory", "prune", "recording", "run"}
 """Those that somebody only looks at have no figures, and need not wait for their library."""
 
+_EXITS = (typer.Exit, typer.Abort, typer.TyperException)
+"""What typer ends a verb with: as it was asked to, or for wrong usage."""
+
 
 @contextmanager
 def ending_recorded(verb: str) -> Iterator[None]:
-    """Records with which exit code the block ends, and how long it took.
+    """Records with which exit code the block ends, and how long it took; the log has an error.
 
     The code is what the console script makes of what is raised; `script` and click do that later.
     """
@@ -26,6 +33,8 @@ def ending_recorded(verb: str) -> Iterator[None]:
         yield
     except BaseException as error:
         code = _exit_code(error)
+        if isinstance(error, Exception) and not isinstance(error, _EXITS):
+            _note(error)
         raise
     finally:
         if verb in _RECORDED:
@@ -54,3 +63,12 @@ def _record(verb: str, code: int, took_s: float) -> None:
     record(COMMAND_EXIT, code, verb=verb)
     record(COMMAND_END, time.time(), verb=verb)
     flush()
+
+
+def _note(error: Exception) -> None:
+    """Has the log say what ended a verb; whoever called it reads it on standard error."""
+    from market_pipeline.telemetry.logs import note
+
+    is_ours = isinstance(error, MarketPipelineError)
+    trace = "" if is_ours else "".join(traceback.format_exception(error))
+    note(logging.ERROR, __name__, str(error), error=trace)

@@ -25,6 +25,7 @@ from market_pipeline.cli.health import health
 from market_pipeline.cli.inventory import inventory
 from market_pipeline.cli.keys import keys
 from market_pipeline.cli.lineage import lineage
+from market_pipeline.cli.logs import logs
 from market_pipeline.cli.prune import prune
 from market_pipeline.cli.recording import recording
 from market_pipeline.cli.report import report
@@ -104,6 +105,7 @@ for verb in (
     doctor,
     access,
     health,
+    logs,
     simulate,
     demo,
 ):

@@ -246,7 +246,10 @@ class _View:
         return self._thread.is_alive()
 
     def report(self, level: str, text: str) -> None:
-        """Prints what happened, on standard error."""
+        """Prints what happened, on standard error, and has the log say it."""
+        from market_pipeline.telemetry.logs import LEVELS, note
+
+        note(LEVELS[level], __name__, text)
         line = f"{level}: {text}"
         self._say(lambda: self._errors.print(line, style=_STYLES[level], soft_wrap=True))
 

@@ -17,6 +17,8 @@ from market_pipeline.cli.days import daily_runs
 from market_pipeline.cli.script import run_script
 from market_pipeline.cli.signals import stoppable
 from market_pipeline.cli.workers import Ended, Ready, Step
+from market_pipeline.config.settings import usable_settings
+from market_pipeline.telemetry import logs
 
 __all__ = ["start"]
 
@@ -36,6 +38,7 @@ def _run_until_stopped() -> None:
 def _serve(connection: Connection) -> None:
     """Runs the days that the verb hands over, until it has no more."""
     asked = connection.recv()
+    logs.begin(usable_settings()[0], "run")
     days: SimpleQueue[date | None] = SimpleQueue()
     Thread(target=_hear, args=(connection, days), daemon=True, name="verb").start()
     with daily_runs(asked.ids, force=asked.force) as runs:

@@ -1,13 +1,13 @@
-"""Settings of telemetry: whether figures of the pipeline itself are kept, and where served."""
+"""Settings of telemetry: what the pipeline keeps about itself, where, and where it is served."""
 
 from __future__ import annotations
 
 from ipaddress import IPv4Address
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr
 
-from market_pipeline.config.values import Integer, blank_is_none
+from market_pipeline.config.values import Integer, OptionalPath, blank_is_none
 
 __all__ = ["TelemetrySettings"]
 
@@ -57,4 +57,18 @@ class TelemetrySettings(BaseModel):
             "What `telemetry serve` has clients show (`Authorization: Bearer …`), 16 characters or "
             "more. A secret."
         ),
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info",
+        description="The least level of what is logged: debug, info, warning or error.",
+    )
+    log_to: Literal["file", "journald", "none"] = Field(
+        default="file",
+        description=(
+            "Where processes log to: file (one for each below `log_dir`), journald, or none."
+        ),
+    )
+    log_dir: OptionalPath = Field(
+        default=None,
+        description="The folder of the files of logs; without it `logs` inside `data_dir`.",
     )

@@ -5,25 +5,39 @@ changes back; it asks before many of them which tables and columns there are; an
 changes it commits in up to three pieces. A run has some two hundred events: with connections that
 stay open, tables that are asked for once and a transaction for each event they take a third of the
 processor time. No secret is written.
+
+What a run says and how it ends goes to the log of the process too, so that it stands between the
+lines of what its steps called.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from threading import local
 
 import sqlalchemy
-from dagster import EventLogEntry
+from dagster import DagsterEventType, EventLogEntry
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS, create_db_conn_string
 
+from market_pipeline.config.settings import usable_settings
 from market_pipeline.defs.scrubbed_writes import scrub_writes
+from market_pipeline.telemetry import logs
 
 __all__ = ["EventLog"]
 
 _NAME = "event_log"
+_MILESTONES = {
+    DagsterEventType.RUN_START,
+    DagsterEventType.RUN_SUCCESS,
+    DagsterEventType.RUN_CANCELED,
+    DagsterEventType.STEP_START,
+    DagsterEventType.STEP_SUCCESS,
+}
+"""Dagster logs them, as all that is no failure, for debugging only."""
 
 
 class _Held(local):
@@ -46,6 +60,8 @@ class EventLog(ConsolidatedSqliteEventLogStorage):
             connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS},
         )
         scrub_writes(engine)
+        # The daemon and the web server import no code of ours but this.
+        logs.begin(usable_settings()[0], logs.DAGSTER)
         return engine
 
     @cached_property
@@ -84,6 +100,7 @@ class EventLog(ConsolidatedSqliteEventLogStorage):
         """Keeps an event, and what it tells of assets and checks, in one transaction."""
         with self._transaction():
             super().store_event(event)
+        _note(event)
 
     def has_table(self, table_name: str) -> bool:
         """Whether a table is there; none ever goes."""
@@ -101,3 +118,21 @@ class EventLog(ConsolidatedSqliteEventLogStorage):
         """Closes the connections."""
         super().dispose()  # type: ignore[no-untyped-call]  # Dagster's own
         self._engine.dispose()
+
+
+def _note(event: EventLogEntry) -> None:
+    """Has the log say it, too; of Dagster's own events what failed, and the milestones."""
+    level, error = int(event.level), event.error_info
+    of_dagster = event.dagster_event
+    if of_dagster is not None:
+        error = getattr(of_dagster.event_specific_data, "error", None) or error
+        if of_dagster.event_type in _MILESTONES:
+            level = logging.INFO
+    logs.note(
+        level,
+        "dagster",
+        event.message,
+        error=error.to_string() if error else "",
+        run=event.run_id,
+        step=event.step_key or "",
+    )

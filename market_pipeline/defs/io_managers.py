@@ -156,7 +156,7 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
     def handle_output(self, context: dg.OutputContext, obj: PartitionFiles) -> None:
         """Publishes a day's files; a killed run leaves the partition that was there before."""
         table, day = TABLES[context.asset_key.path[-1]], _day(context)
-        with publishing(context.add_output_metadata, table.sql_name):
+        with publishing(context.add_output_metadata, table):
             warehouse = _warehouse(self.data_dir)
             hashes = {
                 instrument: files_sha256(part.sha256 for part in parts)
@@ -301,7 +301,7 @@ class _SmallTables(DbIOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
         table = TABLES[context.asset_key.path[-1]]
-        with publishing(context.add_output_metadata, table.sql_name):
+        with publishing(context.add_output_metadata, table):
             super().handle_output(context, obj)
 
     def load_input(self, context: dg.InputContext) -> object:

@@ -8,16 +8,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from dagster._core.storage.tags import PARTITION_NAME_TAG
 from pydantic import Field
 
 from market_pipeline.config.instruments import Instrument, load_instruments, select_instruments
 from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.defs.partitions import day_of
 from market_pipeline.errors import SettingsError
+from market_pipeline.shown import shown_logger
 from market_pipeline.stages.recorded_day import RecordedDay, UnchangedDay, recorded_day
 from market_pipeline.tables import with_catalogue
 from market_pipeline.telemetry.recording import begin, flush, record
 from market_pipeline.telemetry.table import UNCHANGED_DAYS
+from market_pipeline.telemetry.work import Work, enter, working
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import MadeOf
 from market_pipeline.warehouse.tables import Table
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from market_pipeline.store.client import Store
 
 __all__ = ["FORCE_TAG", "Pipeline"]
+
+_LOG = shown_logger(__name__)
 
 FORCE_TAG = "market_pipeline/force"
 """The tag of a run, with the value `true`, that does what `force` in its config does."""
@@ -64,6 +69,8 @@ class Pipeline(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Have figures of the run, or of the sensors and schedules, recorded from here on."""
+        if context.run is not None:
+            enter(Work(context.run.run_id, context.run.tags.get(PARTITION_NAME_TAG, "")))
         with suppress(SettingsError):  # whoever asks for the settings will meet it, too
             begin(self.settings, "daemon" if context.run is None else "run")
 
@@ -72,6 +79,7 @@ class Pipeline(dg.ConfigurableResource):  # type: ignore[type-arg]
         if "store" in self.__dict__ and self.store is not None:
             self.store.close()
         flush()
+        enter(Work())
 
     @cached_property
     def selected(self) -> tuple[Instrument, ...]:
@@ -103,6 +111,9 @@ class Pipeline(dg.ConfigurableResource):  # type: ignore[type-arg]
     ) -> dict[str, UnchangedDay]:
         """By id, what is published of the instruments that need not be made again; logged.
 
+        Each of them in the process's log only: a line in that of the run takes some milliseconds,
+        and a run that has nothing to do would take most of its time for them.
+
         Args:
             context: Of the step.
             tables: The tables that are made together.
@@ -112,11 +123,15 @@ class Pipeline(dg.ConfigurableResource):  # type: ignore[type-arg]
         unchanged: dict[str, UnchangedDay] = {}
         if recorded is None:
             return unchanged
-        for instrument in (each for each in self.selected if each.id in made_of):
+        asked = [each for each in self.selected if each.id in made_of]
+        for instrument in asked:
             found = recorded.unchanged(instrument, made_of[instrument.id])
             if found is not None:
                 unchanged[instrument.id] = found
-                context.log.info(f"{instrument.id}: not made again, {found.text}")
+                with working(instrument=instrument.id):
+                    _LOG.info("%s: not made again, %s", instrument.id, found.text)
+        if unchanged:
+            context.log.info(f"{len(unchanged):,} of {len(asked):,} instruments: not made again")
         record(UNCHANGED_DAYS, len(unchanged), table=tables[0].sql_name)
         return unchanged
 

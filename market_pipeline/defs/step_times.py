@@ -20,11 +20,13 @@ from market_pipeline.defs.telemetry import record_step
 from market_pipeline.machine import peak_rss_mb
 from market_pipeline.telemetry.recording import record
 from market_pipeline.telemetry.table import PUBLISH_CPU, PUBLISH_DURATION, PUBLISH_FAILURES
+from market_pipeline.telemetry.work import current, working
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from market_pipeline.defs.describe import Metadata
+    from market_pipeline.warehouse.tables import Table
 
 __all__ = ["loading", "makes", "publishing", "step_metadata"]
 
@@ -77,13 +79,16 @@ def makes(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Re
 
     @wraps(function)
     def call(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
-        with _recorded(_step_name(args, function.__name__)), _step.made.more():
+        step = _step_name(args, function.__name__)
+        with working(step=step), _recorded(step), _step.made.more():
             return function(*args, **kwargs)
 
     @wraps(function)
     def steps(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> Iterator[object]:
+        step = _step_name(args, function.__name__)
         with (
-            _recorded(_step_name(args, function.__name__)),
+            working(step=step),
+            _recorded(step),
             closing(cast("Generator[object]", function(*args, **kwargs))) as outputs,
         ):
             while True:
@@ -140,16 +145,17 @@ def step_metadata() -> Metadata:
 
 
 @contextmanager
-def publishing(tell: Callable[[Metadata], None], table: str) -> Iterator[None]:
+def publishing(tell: Callable[[Metadata], None], table: Table) -> Iterator[None]:
     """Tells and records what the block took, which publishes a day of a table."""
     taken = _Taken()
     try:
-        with taken.more():
+        # A step that has only this output has ended, and has its name.
+        with working(step=current().step or table.name), taken.more():
             yield
     except Exception:
-        record(PUBLISH_FAILURES, 1, table=table)
+        record(PUBLISH_FAILURES, 1, table=table.sql_name)
         raise
-    record(PUBLISH_FAILURES, 0, table=table)
-    record(PUBLISH_DURATION, taken.wall_s, table=table)
-    record(PUBLISH_CPU, taken.cpu_s, table=table)
+    record(PUBLISH_FAILURES, 0, table=table.sql_name)
+    record(PUBLISH_DURATION, taken.wall_s, table=table.sql_name)
+    record(PUBLISH_CPU, taken.cpu_s, table=table.sql_name)
     tell({"publish_cpu_seconds": round(taken.cpu_s, 3)})

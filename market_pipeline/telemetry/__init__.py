@@ -1,4 +1,4 @@
-"""What the pipeline says of itself in figures: declared, recorded, kept as files, and served.
+"""What the pipeline says of itself: figures, kept as files and served, and the log of processes.
 
-May import `errors`, `config` and `warehouse`.
+May import `scrub`, `errors`, `config` and `warehouse`.
 """

@@ -19,6 +19,7 @@ from market_pipeline.quality.intervals import IntArray
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.shown import shown_logger
 from market_pipeline.stages.published_rows import records_of
+from market_pipeline.telemetry.work import working
 
 __all__ = ["Measured", "MeasuredBook", "make_each", "measure_each"]
 
@@ -92,21 +93,24 @@ def make_each(
     """As `measure_each`, of the books that `book_of` gives: None for none, a text for why not."""
     measured: Measured[_Made] = Measured()
     for instrument in instruments:
-        try:
-            book = book_of(instrument)
-            if isinstance(book, str):
-                measured.without[instrument.id] = book
-            elif book is not None:
-                measured.made[instrument.id] = make(instrument, book)
-        except Exception as error:
-            if is_of_machine(error):
-                raise
-            measured.failed.add(instrument.id)
-            if isinstance(error, MarketPipelineError):
-                measured.without[instrument.id] = str(error)
-            else:
-                _LOG.exception("%s %s: %s", instrument.id, day, what)
-                measured.without[instrument.id] = f"{error_text(error)}. See the log of the run."
+        with working(instrument=instrument.id):
+            try:
+                book = book_of(instrument)
+                if isinstance(book, str):
+                    measured.without[instrument.id] = book
+                elif book is not None:
+                    measured.made[instrument.id] = make(instrument, book)
+            except Exception as error:
+                if is_of_machine(error):
+                    raise
+                measured.failed.add(instrument.id)
+                if isinstance(error, MarketPipelineError):
+                    measured.without[instrument.id] = str(error)
+                else:
+                    _LOG.exception("%s %s: %s", instrument.id, day, what)
+                    measured.without[instrument.id] = (
+                        f"{error_text(error)}. See the log of the run."
+                    )
     for name, reason in measured.without.items():
         warn(f"{name} has no {what}: {reason}")
     return measured

@@ -32,6 +32,7 @@ from market_pipeline.sources.crypto_lake import (
 from market_pipeline.stages.raw.message_index import forget_messages, keep_messages
 from market_pipeline.stages.raw.objects import NOT_ALL_FETCHED, RegisteredDay
 from market_pipeline.stages.raw.register import no_file
+from market_pipeline.telemetry.work import working
 from market_pipeline.warehouse.layout import Warehouse
 
 __all__ = ["profile_day", "profile_shards"]
@@ -55,13 +56,13 @@ def profile_day(
         Exception: What is the machine's (`errors.is_of_machine`).
     """
     give_back_memory()
-    return [
-        _profile(
-            raw.lake, table, instrument, raw.day, partial(objects.files_of, instrument), warehouse
-        )
-        for instrument in instruments
-        for table, objects in raw.tables
-    ]
+    rows = []
+    for instrument in instruments:
+        with working(instrument=instrument.id):
+            for table, objects in raw.tables:
+                files = partial(objects.files_of, instrument)
+                rows.append(_profile(raw.lake, table, instrument, raw.day, files, warehouse))
+    return rows
 
 
 def profile_shards(

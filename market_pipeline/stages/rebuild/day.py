@@ -27,6 +27,7 @@ from market_pipeline.stages.raw.objects import RegisteredDay
 from market_pipeline.stages.rebuild.instrument import blank_record, rebuild_instrument
 from market_pipeline.stages.rebuild.quarantine import BadFile, bad_files, keep_copy
 from market_pipeline.stages.recorded_day import RecordedDay, UnchangedDay
+from market_pipeline.telemetry.work import working
 from market_pipeline.threads import Workers
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import MadeOf
@@ -137,11 +138,11 @@ def rebuild_day(
         )
 
     with Workers(workers, "rebuild") as pool:
-        for instrument, (files, record, set_aside) in zip(
-            instruments, pool.map(outcome, instruments), strict=True
-        ):
+        outcomes = pool.map(outcome, instruments)
+        for instrument, (files, record, set_aside) in zip(instruments, outcomes, strict=True):
             day.set_aside[instrument.id] = set_aside
-            progress(f"{instrument.id}: {day.add(instrument, files, record)}")
+            with working(instrument=instrument.id):
+                progress(f"{instrument.id}: {day.add(instrument, files, record)}")
     return day
 
 
@@ -170,38 +171,41 @@ def _attempt(
     overlap: bool,
     published: Warehouse | None,
 ) -> _Attempt:
-    files: dict[str, list[StagedFile]] = {}
-    failure: Exception | None = None
-    try:
-        files, record = rebuild_instrument(
-            raw,
-            instrument,
-            settings,
-            warehouse,
-            made_of,
-            progress,
-            overlap=overlap,
-            published=published,
-        )
-        # A value that fits no column must not show when the rows of all are written.
-        REBUILDS.frame([record.as_record()])
-    except Exception as error:
-        if is_of_machine(error):
-            raise
-        files, failure = {}, error
-        record = _failed(raw, instrument, error)
-    set_aside = _set_aside(raw, instrument, failure, record)
-    if published is None:
-        for bad in set_aside:
-            try:
-                copy = f"A copy of {bad.below_lake} is kept as {keep_copy(warehouse, bad)}."
-            except LakeFileError as error:  # it changed meanwhile, and is to be registered again
-                copy = f"No copy of {bad.below_lake} is kept: {error}"
-            if failure is None:
-                progress(f"{instrument.id}: {copy}")
-            else:
-                record = replace(record, failure=f"{record.failure} {copy}")
-    return files, record, set_aside
+    with working(instrument=instrument.id):
+        files: dict[str, list[StagedFile]] = {}
+        failure: Exception | None = None
+        try:
+            files, record = rebuild_instrument(
+                raw,
+                instrument,
+                settings,
+                warehouse,
+                made_of,
+                progress,
+                overlap=overlap,
+                published=published,
+            )
+            # A value that fits no column must not show when the rows of all are written.
+            REBUILDS.frame([record.as_record()])
+        except Exception as error:
+            if is_of_machine(error):
+                raise
+            files, failure = {}, error
+            record = _failed(raw, instrument, error)
+        set_aside = _set_aside(raw, instrument, failure, record)
+        if published is None:
+            for bad in set_aside:
+                try:
+                    copy = f"A copy of {bad.below_lake} is kept as {keep_copy(warehouse, bad)}."
+                except (
+                    LakeFileError
+                ) as error:  # it changed meanwhile, and is to be registered again
+                    copy = f"No copy of {bad.below_lake} is kept: {error}"
+                if failure is None:
+                    progress(f"{instrument.id}: {copy}")
+                else:
+                    record = replace(record, failure=f"{record.failure} {copy}")
+        return files, record, set_aside
 
 
 def _failed(raw: RegisteredDay, instrument: Instrument, error: Exception) -> RebuildRecord:

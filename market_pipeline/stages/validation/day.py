@@ -39,6 +39,7 @@ from market_pipeline.stages.validation.rebuild import measure_rebuild
 from market_pipeline.stages.validation.reference_replay import measure_reference_replay
 from market_pipeline.stages.validation.snapshot_match import measure_snapshot_match
 from market_pipeline.stages.validation.trade_through import measure_trade_through
+from market_pipeline.telemetry.work import working
 
 __all__ = ["DAY_MEASURES", "LOCATORS", "RAW_MEASURES", "ValidatedDay", "report_day"]
 
@@ -108,10 +109,11 @@ def report_day(
         settings: How much to look at, and how long after the day's end its data is due.
         as_of_ns: When the verdict is given: a day without data is pending until it is due.
     """
-    return [
-        _validated(lookups, instrument, books, settings, as_of_ns=as_of_ns)
-        for instrument in instruments
-    ]
+    validated = []
+    for instrument in instruments:
+        with working(instrument=instrument.id):
+            validated.append(_validated(lookups, instrument, books, settings, as_of_ns=as_of_ns))
+    return validated
 
 
 def _validated(
