@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from market_pipeline.warehouse.layout import make_private_folder
 from market_pipeline_tests.cli.conftest import GOOD, NONE
 from market_pipeline_tests.defs.workspace import Workspace
 from market_pipeline_tests.sources.simulated.days import DAY, NEXT_DAY
@@ -57,6 +58,7 @@ def test_refused(workspace: Workspace, arguments: tuple[str, ...], why: str):
 
 def test_what_ends_a_verb(workspace: Workspace):
     """The error that a verb ends with is in the log, and in that of all errors."""
+    make_private_folder(workspace.data_dir)  # where there is none, nothing is logged
     days = ("--start-date", f"{DAY}", "--end-date", f"{DAY}")
     ended = workspace.run("analyze", *days, "--instrument", "NO:SUCH-THING")
     assert (2, True) == (ended.exit_code, "NO:SUCH-THING" in ended.errors)

@@ -154,4 +154,6 @@ def test_every_byte(tmp_path: Path):
     assert 2 == refused.exit_code
     text = "".join(file.read_text() for file in work.root.glob("*.*"))
     assert "[secret]" in text
+    logged = {path.name.partition("-")[0] for path in (work.data_dir / "logs").iterdir()}
+    assert {"run", "dagster", "errors.jsonl"} <= logged
     assert [] == leaks(PLANTED, [work.root])

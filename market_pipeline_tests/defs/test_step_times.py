@@ -9,6 +9,7 @@ import pytest
 
 from market_pipeline.defs import step_times
 from market_pipeline.defs.step_times import loading, makes, publishing, step_metadata
+from market_pipeline.tables import TABLES
 
 
 class Clock:
@@ -95,7 +96,7 @@ def test_a_step_that_fails(clock: Clock):
 def test_an_output_that_is_published(clock: Clock):
     """It is told what its own publishing took."""
     told: dict[str, object] = {}
-    with publishing(told.update, "books.bbo"):
+    with publishing(told.update, TABLES["book_bbo"]):
         clock.work(5)
 
     assert {"publish_cpu_seconds": 2.5} == told
