@@ -17,6 +17,7 @@ import smtplib
 import ssl
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate
@@ -145,7 +146,8 @@ def _mailed(
         if mail["password"] is not None:
             server.login(mail["user"] or "", mail["password"])
         server.send_message(_letter(payload, mail))
-        server.putcmd("quit")  # it has the mail: whatever it says now does not matter
+        with suppress(OSError):  # it has the mail: whatever it says now does not matter
+            server.putcmd("quit")
     except smtplib.SMTPNotSupportedError:
         return {"refused": "it does not offer what it is asked for: STARTTLS, or a login"}
     except smtplib.SMTPRecipientsRefused as error:
