@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import BinaryIO, Protocol, get_args, get_type_hints
+from typing import Protocol, get_args, get_type_hints
 
 import msgspec
 import polars as pl
@@ -24,6 +24,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from market_pipeline.errors import SettingsError
+from market_pipeline.sources.recording.open_file import write_at
 from market_pipeline.warehouse.delta import settle_log
 from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder, written_whole
 
@@ -60,24 +61,23 @@ class JsonLines:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self.commits = folder, 0
-        self._files: dict[str, BinaryIO] = {}
+        self._files: dict[str, int] = {}
 
     def write(self, kind: str, rows: Sequence[Struct]) -> None:
         """See `Sink`."""
         if kind not in self._files:
             make_private_folder(self._folder)
             path = self._folder / f"{kind}.jsonl"
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_FILE)
-            self._files[kind] = os.fdopen(handle, "ab")
+            self._files[kind] = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_FILE)
         file = self._files[kind]
-        file.write(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
-        file.flush()
+        lines = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
+        write_at(file, os.fstat(file).st_size, lines)  # whole, or not at all
         self.commits += 1
 
     def close(self) -> None:
         """See `Sink`."""
         for file in self._files.values():
-            file.close()
+            os.close(file)
         self._files.clear()
 
 

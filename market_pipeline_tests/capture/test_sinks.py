@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 from pathlib import Path
 
 import polars as pl
@@ -42,6 +43,24 @@ def test_json_lines_are_continued(tmp_path):
         sink.close()
     file = tmp_path / "new" / "rows.jsonl"
     assert (2, {0o600}, 1) == (len(file.read_text().splitlines()), modes(tmp_path), sink.commits)
+
+
+def test_json_lines_are_whole_on_a_full_disk(tmp_path):
+    """Lines for which there is no room are an error, and none of them is left half written."""
+    sink = sink_of("jsonl", tmp_path, 60.0)
+    sink.write("rows", ROWS)
+    before = (tmp_path / "rows.jsonl").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 40, limits[1]))
+        with pytest.raises(OSError, match="File too large"):
+            sink.write("rows", ROWS * 9)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert before == (tmp_path / "rows.jsonl").read_bytes()
+    sink.write("rows", ROWS)
+    assert before * 2 == (tmp_path / "rows.jsonl").read_bytes()
+    sink.close()
 
 
 class TestDelta:

@@ -47,6 +47,26 @@ class TestSection:
         with pytest.raises(SettingsError, match="capture is a section"):
             load_settings()
 
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            *(
+                ("symbols", text)
+                for text in ("A,A", "A,a", "../../x", "A/../B", "/A", "A\\B", "A B")
+            ),
+            *(("symbols", text) for text in ("A\x07", "A/", "A" * 65)),
+            *(("streams", "depth,depth"), ("sinks", "jsonl,jsonl")),
+            *(("flush_ms", text) for text in ("0", "-1", "nan", "inf", "1e300", "1e-300")),
+            *(("sync_seconds", text) for text in ("0", "1e9", "-inf")),
+        ],
+        ids=repr,
+    )
+    def test_absurd_values(self, monkeypatch, name, value):
+        """Values that no capture can do with are refused by the name of their setting."""
+        monkeypatch.setenv(f"PIPELINE_CAPTURE__{name.upper()}", value)
+        with pytest.raises(SettingsError, match=f"PIPELINE_CAPTURE__{name.upper()}: "):
+            load_settings()
+
     def test_a_key_given_twice(self, folder, monkeypatch):
         """A key that stands twice in a source is a problem, in every source that can hold it so."""
         (folder / ".env").write_text("PIPELINE_THREADS=1\nPIPELINE_THREADS=2\n")
