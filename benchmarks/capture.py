@@ -35,6 +35,17 @@ _STEADY_A_SECOND, _BURST_A_SECOND = 5_000, 100_000
 _FLUSH, _SETTLED = 1_500, 42_000
 """What 5 ms bring at 300,000/s, and so many frames of 200 bytes as are put into files at once."""
 _LOST = ("refused", "silent")
+_SLEEPER = """
+import threading, time, sys
+late, end = [], []
+threading.Thread(target=lambda: (sys.stdin.read(), end.append(1)), daemon=True).start()
+while not end:
+    due = time.monotonic() + 0.005
+    time.sleep(0.005)
+    late.append(time.monotonic() - due)
+print(sorted(late)[len(late) * 99 // 100] * 1e3)
+"""
+"""How late the machine itself is: a process that does nothing but sleep for 5 ms."""
 
 
 def capture_figures(frames_number: int, drills: int) -> list[Figure]:
@@ -65,6 +76,9 @@ def _live_figures(number: int, live: bool) -> list[Figure]:
     return [
         _figure(f"{what}: receipt to system at 5,000/s, p50", "ms", found["steady"][0]),
         _figure(f"{what}: receipt to system at 5,000/s, p99", "ms", found["steady"][1], 10),
+        _figure(
+            f"{what}: a process that only sleeps is late meanwhile, p99", "ms", found["late_ms"]
+        ),
         _figure(f"{what}: through a burst of 100,000/s, p99", "ms", found["burst"][1], 300),
         _figure(f"{what}: CPU of {number:,} frames", "s / M frames", found["cpu_s_per_million"]),
         _figure(f"{what}: peak memory", "MB", found["peak_mb"], 512),
@@ -158,7 +172,11 @@ async def _live(folder: Path, number: int, live: bool) -> dict[str, object]:
         while not recorder._open:
             await asyncio.sleep(0.01)
         await send(_STEADY_A_SECOND, 3)  # kernels load
+        sleeper = subprocess.Popen(
+            [sys.executable, "-c", _SLEEPER], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
         steady = await send(_STEADY_A_SECOND, 10)
+        late, _ = await asyncio.to_thread(sleeper.communicate)
         burst = await send(_BURST_A_SECOND, 1)
         before_s = time.process_time()
         await send(1e9, number / 1e9)
@@ -167,6 +185,7 @@ async def _live(folder: Path, number: int, live: bool) -> dict[str, object]:
     venue.wait()
     return {
         "steady": steady,
+        "late_ms": float(late),
         "burst": burst,
         "cpu_s_per_million": cpu_s / number * 1e6,
         "peak_mb": peak_rss_mb(),
