@@ -12,6 +12,7 @@ from market_pipeline.security.master import ring_of
 from market_pipeline.security.ring import KeyRing, Purpose
 
 MASTER = bytes(range(32))
+MASTER_TEXT = base64.b64encode(MASTER).decode()
 
 
 def use_keys(
@@ -19,7 +20,7 @@ def use_keys(
 ) -> KeyRing:
     """Has this process open, and with `seal` also seal, with keys for some purposes."""
     monkeypatch.setenv("PIPELINE_DATA_DIR", str(data_dir))
-    monkeypatch.setenv("PIPELINE_MASTER_KEY", base64.b64encode(MASTER).decode())
+    monkeypatch.setenv("PIPELINE_MASTER_KEY", MASTER_TEXT)
     monkeypatch.setenv("PIPELINE_SEAL", seal)
     ring = ring_of(load_settings())
     for purpose in purposes:
