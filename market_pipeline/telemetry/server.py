@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hmac
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
 
 from market_pipeline.telemetry.bridge import Bridge
 from market_pipeline.telemetry.prometheus import scraped
@@ -21,6 +25,8 @@ _HOST = "127.0.0.1"
 _READ_EVERY_S = 2.0
 _STUCK_S = 60.0
 _REQUEST_S = 10.0
+_MOST_CLIENTS = 32
+_OWN_NAMES = {_HOST, "localhost", "::1"}
 _PLAIN = "text/plain; charset=utf-8"
 _JSON = "application/json"
 
@@ -113,9 +119,47 @@ def _state(why_not: str) -> tuple[HTTPStatus, str, bytes]:
 
 
 class _Server(ThreadingHTTPServer):
+    """So many clients at once: a further one takes the place of the one that came first.
+
+    A client that sends or reads slowly is cut off in time, however steadily it drips.
+    """
+
     daemon_threads = True
+    request_queue_size = _MOST_CLIENTS
     answer: object = None
     token: str | None = None
+
+    def __init__(self, *where: Any) -> None:
+        self._since_s: dict[socket.socket, float] = {}
+        self._lock = threading.Lock()
+        super().__init__(*where)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            if len(self._since_s) >= _MOST_CLIENTS:
+                self._cut_off(next(iter(self._since_s)))
+            self._since_s[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._since_s.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Twice a second."""
+        with self._lock:
+            until_s = time.monotonic() - _REQUEST_S
+            for late in [each for each, since_s in self._since_s.items() if since_s < until_s]:
+                self._cut_off(late)
+
+    def _cut_off(self, client: socket.socket) -> None:
+        del self._since_s[client]
+        with suppress(OSError):  # it has gone by itself
+            client.shutdown(socket.SHUT_RDWR)  # which ends its thread
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: the client has gone, or was cut off."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -132,12 +176,28 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
+        if self.server.token is None and not self._is_asked_by_own_name():
+            self._send(HTTPStatus.MISDIRECTED_REQUEST, _PLAIN, b"ask for 127.0.0.1 or localhost\n")
+            return
         try:
             status, content_type, text = self.server.answer(path, self.headers.get("Accept", ""))
         except Exception:  # also of libraries, at whatever a header holds
             _LOG.exception("%r could not be answered", path)
             status, content_type = HTTPStatus.INTERNAL_SERVER_ERROR, _PLAIN
             text = b"it failed; the output of this process says why\n"
+        self._send(status, content_type, text)
+
+    def _is_asked_by_own_name(self) -> bool:
+        """Not so for a page whose name was made to lead here, to read what only this machine may.
+
+        A browser sends the name, and cannot be made to send another.
+        """
+        hosts = self.headers.get_all("Host", [])
+        with suppress(ValueError):
+            return [urlsplit(f"//{each}").hostname in _OWN_NAMES for each in hosts] == [True]
+        return False
+
+    def _send(self, status: HTTPStatus, content_type: str, text: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(text)))

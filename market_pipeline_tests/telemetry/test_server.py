@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from market_pipeline.telemetry import server as bridge_server
 from market_pipeline.telemetry import table
 from market_pipeline.telemetry.bridge import Bridge
 from market_pipeline.telemetry.recording import flush, record
@@ -76,6 +78,37 @@ def test_what_cannot_be_answered(server: str):
     headers = {"Accept": "application/openmetrics-text; version=abc"}
     assert 500 == httpx.get(f"{server}/metrics", headers=headers).status_code
     assert 200 == httpx.get(f"{server}/metrics").status_code
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        *(("127.0.0.1:9464", 200), ("localhost", 200), ("[::1]:1", 200)),
+        *(("rebound.example:9464", 421), ("127.0.0.1.example", 421), ("[", 421), ("", 421)),
+    ],
+)
+def test_by_which_name_it_is_asked(server: str, host: str, status: int):
+    """A page whose name leads to this machine reads nothing: its name is not one of ours."""
+    assert status == httpx.get(f"{server}/livez", headers={"Host": host}).status_code
+
+
+def test_slow_clients(server: str):
+    """However many open a connection and send nothing, the next is answered at once."""
+    where = httpx.URL(server)
+    slow = [socket.create_connection((where.host, where.port)) for _ in range(80)]
+    assert [200] * 3 == [httpx.get(f"{server}/livez").status_code for _ in range(3)]
+    assert b"" == slow[0].recv(1)  # cut off
+    for each in slow:
+        each.close()
+
+
+def test_a_client_that_drips(server: str, monkeypatch: pytest.MonkeyPatch):
+    """It is cut off in time, though it always sends something."""
+    monkeypatch.setattr(bridge_server, "_REQUEST_S", 0.1)
+    where = httpx.URL(server)
+    with socket.create_connection((where.host, where.port)) as client, pytest.raises(OSError):
+        while True:
+            client.sendall(b"G")
 
 
 def test_a_port_that_is_taken(folder: Path):
