@@ -46,12 +46,13 @@ def serve(
 
     It follows the files in the data folder and adds them up. `/health` has what
     `market-pipeline health` finds; `/livez` and `/readyz` say whether this process lives, and
-    whether it has read all.
+    whether it has read all. Where `PIPELINE_OTLP_URL` names a collector it pushes them, too.
 
     Exit code 0: ended as asked. 2: it could not start, as where the port is taken.
     """
     from market_pipeline.config.settings import load_settings
     from market_pipeline.telemetry.bridge import Bridge
+    from market_pipeline.telemetry.otlp_push import OtlpPush
     from market_pipeline.telemetry.recording import FOLDER, begin
     from market_pipeline.telemetry.server import BridgeServer
     from market_pipeline.warehouse.heartbeats import Sign
@@ -78,7 +79,10 @@ def serve(
             param_hint="--port",
         ) from None
     console().print(f"http://{settings.metrics_host}:{server.port}/metrics", soft_wrap=True)
+    push = OtlpPush(bridge, settings)
+    push.start()
     server.run(stop)
+    push.stop()
     sign.stop()
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr
 
+from market_pipeline.config.addresses import SecretAddresses
 from market_pipeline.config.values import Integer, OptionalPath, blank_is_none
 
 __all__ = ["TelemetrySettings"]
@@ -71,4 +72,31 @@ class TelemetrySettings(BaseModel):
     log_dir: OptionalPath = Field(
         default=None,
         description="The folder of the files of logs; without it `logs` inside `data_dir`.",
+    )
+    otlp_url: SecretAddresses = Field(
+        default=None,
+        description=(
+            "The address of a collector, as https://host:4318, to which `telemetry serve` pushes "
+            "all figures every 30 s by OTLP over HTTP. A secret."
+        ),
+    )
+    otlp_headers: Annotated[SecretStr | None, BeforeValidator(blank_is_none)] = Field(
+        default=None,
+        description=(
+            "Headers for the collector, as name=value, separated by commas: what it asks for to "
+            "know who pushes. A secret."
+        ),
+    )
+    pushgateway_url: SecretAddresses = Field(
+        default=None,
+        description=(
+            "The address of a Pushgateway, to which runs push what the last run of each step took. "
+            "A secret."
+        ),
+    )
+    telemetry_ca_bundle: OptionalPath = Field(
+        default=None,
+        description=(
+            "A PEM file of the authorities that are trusted for both, instead of the usual ones."
+        ),
     )

@@ -53,6 +53,8 @@ def spoken_to_in_clear(settings: Settings) -> Iterator[tuple[str, str]]:
         "alert_alertmanager_urls": addresses_of(settings.alert_alertmanager_urls),
         "alert_email_server": (settings.alert_email_server,),
         "watchdog_url": addresses_of(settings.watchdog_url),
+        "otlp_url": addresses_of(settings.otlp_url),
+        "pushgateway_url": addresses_of(settings.pushgateway_url),
         "lake_endpoint_url": (settings.lake_endpoint_url or "",),
         "capture__websocket_urls": capture.websocket_urls,
         "capture__rest_url": (capture.rest_url or "",),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import polars as pl
 
 from market_pipeline.books.record import RebuildRecord
+from market_pipeline.config.settings import load_settings
+from market_pipeline.errors import SettingsError
 from market_pipeline.memory import allocated_bytes
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.stages.raw.day import ManifestRows
@@ -44,6 +46,11 @@ def record_step(
     step: str, *, wall_s: float, cpu_s: Mapping[str, float], peak_bytes: float, failed: bool
 ) -> None:
     """What a step took, by part, when it has ended; all that was recorded is written."""
+    last = {
+        table.STEP_DURATION: wall_s,
+        table.STEP_MEMORY: peak_bytes,
+        table.STEP_EXIT: int(failed),
+    }
     record(table.STEP_DURATION, wall_s, step=step)
     for part, seconds in cpu_s.items():
         record(table.STEP_CPU, seconds, step=step, part=part)
@@ -53,6 +60,12 @@ def record_step(
     record(table.STEP_FAILURES, int(failed), step=step)
     record(table.STEP_EXIT, int(failed), step=step)
     flush()
+    with suppress(SettingsError):  # which the step has met itself
+        settings = load_settings()
+        if settings.pushgateway_url is not None:
+            from market_pipeline.telemetry.pushgateway import push_last_run  # noqa: PLC0415
+
+            push_last_run(settings, step, last)
 
 
 def record_files(of: Table, files: Iterable[StagedFile]) -> None:

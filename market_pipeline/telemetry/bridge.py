@@ -49,12 +49,13 @@ class Series(msgspec.Struct):
 
 
 class Family(msgspec.Struct):
-    """All series of a metric, by their labels as text."""
+    """All series of a metric, by their labels as text; added up since `since_ns`, Unix ns."""
 
     kind: str
     unit: str
     description: str
     bounds: list[float] = []
+    since_ns: int = 0
     series: dict[str, Series] = {}
 
 
@@ -191,7 +192,8 @@ class Bridge:
         family = self._state.families.get(stream.name)
         if family is None or (family.kind, family.bounds) != (kind, point.explicit_bounds):
             # A release changed what it is: nothing can be added to what was before.
-            family = Family(kind, stream.unit, stream.description, point.explicit_bounds)
+            about = kind, stream.unit, stream.description, point.explicit_bounds
+            family = Family(*about, time.time_ns())
             self._state.families[stream.name] = family
         family.unit, family.description = stream.unit, stream.description
         return family

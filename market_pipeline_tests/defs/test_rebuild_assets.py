@@ -56,7 +56,11 @@ def interrupted(tmp_path_factory) -> Interrupted:
     root = tmp_path_factory.mktemp("interrupted")
     markets = [instrument(symbol) for symbol in SYMBOLS]
     simulate(root / "lake", markets, DAY, DAY, messages_per_day=3_000, snapshot_interval_s=20.0)
-    more = {"PIPELINE_CHECKPOINT_SECONDS": "21600", "PIPELINE_DEPTH_INTERVAL_MS": "60000"}
+    more = {
+        "PIPELINE_CHECKPOINT_SECONDS": "21600",
+        "PIPELINE_DEPTH_INTERVAL_MS": "60000",
+        "PIPELINE_METRICS": "true",
+    }
     workspace = Workspace(root / "pipeline", root / "lake", more=more)
     workspace.configure(*(instrument(symbol) for symbol in SYMBOLS))
     commits = workspace.warehouse.table_dir(TABLES["book_bbo"]) / "_delta_log"
