@@ -30,6 +30,10 @@ def health(
     enforce: Annotated[
         bool, typer.Option("--enforce", help="Run the days that are missing, three times at most.")
     ] = False,
+    audit: Annotated[
+        bool,
+        typer.Option("--audit", help="Record what `--enforce` would run now; nothing is run."),
+    ] = False,
     days: Annotated[int, typer.Option(min=1, max=366, help="Look at so many days.")] = 7,
     as_json: AsJson = False,
 ) -> None:
@@ -41,6 +45,10 @@ def health(
     Exit code 0: healthy. 1: degraded, something warns. 2: failed; of the look, whatever `--enforce`
     then brings.
     """
+    if audit and enforce:
+        raise typer.BadParameter(
+            "it runs nothing, so it does not go with --enforce", None, None, "--audit"
+        )
     from market_pipeline.config.settings import usable_settings
     from market_pipeline.health.days import days_to_run
     from market_pipeline.health.disk import free_bytes, with_sample
@@ -64,20 +72,27 @@ def health(
         reassure(found, settings)
     with ExitStack() as stack:
         may_run = enforce and not problems and _is_alone(warehouse, stack)
-        wanted = days_to_run(found.expected, memory.tries) if may_run else []
+        missing = days_to_run(found.expected, memory.tries)
+        wanted = missing if may_run else []
         tries = Counter(memory.tries) + Counter(day.isoformat() for day in wanted)
         due = {each.day.isoformat() for each in found.expected}
         memory.tries = {day: count for day, count in tries.items() if day in due}
+        if audit:
+            memory.audited = [day.isoformat() for day in missing]
         try:
             memory.keep(warehouse)
         except OSError as error:  # a full disk is a finding already
             logging.getLogger(__name__).warning("Nothing is remembered of this look: %s", error)
             wanted = []  # nobody would know that they were tried
         if as_json:
-            typer.echo(json.dumps(found.as_json(), indent=2))
+            said = {**found.as_json(), "to_run": [day.isoformat() for day in missing]}
+            typer.echo(json.dumps(said, indent=2))
         else:
             console().print(findings_table(found.findings))
             console().print(found.word)
+            if audit:
+                text = ", ".join(map(str, missing)) or "no day"
+                console().print(f"--enforce would run {text}", soft_wrap=True)
         if wanted:
             ids = sorted({each.instrument for each in found.expected})
             print_failed(run_days(wanted, ids, errors_console()))

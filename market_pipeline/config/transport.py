@@ -15,7 +15,13 @@ from market_pipeline.config.values import Names
 if TYPE_CHECKING:
     from market_pipeline.config.settings import Settings
 
-__all__ = ["TlsVersion", "TransportSettings", "is_loopback", "spoken_to_in_clear"]
+__all__ = [
+    "TlsVersion",
+    "TransportSettings",
+    "addresses_spoken_to",
+    "is_loopback",
+    "spoken_to_in_clear",
+]
 
 TlsVersion = Literal["1.2", "1.3"]
 _SECURE = {"http": "https://", "ws": "wss://", "smtp": "smtps:// or smtp+starttls://"}
@@ -41,13 +47,10 @@ class TransportSettings(BaseModel):
     )
 
 
-def spoken_to_in_clear(settings: Settings) -> Iterator[tuple[str, str]]:
-    """The settings that name such an address of another machine, each with what is wrong with it.
-
-    No text shows an address. The hosts of `plain_hosts` are the ones that the user excepts.
-    """
+def addresses_spoken_to(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """The addresses of other machines by the setting that names them; empty where it names none."""
     capture = settings.capture
-    addresses = {
+    return {
         "alert_webhook_urls": addresses_of(settings.alert_webhook_urls),
         "alert_slack_urls": addresses_of(settings.alert_slack_urls),
         "alert_alertmanager_urls": addresses_of(settings.alert_alertmanager_urls),
@@ -60,7 +63,14 @@ def spoken_to_in_clear(settings: Settings) -> Iterator[tuple[str, str]]:
         "capture__rest_url": (capture.rest_url or "",),
         "secrets__address": (settings.secrets.address or "",),
     }
-    for name, of_setting in addresses.items():
+
+
+def spoken_to_in_clear(settings: Settings) -> Iterator[tuple[str, str]]:
+    """The settings that name such an address of another machine, each with what is wrong with it.
+
+    No text shows an address. The hosts of `plain_hosts` are the ones that the user excepts.
+    """
+    for name, of_setting in addresses_spoken_to(settings).items():
         for number, address in enumerate(of_setting, start=1):
             parts = urlsplit(address)
             host = parts.hostname or ""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, time, timedelta
 
 from market_pipeline.health.report import ExpectedDay, Health
 from market_pipeline.telemetry.recording import flush, record
-from market_pipeline.telemetry.table import BACKLOG, NEWEST
+from market_pipeline.telemetry.table import BACKLOG, EXPIRY, NEWEST
 
 __all__ = ["record_health"]
 
@@ -16,13 +16,17 @@ _THERE = {"available", "degraded"}
 
 
 def record_health(health: Health) -> None:
-    """Records the days that were expected, by venue, and writes what it recorded."""
+    """Records the days that were expected, by venue, and the first end of what a setting names;
+    writes what it recorded.
+    """
     for venue, days in _by_venue(health.expected).items():
         there = [each.day for each in days if each.found in _THERE]
         record(BACKLOG, len(days) - len(there), venue=venue)
         if there:
             end = datetime.combine(max(there) + timedelta(days=1), time(), UTC)
             record(NEWEST, end.timestamp(), venue=venue)
+    for each in sorted(health.expiries, key=lambda each: -each.at_s):  # the first one stays
+        record(EXPIRY, each.at_s, kind=each.kind, setting=each.setting)
     flush()
 
 

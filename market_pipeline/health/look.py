@@ -9,8 +9,9 @@ from market_pipeline.config.settings import FIELDS, Settings
 from market_pipeline.doctor.finding import Diagnosis, Finding
 from market_pipeline.doctor.folders import dagster_home
 from market_pipeline.doctor.run import collect
-from market_pipeline.health import capture, days, disk, processes, receivers
+from market_pipeline.health import capture, days, disk, expiry, processes, receivers
 from market_pipeline.health.disk import FreeBytes
+from market_pipeline.health.expiry import Expiry
 from market_pipeline.health.instance import dagster_instance
 from market_pipeline.health.report import ExpectedDay, Health
 from market_pipeline.quality.intervals import NS_PER_SECOND
@@ -57,7 +58,10 @@ def look(
         findings += collect("daemon", processes.check_daemon, instance, now_s)
         findings += collect("sensors", processes.check_automations, instance, settings, now_s)
     findings += collect("receivers", receivers.check_receivers, settings, now_s)
-    return Health(now_ns, tuple(findings), tuple(expected))
+    ends: list[Expiry] = []
+    findings += collect("certificates", _certificates, settings, now_s, ends)
+    findings += collect("credentials", _credentials, settings, now_s, ends)
+    return Health(now_ns, tuple(findings), tuple(expected), tuple(ends))
 
 
 def _of_settings(problems: Sequence[str]) -> Diagnosis:
@@ -80,6 +84,16 @@ def _heartbeats(settings: Settings, now_ns: int, beats: list[Heartbeat]) -> Iter
     """Looks at the heartbeats, and hands them on."""
     beats += heartbeats(Warehouse(settings.data_dir))
     yield from processes.check_heartbeats(beats, now_ns)
+
+
+def _certificates(settings: Settings, now_s: float, ends: list[Expiry]) -> Iterator[Finding]:
+    ends += expiry.certificates(settings)
+    yield from expiry.check_expiries(ends, "certificate", now_s)
+
+
+def _credentials(settings: Settings, now_s: float, ends: list[Expiry]) -> Iterator[Finding]:
+    ends += expiry.credentials(settings, now_s)
+    yield from expiry.check_expiries(ends, "credential", now_s)
 
 
 def _load(settings: Settings, instruments: list[Instrument]) -> Iterator[Finding]:

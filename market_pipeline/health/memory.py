@@ -25,11 +25,13 @@ class Memory(msgspec.Struct):
         disks: What disks had left, for a week.
         in_force: By the name of a finding, what was wrong and is reported.
         tries: By day, how often the days that are missing were requested.
+        audited: The days that the last look with `--audit` would have requested.
     """
 
     disks: list[FreeBytes] = []
     in_force: dict[str, InForce] = {}
     tries: dict[str, int] = {}
+    audited: list[str] = []
 
     @classmethod
     def of(cls, warehouse: Warehouse) -> Memory:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from market_pipeline.config.values import JsonValue
 from market_pipeline.doctor.finding import Diagnosis
+from market_pipeline.health.expiry import Expiry
 
 __all__ = ["ExpectedDay", "Health", "There"]
 
@@ -45,11 +46,13 @@ class Health:
         at_ns: When it was looked, ns UTC.
         findings: One or more for each part of the pipeline.
         expected: The last days that are due, of each instrument.
+        expiries: What ends some day, as far as that is known.
     """
 
     at_ns: int
     findings: tuple[Diagnosis, ...]
     expected: tuple[ExpectedDay, ...] = ()
+    expiries: tuple[Expiry, ...] = ()
 
     @property
     def exit_code(self) -> int:

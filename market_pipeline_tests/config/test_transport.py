@@ -12,6 +12,8 @@ NAMES = (
     "alert_slack_urls",
     "alert_alertmanager_urls",
     "alert_email_server",
+    "otlp_url",
+    "pushgateway_url",
     "lake_endpoint_url",
     "capture__websocket_urls",
     "capture__rest_url",

@@ -21,7 +21,7 @@ from market_pipeline.security.providers.checked import refused, required, texts
 if TYPE_CHECKING:
     from market_pipeline.config.settings import Settings
 
-__all__ = ["read"]
+__all__ = ["read", "token_seconds"]
 
 _NAME = "vault"
 _WAIT_SECONDS = 10.0
@@ -40,15 +40,37 @@ def read(settings: Settings) -> dict[str, str]:
     Raises:
         SettingsError: Vault cannot be asked, or what it has is not usable.
     """
-    secrets = settings.secrets
-    address = required(_NAME, "address", secrets.address)
-    mount, _, path = required(_NAME, "path", secrets.path).strip("/").partition("/")
+    mount, _, path = required(_NAME, "path", settings.secrets.path).strip("/").partition("/")
     if not path:
         raise refused(_NAME, "path", "expected mount/path")
+    return texts(_NAME, _data(_asked(settings, f"{quote(mount)}/data/{quote(path)}")))
+
+
+def token_seconds(settings: Settings) -> float | None:
+    """How long the token is still good for; None for ever.
+
+    Raises:
+        SettingsError: Vault cannot be asked, or does not say.
+    """
+    body = _asked(settings, "auth/token/lookup-self")
+    try:
+        data = json.loads(body)["data"]
+        return float(data["ttl"]) if data["expire_time"] else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise refused(_NAME, "token", "Vault does not say until when it is good") from None
+
+
+def _asked(settings: Settings, what: str) -> bytes:
+    """What Vault answers, if it answers well.
+
+    Raises:
+        SettingsError: It does not.
+    """
+    address = required(_NAME, "address", settings.secrets.address)
     try:
         with httpx.stream(
             "GET",
-            f"{address}/v1/{quote(mount)}/data/{quote(path)}",
+            f"{address}/v1/{what}",
             headers={"X-Vault-Token": _token(settings)},
             verify=_context(settings),
             timeout=_WAIT_SECONDS,
@@ -60,7 +82,7 @@ def read(settings: Settings) -> dict[str, str]:
     if answer.status_code != HTTPStatus.OK:
         other = ("address", f"Vault answered {answer.status_code}")
         raise refused(_NAME, *_ANSWERS.get(answer.status_code, other))
-    return texts(_NAME, _data(body))
+    return body
 
 
 def _context(settings: Settings) -> ssl.SSLContext:

@@ -1,0 +1,164 @@
+"""Certificates and credentials that end some day: of whom is spoken to, and of whom is trusted."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from market_pipeline.config.settings import Settings
+from market_pipeline.config.transport import addresses_spoken_to
+from market_pipeline.doctor.finding import Finding
+
+__all__ = ["Expiry", "certificates", "check_expiries", "credentials"]
+
+_PORTS = {"https": 443, "wss": 443, "smtps": 465}
+"""Those whose certificate is shown first, before anything is said."""
+_WAIT_S = 5.0
+_WARN_DAYS = 14.0
+_RENEWED_WARN_DAYS = 1 / 24
+_SECONDS_PER_DAY = 86_400.0
+_SESSION_END = "AWS_CREDENTIAL_EXPIRATION"
+_RENEW = {
+    "certificate": "Have it renewed by who runs that server, or put the new authority into the "
+    "file.",
+    "credential": "Make a new one, and put it where the old one stands.",
+}
+
+Kind = Literal["certificate", "credential"]
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """What ends at a time.
+
+    Attributes:
+        kind: What it is.
+        setting: The setting, in lower case, that names it or where it is shown.
+        text: What it is for a person, without an address.
+        at_s: When it ends, Unix time.
+        is_renewed: Whether somebody replaces it by itself, so that it ends soon and often.
+    """
+
+    kind: Kind
+    setting: str
+    text: str
+    at_s: float
+    is_renewed: bool = False
+
+
+def check_expiries(found: Iterable[Expiry], kind: Kind, now_s: float) -> Iterator[Finding]:
+    """Is everything still good for a while?"""
+    known = sorted((each for each in found if each.kind == kind), key=lambda each: each.at_s)
+    for each in known:
+        left = (each.at_s - now_s) / _SECONDS_PER_DAY
+        warn_days = _RENEWED_WARN_DAYS if each.is_renewed else _WARN_DAYS
+        if left < warn_days:
+            end = datetime.fromtimestamp(each.at_s, UTC)
+            word = "expires" if left > 0 else "expired"
+            text = f"{each.text} {word} {end:%Y-%m-%d %H:%M} UTC"
+            yield "warn" if left > 0 else "error", text, _RENEW[kind]
+            continue
+        yield "ok", f"{each.text} is good for {left:,.0f} days"
+    if not known:
+        yield "ok", f"no {kind} whose end is known"
+
+
+def certificates(settings: Settings) -> list[Expiry]:
+    """The certificates of the servers that the settings name, and of the authorities in files.
+
+    Who does not answer within five seconds is passed over: others find that out. Nothing is sent
+    but a greeting, and no certificate is judged but by its end.
+    """
+    capture, secrets = settings.capture, settings.secrets
+    files = {
+        "lake_ca_bundle": settings.lake_ca_bundle,
+        "alert_ca_bundle": settings.alert_ca_bundle,
+        "telemetry_ca_bundle": settings.telemetry_ca_bundle,
+        "capture__ca_bundle": capture.ca_bundle,
+        "secrets__ca_bundle": secrets.ca_bundle,
+    }
+    found = [
+        Expiry("certificate", name, f"an authority in PIPELINE_{name.upper()}", at_s)
+        for name, path in files.items()
+        if path is not None and (at_s := _first_end(path)) is not None
+    ]
+    wanted = [
+        (name, f"the certificate of address {number} in PIPELINE_{name.upper()}", address)
+        for name, of_setting in addresses_spoken_to(settings).items()
+        for number, address in enumerate(of_setting, start=1)
+        if urlsplit(address).scheme in _PORTS
+    ]
+    threads = [
+        threading.Thread(target=_look, args=(*each, found), daemon=True, name="certificate")
+        for each in wanted
+    ]
+    for thread in threads:
+        thread.start()
+    until_s = time.monotonic() + _WAIT_S
+    for thread in threads:  # a name that is looked up for longer is left behind
+        thread.join(max(until_s - time.monotonic(), 0))
+    return [*found]
+
+
+def credentials(settings: Settings, now_s: float) -> list[Expiry]:
+    """The session of the store's keys, where the environment says its end, and Vault's token.
+
+    Raises:
+        SettingsError: Vault cannot be asked.
+    """
+    found = []
+    end = os.environ.get(_SESSION_END)
+    if end:
+        at_s = datetime.fromisoformat(end).timestamp()
+        found.append(Expiry("credential", "lake_uri", "the session of the store's keys", at_s))
+    secrets = settings.secrets
+    if secrets.provider == "vault":
+        from market_pipeline.security.providers.vault import token_seconds  # noqa: PLC0415
+
+        left_s = token_seconds(settings)
+        if left_s is not None:
+            name = "secrets__token" if secrets.token is not None else "secrets__token_file"
+            is_renewed = secrets.token is None
+            found.append(
+                Expiry("credential", name, "the token for Vault", now_s + left_s, is_renewed)
+            )
+    return found
+
+
+def _look(setting: str, text: str, address: str, found: list[Expiry]) -> None:
+    with suppress(OSError, ValueError):
+        parts = urlsplit(address)
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        where = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+        with (
+            socket.create_connection(where, _WAIT_S) as plain,
+            context.wrap_socket(plain, server_hostname=parts.hostname) as connection,
+        ):
+            shown = connection.getpeercert(binary_form=True)
+        if shown is not None:
+            pem = ssl.DER_cert_to_PEM_cert(shown)
+            found.append(Expiry("certificate", setting, text, min(_ends(pem.encode()))))
+
+
+def _first_end(path: Path) -> float | None:
+    """When the first of the certificates in a file ends; None where it holds none."""
+    with suppress(OSError, ValueError):
+        return min(_ends(path.read_bytes()))
+    return None
+
+
+def _ends(pem: bytes) -> list[float]:
+    from cryptography.x509 import load_pem_x509_certificates  # noqa: PLC0415
+
+    return [each.not_valid_after_utc.timestamp() for each in load_pem_x509_certificates(pem)]

@@ -1,0 +1,74 @@
+"""What ends some day is found, and is told in time."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from pathlib import Path
+
+import pytest
+
+from market_pipeline.config.settings import load_settings
+from market_pipeline.health.expiry import Expiry, certificates, check_expiries, credentials
+from market_pipeline_tests.security.providers.vaults import ROOT_TOKEN, AnsweringVault
+from market_pipeline_tests.store.certificates import make_certificates
+from market_pipeline_tests.tls_servers import serving_tls
+
+DAY_S = 86_400.0
+
+
+def test_certificates_of_servers_and_files(tmp_path: Path):
+    """The one that a server shows, though no authority here has signed it, and those in a file;
+    nothing is asked of the server, and what does not answer is passed over.
+    """
+    made = make_certificates(tmp_path)
+    with serving_tls(made, ssl.TLSVersion.TLSv1_3) as (address, asked):
+        settings = load_settings(
+            alert_webhook_urls=f"{address}/s3cret,https://127.0.0.1:1/",
+            alert_ca_bundle=made.authority,
+            lake_ca_bundle=made.key,  # no certificate
+        )
+        found = certificates(settings)
+    assert [] == asked
+    assert [
+        ("alert_ca_bundle", "an authority in PIPELINE_ALERT_CA_BUNDLE"),
+        ("alert_webhook_urls", "the certificate of address 1 in PIPELINE_ALERT_WEBHOOK_URLS"),
+    ] == sorted((each.setting, each.text) for each in found)
+    assert max(each.at_s for each in found) - min(each.at_s for each in found) < 60  # made together
+
+
+@pytest.mark.parametrize(
+    ("seconds", "is_renewed", "status"),
+    [
+        pytest.param(15 * DAY_S, False, "ok", id="later"),
+        pytest.param(13 * DAY_S, False, "warn", id="soon"),
+        pytest.param(-1.0, False, "error", id="over"),
+        pytest.param(13 * DAY_S, True, "ok", id="renewed"),
+        pytest.param(600.0, True, "warn", id="not-renewed-in-time"),
+    ],
+)
+def test_when_it_is_told(seconds: float, is_renewed: bool, status: str):
+    """Two weeks before, of what somebody renews an hour before, and as an error once it is over."""
+    each = Expiry("credential", "secrets__token", "the token", 1e9 + seconds, is_renewed)
+    (finding,) = check_expiries([each], "credential", 1e9)
+    assert status == finding[0]
+    (other,) = check_expiries([each], "certificate", 1e9)
+    assert "ok" == other[0]
+
+
+def test_credentials(monkeypatch: pytest.MonkeyPatch):
+    """The end of the store's session is that of the environment, that of a token Vault's."""
+    monkeypatch.setenv("AWS_CREDENTIAL_EXPIRATION", "2001-09-09T02:46:40Z")
+    now_s = time.time()
+    with AnsweringVault().serving() as vault:
+        monkeypatch.setenv("PIPELINE_SECRETS__PROVIDER", "vault")
+        monkeypatch.setenv("PIPELINE_SECRETS__ADDRESS", vault.address)
+        monkeypatch.setenv("PIPELINE_SECRETS__PATH", "kv/lake")
+        monkeypatch.setenv("PIPELINE_SECRETS__TOKEN", ROOT_TOKEN)
+        settings = load_settings()
+        vault.answer = 200, {"data": {"ttl": 3_600, "expire_time": "2030-01-01T00:00:00Z"}}
+        assert [("lake_uri", 1_000_003_600.0), ("secrets__token", now_s + 3_600)] == [
+            (each.setting, each.at_s) for each in credentials(settings, now_s)
+        ]
+        vault.answer = 200, {"data": {"ttl": 0, "expire_time": None}}  # as of a root token
+        assert ["lake_uri"] == [each.setting for each in credentials(settings, now_s)]
