@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections import Counter
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +17,8 @@ from market_pipeline.cli.output import console, errors_console, findings_table
 from market_pipeline.cli.run import print_failed
 
 if TYPE_CHECKING:
+    from market_pipeline.health.memory import Memory
+    from market_pipeline.health.report import Health
     from market_pipeline.warehouse.layout import Warehouse
 
 __all__ = ["health"]
@@ -42,13 +43,10 @@ def health(
     It needs neither the daemon nor the code location, and works where settings are broken: run it
     from a timer of the system, with `--alert`.
 
-    Exit code 0: healthy. 1: degraded, something warns. 2: failed; of the look, whatever `--enforce`
-    then brings.
+    Exit code 0: healthy. 1: degraded, something warns. 2: failed; all of the look alone.
     """
     if audit and enforce:
-        raise typer.BadParameter(
-            "it runs nothing, so it does not go with --enforce", None, None, "--audit"
-        )
+        raise typer.BadParameter("--audit runs nothing, so it does not go with --enforce")
     from market_pipeline.config.settings import usable_settings
     from market_pipeline.health.days import days_to_run
     from market_pipeline.health.disk import free_bytes, with_sample
@@ -60,12 +58,12 @@ def health(
     from market_pipeline.warehouse.layout import Warehouse
 
     settings, problems = usable_settings()
+    begin(settings, "command")
     warehouse, now_s = Warehouse(settings.data_dir), time.time()
     memory = Memory.of(warehouse)
     found = look(settings, problems, memory.disks, now_s, days)
     with suppress(OSError):  # a disk that cannot be asked is a finding already
         memory.disks = with_sample(memory.disks, free_bytes(settings, now_s))
-    begin(settings, "command")
     record_health(found)
     if alert:
         tell(found, settings, memory)
@@ -74,29 +72,35 @@ def health(
         may_run = enforce and not problems and _is_alone(warehouse, stack)
         missing = days_to_run(found.expected, memory.tries)
         wanted = missing if may_run else []
-        tries = Counter(memory.tries) + Counter(day.isoformat() for day in wanted)
-        due = {each.day.isoformat() for each in found.expected}
-        memory.tries = {day: count for day, count in tries.items() if day in due}
-        if audit:
-            memory.audited = [day.isoformat() for day in missing]
-        try:
-            memory.keep(warehouse)
-        except OSError as error:  # a full disk is a finding already
-            logging.getLogger(__name__).warning("Nothing is remembered of this look: %s", error)
-            wanted = []  # nobody would know that they were tried
+        memory.count_tries(wanted, {each.day for each in found.expected})
+        to_run = [day.isoformat() for day in missing]
+        memory.audited = to_run if audit else memory.audited
+        is_remembered = _is_remembered(memory, warehouse)
         if as_json:
-            said = {**found.as_json(), "to_run": [day.isoformat() for day in missing]}
-            typer.echo(json.dumps(said, indent=2))
+            typer.echo(json.dumps({**found.as_json(), "to_run": to_run}, indent=2))
         else:
-            console().print(findings_table(found.findings))
-            console().print(found.word)
-            if audit:
-                text = ", ".join(map(str, missing)) or "no day"
-                console().print(f"--enforce would run {text}", soft_wrap=True)
-        if wanted:
+            _print(found, to_run if audit else None)
+        if wanted and is_remembered:  # or nobody would know that they were tried
             ids = sorted({each.instrument for each in found.expected})
             print_failed(run_days(wanted, ids, errors_console()))
     raise typer.Exit(found.exit_code)
+
+
+def _print(found: Health, audited: list[str] | None) -> None:
+    console().print(findings_table(found.findings))
+    console().print(found.word)
+    if audited is not None:
+        text = ", ".join(audited) or "no day"
+        console().print(f"--enforce would run {text}", soft_wrap=True)
+
+
+def _is_remembered(memory: Memory, warehouse: Warehouse) -> bool:
+    try:
+        memory.keep(warehouse)
+    except OSError as error:  # a full disk is a finding already
+        logging.getLogger(__name__).warning("Nothing is remembered of this look: %s", error)
+        return False
+    return True
 
 
 def _is_alone(warehouse: Warehouse, stack: ExitStack) -> bool:

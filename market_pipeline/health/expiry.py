@@ -22,7 +22,7 @@ from market_pipeline.doctor.finding import Finding
 __all__ = ["Expiry", "certificates", "check_expiries", "credentials"]
 
 _PORTS = {"https": 443, "wss": 443, "smtps": 465}
-"""Those whose certificate is shown first, before anything is said."""
+"""Those whose certificate is shown first, before anything is sent."""
 _WAIT_S = 5.0
 _WARN_DAYS = 14.0
 _RENEWED_WARN_DAYS = 1 / 24
@@ -77,7 +77,7 @@ def certificates(settings: Settings) -> list[Expiry]:
     """The certificates of the servers that the settings name, and of the authorities in files.
 
     Who does not answer within five seconds is passed over: others find that out. Nothing is sent
-    but a greeting, and no certificate is judged but by its end.
+    but a greeting, and of a certificate only its end counts.
     """
     capture, secrets = settings.capture, settings.secrets
     files = {

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+from datetime import date
+
 import msgspec
 
 from market_pipeline.alerts.alert import Severity
@@ -40,6 +44,12 @@ class Memory(msgspec.Struct):
             return _memory.decode((warehouse.state_dir / _FILE).read_bytes())
         except (OSError, msgspec.DecodeError):
             return cls()
+
+    def count_tries(self, days: Iterable[date], due: Iterable[date]) -> None:
+        """Counts a try of each of the days, and forgets those that are due no more."""
+        tries = Counter(self.tries) + Counter(day.isoformat() for day in days)
+        names = {day.isoformat() for day in due}
+        self.tries = {day: count for day, count in tries.items() if day in names}
 
     def keep(self, warehouse: Warehouse) -> None:
         """Writes it for the next look.

@@ -121,7 +121,8 @@ def _state(why_not: str) -> tuple[HTTPStatus, str, bytes]:
 class _Server(ThreadingHTTPServer):
     """So many clients at once: a further one takes the place of the one that came first.
 
-    A client that sends or reads slowly is cut off in time, however steadily it drips.
+    A client that asks slowly is cut off in time, however steadily it drips; one that reads slowly
+    by the time limit of the socket, which is one for the whole answer.
     """
 
     daemon_threads = True
@@ -153,6 +154,12 @@ class _Server(ThreadingHTTPServer):
             for late in [each for each, since_s in self._since_s.items() if since_s < until_s]:
                 self._cut_off(late)
 
+    def has_asked(self, client: socket.socket) -> None:
+        """From now on it waits for us, and for as long as the answer takes to be made."""
+        with self._lock:
+            if client in self._since_s:
+                self._since_s[client] = float("inf")
+
     def _cut_off(self, client: socket.socket) -> None:
         del self._since_s[client]
         with suppress(OSError):  # it has gone by itself
@@ -169,6 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         assert isinstance(self.server, _Server) and callable(self.server.answer)
+        self.server.has_asked(self.connection)
         path = self.path.partition("?")[0]
         if self.server.token is not None and not self._shows(self.server.token):
             self.send_response(HTTPStatus.UNAUTHORIZED)
@@ -192,9 +200,10 @@ class _Handler(BaseHTTPRequestHandler):
 
         A browser sends the name, and cannot be made to send another.
         """
+        own = _OWN_NAMES | {self.connection.getsockname()[0]}
         hosts = self.headers.get_all("Host", [])
         with suppress(ValueError):
-            return [urlsplit(f"//{each}").hostname in _OWN_NAMES for each in hosts] == [True]
+            return [urlsplit(f"//{each}").hostname in own for each in hosts] == [True]
         return False
 
     def _send(self, status: HTTPStatus, content_type: str, text: bytes) -> None:
