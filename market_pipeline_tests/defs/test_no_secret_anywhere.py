@@ -25,8 +25,9 @@ PASSPHRASE = "Eight-hundred \"green\" & 'blue' boats"
 LAKE_ID, LAKE_KEY = "AKEYID77PLANTED", "wJalr/XUtn+FEMI=K7MDENG.planted"
 TOKEN = "T0Kplanted7hook"
 LOGIN, PASSWORD = "hook-user7", "p4ss/w0rd+planted"
+MAIL_PASSWORD = "m4il planted; and long"
 OTHER = "somebody-elses-t0ken"
-PLANTED = (MASTER_KEY, PASSPHRASE, LAKE_ID, LAKE_KEY, TOKEN, PASSWORD, OTHER)
+PLANTED = (MASTER_KEY, PASSPHRASE, LAKE_ID, LAKE_KEY, TOKEN, PASSWORD, MAIL_PASSWORD, OTHER)
 
 # What fails together in a run: what one instrument meets, which is recorded in tables and the run
 # goes on, and what ends it.
@@ -112,6 +113,10 @@ def test_every_byte(tmp_path: Path):
                 "PIPELINE_MASTER_KEY": MASTER_KEY,
                 "PIPELINE_ALERT_WEBHOOK_URLS": hook,
                 "PIPELINE_ALERT_SLACK_URLS": hook.replace("services", "slack"),
+                "PIPELINE_ALERT_ALERTMANAGER_URLS": hook.partition("/services")[0],
+                "PIPELINE_ALERT_EMAIL_TO": "night@there.example",
+                "PIPELINE_ALERT_EMAIL_SERVER": "smtp://127.0.0.1:1",
+                "PIPELINE_ALERT_EMAIL_PASSWORD": MAIL_PASSWORD,
                 "PIPELINE_ALERT_ATTEMPTS": "1",
                 "AWS_ACCESS_KEY_ID": LAKE_ID,
                 "AWS_SECRET_ACCESS_KEY": LAKE_KEY,
