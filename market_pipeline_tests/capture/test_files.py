@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from market_pipeline.capture import files as files_module
 from market_pipeline.capture.files import RecordingFiles, recording_files
 from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.errors import SealError
 from market_pipeline.security.stored import is_sealed, open_stored
+from market_pipeline.sources.recording import read_recording, recover
 from market_pipeline.sources.recording.check import FileState, find_recordings, read_facts
 from market_pipeline.sources.recording.format import Entry
 from market_pipeline.sources.recording.hours import HOUR_NS
+from market_pipeline.sources.recording.journal import recover_journals
 from market_pipeline_tests.security.keys import use_keys
 
 VENUE = {"capture__venue": "binance_spot", "capture__symbols": ["BTCUSDT"]}
@@ -86,3 +96,87 @@ def test_what_cannot_be_sealed_stays_plain(tmp_path, monkeypatch, caplog):
     (path,) = found(settings)
     assert (FileState.CLOSED, False) == (read_facts(path).state, is_sealed(path))
     assert "no key for captures" in caplog.text
+
+
+class Killed(BaseException):
+    """The end of the process, in the middle of a write."""
+
+
+def ended_at(write: int, size: int) -> Callable[[int, bytes, int], int]:
+    """A `pwrite` that is the end of the process at its so-many-th call, after some bytes."""
+    left, pwrite = [write], os.pwrite
+
+    def written(file: int, data: bytes, offset: int) -> int:
+        left[0] -= 1
+        if left[0] == 0:
+            pwrite(file, data[:size], offset)
+            raise Killed
+        return pwrite(file, data, offset)
+
+    return written
+
+
+@given(
+    steps=st.lists(st.integers(0, 5), min_size=1, max_size=12),
+    write=st.integers(1, 40),
+    size=st.integers(0, 300),
+)
+@settings(max_examples=25, deadline=None)
+def test_ended_in_any_write(tmp_path_factory, steps, write, size):
+    """Wherever the process ends, after any appends and settlings, each entry that the system was
+    given is in the files once, and nothing else but what was being given is.
+    """
+    folder, now_ns, given_ns = tmp_path_factory.mktemp("ended"), time.time_ns(), Counter[int]()
+    files, at, waiting = RecordingFiles(folder / "lake", *("BINANCE", "host", "run")), 0, []
+    some: list[Entry] = []
+    (folder / "lake").mkdir()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "pwrite", ended_at(write, size))
+        with suppress(Killed):
+            for step in steps:
+                if step == 0:  # else so many are appended
+                    files.turn()
+                    files.settle(waiting)
+                    waiting = []
+                some = []
+                for _ in range(step):
+                    at, wall_ns = at + 1, now_ns + at % 4 // 3 * HOUR_NS
+                    some.append(Entry("AB"[at % 2], 0, wall_ns, at, 1, "depth", b"%d" % at * 9))
+                if some:
+                    files.append(some)
+                waiting += some
+                given_ns.update(each.monotonic_ns for each in some)
+                some = []
+    left = shutil.copytree(folder / "lake", folder / "left", dirs_exist_ok=True)
+    list(recover_journals(left))
+    for partial in left.rglob("*.partial"):
+        recover(partial)
+    found = Counter(
+        record.monotonic_ns
+        for path in find_recordings([left])
+        for chunk in read_recording(path)
+        for record in chunk.records()
+    )
+    assert found in (given_ns, given_ns + Counter(each.monotonic_ns for each in some))
+    assert [] == [*left.rglob("*.partial")]
+
+
+def test_journals_of_a_file_that_refuses(tmp_path, monkeypatch):
+    """While a file of a symbol cannot be made, all is in journals, of so many bytes at most; once
+    it can, all is in files and there is no journal.
+    """
+    monkeypatch.setattr(files_module, "BACKLOG_BYTES", 2_000)
+    files, now_ns = RecordingFiles(tmp_path, "BINANCE", "host", "run"), time.time_ns()
+    (tmp_path / "BINANCE").mkdir()
+    (tmp_path / "BINANCE" / "BTCUSDT").touch()
+    for at in range(9):
+        with pytest.raises(OSError, match="BTCUSDT"):
+            put(files, Entry("BTCUSDT", 0, now_ns, at, 1, "depth", b"x" * 500))
+    journals = list(tmp_path.rglob("*.journal"))
+    assert 3 == len(journals)
+    (tmp_path / "BINANCE" / "BTCUSDT").unlink()
+    files.turn()
+    files.settle([])
+    files.close()
+    (path,) = find_recordings([tmp_path])
+    assert (9, []) == (read_facts(path).records, list(tmp_path.rglob("*.journal")))
