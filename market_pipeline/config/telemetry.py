@@ -59,6 +59,12 @@ class TelemetrySettings(BaseModel):
             "more. A secret."
         ),
     )
+    traces: bool = Field(
+        default=True,
+        description=(
+            "Whether runs keep what they did when, as spans, in `traces` inside `data_dir`."
+        ),
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info",
         description="The least level of what is logged: debug, info, warning or error.",

@@ -20,7 +20,7 @@ from market_pipeline.stages.recorded_day import RecordedDay, UnchangedDay, recor
 from market_pipeline.tables import with_catalogue
 from market_pipeline.telemetry.recording import begin, flush, record
 from market_pipeline.telemetry.table import UNCHANGED_DAYS
-from market_pipeline.telemetry.work import Work, enter, working
+from market_pipeline.telemetry.work import about, begin_run, end_run
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import MadeOf
 from market_pipeline.warehouse.tables import Table
@@ -69,17 +69,18 @@ class Pipeline(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Have figures of the run, or of the sensors and schedules, recorded from here on."""
-        if context.run is not None:
-            enter(Work(context.run.run_id, context.run.tags.get(PARTITION_NAME_TAG, "")))
         with suppress(SettingsError):  # whoever asks for the settings will meet it, too
             begin(self.settings, "daemon" if context.run is None else "run")
+            if (run := context.run) is not None:
+                day = run.tags.get(PARTITION_NAME_TAG, "")
+                begin_run(self.settings, run.run_id, day, run.job_name)
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
         """Close the connections to the store, if there are any, and write what was recorded."""
         if "store" in self.__dict__ and self.store is not None:
             self.store.close()
         flush()
-        enter(Work())
+        end_run()
 
     @cached_property
     def selected(self) -> tuple[Instrument, ...]:
@@ -128,7 +129,7 @@ class Pipeline(dg.ConfigurableResource):  # type: ignore[type-arg]
             found = recorded.unchanged(instrument, made_of[instrument.id])
             if found is not None:
                 unchanged[instrument.id] = found
-                with working(instrument=instrument.id):
+                with about(instrument=instrument.id):
                     _LOG.info("%s: not made again, %s", instrument.id, found.text)
         if unchanged:
             context.log.info(f"{len(unchanged):,} of {len(asked):,} instruments: not made again")

@@ -80,14 +80,14 @@ def makes(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Re
     @wraps(function)
     def call(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
         step = _step_name(args, function.__name__)
-        with working(step=step), _recorded(step), _step.made.more():
+        with working(step, step=step), _recorded(step), _step.made.more():
             return function(*args, **kwargs)
 
     @wraps(function)
     def steps(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> Iterator[object]:
         step = _step_name(args, function.__name__)
         with (
-            working(step=step),
+            working(step, step=step),
             _recorded(step),
             closing(cast("Generator[object]", function(*args, **kwargs))) as outputs,
         ):
@@ -136,7 +136,9 @@ def _recorded(step: str) -> Iterator[None]:
 def step_metadata() -> Metadata:
     """What the step took until this moment; to be asked for where it is being made."""
     made = _Taken(_step.made.cpu_s + time.process_time(), _step.made.wall_s + time.perf_counter())
+    span = current().span
     return {
+        **({} if span is None else {"trace_id": span.trace_id}),
         "load_cpu_seconds": round(_step.loaded.cpu_s, 3),
         "make_cpu_seconds": round(made.cpu_s, 3),
         "make_wall_seconds": round(made.wall_s, 3),
@@ -150,7 +152,8 @@ def publishing(tell: Callable[[Metadata], None], table: Table) -> Iterator[None]
     taken = _Taken()
     try:
         # A step that has only this output has ended, and has its name.
-        with working(step=current().step or table.name), taken.more():
+        step = current().step or table.name
+        with working(f"publish {table.sql_name}", step=step), taken.more():
             yield
     except Exception:
         record(PUBLISH_FAILURES, 1, table=table.sql_name)

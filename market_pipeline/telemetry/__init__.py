@@ -1,4 +1,4 @@
-"""What the pipeline says of itself: figures, kept as files and served, and the log of processes.
+"""What the pipeline says of itself: figures, kept as files and served; logs, and traces of runs.
 
-May import `scrub`, `errors`, `config` and `warehouse`.
+May import `scrub`, `shown`, `errors`, `config` and `warehouse`.
 """

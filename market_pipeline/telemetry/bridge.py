@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from market_pipeline.telemetry.files import metric_files
+from market_pipeline.telemetry.files import line_files
 from market_pipeline.telemetry.otlp import DELTA, Data, MetricsData, Point, Stream, decode, int64
 from market_pipeline.telemetry.table import METRICS
 from market_pipeline.warehouse.layout import written_whole
@@ -123,7 +123,7 @@ class Bridge:
         Raises:
             OSError: A file cannot be read, or what was read cannot be noted.
         """
-        files = metric_files(self._folder)
+        files = line_files(self._folder)
         names = {path.name for path in files}
         changed = False
         with self._lock:

@@ -1,7 +1,7 @@
-"""The files of `metrics/`: lines of any number of processes, a file a day, cut by size, removed.
+"""The files of `metrics/` and of `traces/`: lines of any number of processes, a file a day.
 
 A file is only ever appended to and never renamed, so a reader that knows how far it has read goes
-on there. Lines are written under a lock, whole or not at all.
+on there. Lines are written under a lock, whole or not at all. Files are cut by size, and removed.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder
 from market_pipeline.warehouse.locks import locking
 
-__all__ = ["MAX_AGE_DAYS", "MAX_FILE_BYTES", "MAX_TOTAL_BYTES", "append_line", "metric_files"]
+__all__ = ["MAX_AGE_DAYS", "MAX_FILE_BYTES", "MAX_TOTAL_BYTES", "append_line", "line_files"]
 
 MAX_FILE_BYTES = 16 << 20
 """A file that has become so large is followed by the next one of its day."""
@@ -23,11 +24,14 @@ MAX_AGE_DAYS = 30
 MAX_TOTAL_BYTES = 256 << 20
 """Beyond either, the oldest files are removed when a new one is begun."""
 
-_NAME = re.compile(r"metrics-(\d{4}-\d\d-\d\d)(?:\.(\d+))?\.jsonl")
+Kind = Literal["metrics", "traces"]
+"""What the lines of a folder are, as the names of its files say."""
+
+_NAME = re.compile(r"(?:metrics|traces)-(\d{4}-\d\d-\d\d)(?:\.(\d+))?\.jsonl")
 _WAIT_SECONDS = 1.0
 
 
-def metric_files(folder: Path) -> list[Path]:
+def line_files(folder: Path) -> list[Path]:
     """The files of a folder, the oldest first; none if it is not there."""
     if not folder.is_dir():
         return []
@@ -35,13 +39,16 @@ def metric_files(folder: Path) -> list[Path]:
     return [path for order, path in sorted(pair for pair in found if pair[0] is not None)]
 
 
-def append_line(folder: Path, line: bytes, now: datetime | None = None) -> None:
+def append_line(
+    folder: Path, line: bytes, now: datetime | None = None, kind: Kind = "metrics"
+) -> None:
     """Adds a line to the file of the day, whole or not at all.
 
     Args:
         folder: Made, mode 0700, where it is missing.
         line: With its end.
         now: When it is written, UTC; now if None.
+        kind: What the lines of the folder are.
 
     Raises:
         OSError: The folder or file cannot be written.
@@ -49,8 +56,8 @@ def append_line(folder: Path, line: bytes, now: datetime | None = None) -> None:
     """
     make_private_folder(folder)
     day = (now or datetime.now(UTC)).date()
-    with locking(folder / ".lock", name="metrics", timeout_seconds=_WAIT_SECONDS):
-        path = _current(folder, day)
+    with locking(folder / ".lock", name=kind, timeout_seconds=_WAIT_SECONDS):
+        path = _current(folder, day, kind)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
         try:
             _append(descriptor, line)
@@ -71,15 +78,15 @@ def _append(descriptor: int, line: bytes) -> None:
         raise
 
 
-def _current(folder: Path, day: date) -> Path:
+def _current(folder: Path, day: date, kind: Kind) -> Path:
     """The file to append to; where a new one is begun, old ones are removed."""
-    of_day = [path for path in metric_files(folder) if _known(path)[0] == day]
+    of_day = [path for path in line_files(folder) if _known(path)[0] == day]
     if of_day and of_day[-1].stat().st_size < MAX_FILE_BYTES:
         return of_day[-1]
     number = _known(of_day[-1])[1] + 1 if of_day else 0
-    _remove_old(metric_files(folder), day)
+    _remove_old(line_files(folder), day)
     part = f".{number}" if number else ""
-    return folder / f"metrics-{day.isoformat()}{part}.jsonl"
+    return folder / f"{kind}-{day.isoformat()}{part}.jsonl"
 
 
 def _remove_old(files: Iterable[Path], day: date) -> None:

@@ -53,6 +53,7 @@ class Line(msgspec.Struct, omit_defaults=True):
         message: The text.
         run, day, step, instrument: What it is about, as far as there is one.
         error: The traceback.
+        trace_id, span_id: Of the span that it was logged in, where traces are kept.
     """
 
     time: str
@@ -67,6 +68,8 @@ class Line(msgspec.Struct, omit_defaults=True):
     step: str = ""
     instrument: str = ""
     error: str = ""
+    trace_id: str = ""
+    span_id: str = ""
 
 
 _encoder = msgspec.json.Encoder()
@@ -96,11 +99,14 @@ class _Handler(logging.Handler):
         """Writes a record, and shows it as Python does where nobody else handles it."""
         is_ours = record.name.partition(".")[0] == _OURS
         if record.levelno >= (self._least if is_ours else max(self._least, logging.WARNING)):
-            error = record.exc_text or ""
-            if record.exc_info and not error:
-                error = _FORMATTER.formatException(record.exc_info)
-            message = record.getMessage()
-            self.write(record.created, record.levelno, record.name, message, error, current())
+            try:
+                error = record.exc_text or ""
+                if record.exc_info and not error:
+                    error = _FORMATTER.formatException(record.exc_info)
+                message = record.getMessage()
+                self.write(record.created, record.levelno, record.name, message, error, current())
+            except Exception:  # as of a text that its values do not fit
+                self.handleError(record)
         if record.levelno >= logging.WARNING and self._is_alone(record.name):
             assert logging.lastResort is not None
             logging.lastResort.handle(record)
@@ -109,6 +115,7 @@ class _Handler(logging.Handler):
         self, at_s: float, level: int, logger: str, message: str, error: str, about: Work
     ) -> None:
         """Writes a line; what cannot be written is lost, with one warning until it can be again."""
+        texts = message, about.run, about.day, about.step, about.instrument, error
         line = Line(
             f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
             logging.getLevelName(level).lower(),
@@ -116,8 +123,10 @@ class _Handler(logging.Handler):
             self._host,
             os.getpid(),
             logger,
-            *map(_encodable, (message, about.run, about.day, about.step, about.instrument, error)),
+            *map(_encodable, texts),
         )
+        if about.span is not None:
+            line.trace_id, line.span_id = about.span.trace_id, about.span.span_id
         text = scrubbed_json(_encoder.encode(line).decode())
         with self.lock or nullcontext():
             try:

@@ -22,7 +22,11 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     made = Workspace(
         root,
         root / "lake",
-        more={"PIPELINE_CHECKPOINT_SECONDS": "21600", "PIPELINE_METRICS": "true"},
+        more={
+            "PIPELINE_CHECKPOINT_SECONDS": "21600",
+            "PIPELINE_METRICS": "true",
+            "PIPELINE_TRACES": "true",
+        },
     )
     instruments = [instrument("GOOD-USD"), instrument("NONE-USD")]
     made.configure(*instruments)

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.usefixtures("runs")
 def test_lines_of_runs(workspace: Workspace):
-    """A day's lines are those of its two runs, in order, with step and instrument; a run's are a
-    part of them; of a day that nobody ran there are none.
+    """A day's lines are those of its two runs, in order, with step, instrument and trace; a run's
+    are a part of them; of a day that nobody ran there are none.
     """
     shown = workspace.run("logs", "--day", f"{DAY}", "--json")
     found = [json.loads(line) for line in shown.output.splitlines()]
@@ -29,6 +29,10 @@ def test_lines_of_runs(workspace: Workspace):
     assert found == sorted(found, key=lambda line: line["time"])
     steps = {line.get("step") for line in found if line["message"].startswith("Finished")}
     assert {"raw_trades", "rebuild_books", "validate_day", "measure_day"} <= steps
+    traced = {line["run"].replace("-", "") for line in found}
+    assert traced == {line["trace_id"] for line in found if "step" in line}
+    written = "".join(path.read_text() for path in (workspace.data_dir / "traces").iterdir())
+    assert all(f'"traceId":"{trace}"' in written for trace in traced)
     rebuilt = [line for line in found if "instrument" in line and line["step"] == "rebuild_books"]
     assert {GOOD, NONE} == {line["instrument"] for line in rebuilt}
 

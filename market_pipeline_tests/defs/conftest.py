@@ -27,6 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("PIPELINE_LAKE_URI", str(tmp_path / "lake"))
     monkeypatch.setenv("PIPELINE_START_DATE", START.isoformat())
     monkeypatch.setenv("PIPELINE_METRICS", "false")
+    monkeypatch.setenv("PIPELINE_TRACES", "false")
     return tmp_path
 
 

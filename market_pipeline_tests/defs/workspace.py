@@ -130,7 +130,9 @@ class Workspace:
             "PIPELINE_LAKE_URI": str(self.lake),
             "PIPELINE_INSTRUMENTS_FILE": str(self.instruments_file),
             "PIPELINE_START_DATE": self.start_date.isoformat(),
-            "PIPELINE_METRICS": "false",  # so that not each of hundreds of runs loads the SDK
+            # So that not each of hundreds of runs loads the SDK.
+            "PIPELINE_METRICS": "false",
+            "PIPELINE_TRACES": "false",
             **self.more,
         }
 

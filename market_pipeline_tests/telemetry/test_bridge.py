@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from market_pipeline.telemetry import capture_table, files
 from market_pipeline.telemetry.bridge import Bridge
-from market_pipeline.telemetry.files import append_line, metric_files
+from market_pipeline.telemetry.files import append_line, line_files
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -76,7 +76,7 @@ class TestSums:
                 elif step == "day":
                     now += timedelta(days=1)
                 elif step == "killed":  # half a line; the writer never came to the rest
-                    for path in metric_files(folder)[-1:]:
+                    for path in line_files(folder)[-1:]:
                         with path.open("ab") as file:
                             file.write(line("m", "sum", asInt="5")[:20])
                 else:
@@ -91,7 +91,7 @@ class TestSums:
         """What a file came to stays after it was removed, also for a bridge that begins anew."""
         append_line(tmp_path, line("m", "sum", asInt="3"), NOON)
         Bridge(tmp_path).update()
-        metric_files(tmp_path)[0].unlink()
+        line_files(tmp_path)[0].unlink()
         append_line(tmp_path, line("m", "sum", asInt="4"), NOON + timedelta(days=1))
         again = Bridge(tmp_path)
         again.update()

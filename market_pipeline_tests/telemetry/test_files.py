@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from market_pipeline.telemetry import files
-from market_pipeline.telemetry.files import append_line, metric_files
+from market_pipeline.telemetry.files import append_line, line_files
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -25,7 +25,7 @@ def test_a_file_a_day_and_cut_by_size(tmp_path: Path, monkeypatch: pytest.Monkey
         "metrics-2026-03-01.1.jsonl",
         "metrics-2026-03-01.2.jsonl",
         "metrics-2026-03-02.jsonl",
-    ] == [path.name for path in metric_files(folder)]
+    ] == [path.name for path in line_files(folder)]
     modes = {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
     assert ({0o600}, 0o700) == (modes, stat.S_IMODE(folder.stat().st_mode))
 
@@ -36,11 +36,11 @@ def test_old_files_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(files, "MAX_TOTAL_BYTES", 40)
     for days in (0, 40, 41, 42, 43):
         append_line(tmp_path, b"123456789\n", NOON + timedelta(days=days))
-    assert 4 == len(metric_files(tmp_path))
+    assert 4 == len(line_files(tmp_path))
     append_line(tmp_path, b"123456789\n", NOON + timedelta(days=44))
-    assert 4 == len(metric_files(tmp_path))
+    assert 4 == len(line_files(tmp_path))
     append_line(tmp_path, b"123456789\n", NOON + timedelta(days=100))
-    assert ["metrics-2026-06-09.jsonl"] == [path.name for path in metric_files(tmp_path)]
+    assert ["metrics-2026-06-09.jsonl"] == [path.name for path in line_files(tmp_path)]
 
 
 def test_a_line_is_there_whole_or_not_at_all(tmp_path: Path, full_at):
@@ -48,7 +48,7 @@ def test_a_line_is_there_whole_or_not_at_all(tmp_path: Path, full_at):
     append_line(tmp_path, b"first\n", NOON)
     with full_at(8), pytest.raises(OSError):
         append_line(tmp_path, b"second\n", NOON)
-    (path,) = metric_files(tmp_path)
+    (path,) = line_files(tmp_path)
     assert b"first\n" == path.read_bytes()
     with path.open("ab") as file:
         file.write(b"hal")
@@ -60,5 +60,5 @@ def test_what_is_no_file_of_metrics(tmp_path: Path):
     """Other files in the folder are left alone, and a folder that is not there has none."""
     for name in ("metrics-2026-13-01.jsonl", "bridge.json", "metrics-2026-03-01.jsonl.bak"):
         (tmp_path / name).touch()
-    assert [] == metric_files(tmp_path) == metric_files(tmp_path / "none")
+    assert [] == line_files(tmp_path) == line_files(tmp_path / "none")
     assert 3 == len(os.listdir(tmp_path))  # noqa: PTH208

@@ -18,7 +18,7 @@ from market_pipeline.telemetry._journal import Journal
 from market_pipeline.telemetry.log_files import ERRORS, log_files
 from market_pipeline.telemetry.log_search import Search
 from market_pipeline.telemetry.logs import Line, decode
-from market_pipeline.telemetry.work import working
+from market_pipeline.telemetry.work import about
 from market_pipeline.threads import Workers
 from market_pipeline_tests.scrub.written import ways
 
@@ -42,17 +42,17 @@ def test_a_line_says_what_it_is_about(folder: Path):
     """Run, day, step and instrument of the block it is logged in, also in threads of a pool."""
 
     def work(instrument: str) -> None:
-        with working(instrument=instrument):
+        with about(instrument=instrument):
             LOG.info("%d messages", 5)
 
-    with working(run="r1", day="2024-08-08", step="rebuild_books"), Workers(2, "rebuild") as pool:
+    with about(run="r1", day="2024-08-08", step="rebuild_books"), Workers(2, "rebuild") as pool:
         [*pool.map(work, ["A", "B"])]
         LOG.warning("all done")
     LOG.info("after it")
-    about = [(each.run, each.day, each.step, each.instrument) for each in lines(folder)]
+    named = [(each.run, each.day, each.step, each.instrument) for each in lines(folder)]
     step = ("r1", "2024-08-08", "rebuild_books")
-    assert [(*step, "A"), (*step, "B")] == sorted(about[:2])
-    assert [(*step, ""), ("", "", "", "")] == about[2:]
+    assert [(*step, "A"), (*step, "B")] == sorted(named[:2])
+    assert [(*step, ""), ("", "", "", "")] == named[2:]
     (first, *_) = lines(folder)
     assert ("info", "run", socket.gethostname(), os.getpid(), LOG.name, "5 messages") == (
         *(first.level, first.process, first.host, first.pid, first.logger, first.message),
@@ -83,7 +83,7 @@ def test_no_secret(folder: Path):
     """However a secret is written, in the text, a traceback or what a line is about."""
     learn(SECRET)
     for name, text in ways(SECRET):
-        with working(run=text, instrument=f"X:{text}"):
+        with about(run=text, instrument=f"X:{text}"):
             try:
                 raise ValueError(text)
             except ValueError:
@@ -155,11 +155,11 @@ def test_what_belongs_together(folder: Path):
     """A day has the lines of its runs, whenever these ran and though some do not know it, and what
     no run logged on it; torn lines are passed over.
     """
-    with working(run="run1", day="2024-08-08"):
+    with about(run="run1", day="2024-08-08"):
         LOG.info("of the day")
-        with working(instrument="A"):
+        with about(instrument="A"):
             LOG.error("of an instrument")
-    with working(run="run2", day="2024-08-09"):
+    with about(run="run2", day="2024-08-09"):
         LOG.info("of another")
     logs.note(logging.ERROR, "dagster", "its process died", run="run1")
     LOG.info("of none")

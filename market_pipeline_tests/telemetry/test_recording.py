@@ -11,7 +11,7 @@ from market_pipeline.config.settings import load_settings
 from market_pipeline.telemetry import table
 from market_pipeline.telemetry._meter import Meter
 from market_pipeline.telemetry.bridge import Bridge
-from market_pipeline.telemetry.files import metric_files
+from market_pipeline.telemetry.files import line_files
 from market_pipeline.telemetry.otlp import DELTA, decode
 from market_pipeline.telemetry.recording import begin, flush, record
 
@@ -27,7 +27,7 @@ def test_a_line_is_the_protocols(folder: Path):
     record(table.PUBLISHED_ROWS, 4, table="books.bbo", venue="SIMULATED")
     flush()
 
-    (path,) = metric_files(folder)
+    (path,) = line_files(folder)
     first, second = (decode(line) for line in path.read_bytes().splitlines())
     found = {stream.name: stream for _, stream in first.streams}
     assert {"service.name": "market-pipeline", "service.instance.id": "run"} == first.streams[0][0]
@@ -67,7 +67,7 @@ def test_what_is_no_number(folder: Path, value: float | None):
     """A figure that there is none of is passed over."""
     record(table.CATALOGUE_DURATION, value)
     flush()
-    assert [] == metric_files(folder)
+    assert [] == line_files(folder)
 
 
 @pytest.mark.usefixtures("folder")

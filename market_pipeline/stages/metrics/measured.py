@@ -19,7 +19,7 @@ from market_pipeline.quality.intervals import IntArray
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.shown import shown_logger
 from market_pipeline.stages.published_rows import records_of
-from market_pipeline.telemetry.work import working
+from market_pipeline.telemetry.work import failed, working
 
 __all__ = ["Measured", "MeasuredBook", "make_each", "measure_each"]
 
@@ -93,7 +93,7 @@ def make_each(
     """As `measure_each`, of the books that `book_of` gives: None for none, a text for why not."""
     measured: Measured[_Made] = Measured()
     for instrument in instruments:
-        with working(instrument=instrument.id):
+        with working("instrument", instrument=instrument.id):
             try:
                 book = book_of(instrument)
                 if isinstance(book, str):
@@ -103,6 +103,7 @@ def make_each(
             except Exception as error:
                 if is_of_machine(error):
                     raise
+                failed(error)
                 measured.failed.add(instrument.id)
                 if isinstance(error, MarketPipelineError):
                     measured.without[instrument.id] = str(error)

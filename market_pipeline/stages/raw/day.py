@@ -22,7 +22,7 @@ from market_pipeline.stages.raw.convert import register_local_day
 from market_pipeline.stages.raw.download import fetch_table, table_prefix
 from market_pipeline.stages.raw.fetched import ACTIONS, FetchProgress
 from market_pipeline.stages.raw.register import not_registered, register_day
-from market_pipeline.telemetry.work import working
+from market_pipeline.telemetry.work import failed, working
 from market_pipeline.threads import Workers
 from market_pipeline.warehouse.manifest import ManifestRow
 
@@ -159,12 +159,13 @@ def _register(
         PublishError: The data folder cannot be written.
         Exception: One that is the machine's (`errors.is_of_machine`).
     """
-    with working(instrument=instrument.id):
+    with working("instrument", instrument=instrument.id):
         try:
             return register_local_day(settings, raw, instrument, day)
         except Exception as error:
             if isinstance(error, PublishError) or is_of_machine(error):
                 raise
+            failed(error)
             _LOG.exception("%s %s: %s could not be registered", instrument.id, day, raw.name)
             return [not_registered(instrument, day, error)]
 
@@ -185,12 +186,13 @@ def _fetch_and_register(
     """
     if is_converter(instrument.source):
         return _register(settings, raw, instrument, day), False
-    with working(instrument=instrument.id):
+    with working("instrument", instrument=instrument.id):
         try:
             return _from_store(store, settings.lake_path, raw, instrument, day, progress, ring)
         except Exception as error:
             if isinstance(error, PublishError | StoreError) or is_of_machine(error):
                 raise
+            failed(error)
             _LOG.exception("%s %s: %s could not be fetched", instrument.id, day, raw.name)
             return [not_registered(instrument, day, error)], False
 

@@ -58,7 +58,7 @@ def profile_day(
     give_back_memory()
     rows = []
     for instrument in instruments:
-        with working(instrument=instrument.id):
+        with working("instrument", instrument=instrument.id):
             for table, objects in raw.tables:
                 files = partial(objects.files_of, instrument)
                 rows.append(_profile(raw.lake, table, instrument, raw.day, files, warehouse))

@@ -27,7 +27,7 @@ from market_pipeline.stages.raw.objects import RegisteredDay
 from market_pipeline.stages.rebuild.instrument import blank_record, rebuild_instrument
 from market_pipeline.stages.rebuild.quarantine import BadFile, bad_files, keep_copy
 from market_pipeline.stages.recorded_day import RecordedDay, UnchangedDay
-from market_pipeline.telemetry.work import working
+from market_pipeline.telemetry.work import about, failed, working
 from market_pipeline.threads import Workers
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import MadeOf
@@ -141,7 +141,7 @@ def rebuild_day(
         outcomes = pool.map(outcome, instruments)
         for instrument, (files, record, set_aside) in zip(instruments, outcomes, strict=True):
             day.set_aside[instrument.id] = set_aside
-            with working(instrument=instrument.id):
+            with about(instrument=instrument.id):
                 progress(f"{instrument.id}: {day.add(instrument, files, record)}")
     return day
 
@@ -171,7 +171,7 @@ def _attempt(
     overlap: bool,
     published: Warehouse | None,
 ) -> _Attempt:
-    with working(instrument=instrument.id):
+    with working("instrument", instrument=instrument.id):
         files: dict[str, list[StagedFile]] = {}
         failure: Exception | None = None
         try:
@@ -210,6 +210,7 @@ def _attempt(
 
 def _failed(raw: RegisteredDay, instrument: Instrument, error: Exception) -> RebuildRecord:
     """The record of an instrument that could not be rebuilt, whatever kept it from that."""
+    failed(error)
     if isinstance(error, MarketPipelineError):
         failure = str(error)
     else:

@@ -39,7 +39,7 @@ from market_pipeline.stages.validation.rebuild import measure_rebuild
 from market_pipeline.stages.validation.reference_replay import measure_reference_replay
 from market_pipeline.stages.validation.snapshot_match import measure_snapshot_match
 from market_pipeline.stages.validation.trade_through import measure_trade_through
-from market_pipeline.telemetry.work import working
+from market_pipeline.telemetry.work import failed, working
 
 __all__ = ["DAY_MEASURES", "LOCATORS", "RAW_MEASURES", "ValidatedDay", "report_day"]
 
@@ -111,7 +111,7 @@ def report_day(
     """
     validated = []
     for instrument in instruments:
-        with working(instrument=instrument.id):
+        with working("instrument", instrument=instrument.id):
             validated.append(_validated(lookups, instrument, books, settings, as_of_ns=as_of_ns))
     return validated
 
@@ -133,6 +133,7 @@ def _validated(
     except Exception as error:
         if is_of_machine(error):
             raise
+        failed(error)
         _LOG.exception("%s %s could not be validated", instrument.id, lookups.raw.day)
         failure = f"The day could not be validated: {error_text(error)}. See the log of the run."
         record = RebuildRecord(

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import json
+import logging
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from market_pipeline.config.settings import load_settings
+from market_pipeline.defs.step_times import step_metadata
+from market_pipeline.scrub.scrubber import learn
+from market_pipeline.telemetry import logs
+from market_pipeline.telemetry.log_files import log_files
+from market_pipeline.telemetry.work import begin_run, current, end_run, failed, working
+from market_pipeline.threads import Workers
+
+RUN = str(uuid4())
+SECRET = "wJalr/XUtn+FEMI=K7MDENG.planted"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Path]:
+    """The folder of the traces of a run, that this thread works on."""
+    settings = load_settings(data_dir=tmp_path)
+    logs.begin(settings, "run")
+    begin_run(settings, RUN, "2024-08-08", "daily_books")
+    yield tmp_path / "traces"
+    end_run()
+    logs.begin(load_settings(data_dir=tmp_path, log_to="none"), "run")
+
+
+def spans(folder: Path) -> dict[str, dict[str, Any]]:
+    """By name and instrument, the spans that were written."""
+    found = {}
+    for path in folder.glob("traces-*.jsonl"):
+        for line in map(json.loads, path.read_text().splitlines()):
+            (of,) = line["resourceSpans"]
+            (span,) = of["scopeSpans"][0]["spans"]
+            span["about"] = {
+                each["key"]: each["value"]["stringValue"] for each in span["attributes"]
+            }
+            found[span["name"] + span["about"].get("market_pipeline.instrument", "")] = span
+    return found
+
+
+def test_a_run_is_a_trace(run: Path):
+    """By the run's id; steps are parts of it, and instruments of these, in whatever thread. Log
+    lines and metadata name it.
+    """
+
+    def work(instrument: str) -> None:
+        with working("instrument", instrument=instrument):
+            logging.getLogger("market_pipeline.some").info(instrument)
+
+    with working("rebuild_books", step="rebuild_books"), Workers(2, "rebuild") as pool:
+        [*pool.map(work, ["A", "B"])]
+        metadata = step_metadata()
+    end_run()
+    found = spans(run)
+    assert {"daily_books", "rebuild_books", "instrumentA", "instrumentB"} == found.keys()
+    root, step = found["daily_books"], found["rebuild_books"]
+    assert {RUN.replace("-", "")} == {each["traceId"] for each in found.values()}
+    assert ("parentSpanId" not in root, root["spanId"]) == (True, step["parentSpanId"])
+    parents = {found[f"instrument{name}"]["parentSpanId"] for name in "AB"}
+    assert {step["spanId"]} == parents
+    assert (RUN, "2024-08-08") == tuple(
+        root["about"][name] for name in ("dagster.run_id", "market_pipeline.day")
+    )
+    assert int(root["startTimeUnixNano"]) <= int(step["startTimeUnixNano"])
+    assert int(step["endTimeUnixNano"]) <= int(root["endTimeUnixNano"])
+    assert root["traceId"] == metadata["trace_id"]
+
+    (path,) = log_files(run.parent / "logs")
+    lines = [logs.decode(line) for line in path.read_bytes().splitlines()]
+    assert {(name, root["traceId"], found[f"instrument{name}"]["spanId"]) for name in "AB"} == {
+        (line.instrument, line.trace_id, line.span_id) for line in lines
+    }
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in run.iterdir()}
+    assert ({0o600}, 0o700) == (modes, stat.S_IMODE(run.stat().st_mode))
+
+
+def test_what_failed(run: Path):
+    """A span has the error that ended it, and its parent too; one that went on has it alone. No
+    secret is in it, nor in what it is about.
+    """
+    learn(SECRET)
+    with working("validate_day"), working("instrument", instrument="A"):
+        failed(ValueError("bad data"))
+    with pytest.raises(RuntimeError), working("measure_day", step=SECRET):
+        raise RuntimeError(f"no: {SECRET}")
+    end_run()
+    found = spans(run)
+    status = {name: each["status"] for name, each in found.items()}
+    assert {"code": 2, "message": "ValueError: bad data"} == status["instrumentA"]
+    assert {} == status["validate_day"]
+    error = {"code": 2, "message": "RuntimeError: no: [secret]"}
+    assert (error, error) == (status["measure_day"], status["daily_books"])
+    assert "[secret]" == found["measure_day"]["about"]["market_pipeline.step"]
+    assert SECRET not in "".join(path.read_text() for path in run.iterdir())
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """The run goes on, with one warning."""
+    (tmp_path / "traces").touch()
+    begin_run(load_settings(data_dir=tmp_path), RUN, "", "daily_books")
+    for _ in range(3):
+        with working("some"):
+            pass
+    end_run()
+    assert 1 == sum("traces cannot be written" in each.message for each in caplog.records)
+    assert current().run == ""
+
+
+def test_off(tmp_path: Path):
+    """Without the setting there is no trace, and nothing of the SDK is loaded."""
+    program = (
+        "import sys;"
+        "from market_pipeline.config.settings import load_settings;"
+        "from market_pipeline.telemetry.work import begin_run, current, end_run, working;"
+        f"begin_run(load_settings(data_dir={str(tmp_path)!r}, traces=False), 'r', '', 'j')\n"
+        "with working('step', step='s'): print(current().run, current().step)\n"
+        "end_run(); print([name for name in sys.modules if name.startswith('opentelemetry')])"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert ("r s\n[]\n", []) == (ran.stdout, [*tmp_path.iterdir()])
