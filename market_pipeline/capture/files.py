@@ -15,6 +15,7 @@ from market_pipeline.capture.recorder import recorded_venue
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import LakeFileError, WarehouseBusyError
 from market_pipeline.security.master import sealing_ring
+from market_pipeline.shown import shown_logger
 from market_pipeline.sources.recording import (
     CONVERTER,
     HourlyRecorder,
@@ -23,11 +24,14 @@ from market_pipeline.sources.recording import (
 )
 from market_pipeline.sources.recording.format import PARTIAL_SUFFIX, SUFFIX, Entry
 from market_pipeline.sources.recording.journal import Journal, recover_journals
+from market_pipeline.sources.recording.reader import Damage
 from market_pipeline.sources.recording.writer import BACKLOG_BYTES
 from market_pipeline.warehouse.layout import make_private_folder
 from market_pipeline.warehouse.locks import locking
 
 __all__ = ["RecordingFiles", "recording_files"]
+
+_LOG = shown_logger(__name__)
 
 
 class RecordingFiles:
@@ -66,8 +70,9 @@ class RecordingFiles:
         """What is appended from now on is not of the next call of `settle`."""
         self._settling.append(self._journal)
         self._journal = self._new_journal()
-        # While a file refuses they are not removed; memory has what it is to take.
-        while sum(journal.size_bytes for journal in self._settling) > BACKLOG_BYTES:
+        # While a file refuses they are not removed; memory has what it is to take. The last one
+        # was not offered to any, and is large only where the disk was slow.
+        while sum(each.size_bytes for each in self._settling[:-1]) > BACKLOG_BYTES:
             self._settling.pop(0).remove()
 
     def settle(self, entries: Sequence[Entry]) -> None:
@@ -146,10 +151,19 @@ def recording_files(settings: Settings) -> Iterator[RecordingFiles]:
 
 
 def _close_what_was_left(folder: Path, host: str) -> None:
-    with suppress(WarehouseBusyError, LakeFileError, PermissionError):
-        for _ in recover_journals(folder, host):
+    try:
+        for _ in recover_journals(folder, host, _warn):
             pass
+    except (WarehouseBusyError, LakeFileError, PermissionError) as error:
+        _LOG.warning("Journals stay, and what is in them is in no file yet: %s", error)
     for partial in sorted(folder.rglob(f"*{PARTIAL_SUFFIX}")):
         # Another process's, or damaged in the middle: it stays for whoever looks at it.
         with suppress(WarehouseBusyError, LakeFileError, FileNotFoundError, PermissionError):
             recover(partial)
+
+
+def _warn(damage: Damage) -> None:
+    _LOG.warning(
+        "%s is damaged, and %d bytes from byte %d are passed over: %s",
+        *(damage.path, damage.size_bytes, damage.offset, damage.found),
+    )

@@ -106,18 +106,23 @@ def recover_recordings(paths: Places = None, as_json: AsJson = False) -> None:
     from market_pipeline.sources.recording import CONVERTER, recover
     from market_pipeline.sources.recording.format import PARTIAL_SUFFIX
     from market_pipeline.sources.recording.journal import recover_journals
+    from market_pipeline.sources.recording.reader import Damage
 
     ring = _sealing("captures")
-    outcomes, failed = list[dict[str, Any]](), 0
+    outcomes, damages = list[dict[str, Any]](), list[Damage]()
     root = load_settings().lake_path / CONVERTER.name
     for folder in filter(Path.is_dir, paths or [root]):
-        outcomes += [_closed_record(each, ring) for each in recover_journals(folder)]
+        for done in recover_journals(folder, on_damage=damages.append):
+            _record_write(_RECORDINGS, done.closed.path)
+            outcomes.append(_closed_record(done, ring))
+    outcomes += [{"file": str(e.path), "outcome": "damaged", "error": e.found} for e in damages]
+    failed = len(damages)
     for path in _found(paths):
         if not path.name.endswith(PARTIAL_SUFFIX):
             continue
         _record_write(_RECORDINGS, path)
         try:
-            done = recover(path)
+            closed = recover(path)
         except FileNotFoundError:
             continue  # its writer has closed it meanwhile
         except WarehouseBusyError:
@@ -126,14 +131,16 @@ def recover_recordings(paths: Places = None, as_json: AsJson = False) -> None:
             failed += 1
             outcomes.append({"file": str(path), "outcome": "damaged", "error": str(error)})
         else:
-            outcome = {"file": str(path), "outcome": "removed: it had no whole block"}
-            outcomes.append(outcome if done is None else _closed_record(done, ring))
+            removed = {"file": str(path), "outcome": "removed: it had no whole block"}
+            outcomes.append(removed if closed is None else _closed_record(closed, ring))
     if as_json:
         typer.echo(json.dumps(outcomes, indent=2))
     else:
-        for each in outcomes:
-            facts = ", ".join(f"{name} {value}" for name, value in each.items() if name != "file")
-            console().print(f"{each['file']}: {facts}", soft_wrap=True, highlight=False)
+        for outcome in outcomes:
+            facts = ", ".join(
+                f"{name} {value}" for name, value in outcome.items() if name != "file"
+            )
+            console().print(f"{outcome['file']}: {facts}", soft_wrap=True, highlight=False)
         console().print(f"{len(outcomes):,} files were not closed", highlight=False)
     raise typer.Exit(1 if failed else 0)
 

@@ -69,14 +69,16 @@ class HourlyRecorder:
         Raises:
             OSError: See `RecordingWriter.flush`.
         """
-        if wall_ns is not None and self._hour >= 0:
-            self._turn(wall_ns)
-        while self._past:
-            closed = self._past[0].close()
-            del self._past[0]
-            if closed is not None:
-                self._on_closed(closed.path)
-        self._now.flush()
+        if wall_ns is not None:
+            self._end_before(wall_ns // HOUR_NS)
+        try:
+            while self._past:
+                closed = self._past[0].close()
+                del self._past[0]
+                if closed is not None:
+                    self._on_closed(closed.path)
+        finally:  # what waits is counted, and has an end, only where it was flushed
+            self._now.flush()
 
     def sync(self) -> None:
         """See `RecordingWriter.sync`."""
@@ -90,9 +92,18 @@ class HourlyRecorder:
 
     def _turn(self, wall_ns: int) -> None:
         hour = wall_ns // HOUR_NS
-        if hour in (self._hour, self._hour - 1):
+        self._end_before(hour)
+        if self._hour < 0:
+            self._hour = hour
+
+    def _end_before(self, hour: int) -> None:
+        """Ends the hour if it is another.
+
+        The next is that of the first record to come, which may have been on its way: then it is of
+        the hour that is over, and lies in a further file of it.
+        """
+        if self._hour < 0 or hour in (self._hour, self._hour - 1):
             return
-        if self._hour >= 0:
-            self._past.append(self._now)
-            self._now = RecordingWriter(self._root, self._of)
-        self._hour = hour
+        self._past.append(self._now)
+        self._now = RecordingWriter(self._root, self._of)
+        self._hour = -1

@@ -12,8 +12,9 @@ import re
 import struct
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain, groupby
 from pathlib import Path
 
 import msgspec
@@ -23,13 +24,14 @@ from market_pipeline.sources.recording.check import find_recordings
 from market_pipeline.sources.recording.format import PARTIAL_SUFFIX, Entry, Record
 from market_pipeline.sources.recording.hours import HOUR_NS
 from market_pipeline.sources.recording.open_file import created, locked, write_at
-from market_pipeline.sources.recording.reader import Recovered, read_recording, recover
+from market_pipeline.sources.recording.reader import Damage, Recovered, read_recording, recover
 from market_pipeline.sources.recording.writer import RecordingOf, RecordingWriter
 from market_pipeline.warehouse.layout import make_private_folder
 
 __all__ = ["JOURNAL_SUFFIX", "Journal", "read_journal", "recover_journals"]
 
 JOURNAL_SUFFIX = ".journal"
+_DAMAGED_SUFFIX = ".damaged"
 _MAGIC = b"MPJ1"
 _CHUNK = struct.Struct("<4sII")
 """Magic, bytes that follow, and their CRC-32."""
@@ -77,7 +79,8 @@ class Journal:
         with naming(self._path if self._file is not None else self._folder):
             if self._file is None:
                 self._create()
-            assert self._file is not None
+            if self._end == 0:
+                self._write(_encoder.encode(self._session))
             self._write(_encoder.encode(entries))
 
     def remove(self) -> None:
@@ -95,7 +98,6 @@ class Journal:
             self._path = self._folder / re.sub(r"[^A-Za-z0-9._-]+", "-", name)
             file, number = created(self._path), number + 1
         self._file, self._end = file, 0
-        self._write(_encoder.encode(self._session))
 
     def _write(self, content: bytes) -> None:
         assert self._file is not None
@@ -104,105 +106,144 @@ class Journal:
         self._end += len(chunk)
 
 
-def read_journal(path: Path) -> tuple[RecordingOf, list[Entry]] | None:
-    """Whose a journal is, of no symbol, and its entries up to the last whole chunk.
+def read_journal(
+    path: Path, on_damage: Callable[[Damage], None]
+) -> tuple[RecordingOf, list[Entry]] | None:
+    """Whose a journal is, of no symbol, and its entries.
 
-    None if it has no whole beginning, or one that is not known here.
+    Args:
+        path: The journal.
+        on_damage: Takes what is damaged, which is passed over up to the next whole chunk. Where the
+            last chunk is cut off, as by a kill, is no damage.
+
+    Returns:
+        None if it has no whole beginning, or one that is not known here.
     """
-    chunks = _chunks(path.read_bytes())
+    data = path.read_bytes()
+    chunks = _chunks(path, data, on_damage)
     try:
         session = _session_decoder.decode(next(chunks))
         entries = [entry for chunk in chunks for entry in _entries_decoder.decode(chunk)]
     except (StopIteration, msgspec.MsgspecError):
+        if data:  # else it was made, and its process ended
+            on_damage(Damage(path, 0, len(data), "no beginning that is known here"))
         return None
+    for name in {session.exchange, *(entry.symbol for entry in entries)}:
+        if Path(name).is_absolute() or ".." in Path(name).parts:  # a journal may be of anyone
+            on_damage(Damage(path, 0, len(data), f"a name that leads out of the folder: {name}"))
+            return None
     return RecordingOf(session.exchange, "", session.host, session.session), entries
 
 
-def _chunks(data: bytes) -> Iterator[bytes]:
+def _chunks(path: Path, data: bytes, on_damage: Callable[[Damage], None]) -> Iterator[bytes]:
     at = 0
-    while at + _CHUNK.size <= len(data):
-        magic, size, checksum = _CHUNK.unpack_from(data, at)
-        at += _CHUNK.size
-        content = data[at : at + size]
-        if magic != _MAGIC or len(content) < size or zlib.crc32(content) != checksum:
-            return
-        yield content
-        at += size
+    while at < len(data):
+        found = _chunk(data, at)
+        if isinstance(found, bytes):
+            yield found
+            at += _CHUNK.size + len(found)
+            continue
+        begin, at = at, data.find(_MAGIC, at + 1)
+        while at >= 0 and not isinstance(_chunk(data, at), bytes):
+            at = data.find(_MAGIC, at + 1)
+        at = len(data) if at < 0 else at
+        if found or at < len(data):
+            on_damage(Damage(path, begin, at - begin, found or "a chunk that was cut off"))
 
 
-def recover_journals(folder: Path, host: str | None = None) -> Iterator[Recovered]:
+def _chunk(data: bytes, at: int) -> bytes | str:
+    """The content of the chunk there, or what is there instead; nothing if it is cut off."""
+    if at + _CHUNK.size > len(data):
+        return ""
+    magic, size, checksum = _CHUNK.unpack_from(data, at)
+    content = data[at + _CHUNK.size : at + _CHUNK.size + size]
+    if magic != _MAGIC:
+        return "no chunk"
+    if len(content) < size:
+        return ""
+    return content if zlib.crc32(content) == checksum else "a chunk with another checksum"
+
+
+def recover_journals(
+    folder: Path, host: str | None = None, on_damage: Callable[[Damage], None] = lambda _: None
+) -> Iterator[Recovered]:
     """Closes the files of recorders that ended without closing them, with what journals have.
 
     What is in a journal and not in a file of its symbol is put behind the last block of the file
-    that was left, or into a file of its own. Then the journals are removed. A recovery that is
-    killed is repeated; journals of a process that still writes are left to it.
+    that was left, or into a file of its own. Then the journals are removed; one that is damaged is
+    kept, its name with `.damaged` behind it. A recovery that is killed is repeated; journals of a
+    process that still writes are left to it.
 
     Args:
         folder: Where journals are looked for, at any depth: the folder of all recordings, of an
             exchange, or one above.
         host: Only journals of this host, as one that still writes may have been copied from
             another; None for all.
+        on_damage: See `read_journal`.
 
     Raises:
         OSError: The machine refuses; the journals stay.
     """
-    of_session: dict[RecordingOf, list[tuple[Path, list[Entry]]]] = defaultdict(list)
+    of_session: dict[tuple[Path, RecordingOf], dict[Path, list[Entry]]] = defaultdict(dict)
+    damaged = set[Path]()
+
+    def note(damage: Damage) -> None:
+        damaged.add(damage.path)
+        on_damage(damage)
+
     with locked(sorted(folder.rglob(f".*{JOURNAL_SUFFIX}"))) as journals:
         for path in journals:
-            found = read_journal(path)
+            found = read_journal(path, note)
             if found is not None and host in (None, found[0].host):
-                of_session[found[0]].append((path, found[1]))
-        for of, parts in of_session.items():
+                of_session[path.parent, found[0]][path] = found[1]
+            elif found is None and path not in damaged:
+                path.unlink()
+        for (exchange, of), parts in of_session.items():
             by_symbol: dict[str, list[Entry]] = defaultdict(list)
-            for _, entries in parts:
-                for entry in entries:
-                    by_symbol[entry.symbol].append(entry)
+            for entry in chain.from_iterable(parts.values()):
+                by_symbol[entry.symbol].append(entry)
             for symbol, own in by_symbol.items():
                 whose = RecordingOf(of.exchange, symbol, of.host, of.session)
-                yield from _recovered(parts[0][0].parent.parent, whose, own)
-            for path, _ in parts:
-                path.unlink()
+                yield from _recovered(exchange.parent, whose, own)
+            for path in parts:
+                if path in damaged:
+                    path.rename(path.with_name(path.name + _DAMAGED_SUFFIX))
+                else:
+                    path.unlink()
 
 
 def _recovered(root: Path, of: RecordingOf, entries: list[Entry]) -> Iterator[Recovered]:
-    partials = []
-    for path in _files(root, of, entries):
-        if path.name.endswith(PARTIAL_SUFFIX):
-            partials.append(path)
-        try:
+    files = _files(root, of, entries)
+    for _, path in files:
+        with suppress(LakeFileError, SealError):  # better twice in files than in none
             entries = _without(entries, path)
-        except SealError:  # it is sealed once it has all of its hour
-            hour = path.name[:2]
-            entries = [each for each in entries if f"{each.wall_ns // HOUR_NS % 24:02}" != hour]
-    for at, partial in enumerate(partials, 1):
-        rest = entries if at == len(partials) else []
+    for hour, path in reversed(files):
+        if not path.name.endswith(PARTIAL_SUFFIX):
+            continue
+        rest = [entry for entry in entries if entry.wall_ns // HOUR_NS == hour]
         with suppress(LakeFileError):  # damaged in the middle: it stays for whoever looks at it
-            done = recover(partial, rest)
+            done = recover(path, rest)
             if done is not None:  # else it had no whole block, and is gone
-                entries = [] if rest else entries
+                entries = [entry for entry in entries if entry.wall_ns // HOUR_NS != hour]
                 yield done
-    if entries:
+    for _, own in groupby(entries, key=lambda entry: entry.wall_ns // HOUR_NS):
         writer = RecordingWriter(root, of)
-        writer.extend(entries)
+        writer.extend(list(own))
         closed = writer.close()
         if closed is not None:
             yield Recovered(closed, 0)
 
 
-def _files(root: Path, of: RecordingOf, entries: list[Entry]) -> list[Path]:
+def _files(root: Path, of: RecordingOf, entries: list[Entry]) -> list[tuple[int, Path]]:
     """The files of a session that may have some of the entries: of their hours and the next."""
     hours = {entry.wall_ns // HOUR_NS for entry in entries}
-    names = {
-        (of.folder(root, hour * HOUR_NS), of.stem(hour * HOUR_NS, 0)[:-1])
-        for hour in hours | {hour + 1 for hour in hours}
-    }
-    return [
-        path
-        for folder, stem in sorted(names)
-        if folder.is_dir()
-        for path in find_recordings([folder])
-        if path.name.startswith(stem)
-    ]
+    found = []
+    for hour in sorted(hours | {hour + 1 for hour in hours}):
+        folder, stem = of.folder(root, hour * HOUR_NS), of.stem(hour * HOUR_NS, 0)[:-1]
+        if folder.is_dir():
+            files = find_recordings([folder])
+            found += [(hour, path) for path in files if path.name.startswith(stem)]
+    return found
 
 
 def _without(entries: list[Entry], path: Path) -> list[Entry]:

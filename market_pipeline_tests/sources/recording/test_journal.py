@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import shutil
+from bisect import bisect_right
 from itertools import chain
 from pathlib import Path
 
@@ -88,15 +92,61 @@ class TestJournal:
             made.append(each)
             ends.append(path.stat().st_size)
         content = path.read_bytes()
-        of, found = read_journal(path)
+        damages = []
+        of, found = read_journal(path, damages.append)
         assert (RecordingOf("BINANCE", "", "ho st", "run"), [*chain(*appended)]) == (of, found)
         size = data.draw(st.integers(0, len(content)))
         path.write_bytes(content[:size])
         whole = [each for end, each in zip(ends, appended, strict=True) if end <= size]
-        read = read_journal(path)
+        read = read_journal(path, damages.append)
         assert [*chain(*whole)] == ([] if read is None else read[1])
+        assert (size > 0 and read is None) == bool(damages)
         made.remove()
         assert [] == list(folder.iterdir())
+
+    def test_every_flipped_byte_is_found(self, tmp_path):
+        """A changed byte anywhere is located, and costs one chunk; that of the beginning all.
+
+        But where it makes the last chunk longer than the file, that one is as if cut off.
+        """
+        appended = [entries(2, begin) for begin in (0, 2, 4)]
+        _, path = journal(tmp_path, *appended)
+        content = path.read_bytes()
+        begins = [match.start() for match in re.finditer(b"MPJ1", content)]
+        for at in range(len(content)):
+            changed = bytearray(content)
+            changed[at] ^= 0x10
+            path.write_bytes(changed)
+            damages = []
+            read = read_journal(path, damages.append)
+            hit = bisect_right(begins, at) - 1
+            if hit == 0:
+                assert (None, 0) == (read, damages[0].offset)
+                continue
+            assert [*chain(*(each for n, each in enumerate(appended, 1) if n != hit))] == read[1]
+            is_longer = 4 <= at - begins[hit] < 8 and changed[at] > content[at]
+            is_as_cut = hit == 3 and is_longer
+            assert [begins[hit]][is_as_cut:] == [each.offset for each in damages]
+
+    def test_refused_at_first(self, tmp_path, monkeypatch):
+        """A disk that is full when a journal is made costs nothing of what comes when there is
+        room again.
+        """
+        made = Journal(tmp_path, *OF)
+        with monkeypatch.context() as full, pytest.raises(OSError, match="No space"):
+            full.setattr(os, "pwrite", _no_space)
+            made.append(entries(1))
+        made.append(entries(2))
+        (path,) = tmp_path.glob(".*.journal")
+        assert entries(2) == read_journal(path, pytest.fail)[1]
+
+    @pytest.mark.parametrize("symbol", ["../A", "/A", "A/../../B"])
+    def test_leads_out_of_the_folder(self, tmp_path, symbol):
+        """Of a journal with a symbol that is a way out of the folder nothing is written."""
+        _, path = journal(tmp_path, [*entries(1), Entry(symbol, 0, 7, 5, 1, "", b"")])
+        damages = []
+        assert read_journal(path, damages.append) is None
+        assert ["leads out of the folder"] == [each.found[12:35] for each in damages]
 
     def test_its_bytes(self, tmp_path):
         """Its bytes are those that the page of the format shows."""
@@ -104,6 +154,10 @@ class TestJournal:
         assert ".ho-st_run_000000.journal" == path.name
         assert 0o600 == path.stat().st_mode & 0o777
         assert self.GOLDEN == path.read_bytes().hex(" ", -4)
+
+
+def _no_space(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 class Killed:
@@ -152,16 +206,17 @@ class TestRecovery:
         assert ([], files) == (list(recover_journals(left)), find_recordings([left]))
         assert [] == list(left.rglob("*.journal"))
 
-    def test_over_the_hour(self, tmp_path):
-        """Of entries around a full hour, those that the closed file of the one has are not put
-        into the file of the other.
+    @pytest.mark.parametrize("written", [2, 4], ids=["left open", "closed"])
+    def test_over_the_hour(self, tmp_path, written):
+        """Entries around a full hour lie in the files of their hours, each once: a day is read from
+        the files of its hours alone.
         """
         killed = Killed(tmp_path / "recording")
         own = [
             Entry("A", 0, START_NS + HOUR_NS - 3 + at, at, 1, "depth", b"%d" % at)
             for at in range(6)
         ]
-        killed.write("A", own[:4])
+        killed.write("A", own[:written])
         journal(killed.folder, own)
         left = killed.left(tmp_path / "left")
         list(recover_journals(left))
@@ -179,13 +234,45 @@ class TestRecovery:
         assert 2 == len(list(recover_journals(tmp_path, "ho st")))
 
     def test_not_one_of_ours(self, tmp_path):
-        """What has no whole beginning, or another one, stays for whoever looks at it."""
+        """What has no whole beginning, or another one, is reported and stays for whoever looks at
+        it; of a process that ended before it wrote anything, nothing stays.
+        """
         folder = tmp_path / "BINANCE"
         folder.mkdir()
-        for name, content in ((".a.journal", b"MPJ2" + bytes(40)), (".b.journal", b"MP")):
-            (folder / name).write_bytes(content)
-        assert [] == list(recover_journals(tmp_path))
-        assert 2 == len(list(folder.iterdir()))
+        for name, content in (("a", b"MPJ2" + bytes(40)), ("b", b"MP"), ("c", b"")):
+            (folder / f".{name}.journal").write_bytes(content)
+        damages = []
+        assert [] == list(recover_journals(tmp_path, on_damage=damages.append))
+        left = [folder / ".a.journal", folder / ".b.journal"]
+        assert (left, set(left)) == (sorted(folder.iterdir()), {each.path for each in damages})
+
+    def test_damaged_in_the_middle(self, tmp_path):
+        """What follows a damaged chunk is in the files too, and the journal is kept."""
+        _, path = journal(tmp_path / "BINANCE", *(entries(2, begin) for begin in (0, 2, 4)))
+        data = path.read_bytes()
+        at = data.index(b"MPJ1", data.index(b"MPJ1", 1) + 1)
+        left = tmp_path / "left" / "BINANCE" / path.name
+        left.parent.mkdir(parents=True)
+        left.write_bytes(data[: at + 20] + b"?" + data[at + 21 :])
+        damages = []
+        for _ in range(2):  # the second finds nothing to do
+            list(recover_journals(tmp_path / "left", on_damage=damages.append))
+            files = find_recordings([tmp_path / "left"])
+            whole = [*entries(2), *entries(2, 4)]
+            assert [of_symbol(each, whole) for each in ("A", "B")] == [records(f) for f in files]
+        assert [at] == [each.offset for each in damages]
+        assert [f"{path.name}.damaged"] == [f.name for f in left.parent.iterdir() if f.is_file()]
+
+    def test_a_copy_of_the_folder(self, tmp_path):
+        """A copy of the folder of an exchange, found with it, is one of its own."""
+        killed = Killed(tmp_path / "recording")
+        journal(killed.folder, entries(4))
+        for name in ("left", "copy"):
+            killed.left(tmp_path / "both" / name)
+        list(recover_journals(tmp_path / "both"))
+        files = find_recordings([tmp_path / "both"])
+        expected = [of_symbol(each, entries(4)) for each in ("A", "B")]
+        assert 2 * expected == [records(path) for path in files]
 
     def test_a_damaged_file(self, tmp_path):
         """Where the file that was left is damaged before its end, it stays, and what the journal

@@ -135,6 +135,22 @@ class TestRoundTrip:
         assert [4, 4, 5] == [len(read(file)) for file in files]
         assert not list(tmp_path.rglob("*.partial"))
 
+    def test_what_comes_after_its_hour_was_closed(self, tmp_path):
+        """A record that was on its way when the clock ended its hour lies in a further file of
+        that hour, and the records of the next hour in a file of theirs.
+        """
+        end_ns = START_NS + HOUR_NS
+        records = frames(6, end_ns - 3, 1)
+        recorder = HourlyRecorder(tmp_path, OF)
+        for begin, end in ((0, 2), (2, 6)):
+            for record in records[begin:end]:
+                recorder.append(*record)
+            recorder.flush(end_ns + 1)
+        recorder.close()
+        files = sorted(tmp_path.rglob("*.recording"))
+        assert ["00_host_run_0", "00_host_run_1", "01_host_run_0"] == [each.stem for each in files]
+        assert [records[:2], records[2:3], records[3:]] == [read(file) for file in files]
+
 
 class TestDamage:
     def test_cut_at_every_byte(self, tmp_path):
@@ -290,6 +306,27 @@ class TestFullDisk:
         assert size == partial.stat().st_size
         full[0] = None
         assert frames(20) == read(writer.close().path)
+
+    def test_an_hour_ends_meanwhile(self, tmp_path, full, monkeypatch):
+        """While the file of an hour cannot be closed, what waits of the next hour has an end as
+        well, and is counted.
+        """
+        monkeypatch.setattr(writer_module, "BACKLOG_BYTES", 100)
+        recorder = HourlyRecorder(tmp_path, OF)
+        recorder.append(*frames(1)[0])
+        recorder.flush()
+        full[0] = 0
+        for record in frames(5, START_NS + HOUR_NS):
+            recorder.append(*record)
+            with pytest.raises(OSError, match="No space"):
+                recorder.flush()
+        full[0] = None
+        recorder.close()
+        first, second = sorted(tmp_path.rglob("*.recording"))
+        assert frames(1) == read(first)
+        *kept, drop = read(second)
+        assert frames(5, START_NS + HOUR_NS)[: len(kept)] == kept
+        assert 5 - len(kept) == msgspec.json.decode(drop.payload, type=Drop).records > 0
 
     def test_records_what_memory_could_not_hold(self, tmp_path, full, monkeypatch):
         """Records dropped while the disk stayed full are counted by a record in their place."""
