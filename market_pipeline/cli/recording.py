@@ -110,13 +110,11 @@ def recover_recordings(paths: Places = None, as_json: AsJson = False) -> None:
 
     ring = _sealing("captures")
     outcomes, damages = list[dict[str, Any]](), list[Damage]()
-    root = load_settings().lake_path / CONVERTER.name
-    for folder in filter(Path.is_dir, paths or [root]):
+    for folder in filter(Path.is_dir, paths or [load_settings().lake_path / CONVERTER.name]):
         for done in recover_journals(folder, on_damage=damages.append):
             _record_write(_RECORDINGS, done.closed.path)
             outcomes.append(_closed_record(done, ring))
     outcomes += [{"file": str(e.path), "outcome": "damaged", "error": e.found} for e in damages]
-    failed = len(damages)
     for path in _found(paths):
         if not path.name.endswith(PARTIAL_SUFFIX):
             continue
@@ -128,7 +126,6 @@ def recover_recordings(paths: Places = None, as_json: AsJson = False) -> None:
         except WarehouseBusyError:
             outcomes.append({"file": str(path), "outcome": "being written"})
         except LakeFileError as error:
-            failed += 1
             outcomes.append({"file": str(path), "outcome": "damaged", "error": str(error)})
         else:
             removed = {"file": str(path), "outcome": "removed: it had no whole block"}
@@ -142,7 +139,7 @@ def recover_recordings(paths: Places = None, as_json: AsJson = False) -> None:
             )
             console().print(f"{outcome['file']}: {facts}", soft_wrap=True, highlight=False)
         console().print(f"{len(outcomes):,} files were not closed", highlight=False)
-    raise typer.Exit(1 if failed else 0)
+    raise typer.Exit(int(any(each["outcome"] == "damaged" for each in outcomes)))
 
 
 def _closed_record(done: Recovered, ring: KeyRing | None) -> dict[str, Any]:

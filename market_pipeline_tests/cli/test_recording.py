@@ -75,6 +75,10 @@ def test_recover(recorded):
     (outcome,) = json.loads(out)
     assert (0, "closed", 6) == (code, outcome["outcome"], outcome["records"])
     assert (0, 0) == (ran("verify")[0], ran("recover")[0])
+    journal = path.parents[2] / ".host_run_0.journal"
+    journal.write_bytes(b"damaged at its beginning")
+    code, out = ran("recover", "--json")
+    assert (1, str(journal), "damaged") == (code, *list(json.loads(out)[0].values())[:2])
 
 
 def test_export(recorded, tmp_path):
