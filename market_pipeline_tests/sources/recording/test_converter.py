@@ -10,11 +10,14 @@ import polars as pl
 import pytest
 
 from market_pipeline.config.instruments import Instrument
+from market_pipeline.config.settings import load_settings
 from market_pipeline.sources.binance_capture import CONVERTER as CAPTURES
 from market_pipeline.sources.binance_capture import MARKET_OF_VENUE, capture_symbol
 from market_pipeline.sources.raw_writer import RawWriter
 from market_pipeline.sources.recording import CONVERTER, RecordingOf, RecordingWriter, RecordKind
 from market_pipeline.sources.registry import converter_of
+from market_pipeline.telemetry.bridge import Bridge
+from market_pipeline.telemetry.recording import FOLDER, begin
 from market_pipeline_tests.sources.capture_sample import SETS
 
 
@@ -49,7 +52,8 @@ def tables(converter, files, instrument, day, folder):
 @pytest.mark.parametrize("of", SETS, ids=lambda each: each.name)
 def test_a_day_of_two_hosts_is_the_capture(sample_data, tmp_path, of):
     """Two hosts that each lost other frames and began anew once, whose sessions do not sort by
-    name, give the raw tables and notes of the capture that they heard, and note what was filled.
+    name, give the raw tables and notes of the capture that they heard, and note and count what was
+    filled.
     """
     original, day = of.files(sample_data)[0], date.fromisoformat(of.days[0])
     instrument = Instrument(venue=of.venue, symbol=of.our_symbol, source=CONVERTER.name)
@@ -61,7 +65,9 @@ def test_a_day_of_two_hosts_is_the_capture(sample_data, tmp_path, of):
     converter = converter_of(CONVERTER.name)
     files = converter.find(tmp_path, instrument, day)
     assert 4 <= len(files)
+    begin(load_settings(data_dir=tmp_path / "data"), "run")
     found, notes = tables(converter, files, instrument, day, tmp_path / "found")
+    begin(load_settings(data_dir=tmp_path / "data", metrics=False), "run")
     expected, expected_notes = tables(CAPTURES, [original], instrument, day, tmp_path / "expected")
     assert expected.keys() == found.keys()
     assert [True] * len(expected) == [expected[name].equals(found[name]) for name in expected]
@@ -69,6 +75,11 @@ def test_a_day_of_two_hosts_is_the_capture(sample_data, tmp_path, of):
     assert len(expected_notes) == len(notes) - len(gaps)
     filled = sum(int(note.split(" x ")[0]) for note in gaps if "filled from 20" in note)
     assert 0 < filled <= len(lost)
+    bridge = Bridge(tmp_path / "data" / FOLDER)
+    bridge.update()
+    ((_, family),) = bridge.families(0)
+    counted = {each.labels["outcome"]: each.value for each in family.series.values()}
+    assert filled == counted["filled"]
 
 
 def test_a_day_is_found_when_it_is_over(tmp_path):
