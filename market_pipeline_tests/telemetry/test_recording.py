@@ -111,4 +111,4 @@ def test_a_thousand_runs_of_five_hundred_instruments(tmp_path: Path):
             counts += [len(family.series) for _, family in bridge.families(0)]
     assert [2_500, 2_500] == counts
     overflow = b"otel.metric.overflow"
-    assert not [path for path in metric_files(tmp_path) if overflow in path.read_bytes()]
+    assert not [path for path in line_files(tmp_path) if overflow in path.read_bytes()]
