@@ -16,11 +16,12 @@ __all__ = ["forms", "pattern", "plain"]
 
 _ESCAPED = re.compile(
     r"%(?:25)*(?P<percent>[0-9A-Fa-f]{2})"
-    r"|\\\\*u(?P<pair>[dD][89abAB][0-9A-Fa-f]{2}\\+u[dD][c-fC-F][0-9A-Fa-f]{2})"
-    r"|\\\\*u(?P<unicode>[0-9A-Fa-f]{4})"
-    r"|\\\\*(?:U000|u\{)(?P<long>[0-9A-Fa-f]{1,5})\}?"
-    r"|\\\\*x(?P<hex>[0-9A-Fa-f]{2})"
-    r"|\\\\*(?P<octal>[0-3][0-7]{2})"
+    r"|(?<!\\)\\+(?:"  # to try each of a million backslashes takes their square
+    r"u(?P<pair>[dD][89abAB][0-9A-Fa-f]{2}\\+u[dD][c-fC-F][0-9A-Fa-f]{2})"
+    r"|u(?P<unicode>[0-9A-Fa-f]{4})"
+    r"|(?:U000|u\{)(?P<long>[0-9A-Fa-f]{1,5})\}?"
+    r"|x(?P<hex>[0-9A-Fa-f]{2})"
+    r"|(?P<octal>[0-3][0-7]{2}))"
     r"|&(?:amp;)*#(?P<decimal>\d{1,6});"
     r"|&(?:amp;)*#[xX](?P<html_hex>[0-9A-Fa-f]{1,5});"
     r"|&(?:amp;)*(?P<name>amp|lt|gt|quot|apos);"
@@ -31,6 +32,8 @@ _BASES = {"octal": 8, "decimal": 10}
 _NAMES = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 _NAME_OF = {char: name for name, char in _NAMES.items()}
 _MOST_LEVELS = 5
+_BEGIN = r"(?:(?<!\\)|(?!\\))"
+"""Not within a run of backslashes: what matches there does so from the begin of the run as well."""
 _EDGE = r"[A-Za-z0-9+/_-]{0,3}"
 """Characters of base64 beside a secret that hold a few of its bits."""
 
@@ -93,8 +96,8 @@ def pattern(secret: str) -> re.Pattern[str]:
     written = {"".join(map(_char, each)): None for each in (secret, data.decode("latin-1"))}
     encoded = ["".join(map(_base64_char, core)) for core in _base64_cores(data)]
     return re.compile(
-        rf"{'|'.join(written)}|(?i:{data.hex()})"
-        rf"|{_EDGE}(?:{'|'.join([*encoded, _base32(data)])}){_EDGE}(?:=|%(?:25)*3[Dd]){{0,2}}"
+        rf"{_BEGIN}(?:{'|'.join(written)}|(?i:{data.hex()})"
+        rf"|{_EDGE}(?:{'|'.join([*encoded, _base32(data)])}){_EDGE}(?:=|%(?:25)*3[Dd]){{0,2}})"
     )
 
 

@@ -144,6 +144,16 @@ class TestGuessed:
         """What stands behind the name of a secret is taken out unknown, once and for all."""
         assert (clean, clean) == (scrubbed(text), scrubbed(clean))
 
+    @pytest.mark.parametrize(
+        "text",
+        ["\\u" + "\\" * 10**6, "eyJhbGc_" * 10**5, "token=" + "\\" * 10**6 + "'" + "\\" * 10**6],
+        ids=["backslashes", "tokens", "quotes"],
+    )
+    def test_near_misses(self, text):
+        """A megabyte of what nearly is a secret, or escaped, takes no square of its length."""
+        learn(secret := random_secret())
+        assert scrubbed(f"{text} {secret}") == f"{text} {MARK}"
+
     def test_below_the_name_of_one(self):
         """In JSON everything below a secret's name is taken out, but the types of its parts."""
         config = {"db": {"password": {"__class__": "T", "text": "a", "n": [1, "b"]}, "port": "1"}}
