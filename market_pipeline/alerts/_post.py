@@ -11,6 +11,7 @@ it starts in a tenth of a second.
 
 from __future__ import annotations
 
+import base64
 import json
 import signal
 import smtplib
@@ -21,6 +22,7 @@ from contextlib import suppress
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -40,6 +42,7 @@ _UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
 # More are no time to wait, and an infinite one is no JSON.
 _MOST_DIGITS = 9
 _PORTS = {"smtp": 25, "smtps": 465, "smtp+starttls": 587}
+_LOGGED_IN = 235
 _ID_HOST = "market-pipeline"
 
 
@@ -144,27 +147,48 @@ def _mailed(
         if parts.scheme == "smtp+starttls":
             server.starttls(context=context)
         if mail["password"] is not None:
-            server.login(mail["user"] or "", mail["password"])
+            _log_in(server, mail["user"] or "", mail["password"])
         server.send_message(_letter(payload, mail))
         with suppress(OSError):  # it has the mail: whatever it says now does not matter
             server.putcmd("quit")
     except smtplib.SMTPNotSupportedError:
         return {"refused": "it does not offer what it is asked for: STARTTLS, or a login"}
     except smtplib.SMTPRecipientsRefused as error:
-        return {"status": next(iter(error.recipients.values()))[0]}
+        return _answered(next(iter(error.recipients.values()))[0])
     except smtplib.SMTPResponseException as error:
-        return {"status": error.smtp_code}
+        return _answered(error.smtp_code)
     finally:
         if server is not None:
             server.close()
     return {"status": 250}
 
 
+def _answered(code: int) -> dict[str, str | float]:
+    """Of an answer that was not the one in turn: not even a 250 is one to the mail."""
+    is_good = HTTPStatus.OK <= code < HTTPStatus.MULTIPLE_CHOICES
+    return {"refused": f"it answered {code} out of turn"} if is_good else {"status": code}
+
+
+def _log_in(server: smtplib.SMTP, user: str, password: str) -> None:
+    """As the library does, which knows ASCII alone; all else is UTF-8 (RFC 4616)."""
+    if user.isascii() and password.isascii():
+        server.login(user, password)
+        return
+    server.ehlo_or_helo_if_needed()
+    if "PLAIN" not in server.esmtp_features.get("auth", "").upper().split():
+        raise smtplib.SMTPNotSupportedError
+    login = base64.b64encode(f"\0{user}\0{password}".encode()).decode()
+    code, answer = server.docmd("AUTH", f"PLAIN {login}")
+    if code != _LOGGED_IN:
+        raise smtplib.SMTPAuthenticationError(code, answer)
+
+
 def _letter(payload: Mapping[str, Any], mail: Mapping[str, str | None]) -> EmailMessage:
     """The mail with its headers; no text in it becomes another header, which `email` refuses."""
     letter = EmailMessage(policy=SMTP)
     letter["From"], letter["To"] = mail["sender"], mail["recipient"]
-    letter["Subject"] = payload["subject"]
+    # A begin of what RFC 2047 encodes would be decoded, line breaks and all, and written as it is.
+    letter["Subject"] = payload["subject"].replace("=?", "= ?")
     letter["Date"] = formatdate(payload["at"])
     letter["Message-ID"] = f"<{payload['id']}@{_ID_HOST}>"
     if payload["answers"]:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from market_pipeline.alerts.alert import Alert
 from market_pipeline.config.settings import Settings
 from market_pipeline.config.values import JsonValue
+from market_pipeline.shown import shown
 
 __all__ = [
     "Links",
@@ -148,12 +149,12 @@ def mail_payload(alert: Alert, links: Links) -> Mapping[str, JsonValue]:
     labels = _labels(alert)
     begun = f"{_fingerprint(labels)}.{alert.at_ns}"
     details = [
-        f"{name}: {text}"
+        f"{name}: {shown(text)}"
         for name, text in (labels | _annotations(alert, links)).items()
         if name not in {"alertname", "job", "title", "summary"}
     ]
     return {
-        "subject": f"[{labels['severity']}] {_title(alert)}",
+        "subject": shown(f"[{labels['severity']}] {_title(alert)}"),
         "text": "\n".join([_shortened(alert.summary), "", *details, ""]),
         "id": begun if alert.ended_ns is None else f"{begun}.ended",
         "answers": None if alert.ended_ns is None else begun,

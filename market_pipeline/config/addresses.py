@@ -21,7 +21,10 @@ __all__ = [
 ]
 
 _MAIL = {"smtp", "smtps", "smtp+starttls"}
-_MAILBOX = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[\w.:\[\]-]+", re.ASCII)
+# `=?` begins what `email` decodes.
+_MAILBOX = re.compile(
+    r"(?!.*=\?)[\w.!#$%&'*+/=?^`{|}~-]+@(?:[\w-]+(?:\.[\w-]+)*|\[[\w.:]+\])", re.ASCII
+)
 
 
 def addresses_of(secret: SecretStr | None) -> tuple[str, ...]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import struct
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from market_pipeline.alerts.targets import Mail, Refused, Target, send
+from market_pipeline_tests.alerts import mail_server
 from market_pipeline_tests.alerts.bad_receivers import serving
 from market_pipeline_tests.alerts.factory import LINKS, an_alert
 from market_pipeline_tests.alerts.mail_server import PASSWORD, USER, serving_mail
@@ -96,6 +100,71 @@ class TestTls:
             target = replace(mailbox(server.url, certificates), ca_bundle=None)
             assert "its TLS certificate was not accepted" == refusal(target)
         assert [] == server.taken
+
+
+def test_no_other_header(certificates: Certificates):
+    """Nothing of an alert becomes a header or a line of its own, encoded or not."""
+    for check in ("gap\r\nBcc: x@y", "=?utf-8?q?=0D=0ABcc:x?=", "gap\u2028Bcc: x", "\ud800"):
+        with serving_mail(certificates, "smtp") as server:
+            target = mailbox(server.url, certificates, None)
+            send(target, an_alert(check=check), LINKS, timeout_seconds=60)
+        ((_, _, letter),) = server.taken
+        lines = letter.as_string().splitlines()
+        assert [] == [line for line in lines if line.startswith("Bcc")]
+
+
+def test_a_password_beyond_ascii(certificates: Certificates, monkeypatch):
+    """Spaces and umlauts arrive as UTF-8."""
+    monkeypatch.setattr(mail_server, "PASSWORD", password := "hünter 2 €")
+    with serving_mail(certificates, "smtps") as server:
+        send(mailbox(server.url, certificates, password), an_alert(), LINKS, timeout_seconds=60)
+        assert "it answered 535" == refusal(mailbox(server.url, certificates, "wröng"))
+    assert 1 == len(server.taken)
+
+
+def speaks(mails: list[int], **answers: str) -> Callable[[socket.socket], None]:
+    """A server of mail that answers some words in its own way, and resets once it has a mail."""
+    said = {
+        "HELLO": "220 hi",
+        "ehlo": "250-hi\r\n250 AUTH PLAIN",
+        "AUTH": "235 ok",
+        "data": "354 go",
+    }
+    said |= answers
+
+    def serve(connection: socket.socket) -> None:
+        lines = connection.makefile("rb")
+        connection.sendall(f"{said['HELLO']}\r\n".encode())
+        for line in lines:
+            word = line[:4].decode().strip()
+            connection.sendall(f"{said.get(word, '250 ok')}\r\n".encode())
+            if word == "data" and said[word].startswith("354"):
+                while lines.readline() != b".\r\n":
+                    pass
+                mails.append(1)
+                connection.sendall(b"250 taken\r\n")
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                lines.close()
+                return
+
+    return serve
+
+
+@pytest.mark.parametrize("word", ["HELLO", "AUTH", "data"])
+def test_yes_out_of_turn(certificates: Certificates, word):
+    """A server that says yes to something else has no mail."""
+    with serving(speaks([], **{word: "250 ok"})) as port:
+        said = refusal(mailbox(f"smtp://127.0.0.1:{port}", certificates))
+    assert "it answered 250 out of turn" == said
+
+
+def test_reset_afterwards(certificates: Certificates):
+    """A mail that was taken is not sent again because the server breaks off then."""
+    mails: list[int] = []
+    with serving(speaks(mails)) as port:
+        target = mailbox(f"smtp://127.0.0.1:{port}", certificates)
+        send(target, an_alert(), LINKS, timeout_seconds=60)
+    assert [1] == mails
 
 
 class TestRefused:

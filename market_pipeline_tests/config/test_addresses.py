@@ -102,7 +102,13 @@ class TestMail:
             load_settings(alert_email_server=server)
         assert SECRET not in str(caught.value)
 
-    @pytest.mark.parametrize("mailbox", ["me", "Me <me@b.example>", "a@b\nBcc: c@d", "a@b@c"])
+    @pytest.mark.parametrize(
+        "mailbox",
+        [
+            *("me", "Me <me@b.example>", "a@b\nBcc: c@d", "a@b@c", "a@b..c", "a@b:25", "a@["),
+            "=?utf-8?q?a=0D=0ABcc:c?=@b.example",
+        ],
+    )
     def test_refused_mailbox(self, mailbox):
         """A mailbox is `name@host`: nothing of it becomes another header or another recipient."""
         with pytest.raises(SettingsError, match="name@host"):
