@@ -169,7 +169,7 @@ def record_settings(settings: Settings) -> None:
         digests = _digests(settings, key)
         changed = dict(before.digests.items() ^ digests.items())
         what = _changes(before, digests, changed, _code(key, of, before.digests))
-        if not what or (is_off and "audit" not in changed):
+        if not what or (is_off and "audit" not in changed and "before" not in what):
             return
         _log(folder).append(of, _process.why, "settings", what, flush=True)
         states[of] = _State(digests, _code(key, of, digests))
@@ -187,7 +187,7 @@ def _changes(
     if changed:
         pairs = {name: [before.digests.get(name), digests.get(name)] for name in sorted(changed)}
         what["changed"] = pairs
-    if before.code and before.code != code:
+    if before.digests and before.code != code:
         what["before"] = "not proven: written without the key of now, or by somebody else"
     return what
 

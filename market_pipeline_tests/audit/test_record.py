@@ -142,19 +142,21 @@ class TestSettings:
         )
         assert (None, ["audit", "threads"]) == (on[1]["changed"]["audit"][1], [*on[1]["changed"]])
 
-    def test_hashes_of_somebody_else(self, folder: Path):
+    @pytest.mark.parametrize("audit", ["on", "off"])
+    @pytest.mark.parametrize("has_code", [True, False], ids=["another code", "no code"])
+    def test_hashes_of_somebody_else(self, folder: Path, audit: str, has_code: bool):
         """Who edits the hashes beside the log hides no change: they need the key."""
         key = {"master_key": SecretStr(SECRET)}
         self.started(**key)
         path = folder / AUDIT_FOLDER / "settings.json"
         honest = path.read_bytes()
-        self.started(**key, threads=7)
+        self.started(**key, threads=7, audit=audit)
         changed = path.read_bytes()
-        code = json.loads(honest)["python"]["code"]
+        code = json.loads(honest)["python"]["code"] if has_code else ""
         forged = json.loads(changed) | {"python": json.loads(changed)["python"] | {"code": code}}
         path.write_text(json.dumps(forged))
-        self.started(**key, threads=7)
-        self.started(**key, threads=7)
+        self.started(**key, threads=7, audit=audit)
+        self.started(**key, threads=7, audit=audit)
         assert [["changed"], ["changed"], ["before"]] == [[*what] for _, what in entries(folder)]
 
     def test_no_value(self, folder: Path):
