@@ -23,7 +23,8 @@ from market_pipeline.sources.recording import (
     recover,
 )
 from market_pipeline.sources.recording.format import PARTIAL_SUFFIX, SUFFIX, Entry
-from market_pipeline.sources.recording.journal import Journal, recover_journals
+from market_pipeline.sources.recording.journal import JOURNAL_SUFFIX, Journal, recover_journals
+from market_pipeline.sources.recording.open_file import locked
 from market_pipeline.sources.recording.reader import Damage
 from market_pipeline.sources.recording.writer import BACKLOG_BYTES
 from market_pipeline.warehouse.layout import make_private_folder
@@ -151,15 +152,23 @@ def recording_files(settings: Settings) -> Iterator[RecordingFiles]:
 
 
 def _close_what_was_left(folder: Path, host: str) -> None:
+    refused = WarehouseBusyError, LakeFileError, PermissionError, FileExistsError
     try:
         for _ in recover_journals(folder, host, _warn):
             pass
-    except (WarehouseBusyError, LakeFileError, PermissionError) as error:
-        _LOG.warning("Journals stay, and what is in them is in no file yet: %s", error)
+    except refused as error:
+        _LOG.warning("What a recorder left is not in files yet: %s", error)
     for partial in sorted(folder.rglob(f"*{PARTIAL_SUFFIX}")):
-        # Another process's, or damaged in the middle: it stays for whoever looks at it.
-        with suppress(WarehouseBusyError, LakeFileError, FileNotFoundError, PermissionError):
+        # Another process's, damaged in the middle, or copied again: it stays for whoever looks.
+        with suppress(FileNotFoundError, *refused):
             recover(partial)
+    with locked(folder.rglob(f".*{JOURNAL_SUFFIX}")) as left:
+        for path in left:
+            _LOG.warning(
+                "%s was left, perhaps by another host, and what it has is not in files yet; once "
+                "that has ended, `market-pipeline recording recover` puts it there",
+                path,
+            )
 
 
 def _warn(damage: Damage) -> None:

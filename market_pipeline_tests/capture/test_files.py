@@ -195,3 +195,21 @@ def test_a_slow_disk(tmp_path, monkeypatch):
         sizes.append([len(path.read_bytes()) for path in tmp_path.rglob(".*.journal")])
     assert [1, 1, 1] == list(map(len, sizes))
     assert sizes == sorted(sizes)
+
+
+def test_what_another_host_left(tmp_path, caplog):
+    """A recorder starts beside a copy of another host's files, also one that was copied again
+    since an earlier start closed it, and names the journals that it leaves to that host.
+    """
+    settings, now_ns = load_settings(**VENUE), time.time_ns()
+    other = RecordingFiles(tmp_path / "other", "BINANCE", "other", "run")
+    for at in range(2):
+        put(other, Entry("BTCUSDT", 0, now_ns + at, at, 1, "depth:BTCUSDT", b"{}"))
+        other.append([Entry("BTCUSDT", 0, now_ns + at, at, 1, "depth:BTCUSDT", b"later")])
+        copy = settings.lake_path / "recording"
+        shutil.copytree(tmp_path / "other", copy, dirs_exist_ok=True)
+        with recording_files(settings):
+            pass
+    states = [read_facts(each).state for each in found(settings)]
+    assert [FileState.RECOVERED, FileState.LEFT_OPEN] == states
+    assert ".other_run_000000.journal was left" in caplog.text

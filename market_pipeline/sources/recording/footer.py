@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections import Counter
@@ -101,7 +102,7 @@ def finish(
     whole.update(block)
     path = partial.with_name(partial.name.removesuffix(PARTIAL_SUFFIX) + SUFFIX)
     if is_stored(path):
-        raise FileExistsError(f"A recording of that name exists: {path}")
+        raise FileExistsError(errno.EEXIST, "A recording of that name exists", str(path))
     partial.rename(path)
     sync(path.parent)
     records = sum(entry.records for entry in contents.index)

@@ -200,7 +200,9 @@ def recover_journals(
                 path.unlink()
         for (exchange, of), parts in of_session.items():
             by_symbol: dict[str, list[Entry]] = defaultdict(list)
-            for entry in chain.from_iterable(parts.values()):
+            # Numbers are given again once a journal is removed: they tell no order.
+            in_order = sorted(parts.values(), key=lambda own: own[0].monotonic_ns if own else 0)
+            for entry in chain.from_iterable(in_order):
                 by_symbol[entry.symbol].append(entry)
             for symbol, own in by_symbol.items():
                 whose = RecordingOf(of.exchange, symbol, of.host, of.session)

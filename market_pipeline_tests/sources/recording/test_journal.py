@@ -263,6 +263,21 @@ class TestRecovery:
         assert [at] == [each.offset for each in damages]
         assert [f"{path.name}.damaged"] == [f.name for f in left.parent.iterdir() if f.is_file()]
 
+    def test_a_number_that_is_given_again(self, tmp_path):
+        """Entries come in the order of receipt, also where the later journal took the number of
+        one that was removed before.
+        """
+        killed = Killed(tmp_path / "recording")
+        made = [Journal(killed.folder, *OF) for _ in range(3)]
+        for number, each in enumerate(made):
+            each.append(entries(2, number * 2))
+            if number == 1:
+                made[0].remove()
+        left = killed.left(tmp_path / "left")
+        list(recover_journals(left))
+        expected = [of_symbol(each, entries(4, 2)) for each in ("A", "B")]
+        assert expected == [records(path) for path in find_recordings([left])]
+
     def test_a_copy_of_the_folder(self, tmp_path):
         """A copy of the folder of an exchange, found with it, is one of its own."""
         killed = Killed(tmp_path / "recording")
