@@ -10,6 +10,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -79,7 +80,17 @@ def log_files(folder: Path) -> list[Path]:
     """The files of processes in a folder, by name; none if it is not there."""
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if _OF_PROCESS.fullmatch(path.name))
+    return sorted(_named(folder, _OF_PROCESS))
+
+
+def _named(folder: Path, *names: re.Pattern[str]) -> Iterator[Path]:
+    """The files by such names; links and folders are none of ours."""
+    with os.scandir(folder) as entries:
+        for each in entries:
+            if each.is_file(follow_symlinks=False) and any(
+                name.fullmatch(each.name) for name in names
+            ):
+                yield folder / each.name
 
 
 def _has_room(descriptor: int, line: bytes) -> bool:
@@ -102,8 +113,9 @@ def _append_error(folder: Path, line: bytes) -> None:
     descriptor = os.open(path, _OPEN, PRIVATE_FILE)
     try:
         if not _has_room(descriptor, line):
-            # Of two processes that find so at once, the second keeps a small file; none is lost.
-            path.rename(folder / f"errors-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.jsonl")
+            # Of two processes that find so at once, the second finds none, or keeps a small file.
+            with suppress(FileNotFoundError):
+                path.rename(folder / f"errors-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.jsonl")
             os.close(descriptor)
             descriptor = os.open(path, _OPEN, PRIVATE_FILE)
         _append(descriptor, line)
@@ -122,10 +134,7 @@ def _remove_old(folder: Path) -> None:
 
 def _known(folder: Path) -> Iterator[tuple[float, int, Path]]:
     """Each file of ours with when it was written to, and its size."""
-    for path in folder.iterdir():
-        if any(name.fullmatch(path.name) for name in (_OF_PROCESS, _OF_ERRORS)):
-            try:
-                state = path.stat()
-            except FileNotFoundError:  # another process removes the same
-                continue
+    for path in _named(folder, _OF_PROCESS, _OF_ERRORS):
+        with suppress(FileNotFoundError):  # another process removes the same
+            state = path.stat()
             yield state.st_mtime, state.st_size, path

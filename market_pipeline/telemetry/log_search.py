@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +33,7 @@ class Search:
 
     def lines(self, folder: Path) -> list[tuple[str, Line]]:
         """The lines by time, each as it is kept too; what is no line is passed over."""
-        files = [path for path in log_files(folder) if path.stat().st_mtime >= self._since_s]
+        files = [path for path in log_files(folder) if _written_s(path) >= self._since_s]
         runs = frozenset[str]()
         if self.day:
             # Who ends a run that lost its process knows the run only.
@@ -58,15 +59,24 @@ class Search:
         )
 
 
+def _written_s(path: Path) -> float:
+    """When a file was last written to; long ago if a process that begins one removed it."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return float("-inf")
+
+
 def _lines(files: list[Path], having: str) -> Iterator[tuple[str, Line]]:
     """The lines that have a text in them, which is looked for first: to decode is slower."""
-    wanted = having.encode()
+    wanted = having.encode(errors="surrogateescape")
     for path in files:
-        with path.open("rb") as file:
+        with suppress(FileNotFoundError), path.open("rb") as file:
             for raw in file:
                 if wanted not in raw:
                     continue
                 try:
                     yield raw.rstrip(b"\n").decode(), decode(raw)
-                except ValueError:  # a part of one, of a disk that was full
+                # A part of one, of a disk that was full, or what nobody of ours wrote.
+                except (ValueError, RecursionError):
                     continue

@@ -12,7 +12,7 @@ import os
 import socket
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -115,14 +115,13 @@ class _Handler(logging.Handler):
         self, at_s: float, level: int, logger: str, message: str, error: str, about: Work
     ) -> None:
         """Writes a line; what cannot be written is lost, with one warning until it can be again."""
-        texts = message, about.run, about.day, about.step, about.instrument, error
+        texts = logger, message, about.run, about.day, about.step, about.instrument, error
         line = Line(
             f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
             logging.getLevelName(level).lower(),
             self._process,
             self._host,
             os.getpid(),
-            logger,
             *map(_encodable, texts),
         )
         if about.span is not None:
@@ -134,7 +133,10 @@ class _Handler(logging.Handler):
                 self._failed = False
             except (OSError, SettingsError) as problem:
                 if not self._failed:
-                    sys.stderr.write(f"the log cannot be written to {self.place[1]}: {problem}\n")
+                    # There may be none, or nobody who reads it any more.
+                    with suppress(AttributeError, OSError, ValueError):
+                        text = f"the log cannot be written to {self.place[1]}: {problem}\n"
+                        sys.stderr.write(text)
                 self._failed = True
 
     def _write(self, line: bytes, *, is_error: bool) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,21 @@ def test_what_is_old_is_removed(tmp_path: Path):
     assert {"capture", "notes.jsonl"} == left
 
 
+def test_what_is_not_ours(tmp_path: Path):
+    """A link or a folder that has such a name stays as it is, and is not read."""
+    other = tmp_path / "other"
+    other.write_bytes(LINE)
+    old_s = time.time() - (files.MAX_AGE_DAYS + 1) * 86_400
+    os.utime(other, (old_s, old_s))
+    folder = tmp_path / "logs"
+    (folder / "run-20240101T000000Z-1.jsonl").mkdir(parents=True)
+    os.utime(folder / "run-20240101T000000Z-1.jsonl", (old_s, old_s))
+    (folder / "run-20240101T000000Z-2.jsonl").symlink_to(other)
+    (folder / "run-20240101T000000Z-3.jsonl").symlink_to("none")
+    LogFile(folder, "run").write(LINE, is_error=False)
+    assert (4, [LINE]) == (len([*folder.iterdir()]), written(folder))
+
+
 def test_a_file_that_was_removed(tmp_path: Path):
     """Who still writes to it begins another one: nothing goes where nobody finds it."""
     log = LogFile(tmp_path, "run")
@@ -88,6 +104,21 @@ def test_errors_of_all_processes(tmp_path: Path):
         log.write(LINE, is_error=True)
     everything = sum(path.stat().st_size for path in tmp_path.iterdir())
     assert everything <= files.MAX_TOTAL_BYTES + 2 * files.MAX_FILE_BYTES
+
+
+def test_errors_of_many_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """However many find at once that the file of all errors is full, none is lost."""
+    monkeypatch.setattr(files, "MAX_TOTAL_BYTES", 10**6)
+
+    def work(number: int) -> None:
+        log = LogFile(tmp_path, "run")
+        for _ in range(100):
+            log.write(b"%d\n" % number, is_error=True)
+
+    with ThreadPoolExecutor(8) as pool:
+        [*pool.map(work, range(8))]
+    errors = [line for path in tmp_path.glob("errors*") for line in path.read_bytes().splitlines()]
+    assert sorted(b"%d" % number for number in range(8) for _ in range(100)) == sorted(errors)
 
 
 def test_a_full_disk(tmp_path: Path, full_at):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import logging
 import os
 import signal
@@ -99,7 +100,10 @@ def test_no_secret(folder: Path):
 def test_text_that_is_none(folder: Path):
     """Line breaks and halves of surrogate pairs make no line that cannot be read."""
     LOG.info("a\nb\x1b \udc80")
-    assert ["a\nb\x1b \\udc80"] == [each.message for each in lines(folder)]
+    logs.note(logging.INFO, "who\udc80", "m")
+    assert [(LOG.name, "a\nb\x1b \\udc80"), ("who\\udc80", "m")] == [
+        (each.logger, each.message) for each in lines(folder)
+    ]
 
 
 def test_nothing_where_there_is_no_data(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
@@ -113,6 +117,18 @@ def test_nothing_where_there_is_no_data(tmp_path: Path, capfd: pytest.CaptureFix
         LOG.info("nowhere")
     logs.begin(load_settings(data_dir=tmp_path, log_to="none"), "verdict")
     assert 1 == capfd.readouterr().err.count("the log cannot be written")
+
+
+def test_nobody_to_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A log that cannot be written ends no run, though standard error is closed, too."""
+    (tmp_path / "file").touch()
+    for closed in (None, io.StringIO()):
+        if closed is not None:
+            closed.close()
+        monkeypatch.setattr(sys, "stderr", closed)
+        logs.begin(load_settings(data_dir=tmp_path, log_dir=tmp_path / "file"), "run")
+        logs.note(logging.ERROR, "dagster", "nowhere")
+        logs.begin(load_settings(data_dir=tmp_path, log_to="none"), "run")
 
 
 PROGRAM = """
@@ -166,7 +182,7 @@ def test_what_belongs_together(folder: Path):
     today = lines(folder)[0].time[:10]
     (path,) = log_files(folder)
     with path.open("ab") as file:
-        file.write(b'{"time":"2024-08-08T\n')
+        file.write(b'{"time":"2024-08-08T\n{"run1":' + b"[" * 10_000 + b"\n")
 
     def found(**wanted: object) -> list[str]:
         search = Search(**wanted)  # type: ignore[arg-type]
@@ -178,7 +194,7 @@ def test_what_belongs_together(folder: Path):
     assert of_run[1:] == found(run="run1", least=logging.ERROR)
     assert ["of an instrument"] == found(day="2024-08-08", instruments=frozenset({"A"}))
     assert ["of none"] == found(day=today)
-    assert [] == found(day="2999-01-01")
+    assert [] == found(day="2999-01-01") == found(run="\udcff")
 
 
 def test_journald(tmp_path: Path):
