@@ -42,7 +42,7 @@ class RecordingFiles:
         root: The folder of all recordings.
         exchange: Whose symbols.
         host, session: Which machine, and which run of the recorder.
-        on_closed: See `HourlyRecorder`.
+        on_closed: See `HourlyRecorder`; no journal has anything of the file any more.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class RecordingFiles:
         on_closed: Callable[[Path], None] = lambda _: None,
     ) -> None:
         self._root, self._exchange, self._host, self._session = root, exchange, host, session
-        self._on_closed = on_closed
+        self._on_closed, self._closed = on_closed, list[Path]()
         self._recorders: dict[str, HourlyRecorder] = {}
         self._journal = self._new_journal()
         self._settling: list[Journal] = []
@@ -89,7 +89,7 @@ class RecordingFiles:
         for symbol, own in by_symbol.items():
             if symbol not in self._recorders:
                 of = RecordingOf(self._exchange, symbol, self._host, self._session)
-                self._recorders[symbol] = HourlyRecorder(self._root, of, self._on_closed)
+                self._recorders[symbol] = HourlyRecorder(self._root, of, self._closed.append)
             self._recorders[symbol].extend(own)
         now_ns = time.time_ns()
         self._each(lambda recorder: recorder.flush(now_ns), HourlyRecorder.sync)
@@ -107,6 +107,9 @@ class RecordingFiles:
     def _remove_settled(self) -> None:
         while self._settling:
             self._settling.pop().remove()
+        # Not before: a host that seals may not open, and recovery compares journals with files.
+        while self._closed:
+            self._on_closed(self._closed.pop(0))
 
     def _each(self, *writes: Callable[[HourlyRecorder], object]) -> None:
         refused = None

@@ -213,3 +213,20 @@ def test_what_another_host_left(tmp_path, caplog):
     states = [read_facts(each).state for each in found(settings)]
     assert [FileState.RECOVERED, FileState.LEFT_OPEN] == states
     assert ".other_run_000000.journal was left" in caplog.text
+
+
+def test_sealed_when_no_journal_has_it(tmp_path):
+    """A file is given to be sealed once the journals of what it has are removed: who cannot open it
+    could not tell what of them it has.
+    """
+    journals = list[list[Path]]()
+
+    def note(_: Path) -> None:
+        journals.append(list(tmp_path.rglob("*.journal")))
+
+    files, now_ns = RecordingFiles(tmp_path, "BINANCE", "host", "run", note), time.time_ns()
+    put(files, Entry("BTCUSDT", 0, now_ns - 2 * HOUR_NS, 0, 1, "depth:BTCUSDT", b"{}"))
+    assert [[]] == journals
+    put(files, Entry("BTCUSDT", 0, now_ns, 1, 1, "depth:BTCUSDT", b"{}"))
+    files.close()
+    assert [[], []] == journals
