@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -16,12 +17,21 @@ __all__ = ["push_session", "without_login"]
 
 
 class _Adapter(HTTPAdapter):
-    """Connects with a TLS context of ours; requests loads the authorities into it."""
+    """Connects with a TLS context of ours; requests loads the authorities into it.
 
-    def __init__(self, minimum: str) -> None:
+    Those are the adapter's: an exporter sets those of its session, and REQUESTS_CA_BUNDLE any.
+    """
+
+    def __init__(self, minimum: str, authorities: Path | None) -> None:
+        self._authorities = authorities
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._context.minimum_version = ssl.TLSVersion[f"TLSv{minimum.replace('.', '_')}"]
         super().__init__()
+
+    def send(self, *request: Any, **named: Any) -> requests.Response:
+        if self._authorities is not None:
+            named["verify"] = str(self._authorities)
+        return super().send(*request, **named)
 
     def init_poolmanager(self, *places: Any, **named: Any) -> None:
         super().init_poolmanager(*places, ssl_context=self._context, **named)
@@ -33,9 +43,7 @@ class _Adapter(HTTPAdapter):
 def push_session(settings: Settings, address: str) -> requests.Session:
     """A session for one address, whose login it sends and shows nowhere."""
     session = requests.Session()
-    session.mount("https://", _Adapter(settings.tls_minimum))
-    if settings.telemetry_ca_bundle is not None:
-        session.verify = str(settings.telemetry_ca_bundle)
+    session.mount("https://", _Adapter(settings.tls_minimum, settings.telemetry_ca_bundle))
     session.max_redirects = 0
     parts = urlsplit(address)
     if parts.username is None:

@@ -63,8 +63,9 @@ def _push(settings: Settings, address: str, asset: str, values: Mapping[Metric, 
             data: bytes,
         ) -> Callable[[], None]:
             def send() -> None:
+                # A stream: what comes after the status is not waited for, however slowly it does.
                 answer = session.request(
-                    method, url, data=data, headers=dict(headers), timeout=timeout
+                    method, url, data=data, headers=dict(headers), timeout=timeout, stream=True
                 )
                 answer.raise_for_status()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -16,7 +17,10 @@ from market_pipeline.config.settings import load_settings
 from market_pipeline.telemetry import table
 from market_pipeline.telemetry.bridge import Bridge
 from market_pipeline.telemetry.otlp_push import OtlpPush
+from market_pipeline.telemetry.pushgateway import push_last_run
 from market_pipeline.telemetry.recording import flush, record
+from market_pipeline_tests.store.certificates import make_certificates
+from market_pipeline_tests.tls_servers import serving_tls
 
 
 class Collector(HTTPServer):
@@ -108,3 +112,28 @@ def test_a_collector_that_refuses(
     collector.code = 200
     assert push.push()
     assert ["a collector of PIPELINE_OTLP_URL does not take the figures"] == caplog.messages
+
+
+def test_an_authority_of_the_settings(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Both pushes trust it and nothing else, whatever the environment names for other programs."""
+    (tmp_path / "other").mkdir()
+    made, other = make_certificates(tmp_path), make_certificates(tmp_path / "other")
+    record(table.CATALOGUE_DURATION, 0.2)
+    flush()
+    bridge = Bridge(folder)
+    bridge.update()
+    for trusted, named in ((made, other), (other, made)):
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(named.authority))
+        with serving_tls(made, ssl.TLSVersion.TLSv1_3) as (address, asked):
+            settings = load_settings(
+                data_dir=folder.parent,
+                otlp_url=address,
+                pushgateway_url=address,
+                telemetry_ca_bundle=trusted.authority,
+            )
+            assert OtlpPush(bridge, settings).push() is (trusted is made)
+            push_last_run(settings, "bars", {table.STEP_EXIT: 0})
+        group = "/metrics/job/market-pipeline/asset/bars"
+        assert (["/v1/metrics", group] if trusted is made else []) == asked
