@@ -17,7 +17,7 @@ from market_pipeline_tests.test_repository import PACKAGE, ROOT, modules, nodes,
 
 _DOTTED = re.compile(r"`((?:\w+\.)+\w+)(?:\(\))?`")
 _PATH = re.compile(r"`((?:\w+/)+\w+\.py)`")
-_FILES = {"yaml", "py", "json", "duckdb", "parquet", "md", "gz", "PARQUET"}
+_FILES = {"yaml", "py", "json", "jsonl", "duckdb", "parquet", "md", "gz", "PARQUET"}
 NOT_OURS = {CONVERTERS_GROUP, SINKS_GROUP, "Thread.start", "schema.name", "schema.table"}
 
 

