@@ -113,10 +113,18 @@ def find_recordings(places: Iterable[Path]) -> list[Path]:
 def read_facts(path: Path) -> RecordedFile:
     """What a file says of itself, from its header and its footer alone.
 
+    A `.partial` one that its writer has closed since it was found is read by the name it has now.
+
     Raises:
         OSError: It is not there.
     """
-    size = stored_size(path)
+    try:
+        size = stored_size(path)
+    except FileNotFoundError:
+        if not path.name.endswith(PARTIAL_SUFFIX):
+            raise
+        path = path.with_name(path.name.removesuffix(PARTIAL_SUFFIX) + SUFFIX)
+        size = stored_size(path)
     header = footer = None
     try:
         header = read_header(path)
@@ -139,14 +147,18 @@ def check_recording(path: Path) -> CheckedFile:
     Of one that nothing here opens there is no hash, and that is its damage.
 
     Raises:
-        OSError: It is not there.
+        OSError: It is not there; see `read_facts`.
     """
     facts = read_facts(path)
     try:
-        return _checked(path, facts)
+        return _checked(facts.path, facts)
     except SealError as error:
-        damage = Damage(path, 0, facts.size_bytes, f"{error.problem}: {error.found}")
-        return CheckedFile(path, facts.state, facts.size_bytes, "", facts.records, (damage,))
+        damage = Damage(facts.path, 0, facts.size_bytes, f"{error.problem}: {error.found}")
+        return CheckedFile(facts.path, facts.state, facts.size_bytes, "", facts.records, (damage,))
+    except FileNotFoundError:
+        if not facts.path.name.endswith(PARTIAL_SUFFIX):
+            raise
+        return check_recording(path)  # its writer has closed it meanwhile
 
 
 def _checked(path: Path, facts: RecordedFile) -> CheckedFile:

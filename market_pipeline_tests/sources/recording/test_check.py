@@ -7,6 +7,7 @@ import hashlib
 import pytest
 
 from market_pipeline.sources.recording import RecordingOf, RecordingWriter, RecordKind
+from market_pipeline.sources.recording import check as check_module
 from market_pipeline.sources.recording.check import (
     FileState,
     check_recording,
@@ -36,6 +37,27 @@ class TestCheck:
         assert (FileState.CLOSED, 12, ()) == (found.state, found.records, found.damages)
         assert (closed.sha256, closed.size_bytes) == (found.sha256, found.size_bytes)
         assert (START_NS, START_NS + 11_000) == read_facts(closed.path).span_ns
+
+    def test_a_file_that_is_closed_meanwhile(self, tmp_path, monkeypatch):
+        """A file that its writer closes after it was found, or while it is read, is checked by the
+        name that it has then.
+        """
+        writer = writer_of(tmp_path)
+        (partial,) = find_recordings([tmp_path])
+        closed = []
+
+        def closing(_):
+            closed.append(writer.close())
+            return True
+
+        monkeypatch.setattr(check_module, "_is_being_written", closing)
+        for _ in ("meanwhile", "before"):
+            found = check_recording(partial)
+            assert (FileState.CLOSED, ()) == (found.state, found.damages)
+            assert closed[0].path == found.path
+        closed[0].path.unlink()
+        with pytest.raises(FileNotFoundError):
+            check_recording(partial)
 
     def test_every_changed_byte_is_found(self, tmp_path):
         """A changed byte anywhere is found, and in a block is located to that block."""
