@@ -18,8 +18,9 @@ from urllib.parse import urlsplit
 from market_pipeline.config.settings import Settings
 from market_pipeline.config.transport import addresses_spoken_to
 from market_pipeline.doctor.finding import Finding
+from market_pipeline.errors import SettingsError
 
-__all__ = ["Expiry", "certificates", "check_expiries", "credentials"]
+__all__ = ["Expiry", "certificates", "check_expiries", "session_of_store", "token_for_vault"]
 
 _PORTS = {"https": 443, "wss": 443, "smtps": 465}
 """Those whose certificate is shown first, before anything is sent."""
@@ -110,29 +111,40 @@ def certificates(settings: Settings) -> list[Expiry]:
     return [*found]
 
 
-def credentials(settings: Settings, now_s: float) -> list[Expiry]:
-    """The session of the store's keys, where the environment says its end, and Vault's token.
+def session_of_store() -> list[Expiry]:
+    """The session of the store's keys, where the environment says its end.
+
+    Raises:
+        SettingsError: It says something else.
+    """
+    end = os.environ.get(_SESSION_END)
+    if not end:
+        return []
+    try:
+        at_s = datetime.fromisoformat(end).timestamp()
+    except (ValueError, OverflowError):
+        problem = f"{_SESSION_END}: expected a time, such as 2026-03-01T12:00:00Z"
+        raise SettingsError([problem]) from None
+    return [Expiry("credential", "lake_uri", "the session of the store's keys", at_s)]
+
+
+def token_for_vault(settings: Settings, now_s: float) -> list[Expiry]:
+    """Vault's token, where secrets are Vault's and it ends.
 
     Raises:
         SettingsError: Vault cannot be asked.
     """
-    found = []
-    end = os.environ.get(_SESSION_END)
-    if end:
-        at_s = datetime.fromisoformat(end).timestamp()
-        found.append(Expiry("credential", "lake_uri", "the session of the store's keys", at_s))
     secrets = settings.secrets
-    if secrets.provider == "vault":
-        from market_pipeline.security.providers.vault import token_seconds  # noqa: PLC0415
+    if secrets.provider != "vault":
+        return []
+    from market_pipeline.security.providers.vault import token_seconds  # noqa: PLC0415
 
-        left_s = token_seconds(settings)
-        if left_s is not None:
-            name = "secrets__token" if secrets.token is not None else "secrets__token_file"
-            is_renewed = secrets.token is None
-            found.append(
-                Expiry("credential", name, "the token for Vault", now_s + left_s, is_renewed)
-            )
-    return found
+    left_s = token_seconds(settings)
+    if left_s is None:
+        return []
+    is_renewed = secrets.token is None
+    name = "secrets__token_file" if is_renewed else "secrets__token"
+    return [Expiry("credential", name, "the token for Vault", now_s + left_s, is_renewed)]
 
 
 def _look(setting: str, text: str, address: str, found: list[Expiry]) -> None:

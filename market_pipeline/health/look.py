@@ -60,7 +60,9 @@ def look(
     findings += collect("receivers", receivers.check_receivers, settings, now_s)
     ends: list[Expiry] = []
     findings += collect("certificates", _certificates, settings, now_s, ends)
-    findings += collect("credentials", _credentials, settings, now_s, ends)
+    # Each by itself: where one cannot be known, the other is.
+    findings += collect("credentials", _session, now_s, ends)
+    findings += collect("credentials", _token, settings, now_s, ends)
     return Health(now_ns, tuple(findings), tuple(expected), tuple(ends))
 
 
@@ -91,9 +93,17 @@ def _certificates(settings: Settings, now_s: float, ends: list[Expiry]) -> Itera
     yield from expiry.check_expiries(ends, "certificate", now_s)
 
 
-def _credentials(settings: Settings, now_s: float, ends: list[Expiry]) -> Iterator[Finding]:
-    ends += expiry.credentials(settings, now_s)
-    yield from expiry.check_expiries(ends, "credential", now_s)
+def _session(now_s: float, ends: list[Expiry]) -> Iterator[Finding]:
+    found = expiry.session_of_store()
+    ends += found
+    if found:
+        yield from expiry.check_expiries(found, "credential", now_s)
+
+
+def _token(settings: Settings, now_s: float, ends: list[Expiry]) -> Iterator[Finding]:
+    known = len(ends)
+    ends += expiry.token_for_vault(settings, now_s)
+    yield from expiry.check_expiries(ends[known:], "credential", now_s)
 
 
 def _load(settings: Settings, instruments: list[Instrument]) -> Iterator[Finding]:

@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from market_pipeline.config.settings import load_settings
-from market_pipeline.health.expiry import Expiry, certificates, check_expiries, credentials
+from market_pipeline.health.expiry import (
+    Expiry,
+    certificates,
+    check_expiries,
+    session_of_store,
+    token_for_vault,
+)
+from market_pipeline.health.look import look
+from market_pipeline.health.report import Health
 from market_pipeline_tests.security.providers.vaults import ROOT_TOKEN, AnsweringVault
 from market_pipeline_tests.store.certificates import make_certificates
 from market_pipeline_tests.tls_servers import serving_tls
@@ -56,8 +64,10 @@ def test_when_it_is_told(seconds: float, is_renewed: bool, status: str):
     assert "ok" == other[0]
 
 
-def test_credentials(monkeypatch: pytest.MonkeyPatch):
-    """The end of the store's session is that of the environment, that of a token Vault's."""
+def test_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The end of the store's session is that of the environment, that of a token Vault's; where one
+    cannot be known the other is told.
+    """
     monkeypatch.setenv("AWS_CREDENTIAL_EXPIRATION", "2001-09-09T02:46:40Z")
     now_s = time.time()
     with AnsweringVault().serving() as vault:
@@ -65,10 +75,28 @@ def test_credentials(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("PIPELINE_SECRETS__ADDRESS", vault.address)
         monkeypatch.setenv("PIPELINE_SECRETS__PATH", "kv/lake")
         monkeypatch.setenv("PIPELINE_SECRETS__TOKEN", ROOT_TOKEN)
-        settings = load_settings()
+        settings = load_settings(data_dir=tmp_path)
         vault.answer = 200, {"data": {"ttl": 3_600, "expire_time": "2030-01-01T00:00:00Z"}}
-        assert [("lake_uri", 1_000_003_600.0), ("secrets__token", now_s + 3_600)] == [
-            (each.setting, each.at_s) for each in credentials(settings, now_s)
+        assert [("secrets__token", now_s + 3_600)] == [
+            (each.setting, each.at_s) for each in token_for_vault(settings, now_s)
         ]
         vault.answer = 200, {"data": {"ttl": 0, "expire_time": None}}  # as of a root token
-        assert ["lake_uri"] == [each.setting for each in credentials(settings, now_s)]
+        assert [] == token_for_vault(settings, now_s)
+    assert [("lake_uri", 1_000_003_600.0)] == [
+        (each.setting, each.at_s) for each in session_of_store()
+    ]
+
+    health = look(settings, (), (), now_s)  # Vault is away now
+    session, token = of_credentials(health)
+    assert session.startswith("the session of the store's keys expired 2001-09-09 02:46 UTC")
+    assert "Vault cannot be asked" in token
+    assert ["lake_uri"] == [each.setting for each in health.expiries]
+    monkeypatch.setenv("AWS_CREDENTIAL_EXPIRATION", "soon")
+    (session, _) = of_credentials(look(settings, (), (), now_s))
+    assert "AWS_CREDENTIAL_EXPIRATION: expected a time" in session
+
+
+def of_credentials(health: Health) -> list[str]:
+    return [
+        f"{each.found} {each.next_step}" for each in health.findings if each.name == "credentials"
+    ]
