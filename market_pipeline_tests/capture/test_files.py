@@ -197,10 +197,11 @@ def test_a_slow_disk(tmp_path, monkeypatch):
     assert sizes == sorted(sizes)
 
 
-def test_what_another_host_left(tmp_path, caplog):
+def test_what_another_host_left(tmp_path, caplog, monkeypatch):
     """A recorder starts beside a copy of another host's files, also one that was copied again
     since an earlier start closed it, and names the journals that it leaves to that host.
     """
+    monkeypatch.setenv("PIPELINE_DATA_DIR", str(tmp_path / "data"))
     settings, now_ns = load_settings(**VENUE), time.time_ns()
     other = RecordingFiles(tmp_path / "other", "BINANCE", "other", "run")
     for at in range(2):
