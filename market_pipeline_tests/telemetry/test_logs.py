@@ -99,9 +99,10 @@ def test_no_secret(folder: Path):
 
 def test_text_that_is_none(folder: Path):
     """Line breaks and halves of surrogate pairs make no line that cannot be read."""
-    LOG.info("a\nb\x1b \udc80")
-    logs.note(logging.INFO, "who\udc80", "m")
-    assert [(LOG.name, "a\nb\x1b \\udc80"), ("who\\udc80", "m")] == [
+    LOG.info("a\nb\x1b")
+    # Not by the logger: pytest shows what it has, and its workers cannot send half of a pair.
+    logs.note(logging.INFO, "who\udc80", "m \udc80")
+    assert [(LOG.name, "a\nb\x1b"), ("who\\udc80", "m \\udc80")] == [
         (each.logger, each.message) for each in lines(folder)
     ]
 
