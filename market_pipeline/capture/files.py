@@ -26,7 +26,7 @@ from market_pipeline.sources.recording.format import PARTIAL_SUFFIX, SUFFIX, Ent
 from market_pipeline.sources.recording.journal import JOURNAL_SUFFIX, Journal, recover_journals
 from market_pipeline.sources.recording.open_file import locked
 from market_pipeline.sources.recording.reader import Damage
-from market_pipeline.sources.recording.writer import BACKLOG_BYTES
+from market_pipeline.sources.recording.writer import BACKLOG_BYTES, Backlog
 from market_pipeline.warehouse.layout import make_private_folder
 from market_pipeline.warehouse.locks import locking
 
@@ -56,6 +56,7 @@ class RecordingFiles:
         self._root, self._exchange, self._host, self._session = root, exchange, host, session
         self._on_closed, self._closed = on_closed, list[Path]()
         self._recorders: dict[str, HourlyRecorder] = {}
+        self._waiting = Backlog()
         self._journal = self._new_journal()
         self._settling: list[Journal] = []
 
@@ -89,7 +90,9 @@ class RecordingFiles:
         for symbol, own in by_symbol.items():
             if symbol not in self._recorders:
                 of = RecordingOf(self._exchange, symbol, self._host, self._session)
-                self._recorders[symbol] = HourlyRecorder(self._root, of, self._closed.append)
+                self._recorders[symbol] = HourlyRecorder(
+                    self._root, of, self._closed.append, self._waiting
+                )
             self._recorders[symbol].extend(own)
         now_ns = time.time_ns()
         self._each(lambda recorder: recorder.flush(now_ns), HourlyRecorder.sync)

@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from market_pipeline.sources.recording.format import Entry
-from market_pipeline.sources.recording.writer import RecordingOf, RecordingWriter
+from market_pipeline.sources.recording.writer import Backlog, RecordingOf, RecordingWriter
 
 __all__ = ["HOUR_NS", "HourlyRecorder"]
 
@@ -23,6 +23,7 @@ class HourlyRecorder:
         root: The folder of all recordings.
         of: What is recorded.
         on_closed: Is given the file of each hour that is over.
+        waiting: See `RecordingWriter`.
     """
 
     def __init__(
@@ -30,10 +31,12 @@ class HourlyRecorder:
         root: Path,
         of: RecordingOf,
         on_closed: Callable[[Path], None] = lambda _: None,
+        waiting: Backlog | None = None,
     ) -> None:
         self._root, self._of, self._on_closed = root, of, on_closed
+        self._waiting = waiting or Backlog()
         self._hour = -1
-        self._now = RecordingWriter(root, of)
+        self._now = RecordingWriter(root, of, self._waiting)
         self._past: list[RecordingWriter] = []
 
     def append(
@@ -87,7 +90,7 @@ class HourlyRecorder:
     def close(self) -> None:
         """Closes all files."""
         self._past.append(self._now)
-        self._now = RecordingWriter(self._root, self._of)
+        self._now = RecordingWriter(self._root, self._of, self._waiting)
         self.flush()
 
     def _turn(self, wall_ns: int) -> None:
@@ -105,5 +108,5 @@ class HourlyRecorder:
         if self._hour < 0 or hour in (self._hour, self._hour - 1):
             return
         self._past.append(self._now)
-        self._now = RecordingWriter(self._root, self._of)
+        self._now = RecordingWriter(self._root, self._of, self._waiting)
         self._hour = -1

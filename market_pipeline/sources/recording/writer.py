@@ -40,11 +40,11 @@ from market_pipeline.sources.recording.format import (
 from market_pipeline.sources.recording.open_file import created, is_at, write_at
 from market_pipeline.warehouse.layout import make_private_folder, sync
 
-__all__ = ["BACKLOG_BYTES", "RecordingOf", "RecordingWriter"]
+__all__ = ["BACKLOG_BYTES", "Backlog", "RecordingOf", "RecordingWriter"]
 
 BACKLOG_BYTES = 64 << 20
-"""So many compressed bytes wait in memory while the disk takes none; later records are dropped,
-and a record tells how many.
+"""So many compressed bytes wait in memory, of all files of a recorder, while the disk takes none;
+later records are dropped, and a record tells how many.
 """
 
 _COPY_BYTES = 1 << 20
@@ -75,6 +75,13 @@ class RecordingOf:
         return f"{_utc(wall_ns):%H}_{host}_{session}_{part}"
 
 
+@dataclass(slots=True)
+class Backlog:
+    """How many compressed bytes wait in memory, of all writers that share it."""
+
+    size_bytes: int = 0
+
+
 class RecordingWriter:
     """Writes one file, which the first flush of a record makes; used by one thread.
 
@@ -83,14 +90,14 @@ class RecordingWriter:
     Args:
         root: The folder of all recordings.
         of: What is recorded.
+        waiting: What waits of all files of its recorder; without it of this one.
     """
 
-    def __init__(self, root: Path, of: RecordingOf) -> None:
-        self._root, self._of = root, of
+    def __init__(self, root: Path, of: RecordingOf, waiting: Backlog | None = None) -> None:
+        self._root, self._of, self._waiting = root, of, waiting or Backlog()
         self._pending: list[Entry] = []
         self._ids: dict[str, tuple[int | None, int | None]] = {}
         self._backlog: deque[tuple[bytes, Columns | None]] = deque()
-        self._backlog_bytes = 0
         self._dropped: dict[str, Drop] = {}
         self._file: int | None = None
         self._partial = Path()
@@ -146,10 +153,12 @@ class RecordingWriter:
                 `BACKLOG_BYTES` wait, and a later flush resumes.
         """
         records, self._pending = self._pending, []
-        if records and self._backlog_bytes > BACKLOG_BYTES:
+        # Where only other files are refused, nothing waits of this one, and nothing is dropped.
+        is_full = bool(self._backlog) and self._waiting.size_bytes > BACKLOG_BYTES
+        if records and is_full:
             self._drop(records)
             records = []
-        if self._dropped and self._backlog_bytes <= BACKLOG_BYTES:
+        if self._dropped and not is_full:
             records = self._taken_drops() + records
         for part in parts_of(records):
             if self._number == 0:
@@ -250,11 +259,11 @@ class RecordingWriter:
             self._hash.update(block)
             self._end += len(block)
             self._backlog.popleft()
-            self._backlog_bytes -= len(block)
+            self._waiting.size_bytes -= len(block)
 
     def _queue(self, block: bytes, columns: Columns | None) -> None:
         self._backlog.append((block, columns))
-        self._backlog_bytes += len(block)
+        self._waiting.size_bytes += len(block)
         self._number += 1
 
     def _header(self, first: Entry) -> bytes:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import msgspec
@@ -327,6 +328,41 @@ class TestFullDisk:
         *kept, drop = read(second)
         assert frames(5, START_NS + HOUR_NS)[: len(kept)] == kept
         assert 5 - len(kept) == msgspec.json.decode(drop.payload, type=Drop).records > 0
+
+    def test_files_that_share_memory(self, tmp_path, monkeypatch):
+        """While a file is refused, its records and those of other refused ones wait up to one
+        limit; of files that are not, nothing is dropped.
+        """
+        monkeypatch.setattr(writer_module, "BACKLOG_BYTES", 1_000)
+        waiting, blocked = writer_module.Backlog(), tmp_path / "BINANCE"
+        blocked.mkdir()
+        names = ("A", "B", "C")
+        for name in names[:2]:
+            (blocked / name).touch()  # where its folder is to be
+        recorders = {
+            name: HourlyRecorder(
+                tmp_path, RecordingOf("BINANCE", name, "host", "run"), waiting=waiting
+            )
+            for name in names
+        }
+        for record in frames(40):
+            for name, recorder in recorders.items():
+                recorder.append(*record)
+                with nullcontext() if name == "C" else pytest.raises(OSError, match=name):
+                    recorder.flush()
+        assert 1_000 < waiting.size_bytes < 2_000
+        for name in names[:2]:
+            (blocked / name).unlink()
+        held = {}
+        for name, recorder in recorders.items():
+            recorder.close()
+            (path,) = (blocked / name).rglob("*.recording")
+            found = read(path)
+            drops = [msgspec.json.decode(e.payload, type=Drop).records for e in found if e.kind]
+            held[name] = (len(found) - len(drops), sum(drops))
+        assert [40, 40, 40] == [sum(each) for each in held.values()]
+        assert (True, True, (40, 0)) == (held["A"][1] > 0, held["B"][1] > 0, held["C"])
+        assert 0 == waiting.size_bytes
 
     def test_records_what_memory_could_not_hold(self, tmp_path, full, monkeypatch):
         """Records dropped while the disk stayed full are counted by a record in their place."""
