@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Address
 from typing import Annotated, Literal
 
@@ -14,6 +15,7 @@ __all__ = ["TelemetrySettings"]
 
 
 _LEAST_TOKEN = 16
+_HEADER = re.compile(r"[\w.!#$%&'*+^`|~-]+\s*=[ -~]+", re.ASCII)
 
 
 def _address(value: str) -> str:
@@ -24,6 +26,14 @@ def _usable_token(value: SecretStr | None) -> SecretStr | None:
     text = "" if value is None else value.get_secret_value()
     if value is not None and (len(text) < _LEAST_TOKEN or not text.isascii() or " " in text):
         raise ValueError(f"expected {_LEAST_TOKEN} characters of ASCII or more, without a space")
+    return value
+
+
+def _usable_headers(value: SecretStr | None) -> SecretStr | None:
+    given = [] if value is None else value.get_secret_value().split(",")
+    for number, each in enumerate(given, start=1):
+        if not _HEADER.fullmatch(each.strip()):  # or it would not be sent, and nobody be told
+            raise ValueError(f"expected header {number} to be name=value, in characters of ASCII")
     return value
 
 
@@ -86,7 +96,9 @@ class TelemetrySettings(BaseModel):
             "all figures every 30 s by OTLP over HTTP. A secret."
         ),
     )
-    otlp_headers: Annotated[SecretStr | None, BeforeValidator(blank_is_none)] = Field(
+    otlp_headers: Annotated[
+        SecretStr | None, BeforeValidator(blank_is_none), AfterValidator(_usable_headers)
+    ] = Field(
         default=None,
         description=(
             "Headers for the collector, as name=value, separated by commas: what it asks for to "

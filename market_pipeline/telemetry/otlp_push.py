@@ -32,6 +32,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from market_pipeline import __version__
 from market_pipeline.config.addresses import addresses_of
 from market_pipeline.config.settings import Settings
+from market_pipeline.scrub.scrubber import learn
 from market_pipeline.telemetry.bridge import ROLE, Bridge, Family, Series
 from market_pipeline.telemetry.push_session import push_session, without_login
 
@@ -155,5 +156,8 @@ def _attributes(series: Series) -> dict[str, str]:
 
 def _headers(settings: Settings) -> dict[str, str]:
     text = "" if settings.otlp_headers is None else settings.otlp_headers.get_secret_value()
-    pairs = [each.partition("=") for each in text.split(",") if "=" in each]
-    return {name.strip(): value.strip() for name, _, value in pairs}
+    pairs = [each.partition("=") for each in text.split(",") if each]
+    headers = {name.strip(): value.strip() for name, _, value in pairs}
+    for value in headers.values():  # only all of them together were known as one secret
+        learn(value, *value.split())
+    return headers

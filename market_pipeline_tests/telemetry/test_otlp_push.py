@@ -14,6 +14,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from market_pipeline.config.settings import load_settings
+from market_pipeline.errors import SettingsError
+from market_pipeline.scrub.scrubber import scrubbed
 from market_pipeline.telemetry import table
 from market_pipeline.telemetry.bridge import Bridge
 from market_pipeline.telemetry.otlp_push import OtlpPush
@@ -112,6 +114,26 @@ def test_a_collector_that_refuses(
     collector.code = 200
     assert push.push()
     assert ["a collector of PIPELINE_OTLP_URL does not take the figures"] == caplog.messages
+
+
+@pytest.mark.parametrize("headers", ["api-key: k3y", "k3y", "a=1,", "a=ü", "a=k3y\nb=1", "a b=1"])
+def test_headers_that_are_none(headers: str):
+    """What would not be sent, or be another header, is refused and not shown."""
+    with pytest.raises(SettingsError, match="otlp_headers: expected header") as caught:
+        load_settings(otlp_headers=headers)
+    assert "k3y" not in str(caught.value)
+
+
+def test_a_header_is_a_secret(folder: Path):
+    """Each value is, by itself and without what stands before it."""
+    value = "dXNlcjpwYXNzd29yZA1"
+    settings = load_settings(
+        data_dir=folder.parent,
+        otlp_url="https://127.0.0.1:1",
+        otlp_headers=f"x-scope=a, authorization=Basic {value}",
+    )
+    OtlpPush(Bridge(folder), settings)
+    assert "sent [secret] there" == scrubbed(f"sent {value} there", guess=False)
 
 
 def test_an_authority_of_the_settings(
