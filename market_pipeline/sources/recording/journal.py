@@ -107,7 +107,7 @@ class Journal:
 
 
 def read_journal(
-    path: Path, on_damage: Callable[[Damage], None]
+    path: Path, on_damage: Callable[[Damage], None] = lambda _: None
 ) -> tuple[RecordingOf, list[Entry]] | None:
     """Whose a journal is, of no symbol, and its entries.
 
