@@ -12,6 +12,7 @@ __all__ = ["Journal"]
 _SOCKET = Path("/run/systemd/journal/socket")
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 _SHOWN = {"level", "message", "error"}
+_WAIT_S = 0.2
 _MOST_BYTES = 50_000
 """Of a field: a datagram of some fields has to fit the buffer of a socket."""
 
@@ -28,12 +29,13 @@ class Journal:
     def __init__(self, path: Path = _SOCKET) -> None:
         self._path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self._socket.settimeout(_WAIT_S)  # one that stands still must not hold up who logs
 
     def write(self, line: bytes, *, is_error: bool) -> None:
         """Sends a line; that it is of an error its priority says.
 
         Raises:
-            OSError: Nobody takes it.
+            OSError: Nobody takes it, or not soon.
         """
         fields = _decode(line)
         entry = {

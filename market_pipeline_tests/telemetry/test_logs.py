@@ -217,3 +217,15 @@ def test_journald(tmp_path: Path):
         + b"\n"
     )
     assert {b"RUN=r1", b"PID=7"} == {*entry.splitlines()[-2:]}
+
+
+def test_a_journald_that_stands_still(tmp_path: Path):
+    """Whose queue is full, as it takes nothing: the line is lost, and who logs goes on."""
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(str(path))
+        journal = Journal(path)
+        with pytest.raises(TimeoutError):
+            while True:
+                journal.write(b'{"level":"info","message":"m"}', is_error=False)
+        journal.close()
