@@ -41,6 +41,8 @@ COMMITTED = {"dagster.yaml", ".gitignore"}
 """Files of the project below DAGSTER_HOME, which hold nothing of a run."""
 
 _SHARED = 0o077
+_PASSED_OVER = {errno.ELOOP, errno.ENOENT, errno.ENXIO}
+"""A link, gone meanwhile, a socket."""
 _HOW = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -66,6 +68,8 @@ def group_bits(path: Path, is_folder: bool, data_dir: Path) -> int:
     warehouse = Warehouse(data_dir)
     if path == data_dir:
         return _TRAVERSE
+    if path.is_relative_to(warehouse.set_aside_dir):
+        return 0  # whatever somebody wrote into the catalogue
     if any(path.is_relative_to(each) for each in (warehouse.tables_dir, warehouse.warehouse_dir)):
         return GROUP_FOLDER if is_folder else GROUP_FILE
     return 0
@@ -96,6 +100,8 @@ def changes(
         private: Files that only one user reads, with that user.
     """
     yield from _accounts(roles)
+    # A link that the settings name is meant; one that lies below is not followed.
+    folders, own_lake = [each.resolve() for each in folders], own_lake and own_lake.resolve()
     data_dir = folders[0]
     warehouse = Warehouse(data_dir)
     if not (warehouse.tables_dir.is_dir() and warehouse.warehouse_dir.is_dir()):
@@ -108,7 +114,9 @@ def changes(
                 text += f", but {roles.readers} reads tables and warehouse"
             yield Change(text, partial(_give, folder, roles, data_dir, own_lake))
     for path, user in private.items():
-        status = path.stat()
+        status = path.lstat()
+        if stat.S_ISLNK(status.st_mode):
+            continue
         if status.st_uid != _id(pwd.getpwnam, user) or stat.S_IMODE(status.st_mode) & _SHARED:
             yield Change(f"{path}: to {user} alone", partial(_give_file, path, user))
 
@@ -116,16 +124,16 @@ def changes(
 def _accounts(roles: Roles) -> Iterator[Change]:
     commands: list[tuple[str, ...]] = []
     if _id(grp.getgrnam, roles.readers) is None:
-        commands.append(("groupadd", "--system", roles.readers))
+        commands.append(("groupadd", "--system", "--", roles.readers))
     options = ("--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin")
     commands += [
-        ("useradd", *options, user)
+        ("useradd", *options, "--", user)
         for user in (roles.runner, roles.keeper)
         if _id(pwd.getpwnam, user) is None
     ]
     # Who is not of a group cannot let it read what it writes.
     if not _is_of(roles.runner, roles.readers):
-        commands.append(("usermod", "--append", "--groups", roles.readers, roles.runner))
+        commands.append(("usermod", "--append", "--groups", roles.readers, "--", roles.runner))
     for command in commands:
         yield Change(" ".join(command), partial(_run, command))
 
@@ -165,6 +173,8 @@ def _wrong(
     runner, readers = _id(pwd.getpwnam, roles.runner), _id(grp.getgrnam, roles.readers)
     for path, descriptor in _opened(folder, own_lake):
         found = os.fstat(descriptor)
+        if not stat.S_ISDIR(found.st_mode) and found.st_nlink > 1 and found.st_uid != runner:
+            continue
         bits = group_bits(path, stat.S_ISDIR(found.st_mode), data_dir)
         compared = _SHARED | (bits & stat.S_ISGID)
         is_group = not bits or found.st_gid == readers
@@ -192,9 +202,8 @@ def _opened(folder: Path, own_lake: Path | None) -> Iterator[tuple[Path, int]]:
             try:
                 opened = os.open(file, _HOW, dir_fd=descriptor)
             except OSError as error:
-                if error.errno in {errno.ELOOP, errno.ENOENT, errno.ENXIO}:
-                    continue  # a link, gone, a socket
-                raise
+                _raise(error)
+                continue
             try:
                 yield path / file, opened
             finally:
@@ -202,7 +211,8 @@ def _opened(folder: Path, own_lake: Path | None) -> Iterator[tuple[Path, int]]:
 
 
 def _raise(error: OSError) -> None:
-    raise error
+    if error.errno not in _PASSED_OVER:
+        raise error
 
 
 def _give_file(path: Path, user: str) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -79,6 +80,7 @@ def set_aside(warehouse: Warehouse) -> None:
     if catalogue.exists():
         # A second name and not a move: who opens the catalogue meanwhile still finds one.
         os.link(catalogue, kept)
+        kept.chmod(kept.stat().st_mode & stat.S_IRWXU)  # readers get the one that is built anew
     if has_log:
         log.rename(kept.with_name(f"{kept.name}.wal"))
     _LOG.warning(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Collection
@@ -17,8 +18,9 @@ from deltalake import DeltaTable
 from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.schema import Field as DeltaField
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
-from market_pipeline.errors import MissingDataError, PublishError
+from market_pipeline.errors import MissingDataError, PublishError, machine_errno
 from market_pipeline.warehouse.conform import stored_schema
 from market_pipeline.warehouse.layout import (
     GROUP_FILE,
@@ -72,6 +74,13 @@ class _Opened:
     days: dict[date, list[PublishedFile]] = field(default_factory=dict)
 
 
+# The Delta library makes a commit for its owner alone: a few ms later `settle_log` shares it.
+_once_it_is_shared = Retrying(
+    retry=retry_if_exception(lambda error: machine_errno(error) == errno.EACCES),
+    wait=wait_fixed(0.02),
+    stop=stop_after_delay(1.0),
+    reraise=True,
+)
 _opened: dict[Path, _Opened] = {}
 _opening = Lock()
 
@@ -86,7 +95,7 @@ def delta_table(
     """
     folder = warehouse.table_dir(table)
     try:
-        return DeltaTable(str(folder), version=version)
+        return _once_it_is_shared(DeltaTable, str(folder), version=version)
     except TableNotFoundError:
         if version is None:
             return None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote
 
 from market_pipeline.config.data_path import data_path
-from market_pipeline.errors import SettingsError
+from market_pipeline.errors import PublishError, SettingsError
 
 if TYPE_CHECKING:
     # Its columns are types of Arrow, and `--help` need not wait for that library.
@@ -207,11 +207,19 @@ def share_published(path: Path) -> None:
     comes as well, and a folder that is not open keeps all that is in it to its owner.
 
     Raises:
-        PermissionError: This process is not of that group.
+        PublishError: This process is not of that group.
     """
     above, found = path.parent.stat(), path.stat()
     mode = stat.S_IMODE(found.st_mode) & stat.S_IRWXU
     if above.st_mode & GROUP_FOLDER == GROUP_FOLDER:
+        if os.geteuid() and above.st_gid not in {os.getegid(), *os.getgroups()}:
+            # To the owner of a folder the system would say yes, and leave it closed.
+            raise PublishError(
+                f"this process is not of the group {above.st_gid}, which is to read it",
+                next_step="Start the process anew if it began before `market-pipeline access "
+                "--apply` put its user into that group; else run that.",
+                file=path,
+            )
         mode |= GROUP_FOLDER if stat.S_ISDIR(found.st_mode) else GROUP_FILE
         if found.st_gid != above.st_gid:  # it was moved there
             os.chown(path, -1, above.st_gid)

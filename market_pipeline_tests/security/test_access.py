@@ -13,12 +13,14 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import duckdb
 import pytest
 
 from market_pipeline.doctor.folders import check_data_dir, check_modes
+from market_pipeline.errors import PublishError
 from market_pipeline.security.access import Change, Roles, changes
 from market_pipeline.tables import open_catalogue
 from market_pipeline.warehouse.catalogue import connect
@@ -52,6 +54,12 @@ def publish(data_dir: Path, run: int) -> None:
     publish_run(Warehouse(data_dir), run)
 
 
+def why_not_published(data_dir: Path, run: int) -> str:
+    with pytest.raises(PublishError) as caught:
+        publish(data_dir, run)
+    return str(caught.value)
+
+
 def read(data_dir: Path, connect: Connect = open_catalogue) -> tuple[int, int]:
     """Rows of a table by the catalogue and by its Delta log."""
     with connect(data_dir) as connection:
@@ -59,6 +67,11 @@ def read(data_dir: Path, connect: Connect = open_catalogue) -> tuple[int, int]:
             "SELECT count(*) FROM market.books.bbo WHERE symbol = 'BTC-USDT-PERP'"
         ).fetchall()[0]
     return by_sql, scan(Warehouse(data_dir), BBO, DAY, {PERP}).collect().height
+
+
+def rows(data_dir: Path) -> int:
+    """Rows of a table by its Delta log alone."""
+    return scan(Warehouse(data_dir), BBO, DAY, {PERP}).collect().height
 
 
 def refused(paths: list[Path]) -> list[Path]:
@@ -140,8 +153,11 @@ def machine() -> Iterator[Machine]:
 def test_three_users(machine: Machine) -> None:
     """A reader reads what is published, also what comes later; only the keeper its key."""
     publish(machine.data_dir, 1)
+    (foreign := machine.root / "foreign").touch(0o600)
+    os.link(foreign, machine.data_dir / "tables/foreign")
     assert 7 == len(machine.access())
     assert [] == machine.access()
+    assert (0, 0o600) == (foreign.stat().st_uid, stat.S_IMODE(foreign.stat().st_mode))
 
     runner, keeper = machine.roles.runner, machine.roles.keeper
     reader = f"mpa{runner[3:]}"
@@ -169,6 +185,24 @@ def test_three_users(machine: Machine) -> None:
     assert 1 == len(machine.access())
     assert 0o640 == stat.S_IMODE(wide.stat().st_mode)
 
+    wide.chmod(0o600)  # as the Delta library makes it
+    Timer(0.3, wide.chmod, [0o640]).start()
+    assert rows_of(2) == machine.as_user(reader, rows, machine.data_dir)
+
+
+@needs_root
+@pytest.mark.slow
+def test_a_runner_of_before(machine: Machine) -> None:
+    """A process that began before its user came into the group says so, and closes nothing."""
+    runner = machine.roles.runner
+    subprocess.run(["useradd", runner], check=True)
+    machine.data_dir.mkdir(0o700)
+    shutil.chown(machine.data_dir, runner, runner)
+    machine.as_user(runner, publish, machine.data_dir, 1)
+    machine.access()
+    why = machine.as_user(runner, why_not_published, machine.data_dir, 2)
+    assert "Start the process anew" in why
+
 
 class TestPlan:
     def test_own_user_and_group(self, tmp_path: Path) -> None:
@@ -177,6 +211,7 @@ class TestPlan:
         publish(tmp_path / "data", 1)
         roles = Roles(group, user, user)
         done = apply(changes(roles, [tmp_path / "data"], None, {}))
+        os.utime(tmp_path / "data/warehouse/market.duckdb")  # as if somebody wrote into it
         publish(tmp_path / "data", 2)
 
         assert 1 == len(done)
@@ -186,11 +221,16 @@ class TestPlan:
                 stat.S_IMODE(path.stat().st_mode)
                 for folder in ("tables", "warehouse")
                 for path in (tmp_path / "data" / folder).rglob("*")
+                if "set-aside" not in path.parts
                 if path.is_dir() == is_folder and not path.is_symlink()
             }
             for is_folder in (True, False)
         }
         assert [] == warnings(tmp_path / "data", group)
+        kept = tmp_path / "data/warehouse/set-aside"
+        assert [0o700, 0o400] == [
+            stat.S_IMODE(path.stat().st_mode) for path in (kept, *kept.iterdir())
+        ]
 
     def test_a_link_is_not_followed(self, tmp_path: Path) -> None:
         """What a link below leads to keeps its mode: it may be anybody's."""
@@ -199,5 +239,15 @@ class TestPlan:
         foreign.chmod(0o644)
         Warehouse(tmp_path / "data").prepare()
         (tmp_path / "data/tables/link").symlink_to(foreign)
-        apply(changes(Roles(group, user, user), [tmp_path / "data"], None, {}))
+        (tmp_path / ".env").symlink_to(foreign)
+        private = {tmp_path / ".env": user}
+        apply(changes(Roles(group, user, user), [tmp_path / "data"], None, private))
         assert 0o644 == stat.S_IMODE(foreign.stat().st_mode)
+
+    def test_the_data_folder_is_a_link(self, tmp_path: Path) -> None:
+        """What the settings name is meant, also by a link."""
+        user, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
+        Warehouse(tmp_path / "disk").prepare()
+        (tmp_path / "data").symlink_to(tmp_path / "disk")
+        assert 1 == len(apply(changes(Roles(group, user, user), [tmp_path / "data"], None, {})))
+        assert 0o2750 == stat.S_IMODE((tmp_path / "disk/tables").stat().st_mode)
