@@ -32,7 +32,7 @@ def _usable_token(value: SecretStr | None) -> SecretStr | None:
 def _usable_headers(value: SecretStr | None) -> SecretStr | None:
     given = [] if value is None else value.get_secret_value().split(",")
     for number, each in enumerate(given, start=1):
-        if not _HEADER.fullmatch(each.strip()):  # or it would not be sent, and nobody be told
+        if not _HEADER.fullmatch(each.strip()):  # it would be left out without a word
             raise ValueError(f"expected header {number} to be name=value, in characters of ASCII")
     return value
 

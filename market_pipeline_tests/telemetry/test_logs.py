@@ -130,6 +130,7 @@ def test_nobody_to_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         logs.begin(load_settings(data_dir=tmp_path, log_dir=tmp_path / "file"), "run")
         logs.note(logging.ERROR, "dagster", "nowhere")
         logs.begin(load_settings(data_dir=tmp_path, log_to="none"), "run")
+    assert ["file"] == [each.name for each in tmp_path.iterdir()]
 
 
 PROGRAM = """
