@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -54,7 +55,7 @@ _PAYLOADS: dict[str, Callable[[Alert, Links], JsonValue]] = {
     "email": mail_payload,
 }
 _PATHS = {"alertmanager": "/api/v2/alerts"}
-"""What is added to the address of a receiver."""
+"""What is added to the path of a receiver's address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,12 +195,16 @@ class _Answer(msgspec.Struct):
 _answer = msgspec.json.Decoder(_Answer)
 
 
+def _with_path(url: str, path: str | None) -> str:
+    """With what is added to its path, before a query: behind it another page says yes."""
+    parts = urlsplit(url)
+    return url if path is None else parts._replace(path=parts.path.rstrip("/") + path).geturl()
+
+
 def _posted(target: Target, payload: JsonValue, timeout_seconds: float) -> _Answer:
     """What `_post.main` reported. The address goes through a pipe: anybody may see arguments."""
     message = {
-        "url": target.url.rstrip("/") + _PATHS[target.kind]
-        if target.kind in _PATHS
-        else target.url,
+        "url": _with_path(target.url, _PATHS.get(target.kind)),
         "payload": payload,
         "seconds": timeout_seconds,
         "tls_minimum": target.tls_minimum,

@@ -240,3 +240,18 @@ class TestConfigured:
             [target.name for target in configured_targets(load_settings(alert_log=log))]
             for log in (True, False)
         ]
+
+
+@pytest.mark.parametrize("address", ["/am?tenant=a", "/am/?tenant=a"])
+def test_an_alertmanager_behind_a_query(address):
+    """The path of its API stands before the query of its address, not in it."""
+    asked: list[bytes] = []
+
+    def answers(connection) -> None:
+        asked.append(connection.recv(65_536).splitlines()[0])
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    with serving(answers) as port:
+        target = Target("alertmanager", f"http://127.0.0.1:{port}{address}")
+        send(target, an_alert(), LINKS, timeout_seconds=60)
+    assert [b"POST /am/api/v2/alerts?tenant=a HTTP/1.1"] == asked
