@@ -172,7 +172,8 @@ class Server:
         ]
 
 
-@pytest.fixture(scope="session")
+# Not for the session: an open page asks the server again and again, for a quarter of a core.
+@pytest.fixture(scope="package")
 def server(simulated_lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A ready server; every process of it is gone afterwards, whatever happened."""
     root = tmp_path_factory.mktemp("server")
@@ -291,7 +292,7 @@ def programs() -> dict[str, str]:
     return {name: str(path) for name, path in found.items()}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser(
     programs: dict[str, str], server: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Browser]:
