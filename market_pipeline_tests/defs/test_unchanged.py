@@ -10,6 +10,7 @@ import pytest
 
 from market_pipeline.sources.simulated import simulate
 from market_pipeline.tables import TABLES
+from market_pipeline.telemetry.log_search import Search
 from market_pipeline.warehouse.read import current_files
 from market_pipeline_tests.defs.runs import run_under_way
 from market_pipeline_tests.defs.workspace import NOT_ASKED_FOR, Finished, Workspace, entry, raw_file
@@ -35,7 +36,7 @@ class Seen:
 
     Attributes:
         finished: How it ended.
-        said: Its log.
+        said: The log of its process.
         metadata: That of each asset it materialized.
         checks: How many checks it evaluated.
         published: A digest of each asset's rows or file names.
@@ -71,7 +72,7 @@ def seen(workspace: Workspace, *more: str) -> Seen:
     ]
     return Seen(
         finished,
-        [entry.user_message for entry in logs],
+        [line.message for _, line in Search(run=run.run_id).lines(workspace.data_dir / "logs")],
         {
             each.asset_key.to_user_string(): {
                 name: getattr(value, "records", value.value)
