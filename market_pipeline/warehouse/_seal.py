@@ -80,7 +80,7 @@ def set_aside(warehouse: Warehouse) -> None:
     if catalogue.exists():
         # A second name and not a move: who opens the catalogue meanwhile still finds one.
         os.link(catalogue, kept)
-        kept.chmod(kept.stat().st_mode & stat.S_IRWXU)  # readers get the one that is built anew
+        kept.chmod(kept.stat().st_mode & stat.S_IRWXU)  # readers get the one that is rebuilt
     if has_log:
         log.rename(kept.with_name(f"{kept.name}.wal"))
     _LOG.warning(

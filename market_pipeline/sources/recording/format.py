@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -42,11 +42,10 @@ __all__ = [
     "Record",
     "RecordKind",
     "StreamFacts",
-    "columns_of",
     "compressed",
     "decompressed",
     "encode_block",
-    "encode_records",
+    "encode_entries",
     "parts_of",
 ]
 
@@ -313,7 +312,7 @@ def encode_block(kind: BlockKind, number: int, text: bytes, records: int = 0) ->
     return b"".join((head, zlib.crc32(packed, zlib.crc32(head)).to_bytes(4, "little"), packed))
 
 
-def columns_of(entries: Sequence[Entry]) -> Columns:
+def _columns_of(entries: Sequence[Entry]) -> Columns:
     """The columns of entries; streams in the order in which they come first."""
     streams = [entry.stream for entry in entries]
     code_of = {name: code for code, name in enumerate(dict.fromkeys(streams))}
@@ -345,14 +344,15 @@ def parts_of(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
         yield entries[begin:]
 
 
-def encode_records(columns: Columns, payloads: Iterable[bytes]) -> bytes:
-    """The text of a block of records: columns, the names of its streams, payloads.
+def encode_entries(entries: Sequence[Entry], number: int) -> tuple[bytes, Columns]:
+    """The block of entries that has this number in its file, and the columns in it.
 
-    The wall clock is written as differences, and the monotonic one as differences of what it is
-    behind the wall clock, which are next to nothing.
+    Its text is columns, the names of its streams, payloads. The wall clock is written as
+    differences, and the monotonic one as differences of what it is behind, next to nothing.
     """
+    columns = _columns_of(entries)
     names = [name.encode() for name in columns.streams]
-    return b"".join(
+    text = b"".join(
         (
             np.array((len(columns.kind), len(names)), "<u4").tobytes(),
             np.diff(columns.wall_ns, prepend=0).tobytes(),
@@ -363,6 +363,7 @@ def encode_records(columns: Columns, payloads: Iterable[bytes]) -> bytes:
             columns.kind.tobytes(),
             columns.opcode.tobytes(),
             *(len(name).to_bytes(2, "little") + name for name in names),
-            *payloads,
+            *[entry.payload for entry in entries],
         )
     )
+    return encode_block(BlockKind.RECORDS, number, text, len(entries)), columns

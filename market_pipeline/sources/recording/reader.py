@@ -34,10 +34,8 @@ from market_pipeline.sources.recording.format import (
     Footer,
     Header,
     Record,
-    columns_of,
     decompressed,
-    encode_block,
-    encode_records,
+    encode_entries,
     parts_of,
 )
 from market_pipeline.sources.recording.open_file import is_at, write_at
@@ -243,9 +241,7 @@ def recover(partial: Path, rest: Sequence[Entry] = ()) -> Recovered | None:
         os.ftruncate(file, end)
         lost_bytes = size - end
         for part in parts_of(rest):
-            columns = columns_of(part)
-            text = encode_records(columns, [entry.payload for entry in part])
-            added = encode_block(BlockKind.RECORDS, number, text, len(part))
+            added, columns = encode_entries(part, number)
             write_at(file, end, added)
             contents.add(end, columns)
             number, end = number + 1, end + len(added)

@@ -32,9 +32,8 @@ from market_pipeline.sources.recording.format import (
     Header,
     RecordKind,
     StreamFacts,
-    columns_of,
     encode_block,
-    encode_records,
+    encode_entries,
     parts_of,
 )
 from market_pipeline.sources.recording.open_file import created, is_at, write_at
@@ -163,10 +162,7 @@ class RecordingWriter:
         for part in parts_of(records):
             if self._number == 0:
                 self._queue(self._header(part[0]), None)
-            columns = columns_of(part)
-            text = encode_records(columns, [entry.payload for entry in part])
-            block = encode_block(BlockKind.RECORDS, self._number, text, len(part))
-            self._queue(block, columns)
+            self._queue(*encode_entries(part, self._number))
         if not self._backlog:
             return
         with naming(self._partial if self._file is not None else self._root):
