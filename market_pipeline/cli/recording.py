@@ -101,15 +101,16 @@ def recover_recordings(paths: Places = None, as_json: AsJson = False) -> None:
     Exit code 0: no file is left open. 1: one is damaged before its end and stays as it is. 2: wrong
     usage, or what the machine refuses.
     """
+    from market_pipeline.config.settings import load_settings
     from market_pipeline.errors import LakeFileError, WarehouseBusyError
-    from market_pipeline.sources.recording import recover
+    from market_pipeline.sources.recording import CONVERTER, recover
     from market_pipeline.sources.recording.format import PARTIAL_SUFFIX
     from market_pipeline.sources.recording.journal import recover_journals
     from market_pipeline.sources.recording.reader import Damage
 
     ring = _sealing("captures")
     outcomes, damages = list[dict[str, Any]](), list[Damage]()
-    for folder in filter(Path.is_dir, _places(paths)):
+    for folder in filter(Path.is_dir, paths or [load_settings().lake_path / CONVERTER.name]):
         for done in recover_journals(folder, on_damage=damages.append):
             _record_write(_RECORDINGS, done.closed.path)
             outcomes.append(_closed_record(done, ring))
@@ -292,20 +293,14 @@ def _found(paths: list[Path] | None) -> list[Path]:
     """The recordings in these places, or of the lake, which are about to be read."""
     from market_pipeline.audit.record import record_files
     from market_pipeline.config.settings import load_settings
+    from market_pipeline.sources.recording import CONVERTER
     from market_pipeline.sources.recording.check import find_recordings
 
-    found = find_recordings(_places(paths))
-    record_files(load_settings().data_dir, "read", _RECORDINGS, found)
+    settings = load_settings()
+    root = settings.lake_path / CONVERTER.name
+    found = find_recordings(paths or ([root] if root.is_dir() else []))
+    record_files(settings.data_dir, "read", _RECORDINGS, found)
     return found
-
-
-def _places(paths: list[Path] | None) -> list[Path]:
-    """These places, or the recordings of the lake, where there are any."""
-    from market_pipeline.config.settings import load_settings
-    from market_pipeline.sources.recording import CONVERTER
-
-    root = load_settings().lake_path / CONVERTER.name
-    return paths or ([root] if root.is_dir() else [])
 
 
 def _record_write(table: str, file: Path) -> None:
