@@ -12,8 +12,9 @@ import hashlib
 import json
 import os
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,6 +31,7 @@ STATES: tuple[State, ...] = ("waiting", "sent", "dead")
 _Values = Sequence[str | float] | Mapping[str, str | float]
 
 _WAIT_SECONDS = 30.0
+_CREATION = threading.Lock()
 _alert = msgspec.json.Decoder(Alert)
 _MOST_DUE = 1_000
 """No turn sends so many; a receiver that is down for weeks does not fill the memory."""
@@ -183,8 +185,10 @@ class Outbox:
     def __init__(self, warehouse: Warehouse) -> None:
         self.path = warehouse.state_dir / "alerts.sqlite"
         make_private_folder(self.path.parent)
-        # SQLite gives its own mode to the files beside it.
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE))
+        # SQLite gives the file's mode to those beside it. One that is there is not opened here:
+        # its close would end the locks that other threads of this process hold on it by SQLite.
+        with _CREATION, suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
         with self._transaction() as connection:
             connection.execute("PRAGMA journal_mode")  # reads the file: a damaged one fails here
             missing = [

@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,11 +16,14 @@ from hypothesis import strategies as st
 
 from market_pipeline.alerts.alert import Alert
 from market_pipeline.alerts.outbox import Delivery, Outbox, Standing
-from market_pipeline.errors import PublishError
+from market_pipeline.errors import PublishError, WarehouseBusyError
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline_tests.alerts.factory import a_failed_run, an_alert
 
 TARGETS = ["log", "webhook-1"]
+ANOTHER_WRITER = (
+    "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('BEGIN IMMEDIATE')"
+)
 
 
 def due(outbox: Outbox, now_s: float) -> list[Delivery]:
@@ -217,6 +222,22 @@ class TestFile:
         assert {0o600} == {
             stat.S_IMODE(file.stat().st_mode) for file in outbox.path.parent.iterdir()
         }
+
+    def test_opened_while_another_thread_writes(self, outbox: Outbox, monkeypatch):
+        """The writer keeps its lock: to POSIX any close of a file ends a process's locks on it."""
+        monkeypatch.setattr("market_pipeline.alerts.outbox._WAIT_SECONDS", 0)
+        with closing(sqlite3.connect(outbox.path, isolation_level=None)) as writer:
+            writer.execute("BEGIN IMMEDIATE")
+            with pytest.raises(WarehouseBusyError):
+                Outbox(Warehouse(outbox.path.parents[1]))
+            other = subprocess.run(
+                [sys.executable, "-c", ANOTHER_WRITER, outbox.path],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+
+        assert "database is locked" in other.stderr
 
     def test_damaged(self, outbox: Outbox, tmp_path: Path):
         """A file that is no database is our own error, with the file and what to do."""
