@@ -26,7 +26,7 @@ from market_pipeline.doctor.folders import written_to
 from market_pipeline.machine import give_memory_back, panic_without_backtrace
 from market_pipeline.scrub.exits import scrub_exits
 from market_pipeline.security.disks import require_encrypted
-from market_pipeline.telemetry.logs import DAGSTER, begin
+from market_pipeline.telemetry.logs.process_log import DAGSTER, begin
 from market_pipeline.warehouse.layout import PRIVATE_UMASK, Warehouse
 
 __all__ = ["defs"]

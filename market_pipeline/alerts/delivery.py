@@ -28,8 +28,8 @@ from market_pipeline.alerts.payloads import Links, line
 from market_pipeline.alerts.targets import LOGGER, Refused, Target, send
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import WarehouseBusyError
-from market_pipeline.telemetry.recording import flush, record
-from market_pipeline.telemetry.table import ALERT_ATTEMPTS, ALERTS_DEAD, ALERTS_WAITING
+from market_pipeline.telemetry.metrics.recording import flush, record
+from market_pipeline.telemetry.metrics.table import ALERT_ATTEMPTS, ALERTS_DEAD, ALERTS_WAITING
 from market_pipeline.threads import Workers
 from market_pipeline.warehouse.layout import PRIVATE_FILE, Warehouse, make_private_folder
 from market_pipeline.warehouse.locks import holding

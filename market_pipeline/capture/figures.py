@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from market_pipeline.capture.status import SinkStatus, Status, StreamStatus
-from market_pipeline.telemetry import capture_table as table
-from market_pipeline.telemetry.metric import Metric
-from market_pipeline.telemetry.recording import flush, record
+from market_pipeline.telemetry.metrics import capture_table as table
+from market_pipeline.telemetry.metrics.metric import Metric
+from market_pipeline.telemetry.metrics.recording import flush, record
 
 __all__ = ["EVERY_S", "StatusFigures"]
 

@@ -30,13 +30,13 @@ def begin(verb: str, arguments: Sequence[str]) -> None:
     """
     from market_pipeline.audit.record import acting_as, record, record_settings
     from market_pipeline.config.settings import usable_settings
-    from market_pipeline.telemetry import logs
+    from market_pipeline.telemetry.logs import process_log
 
     acting_as("health" if verb == "health" else "cli", verb)
     if verb in _LEAVING_ALL:
         return
     settings, problems = usable_settings()
-    logs.begin(settings, verb)
+    process_log.begin(settings, verb)
     if verb in _UNRECORDED or problems:
         return
     if settings.require_encrypted_disk and verb not in _ON_ANY_DISK:

@@ -54,8 +54,8 @@ def _exit_code(error: BaseException) -> int:
 
 def _record(verb: str, code: int, took_s: float) -> None:
     from market_pipeline.config.settings import usable_settings
-    from market_pipeline.telemetry.recording import begin, flush, record
-    from market_pipeline.telemetry.table import COMMAND_DURATION, COMMAND_END, COMMAND_EXIT
+    from market_pipeline.telemetry.metrics.recording import begin, flush, record
+    from market_pipeline.telemetry.metrics.table import COMMAND_DURATION, COMMAND_END, COMMAND_EXIT
 
     settings, _ = usable_settings()  # a verb that refused them has an exit code, too
     begin(settings, "command")  # also of what ran in this process: its series would be two
@@ -67,7 +67,7 @@ def _record(verb: str, code: int, took_s: float) -> None:
 
 def _note(error: Exception) -> None:
     """Has the log say what ended a verb; whoever called it reads it on standard error."""
-    from market_pipeline.telemetry.logs import note
+    from market_pipeline.telemetry.logs.process_log import note
 
     is_ours = isinstance(error, MarketPipelineError)
     trace = "" if is_ours else "".join(traceback.format_exception(error))

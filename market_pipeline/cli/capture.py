@@ -101,7 +101,7 @@ def _recorded(settings: Settings, seconds: float | None, *, as_json: bool) -> in
     from market_pipeline.capture.figures import StatusFigures
     from market_pipeline.capture.files import recording_files
     from market_pipeline.capture.recorder import Recorder, recorded_venue
-    from market_pipeline.telemetry.recording import begin
+    from market_pipeline.telemetry.metrics.recording import begin
     from market_pipeline.warehouse.heartbeats import Sign
     from market_pipeline.warehouse.layout import Warehouse
 
@@ -247,7 +247,7 @@ class _View:
 
     def report(self, level: str, text: str) -> None:
         """Prints what happened, on standard error, and has the log say it."""
-        from market_pipeline.telemetry.logs import LEVELS, note
+        from market_pipeline.telemetry.logs.process_log import LEVELS, note
 
         note(LEVELS[level], __name__, text)
         line = f"{level}: {text}"

@@ -109,7 +109,7 @@ def fetch(
     from market_pipeline.config.settings import load_settings
     from market_pipeline.stages.raw.inventory import take_inventory
     from market_pipeline.store.client import open_store
-    from market_pipeline.telemetry.recording import begin
+    from market_pipeline.telemetry.metrics.recording import begin
 
     start, end = in_order(start_date, end_date)
     settings = load_settings()

@@ -54,7 +54,7 @@ def health(
     from market_pipeline.health.look import look
     from market_pipeline.health.memory import Memory
     from market_pipeline.health.telling import reassure, tell
-    from market_pipeline.telemetry.recording import begin
+    from market_pipeline.telemetry.metrics.recording import begin
     from market_pipeline.warehouse.layout import Warehouse
 
     settings, problems = usable_settings()

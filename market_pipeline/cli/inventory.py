@@ -50,7 +50,7 @@ def inventory(
     store = None
     if settings.store_address is not None:
         from market_pipeline.store.client import open_store
-        from market_pipeline.telemetry.recording import begin
+        from market_pipeline.telemetry.metrics.recording import begin
 
         begin(settings, "command")
         store = open_store(settings)

@@ -13,7 +13,7 @@ from market_pipeline.cli.options import DAY_FORMATS, InstrumentIds
 from market_pipeline.cli.output import console, errors_console
 
 if TYPE_CHECKING:
-    from market_pipeline.telemetry.logs import Line
+    from market_pipeline.telemetry.logs.process_log import Line
 
 __all__ = ["logs"]
 
@@ -44,8 +44,8 @@ def logs(
     Exit code 0: there are such lines. 1: there are none. 2: wrong usage.
     """
     from market_pipeline.config.settings import usable_settings
-    from market_pipeline.telemetry.log_search import Search
-    from market_pipeline.telemetry.logs import LEVELS, log_folder
+    from market_pipeline.telemetry.logs.process_log import LEVELS, log_folder
+    from market_pipeline.telemetry.logs.search import Search
 
     if level not in LEVELS:
         raise typer.BadParameter(f"expected one of {', '.join(LEVELS)}", param_hint="--level")

@@ -165,7 +165,7 @@ def _store(settings: Settings, stack: ExitStack) -> Store | StoreError | None:
     if settings.store_address is None:
         return None
     from market_pipeline.store.client import open_store
-    from market_pipeline.telemetry.recording import begin
+    from market_pipeline.telemetry.metrics.recording import begin
 
     try:
         begin(settings, "command")

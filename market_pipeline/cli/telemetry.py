@@ -30,7 +30,7 @@ def show() -> None:
 
     Exit code 0.
     """
-    from market_pipeline.telemetry.table import table_markdown
+    from market_pipeline.telemetry.metrics.table import table_markdown
 
     typer.echo(table_markdown(), nl=False)
 
@@ -51,10 +51,10 @@ def serve(
     Exit code 0: ended as asked. 2: it could not start, as where the port is taken.
     """
     from market_pipeline.config.settings import load_settings
-    from market_pipeline.telemetry.bridge import Bridge
-    from market_pipeline.telemetry.otlp_push import OtlpPush
-    from market_pipeline.telemetry.recording import FOLDER, begin
-    from market_pipeline.telemetry.server import BridgeServer
+    from market_pipeline.telemetry.bridge.otlp_push import OtlpPush
+    from market_pipeline.telemetry.bridge.server import BridgeServer
+    from market_pipeline.telemetry.bridge.sums import Bridge
+    from market_pipeline.telemetry.metrics.recording import FOLDER, begin
     from market_pipeline.warehouse.heartbeats import Sign
     from market_pipeline.warehouse.layout import Warehouse
 

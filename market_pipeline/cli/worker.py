@@ -18,7 +18,7 @@ from market_pipeline.cli.script import run_script
 from market_pipeline.cli.signals import stoppable
 from market_pipeline.cli.workers import Ended, Ready, Step
 from market_pipeline.config.settings import usable_settings
-from market_pipeline.telemetry import logs
+from market_pipeline.telemetry.logs import process_log
 
 __all__ = ["start"]
 
@@ -38,7 +38,7 @@ def _run_until_stopped() -> None:
 def _serve(connection: Connection) -> None:
     """Runs the days that the verb hands over, until it has no more."""
     asked = connection.recv()
-    logs.begin(usable_settings()[0], "run")
+    process_log.begin(usable_settings()[0], "run")
     days: SimpleQueue[date | None] = SimpleQueue()
     Thread(target=_hear, args=(connection, days), daemon=True, name="verb").start()
     with daily_runs(asked.ids, force=asked.force) as runs:

@@ -25,7 +25,7 @@ from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS, create_db_
 
 from market_pipeline.config.settings import usable_settings
 from market_pipeline.defs.scrubbed_writes import scrub_writes
-from market_pipeline.telemetry import logs
+from market_pipeline.telemetry.logs import process_log
 
 __all__ = ["EventLog"]
 
@@ -61,7 +61,7 @@ class EventLog(ConsolidatedSqliteEventLogStorage):
         )
         scrub_writes(engine)
         # The daemon and the web server import no code of ours but this.
-        logs.begin(usable_settings()[0], logs.DAGSTER)
+        process_log.begin(usable_settings()[0], process_log.DAGSTER)
         return engine
 
     @cached_property
@@ -128,7 +128,7 @@ def _note(event: EventLogEntry) -> None:
         error = getattr(of_dagster.event_specific_data, "error", None) or error
         if of_dagster.event_type in _MILESTONES:
             level = logging.INFO
-    logs.note(
+    process_log.note(
         level,
         "dagster",
         event.message,

@@ -31,8 +31,8 @@ from market_pipeline.defs.step_times import loading, publishing
 from market_pipeline.defs.telemetry import record_files, record_rows, timed
 from market_pipeline.machine import reports_machine_errors
 from market_pipeline.tables import TABLES, refresh_catalogue, run_alive, with_catalogue
-from market_pipeline.telemetry.recording import flush
-from market_pipeline.telemetry.table import CATALOGUE_DURATION
+from market_pipeline.telemetry.metrics.recording import flush
+from market_pipeline.telemetry.metrics.table import CATALOGUE_DURATION
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import (
     LINEAGE,

@@ -18,9 +18,9 @@ from market_pipeline.errors import SettingsError
 from market_pipeline.shown import shown_logger
 from market_pipeline.stages.recorded_day import RecordedDay, UnchangedDay, recorded_day
 from market_pipeline.tables import with_catalogue
-from market_pipeline.telemetry.recording import begin, flush, record
-from market_pipeline.telemetry.table import UNCHANGED_DAYS
-from market_pipeline.telemetry.work import about, begin_run, end_run
+from market_pipeline.telemetry.metrics.recording import begin, flush, record
+from market_pipeline.telemetry.metrics.table import UNCHANGED_DAYS
+from market_pipeline.telemetry.traces.work import about, begin_run, end_run
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import MadeOf
 from market_pipeline.warehouse.tables import Table

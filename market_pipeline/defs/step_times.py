@@ -18,9 +18,9 @@ import dagster as dg
 
 from market_pipeline.defs.telemetry import record_step
 from market_pipeline.machine import peak_rss_mb
-from market_pipeline.telemetry.recording import record
-from market_pipeline.telemetry.table import PUBLISH_CPU, PUBLISH_DURATION, PUBLISH_FAILURES
-from market_pipeline.telemetry.work import current, working
+from market_pipeline.telemetry.metrics.recording import record
+from market_pipeline.telemetry.metrics.table import PUBLISH_CPU, PUBLISH_DURATION, PUBLISH_FAILURES
+from market_pipeline.telemetry.traces.work import current, working
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -15,9 +15,9 @@ from market_pipeline.errors import SettingsError
 from market_pipeline.memory import allocated_bytes
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.stages.raw.day import ManifestRows
-from market_pipeline.telemetry import table
-from market_pipeline.telemetry.metric import Metric
-from market_pipeline.telemetry.recording import flush, record
+from market_pipeline.telemetry.metrics import table
+from market_pipeline.telemetry.metrics.metric import Metric
+from market_pipeline.telemetry.metrics.recording import flush, record
 from market_pipeline.warehouse.staging import StagedFile
 from market_pipeline.warehouse.tables import Table
 
@@ -63,7 +63,7 @@ def record_step(
     with suppress(SettingsError):  # which the step has met itself
         settings = load_settings()
         if settings.pushgateway_url is not None:
-            from market_pipeline.telemetry.pushgateway import push_last_run  # noqa: PLC0415
+            from market_pipeline.telemetry.bridge.pushgateway import push_last_run  # noqa: PLC0415
 
             push_last_run(settings, step, last)
 

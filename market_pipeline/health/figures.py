@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, time, timedelta
 
 from market_pipeline.health.report import ExpectedDay, Health
-from market_pipeline.telemetry.recording import flush, record
-from market_pipeline.telemetry.table import BACKLOG, EXPIRY, NEWEST
+from market_pipeline.telemetry.metrics.recording import flush, record
+from market_pipeline.telemetry.metrics.table import BACKLOG, EXPIRY, NEWEST
 
 __all__ = ["record_health"]
 

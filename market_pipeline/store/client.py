@@ -28,8 +28,8 @@ from market_pipeline.store.faults import (
 from market_pipeline.store.objects import Downloaded, Patience, StoreObject, Usage
 from market_pipeline.store.ranges import RangeReader
 from market_pipeline.store.rate_limits import TokenBucket
-from market_pipeline.telemetry.recording import flush, record
-from market_pipeline.telemetry.table import (
+from market_pipeline.telemetry.metrics.recording import flush, record
+from market_pipeline.telemetry.metrics.table import (
     STORE_BLOCKED,
     STORE_BYTES,
     STORE_CALLS,

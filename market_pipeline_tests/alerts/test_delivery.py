@@ -14,8 +14,8 @@ from market_pipeline.alerts.delivery import Delivered, Patience, deliver
 from market_pipeline.alerts.outbox import Outbox
 from market_pipeline.alerts.targets import Target
 from market_pipeline.config.settings import load_settings
-from market_pipeline.telemetry.bridge import Bridge
-from market_pipeline.telemetry.recording import begin
+from market_pipeline.telemetry.bridge.sums import Bridge
+from market_pipeline.telemetry.metrics.recording import begin
 from market_pipeline.warehouse.locks import holding
 from market_pipeline_tests.alerts.factory import LINKS, an_alert
 from market_pipeline_tests.alerts.receiver import Receiver

@@ -6,8 +6,8 @@ from pathlib import Path
 from market_pipeline.capture.figures import StatusFigures
 from market_pipeline.capture.status import SinkStatus, Status, StreamStatus
 from market_pipeline.config.settings import load_settings
-from market_pipeline.telemetry.bridge import Bridge
-from market_pipeline.telemetry.recording import begin
+from market_pipeline.telemetry.bridge.sums import Bridge
+from market_pipeline.telemetry.metrics.recording import begin
 from market_pipeline_tests.telemetry.figures import names_of
 
 

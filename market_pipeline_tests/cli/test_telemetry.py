@@ -7,8 +7,8 @@ import re
 import httpx
 import pytest
 
-from market_pipeline.telemetry import table
-from market_pipeline.telemetry.metric import Metric
+from market_pipeline.telemetry.metrics import table
+from market_pipeline.telemetry.metrics.metric import Metric
 from market_pipeline_tests.cli.conftest import Runs
 from market_pipeline_tests.defs.workspace import PATIENCE_SECONDS, Running, Workspace
 from market_pipeline_tests.telemetry.figures import (

@@ -46,7 +46,7 @@ def test_nothing_else_binds() -> None:
         for path in (REPOSITORY / "market_pipeline").rglob("*.py")
         if _BINDS.search(path.read_text())
     }
-    assert {"market_pipeline/telemetry/server.py"} == binding
+    assert {"market_pipeline/telemetry/bridge/server.py"} == binding
     started = {
         address
         for name in ("Makefile", "Dockerfile")

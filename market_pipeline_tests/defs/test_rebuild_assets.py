@@ -12,9 +12,9 @@ import pytest
 
 from market_pipeline.sources.simulated import simulate
 from market_pipeline.tables import TABLES
-from market_pipeline.telemetry.bridge import Bridge
-from market_pipeline.telemetry.recording import FOLDER
-from market_pipeline.telemetry.table import RECOVERY_DURATION, RESUMED_REBUILDS
+from market_pipeline.telemetry.bridge.sums import Bridge
+from market_pipeline.telemetry.metrics.recording import FOLDER
+from market_pipeline.telemetry.metrics.table import RECOVERY_DURATION, RESUMED_REBUILDS
 from market_pipeline.warehouse.read import current_files
 from market_pipeline.warehouse.staging import KEEP_STAGED, staging_age
 from market_pipeline_tests.defs.workspace import NOT_ASKED_FOR, Finished, Workspace, days_arguments

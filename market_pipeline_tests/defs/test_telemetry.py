@@ -8,8 +8,8 @@ from market_pipeline.config.settings import load_settings
 from market_pipeline.defs.telemetry import record_raw
 from market_pipeline.stages.raw.day import FetchFigures, ManifestRows
 from market_pipeline.tables import TABLES
-from market_pipeline.telemetry.bridge import Bridge
-from market_pipeline.telemetry.recording import FOLDER, begin
+from market_pipeline.telemetry.bridge.sums import Bridge
+from market_pipeline.telemetry.metrics.recording import FOLDER, begin
 
 
 def test_what_was_fetched(tmp_path: Path):

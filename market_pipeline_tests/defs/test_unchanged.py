@@ -10,7 +10,7 @@ import pytest
 
 from market_pipeline.sources.simulated import simulate
 from market_pipeline.tables import TABLES
-from market_pipeline.telemetry.log_search import Search
+from market_pipeline.telemetry.logs.search import Search
 from market_pipeline.warehouse.read import current_files
 from market_pipeline_tests.defs.runs import run_under_way
 from market_pipeline_tests.defs.workspace import NOT_ASKED_FOR, Finished, Workspace, entry, raw_file

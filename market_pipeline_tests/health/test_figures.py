@@ -10,8 +10,8 @@ from market_pipeline.config.settings import load_settings
 from market_pipeline.health.expiry import Expiry
 from market_pipeline.health.figures import record_health
 from market_pipeline.health.report import ExpectedDay, Health
-from market_pipeline.telemetry.bridge import Bridge
-from market_pipeline.telemetry.recording import FOLDER, begin
+from market_pipeline.telemetry.bridge.sums import Bridge
+from market_pipeline.telemetry.metrics.recording import FOLDER, begin
 from market_pipeline_tests.telemetry.figures import names_of
 
 

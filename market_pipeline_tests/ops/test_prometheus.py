@@ -9,7 +9,7 @@ import subprocess
 import pytest
 import yaml
 
-from market_pipeline.telemetry.table import METRICS
+from market_pipeline.telemetry.metrics.table import METRICS
 from market_pipeline_tests.conftest import REPOSITORY
 from market_pipeline_tests.ops.dashboard import dashboard_queries
 from market_pipeline_tests.telemetry.figures import scraped_name

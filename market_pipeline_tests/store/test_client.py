@@ -15,8 +15,8 @@ from market_pipeline.config.store_address import StoreAddress
 from market_pipeline.errors import StoreError
 from market_pipeline.store.client import Store, open_store
 from market_pipeline.store.objects import Patience, may_be_md5
-from market_pipeline.telemetry.bridge import Bridge
-from market_pipeline.telemetry.recording import begin
+from market_pipeline.telemetry.bridge.sums import Bridge
+from market_pipeline.telemetry.metrics.recording import begin
 from market_pipeline_tests.store.certificates import make_certificates
 from market_pipeline_tests.store.proxy import Fault
 from market_pipeline_tests.store.servers import ACCESS_KEY, SECRET_KEY, no_credentials

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from market_pipeline.config.settings import load_settings
-from market_pipeline.telemetry.recording import begin
+from market_pipeline.telemetry.metrics.recording import begin
 
 
 @pytest.fixture

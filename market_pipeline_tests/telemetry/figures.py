@@ -7,9 +7,9 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from market_pipeline.telemetry.bridge import Bridge
-from market_pipeline.telemetry.prometheus import prometheus_name
-from market_pipeline.telemetry.table import METRICS
+from market_pipeline.telemetry.bridge.prometheus import prometheus_name
+from market_pipeline.telemetry.bridge.sums import Bridge
+from market_pipeline.telemetry.metrics.table import METRICS
 
 Scrape = dict[tuple[str, frozenset[tuple[str, str]]], float]
 """Values by name and labels."""

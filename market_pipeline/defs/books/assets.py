@@ -30,8 +30,8 @@ from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
 from market_pipeline.stages.rebuild.day import RebuiltDay, rebuild_day
 from market_pipeline.stages.rebuild.resume import forget_rebuilds
 from market_pipeline.tables import TABLES
-from market_pipeline.telemetry.recording import record
-from market_pipeline.telemetry.table import UNCHANGED_DAYS
+from market_pipeline.telemetry.metrics.recording import record
+from market_pipeline.telemetry.metrics.table import UNCHANGED_DAYS
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.publish import where_it_lies
 from market_pipeline.warehouse.staging import StagedFile, staging_in_use

@@ -27,8 +27,8 @@ from market_pipeline.sources.recording.union import (
     file_name,
     received,
 )
-from market_pipeline.telemetry.recording import record
-from market_pipeline.telemetry.table import RECORDING_GAPS
+from market_pipeline.telemetry.metrics.recording import record
+from market_pipeline.telemetry.metrics.table import RECORDING_GAPS
 
 __all__ = ["RecordingConverter"]
 

@@ -15,8 +15,8 @@ from market_pipeline.sources.crypto_lake_trades import read_trades
 from market_pipeline.stages.metrics.measured import MeasuredBook, measure_each
 from market_pipeline.stages.published_rows import read_rows
 from market_pipeline.stages.raw.objects import RawObjects
-from market_pipeline.telemetry.recording import record
-from market_pipeline.telemetry.table import LATE_TRADES
+from market_pipeline.telemetry.metrics.recording import record
+from market_pipeline.telemetry.metrics.table import LATE_TRADES
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.read import DayRows
 from market_pipeline.warehouse.runs import StagedRuns

@@ -19,7 +19,7 @@ from market_pipeline.quality.intervals import IntArray
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.shown import shown_logger
 from market_pipeline.stages.published_rows import records_of
-from market_pipeline.telemetry.work import failed, working
+from market_pipeline.telemetry.traces.work import failed, working
 
 __all__ = ["Measured", "MeasuredBook", "make_each", "measure_each"]
 

@@ -22,7 +22,7 @@ from market_pipeline.stages.raw.convert import register_local_day
 from market_pipeline.stages.raw.download import fetch_table, table_prefix
 from market_pipeline.stages.raw.fetched import ACTIONS, FetchProgress
 from market_pipeline.stages.raw.register import not_registered, register_day
-from market_pipeline.telemetry.work import failed, working
+from market_pipeline.telemetry.traces.work import failed, working
 from market_pipeline.threads import Workers
 from market_pipeline.warehouse.manifest import ManifestRow
 

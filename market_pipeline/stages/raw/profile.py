@@ -32,7 +32,7 @@ from market_pipeline.sources.crypto_lake import (
 from market_pipeline.stages.raw.message_index import forget_messages, keep_messages
 from market_pipeline.stages.raw.objects import NOT_ALL_FETCHED, RegisteredDay
 from market_pipeline.stages.raw.register import no_file
-from market_pipeline.telemetry.work import working
+from market_pipeline.telemetry.traces.work import working
 from market_pipeline.warehouse.layout import Warehouse
 
 __all__ = ["profile_day", "profile_shards"]

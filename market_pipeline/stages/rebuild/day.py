@@ -27,7 +27,7 @@ from market_pipeline.stages.raw.objects import RegisteredDay
 from market_pipeline.stages.rebuild.instrument import blank_record, rebuild_instrument
 from market_pipeline.stages.rebuild.quarantine import BadFile, bad_files, keep_copy
 from market_pipeline.stages.recorded_day import RecordedDay, UnchangedDay
-from market_pipeline.telemetry.work import about, failed, working
+from market_pipeline.telemetry.traces.work import about, failed, working
 from market_pipeline.threads import Workers
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import MadeOf

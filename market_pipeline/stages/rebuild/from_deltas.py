@@ -24,8 +24,12 @@ from market_pipeline.stages.rebuild.resume import (
     save_rebuild,
 )
 from market_pipeline.stages.rebuild.writer import BookWriter
-from market_pipeline.telemetry.recording import record
-from market_pipeline.telemetry.table import CHECKPOINT_DURATION, RECOVERY_DURATION, RESUMED_REBUILDS
+from market_pipeline.telemetry.metrics.recording import record
+from market_pipeline.telemetry.metrics.table import (
+    CHECKPOINT_DURATION,
+    RECOVERY_DURATION,
+    RESUMED_REBUILDS,
+)
 from market_pipeline.warehouse.publish import where_it_lies
 from market_pipeline.warehouse.staging import StagedFile
 

@@ -39,7 +39,7 @@ from market_pipeline.stages.validation.rebuild import measure_rebuild
 from market_pipeline.stages.validation.reference_replay import measure_reference_replay
 from market_pipeline.stages.validation.snapshot_match import measure_snapshot_match
 from market_pipeline.stages.validation.trade_through import measure_trade_through
-from market_pipeline.telemetry.work import failed, working
+from market_pipeline.telemetry.traces.work import failed, working
 
 __all__ = ["DAY_MEASURES", "LOCATORS", "RAW_MEASURES", "ValidatedDay", "report_day"]
 

@@ -16,8 +16,8 @@ from market_pipeline.sources.binance_capture import MARKET_OF_VENUE, capture_sym
 from market_pipeline.sources.raw_writer import RawWriter
 from market_pipeline.sources.recording import CONVERTER, RecordingOf, RecordingWriter, RecordKind
 from market_pipeline.sources.registry import converter_of
-from market_pipeline.telemetry.bridge import Bridge
-from market_pipeline.telemetry.recording import FOLDER, begin
+from market_pipeline.telemetry.bridge.sums import Bridge
+from market_pipeline.telemetry.metrics.recording import FOLDER, begin
 from market_pipeline_tests.sources.capture_sample import SETS
 
 

@@ -13,8 +13,9 @@ import httpx
 import pytest
 
 from market_pipeline.config.settings import load_settings
-from market_pipeline.telemetry import pushgateway, table
-from market_pipeline.telemetry.pushgateway import push_last_run
+from market_pipeline.telemetry.bridge import pushgateway
+from market_pipeline.telemetry.bridge.pushgateway import push_last_run
+from market_pipeline.telemetry.metrics import table
 from market_pipeline_tests.telemetry.figures import parsed
 
 

@@ -22,9 +22,9 @@ import msgspec
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import SettingsError
 from market_pipeline.scrub.scrubber import scrubbed_json
-from market_pipeline.telemetry._journal import Journal
-from market_pipeline.telemetry.log_files import LogFile
-from market_pipeline.telemetry.work import Work, current
+from market_pipeline.telemetry.logs._journal import Journal
+from market_pipeline.telemetry.logs.files import LogFile
+from market_pipeline.telemetry.traces.work import Work, current
 
 __all__ = ["DAGSTER", "LEVELS", "Line", "begin", "decode", "log_folder", "note"]
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Literal
 from market_pipeline.config.settings import Settings
 
 if TYPE_CHECKING:
-    from market_pipeline.telemetry._meter import Meter
-    from market_pipeline.telemetry.metric import Metric
+    from market_pipeline.telemetry.metrics._meter import Meter
+    from market_pipeline.telemetry.metrics.metric import Metric
 
 __all__ = ["FOLDER", "Role", "begin", "flush", "record"]
 
@@ -81,7 +81,7 @@ def flush() -> None:
 
 
 def _made() -> Meter | None:
-    from market_pipeline.telemetry._meter import Meter  # noqa: PLC0415
+    from market_pipeline.telemetry.metrics._meter import Meter  # noqa: PLC0415
 
     with _recorder.lock:
         if _recorder.meter is None and _recorder.place is not None:

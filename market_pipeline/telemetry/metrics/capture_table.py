@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from market_pipeline.telemetry.metric import Metrics
+from market_pipeline.telemetry.metrics.metric import Metrics
 
 __all__ = ["CAPTURE_METRICS"]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from market_pipeline.telemetry.log_files import log_files
-from market_pipeline.telemetry.logs import LEVELS, Line, decode
+from market_pipeline.telemetry.logs.files import log_files
+from market_pipeline.telemetry.logs.process_log import LEVELS, Line, decode
 
 __all__ = ["Search"]
 

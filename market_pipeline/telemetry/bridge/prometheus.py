@@ -15,7 +15,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import choose_encoder
 
-from market_pipeline.telemetry.bridge import ROLE, Bridge, Family
+from market_pipeline.telemetry.bridge.sums import ROLE, Bridge, Family
 
 __all__ = ["prometheus_name", "scraped"]
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from market_pipeline.config.settings import load_settings
-from market_pipeline.telemetry import table
-from market_pipeline.telemetry._meter import Meter
-from market_pipeline.telemetry.bridge import Bridge
+from market_pipeline.telemetry.bridge.sums import Bridge
 from market_pipeline.telemetry.files import line_files
+from market_pipeline.telemetry.metrics import table
+from market_pipeline.telemetry.metrics._meter import Meter
+from market_pipeline.telemetry.metrics.recording import begin, flush, record
 from market_pipeline.telemetry.otlp import DELTA, decode
-from market_pipeline.telemetry.recording import begin, flush, record
 
 
 def test_a_line_is_the_protocols(folder: Path):

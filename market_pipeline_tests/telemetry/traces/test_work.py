@@ -15,9 +15,9 @@ import pytest
 from market_pipeline.config.settings import load_settings
 from market_pipeline.defs.step_times import step_metadata
 from market_pipeline.scrub.scrubber import learn
-from market_pipeline.telemetry import logs
-from market_pipeline.telemetry.log_files import log_files
-from market_pipeline.telemetry.work import begin_run, current, end_run, failed, working
+from market_pipeline.telemetry.logs import process_log
+from market_pipeline.telemetry.logs.files import log_files
+from market_pipeline.telemetry.traces.work import begin_run, current, end_run, failed, working
 from market_pipeline.threads import Workers
 
 RUN = str(uuid4())
@@ -28,11 +28,11 @@ SECRET = "+".join(("wJalr/XUtn", "FEMI=K7MDENG.planted"))  # in pieces, as the t
 def run(tmp_path: Path) -> Iterator[Path]:
     """The folder of the traces of a run, that this thread works on."""
     settings = load_settings(data_dir=tmp_path)
-    logs.begin(settings, "run")
+    process_log.begin(settings, "run")
     begin_run(settings, RUN, "2024-08-08", "daily_books")
     yield tmp_path / "traces"
     end_run()
-    logs.begin(load_settings(data_dir=tmp_path, log_to="none"), "run")
+    process_log.begin(load_settings(data_dir=tmp_path, log_to="none"), "run")
 
 
 def spans(folder: Path) -> dict[str, dict[str, Any]]:
@@ -77,7 +77,7 @@ def test_a_run_is_a_trace(run: Path):
     assert root["traceId"] == metadata["trace_id"]
 
     (path,) = log_files(run.parent / "logs")
-    lines = [logs.decode(line) for line in path.read_bytes().splitlines()]
+    lines = [process_log.decode(line) for line in path.read_bytes().splitlines()]
     assert {(name, root["traceId"], found[f"instrument{name}"]["spanId"]) for name in "AB"} == {
         (line.instrument, line.trace_id, line.span_id) for line in lines
     }
@@ -122,7 +122,7 @@ def test_off(tmp_path: Path):
     program = (
         "import sys;"
         "from market_pipeline.config.settings import load_settings;"
-        "from market_pipeline.telemetry.work import begin_run, current, end_run, working;"
+        "from market_pipeline.telemetry.traces.work import begin_run, current, end_run, working;"
         f"begin_run(load_settings(data_dir={str(tmp_path)!r}, traces=False), 'r', '', 'j')\n"
         "with working('step', step='s'): print(current().run, current().step)\n"
         "end_run(); print([name for name in sys.modules if name.startswith('opentelemetry')])"

@@ -14,8 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from market_pipeline.telemetry.bridge import Bridge
-from market_pipeline.telemetry.prometheus import scraped
+from market_pipeline.telemetry.bridge.prometheus import scraped
+from market_pipeline.telemetry.bridge.sums import Bridge
 
 __all__ = ["BridgeServer"]
 

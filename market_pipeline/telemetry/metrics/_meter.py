@@ -21,10 +21,10 @@ from opentelemetry.sdk.resources import Resource
 
 from market_pipeline import __version__
 from market_pipeline.errors import WarehouseBusyError
-from market_pipeline.telemetry._encode import encode
 from market_pipeline.telemetry.files import append_line
-from market_pipeline.telemetry.metric import Metric
-from market_pipeline.telemetry.table import METRICS
+from market_pipeline.telemetry.metrics._encode import encode
+from market_pipeline.telemetry.metrics.metric import Metric
+from market_pipeline.telemetry.metrics.table import METRICS
 
 __all__ = ["Meter"]
 

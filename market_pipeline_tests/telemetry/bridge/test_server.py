@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from market_pipeline.telemetry import server as bridge_server
-from market_pipeline.telemetry import table
-from market_pipeline.telemetry.bridge import Bridge
-from market_pipeline.telemetry.recording import flush, record
-from market_pipeline.telemetry.server import BridgeServer
+from market_pipeline.telemetry.bridge.server import BridgeServer
+from market_pipeline.telemetry.bridge.sums import Bridge
+from market_pipeline.telemetry.metrics import table
+from market_pipeline.telemetry.metrics.recording import flush, record
 from market_pipeline_tests.telemetry.figures import families_of, parsed, scraped_name
 
 

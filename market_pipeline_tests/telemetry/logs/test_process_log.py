@@ -14,12 +14,12 @@ import pytest
 
 from market_pipeline.config.settings import load_settings
 from market_pipeline.scrub.scrubber import learn
-from market_pipeline.telemetry import logs
-from market_pipeline.telemetry._journal import Journal
-from market_pipeline.telemetry.log_files import ERRORS, log_files
-from market_pipeline.telemetry.log_search import Search
-from market_pipeline.telemetry.logs import Line, decode
-from market_pipeline.telemetry.work import about
+from market_pipeline.telemetry.logs import process_log
+from market_pipeline.telemetry.logs._journal import Journal
+from market_pipeline.telemetry.logs.files import ERRORS, log_files
+from market_pipeline.telemetry.logs.process_log import Line, decode
+from market_pipeline.telemetry.logs.search import Search
+from market_pipeline.telemetry.traces.work import about
 from market_pipeline.threads import Workers
 from market_pipeline_tests.scrub.written import ways
 
@@ -30,9 +30,9 @@ SECRET = "+".join(("wJalr/XUtn", "FEMI=K7MDENG.planted"))  # in pieces, as the t
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     """Where this process logs to until the test ends."""
-    logs.begin(load_settings(data_dir=tmp_path), "run")
+    process_log.begin(load_settings(data_dir=tmp_path), "run")
     yield tmp_path / "logs"
-    logs.begin(load_settings(data_dir=tmp_path, log_to="none"), "run")
+    process_log.begin(load_settings(data_dir=tmp_path, log_to="none"), "run")
 
 
 def lines(folder: Path) -> list[Line]:
@@ -75,7 +75,7 @@ def test_levels(tmp_path: Path, folder: Path):
     assert error == lines(folder)[-1]
     assert "Traceback" in error.error and "ValueError: why" in error.error
 
-    logs.begin(load_settings(data_dir=tmp_path, log_level="debug"), "run")
+    process_log.begin(load_settings(data_dir=tmp_path, log_level="debug"), "run")
     LOG.debug("now")
     assert "now" in [each.message for each in lines(folder)]
 
@@ -90,7 +90,7 @@ def test_no_secret(folder: Path):
             except ValueError:
                 LOG.exception("%s: %s", name, text)
     LOG.info("password=%s and token: %s", "hunter2hunter2", "abc123def456")
-    logs.note(logging.ERROR, "dagster", SECRET, error=SECRET, run=SECRET, step=SECRET)
+    process_log.note(logging.ERROR, "dagster", SECRET, error=SECRET, run=SECRET, step=SECRET)
     text = "".join(path.read_text() for path in folder.iterdir())
     assert [] == [name for name, each in ways(SECRET) if each in text]
     assert not {"hunter2hunter2", "abc123def456"} & {*text.replace('"', " ").split()}
@@ -101,7 +101,7 @@ def test_text_that_is_none(folder: Path):
     """Line breaks and halves of surrogate pairs make no line that cannot be read."""
     LOG.info("a\nb\x1b")
     # Not by the logger: pytest shows what it has, and its workers cannot send half of a pair.
-    logs.note(logging.INFO, "who\udc80", "m \udc80")
+    process_log.note(logging.INFO, "who\udc80", "m \udc80")
     assert [(LOG.name, "a\nb\x1b"), ("who\\udc80", "m \\udc80")] == [
         (each.logger, each.message) for each in lines(folder)
     ]
@@ -109,14 +109,14 @@ def test_text_that_is_none(folder: Path):
 
 def test_nothing_where_there_is_no_data(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     """A data folder is not made for a line; one that cannot be written warns once."""
-    logs.begin(load_settings(data_dir=tmp_path / "none"), "verdict")
+    process_log.begin(load_settings(data_dir=tmp_path / "none"), "verdict")
     LOG.info("nowhere")
     assert [] == [*tmp_path.iterdir()]
     (tmp_path / "file").touch()
-    logs.begin(load_settings(data_dir=tmp_path, log_dir=tmp_path / "file"), "verdict")
+    process_log.begin(load_settings(data_dir=tmp_path, log_dir=tmp_path / "file"), "verdict")
     for _ in range(3):
         LOG.info("nowhere")
-    logs.begin(load_settings(data_dir=tmp_path, log_to="none"), "verdict")
+    process_log.begin(load_settings(data_dir=tmp_path, log_to="none"), "verdict")
     assert 1 == capfd.readouterr().err.count("the log cannot be written")
 
 
@@ -127,9 +127,9 @@ def test_nobody_to_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         if closed is not None:
             closed.close()
         monkeypatch.setattr(sys, "stderr", closed)
-        logs.begin(load_settings(data_dir=tmp_path, log_dir=tmp_path / "file"), "run")
-        logs.note(logging.ERROR, "dagster", "nowhere")
-        logs.begin(load_settings(data_dir=tmp_path, log_to="none"), "run")
+        process_log.begin(load_settings(data_dir=tmp_path, log_dir=tmp_path / "file"), "run")
+        process_log.note(logging.ERROR, "dagster", "nowhere")
+        process_log.begin(load_settings(data_dir=tmp_path, log_to="none"), "run")
     assert ["file"] == [each.name for each in tmp_path.iterdir()]
 
 
@@ -137,8 +137,8 @@ PROGRAM = """
 import logging, os, signal, sys
 from pathlib import Path
 from market_pipeline.config.settings import load_settings
-from market_pipeline.telemetry import logs
-logs.begin(load_settings(data_dir=Path(sys.argv[1])), "run")
+from market_pipeline.telemetry.logs import process_log
+process_log.begin(load_settings(data_dir=Path(sys.argv[1])), "run")
 log = logging.getLogger("market_pipeline.some")
 if os.fork() == 0:
     log.info("child")
@@ -179,7 +179,7 @@ def test_what_belongs_together(folder: Path):
             LOG.error("of an instrument")
     with about(run="run2", day="2024-08-09"):
         LOG.info("of another")
-    logs.note(logging.ERROR, "dagster", "its process died", run="run1")
+    process_log.note(logging.ERROR, "dagster", "its process died", run="run1")
     LOG.info("of none")
     today = lines(folder)[0].time[:10]
     (path,) = log_files(folder)

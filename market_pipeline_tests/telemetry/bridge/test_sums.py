@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market_pipeline.telemetry import capture_table, files
-from market_pipeline.telemetry.bridge import Bridge
+from market_pipeline.telemetry.bridge.sums import Bridge
 from market_pipeline.telemetry.files import append_line, line_files
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -16,8 +16,8 @@ from pathlib import Path
 import msgspec
 
 from market_pipeline.telemetry.files import line_files
+from market_pipeline.telemetry.metrics.table import METRICS
 from market_pipeline.telemetry.otlp import DELTA, Data, MetricsData, Point, Stream, decode, int64
-from market_pipeline.telemetry.table import METRICS
 from market_pipeline.warehouse.layout import written_whole
 
 __all__ = ["ROLE", "Bridge", "Family", "Series"]

@@ -33,8 +33,8 @@ from market_pipeline import __version__
 from market_pipeline.config.addresses import addresses_of
 from market_pipeline.config.settings import Settings
 from market_pipeline.scrub.scrubber import learn
-from market_pipeline.telemetry.bridge import ROLE, Bridge, Family, Series
-from market_pipeline.telemetry.push_session import push_session, without_login
+from market_pipeline.telemetry.bridge.push_session import push_session, without_login
+from market_pipeline.telemetry.bridge.sums import ROLE, Bridge, Family, Series
 
 __all__ = ["OtlpPush"]
 

@@ -16,11 +16,11 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from market_pipeline.config.settings import load_settings
 from market_pipeline.errors import SettingsError
 from market_pipeline.scrub.scrubber import scrubbed
-from market_pipeline.telemetry import table
-from market_pipeline.telemetry.bridge import Bridge
-from market_pipeline.telemetry.otlp_push import OtlpPush
-from market_pipeline.telemetry.pushgateway import push_last_run
-from market_pipeline.telemetry.recording import flush, record
+from market_pipeline.telemetry.bridge.otlp_push import OtlpPush
+from market_pipeline.telemetry.bridge.pushgateway import push_last_run
+from market_pipeline.telemetry.bridge.sums import Bridge
+from market_pipeline.telemetry.metrics import table
+from market_pipeline.telemetry.metrics.recording import flush, record
 from market_pipeline_tests.store.certificates import make_certificates
 from market_pipeline_tests.tls_servers import serving_tls
 

@@ -83,7 +83,7 @@ def begin_run(settings: Settings, run: str, day: str, job: str) -> None:
     """
     span: Span | None = None
     if settings.traces:
-        from market_pipeline.telemetry._tracer import root_span  # noqa: PLC0415
+        from market_pipeline.telemetry.traces._tracer import root_span  # noqa: PLC0415
 
         attributes = {"dagster.run_id": run, "dagster.job": job, "market_pipeline.day": day}
         span = root_span(settings.data_dir / TRACES, run, job, attributes)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from market_pipeline.telemetry.capture_table import CAPTURE_METRICS
-from market_pipeline.telemetry.metric import Metrics
+from market_pipeline.telemetry.metrics.capture_table import CAPTURE_METRICS
+from market_pipeline.telemetry.metrics.metric import Metrics
 
 __all__ = ["METRICS", "table_markdown"]
 

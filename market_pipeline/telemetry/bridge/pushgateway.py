@@ -14,9 +14,9 @@ from prometheus_client import CollectorRegistry, Gauge, push_to_gateway
 
 from market_pipeline.config.addresses import addresses_of
 from market_pipeline.config.settings import Settings
-from market_pipeline.telemetry.metric import Metric
-from market_pipeline.telemetry.prometheus import prometheus_name
-from market_pipeline.telemetry.push_session import push_session, without_login
+from market_pipeline.telemetry.bridge.prometheus import prometheus_name
+from market_pipeline.telemetry.bridge.push_session import push_session, without_login
+from market_pipeline.telemetry.metrics.metric import Metric
 
 __all__ = ["push_last_run"]
 

@@ -4,8 +4,8 @@ import pytest
 from typer.testing import CliRunner
 
 from market_pipeline.cli.app import app
-from market_pipeline.telemetry.prometheus import prometheus_name
-from market_pipeline.telemetry.table import METRICS
+from market_pipeline.telemetry.bridge.prometheus import prometheus_name
+from market_pipeline.telemetry.metrics.table import METRICS
 from market_pipeline_tests.conftest import REPOSITORY
 
 

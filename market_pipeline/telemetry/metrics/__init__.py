@@ -1,0 +1,1 @@
+"""Figures: how each is declared, and how it is recorded and written to `metrics/`."""
