@@ -20,6 +20,7 @@ from typing import Literal
 
 import msgspec
 
+from market_pipeline.alerts._outbox_tables import make_tables
 from market_pipeline.alerts.alert import Alert
 from market_pipeline.errors import PublishError, WarehouseBusyError
 from market_pipeline.warehouse.layout import PRIVATE_FILE, Warehouse, make_private_folder
@@ -35,43 +36,6 @@ _CREATION = threading.Lock()
 _alert = msgspec.json.Decoder(Alert)
 _MOST_DUE = 1_000
 """No turn sends so many; a receiver that is down for weeks does not fill the memory."""
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS runs (run_id TEXT PRIMARY KEY) STRICT;
-CREATE TABLE IF NOT EXISTS findings (subject TEXT PRIMARY KEY, finding TEXT NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS deliveries (
-    id INTEGER PRIMARY KEY,
-    alert_id TEXT NOT NULL,
-    target TEXT NOT NULL,
-    alert TEXT NOT NULL,
-    state TEXT NOT NULL DEFAULT 'waiting',
-    attempts INTEGER NOT NULL DEFAULT 0,
-    next_attempt_s REAL NOT NULL DEFAULT 0,
-    changed_s REAL NOT NULL,
-    error TEXT,
-    put_in_s REAL NOT NULL,
-    UNIQUE (alert_id, target)
-) STRICT;
-CREATE TABLE IF NOT EXISTS receivers (
-    target TEXT PRIMARY KEY,
-    sent_s REAL,
-    failed_s REAL,
-    error TEXT,
-    not_before_s REAL NOT NULL DEFAULT 0
-) STRICT;
-CREATE INDEX IF NOT EXISTS deliveries_by_state ON deliveries (state, target);
-"""
-# What an outbox lacks that was made by an earlier version, by table and column.
-_UPGRADES = {
-    ("deliveries", "put_in_s"): """
-ALTER TABLE deliveries ADD COLUMN put_in_s REAL NOT NULL DEFAULT 0;
-UPDATE deliveries SET put_in_s = changed_s;
-INSERT OR IGNORE INTO receivers (target, sent_s)
-    SELECT target, max(changed_s) FROM deliveries WHERE state = 'sent' GROUP BY target;
-""",
-    ("receivers", "not_before_s"): """
-ALTER TABLE receivers ADD COLUMN not_before_s REAL NOT NULL DEFAULT 0;
-""",
-}
 _PUT_IN = "INSERT OR IGNORE INTO deliveries (alert_id, target, alert, changed_s, put_in_s) "
 _NOTE_FINDING = """
 INSERT INTO findings VALUES (?, ?)
@@ -191,16 +155,7 @@ class Outbox:
             os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
         with self._transaction() as connection:
             connection.execute("PRAGMA journal_mode")  # reads the file: a damaged one fails here
-            missing = [
-                upgrade
-                for (table, column), upgrade in _UPGRADES.items()
-                for columns in [
-                    {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
-                ]
-                if columns and column not in columns
-            ]
-            for statement in filter(str.strip, "".join([_SCHEMA, *missing]).split(";")):
-                connection.execute(statement)
+            make_tables(connection)
 
     def take(
         self,

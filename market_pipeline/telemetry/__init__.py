@@ -1,5 +1,7 @@
-"""What the pipeline says of itself: figures (`metrics/`), spans (`traces/`) and lines (`logs/`), each
-written to files by every process, and the `bridge/` that adds figures up and hands them out.
+"""What the pipeline says of itself, in files that every process writes, and what hands it out.
+
+`metrics/` has figures, `traces/` spans, `logs/` lines; `bridge/` adds the figures up and serves or
+pushes the sums.
 
 May import `scrub`, `shown`, `errors`, `config` and `warehouse`.
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from market_pipeline.telemetry import server as bridge_server
+from market_pipeline.telemetry.bridge import server as bridge_server
 from market_pipeline.telemetry.bridge.server import BridgeServer
 from market_pipeline.telemetry.bridge.sums import Bridge
 from market_pipeline.telemetry.metrics import table

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market_pipeline.telemetry import capture_table, files
+from market_pipeline.telemetry import files
 from market_pipeline.telemetry.bridge.sums import Bridge
 from market_pipeline.telemetry.files import append_line, line_files
+from market_pipeline.telemetry.metrics import capture_table
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

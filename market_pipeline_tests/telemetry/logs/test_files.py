@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from market_pipeline.telemetry import log_files as files
+from market_pipeline.telemetry.logs import files
 from market_pipeline.telemetry.logs.files import ERRORS, LogFile, log_files
 
 LINE = b'{"n":1}\n'

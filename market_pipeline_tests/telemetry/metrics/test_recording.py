@@ -51,7 +51,7 @@ def test_off(tmp_path: Path):
     program = (
         "import sys; from pathlib import Path;"
         "from market_pipeline.config.settings import load_settings;"
-        "from market_pipeline.telemetry import recording, table;"
+        "from market_pipeline.telemetry.metrics import recording, table;"
         f"recording.begin(load_settings(data_dir={str(tmp_path)!r}, metrics=False), 'run');"
         "recording.record(table.CATALOGUE_DURATION, 1.0); recording.flush();"
         "print([name for name in sys.modules if name.startswith('opentelemetry')])"
