@@ -23,13 +23,14 @@ from pydantic import BaseModel, SecretStr
 
 from market_pipeline.audit.chain import Action, ChainKey
 from market_pipeline.audit.log import AuditLog
+from market_pipeline.audit.verify import Fault
 from market_pipeline.config.security import Auditing, SecuritySettings
 from market_pipeline.config.settings import FIELDS, Settings, load_settings
 from market_pipeline.errors import AuditError, MarketPipelineError, SettingsError
 from market_pipeline.warehouse.layout import written_whole
 
 __all__ = ["AUDIT_FOLDER", "acting_as", "anchor", "chain_key", "record"]
-__all__ += ["record_files", "record_settings"]
+__all__ += ["outdated_settings", "record_files", "record_settings"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -45,10 +46,14 @@ _Digests = dict[str, str]
 
 
 class _State(msgspec.Struct, frozen=True):
-    """The hashes of a component's settings, and a code over them, with the key of the log."""
+    """The hashes of a component's settings, and the sequence of the entry that recorded them.
+
+    The code is over both, with the key of the log.
+    """
 
     digests: _Digests
     code: str
+    sequence: int = 0
 
 
 _states = msgspec.json.Decoder(dict[str, _State])
@@ -162,17 +167,16 @@ def record_settings(settings: Settings) -> None:
     try:
         path, of = folder / AUDIT_FOLDER / _SETTINGS, _process.component
         key = chain_key(settings, folder)
-        states: dict[str, _State] = {}
-        with suppress(FileNotFoundError, msgspec.DecodeError):
-            states = _states.decode(path.read_bytes())
+        states = _read_states(path)
         before = states.get(of, _State({}, ""))
         digests = _digests(settings, key)
         changed = dict(before.digests.items() ^ digests.items())
-        what = _changes(before, digests, changed, _code(key, of, before.digests))
+        what = _changes(before, digests, changed, _code(key, of, before))
         if not what or (is_off and "audit" not in changed and "before" not in what):
             return
-        _log(folder).append(of, _process.why, "settings", what, flush=True)
-        states[of] = _State(digests, _code(key, of, digests))
+        sequence = _log(folder).append(of, _process.why, "settings", what, flush=True)
+        state = _State(digests, "", sequence)
+        states[of] = msgspec.structs.replace(state, code=_code(key, of, state))
         with written_whole(path) as file:
             file.write(msgspec.json.encode(states))
     except (OSError, MarketPipelineError) as error:
@@ -192,8 +196,31 @@ def _changes(
     return what
 
 
-def _code(key: ChainKey, component: str, digests: _Digests) -> str:
-    return key.code(f"settings of {component}", msgspec.json.encode(sorted(digests.items())))
+def outdated_settings(data_dir: Path, recorded: Mapping[str, int]) -> list[Fault]:
+    """What the next start of a component is compared with, where the log has newer settings of it.
+
+    Args:
+        data_dir: Whose log.
+        recorded: As of `Verified.settings`.
+    """
+    states = _read_states(data_dir / AUDIT_FOLDER / _SETTINGS)
+    return [
+        Fault("settings", f"{found} of {component}, and entry {sequence} has newer ones", _SETTINGS)
+        for component, sequence in sorted(recorded.items())
+        if (state := states.get(component, _State({}, ""))).sequence < sequence
+        for found in [f"the hashes of entry {state.sequence}" if state.sequence else "no hashes"]
+    ]
+
+
+def _read_states(path: Path) -> dict[str, _State]:
+    with suppress(FileNotFoundError, msgspec.DecodeError):
+        return _states.decode(path.read_bytes())
+    return {}
+
+
+def _code(key: ChainKey, component: str, state: _State) -> str:
+    covered = [state.sequence, sorted(state.digests.items())]
+    return key.code(f"settings of {component}", msgspec.json.encode(covered))
 
 
 def _digests(settings: Settings, key: ChainKey) -> _Digests:

@@ -19,7 +19,7 @@ from market_pipeline.audit.log import log_files
 
 __all__ = ["Anchor", "Fault", "Verified", "read_entries", "verify"]
 
-Kind = Literal["changed", "deleted", "moved", "no_entry", "cut_off", "unchecked"]
+Kind = Literal["changed", "deleted", "moved", "no_entry", "cut_off", "settings", "unchecked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,7 @@ class Verified:
         anchors: How many anchors were compared.
         unproven: First and last of each range of entries without a key that stands behind one with
             a key: of a process without the master key, or of whoever may write the file.
+        settings: By component, the sequence of its newest entry of changed settings.
         torn_bytes: Of a line at the end that a killed process left; the next entry accounts for it.
         faults: In the order of the log, those of anchors at the end.
     """
@@ -65,6 +66,7 @@ class Verified:
     anchored: int = 0
     anchors: int = 0
     unproven: list[tuple[int, int]] = field(default_factory=list)
+    settings: dict[str, int] = field(default_factory=dict)
     torn_bytes: int = 0
     faults: list[Fault] = field(default_factory=list)
 
@@ -129,6 +131,8 @@ class _Reading:
             self._at_anchors[entry.sequence] = entry.mac
         if entry.sequence >= self.result.last:
             self.result.last, self._last_code = entry.sequence, (entry.sequence, entry.mac)
+            if entry.action == "settings":
+                self.result.settings[entry.component] = entry.sequence
         self.result.entries += 1
 
     def end_file(self) -> None:

@@ -47,7 +47,7 @@ def verify_log(
     Exit code 0: all are as they were written, and every anchor is there. 1: something was changed,
     deleted, moved, put in or cut off; it says where. 2: there is no log, or its key is not set.
     """
-    from market_pipeline.audit.record import AUDIT_FOLDER, chain_key
+    from market_pipeline.audit.record import AUDIT_FOLDER, chain_key, outdated_settings
     from market_pipeline.audit.verify import verify
     from market_pipeline.config.settings import load_settings
 
@@ -57,6 +57,7 @@ def verify_log(
     noted = [*_noted_by_runs(folder), *given]
     _require(folder, noted)
     found = verify(folder, chain_key(settings, settings.data_dir), noted)
+    found.faults += outdated_settings(settings.data_dir, found.settings)
     if as_json:
         typer.echo(json.dumps(asdict(found), indent=2))
     else:

@@ -61,6 +61,15 @@ def _sealable(value: object) -> object:
     return value
 
 
+def _not_of_root(group: str | None) -> str | None:
+    if group == "root":
+        raise ValueError(
+            "root is no group for readers: the runner would be put into it, and could do what the "
+            "system's own files allow their group; name one of its own, such as market-read"
+        )
+    return group
+
+
 Sealed = Literal["captures", "raw", "exports"]
 
 
@@ -99,7 +108,7 @@ class SecuritySettings(BaseModel):
             "which refuses also a read that cannot be recorded."
         ),
     )
-    readers_group: OptionalText = Field(
+    readers_group: Annotated[OptionalText, AfterValidator(_not_of_root)] = Field(
         default=None,
         description=(
             "A group of this machine that may read the published tables and the catalogue, once "

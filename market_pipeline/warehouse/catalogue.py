@@ -23,6 +23,7 @@ import duckdb
 
 from market_pipeline.errors import MissingDataError, PublishError, WarehouseBusyError
 from market_pipeline.warehouse._seal import check_seal, seal, set_aside
+from market_pipeline.warehouse.delta import share_log
 from market_pipeline.warehouse.file_views import (
     FILES_SCHEMA,
     add_file_views,
@@ -91,6 +92,9 @@ def refresh(
         # Whoever made these was killed: the lock is ours.
         for left_over in folder.glob(f"{_BUILDING}*"):
             left_over.unlink()
+        # One that was killed right after a commit left it closed to the readers' group.
+        for table in _of_files(tables):
+            share_log(warehouse.table_dir(table))
         building = folder / f"{_BUILDING}{uuid.uuid4().hex}.duckdb"
         try:
             try:

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -45,6 +46,7 @@ __all__ = [
     "partition_folder",
     "published_files",
     "settle_log",
+    "share_log",
 ]
 
 KEEP_REPLACED = timedelta(days=7)
@@ -259,19 +261,30 @@ def changes_since(warehouse: Warehouse, table: Table, version: int) -> tuple[int
 
 
 def settle_log(folder: Path) -> None:
-    """Make the newest commit survive a power cut, and keep the log files to who may read it.
+    """Make the newest commit survive a power cut, and share the log files as `share_log`.
 
-    The Delta library makes them under the process's umask and leaves the flush to the system.
+    The Delta library leaves the flush to the system.
     """
     log = folder / "_delta_log"
     if not log.is_dir():
         return
-    entries = [entry for entry in os.scandir(log) if entry.is_file()]
-    of_group = GROUP_FILE if log.stat().st_mode & GROUP_FOLDER == GROUP_FOLDER else 0
-    for entry in entries:
-        if entry.stat().st_mode & 0o077 != of_group:
-            share_published(Path(entry.path))
-    commits = [entry.path for entry in entries if entry.name.endswith(".json")]
+    share_log(folder)
+    commits = [path for path in log.iterdir() if path.name.endswith(".json")]
     if commits:
-        sync(Path(max(commits)))
+        sync(max(commits))
     sync(log)
+
+
+def share_log(folder: Path) -> None:
+    """Keep the log files of a table to who may read it, also those that a killed process left.
+
+    The Delta library makes them under the process's umask.
+    """
+    log = folder / "_delta_log"
+    if not log.is_dir():
+        return
+    of_group = GROUP_FILE if log.stat().st_mode & GROUP_FOLDER == GROUP_FOLDER else 0
+    for entry in os.scandir(log):
+        with suppress(FileNotFoundError):  # the library's own, of a commit that is being written
+            if entry.is_file() and entry.stat().st_mode & 0o077 != of_group:
+                share_published(Path(entry.path))

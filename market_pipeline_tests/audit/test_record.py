@@ -13,7 +13,14 @@ from pydantic import SecretStr
 
 from market_pipeline import connect
 from market_pipeline.audit.chain import ChainKey
-from market_pipeline.audit.record import AUDIT_FOLDER, _Process, anchor, record, record_settings
+from market_pipeline.audit.record import (
+    AUDIT_FOLDER,
+    _Process,
+    anchor,
+    outdated_settings,
+    record,
+    record_settings,
+)
 from market_pipeline.audit.verify import read_entries, verify
 from market_pipeline.config.settings import load_settings
 from market_pipeline.errors import AuditError
@@ -158,6 +165,28 @@ class TestSettings:
         self.started(**key, threads=7, audit=audit)
         self.started(**key, threads=7, audit=audit)
         assert [["changed"], ["changed"], ["before"]] == [[*what] for _, what in entries(folder)]
+
+    def test_an_old_file_put_back(self, folder: Path):
+        """Hashes of before, genuine as they are, hide a change back; the sequence of theirs tells.
+
+        One that a kill left is as old, until the next start.
+        """
+        path = folder / AUDIT_FOLDER / "settings.json"
+        self.started()
+        old = path.read_bytes()
+        self.started(threads=7)
+        log = folder / AUDIT_FOLDER
+        assert [] == outdated_settings(folder, verify(log, ChainKey()).settings)
+
+        path.write_bytes(old)
+        self.started()
+        (fault,) = outdated_settings(folder, verify(log, ChainKey()).settings)
+        assert ("settings", "the hashes of entry 1 of python, and entry 2 has newer ones") == (
+            *(fault.kind, fault.found),
+        )
+        self.started(threads=7)
+        assert [] == outdated_settings(folder, verify(log, ChainKey()).settings)
+        assert 3 == len(entries(folder))
 
     def test_no_value(self, folder: Path):
         """No value of a setting is in the log or beside it."""

@@ -249,6 +249,7 @@ class TestProblems:
             ("data_dir", 5),
             ("data_dir", None),
             ("lake_uri", 5),
+            ("readers_group", "root"),
         ],
     )
     def test_refused_value(self, name, value):

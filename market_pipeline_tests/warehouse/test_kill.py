@@ -1,19 +1,24 @@
 from __future__ import annotations
 
+import os
 import random
 import signal
+import stat
 import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from multiprocessing.context import ForkServerContext
+from pathlib import Path
 
 import duckdb
 import polars as pl
 import pytest
 
-from market_pipeline.warehouse.catalogue import connect
-from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse import publish as publish_module
+from market_pipeline.warehouse.catalogue import connect, refresh
+from market_pipeline.warehouse.delta import commit_file
+from market_pipeline.warehouse.layout import GROUP_FOLDER, PRIVATE_UMASK, Warehouse
 from market_pipeline.warehouse.publish import publish, vacuum
 from market_pipeline.warehouse.read import current_files, scan
 from market_pipeline.warehouse.staging import sweep_staging
@@ -24,6 +29,7 @@ from market_pipeline_tests.warehouse.writers import (
     PERP,
     REPORT,
     SPOT,
+    TABLES,
     publish_run,
     publish_until_killed,
     rows_of,
@@ -149,3 +155,28 @@ def test_killed_between_move_and_commit(warehouse: Warehouse):
     assert 2 == publish(warehouse, BBO, DAY, [stage(warehouse, name, 2) for name in (PERP, SPOT)])
     assert 2 == read_by_polars(warehouse)
     assert [] == list(warehouse.staging_dir.iterdir())
+
+
+def killed_after_the_commit(data_dir: Path, run: int) -> None:
+    """Publish a run, but end as by a kill once its commit is there, before it is shared."""
+    os.umask(PRIVATE_UMASK)
+    publish_module.settle_log = lambda folder: os.kill(os.getpid(), signal.SIGKILL)
+    publish_run(Warehouse(data_dir), run)
+
+
+def test_killed_before_the_commit_is_shared(warehouse: Warehouse, processes: ForkServerContext):
+    """What it leaves closed to a group of readers, the next refresh of the catalogue opens."""
+    warehouse.prepare()
+    for folder in (warehouse.tables_dir, warehouse.warehouse_dir):
+        folder.chmod(0o700 | GROUP_FOLDER)
+    publish_run(warehouse, 0)
+    writer = processes.Process(target=killed_after_the_commit, args=(warehouse.data_dir, 1))
+    writer.start()
+    writer.join(60)
+    assert writer.exitcode == -signal.SIGKILL
+
+    commit = commit_file(warehouse, BBO, 2)
+    left = commit.stat().st_mode
+    refresh(warehouse, TABLES)
+    assert (0o600, 0o640) == (stat.S_IMODE(left), stat.S_IMODE(commit.stat().st_mode))
+    assert 1 == read_by_polars(warehouse)

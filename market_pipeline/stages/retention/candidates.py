@@ -9,7 +9,6 @@ A recorded day is worth what was converted of it, and goes only while that stays
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -20,30 +19,28 @@ from market_pipeline.config.settings import Settings
 from market_pipeline.errors import SealError, StoreError
 from market_pipeline.security.stored import (
     is_stored,
-    stored_at,
     stored_digest,
-    stored_in,
     stored_size,
 )
 from market_pipeline.sources.crypto_lake import RAW_TABLES
 from market_pipeline.sources.crypto_lake_contracts import OPTIONAL_TABLES
-from market_pipeline.sources.raw_names import Series, Shard, day_of, days_below, series_below
+from market_pipeline.sources.raw_names import Series, day_of, days_below, series_below
 from market_pipeline.stages.raw.days import (
     MANIFEST_OF,
     RawFile,
     StoreDays,
     by_day,
     has_size,
-    is_object,
     object_name,
 )
+from market_pipeline.stages.retention._raw_day import NO_STORE, raw_day
 from market_pipeline.stages.retention._recorded import recorded_days
 from market_pipeline.stages.retention.converted import ConvertedDays
 from market_pipeline.stages.retention.prune import DELTA_TABLES, SMALL_TABLES, Candidate, Retention
 from market_pipeline.threads import Workers
 from market_pipeline.warehouse.delta import delta_table, published_files
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.ledger import LEDGER_NAME, Ledger, read_ledger
+from market_pipeline.warehouse.ledger import read_ledger
 from market_pipeline.warehouse.manifest import MANIFESTS
 from market_pipeline.warehouse.publish import vacuum
 from market_pipeline.warehouse.staging import staging_age, stale_staging
@@ -54,9 +51,6 @@ if TYPE_CHECKING:
     from market_pipeline.store.client import Store
 
 __all__ = ["Candidates", "find_candidates"]
-
-_LEFT_OVER = re.compile(r"\.([0-9]{1,9}\.snappy\.parquet)\.incoming.*|\.objects\.json\..*\.partial")
-_NO_STORE = "the store could not be asked, so nothing is known of it"
 
 
 @dataclass
@@ -165,63 +159,9 @@ def _raw(lake: Path, at_store: _AtStore, before: date, parallel: int) -> Iterato
     at_store.list_series([series for series, _ in found], parallel)
     for series, day in found:
         folder = lake / series.day_folder(day)
-        candidate = _raw_day(folder, series, day, at_store.objects(series, day))
+        candidate = raw_day(folder, series, day, at_store.objects(series, day))
         if candidate is not None:
             yield candidate
-
-
-def _raw_day(
-    folder: Path, series: Series, day: date, listed: Mapping[str, RawFile] | None
-) -> Candidate | None:
-    """A day's folder; None if nothing is left in it but its ledger."""
-    if folder.is_symlink():
-        return None
-    ledger = Ledger(folder)
-    own: list[tuple[Path, int]] = []
-    strange: Path | None = None
-    last_copy: tuple[str, Path] | None = None
-    for path in stored_in(folder):
-        if path.name == LEDGER_NAME:
-            continue
-        shard, left_over = Shard.of_name(path.name), _LEFT_OVER.fullmatch(path.name)
-        if stored_at(path).is_symlink() or not is_stored(path) or not (shard or left_over):
-            strange = strange or path
-            continue
-        own.append((path, stored_size(path)))
-        if listed is None or last_copy is not None or (shard and shard.is_gone):
-            continue
-        name = shard.object if shard else (left_over and left_over[1]) or ""
-        known = (ledger.in_place if shard else ledger.arrived).get(name)
-        if not shard and known is None:
-            continue  # the beginning of a download
-        at_store = listed.get(f"{folder.name}/{name}")
-        if known is not None and shard and known.file != path.name:
-            last_copy = ("an earlier version, which the store has no more", path)
-        elif at_store is None:
-            last_copy = ("the store does not have it", path)
-        elif not is_object(path, known, at_store.bytes, at_store.mark):
-            last_copy = ("the store has other bytes of it", path)
-    if not own and strange is None:
-        return None
-    stays = None
-    if strange is not None:
-        stays = "its folder holds something that no fetch put there"
-    elif listed is None:
-        stays = _NO_STORE
-    about = strange or (last_copy[1] if last_copy else None)
-    return Candidate(
-        "raw",
-        series.table,
-        series.instrument,
-        day,
-        files=len(own),
-        bytes=sum(size for _, size in own),
-        paths=tuple(own),
-        again="the store has it",
-        last_copy=last_copy[0] if last_copy else None,
-        stays=stays,
-        example=f"{about.parent.name}/{about.name}" if about else None,
-    )
 
 
 # --- published days ---------------------------------------------------------------------------
@@ -315,7 +255,7 @@ def _could_be_made(
     for each in absent:
         listed = at_store.objects(each.series, day)
         if listed is None:
-            return None, _NO_STORE, each.path
+            return None, NO_STORE, each.path
         found = listed.get(object_name(each.uri or ""))
         if found is None or (found.mark, found.bytes) != (each.etag, each.bytes):
             why = "a raw file it was made from is neither in the lake nor at the store"
