@@ -65,6 +65,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFixtures 
     return _ByFixtures(config, log) if config.getoption("dist") == "loadfile" else None
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leaves a file unread that names no slow test where only those are asked for.
+
+    Each worker imports what it collects, and that of all files takes as long as many tests.
+    """
+    if collection_path.suffix != ".py" or not config.getoption("markexpr").startswith("slow"):
+        return None
+    return "mark.slow" not in collection_path.read_text(encoding="utf-8") or None
+
+
 _LONGEST = ("ui", "stages", "defs", "cli", "detection")
 """Folders whose files take longest: begun at last, one would be waited for by idle cores."""
 
