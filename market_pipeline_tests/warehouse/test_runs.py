@@ -86,14 +86,14 @@ NUMBERS = st.one_of(
     st.none(), st.integers(-(2**63), 2**63 - 1), st.sampled_from([0, 1, 2, -(2**63), 2**63 - 1])
 )
 VALUES = st.one_of(st.none(), st.sampled_from([0.0, -0.0, 1.5]), st.floats(allow_nan=False))
-LENGTHS = st.one_of(st.just(1), st.integers(1, 5), st.sampled_from([63, 64, 128, 129, 20_000]))
+LENGTHS = st.one_of(st.just(1), st.integers(1, 5), st.sampled_from([63, 64, 128, 129, 8_192]))
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
         st.lists(st.tuples(LENGTHS, NUMBERS, VALUES), min_size=1, max_size=300).filter(
-            lambda runs: sum(rows for rows, _, _ in runs) < 50_000
+            lambda runs: sum(rows for rows, _, _ in runs) < 20_000
         ),
         min_size=1,
         max_size=3,
