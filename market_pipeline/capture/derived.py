@@ -36,6 +36,8 @@ from market_pipeline.errors import InstrumentsError
 from market_pipeline.quality.intervals import NS_PER_SECOND
 from market_pipeline.sources.venues.reading import FrameReader
 from market_pipeline.sources.venues.venue import Kind, Venue
+from market_pipeline.telemetry.metrics.capture_table import SINK_COMMIT_DURATION
+from market_pipeline.telemetry.metrics.recording import record
 
 __all__ = ["Derived", "derived_part"]
 
@@ -84,6 +86,7 @@ class Derived:
             # A touch is worth nothing once there is a later one; with `block` none is left out.
             conflate=() if settings.sink_policy == "block" else {BestQuotes.name},
             on_failed=self._switched_off,
+            on_commit=partial(self._committed, venue.exchange),
         )
         self._thread = threading.Thread(target=self._run, name="derived", daemon=True)
 
@@ -246,6 +249,10 @@ class Derived:
     def _switched_off(self, name: str, error: Exception) -> None:
         self._failed_at_ns[name] = self._now_ns
         self._report("error", f"{name} is switched off: {type(error).__name__}: {error}")
+
+    @staticmethod
+    def _committed(venue: str, sink: str, seconds: float) -> None:
+        record(SINK_COMMIT_DURATION, seconds, venue=venue, sink=sink)
 
     def _run(self) -> None:
         try:

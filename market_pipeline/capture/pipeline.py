@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import suppress
@@ -100,6 +101,8 @@ class Pipeline:
         conflate: Kinds of which a row takes the place of the one before: while a sink asks for less
             only the last of each batch is given.
         on_failed: Called with what was switched off, and why.
+        on_commit: Called with a sink's name and the seconds of a write or its end with which it has
+            put rows where they are safe, as its `commits` say.
         failed: What an operator (`<name>:<symbol>`) or a sink (by its name) raised.
         written: How many rows each sink took.
         paces: What limits each sink.
@@ -114,6 +117,7 @@ class Pipeline:
     pace: Callable[[], TokenBucket] | None = None
     conflate: Collection[str] = ()
     on_failed: Callable[[str, Exception], None] = lambda name, error: None
+    on_commit: Callable[[str, float], None] = lambda name, seconds: None
     failed: dict[str, Exception] = field(default_factory=dict)
     queues: dict[str, BoundedQueue[_Rows]] = field(init=False)
     written: dict[str, int] = field(init=False)
@@ -185,14 +189,22 @@ class Pipeline:
                         if pace is not None:
                             await pace.take(len(each))
                         async with workers:
-                            await _in_thread(sink.write, kind, each)
+                            await self._timed(name, sink, sink.write, kind, each)
                         self.written[name] += len(each)
                 except Exception as error:  # a sink is anybody's code
                     self._switch_off(name, error)
         try:
-            await _in_thread(sink.close)
+            await self._timed(name, sink, sink.close)
         except Exception as error:
             self._switch_off(name, error)
+
+    async def _timed(
+        self, name: str, sink: Sink, call: Callable[..., None], *arguments: object
+    ) -> None:
+        before, began_s = getattr(sink, "commits", 0), time.perf_counter()
+        await _in_thread(call, *arguments)
+        if getattr(sink, "commits", 0) > before:
+            self.on_commit(name, time.perf_counter() - began_s)
 
     def _switch_off(self, name: str, error: Exception) -> None:
         self.failed.setdefault(name, error)

@@ -9,10 +9,13 @@ from market_pipeline.capture.pipeline import Change, Event, Notice
 from market_pipeline.capture.status import Status, StreamStatus
 from market_pipeline.capture.stream_state import StreamClock
 from market_pipeline.config.capture import CaptureSettings
+from market_pipeline.quality.intervals import NS_PER_SECOND
 from market_pipeline.sources.recording.format import Gap
 from market_pipeline.sources.venues.continuity import Checked, ContinuityChecker, Step
 from market_pipeline.sources.venues.merge import Merge, Message
 from market_pipeline.sources.venues.venue import Classified, Kind, Proof, Scope, Venue
+from market_pipeline.telemetry.metrics.capture_table import CAPTURE_FAILOVER
+from market_pipeline.telemetry.metrics.recording import record
 
 __all__ = ["Streams"]
 
@@ -39,6 +42,7 @@ class Streams:
         self._merges: dict[str, Merge] = {}
         self._clocks: dict[str, StreamClock] = {}
         self._covered: dict[str, bool] = {}
+        self._venue, self._down_since_ns = venue.exchange, dict[str, int]()
         self._checker = ContinuityChecker(venue)
         self._is_counted = any(
             channel.continuity.scope is Scope.CONNECTION for channel in venue.channels
@@ -102,6 +106,11 @@ class Streams:
         """Takes whether a connection has a stream at all."""
         if self._covered.get(name) is is_covered:
             return
+        if is_covered and name in self._down_since_ns:
+            seconds = (at_ns - self._down_since_ns.pop(name)) / NS_PER_SECOND
+            record(CAPTURE_FAILOVER, seconds, venue=self._venue)
+        elif self._covered.get(name):
+            self._down_since_ns[name] = at_ns
         self._covered[name] = is_covered
         clock = self._clocks[name]
         clock.up(at_ns) if is_covered else clock.down(at_ns)

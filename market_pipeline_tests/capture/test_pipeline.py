@@ -226,6 +226,15 @@ class TestPipeline:
         assert [90, 91, 92, 93, 94, 95] == quotes["bid_price_ticks"].sort().to_list()
         assert {"a": 8, "b": 8} == pipeline.written
 
+    def test_each_commit_has_its_seconds(self, tmp_path):
+        """Writes that only gather rows have none; the last one of gathered rows is at the end."""
+        sinks = {"jsonl": JsonLines(tmp_path / "j"), "parquet": ParquetParts(tmp_path / "p", 1e9)}
+        told: list[tuple[str, float]] = []
+        run(frames(3), operators(), sinks, on_commit=lambda *each: told.append(each))
+        assert 1 == len([name for name, _ in told if name == "parquet"])
+        assert 1 < len([name for name, _ in told if name == "jsonl"]) <= sinks["jsonl"].commits
+        assert all(seconds > 0 for _, seconds in told)
+
     def test_a_sink_that_fails_stops_nobody_else(self, tmp_path):
         """Its error is kept, it is closed, and the other sink has every row."""
         refusing = Refusing()

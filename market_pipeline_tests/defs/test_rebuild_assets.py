@@ -3,22 +3,40 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from market_pipeline.capture.figures import StatusFigures
+from market_pipeline.capture.recorder import Recorder
+from market_pipeline.capture.sinks import JsonLines
+from market_pipeline.config.instruments import Instrument
+from market_pipeline.config.settings import load_settings
+from market_pipeline.health.figures import record_health
+from market_pipeline.health.look import look
+from market_pipeline.health.memory import Memory
+from market_pipeline.health.telling import tell
+from market_pipeline.sources.recording import CONVERTER
 from market_pipeline.sources.simulated import simulate
 from market_pipeline.tables import TABLES
 from market_pipeline.telemetry.bridge.sums import Bridge
-from market_pipeline.telemetry.metrics.recording import FOLDER
-from market_pipeline.telemetry.metrics.table import RECOVERY_DURATION, RESUMED_REBUILDS
+from market_pipeline.telemetry.metrics.recording import FOLDER, begin
+from market_pipeline.telemetry.metrics.table import METRICS, RECOVERY_DURATION, RESUMED_REBUILDS
 from market_pipeline.warehouse.read import current_files
 from market_pipeline.warehouse.staging import KEEP_STAGED, staging_age
+from market_pipeline_tests.alerts.receiver import Receiver
+from market_pipeline_tests.capture.recorded import record_market
+from market_pipeline_tests.capture.scenario import lived
 from market_pipeline_tests.defs.workspace import NOT_ASKED_FOR, Finished, Workspace, days_arguments
+from market_pipeline_tests.exchange.server import FakeExchange
+from market_pipeline_tests.published_day import publish_day
 from market_pipeline_tests.sources.simulated.days import DAY, instrument
+from market_pipeline_tests.store.certificates import make_certificates
+from market_pipeline_tests.store.servers import MotoServer
+from market_pipeline_tests.telemetry.figures import recorded
 
 pytestmark = pytest.mark.slow
 
@@ -51,17 +69,19 @@ class Interrupted:
 
 
 @pytest.fixture(scope="module")
-def interrupted(tmp_path_factory) -> Interrupted:
-    """Two instruments' day, killed once `books.bbo` was published, and run again."""
+def interrupted(tmp_path_factory, moto_server: MotoServer) -> Interrupted:
+    """Two instruments' day at a store, killed once `books.bbo` was published, and run again."""
     root = tmp_path_factory.mktemp("interrupted")
     markets = [instrument(symbol) for symbol in SYMBOLS]
     simulate(root / "lake", markets, DAY, DAY, messages_per_day=3_000, snapshot_interval_s=20.0)
+    moto_server.put_folder(root / "lake", "interrupted")
     more = {
         "PIPELINE_CHECKPOINT_SECONDS": "21600",
         "PIPELINE_DEPTH_INTERVAL_MS": "60000",
         "PIPELINE_METRICS": "true",
+        **moto_server.environment("s3://interrupted"),
     }
-    workspace = Workspace(root / "pipeline", root / "lake", more=more)
+    workspace = Workspace(root / "pipeline", root / "no folder", more=more)
     workspace.configure(*(instrument(symbol) for symbol in SYMBOLS))
     commits = workspace.warehouse.table_dir(TABLES["book_bbo"]) / "_delta_log"
     staging = workspace.warehouse.staging_dir
@@ -119,6 +139,54 @@ def test_the_rerun_is_a_figure(interrupted: Interrupted):
         each.labels["instrument"]: each.value for each in resumes
     }
     assert len(SYMBOLS) == recovery.count
+
+
+def test_every_row_is_recorded(
+    interrupted: Interrupted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What a run and the one after its kill, a capture that fails over, a day of a recording, and
+    a look at the health with its alerts record is every row of the table.
+    """
+    certificates, receiver = make_certificates(tmp_path), Receiver().open()
+    for name, value in interrupted.workspace.environment().items():
+        if name.startswith("PIPELINE_"):
+            monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PIPELINE_METRICS", "true")
+    monkeypatch.setenv("PIPELINE_ALERT_SLACK_URLS", receiver.url())
+    monkeypatch.setenv("PIPELINE_ALERT_CA_BUNDLE", str(certificates.authority))
+    settings = load_settings()
+
+    begin(settings, "command")
+    then = datetime.combine(DAY + timedelta(days=3), datetime.min.time(), UTC)
+    health = look(settings, (), [], then.timestamp(), 7)
+    record_health(health)
+    tell(health, settings, Memory.of(interrupted.workspace.warehouse))
+    receiver.close()
+
+    begin(settings, "capture")
+    sinks = {"jsonl": JsonLines(tmp_path / "live")}
+    captured = lived(certificates, script=fail_over, sinks=sinks, redundancy=1)
+    StatusFigures("BINANCE").look(captured.recorder.status)
+
+    begin(settings, "run")
+    record_market(tmp_path, 100)
+    beside = load_settings(data_dir=tmp_path / "data", lake_uri=str(tmp_path))
+    of = Instrument(venue="BINANCE", symbol="BTC-USDT", source=CONVERTER.name)
+    publish_day(beside, [of], date(2024, 8, 8))
+    begin(load_settings(metrics=False), "run")
+
+    assert set() == METRICS.keys() - recorded(settings.data_dir / FOLDER)
+
+
+async def fail_over(exchange: FakeExchange, recorder: Recorder) -> None:
+    """Has every connection end at once, and a further one come."""
+    for _ in range(2):
+        await exchange.until_connected(1)
+        await exchange.run(50)
+        for client in list(exchange.live):
+            client.socket.transport.abort()
+    await exchange.until_connected(1)
+    await exchange.run(50)
 
 
 def test_nothing_is_left_to_go_on_from(interrupted: Interrupted):

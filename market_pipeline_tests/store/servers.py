@@ -47,6 +47,14 @@ class MotoServer:
         """A boto3 client that may do everything."""
         return _client(self.endpoint_url)
 
+    def environment(self, uri: str) -> dict[str, str]:
+        """The environment with which the pipeline has this store as its lake."""
+        return _environment(uri, self.endpoint_url)
+
+    def put_folder(self, local: Path, bucket: str) -> int:
+        """Store every file below a folder with its path; how many."""
+        return _put_folder(self.client(), local, bucket, "")
+
     def put_keys(self, bucket: str, keys: Iterable[str]) -> None:
         """Make a bucket with empty objects, 100 times as quickly as by requests."""
         from moto.s3.models import s3_backends
@@ -79,13 +87,7 @@ class ObjectStore:
 
     def environment(self, uri: str, endpoint_url: str | None = None) -> dict[str, str]:
         """The environment with which the pipeline has this store as its lake."""
-        return {
-            "PIPELINE_LAKE_URI": uri,
-            "PIPELINE_LAKE_ENDPOINT_URL": endpoint_url or self.endpoint_url,
-            "PIPELINE_LAKE_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": self.access_key,
-            "AWS_SECRET_ACCESS_KEY": self.secret_key,
-        }
+        return _environment(uri, endpoint_url or self.endpoint_url)
 
     def put(self, bucket: str, key: str, body: bytes) -> None:
         """Store an object."""
@@ -95,17 +97,30 @@ class ObjectStore:
 
     def put_folder(self, local: Path, bucket: str, prefix: str) -> int:
         """Store every file below a folder, each with its path below the prefix; how many."""
-        client: Any = self.client()
-        _make_bucket(client, bucket)
-        files = sorted(path for path in local.rglob("*") if path.is_file())
+        return _put_folder(self.client(), local, bucket, prefix)
 
-        def put(file: Path) -> None:
-            key = "/".join(filter(None, [prefix.strip("/"), file.relative_to(local).as_posix()]))
-            client.put_object(Bucket=bucket, Key=key, Body=file.read_bytes())
 
-        with ThreadPoolExecutor(4) as pool:
-            list(pool.map(put, files))
-        return len(files)
+def _environment(uri: str, endpoint_url: str) -> dict[str, str]:
+    return {
+        "PIPELINE_LAKE_URI": uri,
+        "PIPELINE_LAKE_ENDPOINT_URL": endpoint_url,
+        "PIPELINE_LAKE_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+    }
+
+
+def _put_folder(client: Any, local: Path, bucket: str, prefix: str) -> int:
+    _make_bucket(client, bucket)
+    files = sorted(path for path in local.rglob("*") if path.is_file())
+
+    def put(file: Path) -> None:
+        key = "/".join(filter(None, [prefix.strip("/"), file.relative_to(local).as_posix()]))
+        client.put_object(Bucket=bucket, Key=key, Body=file.read_bytes())
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(put, files))
+    return len(files)
 
 
 @cache

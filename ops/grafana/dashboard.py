@@ -148,6 +148,11 @@ _ROWS: dict[str, tuple[Builder[Panel], ...]] = {
             "Commit latency, p99 of an hour",
             "s",
             ("market_pipeline:publish:duration_p99_1h", "{{table}}"),
+            (
+                "histogram_quantile(0.99, sum by (sink, le) "
+                "(rate(market_pipeline_sink_commit_duration_seconds_bucket[1h])))",
+                "{{sink}}",
+            ),
         ),
         _panel("Error rate", "cps", ("market_pipeline:errors:rate15m", "{{kind}}")),
         _panel(
@@ -201,6 +206,11 @@ _ROWS: dict[str, tuple[Builder[Panel], ...]] = {
                 "sum by (venue, stream) "
                 '(increase(market_pipeline_capture_time_seconds_total{state="downtime"}[5m]))',
                 "{{venue}} {{stream}}",
+            ),
+            (
+                "histogram_quantile(0.99, sum by (venue, le) "
+                "(increase(market_pipeline_capture_failover_duration_seconds_bucket[1d])))",
+                "{{venue}} until connected again, p99 of a day",
             ),
         ),
         _panel(

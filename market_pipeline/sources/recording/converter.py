@@ -72,7 +72,7 @@ class RecordingConverter:
         Noted by hour are gaps that another host or connection filled, and those that are left.
         """
         heads = Heads(venue_of(instrument.venue))
-        found = {"filled": 0, "left": 0}
+        found = {(outcome, hour): 0 for outcome in ("filled", "left") for hour in range(24)}
 
         def note(damage: Damage) -> None:
             where = f"byte {damage.offset} of {damage.path.name}: {damage.found}"
@@ -81,7 +81,7 @@ class RecordingConverter:
         def note_gap(gap: FoundGap) -> None:
             hour = datetime.fromtimestamp(gap.wall_ns // 1_000_000_000, UTC)
             outcome = "left" if gap.filled_by is None else "filled"
-            found[outcome] += 1
+            found[outcome, hour.hour] += 1
             kind = f"{outcome} gaps of {gap.stream}"
             by = "" if gap.filled_by is None else f", filled from {file_name(gap.filled_by)}"
             out.note(f"{kind} in the hour of {hour:%H}:00 UTC", f"after id {gap.after_id}{by}")
@@ -93,8 +93,9 @@ class RecordingConverter:
             frames = (arrival for arrival, _ in proof.union(received(hosts, note)))
             export_collector_form(frames, united, _ring_of(files), "captures")
             CAPTURES.convert([united], out, instrument, day)
-        for outcome, gaps in found.items():
-            record(RECORDING_GAPS, gaps, venue=instrument.venue, outcome=outcome)
+        for (outcome, of_hour), gaps in found.items():
+            attributes = {"outcome": outcome, "hour": f"{of_hour:02}"}
+            record(RECORDING_GAPS, gaps, venue=instrument.venue, **attributes)
 
 
 def _ring_of(files: Sequence[Path]) -> KeyRing | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from market_pipeline.telemetry.metrics.metric import Metrics
+from market_pipeline.telemetry.metrics.metric import COMMIT_BOUNDS_S, Metrics
 
 __all__ = ["CAPTURE_METRICS"]
 
 _LIVE_S = 120.0
+_FAILOVER_BOUNDS_S = (0.1, 0.3, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 300.0)
 
 CAPTURE_METRICS = Metrics()
 _metric = CAPTURE_METRICS.declare
@@ -65,6 +66,14 @@ CAPTURE_RECONNECTS = _metric(
     "venue",
     "Connections that ended without having been replaced.",
 )
+CAPTURE_FAILOVER = _metric(
+    "capture.failover.duration",
+    "histogram",
+    "s",
+    "venue",
+    "For how long a stream was on no connection until it was on one again, of each stream.",
+    _FAILOVER_BOUNDS_S,
+)
 CAPTURE_UNDECODABLE = _metric(
     "capture.undecodable",
     "counter",
@@ -121,6 +130,14 @@ SINK_COMMITS = _metric(
     "{commit}",
     "venue sink outcome",
     "Times a sink put rows where they are safe, or could not.",
+)
+SINK_COMMIT_DURATION = _metric(
+    "sink.commit.duration",
+    "histogram",
+    "s",
+    "venue sink",
+    "Time of the writes with which a sink put rows where they are safe.",
+    COMMIT_BOUNDS_S,
 )
 SINK_BLOCKED = _metric(
     "sink.blocked_time", "counter", "s", "venue sink", "Time that books and bars waited for a sink."

@@ -10,9 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Kind", "Metric", "Metrics"]
+__all__ = ["COMMIT_BOUNDS_S", "Kind", "Metric", "Metrics"]
 
 Kind = Literal["counter", "gauge", "histogram"]
+
+COMMIT_BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""Bounds of the buckets of what puts rows where they are safe."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from market_pipeline.telemetry.metrics.capture_table import CAPTURE_METRICS
-from market_pipeline.telemetry.metrics.metric import Metrics
+from market_pipeline.telemetry.metrics.metric import COMMIT_BOUNDS_S, Metrics
 
 __all__ = ["METRICS", "table_markdown"]
 
 _STEP_BOUNDS_S = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0)
-_COMMIT_BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _SKEW_BOUNDS_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 
 METRICS = Metrics()
@@ -58,7 +57,7 @@ PUBLISH_DURATION = _metric(
     "s",
     "table",
     "Time to publish a day of a table.",
-    _COMMIT_BOUNDS_S,
+    COMMIT_BOUNDS_S,
 )
 PUBLISH_FAILURES = _metric(
     "publish.failures", "counter", "{day}", "table", "Days of tables that could not be published."
@@ -90,7 +89,7 @@ CATALOGUE_DURATION = _metric(
     "s",
     "",
     "Time to build the catalogue and swap it in.",
-    _COMMIT_BOUNDS_S,
+    COMMIT_BOUNDS_S,
 )
 RAW_OBJECTS = _metric(
     "raw.objects", "counter", "{object}", "table venue status", "Raw objects that were registered."
@@ -108,8 +107,9 @@ RECORDING_GAPS = _metric(
     "recording.gaps",
     "counter",
     "{gap}",
-    "venue outcome",
-    "Gaps found where recordings were merged: filled from another host or connection, or left.",
+    "venue outcome hour",
+    "Gaps found where recordings were merged, by UTC hour: filled from another host or connection, "
+    "or left.",
 )
 REBUILT_DAYS = _metric(
     "rebuild.outcomes",
@@ -148,7 +148,7 @@ CHECKPOINT_DURATION = _metric(
     "s",
     "venue",
     "Time to save what a killed rebuild is resumed from.",
-    _COMMIT_BOUNDS_S,
+    COMMIT_BOUNDS_S,
 )
 RECOVERY_DURATION = _metric(
     "rebuild.recovery.duration",
@@ -156,7 +156,7 @@ RECOVERY_DURATION = _metric(
     "s",
     "venue",
     "Time to load what a killed rebuild is resumed from, and to look for its files.",
-    _COMMIT_BOUNDS_S,
+    COMMIT_BOUNDS_S,
 )
 VERDICTS = _metric(
     "validation.verdicts",

@@ -78,8 +78,11 @@ def test_a_day_of_two_hosts_is_the_capture(sample_data, tmp_path, of):
     bridge = Bridge(tmp_path / "data" / FOLDER)
     bridge.update()
     ((_, family),) = bridge.families(0)
-    counted = {each.labels["outcome"]: each.value for each in family.series.values()}
-    assert filled == counted["filled"]
+    counted = {
+        (each.labels["outcome"], each.labels["hour"]): each.value for each in family.series.values()
+    }
+    assert 48 == len(counted)
+    assert filled == sum(count for (outcome, _), count in counted.items() if outcome == "filled")
 
 
 def test_a_day_is_found_when_it_is_over(tmp_path):
