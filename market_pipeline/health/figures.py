@@ -1,4 +1,4 @@
-"""What a look at the health records: what is due and not there, and what will expire."""
+"""What a look at the health records: what is due and not there, what will expire, the backup."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime, time, timedelta
 
 from market_pipeline.health.report import ExpectedDay, Health
 from market_pipeline.telemetry.metrics.recording import flush, record
-from market_pipeline.telemetry.metrics.table import BACKLOG, EXPIRY, NEWEST
+from market_pipeline.telemetry.metrics.table import BACKLOG, BACKUP_END, EXPIRY, NEWEST
 
 __all__ = ["record_health"]
 
@@ -16,8 +16,8 @@ _THERE = {"available", "degraded"}
 
 
 def record_health(health: Health) -> None:
-    """Records the days that were expected, by venue, and the first end of what a setting names;
-    writes what it recorded.
+    """Records the days that were expected, by venue, the first end of what a setting names, and
+    that of the last backup; writes what it recorded.
     """
     for venue, days in _by_venue(health.expected).items():
         there = [each.day for each in days if each.found in _THERE]
@@ -27,6 +27,7 @@ def record_health(health: Health) -> None:
             record(NEWEST, end.timestamp(), venue=venue)
     for each in sorted(health.expiries, key=lambda each: -each.at_s):  # the first one stays
         record(EXPIRY, each.at_s, kind=each.kind, setting=each.setting)
+    record(BACKUP_END, health.backup_s)
     flush()
 
 

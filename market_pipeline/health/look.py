@@ -9,7 +9,7 @@ from market_pipeline.config.settings import FIELDS, Settings
 from market_pipeline.doctor.finding import Diagnosis, Finding
 from market_pipeline.doctor.folders import dagster_home
 from market_pipeline.doctor.run import collect
-from market_pipeline.health import capture, days, disk, expiry, processes, receivers
+from market_pipeline.health import backup, capture, days, disk, expiry, processes, receivers
 from market_pipeline.health.disk import FreeBytes
 from market_pipeline.health.expiry import Expiry
 from market_pipeline.health.instance import dagster_instance
@@ -63,7 +63,10 @@ def look(
     # Each by itself: where one cannot be known, the other is.
     findings += collect("credentials", _session, now_s, ends)
     findings += collect("credentials", _token, settings, now_s, ends)
-    return Health(now_ns, tuple(findings), tuple(expected), tuple(ends))
+    backups: list[float] = []
+    findings += collect("backup", _backup, settings, now_s, backups)
+    ended_s = backups[0] if backups else None
+    return Health(now_ns, tuple(findings), tuple(expected), tuple(ends), ended_s)
 
 
 def _of_settings(problems: Sequence[str]) -> Diagnosis:
@@ -104,6 +107,13 @@ def _token(settings: Settings, now_s: float, ends: list[Expiry]) -> Iterator[Fin
     known = len(ends)
     ends += expiry.token_for_vault(settings, now_s)
     yield from expiry.check_expiries(ends[known:], "credential", now_s)
+
+
+def _backup(settings: Settings, now_s: float, backups: list[float]) -> Iterator[Finding]:
+    """Looks at the last backup where the settings say how, and hands its time on."""
+    if settings.backup_stamp is not None:
+        backups.append(backup.backup_end(settings.backup_stamp))
+        yield from backup.check_backup(backups[0], now_s)
 
 
 def _load(settings: Settings, instruments: list[Instrument]) -> Iterator[Finding]:

@@ -47,12 +47,14 @@ class Health:
         findings: One or more for each part of the pipeline.
         expected: The last days that are due, of each instrument.
         expiries: What ends some day, as far as that is known.
+        backup_s: When the last backup ended, Unix time, 0 if none did; None if none is looked for.
     """
 
     at_ns: int
     findings: tuple[Diagnosis, ...]
     expected: tuple[ExpectedDay, ...] = ()
     expiries: tuple[Expiry, ...] = ()
+    backup_s: float | None = None
 
     @property
     def exit_code(self) -> int:

@@ -154,6 +154,7 @@ def test_every_row_is_recorded(
     monkeypatch.setenv("PIPELINE_METRICS", "true")
     monkeypatch.setenv("PIPELINE_ALERT_SLACK_URLS", receiver.url())
     monkeypatch.setenv("PIPELINE_ALERT_CA_BUNDLE", str(certificates.authority))
+    monkeypatch.setenv("PIPELINE_BACKUP_STAMP", str(certificates.authority))
     settings = load_settings()
 
     begin(settings, "command")

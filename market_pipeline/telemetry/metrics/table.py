@@ -225,6 +225,14 @@ EXPIRY = _metric(
     "kind setting",
     "Unix time at which a certificate or credential expires, the first of those of a setting.",
 )
+BACKUP_END = _metric(
+    "backup.end_timestamp",
+    "gauge",
+    "s",
+    "",
+    "Unix time at which the last backup ended, as `PIPELINE_BACKUP_STAMP` says; 0 if none did.",
+    stale_s=86_400.0,  # where the setting is taken away
+)
 COMMAND_DURATION = _metric(
     "command.duration", "histogram", "s", "verb", "Time that a verb took.", _STEP_BOUNDS_S
 )

@@ -1,0 +1,43 @@
+"""The last backup: made by a tool of the user's, which leaves its time in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from market_pipeline.doctor.finding import Finding
+
+__all__ = ["NEVER_S", "backup_end", "check_backup"]
+
+NEVER_S = 0.0
+"""The Unix time of a backup that never was."""
+
+_MOST_HOURS = 26.0
+"""A day, and two hours for a backup that is slower than the one before."""
+
+
+def backup_end(stamp: Path) -> float:
+    """When the last backup ended, Unix time: `stamp` is touched at its end; `NEVER_S` without it.
+
+    Raises:
+        OSError: It cannot be looked at.
+    """
+    with suppress(FileNotFoundError):
+        return stamp.stat().st_mtime
+    return NEVER_S
+
+
+def check_backup(ended_s: float, now_s: float) -> Iterator[Finding]:
+    """Did a backup end within a day or so?"""
+    hours = (now_s - ended_s) / 3_600
+    text = "no backup has ended" if ended_s == NEVER_S else f"a backup ended {hours:,.1f} h ago"
+    if hours <= _MOST_HOURS:
+        yield "ok", text
+    else:
+        yield (
+            "warn",
+            f"{text}, and one is due each day",
+            "Run it, and see what its last run logged; docs/storage.md has one that touches the "
+            "file of PIPELINE_BACKUP_STAMP.",
+        )
