@@ -43,6 +43,7 @@ def replay_figures(rows: int, runs: int) -> list[Figure]:
         for what, run in (
             ("logged", _logged),
             ("through a compiled callback", _called_back),
+            ("through one that is shown changes", _shown_changes),
             ("as events", _as_events),
         ):
             run(deltas, published)
@@ -78,8 +79,8 @@ def _published(deltas: Deltas) -> list[PublishedRows]:
     ]
 
 
-def _replay(deltas: Deltas, published: list[PublishedRows]) -> Replay:
-    replay = Replay(_ONE, _ONE, _OPTIONS, published)
+def _replay(deltas: Deltas, published: list[PublishedRows], *, levels_only: bool = False) -> Replay:
+    replay = Replay(_ONE, _ONE, _OPTIONS, published, levels_only=levels_only)
     replay.open(_batches(deltas))
     return replay
 
@@ -94,14 +95,19 @@ def _count(state: np.ndarray, message: Message, _levels: object) -> bool:
     return False
 
 
-def _called_back(deltas: Deltas, published: list[PublishedRows]) -> None:
-    replay = _replay(deltas, published)
+def _called_back(deltas: Deltas, published: list[PublishedRows], *, changes: bool = False) -> None:
+    replay = _replay(deltas, published, levels_only=not changes)
 
     def source() -> Iterator[Start | Replayed]:
         yield Start(replay.book())
         yield from replay.until()
 
-    Player([source()], _count, np.zeros(1, np.int64), *_EVER).play()
+    state = np.zeros(1, np.int64)
+    Player([source()], _count, state, *_EVER, shows_changes=changes).play()
+
+
+def _shown_changes(deltas: Deltas, published: list[PublishedRows]) -> None:
+    _called_back(deltas, published, changes=True)
 
 
 def _as_events(deltas: Deltas, published: list[PublishedRows]) -> None:

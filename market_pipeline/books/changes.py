@@ -3,24 +3,23 @@
 What the rows of messages set is written down, and done to a second book that has nothing but the
 log. After each message before which something else changed the first book (a snapshot, a policy, a
 message that came late), the rebuild kernel is stopped, the two are compared there, and the
-difference is written down too. So the log leads to the rebuilt book after every message, by
+difference is written down too. Where nobody asks what changed, there is no second book, and a range
+that may differ is written down whole. So the log leads to the rebuilt book after every message, by
 construction.
 """
 
 from __future__ import annotations
-
-from enum import IntEnum
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from market_pipeline.books import cursor as at
 from market_pipeline.books import registers as reg
+from market_pipeline.books.change_log import Change
 from market_pipeline.books.kernel import advance
 from market_pipeline.books.levels import ASK, BID, far_is_full, key_of, set_level
 from market_pipeline.books.scale import NOT_REPRESENTABLE
-from market_pipeline.books.state import Status, int64_columns
+from market_pipeline.books.state import Status
 from market_pipeline.books.walk import best_level, level_at_or_after
 from market_pipeline.jit import inlined_kernel, kernel
 
@@ -29,75 +28,9 @@ __all__ = [
     "GROUP",
     "MESSAGES",
     "ROW",
-    "Change",
-    "Changes",
-    "Log",
-    "LoggedMessages",
     "log_messages",
     "new_place",
-    "room_for_changes",
-    "room_for_messages",
 ]
-
-
-class Change(IntEnum):
-    """Where a change of the book comes from."""
-
-    MESSAGE = 0
-    OLD_MESSAGE = 1
-    REFUSED = 2
-    REPAIR = 3
-
-
-class Changes(NamedTuple):
-    """Changes of levels in the order they are to be made, shape (n,).
-
-    Attributes:
-        ts_origin_ns, ts_receipt_ns, sequence_number: int64, of the message, or of the raw row.
-        feed_row: int64, the raw row it is, counted over the rows of the day; -1 for none.
-        kind: int8, a `Change`: a row of the message itself; a row of an old message, which changes
-            nothing; a row that is not on the grid, which changes nothing either; what a snapshot, a
-            policy or a late message changed.
-        is_bid: bool.
-        price_ticks, size_lots, before_lots: int64, the level's size after and before it; of those
-            that change nothing, as the raw row has it, -1 where it is not on the grid.
-    """
-
-    ts_origin_ns: NDArray[np.int64]
-    ts_receipt_ns: NDArray[np.int64]
-    sequence_number: NDArray[np.int64]
-    feed_row: NDArray[np.int64]
-    kind: NDArray[np.int8]
-    is_bid: NDArray[np.bool_]
-    price_ticks: NDArray[np.int64]
-    size_lots: NDArray[np.int64]
-    before_lots: NDArray[np.int64]
-
-
-class LoggedMessages(NamedTuple):
-    """Messages in order with the touch after each, shape (n,); a side of size 0 is empty.
-
-    `end` is where the changes of each end; they begin where those of the one before do. `flags` are
-    those that are known when the message is applied.
-    """
-
-    end: NDArray[np.int64]
-    ts_origin_ns: NDArray[np.int64]
-    ts_receipt_ns: NDArray[np.int64]
-    sequence_number: NDArray[np.int64]
-    bid_price_ticks: NDArray[np.int64]
-    bid_size_lots: NDArray[np.int64]
-    ask_price_ticks: NDArray[np.int64]
-    ask_size_lots: NDArray[np.int64]
-    flags: NDArray[np.uint16]
-
-
-class Log(NamedTuple):
-    """Where messages and their changes are written."""
-
-    messages: LoggedMessages
-    changes: Changes
-
 
 # Entries of a place: how many changes and messages are written, where the changes of the message
 # under way begin, how many of the batch's rows are written, how many messages of all, why the
@@ -113,6 +46,7 @@ _OF_MESSAGE = int(Change.MESSAGE)
 _OLD = int(Change.OLD_MESSAGE)
 _REFUSED = int(Change.REFUSED)
 _REPAIR = int(Change.REPAIR)
+_CLEARED = int(Change.CLEARED)
 _FROM_BEST = np.int64(-(2**62))
 _TO_LAST = np.int64(2**62)
 
@@ -124,17 +58,6 @@ def new_place(registers: NDArray[np.int64]) -> NDArray[np.int64]:
     place[STOPPED] = _MESSAGE
     _know(registers, place)
     return place
-
-
-def room_for_changes(rows: int) -> Changes:
-    """Room for so many changes."""
-    sides = np.empty(rows, np.int8), np.empty(rows, np.bool_)
-    return Changes._make([*int64_columns(rows, 4), *sides, *int64_columns(rows, 3)])
-
-
-def room_for_messages(rows: int) -> LoggedMessages:
-    """Room for so many messages."""
-    return LoggedMessages._make([*int64_columns(rows, 8), np.empty(rows, np.uint16)])
 
 
 @kernel
@@ -150,7 +73,7 @@ def log_messages(
         registers, levels, history, feed, cursor, outputs: As for `advance`; what is written to the
             outputs is passed over.
         options: With `is_logged`.
-        shadow: The book that the log leads to, updated.
+        shadow: The book that the log leads to, updated; any, where it is of levels only.
         log: `Log`, filled from the place on.
         place: int64, that of `new_place`, updated.
         until: After how many messages to stop.
@@ -186,6 +109,7 @@ def _take_rows(registers, levels, deltas, cursor, bbo, shadow, log, place):
     Returns `MESSAGE`, or what is needed before it can go on.
     """
     sequences, receipts, changes = deltas.sequence_number, deltas.ts_receipt_ns, log.changes
+    levels_only = log.levels_only
     end, closed = cursor[at.ROW], cursor[at.BBO_ROW]
     fed = registers[reg.ROWS] - end
     row, n = place[ROW], place[_CLOSED]
@@ -201,22 +125,34 @@ def _take_rows(registers, levels, deltas, cursor, bbo, shadow, log, place):
             if n + 1 == closed and place[STOPPED] == _MESSAGE:
                 place[ROW] = row
                 left = sequences.size - row
-                status = _settle(registers, levels, shadow, changes, place, left)
+                written = place[CHANGES]
+                status = _settle(registers, levels, shadow, log, place, left)
                 if status != _MESSAGE:
+                    if levels_only:
+                        # All of it is logged again.
+                        place[CHANGES] = written
                     break
             _close_message(bbo, n, log.messages, place)
             n += 1
             continue
         if row == end:
             break
-        if is_own and far_is_full(shadow.far_keys, shadow.far_sizes, shadow.meta, 1):
-            status = _NEEDS_WINDOW
-            break
-        _log_row(deltas, row, is_own, shadow, changes, place[CHANGES], fed + row)
-        place[CHANGES] += 1
+        if levels_only:
+            logged = _log_levels(
+                sequences, receipts, deltas.is_bid, deltas.price_ticks, deltas.size_lots,
+                row, end, is_own, changes.kind, changes.is_bid, changes.price_ticks,
+                changes.size_lots, place[CHANGES],
+            )  # fmt: skip
+        else:
+            logged = 1
+            if is_own and far_is_full(shadow.far_keys, shadow.far_sizes, shadow.meta, 1):
+                status = _NEEDS_WINDOW
+                break
+            _log_row(deltas, row, is_own, shadow, changes, place[CHANGES], fed + row)
+        place[CHANGES] += logged
         if is_own:
             place[_IS_UNDER_WAY] = 1
-        row += 1
+        row += logged
     place[ROW], place[_CLOSED] = row, n
     return status
 
@@ -244,6 +180,23 @@ def _log_row(deltas, row, is_own, shadow, changes, n, feed_row):
     changes.before_lots[n] = before
 
 
+@inlined_kernel
+def _log_levels(
+    sequences, receipts, is_bid, prices, new_sizes, row, end, is_own,
+    kinds, sides, prices_logged, sizes_logged, n,
+):  # fmt: skip
+    """Logs what a row and those after it of the same message do to the book; how many they are."""
+    first, sequence, receipt = row, sequences[row], receipts[row]
+    kind = _OF_MESSAGE if is_own else _OLD
+    while row < end and sequences[row] == sequence and receipts[row] == receipt:
+        size = new_sizes[row]
+        kinds[n] = _REFUSED if size == NOT_REPRESENTABLE else kind
+        sides[n], prices_logged[n], sizes_logged[n] = is_bid[row], prices[row], size
+        n += 1
+        row += 1
+    return row - first
+
+
 @kernel
 def _close_message(bbo, row, messages, place):
     n = place[MESSAGES]
@@ -263,19 +216,20 @@ def _close_message(bbo, row, messages, place):
 
 
 @kernel
-def _settle(registers, levels, shadow, changes, place, rows):
+def _settle(registers, levels, shadow, log, place, rows):
     """Logs what else than its rows changed the book up to the message that was closed last.
 
     `rows` of the batch are not yet logged. Returns `MESSAGE`, or what is needed before it can go
     on: what it did is not found again.
     """
+    changes = log.changes
     if registers[reg.LATE_MESSAGES] != place[_LATE]:
         # A late message sets those of its levels that nothing has overtaken.
         for n in range(place[GROUP], place[CHANGES]):
             if changes.kind[n] == _OLD:
                 side = BID if changes.is_bid[n] else ASK
                 key = key_of(side, changes.price_ticks[n])
-                status = _level_off(registers, levels, shadow, changes, place, rows, side, key, key)
+                status = _level_off(registers, levels, shadow, log, place, rows, side, key, key)
                 if status != _MESSAGE:
                     return status
     resyncs = registers[reg.RESYNCS] - place[_RESYNCS]
@@ -294,7 +248,7 @@ def _settle(registers, levels, shadow, changes, place, rows):
             # Those removed lie before what is the best level now.
             best, size = best_level(levels, side)
             first, last = _FROM_BEST, max(last, best) if size > 0 else _TO_LAST
-        status = _level_off(registers, levels, shadow, changes, place, rows, side, first, last)
+        status = _level_off(registers, levels, shadow, log, place, rows, side, first, last)
         if status != _MESSAGE:
             return status
     _know(registers, place)
@@ -320,15 +274,23 @@ def _settled(place):
 
 
 @kernel
-def _level_off(registers, levels, shadow, changes, place, rows, side, first, last):
+def _level_off(registers, levels, shadow, log, place, rows, side, first, last):
     """Sets the shadow's levels between two keys to those of the book, and logs where they differ.
 
-    Room in the log for the batch's other rows is left.
+    Without a shadow all of them are logged. Room in the log for the batch's other rows is left.
     """
+    changes = log.changes
     key, room = first, changes.kind.size - rows
+    if log.levels_only and first <= last:
+        if place[CHANGES] >= room:
+            return _OUTPUT_FULL
+        _write_level(changes, place[CHANGES], _CLEARED, side, first, key_of(side, last))
+        place[CHANGES] += 1
     while key <= last:
         ours, our_size = level_at_or_after(levels, side, key)
-        theirs, their_size = level_at_or_after(shadow, side, key)
+        theirs, their_size = ours, np.int64(0)
+        if not log.levels_only:
+            theirs, their_size = level_at_or_after(shadow, side, key)
         has_ours = our_size > 0 and ours <= last
         has_theirs = their_size > 0 and theirs <= last
         if not (has_ours or has_theirs):
@@ -342,24 +304,30 @@ def _level_off(registers, levels, shadow, changes, place, rows, side, first, las
         if our_size != their_size:
             if place[CHANGES] >= room:
                 return _OUTPUT_FULL
-            if far_is_full(shadow.far_keys, shadow.far_sizes, shadow.meta, 1):
-                return _NEEDS_WINDOW
-            set_level(shadow, side, key, our_size)
-            _write_repair(registers, changes, place, side, key, our_size, their_size)
+            if not log.levels_only:
+                if far_is_full(shadow.far_keys, shadow.far_sizes, shadow.meta, 1):
+                    return _NEEDS_WINDOW
+                set_level(shadow, side, key, our_size)
+                _write_source(registers, changes, place[CHANGES], their_size)
+            _write_level(changes, place[CHANGES], _REPAIR, side, key, our_size)
+            place[CHANGES] += 1
         key += 1
     return _MESSAGE
 
 
 @inlined_kernel
-def _write_repair(registers, changes, place, side, key, size, before):
-    n = place[CHANGES]
+def _write_source(registers, changes, n, before):
+    """Logs after which message something else changed a level, and from what."""
     changes.ts_origin_ns[n] = registers[reg.OPEN_ORIGIN]
     changes.ts_receipt_ns[n] = registers[reg.OPEN_RECEIPT]
     changes.sequence_number[n] = registers[reg.OPEN_SEQUENCE]
     changes.feed_row[n] = -1
-    changes.kind[n] = _REPAIR
+    changes.before_lots[n] = before
+
+
+@inlined_kernel
+def _write_level(changes, n, kind, side, key, size):
+    changes.kind[n] = kind
     changes.is_bid[n] = side == BID
     changes.price_ticks[n] = key_of(side, key)
     changes.size_lots[n] = size
-    changes.before_lots[n] = before
-    place[CHANGES] = n + 1

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.books.changes import Change
+from market_pipeline.books.change_log import Change
 from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.books.levels import ASK, BID, far_is_full, key_of, set_level
 from market_pipeline.books.walk import best_level, level_at_or_after

@@ -8,7 +8,9 @@ from market_pipeline.books.levels import far_is_full, key_of, set_level
 from market_pipeline.books.walk import level_at_or_after
 from market_pipeline.jit import kernel
 
-__all__ = ["drop_beyond", "set_levels"]
+__all__ = ["drop_beyond", "remove_between", "set_levels"]
+
+_LAST = np.int64(2**62)
 
 
 @kernel
@@ -40,7 +42,13 @@ def drop_beyond(levels, side, depth):
         if size == 0:
             return
         key = found + 1
-    found, size = level_at_or_after(levels, side, key)
-    while size > 0:
-        set_level(levels, side, found, 0)
-        found, size = level_at_or_after(levels, side, found + 1)
+    remove_between(levels, side, key, _LAST)
+
+
+@kernel
+def remove_between(levels, side, first, last):
+    """Removes the levels of a side from one key up to and with another."""
+    key, size = level_at_or_after(levels, side, first)
+    while size > 0 and key <= last:
+        set_level(levels, side, key, 0)
+        key, size = level_at_or_after(levels, side, key + 1)

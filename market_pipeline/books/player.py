@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.books.changes import Change, Changes, LoggedMessages
+from market_pipeline.books.change_log import Change, Changes, LoggedMessages
 from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.levels import (
     ASK,
@@ -24,14 +24,16 @@ from market_pipeline.books.levels import (
     key_of,
     set_level,
 )
+from market_pipeline.books.live_levels import remove_between
 from market_pipeline.books.replay import Replayed
 from market_pipeline.books.walk import levels_of, sides_of
-from market_pipeline.jit import callback_kernel
+from market_pipeline.jit import callback_kernel, kernel
 
 __all__ = ["Message", "Player", "Start"]
 
 _OLD = int(Change.OLD_MESSAGE)
 _REFUSED = int(Change.REFUSED)
+_CLEARED = int(Change.CLEARED)
 _NEVER = np.int64(2**63 - 1)
 
 OnMessage = Callable[..., bool]
@@ -49,7 +51,7 @@ class Message(NamedTuple):
             size 0.
         flags, verified: As published.
         first, end: What it changed are the changes from `first` up to `end`.
-        changes: `Changes`, of this message and of others.
+        changes: `Changes`, of this message and of others; None unless they are shown.
     """
 
     instrument: int
@@ -66,7 +68,7 @@ class Message(NamedTuple):
     verified: bool
     first: int
     end: int
-    changes: Changes
+    changes: Changes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +86,30 @@ class _Part(NamedTuple):
     verified: NDArray[np.bool_]
     clock_ns: NDArray[np.int64]
     changes: Changes
+    shown: Changes | None
 
 
 # Entries of a place, for each instrument: its next message, the number of its first in the day, the
 # next change, how many messages there are, whether its book has no room for the next change.
 _NEXT, _FIRST, _CHANGE, _COUNT, _IS_FULL = range(5)
+
+
+@kernel
+def _set_levels(levels, changes, n, end):
+    """Makes changes in a book; returns where it stopped: the end, or one there is no room for."""
+    while n < end:
+        kind = changes.kind[n]
+        if kind not in (_OLD, _REFUSED):
+            if far_is_full(levels.far_keys, levels.far_sizes, levels.meta, 1):
+                return n
+            side = BID if changes.is_bid[n] else ASK
+            key, size = key_of(side, changes.price_ticks[n]), changes.size_lots[n]
+            if kind == _CLEARED:
+                remove_between(levels, side, key, key_of(side, size))
+            else:
+                set_level(levels, side, key, size)
+        n += 1
+    return n
 
 
 @callback_kernel
@@ -111,21 +132,15 @@ def _play(on_message, state, parts, places, from_ns, until_ns):
             return len(parts)
         if soonest_ns >= until_ns:
             return len(parts)
-        levels, messages, verified, _, changes = parts[now]
-        n, change = places[now, _NEXT], places[now, _CHANGE]
+        levels, messages, verified, _, changes, shown = parts[now]
+        n = places[now, _NEXT]
         first = messages.end[n - 1] if n > 0 else np.int64(0)
         end = messages.end[n]
-        while change < end:
-            kind = changes.kind[change]
-            if kind not in (_OLD, _REFUSED):
-                if far_is_full(levels.far_keys, levels.far_sizes, levels.meta, 1):
-                    places[now, _CHANGE] = change
-                    places[now, _IS_FULL] = 1
-                    return now
-                side = BID if changes.is_bid[change] else ASK
-                key = key_of(side, changes.price_ticks[change])
-                set_level(levels, side, key, changes.size_lots[change])
-            change += 1
+        change = _set_levels(levels, changes, places[now, _CHANGE], end)
+        if change < end:
+            places[now, _CHANGE] = change
+            places[now, _IS_FULL] = 1
+            return now
         places[now, _CHANGE] = change
         places[now, _NEXT] = n + 1
         if soonest_ns < from_ns:
@@ -145,7 +160,7 @@ def _play(on_message, state, parts, places, from_ns, until_ns):
             verified[n],
             first,
             end,
-            changes,
+            shown,
         )
         if on_message(state, message, levels):
             return np.int64(-1)
@@ -162,6 +177,7 @@ class Player:
         state: What it is given: an array, or a tuple of arrays and numbers.
         from_ns, until_ns: Of the receipt clock: earlier messages are played and not shown, later
             ones, and those at the end, not played.
+        shows_changes: Whether messages have what they changed: the sources then have to know it.
     """
 
     def __init__(
@@ -171,13 +187,16 @@ class Player:
         state: object,
         from_ns: int,
         until_ns: int,
+        *,
+        shows_changes: bool = False,
     ) -> None:
+        self._shows_changes = shows_changes
         self._sources: list[Iterator[Start | Replayed]] = [iter(each) for each in sources]
         self._on_message = callback_kernel(on_message)
         self._state = state
         self._range_ns = np.int64(from_ns), np.int64(until_ns)
         nothing = Replayed.empty()
-        self._parts = [_part(empty_levels(), nothing) for _ in self._sources]
+        self._parts = [self._part(empty_levels(), nothing) for _ in self._sources]
         self._places = np.zeros((len(self._sources), 5), np.int64)
 
     def play(self) -> bool:
@@ -211,7 +230,7 @@ class Player:
         levels = part.levels
         for given in self._sources[k]:
             if isinstance(given, Replayed):
-                self._parts[k] = _part(levels, given)
+                self._parts[k] = self._part(levels, given)
                 place[:] = 0, given.first, 0, given.messages.end.size, 0
                 return
             book = given.book
@@ -220,6 +239,6 @@ class Player:
         # Ended: it has no next message, and needs none.
         place[_COUNT] = -1
 
-
-def _part(levels: Levels, block: Replayed) -> _Part:
-    return _Part(levels, block.messages, block.verified, block.clock_ns, block.changes)
+    def _part(self, levels: Levels, block: Replayed) -> _Part:
+        shown = block.changes if self._shows_changes else None
+        return _Part(levels, block.messages, block.verified, block.clock_ns, block.changes, shown)

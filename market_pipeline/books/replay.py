@@ -17,7 +17,14 @@ from market_pipeline.books import changes as log
 from market_pipeline.books import cursor as at
 from market_pipeline.books import registers as reg
 from market_pipeline.books.boundaries import message_starts
-from market_pipeline.books.changes import Changes, Log, LoggedMessages, log_messages
+from market_pipeline.books.change_log import (
+    Changes,
+    Log,
+    LoggedMessages,
+    room_for_changes,
+    room_for_messages,
+)
+from market_pipeline.books.changes import log_messages
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.levels import ASK, BID, WINDOW, Levels, base_ticks
@@ -87,7 +94,7 @@ class Replayed:
     @classmethod
     def empty(cls) -> Self:
         """No message."""
-        messages, changes = log.room_for_messages(0), log.room_for_changes(0)
+        messages, changes = room_for_messages(0), room_for_changes(0)
         return cls(0, messages, np.empty(0, np.bool_), np.empty(0, np.int64), changes)
 
 
@@ -136,6 +143,8 @@ class Replay(Rebuild):
         first: The number of that message in its day.
         start: The state before that message; None for an empty book.
         clock_ns: What the receipt clock stands at before it; None for nothing.
+        levels_only: Whether changes say only what leads to the book, which is faster; see
+            `books.change_log.Log`.
     """
 
     def __init__(
@@ -148,6 +157,7 @@ class Replay(Rebuild):
         first: int = 0,
         start: RebuildState | None = None,
         clock_ns: int | None = None,
+        levels_only: bool = False,
     ) -> None:
         super().__init__(price_scale, size_scale, options, start=start)
         self._options = self._options._replace(
@@ -156,8 +166,11 @@ class Replay(Rebuild):
         self._published = _Published(published)
         self._first = first - self.figures["messages"]
         self._clock_ns = _NO_CLOCK if clock_ns is None else clock_ns
-        self._shadow = Levels._make(column.copy() for column in self._levels)
-        self._log = Log(log.room_for_messages(_MESSAGE_ROOM), log.room_for_changes(_CHANGE_ROOM))
+        self._shadow = self._levels
+        if not levels_only:
+            self._shadow = Levels._make(column.copy() for column in self._levels)
+        changes = room_for_changes(_CHANGE_ROOM, levels_only=levels_only)
+        self._log = Log(room_for_messages(_MESSAGE_ROOM), changes, levels_only)
         self._place = log.new_place(self._registers)
         self._before: tuple[int, int] | None = None
         self._first_row = 0
@@ -241,6 +254,9 @@ class Replay(Rebuild):
 
     def _move_window(self, more: int) -> None:
         super()._move_window(more)
+        if self._log.levels_only:
+            self._shadow = self._levels
+            return
         bids, asks = (export_side(self._shadow, side) for side in (BID, ASK))
         window = int(self._levels.meta[WINDOW])
         centre = int(base_ticks(self._levels.meta)) + window // 2
@@ -249,7 +265,8 @@ class Replay(Rebuild):
     def _enlarge(self, rows: int) -> None:
         """Makes room for so many changes beyond those under way, and some."""
         written = int(self._place[log.CHANGES])
-        changes = log.room_for_changes(2 * (written + rows + _SPARE_ROOM))
+        room = 2 * (written + rows + _SPARE_ROOM)
+        changes = room_for_changes(room, levels_only=self._log.levels_only)
         before: tuple[ColumnArray, ...] = self._log.changes
         after: tuple[ColumnArray, ...] = changes
         for old, new in zip(before, after, strict=True):

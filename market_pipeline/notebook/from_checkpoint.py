@@ -92,10 +92,10 @@ def replayed(rows: Sequence[PublishedRow], settings: Settings) -> Iterator[Book]
             book = _snapshot(row, day, scales)
         else:
             if replay is None or row.message - replay.message > _WORTH_A_START:
-                replay = DayReplay(day, row.message + 1)
+                replay = DayReplay(day, row.message + 1, levels_only=True)
                 if replay.message > row.message and not _is_after(replay.book(), row):
                     # A snapshot began the book again between the message and the checkpoint.
-                    replay = DayReplay(day, row.message)
+                    replay = DayReplay(day, row.message, levels_only=True)
             for _ in replay.until(row.message):
                 pass
             book = replay.book()

@@ -111,6 +111,7 @@ def replay(
     *,
     on_message: OnMessage,
     state: _State,
+    changes: bool = ...,
     data_dir: Path | str | None = ...,
 ) -> _State: ...
 
@@ -123,6 +124,7 @@ def replay(
     depth: int | None = 20,
     on_message: OnMessage | None = None,
     state: object = None,
+    changes: bool = False,
     data_dir: Path | str | None = None,
 ) -> object:
     """The messages of published days with the book after each, over day borders, in bounded memory.
@@ -141,6 +143,9 @@ def replay(
             to stop there, else False. `message` is a `books.player.Message`, `levels` the whole
             book (`books.levels.Levels`), which it must not change.
         state: What `on_message` is given and may write to: an array, or a tuple of arrays.
+        changes: Whether `on_message` reads the `changes` of its message; without it they are None,
+            which numba refuses to compile the reading of, and 1.4 to 1.6 times as many messages
+            are played in the same time.
         data_dir: The data folder; by default the one of the settings in force.
 
     Returns:
@@ -166,19 +171,20 @@ def replay(
             expected="0 or more",
             found=str(depth),
         )
-    sources = [_days(each, from_ns, until_ns, settings) for each in ids]
+    is_asked = changes and on_message is not None
+    sources = [_days(each, from_ns, until_ns, settings, changes=is_asked) for each in ids]
     if on_message is not None:
-        Player(sources, on_message, state, from_ns, until_ns).play()
+        Player(sources, on_message, state, from_ns, until_ns, shows_changes=changes).play()
         return state
     return _messages(ids, sources, from_ns, until_ns, depth)
 
 
 def _days(
-    instrument: str, from_ns: int, until_ns: int, settings: Settings
+    instrument: str, from_ns: int, until_ns: int, settings: Settings, *, changes: bool
 ) -> Iterator[Start | Replayed]:
     """The messages of an instrument's days, each day after the book it begins with."""
     for day, message in days_between(instrument, from_ns, until_ns, settings):
-        day_replay = DayReplay(day, message)
+        day_replay = DayReplay(day, message, levels_only=not changes)
         yield Start(day_replay.book())
         yield from day_replay.until()
 

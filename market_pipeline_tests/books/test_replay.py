@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from market_pipeline.books import rebuild as driver
 from market_pipeline.books import replay as replays
-from market_pipeline.books.changes import Change
+from market_pipeline.books.change_log import Change
 from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.levels import empty_levels
 from market_pipeline.books.rebuild import Rebuild, RebuildOptions
@@ -61,9 +61,16 @@ def played(blocks: list[Replayed]) -> Iterator[tuple[dict, dict, list]]:
             for n in range(start, end):
                 if block.changes.kind[n] in (Change.OLD_MESSAGE, Change.REFUSED):
                     continue
-                side = book[bool(block.changes.is_bid[n])]
+                side = book[is_bid := bool(block.changes.is_bid[n])]
                 price, size = int(block.changes.price_ticks[n]), int(block.changes.size_lots[n])
-                assert side.pop(price, 0) == block.changes.before_lots[n]
+                if block.changes.kind[n] == Change.CLEARED:
+                    for level in list(side):
+                        if (size <= level <= price) if is_bid else (price <= level <= size):
+                            del side[level]
+                    continue
+                before = side.pop(price, 0)
+                if block.changes.before_lots.size:
+                    assert before == block.changes.before_lots[n]
                 if size:
                     side[price] = size
             yield dict(book[True]), dict(book[False]), kinds
@@ -74,8 +81,8 @@ def levels(prices: np.ndarray, sizes: np.ndarray) -> dict[int, int]:
     return dict(zip(prices.tolist(), sizes.tolist(), strict=True))
 
 
-def replay(feed: Feed, options: RebuildOptions, rows: PublishedRows, cuts=(), together=2):
-    engine = Replay(ONE, ONE, options, cut(rows, 3))
+def replay(feed: Feed, options: RebuildOptions, rows: PublishedRows, cuts=(), together=2, **how):
+    engine = Replay(ONE, ONE, options, cut(rows, 3), **how)
     engine.open(feed.deltas(cuts), feed.books(together))
     return engine
 
@@ -122,6 +129,22 @@ class TestTheLog:
                 True: levels(frame.bid_price_ticks, frame.bid_size_lots),
                 False: levels(frame.ask_price_ticks, frame.ask_size_lots),
             }
+
+    @settings(max_examples=100)
+    @given(split_gaps(), options, cuts, st.integers(1, 3))
+    def test_of_levels_only(self, feed, options, cuts, together):
+        """Without who changed what from what, the log leads to the same book after each message."""
+        rows, _ = rebuilt(feed, options)
+        whole, levels_only = (
+            [
+                book[:2]
+                for book in played(
+                    list(replay(feed, options, rows, cuts, together, levels_only=only).until())
+                )
+            ]
+            for only in (False, True)
+        )
+        assert whole == levels_only
 
     @settings(max_examples=100)
     @given(split_gaps(), options, cuts)

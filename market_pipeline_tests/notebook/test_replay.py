@@ -3,13 +3,18 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+from numba.core.errors import TypingError
 
 from market_pipeline import books_at, replay
+from market_pipeline.books.change_log import Change
+from market_pipeline.books.levels import ASK, BID
+from market_pipeline.books.walk import level_at_or_after
 from market_pipeline.errors import DomainError, MissingDataError
 from market_pipeline_tests.notebook.conftest import FAULTY, NEXT, QUIET, Market
 
 pytestmark = pytest.mark.slow
 NS = 10**9
+MESSAGE = int(Change.MESSAGE)
 ALL = ("2025-03-05T00:00:00Z", "2025-03-07T00:00:00Z")
 FAULTS = ("2025-03-03T00:00:00Z", "2025-03-04T00:00:00Z")
 
@@ -33,6 +38,20 @@ def count(state, message, levels):
     state[0] += 1
     state[1] += message.sequence_number
     return state[0] == state[2]
+
+
+def measure(state, message, levels):
+    """Counts messages, levels that are not what their last change made them, and changes."""
+    state[0] += 1
+    changes = message.changes
+    for n in range(message.first, message.end):
+        state[2] += changes.size_lots[n] != changes.before_lots[n]
+        if n + 1 == message.end and changes.kind[n] == MESSAGE:
+            side = BID if changes.is_bid[n] else ASK
+            key = -changes.price_ticks[n] if changes.is_bid[n] else changes.price_ticks[n]
+            found, size = level_at_or_after(levels, side, key)
+            state[1] += changes.size_lots[n] != (size if found == key else 0)
+    return False
 
 
 class TestReplay:
@@ -84,6 +103,20 @@ class TestReplay:
         state = np.array([0, 0, 5])
         replay(*ask, on_message=count, state=state, data_dir=market.data_dir)
         assert [5, sum(row[1] for row in rows[:5])] == state[:2].tolist()
+
+    def test_changes(self, market: Market):
+        """A callback that asks for changes is shown those that lead from each book to the next."""
+        rows = published(market, QUIET, NEXT)
+        ask = {"on_message": measure, "data_dir": market.data_dir, "changes": True}
+        state = replay(market.instrument.id, *ALL, state=np.zeros(3, np.int64), **ask)
+        assert [len(rows), 0] == state[:2].tolist()
+        assert state[2] > len(rows)
+
+    def test_changes_that_are_not_asked_for(self, market: Market):
+        """A callback that reads changes nobody asked for is refused when it is compiled."""
+        ask = {"on_message": measure, "state": np.zeros(3, np.int64), "data_dir": market.data_dir}
+        with pytest.raises(TypingError, match="none"):
+            replay(market.instrument.id, *ALL, **ask)
 
 
 class TestRefusals:

@@ -83,6 +83,7 @@ class DayReplay:
     Args:
         day: A day that was rebuilt from its deltas.
         message: The number, in the day from 0, of the first message that is asked for.
+        levels_only: As for `Replay`.
 
     Raises:
         MissingDataError: The day was published from its snapshots and has no messages.
@@ -90,7 +91,7 @@ class DayReplay:
         LakeFileError, SchemaError: A raw file cannot be read.
     """
 
-    def __init__(self, day: PublishedDay, message: int = 0) -> None:
+    def __init__(self, day: PublishedDay, message: int = 0, *, levels_only: bool = False) -> None:
         record = day.record
         if record.is_of_snapshots:
             raise MissingDataError(
@@ -116,6 +117,7 @@ class DayReplay:
             first=first,
             start=self._state(first),
             clock_ns=self._clock_before(first),
+            levels_only=levels_only,
         )
         self._is_open = False
 
