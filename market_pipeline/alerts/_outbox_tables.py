@@ -8,7 +8,11 @@ __all__ = ["make_tables"]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (run_id TEXT PRIMARY KEY) STRICT;
-CREATE TABLE IF NOT EXISTS findings (subject TEXT PRIMARY KEY, finding TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS findings (
+    subject TEXT PRIMARY KEY,
+    finding TEXT NOT NULL,
+    alert TEXT
+) STRICT;
 CREATE TABLE IF NOT EXISTS deliveries (
     id INTEGER PRIMARY KEY,
     alert_id TEXT NOT NULL,
@@ -38,6 +42,9 @@ ALTER TABLE deliveries ADD COLUMN put_in_s REAL NOT NULL DEFAULT 0;
 UPDATE deliveries SET put_in_s = changed_s;
 INSERT OR IGNORE INTO receivers (target, sent_s)
     SELECT target, max(changed_s) FROM deliveries WHERE state = 'sent' GROUP BY target;
+""",
+    ("findings", "alert"): """
+ALTER TABLE findings ADD COLUMN alert TEXT;
 """,
     ("receivers", "not_before_s"): """
 ALTER TABLE receivers ADD COLUMN not_before_s REAL NOT NULL DEFAULT 0;

@@ -15,7 +15,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
@@ -38,10 +38,13 @@ _MOST_DUE = 1_000
 """No turn sends so many; a receiver that is down for weeks does not fill the memory."""
 _PUT_IN = "INSERT OR IGNORE INTO deliveries (alert_id, target, alert, changed_s, put_in_s) "
 _NOTE_FINDING = """
-INSERT INTO findings VALUES (?, ?)
-ON CONFLICT (subject) DO UPDATE SET finding = excluded.finding WHERE finding <> excluded.finding
+INSERT INTO findings VALUES (:subject, :finding, :alert)
+ON CONFLICT (subject) DO UPDATE SET finding = excluded.finding, alert = excluded.alert
+WHERE finding <> excluded.finding
 """
-_END_FINDING = "DELETE FROM findings WHERE subject = ? AND finding = ?"
+_END_FINDING = "DELETE FROM findings WHERE subject = :subject AND finding = :finding"
+_HOLDS_ALERTS = "alertmanager"
+"""The kind of receivers that hold an alert in force; others are told once, and take it as past."""
 _COLUMNS = "id, target, alert, state, attempts, next_attempt_s, changed_s, error, put_in_s"
 # A time of before that lies ahead is of a clock that was set back since.
 _DUE = "state = 'waiting' AND (next_attempt_s <= :now_s OR changed_s > :now_s)"
@@ -172,7 +175,8 @@ class Outbox:
             alerts: What was found; the end of something is new if that was in force.
             targets: The names of the receivers.
             now_s: Unix time.
-            passed: Subjects of which nothing is in force any more.
+            passed: Subjects of which nothing is in force any more; who holds alerts in force is
+                sent the end of what was.
             run_id: The run that all this is about; one that was taken before adds nothing.
 
         Returns:
@@ -184,20 +188,22 @@ class Outbox:
                 taken = connection.execute("INSERT OR IGNORE INTO runs VALUES (?)", [run_id])
                 if not taken.rowcount:
                     return 0
-            connection.executemany(
-                "DELETE FROM findings WHERE subject = ?", [(subject,) for subject in passed]
-            )
+            holders = [each for each in targets if each.partition("-")[0] == _HOLDS_ALERTS]
+            for subject in passed:
+                if (before := _in_force(connection, subject)) is not None:
+                    _put_in(connection, _ended(before, now_s), holders, now_s)
+                connection.execute("DELETE FROM findings WHERE subject = ?", [subject])
             for alert in alerts:
+                before = _in_force(connection, alert.subject)
                 note = _NOTE_FINDING if alert.ended_ns is None else _END_FINDING
-                changed = connection.execute(note, (alert.subject, alert.finding))
-                if changed.rowcount:
-                    new += 1
-                    text = json.dumps(msgspec.to_builtins(alert))
-                    alert_id = hashlib.sha256(text.encode()).hexdigest()
-                    connection.executemany(
-                        _PUT_IN + "VALUES (?, ?, ?, ?, ?)",
-                        [(alert_id, target, text, now_s, now_s) for target in targets],
-                    )
+                values = {"subject": alert.subject, "finding": alert.finding, "alert": _text(alert)}
+                if not connection.execute(note, values).rowcount:
+                    continue
+                new += 1
+                if before is not None and before.severity != alert.severity:
+                    # To who holds them the two are different alerts.
+                    _put_in(connection, _ended(before, now_s), holders, now_s)
+                _put_in(connection, alert, targets, now_s)
         return new
 
     def receivers_due(self, now_s: float) -> list[str]:
@@ -357,3 +363,30 @@ class Outbox:
                 "away, and what waits in it is lost.",
                 file=self.path,
             ) from error
+
+
+def _text(alert: Alert) -> str:
+    return json.dumps(msgspec.to_builtins(alert))
+
+
+def _put_in(
+    connection: sqlite3.Connection, alert: Alert, targets: Sequence[str], now_s: float
+) -> None:
+    text = _text(alert)
+    alert_id = hashlib.sha256(text.encode()).hexdigest()
+    connection.executemany(
+        _PUT_IN + "VALUES (?, ?, ?, ?, ?)",
+        [(alert_id, target, text, now_s, now_s) for target in targets],
+    )
+
+
+def _in_force(connection: sqlite3.Connection, subject: str) -> Alert | None:
+    """What is in force of a subject; None also where an earlier version has noted it."""
+    rows = connection.execute("SELECT alert FROM findings WHERE subject = ?", [subject]).fetchall()
+    with suppress(msgspec.DecodeError):
+        return next((_alert.decode(text) for (text,) in rows if text is not None), None)
+    return None
+
+
+def _ended(alert: Alert, now_s: float) -> Alert:
+    return replace(alert, ended_ns=max(round(now_s * 1e9), alert.at_ns))

@@ -162,6 +162,7 @@ class Derived:
             self.handover.waiting,
             self.handover.dropped,
         )
+        status.derived_share = self.handover.share
         status.switched_off = {name: str(error) for name, error in self.pipeline.failed.items()}
         for name, queue in self.pipeline.queues.items():
             sink = self.pipeline.sinks[name]
@@ -169,7 +170,7 @@ class Derived:
             commits, failures = (getattr(sink, each, 0) for each in ("commits", "failures"))
             status.sinks[name] = SinkStatus(
                 *(self.pipeline.written[name], queue.dropped, len(queue), queue.blocked_s),
-                *(commits, failures, self.pipeline.paces[name].blocked_s),
+                *(commits, failures, self.pipeline.paces[name].blocked_s, queue.share),
             )
         status.conflated = self.pipeline.conflated
         for symbol, each in self.books.items():

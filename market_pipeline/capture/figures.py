@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from market_pipeline.capture.status import SinkStatus, Status, StreamStatus
+from market_pipeline.quality.intervals import NS_PER_SECOND
 from market_pipeline.telemetry.metrics import capture_table as table
 from market_pipeline.telemetry.metrics.metric import Metric
 from market_pipeline.telemetry.metrics.recording import flush, record
@@ -44,6 +45,13 @@ class StatusFigures:
         self._now(table.CAPTURE_QUEUE, status.derived_waiting, queue="books")
         self._now(table.CAPTURE_CLOCK, _seconds(status.offset_ms))
         self._now(table.CAPTURE_FREE, status.free_bytes)
+        self._now(table.CAPTURE_QUEUE_SHARE, status.derived_share, queue="books")
+        self._now(table.CAPTURE_STATUS, status.wall_ns / NS_PER_SECOND)
+        flush()
+
+    def ended(self) -> None:
+        """Records that nobody is to miss the capture: it has ended as it was asked to."""
+        self._now(table.CAPTURE_STATUS, 0.0)
         flush()
 
     def _stream(self, name: str, stream: StreamStatus) -> None:
@@ -66,6 +74,7 @@ class StatusFigures:
         self._grown(table.SINK_BLOCKED, sink.blocked_s, sink=name)
         self._grown(table.CAPTURE_DROPS, sink.dropped, reason=f"sink_{name}")
         self._now(table.CAPTURE_QUEUE, sink.waiting, queue=f"sink_{name}")
+        self._now(table.CAPTURE_QUEUE_SHARE, sink.share, queue=f"sink_{name}")
 
     def _grown(self, metric: Metric, value: float, **attributes: str) -> None:
         """Records by how much a count is above its highest so far, and at first also nothing.

@@ -58,6 +58,11 @@ class BoundedQueue(Generic[Item]):
         return len(self._items)
 
     @property
+    def share(self) -> float:
+        """How full it is."""
+        return len(self._items) / self.capacity
+
+    @property
     def is_pressed(self) -> bool:
         """Whether it was 80 % full, and has not been down to 50 % since."""
         return self._is_pressed
@@ -139,6 +144,11 @@ class Handover(Generic[Item]):
         """Items that were not taken yet."""
         with self._lock:
             return sum(map(len, self._batches))
+
+    @property
+    def share(self) -> float:
+        """How full it is, by its batches."""
+        return len(self._batches) / self._capacity
 
     @property
     def has_room(self) -> bool:

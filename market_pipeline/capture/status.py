@@ -75,6 +75,7 @@ class SinkStatus(msgspec.Struct):
         blocked_s: For how long books and bars waited for it.
         commits, failures: How often it put rows where they are safe, and could not.
         paced_s: For how long rows waited for its rows a second.
+        share: How full its queue is.
     """
 
     written: int = 0
@@ -84,6 +85,7 @@ class SinkStatus(msgspec.Struct):
     commits: int = 0
     failures: int = 0
     paced_s: float = 0.0
+    share: float = 0.0
 
 
 class Status(msgspec.Struct):
@@ -104,6 +106,7 @@ class Status(msgspec.Struct):
         disk: Why nothing can be written; empty if it can.
         derived_waiting, derived_dropped: Frames that wait for books and bars, and that these never
             had because they were too slow; all are recorded.
+        derived_share: How full their queue is.
         conflated: Best quotes that no sink was given, as a later one was while a sink was behind.
         snapshots_held_s: For how long REST snapshots were put off because books or sinks were
             behind.
@@ -131,6 +134,7 @@ class Status(msgspec.Struct):
     disk: str = ""
     derived_waiting: int = 0
     derived_dropped: int = 0
+    derived_share: float = 0.0
     conflated: int = 0
     snapshots_held_s: float = 0.0
     verified_share: float | None = None

@@ -115,6 +115,7 @@ def _recorded(settings: Settings, seconds: float | None, *, as_json: bool) -> in
         begin(settings, "capture")
         asyncio.run(_record(recorder, view, reports, seconds, settings.capture.status_seconds))
         sign.stop()
+        reports.ended()
     if view.is_stuck:  # at its end the interpreter would wait for whoever is to read the output
         os._exit(1 if recorder.status.gaps else 0)
     return recorder.status.gaps
@@ -215,6 +216,10 @@ class _Reports:
         if last or time.monotonic() - self._recorded_s >= EVERY_S:
             self._recorded_s = time.monotonic()
             self._figures.look(status)
+
+    def ended(self) -> None:
+        """Records that the recording has ended as it was asked to."""
+        self._figures.ended()
 
 
 class _View:

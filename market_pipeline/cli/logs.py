@@ -19,6 +19,9 @@ __all__ = ["logs"]
 
 _STYLES = {"debug": "dim", "warning": "yellow", "error": "red", "critical": "bold red"}
 
+# JSON may hold them as they are, and terminals obey some of them.
+_ESCAPED = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
+
 
 def logs(
     run: Annotated[
@@ -64,7 +67,7 @@ def logs(
     out = console()
     for text, line in found:
         if as_json:
-            typer.echo(text)
+            typer.echo(text.translate(_ESCAPED))
         else:
             for part in _shown(line):
                 out.print(part, highlight=False, soft_wrap=True)

@@ -20,7 +20,14 @@ from market_pipeline.config.transport import addresses_spoken_to
 from market_pipeline.doctor.finding import Finding
 from market_pipeline.errors import SettingsError
 
-__all__ = ["Expiry", "certificates", "check_expiries", "session_of_store", "token_for_vault"]
+__all__ = [
+    "Expiry",
+    "certificates",
+    "check_bundles",
+    "check_expiries",
+    "session_of_store",
+    "token_for_vault",
+]
 
 _PORTS = {"https": 443, "wss": 443, "smtps": 465}
 """Those whose certificate is shown first, before anything is sent."""
@@ -80,18 +87,10 @@ def certificates(settings: Settings) -> list[Expiry]:
     Who does not answer within five seconds is passed over: others find that out. Nothing is sent
     but a greeting, and of a certificate only its end counts.
     """
-    capture, secrets = settings.capture, settings.secrets
-    files = {
-        "lake_ca_bundle": settings.lake_ca_bundle,
-        "alert_ca_bundle": settings.alert_ca_bundle,
-        "telemetry_ca_bundle": settings.telemetry_ca_bundle,
-        "capture__ca_bundle": capture.ca_bundle,
-        "secrets__ca_bundle": secrets.ca_bundle,
-    }
     found = [
         Expiry("certificate", name, f"an authority in PIPELINE_{name.upper()}", at_s)
-        for name, path in files.items()
-        if path is not None and (at_s := _first_end(path)) is not None
+        for name, path in _bundles(settings).items()
+        if (at_s := _first_end(path)) is not None
     ]
     wanted = [
         (name, f"the certificate of address {number} in PIPELINE_{name.upper()}", address)
@@ -109,6 +108,17 @@ def certificates(settings: Settings) -> list[Expiry]:
     for thread in threads:  # a name that is looked up for longer is left behind
         thread.join(max(until_s - time.monotonic(), 0))
     return [*found]
+
+
+def check_bundles(settings: Settings) -> Iterator[Finding]:
+    """Can each file of authorities be read? Without it nobody who is to be trusted by it is."""
+    for name, path in _bundles(settings).items():
+        if _first_end(path) is None:
+            yield (
+                "error",
+                f"PIPELINE_{name.upper()}: {path} cannot be read as certificates in PEM",
+                "Put the authority's certificates there, each whole from BEGIN to END.",
+            )
 
 
 def session_of_store() -> list[Expiry]:
@@ -163,8 +173,20 @@ def _look(setting: str, text: str, address: str, found: list[Expiry]) -> None:
             found.append(Expiry("certificate", setting, text, min(_ends(pem.encode()))))
 
 
+def _bundles(settings: Settings) -> dict[str, Path]:
+    """The files of authorities, by the settings that name them."""
+    files = {
+        "lake_ca_bundle": settings.lake_ca_bundle,
+        "alert_ca_bundle": settings.alert_ca_bundle,
+        "telemetry_ca_bundle": settings.telemetry_ca_bundle,
+        "capture__ca_bundle": settings.capture.ca_bundle,
+        "secrets__ca_bundle": settings.secrets.ca_bundle,
+    }
+    return {name: path for name, path in files.items() if path is not None}
+
+
 def _first_end(path: Path) -> float | None:
-    """When the first of the certificates in a file ends; None where it holds none."""
+    """When the first of the certificates in a file ends; None where one cannot be read."""
     with suppress(OSError, ValueError):
         return min(_ends(path.read_bytes()))
     return None

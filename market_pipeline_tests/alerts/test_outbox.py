@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,38 @@ class TestTake:
             outbox.take(interrupted(), TARGETS, now_s=5.0, run_id="run-1")
 
         assert 1 == outbox.take([an_alert()], TARGETS, now_s=5.0, run_id="run-1")
+
+
+class TestEnds:
+    TARGETS = ("alertmanager-1", "log")
+
+    def ends(self, outbox: Outbox) -> list[tuple[str, str, int | None]]:
+        """What waits, the oldest first: for whom, how bad, and when it was over."""
+        return [
+            (each.target, each.alert.severity, each.alert.ended_ns)
+            for each in reversed(outbox.deliveries())
+        ]
+
+    def test_a_check_that_passes_again(self, outbox: Outbox):
+        """Who holds alerts in force is sent the end of what was, once; others are not."""
+        outbox.take([an_alert(at_ns=1)], self.TARGETS, now_s=5.0)
+        passed = [an_alert().subject, an_alert(check="skew").subject]
+        for now_s in (6.0, 7.0):
+            assert 0 == outbox.take([], self.TARGETS, passed=passed, now_s=now_s)
+
+        begun = [(target, "WARN", None) for target in self.TARGETS]
+        assert [*begun, ("alertmanager-1", "WARN", 6_000_000_000)] == self.ends(outbox)
+        begin, end = (outbox.deliveries()[at].alert for at in (2, 0))
+        assert replace(begin, ended_ns=6_000_000_000) == end
+
+    def test_another_severity(self, outbox: Outbox):
+        """The severity is one of the labels: what was is over, and something else begins."""
+        for severity in ("WARN", "ERROR"):
+            outbox.take([an_alert(severity=severity)], self.TARGETS[:1], now_s=5.0)
+
+        assert [("WARN", False), ("WARN", True), ("ERROR", False)] == [
+            (severity, ended is not None) for _, severity, ended in self.ends(outbox)
+        ]
 
 
 @settings(max_examples=15, deadline=None)
@@ -200,13 +233,17 @@ class TestStandings:
         ] == upgraded.standings()
 
     def test_an_outbox_without_the_time_a_receiver_asked_for(self, outbox: Outbox):
-        """One of an earlier version is taken over: no receiver asked for any."""
+        """One of an earlier version is taken over: no receiver asked for any, nothing is ended."""
         outbox.take([an_alert()], ["log"], now_s=5.0)
         outbox.mark(*outbox.due("log", 5.0), "waiting", now_s=6.0, error="x", not_before_s=9.0)
         with closing(sqlite3.connect(outbox.path)) as connection:
             connection.execute("ALTER TABLE receivers DROP COLUMN not_before_s")
+            connection.execute("ALTER TABLE findings DROP COLUMN alert")
 
-        assert ["log"] == Outbox(Warehouse(outbox.path.parents[1])).receivers_due(7.0)
+        upgraded = Outbox(Warehouse(outbox.path.parents[1]))
+        assert ["log"] == upgraded.receivers_due(7.0)
+        upgraded.take([], ["alertmanager-1"], passed=[an_alert().subject], now_s=8.0)
+        assert 1 == len(upgraded.deliveries())
 
 
 class TestFile:

@@ -10,7 +10,11 @@ from market_pipeline.config.capture import CaptureSettings
 from market_pipeline.config.settings import load_settings
 from market_pipeline.sources.venues.binance import BINANCE_SPOT
 from market_pipeline.telemetry.bridge.sums import Bridge
-from market_pipeline.telemetry.metrics.capture_table import CAPTURE_FAILOVER, SINK_COMMIT_DURATION
+from market_pipeline.telemetry.metrics.capture_table import (
+    CAPTURE_FAILOVER,
+    CAPTURE_STATUS,
+    SINK_COMMIT_DURATION,
+)
 from market_pipeline.telemetry.metrics.recording import begin
 from market_pipeline_tests.telemetry.figures import names_of
 
@@ -28,6 +32,7 @@ def test_states_become_figures(tmp_path: Path):
     stream.frames, stream.verified_s, stream.gap_s, status.waiting = 7, 4.0, 5.0, 3
     figures.look(status)
     stream.verified_s = 12.0
+    status.derived_share, status.wall_ns = 0.75, 5_000_000_000
     figures.look(status)
     begin(load_settings(data_dir=tmp_path, metrics=False), "capture")
 
@@ -56,6 +61,23 @@ def test_states_become_figures(tmp_path: Path):
         value("capture.queue", queue="disk"),
         value("capture.lag", quantile="0.99"),
     )
+    assert (0.75, 5.0) == (
+        value("capture.queue_share", queue="books"),
+        value("capture.status_timestamp"),
+    )
+
+
+def test_an_end_as_asked_is_no_loss(tmp_path: Path):
+    """The time of the last state becomes one that no rule takes for a capture that is gone."""
+    begin(load_settings(data_dir=tmp_path), "capture")
+    figures = StatusFigures("BINANCE")
+    figures.look(Status(5_000_000_000))
+    figures.ended()
+    begin(load_settings(data_dir=tmp_path, metrics=False), "capture")
+    bridge = Bridge(tmp_path / "metrics")
+    bridge.update()
+    (series,) = dict(bridge.families(0))[CAPTURE_STATUS.name].series.values()
+    assert 0.0 == series.value
 
 
 def test_a_failover_has_its_seconds(tmp_path: Path):

@@ -95,6 +95,7 @@ class TestQueue:
             for item in range(8):
                 await queue.put(item)
                 seen.append(queue.is_pressed)
+            assert 0.8 == queue.share
             for _ in range(3):
                 await queue.get()
                 seen.append(queue.is_pressed)

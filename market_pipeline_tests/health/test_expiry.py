@@ -12,6 +12,7 @@ from market_pipeline.config.settings import load_settings
 from market_pipeline.health.expiry import (
     Expiry,
     certificates,
+    check_bundles,
     check_expiries,
     session_of_store,
     token_for_vault,
@@ -37,6 +38,11 @@ def test_certificates_of_servers_and_files(tmp_path: Path):
             lake_ca_bundle=made.key,  # no certificate
         )
         found = certificates(settings)
+    ((status, text, _),) = check_bundles(settings)
+    assert (
+        "error",
+        f"PIPELINE_LAKE_CA_BUNDLE: {made.key} cannot be read as certificates in PEM",
+    ) == (*(status, text),)
     assert [] == asked
     assert [
         ("alert_ca_bundle", "an authority in PIPELINE_ALERT_CA_BUNDLE"),

@@ -51,6 +51,13 @@ CAPTURE_LATE_TRADES = _metric(
     "venue stream",
     "Trades left out of bars, as they came after these were closed.",
 )
+CAPTURE_STATUS = _metric(
+    "capture.status_timestamp",
+    "gauge",
+    "s",
+    "venue",
+    "Unix time of the last state of a capture that was recorded; 0 once it has ended as asked.",
+)
 CAPTURE_CONNECTIONS = _metric(
     "capture.connections",
     "gauge",
@@ -102,6 +109,14 @@ CAPTURE_QUEUE = _metric(
     "{item}",
     "venue queue",
     "What waits: frames for the disk, frames for books, batches for each sink.",
+    stale_s=_LIVE_S,
+)
+CAPTURE_QUEUE_SHARE = _metric(
+    "capture.queue_share",
+    "gauge",
+    "1",
+    "venue queue",
+    "How full the queue before the books and before each sink is.",
     stale_s=_LIVE_S,
 )
 CAPTURE_DROPS = _metric(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import signal
@@ -11,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from market_pipeline.cli.app import app
 from market_pipeline.config.settings import load_settings
 from market_pipeline.scrub.scrubber import learn
 from market_pipeline.telemetry.logs import process_log
@@ -37,6 +40,16 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 def lines(folder: Path) -> list[Line]:
     return [decode(line) for path in log_files(folder) for line in path.read_bytes().splitlines()]
+
+
+def test_no_control_character_is_printed(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """`logs --json` writes out what a terminal may obey; read as JSON it is what was logged."""
+    monkeypatch.setenv("PIPELINE_DATA_DIR", str(folder.parent))
+    text = "a\x1b\x7f\x80\x9b31mb é"
+    with about(run="r1"):
+        LOG.info("%s", text)
+    printed = CliRunner().invoke(app, ["logs", "--run", "r1", "--json"]).output
+    assert (text, True) == (json.loads(printed)["message"], printed.strip().isprintable())
 
 
 def test_a_line_says_what_it_is_about(folder: Path):
