@@ -44,7 +44,7 @@ WHERE finding <> excluded.finding
 """
 _END_FINDING = "DELETE FROM findings WHERE subject = :subject AND finding = :finding"
 _HOLDS_ALERTS = "alertmanager"
-"""The kind of receivers that hold an alert in force; others are told once, and take it as past."""
+"""The kind of receivers that hold an alert in force; others get each once, and hold nothing."""
 _COLUMNS = "id, target, alert, state, attempts, next_attempt_s, changed_s, error, put_in_s"
 # A time of before that lies ahead is of a clock that was set back since.
 _DUE = "state = 'waiting' AND (next_attempt_s <= :now_s OR changed_s > :now_s)"
