@@ -1,11 +1,12 @@
-"""The loaders of Python as table macros of the catalogue, for those who ask in SQL."""
+"""What Python loads of the tables as table macros of the catalogue, for those who ask in SQL."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from market_pipeline.books.flags import INVALIDATING
-from market_pipeline.books.tables import BBO, BOOK_TRADES, DEPTH
+from market_pipeline.books.state import DEPTH_LEVELS
+from market_pipeline.books.tables import BBO, BOOK_TRADES, DEPTH, MARKET_EVENTS
 from market_pipeline.metrics.contract_states import BOOK_FUNDING, BOOK_OPEN_INTEREST
 from market_pipeline.metrics.tables import BARS, BOOK_METRICS, INFORMATION_BARS
 from market_pipeline.warehouse.tables import Macro, Table
@@ -71,6 +72,43 @@ def _with_contract(name: str, loader: Macro, choice: str, instant_ns: str) -> Ma
     )
 
 
+def _depth_matrix() -> Macro:
+    """The last depth of each interval as cells of time and price, as `notebook.sampled` has it."""
+    levels = ", ".join(
+        f"{{is_bid: {side == 'bid'}, price_ticks: {side}_{level}_price_ticks, "
+        f"size: {side}_{level}_size, is_confirmed: {side}_levels_confirmed > {level}}}"
+        for side in ("bid", "ask")
+        for level in range(DEPTH_LEVELS)
+    )
+    interval = "exchange, symbol, dt, ts_interval_ns, price_multiplier, price_divisor"
+    every = "round(every_seconds * 1e9)::BIGINT"
+    # The rows of a day come in the order of its file, which the number without an order keeps.
+    rows = (
+        "SELECT *, row_number() OVER () AS place FROM load_depth("
+        "instruments, first_day, last_day := last_day, valid_only := valid_only)"
+    )
+    last = (
+        f"SELECT {interval}, unnest(arg_max([{levels}], place)) AS level FROM (SELECT *, "
+        f"ts_receipt_ns // {every} * {every} AS ts_interval_ns FROM ({rows})) GROUP BY {interval}"
+    )
+    cell = "level.price_ticks // step_ticks * step_ticks"
+    return Macro(
+        "depth_matrix",
+        "The depth by time and price as a heat map draws it: of each interval the last row of "
+        "books.depth, its levels added up by steps of the price; confirmed_only leaves out levels "
+        "that no snapshot confirmed.",
+        "instruments, first_day, last_day := NULL, every_seconds := 60, step_ticks := 1, "
+        "confirmed_only := false, valid_only := true",
+        "SELECT exchange, symbol, dt, ts_interval_ns, level.is_bid AS is_bid, "
+        f"{cell} AS price_ticks, {cell} * price_multiplier / price_divisor AS price, "
+        f"sum(level.size) AS size FROM ({last}) "
+        f"WHERE CASE WHEN {every} < 1 OR step_ticks < 1 "
+        "THEN error('every_seconds and step_ticks must be above 0') ELSE true END "
+        "AND level.price_ticks IS NOT NULL AND (NOT confirmed_only OR level.is_confirmed) "
+        "GROUP BY ALL ORDER BY exchange, symbol, dt, ts_interval_ns, price_ticks, is_bid",
+    )
+
+
 _VALID = f"(NOT valid_only OR flags & {int(INVALIDATING)} = 0)"
 _LOAD_BBO, _LOAD_DEPTH, _LOAD_TRADES = (
     _loader(name, table, ["valid_only := true"], _VALID)
@@ -103,10 +141,12 @@ MACROS: tuple[Macro, ...] = (
     *(_LOAD_BBO, _LOAD_DEPTH, _LOAD_TRADES, _LOAD_BARS, _LOAD_METRICS, _LOAD_INFORMATION_BARS),
     _loader("load_funding", BOOK_FUNDING),
     _loader("load_open_interest", BOOK_OPEN_INTEREST),
+    _loader("events", MARKET_EVENTS),
+    _depth_matrix(),
     _with_contract("trades_with_contract", _LOAD_TRADES, "valid_only", "ts_receipt_ns"),
     _with_contract(
         *("bars_with_contract", _LOAD_BARS, "width_seconds"),
         "epoch_ns(bar_start) + loaded.width_seconds::BIGINT * 1000000000",
     ),
 )
-"""The loaders of Python as table macros of the catalogue, and trades and bars with the funding."""
+"""What Python loads as table macros of the catalogue, and trades and bars with the funding."""

@@ -3,11 +3,15 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from market_pipeline import (
     connect,
+    depth_matrix,
+    events,
     load_bars,
     load_bbo,
     load_depth,
@@ -225,6 +229,39 @@ class TestMacros:
                 (f"load_metrics('{id_}', '{FAULTY}', interval_seconds := 60)", minutes),
             ):
                 assert [(expected,)] == connection.sql(f"SELECT count(*) FROM {macro}").fetchall()
+
+    @pytest.mark.parametrize(("seconds", "ticks"), [(60, 1), (600, 7)])
+    @pytest.mark.parametrize("confirmed_only", [False, True])
+    def test_depth_by_time_and_price(self, market: Market, seconds, ticks, confirmed_only):
+        """The macro of depth has the cells of the function, in its order."""
+        id_, only = market.instrument.id, {"confirmed_only": confirmed_only}
+        steps = {"every_seconds": seconds, "step_ticks": ticks}
+        expected = depth_matrix(id_, FAULTY, **steps, **only, data_dir=market.data_dir).collect()
+        with connect(market.data_dir) as connection:
+            found = connection.sql(
+                f"FROM depth_matrix('{id_}', '{FAULTY}', every_seconds := {seconds}, "
+                f"step_ticks := {ticks}, confirmed_only := {confirmed_only})"
+            ).pl()
+        assert found.height > 1_000
+        assert_frame_equal(expected, found)
+
+    def test_depth_of_no_interval(self, market: Market):
+        """An interval without a length is refused, as it would be no time at all."""
+        with (
+            connect(market.data_dir) as connection,
+            pytest.raises(duckdb.InvalidInputException, match="above 0"),
+        ):
+            id_ = market.instrument.id
+            connection.sql(f"FROM depth_matrix('{id_}', '{FAULTY}', every_seconds := 0)").pl()
+
+    def test_events(self, market: Market):
+        """The published events of a day are those that the function makes of its raw rows."""
+        id_, span = market.instrument.id, (f"{QUIET}T00:00:00Z", f"{NEXT}T00:00:00Z")
+        expected = pl.DataFrame(events(id_, *span, data_dir=market.data_dir).read_all())
+        with connect(market.data_dir) as connection:
+            found = connection.sql(f"FROM events('{id_}', '{QUIET}')").pl()
+        assert found.height > 4_000
+        assert_frame_equal(expected, found, check_dtypes=False, categorical_as_str=True)
 
 
 class TestTrades:
