@@ -86,6 +86,7 @@ class Derived:
             # A touch is worth nothing once there is a later one; with `block` none is left out.
             conflate=() if settings.sink_policy == "block" else {BestQuotes.name},
             on_failed=self._switched_off,
+            on_back=self._back,
             on_commit=partial(self._committed, venue.exchange),
         )
         self._thread = threading.Thread(target=self._run, name="derived", daemon=True)
@@ -171,6 +172,7 @@ class Derived:
             status.sinks[name] = SinkStatus(
                 *(self.pipeline.written[name], queue.dropped, len(queue), queue.blocked_s),
                 *(commits, failures, self.pipeline.paces[name].blocked_s, queue.share),
+                self.pipeline.left_out[name],
             )
         status.conflated = self.pipeline.conflated
         for symbol, each in self.books.items():
@@ -250,6 +252,11 @@ class Derived:
     def _switched_off(self, name: str, error: Exception) -> None:
         self._failed_at_ns[name] = self._now_ns
         self._report("error", f"{name} is switched off: {type(error).__name__}: {error}")
+
+    def _back(self, name: str) -> None:
+        self._failed_at_ns.pop(name, None)
+        rows = self.pipeline.left_out[name]
+        self._report("info", f"{name} takes rows again; {rows:,} were left out so far")
 
     @staticmethod
     def _committed(venue: str, sink: str, seconds: float) -> None:

@@ -19,12 +19,14 @@ from typing import Protocol, TypeAlias
 from msgspec import Struct
 
 from market_pipeline.capture.flow import BoundedQueue, Policy, TokenBucket
+from market_pipeline.capture.limits import Backoff
 from market_pipeline.capture.sinks import Sink
 from market_pipeline.sources.venues.continuity import Checked
 from market_pipeline.sources.venues.venue import Classified
 
 __all__ = ["Change", "Event", "Notice", "Operator", "Pipeline", "Taken", "label_of"]
 
+_LONGEST_OFF_S = 60.0
 _Rows = tuple[str, list[Struct]]
 
 
@@ -91,20 +93,25 @@ def label_of(operator: Operator) -> str:
 class Pipeline:
     """Runs operators over a source, and writes their rows to every sink.
 
-    An operator or a sink that raises is switched off, and all others go on.
+    An operator that raises is switched off, a sink for a while; all others go on.
 
     Attributes:
         operators, sinks: Every sink, by its name, gets the rows of every operator.
         sink_batches, sink_policy: Of the queue before each sink.
         sink_workers: How many sinks write at the same time, each in a thread.
+        sink_retry_s: A sink that raised is given nothing for at most so long, then the next rows;
+            each time that it raises again for twice as long, up to a minute.
         pace: Makes what limits the rows a second of a sink; None is no limit.
         conflate: Kinds of which a row takes the place of the one before: while a sink asks for less
             only the last of each batch is given.
         on_failed: Called with what was switched off, and why.
+        on_back: Called with the name of a sink that takes rows again.
         on_commit: Called with a sink's name and the seconds of a write or its end with which it has
             put rows where they are safe, as its `commits` say.
-        failed: What an operator (`<name>:<symbol>`) or a sink (by its name) raised.
+        failed: What an operator (`<name>:<symbol>`) or a sink (by its name) raised, of those that
+            are off.
         written: How many rows each sink took.
+        left_out: How many rows each sink raised at, or was not given since.
         paces: What limits each sink.
         conflated: Rows that were not given, as the last of their batch was.
     """
@@ -114,15 +121,20 @@ class Pipeline:
     sink_batches: int = 200
     sink_policy: Policy = Policy.BLOCK
     sink_workers: int = 2
+    sink_retry_s: float = 1.0
     pace: Callable[[], TokenBucket] | None = None
     conflate: Collection[str] = ()
     on_failed: Callable[[str, Exception], None] = lambda name, error: None
+    on_back: Callable[[str], None] = lambda name: None
     on_commit: Callable[[str, float], None] = lambda name, seconds: None
     failed: dict[str, Exception] = field(default_factory=dict)
     queues: dict[str, BoundedQueue[_Rows]] = field(init=False)
     written: dict[str, int] = field(init=False)
+    left_out: dict[str, int] = field(init=False)
     paces: dict[str, TokenBucket] = field(init=False)
     conflated: int = 0
+    _backoffs: dict[str, Backoff] = field(init=False)
+    _off_until_s: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Makes the queues."""
@@ -130,6 +142,8 @@ class Pipeline:
             name: BoundedQueue(name, self.sink_batches, self.sink_policy) for name in self.sinks
         }
         self.written = dict.fromkeys(self.sinks, 0)
+        self.left_out = dict.fromkeys(self.sinks, 0)
+        self._backoffs = {name: Backoff(self.sink_retry_s, _LONGEST_OFF_S) for name in self.sinks}
         self.paces = {} if self.pace is None else {name: self.pace() for name in self.sinks}
 
     @property
@@ -176,27 +190,41 @@ class Pipeline:
                 await queue.put((operator.name, found))
 
     async def _write(self, name: str, sink: Sink, workers: asyncio.Semaphore) -> None:
-        queue, pace = self.queues[name], self.paces.get(name)
+        queue = self.queues[name]
         while (first := await queue.get()) is not None:
             gathered: dict[str, list[Struct]] = defaultdict(list)
             rows: _Rows | None = first
             while rows is not None:
                 gathered[rows[0]] += rows[1]
                 rows = await queue.get() if len(queue) else None
-            if name not in self.failed:
-                try:
-                    for kind, each in gathered.items():
-                        if pace is not None:
-                            await pace.take(len(each))
-                        async with workers:
-                            await self._timed(name, sink, sink.write, kind, each)
-                        self.written[name] += len(each)
-                except Exception as error:  # a sink is anybody's code
-                    self._switch_off(name, error)
+            if time.monotonic() >= self._off_until_s.get(name, float("-inf")):
+                await self._put(name, sink, gathered, workers)
+            self.left_out[name] += sum(map(len, gathered.values()))
         try:
             await self._timed(name, sink, sink.close)
         except Exception as error:
             self._switch_off(name, error)
+
+    async def _put(
+        self, name: str, sink: Sink, gathered: dict[str, list[Struct]], workers: asyncio.Semaphore
+    ) -> None:
+        """Gives rows to a sink, and takes those that it took away."""
+        pace = self.paces.get(name)
+        try:
+            for kind, each in list(gathered.items()):
+                if pace is not None:
+                    await pace.take(len(each))
+                async with workers:
+                    await self._timed(name, sink, sink.write, kind, each)
+                self.written[name] += len(each)
+                del gathered[kind]
+        except Exception as error:  # a sink is anybody's code
+            self._off_until_s[name] = time.monotonic() + self._backoffs[name].next_s()
+            self._switch_off(name, error)
+        else:
+            if self.failed.pop(name, None) is not None:
+                self._backoffs[name].reset()
+                self.on_back(name)
 
     async def _timed(
         self, name: str, sink: Sink, call: Callable[..., None], *arguments: object
@@ -207,8 +235,10 @@ class Pipeline:
             self.on_commit(name, time.perf_counter() - began_s)
 
     def _switch_off(self, name: str, error: Exception) -> None:
-        self.failed.setdefault(name, error)
-        self.on_failed(name, error)
+        is_off = name in self.failed
+        self.failed[name] = error
+        if not is_off:
+            self.on_failed(name, error)
 
 
 async def _in_thread(call: Callable[..., None], *arguments: object) -> None:

@@ -10,6 +10,7 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol, get_args, get_type_hints
@@ -44,7 +45,11 @@ class Sink(Protocol):
     """
 
     def write(self, kind: str, rows: Sequence[Struct]) -> None:
-        """Takes rows; it has `close` to write what it gathers. If it raises it is left out."""
+        """Takes rows; it has `close` to write what it gathers.
+
+        If it raises, these rows and those of up to a second are not given to it again, later ones
+        are; up to twice as long each time that it raises again, up to a minute.
+        """
         ...
 
     def close(self) -> None:
@@ -56,22 +61,29 @@ class JsonLines:
     """One file for each kind, a row a line; it is continued, never overwritten.
 
     Attributes:
-        commits: How often lines were written.
+        commits, failures: How often lines were written, and could not be.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self.commits = folder, 0
+        self.commits = self.failures = 0
+        self._folder = folder
         self._files: dict[str, int] = {}
 
     def write(self, kind: str, rows: Sequence[Struct]) -> None:
         """See `Sink`."""
-        if kind not in self._files:
-            make_private_folder(self._folder)
-            path = self._folder / f"{kind}.jsonl"
-            self._files[kind] = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_FILE)
-        file = self._files[kind]
-        lines = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
-        write_at(file, os.fstat(file).st_size, lines)  # whole, or not at all
+        try:
+            if kind not in self._files:
+                make_private_folder(self._folder)
+                path, mode = self._folder / f"{kind}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND
+                self._files[kind] = os.open(path, mode, PRIVATE_FILE)
+            file = self._files[kind]
+            lines = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
+            write_at(file, os.fstat(file).st_size, lines)  # whole, or not at all
+        except OSError:
+            self.failures += 1
+            with suppress(KeyError):  # it is opened again, as another may be there by then
+                os.close(self._files.pop(kind))
+            raise
         self.commits += 1
 
     def close(self) -> None:

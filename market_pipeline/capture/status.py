@@ -76,6 +76,7 @@ class SinkStatus(msgspec.Struct):
         commits, failures: How often it put rows where they are safe, and could not.
         paced_s: For how long rows waited for its rows a second.
         share: How full its queue is.
+        left_out: Rows it raised at, or was not given while it was off after that.
     """
 
     written: int = 0
@@ -86,6 +87,7 @@ class SinkStatus(msgspec.Struct):
     failures: int = 0
     paced_s: float = 0.0
     share: float = 0.0
+    left_out: int = 0
 
 
 class Status(msgspec.Struct):
@@ -112,7 +114,7 @@ class Status(msgspec.Struct):
             behind.
         verified_share: Verified time of the time observed, of all streams whose venue proves
             something; null before any.
-        switched_off: Books, bars and sinks that failed, and why.
+        switched_off: Books and bars that failed, and sinks that do until they take rows again; why.
         sinks: Every sink by its name.
         streams: Every stream by its name.
     """

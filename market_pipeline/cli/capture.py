@@ -312,7 +312,10 @@ def _sink_text(sink: SinkStatus) -> str:
     dropped = f", {sink.dropped:,} batches dropped" if sink.dropped else ""
     failed = f", {sink.failures:,} failed" if sink.failures else ""
     commits = f" in {sink.commits:,} commits" if sink.commits else ""
-    return f"{sink.written:,} rows{commits}{failed}, {sink.waiting:,} batches waiting{dropped}"
+    left = f", {sink.left_out:,} rows left out" if sink.left_out else ""
+    return (
+        f"{sink.written:,} rows{commits}{failed}{left}, {sink.waiting:,} batches waiting{dropped}"
+    )
 
 
 def _seconds_text(stream: StreamStatus) -> str:

@@ -245,6 +245,50 @@ class TestPipeline:
         assert (True, True) == (refusing.is_closed, quotes.book.is_live)
         assert 2 == len((tmp_path / "bars.jsonl").read_text().splitlines())
 
+    def test_a_sink_that_works_again_comes_back(self, tmp_path):
+        """It is reported off and back once, has later rows, and the others are counted."""
+        folder, told = tmp_path / "lines", []
+        folder.write_text("a file is in the way")
+
+        class Freed:
+            name, symbol = "freed", "X"
+
+            def take(self, events: Sequence[Event]) -> Sequence[Struct]:
+                if lines.failures == 2:
+                    folder.unlink(missing_ok=True)
+                return events[:1]
+
+            def finish(self) -> Sequence[Struct]:
+                return ()
+
+        lines = JsonLines(folder)
+        pipeline = run(
+            frames(3),
+            [Freed()],
+            {"lines": lines},
+            sink_retry_s=0.0,
+            on_failed=lambda name, error: told.append(f"{name} off"),
+            on_back=lambda name: told.append(f"{name} back"),
+        )
+        assert (["lines off", "lines back"], {}) == (told, pipeline.failed)
+        written = len((folder / "freed.jsonl").read_text().splitlines())
+        assert written == pipeline.written["lines"] > 0
+        assert -(-len(frames(3)) // 7) == written + pipeline.left_out["lines"]
+        assert lines.failures >= 2
+
+    def test_a_sink_that_failed_is_left_alone_for_a_while(self):
+        """Rows that come before it is due again are not given to it, and are counted."""
+        calls = []
+
+        class Refused(Refusing):
+            def write(self, kind: str, rows: Sequence[Struct]) -> None:
+                calls.append(len(rows))
+                super().write(kind, rows)
+
+        pipeline = run(frames(3), [Counting()], {"bad": Refused()}, sink_retry_s=600.0)
+        assert 1 == len(calls)
+        assert (len(frames(3)), 0) == (pipeline.left_out["bad"], pipeline.written["bad"])
+
     def test_an_operator_that_fails_is_switched_off(self, tmp_path):
         """It is called once, its error is reported, and the others make their rows."""
         reported = []
