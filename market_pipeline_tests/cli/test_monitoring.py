@@ -17,7 +17,9 @@ from market_pipeline_tests.ops.services import alertmanager, prometheus, until
 
 pytestmark = pytest.mark.slow
 
-WITHOUT_DATA = re.compile("market_pipeline[_:](capture|sink|recording|store|alerts|expiry|due_newest)")
+WITHOUT_DATA = re.compile(
+    "market_pipeline[_:](capture|sink|recording|store|alerts|expiry|due_newest)"
+)
 """Captures, merged recordings, object stores, receivers, what expires, and a day of this week: none
 of them is in runs of a day of long ago."""
 ALERT = "MarketPipelineVerbFailed"
