@@ -20,6 +20,7 @@ from market_pipeline.sources.recording.format import (
     SUFFIX,
     Footer,
     Header,
+    closed_name,
 )
 from market_pipeline.sources.recording.reader import (
     Damage,
@@ -106,7 +107,7 @@ def find_recordings(places: Iterable[Path]) -> list[Path]:
     for place in places:
         named = (each for each in place.rglob("*") if each.is_file()) if place.is_dir() else [place]
         own = {plain_name(each) for each in named}
-        found |= {each for each in own if _is_there(each)} if place.is_dir() else own
+        found |= set(filter(None, map(_present, own))) if place.is_dir() else own
     return sorted(found)
 
 
@@ -123,7 +124,7 @@ def read_facts(path: Path) -> RecordedFile:
     except FileNotFoundError:
         if not path.name.endswith(PARTIAL_SUFFIX):
             raise
-        path = path.with_name(path.name.removesuffix(PARTIAL_SUFFIX) + SUFFIX)
+        path = closed_name(path)
         size = stored_size(path)
     header = footer = None
     try:
@@ -203,8 +204,11 @@ def _against_footer(path: Path, footer: Footer, found: list[tuple[int, int]]) ->
     return ()
 
 
-def _is_there(path: Path) -> bool:
-    return path.name.endswith((SUFFIX, PARTIAL_SUFFIX)) and is_stored(path)
+def _present(path: Path) -> Path | None:
+    """A recording by the name it has now, as it may have been closed since it was listed."""
+    if path.name.endswith(PARTIAL_SUFFIX) and not path.exists():
+        path = closed_name(path)
+    return path if path.name.endswith((SUFFIX, PARTIAL_SUFFIX)) and is_stored(path) else None
 
 
 def _is_being_written(path: Path) -> bool:

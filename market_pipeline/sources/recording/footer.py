@@ -16,14 +16,13 @@ from market_pipeline.security.stored import is_stored
 from market_pipeline.sources.recording.format import (
     END,
     END_MAGIC,
-    PARTIAL_SUFFIX,
-    SUFFIX,
     BlockKind,
     Columns,
     Footer,
     IndexEntry,
     RecordKind,
     StreamFacts,
+    closed_name,
     encode_block,
 )
 from market_pipeline.sources.recording.open_file import write_at
@@ -100,7 +99,7 @@ def finish(
     os.fsync(file)
     whole = before.copy()
     whole.update(block)
-    path = partial.with_name(partial.name.removesuffix(PARTIAL_SUFFIX) + SUFFIX)
+    path = closed_name(partial)
     if is_stored(path):
         raise FileExistsError(errno.EEXIST, "A recording of that name exists", str(path))
     partial.rename(path)

@@ -9,6 +9,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -42,6 +43,7 @@ __all__ = [
     "Record",
     "RecordKind",
     "StreamFacts",
+    "closed_name",
     "compressed",
     "decompressed",
     "encode_block",
@@ -287,6 +289,11 @@ class Columns(NamedTuple):
     kind: NDArray[np.uint8]
     opcode: NDArray[np.uint8]
     streams: tuple[str, ...]
+
+
+def closed_name(partial: Path) -> Path:
+    """The name of a `.partial` file once it is closed."""
+    return partial.with_name(partial.name.removesuffix(PARTIAL_SUFFIX) + SUFFIX)
 
 
 def compressed(text: bytes) -> bytes:

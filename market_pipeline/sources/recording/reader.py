@@ -34,6 +34,7 @@ from market_pipeline.sources.recording.format import (
     Footer,
     Header,
     Record,
+    closed_name,
     decompressed,
     encode_entries,
     parts_of,
@@ -357,12 +358,21 @@ def _decoded(path: Path, block: _Block, decoder: msgspec.json.Decoder[Form]) -> 
 
 
 def _opened(path: Path) -> BinaryIO:
+    """Opens a file; one that its writer has closed since it was found by the name it has now."""
+    is_partial = path.name.endswith(PARTIAL_SUFFIX)
     try:
-        return open_stored(path)
+        try:
+            return open_stored(path)
+        except FileNotFoundError:
+            if not is_partial:
+                raise
+            return open_stored(closed_name(path))
     except OSError as error:
         raise LakeFileError(
             "The recording cannot be opened",
-            next_step="Check the path and its mode.",
+            next_step="Run this again: it was removed meanwhile, as it held no record."
+            if is_partial and isinstance(error, FileNotFoundError)
+            else "Check the path and its mode.",
             file=path,
             expected="a recording",
             found=str(error),

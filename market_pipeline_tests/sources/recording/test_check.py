@@ -6,6 +6,7 @@ import hashlib
 
 import pytest
 
+from market_pipeline.errors import LakeFileError
 from market_pipeline.sources.recording import RecordingOf, RecordingWriter, RecordKind
 from market_pipeline.sources.recording import check as check_module
 from market_pipeline.sources.recording.check import (
@@ -14,7 +15,12 @@ from market_pipeline.sources.recording.check import (
     find_recordings,
     read_facts,
 )
-from market_pipeline.sources.recording.reader import read_footer, recover
+from market_pipeline.sources.recording.reader import (
+    read_footer,
+    read_header,
+    read_recording,
+    recover,
+)
 
 START_NS = 1_723_161_600_000_000_000
 
@@ -55,7 +61,11 @@ class TestCheck:
             found = check_recording(partial)
             assert (FileState.CLOSED, ()) == (found.state, found.damages)
             assert closed[0].path == found.path
+        assert 12 == sum(chunk.kind.size for chunk in read_recording(partial))
+        assert "host" == read_header(partial).host
         closed[0].path.unlink()
+        with pytest.raises(LakeFileError, match="Run this again"):
+            read_header(partial)
         with pytest.raises(FileNotFoundError):
             check_recording(partial)
 
