@@ -13,10 +13,33 @@ HOUR = 3_600 * SECOND
 
 __all__ = ["HOUR", "SECOND", "feeds", "key_of", "sound_feeds"]
 
-sizes = st.sampled_from([0, 1, 2, 3])
-far_prices = st.one_of(st.integers(900, 1100), st.integers(1, 10**12))
 Book = dict[bool, dict[int, int]]
 Parts = list[list[Row]]
+
+# Made once: most of the time of an example goes into what it is drawn from.
+ONE_IN_TWENTY = st.integers(0, 19)
+COUNTS = st.integers(1, 4)
+FAR_PRICES = st.one_of(st.integers(900, 1100), st.integers(1, 10**12))
+PRICES = st.integers(990, 1010)
+NEAR = st.sampled_from(
+    [(is_bid, price + 7 * (not is_bid), size)
+     for is_bid in (True, False) for price in range(994, 1001) for size in range(4)]
+)  # fmt: skip
+WAITS = st.sampled_from([1, SECOND // 10, SECOND // 10, SECOND // 2, 3 * SECOND, 12 * SECOND])
+STEPS = st.sampled_from([1, 1, 2, 7])
+AGES = st.integers(-3, 3)
+SNAPSHOTS = st.sampled_from([0, 0, 1, 1, 2])
+# Of its own message, mostly; of a neighbour, of any other, or of no book at all.
+BOOKS_AWAY = st.sampled_from([0, 0, 0, 0, 0, -1, -2, -5, -17, 1, 2, 3])
+NUMBERS_AWAY = st.sampled_from([0, 0, 0, 0, 0, 0, 1, -1, 5])
+LEVELS = st.sampled_from([2, 4, 6])
+LATER = st.sampled_from([0, 5, SECOND // 10])
+LEVEL_STEPS = st.lists(st.integers(1, 6), min_size=1, max_size=6)
+LEVEL_SIZES = SPREADS = st.integers(1, 3)
+BESTS = st.integers(992, 1006)
+SHIFTS = st.sampled_from([-80_000, -90, -5, 5, 90, 80_000])
+GAP, RECOVERED, BOTH = 1, 2, 3
+PROOFS = st.sampled_from([0] * 38 + [GAP, GAP, RECOVERED, RECOVERED, BOTH])
 
 
 def key_of(row: Row) -> tuple[int, int]:
@@ -26,18 +49,15 @@ def key_of(row: Row) -> tuple[int, int]:
 @st.composite
 def rows_of_a_message(draw, receipt: int, origin: int, number: int) -> list[Row]:
     rows = []
-    for _ in range(draw(st.integers(1, 4))):
-        is_bid = draw(st.booleans())
-        kind = draw(st.integers(0, 19))
+    for _ in range(draw(COUNTS)):
+        kind = draw(ONE_IN_TWENTY)
+        is_bid, price, size = draw(NEAR)
         if kind == 0:
-            price, size = draw(far_prices), draw(sizes)
+            price = draw(FAR_PRICES)
         elif kind == 1:
-            price, size = draw(st.integers(990, 1010)), -1
+            price, size = draw(PRICES), -1
         elif kind == 2:
-            price, size = draw(st.integers(990, 1010)), draw(sizes)
-        else:
-            price = draw(st.integers(994, 1000) if is_bid else st.integers(1001, 1007))
-            size = draw(sizes)
+            price = draw(PRICES)
         rows.append(Row(receipt, number, is_bid, price, size, origin))
     return rows
 
@@ -53,18 +73,17 @@ def snapshot_of(book: Book, levels: int) -> tuple[list, list] | None:
 
 @st.composite
 def any_side(draw, best: int, away: int):
-    steps = draw(st.lists(st.integers(1, 6), min_size=1, max_size=6))
     level, out = best, []
-    for step in steps:
-        out.append((level, draw(st.integers(1, 3))))
+    for step in draw(LEVEL_STEPS):
+        out.append((level, draw(LEVEL_SIZES)))
         level += away * step
     return out
 
 
 @st.composite
 def any_book(draw):
-    best = draw(st.integers(992, 1006))
-    return draw(any_side(best, -1)), draw(any_side(best + draw(st.integers(1, 3)), 1))
+    best = draw(BESTS)
+    return draw(any_side(best, -1)), draw(any_side(best + draw(SPREADS), 1))
 
 
 @st.composite
@@ -76,11 +95,10 @@ def sound_feeds(draw, most: int = 30, *, calm: bool = False) -> tuple[Parts, lis
     book: Book = {True: {998: 2, 999: 1, 997: 3}, False: {1001: 1, 1003: 2, 1004: 2}}
     books, parts = [], []
     receipt, number = draw(st.sampled_from([SECOND, 86_390 * SECOND])), 100
-    waits = st.sampled_from([1, SECOND // 10, SECOND // 10, SECOND // 2, 3 * SECOND, 12 * SECOND])
     for _ in range(draw(st.integers(1, most))):
-        receipt += draw(waits)
-        number += draw(st.sampled_from([1, 1, 2, 7]))
-        rows = draw(rows_of_a_message(receipt, receipt - draw(st.integers(-3, 3)), number))
+        receipt += draw(WAITS)
+        number += draw(STEPS)
+        rows = draw(rows_of_a_message(receipt, receipt - draw(AGES), number))
         parts.append(rows)
         for row in rows:
             if row.size_lots >= 0:
@@ -90,33 +108,26 @@ def sound_feeds(draw, most: int = 30, *, calm: bool = False) -> tuple[Parts, lis
         books.append({side: dict(levels) for side, levels in book.items()})
     snapshots = []
     for at, rows in enumerate(parts):
-        for _ in range(draw(st.sampled_from([0, 0, 1, 1, 2]))):
+        for _ in range(draw(SNAPSHOTS)):
             is_right = calm and draw(st.integers(0, 11)) > 0
-            # Of its own message, mostly; of a neighbour, of any other, or of no book at all.
-            shifts = [0, 0, 0, 0, 0, -1, -2, -5, -17, 1, 2, 3]
-            shift = 0 if is_right else draw(st.sampled_from(shifts))
-            told = snapshot_of(
-                books[min(max(at + shift, 0), len(books) - 1)], draw(st.sampled_from([2, 4, 6]))
-            )
+            shift = 0 if is_right else draw(BOOKS_AWAY)
+            told = snapshot_of(books[min(max(at + shift, 0), len(books) - 1)], draw(LEVELS))
             if told is None or (not is_right and draw(st.integers(0, 24)) == 0):
                 told = draw(any_book())
             if snapshots and not is_right and draw(st.integers(0, 7)) == 0:
                 back = draw(st.sampled_from([1, 2, 9]))
                 told = (snapshots[-min(back, len(snapshots))].bids,
                         snapshots[-min(back, len(snapshots))].asks)  # fmt: skip
-            offset = 0 if is_right else draw(st.sampled_from([0, 0, 0, 0, 0, 0, 1, -1, 5]))
+            offset = 0 if is_right else draw(NUMBERS_AWAY)
             snapshots.append(
                 Snapshot(
-                    rows[0].ts_receipt_ns + draw(st.sampled_from([0, 5, SECOND // 10])),
+                    rows[0].ts_receipt_ns + draw(LATER),
                     rows[0].sequence_number + offset,
                     *told,
-                    usable=is_right or draw(st.integers(0, 19)) > 0,
+                    usable=is_right or draw(ONE_IN_TWENTY) > 0,
                 )
             )
     return parts, snapshots
-
-
-SHIFTS = st.sampled_from([-80_000, -90, -5, 5, 90, 80_000])
 
 
 @st.composite
@@ -192,6 +203,6 @@ def feeds(draw, most: int = 30, *, calm: bool = False):
         ]
     rows = [row for part in parts for row in part]
     firsts = [k for k, row in enumerate(rows) if k == 0 or key_of(row) != key_of(rows[k - 1])]
-    gap_rows = [k for k in firsts if draw(st.integers(0, 20)) == 0]
-    recovered_rows = [k for k in firsts if draw(st.integers(0, 20)) == 0]
+    proofs = [(k, draw(PROOFS)) for k in firsts]
+    gap_rows, recovered_rows = ([k for k, proof in proofs if proof & of] for of in (GAP, RECOVERED))
     return rows, snapshots, gap_rows, recovered_rows
