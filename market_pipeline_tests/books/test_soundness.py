@@ -53,31 +53,42 @@ def a_feed(count: int, *, start: int = 1_000, step_ns: int = SECOND // 10) -> li
     return [Stamps(start + k, k * step_ns + 5_000_000, k * step_ns) for k in range(1, count + 1)]
 
 
+# Made once: most of the time of an example goes into what it is drawn from.
+AGES = st.sampled_from([0, 3_000_000])
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from([1, 1, 2, 40]),
+        st.sampled_from([0, 1, SECOND // 10, SECOND, 5 * SECOND]),
+        AGES,
+    ),
+    max_size=60,
+)
+FIRST_NUMBERS, FIRST_TIMES = st.sampled_from([1, 500]), st.sampled_from([0, 86_400 * SECOND])
+DAMAGES = st.integers(0, 4)
+LENGTHS = st.sampled_from([1, 1, 2, 3, 9, 20])
+SHIFTS = st.sampled_from([*AHEAD, *(-n for n in AHEAD)])
+KINDS = st.sampled_from(
+    ["receipt", "origin", "both", "number", "restart", "clock set", "again", "late", "zero", "any"]
+)
+IS_EXTREME = st.booleans()
+EXTREMES = st.sampled_from([LOWEST, LOWEST + 1, -1, 0, 2**62, HIGHEST])
+
+
 @st.composite
 def damaged(draw) -> list[Stamps]:
     """A feed with any of what is known to go wrong with numbers, stamps and order."""
-    count = draw(st.integers(0, 60))
-    steps = draw(st.lists(st.sampled_from([1, 1, 2, 40]), min_size=count, max_size=count))
-    waits = draw(
-        st.lists(
-            st.sampled_from([0, 1, SECOND // 10, SECOND, 5 * SECOND]),
-            min_size=count,
-            max_size=count,
-        )
-    )
-    numbers = accumulate(steps, initial=draw(st.sampled_from([1, 500])))
-    times = accumulate(waits, initial=draw(st.sampled_from([0, 86_400 * SECOND])))
+    numbers, waits, ages = zip(*[(0, 0, draw(AGES)), *draw(STEPS)], strict=True)
+    first_number, first_time = draw(FIRST_NUMBERS), draw(FIRST_TIMES)
     messages = [
-        Stamps(number, time + draw(st.sampled_from([0, 3_000_000])), time)
-        for number, time in zip(numbers, times, strict=True)
+        Stamps(first_number + number, first_time + time + age, first_time + time)
+        for number, time, age in zip(accumulate(numbers), accumulate(waits), ages, strict=True)
     ]
-    for _ in range(draw(st.integers(0, 4))):
+    for _ in range(draw(DAMAGES)):
         at = draw(st.integers(0, len(messages) - 1))
-        until = min(at + draw(st.sampled_from([1, 1, 2, 3, 9, 20])), len(messages))
+        until = min(at + draw(LENGTHS), len(messages))
         part = messages[at:until]
-        by = draw(st.sampled_from([*AHEAD, *(-n for n in AHEAD)])) * SECOND
-        match draw(st.sampled_from(["receipt", "origin", "both", "number", "restart", "clock set",
-                                    "again", "late", "zero", "any"])):  # fmt: skip
+        by = draw(SHIFTS) * SECOND
+        match draw(KINDS):
             case "receipt":
                 part = [m._replace(ts_receipt_ns=m.ts_receipt_ns + by) for m in part]
             case "origin":
@@ -103,9 +114,9 @@ def damaged(draw) -> list[Stamps]:
             case "zero":
                 part = [m._replace(ts_origin_ns=0) for m in part]
             case "any":
-                extreme = st.sampled_from([LOWEST, LOWEST + 1, -1, 0, 2**62, HIGHEST])
                 part = [
-                    Stamps(*(draw(st.one_of(st.just(value), extreme)) for value in m)) for m in part
+                    Stamps(*(draw(EXTREMES) if draw(IS_EXTREME) else value for value in m))
+                    for m in part
                 ]
         messages[at:until] = part
     return [Stamps(*(min(max(value, LOWEST), HIGHEST) for value in each)) for each in messages]
