@@ -18,7 +18,7 @@ from market_pipeline.stages.fidelity.books import published_book
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.read import scan
-from market_pipeline_tests.published_day import publish_day
+from market_pipeline_tests.published_day import publish_verdicts
 from market_pipeline_tests.sources.simulated.days import DAY, instrument
 
 GAP = Fault(kind=FaultKind.SILENCE_GAP, symbol="A-USD", day=DAY, at_s=40_000, duration_s=3_600)
@@ -29,12 +29,12 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
     """A day with a gap, and beside it another instrument's."""
     root = tmp_path_factory.mktemp("compared")
     markets = [instrument("A-USD"), instrument("B-USD")]
-    small = {"messages_per_day": 3_000, "snapshot_interval_s": 20.0}
+    small = {"messages_per_day": 1_000, "snapshot_interval_s": 20.0}
     simulate(root / "lake", markets, DAY, DAY, faults=[GAP], **small)
     settings = Settings(
         data_dir=root / "data", lake_uri=str(root / "lake"), depth_interval_ms=1_000
     )
-    publish_day(settings, tuple(each.as_instrument() for each in markets), DAY)
+    publish_verdicts(settings, tuple(each.as_instrument() for each in markets), DAY)
     return Warehouse(settings.data_dir)
 
 

@@ -13,7 +13,7 @@ from market_pipeline.quality.fidelity.report import FIDELITY_REPORT
 from market_pipeline.sources.simulated import Fault, FaultKind, simulate
 from market_pipeline.stages.fidelity.day import FidelityDay, fidelity_day, fidelity_made_of
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline_tests.published_day import publish_day
+from market_pipeline_tests.published_day import publish_verdicts
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS, sample_root
 from market_pipeline_tests.sources.simulated.days import DAY, instrument
 
@@ -58,7 +58,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Compared:
             Settings(data_dir=root / name / "data", lake_uri=str(lake), depth_interval_ms=0)
         )
         own = [each.as_instrument() for each in markets]
-        publish_day(settings[-1], own[:-1] if name == "golden" else own, DAY)
+        publish_verdicts(settings[-1], own[:-1] if name == "golden" else own, DAY)
     golden, faulty = settings
     instruments = [configured(each, golden.data_dir) for each in NAMES]
     instruments.append(configured("UNPUBLISHED", golden.data_dir))
@@ -176,8 +176,8 @@ def test_a_vendor_s_day_is_the_capture_it_was_made_of(tmp_path: Path, exchange, 
         fidelity=Fidelity(golden=f"{captured.id}@{golden.data_dir}"),
         **steps,
     )
-    publish_day(golden, (captured,), day)
-    publish_day(vendor, (own,), day)
+    publish_verdicts(golden, (captured,), day)
+    publish_verdicts(vendor, (own,), day)
     found = fidelity_day(day, [own], Warehouse(vendor.data_dir)).comparisons[own.id]
     assert ("pass", "number", "exchange", 0, 0) == (
         found.pair.grade,
