@@ -33,6 +33,7 @@ from market_pipeline.warehouse.publish import publish
 from market_pipeline.warehouse.read import day_rows
 from market_pipeline.warehouse.working import replace_rows_within
 from market_pipeline.warehouse.working_file import writing
+from market_pipeline_tests.catalogues import drawn_catalogue
 
 _RAW = {"raw_book_deltas": DELTAS, "raw_book_snapshots": SNAPSHOTS, "raw_trades": TRADES}
 _OPTIONAL = {"raw_funding": FUNDING, "raw_open_interest": OPEN_INTEREST}
@@ -69,7 +70,7 @@ def publish_day(
 
     With a store the raw days are fetched from it.
     """
-    warehouse, lake = Warehouse(settings.data_dir), settings.lake_path
+    warehouse, lake = drawn_catalogue(settings.data_dir), settings.lake_path
     judged = _judged(settings, instruments, day, warehouse, store)
     small, books, raw_trades = judged.small, judged.books, judged.registered.trades
     for name, raw in _OPTIONAL.items():

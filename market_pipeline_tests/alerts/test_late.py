@@ -8,8 +8,9 @@ import pytest
 from market_pipeline.alerts.late import LOOK_BACK_DAYS, late_days
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import load_settings
-from market_pipeline.tables import TABLES, refresh_catalogue, with_catalogue
+from market_pipeline.tables import TABLES, refresh_catalogue
 from market_pipeline.warehouse.working import replace_rows
+from market_pipeline_tests.catalogues import drawn_catalogue
 from market_pipeline_tests.quality.factory import a_row
 
 DAY = date(2024, 8, 8)
@@ -43,7 +44,7 @@ def publish(tmp_path):
     """Publishes a day's conditions by symbol."""
 
     def write(day: date = DAY, **conditions: str) -> None:
-        warehouse = with_catalogue(tmp_path / "data")
+        warehouse = drawn_catalogue(tmp_path / "data")
         table = TABLES["validation_report"]
         rows = [
             replace(a_row(), exchange="BINANCE", symbol=symbol, dt=day, condition=condition)

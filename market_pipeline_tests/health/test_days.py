@@ -9,8 +9,9 @@ from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
 from market_pipeline.health.days import check_coverage, check_days, days_to_run, expected_days
 from market_pipeline.health.report import ExpectedDay
-from market_pipeline.tables import TABLES, refresh_catalogue, with_catalogue
+from market_pipeline.tables import TABLES, refresh_catalogue
 from market_pipeline.warehouse.working import replace_rows
+from market_pipeline_tests.catalogues import drawn_catalogue
 from market_pipeline_tests.quality.factory import a_row
 
 DAY = date(2024, 8, 8)
@@ -25,7 +26,7 @@ INSTRUMENTS = [
 @pytest.fixture
 def settings(tmp_path) -> Settings:
     """Two days are due, of which the first has a verdict of three instruments."""
-    warehouse, table = with_catalogue(tmp_path / "data"), TABLES["validation_report"]
+    warehouse, table = drawn_catalogue(tmp_path / "data"), TABLES["validation_report"]
     of_day = replace(a_row(), exchange="BINANCE", dt=DAY)
     rows = [
         replace(of_day, symbol="BTC", condition="available", valid_seconds=86_400.0),

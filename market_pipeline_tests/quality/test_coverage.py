@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from market_pipeline.quality.coverage import read_coverage, with_rows
 from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
-from market_pipeline.tables import refresh_catalogue, with_catalogue
+from market_pipeline.tables import refresh_catalogue
 from market_pipeline.warehouse.catalogue import connect
 from market_pipeline.warehouse.working import replace_rows
+from market_pipeline_tests.catalogues import drawn_catalogue
 from market_pipeline_tests.conftest import REPOSITORY
 from market_pipeline_tests.quality.factory import DAY, a_failed_row, a_row
 
@@ -56,7 +57,7 @@ def coverage_of(rows: tuple[ReportRow, ...] | list[ReportRow], *arguments: objec
 class TestView:
     def test_published(self, tmp_path: Path):
         """The catalogue's view has a row for every instrument and day, from first to last day."""
-        warehouse = with_catalogue(tmp_path)
+        warehouse = drawn_catalogue(tmp_path)
         for day in {row.dt for row in ROWS}:
             rows = [row for row in ROWS if row.dt == day]
             frame = VALIDATION_REPORT.frame(row.as_record() for row in rows)
@@ -83,13 +84,13 @@ class TestView:
 
     def test_before_anything_was_validated(self, tmp_path: Path):
         """The view of an empty catalogue is there and empty."""
-        with_catalogue(tmp_path)
+        drawn_catalogue(tmp_path)
         with connect(tmp_path) as connection:
             assert [] == connection.execute("SELECT * FROM quality.coverage").fetchall()
 
     def test_columns_are_documented(self, tmp_path: Path):
         """docs/sql.md lists the view's columns with their types, in order."""
-        with_catalogue(tmp_path)
+        drawn_catalogue(tmp_path)
         with connect(tmp_path) as connection:
             described = connection.execute("DESCRIBE quality.coverage").fetchall()
         page = (REPOSITORY / "docs" / "sql.md").read_text(encoding="utf-8")

@@ -18,6 +18,7 @@ from market_pipeline.quality.intervals import day_bounds_ns
 from market_pipeline.tables import refresh_catalogue
 from market_pipeline.warehouse.publish import publish
 from market_pipeline.warehouse.staging import StagedWriter
+from market_pipeline_tests.catalogues import drawn_catalogue
 
 DAY = date(2024, 8, 8)
 DAYS = [DAY + timedelta(days=n) for n in (-2, -1, 0)]
@@ -55,7 +56,7 @@ def put_funding(warehouse, instrument, day, times_ns, rates):
 
 def asked(warehouse, query):
     """What the catalogue says."""
-    refresh_catalogue(warehouse)
+    refresh_catalogue(drawn_catalogue(warehouse.data_dir))
     with closing(connect(warehouse.data_dir)) as connection:
         return connection.sql(query).pl()
 

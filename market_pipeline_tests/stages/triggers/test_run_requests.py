@@ -32,11 +32,12 @@ from market_pipeline.stages.triggers.run_requests import (
     run_requests,
 )
 from market_pipeline.store.client import open_store
-from market_pipeline.tables import refresh_catalogue, with_catalogue
+from market_pipeline.tables import refresh_catalogue
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.manifest import RAW_BOOK_DELTAS, RAW_TRADES
 from market_pipeline.warehouse.tables import Table
 from market_pipeline.warehouse.working import replace_rows
+from market_pipeline_tests.catalogues import drawn_catalogue
 from market_pipeline_tests.stages.triggers.landing import SHARD, STREAMS, MemoryLake, at
 from market_pipeline_tests.store.servers import MotoServer, no_credentials
 
@@ -173,7 +174,7 @@ class TestRegistered:
         """Publishes manifest rows of a day."""
 
         def put(table: Table, *rows: dict[str, Any]) -> None:
-            warehouse: Warehouse = with_catalogue(tmp_path)
+            warehouse: Warehouse = drawn_catalogue(tmp_path)
             identity = {"exchange": "BINANCE", "symbol": "S000-USDT", "dt": DAY, "status": "usable"}
             blank = dict.fromkeys(column.name for column in table.columns)
             frame = table.frame([blank | identity | row for row in rows])
@@ -184,7 +185,7 @@ class TestRegistered:
 
     def test_nothing(self, tmp_path):
         """Of a day that nobody ran nothing is registered."""
-        with_catalogue(tmp_path)
+        drawn_catalogue(tmp_path)
 
         assert Registered(fingerprint_of(0), 0, 0) == registered(tmp_path, STREAMS, DAY)
 
@@ -264,7 +265,7 @@ class TestRegistered:
             (arrived,) = state.arrived(STREAMS, span, STORE_PACE, later_s)
             return arrived.fingerprint
 
-        warehouse = with_catalogue(tmp_path)
+        warehouse = drawn_catalogue(tmp_path)
         instrument = DELTAS.instrument
         with open_store(lake_settings) as store:
             rows = raw_day(store, lake_settings, RAW_DELTAS, [instrument], DAY).rows
