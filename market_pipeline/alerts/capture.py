@@ -30,10 +30,12 @@ from market_pipeline.quality.intervals import NS_PER_SECOND
 from market_pipeline.sources.recording import CONVERTER
 from market_pipeline.sources.recording.check import FileState, read_facts
 from market_pipeline.sources.recording.format import PARTIAL_SUFFIX
+from market_pipeline.sources.recording.journal import JOURNAL_SUFFIX, left_journals
 from market_pipeline.warehouse.layout import Warehouse
 
 __all__ = ["CaptureAlerts", "stopped_captures"]
 
+_NEW_SECONDS = 2 * 86_400.0
 _END_SECONDS = 30.0
 """For the last alerts of a recorder that ends; what is not sent by then waits in the outbox."""
 
@@ -117,7 +119,9 @@ class CaptureAlerts:
 def stopped_captures(
     settings: Settings, now_s: float, severity: Severity, quiet_seconds: float = 0.0
 ) -> list[Alert]:
-    """An alert for each symbol that a killed recorder of this host left open, today or yesterday.
+    """An alert for each symbol that a killed recorder of this host left, today or yesterday.
+
+    It left a file open, or a journal whose records no file may have.
 
     Args:
         settings: Where recordings lie.
@@ -141,7 +145,18 @@ def stopped_captures(
                 left[instrument] = max(written_ns, left.get(instrument, 0))
             else:
                 going_on.add(instrument)
-    text = "the recorder ended without closing its files, and nothing was recorded since {}"
+    # One that was killed before its first block has left a journal alone.
+    for _, of, entries in left_journals(sorted(root.glob(f"*/.*{JOURNAL_SUFFIX}"))):
+        written_ns = max((entry.wall_ns for entry in entries), default=0)
+        is_new = now_s - written_ns / NS_PER_SECOND < _NEW_SECONDS
+        if of is not None and of.host == host and is_new:
+            for symbol in {entry.symbol for entry in entries}:
+                instrument = f"{of.exchange}:{symbol}"
+                left[instrument] = max(written_ns, left.get(instrument, 0))
+    text = (
+        "the recorder ended without closing its files, and nothing was recorded since {}; its next "
+        "start, or `market-pipeline recording recover`, closes them"
+    )
     return [
         frames_missing(instrument, host, text.format(utc_text(written_ns)), severity, written_ns)
         for instrument, written_ns in left.items()

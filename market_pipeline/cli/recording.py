@@ -6,22 +6,19 @@ Their klines are compared with the bars that were published.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from market_pipeline.cli.options import AsJson
-from market_pipeline.cli.output import bytes_text, console, errors_console
+from market_pipeline.cli.output import console, errors_console
 
 if TYPE_CHECKING:
     from market_pipeline.security.ring import KeyRing, Purpose
-    from market_pipeline.sources.recording.check import CheckedFile, RecordedFile
+    from market_pipeline.sources.recording.check import CheckedFile
     from market_pipeline.sources.recording.reader import Damage, Recovered
 
 __all__ = ["recording"]
@@ -47,18 +44,36 @@ _RECORDINGS = "recordings"
 def list_recordings(paths: Places = None, as_json: AsJson = False) -> None:
     """Show what is recorded, a line for each symbol and day.
 
+    A journal that a recorder left, which has what files may lack, counts as a file left open.
+
     Exit code 0: every file is closed. 1: one is being written, was left open or cannot be read, or
     there is none. 2: wrong usage.
     """
+    from market_pipeline.cli._recorded_days import days_table, recorded_days
     from market_pipeline.sources.recording.check import read_facts
+    from market_pipeline.sources.recording.journal import JOURNAL_SUFFIX, left_journals
 
-    days = _by_day(read_facts(path) for path in _found(paths))
+    journals = (
+        path
+        for place in filter(Path.is_dir, _places(paths))
+        for path in sorted(place.rglob(f".*{JOURNAL_SUFFIX}"))
+    )
+    # Journals first: what one has may be in a file by the time that files are looked at.
+    left = list(left_journals(journals))
+    days = recorded_days((read_facts(path) for path in _found(paths)), left)
     if as_json:
         typer.echo(json.dumps(days, indent=2))
     elif days:
-        console().print(_table(days))
+        console().print(days_table(days))
     else:
         console().print("No recording; `market-pipeline capture` makes some.")
+    if left and not as_json:
+        console().print(
+            "What journals have may be in no file yet: the next start of the recorder on the host "
+            "that left them puts it there; so does `market-pipeline recording recover`, also where "
+            "the host has another name now.",
+            soft_wrap=True,
+        )
     are_closed = all(file["state"].is_closed for day in days for file in day["files"])
     raise typer.Exit(0 if days and are_closed else 1)
 
@@ -101,16 +116,15 @@ def recover_recordings(paths: Places = None, as_json: AsJson = False) -> None:
     Exit code 0: no file is left open. 1: one is damaged before its end and stays as it is. 2: wrong
     usage, or what the machine refuses.
     """
-    from market_pipeline.config.settings import load_settings
     from market_pipeline.errors import LakeFileError, WarehouseBusyError
-    from market_pipeline.sources.recording import CONVERTER, recover
+    from market_pipeline.sources.recording import recover
     from market_pipeline.sources.recording.format import PARTIAL_SUFFIX
     from market_pipeline.sources.recording.journal import recover_journals
     from market_pipeline.sources.recording.reader import Damage
 
     ring = _sealing("captures")
     outcomes, damages = list[dict[str, Any]](), list[Damage]()
-    for folder in filter(Path.is_dir, paths or [load_settings().lake_path / CONVERTER.name]):
+    for folder in filter(Path.is_dir, _places(paths)):
         for done in recover_journals(folder, on_damage=damages.append):
             _record_write(_RECORDINGS, done.closed.path)
             outcomes.append(_closed_record(done, ring))
@@ -293,14 +307,19 @@ def _found(paths: list[Path] | None) -> list[Path]:
     """The recordings in these places, or of the lake, which are about to be read."""
     from market_pipeline.audit.record import record_files
     from market_pipeline.config.settings import load_settings
-    from market_pipeline.sources.recording import CONVERTER
     from market_pipeline.sources.recording.check import find_recordings
 
-    settings = load_settings()
-    root = settings.lake_path / CONVERTER.name
-    found = find_recordings(paths or ([root] if root.is_dir() else []))
-    record_files(settings.data_dir, "read", _RECORDINGS, found)
+    found = find_recordings(_places(paths))
+    record_files(load_settings().data_dir, "read", _RECORDINGS, found)
     return found
+
+
+def _places(paths: list[Path] | None) -> list[Path]:
+    """The places given, or the folder of the lake's recordings where there is one."""
+    from market_pipeline.config.settings import load_settings
+    from market_pipeline.sources.recording import CONVERTER
+
+    return paths or list(filter(Path.is_dir, [load_settings().lake_path / CONVERTER.name]))
 
 
 def _record_write(table: str, file: Path) -> None:
@@ -316,64 +335,6 @@ def _sealing(purpose: Purpose) -> KeyRing | None:
     from market_pipeline.security.master import sealing_ring
 
     return sealing_ring(load_settings(), purpose)
-
-
-def _by_day(facts: Iterable[RecordedFile]) -> list[dict[str, Any]]:
-    def day(each: RecordedFile) -> tuple[str, str, str]:
-        header = each.header
-        of = ("", "") if header is None else (header.exchange, header.symbol)
-        return *of, each.path.parent.name
-
-    days = []
-    for (exchange, symbol, name), group in groupby(sorted(facts, key=day), day):
-        files = list(group)
-        footers = [each.footer for each in files if each.footer is not None]
-        spans = [each.span_ns for each in files if each.span_ns is not None]
-        days.append(
-            {
-                "exchange": exchange,
-                "symbol": symbol,
-                "day": name,
-                "hosts": sorted({each.header.host for each in files if each.header}),
-                "records": sum(each.records for each in files),
-                "bytes": sum(each.size_bytes for each in files),
-                "first_ns": min((first for first, _ in spans), default=None),
-                "last_ns": max((last for _, last in spans), default=None),
-                "gaps": sum(each.kinds.get("gap", 0) for each in footers),
-                "drops": sum(each.kinds.get("drop", 0) for each in footers),
-                "files": [
-                    {"file": str(e.path), "state": e.state, "records": e.records} for e in files
-                ],
-            }
-        )
-    return days
-
-
-def _table(days: Iterable[dict[str, Any]]) -> Table:
-    table = Table(title="Recordings", title_justify="left")
-    for name in ("exchange", "symbol", "day", "hosts"):
-        table.add_column(name)
-    for name in ("files", "not closed", "records", "size", "gaps", "drops"):
-        table.add_column(name, justify="right")
-    for name in ("first UTC", "last UTC"):
-        table.add_column(name, no_wrap=True)
-    for day in days:
-        open_files = sum(not each["state"].is_closed for each in day["files"])
-        numbers = (len(day["files"]), open_files, day["records"])
-        table.add_row(
-            *(day[name] for name in ("exchange", "symbol", "day")),
-            ", ".join(day["hosts"]),
-            *(f"{number:,}" for number in numbers),
-            bytes_text(day["bytes"]),
-            f"{day['gaps']:,}",
-            f"{day['drops']:,}",
-            *(_clock(day[name]) for name in ("first_ns", "last_ns")),
-        )
-    return table
-
-
-def _clock(wall_ns: int | None) -> str:
-    return "" if wall_ns is None else f"{datetime.fromtimestamp(wall_ns / 1e9, UTC):%H:%M:%S}"
 
 
 def _checked_record(found: CheckedFile) -> dict[str, Any]:

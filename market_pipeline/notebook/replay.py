@@ -171,8 +171,7 @@ def replay(
             expected="0 or more",
             found=str(depth),
         )
-    is_asked = changes and on_message is not None
-    sources = [_days(each, from_ns, until_ns, settings, changes=is_asked) for each in ids]
+    sources = [_days(each, from_ns, until_ns, settings, changes=changes) for each in ids]
     if on_message is not None:
         Player(sources, on_message, state, from_ns, until_ns, shows_changes=changes).play()
         return state

@@ -13,6 +13,8 @@ from market_pipeline.alerts.payloads import slack_payload, webhook_payload
 from market_pipeline.capture.status import Status, StreamStatus
 from market_pipeline.config.settings import load_settings
 from market_pipeline.sources.recording import RecordingOf, RecordingWriter, RecordKind
+from market_pipeline.sources.recording.format import Entry
+from market_pipeline.sources.recording.journal import Journal
 from market_pipeline_tests.alerts.factory import LINKS
 
 GAP = ("BINANCE:BTCUSDT", "here", "one gap", "WARN", 1_800_000_000_000_000_000)
@@ -94,6 +96,9 @@ def test_payload_of_an_end():
     assert slack["text"].startswith("no more: frames are missing BINANCE:BTCUSDT: On here: one gap")
 
 
+HOSTS = [(socket.gethostname(), "s"), ("other", "s")]
+
+
 class TestStoppedCaptures:
     def recorder(self, settings, symbol, host):
         now_ns = time.time_ns()
@@ -116,4 +121,20 @@ class TestStoppedCaptures:
         found = stopped_captures(settings, now_s + 11, "ERROR", 10.0)
         writers[1].close()
         assert ["BINANCE:DEAD"] == [each.instrument for each in found]
+        assert [] == stopped_captures(settings, now_s, "ERROR", 10.0)
+
+    def test_a_journal_alone(self, settings):
+        """What was killed before its first block left a journal, which is found as a file is."""
+        now_ns, folder = time.time_ns(), settings.lake_path / "recording" / "BINANCE"
+        entry = Entry("DEAD", RecordKind.FRAME, now_ns, now_ns, 1, "", b"{}")
+        journals = [Journal(folder, "BINANCE", *of) for of in HOSTS]
+        for each in journals:
+            each.append([entry])
+        now_s = time.time()
+        assert [] == stopped_captures(settings, now_s + 11, "ERROR", 10.0)
+        for each in journals:
+            os.close(each._file)  # as the kernel does when the process ends
+        (found,) = stopped_captures(settings, now_s + 11, "ERROR", 10.0)
+        assert "BINANCE:DEAD" == found.instrument
+        assert "recording recover" in found.summary
         assert [] == stopped_captures(settings, now_s, "ERROR", 10.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 
 import pytest
 from typer.testing import CliRunner
@@ -12,6 +13,8 @@ from market_pipeline.audit.record import AUDIT_FOLDER
 from market_pipeline.audit.verify import read_entries
 from market_pipeline.cli.app import app
 from market_pipeline.sources.recording import RecordingOf, RecordingWriter, RecordKind
+from market_pipeline.sources.recording.format import Entry
+from market_pipeline.sources.recording.journal import Journal
 
 START_NS = 1_723_161_600_000_000_000
 
@@ -49,6 +52,29 @@ def test_list(recorded):
     assert "2024-08-09" in ran("list")[1]
     (recorded / "none").mkdir()
     assert 1 == ran("list", recorded / "none")[0]
+
+
+def test_list_journals(recorded):
+    """A journal alone is a file left open, of whatever host, and `recover` is what to do next."""
+    entries = [
+        Entry(symbol, RecordKind.FRAME, START_NS + at, at, 1, "depth", b"%d" % at)
+        for at, symbol in enumerate(("BTCUSDT", "ETHUSDT", "ETHUSDT"))
+    ]
+    journal = Journal(recorded / "BINANCE", "BINANCE", "former", "run")
+    journal.append(entries)
+    assert 0 == ran("list")[0]  # a process writes it
+    os.close(journal._file)
+    code, out = ran("list", "--json")
+    days = {day["symbol"]: day for day in json.loads(out)}
+    assert (1, ["BTCUSDT", "ETHUSDT"]) == (code, list(days))
+    assert [(11, 1), (0, 2)] == [(day["records"], day["journal_records"]) for day in days.values()]
+    assert (["former"], "left open") == (
+        days["ETHUSDT"]["hosts"],
+        days["ETHUSDT"]["files"][0]["state"],
+    )
+    assert "recording recover" in ran("list")[1]
+    assert 0 == ran("recover")[0]
+    assert (0, False) == (ran("list")[0], 'journal_records": 2' in ran("list", "--json")[1])
 
 
 def test_verify(recorded):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from market_pipeline.sources.recording.format import (
     Header,
     closed_name,
 )
+from market_pipeline.sources.recording.open_file import is_being_written
 from market_pipeline.sources.recording.reader import (
     Damage,
     read_footer,
@@ -130,7 +130,7 @@ def read_facts(path: Path) -> RecordedFile:
     try:
         header = read_header(path)
         if path.name.endswith(PARTIAL_SUFFIX):
-            state = FileState.WRITTEN if _is_being_written(path) else FileState.LEFT_OPEN
+            state = FileState.WRITTEN if is_being_written(path) else FileState.LEFT_OPEN
         else:
             footer = read_footer(path)
             is_whole = footer.recovered_bytes is None
@@ -209,13 +209,3 @@ def _present(path: Path) -> Path | None:
     if path.name.endswith(PARTIAL_SUFFIX) and not path.exists():
         path = closed_name(path)
     return path if path.name.endswith((SUFFIX, PARTIAL_SUFFIX)) and is_stored(path) else None
-
-
-def _is_being_written(path: Path) -> bool:
-    """Whether a process of this host has it open for writing."""
-    with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False

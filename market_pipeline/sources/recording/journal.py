@@ -12,10 +12,11 @@ import re
 import struct
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -23,12 +24,13 @@ from market_pipeline.errors import LakeFileError, SealError, naming
 from market_pipeline.sources.recording.check import find_recordings
 from market_pipeline.sources.recording.format import PARTIAL_SUFFIX, Entry, Record
 from market_pipeline.sources.recording.hours import HOUR_NS
-from market_pipeline.sources.recording.open_file import created, locked, write_at
+from market_pipeline.sources.recording.open_file import created, is_being_written, locked, write_at
 from market_pipeline.sources.recording.reader import Damage, Recovered, read_recording, recover
 from market_pipeline.sources.recording.writer import RecordingOf, RecordingWriter
 from market_pipeline.warehouse.layout import make_private_folder
 
-__all__ = ["JOURNAL_SUFFIX", "Journal", "read_journal", "recover_journals"]
+__all__ = ["JOURNAL_SUFFIX", "Journal", "LeftJournal", "left_journals", "read_journal"]
+__all__ += ["recover_journals"]
 
 JOURNAL_SUFFIX = ".journal"
 _DAMAGED_SUFFIX = ".damaged"
@@ -162,6 +164,26 @@ def _chunk(data: bytes, at: int) -> bytes | str:
     if len(content) < size:
         return ""
     return content if zlib.crc32(content) == checksum else "a chunk with another checksum"
+
+
+class LeftJournal(NamedTuple):
+    """A journal that no process of this host writes: files may lack what it has.
+
+    Attributes:
+        of: Whose it is, of no symbol; None if its beginning cannot be read.
+    """
+
+    path: Path
+    of: RecordingOf | None
+    entries: list[Entry]
+
+
+def left_journals(paths: Iterable[Path]) -> Iterator[LeftJournal]:
+    """Those of some journals whose process has ended; one that is removed meanwhile is left out."""
+    for path in paths:
+        with suppress(FileNotFoundError):
+            if not is_being_written(path):
+                yield LeftJournal(path, *(read_journal(path) or (None, [])))
 
 
 def recover_journals(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from market_pipeline.warehouse.layout import PRIVATE_FILE
 
-__all__ = ["created", "is_at", "locked", "write_at"]
+__all__ = ["created", "is_at", "is_being_written", "locked", "write_at"]
 
 
 def is_at(file: int, path: Path) -> bool:
@@ -34,6 +34,20 @@ def created(partial: Path) -> int | None:
         if is_at(file, partial):
             return file
         os.close(file)
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a process of this host has a file open that it made here.
+
+    Raises:
+        OSError: It is not there, or cannot be opened.
+    """
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 @contextmanager

@@ -56,7 +56,7 @@ class TestCheck:
             closed.append(writer.close())
             return True
 
-        monkeypatch.setattr(check_module, "_is_being_written", closing)
+        monkeypatch.setattr(check_module, "is_being_written", closing)
         for _ in ("meanwhile", "before"):
             found = check_recording(partial)
             assert (FileState.CLOSED, ()) == (found.state, found.damages)
