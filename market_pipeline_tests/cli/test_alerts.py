@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from market_pipeline.alerts.outbox import Outbox
 from market_pipeline.cli.alerts import alerts
+from market_pipeline.cli.app import app
 from market_pipeline_tests.alerts.factory import an_alert
 from market_pipeline_tests.alerts.receiver import Receiver
 from market_pipeline_tests.defs.workspace import Workspace
@@ -32,12 +33,15 @@ def alerted(tmp_path: Path, receiver: Receiver) -> Workspace:
     return Workspace(tmp_path / "alerted", tmp_path / "lake", more=more)
 
 
+def ran(workspace: Workspace, *arguments: str) -> Result:
+    """What a verb of the group does in this process."""
+    return CliRunner().invoke(app, ["alerts", *arguments], env=workspace.environment())
+
+
 def put_in(workspace: Workspace, state: str, error: str | None = None) -> None:
     """An alert in a state, for the receiver that is configured and for one that is not."""
     outbox = Outbox(workspace.warehouse)
-    (name,) = [
-        each["target"] for each in json.loads(workspace.run("alerts", "test", "--json").output)
-    ]
+    (name,) = [each["target"] for each in json.loads(ran(workspace, "test", "--json").stdout)]
     outbox.take([an_alert()], [name, "webhook-gone"], now_s=time.time())
     for delivery in outbox.deliveries():
         outbox.mark(delivery, state, now_s=time.time(), error=error)
@@ -59,11 +63,11 @@ def test_test(alerted: Workspace, receiver: Receiver):
 def test_list(alerted: Workspace):
     """All that was sent is shown, and as JSON in full; without a dead letter the code is 0."""
     put_in(alerted, "sent")
-    table, as_json = alerted.run("alerts", "list"), alerted.run("alerts", "list", "--json")
-    first, _ = json.loads(as_json.output)
+    table, as_json = ran(alerted, "list"), ran(alerted, "list", "--json")
+    first, _ = json.loads(as_json.stdout)
 
     assert (0, 0) == (table.exit_code, as_json.exit_code)
-    assert "BINANCE:BTC-USDT" in table.output
+    assert "BINANCE:BTC-USDT" in table.stdout
     assert ("sent", "gap", "2024-08-08") == (
         first["state"],
         first["alert"]["check"],
@@ -71,13 +75,12 @@ def test_list(alerted: Workspace):
     )
 
 
-@pytest.mark.slow
 def test_receivers(alerted: Workspace):
     """Each receiver with what waits how long and its last attempts; 1 if one did not take it."""
-    first = alerted.run("alerts", "receivers", "--json")
+    first = ran(alerted, "receivers", "--json")
     put_in(alerted, "waiting", "it answered 500")
-    table, as_json = (alerted.run("alerts", "receivers", *more) for more in ((), ("--json",)))
-    (fresh,), (slack, gone) = json.loads(first.output), json.loads(as_json.output)
+    table, as_json = (ran(alerted, "receivers", *more) for more in ((), ("--json",)))
+    (fresh,), (slack, gone) = json.loads(first.stdout), json.loads(as_json.stdout)
 
     assert (0, 1, 1) == (first.exit_code, table.exit_code, as_json.exit_code)
     assert (True, 0, None, False) == (
@@ -93,20 +96,19 @@ def test_receivers(alerted: Workspace):
         slack["oldest_waits_seconds"] >= 0 and slack["failing"],
     )
     assert ("webhook-gone", False, None) == (gone["target"], gone["configured"], gone["sent_s"])
-    assert "webhook-gone (configured no more)" in table.output
-    assert "it answered 500" in table.output
+    assert "webhook-gone (configured no more)" in table.stdout
+    assert "it answered 500" in table.stdout
 
 
-@pytest.mark.slow
 def test_dead_letters(alerted: Workspace):
     """They make the exit code 1; `retry` lets them wait again, but not without a receiver."""
     put_in(alerted, "dead", "it answered 500")
-    listed = alerted.run("alerts", "list", "--state", "waiting", "--json")
-    retried = alerted.run("alerts", "retry", "--json")
-    waiting = json.loads(alerted.run("alerts", "list", "--state", "waiting", "--json").output)
+    listed = ran(alerted, "list", "--state", "waiting", "--json")
+    retried = ran(alerted, "retry", "--json")
+    waiting = json.loads(ran(alerted, "list", "--state", "waiting", "--json").stdout)
 
-    assert (1, [], 1) == (listed.exit_code, json.loads(listed.output), retried.exit_code)
-    assert {"waiting": 1, "dead": 1} == json.loads(retried.output)
+    assert (1, [], 1) == (listed.exit_code, json.loads(listed.stdout), retried.exit_code)
+    assert {"waiting": 1, "dead": 1} == json.loads(retried.stdout)
     assert [True] == [each["target"].startswith("slack-") for each in waiting]
 
 
