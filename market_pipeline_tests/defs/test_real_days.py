@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from market_pipeline.books.flags import INVALIDATING
+from market_pipeline.config.settings import Settings
 from market_pipeline.quality.checks.bar_rows import BAR_ROWS
 from market_pipeline.quality.checks.features import FEATURES
 from market_pipeline.quality.evaluate import CHECKS
@@ -28,6 +29,10 @@ INSTRUMENTS = (
 EVERY_DAY = pytest.mark.parametrize(
     ("exchange", "symbol", "day"), SAMPLE_DAYS, ids=[f"{x}:{s} {d}" for x, s, d in SAMPLE_DAYS]
 )
+DEFAULT_WIDTHS = {
+    f"PIPELINE_{name.upper()}": ",".join(map(str, Settings.model_fields[name].default))
+    for name in ("metrics_seconds", "bar_seconds")
+}
 OF_DAY = "WHERE exchange = $1 AND symbol = $2 AND dt = $3"
 TOUCH = ("bid_price", "bid_size", "ask_price", "ask_size")
 
@@ -51,7 +56,7 @@ class Real:
 def real(sample_data: Path, tmp_path_factory) -> Real:
     """All days of the sample: one through Dagster's command, the others through the package's."""
     root = tmp_path_factory.mktemp("real")
-    workspace = Workspace(root, sample_data / "lake", start_date=date(2024, 7, 1))
+    workspace = Workspace(root, sample_data / "lake", date(2024, 7, 1), DEFAULT_WIDTHS)
     workspace.configure(*({"source": "crypto_lake", **each} for each in INSTRUMENTS))
     materialized = workspace.command(
         "dagster",

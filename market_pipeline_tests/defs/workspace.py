@@ -38,12 +38,15 @@ from market_pipeline.warehouse.working import read_rows
 from market_pipeline_tests.conftest import REPOSITORY
 
 PATIENCE_SECONDS = 900
+"""After so long a process hangs; the first one may have to compile the kernels."""
 
 NOT_ASKED_FOR = frozenset(
     {"market_events", "funding", "open_interest", "fidelity_report", "fidelity_metrics"}
 )
 """Tables that are empty where no instrument is a contract, or asks for more."""
-"""After so long a process hangs; the first one may have to compile the kernels."""
+
+WIDTHS = {"PIPELINE_METRICS_SECONDS": "60", "PIPELINE_BAR_SECONDS": "60,3600"}
+"""Rows of metrics and of bars; without them a run makes those of every second, as by default."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,8 @@ class Workspace:
             # So that not each of hundreds of runs loads the SDK.
             "PIPELINE_METRICS": "false",
             "PIPELINE_TRACES": "false",
+            # So that not each of them makes 86,400 rows of an instrument's seconds, twice.
+            **WIDTHS,
             **self.more,
         }
 
