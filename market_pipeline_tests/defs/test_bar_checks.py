@@ -24,7 +24,8 @@ HOUR = (pl.col("width_seconds") == 3_600) & (pl.col("bar_start").dt.hour() == 5)
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A day of two instruments that was run."""
     root = tmp_path_factory.mktemp("bars")
-    simulate(root / "lake", [WRITTEN, SOUND], DAY, DAY, messages_per_day=1_500)
+    small = {"messages_per_day": 1_500, "snapshot_interval_s": 20.0}
+    simulate(root / "lake", [WRITTEN, SOUND], DAY, DAY, **small)
     workspace = Workspace(root / "pipeline", root / "lake")
     workspace.configure(WRITTEN, SOUND)
     workspace.run_days(DAY)

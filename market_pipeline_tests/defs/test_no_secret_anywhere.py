@@ -102,7 +102,8 @@ def test_every_byte(tmp_path: Path):
     Dagster's own and of the verbs that show them, no file and no line of output holds a secret.
     """
     simulated = instrument("AAA-USD")
-    simulate(tmp_path / "lake", [simulated], DAY, DAY)
+    small = {"messages_per_day": 3_000, "snapshot_interval_s": 20.0}
+    simulate(tmp_path / "lake", [simulated], DAY, DAY, **small)
     with repeating() as host:
         hook = f"http://{LOGIN}:{PASSWORD.replace('/', '%2F')}@{host}/services/{TOKEN}?sig=1"
         work = Workspace(
