@@ -7,7 +7,7 @@ that the run published at once, and before that nothing of it.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -37,7 +37,9 @@ from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import (
     LINEAGE,
     NO_ROWS_SHA256,
+    LineageRow,
     MadeOf,
+    PartName,
     commit_properties,
     files_sha256,
     lineage_row,
@@ -47,6 +49,7 @@ from market_pipeline.warehouse.lineage import (
 from market_pipeline.warehouse.publish import publish
 from market_pipeline.warehouse.read import DayRows, day_rows
 from market_pipeline.warehouse.staging import StagedFile
+from market_pipeline.warehouse.tables import Table
 from market_pipeline.warehouse.working import read_day, replace_rows_within
 from market_pipeline.warehouse.working_file import writing
 
@@ -83,6 +86,12 @@ _TOGETHER = [
 
 _runs: Counter[Path] = Counter()
 _unshown: set[Path] = set()
+_unrecorded: defaultdict[Path, dict[PartName, LineageRow | None]] = defaultdict(dict)
+"""What was published as files and is recorded with the next small table, or as the run ends.
+
+To open and close the working database costs as much as to write to it. What a kill leaves
+unrecorded is made again, as what is recorded is not what is there.
+"""
 
 
 @contextmanager
@@ -103,6 +112,21 @@ def _one_switch(warehouse: Warehouse) -> Iterator[None]:
             flush()
 
 
+@contextmanager
+def _recording(warehouse: Warehouse, *tables: Table) -> Iterator[duckdb.DuckDBPyConnection]:
+    """`writing` of some tables, which at its end also records what waits for that."""
+    before = dict(_unrecorded[warehouse.data_dir])
+    try:
+        with writing(warehouse, [*tables, LINEAGE]) as connection:
+            yield connection
+            rows = _unrecorded.pop(warehouse.data_dir)
+            if rows:
+                record_lineage(connection, rows)
+    except BaseException:
+        _unrecorded[warehouse.data_dir] = before
+        raise
+
+
 def _show(warehouse: Warehouse) -> None:
     """Show what was published at the end of the run; at once where none is under way."""
     if _runs[warehouse.data_dir]:
@@ -112,6 +136,9 @@ def _show(warehouse: Warehouse) -> None:
 
 
 def _refresh(warehouse: Warehouse) -> None:
+    if _unrecorded[warehouse.data_dir]:
+        with _recording(warehouse):
+            pass
     with timed(CATALOGUE_DURATION):
         refresh_catalogue(warehouse)
 
@@ -177,13 +204,14 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
                 withdrawn=obj.withdrawn,
                 properties=commit_properties(table, obj.made_of),
             )
-            rows = [
-                lineage_row(table, day, instrument, obj.made_of[instrument], sha256)
-                for instrument, sha256 in hashes.items()
-                if instrument in obj.made_of
-            ]
-            with writing(warehouse, [LINEAGE]) as connection:
-                record_lineage(connection, table, day, [*obj.made_of, *obj.withdrawn], rows)
+            _unrecorded[warehouse.data_dir] |= {
+                (table.sql_name, day, each): lineage_row(
+                    table, day, each, obj.made_of[each], hashes[each]
+                )
+                if each in hashes
+                else None
+                for each in [*obj.made_of, *obj.withdrawn]
+            }
             _show(warehouse)
             context.add_output_metadata(
                 {
@@ -232,11 +260,12 @@ class _RowsHandler(DbTypeHandler[Any]):
         folder = Path(str((context.resource_config or {})["data_dir"]))
         record(folder, "write", what | _objects(obj.frame), why=context.run_id)
         if obj.made_of:
-            made = [
-                lineage_row(table, day, each, obj.made_of[each], hashes.get(each, NO_ROWS_SHA256))
+            _unrecorded[folder] |= {
+                (table.sql_name, day, each): lineage_row(
+                    table, day, each, obj.made_of[each], hashes.get(each, NO_ROWS_SHA256)
+                )
                 for each in ids
-            ]
-            record_lineage(connection, table, day, ids, made)
+            }
         record_rows(table, obj.frame)
         return {"dagster/partition_row_count": rows}
 
@@ -291,7 +320,7 @@ class _WarehouseClient(DuckDbClient):
         if isinstance(context, dg.InputContext):
             yield warehouse
             return
-        with writing(warehouse, [TABLES[table_slice.table], LINEAGE]) as connection:
+        with _recording(warehouse, TABLES[table_slice.table]) as connection:
             yield connection
         _show(warehouse)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -28,6 +28,7 @@ __all__ = [
     "Input",
     "LineageRow",
     "MadeOf",
+    "PartName",
     "code_version",
     "commit_properties",
     "files_sha256",
@@ -85,6 +86,9 @@ NO_ROWS_SHA256 = hashlib.sha256(b"").hexdigest()
 
 NOT_FETCHED = "not fetched"
 """Stands for the hash of an object that the store has, but that could not be fetched."""
+
+PartName = tuple[str, date, str]
+"""A part of a published table: the table's name in SQL, the UTC day, and the instrument's id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,23 +208,18 @@ def lineage_row(
 
 
 def record_lineage(
-    connection: duckdb.DuckDBPyConnection,
-    table: Table,
-    day: date,
-    instruments: Sequence[str],
-    rows: Iterable[LineageRow],
+    connection: duckdb.DuckDBPyConnection, rows: Mapping[PartName, LineageRow | None]
 ) -> None:
-    """Replaces what is recorded of a table's day and instruments.
+    """Replaces what is recorded of parts of tables; None only removes it.
 
-    A row that says the same was made of the same stays as it is, with the time it was made.
-
-    Args:
-        connection: Inside the transaction of `working.writing`.
-        table, day, instruments: Whose rows to replace.
-        rows: From `lineage_row`; of an instrument without one the old one is only removed.
+    A row that says the same was made of the same stays as it is, with the time it was made. The
+    connection is inside the transaction of `working_file.writing`.
     """
     ensure_table(connection, LINEAGE)
-    connection.register("market_pipeline_lineage", LINEAGE.frame(rows).to_arrow())
+    parts = pl.DataFrame([*rows], ["output_table", "dt", "instrument"], orient="row")
+    connection.register("market_pipeline_parts", parts.to_arrow())
+    made = LINEAGE.frame(row for row in rows.values() if row is not None)
+    connection.register("market_pipeline_lineage", made.to_arrow())
     same = (
         "SELECT 1 FROM {} AS other WHERE other.exchange = own.exchange "
         "AND other.symbol = own.symbol AND other.dt = own.dt "
@@ -229,10 +228,10 @@ def record_lineage(
     )
     try:
         connection.execute(
-            f"DELETE FROM {LINEAGE.sql_name} AS own WHERE dt = ? AND output_table = ? "
-            "AND list_contains(?::VARCHAR[], exchange || ':' || symbol) "
-            f"AND NOT EXISTS ({same.format('market_pipeline_lineage')})",
-            [day, table.sql_name, list(instruments)],
+            f"DELETE FROM {LINEAGE.sql_name} AS own USING market_pipeline_parts AS part "
+            "WHERE own.output_table = part.output_table AND own.dt = part.dt "
+            "AND own.exchange || ':' || own.symbol = part.instrument "
+            f"AND NOT EXISTS ({same.format('market_pipeline_lineage')})"
         )
         connection.execute(
             f"INSERT INTO {LINEAGE.sql_name} BY NAME SELECT * FROM market_pipeline_lineage AS own "
@@ -240,6 +239,7 @@ def record_lineage(
         )
     finally:
         connection.unregister("market_pipeline_lineage")
+        connection.unregister("market_pipeline_parts")
 
 
 def commit_properties(table: Table, made_of: Mapping[str, MadeOf]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from market_pipeline.tables import TABLES, refresh_catalogue
 from market_pipeline.warehouse import working
 from market_pipeline.warehouse.catalogue import FILES_SCHEMA, connect
 from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline.warehouse.lineage import LINEAGE, MadeOf
 from market_pipeline.warehouse.locks import holding
 from market_pipeline.warehouse.staging import StagedFile, StagedWriter
 
@@ -318,6 +320,54 @@ def test_a_run_shows_all_it_published_at_once(warehouse: Warehouse, instruments,
     after = published(warehouse, query)
 
     assert ([(0, 0)], [(1, 2)], [warehouse]) == (during, after, refreshed)
+
+
+def test_what_files_were_made_of_is_recorded_by_the_end_of_a_run(
+    warehouse: Warehouse, instruments, monkeypatch
+):
+    """With the next small table that is written, not with one that fails, or as the run ends."""
+    from market_pipeline.defs.io_managers import (
+        DuckDBLakeIOManager,
+        PartitionFiles,
+        PartitionRows,
+        SmallTablesIOManager,
+    )
+
+    place = {"data_dir": str(warehouse.data_dir)}
+    lake = DuckDBLakeIOManager(**place)
+    rows_of_tables = SmallTablesIOManager(**place, database=str(warehouse.working_database))
+    run, found = dg.build_init_resource_context(), []
+    made_of = {each.id: MadeOf((), {}) for each in instruments}
+    bbo, next_bbo = (
+        PartitionFiles([staged(warehouse, instruments[0], 1, day)], (), made_of)
+        for day in (DAY, NEXT_DAY)
+    )
+    raw = PartitionRows(rows(["BTC-USDT", "ETH-USDT"], 7), instruments, made_of)
+    wrong = PartitionRows(rows(["BTC-USDT"], 7, NEXT_DAY), instruments, made_of)
+
+    def look() -> None:
+        recorded = working.read_rows(warehouse, LINEAGE).sort("output_table", "dt", "symbol")
+        found.append([*recorded.select("output_table", "symbol", pl.col("dt").dt.day()).rows()])
+
+    with lake.yield_for_execution(run) as big, rows_of_tables.yield_for_execution(run) as small:
+        for name, manager, what, day in (
+            ("book_bbo", big, bbo, DAY),
+            ("raw_trades", small, wrong, DAY),
+            ("raw_trades", small, raw, DAY),
+            ("book_bbo", big, next_bbo, NEXT_DAY),
+        ):
+            with output(name, warehouse, day) as context, suppress(PublishError):
+                manager.handle_output(context, what)
+            look()
+    look()
+
+    first = [
+        ("books.bbo", "BTC-USDT", 8),
+        ("lake.raw_trades", "BTC-USDT", 8),
+        ("lake.raw_trades", "ETH-USDT", 8),
+    ]
+    assert [[], [], first, first] == found[:4]
+    assert [first[0], ("books.bbo", "BTC-USDT", 9), *first[1:]] == found[4]
 
 
 def test_the_catalogue_is_there_before_anything_is_published(warehouse: Warehouse):

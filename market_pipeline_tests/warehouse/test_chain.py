@@ -53,7 +53,7 @@ def chain(
     with writing(warehouse) as connection:
         for table, made_of, sha256 in rows:
             row = lineage_row(table, day, BTC, made_of, sha256)
-            record_lineage(connection, table, day, [BTC], [row])
+            record_lineage(connection, {(table.sql_name, day, BTC): row})
     refresh_catalogue(warehouse)
     with closing(connect(warehouse.data_dir)) as connection:
         return {link.table: link for link in read_chain(connection, BTC, DAY)}

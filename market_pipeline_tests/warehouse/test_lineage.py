@@ -154,7 +154,9 @@ class TestRecord:
 
     def record(self, warehouse: Warehouse, instruments: list[str], *rows: LineageRow) -> None:
         with writing(warehouse) as connection:
-            record_lineage(connection, BBO, DAY, instruments, rows)
+            made = {f"{row.exchange}:{row.symbol}": row for row in rows}
+            parts = {(BBO.sql_name, DAY, each): made.get(each) for each in instruments}
+            record_lineage(connection, parts)
 
     def recorded(self, warehouse: Warehouse) -> list[dict[str, Any]]:
         return read_rows(warehouse, LINEAGE, DAY).to_dicts()

@@ -52,7 +52,7 @@ def compared(warehouse, instrument):
     made_of = fidelity_made_of(DAY, [instrument], FIDELITY_REPORT.empty(), warehouse)
     row = lineage_row(FIDELITY_REPORT, DAY, instrument.id, made_of[instrument.id], "0" * 64)
     with writing(warehouse) as connection:
-        record_lineage(connection, FIDELITY_REPORT, DAY, [instrument.id], [row])
+        record_lineage(connection, {(FIDELITY_REPORT.sql_name, DAY, instrument.id): row})
     refresh_catalogue(warehouse)
 
 
