@@ -75,8 +75,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return "mark.slow" not in collection_path.read_text(encoding="utf-8") or None
 
 
-_LONGEST = ("ui", "stages", "defs", "cli", "detection")
-"""Folders whose files take longest: begun at last, one would be waited for by idle cores."""
+_LONGEST = ("ui", "cli", "stages", "defs", "detection")
+"""Folders whose files take longest: begun at last, one would be waited for by idle cores.
+
+First those whose files stay together, as `_ONE_FIXTURE` says: one worker takes minutes for them.
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
