@@ -41,15 +41,22 @@ _T = TypeVar("_T")
 
 
 def eventually(
-    look: Callable[[], _T | None], expected: str, tell: Callable[[], str], seconds: float
+    look: Callable[[], _T | None],
+    expected: str,
+    tell: Callable[[], str],
+    seconds: float,
+    pause: float = 0.25,
 ) -> _T:
-    """What `look` returns as soon as it is true; without that, fails and adds what `tell` says."""
+    """What `look` returns as soon as it is true; without that, fails and adds what `tell` says.
+
+    Between two looks there is a pause in seconds.
+    """
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         found = look()
         if found:
             return found
-        time.sleep(0.25)
+        time.sleep(pause)
     pytest.fail(f"not within {seconds} s: {expected}\n{tell()}")
 
 
@@ -112,8 +119,11 @@ class Server:
         return self.log.read_text(errors="replace")[-4_000:]
 
     def eventually(self, look: Callable[[], _T | None], expected: str) -> _T:
-        """As the function, with the log's end in a failure."""
-        return eventually(look, expected, self.said, PATIENCE_SECONDS)
+        """As the function, with the log's end in a failure.
+
+        It asks once a second: the server has to compute what it is asked.
+        """
+        return eventually(look, expected, self.said, PATIENCE_SECONDS, pause=1.0)
 
     def is_ready(self) -> bool:
         """Whether the web server answers and has loaded our definitions."""

@@ -45,20 +45,21 @@ def backfill(server: Server, browser: Browser) -> dict[str, Any]:
     browser.picture("backfill_dialog")
     browser.click(LAUNCH)
 
-    def ended() -> dict[str, Any] | None:
+    def launched() -> dict[str, Any] | None:
         found = server.graphql(
             """{ partitionBackfillsOrError { ... on PartitionBackfills { results {
                 id status partitionNames assetSelection { path } } }
                 ... on PythonError { message } } }"""
         )["partitionBackfillsOrError"]["results"]
         days = [str(day) for day in BACKFILLED]
-        ended = (
-            each
-            for each in found
-            if each["partitionNames"] == days and each["status"] not in {"REQUESTED", "FAILING"}
-        )
-        return next(ended, None)
+        return next((each for each in found if each["partitionNames"] == days), None)
 
+    def ended() -> dict[str, Any] | None:
+        found = launched()
+        return found if found and found["status"] not in {"REQUESTED", "FAILING"} else None
+
+    server.eventually(launched, "the backfill is there")
+    browser.driver.get("about:blank")  # a page of the UI would ask for news all the while
     return server.eventually(ended, "the backfill has ended")
 
 
