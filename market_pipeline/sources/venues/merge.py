@@ -87,8 +87,10 @@ class Merge:
                 self._due_s = now_s + self._fill_s
             self._waiting[last] = (start, message)
             return []
-        self.filled += bool(self._waiting)
         self.last_id = last
+        if not self._waiting:
+            return [message]
+        self.filled += 1
         return [message, *self._follow(now_s)]
 
     def ended(self, connection: int) -> bool:

@@ -6,9 +6,10 @@ To classify, only the members that are asked for are decoded; the rest is passed
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -34,6 +35,8 @@ _MOST_DIGITS = 19
 _MOST_ID = 2**63 - 1
 _MOST_TEXTS = 10_000
 _SHOWN_BYTES = 120
+_NOTHING = "nothing"
+"""An attribute of each header that is None, for what a form does not have."""
 
 
 def time_ns(value: object) -> int | None:
@@ -204,10 +207,19 @@ class _Header:
                 node = node.setdefault(step, {})
         self._decoder = msgspec.json.Decoder(_type_of(tree))
         self._paths = [tuple(_attributes(path)) if path else None for path in paths]
+        self._at_once = self._getter()
 
-    def values(self, frame: bytes) -> list[Any]:
+    def values(self, frame: bytes) -> Sequence[Any]:
         """What is at each path, None where there is nothing."""
         header = self._decoder.decode(frame)
+        if self._at_once is None:
+            return self._one_by_one(header)
+        try:
+            return self._at_once(header)
+        except AttributeError:  # something on the way to a member is not there
+            return self._one_by_one(header)
+
+    def _one_by_one(self, header: Any) -> list[Any]:
         found: list[Any] = []
         for attributes in self._paths:
             value: Any = None if attributes is None else header
@@ -218,6 +230,15 @@ class _Header:
                     value = getattr(value, attribute, None)
             found.append(value)
         return found
+
+    def _getter(self) -> Callable[[Any], tuple[Any, ...]] | None:
+        """What gets all in one call, at a third of the time; none where one lies in a list."""
+        names = []
+        for attributes in self._paths:
+            if any(isinstance(each, int) for each in attributes or ()):
+                return None
+            names.append(".".join(map(str, attributes or [_NOTHING])))
+        return attrgetter(*names) if len(names) > 1 else None  # of one it would give no tuple
 
 
 def _attributes(path: str) -> _Steps:
@@ -239,6 +260,7 @@ def _type_of(tree: dict[str, Any]) -> Any:
                 (f"m_{step}", _type_of(inner) if inner else _Leaf, None)
                 for step, inner in tree.items()
             ],
+            namespace={_NOTHING: None},
             rename={f"m_{step}": step for step in tree},
             gc=False,
         )
@@ -251,6 +273,7 @@ class _FormHeader:
 
     def __init__(self, form: Form) -> None:
         self._snapshot = form.snapshot
+        self._streams: dict[str, str] = {}
         self._header = _Header(
             [
                 form.symbol,
@@ -270,9 +293,14 @@ class _FormHeader:
         is_snapshot = kind is Kind.SNAPSHOT
         if self._snapshot is not None:
             is_snapshot = not self._snapshot[0] or str(snapshot) == self._snapshot[1]
+        stream = self._streams.get(symbol)
+        if stream is None:
+            stream = f"{kind.value}:{symbol}" if kind is not Kind.CONTROL else ""
+            if len(self._streams) < _MOST_TEXTS and len(symbol) < _SHOWN_BYTES:
+                self._streams[symbol] = stream
         return Classified(
             kind,
-            f"{kind.value}:{symbol}" if kind is not Kind.CONTROL else "",
+            stream,
             symbol,
             _whole(first),
             _whole(last),
@@ -285,6 +313,8 @@ class _FormHeader:
 
 def _whole(value: object) -> int | None:
     """An id, which some venues send as text; what no 64 bits hold is none."""
+    if value is None or (type(value) is int and -_MOST_ID <= value <= _MOST_ID):
+        return value
     if isinstance(value, str) and value.isdecimal() and len(value) <= _MOST_DIGITS:
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) > _MOST_ID:
