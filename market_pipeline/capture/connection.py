@@ -6,9 +6,10 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
+from msgspec import Struct
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
@@ -22,7 +23,11 @@ _MOST_FRAME_BYTES = 64 << 20
 """A whole book of Coinbase is 4.8 MB; the library's own limit of 1 MiB would close on it."""
 
 
-class Arrival(NamedTuple):
+_CONTROL = int(Opcode.CLOSE)
+"""From there on opcodes are of pings, answers and closes."""
+
+
+class Arrival(Struct, frozen=True, gc=False):
     """A message as it arrived: both clocks when its last byte was read, and its bytes."""
 
     wall_ns: int
@@ -47,11 +52,7 @@ class StampedConnection(ClientConnection):
 
     def process_event(self, event: Frame | Response) -> None:  # type: ignore[override]
         """Takes messages, and leaves answers, pings and closes to the library."""
-        if not isinstance(event, Frame) or event.opcode not in (
-            Opcode.TEXT,
-            Opcode.BINARY,
-            Opcode.CONT,
-        ):
+        if not isinstance(event, Frame) or event.opcode >= _CONTROL:
             super().process_event(event)
             return
         wall_ns, monotonic_ns = time.time_ns(), time.monotonic_ns()

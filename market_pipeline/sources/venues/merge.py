@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from market_pipeline.sources.venues.continuity import Step, step_between
 from market_pipeline.sources.venues.venue import Classified, Continuity, Proof, Scope
 
 __all__ = ["Hole", "Merge", "Message"]
 
 
-class Message(NamedTuple):
+class Message(Struct, frozen=True, gc=False):
     """A frame as the venue classifies it, its bytes, when it came and on which connection."""
 
     head: Classified

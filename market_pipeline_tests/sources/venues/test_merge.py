@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from market_pipeline.sources.venues.merge import Hole, Merge, Message
 from market_pipeline.sources.venues.venue import (
@@ -49,12 +50,12 @@ class TestMerge:
         merge = Merge(Continuity(Proof.COUNTER, Scope.CONNECTION), 0.5)
         whole = Classified(Kind.DEPTH, "depth:A", "A", 1, 1, is_snapshot=True)
         came = [(5, 1), (9, 1), (2, 2), (3, 2), (12, 1)]
-        messages = [message(last)._replace(connection=number) for last, number in came]
+        messages = [replace(message(last), connection=number) for last, number in came]
         messages.insert(3, Message(whole, b"", 0, 2))
         assert [5, 9, 1, 3] == [i for each in messages for i in ids(merge.push(each, 0.0))]
         assert (2, False, 2) == (merge.duplicates, merge.is_waiting, merge.leader)
         assert (False, True) == (merge.ended(1), merge.ended(2))
-        assert [14] == ids(merge.push(message(14)._replace(connection=3), 0.0))
+        assert [14] == ids(merge.push(replace(message(14), connection=3), 0.0))
 
     def test_without_proof_only_older_ids_are_left_out(self):
         """A stream that proves nothing has no gaps, and each id once."""
