@@ -36,7 +36,7 @@ from market_pipeline_tests.sources.simulated.days import instrument
 pytestmark = pytest.mark.slow
 
 GOOD, BAD = instrument("GOOD-USD"), instrument("BAD-USD", seed=8)
-CLEAN_DAY, SILENT_DAY, ABSENT_DAY, LAST_DAY = (
+CLEAN_DAY, ABSENT_DAY, SILENT_DAY, LAST_DAY = (
     date(2025, 3, 3) + timedelta(days=n) for n in range(4)
 )
 
@@ -52,7 +52,7 @@ def receivers() -> Iterator[tuple[Receiver, Receiver]]:
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory, receivers) -> Workspace:
-    """Four days: both good; one silent for two hours and off the grid; and twice one absent."""
+    """Four days: both good; one absent; silent for two hours and off the grid; and absent."""
     root = tmp_path_factory.mktemp("alerts")
     webhook, slack = receivers
     made = Workspace(
@@ -76,7 +76,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, receivers) -> Workspace:
     ]
     span = {"messages_per_day": 8_000, "snapshot_interval_s": 20.0}
     simulate(made.lake, [GOOD], CLEAN_DAY, LAST_DAY, **span)
-    simulate(made.lake, [BAD], CLEAN_DAY, SILENT_DAY, faults=faults, **span)
+    simulate(made.lake, [BAD], CLEAN_DAY, CLEAN_DAY, **span)
+    simulate(made.lake, [BAD], SILENT_DAY, SILENT_DAY, faults=faults, **span)
     return made
 
 
@@ -155,7 +156,7 @@ def test_each_failed_check_is_told_once(workspace: Workspace, receivers):
         submitted = workspace.command(
             "dagster",
             *("job", "backfill", "-j", "daily_books", "-w", str(REPOSITORY / "workspace.yaml")),
-            *("--from", str(SILENT_DAY), "--to", str(ABSENT_DAY), "--noprompt"),
+            *("--from", str(ABSENT_DAY), "--to", str(SILENT_DAY), "--noprompt"),
         )
         assert 0 == submitted.returncode, submitted.stderr
         eventually(
