@@ -129,9 +129,11 @@ class _Gathering(ABC):
         if is_due or len(gathered) >= _PART_ROWS:
             try:
                 self._write(kind)
-            except (OSError, DeltaError):
+            except Exception as error:
                 self._since_s[kind] = now_s
-                if len(gathered) >= _MOST_ROWS:
+                if len(gathered) >= _MOST_ROWS or not isinstance(error, (OSError, DeltaError)):
+                    # Whoever gave these counts them as left out, and gives more after a while.
+                    del gathered[-len(rows) :]
                     raise
 
     def close(self) -> None:

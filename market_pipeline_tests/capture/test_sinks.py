@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import resource
+from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
@@ -11,6 +12,7 @@ import pytest
 from deltalake import DeltaTable
 from msgspec import Struct
 
+from market_pipeline.capture import sinks
 from market_pipeline.capture.sinks import DeltaTables, ParquetParts, sink_of
 from market_pipeline.errors import SettingsError
 
@@ -100,6 +102,25 @@ def test_what_cannot_be_written_is_tried_again(tmp_path, kind):
     sink.write("rows", ROWS[:1])
     read = pl.read_parquet(list(in_the_way.glob("*.parquet")))
     assert (1, 1, 3) == (sink.commits, sink.failures, read.height)
+
+
+def test_what_raised_is_not_gathered(tmp_path, monkeypatch):
+    """Rows that a full sink raises at are left out, as the one who gave them is told, once too many
+    wait: its memory is bounded however often it is tried, and those it took are written.
+    """
+    monkeypatch.setattr(sinks, "_PART_ROWS", 2)
+    monkeypatch.setattr(sinks, "_MOST_ROWS", 6)
+    in_the_way = tmp_path / "rows"
+    in_the_way.write_text("")
+    sink, taken = ParquetParts(tmp_path, 60.0), []
+    for n in range(20):
+        with suppress(OSError):
+            sink.write("rows", [Row(f"{n}", None)])
+            taken.append(f"{n}")
+    in_the_way.unlink()
+    sink.close()
+    assert taken == pl.read_parquet(list(in_the_way.glob("*.parquet")))["symbol"].to_list()
+    assert 5 == len(taken)
 
 
 def test_what_can_never_be_written_is_an_error(tmp_path):

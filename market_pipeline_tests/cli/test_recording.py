@@ -73,6 +73,11 @@ def test_list_journals(recorded):
         days["ETHUSDT"]["files"][0]["state"],
     )
     assert "recording recover" in ran("list")[1]
+    unreadable = recorded / "BINANCE" / ".another_run_0.journal"
+    unreadable.mkdir()
+    (day,) = [each for each in json.loads(ran("list", "--json")[1]) if not each["exchange"]]
+    assert ("", "unreadable") == (day["day"], day["files"][0]["state"])
+    unreadable.rmdir()
     assert 0 == ran("recover")[0]
     assert (0, False) == (ran("list")[0], 'journal_records": 2' in ran("list", "--json")[1])
 

@@ -139,6 +139,10 @@ def read_facts(path: Path) -> RecordedFile:
         state = FileState.LOCKED
     except LakeFileError:
         state = FileState.UNREADABLE
+    except FileNotFoundError:
+        if not path.name.endswith(PARTIAL_SUFFIX):
+            raise
+        return read_facts(closed_name(path))
     return RecordedFile(path, state, size, header, footer)
 
 

@@ -181,9 +181,16 @@ class LeftJournal(NamedTuple):
 def left_journals(paths: Iterable[Path]) -> Iterator[LeftJournal]:
     """Those of some journals whose process has ended; one that is removed meanwhile is left out."""
     for path in paths:
-        with suppress(FileNotFoundError):
-            if not is_being_written(path):
-                yield LeftJournal(path, *(read_journal(path) or (None, [])))
+        found = None
+        try:
+            if is_being_written(path):
+                continue
+            found = read_journal(path)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            pass  # as of another user: it is one that cannot be read, and the others are read
+        yield LeftJournal(path, *(found or (None, [])))
 
 
 def recover_journals(

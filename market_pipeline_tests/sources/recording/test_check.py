@@ -69,6 +69,15 @@ class TestCheck:
         with pytest.raises(FileNotFoundError):
             check_recording(partial)
 
+    def test_a_file_that_is_closed_once_its_header_is_read(self, tmp_path, monkeypatch):
+        """What a file says is read by its new name, whenever its writer closes it."""
+        writer, look = writer_of(tmp_path), check_module.is_being_written
+        (partial,) = find_recordings([tmp_path])
+        monkeypatch.setattr(
+            check_module, "is_being_written", lambda path: [writer.close(), look(path)][1]
+        )
+        assert FileState.CLOSED is read_facts(partial).state
+
     def test_every_changed_byte_is_found(self, tmp_path):
         """A changed byte anywhere is found, and in a block is located to that block."""
         path = writer_of(tmp_path).close().path
