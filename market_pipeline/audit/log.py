@@ -67,8 +67,8 @@ class AuditLog:
 
     def append(
         self, component: str, why: str, action: Action, what: Mapping[str, Any], *, flush: bool
-    ) -> int:
-        """Adds an entry, and returns its sequence.
+    ) -> None:
+        """Adds an entry.
 
         Args:
             component, why, action, what: As of `Entry`.
@@ -82,10 +82,8 @@ class AuditLog:
         with self._mutex:
             with self._alone():
                 self._append(component, why, action, what)
-                sequence = self._sequence
             if flush:  # which on a busy disk takes longer than others would wait
                 os.fsync(self._file)
-            return sequence
 
     def last(self) -> tuple[int, str]:
         """Sequence and code of the last entry, flushed to the disk; 0 and "" without one."""

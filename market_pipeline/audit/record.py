@@ -11,7 +11,7 @@ import hmac
 import logging
 import os
 import pwd
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
@@ -27,7 +27,8 @@ from market_pipeline.audit.verify import Fault
 from market_pipeline.config.security import Auditing, SecuritySettings
 from market_pipeline.config.settings import FIELDS, Settings, load_settings
 from market_pipeline.errors import AuditError, MarketPipelineError, SettingsError
-from market_pipeline.warehouse.layout import written_whole
+from market_pipeline.warehouse.layout import make_private_folder, written_whole
+from market_pipeline.warehouse.locks import locking
 
 __all__ = ["AUDIT_FOLDER", "acting_as", "anchor", "chain_key", "record"]
 __all__ += ["outdated_settings", "record_files", "record_settings"]
@@ -46,14 +47,10 @@ _Digests = dict[str, str]
 
 
 class _State(msgspec.Struct, frozen=True):
-    """The hashes of a component's settings, and the sequence of the entry that recorded them.
-
-    The code is over both, with the key of the log.
-    """
+    """The hashes of a component's settings, and a code over them, with the key of the log."""
 
     digests: _Digests
     code: str
-    sequence: int = 0
 
 
 _states = msgspec.json.Decoder(dict[str, _State])
@@ -167,37 +164,42 @@ def record_settings(settings: Settings) -> None:
     try:
         path, of = folder / AUDIT_FOLDER / _SETTINGS, _process.component
         key = chain_key(settings, folder)
-        states = _read_states(path)
-        before = states.get(of, _State({}, ""))
-        digests = _digests(settings, key)
-        changed = dict(before.digests.items() ^ digests.items())
-        what = _changes(before, digests, changed, _code(key, of, before))
-        if not what or (is_off and "audit" not in changed and "before" not in what):
+        now = _State(digests := _digests(settings, key), _code(key, of, digests))
+        if not _changes(path, of, key, now, is_off=is_off):
             return
-        sequence = _log(folder).append(of, _process.why, "settings", what, flush=True)
-        state = _State(digests, "", sequence)
-        states[of] = msgspec.structs.replace(state, code=_code(key, of, state))
-        with written_whole(path) as file:
-            file.write(msgspec.json.encode(states))
+        make_private_folder(path.parent)
+        with locking(path.parent):  # one that starts at the same time keeps its hashes there, too
+            what = _changes(path, of, key, now, is_off=is_off)
+            if what:
+                _log(folder).append(of, _process.why, "settings", what, flush=True)
+                with written_whole(path) as file:
+                    file.write(msgspec.json.encode({**_read_states(path), of: now}))
     except (OSError, MarketPipelineError) as error:
         _refuse_or_warn(folder, error, is_refused=settings.audit == "required")
 
 
-def _changes(
-    before: _State, digests: _Digests, changed: Collection[str], code: str
-) -> dict[str, Any]:
-    """What an entry says of changed settings, and of hashes that somebody else wrote."""
+def _changes(path: Path, of: str, key: ChainKey, now: _State, *, is_off: bool) -> dict[str, Any]:
+    """What an entry says of changed settings, and of hashes that somebody else wrote.
+
+    Of a log that is off, and was at the last start, only the latter is worth one.
+    """
+    before = _read_states(path).get(of, _State({}, ""))
+    changed = dict(before.digests.items() ^ now.digests.items())
     what: dict[str, Any] = {}
     if changed:
-        pairs = {name: [before.digests.get(name), digests.get(name)] for name in sorted(changed)}
+        pairs = {
+            name: [before.digests.get(name), now.digests.get(name)] for name in sorted(changed)
+        }
         what["changed"] = pairs
-    if before.digests and before.code != code:
+    if before.digests and before.code != _code(key, of, before.digests):
         what["before"] = "not proven: written without the key of now, or by somebody else"
-    return what
+    return {} if is_off and "audit" not in changed and "before" not in what else what
 
 
-def outdated_settings(data_dir: Path, recorded: Mapping[str, int]) -> list[Fault]:
-    """What the next start of a component is compared with, where the log has newer settings of it.
+def outdated_settings(
+    data_dir: Path, recorded: Mapping[str, Mapping[str, str | None]]
+) -> list[Fault]:
+    """What the next start of a component is compared with, where the log has other settings of it.
 
     Args:
         data_dir: Whose log.
@@ -205,10 +207,10 @@ def outdated_settings(data_dir: Path, recorded: Mapping[str, int]) -> list[Fault
     """
     states = _read_states(data_dir / AUDIT_FOLDER / _SETTINGS)
     return [
-        Fault("settings", f"{found} of {component}, and entry {sequence} has newer ones", _SETTINGS)
-        for component, sequence in sorted(recorded.items())
-        if (state := states.get(component, _State({}, ""))).sequence < sequence
-        for found in [f"the hashes of entry {state.sequence}" if state.sequence else "no hashes"]
+        Fault("settings", f"of {component} the log has other hashes: {', '.join(names)}", _SETTINGS)
+        for component, newest in sorted(recorded.items())
+        for kept in [states.get(component, _State({}, "")).digests]
+        if (names := [name for name in sorted(newest) if newest[name] != kept.get(name)])
     ]
 
 
@@ -218,9 +220,8 @@ def _read_states(path: Path) -> dict[str, _State]:
     return {}
 
 
-def _code(key: ChainKey, component: str, state: _State) -> str:
-    covered = [state.sequence, sorted(state.digests.items())]
-    return key.code(f"settings of {component}", msgspec.json.encode(covered))
+def _code(key: ChainKey, component: str, digests: _Digests) -> str:
+    return key.code(f"settings of {component}", msgspec.json.encode(sorted(digests.items())))
 
 
 def _digests(settings: Settings, key: ChainKey) -> _Digests:

@@ -53,7 +53,8 @@ class Verified:
         anchors: How many anchors were compared.
         unproven: First and last of each range of entries without a key that stands behind one with
             a key: of a process without the master key, or of whoever may write the file.
-        settings: By component, the sequence of its newest entry of changed settings.
+        settings: By component and setting, the hash that its newest entry has; None where the
+            setting was taken away.
         torn_bytes: Of a line at the end that a killed process left; the next entry accounts for it.
         faults: In the order of the log, those of anchors at the end.
     """
@@ -66,7 +67,7 @@ class Verified:
     anchored: int = 0
     anchors: int = 0
     unproven: list[tuple[int, int]] = field(default_factory=list)
-    settings: dict[str, int] = field(default_factory=dict)
+    settings: dict[str, dict[str, str | None]] = field(default_factory=dict)
     torn_bytes: int = 0
     faults: list[Fault] = field(default_factory=list)
 
@@ -132,8 +133,14 @@ class _Reading:
         if entry.sequence >= self.result.last:
             self.result.last, self._last_code = entry.sequence, (entry.sequence, entry.mac)
             if entry.action == "settings":
-                self.result.settings[entry.component] = entry.sequence
+                self._take_settings(entry)
         self.result.entries += 1
+
+    def _take_settings(self, entry: Entry) -> None:
+        changed = entry.what.get("changed")
+        for name, pair in changed.items() if isinstance(changed, dict) else ():
+            if isinstance(pair, list) and len(pair) == 2:  # before and after
+                self.result.settings.setdefault(entry.component, {})[name] = pair[1]
 
     def end_file(self) -> None:
         """Forgets the codes of a file but the last: entries are moved within a file, if at all."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ from market_pipeline.audit.chain import ChainKey
 from market_pipeline.audit.record import (
     AUDIT_FOLDER,
     _Process,
+    acting_as,
     anchor,
     outdated_settings,
     record,
@@ -167,7 +169,7 @@ class TestSettings:
         assert [["changed"], ["changed"], ["before"]] == [[*what] for _, what in entries(folder)]
 
     def test_an_old_file_put_back(self, folder: Path):
-        """Hashes of before, genuine as they are, hide a change back; the sequence of theirs tells.
+        """Hashes of before, genuine as they are, hide a change back; the entries have newer ones.
 
         One that a kill left is as old, until the next start.
         """
@@ -181,12 +183,40 @@ class TestSettings:
         path.write_bytes(old)
         self.started()
         (fault,) = outdated_settings(folder, verify(log, ChainKey()).settings)
-        assert ("settings", "the hashes of entry 1 of python, and entry 2 has newer ones") == (
+        assert ("settings", "of python the log has other hashes: threads") == (
             *(fault.kind, fault.found),
         )
         self.started(threads=7)
         assert [] == outdated_settings(folder, verify(log, ChainKey()).settings)
         assert 3 == len(entries(folder))
+
+    def test_a_file_of_an_earlier_version(self, folder: Path):
+        """The hashes and the code of before are as good as those of now: an upgrade is no fault."""
+        digests = {"data_dir": hashlib.sha256(f"data_dir={folder!r}".encode()).hexdigest()[:16]}
+        covered = json.dumps(sorted(digests.items()), separators=(",", ":")).encode()
+        self.started()
+        path = folder / AUDIT_FOLDER / "settings.json"
+        state = {"digests": digests, "code": ChainKey().code("settings of python", covered)}
+        path.write_text(json.dumps({"python": state}))
+
+        found = verify(folder / AUDIT_FOLDER, ChainKey())
+        self.started()
+        assert ([], 1) == (outdated_settings(folder, found.settings), len(entries(folder)))
+
+    def test_components_that_start_at_once(self, folder: Path):
+        """None puts the hashes of before in the place of another's."""
+        verbs, children = [f"verb-{number}" for number in range(8)], []
+        for verb in verbs:
+            children.append(child := os.fork())
+            if not child:
+                acting_as(verb)
+                self.started()
+                os._exit(0)
+        assert {0} == {os.waitpid(child, 0)[1] for child in children}
+        found = verify(folder / AUDIT_FOLDER, ChainKey())
+        assert (verbs, []) == (
+            *(sorted(found.settings), outdated_settings(folder, found.settings)),
+        )
 
     def test_no_value(self, folder: Path):
         """No value of a setting is in the log or beside it."""
