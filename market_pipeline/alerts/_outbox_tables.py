@@ -17,6 +17,7 @@ CREATE TABLE IF NOT EXISTS deliveries (
     id INTEGER PRIMARY KEY,
     alert_id TEXT NOT NULL,
     target TEXT NOT NULL,
+    subject TEXT NOT NULL,
     alert TEXT NOT NULL,
     state TEXT NOT NULL DEFAULT 'waiting',
     attempts INTEGER NOT NULL DEFAULT 0,
@@ -42,6 +43,10 @@ ALTER TABLE deliveries ADD COLUMN put_in_s REAL NOT NULL DEFAULT 0;
 UPDATE deliveries SET put_in_s = changed_s;
 INSERT OR IGNORE INTO receivers (target, sent_s)
     SELECT target, max(changed_s) FROM deliveries WHERE state = 'sent' GROUP BY target;
+""",
+    ("deliveries", "subject"): """
+ALTER TABLE deliveries ADD COLUMN subject TEXT NOT NULL DEFAULT '';
+UPDATE deliveries SET subject = alert_id;
 """,
     ("findings", "alert"): """
 ALTER TABLE findings ADD COLUMN alert TEXT;

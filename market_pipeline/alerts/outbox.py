@@ -36,7 +36,7 @@ _CREATION = threading.Lock()
 _alert = msgspec.json.Decoder(Alert)
 _MOST_DUE = 1_000
 """No turn sends so many; a receiver that is down for weeks does not fill the memory."""
-_PUT_IN = "INSERT OR IGNORE INTO deliveries (alert_id, target, alert, changed_s, put_in_s) "
+_PUT_IN = "INSERT OR IGNORE INTO deliveries(alert_id,target,subject,alert,changed_s,put_in_s) "
 _NOTE_FINDING = """
 INSERT INTO findings VALUES (:subject, :finding, :alert)
 ON CONFLICT (subject) DO UPDATE SET finding = excluded.finding, alert = excluded.alert
@@ -46,11 +46,18 @@ _END_FINDING = "DELETE FROM findings WHERE subject = :subject AND finding = :fin
 _HOLDS_ALERTS = "alertmanager"
 """The kind of receivers that hold an alert in force; others get each once, and hold nothing."""
 _COLUMNS = "id, target, alert, state, attempts, next_attempt_s, changed_s, error, put_in_s"
-# A time of before that lies ahead is of a clock that was set back since.
-_DUE = "state = 'waiting' AND (next_attempt_s <= :now_s OR changed_s > :now_s)"
+# Nothing is due before what waits of its subject since earlier: a receiver that had the end first
+# would hold what began. A time of before that lies ahead is of a clock that was set back since.
+_DUE = """
+JOIN (
+    SELECT id, max(next_attempt_s) OVER earlier AS turn_s,
+        max(iif(changed_s > :now_s, 0, next_attempt_s)) OVER earlier AS due_s
+    FROM deliveries WHERE state = 'waiting'
+    WINDOW earlier AS (PARTITION BY target, subject ORDER BY id)) USING (id)
+"""
 _RECEIVERS_DUE = f"""
-SELECT DISTINCT target FROM deliveries LEFT JOIN receivers USING (target)
-WHERE {_DUE} AND (coalesce(not_before_s, 0) <= :now_s OR failed_s > :now_s)
+SELECT DISTINCT target FROM deliveries {_DUE} LEFT JOIN receivers USING (target)
+WHERE due_s <= :now_s AND (coalesce(not_before_s, 0) <= :now_s OR failed_s > :now_s)
 ORDER BY target
 """
 _NOTE_SENT = """
@@ -215,7 +222,8 @@ class Outbox:
     def due(self, target: str, now_s: float) -> list[Delivery]:
         """What may be tried now for a receiver, the longest due first; no more than 1,000."""
         return self._read(
-            f"WHERE target = :target AND {_DUE} ORDER BY next_attempt_s, id LIMIT {_MOST_DUE}",
+            f"{_DUE} WHERE target = :target AND due_s <= :now_s "
+            f"ORDER BY turn_s, id LIMIT {_MOST_DUE}",
             {"target": target, "now_s": now_s},
         )
 
@@ -302,8 +310,8 @@ class Outbox:
                 revived += 1
                 if each.target not in targets:
                     connection.executemany(
-                        _PUT_IN
-                        + "SELECT alert_id, ?, alert, ?, put_in_s FROM deliveries WHERE id = ?",
+                        _PUT_IN + "SELECT alert_id, ?, subject, alert, ?, put_in_s FROM deliveries "
+                        "WHERE id = ?",
                         [(target, now_s, each.id) for target in heirs],
                     )
                     connection.execute("DELETE FROM deliveries WHERE id = ?", [each.id])
@@ -375,8 +383,8 @@ def _put_in(
     text = _text(alert)
     alert_id = hashlib.sha256(text.encode()).hexdigest()
     connection.executemany(
-        _PUT_IN + "VALUES (?, ?, ?, ?, ?)",
-        [(alert_id, target, text, now_s, now_s) for target in targets],
+        _PUT_IN + "VALUES (?, ?, ?, ?, ?, ?)",
+        [(alert_id, target, alert.subject, text, now_s, now_s) for target in targets],
     )
 
 

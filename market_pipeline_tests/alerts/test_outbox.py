@@ -97,6 +97,22 @@ class TestEnds:
         begin, end = (outbox.deliveries()[at].alert for at in (2, 0))
         assert replace(begin, ended_ns=6_000_000_000) == end
 
+    def test_a_receiver_that_was_down_in_between(self, outbox: Outbox):
+        """An end waits for its beginning, however late that is; other subjects wait for neither."""
+        outbox.take([an_alert()], self.TARGETS[:1], now_s=5.0)
+        (begin,) = outbox.due("alertmanager-1", 5.0)
+        outbox.mark(begin, "waiting", now_s=6.0, error="it answered 503", next_attempt_s=60.0)
+        outbox.take(
+            [an_alert(check="skew")], self.TARGETS[:1], passed=[an_alert().subject], now_s=7.0
+        )
+        assert ["skew"] == [each.alert.check for each in outbox.due("alertmanager-1", 59.0)]
+        assert [("skew", False), ("gap", False), ("gap", True)] == [
+            (each.alert.check, each.alert.ended_ns is not None)
+            for each in outbox.due("alertmanager-1", 60.0)
+        ]
+        outbox.mark(begin, "dead", now_s=61.0, error="it answered 503")
+        assert ["gap", "skew"] == [each.alert.check for each in outbox.due("alertmanager-1", 61.0)]
+
     def test_another_severity(self, outbox: Outbox):
         """The severity is one of the labels: what was is over, and something else begins."""
         for severity in ("WARN", "ERROR"):
@@ -224,6 +240,7 @@ class TestStandings:
         outbox.mark(*outbox.due("log", 5.0), "sent", now_s=6.0)
         with closing(sqlite3.connect(outbox.path)) as connection:
             connection.execute("ALTER TABLE deliveries DROP COLUMN put_in_s")
+            connection.execute("ALTER TABLE deliveries DROP COLUMN subject")
             connection.execute("DROP TABLE receivers")
         upgraded = Outbox(Warehouse(outbox.path.parents[1]))
 
