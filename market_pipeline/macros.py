@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from market_pipeline.books.flags import INVALIDATING
+from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.books.state import DEPTH_LEVELS
-from market_pipeline.books.tables import BBO, BOOK_TRADES, DEPTH, MARKET_EVENTS
+from market_pipeline.books.tables import BBO, BOOK_TRADES, DEPTH, INTERVALS, MARKET_EVENTS
+from market_pipeline.metrics.book_batches import NO_TIME
 from market_pipeline.metrics.contract_states import BOOK_FUNDING, BOOK_OPEN_INTEREST
 from market_pipeline.metrics.tables import BARS, BOOK_METRICS, INFORMATION_BARS
 from market_pipeline.warehouse.tables import Macro, Table
@@ -109,6 +110,59 @@ def _depth_matrix() -> Macro:
     )
 
 
+def _asof_quotes() -> Macro:
+    """The quote in force at given times, as `notebook.sampled` has it."""
+    own = [f"{side}_{part}" for side in ("bid", "ask") for part in ("price_ticks", "size_lots")]
+    own += [f"{side}_{part}" for side in ("bid", "ask") for part in ("price", "size")]
+    first, last = (f"make_timestamp_ns(list_{edge}(at_ns))::DATE" for edge in ("min", "max"))
+    asked = (
+        "SELECT split_part(id, ':', 1) AS exchange, substr(id, strpos(id, ':') + 1) AS symbol, "
+        "of_id, ts_asof_ns, of_time FROM (SELECT id, min(of_id) AS of_id FROM (SELECT "
+        f"unnest({_IDS}) AS id, generate_subscripts({_IDS}, 1) AS of_id) GROUP BY id), "
+        "(SELECT unnest(at_ns::BIGINT[]) AS ts_asof_ns, generate_subscripts(at_ns, 1) AS of_time)"
+    )
+    # A clock that never runs backwards, of rows that have a time. Of those of one time the last
+    # counts; a day's rows come in the order of its file, which the number without an order keeps.
+    books = (
+        f"SELECT * FROM (SELECT *, max(CASE WHEN flags & {int(NO_TIME)} = 0 THEN ts_receipt_ns END)"
+        " OVER (PARTITION BY exchange, symbol ORDER BY dt, place ROWS UNBOUNDED PRECEDING) "
+        "AS clock_ns FROM (SELECT *, row_number() OVER () AS place FROM load_bbo(instruments, "
+        f"{first} - 1, last_day := {last}, valid_only := false))) WHERE clock_ns IS NOT NULL "
+        "QUALIFY row_number() OVER (PARTITION BY exchange, symbol, clock_ns "
+        "ORDER BY dt DESC, place DESC) = 1"
+    )
+    flag = " ".join(f"WHEN '{each.name}' THEN {int(each)}" for each in BookFlag)
+    # Of which the row of the last message before does not know: `metrics.trades.unknown_spans`.
+    marks = (
+        f"SELECT exchange, symbol, ts_asof_ns, bit_or(CASE cause {flag} END) AS mark "
+        f"FROM (SELECT DISTINCT exchange, symbol, ts_asof_ns FROM asked) JOIN {INTERVALS.sql_name} "
+        "USING (exchange, symbol) WHERE start_ns <= ts_asof_ns AND ts_asof_ns < end_ns "
+        f"AND invalidates AND (cause = '{BookFlag.GAP.name}' OR messages = 0) "
+        f"AND dt BETWEEN {first} - 1 AND {last} GROUP BY ALL"
+    )
+    quotes = (
+        "SELECT asked.*, books.* EXCLUDE (exchange, symbol, flags, verified), mark, "
+        "asked.ts_asof_ns - clock_ns AS age_ns, (flags | CASE WHEN asked.ts_asof_ns - clock_ns > "
+        f"max_age_seconds * 1e9 THEN {int(BookFlag.STALE)} ELSE 0 END | coalesce(mark, 0))"
+        "::USMALLINT AS flags, verified AND mark IS NULL AS verified FROM asked "
+        "ASOF LEFT JOIN books ON asked.exchange = books.exchange AND asked.symbol = books.symbol "
+        "AND asked.ts_asof_ns >= clock_ns LEFT JOIN marks ON asked.exchange = marks.exchange "
+        "AND asked.symbol = marks.symbol AND asked.ts_asof_ns = marks.ts_asof_ns"
+    )
+    is_valid = f"NOT valid_only OR flags & {int(INVALIDATING)} = 0"
+    touch = ", ".join(f"CASE WHEN {is_valid} THEN {name} END AS {name}" for name in own)
+    return Macro(
+        "asof_quotes",
+        "The best bid and ask in force at times of the receipt clock, a list of ns since the "
+        "epoch, UTC: after the last message at or before each; without prices where the book was "
+        "not valid, unless valid_only := false.",
+        "instruments, at_ns, valid_only := true, max_age_seconds := 60",
+        f"WITH asked AS ({asked}), books AS ({books}), marks AS ({marks}), quotes AS ({quotes}) "
+        f"SELECT exchange, symbol, ts_asof_ns, ts_origin_ns, ts_receipt_ns, sequence_number, "
+        f"{touch}, flags, verified, age_ns FROM quotes ORDER BY of_id, of_time",
+    )
+
+
 _VALID = f"(NOT valid_only OR flags & {int(INVALIDATING)} = 0)"
 _LOAD_BBO, _LOAD_DEPTH, _LOAD_TRADES = (
     _loader(name, table, ["valid_only := true"], _VALID)
@@ -143,6 +197,7 @@ MACROS: tuple[Macro, ...] = (
     _loader("load_open_interest", BOOK_OPEN_INTEREST),
     _loader("events", MARKET_EVENTS),
     _depth_matrix(),
+    _asof_quotes(),
     _with_contract("trades_with_contract", _LOAD_TRADES, "valid_only", "ts_receipt_ns"),
     _with_contract(
         *("bars_with_contract", _LOAD_BARS, "width_seconds"),

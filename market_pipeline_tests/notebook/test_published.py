@@ -9,6 +9,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from market_pipeline import (
+    asof_quotes,
     connect,
     depth_matrix,
     events,
@@ -243,6 +244,28 @@ class TestMacros:
                 f"step_ticks := {ticks}, confirmed_only := {confirmed_only})"
             ).pl()
         assert found.height > 1_000
+        assert_frame_equal(expected, found)
+
+    @pytest.mark.parametrize("valid_only", [False, True])
+    def test_quotes_at_given_times(self, market: Market, valid_only: bool):
+        """The macro has what the function has: over a silence, between days, before any book."""
+        id_, ns = market.instrument.id, 10**9
+        begin_ns = int(datetime(2025, 3, 2, 23, tzinfo=UTC).timestamp()) * ns
+        at_ns = [*range(begin_ns, begin_ns + 26 * 3_600 * ns, 97 * ns + 1), begin_ns, begin_ns]
+        asked = {"valid_only": valid_only, "max_age_seconds": 30.0}
+        where = {"data_dir": market.data_dir, "missing": "skip"}
+        expected = asof_quotes(id_, at_ns, **asked, **where).collect()
+        with connect(market.data_dir) as connection:
+            found = connection.sql(
+                f"FROM asof_quotes(['{id_}', '{id_}'], {at_ns}, valid_only := {valid_only}, "
+                "max_age_seconds := 30)"
+            ).pl()
+        assert 0 < expected["bid_price"].null_count() < expected.height
+        assert {int(BookFlag.GAP), int(BookFlag.STALE)} <= {
+            each & bit
+            for each in expected["flags"].drop_nulls()
+            for bit in (int(BookFlag.GAP), int(BookFlag.STALE))
+        }
         assert_frame_equal(expected, found)
 
     def test_depth_of_no_interval(self, market: Market):
