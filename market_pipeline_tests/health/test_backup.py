@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from market_pipeline.health.backup import backup_end, check_backup
 
 HOUR_S = 3_600.0
@@ -22,3 +24,13 @@ def test_a_day_and_two_hours(tmp_path):
     assert [("warn", "no backup has ended, and one is due each day")] == [
         each[:2] for each in never
     ]
+
+
+def test_a_time_that_is_none(tmp_path):
+    """One far ahead would be good for long; that of a folder is of the files in it."""
+    ((slow, *_),) = check_backup(2 * HOUR_S, 1 * HOUR_S)
+    ((ahead, text, _),) = check_backup(40 * HOUR_S, 1 * HOUR_S)
+
+    assert ("ok", "warn", True) == (slow, ahead, "dated 39.0 h ahead" in text)
+    with pytest.raises(IsADirectoryError):
+        backup_end(tmp_path)
