@@ -92,7 +92,8 @@ def _depth_matrix() -> Macro:
         f"SELECT {interval}, unnest(arg_max([{levels}], place)) AS level FROM (SELECT *, "
         f"ts_receipt_ns // {every} * {every} AS ts_interval_ns FROM ({rows})) GROUP BY {interval}"
     )
-    cell = "level.price_ticks // step_ticks * step_ticks"
+    # Of numbers that are not integers DuckDB's // is no division into whole steps.
+    cell = "level.price_ticks // step_ticks::BIGINT * step_ticks::BIGINT"
     return Macro(
         "depth_matrix",
         "The depth by time and price as a heat map draws it: of each interval the last row of "
@@ -103,8 +104,8 @@ def _depth_matrix() -> Macro:
         "SELECT exchange, symbol, dt, ts_interval_ns, level.is_bid AS is_bid, "
         f"{cell} AS price_ticks, {cell} * price_multiplier / price_divisor AS price, "
         f"sum(level.size) AS size FROM ({last}) "
-        f"WHERE CASE WHEN {every} < 1 OR step_ticks < 1 "
-        "THEN error('every_seconds and step_ticks must be above 0') ELSE true END "
+        f"WHERE CASE WHEN {every} >= 1 AND step_ticks >= 1 AND step_ticks % 1 = 0 THEN true "
+        "ELSE error('every_seconds must be above 0, step_ticks whole and above 0') END "
         "AND level.price_ticks IS NOT NULL AND (NOT confirmed_only OR level.is_confirmed) "
         "GROUP BY ALL ORDER BY exchange, symbol, dt, ts_interval_ns, price_ticks, is_bid",
     )

@@ -234,14 +234,14 @@ class TestMacros:
     @pytest.mark.parametrize(("seconds", "ticks"), [(60, 1), (600, 7)])
     @pytest.mark.parametrize("confirmed_only", [False, True])
     def test_depth_by_time_and_price(self, market: Market, seconds, ticks, confirmed_only):
-        """The macro of depth has the cells of the function, in its order."""
+        """The macro of depth has the cells of the function, in its order, also by a step of 7.0."""
         id_, only = market.instrument.id, {"confirmed_only": confirmed_only}
         steps = {"every_seconds": seconds, "step_ticks": ticks}
         expected = depth_matrix(id_, FAULTY, **steps, **only, data_dir=market.data_dir).collect()
         with connect(market.data_dir) as connection:
             found = connection.sql(
                 f"FROM depth_matrix('{id_}', '{FAULTY}', every_seconds := {seconds}, "
-                f"step_ticks := {ticks}, confirmed_only := {confirmed_only})"
+                f"step_ticks := {float(ticks)}, confirmed_only := {confirmed_only})"
             ).pl()
         assert found.height > 1_000
         assert_frame_equal(expected, found)
@@ -268,14 +268,17 @@ class TestMacros:
         }
         assert_frame_equal(expected, found)
 
-    def test_depth_of_no_interval(self, market: Market):
-        """An interval without a length is refused, as it would be no time at all."""
+    @pytest.mark.parametrize(
+        "step",
+        ["every_seconds := 0", "every_seconds := NULL", "step_ticks := 2.5", "step_ticks := NULL"],
+    )
+    def test_depth_of_no_step(self, market: Market, step):
+        """A step of nothing is refused, and one of part of a tick, whose prices would be wrong."""
         with (
             connect(market.data_dir) as connection,
             pytest.raises(duckdb.InvalidInputException, match="above 0"),
         ):
-            id_ = market.instrument.id
-            connection.sql(f"FROM depth_matrix('{id_}', '{FAULTY}', every_seconds := 0)").pl()
+            connection.sql(f"FROM depth_matrix('{market.instrument.id}', '{FAULTY}', {step})").pl()
 
     def test_events(self, market: Market):
         """The published events of a day are those that the function makes of its raw rows."""
