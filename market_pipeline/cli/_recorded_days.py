@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["days_table", "recorded_days"]
 
 _Day = tuple[str, str, str]
-"""Exchange, symbol and day; the first two are empty where they cannot be read, of a journal all."""
+"""Exchange, symbol and day; empty is what cannot be read, or what a journal has no entry of."""
 
 
 def recorded_days(
@@ -66,6 +66,8 @@ def _of_files(day: _Day, files: list[RecordedFile]) -> dict[str, Any]:
 def _entries_by_day(journal: LeftJournal) -> dict[_Day, list[Entry]]:
     if journal.of is None:
         return {("", "", ""): []}
+    if not journal.entries:
+        return {(journal.of.exchange, "", ""): []}
     found: dict[_Day, list[Entry]] = defaultdict(list)
     for entry in journal.entries:
         day = datetime.fromtimestamp(entry.wall_ns // 10**9, UTC).date().isoformat()

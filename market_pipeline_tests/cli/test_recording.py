@@ -75,8 +75,12 @@ def test_list_journals(recorded):
     assert "recording recover" in ran("list")[1]
     unreadable = recorded / "BINANCE" / ".another_run_0.journal"
     unreadable.mkdir()
-    (day,) = [each for each in json.loads(ran("list", "--json")[1]) if not each["exchange"]]
-    assert ("", "unreadable") == (day["day"], day["files"][0]["state"])
+    cut_off = recorded / "BINANCE" / ".cut_run_0.journal"
+    cut_off.write_bytes(next(recorded.glob("*/.former*")).read_bytes()[:-1])
+    nothing = [each for each in json.loads(ran("list", "--json")[1]) if not each["day"]]
+    assert [("", "unreadable"), ("BINANCE", "left open")] == [
+        (day["exchange"], day["files"][0]["state"]) for day in nothing
+    ]
     unreadable.rmdir()
     assert 0 == ran("recover")[0]
     assert (0, False) == (ran("list")[0], 'journal_records": 2' in ran("list", "--json")[1])
