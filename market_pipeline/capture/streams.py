@@ -107,8 +107,8 @@ class Streams:
         if self._covered.get(name) is is_covered:
             return
         if is_covered and name in self._down_since_ns:
-            seconds = (at_ns - self._down_since_ns.pop(name)) / NS_PER_SECOND
-            record(CAPTURE_FAILOVER, seconds, venue=self._venue)
+            down_ns = max(at_ns - self._down_since_ns.pop(name), 0)  # clocks are set back, too
+            record(CAPTURE_FAILOVER, down_ns / NS_PER_SECOND, venue=self._venue)
         elif self._covered.get(name):
             self._down_since_ns[name] = at_ns
         self._covered[name] = is_covered

@@ -56,8 +56,11 @@ def verify_log(
     given = [_given(each) for each in anchor or ()]
     noted = [*_noted_by_runs(folder), *given]
     _require(folder, noted)
-    found = verify(folder, chain_key(settings, settings.data_dir), noted)
-    found.faults += outdated_settings(settings.data_dir, found.settings)
+    found = verify(folder, key := chain_key(settings, settings.data_dir), noted)
+    outdated = outdated_settings(settings.data_dir, found.settings)
+    if outdated:  # or a component has started while the log was read
+        outdated = outdated_settings(settings.data_dir, verify(folder, key).settings)
+    found.faults += outdated
     if as_json:
         typer.echo(json.dumps(asdict(found), indent=2))
     else:

@@ -85,13 +85,14 @@ def test_a_failover_has_its_seconds(tmp_path: Path):
     begin(load_settings(data_dir=tmp_path), "capture")
     chosen = CaptureSettings(venue="binance_spot", symbols="BTCUSDT", streams="depth")
     streams = Streams(BINANCE_SPOT, chosen, Status(0), None, lambda name, gap: None)
-    for at_s, is_covered in ((0, False), (1, True), (3, False), (4, False), (9, True), (10, True)):
+    times = ((0, False), (1, True), (3, False), (4, False), (9, True), (10, True))
+    for at_s, is_covered in (*times, (12, False), (11, True)):  # the clock was set back
         streams.cover("depth:BTCUSDT", is_covered, "", at_s * 1_000_000_000)
     begin(load_settings(data_dir=tmp_path, metrics=False), "capture")
     bridge = Bridge(tmp_path / "metrics")
     bridge.update()
     ((name, family),) = bridge.families(0)
     (series,) = family.series.values()
-    assert (CAPTURE_FAILOVER.name, 1, 6.0, "BINANCE") == (
+    assert (CAPTURE_FAILOVER.name, 2, 6.0, "BINANCE") == (
         *(name, series.count, series.value, series.labels["venue"]),
     )
