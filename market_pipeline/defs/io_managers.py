@@ -119,7 +119,8 @@ def _recording(warehouse: Warehouse, *tables: Table) -> Iterator[duckdb.DuckDBPy
     try:
         with writing(warehouse, [*tables, LINEAGE]) as connection:
             yield connection
-            rows = _unrecorded.pop(warehouse.data_dir)
+            # None where a run in another thread has recorded it meanwhile.
+            rows = _unrecorded.pop(warehouse.data_dir, None)
             if rows:
                 record_lineage(connection, rows)
     except BaseException:

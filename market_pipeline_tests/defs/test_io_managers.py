@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
@@ -368,6 +370,38 @@ def test_what_files_were_made_of_is_recorded_by_the_end_of_a_run(
     ]
     assert [[], [], first, first] == found[:4]
     assert [first[0], ("books.bbo", "BTC-USDT", 9), *first[1:]] == found[4]
+
+
+def test_two_runs_in_one_process(small, big, warehouse: Warehouse, instruments, monkeypatch):
+    """Of two that write a small table at once both publish, the second after the first."""
+    from market_pipeline.defs import io_managers
+
+    writing, replace_rows = io_managers.writing, io_managers.replace_rows_within
+    second, waits = [], threading.Event()
+
+    def publish(day: date) -> None:
+        with output("raw_trades", warehouse, day) as context:
+            made = io_managers.PartitionRows(rows(["BTC-USDT"], 7, day), instruments)
+            small.handle_output(context, made)
+
+    def asked(*arguments):
+        if second:
+            waits.set()
+        return writing(*arguments)
+
+    def replaced(*arguments):
+        if not second:
+            second.append(pool.submit(publish, NEXT_DAY))
+            assert waits.wait(60)
+        return replace_rows(*arguments)
+
+    monkeypatch.setattr(io_managers, "writing", asked)
+    monkeypatch.setattr(io_managers, "replace_rows_within", replaced)
+    run = dg.build_init_resource_context()
+    with big.yield_for_execution(run), ThreadPoolExecutor(1) as pool:
+        publish(DAY)
+    second[0].result()
+    assert [DAY, NEXT_DAY] == sorted(working.read_rows(warehouse, RAW)["dt"])
 
 
 def test_the_catalogue_is_there_before_anything_is_published(warehouse: Warehouse):
