@@ -113,7 +113,9 @@ def certificates(settings: Settings) -> list[Expiry]:
 def check_bundles(settings: Settings) -> Iterator[Finding]:
     """Can each file of authorities be read? Without it nobody who is to be trusted by it is."""
     for name, path in _bundles(settings).items():
-        if _first_end(path) is None:
+        try:  # as whoever connects with it does: one that is cut off is refused as a whole
+            ssl.create_default_context(cafile=path)
+        except OSError:
             yield (
                 "error",
                 f"PIPELINE_{name.upper()}: {path} cannot be read as certificates in PEM",

@@ -26,6 +26,17 @@ from market_pipeline_tests.tls_servers import serving_tls
 DAY_S = 86_400.0
 
 
+def test_a_file_of_authorities_that_is_cut_off(tmp_path: Path):
+    """It is reported though its first certificate is whole: no connection is made with it."""
+    made, cut = make_certificates(tmp_path), tmp_path / "cut.pem"
+    pem = made.authority.read_bytes()
+    cut.write_bytes(pem + pem[: len(pem) // 2])
+    found = check_bundles(load_settings(alert_ca_bundle=cut, lake_ca_bundle=made.authority))
+    assert [("error", "PIPELINE_ALERT_CA_BUNDLE")] == [
+        (status, text.partition(":")[0]) for status, text, _ in found
+    ]
+
+
 def test_certificates_of_servers_and_files(tmp_path: Path):
     """The one that a server shows, though no authority here has signed it, and those in a file;
     nothing is asked of the server, and what does not answer is passed over.
