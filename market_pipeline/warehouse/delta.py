@@ -118,7 +118,8 @@ def create_delta_table(warehouse: Warehouse, table: Table) -> DeltaTable:
     schema = stored_schema(table)
     for name, kind in zip(PARTITION_BY, (pa.date32(), pa.string()), strict=True):
         schema = schema.append(pa.field(name, kind))
-    make_published_folder(warehouse.table_dir(table) / "_delta_log")
+    make_published_folder(log := warehouse.table_dir(table) / "_delta_log")
+    share_published(log)  # a kill may have come right after it was made
     return DeltaTable.create(
         str(warehouse.table_dir(table)),
         schema,

@@ -262,8 +262,9 @@ def _move_in(warehouse: Warehouse, table: Table, day: date, file: StagedFile) ->
     """Move a staged file to its place, unless a file with these bytes lies there already."""
     target = warehouse.table_dir(table) / _relative(day, file)
     make_published_folder(target.parent)
-    for made in (target.parent.parent, target.parent):
-        share_published(made)  # a kill may have come right after it was made
+    for made in reversed(target.parents):
+        if warehouse.tables_dir in made.parents:
+            share_published(made)  # a kill may have come right after it was made
     if file.path == target or not file.path.exists():
         os.utime(target)  # young again, should it be a killed run's and due for vacuum
     elif file.lies_at(target):

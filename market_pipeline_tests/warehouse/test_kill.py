@@ -169,7 +169,12 @@ def test_killed_before_the_commit_is_shared(warehouse: Warehouse, processes: For
     warehouse.prepare()
     for folder in (warehouse.tables_dir, warehouse.warehouse_dir):
         folder.chmod(0o700 | GROUP_FOLDER)
+    log = warehouse.table_dir(BBO) / "_delta_log"
+    left_closed = (log.parents[1], log.parent, log)
+    for made in left_closed:
+        made.mkdir(mode=0o700)  # by one that was killed before it shared them
     publish_run(warehouse, 0)
+    assert {GROUP_FOLDER} == {each.stat().st_mode & GROUP_FOLDER for each in left_closed}
     writer = processes.Process(target=killed_after_the_commit, args=(warehouse.data_dir, 1))
     writer.start()
     writer.join(60)
