@@ -81,8 +81,11 @@ def check_expiries(found: Iterable[Expiry], kind: Kind, now_s: float) -> Iterato
         yield "ok", f"no {kind} whose end is known"
 
 
-def certificates(settings: Settings) -> list[Expiry]:
+def certificates(settings: Settings, now_s: float) -> list[Expiry]:
     """The certificates of the servers that the settings name, and of the authorities in files.
+
+    Of a file it is the first end that lies ahead, as an authority that has ended is in no one's way
+    beside others; the last one where all have ended.
 
     Who does not answer within five seconds is passed over: others find that out. Nothing is sent
     but a greeting, and of a certificate only its end counts.
@@ -90,7 +93,7 @@ def certificates(settings: Settings) -> list[Expiry]:
     found = [
         Expiry("certificate", name, f"an authority in PIPELINE_{name.upper()}", at_s)
         for name, path in _bundles(settings).items()
-        if (at_s := _first_end(path)) is not None
+        if (at_s := _next_end(path, now_s)) is not None
     ]
     wanted = [
         (name, f"the certificate of address {number} in PIPELINE_{name.upper()}", address)
@@ -187,10 +190,11 @@ def _bundles(settings: Settings) -> dict[str, Path]:
     return {name: path for name, path in files.items() if path is not None}
 
 
-def _first_end(path: Path) -> float | None:
-    """When the first of the certificates in a file ends; None where one cannot be read."""
+def _next_end(path: Path, now_s: float) -> float | None:
+    """When the next of the certificates in a file ends; None where one cannot be read."""
     with suppress(OSError, ValueError):
-        return min(_ends(path.read_bytes()))
+        ends = _ends(path.read_bytes())
+        return min((each for each in ends if each > now_s), default=max(ends))
     return None
 
 

@@ -48,7 +48,7 @@ def test_certificates_of_servers_and_files(tmp_path: Path):
             alert_ca_bundle=made.authority,
             lake_ca_bundle=made.key,  # no certificate
         )
-        found = certificates(settings)
+        found = certificates(settings, time.time())
     ((status, text, _),) = check_bundles(settings)
     assert (
         "error",
@@ -60,6 +60,21 @@ def test_certificates_of_servers_and_files(tmp_path: Path):
         ("alert_webhook_urls", "the certificate of address 1 in PIPELINE_ALERT_WEBHOOK_URLS"),
     ] == sorted((each.setting, each.text) for each in found)
     assert max(each.at_s for each in found) - min(each.at_s for each in found) < 60  # made together
+
+
+@pytest.mark.parametrize(
+    ("now_days", "end_days"), [(0, 2), (3, 40), (41, 40)], ids=["both", "one-has-ended", "all-have"]
+)
+def test_the_end_of_a_file_of_authorities(tmp_path: Path, now_days: int, end_days: int):
+    """It is the next one, as of a system's authorities some have ended, or the last of all."""
+    bundle, now_s = tmp_path / "bundle.pem", time.time()
+    pems = []
+    for days in (2, 40):
+        (folder := tmp_path / f"{days}").mkdir()
+        pems.append(make_certificates(folder, days).authority.read_bytes())
+    bundle.write_bytes(b"".join(pems))
+    (found,) = certificates(load_settings(lake_ca_bundle=bundle), now_s + now_days * DAY_S)
+    assert end_days == round((found.at_s - now_s) / DAY_S)
 
 
 @pytest.mark.parametrize(

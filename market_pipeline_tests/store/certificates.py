@@ -22,12 +22,15 @@ class Certificates:
     key: Path
 
 
-def make_certificates(folder: Path) -> Certificates:
-    """Write a new authority and a certificate for `localhost` and 127.0.0.1 that it signed."""
+def make_certificates(folder: Path, days: int = 2) -> Certificates:
+    """Write a new authority and a certificate for `localhost` and 127.0.0.1 that it signed.
+
+    Both are valid from yesterday on, for some days from now.
+    """
     authority_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     authority_name, server_name = _name("Tests' authority"), _name("localhost")
     authority = (
-        _builder(authority_name, authority_name, authority_key)
+        _builder(authority_name, authority_name, authority_key, days)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(signs=True), critical=True)
         .sign(authority_key, hashes.SHA256())
@@ -35,7 +38,7 @@ def make_certificates(folder: Path) -> Certificates:
     alternatives = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
     server = (
-        _builder(server_name, authority_name, server_key)
+        _builder(server_name, authority_name, server_key, days)
         .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         .add_extension(issuer, critical=False)
         .sign(authority_key, hashes.SHA256())
@@ -58,7 +61,7 @@ def _name(common: str) -> x509.Name:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: int
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
@@ -68,7 +71,7 @@ def _builder(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=2))
+        .not_valid_after(now + timedelta(days=days))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
 
