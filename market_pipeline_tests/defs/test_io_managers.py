@@ -290,19 +290,21 @@ class TestBigTables:
         assert [(0,)] == published(warehouse, "SELECT count(*) FROM books.bbo")
 
 
+def both_managers(warehouse: Warehouse):
+    """Those of the big and of the small tables, as a run is given them."""
+    from market_pipeline.defs.io_managers import DuckDBLakeIOManager, SmallTablesIOManager
+
+    place = {"data_dir": str(warehouse.data_dir)}
+    database = str(warehouse.working_database)
+    return DuckDBLakeIOManager(**place), SmallTablesIOManager(**place, database=database)
+
+
 def test_a_run_shows_all_it_published_at_once(warehouse: Warehouse, instruments, monkeypatch):
     """The catalogue changes once, at the end of a run, however many tables it published."""
     from market_pipeline.defs import io_managers
-    from market_pipeline.defs.io_managers import (
-        DuckDBLakeIOManager,
-        PartitionFiles,
-        PartitionRows,
-        SmallTablesIOManager,
-    )
+    from market_pipeline.defs.io_managers import PartitionFiles, PartitionRows
 
-    place = {"data_dir": str(warehouse.data_dir)}
-    lake = DuckDBLakeIOManager(**place)
-    rows_of_tables = SmallTablesIOManager(**place, database=str(warehouse.working_database))
+    lake, rows_of_tables = both_managers(warehouse)
     query = "SELECT (SELECT count(*) FROM books.bbo), (SELECT count(*) FROM lake.raw_trades)"
     run, refreshed = dg.build_init_resource_context(), []
 
@@ -328,16 +330,9 @@ def test_what_files_were_made_of_is_recorded_by_the_end_of_a_run(
     warehouse: Warehouse, instruments, monkeypatch
 ):
     """With the next small table that is written, not with one that fails, or as the run ends."""
-    from market_pipeline.defs.io_managers import (
-        DuckDBLakeIOManager,
-        PartitionFiles,
-        PartitionRows,
-        SmallTablesIOManager,
-    )
+    from market_pipeline.defs.io_managers import PartitionFiles, PartitionRows
 
-    place = {"data_dir": str(warehouse.data_dir)}
-    lake = DuckDBLakeIOManager(**place)
-    rows_of_tables = SmallTablesIOManager(**place, database=str(warehouse.working_database))
+    lake, rows_of_tables = both_managers(warehouse)
     run, found = dg.build_init_resource_context(), []
     made_of = {each.id: MadeOf((), {}) for each in instruments}
     bbo, next_bbo = (
