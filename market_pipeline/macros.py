@@ -18,6 +18,7 @@ _IDS = (
     "CASE WHEN typeof(instruments) = 'VARCHAR' THEN [instruments::VARCHAR] "
     "ELSE instruments::VARCHAR[] END"
 )
+_VENUE, _SYMBOL = "split_part(id, ':', 1)", "substr(id, strpos(id, ':') + 1)"
 
 
 def _loader(
@@ -25,10 +26,7 @@ def _loader(
 ) -> Macro:
     """The rows of instruments and days as `notebook.loaders` gives them, with further choices."""
     # As a join of two columns it leaves out the files of other instruments unread.
-    own = (
-        "(exchange, symbol) IN (SELECT (split_part(id, ':', 1), substr(id, strpos(id, ':') + 1)) "
-        f"FROM (SELECT unnest({_IDS}) AS id))"
-    )
+    own = f"(exchange, symbol) IN (SELECT ({_VENUE}, {_SYMBOL}) FROM (SELECT unnest({_IDS}) AS id))"
     days = "dt BETWEEN first_day::DATE AND coalesce(last_day, first_day)::DATE"
     return Macro(
         name,
@@ -73,6 +71,16 @@ def _with_contract(name: str, loader: Macro, choice: str, instant_ns: str) -> Ma
     )
 
 
+def _numbered(loader: str, first_day: str, last_day: str, valid_only: str) -> str:
+    """The rows of a loader, each with its `place`: those of a day come in the order of its file,
+    which a number without an order keeps.
+    """
+    return (
+        f"SELECT *, row_number() OVER () AS place FROM {loader}(instruments, {first_day}, "
+        f"last_day := {last_day}, valid_only := {valid_only})"
+    )
+
+
 def _depth_matrix() -> Macro:
     """The last depth of each interval as cells of time and price, as `notebook.sampled` has it."""
     levels = ", ".join(
@@ -83,11 +91,7 @@ def _depth_matrix() -> Macro:
     )
     interval = "exchange, symbol, dt, ts_interval_ns, price_multiplier, price_divisor"
     every = "round(every_seconds * 1e9)::BIGINT"
-    # The rows of a day come in the order of its file, which the number without an order keeps.
-    rows = (
-        "SELECT *, row_number() OVER () AS place FROM load_depth("
-        "instruments, first_day, last_day := last_day, valid_only := valid_only)"
-    )
+    rows = _numbered("load_depth", "first_day", "last_day", "valid_only")
     last = (
         f"SELECT {interval}, unnest(arg_max([{levels}], place)) AS level FROM (SELECT *, "
         f"ts_receipt_ns // {every} * {every} AS ts_interval_ns FROM ({rows})) GROUP BY {interval}"
@@ -117,18 +121,18 @@ def _asof_quotes() -> Macro:
     own += [f"{side}_{part}" for side in ("bid", "ask") for part in ("price", "size")]
     first, last = (f"make_timestamp_ns(list_{edge}(at_ns))::DATE" for edge in ("min", "max"))
     asked = (
-        "SELECT split_part(id, ':', 1) AS exchange, substr(id, strpos(id, ':') + 1) AS symbol, "
+        f"SELECT {_VENUE} AS exchange, {_SYMBOL} AS symbol, "
         "of_id, ts_asof_ns, of_time FROM (SELECT id, min(of_id) AS of_id FROM (SELECT "
         f"unnest({_IDS}) AS id, generate_subscripts({_IDS}, 1) AS of_id) GROUP BY id), "
         "(SELECT unnest(at_ns::BIGINT[]) AS ts_asof_ns, generate_subscripts(at_ns, 1) AS of_time)"
     )
     # A clock that never runs backwards, of rows that have a time. Of those of one time the last
-    # counts; a day's rows come in the order of its file, which the number without an order keeps.
+    # counts.
     books = (
         f"SELECT * FROM (SELECT *, max(CASE WHEN flags & {int(NO_TIME)} = 0 THEN ts_receipt_ns END)"
         " OVER (PARTITION BY exchange, symbol ORDER BY dt, place ROWS UNBOUNDED PRECEDING) "
-        "AS clock_ns FROM (SELECT *, row_number() OVER () AS place FROM load_bbo(instruments, "
-        f"{first} - 1, last_day := {last}, valid_only := false))) WHERE clock_ns IS NOT NULL "
+        f"AS clock_ns FROM ({_numbered('load_bbo', f'{first} - 1', last, 'false')})) "
+        "WHERE clock_ns IS NOT NULL "
         "QUALIFY row_number() OVER (PARTITION BY exchange, symbol, clock_ns "
         "ORDER BY dt DESC, place DESC) = 1"
     )
