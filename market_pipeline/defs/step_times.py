@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from inspect import isgeneratorfunction
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
@@ -57,18 +57,22 @@ class _Taken:
 class _Step:
     """The step under way: what its inputs took to read, and what its function took so far."""
 
-    loaded: _Taken
-    made: _Taken
+    loaded: _Taken = field(default_factory=_Taken)
+    made: _Taken = field(default_factory=_Taken)
 
 
-_step = _Step(_Taken(), _Taken())
+_step = _Step()
 
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Counts the block as reading of the inputs of the step that comes."""
-    with _step.loaded.more():
-        yield
+    """Counts the block as reading of the inputs of the step that comes; if it fails, none comes."""
+    try:
+        with _step.loaded.more():
+            yield
+    except Exception:
+        _step.loaded = _Taken()
+        raise
 
 
 def makes(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:

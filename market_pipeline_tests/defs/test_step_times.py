@@ -29,6 +29,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
         process_time=lambda: clock.wall_s / 2, perf_counter=lambda: clock.wall_s
     )
     monkeypatch.setattr(step_times, "time", clocks)
+    # Another test of this process may have read inputs outside of a step.
+    monkeypatch.setattr(step_times, "_step", step_times._Step())
     return clock
 
 
@@ -89,6 +91,22 @@ def test_a_step_that_fails(clock: Clock):
         clock.work(3)
     with pytest.raises(ValueError):
         list(failing())
+
+    assert (0.0, 0.0, 0.0) == step()
+
+
+def test_an_input_that_cannot_be_read(clock: Clock):
+    """What reading took is not counted to the next step, as this one has no function to end it."""
+
+    @makes
+    def step() -> tuple[object, ...]:
+        return seconds()
+
+    with loading():
+        clock.work(2)
+    with pytest.raises(ValueError), loading():
+        clock.work(2)
+        raise ValueError
 
     assert (0.0, 0.0, 0.0) == step()
 
