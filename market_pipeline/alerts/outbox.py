@@ -10,20 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sqlite3
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
 
-from market_pipeline.alerts._outbox_tables import make_tables
+from market_pipeline.alerts._outbox_file import make_file, transaction
 from market_pipeline.alerts.alert import Alert
-from market_pipeline.errors import PublishError, WarehouseBusyError
-from market_pipeline.warehouse.layout import PRIVATE_FILE, Warehouse, make_private_folder
+from market_pipeline.warehouse.layout import Warehouse
 
 __all__ = ["STATES", "Delivery", "Outbox", "Standing", "State"]
 
@@ -31,8 +28,6 @@ State = Literal["waiting", "sent", "dead"]
 STATES: tuple[State, ...] = ("waiting", "sent", "dead")
 _Values = Sequence[str | float] | Mapping[str, str | float]
 
-_WAIT_SECONDS = 30.0
-_CREATION = threading.Lock()
 _alert = msgspec.json.Decoder(Alert)
 _MOST_DUE = 1_000
 """No turn sends so many; a receiver that is down for weeks does not fill the memory."""
@@ -45,6 +40,18 @@ WHERE finding <> excluded.finding
 _END_FINDING = "DELETE FROM findings WHERE subject = :subject AND finding = :finding"
 _HOLDS_ALERTS = "alertmanager"
 """The kind of receivers that hold an alert in force; others get each once, and hold nothing."""
+_REVIVE = """
+UPDATE deliveries SET state = 'waiting', attempts = 0, next_attempt_s = 0, changed_s = ?
+WHERE id = ?
+"""
+_READDRESS = f"""{_PUT_IN}
+SELECT alert_id, ?, subject, alert, ?, put_in_s FROM deliveries WHERE id = ?
+"""
+_PUT_LAST = """
+REPLACE INTO deliveries(alert_id, target, subject, alert, changed_s, put_in_s)
+SELECT alert_id, target, subject, alert, ?, put_in_s FROM deliveries WHERE id = ?
+"""
+"""Under a new id: an attempt at it that is under way now is not the one that counts."""
 _COLUMNS = "id, target, alert, state, attempts, next_attempt_s, changed_s, error, put_in_s"
 # Nothing is due before what waits of its subject since earlier: a receiver that had the end first
 # would hold what began. A time of before that lies ahead is of a clock that was set back since.
@@ -158,14 +165,7 @@ class Outbox:
 
     def __init__(self, warehouse: Warehouse) -> None:
         self.path = warehouse.state_dir / "alerts.sqlite"
-        make_private_folder(self.path.parent)
-        # SQLite gives the file's mode to those beside it. One that is there is not opened here:
-        # its close would end the locks that other threads of this process hold on it by SQLite.
-        with _CREATION, suppress(FileExistsError):
-            os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
-        with self._transaction() as connection:
-            connection.execute("PRAGMA journal_mode")  # reads the file: a damaged one fails here
-            make_tables(connection)
+        make_file(self.path)
 
     def take(
         self,
@@ -190,12 +190,12 @@ class Outbox:
             How many of the alerts are new.
         """
         new = 0
-        with self._transaction() as connection:
+        with transaction(self.path) as connection:
             if run_id is not None:
                 taken = connection.execute("INSERT OR IGNORE INTO runs VALUES (?)", [run_id])
                 if not taken.rowcount:
                     return 0
-            holders = [each for each in targets if each.partition("-")[0] == _HOLDS_ALERTS]
+            holders = [each for each in targets if _kind(each) == _HOLDS_ALERTS]
             for subject in passed:
                 if (before := _in_force(connection, subject)) is not None:
                     _put_in(connection, _ended(before, now_s), holders, now_s)
@@ -215,7 +215,7 @@ class Outbox:
 
     def receivers_due(self, now_s: float) -> list[str]:
         """The names of the receivers for which something may be tried now."""
-        with self._transaction() as connection:
+        with transaction(self.path) as connection:
             rows = connection.execute(_RECEIVERS_DUE, {"now_s": now_s})
             return [target for (target,) in rows]
 
@@ -229,7 +229,7 @@ class Outbox:
 
     def standings(self) -> list[Standing]:
         """How things stand with each receiver that was ever due an alert, by name."""
-        with self._transaction() as connection:
+        with transaction(self.path) as connection:
             return [Standing(*row) for row in connection.execute(_STANDINGS)]
 
     def deliveries(self, states: Sequence[State] = STATES, limit: int = -1) -> list[Delivery]:
@@ -244,7 +244,7 @@ class Outbox:
         Where nothing can be written nothing is sent, so a full disk does not have the same alert
         sent in every turn.
         """
-        with self._transaction() as connection:
+        with transaction(self.path) as connection:
             connection.execute(
                 "UPDATE deliveries SET attempts = attempts + 1, next_attempt_s = ?, changed_s = ? "
                 "WHERE id = ?",
@@ -271,7 +271,7 @@ class Outbox:
             next_attempt_s: Unix time from which it may be tried again.
             not_before_s: Unix time before which its receiver wants no alert at all.
         """
-        with self._transaction() as connection:
+        with transaction(self.path) as connection:
             connection.execute(
                 "UPDATE deliveries SET state = ?, next_attempt_s = ?, changed_s = ?, error = ? "
                 "WHERE id = ?",
@@ -291,6 +291,8 @@ class Outbox:
         """Let dead letters wait again, as if never tried.
 
         One for a receiver that is configured no more is readdressed to those of its kind.
+        What was put in last of the same thing since then is sent again behind it: an end that
+        the receiver has would not end what begins after it.
 
         Args:
             targets: The names of the receivers there are.
@@ -300,31 +302,38 @@ class Outbox:
             How many wait again, and how many stay dead because there is no receiver for them.
         """
         revived = stay = 0
-        with self._transaction() as connection:
-            for each in self._read_within(connection, "WHERE state = 'dead'", []):
-                kind = each.target.partition("-")[0]
-                heirs = [target for target in targets if target.partition("-")[0] == kind]
+        behind: set[int] = set()
+        with transaction(self.path) as connection:
+            (newest,) = connection.execute("SELECT max(id) FROM deliveries").fetchone()
+            for each in self._read_within(connection, "WHERE state = 'dead' ORDER BY id", []):
+                heirs = [target for target in targets if _kind(target) == _kind(each.target)]
                 if not heirs:
                     stay += 1
                     continue
                 revived += 1
-                if each.target not in targets:
-                    connection.executemany(
-                        _PUT_IN + "SELECT alert_id, ?, subject, alert, ?, put_in_s FROM deliveries "
-                        "WHERE id = ?",
-                        [(target, now_s, each.id) for target in heirs],
-                    )
-                    connection.execute("DELETE FROM deliveries WHERE id = ?", [each.id])
-                else:
-                    connection.execute(
-                        "UPDATE deliveries SET state = 'waiting', attempts = 0, "
-                        "next_attempt_s = 0, changed_s = ? WHERE id = ?",
-                        [now_s, each.id],
-                    )
+                if each.target in targets:
+                    connection.execute(_REVIVE, [now_s, each.id])
+                    behind |= self._last_since(connection, each, each.target, newest)
+                    continue
+                for heir in heirs:
+                    if connection.execute(_READDRESS, [heir, now_s, each.id]).rowcount:
+                        behind |= self._last_since(connection, each, heir, newest)
+                connection.execute("DELETE FROM deliveries WHERE id = ?", [each.id])
+            connection.executemany(_PUT_LAST, [(now_s, number) for number in sorted(behind)])
         return revived, stay
 
+    def _last_since(
+        self, connection: sqlite3.Connection, dead: Delivery, target: str, newest: int
+    ) -> set[int]:
+        """The id of what a receiver was due last of what a dead letter is about, if since then."""
+        clause = "WHERE id > ? AND id <= ? AND target = ? AND subject = ? ORDER BY id DESC"
+        since = self._read_within(connection, clause, [dead.id, newest, target, dead.alert.subject])
+        # To who holds alerts, one of another severity is another.
+        same = [each.id for each in since if each.alert.severity == dead.alert.severity]
+        return set(same[:1])
+
     def _read(self, clause: str, values: _Values) -> list[Delivery]:
-        with self._transaction() as connection:
+        with transaction(self.path) as connection:
             return self._read_within(connection, clause, values)
 
     def _read_within(
@@ -341,36 +350,10 @@ class Outbox:
                 connection.execute(_UNREADABLE, [number])
         return found
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """A connection inside a transaction that is on disk when the block has ended.
 
-        The rollback journal of SQLite's default, not its log for many readers: transactions here
-        take a millisecond, and a data folder may lie on a network.
-        """
-        try:
-            with closing(
-                sqlite3.connect(self.path, timeout=_WAIT_SECONDS, isolation_level=None)
-            ) as connection:
-                connection.execute("PRAGMA synchronous = FULL")
-                connection.execute("BEGIN IMMEDIATE")
-                with connection:  # commits, or rolls back what was raised in
-                    yield connection
-        except sqlite3.DatabaseError as error:
-            code = getattr(error, "sqlite_errorcode", None)  # errors of its own module have none
-            if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-                raise WarehouseBusyError(
-                    f"the outbox of alerts was in use by another process for {_WAIT_SECONDS:g} s",
-                    next_step="Find that process with `fuser` on the file; nothing is lost "
-                    "meanwhile.",
-                    file=self.path,
-                ) from error
-            raise PublishError(
-                f"the outbox of alerts cannot be used: {error}",
-                next_step="Check the disk and the file's owner; if the file is damaged move it "
-                "away, and what waits in it is lost.",
-                file=self.path,
-            ) from error
+def _kind(target: str) -> str:
+    """The kind of a receiver, of its name as `targets.Target` makes it."""
+    return target.partition("-")[0]
 
 
 def _text(alert: Alert) -> str:

@@ -122,6 +122,41 @@ class TestEnds:
             (severity, ended is not None) for _, severity, ended in self.ends(outbox)
         ]
 
+    @pytest.mark.parametrize("receiver", ["alertmanager-1", "alertmanager-2"], ids=["same", "heir"])
+    @pytest.mark.parametrize("taken", [True, False], ids=["taken", "under way"])
+    def test_a_dead_beginning_that_is_over(self, outbox: Outbox, receiver: str, taken: bool):
+        """Sent again, its end follows it, also to an heir; what is of another severity stays."""
+        outbox.take([an_alert()], ["alertmanager-1"], now_s=5.0)
+        (begin,) = outbox.due("alertmanager-1", 5.0)
+        outbox.mark(begin, "dead", now_s=6.0, error="it answered 503")
+        outbox.take([an_alert(severity="ERROR")], [receiver], now_s=7.0)
+        under_way = outbox.due(receiver, 7.0)
+        for each in under_way if taken else []:
+            outbox.mark(each, "sent", now_s=7.0)
+
+        assert (1, 0) == outbox.revive([receiver], now_s=8.0)
+        for each in under_way:
+            outbox.mark(each, "sent", now_s=8.0)
+        assert [("WARN", False), ("WARN", True)] == [
+            (each.alert.severity, each.alert.ended_ns is not None)
+            for each in outbox.due(receiver, 8.0)
+        ]
+        assert (0, 0) == outbox.revive([receiver], now_s=9.0)
+
+    def test_a_dead_beginning_of_what_began_again(self, outbox: Outbox):
+        """What is in force now follows it, not the end before that."""
+        outbox.take([an_alert()], ["alertmanager-1"], now_s=5.0)
+        outbox.mark(*outbox.due("alertmanager-1", 5.0), "dead", now_s=6.0, error="x")
+        outbox.take([], ["alertmanager-1"], passed=[an_alert().subject], now_s=7.0)
+        outbox.take([an_alert(at_ns=9)], ["alertmanager-1"], now_s=8.0)
+        for each in outbox.due("alertmanager-1", 8.0):
+            outbox.mark(each, "sent", now_s=8.0)
+        outbox.revive(["alertmanager-1"], now_s=9.0)
+
+        assert [an_alert(), an_alert(at_ns=9)] == [
+            each.alert for each in outbox.due("alertmanager-1", 9.0)
+        ]
+
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("AB"), st.sampled_from([None, 1.0, 2.0])), max_size=12))
@@ -279,7 +314,7 @@ class TestFile:
 
     def test_opened_while_another_thread_writes(self, outbox: Outbox, monkeypatch):
         """The writer keeps its lock: to POSIX any close of a file ends a process's locks on it."""
-        monkeypatch.setattr("market_pipeline.alerts.outbox._WAIT_SECONDS", 0)
+        monkeypatch.setattr("market_pipeline.alerts._outbox_file._WAIT_SECONDS", 0)
         with closing(sqlite3.connect(outbox.path, isolation_level=None)) as writer:
             writer.execute("BEGIN IMMEDIATE")
             with pytest.raises(WarehouseBusyError):
