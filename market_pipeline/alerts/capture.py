@@ -146,11 +146,11 @@ def stopped_captures(
             else:
                 going_on.add(instrument)
     # One that was killed before its first block has left a journal alone.
-    for _, of, entries in left_journals(sorted(root.glob(f"*/.*{JOURNAL_SUFFIX}"))):
-        written_ns = max((entry.wall_ns for entry in entries), default=0)
+    for _, of, days in left_journals(sorted(root.glob(f"*/.*{JOURNAL_SUFFIX}"))):
+        written_ns = max((own.last_ns for own in days.values()), default=0)
         is_new = now_s - written_ns / NS_PER_SECOND < _NEW_SECONDS
         if of is not None and of.host == host and is_new:
-            for symbol in {entry.symbol for entry in entries}:
+            for symbol, _ in days:
                 instrument = f"{of.exchange}:{symbol}"
                 left[instrument] = max(written_ns, left.get(instrument, 0))
     text = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import groupby
@@ -14,8 +13,7 @@ from market_pipeline.cli.output import bytes_text
 
 if TYPE_CHECKING:
     from market_pipeline.sources.recording.check import RecordedFile
-    from market_pipeline.sources.recording.format import Entry
-    from market_pipeline.sources.recording.journal import LeftJournal
+    from market_pipeline.sources.recording.journal import JournalDay, LeftJournal
 
 __all__ = ["days_table", "recorded_days"]
 
@@ -38,8 +36,8 @@ def recorded_days(
 
     days = {key: _of_files(key, list(own)) for key, own in groupby(sorted(facts, key=day), day)}
     for journal in journals:
-        for key, entries in _entries_by_day(journal).items():
-            _add_journal(days.setdefault(key, _of_files(key, [])), journal, entries)
+        for key, own in _days_of(journal).items():
+            _add_journal(days.setdefault(key, _of_files(key, [])), journal, own)
     return [days[key] for key in sorted(days)]
 
 
@@ -63,29 +61,26 @@ def _of_files(day: _Day, files: list[RecordedFile]) -> dict[str, Any]:
     }
 
 
-def _entries_by_day(journal: LeftJournal) -> dict[_Day, list[Entry]]:
-    if journal.of is None:
-        return {("", "", ""): []}
-    if not journal.entries:
-        return {(journal.of.exchange, "", ""): []}
-    found: dict[_Day, list[Entry]] = defaultdict(list)
-    for entry in journal.entries:
-        day = datetime.fromtimestamp(entry.wall_ns // 10**9, UTC).date().isoformat()
-        found[journal.of.exchange, entry.symbol, day].append(entry)
-    return found
+def _days_of(journal: LeftJournal) -> dict[_Day, JournalDay | None]:
+    exchange = "" if journal.of is None else journal.of.exchange
+    if not journal.days:
+        return {(exchange, "", ""): None}
+    return {(exchange, *day): own for day, own in journal.days.items()}
 
 
-def _add_journal(day: dict[str, Any], journal: LeftJournal, entries: list[Entry]) -> None:
+def _add_journal(day: dict[str, Any], journal: LeftJournal, own: JournalDay | None) -> None:
     from market_pipeline.sources.recording.check import FileState
 
     state = FileState.UNREADABLE if journal.of is None else FileState.LEFT_OPEN
     if journal.of is not None:
         day["hosts"] = sorted({*day["hosts"], journal.of.host})
-    stamps = sorted(entry.wall_ns for entry in entries)
-    for name, choice, own in (("first_ns", min, stamps[:1]), ("last_ns", max, stamps[-1:])):
-        day[name] = choice((each for each in (day[name], *own) if each is not None), default=None)
-    day["journal_records"] += len(entries)
-    day["files"].append({"file": str(journal.path), "state": state, "records": len(entries)})
+    records = 0
+    if own is not None:
+        records = own.records
+        for name, choice, at_ns in (("first_ns", min, own.first_ns), ("last_ns", max, own.last_ns)):
+            day[name] = at_ns if day[name] is None else choice(day[name], at_ns)
+    day["journal_records"] += records
+    day["files"].append({"file": str(journal.path), "state": state, "records": records})
 
 
 def days_table(days: Iterable[dict[str, Any]]) -> Table:

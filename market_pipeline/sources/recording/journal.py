@@ -14,9 +14,10 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from itertools import chain, groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -29,11 +30,12 @@ from market_pipeline.sources.recording.reader import Damage, Recovered, read_rec
 from market_pipeline.sources.recording.writer import RecordingOf, RecordingWriter
 from market_pipeline.warehouse.layout import make_private_folder
 
-__all__ = ["JOURNAL_SUFFIX", "Journal", "LeftJournal", "left_journals", "read_journal"]
-__all__ += ["recover_journals"]
+__all__ = ["JOURNAL_SUFFIX", "Journal", "JournalDay", "LeftJournal", "left_journals"]
+__all__ += ["read_journal", "recover_journals"]
 
 JOURNAL_SUFFIX = ".journal"
 _DAMAGED_SUFFIX = ".damaged"
+_DAY_NS = 24 * HOUR_NS
 _MAGIC = b"MPJ1"
 _CHUNK = struct.Struct("<4sII")
 """Magic, bytes that follow, and their CRC-32."""
@@ -47,9 +49,20 @@ class _Session(msgspec.Struct, frozen=True, array_like=True):
     session: str
 
 
+class _Head(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The first fields of an entry; what comes behind them is passed over, its payload too."""
+
+    symbol: str
+    kind: int
+    wall_ns: int
+
+
+_AnyEntry = TypeVar("_AnyEntry", Entry, _Head)
+
 _encoder = msgspec.msgpack.Encoder()
 _session_decoder = msgspec.msgpack.Decoder(_Session)
 _entries_decoder = msgspec.msgpack.Decoder(list[Entry])
+_heads_decoder = msgspec.msgpack.Decoder(list[_Head])
 
 
 class Journal:
@@ -121,11 +134,21 @@ def read_journal(
     Returns:
         None if it has no whole beginning, or one that is not known here.
     """
+    return _read(path, _entries_decoder, on_damage)
+
+
+def _read(
+    path: Path,
+    decoder: msgspec.msgpack.Decoder[list[_AnyEntry]],
+    on_damage: Callable[[Damage], None],
+) -> tuple[RecordingOf, list[_AnyEntry]] | None:
     data = path.read_bytes()
     chunks = _chunks(path, data, on_damage)
     try:
         session = _session_decoder.decode(next(chunks))
-        entries = [entry for chunk in chunks for entry in _entries_decoder.decode(chunk)]
+        entries: list[_AnyEntry] = []
+        for chunk in chunks:
+            entries += decoder.decode(chunk)
     except (StopIteration, msgspec.MsgspecError):
         if data:  # else it was made, and its process ended
             on_damage(Damage(path, 0, len(data), "no beginning that is known here"))
@@ -166,31 +189,60 @@ def _chunk(data: bytes, at: int) -> bytes | str:
     return content if zlib.crc32(content) == checksum else "a chunk with another checksum"
 
 
+class JournalDay(NamedTuple):
+    """How many records a journal has of a symbol and day; the least and the greatest of their wall
+    clocks, ns UTC.
+    """
+
+    records: int
+    first_ns: int
+    last_ns: int
+
+
 class LeftJournal(NamedTuple):
     """A journal that no process of this host writes: files may lack what it has.
 
     Attributes:
         of: Whose it is, of no symbol; None if its beginning cannot be read.
+        days: What it has, by symbol and UTC day (`YYYY-MM-DD`).
     """
 
     path: Path
     of: RecordingOf | None
-    entries: list[Entry]
+    days: dict[tuple[str, str], JournalDay]
 
 
 def left_journals(paths: Iterable[Path]) -> Iterator[LeftJournal]:
-    """Those of some journals whose process has ended; one that is removed meanwhile is left out."""
+    """Those of some journals whose process has ended; one that is removed meanwhile is left out.
+
+    They are read one after the other, and no payload of them is kept.
+    """
     for path in paths:
         found = None
         try:
             if is_being_written(path):
                 continue
-            found = read_journal(path)
+            found = _read(path, _heads_decoder, lambda _: None)
         except FileNotFoundError:
             continue
         except OSError:
             pass  # as of another user: it is one that cannot be read, and the others are read
-        yield LeftJournal(path, *(found or (None, [])))
+        of, heads = found or (None, [])
+        yield LeftJournal(path, of, _days_of(heads))
+
+
+def _days_of(heads: Iterable[_Head]) -> dict[tuple[str, str], JournalDay]:
+    walls: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for head in heads:
+        walls[head.symbol, head.wall_ns // _DAY_NS].append(head.wall_ns)
+    return {
+        (symbol, _date(own[0])): JournalDay(len(own), min(own), max(own))
+        for (symbol, _), own in walls.items()
+    }
+
+
+def _date(wall_ns: int) -> str:
+    return datetime.fromtimestamp(wall_ns // 10**9, UTC).date().isoformat()
 
 
 def recover_journals(

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shutil
+import tracemalloc
 from bisect import bisect_right
 from itertools import chain
 from pathlib import Path
@@ -18,7 +19,13 @@ from market_pipeline.sources.recording import HourlyRecorder, RecordingOf, read_
 from market_pipeline.sources.recording.check import check_recording, find_recordings
 from market_pipeline.sources.recording.format import Entry, Record
 from market_pipeline.sources.recording.hours import HOUR_NS
-from market_pipeline.sources.recording.journal import Journal, read_journal, recover_journals
+from market_pipeline.sources.recording.journal import (
+    Journal,
+    JournalDay,
+    left_journals,
+    read_journal,
+    recover_journals,
+)
 
 START_NS = 498_656 * HOUR_NS
 OF = ("BINANCE", "ho st", "run")
@@ -139,6 +146,24 @@ class TestJournal:
         made.append(entries(2))
         (path,) = tmp_path.glob(".*.journal")
         assert entries(2) == read_journal(path, pytest.fail)[1]
+
+    def test_what_was_left_is_listed_without_payloads(self, tmp_path):
+        """Of left journals counts and times are kept, so that ten of a megabyte take two of it."""
+        payload, paths = bytes(100_000), []
+        for host in "abcdefghij":
+            made = Journal(tmp_path, "BINANCE", host, "run")
+            made.append([Entry("A", 0, START_NS + at, at, 1, "depth", payload) for at in range(10)])
+            os.close(made._file)
+            paths.append(made._path)
+        tracemalloc.start()
+        try:
+            left = list(left_journals(paths))
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        day = {("A", "2026-11-20"): JournalDay(10, START_NS, START_NS + 9)}
+        assert [day] * 10 == [each.days for each in left]
+        assert peak_bytes < 3e6
 
     @pytest.mark.parametrize("symbol", ["../A", "/A", "A/../../B"])
     def test_leads_out_of_the_folder(self, tmp_path, symbol):
