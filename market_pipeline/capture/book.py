@@ -8,9 +8,7 @@ on when a snapshot leads to them or when what was missing comes after all, from 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +23,7 @@ from market_pipeline.books.walk import (
     sides_of,
     write_levels,
 )
+from market_pipeline.capture._kept import Kept, KeptMessages
 from market_pipeline.capture._levels import levels_differing, number
 from market_pipeline.capture.checksums import CHECKSUM_LEVELS, checksum, decimals_of
 from market_pipeline.capture.stream_state import BookState, StreamSeconds, Touch
@@ -35,18 +34,8 @@ from market_pipeline.sources.venues.venue import Classified, Kind, Proof, Scope
 
 __all__ = ["LiveBook"]
 
-_KEPT_FRAMES = 10_000
 _QUOTES_KEPT = 1_000
 _QUOTES_IN_DOUBT = 3
-
-
-class _Kept(NamedTuple):
-    """A message, in steps."""
-
-    start: int | None
-    last: int | None
-    bids: NDArray[np.int64]
-    asks: NDArray[np.int64]
 
 
 class LiveBook:
@@ -75,8 +64,7 @@ class LiveBook:
         self._rule = reader.venue.channel(Kind.DEPTH).continuity
         self._levels: Levels = empty_levels()
         self._decimals = (price_scale.decimals, size_scale.decimals)
-        self._kept: deque[_Kept] = deque(maxlen=_KEPT_FRAMES)
-        self._recent: deque[_Kept] = deque(maxlen=_KEPT_FRAMES)
+        self._kept, self._recent = KeptMessages(), KeptMessages()
         self._quotes: dict[int, Quote] = {}
         self._quotes_in_doubt = 0
         self._after_snapshot = self._may_heal = False
@@ -135,7 +123,7 @@ class LiveBook:
         self.observe(received_ns)
         levels = self._reader.levels(frame)
         start = self._rule.start(found.first_id, found.last_id, found.previous_id)
-        message = _Kept(start, found.last_id, self._steps(levels.bids), self._steps(levels.asks))
+        message = Kept(start, found.last_id, self._steps(levels.bids), self._steps(levels.asks))
         if found.is_snapshot:
             self._replace(message, "a whole book among the messages")
             return self._confirm(found, levels)
@@ -152,14 +140,14 @@ class LiveBook:
         self._go_on()
         return self._confirm(found, levels)
 
-    def _step_of(self, message: _Kept, checked: Checked | None) -> Step:
+    def _step_of(self, message: Kept, checked: Checked | None) -> Step:
         if self._rule.scope is Scope.CONNECTION:
             return Step.UNPROVEN if checked is None else checked.step
         if message.start is None or message.last is None:
             return Step.UNPROVEN
         return self._step(message.start, message.last)
 
-    def _can_apply(self, message: _Kept) -> bool:
+    def _can_apply(self, message: Kept) -> bool:
         """Whether the book is live, or this message is what was missing."""
         if self.is_live:
             return True
@@ -178,7 +166,7 @@ class LiveBook:
         self.observe(received_ns)
         last = self._reader.classify(frame).last_id
         levels = self._reader.levels(frame, Kind.SNAPSHOT)
-        whole = _Kept(None, last, self._steps(levels.bids), self._steps(levels.asks))
+        whole = Kept(None, last, self._steps(levels.bids), self._steps(levels.asks))
         was_live = self.is_live
         if was_live:
             self._compare(whole)
@@ -249,12 +237,12 @@ class LiveBook:
 
     def _step(self, start: int, last: int) -> Step:
         if self._after_snapshot and self.last_id is not None:
-            if self._is_in(_Kept(start, last, *_NOTHING), self.last_id):
+            if self._is_in(Kept(start, last, *_NOTHING), self.last_id):
                 return Step.OLD
             return Step.FOLLOWS if start <= self.last_id <= last else Step.GAP
         return step_between(self.last_id, start, last, may_fall=self._rule.ids_may_fall)
 
-    def _is_in(self, message: _Kept, last: int | None) -> bool:
+    def _is_in(self, message: Kept, last: int | None) -> bool:
         """Whether a snapshot that ends at `last` has all that a message says."""
         if message.last is None or last is None:
             return False
@@ -267,9 +255,7 @@ class LiveBook:
         for message in sorted(self._kept, key=lambda each: each.last or 0):
             if message.start == self.last_id:
                 self._apply(message)
-        self._kept = deque(
-            (each for each in self._kept if (each.last or 0) > (self.last_id or 0)), _KEPT_FRAMES
-        )
+        self._kept.keep_after(self.last_id or 0)
         if not self._kept:
             self.state, self.reason = BookState.LIVE, "what was missing came"
             self.healed += 1
@@ -287,7 +273,7 @@ class LiveBook:
             self._gap_ns = 0
         self._quotes.clear()
 
-    def _replace(self, whole: _Kept, reason: str) -> None:
+    def _replace(self, whole: Kept, reason: str) -> None:
         (bids, asks), best = (whole.bids, whole.asks), []
         for steps in (bids, asks):
             if steps.shape[1]:
@@ -304,7 +290,7 @@ class LiveBook:
         self._quotes.clear()
         self._quotes_in_doubt = self._gap_ns = 0
 
-    def _apply(self, message: _Kept) -> None:
+    def _apply(self, message: Kept) -> None:
         self._set(message)
         self.messages += 1
         self.last_id, self._after_snapshot = message.last, False
@@ -316,7 +302,7 @@ class LiveBook:
             if quote is not None:
                 self._compare_quote(quote)
 
-    def _set(self, message: _Kept) -> None:
+    def _set(self, message: Kept) -> None:
         for side, steps in ((BID, message.bids), (ASK, message.asks)):
             at = 0
             while (at := set_levels(self._levels, side, steps[0], steps[1], at)) < steps.shape[1]:
@@ -361,7 +347,7 @@ class LiveBook:
         if self._quotes_in_doubt >= _QUOTES_IN_DOUBT:
             self._lose(f"{_QUOTES_IN_DOUBT} best quotes of the venue in a row differ from the book")
 
-    def _compare(self, whole: _Kept) -> None:
+    def _compare(self, whole: Kept) -> None:
         """Compares with a snapshot that the recent messages are added to, as far as it reaches."""
         after = [each for each in self._recent if not self._is_in(each, whole.last)]
         if whole.last is None or self.last_id is None or whole.last > self.last_id:
@@ -386,5 +372,5 @@ class LiveBook:
 _NOTHING = np.empty((2, 0), np.int64), np.empty((2, 0), np.int64)
 
 
-def _continues(message: _Kept, last: int | None) -> bool:
+def _continues(message: Kept, last: int | None) -> bool:
     return message.start is None or last is None or message.start <= last

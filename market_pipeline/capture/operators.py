@@ -23,7 +23,8 @@ from market_pipeline.sources.venues.venue import Kind
 
 __all__ = ["Bars", "BestQuoteRow", "BestQuotes"]
 
-_MOST_WAITING = 10_000
+_MOST_PRINTS, _MOST_EVENTS = 10_000, 2_000
+"""Of a symbol that wait for tick and lot."""
 _ASK_AGAIN_NS = 10_000_000_000
 _AFTER_UNHELPFUL_NS = 250_000_000
 _OF_BARS = frozenset({Kind.TRADES, Kind.KLINES})
@@ -108,7 +109,7 @@ class Bars:
         """The bars that the prints which wait have closed."""
         scales = self._scales()
         if scales is None:
-            if len(self._waiting) > _MOST_WAITING:
+            if len(self._waiting) > _MOST_PRINTS:
                 self._waiting, self._whole_from_ns = [], None
             return []
         if scales != self._made_for:
@@ -196,7 +197,7 @@ class BestQuotes:
         self._reader, self._ask, self._report = reader, ask, report
         self._metrics = metrics
         self._may_refine = scales is None
-        self._waiting: deque[Taken] = deque(maxlen=_MOST_WAITING)
+        self._waiting: deque[Taken] = deque(maxlen=_MOST_EVENTS)
         self._began_ns: int | None = None
         self._asked_ns: int | None = None
         self._touch = Touch(0, 0, 0, 0)

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market_pipeline.books.scale import Scale
+from market_pipeline.capture import _kept
 from market_pipeline.capture.book import LiveBook
 from market_pipeline.capture.stream_state import BookState, Touch
 from market_pipeline.sources.binance_capture.lines import Findings, read_lines
@@ -132,6 +133,24 @@ class TestAgainstPlainBook:
         take(book, reader, sent[late].frame, len(sent))
         assert (True, sent[-1].book) == (book.is_live, levels_in(book))
         assert 0 == book.seconds.gap_ns
+
+    @pytest.mark.parametrize("most", [(5, 99), (99, 10)], ids=["messages", "levels"])
+    def test_what_is_kept_is_bounded(self, monkeypatch, most):
+        """Of messages that wait, and of those behind the book, only so many are kept, and of so
+        many levels; a snapshot that leads to them makes the book right, an older one does not.
+        """
+        for name, value in zip(("_MOST_MESSAGES", "_MOST_LEVELS"), most, strict=True):
+            monkeypatch.setattr(_kept, name, value)
+        changes = [[(True, at % 80 + 1, 1), (False, at % 80 + 1, 2)] for at in range(300)]
+        reader, sent = FrameReader(VENUES["binance_usdm"]), sent_messages("binance_usdm", changes)
+        book = LiveBook(reader, TICK, LOT)
+        book.take_snapshot(sent[0].snapshot(), 0)
+        for each in [*sent[1:150], *sent[151:]]:
+            take(book, reader, each.frame, 1)
+        assert (5, 5) == (len(book._recent), len(book._kept))
+        assert not book.take_snapshot(sent[-7].snapshot(), 2)
+        assert book.take_snapshot(sent[-6].snapshot(), 3)
+        assert sent[-1].book == levels_in(book)
 
 
 class TestTime:
