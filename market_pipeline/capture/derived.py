@@ -253,10 +253,9 @@ class Derived:
         self._failed_at_ns[name] = self._now_ns
         self._report("error", f"{name} is switched off: {type(error).__name__}: {error}")
 
-    def _back(self, name: str) -> None:
-        self._failed_at_ns.pop(name, None)
+    def _back(self, name: str, kind: str) -> None:
         rows = self.pipeline.left_out[name]
-        self._report("info", f"{name} takes rows again; {rows:,} were left out so far")
+        self._report("info", f"{name} takes {kind} again; {rows:,} rows were left out so far")
 
     @staticmethod
     def _committed(venue: str, sink: str, seconds: float) -> None:

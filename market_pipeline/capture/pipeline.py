@@ -93,23 +93,24 @@ def label_of(operator: Operator) -> str:
 class Pipeline:
     """Runs operators over a source, and writes their rows to every sink.
 
-    An operator that raises is switched off, a sink for a while; all others go on.
+    An operator that raises is switched off, a sink for a while and for the kind of rows that it
+    raised at; all others go on.
 
     Attributes:
         operators, sinks: Every sink, by its name, gets the rows of every operator.
         sink_batches, sink_policy: Of the queue before each sink.
         sink_workers: How many sinks write at the same time, each in a thread.
-        sink_retry_s: A sink that raised is given nothing for at most so long, then the next rows;
-            each time that it raises again for twice as long, up to a minute.
+        sink_retry_s: A sink that raised is given nothing of that kind for at most so long, then the
+            next rows; each time that it raises at them again for twice as long, up to a minute.
         pace: Makes what limits the rows a second of a sink; None is no limit.
         conflate: Kinds of which a row takes the place of the one before: while a sink asks for less
             only the last of each batch is given.
         on_failed: Called with what was switched off, and why.
-        on_back: Called with the name of a sink that takes rows again.
+        on_back: Called with the name of a sink, and the kind of rows that it takes again.
         on_commit: Called with a sink's name and the seconds of a write or its end with which it has
             put rows where they are safe, as its `commits` say.
-        failed: What an operator (`<name>:<symbol>`) or a sink (by its name) raised, of those that
-            are off.
+        failed: What an operator (`<name>:<symbol>`) or a sink (`<name>:<kind>`, and its name alone
+            at its end) raised, of those that are off.
         written: How many rows each sink took.
         left_out: How many rows each sink raised at, or was not given since.
         paces: What limits each sink.
@@ -125,7 +126,7 @@ class Pipeline:
     pace: Callable[[], TokenBucket] | None = None
     conflate: Collection[str] = ()
     on_failed: Callable[[str, Exception], None] = lambda name, error: None
-    on_back: Callable[[str], None] = lambda name: None
+    on_back: Callable[[str, str], None] = lambda name, kind: None
     on_commit: Callable[[str, float], None] = lambda name, seconds: None
     failed: dict[str, Exception] = field(default_factory=dict)
     queues: dict[str, BoundedQueue[_Rows]] = field(init=False)
@@ -133,7 +134,7 @@ class Pipeline:
     left_out: dict[str, int] = field(init=False)
     paces: dict[str, TokenBucket] = field(init=False)
     conflated: int = 0
-    _backoffs: dict[str, Backoff] = field(init=False)
+    _backoffs: dict[str, Backoff] = field(default_factory=dict)
     _off_until_s: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -143,7 +144,6 @@ class Pipeline:
         }
         self.written = dict.fromkeys(self.sinks, 0)
         self.left_out = dict.fromkeys(self.sinks, 0)
-        self._backoffs = {name: Backoff(self.sink_retry_s, _LONGEST_OFF_S) for name in self.sinks}
         self.paces = {} if self.pace is None else {name: self.pace() for name in self.sinks}
 
     @property
@@ -197,34 +197,36 @@ class Pipeline:
             while rows is not None:
                 gathered[rows[0]] += rows[1]
                 rows = await queue.get() if len(queue) else None
-            if time.monotonic() >= self._off_until_s.get(name, float("-inf")):
-                await self._put(name, sink, gathered, workers)
-            self.left_out[name] += sum(map(len, gathered.values()))
+            for kind, own in gathered.items():
+                is_due = time.monotonic() >= self._off_until_s.get(_of(name, kind), float("-inf"))
+                if is_due and await self._put(name, sink, kind, own, workers):
+                    self.written[name] += len(own)
+                else:
+                    self.left_out[name] += len(own)
         try:
             await self._timed(name, sink, sink.close)
         except Exception as error:
             self._switch_off(name, error)
 
     async def _put(
-        self, name: str, sink: Sink, gathered: dict[str, list[Struct]], workers: asyncio.Semaphore
-    ) -> None:
-        """Gives rows to a sink, and takes those that it took away."""
-        pace = self.paces.get(name)
+        self, name: str, sink: Sink, kind: str, rows: list[Struct], workers: asyncio.Semaphore
+    ) -> bool:
+        """Gives rows of a kind to a sink; whether it took them."""
+        label = _of(name, kind)
         try:
-            for kind, each in list(gathered.items()):
-                if pace is not None:
-                    await pace.take(len(each))
-                async with workers:
-                    await self._timed(name, sink, sink.write, kind, each)
-                self.written[name] += len(each)
-                del gathered[kind]
+            if name in self.paces:
+                await self.paces[name].take(len(rows))
+            async with workers:
+                await self._timed(name, sink, sink.write, kind, rows)
         except Exception as error:  # a sink is anybody's code
-            self._off_until_s[name] = time.monotonic() + self._backoffs[name].next_s()
-            self._switch_off(name, error)
-        else:
-            if self.failed.pop(name, None) is not None:
-                self._backoffs[name].reset()
-                self.on_back(name)
+            waits = self._backoffs.setdefault(label, Backoff(self.sink_retry_s, _LONGEST_OFF_S))
+            self._off_until_s[label] = time.monotonic() + waits.next_s()
+            self._switch_off(label, error)
+            return False
+        if self.failed.pop(label, None) is not None:
+            self._backoffs[label].reset()
+            self.on_back(name, kind)
+        return True
 
     async def _timed(
         self, name: str, sink: Sink, call: Callable[..., None], *arguments: object
@@ -239,6 +241,10 @@ class Pipeline:
         self.failed[name] = error
         if not is_off:
             self.on_failed(name, error)
+
+
+def _of(sink: str, kind: str) -> str:
+    return f"{sink}:{kind}"
 
 
 async def _in_thread(call: Callable[..., None], *arguments: object) -> None:

@@ -47,8 +47,8 @@ class Sink(Protocol):
     def write(self, kind: str, rows: Sequence[Struct]) -> None:
         """Takes rows; it has `close` to write what it gathers.
 
-        If it raises, these rows and those of up to a second are not given to it again, later ones
-        are; up to twice as long each time that it raises again, up to a minute.
+        If it raises, these rows and those of this kind of up to a second are not given to it again,
+        later ones are; up to twice as long each time that it raises again, up to a minute.
         """
         ...
 
@@ -98,7 +98,7 @@ class _Gathering(ABC):
 
     What is gathered is lost with the process, and can be made of the record again. Rows that cannot
     be written, as on a full disk, stay and are tried again after as long, up to so many that they
-    are no longer a file's.
+    are no longer a file's. Those that are there in spite of the error are not written again.
 
     Args:
         folder: With a folder for each kind.
@@ -113,10 +113,15 @@ class _Gathering(ABC):
         self._folder, self._every_s = folder, every_s
         self._rows: dict[str, list[Struct]] = {}
         self._since_s: dict[str, float] = {}
+        self._tried: dict[str, tuple[Path, int]] = {}  # a part, and how many rows are in it
 
     @abstractmethod
-    def _put(self, folder: Path, rows: pl.DataFrame) -> None:
-        """Writes rows of a kind whole or not at all."""
+    def _put(self, part: Path, rows: pl.DataFrame) -> None:
+        """Writes rows whole or not at all, to a part of that name."""
+
+    @abstractmethod
+    def _has(self, part: Path) -> bool:
+        """Whether rows are there that were written to a part of that name."""
 
     def write(self, kind: str, rows: Sequence[Struct]) -> None:
         """See `Sink`."""
@@ -134,24 +139,47 @@ class _Gathering(ABC):
                 if len(gathered) >= _MOST_ROWS or not isinstance(error, (OSError, DeltaError)):
                     # Whoever gave these counts them as left out, and gives more after a while.
                     del gathered[-len(rows) :]
+                    if kind in self._tried:
+                        part, count = self._tried[kind]
+                        self._tried[kind] = part, min(count, len(gathered))
                     raise
 
     def close(self) -> None:
         """See `Sink`."""
+        refused = None
         for kind in [kind for kind, rows in self._rows.items() if rows]:
-            self._write(kind)
+            try:
+                self._write(kind)
+            except Exception as error:  # the other kinds are written all the same
+                refused = refused or error
+        if refused is not None:
+            raise refused
 
     def _write(self, kind: str) -> None:
         rows, folder = self._rows[kind], self._folder / kind
         try:
             make_private_folder(folder)
-            frame = pl.DataFrame([asdict(row) for row in rows], schema=_schema(type(rows[0])))
-            self._put(folder, frame)
+            self._drop_what_is_there(kind)
+            if rows:
+                frame = pl.DataFrame([asdict(row) for row in rows], schema=_schema(type(rows[0])))
+                part = folder / f"{time.time_ns()}-{os.getpid()}.parquet"
+                self._tried[kind] = part, len(rows)
+                self._put(part, frame)
         except Exception:
             self.failures += 1
             raise
         del self._rows[kind]
+        self._tried.pop(kind, None)
         self.commits += 1
+
+    def _drop_what_is_there(self, kind: str) -> None:
+        if kind in self._tried:
+            part, count = self._tried[kind]
+            if self._has(part):
+                del self._rows[kind][:count]
+            else:
+                part.unlink(missing_ok=True)
+            del self._tried[kind]
 
 
 class ParquetParts(_Gathering):
@@ -160,8 +188,11 @@ class ParquetParts(_Gathering):
     A part has its name only once it is whole, so that whoever reads the folder reads whole ones.
     """
 
-    def _put(self, folder: Path, rows: pl.DataFrame) -> None:
-        _write_part(folder, rows)
+    def _put(self, part: Path, rows: pl.DataFrame) -> None:
+        _write_part(part, rows)
+
+    def _has(self, part: Path) -> bool:
+        return part.exists()
 
 
 class DeltaTables(_Gathering):
@@ -170,7 +201,8 @@ class DeltaTables(_Gathering):
     Columns that a later version adds are added to the table.
     """
 
-    def _put(self, folder: Path, rows: pl.DataFrame) -> None:
+    def _put(self, part: Path, rows: pl.DataFrame) -> None:
+        folder = part.parent
         schema = DeltaSchema.from_arrow(rows.to_arrow().schema)
         make_private_folder(folder / "_delta_log")
         table = DeltaTable.create(str(folder), schema, mode="ignore")
@@ -178,7 +210,7 @@ class DeltaTables(_Gathering):
         fresh = [each for each in schema.fields if each.name not in known]
         if fresh:
             table.alter.add_columns(fresh)
-        part = _write_part(folder, rows)
+        _write_part(part, rows)
         added = AddAction(
             path=part.name,
             size=part.stat().st_size,
@@ -190,12 +222,16 @@ class DeltaTables(_Gathering):
         table.create_write_transaction([added], mode="append", schema=table.schema())
         settle_log(folder)
 
+    def _has(self, part: Path) -> bool:
+        folder = part.parent
+        if not DeltaTable.is_deltatable(str(folder)):
+            return False
+        return any(uri.endswith(part.name) for uri in DeltaTable(str(folder)).file_uris())
 
-def _write_part(folder: Path, rows: pl.DataFrame) -> Path:
-    path = folder / f"{time.time_ns()}-{os.getpid()}.parquet"
-    with written_whole(path) as file:
+
+def _write_part(part: Path, rows: pl.DataFrame) -> None:
+    with written_whole(part) as file:
         rows.write_parquet(file)
-    return path
 
 
 def _schema(row: type[Struct]) -> dict[str, pl.DataType | type[pl.DataType]]:

@@ -76,7 +76,7 @@ class SinkStatus(msgspec.Struct):
         commits, failures: How often it put rows where they are safe, and could not.
         paced_s: For how long rows waited for its rows a second.
         share: How full its queue is.
-        left_out: Rows it raised at, or was not given while it was off after that.
+        left_out: Rows it raised at, or was not given as it had raised at others of their kind.
     """
 
     written: int = 0
@@ -114,7 +114,8 @@ class Status(msgspec.Struct):
             behind.
         verified_share: Verified time of the time observed, of all streams whose venue proves
             something; null before any.
-        switched_off: Books and bars that failed, and sinks that do until they take rows again; why.
+        switched_off: Books and bars that failed, and kinds of rows that a sink failed at, until it
+            takes such again; why.
         sinks: Every sink by its name.
         streams: Every stream by its name.
     """

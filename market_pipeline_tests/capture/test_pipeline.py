@@ -241,7 +241,7 @@ class TestPipeline:
         refusing = Refusing()
         quotes, bars = operators()
         pipeline = run(frames(3), [quotes, bars], {"bad": refusing, "good": JsonLines(tmp_path)})
-        assert ["bad"] == list(pipeline.failed)
+        assert ["bad:best_quotes", "bad:bars"] == list(pipeline.failed)
         assert (True, True) == (refusing.is_closed, quotes.book.is_live)
         assert 2 == len((tmp_path / "bars.jsonl").read_text().splitlines())
 
@@ -269,9 +269,9 @@ class TestPipeline:
             sink_batches=1,  # so that the operator does not run ahead of the sink
             sink_retry_s=0.0,
             on_failed=lambda name, error: told.append(f"{name} off"),
-            on_back=lambda name: told.append(f"{name} back"),
+            on_back=lambda name, kind: told.append(f"{name}:{kind} back"),
         )
-        assert (["lines off", "lines back"], {}) == (told, pipeline.failed)
+        assert (["lines:freed off", "lines:freed back"], {}) == (told, pipeline.failed)
         written = len((folder / "freed.jsonl").read_text().splitlines())
         assert written == pipeline.written["lines"] > 0
         assert -(-len(frames(3)) // 7) == written + pipeline.left_out["lines"]
@@ -289,6 +289,19 @@ class TestPipeline:
         pipeline = run(frames(3), [Counting()], {"bad": Refused()}, sink_retry_s=600.0)
         assert 1 == len(calls)
         assert (len(frames(3)), 0) == (pipeline.left_out["bad"], pipeline.written["bad"])
+
+    def test_other_kinds_of_a_sink_go_on(self, tmp_path):
+        """A kind that a sink cannot write is off alone: every row of the others is there."""
+        (tmp_path / "best_quotes.jsonl").mkdir()
+        lines = {"lines": JsonLines(tmp_path)}
+        pipeline = run(frames(3), [*operators(), Counting()], lines, sink_retry_s=600.0)
+        assert ["lines:best_quotes"] == list(pipeline.failed)
+        written = [
+            len((tmp_path / f"{kind}.jsonl").read_text().splitlines())
+            for kind in ("bars", "counting")
+        ]
+        assert [2, len(frames(3))] == written
+        assert (sum(written), True) == (pipeline.written["lines"], pipeline.left_out["lines"] > 0)
 
     def test_an_operator_that_fails_is_switched_off(self, tmp_path):
         """It is called once, its error is reported, and the others make their rows."""

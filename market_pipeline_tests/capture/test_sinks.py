@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import resource
 from contextlib import suppress
@@ -123,13 +124,40 @@ def test_what_raised_is_not_gathered(tmp_path, monkeypatch):
     assert 5 == len(taken)
 
 
+@pytest.mark.parametrize(
+    ("kind", "last_step"),
+    [(ParquetParts, "layout.sync"), (DeltaTables, "layout.sync"), (DeltaTables, "delta.sync")],
+    ids=["parquet, renamed", "delta, not committed", "delta, committed"],
+)
+def test_an_error_after_rows_are_there_writes_none_twice(tmp_path, monkeypatch, kind, last_step):
+    """The next try has every row once, and leaves no part that is of no table."""
+    sink = kind(tmp_path, 0.0)
+    with monkeypatch.context() as refusing:
+        refusing.setattr(f"market_pipeline.warehouse.{last_step}", _refuse)
+        sink.write("rows", ROWS)
+    assert 1 == sink.failures
+    sink.write("rows", [Row("Y", None)])
+    sink.close()
+    folder = tmp_path / "rows"
+    parts = sorted(folder.glob("*.parquet"))
+    assert ["X", "X", "Y"] == sorted(pl.read_parquet(parts)["symbol"])
+    if kind is DeltaTables:
+        assert len(parts) == len(DeltaTable(folder).file_uris())
+
+
+def _refuse(path):
+    raise OSError(errno.EIO, "Input/output error", str(path))
+
+
 def test_what_can_never_be_written_is_an_error(tmp_path):
-    """The last rows are not lost silently: closing the sink raises."""
+    """The last rows are not lost silently: closing the sink raises, and writes the other kinds."""
     (tmp_path / "rows").write_text("")
     sink = DeltaTables(tmp_path, 60.0)
-    sink.write("rows", ROWS)
+    for kind in ("rows", "others"):
+        sink.write(kind, ROWS)
     with pytest.raises(OSError, match="rows"):
         sink.close()
+    assert 2 == pl.read_delta(str(tmp_path / "others")).height
 
 
 class TestOwn:
