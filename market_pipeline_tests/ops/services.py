@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import httpx
 import pytest
 
 from market_pipeline_tests.conftest import REPOSITORY
+from market_pipeline_tests.ports import free_port
 
 _PAUSE_SECONDS = 0.1
 _PATIENCE_SECONDS = 120
@@ -38,12 +38,6 @@ def until(happened: Callable[[], bool]) -> None:
     end = monotonic() + _PATIENCE_SECONDS
     while not happened() and monotonic() < end:
         sleep(_PAUSE_SECONDS)
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @contextmanager

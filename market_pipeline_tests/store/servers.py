@@ -8,10 +8,8 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
+from market_pipeline_tests.ports import free_ports
 from market_pipeline_tests.store.proxy import FaultyProxy
 
 if TYPE_CHECKING:
@@ -191,7 +190,7 @@ def running_store(weed: str) -> Iterator[ObjectStore]:
         (folder / "master.toml").write_text("[master.volume_growth]\ncopy_1 = 1\n")
         (folder / "s3.json").write_text(json.dumps(_RIGHTS))
         (folder / "data").mkdir()
-        s3, https, *inner = _free_ports(9)
+        s3, https, *inner = free_ports(9)
         log = stack.enter_context((folder / "log").open("wb"))
         process = subprocess.Popen(
             [
@@ -229,21 +228,6 @@ _RIGHTS = {
         {"name": "anonymous", "actions": [f"Read:{PUBLIC_BUCKET}", f"List:{PUBLIC_BUCKET}"]},
     ]
 }
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody else takes before the store does: below those that the system gives to
-    connections, and of each worker of the tests its own.
-    """
-    first = 10_000 + 1_000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    free: list[int] = []
-    for port in random.sample(range(first, first + 1_000), 1_000):
-        with socket.socket() as tried, suppress(OSError):
-            tried.bind(("127.0.0.1", port))
-            free.append(port)
-        if len(free) == count:
-            break
-    return free
 
 
 _LIBC = ctypes.CDLL(None)

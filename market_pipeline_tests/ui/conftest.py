@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from market_pipeline.sources.simulated import Fault, FaultKind, simulate
 from market_pipeline_tests.conftest import REPOSITORY
 from market_pipeline_tests.defs.workspace import PATIENCE_SECONDS, Workspace
+from market_pipeline_tests.ports import free_port
 from market_pipeline_tests.sources.simulated.days import instrument
 
 DAYS = tuple(date(2025, 3, 3) + timedelta(days=count) for count in range(3))
@@ -191,9 +191,7 @@ def server(simulated_lake: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     workspace = Workspace(root / "pipeline", root / "lake", start_date=DAYS[0], more=more)
     workspace.lake.mkdir()
     workspace.configure(CLEAN, FAULTY)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     log = root / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

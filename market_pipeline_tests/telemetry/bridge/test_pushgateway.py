@@ -16,6 +16,7 @@ from market_pipeline.config.settings import load_settings
 from market_pipeline.telemetry.bridge import pushgateway
 from market_pipeline.telemetry.bridge.pushgateway import push_last_run
 from market_pipeline.telemetry.metrics import table
+from market_pipeline_tests.ports import free_port
 from market_pipeline_tests.telemetry.figures import parsed
 
 
@@ -25,9 +26,7 @@ def gateway() -> Iterator[str]:
     program = shutil.which("prometheus-pushgateway") or shutil.which("pushgateway")
     if program is None:
         pytest.skip("pushgateway (Debian's package prometheus-pushgateway) is not installed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     running = subprocess.Popen(
         [program, f"--web.listen-address=127.0.0.1:{port}"], stderr=subprocess.DEVNULL
     )
