@@ -69,6 +69,7 @@ class StatusFigures:
 
     def _sink(self, name: str, sink: SinkStatus) -> None:
         self._grown(table.SINK_ROWS, sink.written, sink=name)
+        self._grown(table.SINK_LEFT_OUT, sink.left_out, sink=name)
         self._grown(table.SINK_COMMITS, sink.commits, sink=name, outcome="done")
         self._grown(table.SINK_COMMITS, sink.failures, sink=name, outcome="failed")
         self._grown(table.SINK_BLOCKED, sink.blocked_s, sink=name)

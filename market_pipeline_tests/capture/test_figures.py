@@ -26,7 +26,9 @@ def test_states_become_figures(tmp_path: Path):
     begin(load_settings(data_dir=tmp_path), "capture")
     figures = StatusFigures("BINANCE")
     stream = StreamStatus(frames=5, verified_s=9.0)
-    status = Status(0, streams={"depth:X": stream}, sinks={"jsonl": SinkStatus(written=4)})
+    status = Status(
+        0, streams={"depth:X": stream}, sinks={"jsonl": SinkStatus(written=4, left_out=2)}
+    )
     status.lag_p50_ms = status.lag_p99_ms = status.offset_ms = 2.0
     figures.look(status)
     stream.frames, stream.verified_s, stream.gap_s, status.waiting = 7, 4.0, 5.0, 3
@@ -56,8 +58,9 @@ def test_states_become_figures(tmp_path: Path):
         value("capture.time", stream="depth:X", state="verified"),
         value("capture.time", stream="depth:X", state="gap"),
     )
-    assert (4, 3, 0.002) == (
+    assert (4, 2, 3, 0.002) == (
         value("sink.rows", sink="jsonl"),
+        value("sink.left_out", sink="jsonl"),
         value("capture.queue", queue="disk"),
         value("capture.lag", quantile="0.99"),
     )

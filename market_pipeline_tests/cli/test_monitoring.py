@@ -38,6 +38,7 @@ def test_panels_and_an_alert(copied: Workspace, tmp_path: Path):
     """Each expression of the dashboard has data, but those of what was not run; a verb that fails
     is an alert at the desk, and one that ends well is its end.
     """
+    copied.more |= {"PIPELINE_BACKUP_STAMP": f"{tmp_path / 'backup-ended'}"}  # by no backup yet
     assert 2 == copied.start("health").finish().exit_code
     assert 2 == copied.start("prune", "--no-such-option").finish().exit_code
     desk = Receiver().open()

@@ -29,6 +29,8 @@ _Steps = tuple[tuple[float | None, str], ...]
 _COVERAGE: _Steps = ((None, "red"), (0.9, "orange"), (0.995, "green"))
 _EXIT_CODES: _Steps = ((None, "green"), (1, "orange"), (2, "red"))
 _NONE_IS_GOOD: _Steps = ((None, "green"), (1, "red"))
+_BACKUP_AGE: _Steps = ((None, "green"), (26 * 3_600, "red"))
+_QUEUE_SHARE: _Steps = ((None, "green"), (0.8, "red"))
 _MORE_IS_GOOD: _Steps = ((None, "red"), (14 * 86_400, "green"))
 
 _Kind = type[timeseries.Panel] | type[stat.Panel] | type[statushistory.Panel]
@@ -200,6 +202,15 @@ _ROWS: dict[str, tuple[Builder[Panel], ...]] = {
             ("sum by (venue, queue) (market_pipeline_capture_queue)", "{{venue}} {{queue}}"),
         ),
         _panel(
+            "Queue share: how full",
+            "percentunit",
+            (
+                "max by (venue, queue) (market_pipeline_capture_queue_share_ratio)",
+                "{{venue}} {{queue}}",
+            ),
+            steps=_QUEUE_SHARE,
+        ),
+        _panel(
             "Failover seconds: without any connection, of 5 min",
             "s",
             (
@@ -219,6 +230,14 @@ _ROWS: dict[str, tuple[Builder[Panel], ...]] = {
             (
                 "sum by (venue, reason) (increase(market_pipeline_capture_drops_total[10m]))",
                 "{{venue}} {{reason}}",
+            ),
+        ),
+        _panel(
+            "Rows that failing sinks do not have, of 10 min",
+            "short",
+            (
+                "sum by (venue, sink) (increase(market_pipeline_sink_left_out_total[10m]))",
+                "{{venue}} {{sink}}",
             ),
         ),
         _panel(
@@ -248,6 +267,13 @@ _ROWS: dict[str, tuple[Builder[Panel], ...]] = {
             "short",
             ("sum by (receiver) (market_pipeline_alerts_waiting)", "{{receiver}} wait"),
             ("sum by (receiver) (market_pipeline_alerts_dead)", "{{receiver}} given up"),
+        ),
+        _panel(
+            "Age of the last backup",
+            "s",
+            ("time() - max(market_pipeline_backup_end_timestamp_seconds)", "backup"),
+            kind=stat.Panel,
+            steps=_BACKUP_AGE,
         ),
         _panel(
             "Until certificates and credentials expire",

@@ -139,6 +139,13 @@ CAPTURE_FREE = _metric(
     "capture.free_space", "gauge", "By", "venue", "What the disk has left.", stale_s=_LIVE_S
 )
 SINK_ROWS = _metric("sink.rows", "counter", "{row}", "venue sink", "Rows that a sink took.")
+SINK_LEFT_OUT = _metric(
+    "sink.left_out",
+    "counter",
+    "{row}",
+    "venue sink",
+    "Rows that a sink raised at, or was not given while it was off after that.",
+)
 SINK_COMMITS = _metric(
     "sink.commits",
     "counter",
