@@ -6,7 +6,7 @@ In the end the best bid and ask must be those of the published row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -56,9 +56,6 @@ _OF_SNAPSHOTS_AROUND = (
 class PublishedRow:
     """A row of `books.bbo`; `message` is its number in its day from 0."""
 
-    exchange: str
-    symbol: str
-    day: date
     message: int
     ts_receipt_ns: int
     sequence_number: int
@@ -68,38 +65,33 @@ class PublishedRow:
     ask_price_ticks: int | None
     ask_size_lots: int | None
 
-    @property
-    def instrument(self) -> str:
-        """The instrument as VENUE:SYMBOL."""
-        return f"{self.exchange}:{self.symbol}"
 
-
-def replayed(rows: Sequence[PublishedRow], settings: Settings) -> Iterator[Book]:
-    """The full books after the messages of published rows of one instrument and day, in order.
+def replayed(
+    instrument: str, day: date, rows: Iterable[PublishedRow], settings: Settings
+) -> Iterator[Book]:
+    """The full books after the messages of published rows of a day, in order.
 
     Raises:
         MissingDataError: The raw rows are not in the lake any more.
         CheckpointError: The checkpoint is damaged, or the replay does not lead to a published row.
         LakeFileError: A raw file cannot be read, or changed since it was registered.
     """
-    if not rows:
-        return
-    day = published_day(rows[0].instrument, rows[0].day, settings)
-    scales = day.record.scales
+    published = published_day(instrument, day, settings)
+    scales = published.record.scales
     replay: DayReplay | None = None
     for row in rows:
-        if day.record.is_of_snapshots:
-            book = _snapshot(row, day, scales)
+        if published.record.is_of_snapshots:
+            book = _snapshot(row, published, scales)
         else:
             if replay is None or row.message - replay.message > _WORTH_A_START:
-                replay = DayReplay(day, row.message + 1, levels_only=True)
+                replay = DayReplay(published, row.message + 1, levels_only=True)
                 if replay.message > row.message and not _is_after(replay.book(), row):
                     # A snapshot began the book again between the message and the checkpoint.
-                    replay = DayReplay(day, row.message, levels_only=True)
+                    replay = DayReplay(published, row.message, levels_only=True)
             for _ in replay.until(row.message):
                 pass
             book = replay.book()
-        _refuse_another_book(book, row, day)
+        _refuse_another_book(book, row, published)
         yield Book.of_keyframe(replace(book, flags=row.flags), *scales)
 
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
 from datetime import date, datetime, timedelta
-from itertools import chain, groupby, pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -16,16 +17,18 @@ from numpy.typing import NDArray
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.errors import DomainError, MissingDataError
+from market_pipeline.metrics.book_batches import with_book_in_force, with_sound_times
 from market_pipeline.notebook.book import Book
 from market_pipeline.notebook.from_checkpoint import PublishedRow, replayed
 from market_pipeline.notebook.loaders import load_bbo
 from market_pipeline.notebook.times import day_of, nanoseconds_of
+from market_pipeline.quality.intervals import running_time_ns
 from market_pipeline.stages.published_rows import in_batches
 
 __all__ = ["book_at", "books_at"]
 
 _NS_PER_SECOND = 1_000_000_000
-_ROWS_AT_ONCE = 1 << 20
+_ROWS_AT_ONCE = 1 << 17
 
 
 def book_at(
@@ -37,6 +40,9 @@ def book_at(
     max_age_seconds: float = 60.0,
 ) -> Book:
     """The full book as of an instant: after the last message received at or before it.
+
+    The receipt clock never runs back: a message whose receipt time is bad, or of another day, came
+    with the one before it.
 
     It begins with the last checkpoint before the instant and applies the raw messages and snapshots
     from there on, by the instrument's policies, so it is the book that the pipeline had. Of the raw
@@ -111,36 +117,46 @@ def _books(
     depth: int | None,
     max_age_seconds: float,
 ) -> Iterator[Book]:
+    max_age_ns = max_age_seconds * _NS_PER_SECOND
     for day, of_day in groupby(asked_ns, day_of):
         instants_ns = np.array([*of_day], np.int64)
-        messages = _last_messages(instrument, day, instants_ns, settings.data_dir)
+        found = _in_force(instrument, day, instants_ns, settings.data_dir)
         # Before the first message of a day the book is that of the day before.
-        early = instants_ns[messages < 0]
-        rows = _rows_before(instrument, day, early, settings.data_dir) if early.size else []
-        rows += _rows(instrument, day, messages[messages >= 0], settings.data_dir)
-        books = chain.from_iterable(
-            replayed([row for row, _ in groupby(of_rows)], settings)
-            for _, of_rows in groupby(rows, lambda row: row.day)
-        )
-        book, row = None, None
-        for at_ns, next_row in zip(instants_ns.tolist(), rows, strict=True):
-            if book is None or next_row != row:
-                book, row = next(books), next_row
-            given = book if depth is None else book.top(depth)
-            if at_ns - book.ts_receipt_ns > max_age_seconds * _NS_PER_SECOND:
-                given = replace(given, flags=given.flags | BookFlag.STALE)
-            yield given
+        early = int(np.count_nonzero(found.messages < 0))
+        parts = [(day, instants_ns[early:], found.behind(early))]
+        if early:
+            before = _in_force_before(instrument, day, instants_ns[:early], settings.data_dir)
+            parts.insert(0, (day - timedelta(days=1), instants_ns[:early], before))
+        for of, at_ns, books in parts:
+            for book, age_ns in _books_of_day(instrument, of, at_ns, books, settings):
+                given = book if depth is None else book.top(depth)
+                if age_ns > max_age_ns:
+                    given = replace(given, flags=given.flags | BookFlag.STALE)
+                yield given
 
 
-def _rows_before(
+class _InForce(NamedTuple):
+    """By instants in ascending order, the message of a day whose book is in force, -1 for none, and
+    the receipt clock at that message; shape (n,) each.
+    """
+
+    messages: NDArray[np.int64]
+    clock_ns: NDArray[np.int64]
+
+    def behind(self, instants: int) -> _InForce:
+        """Those of all instants but so many."""
+        return _InForce(self.messages[instants:], self.clock_ns[instants:])
+
+
+def _in_force_before(
     instrument: str, day: date, instants_ns: NDArray[np.int64], data_dir: Path
-) -> list[PublishedRow]:
-    """The rows of the day before for instants before the first message of a day."""
+) -> _InForce:
+    """What the day before has for instants before the first message of a day."""
     before = day - timedelta(days=1)
-    messages = np.full(instants_ns.size, -1)
+    found = None
     with suppress(MissingDataError):
-        messages = _last_messages(instrument, before, instants_ns, data_dir)
-    if (messages < 0).any():
+        found = _in_force(instrument, before, instants_ns, data_dir)
+    if found is None or (found.messages < 0).any():
         raise MissingDataError(
             f"{instrument} has no published message at or before that instant",
             next_step=f"Ask for a later instant, or run the pipeline for {before}.",
@@ -148,35 +164,64 @@ def _rows_before(
             file=data_dir,
             found=str(instants_ns[0]),
         )
-    return _rows(instrument, before, messages, data_dir)
+    return found
 
 
-def _last_messages(
+def _in_force(
     instrument: str, day: date, instants_ns: NDArray[np.int64], data_dir: Path
-) -> NDArray[np.int64]:
-    """The last message of a day received at or before each of ascending instants; -1 for none."""
-    receipts = load_bbo(
-        instrument, day, valid_only=False, columns=["ts_receipt_ns"], data_dir=data_dir
+) -> _InForce:
+    """The last message of a day received at or before each of ascending instants.
+
+    As everywhere the receipt clock never runs back, and a row without a time of its own came with
+    the row before it (`metrics.book_batches`): a bad stamp makes no later book known earlier.
+    """
+    rows = load_bbo(
+        *(instrument, day),
+        valid_only=False,
+        columns=["ts_receipt_ns", "flags"],
+        data_dir=data_dir,
     )
-    messages = np.full(instants_ns.size, -1, np.int64)
-    first = 0
-    for part in in_batches(receipts, _ROWS_AT_ONCE):
-        # A receipt clock may run back, so the last in the order of the feed is asked for: from each
-        # message on, the earliest time there is.
-        earliest_ns = np.minimum.accumulate(part["ts_receipt_ns"].to_numpy()[::-1])[::-1]
-        found = np.searchsorted(earliest_ns, instants_ns, side="right") - 1
-        messages[found >= 0] = found[found >= 0] + first
-        first += part.height
-    return messages
+    found = _InForce(*(np.full(instants_ns.size, -1, np.int64) for _ in range(2)))
+    numbered = (
+        batch.with_columns(message=pl.int_range(pl.len()) + n * _ROWS_AT_ONCE)
+        for n, batch in enumerate(in_batches(rows, _ROWS_AT_ONCE))
+    )
+    for part, _ in with_book_in_force(with_sound_times(numbered)):
+        clock_ns = running_time_ns(part["ts_receipt_ns"].to_numpy())
+        of_part = _InForce(part["message"].to_numpy(), clock_ns)
+        start, stop = np.searchsorted(instants_ns, clock_ns[[0, -1]])
+        last = np.searchsorted(clock_ns, instants_ns[start:stop], side="right") - 1
+        for column, values in zip(found, of_part, strict=True):
+            column[start:stop] = values[last]
+            column[stop:] = values[-1]
+    return found
+
+
+def _books_of_day(
+    instrument: str,
+    day: date,
+    instants_ns: NDArray[np.int64],
+    found: _InForce,
+    settings: Settings,
+) -> Iterator[tuple[Book, int]]:
+    """The book in force at each instant, and how long before its message was received."""
+    messages, nth = np.unique(found.messages, return_inverse=True)
+    books = replayed(instrument, day, _rows(instrument, day, messages, settings.data_dir), settings)
+    made = -1
+    for n, age_ns in zip(nth.tolist(), (instants_ns - found.clock_ns).tolist(), strict=True):
+        if n != made:
+            book, made = next(books), n
+        yield book, age_ns
 
 
 def _rows(
     instrument: str, day: date, messages: NDArray[np.int64], data_dir: Path
-) -> list[PublishedRow]:
-    """The rows of `books.bbo` of messages of a day."""
-    names = [each.name for each in fields(PublishedRow)]
-    rows = load_bbo(instrument, day, valid_only=False, data_dir=data_dir).with_row_index("message")
-    wanted = pl.col("message").is_in(np.unique(messages))
-    found = rows.rename({"dt": "day"}).filter(wanted).select(names).collect()
-    by_message = {row[names.index("message")]: PublishedRow(*row) for row in found.iter_rows()}
-    return [by_message[message] for message in messages.tolist()]
+) -> Iterator[PublishedRow]:
+    """The rows of `books.bbo` of ascending messages of a day, a bounded number at a time."""
+    names = [each.name for each in fields(PublishedRow) if each.name != "message"]
+    rows = load_bbo(instrument, day, valid_only=False, columns=names, data_dir=data_dir)
+    for wanted in np.split(messages, np.flatnonzero(np.diff(messages // _ROWS_AT_ONCE)) + 1):
+        first = int(wanted[0])
+        part = rows.slice(first, int(wanted[-1]) + 1 - first).collect()[wanted - first]
+        for message, row in zip(wanted.tolist(), part.iter_rows(), strict=True):
+            yield PublishedRow(message, *row)
