@@ -34,6 +34,10 @@ from market_pipeline.sources.venues.venue import Classified, Kind, Proof, Scope
 
 __all__ = ["LiveBook"]
 
+_WINDOW_TICKS = 1 << 18
+"""These take 4 MB, the least that an array of levels has, as there may be many books. A rebuild has
+four times as many; such large arrays are given huge pages, of which a few levels touch most.
+"""
 _QUOTES_KEPT = 1_000
 _QUOTES_IN_DOUBT = 3
 
@@ -62,7 +66,7 @@ class LiveBook:
     def __init__(self, reader: FrameReader, price_scale: Scale, size_scale: Scale) -> None:
         self._reader, self._scales = reader, (price_scale, size_scale)
         self._rule = reader.venue.channel(Kind.DEPTH).continuity
-        self._levels: Levels = empty_levels()
+        self._levels: Levels = empty_levels(_WINDOW_TICKS)
         self._decimals = (price_scale.decimals, size_scale.decimals)
         self._kept, self._recent = KeptMessages(), KeptMessages()
         self._quotes: dict[int, Quote] = {}
@@ -280,7 +284,9 @@ class LiveBook:
                 best.append(int(steps[0, 0]))
         none = np.empty(0, np.int64)
         centre = sum(best) // len(best) if best else 0
-        self._levels = levels_around(centre, (none, none), (none, none)) if best else empty_levels()
+        self._levels = empty_levels(_WINDOW_TICKS)
+        if best:
+            self._levels = levels_around(centre, (none, none), (none, none), _WINDOW_TICKS)
         self._set(whole)
         self.resyncs += self.state is not BookState.SYNCING
         self.state, self.reason = BookState.LIVE, reason
@@ -321,7 +327,7 @@ class LiveBook:
         bids, asks = sides_of(self._levels)
         if centre is None:
             centre = int(self._levels.meta[ORIGIN + ASK] + (self._levels.meta[WINDOW] >> 1))
-        self._levels = levels_around(centre, bids, asks, more=more)
+        self._levels = levels_around(centre, bids, asks, _WINDOW_TICKS, more)
 
     def _confirm(self, found: Classified, levels: BookLevels) -> bool:
         """Checks the checksum that a frame names, if it does; the book has changed in any case."""

@@ -152,6 +152,23 @@ class TestAgainstPlainBook:
         assert book.take_snapshot(sent[-6].snapshot(), 3)
         assert sent[-1].book == levels_in(book)
 
+    def test_its_arrays_are_small(self):
+        """Near or far, its levels lie in less than 5 MB, touched or not, and not in the 17 of a
+        rebuild: 32 books are not the memory of a capture.
+        """
+        reader, sent = FrameReader(VENUES["binance_usdm"]), sent_messages("binance_usdm", _WIDE)
+        book = LiveBook(reader, TICK, LOT)
+        for book_is in ("empty", "whole", "moved"):
+            if book_is == "whole":
+                book.take_snapshot(sent[0].snapshot(), 0)
+            elif book_is == "moved":
+                take(book, reader, sent[1].frame, 1)
+                assert sent[1].book == levels_in(book)
+            assert 5e6 > sum(array.nbytes for array in book._levels)
+
+
+_WIDE = [[(True, 5, 1), (False, 5, 2)], [(True, 5 * 10**6, 1), (False, 5 * 10**6, 1)]]
+
 
 class TestTime:
     def test_every_nanosecond_is_of_one_state(self):
