@@ -52,6 +52,8 @@ def check_footer(parquet: pq.ParquetFile, file_bytes: int) -> None:
 
     Where it contradicts itself, asking `metadata` for a column ends the whole process; only Arrow's
     reader tells of it as an error. It is given a file of that size whose data cannot be read.
+    Without threads it looks at all columns before it asks for data once, and with threads it asks
+    for that of each, of which every refusal costs a traceback.
 
     Raises:
         ArrowException, OSError: If the footer contradicts itself.
@@ -62,7 +64,8 @@ def check_footer(parquet: pq.ParquetFile, file_bytes: int) -> None:
     )
     for group in range(parquet.metadata.num_row_groups):
         try:
-            next(probe.iter_batches(1, row_groups=[group], columns=probe.schema_arrow.names), None)
+            names = probe.schema_arrow.names
+            next(probe.iter_batches(1, [group], names, use_threads=False), None)
         except _NoDataError:
             continue
 

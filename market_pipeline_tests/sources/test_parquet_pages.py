@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections import Counter
@@ -21,7 +22,7 @@ from market_pipeline.sources.crypto_lake import (
 )
 from market_pipeline.sources.crypto_lake_trades import read_trades
 from market_pipeline.sources.parquet import read_pieces
-from market_pipeline.sources.parquet_pages import check_pages
+from market_pipeline.sources.parquet_pages import check_footer, check_pages
 from market_pipeline_tests.conftest import printed_by
 from market_pipeline_tests.sources.hostile_files import (
     MEGABYTE,
@@ -135,6 +136,26 @@ def test_texts_that_begin_like_those_before(tmp_path: Path):
     """An encoding by which a page can become any size is refused for texts."""
     with pytest.raises(LakeFileError, match="DELTA_BYTE_ARRAY"):
         read_trades([prefixed_text(tmp_path / "1.parquet")])
+
+
+def test_a_footer_that_contradicts_itself():
+    """It is refused whichever of the columns it is about, here by a codec that there is none of."""
+    file = io.BytesIO()
+    pq.write_table(pa.table({name: [1, 2, 3] for name in "abc"}), file)
+    whole = file.getvalue()
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    refused: Counter[str] = Counter()
+    for at in range(footer, len(whole) - 8):
+        damaged = whole[:at] + bytes([2 * 21]) + whole[at + 1 :]
+        try:
+            parquet = pq.ParquetFile(io.BytesIO(damaged))
+        except (pa.ArrowException, OSError, UnicodeError):
+            continue
+        try:
+            check_footer(parquet, len(damaged))
+        except (pa.ArrowException, OSError, UnicodeError) as error:
+            refused[f"{error}"] += 1
+    assert 3 == sum(times for text, times in refused.items() if "compression codec" in text)
 
 
 def test_columns_that_nobody_reads(tmp_path: Path):
