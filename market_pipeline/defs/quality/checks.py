@@ -159,7 +159,7 @@ def _of_bars(
     places: list[FindingRow] = []
     published = day_rows(warehouse, BARS, day)
     for each in instruments:
-        rows = published.of(each.id).collect()
+        rows = published.of(each.id).drop("exchange", "symbol", "dt").collect()
         if rows.height:
             violations = bar_violations(rows, day)
             found.append((each, check_bar_rows(rows.height, violations)))

@@ -6,7 +6,7 @@ smaller width that its interval has.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 
@@ -45,10 +45,12 @@ def bar_violations(bars: pl.DataFrame, day: date) -> pl.DataFrame:
     Returns:
         width_seconds, bar_start, and `notes`, a list of sentences; by width, then by time.
     """
+    # To sort them takes longer than all that is looked at in a quiet day.
+    is_sorted = bars.select(pl.struct(_KEY)).to_series().is_sorted()
     # Days of before it was counted have null there.
-    rows = bars.sort(_KEY).with_columns(pl.col(_NEWER).fill_null(0))
-    parts = [_broken(rows, {**_one_row(), **_beside()}), *_off_grid(rows, day)]
+    rows = (bars if is_sorted else bars.sort(_KEY)).with_columns(pl.col(_NEWER).fill_null(0))
     widths = rows["width_seconds"].unique().sort().to_list()
+    parts = [_broken_alone(rows), _broken(rows, _beside()), *_off_grid(rows, widths, day)]
     for narrow, wide in pairwise(widths):
         if wide % narrow == 0:
             parts.append(_not_the_sum(rows, narrow, wide))
@@ -56,10 +58,20 @@ def bar_violations(bars: pl.DataFrame, day: date) -> pl.DataFrame:
     return found.group_by(_KEY).agg(pl.col("note").unique().sort().alias("notes")).sort(_KEY)
 
 
-def _broken(rows: pl.DataFrame, rules: _Rules) -> pl.DataFrame:
+def _broken_alone(rows: pl.DataFrame) -> pl.DataFrame:
+    """As `_broken` of `_one_row`, asked once of rows that differ in nothing but their start."""
+    values = pl.exclude("bar_start")
+    differs = pl.any_horizontal(values.ne_missing(values.shift()))
+    rows = rows.with_columns(differs.alias("differs"))
+    rows = rows.with_columns(pl.col("differs").cum_sum().alias("run"))
+    broken = _broken(rows.filter("differs"), _one_row(), ["run"])
+    return rows.select(*_KEY, "run").join(broken, on="run").drop("run")
+
+
+def _broken(rows: pl.DataFrame, rules: _Rules, key: Sequence[str] = _KEY) -> pl.DataFrame:
     """The keys of rows that break a rule, with its sentence, as many times as they break one."""
     flags = rows.select(
-        *_KEY,
+        *key,
         pl.concat_list(
             pl.when(~kept.fill_null(value=True)).then(pl.lit(sentence))
             for sentence, kept in rules.items()
@@ -140,34 +152,33 @@ def _near(value: pl.Expr, other: pl.Expr) -> pl.Expr:
 def _beside() -> _Rules:
     """What holds of each row and those before it of its width."""
     before = pl.col("last_id").forward_fill().shift(1).over("width_seconds")
+    key = pl.struct(_KEY)
     return {
-        "The interval has more than one row.": pl.len().over(_KEY) == 1,
+        "The interval has more than one row.": (key != key.shift()) & (key != key.shift(-1)),
         "The id of its first trade is not above those of the bars before.": pl.col("first_id")
         > before,
     }
 
 
-def _off_grid(rows: pl.DataFrame, day: date) -> Iterator[pl.DataFrame]:
+def _off_grid(rows: pl.DataFrame, widths: Sequence[int], day: date) -> Iterator[pl.DataFrame]:
     """Intervals of the day without a row, and rows of no such interval."""
     start = datetime(day.year, day.month, day.day)  # noqa: DTZ001 - Polars' naive UTC
-    for (width,), of_width in rows.group_by("width_seconds", maintain_order=True):
-        step = timedelta(seconds=int(str(width)))
-        end = start + timedelta(seconds=_SECONDS_PER_DAY)
-        starts = pl.datetime_range(start, end, step, closed="left", time_unit="us", eager=True)
-        grid = pl.DataFrame({"bar_start": starts})
-        there = of_width.select("bar_start")
+    end = start + timedelta(seconds=_SECONDS_PER_DAY)
+    there = rows.select(_KEY)
+    starts = [
+        pl.select(
+            pl.lit(width, there.schema["width_seconds"]).alias("width_seconds"),
+            pl.datetime_range(start, end, f"{width}s", closed="left").alias("bar_start"),
+        )
+        for width in widths
+    ]
+    grid = pl.concat([there.clear(), *starts])
+    if not there.equals(grid):
         for frame, sentence in (
-            (grid.join(there, on="bar_start", how="anti"), "The interval has no row."),
-            (
-                there.join(grid, on="bar_start", how="anti"),
-                "It begins where no bar of the day does.",
-            ),
+            (grid.join(there, on=_KEY, how="anti"), "The interval has no row."),
+            (there.join(grid, on=_KEY, how="anti"), "It begins where no bar of the day does."),
         ):
-            yield frame.select(
-                pl.lit(width, rows["width_seconds"].dtype).alias("width_seconds"),
-                "bar_start",
-                pl.lit(sentence).alias("note"),
-            )
+            yield frame.with_columns(pl.lit(sentence).alias("note"))
 
 
 def _not_the_sum(rows: pl.DataFrame, narrow: int, wide: int) -> pl.DataFrame:

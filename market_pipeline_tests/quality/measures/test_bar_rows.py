@@ -160,6 +160,14 @@ def test_a_planted_fault(where, columns, sentences):
     assert len(violations) == len({each[:2] for each in violations})
 
 
+def test_bars_that_are_alike():
+    """Each of those that are wrong alike is listed, in whatever order the rows come."""
+    empty = (pl.col("width_seconds") == 3_600) & (pl.col("trade_count") == 0)
+    bars = changed(empty, vwap=pl.lit(9.0)).sample(fraction=1, shuffle=True, seed=1)
+    wrong = ["It has a price or a size and no trade.", NO_MEAN]
+    assert [(3_600, hour * 3_600, wrong) for hour in (3, 22, 23)] == found(bars)
+
+
 def test_a_missing_bar():
     """It is located where it should be, and so is the wider bar that has more than the others."""
     violations = found(sound().filter(~HOUR))
