@@ -5,8 +5,8 @@ reaches, and nothing in Python interrupts the resolver or a handshake. An alarm 
 it ends the process wherever it is, with its sockets and threads, also when the one that started it
 has died.
 
-The parent, `targets.send`, runs this file by its path. It imports nothing of the package, so that
-it starts in a tenth of a second.
+The parent, `targets.send`, runs this file by its path. It imports nothing of the package but how
+TLS is spoken, so that it starts in a tenth of a second.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import signal
 import smtplib
 import ssl
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -27,9 +27,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
-from requests.auth import HTTPBasicAuth
-from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_auth_from_url
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+from market_pipeline.security.tls import tls_context
+from market_pipeline.security.tls_session import tls_session
 
 if TYPE_CHECKING:
     from requests._types import JsonType
@@ -70,8 +71,7 @@ def main() -> None:
 def _outcome(message: dict[str, Any]) -> dict[str, str | float]:
     """Texts and causes of errors hold the address: only their kind is reported."""
     tls_minimum, ca_bundle = message["tls_minimum"], message["ca_bundle"]
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion[f"TLSv{tls_minimum.replace('.', '_')}"]
+    context = tls_context(tls_minimum)
     try:
         if ca_bundle is not None:
             context.load_verify_locations(ca_bundle)
@@ -98,30 +98,12 @@ def _outcome(message: dict[str, Any]) -> dict[str, str | float]:
         return {"refused": "no connection to it"}
 
 
-class _Adapter(HTTPAdapter):
-    """Connects with a TLS context of ours; requests loads the authorities into it."""
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self._context = context
-        super().__init__()
-
-    def init_poolmanager(self, *places: Any, **named: Any) -> None:
-        super().init_poolmanager(*places, ssl_context=self._context, **named)
-
-    def proxy_manager_for(self, proxy: str, **named: Any) -> Any:
-        return super().proxy_manager_for(proxy, ssl_context=self._context, **named)
-
-
 def _posted(
     url: str, payload: JsonType, context: ssl.SSLContext, ca_bundle: str | None
 ) -> dict[str, str | float]:
     """No redirect is followed, TLS certificates are verified, the answer's body is not read."""
-    with requests.Session() as session:
-        session.mount("https://", _Adapter(context))
-        session.auth = _login(url)
-        answer = session.post(
-            url, json=payload, allow_redirects=False, stream=True, verify=ca_bundle
-        )
+    with tls_session(url, context, ca_bundle) as session:
+        answer = session.post(url, json=payload, allow_redirects=False, stream=True)
         answer.close()
     asked = answer.headers.get("Retry-After", "")
     return {
@@ -197,16 +179,6 @@ def _letter(payload: Mapping[str, Any], mail: Mapping[str, str | None]) -> Email
     letter["Auto-Submitted"] = "auto-generated"  # nobody's notice of absence answers it
     letter.set_content(payload["text"], cte="quoted-printable")
     return letter
-
-
-def _login(url: str) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
-    """Those of the address itself, or none: left alone, requests would look into ~/.netrc."""
-    user, password = get_auth_from_url(url)
-    return HTTPBasicAuth(user, password) if user or password else _unchanged
-
-
-def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
 
 
 if __name__ == "__main__":

@@ -3,5 +3,5 @@
 `metrics/` has figures, `traces/` spans, `logs/` lines; `bridge/` adds the figures up and serves or
 pushes the sums.
 
-May import `scrub`, `shown`, `errors`, `config` and `warehouse`.
+May import `scrub`, `shown`, `errors`, `config`, `warehouse` and `security`.
 """

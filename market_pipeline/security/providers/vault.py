@@ -17,6 +17,7 @@ import httpx
 from market_pipeline.config.secret_values import learn_secret
 from market_pipeline.security.envelope import read_whole
 from market_pipeline.security.providers.checked import refused, required, texts
+from market_pipeline.security.tls import tls_version
 
 if TYPE_CHECKING:
     from market_pipeline.config.settings import Settings
@@ -92,7 +93,7 @@ def _context(settings: Settings) -> ssl.SSLContext:
         raise refused(
             _NAME, "ca_bundle", "it cannot be read as a PEM file of authorities"
         ) from None
-    context.minimum_version = ssl.TLSVersion[f"TLSv{settings.tls_minimum.replace('.', '_')}"]
+    context.minimum_version = tls_version(settings.tls_minimum)
     return context
 
 

@@ -2,54 +2,25 @@
 
 from __future__ import annotations
 
-import ssl
-from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import requests
-from requests.adapters import HTTPAdapter
-from requests.auth import HTTPBasicAuth
 
 from market_pipeline.config.settings import Settings
+from market_pipeline.scrub.scrubber import learn
+from market_pipeline.security.tls import tls_context
+from market_pipeline.security.tls_session import tls_session
 
-__all__ = ["push_session", "without_login"]
-
-
-class _Adapter(HTTPAdapter):
-    """Connects with a TLS context of ours; requests loads the authorities into it.
-
-    Those are the adapter's: an exporter sets those of its session, and REQUESTS_CA_BUNDLE any.
-    """
-
-    def __init__(self, minimum: str, authorities: Path | None) -> None:
-        self._authorities = authorities
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._context.minimum_version = ssl.TLSVersion[f"TLSv{minimum.replace('.', '_')}"]
-        super().__init__()
-
-    def send(self, *request: Any, **named: Any) -> requests.Response:
-        if self._authorities is not None:
-            named["verify"] = str(self._authorities)
-        return super().send(*request, **named)
-
-    def init_poolmanager(self, *places: Any, **named: Any) -> None:
-        super().init_poolmanager(*places, ssl_context=self._context, **named)
-
-    def proxy_manager_for(self, proxy: str, **named: Any) -> Any:
-        return super().proxy_manager_for(proxy, ssl_context=self._context, **named)
+__all__ = ["collector_headers", "push_session", "without_login"]
 
 
 def push_session(settings: Settings, address: str) -> requests.Session:
     """A session for one address, whose login it sends and shows nowhere."""
-    session = requests.Session()
-    session.mount("https://", _Adapter(settings.tls_minimum, settings.telemetry_ca_bundle))
+    trusted = settings.telemetry_ca_bundle
+    session = tls_session(
+        address, tls_context(settings.tls_minimum), None if trusted is None else str(trusted)
+    )
     session.max_redirects = 0
-    parts = urlsplit(address)
-    if parts.username is None:
-        session.auth = _unchanged  # left alone, requests would look into ~/.netrc
-    else:
-        session.auth = HTTPBasicAuth(unquote(parts.username), unquote(parts.password or ""))
     return session
 
 
@@ -59,5 +30,11 @@ def without_login(address: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
 
 
-def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
+def collector_headers(settings: Settings) -> dict[str, str]:
+    """What every collector of `otlp_url` is sent to know who pushes; values are secrets."""
+    text = "" if settings.otlp_headers is None else settings.otlp_headers.get_secret_value()
+    pairs = [each.partition("=") for each in text.split(",") if each]
+    headers = {name.strip(): value.strip() for name, _, value in pairs}
+    for value in headers.values():  # only all of them together were known as one secret
+        learn(value, *value.split())
+    return headers
