@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -44,22 +42,6 @@ def test_a_line_is_the_protocols(folder: Path):
     )
     ((_, stream),) = second.streams
     assert ("market_pipeline.publish.rows", 4) == (stream.name, stream.sum.data_points[0].number)
-
-
-def test_off(tmp_path: Path):
-    """Without the setting nothing is recorded, and nothing of the SDK is loaded."""
-    program = (
-        "import sys; from pathlib import Path;"
-        "from market_pipeline.config.settings import load_settings;"
-        "from market_pipeline.telemetry.metrics import recording, table;"
-        f"recording.begin(load_settings(data_dir={str(tmp_path)!r}, metrics=False), 'run');"
-        "recording.record(table.CATALOGUE_DURATION, 1.0); recording.flush();"
-        "print([name for name in sys.modules if name.startswith('opentelemetry')])"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path
-    )
-    assert ("[]\n", []) == (ran.stdout, [*tmp_path.iterdir()])
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf")])

@@ -3,8 +3,6 @@ from __future__ import annotations
 import json
 import logging
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -115,19 +113,3 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptu
     end_run()
     assert 1 == sum("traces cannot be written" in each.message for each in caplog.records)
     assert current().run == ""
-
-
-def test_off(tmp_path: Path):
-    """Without the setting there is no trace, and nothing of the SDK is loaded."""
-    program = (
-        "import sys;"
-        "from market_pipeline.config.settings import load_settings;"
-        "from market_pipeline.telemetry.traces.work import begin_run, current, end_run, working;"
-        f"begin_run(load_settings(data_dir={str(tmp_path)!r}, traces=False), 'r', '', 'j')\n"
-        "with working('step', step='s'): print(current().run, current().step)\n"
-        "end_run(); print([name for name in sys.modules if name.startswith('opentelemetry')])"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path
-    )
-    assert ("r s\n[]\n", []) == (ran.stdout, [*tmp_path.iterdir()])
