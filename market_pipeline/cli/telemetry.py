@@ -46,7 +46,8 @@ def serve(
 
     It follows the files in the data folder and adds them up. `/health` has what
     `market-pipeline health` finds; `/livez` and `/readyz` say whether this process lives, and
-    whether it has read all. Where `PIPELINE_OTLP_URL` names a collector it pushes them, too.
+    whether it has read all. Where `PIPELINE_OTLP_URL` names a collector it pushes them and
+    the spans of runs, too.
 
     Exit code 0: ended as asked. 2: it could not start, as where the port is taken.
     """

@@ -93,7 +93,7 @@ class TelemetrySettings(BaseModel):
         default=None,
         description=(
             "The address of a collector, as https://host:4318, to which `telemetry serve` pushes "
-            "all figures every 30 s by OTLP over HTTP. A secret."
+            "all figures and new spans every 30 s by OTLP over HTTP. A secret."
         ),
     )
     otlp_headers: Annotated[

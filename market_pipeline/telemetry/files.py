@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -16,7 +16,14 @@ from typing import Literal
 from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder
 from market_pipeline.warehouse.locks import locking
 
-__all__ = ["MAX_AGE_DAYS", "MAX_FILE_BYTES", "MAX_TOTAL_BYTES", "append_line", "line_files"]
+__all__ = [
+    "MAX_AGE_DAYS",
+    "MAX_FILE_BYTES",
+    "MAX_TOTAL_BYTES",
+    "append_line",
+    "line_files",
+    "lines_from",
+]
 
 MAX_FILE_BYTES = 16 << 20
 """A file that has become so large is followed by the next one of its day."""
@@ -29,6 +36,7 @@ Kind = Literal["metrics", "traces"]
 
 _NAME = re.compile(r"(?:metrics|traces)-(\d{4}-\d\d-\d\d)(?:\.(\d+))?\.jsonl")
 _WAIT_SECONDS = 1.0
+_CHUNK_BYTES = 4 << 20
 
 
 def line_files(folder: Path) -> list[Path]:
@@ -37,6 +45,28 @@ def line_files(folder: Path) -> list[Path]:
         return []
     found = [(_order(path), path) for path in folder.iterdir()]
     return [path for order, path in sorted(pair for pair in found if pair[0] is not None)]
+
+
+def lines_from(path: Path, start: int) -> Iterator[tuple[bytes, int]]:
+    """The whole lines of a file from a place on, without their ends, each with where it ended.
+
+    Args:
+        path: The file.
+        start: In bytes; one beyond the file's end is of another by its name, which is read whole.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) < start:
+            start = 0
+        file.seek(start)
+        rest = b""
+        while chunk := file.read(_CHUNK_BYTES):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                start += len(line) + 1
+                yield line, start
 
 
 def append_line(

@@ -1,4 +1,4 @@
-"""The JSON form of OpenTelemetry's protocol, of which each line of the files is one `MetricsData`.
+"""The JSON form of OpenTelemetry's protocol: each line is one `MetricsData` or `TracesData`.
 
 Only what is written here is read: attributes that are texts, and 64-bit integers as texts, which
 is how the protocol maps them to JSON.
@@ -10,22 +10,33 @@ import msgspec
 
 __all__ = [
     "DELTA",
+    "SPAN_ERROR",
+    "SPAN_INTERNAL",
     "Attribute",
     "Data",
     "MetricsData",
     "Point",
     "Resource",
     "ResourceMetrics",
+    "ResourceSpans",
     "Scope",
     "ScopeMetrics",
+    "ScopeSpans",
+    "Span",
+    "SpanStatus",
     "Stream",
     "Text",
+    "TracesData",
     "decode",
+    "decode_spans",
     "int64",
 ]
 
 DELTA = 1
 """The temporality of points that say what was added since the points before."""
+
+SPAN_INTERNAL, SPAN_ERROR = 1, 2
+"""The kind of a span that is no call, and the status of one that failed."""
 
 _MOST_DIGITS = 19
 
@@ -179,6 +190,51 @@ class MetricsData(msgspec.Struct, rename="camel"):
         ]
 
 
+class SpanStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a span ended; without a code it is not known to have failed."""
+
+    code: int = 0
+    message: str = ""
+
+
+class Span(msgspec.Struct, rename="camel", omit_defaults=True):
+    """A span; ids in hexadecimal, times in Unix ns."""
+
+    trace_id: str
+    span_id: str
+    name: str
+    start_time_unix_nano: str
+    end_time_unix_nano: str
+    attributes: list[Attribute]
+    parent_span_id: str = ""
+    kind: int = 0
+    status: SpanStatus = SpanStatus()
+
+
+class ScopeSpans(msgspec.Struct):
+    """The spans of a library."""
+
+    scope: Scope
+    spans: list[Span]
+
+
+class ResourceSpans(msgspec.Struct, rename="camel"):
+    """The spans of a resource."""
+
+    resource: Resource
+    scope_spans: list[ScopeSpans]
+
+
+class TracesData(msgspec.Struct, rename="camel"):
+    """A line of `traces/`: one span when it ended."""
+
+    resource_spans: list[ResourceSpans]
+
+
 _decoder = msgspec.json.Decoder(MetricsData)
 decode = _decoder.decode
 """Reads one line; raises `msgspec.MsgspecError`, a `ValueError`, if it is none."""
+
+_span_decoder = msgspec.json.Decoder(TracesData)
+decode_spans = _span_decoder.decode
+"""Reads one line of spans; raises as `decode` does."""

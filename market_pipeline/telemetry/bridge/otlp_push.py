@@ -1,6 +1,6 @@
-"""Pushes the sums of a bridge to a collector, by the exporter of OpenTelemetry.
+"""Pushes the sums of a bridge to a collector, by the exporter of OpenTelemetry, and new spans.
 
-They are of temporality CUMULATIVE and only ever come from the bridge: what short processes would
+Sums are of temporality CUMULATIVE and only ever come from the bridge: what short processes would
 push of their own replaces each other, or makes series for each.
 """
 
@@ -32,8 +32,12 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from market_pipeline import __version__
 from market_pipeline.config.addresses import addresses_of
 from market_pipeline.config.settings import Settings
-from market_pipeline.scrub.scrubber import learn
-from market_pipeline.telemetry.bridge.push_session import push_session, without_login
+from market_pipeline.telemetry.bridge._trace_push import TracePush
+from market_pipeline.telemetry.bridge.push_session import (
+    collector_headers,
+    push_session,
+    without_login,
+)
 from market_pipeline.telemetry.bridge.sums import ROLE, Bridge, Family, Series
 
 __all__ = ["OtlpPush"]
@@ -62,12 +66,13 @@ class OtlpPush:
         self._exporters = [
             OTLPMetricExporter(
                 endpoint=f"{without_login(address)}/v1/metrics",
-                headers=_headers(settings),
+                headers=collector_headers(settings),
                 timeout=_WAIT_S,
                 session=push_session(settings, address),
             )
             for address in addresses_of(settings.otlp_url)
         ]
+        self._traces = TracePush(settings)
         self._thread = threading.Thread(target=self._run, name="otlp", daemon=True)
 
     def start(self) -> None:
@@ -97,6 +102,7 @@ class OtlpPush:
         while True:
             is_last = self._stop.wait(0)
             self.push()
+            self._traces.push()
             if is_last:
                 return
             self._stop.wait(_EVERY_S)
@@ -152,12 +158,3 @@ def _metric(name: str, family: Family, series: list[Series], now_ns: int) -> Met
 
 def _attributes(series: Series) -> dict[str, str]:
     return {name: value for name, value in series.labels.items() if name != ROLE}
-
-
-def _headers(settings: Settings) -> dict[str, str]:
-    text = "" if settings.otlp_headers is None else settings.otlp_headers.get_secret_value()
-    pairs = [each.partition("=") for each in text.split(",") if each]
-    headers = {name.strip(): value.strip() for name, _, value in pairs}
-    for value in headers.values():  # only all of them together were known as one secret
-        learn(value, *value.split())
-    return headers

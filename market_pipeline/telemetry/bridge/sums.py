@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from market_pipeline.telemetry.files import line_files
+from market_pipeline.telemetry.files import line_files, lines_from
 from market_pipeline.telemetry.metrics.table import METRICS
 from market_pipeline.telemetry.otlp import DELTA, Data, MetricsData, Point, Stream, decode, int64
 from market_pipeline.warehouse.layout import written_whole
@@ -28,7 +28,6 @@ ROLE = "role"
 """The label of what a process is."""
 
 _STATE = "bridge.json"
-_CHUNK_BYTES = 4 << 20
 
 
 class Series(msgspec.Struct):
@@ -137,19 +136,12 @@ class Bridge:
 
     def _read(self, path: Path) -> bool:
         """Adds the whole lines that are new in a file."""
-        begin = start = self._state.read.get(path.name, 0)
-        with path.open("rb") as file:
-            if file.seek(0, 2) < start:  # another file by the same name
-                begin = start = 0
-            file.seek(start)
-            rest = b""
-            while chunk := file.read(_CHUNK_BYTES):
-                *lines, rest = (rest + chunk).split(b"\n")
-                for line in lines:
-                    self._take(line)
-                    start += len(line) + 1
-                    self._state.read[path.name] = start
-        return start > begin
+        changed = False
+        for line, end in lines_from(path, self._state.read.get(path.name, 0)):
+            self._take(line)
+            self._state.read[path.name] = end
+            changed = True
+        return changed
 
     def _take(self, line: bytes) -> None:
         if not line:

@@ -21,55 +21,23 @@ from market_pipeline import __version__
 from market_pipeline.errors import WarehouseBusyError
 from market_pipeline.scrub.scrubber import scrubbed_json
 from market_pipeline.telemetry.files import append_line
-from market_pipeline.telemetry.otlp import Attribute, Scope, Text
+from market_pipeline.telemetry.otlp import (
+    SPAN_ERROR,
+    SPAN_INTERNAL,
+    Attribute,
+    ResourceSpans,
+    Scope,
+    ScopeSpans,
+    Span,
+    SpanStatus,
+    Text,
+    TracesData,
+)
 from market_pipeline.telemetry.otlp import Resource as LineResource
 
 __all__ = ["RunSpan", "root_span"]
 
 _LOG = logging.getLogger(__name__)
-_INTERNAL, _ERROR = 1, 2
-"""Of the protocol: a span that is no call, and the status of one that failed."""
-
-
-class _Status(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a span ended; without a code it is not known to have failed."""
-
-    code: int = 0
-    message: str = ""
-
-
-class _Span(msgspec.Struct, rename="camel", omit_defaults=True):
-    """A span; ids in hexadecimal, times in Unix ns."""
-
-    trace_id: str
-    span_id: str
-    name: str
-    start_time_unix_nano: str
-    end_time_unix_nano: str
-    attributes: list[Attribute]
-    parent_span_id: str = ""
-    kind: int = 0
-    status: _Status = _Status()
-
-
-class _ScopeSpans(msgspec.Struct):
-    """The spans of a library."""
-
-    scope: Scope
-    spans: list[_Span]
-
-
-class _ResourceSpans(msgspec.Struct, rename="camel"):
-    """The spans of a resource."""
-
-    resource: LineResource
-    scope_spans: list[_ScopeSpans]
-
-
-class _TracesData(msgspec.Struct, rename="camel"):
-    """A line."""
-
-    resource_spans: list[_ResourceSpans]
 
 
 class RunSpan:
@@ -152,11 +120,11 @@ class _Lines(SpanExporter):
         return SpanExportResult.SUCCESS
 
 
-def _line(span: ReadableSpan) -> _TracesData:
+def _line(span: ReadableSpan) -> TracesData:
     context, parent = span.get_span_context(), span.parent
     assert context is not None
     failed = span.status.status_code is StatusCode.ERROR
-    made = _Span(
+    made = Span(
         format_trace_id(context.trace_id),
         format_span_id(context.span_id),
         span.name,
@@ -164,12 +132,12 @@ def _line(span: ReadableSpan) -> _TracesData:
         str(span.end_time),
         _attributes(span.attributes),
         "" if parent is None else format_span_id(parent.span_id),
-        _INTERNAL,
-        _Status(_ERROR, span.status.description or "") if failed else _Status(),
+        SPAN_INTERNAL,
+        SpanStatus(SPAN_ERROR, span.status.description or "") if failed else SpanStatus(),
     )
     scope = Scope("market_pipeline", __version__)
     resource = LineResource(_attributes(span.resource.attributes))
-    return _TracesData([_ResourceSpans(resource, [_ScopeSpans(scope, [made])])])
+    return TracesData([ResourceSpans(resource, [ScopeSpans(scope, [made])])])
 
 
 def _attributes(given: Mapping[str, object] | None) -> list[Attribute]:

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import ssl
+import stat
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from market_pipeline.config.settings import load_settings
 from market_pipeline.errors import SettingsError
 from market_pipeline.scrub.scrubber import scrubbed
+from market_pipeline.telemetry.bridge import _trace_push
+from market_pipeline.telemetry.bridge._trace_push import TracePush
 from market_pipeline.telemetry.bridge.otlp_push import OtlpPush
 from market_pipeline.telemetry.bridge.pushgateway import push_last_run
 from market_pipeline.telemetry.bridge.sums import Bridge
 from market_pipeline.telemetry.metrics import table
 from market_pipeline.telemetry.metrics.recording import flush, record
+from market_pipeline.telemetry.traces.work import begin_run, end_run, working
 from market_pipeline_tests.store.certificates import make_certificates
 from market_pipeline_tests.tls_servers import serving_tls
 
@@ -32,14 +39,26 @@ class Collector(HTTPServer):
         super().__init__(("127.0.0.1", 0), _Taking)
         self.code = 200
         self.taken: list[tuple[str, dict[str, str], ExportMetricsServiceRequest]] = []
+        self.traces: list[ExportTraceServiceRequest] = []
+
+    @property
+    def spans(self) -> list[list[Span]]:
+        """Those of each request."""
+        return [
+            [span for of in each.resource_spans for scope in of.scope_spans for span in scope.spans]
+            for each in self.traces
+        ]
 
 
 class _Taking(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         assert isinstance(self.server, Collector)
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        request = ExportMetricsServiceRequest.FromString(body)
-        self.server.taken.append((self.path, dict(self.headers), request))
+        if self.path.endswith("/v1/traces"):
+            self.server.traces.append(ExportTraceServiceRequest.FromString(body))
+        else:
+            request = ExportMetricsServiceRequest.FromString(body)
+            self.server.taken.append((self.path, dict(self.headers), request))
         self.send_response(self.server.code)
         self.end_headers()
 
@@ -116,6 +135,81 @@ def test_a_collector_that_refuses(
     assert ["a collector of PIPELINE_OTLP_URL does not take the figures"] == caplog.messages
 
 
+def traced(data_dir: Path, run: str, *steps: str) -> None:
+    """Writes the spans of a run whose last step fails."""
+    begin_run(load_settings(data_dir=data_dir), run, "2024-08-08", "daily_books")
+    for step in steps[:-1]:
+        with working(step, step=step):
+            pass
+    with pytest.raises(ValueError), working(steps[-1], step=steps[-1]):
+        raise ValueError("bad data")
+    end_run()
+
+
+def test_spans_are_pushed(tmp_path: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch):
+    """Each once, as the files have it, also by a bridge that begins anew; half a line waits, and
+    what is no span is passed over.
+    """
+    monkeypatch.setattr(_trace_push, "_MOST_SPANS", 2)
+    settings = load_settings(
+        data_dir=tmp_path, otlp_url=f"http://127.0.0.1:{collector.server_port}", traces=False
+    )
+    TracePush(settings).push()
+    assert not (tmp_path / "traces").exists()
+    run = str(uuid4())
+    traced(tmp_path, run, "rebuild", "validate")
+    TracePush(settings).push()
+    (file,) = (tmp_path / "traces").glob("*.jsonl")
+    lines = file.read_bytes()
+    with file.open("ab") as more:
+        more.write(b'{"resourceSpans": [{}]}\n' + lines[:100])
+    TracePush(settings).push()
+    with file.open("ab") as more:
+        more.write(lines[100:].splitlines(keepends=True)[0])
+    bridge = OtlpPush(Bridge(tmp_path / "metrics"), settings)
+    bridge.start()
+    bridge.stop()
+
+    sent = collector.spans
+    assert [["rebuild", "validate"], ["daily_books"], ["rebuild"]] == [
+        [each.name for each in spans] for spans in sent
+    ]
+    (rebuild, validate), (root,), (again,) = sent
+    assert rebuild == again
+    assert {run.replace("-", "")} == {each.trace_id.hex() for each in (rebuild, validate, root)}
+    assert (root.span_id, b"") == (validate.parent_span_id, root.parent_span_id)
+    assert root.start_time_unix_nano <= rebuild.start_time_unix_nano <= root.end_time_unix_nano
+    error = Status(code=Status.STATUS_CODE_ERROR, message="ValueError: bad data")
+    assert (Status(), error, error) == (rebuild.status, validate.status, root.status)
+    about = {each.key: each.value.string_value for each in root.attributes}
+    assert (run, "2024-08-08") == (about["dagster.run_id"], about["market_pipeline.day"])
+    (of,) = {str(of.resource) for each in collector.traces for of in each.resource_spans}
+    assert "market-pipeline" in of
+    assert 0o600 == stat.S_IMODE((tmp_path / "traces" / "pushed.json").stat().st_mode)
+
+
+def test_a_collector_of_traces_that_was_away(
+    tmp_path: Path, collector: Collector, caplog: pytest.LogCaptureFixture
+):
+    """It is sent what it missed; what it says is no trace of its is left out, with one warning."""
+    address = f"http://s3cret@127.0.0.1:{collector.server_port}"
+    push = TracePush(load_settings(data_dir=tmp_path, otlp_url=address))
+    for code, step in ((503, "a"), (200, "b"), (404, "c"), (404, "d"), (200, "e")):
+        traced(tmp_path, str(uuid4()), step)
+        collector.code = code
+        push.push()
+
+    assert ["a", "ab", "c", "d", "e"] == [
+        "".join(each.name for each in spans if each.name != "daily_books")
+        for spans in collector.spans
+    ]
+    told = "a collector of PIPELINE_OTLP_URL does not take traces (it answered"
+    assert [
+        f"{told} 503): they are pushed again later",
+        f"{told} 404): they are not pushed again",
+    ] == caplog.messages
+
+
 @pytest.mark.parametrize("headers", ["api-key: k3y", "k3y", "a=1,", "a=ü", "a=k3y\nb=1", "a b=1"])
 def test_headers_that_are_none(headers: str):
     """What would not be sent, or be another header, is refused and not shown."""
@@ -139,7 +233,7 @@ def test_a_header_is_a_secret(folder: Path):
 def test_an_authority_of_the_settings(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Both pushes trust it and nothing else, whatever the environment names for other programs."""
+    """Each push trusts it and nothing else, whatever the environment names for other programs."""
     (tmp_path / "other").mkdir()
     made, other = make_certificates(tmp_path), make_certificates(tmp_path / "other")
     record(table.CATALOGUE_DURATION, 0.2)
@@ -156,6 +250,9 @@ def test_an_authority_of_the_settings(
                 telemetry_ca_bundle=trusted.authority,
             )
             assert OtlpPush(bridge, settings).push() is (trusted is made)
+            traced(folder.parent, str(uuid4()), "bars")
+            TracePush(settings).push()
             push_last_run(settings, "bars", {table.STEP_EXIT: 0})
         group = "/metrics/job/market-pipeline/asset/bars"
-        assert (["/v1/metrics", group] if trusted is made else []) == asked
+        paths = ["/v1/metrics", "/v1/traces", group]
+        assert (paths if trusted is made else []) == asked
