@@ -74,7 +74,9 @@ def test_panels_and_an_alert(copied: Workspace, tmp_path: Path):
         assert ["prune"] == in_force()
 
         assert 0 == copied.start("prune").finish().exit_code
-        until(lambda: not in_force() and len(posted()) > 1)
+        ended = f"resolved: {ALERT}"
+        until(lambda: not in_force() and posted()[-1:] == [ended])
     bridge.kill()
     desk.close()
-    assert [f"firing: {ALERT}", f"resolved: {ALERT}"] == posted()
+    # A scrape that a busy machine was too slow for ends an alert, too, until the next one.
+    assert [f"firing: {ALERT}", ended] == [posted()[0], posted()[-1]]
