@@ -66,6 +66,27 @@ LISTENERS = (
         "every user of this machine; with a token whoever has it, and then also from elsewhere",
         "`PIPELINE_METRICS_HOST`, `PIPELINE_METRICS_PORT`, `PIPELINE_METRICS_TOKEN`",
     ),
+    Listener(
+        "Prometheus of `ops/compose.yml`",
+        "127.0.0.1",
+        "9090",
+        "every user of this machine, to read every figure",
+        "`--web.listen-address` there",
+    ),
+    Listener(
+        "Alertmanager of `ops/compose.yml`",
+        "127.0.0.1",
+        "9093",
+        "every user of this machine, also to send and to silence alerts",
+        "`--web.listen-address` there",
+    ),
+    Listener(
+        "Grafana of `ops/compose.yml`",
+        "127.0.0.1",
+        "3001",
+        "every user of this machine, with a login; others by a proxy alone",
+        "`GF_SERVER_HTTP_ADDR`, `GF_SERVER_HTTP_PORT` there",
+    ),
 )
 
 

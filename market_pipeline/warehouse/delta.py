@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 from collections.abc import Collection
 from contextlib import suppress
@@ -48,6 +49,8 @@ __all__ = [
     "settle_log",
     "share_log",
 ]
+
+_LOG = logging.getLogger(__name__)
 
 KEEP_REPLACED = timedelta(days=7)
 """How long a replaced file is kept, unless `vacuum` is given another time."""
@@ -266,26 +269,39 @@ def settle_log(folder: Path) -> None:
 
     The Delta library leaves the flush to the system.
     """
-    log = folder / "_delta_log"
-    if not log.is_dir():
-        return
-    share_log(folder)
-    commits = [path for path in log.iterdir() if path.name.endswith(".json")]
-    if commits:
-        sync(max(commits))
-    sync(log)
+    commit = share_log(folder)
+    if commit is not None:
+        sync(commit)
+        sync(commit.parent)
 
 
-def share_log(folder: Path) -> None:
+def share_log(folder: Path) -> Path | None:
     """Keep the log files of a table to who may read it, also those that a killed process left.
 
-    The Delta library makes them under the process's umask.
+    The Delta library makes them under the process's umask. One of another user stays as it is,
+    with a warning: only they, or root, can open it to the readers or close it.
+
+    Returns:
+        The newest commit; None where there is none.
     """
     log = folder / "_delta_log"
     if not log.is_dir():
-        return
+        return None
     of_group = GROUP_FILE if log.stat().st_mode & GROUP_FOLDER == GROUP_FOLDER else 0
+    commits, foreign = [], []
     for entry in os.scandir(log):
+        if entry.name.endswith(".json"):
+            commits.append(entry.path)
         with suppress(FileNotFoundError):  # the library's own, of a commit that is being written
             if entry.is_file() and entry.stat().st_mode & 0o077 != of_group:
-                share_published(Path(entry.path))
+                try:
+                    share_published(Path(entry.path))
+                except PermissionError:
+                    foreign.append(entry.path)
+    if foreign:
+        _LOG.warning(
+            "%d files of a table's log are of another user and keep their mode, the first is %s. "
+            "`market-pipeline access --apply` as root gives them to who runs.",
+            *(len(foreign), min(foreign)),
+        )
+    return Path(max(commits)) if commits else None

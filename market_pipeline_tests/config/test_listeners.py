@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from market_pipeline.config.listeners import LISTENERS
 from market_pipeline.config.settings import FIELDS, load_settings
@@ -33,7 +35,7 @@ def markdown() -> list[str]:
 def test_the_documentation_has_the_table() -> None:
     """What listens is in the documentation as the code has it, with the defaults of settings."""
     assert "\n".join(markdown()) in (REPOSITORY / "docs" / "security.md").read_text()
-    metrics = LISTENERS[-1]
+    (metrics,) = (each for each in LISTENERS if "telemetry serve" in each.name)
     assert (metrics.address, metrics.port) == (
         *(FIELDS["metrics_host"].default, str(FIELDS["metrics_port"].default)),
     )
@@ -53,6 +55,35 @@ def test_nothing_else_binds() -> None:
         for address in re.findall(r"dagster dev -h (\S+) -p", (REPOSITORY / name).read_text())
     }
     assert {"127.0.0.1", "0.0.0.0"} == started
+
+
+def places(service: dict[str, Any]) -> set[tuple[str, str]]:
+    """Addresses and ports that a service of the compose file listens at."""
+    options = (each.partition("=") for each in service.get("command", []))
+    given = {text for name, _, text in options if name.endswith("listen-address") and text}
+    variables = {"PIPELINE_METRICS_HOST": FIELDS["metrics_host"].default}
+    variables |= service.get("environment", {})
+    for host, port in (
+        ("PIPELINE_METRICS_HOST", "PIPELINE_METRICS_PORT"),
+        ("GF_SERVER_HTTP_ADDR", "GF_SERVER_HTTP_PORT"),
+    ):
+        if port in variables:
+            given.add(f"{variables[host]}:{variables[port]}")
+    return {(host, port) for host, _, port in (each.rpartition(":") for each in given)}
+
+
+def test_the_services_of_the_compose_file() -> None:
+    """Each listens at one place, which the table has, by the network of the machine."""
+    services = yaml.safe_load((REPOSITORY / "ops" / "compose.yml").read_text())["services"]
+    assert {("host", None, 1)} == {
+        (each["network_mode"], each.get("ports"), len(places(each))) for each in services.values()
+    }
+    of_table = {
+        (each.address, each.port)
+        for each in LISTENERS
+        if "compose.yml" in each.name or "telemetry serve" in each.name
+    }
+    assert of_table == set().union(*map(places, services.values()))
 
 
 class TestRefused:

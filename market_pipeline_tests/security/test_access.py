@@ -185,9 +185,17 @@ def test_three_users(machine: Machine) -> None:
     assert 1 == len(machine.access())
     assert 0o640 == stat.S_IMODE(wide.stat().st_mode)
 
+    shutil.chown(wide, "root")
+    wide.chmod(0o644)
+    machine.as_user(runner, publish, machine.data_dir, 3)  # with a warning
+    (found,) = machine.as_user(runner, warnings, machine.data_dir, machine.roles.readers)
+    assert (0o644, True) == (stat.S_IMODE(wide.stat().st_mode), str(wide) in found)
+    machine.access()
+    assert (runner, 0o640) == (wide.owner(), stat.S_IMODE(wide.stat().st_mode))
+
     wide.chmod(0o600)  # as the Delta library makes it
     Timer(0.3, wide.chmod, [0o640]).start()
-    assert rows_of(2) == machine.as_user(reader, rows, machine.data_dir)
+    assert rows_of(3) == machine.as_user(reader, rows, machine.data_dir)
 
 
 @needs_root
