@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 __all__ = ["Kept", "KeptMessages"]
@@ -17,8 +17,12 @@ second, and 100 messages that change a thousand levels.
 """
 
 
-class Kept(NamedTuple):
-    """A message, in steps; levels are int64 (2, n), ticks and lots."""
+class Kept(Struct, frozen=True, gc=False):
+    """A message, in steps; levels are int64 (2, n), ticks and lots.
+
+    There are many, and nothing they hold leads back to them: the collector need not look at them,
+    as it would with the whole process waiting for it.
+    """
 
     start: int | None
     last: int | None

@@ -8,6 +8,7 @@ waits is kept by the system and the venue.
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 import time
@@ -28,6 +29,12 @@ _SETTLED_BYTES = 8 << 20
 _SWITCH_S = 0.0005
 """After so long a thread that computes lets another one run: the interpreter's own 5 ms, once for
 each write, would be most of the lag while frames arrive faster than they can be read.
+"""
+_COLLECT_AFTER = 50_000
+"""So many more objects have the collector look for cycles, with all threads waiting for it. After
+the interpreter's own 700 a few batches do, and now and then it looks at all that was imported, too:
+a tenth of a second and more, several times an hour or a minute. What a capture makes of frames has
+no cycles.
 """
 
 
@@ -93,8 +100,9 @@ class EntryWriter:
 
     def start(self) -> None:
         """Starts the threads."""
-        self._switched_s = sys.getswitchinterval()
+        self._switched_s, self._collected_after = sys.getswitchinterval(), gc.get_threshold()
         sys.setswitchinterval(_SWITCH_S)
+        gc.set_threshold(_COLLECT_AFTER, *self._collected_after[1:])
         self._thread.start()
 
     def put(self, entry: Entry) -> None:
@@ -120,6 +128,7 @@ class EntryWriter:
         self._stopping.set()
         self._thread.join()
         sys.setswitchinterval(self._switched_s)
+        gc.set_threshold(*self._collected_after)
         if self._error is not None:
             raise self._error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from dataclasses import dataclass
 from decimal import Decimal
@@ -151,6 +152,27 @@ class TestAgainstPlainBook:
         assert not book.take_snapshot(sent[-7].snapshot(), 2)
         assert book.take_snapshot(sent[-6].snapshot(), 3)
         assert sent[-1].book == levels_in(book)
+
+    def test_the_collector_has_nothing_to_look_at(self):
+        """What a book keeps of 300 messages is no object that the collector of cycles follows, for
+        which all threads would wait.
+        """
+        changes = [[(True, at % 80 + 1, 1)] for at in range(300)]
+        reader, sent = FrameReader(VENUES["binance_usdm"]), sent_messages("binance_usdm", changes)
+        book = LiveBook(reader, TICK, LOT)
+        book.take_snapshot(sent[0].snapshot(), 0)
+        take(book, reader, sent[1].frame, 1)  # kernels load
+        gc.collect()
+        gc.disable()
+        try:
+            before = len(gc.get_objects())
+            for each in sent[2:]:
+                take(book, reader, each.frame, 1)
+            more = len(gc.get_objects()) - before
+        finally:
+            gc.enable()
+        assert (True, 299) == (book.is_live, book.messages)
+        assert more < 150
 
     def test_its_arrays_are_small(self):
         """Near or far, its levels lie in less than 5 MB, touched or not, and not in the 17 of a
