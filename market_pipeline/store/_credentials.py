@@ -6,17 +6,24 @@ They go from there into boto3 and nowhere else: no error, log line or repr of th
 from __future__ import annotations
 
 import logging
+import time
+from threading import Lock
+from typing import Any
 
 import boto3
-from botocore.credentials import RefreshableCredentials
+from botocore.credentials import Credentials, ReadOnlyCredentials, RefreshableCredentials
 
 from market_pipeline.config.settings import store_credentials
+from market_pipeline.errors import SettingsError
 from market_pipeline.scrub.scrubber import learn
 
 __all__ = ["credentials_kind", "learn_credentials", "session"]
 
 # At DEBUG it logs the headers of every request, which hold signatures and session tokens.
 logging.getLogger("botocore").setLevel(logging.INFO)
+
+_LOG = logging.getLogger(__name__)
+_ANEW_S = 60.0
 
 _KINDS = {
     "env": "the environment",
@@ -42,12 +49,48 @@ def session() -> boto3.Session:
         botocore.exceptions.ProfileNotFound: The profile does not exist.
     """
     given, _ = store_credentials()
-    return boto3.Session(
+    made = boto3.Session(
         aws_access_key_id=given.get("AWS_ACCESS_KEY_ID"),
         aws_secret_access_key=given.get("AWS_SECRET_ACCESS_KEY"),
         aws_session_token=given.get("AWS_SESSION_TOKEN"),
         profile_name=given.get("AWS_PROFILE"),
     )
+    if "AWS_ACCESS_KEY_ID" in given:
+        core: Any = made._session  # it takes keys, and has no option for what gives them
+        core._credentials = _Rotated(given)
+    return made
+
+
+class _Rotated(Credentials):
+    """The keys as the secrets have them now, read anew each minute in which a request is signed.
+
+    A pair that is not whole, or that cannot be read, leaves the one of before.
+    """
+
+    def __init__(self, given: dict[str, str]) -> None:
+        key, secret = given["AWS_ACCESS_KEY_ID"], given["AWS_SECRET_ACCESS_KEY"]
+        super().__init__(key, secret, given.get("AWS_SESSION_TOKEN"), "explicit")
+        self._reading = Lock()
+        self._until_s = time.monotonic() + _ANEW_S
+
+    def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        with self._reading:
+            if time.monotonic() >= self._until_s:
+                self._until_s = time.monotonic() + _ANEW_S
+                self._read()
+            return super().get_frozen_credentials()
+
+    def _read(self) -> None:
+        try:
+            given, _ = store_credentials()
+        except (OSError, SettingsError) as error:
+            _LOG.warning("the keys of before are used for the store: %s", type(error).__name__)
+            return
+        key, secret = given.get("AWS_ACCESS_KEY_ID"), given.get("AWS_SECRET_ACCESS_KEY")
+        if key and secret:
+            self.access_key, self.secret_key = key, secret
+            self.token = given.get("AWS_SESSION_TOKEN")
+            learn(key, secret, self.token)
 
 
 def learn_credentials(of: boto3.Session) -> None:

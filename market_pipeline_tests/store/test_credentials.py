@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import os
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from botocore.config import Config
 
 from market_pipeline.store._credentials import credentials_kind, session
 from market_pipeline_tests.store.servers import no_credentials
@@ -42,6 +44,28 @@ def test_env_file(clean):
     )
     assert ("A", "S", "T", ".env") == pair()
     assert "AWS_SECRET_ACCESS_KEY" not in os.environ
+
+
+def test_rotated_while_they_are_used(clean, monkeypatch):
+    """A client that is open signs with the keys that stand there now, once these are whole."""
+    monkeypatch.setattr("market_pipeline.store._credentials._ANEW_S", 0.0)
+    lines = "AWS_ACCESS_KEY_ID={}\nAWS_SECRET_ACCESS_KEY=S\nAWS_SESSION_TOKEN=T\n"
+    (clean / ".env").write_text(lines.format("A"))
+    client = session().client(
+        "s3", region_name="eu-west-1", config=Config(signature_version="s3v4")
+    )
+
+    def signed() -> tuple[str, str]:
+        url = client.generate_presigned_url("get_object", {"Bucket": "b", "Key": "k"})
+        asked = parse_qs(urlsplit(url).query)
+        (key,), (token,) = asked["X-Amz-Credential"], asked["X-Amz-Security-Token"]
+        return key.partition("/")[0], token
+
+    found = [signed()]
+    for text in (lines.format("B"), "AWS_ACCESS_KEY_ID=C\n", "", lines.format("D")):
+        (clean / ".env").write_text(text)
+        found.append(signed())
+    assert [("A", "T"), ("B", "T"), ("B", "T"), ("B", "T"), ("D", "T")] == found
 
 
 def test_environment_before_env_file(clean, monkeypatch):
