@@ -27,6 +27,8 @@ __all__ = ["STATES", "Delivery", "Outbox", "Standing", "State"]
 State = Literal["waiting", "sent", "dead"]
 STATES: tuple[State, ...] = ("waiting", "sent", "dead")
 _Values = Sequence[str | float] | Mapping[str, str | float]
+_Thing = tuple[str, str, str]
+"""Receiver, subject and severity: to who holds alerts, one of another severity is another."""
 
 _alert = msgspec.json.Decoder(Alert)
 _MOST_DUE = 1_000
@@ -302,7 +304,7 @@ class Outbox:
             How many wait again, and how many stay dead because there is no receiver for them.
         """
         revived = stay = 0
-        behind: set[int] = set()
+        first: dict[_Thing, int] = {}
         with transaction(self.path) as connection:
             (newest,) = connection.execute("SELECT max(id) FROM deliveries").fetchone()
             for each in self._read_within(connection, "WHERE state = 'dead' ORDER BY id", []):
@@ -313,24 +315,33 @@ class Outbox:
                 revived += 1
                 if each.target in targets:
                     connection.execute(_REVIVE, [now_s, each.id])
-                    behind |= self._last_since(connection, each, each.target, newest)
-                    continue
-                for heir in heirs:
-                    if connection.execute(_READDRESS, [heir, now_s, each.id]).rowcount:
-                        behind |= self._last_since(connection, each, heir, newest)
-                connection.execute("DELETE FROM deliveries WHERE id = ?", [each.id])
+                    again = [each.target]
+                else:
+                    again = [
+                        heir
+                        for heir in heirs
+                        if connection.execute(_READDRESS, [heir, now_s, each.id]).rowcount
+                    ]
+                    connection.execute("DELETE FROM deliveries WHERE id = ?", [each.id])
+                for target in again:
+                    first.setdefault((target, each.alert.subject, each.alert.severity), each.id)
+            # Once for each thing: there may be thousands of dead letters of one.
+            behind = [
+                number
+                for thing, dead in first.items()
+                for number in self._last_since(connection, thing, dead, newest)
+            ]
             connection.executemany(_PUT_LAST, [(now_s, number) for number in sorted(behind)])
         return revived, stay
 
     def _last_since(
-        self, connection: sqlite3.Connection, dead: Delivery, target: str, newest: int
-    ) -> set[int]:
+        self, connection: sqlite3.Connection, thing: _Thing, dead: int, newest: int
+    ) -> list[int]:
         """The id of what a receiver was due last of what a dead letter is about, if since then."""
+        target, subject, severity = thing
         clause = "WHERE id > ? AND id <= ? AND target = ? AND subject = ? ORDER BY id DESC"
-        since = self._read_within(connection, clause, [dead.id, newest, target, dead.alert.subject])
-        # To who holds alerts, one of another severity is another.
-        same = [each.id for each in since if each.alert.severity == dead.alert.severity]
-        return set(same[:1])
+        since = self._read_within(connection, clause, [dead, newest, target, subject])
+        return [each.id for each in since if each.alert.severity == severity][:1]
 
     def _read(self, clause: str, values: _Values) -> list[Delivery]:
         with transaction(self.path) as connection:

@@ -157,6 +157,20 @@ class TestEnds:
             each.alert for each in outbox.due("alertmanager-1", 9.0)
         ]
 
+    def test_many_dead_letters_of_one_thing(self, outbox: Outbox):
+        """Each waits again in its place, read once and not once for each of the others."""
+        alerts = [
+            an_alert(figure=float(number), at_ns=number, ended_ns=ended)
+            for number in range(1_500)
+            for ended in (None, number)
+        ]
+        outbox.take(alerts, ["alertmanager-1"], now_s=5.0)
+        with closing(sqlite3.connect(outbox.path)) as connection, connection:
+            connection.execute("UPDATE deliveries SET state = 'dead'")
+
+        assert (3_000, 0) == outbox.revive(["alertmanager-1"], now_s=6.0)
+        assert alerts == [each.alert for each in reversed(outbox.deliveries(["waiting"]))]
+
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("AB"), st.sampled_from([None, 1.0, 2.0])), max_size=12))
