@@ -77,8 +77,11 @@ class KlineComparison:
         self._klines: dict[int, Kline] = {}
 
     def take_kline(self, kline: Kline) -> None:
-        """Takes a kline, which counts once it is closed."""
-        if kline.is_closed:
+        """Takes a kline, which counts once it is closed.
+
+        Of a venue that does not say when it is, the last of a minute counts once a later one began.
+        """
+        if kline.is_closed is not False:
             self._klines[kline.start_ns] = kline
             _forget(self._klines)
 
@@ -95,6 +98,8 @@ class KlineComparison:
         """
         for start_ns in sorted(self._klines):
             if start_ns + _WIDTH_NS > until_ns:
+                return
+            if self._klines[start_ns].is_closed is None and start_ns == max(self._klines):
                 return
             kline, bar = self._klines.pop(start_ns), self._bars.pop(start_ns, None)
             if start_ns < from_ns:
@@ -117,7 +122,7 @@ def _forget(by_start: dict[int, Bar] | dict[int, Kline]) -> None:
 def recorded_klines(
     files: Iterable[Path], exchange: str, on_damage: Callable[[Damage], None]
 ) -> dict[int, Kline]:
-    """The closed klines of one symbol's recordings, by their start in ns.
+    """The closed klines of one symbol's recordings, by their start in ns; see `KlineComparison`.
 
     Raises:
         LakeFileError: A file is no recording, or of a venue that is not known.
@@ -128,8 +133,10 @@ def recorded_klines(
         frame = arrival.record.payload
         if heads.of(frame).kind is Kind.KLINES:
             for each in heads.reader.records(frame, Kind.KLINES):
-                if isinstance(each, Kline) and each.is_closed:
+                if isinstance(each, Kline) and each.is_closed is not False:
                     found[each.start_ns] = each
+    if found and found[max(found)].is_closed is None:
+        del found[max(found)]
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import msgspec
@@ -12,14 +13,19 @@ from typer.testing import CliRunner
 
 from market_pipeline.books.scale import Scale
 from market_pipeline.capture.bars import Bar, BarOperator
-from market_pipeline.capture.klines import KlineComparison, kline_differences
+from market_pipeline.capture.klines import KlineComparison, kline_differences, recorded_klines
+from market_pipeline.capture.operators import Bars
+from market_pipeline.capture.pipeline import Event
 from market_pipeline.cli.app import app
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.metrics.tables import BARS
 from market_pipeline.sources.crypto_lake_trades import read_trades
 from market_pipeline.sources.raw_writer import RawWriter
 from market_pipeline.sources.recording import CONVERTER, RecordingOf, RecordingWriter, RecordKind
+from market_pipeline.sources.venues import VENUES
+from market_pipeline.sources.venues.reading import FrameReader
 from market_pipeline.sources.venues.records import Kline
+from market_pipeline.sources.venues.venue import Kind
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.publish import publish
 from market_pipeline.warehouse.runs import StagedRuns
@@ -30,6 +36,7 @@ from market_pipeline_tests.exchange.market import START_MS, Market
 from market_pipeline_tests.exchange.server import Faults
 
 MINUTE_NS = 60_000_000_000
+_PRICES = ("open", "high", "low", "close")
 KLINE = Kline(START_NS, 1.0, 2.0, 1.0, 2.0, 2.0, True, 2, 2.0)
 
 
@@ -72,6 +79,111 @@ class TestComparison:
             klines.take_kline(kline)
             klines.compare(from_ns, START_NS + MINUTE_NS)
         assert (1, 1) == (klines.equal, klines.different)
+
+
+def is_closed(at_ms):
+    """Whether a kline is the last of its minute, but for that of the last minute."""
+    return at_ms % 60_000 == 30_000 and at_ms < START_MS + 240_000
+
+
+def binance_frames(at_ms, number, prices, volume):
+    head = {"E": at_ms, "s": "X"}
+    trade = {"e": "trade", **head, "t": number, "p": prices[3], "q": "1", "T": at_ms, "m": False}
+    begin_ms = at_ms // 60_000 * 60_000
+    kline = {
+        "t": begin_ms,
+        **dict(zip("ohlc", prices, strict=True)),
+        "v": volume,
+        "V": volume,
+        "n": int(volume),
+    }
+    kline["x"] = is_closed(at_ms)
+    frames = (("trade", {**trade, "X": "MARKET"}), ("kline_1m", {"e": "kline", **head, "k": kline}))
+    return [{"stream": f"x@{name}", "data": data} for name, data in frames]
+
+
+def bybit_frames(at_ms, number, prices, volume):
+    begin_ms = at_ms // 60_000 * 60_000
+    trade = {"T": at_ms, "s": "X", "S": "Buy", "v": "1", "p": prices[3]}
+    kline = {"start": begin_ms, **dict(zip(_PRICES, prices, strict=True)), "volume": volume}
+    kline["confirm"] = is_closed(at_ms)
+    frames = (("publicTrade.X", trade), ("kline.1.X", kline))
+    return [{"topic": t, "type": "snapshot", "ts": at_ms, "data": [data]} for t, data in frames]
+
+
+def kraken_frames(at_ms, number, prices, volume):
+    at, begin = (
+        f"{datetime.fromtimestamp(ms / 1e3, UTC):%Y-%m-%dT%H:%M:%S}.000000Z"
+        for ms in (at_ms, at_ms // 60_000 * 60_000)
+    )
+    trade = {"symbol": "X", "side": "buy", "price": float(prices[3]), "qty": 1, "trade_id": number}
+    kline = {"symbol": "X", **dict(zip(_PRICES, map(float, prices), strict=True))}
+    kline |= {"volume": int(volume), "trades": int(volume), "interval_begin": begin}
+    return [
+        {"channel": channel, "type": "update", "data": [{**data, "timestamp": at}]}
+        for channel, data in (("trade", trade), ("ohlc", kline))
+    ]
+
+
+def hyperliquid_frames(at_ms, number, prices, volume):
+    trade = {"coin": "X", "side": "B", "px": prices[3], "sz": "1", "time": at_ms, "tid": number}
+    kline = {
+        "t": at_ms // 60_000 * 60_000,
+        "s": "X",
+        **dict(zip("ohlc", prices, strict=True)),
+        "v": volume,
+    }
+    kline["n"] = int(volume)
+    return [{"channel": "trades", "data": [trade]}, {"channel": "candle", "data": kline}]
+
+
+FRAMES = {
+    **dict.fromkeys(("binance_spot", "binance_usdm", "binance_coinm"), binance_frames),
+    **dict.fromkeys(("bybit_spot", "bybit_linear"), bybit_frames),
+    **{"kraken": kraken_frames, "hyperliquid": hyperliquid_frames},
+}
+
+
+def test_every_venue_with_klines_is_tested():
+    """A further one needs its frames above."""
+    having = {
+        name
+        for name, venue in VENUES.items()
+        if any(channel.kind is Kind.KLINES for channel in venue.channels)
+    }
+    assert having == {*FRAMES}
+
+
+@pytest.mark.parametrize("venue", FRAMES)
+def test_klines_of_each_venue(venue):
+    """In the form of the venue, which may not say when a kline is closed: two of whole minutes are
+    our bars, one of another high is not, and the first and the open one are not compared.
+    """
+    reader, reports = FrameReader(VENUES[venue]), []
+    klines = KlineComparison("X", lambda level, text: reports.append(text))
+    bars = Bars("X", reader, lambda of: BarOperator("X", *of), lambda: (TICK, LOT), klines)
+    for number in range(10):
+        minute, is_second = divmod(number, 2)
+        close, high = ("2", "9" if minute == 3 else "2") if is_second else ("1", "1")
+        at_ms = START_MS + 60_000 * minute + (30_000 if is_second else 1_000)
+        for each in FRAMES[venue](at_ms, number, ("1", high, "1", close), f"{1 + is_second}"):
+            frame = json.dumps(each).encode()
+            bars.take([Event(frame, reader.classify(frame), at_ms * 1_000_000)])
+    assert (2, 1) == (klines.equal, klines.different)
+    assert ["klines:X: the bar of 00:03 UTC is not the venue's: high: 2.0, 9.0"] == reports
+
+
+def test_recorded_klines_without_a_flag(tmp_path):
+    """Of a venue that does not say when a kline is closed each minute has its last one, and the
+    newest minute of a recording none.
+    """
+    writer = RecordingWriter(tmp_path, RecordingOf("KRAKEN", "X", "host", "run"))
+    for at_ms in (START_MS + 1_000, START_MS + 30_000, START_MS + 61_000):
+        _, kline = kraken_frames(at_ms, 0, ("1", "2", "1", "2"), f"{at_ms % 60_000}")
+        frame, wall_ns = json.dumps(kline).encode(), at_ms * 1_000_000
+        writer.append(RecordKind.FRAME, wall_ns, wall_ns, 1, "klines:X", frame)
+    found = recorded_klines([writer.close().path], "KRAKEN", pytest.fail)
+    assert {START_NS: 30_000.0} == {start_ns: each.volume for start_ns, each in found.items()}
 
 
 def minutes_of(sent: list[bytes]) -> tuple[Counter[int], dict[int, int]]:
