@@ -110,8 +110,12 @@ class Table:
 
     def frame(self, rows: Iterable[Record | _Row]) -> pl.DataFrame:
         """Rows as a frame with exactly these columns and types."""
+        return pl.DataFrame(self.arrow(rows))
+
+    def arrow(self, rows: Iterable[Record | _Row]) -> pa.Table:
+        """As `frame`, for Arrow, which takes half as long: it refuses the values that fit none."""
         records = [row if isinstance(row, Mapping) else row.as_record() for row in rows]
-        return pl.DataFrame(pa.Table.from_pylist(records, schema=self.arrow_schema))
+        return pa.Table.from_pylist(records, schema=self.arrow_schema)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,9 @@ __all__ = [
 # in. To sort by every column of the report takes DuckDB three times as long as to read it.
 _IN_ORDER = "ORDER BY exchange, symbol, dt, rowid"
 
+_LINES = "string_split(?, chr(10))"
+"""Several texts given as one: for each value that DuckDB is given it looks in vain for pandas."""
+
 
 def replace_rows(
     warehouse: Warehouse,
@@ -75,9 +78,9 @@ def replace_rows_within(
         connection.execute(f"DELETE FROM {name} WHERE dt = ?", [day])
     else:
         connection.execute(
-            f"DELETE FROM {name} WHERE dt = ? AND list_contains(?::VARCHAR[], "
-            "exchange || ':' || symbol)",
-            [day, list(instruments)],
+            f"DELETE FROM {name} WHERE dt = ? "
+            f"AND list_contains({_LINES}, exchange || ':' || symbol)",
+            [day, "\n".join(instruments)],
         )
     connection.register("market_pipeline_rows", rows)
     try:
@@ -198,7 +201,7 @@ def find_rows(
     Args:
         warehouse: Where to read.
         tables: Tables whose `storage` is "duckdb".
-        column: A column of text that all of them have.
+        column: A column of text that all of them have, without line breaks.
         values: What to look for.
 
     Raises:
@@ -206,8 +209,8 @@ def find_rows(
     """
     if not values:
         return [table.empty() for table in tables]
-    query = f'WHERE "{column}" IN (SELECT unnest(?::VARCHAR[])) {_IN_ORDER}'
-    return _frames(warehouse, tables, query, [sorted(values)])
+    query = f'WHERE "{column}" IN (SELECT unnest({_LINES})) {_IN_ORDER}'
+    return _frames(warehouse, tables, query, ["\n".join(sorted(values))])
 
 
 def count_rows(

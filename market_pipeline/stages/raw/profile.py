@@ -111,7 +111,7 @@ def _profile(
                 forget_messages(warehouse, [instrument], day)
         row = identity | {"status": "usable"} | scan.figures()
         # A value that fits no column must not show when the rows of all are written.
-        PROFILES.frame([row])
+        PROFILES.arrow([row])
     except MarketPipelineError as error:
         if is_of_machine(error):
             raise

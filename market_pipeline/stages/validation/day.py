@@ -128,8 +128,8 @@ def _validated(
     try:
         validated = _validate_instrument(lookups, instrument, books, settings, as_of_ns=as_of_ns)
         # A value that fits no column must not show when the rows of all are written.
-        VALIDATION_REPORT.frame([validated.row])
-        FINDINGS.frame(validated.finding_rows)
+        VALIDATION_REPORT.arrow([validated.row])
+        FINDINGS.arrow(validated.finding_rows)
     except Exception as error:
         if is_of_machine(error):
             raise
