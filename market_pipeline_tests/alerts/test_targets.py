@@ -11,12 +11,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from requests.adapters import HTTPAdapter
 
 from market_pipeline.alerts.targets import Refused, Target, configured_targets, send
 from market_pipeline.config.settings import load_settings
-from market_pipeline.security.tls import tls_context
-from market_pipeline.security.tls_session import tls_session
 from market_pipeline_tests.alerts.bad_receivers import (
     PATIENCE_SECONDS,
     REFUSALS,
@@ -100,14 +97,6 @@ class TestSend:
 
         assert REFUSALS == said
         assert [] == posting(psutil.Process())
-
-    def test_a_proxy_does_not_lower_the_version(self):
-        """A connection through a proxy is made with the same least version of TLS."""
-        context = tls_context("1.3")
-        adapter = tls_session("https://127.0.0.1", context, None).get_adapter("https://127.0.0.1")
-        assert isinstance(adapter, HTTPAdapter)
-        manager = adapter.proxy_manager_for("http://127.0.0.1:1")
-        assert context is manager.connection_pool_kw["ssl_context"]
 
     @pytest.mark.parametrize("kind", STRANGE)
     def test_the_body_of_an_answer_is_not_waited_for(self, kind):
