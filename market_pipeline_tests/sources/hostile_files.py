@@ -22,9 +22,13 @@ def sides(rows: int, text: str) -> pa.Table:
 
 
 def write(path: Path, rows: pa.Table, **settings) -> Path:
-    """Rows as a file that is squeezed as far as it goes, without Arrow's own schema."""
+    """Rows as a file that is squeezed as far as it goes, without Arrow's own schema.
+
+    Nor with statistics, of which Arrow keeps none of long texts but compares them all.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(rows, path, compression="zstd", store_schema=False, **settings)
+    unneeded = {"store_schema": False, "write_statistics": False}
+    pq.write_table(rows, path, compression="zstd", **unneeded, **settings)
     return path
 
 
