@@ -32,6 +32,7 @@ def read_ahead(items: Iterable[_Item], *, overlap: bool = True) -> Iterator[_Ite
         while (item := coming.result()) is not end:
             coming = pool.submit(next, source, end)
             yield item
+            del item  # or it would be held while the next one is waited for
 
 
 class Background:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import _thread
 import threading
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -51,6 +52,23 @@ class TestReadAhead:
         assert list(read_ahead(source)) == list(range(20))
         assert len(source.makers) == 1
         assert threading.get_ident() not in source.makers
+
+    def test_an_item_is_let_go_before_the_next_is_waited_for(self):
+        """Of two batches of a day, only the one that is being read is in memory."""
+        gone = threading.Event()
+
+        def items() -> Iterator[object]:
+            first = Source(0)
+            weakref.finalize(first, gone.set)
+            yield first
+            del first
+            yield gone.wait(PATIENCE_SECONDS)
+
+        taken = read_ahead(items())
+        next(taken)
+
+        assert next(taken) is True
+        assert list(taken) == []
 
     def test_one_item_ahead_and_no_more(self):
         """While an item is worked on the next is made, and the one after it is not."""
