@@ -46,7 +46,7 @@ _HEADER_BYTES = 3 * 4096
 
 _MOST_KEPT_ROWS = 1 << 16
 
-_BATCH_ROWS = 10_000
+_BATCH_ROWS = 1_000
 
 
 class _Known(NamedTuple):
@@ -182,7 +182,9 @@ def frame_of(result: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     """What a query of the small tables found.
 
     DuckDB allocates each column for as many rows as a batch may have, by default a million, however
-    few there are: 8 MB for a number, of which a frame of a hundred columns kept 800.
+    few there are, and frames of a day are kept (`keep_day`): of a hundred numbers and forty texts
+    one takes 17 MB by ten thousand rows, and 1.2 MB by one thousand. That costs a large result
+    little: 300,000 rows of thirteen columns take 0.14 s instead of 0.09.
     """
     return result.pl(_BATCH_ROWS)
 

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from market_pipeline.errors import PublishError, WarehouseBusyError
+from market_pipeline.memory import allocated_bytes
 from market_pipeline.warehouse import working
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.locks import holding
@@ -22,7 +23,7 @@ from market_pipeline.warehouse.working import (
     read_rows,
     replace_rows,
 )
-from market_pipeline.warehouse.working_file import working_log, working_mark, writing
+from market_pipeline.warehouse.working_file import frame_of, working_log, working_mark, writing
 from market_pipeline_tests.warehouse.writers import (
     DAY,
     NEXT_DAY,
@@ -34,6 +35,20 @@ from market_pipeline_tests.warehouse.writers import (
 )
 
 BOTH = (PERP, SPOT)
+
+
+def test_a_row_takes_the_memory_of_few():
+    """Ten kept rows of a hundred numbers take less than 20 MB; by ten thousand rows it is 80."""
+    connection = duckdb.connect(config={"threads": 1})
+    query = "SELECT " + ", ".join(f"{number}::BIGINT AS n{number}" for number in range(100))
+    frame_of(connection.execute(query))
+    before = allocated_bytes().get("c", 0)
+    kept = [frame_of(connection.execute(query)) for _ in range(10)]
+    taken = allocated_bytes().get("c", 0) - before
+    connection.close()
+
+    assert [(1, 100)] * 10 == [frame.shape for frame in kept]
+    assert taken < 20e6
 
 
 def runs(warehouse: Warehouse, **where) -> list[tuple[str, str, int]]:
