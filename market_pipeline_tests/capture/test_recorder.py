@@ -39,8 +39,12 @@ def whole(payloads):
 
 class TestRecord:
     def test_each_frame_of_each_connection(self, certificates):
-        """All that both connections were sent is recorded, and each message is handed on once."""
+        """All that both connections were sent, compressed, is recorded as it was before that, and
+        each message is handed on once.
+        """
         outcome = lived(certificates, steps=100)
+        extensions = outcome.exchange.clients[0].socket.protocol.extensions
+        assert ["permessage-deflate"] == [each.name for each in extensions]
         assert outcome.sent() == outcome.frames()
         assert 400 == sum(outcome.frames().values())
         offered = depth_ids(outcome.exchange.clients[0].offered)
