@@ -111,6 +111,7 @@ def test_every_byte(tmp_path: Path):
             tmp_path / "lake",
             start_date=DAY,
             more={
+                "PIPELINE_TRACES": "true",
                 "PIPELINE_MASTER_KEY": MASTER_KEY,
                 "PIPELINE_ALERT_WEBHOOK_URLS": hook,
                 "PIPELINE_ALERT_SLACK_URLS": hook.replace("services", "slack"),
@@ -162,4 +163,6 @@ def test_every_byte(tmp_path: Path):
     assert "[secret]" in text
     logged = {path.name.partition("-")[0] for path in (work.data_dir / "logs").iterdir()}
     assert {"run", "dagster", "errors.jsonl"} <= logged
+    traces = "".join(file.read_text() for file in (work.data_dir / "traces").glob("*.jsonl"))
+    assert "RuntimeError: " in traces and "[secret]" in traces
     assert [] == leaks(PLANTED, [work.root])
