@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -49,7 +49,9 @@ def tls_session(address: str, context: ssl.SSLContext, authorities: str | None) 
     if parts.username is None:
         session.auth = _unchanged  # left alone, requests would look into ~/.netrc
     else:
-        session.auth = HTTPBasicAuth(unquote(parts.username), unquote(parts.password or ""))
+        # As bytes: of text, requests sends what is Latin-1, and raises at any other.
+        login = (unquote_to_bytes(each or "") for each in (parts.username, parts.password))
+        session.auth = HTTPBasicAuth(*login)
     return session
 
 

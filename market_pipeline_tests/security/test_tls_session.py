@@ -12,13 +12,18 @@ from market_pipeline.security.tls_session import tls_session
 
 @pytest.mark.parametrize(
     ("login", "sent"),
-    [("", None), ("me@", "Basic bWU6"), ("me:p%40ss@", "Basic bWU6cEBzcw==")],
-    ids=["none", "name", "name and password"],
+    [
+        ("", None),
+        ("me@", "Basic bWU6"),
+        ("me:p%40ss@", "Basic bWU6cEBzcw=="),
+        ("m%C3%A9:€@", "Basic bcOpOuKCrA=="),
+    ],
+    ids=["none", "name", "name and password", "any letters"],
 )
 def test_the_login_is_the_address_alone(
     login: str, sent: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """What the file of logins of this machine has for the same host is not sent."""
+    """Sent as UTF-8; what this machine's file of logins has for the same host is not sent."""
     (tmp_path / "netrc").write_text("machine there.test login other password of-another\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     with tls_session(f"https://{login}there.test", tls_context("1.3"), None) as session:

@@ -43,7 +43,9 @@ _STATE = "pushed.json"
 _MOST_SPANS = 512
 """In one request."""
 _TURN_S = 10.0
-"""No request is begun after it, so that a long backlog does not hold up the figures."""
+"""No request to a collector is begun after it: a long backlog does not hold up the figures, and one
+that does not answer not the others.
+"""
 _WAIT_S = 10.0
 
 _Read = dict[str, int]
@@ -110,10 +112,9 @@ class TracePush:
 
     def push(self) -> None:
         """Pushes what each collector has not taken yet; what it refuses for good is left out."""
-        until_s = time.monotonic() + _TURN_S
         try:
             for collector in self._collectors.values():
-                self._push(collector, until_s)
+                self._push(collector, time.monotonic() + _TURN_S)
         except OSError as error:  # a full disk, a folder that is forbidden: the next may do
             _LOG.warning("traces cannot be read to be pushed: %s", error)
 

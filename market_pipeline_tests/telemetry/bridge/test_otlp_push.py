@@ -7,7 +7,9 @@ import stat
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
@@ -208,6 +210,18 @@ def test_a_collector_of_traces_that_was_away(
         f"{told} 503): they are pushed again later",
         f"{told} 404): they are not pushed again",
     ] == caplog.messages
+
+
+def test_a_collector_that_does_not_answer(
+    tmp_path: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
+):
+    """One that uses its time up leaves those after it theirs."""
+    hands = count(0, 6)  # a clock that goes on by six seconds each time it is looked at
+    monkeypatch.setattr(_trace_push, "time", SimpleNamespace(monotonic=lambda: next(hands)))
+    traced(tmp_path, str(uuid4()), "bars")
+    addresses = f"http://127.0.0.1:1,http://127.0.0.1:{collector.server_port}"
+    TracePush(load_settings(data_dir=tmp_path, otlp_url=addresses)).push()
+    assert [["bars", "daily_books"]] == [[each.name for each in of] for of in collector.spans]
 
 
 @pytest.mark.parametrize("headers", ["api-key: k3y", "k3y", "a=1,", "a=ü", "a=k3y\nb=1", "a b=1"])
