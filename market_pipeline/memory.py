@@ -64,15 +64,15 @@ def _let_code_go() -> None:
     LLVM's, which is called only while kernels are loaded. The pages stay in the system's cache of
     files, as long as nobody needs the memory more.
     """
-    # Only Linux says where it is.
-    with suppress(OSError, AttributeError), _MAPPINGS.open(encoding="utf-8") as mappings:
+    # Only Linux says where it is, and names are bytes there.
+    with suppress(OSError, AttributeError), _MAPPINGS.open("rb") as mappings:
         advise = ctypes.CDLL(None).madvise
         advise.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
         for line in mappings:
             place, may, offset, _, _, *path = line.split(maxsplit=5)
-            start, end = (int(each, 16) for each in place.split("-"))
+            start, end = (int(each, 16) for each in place.split(b"-"))
             # Nobody writes to these two, so the file has all of them. What the linker writes to,
             # and protects afterwards, lies further on in the file.
-            is_as_in_file = may == "r-xp" or (may == "r--p" and int(offset, 16) == 0)
-            if is_as_in_file and ".so" in "".join(path) and end - start >= _LARGE_CODE_BYTES:
+            is_as_in_file = may == b"r-xp" or (may == b"r--p" and int(offset, 16) == 0)
+            if is_as_in_file and b".so" in b"".join(path) and end - start >= _LARGE_CODE_BYTES:
                 advise(start, end - start, mmap.MADV_DONTNEED)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -69,6 +72,15 @@ def test_code_is_given_back_until_it_is_called():
         [sys.executable, "-c", CODE], capture_output=True, text=True, check=True
     )
     assert float(answer.stdout) > 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes there")
+def test_a_mapped_file_whose_name_is_no_text(tmp_path: Path):
+    """A name that is no UTF-8, as an old disk has them, is a name like others."""
+    with (tmp_path / os.fsdecode(b"m\xfcller\r.so")).open("wb+") as file:
+        file.truncate(4 << 20)
+        with mmap.mmap(file.fileno(), 0):
+            give_back_memory()
 
 
 def test_what_is_in_use_stays():
