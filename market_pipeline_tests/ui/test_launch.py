@@ -41,20 +41,6 @@ def dg(workspace: Workspace, *arguments: str) -> subprocess.CompletedProcess[str
     )
 
 
-def published(workspace: Workspace) -> list[str]:
-    """The days that are published, which must be the same ones in every asset's table."""
-    query = "SELECT DISTINCT dt::VARCHAR FROM {} ORDER BY 1"
-    days = {
-        name: [day for (day,) in workspace.sql(query.format(table.sql_name)).iter_rows()]
-        for name, table in TABLES.items()
-        # A good day has no findings, and nothing here asks for events or names a golden book.
-        if name not in {"quality_findings", "market_events", "fidelity_report", "fidelity_metrics"}
-    }
-    first, *others = days.values()
-    assert [] == [other for other in others if other != first], days
-    return first
-
-
 class TestCommands:
     def test_dg_check_defs_passes(self, workspace):
         """`dg check defs` loads the definitions and finds nothing wrong."""
@@ -64,12 +50,13 @@ class TestCommands:
 
     @pytest.mark.slow
     def test_dg_launch_makes_a_day(self, workspace):
-        """`dg launch` publishes a day of every asset, for which it calls what `dagster asset
-        materialize` does (`test_real_days` runs that command).
+        """`dg launch` publishes a day of an asset, for which it calls what `dagster asset
+        materialize` does (`test_real_days` makes every asset by that command).
         """
-        ended = dg(workspace, "launch", "--assets", "*", "--partition", str(FAULTY_DAY))
+        ended = dg(workspace, "launch", "--assets", "raw_trades", "--partition", str(FAULTY_DAY))
         assert 0 == ended.returncode, ended.stderr
-        assert [str(FAULTY_DAY)] == published(workspace)
+        found = workspace.sql("SELECT symbol, dt FROM lake.raw_trades ORDER BY symbol").rows()
+        assert [(each.symbol, FAULTY_DAY) for each in (CLEAN, FAULTY)] == found
 
 
 class TestAutomation:
