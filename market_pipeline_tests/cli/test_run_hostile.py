@@ -48,8 +48,8 @@ def wide(path: Path) -> Path:
 
 
 def many_trades(path: Path) -> Path:
-    """Twice as many trades as a day may have."""
-    return many(path, 2 * MAX_TRADES, lambda number: one_of(trades(2), number.size))
+    """One trade more than a day may have."""
+    return many(path, MAX_TRADES + 1, lambda number: one_of(trades(2), number.size))
 
 
 def names(path: Path) -> Path:
