@@ -75,13 +75,16 @@ class KlineComparison:
         self._symbol, self._report = symbol, report
         self._bars: dict[int, Bar] = {}
         self._klines: dict[int, Kline] = {}
+        self._done_ns: int | None = None
 
     def take_kline(self, kline: Kline) -> None:
         """Takes a kline, which counts once it is closed.
 
         Of a venue that does not say when it is, the last of a minute counts once a later one began.
+        One of a minute that was compared comes again, as with a connection that is made anew.
         """
-        if kline.is_closed is not False:
+        is_done = self._done_ns is not None and kline.start_ns <= self._done_ns
+        if kline.is_closed is not False and not is_done:
             self._klines[kline.start_ns] = kline
             _forget(self._klines)
 
@@ -102,6 +105,7 @@ class KlineComparison:
             if self._klines[start_ns].is_closed is None and start_ns == max(self._klines):
                 return
             kline, bar = self._klines.pop(start_ns), self._bars.pop(start_ns, None)
+            self._done_ns = start_ns
             if start_ns < from_ns:
                 continue
             ours = _NO_PRINTS if bar is None else msgspec.structs.asdict(bar)

@@ -64,21 +64,42 @@ class TestComparison:
         assert (0, 0) == (klines.equal, klines.different)
         klines.take_bars([a_bar()])
         klines.compare(START_NS, START_NS + MINUTE_NS)
-        klines.take_bars([a_bar()])
-        klines.take_kline(msgspec.structs.replace(KLINE, is_closed=False, volume=9.0))
-        klines.take_kline(msgspec.structs.replace(KLINE, high=3.0))
-        klines.compare(START_NS, START_NS + MINUTE_NS)
+        later = {"start_ns": START_NS + MINUTE_NS}
+        klines.take_bars([msgspec.structs.replace(a_bar(), **later)])
+        klines.take_kline(msgspec.structs.replace(KLINE, **later, is_closed=False, volume=9.0))
+        klines.take_kline(msgspec.structs.replace(KLINE, **later, high=3.0))
+        klines.compare(START_NS, START_NS + 2 * MINUTE_NS)
         assert (1, 1) == (klines.equal, klines.different)
-        assert ["klines:X: the bar of 00:00 UTC is not the venue's: high: 2.0, 3.0"] == reports
+        assert ["klines:X: the bar of 00:01 UTC is not the venue's: high: 2.0, 3.0"] == reports
 
     def test_minutes_without_a_bar(self):
         """A minute without a print agrees with an empty kline; one that was begun is left out."""
         klines = KlineComparison("X", lambda level, text: None)
         empty = msgspec.structs.replace(KLINE, volume=0.0, buy_volume=0.0, trade_count=0)
-        for kline, from_ns in ((empty, START_NS), (KLINE, START_NS), (KLINE, START_NS + 1)):
-            klines.take_kline(kline)
-            klines.compare(from_ns, START_NS + MINUTE_NS)
+        for minute, (kline, begun_ns) in enumerate(((empty, 0), (KLINE, 0), (KLINE, 1))):
+            start_ns = START_NS + minute * MINUTE_NS
+            klines.take_kline(msgspec.structs.replace(kline, start_ns=start_ns))
+            klines.compare(start_ns + begun_ns, start_ns + MINUTE_NS)
         assert (1, 1) == (klines.equal, klines.different)
+
+    @pytest.mark.parametrize("is_closed", [True, None], ids=["closed", "unsaid"])
+    def test_klines_that_come_again(self, is_closed):
+        """A further connection sends those of past minutes again: they were compared already."""
+        klines = KlineComparison("X", lambda level, text: None)
+        sent = [
+            msgspec.structs.replace(
+                KLINE, start_ns=START_NS + minute * MINUTE_NS, is_closed=is_closed
+            )
+            for minute in range(3)
+        ]
+        klines.take_bars(
+            msgspec.structs.replace(a_bar(), start_ns=each.start_ns) for each in sent[:2]
+        )
+        for _ in range(2):
+            for each in sent:
+                klines.take_kline(each)
+            klines.compare(START_NS, START_NS + 2 * MINUTE_NS)
+        assert (2, 0) == (klines.equal, klines.different)
 
 
 def is_closed(at_ms):
