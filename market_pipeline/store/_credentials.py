@@ -55,7 +55,7 @@ def session() -> boto3.Session:
         aws_session_token=given.get("AWS_SESSION_TOKEN"),
         profile_name=given.get("AWS_PROFILE"),
     )
-    if "AWS_ACCESS_KEY_ID" in given:
+    if {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= given.keys():
         core: Any = made._session  # it takes keys, and has no option for what gives them
         core._credentials = _Rotated(given)
     return made

@@ -68,6 +68,12 @@ def test_rotated_while_they_are_used(clean, monkeypatch):
     assert [("A", "T"), ("B", "T"), ("B", "T"), ("B", "T"), ("D", "T")] == found
 
 
+def test_half_a_pair(clean):
+    """A key without its secret is for the store to refuse; a public one does not look at it."""
+    (clean / ".env").write_text("AWS_ACCESS_KEY_ID=A\n")
+    assert ("A", None, None, ".env") == pair()
+
+
 def test_environment_before_env_file(clean, monkeypatch):
     """Keys of the environment go before those of `.env`, and the two are never mixed."""
     lines = "AWS_ACCESS_KEY_ID=A\nAWS_SECRET_ACCESS_KEY=S\nAWS_SESSION_TOKEN=T\n"
