@@ -221,19 +221,23 @@ _QUOTES_OF_NOBODY = pl.DataFrame(
 
 
 def _batches(found: PublishedDays, instrument: str, days: Sequence[date]) -> Iterator[pl.DataFrame]:
-    """The published rows of the days in order, a bounded number at a time."""
+    """The published rows of the days in order at sound times, a bounded number at a time.
+
+    A row without a time of its own is not taken to have come with one of the day before: a book of
+    a day would be known before it.
+    """
     for day in days:
         # What gives each row its place in time may move its stamp.
         stamp = pl.col("ts_receipt_ns").alias("stamp_ns")
         rows = found.rows(instrument, day).select(*_EVENT, *_QUOTE, "flags", "verified", stamp)
-        yield from in_batches(rows, _ROWS_AT_ONCE)
+        yield from with_sound_times(in_batches(rows, _ROWS_AT_ONCE))
 
 
 def _looked_up(batches: Iterator[pl.DataFrame], at_ns: IntArray) -> Iterator[pl.DataFrame]:
     """For times in order, the row in force at each: `row` is the place of the time."""
     done = 0
     rows: pl.DataFrame | None = None
-    for rows, _ in with_book_in_force(with_sound_times(batches)):
+    for rows, _ in with_book_in_force(batches):
         clock_ns = running_time_ns(rows["ts_receipt_ns"].to_numpy())
         # A row at the same time may follow in the next batch.
         upto = int(np.searchsorted(at_ns, clock_ns[-1], side="left"))

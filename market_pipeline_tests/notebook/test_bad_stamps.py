@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_right
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ import pytest
 
 from market_pipeline import asof_quotes, book_at, books_at, replay
 from market_pipeline.config.settings import Settings
+from market_pipeline.sources.crypto_lake import DELTAS, TRADES, day_folder
 from market_pipeline_tests.published_day import publish_day
+from market_pipeline_tests.sources.raw_files import shard
 from market_pipeline_tests.stages.days import (
     BTC,
     DAY,
@@ -20,6 +23,7 @@ from market_pipeline_tests.stages.days import (
     HOUR_NS,
     START_NS,
     delta_rows,
+    trade_rows,
     write_day,
 )
 
@@ -29,7 +33,10 @@ NOON, SIX = 1_440, 720
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Noon's message has the time of 03:00, and one at six is a second before the one before it."""
+    """Noon's message has the time of 03:00, and one at six is a second before the one before it.
+
+    The next day has twenty messages, the first of them at a time of the day before.
+    """
     folder = tmp_path_factory.mktemp("stamps") / "data"
     rows = delta_rows()
     times = rows["receipt_timestamp"].to_numpy().copy()
@@ -42,6 +49,16 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         changed.chdir(folder.parent)
         settings = Settings(data_dir=folder, lake_uri=str(folder / "lake"))
         publish_day(settings, (BTC,), DAY)
+        next_day = DAY + timedelta(days=1)
+        for table, of_day in ((DELTAS, delta_rows(20)), (TRADES, trade_rows(20))):
+            rows = of_day
+            for name in ("timestamp", "receipt_timestamp"):
+                times = rows[name].to_numpy() + 24 * HOUR_NS
+                if table is DELTAS and name == "receipt_timestamp":
+                    times[:2] = END_NS - 5
+                rows = rows.set_column(rows.schema.get_field_index(name), name, pa.array(times))
+            shard(day_folder(folder / "lake", table, BTC.venue, BTC.symbol, next_day), 1, rows)
+        publish_day(settings, (BTC,), next_day)
     return folder
 
 
@@ -59,6 +76,14 @@ def test_books_quotes_and_replay_are_on_one_clock(data_dir: Path):
     assert expected == quotes["sequence_number"].to_list()
     assert expected == [book.sequence_number for book in books]
     assert quotes["flags"].to_list() == [book.flags for book in books]
+
+
+def test_the_first_message_of_a_day_has_no_time(data_dir: Path):
+    """It came with none of the day before: until the next one the last book of that day holds."""
+    instants = [END_NS - 10**9, END_NS, END_NS + 29 * 10**9, END_NS + 31 * 10**9]
+    quotes = asof_quotes(BTC.id, instants, valid_only=False, data_dir=data_dir).collect()
+    books = [book.sequence_number for book in books_at(BTC.id, instants, data_dir=data_dir)]
+    assert [3_879, 3_879, 3_879, 1_001] == books == quotes["sequence_number"].to_list()
 
 
 def test_a_bad_stamp_is_no_age(data_dir: Path):
