@@ -299,10 +299,9 @@ class Replay(Rebuild):
         clock_ns = np.maximum.accumulate(np.append(self._clock_ns, times_ns))[1:]
         if clock_ns.size:
             self._clock_ns = int(clock_ns[-1])
-            # Before the first sound time it is that of the first one there is.
-            sound = clock_ns[np.argmax(clock_ns != _NO_CLOCK)]
-            first_ns = sound if sound != _NO_CLOCK else messages.ts_receipt_ns[0]
-            clock_ns[clock_ns == _NO_CLOCK] = first_ns
+            # Before the first sound time it is that of the first one there is. A block without any
+            # stays before all times: a bad one may lie behind those that follow.
+            clock_ns[clock_ns == _NO_CLOCK] = clock_ns[np.argmax(clock_ns != _NO_CLOCK)]
         messages = messages._replace(flags=published.flags)
         return Replayed(first, messages, published.verified, clock_ns, changes)
 

@@ -35,7 +35,7 @@ NOON, SIX = 1_440, 720
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Noon's message has the time of 03:00, and one at six is a second before the one before it.
 
-    The next day has twenty messages, the first of them at a time of the day before.
+    The next day has twenty messages, the first four of them at a time of the day after.
     """
     folder = tmp_path_factory.mktemp("stamps") / "data"
     rows = delta_rows()
@@ -55,7 +55,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for name in ("timestamp", "receipt_timestamp"):
                 times = rows[name].to_numpy() + 24 * HOUR_NS
                 if table is DELTAS and name == "receipt_timestamp":
-                    times[:2] = END_NS - 5
+                    times[:8] = END_NS + 30 * HOUR_NS
                 rows = rows.set_column(rows.schema.get_field_index(name), name, pa.array(times))
             shard(day_folder(folder / "lake", table, BTC.venue, BTC.symbol, next_day), 1, rows)
         publish_day(settings, (BTC,), next_day)
@@ -78,12 +78,17 @@ def test_books_quotes_and_replay_are_on_one_clock(data_dir: Path):
     assert quotes["flags"].to_list() == [book.flags for book in books]
 
 
-def test_the_first_message_of_a_day_has_no_time(data_dir: Path):
-    """It came with none of the day before: until the next one the last book of that day holds."""
-    instants = [END_NS - 10**9, END_NS, END_NS + 29 * 10**9, END_NS + 31 * 10**9]
+def test_the_first_messages_of_a_day_have_no_time(data_dir: Path, monkeypatch: pytest.MonkeyPatch):
+    """They came with none of the day before: until the next one the last book of that day holds.
+    Where they are all of a block, they keep no later one out of a replay.
+    """
+    monkeypatch.setattr("market_pipeline.books.replay._MESSAGE_ROOM", 4)
+    shown = replay(BTC.id, END_NS, END_NS + HOUR_NS, depth=0, data_dir=data_dir)
+    assert {*range(4, 20)} <= {message.number for message in shown}
+    instants = [END_NS - 10**9, END_NS, END_NS + 119 * 10**9, END_NS + 121 * 10**9]
     quotes = asof_quotes(BTC.id, instants, valid_only=False, data_dir=data_dir).collect()
     books = [book.sequence_number for book in books_at(BTC.id, instants, data_dir=data_dir)]
-    assert [3_879, 3_879, 3_879, 1_001] == books == quotes["sequence_number"].to_list()
+    assert [3_879, 3_879, 3_879, 1_004] == books == quotes["sequence_number"].to_list()
 
 
 def test_a_bad_stamp_is_no_age(data_dir: Path):
