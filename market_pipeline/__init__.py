@@ -101,10 +101,9 @@ _IMPORTED_WHEN_USED = {
 
 # Polars, which looks here as it is imported, has its allocator give memory back half a second after
 # its last use; a rebuild asks for it again with the next row group, for a tenth of its CPU time.
-# Two seconds outlast that, and the next stage has the room.
 # And it has an arena for four threads in each core, which all keep such memory: 125 MB of a rebuild
 # on two cores. A few large columns at a time need no second one.
-os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:2000,narenas:1")
+os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:10000,narenas:1")
 # Arrow looks here. Its own default kept twice what a rebuild holds in it.
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")
 

@@ -40,7 +40,7 @@ def give_back_memory() -> None:
     """Has the allocators of C and of Arrow let go of pages in which nothing is kept.
 
     They would keep them for the next allocation of their own: a day leaves 100 MB so. What Polars
-    keeps goes by itself two seconds after its last use. Takes milliseconds; any thread may call it.
+    keeps goes by itself ten seconds after its last use. Takes milliseconds; any thread may call it.
     """
     # Only glibc has it.
     with suppress(OSError, AttributeError):

@@ -35,4 +35,4 @@ def test_memory_is_kept_between_two_row_groups():
     ]
 
     decays = [line for line in confirmed if line.startswith("dirty_decay_ms")]
-    assert (decays[-1], "narenas:1" in confirmed) == ("dirty_decay_ms:2000", True)
+    assert (decays[-1], "narenas:1" in confirmed) == ("dirty_decay_ms:10000", True)
