@@ -81,7 +81,7 @@ class KlineComparison:
         """Takes a kline, which counts once it is closed.
 
         Of a venue that does not say when it is, the last of a minute counts once a later one began.
-        One of a minute that was compared comes again, as with a connection that is made anew.
+        One of a minute that was compared comes again, as on a new connection.
         """
         is_done = self._done_ns is not None and kline.start_ns <= self._done_ns
         if kline.is_closed is not False and not is_done:

@@ -62,7 +62,7 @@ def session() -> boto3.Session:
 
 
 class _Rotated(Credentials):
-    """The keys as the secrets have them now, read anew each minute in which a request is signed.
+    """The keys as the secrets have them now, read again each minute in which a request is signed.
 
     A pair that is not whole, or that cannot be read, leaves the one of before.
     """

@@ -1,8 +1,8 @@
 """Pushes the spans in `traces/` to collectors, by OTLP over HTTP, as they are written.
 
 How far each collector has taken them is kept beside the files: one that was away is sent what it
-missed, also by a bridge that begins anew. A process that dies between an answer and the note of it
-leaves spans to be pushed again, with the same ids.
+missed, also by a bridge that was restarted. A process that dies between an answer and the note of
+it leaves spans to be pushed again, with the same ids.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def _kept(path: Path) -> dict[str, _Read]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        _LOG.warning("%s cannot be read (%s): traces that are there are pushed anew", path, error)
+        _LOG.warning("%s cannot be read (%s): traces that are there are pushed again", path, error)
         return {}
 
 
