@@ -31,7 +31,7 @@ from market_pipeline.telemetry.bridge.push_session import (
     without_login,
 )
 from market_pipeline.telemetry.files import line_files, lines_from
-from market_pipeline.telemetry.otlp import SPAN_ERROR, Attribute, Span, decode_spans
+from market_pipeline.telemetry.otlp import Attribute, Span, decode_spans
 from market_pipeline.telemetry.traces.work import TRACES
 from market_pipeline.warehouse.layout import written_whole
 
@@ -169,19 +169,17 @@ def _spans(lines: Iterable[bytes]) -> Iterator[trace.ResourceSpans]:
 
 
 def _span(span: Span) -> trace.Span:
-    failed = span.status.code == SPAN_ERROR
     return trace.Span(
         trace_id=bytes.fromhex(span.trace_id),
         span_id=bytes.fromhex(span.span_id),
         parent_span_id=bytes.fromhex(span.parent_span_id),
         name=span.name,
-        kind=trace.Span.SPAN_KIND_INTERNAL,
+        kind=trace.Span.SpanKind.ValueType(span.kind),
         start_time_unix_nano=int(span.start_time_unix_nano),
         end_time_unix_nano=int(span.end_time_unix_nano),
         attributes=_attributes(span.attributes),
         status=trace.Status(
-            code=trace.Status.STATUS_CODE_ERROR if failed else trace.Status.STATUS_CODE_UNSET,
-            message=span.status.message,
+            code=trace.Status.StatusCode.ValueType(span.status.code), message=span.status.message
         ),
     )
 
