@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from itertools import islice
@@ -31,7 +31,7 @@ from market_pipeline.telemetry.bridge.push_session import (
     without_login,
 )
 from market_pipeline.telemetry.files import line_files, lines_from
-from market_pipeline.telemetry.otlp import Attribute, Span, decode_spans
+from market_pipeline.telemetry.otlp import Attribute, ScopeSpans, Span, decode_spans
 from market_pipeline.telemetry.traces.work import TRACES
 from market_pipeline.warehouse.layout import written_whole
 
@@ -47,6 +47,15 @@ _TURN_S = 10.0
 that does not answer not the others.
 """
 _WAIT_S = 10.0
+
+_AGAIN = {
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.PROXY_AUTHENTICATION_REQUIRED,
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.TOO_MANY_REQUESTS,
+}
+"""Besides 5xx, what says nothing of the spans: a credential can be put right, a queue empties."""
 
 _Read = dict[str, int]
 """By file, how many of its bytes were taken."""
@@ -78,7 +87,7 @@ class _Collector:
             why, again = type(error).__name__, True
         else:
             code = answer.status_code
-            again = code == HTTPStatus.TOO_MANY_REQUESTS or code >= HTTPStatus.INTERNAL_SERVER_ERROR
+            again = code in _AGAIN or code >= HTTPStatus.INTERNAL_SERVER_ERROR
             if code >= HTTPStatus.MULTIPLE_CHOICES:
                 why = f"it answered {code}"
         if why and not self.failed:
@@ -125,7 +134,7 @@ class TracePush:
         for path in files:
             lines = lines_from(path, collector.read.get(path.name, 0))
             while batch := [*islice(lines, _MOST_SPANS)]:
-                spans = [*_spans(line for line, _ in batch)]
+                spans = _grouped(line for line, _ in batch)
                 if time.monotonic() > until_s or (spans and not collector.takes(spans)):
                     return
                 collector.read[path.name] = batch[-1][1]
@@ -147,25 +156,35 @@ def _kept(path: Path) -> dict[str, _Read]:
         return {}
 
 
-def _spans(lines: Iterable[bytes]) -> Iterator[trace.ResourceSpans]:
-    """What is in lines, as the protocol has it in binary; a line that is none is left out."""
+def _grouped(lines: Iterable[bytes]) -> list[trace.ResourceSpans]:
+    """What is in lines, as the protocol has it in binary, once for each resource and each scope.
+
+    A line that is none is left out, with a warning.
+    """
+    resources: dict[bytes, trace.ResourceSpans] = {}
+    scopes: dict[tuple[bytes, bytes], trace.ScopeSpans] = {}
     for line in filter(None, lines):
         try:
-            for of in decode_spans(line).resource_spans:
-                yield trace.ResourceSpans(
-                    resource=resource.Resource(attributes=_attributes(of.resource.attributes)),
-                    scope_spans=[
-                        trace.ScopeSpans(
-                            scope=common.InstrumentationScope(
-                                name=each.scope.name, version=each.scope.version
-                            ),
-                            spans=[*map(_span, each.spans)],
-                        )
-                        for each in of.scope_spans
-                    ],
-                )
+            found = [
+                (resource.Resource(attributes=_attributes(of.resource.attributes)), scope, spans)
+                for of in decode_spans(line).resource_spans
+                for scope, spans in map(_of_scope, of.scope_spans)
+            ]
         except (ValueError, RecursionError) as error:
             _LOG.warning("a line of traces is left out of what is pushed: %s", error)
+            continue
+        for about, scope, spans in found:
+            name = about.SerializeToString(), scope.SerializeToString()
+            if name not in scopes:
+                of_resource = resources.setdefault(name[0], trace.ResourceSpans(resource=about))
+                scopes[name] = of_resource.scope_spans.add(scope=scope)
+            scopes[name].spans.extend(spans)
+    return [*resources.values()]
+
+
+def _of_scope(of: ScopeSpans) -> tuple[common.InstrumentationScope, list[trace.Span]]:
+    scope = common.InstrumentationScope(name=of.scope.name, version=of.scope.version)
+    return scope, [*map(_span, of.spans)]
 
 
 def _span(span: Span) -> trace.Span:

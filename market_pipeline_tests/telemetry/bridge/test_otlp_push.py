@@ -185,23 +185,28 @@ def test_spans_are_pushed(tmp_path: Path, collector: Collector, monkeypatch: pyt
     assert (Status(), error, error) == (rebuild.status, validate.status, root.status)
     about = {each.key: each.value.string_value for each in root.attributes}
     assert (run, "2024-08-08") == (about["dagster.run_id"], about["market_pipeline.day"])
-    (of,) = {str(of.resource) for each in collector.traces for of in each.resource_spans}
-    assert "market-pipeline" in of
+    (resource,) = {str(of.resource) for each in collector.traces for of in each.resource_spans}
+    assert "market-pipeline" in resource
+    together = [[len(of.scope_spans) for of in each.resource_spans] for each in collector.traces]
+    assert [[1], [1], [1]] == together
     assert 0o600 == stat.S_IMODE((tmp_path / "traces" / "pushed.json").stat().st_mode)
 
 
 def test_a_collector_of_traces_that_was_away(
     tmp_path: Path, collector: Collector, caplog: pytest.LogCaptureFixture
 ):
-    """It is sent what it missed; what it says is no trace of its is left out, with one warning."""
+    """It is sent what it missed, also while it refused our credential; what it says is no trace of
+    its is left out; with a warning for each time.
+    """
     address = f"http://s3cret@127.0.0.1:{collector.server_port}"
     push = TracePush(load_settings(data_dir=tmp_path, otlp_url=address))
-    for code, step in ((503, "a"), (200, "b"), (404, "c"), (404, "d"), (200, "e")):
+    turns = ((503, "a"), (200, "b"), (404, "c"), (404, "d"), (200, "e"), (401, "f"), (403, "g"))
+    for code, step in (*turns, (200, "h")):
         traced(tmp_path, str(uuid4()), step)
         collector.code = code
         push.push()
 
-    assert ["a", "ab", "c", "d", "e"] == [
+    assert ["a", "ab", "c", "d", "e", "f", "fg", "fgh"] == [
         "".join(each.name for each in spans if each.name != "daily_books")
         for spans in collector.spans
     ]
@@ -209,6 +214,7 @@ def test_a_collector_of_traces_that_was_away(
     assert [
         f"{told} 503): they are pushed again later",
         f"{told} 404): they are not pushed again",
+        f"{told} 401): they are pushed again later",
     ] == caplog.messages
 
 
