@@ -253,24 +253,24 @@ async def _in_thread(call: Callable[..., None], *arguments: object) -> None:
     The thread does not keep the process from ending, as one of a pool would.
     """
     loop = asyncio.get_running_loop()
-    ended: asyncio.Future[None] = loop.create_future()
+    ended: asyncio.Future[BaseException | None] = loop.create_future()
 
-    def settle(error: Exception | None) -> None:
-        if ended.done():
-            return
-        if error is None:
-            ended.set_result(None)
-        else:
-            ended.set_exception(error)
+    def settle(error: BaseException | None) -> None:
+        if not ended.done():
+            ended.set_result(error)  # a future takes no StopIteration as its exception
 
     def run() -> None:
         error = None
         try:
             call(*arguments)
-        except Exception as raised:
+        except BaseException as raised:  # also one that ends its thread must not be waited for
             error = raised
         with suppress(RuntimeError):  # the loop did not wait for it
             loop.call_soon_threadsafe(settle, error)
 
     threading.Thread(target=run, name="sink", daemon=True).start()
-    await ended
+    error = await ended
+    if isinstance(error, Exception):
+        raise error
+    if error is not None:
+        raise RuntimeError(f"it was ended by {error!r}") from error

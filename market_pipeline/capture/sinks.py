@@ -11,6 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol, get_args, get_type_hints
@@ -19,15 +20,15 @@ import msgspec
 import polars as pl
 from deltalake import DeltaTable
 from deltalake import Schema as DeltaSchema
-from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from market_pipeline.errors import SettingsError
+from market_pipeline.errors import PublishError, SettingsError
+from market_pipeline.shown import shown_logger
 from market_pipeline.sources.recording.open_file import write_at
 from market_pipeline.warehouse.delta import settle_log
-from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder, written_whole
+from market_pipeline.warehouse.layout import PRIVATE_FILE, make_private_folder, sync, written_whole
 
 __all__ = ["SINKS_GROUP", "DeltaTables", "JsonLines", "ParquetParts", "Sink", "sink_of"]
 
@@ -35,6 +36,9 @@ SINKS_GROUP = "market_pipeline.sinks"
 
 _PART_ROWS = 100_000
 _MOST_ROWS = 3 * _PART_ROWS
+_TAIL_BYTES = 1 << 20
+
+_LOG = shown_logger(__name__)
 
 
 class Sink(Protocol):
@@ -71,13 +75,12 @@ class JsonLines:
 
     def write(self, kind: str, rows: Sequence[Struct]) -> None:
         """See `Sink`."""
+        lines = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
         try:
             if kind not in self._files:
                 make_private_folder(self._folder)
-                path, mode = self._folder / f"{kind}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND
-                self._files[kind] = os.open(path, mode, PRIVATE_FILE)
+                self._files[kind] = _opened(self._folder / f"{kind}.jsonl")
             file = self._files[kind]
-            lines = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
             write_at(file, os.fstat(file).st_size, lines)  # whole, or not at all
         except OSError:
             self.failures += 1
@@ -93,12 +96,55 @@ class JsonLines:
         self._files.clear()
 
 
+def _opened(path: Path) -> int:
+    """A file to append lines to, without the part of a line that a killed process left."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, PRIVATE_FILE)
+    end = whole = os.fstat(file).st_size
+    while whole and os.pread(file, 1, whole - 1) != b"\n":
+        whole = max(whole - _TAIL_BYTES, 0)
+        whole += os.pread(file, _TAIL_BYTES, whole).rfind(b"\n") + 1
+    if whole < end:
+        os.ftruncate(file, whole)
+    return file
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Rows of a kind that are not written yet.
+
+    Attributes:
+        part: Rows under the name that they were tried by, so that the next try is of the same; None
+            before the first one.
+        frames: What came after them.
+        due_s: When they are to be written.
+        error: Why they could not be, the last time.
+    """
+
+    due_s: float
+    part: tuple[Path, pl.DataFrame] | None = None
+    frames: list[pl.DataFrame] = field(default_factory=list)
+    error: Exception | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many wait."""
+        tried = 0 if self.part is None else self.part[1].height
+        return tried + sum(frame.height for frame in self.frames)
+
+    def next_part(self, folder: Path) -> tuple[Path, pl.DataFrame] | None:
+        """What is to be written next; None if nothing waits."""
+        if self.part is None and self.frames:
+            name = f"{time.time_ns()}-{os.getpid()}.parquet"
+            self.part, self.frames = (folder / name, pl.concat(self.frames)), []
+        return self.part
+
+
 class _Gathering(ABC):
     """Gathers the rows of each kind until they are worth a file.
 
     What is gathered is lost with the process, and can be made of the record again. Rows that cannot
-    be written, as on a full disk, stay and are tried again after as long, up to so many that they
-    are no longer a file's. Those that are there in spite of the error are not written again.
+    be written, as on a full disk, stay and are tried again after as long; once they are three
+    files' no more are taken. None is written twice: a part is tried again under its name.
 
     Args:
         folder: With a folder for each kind.
@@ -111,75 +157,51 @@ class _Gathering(ABC):
     def __init__(self, folder: Path, every_s: float) -> None:
         self.commits = self.failures = 0
         self._folder, self._every_s = folder, every_s
-        self._rows: dict[str, list[Struct]] = {}
-        self._since_s: dict[str, float] = {}
-        self._tried: dict[str, tuple[Path, int]] = {}  # a part, and how many rows are in it
+        self._waiting: dict[str, _Waiting] = {}
 
     @abstractmethod
     def _put(self, part: Path, rows: pl.DataFrame) -> None:
-        """Writes rows whole or not at all, to a part of that name."""
-
-    @abstractmethod
-    def _has(self, part: Path) -> bool:
-        """Whether rows are there that were written to a part of that name."""
+        """Has a part there, whole and synced; after an error it is called with the same again."""
 
     def write(self, kind: str, rows: Sequence[Struct]) -> None:
         """See `Sink`."""
+        # Here, so that a row no column can hold keeps none but those it came with from a file.
+        frame = pl.DataFrame([asdict(row) for row in rows], schema=_schema(type(rows[0])))
         now_s = time.monotonic()
-        gathered = self._rows.setdefault(kind, [])
-        if not gathered:
-            self._since_s[kind] = now_s
-        gathered += rows
-        is_due = now_s - self._since_s[kind] >= self._every_s
-        if is_due or len(gathered) >= _PART_ROWS:
-            try:
-                self._write(kind)
-            except Exception as error:
-                self._since_s[kind] = now_s
-                if len(gathered) >= _MOST_ROWS or not isinstance(error, (OSError, DeltaError)):
-                    # Whoever gave these counts them as left out, and gives more after a while.
-                    del gathered[-len(rows) :]
-                    if kind in self._tried:
-                        part, count = self._tried[kind]
-                        self._tried[kind] = part, min(count, len(gathered))
-                    raise
+        waiting = self._waiting.setdefault(kind, _Waiting(now_s + self._every_s))
+        if waiting.error is not None and now_s >= waiting.due_s:
+            self._write(kind)
+        if waiting.error is not None and waiting.rows + frame.height > _MOST_ROWS:
+            raise waiting.error.with_traceback(None)
+        if not waiting.rows:
+            waiting.due_s = now_s + self._every_s
+        waiting.frames.append(frame)
+        is_due = now_s >= waiting.due_s or waiting.rows >= _PART_ROWS
+        if is_due and waiting.error is None:
+            self._write(kind)
 
     def close(self) -> None:
         """See `Sink`."""
-        refused = None
-        for kind in [kind for kind, rows in self._rows.items() if rows]:
-            try:
-                self._write(kind)
-            except Exception as error:  # the other kinds are written all the same
-                refused = refused or error
-        if refused is not None:
-            raise refused
+        for kind in self._waiting:
+            self._write(kind)
+        for waiting in self._waiting.values():
+            if waiting.error is not None:
+                raise waiting.error.with_traceback(None)
 
     def _write(self, kind: str) -> None:
-        rows, folder = self._rows[kind], self._folder / kind
+        """Writes what waits; an error is kept until it is tried again."""
+        waiting, folder = self._waiting[kind], self._folder / kind
         try:
-            make_private_folder(folder)
-            self._drop_what_is_there(kind)
-            if rows:
-                frame = pl.DataFrame([asdict(row) for row in rows], schema=_schema(type(rows[0])))
-                part = folder / f"{time.time_ns()}-{os.getpid()}.parquet"
-                self._tried[kind] = part, len(rows)
-                self._put(part, frame)
-        except Exception:
+            while (part := waiting.next_part(folder)) is not None:
+                make_private_folder(folder)
+                self._put(*part)
+                waiting.part = waiting.error = None
+                self.commits += 1
+        except Exception as error:
+            if waiting.error is None:
+                _LOG.warning("Rows for %s cannot be written and wait: %s", folder, error)
+            waiting.error, waiting.due_s = error, time.monotonic() + self._every_s
             self.failures += 1
-            raise
-        del self._rows[kind]
-        self._tried.pop(kind, None)
-        self.commits += 1
-
-    def _drop_what_is_there(self, kind: str) -> None:
-        if kind in self._tried:
-            part, count = self._tried[kind]
-            if self._has(part):
-                del self._rows[kind][:count]
-            else:
-                part.unlink(missing_ok=True)
-            del self._tried[kind]
 
 
 class ParquetParts(_Gathering):
@@ -189,10 +211,10 @@ class ParquetParts(_Gathering):
     """
 
     def _put(self, part: Path, rows: pl.DataFrame) -> None:
-        _write_part(part, rows)
-
-    def _has(self, part: Path) -> bool:
-        return part.exists()
+        if part.exists():
+            sync(part.parent)  # all but that was done
+        else:
+            _write_part(part, rows)
 
 
 class DeltaTables(_Gathering):
@@ -206,7 +228,24 @@ class DeltaTables(_Gathering):
         schema = DeltaSchema.from_arrow(rows.to_arrow().schema)
         make_private_folder(folder / "_delta_log")
         table = DeltaTable.create(str(folder), schema, mode="ignore")
-        known = {each.name for each in table.schema().fields}
+        is_there = part.exists() and any(uri.endswith(part.name) for uri in table.file_uris())
+        if not is_there:
+            self._commit(table, schema, part, rows)
+        settle_log(folder)
+
+    @staticmethod
+    def _commit(table: DeltaTable, schema: DeltaSchema, part: Path, rows: pl.DataFrame) -> None:
+        known = {each.name: each.type for each in table.schema().fields}
+        for each in schema.fields:
+            if known.get(each.name, each.type) != each.type:
+                raise PublishError(
+                    "A column of a sink's table has another type",
+                    file=part.parent,
+                    column=each.name,
+                    expected=str(each.type),
+                    found=str(known[each.name]),
+                    next_step="Move the table away, or set PIPELINE_CAPTURE__SINK_FOLDER.",
+                )
         fresh = [each for each in schema.fields if each.name not in known]
         if fresh:
             table.alter.add_columns(fresh)
@@ -220,13 +259,6 @@ class DeltaTables(_Gathering):
             stats=msgspec.json.encode({"numRecords": rows.height}).decode(),
         )
         table.create_write_transaction([added], mode="append", schema=table.schema())
-        settle_log(folder)
-
-    def _has(self, part: Path) -> bool:
-        folder = part.parent
-        if not DeltaTable.is_deltatable(str(folder)):
-            return False
-        return any(uri.endswith(part.name) for uri in DeltaTable(str(folder)).file_uris())
 
 
 def _write_part(part: Path, rows: pl.DataFrame) -> None:

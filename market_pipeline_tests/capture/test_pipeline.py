@@ -122,8 +122,11 @@ def test_a_bucket_paces_after_its_burst():
 
 
 class Refusing:
+    def __init__(self, error: type[BaseException] = OSError) -> None:
+        self._error = error
+
     def write(self, kind: str, rows: Sequence[Struct]) -> None:
-        raise OSError("no room")
+        raise self._error("no room")
 
     def close(self) -> None:
         self.is_closed = True
@@ -236,9 +239,10 @@ class TestPipeline:
         assert 1 < len([name for name, _ in told if name == "jsonl"]) <= sinks["jsonl"].commits
         assert all(seconds > 0 for _, seconds in told)
 
-    def test_a_sink_that_fails_stops_nobody_else(self, tmp_path):
+    @pytest.mark.parametrize("error", [OSError, StopIteration, SystemExit])
+    def test_a_sink_that_fails_stops_nobody_else(self, tmp_path, error):
         """Its error is kept, it is closed, and the other sink has every row."""
-        refusing = Refusing()
+        refusing = Refusing(error)
         quotes, bars = operators()
         pipeline = run(frames(3), [quotes, bars], {"bad": refusing, "good": JsonLines(tmp_path)})
         assert ["bad:best_quotes", "bad:bars"] == list(pipeline.failed)
