@@ -7,6 +7,7 @@ import os
 import dagster as dg
 
 from market_pipeline.audit.record import acting_as, record_settings
+from market_pipeline.config.env_copies import note_copies
 from market_pipeline.config.settings import load_settings
 from market_pipeline.defs.alerts import ALERT_SENSORS
 from market_pipeline.defs.books.assets import ASSETS as BOOKS
@@ -38,6 +39,7 @@ panic_without_backtrace()
 give_memory_back()
 
 acting_as("dagster")
+note_copies()
 _settings = load_settings()
 if _settings.require_encrypted_disk:
     require_encrypted(written_to(_settings.data_dir))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from queue import SimpleQueue
 
@@ -46,18 +47,16 @@ class CaptureAlerts:
     Entered before the recorder's files are opened, it reports what a recorder before left open.
 
     Args:
-        settings: The receivers, and what is recorded.
+        current: The settings as they are now: the receivers, and what is recorded.
         exchange: Whose symbols.
     """
 
-    def __init__(self, settings: Settings, exchange: str) -> None:
-        self._settings, self._exchange = settings, exchange
-        self._warehouse = Warehouse(settings.data_dir)
-        self._targets = configured_targets(settings)
-        # The log is the daemon's: what happens here the recorder prints itself.
-        self._receivers = [target for target in self._targets if target.kind != "log"]
+    def __init__(self, current: Callable[[], Settings], exchange: str) -> None:
+        self._current, self._exchange = current, exchange
+        self._turn_to_receivers()
+        self._warehouse = Warehouse(self._settings.data_dir)
         self._host = socket.gethostname()
-        self._watch = MissingFrames(exchange, self._host, settings.capture)
+        self._watch = MissingFrames(exchange, self._host, self._settings.capture)
         self._found: SimpleQueue[list[Alert] | None] = SimpleQueue()
         self._waiting: list[Alert] = []
         self._past: set[Alert] = set()
@@ -96,8 +95,16 @@ class CaptureAlerts:
                 self._turn()
                 turn_s = time.monotonic()
 
+    def _turn_to_receivers(self) -> None:
+        """Those that the settings name now, with the credentials of now."""
+        self._settings = self._current()
+        self._targets = configured_targets(self._settings)
+        # The log is the daemon's: what happens here the recorder prints itself.
+        self._receivers = [target for target in self._targets if target.kind != "log"]
+
     def _turn(self) -> None:
         """Puts in what waits, and sends what is due."""
+        self._turn_to_receivers()
         fresh = [each for each in self._waiting if each.ended_ns is None]
         links, names = Links.of(self._settings), [each.name for each in self._targets]
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from market_pipeline.errors import MarketPipelineError
@@ -23,11 +23,11 @@ class HourSealer:
     One that cannot be sealed stays plain, and is tried again once another one could be.
 
     Args:
-        ring: Its active key for captures opens them.
+        ring: Gives the keys as they are now; the active one for captures opens them.
         left: Closed files that lie plain since before; sealed when there is nothing newer.
     """
 
-    def __init__(self, ring: KeyRing, left: Iterable[Path]) -> None:
+    def __init__(self, ring: Callable[[], KeyRing], left: Iterable[Path]) -> None:
         self._ring = ring
         self._new, self._left = deque[Path](), deque(left)
         self._changed = threading.Condition()
@@ -52,7 +52,7 @@ class HourSealer:
         refused: list[Path] = []
         while (path := self._next()) is not None:
             try:
-                seal_in_place(path, self._ring, "captures")
+                seal_in_place(path, self._ring(), "captures")
             except FileNotFoundError:
                 continue  # removed, or moved away
             except (MarketPipelineError, OSError) as error:

@@ -14,7 +14,7 @@ from market_pipeline.capture._sealer import HourSealer
 from market_pipeline.capture.recorder import recorded_venue
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import LakeFileError, WarehouseBusyError
-from market_pipeline.security.master import sealing_ring
+from market_pipeline.security.master import ring_of, sealing_ring
 from market_pipeline.shown import shown_logger
 from market_pipeline.sources.recording import (
     CONVERTER,
@@ -127,18 +127,22 @@ class RecordingFiles:
 
 
 @contextmanager
-def recording_files(settings: Settings) -> Iterator[RecordingFiles]:
+def recording_files(current: Callable[[], Settings]) -> Iterator[RecordingFiles]:
     """The files of a new session, below `recording` in the folder of the lake.
 
     There the source `recording` finds them. What a recorder that was killed left is closed first,
     at its last whole block. Where the settings seal captures, each file is sealed once its hour is
-    over, and those that lie there plain since before as well.
+    over, by the master key of then, and those that lie there plain since before as well.
+
+    Args:
+        current: The settings as they are now.
 
     Raises:
         WarehouseBusyError: Another process on this host records the venue.
         VenueError: The settings name nothing that can be recorded.
         SealError: There is no key to seal captures with.
     """
+    settings = current()
     ring = sealing_ring(settings, "captures")
     venue = recorded_venue(settings.capture)
     root, host = settings.lake_path / CONVERTER.name, socket.gethostname()
@@ -150,7 +154,7 @@ def recording_files(settings: Settings) -> Iterator[RecordingFiles]:
         if ring is None:
             yield RecordingFiles(root, venue.exchange, host, uuid4().hex[:12])
             return
-        sealer = HourSealer(ring, sorted(folder.rglob(f"*{SUFFIX}")))
+        sealer = HourSealer(lambda: ring_of(current()), sorted(folder.rglob(f"*{SUFFIX}")))
         try:
             yield RecordingFiles(root, venue.exchange, host, uuid4().hex[:12], sealer.put)
         finally:

@@ -29,9 +29,11 @@ def begin(verb: str, arguments: Sequence[str]) -> None:
         AuditError: Accesses have to be recorded, and this one cannot be.
     """
     from market_pipeline.audit.record import acting_as, record, record_settings
+    from market_pipeline.config.env_copies import note_copies
     from market_pipeline.config.settings import usable_settings
     from market_pipeline.telemetry.logs import process_log
 
+    note_copies()
     acting_as("health" if verb == "health" else "cli", verb)
     if verb in _LEAVING_ALL:
         return

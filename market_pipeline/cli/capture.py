@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from queue import Full, Queue
 from typing import TYPE_CHECKING, Annotated
@@ -77,6 +78,7 @@ def capture(
     Exit code 0: ended as asked, and no message is known to be missing. 1: ended as asked, with
     gaps. 2: it could not start, or could not go on.
     """
+    from market_pipeline.config.current import CurrentSettings
     from market_pipeline.config.settings import load_settings
 
     flags = {"venue": venue, "symbols": symbol, "streams": stream, "redundancy": redundancy}
@@ -84,17 +86,20 @@ def capture(
         text = "recorded files say what they are of"
         raise typer.BadParameter(text, param_hint="--replay")
     flags["sinks"] = sink
-    settings = load_settings(**{f"capture__{name}": each for name, each in flags.items() if each})
+    read = partial(
+        load_settings, **{f"capture__{name}": each for name, each in flags.items() if each}
+    )
+    settings = read()
     if replay or settings.capture.venue == "simulated":
         gaps = _replayed(settings, replay, speed, seconds, as_json=as_json)
     elif speed is not None:
         raise typer.BadParameter("a venue has its own speed", param_hint="--speed")
     else:
-        gaps = _recorded(settings, seconds, as_json=as_json)
+        gaps = _recorded(CurrentSettings(settings, read), seconds, as_json=as_json)
     raise typer.Exit(1 if gaps else 0)
 
 
-def _recorded(settings: Settings, seconds: float | None, *, as_json: bool) -> int:
+def _recorded(current: Callable[[], Settings], seconds: float | None, *, as_json: bool) -> int:
     """Records; how many gaps there are."""
     from market_pipeline.alerts.capture import CaptureAlerts
     from market_pipeline.capture.derived import derived_part
@@ -105,8 +110,9 @@ def _recorded(settings: Settings, seconds: float | None, *, as_json: bool) -> in
     from market_pipeline.warehouse.heartbeats import Sign
     from market_pipeline.warehouse.layout import Warehouse
 
+    settings = current()
     recorded = recorded_venue(settings.capture)
-    with CaptureAlerts(settings, recorded.exchange) as alerts, recording_files(settings) as files:
+    with CaptureAlerts(current, recorded.exchange) as alerts, recording_files(current) as files:
         view = _View(console(), errors_console(), settings.data_dir, as_json=as_json)
         derived = derived_part(settings, recorded, view.report)
         recorder = Recorder(settings.capture, files, report=view.report, derived=derived)

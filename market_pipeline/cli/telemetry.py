@@ -6,12 +6,17 @@ import json
 import signal
 import threading
 import time
-from typing import Annotated
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from market_pipeline.cli.output import console
 from market_pipeline.cli.run import FAILED
+
+if TYPE_CHECKING:
+    from market_pipeline.config.settings import Settings
 
 __all__ = ["telemetry"]
 
@@ -51,6 +56,7 @@ def serve(
 
     Exit code 0: ended as asked. 2: it could not start, as where the port is taken.
     """
+    from market_pipeline.config.current import CurrentSettings
     from market_pipeline.config.settings import load_settings
     from market_pipeline.telemetry.bridge.otlp_push import OtlpPush
     from market_pipeline.telemetry.bridge.server import BridgeServer
@@ -60,6 +66,7 @@ def serve(
     from market_pipeline.warehouse.layout import Warehouse
 
     settings = load_settings()
+    current = CurrentSettings(settings, load_settings)
     begin(settings, "command")
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -68,10 +75,11 @@ def serve(
     sign = Sign(Warehouse(settings.data_dir), "telemetry")
     try:
         bridge = Bridge(settings.data_dir / FOLDER)
-        shown = settings.metrics_token
-        token = None if shown is None else shown.get_secret_value()
-        host = settings.metrics_host
-        server = BridgeServer(bridge, wanted, _Health(), sign.beat, host=host, token=token)
+        server = BridgeServer(
+            *(bridge, wanted, _Health(), sign.beat),
+            host=settings.metrics_host,
+            token=partial(_token, settings, current),
+        )
     except OSError as error:
         raise typer.BadParameter(
             f"port {wanted} of {settings.metrics_host} cannot be used: {error.strerror}. Set "
@@ -80,11 +88,20 @@ def serve(
             param_hint="--port",
         ) from None
     console().print(f"http://{settings.metrics_host}:{server.port}/metrics", soft_wrap=True)
-    push = OtlpPush(bridge, settings)
+    push = OtlpPush(bridge, current)
     push.start()
     server.run(stop)
     push.stop()
     sign.stop()
+
+
+def _token(began_with: Settings, current: Callable[[], Settings]) -> str | None:
+    """What clients have to show now; one that is taken away stays until this process ends.
+
+    It listens where it did when there was one.
+    """
+    token = current().metrics_token or began_with.metrics_token
+    return None if token is None else token.get_secret_value()
 
 
 class _Health:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 
+from market_pipeline.config.env_copies import ENV_FILE, copies
 from market_pipeline.config.secret_values import (
     learn_address,
     learn_environment,
@@ -24,11 +25,9 @@ from market_pipeline.config.secret_values import (
 from market_pipeline.config.values import absolute_path
 from market_pipeline.config.yaml_files import nearest_known, read_yaml_mapping
 
-__all__ = ["CREDENTIAL_VARIABLES", "ENV_FILE", "ENV_PREFIX", "Known", "Layer", "provider_layer"]
-__all__ += ["read_layers"]
+__all__ = ["CREDENTIAL_VARIABLES", "ENV_PREFIX", "Known", "Layer", "provider_layer", "read_layers"]
 
 ENV_PREFIX = "PIPELINE_"
-ENV_FILE = Path(".env")
 
 # Dagster reads the same `.env`, so its variables may stand there beside ours.
 _NEIGHBOUR_PREFIX = "DAGSTER_"
@@ -129,8 +128,9 @@ def _variable(name: str) -> str:
 def _read_environment(known: Known) -> Layer:
     layer = Layer("environment", known)
     learn_environment()
+    left_to_file = {*copies()}
     for spelt, text in os.environ.items():
-        if spelt.upper().startswith(ENV_PREFIX):
+        if spelt.upper().startswith(ENV_PREFIX) and spelt not in left_to_file:
             layer.add(spelt, spelt[len(ENV_PREFIX) :].lower(), text, _variable)
     return layer
 

@@ -22,7 +22,6 @@ from pydantic import Field, SecretStr, ValidationError
 
 from market_pipeline.config._layers import (
     CREDENTIAL_VARIABLES,
-    ENV_FILE,
     ENV_PREFIX,
     Known,
     Layer,
@@ -31,6 +30,7 @@ from market_pipeline.config._layers import (
 )
 from market_pipeline.config.alerting import AlertSettings
 from market_pipeline.config.capture import CaptureSettings
+from market_pipeline.config.env_copies import ENV_FILE, copies
 from market_pipeline.config.golden import GoldenSettings
 from market_pipeline.config.lake import LakeSettings
 from market_pipeline.config.listeners import unguarded
@@ -227,7 +227,8 @@ def store_credentials() -> tuple[dict[str, str], str]:
     All are of the first source that names a key or a profile: half of two would be a pair that
     nobody meant. None where the environment names one: boto3 reads that itself.
     """
-    if not any(os.environ.get(name) for name in _NAMING_CREDENTIALS):
+    left_to_file = {*copies()}
+    if not any(os.environ.get(name) for name in _NAMING_CREDENTIALS if name not in left_to_file):
         for layer in _with_provider(read_layers({}, _KNOWN)):
             if any(layer.credentials.get(name) for name in _NAMING_CREDENTIALS):
                 return {name: text for name, text in layer.credentials.items() if text}, layer.label

@@ -15,6 +15,7 @@ from dagster._core.storage.runs.sqlite import SqliteRunStorage
 from dagster._core.storage.schedules.sqlite import SqliteScheduleStorage
 from dagster._serdes import ConfigurableClassData
 
+from market_pipeline.config.env_copies import note_copies
 from market_pipeline.defs.scrubbed_writes import scrub_writes
 
 __all__ = ["RunStorage", "ScheduleStorage"]
@@ -28,6 +29,8 @@ class RunStorage(SqliteRunStorage):
         cls, inst_data: ConfigurableClassData | None, config_value: Any
     ) -> RunStorage:
         """The storage below the folder `base_dir`."""
+        # Every process of Dagster begins with it, also the one that starts all others.
+        note_copies()
         return cls.from_local(str(Path(config_value["base_dir"]) / "history"), inst_data)
 
     @contextmanager

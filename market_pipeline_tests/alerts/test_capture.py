@@ -5,6 +5,7 @@ import socket
 import time
 
 import pytest
+from pydantic import SecretStr
 
 from market_pipeline.alerts.capture import CaptureAlerts, stopped_captures
 from market_pipeline.alerts.missing_frames import frames_missing
@@ -41,7 +42,7 @@ def with_a_gap() -> list[Status]:
 class TestCaptureAlerts:
     def test_delivers_without_dagster(self, settings, warehouse, receiver):
         """A gap is with the receiver when the recorder ends, and in the outbox as sent."""
-        with CaptureAlerts(settings, "BINANCE") as alerts:
+        with CaptureAlerts(lambda: settings, "BINANCE") as alerts:
             for look in with_a_gap():
                 alerts.look(look)
         (taken,) = receiver.taken
@@ -55,10 +56,20 @@ class TestCaptureAlerts:
         # The log's line is the daemon's to write.
         assert {"webhook": "sent", "log": "waiting"} == sent
 
+    def test_a_receiver_that_is_replaced(self, settings, receiver):
+        """As with an address that holds a new token: what comes then is sent there."""
+        gone = settings.model_copy(update={"alert_webhook_urls": SecretStr("http://127.0.0.1:1")})
+        given = [gone]
+        with CaptureAlerts(lambda: given[-1], "BINANCE") as alerts:
+            given.append(settings)
+            for look in with_a_gap():
+                alerts.look(look)
+        assert ["firing"] == [each["status"] for each in receiver.taken]
+
     def test_an_outbox_that_cannot_be_used(self, settings, tmp_path, receiver):
         """As on a full disk: the alert is sent all the same, and once."""
         (tmp_path / "data" / "state" / "alerts.sqlite").mkdir(parents=True)
-        with CaptureAlerts(settings, "BINANCE") as alerts:
+        with CaptureAlerts(lambda: settings, "BINANCE") as alerts:
             for look in [*with_a_gap(), Status(GAP[-1] + 2), Status(GAP[-1] + 3)]:
                 alerts.look(look)
         assert ["firing"] == [each["status"] for each in receiver.taken]
@@ -66,7 +77,7 @@ class TestCaptureAlerts:
     def test_without_a_receiver(self, settings, tmp_path):
         """Where only the log would hear of it nothing is written."""
         quiet = settings.model_copy(update={"alert_webhook_urls": None})
-        with CaptureAlerts(quiet, "BINANCE") as alerts:
+        with CaptureAlerts(lambda: quiet, "BINANCE") as alerts:
             for look in with_a_gap():
                 alerts.look(look)
             alerts.ended(OSError("gone"))

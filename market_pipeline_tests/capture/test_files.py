@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import time
@@ -18,6 +19,7 @@ from market_pipeline.capture import files as files_module
 from market_pipeline.capture.files import RecordingFiles, recording_files
 from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.errors import SealError
+from market_pipeline.security.master import ring_of
 from market_pipeline.security.stored import is_sealed, open_stored
 from market_pipeline.sources.recording import read_recording, recover
 from market_pipeline.sources.recording.check import FileState, find_recordings, read_facts
@@ -38,7 +40,7 @@ def put(files: RecordingFiles, entry: Entry) -> None:
 def recorded(settings: Settings, hours: int, payload: bytes = b"{}") -> None:
     """Records a frame at the end of each of the hours before this one, and one now."""
     now_ns = time.time_ns()
-    with recording_files(settings) as files:
+    with recording_files(lambda: settings) as files:
         for hour in range(hours, -1, -1):
             wall_ns = now_ns - hour * 2 * HOUR_NS
             put(files, Entry("BTCUSDT", 0, wall_ns, wall_ns, 1, "depth:BTCUSDT", payload))
@@ -69,7 +71,7 @@ def test_sealed_when_the_hour_is_over(tmp_path, monkeypatch):
     assert [FileState.CLOSED] * 5 == [read_facts(path).state for path in files]
     new = [path for path in files if path not in plain]
     assert [True] * 3 == [is_sealed(path) for path in new]
-    with recording_files(settings):
+    with recording_files(lambda: settings):
         until = time.monotonic() + 30
         while not all(map(is_sealed, plain)) and time.monotonic() < until:
             time.sleep(0.01)
@@ -80,15 +82,31 @@ def test_no_key_no_start(tmp_path, monkeypatch):
     """Who asks for sealed captures and has no key for them records nothing, and is told."""
     use_keys(monkeypatch, tmp_path / "data", seal="captures")
     settings = load_settings(**VENUE)
-    with pytest.raises(SealError, match="keys new captures"), recording_files(settings):
+    with pytest.raises(SealError, match="keys new captures"), recording_files(lambda: settings):
         pass
+
+
+def test_another_master_key(tmp_path, monkeypatch):
+    """What is closed after it took the old one's place is sealed by a key of the new one."""
+    ring = use_keys(monkeypatch, tmp_path / "data", "captures", seal="captures")
+    settings = load_settings(**VENUE)
+    with recording_files(lambda: load_settings(**VENUE)) as files:
+        ring.destroy(ring.active("captures").id)
+        monkeypatch.setenv("PIPELINE_MASTER_KEY", base64.b64encode(bytes(32)).decode())
+        made = ring_of(load_settings()).new("captures")
+        now_ns = time.time_ns()
+        put(files, Entry("BTCUSDT", 0, now_ns, now_ns, 1, "depth:BTCUSDT", b"{}"))
+        files.close()
+    (path,) = found(settings)
+    assert is_sealed(path)
+    assert made.id in path.with_name(f"{path.name}.sealed.keys").read_text()
 
 
 def test_what_cannot_be_sealed_stays_plain(tmp_path, monkeypatch, caplog):
     """A key that is destroyed meanwhile costs nothing of the record, and is reported."""
     ring = use_keys(monkeypatch, tmp_path / "data", "captures", seal="captures")
     settings = load_settings(**VENUE)
-    with recording_files(settings) as files:
+    with recording_files(lambda: settings) as files:
         ring.destroy(ring.active("captures").id)
         now_ns = time.time_ns()
         put(files, Entry("BTCUSDT", 0, now_ns, now_ns, 1, "depth:BTCUSDT", b"{}"))
@@ -209,7 +227,7 @@ def test_what_another_host_left(tmp_path, caplog, monkeypatch):
         other.append([Entry("BTCUSDT", 0, now_ns + at, at, 1, "depth:BTCUSDT", b"later")])
         copy = settings.lake_path / "recording"
         shutil.copytree(tmp_path / "other", copy, dirs_exist_ok=True)
-        with recording_files(settings):
+        with recording_files(lambda: settings):
             pass
     states = [read_facts(each).state for each in found(settings)]
     assert [FileState.RECOVERED, FileState.LEFT_OPEN] == states

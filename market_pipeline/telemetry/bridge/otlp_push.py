@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Final
 
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -56,38 +57,31 @@ class OtlpPush:
 
     Args:
         bridge: Whose sums.
-        settings: With the addresses; without any it does nothing.
+        current: The settings as they are now, with the addresses; without any it does nothing.
     """
 
-    def __init__(self, bridge: Bridge, settings: Settings) -> None:
-        self._bridge = bridge
+    def __init__(self, bridge: Bridge, current: Callable[[], Settings]) -> None:
+        self._bridge, self._current = bridge, current
         self._stop = threading.Event()
         self._failed = False
-        self._exporters = [
-            OTLPMetricExporter(
-                endpoint=f"{without_login(address)}/v1/metrics",
-                headers=collector_headers(settings),
-                timeout=_WAIT_S,
-                session=push_session(settings, address),
-            )
-            for address in addresses_of(settings.otlp_url)
-        ]
-        self._traces = TracePush(settings)
+        self._settings: Settings | None = None
+        self._turn_to_collectors()
         self._thread = threading.Thread(target=self._run, name="otlp", daemon=True)
 
     def start(self) -> None:
         """Pushes at once, and then every half a minute."""
-        if self._exporters:
-            self._thread.start()
+        self._thread.start()
 
     def stop(self) -> None:
         """Pushes once more, and waits for it as long as a push may take."""
         self._stop.set()
-        if self._exporters:
-            self._thread.join(_WAIT_S)
+        self._thread.join(_WAIT_S)
 
     def push(self) -> bool:
         """Pushes what the bridge has now; whether every collector took it."""
+        self._turn_to_collectors()
+        if not self._exporters:
+            return True
         data = sums_of(self._bridge, time.time_ns())
         if not data.resource_metrics:
             return True
@@ -97,6 +91,22 @@ class OtlpPush:
             _LOG.warning("a collector of PIPELINE_OTLP_URL does not take the figures")
         self._failed = failed
         return not failed
+
+    def _turn_to_collectors(self) -> None:
+        """Those that the settings name now, with the credentials of now."""
+        settings = self._current()
+        if settings != self._settings:
+            self._settings = settings
+            self._exporters = [
+                OTLPMetricExporter(
+                    endpoint=f"{without_login(address)}/v1/metrics",
+                    headers=collector_headers(settings),
+                    timeout=_WAIT_S,
+                    session=push_session(settings, address),
+                )
+                for address in addresses_of(settings.otlp_url)
+            ]
+            self._traces = TracePush(settings)
 
     def _run(self) -> None:
         while True:

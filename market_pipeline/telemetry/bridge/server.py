@@ -40,7 +40,7 @@ class BridgeServer:
         health: Says whether the pipeline failed, and what was found, as JSON.
         after_read: Called each time the files were read.
         host: The address to listen at; the settings refuse one of others without a token.
-        token: What whoever asks has to show; None is nothing.
+        token: Says what whoever asks has to show now; None is nothing.
 
     Raises:
         OSError: The address is not of this machine, or the port is not free.
@@ -53,7 +53,7 @@ class BridgeServer:
         health: Callable[[], tuple[bool, bytes]],
         after_read: Callable[[], None] = lambda: None,
         host: str = _HOST,
-        token: str | None = None,
+        token: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._bridge, self._health, self._after_read = bridge, health, after_read
         self._why_not_ready = "the files were not read yet"
@@ -128,7 +128,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = _MOST_CLIENTS
     answer: object = None
-    token: str | None = None
+    token: Callable[[], str | None]
 
     def __init__(self, *where: Any) -> None:
         self._since_s: dict[socket.socket, float] = {}
@@ -177,14 +177,14 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         assert isinstance(self.server, _Server) and callable(self.server.answer)
         self.server.has_asked(self.connection)
-        path = self.path.partition("?")[0]
-        if self.server.token is not None and not self._shows(self.server.token):
+        path, token = self.path.partition("?")[0], self.server.token()
+        if token is not None and not self._shows(token):
             self.send_response(HTTPStatus.UNAUTHORIZED)
             self.send_header("WWW-Authenticate", "Bearer")
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        if self.server.token is None and not self._is_asked_by_own_name():
+        if token is None and not self._is_asked_by_own_name():
             self._send(HTTPStatus.MISDIRECTED_REQUEST, _PLAIN, b"ask for 127.0.0.1 or localhost\n")
             return
         try:

@@ -86,7 +86,7 @@ def test_sums_are_cumulative(folder: Path, collector: Collector):
         otlp_headers="api-key=k3y, x-scope = a",
     )
     bridge = Bridge(folder)
-    push = OtlpPush(bridge, settings)
+    push = OtlpPush(bridge, lambda: settings)
     for rows in (2, 3):
         record(table.PUBLISHED_ROWS, rows, table="books.bbo", venue="SIMULATED")
         record(table.CATALOGUE_DURATION, 0.2)
@@ -129,7 +129,7 @@ def test_a_collector_that_refuses(
     flush()
     bridge = Bridge(folder)
     bridge.update()
-    push = OtlpPush(bridge, settings)
+    push = OtlpPush(bridge, lambda: settings)
     collector.code = 400
     assert [False, False] == [push.push(), push.push()]
     collector.code = 200
@@ -168,7 +168,7 @@ def test_spans_are_pushed(tmp_path: Path, collector: Collector, monkeypatch: pyt
     TracePush(settings).push()
     with file.open("ab") as more:
         more.write(lines[100:].splitlines(keepends=True)[0])
-    bridge = OtlpPush(Bridge(tmp_path / "metrics"), settings)
+    bridge = OtlpPush(Bridge(tmp_path / "metrics"), lambda: settings)
     bridge.start()
     bridge.stop()
 
@@ -246,8 +246,27 @@ def test_a_header_is_a_secret(folder: Path):
         otlp_url="https://127.0.0.1:1",
         otlp_headers=f"x-scope=a, authorization=Basic {value}",
     )
-    OtlpPush(Bridge(folder), settings)
+    OtlpPush(Bridge(folder), lambda: settings)
     assert "sent [secret] there" == scrubbed(f"sent {value} there", guess=False)
+
+
+def test_a_credential_that_is_replaced(folder: Path, collector: Collector):
+    """From then on it is pushed with the new one."""
+    address = f"http://127.0.0.1:{collector.server_port}"
+    settings = [
+        load_settings(data_dir=folder.parent, otlp_url=address, otlp_headers=f"api-key={key}")
+        for key in ("the-new-one", "the-old-one")
+    ]
+    bridge = Bridge(folder)
+    record(table.CATALOGUE_DURATION, 0.2)
+    flush()
+    bridge.update()
+    push = OtlpPush(bridge, lambda: settings[-1])
+    push.push()
+    settings.pop()
+    push.push()
+    keys = [headers["api-key"] for _, headers, _ in collector.taken]
+    assert ["the-old-one", "the-new-one"] == keys
 
 
 def test_an_authority_of_the_settings(
@@ -269,7 +288,7 @@ def test_an_authority_of_the_settings(
                 pushgateway_url=address,
                 telemetry_ca_bundle=trusted.authority,
             )
-            assert OtlpPush(bridge, settings).push() is (trusted is made)
+            assert OtlpPush(bridge, lambda now=settings: now).push() is (trusted is made)
             traced(folder.parent, str(uuid4()), "bars")
             TracePush(settings).push()
             push_last_run(settings, "bars", {table.STEP_EXIT: 0})

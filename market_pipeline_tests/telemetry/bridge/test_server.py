@@ -128,9 +128,11 @@ def test_the_health(server: str):
 
 
 def test_with_a_token(folder: Path):
-    """Who does not show it is refused at every path, and learns nothing; who does is answered."""
-    stop = threading.Event()
-    server = BridgeServer(Bridge(folder), 0, lambda: (False, b"{}"), token="a-token-of-letters")
+    """Who does not show it is refused at every path, and learns nothing; who does is answered, also
+    by one that took its place meanwhile.
+    """
+    stop, tokens = threading.Event(), ["a-token-of-letters"]
+    server = BridgeServer(Bridge(folder), 0, lambda: (False, b"{}"), token=lambda: tokens[-1])
     thread = threading.Thread(target=server.run, args=(stop, 0.1))
     thread.start()
 
@@ -144,6 +146,9 @@ def test_with_a_token(folder: Path):
         assert [200, 200, 404] == [
             status(path, **shown) for path in ("/metrics", "/livez", "/other")
         ]
+        tokens.append("its-successor")
+        assert 401 == status("/livez", **shown)
+        assert 200 == status("/livez", Authorization="Bearer its-successor")
     finally:
         stop.set()
         thread.join()
