@@ -10,6 +10,7 @@ import pytest
 from market_pipeline.errors import PublishError, WarehouseBusyError
 from market_pipeline.memory import allocated_bytes
 from market_pipeline.warehouse import working
+from market_pipeline.warehouse.file_views import text
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.locks import holding
 from market_pipeline.warehouse.tables import Column
@@ -49,6 +50,25 @@ def test_a_row_takes_the_memory_of_few():
 
     assert [(1, 100)] * 10 == [frame.shape for frame in kept]
     assert taken < 20e6
+
+
+def test_a_file_of_an_older_form_is_written_on(warehouse: Warehouse):
+    """A working database that DuckDB made for readers before 1.0 keeps its rows and gets new."""
+    replace_rows(warehouse, REPORT, DAY, None, report(BOTH, 1))
+    path = warehouse.working_database
+    new, old = path.with_name("new"), path.with_name("old")
+    path.rename(new)
+    with duckdb.connect() as connection:
+        connection.execute(f"ATTACH {text(str(new))} AS new")
+        connection.execute(f"ATTACH {text(str(old))} AS old (STORAGE_VERSION 'v1.0.0')")
+        connection.execute("COPY FROM DATABASE new TO old")
+        forms = connection.execute("SELECT tags['storage_version'] FROM duckdb_databases()")
+        assert {("v1.0.0+",), ("v1.4.0+",)} < set(forms.fetchall())
+    old.rename(path)
+
+    replace_rows(warehouse, REPORT, NEXT_DAY, None, report([PERP], 2, NEXT_DAY))
+
+    assert 3 == len(runs(warehouse))
 
 
 def runs(warehouse: Warehouse, **where) -> list[tuple[str, str, int]]:
