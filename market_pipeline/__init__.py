@@ -16,14 +16,19 @@ if TYPE_CHECKING:
     from market_pipeline.notebook.events import events
     from market_pipeline.notebook.instant import book_at, books_at
     from market_pipeline.notebook.loaders import (
-        load_bars,
         load_bbo,
         load_depth,
         load_funding,
-        load_information_bars,
-        load_metrics,
+        load_intervals,
         load_open_interest,
         load_trades,
+    )
+    from market_pipeline.notebook.metric_loaders import (
+        load_bars,
+        load_checkpoint_depth,
+        load_daily,
+        load_information_bars,
+        load_metrics,
     )
     from market_pipeline.notebook.rebuild import rebuild
     from market_pipeline.notebook.rebuilt import RebuiltBook
@@ -54,9 +59,12 @@ __all__ = [
     "events",
     "load_bars",
     "load_bbo",
+    "load_checkpoint_depth",
+    "load_daily",
     "load_depth",
     "load_funding",
     "load_information_bars",
+    "load_intervals",
     "load_metrics",
     "load_open_interest",
     "load_trades",
@@ -81,12 +89,15 @@ _IMPORTED_WHEN_USED = {
     "books_at": "market_pipeline.notebook.instant",
     "compare": "market_pipeline.notebook.compared",
     "events": "market_pipeline.notebook.events",
-    "load_bars": "market_pipeline.notebook.loaders",
+    "load_bars": "market_pipeline.notebook.metric_loaders",
     "load_bbo": "market_pipeline.notebook.loaders",
+    "load_checkpoint_depth": "market_pipeline.notebook.metric_loaders",
+    "load_daily": "market_pipeline.notebook.metric_loaders",
     "load_depth": "market_pipeline.notebook.loaders",
     "load_funding": "market_pipeline.notebook.loaders",
-    "load_information_bars": "market_pipeline.notebook.loaders",
-    "load_metrics": "market_pipeline.notebook.loaders",
+    "load_information_bars": "market_pipeline.notebook.metric_loaders",
+    "load_intervals": "market_pipeline.notebook.loaders",
+    "load_metrics": "market_pipeline.notebook.metric_loaders",
     "load_open_interest": "market_pipeline.notebook.loaders",
     "load_trades": "market_pipeline.notebook.loaders",
     "plot_book": "market_pipeline.plots.ladder",

@@ -8,9 +8,10 @@ from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.books.state import DEPTH_LEVELS
 from market_pipeline.books.tables import BBO, BOOK_TRADES, DEPTH, INTERVALS, MARKET_EVENTS
 from market_pipeline.metrics.book_batches import NO_TIME
+from market_pipeline.metrics.checkpoint_depth import CHECKPOINT_DEPTH
 from market_pipeline.metrics.contract_states import BOOK_FUNDING, BOOK_OPEN_INTEREST
-from market_pipeline.metrics.tables import BARS, BOOK_METRICS, INFORMATION_BARS
-from market_pipeline.warehouse.tables import Macro, Table
+from market_pipeline.metrics.tables import BARS, BOOK_METRICS, DAILY_METRICS, INFORMATION_BARS
+from market_pipeline.warehouse.tables import Macro, Table, View
 
 __all__ = ["MACROS"]
 
@@ -22,7 +23,7 @@ _VENUE, _SYMBOL = "split_part(id, ':', 1)", "substr(id, strpos(id, ':') + 1)"
 
 
 def _loader(
-    name: str, table: Table, parameters: Sequence[str] = (), condition: str = "true"
+    name: str, table: Table | View, parameters: Sequence[str] = (), condition: str = "true"
 ) -> Macro:
     """The rows of instruments and days as `notebook.loaders` gives them, with further choices."""
     # As a join of two columns it leaves out the files of other instruments unread.
@@ -198,6 +199,9 @@ _LOAD_INFORMATION_BARS = _loader(
 )
 MACROS: tuple[Macro, ...] = (
     *(_LOAD_BBO, _LOAD_DEPTH, _LOAD_TRADES, _LOAD_BARS, _LOAD_METRICS, _LOAD_INFORMATION_BARS),
+    _loader("load_daily", DAILY_METRICS),
+    _loader("load_checkpoint_depth", CHECKPOINT_DEPTH),
+    _loader("load_intervals", INTERVALS),
     _loader("load_funding", BOOK_FUNDING),
     _loader("load_open_interest", BOOK_OPEN_INTEREST),
     _loader("events", MARKET_EVENTS),

@@ -266,7 +266,7 @@ def _compared_klines(exchange: str, symbol: str, files: list[Path]) -> dict[str,
     from market_pipeline.config.instruments import load_instruments
     from market_pipeline.config.settings import load_settings
     from market_pipeline.errors import MissingDataError
-    from market_pipeline.notebook.loaders import load_bars
+    from market_pipeline.notebook.metric_loaders import load_bars
 
     klines = recorded_klines(files, exchange, _passed_over)
     bars = None

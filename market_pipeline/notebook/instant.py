@@ -21,7 +21,8 @@ from market_pipeline.metrics.book_batches import with_book_in_force, with_sound_
 from market_pipeline.notebook.book import Book
 from market_pipeline.notebook.from_checkpoint import PublishedRow, replayed
 from market_pipeline.notebook.loaders import load_bbo
-from market_pipeline.notebook.times import day_of, nanoseconds_of
+from market_pipeline.notebook.published import refuse_no_depth
+from market_pipeline.notebook.times import day_of, nanoseconds_of, refuse_one_time
 from market_pipeline.quality.intervals import running_time_ns
 from market_pipeline.stages.published_rows import in_batches
 
@@ -63,7 +64,7 @@ def book_at(
     Raises:
         MissingDataError: That day is not published, no message came before the instant, or the raw
             deltas are not in the lake any more.
-        DomainError: The time cannot be read, or has no zone.
+        DomainError: The time cannot be read, or has no zone; the depth is no number of levels.
         CheckpointError: The checkpoint is damaged, or it does not lead to the published row.
         LakeFileError: A raw file cannot be read, or changed since it was registered.
         SettingsError: The settings are not usable.
@@ -93,10 +94,13 @@ def books_at(
         one before is made once.
 
     Raises:
-        DomainError: A time cannot be read, has no zone, or is before the one that it follows.
+        DomainError: A time cannot be read, has no zone, or is before the one that it follows; the
+            depth is no number of levels.
         MissingDataError, CheckpointError, LakeFileError, SettingsError: As `book_at`.
     """
     settings = load_settings() if data_dir is None else load_settings(data_dir=data_dir)
+    refuse_no_depth(depth)
+    refuse_one_time("times", times)
     asked_ns = [nanoseconds_of(time) for time in times]
     for before, after in pairwise(asked_ns):
         if after < before:

@@ -1,42 +1,27 @@
-"""`load_bbo`, `load_trades`, `load_metrics` and so on: what is published of some days, lazily."""
+"""`load_bbo`, `load_trades` and so on: what is published of the books of some days, lazily."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import Literal
 
 import polars as pl
 
 from market_pipeline.books.flags import INVALIDATING
 from market_pipeline.books.state import DEPTH_LEVELS
-from market_pipeline.books.tables import BBO, BOOK_TRADES, DEPTH
-from market_pipeline.errors import DomainError
+from market_pipeline.books.tables import BBO, BOOK_TRADES, DEPTH, INTERVALS
 from market_pipeline.metrics.contract_states import BOOK_FUNDING, BOOK_OPEN_INTEREST
-from market_pipeline.metrics.tables import BARS, BOOK_METRICS, INFORMATION_BARS
-from market_pipeline.notebook.published import (
-    Missing,
-    Times,
-    published_days,
-    refuse_other,
-    refuse_unknown,
-    with_times,
-)
-from market_pipeline.warehouse.tables import Table
+from market_pipeline.notebook.published import Missing, Times, chosen, loaded
 
 __all__ = [
-    "load_bars",
     "load_bbo",
     "load_depth",
     "load_funding",
-    "load_information_bars",
-    "load_metrics",
+    "load_intervals",
     "load_open_interest",
     "load_trades",
 ]
-
-Kind = Literal["tick", "volume", "value"]
 
 
 def load_bbo(
@@ -80,8 +65,8 @@ def load_bbo(
             none of its values.
         SettingsError: No folder is given and the settings are not usable.
     """
-    rows = _load(BBO, instruments, start, end, columns, data_dir, missing)
-    return _chosen(_valid(rows, valid_only), columns, times)
+    rows = loaded(BBO, instruments, start, end, columns, data_dir, missing)
+    return chosen(_valid(rows, valid_only), columns, times)
 
 
 def load_depth(
@@ -110,7 +95,7 @@ def load_depth(
     Raises:
         MissingDataError, SchemaError, DomainError, SettingsError: As `load_bbo`.
     """
-    rows = _valid(_load(DEPTH, instruments, start, end, columns, data_dir, missing), valid_only)
+    rows = _valid(loaded(DEPTH, instruments, start, end, columns, data_dir, missing), valid_only)
     if confirmed_only:
         rows = rows.with_columns(
             pl.when(pl.col(f"{side}_levels_confirmed") > level)
@@ -120,7 +105,7 @@ def load_depth(
             for level in range(DEPTH_LEVELS)
             for part in ("price", "size", "price_ticks", "size_lots")
         )
-    return _chosen(rows, columns, times)
+    return chosen(rows, columns, times)
 
 
 def load_trades(
@@ -148,106 +133,36 @@ def load_trades(
     Raises:
         MissingDataError, SchemaError, DomainError, SettingsError: As `load_bbo`.
     """
-    rows = _load(BOOK_TRADES, instruments, start, end, columns, data_dir, missing)
-    return _chosen(_valid(rows, valid_only), columns, times)
+    rows = loaded(BOOK_TRADES, instruments, start, end, columns, data_dir, missing)
+    return chosen(_valid(rows, valid_only), columns, times)
 
 
-def load_bars(
+def load_intervals(
     instruments: str | Sequence[str],
     start: date | str,
     end: date | str | None = None,
     *,
-    width_seconds: int | None = None,
-    columns: Sequence[str] | None = None,
-    data_dir: Path | str | None = None,
-    missing: Missing = "error",
-) -> pl.LazyFrame:
-    """The bars of every interval, with or without a trade, as published in `metrics.bars`.
-
-    Rows come by instrument as they are given, by day, in a day by width, and of a width by time.
-    Each says in `valid_share` how much of it the book was valid; mid and spread are of that time.
-
-    Args:
-        instruments, start, end, data_dir, missing: As for `load_bbo`.
-        width_seconds: Only bars of this width; by default of all widths (`PIPELINE_BAR_SECONDS`).
-        columns: Only these columns; by default all, see `metrics.bars` in docs/sql.md. Prices are
-            null without a trade, mid and spread without valid time, volumes without a trades file.
-
-    Raises:
-        MissingDataError, SchemaError, DomainError, SettingsError: As `load_bbo`. `DomainError` also
-            if no day has bars of that width.
-    """
-    rows = _load(BARS, instruments, start, end, columns, data_dir, missing)
-    rows = _of_width(rows, BARS, "width_seconds", width_seconds)
-    return _chosen(rows, columns, "ns")
-
-
-def load_metrics(
-    instruments: str | Sequence[str],
-    start: date | str,
-    end: date | str | None = None,
-    *,
-    interval_seconds: int | None = None,
-    columns: Sequence[str] | None = None,
-    data_dir: Path | str | None = None,
-    missing: Missing = "error",
-) -> pl.LazyFrame:
-    """The figures of every interval, as published in `metrics.book_metrics`.
-
-    Rows come by instrument as they are given, by day, in a day by width, and of a width by time.
-    All are of valid time only, and each says in `valid_seconds` how much of that there was.
-
-    Args:
-        instruments, start, end, data_dir, missing: As for `load_bbo`.
-        interval_seconds: Only intervals of this width; by default of all widths
-            (`PIPELINE_METRICS_SECONDS`).
-        columns: Only these columns; by default all, see `metrics.book_metrics` in docs/sql.md,
-            which says of each why it may be null, and docs/metrics.md, which has the formulas.
-
-    Raises:
-        MissingDataError, SchemaError, DomainError, SettingsError: As `load_bbo`. `DomainError` also
-            if no day has intervals of that width.
-    """
-    rows = _load(BOOK_METRICS, instruments, start, end, columns, data_dir, missing)
-    rows = _of_width(rows, BOOK_METRICS, "interval_seconds", interval_seconds)
-    return _chosen(rows, columns, "ns")
-
-
-def load_information_bars(
-    instruments: str | Sequence[str],
-    start: date | str,
-    end: date | str | None = None,
-    *,
-    kind: Kind | None = None,
-    step: float | None = None,
     times: Times = "ns",
     columns: Sequence[str] | None = None,
     data_dir: Path | str | None = None,
     missing: Missing = "error",
 ) -> pl.LazyFrame:
-    """The bars of equal activity, as published in `metrics.information_bars`.
+    """From when to when the book was not to be trusted, or was repaired, from `books.intervals`.
 
-    Rows come by instrument as they are given, by day, in a day by kind and step, and of these in
-    order. Whether the book was valid has no part in them.
+    Rows come by instrument as they are given, by day, and in a day by where they begin. A day with
+    nothing to say of it has none.
 
     Args:
         instruments, start, end, data_dir, missing: As for `load_bbo`.
-        kind: Only bars that count this; by default of all kinds that the instruments ask for.
-        step: Only bars with so much of it, as configured; by default of all steps.
-        times: As for `load_bbo`: "datetime" makes `first`, `last` and `known` of `first_ns`,
-            `last_ns` and `known_ns`.
-        columns: Only these columns; by default all, see `metrics.information_bars` in docs/sql.md.
+        times: As for `load_bbo`: "datetime" makes `start` and `end` of `start_ns` and `end_ns`.
+        columns: Only these columns; by default all, see `books.intervals` in docs/sql.md, and
+            docs/intervals.md, which says what each cause means.
 
     Raises:
         MissingDataError, SchemaError, DomainError, SettingsError: As `load_bbo`.
     """
-    rows = _load(INFORMATION_BARS, instruments, start, end, columns, data_dir, missing)
-    if kind is not None:
-        refuse_other("kind", kind, Kind)
-        rows = rows.filter(pl.col("kind") == kind)
-    if step is not None:
-        rows = rows.filter(pl.col("step") == step)
-    return _chosen(rows, columns, times)
+    rows = loaded(INTERVALS, instruments, start, end, columns, data_dir, missing)
+    return chosen(rows, columns, times)
 
 
 def load_funding(
@@ -274,8 +189,8 @@ def load_funding(
     Raises:
         MissingDataError, SchemaError, DomainError, SettingsError: As `load_bbo`.
     """
-    rows = _load(BOOK_FUNDING, instruments, start, end, columns, data_dir, missing)
-    return _chosen(rows, columns, times)
+    rows = loaded(BOOK_FUNDING, instruments, start, end, columns, data_dir, missing)
+    return chosen(rows, columns, times)
 
 
 def load_open_interest(
@@ -297,53 +212,9 @@ def load_open_interest(
     Raises:
         MissingDataError, SchemaError, DomainError, SettingsError: As `load_bbo`.
     """
-    rows = _load(BOOK_OPEN_INTEREST, instruments, start, end, columns, data_dir, missing)
-    return _chosen(rows, columns, times)
-
-
-def _load(
-    table: Table,
-    instruments: str | Sequence[str],
-    start: date | str,
-    end: date | str | None,
-    columns: Sequence[str] | None,
-    data_dir: Path | str | None,
-    missing: Missing,
-) -> pl.LazyFrame:
-    """All columns of the rows; what is asked for and not there is refused."""
-    refuse_unknown(table, columns)
-    found = published_days(table, instruments, start, end, data_dir, missing)
-    # With a day named only its file is opened; a range opens the footers of the instrument's files.
-    day = found.days[0] if len(found.days) == 1 else None
-    rows = pl.concat(found.rows(each, day) for each in found.instruments)
-    # Behind a filter, who takes a part of the rows would read all before it.
-    return rows if day else rows.filter(pl.col("dt").is_between(found.days[0], found.days[-1]))
-
-
-def _of_width(rows: pl.LazyFrame, table: Table, column: str, seconds: int | None) -> pl.LazyFrame:
-    """The rows of one width; one that no day has is refused, as nothing at all would pass for it.
-
-    To find the first row of a width takes a row group.
-    """
-    if seconds is None:
-        return rows
-    chosen = rows.filter(pl.col(column) == seconds)
-    if chosen.select(column).head(1).collect().is_empty():
-        widths = rows.select(pl.col(column).unique().sort()).collect().to_series()
-        raise DomainError(
-            f"{table.sql_name} has no rows of this width in those days",
-            next_step="Give one of its widths, or add yours to the settings (PIPELINE_BAR_SECONDS, "
-            "PIPELINE_METRICS_SECONDS) and run the days again.",
-            column=column,
-            expected=" or ".join(map(str, widths)),
-            found=str(seconds),
-        )
-    return chosen
+    rows = loaded(BOOK_OPEN_INTEREST, instruments, start, end, columns, data_dir, missing)
+    return chosen(rows, columns, times)
 
 
 def _valid(rows: pl.LazyFrame, valid_only: bool) -> pl.LazyFrame:
     return rows.filter(pl.col("flags") & int(INVALIDATING) == 0) if valid_only else rows
-
-
-def _chosen(rows: pl.LazyFrame, columns: Sequence[str] | None, times: Times) -> pl.LazyFrame:
-    return with_times(rows if columns is None else rows.select(columns), times)

@@ -17,8 +17,8 @@ from market_pipeline.books.player import OnMessage, Player, Start
 from market_pipeline.books.replay import Replayed
 from market_pipeline.books.walk import export_side, write_levels
 from market_pipeline.config.settings import Settings, load_settings
-from market_pipeline.errors import DomainError
 from market_pipeline.notebook.from_checkpoint import days_between
+from market_pipeline.notebook.published import instrument_ids, refuse_no_depth
 from market_pipeline.notebook.times import span_of
 from market_pipeline.stages.rebuild.replay import DayReplay
 
@@ -155,22 +155,15 @@ def replay(
         MissingDataError: A day of the range is not published, was published from snapshots only, or
             its raw files are not in the lake any more.
         DomainError: A time cannot be read, has no zone, the end is before the start, or the depth
-            is below 0.
+            is no whole number of 0 or more.
         CheckpointError: A checkpoint is damaged, or a message is not the published one.
         LakeFileError: A raw file cannot be read, or changed since it was registered.
         SettingsError: The settings are not usable.
     """
     settings = load_settings() if data_dir is None else load_settings(data_dir=data_dir)
-    ids = [instruments] if isinstance(instruments, str) else list(instruments)
+    ids = instrument_ids(instruments)
     from_ns, until_ns = span_of(start, end)
-    if depth is not None and depth < 0:
-        raise DomainError(
-            "`depth` is no number of levels",
-            next_step="Give how many levels a side are wanted, or None for all.",
-            column="depth",
-            expected="0 or more",
-            found=str(depth),
-        )
+    refuse_no_depth(depth)
     sources = [_days(each, from_ns, until_ns, settings, changes=changes) for each in ids]
     if on_message is not None:
         Player(sources, on_message, state, from_ns, until_ns, shows_changes=changes).play()

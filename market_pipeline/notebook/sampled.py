@@ -23,7 +23,7 @@ from market_pipeline.notebook.published import (
     published_days,
     with_times,
 )
-from market_pipeline.notebook.times import nanoseconds_of
+from market_pipeline.notebook.times import nanoseconds_of, refuse_one_time
 from market_pipeline.quality.intervals import IntArray, running_time_ns
 from market_pipeline.stages.metrics.trades import unknown_spans
 from market_pipeline.stages.published_rows import in_batches
@@ -120,18 +120,13 @@ def depth_matrix(
         `price_ticks` (int64, the lowest price of the cell), `price`, `size` (float64, the sum).
 
     Raises:
-        DomainError: `every_seconds` or `step_ticks` is not above 0.
+        DomainError: `every_seconds` is not above 0, or `step_ticks` not a whole number above 0.
         MissingDataError, SettingsError: As `load_bbo`.
     """
-    every_ns = round(every_seconds * _NS_PER_SECOND)
-    if min(every_ns, step_ticks) < 1:
-        raise DomainError(
-            "`every_seconds` or `step_ticks` is too small",
-            next_step="Give an interval of a nanosecond and a step of a tick at least.",
-            column="every_seconds" if every_ns < 1 else "step_ticks",
-            expected="more than 0",
-            found=str(every_seconds if every_ns < 1 else step_ticks),
-        )
+    every_ns = _step("every_seconds", every_seconds * _NS_PER_SECOND, every_seconds)
+    step = _step("step_ticks", step_ticks, step_ticks)
+    if step != step_ticks:  # of part of a tick, prices would be wrong
+        raise _no_step("step_ticks", step_ticks)
     rows = load_depth(
         instruments,
         start,
@@ -141,7 +136,24 @@ def depth_matrix(
         data_dir=data_dir,
         missing=missing,
     )
-    return with_times(_cells(rows, every_ns, step_ticks), times)
+    return with_times(_cells(rows, every_ns, step), times)
+
+
+def _step(name: str, step: float, given: float) -> int:
+    """A step in whole units."""
+    if not 1 <= step < 2**63:
+        raise _no_step(name, given)
+    return round(step)
+
+
+def _no_step(name: str, given: float) -> DomainError:
+    return DomainError(
+        f"`{name}` is no step",
+        next_step="Give an interval of a nanosecond and a step of a whole tick at least.",
+        column=name,
+        expected="seconds above 0" if name == "every_seconds" else "a whole number above 0",
+        found=str(given),
+    )
 
 
 def _cells(rows: pl.LazyFrame, every_ns: int, step_ticks: int) -> pl.LazyFrame:
@@ -287,12 +299,17 @@ def _marked(
 
 def _nanoseconds(at: Sequence[datetime | str | int] | pl.Series | IntArray) -> IntArray:
     """Times as ns since the epoch, UTC; shape (n,), int64, n above 0."""
+    refuse_one_time("at", at)
+    if isinstance(at, pl.Series) and at.null_count():
+        raise _unusable("A time is null", "a time in each row")
     if isinstance(at, pl.Series) and isinstance(at.dtype, pl.Datetime) and at.dtype.time_zone:
         at = at.dt.epoch("ns")
     if isinstance(at, pl.Series) and at.dtype.is_integer():
         at = at.to_numpy()
     if isinstance(at, np.ndarray) and at.dtype.kind in "iu":
         values = at.astype(np.int64)
+        if at.ndim != 1 or (at > np.iinfo(np.int64).max).any():
+            raise _unusable("The times are no list", "one dimension, below 2^63 ns")
     else:
         try:
             values = np.array([nanoseconds_of(each) for each in at], np.int64)

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from market_pipeline.errors import DomainError
 
-__all__ = ["day_of", "nanoseconds_of", "span_of", "utc_day"]
+__all__ = ["day_of", "nanoseconds_of", "refuse_one_time", "span_of", "utc_day"]
 
 _NS_PER_SECOND = 1_000_000_000
 _ISO = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?)(?:[.,](\d{1,9}))?(Z|[+-]\d\d:?\d\d)")
@@ -90,6 +90,24 @@ def nanoseconds_of(time: datetime | str | int) -> int:
         return operator.index(time)
     except TypeError:
         raise _no_instant(time) from None
+
+
+def refuse_one_time(name: str, times: object) -> None:
+    """Refuses one time where many are expected; `name` is that of the argument.
+
+    A text would be read letter by letter.
+
+    Raises:
+        DomainError: It is one.
+    """
+    if isinstance(times, (str, int, datetime)):
+        raise DomainError(
+            f"`{name}` is one time",
+            next_step="Put it into a list.",
+            column=name,
+            expected="a list of times",
+            found=repr(times),
+        )
 
 
 def _ns_of(time: datetime) -> int:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import polars as pl
 import pytest
 
@@ -77,22 +79,16 @@ def test_from_an_instant(market: Market):
     assert touches(market.published("book_bbo", QUIET))[at:] == seen
 
 
-def test_two_instruments(market: Market):
-    """Events of two come by time, of equal times as the instruments are given."""
-    ids = [market.instrument.id] * 2
-    both = pl.DataFrame(events(ids, *TWO_DAYS, data_dir=market.data_dir).read_all())
-    one = frame(market, *TWO_DAYS)
-    assert 2 * one.height == both.height
-    keys = [name for name in one.columns if name not in ("exchange", "symbol")]
-    assert (
-        one.group_by(keys)
-        .len()
-        .sort(keys)
-        .with_columns(pl.col("len") * 2)
-        .equals(both.group_by(keys).len().sort(keys))
-    )
-    clock = both.filter(pl.col("kind") != "trade", pl.col("dt") == NEXT)["message"]
-    assert clock.is_sorted()
+def test_lie_where_the_user_says(market: Market, tmp_path: Path, monkeypatch):
+    """A day's trades lie in the data folder or the one that is named, not in the system's."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    ask = market.instrument.id, *FAULTS
+    in_data = events(*ask, data_dir=market.data_dir).read_all()
+    named = events(*ask, data_dir=market.data_dir, scratch_dir=tmp_path).read_all()
+    assert (True, True) == (in_data.num_rows > 4_000, named.equals(in_data))
+    elsewhere = events(*ask, data_dir=market.data_dir, scratch_dir=tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match="none"):
+        elsewhere.read_all()
 
 
 def test_a_missing_day(market: Market):

@@ -317,6 +317,14 @@ class TestBooksAt:
         """No instants have no books."""
         assert [] == list(books_at(market.instrument.id, [], data_dir=market.data_dir))
 
+    def test_one_time_or_no_depth(self, market: Market):
+        """One time is no list of them, and a depth below 0 would leave out the last levels."""
+        ask = partial(books_at, market.instrument.id, data_dir=market.data_dir)
+        with pytest.raises(DomainError, match="`times` is one time"):
+            ask("2025-03-05T12:00:00Z")
+        with pytest.raises(DomainError, match="no number of levels"):
+            ask(["2025-03-05T12:00:00Z"], depth=-1)
+
     def test_order(self, market: Market):
         """Instants that do not ascend are refused at once."""
         with pytest.raises(DomainError, match="do not ascend"):

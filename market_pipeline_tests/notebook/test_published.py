@@ -15,12 +15,16 @@ from market_pipeline import (
     events,
     load_bars,
     load_bbo,
+    load_checkpoint_depth,
+    load_daily,
     load_depth,
     load_funding,
     load_information_bars,
+    load_intervals,
     load_metrics,
     load_open_interest,
     load_trades,
+    replay,
 )
 from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.errors import DomainError, MissingDataError, SchemaError
@@ -41,6 +45,7 @@ class TestLoad:
             (load_information_bars, "information_bars"),
             (load_funding, "funding"),
             (load_open_interest, "open_interest"),
+            (load_intervals, "book_intervals"),
         ],
     )
     def test_one_day(self, market: Market, load, asset):
@@ -52,6 +57,25 @@ class TestLoad:
             published = market.published(asset)
             assert not published.is_empty()
             assert published.equals(rows.collect())
+
+    @pytest.mark.parametrize(
+        ("load", "table"),
+        [(load_daily, "metrics.daily"), (load_checkpoint_depth, "metrics.checkpoint_depth")],
+    )
+    def test_what_the_catalogue_has(self, market: Market, load, table):
+        """Of a small table and of a view the rows are those of the catalogue, day after day."""
+        id_, asked = market.instrument.id, {"data_dir": market.data_dir}
+        with connect(market.data_dir) as connection:
+            published = connection.sql(f"FROM {table} ORDER BY dt").pl()
+        rows = load([id_, id_], FAULTY, NEXT, missing="skip", **asked).collect()
+        assert [FAULTY, QUIET, NEXT] == rows["dt"].unique(maintain_order=True).to_list()
+        assert_frame_equal(published, rows, check_row_order=load is load_daily)
+        of_day = load(id_, QUIET, columns="dt", **asked).collect()
+        assert [(QUIET,)] * published.filter(dt=QUIET).height == of_day.rows()
+        with pytest.raises(MissingDataError, match="no 2025-03-04"):
+            load(id_, FAULTY, QUIET, **asked)
+        with pytest.raises(SchemaError, match="did you mean dt"):
+            load(id_, FAULTY, columns=["dtt"], **asked)
 
     def test_a_range(self, market: Market):
         """Both ends are included; days come in order; absent days only on request."""
@@ -82,7 +106,7 @@ class TestLoad:
             market.instrument.id,
             FAULTY,
             data_dir=market.data_dir,
-            columns=["ask_price", "ts_receipt_ns"],
+            columns=["ask_price", "ts_receipt_ns", "ask_price"],
         ).collect()
         published = market.published("book_bbo")
         flags = published["flags"].to_numpy()
@@ -106,10 +130,36 @@ class TestLoad:
         in_ns = market.published("book_bbo", QUIET)["ts_receipt_ns"]
         assert in_ns.to_list() == rows["ts_receipt"].dt.epoch("ns").to_list()
 
-    def test_no_instrument(self, market: Market):
-        """An empty list of instruments is refused and is no empty frame."""
-        with pytest.raises(DomainError, match="No instrument is asked for"):
-            load_bbo([], QUIET, data_dir=market.data_dir)
+    @pytest.mark.parametrize(
+        ("load", "column", "name"),
+        [
+            (load_bars, "bar_start", "bar_start"),
+            (load_metrics, "interval_start", "interval_start"),
+            (load_intervals, "start_ns", "start"),
+            (load_checkpoint_depth, "ts_receipt_ns", "ts_receipt"),
+        ],
+    )
+    def test_times_of_one_type(self, market: Market, load, column: str, name: str):
+        """Datetimes of all tables join with one another, also where the table has some itself."""
+        asked = {"data_dir": market.data_dir, "columns": [column]}
+        times = load(market.instrument.id, FAULTY, times="datetime", **asked).collect()[name]
+        given = load(market.instrument.id, FAULTY, **asked).collect()[column]
+        assert pl.Datetime("ns", "UTC") == times.dtype
+        in_ns = given if given.dtype == pl.Int64 else given.dt.epoch("ns")
+        assert in_ns.to_list() == times.dt.epoch("ns").to_list()
+
+    @pytest.mark.parametrize("none", [[], None, ["SIMULATED:BTC-USDT-PERP", None]], ids=str)
+    def test_no_instrument(self, market: Market, none):
+        """An empty list of instruments is refused and is no empty frame, and so is no id."""
+        span = (f"{QUIET}T00:00:00Z", f"{NEXT}T00:00:00Z")
+        for ask, when in (
+            (load_bbo, [QUIET]),
+            (load_daily, [QUIET]),
+            (events, span),
+            (replay, span),
+        ):
+            with pytest.raises(DomainError, match="No instrument is asked for"):
+                ask(none, *when, data_dir=market.data_dir)
 
     @pytest.mark.parametrize(
         ("argument", "value"), [("missing", "skp"), ("times", "date"), ("kind", "volum")]
@@ -172,9 +222,10 @@ class TestLoad:
 
     def test_an_empty_folder(self, tmp_path: Path):
         """Where nothing is published the folder is named, and nothing is made there."""
-        with pytest.raises(MissingDataError) as caught:
-            load_bbo("BINANCE:BTC-USDT", FAULTY, data_dir=tmp_path / "none")
-        assert str(tmp_path / "none") == caught.value.file
+        for load in (load_bbo, load_daily):
+            with pytest.raises(MissingDataError) as caught:
+                load("BINANCE:BTC-USDT", FAULTY, data_dir=tmp_path / "none")
+            assert str(tmp_path / "none") == caught.value.file
         assert [] == list(tmp_path.iterdir())
 
     @pytest.mark.parametrize(
@@ -197,6 +248,12 @@ class TestLoad:
 
         assert width == refused.value.column
 
+    @pytest.mark.parametrize("asked", [{"kind": "volume"}, {"step": 7}], ids=str)
+    def test_bars_that_no_day_has(self, market: Market, asked):
+        """A kind or a step that no bar of those days is of is refused with those that there are."""
+        with pytest.raises(DomainError, match="expected=tick 50 or tick 1000"):
+            load_information_bars(market.instrument.id, QUIET, **asked, data_dir=market.data_dir)
+
     def test_the_end_before_the_start(self):
         """A range that ends before it starts is refused."""
         with pytest.raises(DomainError, match="before the start"):
@@ -204,17 +261,24 @@ class TestLoad:
 
 
 class TestMacros:
-    @pytest.mark.parametrize("load", [load_bbo, load_depth, load_trades, load_bars, load_metrics])
+    @pytest.mark.parametrize(
+        "load",
+        [
+            *(load_bbo, load_depth, load_trades, load_bars, load_metrics, load_information_bars),
+            *(load_daily, load_checkpoint_depth, load_intervals, load_funding, load_open_interest),
+        ],
+    )
     @pytest.mark.parametrize("days", [(FAULTY,), (QUIET, NEXT)])
     def test_are_the_loaders(self, market: Market, load, days):
         """In SQL a macro of the loader's name has its rows, for an id as for a list of ids."""
         id_ = market.instrument.id
         expected = load(id_, *days, data_dir=market.data_dir).collect()
+        assert not expected.is_empty()
         last = f", last_day := '{days[-1]}'" if days[1:] else ""
         with connect(market.data_dir) as connection:
             for ids in (f"'{id_}'", f"['{id_}', 'SIMULATED:NONE']"):
                 rows = connection.sql(f"FROM {load.__name__}({ids}, DATE '{days[0]}'{last})").pl()
-                assert expected.sort(pl.all()).equals(rows.sort(pl.all()))
+                assert_frame_equal(expected, rows, check_row_order=False)
 
     def test_take_their_choice(self, market: Market):
         """Rows that are not valid come on request, and bars of one width."""

@@ -86,13 +86,6 @@ class TestReplay:
         found = replay(market.instrument.id, start, end, depth=1, data_dir=market.data_dir)
         assert rows[900:1_300] == [touch(message) for message in found]
 
-    def test_two_instruments(self, market: Market):
-        """Messages of two come in order of time, of equal times as the instruments are given."""
-        ids = [market.instrument.id] * 2
-        found = list(replay(ids, *ALL, depth=1, data_dir=market.data_dir))
-        rows = published(market, QUIET, NEXT)
-        assert [row for row in rows for _ in range(2)] == [touch(message) for message in found]
-
     def test_a_callback(self, market: Market):
         """A compiled callback is shown every message, and ends the replay when it asks to."""
         rows = published(market, QUIET, NEXT)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -121,6 +122,9 @@ class TestAsofQuotes:
             ([datetime(2025, 3, 5)], DomainError),  # noqa: DTZ001
             (pl.Series([datetime(2025, 3, 5)]), DomainError),  # noqa: DTZ001
             ([2**62 * 5], DomainError),
+            (np.array([2**63], np.uint64), DomainError),
+            (pl.Series([2**60, None]), DomainError),
+            ("2025-03-05T12:00:00Z", DomainError),
             ([f"{MISSING}T12:00:00Z"], MissingDataError),
         ],
     )
@@ -168,8 +172,12 @@ class TestDepthMatrix:
         assert sorted(expected) == list(found)
         assert matrix["price"].to_list() == [ticks / 10 for ticks in matrix["price_ticks"]]
 
-    @pytest.mark.parametrize("wrong", [{"every_seconds": 0}, {"step_ticks": 0}])
+    @pytest.mark.parametrize(
+        "wrong",
+        [{"every_seconds": 0}, {"every_seconds": math.nan}, {"step_ticks": 0}, {"step_ticks": 2.5}],
+        ids=str,
+    )
     def test_no_length(self, market: Market, wrong):
-        """An interval or a step without a length is refused by its name."""
+        """A step without a length, or of part of a tick, is refused by its name."""
         with pytest.raises(DomainError, match=next(iter(wrong))):
             depth_matrix(market.instrument.id, FAULTY, data_dir=market.data_dir, **wrong)

@@ -1,4 +1,7 @@
-"""Two instruments of one day, of which the second has no snapshot and so no valid message."""
+"""Two instruments of one day with messages and trades of the same times.
+
+The second has no snapshot and so no valid message.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from market_pipeline import asof_quotes, events, load_bbo, load_trades, replay
 from market_pipeline.config.settings import Settings
-from market_pipeline.sources.crypto_lake import SNAPSHOTS, day_folder
+from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, day_folder
 from market_pipeline.sources.simulated import SimulatedInstrument, simulate
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
@@ -54,6 +58,11 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Two:
     simulate(lake, made, QUIET, QUIET, messages_per_day=400)
     seeded, unseeded = (each.as_instrument() for each in made)
     shutil.rmtree(day_folder(lake, SNAPSHOTS, unseeded.venue, unseeded.symbol, QUIET))
+    for table in (DELTAS, TRADES):
+        of = [
+            day_folder(lake, table, each.venue, each.symbol, QUIET) for each in (seeded, unseeded)
+        ]
+        shutil.copytree(*of, dirs_exist_ok=True)
     with pytest.MonkeyPatch.context() as changed:
         changed.chdir(root)
         settings = Settings(data_dir=root / "data", lake_uri=str(lake))
@@ -76,6 +85,30 @@ def test_quotes_of_both(two: Two):
     quotes = asof_quotes([two.unseeded, two.seeded], at, data_dir=two.data_dir).collect()
     assert ["ETH-USDT-PERP"] * 2 + ["BTC-USDT-PERP"] * 2 == quotes["symbol"].to_list()
     assert [False, False, True, True] == quotes["bid_price"].is_not_null().to_list()
+
+
+def test_replay_and_events_are_in_order_of_time(two: Two):
+    """Both come by the receipt clock, of equal times as the instruments are given, each once."""
+    ids = [two.unseeded, two.seeded]
+    messages = [
+        (message.clock_ns, ids.index(message.instrument))
+        for message in replay([*ids, ids[0]], *SPAN, depth=0, data_dir=two.data_dir)
+    ]
+    clocks = [clock_ns for clock_ns, _ in messages]
+    assert sum(two.rows("book_bbo", each).height for each in ids) == len(messages)
+    assert len({*clocks}) < len(clocks)
+    assert sorted(messages) == messages
+
+    both = pl.DataFrame(events([*ids, ids[0]], *SPAN, data_dir=two.data_dir).read_all())
+    symbols = [each.partition(":")[2] for each in ids]
+    for each, symbol in zip(ids, symbols, strict=True):
+        alone = pl.DataFrame(events(each, *SPAN, data_dir=two.data_dir).read_all())
+        assert_frame_equal(alone, both.filter(symbol=symbol), categorical_as_str=True)
+    of_messages = both.filter(pl.col("message").is_not_null(), pl.col("kind") == "delta")
+    seen = of_messages.select(
+        "ts_receipt_ns", place=pl.col("symbol").replace_strict(symbols, [0, 1])
+    )
+    assert seen.sort("ts_receipt_ns", "place", maintain_order=True).equals(seen)
 
 
 def test_messages_of_a_day_without_a_valid_one(two: Two):
