@@ -32,9 +32,8 @@ each write, would be most of the lag while frames arrive faster than they can be
 """
 _COLLECT_AFTER = 50_000
 """So many more objects have the collector look for cycles, with all threads waiting for it. After
-the interpreter's own 700 a few batches do, and now and then it looks at all that was imported, too:
-a tenth of a second and more, several times an hour or a minute. What a capture makes of frames has
-no cycles.
+the interpreter's own 700 a few batches do. What a capture makes of frames has no cycles, and what
+was there before the first of them is never looked at again: that took a tenth of a second and more.
 """
 
 
@@ -103,6 +102,8 @@ class EntryWriter:
         self._switched_s, self._collected_after = sys.getswitchinterval(), gc.get_threshold()
         sys.setswitchinterval(_SWITCH_S)
         gc.set_threshold(_COLLECT_AFTER, *self._collected_after[1:])
+        gc.collect()
+        gc.freeze()
         self._thread.start()
 
     def put(self, entry: Entry) -> None:
@@ -128,6 +129,7 @@ class EntryWriter:
         self._stopping.set()
         self._thread.join()
         sys.setswitchinterval(self._switched_s)
+        gc.unfreeze()
         gc.set_threshold(*self._collected_after)
         if self._error is not None:
             raise self._error

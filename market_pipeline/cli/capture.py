@@ -18,7 +18,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from market_pipeline.cli.options import AsJson
-from market_pipeline.cli.output import bytes_text, console, errors_console
+from market_pipeline.cli.output import (
+    bytes_text,
+    console,
+    errors_console,
+    say_if_kernels_compile,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -105,6 +110,7 @@ def _recorded(current: Callable[[], Settings], seconds: float | None, *, as_json
     from market_pipeline.capture.derived import derived_part
     from market_pipeline.capture.figures import StatusFigures
     from market_pipeline.capture.files import recording_files
+    from market_pipeline.capture.kernels import load_kernels
     from market_pipeline.capture.recorder import Recorder, recorded_venue
     from market_pipeline.telemetry.metrics.recording import begin
     from market_pipeline.warehouse.heartbeats import Sign
@@ -115,6 +121,9 @@ def _recorded(current: Callable[[], Settings], seconds: float | None, *, as_json
     with CaptureAlerts(current, recorded.exchange) as alerts, recording_files(current) as files:
         view = _View(console(), errors_console(), settings.data_dir, as_json=as_json)
         derived = derived_part(settings, recorded, view.report)
+        if derived is not None:
+            say_if_kernels_compile(errors_console())
+            load_kernels(with_metrics=bool(settings.capture.sinks))
         recorder = Recorder(settings.capture, files, report=view.report, derived=derived)
         sign = Sign(Warehouse(settings.data_dir), f"capture-{recorded.exchange}")
         reports = _Reports(alerts, sign, StatusFigures(recorded.exchange))

@@ -17,6 +17,7 @@ from uuid import uuid4
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from market_pipeline.cli.output import say_if_kernels_compile
 from market_pipeline.cli.signals import shield_from_sigint, stoppable
 from market_pipeline.cli.timings import DayClock, StepTimes
 from market_pipeline.errors import SettingsError
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DailyRuns", "DayProgress", "dagster_home", "dagster_instance", "daily_runs", "run_days"]
 
-_COMPILES = (
-    "The kernels are compiled first, once after an installation: some twenty seconds of CPU time."
-)
 _NO_STEP_FAILED = "the run stopped before a step failed; see its log in the UI"
 _UNKEPT = "Exception while writing logger call to event log: "
 
@@ -291,11 +289,7 @@ class DayProgress:
         self._task = self._bar.add_task("", total=len(days) * steps)
 
     def __enter__(self) -> DayProgress:
-        # Imports the compiler, which `--help` need not wait for.
-        from market_pipeline.jit import is_compiled
-
-        if not is_compiled(Path(__file__).parents[1] / "books"):
-            self._out.print(_COMPILES, soft_wrap=True)
+        say_if_kernels_compile(self._out)
         self._bar.__enter__()
         return self
 

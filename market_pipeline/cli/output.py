@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -29,8 +30,12 @@ __all__ = [
     "print_verdicts",
     "range_text",
     "ranges_text",
+    "say_if_kernels_compile",
 ]
 
+_COMPILES = (
+    "The kernels are compiled first, once after an installation: some twenty seconds of CPU time."
+)
 _STYLES = {"available": "green", "degraded": "yellow", "pending": "blue", "missing": "red"}
 _STATUS_STYLES = {"ok": "green", "warn": "yellow", "error": "red"}
 _PLAIN_WIDTH = 160
@@ -182,3 +187,12 @@ def findings_table(findings: Iterable[Diagnosis]) -> Table:
         status = Text(each.status, _STATUS_STYLES[each.status])
         table.add_row(each.name, status, each.found, each.next_step)
     return table
+
+
+def say_if_kernels_compile(out: Console) -> None:
+    """Says what is waited for on the first use after an installation."""
+    # Imports the compiler, which `--help` need not wait for.
+    from market_pipeline.jit import is_compiled
+
+    if not is_compiled(Path(__file__).parents[1] / "books"):
+        out.print(_COMPILES, soft_wrap=True)
