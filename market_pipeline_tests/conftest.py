@@ -87,17 +87,22 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-_LONGEST = ("ui", "cli", "stages", "defs", "detection")
-"""Folders whose files take longest: begun at last, one would be waited for by idle cores.
+_LONGEST = ("ui", "cli", "test_docs.py", "stages", "defs", "detection")
+"""Folders and files that take longest: begun at last, one would be waited for by idle cores.
 
 First those whose files stay together, as `_ONE_FIXTURE` says: one worker takes minutes for them.
+The examples of the docs call what no other fast test does, and wait until that is compiled.
 """
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files of the longest folders come first, then the others as they were collected."""
-    order = {folder: number for number, folder in enumerate(_LONGEST)}
-    items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
+    """The longest files come first, then the others as they were collected."""
+    order = {name: number for number, name in enumerate(_LONGEST)}
+
+    def place(item: pytest.Item) -> int:
+        return min(order.get(name, len(order)) for name in (item.path.name, item.path.parent.name))
+
+    items.sort(key=place)
 
 
 REPOSITORY = Path(__file__).resolve().parents[1]

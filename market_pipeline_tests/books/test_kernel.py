@@ -90,14 +90,14 @@ def arrays_of(rows: list[Row]) -> Deltas:
 
 
 def marks_in(rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:
-    """First rows of all marked messages of a feed, and their bits."""
+    """First rows of all marked messages of a feed, and their bits, as the driver takes them."""
     deltas = arrays_of(rows)
     starts = np.empty(len(rows), np.int64)
     starts = starts[: message_starts(deltas.sequence_number, deltas.ts_receipt_ns, starts)]
     bits = marks_of(
         deltas.ts_origin_ns[starts], deltas.ts_receipt_ns[starts], deltas.sequence_number[starts]
     )
-    return starts[bits != 0], bits[bits != 0]
+    return starts[bits != 0], bits[bits != 0].astype(np.int64)
 
 
 def snapshot_arrays(snapshots: list[Snapshot]) -> Snapshots:

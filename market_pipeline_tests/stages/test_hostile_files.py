@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import resource
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
 from market_pipeline.machine import panic_without_backtrace
 from market_pipeline.sources.crypto_lake import DELTAS, TRADES, day_folder
@@ -41,6 +43,7 @@ from market_pipeline_tests.stages.days import (
     FIRST_SEQUENCE,
     START_NS,
     Later,
+    instrument,
     raw_day,
     write_day,
 )
@@ -50,42 +53,58 @@ PEAK_MEGABYTES = 200
 """What the hostile day may take beyond the clean ones; its texts alone have five times as much."""
 
 
-def run_day(lake: Path, folder: Path) -> list[dict[str, object]]:
-    """The verdicts of BTC and ETH after all stages, and what is wrong with their raw tables."""
+def run_day(lake: Path, folder: Path, of: Sequence[Instrument]) -> list[dict[str, object]]:
+    """The verdicts of instruments after all stages, and what is wrong with their raw tables."""
     warehouse = Warehouse(folder / "data")
     warehouse.prepare()
-    profiles = profile_day(raw_day(lake, BTC, ETH), (BTC, ETH), warehouse)
-    later = Later(lake, folder, warehouse)
-    rows = later.report(BTC, ETH)
-    later.metrics(BTC, ETH, rows=rows)
-    bars = later.bars(BTC, ETH, rows=rows).files + later.information_bars(BTC, ETH).files
+    profiles = profile_day(raw_day(lake, *of), of, warehouse)
+    later = Later(lake, folder, warehouse, *of)
+    rows = later.report(*of)
+    later.metrics(*of, rows=rows)
+    bars = later.bars(*of, rows=rows).files + later.information_bars(*of).files
     return [
         {
             "outcome": row.outcome,
             "condition": row.condition,
             "failure": row.failure,
-            "bars": sum(file.instrument == of.id for file in bars),
-            "raw": [each["failure"] for each in profiles if each["symbol"] == of.symbol],
+            "bars": sum(file.instrument == each.id for file in bars),
+            "raw": [found["failure"] for found in profiles if found["symbol"] == each.symbol],
         }
-        for of, row in zip((BTC, ETH), rows, strict=True)
+        for each, row in zip(of, rows, strict=True)
     ]
 
 
-def main(folder: Path, megabytes: int) -> None:
+def main(folder: Path, megabytes: int, *symbols: str) -> None:
     """Runs the clean day, then the hostile one in so much more, and prints what came of both."""
     panic_without_backtrace()
-    run_day(folder / "clean", folder / "before")
+    of = [instrument(symbol) for symbol in symbols]
+    run_day(folder / "clean", folder / "before", of)
     before = kilobytes("VmHWM")
     most = (kilobytes("VmData") << 10) + megabytes * 10**6
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
-    verdicts = run_day(folder / "hostile", folder / "after")
+    verdicts = run_day(folder / "hostile", folder / "after", of)
     peak = (kilobytes("VmHWM") - before) / 1024
     json.dump({"megabytes": peak, "verdicts": verdicts}, sys.stdout)
+
+
+def write_clean(folder: Path, of: Sequence[Instrument]) -> None:
+    """The clean day, and what is to become the hostile one."""
+    for lake in ("clean", "hostile"):
+        for each in of:
+            write_day(folder / lake, each)
 
 
 def shared_text(path: Path) -> None:
     """A side of 20 MB that 50,000 rows share: it fits, but not once for each of them."""
     write(path, sides(50_000, "y" * (20 * MEGABYTE)))
+
+
+BOMBS = (
+    (shared_gigabyte, "unpacks to more than may be held in memory"),
+    (shared_text, "at most 1024 bytes"),
+    (prefixed_text, "DELTA_BYTE_ARRAY"),
+)
+"""What writes each small file, and why it is refused."""
 
 
 def many_messages(folder: Path, rows: int, *, bad: bool = False) -> None:
@@ -147,41 +166,35 @@ def test_a_day_of_most_rows(folder: Path, table, make, rows, megabytes):
 
     All trades take minutes, and run by hand; a quarter of them has two fifths of the budget.
     """
-    for lake in ("clean", "hostile"):
-        for of in (BTC, ETH):
-            write_day(folder / lake, of)
+    write_clean(folder, (BTC, ETH))
     make(day_folder(folder / "hostile", table, BTC.venue, BTC.symbol, DAY), rows)
-    found = printed_by(__name__, folder, megabytes)
+    found = printed_by(__name__, folder, megabytes, BTC.symbol, ETH.symbol)
     assert ["rebuilt", "rebuilt"] == [each["outcome"] for each in found["verdicts"]]
     assert [2, 2] == [each["bars"] for each in found["verdicts"]]
     assert "available" == found["verdicts"][1]["condition"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("make", "reason"),
-    [
-        (shared_gigabyte, "unpacks to more than may be held in memory"),
-        (shared_text, "at most 1024 bytes"),
-        (prefixed_text, "DELTA_BYTE_ARRAY"),
-    ],
-)
-def test_a_small_file_that_becomes_large(folder: Path, make, reason):
-    """Its instrument is refused with the reason, the other published, in bounded memory."""
-    for lake in ("clean", "hostile"):
-        for of in (BTC, ETH):
-            write_day(folder / lake, of)
-    hostile = day_folder(folder / "hostile", TRADES, BTC.venue, BTC.symbol, DAY)
-    make(hostile / "1.snappy.parquet")
-    found = printed_by(__name__, folder, BUDGET_MEGABYTES)
-    refused, clean = found["verdicts"]
-    assert ("quarantined", True) == (refused["outcome"], reason in refused["failure"])
-    assert [True, True, False] == [each is None for each in refused["raw"]]
-    assert reason in refused["raw"][2]
+def test_small_files_that_become_large(folder: Path):
+    """Each instrument is refused with its reason, the other published, in bounded memory."""
+    bombs = {instrument(f"{make.__name__.upper()}-USDT"): (make, reason) for make, reason in BOMBS}
+    of = [*bombs, ETH]
+    write_clean(folder, of)
+    for each, (make, _) in bombs.items():
+        make(
+            day_folder(folder / "hostile", TRADES, each.venue, each.symbol, DAY)
+            / "1.snappy.parquet"
+        )
+    found = printed_by(__name__, folder, BUDGET_MEGABYTES, *(each.symbol for each in of))
+    *all_refused, clean = found["verdicts"]
+    for refused, (make, reason) in zip(all_refused, bombs.values(), strict=True):
+        assert ("quarantined", True) == (refused["outcome"], reason in refused["failure"]), make
+        assert [True, True, False] == [each is None for each in refused["raw"]]
+        assert reason in refused["raw"][2]
     assert ("rebuilt", "available") == (clean["outcome"], clean["condition"])
     assert [None] * 3 == clean["raw"]
     assert found["megabytes"] < PEAK_MEGABYTES
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])
