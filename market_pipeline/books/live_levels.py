@@ -1,14 +1,14 @@
-"""Sets the levels of a message in a book, and drops what lies beyond the depth a venue keeps."""
+"""Sets the levels of a live book, finds the best ones, and drops those a venue does not keep."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from market_pipeline.books.levels import far_is_full, key_of, set_level
-from market_pipeline.books.walk import level_at_or_after
+from market_pipeline.books.levels import ASK, BID, far_is_full, key_of, set_level
+from market_pipeline.books.walk import best_level, level_at_or_after
 from market_pipeline.jit import kernel
 
-__all__ = ["drop_beyond", "remove_between", "set_levels"]
+__all__ = ["best_levels", "drop_beyond", "remove_between", "set_levels"]
 
 _LAST = np.int64(2**62)
 
@@ -31,6 +31,14 @@ def set_levels(levels, side, prices, sizes, at):
             set_level(levels, side, key_of(side, prices[at]), sizes[at])
         at += 1
     return at
+
+
+@kernel
+def best_levels(levels):
+    """Key and size of the best bid, then of the best ask; size 0 where there is none."""
+    bid, bid_size = best_level(levels, BID)
+    ask, ask_size = best_level(levels, ASK)
+    return bid, bid_size, ask, ask_size
 
 
 @kernel

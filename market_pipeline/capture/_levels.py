@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from market_pipeline.books.levels import BID
 from market_pipeline.books.walk import Side
 
-__all__ = ["levels_differing", "number"]
+__all__ = ["levels_differing", "numbers"]
 
 
-def number(text: str) -> float:
-    """A number as text; NaN, which is no whole number of steps, if it is none."""
+def numbers(texts: Sequence[str]) -> NDArray[np.float64]:
+    """Float64 (n,) of texts; NaN, which is no whole number of steps, for what is no number."""
+    try:
+        return np.array([float(text) for text in texts])
+    except ValueError:
+        return np.array([_number(text) for text in texts])
+
+
+def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:

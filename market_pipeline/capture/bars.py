@@ -110,15 +110,15 @@ class BarOperator:
         is_print = ~(is_outside | is_off)
         is_late = np.zeros(len(trades), bool)
         is_late[is_print] = self._late(bar[is_print], time_ns[is_print])
-        for number in np.unique(bar).tolist():
+        for number in sorted(set(bar.tolist())):
             here = bar == number
             if number < self._closed_until:
-                self.too_late += int(here.sum())
+                self.too_late += int(np.count_nonzero(here))
                 continue
             each = self._open(number)
-            each.off_step += int((here & is_off).sum())
-            each.outside_market += int((here & is_outside).sum())
-            each.late += int((here & is_late).sum())
+            each.off_step += int(np.count_nonzero(here & is_off))
+            each.outside_market += int(np.count_nonzero(here & is_outside))
+            each.late += int(np.count_nonzero(here & is_late))
             part = np.flatnonzero(here & is_print)
             each.prints.add(
                 time_ns[part], ids[part], rows[part], steps[0, part], steps[1, part], is_buy[part]

@@ -8,28 +8,25 @@ on when a snapshot leads to them or when what was missing comes after all, from 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from market_pipeline.books.levels import ASK, BID, ORIGIN, WINDOW, Levels, empty_levels
-from market_pipeline.books.live_levels import drop_beyond, set_levels
+from market_pipeline.books.live_levels import best_levels, drop_beyond, set_levels
 from market_pipeline.books.scale import NOT_REPRESENTABLE, Scale, to_steps
 from market_pipeline.books.walk import (
     Sides,
-    best_level,
     levels_around,
     sides_of,
     write_levels,
 )
 from market_pipeline.capture._kept import Kept, KeptMessages
-from market_pipeline.capture._levels import levels_differing, number
+from market_pipeline.capture._levels import levels_differing, numbers
 from market_pipeline.capture.checksums import CHECKSUM_LEVELS, checksum, decimals_of
 from market_pipeline.capture.stream_state import BookState, StreamSeconds, Touch
 from market_pipeline.sources.venues.continuity import Checked, Step, step_between
 from market_pipeline.sources.venues.reading import FrameReader
-from market_pipeline.sources.venues.records import BookLevels, Level, Quote
+from market_pipeline.sources.venues.records import BookLevels, Quote
 from market_pipeline.sources.venues.venue import Classified, Kind, Proof, Scope
 
 __all__ = ["LiveBook"]
@@ -54,6 +51,7 @@ class LiveBook:
 
     Attributes:
         state, reason: What the book is, and what made it so.
+        touch: Best bid and ask of the last right state.
         last_id: Of the last message applied; None where the venue has no ids.
         seconds: How long it was in each state, up to the last frame.
         messages, old, gaps, healed, resyncs: Messages applied and left out as old; losses found,
@@ -67,6 +65,7 @@ class LiveBook:
         self._reader, self._scales = reader, (price_scale, size_scale)
         self._rule = reader.venue.channel(Kind.DEPTH).continuity
         self._levels: Levels = empty_levels(_WINDOW_TICKS)
+        self.touch = Touch(0, 0, 0, 0)
         self._decimals = (price_scale.decimals, size_scale.decimals)
         self._kept, self._recent = KeptMessages(), KeptMessages()
         self._quotes: dict[int, Quote] = {}
@@ -90,12 +89,6 @@ class LiveBook:
     def needs_snapshot(self) -> bool:
         """Whether it waits for a REST snapshot, or for the stream to be subscribed to again."""
         return self.state in (BookState.SYNCING, BookState.RESYNC)
-
-    def touch(self) -> Touch:
-        """Best bid and ask of the last right state."""
-        bid, bid_size = best_level(self._levels, BID)
-        ask, ask_size = best_level(self._levels, ASK)
-        return Touch(int(-bid if bid_size else 0), int(bid_size), int(ask), int(ask_size))
 
     def sides(self) -> Sides:
         """All levels, bids and asks, each (price_ticks, size_lots), best first."""
@@ -127,7 +120,7 @@ class LiveBook:
         self.observe(received_ns)
         levels = self._reader.levels(frame)
         start = self._rule.start(found.first_id, found.last_id, found.previous_id)
-        message = Kept(start, found.last_id, self._steps(levels.bids), self._steps(levels.asks))
+        message = Kept(start, found.last_id, *self._steps(levels))
         if found.is_snapshot:
             self._replace(message, "a whole book among the messages")
             return self._confirm(found, levels)
@@ -170,7 +163,7 @@ class LiveBook:
         self.observe(received_ns)
         last = self._reader.classify(frame).last_id
         levels = self._reader.levels(frame, Kind.SNAPSHOT)
-        whole = Kept(None, last, self._steps(levels.bids), self._steps(levels.asks))
+        whole = Kept(None, last, *self._steps(levels))
         was_live = self.is_live
         if was_live:
             self._compare(whole)
@@ -228,16 +221,18 @@ class LiveBook:
         if self.needs_snapshot:
             self._gap_ns += passed
 
-    def _steps(self, levels: Sequence[Level]) -> NDArray[np.int64]:
-        """Levels as int64 (2, n): ticks and lots; lots below 0 are refused."""
-        steps = np.empty((2, len(levels)), np.int64)
+    def _steps(self, levels: BookLevels) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Bids and asks, each as int64 (2, n): ticks and lots; lots below 0 are refused."""
+        both = [*levels.bids, *levels.asks]
+        steps, losses = np.empty((2, len(both)), np.int64), 0
         for row, scale in enumerate(self._scales):
-            values = np.fromiter((number(each[row]) for each in levels), np.float64, len(levels))
-            to_steps(values, scale, steps[row])
-        is_off = (steps == NOT_REPRESENTABLE).any(axis=0)
-        self.refused += int(is_off.sum())
-        steps[1, is_off] = NOT_REPRESENTABLE
-        return steps
+            losses += to_steps(numbers([each[row] for each in both]), scale, steps[row])
+        if losses:
+            is_off = (steps == NOT_REPRESENTABLE).any(axis=0)
+            self.refused += int(is_off.sum())
+            steps[1, is_off] = NOT_REPRESENTABLE
+        bids = len(levels.bids)
+        return steps[:, :bids], steps[:, bids:]
 
     def _step(self, start: int, last: int) -> Step:
         if self._after_snapshot and self.last_id is not None:
@@ -310,18 +305,21 @@ class LiveBook:
 
     def _set(self, message: Kept) -> None:
         for side, steps in ((BID, message.bids), (ASK, message.asks)):
-            at = 0
-            while (at := set_levels(self._levels, side, steps[0], steps[1], at)) < steps.shape[1]:
-                self._make_room(2 * steps.shape[1])
+            at, count = 0, steps.shape[1]
+            while at < count:
+                at = set_levels(self._levels, side, steps[0], steps[1], at)
+                if at < count:
+                    self._make_room(2 * count)
             if self._rule.depth is not None:
                 drop_beyond(self._levels, side, self._rule.depth)
+        bid, bid_size, ask, ask_size = best_levels(self._levels)
+        self.touch = Touch(-bid if bid_size else 0, bid_size, ask, ask_size)
         # A level in the window is found at once, one outside by search.
-        bid, bid_size = best_level(self._levels, BID)
         if bid_size:
             width = int(self._levels.meta[WINDOW])
             at = -bid - int(self._levels.meta[ORIGIN + ASK])
             if not width // 4 <= at < width - width // 4:
-                self._make_room(1, centre=int(-bid))
+                self._make_room(1, centre=-bid)
 
     def _make_room(self, more: int, centre: int | None = None) -> None:
         bids, asks = sides_of(self._levels)
@@ -344,9 +342,13 @@ class LiveBook:
         return checksum(bids, asks, self._scales, self._decimals)
 
     def _compare_quote(self, quote: Quote) -> None:
-        bid = self._steps([(str(quote.bid_price), str(quote.bid_size))])[:, 0]
-        ask = self._steps([(str(quote.ask_price), str(quote.ask_size))])[:, 0]
-        differs = self.touch() != (*bid.tolist(), *ask.tolist())
+        bid, ask = self._steps(
+            BookLevels(
+                [(str(quote.bid_price), str(quote.bid_size))],
+                [(str(quote.ask_price), str(quote.ask_size))],
+            )
+        )
+        differs = self.touch != (*bid[:, 0].tolist(), *ask[:, 0].tolist())
         self.quotes_compared += 1
         self.quotes_differing += differs
         self._quotes_in_doubt = self._quotes_in_doubt + 1 if differs else 0

@@ -62,6 +62,7 @@ class Bars:
         klines: KlineComparison | None = None,
     ) -> None:
         self.symbol, self.refused, self.klines = symbol, 0, klines
+        self._stream = f"{Kind.TRADES}:{symbol}"
         self.closed = self._too_late_before = 0
         self._reader, self._make, self._scales = reader, make, scales
         self._made_for: Scales | None = None
@@ -78,9 +79,9 @@ class Bars:
         """See `Operator`."""
         for event in events:
             if not isinstance(event, Event):
-                if event.change is Change.LOST and event.stream == f"{Kind.TRADES}:{self.symbol}":
+                if event.change is Change.LOST and event.stream == self._stream:
                     self._whole_from_ns = None
-            elif event.found.symbol == self.symbol and event.found.kind in _OF_BARS:
+            elif event.found.kind in _OF_BARS:
                 try:
                     self._take(event)
                 except DomainError:
@@ -192,6 +193,7 @@ class BestQuotes:
         metrics: TouchMetrics | None = None,
     ) -> None:
         self.symbol, self.refused = symbol, 0
+        self._stream = f"{Kind.DEPTH}:{symbol}"
         self.scales = scales
         self.book = None if scales is None else LiveBook(reader, *scales)
         self._reader, self._ask, self._report = reader, ask, report
@@ -206,9 +208,9 @@ class BestQuotes:
         """See `Operator`."""
         for event in events:
             if isinstance(event, Event):
-                if event.found.kind not in _OF_BOOK or event.found.symbol not in ("", self.symbol):
+                if event.found.kind not in _OF_BOOK:
                     continue
-            elif event.stream not in ("", f"{Kind.DEPTH}:{self.symbol}"):
+            elif event.stream not in ("", self._stream):
                 continue
             if self.book is None:
                 yield from self._before(event)
@@ -261,7 +263,7 @@ class BestQuotes:
             self._asked_ns = event.received_ns  # the first whole book comes unasked
         if book.state is not state or event.received_ns - self._asked_ns >= _ASK_AGAIN_NS:
             self._ask_if_needed(book, event.received_ns)
-        touch = book.touch() if book.is_live else None
+        touch = book.touch if book.is_live else None
         if self._metrics is not None and self.scales and event.found.kind is Kind.DEPTH:
             self._metrics.add(event.received_ns, touch, self.scales)
         if touch is not None and touch != self._touch:

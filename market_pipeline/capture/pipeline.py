@@ -43,6 +43,11 @@ class Event(Struct, frozen=True, gc=False):
     received_ns: int
     checked: Checked | None = None
 
+    @property
+    def symbol(self) -> str:
+        """Whose; empty where it does not say."""
+        return self.found.symbol
+
 
 class Change(StrEnum):
     """What became of a stream beside its frames."""
@@ -64,6 +69,11 @@ class Notice(Struct, frozen=True, gc=False):
     stream: str = ""
     reason: str = ""
 
+    @property
+    def symbol(self) -> str:
+        """Whose; empty for all."""
+        return self.stream.partition(":")[2]
+
 
 Taken: TypeAlias = Event | Notice
 """What operators take."""
@@ -76,7 +86,7 @@ class Operator(Protocol):
     symbol: str
 
     def take(self, events: Sequence[Taken]) -> Iterable[Struct]:
-        """The rows that further events give."""
+        """The rows that further events give: those of its symbol, and of none."""
         ...
 
     def finish(self) -> Iterable[Struct]:
@@ -161,14 +171,28 @@ class Pipeline:
 
     async def _operate(self, source: AsyncIterator[Sequence[Taken]]) -> None:
         async for events in source:
+            own = self._by_symbol(events)
             for operator in self.operators:
-                await self._give(operator, events)
+                if own[operator.symbol]:
+                    await self._give(operator, own[operator.symbol])
             # Queues that have room do not let the others run by themselves.
             await asyncio.sleep(0)
         for operator in self.operators:
             await self._give(operator, None)
         for queue in self.queues.values():
             await queue.close()
+
+    def _by_symbol(self, events: Sequence[Taken]) -> dict[str, list[Taken]]:
+        """Events of each operator's symbol, those of none among them, in their order."""
+        own: dict[str, list[Taken]] = {operator.symbol: [] for operator in self.operators}
+        for event in events:
+            symbol = event.symbol
+            if not symbol:
+                for each in own.values():
+                    each.append(event)
+            elif symbol in own:
+                own[symbol].append(event)
+        return own
 
     async def _give(self, operator: Operator, events: Sequence[Taken] | None) -> None:
         """Has an operator take events, or finish, and gives its rows to the sinks."""

@@ -121,8 +121,11 @@ class TouchMetrics:
         )
         made = touch_columns(day, NestedGrids([edges])).columns([np.arange(len(edges) - 1)])
         columns = [pl.Series(made[column.name]).to_list() for column in TOUCH_COLUMNS]
-        # What comes next depends on the last book before it.
-        del self._books[: passed - 1]
+        # What comes next depends on the last book before it, and on the last message.
+        first = passed - 1
+        while first > 0 and self._books[first][1] & BookFlag.OUTSIDE_DAY:
+            first -= 1
+        del self._books[:first]
         self._start_ns = end_ns
         return [
             TouchMetricsRow(self.symbol, self._width_seconds, int(start_ns), *figures)

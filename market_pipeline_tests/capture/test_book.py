@@ -219,7 +219,7 @@ class TestTime:
         for at_ns in (0, 7):
             take(book, reader, frame, at_ns)
         assert (7, 0) == (book.seconds.unverifiable_ns, book.seconds.verified_ns)
-        assert Touch(200, 100, 0, 0) == book.touch()
+        assert Touch(200, 100, 0, 0) == book.touch
 
 
 KRAKEN_BOOK = {
@@ -338,7 +338,7 @@ def test_real_frames_make_the_book_of_the_batch(each, sample_data: Path):
             elif found.kind is Kind.DEPTH and book.take(text, found, at_ns):
                 touch = [
                     float(scale.to_floats(np.array([steps]))[0])
-                    for steps, scale in zip(book.touch(), scales * 2, strict=True)
+                    for steps, scale in zip(book.touch, scales * 2, strict=True)
                 ]
                 if found.last_id in expected:
                     assert expected[found.last_id] == tuple(touch)

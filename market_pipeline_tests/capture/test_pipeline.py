@@ -344,6 +344,28 @@ class TestPipeline:
         assert START_MS * 1_000_000 + 60_000_000_000 == json.loads(bar)["start_ns"]
 
 
+def test_an_operator_takes_what_is_of_its_symbol_and_of_none():
+    """Each is given its symbol's events and those of none, in their order, and no empty batch."""
+
+    class Keeping(Counting):
+        def __init__(self, symbol: str) -> None:
+            self.symbol, self.batches = symbol, []
+
+        def take(self, events: Sequence[Event]) -> Sequence[Struct]:
+            self.batches.append([each.at_ns for each in events])
+            return ()
+
+    async def source() -> AsyncIterator[list[Notice]]:
+        streams = ("depth:A", "", "trades:B:C", "depth:D")
+        yield [Notice(Change.LOST, number, stream) for number, stream in enumerate(streams)]
+        yield [Notice(Change.LOST, 4, "depth:A")]
+
+    chosen = [Keeping("A"), Keeping("B:C"), Keeping("A")]
+    asyncio.run(Pipeline(chosen, {}).run(source()))
+
+    assert [[[0, 1], [4]], [[1, 2]], [[0, 1], [4]]] == [each.batches for each in chosen]
+
+
 def test_a_bar_that_prints_were_left_out_of_is_none():
     """Where prints were not given to it, the bars before the next print are left out."""
     _, bars = operators()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from market_pipeline.books.scale import Scale
@@ -69,6 +69,7 @@ class Watched(TouchMetrics):
 
 @settings(max_examples=40, deadline=None)
 @given(BOOKS)
+@example([(0, "wrong", False), (0, "lost", False), (10**9, "wrong", True), (2 * 10**9, "lost", 0)])
 def test_live_metrics_are_those_of_the_batch(books):
     """Cut anywhere, with losses and clocks that run back, each interval has the batch's row."""
     metrics, rows, first_ns = Watched("X", 1), [], 1_000 * SECOND_NS
