@@ -74,7 +74,7 @@ class TestReport:
         """The findings come in a fixed order, `disks` for each of three folders."""
         assert [
             "settings", "python", "dagster", "duckdb", "polars", "deltalake", "numba",
-            "open_files", "memory", "dagster_home", "scrubbing", "data_dir", "free_disk",
+            "open_files", "memory", "dagster_home", "scrubbing", "data_dir", "logs", "free_disk",
             *["disks"] * 3, "instruments", "lake",
         ] == [each.name for each in run_doctor().findings]  # fmt: skip
 
@@ -458,7 +458,7 @@ class TestWhatARunRefuses:
         assert "PIPELINE_DATA_DIR" in found.found
 
     @pytest.mark.parametrize(
-        "name", ["tables", "state", "staging", "warehouse", "tables/books/bbo"]
+        "name", ["tables", "state", "staging", "warehouse", "tables/books/bbo", "audit"]
     )
     def test_a_folder_below(self, folder, name):
         """A folder below the data folder that cannot be written to is an error with its path."""

@@ -1,5 +1,5 @@
 """The look before a start: is everything the pipeline needs there, and usable?
 
-May import `shown`, `errors`, `config`, `warehouse`, `security`, `store`, `sources`, `tables`,
-`stages` and `machine`.
+May import `shown`, `errors`, `config`, `warehouse`, `security`, `audit`, `telemetry`, `store`,
+`sources`, `tables`, `stages` and `machine`.
 """

@@ -14,13 +14,19 @@ from pathlib import Path
 import duckdb
 from dotenv import dotenv_values
 
-from market_pipeline.config.settings import ENV_FILE
+from market_pipeline.audit.record import AUDIT_FOLDER
+from market_pipeline.config.settings import ENV_FILE, Settings
 from market_pipeline.doctor.finding import Finding
 from market_pipeline.errors import PublishError, WarehouseBusyError
 from market_pipeline.machine import nearest_folder
 from market_pipeline.security.access import COMMITTED, group_bits, members
 from market_pipeline.security.disks import disk_of
 from market_pipeline.tables import TABLES
+from market_pipeline.telemetry.files import line_files
+from market_pipeline.telemetry.logs.files import ERRORS
+from market_pipeline.telemetry.logs.process_log import log_folder
+from market_pipeline.telemetry.metrics.recording import FOLDER as METRICS
+from market_pipeline.telemetry.traces.work import TRACES
 from market_pipeline.warehouse.catalogue import connect
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.locks import is_locked_elsewhere
@@ -31,6 +37,7 @@ __all__ = [
     "check_data_dir",
     "check_disks",
     "check_free_disk",
+    "check_logs",
     "check_modes",
     "check_working",
     "dagster_home",
@@ -92,10 +99,13 @@ def check_data_dir(data_dir: Path, readers: str | None = None) -> Iterator[Findi
     deltas = [warehouse.table_dir(table) for table in TABLES.values()]
     folders = (
         *(existing, warehouse.tables_dir, warehouse.state_dir, warehouse.warehouse_dir),
-        *(warehouse.staging_dir, warehouse.quarantine_dir),
+        *(warehouse.staging_dir, warehouse.quarantine_dir, data_dir / AUDIT_FOLDER),
         *(each for folder in deltas for each in (folder, folder / "_delta_log")),
     )
-    files = (*warehouse.state_dir.glob("*.lock"), warehouse.working_database)
+    files = (
+        *(*warehouse.state_dir.glob("*.lock"), warehouse.working_database),
+        *(data_dir / AUDIT_FOLDER).glob("*.jsonl"),
+    )
     if finding := unusable(folders, files, "PIPELINE_DATA_DIR"):
         yield finding
     elif existing != data_dir:
@@ -107,6 +117,27 @@ def check_data_dir(data_dir: Path, readers: str | None = None) -> Iterator[Findi
         yield open_to_others(data_dir, "700", allowed) or (
             "ok",
             f"{data_dir} can be written to and is its owner's alone",
+        )
+
+
+def check_logs(settings: Settings) -> Iterator[Finding]:
+    """Can every process add to the files of logs, figures and spans that all of them share?
+
+    One that another user made, as root by a verb, takes no line of this one's, and a run goes on.
+    """
+    logs = log_folder(settings)
+    of_lines = [settings.data_dir / name for name in (METRICS, TRACES)]
+    shared = [logs / ERRORS, *(each / ".lock" for each in of_lines)]
+    shared += [path for folder in of_lines for path in line_files(folder)[-1:]]
+    found = unusable([logs, *of_lines], shared, "PIPELINE_DATA_DIR or PIPELINE_LOG_DIR")
+    if found is None:
+        yield "ok", "logs, figures and spans can be written"
+    else:
+        yield (
+            "warn",
+            f"{found[1]}: lines of this user's processes are lost",
+            "Give it to the user that runs the pipeline: `chown`, or `market-pipeline access "
+            "--apply` as root.",
         )
 
 

@@ -58,6 +58,7 @@ def run_doctor(load: Callable[[], Settings] = load_settings) -> DoctorReport:
     readers = settings.readers_group
     findings += collect("access", check_access, settings)
     findings += collect("data_dir", folders.check_data_dir, settings.data_dir, readers)
+    findings += collect("logs", folders.check_logs, settings)
     findings += collect("working", folders.check_working, settings.data_dir)
     findings += collect("catalogue", folders.check_catalogue, settings.data_dir)
     own_lake = settings.lake_path if settings.store_address is None else None
