@@ -234,7 +234,7 @@ def _():
     In the quote currency, of spot or a linear contract. `gross` is cash and the position at the last valid mid; `fees` are of every fill, and of closing what is left at the opposite touch.
     `after 10 s` is what the mid did in the ten seconds after a fill, per fill and in ticks, positive in its favour: a resting order is filled more often when the price comes its way and goes on.
     It is known ten seconds late and is an evaluation, no input; a fill without a valid quote within a minute before that instant has none.
-    `orders caught` were there when the book became invalid or silent: what became of them nobody knows, and here nothing did.
+    `caught` counts orders that were there when the book became invalid or silent: what became of them nobody knows, and here nothing did.
     """)
     return
 
@@ -302,7 +302,7 @@ def _(events, fills, makers):
             "net": round(gross - end["fees"] - closing),
             f"position, {base}": round(frame["position"].abs().max(), 2),
             "after 10 s": round(later.select(moved).item(), 2),
-            "orders caught": makers[name].caught,
+            "caught": makers[name].caught,
         }
 
     table = pl.DataFrame([summary(*each) for each in results.items() if each[1].height])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import random
 import shutil
 from datetime import UTC, datetime, timedelta, timezone
@@ -17,7 +18,7 @@ from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.rebuild import Rebuild, RebuildOptions
 from market_pipeline.books.scale import Scale
 from market_pipeline.errors import CheckpointError, DomainError, LakeFileError, MissingDataError
-from market_pipeline.notebook import from_checkpoint
+from market_pipeline.notebook import from_checkpoint, instant
 from market_pipeline.notebook._raw_scan import scan_raw
 from market_pipeline.notebook.feeds import feeds_of
 from market_pipeline.notebook.times import nanoseconds_of
@@ -287,6 +288,10 @@ class TestErrors:
         assert levels(before) == levels(at(market, time))
 
 
+def books_in_memory() -> int:
+    return sum(type(each) is Book for each in gc.get_objects())
+
+
 class TestBooksAt:
     def test_is_book_at(self, market: Market, keyframes: list[Keyframe]):
         """Books of many instants, over days and before the first message of one, are those that
@@ -312,6 +317,18 @@ class TestBooksAt:
         one_pass = [levels(book) for book in ask()]
         monkeypatch.setattr(from_checkpoint, "_WORTH_A_START", 0)
         assert one_pass == [levels(book) for book in ask()]
+
+    def test_holds_one_book_at_a_time(self, market: Market, monkeypatch: pytest.MonkeyPatch):
+        """However many are asked for, one book is held beside the user's, and a few rows."""
+        rows = market.published("book_bbo")["ts_receipt_ns"].sort().to_list()[::8]
+        ask = partial(books_at, market.instrument.id, rows, data_dir=market.data_dir)
+        whole = [levels(book) for book in ask()]
+        monkeypatch.setattr(instant, "_ROWS_AT_ONCE", 256)
+        before, in_parts, most = books_in_memory(), [], 0
+        for book in ask():
+            in_parts.append(levels(book))
+            most = max(most, books_in_memory() - before if len(in_parts) % 50 == 0 else 0)
+        assert (whole, True) == (in_parts, 1 <= most <= 2)
 
     def test_none(self, market: Market):
         """No instants have no books."""
