@@ -10,7 +10,7 @@ from market_pipeline.alerts.alert import Alert
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import Settings
 from market_pipeline.quality.checks.freshness import FRESHNESS
-from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns
+from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns, utc_time
 from market_pipeline.tables import TABLES, open_catalogue
 
 __all__ = ["LOOK_BACK_DAYS", "days_due", "late_days"]
@@ -82,4 +82,4 @@ def _conditions(settings: Settings, first: date, last: date) -> dict[tuple[str, 
 
 
 def _utc(ns: int) -> str:
-    return f"{datetime.fromtimestamp(ns // NS_PER_SECOND, UTC):%Y-%m-%d %H:%M} UTC"
+    return f"{utc_time(ns):%Y-%m-%d %H:%M} UTC"

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from market_pipeline.alerts.alert import Alert, Severity
 from market_pipeline.capture.status import Status, StreamStatus
 from market_pipeline.capture.stream_state import CUT, BookState
 from market_pipeline.config.capture import CaptureSettings
-from market_pipeline.quality.intervals import NS_PER_SECOND
+from market_pipeline.quality.intervals import NS_PER_SECOND, utc_time
 
 __all__ = ["ALL_SYMBOLS", "MissingFrames", "frames_missing", "utc_text"]
 
@@ -186,4 +185,4 @@ class MissingFrames:
 
 def utc_text(ns: int) -> str:
     """A time as it stands in alerts, to the second."""
-    return f"{datetime.fromtimestamp(ns // NS_PER_SECOND, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{utc_time(ns):%Y-%m-%d %H:%M:%S} UTC"

@@ -7,11 +7,11 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from market_pipeline.alerts.alert import Alert
 from market_pipeline.config.settings import Settings
 from market_pipeline.config.values import JsonValue
+from market_pipeline.quality.intervals import NS_PER_SECOND, utc_time
 from market_pipeline.shown import shown
 
 __all__ = [
@@ -41,7 +41,6 @@ _TITLES = {
     "frames_missing": "frames are missing",
     "test": "test",
 }
-_NS = 1_000_000_000
 _HELD_SECONDS = {"frames_missing": 366 * 86_400, "unhealthy": 366 * 86_400, "test": 300}
 """How long an Alertmanager holds what is sent to it once; what has an end, until that is sent."""
 _HELD_OTHERWISE_SECONDS = 86_400
@@ -127,7 +126,7 @@ def alertmanager_payload(alert: Alert, links: Links, now_ns: int) -> Sequence[Js
     ends_ns = alert.ended_ns
     if ends_ns is None:
         held_s = _HELD_SECONDS.get(alert.kind, _HELD_OTHERWISE_SECONDS)
-        ends_ns = max(now_ns, alert.at_ns) + held_s * _NS
+        ends_ns = max(now_ns, alert.at_ns) + held_s * NS_PER_SECOND
     return [
         {
             "labels": _labels(alert),
@@ -158,7 +157,7 @@ def mail_payload(alert: Alert, links: Links) -> Mapping[str, JsonValue]:
         "text": "\n".join([_shortened(alert.summary), "", *details, ""]),
         "id": begun if alert.ended_ns is None else f"{begun}.ended",
         "answers": None if alert.ended_ns is None else begun,
-        "at": (alert.ended_ns or alert.at_ns) // _NS,
+        "at": (alert.ended_ns or alert.at_ns) // NS_PER_SECOND,
     }
 
 
@@ -251,8 +250,7 @@ def _number(value: float | None) -> str | None:
 
 
 def _time(ns: int) -> str:
-    at = datetime.fromtimestamp(ns // _NS, UTC)
-    return f"{at:%Y-%m-%dT%H:%M:%S}.{ns // 1_000_000 % 1_000:03}Z"
+    return f"{utc_time(ns):%Y-%m-%dT%H:%M:%S}.{ns // 1_000_000 % 1_000:03}Z"
 
 
 def _shortened(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
 
@@ -11,7 +10,7 @@ import msgspec
 import polars as pl
 
 from market_pipeline.capture.bars import Bar
-from market_pipeline.quality.intervals import NS_PER_SECOND
+from market_pipeline.quality.intervals import NS_PER_SECOND, utc_time
 from market_pipeline.sources.recording.heads import Heads, venue_of
 from market_pipeline.sources.recording.reader import Damage
 from market_pipeline.sources.recording.union import by_host, received
@@ -112,7 +111,7 @@ class KlineComparison:
             found = kline_differences(ours, kline)
             self.equal, self.different = self.equal + (not found), self.different + bool(found)
             if found:
-                minute = f"{datetime.fromtimestamp(start_ns // NS_PER_SECOND, UTC):%H:%M}"
+                minute = f"{utc_time(start_ns):%H:%M}"
                 text = f"the bar of {minute} UTC is not the venue's: {'; '.join(found)}"
                 self._report("warning", f"{Kind.KLINES}:{self._symbol}: {text}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -24,14 +24,13 @@ from market_pipeline.notebook.published import (
     with_times,
 )
 from market_pipeline.notebook.times import nanoseconds_of, refuse_one_time
-from market_pipeline.quality.intervals import IntArray, running_time_ns
+from market_pipeline.quality.intervals import NS_PER_SECOND, IntArray, running_time_ns, utc_time
 from market_pipeline.stages.metrics.trades import unknown_spans
 from market_pipeline.stages.published_rows import in_batches
 from market_pipeline.warehouse.read import scan
 
 __all__ = ["asof_quotes", "depth_matrix"]
 
-_NS_PER_SECOND = 1_000_000_000
 _ROWS_AT_ONCE = 1 << 17
 _TOUCH = [f"{side}_{part}" for side in ("bid", "ask") for part in ("price", "size")]
 _QUOTE = [f"{name}_{'ticks' if name.endswith('price') else 'lots'}" for name in _TOUCH] + _TOUCH
@@ -81,7 +80,7 @@ def asof_quotes(
         MissingDataError, SettingsError: As `load_bbo`.
     """
     at_ns = _nanoseconds(at)
-    first, last = (_day_of(int(edge)) for edge in (at_ns.min(), at_ns.max()))
+    first, last = (utc_time(int(edge)).date() for edge in (at_ns.min(), at_ns.max()))
     found = published_days(BBO, instruments, first, last, data_dir, missing)
     parts = [
         pl.defer(partial(_quotes, found, each, at_ns, valid_only, max_age_seconds), schema=_SCHEMA)
@@ -123,7 +122,7 @@ def depth_matrix(
         DomainError: `every_seconds` is not above 0, or `step_ticks` not a whole number above 0.
         MissingDataError, SettingsError: As `load_bbo`.
     """
-    every_ns = _step("every_seconds", every_seconds * _NS_PER_SECOND, every_seconds)
+    every_ns = _step("every_seconds", every_seconds * NS_PER_SECOND, every_seconds)
     step = _step("step_ticks", step_ticks, step_ticks)
     if step != step_ticks:  # of part of a tick, prices would be wrong
         raise _no_step("step_ticks", step_ticks)
@@ -215,7 +214,7 @@ def _quotes(
         pl.lit(symbol).alias("symbol"),
         age_ns=pl.col("ts_asof_ns") - pl.col("clock_ns"),
     )
-    is_old = pl.col("age_ns") > max_age_seconds * _NS_PER_SECOND
+    is_old = pl.col("age_ns") > max_age_seconds * NS_PER_SECOND
     stale = pl.when(is_old).then(pl.lit(int(BookFlag.STALE), pl.UInt16)).otherwise(0)
     quotes = quotes.with_columns(pl.col("flags") | stale)
     quotes = _marked(quotes, found, instrument, days)
@@ -327,7 +326,3 @@ def _unusable(problem: str, expected: str) -> DomainError:
         column="at",
         expected=expected,
     )
-
-
-def _day_of(at_ns: int) -> date:
-    return datetime.fromtimestamp(at_ns // _NS_PER_SECOND, UTC).date()

@@ -7,10 +7,10 @@ import re
 from datetime import UTC, date, datetime, timedelta
 
 from market_pipeline.errors import DomainError
+from market_pipeline.quality.intervals import utc_time
 
 __all__ = ["day_of", "nanoseconds_of", "refuse_one_time", "span_of", "utc_day"]
 
-_NS_PER_SECOND = 1_000_000_000
 _ISO = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?)(?:[.,](\d{1,9}))?(Z|[+-]\d\d:?\d\d)")
 
 
@@ -39,7 +39,7 @@ def day_of(at_ns: int) -> date:
         DomainError: It is none that has a date, or a day before.
     """
     try:
-        day = datetime.fromtimestamp(at_ns // _NS_PER_SECOND, UTC).date()
+        day = utc_time(at_ns).date()
         day - timedelta(days=1)
     except (OverflowError, ValueError):
         raise _no_instant(at_ns) from None

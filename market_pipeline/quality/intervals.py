@@ -35,6 +35,7 @@ __all__ = [
     "time_order",
     "union",
     "union_of_disjoint",
+    "utc_time",
 ]
 
 IntArray = npt.NDArray[np.int64]
@@ -58,6 +59,15 @@ def day_bounds_ns(day: date) -> tuple[int, int]:
     midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
     start_ns = (midnight - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1) * NS_PER_SECOND
     return start_ns, start_ns + SECONDS_PER_DAY * NS_PER_SECOND
+
+
+def utc_time(ts_ns: int) -> datetime:
+    """The second, UTC, that a time in ns lies in.
+
+    Raises:
+        OverflowError, ValueError: It lies in no year from 1 to 9999.
+    """
+    return datetime.fromtimestamp(ts_ns // NS_PER_SECOND, UTC)
 
 
 def running_time_ns(ts_ns: IntArray) -> IntArray:

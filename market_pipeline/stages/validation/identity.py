@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import PurePosixPath
 
 from market_pipeline.books.flags import INVALIDATING
@@ -12,6 +12,7 @@ from market_pipeline.books.scale import scales_of
 from market_pipeline.errors import CheckpointError
 from market_pipeline.quality.figures.raw import IdentityFigures, OutsideDayFigures
 from market_pipeline.quality.findings import Finding, Measured, first_marked
+from market_pipeline.quality.intervals import utc_time
 from market_pipeline.quality.measures.identity import DAY_BEFORE, PriceIdentity, price_identity
 from market_pipeline.quality.profile import OUTSIDE_DAY, Profile, profile_of
 from market_pipeline.quality.words import measured
@@ -26,7 +27,6 @@ __all__ = ["measure_identity"]
 
 _TABLES = {"deltas": DELTAS.name, "snapshots": SNAPSHOTS.name, "trades": TRADES.name}
 _WORDS = {raw_table: words for words, raw_table in _TABLES.items()}
-_NS_PER_SECOND = 1_000_000_000
 
 
 def measure_identity(day: InstrumentDay) -> Measured:
@@ -128,7 +128,7 @@ def _outside_findings(profiles: Sequence[Profile]) -> Iterator[Finding]:
 
 
 def _instant(ts_ns: int) -> str:
-    return f"{datetime.fromtimestamp(ts_ns // _NS_PER_SECOND, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{utc_time(ts_ns):%Y-%m-%d %H:%M:%S} UTC"
 
 
 # --- files of the same bytes --------------------------------------------------------------------
