@@ -125,10 +125,12 @@ def _accounts(roles: Roles) -> Iterator[Change]:
     commands: list[tuple[str, ...]] = []
     if _id(grp.getgrnam, roles.readers) is None:
         commands.append(("groupadd", "--system", "--", roles.readers))
-    options = ("--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin")
+    options = ("--system", "--user-group", "--shell", "/usr/sbin/nologin")
+    # Compiled kernels are kept in the home of who runs them.
+    home = ("--create-home", "--home-dir", f"/var/lib/{roles.runner}", "--key", "HOME_MODE=0700")
     commands += [
-        ("useradd", *options, "--", user)
-        for user in (roles.runner, roles.keeper)
+        ("useradd", *options, *of_user, "--", user)
+        for user, of_user in ((roles.runner, home), (roles.keeper, ("--no-create-home",)))
         if _id(pwd.getpwnam, user) is None
     ]
     # Who is not of a group cannot let it read what it writes.

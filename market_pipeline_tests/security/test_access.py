@@ -141,11 +141,11 @@ def machine() -> Iterator[Machine]:
         for each in made.users.values():
             each.shutdown()
         shutil.rmtree(root)
-        for command, name in (
-            *(("userdel", each) for each in (roles.runner, roles.keeper, f"mpa{mark}")),
+        for command in (
+            *(("userdel", "--remove", each) for each in (roles.runner, roles.keeper, f"mpa{mark}")),
             ("groupdel", roles.readers),
         ):
-            subprocess.run([command, name], capture_output=True, check=False)
+            subprocess.run(command, capture_output=True, check=False)
 
 
 @needs_root
