@@ -65,6 +65,7 @@ security: setup ## Scan for secrets, review exceptions, write the bill of materi
 
 kernels: setup ## Compile the kernels of the rebuild, which the first run does otherwise
 	$(BIN)/python -c 'import market_pipeline_tests.defs.warm'
+	@$(BIN)/python -c 'import market_pipeline_tests.sources.simulated.compiled'
 
 dashboard: setup ## Write ops/grafana/dashboards again after a change of ops/grafana/dashboard.py
 	$(BIN)/python ops/grafana/dashboard.py

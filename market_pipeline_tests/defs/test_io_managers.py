@@ -21,6 +21,7 @@ from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import LINEAGE, MadeOf
 from market_pipeline.warehouse.locks import holding
 from market_pipeline.warehouse.staging import StagedFile, StagedWriter
+from market_pipeline_tests.catalogues import drawn_working
 
 DAY, NEXT_DAY = date(2024, 8, 8), date(2024, 8, 9)
 BBO, RAW = TABLES["book_bbo"], TABLES["raw_trades"]
@@ -29,7 +30,7 @@ BBO, RAW = TABLES["book_bbo"], TABLES["raw_trades"]
 @pytest.fixture
 def warehouse(folder: Path) -> Warehouse:
     """An empty warehouse where the settings point."""
-    return Warehouse(folder / "data")
+    return drawn_working(folder / "data")
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from market_pipeline.stages.raw.register import register_day
 from market_pipeline.tables import refresh_catalogue, with_catalogue
 from market_pipeline.warehouse.manifest import RAW_BOOK_DELTAS
 from market_pipeline.warehouse.working import replace_rows
+from market_pipeline_tests.catalogues import drawn_working
 from market_pipeline_tests.defs.runs import finished_run, run_under_way
 from market_pipeline_tests.store.servers import MotoServer, no_credentials
 
@@ -29,7 +30,8 @@ DAY, NEXT_DAY = date(2024, 8, 8), date(2024, 8, 9)
 
 @pytest.fixture
 def lake(folder: Path) -> Path:
-    """An empty lake."""
+    """An empty lake, and a working database without rows."""
+    drawn_working(folder / "data")
     (folder / "lake").mkdir()
     return folder / "lake"
 

@@ -30,7 +30,7 @@ from market_pipeline_tests.store.servers import ObjectStore
 pytestmark = pytest.mark.slow
 
 BUCKET = "days"
-REAL_DAYS = date(2024, 7, 19), date(2024, 8, 8)
+REAL_DAY = date(2024, 8, 8)
 RAW = ("book_deltas", "book_snapshots", "trades")
 # What only a store tells, and texts that name where the lake is.
 OF_STORE = ["uri", "etag", "version", "remark", "failure", "delivery_remarks"]
@@ -78,15 +78,15 @@ def backfill(first: str, last: str) -> None:
 
 @dataclass(frozen=True)
 class Real:
-    """Two real days from the store and from the folder; the second one three times.
+    """A real day from the folder, and three times from the store.
 
     Attributes:
         ended: How the runs ended.
-        lines: What each run of the second day said while fetching.
+        lines: What each run from the store said while fetching.
         downloads: How often each of these runs asked for each object.
         checks: What the check of delivery said in each.
         bbo: The files of the quotes after each.
-        published: What was published of each day by the first run of it.
+        published: What was published by the first of them.
     """
 
     store: Workspace
@@ -96,14 +96,14 @@ class Real:
     downloads: list[Counter[str]]
     checks: list[dg.AssetCheckEvaluation]
     bbo: list[str]
-    published: list[dict[str, object]]
+    published: dict[str, object]
 
 
 @pytest.fixture(scope="module")
 def real(
     sample_data: Path, object_store: ObjectStore, proxy: FaultyProxy, tmp_path_factory
 ) -> Real:
-    """Both days from both; then the second one again, and after the vendor replaced an object."""
+    """The day from both; then again, and after the vendor replaced an object."""
     root = tmp_path_factory.mktemp("store-days")
     lake = sample_data / "lake"
     object_store.put_folder(lake, BUCKET, "real")
@@ -111,25 +111,25 @@ def real(
     store = of_store(root / "store", object_store, proxy, "real")
     for each in (folder, store):
         each.configure(*({"source": "crypto_lake", **entry} for entry in INSTRUMENTS))
-    of_folder = [folder.call(backfill, f"{day}", f"{day}") for day in REAL_DAYS]
-    ended = [store.run_days(REAL_DAYS[0])]
-    published = [contents(store, REAL_DAYS[0])]
+    of_folder = folder.call(backfill, f"{REAL_DAY}", f"{REAL_DAY}")
+    ended: list[Finished] = []
+    published: dict[str, object] = {}
     lines, downloads, checks, bbo = [], [], [], []
     for number in range(3):
         if number == 2:
-            file = raw_file(lake, "trades", "BTC-USDT", REAL_DAYS[1], "BINANCE")
+            file = raw_file(lake, "trades", "BTC-USDT", REAL_DAY, "BINANCE")
             other = root / "trades.parquet"
             pl.read_parquet(file, hive_partitioning=False).write_parquet(other, compression="zstd")
             object_store.put(BUCKET, f"real/{file.relative_to(lake)}", other.read_bytes())
         proxy.plan()
-        ended.append(store.run_days(REAL_DAYS[1]))
+        ended.append(store.run_days(REAL_DAY))
         if number == 0:
-            published.append(contents(store, REAL_DAYS[1]))
+            published = contents(store, REAL_DAY)
         lines.append([line for line in ended[-1].output.splitlines() if " raw_" in line])
         downloads.append(asked(proxy))
         checks.append(store.last_checks()["delivery"])
-        bbo.append(store.published(REAL_DAYS[1], ["book_bbo"])["book_bbo"])
-    ended += [each.finish() for each in of_folder]
+        bbo.append(store.published(REAL_DAY, ["book_bbo"])["book_bbo"])
+    ended.append(of_folder.finish())
     return Real(store, folder, ended, lines, downloads, checks, bbo, published)
 
 
@@ -141,22 +141,20 @@ def asked(proxy: FaultyProxy) -> Counter[str]:
     )
 
 
-@pytest.mark.parametrize("number", [0, 1])
-def test_equal_to_the_folder(real: Real, number: int):
+def test_equal_to_the_folder(real: Real):
     """Whatever is published of a day is the same from the store as from the folder."""
-    expected = contents(real.folder, REAL_DAYS[number])
+    expected = contents(real.folder, REAL_DAY)
 
     assert [""] * len(real.ended) == [each.errors for each in real.ended]
-    assert [] == [name for name in expected if expected[name] != real.published[number][name]]
+    assert [] == [name for name in expected if expected[name] != real.published[name]]
 
 
 def test_every_object_has_its_row(real: Real, sample_data: Path):
-    """The manifest names each object of the days at the store once, as the folder's does."""
+    """The manifest names each object of the day at the store once, as the folder's does."""
     lake = sample_data / "lake"
     uris = {
         f"s3://{BUCKET}/real/{file.relative_to(lake)}"
-        for day in REAL_DAYS
-        for file in lake.glob(f"*/*/*/dt={day}/*.parquet")
+        for file in lake.glob(f"*/*/*/dt={REAL_DAY}/*.parquet")
     }
     found = real.store.sql("SELECT uri FROM lake.manifest WHERE path IS NOT NULL")["uri"].to_list()
     unchanged = real.store.sql(
@@ -167,8 +165,8 @@ def test_every_object_has_its_row(real: Real, sample_data: Path):
         "WHERE path IS NOT NULL ORDER BY path"
     )
 
-    assert (12, uris) == (len(found), set(found))
-    assert 11 == len(unchanged)
+    assert (9, uris) == (len(found), set(found))
+    assert 8 == len(unchanged)
     assert set(unchanged.rows()) < set(of_folder.rows())
 
 

@@ -150,7 +150,7 @@ class Workspace:
         """Starts a function, by its name in its module, in a process of its own."""
         self._started += 1
         output, errors = (self.root / f"{self._started}.{stream}" for stream in ("out", "err"))
-        process = _forks().Process(
+        process = forks().Process(
             target=_in_environment,
             args=(self.environment(), self.root, output, errors, function, arguments),
             daemon=True,
@@ -246,7 +246,8 @@ def raw_file(lake: Path, table: str, symbol: str, day: date, venue: str = "SIMUL
 
 
 @cache
-def _forks() -> ForkServerContext:
+def forks() -> ForkServerContext:
+    """Starts processes, each forked from one that has the libraries loaded."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["market_pipeline_tests.defs.warm"])
     return context

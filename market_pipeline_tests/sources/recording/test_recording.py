@@ -5,10 +5,8 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import msgspec
@@ -34,6 +32,8 @@ from market_pipeline.sources.recording.format import (
     encode_block,
 )
 from market_pipeline.sources.recording.reader import read_footer, read_header
+from market_pipeline_tests.defs.workspace import forks
+from market_pipeline_tests.sources.recording.victim import record_for_ever
 
 OF = RecordingOf("BINANCE", "BTC-USDT", "host", "run")
 START_NS = 1_723_161_600_000_000_000
@@ -382,37 +382,26 @@ class TestFullDisk:
         assert dropped.records > 0
 
 
-_VICTIM = """
-import sys
-from pathlib import Path
-from market_pipeline.sources.recording import HourlyRecorder, RecordKind, RecordingOf
-recorder = HourlyRecorder(Path(sys.argv[1]), RecordingOf("BINANCE", "BTC-USDT", "h", sys.argv[2]))
-at, start_ns = int(sys.argv[3]), int(sys.argv[4])
-while True:
-    for _ in range(200):
-        wall_ns = start_ns + at * 20_000_000
-        recorder.append(RecordKind.FRAME, wall_ns, at, 1, "depth", str(at).encode())
-        at += 1
-    recorder.flush()
-    print(at, flush=True)
-"""
-
-
 @pytest.mark.slow
 def test_kill_at_random_moments(tmp_path):
     """After kill -9 at 50 random moments all that was flushed is read, in order, with no hole."""
     chance = random.Random(5)
     at = 0
     for session in range(50):
-        process = subprocess.Popen(
-            [sys.executable, "-c", _VICTIM, str(tmp_path), str(session), str(at), str(START_NS)],
-            stdout=subprocess.PIPE,
+        flushes, of_process = forks().Pipe(duplex=False)
+        process = forks().Process(
+            target=record_for_ever, args=(of_process, tmp_path, str(session), at, START_NS)
         )
-        flushed = int(process.stdout.readline())
+        process.start()
+        of_process.close()
+        flushed = flushes.recv()
         time.sleep(chance.uniform(0, 0.05))
-        process.send_signal(signal.SIGKILL)
-        flushed = max([flushed, *map(int, process.stdout.read().split(b"\n")[:-1])])
-        process.wait()
+        process.kill()
+        with flushes, suppress(EOFError, OSError):  # the last one may be cut off, too
+            while True:
+                flushed = flushes.recv()
+        process.join()
+        assert -signal.SIGKILL == process.exitcode
         for partial in tmp_path.rglob("*.partial"):
             recover(partial)
         files = [f for f in tmp_path.rglob("*.recording") if f"_{session}_" in f.name]
