@@ -50,7 +50,8 @@ def touch_columns(day: InstrumentRows, grids: NestedGrids) -> Filled:
         grids: The intervals.
     """
     steps_ns = np.array(RETURN_STEPS_MS, np.int64) * _NS_PER_MS
-    walk = TouchWalk.of(grids.start_ns, grids.width_ns, grids.number, day.not_observed, steps_ns)
+    unseen = read_only(day.not_observed)
+    walk = TouchWalk.of(grids.start_ns, grids.width_ns, grids.number, unseen, steps_ns)
     quantiles = QuantileBins.of(grids.ratios, grids.number)
     for batch in day.bbo(TOUCH_INPUT):
         rows = batch.with_columns(pl.col(*_TOUCH).fill_null(0))
