@@ -125,9 +125,8 @@ class _TimedFiles(RecordingFiles):
 
     def percentiles_ms(self) -> list[float]:
         """The median and the 99th percentile, of those since the last call."""
-        found = np.percentile(np.array(self.lags_ns) / 1e6, (50, 99)).tolist()
-        del self.lags_ns[:]
-        return list(found)
+        lags_ns, self.lags_ns = self.lags_ns, array("q")  # the writer's thread may add to them
+        return list(np.percentile(np.array(lags_ns) / 1e6, (50, 99)).tolist())
 
 
 @asynccontextmanager

@@ -9,7 +9,8 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from queue import SimpleQueue
 
@@ -30,15 +31,17 @@ from market_pipeline.errors import MarketPipelineError
 from market_pipeline.quality.intervals import NS_PER_SECOND
 from market_pipeline.sources.recording import CONVERTER
 from market_pipeline.sources.recording.check import FileState, read_facts
-from market_pipeline.sources.recording.format import PARTIAL_SUFFIX
+from market_pipeline.sources.recording.format import PARTIAL_SUFFIX, Header
 from market_pipeline.sources.recording.journal import JOURNAL_SUFFIX, left_journals
+from market_pipeline.warehouse.heartbeats import BEAT_SECONDS, heartbeats
 from market_pipeline.warehouse.layout import Warehouse
 
-__all__ = ["CaptureAlerts", "stopped_captures"]
+__all__ = ["CaptureAlerts", "hung_captures", "stopped_captures"]
 
 _NEW_SECONDS = 2 * 86_400.0
 _END_SECONDS = 30.0
 """For the last alerts of a recorder that ends; what is not sent by then waits in the outbox."""
+_HUNG_SECONDS = 3 * BEAT_SECONDS
 
 
 class CaptureAlerts:
@@ -137,21 +140,13 @@ def stopped_captures(
         quiet_seconds: Only where nothing was written for so long.
     """
     host, root = socket.gethostname(), settings.lake_path / CONVERTER.name
-    today = datetime.fromtimestamp(now_s, UTC).date()
     left, going_on = dict[str, int](), set[str]()
-    for day in (today, today - timedelta(days=1)):
-        for path in sorted(root.glob(f"*/*/{day}/*{PARTIAL_SUFFIX}")):
-            try:
-                facts, written_ns = read_facts(path), path.stat().st_mtime_ns
-            except FileNotFoundError:
-                continue  # it was closed meanwhile
-            if facts.header is None or facts.header.host != host:
-                continue
-            instrument = f"{facts.header.exchange}:{facts.header.symbol}"
-            if facts.state is FileState.LEFT_OPEN:
-                left[instrument] = max(written_ns, left.get(instrument, 0))
-            else:
-                going_on.add(instrument)
+    for header, state, written_ns in _not_closed(settings, now_s):
+        instrument = f"{header.exchange}:{header.symbol}"
+        if state is FileState.LEFT_OPEN:
+            left[instrument] = max(written_ns, left.get(instrument, 0))
+        else:
+            going_on.add(instrument)
     # One that was killed before its first block has left a journal alone.
     for _, of, days in left_journals(sorted(root.glob(f"*/.*{JOURNAL_SUFFIX}"))):
         written_ns = max((own.last_ns for own in days.values()), default=0)
@@ -169,3 +164,49 @@ def stopped_captures(
         for instrument, written_ns in left.items()
         if instrument not in going_on and now_s - written_ns / NS_PER_SECOND >= quiet_seconds
     ]
+
+
+def hung_captures(settings: Settings, now_s: float) -> list[Alert]:
+    """An alert for each recorder of this host that has its files open and gives no sign of life.
+
+    Args:
+        settings: Where recordings lie.
+        now_s: Unix time.
+    """
+    host = socket.gethostname()
+    quiet = {
+        each.process.removeprefix("capture-"): each
+        for each in heartbeats(Warehouse(settings.data_dir))
+        if each.host == host and now_s - each.wall_ns / NS_PER_SECOND >= _HUNG_SECONDS
+    }
+    hung = {
+        header.exchange
+        for header, state, _ in (_not_closed(settings, now_s) if quiet else ())
+        if state is not FileState.LEFT_OPEN
+    }
+    text = (
+        "the recorder, process {}, gives no sign of life since {}: it hangs, or cannot write; what "
+        "comes may be lost until it is started again"
+    )
+    return [
+        frames_missing(
+            *(f"{exchange}:{ALL_SYMBOLS}", host, text.format(each.pid, utc_text(each.wall_ns))),
+            *("ERROR", each.wall_ns),
+        )
+        for exchange, each in quiet.items()
+        if exchange in hung
+    ]
+
+
+def _not_closed(settings: Settings, now_s: float) -> Iterator[tuple[Header, FileState, int]]:
+    """This host's files of today and yesterday that have no end yet, with when they were written
+    last, ns UTC.
+    """
+    host, root = socket.gethostname(), settings.lake_path / CONVERTER.name
+    today = datetime.fromtimestamp(now_s, UTC).date()
+    for day in (today, today - timedelta(days=1)):
+        for path in sorted(root.glob(f"*/*/{day}/*{PARTIAL_SUFFIX}")):
+            with suppress(FileNotFoundError):  # it was closed meanwhile
+                facts, written_ns = read_facts(path), path.stat().st_mtime_ns
+                if facts.header is not None and facts.header.host == host:
+                    yield facts.header, facts.state, written_ns

@@ -15,12 +15,15 @@ from market_pipeline.capture.status import Status, StreamStatus
 from market_pipeline.capture.stream_state import CUT, BookState
 from market_pipeline.config.capture import CaptureSettings
 from market_pipeline.quality.intervals import NS_PER_SECOND, utc_time
+from market_pipeline.warehouse.heartbeats import BEAT_SECONDS
 
 __all__ = ["ALL_SYMBOLS", "MissingFrames", "frames_missing", "utc_text"]
 
 ALL_SYMBOLS = "*"
 """The symbol of what is wrong with a recorder as a whole."""
 
+_STOOD_STILL_NS = 2 * round(BEAT_SECONDS) * NS_PER_SECOND
+"""Looks are seconds apart; after less than a hung recorder is reported by those who see it."""
 _SEVERITIES: tuple[Severity, ...] = ("WARN", "ERROR")
 
 
@@ -101,12 +104,14 @@ class MissingFrames:
         self._down_from_s: dict[str, float] = {}
         self._unheard_from_ns: dict[str, int] = {}
         self._episodes: dict[str, _Episode] | None = None
+        self._looked_ns: int | None = None
 
     def look(self, status: Status) -> list[Alert]:
         """What is new since the last look: episodes that began, became worse, or ended."""
         now_ns = status.wall_ns
         if self._episodes is None:
             self._episodes = {each: _Episode(now_ns, now_ns, _Counts()) for each in self._symbols}
+        looked_ns, self._looked_ns = self._looked_ns or now_ns, now_ns
         found = list[Alert]()
         for symbol in self._symbols:
             streams = {
@@ -117,6 +122,11 @@ class MissingFrames:
             signs = [sign for each in streams.items() for sign in self._signs(*each, now_ns)]
             if symbol == ALL_SYMBOLS and status.disk:
                 signs = [_Sign("ERROR", f"nothing can be written: {status.disk}")]
+            if symbol == ALL_SYMBOLS and (stood_ns := now_ns - looked_ns) >= _STOOD_STILL_NS:
+                seconds = stood_ns / NS_PER_SECOND
+                signs.append(
+                    _Sign("WARN", f"it did nothing for {seconds:,.0f} s, or its clock was set")
+                )
             found += self._alerts(self._episodes, symbol, streams, signs, now_ns)
         self._before = {
             name: _Counts(stream.gaps, stream.downtime_s, stream.last_wall_ns is not None)

@@ -26,7 +26,7 @@ _FULL_BYTES = 64 << 20
 """At so much backlog the connections are not read until it is written."""
 _SETTLED_BYTES = 8 << 20
 """So much is put into files at once, however little time has passed."""
-_SWITCH_S = 0.0005
+_SWITCH_S = 0.0002
 """After so long a thread that computes lets another one run: the interpreter's own 5 ms, once for
 each write, would be most of the lag while frames arrive faster than they can be read.
 """

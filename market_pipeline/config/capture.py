@@ -146,7 +146,7 @@ class CaptureSettings(SettingsModel):
         description="Seconds between two looks at the clock's state.",
     )
     flush_ms: _Milliseconds = Field(
-        default=5.0,
+        default=2.0,
         description="Milliseconds until a frame is given to the system.",
     )
     sync_seconds: _Seconds = Field(

@@ -15,7 +15,7 @@ import dagster as dg
 import msgspec
 
 from market_pipeline.alerts.alert import Alert, CheckAlerts, DayOutcomes, check_alerts
-from market_pipeline.alerts.capture import stopped_captures
+from market_pipeline.alerts.capture import hung_captures, stopped_captures
 from market_pipeline.alerts.delivery import Delivered, Patience, deliver
 from market_pipeline.alerts.late import late_days
 from market_pipeline.alerts.outbox import Outbox, Standing
@@ -183,7 +183,7 @@ def late_day_alerts(pipeline: Pipeline) -> dg.SkipReason:
     name="stopped_capture_alerts",
     minimum_interval_seconds=15,
     default_status=_STATUS,
-    description="Puts an alert into the outbox for each symbol that a killed recorder left open.",
+    description="Sends an alert for each symbol that a killed recorder left open, or if one hangs.",
 )
 @reports_machine_errors
 def stopped_capture_alerts(pipeline: Pipeline) -> dg.SkipReason:
@@ -191,10 +191,13 @@ def stopped_capture_alerts(pipeline: Pipeline) -> dg.SkipReason:
 
     A recorder that lives reports what it misses itself.
     """
-    settings, now_s = pipeline.settings, time.time()
+    settings, now_s, folders = pipeline.settings, time.time(), _folders(pipeline)
     stopped = stopped_captures(settings, now_s, "ERROR", _RESTART_SECONDS)
-    targets = [target.name for target in configured_targets(settings)]
-    new = Outbox(_folders(pipeline)).take(stopped, targets, now_s=now_s)
+    stopped += hung_captures(settings, now_s)
+    targets = configured_targets(settings)
+    new = Outbox(folders).take(stopped, [target.name for target in targets], now_s=now_s)
+    if new:  # within a minute: the next turn of `alert_delivery` may be half of one away
+        deliver(folders, targets, Links.of(settings), Patience.of(settings))
     return dg.SkipReason(f"{len(stopped)} symbols are recorded no more, {new} of them new.")
 
 

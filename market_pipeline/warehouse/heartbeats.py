@@ -19,7 +19,7 @@ from market_pipeline.warehouse.layout import Warehouse, make_private_folder, wri
 
 __all__ = ["BEAT_SECONDS", "Heartbeat", "Sign", "beat", "heartbeats", "stop_beating"]
 
-BEAT_SECONDS = 30.0
+BEAT_SECONDS = 10.0
 """How often a long-lived process beats."""
 
 

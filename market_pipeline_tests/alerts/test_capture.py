@@ -7,7 +7,7 @@ import time
 import pytest
 from pydantic import SecretStr
 
-from market_pipeline.alerts.capture import CaptureAlerts, stopped_captures
+from market_pipeline.alerts.capture import CaptureAlerts, hung_captures, stopped_captures
 from market_pipeline.alerts.missing_frames import frames_missing
 from market_pipeline.alerts.outbox import Outbox
 from market_pipeline.alerts.payloads import slack_payload, webhook_payload
@@ -16,6 +16,7 @@ from market_pipeline.config.settings import load_settings
 from market_pipeline.sources.recording import RecordingOf, RecordingWriter, RecordKind
 from market_pipeline.sources.recording.format import Entry
 from market_pipeline.sources.recording.journal import Journal
+from market_pipeline.warehouse.heartbeats import beat
 from market_pipeline_tests.alerts.factory import LINKS
 
 GAP = ("BINANCE:BTCUSDT", "here", "one gap", "WARN", 1_800_000_000_000_000_000)
@@ -133,6 +134,19 @@ class TestStoppedCaptures:
         writers[1].close()
         assert ["BINANCE:DEAD"] == [each.instrument for each in found]
         assert [] == stopped_captures(settings, now_s, "ERROR", 10.0)
+
+    def test_one_that_hangs(self, settings, warehouse):
+        """A recorder whose files are open is reported once it has given no sign for long enough;
+        one that was killed, or that its host alone can know, is not.
+        """
+        writer, now_s = self.recorder(settings, "LIVE", socket.gethostname()), time.time()
+        beat(warehouse, "capture-BINANCE")
+        beat(warehouse, "capture-OTHER")
+        found = [hung_captures(settings, now_s + later) for later in (20, 40)]
+        os.close(writer._file)  # as the kernel does when the process ends
+        killed = hung_captures(settings, now_s + 40)
+        assert [[], ["BINANCE:*"]] == [[each.instrument for each in alerts] for alerts in found]
+        assert ("ERROR", []) == (found[1][0].severity, killed)
 
     def test_a_journal_alone(self, settings):
         """What was killed before its first block left a journal, which is found as a file is."""

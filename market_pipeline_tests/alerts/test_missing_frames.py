@@ -141,3 +141,12 @@ def test_full_disk(capture):
     """A disk that takes nothing is about all symbols."""
     capture.status.disk = "No space left on device"
     assert [("began", "ERROR", "BINANCE:*")] == capture.live(5)
+
+
+def test_a_recorder_that_stood_still(capture):
+    """One that hung says so once it goes on; later it ends that, and what others said of it."""
+    capture.status.wall_ns += 30 * SECOND
+    found = capture.live(150)
+    assert ("began", "WARN", "BINANCE:*") == found[0]
+    assert {("over", "WARN", "BINANCE:*"), ("over", "ERROR", "BINANCE:*")} == {*found[1:]}
+    assert "did nothing for 31 s" in capture.found[0].summary
