@@ -57,6 +57,16 @@ def test_each_alert_has_its_runbook(rule):
     assert anchor in {heading.lower().replace(" ", "-") for heading in headings}
 
 
+def test_each_alert_is_tested():
+    """`promtool` is asked for each by its name: for a time when it fires, and for one when not."""
+    asked: dict[str, set[bool]] = {each.values[0]["alert"]: set() for each in ALERTS}
+    for path in FOLDER.glob("*_test.yml"):
+        for test in yaml.safe_load(path.read_text())["tests"]:
+            for case in test["alert_rule_test"]:
+                asked[case["alertname"]].add(bool(case.get("exp_alerts")))
+    assert [] == [name for name, found in asked.items() if found != {True, False}]
+
+
 @pytest.mark.slow
 def test_promtool_agrees():
     """Prometheus reads configuration and rules, and each alert fires on its cause alone."""
