@@ -49,8 +49,8 @@ def full_at() -> Callable[[int], AbstractContextManager[None]]:
     return within
 
 
-_ONE_FIXTURE = {"cli", "notebook", "pages", "ui"}
-"""Folders whose files share days that were run, or a server: those are made once."""
+_ONE_FIXTURE = {"benchmarks", "cli", "notebook", "pages", "ui"}
+"""Folders whose files share days that were run, a server, or a compiled feed: made once."""
 
 
 class _ByFixtures(LoadFileScheduling):
