@@ -68,7 +68,7 @@ def _events(
     instrument: str, from_ns: int, until_ns: int, settings: Settings, scratch: Path | None
 ) -> Iterator[EventBatch]:
     span = {"from_ns": from_ns, "until_ns": until_ns}
-    for day, message in days_between(instrument, **span, settings=settings):
+    for day, message in days_between(instrument, **span, settings=settings, with_trades=True):
         yield from day_events(day, message=message, **span, folder=scratch)
 
 

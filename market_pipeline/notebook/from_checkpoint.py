@@ -117,11 +117,17 @@ def published_day(instrument: str, day: date, settings: Settings) -> PublishedDa
 
 
 def days_between(
-    instrument: str, from_ns: int, until_ns: int, settings: Settings
+    instrument: str,
+    from_ns: int,
+    until_ns: int,
+    settings: Settings,
+    *,
+    with_trades: bool = False,
 ) -> Iterator[tuple[PublishedDay, int]]:
     """The published days of an instrument in a span, each with its first message at or after it.
 
-    A day whose messages are all before the span is passed over.
+    A day whose messages are all before the span is passed over, or given with its last message
+    where trades behind it may be in the span.
 
     Raises:
         MissingDataError: A day of the span is not published.
@@ -138,6 +144,8 @@ def days_between(
         )
         later = rows.with_row_index("message").filter(pl.col("ts_receipt_ns") >= from_ns)
         message: int | None = later.select(pl.col("message").min()).collect().item()
+        if message is None and with_trades:
+            message = rows.select(pl.len()).collect().item() - 1
         if message is not None:
             yield published_day(instrument, day, settings), message
 

@@ -1,6 +1,6 @@
 """Two instruments of one day with messages and trades of the same times.
 
-The second has no snapshot and so no valid message.
+The second has no snapshot and so no valid message, and after noon it has only trades.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from market_pipeline_tests.notebook.conftest import QUIET
 from market_pipeline_tests.published_day import publish_day
 
 pytestmark = pytest.mark.slow
+NOON_NS = 1_741_176_000 * 10**9
 SPAN = ("2025-03-05T00:00:00Z", "2025-03-06T00:00:00Z")
 
 
@@ -63,6 +64,11 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Two:
             day_folder(lake, table, each.venue, each.symbol, QUIET) for each in (seeded, unseeded)
         ]
         shutil.copytree(*of, dirs_exist_ok=True)
+        if table is DELTAS:
+            (shard,) = of[1].glob("*.parquet")
+            pl.read_parquet(shard).filter(pl.col("receipt_timestamp") < NOON_NS).write_parquet(
+                shard
+            )
     with pytest.MonkeyPatch.context() as changed:
         changed.chdir(root)
         settings = Settings(data_dir=root / "data", lake_uri=str(lake))
@@ -124,3 +130,14 @@ def test_messages_of_a_day_without_a_valid_one(two: Two):
     batches = events(two.unseeded, *SPAN, data_dir=two.data_dir)
     frames = pl.concat(pl.DataFrame(batch) for batch in batches)
     assert set(published) <= set(frames["sequence_number"].drop_nulls())
+
+
+def test_trades_behind_the_last_message(two: Two):
+    """A span that begins behind a day's last message has the trades that were received in it."""
+    from_ns = NOON_NS + 3_600 * 10**9
+    later = two.rows("trades", two.unseeded).filter(pl.col("ts_receipt_ns") >= from_ns)
+    told = pl.DataFrame(events(two.unseeded, from_ns, SPAN[1], data_dir=two.data_dir).read_all())
+    assert later.height > 50
+    assert later.select("id", "flags").rows() == told.select("trade_id", "book_flags").rows()
+    assert {("trade", 128 | 4)} == {*told.select("kind", "flags").rows()}
+    assert [] == list(replay(two.unseeded, from_ns, SPAN[1], data_dir=two.data_dir))
