@@ -80,7 +80,7 @@ class CaptureAlerts:
 
     def look(self, status: Status) -> None:
         """Takes the state of the capture; called every few seconds, and waits for nothing."""
-        if self._receivers:
+        if self._thread.is_alive():
             self._found.put(self._watch.look(status))
 
     def ended(self, error: Exception) -> None:
@@ -108,6 +108,9 @@ class CaptureAlerts:
     def _turn(self) -> None:
         """Puts in what waits, and sends what is due."""
         self._turn_to_receivers()
+        if not self._receivers:  # taken away meanwhile; there may be one again
+            self._waiting.clear()
+            return
         fresh = [each for each in self._waiting if each.ended_ns is None]
         links, names = Links.of(self._settings), [each.name for each in self._targets]
         try:

@@ -58,10 +58,15 @@ class TestCaptureAlerts:
         assert {"webhook": "sent", "log": "waiting"} == sent
 
     def test_a_receiver_that_is_replaced(self, settings, receiver):
-        """As with an address that holds a new token: what comes then is sent there."""
-        gone = settings.model_copy(update={"alert_webhook_urls": SecretStr("http://127.0.0.1:1")})
-        given = [gone]
+        """As with an address that holds a new token, also after there was none: what comes then is
+        sent there.
+        """
+        given = [
+            settings.model_copy(update={"alert_webhook_urls": SecretStr("http://127.0.0.1:1")})
+        ]
         with CaptureAlerts(lambda: given[-1], "BINANCE") as alerts:
+            given.append(settings.model_copy(update={"alert_webhook_urls": None}))
+            alerts.look(Status(GAP[-1]))
             given.append(settings)
             for look in with_a_gap():
                 alerts.look(look)
