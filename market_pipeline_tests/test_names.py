@@ -12,13 +12,21 @@ from pathlib import Path
 
 from market_pipeline.capture.sinks import SINKS_GROUP
 from market_pipeline.config.instruments import CONVERTERS_GROUP
+from market_pipeline.security.services import KEY_SERVICES_GROUP
 from market_pipeline.tables import RECORDS, TABLES, VIEWS
 from market_pipeline_tests.test_repository import PACKAGE, ROOT, modules, nodes, parsed
 
 _DOTTED = re.compile(r"`((?:\w+\.)+\w+)(?:\(\))?`")
 _PATH = re.compile(r"`((?:\w+/)+\w+\.py)`")
 _FILES = {"yaml", "py", "json", "jsonl", "duckdb", "parquet", "md", "gz", "PARQUET"}
-NOT_OURS = {CONVERTERS_GROUP, SINKS_GROUP, "Thread.start", "schema.name", "schema.table"}
+NOT_OURS = {
+    CONVERTERS_GROUP,
+    KEY_SERVICES_GROUP,
+    SINKS_GROUP,
+    "Thread.start",
+    "schema.name",
+    "schema.table",
+}
 
 
 @cache

@@ -49,19 +49,28 @@ def new(
         str | None,
         typer.Option(metavar="TEXT", help="Take the public half that --pair printed elsewhere."),
     ] = None,
+    service: Annotated[
+        str | None,
+        typer.Option(metavar="NAME[:KEY]", help="A key of a service that a package brings."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make the key that seals from now on; the one before it goes on opening what it sealed.
 
-    Exit code 0: made. 2: wrong usage, no master key, or no such public half.
+    Exit code 0: made. 2: wrong usage, no master key, no such public half, or a service that is not
+    there or refuses.
     """
     settings = _settings()
-    if pair and public is not None:
-        raise typer.BadParameter("give one of --pair and --public", param_hint="--public")
+    if pair + (public is not None) + (service is not None) > 1:
+        text = "give one of --pair, --public and --service"
+        raise typer.BadParameter(text, param_hint="--public")
     ring, of = _ring(settings), _purpose(purpose)
     if public is not None and not public.startswith(f"{of}-"):
         raise typer.BadParameter(f"it is no key for {of}", param_hint="--public")
-    key = ring.adopt(public) if public is not None else ring.new(of, pair=pair)
+    if service is not None:
+        key = ring.new_of_service(of, service)
+    else:
+        key = ring.adopt(public) if public is not None else ring.new(of, pair=pair)
     _record(settings, key.id, "made" if public is None else "taken")
     if as_json:
         typer.echo(json.dumps(_described(key, None), indent=2))
@@ -376,6 +385,7 @@ def _described(key: Key, files: int | None) -> dict[str, Any]:
         "purpose": key.purpose,
         "state": key.state,
         "wraps_by": key.kind,
+        "service": key.service,
         "public": key.public_text if key.public_key else None,
         "files": files,
     }

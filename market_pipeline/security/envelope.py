@@ -21,8 +21,8 @@ import msgspec
 from market_pipeline.errors import SealError
 from market_pipeline.warehouse.layout import written_whole
 
-__all__ = ["SLOTS_SUFFIX", "SUFFIX", "Head", "Slot", "make_head", "open_regular", "read_all_slots"]
-__all__ += ["read_head", "read_slots", "read_whole", "slots_path", "write_slots"]
+__all__ = ["SLOTS_SUFFIX", "SUFFIX", "Head", "Slot", "Wrapping", "make_head", "open_regular"]
+__all__ += ["read_all_slots", "read_head", "read_slots", "read_whole", "slots_path", "write_slots"]
 
 SUFFIX = ".sealed"
 """How the name of a sealed file ends."""
@@ -58,11 +58,15 @@ class Head(msgspec.Struct, frozen=True):
     digest: bytes
 
 
+Wrapping = Literal["aes-kw", "hpke-x25519", "service"]
+"""How a key wraps: as one that is derived, as a public key, or in a service of another package."""
+
+
 class Slot(msgspec.Struct, frozen=True):
     """A file's key, wrapped by a key of the ring: its id, how it wraps, and the wrapped bytes."""
 
     key: str
-    kind: Literal["aes-kw", "hpke-x25519"]
+    kind: Wrapping
     wrapped: bytes
 
 

@@ -2,7 +2,7 @@
 
 A key is HKDF-SHA256 of the master key, with its purpose and id as info, and is never stored. So the
 ring holds no secret; it says which key is in use and which was destroyed. A pair's public half
-alone lets a host seal what it cannot open.
+alone lets a host seal what it cannot open. A key may also lie in a service of another package.
 
 Sources: RFC 5869 (HKDF), RFC 3394 (AES key wrap), RFC 9180 (HPKE), RFC 7914 (scrypt).
 """
@@ -32,8 +32,9 @@ from cryptography.hazmat.primitives.keywrap import (
 )
 
 from market_pipeline.errors import SealError
-from market_pipeline.security.envelope import Head, Slot, read_whole
+from market_pipeline.security.envelope import Head, Slot, Wrapping, read_whole
 from market_pipeline.security.segments import FILE_KEY_BYTES
+from market_pipeline.security.services import key_service
 from market_pipeline.warehouse.layout import make_private_folder, written_whole
 from market_pipeline.warehouse.locks import locking
 
@@ -62,18 +63,21 @@ class Key(msgspec.Struct, frozen=True):
     Attributes:
         id: Its name in slots and errors, such as `captures-20261125-0f1e2d3c`.
         purpose: What it seals.
-        kind: How it wraps: `aes-kw` with a derived key, `hpke-x25519` for a public key.
+        kind: How it wraps: `aes-kw` with a derived key, `hpke-x25519` for a public key, `service`
+            by a key service.
         state: `active` (the one that seals), `retired` (opens only) or `destroyed`.
-        check: Tells another master key from the right one; null of a public half alone.
+        check: Tells another master key from the right one; null where none is needed.
         public_key: Of a pair; null else.
+        service: Which key of which service; null else.
     """
 
     id: str
     purpose: Purpose
-    kind: Literal["aes-kw", "hpke-x25519"]
+    kind: Wrapping
     state: Literal["active", "retired", "destroyed"]
     check: bytes | None = None
     public_key: Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)] | None = None
+    service: str | None = None
 
     @property
     def public_text(self) -> str:
@@ -107,11 +111,23 @@ class KeyRing:
             SealError: There is no master key, or it is not the one the others were made with.
         """
         self._require_its_master()
-        key_id = f"{purpose}-{datetime.now(UTC):%Y%m%d}-{os.urandom(4).hex()}"
+        key_id = _new_id(purpose)
         derived = self._derived(purpose, key_id)
         public = _pair(derived).public_key().public_bytes_raw() if pair else None
-        kind: Literal["aes-kw", "hpke-x25519"] = "hpke-x25519" if pair else "aes-kw"
+        kind: Wrapping = "hpke-x25519" if pair else "aes-kw"
         return self._add(Key(key_id, purpose, kind, "active", _check(derived), public))
+
+    def new_of_service(self, purpose: Purpose, service: str) -> Key:
+        """Takes a key of a service, `SERVICE` or `SERVICE:KEY`, to seal with from now on.
+
+        Raises:
+            SettingsError: No package brings that service.
+            SealError: It refuses, or does not open what it wraps.
+        """
+        probe, of = os.urandom(FILE_KEY_BYTES), key_service(service)
+        if of.unwrap(of.wrap(probe, _INFO), _INFO) != probe:
+            raise self._unusable(f"the service {service} does not open what it wraps")
+        return self._add(Key(_new_id(purpose), purpose, "service", "active", service=service))
 
     def adopt(self, public_text: str) -> Key:
         """Takes a pair's public half, as `public_text` of the host that may open has it.
@@ -199,7 +215,8 @@ class KeyRing:
         Raises:
             SealError: There is no key that seals.
         """
-        return self._master is not None and self.active(purpose).check is not None
+        key = self.active(purpose)
+        return key.service is not None or (self._master is not None and key.check is not None)
 
     def wrap(self, head: Head, file_key: bytes) -> Slot:
         """A file's key in a slot of the active key of its purpose.
@@ -208,6 +225,9 @@ class KeyRing:
             SealError: There is no such key, or the master key is not the one it was made with.
         """
         key = self.active(head.purpose)
+        if key.service is not None:
+            wrapped = key_service(key.service).wrap(file_key, _slot_info(head))
+            return Slot(key.id, "service", wrapped)
         if key.public_key is not None:
             try:
                 public = X25519PublicKey.from_public_bytes(key.public_key)
@@ -240,6 +260,8 @@ class KeyRing:
         known = next((key for key in self.keys if key.id == slot.key), None)
         if known is not None and known.state == "destroyed":
             return "it was destroyed"
+        if slot.kind == "service":
+            return self._of_service(known, head, slot)
         if self._master is None:
             return "no master key is set"
         derived = self._derived(head.purpose, slot.key)
@@ -258,6 +280,15 @@ class KeyRing:
             return _OTHER_MASTER
         return "the slot was changed, or is of another file"
 
+    @staticmethod
+    def _of_service(known: Key | None, head: Head, slot: Slot) -> bytes | str:
+        if known is None or known.service is None:
+            return "it is not in the ring, which says what service opens it"
+        try:
+            return key_service(known.service).unwrap(slot.wrapped, _slot_info(head))
+        except SealError as error:
+            return str(error.found)
+
     def _require_its_master(self) -> None:
         for key in self.keys:
             if key.check not in (None, _check(self._derived(key.purpose, key.id))):
@@ -267,8 +298,8 @@ class KeyRing:
         return SealError(
             "No key opens the sealed file" if path else "The key cannot be used",
             next_step=(
-                "Set PIPELINE_MASTER_KEY to the one it was sealed under; what a destroyed key "
-                "sealed is gone."
+                "Set PIPELINE_MASTER_KEY to the one it was sealed under, or look after the key "
+                "service; what a destroyed key sealed is gone."
             ),
             file=path or self.path,
             expected="a key of the ring",
@@ -341,6 +372,10 @@ class KeyRing:
 
 
 _OTHER_MASTER = "the master key is not the one it was made with"
+
+
+def _new_id(purpose: str) -> str:
+    return f"{purpose}-{datetime.now(UTC):%Y%m%d}-{os.urandom(4).hex()}"
 
 
 def _check(derived: bytes) -> bytes:

@@ -1,0 +1,79 @@
+"""Key services of other packages, such as a vault's or a cloud's, which wrap files' keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from importlib.metadata import entry_points
+from typing import Protocol
+
+from market_pipeline.errors import SealError, SettingsError
+from market_pipeline.security.segments import FILE_KEY_BYTES
+
+__all__ = ["KEY_SERVICES_GROUP", "KeyService", "key_service"]
+
+KEY_SERVICES_GROUP = "market_pipeline.key_services"
+
+
+class KeyService(Protocol):
+    """A key that lies in a service; both calls raise whatever they like where it refuses.
+
+    The context is no secret, and of no other file: what was wrapped with one is not to be opened
+    with another, as by the associated data of AES-GCM.
+    """
+
+    def wrap(self, file_key: bytes, context: bytes) -> bytes:
+        """A file's key of 32 bytes, wrapped; at most some kilobytes."""
+        ...
+
+    def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
+        """What was wrapped."""
+        ...
+
+
+@lru_cache(maxsize=16)
+def key_service(name: str) -> KeyService:
+    """A key of a service by `SERVICE` or `SERVICE:KEY`: an entry point, and what it is called with.
+
+    Its calls raise `SealError` where the service raises, or opens what is no key of a file.
+
+    Raises:
+        SettingsError: No package brings that service, or several do.
+    """
+    service, _, key = name.partition(":")
+    entries = list(entry_points(group=KEY_SERVICES_GROUP, name=service))
+    if len(entries) != 1:
+        problem = "is brought by several packages" if entries else "is unknown"
+        expected = f"one entry point of {KEY_SERVICES_GROUP}"
+        raise SettingsError([f"the key service {service} {problem}; expected {expected}"])
+    return _Guarded(name, entries[0].load()(key))
+
+
+class _Guarded:
+    """A service whose errors are ours: what it raises is anybody's."""
+
+    def __init__(self, name: str, service: KeyService) -> None:
+        self._name, self._service = name, service
+
+    def wrap(self, file_key: bytes, context: bytes) -> bytes:
+        return self._answer(lambda: self._service.wrap(file_key, context))
+
+    def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
+        file_key = self._answer(lambda: self._service.unwrap(wrapped, context))
+        if len(file_key) != FILE_KEY_BYTES:
+            raise self._refusal(f"{len(file_key)} bytes, where a file's key has {FILE_KEY_BYTES}")
+        return file_key
+
+    def _answer(self, call: Callable[[], bytes]) -> bytes:
+        try:
+            return bytes(call())
+        except Exception as error:  # whatever it is
+            raise self._refusal(f"{type(error).__name__}: {error}") from error
+
+    def _refusal(self, found: str) -> SealError:
+        return SealError(
+            "A key service did not do what it was asked for",
+            next_step="Look after the service and what it is reached by; nothing was changed.",
+            expected="a file's key, wrapped or opened",
+            found=f"its service {self._name}: {found}",
+        )
