@@ -34,6 +34,7 @@ _TRADES = Form(
     fields={"ts_origin_ns": "T", "price": "p", "quantity": "v", "is_buy": "S"},
     values={"is_buy": {"Buy": True, "Sell": False}},
 )
+# The ids of this topic are its own, so that a quote is of no known update of the book.
 _QUOTES = Form(
     last_id="data.u",
     event_time="cts",
@@ -42,7 +43,6 @@ _QUOTES = Form(
         "bid_size": "data.b.0.1",
         "ask_price": "data.a.0.0",
         "ask_size": "data.a.0.1",
-        "id": "data.u",
         "ts_origin_ns": "cts",
     },
 )

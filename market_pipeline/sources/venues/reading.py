@@ -35,6 +35,7 @@ _MOST_DIGITS = 19
 _MOST_ID = 2**63 - 1
 _MOST_TEXTS = 10_000
 _SHOWN_BYTES = 120
+_SIDES = ({"bid_price", "bid_size"}, {"ask_price", "ask_size"})
 _NOTHING = "nothing"
 """An attribute of each header that is None, for what a form does not have."""
 
@@ -144,6 +145,8 @@ class FrameReader:
     def records(self, frame: bytes, kind: Kind) -> list[Record]:
         """The trades, quotes, klines or states of a frame of that kind.
 
+        A quote of one side alone, the other being empty or as it was, is left out.
+
         Raises:
             DomainError: It is no such frame, or a value is outside its domain.
         """
@@ -165,6 +168,8 @@ class FrameReader:
                         value = time_ns(value)
                     if value is not None and value != "":
                         values[name] = value
+                if kind is Kind.QUOTES and sum(side.isdisjoint(values) for side in _SIDES) == 1:
+                    continue
                 found.append(msgspec.convert(values, RECORDS[kind], strict=False))
         except (*_REFUSED, msgspec.ValidationError, LookupError, TypeError) as error:
             raise self._unreadable(kind, frame, error) from error

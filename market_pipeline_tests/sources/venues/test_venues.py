@@ -50,6 +50,13 @@ GOLDEN = (
         [Trade(NS, 16578.5, 0.001, False)],
     ),
     Golden(
+        "bybit_linear",
+        '{"topic":"orderbook.1.BTCUSDT","type":"delta","ts":1672304484979,"data":{"s":"BTCUSDT",'
+        f'"b":[["16493.50","0.007"]],"a":[],"u":18521289,"seq":7961638726}},"cts":{MS}}}',
+        Classified(Kind.QUOTES, "quotes:BTCUSDT", "BTCUSDT", None, 18521289, event_time_ns=NS),
+        [],
+    ),
+    Golden(
         "bybit_spot",
         '{"topic":"kline.1.BTCUSDT","type":"snapshot","ts":1672304484978,"data":[{"start":'
         f'{MS},"open":"1","close":"2","high":"4","low":"0.5","volume":"9","confirm":true}}]}}',
@@ -68,7 +75,7 @@ GOLDEN = (
         f'{{"topic":"orderbook.1.BTCUSDT","type":"snapshot","ts":5,"data":{{"s":"BTCUSDT","b":'
         f'[["1","2"]],"a":[["3","4"]],"u":7}},"cts":{MS}}}',
         Classified(Kind.QUOTES, "quotes:BTCUSDT", "BTCUSDT", None, 7, event_time_ns=NS),
-        [Quote(1, 2, 3, 4, 7, NS)],
+        [Quote(1, 2, 3, 4, None, NS)],
     ),
     Golden("bybit_linear", '{"success":true,"op":"subscribe"}', Classified(Kind.CONTROL)),
     Golden(
@@ -144,6 +151,13 @@ GOLDEN = (
         '"sz":"0.006","n":1}],[{"px":"16611.00","sz":"0","n":1}]]}}',
         depth("BTC", is_snapshot=True),
         LEVELS,
+    ),
+    Golden(
+        "hyperliquid",
+        f'{{"channel":"bbo","data":{{"coin":"BTC","time":{MS},"bbo":[null,{{"px":"16611.0",'
+        '"sz":"0.1","n":1}]}}',
+        Classified(Kind.QUOTES, "quotes:BTC", "BTC", event_time_ns=NS),
+        [],
     ),
     Golden(
         "hyperliquid",
