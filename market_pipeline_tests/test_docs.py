@@ -22,12 +22,16 @@ import typer
 import yaml
 
 from market_pipeline.books.flags import INVALIDATING, MEANING, BookFlag
+from market_pipeline.capture.recorder import recorded_venue
 from market_pipeline.cli.app import app
+from market_pipeline.config.capture import CaptureSettings
 from market_pipeline.config.instruments import load_instruments
 from market_pipeline.config.settings import FIELDS, Settings
 from market_pipeline.plots.plot import Plot
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
 from market_pipeline.sources.simulated import demo_plan, simulate
+from market_pipeline.sources.venues import VENUES
+from market_pipeline.sources.venues.venue import Venue
 from market_pipeline.tables import TABLES, VIEWS
 from market_pipeline.warehouse.catalogue import FILES_SCHEMA, connect
 from market_pipeline.warehouse.tables import Table, View
@@ -45,6 +49,7 @@ ANSWERED = ("README.md", "docs/sql.md", "docs/tour.md")
 
 NOTEBOOKS = sorted((DOCS / "notebooks").glob("*.py"))
 
+QUOTE = '"'
 FENCE = re.compile(r"^( *)```([^\n`]*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 
 
@@ -84,8 +89,12 @@ def blocks() -> tuple[Block, ...]:
     )
 
 
-def blocks_in(language: str) -> list[Block]:
-    return [block for block in blocks() if block.info.split()[:1] == [language]]
+def blocks_in(language: str, below: str = "") -> list[Block]:
+    return [
+        block
+        for block in blocks()
+        if block.info.split()[:1] == [language] and block.page.startswith(below)
+    ]
 
 
 def named(found: list[Block]) -> list[object]:
@@ -123,6 +132,15 @@ def section_of(text: str, heading: str) -> str:
     rest = text[begins.end() :]
     ends = re.search(rf"^#{{1,{depth}}} ", rest, re.MULTILINE)
     return rest[: ends.start()] if ends else rest
+
+
+def counted(number: float | None, of: str) -> str:
+    """A cell of a table of limits."""
+    return "unknown" if number is None else f"{number:g} {of}"
+
+
+def in_seconds(budget: tuple[int, float] | None) -> str:
+    return "unknown" if budget is None else f"{budget[0]:,} in {budget[1]:g} s"
 
 
 # --- a published day of the demo --------------------------------------------------------------
@@ -407,6 +425,42 @@ class TestCryptoLake:
         columns = [name for name in table.columns if not level_of(name) or name in shown]
         missing = [name for name in columns if f"`{name}`" not in text]
         assert (True, []) == (f"`{table.name}`" in text, missing)
+
+
+class TestVenues:
+    @pytest.mark.parametrize("venue", VENUES.values(), ids=lambda venue: venue.name)
+    def test_page_is_the_declaration(self, venue: Venue) -> None:
+        """The overview leads to a venue's page, which has its addresses, streams and limits."""
+        found = re.search(rf"\[`{venue.name}`\]\((venues/\w+\.md)\)", doc("capture/venues.md"))
+        assert found is not None
+        page = doc(f"capture/{found[1]}")
+        limits, alive = venue.limits, venue.keepalive
+        cells = (
+            f"`{venue.name}`",
+            f"{limits.streams:,} streams" if limits.streams else counted(limits.symbols, "symbol"),
+            counted(limits.messages_a_second, "a second"),
+            in_seconds(limits.connects),
+            counted(limits.life_s and limits.life_s / 3_600, "h"),
+            in_seconds(limits.weight),
+            f"`{alive.message}` every {alive.interval_s:g} s" if alive.message else "answers pings",
+        )
+        wanted = [
+            f"| {' | '.join(cells)} |",
+            *venue.websocket,
+            *(
+                f"| `{each.kind}` | `{each.topic.strip(QUOTE)}` "
+                f"| {each.continuity.proof.replace('_', ' ')} |"
+                for each in venue.channels
+            ),
+        ]
+        assert [] == [line for line in wanted if line not in page]
+
+    @pytest.mark.parametrize("block", named(blocks_in("yaml", "docs/capture/venues/")))
+    def test_settings_can_be_recorded(self, block: Block) -> None:
+        """The settings of a venue's page name one that the page is of, and streams that it has."""
+        settings = CaptureSettings.model_validate(yaml.safe_load(block.text)["capture"])
+        name = recorded_venue(settings).name
+        assert f"`{name}`" in text_of(REPOSITORY / block.page)
 
 
 class TestArchitecture:
