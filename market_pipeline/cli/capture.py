@@ -215,6 +215,7 @@ class _Reports:
     def __init__(self, alerts: CaptureAlerts, sign: Sign, figures: StatusFigures) -> None:
         self.alerts, self._sign, self._figures = alerts, sign, figures
         self._recorded_s = float("-inf")
+        sign.beat()  # before a file is open: with the sign of one that was killed it would hang
 
     async def look(self, status: Status) -> None:
         """Takes the state for alerts, and beats when that is due."""

@@ -37,10 +37,11 @@ _decoder = msgspec.json.Decoder(_Note)
 def note_copies() -> None:
     """Notes in the environment what of it stands in `.env` as well; called where a process begins.
 
-    A file that cannot be read has no copies; who reads settings reports it.
+    A file that cannot be read, or whose folder is gone, has no copies; who reads settings reports
+    it.
     """
     try:
-        values = dotenv_values(ENV_FILE)
+        values, folder = dotenv_values(ENV_FILE), _folder()
     except (OSError, UnicodeDecodeError):
         return
     hashes = {
@@ -48,7 +49,7 @@ def note_copies() -> None:
         for name, value in values.items()
         if value is not None and os.environ.get(name) == value
     }
-    note = _Note(str(Path.cwd()), sorted(hashes.union(_noted())))
+    note = _Note(folder, sorted(hashes.union(_noted())))
     os.environ[_NOTE] = msgspec.json.encode(note).decode()
 
 
@@ -64,9 +65,13 @@ def _noted() -> frozenset[str]:
     """The hashes of what was copied from this folder's file; those of another one are none."""
     try:
         note = _decoder.decode(os.environ.get(_NOTE, ""))
-        return frozenset(note.hashes if note.folder == str(Path.cwd()) else ())
+        return frozenset(note.hashes if note.folder == _folder() else ())
     except (OSError, ValueError):  # the folder is gone; no note, or another's
         return frozenset()
+
+
+def _folder() -> str:
+    return ascii(str(Path.cwd()))  # its name may be no UTF-8
 
 
 def _hash(name: str, value: str) -> str:

@@ -117,7 +117,7 @@ def instrument_ids(instruments: str | Sequence[str]) -> tuple[str, ...]:
         DomainError: There is none, or one is no text.
     """
     given = [instruments] if isinstance(instruments, str) else instruments
-    ids = tuple(dict.fromkeys(given)) if isinstance(given, Iterable) else (given,)
+    ids = tuple(given) if isinstance(given, Iterable) else (given,)
     if not ids or not all(isinstance(each, str) for each in ids):
         raise DomainError(
             "No instrument is asked for",
@@ -126,7 +126,7 @@ def instrument_ids(instruments: str | Sequence[str]) -> tuple[str, ...]:
             expected="at least one id, each of them text",
             found=", ".join(map(repr, ids)) or "none",
         )
-    return ids
+    return tuple(dict.fromkeys(map(str, ids)))
 
 
 def with_times(rows: pl.LazyFrame, times: Times) -> pl.LazyFrame:

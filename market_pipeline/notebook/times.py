@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 
 from market_pipeline.errors import DomainError
@@ -100,7 +101,7 @@ def refuse_one_time(name: str, times: object) -> None:
     Raises:
         DomainError: It is one.
     """
-    if isinstance(times, (str, int, datetime)):
+    if isinstance(times, str) or not isinstance(times, Iterable):
         raise DomainError(
             f"`{name}` is one time",
             next_step="Put it into a list.",

@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.keywrap import (
     aes_key_wrap,
 )
 
-from market_pipeline.errors import SealError
+from market_pipeline.errors import SealError, SettingsError
 from market_pipeline.security.envelope import Head, Slot, Wrapping, read_whole
 from market_pipeline.security.segments import FILE_KEY_BYTES
 from market_pipeline.security.services import key_service
@@ -121,7 +121,7 @@ class KeyRing:
         """Takes a key of a service, `SERVICE` or `SERVICE:KEY`, to seal with from now on.
 
         Raises:
-            SettingsError: No package brings that service.
+            SettingsError: No package brings that service, or it does not begin.
             SealError: It refuses, or does not open what it wraps.
         """
         probe, of = os.urandom(FILE_KEY_BYTES), key_service(service)
@@ -288,6 +288,8 @@ class KeyRing:
             return key_service(known.service).unwrap(slot.wrapped, _slot_info(head))
         except SealError as error:
             return str(error.found)
+        except SettingsError as error:
+            return "; ".join(error.problems)
 
     def _require_its_master(self) -> None:
         for key in self.keys:

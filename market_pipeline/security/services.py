@@ -38,7 +38,7 @@ def key_service(name: str) -> KeyService:
     Its calls raise `SealError` where the service raises, or opens what is no key of a file.
 
     Raises:
-        SettingsError: No package brings that service, or several do.
+        SettingsError: No package brings that service, several do, or it does not begin.
     """
     service, _, key = name.partition(":")
     entries = list(entry_points(group=KEY_SERVICES_GROUP, name=service))
@@ -46,7 +46,11 @@ def key_service(name: str) -> KeyService:
         problem = "is brought by several packages" if entries else "is unknown"
         expected = f"one entry point of {KEY_SERVICES_GROUP}"
         raise SettingsError([f"the key service {service} {problem}; expected {expected}"])
-    return _Guarded(name, entries[0].load()(key))
+    try:
+        return _Guarded(name, entries[0].load()(key))
+    except Exception as error:  # whatever it is
+        text = f"the key service {service} does not begin: {type(error).__name__}: {error}"
+        raise SettingsError([text]) from error
 
 
 class _Guarded:

@@ -4,6 +4,7 @@ import os
 import socket
 import time
 
+import msgspec
 import pytest
 from pydantic import SecretStr
 
@@ -12,11 +13,12 @@ from market_pipeline.alerts.missing_frames import frames_missing
 from market_pipeline.alerts.outbox import Outbox
 from market_pipeline.alerts.payloads import slack_payload, webhook_payload
 from market_pipeline.capture.status import Status, StreamStatus
+from market_pipeline.cli.capture import _Reports
 from market_pipeline.config.settings import load_settings
 from market_pipeline.sources.recording import RecordingOf, RecordingWriter, RecordKind
 from market_pipeline.sources.recording.format import Entry
 from market_pipeline.sources.recording.journal import Journal
-from market_pipeline.warehouse.heartbeats import beat
+from market_pipeline.warehouse.heartbeats import Sign, beat, heartbeats
 from market_pipeline_tests.alerts.factory import LINKS
 
 GAP = ("BINANCE:BTCUSDT", "here", "one gap", "WARN", 1_800_000_000_000_000_000)
@@ -152,6 +154,16 @@ class TestStoppedCaptures:
         killed = hung_captures(settings, now_s + 40)
         assert [[], ["BINANCE:*"]] == [[each.instrument for each in alerts] for alerts in found]
         assert ("ERROR", []) == (found[1][0].severity, killed)
+
+    def test_one_that_follows_one_that_was_killed(self, settings, warehouse):
+        """It gives a sign before its first file is open, so that the old one does not count."""
+        beat(warehouse, "capture-BINANCE")
+        (old,), (path,) = heartbeats(warehouse), warehouse.heartbeats_dir.iterdir()
+        path.write_bytes(msgspec.json.encode(msgspec.structs.replace(old, wall_ns=0)))
+        _Reports(None, Sign(warehouse, "capture-BINANCE"), None)
+        writer = self.recorder(settings, "LIVE", socket.gethostname())
+        assert [] == hung_captures(settings, time.time())
+        writer.close()
 
     def test_a_journal_alone(self, settings):
         """What was killed before its first block left a journal, which is found as a file is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,17 @@ def test_in_another_folder(noted, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "other")
     assert "a-token-of-before" == load_settings().metrics_token.get_secret_value()
     assert ({}, "") == store_credentials()
+
+
+def test_in_a_folder_whose_name_is_no_utf_8(noted, tmp_path, monkeypatch):
+    """A process begins there, too, and knows what was copied from the file there."""
+    folder = tmp_path / os.fsdecode(b"\xff")
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    put(OLD)
+    note_copies()
+    put(NEW)
+    assert "the-token-of-today" == load_settings().metrics_token.get_secret_value()
 
 
 def test_what_the_environment_has_itself(noted, monkeypatch):

@@ -148,7 +148,7 @@ class TestLoad:
         in_ns = given if given.dtype == pl.Int64 else given.dt.epoch("ns")
         assert in_ns.to_list() == times.dt.epoch("ns").to_list()
 
-    @pytest.mark.parametrize("none", [[], None, ["SIMULATED:BTC-USDT-PERP", None]], ids=str)
+    @pytest.mark.parametrize("none", [[], None, [["SIMULATED:BTC-USDT-PERP"], None]], ids=str)
     def test_no_instrument(self, market: Market, none):
         """An empty list of instruments is refused and is no empty frame, and so is no id."""
         span = (f"{QUIET}T00:00:00Z", f"{NEXT}T00:00:00Z")

@@ -125,6 +125,7 @@ class TestAsofQuotes:
             (np.array([2**63], np.uint64), DomainError),
             (pl.Series([2**60, None]), DomainError),
             ("2025-03-05T12:00:00Z", DomainError),
+            (np.int64(2**60), DomainError),
             ([f"{MISSING}T12:00:00Z"], MissingDataError),
         ],
     )

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from market_pipeline.cli.app import app
 from market_pipeline.errors import SealError, SettingsError
+from market_pipeline.security.envelope import read_all_slots, write_slots
 from market_pipeline.security.files import open_sealed, rewrap, sealed_whole
 from market_pipeline.security.ring import KeyRing
 from market_pipeline.security.sealing import seal_in_place
@@ -22,6 +23,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 class Service:
     def __init__(self, key):
         self.key = key
+        if os.environ.get("SERVICE_IS_NOT_SET_UP"):
+            raise KeyError("REGION")
         self.cipher = AESGCM(key.ljust(32, "x").encode())
 
     def wrap(self, file_key, context):
@@ -96,6 +99,24 @@ def test_a_service_that_is_away(tmp_path, ring, monkeypatch):
         content_of(tmp_path / "rows.sealed", ring)
     key = ring.active("exports").id
     assert f"{key}: its service own:books: ConnectionError: nobody answers" == caught.value.found
+
+
+def test_a_service_that_does_not_begin(tmp_path, monkeypatch):
+    """It is a reason as any other, and a slot after it still opens the file."""
+    ring, path = KeyRing(tmp_path / "keys", bytes(range(32))), tmp_path / "rows.sealed"
+    ring.new("exports")
+    with sealed_whole(path, ring, "exports") as file:
+        file.write(b"rows")
+    (of_master,) = read_all_slots(path).values()
+    ring.new_of_service("exports", "own:books")
+    rewrap(path, ring)
+    ((file_id, of_service),) = read_all_slots(path).items()
+    key_service.cache_clear()
+    monkeypatch.setenv("SERVICE_IS_NOT_SET_UP", "1")
+    with pytest.raises(SealError, match=r"own does not begin: KeyError: 'REGION'"):
+        content_of(path, ring)
+    write_slots(path, {file_id: [*of_service, *of_master]})
+    assert b"rows" == content_of(path, ring)
 
 
 def test_slots_of_another_file(tmp_path, ring):
