@@ -110,14 +110,16 @@ def _failover_figures(drills: int) -> list[Figure]:
 
 
 class _TimedFiles(RecordingFiles):
-    """Files that keep how long each frame was on its way to them."""
+    """Files that keep how long each frame was on its way to them, while they are timed."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, "BINANCE", "host", "run")
-        self.lags_ns = array("q")
+        self.lags_ns, self.is_timed = array("q"), False
 
     def append(self, entries: Sequence[Entry]) -> None:
         super().append(entries)
+        if not self.is_timed:
+            return
         now_ns = time.monotonic_ns()
         self.lags_ns.extend(
             [now_ns - each.monotonic_ns for each in entries if each.kind == RecordKind.FRAME]
@@ -158,7 +160,7 @@ async def _live(folder: Path, number: int, live: bool) -> dict[str, object]:
     recorder = Recorder(settings, files, report=lambda level, text: None, derived=derived)
     sent = 0
 
-    async def send(rate: float, seconds: float) -> list[float]:
+    async def send(rate: float, seconds: float) -> None:
         nonlocal sent
         assert venue.stdin is not None
         venue.stdin.write(f"{rate} {seconds}\n")
@@ -166,6 +168,11 @@ async def _live(folder: Path, number: int, live: bool) -> dict[str, object]:
         sent += round(rate * seconds)
         while recorder.status.frames < sent or recorder._raw.waiting:
             await asyncio.sleep(0.05)
+
+    async def timed(rate: float, seconds: float) -> list[float]:
+        files.is_timed = True
+        await send(rate, seconds)
+        files.is_timed = False
         return files.percentiles_ms()
 
     async with _recording(recorder):
@@ -175,9 +182,9 @@ async def _live(folder: Path, number: int, live: bool) -> dict[str, object]:
         sleeper = subprocess.Popen(
             [sys.executable, "-c", _SLEEPER], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
-        steady = await send(_STEADY_A_SECOND, 10)
+        steady = await timed(_STEADY_A_SECOND, 10)
         late, _ = await asyncio.to_thread(sleeper.communicate)
-        burst = await send(_BURST_A_SECOND, 1)
+        burst = await timed(_BURST_A_SECOND, 1)
         before_s = time.process_time()
         await send(1e9, number // 10 / 1e9)
         early_mb = peak_rss_mb()
