@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from itertools import islice
 
+import numpy as np
+
+from market_pipeline.books.levels import ASK, BID, empty_levels
+from market_pipeline.books.live_levels import drop_beyond
+from market_pipeline.books.scale import to_steps
 from market_pipeline.capture.bars import BarOperator
 from market_pipeline.capture.operators import Bars, BestQuotes
 from market_pipeline.capture.pipeline import Event, Operator
@@ -41,3 +46,14 @@ def load_kernels(*, with_metrics: bool) -> None:
     for operator in operators:
         list(operator.take(events))
         list(operator.finish())
+    _load_rarer(quotes)
+
+
+def _load_rarer(quotes: BestQuotes) -> None:
+    """What a whole book, a checksum, a venue's depth and a size that is no whole lot need."""
+    assert quotes.book is not None and quotes.scales is not None
+    quotes.book.sides()
+    quotes.book.checksum()
+    for side in (BID, ASK):
+        drop_beyond(empty_levels(), side, 1)
+    to_steps(np.array([np.nan]), quotes.scales[1], np.empty(1, np.int64))
