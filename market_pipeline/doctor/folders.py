@@ -9,6 +9,7 @@ import stat
 import tempfile
 from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 import duckdb
@@ -127,9 +128,14 @@ def check_logs(settings: Settings) -> Iterator[Finding]:
     """
     logs = log_folder(settings)
     of_lines = [settings.data_dir / name for name in (METRICS, TRACES)]
-    shared = [logs / ERRORS, *(each / ".lock" for each in of_lines)]
-    shared += [path for folder in of_lines for path in line_files(folder)[-1:]]
-    found = unusable([logs, *of_lines], shared, "PIPELINE_DATA_DIR or PIPELINE_LOG_DIR")
+    locks = [each / ".lock" for each in of_lines]
+    # Looked for behind the folders: in one that another user made there is nothing to list.
+    last = (path for folder in of_lines for path in line_files(folder)[-1:])
+    found = unusable(
+        [logs, *of_lines],
+        chain([logs / ERRORS], locks, last),
+        "PIPELINE_DATA_DIR or PIPELINE_LOG_DIR",
+    )
     if found is None:
         yield "ok", "logs, figures and spans can be written"
     else:
