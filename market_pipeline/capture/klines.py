@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import date
 from pathlib import Path
 from typing import TypeAlias
 
@@ -11,6 +12,7 @@ import polars as pl
 
 from market_pipeline.capture.bars import Bar
 from market_pipeline.quality.intervals import NS_PER_SECOND, utc_time
+from market_pipeline.sources.recording.check import read_facts
 from market_pipeline.sources.recording.heads import Heads, venue_of
 from market_pipeline.sources.recording.reader import Damage
 from market_pipeline.sources.recording.union import by_host, received
@@ -20,6 +22,7 @@ from market_pipeline.sources.venues.venue import Kind
 __all__ = [
     "KLINE_SECONDS",
     "KlineComparison",
+    "day_differences",
     "kline_differences",
     "published_differences",
     "recorded_klines",
@@ -30,6 +33,7 @@ KLINE_SECONDS = 60
 
 _WIDTH_NS = KLINE_SECONDS * NS_PER_SECOND
 _KEPT = 16
+_STREAMS = f"{Kind.KLINES.value}:"
 _NO_PRINTS: Mapping[str, float] = {"volume": 0.0, "buy_volume": 0.0, "trade_count": 0}
 _PRICES = ("open", "high", "low", "close")
 
@@ -132,7 +136,9 @@ def recorded_klines(
         DomainError: A kline cannot be read.
     """
     heads, found = Heads(venue_of(exchange)), dict[int, Kline]()
-    for arrival in received(by_host(files), on_damage):
+    for arrival in received(by_host(filter(_may_have_klines, files)), on_damage):
+        if not arrival.record.stream.startswith(_STREAMS):
+            continue
         frame = arrival.record.payload
         if heads.of(frame).kind is Kind.KLINES:
             for each in heads.reader.records(frame, Kind.KLINES):
@@ -141,6 +147,12 @@ def recorded_klines(
     if found and found[max(found)].is_closed is None:
         del found[max(found)]
     return found
+
+
+def _may_have_klines(file: Path) -> bool:
+    """Whether a file has a stream of klines, by its footer; one that has no footer may."""
+    footer = read_facts(file).footer
+    return footer is None or any(name.startswith(_STREAMS) for name in footer.streams)
 
 
 def published_differences(
@@ -158,3 +170,27 @@ def published_differences(
         start_ns: kline_differences(by_start[start_ns], kline) if start_ns in by_start else None
         for start_ns, kline in sorted(klines.items())
     }
+
+
+def day_differences(
+    files: Iterable[Path], exchange: str, bars: pl.LazyFrame, day: date
+) -> dict[int, Differences]:
+    """What a day's published bars have otherwise than its recorded klines; empty where they agree.
+
+    A minute of which no bar was published, or none of trades, is not compared.
+
+    Args:
+        files: The recordings of one symbol. What is damaged in them is passed over.
+        bars: Rows of `metrics.bars` of the day and the symbol's instrument, of any widths.
+
+    Raises:
+        LakeFileError, DomainError, SealError: See `recorded_klines`.
+    """
+    of_trades = (pl.col("width_seconds") == KLINE_SECONDS) & pl.col("volume").is_not_null()
+    minutes = bars.filter(of_trades).collect()
+    if minutes.is_empty():
+        return {}
+    klines = recorded_klines(files, exchange, lambda _: None)
+    of_day = {ns: kline for ns, kline in klines.items() if utc_time(ns).date() == day}
+    found = published_differences(of_day, minutes)
+    return {start_ns: each for start_ns, each in found.items() if each is not None}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import msgspec
@@ -13,15 +13,22 @@ from typer.testing import CliRunner
 
 from market_pipeline.books.scale import Scale
 from market_pipeline.capture.bars import Bar, BarOperator
-from market_pipeline.capture.klines import KlineComparison, kline_differences, recorded_klines
+from market_pipeline.capture.klines import (
+    KlineComparison,
+    day_differences,
+    kline_differences,
+    recorded_klines,
+)
 from market_pipeline.capture.operators import Bars
 from market_pipeline.capture.pipeline import Event
 from market_pipeline.cli.app import app
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.metrics.tables import BARS
+from market_pipeline.notebook.metric_loaders import load_bars
 from market_pipeline.sources.crypto_lake_trades import read_trades
 from market_pipeline.sources.raw_writer import RawWriter
 from market_pipeline.sources.recording import CONVERTER, RecordingOf, RecordingWriter, RecordKind
+from market_pipeline.sources.recording.reader import read_footer
 from market_pipeline.sources.venues import VENUES
 from market_pipeline.sources.venues.reading import FrameReader
 from market_pipeline.sources.venues.records import Kline
@@ -207,6 +214,18 @@ def test_recorded_klines_without_a_flag(tmp_path):
     assert {START_NS: 30_000.0} == {start_ns: each.volume for start_ns, each in found.items()}
 
 
+def test_a_recording_without_klines_is_not_read(tmp_path):
+    """Its footer says that it has none, so damage in it does not even show."""
+    writer = RecordingWriter(tmp_path, RecordingOf("KRAKEN", "X", "host", "run"))
+    writer.append(RecordKind.FRAME, 1, 1, 1, "trades:X", b"{}" * 1_000)
+    path = writer.close().path
+    begin = read_footer(path).index[0].offset
+    damaged = bytearray(path.read_bytes())
+    damaged[begin + 40] ^= 1
+    path.write_bytes(damaged)
+    assert {} == recorded_klines([path], "KRAKEN", pytest.fail)
+
+
 def minutes_of(sent: list[bytes]) -> tuple[Counter[int], dict[int, int]]:
     """By minute the prints that were sent, and those that its closed kline counts."""
     prints, klines = Counter(), {}
@@ -270,6 +289,10 @@ def test_published_bars_are_the_venues(published):
     """Bars of a converted day equal the klines of its recording; a changed one is named."""
     code, found = compared()
     assert (0, 7, 7) == (code, found["klines"], found["equal"])
+    bars = load_bars("BINANCE:BTC-USDT", DAY).lazy()
+    agreeing = {START_NS + minute * MINUTE_NS: [] for minute in range(7)}
+    assert agreeing == day_differences(published, "BINANCE", bars, DAY)
+    assert {} == day_differences(published, "BINANCE", bars, DAY + timedelta(days=1))
     (file,) = published
     folder = file.parent.parent / "2024-08-09"
     later = RecordingWriter(folder.parents[2], RecordingOf("BINANCE", "BTCUSDT", "host", "later"))

@@ -12,6 +12,7 @@ import yaml
 
 from market_pipeline.quality.checks.bar_rows import BAR_ROWS
 from market_pipeline.quality.checks.features import FEATURES
+from market_pipeline.quality.checks.klines import KLINES
 from market_pipeline.quality.evaluate import CHECKS
 from market_pipeline.quality.fidelity.check import FIDELITY
 from market_pipeline.tables import TABLES
@@ -151,7 +152,8 @@ def test_every_check_is_an_asset_check(found: str):
         name: check["description"] for asset in assets for name, check in asset["checks"].items()
     }
 
-    assert {check.name: check.sentence for check in (*CHECKS, BAR_ROWS, FEATURES, FIDELITY)} == told
+    checks = (*CHECKS, BAR_ROWS, KLINES, FEATURES, FIDELITY)
+    assert {check.name: check.sentence for check in checks} == told
 
 
 def test_importing_the_definitions_writes_nothing(workspace: Workspace, found: str):

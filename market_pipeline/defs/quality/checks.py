@@ -13,16 +13,19 @@ from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from msgspec import to_builtins
 
 from market_pipeline.alerts.alert import DayOutcomes, FailedOutcome
+from market_pipeline.capture.klines import KLINE_SECONDS, day_differences
 from market_pipeline.config.instruments import Instrument, load_instruments
 from market_pipeline.defs.describe import Line, markdown_text, table_metadata
 from market_pipeline.defs.interrupts import run_step
 from market_pipeline.defs.partitions import DAILY, day_of, is_green
 from market_pipeline.defs.resources import Pipeline
+from market_pipeline.errors import MarketPipelineError
 from market_pipeline.metrics.tables import BARS
 from market_pipeline.quality import evaluate as rules
 from market_pipeline.quality.checks.bar_rows import BAR_ROWS, bar_places, check_bar_rows
-from market_pipeline.quality.checks.base import Check, CheckOutcome
+from market_pipeline.quality.checks.base import Check, CheckOutcome, unmeasured_outcome
 from market_pipeline.quality.checks.features import FEATURES, check_features, feature_places
+from market_pipeline.quality.checks.klines import KLINES, check_klines, kline_places
 from market_pipeline.quality.fidelity.check import FIDELITY, check_fidelity
 from market_pipeline.quality.fidelity.report import FidelityRow
 from market_pipeline.quality.figures.features import FeatureFigures
@@ -30,6 +33,7 @@ from market_pipeline.quality.findings import FINDINGS, FindingRow
 from market_pipeline.quality.measures.bar_rows import bar_violations
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.quality.words import time_text
+from market_pipeline.sources.recording import CONVERTER
 from market_pipeline.stages.published_rows import records_of
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
@@ -42,11 +46,12 @@ _MAX_SHOWN = 10
 _READ = ("validation_report", "quality_findings")
 _READ_OF = {
     BAR_ROWS.name: (),
+    KLINES.name: (),
     FEATURES.name: ("daily_metrics",),
     FIDELITY.name: ("fidelity_report",),
 }
 """What checks read beside the table they are of, that are not of the report."""
-_CHECKS = (*rules.CHECKS, BAR_ROWS, FEATURES, FIDELITY)
+_CHECKS = (*rules.CHECKS, BAR_ROWS, KLINES, FEATURES, FIDELITY)
 
 _Finding = tuple[Instrument, CheckOutcome]
 
@@ -107,6 +112,10 @@ def quality_checks(
         of_bars, bar_findings = _of_bars(instruments, pipeline.warehouse, day_of(context))
         found += of_bars
         places = pl.concat([places, bar_findings])
+    if KLINES.name in asked:
+        of_klines, kline_findings = _of_klines(instruments, pipeline, day_of(context))
+        found += of_klines
+        places = pl.concat([places, kline_findings])
     evaluated = set()
     for check in _CHECKS:
         findings = [finding for finding in found if finding[1].check == check]
@@ -164,6 +173,30 @@ def _of_bars(
             violations = bar_violations(rows, day)
             found.append((each, check_bar_rows(rows.height, violations)))
             places += bar_places(each.venue, each.symbol, day, violations)
+    return found, FINDINGS.frame(places)
+
+
+def _of_klines(
+    instruments: Sequence[Instrument], pipeline: Pipeline, day: date
+) -> tuple[list[_Finding], pl.DataFrame]:
+    """What the check `klines` says of each instrument that was recorded, and the places."""
+    found: list[_Finding] = []
+    places: list[FindingRow] = []
+    published = day_rows(pipeline.warehouse, BARS, day)
+    for each in instruments:
+        recorded = each.source == CONVERTER.name
+        files = CONVERTER.find(pipeline.settings.lake_path, each, day) if recorded else []
+        if not files:
+            continue
+        try:
+            differences = day_differences(files, each.venue, published.of(each.id), day)
+        except MarketPipelineError as error:
+            found.append((each, unmeasured_outcome(KLINES, str(error), None)))
+            continue
+        outcome = check_klines(differences)
+        if outcome is not None:
+            found.append((each, outcome))
+        places += kline_places(each.venue, each.symbol, day, differences, KLINE_SECONDS)
     return found, FINDINGS.frame(places)
 
 
