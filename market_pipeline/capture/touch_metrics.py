@@ -94,7 +94,8 @@ class TouchMetrics:
     def take(self, events: Sequence[Taken]) -> list[Struct]:
         """The intervals that are over; the events are those that the book was given."""
         rows: list[Struct] = []
-        until_ns = self._latest_ns // self._width_ns * self._width_ns
+        # At an edge a return ends by the last message of that time, so a later one is waited for.
+        until_ns = (self._latest_ns - 1) // self._width_ns * self._width_ns
         while self._books and self._start_ns < until_ns:
             end_ns = min(until_ns, self._start_ns + _MOST_INTERVALS * self._width_ns)
             rows += self._intervals(end_ns)
@@ -107,8 +108,8 @@ class TouchMetrics:
     def _intervals(self, end_ns: int) -> list[Struct]:
         """The intervals up to an instant that a message has passed."""
         times = [book[0] for book in self._books]
-        passed = int(np.searchsorted(times, end_ns))
-        books = pl.DataFrame(self._books[: passed + 1], schema=_SCHEMA, orient="row")
+        passed, later = np.searchsorted(times, end_ns), np.searchsorted(times, end_ns, "right")
+        books = pl.DataFrame(self._books[: later + 1], schema=_SCHEMA, orient="row")
         edges = np.arange(self._start_ns, end_ns + 1, self._width_ns)
         assert self._scales is not None
         day = InstrumentRows(
@@ -122,7 +123,7 @@ class TouchMetrics:
         made = touch_columns(day, NestedGrids([edges])).columns([np.arange(len(edges) - 1)])
         columns = [pl.Series(made[column.name]).to_list() for column in TOUCH_COLUMNS]
         # What comes next depends on the last book before it, and on the last message.
-        first = passed - 1
+        first = int(passed) - 1
         while first > 0 and self._books[first][1] & BookFlag.OUTSIDE_DAY:
             first -= 1
         del self._books[:first]

@@ -70,6 +70,12 @@ class Watched(TouchMetrics):
 @settings(max_examples=40, deadline=None)
 @given(BOOKS)
 @example([(0, "wrong", False), (0, "lost", False), (10**9, "wrong", True), (2 * 10**9, "lost", 0)])
+@example(
+    [
+        (at_ns, Touch(90 + at_ns % 7, 1, 97, 1), True)
+        for at_ns in (0, 9 * 10**8, 2 * 10**9, 2 * 10**9, 4 * 10**9)
+    ]
+)
 def test_live_metrics_are_those_of_the_batch(books):
     """Cut anywhere, with losses and clocks that run back, each interval has the batch's row."""
     metrics, rows, first_ns = Watched("X", 1), [], 1_000 * SECOND_NS
@@ -115,5 +121,5 @@ def test_other_steps_begin_again():
         scales = SCALES if after_ms < 900 else (Scale(1, 2), Scale(1, 2))
         metrics.add(after_ms * 1_000_000, Touch(90, 1, 91, 1), scales)
     assert [] == metrics.take([])
-    metrics.add(2_000_000_000, Touch(90, 1, 91, 1), scales)
+    metrics.add(2_000_000_001, Touch(90, 1, 91, 1), scales)
     assert [SECOND_NS] == [row.start_ns for row in metrics.take([])]
