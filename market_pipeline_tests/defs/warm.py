@@ -22,10 +22,17 @@ import market_pipeline.cli.app
 import market_pipeline.plots.coverage
 import market_pipeline.plots.mid
 import market_pipeline.plots.valid_time
+import market_pipeline.sources.binance_capture.converter
+import market_pipeline.sources.recording.converter
+import market_pipeline.stages.events.day
+import market_pipeline.stages.fidelity.day
+import market_pipeline.stages.metrics.bars
 import market_pipeline.stages.metrics.book_metrics
+import market_pipeline.stages.metrics.contract_states
 import market_pipeline.stages.metrics.information_bars
 import market_pipeline.stages.metrics.trades
 import market_pipeline.stages.raw.day
+import market_pipeline.stages.raw.profile
 import market_pipeline.stages.rebuild.day
 import market_pipeline.stages.triggers.run_requests
 import market_pipeline.stages.validation.day
