@@ -122,11 +122,12 @@ class KeyRing:
 
         Raises:
             SettingsError: No package brings that service, or it does not begin.
-            SealError: It refuses, or does not open what it wraps.
+            SealError: It refuses, shows what it wraps, or opens it wrongly.
         """
         probe, of = os.urandom(FILE_KEY_BYTES), key_service(service)
-        if of.unwrap(of.wrap(probe, _INFO), _INFO) != probe:
-            raise self._unusable(f"the service {service} does not open what it wraps")
+        wrapped = of.wrap(probe, _INFO)
+        if probe in wrapped or of.unwrap(wrapped, _INFO) != probe:
+            raise self._unusable(f"the service {service} shows what it wraps, or opens it wrongly")
         return self._add(Key(_new_id(purpose), purpose, "service", "active", service=service))
 
     def adopt(self, public_text: str) -> Key:
