@@ -24,7 +24,6 @@ from market_pipeline.errors import WarehouseBusyError
 from market_pipeline.telemetry.files import append_line
 from market_pipeline.telemetry.metrics._encode import encode
 from market_pipeline.telemetry.metrics.metric import Metric
-from market_pipeline.telemetry.metrics.table import METRICS
 
 __all__ = ["Meter"]
 
@@ -64,12 +63,17 @@ class Meter:
             exemplar_filter=AlwaysOffExemplarFilter(),
             shutdown_on_exit=False,
         )
-        meter = provider.get_meter("market_pipeline", __version__)
-        self._take = {name: _take(meter, metric) for name, metric in METRICS.items()}
+        self._meter = provider.get_meter("market_pipeline", __version__)
+        # Made when they are used: each flush asks all there are.
+        self._take: dict[str, _Take] = {}
 
     def record(self, metric: Metric, value: float, attributes: Mapping[str, str]) -> None:
         """Takes a value of a series."""
-        self._take[metric.name](value, attributes)
+        take = self._take.get(metric.name)
+        if take is None:
+            with self._lock:
+                take = self._take.setdefault(metric.name, _take(self._meter, metric))
+        take(value, attributes)
 
     def flush(self) -> None:
         """Writes a line; what cannot be written is tried again with the next."""
