@@ -28,7 +28,7 @@ __all__ = ["encode"]
 
 
 def encode(data: sdk.MetricsData) -> bytes:
-    """One line, its end included."""
+    """One line, without its end."""
     made = MetricsData(
         [
             ResourceMetrics(
@@ -44,7 +44,7 @@ def encode(data: sdk.MetricsData) -> bytes:
             for each in data.resource_metrics
         ]
     )
-    return msgspec.json.encode(made) + b"\n"
+    return msgspec.json.encode(made)
 
 
 def _attributes(given: Mapping[str, object] | None) -> list[Attribute]:

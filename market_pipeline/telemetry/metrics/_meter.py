@@ -21,6 +21,7 @@ from opentelemetry.sdk.resources import Resource
 
 from market_pipeline import __version__
 from market_pipeline.errors import WarehouseBusyError
+from market_pipeline.scrub.scrubber import scrubbed_json
 from market_pipeline.telemetry.files import append_line
 from market_pipeline.telemetry.metrics._encode import encode
 from market_pipeline.telemetry.metrics.metric import Metric
@@ -80,7 +81,9 @@ class Meter:
         with self._lock:
             data = self._reader.get_metrics_data()
             if data is not None and data.resource_metrics:
-                self._unwritten.append(encode(data))
+                # Labels are names, of which one may be set to what is a secret elsewhere.
+                line = scrubbed_json(encode(data).decode(), guess=False)
+                self._unwritten.append(line.encode() + b"\n")
             try:
                 while self._unwritten:
                     append_line(self._folder, self._unwritten[0])

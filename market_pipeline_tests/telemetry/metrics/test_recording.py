@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from market_pipeline.config.secret_values import learn_secret
 from market_pipeline.config.settings import load_settings
 from market_pipeline.telemetry.bridge.sums import Bridge
 from market_pipeline.telemetry.files import line_files
@@ -42,6 +43,19 @@ def test_a_line_is_the_protocols(folder: Path):
     )
     ((_, stream),) = second.streams
     assert ("market_pipeline.publish.rows", 4) == (stream.name, stream.sum.data_points[0].number)
+
+
+def test_a_known_secret_in_a_label(folder: Path):
+    """It is marked in the line, which is the protocol's all the same."""
+    learn_secret(secret := "sq-93kfa0d7wqmzx1")
+    record(table.CATALOGUE_DURATION, 0.2)
+    record(table.PUBLISHED_ROWS, 2, table="books.bbo", venue=secret)
+    flush()
+
+    (path,) = line_files(folder)
+    text = path.read_bytes()
+    assert secret.encode() not in text
+    assert 2 == len(decode(text).streams)
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
