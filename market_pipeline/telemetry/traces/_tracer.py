@@ -41,8 +41,8 @@ __all__ = ["RunSpan", "root_span"]
 
 _LOG = logging.getLogger(__name__)
 
-_INSTRUMENT = "market_pipeline.instrument"
-_TOGETHER_S = 0.1
+_STEP = "market_pipeline.step"
+_TOGETHER_S = 2.0
 
 
 class RunSpan:
@@ -107,8 +107,9 @@ class _Ids(RandomIdGenerator):
 class _Lines(SpanExporter):
     """Writes spans as lines of the protocol; what cannot be written is lost.
 
-    To open and lock the file is half of what a span costs, so those of instruments that end
-    shortly after each other are written together; all others at once, with what waits.
+    To open and lock the file is half of what a span costs, so those of instruments and of what is
+    published, which end shortly after each other, are written together; that of a run or of a step
+    at once, with what waits.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -120,7 +121,7 @@ class _Lines(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         texts = [scrubbed_json(msgspec.json.encode(_line(span)).decode()) for span in spans]
-        may_wait = all(_INSTRUMENT in (span.attributes or ()) for span in spans)
+        may_wait = all(map(_is_part_of_step, spans))
         now_s = time.monotonic()
         with self._lock:
             self._waiting += [text.encode() + b"\n" for text in texts]
@@ -137,6 +138,10 @@ class _Lines(SpanExporter):
             self._failed = True
             return SpanExportResult.FAILURE
         return SpanExportResult.SUCCESS
+
+
+def _is_part_of_step(span: ReadableSpan) -> bool:
+    return span.parent is not None and span.name != (span.attributes or {}).get(_STEP)
 
 
 def _line(span: ReadableSpan) -> TracesData:
