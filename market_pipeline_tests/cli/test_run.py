@@ -15,6 +15,7 @@ import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
 
+from market_pipeline.sources.simulated import simulate
 from market_pipeline.warehouse.locks import holding
 from market_pipeline_tests.cli.conftest import GOOD, NONE, Runs
 from market_pipeline_tests.defs.workspace import (
@@ -23,7 +24,7 @@ from market_pipeline_tests.defs.workspace import (
     days_arguments,
     raw_file,
 )
-from market_pipeline_tests.sources.simulated.days import DAY, NEXT_DAY
+from market_pipeline_tests.sources.simulated.days import DAY, NEXT_DAY, instrument
 from market_pipeline_tests.stages.rebuild.test_quarantine import digest
 
 
@@ -153,8 +154,12 @@ class TestMachine:
     @pytest.mark.slow
     def test_full_disk(self, workspace: Workspace, tmp_path: Path):
         """A file that may not grow is told with its path, without a table, also in the UI."""
-        full = copied(workspace, tmp_path / "full")
-        finished = full.limited(resource.RLIMIT_FSIZE, 4_000_000, *days_arguments(DAY)).finish()
+        # Its messages take 160 bytes each, and the log of Dagster's events up to 4.1 MB.
+        day = {"messages_per_day": 40_000, "snapshot_interval_s": 20.0}
+        simulate(tmp_path / "lake", [instrument("GOOD-USD")], DAY, DAY, **day)
+        full = Workspace(tmp_path / "full", tmp_path / "lake")
+        full.instruments_file.write_text(workspace.instruments_file.read_text())
+        finished = full.limited(resource.RLIMIT_FSIZE, 5_000_000, *days_arguments(DAY)).finish()
         with full.instance() as instance:
             (run,) = instance.get_runs()
             failures = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
