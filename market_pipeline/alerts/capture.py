@@ -20,7 +20,6 @@ from market_pipeline.alerts.missing_frames import (
     ALL_SYMBOLS,
     MissingFrames,
     frames_missing,
-    utc_text,
 )
 from market_pipeline.alerts.outbox import Outbox
 from market_pipeline.alerts.payloads import Links
@@ -28,7 +27,7 @@ from market_pipeline.alerts.targets import configured_targets
 from market_pipeline.capture.status import Status
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import MarketPipelineError
-from market_pipeline.quality.intervals import NS_PER_SECOND
+from market_pipeline.quality.intervals import NS_PER_SECOND, utc_text
 from market_pipeline.sources.recording import CONVERTER
 from market_pipeline.sources.recording.check import FileState, read_facts
 from market_pipeline.sources.recording.format import PARTIAL_SUFFIX, Header

@@ -14,10 +14,10 @@ from market_pipeline.alerts.alert import Alert, Severity
 from market_pipeline.capture.status import Status, StreamStatus
 from market_pipeline.capture.stream_state import CUT, BookState
 from market_pipeline.config.capture import CaptureSettings
-from market_pipeline.quality.intervals import NS_PER_SECOND, utc_time
+from market_pipeline.quality.intervals import NS_PER_SECOND, utc_text
 from market_pipeline.warehouse.heartbeats import BEAT_SECONDS
 
-__all__ = ["ALL_SYMBOLS", "MissingFrames", "frames_missing", "utc_text"]
+__all__ = ["ALL_SYMBOLS", "MissingFrames", "frames_missing"]
 
 ALL_SYMBOLS = "*"
 """The symbol of what is wrong with a recorder as a whole."""
@@ -191,8 +191,3 @@ class MissingFrames:
         # What our own queue had no room for is recorded.
         if stream.book == BookState.RESYNC and stream.reason != CUT:
             yield _Sign("WARN", f"{name}: its book is lost, {stream.reason}")
-
-
-def utc_text(ns: int) -> str:
-    """A time as it stands in alerts, to the second."""
-    return f"{utc_time(ns):%Y-%m-%d %H:%M:%S} UTC"

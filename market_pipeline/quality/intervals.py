@@ -35,6 +35,7 @@ __all__ = [
     "time_order",
     "union",
     "union_of_disjoint",
+    "utc_text",
     "utc_time",
 ]
 
@@ -68,6 +69,11 @@ def utc_time(ts_ns: int) -> datetime:
         OverflowError, ValueError: It lies in no year from 1 to 9999.
     """
     return datetime.fromtimestamp(ts_ns // NS_PER_SECOND, UTC)
+
+
+def utc_text(ts_ns: int) -> str:
+    """A time in ns as it is shown, to the second."""
+    return f"{utc_time(ts_ns):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def running_time_ns(ts_ns: IntArray) -> IntArray:

@@ -12,7 +12,7 @@ from market_pipeline.books.scale import scales_of
 from market_pipeline.errors import CheckpointError
 from market_pipeline.quality.figures.raw import IdentityFigures, OutsideDayFigures
 from market_pipeline.quality.findings import Finding, Measured, first_marked
-from market_pipeline.quality.intervals import utc_time
+from market_pipeline.quality.intervals import utc_text
 from market_pipeline.quality.measures.identity import DAY_BEFORE, PriceIdentity, price_identity
 from market_pipeline.quality.profile import OUTSIDE_DAY, Profile, profile_of
 from market_pipeline.quality.words import measured
@@ -124,11 +124,7 @@ def _outside_findings(profiles: Sequence[Profile]) -> Iterator[Finding]:
                 f"One of {profile.receipts_outside_day:,} rows of {profile.rows:,} in "
                 f"{profile.raw_table} that were received outside the UTC day.",
             )
-            yield replace(found, value=_instant(place.ts_receipt_ns))
-
-
-def _instant(ts_ns: int) -> str:
-    return f"{utc_time(ts_ns):%Y-%m-%d %H:%M:%S} UTC"
+            yield replace(found, value=utc_text(place.ts_receipt_ns))
 
 
 # --- files of the same bytes --------------------------------------------------------------------
