@@ -12,7 +12,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol, get_args, get_type_hints
 
@@ -24,7 +23,8 @@ from deltalake.transaction import AddAction
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from market_pipeline.errors import PublishError, SettingsError
+from market_pipeline.config.entry_points import entry_point_of
+from market_pipeline.errors import PublishError
 from market_pipeline.shown import shown_logger
 from market_pipeline.sources.recording.open_file import write_at
 from market_pipeline.warehouse.delta import settle_log
@@ -300,10 +300,5 @@ def sink_of(name: str, folder: Path, every_s: float) -> Sink:
     """
     if name in _OURS:
         return _OURS[name](folder, every_s)
-    entries = list(entry_points(group=SINKS_GROUP, name=name))
-    if len(entries) != 1:
-        problem = "is brought by several packages" if entries else "is unknown"
-        expected = f"{', '.join(_OURS)} or one entry point of {SINKS_GROUP}"
-        raise SettingsError([f"the sink {name} {problem}; expected {expected}"])
-    made: Sink = entries[0].load()(folder)
+    made: Sink = entry_point_of(SINKS_GROUP, name, "sink", _OURS).load()(folder)
     return made

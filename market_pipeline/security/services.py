@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from importlib.metadata import entry_points
 from typing import Protocol
 
+from market_pipeline.config.entry_points import entry_point_of
 from market_pipeline.errors import SealError, SettingsError
 from market_pipeline.security.segments import FILE_KEY_BYTES
 
@@ -41,13 +41,9 @@ def key_service(name: str) -> KeyService:
         SettingsError: No package brings that service, several do, or it does not begin.
     """
     service, _, key = name.partition(":")
-    entries = list(entry_points(group=KEY_SERVICES_GROUP, name=service))
-    if len(entries) != 1:
-        problem = "is brought by several packages" if entries else "is unknown"
-        expected = f"one entry point of {KEY_SERVICES_GROUP}"
-        raise SettingsError([f"the key service {service} {problem}; expected {expected}"])
+    entry = entry_point_of(KEY_SERVICES_GROUP, service, "key service")
     try:
-        return _Guarded(name, entries[0].load()(key))
+        return _Guarded(name, entry.load()(key))
     except Exception as error:  # whatever it is
         text = f"the key service {service} does not begin: {type(error).__name__}: {error}"
         raise SettingsError([text]) from error
