@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
 import ssl
-import threading
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,19 +16,26 @@ from market_pipeline.config.settings import Settings
 from market_pipeline.config.transport import addresses_spoken_to
 from market_pipeline.doctor.finding import Finding
 from market_pipeline.errors import SettingsError
+from market_pipeline.health._server_looks import (
+    WAIT_S,
+    Server,
+    certificate_ends,
+    ends_in,
+    under_way_s,
+)
 
 __all__ = [
     "Expiry",
     "certificates",
     "check_bundles",
     "check_expiries",
+    "check_servers",
     "session_of_store",
     "token_for_vault",
 ]
 
 _PORTS = {"https": 443, "wss": 443, "smtps": 465}
 """Those whose certificate is shown first, before anything is sent."""
-_WAIT_S = 5.0
 _WARN_DAYS = 14.0
 _RENEWED_WARN_DAYS = 1 / 24
 _SECONDS_PER_DAY = 86_400.0
@@ -95,22 +99,27 @@ def certificates(settings: Settings, now_s: float) -> list[Expiry]:
         for name, path in _bundles(settings).items()
         if (at_s := _next_end(path, now_s)) is not None
     ]
-    wanted = [
-        (name, f"the certificate of address {number} in PIPELINE_{name.upper()}", address)
-        for name, of_setting in addresses_spoken_to(settings).items()
-        for number, address in enumerate(of_setting, start=1)
-        if urlsplit(address).scheme in _PORTS
+    servers = _servers(settings)
+    ends = certificate_ends({server for _, _, server in servers})
+    return found + [
+        Expiry("certificate", name, f"the certificate of {text}", ends[server])
+        for name, text, server in servers
+        if server in ends
     ]
-    threads = [
-        threading.Thread(target=_look, args=(*each, found), daemon=True, name="certificate")
-        for each in wanted
-    ]
-    for thread in threads:
-        thread.start()
-    until_s = time.monotonic() + _WAIT_S
-    for thread in threads:  # a name that is looked up for longer is left behind
-        thread.join(max(until_s - time.monotonic(), 0))
-    return [*found]
+
+
+def check_servers(settings: Settings) -> Iterator[Finding]:
+    """Does a look at a server's certificate hang that an earlier look at the health has begun?"""
+    for _, text, server in _servers(settings):
+        seconds = under_way_s(server)
+        if seconds > 2 * WAIT_S:
+            yield (
+                "warn",
+                f"the look at the certificate of {text} has been under way for {seconds:,.0f} s, "
+                "so its name is not being found",
+                "See whether the name servers of this machine answer: `getent hosts` with the name "
+                "of that host.",
+            )
 
 
 def check_bundles(settings: Settings) -> Iterator[Finding]:
@@ -162,20 +171,23 @@ def token_for_vault(settings: Settings, now_s: float) -> list[Expiry]:
     return [Expiry("credential", name, "the token for Vault", now_s + left_s, is_renewed)]
 
 
-def _look(setting: str, text: str, address: str, found: list[Expiry]) -> None:
-    with suppress(OSError, ValueError):
+def _servers(settings: Settings) -> list[tuple[str, str, Server]]:
+    """The servers that show a certificate first: the setting, which address of it, and where."""
+    return [
+        (name, f"address {number} in PIPELINE_{name.upper()}", server)
+        for name, of_setting in addresses_spoken_to(settings).items()
+        for number, address in enumerate(of_setting, start=1)
+        if (server := _server(address)) is not None
+    ]
+
+
+def _server(address: str) -> Server | None:
+    """Where an address leads; None if no certificate is shown there first."""
+    with suppress(ValueError):
         parts = urlsplit(address)
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        where = parts.hostname or "", parts.port or _PORTS[parts.scheme]
-        with (
-            socket.create_connection(where, _WAIT_S) as plain,
-            context.wrap_socket(plain, server_hostname=parts.hostname) as connection,
-        ):
-            shown = connection.getpeercert(binary_form=True)
-        if shown is not None:
-            pem = ssl.DER_cert_to_PEM_cert(shown)
-            found.append(Expiry("certificate", setting, text, min(_ends(pem.encode()))))
+        if parts.hostname and parts.scheme in _PORTS:
+            return parts.hostname, parts.port or _PORTS[parts.scheme]
+    return None
 
 
 def _bundles(settings: Settings) -> dict[str, Path]:
@@ -193,12 +205,6 @@ def _bundles(settings: Settings) -> dict[str, Path]:
 def _next_end(path: Path, now_s: float) -> float | None:
     """When the next of the certificates in a file ends; None where one cannot be read."""
     with suppress(OSError, ValueError):
-        ends = _ends(path.read_bytes())
+        ends = ends_in(path.read_bytes())
         return min((each for each in ends if each > now_s), default=max(ends))
     return None
-
-
-def _ends(pem: bytes) -> list[float]:
-    from cryptography.x509 import load_pem_x509_certificates  # noqa: PLC0415
-
-    return [each.not_valid_after_utc.timestamp() for each in load_pem_x509_certificates(pem)]

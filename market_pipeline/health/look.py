@@ -94,6 +94,7 @@ def _heartbeats(settings: Settings, now_ns: int, beats: list[Heartbeat]) -> Iter
 def _certificates(settings: Settings, now_s: float, ends: list[Expiry]) -> Iterator[Finding]:
     yield from expiry.check_bundles(settings)
     ends += expiry.certificates(settings, now_s)
+    yield from expiry.check_servers(settings)
     yield from expiry.check_expiries(ends, "certificate", now_s)
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import ssl
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -60,6 +64,54 @@ def test_certificates_of_servers_and_files(tmp_path: Path):
         ("alert_webhook_urls", "the certificate of address 1 in PIPELINE_ALERT_WEBHOOK_URLS"),
     ] == sorted((each.setting, each.text) for each in found)
     assert max(each.at_s for each in found) - min(each.at_s for each in found) < 60  # made together
+
+
+HANGING = """
+import fcntl, json, socket, struct, threading, time
+
+from market_pipeline.config.settings import load_settings
+from market_pipeline.health import _server_looks, expiry
+
+silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+is_up, set_flags = 0x41, 0x8914
+fcntl.ioctl(silent, set_flags, struct.pack("16sH14x", b"lo", is_up))
+silent.bind(("127.0.0.1", 53))
+expiry.WAIT_S = _server_looks.WAIT_S = 0.1
+settings = load_settings(
+    alert_webhook_urls="https://hangs.example/a,https://hangs.example/b,https://127.0.0.1:1/"
+)
+for _ in range(5):
+    assert [] == expiry.certificates(settings, time.time())
+names = [each.name for each in threading.enumerate()]
+print(json.dumps([names.count("certificate"), [*expiry.check_servers(settings)]]))
+"""
+
+
+def test_name_servers_that_do_not_answer(tmp_path: Path):
+    """However many looks there are, one look-up of a name is under way, and it is told of each
+    address that waits for it. In a network of its own, whose only name server says nothing.
+    """
+    resolver, script = tmp_path / "resolv.conf", tmp_path / "hanging.py"
+    resolver.write_text("nameserver 127.0.0.1\noptions timeout:30 attempts:1\n")
+    script.write_text(HANGING)
+    alone = ["unshare", "--user", "--map-root-user", "--mount", "--net"]
+    if not shutil.which("unshare") or subprocess.run([*alone, "true"], check=False).returncode:
+        pytest.skip("no network of one's own can be made here")
+    mount = 'mount --bind "$1" /etc/resolv.conf && exec "$2" "$3"'
+    seen = subprocess.run(
+        [*alone, "sh", "-c", mount, "sh", resolver, sys.executable, script],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert 0 == seen.returncode, seen.stderr
+    threads, findings = json.loads(seen.stdout)
+    assert 1 == threads
+    assert [("warn", 1), ("warn", 2)] == [
+        (status, number)
+        for number, (status, text, _) in enumerate(findings, start=1)
+        if f"of address {number} in PIPELINE_ALERT_WEBHOOK_URLS has been under way" in text
+    ]
 
 
 @pytest.mark.parametrize(
