@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,7 +49,7 @@ def health(
         raise typer.BadParameter("--audit runs nothing, so it does not go with --enforce")
     from market_pipeline.config.settings import usable_settings
     from market_pipeline.health.days import days_to_run
-    from market_pipeline.health.disk import free_bytes, with_sample
+    from market_pipeline.health.disk import with_sample
     from market_pipeline.health.figures import record_health
     from market_pipeline.health.look import look
     from market_pipeline.health.memory import Memory
@@ -62,8 +62,7 @@ def health(
     warehouse, now_s = Warehouse(settings.data_dir), time.time()
     memory = Memory.of(warehouse)
     found = look(settings, problems, memory.disks, now_s, days)
-    with suppress(OSError):  # a disk that cannot be asked is a finding already
-        memory.disks = with_sample(memory.disks, free_bytes(settings, now_s))
+    memory.disks = with_sample(memory.disks, found.disks)
     record_health(found)
     if alert:
         tell(found, settings, memory)

@@ -117,4 +117,4 @@ def record_verdicts(rows: Sequence[ReportRow]) -> None:
         record(table.VALID_SHARE, (row.valid_seconds or 0.0) / _DAY_SECONDS, **attributes)
         for skew_ms in row.skew_p50_ms_per_hour or ():
             if skew_ms is not None:
-                record(table.SKEW, max(skew_ms, 0.0) / 1e3, venue=row.exchange)
+                record(table.SKEW, max(skew_ms, 0.0) / 1e3, **attributes)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, time, timedelta
 
 from market_pipeline.health.report import ExpectedDay, Health
 from market_pipeline.telemetry.metrics.recording import flush, record
-from market_pipeline.telemetry.metrics.table import BACKLOG, BACKUP_END, EXPIRY, NEWEST
+from market_pipeline.telemetry.metrics.table import BACKLOG, BACKUP_END, DISK_FREE, EXPIRY, NEWEST
 
 __all__ = ["record_health"]
 
@@ -16,8 +16,8 @@ _THERE = {"available", "degraded"}
 
 
 def record_health(health: Health) -> None:
-    """Records the days that were expected, by venue, the first end of what a setting names, and
-    that of the last backup; writes what it recorded.
+    """Records the days that were expected, by venue, the first end of what a setting names, that
+    of the last backup, and what the disks have left; writes what it recorded.
     """
     for venue, days in _by_venue(health.expected).items():
         there = [each.day for each in days if each.found in _THERE]
@@ -28,6 +28,8 @@ def record_health(health: Health) -> None:
     for each in sorted(health.expiries, key=lambda each: -each.at_s):  # the first one stays
         record(EXPIRY, each.at_s, kind=each.kind, setting=each.setting)
     record(BACKUP_END, health.backup_s)
+    for disk in health.disks:
+        record(DISK_FREE, disk.free, folder=disk.folder)
     flush()
 
 

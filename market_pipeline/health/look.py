@@ -42,7 +42,8 @@ def look(
     """
     now_ns = round(now_s * NS_PER_SECOND)
     findings = [_of_settings(problems)]
-    findings += collect("disk", _disks, settings, samples, now_s)
+    free: list[FreeBytes] = []
+    findings += collect("disk", _disks, settings, samples, now_s, free)
     instruments: list[Instrument] = []
     findings += collect("instruments", _load, settings, instruments)
     expected: list[ExpectedDay] = []
@@ -66,7 +67,7 @@ def look(
     backups: list[float] = []
     findings += collect("backup", _backup, settings, now_s, backups)
     ended_s = backups[0] if backups else None
-    return Health(now_ns, tuple(findings), tuple(expected), tuple(ends), ended_s)
+    return Health(now_ns, tuple(findings), tuple(expected), tuple(ends), tuple(free), ended_s)
 
 
 def _of_settings(problems: Sequence[str]) -> Diagnosis:
@@ -81,8 +82,12 @@ def _of_settings(problems: Sequence[str]) -> Diagnosis:
     )
 
 
-def _disks(settings: Settings, samples: Sequence[FreeBytes], now_s: float) -> Iterator[Finding]:
-    yield from disk.check_disks(samples, disk.free_bytes(settings, now_s))
+def _disks(
+    settings: Settings, samples: Sequence[FreeBytes], now_s: float, free: list[FreeBytes]
+) -> Iterator[Finding]:
+    """Looks at the disks, and hands on what they have left."""
+    free += disk.free_bytes(settings, now_s)
+    yield from disk.check_disks(samples, free)
 
 
 def _heartbeats(settings: Settings, now_ns: int, beats: list[Heartbeat]) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from market_pipeline.config.values import JsonValue
 from market_pipeline.doctor.finding import Diagnosis
+from market_pipeline.health.disk import FreeBytes
 from market_pipeline.health.expiry import Expiry
 
 __all__ = ["ExpectedDay", "Health", "There"]
@@ -47,6 +48,7 @@ class Health:
         findings: One or more for each part of the pipeline.
         expected: The last days that are due, of each instrument.
         expiries: What ends some day, as far as that is known.
+        disks: What each disk has left, as far as it can be asked.
         backup_s: When the last backup ended, Unix time, 0 if none did; None if none is looked for.
     """
 
@@ -54,6 +56,7 @@ class Health:
     findings: tuple[Diagnosis, ...]
     expected: tuple[ExpectedDay, ...] = ()
     expiries: tuple[Expiry, ...] = ()
+    disks: tuple[FreeBytes, ...] = ()
     backup_s: float | None = None
 
     @property

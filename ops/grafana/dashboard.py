@@ -9,12 +9,22 @@ import json
 from pathlib import Path
 
 from grafana_foundation_sdk.builders import dashboard, prometheus, stat, statushistory, timeseries
-from grafana_foundation_sdk.builders.common import ReduceDataOptions, VizLegendOptions
+from grafana_foundation_sdk.builders.common import (
+    GraphThresholdsStyleConfig,
+    ReduceDataOptions,
+    VizLegendOptions,
+)
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.models.common import LegendDisplayMode
+from grafana_foundation_sdk.models.common import (
+    BigValueGraphMode,
+    GraphTresholdsStyleMode,
+    LegendDisplayMode,
+    VisibilityMode,
+)
 from grafana_foundation_sdk.models.dashboard import (
     DataSourceRef,
+    FieldColorModeId,
     Panel,
     Threshold,
     ThresholdsMode,
@@ -24,6 +34,9 @@ FILE = Path(__file__).parent / "dashboards" / "market-pipeline.json"
 
 _SOURCE = DataSourceRef(type_val="prometheus", uid="market-pipeline-prometheus")
 _HEIGHT, _WIDTH = 8, 8  # of 24 columns
+
+_CELLS = 96
+"""Of the coverage: one in a quarter of an hour of a day."""
 
 _Steps = tuple[tuple[float | None, str], ...]
 _COVERAGE: _Steps = ((None, "red"), (0.9, "orange"), (0.995, "green"))
@@ -47,16 +60,24 @@ def _panel(
     made = kind().title(title).unit(unit).datasource(_SOURCE).height(_HEIGHT).span(_WIDTH).min(0)
     for number, (expression, legend) in enumerate(queries):
         query = prometheus.Dataquery().ref_id(chr(ord("A") + number)).datasource(_SOURCE)
-        made.with_target(query.expr(expression).legend_format(legend))
+        query.expr(expression).legend_format(legend)
+        # A number is that of now: the last of a day is also of what ended hours ago.
+        made.with_target(query.instant() if isinstance(made, stat.Panel) else query.range())
     if steps:
         thresholds = [Threshold(value=value, color=color) for value, color in steps]
         made.thresholds(
             dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(thresholds)
         )
+    by_threshold = dashboard.FieldColor().mode(FieldColorModeId.THRESHOLDS)
     if isinstance(made, stat.Panel):
-        made.reduce_options(ReduceDataOptions().calcs(["lastNotNull"]))
-    else:
-        made.legend(VizLegendOptions().display_mode(LegendDisplayMode.LIST).show_legend(True))
+        made.reduce_options(ReduceDataOptions().calcs(["lastNotNull"])).color_scheme(by_threshold)
+        return made.graph_mode(BigValueGraphMode.NONE)
+    made.legend(VizLegendOptions().display_mode(LegendDisplayMode.LIST).show_legend(True))
+    if isinstance(made, statushistory.Panel):
+        # Grafana shows an error in its place where there is more than one in two pixels.
+        made.max_data_points(_CELLS).show_value(VisibilityMode.NEVER).color_scheme(by_threshold)
+    elif steps:
+        made.thresholds_style(GraphThresholdsStyleConfig().mode(GraphTresholdsStyleMode.LINE))
     return made
 
 
@@ -185,6 +206,13 @@ _ROWS: dict[str, tuple[Builder[Panel], ...]] = {
             ("market_pipeline:capture_frames:hour_of_week_median", "{{venue}} {{stream}} usual"),
         ),
         _panel(
+            "Coverage of what is captured",
+            "percentunit",
+            ("market_pipeline:capture_coverage:ratio2m", "{{venue}}"),
+            kind=stat.Panel,
+            steps=_COVERAGE,
+        ),
+        _panel(
             "Latency until the system has a frame",
             "s",
             (
@@ -243,7 +271,8 @@ _ROWS: dict[str, tuple[Builder[Panel], ...]] = {
         _panel(
             "Free disk",
             "bytes",
-            ("min by (venue) (market_pipeline_capture_free_space_bytes)", "{{venue}}"),
+            ("min by (folder) (market_pipeline_disk_free_space_bytes)", "{{folder}}"),
+            ("min by (venue) (market_pipeline_capture_free_space_bytes)", "capture of {{venue}}"),
         ),
         _panel(
             "Clock offset",

@@ -182,8 +182,8 @@ SKEW = _metric(
     "validation.skew",
     "histogram",
     "s",
-    "venue",
-    "Median of receipt minus exchange time of each hour of each instrument; 0 where negative.",
+    "venue instrument",
+    "Median of receipt minus exchange time of each hour; 0 where negative.",
     _SKEW_BOUNDS_S,
 )
 VALID_SHARE = _metric(
@@ -232,6 +232,15 @@ BACKUP_END = _metric(
     "",
     "Unix time at which the last backup ended, as `PIPELINE_BACKUP_STAMP` says; 0 if none did.",
     stale_s=86_400.0,  # where the setting is taken away
+)
+DISK_FREE = _metric(
+    "disk.free_space",
+    "gauge",
+    "By",
+    "folder",
+    "What the last look at the health found left of the disk of the data folder, of the lake and "
+    "of Dagster's home; of those on one disk the first.",
+    stale_s=86_400.0,  # where the folder is another
 )
 COMMAND_DURATION = _metric(
     "command.duration", "histogram", "s", "verb", "Time that a verb took.", _STEP_BOUNDS_S
