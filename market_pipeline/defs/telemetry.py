@@ -45,7 +45,7 @@ def timed(metric: Metric, **attributes: str) -> Iterator[None]:
 def record_step(
     step: str, *, wall_s: float, cpu_s: Mapping[str, float], peak_bytes: float, failed: bool
 ) -> None:
-    """What a step took, by part, when it has ended; all that was recorded is written."""
+    """What a step took, by part, when it has ended; a failure is written at once."""
     last = {
         table.STEP_DURATION: wall_s,
         table.STEP_MEMORY: peak_bytes,
@@ -59,7 +59,7 @@ def record_step(
         record(table.STEP_ALLOCATED, size, step=step, allocator=allocator)
     record(table.STEP_FAILURES, int(failed), step=step)
     record(table.STEP_EXIT, int(failed), step=step)
-    flush()
+    flush(may_wait=not failed)  # the end of the run writes what has waited
     with suppress(SettingsError):  # which the step has met itself
         settings = load_settings()
         if settings.pushgateway_url is not None:

@@ -15,7 +15,15 @@ from typing import Any
 from market_pipeline.scrub.forms import forms, pattern, plain
 from market_pipeline.scrub.guessed import MARK, is_secret_name, may_hold_secret, without_guessed
 
-__all__ = ["WITHHELD", "known_secrets", "learn", "learning", "scrubbed", "scrubbed_json"]
+__all__ = [
+    "WITHHELD",
+    "known_secrets",
+    "learn",
+    "learning",
+    "scrubbed",
+    "scrubbed_json",
+    "scrubbed_lines",
+]
 
 WITHHELD = "[text withheld: it holds a secret]"
 """In the place of a text from which a secret could not be cut out."""
@@ -158,13 +166,24 @@ def _is_held(secret: str, of_it: tuple[str, ...], text: str, unescaped: str) -> 
 
 def scrubbed_json(text: str, *, guess: bool = True) -> str:
     """As `scrubbed`, of a text in JSON, which it still is afterwards; unchanged where it can be."""
-    if not _held(text) and not (guess and may_hold_secret(text)):
+    if not _may_hold(text, guess=guess):
         return text
     with suppress(ValueError, RecursionError):
         before = json.loads(text)
         after = _without(before, guess=guess)
         return text if after == before else json.dumps(after)
     return scrubbed(text, guess=guess)
+
+
+def scrubbed_lines(text: str) -> str:
+    """Lines that are each a text in JSON, each with its end, as `scrubbed_json` has them."""
+    if not _may_hold(text, guess=True):  # asked of many lines together, it costs as of one
+        return text
+    return "".join(f"{scrubbed_json(line)}\n" for line in text.split("\n") if line)
+
+
+def _may_hold(text: str, *, guess: bool) -> bool:
+    return bool(_held(text)) or (guess and may_hold_secret(text))
 
 
 def _without(value: Any, *, guess: bool, named: bool = False) -> Any:

@@ -20,6 +20,7 @@ __all__ = [
     "MAX_AGE_DAYS",
     "MAX_FILE_BYTES",
     "MAX_TOTAL_BYTES",
+    "TOGETHER_S",
     "append_line",
     "line_files",
     "lines_from",
@@ -30,6 +31,9 @@ MAX_FILE_BYTES = 16 << 20
 MAX_AGE_DAYS = 30
 MAX_TOTAL_BYTES = 256 << 20
 """Beyond either, the oldest files are removed when a new one is begun."""
+
+TOGETHER_S = 5.0
+"""What is recorded, or ends, within so long after a line was written may wait for the next one."""
 
 Kind = Literal["metrics", "traces"]
 """What the lines of a folder are, as the names of its files say."""
@@ -82,6 +86,7 @@ def append_line(
 
     Raises:
         OSError: The folder or file cannot be written.
+        SettingsError: In its place is a link to one that others may write to.
         WarehouseBusyError: Another process held the lock for a second.
     """
     make_private_folder(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,9 +21,9 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMet
 from opentelemetry.sdk.resources import Resource
 
 from market_pipeline import __version__
-from market_pipeline.errors import WarehouseBusyError
+from market_pipeline.errors import MarketPipelineError
 from market_pipeline.scrub.scrubber import scrubbed_json
-from market_pipeline.telemetry.files import append_line
+from market_pipeline.telemetry.files import TOGETHER_S, append_line
 from market_pipeline.telemetry.metrics._encode import encode
 from market_pipeline.telemetry.metrics.metric import Metric
 
@@ -52,6 +53,7 @@ class Meter:
         self._lock = threading.Lock()
         self._unwritten: deque[bytes] = deque(maxlen=_MOST_UNWRITTEN)
         self._failed = False
+        self._next_s = 0.0
         self._reader = InMemoryMetricReader(
             # Of a gauge it means that a value is written once, and not again with each flush.
             preferred_temporality=dict.fromkeys(_KINDS, AggregationTemporality.DELTA),
@@ -76,9 +78,17 @@ class Meter:
                 take = self._take.setdefault(metric.name, _take(self._meter, metric))
         take(value, attributes)
 
-    def flush(self) -> None:
-        """Writes a line; what cannot be written is tried again with the next."""
+    def flush(self, *, may_wait: bool = False) -> None:
+        """Writes a line; what cannot be written is tried again with the next.
+
+        Args:
+            may_wait: Whether to leave it to the next time where a line was written just before.
+        """
         with self._lock:
+            now_s = time.monotonic()
+            if may_wait and now_s < self._next_s:
+                return
+            self._next_s = now_s + TOGETHER_S
             data = self._reader.get_metrics_data()
             if data is not None and data.resource_metrics:
                 # Labels are names, of which one may be set to what is a secret elsewhere.
@@ -89,7 +99,7 @@ class Meter:
                     append_line(self._folder, self._unwritten[0])
                     self._unwritten.popleft()
                 self._failed = False
-            except (OSError, WarehouseBusyError) as error:
+            except (OSError, MarketPipelineError) as error:
                 if not self._failed:
                     _LOG.warning("metrics cannot be written to %s now: %s", self._folder, error)
                 self._failed = True

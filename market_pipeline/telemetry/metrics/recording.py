@@ -74,10 +74,14 @@ def record(metric: Metric, value: float | None, **attributes: str) -> None:
         meter.record(metric, value, attributes)
 
 
-def flush() -> None:
-    """Writes what was recorded since the last time, at the end of a step or of an interval."""
+def flush(*, may_wait: bool = False) -> None:
+    """Writes what was recorded since the last time.
+
+    Args:
+        may_wait: Whether more comes soon, so that within five seconds nothing is written.
+    """
     if _recorder.meter is not None:
-        _recorder.meter.flush()
+        _recorder.meter.flush(may_wait=may_wait)
 
 
 def _made() -> Meter | None:

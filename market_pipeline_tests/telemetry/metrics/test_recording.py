@@ -9,7 +9,7 @@ from market_pipeline.config.secret_values import learn_secret
 from market_pipeline.config.settings import load_settings
 from market_pipeline.telemetry.bridge.sums import Bridge
 from market_pipeline.telemetry.files import line_files
-from market_pipeline.telemetry.metrics import table
+from market_pipeline.telemetry.metrics import _meter, table
 from market_pipeline.telemetry.metrics._meter import Meter
 from market_pipeline.telemetry.metrics.recording import begin, flush, record
 from market_pipeline.telemetry.otlp import DELTA, decode
@@ -45,6 +45,18 @@ def test_a_line_is_the_protocols(folder: Path):
     assert ("market_pipeline.publish.rows", 4) == (stream.name, stream.sum.data_points[0].number)
 
 
+def test_what_may_wait(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """It is written with the next line, where one was written shortly before."""
+    monkeypatch.setattr(_meter, "TOGETHER_S", 3_600)
+    for value in (1, 2, 4):
+        record(table.PUBLISHED_ROWS, value, table="books.bbo", venue="SIMULATED")
+        flush(may_wait=True)
+    flush()
+    (path,) = line_files(folder)
+    lines = [decode(line) for line in path.read_bytes().splitlines()]
+    assert [1, 6] == [line.streams[0][1].sum.data_points[0].number for line in lines]
+
+
 def test_a_known_secret_in_a_label(folder: Path):
     """It is marked in the line, which is the protocol's all the same."""
     learn_secret(secret := "sq-93kfa0d7wqmzx1")
@@ -73,9 +85,17 @@ def test_other_attributes_than_declared():
         record(table.CATALOGUE_DURATION, 1.0, day="2024-08-08")
 
 
-def test_a_folder_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+@pytest.mark.parametrize("is_link", [False, True], ids=["a-file", "a-link-to-everybodys"])
+def test_a_folder_that_cannot_be_written(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, *, is_link: bool
+):
     """The work goes on with one warning, and what could not be written comes later, once."""
-    (tmp_path / "metrics").touch()
+    if is_link:
+        (everybodys := tmp_path / "everybodys").mkdir()
+        everybodys.chmod(0o777)
+        (tmp_path / "metrics").symlink_to(everybodys)
+    else:
+        (tmp_path / "metrics").touch()
     begin(load_settings(data_dir=tmp_path), "run")
     with caplog.at_level(logging.WARNING):
         for _ in range(3):

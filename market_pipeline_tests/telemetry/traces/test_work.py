@@ -15,6 +15,7 @@ from market_pipeline.defs.step_times import step_metadata
 from market_pipeline.scrub.scrubber import learn
 from market_pipeline.telemetry.logs import process_log
 from market_pipeline.telemetry.logs.files import log_files
+from market_pipeline.telemetry.traces import _tracer
 from market_pipeline.telemetry.traces.work import begin_run, current, end_run, failed, working
 from market_pipeline.threads import Workers
 
@@ -81,6 +82,20 @@ def test_a_run_is_a_trace(run: Path):
     }
     modes = {stat.S_IMODE(path.stat().st_mode) for path in run.iterdir()}
     assert ({0o600}, 0o700) == (modes, stat.S_IMODE(run.stat().st_mode))
+
+
+def test_what_is_written_together(run: Path, monkeypatch: pytest.MonkeyPatch):
+    """What ends soon after a line was written waits, for the end of the run at the latest."""
+    monkeypatch.setattr(_tracer, "TOGETHER_S", 3_600)
+    with working("rebuild_books"):
+        for instrument in "ABC":
+            with working("instrument", instrument=instrument):
+                pass
+    assert {"instrumentA"} == spans(run).keys()
+    end_run()
+    assert {"daily_books", "rebuild_books", *(f"instrument{name}" for name in "ABC")} == (
+        spans(run).keys()
+    )
 
 
 def test_what_failed(run: Path):
