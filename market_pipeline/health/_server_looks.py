@@ -35,7 +35,7 @@ class _Look(threading.Thread):
     def run(self) -> None:
         """Has when it ends; nothing where none was shown."""
         context = ssl.create_default_context()
-        # Of a certificate only its end counts here: who speaks to the server judges it.
+        # Of a certificate only its end counts here: who speaks to the server validates it.
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         with suppress(OSError, ValueError):
             with (
