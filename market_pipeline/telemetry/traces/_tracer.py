@@ -102,8 +102,8 @@ def root_span(folder: Path, run: str, name: str, attributes: Mapping[str, str]) 
 class _Lines:
     """Writes spans that have ended as lines of the protocol; what cannot be written is lost.
 
-    To open and lock the file is most of what a span costs, so those that end within five seconds are
-    written together; that of a run at once, with what waits.
+    To open and lock the file is most of what a span costs, so those that end within five seconds
+    are written together; that of a run at once, with what waits.
     """
 
     def __init__(self, folder: Path) -> None:
