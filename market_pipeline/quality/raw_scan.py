@@ -34,6 +34,8 @@ __all__ = ["RawTableScan"]
 
 _BATCH_ROWS = 1 << 18
 _SNAPSHOT_BATCH_ROWS = 1 << 13
+# Of so many rows at once, what is made of them takes the memory of those before.
+_PART_ROWS = 1 << 17
 
 # What each kind of disorder is called in `lake.profiles`, and the column in which it shows.
 _DISORDER = {
@@ -118,27 +120,30 @@ class RawTableScan:
             row, level = divmod(settled, len(names))
             place = self._tick_rests_on(batch, row, names[level])
             self._tick_places[self._prices.settled_rows] = place
-        keys = ["timestamp", "receipt_timestamp", self._sequence]
-        columns = [
-            np.arange(batch.first_row, batch.first_row + count),
-            *(arrays[key] for key in keys),
-            self._content(arrays),
-        ]
-        absent = [batch.nulls[key] for key in keys if key in batch.nulls]
-        if absent:
-            # A row without a time or number stands nowhere, and is reported as a null.
-            present = ~np.logical_or.reduce(absent)
-            columns = [column[present] for column in columns]
-        if columns[0].size:
-            _, _, receipt, sequence, _ = columns
-            ends = [(int(receipt[at]), int(sequence[at])) for at in (0, -1)]
-            self._ends = [self._ends[0] if self._ends else ends[0], ends[1]]
-            self._order.add(batch.file, *columns)
+        for first in range(0, count, _PART_ROWS):
+            self._add_order(batch, slice(first, first + _PART_ROWS))
         if self._starts is not None:
             self._note_messages(batch, self._starts)
         name, most = ("trades", MAX_TRADES) if self._table is TRADES else ("messages", MAX_MESSAGES)
         if self._order.messages > most:
             raise _too_large(batch, f"{name} in a day", most)
+
+    def _add_order(self, batch: RawBatch, part: slice) -> None:
+        keys = ["timestamp", "receipt_timestamp", self._sequence]
+        arrays = {name: column[part] for name, column in batch.arrays.items()}
+        columns = [*(arrays[key] for key in keys), self._content(arrays)]
+        first_row = batch.first_row + part.start
+        rows = np.arange(first_row, first_row + len(columns[0]))
+        absent = [batch.nulls[key][part] for key in keys if key in batch.nulls]
+        if absent:
+            # A row without a time or number stands nowhere, and is reported as a null.
+            present = ~np.logical_or.reduce(absent)
+            rows, *columns = (column[present] for column in (rows, *columns))
+        if rows.size:
+            _, receipt, sequence, _ = columns
+            ends = [(int(receipt[at]), int(sequence[at])) for at in (0, -1)]
+            self._ends = [self._ends[0] if self._ends else ends[0], ends[1]]
+            self._order.add(batch.file, rows, *columns)
 
     def _note_messages(self, batch: RawBatch, starts: MessageStarts) -> None:
         keys = ("timestamp", "receipt_timestamp", "sequence_number")
