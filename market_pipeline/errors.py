@@ -21,6 +21,7 @@ from market_pipeline.shown import shown
 
 __all__ = [
     "AuditError",
+    "BackupError",
     "CheckpointError",
     "DomainError",
     "InstrumentsError",
@@ -187,6 +188,10 @@ class SealError(MarketPipelineError):
 
 class AuditError(MarketPipelineError):
     """An access could not be recorded, and is refused therefore, or the record cannot be read."""
+
+
+class BackupError(MarketPipelineError):
+    """A backup cannot be made, or is not as it was made."""
 
 
 class SimulationError(MarketPipelineError):

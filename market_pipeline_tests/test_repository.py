@@ -51,6 +51,7 @@ LAYERS = (
     ("capture",),
     ("golden",),
     ("alerts",),
+    ("backup",),
     ("notebook",),
     ("plots",),
     ("pages",),

@@ -14,6 +14,7 @@ from market_pipeline.cli.access import access
 from market_pipeline.cli.alerts import alerts
 from market_pipeline.cli.analyze import analyze
 from market_pipeline.cli.audit import audit
+from market_pipeline.cli.backup import backup
 from market_pipeline.cli.capture import capture
 from market_pipeline.cli.compare import compare
 from market_pipeline.cli.coverage import coverage
@@ -114,6 +115,7 @@ app.add_typer(alerts)
 app.add_typer(recording)
 app.add_typer(golden)
 app.add_typer(keys)
+app.add_typer(backup)
 app.add_typer(audit)
 app.add_typer(secrets)
 app.add_typer(telemetry)

@@ -313,7 +313,8 @@ def _of(path: Path, purpose: str) -> bool:
 
 
 def _roots(settings: Settings) -> list[Path]:
-    return [each for each in (settings.data_dir, settings.lake_path) if each.is_dir()]
+    folders = (settings.data_dir, settings.lake_path, settings.backup_folder)
+    return [each for each in folders if each is not None and each.is_dir()]
 
 
 def _sealed(settings: Settings, paths: Sequence[Path] | None) -> list[Path]:

@@ -70,13 +70,6 @@ class AlertSettings(BaseModel):
             "for a monitor elsewhere that notices when it is not. A secret."
         ),
     )
-    backup_stamp: OptionalPath = Field(
-        default=None,
-        description=(
-            "A file that your backup touches when it has ended well: `market-pipeline health` "
-            "warns when that is more than 26 h ago."
-        ),
-    )
     alert_ca_bundle: OptionalPath = Field(
         default=None,
         description=(

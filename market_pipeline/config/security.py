@@ -51,16 +51,6 @@ def _yaml_word(value: object) -> object:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
-def _sealable(value: object) -> object:
-    value = texts(value)
-    if isinstance(value, list | tuple) and "backups" in value:
-        raise ValueError(
-            "no verb makes backups yet; seal one by hand with `market-pipeline keys seal --purpose "
-            "backups`"
-        )
-    return value
-
-
 def _not_of_root(group: str | None) -> str | None:
     if group == "root":
         raise ValueError(
@@ -70,17 +60,17 @@ def _not_of_root(group: str | None) -> str | None:
     return group
 
 
-Sealed = Literal["captures", "raw", "exports"]
+Sealed = Literal["captures", "raw", "exports", "backups"]
 
 
 class SecuritySettings(BaseModel):
     """The part of the settings that is about keys; see `Settings`."""
 
-    seal: Annotated[tuple[Sealed, ...], BeforeValidator(_sealable)] = Field(
+    seal: Annotated[tuple[Sealed, ...], BeforeValidator(texts)] = Field(
         default=(),
         description=(
             "What is sealed as soon as it is whole, separated by commas: captures (recordings "
-            "whose hour is over), raw (days that were downloaded or converted), exports."
+            "whose hour is over), raw (days that were downloaded or converted), exports, backups."
         ),
     )
     master_key: Annotated[

@@ -29,6 +29,7 @@ from market_pipeline.config._layers import (
     read_layers,
 )
 from market_pipeline.config.alerting import AlertSettings
+from market_pipeline.config.backup import BackupSettings
 from market_pipeline.config.capture import CaptureSettings
 from market_pipeline.config.env_copies import ENV_FILE, copies
 from market_pipeline.config.golden import GoldenSettings
@@ -73,7 +74,14 @@ def _cpu_count() -> int:
     return os.cpu_count() or 1
 
 
-class Settings(AlertSettings, LakeSettings, RetentionSettings, SecuritySettings, TelemetrySettings):
+class Settings(
+    AlertSettings,
+    BackupSettings,
+    LakeSettings,
+    RetentionSettings,
+    SecuritySettings,
+    TelemetrySettings,
+):
     """Everything a user may set, immutable once loaded.
 
     Each field is the environment variable `PIPELINE_<FIELD>` and the key `<field>` of
@@ -175,6 +183,13 @@ class Settings(AlertSettings, LakeSettings, RetentionSettings, SecuritySettings,
     secrets: SecretsSettings = Field(
         default=SecretsSettings(), description="The provider of secrets, and how it is asked."
     )
+
+    @property
+    def backup_ended(self) -> Path | None:
+        """The file whose time is that of the last backup; None where no backup is looked for."""
+        if self.backup_stamp is None and self.backup_folder is not None:
+            return self.data_dir / "state" / "backup-ended"
+        return self.backup_stamp
 
 
 _SECTIONS: dict[str, type[SettingsModel]] = {

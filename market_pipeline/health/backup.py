@@ -1,4 +1,4 @@
-"""The last backup: made by a tool of the user's, which leaves its time in a file."""
+"""The last backup, by our verb or by a tool of the user's: either leaves its time in a file."""
 
 from __future__ import annotations
 
@@ -51,6 +51,5 @@ def check_backup(ended_s: float, now_s: float) -> Iterator[Finding]:
         yield (
             "warn",
             f"{text}, and one is due each day",
-            "Run it, and see what its last run logged; docs/storage.md has one that touches the "
-            "file of PIPELINE_BACKUP_STAMP.",
+            "See what its last run logged, and run `market-pipeline backup create`, or your own.",
         )

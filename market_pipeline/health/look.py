@@ -118,8 +118,8 @@ def _token(settings: Settings, now_s: float, ends: list[Expiry]) -> Iterator[Fin
 
 def _backup(settings: Settings, now_s: float, backups: list[float]) -> Iterator[Finding]:
     """Looks at the last backup where the settings say how, and hands its time on."""
-    if settings.backup_stamp is not None:
-        backups.append(backup.backup_end(settings.backup_stamp))
+    if settings.backup_ended is not None:
+        backups.append(backup.backup_end(settings.backup_ended))
         yield from backup.check_backup(backups[0], now_s)
 
 

@@ -230,7 +230,7 @@ BACKUP_END = _metric(
     "gauge",
     "s",
     "",
-    "Unix time at which the last backup ended, as `PIPELINE_BACKUP_STAMP` says; 0 if none did.",
+    "Unix time at which the last backup ended well; 0 if none did.",
     stale_s=86_400.0,  # where the setting is taken away
 )
 DISK_FREE = _metric(

@@ -1,0 +1,7 @@
+"""Backups: what is written once is copied once, what changes is archived each time.
+
+`create.create` makes a state of both, `restore.verify` reads it back, and `restore.restore` makes a
+data folder of it.
+
+May import `errors`, `config`, `warehouse`, `security`, `audit`, `sources` and `golden`.
+"""

@@ -1,0 +1,184 @@
+"""Copies of files that never change, each once, named by the SHA-256 of what was copied.
+
+A file that lies sealed is copied with its slots as it lies; its name is the SHA-256 of the sealed
+bytes. Another one is sealed as it is copied where the settings want that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Container, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from market_pipeline.backup.states import Entry
+from market_pipeline.errors import BackupError, SealError
+from market_pipeline.security.envelope import (
+    SUFFIX,
+    open_regular,
+    read_all_slots,
+    read_slots,
+    slots_path,
+    write_slots,
+)
+from market_pipeline.security.files import head_of, open_sealed
+from market_pipeline.security.ring import KeyRing
+from market_pipeline.security.sealing import seal_in_place, stored_whole
+from market_pipeline.security.stored import (
+    is_stored,
+    plain_name,
+    remove_stored,
+    sealed_path,
+    stored_in,
+    stored_size,
+)
+from market_pipeline.warehouse.layout import make_private_folder, written_whole
+
+__all__ = ["Copies", "is_as_it_lay", "parts"]
+
+_FOLDER = "copies"
+_PART_BYTES = 1 << 20
+
+
+def is_as_it_lay(entry: Entry) -> bool:
+    """Whether it lay sealed, and is copied so."""
+    return entry.path.endswith(SUFFIX)
+
+
+def parts(file: BinaryIO) -> Iterator[bytes]:
+    """The rest of a file, a MiB at a time."""
+    while part := file.read(_PART_BYTES):
+        yield part
+
+
+class Copies:
+    """The copies in a backup folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / _FOLDER
+
+    def path(self, entry: Entry) -> Path:
+        """Where the copy of a file lies, by its plain name."""
+        return self._folder / entry.sha256[:2] / entry.sha256
+
+    def fault(self, entry: Entry) -> str | None:
+        """What is wrong with a copy at a look, which does not read it; None if nothing is."""
+        path = self.path(entry)
+        try:
+            if is_as_it_lay(entry):
+                size = sealed_path(path).stat().st_size
+                read_slots(sealed_path(path), head_of(sealed_path(path)).file_id)
+            else:
+                size = stored_size(path)
+        except FileNotFoundError:
+            return "there is no copy"
+        except SealError as error:
+            return str(error)
+        return None if size == entry.size else f"{size:,} bytes of {entry.size:,}"
+
+    def put(self, source: Path, entry: Entry, ring: KeyRing | None) -> bool:
+        """Copies a file as it lies, unless it was copied before; whether it was copied now.
+
+        Raises:
+            BackupError: It is not what the entry says: it was written to meanwhile.
+            SealError: It is sealed, and its slots are not there; or there is no key to seal with.
+            OSError: It cannot be read, or the copy not be written.
+        """
+        path = self.path(entry)
+        if self.fault(entry) is None:
+            if ring is not None and path.exists():  # it was copied before copies were sealed
+                seal_in_place(path, ring, "backups")
+            return False
+        make_private_folder(path.parent)
+        remove_stored(path)  # half of one, as a disk may lose the rest
+        if is_as_it_lay(entry):
+            _copy_sealed(source, sealed_path(path), entry)
+        else:
+            with (
+                os.fdopen(open_regular(source), "rb") as file,
+                stored_whole(path, ring, "backups") as out,
+            ):
+                digest = hashlib.sha256()
+                for part in parts(file):
+                    digest.update(part)
+                    out.write(part)
+                _require_same(source, entry, digest.hexdigest())
+        return True
+
+    def open(self, entry: Entry, ring: KeyRing | None) -> BinaryIO:
+        """The bytes of a file as they lay, open for reading.
+
+        Raises:
+            OSError: There is no copy.
+            SealError: It is sealed, and no key opens it.
+        """
+        path = self.path(entry)
+        if is_as_it_lay(entry):
+            return sealed_path(path).open("rb")
+        if path.exists() or ring is None:
+            return path.open("rb")
+        return open_sealed(sealed_path(path), ring)
+
+    def require_opens(self, entry: Entry, ring: KeyRing | None) -> None:
+        """Refuses the copy of a sealed file that no key here opens, if this host is to open it.
+
+        Raises:
+            SealError: Its slots are damaged, or of another file or key.
+        """
+        path = sealed_path(self.path(entry))
+        head = head_of(path)
+        slots = read_slots(path, head.file_id)
+        if ring is None:
+            return
+        with suppress(SealError):  # there is no key that seals now, and one may open
+            if not ring.opens(head.purpose):
+                return
+        ring.unwrap(path, head, slots)
+
+    def give_slots(self, entry: Entry, target: Path) -> None:
+        """Puts beside a restored sealed file the slots that are beside its copy now."""
+        write_slots(target, read_all_slots(sealed_path(self.path(entry))))
+
+    def unnamed(self, named: Container[str]) -> Iterator[Path]:
+        """The copies, by their plain names, whose SHA-256 nothing names."""
+        for folder in sorted(self._folder.glob("??")):
+            yield from (path for path in stored_in(folder) if path.name not in named)
+
+    def remove_left_over(self) -> None:
+        """Removes what kills left; only for who has the backup folder alone."""
+        for folder in self._folder.glob("??"):
+            for path in list(folder.iterdir()):
+                is_whole = path.suffix != ".partial" and is_stored(plain_name(path))
+                if not is_whole:
+                    path.unlink(missing_ok=True)
+
+
+def _copy_sealed(source: Path, target: Path, entry: Entry) -> None:
+    """Copies a sealed file and its slots, which may be given to another key meanwhile."""
+    digest = hashlib.sha256()
+    write_slots(target, read_all_slots(source))  # first what opens it
+    with os.fdopen(open_regular(source), "rb") as file, written_whole(target) as out:
+        for part in parts(file):
+            digest.update(part)
+            out.write(part)
+        _require_same(source, entry, digest.hexdigest())
+    if not slots_path(target).exists() or head_of(target).file_id not in read_all_slots(target):
+        remove_stored(plain_name(target))
+        raise _changed(source, entry, "slots of another file")
+
+
+def _require_same(source: Path, entry: Entry, found: str) -> None:
+    if found != entry.sha256:
+        raise _changed(source, entry, f"SHA-256 {found}")
+
+
+def _changed(source: Path, entry: Entry, found: str) -> BackupError:
+    return BackupError(
+        "A file changed while it was copied",
+        next_step="Nothing to do if it is not written to any more: the next backup copies it.",
+        file=source,
+        expected=f"SHA-256 {entry.sha256}",
+        found=found,
+    )
