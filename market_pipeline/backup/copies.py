@@ -20,7 +20,6 @@ from market_pipeline.security.envelope import (
     open_regular,
     read_all_slots,
     read_slots,
-    slots_path,
     write_slots,
 )
 from market_pipeline.security.files import head_of, open_sealed
@@ -35,6 +34,7 @@ from market_pipeline.security.stored import (
     stored_size,
 )
 from market_pipeline.warehouse.layout import make_private_folder, written_whole
+from market_pipeline.warehouse.locks import locking
 
 __all__ = ["Copies", "is_as_it_lay", "parts"]
 
@@ -88,7 +88,9 @@ class Copies:
         """
         path = self.path(entry)
         if self.fault(entry) is None:
-            if ring is not None and path.exists():  # it was copied before copies were sealed
+            if is_as_it_lay(entry):
+                _give_keys_of(source, sealed_path(path))
+            elif ring is not None and path.exists():  # it was copied before copies were sealed
                 seal_in_place(path, ring, "backups")
             return False
         make_private_folder(path.parent)
@@ -164,9 +166,25 @@ def _copy_sealed(source: Path, target: Path, entry: Entry) -> None:
             digest.update(part)
             out.write(part)
         _require_same(source, entry, digest.hexdigest())
-    if not slots_path(target).exists() or head_of(target).file_id not in read_all_slots(target):
+    try:
+        _give_keys_of(source, target)
+    except SealError:  # resealed meanwhile: its slots are of another file
         remove_stored(plain_name(target))
-        raise _changed(source, entry, "slots of another file")
+        raise
+
+
+def _give_keys_of(source: Path, target: Path) -> None:
+    """Has the keys open a copy that open the file, which may have been given to another meanwhile.
+
+    Raises:
+        SealError: There are no slots of it beside the file.
+    """
+    file_id = head_of(target).file_id
+    slots = read_slots(source, file_id)
+    with locking(target.parent):
+        known = read_all_slots(target).get(file_id, [])
+        if {slot.key for slot in known} != {slot.key for slot in slots}:
+            write_slots(target, {file_id: slots})
 
 
 def _require_same(source: Path, entry: Entry, found: str) -> None:

@@ -28,7 +28,7 @@ from market_pipeline.security.envelope import open_regular
 from market_pipeline.security.master import sealing_ring
 from market_pipeline.security.ring import KEYS_FOLDER, RING, KeyRing
 from market_pipeline.security.sealing import stored_whole
-from market_pipeline.security.stored import stored_at
+from market_pipeline.security.stored import is_stored, stored_at
 from market_pipeline.warehouse.layout import (
     PRIVATE_FILE,
     Warehouse,
@@ -171,12 +171,11 @@ def _copied(
             progress(f"copying {number:,} of {len(chosen):,}: {source.file}")
             try:
                 entry, is_new = _copy(source, copies, hashes, ring)
-            except FileNotFoundError:
-                continue  # pruned meanwhile
             except (MarketPipelineError, OSError) as error:
                 if is_of_machine(error, of_raw_files=True):
                     raise
-                left_out.append(str(error))
+                if is_stored(source.file):  # else it was pruned meanwhile
+                    left_out.append(f"{source.file}: {error}")
             else:
                 (new if is_new else there).append(entry)
     return new, there, left_out

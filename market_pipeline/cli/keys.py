@@ -34,7 +34,8 @@ PurposeName = Annotated[
 Files = Annotated[
     list[Path] | None,
     typer.Argument(
-        metavar="[PATH]...", help="Files or folders; by default the data and the lake folder."
+        metavar="[PATH]...",
+        help="Files or folders; by default the data, the lake and the backup folder.",
     ),
 ]
 
@@ -186,10 +187,10 @@ def destroy(
 ) -> None:
     """Show which files nothing will open without a key, and with --yes destroy it.
 
-    It looks through the data and the lake folder and those that are named: files that lie
+    It looks through data, lake and backup folder and those that are named: files that lie
     elsewhere are not known, and are gone as well. The key's slots beside the files go with it.
-    Copies of them elsewhere, such as in backups, have to be destroyed too: whoever has one and the
-    master key opens the file.
+    Copies of them elsewhere have to be destroyed too: whoever has one and the master key opens the
+    file.
 
     Exit code 0: shown, or destroyed. 1: destroyed, but slots beside some file could not be removed.
     2: wrong usage, there is no such key, or what it opens cannot be listed.

@@ -17,5 +17,4 @@ def place(tmp_path, monkeypatch) -> Place:
     monkeypatch.setenv("PIPELINE_BACKUP_FOLDER", str(made.folder))
     made.folder.mkdir(mode=0o700)
     made.fill()
-    (tmp_path / ".env").write_text("")
     return made

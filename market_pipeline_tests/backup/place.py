@@ -60,7 +60,7 @@ class Place:
             self.data / "keys/passphrase.salt": b"00",
             self.root / "instruments.yaml": b"instruments: []\n",
             self.root / "config.yaml": b"threads: 2\n",
-            self.root / ".env": b"PIPELINE_MASTER_KEY=none\n",
+            self.root / ".env": b"PIPELINE_THREADS=2\n",
         }.items():
             make_private_folder(path.parent)
             path.write_bytes(content)

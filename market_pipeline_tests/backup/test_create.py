@@ -19,11 +19,14 @@ from market_pipeline.audit.record import AUDIT_FOLDER
 from market_pipeline.backup.create import create
 from market_pipeline.config.settings import load_settings
 from market_pipeline.errors import BackupError, SealError, SettingsError
+from market_pipeline.security.envelope import read_all_slots
+from market_pipeline.security.files import find_sealed, rewrap
+from market_pipeline.security.master import ring_of
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.working_file import writing
 from market_pipeline_tests.backup.place import HOUR, LONG, SEALED_HOUR
 from market_pipeline_tests.defs.workspace import forks
-from market_pipeline_tests.security.keys import use_keys
+from market_pipeline_tests.security.keys import MASTER_TEXT, use_keys
 
 COPIED = {f"lake/{HOUR}", "data/golden/calm/manifest.json"}
 ARCHIVED = {
@@ -127,6 +130,33 @@ def test_sealed(place, monkeypatch):
     for name in (f"{SEALED_HOUR}.sealed", f"{SEALED_HOUR}.sealed.keys"):
         assert (place.lake / name).read_bytes() == hour[f"lake/{name}"]
     assert hour[f"lake/{HOUR}"] == LONG
+
+
+def test_a_capture_given_to_another_key(place, monkeypatch):
+    """A copy that a rotation did not see is opened by the key that opens the capture."""
+    ring = use_keys(monkeypatch, place.data, "captures")
+    place.seal_an_hour()
+    place.create()
+    new = ring.new("captures")
+    sealed = place.lake / f"{SEALED_HOUR}.sealed"
+    assert 0 < rewrap(sealed, ring)
+    assert (0, 3) == place.create()[1:4:2]
+    (copy,) = find_sealed([place.folder])
+    assert [new.id] == [slot.key for each in read_all_slots(copy).values() for slot in each]
+    assert [] == place.verify().faults
+
+
+def test_a_host_that_seals_and_does_not_open(place, monkeypatch):
+    """It makes backups that another host reads, and copies nothing twice."""
+    public = use_keys(monkeypatch, place.root / "other").new("backups", pair=True).public_text
+    monkeypatch.setenv("PIPELINE_DATA_DIR", str(place.data))
+    monkeypatch.delenv("PIPELINE_MASTER_KEY")
+    ring_of(load_settings()).adopt(public)
+    monkeypatch.setenv("PIPELINE_SEAL", "backups")
+    assert [(2, 0), (0, 2)] == [place.create()[1:4:2] for _ in range(2)]
+    assert ["no master key is set" in each for each in place.verify().faults] == [True, True]
+    monkeypatch.setenv("PIPELINE_MASTER_KEY", MASTER_TEXT)
+    assert [] == place.verify().faults
 
 
 def test_without_a_key_nothing_is_begun(place, monkeypatch):
