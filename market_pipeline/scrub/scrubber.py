@@ -7,7 +7,7 @@ leaves the process is scrubbed. So an exit needs to know no setting, and a reade
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import Any
@@ -33,6 +33,13 @@ _FEWEST, _FEWEST_LETTERS = 6, 10
 _MOST = 64
 """A longer one is looked for in pieces, so that no pattern becomes too large."""
 
+_FEW = 24
+"""So many secrets are looked for one by one: that takes less than to look a text up for all."""
+_GRAM = 8
+"""So many characters at each eighth place of a text are looked up at once for all secrets."""
+_TAIL = 2 * _GRAM - 1
+"""Wherever so many characters stand in a text, they hold the whole of one of these."""
+
 _WINDOW, _OVERLAP = 8_192, 4_096
 """How a long text is looked through once it is known to hold a secret, in characters."""
 
@@ -41,10 +48,17 @@ _OF_CLASS = {"__class__", "__enum__"}
 
 
 class _Known:
-    """Each known secret with its forms; replaced as a whole, so that readers need no lock."""
+    """Each known secret with its forms; replaced as a whole, so that readers need no lock.
+
+    `by_gram` has, by what may stand at each eighth place of a text, the secrets that have it at the
+    end of a form: those of one service often begin alike. It only grows, before a secret is known.
+    A secret of which some form is too short for that is one of `short`.
+    """
 
     def __init__(self) -> None:
         self.by_secret: dict[str, tuple[str, ...]] = {}
+        self.by_gram: dict[str, tuple[str, ...]] = {}
+        self.short: frozenset[str] = frozenset()
         self.learners: list[Callable[[str], None]] = []
         self.lock = Lock()
 
@@ -62,12 +76,24 @@ def learn(*secrets: str | None) -> None:
         return
     with _known.lock:
         new = {piece: forms(piece) for piece in pieces - _known.by_secret.keys()}
+        for piece, of_it in new.items():
+            _add_grams(piece, of_it)
         # The longest first: one may be a part of another.
         larger = sorted((_known.by_secret | new).items(), key=lambda each: -len(each[0]))
         _known.by_secret = dict(larger)
         for tell in _known.learners:
             for piece in new:
                 tell(piece)
+
+
+def _add_grams(secret: str, of_it: tuple[str, ...]) -> None:
+    each = {secret, *of_it}
+    if min(map(len, each)) < _TAIL:
+        _known.short |= {secret}
+        return
+    tails = (form[-_TAIL:] for form in each)
+    for gram in {tail[at : at + _GRAM] for tail in tails for at in range(_GRAM)}:
+        _known.by_gram[gram] = (*_known.by_gram.get(gram, ()), secret)
 
 
 def _pieces(secret: str) -> Iterator[str]:
@@ -157,7 +183,23 @@ def _held(text: str) -> list[str]:
     if not known:
         return []
     unescaped = plain(text)
-    return [secret for secret, each in known.items() if _is_held(secret, each, text, unescaped)]
+    near: Set[str] = known.keys()
+    if len(known) > _FEW:
+        near = _known.short | _suspected(text) | _suspected(unescaped)
+        if not near:
+            return []
+    return [
+        secret
+        for secret, each in known.items()
+        if secret in near and _is_held(secret, each, text, unescaped)
+    ]
+
+
+def _suspected(text: str) -> set[str]:
+    """The secrets that a text may hold: all others it does not."""
+    by_gram = _known.by_gram
+    grams = (text[at : at + _GRAM] for at in range(0, len(text) - _GRAM + 1, _GRAM))
+    return {secret for gram in grams if gram in by_gram for secret in by_gram[gram]}
 
 
 def _is_held(secret: str, of_it: tuple[str, ...], text: str, unescaped: str) -> bool:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market_pipeline.scrub import scrubber
+from market_pipeline.scrub.forms import plain
 from market_pipeline.scrub.guessed import MARK
 from market_pipeline.scrub.scrubber import (
     WITHHELD,
@@ -48,6 +49,25 @@ class TestKnown:
                 if written in json.loads(clean_record)["text"] or secret in clean_record:
                     out[name, place, "JSON"] = clean_record
         assert {} == out
+
+    @settings(max_examples=200)
+    @given(
+        st.lists(st.text("ab\\-_%41 ", min_size=6, max_size=40), min_size=1, max_size=30),
+        st.data(),
+    )
+    def test_many_are_found_as_one_by_one(self, texts, data):
+        """Looked up all at once, those are held that are found by looking for each form of each."""
+        scrubber._known = scrubber._Known()
+        learn(*texts, *(f"{number:03}-no-text-holds-this" for number in range(30)))
+        known = scrubber._known.by_secret
+        parts = st.sampled_from(texts) | st.sampled_from(["a", "%41", "\\", "n"])
+        before, secret, after = (data.draw(parts) for _ in range(3))
+        written = data.draw(st.sampled_from([secret, *(text for _, text in ways(secret))]))
+        text = before + written[data.draw(st.integers(0, 1)) :] + after
+        unescaped = plain(text)
+        assert scrubber._held(text) == [
+            each for each, of_it in known.items() if scrubber._is_held(each, of_it, text, unescaped)
+        ]
 
     @settings(max_examples=20)  # each compiles patterns
     @given(st.text(min_size=10, max_size=100), st.text(max_size=20))
