@@ -53,13 +53,13 @@ def at_work(running: Running, workspace: Workspace) -> list[psutil.Process]:
     return processes(running)
 
 
-def in_a_day(running: Running, workspace: Workspace) -> list[psutil.Process]:
+def in_a_day(started: list[psutil.Process], workspace: Workspace) -> list[psutil.Process]:
     """Those of a verb's processes that write books just now."""
     staging = str(workspace.warehouse.staging_dir)
     with suppress(psutil.Error):
         return [
             each
-            for each in processes(running)
+            for each in started
             if any(file.path.startswith(staging) for file in each.open_files())
         ]
     return []
@@ -114,8 +114,9 @@ class TestRun:
         """The day of a process that is killed has failed with the reason; the others are done."""
         workspace = fresh(tmp_path / "died", lake)
         running = workspace.start(*WHOLE)
+        started = at_work(running, workspace)
         found: list[psutil.Process] = []
-        running.until(lambda: bool(found.extend(in_a_day(running, workspace)) or found))
+        running.until(lambda: bool(found.extend(in_a_day(started, workspace)) or found))
         found[0].kill()
         finished = running.finish()
 

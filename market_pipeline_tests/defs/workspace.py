@@ -81,10 +81,16 @@ class Running:
         return self.finish()
 
     def until(self, happened: Callable[[], bool]) -> None:
-        """Waits until something is seen on disk, or the verb has ended."""
+        """Waits until something is seen on disk, or the verb has ended.
+
+        A look that takes long is taken less often: the verb needs the cores.
+        """
         end = time.monotonic() + PATIENCE_SECONDS
+        began_s = time.thread_time()
         while not happened() and self.process.is_alive() and time.monotonic() < end:
-            time.sleep(0.002)
+            took_s = time.thread_time() - began_s
+            time.sleep(max(0.002, 3 * took_s))
+            began_s = time.thread_time()
 
 
 @dataclass
