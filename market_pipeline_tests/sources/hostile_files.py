@@ -39,7 +39,8 @@ def shared_text(path: Path, *, megabytes: int = 40, rows: int = 10_000) -> Path:
 
 def shared_gigabyte(path: Path) -> Path:
     """Four sides of 250 MB each, in a file of some kilobytes."""
-    return write(path, pa.concat_tables(sides(2, each * (250 * MEGABYTE)) for each in "abcd"))
+    rows = pa.concat_tables(sides(2, each * (250 * MEGABYTE)) for each in "abcd")
+    return write(path, rows, compression_level=1)
 
 
 def prefixed_text(path: Path, *, rows: int = 2_000) -> Path:
@@ -84,7 +85,7 @@ def line_without_end(path: Path, *, megabytes: int) -> Path:
 def squeezed(path: Path, parts: Iterable[bytes]) -> Path:
     """A gzip of some parts."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with gzip.open(path, "wb") as file:
+    with gzip.open(path, "wb", compresslevel=1) as file:
         for part in parts:
             file.write(part)
     return path
