@@ -19,13 +19,14 @@ from market_pipeline.audit.record import AUDIT_FOLDER
 from market_pipeline.backup.create import create
 from market_pipeline.config.settings import load_settings
 from market_pipeline.errors import BackupError, SealError, SettingsError
+from market_pipeline.security.disks import disk_of
 from market_pipeline.security.envelope import read_all_slots
 from market_pipeline.security.files import find_sealed, rewrap
 from market_pipeline.security.master import ring_of
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.working_file import writing
 from market_pipeline_tests.backup.place import HOUR, LONG, SEALED_HOUR
-from market_pipeline_tests.defs.workspace import forks
+from market_pipeline_tests.defs.workspace import PATIENCE_SECONDS, forks
 from market_pipeline_tests.security.keys import MASTER_TEXT, use_keys
 
 COPIED = {f"lake/{HOUR}", "data/golden/calm/manifest.json"}
@@ -167,6 +168,18 @@ def test_without_a_key_nothing_is_begun(place, monkeypatch):
     assert {} == place.files()
 
 
+def test_a_disk_that_is_to_be_encrypted(place, monkeypatch):
+    """What is not sealed goes to no disk that is not known to be encrypted."""
+    if disk_of(place.folder).is_encrypted:
+        pytest.skip("temporary files lie on an encrypted disk")
+    use_keys(monkeypatch, place.data, "backups")
+    monkeypatch.setenv("PIPELINE_REQUIRE_ENCRYPTED_DISK", "true")
+    with pytest.raises(SettingsError, match=f"require_encrypted_disk: {place.folder}"):
+        place.create()
+    monkeypatch.setenv("PIPELINE_SEAL", "backups")
+    assert [] == place.create().left_out
+
+
 def test_private_and_recorded(place):
     """Files and folders are their owner's, the log has what was made, and the end is stamped."""
     made = place.create(tables=True)
@@ -228,6 +241,7 @@ def test_a_full_disk(place, full_at):
 
 def back_up_for_ever(root, environment, ready):
     os.chdir(root)
+    os.environ.clear()
     os.environ.update(environment)
     ready.set()
     while True:
@@ -239,14 +253,13 @@ def test_killed_at_any_moment(place, monkeypatch):
     """Every state that is there is whole, and the next backup removes what was left."""
     use_keys(monkeypatch, place.data, "captures", "backups", seal="backups")
     monkeypatch.setenv("PIPELINE_BACKUP_STATES", "3")
-    environment = {name: text for name, text in os.environ.items() if name.startswith("PIPELINE_")}
     place.create()
     for number in range(5):
         (place.lake / HOUR.replace("00", f"{number + 2:02}")).write_bytes(LONG[number:] * 3)
         ready = forks().Event()
-        process = forks().Process(target=back_up_for_ever, args=(place.root, environment, ready))
+        process = forks().Process(target=back_up_for_ever, args=(place.root, {**os.environ}, ready))
         process.start()
-        ready.wait()
+        assert ready.wait(PATIENCE_SECONDS)
         time.sleep(number / 8)
         process.kill()
         process.join()
